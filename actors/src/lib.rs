@@ -1,0 +1,1 @@
+//! The engine of `actix-pika`: wire, actors, messages.
