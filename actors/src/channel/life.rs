@@ -1,0 +1,245 @@
+//! How a channel opens, drains and closes.
+
+use std::time::Instant;
+
+use actix::{AsyncContext, Context, Handler};
+use bytes::{Bytes, BytesMut};
+
+use super::{Channel, Phase, Reply, replies::On};
+use crate::{
+    error::{CloseReason, Error, Result},
+    message::{
+        CloseChannel, ConsumerEnd, ReleaseChannel,
+        internal::{Down, Up},
+    },
+    outbox::Tick,
+    wire::{AMQPClass, Fault, channel as methods, confirm, cut_short, put_method},
+};
+
+impl Handler<Down> for Channel {
+    type Result = ();
+
+    fn handle(&mut self, letter: Down, ctx: &mut Context<Self>) {
+        match letter {
+            Down::Frames { epoch, run } => {
+                if epoch != self.epoch {
+                    log::debug!("channel {}: {} frames of an earlier life, dropped", self.number(), run.frames);
+                    return;
+                }
+                if let Err(fault) = self.read(&run) {
+                    self.fault(fault);
+                }
+                self.look_after_drain();
+            }
+            Down::Attached { epoch, flush, frame_max, credit } => {
+                self.epoch = epoch;
+                self.credit = Some(credit);
+                self.outbox.attach(epoch, flush, frame_max);
+                self.open(ctx);
+            }
+            Down::Detached { epoch, error } => {
+                if epoch == self.epoch || self.epoch == 0 {
+                    self.end(Error::connection_lost(&error), None);
+                }
+            }
+            Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
+            Down::Drain => {
+                self.draining = true;
+                self.look_after_drain();
+                self.keep_ticking(ctx);
+            }
+        }
+    }
+}
+
+impl Channel {
+    fn open(&mut self, ctx: &mut Context<Self>) {
+        let open = AMQPClass::Channel(methods::AMQPMethod::Open(methods::Open {}));
+        self.ask(open, "channel.open", None, On::Open);
+        if self.outbox.terms().confirms {
+            let select = AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select { nowait: false }));
+            self.ask(select, "confirm.select", None, On::ConfirmSelect);
+        }
+        self.keep_ticking(ctx);
+    }
+
+    /// One step of opening is done.
+    pub(super) fn opened(&mut self, confirms: bool) {
+        if matches!(self.phase, Phase::Opening) && confirms == self.outbox.terms().confirms {
+            self.phase = Phase::Open;
+            let channel = self.number();
+            log::debug!("channel {channel}: open");
+            self.supervisor.do_send(Up::Joined { channel, result: Ok(()) });
+        }
+    }
+
+    /// The frames that came break the protocol; the connection must go.
+    pub(super) fn fault(&mut self, fault: Fault) {
+        let epoch = self.epoch;
+        self.supervisor.do_send(Up::Faulted { epoch, fault: fault.clone() });
+        self.end(Error::connection_lost(&fault.into()), None);
+    }
+
+    /// The broker closed the channel.
+    pub(super) fn closed_by_broker(&mut self, close: methods::Close) {
+        let cause = (close.class_id, close.method_id);
+        let text = close.reply_text.to_string();
+        let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
+        log::debug!("channel {}: closed by the broker, {reason}", self.number());
+        self.replies.refuse(cause, &reason);
+        let error = Error::channel_closed("the broker closed the channel", Some(reason));
+        let close_ok = AMQPClass::Channel(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
+        let last_words = self.frame(&close_ok).ok();
+        self.end(error, last_words);
+    }
+
+    /// Our own `channel.close` was answered.
+    pub(super) fn close_answered(&mut self) -> Result<(), Fault> {
+        if !matches!(self.phase, Phase::Closing { .. }) {
+            return Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41));
+        }
+        self.end(Error::channel_closed("the channel is closed", None), None);
+        Ok(())
+    }
+
+    /// Ends the channel for good and answers everyone.
+    pub(super) fn end(&mut self, error: Error, last_words: Option<Bytes>) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Closed(error.clone()));
+        let abandoned = match phase {
+            Phase::Closed(first) => {
+                self.phase = Phase::Closed(first);
+                return;
+            }
+            Phase::Closing { abandoned } => abandoned,
+            Phase::Opening | Phase::Open | Phase::Draining { .. } => self.outbox.load().unconfirmed,
+        };
+        let channel = self.number();
+        if matches!(phase, Phase::Opening) {
+            self.supervisor.do_send(Up::Joined { channel, result: Err(error.clone()) });
+        }
+        self.outbox.close(error.clone(), last_words);
+        self.replies.fail_all(&error);
+        self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
+        for closer in self.closers.drain(..) {
+            let answer = match abandoned {
+                0 => Ok(()),
+                n => Err(Error::timeout(format!("closed with {n} publishes unconfirmed, which may have arrived"))),
+            };
+            // Nobody waits any more: fine.
+            let _ = closer.send(answer);
+        }
+        self.supervisor.do_send(Up::Drained { channel });
+        self.supervisor.do_send(Up::Left { channel });
+    }
+
+    pub(super) fn frame(&self, method: &AMQPClass) -> Result<Bytes, Fault> {
+        let mut frame = BytesMut::new();
+        put_method(&mut frame, self.number(), method)?;
+        Ok(frame.freeze())
+    }
+
+    fn begin_close(&mut self, code: u16, text: String) {
+        if matches!(self.phase, Phase::Open) {
+            let until = Instant::now() + self.outbox.terms().deadline;
+            self.outbox.refuse_more(Error::channel_closed("the channel is being closed", None));
+            self.phase = Phase::Draining { code, text, until };
+            self.look_after_drain();
+        }
+    }
+
+    /// Goes on with closing when nothing is under way any more.
+    pub(super) fn look_after_drain(&mut self) {
+        if self.draining || self.released || matches!(self.phase, Phase::Draining { .. }) {
+            let load = self.outbox.load();
+            let idle = load.unconfirmed == 0 && load.waiting == 0 && load.drained;
+            if self.draining && idle {
+                self.draining = false;
+                self.supervisor.do_send(Up::Drained { channel: self.number() });
+            }
+            let unneeded = self.released && idle && load.unsettled == 0 && self.consumers.is_empty();
+            if unneeded && self.replies.is_empty() {
+                self.begin_close_unneeded();
+            }
+            if let Phase::Draining { code, text, until } = &self.phase {
+                if (load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until {
+                    let close = methods::Close {
+                        reply_code: *code,
+                        reply_text: cut_short(text),
+                        class_id: 0,
+                        method_id: 0,
+                    };
+                    self.phase = Phase::Closing { abandoned: load.unconfirmed };
+                    let close = AMQPClass::Channel(methods::AMQPMethod::Close(close));
+                    self.ask(close, "channel.close", None, On::Close);
+                }
+            }
+        }
+    }
+
+    fn begin_close_unneeded(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            let until = Instant::now();
+            self.phase = Phase::Draining { code: 200, text: "no handle is left".into(), until };
+        }
+    }
+
+    pub(super) fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
+        if !self.ticking {
+            self.ticking = true;
+            ctx.run_later(self.outbox.terms().tick(), Self::tick);
+        }
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.ticking = false;
+        if matches!(self.phase, Phase::Closed(_)) {
+            return;
+        }
+        let now = Instant::now();
+        let publishing = self.outbox.expire(now);
+        let deadline = self.outbox.terms().deadline;
+        if let Some(error) = self.replies.expire(now, deadline) {
+            log::warn!("channel {}: {error}", self.number());
+            self.end(Error::channel_closed("the broker did not answer a call; the channel is given up", None), None);
+            return;
+        }
+        self.look_after_drain();
+        let closing = matches!(self.phase, Phase::Draining { .. } | Phase::Opening);
+        if publishing || closing || self.draining || self.released || !self.replies.is_empty() {
+            self.keep_ticking(ctx);
+        }
+    }
+}
+
+impl Handler<Tick> for Channel {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
+        self.keep_ticking(ctx);
+    }
+}
+
+impl Handler<CloseChannel> for Channel {
+    type Result = Reply<()>;
+
+    fn handle(&mut self, close: CloseChannel, ctx: &mut Context<Self>) -> Reply<()> {
+        if matches!(self.phase, Phase::Closed(_)) {
+            return Reply::now(Ok(()));
+        }
+        let (reply, responder) = Reply::later();
+        self.closers.push(responder);
+        self.begin_close(close.code, close.text);
+        self.keep_ticking(ctx);
+        reply
+    }
+}
+
+impl Handler<ReleaseChannel> for Channel {
+    type Result = ();
+
+    fn handle(&mut self, _: ReleaseChannel, ctx: &mut Context<Self>) {
+        self.released = true;
+        self.look_after_drain();
+        self.keep_ticking(ctx);
+    }
+}

@@ -1,0 +1,129 @@
+//! The Channel actor: a logical channel. It owns the channel's state, its outbox, and all parsing.
+//!
+//! `life` opens and closes, `calls` speaks for people, `replies` remembers who waits for what, `inbound` reads,
+//! `consume` keeps the consumers.
+
+mod calls;
+mod consume;
+mod inbound;
+mod life;
+mod link;
+mod replies;
+mod reply;
+
+use std::{collections::HashMap, sync::Arc};
+
+use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
+
+use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder};
+pub use self::reply::Reply;
+use crate::{
+    error::{Error, Result},
+    message::{OpenChannel, internal::Up},
+    outbox::{Credit, Outbox, Terms},
+};
+
+pub(crate) use self::reply::Responder as Answer;
+
+/// Deliveries that a consumer may have unsettled unless told otherwise.
+const DEFAULT_PREFETCH: u16 = 250;
+
+/// A logical channel.
+#[derive(Debug)]
+pub struct Channel {
+    outbox: Arc<Outbox>,
+    supervisor: Recipient<Up>,
+    epoch: u64,
+    credit: Option<Arc<Credit>>,
+    phase: Phase,
+    replies: Replies,
+    consumers: Consumers,
+    inbox: Inbox,
+    prefetch: u16,
+    closers: Vec<Responder<()>>,
+    /// The connection is about to be closed and waits for our word.
+    draining: bool,
+    /// The last handle is gone.
+    released: bool,
+    ticking: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Without a connection, or not open yet.
+    Opening,
+    Open,
+    /// Publishes under way are awaited, then `channel.close` goes out.
+    Draining { code: u16, text: String, until: std::time::Instant },
+    /// `channel.close` is out; `abandoned` publishes were not confirmed.
+    Closing { abandoned: usize },
+    Closed(Error),
+}
+
+/// An open channel: the actor that reads for it, and the outbox that writes for it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenedChannel {
+    /// The Channel actor.
+    pub actor: Addr<Channel>,
+    /// The channel's way out.
+    pub outbox: Arc<Outbox>,
+}
+
+impl Message for OpenChannel {
+    type Result = Result<OpenedChannel>;
+}
+
+impl Channel {
+    /// Starts a channel on the calling thread; it opens once it is attached.
+    pub(crate) fn start(
+        number: u16,
+        options: &OpenChannel,
+        body_max: u64,
+        supervisor: Recipient<Up>,
+    ) -> OpenedChannel {
+        let outbox = Arc::new(Outbox::new(Terms {
+            channel: number,
+            confirms: options.confirms,
+            window: options.window,
+            window_bytes: options.window_bytes,
+            deadline: options.deadline,
+        }));
+        let actor = Self {
+            outbox: outbox.clone(),
+            supervisor,
+            epoch: 0,
+            credit: None,
+            phase: Phase::Opening,
+            replies: Replies::default(),
+            consumers: Consumers { entries: HashMap::new(), next: 1 },
+            inbox: Inbox::new(body_max),
+            prefetch: DEFAULT_PREFETCH,
+            closers: Vec::new(),
+            draining: false,
+            released: false,
+            ticking: false,
+        };
+        OpenedChannel { actor: Actor::start(actor), outbox }
+    }
+
+    fn number(&self) -> u16 {
+        self.outbox.terms().channel
+    }
+}
+
+impl Actor for Channel {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(0);
+        self.outbox.on_tick(ctx.address().recipient());
+    }
+}
+
+impl Drop for Channel {
+    // Whatever ended the actor, a panic included: nobody waits for ever.
+    fn drop(&mut self) {
+        self.end(Error::stopped("the Channel actor ended"), None);
+    }
+}

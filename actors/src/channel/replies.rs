@@ -1,0 +1,170 @@
+//! Who waits for which answer, in the order in which the broker gives them.
+//!
+//! A caller whose deadline has passed is answered, but its place is kept: its late answer must not answer the next
+//! call. When the broker is silent for one more deadline, the channel is given up.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::Responder;
+use crate::{
+    error::{CloseReason, Error, Result},
+    message::{Consumed, Delivery, QueueDeclared},
+    wire::Fault,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Replies(VecDeque<Pending>);
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) what: &'static str,
+    pub(super) entity: Option<String>,
+    /// Class and method of the call.
+    pub(super) ids: (u16, u16),
+    pub(super) since: Instant,
+    pub(super) late: bool,
+    pub(super) on: On,
+}
+
+/// What an answer is for.
+#[derive(Debug)]
+pub(super) enum On {
+    Open,
+    ConfirmSelect,
+    Close,
+    /// Of ours; the answer changes nothing.
+    Internal,
+    Done(Responder<()>),
+    Count(Responder<u32>),
+    Declared(Responder<QueueDeclared>),
+    Consumed { tag: String, responder: Responder<Consumed> },
+    Cancelled { tag: String, responders: Vec<Responder<()>> },
+    Got { no_ack: bool, responder: Responder<Option<Delivery>> },
+}
+
+impl On {
+    fn fail(self, error: Error) {
+        // Whoever does not wait any more need not hear of it.
+        match self {
+            Self::Open | Self::ConfirmSelect | Self::Close | Self::Internal => {}
+            Self::Done(responder) => drop(responder.send(Err(error))),
+            Self::Count(responder) => drop(responder.send(Err(error))),
+            Self::Declared(responder) => drop(responder.send(Err(error))),
+            Self::Consumed { responder, .. } => drop(responder.send(Err(error))),
+            Self::Cancelled { responders, .. } => {
+                // A consumer of a closed channel is as good as cancelled.
+                responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
+            }
+            Self::Got { responder, .. } => drop(responder.send(Err(error))),
+        }
+    }
+
+    /// Answers that the deadline has passed, and leaves what is needed to undo a late success.
+    fn expire(&mut self, error: Error) {
+        let left = match self {
+            Self::Consumed { tag, .. } => Self::Cancelled { tag: std::mem::take(tag), responders: Vec::new() },
+            _ => Self::Internal,
+        };
+        match std::mem::replace(self, left) {
+            Self::Consumed { tag, responder } => {
+                let (_, unheard) = super::Reply::later();
+                *self = Self::Consumed { tag, responder: unheard };
+                drop(responder.send(Err(error)));
+            }
+            Self::Got { no_ack, responder } => {
+                let (_, unheard) = super::Reply::later();
+                *self = Self::Got { no_ack, responder: unheard };
+                drop(responder.send(Err(error)));
+            }
+            other => other.fail(error),
+        }
+    }
+}
+
+impl Replies {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn expect(&mut self, what: &'static str, entity: Option<String>, ids: (u16, u16), on: On) {
+        self.0.push_back(Pending { what, entity, ids, since: Instant::now(), late: false, on });
+    }
+
+    /// The call that is answered next, if its answer has these ids.
+    pub(super) fn next(&mut self, class_id: u16, method_id: u16) -> Result<On, Fault> {
+        let answered = self.0.front().is_some_and(|p| answers(p.ids, (class_id, method_id)));
+        match self.0.pop_front() {
+            Some(pending) if answered => Ok(pending.on),
+            unexpected => {
+                self.0.extend(unexpected);
+                Err(Fault::command("an answer that nobody asked for").with_method(class_id, method_id))
+            }
+        }
+    }
+
+    /// Looks whether the next answer is awaited, before its content is there.
+    pub(super) fn awaits(&self, class_id: u16, method_id: u16) -> Result<(), Fault> {
+        match self.0.front() {
+            Some(pending) if answers(pending.ids, (class_id, method_id)) => Ok(()),
+            _ => Err(Fault::command("an answer that nobody asked for").with_method(class_id, method_id)),
+        }
+    }
+
+    pub(super) fn cancel_of(&mut self, consumer_tag: &str) -> Option<&mut Vec<Responder<()>>> {
+        self.0.iter_mut().find_map(|pending| match &mut pending.on {
+            On::Cancelled { tag, responders } if tag == consumer_tag => Some(responders),
+            _ => None,
+        })
+    }
+
+    /// Answers the call that made the broker close the channel.
+    pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) {
+        let at = self.0.iter().position(|pending| pending.ids == cause);
+        if let Some(pending) = at.and_then(|at| self.0.remove(at)) {
+            let error = Error::refused(pending.what, reason.clone());
+            pending.on.fail(match pending.entity {
+                Some(entity) => error.on(entity),
+                None => error,
+            });
+        }
+    }
+
+    pub(super) fn fail_all(&mut self, error: &Error) {
+        for pending in std::mem::take(&mut self.0) {
+            pending.on.fail(error.clone());
+        }
+    }
+
+    /// Answers callers whose deadline has passed; the error says that the broker is silent for too long.
+    pub(super) fn expire(&mut self, now: Instant, deadline: Duration) -> Option<Error> {
+        for pending in &mut self.0 {
+            let age = now.saturating_duration_since(pending.since);
+            if age < deadline {
+                break;
+            }
+            let error = Error::timeout(format!("{}: no answer within {deadline:?}", pending.what));
+            if age >= deadline * 2 {
+                return Some(error);
+            }
+            if !std::mem::replace(&mut pending.late, true) {
+                pending.on.expire(match &pending.entity {
+                    Some(entity) => error.on(entity.as_str()),
+                    None => error,
+                });
+            }
+        }
+        None
+    }
+}
+
+/// In AMQP 0-9-1 the answer's method id follows the call's, but for `get`, which has two.
+fn answers(call: (u16, u16), reply: (u16, u16)) -> bool {
+    match call {
+        (60, 70) => reply == (60, 71) || reply == (60, 72),
+        (40, 40) => reply == (40, 51),
+        (class_id, method_id) => reply == (class_id, method_id + 1),
+    }
+}

@@ -1,0 +1,87 @@
+//! Answers that come later: a handler keeps the way back and uses it when the broker has spoken.
+
+use std::{cell::RefCell, rc::Rc};
+
+use actix::{
+    Actor, Message,
+    dev::{MessageResponse, OneshotSender},
+};
+
+use crate::error::{Error, Result};
+
+/// What a handler returns that will answer later.
+#[derive(Debug)]
+pub struct Reply<T>(Rc<RefCell<Slot<T>>>);
+
+/// The other end: whoever holds it answers, and if it is dropped, the caller hears that the actor is gone.
+#[derive(Debug)]
+pub(crate) struct Responder<T>(Rc<RefCell<Slot<T>>>);
+
+#[derive(Debug)]
+enum Slot<T> {
+    /// The handler has not returned yet.
+    Fresh,
+    Waiting(OneshotSender<Result<T>>),
+    Answered(Result<T>),
+    /// Nobody waits, or nobody does any more.
+    Done,
+}
+
+impl<T> Reply<T> {
+    pub(crate) fn later() -> (Self, Responder<T>) {
+        let slot = Rc::new(RefCell::new(Slot::Fresh));
+        (Self(slot.clone()), Responder(slot))
+    }
+
+    pub(crate) fn now(answer: Result<T>) -> Self {
+        Self(Rc::new(RefCell::new(Slot::Answered(answer))))
+    }
+}
+
+impl<T> Responder<T> {
+    /// Tells whether nobody waits for the answer any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        match &*self.0.borrow() {
+            Slot::Waiting(tx) => tx.is_closed(),
+            Slot::Done => true,
+            Slot::Fresh | Slot::Answered(_) => false,
+        }
+    }
+
+    /// Answers; gives the answer back if nobody waits for it.
+    pub(crate) fn send(self, answer: Result<T>) -> Result<(), Result<T>> {
+        let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
+        match slot {
+            Slot::Waiting(tx) => tx.send(answer),
+            Slot::Fresh => {
+                *self.0.borrow_mut() = Slot::Answered(answer);
+                Ok(())
+            }
+            Slot::Answered(_) | Slot::Done => Err(answer),
+        }
+    }
+}
+
+impl<A, M, T> MessageResponse<A, M> for Reply<T>
+where
+    A: Actor,
+    M: Message<Result = Result<T>>,
+    T: 'static,
+{
+    fn handle(self, _: &mut A::Context, tx: Option<OneshotSender<Result<T>>>) {
+        let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
+        match (slot, tx) {
+            (Slot::Answered(answer), Some(tx)) => {
+                // Nobody waits any more: nothing to do about it here.
+                let _ = tx.send(answer);
+            }
+            (Slot::Fresh, Some(tx)) if Rc::strong_count(&self.0) > 1 => {
+                *self.0.borrow_mut() = Slot::Waiting(tx);
+            }
+            (Slot::Fresh, Some(tx)) => {
+                let _ = tx.send(Err(Error::stopped("the call was dropped unanswered")));
+            }
+            _ => {}
+        }
+    }
+}

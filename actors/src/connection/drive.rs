@@ -1,0 +1,173 @@
+//! One turn of a connection: read, take, write, beat, in this order.
+//!
+//! Reading comes first, so that two peers that both write cannot wait for each other for ever. Nothing is taken from a
+//! channel while a write is pending: what nobody takes holds its callers back.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+};
+
+use actix::{ActorContext, ActorFuture, Context};
+use bytes::{Bytes, BytesMut};
+
+use super::{Connection, Phase, pulse::Beat};
+use crate::{
+    error::Error,
+    transport::ReadProgress,
+    wire::put_heartbeat,
+};
+
+/// Read at most this much in one turn: more makes the timers of the whole arbiter late.
+const READ_BUDGET: usize = 64 * 1024;
+/// Taken from one channel at a time.
+const TAKE: usize = 64 * 1024;
+/// Taken from all channels before the socket is asked.
+const HIGH_WATER: usize = 256 * 1024;
+/// Written in one turn at most, before others get theirs.
+const WRITE_BUDGET: u32 = 8;
+
+/// The item that keeps a Connection actor turning.
+pub(super) struct Drive;
+
+impl ActorFuture<Connection> for Drive {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        connection: &mut Connection,
+        ctx: &mut Context<Connection>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        match connection.turn(cx) {
+            Ok(Turn::Goes) => Poll::Pending,
+            Ok(Turn::Over) => {
+                if let Some(error) = connection.last_error.take() {
+                    connection.report.ended(error);
+                }
+                ctx.stop();
+                Poll::Ready(())
+            }
+            Err(error) => {
+                log::debug!("connection {}: {error}", connection.epoch());
+                // After connection.close the broker resets the socket: the first reason counts.
+                let error = connection.last_error.take().unwrap_or(error);
+                connection.report.ended(error);
+                ctx.stop();
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+enum Turn {
+    Goes,
+    Over,
+}
+
+impl Connection {
+    fn turn(&mut self, cx: &mut TaskContext<'_>) -> Result<Turn, Error> {
+        let deaf = self.listen(cx)?;
+        self.speak(cx)?;
+        if matches!(self.phase, Phase::Ending) {
+            let in_time = self.linger.as_mut().is_some_and(|linger| linger.as_mut().poll(cx).is_pending());
+            let said_all = self.writer.is_empty() && !self.await_close_ok;
+            return Ok(if said_all || !in_time { Turn::Over } else { Turn::Goes });
+        }
+        match self.pulse.poll(cx, self.heard, self.writer.writes(), deaf) {
+            Beat::None => {}
+            Beat::Send if self.writer.is_empty() => {
+                let mut frame = BytesMut::new();
+                put_heartbeat(&mut frame);
+                self.writer.push(frame.freeze());
+                self.speak(cx)?;
+            }
+            Beat::Send => {}
+            Beat::PeerIsDead => {
+                let what = format!("nothing from the broker for two heartbeats of {:?}", self.pulse.interval());
+                return Err(Error::connection_lost(&Error::timeout(what)));
+            }
+        }
+        Ok(Turn::Goes)
+    }
+
+    /// Reads what is there, within the budget; tells whether reading pauses because too much waits for user code.
+    fn listen(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Error> {
+        let mut budget = READ_BUDGET;
+        self.cut();
+        loop {
+            if self.credit.must_pause(cx.waker()) {
+                return Ok(true);
+            }
+            let Some(socket) = &mut self.socket else { return Ok(false) };
+            match self.reader.poll_read(socket, cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(ReadProgress::Read(n))) => {
+                    self.heard += 1;
+                    self.cut();
+                    if n >= budget {
+                        cx.waker().wake_by_ref();
+                        return Ok(false);
+                    }
+                    budget -= n;
+                }
+                Poll::Ready(Ok(ReadProgress::End)) => {
+                    let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the broker closed the socket");
+                    return Err(Error::io("reading", &error));
+                }
+                Poll::Ready(Err(error)) => return Err(Error::io("reading", &error)),
+            }
+        }
+    }
+
+    /// Cuts what was read into runs and hands them on.
+    fn cut(&mut self) {
+        loop {
+            match self.cutter.next_run(&mut self.reader.buffer) {
+                Ok(Some(run)) if run.channel == 0 => self.control(&run),
+                Ok(Some(run)) if matches!(self.phase, Phase::Ending) => drop(run),
+                Ok(Some(run)) => {
+                    if let Err(fault) = self.routes.deliver(self.report.epoch, run) {
+                        self.fail(fault);
+                    }
+                }
+                Ok(None) => break,
+                Err(fault) => {
+                    self.reader.buffer.clear();
+                    self.fail(fault);
+                    break;
+                }
+            }
+        }
+        self.reader.want(self.cutter.wanted());
+    }
+
+    /// Takes and writes until nothing is left, the socket is full, or the budget is spent.
+    fn speak(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Error> {
+        let mut taken: Vec<Bytes> = std::mem::take(&mut self.taken);
+        let mut rounds = 0;
+        while let Some(socket) = &mut self.socket {
+            match self.writer.poll_write(socket, cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(Error::io("writing", &error)),
+                Poll::Pending => break,
+            }
+            if !self.routes.any_ready() || matches!(self.phase, Phase::Ending) {
+                break;
+            }
+            if rounds == WRITE_BUDGET {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            rounds += 1;
+            while self.writer.pending() < HIGH_WATER
+                && self.routes.take_next(self.report.epoch, TAKE, &mut taken)
+            {
+                taken.drain(..).for_each(|chunk| self.writer.push(chunk));
+            }
+        }
+        self.taken = taken;
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! The Connection actor: one life of one socket. It dials, shakes hands, cuts frames, writes bytes, beats, and dies;
+//! it is never repaired, only replaced.
+//!
+//! `drive` moves the bytes, `control` speaks for channel 0, `routes` knows who reads which channel.
+
+mod control;
+mod drive;
+mod establish;
+mod pulse;
+mod routes;
+
+use std::{pin::Pin, sync::Arc};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use bytes::Bytes;
+use tokio::{net::TcpStream, time::Sleep};
+
+use self::{drive::Drive, establish::establish, pulse::Pulse, routes::Routes};
+use crate::{
+    error::Error,
+    message::internal::{Order, Up},
+    options::ConnectionOptions,
+    outbox::{Credit, Flush},
+    transport::{Reader, Writer},
+    wire::Cutter,
+};
+
+/// One life of one socket.
+#[derive(Debug)]
+pub struct Connection {
+    options: Arc<ConnectionOptions>,
+    report: Report,
+    routes: Routes,
+    credit: Arc<Credit>,
+    socket: Option<TcpStream>,
+    reader: Reader,
+    cutter: Cutter,
+    writer: Writer,
+    /// Reads so far.
+    heard: u64,
+    pulse: Pulse,
+    phase: Phase,
+    /// What a take put out, kept for its memory.
+    taken: Vec<Bytes>,
+    await_close_ok: bool,
+    last_error: Option<Error>,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Dialling or shaking hands.
+    Opening,
+    Open,
+    /// The reason is reported; what is left are last words, and the peer's.
+    Ending,
+}
+
+/// Tells the supervisor of the end, exactly once, a panic included.
+#[derive(Debug)]
+struct Report {
+    epoch: u64,
+    supervisor: Recipient<Up>,
+    ended: bool,
+}
+
+impl Report {
+    fn ended(&mut self, error: Error) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.supervisor.do_send(Up::Ended { epoch: self.epoch, error });
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.ended(Error::stopped("the Connection actor ended without a reason"));
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(
+        options: Arc<ConnectionOptions>,
+        epoch: u64,
+        credit: Arc<Credit>,
+        supervisor: Recipient<Up>,
+    ) -> Self {
+        Self {
+            cutter: Cutter::new(options.frame_max),
+            options,
+            report: Report { epoch, supervisor, ended: false },
+            routes: Routes::default(),
+            credit,
+            socket: None,
+            reader: Reader::default(),
+            writer: Writer::default(),
+            heard: 0,
+            pulse: Pulse::default(),
+            phase: Phase::Opening,
+            taken: Vec::new(),
+            await_close_ok: false,
+            last_error: None,
+            linger: None,
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.report.epoch
+    }
+
+    /// Takes everything that channels have asked to be taken.
+    fn write_out(&mut self) {
+        while self.routes.take_next(self.report.epoch, usize::MAX, &mut self.taken) {
+            self.taken.drain(..).for_each(|chunk| self.writer.push(chunk));
+        }
+    }
+
+    fn unroute(&mut self, channel: u16) {
+        if let Some(outbox) = self.routes.remove(channel) {
+            // Its last words, which may be an answer to channel.close.
+            while outbox.take(self.report.epoch, usize::MAX, &mut self.taken) {}
+            self.taken.drain(..).for_each(|chunk| self.writer.push(chunk));
+        }
+    }
+}
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(0);
+        let opening = establish(self.options.clone()).into_actor(self).map(|result, actor, ctx| match result {
+            Ok(established) => {
+                log::debug!("connection {}: open, {:?}", actor.epoch(), established.negotiated);
+                actor.socket = Some(established.socket);
+                actor.reader.buffer = established.rest;
+                actor.cutter.set_frame_max(established.negotiated.frame_max);
+                actor.pulse = Pulse::start(established.negotiated.heartbeat);
+                actor.phase = Phase::Open;
+                let epoch = actor.epoch();
+                actor.report.supervisor.do_send(Up::Online { epoch, negotiated: established.negotiated });
+                ctx.spawn(Drive);
+            }
+            Err(error) => {
+                log::debug!("connection {}: {error}", actor.epoch());
+                actor.report.ended(error);
+                ctx.stop();
+            }
+        });
+        ctx.spawn(opening);
+    }
+}
+
+impl Handler<Flush> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, flush: Flush, _: &mut Self::Context) {
+        if flush.epoch == self.epoch() {
+            self.routes.ready(flush.channel);
+        }
+    }
+}
+
+impl Handler<Order> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
+        match order {
+            Order::Route { channel, down, outbox } => self.routes.add(channel, down, outbox),
+            Order::Unroute { channel } => self.unroute(channel),
+            Order::Close { code, text } => match self.phase {
+                Phase::Opening => {
+                    self.report.ended(Error::connection_closed("closed by the application", None));
+                    ctx.stop();
+                }
+                Phase::Open => self.close(code, &text),
+                Phase::Ending => {}
+            },
+            Order::Fail { fault } => self.fail(fault),
+        }
+    }
+}

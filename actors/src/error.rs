@@ -1,0 +1,355 @@
+//! The one error type: cloneable, because one lost connection answers every waiter there is.
+
+use std::{borrow::Cow, error, fmt, io, sync::Arc};
+
+use crate::{
+    returned::Return,
+    wire::{Fault, TooLong, method_name},
+};
+
+/// What came of it.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The sort of an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The socket failed: refused, reset, unreachable.
+    Io,
+    /// The connection URI cannot be used.
+    Uri,
+    /// The broker did not accept the credentials (403), or offers no mechanism that we speak.
+    Auth,
+    /// The virtual host does not exist or is closed to this user (530).
+    Vhost,
+    /// A deadline passed.
+    Timeout,
+    /// The peer broke the protocol, or is not an AMQP 0-9-1 server.
+    Protocol,
+    /// The connection is closed; [`Error::close_reason`] tells why, if the broker said so.
+    ConnectionClosed,
+    /// The channel is closed; [`Error::close_reason`] tells why, if the broker said so.
+    ChannelClosed,
+    /// The broker refused this very call, and closed the channel for it.
+    Refused,
+    /// The broker could not take responsibility for a publish (`basic.nack`).
+    Nacked,
+    /// A mandatory publish reached no queue; [`Error::returned`] has it.
+    Unroutable,
+    /// The delivery belongs to an earlier life of its channel, or is settled already.
+    StaleDelivery,
+    /// The broker blocks publishing (`connection.blocked`) and a deadline passed meanwhile.
+    Blocked,
+    /// The actor that should have answered is gone.
+    Stopped,
+    /// Content could not be encoded or decoded.
+    Codec,
+    /// A limit would be exceeded: a name, a key, a size, a count.
+    Limit,
+}
+
+/// The broker's reason for closing a connection or a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReason {
+    /// The reply code, kept as a number even where it is unknown.
+    pub code: u16,
+    /// The broker's text.
+    pub text: String,
+    /// The method that caused it, such as `queue.declare`; empty when none did.
+    pub method: &'static str,
+}
+
+impl CloseReason {
+    pub(crate) fn new(code: u16, text: impl Into<String>, class_id: u16, method_id: u16) -> Self {
+        let method = if class_id == 0 { "" } else { method_name(class_id, method_id) };
+        Self { code, text: text.into(), method }
+    }
+
+    /// Tells whether the code is one that closes a channel only (311, 312, 313, 403 to 406).
+    pub fn is_soft(&self) -> bool {
+        matches!(self.code, 311..=313 | 403..=406)
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.text)?;
+        if !self.method.is_empty() {
+            write!(f, " (caused by {})", self.method)?;
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong, cheap to clone.
+///
+/// ```
+/// use actix_pika_actors::{Error, ErrorKind};
+///
+/// fn worth_another_try(error: &Error) -> bool {
+///     error.is_retryable() && error.kind() != ErrorKind::Limit
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    what: Cow<'static, str>,
+    entity: Option<String>,
+    close: Option<CloseReason>,
+    returned: Option<Return>,
+    io: Option<io::ErrorKind>,
+    retryable: bool,
+    may_have_arrived: bool,
+    source: Option<Error>,
+}
+
+impl Error {
+    /// Tells the sort of failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Tells whether the same operation may succeed when tried again, on a new connection or channel if need be.
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable
+    }
+
+    /// Tells whether only a channel, not the connection, was lost to it.
+    pub fn is_soft(&self) -> bool {
+        self.close_reason().is_some_and(CloseReason::is_soft)
+    }
+
+    /// Tells whether the publish may have reached the broker in spite of the error.
+    pub fn may_have_arrived(&self) -> bool {
+        self.0.may_have_arrived
+    }
+
+    /// Names the reply code, text and method with which the broker closed the channel or the connection.
+    pub fn close_reason(&self) -> Option<&CloseReason> {
+        self.0.close.as_ref().or_else(|| self.0.source.as_ref().and_then(Error::close_reason))
+    }
+
+    /// Hands out the publish that came back, for [`ErrorKind::Unroutable`].
+    pub fn returned(&self) -> Option<&Return> {
+        self.0.returned.as_ref()
+    }
+
+    /// Tells the kind of the I/O error below, if one is.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        self.0.io.or_else(|| self.0.source.as_ref().and_then(Error::io_kind))
+    }
+
+    /// Names the exchange, queue, consumer or address concerned, where known.
+    pub fn entity(&self) -> Option<&str> {
+        self.0.entity.as_deref()
+    }
+
+    fn new(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> Inner {
+        Inner {
+            kind,
+            what: what.into(),
+            entity: None,
+            close: None,
+            returned: None,
+            io: None,
+            retryable: false,
+            may_have_arrived: false,
+            source: None,
+        }
+    }
+
+    #[doc(hidden)]
+    pub fn uri(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Uri, what).into()
+    }
+
+    #[doc(hidden)]
+    pub fn limit(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Limit, what).into()
+    }
+
+    #[doc(hidden)]
+    pub fn codec(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Codec, what).into()
+    }
+
+    #[doc(hidden)]
+    pub fn stopped(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Stopped, what).into()
+    }
+
+    pub(crate) fn io(what: impl Into<Cow<'static, str>>, error: &io::Error) -> Self {
+        let mut inner = Self::new(ErrorKind::Io, format!("{}: {error}", what.into()));
+        inner.io = Some(error.kind());
+        inner.retryable = true;
+        inner.into()
+    }
+
+    #[doc(hidden)]
+    pub fn timeout(what: impl Into<Cow<'static, str>>) -> Self {
+        let mut inner = Self::new(ErrorKind::Timeout, what);
+        inner.retryable = true;
+        inner.into()
+    }
+
+    pub(crate) fn blocked(what: impl Into<Cow<'static, str>>) -> Self {
+        let mut inner = Self::new(ErrorKind::Blocked, what);
+        inner.retryable = true;
+        inner.into()
+    }
+
+    pub(crate) fn protocol(what: impl Into<Cow<'static, str>>) -> Self {
+        let mut inner = Self::new(ErrorKind::Protocol, what);
+        inner.retryable = true;
+        inner.into()
+    }
+
+    pub(crate) fn auth(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
+        let mut inner = Self::new(ErrorKind::Auth, what);
+        inner.close = close;
+        inner.into()
+    }
+
+    pub(crate) fn vhost(close: CloseReason) -> Self {
+        let mut inner = Self::new(ErrorKind::Vhost, "the virtual host was refused");
+        inner.close = Some(close);
+        inner.into()
+    }
+
+    pub(crate) fn connection_closed(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
+        let mut inner = Self::new(ErrorKind::ConnectionClosed, what);
+        inner.close = close;
+        inner.retryable = true;
+        inner.into()
+    }
+
+    /// The connection ended, for the reason that `cause` tells.
+    pub(crate) fn connection_lost(cause: &Error) -> Self {
+        if cause.kind() == ErrorKind::ConnectionClosed {
+            return cause.clone();
+        }
+        let mut inner = Self::new(ErrorKind::ConnectionClosed, "the connection is closed");
+        inner.retryable = true;
+        inner.source = Some(cause.clone());
+        inner.into()
+    }
+
+    pub(crate) fn channel_closed(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
+        let mut inner = Self::new(ErrorKind::ChannelClosed, what);
+        inner.close = close;
+        inner.into()
+    }
+
+    pub(crate) fn refused(what: &'static str, close: CloseReason) -> Self {
+        let mut inner = Self::new(ErrorKind::Refused, format!("{what} was refused"));
+        inner.close = Some(close);
+        inner.into()
+    }
+
+    pub(crate) fn nacked() -> Self {
+        let mut inner = Self::new(ErrorKind::Nacked, "the broker did not take the publish (basic.nack)");
+        inner.retryable = true;
+        inner.into()
+    }
+
+    pub(crate) fn unroutable(returned: Return) -> Self {
+        let what = format!(
+            "no queue for routing key {:?} at {}: {} {}",
+            returned.routing_key,
+            exchange_name(&returned.exchange),
+            returned.code,
+            returned.text
+        );
+        let mut inner = Self::new(ErrorKind::Unroutable, what);
+        inner.returned = Some(returned);
+        inner.into()
+    }
+
+    pub(crate) fn stale(what: &'static str) -> Self {
+        Self::new(ErrorKind::StaleDelivery, what).into()
+    }
+
+    /// The same failure, of a publish that had been handed to the socket.
+    pub(crate) fn in_flight(&self) -> Self {
+        let mut inner = Self::new(self.kind(), "the publish was not confirmed and may have arrived");
+        inner.retryable = self.is_retryable();
+        inner.may_have_arrived = true;
+        inner.io = self.io_kind();
+        inner.source = Some(self.clone());
+        inner.into()
+    }
+
+    /// The same failure, told of `entity`.
+    pub(crate) fn on(self, entity: impl Into<String>) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(mut inner) => {
+                inner.entity.get_or_insert_with(|| entity.into());
+                inner.into()
+            }
+            Err(shared) => Self(shared),
+        }
+    }
+}
+
+fn exchange_name(name: &str) -> String {
+    if name.is_empty() { "the default exchange".into() } else { format!("exchange {name:?}") }
+}
+
+impl From<Inner> for Error {
+    fn from(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+impl From<TooLong> for Error {
+    fn from(error: TooLong) -> Self {
+        Self::limit(error.to_string())
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::protocol(fault.to_string())
+    }
+}
+
+impl From<actix::MailboxError> for Error {
+    fn from(error: actix::MailboxError) -> Self {
+        match error {
+            actix::MailboxError::Closed => Self::stopped("the actor is gone"),
+            actix::MailboxError::Timeout => Self::timeout("no answer from the actor"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.what)?;
+        if let Some(entity) = &self.0.entity {
+            write!(f, " [{entity}]")?;
+        }
+        if let Some(close) = &self.0.close {
+            write!(f, ": {close}")?;
+        }
+        if let Some(source) = &self.0.source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}, \"{self}\")", self.kind())
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.0.source.as_ref().map(|e| e as _)
+    }
+}

@@ -1,0 +1,146 @@
+//! What is said to a connection, and what it says.
+
+use std::time::Duration;
+
+use actix::{Message, Recipient};
+
+use crate::error::{Error, Result};
+
+/// Opens a channel (`channel.open`, then `confirm.select` unless confirms are off).
+///
+/// Limits: 65,535 channels by the protocol, 2,047 by RabbitMQ's default; one more is an error of kind `Limit` and
+/// leaves the connection as it is.
+///
+/// ```
+/// use std::time::Duration;
+/// use actix_pika_actors::OpenChannel;
+///
+/// let options = OpenChannel::new().confirms(true).window(512).deadline(Duration::from_secs(5));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenChannel {
+    pub(crate) confirms: bool,
+    pub(crate) window: usize,
+    pub(crate) window_bytes: usize,
+    pub(crate) deadline: Duration,
+    pub(crate) number: Option<u16>,
+}
+
+impl OpenChannel {
+    /// Asks for confirms, a window of 1,024 publishes and 16 MiB, and deadlines of 30 seconds.
+    pub fn new() -> Self {
+        Self {
+            confirms: true,
+            window: 1024,
+            window_bytes: 16 << 20,
+            deadline: Duration::from_secs(30),
+            number: None,
+        }
+    }
+
+    /// Turns publisher confirms on or off.
+    pub fn confirms(mut self, confirms: bool) -> Self {
+        self.confirms = confirms;
+        self
+    }
+
+    /// Sets how many publishes may be under way before callers wait; at least 1.
+    pub fn window(mut self, messages: usize) -> Self {
+        self.window = messages.max(1);
+        self
+    }
+
+    /// Sets how many bytes of publishes may be under way before callers wait; a larger publish goes alone.
+    pub fn window_bytes(mut self, bytes: usize) -> Self {
+        self.window_bytes = bytes;
+        self
+    }
+
+    /// Sets how long each publish and each call may take.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Asks for this channel number instead of the next free one.
+    pub fn number(mut self, number: u16) -> Self {
+        self.number = Some(number);
+        self
+    }
+}
+
+impl Default for OpenChannel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Closes the connection: publishing ends, confirms under way are awaited, then `connection.close`.
+///
+/// Answered when the broker has answered, or when it cannot any more. Closing twice is fine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CloseConnection {
+    pub(crate) code: u16,
+    pub(crate) text: String,
+}
+
+impl CloseConnection {
+    /// Closes with reply code 200.
+    pub fn new() -> Self {
+        Self { code: 200, text: "closed by the application".into() }
+    }
+
+    /// Gives the broker another reason; the text is cut to 255 bytes.
+    pub fn reason(mut self, code: u16, text: impl Into<String>) -> Self {
+        self.code = code;
+        self.text = text.into();
+        self
+    }
+}
+
+impl Default for CloseConnection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Message for CloseConnection {
+    type Result = Result<()>;
+}
+
+/// Sends every [`ConnectionEvent`] from now on to a recipient.
+#[derive(Clone, Debug)]
+pub struct WatchConnection(pub Recipient<ConnectionEvent>);
+
+impl Message for WatchConnection {
+    type Result = ();
+}
+
+/// Tells the supervisor that the last handle is gone: it closes the connection when its last channel is gone, too.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct ReleaseConnection;
+
+impl Message for ReleaseConnection {
+    type Result = ();
+}
+
+/// What happens to a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    /// The handshake is done.
+    Connected,
+    /// The broker does not accept publishes for now, for the reason given.
+    Blocked(String),
+    /// The broker accepts publishes again.
+    Unblocked,
+    /// It is over: closed by the user (`None`) or lost.
+    Closed(Option<Error>),
+}
+
+impl Message for ConnectionEvent {
+    type Result = ();
+}

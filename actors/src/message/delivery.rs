@@ -1,0 +1,292 @@
+//! What the broker delivers, and how it is settled.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use actix::{Message, Recipient};
+use bytes::Bytes;
+
+use super::ConsumerEnd;
+use crate::{
+    error::{Error, Result},
+    outbox::Verdict,
+    wire::{Content, Properties, Span},
+};
+
+/// Where a delivery says what became of it.
+pub(crate) trait Settler: Send + Sync + fmt::Debug {
+    fn settle(&self, incarnation: u32, tag: u64, verdict: Verdict) -> Result<()>;
+    fn is_stale(&self, incarnation: u32) -> bool;
+    fn consumer_tag(&self) -> &str;
+    /// The delivery is gone; `size` is what it was counted with.
+    fn ended(&self, size: usize, unsettled: bool);
+}
+
+/// Where a consumer's deliveries go.
+pub(crate) trait Inlet: Send + Sync + fmt::Debug {
+    /// Learns whom it serves, before anything else.
+    fn bind(&self, binding: Binding);
+    /// Hands over what one run of frames held for the consumer.
+    fn batch(&self, deliveries: Vec<Delivery>);
+    /// A delivery is gone, so another may be handed on.
+    fn ended(&self);
+    /// Says that nothing more will come.
+    fn end(&self, end: ConsumerEnd);
+}
+
+/// A consumer as its inlet sees it.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    pub(crate) consumer: u32,
+    /// Deliveries that the application may hold at once, where the broker does not bound them.
+    pub(crate) permits: Option<usize>,
+    pub(crate) lost: Recipient<Lost>,
+}
+
+/// Nobody takes the deliveries of this consumer any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost {
+    pub(crate) consumer: u32,
+}
+
+impl Message for Lost {
+    type Result = ();
+}
+
+/// A message from the broker, and the right to settle it, once.
+///
+/// Settling takes the delivery, so nothing can be acknowledged twice. One that is dropped unsettled goes back into its
+/// queue. The body is a view of a block that the connection read (64 KiB, or 256 KiB where bodies are large): keep a
+/// copy, not the view, of what is to be held for long.
+///
+/// # Robust
+/// A delivery of an earlier life of its channel cannot be settled any more ([`is_stale`](Self::is_stale)): the broker
+/// delivers the message again.
+///
+/// ```
+/// use actix_pika_actors::{Delivery, Result};
+///
+/// fn work(delivery: Delivery) -> Result<()> {
+///     if delivery.body().is_empty() {
+///         return delivery.reject(false);
+///     }
+///     delivery.ack()
+/// }
+/// ```
+#[doc(alias = "IncomingMessage")]
+pub struct Delivery {
+    settler: Option<Arc<dyn Settler>>,
+    parts: Parts,
+    decoded: OnceLock<Box<Result<Properties>>>,
+    lossy: OnceLock<Box<[String; 2]>>,
+}
+
+/// What a delivery is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) content: Content,
+    pub(crate) tag: u64,
+    pub(crate) incarnation: u32,
+    pub(crate) exchange: Span,
+    pub(crate) routing_key: Span,
+    pub(crate) redelivered: bool,
+    pub(crate) no_ack: bool,
+    pub(crate) message_count: Option<u32>,
+}
+
+impl Parts {
+    /// What the delivery weighs against byte budgets.
+    pub(crate) fn size(&self) -> usize {
+        self.content.body.len() + self.content.payload.len() + self.content.header.properties.len() + 256
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(settler: Arc<dyn Settler>, parts: Parts) -> Self {
+        Self { settler: Some(settler), parts, decoded: OnceLock::new(), lossy: OnceLock::new() }
+    }
+
+    /// Shows the body.
+    pub fn body(&self) -> &Bytes {
+        &self.parts.content.body
+    }
+
+    /// Names the exchange that it was published to; empty for the default exchange.
+    pub fn exchange(&self) -> &str {
+        let bytes = self.parts.exchange.of(&self.parts.content.payload);
+        std::str::from_utf8(bytes).unwrap_or_else(|_| &self.lossy()[0])
+    }
+
+    /// Shows the routing key; octets that are not UTF-8 are replaced.
+    pub fn routing_key(&self) -> &str {
+        std::str::from_utf8(self.routing_key_bytes()).unwrap_or_else(|_| &self.lossy()[1])
+    }
+
+    /// Shows the routing key as the broker sent it.
+    pub fn routing_key_bytes(&self) -> &[u8] {
+        self.parts.routing_key.of(&self.parts.content.payload)
+    }
+
+    /// Tells whether the broker may have delivered it before.
+    pub fn redelivered(&self) -> bool {
+        self.parts.redelivered
+    }
+
+    /// Tells its number on the channel.
+    pub fn delivery_tag(&self) -> u64 {
+        self.parts.tag
+    }
+
+    /// Names the consumer that got it; empty for what [`Get`](super::Get) took.
+    pub fn consumer_tag(&self) -> &str {
+        self.settler.as_ref().map_or("", |s| s.consumer_tag())
+    }
+
+    /// Tells how many messages were left in the queue, for what [`Get`](super::Get) took.
+    pub fn message_count(&self) -> Option<u32> {
+        self.parts.message_count
+    }
+
+    /// Tells whether it needs no settling.
+    pub fn is_no_ack(&self) -> bool {
+        self.parts.no_ack
+    }
+
+    /// Decodes the properties, once.
+    ///
+    /// # Errors
+    /// `Codec` where a publisher sent what cannot be decoded; the delivery can be settled all the same.
+    pub fn properties(&self) -> Result<&Properties> {
+        let decoded = self.decoded.get_or_init(|| {
+            let raw = &self.parts.content.header.properties;
+            Box::new(Properties::decode(raw).map_err(|fault| Error::codec(format!("properties: {fault}"))))
+        });
+        decoded.as_ref().as_ref().map_err(Clone::clone)
+    }
+
+    /// Shows the property flags and the property list as the broker sent them.
+    pub fn raw_properties(&self) -> &Bytes {
+        &self.parts.content.header.properties
+    }
+
+    /// Tells whether its channel has begun another life, so that it cannot be settled any more.
+    pub fn is_stale(&self) -> bool {
+        self.settler.as_ref().is_none_or(|s| s.is_stale(self.parts.incarnation))
+    }
+
+    /// Acknowledges it (`basic.ack`). The frame leaves with the next flush, merged with its neighbours.
+    ///
+    /// # Errors
+    /// `StaleDelivery` when the channel has begun another life; the cause when it is closed. No frame is sent then.
+    pub fn ack(self) -> Result<()> {
+        self.settle(Verdict::Ack)
+    }
+
+    /// Acknowledges it and all older ones of the same consumer.
+    ///
+    /// # Errors
+    /// Those of [`ack`](Self::ack).
+    pub fn ack_all(self) -> Result<()> {
+        self.settle(Verdict::AckAll)
+    }
+
+    /// Refuses it (`basic.nack`): back into its queue, or dropped or dead-lettered.
+    ///
+    /// # Errors
+    /// Those of [`ack`](Self::ack).
+    pub fn nack(self, requeue: bool) -> Result<()> {
+        self.settle(Verdict::Nack { requeue })
+    }
+
+    /// Refuses it (`basic.reject`): back into its queue, or dropped or dead-lettered.
+    ///
+    /// # Errors
+    /// Those of [`ack`](Self::ack).
+    pub fn reject(self, requeue: bool) -> Result<()> {
+        self.settle(Verdict::Reject { requeue })
+    }
+
+    fn lossy(&self) -> &[String; 2] {
+        self.lossy.get_or_init(|| {
+            let payload = &self.parts.content.payload;
+            let text = |span: Span| String::from_utf8_lossy(span.of(payload)).into_owned();
+            Box::new([text(self.parts.exchange), text(self.parts.routing_key)])
+        })
+    }
+
+    fn settle(mut self, verdict: Verdict) -> Result<()> {
+        let Some(settler) = self.settler.take() else { return Err(Error::stale("the delivery is settled already")) };
+        let answer = if self.parts.no_ack {
+            Ok(())
+        } else {
+            settler.settle(self.parts.incarnation, self.parts.tag, verdict)
+        };
+        settler.ended(self.parts.size(), false);
+        answer
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(settler) = self.settler.take() {
+            let unsettled = !self.parts.no_ack;
+            if unsettled {
+                // An error means that the broker requeues it anyway.
+                let _ = settler.settle(self.parts.incarnation, self.parts.tag, Verdict::Dropped);
+            }
+            settler.ended(self.parts.size(), unsettled);
+        }
+    }
+}
+
+impl Message for Delivery {
+    type Result = ();
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("delivery_tag", &self.parts.tag)
+            .field("exchange", &self.exchange())
+            .field("routing_key", &self.routing_key())
+            .field("redelivered", &self.parts.redelivered)
+            .field("body_len", &self.parts.content.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settles a delivery by a message to the Channel actor, for people who speak in messages.
+///
+/// The methods of [`Delivery`] do the same without a mailbox in the way.
+#[derive(Debug)]
+pub struct Settle {
+    pub(crate) delivery: Delivery,
+    pub(crate) verdict: Verdict,
+}
+
+impl Settle {
+    /// Acknowledges.
+    pub fn ack(delivery: Delivery) -> Self {
+        Self { delivery, verdict: Verdict::Ack }
+    }
+
+    /// Refuses, with `basic.nack`.
+    pub fn nack(delivery: Delivery, requeue: bool) -> Self {
+        Self { delivery, verdict: Verdict::Nack { requeue } }
+    }
+
+    /// Refuses, with `basic.reject`.
+    pub fn reject(delivery: Delivery, requeue: bool) -> Self {
+        Self { delivery, verdict: Verdict::Reject { requeue } }
+    }
+
+    pub(crate) fn run(self) -> Result<()> {
+        self.delivery.settle(self.verdict)
+    }
+}
+
+impl Message for Settle {
+    type Result = Result<()>;
+}

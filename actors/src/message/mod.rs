@@ -1,0 +1,26 @@
+//! The vocabulary: what people and actors say to one another. Builders and accessors only.
+//!
+//! The options of a call are its message: `DeclareQueue::new("jobs")` is both the argument of
+//! `Channel::declare_queue` and what is sent to the Channel actor.
+
+mod channel;
+mod connection;
+mod consume;
+mod delivery;
+mod exchange;
+pub(crate) mod internal;
+mod publish;
+mod publishing;
+mod queue;
+
+pub use self::{
+    channel::{CloseChannel, Qos, ReleaseChannel},
+    connection::{CloseConnection, ConnectionEvent, OpenChannel, ReleaseConnection, WatchConnection},
+    consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get},
+    delivery::{Delivery, Settle},
+    exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
+    publish::{Confirmation, Publish},
+    publishing::Publishing,
+    queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
+};
+pub(crate) use self::{consume::Target, delivery::{Binding, Inlet, Lost, Parts, Settler}};

@@ -1,0 +1,216 @@
+//! The confirm ring: what became of each publish, indexed by its sequence number.
+//!
+//! Sequence numbers are ours and never start again; the broker counts from 1 in every life of the channel, `offset`
+//! publishes after ours. Good outcomes need no memory: what is below `base` and not in `outcomes` is confirmed.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::{Error, Result},
+    returned::Return,
+};
+
+#[derive(Debug)]
+pub(super) struct Confirms {
+    /// The sequence number of `ring[0]`; the first publish has 1.
+    base: u64,
+    offset: u64,
+    ring: VecDeque<Slot>,
+    answered: usize,
+    outcomes: HashMap<u64, Error>,
+    returns: HashMap<u64, Return>,
+    /// From which sequence number on the publishes began at which time.
+    stamps: VecDeque<(u64, Instant)>,
+    expired_below: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    waker: Option<Waker>,
+    answered: bool,
+    mandatory: bool,
+    forgotten: bool,
+}
+
+impl Default for Confirms {
+    fn default() -> Self {
+        Self {
+            base: 1,
+            offset: 0,
+            ring: VecDeque::new(),
+            answered: 0,
+            outcomes: HashMap::new(),
+            returns: HashMap::new(),
+            stamps: VecDeque::new(),
+            expired_below: 1,
+        }
+    }
+}
+
+impl Confirms {
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(super) fn unconfirmed(&self) -> usize {
+        self.ring.len() - self.answered
+    }
+
+    pub(super) fn next(&mut self, now: Instant, mandatory: bool) -> u64 {
+        let sequence = self.base + self.ring.len() as u64;
+        if self.stamps.back().is_none_or(|&(_, at)| at < now) {
+            self.stamps.push_back((sequence, now));
+        }
+        self.ring.push_back(Slot { waker: None, answered: false, mandatory, forgotten: false });
+        sequence
+    }
+
+    pub(super) fn poll(&mut self, sequence: u64, cx: &Context<'_>) -> (Poll<Result<()>>, Option<Waker>) {
+        if !self.outcomes.is_empty() {
+            if let Some(error) = self.outcomes.remove(&sequence) {
+                if let Some(slot) = self.slot(sequence) {
+                    slot.forgotten = true;
+                }
+                return (Poll::Ready(Err(error)), None);
+            }
+        }
+        match self.slot(sequence) {
+            Some(slot) if !slot.answered => match &slot.waker {
+                Some(waker) if waker.will_wake(cx.waker()) => (Poll::Pending, None),
+                _ => (Poll::Pending, slot.waker.replace(cx.waker().clone())),
+            },
+            _ => (Poll::Ready(Ok(())), None),
+        }
+    }
+
+    pub(super) fn forget(&mut self, sequence: u64) -> (Option<Waker>, Option<Error>) {
+        let error = if self.outcomes.is_empty() { None } else { self.outcomes.remove(&sequence) };
+        let waker = self.slot(sequence).and_then(|slot| {
+            slot.forgotten = true;
+            slot.waker.take()
+        });
+        (waker, error)
+    }
+
+    /// Takes in an ack or nack of the broker's tag; `Err` for one that was never published.
+    pub(super) fn answered(
+        &mut self,
+        tag: u64,
+        multiple: bool,
+        nack: bool,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<(), ()> {
+        let end = self.base + self.ring.len() as u64;
+        let sequence = if tag == 0 && multiple { end - 1 } else { tag.saturating_add(self.offset) };
+        if sequence >= end || sequence == 0 {
+            return Err(());
+        }
+        if sequence < self.base {
+            return Ok(());
+        }
+        let last = (sequence - self.base) as usize;
+        let first = if multiple { 0 } else { last };
+        for at in first..=last {
+            self.answer(at, nack, wakers);
+        }
+        while self.ring.front().is_some_and(|slot| slot.answered) {
+            self.ring.pop_front();
+            self.base += 1;
+            self.answered -= 1;
+        }
+        while self.stamps.len() > 1 && self.stamps.get(1).is_some_and(|&(from, _)| from <= self.base) {
+            self.stamps.pop_front();
+        }
+        if self.ring.is_empty() {
+            self.stamps.clear();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, at: usize, nack: bool, wakers: &mut Vec<Waker>) {
+        let sequence = self.base + at as u64;
+        let Some(slot) = self.ring.get_mut(at) else { return };
+        if slot.answered {
+            return;
+        }
+        slot.answered = true;
+        self.answered += 1;
+        wakers.extend(slot.waker.take());
+        let returned = if self.returns.is_empty() { None } else { self.returns.remove(&sequence) };
+        if slot.forgotten {
+            return;
+        }
+        let failure = match returned {
+            _ if nack => Some(Error::nacked()),
+            Some(returned) => Some(Error::unroutable(returned)),
+            None => None,
+        };
+        if let Some(error) = failure {
+            self.outcomes.insert(sequence, error);
+        }
+    }
+
+    /// Tells whether `sequence` is a mandatory publish that is neither answered nor returned.
+    pub(super) fn awaits_return(&self, sequence: u64) -> bool {
+        sequence
+            .checked_sub(self.base)
+            .and_then(|at| self.ring.get(at as usize))
+            .is_some_and(|slot| slot.mandatory && !slot.answered)
+            && !self.returns.contains_key(&sequence)
+    }
+
+    pub(super) fn returned(&mut self, sequence: u64, returned: Return) -> Option<Return> {
+        self.returns.insert(sequence, returned)
+    }
+
+    pub(super) fn expire(&mut self, now: Instant, late: Duration, blocked: bool, wakers: &mut Vec<Waker>) {
+        // Stamps are in order: all publishes before the first stamp that is still in time are late.
+        let overdue = self.stamps.iter().position(|&(_, at)| now.saturating_duration_since(at) < late);
+        let end = match overdue {
+            Some(at) => self.stamps.get(at).map_or(self.base, |&(from, _)| from),
+            None if self.stamps.is_empty() => self.base,
+            None => self.base + self.ring.len() as u64,
+        };
+        let from = self.expired_below.max(self.base);
+        for sequence in from..end {
+            let Some(slot) = self.ring.get_mut((sequence - self.base) as usize) else { break };
+            if slot.answered {
+                continue;
+            }
+            wakers.extend(slot.waker.take());
+            if !slot.forgotten {
+                let what = "no confirm within the deadline";
+                let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
+                self.outcomes.insert(sequence, error.in_flight());
+                slot.forgotten = true;
+            }
+        }
+        self.expired_below = self.expired_below.max(end);
+    }
+
+    /// Answers all that is open with `error`; what had been handed over (below `handed_over`) may have arrived.
+    pub(super) fn fail_all(&mut self, error: &Error, handed_over: u64, wakers: &mut Vec<Waker>) {
+        let in_flight = error.in_flight();
+        let first = self.base;
+        self.base += self.ring.len() as u64;
+        for (sequence, slot) in (first..).zip(self.ring.drain(..)) {
+            wakers.extend(slot.waker);
+            if !slot.answered && !slot.forgotten {
+                let error = if sequence < handed_over { &in_flight } else { error };
+                self.outcomes.insert(sequence, error.clone());
+            }
+        }
+        self.answered = 0;
+        self.returns.clear();
+        self.stamps.clear();
+    }
+
+    fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
+        let at = sequence.checked_sub(self.base)?;
+        self.ring.get_mut(at as usize)
+    }
+}

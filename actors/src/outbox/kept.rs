@@ -1,0 +1,199 @@
+//! Content that was handed over and is not confirmed, in the batches in which it was written.
+//!
+//! A batch is dropped when all of its publishes are confirmed. What a returned publish was is found by walking the
+//! frames: the cold path, so that the hot one need not remember an exchange and a key per publish.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::queue::Range;
+use crate::{
+    returned::Return,
+    wire::{FRAME_OVERHEAD, HEAD_LEN},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    batches: VecDeque<Batch>,
+    /// How many batches were dropped so far, to give positions that survive dropping.
+    dropped: u64,
+    /// Where the search for the next returned publish begins.
+    resume: Option<Position>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    bytes: Bytes,
+    range: Range,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    batch: u64,
+    at: usize,
+    sequence: u64,
+}
+
+impl Kept {
+    pub(super) fn push(&mut self, bytes: Bytes, range: Range) {
+        self.batches.push_back(Batch { bytes, range });
+    }
+
+    /// One more than the last publish that was handed over.
+    pub(super) fn handed_over(&self) -> u64 {
+        self.batches.back().map_or(0, |b| b.range.last + 1)
+    }
+
+    /// Drops what lies wholly below `base`; tells how many bytes of the window that frees.
+    pub(super) fn drop_below(&mut self, base: u64, freed: &mut Vec<Bytes>) -> usize {
+        let mut cost = 0;
+        while self.batches.front().is_some_and(|b| b.range.last < base) {
+            if let Some(batch) = self.batches.pop_front() {
+                cost += batch.range.cost;
+                freed.push(batch.bytes);
+                self.dropped += 1;
+            }
+        }
+        cost
+    }
+
+    /// Finds the publish that came back: the oldest one behind the last match with the same exchange and key, and
+    /// among those the first with the same body.
+    pub(super) fn match_return(&mut self, returned: &Return, open: impl Fn(u64) -> bool) -> Option<u64> {
+        let front = self.batches.front().map(|b| Position {
+            batch: self.dropped,
+            at: 0,
+            sequence: b.range.first,
+        })?;
+        let start = self.resume.filter(|p| p.batch >= self.dropped).unwrap_or(front);
+        let found = self.search(start, returned, &open).or_else(|| {
+            if start == front { None } else { self.search(front, returned, &open) }
+        });
+        let (sequence, next) = found?;
+        self.resume = next;
+        Some(sequence)
+    }
+
+    fn search(
+        &self,
+        start: Position,
+        returned: &Return,
+        open: &impl Fn(u64) -> bool,
+    ) -> Option<(u64, Option<Position>)> {
+        let mut walk = Walk { kept: self, position: start };
+        let mut second_best = None;
+        while let Some(publish) = walk.next_publish() {
+            let same = publish.exchange == returned.exchange.as_bytes()
+                && publish.routing_key == returned.routing_key.as_bytes();
+            if !same || !open(publish.sequence) {
+                continue;
+            }
+            let found = (publish.sequence, walk.here());
+            if publish.body_is(&returned.body) {
+                return Some(found);
+            }
+            second_best.get_or_insert(found);
+        }
+        second_best
+    }
+}
+
+struct Walk<'a> {
+    kept: &'a Kept,
+    position: Position,
+}
+
+struct Publish<'a> {
+    sequence: u64,
+    exchange: &'a [u8],
+    routing_key: &'a [u8],
+    body: Vec<&'a [u8]>,
+}
+
+impl Publish<'_> {
+    fn body_is(&self, body: &[u8]) -> bool {
+        let mut rest = body;
+        for part in &self.body {
+            match rest.strip_prefix(*part) {
+                Some(more) => rest = more,
+                None => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn here(&self) -> Option<Position> {
+        Some(self.position)
+    }
+
+    /// The bytes from here to the end of the batch.
+    fn rest(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let index = self.position.batch.checked_sub(self.kept.dropped)?;
+            let batch = self.kept.batches.get(index as usize)?;
+            match batch.bytes.get(self.position.at..) {
+                Some(rest) if !rest.is_empty() => return Some(rest),
+                _ => {
+                    self.position.batch += 1;
+                    self.position.at = 0;
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self, mut bytes: usize) -> Option<()> {
+        while bytes > 0 {
+            let step = self.rest()?.len().min(bytes);
+            self.position.at += step;
+            bytes -= step;
+        }
+        Some(())
+    }
+
+    /// The head of the frame here: its type and the size of its payload.
+    fn head(&mut self) -> Option<(u8, usize)> {
+        let rest = self.rest()?;
+        let size = rest.get(3..7)?;
+        let size = u32::from_be_bytes([*size.first()?, *size.get(1)?, *size.get(2)?, *size.get(3)?]);
+        Some((*rest.first()?, size as usize))
+    }
+
+    fn next_publish(&mut self) -> Option<Publish<'a>> {
+        let sequence = self.position.sequence;
+        let (_, size) = self.head()?;
+        let method = self.rest()?.get(HEAD_LEN..HEAD_LEN + size)?;
+        let (exchange, rest) = short(method.get(6..)?)?;
+        let (routing_key, _) = short(rest)?;
+        self.skip(size + FRAME_OVERHEAD)?;
+        let (_, size) = self.head()?;
+        let length = self.rest()?.get(HEAD_LEN + 4..HEAD_LEN + 12)?;
+        let length = length.iter().fold(0u64, |sum, &b| sum << 8 | u64::from(b)) as usize;
+        self.skip(size + FRAME_OVERHEAD)?;
+        let mut body = Vec::new();
+        let mut got = 0;
+        while got < length {
+            let (_, size) = self.head()?;
+            self.skip(HEAD_LEN)?;
+            let mut left = size;
+            while left > 0 {
+                let rest = self.rest()?;
+                let part = rest.get(..left.min(rest.len()))?;
+                body.push(part);
+                left -= part.len();
+                self.position.at += part.len();
+            }
+            self.skip(1)?;
+            got += size;
+        }
+        self.position.sequence += 1;
+        Some(Publish { sequence, exchange, routing_key, body })
+    }
+}
+
+fn short(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&len, rest) = bytes.split_first()?;
+    rest.split_at_checked(usize::from(len))
+}

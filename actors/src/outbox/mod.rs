@@ -1,0 +1,569 @@
+//! The byte mailbox of one channel: the channel's only way out, shared by its handles, its deliveries, its
+//! Channel actor and the connection.
+//!
+//! Handles append content, deliveries mark settles, the Channel actor appends methods, and the connection takes
+//! bytes when its socket can hold them, so order is one order. Everything is a plain struct under one mutex; nothing
+//! is woken, dropped or sent while it is held.
+
+mod confirms;
+mod credit;
+mod kept;
+mod queue;
+mod settles;
+mod window;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use actix::{Message, Recipient};
+use bytes::Bytes;
+
+pub use self::credit::Credit;
+pub(crate) use self::settles::Verdict;
+use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
+use crate::{
+    error::{Error, Result},
+    returned::Return,
+    wire::Properties,
+};
+
+/// Bodies below this are copied into the batch, larger ones are chained.
+const CHAIN_FROM: usize = 4096;
+
+/// Tells the connection that a channel has something to take.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush {
+    pub(crate) channel: u16,
+    pub(crate) epoch: u64,
+}
+
+impl Message for Flush {
+    type Result = ();
+}
+
+/// Tells the Channel actor that deadlines run again.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick;
+
+impl Message for Tick {
+    type Result = ();
+}
+
+/// What an outbox keeps to, for its whole life.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The channel's number; it keeps it over reconnects.
+    pub channel: u16,
+    /// Whether publishes are confirmed.
+    pub confirms: bool,
+    /// Publishes under way at most.
+    pub window: usize,
+    /// Bytes of publishes under way at most; a larger publish goes alone.
+    pub window_bytes: usize,
+    /// How long a publish may take.
+    pub deadline: Duration,
+}
+
+impl Terms {
+    /// How late a deadline is noticed at most.
+    pub(crate) fn tick(&self) -> Duration {
+        (self.deadline / 16).clamp(Duration::from_millis(5), Duration::from_secs(1))
+    }
+}
+
+/// One publish, as the caller has it in hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Where to; empty for the default exchange.
+    pub exchange: &'a str,
+    /// The routing key.
+    pub routing_key: &'a str,
+    /// Whether it must reach a queue.
+    pub mandatory: bool,
+    /// The content header.
+    pub properties: &'a Properties,
+    /// The body.
+    pub body: &'a Bytes,
+}
+
+impl Outgoing<'_> {
+    fn cost(&self) -> usize {
+        self.exchange.len() + self.routing_key.len() + self.body.len() + 64
+    }
+}
+
+/// A place in the line for the publish window.
+#[derive(Debug, Default)]
+pub struct Place(Option<u64>);
+
+/// The byte mailbox of one channel.
+pub struct Outbox {
+    terms: Terms,
+    state: Mutex<State>,
+}
+
+struct State {
+    life: Life,
+    incarnation: u32,
+    frame_max: usize,
+    scheduled: bool,
+    ticking: bool,
+    blocked: bool,
+    clock: Instant,
+    tick: Option<Arc<Recipient<Tick>>>,
+    queue: Queue,
+    window: Window,
+    confirms: Confirms,
+    kept: Kept,
+    settles: Settles,
+}
+
+enum Life {
+    /// No connection to give bytes to.
+    Detached,
+    Attached {
+        epoch: u64,
+        flush: Arc<Recipient<Flush>>,
+    },
+    /// For good; what is still queued are last words to the connection named.
+    Closed {
+        error: Error,
+        to: Option<u64>,
+    },
+}
+
+/// What must happen once the lock is released.
+#[derive(Default)]
+#[must_use]
+pub(crate) struct After {
+    flush: Option<(Arc<Recipient<Flush>>, Flush)>,
+    tick: Option<Arc<Recipient<Tick>>>,
+    wakers: Vec<Waker>,
+}
+
+impl After {
+    pub(crate) fn run(self) {
+        if let Some((to, flush)) = self.flush {
+            to.do_send(flush);
+        }
+        if let Some(to) = self.tick {
+            to.do_send(Tick);
+        }
+        for waker in self.wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// Counts for tests, events and orderly ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Publishes without an answer yet.
+    pub unconfirmed: usize,
+    /// Deliveries handed out and not settled.
+    pub unsettled: usize,
+    /// Bytes of publishes held.
+    pub bytes: usize,
+    /// Callers that wait for the window.
+    pub waiting: usize,
+    /// Whether everything written so far was taken by the connection.
+    pub drained: bool,
+}
+
+impl Outbox {
+    /// Makes the outbox of a channel that has no connection yet.
+    pub fn new(terms: Terms) -> Self {
+        Self {
+            terms,
+            state: Mutex::new(State {
+                life: Life::Detached,
+                incarnation: 0,
+                frame_max: crate::wire::FRAME_MIN_SIZE as usize,
+                scheduled: false,
+                ticking: false,
+                blocked: false,
+                clock: Instant::now(),
+                tick: None,
+                queue: Queue::default(),
+                window: Window::new(terms.window, terms.window_bytes),
+                confirms: Confirms::default(),
+                kept: Kept::default(),
+                settles: Settles::default(),
+            }),
+        }
+    }
+
+    /// Tells what it keeps to.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    // A panic while the lock is held would be ours; the state is left consistent enough to answer its waiters.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- callers ----
+
+    /// Queues a publish and answers its sequence number (0 without confirms), once the window has room.
+    ///
+    /// # Errors
+    /// `ChannelClosed`, `ConnectionClosed` when closed; `Timeout` or `Blocked` ("not sent") when the deadline passed
+    /// while it waited.
+    pub fn poll_publish(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        outgoing: Outgoing<'_>,
+    ) -> Poll<Result<u64>> {
+        let mut after = After::default();
+        let mut state = self.lock();
+        let answer = state.admit(&self.terms, place, Some(cx), outgoing, &mut after);
+        drop(state);
+        after.run();
+        answer
+    }
+
+    /// Queues a publish if the window has room for it now; `None` if it has not.
+    ///
+    /// # Errors
+    /// Those of [`poll_publish`](Self::poll_publish), but for the deadlines.
+    pub fn try_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
+        let mut after = After::default();
+        let mut state = self.lock();
+        let answer = state.admit(&self.terms, &mut Place::default(), None, outgoing, &mut after);
+        drop(state);
+        after.run();
+        match answer {
+            Poll::Ready(answer) => answer.map(Some),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Gives up a place in the line, and passes on the wake that it may have had.
+    pub fn leave_line(&self, place: &mut Place) {
+        if let Some(key) = place.0.take() {
+            let mut after = After::default();
+            let gone = self.lock().window.leave(key, &mut after.wakers);
+            after.run();
+            drop(gone);
+        }
+    }
+
+    /// Answers what became of a publish.
+    ///
+    /// # Errors
+    /// `Nacked`, `Unroutable`, `Timeout`, or the end of the channel.
+    pub fn poll_confirm(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut state = self.lock();
+        let (answer, old) = state.confirms.poll(sequence, cx);
+        drop(state);
+        drop(old);
+        answer
+    }
+
+    /// Forgets who waits for the confirm of `sequence`; the publish goes on.
+    pub fn forget_confirm(&self, sequence: u64) {
+        let left = self.lock().confirms.forget(sequence);
+        drop(left);
+    }
+
+    /// Marks a delivery as settled; the frame leaves with the next flush.
+    pub(crate) fn settle(&self, incarnation: u32, tag: u64, consumer: u32, verdict: Verdict) -> Result<()> {
+        let mut after = After::default();
+        let mut state = self.lock();
+        let answer = if incarnation != state.incarnation {
+            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
+        } else if let Life::Closed { error, .. } = &state.life {
+            Err(error.clone())
+        } else {
+            state.settles.mark(tag, consumer, verdict)
+        };
+        if answer.is_ok() && state.settles.is_dirty() {
+            state.schedule(&self.terms, &mut after);
+        }
+        drop(state);
+        after.run();
+        answer
+    }
+
+    /// Tells whether deliveries of `incarnation` can no longer be settled.
+    pub(crate) fn is_stale(&self, incarnation: u32) -> bool {
+        let state = self.lock();
+        incarnation != state.incarnation || matches!(state.life, Life::Closed { .. })
+    }
+
+    /// Counts what it holds.
+    pub fn load(&self) -> Load {
+        let state = self.lock();
+        Load {
+            unconfirmed: state.confirms.unconfirmed(),
+            unsettled: state.settles.outstanding(),
+            bytes: state.window.bytes(),
+            waiting: state.window.waiting(),
+            drained: state.queue.is_empty() && !state.settles.is_dirty(),
+        }
+    }
+
+    /// Tells why it is closed, if it is.
+    pub fn closed(&self) -> Option<Error> {
+        match &self.lock().life {
+            Life::Closed { error, .. } => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    // ---- the Channel actor ----
+
+    /// Appends one method frame, behind all content and settles that came before it.
+    pub(crate) fn method(&self, frame: Bytes) -> Result<()> {
+        let mut after = After::default();
+        let mut state = self.lock();
+        if let Life::Closed { error, .. } = &state.life {
+            return Err(error.clone());
+        }
+        let State { queue, settles, .. } = &mut *state;
+        queue.settles(self.terms.channel, settles);
+        queue.method(frame);
+        state.schedule(&self.terms, &mut after);
+        drop(state);
+        after.run();
+        Ok(())
+    }
+
+    pub(crate) fn on_tick(&self, tick: Recipient<Tick>) {
+        self.lock().tick = Some(Arc::new(tick));
+    }
+
+    pub(crate) fn attach(&self, epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        if matches!(state.life, Life::Closed { .. }) {
+            return;
+        }
+        state.frame_max = frame_max as usize;
+        state.scheduled = false;
+        let old = std::mem::replace(&mut state.life, Life::Attached { epoch, flush });
+        if !state.queue.is_empty() {
+            state.schedule(&self.terms, &mut after);
+        }
+        drop(state);
+        after.run();
+        drop(old);
+    }
+
+    /// Ends it for good: every waiter is answered, and nothing but `last_words` is taken any more.
+    pub(crate) fn close(&self, error: Error, last_words: Option<Bytes>) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        if matches!(state.life, Life::Closed { .. }) {
+            return;
+        }
+        let handed_over = state.kept.handed_over();
+        let queue = std::mem::take(&mut state.queue);
+        let mut to = None;
+        if let Some(frame) = last_words {
+            state.queue.method(frame);
+            state.scheduled = false;
+            state.schedule(&self.terms, &mut after);
+            to = after.flush.as_ref().map(|(_, flush)| flush.epoch);
+        }
+        let old = std::mem::replace(&mut state.life, Life::Closed { error: error.clone(), to });
+        state.incarnation += 1;
+        state.settles.reset();
+        let kept = std::mem::take(&mut state.kept);
+        let tick = state.tick.take();
+        state.window.close(&mut after.wakers);
+        state.confirms.fail_all(&error, handed_over, &mut after.wakers);
+        drop(state);
+        after.run();
+        drop((old, queue, kept, tick));
+    }
+
+    /// Notes deliveries that are about to be handed out; `tag` counts up by one from 1.
+    pub(crate) fn delivered(&self, seen: &[(u64, Option<u32>)]) -> Result<u32, u64> {
+        let mut state = self.lock();
+        for &(tag, consumer) in seen {
+            state.settles.delivered(tag, consumer).map_err(|()| tag)?;
+        }
+        Ok(state.incarnation)
+    }
+
+    /// Holds back what dropped deliveries of `consumer` would requeue, until [`release`](Self::release).
+    pub(crate) fn hold(&self, consumer: u32) {
+        self.lock().settles.hold(consumer);
+    }
+
+    /// Requeues what was held back for `consumer`.
+    pub(crate) fn release(&self, consumer: u32) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        state.settles.release(consumer);
+        if state.settles.is_dirty() {
+            state.schedule(&self.terms, &mut after);
+        }
+        drop(state);
+        after.run();
+    }
+
+    /// Takes in `basic.ack` from the broker; `Err` for a tag that was never published.
+    pub(crate) fn ack(&self, tag: u64, multiple: bool) -> Result<(), ()> {
+        self.answered(tag, multiple, false)
+    }
+
+    /// Takes in `basic.nack` from the broker.
+    pub(crate) fn nack(&self, tag: u64, multiple: bool) -> Result<(), ()> {
+        self.answered(tag, multiple, true)
+    }
+
+    fn answered(&self, tag: u64, multiple: bool, nack: bool) -> Result<(), ()> {
+        let mut after = After::default();
+        let mut freed = Vec::new();
+        let mut state = self.lock();
+        let state_ref = &mut *state;
+        let answer = state_ref.confirms.answered(tag, multiple, nack, &mut after.wakers);
+        let bytes = state_ref.kept.drop_below(state_ref.confirms.base(), &mut freed);
+        state_ref.window.set(state_ref.confirms.unconfirmed(), bytes, &mut after.wakers);
+        drop(state);
+        after.run();
+        drop(freed);
+        answer
+    }
+
+    /// Takes in `basic.return`; gives it back if no publish under way matches it.
+    pub(crate) fn returned(&self, returned: Return) -> Option<Return> {
+        let mut state = self.lock();
+        let State { kept, confirms, .. } = &mut *state;
+        match kept.match_return(&returned, |sequence| confirms.awaits_return(sequence)) {
+            Some(sequence) => {
+                let old = confirms.returned(sequence, returned);
+                drop(state);
+                drop(old);
+                None
+            }
+            None => Some(returned),
+        }
+    }
+
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        state.blocked = blocked;
+        if !blocked {
+            state.window.wake_front(&mut after.wakers);
+        }
+        drop(state);
+        after.run();
+    }
+
+    /// Answers every wait whose deadline has passed; tells whether it must be asked again.
+    pub(crate) fn expire(&self, now: Instant) -> bool {
+        let mut after = After::default();
+        let mut state = self.lock();
+        let late = self.terms.deadline + self.terms.tick();
+        let blocked = state.blocked;
+        let State { confirms, window, .. } = &mut *state;
+        confirms.expire(now, late, blocked, &mut after.wakers);
+        window.expire(now, late, &mut after.wakers);
+        state.clock = now;
+        state.ticking = state.confirms.unconfirmed() > 0 || state.window.waiting() > 0;
+        let again = state.ticking;
+        drop(state);
+        after.run();
+        again
+    }
+
+    // ---- the connection ----
+
+    /// Hands over at most about `budget` bytes to connection `epoch`; tells whether there is more.
+    ///
+    /// Clears the schedule when it is empty, so that the next one who writes asks for a flush again.
+    pub(crate) fn take(&self, epoch: u64, budget: usize, out: &mut Vec<Bytes>) -> bool {
+        let mut after = After::default();
+        let mut state = self.lock();
+        match &state.life {
+            Life::Attached { epoch: current, .. } if *current == epoch => {}
+            Life::Closed { to: Some(to), .. } if *to == epoch => {}
+            _ => return false,
+        }
+        let State { queue, settles, kept, window, .. } = &mut *state;
+        let confirms = self.terms.confirms;
+        queue.settles(self.terms.channel, settles);
+        let written = queue.take(budget, confirms.then_some(kept), out);
+        let more = !queue.is_empty();
+        if !confirms && written.messages > 0 {
+            window.written(written.messages, written.cost, &mut after.wakers);
+        }
+        state.scheduled = more;
+        drop(state);
+        after.run();
+        more
+    }
+}
+
+impl State {
+    fn admit(
+        &mut self,
+        terms: &Terms,
+        place: &mut Place,
+        cx: Option<&mut Context<'_>>,
+        outgoing: Outgoing<'_>,
+        after: &mut After,
+    ) -> Poll<Result<u64>> {
+        if let Life::Closed { error, .. } = &self.life {
+            place.0 = None;
+            return Poll::Ready(Err(error.clone()));
+        }
+        let cost = outgoing.cost();
+        if self.blocked || !self.window.admits(place.0, cost) {
+            let Some(cx) = cx else { return Poll::Pending };
+            self.start_ticking(after);
+            return match self.window.wait(&mut place.0, cx, self.clock) {
+                true => Poll::Pending,
+                false => {
+                    let what = "no room in the publish window within the deadline; not sent";
+                    let error = if self.blocked { Error::blocked(what) } else { Error::timeout(what) };
+                    Poll::Ready(Err(error))
+                }
+            };
+        }
+        self.window.enter(place.0.take(), cost, &mut after.wakers);
+        let sequence = if terms.confirms {
+            self.start_ticking(after);
+            self.confirms.next(self.clock, outgoing.mandatory)
+        } else {
+            0
+        };
+        self.queue.publish(terms.channel, self.frame_max, sequence, outgoing);
+        self.schedule(terms, after);
+        Poll::Ready(Ok(sequence))
+    }
+
+    fn schedule(&mut self, terms: &Terms, after: &mut After) {
+        if self.scheduled {
+            return;
+        }
+        if let Life::Attached { epoch, flush } = &self.life {
+            self.scheduled = true;
+            after.flush = Some((flush.clone(), Flush { channel: terms.channel, epoch: *epoch }));
+        }
+    }
+
+    fn start_ticking(&mut self, after: &mut After) {
+        if !self.ticking {
+            self.ticking = true;
+            self.clock = Instant::now();
+            after.tick = self.tick.clone();
+        }
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("terms", &self.terms).field("load", &self.load()).finish()
+    }
+}
