@@ -1,0 +1,195 @@
+//! The parameters of a URI, those of the RabbitMQ specification and those of aio-pika that have a meaning here.
+//!
+//! Each has a type and is read once; only `auth_mechanism` may be repeated. An empty value is a value.
+
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+
+use super::{UriError, decode, escape, number};
+
+/// Parameters of an [`AmqpUri`](super::AmqpUri), `None` where they are absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct UriParameters {
+    /// `heartbeat`: seconds, 0 for none.
+    pub heartbeat: Option<u16>,
+    /// `connection_timeout`: milliseconds.
+    pub connection_timeout: Option<Duration>,
+    /// `channel_max`: the most channels, 0 for no limit.
+    pub channel_max: Option<u16>,
+    /// `frame_max`: bytes, 0 for no limit.
+    pub frame_max: Option<u32>,
+    /// `name`: what the broker's management calls the connection.
+    pub name: Option<String>,
+    /// `auth_mechanism`: in the order given.
+    pub auth_mechanism: Vec<String>,
+    /// `cacertfile`: who signs the server's certificate.
+    pub cacertfile: Option<PathBuf>,
+    /// `certfile`: the client's certificate.
+    pub certfile: Option<PathBuf>,
+    /// `keyfile`: the client's key.
+    pub keyfile: Option<PathBuf>,
+    /// `verify`: whether the server's certificate is.
+    pub verify: Option<Verify>,
+    /// `server_name_indication`: the name the server is asked for and verified against.
+    pub server_name_indication: Option<String>,
+    /// `reconnect_interval`: seconds, with a fraction.
+    pub reconnect_interval: Option<Duration>,
+    /// `fail_fast`: whether the first connect gives up at its first failure.
+    pub fail_fast: Option<bool>,
+    /// `timeout`: seconds, with a fraction.
+    pub timeout: Option<Duration>,
+}
+
+/// Whether the server's certificate is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// `verify_peer`
+    Peer,
+    /// `verify_none`
+    None,
+}
+
+impl FromStr for UriParameters {
+    type Err = UriError;
+
+    fn from_str(query: &str) -> Result<Self, UriError> {
+        // Either is the mark of a password that was not escaped, which must not come out as a parameter's name.
+        if query.contains(['?', '@']) {
+            return Err(UriError::Query);
+        }
+        let mut parameters = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (key, value) = (decode(key, UriError::Query)?, decode(value, UriError::Query)?);
+            parameters.set(&key, value)?;
+        }
+        Ok(parameters)
+    }
+}
+
+impl UriParameters {
+    fn set(&mut self, key: &str, value: String) -> Result<(), UriError> {
+        match key {
+            "heartbeat" => once("heartbeat", &mut self.heartbeat, SECONDS, number(&value)),
+            "connection_timeout" => {
+                let timeout = number(&value).map(Duration::from_millis);
+                once("connection_timeout", &mut self.connection_timeout, MILLISECONDS, timeout)
+            }
+            "channel_max" => once("channel_max", &mut self.channel_max, CHANNELS, number(&value)),
+            "frame_max" => {
+                let frame_max = number(&value).filter(|&bytes| bytes == 0 || bytes >= 4096);
+                once("frame_max", &mut self.frame_max, FRAME_MAX, frame_max)
+            }
+            "name" => once("name", &mut self.name, TEXT, Some(value)),
+            "auth_mechanism" if value.is_empty() => {
+                Err(UriError::InvalidParameter { key: "auth_mechanism", expected: TEXT })
+            }
+            "auth_mechanism" => {
+                self.auth_mechanism.push(value);
+                Ok(())
+            }
+            "cacertfile" => once("cacertfile", &mut self.cacertfile, PATH, path(value)),
+            "certfile" => once("certfile", &mut self.certfile, PATH, path(value)),
+            "keyfile" => once("keyfile", &mut self.keyfile, PATH, path(value)),
+            "verify" => once("verify", &mut self.verify, VERIFY, verify(&value)),
+            "server_name_indication" => {
+                let name = Some(value).filter(|name| !name.is_empty());
+                once("server_name_indication", &mut self.server_name_indication, TEXT, name)
+            }
+            "reconnect_interval" => {
+                once("reconnect_interval", &mut self.reconnect_interval, FRACTION, seconds(&value))
+            }
+            "fail_fast" => once("fail_fast", &mut self.fail_fast, WORD, word(&value)),
+            "timeout" => once("timeout", &mut self.timeout, FRACTION, seconds(&value)),
+            _ => Err(UriError::UnknownParameter { key: key.escape_debug().to_string() }),
+        }
+    }
+}
+
+const SECONDS: &str = "a number of seconds from 0 to 65535";
+const MILLISECONDS: &str = "a number of milliseconds";
+const CHANNELS: &str = "a number from 0 to 65535";
+const FRAME_MAX: &str = "0 or a number of bytes from 4096 to 4294967295";
+const FRACTION: &str = "a number of seconds, such as 1.5";
+const WORD: &str = "1, true, yes, y, enable, 0, false, no, n or disable";
+const VERIFY: &str = "verify_peer or verify_none";
+const TEXT: &str = "a text";
+const PATH: &str = "a path";
+
+fn once<T>(
+    key: &'static str,
+    place: &mut Option<T>,
+    expected: &'static str,
+    value: Option<T>,
+) -> Result<(), UriError> {
+    let value = value.ok_or(UriError::InvalidParameter { key, expected })?;
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(UriError::RepeatedParameter { key }),
+    }
+}
+
+fn path(value: String) -> Option<PathBuf> {
+    if value.is_empty() { None } else { Some(value.into()) }
+}
+
+fn verify(value: &str) -> Option<Verify> {
+    match value {
+        "verify_peer" => Some(Verify::Peer),
+        "verify_none" => Some(Verify::None),
+        _ => None,
+    }
+}
+
+fn word(value: &str) -> Option<bool> {
+    let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    if is(&["1", "true", "yes", "y", "enable", "enabled", "on"]) {
+        Some(true)
+    } else if is(&["0", "false", "no", "n", "disable", "disabled", "off"]) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// Digits with at most one point among them: no sign, no exponent, no `inf`.
+fn seconds(value: &str) -> Option<Duration> {
+    if !value.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.') {
+        return None;
+    }
+    Duration::try_from_secs_f64(value.parse().ok()?).ok()
+}
+
+/// As a URI has them, with a `?` in front, or nothing.
+impl fmt::Display for UriParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut mark = '?';
+        let mut put = |key: &str, value: Option<String>| match value {
+            None => Ok(()),
+            Some(value) => {
+                write!(f, "{mark}{key}={}", escape(&value))?;
+                mark = '&';
+                Ok(())
+            }
+        };
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64().to_string());
+        put("heartbeat", self.heartbeat.map(|seconds| seconds.to_string()))?;
+        put("connection_timeout", self.connection_timeout.map(|time| time.as_millis().to_string()))?;
+        put("channel_max", self.channel_max.map(|channels| channels.to_string()))?;
+        put("frame_max", self.frame_max.map(|bytes| bytes.to_string()))?;
+        put("name", self.name.clone())?;
+        for mechanism in &self.auth_mechanism {
+            put("auth_mechanism", Some(mechanism.clone()))?;
+        }
+        put("cacertfile", file(&self.cacertfile))?;
+        put("certfile", file(&self.certfile))?;
+        put("keyfile", file(&self.keyfile))?;
+        let verify = |verify| if verify == Verify::Peer { "verify_peer" } else { "verify_none" };
+        put("verify", self.verify.map(|wanted| verify(wanted).to_owned()))?;
+        put("server_name_indication", self.server_name_indication.clone())?;
+        put("reconnect_interval", seconds(self.reconnect_interval))?;
+        put("fail_fast", self.fail_fast.map(|wanted| u8::from(wanted).to_string()))?;
+        put("timeout", seconds(self.timeout))
+    }
+}

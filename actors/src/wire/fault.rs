@@ -1,0 +1,81 @@
+//! What a peer did wrong, found in its bytes.
+//!
+//! A [`Fault`] carries what `connection.close` needs: the reply code, a text, and the method that was being read.
+//! It never carries bytes of the peer's beyond short, printable excerpts.
+
+use std::{borrow::Cow, error, fmt};
+
+/// A breach of the protocol, found in bytes: what `connection.close` will say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Reply code of AMQP 0-9-1, such as 501.
+    pub code: u16,
+    /// What was wrong, for people.
+    pub text: Cow<'static, str>,
+    /// Class of the method that was being read, 0 if none.
+    pub class_id: u16,
+    /// The method that was being read, 0 if none.
+    pub method_id: u16,
+}
+
+impl Fault {
+    /// `frame-error`: the framing itself is broken.
+    #[cold]
+    pub fn frame(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(501, text)
+    }
+
+    /// `syntax-error`: arguments or fields that cannot be read.
+    #[cold]
+    pub fn syntax(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(502, text)
+    }
+
+    /// `command-invalid`: a method that is unknown or has no business here.
+    #[cold]
+    pub fn command(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(503, text)
+    }
+
+    /// `channel-error`: a channel that is not open.
+    #[cold]
+    pub fn channel(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(504, text)
+    }
+
+    /// `unexpected-frame`: a frame out of its order.
+    #[cold]
+    pub fn unexpected(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(505, text)
+    }
+
+    /// `resource-error`: more than this client is willing to hold, such as a body over its limit.
+    #[cold]
+    pub fn resource(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(506, text)
+    }
+
+    /// Names the method that was being read.
+    #[must_use]
+    pub fn with_method(mut self, class_id: u16, method_id: u16) -> Self {
+        self.class_id = class_id;
+        self.method_id = method_id;
+        self
+    }
+
+    fn new(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, text: text.into(), class_id: 0, method_id: 0 }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.text)?;
+        if self.class_id != 0 {
+            write!(f, " (in {})", super::method::name(self.class_id, self.method_id))?;
+        }
+        Ok(())
+    }
+}
+
+impl error::Error for Fault {}

@@ -1,0 +1,401 @@
+//! Cutting what a socket delivered into frames.
+//!
+//! ```text
+//!  0      1         3             7                  size+7      size+8
+//!  +------+---------+-------------+---------------------+-----------+
+//!  | type | channel |    size     |  payload            | end = CE  |
+//!  +------+---------+-------------+---------------------+-----------+
+//! ```
+//!
+//! Neighbouring frames of one channel are handed on together, as a [`FrameRun`]: one view of the read buffer.
+//! The seven octets of a head are checked before one octet of its payload is waited for.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::fault::Fault;
+
+/// The octet that ends every frame.
+pub const FRAME_END: u8 = 0xCE;
+/// Octets of a frame around its payload.
+pub const FRAME_OVERHEAD: usize = 8;
+/// Octets of a frame before its payload.
+pub const HEAD_LEN: usize = 7;
+/// The least `frame_max` that a peer may ask for.
+pub const FRAME_MIN_SIZE: u32 = 4096;
+
+/// The type of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Type 1: a method and its arguments.
+    Method,
+    /// Type 2: size and properties of a content.
+    Header,
+    /// Type 3: a piece of the body of a content.
+    Body,
+    /// Type 8: a sign of life.
+    Heartbeat,
+}
+
+impl FrameKind {
+    #[inline]
+    fn of(octet: u8) -> Option<Self> {
+        match octet {
+            1 => Some(Self::Method),
+            2 => Some(Self::Header),
+            3 => Some(Self::Body),
+            8 => Some(Self::Heartbeat),
+            _ => None,
+        }
+    }
+}
+
+/// One frame of a run, its payload a view of the read buffer.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The frame's type.
+    pub kind: FrameKind,
+    /// The channel it belongs to, 0 for the connection.
+    pub channel: u16,
+    /// What is between head and end octet.
+    pub payload: Bytes,
+}
+
+/// Whole frames of one channel that arrived next to one another, checked.
+#[derive(Clone, Debug)]
+pub struct FrameRun {
+    /// The channel all frames belong to.
+    pub channel: u16,
+    /// The frames, heads and end octets included.
+    pub bytes: Bytes,
+    /// How many they are.
+    pub frames: usize,
+}
+
+impl FrameRun {
+    /// The frames, in order.
+    pub fn iter(&self) -> Frames {
+        Frames { bytes: self.bytes.clone() }
+    }
+}
+
+impl IntoIterator for FrameRun {
+    type Item = Frame;
+    type IntoIter = Frames;
+
+    fn into_iter(self) -> Frames {
+        Frames { bytes: self.bytes }
+    }
+}
+
+impl IntoIterator for &FrameRun {
+    type Item = Frame;
+    type IntoIter = Frames;
+
+    fn into_iter(self) -> Frames {
+        self.iter()
+    }
+}
+
+/// The frames of a [`FrameRun`].
+#[derive(Clone, Debug)]
+pub struct Frames {
+    bytes: Bytes,
+}
+
+impl Iterator for Frames {
+    type Item = Frame;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame> {
+        let head = Head::read(&self.bytes)?;
+        if self.bytes.len() < head.len {
+            return None;
+        }
+        let kind = FrameKind::of(head.kind)?;
+        let payload = self.bytes.slice(HEAD_LEN..head.len - 1);
+        self.bytes.advance(head.len);
+        Some(Frame { kind, channel: head.channel, payload })
+    }
+}
+
+/// Cuts a read buffer into runs.
+#[derive(Debug)]
+pub struct Cutter {
+    frame_max: usize,
+    /// Length of the frame at the front, once its head was found good; 0 if it was not looked at yet.
+    front: usize,
+    missing: usize,
+}
+
+impl Cutter {
+    /// Starts with the largest frame that is allowed; a `frame_max` below [`FRAME_MIN_SIZE`] is raised to it.
+    pub fn new(frame_max: u32) -> Self {
+        let mut cutter = Self { frame_max: 0, front: 0, missing: 0 };
+        cutter.set_frame_max(frame_max);
+        cutter
+    }
+
+    /// Changes the largest frame that is allowed, for heads that were not looked at yet.
+    pub fn set_frame_max(&mut self, frame_max: u32) {
+        self.frame_max = usize::try_from(frame_max.max(FRAME_MIN_SIZE)).unwrap_or(usize::MAX);
+    }
+
+    /// Takes the next run of whole frames off the front of `buf`; `None`: more bytes are needed.
+    ///
+    /// Good frames before a bad one are handed out first, so that a `connection.close` followed by rubbish is read.
+    pub fn next_run(&mut self, buf: &mut BytesMut) -> Result<Option<FrameRun>, Fault> {
+        if buf.len() < self.front {
+            self.missing = self.front - buf.len();
+            return Ok(None);
+        }
+        let bytes = &buf[..];
+        let (mut end, mut frames, mut channel) = (0, 0, 0);
+        self.front = 0;
+        self.missing = 0;
+        while let Some(rest) = bytes.get(end..) {
+            let head = match Head::read(rest) {
+                Some(head) => head,
+                None if frames > 0 => break,
+                None => return refuse_early(rest).map(|()| None),
+            };
+            if frames > 0 && (head.channel != channel || head.kind == HEARTBEAT) {
+                break;
+            }
+            match head.check(rest, self.frame_max) {
+                Ok(true) => {}
+                Ok(false) if frames > 0 => break,
+                Ok(false) => {
+                    self.front = head.len;
+                    self.missing = head.len - rest.len();
+                    return Ok(None);
+                }
+                Err(_) if frames > 0 => break,
+                Err(wrong) => return Err(wrong.fault(&head, self.frame_max)),
+            }
+            channel = head.channel;
+            end += head.len;
+            frames += 1;
+            if head.kind == HEARTBEAT {
+                break;
+            }
+        }
+        if frames == 0 {
+            return Ok(None);
+        }
+        Ok(Some(FrameRun { channel, bytes: buf.split_to(end).freeze(), frames }))
+    }
+
+    /// Bytes still missing for the frame at the front, 0 if unknown.
+    pub fn wanted(&self) -> usize {
+        self.missing
+    }
+}
+
+/// Recognises a peer whose first bytes are no frame: another version of AMQP, another protocol.
+///
+/// To be asked while nothing but the beginning of a connection was read; `None` means that it may be AMQP 0-9-1,
+/// or that more bytes are needed to tell.
+pub fn foreign_greeting(buf: &[u8]) -> Option<Fault> {
+    let first = *buf.first()?;
+    if FrameKind::of(first).is_some() {
+        return None;
+    }
+    if buf.starts_with(b"AMQP") {
+        return match buf.get(4..8)? {
+            [0, 0, 9, 1] => Some(Fault::frame("peer refused our protocol header and asks for AMQP 0-9-1")),
+            [id, major, minor, revision] => Some(Fault::frame(format!(
+                "peer asks for another protocol version: AMQP {id}-{major}-{minor}-{revision}"
+            ))),
+            _ => None,
+        };
+    }
+    if b"AMQP".starts_with(buf) {
+        return None;
+    }
+    if matches!(buf, [0x15 | 0x16, 0x03, ..]) || buf == [0x15] || buf == [0x16] {
+        return Some(Fault::frame("peer speaks TLS on this port"));
+    }
+    let excerpt: String = buf
+        .iter()
+        .take(16)
+        .map(|&octet| if octet.is_ascii_graphic() || octet == b' ' { char::from(octet) } else { '.' })
+        .collect();
+    Some(Fault::frame(format!("peer does not speak AMQP, it begins with \"{excerpt}\"")))
+}
+
+const HEARTBEAT: u8 = 8;
+
+/// The head of a frame as it was read; `len` is that of the whole frame.
+struct Head {
+    kind: u8,
+    channel: u16,
+    len: usize,
+}
+
+/// What is wrong with a frame, in a register; its text is made where it is reported.
+enum Wrong {
+    Kind,
+    Size,
+    Heartbeat,
+    End,
+}
+
+impl Head {
+    #[inline]
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let ([kind, c1, c0, s3, s2, s1, s0], _) = bytes.split_first_chunk::<HEAD_LEN>()?;
+        let size = u32::from_be_bytes([*s3, *s2, *s1, *s0]);
+        Some(Self {
+            kind: *kind,
+            channel: u16::from_be_bytes([*c1, *c0]),
+            len: usize::try_from(size).unwrap_or(usize::MAX).saturating_add(FRAME_OVERHEAD),
+        })
+    }
+
+    /// Whether the frame is there to its end; an error if it never can be.
+    #[inline]
+    fn check(&self, bytes: &[u8], frame_max: usize) -> Result<bool, Wrong> {
+        if FrameKind::of(self.kind).is_none() {
+            return Err(Wrong::Kind);
+        }
+        if self.len > frame_max {
+            return Err(Wrong::Size);
+        }
+        if self.kind == HEARTBEAT && (self.channel != 0 || self.len != FRAME_OVERHEAD) {
+            return Err(Wrong::Heartbeat);
+        }
+        match bytes.get(self.len - 1) {
+            Some(&FRAME_END) => Ok(true),
+            Some(_) => Err(Wrong::End),
+            None => Ok(false),
+        }
+    }
+}
+
+impl Wrong {
+    #[cold]
+    fn fault(self, head: &Head, frame_max: usize) -> Fault {
+        match self {
+            Self::Kind => Fault::frame(format!("unknown frame type {}", head.kind)),
+            Self::Size => Fault::frame(format!("frame of {} octets over frame_max {frame_max}", head.len)),
+            Self::Heartbeat if head.channel != 0 => {
+                Fault::frame(format!("heartbeat on channel {}", head.channel))
+            }
+            Self::Heartbeat => Fault::frame("heartbeat with a payload"),
+            Self::End => Fault::frame(format!("frame on channel {} without its end octet", head.channel)),
+        }
+    }
+}
+
+/// With less than a head there, a wrong type is wrong already.
+fn refuse_early(bytes: &[u8]) -> Result<(), Fault> {
+    match bytes.first() {
+        Some(&kind) if FrameKind::of(kind).is_none() => {
+            Err(Fault::frame(format!("unknown frame type {kind}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind];
+        bytes.extend(channel.to_be_bytes());
+        bytes.extend((payload.len() as u32).to_be_bytes());
+        bytes.extend(payload);
+        bytes.push(FRAME_END);
+        bytes
+    }
+
+    fn cut(bytes: &[u8]) -> Result<Option<FrameRun>, Fault> {
+        Cutter::new(FRAME_MIN_SIZE).next_run(&mut BytesMut::from(bytes))
+    }
+
+    #[test]
+    fn a_run_ends_where_the_channel_changes() {
+        let mut buf = BytesMut::new();
+        for (channel, payload) in [(3, "a"), (3, ""), (4, "b"), (3, "c")] {
+            buf.extend(frame(1, channel, payload.as_bytes()));
+        }
+        let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+        let mut seen = Vec::new();
+        while let Some(run) = cutter.next_run(&mut buf).unwrap() {
+            assert_eq!(run.frames, run.iter().count());
+            seen.push((run.channel, run.frames));
+        }
+        assert_eq!(seen, [(3, 2), (4, 1), (3, 1)]);
+        assert!(buf.is_empty());
+    }
+
+    #[test]
+    fn a_heartbeat_is_a_run_of_its_own() {
+        let mut buf = BytesMut::new();
+        buf.extend(frame(1, 0, b"x"));
+        buf.extend(frame(8, 0, b""));
+        buf.extend(frame(8, 0, b""));
+        buf.extend(frame(1, 0, b"y"));
+        let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+        for _ in 0..4 {
+            assert_eq!(cutter.next_run(&mut buf).unwrap().unwrap().frames, 1);
+        }
+        assert!(cutter.next_run(&mut buf).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_head_is_judged_before_its_payload() {
+        for (bytes, text) in [
+            (&[1, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF][..], "over frame_max"),
+            (&[1, 0, 1, 0, 0, 0x0F, 0xF9], "over frame_max"),
+            (&[7, 0, 1, 0, 0, 0, 1], "unknown frame type 7"),
+            (&[7], "unknown frame type 7"),
+            (&[8, 0, 1, 0, 0, 0, 0], "heartbeat on channel 1"),
+            (&[8, 0, 0, 0, 0, 0, 1], "heartbeat with a payload"),
+            (&[1, 0, 1, 0, 0, 0, 0, 0], "end octet"),
+        ] {
+            let fault = cut(bytes).unwrap_err();
+            assert_eq!(fault.code, 501);
+            assert!(fault.text.contains(text), "{fault}");
+        }
+        assert!(cut(&[1, 0, 1, 0, 0, 0x0F, 0xF8]).unwrap().is_none());
+    }
+
+    #[test]
+    fn good_frames_come_before_the_fault() {
+        let mut buf = BytesMut::from(&frame(1, 1, b"good")[..]);
+        buf.extend_from_slice(&[9, 0, 1, 0, 0, 0, 0]);
+        let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+        assert_eq!(cutter.next_run(&mut buf).unwrap().unwrap().frames, 1);
+        assert_eq!(cutter.next_run(&mut buf).unwrap_err().code, 501);
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_is_asked_for() {
+        let whole = frame(3, 1, &[0; 100]);
+        let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+        let mut buf = BytesMut::from(&whole[..50]);
+        assert!(cutter.next_run(&mut buf).unwrap().is_none());
+        assert_eq!(cutter.wanted(), 58);
+        buf.extend_from_slice(&whole[50..60]);
+        assert!(cutter.next_run(&mut buf).unwrap().is_none());
+        assert_eq!(cutter.wanted(), 48);
+        buf.extend_from_slice(&whole[60..]);
+        assert_eq!(cutter.next_run(&mut buf).unwrap().unwrap().bytes, whole);
+        assert_eq!(cutter.wanted(), 0);
+    }
+
+    #[test]
+    fn strangers_are_recognised() {
+        assert_eq!(foreign_greeting(b""), None);
+        assert_eq!(foreign_greeting(&frame(1, 0, b"")), None);
+        assert_eq!(foreign_greeting(b"AM"), None);
+        assert_eq!(foreign_greeting(b"AMQP\0\x01"), None);
+        let text = |bytes: &[u8]| foreign_greeting(bytes).unwrap().text.into_owned();
+        assert!(text(b"AMQP\0\x01\0\0").ends_with("AMQP 0-1-0-0"));
+        assert!(text(b"AMQP\0\0\x09\x01").contains("0-9-1"));
+        assert!(text(b"HTTP/1.1 400 Bad Request\r\n").contains("\"HTTP/1.1 400 Bad\""));
+        assert!(text(&[0x15, 3, 3, 0, 2]).contains("TLS"));
+    }
+}

@@ -1,0 +1,53 @@
+//! Short strings: what AMQP gives one octet of length.
+//!
+//! `amq-protocol` panics when a text is longer than 255 bytes, so every text of a user passes here first.
+
+use std::{error, fmt};
+
+use amq_protocol::types::ShortString;
+
+/// The most bytes a short string can have.
+pub const SHORT_MAX: usize = 255;
+
+/// A text that does not fit a short string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong {
+    /// What the text was to be, such as `"routing key"`.
+    pub what: &'static str,
+    /// How many bytes it has.
+    pub len: usize,
+}
+
+/// Makes a short string of `value`; `what` says in the error what it was to be.
+pub fn short(what: &'static str, value: &str) -> Result<ShortString, TooLong> {
+    ShortString::try_new(value).map_err(|_| TooLong { what, len: value.len() })
+}
+
+/// Refuses what [`short`] would refuse, without making anything.
+#[inline]
+pub fn check_short(what: &'static str, value: &str) -> Result<(), TooLong> {
+    if value.len() > SHORT_MAX { Err(TooLong { what, len: value.len() }) } else { Ok(()) }
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has {} bytes, AMQP allows {SHORT_MAX}", self.what, self.len)
+    }
+}
+
+impl error::Error for TooLong {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_255_bytes() {
+        let long = "k".repeat(256);
+        assert_eq!(short("key", &long[..255]).unwrap().as_str().len(), 255);
+        assert_eq!(check_short("key", &long[..255]), Ok(()));
+        let refused = short("routing key", &long).unwrap_err();
+        assert_eq!(check_short("routing key", &long), Err(refused));
+        assert_eq!(refused.to_string(), "routing key has 256 bytes, AMQP allows 255");
+    }
+}

@@ -1,0 +1,222 @@
+//! The values that a field table can hold, in all types that RabbitMQ knows.
+//!
+//! Each variant names its AMQP type and the octet that marks it on the wire. `From` chooses the natural one of a
+//! Rust type; there is none for `u64` and `usize`, because AMQP as RabbitMQ speaks it has no unsigned 64 bits.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+
+use super::{table::Table, text::Text};
+
+/// A value of a [`Table`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// `t`
+    Boolean(bool),
+    /// `b`
+    ShortShortInt(i8),
+    /// `B`
+    ShortShortUint(u8),
+    /// `s`
+    ShortInt(i16),
+    /// `u`
+    ShortUint(u16),
+    /// `I`
+    LongInt(i32),
+    /// `i`
+    LongUint(u32),
+    /// `l`
+    LongLongInt(i64),
+    /// `f`
+    Float(f32),
+    /// `d`
+    Double(f64),
+    /// `D`: `value` divided by ten to the power of `scale`.
+    Decimal {
+        /// How many digits are behind the point.
+        scale: u8,
+        /// The digits.
+        value: i32,
+    },
+    /// `S`
+    LongString(Text),
+    /// `A`
+    Array(Vec<Value>),
+    /// `T`: seconds since 1970.
+    Timestamp(u64),
+    /// `F`
+    Table(Table),
+    /// `x`
+    ByteArray(Bytes),
+    /// `V`
+    Void,
+}
+
+impl Value {
+    /// The boolean, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Boolean(value) = *self { Some(value) } else { None }
+    }
+
+    /// The integer, of whichever width.
+    pub fn as_i64(&self) -> Option<i64> {
+        match *self {
+            Self::ShortShortInt(value) => Some(value.into()),
+            Self::ShortShortUint(value) => Some(value.into()),
+            Self::ShortInt(value) => Some(value.into()),
+            Self::ShortUint(value) => Some(value.into()),
+            Self::LongInt(value) => Some(value.into()),
+            Self::LongUint(value) => Some(value.into()),
+            Self::LongLongInt(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The float or double.
+    pub fn as_f64(&self) -> Option<f64> {
+        match *self {
+            Self::Float(value) => Some(value.into()),
+            Self::Double(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The long string, if it is one and UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::LongString(text) = self { text.as_str() } else { None }
+    }
+
+    /// The bytes of a byte array or a long string.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::ByteArray(bytes) => Some(bytes),
+            Self::LongString(text) => Some(text.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// The array, if it is one.
+    pub fn as_array(&self) -> Option<&[Value]> {
+        if let Self::Array(values) = self { Some(values) } else { None }
+    }
+
+    /// The table, if it is one.
+    pub fn as_table(&self) -> Option<&Table> {
+        if let Self::Table(table) = self { Some(table) } else { None }
+    }
+
+    /// The timestamp, if it is one that the system can express.
+    pub fn as_time(&self) -> Option<SystemTime> {
+        if let Self::Timestamp(seconds) = *self { time_of(seconds) } else { None }
+    }
+}
+
+/// The point in time `seconds` after 1970, if the system can express it.
+pub(super) fn time_of(seconds: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// Whole seconds since 1970; nothing is earlier.
+pub(super) fn seconds_of(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+macro_rules! from {
+    ($($from:ty => $variant:ident),* $(,)?) => { $(
+        impl From<$from> for Value {
+            fn from(value: $from) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )* };
+}
+
+from! {
+    bool => Boolean,
+    i8 => ShortShortInt,
+    u8 => ShortShortUint,
+    i16 => ShortInt,
+    u16 => ShortUint,
+    i32 => LongInt,
+    u32 => LongUint,
+    i64 => LongLongInt,
+    f32 => Float,
+    f64 => Double,
+    &str => LongString,
+    String => LongString,
+    Text => LongString,
+    Vec<u8> => ByteArray,
+    Bytes => ByteArray,
+    Vec<Value> => Array,
+    Table => Table,
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self::ByteArray(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl From<SystemTime> for Value {
+    fn from(time: SystemTime) -> Self {
+        Self::Timestamp(seconds_of(time))
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boolean(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Double(value) => value.fmt(f),
+            Self::Decimal { scale, value } => write!(f, "{value}e-{scale}"),
+            Self::LongString(text) => write!(f, "{text:?}"),
+            Self::Array(values) => {
+                f.write_str("[")?;
+                for (at, value) in values.iter().enumerate() {
+                    write!(f, "{}{value}", if at == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
+            Self::Timestamp(seconds) => write!(f, "@{seconds}"),
+            Self::Table(table) => table.fmt(f),
+            Self::ByteArray(bytes) => write!(f, "b\"{}\"", bytes.escape_ascii()),
+            Self::Void => f.write_str("void"),
+            integer => write!(f, "{}", integer.as_i64().unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn from_chooses_the_natural_type() {
+        assert_eq!(Value::from(7i32), Value::LongInt(7));
+        assert_eq!(Value::from("a"), Value::LongString("a".into()));
+        assert_eq!(Value::from(vec![1u8]), Value::ByteArray(Bytes::from_static(&[1])));
+        assert_eq!(Value::from(SystemTime::UNIX_EPOCH + Duration::from_secs(9)), Value::Timestamp(9));
+        assert_eq!(Value::from(SystemTime::UNIX_EPOCH - Duration::from_secs(9)), Value::Timestamp(0));
+    }
+
+    #[test]
+    fn a_time_out_of_range_is_none() {
+        assert_eq!(Value::Timestamp(u64::MAX).as_time(), None);
+        assert_eq!(Value::Timestamp(1).as_time(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn integers_of_all_widths_read_alike() {
+        for value in [Value::from(5i8), 5u8.into(), 5i16.into(), 5u16.into(), 5u32.into(), 5i64.into()] {
+            assert_eq!(value.as_i64(), Some(5));
+            assert_eq!(value.to_string(), "5");
+        }
+        assert_eq!(Value::from(5.0).as_i64(), None);
+    }
+}
