@@ -50,6 +50,7 @@
 
 mod content;
 mod dialogue;
+mod endings;
 mod frames;
 mod line;
 mod method;
@@ -63,13 +64,14 @@ pub use amq_protocol::{protocol, types};
 
 pub use self::{
     content::{Content, Published},
+    endings::Hangup,
     frames::RawFrame,
     method::Method,
     mismatch::{Mismatch, MismatchKind},
     peer::Peer,
     probe::Probe,
     script::{ClientTerms, Handshake, Step},
-    socket::{Hangup, Socket},
+    socket::Socket,
 };
 
 use std::time::Duration;

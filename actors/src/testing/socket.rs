@@ -1,6 +1,6 @@
-//! One client connection seen from the server: saying, expecting, and every way to end it.
+//! One client connection seen from the server: what the test says and what it expects.
 
-use std::{collections::VecDeque, mem, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Method, Mismatch, MismatchKind, RawFrame, TIME_LIMIT,
+    Hangup, Method, Mismatch, MismatchKind, RawFrame, TIME_LIMIT,
     line::{Heard, Line, Noise},
     protocol::connection,
 };
@@ -23,22 +23,13 @@ const REMEMBERED: usize = 16;
 /// asked for. Heartbeats are counted and skipped. Dropping the socket closes it.
 #[derive(Debug)]
 pub struct Socket {
-    line: Line,
-    held: VecDeque<RawFrame>,
+    pub(super) line: Line,
+    pub(super) held: VecDeque<RawFrame>,
     heartbeats: u64,
     said: VecDeque<String>,
     limit: Duration,
     /// Bodies are cut to it; the handshake sets it to what the client agreed to.
     pub(super) frame_max: u32,
-}
-
-/// How a client left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hangup {
-    /// It closed its side in order (FIN).
-    Closed,
-    /// It threw the connection away (RST), as dropping a socket with unread bytes in it does.
-    Reset,
 }
 
 impl Socket {
@@ -171,52 +162,6 @@ impl Socket {
         }
     }
 
-    /// Awaits the end of the client's side. A frame before it is a mismatch, a heartbeat is not.
-    pub async fn expect_eof(&mut self) -> Result<Hangup, Mismatch> {
-        let awaited = "the client to hang up";
-        if let Some(frame) = self.held.front() {
-            return Err(self.unexpected(awaited, frame));
-        }
-        let deadline = self.deadline();
-        loop {
-            match self.hear(deadline, awaited).await? {
-                Heard::Frame(frame) if frame.is_heartbeat() => {}
-                Heard::Frame(frame) => return Err(self.unexpected(awaited, &frame)),
-                Heard::End(hangup) => return Ok(hangup),
-            }
-        }
-    }
-
-    /// Falls silent: reads on without an answer until the client hangs up, and returns what it said until then,
-    /// heartbeats left out.
-    ///
-    /// A peer that does not even read is a socket that is kept and not called.
-    pub async fn silence(&mut self) -> Result<Vec<RawFrame>, Mismatch> {
-        let deadline = self.deadline();
-        let mut said = Vec::from(mem::take(&mut self.held));
-        loop {
-            match self.hear(deadline, "the client to give up").await? {
-                Heard::Frame(frame) if frame.is_heartbeat() => {}
-                Heard::Frame(frame) => said.push(frame),
-                Heard::End(_) => return Ok(said),
-            }
-        }
-    }
-
-    /// Closes the peer's side in order (FIN); what the client still says can be read.
-    pub async fn shutdown(&mut self) -> Result<(), Mismatch> {
-        self.note("< FIN".to_owned());
-        let ended = self.line.shutdown().await;
-        ended.map_err(|error| self.wrap(Mismatch::io("to shut the socket down", &error)))
-    }
-
-    /// Throws the connection away (RST): the client's next read or write fails with "connection reset".
-    ///
-    /// A stream that is not TCP is only dropped.
-    pub fn reset(self) -> Result<(), Mismatch> {
-        self.line.reset().map_err(|error| Mismatch::io("to reset the connection", &error))
-    }
-
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.limit
     }
@@ -283,7 +228,7 @@ impl Socket {
     }
 
     /// Every reading of frames goes through here, where heartbeats are counted and all is noted.
-    async fn hear(&mut self, deadline: Instant, awaited: &str) -> Result<Heard, Mismatch> {
+    pub(super) async fn hear(&mut self, deadline: Instant, awaited: &str) -> Result<Heard, Mismatch> {
         let heard = match time::timeout_at(deadline, self.line.frame()).await {
             Ok(Ok(heard)) => heard,
             Ok(Err(noise)) => return Err(self.noise(awaited, noise)),
@@ -308,7 +253,7 @@ impl Socket {
         }
     }
 
-    fn note(&mut self, line: String) {
+    pub(super) fn note(&mut self, line: String) {
         if self.said.len() == REMEMBERED {
             self.said.pop_front();
         }
@@ -335,7 +280,7 @@ impl Socket {
     }
 
     /// Completes an error with what was said before and what is held back.
-    fn wrap(&self, mismatch: Mismatch) -> Mismatch {
+    pub(super) fn wrap(&self, mismatch: Mismatch) -> Mismatch {
         let held: Vec<String> =
             self.held.iter().map(|frame| format!("? not asked for yet: {frame}")).collect();
         mismatch.after(self.said.iter().chain(&held))
