@@ -50,13 +50,13 @@ impl Line {
     }
 
     /// The next eight bytes. Loses nothing when it is dropped half way, and so does [`frame`](Self::frame).
-    pub(super) async fn header(&mut self) -> Result<[u8; 8], Noise> {
+    pub(super) async fn header(&mut self) -> Result<Result<[u8; 8], Hangup>, Noise> {
         if let Some(hangup) = self.fill(8).await? {
-            return Err(Noise::Malformed(format!("{hangup:?} after {} bytes", self.input.len())));
+            return Ok(Err(hangup));
         }
         let mut header = [0; 8];
         self.input.copy_to_slice(&mut header);
-        Ok(header)
+        Ok(Ok(header))
     }
 
     pub(super) async fn frame(&mut self) -> Result<Heard, Noise> {

@@ -7,6 +7,7 @@
 //!
 //! Nothing here sleeps and nothing waits for ever: every wait has a limit (5 s unless told otherwise) and ends with
 //! a [`Mismatch`] that says what was awaited, what came, and what had been said before.
+//! What a test builds is taken at its word: a short string over 255 bytes panics, as it does in `amq-protocol`.
 //!
 //! # Examples
 //!

@@ -99,7 +99,8 @@ impl Socket {
     pub async fn expect_header(&mut self) -> Result<[u8; 8], Mismatch> {
         let awaited = "a protocol header";
         let header = match time::timeout(self.limit, self.line.header()).await {
-            Ok(Ok(header)) => header,
+            Ok(Ok(Ok(header))) => header,
+            Ok(Ok(Err(hangup))) => return Err(self.hung_up(awaited, hangup)),
             Ok(Err(noise)) => return Err(self.noise(awaited, noise)),
             Err(_) => return Err(self.timed_out(awaited)),
         };
@@ -195,15 +196,15 @@ impl Socket {
             return Ok(frame);
         }
         loop {
+            // A client that closes says nothing after it: to wait on would only hide the reason.
+            if let Some(close) = self.held.iter().find(|frame| frame.is::<connection::Close>()) {
+                return Err(self.unexpected(awaited, close));
+            }
             let frame = self.read(deadline, awaited).await?;
             if frame.channel == channel {
                 return Ok(frame);
             }
-            let last = frame.is::<connection::Close>().then(|| self.unexpected(awaited, &frame));
             self.held.push_back(frame);
-            if let Some(mismatch) = last {
-                return Err(mismatch);
-            }
         }
     }
 
