@@ -4,7 +4,7 @@ use std::{borrow::Cow, error, fmt, io, sync::Arc};
 
 use crate::{
     returned::Return,
-    wire::{Fault, TooLong, method_name},
+    wire::{Fault, Refused, TooLong, method_name},
 };
 
 /// What came of it.
@@ -250,6 +250,10 @@ impl Error {
         inner.into()
     }
 
+    pub(crate) fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Refused, what).into()
+    }
+
     pub(crate) fn nacked() -> Self {
         let mut inner = Self::new(ErrorKind::Nacked, "the broker did not take the publish (basic.nack)");
         inner.retryable = true;
@@ -308,6 +312,12 @@ impl From<Inner> for Error {
 impl From<TooLong> for Error {
     fn from(error: TooLong) -> Self {
         Self::limit(error.to_string())
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::codec(refused.to_string())
     }
 }
 

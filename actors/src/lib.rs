@@ -1,5 +1,51 @@
-//! The engine of `actix-pika`: wire, actors, messages.
+//! The engine of `actix-pika`: the AMQP 0-9-1 wire, the actors that speak it, and the messages that they exchange.
+//!
+//! Applications use the crate `actix-pika`, which has the handles; this crate is for those who speak to the actors.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`wire`] | bytes to meaning and back; no I/O, no clock |
+//! | `transport` | sockets |
+//! | `connection` | one life of one socket |
+//! | `supervisor` | the connection that the user holds |
+//! | `outbox` | the byte mailbox of a channel: its only way out |
+//! | `channel` | a logical channel |
+//! | `consumer` | feeds one user actor, or a stream |
+//! | `message` | the vocabulary |
 
-pub mod secret;
+#![forbid(unsafe_code)]
+
+mod channel;
+mod connection;
+mod consumer;
+mod error;
+mod message;
+mod options;
+mod outbox;
+mod returned;
+mod secret;
+mod supervisor;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod transport;
 pub mod uri;
 pub mod wire;
+
+pub use self::{
+    channel::{Channel, OpenedChannel, Reply},
+    connection::Connection,
+    consumer::{Consumer, Feed},
+    error::{CloseReason, Error, ErrorKind, Result},
+    message::{
+        BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, Confirmation, ConnectionEvent,
+        Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery,
+        ExchangeKind, Get, IntoBody, OpenChannel, Publish, Publishing, PurgeQueue, Qos, QueueDeclared,
+        ReleaseChannel, ReleaseConnection, Settle, UnbindExchange, UnbindQueue, WatchConnection,
+    },
+    options::{Address, ConnectionOptions, Recovery},
+    outbox::{Flush, Load, Outbox, Outgoing, Place, Terms, Tick},
+    returned::Return,
+    secret::Secret,
+    supervisor::{ConnectionState, ConnectionSupervisor},
+    wire::{DeliveryMode, Properties, Table, Value},
+};

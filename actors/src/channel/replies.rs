@@ -64,23 +64,28 @@ impl On {
 
     /// Answers that the deadline has passed, and leaves what is needed to undo a late success.
     fn expire(&mut self, error: Error) {
-        let left = match self {
-            Self::Consumed { tag, .. } => Self::Cancelled { tag: std::mem::take(tag), responders: Vec::new() },
-            _ => Self::Internal,
-        };
-        match std::mem::replace(self, left) {
-            Self::Consumed { tag, responder } => {
+        match self {
+            Self::Consumed { responder, .. } => {
                 let (_, unheard) = super::Reply::later();
-                *self = Self::Consumed { tag, responder: unheard };
-                drop(responder.send(Err(error)));
+                drop(std::mem::replace(responder, unheard).send(Err(error)));
             }
-            Self::Got { no_ack, responder } => {
+            Self::Got { responder, .. } => {
                 let (_, unheard) = super::Reply::later();
-                *self = Self::Got { no_ack, responder: unheard };
-                drop(responder.send(Err(error)));
+                drop(std::mem::replace(responder, unheard).send(Err(error)));
             }
-            other => other.fail(error),
+            Self::Cancelled { responders, .. } => {
+                responders.drain(..).for_each(|r| drop(r.send(Err(error.clone()))));
+            }
+            Self::Open | Self::ConfirmSelect | Self::Close => {}
+            Self::Internal | Self::Done(_) | Self::Count(_) | Self::Declared(_) => {
+                std::mem::replace(self, Self::Internal).fail(error);
+            }
         }
+    }
+
+    /// Tells whether the channel is nothing without the answer.
+    fn is_vital(&self) -> bool {
+        matches!(self, Self::Open | Self::ConfirmSelect | Self::Close)
     }
 }
 
@@ -146,7 +151,7 @@ impl Replies {
                 break;
             }
             let error = Error::timeout(format!("{}: no answer within {deadline:?}", pending.what));
-            if age >= deadline * 2 {
+            if age >= deadline * 2 || pending.on.is_vital() {
                 return Some(error);
             }
             if !std::mem::replace(&mut pending.late, true) {

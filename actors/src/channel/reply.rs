@@ -39,25 +39,16 @@ impl<T> Reply<T> {
 }
 
 impl<T> Responder<T> {
-    /// Tells whether nobody waits for the answer any more.
-    pub(crate) fn is_given_up(&self) -> bool {
-        match &*self.0.borrow() {
-            Slot::Waiting(tx) => tx.is_closed(),
-            Slot::Done => true,
-            Slot::Fresh | Slot::Answered(_) => false,
-        }
-    }
-
     /// Answers; gives the answer back if nobody waits for it.
     pub(crate) fn send(self, answer: Result<T>) -> Result<(), Result<T>> {
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {
             Slot::Waiting(tx) => tx.send(answer),
-            Slot::Fresh => {
+            Slot::Fresh if Rc::strong_count(&self.0) > 1 => {
                 *self.0.borrow_mut() = Slot::Answered(answer);
                 Ok(())
             }
-            Slot::Answered(_) | Slot::Done => Err(answer),
+            Slot::Fresh | Slot::Answered(_) | Slot::Done => Err(answer),
         }
     }
 }

@@ -20,7 +20,7 @@ pub use self::{
     delivery::{Delivery, Settle},
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
     publish::{Confirmation, Publish},
-    publishing::Publishing,
+    publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
 };
 pub(crate) use self::{consume::Target, delivery::{Binding, Inlet, Lost, Parts, Settler}};

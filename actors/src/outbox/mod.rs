@@ -110,6 +110,8 @@ struct State {
     life: Life,
     incarnation: u32,
     frame_max: usize,
+    /// Why no more publishes are taken, while what is under way goes on.
+    refusing: Option<Error>,
     scheduled: bool,
     ticking: bool,
     blocked: bool,
@@ -183,6 +185,7 @@ impl Outbox {
                 life: Life::Detached,
                 incarnation: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
+                refusing: None,
                 scheduled: false,
                 ticking: false,
                 blocked: false,
@@ -333,6 +336,17 @@ impl Outbox {
         drop(state);
         after.run();
         Ok(())
+    }
+
+    /// Takes no more publishes; what is under way goes on.
+    pub(crate) fn refuse_more(&self, error: Error) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        let old = state.refusing.replace(error);
+        state.window.close_line(&mut after.wakers);
+        drop(state);
+        after.run();
+        drop(old);
     }
 
     pub(crate) fn on_tick(&self, tick: Recipient<Tick>) {
@@ -514,7 +528,11 @@ impl State {
         outgoing: Outgoing<'_>,
         after: &mut After,
     ) -> Poll<Result<u64>> {
-        if let Life::Closed { error, .. } = &self.life {
+        let refused = match &self.life {
+            Life::Closed { error, .. } => Some(error),
+            _ => self.refusing.as_ref(),
+        };
+        if let Some(error) = refused {
             place.0 = None;
             return Poll::Ready(Err(error.clone()));
         }

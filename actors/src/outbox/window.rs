@@ -118,8 +118,12 @@ impl Window {
         self.wake_front(wakers);
     }
 
-    pub(super) fn close(&mut self, wakers: &mut Vec<Waker>) {
+    pub(super) fn close_line(&mut self, wakers: &mut Vec<Waker>) {
         wakers.extend(self.line.drain(..).map(|w| w.waker));
+    }
+
+    pub(super) fn close(&mut self, wakers: &mut Vec<Waker>) {
+        self.close_line(wakers);
         self.messages = 0;
         self.bytes = 0;
     }

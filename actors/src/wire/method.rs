@@ -31,6 +31,11 @@ pub fn put_method(buf: &mut BytesMut, channel: u16, method: &AMQPClass) -> Resul
     Ok(())
 }
 
+/// Tells the class and method ids of a method.
+pub fn ids(method: &AMQPClass) -> (u16, u16) {
+    (method.get_amqp_class_id(), method.get_amqp_method_id())
+}
+
 /// Reads the payload of a method frame.
 ///
 /// A method that AMQP 0-9-1 does not have is a 503, one whose arguments cannot be read a 502. Octets behind the

@@ -22,3 +22,24 @@ mod cursor;
 mod field;
 mod field_table;
 mod scan;
+
+pub use self::{
+    content::{Assembler, Content, ContentMethod},
+    fault::Fault,
+    frame::{
+        Cutter, FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameKind, FrameRun, HEAD_LEN, foreign_greeting,
+    },
+    handshake::{Handshake, HandshakeError, Mechanism, Negotiated, Progress, Terms},
+    hot::{
+        Deliver, GetOk, Inbound, ReturnHead, Span, header_len, parse_method, put_ack, put_body, put_body_head,
+        put_header, put_heartbeat, put_nack, put_publish, put_reject,
+    },
+    method::{
+        AMQPClass, FieldTable, ShortString, basic, channel, confirm, connection, exchange, ids,
+        name as method_name, put_method, queue, read_method,
+    },
+    properties::{DeliveryMode, Properties},
+    short::{TooLong, check_short, cut_short, short},
+    table::{Refused, Table},
+    value::Value,
+};

@@ -29,6 +29,12 @@ pub fn check_short(what: &'static str, value: &str) -> Result<(), TooLong> {
     if value.len() > SHORT_MAX { Err(TooLong { what, len: value.len() }) } else { Ok(()) }
 }
 
+/// Makes a short string of as much of `value` as fits, whole characters only.
+pub fn cut_short(value: &str) -> ShortString {
+    let end = (0..=SHORT_MAX.min(value.len())).rev().find(|&at| value.is_char_boundary(at)).unwrap_or(0);
+    ShortString::try_new(value.get(..end).unwrap_or_default()).unwrap_or_default()
+}
+
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} has {} bytes, AMQP allows {SHORT_MAX}", self.what, self.len)

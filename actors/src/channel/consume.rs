@@ -1,0 +1,218 @@
+//! The consumers of a channel. A consumer is registered before its `basic.consume` leaves, so that no delivery can
+//! come too early.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use actix::{AsyncContext, Context, Handler};
+
+use super::{Channel, Reply, Responder, link::Link, replies::On};
+use crate::{
+    consumer::Consumer,
+    error::{Error, Result},
+    message::{
+        Binding, CancelConsumer, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost, Parts, Target,
+    },
+    wire::{AMQPClass, basic, short},
+};
+
+#[derive(Debug)]
+pub(super) struct Consumers {
+    /// By consumer tag, as it comes on the wire.
+    pub(super) entries: HashMap<Box<[u8]>, Entry>,
+    pub(super) next: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) link: Arc<Link>,
+    pub(super) inlet: Arc<dyn Inlet>,
+    pub(super) no_ack: bool,
+    batch: Vec<Delivery>,
+    /// Why it ends, once `basic.cancel` is out.
+    ending: Option<ConsumerEnd>,
+}
+
+impl Entry {
+    /// Adds a delivery to the batch of this run, which will have `room` at most.
+    pub(super) fn stage(&mut self, parts: Parts, room: usize) {
+        if let Some(credit) = &self.link.credit {
+            credit.take(parts.size());
+        }
+        if self.batch.is_empty() {
+            self.batch.reserve_exact(room);
+        }
+        self.batch.push(Delivery::new(self.link.clone(), parts));
+    }
+}
+
+impl Consumers {
+    pub(super) fn find(&self, tag: &[u8]) -> Option<&Entry> {
+        self.entries.get(tag)
+    }
+
+    pub(super) fn by_id(&mut self, id: u32) -> Option<&mut Entry> {
+        self.entries.values_mut().find(|entry| entry.link.consumer == id)
+    }
+
+    /// Hands every batch to its consumer.
+    pub(super) fn flush(&mut self) {
+        for entry in self.entries.values_mut() {
+            if !entry.batch.is_empty() {
+                entry.inlet.batch(std::mem::take(&mut entry.batch));
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn end_all(&mut self, end: impl Fn() -> ConsumerEnd) {
+        for (_, entry) in self.entries.drain() {
+            entry.inlet.end(end());
+        }
+    }
+}
+
+impl Channel {
+    fn start_consumer(&mut self, consume: Consume, ctx: &mut Context<Self>) -> Result<Reply<Consumed>> {
+        self.usable()?;
+        let id = self.consumers.next;
+        let tag = consume.tag.unwrap_or_else(|| format!("pika-{}-{id}-{:08x}", self.number(), fastrand::u32(..)));
+        if self.consumers.entries.contains_key(tag.as_bytes()) {
+            return Err(Error::refused_here("the consumer tag is in use on this channel").on(tag));
+        }
+        let prefetch = consume.prefetch.unwrap_or(self.prefetch);
+        let method = basic::AMQPMethod::Consume(basic::Consume {
+            queue: short("queue name", &consume.queue)?,
+            consumer_tag: short("consumer tag", &tag)?,
+            no_local: false,
+            no_ack: consume.no_ack,
+            exclusive: consume.exclusive,
+            nowait: false,
+            arguments: consume.arguments.to_field_table()?,
+        });
+        let inlet = match consume.target {
+            Some(Target::Inlet(inlet)) => inlet,
+            Some(Target::Recipient(recipient)) => Consumer::start(recipient, None),
+            None => return Err(Error::refused_here("nobody to deliver to")),
+        };
+        let bounded = !consume.no_ack && prefetch > 0;
+        inlet.bind(Binding {
+            consumer: id,
+            permits: (!bounded && prefetch > 0).then_some(prefetch.into()),
+            lost: ctx.address().recipient(),
+        });
+        let link = Arc::new(Link {
+            outbox: self.outbox.clone(),
+            consumer: id,
+            tag: Arc::from(tag.as_str()),
+            credit: if bounded { None } else { self.credit.clone() },
+            inlet: Some(inlet.clone()),
+            warned: AtomicBool::new(false),
+        });
+        let entry = Entry { link, inlet, no_ack: consume.no_ack, batch: Vec::new(), ending: None };
+        self.consumers.entries.insert(tag.as_bytes().into(), entry);
+        self.consumers.next += 1;
+        if !consume.no_ack {
+            let qos = basic::AMQPMethod::Qos(basic::Qos { prefetch_count: prefetch, global: false });
+            self.ask(AMQPClass::Basic(qos), "basic.qos", None, On::Internal);
+        }
+        let (reply, responder) = Reply::later();
+        let on = On::Consumed { tag, responder };
+        self.ask(AMQPClass::Basic(method), "basic.consume", Some(consume.queue), on);
+        self.keep_ticking(ctx);
+        Ok(reply)
+    }
+
+    /// Sends `basic.cancel`, unless that is done already.
+    pub(super) fn cancel(&mut self, tag: &str, responder: Option<Responder<()>>) {
+        if let Some(responders) = self.replies.cancel_of(tag) {
+            responders.extend(responder);
+            return;
+        }
+        let on = On::Cancelled { tag: tag.to_owned(), responders: responder.into_iter().collect() };
+        match short("consumer tag", tag) {
+            Ok(consumer_tag) => {
+                let cancel = basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: false });
+                self.ask(AMQPClass::Basic(cancel), "basic.cancel", Some(tag.to_owned()), on);
+            }
+            // No consumer has such a tag, and to cancel an unknown one is no error.
+            Err(_) => on.fail(Error::refused_here("the tag is too long")),
+        }
+    }
+
+    /// `basic.cancel` was answered: nothing more comes, and what was held back may go.
+    pub(super) fn cancelled(&mut self, tag: &str) {
+        if let Some(entry) = self.consumers.entries.remove(tag.as_bytes()) {
+            self.outbox.release(entry.link.consumer);
+            entry.inlet.end(entry.ending.unwrap_or(ConsumerEnd::Cancelled));
+        }
+    }
+
+    pub(super) fn cancelled_by_broker(&mut self, tag: &str) {
+        if let Some(entry) = self.consumers.entries.remove(tag.as_bytes()) {
+            log::warn!("channel {}: the broker cancelled consumer {tag:?}; its queue is gone", self.number());
+            self.outbox.release(entry.link.consumer);
+            entry.inlet.end(ConsumerEnd::CancelledByBroker);
+            // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.
+            self.cancel(tag, None);
+        }
+    }
+}
+
+impl Handler<Consume> for Channel {
+    type Result = Reply<Consumed>;
+
+    fn handle(&mut self, consume: Consume, ctx: &mut Context<Self>) -> Reply<Consumed> {
+        self.start_consumer(consume, ctx).unwrap_or_else(|error| Reply::now(Err(error)))
+    }
+}
+
+impl Handler<CancelConsumer> for Channel {
+    type Result = Reply<()>;
+
+    fn handle(&mut self, cancel: CancelConsumer, ctx: &mut Context<Self>) -> Reply<()> {
+        // A consumer of a closed channel is as good as cancelled.
+        if self.usable().is_err() {
+            return Reply::now(Ok(()));
+        }
+        let (reply, responder) = Reply::later();
+        self.cancel(&cancel.tag, Some(responder));
+        self.keep_ticking(ctx);
+        reply
+    }
+}
+
+impl Handler<Lost> for Channel {
+    type Result = ();
+
+    fn handle(&mut self, lost: Lost, ctx: &mut Context<Self>) {
+        let Some(entry) = self.consumers.by_id(lost.consumer) else { return };
+        entry.ending.get_or_insert(ConsumerEnd::TargetGone);
+        let tag = entry.link.tag.clone();
+        self.outbox.hold(lost.consumer);
+        self.cancel(&tag, None);
+        self.keep_ticking(ctx);
+    }
+}
+
+impl Handler<Get> for Channel {
+    type Result = Reply<Option<Delivery>>;
+
+    fn handle(&mut self, get: Get, ctx: &mut Context<Self>) -> Self::Result {
+        let queue = match self.usable().and_then(|()| Ok(short("queue name", &get.queue)?)) {
+            Ok(queue) => queue,
+            Err(error) => return Reply::now(Err(error)),
+        };
+        let (reply, responder) = Reply::later();
+        let method = basic::AMQPMethod::Get(basic::Get { queue, no_ack: get.no_ack });
+        let on = On::Got { no_ack: get.no_ack, responder };
+        self.ask(AMQPClass::Basic(method), "basic.get", Some(get.queue), on);
+        self.keep_ticking(ctx);
+        reply
+    }
+}

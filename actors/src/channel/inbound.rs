@@ -1,0 +1,307 @@
+//! What the broker says on a channel: answers, content, confirms.
+//!
+//! Deliveries of one run are noted in the outbox under one lock and handed on consumer by consumer.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use bytes::Bytes;
+
+use super::{Channel, Phase, link::Link, replies::On};
+use crate::{
+    error::Error,
+    message::{Consumed, Delivery, Parts, QueueDeclared},
+    outbox::Verdict,
+    returned::Return,
+    wire::{
+        AMQPClass, Assembler, Content, ContentMethod, Fault, Frame, FrameKind, FrameRun, Inbound, Properties,
+        basic, channel, confirm, exchange, ids, parse_method, queue, read_method,
+    },
+};
+
+/// What is being assembled, and what one run has brought so far.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    assembler: Assembler,
+    seen: Vec<(u64, Option<u32>)>,
+    staged: Vec<(Option<u32>, Parts)>,
+}
+
+impl Inbox {
+    pub(super) fn new(body_max: u64) -> Self {
+        Self { assembler: Assembler::new(body_max), seen: Vec::new(), staged: Vec::new() }
+    }
+}
+
+impl Channel {
+    /// Reads one run of frames.
+    pub(super) fn read(&mut self, run: &FrameRun) -> Result<(), Fault> {
+        for frame in run.iter() {
+            match self.phase {
+                Phase::Closed(_) => return Ok(()),
+                Phase::Closing { .. } => self.read_while_closing(&frame)?,
+                _ => self.read_frame(frame)?,
+            }
+        }
+        self.hand_on()
+    }
+
+    fn read_frame(&mut self, frame: Frame) -> Result<(), Fault> {
+        let content = match frame.kind {
+            FrameKind::Method => return self.read_method_frame(frame.payload),
+            FrameKind::Header => self.inbox.assembler.header(&frame.payload)?,
+            FrameKind::Body => self.inbox.assembler.body(frame.payload)?,
+            FrameKind::Heartbeat => return Err(Fault::frame("a heartbeat on a channel")),
+        };
+        match content {
+            Some(content) => self.take_content(content),
+            None => Ok(()),
+        }
+    }
+
+    fn read_method_frame(&mut self, payload: Bytes) -> Result<(), Fault> {
+        if !self.inbox.assembler.idle() {
+            return Err(Fault::unexpected("a method before the content was complete"));
+        }
+        match parse_method(&payload)? {
+            Inbound::Deliver(head) => self.inbox.assembler.begin(ContentMethod::Deliver(head), payload),
+            Inbound::GetOk(head) => {
+                self.replies.awaits(60, 71)?;
+                self.inbox.assembler.begin(ContentMethod::GetOk(head), payload)
+            }
+            Inbound::Return(head) => self.inbox.assembler.begin(ContentMethod::Return(head), payload),
+            Inbound::GetEmpty => {
+                if let On::Got { responder, .. } = self.replies.next(60, 72)? {
+                    drop(responder.send(Ok(None)));
+                }
+                Ok(())
+            }
+            Inbound::Ack { tag, multiple } => self.confirmed(self.outbox.ack(tag, multiple), tag, 80),
+            Inbound::Nack { tag, multiple, .. } => self.confirmed(self.outbox.nack(tag, multiple), tag, 120),
+            Inbound::Other { .. } => self.read_other(&payload),
+        }
+    }
+
+    fn confirmed(&self, known: Result<(), ()>, tag: u64, method_id: u16) -> Result<(), Fault> {
+        known.map_err(|()| {
+            Fault::command(format!("a confirm for publish {tag}, which was never made")).with_method(60, method_id)
+        })
+    }
+
+    fn read_other(&mut self, payload: &[u8]) -> Result<(), Fault> {
+        let method = read_method(payload)?;
+        let (class_id, method_id) = ids(&method);
+        match method {
+            AMQPClass::Channel(channel::AMQPMethod::Close(close)) => {
+                self.hand_on()?;
+                self.closed_by_broker(close);
+            }
+            AMQPClass::Channel(channel::AMQPMethod::CloseOk(_)) => self.close_answered()?,
+            AMQPClass::Channel(channel::AMQPMethod::OpenOk(_)) => {
+                self.replies.next(class_id, method_id)?;
+                self.opened(false);
+            }
+            AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(_)) => {
+                self.replies.next(class_id, method_id)?;
+                self.opened(true);
+            }
+            AMQPClass::Channel(channel::AMQPMethod::Flow(flow)) => {
+                log::warn!("channel {}: the broker asks for flow {}", self.number(), flow.active);
+                let answer = channel::AMQPMethod::FlowOk(channel::FlowOk { active: flow.active });
+                self.say(&AMQPClass::Channel(answer));
+            }
+            AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
+                self.cancelled_by_broker(cancel.consumer_tag.as_str());
+            }
+            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self.replies.next(class_id, method_id)? {
+                On::Consumed { tag, responder } => self.consumed(tag, ok.consumer_tag.as_str(), responder),
+                _ => return Err(Fault::command("an answer of another kind").with_method(class_id, method_id)),
+            },
+            AMQPClass::Basic(basic::AMQPMethod::CancelOk(ok)) => {
+                if let On::Cancelled { responders, .. } = self.replies.next(class_id, method_id)? {
+                    self.hand_on()?;
+                    self.cancelled(ok.consumer_tag.as_str());
+                    responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
+                }
+            }
+            AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
+                if let On::Declared(responder) = self.replies.next(class_id, method_id)? {
+                    drop(responder.send(Ok(QueueDeclared {
+                        name: ok.queue.to_string(),
+                        message_count: ok.message_count,
+                        consumer_count: ok.consumer_count,
+                    })));
+                }
+            }
+            AMQPClass::Queue(queue::AMQPMethod::PurgeOk(ok)) => self.counted(class_id, method_id, ok.message_count)?,
+            AMQPClass::Queue(queue::AMQPMethod::DeleteOk(ok)) => {
+                self.counted(class_id, method_id, ok.message_count)?;
+            }
+            AMQPClass::Queue(queue::AMQPMethod::BindOk(_) | queue::AMQPMethod::UnbindOk(_))
+            | AMQPClass::Exchange(
+                exchange::AMQPMethod::DeclareOk(_)
+                | exchange::AMQPMethod::DeleteOk(_)
+                | exchange::AMQPMethod::BindOk(_)
+                | exchange::AMQPMethod::UnbindOk(_),
+            )
+            | AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => {
+                if let On::Done(responder) = self.replies.next(class_id, method_id)? {
+                    drop(responder.send(Ok(())));
+                }
+            }
+            _ => return Err(Fault::command("a method that only clients send").with_method(class_id, method_id)),
+        }
+        Ok(())
+    }
+
+    fn counted(&mut self, class_id: u16, method_id: u16, count: u32) -> Result<(), Fault> {
+        if let On::Count(responder) = self.replies.next(class_id, method_id)? {
+            drop(responder.send(Ok(count)));
+        }
+        Ok(())
+    }
+
+    /// Between our `channel.close` and its answer only the two methods that end the channel count.
+    fn read_while_closing(&mut self, frame: &Frame) -> Result<(), Fault> {
+        if frame.kind != FrameKind::Method {
+            return Ok(());
+        }
+        if let Inbound::Other { class_id: 20, method_id } = parse_method(&frame.payload)? {
+            match method_id {
+                40 => {
+                    // Both closed at once: the broker answers neither of us twice.
+                    self.say(&AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+                }
+                41 => self.close_answered()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_content(&mut self, content: Content) -> Result<(), Fault> {
+        match &content.method {
+            ContentMethod::Deliver(head) => {
+                let head = head.clone();
+                let consumer = self.consumers.find(head.consumer_tag.of(&content.payload));
+                let no_ack = consumer.is_some_and(|entry| entry.no_ack);
+                let id = consumer.map(|entry| entry.link.consumer);
+                self.inbox.seen.push((head.delivery_tag, if no_ack { None } else { Some(id.unwrap_or(0)) }));
+                let parts = Parts {
+                    content,
+                    tag: head.delivery_tag,
+                    incarnation: 0,
+                    exchange: head.exchange,
+                    routing_key: head.routing_key,
+                    redelivered: head.redelivered,
+                    no_ack,
+                    message_count: None,
+                };
+                self.inbox.staged.push((id, parts));
+                Ok(())
+            }
+            ContentMethod::GetOk(head) => {
+                let head = head.clone();
+                self.hand_on()?;
+                let On::Got { no_ack, responder } = self.replies.next(60, 71)? else {
+                    return Err(Fault::command("an answer of another kind").with_method(60, 71));
+                };
+                let seen = (head.delivery_tag, if no_ack { None } else { Some(0) });
+                let incarnation = self.outbox.delivered(&[seen]).map_err(out_of_turn)?;
+                let link = Link {
+                    outbox: self.outbox.clone(),
+                    consumer: 0,
+                    tag: Arc::from(""),
+                    credit: None,
+                    inlet: None,
+                    warned: AtomicBool::new(true),
+                };
+                let delivery = Delivery::new(
+                    Arc::new(link),
+                    Parts {
+                        content,
+                        tag: head.delivery_tag,
+                        incarnation,
+                        exchange: head.exchange,
+                        routing_key: head.routing_key,
+                        redelivered: head.redelivered,
+                        no_ack,
+                        message_count: Some(head.message_count),
+                    },
+                );
+                // Nobody waits any more: dropping it puts it back into its queue.
+                drop(responder.send(Ok(Some(delivery))));
+                Ok(())
+            }
+            ContentMethod::Return(head) => {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let returned = Return {
+                    code: head.code,
+                    text: text(head.text.of(&content.payload)),
+                    exchange: text(head.exchange.of(&content.payload)),
+                    routing_key: text(head.routing_key.of(&content.payload)),
+                    properties: Properties::decode(&content.header.properties),
+                    body: content.body.clone(),
+                };
+                if let Some(returned) = self.outbox.returned(returned) {
+                    log::warn!(
+                        "channel {}: a publish without confirms came back: {} {}",
+                        self.number(),
+                        returned.code,
+                        returned.text
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes what the run has delivered and hands it to its consumers.
+    pub(super) fn hand_on(&mut self) -> Result<(), Fault> {
+        if self.inbox.staged.is_empty() {
+            return Ok(());
+        }
+        let incarnation = self.outbox.delivered(&self.inbox.seen).map_err(out_of_turn)?;
+        self.inbox.seen.clear();
+        let room = self.inbox.staged.len();
+        for (consumer, mut parts) in self.inbox.staged.drain(..) {
+            parts.incarnation = incarnation;
+            match consumer.and_then(|id| self.consumers.by_id(id)) {
+                Some(entry) => entry.stage(parts, room),
+                None => {
+                    // Legal while a cancel is under way; nobody can settle it but us.
+                    log::debug!("channel {}: a delivery for no consumer goes back", self.outbox.terms().channel);
+                    let back = Verdict::Reject { requeue: true };
+                    drop(self.outbox.settle(incarnation, parts.tag, 0, back));
+                }
+            }
+        }
+        self.consumers.flush();
+        Ok(())
+    }
+
+    /// Sends a method that is not answered.
+    pub(super) fn say(&self, method: &AMQPClass) {
+        if let Ok(frame) = self.frame(method) {
+            // Closed already: then nobody listens either.
+            drop(self.outbox.method(frame));
+        }
+    }
+
+    fn consumed(&mut self, tag: String, named: &str, responder: super::Responder<Consumed>) {
+        if tag != named {
+            log::warn!("channel {}: the broker renamed consumer {tag:?} to {named:?}", self.number());
+        }
+        let answer = match self.consumers.entries.get(tag.as_bytes()) {
+            Some(entry) => Ok(Consumed { tag: entry.link.tag.clone() }),
+            None => Err(Error::refused_here("the consumer was cancelled before it began")),
+        };
+        if responder.send(answer).is_err() {
+            log::debug!("channel {}: nobody waits for consumer {tag:?} any more; cancelled", self.number());
+            self.cancel(&tag, None);
+        }
+    }
+}
+
+fn out_of_turn(tag: u64) -> Fault {
+    Fault::command(format!("delivery tag {tag} is out of turn")).with_method(60, 60)
+}

@@ -1,0 +1,385 @@
+//! The ConnectionSupervisor: the connection that the user holds. It starts Connection actors, gives them channels, and
+//! keeps on answering when they are gone.
+
+mod numbers;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use actix::{
+    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Recipient, SpawnHandle,
+};
+use tokio::sync::watch;
+
+use self::numbers::Numbers;
+use crate::{
+    channel::{Answer, Channel, OpenedChannel, Reply},
+    connection::Connection,
+    error::{Error, Result},
+    message::{
+        CloseConnection, ConnectionEvent, OpenChannel, ReleaseConnection, WatchConnection,
+        internal::{Down, Order, Up},
+    },
+    options::ConnectionOptions,
+    outbox::{Credit, Flush},
+    wire::Negotiated,
+};
+
+/// How a connection stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// Dialling or shaking hands.
+    Connecting,
+    /// Open, with what both sides agreed on.
+    Open(Arc<Negotiated>),
+    /// Over: closed by the user (`None`), or lost.
+    Closed(Option<Error>),
+}
+
+/// The connection that the user holds.
+#[derive(Debug)]
+pub struct ConnectionSupervisor {
+    options: Arc<ConnectionOptions>,
+    state: watch::Sender<ConnectionState>,
+    epoch: u64,
+    connection: Option<Life>,
+    numbers: Numbers,
+    routes: HashMap<u16, Route>,
+    watchers: Vec<Recipient<ConnectionEvent>>,
+    closing: Option<Closing>,
+    released: bool,
+}
+
+#[derive(Debug)]
+struct Life {
+    actor: Addr<Connection>,
+    flush: Arc<Recipient<Flush>>,
+    credit: Arc<Credit>,
+    /// Once the handshake is done.
+    negotiated: Option<Arc<Negotiated>>,
+}
+
+#[derive(Debug)]
+struct Route {
+    channel: OpenedChannel,
+    down: Recipient<Down>,
+    /// Who waits for it to open.
+    opening: Option<Answer<OpenedChannel>>,
+    drained: bool,
+}
+
+#[derive(Debug)]
+struct Closing {
+    code: u16,
+    text: String,
+    closers: Vec<Answer<()>>,
+    ordered: bool,
+    timer: Option<SpawnHandle>,
+    abandoned: usize,
+}
+
+impl ConnectionSupervisor {
+    /// Starts one on the arbiter given, which all of its actors will live on, or on the calling thread; it connects at
+    /// once. The receiver tells how it stands.
+    pub fn launch(
+        options: ConnectionOptions,
+        arbiter: Option<&ArbiterHandle>,
+    ) -> (Addr<Self>, watch::Receiver<ConnectionState>) {
+        let (state, watch) = watch::channel(ConnectionState::Connecting);
+        let supervisor = Self {
+            options: Arc::new(options),
+            state,
+            epoch: 0,
+            connection: None,
+            numbers: Numbers::default(),
+            routes: HashMap::new(),
+            watchers: Vec::new(),
+            closing: None,
+            released: false,
+        };
+        let addr = match arbiter {
+            Some(arbiter) => Self::start_in_arbiter(arbiter, |_| supervisor),
+            None => Actor::start(supervisor),
+        };
+        (addr, watch)
+    }
+
+    fn dial(&mut self, ctx: &mut Context<Self>) {
+        self.epoch += 1;
+        let credit = Arc::new(Credit::new(self.options.read_ahead));
+        let up = ctx.address().recipient();
+        let actor = Connection::new(self.options.clone(), self.epoch, credit.clone(), up).start();
+        let flush = Arc::new(actor.clone().recipient());
+        self.connection = Some(Life { actor, flush, credit, negotiated: None });
+    }
+
+    fn tell(&mut self, event: &ConnectionEvent) {
+        self.watchers.retain(Recipient::connected);
+        for watcher in &self.watchers {
+            watcher.do_send(event.clone());
+        }
+    }
+
+    fn online(&mut self, negotiated: Negotiated) {
+        let negotiated = Arc::new(negotiated);
+        self.numbers.set_max(negotiated.channel_max);
+        if let Some(life) = &mut self.connection {
+            life.negotiated = Some(negotiated.clone());
+        }
+        self.state.send_replace(ConnectionState::Open(negotiated));
+        let address = &self.options.address;
+        log::info!("connected to {}:{}", address.host, address.port);
+        self.tell(&ConnectionEvent::Connected);
+    }
+
+    /// The connection is over, and with `Recovery::Never` so is everything.
+    fn over(&mut self, error: Error, ctx: &mut Context<Self>) {
+        self.connection = None;
+        let closing = self.closing.take();
+        let by_user = closing.as_ref().is_some_and(|closing| closing.ordered);
+        let epoch = self.epoch;
+        for (_, route) in self.routes.drain() {
+            route.down.do_send(Down::Detached { epoch, error: error.clone() });
+            if let Some(opening) = route.opening {
+                drop(opening.send(Err(Error::connection_lost(&error))));
+            }
+        }
+        if let Some(closing) = closing {
+            if let Some(timer) = closing.timer {
+                ctx.cancel_future(timer);
+            }
+            for closer in closing.closers {
+                let answer = match closing.abandoned {
+                    0 => Ok(()),
+                    n => Err(Error::timeout(format!(
+                        "closed with {n} publishes unconfirmed, which may have arrived"
+                    ))),
+                };
+                drop(closer.send(answer));
+            }
+        }
+        let was_open = matches!(&*self.state.borrow(), ConnectionState::Open(_));
+        let cause = (!by_user).then_some(error);
+        match &cause {
+            Some(error) if was_open => log::warn!("connection lost: {error}"),
+            Some(error) => log::debug!("not connected: {error}"),
+            None => log::info!("connection closed"),
+        }
+        self.state.send_replace(ConnectionState::Closed(cause.clone()));
+        if was_open {
+            self.tell(&ConnectionEvent::Closed(cause));
+        }
+    }
+
+    fn closed(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            ConnectionState::Closed(Some(error)) => Some(Error::connection_lost(error)),
+            ConnectionState::Closed(None) => {
+                Some(Error::connection_closed("the connection was closed by the application", None))
+            }
+            _ => None,
+        }
+    }
+
+    fn open_channel(&mut self, options: &OpenChannel, ctx: &mut Context<Self>) -> Result<Reply<OpenedChannel>> {
+        if let Some(error) = self.closed() {
+            return Err(error);
+        }
+        if self.closing.is_some() {
+            return Err(Error::connection_closed("the connection is being closed", None));
+        }
+        let Some(life) = &self.connection else {
+            return Err(Error::connection_closed("the connection is closed", None));
+        };
+        let Some(negotiated) = &life.negotiated else {
+            return Err(Error::connection_closed("the connection is not open yet", None));
+        };
+        let number = self.numbers.take(options.number)?;
+        let up = ctx.address().recipient();
+        let channel = Channel::start(number, options, self.options.body_max, up);
+        let down: Recipient<Down> = channel.actor.clone().recipient();
+        life.actor.do_send(Order::Route { channel: number, down: down.clone(), outbox: channel.outbox.clone() });
+        down.do_send(Down::Attached {
+            epoch: self.epoch,
+            flush: life.flush.clone(),
+            frame_max: negotiated.frame_max,
+            credit: life.credit.clone(),
+        });
+        let (reply, responder) = Reply::later();
+        let route = Route { channel, down, opening: Some(responder), drained: false };
+        self.routes.insert(number, route);
+        Ok(reply)
+    }
+
+    fn begin_close(&mut self, code: u16, text: String, ctx: &mut Context<Self>) -> &mut Closing {
+        if self.closing.is_none() {
+            for route in self.routes.values_mut() {
+                route.drained = false;
+                route.down.do_send(Down::Drain);
+            }
+            let timer = ctx.run_later(self.options.close_timeout, |supervisor, _| supervisor.order_close());
+            self.closing = Some(Closing {
+                code,
+                text: text.clone(),
+                closers: Vec::new(),
+                ordered: false,
+                timer: Some(timer),
+                abandoned: 0,
+            });
+            self.close_if_drained();
+        }
+        self.closing.get_or_insert_with(|| Closing {
+            code,
+            text,
+            closers: Vec::new(),
+            ordered: false,
+            timer: None,
+            abandoned: 0,
+        })
+    }
+
+    fn close_if_drained(&mut self) {
+        if self.closing.is_some() && self.routes.values().all(|route| route.drained) {
+            self.order_close();
+        }
+    }
+
+    fn order_close(&mut self) {
+        let (Some(life), Some(closing)) = (&self.connection, &mut self.closing) else { return };
+        if !std::mem::replace(&mut closing.ordered, true) {
+            closing.abandoned =
+                self.routes.values().map(|route| route.channel.outbox.load().unconfirmed).sum();
+            let text = std::mem::take(&mut closing.text);
+            life.actor.do_send(Order::Close { code: closing.code, text });
+        }
+    }
+}
+
+impl Actor for ConnectionSupervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(0);
+        self.dial(ctx);
+    }
+}
+
+impl Drop for ConnectionSupervisor {
+    // Whatever ended the actor, a panic included: nobody waits for ever, and no connection is left behind.
+    fn drop(&mut self) {
+        let error = Error::stopped("the ConnectionSupervisor actor ended");
+        for (_, route) in self.routes.drain() {
+            route.down.do_send(Down::Detached { epoch: self.epoch, error: error.clone() });
+        }
+        if let Some(life) = self.connection.take() {
+            life.actor.do_send(Order::Close { code: 200, text: "the application ended".into() });
+        }
+        self.state.send_if_modified(|state| {
+            let open = !matches!(state, ConnectionState::Closed(_));
+            if open {
+                *state = ConnectionState::Closed(Some(error));
+            }
+            open
+        });
+    }
+}
+
+impl Handler<Up> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, letter: Up, ctx: &mut Self::Context) {
+        match letter {
+            Up::Online { epoch, .. } | Up::Ended { epoch, .. } | Up::Blocked { epoch, .. } | Up::Faulted { epoch, .. }
+                if epoch != self.epoch || self.connection.is_none() => {}
+            Up::Online { negotiated, .. } => self.online(negotiated),
+            Up::Ended { error, .. } => self.over(error, ctx),
+            Up::Blocked { reason, .. } => {
+                for route in self.routes.values() {
+                    route.down.do_send(Down::Blocked(reason.is_some()));
+                }
+                self.tell(&reason.map_or(ConnectionEvent::Unblocked, ConnectionEvent::Blocked));
+            }
+            Up::Faulted { fault, .. } => {
+                if let Some(life) = &self.connection {
+                    life.actor.do_send(Order::Fail { fault });
+                }
+            }
+            Up::Joined { channel, result } => {
+                if let Some(route) = self.routes.get_mut(&channel) {
+                    if let Some(opening) = route.opening.take() {
+                        if opening.send(result.map(|()| route.channel.clone())).is_err() {
+                            // Nobody waits for it any more.
+                            route.channel.actor.do_send(crate::message::ReleaseChannel);
+                        }
+                    }
+                }
+            }
+            Up::Left { channel } => {
+                if self.routes.remove(&channel).is_some() {
+                    self.numbers.give_back(channel);
+                    if let Some(life) = &self.connection {
+                        life.actor.do_send(Order::Unroute { channel });
+                    }
+                }
+                self.close_if_drained();
+                self.close_if_unneeded(ctx);
+            }
+            Up::Drained { channel } => {
+                if let Some(route) = self.routes.get_mut(&channel) {
+                    route.drained = true;
+                }
+                self.close_if_drained();
+            }
+        }
+    }
+}
+
+impl ConnectionSupervisor {
+    fn close_if_unneeded(&mut self, ctx: &mut Context<Self>) {
+        if self.released && self.routes.is_empty() {
+            if self.connection.is_some() {
+                self.begin_close(200, "no handle is left".into(), ctx);
+            } else {
+                ctx.stop();
+            }
+        }
+    }
+}
+
+impl Handler<OpenChannel> for ConnectionSupervisor {
+    type Result = Reply<OpenedChannel>;
+
+    fn handle(&mut self, open: OpenChannel, ctx: &mut Self::Context) -> Self::Result {
+        self.open_channel(&open, ctx).unwrap_or_else(|error| Reply::now(Err(error)))
+    }
+}
+
+impl Handler<CloseConnection> for ConnectionSupervisor {
+    type Result = Reply<()>;
+
+    fn handle(&mut self, close: CloseConnection, ctx: &mut Self::Context) -> Reply<()> {
+        if self.connection.is_none() {
+            return Reply::now(Ok(()));
+        }
+        let (reply, responder) = Reply::later();
+        self.begin_close(close.code, close.text, ctx).closers.push(responder);
+        reply
+    }
+}
+
+impl Handler<WatchConnection> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, watch: WatchConnection, _: &mut Self::Context) {
+        self.watchers.push(watch.0);
+    }
+}
+
+impl Handler<ReleaseConnection> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: ReleaseConnection, ctx: &mut Self::Context) {
+        self.released = true;
+        self.close_if_unneeded(ctx);
+    }
+}

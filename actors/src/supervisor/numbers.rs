@@ -1,0 +1,66 @@
+//! Channel numbers: the lowest free one, or the one that is asked for.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    max: u16,
+    used: BTreeSet<u16>,
+    /// No number below this one is free.
+    lowest: u16,
+}
+
+impl Numbers {
+    pub(super) fn set_max(&mut self, max: u16) {
+        self.max = max;
+    }
+
+    pub(super) fn take(&mut self, wanted: Option<u16>) -> Result<u16> {
+        let number = match wanted {
+            Some(number) if number == 0 || number > self.max => {
+                return Err(Error::limit(format!("channel {number} is not in 1 to {}", self.max)));
+            }
+            Some(number) if self.used.contains(&number) => {
+                return Err(Error::limit(format!("channel {number} is open already")));
+            }
+            Some(number) => number,
+            None => (self.lowest.max(1)..=self.max)
+                .find(|number| !self.used.contains(number))
+                .ok_or_else(|| Error::limit(format!("all {} channels are open", self.max)))?,
+        };
+        if wanted.is_none() {
+            self.lowest = number;
+        }
+        self.used.insert(number);
+        Ok(number)
+    }
+
+    pub(super) fn give_back(&mut self, number: u16) {
+        self.used.remove(&number);
+        self.lowest = self.lowest.min(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn the_lowest_free_number_is_next() {
+        let mut numbers = Numbers::default();
+        numbers.set_max(4);
+        assert_eq!(numbers.take(Some(2)).unwrap(), 2);
+        assert_eq!([1, 3, 4].map(|_| numbers.take(None).unwrap()), [1, 3, 4]);
+        assert_eq!(numbers.take(None).unwrap_err().kind(), ErrorKind::Limit);
+        numbers.give_back(3);
+        numbers.give_back(1);
+        assert_eq!(numbers.take(None).unwrap(), 1);
+        assert_eq!(numbers.take(Some(3)).unwrap(), 3);
+        assert_eq!(numbers.take(Some(3)).unwrap_err().kind(), ErrorKind::Limit);
+        assert_eq!(numbers.take(Some(0)).unwrap_err().kind(), ErrorKind::Limit);
+        assert_eq!(numbers.take(Some(5)).unwrap_err().kind(), ErrorKind::Limit);
+    }
+}

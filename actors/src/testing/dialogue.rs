@@ -1,0 +1,90 @@
+//! The usual turns of a dialogue, in which the peer plays the broker for a line or two.
+
+use super::{
+    Method, Mismatch, Socket,
+    protocol::{basic, channel, connection},
+    types::ShortString,
+};
+
+impl Socket {
+    /// Awaits `channel.open` on this channel and answers it.
+    pub async fn open_channel(&mut self, channel: u16) -> Result<(), Mismatch> {
+        self.answer(channel, |_: channel::Open| channel::OpenOk {}).await.map(drop)
+    }
+
+    /// Awaits a method on this channel, answers it with what `reply` makes of it, and returns it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket, protocol::{basic, confirm}};
+    /// # async fn answers(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await?;
+    /// let consume = socket
+    ///     .answer(1, |consume: basic::Consume| basic::ConsumeOk { consumer_tag: consume.consumer_tag })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn answer<Q: Method + Clone, R: Method>(
+        &mut self,
+        channel: u16,
+        reply: impl FnOnce(Q) -> R,
+    ) -> Result<Q, Mismatch> {
+        let request: Q = self.expect(channel).await?;
+        self.send(channel, reply(request.clone())).await?;
+        Ok(request)
+    }
+
+    /// Confirms publishes with `basic.ack`.
+    pub async fn confirm(&mut self, channel: u16, delivery_tag: u64, multiple: bool) -> Result<(), Mismatch> {
+        self.send(channel, basic::Ack { delivery_tag, multiple }).await
+    }
+
+    /// Refuses publishes with `basic.nack`.
+    pub async fn nack(&mut self, channel: u16, delivery_tag: u64, multiple: bool) -> Result<(), Mismatch> {
+        self.send(channel, basic::Nack { delivery_tag, multiple, requeue: false }).await
+    }
+
+    /// Says `connection.close` and awaits `connection.close-ok`; discards, as a broker does, what comes in between.
+    pub async fn close_connection(&mut self, code: u16, text: &str) -> Result<(), Mismatch> {
+        let close = connection::Close { reply_code: code, reply_text: text.into(), ..Default::default() };
+        self.send(0, close).await?;
+        let deadline = self.deadline();
+        loop {
+            let frame = self.any_frame_until(deadline, "connection.close-ok").await?;
+            if frame.channel == 0 && frame.is::<connection::CloseOk>() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says `channel.close` on account of a method, `(0, 0)` for none, and awaits `channel.close-ok`; discards, as a
+    /// broker does, what else the client says on this channel.
+    pub async fn close_channel(
+        &mut self,
+        channel: u16,
+        code: u16,
+        text: &str,
+        class_id: u16,
+        method_id: u16,
+    ) -> Result<(), Mismatch> {
+        let reply_text = ShortString::from(text);
+        self.send(channel, channel::Close { reply_code: code, reply_text, class_id, method_id }).await?;
+        let deadline = self.deadline();
+        let awaited = format!("channel.close-ok on channel {channel}");
+        while !self.frame_on_until(channel, deadline, &awaited).await?.is::<channel::CloseOk>() {}
+        Ok(())
+    }
+
+    /// Awaits the client's `connection.close`, answers it, and returns its code and text.
+    pub async fn expect_close(&mut self) -> Result<(u16, String), Mismatch> {
+        let close = self.answer(0, |_: connection::Close| connection::CloseOk {}).await?;
+        Ok((close.reply_code, close.reply_text.into()))
+    }
+
+    /// Awaits the client's `channel.close`, answers it, and returns its code and text.
+    pub async fn expect_channel_close(&mut self, channel: u16) -> Result<(u16, String), Mismatch> {
+        let close = self.answer(channel, |_: channel::Close| channel::CloseOk {}).await?;
+        Ok((close.reply_code, close.reply_text.into()))
+    }
+}

@@ -1,0 +1,62 @@
+//! Every way in which a connection ends, from either side.
+
+use std::mem;
+
+use super::{Mismatch, RawFrame, Socket, line::Heard};
+
+/// How a client left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// It closed its side in order (FIN).
+    Closed,
+    /// It threw the connection away (RST), as dropping a socket with unread bytes in it does.
+    Reset,
+}
+
+impl Socket {
+    /// Awaits the end of the client's side. A frame before it is a mismatch, a heartbeat is not.
+    pub async fn expect_eof(&mut self) -> Result<Hangup, Mismatch> {
+        let awaited = "the client to hang up";
+        if let Some(frame) = self.held.front() {
+            return Err(self.unexpected(awaited, frame));
+        }
+        let deadline = self.deadline();
+        loop {
+            match self.hear(deadline, awaited).await? {
+                Heard::Frame(frame) if frame.is_heartbeat() => {}
+                Heard::Frame(frame) => return Err(self.unexpected(awaited, &frame)),
+                Heard::End(hangup) => return Ok(hangup),
+            }
+        }
+    }
+
+    /// Falls silent: reads on without an answer until the client hangs up, and returns what it said until then,
+    /// heartbeats left out.
+    ///
+    /// A peer that does not even read is a socket that is kept and not called.
+    pub async fn silence(&mut self) -> Result<Vec<RawFrame>, Mismatch> {
+        let deadline = self.deadline();
+        let mut said = Vec::from(mem::take(&mut self.held));
+        loop {
+            match self.hear(deadline, "the client to give up").await? {
+                Heard::Frame(frame) if frame.is_heartbeat() => {}
+                Heard::Frame(frame) => said.push(frame),
+                Heard::End(_) => return Ok(said),
+            }
+        }
+    }
+
+    /// Closes the peer's side in order (FIN); what the client still says can be read.
+    pub async fn shutdown(&mut self) -> Result<(), Mismatch> {
+        self.note("< FIN".to_owned());
+        let ended = self.line.shutdown().await;
+        ended.map_err(|error| self.wrap(Mismatch::io("to shut the socket down", &error)))
+    }
+
+    /// Throws the connection away (RST): the client's next read or write fails with "connection reset".
+    ///
+    /// A stream that is not TCP is only dropped.
+    pub fn reset(self) -> Result<(), Mismatch> {
+        self.line.reset().map_err(|error| Mismatch::io("to reset the connection", &error))
+    }
+}

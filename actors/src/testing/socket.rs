@@ -1,0 +1,289 @@
+//! One client connection seen from the server: what the test says and what it expects.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{self, Instant},
+};
+
+use super::{
+    Hangup, Method, Mismatch, MismatchKind, RawFrame, TIME_LIMIT,
+    line::{Heard, Line, Noise},
+    protocol::connection,
+};
+
+/// Lines of the dialogue that an error repeats.
+const REMEMBERED: usize = 16;
+
+/// One client connection. The test says and expects, in order; nothing is answered by itself.
+///
+/// What is awaited on one channel is not disturbed by frames of other channels: they are held back until they are
+/// asked for. Heartbeats are counted and skipped. Dropping the socket closes it.
+#[derive(Debug)]
+pub struct Socket {
+    pub(super) line: Line,
+    pub(super) held: VecDeque<RawFrame>,
+    heartbeats: u64,
+    said: VecDeque<String>,
+    limit: Duration,
+    /// Bodies are cut to it; the handshake sets it to what the client agreed to.
+    pub(super) frame_max: u32,
+}
+
+impl Socket {
+    /// Speaks over any stream, such as one half of [`tokio::io::duplex`], with which a test can pause the clock.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self::new(Line::over(stream), TIME_LIMIT)
+    }
+
+    pub(super) fn from_tcp(stream: TcpStream, limit: Duration) -> Result<Self, Mismatch> {
+        stream.set_nodelay(true).map_err(|error| Mismatch::io("to set TCP_NODELAY", &error))?;
+        Ok(Self::new(Line::tcp(stream), limit))
+    }
+
+    fn new(line: Line, limit: Duration) -> Self {
+        Self {
+            line,
+            held: VecDeque::new(),
+            heartbeats: 0,
+            said: VecDeque::with_capacity(REMEMBERED),
+            limit,
+            frame_max: 131_072,
+        }
+    }
+
+    /// Sets the limit of every wait from now on.
+    pub fn set_time_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// The heartbeats that were seen so far, on the way to other frames or [awaited](Self::expect_heartbeat).
+    pub fn heartbeats(&self) -> u64 {
+        self.heartbeats
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Mismatch> {
+        self.note(format!("< {} raw bytes", bytes.len()));
+        self.write(bytes).await
+    }
+
+    /// Sends a frame of any kind, with the length and end octet it should have.
+    pub async fn send_frame(&mut self, kind: u8, channel: u16, payload: &[u8]) -> Result<(), Mismatch> {
+        self.send_frames(&[RawFrame::new(kind, channel, payload)]).await
+    }
+
+    /// Sends frames in one write.
+    pub async fn send_frames(&mut self, frames: &[RawFrame]) -> Result<(), Mismatch> {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            bytes.extend(frame.to_bytes());
+            self.note(format!("< {frame}"));
+        }
+        self.write(&bytes).await
+    }
+
+    /// Sends a heartbeat.
+    pub async fn send_heartbeat(&mut self) -> Result<(), Mismatch> {
+        self.send_frames(&[RawFrame::heartbeat()]).await
+    }
+
+    /// Sends a method.
+    pub async fn send<M: Method>(&mut self, channel: u16, method: M) -> Result<(), Mismatch> {
+        self.send_frames(&[RawFrame::method(channel, method)]).await
+    }
+
+    /// Awaits the eight bytes with which a client begins, and returns them unjudged.
+    pub async fn expect_header(&mut self) -> Result<[u8; 8], Mismatch> {
+        let awaited = "a protocol header";
+        let header = match time::timeout(self.limit, self.line.header()).await {
+            Ok(Ok(Ok(header))) => header,
+            Ok(Ok(Err(hangup))) => return Err(self.hung_up(awaited, hangup)),
+            Ok(Err(noise)) => return Err(self.noise(awaited, noise)),
+            Err(_) => return Err(self.timed_out(awaited)),
+        };
+        self.note(format!("> protocol header {}", header.escape_ascii()));
+        Ok(header)
+    }
+
+    /// Awaits the next frame of any channel, other than a heartbeat. Frames that were held back come first.
+    pub async fn next_frame(&mut self) -> Result<RawFrame, Mismatch> {
+        let deadline = self.deadline();
+        self.any_frame_until(deadline, "a frame").await
+    }
+
+    /// Awaits the next frame of this channel, and holds back those of others.
+    ///
+    /// # Errors
+    ///
+    /// A `connection.close` ends the wait, because nothing follows it; it can still be
+    /// [expected](Self::expect_close).
+    pub async fn next_frame_on(&mut self, channel: u16) -> Result<RawFrame, Mismatch> {
+        self.frame_on(channel, &format!("a frame on channel {channel}")).await
+    }
+
+    /// Awaits the next frame of this channel, which has to be this method.
+    pub async fn expect<M: Method>(&mut self, channel: u16) -> Result<M, Mismatch> {
+        let awaited = format!("{} on channel {channel}", M::NAME);
+        let frame = self.frame_on(channel, &awaited).await?;
+        match frame.class().map(M::from_class) {
+            Some(Ok(method)) => Ok(method),
+            _ => Err(self.unexpected(&awaited, &frame)),
+        }
+    }
+
+    /// Awaits one more heartbeat, and holds back what comes before it.
+    pub async fn expect_heartbeat(&mut self) -> Result<(), Mismatch> {
+        let awaited = "a heartbeat";
+        let (deadline, before) = (self.deadline(), self.heartbeats);
+        while self.heartbeats == before {
+            match self.hear(deadline, awaited).await? {
+                Heard::Frame(frame) if frame.is_heartbeat() => {}
+                Heard::Frame(frame) => self.held.push_back(frame),
+                Heard::End(hangup) => return Err(self.hung_up(awaited, hangup)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Listens for this long, and fails as soon as anything comes: a frame, a heartbeat, an end.
+    pub async fn expect_quiet(&mut self, length: Duration) -> Result<(), Mismatch> {
+        let awaited = format!("{length:?} of quiet");
+        if let Some(frame) = self.held.front() {
+            return Err(self.unexpected(&awaited, frame));
+        }
+        match self.hear(Instant::now() + length, &awaited).await {
+            Ok(Heard::Frame(frame)) => Err(self.unexpected(&awaited, &frame)),
+            Ok(Heard::End(hangup)) => Err(self.hung_up(&awaited, hangup)),
+            Err(mismatch) if mismatch.kind() != MismatchKind::TimedOut => Err(mismatch),
+            Err(_) if self.line.is_empty() => Ok(()),
+            Err(_) => Err(self.wrap(Mismatch::malformed(awaited, "a part of a frame"))),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.limit
+    }
+
+    /// The next frame of any channel, held back or read.
+    pub(super) async fn any_frame_until(
+        &mut self,
+        deadline: Instant,
+        awaited: &str,
+    ) -> Result<RawFrame, Mismatch> {
+        match self.held.pop_front() {
+            Some(frame) => Ok(frame),
+            None => self.read(deadline, awaited).await,
+        }
+    }
+
+    /// The next frame of this channel, held back or read.
+    pub(super) async fn frame_on(&mut self, channel: u16, awaited: &str) -> Result<RawFrame, Mismatch> {
+        let deadline = self.deadline();
+        self.frame_on_until(channel, deadline, awaited).await
+    }
+
+    pub(super) async fn frame_on_until(
+        &mut self,
+        channel: u16,
+        deadline: Instant,
+        awaited: &str,
+    ) -> Result<RawFrame, Mismatch> {
+        let held = self.held.iter().position(|frame| frame.channel == channel);
+        if let Some(frame) = held.and_then(|place| self.held.remove(place)) {
+            return Ok(frame);
+        }
+        loop {
+            // A client that closes says nothing after it: to wait on would only hide the reason.
+            if let Some(close) = self.held.iter().find(|frame| frame.is::<connection::Close>()) {
+                return Err(self.unexpected(awaited, close));
+            }
+            let frame = self.read(deadline, awaited).await?;
+            if frame.channel == channel {
+                return Ok(frame);
+            }
+            self.held.push_back(frame);
+        }
+    }
+
+    pub(super) fn unexpected(&self, awaited: &str, frame: &RawFrame) -> Mismatch {
+        self.wrap(Mismatch::unexpected(awaited, frame))
+    }
+
+    pub(super) fn other_header(&self, header: [u8; 8]) -> Mismatch {
+        let came = format!("the protocol header {}", header.escape_ascii());
+        self.wrap(Mismatch::unexpected("the protocol header of AMQP 0-9-1", came))
+    }
+
+    /// The next frame from the line that is no heartbeat.
+    async fn read(&mut self, deadline: Instant, awaited: &str) -> Result<RawFrame, Mismatch> {
+        loop {
+            match self.hear(deadline, awaited).await? {
+                Heard::Frame(frame) if frame.is_heartbeat() => {}
+                Heard::Frame(frame) => return Ok(frame),
+                Heard::End(hangup) => return Err(self.hung_up(awaited, hangup)),
+            }
+        }
+    }
+
+    /// Every reading of frames goes through here, where heartbeats are counted and all is noted.
+    pub(super) async fn hear(&mut self, deadline: Instant, awaited: &str) -> Result<Heard, Mismatch> {
+        let heard = match time::timeout_at(deadline, self.line.frame()).await {
+            Ok(Ok(heard)) => heard,
+            Ok(Err(noise)) => return Err(self.noise(awaited, noise)),
+            Err(_) => return Err(self.timed_out(awaited)),
+        };
+        match &heard {
+            Heard::Frame(frame) => {
+                self.heartbeats += u64::from(frame.is_heartbeat());
+                self.note(format!("> {frame}"));
+            }
+            Heard::End(hangup) => self.note(format!("> {hangup:?}")),
+        }
+        Ok(heard)
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Mismatch> {
+        let awaited = "the client to take bytes";
+        match time::timeout(self.limit, self.line.write(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.wrap(Mismatch::io(awaited, &error))),
+            Err(_) => Err(self.timed_out(awaited)),
+        }
+    }
+
+    pub(super) fn note(&mut self, line: String) {
+        if self.said.len() == REMEMBERED {
+            self.said.pop_front();
+        }
+        self.said.push_back(line);
+    }
+
+    fn timed_out(&self, awaited: &str) -> Mismatch {
+        self.wrap(Mismatch::timed_out(awaited, self.limit))
+    }
+
+    fn hung_up(&self, awaited: &str, hangup: Hangup) -> Mismatch {
+        let how = match hangup {
+            Hangup::Closed => "the client closed the socket",
+            Hangup::Reset => "the client reset the connection",
+        };
+        self.wrap(Mismatch::new(MismatchKind::HungUp, awaited, how))
+    }
+
+    fn noise(&self, awaited: &str, noise: Noise) -> Mismatch {
+        self.wrap(match noise {
+            Noise::Io(error) => Mismatch::io(awaited, &error),
+            Noise::Malformed(what) => Mismatch::malformed(awaited, what),
+        })
+    }
+
+    /// Completes an error with what was said before and what is held back.
+    pub(super) fn wrap(&self, mismatch: Mismatch) -> Mismatch {
+        let held: Vec<String> =
+            self.held.iter().map(|frame| format!("? not asked for yet: {frame}")).collect();
+        mismatch.after(self.said.iter().chain(&held))
+    }
+}
