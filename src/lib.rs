@@ -1,1 +1,100 @@
-//! RabbitMQ (AMQP 0-9-1) for actix.
+//! RabbitMQ (AMQP 0-9-1) for actix: connections, channels and consumers are actors, and deliveries are messages to
+//! yours.
+//!
+//! ```no_run
+//! use actix::prelude::*;
+//! use actix_pika::{Consume, Delivery, connect};
+//!
+//! struct Worker;
+//!
+//! impl Actor for Worker {
+//!     type Context = Context<Self>;
+//! }
+//!
+//! impl Handler<Delivery> for Worker {
+//!     type Result = ();
+//!
+//!     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
+//!         println!("{:?}", delivery.body());
+//!         delivery.ack().ok();
+//!     }
+//! }
+//!
+//! # async fn run() -> actix_pika::Result<()> {
+//! let connection = connect("amqp://guest:guest@localhost/").await?;
+//! let channel = connection.channel().await?;
+//! let jobs = channel.declare_queue("jobs").await?;
+//! jobs.consume_with(Consume::new().prefetch(32), Worker.start().recipient()).await?;
+//! channel.default_exchange().publish("resize 7.png", "jobs").await?; // confirmed by the broker
+//! connection.close().await
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! | module of the source | what it has |
+//! |---|---|
+//! | `connect` | [`connect`], [`Connector`] |
+//! | `connection` | [`Connection`]: channels, events, closing |
+//! | `channel` | [`Channel`]: declaring, prefetch, closing |
+//! | `exchange` | [`Exchange`]: publishing, binding, deleting |
+//! | `publisher` | [`Confirm`]: what comes of a publish |
+//! | `queue` | [`Queue`]: consuming, getting, binding, purging, deleting |
+//! | `consumer` | [`Consumer`]: cancelling |
+//! | `stream` | [`DeliveryStream`] |
+//! | [`actors`] | the engine: actors and their messages, for those who speak to them |
+//!
+//! # What is promised
+//!
+//! - A publish that `?` lets through is safe with the broker: confirmed, and routed to a queue unless
+//!   [`Publishing::mandatory`] was turned off. Publishes are persistent and queues durable by default.
+//! - Every publish and every call has a deadline (30 seconds unless set) and always resolves.
+//! - Settling takes the delivery, so nothing is acknowledged twice; what is dropped unsettled goes back into its queue.
+//! - What an application holds is bounded: publishes by a window, deliveries by the prefetch (250 per consumer).
+//!
+//! What takes promises away: `panic = "abort"` (a panicking handler ends the process), blocking the arbiter that the
+//! connection lives on for longer than half a heartbeat, and acknowledging a delivery before the publish that it led
+//! to is confirmed.
+//!
+//! # Shutting down
+//!
+//! The end of a process flushes nothing. [`Connection::close`] awaits the confirms that are under way and then closes;
+//! call it before the actix `System` ends.
+
+#![forbid(unsafe_code)]
+
+/// The actors behind the handles, for those who speak to them in messages.
+pub mod actors {
+    pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel};
+}
+
+mod channel;
+mod connect;
+mod connection;
+mod consumer;
+mod exchange;
+mod publisher;
+mod queue;
+mod runtime;
+mod stream;
+
+#[cfg(feature = "testing")]
+pub use actix_pika_actors::testing;
+pub use actix_pika_actors::{
+    BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CloseReason, Confirmation,
+    ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteExchange,
+    DeleteQueue, Delivery, DeliveryMode, Error, ErrorKind, ExchangeKind, Get, IntoBody, Load, OpenChannel,
+    Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, Recovery, Result, Return, Secret,
+    Settle, Table, UnbindExchange, UnbindQueue, Value, WatchConnection,
+};
+
+pub use self::{
+    channel::Channel,
+    connect::{Connector, IntoConnector, connect},
+    connection::{Connection, Events},
+    consumer::Consumer,
+    exchange::Exchange,
+    publisher::Confirm,
+    queue::Queue,
+    stream::DeliveryStream,
+};

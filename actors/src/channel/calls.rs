@@ -3,17 +3,14 @@
 use actix::{Context, Handler, ResponseFuture};
 use std::{future::poll_fn, sync::Arc};
 
-use super::{
-    Channel, Phase, Reply, Responder,
-    replies::On,
-};
+use super::{Channel, Phase, Reply, Responder, replies::On};
 use crate::{
     error::{Error, Result},
     message::{
-        BindExchange, BindQueue, Confirmation, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Publish,
-        PurgeQueue, Qos, Settle, UnbindExchange, UnbindQueue,
+        BindExchange, BindQueue, Confirmation, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue,
+        Publish, PurgeQueue, Qos, Settle, UnbindExchange, UnbindQueue,
     },
-    outbox::{Outgoing, Place},
+    outbox::Place,
     wire::{AMQPClass, basic, check_short, exchange, ids, queue, short},
 };
 
@@ -70,7 +67,8 @@ impl Handler<Qos> for Channel {
         if !qos.global {
             self.prefetch = qos.prefetch_count;
         }
-        let method = basic::AMQPMethod::Qos(basic::Qos { prefetch_count: qos.prefetch_count, global: qos.global });
+        let method =
+            basic::AMQPMethod::Qos(basic::Qos { prefetch_count: qos.prefetch_count, global: qos.global });
         self.call(ctx, "basic.qos", "", Ok(AMQPClass::Basic(method)), On::Done)
     }
 }
@@ -234,16 +232,10 @@ impl Handler<Publish> for Channel {
         Box::pin(async move {
             check_short("exchange name", &publish.exchange)?;
             check_short("routing key", &publish.routing_key)?;
-            publish.content.properties.check()?;
+            publish.content.check()?;
             let mut place = Place::default();
             let sequence = poll_fn(|cx| {
-                let outgoing = Outgoing {
-                    exchange: &publish.exchange,
-                    routing_key: &publish.routing_key,
-                    mandatory: publish.content.mandatory,
-                    properties: &publish.content.properties,
-                    body: &publish.content.body,
-                };
+                let outgoing = publish.content.outgoing(&publish.exchange, &publish.routing_key);
                 outbox.poll_publish(&mut place, cx, outgoing)
             })
             .await?;

@@ -18,60 +18,98 @@ use crate::{
     wire::{AMQPClass, basic, short},
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Consumers {
     /// By consumer tag, as it comes on the wire.
-    pub(super) entries: HashMap<Box<[u8]>, Entry>,
-    pub(super) next: u32,
+    places: HashMap<Box<[u8]>, usize>,
+    entries: Vec<Option<Entry>>,
+    /// The place of the last delivery; mostly that of the next one, too.
+    last: usize,
+    /// Places whose batch is not empty.
+    staged: Vec<usize>,
+    ids: u32,
 }
 
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) link: Arc<Link>,
-    pub(super) inlet: Arc<dyn Inlet>,
     pub(super) no_ack: bool,
+    inlet: Arc<dyn Inlet>,
     batch: Vec<Delivery>,
     /// Why it ends, once `basic.cancel` is out.
     ending: Option<ConsumerEnd>,
 }
 
-impl Entry {
-    /// Adds a delivery to the batch of this run, which will have `room` at most.
-    pub(super) fn stage(&mut self, parts: Parts, room: usize) {
-        if let Some(credit) = &self.link.credit {
+impl Consumers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    pub(super) fn get(&self, tag: &[u8]) -> Option<&Entry> {
+        self.places.get(tag).and_then(|&at| self.entries.get(at)?.as_ref())
+    }
+
+    fn next_id(&mut self) -> u32 {
+        self.ids += 1;
+        self.ids
+    }
+
+    fn insert(&mut self, tag: &str, entry: Entry) {
+        let at = self.entries.iter().position(Option::is_none).unwrap_or(self.entries.len());
+        if at == self.entries.len() {
+            self.entries.push(None);
+        }
+        if let Some(place) = self.entries.get_mut(at) {
+            *place = Some(entry);
+            self.places.insert(tag.as_bytes().into(), at);
+        }
+    }
+
+    fn remove(&mut self, tag: &[u8]) -> Option<Entry> {
+        let at = self.places.remove(tag)?;
+        self.entries.get_mut(at)?.take()
+    }
+
+    fn by_id(&mut self, id: u32) -> Option<&mut Entry> {
+        self.entries.iter_mut().flatten().find(|entry| entry.link.consumer == id)
+    }
+
+    /// Finds the consumer of a delivery.
+    pub(super) fn find(&mut self, tag: &[u8]) -> Option<(usize, &Entry)> {
+        let last = self.entries.get(self.last).and_then(Option::as_ref);
+        if last.is_none_or(|entry| entry.link.tag.as_bytes() != tag) {
+            self.last = *self.places.get(tag)?;
+        }
+        let entry = self.entries.get(self.last)?.as_ref()?;
+        Some((self.last, entry))
+    }
+
+    /// Adds a delivery to the batch of this run.
+    pub(super) fn stage(&mut self, at: usize, parts: Parts) {
+        let Some(Some(entry)) = self.entries.get_mut(at) else { return };
+        if let Some(credit) = &entry.link.credit {
             credit.take(parts.size());
         }
-        if self.batch.is_empty() {
-            self.batch.reserve_exact(room);
+        if entry.batch.is_empty() {
+            self.staged.push(at);
         }
-        self.batch.push(Delivery::new(self.link.clone(), parts));
-    }
-}
-
-impl Consumers {
-    pub(super) fn find(&self, tag: &[u8]) -> Option<&Entry> {
-        self.entries.get(tag)
-    }
-
-    pub(super) fn by_id(&mut self, id: u32) -> Option<&mut Entry> {
-        self.entries.values_mut().find(|entry| entry.link.consumer == id)
+        entry.batch.push(Delivery::new(entry.link.clone(), parts));
     }
 
     /// Hands every batch to its consumer.
     pub(super) fn flush(&mut self) {
-        for entry in self.entries.values_mut() {
-            if !entry.batch.is_empty() {
-                entry.inlet.batch(std::mem::take(&mut entry.batch));
+        for at in self.staged.drain(..) {
+            if let Some(Some(entry)) = self.entries.get_mut(at) {
+                // The next batch is likely to be as large as this one.
+                let next = Vec::with_capacity(entry.batch.len());
+                entry.inlet.batch(std::mem::replace(&mut entry.batch, next));
             }
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(super) fn end_all(&mut self, end: impl Fn() -> ConsumerEnd) {
-        for (_, entry) in self.entries.drain() {
+        self.places.clear();
+        for entry in self.entries.drain(..).flatten() {
             entry.inlet.end(end());
         }
     }
@@ -80,9 +118,10 @@ impl Consumers {
 impl Channel {
     fn start_consumer(&mut self, consume: Consume, ctx: &mut Context<Self>) -> Result<Reply<Consumed>> {
         self.usable()?;
-        let id = self.consumers.next;
-        let tag = consume.tag.unwrap_or_else(|| format!("pika-{}-{id}-{:08x}", self.number(), fastrand::u32(..)));
-        if self.consumers.entries.contains_key(tag.as_bytes()) {
+        let id = self.consumers.next_id();
+        let tag =
+            consume.tag.unwrap_or_else(|| format!("pika-{}-{id}-{:08x}", self.number(), fastrand::u32(..)));
+        if self.consumers.get(tag.as_bytes()).is_some() {
             return Err(Error::refused_here("the consumer tag is in use on this channel").on(tag));
         }
         let prefetch = consume.prefetch.unwrap_or(self.prefetch);
@@ -115,8 +154,7 @@ impl Channel {
             warned: AtomicBool::new(false),
         });
         let entry = Entry { link, inlet, no_ack: consume.no_ack, batch: Vec::new(), ending: None };
-        self.consumers.entries.insert(tag.as_bytes().into(), entry);
-        self.consumers.next += 1;
+        self.consumers.insert(&tag, entry);
         if !consume.no_ack {
             let qos = basic::AMQPMethod::Qos(basic::Qos { prefetch_count: prefetch, global: false });
             self.ask(AMQPClass::Basic(qos), "basic.qos", None, On::Internal);
@@ -147,14 +185,14 @@ impl Channel {
 
     /// `basic.cancel` was answered: nothing more comes, and what was held back may go.
     pub(super) fn cancelled(&mut self, tag: &str) {
-        if let Some(entry) = self.consumers.entries.remove(tag.as_bytes()) {
+        if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             self.outbox.release(entry.link.consumer);
             entry.inlet.end(entry.ending.unwrap_or(ConsumerEnd::Cancelled));
         }
     }
 
     pub(super) fn cancelled_by_broker(&mut self, tag: &str) {
-        if let Some(entry) = self.consumers.entries.remove(tag.as_bytes()) {
+        if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             log::warn!("channel {}: the broker cancelled consumer {tag:?}; its queue is gone", self.number());
             self.outbox.release(entry.link.consumer);
             entry.inlet.end(ConsumerEnd::CancelledByBroker);

@@ -22,13 +22,15 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Inbox {
     assembler: Assembler,
+    /// Deliveries that the outbox has not noted yet, and who must settle them.
     seen: Vec<(u64, Option<u32>)>,
-    staged: Vec<(Option<u32>, Parts)>,
+    /// Those of them that are for nobody.
+    strays: Vec<u64>,
 }
 
 impl Inbox {
     pub(super) fn new(body_max: u64) -> Self {
-        Self { assembler: Assembler::new(body_max), seen: Vec::new(), staged: Vec::new() }
+        Self { assembler: Assembler::new(body_max), seen: Vec::new(), strays: Vec::new() }
     }
 }
 
@@ -83,7 +85,8 @@ impl Channel {
 
     fn confirmed(&self, known: Result<(), ()>, tag: u64, method_id: u16) -> Result<(), Fault> {
         known.map_err(|()| {
-            Fault::command(format!("a confirm for publish {tag}, which was never made")).with_method(60, method_id)
+            Fault::command(format!("a confirm for publish {tag}, which was never made"))
+                .with_method(60, method_id)
         })
     }
 
@@ -112,7 +115,10 @@ impl Channel {
             AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
                 self.cancelled_by_broker(cancel.consumer_tag.as_str());
             }
-            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self.replies.next(class_id, method_id)? {
+            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self
+                .replies
+                .next(class_id, method_id)?
+            {
                 On::Consumed { tag, responder } => self.consumed(tag, ok.consumer_tag.as_str(), responder),
                 _ => return Err(Fault::command("an answer of another kind").with_method(class_id, method_id)),
             },
@@ -132,7 +138,9 @@ impl Channel {
                     })));
                 }
             }
-            AMQPClass::Queue(queue::AMQPMethod::PurgeOk(ok)) => self.counted(class_id, method_id, ok.message_count)?,
+            AMQPClass::Queue(queue::AMQPMethod::PurgeOk(ok)) => {
+                self.counted(class_id, method_id, ok.message_count)?
+            }
             AMQPClass::Queue(queue::AMQPMethod::DeleteOk(ok)) => {
                 self.counted(class_id, method_id, ok.message_count)?;
             }
@@ -148,7 +156,9 @@ impl Channel {
                     drop(responder.send(Ok(())));
                 }
             }
-            _ => return Err(Fault::command("a method that only clients send").with_method(class_id, method_id)),
+            _ => {
+                return Err(Fault::command("a method that only clients send").with_method(class_id, method_id));
+            }
         }
         Ok(())
     }
@@ -182,21 +192,25 @@ impl Channel {
         match &content.method {
             ContentMethod::Deliver(head) => {
                 let head = head.clone();
-                let consumer = self.consumers.find(head.consumer_tag.of(&content.payload));
-                let no_ack = consumer.is_some_and(|entry| entry.no_ack);
-                let id = consumer.map(|entry| entry.link.consumer);
-                self.inbox.seen.push((head.delivery_tag, if no_ack { None } else { Some(id.unwrap_or(0)) }));
+                let found = self.consumers.find(head.consumer_tag.of(&content.payload));
+                let Some((at, entry)) = found else {
+                    self.inbox.seen.push((head.delivery_tag, Some(0)));
+                    self.inbox.strays.push(head.delivery_tag);
+                    return Ok(());
+                };
+                let no_ack = entry.no_ack;
+                self.inbox.seen.push((head.delivery_tag, (!no_ack).then_some(entry.link.consumer)));
                 let parts = Parts {
                     content,
                     tag: head.delivery_tag,
-                    incarnation: 0,
+                    incarnation: self.incarnation,
                     exchange: head.exchange,
                     routing_key: head.routing_key,
                     redelivered: head.redelivered,
                     no_ack,
                     message_count: None,
                 };
-                self.inbox.staged.push((id, parts));
+                self.consumers.stage(at, parts);
                 Ok(())
             }
             ContentMethod::GetOk(head) => {
@@ -206,7 +220,7 @@ impl Channel {
                     return Err(Fault::command("an answer of another kind").with_method(60, 71));
                 };
                 let seen = (head.delivery_tag, if no_ack { None } else { Some(0) });
-                let incarnation = self.outbox.delivered(&[seen]).map_err(out_of_turn)?;
+                self.outbox.delivered(&[seen]).map_err(out_of_turn)?;
                 let link = Link {
                     outbox: self.outbox.clone(),
                     consumer: 0,
@@ -220,7 +234,7 @@ impl Channel {
                     Parts {
                         content,
                         tag: head.delivery_tag,
-                        incarnation,
+                        incarnation: self.incarnation,
                         exchange: head.exchange,
                         routing_key: head.routing_key,
                         redelivered: head.redelivered,
@@ -257,23 +271,15 @@ impl Channel {
 
     /// Notes what the run has delivered and hands it to its consumers.
     pub(super) fn hand_on(&mut self) -> Result<(), Fault> {
-        if self.inbox.staged.is_empty() {
+        if self.inbox.seen.is_empty() {
             return Ok(());
         }
-        let incarnation = self.outbox.delivered(&self.inbox.seen).map_err(out_of_turn)?;
+        self.outbox.delivered(&self.inbox.seen).map_err(out_of_turn)?;
         self.inbox.seen.clear();
-        let room = self.inbox.staged.len();
-        for (consumer, mut parts) in self.inbox.staged.drain(..) {
-            parts.incarnation = incarnation;
-            match consumer.and_then(|id| self.consumers.by_id(id)) {
-                Some(entry) => entry.stage(parts, room),
-                None => {
-                    // Legal while a cancel is under way; nobody can settle it but us.
-                    log::debug!("channel {}: a delivery for no consumer goes back", self.outbox.terms().channel);
-                    let back = Verdict::Reject { requeue: true };
-                    drop(self.outbox.settle(incarnation, parts.tag, 0, back));
-                }
-            }
+        for tag in self.inbox.strays.drain(..) {
+            // Legal while a cancel is under way; nobody can settle it but us.
+            log::debug!("channel {}: a delivery for no consumer goes back", self.outbox.terms().channel);
+            drop(self.outbox.settle(self.incarnation, tag, 0, Verdict::Reject { requeue: true }));
         }
         self.consumers.flush();
         Ok(())
@@ -291,7 +297,7 @@ impl Channel {
         if tag != named {
             log::warn!("channel {}: the broker renamed consumer {tag:?} to {named:?}", self.number());
         }
-        let answer = match self.consumers.entries.get(tag.as_bytes()) {
+        let answer = match self.consumers.get(tag.as_bytes()) {
             Some(entry) => Ok(Consumed { tag: entry.link.tag.clone() }),
             None => Err(Error::refused_here("the consumer was cancelled before it began")),
         };

@@ -23,7 +23,11 @@ impl Handler<Down> for Channel {
         match letter {
             Down::Frames { epoch, run } => {
                 if epoch != self.epoch {
-                    log::debug!("channel {}: {} frames of an earlier life, dropped", self.number(), run.frames);
+                    log::debug!(
+                        "channel {}: {} frames of an earlier life, dropped",
+                        self.number(),
+                        run.frames
+                    );
                     return;
                 }
                 if let Err(fault) = self.read(&run) {
@@ -123,7 +127,9 @@ impl Channel {
         for closer in self.closers.drain(..) {
             let answer = match abandoned {
                 0 => Ok(()),
-                n => Err(Error::timeout(format!("closed with {n} publishes unconfirmed, which may have arrived"))),
+                n => Err(Error::timeout(format!(
+                    "closed with {n} publishes unconfirmed, which may have arrived"
+                ))),
             };
             // Nobody waits any more: fine.
             let _ = closer.send(answer);
@@ -200,7 +206,10 @@ impl Channel {
         let deadline = self.outbox.terms().deadline;
         if let Some(error) = self.replies.expire(now, deadline) {
             log::warn!("channel {}: {error}", self.number());
-            self.end(Error::channel_closed("the broker did not answer a call; the channel is given up", None), None);
+            self.end(
+                Error::channel_closed("the broker did not answer a call; the channel is given up", None),
+                None,
+            );
             return;
         }
         self.look_after_drain();

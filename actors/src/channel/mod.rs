@@ -11,12 +11,12 @@ mod link;
 mod replies;
 mod reply;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
-use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder};
 pub use self::reply::Reply;
+use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder};
 use crate::{
     error::{Error, Result},
     message::{OpenChannel, internal::Up},
@@ -46,6 +46,8 @@ pub struct Channel {
     /// The last handle is gone.
     released: bool,
     ticking: bool,
+    /// The outbox's; deliveries of another one are stale.
+    incarnation: u32,
 }
 
 #[derive(Debug)]
@@ -54,9 +56,15 @@ enum Phase {
     Opening,
     Open,
     /// Publishes under way are awaited, then `channel.close` goes out.
-    Draining { code: u16, text: String, until: std::time::Instant },
+    Draining {
+        code: u16,
+        text: String,
+        until: std::time::Instant,
+    },
     /// `channel.close` is out; `abandoned` publishes were not confirmed.
-    Closing { abandoned: usize },
+    Closing {
+        abandoned: usize,
+    },
     Closed(Error),
 }
 
@@ -96,13 +104,14 @@ impl Channel {
             credit: None,
             phase: Phase::Opening,
             replies: Replies::default(),
-            consumers: Consumers { entries: HashMap::new(), next: 1 },
+            consumers: Consumers::default(),
             inbox: Inbox::new(body_max),
             prefetch: DEFAULT_PREFETCH,
             closers: Vec::new(),
             draining: false,
             released: false,
             ticking: false,
+            incarnation: 0,
         };
         OpenedChannel { actor: Actor::start(actor), outbox }
     }

@@ -40,13 +40,22 @@ pub(super) enum On {
     Done(Responder<()>),
     Count(Responder<u32>),
     Declared(Responder<QueueDeclared>),
-    Consumed { tag: String, responder: Responder<Consumed> },
-    Cancelled { tag: String, responders: Vec<Responder<()>> },
-    Got { no_ack: bool, responder: Responder<Option<Delivery>> },
+    Consumed {
+        tag: String,
+        responder: Responder<Consumed>,
+    },
+    Cancelled {
+        tag: String,
+        responders: Vec<Responder<()>>,
+    },
+    Got {
+        no_ack: bool,
+        responder: Responder<Option<Delivery>>,
+    },
 }
 
 impl On {
-    fn fail(self, error: Error) {
+    pub(super) fn fail(self, error: Error) {
         // Whoever does not wait any more need not hear of it.
         match self {
             Self::Open | Self::ConfirmSelect | Self::Close | Self::Internal => {}

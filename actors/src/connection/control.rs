@@ -10,7 +10,8 @@ use crate::{
     error::{CloseReason, Error},
     message::internal::Up,
     wire::{
-        AMQPClass, Fault, Frame, FrameKind, FrameRun, connection as methods, cut_short, ids, put_method, read_method,
+        AMQPClass, Fault, Frame, FrameKind, FrameRun, connection as methods, cut_short, ids, put_method,
+        read_method,
     },
 };
 

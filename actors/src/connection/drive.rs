@@ -13,11 +13,7 @@ use actix::{ActorContext, ActorFuture, Context};
 use bytes::{Bytes, BytesMut};
 
 use super::{Connection, Phase, pulse::Beat};
-use crate::{
-    error::Error,
-    transport::ReadProgress,
-    wire::put_heartbeat,
-};
+use crate::{error::Error, transport::ReadProgress, wire::put_heartbeat};
 
 /// Read at most this much in one turn: more makes the timers of the whole arbiter late.
 const READ_BUDGET: usize = 64 * 1024;
@@ -85,7 +81,8 @@ impl Connection {
             }
             Beat::Send => {}
             Beat::PeerIsDead => {
-                let what = format!("nothing from the broker for two heartbeats of {:?}", self.pulse.interval());
+                let what =
+                    format!("nothing from the broker for two heartbeats of {:?}", self.pulse.interval());
                 return Err(Error::connection_lost(&Error::timeout(what)));
             }
         }
@@ -113,7 +110,10 @@ impl Connection {
                     budget -= n;
                 }
                 Poll::Ready(Ok(ReadProgress::End)) => {
-                    let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the broker closed the socket");
+                    let error = std::io::Error::new(
+                        std::io::ErrorKind::UnexpectedEof,
+                        "the broker closed the socket",
+                    );
                     return Err(Error::io("reading", &error));
                 }
                 Poll::Ready(Err(error)) => return Err(Error::io("reading", &error)),

@@ -31,7 +31,9 @@ pub(super) async fn establish(options: Arc<ConnectionOptions>) -> Result<Establi
     let stage = Cell::new("connecting");
     match timeout(options.connect_timeout, dial_and_shake(&options, &stage)).await {
         Ok(result) => result,
-        Err(_) => Err(Error::timeout(format!("{}: nothing within {:?}", stage.get(), options.connect_timeout))),
+        Err(_) => {
+            Err(Error::timeout(format!("{}: nothing within {:?}", stage.get(), options.connect_timeout)))
+        }
     }
     .map_err(|error| error.on(format!("{}:{}", options.address.host, options.address.port)))
 }
@@ -91,7 +93,10 @@ fn refused(error: HandshakeError) -> Error {
             match code {
                 403 => Error::auth("the credentials were refused", Some(reason)),
                 530 => Error::vhost(reason),
-                _ => Error::connection_closed("the broker closed the connection while opening it", Some(reason)),
+                _ => Error::connection_closed(
+                    "the broker closed the connection while opening it",
+                    Some(reason),
+                ),
             }
         }
         HandshakeError::Mechanism { offered } => {

@@ -129,24 +129,25 @@ impl Actor for Connection {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
-        let opening = establish(self.options.clone()).into_actor(self).map(|result, actor, ctx| match result {
-            Ok(established) => {
-                log::debug!("connection {}: open, {:?}", actor.epoch(), established.negotiated);
-                actor.socket = Some(established.socket);
-                actor.reader.buffer = established.rest;
-                actor.cutter.set_frame_max(established.negotiated.frame_max);
-                actor.pulse = Pulse::start(established.negotiated.heartbeat);
-                actor.phase = Phase::Open;
-                let epoch = actor.epoch();
-                actor.report.supervisor.do_send(Up::Online { epoch, negotiated: established.negotiated });
-                ctx.spawn(Drive);
-            }
-            Err(error) => {
-                log::debug!("connection {}: {error}", actor.epoch());
-                actor.report.ended(error);
-                ctx.stop();
-            }
-        });
+        let opening =
+            establish(self.options.clone()).into_actor(self).map(|result, actor, ctx| match result {
+                Ok(established) => {
+                    log::debug!("connection {}: open, {:?}", actor.epoch(), established.negotiated);
+                    actor.socket = Some(established.socket);
+                    actor.reader.buffer = established.rest;
+                    actor.cutter.set_frame_max(established.negotiated.frame_max);
+                    actor.pulse = Pulse::start(established.negotiated.heartbeat);
+                    actor.phase = Phase::Open;
+                    let epoch = actor.epoch();
+                    actor.report.supervisor.do_send(Up::Online { epoch, negotiated: established.negotiated });
+                    ctx.spawn(Drive);
+                }
+                Err(error) => {
+                    log::debug!("connection {}: {error}", actor.epoch());
+                    actor.report.ended(error);
+                    ctx.stop();
+                }
+            });
         ctx.spawn(opening);
     }
 }

@@ -43,14 +43,7 @@ impl Pulse {
         }
         let interval = Duration::from_secs(seconds.into());
         let due = Instant::now() + interval / TICKS;
-        Self(Some(Running {
-            interval,
-            timer: Box::pin(sleep_until(due)),
-            due,
-            heard: 0,
-            said: 0,
-            silent: 0,
-        }))
+        Self(Some(Running { interval, timer: Box::pin(sleep_until(due)), due, heard: 0, said: 0, silent: 0 }))
     }
 
     pub(super) fn interval(&self) -> Duration {

@@ -8,13 +8,11 @@ mod permits;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use actix::{
-    Actor, ActorContext, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient,
-};
+use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
-use self::permits::Permits;
 pub use self::feed::Feed;
-use crate::message::{Binding, ConsumerEnd, Delivery, Inlet, Lost};
+use self::permits::Permits;
+use crate::message::{Binding, Consume, ConsumerEnd, Delivery, Inlet, Lost};
 
 /// How often an idle consumer looks whether its target is still there.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
@@ -44,11 +42,6 @@ impl Consumer {
         Arc::new(ToConsumer { addr, permits })
     }
 
-    /// The arbiter of the calling thread, if it has one.
-    pub(crate) fn here() -> Option<ArbiterHandle> {
-        Arbiter::try_current()
-    }
-
     fn hand_on(&mut self, ctx: &mut Context<Self>) {
         if self.waiting.is_empty() {
             return;
@@ -74,6 +67,23 @@ impl Consumer {
             log::warn!("consumer {consumer}: the actor that it feeds is gone");
             lost.do_send(Lost { consumer });
         }
+    }
+}
+
+impl Consume {
+    /// Names the actor that gets the deliveries, fed from a Consumer actor on `arbiter` rather than beside the channel.
+    #[doc(hidden)]
+    pub fn deliver_from(self, target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Self {
+        match arbiter {
+            Some(arbiter) => self.inlet(Consumer::start(target, Some(arbiter))),
+            None => self.deliver_to(target),
+        }
+    }
+
+    /// Puts the deliveries where a stream takes them.
+    #[doc(hidden)]
+    pub fn feed(self, feed: Arc<Feed>) -> Self {
+        self.inlet(feed)
     }
 }
 

@@ -54,8 +54,6 @@ impl Permits {
         }
         let alive = self.alive.fetch_sub(1, Ordering::SeqCst).saturating_sub(1);
         let waiting = self.waiting.load(Ordering::SeqCst);
-        waiting > 0
-            && alive.saturating_sub(waiting) <= most / 2
-            && self.waiting.swap(0, Ordering::SeqCst) > 0
+        waiting > 0 && alive.saturating_sub(waiting) <= most / 2 && self.waiting.swap(0, Ordering::SeqCst) > 0
     }
 }

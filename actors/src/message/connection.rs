@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix::{Message, Recipient};
+use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
 
@@ -115,6 +116,15 @@ impl Message for CloseConnection {
 pub struct WatchConnection(pub Recipient<ConnectionEvent>);
 
 impl Message for WatchConnection {
+    type Result = ();
+}
+
+/// Puts every [`ConnectionEvent`] from now on into a channel; what finds it full is lost.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct FollowConnection(pub mpsc::Sender<ConnectionEvent>);
+
+impl Message for FollowConnection {
     type Result = ();
 }
 

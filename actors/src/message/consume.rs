@@ -5,7 +5,10 @@ use std::sync::Arc;
 use actix::{Message, Recipient};
 
 use super::{Delivery, delivery::Inlet};
-use crate::{error::{Error, Result}, wire::{Table, Value}};
+use crate::{
+    error::{Error, Result},
+    wire::{Table, Value},
+};
 
 /// Starts a consumer (`basic.qos` for its prefetch, then `basic.consume`).
 ///

@@ -217,7 +217,9 @@ impl Delivery {
     }
 
     fn settle(mut self, verdict: Verdict) -> Result<()> {
-        let Some(settler) = self.settler.take() else { return Err(Error::stale("the delivery is settled already")) };
+        let Some(settler) = self.settler.take() else {
+            return Err(Error::stale("the delivery is settled already"));
+        };
         let answer = if self.parts.no_ack {
             Ok(())
         } else {

@@ -4,7 +4,10 @@ use std::fmt;
 
 use actix::Message;
 
-use crate::{error::Result, wire::{Table, Value}};
+use crate::{
+    error::Result,
+    wire::{Table, Value},
+};
 
 /// How an exchange routes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +99,11 @@ impl DeclareExchange {
     /// Declares a headers exchange.
     pub fn headers(name: impl Into<String>) -> Self {
         Self::new(name, ExchangeKind::Headers)
+    }
+
+    /// Tells the name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Only asks whether it exists; nothing but the name counts.

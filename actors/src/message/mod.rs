@@ -15,7 +15,9 @@ mod queue;
 
 pub use self::{
     channel::{CloseChannel, Qos, ReleaseChannel},
-    connection::{CloseConnection, ConnectionEvent, OpenChannel, ReleaseConnection, WatchConnection},
+    connection::{
+        CloseConnection, ConnectionEvent, FollowConnection, OpenChannel, ReleaseConnection, WatchConnection,
+    },
     consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get},
     delivery::{Delivery, Settle},
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
@@ -23,4 +25,7 @@ pub use self::{
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
 };
-pub(crate) use self::{consume::Target, delivery::{Binding, Inlet, Lost, Parts, Settler}};
+pub(crate) use self::{
+    consume::Target,
+    delivery::{Binding, Inlet, Lost, Parts, Settler},
+};

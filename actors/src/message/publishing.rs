@@ -4,7 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::wire::{DeliveryMode, Properties, Table, Value};
+use crate::{
+    error::Result,
+    outbox::Outgoing,
+    wire::{DeliveryMode, Properties, Table, Value},
+};
 
 /// A body with its properties, on its way to the broker. Persistent and mandatory unless said otherwise.
 ///
@@ -76,7 +80,7 @@ impl Publishing {
 
     /// Sets the name of the message's type.
     pub fn message_type(self, value: impl Into<String>) -> Self {
-        self.with(|p| p.with_type(value))
+        self.with(|p| p.with_message_type(value))
     }
 
     /// Sets the name of the publishing application.
@@ -119,6 +123,22 @@ impl Publishing {
     /// Shows the body.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    #[doc(hidden)]
+    pub fn outgoing<'a>(&'a self, exchange: &'a str, routing_key: &'a str) -> Outgoing<'a> {
+        Outgoing {
+            exchange,
+            routing_key,
+            mandatory: self.mandatory,
+            properties: &self.properties,
+            body: &self.body,
+        }
+    }
+
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<()> {
+        Ok(self.properties.check()?)
     }
 
     fn with(mut self, change: impl FnOnce(Properties) -> Properties) -> Self {

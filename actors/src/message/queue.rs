@@ -2,7 +2,10 @@
 
 use actix::Message;
 
-use crate::{error::Result, wire::{Table, Value}};
+use crate::{
+    error::Result,
+    wire::{Table, Value},
+};
 
 /// Declares a queue (`queue.declare`), durable unless said otherwise.
 ///

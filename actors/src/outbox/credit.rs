@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The budget of one connection for deliveries that only its own memory bounds.
-pub struct Credit {
+pub(crate) struct Credit {
     limit: usize,
     used: AtomicUsize,
     paused: AtomicBool,
@@ -20,12 +20,12 @@ pub struct Credit {
 
 impl Credit {
     /// Makes a budget of `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit, used: AtomicUsize::new(0), paused: AtomicBool::new(false), reader: Mutex::new(None) }
     }
 
     /// Counts the bytes in use.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 

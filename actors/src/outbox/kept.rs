@@ -61,15 +61,12 @@ impl Kept {
     /// Finds the publish that came back: the oldest one behind the last match with the same exchange and key, and
     /// among those the first with the same body.
     pub(super) fn match_return(&mut self, returned: &Return, open: impl Fn(u64) -> bool) -> Option<u64> {
-        let front = self.batches.front().map(|b| Position {
-            batch: self.dropped,
-            at: 0,
-            sequence: b.range.first,
-        })?;
+        let front =
+            self.batches.front().map(|b| Position { batch: self.dropped, at: 0, sequence: b.range.first })?;
         let start = self.resume.filter(|p| p.batch >= self.dropped).unwrap_or(front);
-        let found = self.search(start, returned, &open).or_else(|| {
-            if start == front { None } else { self.search(front, returned, &open) }
-        });
+        let found = self
+            .search(start, returned, &open)
+            .or_else(|| if start == front { None } else { self.search(front, returned, &open) });
         let (sequence, next) = found?;
         self.resume = next;
         Some(sequence)

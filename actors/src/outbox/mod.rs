@@ -22,7 +22,7 @@ use std::{
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-pub use self::credit::Credit;
+pub(crate) use self::credit::Credit;
 pub(crate) use self::settles::Verdict;
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
@@ -399,12 +399,12 @@ impl Outbox {
     }
 
     /// Notes deliveries that are about to be handed out; `tag` counts up by one from 1.
-    pub(crate) fn delivered(&self, seen: &[(u64, Option<u32>)]) -> Result<u32, u64> {
+    pub(crate) fn delivered(&self, seen: &[(u64, Option<u32>)]) -> Result<(), u64> {
         let mut state = self.lock();
         for &(tag, consumer) in seen {
             state.settles.delivered(tag, consumer).map_err(|()| tag)?;
         }
-        Ok(state.incarnation)
+        Ok(())
     }
 
     /// Holds back what dropped deliveries of `consumer` would requeue, until [`release`](Self::release).

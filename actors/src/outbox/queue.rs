@@ -8,9 +8,7 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{CHAIN_FROM, Outgoing, kept::Kept, settles::Settles};
-use crate::wire::{
-    FRAME_END, FRAME_OVERHEAD, header_len, put_body, put_body_head, put_header, put_publish,
-};
+use crate::wire::{FRAME_END, FRAME_OVERHEAD, header_len, put_body, put_body_head, put_header, put_publish};
 
 /// A chunk of copied frames is closed at this size.
 const CHUNK: usize = 64 * 1024;

@@ -43,7 +43,9 @@ impl Window {
             (Some(key), Some(front)) => front.key == key && !front.expired,
             (None, Some(_)) => false,
         };
-        first && self.messages < self.max_messages && (self.bytes + cost <= self.max_bytes || self.messages == 0)
+        first
+            && self.messages < self.max_messages
+            && (self.bytes + cost <= self.max_bytes || self.messages == 0)
     }
 
     /// Takes a place in the line, or keeps it; `false` if its deadline has passed, and it is gone.

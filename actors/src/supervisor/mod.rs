@@ -3,12 +3,12 @@
 
 mod numbers;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use actix::{
     Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Recipient, SpawnHandle,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use self::numbers::Numbers;
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     connection::Connection,
     error::{Error, Result},
     message::{
-        CloseConnection, ConnectionEvent, OpenChannel, ReleaseConnection, WatchConnection,
+        CloseConnection, ConnectionEvent, FollowConnection, OpenChannel, ReleaseConnection, WatchConnection,
         internal::{Down, Order, Up},
     },
     options::ConnectionOptions,
@@ -46,6 +46,7 @@ pub struct ConnectionSupervisor {
     numbers: Numbers,
     routes: HashMap<u16, Route>,
     watchers: Vec<Recipient<ConnectionEvent>>,
+    followers: Vec<mpsc::Sender<ConnectionEvent>>,
     closing: Option<Closing>,
     released: bool,
 }
@@ -86,20 +87,22 @@ impl ConnectionSupervisor {
         arbiter: Option<&ArbiterHandle>,
     ) -> (Addr<Self>, watch::Receiver<ConnectionState>) {
         let (state, watch) = watch::channel(ConnectionState::Connecting);
-        let supervisor = Self {
-            options: Arc::new(options),
+        let options = Arc::new(options);
+        let make = move || Self {
+            options,
             state,
             epoch: 0,
             connection: None,
             numbers: Numbers::default(),
             routes: HashMap::new(),
             watchers: Vec::new(),
+            followers: Vec::new(),
             closing: None,
             released: false,
         };
         let addr = match arbiter {
-            Some(arbiter) => Self::start_in_arbiter(arbiter, |_| supervisor),
-            None => Actor::start(supervisor),
+            Some(arbiter) => Self::start_in_arbiter(arbiter, |_| make()),
+            None => Actor::start(make()),
         };
         (addr, watch)
     }
@@ -118,6 +121,14 @@ impl ConnectionSupervisor {
         for watcher in &self.watchers {
             watcher.do_send(event.clone());
         }
+        self.followers.retain(|follower| match follower.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                log::warn!("a stream of connection events is not read; one is lost");
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        });
     }
 
     fn online(&mut self, negotiated: Negotiated) {
@@ -169,6 +180,7 @@ impl ConnectionSupervisor {
         if was_open {
             self.tell(&ConnectionEvent::Closed(cause));
         }
+        self.followers.clear();
     }
 
     fn closed(&self) -> Option<Error> {
@@ -181,7 +193,11 @@ impl ConnectionSupervisor {
         }
     }
 
-    fn open_channel(&mut self, options: &OpenChannel, ctx: &mut Context<Self>) -> Result<Reply<OpenedChannel>> {
+    fn open_channel(
+        &mut self,
+        options: &OpenChannel,
+        ctx: &mut Context<Self>,
+    ) -> Result<Reply<OpenedChannel>> {
         if let Some(error) = self.closed() {
             return Err(error);
         }
@@ -198,7 +214,11 @@ impl ConnectionSupervisor {
         let up = ctx.address().recipient();
         let channel = Channel::start(number, options, self.options.body_max, up);
         let down: Recipient<Down> = channel.actor.clone().recipient();
-        life.actor.do_send(Order::Route { channel: number, down: down.clone(), outbox: channel.outbox.clone() });
+        life.actor.do_send(Order::Route {
+            channel: number,
+            down: down.clone(),
+            outbox: channel.outbox.clone(),
+        });
         down.do_send(Down::Attached {
             epoch: self.epoch,
             flush: life.flush.clone(),
@@ -289,7 +309,10 @@ impl Handler<Up> for ConnectionSupervisor {
 
     fn handle(&mut self, letter: Up, ctx: &mut Self::Context) {
         match letter {
-            Up::Online { epoch, .. } | Up::Ended { epoch, .. } | Up::Blocked { epoch, .. } | Up::Faulted { epoch, .. }
+            Up::Online { epoch, .. }
+            | Up::Ended { epoch, .. }
+            | Up::Blocked { epoch, .. }
+            | Up::Faulted { epoch, .. }
                 if epoch != self.epoch || self.connection.is_none() => {}
             Up::Online { negotiated, .. } => self.online(negotiated),
             Up::Ended { error, .. } => self.over(error, ctx),
@@ -372,6 +395,17 @@ impl Handler<WatchConnection> for ConnectionSupervisor {
 
     fn handle(&mut self, watch: WatchConnection, _: &mut Self::Context) {
         self.watchers.push(watch.0);
+    }
+}
+
+impl Handler<FollowConnection> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, follow: FollowConnection, _: &mut Self::Context) {
+        // A stream of a connection that is over ends at once.
+        if self.closed().is_none() {
+            self.followers.push(follow.0);
+        }
     }
 }
 

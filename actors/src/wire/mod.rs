@@ -27,12 +27,13 @@ pub use self::{
     content::{Assembler, Content, ContentMethod},
     fault::Fault,
     frame::{
-        Cutter, FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameKind, FrameRun, HEAD_LEN, foreign_greeting,
+        Cutter, FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameKind, FrameRun, HEAD_LEN,
+        foreign_greeting,
     },
     handshake::{Handshake, HandshakeError, Mechanism, Negotiated, Progress, Terms},
     hot::{
-        Deliver, GetOk, Inbound, ReturnHead, Span, header_len, parse_method, put_ack, put_body, put_body_head,
-        put_header, put_heartbeat, put_nack, put_publish, put_reject,
+        Deliver, GetOk, Inbound, ReturnHead, Span, header_len, parse_method, put_ack, put_body,
+        put_body_head, put_header, put_heartbeat, put_nack, put_publish, put_reject,
     },
     method::{
         AMQPClass, FieldTable, ShortString, basic, channel, confirm, connection, exchange, ids,

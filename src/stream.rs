@@ -1,0 +1,92 @@
+//! Deliveries as a stream: what a channel has read is taken a batch at a time, under one lock.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use actix_pika_actors::Feed;
+use futures_core::Stream;
+
+use crate::{CancelConsumer, Channel, Consume, ConsumerEnd, Delivery, Result};
+
+/// Deliveries of one consumer. `next` is cancel-safe: what is not handed out stays.
+///
+/// It ends when the consumer does; [`end`](Self::end) tells why. Dropping it cancels the consumer and puts back into the
+/// queue, in order, what was prefetched.
+#[doc(alias = "QueueIterator")]
+pub struct DeliveryStream {
+    channel: Channel,
+    feed: Arc<Feed>,
+    tag: Arc<str>,
+    taken: VecDeque<Delivery>,
+    end: Option<ConsumerEnd>,
+}
+
+impl DeliveryStream {
+    pub(crate) async fn open(channel: Channel, options: Consume) -> Result<Self> {
+        let feed = Arc::new(Feed::default());
+        let consumed = channel.call(options.feed(feed.clone())).await?;
+        Ok(Self { channel, feed, tag: consumed.tag, taken: VecDeque::new(), end: None })
+    }
+
+    /// Tells the consumer tag.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// Tells why the stream has ended, once it has.
+    pub fn end(&self) -> Option<&ConsumerEnd> {
+        self.end.as_ref()
+    }
+
+    /// Ends the consumer (`basic.cancel`) and puts back into the queue what was not handed out.
+    ///
+    /// # Errors
+    /// `Timeout` after the channel's deadline.
+    pub async fn close(mut self) -> Result<()> {
+        self.feed.leave(std::mem::take(&mut self.taken));
+        self.end = Some(ConsumerEnd::Cancelled);
+        self.channel.call(CancelConsumer::new(&*self.tag)).await
+    }
+}
+
+impl Stream for DeliveryStream {
+    type Item = Delivery;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let this = &mut *self;
+        loop {
+            if let Some(delivery) = this.taken.pop_front() {
+                return Poll::Ready(Some(delivery));
+            }
+            if this.end.is_some() {
+                return Poll::Ready(None);
+            }
+            if let Err(end) = ready!(this.feed.poll_take(&mut this.taken, cx)) {
+                this.end = Some(end);
+            }
+        }
+    }
+}
+
+impl Drop for DeliveryStream {
+    fn drop(&mut self) {
+        if self.end.is_none() {
+            self.feed.leave(std::mem::take(&mut self.taken));
+            self.channel.actor().do_send(CancelConsumer::new(&*self.tag));
+        }
+    }
+}
+
+impl fmt::Debug for DeliveryStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeliveryStream")
+            .field("tag", &self.tag)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
