@@ -12,7 +12,8 @@
 # `ensure` takes the first of these that holds:
 #   1. AMQP_URL is set: that broker must answer. Nothing is ever installed or started.
 #   2. The own node runs: it is used.
-#   3. A broker with its management plugin answers at the default address: it is used.
+#   3. A broker with its management plugin answers at the default address: it is used,
+#      unless it is the node of another copy of this project, which may go at any time.
 #   4. The own node is started; RabbitMQ is installed first where that can be done.
 #
 # What the user wants to know goes to stderr; stdout has only what was asked for.
@@ -65,7 +66,8 @@ speaks_amqp() {
     return 1
 }
 
-# GET /api/overview with the user and password of $3, "user:password".
+# GET /api/overview with the user and password of $3, "user:password". With a node's
+# name in $4: fails with 3 when it is that one.
 management_answers() {
     local host=$1 port=$2 basic status
     basic=$(printf '%s' "$3" | base64 2>/dev/null | tr -d '\n') || return 1
@@ -73,9 +75,9 @@ management_answers() {
     printf 'GET /api/overview HTTP/1.1\r\nHost: %s\r\nAuthorization: Basic %s\r\nConnection: close\r\n\r\n' \
         "$host" "$basic" >&3 2>/dev/null || return 1
     IFS= read -r -t 5 status <&3 2>/dev/null || return 1
-    exec 3>&-
-    case $status in 'HTTP/1.1 200'*) return 0 ;; esac
-    return 1
+    case $status in 'HTTP/1.1 200'*) ;; *) return 1 ;; esac
+    [ -n "${4:-}" ] || return 0
+    case $(cat <&3) in *"\"node\":\"$4\""*) return 3 ;; esac
 }
 
 # Splits a URL into url_scheme, url_host, url_port.
@@ -193,6 +195,8 @@ node_runs() {
     [ -r "$dir/process" ] || return 1
     { IFS= read -r pid && IFS= read -r when; } <"$dir/process" || return 1
     kill -0 "$pid" 2>/dev/null || [ -d "/proc/$pid" ] || return 1
+    # One that has ended may wait in the table for its parent to notice.
+    case $(ps -o stat= -p "$pid" 2>/dev/null) in Z* | X*) return 1 ;; esac
     [ "$(started_at "$pid")" = "$when" ]
 }
 
@@ -292,10 +296,8 @@ show_log() {
 
 start_node() {
     local since=$SECONDS
-    if node_runs; then
-        wait_until_up "$since"
-        return
-    fi
+    # If it ends now, it was about to: a new one is wanted.
+    if node_runs && wait_until_up "$since"; then return; fi
     case $dir in *"'"*) die "the project's folder has a quote in its name, which the node cannot bear: $dir" ;; esac
     find_rabbitmq || install_rabbitmq
     have erl || die "rabbitmq-server is there, but erl (Erlang) is not on the PATH"
@@ -312,9 +314,13 @@ start_node() {
     pid=$!
     disown "$pid" 2>/dev/null || true
     printf '%s\n%s\n' "$pid" "$(started_at "$pid")" >"$dir/process"
-    wait_until_up "$since"
+    if ! wait_until_up "$since"; then
+        show_log
+        die "$name ended while starting"
+    fi
 }
 
+# Fails when the node's process ends meanwhile.
 wait_until_up() {
     local since=$1 until=$((SECONDS + start_seconds))
     while [ "$SECONDS" -lt "$until" ]; do
@@ -323,10 +329,7 @@ wait_until_up() {
             say "$name answers at ${node_AMQP_URL} after $((SECONDS - since)) s"
             return 0
         fi
-        if ! node_runs; then
-            show_log
-            die "$name ended while starting"
-        fi
+        node_runs || return 1
         sleep 0.3
     done
     show_log
@@ -394,12 +397,17 @@ ensure() {
     fi
     use_node first
     if ! node_runs && url_answers "$default_url"; then
-        if limited management_answers 127.0.0.1 15672 guest:guest; then
-            say "using the broker at 127.0.0.1:5672"
-            printf '%s\n' "$default_url"
-            return
-        fi
-        say "the broker at 127.0.0.1:5672 has no management plugin at port 15672 for guest: leaving it alone"
+        local found=0
+        limited management_answers 127.0.0.1 15672 guest:guest "$name" || found=$?
+        case $found in
+            0)
+                say "using the broker at 127.0.0.1:5672"
+                printf '%s\n' "$default_url"
+                return
+                ;;
+            3) say "the broker at 127.0.0.1:5672 belongs to another copy of this project: leaving it alone" ;;
+            *) say "the broker at 127.0.0.1:5672 has no management plugin at port 15672 for guest: leaving it alone" ;;
+        esac
     fi
     lock
     start_node
