@@ -303,6 +303,8 @@ start_node() {
     have erl || die "rabbitmq-server is there, but erl (Erlang) is not on the PATH"
     # An epmd that a killed node left behind would hold its port, and is not ours to leave.
     if read_env; then stop_epmd; fi
+    # A test that stops the second node finds it again where it was.
+    if [ "$node" = second ] && parse_url "$node_AMQP_URL"; then base_amqp=$url_port; fi
     amqp_port=$(free_port "$base_amqp")
     management_port=$(free_port $((base_amqp + 10000)))
     dist_port=$(free_port $((base_amqp + 20000)))
@@ -377,7 +379,7 @@ status_node() {
 }
 
 print_env() {
-    [ -r "$dir/env" ] || die "$name was never started"
+    node_runs || die "$name does not run"
     sed -nE 's/^(AMQP_URL|MANAGEMENT_URL|RABBITMQ_NODENAME|ERL_EPMD_PORT|ERL_EPMD_ADDRESS)=/export &/p' "$dir/env"
 }
 
@@ -439,7 +441,7 @@ main() {
         # For ctl.sh: rabbitmqctl, or another tool of the same folder, with the node's variables.
         __ctl)
             use_node "$2"
-            read_env || die "$name was never started"
+            if ! node_runs || ! read_env; then die "$name does not run"; fi
             tool=$3
             shift 3
             with_env "$node_RABBITMQ_BIN/$tool" "$@"

@@ -310,6 +310,7 @@ async fn the_second_node_can_be_killed() {
     let vhost = Vhost::fresh_on(node.broker()).await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
     oracle.declare_queue("durable").await;
+    node.sync().await;
     node.kill9().await;
     eventually("the client knows", 10, async || (!oracle.connection().status().connected()).then_some(()))
         .await;

@@ -7,7 +7,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl Broker {
     }
 
     fn find() -> Self {
-        let own = recorded(".broker/env");
+        let own = recorded(".broker");
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let amqp_url = set("AMQP_URL");
         let amqp = Place::of(
@@ -240,7 +240,7 @@ impl SecondNode {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let turn = TURN.lock().await;
         script("start").await;
-        let own = recorded(".broker/second/env").expect("the second node records its variables");
+        let own = recorded(".broker/second").expect("the second node records its variables");
         Self {
             broker: Broker {
                 amqp: Place::of(&own.amqp_url, 5672),
@@ -260,7 +260,13 @@ impl SecondNode {
         script("stop").await;
     }
 
-    /// Kills it, as a power cut would.
+    /// Writes to disk what was declared. The node does so by itself, but only after about
+    /// two seconds: killed before that, it has forgotten a durable queue that it confirmed.
+    pub async fn sync(&self) {
+        self.broker.rabbitmqctl(&["-q", "eval", "mnesia:sync_log()."]).await;
+    }
+
+    /// Kills it, as a crash would; see [`sync`](Self::sync).
     pub async fn kill9(&self) {
         script("kill9").await;
     }
@@ -268,7 +274,7 @@ impl SecondNode {
     /// Starts it again after `stop` or `kill9`, on the same ports with the same data.
     pub async fn start_again(&self) {
         script("start").await;
-        let now = recorded(".broker/second/env").map(|own| Place::of(&own.amqp_url, 5672).port);
+        let now = recorded(".broker/second").map(|own| Place::of(&own.amqp_url, 5672).port);
         assert_eq!(now, Some(self.broker.amqp.port), "its port was taken");
     }
 }
@@ -462,10 +468,14 @@ struct Recorded {
     management_url: String,
 }
 
-/// What scripts/broker.sh recorded of a node: lines of `NAME='value'`.
-fn recorded(file: &str) -> Option<Recorded> {
-    let path: PathBuf = root().join(file);
-    let text = std::fs::read_to_string(path).ok()?;
+/// What scripts/broker.sh recorded of a node that it started and did not stop: lines of
+/// `NAME='value'`.
+fn recorded(folder: &str) -> Option<Recorded> {
+    let folder = root().join(folder);
+    if !folder.join("process").exists() {
+        return None;
+    }
+    let text = std::fs::read_to_string(folder.join("env")).ok()?;
     let value = |name: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))

@@ -499,9 +499,11 @@ async fn link(
     mut cut_now: watch::Receiver<Option<Cut>>,
     shared: Arc<Shared>,
 ) {
-    let mut server = None;
+    // A cut waits for this, which on loopback takes no time: else the broker's side of a
+    // connection that is still being made would always end in order.
+    let mut server = TcpStream::connect(&shared.upstream).await;
     let both = async {
-        let server = server.insert(TcpStream::connect(&shared.upstream).await.map_err(cut_of)?);
+        let server = server.as_mut().map_err(|_| Cut::Rst)?;
         let _ = client.set_nodelay(true);
         let _ = server.set_nodelay(true);
         let (client_reads, client_writes) = client.split();
@@ -521,13 +523,13 @@ async fn link(
     // The peers are told before the connection counts as gone, so that who awaits that
     // may rely on it; the rest of an orderly end may take its time.
     let rest = match (how, server) {
-        (Cut::Fin, Some(mut server)) => {
+        (Cut::Fin, Ok(mut server)) => {
             let _ = tokio::join!(client.shutdown(), server.shutdown());
             Some((client, server))
         }
         (how, server) => {
             end(client, how).await;
-            if let Some(server) = server {
+            if let Ok(server) = server {
                 end(server, how).await;
             }
             None
@@ -630,17 +632,26 @@ async fn pump(
                 if let Some(fuse) = now.fuse {
                     length = length.min((fuse.bytes - burnt.1).try_into().unwrap_or(usize::MAX));
                 }
-                let length = to.write(&rest[..length]).await.map_err(cut_of)?;
-                if matches!(now.split, Split::Random { .. }) {
-                    // Lets the peer's thread run, so that it sees the segments one by one.
-                    tokio::task::yield_now().await;
-                }
-                shared.history.send_modify(|history| {
+                to.writable().await.map_err(cut_of)?;
+                let mut written = Ok(0);
+                // At one go, as seen from outside: what a peer has got has been counted.
+                shared.history.send_if_modified(|history| {
+                    written = to.try_write(&rest[..length]);
+                    let Ok(length) = written else { return false };
                     history.moved[lane] += length as u64;
                     if tap {
                         record(history, number, lane, &rest[..length]);
                     }
+                    true
                 });
+                let length = match written {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                    written => written.map_err(cut_of)?,
+                };
+                if matches!(now.split, Split::Random { .. }) {
+                    // Lets the peer's thread run, so that it sees the segments one by one.
+                    tokio::task::yield_now().await;
+                }
                 burnt.1 += length as u64;
                 in_flight -= length;
                 parcel.gone += length;
