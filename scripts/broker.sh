@@ -221,7 +221,11 @@ write_config() {
         chmod 400 "$dir/home/.erlang.cookie"
     fi
     printf '[rabbitmq_management].\n' >"$dir/enabled_plugins"
-    printf '[].\n' >"$dir/advanced.config"
+    # Sampled each second: the API collects at the pace of its finest history.
+    cat >"$dir/advanced.config" <<'CONF'
+[{rabbitmq_management, [{sample_retention_policies, [
+    {global, [{60, 1}]}, {basic, [{60, 1}]}, {detailed, [{60, 1}]}]}]}].
+CONF
     : >"$dir/rabbitmq-env.conf"
     cat >"$dir/rabbitmq.conf" <<CONF
 # Written by scripts/broker.sh at each start.

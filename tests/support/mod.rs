@@ -31,7 +31,7 @@ pub fn within<T>(what: &str, secs: u64, future: impl Future<Output = T>) -> impl
 
 /// Asks `probe` again and again until it answers `Some`; panics with `what` after
 /// `secs` seconds. For what only shows from outside, such as the management API,
-/// which learns of most things about once a second.
+/// which learns of most things after a second or two (five, if the broker is not our own).
 #[track_caller]
 pub fn eventually<T, F, Fut>(what: &str, secs: u64, mut probe: F) -> impl Future<Output = T>
 where
