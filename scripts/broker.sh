@@ -1,0 +1,460 @@
+#!/usr/bin/env bash
+# The project's own RabbitMQ, for the tests and the examples.
+#
+#   broker.sh ensure      make sure a broker answers; print the AMQP_URL to use
+#   broker.sh start       start this project's own node, whatever else runs
+#   broker.sh stop        stop this project's own nodes, and nothing else
+#   broker.sh status      say what runs and where
+#   broker.sh env         print the own node's variables, for eval
+#   broker.sh second start|stop|kill9|status|env
+#                         a second, separate node, for tests that stop, kill or alarm one
+#
+# `ensure` takes the first of these that holds:
+#   1. AMQP_URL is set: that broker must answer. Nothing is ever installed or started.
+#   2. The own node runs: it is used.
+#   3. A broker with its management plugin answers at the default address: it is used,
+#      unless it is the node of another copy of this project, which may go at any time.
+#   4. The own node is started; RabbitMQ is installed first where that can be done.
+#
+# What the user wants to know goes to stderr; stdout has only what was asked for.
+# Everything the own node has is under .broker/, and all that it listens on is loopback.
+set -euo pipefail
+
+script=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/$(basename "${BASH_SOURCE[0]}")
+root=$(dirname "$(dirname "$script")")
+default_url='amqp://guest:guest@127.0.0.1:5672/%2f'
+# Set by read_env, from a node's file.
+node_AMQP_URL='' node_MANAGEMENT_URL='' node_RABBITMQ_BIN='' node_ERL_EPMD_PORT=''
+start_seconds=90
+stop_seconds=30
+
+say() { printf 'broker: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# --- Does something answer? -------------------------------------------------
+
+# Runs a function of this script with a time limit, where `timeout` exists.
+limited() {
+    if have timeout; then
+        timeout 10 bash "$script" __call "$@"
+    else
+        (call "$@")
+    fi
+}
+
+call() { "$@"; }
+
+tcp_open() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
+
+# Sends the AMQP 0-9-1 protocol header and looks for connection.start. The bytes
+# come in pieces, split at each NUL, since bash cannot hold one: dots stand for them.
+speaks_amqp() {
+    local host=$1 port=$2 piece seen=''
+    local LC_ALL=C
+    { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
+    printf 'AMQP\0\0\011\001' >&3 2>/dev/null || return 1
+    while [ ${#seen} -lt 64 ]; do
+        IFS= read -r -d '' -t 5 piece <&3 2>/dev/null || break
+        seen="$seen$piece."
+        # frame type 1, channel 0, a size, class 10, method 10, version 0-9
+        case $seen in
+            $'\001....'*$'.\n.\n.\t'*) exec 3>&-; return 0 ;;
+        esac
+    done
+    exec 3>&-
+    return 1
+}
+
+# GET /api/overview with the user and password of $3, "user:password". With a node's
+# name in $4: fails with 3 when it is that one.
+management_answers() {
+    local host=$1 port=$2 basic status
+    basic=$(printf '%s' "$3" | base64 2>/dev/null | tr -d '\n') || return 1
+    { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
+    printf 'GET /api/overview HTTP/1.1\r\nHost: %s\r\nAuthorization: Basic %s\r\nConnection: close\r\n\r\n' \
+        "$host" "$basic" >&3 2>/dev/null || return 1
+    IFS= read -r -t 5 status <&3 2>/dev/null || return 1
+    case $status in 'HTTP/1.1 200'*) ;; *) return 1 ;; esac
+    [ -n "${4:-}" ] || return 0
+    case $(cat <&3) in *"\"node\":\"$4\""*) return 3 ;; esac
+}
+
+# Splits a URL into url_scheme, url_host, url_port.
+parse_url() {
+    local rest=$1 authority
+    url_scheme=${rest%%://*}
+    [ "$url_scheme" != "$rest" ] || return 1
+    rest=${rest#*://}
+    authority=${rest%%[/?#]*}
+    authority=${authority##*@}
+    case $authority in
+        '['*']'*) url_host=${authority#[}; url_host=${url_host%%]*}; authority=${authority##*]} ;;
+        *) url_host=${authority%%:*} ;;
+    esac
+    [ -n "$url_host" ] || url_host=localhost
+    case $authority in *:?*) url_port=${authority##*:} ;; *) url_port='' ;; esac
+    if [ -z "$url_port" ]; then
+        case $url_scheme in amqps) url_port=5671 ;; *) url_port=5672 ;; esac
+    fi
+    case $url_port in *[!0-9]*) return 1 ;; esac
+}
+
+url_answers() {
+    parse_url "$1" || return 1
+    case $url_scheme in
+        amqp) limited speaks_amqp "$url_host" "$url_port" ;;
+        amqps) limited tcp_open "$url_host" "$url_port" ;;
+        *) return 1 ;;
+    esac
+}
+
+# The first port from $1 upwards, in steps of 10, on which nothing listens.
+free_port() {
+    local port=$1
+    while limited tcp_open 127.0.0.1 "$port"; do port=$((port + 10)); done
+    printf '%s\n' "$port"
+}
+
+# --- Installing -------------------------------------------------------------
+
+# Sets bin to the folder of RabbitMQ's own scripts. Debian's wrappers in /usr/sbin are
+# passed over: they change to the user rabbitmq, who may not be able to enter this folder.
+find_rabbitmq() {
+    local found
+    bin=/usr/lib/rabbitmq/bin
+    [ -x "$bin/rabbitmq-server" ] && return 0
+    found=$(PATH=$PATH:/usr/sbin:/opt/homebrew/sbin:/usr/local/sbin command -v rabbitmq-server) || return 1
+    bin=$(dirname "$found")
+}
+
+install_rabbitmq() {
+    local become='' policy=/usr/sbin/policy-rc.d log="$root/.broker/install.log" made_policy='' failed=''
+    local advice="install RabbitMQ, or run 'docker compose up -d' (compose.yaml), or set AMQP_URL to a broker of yours"
+    have apt-get || die "no broker at 127.0.0.1:5672 and no rabbitmq-server here: $advice"
+    if [ "$(id -u)" != 0 ]; then
+        if ! have sudo || ! sudo -n true 2>/dev/null; then
+            die "no broker at 127.0.0.1:5672 and no rabbitmq-server here: 'apt-get install rabbitmq-server' as root, or $advice"
+        fi
+        become='sudo -n'
+    fi
+    mkdir -p "$root/.broker"
+    say "installing rabbitmq-server with apt-get (log: .broker/install.log)"
+    # The package would start a node that listens on every interface: not now, nor at boot.
+    if [ ! -e "$policy" ]; then
+        made_policy=yes
+        printf '#!/bin/sh\nexit 101\n' | $become tee "$policy" >/dev/null
+        $become chmod 755 "$policy"
+        # shellcheck disable=SC2064 # the values of now are meant
+        trap "$become rm -f $policy" EXIT
+    fi
+    {
+        $become apt-get update -q &&
+            $become env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+                apt-get install -y -q --no-install-recommends rabbitmq-server
+    } >"$log" 2>&1 </dev/null || failed=yes
+    if [ -n "$made_policy" ]; then
+        $become rm -f "$policy"
+        trap - EXIT
+    fi
+    if [ -n "$failed" ]; then
+        tail -n 15 "$log" >&2
+        die "rabbitmq-server could not be installed: $advice"
+    fi
+    if have update-rc.d || [ -x /usr/sbin/update-rc.d ]; then
+        PATH=$PATH:/usr/sbin:/sbin $become update-rc.d rabbitmq-server disable >>"$log" 2>&1 || true
+    fi
+    find_rabbitmq || die "rabbitmq-server was installed but its scripts were not found: $advice"
+}
+
+# --- One node ---------------------------------------------------------------
+
+# Chooses the node that the functions below work on.
+use_node() {
+    case $1 in
+        first) dir=$root/.broker name=pika@localhost base_amqp=5672 base_epmd=14369 ;;
+        second) dir=$root/.broker/second name=pika2@localhost base_amqp=5682 base_epmd=14379 ;;
+    esac
+    node=$1
+}
+
+# When the process started: with its number, this tells it from a later one.
+started_at() {
+    if [ -r "/proc/$1/stat" ]; then
+        # The second field may hold blanks: count from after its closing bracket.
+        sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
+    else
+        ps -o lstart= -p "$1" 2>/dev/null
+    fi
+}
+
+# Sets pid and succeeds when the recorded process still runs.
+node_runs() {
+    local when
+    pid=''
+    [ -r "$dir/process" ] || return 1
+    { IFS= read -r pid && IFS= read -r when; } <"$dir/process" || return 1
+    kill -0 "$pid" 2>/dev/null || [ -d "/proc/$pid" ] || return 1
+    # One that has ended may wait in the table for its parent to notice.
+    case $(ps -o stat= -p "$pid" 2>/dev/null) in Z* | X*) return 1 ;; esac
+    [ "$(started_at "$pid")" = "$when" ]
+}
+
+# Reads the recorded variables of the node into this shell, prefixed with node_.
+read_env() {
+    local key value
+    [ -r "$dir/env" ] || return 1
+    while IFS='=' read -r key value; do
+        value=${value#\'}
+        printf -v "node_$key" '%s' "${value%\'}"
+    done <"$dir/env"
+}
+
+node_answers() { read_env && url_answers "$node_AMQP_URL"; }
+
+write_config() {
+    mkdir -p "$dir/home" "$dir/data" "$dir/log"
+    chmod 700 "$dir/home"
+    # Not a secret that matters: the distribution port is open to this machine only.
+    if [ ! -s "$dir/home/.erlang.cookie" ]; then
+        (umask 077; od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$dir/home/.erlang.cookie")
+        chmod 400 "$dir/home/.erlang.cookie"
+    fi
+    printf '[rabbitmq_management].\n' >"$dir/enabled_plugins"
+    # Sampled each second: the API collects at the pace of its finest history.
+    cat >"$dir/advanced.config" <<'CONF'
+[{rabbitmq_management, [{sample_retention_policies, [
+    {global, [{60, 1}]}, {basic, [{60, 1}]}, {detailed, [{60, 1}]}]}]}].
+CONF
+    : >"$dir/rabbitmq-env.conf"
+    cat >"$dir/rabbitmq.conf" <<CONF
+# Written by scripts/broker.sh at each start.
+listeners.tcp.1 = 127.0.0.1:$amqp_port
+management.tcp.ip = 127.0.0.1
+management.tcp.port = $management_port
+# The API shows what happened within about a second instead of five.
+collect_statistics_interval = 1000
+# A small or full machine must not block publishers unless a test asks for it.
+disk_free_limit.absolute = 50MB
+vm_memory_high_watermark.relative = 0.6
+log.console = false
+log.file.rotation.size = 10485760
+CONF
+    # Every variable is given: none is left to /etc/rabbitmq.
+    cat >"$dir/env" <<ENV
+AMQP_URL='amqp://guest:guest@127.0.0.1:$amqp_port/%2f'
+MANAGEMENT_URL='http://guest:guest@127.0.0.1:$management_port'
+RABBITMQ_BIN='$bin'
+HOME='$dir/home'
+ERL_EPMD_ADDRESS='127.0.0.1'
+ERL_EPMD_PORT='$epmd_port'
+RABBITMQ_NODENAME='$name'
+RABBITMQ_DIST_PORT='$dist_port'
+RABBITMQ_MNESIA_BASE='$dir/data'
+RABBITMQ_LOG_BASE='$dir/log'
+RABBITMQ_LOGS='$dir/log/rabbit.log'
+RABBITMQ_PID_FILE='$dir/rabbit.pid'
+RABBITMQ_CONF_ENV_FILE='$dir/rabbitmq-env.conf'
+RABBITMQ_CONFIG_FILE='$dir/rabbitmq.conf'
+RABBITMQ_CONFIG_FILES='$dir/conf.d'
+RABBITMQ_ADVANCED_CONFIG_FILE='$dir/advanced.config'
+RABBITMQ_ENABLED_PLUGINS_FILE='$dir/enabled_plugins'
+RABBITMQ_GENERATED_CONFIG_DIR='$dir/generated'
+RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
+RABBITMQ_CTL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
+ENV
+}
+
+# Runs a command with the node's variables and no others of the caller's.
+run_by=(command)
+with_env() {
+    local key value vars=()
+    while IFS='=' read -r key value; do
+        value=${value#\'}
+        vars+=("$key=${value%\'}")
+    done <"$dir/env"
+    "${run_by[@]}" env -i PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C.UTF-8 TMPDIR="${TMPDIR:-/tmp}" "${vars[@]}" "$@"
+}
+
+# Run in the background: becomes the node, with nothing open that the caller waits for.
+become_node() {
+    local fd
+    for fd in 3 4 5 6 7 8 9; do eval "exec $fd>&-"; done
+    cd "$dir"
+    trap '' HUP
+    run_by=(exec)
+    have setsid && run_by=(exec setsid)
+    # `detached` makes the server's script replace itself by the Erlang machine,
+    # so that the number of this process is the node's.
+    with_env detached=yes "$bin/rabbitmq-server"
+}
+
+show_log() {
+    local file
+    for file in "$dir/log/start.log" "$dir/log/rabbit.log"; do
+        [ -s "$file" ] || continue
+        printf -- '--- end of %s\n' "${file#"$root/"}" >&2
+        tail -n 25 "$file" >&2
+    done
+}
+
+start_node() {
+    local since=$SECONDS
+    # If it ends now, it was about to: a new one is wanted.
+    if node_runs && wait_until_up "$since"; then return; fi
+    case $dir in *"'"*) die "the project's folder has a quote in its name, which the node cannot bear: $dir" ;; esac
+    find_rabbitmq || install_rabbitmq
+    have erl || die "rabbitmq-server is there, but erl (Erlang) is not on the PATH"
+    # An epmd that a killed node left behind would hold its port, and is not ours to leave.
+    if read_env; then stop_epmd; fi
+    # A test that stops the second node finds it again where it was.
+    if [ "$node" = second ] && parse_url "$node_AMQP_URL"; then base_amqp=$url_port; fi
+    amqp_port=$(free_port "$base_amqp")
+    management_port=$(free_port $((base_amqp + 10000)))
+    dist_port=$(free_port $((base_amqp + 20000)))
+    epmd_port=$(free_port "$base_epmd")
+    write_config
+    rm -f "$dir/rabbit.pid" "$dir/process"
+    say "starting the project's own node $name on 127.0.0.1:$amqp_port"
+    bash "$script" __node "$node" </dev/null >"$dir/log/start.log" 2>&1 &
+    pid=$!
+    disown "$pid" 2>/dev/null || true
+    printf '%s\n%s\n' "$pid" "$(started_at "$pid")" >"$dir/process"
+    if ! wait_until_up "$since"; then
+        show_log
+        die "$name ended while starting"
+    fi
+}
+
+# Fails when the node's process ends meanwhile.
+wait_until_up() {
+    local since=$1 until=$((SECONDS + start_seconds))
+    while [ "$SECONDS" -lt "$until" ]; do
+        if node_answers && parse_url "$node_MANAGEMENT_URL" &&
+            limited management_answers "$url_host" "$url_port" guest:guest; then
+            say "$name answers at ${node_AMQP_URL} after $((SECONDS - since)) s"
+            return 0
+        fi
+        node_runs || return 1
+        sleep 0.3
+    done
+    show_log
+    die "$name did not answer within $start_seconds s"
+}
+
+# The port mapper of our own port; it refuses while a node is registered with it.
+stop_epmd() {
+    local epmd
+    epmd=$(PATH=$PATH:/usr/sbin command -v epmd) || return 0
+    with_env "$epmd" -port "$node_ERL_EPMD_PORT" -kill >/dev/null 2>&1 || true
+}
+
+stop_node() {
+    local signal=${1:-TERM} until
+    if ! node_runs; then
+        say "$name does not run"
+    else
+        kill "-$signal" "$pid" || die "process $pid ($name) is not yours to stop"
+        until=$((SECONDS + stop_seconds))
+        while node_runs && [ "$SECONDS" -lt "$until" ]; do sleep 0.1; done
+        if node_runs; then
+            say "$name did not end within $stop_seconds s of being asked: killing it"
+            kill -KILL "$pid"
+            while node_runs; do sleep 0.1; done
+        fi
+        if [ "$signal" = KILL ]; then say "$name was killed"; else say "$name stopped"; fi
+    fi
+    rm -f "$dir/process"
+    if read_env; then stop_epmd; fi
+}
+
+status_node() {
+    if ! node_runs; then
+        say "$name does not run"
+        return 1
+    fi
+    read_env
+    if node_answers; then
+        say "$name runs: $node_AMQP_URL, management $node_MANAGEMENT_URL, process $pid"
+    else
+        say "$name runs as process $pid but does not answer at $node_AMQP_URL"
+        return 1
+    fi
+}
+
+print_env() {
+    node_runs || die "$name does not run"
+    sed -nE 's/^(AMQP_URL|MANAGEMENT_URL|RABBITMQ_NODENAME|ERL_EPMD_PORT|ERL_EPMD_ADDRESS)=/export &/p' "$dir/env"
+}
+
+# One start or stop at a time.
+lock() {
+    mkdir -p "$root/.broker"
+    have flock || return 0
+    exec 9>"$root/.broker/lock"
+    flock -w 300 9 || die "another $0 has been busy for 300 s"
+}
+
+ensure() {
+    if [ -n "${AMQP_URL:-}" ]; then
+        url_answers "$AMQP_URL" || die "nothing speaks AMQP 0-9-1 at AMQP_URL ($(printf '%s' "$AMQP_URL" | sed 's|//[^/@]*@|//|')): start that broker, or unset AMQP_URL"
+        printf '%s\n' "$AMQP_URL"
+        return
+    fi
+    use_node first
+    if ! node_runs && url_answers "$default_url"; then
+        local found=0
+        limited management_answers 127.0.0.1 15672 guest:guest "$name" || found=$?
+        case $found in
+            0)
+                say "using the broker at 127.0.0.1:5672"
+                printf '%s\n' "$default_url"
+                return
+                ;;
+            3) say "the broker at 127.0.0.1:5672 belongs to another copy of this project: leaving it alone" ;;
+            *) say "the broker at 127.0.0.1:5672 has no management plugin at port 15672 for guest: leaving it alone" ;;
+        esac
+    fi
+    lock
+    start_node
+    printf '%s\n' "$node_AMQP_URL"
+}
+
+main() {
+    case ${1:-help} in
+        ensure) ensure ;;
+        start) use_node first; lock; start_node ;;
+        stop)
+            lock
+            use_node second; if [ -d "$dir" ]; then stop_node; fi
+            use_node first; stop_node
+            ;;
+        status) use_node first; status_node ;;
+        env) use_node first; print_env ;;
+        second)
+            use_node second
+            case ${2:-} in
+                start) lock; start_node ;;
+                stop) lock; stop_node ;;
+                kill9) lock; stop_node KILL ;;
+                status) status_node ;;
+                env) print_env ;;
+                *) die "usage: broker.sh second start|stop|kill9|status|env" ;;
+            esac
+            ;;
+        # For ctl.sh: rabbitmqctl, or another tool of the same folder, with the node's variables.
+        __ctl)
+            use_node "$2"
+            if ! node_runs || ! read_env; then die "$name does not run"; fi
+            tool=$3
+            shift 3
+            with_env "$node_RABBITMQ_BIN/$tool" "$@"
+            ;;
+        __call) shift; call "$@" ;;
+        __node) use_node "$2"; read_env; bin=$node_RABBITMQ_BIN; become_node ;;
+        help | -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$script" ;;
+        *) die "unknown command '$1': see broker.sh help" ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,62 @@
+//! What the tests against a real RabbitMQ share: `mod support;` at the top of a test file.
+//!
+//! - [`broker`]: which broker is tested, a virtual host of one's own, what the broker
+//!   itself says (management API), the second node that may be stopped and killed;
+//! - [`oracle`]: another client, to see with other eyes what ours did;
+//! - [`proxy`]: a network between client and broker that can be made to misbehave.
+//!
+//! Tests wait for events, never for time to pass: [`within`] puts a limit on any
+//! await, [`eventually`] asks again until the answer is there.
+
+pub mod broker;
+pub mod oracle;
+pub mod proxy;
+
+use std::future::Future;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Awaits `future`, and panics with `what` when that takes more than `secs` seconds.
+#[track_caller]
+pub fn within<T>(what: &str, secs: u64, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let at = Location::caller();
+    async move {
+        match tokio::time::timeout(Duration::from_secs(secs), future).await {
+            Ok(value) => value,
+            Err(_) => panic!("not within {secs} s: {what} ({at})"),
+        }
+    }
+}
+
+/// Asks `probe` again and again until it answers `Some`; panics with `what` after
+/// `secs` seconds. For what only shows from outside, such as the management API,
+/// which learns of most things after a second or two (five, if the broker is not our own).
+#[track_caller]
+pub fn eventually<T, F, Fut>(what: &str, secs: u64, mut probe: F) -> impl Future<Output = T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let at = Location::caller();
+    async move {
+        let until = Instant::now() + Duration::from_secs(secs);
+        loop {
+            if let Some(value) = probe().await {
+                return value;
+            }
+            if Instant::now() >= until {
+                panic!("still not so after {secs} s: {what} ({at})");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// A name that no other test, process or earlier run has used: `prefix-…`.
+pub fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    format!("{prefix}-{now:x}-{:x}-{next}", std::process::id())
+}

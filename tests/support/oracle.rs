@@ -1,0 +1,162 @@
+//! Another client (lapin), to do and to see with other eyes what the library does.
+//! Everything panics when it does not work: a test has no use for the error.
+
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
+
+/// One connection of the other client, with one channel in confirm mode.
+pub struct Oracle {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl std::fmt::Debug for Oracle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Oracle")
+    }
+}
+
+impl Oracle {
+    /// Connects to the virtual host of `url`, directly or through a proxy.
+    pub async fn connect(url: &str) -> Self {
+        Self::try_connect(url).await.unwrap_or_else(|e| panic!("the oracle cannot connect to {url}: {e}"))
+    }
+
+    pub async fn try_connect(url: &str) -> lapin::Result<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Self { connection, channel })
+    }
+
+    /// For whatever has no helper here.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// A durable queue.
+    pub async fn declare_queue(&self, queue: &str) {
+        self.declare_queue_with(queue, QueueDeclareOptions::durable(), FieldTable::default()).await;
+    }
+
+    pub async fn declare_queue_with(&self, queue: &str, options: QueueDeclareOptions, arguments: FieldTable) {
+        self.channel
+            .queue_declare(queue.into(), options, arguments)
+            .await
+            .unwrap_or_else(|e| panic!("the oracle cannot declare queue {queue}: {e}"));
+    }
+
+    /// A durable exchange.
+    pub async fn declare_exchange(&self, exchange: &str, kind: ExchangeKind) {
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        self.channel
+            .exchange_declare(exchange.into(), kind, options, FieldTable::default())
+            .await
+            .unwrap_or_else(|e| panic!("the oracle cannot declare exchange {exchange}: {e}"));
+    }
+
+    pub async fn bind(&self, queue: &str, exchange: &str, routing_key: &str) {
+        self.channel
+            .queue_bind(
+                queue.into(),
+                exchange.into(),
+                routing_key.into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .unwrap_or_else(|e| panic!("the oracle cannot bind {queue} to {exchange}: {e}"));
+    }
+
+    /// Publishes and waits until the broker has confirmed it.
+    pub async fn publish(&self, exchange: &str, routing_key: &str, body: impl AsRef<[u8]>) {
+        self.publish_with(exchange, routing_key, body, BasicProperties::default()).await;
+    }
+
+    pub async fn publish_with(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: impl AsRef<[u8]>,
+        properties: BasicProperties,
+    ) {
+        let publish = async {
+            self.channel
+                .basic_publish(
+                    exchange.into(),
+                    routing_key.into(),
+                    BasicPublishOptions::default(),
+                    body.as_ref(),
+                    properties,
+                )
+                .await?
+                .await
+        };
+        match publish.await {
+            Ok(Confirmation::Ack(_)) => {}
+            other => panic!("the oracle's message to {exchange}/{routing_key}: {other:?}"),
+        }
+    }
+
+    /// Takes one message, acknowledged by taking it.
+    pub async fn get(&self, queue: &str) -> Option<Delivery> {
+        self.channel
+            .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+            .await
+            .unwrap_or_else(|e| panic!("the oracle cannot get from {queue}: {e}"))
+            .map(|message| message.delivery)
+    }
+
+    /// Takes all messages that are ready.
+    pub async fn drain(&self, queue: &str) -> Vec<Delivery> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.get(queue).await {
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// Takes all messages that are ready; their bodies, in order.
+    pub async fn drain_bodies(&self, queue: &str) -> Vec<Vec<u8>> {
+        let messages = self.drain(queue).await;
+        messages.into_iter().map(|message| message.data).collect()
+    }
+
+    /// Messages ready (unacknowledged ones do not count) and consumers of a queue, as the
+    /// broker knows them now; `None` when there is no such queue.
+    pub async fn look(&self, queue: &str) -> Option<(u32, u32)> {
+        // On a channel of its own, since a missing queue costs the channel.
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let answer = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+        match answer {
+            Ok(queue) => {
+                let _ = channel.close(200, "".into()).await;
+                Some((queue.message_count(), queue.consumer_count()))
+            }
+            Err(e) if e.to_string().contains("NOT_FOUND") || e.to_string().contains("NOT-FOUND") => None,
+            Err(e) => panic!("the oracle cannot look at {queue}: {e}"),
+        }
+    }
+
+    /// Messages ready in a queue that must be there.
+    pub async fn count(&self, queue: &str) -> u32 {
+        match self.look(queue).await {
+            Some((messages, _)) => messages,
+            None => panic!("there is no queue {queue}"),
+        }
+    }
+
+    pub async fn close(self) {
+        let _ = self.connection.close(200, "done".into()).await;
+    }
+}

@@ -1,0 +1,340 @@
+//! Tests of what the other tests stand on: the broker's helpers, the other client, the
+//! proxy.
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+mod support;
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use support::broker::{Broker, SecondNode, Vhost, base64};
+use support::oracle::Oracle;
+use support::proxy::{Cut, Proxy, Way};
+use support::{eventually, unique, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A connection through a proxy to a peer of the test's own: proxy, client, peer.
+async fn pair() -> (Proxy, TcpStream, TcpStream, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let proxy = Proxy::to(&listener.local_addr().expect("an address").to_string());
+    let client = TcpStream::connect(proxy.address()).await.expect("accepted");
+    client.set_nodelay(true).expect("no delay");
+    let (peer, _) = within("the proxy connects", 5, listener.accept()).await.expect("accepted");
+    peer.set_nodelay(true).expect("no delay");
+    (proxy, client, peer, listener)
+}
+
+async fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    within("bytes arrive", 10, stream.read_exact(&mut bytes)).await.expect("all of them");
+    bytes
+}
+
+/// Nothing to read now, and nobody says that there will not be.
+fn is_silent(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0; 1]), Err(e) if e.kind() == ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn a_fresh_vhost_takes_and_gives_messages() {
+    let vhost = Vhost::fresh().await;
+    let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
+    oracle.declare_queue("q").await;
+    oracle.declare_exchange("x", lapin::ExchangeKind::Topic).await;
+    oracle.bind("q", "x", "a.*").await;
+    oracle.publish("", "q", "one").await;
+    oracle.publish("x", "a.b", "two").await;
+    oracle.publish("x", "b.b", "nowhere").await;
+    assert_eq!(oracle.look("q").await, Some((2, 0)));
+    assert_eq!(oracle.look("absent").await, None);
+    eventually("the API counts two messages", 10, async || {
+        (vhost.queue_depth("q").await == Some(2)).then_some(())
+    })
+    .await;
+    assert_eq!(vhost.consumers("q").await.len(), 0);
+    assert!(vhost.exchanges().await.iter().any(|x| x["name"] == "x"));
+    assert!(vhost.bindings().await.iter().any(|b| b["routing_key"] == "a.*"));
+    assert_eq!(oracle.drain_bodies("q").await, [b"one", b"two"]);
+    assert_eq!(oracle.count("q").await, 0);
+    oracle.close().await;
+}
+
+#[tokio::test]
+async fn a_vhost_is_gone_when_dropped() {
+    let vhost = Vhost::fresh().await;
+    let user = vhost.create_user("secret").await;
+    let (url, path) = (vhost.url(), format!("/api/vhosts/{}", vhost.name()));
+    drop(vhost);
+    let broker = Broker::under_test();
+    assert_eq!(broker.request("GET", &path, None).await.status, 404);
+    let user = format!("/api/users/{user}");
+    assert_eq!(broker.request("GET", &user, None).await.status, 404);
+    let connected = within("refused", 10, Oracle::try_connect(&url)).await;
+    assert!(connected.is_err());
+}
+
+#[tokio::test]
+async fn permissions_count() {
+    let vhost = Vhost::fresh().await;
+    let user = vhost.create_user("p/w d").await;
+    let url = vhost.url_as(&user, "p/w d");
+    let connected = within("refused", 10, Oracle::try_connect(&url)).await;
+    assert!(connected.is_err(), "no permission yet");
+    vhost.permit(&user, "mine.*", "mine.*|amq.default", "mine.*").await;
+    let oracle = within("connect", 10, Oracle::connect(&url)).await;
+    oracle.declare_queue("mine").await;
+    oracle.publish("", "mine", "x").await;
+}
+
+#[tokio::test]
+async fn an_operator_closes_a_connection() {
+    let vhost = Vhost::fresh().await;
+    let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
+    let closed =
+        eventually("the connection shows", 10, async || match vhost.delete_connections("for a test").await {
+            0 => None,
+            n => Some(n),
+        })
+        .await;
+    assert_eq!(closed, 1);
+    eventually("the client knows", 10, async || (!oracle.connection().status().connected()).then_some(()))
+        .await;
+}
+
+#[actix::test]
+async fn the_proxy_carries_amqp() {
+    let vhost = Vhost::fresh().await;
+    let proxy = Proxy::to(&vhost.broker().address());
+    proxy.tap();
+    assert_ne!(proxy.url(&vhost.url()), vhost.url());
+    let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
+    proxy.accepted(1).await;
+    assert_eq!(proxy.live_now(), 1);
+    oracle.declare_queue("q").await;
+    oracle.publish("", "q", "through").await;
+    assert_eq!(oracle.drain_bodies("q").await, [b"through"]);
+    within("publish is on the tape", 5, proxy.seen_method(Way::Up, (60, 40), 1)).await;
+
+    let tape = &proxy.tapes()[0];
+    assert_eq!(tape.connection, 1);
+    let methods = |way| tape.frames(way).filter_map(|frame| frame.method()).collect::<Vec<_>>();
+    assert_eq!(methods(Way::Up)[0], (10, 11), "start-ok first");
+    assert_eq!(methods(Way::Down)[0], (10, 10), "start first");
+    let body = tape.frames(Way::Up).find(|frame| frame.kind == 3);
+    assert_eq!(body.expect("a body frame").payload, b"through");
+
+    oracle.close().await;
+    within("it ends", 10, proxy.live(0)).await;
+}
+
+#[tokio::test]
+async fn amqp_in_small_pieces() {
+    let vhost = Vhost::fresh().await;
+    let proxy = Proxy::to(&vhost.broker().address());
+    proxy.bytewise(Way::Up);
+    proxy.chop(Way::Down, 7, 42);
+    let oracle = within("connect", 20, Oracle::connect(&proxy.url(&vhost.url()))).await;
+    oracle.declare_queue("q").await;
+    oracle.publish("", "q", "piecemeal").await;
+    assert_eq!(oracle.drain_bodies("q").await, [b"piecemeal"]);
+}
+
+#[tokio::test]
+async fn a_fin_cut_is_an_end_of_stream_for_both() {
+    let (proxy, mut client, mut peer, _listener) = pair().await;
+    client.write_all(b"up").await.expect("written");
+    assert_eq!(read(&mut peer, 2).await, b"up");
+    // Not read by the client: it must arrive all the same, before the end.
+    peer.write_all(b"down").await.expect("written");
+    within("forwarded", 5, proxy.moved(Way::Down, 4)).await;
+    // Not read by the proxy's other side either.
+    proxy.cut_all(Cut::Fin);
+    within("gone", 5, proxy.live(0)).await;
+    let mut rest = Vec::new();
+    within("end", 5, client.read_to_end(&mut rest)).await.expect("an orderly end");
+    assert_eq!(rest, b"down");
+    let length = within("end", 5, peer.read(&mut [0; 8])).await;
+    assert_eq!(length.expect("an orderly end"), 0);
+
+    TcpStream::connect(proxy.address()).await.expect("open for the next one");
+    within("the next one", 5, proxy.accepted(2)).await;
+}
+
+#[tokio::test]
+async fn a_reset_is_a_reset_for_both() {
+    let (proxy, mut client, mut peer, _listener) = pair().await;
+    proxy.cut_all(Cut::Rst);
+    within("gone", 5, proxy.live(0)).await;
+    for stream in [&mut client, &mut peer] {
+        let read = within("reset", 5, stream.read(&mut [0; 8])).await;
+        assert_eq!(read.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
+async fn amqp_clients_see_the_cuts() {
+    for how in [Cut::Fin, Cut::Rst] {
+        let vhost = Vhost::fresh().await;
+        let proxy = Proxy::to(&vhost.broker().address());
+        let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
+        proxy.cut_all(how);
+        eventually("the client knows", 10, async || {
+            (!oracle.connection().status().connected()).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_stall_holds_back_and_resume_lets_go() {
+    let (proxy, mut client, mut peer, _listener) = pair().await;
+    proxy.stall(Way::Up);
+    client.write_all(b"held").await.expect("written");
+    // The other direction is not stalled, and its bytes have come through by now.
+    peer.write_all(b"free").await.expect("written");
+    assert_eq!(read(&mut client, 4).await, b"free");
+    assert_eq!(proxy.moved_so_far(Way::Up), 0);
+    assert!(is_silent(&peer));
+    proxy.stall(Way::Both);
+    client.shutdown().await.expect("shut down");
+    assert!(is_silent(&peer));
+    proxy.resume(Way::Both);
+    assert_eq!(read(&mut peer, 4).await, b"held");
+    let length = within("end", 5, peer.read(&mut [0; 8])).await;
+    assert_eq!(length.expect("the end that was held back, too"), 0);
+}
+
+#[tokio::test]
+async fn an_amqp_call_waits_out_a_stall() {
+    let vhost = Vhost::fresh().await;
+    let proxy = Proxy::to(&vhost.broker().address());
+    let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
+    let direct = within("connect", 10, Oracle::connect(&vhost.url())).await;
+    proxy.stall(Way::Up);
+    let declared = oracle.declare_queue("q");
+    tokio::pin!(declared);
+    tokio::select! {
+        _ = &mut declared => panic!("declared through a stalled proxy"),
+        looked = direct.look("q") => assert_eq!(looked, None),
+    }
+    proxy.resume(Way::Up);
+    within("declared after all", 10, declared).await;
+}
+
+#[tokio::test]
+async fn a_cut_after_n_bytes_is_exact() {
+    let (proxy, mut client, mut peer, listener) = pair().await;
+    client.write_all(b"before").await.expect("written");
+    assert_eq!(read(&mut peer, 6).await, b"before");
+    proxy.cut_once_after(Way::Up, 5, Cut::Fin);
+    client.write_all(b"0123456789").await.expect("written");
+    let mut rest = Vec::new();
+    within("end", 5, peer.read_to_end(&mut rest)).await.expect("an orderly end");
+    assert_eq!(rest, b"01234");
+    assert_eq!(proxy.moved_so_far(Way::Up), 11);
+
+    // Once: the next one is spared.
+    let mut client = TcpStream::connect(proxy.address()).await.expect("accepted");
+    let (mut peer, _) = within("the next", 5, listener.accept()).await.expect("accepted");
+    client.write_all(b"0123456789").await.expect("written");
+    assert_eq!(read(&mut peer, 10).await, b"0123456789");
+
+    // Each: this one is not.
+    proxy.cut_each_after(Way::Down, 3, Cut::Fin);
+    for again in [false, true] {
+        if again {
+            client = TcpStream::connect(proxy.address()).await.expect("accepted");
+            peer = within("the next", 5, listener.accept()).await.expect("accepted").0;
+        }
+        peer.write_all(b"0123456789").await.expect("written");
+        let mut rest = Vec::new();
+        within("end", 5, client.read_to_end(&mut rest)).await.expect("an orderly end");
+        assert_eq!(rest, b"012");
+    }
+}
+
+#[tokio::test]
+async fn one_byte_per_segment() {
+    let (proxy, mut client, mut peer, _listener) = pair().await;
+    proxy.bytewise(Way::Up);
+    proxy.tap();
+    client.write_all(&[7; 500]).await.expect("written");
+    assert_eq!(read(&mut peer, 500).await, [7; 500]);
+    assert_eq!(proxy.tapes()[0].up.len(), 500);
+}
+
+#[tokio::test]
+async fn rate_and_delay_take_their_time() {
+    let (proxy, mut client, mut peer, _listener) = pair().await;
+    proxy.limit(Way::Up, 10_000);
+    let start = Instant::now();
+    client.write_all(&[0; 5_000]).await.expect("written");
+    read(&mut peer, 5_000).await;
+    assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
+    proxy.unlimit(Way::Up);
+
+    proxy.delay(Way::Both, Duration::from_millis(100));
+    let start = Instant::now();
+    client.write_all(b"ping").await.expect("written");
+    read(&mut peer, 4).await;
+    peer.write_all(b"pong").await.expect("written");
+    read(&mut client, 4).await;
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn the_door_is_refused_slammed_and_opened() {
+    let (proxy, mut client, mut peer, _listener) = pair().await;
+    within("closed", 5, proxy.refuse()).await;
+    let refused = TcpStream::connect(proxy.address()).await;
+    assert_eq!(refused.expect_err("refused").kind(), ErrorKind::ConnectionRefused);
+    client.write_all(b"still").await.expect("written");
+    assert_eq!(read(&mut peer, 5).await, b"still");
+
+    within("slammed", 5, proxy.slam()).await;
+    // The reset may come before the connect returns, or after.
+    if let Ok(mut slammed) = TcpStream::connect(proxy.address()).await {
+        let read = within("reset", 5, slammed.read(&mut [0; 1])).await;
+        assert_eq!(read.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
+    }
+    within("open", 5, proxy.welcome()).await;
+    let before = proxy.accepted_so_far();
+    let _again = TcpStream::connect(proxy.address()).await.expect("welcome");
+    within("accepted", 5, proxy.accepted(before + 1)).await;
+}
+
+#[tokio::test]
+async fn the_second_node_can_be_killed() {
+    let node = within("started", 120, SecondNode::start()).await;
+    let vhost = Vhost::fresh_on(node.broker()).await;
+    let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
+    oracle.declare_queue("durable").await;
+    node.sync().await;
+    node.kill9().await;
+    eventually("the client knows", 10, async || (!oracle.connection().status().connected()).then_some(()))
+        .await;
+    within("started again", 120, node.start_again()).await;
+    let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
+    assert_eq!(oracle.look("durable").await, Some((0, 0)));
+    let vhosts = node.broker().rabbitmqctl(&["-q", "list_vhosts"]).await;
+    assert!(vhosts.contains(vhost.name()));
+}
+
+#[tokio::test]
+#[should_panic(expected = "not within 0 s: patience")]
+async fn a_time_limit_names_what_was_awaited() {
+    within("patience", 0, std::future::pending::<()>()).await;
+}
+
+#[test]
+fn names_are_unique() {
+    assert_ne!(unique("a"), unique("a"));
+}
+
+#[test]
+fn base64_pads() {
+    assert_eq!(base64(b"guest:guest"), "Z3Vlc3Q6Z3Vlc3Q=");
+    assert_eq!(base64(b"a"), "YQ==");
+    assert_eq!(base64(b"abc"), "YWJj");
+}
