@@ -17,8 +17,8 @@ use std::{
 
 use actix::prelude::*;
 use actix_pika::{
-    Channel, Confirm, Connection, Consume, DeclareQueue, Delivery, Exchange, OpenChannel, Properties, Publishing,
-    Result, connect,
+    Channel, Confirm, Connection, Consume, DeclareQueue, Delivery, Exchange, OpenChannel, Properties,
+    Publishing, Result, connect,
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -254,7 +254,8 @@ async fn many_channels(args: &Args) -> Result<(Meter, bool)> {
     let tasks: Vec<_> = channels
         .iter()
         .map(|channel| {
-            let (exchange, queue, content) = (channel.default_exchange(), args.queue.clone(), args.publishing());
+            let (exchange, queue, content) =
+                (channel.default_exchange(), args.queue.clone(), args.publishing());
             tokio::spawn(async move { pump(&exchange, &queue, &content, share, window).await })
         })
         .collect();
@@ -276,7 +277,8 @@ async fn tasks(args: &Args) -> Result<(Meter, bool)> {
     let mut meter = Meter::start();
     let tasks: Vec<_> = (0..args.channels)
         .map(|_| {
-            let (exchange, queue, content) = (channel.default_exchange(), args.queue.clone(), args.publishing());
+            let (exchange, queue, content) =
+                (channel.default_exchange(), args.queue.clone(), args.publishing());
             tokio::spawn(async move {
                 let mut confirmed = 0;
                 for _ in 0..share {
@@ -434,7 +436,8 @@ async fn rpc(args: &Args) -> Result<(Meter, bool)> {
     for n in 0..args.messages {
         let start = Instant::now();
         let id = n.to_string();
-        let properties = Properties::new().with_correlation_id(id.as_str()).with_reply_to("amq.rabbitmq.reply-to");
+        let properties =
+            Properties::new().with_correlation_id(id.as_str()).with_reply_to("amq.rabbitmq.reply-to");
         let request = Publishing::new(&body).properties(properties).mandatory(false);
         exchange.publish(request, &args.queue).await?;
         let Some(reply) = replies.next().await else { break };

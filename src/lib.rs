@@ -82,10 +82,10 @@ mod stream;
 pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
     BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CloseReason, Confirmation,
-    ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteExchange,
-    DeleteQueue, Delivery, DeliveryMode, Error, ErrorKind, ExchangeKind, Get, IntoBody, Load, OpenChannel,
-    Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, Recovery, Result, Return, Secret,
-    Settle, Table, UnbindExchange, UnbindQueue, Value, WatchConnection,
+    ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue,
+    DeleteExchange, DeleteQueue, Delivery, DeliveryMode, Error, ErrorKind, ExchangeKind, Get, IntoBody, Load,
+    OpenChannel, Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, Recovery, Result, Return,
+    Secret, Settle, Table, UnbindExchange, UnbindQueue, Value, WatchConnection,
 };
 
 pub use self::{

@@ -9,6 +9,7 @@
 //! await, [`eventually`] asks again until the answer is there.
 
 pub mod broker;
+pub mod modes;
 pub mod oracle;
 pub mod proxy;
 

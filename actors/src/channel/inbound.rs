@@ -157,7 +157,9 @@ impl Channel {
                 }
             }
             _ => {
-                return Err(Fault::command("a method that only clients send").with_method(class_id, method_id));
+                return Err(
+                    Fault::command("a method that only clients send").with_method(class_id, method_id)
+                );
             }
         }
         Ok(())

@@ -1,0 +1,147 @@
+//! The main job: 100,000 messages through a durable queue, each confirmed by the broker, consumed by an actor within
+//! its prefetch, and acknowledged.
+//!
+//! ```text
+//! make demo                              # starts a broker if none answers
+//! cargo run --release --example demo     # takes AMQP_URL, or the broker on localhost
+//! ```
+
+#![allow(clippy::print_stdout, missing_docs)]
+
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use actix_pika::{Consume, Delivery, Exchange, Publishing, Result, connect};
+use tokio::sync::Notify;
+
+const QUEUE: &str = "actix-pika.demo";
+const MESSAGES: u64 = 100_000;
+const UNCONFIRMED: usize = 1_000;
+const PREFETCH: u16 = 500;
+
+#[derive(Default)]
+struct Counts {
+    published: AtomicU64,
+    confirmed: AtomicU64,
+    delivered: AtomicU64,
+    acknowledged: AtomicU64,
+    all_consumed: Notify,
+}
+
+impl Counts {
+    fn read(&self) -> [u64; 4] {
+        [&self.published, &self.confirmed, &self.delivered, &self.acknowledged]
+            .map(|n| n.load(Ordering::Relaxed))
+    }
+}
+
+/// Takes deliveries and acknowledges each.
+struct Worker(Arc<Counts>);
+
+impl Actor for Worker {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
+        self.0.delivered.fetch_add(1, Ordering::Relaxed);
+        if delivery.ack().is_ok() && self.0.acknowledged.fetch_add(1, Ordering::Relaxed) + 1 == MESSAGES {
+            self.0.all_consumed.notify_one();
+        }
+    }
+}
+
+/// Publishes all messages, a thousand of them unconfirmed at most.
+async fn publish_all(exchange: Exchange, counts: Arc<Counts>) -> Result<()> {
+    let mut confirms = VecDeque::with_capacity(UNCONFIRMED);
+    for n in 0..MESSAGES {
+        if confirms.len() == UNCONFIRMED {
+            if let Some(oldest) = confirms.pop_front() {
+                wait(oldest, &counts).await?;
+            }
+        }
+        confirms.push_back(exchange.publish_deferred(Publishing::new(format!("message {n}")), QUEUE).await?);
+        counts.published.fetch_add(1, Ordering::Relaxed);
+    }
+    for confirm in confirms {
+        wait(confirm, &counts).await?;
+    }
+    Ok(())
+}
+
+async fn wait(confirm: actix_pika::Confirm, counts: &Counts) -> Result<()> {
+    confirm.await?;
+    counts.confirmed.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Shows a line as it grows, or now and then where nobody watches.
+async fn show_progress(counts: Arc<Counts>) {
+    let watched = io::stdout().is_terminal();
+    let pause = if watched { Duration::from_millis(100) } else { Duration::from_millis(500) };
+    loop {
+        tokio::time::sleep(pause).await;
+        let [published, confirmed, _, acknowledged] = counts.read();
+        let bar = "#".repeat((acknowledged * 30 / MESSAGES) as usize);
+        let line =
+            format!("[{bar:<30}] published {published}, confirmed {confirmed}, acknowledged {acknowledged}");
+        if watched {
+            print!("\r{line}");
+            let _ = io::stdout().flush();
+        } else {
+            println!("{line}");
+        }
+    }
+}
+
+#[actix::main]
+async fn main() -> Result<()> {
+    let url = std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/".into());
+    let connection = connect(&url).await?;
+    let channel = connection.channel().await?;
+    let queue = channel.declare_queue(QUEUE).await?;
+    queue.purge().await?; // what an earlier run may have left
+
+    let counts = Arc::new(Counts::default());
+    let start = Instant::now();
+    let worker = Worker(counts.clone()).start();
+    let consumer = queue.consume_with(Consume::new().prefetch(PREFETCH), worker.recipient()).await?;
+    let progress = actix::spawn(show_progress(counts.clone()));
+    let publisher = actix::spawn(publish_all(channel.default_exchange(), counts.clone()));
+
+    publisher.await.map_err(|_| actix_pika::Error::stopped("the publisher panicked"))??;
+    counts.all_consumed.notified().await;
+    let took = start.elapsed();
+    progress.abort();
+    consumer.cancel().await?;
+    channel.close().await?;
+
+    // On a channel of its own the count is that of the broker, with every acknowledgement in.
+    let left = connection.channel().await?.queue(QUEUE).delete().await?;
+    connection.close().await?;
+
+    let [published, confirmed, delivered, acknowledged] = counts.read();
+    println!(
+        "\n  published     {published:>8}\n  confirmed     {confirmed:>8}\n  delivered     {delivered:>8}\n  \
+         acknowledged  {acknowledged:>8}\n  queue         {}\n  took          {:>7.2}s, {:.0} messages per second\n",
+        if left == 0 { "   empty".to_owned() } else { format!("{left:>8} left") },
+        took.as_secs_f64(),
+        MESSAGES as f64 / took.as_secs_f64(),
+    );
+    assert_eq!(
+        (published, confirmed, acknowledged, left),
+        (MESSAGES, MESSAGES, MESSAGES, 0),
+        "the counts differ"
+    );
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! One suite, two modes: every test written with `modes!` runs on a channel with confirms and on one without.
+
+use actix_pika::{Channel, Connection, OpenChannel, connect};
+
+use super::broker::Vhost;
+
+/// A fresh vhost with one connection and one channel in it.
+pub struct Bench {
+    pub vhost: Vhost,
+    pub connection: Connection,
+    pub channel: Channel,
+    pub confirms: bool,
+}
+
+impl Bench {
+    pub async fn open(confirms: bool) -> Self {
+        let vhost = Vhost::fresh().await;
+        let connection = connect(vhost.url()).await.expect("connect");
+        let channel = connection.channel_with(Self::options(confirms)).await.expect("channel");
+        Self { vhost, connection, channel, confirms }
+    }
+
+    pub fn options(confirms: bool) -> OpenChannel {
+        OpenChannel::new().confirms(confirms)
+    }
+
+    /// Another channel in the same mode, for after the first one was closed.
+    pub async fn another_channel(&self) -> Channel {
+        self.connection.channel_with(Self::options(self.confirms)).await.expect("channel")
+    }
+}
+
+/// Runs an `async fn(bench: Bench)` with confirms on and off, 60 seconds each at most.
+#[macro_export]
+macro_rules! modes {
+    ($($(#[$meta:meta])* async fn $name:ident($bench:ident: Bench) $body:block)*) => { $(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn run($bench: $crate::support::modes::Bench) $body
+
+            #[actix::test]
+            async fn with_confirms() {
+                let test = async { run($crate::support::modes::Bench::open(true).await).await };
+                $crate::support::within(stringify!($name), 60, test).await;
+            }
+
+            #[actix::test]
+            async fn without_confirms() {
+                let test = async { run($crate::support::modes::Bench::open(false).await).await };
+                $crate::support::within(stringify!($name), 60, test).await;
+            }
+        }
+    )* };
+}
