@@ -8,8 +8,8 @@ mod support;
 use std::time::Duration;
 
 use actix_pika::{
-    Confirmation, DeclareExchange, DeclareQueue, DeliveryMode, Error, ErrorKind, OpenChannel, Properties, Publish,
-    Publishing, connect,
+    Confirmation, DeclareExchange, DeclareQueue, DeliveryMode, Error, ErrorKind, OpenChannel, Properties,
+    Publish, Publishing, connect,
 };
 use futures_util::{
     FutureExt,
@@ -194,7 +194,8 @@ async fn what_reaches_no_queue_comes_back_as_it_was() {
     let bench = Bench::open(true).await;
     let exchange = bench.channel.default_exchange();
     for n in 0..100 {
-        let publish = Publishing::new(format!("body {n}")).priority(42).header("n", n).message_id(n.to_string());
+        let publish =
+            Publishing::new(format!("body {n}")).priority(42).header("n", n).message_id(n.to_string());
         let key = format!("nowhere {}", n % 3);
         let error = exchange.publish(publish, &key).await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unroutable, false));
@@ -280,7 +281,10 @@ async fn a_full_queue_that_rejects_publishes_is_a_nack() {
         panic!("ten publishes into a queue for one");
     })
     .await;
-    assert_eq!((error.kind(), error.is_retryable(), error.may_have_arrived()), (ErrorKind::Nacked, true, false));
+    assert_eq!(
+        (error.kind(), error.is_retryable(), error.may_have_arrived()),
+        (ErrorKind::Nacked, true, false)
+    );
     assert!(!bench.channel.is_closed());
     queue.purge().await.unwrap();
     exchange.publish("again", "q").await.unwrap();
@@ -298,10 +302,13 @@ async fn simultaneous_publishes_have_an_answer_each() {
             async move { exchange.publish(format!("body {n}"), &format!("test.{n}")).await }
         });
         for (n, answer) in within("ten answers", 10, join_all(publishes)).await.into_iter().enumerate() {
-            assert_eq!(answer.map(|c: Confirmation| c.is_confirmed()).map_err(|e| e.kind()), match n {
-                5 => Ok(true),
-                _ => Err(ErrorKind::Unroutable),
-            });
+            assert_eq!(
+                answer.map(|c: Confirmation| c.is_confirmed()).map_err(|e| e.kind()),
+                match n {
+                    5 => Ok(true),
+                    _ => Err(ErrorKind::Unroutable),
+                }
+            );
         }
     }
 }
@@ -405,7 +412,10 @@ async fn the_end_of_the_connection_answers_every_confirm() {
     bench.channel.declare_queue("q").await.unwrap();
     let proxy = support::proxy::Proxy::to(&bench.vhost.broker().address());
     let connection = connect(proxy.url(&bench.vhost.url())).await.unwrap();
-    let channel = connection.channel_with(OpenChannel::new().window(10).deadline(Duration::from_secs(60))).await.unwrap();
+    let channel = connection
+        .channel_with(OpenChannel::new().window(10).deadline(Duration::from_secs(60)))
+        .await
+        .unwrap();
     let exchange = channel.default_exchange();
     proxy.stall(support::proxy::Way::Down);
     let mut confirms = Vec::new();
@@ -422,7 +432,10 @@ async fn the_end_of_the_connection_answers_every_confirm() {
     proxy.cut_all(support::proxy::Cut::Rst);
     for answer in within("an answer to each", 10, join_all(confirms)).await {
         let error = answer.unwrap_err();
-        assert_eq!((error.kind(), error.may_have_arrived(), error.is_retryable()), (ErrorKind::ConnectionClosed, true, true));
+        assert_eq!(
+            (error.kind(), error.may_have_arrived(), error.is_retryable()),
+            (ErrorKind::ConnectionClosed, true, true)
+        );
     }
     let error = within("an answer to who waited", 10, waits).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, false));

@@ -7,7 +7,7 @@ mod support;
 
 use actix_pika::{
     BindQueue, Channel, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error,
-    ErrorKind, ExchangeKind, Get, PurgeQueue, Publishing, connect,
+    ErrorKind, ExchangeKind, Get, Publishing, PurgeQueue, connect,
 };
 use support::{modes::Bench, oracle::Oracle};
 

@@ -258,7 +258,7 @@ impl Channel {
                     properties: Properties::decode(&content.header.properties),
                     body: content.body.clone(),
                 };
-                if let Some(returned) = self.outbox.returned(returned) {
+                if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
                     log::warn!(
                         "channel {}: a publish without confirms came back: {} {}",
                         self.number(),

@@ -448,11 +448,11 @@ impl Outbox {
         answer
     }
 
-    /// Takes in `basic.return`; gives it back if no publish under way matches it.
-    pub(crate) fn returned(&self, returned: Return) -> Option<Return> {
+    /// Takes in `basic.return`, with its property bytes; gives it back if no publish under way matches it.
+    pub(crate) fn returned(&self, returned: Return, properties: &[u8]) -> Option<Return> {
         let mut state = self.lock();
         let State { kept, confirms, .. } = &mut *state;
-        match kept.match_return(&returned, |sequence| confirms.awaits_return(sequence)) {
+        match kept.match_return(&returned, properties, |sequence| confirms.awaits_return(sequence)) {
             Some(sequence) => {
                 let old = confirms.returned(sequence, returned);
                 drop(state);
