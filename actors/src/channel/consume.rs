@@ -166,6 +166,13 @@ impl Channel {
         Ok(reply)
     }
 
+    /// Takes back a consumer whose `basic.consume` did not leave.
+    pub(super) fn unregister(&mut self, tag: &str, error: &Error) {
+        if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
+            entry.inlet.end(ConsumerEnd::Closed(error.clone()));
+        }
+    }
+
     /// Sends `basic.cancel`, unless that is done already.
     pub(super) fn cancel(&mut self, tag: &str, responder: Option<Responder<()>>) {
         if let Some(responders) = self.replies.cancel_of(tag) {

@@ -28,7 +28,7 @@ use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, windo
 use crate::{
     error::{Error, Result},
     returned::Return,
-    wire::Properties,
+    wire::{Properties, header_len},
 };
 
 /// Bodies below this are copied into the batch, larger ones are chained.
@@ -215,8 +215,8 @@ impl Outbox {
     /// Queues a publish and answers its sequence number (0 without confirms), once the window has room.
     ///
     /// # Errors
-    /// `ChannelClosed`, `ConnectionClosed` when closed; `Timeout` or `Blocked` ("not sent") when the deadline passed
-    /// while it waited.
+    /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame; `Timeout` or
+    /// `Blocked` ("not sent") when the deadline passed while it waited.
     pub fn poll_publish(
         &self,
         place: &mut Place,
@@ -323,11 +323,17 @@ impl Outbox {
     // ---- the Channel actor ----
 
     /// Appends one method frame, behind all content and settles that came before it.
+    ///
+    /// # Errors
+    /// The cause when it is closed; `Limit` for a frame that is larger than the connection allows.
     pub(crate) fn method(&self, frame: Bytes) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
         if let Life::Closed { error, .. } = &state.life {
             return Err(error.clone());
+        }
+        if frame.len() > state.frame_max {
+            return Err(over_frame_max("the arguments", frame.len(), state.frame_max));
         }
         let State { queue, settles, .. } = &mut *state;
         queue.settles(self.terms.channel, settles);
@@ -536,6 +542,13 @@ impl State {
             place.0 = None;
             return Poll::Ready(Err(error.clone()));
         }
+        // Only headers have no limit of their own, and a content header cannot be divided.
+        if outgoing.properties.headers().is_some() {
+            let len = header_len(outgoing.properties);
+            if len > self.frame_max {
+                return Poll::Ready(Err(over_frame_max("the headers", len, self.frame_max)));
+            }
+        }
         let cost = outgoing.cost();
         if self.blocked || !self.window.admits(place.0, cost) {
             let Some(cx) = cx else { return Poll::Pending };
@@ -578,6 +591,11 @@ impl State {
             after.tick = self.tick.clone();
         }
     }
+}
+
+#[cold]
+fn over_frame_max(what: &str, len: usize, frame_max: usize) -> Error {
+    Error::limit(format!("{what} make a frame of {len} bytes, this connection allows {frame_max}"))
 }
 
 impl fmt::Debug for Outbox {
