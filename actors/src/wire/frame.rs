@@ -76,6 +76,11 @@ impl FrameRun {
     pub fn iter(&self) -> Frames {
         Frames { bytes: self.bytes.clone() }
     }
+
+    /// The frames, in order, without a count of references for each: `bytes.slice_ref` makes one where it is kept.
+    pub fn views(&self) -> FrameViews<'_> {
+        FrameViews { bytes: &self.bytes }
+    }
 }
 
 impl IntoIterator for FrameRun {
@@ -115,6 +120,36 @@ impl Iterator for Frames {
         let payload = self.bytes.slice(HEAD_LEN..head.len - 1);
         self.bytes.advance(head.len);
         Some(Frame { kind, channel: head.channel, payload })
+    }
+}
+
+/// One frame of a run, its payload borrowed from the run.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameView<'a> {
+    /// The frame's type.
+    pub kind: FrameKind,
+    /// The channel it belongs to, 0 for the connection.
+    pub channel: u16,
+    /// What is between head and end octet.
+    pub payload: &'a [u8],
+}
+
+/// The frames of a [`FrameRun`], borrowed.
+#[derive(Clone, Debug)]
+pub struct FrameViews<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Iterator for FrameViews<'a> {
+    type Item = FrameView<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<FrameView<'a>> {
+        let head = Head::read(self.bytes)?;
+        let (frame, rest) = self.bytes.split_at_checked(head.len)?;
+        let payload = frame.get(HEAD_LEN..frame.len() - 1)?;
+        self.bytes = rest;
+        Some(FrameView { kind: FrameKind::of(head.kind)?, channel: head.channel, payload })
     }
 }
 

@@ -32,6 +32,8 @@ const TYPE: u16 = 1 << 5;
 const USER_ID: u16 = 1 << 4;
 const APP_ID: u16 = 1 << 3;
 const CLUSTER_ID: u16 = 1 << 2;
+/// The properties that need the box.
+const BOXED: u16 = 0xFFFC & !(DELIVERY_MODE | PRIORITY);
 /// Another word of flags follows, of properties that AMQP 0-9-1 does not have.
 const CONTINUED: u16 = 1;
 
@@ -244,7 +246,7 @@ impl Properties {
             word = cursor.short().ok_or_else(|| cut_short("flags"))?;
         }
         let mut properties = Self::default();
-        if flags & !(DELIVERY_MODE | PRIORITY | CONTINUED) != 0 {
+        if flags & BOXED != 0 {
             properties.rest = Some(Box::default());
         }
         let mut read = Reader { cursor, flags, bytes };
@@ -565,5 +567,6 @@ mod tests {
         assert_eq!(properties.delivery_mode(), Some(DeliveryMode::Persistent));
         let properties = Properties::decode(b"\x10\x01\x80\0\x09future").unwrap();
         assert_eq!(properties.delivery_mode(), Some(DeliveryMode::Other(9)));
+        assert_eq!(Properties::decode(b"\0\x02?"), Ok(Properties::new()));
     }
 }
