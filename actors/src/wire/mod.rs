@@ -21,4 +21,6 @@ pub mod value;
 mod cursor;
 mod field;
 mod field_table;
+mod greeting;
+mod property_list;
 mod scan;
