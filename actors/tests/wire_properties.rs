@@ -165,8 +165,12 @@ fn cut<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(u8, u16, Vec<u8>)
     for piece in pieces {
         buf.extend_from_slice(piece);
         while let Some(run) = cutter.next_run(&mut buf).unwrap() {
-            assert_eq!(run.frames, run.iter().count());
-            for frame in &run {
+            assert_eq!((run.frames, run.frames), (run.iter().count(), run.views().count()));
+            for (frame, view) in run.iter().zip(run.views()) {
+                assert_eq!(
+                    (frame.kind, frame.channel, &frame.payload[..]),
+                    (view.kind, view.channel, view.payload)
+                );
                 assert_eq!(frame.channel, run.channel);
                 assert!(frame.kind != FrameKind::Heartbeat || run.frames == 1);
                 let kind = match frame.kind {
