@@ -21,6 +21,8 @@ pub mod value;
 mod cursor;
 mod field;
 mod field_table;
+mod greeting;
+mod property_list;
 mod scan;
 
 pub use self::{
