@@ -23,7 +23,7 @@ use actix::{Message, Recipient};
 use bytes::Bytes;
 
 pub(crate) use self::credit::Credit;
-pub(crate) use self::settles::Verdict;
+pub(crate) use self::settles::{Seen, Verdict};
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
     error::{Error, Result},
@@ -398,11 +398,11 @@ impl Outbox {
         drop((old, queue, kept, tick));
     }
 
-    /// Notes deliveries that are about to be handed out; `tag` counts up by one from 1.
-    pub(crate) fn delivered(&self, seen: &[(u64, Option<u32>)]) -> Result<(), u64> {
+    /// Notes deliveries that are about to be handed out; tags count up from 1. `Err` with a tag that does not.
+    pub(crate) fn delivered(&self, seen: &[Seen]) -> Result<(), u64> {
         let mut state = self.lock();
-        for &(tag, consumer) in seen {
-            state.settles.delivered(tag, consumer).map_err(|()| tag)?;
+        for seen in seen {
+            state.settles.delivered(*seen).map_err(|()| seen.first)?;
         }
         Ok(())
     }

@@ -39,6 +39,14 @@ pub(crate) enum Verdict {
     Dropped,
 }
 
+/// Deliveries with tags in a row, and the consumer that must settle them, if one must.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) consumer: Option<u32>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     Outstanding,
@@ -93,38 +101,37 @@ impl Settles {
         *self = Self::default();
     }
 
-    /// Notes a delivery; no consumer: it needs no settling.
-    pub(super) fn delivered(&mut self, tag: u64, consumer: Option<u32>) -> Result<(), ()> {
+    /// Notes deliveries; `Err` if their tags are not next in turn.
+    pub(super) fn delivered(&mut self, seen: Seen) -> Result<(), ()> {
         let next = self.base + self.ring.len() as u64;
-        if tag < next || tag - next > LARGEST_GAP {
+        if seen.first < next || seen.first - next > LARGEST_GAP {
             return Err(());
         }
-        for _ in next..tag {
-            self.push(Entry { consumer: 0, mark: Mark::Settled });
-        }
-        match consumer {
+        let settled = Entry { consumer: 0, mark: Mark::Settled };
+        self.push(settled, seen.first - next);
+        let count = seen.last - seen.first + 1;
+        match seen.consumer {
             Some(consumer) => {
-                self.outstanding += 1;
-                self.push(Entry { consumer, mark: Mark::Outstanding });
+                self.outstanding += count as usize;
+                self.push(Entry { consumer, mark: Mark::Outstanding }, count);
             }
-            None => self.push(Entry { consumer: 0, mark: Mark::Settled }),
+            None => self.push(settled, count),
         }
         Ok(())
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: Entry, count: u64) {
         if self.ring.is_empty() && entry.mark == Mark::Settled {
-            self.base += 1;
+            self.base += count;
             return;
         }
-        self.ring.push_back(entry);
-        if self.ring.len() > RING {
-            if let Some(oldest) = self.ring.pop_front() {
-                if oldest.mark != Mark::Settled {
-                    self.stragglers.insert(self.base, oldest);
-                }
-                self.base += 1;
+        self.ring.extend(std::iter::repeat_n(entry, count as usize));
+        while self.ring.len() > RING {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            if oldest.mark != Mark::Settled {
+                self.stragglers.insert(self.base, oldest);
             }
+            self.base += 1;
         }
     }
 

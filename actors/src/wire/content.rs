@@ -76,6 +76,11 @@ impl Assembler {
         }
     }
 
+    /// The largest body that is taken.
+    pub fn body_limit(&self) -> u64 {
+        self.body_limit
+    }
+
     /// Whether no content is under way.
     #[inline]
     pub fn idle(&self) -> bool {

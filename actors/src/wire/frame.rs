@@ -142,6 +142,20 @@ pub struct FrameViews<'a> {
     bytes: &'a [u8],
 }
 
+impl<'a> FrameViews<'a> {
+    /// The frames in bytes that were cut and checked.
+    #[inline]
+    pub fn over(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// How many bytes are left.
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 impl<'a> Iterator for FrameViews<'a> {
     type Item = FrameView<'a>;
 

@@ -17,6 +17,7 @@ pub mod table;
 pub mod text;
 pub mod tune;
 pub mod value;
+pub mod whole;
 
 mod cursor;
 mod field;
@@ -29,7 +30,7 @@ pub use self::{
     content::{Assembler, Content, ContentMethod},
     fault::Fault,
     frame::{
-        Cutter, FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameKind, FrameRun, HEAD_LEN,
+        Cutter, FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameKind, FrameRun, FrameViews, HEAD_LEN,
         foreign_greeting,
     },
     handshake::{Handshake, HandshakeError, Mechanism, Negotiated, Progress, Terms},
@@ -45,4 +46,5 @@ pub use self::{
     short::{TooLong, check_short, cut_short, short},
     table::{Refused, Table},
     value::Value,
+    whole::{Place, Whole, whole_delivery},
 };
