@@ -10,6 +10,8 @@ mod credit;
 mod kept;
 mod queue;
 mod settles;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::{
