@@ -118,10 +118,10 @@ impl Window {
     }
 
     pub(super) fn wake_front(&mut self, wakers: &mut Vec<Waker>) {
-        if self.messages < self.max_messages {
-            if let Some(front) = self.line.front() {
-                wakers.push(front.waker.clone());
-            }
+        if self.messages < self.max_messages
+            && let Some(front) = self.line.front()
+        {
+            wakers.push(front.waker.clone());
         }
     }
 
