@@ -140,17 +140,14 @@ impl Channel {
             None => return Err(Error::refused_here("nobody to deliver to")),
         };
         let bounded = !consume.no_ack && prefetch > 0;
-        inlet.bind(Binding {
-            consumer: id,
-            permits: (!bounded && prefetch > 0).then_some(prefetch.into()),
-            lost: ctx.address().recipient(),
-        });
+        let permits = (!bounded && prefetch > 0).then_some(prefetch.into());
+        inlet.bind(Binding { consumer: id, permits, lost: ctx.address().recipient() });
         let link = Arc::new(Link {
             outbox: self.outbox.clone(),
             consumer: id,
             tag: Arc::from(tag.as_str()),
             credit: if bounded { None } else { self.credit.clone() },
-            inlet: Some(inlet.clone()),
+            inlet: permits.is_some().then(|| inlet.clone()),
             warned: AtomicBool::new(false),
         });
         let entry = Entry { link, inlet, no_ack: consume.no_ack, batch: Vec::new(), ending: None };

@@ -10,6 +10,8 @@ mod credit;
 mod kept;
 mod queue;
 mod settles;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::{
@@ -23,7 +25,7 @@ use actix::{Message, Recipient};
 use bytes::Bytes;
 
 pub(crate) use self::credit::Credit;
-pub(crate) use self::settles::Verdict;
+pub(crate) use self::settles::{Seen, Verdict};
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
     error::{Error, Result},
@@ -145,6 +147,8 @@ pub(crate) struct After {
     flush: Option<(Arc<Recipient<Flush>>, Flush)>,
     tick: Option<Arc<Recipient<Tick>>>,
     wakers: Vec<Waker>,
+    /// To be dropped only: the last reference to a task runs the drops of all that the task holds.
+    gone: Vec<Waker>,
 }
 
 impl After {
@@ -404,11 +408,11 @@ impl Outbox {
         drop((old, queue, kept, tick));
     }
 
-    /// Notes deliveries that are about to be handed out; `tag` counts up by one from 1.
-    pub(crate) fn delivered(&self, seen: &[(u64, Option<u32>)]) -> Result<(), u64> {
+    /// Notes deliveries that are about to be handed out; tags count up from 1. `Err` with a tag that does not.
+    pub(crate) fn delivered(&self, seen: &[Seen]) -> Result<(), u64> {
         let mut state = self.lock();
-        for &(tag, consumer) in seen {
-            state.settles.delivered(tag, consumer).map_err(|()| tag)?;
+        for seen in seen {
+            state.settles.delivered(*seen).map_err(|()| seen.first)?;
         }
         Ok(())
     }
@@ -553,7 +557,7 @@ impl State {
         if self.blocked || !self.window.admits(place.0, cost) {
             let Some(cx) = cx else { return Poll::Pending };
             self.start_ticking(after);
-            return match self.window.wait(&mut place.0, cx, self.clock) {
+            return match self.window.wait(&mut place.0, cx, self.clock, &mut after.gone) {
                 true => Poll::Pending,
                 false => {
                     let what = "no room in the publish window within the deadline; not sent";
@@ -562,7 +566,7 @@ impl State {
                 }
             };
         }
-        self.window.enter(place.0.take(), cost, &mut after.wakers);
+        self.window.enter(place.0.take(), cost, &mut after.wakers, &mut after.gone);
         let sequence = if terms.confirms {
             self.start_ticking(after);
             self.confirms.next(self.clock, outgoing.mandatory)
