@@ -211,7 +211,7 @@ async fn a_connection_error_reaches_every_channel_with_its_cause() {
     let channels: Vec<_> = join_all((0..3).map(|_| connection.channel())).await;
     let [first, second, third] = &channels[..] else { panic!("three channels") };
     let (first, second, third) = (first.as_ref().unwrap(), second.as_ref().unwrap(), third.as_ref().unwrap());
-    let refused = DeclareExchange::new("odd", ExchangeKind::Other("invalid_type".into()));
+    let refused = DeclareExchange::new("odd", ExchangeKind::Custom("invalid_type".into()));
     let error = within("503", 10, first.declare_exchange(refused)).await.unwrap_err();
     assert_lost(&error, 503);
     assert_lost(&within("closed", 5, connection.closed()).await.unwrap_err(), 503);
