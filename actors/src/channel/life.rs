@@ -12,7 +12,7 @@ use crate::{
         CloseChannel, ConsumerEnd, ReleaseChannel,
         internal::{Down, Up},
     },
-    outbox::Tick,
+    outbox::{LastWords, Tick},
     wire::{AMQPClass, Fault, channel as methods, confirm, cut_short, put_method},
 };
 
@@ -43,7 +43,7 @@ impl Handler<Down> for Channel {
             }
             Down::Detached { epoch, error } => {
                 if epoch == self.epoch || self.epoch == 0 {
-                    self.end(Error::connection_lost(&error), None);
+                    self.end(Error::connection_lost(&error), LastWords::None);
                 }
             }
             Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
@@ -81,7 +81,7 @@ impl Channel {
     pub(super) fn fault(&mut self, fault: Fault) {
         let epoch = self.epoch;
         self.supervisor.do_send(Up::Faulted { epoch, fault: fault.clone() });
-        self.end(Error::connection_lost(&fault.into()), None);
+        self.end(Error::connection_lost(&fault.into()), LastWords::None);
     }
 
     /// The broker closed the channel.
@@ -93,7 +93,7 @@ impl Channel {
         self.replies.refuse(cause, &reason);
         let error = Error::channel_closed("the broker closed the channel", Some(reason));
         let close_ok = AMQPClass::Channel(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
-        let last_words = self.frame(&close_ok).ok();
+        let last_words = self.frame(&close_ok).map_or(LastWords::None, LastWords::Frame);
         self.end(error, last_words);
     }
 
@@ -102,12 +102,13 @@ impl Channel {
         if !matches!(self.phase, Phase::Closing { .. }) {
             return Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41));
         }
-        self.end(Error::channel_closed("the channel is closed", None), None);
+        // Our answer to a close that crossed ours may not have been taken yet.
+        self.end(Error::channel_closed("the channel is closed", None), LastWords::Queued);
         Ok(())
     }
 
     /// Ends the channel for good and answers everyone.
-    pub(super) fn end(&mut self, error: Error, last_words: Option<Bytes>) {
+    pub(super) fn end(&mut self, error: Error, last_words: LastWords) {
         let phase = std::mem::replace(&mut self.phase, Phase::Closed(error.clone()));
         let abandoned = match phase {
             Phase::Closed(first) => {
@@ -208,7 +209,7 @@ impl Channel {
             log::warn!("channel {}: {error}", self.number());
             self.end(
                 Error::channel_closed("the broker did not answer a call; the channel is given up", None),
-                None,
+                LastWords::None,
             );
             return;
         }

@@ -20,7 +20,7 @@ use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responde
 use crate::{
     error::{Error, Result},
     message::{OpenChannel, internal::Up},
-    outbox::{Credit, Outbox, Terms},
+    outbox::{Credit, LastWords, Outbox, Terms},
 };
 
 pub(crate) use self::reply::Responder as Answer;
@@ -133,6 +133,6 @@ impl Actor for Channel {
 impl Drop for Channel {
     // Whatever ended the actor, a panic included: nobody waits for ever.
     fn drop(&mut self) {
-        self.end(Error::stopped("the Channel actor ended"), None);
+        self.end(Error::stopped("the Channel actor ended"), LastWords::None);
     }
 }
