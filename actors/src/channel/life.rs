@@ -49,6 +49,8 @@ impl Handler<Down> for Channel {
             Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
             Down::Drain => {
                 self.draining = true;
+                let error = Error::connection_closed("the connection is being closed", None);
+                self.outbox.refuse_more(error);
                 self.look_after_drain();
                 self.keep_ticking(ctx);
             }
