@@ -138,7 +138,34 @@ impl Channel {
             let _ = closer.send(answer);
         }
         self.supervisor.do_send(Up::Drained { channel });
-        self.supervisor.do_send(Up::Left { channel });
+        self.supervisor.do_send(Up::Left { channel, owed: self.owed });
+    }
+
+    /// Ends the channel because the broker owes it an answer for too long.
+    fn give_up(&mut self) {
+        let close = AMQPClass::Channel(methods::AMQPMethod::Close(methods::Close {
+            reply_code: 200,
+            reply_text: cut_short("no answer to a call"),
+            class_id: 0,
+            method_id: 0,
+        }));
+        let last_words = match (&self.phase, self.frame(&close)) {
+            // That is what was not answered.
+            (Phase::Closing { .. }, _) | (_, Err(_)) => LastWords::Queued,
+            (_, Ok(frame)) => LastWords::Frame(frame),
+        };
+        self.owed = true;
+        self.end(
+            Error::channel_closed("the broker did not answer a call; the channel is given up", None),
+            last_words,
+        );
+    }
+
+    /// The answer to the `channel.close` of a channel that was given up.
+    pub(super) fn close_answered_late(&mut self) {
+        if std::mem::take(&mut self.owed) {
+            self.supervisor.do_send(Up::Freed { channel: self.number() });
+        }
     }
 
     pub(super) fn frame(&self, method: &AMQPClass) -> Result<Bytes, Fault> {
@@ -209,10 +236,7 @@ impl Channel {
         let deadline = self.outbox.terms().deadline;
         if let Some(error) = self.replies.expire(now, deadline) {
             log::warn!("channel {}: {error}", self.number());
-            self.end(
-                Error::channel_closed("the broker did not answer a call; the channel is given up", None),
-                LastWords::None,
-            );
+            self.give_up();
             return;
         }
         self.look_after_drain();

@@ -46,6 +46,8 @@ pub struct Channel {
     /// The last handle is gone.
     released: bool,
     ticking: bool,
+    /// The channel was given up, and the broker has not answered its `channel.close` yet.
+    owed: bool,
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
 }
@@ -111,6 +113,7 @@ impl Channel {
             draining: false,
             released: false,
             ticking: false,
+            owed: false,
             incarnation: 0,
         };
         OpenedChannel { actor: Actor::start(actor), outbox }

@@ -337,16 +337,14 @@ impl Handler<Up> for ConnectionSupervisor {
                     }
                 }
             }
-            Up::Left { channel } => {
-                if self.routes.remove(&channel).is_some() {
-                    self.numbers.give_back(channel);
-                    if let Some(life) = &self.connection {
-                        life.actor.do_send(Order::Unroute { channel });
-                    }
+            Up::Left { channel, owed } => {
+                if self.routes.remove(&channel).is_some() && !owed {
+                    self.free(channel);
                 }
                 self.close_if_drained();
                 self.close_if_unneeded(ctx);
             }
+            Up::Freed { channel } => self.free(channel),
             Up::Drained { channel } => {
                 if let Some(route) = self.routes.get_mut(&channel) {
                     route.drained = true;
@@ -358,6 +356,13 @@ impl Handler<Up> for ConnectionSupervisor {
 }
 
 impl ConnectionSupervisor {
+    fn free(&mut self, channel: u16) {
+        self.numbers.give_back(channel);
+        if let Some(life) = &self.connection {
+            life.actor.do_send(Order::Unroute { channel });
+        }
+    }
+
     fn close_if_unneeded(&mut self, ctx: &mut Context<Self>) {
         if self.released && self.routes.is_empty() {
             if self.connection.is_some() {
