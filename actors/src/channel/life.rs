@@ -185,15 +185,15 @@ impl Channel {
 
     /// Goes on with closing when nothing is under way any more.
     pub(super) fn look_after_drain(&mut self) {
-        if self.draining || self.released || matches!(self.phase, Phase::Draining { .. }) {
+        if self.draining || self.released.is_some() || matches!(self.phase, Phase::Draining { .. }) {
             let load = self.outbox.load();
             let idle = load.unconfirmed == 0 && load.waiting == 0 && load.drained;
             if self.draining && idle {
                 self.draining = false;
                 self.supervisor.do_send(Up::Drained { channel: self.number() });
             }
-            let unneeded = self.released && idle && load.unsettled == 0 && self.consumers.is_empty();
-            if unneeded && self.replies.is_empty() {
+            let unneeded = self.released.is_some_and(|until| idle || Instant::now() >= until);
+            if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
                 self.begin_close_unneeded();
             }
             if let Phase::Draining { code, text, until } = &self.phase {
@@ -241,7 +241,7 @@ impl Channel {
         }
         self.look_after_drain();
         let closing = matches!(self.phase, Phase::Draining { .. } | Phase::Opening);
-        if publishing || closing || self.draining || self.released || !self.replies.is_empty() {
+        if publishing || closing || self.draining || self.released.is_some() || !self.replies.is_empty() {
             self.keep_ticking(ctx);
         }
     }
@@ -274,7 +274,7 @@ impl Handler<ReleaseChannel> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: ReleaseChannel, ctx: &mut Context<Self>) {
-        self.released = true;
+        self.released = Some(Instant::now() + self.outbox.terms().deadline);
         self.look_after_drain();
         self.keep_ticking(ctx);
     }
