@@ -21,7 +21,7 @@ use crate::{
     },
     options::ConnectionOptions,
     outbox::{Credit, Flush},
-    wire::Negotiated,
+    wire::{Negotiated, Value},
 };
 
 /// How a connection stands.
@@ -210,6 +210,12 @@ impl ConnectionSupervisor {
         let Some(negotiated) = &life.negotiated else {
             return Err(Error::connection_closed("the connection is not open yet", None));
         };
+        let confirms = negotiated.server_properties.get("capabilities").and_then(Value::as_table);
+        let confirms = confirms.and_then(|table| table.get("publisher_confirms")).and_then(Value::as_bool);
+        if options.confirms && confirms != Some(true) {
+            let what = "the broker has no capability publisher_confirms; open the channel without confirms";
+            return Err(Error::refused_here(what));
+        }
         let number = self.numbers.take(options.number)?;
         let up = ctx.address().recipient();
         let channel = Channel::start(number, options, self.options.body_max, up);
