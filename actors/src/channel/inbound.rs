@@ -65,6 +65,7 @@ impl Channel {
             let payload = bytes.slice_ref(view.payload);
             let frame = Frame { kind: view.kind, channel: view.channel, payload };
             match self.phase {
+                Phase::Closed(_) if self.owed => self.read_while_owed(&frame)?,
                 Phase::Closed(_) => return Ok(()),
                 Phase::Closing { .. } => self.read_while_closing(&frame)?,
                 _ => self.read_frame(frame)?,
@@ -233,6 +234,18 @@ impl Channel {
                     self.say(&AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
                 }
                 41 => self.close_answered()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a channel that was given up only the end counts; a number whose end stays open is not used again.
+    fn read_while_owed(&mut self, frame: &Frame) -> Result<(), Fault> {
+        if frame.kind == FrameKind::Method {
+            match parse_method(&frame.payload)? {
+                Inbound::Other { class_id: 20, method_id: 40 } => self.owed = false,
+                Inbound::Other { class_id: 20, method_id: 41 } => self.close_answered_late(),
                 _ => {}
             }
         }

@@ -12,7 +12,7 @@ use crate::{
         CloseChannel, ConsumerEnd, ReleaseChannel,
         internal::{Down, Up},
     },
-    outbox::Tick,
+    outbox::{LastWords, Tick},
     wire::{AMQPClass, Fault, channel as methods, confirm, cut_short, put_method},
 };
 
@@ -43,12 +43,14 @@ impl Handler<Down> for Channel {
             }
             Down::Detached { epoch, error } => {
                 if epoch == self.epoch || self.epoch == 0 {
-                    self.end(Error::connection_lost(&error), None);
+                    self.end(Error::connection_lost(&error), LastWords::None);
                 }
             }
             Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
             Down::Drain => {
                 self.draining = true;
+                let error = Error::connection_closed("the connection is being closed", None);
+                self.outbox.refuse_more(error);
                 self.look_after_drain();
                 self.keep_ticking(ctx);
             }
@@ -81,7 +83,7 @@ impl Channel {
     pub(super) fn fault(&mut self, fault: Fault) {
         let epoch = self.epoch;
         self.supervisor.do_send(Up::Faulted { epoch, fault: fault.clone() });
-        self.end(Error::connection_lost(&fault.into()), None);
+        self.end(Error::connection_lost(&fault.into()), LastWords::None);
     }
 
     /// The broker closed the channel.
@@ -93,7 +95,7 @@ impl Channel {
         self.replies.refuse(cause, &reason);
         let error = Error::channel_closed("the broker closed the channel", Some(reason));
         let close_ok = AMQPClass::Channel(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
-        let last_words = self.frame(&close_ok).ok();
+        let last_words = self.frame(&close_ok).map_or(LastWords::None, LastWords::Frame);
         self.end(error, last_words);
     }
 
@@ -102,12 +104,13 @@ impl Channel {
         if !matches!(self.phase, Phase::Closing { .. }) {
             return Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41));
         }
-        self.end(Error::channel_closed("the channel is closed", None), None);
+        // Our answer to a close that crossed ours may not have been taken yet.
+        self.end(Error::channel_closed("the channel is closed", None), LastWords::Queued);
         Ok(())
     }
 
     /// Ends the channel for good and answers everyone.
-    pub(super) fn end(&mut self, error: Error, last_words: Option<Bytes>) {
+    pub(super) fn end(&mut self, error: Error, last_words: LastWords) {
         let phase = std::mem::replace(&mut self.phase, Phase::Closed(error.clone()));
         let abandoned = match phase {
             Phase::Closed(first) => {
@@ -135,7 +138,34 @@ impl Channel {
             let _ = closer.send(answer);
         }
         self.supervisor.do_send(Up::Drained { channel });
-        self.supervisor.do_send(Up::Left { channel });
+        self.supervisor.do_send(Up::Left { channel, owed: self.owed });
+    }
+
+    /// Ends the channel because the broker owes it an answer for too long.
+    fn give_up(&mut self) {
+        let close = AMQPClass::Channel(methods::AMQPMethod::Close(methods::Close {
+            reply_code: 200,
+            reply_text: cut_short("no answer to a call"),
+            class_id: 0,
+            method_id: 0,
+        }));
+        let last_words = match (&self.phase, self.frame(&close)) {
+            // That is what was not answered.
+            (Phase::Closing { .. }, _) | (_, Err(_)) => LastWords::Queued,
+            (_, Ok(frame)) => LastWords::Frame(frame),
+        };
+        self.owed = true;
+        self.end(
+            Error::channel_closed("the broker did not answer a call; the channel is given up", None),
+            last_words,
+        );
+    }
+
+    /// The answer to the `channel.close` of a channel that was given up.
+    pub(super) fn close_answered_late(&mut self) {
+        if std::mem::take(&mut self.owed) {
+            self.supervisor.do_send(Up::Freed { channel: self.number() });
+        }
     }
 
     pub(super) fn frame(&self, method: &AMQPClass) -> Result<Bytes, Fault> {
@@ -155,15 +185,15 @@ impl Channel {
 
     /// Goes on with closing when nothing is under way any more.
     pub(super) fn look_after_drain(&mut self) {
-        if self.draining || self.released || matches!(self.phase, Phase::Draining { .. }) {
+        if self.draining || self.released.is_some() || matches!(self.phase, Phase::Draining { .. }) {
             let load = self.outbox.load();
             let idle = load.unconfirmed == 0 && load.waiting == 0 && load.drained;
             if self.draining && idle {
                 self.draining = false;
                 self.supervisor.do_send(Up::Drained { channel: self.number() });
             }
-            let unneeded = self.released && idle && load.unsettled == 0 && self.consumers.is_empty();
-            if unneeded && self.replies.is_empty() {
+            let unneeded = self.released.is_some_and(|until| idle || Instant::now() >= until);
+            if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
                 self.begin_close_unneeded();
             }
             if let Phase::Draining { code, text, until } = &self.phase
@@ -206,15 +236,12 @@ impl Channel {
         let deadline = self.outbox.terms().deadline;
         if let Some(error) = self.replies.expire(now, deadline) {
             log::warn!("channel {}: {error}", self.number());
-            self.end(
-                Error::channel_closed("the broker did not answer a call; the channel is given up", None),
-                None,
-            );
+            self.give_up();
             return;
         }
         self.look_after_drain();
         let closing = matches!(self.phase, Phase::Draining { .. } | Phase::Opening);
-        if publishing || closing || self.draining || self.released || !self.replies.is_empty() {
+        if publishing || closing || self.draining || self.released.is_some() || !self.replies.is_empty() {
             self.keep_ticking(ctx);
         }
     }
@@ -247,7 +274,7 @@ impl Handler<ReleaseChannel> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: ReleaseChannel, ctx: &mut Context<Self>) {
-        self.released = true;
+        self.released = Some(Instant::now() + self.outbox.terms().deadline);
         self.look_after_drain();
         self.keep_ticking(ctx);
     }

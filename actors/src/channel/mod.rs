@@ -11,7 +11,7 @@ mod link;
 mod replies;
 mod reply;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
@@ -20,7 +20,7 @@ use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responde
 use crate::{
     error::{Error, Result},
     message::{OpenChannel, internal::Up},
-    outbox::{Credit, Outbox, Terms},
+    outbox::{Credit, LastWords, Outbox, Terms},
 };
 
 pub(crate) use self::reply::Responder as Answer;
@@ -43,9 +43,11 @@ pub struct Channel {
     closers: Vec<Responder<()>>,
     /// The connection is about to be closed and waits for our word.
     draining: bool,
-    /// The last handle is gone.
-    released: bool,
+    /// The last handle is gone; publishes under way are awaited until then.
+    released: Option<Instant>,
     ticking: bool,
+    /// The channel was given up, and the broker has not answered its `channel.close` yet.
+    owed: bool,
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
 }
@@ -59,7 +61,7 @@ enum Phase {
     Draining {
         code: u16,
         text: String,
-        until: std::time::Instant,
+        until: Instant,
     },
     /// `channel.close` is out; `abandoned` publishes were not confirmed.
     Closing {
@@ -109,8 +111,9 @@ impl Channel {
             prefetch: DEFAULT_PREFETCH,
             closers: Vec::new(),
             draining: false,
-            released: false,
+            released: None,
             ticking: false,
+            owed: false,
             incarnation: 0,
         };
         OpenedChannel { actor: Actor::start(actor), outbox }
@@ -133,6 +136,6 @@ impl Actor for Channel {
 impl Drop for Channel {
     // Whatever ended the actor, a panic included: nobody waits for ever.
     fn drop(&mut self) {
-        self.end(Error::stopped("the Channel actor ended"), None);
+        self.end(Error::stopped("the Channel actor ended"), LastWords::None);
     }
 }

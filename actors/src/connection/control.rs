@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// How long the broker may take to answer `connection.close`.
+/// How long the broker may take to answer `connection.close`, unless closing may take less as a whole.
 const CLOSE_OK_WITHIN: Duration = Duration::from_secs(10);
 /// How long a peer that broke the protocol, or closed, is given to take our last words.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
@@ -105,7 +105,7 @@ impl Connection {
     pub(super) fn close(&mut self, code: u16, text: &str) {
         self.write_out();
         self.phase = Phase::Ending;
-        self.linger = Some(Box::pin(sleep(CLOSE_OK_WITHIN)));
+        self.linger = Some(Box::pin(sleep(CLOSE_OK_WITHIN.min(self.options.close_timeout))));
         self.last_error = Some(Error::connection_closed("closed by the application", None));
         self.await_close_ok = true;
         self.say_method(methods::AMQPMethod::Close(methods::Close {

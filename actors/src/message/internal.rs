@@ -41,8 +41,10 @@ pub(crate) enum Up {
     Blocked { epoch: u64, reason: Option<String> },
     /// From a channel: open, or not to be.
     Joined { channel: u16, result: Result<(), Error> },
-    /// From a channel: it has ended and its number is free.
-    Left { channel: u16 },
+    /// From a channel: it has ended. Its number is free, unless the broker owes an answer to its `channel.close`.
+    Left { channel: u16, owed: bool },
+    /// From a channel that has left: the broker has answered, and its number is free.
+    Freed { channel: u16 },
     /// From a channel: it has nothing under way.
     Drained { channel: u16 },
     /// From a channel: its frames break the protocol, so the connection cannot go on.

@@ -165,6 +165,16 @@ impl After {
     }
 }
 
+/// What is still said on a channel that has ended.
+#[derive(Debug)]
+pub(crate) enum LastWords {
+    None,
+    /// One method.
+    Frame(Bytes),
+    /// What is queued already.
+    Queued,
+}
+
 /// Counts for tests, events and orderly ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -381,17 +391,22 @@ impl Outbox {
     }
 
     /// Ends it for good: every waiter is answered, and nothing but `last_words` is taken any more.
-    pub(crate) fn close(&self, error: Error, last_words: Option<Bytes>) {
+    pub(crate) fn close(&self, error: Error, last_words: LastWords) {
         let mut after = After::default();
         let mut state = self.lock();
         if matches!(state.life, Life::Closed { .. }) {
             return;
         }
         let handed_over = state.kept.handed_over();
-        let queue = std::mem::take(&mut state.queue);
-        let mut to = None;
-        if let Some(frame) = last_words {
+        let queue = match last_words {
+            LastWords::Queued => Queue::default(),
+            LastWords::None | LastWords::Frame(_) => std::mem::take(&mut state.queue),
+        };
+        if let LastWords::Frame(frame) = last_words {
             state.queue.method(frame);
+        }
+        let mut to = None;
+        if !state.queue.is_empty() {
             state.scheduled = false;
             state.schedule(&self.terms, &mut after);
             to = after.flush.as_ref().map(|(_, flush)| flush.epoch);

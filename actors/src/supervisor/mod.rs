@@ -21,7 +21,7 @@ use crate::{
     },
     options::ConnectionOptions,
     outbox::{Credit, Flush},
-    wire::Negotiated,
+    wire::{Negotiated, Value},
 };
 
 /// How a connection stands.
@@ -210,6 +210,12 @@ impl ConnectionSupervisor {
         let Some(negotiated) = &life.negotiated else {
             return Err(Error::connection_closed("the connection is not open yet", None));
         };
+        let confirms = negotiated.server_properties.get("capabilities").and_then(Value::as_table);
+        let confirms = confirms.and_then(|table| table.get("publisher_confirms")).and_then(Value::as_bool);
+        if options.confirms && confirms != Some(true) {
+            let what = "the broker has no capability publisher_confirms; open the channel without confirms";
+            return Err(Error::refused_here(what));
+        }
         let number = self.numbers.take(options.number)?;
         let up = ctx.address().recipient();
         let channel = Channel::start(number, options, self.options.body_max, up);
@@ -336,16 +342,14 @@ impl Handler<Up> for ConnectionSupervisor {
                     route.channel.actor.do_send(crate::message::ReleaseChannel);
                 }
             }
-            Up::Left { channel } => {
-                if self.routes.remove(&channel).is_some() {
-                    self.numbers.give_back(channel);
-                    if let Some(life) = &self.connection {
-                        life.actor.do_send(Order::Unroute { channel });
-                    }
+            Up::Left { channel, owed } => {
+                if self.routes.remove(&channel).is_some() && !owed {
+                    self.free(channel);
                 }
                 self.close_if_drained();
                 self.close_if_unneeded(ctx);
             }
+            Up::Freed { channel } => self.free(channel),
             Up::Drained { channel } => {
                 if let Some(route) = self.routes.get_mut(&channel) {
                     route.drained = true;
@@ -357,6 +361,13 @@ impl Handler<Up> for ConnectionSupervisor {
 }
 
 impl ConnectionSupervisor {
+    fn free(&mut self, channel: u16) {
+        self.numbers.give_back(channel);
+        if let Some(life) = &self.connection {
+            life.actor.do_send(Order::Unroute { channel });
+        }
+    }
+
     fn close_if_unneeded(&mut self, ctx: &mut Context<Self>) {
         if self.released && self.routes.is_empty() {
             if self.connection.is_some() {
