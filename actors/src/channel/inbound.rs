@@ -162,6 +162,7 @@ impl Channel {
                 self.say(&AMQPClass::Channel(answer));
             }
             AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
+                self.hand_on()?;
                 self.cancelled_by_broker(cancel.consumer_tag.as_str());
             }
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self
