@@ -9,6 +9,7 @@ use super::{Connection, Phase};
 use crate::{
     error::{CloseReason, Error},
     message::internal::Up,
+    transport::Writer,
     wire::{
         AMQPClass, Fault, Frame, FrameKind, FrameRun, connection as methods, cut_short, ids, put_method,
         read_method,
@@ -114,6 +115,14 @@ impl Connection {
             class_id: 0,
             method_id: 0,
         }));
+    }
+
+    /// The socket takes nothing any more: reads on for a moment, because the peer may have said why.
+    pub(super) fn fall_mute(&mut self, error: Error) {
+        self.mute = true;
+        self.writer = Writer::default();
+        self.last_error.get_or_insert(error);
+        self.linger = Some(Box::pin(sleep(LAST_WORDS_WITHIN)));
     }
 
     fn end(&mut self, error: Error) {

@@ -44,6 +44,8 @@ pub struct Connection {
     taken: Vec<Bytes>,
     await_close_ok: bool,
     last_error: Option<Error>,
+    /// Nothing can be written any more, but there may be something to read.
+    mute: bool,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -100,6 +102,7 @@ impl Connection {
             taken: Vec::new(),
             await_close_ok: false,
             last_error: None,
+            mute: false,
             linger: None,
         }
     }
