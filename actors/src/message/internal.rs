@@ -1,7 +1,7 @@
 //! The letters between actors. Every one carries the epoch of the connection that it speaks of; a letter of another
 //! epoch is dropped.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 
@@ -60,8 +60,8 @@ pub(crate) enum Order {
     Route { channel: u16, down: Recipient<Down>, outbox: Arc<Outbox> },
     /// The channel has ended.
     Unroute { channel: u16 },
-    /// Say `connection.close`, and end.
-    Close { code: u16, text: String },
+    /// Say `connection.close`, and end when it is answered, or after this time.
+    Close { code: u16, text: String, within: Duration },
     /// Say `connection.close` because the peer broke the protocol, and end.
     Fail { fault: Fault },
 }
