@@ -230,8 +230,9 @@ impl Channel {
         if let Inbound::Other { class_id: 20, method_id } = parse_method(&frame.payload)? {
             match method_id {
                 40 => {
-                    // Both closed at once: the broker answers neither of us twice.
-                    self.say(&AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+                    // Both closed at once: each wants its own answer.
+                    let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
+                    self.outbox.last_words(self.frame(&AMQPClass::Channel(close_ok))?);
                 }
                 41 => self.close_answered()?,
                 _ => {}

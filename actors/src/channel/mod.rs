@@ -61,11 +61,21 @@ enum Phase {
         text: String,
         until: std::time::Instant,
     },
-    /// `channel.close` is out; `abandoned` publishes were not confirmed.
+    /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed.
     Closing {
         abandoned: usize,
+        error: Error,
     },
     Closed(Error),
+}
+
+/// What becomes of the number of a channel that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    /// Both sides know that the channel is closed.
+    Free,
+    /// The broker may take the channel for open: to open it again would cost the connection.
+    InUse,
 }
 
 /// An open channel: the actor that reads for it, and the outbox that writes for it.
@@ -133,6 +143,7 @@ impl Actor for Channel {
 impl Drop for Channel {
     // Whatever ended the actor, a panic included: nobody waits for ever.
     fn drop(&mut self) {
-        self.end(Error::stopped("the Channel actor ended"), None);
+        let last_words = self.close_frame(200, "the Channel actor ended").ok();
+        self.end(Error::stopped("the Channel actor ended"), last_words, Number::InUse);
     }
 }

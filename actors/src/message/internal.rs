@@ -41,8 +41,8 @@ pub(crate) enum Up {
     Blocked { epoch: u64, reason: Option<String> },
     /// From a channel: open, or not to be.
     Joined { channel: u16, result: Result<(), Error> },
-    /// From a channel: it has ended and its number is free.
-    Left { channel: u16 },
+    /// From a channel: it has ended; its number is free if the broker knows that, too.
+    Left { channel: u16, free: bool },
     /// From a channel: it has nothing under way.
     Drained { channel: u16 },
     /// From a channel: its frames break the protocol, so the connection cannot go on.

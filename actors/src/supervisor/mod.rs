@@ -357,9 +357,11 @@ impl Handler<Up> for ConnectionSupervisor {
                     }
                 }
             }
-            Up::Left { channel } => {
+            Up::Left { channel, free } => {
                 if self.routes.remove(&channel).is_some() {
-                    self.numbers.give_back(channel);
+                    if free {
+                        self.numbers.give_back(channel);
+                    }
                     if let Some(life) = &self.connection {
                         life.actor.do_send(Order::Unroute { channel });
                     }
