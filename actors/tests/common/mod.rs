@@ -11,11 +11,11 @@ use std::{
 use actix::{Actor, Addr, Handler, MailboxError, Message, dev::ToEnvelope};
 use actix_pika_actors::{
     Address, CloseChannel, Confirmation, ConnectionOptions, ConnectionState, ConnectionSupervisor, Consume,
-    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, Feed, OpenChannel, OpenedChannel, Publish,
-    QueueDeclared, Result,
+    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, Feed, OpenChannel, OpenedChannel,
+    Publish, PurgeQueue, QueueDeclared, Result,
     testing::{
         ClientTerms, Handshake, Peer, RawFrame, Socket,
-        protocol::{basic, confirm, connection},
+        protocol::{basic, confirm, connection, queue},
     },
     wire::Negotiated,
 };
@@ -202,11 +202,18 @@ impl Bench {
     pub async fn consume_as(&mut self, channel: &OpenedChannel, options: Consume) -> Deliveries {
         let number = channel.outbox.terms().channel;
         let deliveries = Deliveries::new();
-        let call: Call<Consumed> =
-            ask(&channel.actor, options.queue("jobs").feed(deliveries.feed.clone()));
+        let call: Call<Consumed> = ask(&channel.actor, options.queue("jobs").feed(deliveries.feed.clone()));
         answer_consume(&mut self.socket, number).await;
         call.answer().await.unwrap();
         deliveries
+    }
+
+    /// Asks and answers something: when it returns, the client has read all that came before.
+    pub async fn round_trip(&mut self, channel: &OpenedChannel) {
+        let number = channel.outbox.terms().channel;
+        let call = ask(&channel.actor, PurgeQueue::new("jobs"));
+        self.socket.answer(number, |_: queue::Purge| queue::PurgeOk::default()).await.unwrap();
+        call.answer().await.unwrap();
     }
 
     /// Proves that the connection goes on: a channel opens on this number.
@@ -256,7 +263,7 @@ impl Waiters {
         let publish = ask(&first.actor, Publish::new("", "jobs", "first"));
         bench.socket.expect_publish(1).await.unwrap();
         let declare = ask(&second.actor, DeclareQueue::new("jobs"));
-        bench.socket.expect::<actix_pika_actors::testing::protocol::queue::Declare>(2).await.unwrap();
+        bench.socket.expect::<queue::Declare>(2).await.unwrap();
         third.outbox.try_publish_text("jobs", "third");
         bench.socket.expect_publish(3).await.unwrap();
         let close = ask(&third.actor, CloseChannel::new());
