@@ -104,7 +104,7 @@ modes! {
         for _ in 0..3 {
             got.push(within("a delivery", 20, deliveries.next()).await.unwrap().body().clone());
         }
-        assert!(got[0] == "before" && got[1] == body && got[2] == "after");
+        assert!(got[0] == *b"before" && got[1] == body && got[2] == *b"after");
     }
 
     /// PUB-30: five thousand small and five thousand empty ones, in order.

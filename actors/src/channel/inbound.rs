@@ -65,7 +65,6 @@ impl Channel {
             let payload = bytes.slice_ref(view.payload);
             let frame = Frame { kind: view.kind, channel: view.channel, payload };
             match self.phase {
-                Phase::Closed(_) if self.owed => self.read_while_owed(&frame)?,
                 Phase::Closed(_) => return Ok(()),
                 Phase::Closing { .. } => self.read_while_closing(&frame)?,
                 _ => self.read_frame(frame)?,
@@ -163,6 +162,7 @@ impl Channel {
                 self.say(&AMQPClass::Channel(answer));
             }
             AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
+                self.hand_on()?;
                 self.cancelled_by_broker(cancel.consumer_tag.as_str());
             }
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self
@@ -230,22 +230,11 @@ impl Channel {
         if let Inbound::Other { class_id: 20, method_id } = parse_method(&frame.payload)? {
             match method_id {
                 40 => {
-                    // Both closed at once: the broker answers neither of us twice.
-                    self.say(&AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+                    // Both closed at once: each wants its own answer.
+                    let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
+                    self.outbox.last_words(self.frame(&AMQPClass::Channel(close_ok))?);
                 }
                 41 => self.close_answered()?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Of a channel that was given up only the end counts; a number whose end stays open is not used again.
-    fn read_while_owed(&mut self, frame: &Frame) -> Result<(), Fault> {
-        if frame.kind == FrameKind::Method {
-            match parse_method(&frame.payload)? {
-                Inbound::Other { class_id: 20, method_id: 40 } => self.owed = false,
-                Inbound::Other { class_id: 20, method_id: 41 } => self.close_answered_late(),
                 _ => {}
             }
         }

@@ -20,7 +20,7 @@ use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responde
 use crate::{
     error::{Error, Result},
     message::{OpenChannel, internal::Up},
-    outbox::{Credit, LastWords, Outbox, Terms},
+    outbox::{Credit, Outbox, Terms},
 };
 
 pub(crate) use self::reply::Responder as Answer;
@@ -46,8 +46,6 @@ pub struct Channel {
     /// The last handle is gone; publishes under way are awaited until then.
     released: Option<Instant>,
     ticking: bool,
-    /// The channel was given up, and the broker has not answered its `channel.close` yet.
-    owed: bool,
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
 }
@@ -63,11 +61,21 @@ enum Phase {
         text: String,
         until: Instant,
     },
-    /// `channel.close` is out; `abandoned` publishes were not confirmed.
+    /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed.
     Closing {
         abandoned: usize,
+        error: Error,
     },
     Closed(Error),
+}
+
+/// What becomes of the number of a channel that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    /// Both sides know that the channel is closed.
+    Free,
+    /// The broker may take the channel for open: to open it again would cost the connection.
+    InUse,
 }
 
 /// An open channel: the actor that reads for it, and the outbox that writes for it.
@@ -113,7 +121,6 @@ impl Channel {
             draining: false,
             released: None,
             ticking: false,
-            owed: false,
             incarnation: 0,
         };
         OpenedChannel { actor: Actor::start(actor), outbox }
@@ -136,6 +143,7 @@ impl Actor for Channel {
 impl Drop for Channel {
     // Whatever ended the actor, a panic included: nobody waits for ever.
     fn drop(&mut self) {
-        self.end(Error::stopped("the Channel actor ended"), LastWords::None);
+        let last_words = self.close_frame(200, "the Channel actor ended").ok();
+        self.end(Error::stopped("the Channel actor ended"), last_words, Number::InUse);
     }
 }

@@ -133,10 +133,10 @@ enum Life {
         epoch: u64,
         flush: Arc<Recipient<Flush>>,
     },
-    /// For good; what is still queued are last words to the connection named.
+    /// For good; what is still queued are last words to the connection that there was.
     Closed {
         error: Error,
-        to: Option<u64>,
+        to: Option<(u64, Arc<Recipient<Flush>>)>,
     },
 }
 
@@ -163,16 +163,6 @@ impl After {
             waker.wake();
         }
     }
-}
-
-/// What is still said on a channel that has ended.
-#[derive(Debug)]
-pub(crate) enum LastWords {
-    None,
-    /// One method.
-    Frame(Bytes),
-    /// What is queued already.
-    Queued,
 }
 
 /// Counts for tests, events and orderly ends.
@@ -391,26 +381,49 @@ impl Outbox {
     }
 
     /// Ends it for good: every waiter is answered, and nothing but `last_words` is taken any more.
-    pub(crate) fn close(&self, error: Error, last_words: LastWords) {
+    pub(crate) fn close(&self, error: Error, last_words: Option<Bytes>) {
+        self.shut(error, last_words, false);
+    }
+
+    /// Ends it for good: every waiter is answered, and `last_words` are taken behind what was written before.
+    pub(crate) fn close_behind(&self, error: Error, last_words: Bytes) {
+        self.shut(error, Some(last_words), true);
+    }
+
+    /// Appends to the last words.
+    pub(crate) fn last_words(&self, frame: Bytes) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        state.queue.method(frame);
+        state.schedule(&self.terms, &mut after);
+        drop(state);
+        after.run();
+    }
+
+    fn shut(&self, error: Error, last_words: Option<Bytes>, in_order: bool) {
         let mut after = After::default();
         let mut state = self.lock();
         if matches!(state.life, Life::Closed { .. }) {
             return;
         }
-        let handed_over = state.kept.handed_over();
-        let queue = match last_words {
-            LastWords::Queued => Queue::default(),
-            LastWords::None | LastWords::Frame(_) => std::mem::take(&mut state.queue),
+        let (handed_over, queue) = if in_order {
+            let State { queue, settles, .. } = &mut *state;
+            queue.settles(self.terms.channel, settles);
+            (u64::MAX, Queue::default())
+        } else {
+            (state.kept.handed_over(), std::mem::take(&mut state.queue))
         };
-        if let LastWords::Frame(frame) = last_words {
+        if let Some(frame) = last_words {
             state.queue.method(frame);
         }
-        let mut to = None;
         if !state.queue.is_empty() {
             state.scheduled = false;
             state.schedule(&self.terms, &mut after);
-            to = after.flush.as_ref().map(|(_, flush)| flush.epoch);
         }
+        let to = match &state.life {
+            Life::Attached { epoch, flush } => Some((*epoch, flush.clone())),
+            _ => None,
+        };
         let old = std::mem::replace(&mut state.life, Life::Closed { error: error.clone(), to });
         state.incarnation += 1;
         state.settles.reset();
@@ -526,7 +539,7 @@ impl Outbox {
         let mut state = self.lock();
         match &state.life {
             Life::Attached { epoch: current, .. } if *current == epoch => {}
-            Life::Closed { to: Some(to), .. } if *to == epoch => {}
+            Life::Closed { to: Some((to, _)), .. } if *to == epoch => {}
             _ => return false,
         }
         let State { queue, settles, kept, window, .. } = &mut *state;
@@ -597,7 +610,13 @@ impl State {
         if self.scheduled {
             return;
         }
-        if let Life::Attached { epoch, flush } = &self.life {
+        let to = match &self.life {
+            Life::Attached { epoch, flush } | Life::Closed { to: Some((epoch, flush)), .. } => {
+                Some((epoch, flush))
+            }
+            _ => None,
+        };
+        if let Some((epoch, flush)) = to {
             self.scheduled = true;
             after.flush = Some((flush.clone(), Flush { channel: terms.channel, epoch: *epoch }));
         }
