@@ -46,6 +46,10 @@ impl Handler<Down> for Channel {
                     self.end(Error::connection_lost(&error), None);
                 }
             }
+            Down::Choked { consumer } => {
+                log::warn!("channel {}: consumer {consumer} is too slow, and cancelled", self.number());
+                self.give_up(consumer, ConsumerEnd::TooSlow, ctx);
+            }
             Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
             Down::Drain => {
                 self.draining = true;
@@ -175,6 +179,7 @@ impl Channel {
                         method_id: 0,
                     };
                     self.phase = Phase::Closing { abandoned: load.unconfirmed };
+                    self.outbox.seal();
                     let close = AMQPClass::Channel(methods::AMQPMethod::Close(close));
                     self.ask(close, "channel.close", None, On::Close);
                 }

@@ -22,7 +22,7 @@ use std::{
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-pub(crate) use self::credit::Credit;
+pub(crate) use self::credit::{Account, Credit};
 pub(crate) use self::settles::Verdict;
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
@@ -112,6 +112,8 @@ struct State {
     frame_max: usize,
     /// Why no more publishes are taken, while what is under way goes on.
     refusing: Option<Error>,
+    /// `channel.close` is about to be written: a settle behind it would speak of a channel that is not open.
+    sealed: bool,
     scheduled: bool,
     ticking: bool,
     blocked: bool,
@@ -186,6 +188,7 @@ impl Outbox {
                 incarnation: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
                 refusing: None,
+                sealed: false,
                 scheduled: false,
                 ticking: false,
                 blocked: false,
@@ -279,10 +282,12 @@ impl Outbox {
     pub(crate) fn settle(&self, incarnation: u32, tag: u64, consumer: u32, verdict: Verdict) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
-        let answer = if incarnation != state.incarnation {
-            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
-        } else if let Life::Closed { error, .. } = &state.life {
+        let answer = if let Life::Closed { error, .. } = &state.life {
             Err(error.clone())
+        } else if incarnation != state.incarnation {
+            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
+        } else if state.sealed {
+            Err(Error::channel_closed("the channel is being closed", None))
         } else {
             state.settles.mark(tag, consumer, verdict)
         };
@@ -297,7 +302,7 @@ impl Outbox {
     /// Tells whether deliveries of `incarnation` can no longer be settled.
     pub(crate) fn is_stale(&self, incarnation: u32) -> bool {
         let state = self.lock();
-        incarnation != state.incarnation || matches!(state.life, Life::Closed { .. })
+        incarnation != state.incarnation || state.sealed || matches!(state.life, Life::Closed { .. })
     }
 
     /// Counts what it holds.
@@ -347,6 +352,11 @@ impl Outbox {
         drop(state);
         after.run();
         drop(old);
+    }
+
+    /// Takes no more settles; those of before leave ahead of the next method.
+    pub(crate) fn seal(&self) {
+        self.lock().sealed = true;
     }
 
     pub(crate) fn on_tick(&self, tick: Recipient<Tick>) {
