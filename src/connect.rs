@@ -140,6 +140,13 @@ impl Connector {
         self
     }
 
+    /// Sets how long the socket may stay unread because of that (20 seconds) before the consumer that holds most is
+    /// cancelled as too slow; a warning is logged after a quarter of it. The broker gives up after 30 seconds.
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.options.stall_limit = limit;
+        self
+    }
+
     /// Names the arbiter that the connection lives on, instead of the caller's.
     pub fn arbiter(mut self, arbiter: &ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter.clone());

@@ -188,7 +188,7 @@ modes! {
         assert!(!delivery.is_stale());
         assert_eq!(facts(&kill(&bench.channel).await), (ErrorKind::Refused, 404, "queue.declare"));
         assert!(delivery.is_stale());
-        assert_eq!(delivery.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
+        assert_eq!(facts(&delivery.ack().unwrap_err()), (ErrorKind::ChannelClosed, 404, "queue.declare"));
         assert!(deliveries.next().await.is_none());
         let channel = bench.another_channel().await;
         let mut deliveries = channel.queue("jobs").deliveries().await.unwrap();

@@ -102,9 +102,9 @@ modes! {
         let mut deliveries = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
         let mut got = Vec::new();
         for _ in 0..3 {
-            got.push(within("a delivery", 20, deliveries.next()).await.unwrap().body().clone());
+            got.push(within("a delivery", 20, deliveries.next()).await.unwrap().body_bytes());
         }
-        assert!(got[0] == *b"before" && got[1] == body && got[2] == *b"after");
+        assert!(got[0] == "before" && got[1] == body && got[2] == "after");
     }
 
     /// PUB-30: five thousand small and five thousand empty ones, in order.

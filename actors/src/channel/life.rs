@@ -46,6 +46,10 @@ impl Handler<Down> for Channel {
                     self.end(Error::connection_lost(&error), None, Number::InUse);
                 }
             }
+            Down::Choked { consumer } => {
+                log::warn!("channel {}: consumer {consumer} is too slow, and cancelled", self.number());
+                self.shed(consumer, ConsumerEnd::TooSlow, ctx);
+            }
             Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
             Down::Drain => {
                 self.draining = true;

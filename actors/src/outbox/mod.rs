@@ -24,7 +24,7 @@ use std::{
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-pub(crate) use self::credit::Credit;
+pub(crate) use self::credit::{Account, Credit};
 pub(crate) use self::settles::{Seen, Verdict};
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
@@ -114,6 +114,8 @@ struct State {
     frame_max: usize,
     /// Why no more publishes are taken, while what is under way goes on.
     refusing: Option<Error>,
+    /// `channel.close` is about to be written: a settle behind it would speak of a channel that is not open.
+    sealed: bool,
     scheduled: bool,
     ticking: bool,
     blocked: bool,
@@ -190,6 +192,7 @@ impl Outbox {
                 incarnation: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
                 refusing: None,
+                sealed: false,
                 scheduled: false,
                 ticking: false,
                 blocked: false,
@@ -283,10 +286,12 @@ impl Outbox {
     pub(crate) fn settle(&self, incarnation: u32, tag: u64, consumer: u32, verdict: Verdict) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
-        let answer = if incarnation != state.incarnation {
-            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
-        } else if let Life::Closed { error, .. } = &state.life {
+        let answer = if let Life::Closed { error, .. } = &state.life {
             Err(error.clone())
+        } else if incarnation != state.incarnation {
+            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
+        } else if state.sealed {
+            Err(Error::channel_closed("the channel is being closed", None))
         } else {
             state.settles.mark(tag, consumer, verdict)
         };
@@ -301,7 +306,7 @@ impl Outbox {
     /// Tells whether deliveries of `incarnation` can no longer be settled.
     pub(crate) fn is_stale(&self, incarnation: u32) -> bool {
         let state = self.lock();
-        incarnation != state.incarnation || matches!(state.life, Life::Closed { .. })
+        incarnation != state.incarnation || state.sealed || matches!(state.life, Life::Closed { .. })
     }
 
     /// Counts what it holds.
