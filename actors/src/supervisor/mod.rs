@@ -336,10 +336,8 @@ impl Handler<Up> for ConnectionSupervisor {
             Up::Joined { channel, result } => {
                 if let Some(route) = self.routes.get_mut(&channel) {
                     if let Some(opening) = route.opening.take() {
-                        if opening.send(result.map(|()| route.channel.clone())).is_err() {
-                            // Nobody waits for it any more.
-                            route.channel.actor.do_send(crate::message::ReleaseChannel);
-                        }
+                        // Nobody waits for it any more: its lease, dropped here, says so.
+                        drop(opening.send(result.map(|()| route.channel.leased())));
                     }
                 }
             }
