@@ -145,9 +145,9 @@ impl Channel {
         }
     }
 
-    /// Tells whether the channel is closed.
+    /// Tells whether the channel, or its connection, is closed.
     pub fn is_closed(&self) -> bool {
-        self.inner.opened.outbox.closed().is_some()
+        self.inner.opened.outbox.closed().is_some() || self.inner.connection.is_closed()
     }
 
     /// Tells why the channel is closed, if it is.

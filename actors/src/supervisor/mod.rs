@@ -155,6 +155,19 @@ impl ConnectionSupervisor {
                 drop(opening.send(Err(Error::connection_lost(&error))));
             }
         }
+        let was_open = matches!(&*self.state.borrow(), ConnectionState::Open(_));
+        let cause = (!by_user).then_some(error);
+        match &cause {
+            Some(error) if was_open => log::warn!("connection lost: {error}"),
+            Some(error) => log::debug!("not connected: {error}"),
+            None => log::info!("connection closed"),
+        }
+        self.state.send_replace(ConnectionState::Closed(cause.clone()));
+        if was_open {
+            self.tell(&ConnectionEvent::Closed(cause));
+        }
+        self.followers.clear();
+        // Last, so that whoever has closed it finds it closed, on another thread, too.
         if let Some(closing) = closing {
             if let Some(timer) = closing.timer {
                 ctx.cancel_future(timer);
@@ -169,18 +182,6 @@ impl ConnectionSupervisor {
                 drop(closer.send(answer));
             }
         }
-        let was_open = matches!(&*self.state.borrow(), ConnectionState::Open(_));
-        let cause = (!by_user).then_some(error);
-        match &cause {
-            Some(error) if was_open => log::warn!("connection lost: {error}"),
-            Some(error) => log::debug!("not connected: {error}"),
-            None => log::info!("connection closed"),
-        }
-        self.state.send_replace(ConnectionState::Closed(cause.clone()));
-        if was_open {
-            self.tell(&ConnectionEvent::Closed(cause));
-        }
-        self.followers.clear();
     }
 
     fn closed(&self) -> Option<Error> {
