@@ -116,13 +116,18 @@ impl Channel {
             AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
                 self.cancelled_by_broker(cancel.consumer_tag.as_str());
             }
-            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self
-                .replies
-                .of_consumer(class_id, method_id, ok.consumer_tag.as_str())?
-            {
-                On::Consumed { tag, responder } => self.consumed(tag, ok.consumer_tag.as_str(), responder),
-                _ => return Err(Fault::command("an answer of another kind").with_method(class_id, method_id)),
-            },
+            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => {
+                match self.replies.of_consumer(class_id, method_id, ok.consumer_tag.as_str())? {
+                    On::Consumed { tag, responder } => {
+                        self.consumed(tag, ok.consumer_tag.as_str(), responder)
+                    }
+                    _ => {
+                        return Err(
+                            Fault::command("an answer of another kind").with_method(class_id, method_id)
+                        );
+                    }
+                }
+            }
             AMQPClass::Basic(basic::AMQPMethod::CancelOk(ok)) => {
                 let consumer_tag = ok.consumer_tag.as_str();
                 if let On::Cancelled { responders, .. } =
