@@ -8,8 +8,8 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use actix_pika::{
-    CancelConsumer, Channel, Connector, Consume, DeclareExchange, DeclareQueue, Error, ErrorKind, OpenChannel,
-    Publishing, connect,
+    CancelConsumer, Channel, Connector, Consume, DeclareExchange, DeclareQueue, Error, ErrorKind,
+    OpenChannel, Publishing, connect,
 };
 use futures_util::{StreamExt, future::join_all};
 use support::{broker::Vhost, modes::Bench, oracle::Oracle, within};
@@ -293,10 +293,12 @@ async fn an_error_of_a_channel_leaves_its_siblings_calls_alone() {
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
     let (one, two) = (connection.channel().await.unwrap(), connection.channel().await.unwrap());
     let calls = join_all((0..50).map(|n| two.declare_queue(format!("q{n}"))));
-    let doomed = join_all((0..10).map(|n| one.declare_queue(match n {
-        4 => "amq.restricted".into(),
-        n => format!("r{n}"),
-    })));
+    let doomed = join_all((0..10).map(|n| {
+        one.declare_queue(match n {
+            4 => "amq.restricted".into(),
+            n => format!("r{n}"),
+        })
+    }));
     let (calls, doomed) = within("the calls", 20, async { tokio::join!(calls, doomed) }).await;
     assert!(calls.iter().all(Result::is_ok));
     for (n, result) in doomed.into_iter().enumerate() {

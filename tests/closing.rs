@@ -201,7 +201,8 @@ async fn crossing_closes_of_a_channel_end_it_and_no_other() {
         let two = open(&connection, &mut socket, 2, OpenChannel::new()).await;
         let server = async {
             socket.expect::<channel::Close>(1).await.unwrap();
-            let close = channel::Close { reply_code: 404, reply_text: "gone".into(), class_id: 60, method_id: 40 };
+            let close =
+                channel::Close { reply_code: 404, reply_text: "gone".into(), class_id: 60, method_id: 40 };
             socket.send(1, close).await.unwrap();
             socket.expect::<channel::CloseOk>(1).await.unwrap();
             socket.send(1, channel::CloseOk {}).await.unwrap();

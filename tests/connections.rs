@@ -188,13 +188,22 @@ async fn every_call_on_a_closed_connection_is_refused() {
     let calls = async {
         let kind = |error: Error| error.kind();
         assert_eq!(connection.channel().await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
-        assert_eq!(channel.declare_queue("jobs").await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
+        assert_eq!(
+            channel.declare_queue("jobs").await.map_err(kind).unwrap_err(),
+            ErrorKind::ConnectionClosed
+        );
         assert_eq!(channel.set_qos(1).await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
         assert_eq!(queue.get().await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
         assert_eq!(queue.deliveries().await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
         let exchange = channel.default_exchange();
-        assert_eq!(exchange.publish("late", "jobs").await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
-        assert_eq!(exchange.try_publish("late", "jobs").map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
+        assert_eq!(
+            exchange.publish("late", "jobs").await.map_err(kind).unwrap_err(),
+            ErrorKind::ConnectionClosed
+        );
+        assert_eq!(
+            exchange.try_publish("late", "jobs").map_err(kind).unwrap_err(),
+            ErrorKind::ConnectionClosed
+        );
         channel.close().await.unwrap();
         connection.close().await.unwrap();
     };

@@ -220,7 +220,8 @@ async fn dropped_channels_give_their_numbers_back() {
     let vhost = Vhost::fresh().await;
     let connection = Connector::new(&vhost.url()).unwrap().channel_max(5).connect().await.unwrap();
     let test = async {
-        let five = async || join_all((0..5).map(|_| connection.channel())).await.into_iter().collect::<Result<_>>();
+        let five =
+            async || join_all((0..5).map(|_| connection.channel())).await.into_iter().collect::<Result<_>>();
         let mut channels: Vec<Channel> = five().await.unwrap();
         for _ in 0..4 {
             let queue = channels[0].declare_queue("jobs").await.unwrap();
@@ -237,7 +238,8 @@ async fn dropped_channels_give_their_numbers_back() {
         }
     };
     within("rounds of five channels", 30, test).await;
-    eventually("no channel at the broker", 10, async || vhost.channels().await.is_empty().then_some(())).await;
+    eventually("no channel at the broker", 10, async || vhost.channels().await.is_empty().then_some(()))
+        .await;
 }
 
 /// Many handles of many connections, dropped from other threads.

@@ -180,7 +180,8 @@ async fn a_real_http_server_is_a_protocol_error_or_hangs_up() {
 
 #[actix::test]
 async fn a_peer_of_another_protocol_version_is_a_protocol_error_that_names_the_version() {
-    for (header, version) in [(b"AMQP\0\x01\0\0", "AMQP 0-1-0-0"), (b"AMQP\x01\x01\x00\x0a", "AMQP 1-1-0-10")] {
+    for (header, version) in [(b"AMQP\0\x01\0\0", "AMQP 0-1-0-0"), (b"AMQP\x01\x01\x00\x0a", "AMQP 1-1-0-10")]
+    {
         let script = Handshake::new().raw_at(Step::Start, *header);
         let (error, mut socket, _) =
             within("another version", 10, turned_away(|connector| connector, &script)).await;
