@@ -48,7 +48,7 @@ async fn odd_characters_in_login_and_vhost_arrive() {
         within("close", 10, connection.close()).await.unwrap();
     }
     let broker = vhost.broker();
-    for name in ["/", "//", "v/host", "@test", "ä ö", "-test", "%2f"].map(|name| support::unique(name)) {
+    for name in ["/", "//", "v/host", "@test", "ä ö", "-test", "%2f"].map(support::unique) {
         let path = format!("/api/vhosts/{}", encode(&name));
         broker.change("PUT", &path, None).await;
         let permissions = format!("/api/permissions/{}/{}", encode(&name), encode(broker.user()));

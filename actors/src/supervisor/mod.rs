@@ -335,11 +335,11 @@ impl Handler<Up> for ConnectionSupervisor {
                 }
             }
             Up::Joined { channel, result } => {
-                if let Some(route) = self.routes.get_mut(&channel) {
-                    if let Some(opening) = route.opening.take() {
-                        // Nobody waits for it any more: its lease, dropped here, says so.
-                        drop(opening.send(result.map(|()| route.channel.leased())));
-                    }
+                if let Some(route) = self.routes.get_mut(&channel)
+                    && let Some(opening) = route.opening.take()
+                {
+                    // Nobody waits for it any more: its lease, dropped here, says so.
+                    drop(opening.send(result.map(|()| route.channel.leased())));
                 }
             }
             Up::Left { channel, owed } => {
