@@ -100,6 +100,15 @@ impl Actor for Consumer {
     }
 }
 
+impl Drop for Consumer {
+    // Its arbiter has ended, or it panicked: what comes now would be dropped, go back, and come again without end.
+    fn drop(&mut self) {
+        if let Some((consumer, lost)) = self.lost.take() {
+            lost.do_send(Lost { consumer });
+        }
+    }
+}
+
 /// What one run of frames held for one consumer.
 #[derive(Debug)]
 struct DeliveryBatch(Vec<Delivery>);
@@ -166,6 +175,7 @@ impl Handler<End> for Consumer {
 
     fn handle(&mut self, End(end): End, ctx: &mut Self::Context) {
         log::debug!("consumer ended, {} handed back: {end:?}", self.waiting.len());
+        self.lost = None;
         self.waiting.clear();
         ctx.stop();
     }
