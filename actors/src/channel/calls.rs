@@ -24,7 +24,15 @@ impl Channel {
         let sent = self.frame(&method).map_err(Error::from).and_then(|frame| self.outbox.method(frame));
         match sent {
             Ok(()) => self.replies.expect(what, entity, ids(&method), on),
-            Err(error) => on.fail(error),
+            Err(error) => {
+                if let On::Consumed { tag, .. } = &on {
+                    self.unregister(tag, &error);
+                }
+                on.fail(match entity {
+                    Some(entity) => error.on(entity),
+                    None => error,
+                });
+            }
         }
     }
 
@@ -49,7 +57,8 @@ impl Channel {
         match self.usable().and(method) {
             Ok(method) => {
                 let (reply, responder) = Reply::later();
-                self.ask(method, what, Some(entity.to_owned()), on(responder));
+                let entity = (!entity.is_empty()).then(|| entity.to_owned());
+                self.ask(method, what, entity, on(responder));
                 self.keep_ticking(ctx);
                 reply
             }

@@ -173,9 +173,9 @@ impl Channel {
                 _ => return Err(Fault::command("an answer of another kind").with_method(class_id, method_id)),
             },
             AMQPClass::Basic(basic::AMQPMethod::CancelOk(ok)) => {
-                if let On::Cancelled { responders, .. } = self.replies.next(class_id, method_id)? {
+                if let On::Cancelled { consumer, responders, .. } = self.replies.next(class_id, method_id)? {
                     self.hand_on()?;
-                    self.cancelled(ok.consumer_tag.as_str());
+                    self.cancelled(ok.consumer_tag.as_str(), consumer);
                     responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
                 }
             }
@@ -294,7 +294,7 @@ impl Channel {
                     properties: Properties::decode(&content.header.properties),
                     body: content.body.clone(),
                 };
-                if let Some(returned) = self.outbox.returned(returned) {
+                if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
                     log::warn!(
                         "channel {}: a publish without confirms came back: {} {}",
                         self.number(),

@@ -46,9 +46,15 @@ impl Handler<Down> for Channel {
                     self.end(Error::connection_lost(&error), None, Number::InUse);
                 }
             }
+            Down::Choked { consumer } => {
+                log::warn!("channel {}: consumer {consumer} is too slow, and cancelled", self.number());
+                self.shed(consumer, ConsumerEnd::TooSlow, ctx);
+            }
             Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
             Down::Drain => {
                 self.draining = true;
+                let error = Error::connection_closed("the connection is being closed", None);
+                self.outbox.refuse_more(error);
                 self.look_after_drain();
                 self.keep_ticking(ctx);
             }
@@ -191,15 +197,15 @@ impl Channel {
 
     /// Goes on with closing when nothing is under way any more.
     pub(super) fn look_after_drain(&mut self) {
-        if self.draining || self.released || matches!(self.phase, Phase::Draining { .. }) {
+        if self.draining || self.released.is_some() || matches!(self.phase, Phase::Draining { .. }) {
             let load = self.outbox.load();
             let idle = load.unconfirmed == 0 && load.waiting == 0 && load.drained;
             if self.draining && idle {
                 self.draining = false;
                 self.supervisor.do_send(Up::Drained { channel: self.number() });
             }
-            let unneeded = self.released && idle && load.unsettled == 0 && self.consumers.is_empty();
-            if unneeded && self.replies.is_empty() {
+            let unneeded = self.released.is_some_and(|until| idle || Instant::now() >= until);
+            if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
                 self.begin_close_unneeded();
             }
             if let Phase::Draining { code, text, until } = &self.phase {
@@ -238,7 +244,7 @@ impl Channel {
         }
         self.look_after_drain();
         let closing = matches!(self.phase, Phase::Draining { .. } | Phase::Opening);
-        if publishing || closing || self.draining || self.released || !self.replies.is_empty() {
+        if publishing || closing || self.draining || self.released.is_some() || !self.replies.is_empty() {
             self.keep_ticking(ctx);
         }
     }
@@ -271,7 +277,7 @@ impl Handler<ReleaseChannel> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: ReleaseChannel, ctx: &mut Context<Self>) {
-        self.released = true;
+        self.released = Some(Instant::now() + self.outbox.terms().deadline);
         self.look_after_drain();
         self.keep_ticking(ctx);
     }

@@ -13,7 +13,7 @@ mod link;
 mod replies;
 mod reply;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
@@ -45,8 +45,8 @@ pub struct Channel {
     closers: Vec<Responder<()>>,
     /// The connection is about to be closed and waits for our word.
     draining: bool,
-    /// The last handle is gone.
-    released: bool,
+    /// The last handle is gone; publishes under way are awaited until then.
+    released: Option<Instant>,
     ticking: bool,
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
@@ -61,7 +61,7 @@ enum Phase {
     Draining {
         code: u16,
         text: String,
-        until: std::time::Instant,
+        until: Instant,
     },
     /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed.
     Closing {
@@ -121,7 +121,7 @@ impl Channel {
             prefetch: DEFAULT_PREFETCH,
             closers: Vec::new(),
             draining: false,
-            released: false,
+            released: None,
             ticking: false,
             incarnation: 0,
         };

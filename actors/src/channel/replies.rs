@@ -46,6 +46,8 @@ pub(super) enum On {
     },
     Cancelled {
         tag: String,
+        /// Which consumer had the tag, if one had it: the next may have it already when the answer comes.
+        consumer: Option<u32>,
         responders: Vec<Responder<()>>,
     },
     Got {
@@ -127,9 +129,15 @@ impl Replies {
         }
     }
 
-    pub(super) fn cancel_of(&mut self, consumer_tag: &str) -> Option<&mut Vec<Responder<()>>> {
+    pub(super) fn cancel_of(
+        &mut self,
+        wanted: &str,
+        consumer_id: Option<u32>,
+    ) -> Option<&mut Vec<Responder<()>>> {
         self.0.iter_mut().find_map(|pending| match &mut pending.on {
-            On::Cancelled { tag, responders } if tag == consumer_tag => Some(responders),
+            On::Cancelled { tag, consumer, responders } if tag == wanted && *consumer == consumer_id => {
+                Some(responders)
+            }
             _ => None,
         })
     }

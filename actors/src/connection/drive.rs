@@ -12,7 +12,7 @@ use std::{
 use actix::{ActorContext, ActorFuture, Context};
 use bytes::{Bytes, BytesMut};
 
-use super::{Connection, Phase, pulse::Beat};
+use super::{Connection, Phase, pulse::Beat, stall::Remedy};
 use crate::{
     error::Error,
     transport::{ReadProgress, Writer},
@@ -78,6 +78,7 @@ impl Connection {
             let said_all = ending && self.writer.is_empty() && !self.await_close_ok;
             return Ok(if said_all || !in_time { Turn::Over } else { Turn::Goes });
         }
+        self.relieve(cx, deaf);
         match self.pulse.poll(cx, self.heard, self.writer.writes(), deaf) {
             Beat::None => {}
             Beat::Send if self.writer.is_empty() => {
@@ -128,6 +129,23 @@ impl Connection {
                     return Err(Error::io("reading", &error));
                 }
                 Poll::Ready(Err(error)) => return Err(Error::io("reading", &error)),
+            }
+        }
+    }
+
+    /// Sees to it that a consumer that takes nothing does not keep the others from hearing for ever.
+    fn relieve(&mut self, cx: &mut TaskContext<'_>, deaf: bool) {
+        match self.stall.poll(cx, deaf, self.options.stall_limit) {
+            Remedy::None => {}
+            Remedy::Warn => log::warn!(
+                "connection {}: not read for {:?}, since too much waits for slow consumers",
+                self.epoch(),
+                self.options.stall_limit / 4
+            ),
+            Remedy::Relieve => {
+                if let Some((channel, consumer)) = self.credit.greediest() {
+                    self.routes.choked(channel, consumer);
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ mod establish;
 mod inside;
 mod pulse;
 mod routes;
+mod stall;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -17,7 +18,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use bytes::Bytes;
 use tokio::{net::TcpStream, time::Sleep};
 
-use self::{drive::Drive, establish::establish, pulse::Pulse, routes::Routes};
+use self::{drive::Drive, establish::establish, pulse::Pulse, routes::Routes, stall::Stall};
 use crate::{
     error::Error,
     message::internal::{Order, Up},
@@ -41,6 +42,7 @@ pub struct Connection {
     /// Reads so far.
     heard: u64,
     pulse: Pulse,
+    stall: Stall,
     phase: Phase,
     /// What a take put out, kept for its memory.
     taken: Vec<Bytes>,
@@ -100,6 +102,7 @@ impl Connection {
             writer: Writer::default(),
             heard: 0,
             pulse: Pulse::default(),
+            stall: Stall::default(),
             phase: Phase::Opening,
             taken: Vec::new(),
             await_close_ok: false,

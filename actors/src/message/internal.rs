@@ -20,6 +20,8 @@ pub(crate) enum Down {
     Attached { epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, credit: Arc<Credit> },
     /// The connection is gone.
     Detached { epoch: u64, error: Error },
+    /// Reading has paused for too long, and this consumer has the most to answer for.
+    Choked { consumer: u32 },
     /// The broker does, or does not, accept publishes.
     Blocked(bool),
     /// The connection is about to be closed: say [`Up::Drained`] when every publish is answered.

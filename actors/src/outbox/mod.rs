@@ -10,6 +10,8 @@ mod credit;
 mod kept;
 mod queue;
 mod settles;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::{
@@ -22,13 +24,13 @@ use std::{
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-pub(crate) use self::credit::Credit;
+pub(crate) use self::credit::{Account, Credit};
 pub(crate) use self::settles::{Seen, Verdict};
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
     error::{Error, Result},
     returned::Return,
-    wire::Properties,
+    wire::{Properties, header_len},
 };
 
 /// Bodies below this are copied into the batch, larger ones are chained.
@@ -112,6 +114,8 @@ struct State {
     frame_max: usize,
     /// Why no more publishes are taken, while what is under way goes on.
     refusing: Option<Error>,
+    /// `channel.close` is about to be written: a settle behind it would speak of a channel that is not open.
+    sealed: bool,
     scheduled: bool,
     ticking: bool,
     blocked: bool,
@@ -145,6 +149,8 @@ pub(crate) struct After {
     flush: Option<(Arc<Recipient<Flush>>, Flush)>,
     tick: Option<Arc<Recipient<Tick>>>,
     wakers: Vec<Waker>,
+    /// To be dropped only: the last reference to a task runs the drops of all that the task holds.
+    gone: Vec<Waker>,
 }
 
 impl After {
@@ -186,6 +192,7 @@ impl Outbox {
                 incarnation: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
                 refusing: None,
+                sealed: false,
                 scheduled: false,
                 ticking: false,
                 blocked: false,
@@ -215,8 +222,8 @@ impl Outbox {
     /// Queues a publish and answers its sequence number (0 without confirms), once the window has room.
     ///
     /// # Errors
-    /// `ChannelClosed`, `ConnectionClosed` when closed; `Timeout` or `Blocked` ("not sent") when the deadline passed
-    /// while it waited.
+    /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame; `Timeout` or
+    /// `Blocked` ("not sent") when the deadline passed while it waited.
     pub fn poll_publish(
         &self,
         place: &mut Place,
@@ -279,10 +286,12 @@ impl Outbox {
     pub(crate) fn settle(&self, incarnation: u32, tag: u64, consumer: u32, verdict: Verdict) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
-        let answer = if incarnation != state.incarnation {
-            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
-        } else if let Life::Closed { error, .. } = &state.life {
+        let answer = if let Life::Closed { error, .. } = &state.life {
             Err(error.clone())
+        } else if incarnation != state.incarnation {
+            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
+        } else if state.sealed {
+            Err(Error::channel_closed("the channel is being closed", None))
         } else {
             state.settles.mark(tag, consumer, verdict)
         };
@@ -297,7 +306,7 @@ impl Outbox {
     /// Tells whether deliveries of `incarnation` can no longer be settled.
     pub(crate) fn is_stale(&self, incarnation: u32) -> bool {
         let state = self.lock();
-        incarnation != state.incarnation || matches!(state.life, Life::Closed { .. })
+        incarnation != state.incarnation || state.sealed || matches!(state.life, Life::Closed { .. })
     }
 
     /// Counts what it holds.
@@ -323,11 +332,17 @@ impl Outbox {
     // ---- the Channel actor ----
 
     /// Appends one method frame, behind all content and settles that came before it.
+    ///
+    /// # Errors
+    /// The cause when it is closed; `Limit` for a frame that is larger than the connection allows.
     pub(crate) fn method(&self, frame: Bytes) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
         if let Life::Closed { error, .. } = &state.life {
             return Err(error.clone());
+        }
+        if frame.len() > state.frame_max {
+            return Err(over_frame_max("the arguments", frame.len(), state.frame_max));
         }
         let State { queue, settles, .. } = &mut *state;
         queue.settles(self.terms.channel, settles);
@@ -405,6 +420,8 @@ impl Outbox {
         };
         if let Some(frame) = last_words {
             state.queue.method(frame);
+        }
+        if !state.queue.is_empty() {
             state.scheduled = false;
             state.schedule(&self.terms, &mut after);
         }
@@ -474,11 +491,11 @@ impl Outbox {
         answer
     }
 
-    /// Takes in `basic.return`; gives it back if no publish under way matches it.
-    pub(crate) fn returned(&self, returned: Return) -> Option<Return> {
+    /// Takes in `basic.return`, with its property bytes; gives it back if no publish under way matches it.
+    pub(crate) fn returned(&self, returned: Return, properties: &[u8]) -> Option<Return> {
         let mut state = self.lock();
         let State { kept, confirms, .. } = &mut *state;
-        match kept.match_return(&returned, |sequence| confirms.awaits_return(sequence)) {
+        match kept.match_return(&returned, properties, |sequence| confirms.awaits_return(sequence)) {
             Some(sequence) => {
                 let old = confirms.returned(sequence, returned);
                 drop(state);
@@ -562,11 +579,18 @@ impl State {
             place.0 = None;
             return Poll::Ready(Err(error.clone()));
         }
+        // Only headers have no limit of their own, and a content header cannot be divided.
+        if outgoing.properties.headers().is_some() {
+            let len = header_len(outgoing.properties);
+            if len > self.frame_max {
+                return Poll::Ready(Err(over_frame_max("the headers", len, self.frame_max)));
+            }
+        }
         let cost = outgoing.cost();
         if self.blocked || !self.window.admits(place.0, cost) {
             let Some(cx) = cx else { return Poll::Pending };
             self.start_ticking(after);
-            return match self.window.wait(&mut place.0, cx, self.clock) {
+            return match self.window.wait(&mut place.0, cx, self.clock, &mut after.gone) {
                 true => Poll::Pending,
                 false => {
                     let what = "no room in the publish window within the deadline; not sent";
@@ -575,7 +599,7 @@ impl State {
                 }
             };
         }
-        self.window.enter(place.0.take(), cost, &mut after.wakers);
+        self.window.enter(place.0.take(), cost, &mut after.wakers, &mut after.gone);
         let sequence = if terms.confirms {
             self.start_ticking(after);
             self.confirms.next(self.clock, outgoing.mandatory)
@@ -610,6 +634,11 @@ impl State {
             after.tick = self.tick.clone();
         }
     }
+}
+
+#[cold]
+fn over_frame_max(what: &str, len: usize, frame_max: usize) -> Error {
+    Error::limit(format!("{what} make a frame of {len} bytes, this connection allows {frame_max}"))
 }
 
 impl fmt::Debug for Outbox {

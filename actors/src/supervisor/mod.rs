@@ -27,7 +27,7 @@ use crate::{
     },
     options::ConnectionOptions,
     outbox::{Credit, Flush},
-    wire::Negotiated,
+    wire::{Negotiated, Value},
 };
 
 /// How long the answer to `connection.close` is awaited at least.
@@ -223,6 +223,12 @@ impl ConnectionSupervisor {
         let Some(negotiated) = &life.negotiated else {
             return Err(Error::connection_closed("the connection is not open yet", None));
         };
+        let confirms = negotiated.server_properties.get("capabilities").and_then(Value::as_table);
+        let confirms = confirms.and_then(|table| table.get("publisher_confirms")).and_then(Value::as_bool);
+        if options.confirms && confirms != Some(true) {
+            let what = "the broker has no capability publisher_confirms; open the channel without confirms";
+            return Err(Error::refused_here(what));
+        }
         let number = self.numbers.take(options.number)?;
         let up = ctx.address().recipient();
         let channel = Channel::start(number, options, self.options.body_max, up);
@@ -350,13 +356,12 @@ impl Handler<Up> for ConnectionSupervisor {
                 }
             }
             Up::Joined { channel, result } => {
-                if let Some(route) = self.routes.get_mut(&channel) {
-                    if let Some(opening) = route.opening.take() {
-                        if opening.send(result.map(|()| route.channel.clone())).is_err() {
-                            // Nobody waits for it any more.
-                            route.channel.actor.do_send(crate::message::ReleaseChannel);
-                        }
-                    }
+                if let Some(route) = self.routes.get_mut(&channel)
+                    && let Some(opening) = route.opening.take()
+                    && opening.send(result.map(|()| route.channel.clone())).is_err()
+                {
+                    // Nobody waits for it any more.
+                    route.channel.actor.do_send(crate::message::ReleaseChannel);
                 }
             }
             Up::Left { channel, free } => {
