@@ -55,6 +55,8 @@ impl Inlet for Batches {
 
     fn ended(&self) {}
 
+    fn leave(&self, _: bool) {}
+
     fn end(&self, _: ConsumerEnd) {}
 }
 
