@@ -5,6 +5,8 @@
 
 mod calls;
 mod consume;
+#[cfg(test)]
+mod counting;
 mod inbound;
 mod life;
 mod link;
