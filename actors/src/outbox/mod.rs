@@ -388,13 +388,16 @@ impl Outbox {
             return;
         }
         let handed_over = state.kept.handed_over();
-        let queue = std::mem::take(&mut state.queue);
+        let queue = state.queue.abandon();
+        let mut unneeded = None;
         let mut to = None;
         if let Some(frame) = last_words {
             state.queue.method(frame);
             state.scheduled = false;
             state.schedule(&self.terms, &mut after);
             to = after.flush.as_ref().map(|(_, flush)| flush.epoch);
+        } else {
+            unneeded = Some(std::mem::take(&mut state.queue));
         }
         let old = std::mem::replace(&mut state.life, Life::Closed { error: error.clone(), to });
         state.incarnation += 1;
@@ -405,7 +408,7 @@ impl Outbox {
         state.confirms.fail_all(&error, handed_over, &mut after.wakers);
         drop(state);
         after.run();
-        drop((old, queue, kept, tick));
+        drop((old, queue, unneeded, kept, tick));
     }
 
     /// Notes deliveries that are about to be handed out; tags count up from 1. `Err` with a tag that does not.
@@ -514,10 +517,11 @@ impl Outbox {
             Life::Closed { to: Some(to), .. } if *to == epoch => {}
             _ => return false,
         }
-        let State { queue, settles, kept, window, .. } = &mut *state;
+        let State { life, queue, settles, kept, window, .. } = &mut *state;
         let confirms = self.terms.confirms;
+        let keeps = confirms && matches!(life, Life::Attached { .. });
         queue.settles(self.terms.channel, settles);
-        let written = queue.take(budget, confirms.then_some(kept), out);
+        let written = queue.take(budget, keeps.then_some(kept), out);
         let more = !queue.is_empty();
         if !confirms && written.messages > 0 {
             window.written(written.messages, written.cost, &mut after.wakers);
