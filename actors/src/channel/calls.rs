@@ -41,11 +41,9 @@ impl Channel {
     pub(super) fn usable(&self) -> Result<()> {
         match &self.phase {
             Phase::Open => Ok(()),
-            Phase::Closed(error) => Err(error.clone()),
+            Phase::Closed(error) | Phase::Closing { error, .. } => Err(error.clone()),
             Phase::Opening => Err(Error::channel_closed("the channel is not open yet", None)),
-            Phase::Draining { .. } | Phase::Closing { .. } => {
-                Err(Error::channel_closed("the channel is being closed", None))
-            }
+            Phase::Draining { .. } => Err(Error::channel_closed("the channel is being closed", None)),
         }
     }
 

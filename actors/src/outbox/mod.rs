@@ -24,7 +24,7 @@ use std::{
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-pub(crate) use self::credit::Credit;
+pub(crate) use self::credit::{Account, Credit};
 pub(crate) use self::settles::{Seen, Verdict};
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
@@ -114,6 +114,8 @@ struct State {
     frame_max: usize,
     /// Why no more publishes are taken, while what is under way goes on.
     refusing: Option<Error>,
+    /// `channel.close` is about to be written: a settle behind it would speak of a channel that is not open.
+    sealed: bool,
     scheduled: bool,
     ticking: bool,
     blocked: bool,
@@ -133,10 +135,10 @@ enum Life {
         epoch: u64,
         flush: Arc<Recipient<Flush>>,
     },
-    /// For good; what is still queued are last words to the connection named.
+    /// For good; what is still queued are last words to the connection that there was.
     Closed {
         error: Error,
-        to: Option<u64>,
+        to: Option<(u64, Arc<Recipient<Flush>>)>,
     },
 }
 
@@ -190,6 +192,7 @@ impl Outbox {
                 incarnation: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
                 refusing: None,
+                sealed: false,
                 scheduled: false,
                 ticking: false,
                 blocked: false,
@@ -283,10 +286,12 @@ impl Outbox {
     pub(crate) fn settle(&self, incarnation: u32, tag: u64, consumer: u32, verdict: Verdict) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
-        let answer = if incarnation != state.incarnation {
-            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
-        } else if let Life::Closed { error, .. } = &state.life {
+        let answer = if let Life::Closed { error, .. } = &state.life {
             Err(error.clone())
+        } else if incarnation != state.incarnation {
+            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
+        } else if state.sealed {
+            Err(Error::channel_closed("the channel is being closed", None))
         } else {
             state.settles.mark(tag, consumer, verdict)
         };
@@ -301,7 +306,7 @@ impl Outbox {
     /// Tells whether deliveries of `incarnation` can no longer be settled.
     pub(crate) fn is_stale(&self, incarnation: u32) -> bool {
         let state = self.lock();
-        incarnation != state.incarnation || matches!(state.life, Life::Closed { .. })
+        incarnation != state.incarnation || state.sealed || matches!(state.life, Life::Closed { .. })
     }
 
     /// Counts what it holds.
@@ -382,23 +387,51 @@ impl Outbox {
 
     /// Ends it for good: every waiter is answered, and nothing but `last_words` is taken any more.
     pub(crate) fn close(&self, error: Error, last_words: Option<Bytes>) {
+        self.shut(error, last_words, false);
+    }
+
+    /// Ends it for good: every waiter is answered, and `last_words` are taken behind what was written before.
+    pub(crate) fn close_behind(&self, error: Error, last_words: Bytes) {
+        self.shut(error, Some(last_words), true);
+    }
+
+    /// Appends to the last words.
+    pub(crate) fn last_words(&self, frame: Bytes) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        state.queue.method(frame);
+        state.schedule(&self.terms, &mut after);
+        drop(state);
+        after.run();
+    }
+
+    fn shut(&self, error: Error, last_words: Option<Bytes>, in_order: bool) {
         let mut after = After::default();
         let mut state = self.lock();
         if matches!(state.life, Life::Closed { .. }) {
             return;
         }
-        let handed_over = state.kept.handed_over();
-        let queue = state.queue.abandon();
-        let mut unneeded = None;
-        let mut to = None;
-        if let Some(frame) = last_words {
-            state.queue.method(frame);
-            state.scheduled = false;
-            state.schedule(&self.terms, &mut after);
-            to = after.flush.as_ref().map(|(_, flush)| flush.epoch);
+        let mut dropped = [Queue::default(), Queue::default()];
+        let handed_over = if in_order {
+            let State { queue, settles, .. } = &mut *state;
+            queue.settles(self.terms.channel, settles);
+            u64::MAX
         } else {
-            unneeded = Some(std::mem::take(&mut state.queue));
+            dropped[0] = state.queue.abandon();
+            state.kept.handed_over()
+        };
+        match last_words {
+            Some(frame) => {
+                state.queue.method(frame);
+                state.scheduled = false;
+                state.schedule(&self.terms, &mut after);
+            }
+            None => dropped[1] = std::mem::take(&mut state.queue),
         }
+        let to = match &state.life {
+            Life::Attached { epoch, flush } => Some((*epoch, flush.clone())),
+            _ => None,
+        };
         let old = std::mem::replace(&mut state.life, Life::Closed { error: error.clone(), to });
         state.incarnation += 1;
         state.settles.reset();
@@ -408,7 +441,7 @@ impl Outbox {
         state.confirms.fail_all(&error, handed_over, &mut after.wakers);
         drop(state);
         after.run();
-        drop((old, queue, unneeded, kept, tick));
+        drop((old, dropped, kept, tick));
     }
 
     /// Notes deliveries that are about to be handed out; tags count up from 1. `Err` with a tag that does not.
@@ -514,7 +547,7 @@ impl Outbox {
         let mut state = self.lock();
         match &state.life {
             Life::Attached { epoch: current, .. } if *current == epoch => {}
-            Life::Closed { to: Some(to), .. } if *to == epoch => {}
+            Life::Closed { to: Some((to, _)), .. } if *to == epoch => {}
             _ => return false,
         }
         let State { life, queue, settles, kept, window, .. } = &mut *state;
@@ -586,7 +619,13 @@ impl State {
         if self.scheduled {
             return;
         }
-        if let Life::Attached { epoch, flush } = &self.life {
+        let to = match &self.life {
+            Life::Attached { epoch, flush } | Life::Closed { to: Some((epoch, flush)), .. } => {
+                Some((epoch, flush))
+            }
+            _ => None,
+        };
+        if let Some((epoch, flush)) = to {
             self.scheduled = true;
             after.flush = Some((flush.clone(), Flush { channel: terms.channel, epoch: *epoch }));
         }
