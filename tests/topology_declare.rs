@@ -259,6 +259,21 @@ modes! {
         assert_refused(&bench.channel, refused, 406, "basic.consume").await;
     }
 
+    /// TOP-27: arguments that cannot be encoded, which would cost the connection, are refused here.
+    async fn arguments_that_cannot_be_encoded_are_refused_here(bench: Bench) {
+        let queue = bench.channel.declare_queue("q").await.unwrap();
+        let bind = BindQueue::new("q", "amq.headers", "").argument("n", f64::NAN);
+        for error in [
+            bench.channel.declare_queue(DeclareQueue::new("p").argument("n", f64::INFINITY)).await.unwrap_err(),
+            bench.channel.declare_exchange(DeclareExchange::direct("ex").argument("n", f32::NAN)).await.unwrap_err(),
+            queue.bind_with(bind).await.unwrap_err(),
+            queue.deliveries_with(Consume::new().argument("n", f64::NAN)).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+        }
+        assert_eq!(queue.delete().await.unwrap(), 0);
+    }
+
     /// TOP-27: a type of exchange that the broker does not know costs the connection (503), and every channel hears why.
     async fn an_unknown_exchange_type_costs_the_connection(bench: Bench) {
         let other = bench.another_channel().await;

@@ -21,6 +21,7 @@ impl Channel {
             on.fail(error.clone());
             return;
         }
+        let entity = entity.filter(|name| !name.is_empty());
         let sent = self.frame(&method).map_err(Error::from).and_then(|frame| self.outbox.method(frame));
         match sent {
             Ok(()) => self.replies.expect(what, entity, ids(&method), on),
@@ -57,8 +58,7 @@ impl Channel {
         match self.usable().and(method) {
             Ok(method) => {
                 let (reply, responder) = Reply::later();
-                let entity = (!entity.is_empty()).then(|| entity.to_owned());
-                self.ask(method, what, entity, on(responder));
+                self.ask(method, what, Some(entity.to_owned()), on(responder));
                 self.keep_ticking(ctx);
                 reply
             }
