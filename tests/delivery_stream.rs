@@ -283,6 +283,7 @@ async fn a_stream_keeps_its_channel_open() {
     // What the application holds can still be settled: the channel waits for it.
     last.ack().unwrap();
     eventually("all is settled", 5, async || (oracle.look("jobs").await == Some((0, 0))).then_some(())).await;
-    eventually("one channel less", 10, async || (bench.vhost.channels().await.len() <= 2).then_some(())).await;
+    eventually("one channel less", 10, async || (bench.vhost.channels().await.len() <= 2).then_some(()))
+        .await;
     assert_eq!(oracle.count("jobs").await, 0);
 }
