@@ -96,9 +96,11 @@ impl Connector {
         self
     }
 
-    /// Sets the interval of heartbeats, whole seconds; the broker may ask for a shorter one. Zero turns them off.
+    /// Sets the interval of heartbeats, rounded up to whole seconds; the broker may ask for a shorter one. Zero turns
+    /// them off.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.options.heartbeat = Some(interval.as_secs().try_into().unwrap_or(u16::MAX));
+        let seconds = interval.as_secs() + u64::from(interval.subsec_nanos() > 0);
+        self.options.heartbeat = Some(seconds.try_into().unwrap_or(u16::MAX));
         self
     }
 

@@ -152,11 +152,8 @@ impl Channel {
             None => return Err(Error::refused_here("nobody to deliver to")),
         };
         let bounded = !consume.no_ack && prefetch > 0;
-        inlet.bind(Binding {
-            consumer: id,
-            permits: (!bounded && prefetch > 0).then_some(prefetch.into()),
-            lost: ctx.address().recipient(),
-        });
+        let permits = (!bounded && prefetch > 0).then_some(prefetch.into());
+        inlet.bind(Binding { consumer: id, permits, lost: ctx.address().recipient() });
         let link = Arc::new(Link {
             outbox: self.outbox.clone(),
             consumer: id,
@@ -166,7 +163,7 @@ impl Channel {
                 .as_ref()
                 .filter(|_| !bounded)
                 .map(|credit| Account::open(credit, self.number(), id)),
-            inlet: Some(inlet.clone()),
+            inlet: permits.is_some().then(|| inlet.clone()),
             warned: AtomicBool::new(false),
         });
         let entry = Entry {
@@ -186,6 +183,13 @@ impl Channel {
         self.ask(AMQPClass::Basic(method), "basic.consume", Some(consume.queue), on);
         self.keep_ticking(ctx);
         Ok(reply)
+    }
+
+    /// Takes back a consumer whose `basic.consume` did not leave.
+    pub(super) fn unregister(&mut self, tag: &str, error: &Error) {
+        if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
+            entry.inlet.end(ConsumerEnd::Closed(error.clone()));
+        }
     }
 
     /// Sends `basic.cancel`, unless that is done already.
@@ -231,7 +235,7 @@ impl Channel {
     }
 
     /// Cancels a consumer that cannot go on.
-    pub(super) fn give_up(&mut self, consumer: u32, why: ConsumerEnd, ctx: &mut Context<Self>) {
+    pub(super) fn shed(&mut self, consumer: u32, why: ConsumerEnd, ctx: &mut Context<Self>) {
         let Some(entry) = self.consumers.by_id(consumer) else { return };
         entry.ending.get_or_insert(why);
         if let Some(account) = &entry.link.credit {
@@ -280,7 +284,7 @@ impl Handler<Lost> for Channel {
     type Result = ();
 
     fn handle(&mut self, lost: Lost, ctx: &mut Context<Self>) {
-        self.give_up(lost.consumer, ConsumerEnd::TargetGone, ctx);
+        self.shed(lost.consumer, ConsumerEnd::TargetGone, ctx);
     }
 }
 

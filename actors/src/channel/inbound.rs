@@ -9,12 +9,13 @@ use bytes::Bytes;
 use super::{Channel, Phase, link::Link, replies::On};
 use crate::{
     error::Error,
-    message::{Consumed, Delivery, Parts, QueueDeclared},
-    outbox::Verdict,
+    message::{Consumed, Delivery, Layout, Parts, QueueDeclared},
+    outbox::{Seen, Verdict},
     returned::Return,
     wire::{
-        AMQPClass, Assembler, Content, ContentMethod, Fault, Frame, FrameKind, FrameRun, Inbound, Properties,
-        basic, channel, confirm, exchange, ids, parse_method, queue, read_method,
+        AMQPClass, Assembler, Content, ContentMethod, Deliver, Fault, Frame, FrameKind, FrameRun, FrameViews,
+        HEAD_LEN, Inbound, Properties, basic, channel, confirm, exchange, ids, parse_method, queue,
+        read_method, whole_delivery,
     },
 };
 
@@ -23,12 +24,20 @@ use crate::{
 pub(super) struct Inbox {
     assembler: Assembler,
     /// Deliveries that the outbox has not noted yet, and who must settle them.
-    seen: Vec<(u64, Option<u32>)>,
+    seen: Vec<Seen>,
     /// Those of them that are for nobody.
     strays: Vec<u64>,
 }
 
 impl Inbox {
+    /// Notes a delivery that `consumer` must settle, or nobody.
+    fn saw(&mut self, tag: u64, consumer: Option<u32>) {
+        match self.seen.last_mut() {
+            Some(seen) if seen.consumer == consumer && tag == seen.last + 1 => seen.last = tag,
+            _ => self.seen.push(Seen { first: tag, last: tag, consumer }),
+        }
+    }
+
     pub(super) fn new(body_max: u64) -> Self {
         Self { assembler: Assembler::new(body_max), seen: Vec::new(), strays: Vec::new() }
     }
@@ -37,7 +46,24 @@ impl Inbox {
 impl Channel {
     /// Reads one run of frames.
     pub(super) fn read(&mut self, run: &FrameRun) -> Result<(), Fault> {
-        for frame in run.iter() {
+        let bytes = &run.bytes;
+        let mut rest = FrameViews::over(bytes);
+        while rest.left() > 0 {
+            let at = bytes.len() - rest.left();
+            let open = !matches!(self.phase, Phase::Closed(_) | Phase::Closing { .. });
+            if open && self.inbox.assembler.idle() {
+                let front = bytes.get(at..).unwrap_or_default();
+                if let Some(whole) = whole_delivery(front, self.inbox.assembler.body_limit()) {
+                    rest = FrameViews::over(front.get(whole.len..).unwrap_or_default());
+                    let own = bytes.slice(at + HEAD_LEN..at + whole.len);
+                    let layout = Layout::Together { properties: whole.properties, body: whole.body };
+                    self.deliver(&whole.deliver, own, layout);
+                    continue;
+                }
+            }
+            let Some(view) = rest.next() else { break };
+            let payload = bytes.slice_ref(view.payload);
+            let frame = Frame { kind: view.kind, channel: view.channel, payload };
             match self.phase {
                 Phase::Closed(_) => return Ok(()),
                 Phase::Closing { .. } => self.read_while_closing(&frame)?,
@@ -45,6 +71,29 @@ impl Channel {
             }
         }
         self.hand_on()
+    }
+
+    fn deliver(&mut self, head: &Deliver, bytes: Bytes, layout: Layout) {
+        let tag = head.delivery_tag;
+        let Some((at, entry)) = self.consumers.find(head.consumer_tag.of(&bytes)) else {
+            self.inbox.saw(tag, Some(0));
+            self.inbox.strays.push(tag);
+            return;
+        };
+        let no_ack = entry.no_ack;
+        self.inbox.saw(tag, (!no_ack).then_some(entry.link.consumer));
+        let parts = Parts {
+            bytes,
+            layout,
+            tag,
+            incarnation: self.incarnation,
+            message_count: None,
+            exchange: head.exchange,
+            routing_key: head.routing_key,
+            redelivered: head.redelivered,
+            no_ack,
+        };
+        self.consumers.stage(at, parts);
     }
 
     fn read_frame(&mut self, frame: Frame) -> Result<(), Fault> {
@@ -181,8 +230,9 @@ impl Channel {
         if let Inbound::Other { class_id: 20, method_id } = parse_method(&frame.payload)? {
             match method_id {
                 40 => {
-                    // Both closed at once: the broker answers neither of us twice.
-                    self.say(&AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+                    // Both closed at once: each wants its own answer.
+                    let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
+                    self.outbox.last_words(self.frame(&AMQPClass::Channel(close_ok))?);
                 }
                 41 => self.close_answered()?,
                 _ => {}
@@ -192,28 +242,12 @@ impl Channel {
     }
 
     fn take_content(&mut self, content: Content) -> Result<(), Fault> {
+        let apart = |content: &Content| {
+            Layout::Apart(Box::new((content.header.properties.clone(), content.body.clone())))
+        };
         match &content.method {
             ContentMethod::Deliver(head) => {
-                let head = head.clone();
-                let found = self.consumers.find(head.consumer_tag.of(&content.payload));
-                let Some((at, entry)) = found else {
-                    self.inbox.seen.push((head.delivery_tag, Some(0)));
-                    self.inbox.strays.push(head.delivery_tag);
-                    return Ok(());
-                };
-                let no_ack = entry.no_ack;
-                self.inbox.seen.push((head.delivery_tag, (!no_ack).then_some(entry.link.consumer)));
-                let parts = Parts {
-                    content,
-                    tag: head.delivery_tag,
-                    incarnation: self.incarnation,
-                    exchange: head.exchange,
-                    routing_key: head.routing_key,
-                    redelivered: head.redelivered,
-                    no_ack,
-                    message_count: None,
-                };
-                self.consumers.stage(at, parts);
+                self.deliver(head, content.payload.clone(), apart(&content));
                 Ok(())
             }
             ContentMethod::GetOk(head) => {
@@ -222,8 +256,8 @@ impl Channel {
                 let On::Got { no_ack, responder } = self.replies.next(60, 71)? else {
                     return Err(Fault::command("an answer of another kind").with_method(60, 71));
                 };
-                let seen = (head.delivery_tag, if no_ack { None } else { Some(0) });
-                self.outbox.delivered(&[seen]).map_err(out_of_turn)?;
+                self.inbox.saw(head.delivery_tag, (!no_ack).then_some(0));
+                self.hand_on()?;
                 let link = Link {
                     outbox: self.outbox.clone(),
                     consumer: 0,
@@ -235,14 +269,15 @@ impl Channel {
                 let delivery = Delivery::new(
                     Arc::new(link),
                     Parts {
-                        content,
+                        layout: apart(&content),
+                        bytes: content.payload,
                         tag: head.delivery_tag,
                         incarnation: self.incarnation,
+                        message_count: Some(head.message_count),
                         exchange: head.exchange,
                         routing_key: head.routing_key,
                         redelivered: head.redelivered,
                         no_ack,
-                        message_count: Some(head.message_count),
                     },
                 );
                 // Nobody waits any more: dropping it puts it back into its queue.
@@ -259,7 +294,7 @@ impl Channel {
                     properties: Properties::decode(&content.header.properties),
                     body: content.body.clone(),
                 };
-                if let Some(returned) = self.outbox.returned(returned) {
+                if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
                     log::warn!(
                         "channel {}: a publish without confirms came back: {} {}",
                         self.number(),

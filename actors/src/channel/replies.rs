@@ -116,7 +116,7 @@ impl Replies {
             Some(pending) if answered => Ok(pending.on),
             unexpected => {
                 self.0.extend(unexpected);
-                Err(Fault::command("an answer that nobody asked for").with_method(class_id, method_id))
+                Err(unasked(class_id, method_id))
             }
         }
     }
@@ -125,7 +125,7 @@ impl Replies {
     pub(super) fn awaits(&self, class_id: u16, method_id: u16) -> Result<(), Fault> {
         match self.0.front() {
             Some(pending) if answers(pending.ids, (class_id, method_id)) => Ok(()),
-            _ => Err(Fault::command("an answer that nobody asked for").with_method(class_id, method_id)),
+            _ => Err(unasked(class_id, method_id)),
         }
     }
 
@@ -180,6 +180,13 @@ impl Replies {
         }
         None
     }
+}
+
+/// A channel that opens or closes by itself is an invalid command; any other answer has only come out of turn.
+fn unasked(class_id: u16, method_id: u16) -> Fault {
+    let text = "an answer that nobody asked for";
+    let fault = if class_id == 20 { Fault::command(text) } else { Fault::unexpected(text) };
+    fault.with_method(class_id, method_id)
 }
 
 /// In AMQP 0-9-1 the answer's method id follows the call's, but for `get`, which has two.

@@ -13,7 +13,11 @@ use actix::{ActorContext, ActorFuture, Context};
 use bytes::{Bytes, BytesMut};
 
 use super::{Connection, Phase, pulse::Beat, stall::Remedy};
-use crate::{error::Error, transport::ReadProgress, wire::put_heartbeat};
+use crate::{
+    error::Error,
+    transport::{ReadProgress, Writer},
+    wire::put_heartbeat,
+};
 
 /// Read at most this much in one turn: more makes the timers of the whole arbiter late.
 const READ_BUDGET: usize = 64 * 1024;
@@ -65,10 +69,13 @@ enum Turn {
 impl Connection {
     fn turn(&mut self, cx: &mut TaskContext<'_>) -> Result<Turn, Error> {
         let deaf = self.listen(cx)?;
-        self.speak(cx)?;
-        if matches!(self.phase, Phase::Ending) {
+        if let Err(error) = self.speak(cx) {
+            self.fall_mute(error);
+        }
+        let ending = matches!(self.phase, Phase::Ending);
+        if ending || self.mute {
             let in_time = self.linger.as_mut().is_some_and(|linger| linger.as_mut().poll(cx).is_pending());
-            let said_all = self.writer.is_empty() && !self.await_close_ok;
+            let said_all = ending && self.writer.is_empty() && !self.await_close_ok;
             return Ok(if said_all || !in_time { Turn::Over } else { Turn::Goes });
         }
         self.relieve(cx, deaf);
@@ -78,7 +85,10 @@ impl Connection {
                 let mut frame = BytesMut::new();
                 put_heartbeat(&mut frame);
                 self.writer.push(frame.freeze());
-                self.speak(cx)?;
+                if let Err(error) = self.speak(cx) {
+                    self.fall_mute(error);
+                    cx.waker().wake_by_ref();
+                }
             }
             Beat::Send => {}
             Beat::PeerIsDead => {
@@ -163,6 +173,10 @@ impl Connection {
 
     /// Takes and writes until nothing is left, the socket is full, or the budget is spent.
     fn speak(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Error> {
+        if self.mute {
+            self.writer = Writer::default();
+            return Ok(());
+        }
         let mut taken: Vec<Bytes> = std::mem::take(&mut self.taken);
         let mut rounds = 0;
         while let Some(socket) = &mut self.socket {

@@ -8,6 +8,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use zeroize::Zeroize;
 
 use crate::{
     error::{CloseReason, Error, Result},
@@ -59,8 +60,11 @@ async fn dial_and_shake(options: &ConnectionOptions, stage: &Cell<&'static str>)
         stage.set(handshake.stage());
         let lost = |error: &io::Error| Error::io(handshake.stage(), error);
         if !output.is_empty() {
-            socket.write_all(&output).await.map_err(|e| lost(&e))?;
+            let written = socket.write_all(&output).await;
+            // The password has been in there.
+            output[..].zeroize();
             output.clear();
+            written.map_err(|e| lost(&e))?;
         }
         if socket.read_buf(&mut input).await.map_err(|e| lost(&e))? == 0 {
             return Err(lost(&io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the socket")));

@@ -46,6 +46,8 @@ pub struct Connection {
     taken: Vec<Bytes>,
     await_close_ok: bool,
     last_error: Option<Error>,
+    /// Nothing can be written any more, but there may be something to read.
+    mute: bool,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -103,6 +105,7 @@ impl Connection {
             taken: Vec::new(),
             await_close_ok: false,
             last_error: None,
+            mute: false,
             linger: None,
         }
     }
@@ -172,12 +175,12 @@ impl Handler<Order> for Connection {
         match order {
             Order::Route { channel, down, outbox } => self.routes.add(channel, down, outbox),
             Order::Unroute { channel } => self.unroute(channel),
-            Order::Close { code, text } => match self.phase {
+            Order::Close { code, text, within } => match self.phase {
                 Phase::Opening => {
                     self.report.ended(Error::connection_closed("closed by the application", None));
                     ctx.stop();
                 }
-                Phase::Open => self.close(code, &text),
+                Phase::Open => self.close(code, &text, within),
                 Phase::Ending => {}
             },
             Order::Fail { fault } => self.fail(fault),

@@ -12,7 +12,7 @@ use super::ConsumerEnd;
 use crate::{
     error::{Error, Result},
     outbox::Verdict,
-    wire::{Content, Properties, Span},
+    wire::{Place, Properties, Span},
 };
 
 /// Where a delivery says what became of it.
@@ -61,8 +61,7 @@ impl Message for Lost {
 /// A message from the broker, and the right to settle it, once.
 ///
 /// Settling takes the delivery, so nothing can be acknowledged twice. One that is dropped unsettled goes back into its
-/// queue. The body is a view of a block that the connection read (64 KiB, or 256 KiB where bodies are large): keep a
-/// copy, not the view, of what is to be held for long.
+/// queue.
 ///
 /// # Robust
 /// A delivery of an earlier life of its channel cannot be settled any more ([`is_stale`](Self::is_stale)): the broker
@@ -82,54 +81,112 @@ impl Message for Lost {
 pub struct Delivery {
     settler: Option<Arc<dyn Settler>>,
     parts: Parts,
-    decoded: OnceLock<Box<Result<Properties>>>,
-    lossy: OnceLock<Box<[String; 2]>>,
+    decoded: OnceLock<Box<Decoded>>,
+}
+
+/// What is made of the raw bytes only when somebody looks.
+struct Decoded {
+    properties: Result<Properties>,
+    /// Exchange and routing key, where they are not UTF-8.
+    lossy: [String; 2],
 }
 
 /// What a delivery is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) content: Content,
+    /// From the payload of the method frame on; the spans point into it.
+    pub(crate) bytes: Bytes,
+    pub(crate) layout: Layout,
     pub(crate) tag: u64,
     pub(crate) incarnation: u32,
+    /// How many were left in the queue, for `get`.
+    pub(crate) message_count: Option<u32>,
     pub(crate) exchange: Span,
     pub(crate) routing_key: Span,
     pub(crate) redelivered: bool,
     pub(crate) no_ack: bool,
-    pub(crate) message_count: Option<u32>,
 }
 
+/// Where properties and body are.
+#[derive(Debug)]
+pub(crate) enum Layout {
+    /// In the same bytes.
+    Together { properties: Place, body: Place },
+    /// In bytes of their own, because the body came in several frames.
+    Apart(Box<(Bytes, Bytes)>),
+}
+
+/// A body of at least this size is handed out as a view of what was read; a smaller one would hold on to much more than
+/// it is, and is copied.
+const VIEW_FROM: usize = 4096;
+
 impl Parts {
+    fn body(&self) -> &[u8] {
+        match &self.layout {
+            Layout::Together { body, .. } => body.of(&self.bytes),
+            Layout::Apart(apart) => &apart.1,
+        }
+    }
+
+    fn properties(&self) -> &[u8] {
+        match &self.layout {
+            Layout::Together { properties, .. } => properties.of(&self.bytes),
+            Layout::Apart(apart) => &apart.0,
+        }
+    }
+
     /// What the delivery weighs against byte budgets.
     pub(crate) fn size(&self) -> usize {
-        self.content.body.len() + self.content.payload.len() + self.content.header.properties.len() + 256
+        match &self.layout {
+            Layout::Together { .. } => self.bytes.len() + OVERHEAD,
+            Layout::Apart(apart) => self.bytes.len() + apart.0.len() + apart.1.len() + OVERHEAD,
+        }
     }
 }
+
+/// What a delivery costs beside its bytes, on its way through the mailboxes.
+const OVERHEAD: usize = 256;
 
 impl Delivery {
     pub(crate) fn new(settler: Arc<dyn Settler>, parts: Parts) -> Self {
-        Self { settler: Some(settler), parts, decoded: OnceLock::new(), lossy: OnceLock::new() }
+        Self { settler: Some(settler), parts, decoded: OnceLock::new() }
     }
 
     /// Shows the body.
-    pub fn body(&self) -> &Bytes {
-        &self.parts.content.body
+    pub fn body(&self) -> &[u8] {
+        self.parts.body()
+    }
+
+    /// Hands out the body to keep: a view of the block that was read where the body is large, a copy where it is small
+    /// (below 4 KiB) and would hold on to a whole block.
+    pub fn body_bytes(&self) -> Bytes {
+        match &self.parts.layout {
+            Layout::Apart(apart) => apart.1.clone(),
+            Layout::Together { .. } => {
+                let body = self.parts.body();
+                if body.len() < VIEW_FROM {
+                    Bytes::copy_from_slice(body)
+                } else {
+                    self.parts.bytes.slice_ref(body)
+                }
+            }
+        }
     }
 
     /// Names the exchange that it was published to; empty for the default exchange.
     pub fn exchange(&self) -> &str {
-        let bytes = self.parts.exchange.of(&self.parts.content.payload);
-        std::str::from_utf8(bytes).unwrap_or_else(|_| &self.lossy()[0])
+        let bytes = self.parts.exchange.of(&self.parts.bytes);
+        std::str::from_utf8(bytes).unwrap_or_else(|_| &self.decoded().lossy[0])
     }
 
     /// Shows the routing key; octets that are not UTF-8 are replaced.
     pub fn routing_key(&self) -> &str {
-        std::str::from_utf8(self.routing_key_bytes()).unwrap_or_else(|_| &self.lossy()[1])
+        std::str::from_utf8(self.routing_key_bytes()).unwrap_or_else(|_| &self.decoded().lossy[1])
     }
 
     /// Shows the routing key as the broker sent it.
     pub fn routing_key_bytes(&self) -> &[u8] {
-        self.parts.routing_key.of(&self.parts.content.payload)
+        self.parts.routing_key.of(&self.parts.bytes)
     }
 
     /// Tells whether the broker may have delivered it before.
@@ -162,16 +219,12 @@ impl Delivery {
     /// # Errors
     /// `Codec` where a publisher sent what cannot be decoded; the delivery can be settled all the same.
     pub fn properties(&self) -> Result<&Properties> {
-        let decoded = self.decoded.get_or_init(|| {
-            let raw = &self.parts.content.header.properties;
-            Box::new(Properties::decode(raw).map_err(|fault| Error::codec(format!("properties: {fault}"))))
-        });
-        decoded.as_ref().as_ref().map_err(Clone::clone)
+        self.decoded().properties.as_ref().map_err(Clone::clone)
     }
 
     /// Shows the property flags and the property list as the broker sent them.
-    pub fn raw_properties(&self) -> &Bytes {
-        &self.parts.content.header.properties
+    pub fn raw_properties(&self) -> &[u8] {
+        self.parts.properties()
     }
 
     /// Tells whether its channel has begun another life, so that it cannot be settled any more.
@@ -219,11 +272,17 @@ impl Delivery {
         self.settle(Verdict::Reject { requeue })
     }
 
-    fn lossy(&self) -> &[String; 2] {
-        self.lossy.get_or_init(|| {
-            let payload = &self.parts.content.payload;
-            let text = |span: Span| String::from_utf8_lossy(span.of(payload)).into_owned();
-            Box::new([text(self.parts.exchange), text(self.parts.routing_key)])
+    fn decoded(&self) -> &Decoded {
+        self.decoded.get_or_init(|| {
+            let text = |span: Span| match std::str::from_utf8(span.of(&self.parts.bytes)) {
+                Ok(_) => String::new(),
+                Err(_) => String::from_utf8_lossy(span.of(&self.parts.bytes)).into_owned(),
+            };
+            Box::new(Decoded {
+                properties: Properties::decode(self.raw_properties())
+                    .map_err(|fault| Error::codec(format!("properties: {fault}"))),
+                lossy: [text(self.parts.exchange), text(self.parts.routing_key)],
+            })
         })
     }
 
@@ -265,7 +324,7 @@ impl fmt::Debug for Delivery {
             .field("exchange", &self.exchange())
             .field("routing_key", &self.routing_key())
             .field("redelivered", &self.parts.redelivered)
-            .field("body_len", &self.parts.content.body.len())
+            .field("body_len", &self.body().len())
             .finish_non_exhaustive()
     }
 }

@@ -27,5 +27,5 @@ pub use self::{
 };
 pub(crate) use self::{
     consume::Target,
-    delivery::{Binding, Inlet, Lost, Parts, Settler},
+    delivery::{Binding, Inlet, Layout, Lost, Parts, Settler},
 };

@@ -70,13 +70,13 @@ impl Confirms {
     }
 
     pub(super) fn poll(&mut self, sequence: u64, cx: &Context<'_>) -> (Poll<Result<()>>, Option<Waker>) {
-        if !self.outcomes.is_empty() {
-            if let Some(error) = self.outcomes.remove(&sequence) {
-                if let Some(slot) = self.slot(sequence) {
-                    slot.forgotten = true;
-                }
-                return (Poll::Ready(Err(error)), None);
+        if !self.outcomes.is_empty()
+            && let Some(error) = self.outcomes.remove(&sequence)
+        {
+            if let Some(slot) = self.slot(sequence) {
+                slot.forgotten = true;
             }
+            return (Poll::Ready(Err(error)), None);
         }
         match self.slot(sequence) {
             Some(slot) if !slot.answered => match &slot.waker {
@@ -212,5 +212,144 @@ impl Confirms {
     fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
         let at = sequence.checked_sub(self.base)?;
         self.ring.get_mut(at as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{ErrorKind, wire::Properties};
+
+    fn look(confirms: &mut Confirms, sequence: u64) -> Poll<Result<()>> {
+        let cx = Context::from_waker(Waker::noop());
+        confirms.poll(sequence, &cx).0
+    }
+
+    fn kind(answer: Poll<Result<()>>) -> Option<ErrorKind> {
+        match answer {
+            Poll::Ready(Err(error)) => Some(error.kind()),
+            Poll::Ready(Ok(())) | Poll::Pending => None,
+        }
+    }
+
+    fn publish(confirms: &mut Confirms, count: u64) {
+        let now = Instant::now();
+        for _ in 0..count {
+            confirms.next(now, true);
+        }
+    }
+
+    fn some_return() -> Return {
+        Return {
+            code: 312,
+            text: "NO_ROUTE".into(),
+            exchange: String::new(),
+            routing_key: "nowhere".into(),
+            properties: Ok(Properties::new()),
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn confirms_may_come_out_of_order_and_several_at_once() {
+        let mut confirms = Confirms::default();
+        let mut woken = Vec::new();
+        publish(&mut confirms, 10);
+        for (tag, multiple) in [(1, false), (3, false), (5, true), (10, false), (9, true)] {
+            confirms.answered(tag, multiple, false, &mut woken).unwrap();
+        }
+        assert_eq!((confirms.unconfirmed(), confirms.base()), (0, 11));
+        assert!((1..=10).all(|sequence| look(&mut confirms, sequence).is_ready()));
+        assert_eq!(confirms.answered(11, false, false, &mut woken), Err(()), "never published");
+        assert_eq!(confirms.answered(4, false, false, &mut woken), Ok(()), "known already");
+    }
+
+    #[test]
+    fn a_nack_and_a_return_are_told_to_their_publish_only() {
+        let mut confirms = Confirms::default();
+        let mut woken = Vec::new();
+        publish(&mut confirms, 4);
+        assert!(look(&mut confirms, 2).is_pending());
+        confirms.returned(3, some_return());
+        confirms.answered(2, false, true, &mut woken).unwrap();
+        assert_eq!(woken.len(), 1);
+        confirms.answered(4, true, false, &mut woken).unwrap();
+        assert_eq!(kind(look(&mut confirms, 2)), Some(ErrorKind::Nacked));
+        assert_eq!(kind(look(&mut confirms, 3)), Some(ErrorKind::Unroutable));
+        assert!(look(&mut confirms, 1).is_ready() && look(&mut confirms, 4).is_ready());
+        assert!(confirms.outcomes.is_empty() && confirms.returns.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_leaves_nothing_behind() {
+        let mut confirms = Confirms::default();
+        let mut woken = Vec::new();
+        publish(&mut confirms, 3);
+        confirms.forget(1);
+        confirms.forget(2);
+        confirms.returned(2, some_return());
+        confirms.answered(3, true, true, &mut woken).unwrap();
+        confirms.forget(3);
+        assert!(confirms.outcomes.is_empty() && confirms.returns.is_empty() && confirms.stamps.is_empty());
+    }
+
+    #[test]
+    fn a_late_publish_is_answered_once_and_its_confirm_still_counts() {
+        let mut confirms = Confirms::default();
+        let mut woken = Vec::new();
+        let late = Duration::from_secs(1);
+        let start = Instant::now();
+        confirms.next(start, true);
+        confirms.next(start + late / 2, true);
+        confirms.expire(start + late, late, false, &mut woken);
+        assert_eq!(kind(look(&mut confirms, 1)), Some(ErrorKind::Timeout));
+        assert!(look(&mut confirms, 2).is_pending());
+        assert_eq!(confirms.unconfirmed(), 2);
+        confirms.expire(start + late * 2, late, true, &mut woken);
+        assert_eq!(kind(look(&mut confirms, 2)), Some(ErrorKind::Blocked));
+        confirms.answered(2, true, false, &mut woken).unwrap();
+        assert_eq!((confirms.unconfirmed(), confirms.outcomes.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_end_is_told_to_all_and_what_was_handed_over_may_have_arrived() {
+        let mut confirms = Confirms::default();
+        let mut woken = Vec::new();
+        publish(&mut confirms, 3);
+        confirms.answered(1, false, false, &mut woken).unwrap();
+        confirms.fail_all(&Error::channel_closed("gone", None), 3, &mut woken);
+        assert!(matches!(look(&mut confirms, 1), Poll::Ready(Ok(()))));
+        let Poll::Ready(Err(handed_over)) = look(&mut confirms, 2) else { panic!("unanswered") };
+        let Poll::Ready(Err(kept)) = look(&mut confirms, 3) else { panic!("unanswered") };
+        assert_eq!((handed_over.kind(), handed_over.may_have_arrived()), (ErrorKind::ChannelClosed, true));
+        assert_eq!((kept.kind(), kept.may_have_arrived()), (ErrorKind::ChannelClosed, false));
+    }
+
+    proptest! {
+        #[test]
+        fn every_publish_gets_the_answer_that_was_given(
+            answers in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), any::<bool>()), 1..60),
+            count in 1..200u64,
+        ) {
+            let mut confirms = Confirms::default();
+            let mut woken = Vec::new();
+            publish(&mut confirms, count);
+            let mut truth: Vec<Option<bool>> = vec![None; count as usize];
+            for (pick, multiple, nack) in answers {
+                let at = pick.index(truth.len());
+                let first = if multiple { 0 } else { at };
+                truth[first..=at].iter_mut().for_each(|t| { t.get_or_insert(nack); });
+                confirms.answered(at as u64 + 1, multiple, nack, &mut woken).unwrap();
+            }
+            prop_assert_eq!(confirms.unconfirmed(), truth.iter().filter(|t| t.is_none()).count());
+            for (sequence, nacked) in (1..).zip(truth) {
+                let answer = look(&mut confirms, sequence);
+                prop_assert_eq!(answer.is_ready(), nacked.is_some());
+                prop_assert_eq!(kind(answer) == Some(ErrorKind::Nacked), nacked == Some(true));
+            }
+        }
     }
 }

@@ -44,6 +44,14 @@ pub(crate) enum Verdict {
     Dropped,
 }
 
+/// Deliveries with tags in a row, and the consumer that must settle them, if one must.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) consumer: Option<u32>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     Outstanding,
@@ -100,38 +108,37 @@ impl Settles {
         *self = Self::default();
     }
 
-    /// Notes a delivery; no consumer: it needs no settling.
-    pub(super) fn delivered(&mut self, tag: u64, consumer: Option<u32>) -> Result<(), ()> {
+    /// Notes deliveries; `Err` if their tags are not next in turn.
+    pub(super) fn delivered(&mut self, seen: Seen) -> Result<(), ()> {
         let next = self.base + self.ring.len() as u64;
-        if tag < next || tag - next > LARGEST_GAP {
+        if seen.first < next || seen.first - next > LARGEST_GAP {
             return Err(());
         }
-        for _ in next..tag {
-            self.push(Entry { consumer: 0, mark: Mark::Settled });
-        }
-        match consumer {
+        let settled = Entry { consumer: 0, mark: Mark::Settled };
+        self.push(settled, seen.first - next);
+        let count = seen.last - seen.first + 1;
+        match seen.consumer {
             Some(consumer) => {
-                self.outstanding += 1;
-                self.push(Entry { consumer, mark: Mark::Outstanding });
+                self.outstanding += count as usize;
+                self.push(Entry { consumer, mark: Mark::Outstanding }, count);
             }
-            None => self.push(Entry { consumer: 0, mark: Mark::Settled }),
+            None => self.push(settled, count),
         }
         Ok(())
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: Entry, count: u64) {
         if self.ring.is_empty() && entry.mark == Mark::Settled {
-            self.base += 1;
+            self.base += count;
             return;
         }
-        self.ring.push_back(entry);
-        if self.ring.len() > RING {
-            if let Some(oldest) = self.ring.pop_front() {
-                if oldest.mark != Mark::Settled {
-                    self.stragglers.insert(self.base, oldest);
-                }
-                self.base += 1;
+        self.ring.extend(std::iter::repeat_n(entry, count as usize));
+        while self.ring.len() > RING {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            if oldest.mark != Mark::Settled {
+                self.stragglers.insert(self.base, oldest);
             }
+            self.base += 1;
         }
     }
 
@@ -254,6 +261,205 @@ impl Settles {
         match tag.checked_sub(self.base) {
             Some(at) => self.ring.get_mut(at as usize),
             None => self.stragglers.get_mut(&tag),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A frame as the broker reads it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Said {
+        Ack { tag: u64, multiple: bool },
+        Nack { tag: u64, requeue: bool },
+        Reject { tag: u64, requeue: bool },
+    }
+
+    fn render(settles: &mut Settles) -> Vec<Said> {
+        let mut buf = BytesMut::new();
+        let promised = settles.rendered_len();
+        settles.render(1, &mut buf);
+        assert!(buf.len() <= promised, "{} bytes, {promised} promised", buf.len());
+        let said = |frame: &[u8]| {
+            let tag = u64::from_be_bytes(frame[11..19].try_into().unwrap());
+            let bit = |n: u8| frame[19] & n != 0;
+            match frame[10] {
+                80 => Said::Ack { tag, multiple: bit(1) },
+                120 => Said::Nack { tag, requeue: bit(2) },
+                90 => Said::Reject { tag, requeue: bit(1) },
+                other => panic!("method {other}"),
+            }
+        };
+        buf.chunks(ACK_LEN).map(said).collect()
+    }
+
+    fn deliver(settles: &mut Settles, first: u64, last: u64, consumer: u32) {
+        settles.delivered(Seen { first, last, consumer: Some(consumer) }).unwrap();
+    }
+
+    #[test]
+    fn a_run_of_acks_is_one_multiple_ack() {
+        let mut settles = Settles::default();
+        deliver(&mut settles, 1, 5, 1);
+        for tag in [2, 1, 3] {
+            settles.mark(tag, 1, Verdict::Ack).unwrap();
+        }
+        assert_eq!(render(&mut settles), [Said::Ack { tag: 3, multiple: true }]);
+        settles.mark(5, 1, Verdict::Ack).unwrap();
+        assert_eq!(render(&mut settles), [Said::Ack { tag: 5, multiple: false }], "4 is still out");
+        settles.mark(4, 1, Verdict::Ack).unwrap();
+        assert_eq!(render(&mut settles), [Said::Ack { tag: 4, multiple: false }], "one is no run");
+        assert_eq!((settles.outstanding(), settles.is_dirty()), (0, false));
+    }
+
+    #[test]
+    fn refusals_go_before_the_ack_that_would_cover_them() {
+        let mut settles = Settles::default();
+        deliver(&mut settles, 1, 3, 1);
+        settles.mark(1, 1, Verdict::Ack).unwrap();
+        settles.mark(3, 1, Verdict::Ack).unwrap();
+        settles.mark(2, 1, Verdict::Nack { requeue: true }).unwrap();
+        let expected = [Said::Nack { tag: 2, requeue: true }, Said::Ack { tag: 3, multiple: true }];
+        assert_eq!(render(&mut settles), expected);
+    }
+
+    #[test]
+    fn ack_all_leaves_other_consumers_alone() {
+        let mut settles = Settles::default();
+        for tag in 1..=6 {
+            deliver(&mut settles, tag, tag, 1 + u32::from(tag == 2));
+        }
+        settles.mark(5, 1, Verdict::AckAll).unwrap();
+        let single = |tag| Said::Ack { tag, multiple: false };
+        assert_eq!(render(&mut settles), [single(1), single(3), single(4), single(5)]);
+        assert_eq!(settles.mark(4, 1, Verdict::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
+        assert_eq!(settles.outstanding(), 2);
+    }
+
+    #[test]
+    fn what_is_held_goes_back_when_released() {
+        let mut settles = Settles::default();
+        deliver(&mut settles, 1, 2, 7);
+        settles.mark(1, 7, Verdict::Dropped).unwrap();
+        assert_eq!(render(&mut settles), [Said::Reject { tag: 1, requeue: true }]);
+        settles.hold(7);
+        settles.mark(2, 7, Verdict::Dropped).unwrap();
+        assert!(!settles.is_dirty());
+        settles.release(7);
+        assert_eq!(render(&mut settles), [Said::Reject { tag: 2, requeue: true }]);
+    }
+
+    #[test]
+    fn tags_out_of_turn_are_refused() {
+        let mut settles = Settles::default();
+        deliver(&mut settles, 1, 2, 1);
+        let seen = |tag| Seen { first: tag, last: tag, consumer: Some(1) };
+        assert_eq!(settles.delivered(seen(2)), Err(()));
+        assert_eq!(settles.delivered(seen(4 + LARGEST_GAP)), Err(()));
+        assert_eq!(settles.delivered(seen(4)), Ok(()), "a gap is settled");
+        assert_eq!(settles.mark(3, 1, Verdict::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
+    }
+
+    #[test]
+    fn one_delivery_that_is_never_settled_does_not_grow_the_ring() {
+        let mut settles = Settles::default();
+        deliver(&mut settles, 1, 1, 1);
+        for tag in 2..=4 * RING as u64 {
+            deliver(&mut settles, tag, tag, 1);
+            settles.mark(tag, 1, Verdict::Ack).unwrap();
+            assert_eq!(render(&mut settles), [Said::Ack { tag, multiple: false }]);
+        }
+        assert!(settles.ring.len() <= RING && settles.stragglers.len() == 1);
+        settles.mark(1, 1, Verdict::Ack).unwrap();
+        assert_eq!(render(&mut settles), [Said::Ack { tag: 1, multiple: false }]);
+        assert_eq!((settles.outstanding(), settles.stragglers.len()), (0, 0));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Deliver { count: u64, consumer: Option<u32> },
+        Mark { pick: prop::sample::Index, verdict: Verdict },
+        Render,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let verdict = prop_oneof![
+            6 => Just(Verdict::Ack),
+            1 => Just(Verdict::AckAll),
+            1 => any::<bool>().prop_map(|requeue| Verdict::Nack { requeue }),
+            1 => any::<bool>().prop_map(|requeue| Verdict::Reject { requeue }),
+            1 => Just(Verdict::Dropped),
+        ];
+        prop_oneof![
+            3 => (1..6u64, prop::option::weighted(0.8, 1..4u32))
+                .prop_map(|(count, consumer)| Step::Deliver { count, consumer }),
+            6 => (any::<prop::sample::Index>(), verdict).prop_map(|(pick, verdict)| Step::Mark { pick, verdict }),
+            2 => Just(Step::Render),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_broker_never_hears_of_a_tag_twice(steps in prop::collection::vec(step(), 1..200)) {
+            let mut settles = Settles::default();
+            // What the broker has out, and what the application holds, with its consumer.
+            let mut unacked = BTreeSet::new();
+            let mut held: Vec<(u64, u32)> = Vec::new();
+            let mut next = 1;
+            let hear = |unacked: &mut BTreeSet<u64>, held: &[(u64, u32)], said: Vec<Said>| {
+                for said in said {
+                    match said {
+                        Said::Ack { tag, multiple: true } => {
+                            prop_assert!(unacked.range(..=tag).next().is_some(), "nothing up to {tag}");
+                            prop_assert!(held.iter().all(|h| h.0 > tag), "{tag} covers what is held");
+                            unacked.retain(|&t| t > tag);
+                        }
+                        Said::Ack { tag, .. } | Said::Nack { tag, .. } | Said::Reject { tag, .. } => {
+                            prop_assert!(unacked.remove(&tag), "{tag} is not out");
+                        }
+                    }
+                }
+                Ok(())
+            };
+            for step in steps {
+                match step {
+                    Step::Deliver { count, consumer } => {
+                        let last = next + count - 1;
+                        settles.delivered(Seen { first: next, last, consumer }).unwrap();
+                        if let Some(consumer) = consumer {
+                            unacked.extend(next..=last);
+                            held.extend((next..=last).map(|tag| (tag, consumer)));
+                        }
+                        next = last + 1;
+                    }
+                    Step::Mark { pick, verdict } if !held.is_empty() => {
+                        let (tag, consumer) = held.swap_remove(pick.index(held.len()));
+                        settles.mark(tag, consumer, verdict).unwrap();
+                        if verdict == Verdict::AckAll {
+                            held.retain(|h| h.1 != consumer || h.0 > tag);
+                        }
+                    }
+                    Step::Mark { .. } => {}
+                    Step::Render => {
+                        let said = render(&mut settles);
+                        hear(&mut unacked, &held, said)?;
+                        prop_assert_eq!(unacked.len(), held.len());
+                    }
+                }
+                prop_assert_eq!(settles.outstanding(), held.len());
+            }
+            for (tag, consumer) in std::mem::take(&mut held) {
+                settles.mark(tag, consumer, Verdict::Ack).unwrap();
+            }
+            let said = render(&mut settles);
+            hear(&mut unacked, &held, said)?;
+            prop_assert!(unacked.is_empty() && !settles.is_dirty());
         }
     }
 }

@@ -42,29 +42,49 @@ pub struct Content {
 }
 
 /// Assembles the contents of one channel.
+///
+/// Fields in place rather than a state that moves: moving what a content needs between states costs more than all
+/// the rest of it.
 #[derive(Debug)]
 pub struct Assembler {
     body_limit: u64,
-    stage: Stage,
+    due: Due,
+    method: Option<ContentMethod>,
+    payload: Bytes,
+    header: ContentHeader,
+    body: Body,
 }
 
-#[derive(Debug)]
-enum Stage {
-    Idle,
-    Header { method: ContentMethod, payload: Bytes },
-    Body { method: ContentMethod, payload: Bytes, header: ContentHeader, body: Body },
+/// The frame that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Method,
+    Header,
+    Body,
 }
 
 impl Assembler {
     /// Starts idle; a content whose header announces more than `body_limit` is refused.
     pub fn new(body_limit: u64) -> Self {
-        Self { body_limit, stage: Stage::Idle }
+        Self {
+            body_limit,
+            due: Due::Method,
+            method: None,
+            payload: Bytes::new(),
+            header: ContentHeader { body_size: 0, properties: Bytes::new() },
+            body: Body::default(),
+        }
+    }
+
+    /// The largest body that is taken.
+    pub fn body_limit(&self) -> u64 {
+        self.body_limit
     }
 
     /// Whether no content is under way.
     #[inline]
     pub fn idle(&self) -> bool {
-        matches!(self.stage, Stage::Idle)
+        self.due == Due::Method
     }
 
     /// A method that carries content arrived.
@@ -73,53 +93,88 @@ impl Assembler {
         if !self.idle() {
             return Err(Fault::unexpected("method within a content").with_method(hot::BASIC, method.id()));
         }
-        self.stage = Stage::Header { method, payload };
+        self.method = Some(method);
+        self.payload = payload;
+        self.due = Due::Header;
         Ok(())
     }
 
     /// A header frame arrived; a body of no size is whole at once.
     #[inline]
     pub fn header(&mut self, payload: &Bytes) -> Result<Option<Content>, Fault> {
-        let Stage::Header { method, payload: method_payload } = self.take() else {
-            return Err(Fault::unexpected("content header without a method"));
+        self.header_within(payload, payload)
+    }
+
+    /// [`header`](Self::header) for a payload that is a view of `bytes`, the frames it came with.
+    #[inline]
+    pub fn header_within(&mut self, bytes: &Bytes, payload: &[u8]) -> Result<Option<Content>, Fault> {
+        if self.due != Due::Header {
+            return Err(self.fail(Fault::unexpected("content header without a method")));
+        }
+        self.header = match hot::parse_header_within(bytes, payload) {
+            Ok(header) => header,
+            Err(fault) => return Err(self.fail(fault)),
         };
-        let id = method.id();
-        let header = hot::parse_header(payload).map_err(|fault| fault.with_method(hot::BASIC, id))?;
-        if header.body_size > self.body_limit {
-            let text = format!("body of {} octets over the limit of {}", header.body_size, self.body_limit);
-            return Err(Fault::resource(text).with_method(hot::BASIC, id));
+        let size = self.header.body_size;
+        if size > self.body_limit {
+            let text = format!("body of {size} octets over the limit of {}", self.body_limit);
+            return Err(self.fail(Fault::resource(text)));
         }
-        if header.body_size == 0 {
-            return Ok(Some(Content { method, payload: method_payload, header, body: Bytes::new() }));
+        if size == 0 {
+            return Ok(self.whole(Bytes::new()));
         }
-        self.stage = Stage::Body { method, payload: method_payload, header, body: Body::default() };
+        self.due = Due::Body;
         Ok(None)
     }
 
     /// A body frame arrived.
     #[inline]
     pub fn body(&mut self, payload: Bytes) -> Result<Option<Content>, Fault> {
-        let Stage::Body { method, payload: method_payload, header, mut body } = self.take() else {
-            return Err(Fault::unexpected("content body without a header"));
-        };
-        match body.append(payload, header.body_size) {
-            Ok(None) => {
-                self.stage = Stage::Body { method, payload: method_payload, header, body };
-                Ok(None)
+        if self.due != Due::Body {
+            return Err(self.fail(Fault::unexpected("content body without a header")));
+        }
+        let size = self.header.body_size;
+        if self.body.is_empty() && payload.len() as u64 == size {
+            return Ok(self.whole(payload));
+        }
+        match self.body.append(&payload, size) {
+            Ok(false) => Ok(None),
+            Ok(true) => {
+                let body = self.body.take();
+                Ok(self.whole(body))
             }
-            Ok(Some(body)) => Ok(Some(Content { method, payload: method_payload, header, body })),
-            Err(fault) => Err(fault.with_method(hot::BASIC, method.id())),
+            Err(fault) => Err(self.fail(fault)),
         }
     }
 
     /// Forgets a content that is under way.
     pub fn reset(&mut self) {
-        self.stage = Stage::Idle;
+        *self = Self::new(self.body_limit);
     }
 
     #[inline]
-    fn take(&mut self) -> Stage {
-        std::mem::replace(&mut self.stage, Stage::Idle)
+    fn whole(&mut self, body: Bytes) -> Option<Content> {
+        self.due = Due::Method;
+        self.body.empty_frames = 0;
+        Some(Content {
+            method: self.method.take()?,
+            payload: std::mem::take(&mut self.payload),
+            header: ContentHeader {
+                body_size: self.header.body_size,
+                properties: std::mem::take(&mut self.header.properties),
+            },
+            body,
+        })
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: Fault) -> Fault {
+        let method = self.method.as_ref().map(ContentMethod::id);
+        self.reset();
+        match method {
+            Some(id) => fault.with_method(hot::BASIC, id),
+            None => fault,
+        }
     }
 }
 
@@ -134,52 +189,42 @@ impl ContentMethod {
     }
 }
 
-/// As much of a body as has arrived.
+/// As much of a body as has arrived, if it came in more than one frame.
 #[derive(Debug, Default)]
 struct Body {
-    /// The first frame, until a second one comes.
-    first: Bytes,
     joined: BytesMut,
     empty_frames: u32,
 }
 
 impl Body {
     #[inline]
-    fn append(&mut self, piece: Bytes, size: u64) -> Result<Option<Bytes>, Fault> {
+    fn is_empty(&self) -> bool {
+        self.joined.is_empty()
+    }
+
+    fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.joined).freeze()
+    }
+
+    /// Whether it is whole now.
+    fn append(&mut self, piece: &[u8], size: u64) -> Result<bool, Fault> {
         if piece.is_empty() {
             self.empty_frames += 1;
             if self.empty_frames > EMPTY_FRAMES {
                 return Err(Fault::unexpected(format!("more than {EMPTY_FRAMES} empty body frames")));
             }
-            return Ok(None);
+            return Ok(false);
         }
-        let have = self.first.len() + self.joined.len();
-        let total = (have + piece.len()) as u64;
+        let total = (self.joined.len() + piece.len()) as u64;
         if total > size {
             return Err(Fault::unexpected(format!("body of {total} octets where {size} were announced")));
         }
-        if have == 0 {
-            self.first = piece;
-        } else {
-            self.join(&piece, size);
-        }
-        if total < size {
-            return Ok(None);
-        }
         if self.joined.is_empty() {
-            return Ok(Some(std::mem::take(&mut self.first)));
-        }
-        Ok(Some(std::mem::take(&mut self.joined).freeze()))
-    }
-
-    fn join(&mut self, piece: &Bytes, size: u64) {
-        if self.joined.is_empty() {
-            let first = std::mem::take(&mut self.first);
             let announced = usize::try_from(size.min(ANNOUNCED)).unwrap_or_default();
-            self.joined.reserve(announced.max(first.len() + piece.len()));
-            self.joined.extend_from_slice(&first);
+            self.joined.reserve(announced.max(piece.len()));
         }
         self.joined.extend_from_slice(piece);
+        Ok(total == size)
     }
 }
 

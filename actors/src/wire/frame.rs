@@ -14,6 +14,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::fault::Fault;
 
+pub use super::greeting::foreign_greeting;
+
 /// The octet that ends every frame.
 pub const FRAME_END: u8 = 0xCE;
 /// Octets of a frame around its payload.
@@ -38,7 +40,7 @@ pub enum FrameKind {
 
 impl FrameKind {
     #[inline]
-    fn of(octet: u8) -> Option<Self> {
+    pub(super) fn of(octet: u8) -> Option<Self> {
         match octet {
             1 => Some(Self::Method),
             2 => Some(Self::Header),
@@ -75,6 +77,11 @@ impl FrameRun {
     /// The frames, in order.
     pub fn iter(&self) -> Frames {
         Frames { bytes: self.bytes.clone() }
+    }
+
+    /// The frames, in order, without a count of references for each: `bytes.slice_ref` makes one where it is kept.
+    pub fn views(&self) -> FrameViews<'_> {
+        FrameViews { bytes: &self.bytes }
     }
 }
 
@@ -115,6 +122,50 @@ impl Iterator for Frames {
         let payload = self.bytes.slice(HEAD_LEN..head.len - 1);
         self.bytes.advance(head.len);
         Some(Frame { kind, channel: head.channel, payload })
+    }
+}
+
+/// One frame of a run, its payload borrowed from the run.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameView<'a> {
+    /// The frame's type.
+    pub kind: FrameKind,
+    /// The channel it belongs to, 0 for the connection.
+    pub channel: u16,
+    /// What is between head and end octet.
+    pub payload: &'a [u8],
+}
+
+/// The frames of a [`FrameRun`], borrowed.
+#[derive(Clone, Debug)]
+pub struct FrameViews<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> FrameViews<'a> {
+    /// The frames in bytes that were cut and checked.
+    #[inline]
+    pub fn over(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// How many bytes are left.
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl<'a> Iterator for FrameViews<'a> {
+    type Item = FrameView<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<FrameView<'a>> {
+        let head = Head::read(self.bytes)?;
+        let (frame, rest) = self.bytes.split_at_checked(head.len)?;
+        let payload = frame.get(HEAD_LEN..frame.len() - 1)?;
+        self.bytes = rest;
+        Some(FrameView { kind: FrameKind::of(head.kind)?, channel: head.channel, payload })
     }
 }
 
@@ -189,38 +240,6 @@ impl Cutter {
     pub fn wanted(&self) -> usize {
         self.missing
     }
-}
-
-/// Recognises a peer whose first bytes are no frame: another version of AMQP, another protocol.
-///
-/// To be asked while nothing but the beginning of a connection was read; `None` means that it may be AMQP 0-9-1,
-/// or that more bytes are needed to tell.
-pub fn foreign_greeting(buf: &[u8]) -> Option<Fault> {
-    let first = *buf.first()?;
-    if FrameKind::of(first).is_some() {
-        return None;
-    }
-    if buf.starts_with(b"AMQP") {
-        return match buf.get(4..8)? {
-            [0, 0, 9, 1] => Some(Fault::frame("peer refused our protocol header and asks for AMQP 0-9-1")),
-            [id, major, minor, revision] => Some(Fault::frame(format!(
-                "peer asks for another protocol version: AMQP {id}-{major}-{minor}-{revision}"
-            ))),
-            _ => None,
-        };
-    }
-    if b"AMQP".starts_with(buf) {
-        return None;
-    }
-    if matches!(buf, [0x15 | 0x16, 0x03, ..]) || buf == [0x15] || buf == [0x16] {
-        return Some(Fault::frame("peer speaks TLS on this port"));
-    }
-    let excerpt: String = buf
-        .iter()
-        .take(16)
-        .map(|&octet| if octet.is_ascii_graphic() || octet == b' ' { char::from(octet) } else { '.' })
-        .collect();
-    Some(Fault::frame(format!("peer does not speak AMQP, it begins with \"{excerpt}\"")))
 }
 
 const HEARTBEAT: u8 = 8;
@@ -384,18 +403,5 @@ mod tests {
         buf.extend_from_slice(&whole[60..]);
         assert_eq!(cutter.next_run(&mut buf).unwrap().unwrap().bytes, whole);
         assert_eq!(cutter.wanted(), 0);
-    }
-
-    #[test]
-    fn strangers_are_recognised() {
-        assert_eq!(foreign_greeting(b""), None);
-        assert_eq!(foreign_greeting(&frame(1, 0, b"")), None);
-        assert_eq!(foreign_greeting(b"AM"), None);
-        assert_eq!(foreign_greeting(b"AMQP\0\x01"), None);
-        let text = |bytes: &[u8]| foreign_greeting(bytes).unwrap().text.into_owned();
-        assert!(text(b"AMQP\0\x01\0\0").ends_with("AMQP 0-1-0-0"));
-        assert!(text(b"AMQP\0\0\x09\x01").contains("0-9-1"));
-        assert!(text(b"HTTP/1.1 400 Bad Request\r\n").contains("\"HTTP/1.1 400 Bad\""));
-        assert!(text(&[0x15, 3, 3, 0, 2]).contains("TLS"));
     }
 }

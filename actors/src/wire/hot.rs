@@ -241,15 +241,27 @@ pub struct ContentHeader {
 /// Reads the payload of a header frame.
 #[inline]
 pub fn parse_header(payload: &Bytes) -> Result<ContentHeader, Fault> {
-    let mut cursor = Cursor::new(payload);
-    let fields = cursor.short().zip(cursor.short()).zip(cursor.longlong());
-    let Some(((class_id, _weight), body_size)) = fields else {
+    parse_header_within(payload, payload)
+}
+
+/// [`parse_header`] for a payload that is a view of `bytes`, the frames it came with.
+#[inline]
+pub fn parse_header_within(bytes: &Bytes, payload: &[u8]) -> Result<ContentHeader, Fault> {
+    let Some(([c1, c0, _, _, size @ ..], properties)) = payload.split_first_chunk::<HEADER_FIXED>() else {
         return Err(Fault::syntax("content header cut short"));
     };
+    let class_id = u16::from_be_bytes([*c1, *c0]);
     if class_id != BASIC {
         return Err(Fault::frame(format!("content header of class {class_id}")));
     }
-    Ok(ContentHeader { body_size, properties: payload.slice(cursor.at()..) })
+    // Nearly all headers are one of these, and counting references costs more than reading them.
+    let properties = match properties {
+        [0, 0] => Bytes::from_static(&[0, 0]),
+        [0x10, 0, 2] => Bytes::from_static(&[0x10, 0, 2]),
+        [0x10, 0, 1] => Bytes::from_static(&[0x10, 0, 1]),
+        properties => bytes.slice_ref(properties),
+    };
+    Ok(ContentHeader { body_size: u64::from_be_bytes(*size), properties })
 }
 
 #[inline]

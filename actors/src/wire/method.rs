@@ -1,7 +1,7 @@
 //! Methods that are not written by hand: declare, bind, consume, open, close and the rest, by `amq-protocol`.
 //!
 //! Its parser descends as deep as a table nests and its error says nothing of what failed, so the class and method
-//! are looked up here, and tables are [scanned](super::scan) before it sees them. The texts of `close` are read by
+//! are looked up here, and tables are [scanned](super::table::scan) before it sees them. The texts of `close` are read by
 //! hand: RabbitMQ cuts them at 255 bytes, in the middle of a character if it has to.
 
 pub use amq_protocol::protocol::{

@@ -17,17 +17,20 @@ pub mod table;
 pub mod text;
 pub mod tune;
 pub mod value;
+pub mod whole;
 
 mod cursor;
 mod field;
 mod field_table;
+mod greeting;
+mod property_list;
 mod scan;
 
 pub use self::{
     content::{Assembler, Content, ContentMethod},
     fault::Fault,
     frame::{
-        Cutter, FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameKind, FrameRun, HEAD_LEN,
+        Cutter, FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameKind, FrameRun, FrameViews, HEAD_LEN,
         foreign_greeting,
     },
     handshake::{Handshake, HandshakeError, Mechanism, Negotiated, Progress, Terms},
@@ -43,4 +46,5 @@ pub use self::{
     short::{TooLong, check_short, cut_short, short},
     table::{Refused, Table},
     value::Value,
+    whole::{Place, Whole, whole_delivery},
 };

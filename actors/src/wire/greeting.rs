@@ -1,0 +1,55 @@
+//! A peer that is no AMQP 0-9-1 server: an older or newer AMQP, HTTP, TLS, anything.
+//!
+//! AMQP gives a server that does not like a protocol header one way to say so: to send its own and hang up.
+
+use super::{fault::Fault, frame::FrameKind};
+
+/// Recognises a peer whose first bytes are no frame: another version of AMQP, another protocol.
+///
+/// To be asked while nothing but the beginning of a connection was read; `None` means that it may be AMQP 0-9-1,
+/// or that more bytes are needed to tell.
+pub fn foreign_greeting(buf: &[u8]) -> Option<Fault> {
+    let first = *buf.first()?;
+    if FrameKind::of(first).is_some() {
+        return None;
+    }
+    if buf.starts_with(b"AMQP") {
+        return match buf.get(4..8)? {
+            [0, 0, 9, 1] => Some(Fault::frame("peer refused our protocol header and asks for AMQP 0-9-1")),
+            [id, major, minor, revision] => Some(Fault::frame(format!(
+                "peer asks for another protocol version: AMQP {id}-{major}-{minor}-{revision}"
+            ))),
+            _ => None,
+        };
+    }
+    if b"AMQP".starts_with(buf) {
+        return None;
+    }
+    if matches!(buf, [0x15 | 0x16, 0x03, ..]) || buf == [0x15] || buf == [0x16] {
+        return Some(Fault::frame("peer speaks TLS on this port"));
+    }
+    let excerpt: String = buf
+        .iter()
+        .take(16)
+        .map(|&octet| if octet.is_ascii_graphic() || octet == b' ' { char::from(octet) } else { '.' })
+        .collect();
+    Some(Fault::frame(format!("peer does not speak AMQP, it begins with \"{excerpt}\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_recognised() {
+        assert_eq!(foreign_greeting(b""), None);
+        assert_eq!(foreign_greeting(b"\x01\0\0\0\0\0\0\xce"), None);
+        assert_eq!(foreign_greeting(b"AM"), None);
+        assert_eq!(foreign_greeting(b"AMQP\0\x01"), None);
+        let text = |bytes: &[u8]| foreign_greeting(bytes).unwrap().text.into_owned();
+        assert!(text(b"AMQP\0\x01\0\0").ends_with("AMQP 0-1-0-0"));
+        assert!(text(b"AMQP\0\0\x09\x01").contains("0-9-1"));
+        assert!(text(b"HTTP/1.1 400 Bad Request\r\n").contains("\"HTTP/1.1 400 Bad\""));
+        assert!(text(&[0x15, 3, 3, 0, 2]).contains("TLS"));
+    }
+}

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Fuzzes each target of fuzz/ for some seconds: scripts/fuzz.sh [seconds-per-target] [target ...]
+# Runs on the stable toolchain, without sanitizers: this project has no unsafe code for them to watch.
+set -eu
+cd "$(dirname "$0")/.."
+
+seconds=${1:-20}
+[ $# -gt 0 ] && shift
+
+command -v c++ >/dev/null || { echo "libFuzzer needs a C++ compiler (Debian: apt install g++)" >&2; exit 1; }
+cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+
+for target in ${*:-$(cargo fuzz list)}; do
+    corpus="fuzz/corpus/$target"
+    log="fuzz/corpus/$target.log"
+    mkdir -p "$corpus"
+    if ! cargo fuzz run -s none "$target" "$corpus" "fuzz/seeds/$target" -- \
+        -max_total_time="$seconds" -max_len=8192 -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 >"$log" 2>&1
+    then
+        cat "$log"
+        exit 1
+    fi
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    echo "$target: $runs runs in $seconds s"
+done
