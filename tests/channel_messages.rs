@@ -26,7 +26,7 @@ modes! {
         }
         for n in 0..34 {
             let delivery = probe.next().await.unwrap();
-            assert_eq!((delivery.body(), delivery.consumer_tag()), (&n.to_string().into(), &*consumed.tag));
+            assert_eq!((delivery.body(), delivery.consumer_tag()), (n.to_string().as_bytes(), &*consumed.tag));
             channel.send(Settle::ack(delivery)).await.unwrap().unwrap();
         }
         channel.send(CancelConsumer::new(&*consumed.tag)).await.unwrap().unwrap();

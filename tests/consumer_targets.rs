@@ -136,7 +136,7 @@ modes! {
         assert_eq!(tapped.methods_up((60, 30)), 1);
         assert_eq!((log.stopped.load(Ordering::SeqCst), tapped.channel.load().unsettled), (1, 0));
         oracle.publish("", "others", "still here").await;
-        assert_eq!(other.next().await.unwrap().body(), "still here");
+        assert_eq!(other.next().await.unwrap().body(), b"still here");
         let bodies = oracle.drain_bodies("jobs").await;
         assert_eq!(bodies, numbers(100).into_iter().map(String::into_bytes).collect::<Vec<_>>());
     }

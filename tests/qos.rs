@@ -111,7 +111,7 @@ modes! {
         drop((ten, five));
         for left in (0..75).rev() {
             let delivery = probe.next().await.unwrap();
-            assert_eq!(delivery.body(), (99 - left).to_string().as_str());
+            assert_eq!(delivery.body(), (99 - left).to_string().as_bytes());
         }
     }
 

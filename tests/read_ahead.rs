@@ -266,7 +266,7 @@ async fn the_greediest_consumer_goes_when_reading_pauses_for_too_long() {
     assert!(within("the end", 10, greedy.next()).await.is_none());
     assert!(matches!(greedy.end(), Some(ConsumerEnd::TooSlow)));
     for body in ["first", "second"] {
-        assert_eq!(within("a delivery", 10, quiet.next()).await.unwrap().body(), body);
+        assert_eq!(within("a delivery", 10, quiet.next()).await.unwrap().body(), body.as_bytes());
     }
     let third = within("a delivery", 10, acked.next()).await.unwrap();
     third.ack().unwrap();
