@@ -50,7 +50,7 @@ modes! {
         for n in 0..100 {
             let delivery = probe.next().await.unwrap();
             assert_eq!(delivery.properties().unwrap().message_id(), Some(n.to_string().as_str()));
-            assert!(delivery.body() == &body(n), "{n}");
+            assert!(delivery.body() == body(n), "{n}");
             channel.do_send(Settle::ack(delivery));
         }
         channel.send(CloseChannel::new()).await.unwrap().unwrap();
