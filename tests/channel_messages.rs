@@ -1,18 +1,13 @@
 //! Speaking to the Channel actor in messages, without handles in between.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::tapped::{Said, Tapped};
 use actix_pika::{
     CancelConsumer, CloseChannel, Consume, DeclareQueue, DeleteQueue, Delivery, ErrorKind, Get, OpenChannel,
     Publish, Publishing, PurgeQueue, Qos, Settle, actors, testing::Probe,
 };
 use futures_util::future::join_all;
-use support::tapped::{Said, Tapped};
 
-modes! {
+crate::modes! {
     /// ACT-09: publishes through the actor, 34 of them, all arrive in order at an actor.
     async fn what_is_published_by_message_arrives_by_message(bench: Bench) {
         let channel: &actix::Addr<actors::Channel> = bench.channel.actor();

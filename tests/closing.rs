@@ -1,21 +1,14 @@
 //! Closing channels and connections: what is under way is awaited, within the time allowed, and nobody hangs.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/dialogue.rs"]
-mod dialogue;
-#[macro_use]
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::dialogue::{meet, open};
+use crate::support::{modes::Bench, oracle::Oracle, within};
 use actix_pika::testing::protocol::{basic, channel, connection, queue};
 use actix_pika::testing::{Hangup, RawFrame, Socket};
 use actix_pika::{CloseChannel, CloseConnection, Error, ErrorKind, OpenChannel, Publishing};
-use dialogue::{meet, open};
 use futures_util::{FutureExt, StreamExt, future::join_all};
-use support::{modes::Bench, oracle::Oracle, within};
 
 const QUIET: Duration = Duration::from_millis(50);
 

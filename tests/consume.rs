@@ -1,19 +1,14 @@
 //! Consumers that feed an actor: beginning, sharing, cancelling, and what comes back.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::proxy::Way;
+use crate::support::tapped::{Said, Tapped};
+use crate::support::{eventually, within};
 use actix_pika::{
     CancelConsumer, Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Publishing, testing::Probe,
 };
 use futures_util::FutureExt;
-use support::proxy::Way;
-use support::tapped::{Said, Tapped};
-use support::{eventually, within};
 
 fn text(delivery: &Delivery) -> String {
     String::from_utf8(delivery.body().to_vec()).unwrap()
@@ -31,7 +26,7 @@ async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
     deliveries
 }
 
-modes! {
+crate::modes! {
     /// CNS-01: a handler gets body and routing key of what is published after it began, and acknowledges.
     async fn a_handler_gets_what_is_published_later(bench: Bench) {
         let oracle = bench.filled("jobs", []).await;
@@ -324,7 +319,7 @@ modes! {
 /// that keeps later acks from being merged.
 #[actix::test]
 async fn deliveries_in_one_read_with_the_end_are_not_lost() {
-    let bench = support::modes::Bench::open(true).await;
+    let bench = crate::support::modes::Bench::open(true).await;
     let oracle = bench.filled("jobs", []).await;
     oracle.declare_queue("others").await;
     let tapped = Tapped::open(&bench).await;

@@ -1,10 +1,5 @@
 //! Actors that get deliveries: where they live, and what happens when they stop or panic.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::{
     sync::{
         Arc, Mutex,
@@ -13,11 +8,11 @@ use std::{
     thread::ThreadId,
 };
 
+use crate::support::oracle::Oracle;
+use crate::support::tapped::{Said, Tapped};
+use crate::support::{eventually, within};
 use actix::{Actor, ActorContext, Addr, Arbiter, Context, Handler, Message};
 use actix_pika::{Consume, ConsumerEnd, DeclareQueue, Delivery, testing::Probe};
-use support::oracle::Oracle;
-use support::tapped::{Said, Tapped};
-use support::{eventually, within};
 
 fn numbers(n: usize) -> Vec<String> {
     (0..n).map(|n| n.to_string()).collect()
@@ -112,7 +107,7 @@ fn rejects(said: &[Said]) -> usize {
     said.iter().filter(|said| matches!(said, Said::Reject { requeue: true, .. })).count()
 }
 
-modes! {
+crate::modes! {
     /// Rule 8: a target that stops with deliveries in hand: its consumer is cancelled and says why, each message is
     /// back once, in few frames, and other consumers of the channel go on.
     async fn a_target_that_stops_ends_its_consumer(bench: Bench) {
@@ -276,7 +271,7 @@ modes! {
 /// them, each on its own thread; a stream likewise.
 #[actix::test]
 async fn consumers_live_on_the_workers_of_an_application() {
-    let bench = support::modes::Bench::open(true).await;
+    let bench = crate::support::modes::Bench::open(true).await;
     let oracle = bench.filled("jobs", []).await;
     let workers: Vec<_> = (0..3).map(|_| Arbiter::new()).collect();
     let log = Arc::new(Log::default());

@@ -1,14 +1,9 @@
 //! Prefetch: what the broker leaves unsettled with a consumer.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::eventually;
+use crate::support::oracle::Oracle;
+use crate::support::tapped::Tapped;
 use actix_pika::{Channel, Consume, DeclareQueue, Delivery, Qos, testing::Probe};
-use support::eventually;
-use support::oracle::Oracle;
-use support::tapped::Tapped;
 
 fn numbers(n: usize) -> Vec<String> {
     (0..n).map(|n| n.to_string()).collect()
@@ -40,7 +35,7 @@ async fn ready_is(oracle: &Oracle, queue: &str, n: u32) {
     eventually("so many are ready", 5, async || (oracle.count(queue).await == n).then_some(())).await;
 }
 
-modes! {
+crate::modes! {
     /// QOS-01: setting the prefetch is answered, the global one, too; a channel can be given several in turn.
     async fn setting_the_prefetch_is_answered(bench: Bench) {
         bench.channel.set_qos(1).await.unwrap();
@@ -190,7 +185,7 @@ modes! {
         tapped.channel.set_qos(7).await.unwrap();
         tapped.channel.queue("jobs").consume_with(Consume::new().prefetch(9), probe.recipient()).await.unwrap();
         let tapes = tapped.proxy.tapes();
-        let frames = tapes.iter().flat_map(|tape| tape.frames(support::proxy::Way::Up));
+        let frames = tapes.iter().flat_map(|tape| tape.frames(crate::support::proxy::Way::Up));
         let qos: Vec<_> = frames.filter(|f| f.method() == Some((60, 10))).map(|f| f.payload[4..].to_vec()).collect();
         assert_eq!(qos, [[0, 0, 0, 0, 0, 7, 0], [0, 0, 0, 0, 0, 9, 0]]);
     }

@@ -1,9 +1,5 @@
 //! Floods that the broker does not bound: what is read ahead, what goes on meanwhile, and who has to go.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod support;
-
 use std::{
     sync::{
         Arc,
@@ -12,16 +8,16 @@ use std::{
     time::Duration,
 };
 
+use crate::support::modes::Bench;
+use crate::support::oracle::Oracle;
+use crate::support::proxy::{Proxy, Way};
+use crate::support::{eventually, within};
 use actix::{Actor, Context, Handler, Message};
 use actix_pika::{
     Connection, Connector, Consume, ConsumerEnd, Delivery, DeliveryStream, ErrorKind, OpenChannel,
     Publishing, testing::Probe,
 };
 use futures_util::StreamExt;
-use support::modes::Bench;
-use support::oracle::Oracle;
-use support::proxy::{Proxy, Way};
-use support::{eventually, within};
 
 const BODY: usize = 4096;
 const AHEAD: usize = 512 * 1024;
@@ -174,7 +170,8 @@ async fn heartbeats_go_on_while_reading_pauses() {
     let channel = connection.channel().await.unwrap();
     let mut stream = channel.queue("flood").deliveries_with(Consume::new().no_ack()).await.unwrap();
     let waiting = standstill(&stream).await;
-    let beats = |tape: &support::proxy::Tape| tape.frames(Way::Up).filter(|frame| frame.kind == 8).count();
+    let beats =
+        |tape: &crate::support::proxy::Tape| tape.frames(Way::Up).filter(|frame| frame.kind == 8).count();
     let so_far = proxy.tapes().iter().map(beats).sum::<usize>();
     // At a beat each half second or quarter of it, this is more than the broker's patience.
     let many = proxy.seen(|tape| beats(tape) >= so_far + 10);

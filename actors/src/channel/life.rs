@@ -209,10 +209,11 @@ impl Channel {
                 self.begin_close_unneeded();
             }
             if let Phase::Draining { code, text, until } = &self.phase
-                && ((load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until) {
-                    let (code, text) = (*code, text.clone());
-                    self.say_close(code, &text, Error::channel_closed("the channel is closed", None));
-                }
+                && ((load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until)
+            {
+                let (code, text) = (*code, text.clone());
+                self.say_close(code, &text, Error::channel_closed("the channel is closed", None));
+            }
         }
     }
 
