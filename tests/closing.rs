@@ -239,7 +239,7 @@ async fn a_channel_that_is_given_up_is_closed_before_its_number_is_used_again() 
             socket.expect::<channel::Close>(1).await.unwrap()
         });
         assert_eq!(first.unwrap_err().kind(), ErrorKind::Timeout);
-        assert_eq!(close.reply_code, 200);
+        assert_eq!(close.reply_code, 541);
         assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
         let next = open(&connection, &mut socket, 2, OpenChannel::new()).await;
         // What comes late is nobody's.
