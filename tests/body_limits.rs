@@ -1,16 +1,11 @@
 //! How large a body may be, against a real broker.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use actix_pika::{Connector, DeclareQueue, ErrorKind};
 use futures_util::StreamExt;
 
-use self::support::{eventually, within};
+use crate::support::{eventually, within};
 
-modes! {
+crate::modes! {
     /// PRO-09: by get and by consume, in many frames and in one; the message goes back into its queue, and a client
     /// with a larger limit gets it.
     async fn a_body_over_the_limit_goes_back_into_its_queue(bench: Bench) {

@@ -176,8 +176,7 @@ impl Channel {
         };
         self.consumers.insert(&tag, entry);
         if !consume.no_ack {
-            let qos = basic::AMQPMethod::Qos(basic::Qos { prefetch_count: prefetch, global: false });
-            self.ask(AMQPClass::Basic(qos), "basic.qos", None, On::Internal);
+            self.bound_next(prefetch);
         }
         let (reply, responder) = Reply::later();
         let on = On::Consumed { tag, responder };

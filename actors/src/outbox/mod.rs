@@ -406,19 +406,22 @@ impl Outbox {
         if matches!(state.life, Life::Closed { .. }) {
             return;
         }
-        let (handed_over, queue) = if in_order {
+        let mut dropped = [Queue::default(), Queue::default()];
+        let handed_over = if in_order {
             let State { queue, settles, .. } = &mut *state;
             queue.settles(self.terms.channel, settles);
-            (u64::MAX, Queue::default())
+            u64::MAX
         } else {
-            (state.kept.handed_over(), std::mem::take(&mut state.queue))
+            dropped[0] = state.queue.abandon();
+            state.kept.handed_over()
         };
-        if let Some(frame) = last_words {
-            state.queue.method(frame);
-        }
-        if !state.queue.is_empty() {
-            state.scheduled = false;
-            state.schedule(&self.terms, &mut after);
+        match last_words {
+            Some(frame) => {
+                state.queue.method(frame);
+                state.scheduled = false;
+                state.schedule(&self.terms, &mut after);
+            }
+            None => dropped[1] = std::mem::take(&mut state.queue),
         }
         let to = match &state.life {
             Life::Attached { epoch, flush } => Some((*epoch, flush.clone())),
@@ -433,7 +436,7 @@ impl Outbox {
         state.confirms.fail_all(&error, handed_over, &mut after.wakers);
         drop(state);
         after.run();
-        drop((old, queue, kept, tick));
+        drop((old, dropped, kept, tick));
     }
 
     /// Notes deliveries that are about to be handed out; tags count up from 1. `Err` with a tag that does not.
@@ -542,10 +545,11 @@ impl Outbox {
             Life::Closed { to: Some((to, _)), .. } if *to == epoch => {}
             _ => return false,
         }
-        let State { queue, settles, kept, window, .. } = &mut *state;
+        let State { life, queue, settles, kept, window, .. } = &mut *state;
         let confirms = self.terms.confirms;
+        let keeps = confirms && matches!(life, Life::Attached { .. });
         queue.settles(self.terms.channel, settles);
-        let written = queue.take(budget, confirms.then_some(kept), out);
+        let written = queue.take(budget, keeps.then_some(kept), out);
         let more = !queue.is_empty();
         if !confirms && written.messages > 0 {
             window.written(written.messages, written.cost, &mut after.wakers);
