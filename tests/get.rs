@@ -1,18 +1,13 @@
 //! `basic.get`: one message at a time.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::eventually;
+use crate::support::oracle::Oracle;
+use crate::support::proxy::Way;
+use crate::support::tapped::{Said, Tapped};
 use actix_pika::{DeclareQueue, Delivery, ErrorKind, Get, Settle};
 use futures_util::{FutureExt, future::join_all};
-use support::eventually;
-use support::oracle::Oracle;
-use support::proxy::Way;
-use support::tapped::{Said, Tapped};
 
-modes! {
+crate::modes! {
     /// GET-01: a get from an empty queue is `None`, after a publish it is the message, then `None` again.
     async fn a_get_from_an_empty_queue_is_none(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
@@ -177,7 +172,7 @@ async fn a_get_without_an_answer_times_out_and_its_late_message_goes_back() {
     use actix_pika::OpenChannel;
     use std::time::Duration;
 
-    let bench = support::modes::Bench::open(true).await;
+    let bench = crate::support::modes::Bench::open(true).await;
     let oracle = Oracle::connect(&bench.vhost.url()).await;
     oracle.declare_queue("jobs").await;
     oracle.publish("", "jobs", "one").await;
@@ -185,7 +180,7 @@ async fn a_get_without_an_answer_times_out_and_its_late_message_goes_back() {
     let options = OpenChannel::new().deadline(Duration::from_millis(800));
     let channel = tapped.connection.channel_with(options).await.unwrap();
     tapped.proxy.stall(Way::Down);
-    let error = support::within("the deadline", 5, channel.queue("jobs").get()).await.unwrap_err();
+    let error = crate::support::within("the deadline", 5, channel.queue("jobs").get()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     tapped.proxy.resume(Way::Down);
     eventually("it is back", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;

@@ -1,11 +1,8 @@
 //! Properties that a broker relays and a careful client must survive.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
 #![cfg(feature = "testing")]
 
-#[macro_use]
-mod support;
-
+use crate::support::within;
 use actix_pika::{
     ErrorKind, Get, Properties, connect,
     testing::{
@@ -13,7 +10,6 @@ use actix_pika::{
         protocol::{basic, confirm},
     },
 };
-use support::within;
 
 /// A content header's property bytes: the flag of headers, then these bytes.
 fn headers(table: &[u8]) -> Vec<u8> {

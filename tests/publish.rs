@@ -1,22 +1,17 @@
 //! Publishing to a broker: what is confirmed, refused, returned.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::{eventually, modes::Bench, oracle::Oracle, within};
 use actix_pika::{DeclareExchange, DeliveryMode, Error, ErrorKind, Properties, Publish, Publishing, connect};
 use futures_util::{
     StreamExt,
     future::{join_all, poll_immediate},
 };
-use support::{eventually, modes::Bench, oracle::Oracle, within};
 
 fn bodies(from: usize, to: usize) -> Vec<Vec<u8>> {
     (from..to).map(|n| n.to_string().into_bytes()).collect()
 }
 
-modes! {
+crate::modes! {
     /// PUB-01, PUB-02, TOP-11: what is published to a bound exchange is in the queue; a confirmation has its number.
     async fn a_publish_reaches_the_queue_that_is_bound(bench: Bench) {
         let channel = &bench.channel;

@@ -1,13 +1,6 @@
 //! Bodies of every size that matters, and how they are cut into frames.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
-use actix_pika::{Connector, Consume, DeclareQueue, ErrorKind, Get, OpenChannel, Publishing, Table, Value};
-use bytes::Bytes;
-use support::{
+use crate::support::{
     broker::Vhost,
     eventually,
     modes::Bench,
@@ -15,6 +8,8 @@ use support::{
     proxy::{Proxy, Tape, Way},
     within,
 };
+use actix_pika::{Connector, Consume, DeclareQueue, ErrorKind, Get, OpenChannel, Publishing, Table, Value};
+use bytes::Bytes;
 
 fn noise(len: usize) -> Bytes {
     let mut random = fastrand::Rng::with_seed(len as u64);
@@ -63,7 +58,7 @@ fn published(tape: &Tape, frame_max: usize) -> Vec<(u64, Vec<usize>)> {
     all
 }
 
-modes! {
+crate::modes! {
     /// PUB-30, GET-02: bodies around every limit arrive as they were, here and at another client.
     async fn bodies_around_every_limit_are_intact(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
@@ -197,7 +192,7 @@ fn headers(frame: usize) -> Table {
     Table::new().with("k", Value::LongString("v".repeat(frame - 34).into()))
 }
 
-modes! {
+crate::modes! {
     /// FT-06: headers must fit one frame: to the byte they pass, one more is refused here, before anything is sent.
     async fn headers_over_the_frame_size_are_refused_here(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();

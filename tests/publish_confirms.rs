@@ -1,23 +1,18 @@
 //! What the broker says to a publish: taken, refused, without a queue.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::time::Duration;
 
-use actix_pika::{
-    BindQueue, Confirmation, DeclareExchange, DeclareQueue, ErrorKind, OpenChannel, Publishing, connect,
-};
-use futures_util::{FutureExt, future::join_all};
-use support::{
+use crate::support::{
     eventually,
     modes::Bench,
     oracle::Oracle,
     proxy::{Cut, Proxy, Way},
     within,
 };
+use actix_pika::{
+    BindQueue, Confirmation, DeclareExchange, DeclareQueue, ErrorKind, OpenChannel, Publishing, connect,
+};
+use futures_util::{FutureExt, future::join_all};
 
 /// PUB-05, PUB-06, MSG-02: a publish without a queue comes back as `Unroutable`, with key, body and properties, a
 /// hundred times over; mandatory is the default.

@@ -1,11 +1,11 @@
 //! Confirms, nacks and returns in every order that the protocol allows, and some that it does not.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
 #![cfg(feature = "testing")]
 
-#[macro_use]
-mod support;
-
+use crate::support::{
+    peer::{answer, publish, send_back, sync, talk},
+    within,
+};
 use actix_pika::{
     ErrorKind, OpenChannel, Properties, Publishing,
     testing::{
@@ -14,10 +14,6 @@ use actix_pika::{
     },
 };
 use futures_util::{FutureExt, future::join_all};
-use support::{
-    peer::{answer, publish, send_back, sync, talk},
-    within,
-};
 
 /// PUB-11, PUB-14: confirms come single and multiple, in any order, mixed with nacks: each publish has its own answer
 /// and not before its time.

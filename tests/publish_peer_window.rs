@@ -1,13 +1,14 @@
 //! The publish window and the deadlines, with a peer that confirms when it is told to.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
 #![cfg(feature = "testing")]
-
-#[macro_use]
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{
+    eventually,
+    peer::{answer, publish, send_back, sync, talk},
+    within,
+};
 use actix_pika::{
     ErrorKind, OpenChannel,
     testing::protocol::{
@@ -16,11 +17,6 @@ use actix_pika::{
     },
 };
 use futures_util::future::join_all;
-use support::{
-    eventually,
-    peer::{answer, publish, send_back, sync, talk},
-    within,
-};
 
 /// PUB-13: a peer that never confirms: after the deadline the publish may have arrived, the channel goes on, and late
 /// confirms, nacks and returns do no harm.

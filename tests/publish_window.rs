@@ -1,10 +1,5 @@
 //! The publish window: who waits, in which order, for how long, and what is sent meanwhile.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::{
     cell::RefCell,
     future::Future,
@@ -17,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use actix_pika::{Channel, Confirmation, Connection, ErrorKind, OpenChannel, Publish, Result, connect};
-use actix_rt::task::JoinHandle;
-use futures_util::{FutureExt, future::join_all};
-use support::{
+use crate::support::{
     broker::Vhost,
     eventually,
     modes::Bench,
@@ -28,6 +20,9 @@ use support::{
     proxy::{Proxy, Way},
     within,
 };
+use actix_pika::{Channel, Confirmation, Connection, ErrorKind, OpenChannel, Publish, Result, connect};
+use actix_rt::task::JoinHandle;
+use futures_util::{FutureExt, future::join_all};
 
 /// A channel through a proxy, with the queue "q" to publish to.
 struct Line {
@@ -256,7 +251,7 @@ async fn dropping_every_handle_awaits_the_confirms() {
     assert_eq!(Oracle::connect(&vhost.url()).await.count("q").await, 1);
 }
 
-modes! {
+crate::modes! {
     /// Design 13.12: what was published before the last handle was dropped arrives, also where nobody waits for it.
     async fn what_was_published_before_the_handles_were_dropped_arrives(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
@@ -303,7 +298,7 @@ modes! {
             }
         });
         within("some publishes", 10, proxy.moved(Way::Up, 50_000)).await;
-        proxy.cut_all(support::proxy::Cut::Rst);
+        proxy.cut_all(crate::support::proxy::Cut::Rst);
         let (sent, error) = within("an error", 5, publisher).await.unwrap();
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
         assert!(error.is_retryable() && (bench.confirms || !error.may_have_arrived()));

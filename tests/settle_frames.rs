@@ -1,16 +1,11 @@
 //! What goes over the wire when deliveries are settled: frames in their number and order.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::oracle::Oracle;
+use crate::support::proxy::Way;
+use crate::support::tapped::{Said, Tapped};
+use crate::support::{eventually, within};
 use actix_pika::{Consume, Delivery, ErrorKind, Publishing, testing::Probe};
 use futures_util::StreamExt;
-use support::oracle::Oracle;
-use support::proxy::Way;
-use support::tapped::{Said, Tapped};
-use support::{eventually, within};
 
 fn numbers(n: usize) -> impl Iterator<Item = String> {
     (1..=n).map(|n| n.to_string())
@@ -25,7 +20,7 @@ async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
     deliveries
 }
 
-modes! {
+crate::modes! {
     /// Rule 7: acks of one turn leave as one `multiple` ack when they are the lowest run.
     async fn acks_of_one_turn_are_one_frame(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(10)).await;
@@ -208,7 +203,7 @@ modes! {
         // The target goes, too: a late cancel would be as bad.
         drop(probe);
         let other = async {
-            tapped.connection.channel_with(support::modes::Bench::options(bench.confirms)).await.unwrap()
+            tapped.connection.channel_with(crate::support::modes::Bench::options(bench.confirms)).await.unwrap()
         };
         let resume = async { tapped.proxy.resume(Way::Down) };
         let (other, ()) = within("another channel", 10, async { tokio::join!(other, resume) }).await;
@@ -228,7 +223,7 @@ modes! {
         tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let deliveries = take(&mut probe, 3).await;
         tapped.channel.queue("missing").get().await.unwrap_err();
-        let again = tapped.connection.channel_with(support::modes::Bench::options(bench.confirms)).await.unwrap();
+        let again = tapped.connection.channel_with(crate::support::modes::Bench::options(bench.confirms)).await.unwrap();
         let got = again.queue("jobs").get().await.unwrap().expect("back in its queue");
         assert_eq!((again.number(), got.delivery_tag(), got.redelivered()), (tapped.channel.number(), 1, true));
         for (n, delivery) in deliveries.into_iter().enumerate() {
@@ -287,7 +282,7 @@ modes! {
 /// Rule 7: settles from other threads all arrive, and nothing is settled twice.
 #[actix::test]
 async fn settles_come_from_other_threads() {
-    let bench = support::modes::Bench::open(true).await;
+    let bench = crate::support::modes::Bench::open(true).await;
     let tapped = Tapped::open(&bench).await;
     let oracle = Oracle::connect(&bench.vhost.url()).await;
     let queue = tapped.channel.declare_queue("jobs").await.unwrap();

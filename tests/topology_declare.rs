@@ -1,15 +1,10 @@
 //! Exchanges and queues: declared, looked up, refused, purged, deleted.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::{modes::Bench, oracle::Oracle};
 use actix_pika::{
     BindQueue, Channel, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error,
     ErrorKind, ExchangeKind, Get, Publishing, PurgeQueue, connect,
 };
-use support::{modes::Bench, oracle::Oracle};
 
 /// The call was refused with this code for this method, and the channel closed for the same reason.
 async fn assert_refused<T>(channel: &Channel, result: Result<T, Error>, code: u16, method: &str) -> Error {
@@ -25,7 +20,7 @@ async fn assert_refused<T>(channel: &Channel, result: Result<T, Error>, code: u1
     error
 }
 
-modes! {
+crate::modes! {
     /// TOP-01, TOP-17: what was declared can be deleted by name, twice, and so can what never existed.
     async fn deleting_what_is_not_there_is_no_error(bench: Bench) {
         let channel = &bench.channel;
@@ -192,7 +187,7 @@ modes! {
         assert!(bench.channel.declare_queue(exclusive()).await.is_ok());
         bench.connection.close().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        support::eventually("the queue goes", 10, || async { oracle.look("mine").await.is_none().then_some(()) }).await;
+        crate::support::eventually("the queue goes", 10, || async { oracle.look("mine").await.is_none().then_some(()) }).await;
         stranger.close().await.unwrap();
     }
 

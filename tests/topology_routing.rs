@@ -1,12 +1,7 @@
 //! What exchanges and queues do with a message by their kind and their arguments.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::{eventually, oracle::Oracle};
 use actix_pika::{BindQueue, Channel, DeclareExchange, DeclareQueue, ErrorKind, Publishing, Queue, Value};
-use support::{eventually, oracle::Oracle};
 
 /// Declares queues of these names.
 async fn queues<const N: usize>(channel: &Channel, names: [&str; N]) -> [Queue; N] {
@@ -25,7 +20,7 @@ async fn expect_bodies(channel: &Channel, oracle: &Oracle, queue: &str, expected
     assert_eq!(bodies, expected, "{queue}");
 }
 
-modes! {
+crate::modes! {
     /// TOP-43: each kind of exchange routes as it should, one copy to each queue, however many bindings it has.
     async fn every_kind_of_exchange_routes_as_it_should(bench: Bench) {
         let channel = &bench.channel;

@@ -186,6 +186,6 @@ async fn what_came_before_the_fault_is_handed_out() {
     if let Ok(good) = good {
         assert_eq!(&good.body()[..], b"good");
         assert!(good.is_stale());
-        assert_eq!(good.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
+        assert_eq!(good.ack().unwrap_err().kind(), ErrorKind::ConnectionClosed);
     }
 }

@@ -11,6 +11,7 @@
 //! await, [`eventually`] asks again until the answer is there.
 
 pub mod broker;
+pub mod dialogue;
 pub mod modes;
 pub mod oracle;
 #[cfg(feature = "testing")]

@@ -114,8 +114,6 @@ struct State {
     frame_max: usize,
     /// Why no more publishes are taken, while what is under way goes on.
     refusing: Option<Error>,
-    /// `channel.close` is about to be written: a settle behind it would speak of a channel that is not open.
-    sealed: bool,
     scheduled: bool,
     ticking: bool,
     blocked: bool,
@@ -192,7 +190,6 @@ impl Outbox {
                 incarnation: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
                 refusing: None,
-                sealed: false,
                 scheduled: false,
                 ticking: false,
                 blocked: false,
@@ -290,8 +287,6 @@ impl Outbox {
             Err(error.clone())
         } else if incarnation != state.incarnation {
             Err(Error::stale("the delivery belongs to an earlier life of its channel"))
-        } else if state.sealed {
-            Err(Error::channel_closed("the channel is being closed", None))
         } else {
             state.settles.mark(tag, consumer, verdict)
         };
@@ -306,7 +301,7 @@ impl Outbox {
     /// Tells whether deliveries of `incarnation` can no longer be settled.
     pub(crate) fn is_stale(&self, incarnation: u32) -> bool {
         let state = self.lock();
-        incarnation != state.incarnation || state.sealed || matches!(state.life, Life::Closed { .. })
+        incarnation != state.incarnation || matches!(state.life, Life::Closed { .. })
     }
 
     /// Counts what it holds.

@@ -200,7 +200,7 @@ async fn another_epoch_gets_nothing_and_a_closed_outbox_has_only_last_words() {
     };
     assert_eq!(outbox.try_publish(outgoing).unwrap_err().kind(), ErrorKind::ChannelClosed);
     assert_eq!(outbox.settle(1, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
-    assert_eq!(outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::StaleDelivery);
+    assert_eq!(outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
 
 #[actix::test]

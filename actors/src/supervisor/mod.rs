@@ -1,6 +1,8 @@
 //! The ConnectionSupervisor: the connection that the user holds. It starts Connection actors, gives them channels, and
 //! keeps on answering when they are gone.
 
+#[cfg(feature = "testing")]
+mod inside;
 mod numbers;
 
 use std::{
@@ -166,6 +168,19 @@ impl ConnectionSupervisor {
                 drop(opening.send(Err(Error::connection_lost(&error))));
             }
         }
+        let was_open = matches!(&*self.state.borrow(), ConnectionState::Open(_));
+        let cause = (!by_user).then_some(error);
+        match &cause {
+            Some(error) if was_open => log::warn!("connection lost: {error}"),
+            Some(error) => log::debug!("not connected: {error}"),
+            None => log::info!("connection closed"),
+        }
+        self.state.send_replace(ConnectionState::Closed(cause.clone()));
+        if was_open {
+            self.tell(&ConnectionEvent::Closed(cause));
+        }
+        self.followers.clear();
+        // Last, so that whoever has closed it finds it closed, on another thread, too.
         if let Some(closing) = closing {
             if let Some(timer) = closing.timer {
                 ctx.cancel_future(timer);
@@ -180,18 +195,6 @@ impl ConnectionSupervisor {
                 drop(closer.send(answer));
             }
         }
-        let was_open = matches!(&*self.state.borrow(), ConnectionState::Open(_));
-        let cause = (!by_user).then_some(error);
-        match &cause {
-            Some(error) if was_open => log::warn!("connection lost: {error}"),
-            Some(error) => log::debug!("not connected: {error}"),
-            None => log::info!("connection closed"),
-        }
-        self.state.send_replace(ConnectionState::Closed(cause.clone()));
-        if was_open {
-            self.tell(&ConnectionEvent::Closed(cause));
-        }
-        self.followers.clear();
     }
 
     fn closed(&self) -> Option<Error> {
@@ -356,10 +359,9 @@ impl Handler<Up> for ConnectionSupervisor {
             Up::Joined { channel, result } => {
                 if let Some(route) = self.routes.get_mut(&channel)
                     && let Some(opening) = route.opening.take()
-                    && opening.send(result.map(|()| route.channel.clone())).is_err()
                 {
-                    // Nobody waits for it any more.
-                    route.channel.actor.do_send(crate::message::ReleaseChannel);
+                    // Nobody waits for it any more: its lease, dropped here, says so.
+                    drop(opening.send(result.map(|()| route.channel.leased())));
                 }
             }
             Up::Left { channel, free } => {
