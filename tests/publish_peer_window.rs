@@ -105,7 +105,9 @@ async fn close_tells_what_was_not_confirmed() {
     let refused = refused.await;
     assert_eq!((refused.kind(), refused.may_have_arrived()), (ErrorKind::ChannelClosed, false));
     let error = answer(confirm).await.unwrap_err();
-    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true));
+    // Both deadlines pass at about the same time.
+    assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::ChannelClosed), "{error}");
+    assert!(error.may_have_arrived());
     // "late" may have got in before the close did.
     let mut frame = socket.next_frame_on(1).await.unwrap();
     while !frame.is::<Close>() {
