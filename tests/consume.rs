@@ -8,7 +8,6 @@ use crate::support::{eventually, within};
 use actix_pika::{
     CancelConsumer, Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Publishing, testing::Probe,
 };
-use futures_util::FutureExt;
 
 fn text(delivery: &Delivery) -> String {
     String::from_utf8(delivery.body().to_vec()).unwrap()
@@ -100,14 +99,10 @@ crate::modes! {
         let other = bench.another_channel().await;
         other.queue("jobs").consume_with(Consume::new().watch(ends.recipient()), probe.recipient()).await.unwrap();
         // The management API learns of connections late; the other client's is the second one.
-        let deleted = async || (bench.vhost.delete_connections("enough").await >= 1).then_some(());
-        eventually("the connection is known", 10, deleted).await;
-        let end = loop {
-            match ends.next().now_or_never() {
-                Some(end) => break end.unwrap(),
-                None => _ = bench.vhost.delete_connections("enough").await,
-            }
-        };
+        let both = async || (bench.vhost.connections().await.len() == 2).then_some(());
+        eventually("both connections are known", 15, both).await;
+        bench.vhost.delete_connections("enough").await;
+        let end = within("the end", 10, ends.next()).await.unwrap();
         let ConsumerEnd::Closed(error) = end else { panic!("{end:?}") };
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 320));
     }
@@ -176,6 +171,7 @@ crate::modes! {
         bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
         assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (0, 4));
         bench.channel.close().await.unwrap();
+        oracle.holds("jobs", 4).await;
         let back = oracle.drain("jobs").await;
         let back: Vec<_> = back.iter().map(|d| (d.data[0], d.redelivered)).collect();
         assert_eq!(back, [(b'1', true), (b'2', true), (b'3', true), (b'4', true)]);
@@ -197,6 +193,7 @@ crate::modes! {
             delivery.ack().unwrap();
         }
         channel.close().await.unwrap();
+        oracle.holds("jobs", 1980).await;
         let mut bodies = oracle.drain_bodies("jobs").await;
         assert_eq!(bodies.len(), 1980);
         bodies.sort_unstable();
@@ -217,6 +214,7 @@ crate::modes! {
             delivery.ack().unwrap();
         }
         bench.connection.close().await.unwrap();
+        oracle.holds("jobs", 980).await;
         let mut bodies = oracle.drain_bodies("jobs").await;
         assert_eq!(bodies.len(), 980);
         bodies.sort_unstable();
@@ -231,13 +229,14 @@ crate::modes! {
         let tapped = Tapped::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
         let consumer = tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
-        for delivery in take(&mut probe, 100).await {
+        let mut held = take(&mut probe, 150).await;
+        for delivery in held.drain(..100) {
             delivery.ack().unwrap();
         }
         tapped.proxy.stall(Way::Down);
         let cancelling = actix::spawn(async move { consumer.cancel().await });
         within("basic.cancel", 5, tapped.proxy.seen_method(Way::Up, (60, 30), 1)).await;
-        drop(take(&mut probe, 50).await);
+        drop(held);
         drop(tapped.channel.default_exchange().publish_deferred("mark", "nowhere").await.unwrap());
         within("the mark", 5, tapped.proxy.seen_method(Way::Up, (60, 40), 1)).await;
         assert!(tapped.said().iter().all(|said| matches!(said, Said::Ack { .. })));
@@ -261,6 +260,7 @@ crate::modes! {
             }
         }
         tapped.channel.close().await.unwrap();
+        oracle.holds("jobs", 200).await;
         let bodies = oracle.drain_bodies("jobs").await;
         let expected: Vec<_> = (100..300).map(|n| n.to_string().into_bytes()).collect();
         assert_eq!(bodies, expected);

@@ -85,6 +85,7 @@ crate::modes! {
         assert!(matches!(stream.end(), Some(ConsumerEnd::Closed(_))));
         assert!(first.is_stale());
         drop(first);
+        oracle.holds("jobs", 2).await;
         assert_eq!(oracle.drain_bodies("jobs").await, [b"0", b"1"]);
     }
 

@@ -14,7 +14,7 @@ crate::modes! {
         assert!(queue.get().await.unwrap().is_none());
         bench.channel.default_exchange().publish("one", "jobs").await.unwrap();
         let delivery = queue.get().await.unwrap().expect("a message");
-        assert_eq!((&delivery.body()[..], delivery.exchange(), delivery.routing_key()), (&b"one"[..], "", "jobs"));
+        assert_eq!((delivery.body(), delivery.exchange(), delivery.routing_key()), (&b"one"[..], "", "jobs"));
         assert_eq!((delivery.redelivered(), delivery.consumer_tag()), (false, ""));
         delivery.ack().unwrap();
         assert!(queue.get().await.unwrap().is_none());
@@ -31,7 +31,7 @@ crate::modes! {
         for (left, body) in [(2, b"normal".to_vec()), (1, Vec::new()), (0, large)] {
             let delivery = queue.get().await.unwrap().expect("a message");
             assert_eq!(delivery.message_count(), Some(left));
-            assert!(delivery.body() == &body);
+            assert!(delivery.body() == body);
             delivery.ack().unwrap();
         }
         assert!(queue.get().await.unwrap().is_none());
@@ -98,6 +98,7 @@ crate::modes! {
         let first = queue.get().await.unwrap().unwrap();
         queue.get().await.unwrap().unwrap().ack().unwrap();
         bench.channel.close().await.unwrap();
+        oracle.holds("jobs", 1).await;
         let back = oracle.drain("jobs").await;
         assert_eq!(back.len(), 1);
         assert_eq!((&back[0].data[..], back[0].redelivered), (&b"first"[..], true));
@@ -123,7 +124,7 @@ crate::modes! {
         assert!(!first.redelivered());
         first.nack(true).unwrap();
         let second = queue.get().await.unwrap().unwrap();
-        assert_eq!((&second.body()[..], second.redelivered()), (&b"one"[..], true));
+        assert_eq!((second.body(), second.redelivered()), (&b"one"[..], true));
         second.reject(true).unwrap();
         let third = queue.get().await.unwrap().unwrap();
         assert!(third.redelivered());
@@ -162,6 +163,7 @@ crate::modes! {
         tapped.flush().await;
         assert_eq!(tapped.said(), [Said::Reject { tag: 1, requeue: true }]);
         tapped.channel.close().await.unwrap();
+        oracle.holds("jobs", 1).await;
         assert_eq!(oracle.drain_bodies("jobs").await, [b"one"]);
     }
 }
