@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Channel, Phase, Reply, replies::On};
 use crate::{
-    error::{CloseReason, Error, Result},
+    error::{CloseReason, Error, ErrorKind, Result},
     message::{
         CloseChannel, ConsumerEnd, ReleaseChannel,
         internal::{Down, Up},
@@ -182,6 +182,18 @@ impl Channel {
         }
     }
 
+    /// Opening or closing takes too long, but will be done once the broker reads us again.
+    fn held_up(&mut self, error: &Error) {
+        for closer in self.closers.drain(..) {
+            // Nobody waits any more: fine.
+            let _ = closer.send(Err(error.clone()));
+        }
+        if matches!(self.phase, Phase::Opening) {
+            self.supervisor.do_send(Up::Joined { channel: self.number(), result: Err(error.clone()) });
+            self.released = true;
+        }
+    }
+
     fn begin_close_unneeded(&mut self) {
         if matches!(self.phase, Phase::Open) {
             let until = Instant::now();
@@ -204,7 +216,10 @@ impl Channel {
         let now = Instant::now();
         let publishing = self.outbox.expire(now);
         let deadline = self.outbox.terms().deadline;
-        if let Some(error) = self.replies.expire(now, deadline) {
+        let silent = self.replies.expire(now, deadline, self.outbox.is_blocked());
+        if let Some(error) = silent.as_ref().filter(|error| error.kind() == ErrorKind::Blocked) {
+            self.held_up(error);
+        } else if let Some(error) = silent {
             log::warn!("channel {}: {error}", self.number());
             self.end(
                 Error::channel_closed("the broker did not answer a call; the channel is given up", None),
