@@ -100,3 +100,8 @@ pub use self::{
     queue::Queue,
     stream::DeliveryStream,
 };
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -166,18 +166,18 @@ impl Channel {
             if unneeded && self.replies.is_empty() {
                 self.begin_close_unneeded();
             }
-            if let Phase::Draining { code, text, until } = &self.phase {
-                if (load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until {
-                    let close = methods::Close {
-                        reply_code: *code,
-                        reply_text: cut_short(text),
-                        class_id: 0,
-                        method_id: 0,
-                    };
-                    self.phase = Phase::Closing { abandoned: load.unconfirmed };
-                    let close = AMQPClass::Channel(methods::AMQPMethod::Close(close));
-                    self.ask(close, "channel.close", None, On::Close);
-                }
+            if let Phase::Draining { code, text, until } = &self.phase
+                && ((load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until)
+            {
+                let close = methods::Close {
+                    reply_code: *code,
+                    reply_text: cut_short(text),
+                    class_id: 0,
+                    method_id: 0,
+                };
+                self.phase = Phase::Closing { abandoned: load.unconfirmed };
+                let close = AMQPClass::Channel(methods::AMQPMethod::Close(close));
+                self.ask(close, "channel.close", None, On::Close);
             }
         }
     }

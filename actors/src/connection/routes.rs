@@ -72,10 +72,10 @@ impl Routes {
 
     /// Notes that a channel has something to take.
     pub(super) fn ready(&mut self, channel: u16) {
-        if let Some(Place::Open(route)) = self.places.get_mut(usize::from(channel)) {
-            if !std::mem::replace(&mut route.queued, true) {
-                self.ready.push_back(channel);
-            }
+        if let Some(Place::Open(route)) = self.places.get_mut(usize::from(channel))
+            && !std::mem::replace(&mut route.queued, true)
+        {
+            self.ready.push_back(channel);
         }
     }
 

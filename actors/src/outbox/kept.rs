@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::queue::Range;
 use crate::{
     returned::Return,
     wire::{FRAME_OVERHEAD, HEAD_LEN},
@@ -20,6 +19,26 @@ pub(super) struct Kept {
     dropped: u64,
     /// Where the search for the next returned publish begins.
     resume: Option<Position>,
+}
+
+/// The publishes that a run of bytes holds, or holds a part of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) messages: usize,
+    pub(super) cost: usize,
+}
+
+impl Range {
+    pub(super) fn add(&mut self, sequence: u64, cost: usize) {
+        if self.messages == 0 {
+            self.first = sequence;
+        }
+        self.last = sequence;
+        self.messages += 1;
+        self.cost += cost;
+    }
 }
 
 #[derive(Debug)]

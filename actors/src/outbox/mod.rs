@@ -147,6 +147,8 @@ pub(crate) struct After {
     flush: Option<(Arc<Recipient<Flush>>, Flush)>,
     tick: Option<Arc<Recipient<Tick>>>,
     wakers: Vec<Waker>,
+    /// To be dropped only: the last reference to a task runs the drops of all that the task holds.
+    gone: Vec<Waker>,
 }
 
 impl After {
@@ -546,7 +548,7 @@ impl State {
         if self.blocked || !self.window.admits(place.0, cost) {
             let Some(cx) = cx else { return Poll::Pending };
             self.start_ticking(after);
-            return match self.window.wait(&mut place.0, cx, self.clock) {
+            return match self.window.wait(&mut place.0, cx, self.clock, &mut after.gone) {
                 true => Poll::Pending,
                 false => {
                     let what = "no room in the publish window within the deadline; not sent";
@@ -555,7 +557,7 @@ impl State {
                 }
             };
         }
-        self.window.enter(place.0.take(), cost, &mut after.wakers);
+        self.window.enter(place.0.take(), cost, &mut after.wakers, &mut after.gone);
         let sequence = if terms.confirms {
             self.start_ticking(after);
             self.confirms.next(self.clock, outgoing.mandatory)

@@ -7,7 +7,11 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{CHAIN_FROM, Outgoing, kept::Kept, settles::Settles};
+use super::{
+    CHAIN_FROM, Outgoing,
+    kept::{Kept, Range},
+    settles::Settles,
+};
 use crate::wire::{FRAME_END, FRAME_OVERHEAD, header_len, put_body, put_body_head, put_header, put_publish};
 
 /// A chunk of copied frames is closed at this size.
@@ -21,26 +25,6 @@ pub(super) struct Queue {
     open: Range,
     /// Bytes that the last closed chunk had, to size the next buffer.
     last_len: usize,
-}
-
-/// The publishes that a chunk holds, or holds a part of.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Range {
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) messages: usize,
-    pub(super) cost: usize,
-}
-
-impl Range {
-    fn add(&mut self, sequence: u64, cost: usize) {
-        if self.messages == 0 {
-            self.first = sequence;
-        }
-        self.last = sequence;
-        self.messages += 1;
-        self.cost += cost;
-    }
 }
 
 #[derive(Debug)]

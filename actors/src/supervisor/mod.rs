@@ -356,13 +356,12 @@ impl Handler<Up> for ConnectionSupervisor {
                 }
             }
             Up::Joined { channel, result } => {
-                if let Some(route) = self.routes.get_mut(&channel) {
-                    if let Some(opening) = route.opening.take() {
-                        if opening.send(result.map(|()| route.channel.clone())).is_err() {
-                            // Nobody waits for it any more.
-                            route.channel.actor.do_send(crate::message::ReleaseChannel);
-                        }
-                    }
+                if let Some(route) = self.routes.get_mut(&channel)
+                    && let Some(opening) = route.opening.take()
+                    && opening.send(result.map(|()| route.channel.clone())).is_err()
+                {
+                    // Nobody waits for it any more.
+                    route.channel.actor.do_send(crate::message::ReleaseChannel);
                 }
             }
             Up::Left { channel } => {
