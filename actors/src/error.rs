@@ -211,7 +211,7 @@ impl Error {
     /// Reports that no credentials could be had, for a [`CredentialsProvider`](crate::CredentialsProvider); of kind
     /// `Auth` and worth another try.
     pub fn credentials(why: impl fmt::Display) -> Self {
-        let mut inner = Self::new(ErrorKind::Auth, format!("no credentials: {why}"));
+        let mut inner = Self::inner(ErrorKind::Auth, format!("no credentials: {why}"));
         inner.retryable = true;
         inner.into()
     }
