@@ -21,7 +21,8 @@ use crate::{CancelConsumer, Channel, Consume, ConsumerEnd, Delivery, Result};
 pub struct DeliveryStream {
     channel: Channel,
     feed: Arc<Feed>,
-    tag: Arc<str>,
+    /// Once the consumer is there.
+    tag: Option<Arc<str>>,
     taken: VecDeque<Delivery>,
     end: Option<ConsumerEnd>,
 }
@@ -29,13 +30,16 @@ pub struct DeliveryStream {
 impl DeliveryStream {
     pub(crate) async fn open(channel: Channel, options: Consume) -> Result<Self> {
         let feed = Arc::new(Feed::default());
-        let consumed = channel.call(options.feed(feed.clone())).await?;
-        Ok(Self { channel, feed, tag: consumed.tag, taken: VecDeque::new(), end: None })
+        // Before it is open, so that dropping the call drops the stream.
+        let mut stream = Self { channel, feed, tag: None, taken: VecDeque::new(), end: None };
+        let options = options.feed(stream.feed.clone());
+        stream.tag = Some(stream.channel.call(options).await?.tag);
+        Ok(stream)
     }
 
     /// Tells the consumer tag.
     pub fn tag(&self) -> &str {
-        &self.tag
+        self.tag.as_deref().unwrap_or_default()
     }
 
     /// Tells why the stream has ended, once it has.
@@ -48,9 +52,11 @@ impl DeliveryStream {
     /// # Errors
     /// `Timeout` after the channel's deadline.
     pub async fn close(mut self) -> Result<()> {
-        self.feed.leave(std::mem::take(&mut self.taken));
+        self.feed.give_back(std::mem::take(&mut self.taken));
+        let answer = self.channel.call(CancelConsumer::new(self.tag())).await;
+        // Not before: the call may be given up before it has reached the channel.
         self.end = Some(ConsumerEnd::Cancelled);
-        self.channel.call(CancelConsumer::new(&*self.tag)).await
+        answer
     }
 }
 
@@ -61,6 +67,9 @@ impl Stream for DeliveryStream {
         let this = &mut *self;
         loop {
             if let Some(delivery) = this.taken.pop_front() {
+                if this.feed.is_closed() && !delivery.is_no_ack() {
+                    continue;
+                }
                 return Poll::Ready(Some(delivery));
             }
             if this.end.is_some() {
@@ -75,9 +84,13 @@ impl Stream for DeliveryStream {
 
 impl Drop for DeliveryStream {
     fn drop(&mut self) {
-        if self.end.is_none() {
-            self.feed.leave(std::mem::take(&mut self.taken));
-            self.channel.actor().do_send(CancelConsumer::new(&*self.tag));
+        match &self.tag {
+            None => self.feed.abandon(),
+            Some(tag) if self.end.is_none() => {
+                self.feed.give_back(std::mem::take(&mut self.taken));
+                self.channel.actor().do_send(CancelConsumer::new(&**tag));
+            }
+            Some(_) => {}
         }
     }
 }
@@ -85,7 +98,7 @@ impl Drop for DeliveryStream {
 impl fmt::Debug for DeliveryStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeliveryStream")
-            .field("tag", &self.tag)
+            .field("tag", &self.tag())
             .field("end", &self.end)
             .finish_non_exhaustive()
     }

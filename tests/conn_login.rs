@@ -98,7 +98,8 @@ async fn without_credentials_nothing_is_dialled() {
     assert!(error.to_string().contains("the vault is sealed"));
     let error = within("an error", 5, connector.clone().credentials(panics).connect()).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Auth, true));
-    let hangs = connector.connect_timeout(Duration::from_millis(50)).credentials(std::future::pending::<Result<_>>);
+    let hangs =
+        connector.connect_timeout(Duration::from_millis(50)).credentials(std::future::pending::<Result<_>>);
     let error = within("a limit", 5, hangs.connect()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("credentials"), "{error}");
@@ -154,12 +155,18 @@ async fn a_secret_that_is_refused_costs_the_connection() {
     let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
     let peer = async {
         socket.expect::<connection::UpdateSecret>(0).await.unwrap();
-        socket.close_connection(530, "NOT_ALLOWED - New secret was refused by one of the backends").await.unwrap();
+        socket
+            .close_connection(530, "NOT_ALLOWED - New secret was refused by one of the backends")
+            .await
+            .unwrap();
     };
     let (answer, ()) = tokio::join!(connection.update_secret("bad", "rotation"), peer);
     let error = answer.unwrap_err();
     assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 530));
-    assert_eq!(within("the end", 5, connection.closed()).await.unwrap_err().close_reason().unwrap().code, 530);
+    assert_eq!(
+        within("the end", 5, connection.closed()).await.unwrap_err().close_reason().unwrap().code,
+        530
+    );
 }
 
 #[actix::test]
@@ -208,7 +215,8 @@ async fn credentials_that_expire_are_renewed_until_the_connection_closes() {
     let mut probe = Probe::<ConnectionEvent>::start();
     connection.watch(probe.recipient());
     for n in 2..=6 {
-        let renewed = socket.answer(0, |_: connection::UpdateSecret| connection::UpdateSecretOk {}).await.unwrap();
+        let renewed =
+            socket.answer(0, |_: connection::UpdateSecret| connection::UpdateSecretOk {}).await.unwrap();
         assert_eq!(renewed.new_secret.as_bytes(), format!("token {n}").as_bytes());
         assert!(matches!(probe.next().await.unwrap(), ConnectionEvent::SecretUpdated));
     }
@@ -234,7 +242,8 @@ async fn a_refresh_that_fails_is_told_and_tried_again() {
         ConnectionEvent::RefreshFailed(error) => assert_eq!(error.kind(), ErrorKind::Auth),
         other => panic!("{other:?}"),
     }
-    let renewed = socket.answer(0, |_: connection::UpdateSecret| connection::UpdateSecretOk {}).await.unwrap();
+    let renewed =
+        socket.answer(0, |_: connection::UpdateSecret| connection::UpdateSecretOk {}).await.unwrap();
     assert_eq!(renewed.new_secret.as_bytes(), b"token 3");
     assert!(matches!(probe.next().await.unwrap(), ConnectionEvent::SecretUpdated));
     assert!(!connection.is_closed());

@@ -28,7 +28,12 @@ pub async fn meet_by(
 }
 
 /// Opens a channel with confirms on both sides.
-pub async fn open(connection: &Connection, socket: &mut Socket, number: u16, options: OpenChannel) -> Channel {
+pub async fn open(
+    connection: &Connection,
+    socket: &mut Socket,
+    number: u16,
+    options: OpenChannel,
+) -> Channel {
     let answers = async {
         socket.open_channel(number).await.unwrap();
         socket.answer(number, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();

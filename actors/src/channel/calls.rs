@@ -24,7 +24,15 @@ impl Channel {
         let sent = self.frame(&method).map_err(Error::from).and_then(|frame| self.outbox.method(frame));
         match sent {
             Ok(()) => self.replies.expect(what, entity, ids(&method), on),
-            Err(error) => on.fail(error),
+            Err(error) => {
+                if let On::Consumed { tag, .. } = &on {
+                    self.unregister(tag, &error);
+                }
+                on.fail(match entity {
+                    Some(entity) => error.on(entity),
+                    None => error,
+                });
+            }
         }
     }
 
@@ -32,11 +40,9 @@ impl Channel {
     pub(super) fn usable(&self) -> Result<()> {
         match &self.phase {
             Phase::Open => Ok(()),
-            Phase::Closed(error) => Err(error.clone()),
+            Phase::Closed(error) | Phase::Closing { error, .. } => Err(error.clone()),
             Phase::Opening => Err(Error::channel_closed("the channel is not open yet", None)),
-            Phase::Draining { .. } | Phase::Closing { .. } => {
-                Err(Error::channel_closed("the channel is being closed", None))
-            }
+            Phase::Draining { .. } => Err(Error::channel_closed("the channel is being closed", None)),
         }
     }
 
@@ -51,7 +57,8 @@ impl Channel {
         match self.usable().and(method) {
             Ok(method) => {
                 let (reply, responder) = Reply::later();
-                self.ask(method, what, Some(entity.to_owned()), on(responder));
+                let entity = (!entity.is_empty()).then(|| entity.to_owned());
+                self.ask(method, what, entity, on(responder));
                 self.keep_ticking(ctx);
                 reply
             }

@@ -162,6 +162,7 @@ impl Channel {
                 self.say(&AMQPClass::Channel(answer));
             }
             AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
+                self.hand_on()?;
                 self.cancelled_by_broker(cancel.consumer_tag.as_str());
             }
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self
@@ -172,9 +173,9 @@ impl Channel {
                 _ => return Err(Fault::command("an answer of another kind").with_method(class_id, method_id)),
             },
             AMQPClass::Basic(basic::AMQPMethod::CancelOk(ok)) => {
-                if let On::Cancelled { responders, .. } = self.replies.next(class_id, method_id)? {
+                if let On::Cancelled { consumer, responders, .. } = self.replies.next(class_id, method_id)? {
                     self.hand_on()?;
-                    self.cancelled(ok.consumer_tag.as_str());
+                    self.cancelled(ok.consumer_tag.as_str(), consumer);
                     responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
                 }
             }
@@ -229,8 +230,9 @@ impl Channel {
         if let Inbound::Other { class_id: 20, method_id } = parse_method(&frame.payload)? {
             match method_id {
                 40 => {
-                    // Both closed at once: the broker answers neither of us twice.
-                    self.say(&AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+                    // Both closed at once: each wants its own answer.
+                    let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
+                    self.outbox.last_words(self.frame(&AMQPClass::Channel(close_ok))?);
                 }
                 41 => self.close_answered()?,
                 _ => {}
@@ -292,7 +294,7 @@ impl Channel {
                     properties: Properties::decode(&content.header.properties),
                     body: content.body.clone(),
                 };
-                if let Some(returned) = self.outbox.returned(returned) {
+                if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
                     log::warn!(
                         "channel {}: a publish without confirms came back: {} {}",
                         self.number(),

@@ -11,7 +11,7 @@ mod link;
 mod replies;
 mod reply;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
@@ -43,8 +43,8 @@ pub struct Channel {
     closers: Vec<Responder<()>>,
     /// The connection is about to be closed and waits for our word.
     draining: bool,
-    /// The last handle is gone.
-    released: bool,
+    /// The last handle is gone; publishes under way are awaited until then.
+    released: Option<Instant>,
     ticking: bool,
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
@@ -59,13 +59,23 @@ enum Phase {
     Draining {
         code: u16,
         text: String,
-        until: std::time::Instant,
+        until: Instant,
     },
-    /// `channel.close` is out; `abandoned` publishes were not confirmed.
+    /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed.
     Closing {
         abandoned: usize,
+        error: Error,
     },
     Closed(Error),
+}
+
+/// What becomes of the number of a channel that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    /// Both sides know that the channel is closed.
+    Free,
+    /// The broker may take the channel for open: to open it again would cost the connection.
+    InUse,
 }
 
 /// An open channel: the actor that reads for it, and the outbox that writes for it.
@@ -109,7 +119,7 @@ impl Channel {
             prefetch: DEFAULT_PREFETCH,
             closers: Vec::new(),
             draining: false,
-            released: false,
+            released: None,
             ticking: false,
             incarnation: 0,
         };
@@ -133,6 +143,7 @@ impl Actor for Channel {
 impl Drop for Channel {
     // Whatever ended the actor, a panic included: nobody waits for ever.
     fn drop(&mut self) {
-        self.end(Error::stopped("the Channel actor ended"), None);
+        let last_words = self.close_frame(200, "the Channel actor ended").ok();
+        self.end(Error::stopped("the Channel actor ended"), last_words, Number::InUse);
     }
 }

@@ -46,6 +46,8 @@ pub(super) enum On {
     },
     Cancelled {
         tag: String,
+        /// Which consumer had the tag, if one had it: the next may have it already when the answer comes.
+        consumer: Option<u32>,
         responders: Vec<Responder<()>>,
     },
     Got {
@@ -114,7 +116,7 @@ impl Replies {
             Some(pending) if answered => Ok(pending.on),
             unexpected => {
                 self.0.extend(unexpected);
-                Err(Fault::command("an answer that nobody asked for").with_method(class_id, method_id))
+                Err(unasked(class_id, method_id))
             }
         }
     }
@@ -123,13 +125,19 @@ impl Replies {
     pub(super) fn awaits(&self, class_id: u16, method_id: u16) -> Result<(), Fault> {
         match self.0.front() {
             Some(pending) if answers(pending.ids, (class_id, method_id)) => Ok(()),
-            _ => Err(Fault::command("an answer that nobody asked for").with_method(class_id, method_id)),
+            _ => Err(unasked(class_id, method_id)),
         }
     }
 
-    pub(super) fn cancel_of(&mut self, consumer_tag: &str) -> Option<&mut Vec<Responder<()>>> {
+    pub(super) fn cancel_of(
+        &mut self,
+        wanted: &str,
+        consumer_id: Option<u32>,
+    ) -> Option<&mut Vec<Responder<()>>> {
         self.0.iter_mut().find_map(|pending| match &mut pending.on {
-            On::Cancelled { tag, responders } if tag == consumer_tag => Some(responders),
+            On::Cancelled { tag, consumer, responders } if tag == wanted && *consumer == consumer_id => {
+                Some(responders)
+            }
             _ => None,
         })
     }
@@ -182,6 +190,13 @@ impl Replies {
         }
         held_up
     }
+}
+
+/// A channel that opens or closes by itself is an invalid command; any other answer has only come out of turn.
+fn unasked(class_id: u16, method_id: u16) -> Fault {
+    let text = "an answer that nobody asked for";
+    let fault = if class_id == 20 { Fault::command(text) } else { Fault::unexpected(text) };
+    fault.with_method(class_id, method_id)
 }
 
 /// In AMQP 0-9-1 the answer's method id follows the call's, but for `get`, which has two.

@@ -8,6 +8,7 @@ mod drive;
 mod establish;
 mod pulse;
 mod routes;
+mod stall;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -20,6 +21,7 @@ use self::{
     establish::{Established, establish},
     pulse::Pulse,
     routes::Routes,
+    stall::Stall,
 };
 use crate::{
     error::Error,
@@ -45,11 +47,14 @@ pub struct Connection {
     /// Reads so far.
     heard: u64,
     pulse: Pulse,
+    stall: Stall,
     phase: Phase,
     /// What a take put out, kept for its memory.
     taken: Vec<Bytes>,
     await_close_ok: bool,
     last_error: Option<Error>,
+    /// Nothing can be written any more, but there may be something to read.
+    mute: bool,
     linger: Option<Pin<Box<Sleep>>>,
     /// The password of now, where it is not that of the options any more.
     secret: Option<Secret>,
@@ -109,10 +114,12 @@ impl Connection {
             writer: Writer::default(),
             heard: 0,
             pulse: Pulse::default(),
+            stall: Stall::default(),
             phase: Phase::Opening,
             taken: Vec::new(),
             await_close_ok: false,
             last_error: None,
+            mute: false,
             linger: None,
         }
     }
@@ -185,12 +192,12 @@ impl Handler<Order> for Connection {
         match order {
             Order::Route { channel, down, outbox } => self.routes.add(channel, down, outbox),
             Order::Unroute { channel } => self.unroute(channel),
-            Order::Close { code, text } => match self.phase {
+            Order::Close { code, text, within } => match self.phase {
                 Phase::Opening => {
                     self.report.ended(Error::connection_closed("closed by the application", None));
                     ctx.stop();
                 }
-                Phase::Open => self.close(code, &text),
+                Phase::Open => self.close(code, &text, within),
                 Phase::Ending => {}
             },
             Order::Fail { fault } => self.fail(fault),

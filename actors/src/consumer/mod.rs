@@ -6,7 +6,10 @@
 mod feed;
 mod permits;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
 
 use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
@@ -25,13 +28,24 @@ pub struct Consumer {
     waiting: VecDeque<Delivery>,
     /// Whom to tell when the target is gone; taken once told.
     lost: Option<(u32, Recipient<Lost>)>,
+    /// Nobody takes any more; what comes until the cancel is answered is held back by the channel.
+    left: bool,
+    /// Nothing more comes; what waits is still the target's.
+    ended: bool,
 }
 
 impl Consumer {
     /// Starts one on the thread of `arbiter`, or on the calling one.
     pub(crate) fn start(target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
         let permits = Arc::new(Permits::default());
-        let actor = Self { target, permits: permits.clone(), waiting: VecDeque::new(), lost: None };
+        let actor = Self {
+            target,
+            permits: permits.clone(),
+            waiting: VecDeque::new(),
+            lost: None,
+            left: false,
+            ended: false,
+        };
         let addr = match arbiter {
             Some(arbiter) => Self::start_in_arbiter(arbiter, |ctx| {
                 ctx.set_mailbox_capacity(0);
@@ -39,30 +53,36 @@ impl Consumer {
             }),
             None => Actor::start(actor),
         };
-        Arc::new(ToConsumer { addr, permits })
+        Arc::new(ToConsumer { addr, permits, lost: OnceLock::new() })
     }
 
     fn hand_on(&mut self, ctx: &mut Context<Self>) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        if !self.target.connected() {
-            self.target_gone(ctx);
+        if !self.waiting.is_empty() && !self.target.connected() {
+            self.target_gone();
+            if self.ended {
+                ctx.stop();
+            }
             return;
         }
         while self.permits.allows(self.waiting.len()) {
             let Some(delivery) = self.waiting.pop_front() else { break };
             self.target.do_send(delivery);
         }
+        if self.waiting.is_empty() {
+            if self.ended {
+                ctx.stop();
+            }
+            return;
+        }
         self.permits.wait(self.waiting.len());
         // A permit may have come back between the two lines above.
-        if !self.waiting.is_empty() && self.permits.allows(self.waiting.len()) {
+        if self.permits.allows(self.waiting.len()) {
             ctx.notify(Resume);
         }
     }
 
     /// Deliveries wait until the broker has cancelled the consumer: handed back now, they would come again.
-    fn target_gone(&mut self, _: &mut Context<Self>) {
+    fn target_gone(&mut self) {
         if let Some((consumer, lost)) = self.lost.take() {
             log::warn!("consumer {consumer}: the actor that it feeds is gone");
             lost.do_send(Lost { consumer });
@@ -94,9 +114,21 @@ impl Actor for Consumer {
         ctx.set_mailbox_capacity(0);
         ctx.run_interval(LOOK, |consumer, ctx| {
             if !consumer.target.connected() {
-                consumer.target_gone(ctx);
+                consumer.target_gone();
+                if consumer.ended {
+                    ctx.stop();
+                }
             }
         });
+    }
+}
+
+impl Drop for Consumer {
+    // Its arbiter has ended: without a word to the channel, what comes would be dropped and come again for ever.
+    fn drop(&mut self) {
+        if let Some((consumer, lost)) = self.lost.take() {
+            lost.do_send(Lost { consumer });
+        }
     }
 }
 
@@ -105,6 +137,16 @@ impl Actor for Consumer {
 struct DeliveryBatch(Vec<Delivery>);
 
 impl Message for DeliveryBatch {
+    type Result = ();
+}
+
+/// The consumer is being cancelled.
+#[derive(Debug)]
+struct Leave {
+    at_once: bool,
+}
+
+impl Message for Leave {
     type Result = ();
 }
 
@@ -142,6 +184,9 @@ impl Handler<DeliveryBatch> for Consumer {
     type Result = ();
 
     fn handle(&mut self, DeliveryBatch(batch): DeliveryBatch, ctx: &mut Self::Context) {
+        if self.left {
+            return;
+        }
         if self.permits.unbounded() && self.waiting.is_empty() && self.target.connected() {
             for delivery in batch {
                 self.target.do_send(delivery);
@@ -150,6 +195,17 @@ impl Handler<DeliveryBatch> for Consumer {
         }
         self.waiting.extend(batch);
         self.hand_on(ctx);
+    }
+}
+
+impl Handler<Leave> for Consumer {
+    type Result = ();
+
+    fn handle(&mut self, Leave { at_once }: Leave, _: &mut Self::Context) {
+        if at_once || !self.target.connected() {
+            self.left = true;
+            self.waiting.clear();
+        }
     }
 }
 
@@ -165,9 +221,16 @@ impl Handler<End> for Consumer {
     type Result = ();
 
     fn handle(&mut self, End(end): End, ctx: &mut Self::Context) {
-        log::debug!("consumer ended, {} handed back: {end:?}", self.waiting.len());
-        self.waiting.clear();
-        ctx.stop();
+        self.lost = None;
+        if matches!(end, ConsumerEnd::CancelledByBroker | ConsumerEnd::Closed(_)) {
+            // What needs no settling came for good, and nowhere is another copy of it.
+            self.waiting.retain(Delivery::is_no_ack);
+            self.ended = true;
+            self.hand_on(ctx);
+        } else {
+            log::debug!("consumer ended, {} let go: {end:?}", self.waiting.len());
+            ctx.stop();
+        }
     }
 }
 
@@ -175,15 +238,30 @@ impl Handler<End> for Consumer {
 struct ToConsumer {
     addr: Addr<Consumer>,
     permits: Arc<Permits>,
+    lost: OnceLock<(u32, Recipient<Lost>)>,
+}
+
+impl Drop for ToConsumer {
+    // A consumer that never began.
+    fn drop(&mut self) {
+        self.addr.do_send(End(ConsumerEnd::Cancelled));
+    }
 }
 
 impl Inlet for ToConsumer {
     fn bind(&self, binding: Binding) {
         self.permits.set(binding.permits);
+        self.lost.get_or_init(|| (binding.consumer, binding.lost.clone()));
         self.addr.do_send(Bound(binding));
     }
 
     fn batch(&self, deliveries: Vec<Delivery>) {
+        if !self.addr.connected() {
+            // Its arbiter has ended.
+            if let Some((consumer, lost)) = self.lost.get() {
+                lost.do_send(Lost { consumer: *consumer });
+            }
+        }
         self.permits.add(deliveries.len());
         self.addr.do_send(DeliveryBatch(deliveries));
     }
@@ -192,6 +270,10 @@ impl Inlet for ToConsumer {
         if self.permits.release() {
             self.addr.do_send(Resume);
         }
+    }
+
+    fn leave(&self, at_once: bool) {
+        self.addr.do_send(Leave { at_once });
     }
 
     fn end(&self, end: ConsumerEnd) {

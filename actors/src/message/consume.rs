@@ -31,6 +31,7 @@ pub struct Consume {
     pub(crate) exclusive: bool,
     pub(crate) arguments: Table,
     pub(crate) target: Option<Target>,
+    pub(crate) watcher: Option<Recipient<ConsumerEnd>>,
 }
 
 /// Who gets the deliveries.
@@ -53,6 +54,7 @@ impl Consume {
             exclusive: false,
             arguments: Table::default(),
             target: None,
+            watcher: None,
         }
     }
 
@@ -89,6 +91,12 @@ impl Consume {
     /// Adds an argument, such as `x-priority`.
     pub fn argument(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.arguments.insert(key, value);
+        self
+    }
+
+    /// Names an actor that hears when and why the consumer ends, be it even the one that gets the deliveries.
+    pub fn watch(mut self, recipient: impl Into<Recipient<ConsumerEnd>>) -> Self {
+        self.watcher = Some(recipient.into());
         self
     }
 
@@ -152,8 +160,15 @@ pub enum ConsumerEnd {
     CancelledByBroker,
     /// The actor that it fed is gone.
     TargetGone,
+    /// What waited for its application kept the connection from reading for too long (`stall_limit`), and it had the
+    /// most of it.
+    TooSlow,
     /// Its channel or connection is closed.
     Closed(Error),
+}
+
+impl Message for ConsumerEnd {
+    type Result = ();
 }
 
 /// Takes one message from a queue (`basic.get`), if there is one.

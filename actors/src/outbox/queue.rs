@@ -1,18 +1,21 @@
 //! What waits to be taken: publishes, methods and settles as frames, in the order in which they were written.
 //!
 //! Small bodies are copied behind their headers, larger ones chained as they are. Every chunk with content begins
-//! with the method frame of a publish, or is the rest of the publish that its predecessor began.
+//! with the method frame of a publish, or is the rest of the publish that its predecessor began. What is taken at a time
+//! ends with a frame: other channels write next.
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::{
     CHAIN_FROM, Outgoing,
     kept::{Kept, Range},
     settles::Settles,
 };
-use crate::wire::{FRAME_END, FRAME_OVERHEAD, header_len, put_body, put_body_head, put_header, put_publish};
+use crate::wire::{
+    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_publish,
+};
 
 /// A chunk of copied frames is closed at this size.
 const CHUNK: usize = 64 * 1024;
@@ -32,6 +35,8 @@ struct Chunk {
     bytes: Bytes,
     kind: Kind,
     range: Range,
+    /// Whether it ends where a frame does.
+    whole: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,30 +84,24 @@ impl Queue {
 
     fn chain(&mut self, channel: u16, most: usize, sequence: u64, body: &Bytes) {
         let rest = Range { first: sequence, last: sequence, messages: 0, cost: 0 };
-        let mut at = 0;
-        while at < body.len() {
-            let end = body.len().min(at + most);
-            put_body_head(&mut self.tail, channel, (end - at) as u32);
-            self.close(Kind::Content);
-            self.chunks.push_back(Chunk { bytes: body.slice(at..end), kind: Kind::Content, range: rest });
+        for part in (0..body.len()).step_by(most) {
+            let part = body.slice(part..body.len().min(part + most));
+            self.reserve(HEAD_LEN);
+            put_body_head(&mut self.tail, channel, part.len() as u32);
+            self.close_with(Kind::Content, false);
+            self.chunks.push_back(Chunk { bytes: part, kind: Kind::Content, range: rest, whole: false });
+            let end = Bytes::from_static(&[FRAME_END]);
+            self.chunks.push_back(Chunk { bytes: end, kind: Kind::Content, range: rest, whole: true });
             self.open = rest;
-            if end < body.len() {
-                self.reserve(FRAME_OVERHEAD);
-                self.tail.put_u8(FRAME_END);
-            } else {
-                // An end of its own keeps the next publish at the beginning of a chunk.
-                let bytes = Bytes::from_static(&[FRAME_END]);
-                self.chunks.push_back(Chunk { bytes, kind: Kind::Content, range: rest });
-                self.open = Range::default();
-            }
-            at = end;
         }
+        self.open = Range::default();
     }
 
     /// Appends one method frame.
     pub(super) fn method(&mut self, frame: Bytes) {
         self.close(Kind::Content);
-        self.chunks.push_back(Chunk { bytes: frame, kind: Kind::Method, range: Range::default() });
+        let range = Range::default();
+        self.chunks.push_back(Chunk { bytes: frame, kind: Kind::Method, range, whole: true });
     }
 
     /// Renders what is to be settled, behind everything that was written before.
@@ -115,7 +114,7 @@ impl Queue {
         }
     }
 
-    /// Hands over whole chunks until `budget` is spent; content goes to `kept` as well, if that is given.
+    /// Hands over whole frames until `budget` is spent; content goes to `kept` as well, if that is given.
     pub(super) fn take(
         &mut self,
         budget: usize,
@@ -124,11 +123,13 @@ impl Queue {
     ) -> Written {
         let mut written = Written::default();
         let mut spent = 0;
+        let mut whole = true;
         if self.chunks.is_empty() {
             self.close(Kind::Content);
         }
-        while spent < budget {
+        while spent < budget || !whole {
             let Some(chunk) = self.chunks.pop_front() else { break };
+            whole = chunk.whole;
             spent += chunk.bytes.len();
             written.messages += chunk.range.messages;
             written.cost += chunk.range.cost;
@@ -145,10 +146,14 @@ impl Queue {
 
     /// Closes the open chunk.
     fn close(&mut self, kind: Kind) {
+        self.close_with(kind, true);
+    }
+
+    fn close_with(&mut self, kind: Kind, whole: bool) {
         if !self.tail.is_empty() {
             self.last_len = self.tail.len();
             let bytes = self.tail.split().freeze();
-            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open) });
+            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open), whole });
         }
     }
 

@@ -4,7 +4,11 @@
 mod numbers;
 mod secrets;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{
     Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, MessageResult, Recipient,
@@ -24,8 +28,11 @@ use crate::{
     },
     options::ConnectionOptions,
     outbox::{Credit, Flush},
-    wire::Negotiated,
+    wire::{Negotiated, Value},
 };
+
+/// How long the answer to `connection.close` is awaited at least.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 /// The connection that the user holds.
 #[derive(Debug)]
@@ -67,6 +74,7 @@ struct Closing {
     text: String,
     closers: Vec<Answer<()>>,
     ordered: bool,
+    until: Instant,
     timer: Option<SpawnHandle>,
     abandoned: usize,
 }
@@ -175,7 +183,10 @@ impl ConnectionSupervisor {
         self.connection = None;
         let blocked = self.is_blocked();
         self.forget_secrets(&error, ctx);
-        let closing = self.closing.take();
+        let mut closing = self.closing.take();
+        if let Some(closing) = closing.as_mut().filter(|closing| !closing.ordered) {
+            closing.abandoned = self.unconfirmed();
+        }
         let by_user = closing.as_ref().is_some_and(|closing| closing.ordered);
         let epoch = self.epoch;
         for (_, route) in self.routes.drain() {
@@ -238,6 +249,12 @@ impl ConnectionSupervisor {
         let Some(negotiated) = &life.negotiated else {
             return Err(Error::connection_closed("the connection is not open yet", None));
         };
+        let confirms = negotiated.server_properties.get("capabilities").and_then(Value::as_table);
+        let confirms = confirms.and_then(|table| table.get("publisher_confirms")).and_then(Value::as_bool);
+        if options.confirms && confirms != Some(true) {
+            let what = "the broker has no capability publisher_confirms; open the channel without confirms";
+            return Err(Error::refused_here(what));
+        }
         let number = self.numbers.take(options.number)?;
         let up = ctx.address().recipient();
         let channel = Channel::start(number, options, self.options.body_max, up);
@@ -274,6 +291,7 @@ impl ConnectionSupervisor {
                 text: text.clone(),
                 closers: Vec::new(),
                 ordered: false,
+                until: Instant::now() + self.options.close_timeout,
                 timer: Some(timer),
                 abandoned: 0,
             });
@@ -284,6 +302,7 @@ impl ConnectionSupervisor {
             text,
             closers: Vec::new(),
             ordered: false,
+            until: Instant::now(),
             timer: None,
             abandoned: 0,
         })
@@ -295,13 +314,19 @@ impl ConnectionSupervisor {
         }
     }
 
+    fn unconfirmed(&self) -> usize {
+        self.routes.values().map(|route| route.channel.outbox.load().unconfirmed).sum()
+    }
+
     fn order_close(&mut self) {
+        let unconfirmed = self.unconfirmed();
         let (Some(life), Some(closing)) = (&self.connection, &mut self.closing) else { return };
         if !std::mem::replace(&mut closing.ordered, true) {
-            closing.abandoned =
-                self.routes.values().map(|route| route.channel.outbox.load().unconfirmed).sum();
+            closing.abandoned = unconfirmed;
             let text = std::mem::take(&mut closing.text);
-            life.actor.do_send(Order::Close { code: closing.code, text });
+            // Draining may have used up the time; the broker still gets a moment.
+            let within = closing.until.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
+            life.actor.do_send(Order::Close { code: closing.code, text, within });
         }
     }
 }
@@ -323,7 +348,8 @@ impl Drop for ConnectionSupervisor {
             route.down.do_send(Down::Detached { epoch: self.epoch, error: error.clone() });
         }
         if let Some(life) = self.connection.take() {
-            life.actor.do_send(Order::Close { code: 200, text: "the application ended".into() });
+            let text = "the application ended".into();
+            life.actor.do_send(Order::Close { code: 200, text, within: self.options.close_timeout });
         }
         self.state.send_if_modified(|state| {
             let open = !matches!(state, ConnectionState::Closed(_));
@@ -364,9 +390,11 @@ impl Handler<Up> for ConnectionSupervisor {
                     route.channel.actor.do_send(crate::message::ReleaseChannel);
                 }
             }
-            Up::Left { channel } => {
+            Up::Left { channel, free } => {
                 if self.routes.remove(&channel).is_some() {
-                    self.numbers.give_back(channel);
+                    if free {
+                        self.numbers.give_back(channel);
+                    }
                     if let Some(life) = &self.connection {
                         life.actor.do_send(Order::Unroute { channel });
                     }
