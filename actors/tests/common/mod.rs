@@ -11,8 +11,8 @@ use std::{
 use actix::{Actor, Addr, Handler, MailboxError, Message, dev::ToEnvelope};
 use actix_pika_actors::{
     Address, CloseChannel, Confirmation, ConnectionOptions, ConnectionState, ConnectionSupervisor, Consume,
-    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, Feed, OpenChannel, OpenedChannel,
-    Publish, PurgeQueue, QueueDeclared, Result,
+    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, Feed, OpenChannel, Opened,
+    OpenedChannel, Publish, PurgeQueue, QueueDeclared, Result,
     testing::{
         ClientTerms, Handshake, Peer, RawFrame, Socket,
         protocol::{basic, confirm, connection, queue},
