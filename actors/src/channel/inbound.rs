@@ -165,17 +165,25 @@ impl Channel {
                 self.hand_on()?;
                 self.cancelled_by_broker(cancel.consumer_tag.as_str());
             }
-            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self
-                .replies
-                .next(class_id, method_id)?
-            {
-                On::Consumed { tag, responder } => self.consumed(tag, ok.consumer_tag.as_str(), responder),
-                _ => return Err(Fault::command("an answer of another kind").with_method(class_id, method_id)),
-            },
+            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => {
+                match self.replies.of_consumer(class_id, method_id, ok.consumer_tag.as_str())? {
+                    On::Consumed { tag, responder } => {
+                        self.consumed(tag, ok.consumer_tag.as_str(), responder)
+                    }
+                    _ => {
+                        return Err(
+                            Fault::command("an answer of another kind").with_method(class_id, method_id)
+                        );
+                    }
+                }
+            }
             AMQPClass::Basic(basic::AMQPMethod::CancelOk(ok)) => {
-                if let On::Cancelled { consumer, responders, .. } = self.replies.next(class_id, method_id)? {
+                let consumer_tag = ok.consumer_tag.as_str();
+                if let On::Cancelled { consumer, responders, .. } =
+                    self.replies.of_consumer(class_id, method_id, consumer_tag)?
+                {
                     self.hand_on()?;
-                    self.cancelled(ok.consumer_tag.as_str(), consumer);
+                    self.cancelled(consumer_tag, consumer);
                     responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
                 }
             }

@@ -19,7 +19,7 @@ pub use self::reply::Reply;
 use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder};
 use crate::{
     error::{Error, Result},
-    message::{OpenChannel, internal::Up},
+    message::{OpenChannel, ReleaseChannel, internal::Up},
     outbox::{Credit, Outbox, Terms},
 };
 
@@ -79,6 +79,8 @@ enum Number {
 }
 
 /// An open channel: the actor that reads for it, and the outbox that writes for it.
+///
+/// When the last clone of it is gone and nothing is under way, the channel closes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenedChannel {
@@ -86,6 +88,24 @@ pub struct OpenedChannel {
     pub actor: Addr<Channel>,
     /// The channel's way out.
     pub outbox: Arc<Outbox>,
+    /// The supervisor's own copy has none.
+    _lease: Option<Arc<Lease>>,
+}
+
+/// Says that nobody holds the channel any more, even if it was dropped on its way to who asked for it.
+#[derive(Debug)]
+struct Lease(Addr<Channel>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.do_send(ReleaseChannel);
+    }
+}
+
+impl OpenedChannel {
+    pub(crate) fn leased(&self) -> Self {
+        Self { _lease: Some(Arc::new(Lease(self.actor.clone()))), ..self.clone() }
+    }
 }
 
 impl Message for OpenChannel {
@@ -123,7 +143,7 @@ impl Channel {
             ticking: false,
             incarnation: 0,
         };
-        OpenedChannel { actor: Actor::start(actor), outbox }
+        OpenedChannel { actor: Actor::start(actor), outbox, _lease: None }
     }
 
     fn number(&self) -> u16 {

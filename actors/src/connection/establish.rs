@@ -32,6 +32,22 @@ pub(super) struct Established {
     pub(super) rest: BytesMut,
 }
 
+/// What goes out in the handshake, the password among it: nothing of it stays in memory.
+struct Wiped(BytesMut);
+
+impl Wiped {
+    fn wipe(&mut self) {
+        self.0[..].zeroize();
+        self.0.clear();
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
 /// Tries every address there is; each one has the connect limit for itself. A refusal of login or vhost is final: the
 /// other addresses are of the same cluster, and asking on could lock an account out.
 pub(super) async fn establish(
@@ -139,8 +155,8 @@ async fn dial_and_shake(
     });
     let mut cutter = Cutter::new(GREETING_MAX);
     let mut input = BytesMut::with_capacity(4096);
-    let mut output = BytesMut::new();
-    handshake.start(&mut output);
+    let mut output = Wiped(BytesMut::new());
+    handshake.start(&mut output.0);
     loop {
         stage.set(handshake.stage());
         let lost = |error: &io::Error| match handshake.suspect() {
@@ -150,12 +166,9 @@ async fn dial_and_shake(
             }
             None => Error::io(handshake.stage(), error),
         };
-        if !output.is_empty() {
-            let written = socket.write_all(&output).await;
-            // The password has been in there.
-            output[..].zeroize();
-            output.clear();
-            written.map_err(|e| lost(&e))?;
+        if !output.0.is_empty() {
+            socket.write_all(&output.0).await.map_err(|e| lost(&e))?;
+            output.wipe();
         }
         if socket.read_buf(&mut input).await.map_err(|e| lost(&e))? == 0 {
             return Err(lost(&io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the socket")));
@@ -165,12 +178,12 @@ async fn dial_and_shake(
         }
         while let Some(run) = cutter.next_run(&mut input)? {
             for frame in run.iter() {
-                match handshake.advance(&frame, &mut output) {
+                match handshake.advance(&frame, &mut output.0) {
                     Ok(Progress::More) => {}
                     Ok(Progress::Open(negotiated)) => return Ok((socket, negotiated, input)),
                     Err(error) => {
                         // The broker's reason counts, not whether our last words reach it.
-                        let _ = socket.write_all(&output).await;
+                        let _ = socket.write_all(&output.0).await;
                         return Err(refused(error));
                     }
                 }

@@ -182,7 +182,7 @@ impl ConnectionSupervisor {
     fn over(&mut self, error: Error, ctx: &mut Context<Self>) {
         self.connection = None;
         let blocked = self.is_blocked();
-        self.forget_secrets(&error, ctx);
+        let lost = error.clone();
         let mut closing = self.closing.take();
         if let Some(closing) = closing.as_mut().filter(|closing| !closing.ordered) {
             closing.abandoned = self.unconfirmed();
@@ -195,6 +195,18 @@ impl ConnectionSupervisor {
                 drop(opening.send(Err(Error::connection_lost(&error))));
             }
         }
+        let was_open = matches!(&*self.state.borrow(), ConnectionState::Open(_));
+        let cause = (!by_user).then_some(error);
+        match &cause {
+            Some(error) if was_open => log::warn!("connection lost: {error}"),
+            Some(error) => log::debug!("not connected: {error}"),
+            None => log::info!("connection closed"),
+        }
+        self.state.send_replace(ConnectionState::Closed(cause.clone()));
+        self.tell(&ConnectionEvent::Closed(cause));
+        self.followers.clear();
+        // Last, so that whoever has closed it finds it closed, on another thread, too.
+        self.forget_secrets(&lost, ctx);
         if let Some(closing) = closing {
             if let Some(timer) = closing.timer {
                 ctx.cancel_future(timer);
@@ -210,16 +222,6 @@ impl ConnectionSupervisor {
                 drop(closer.send(answer));
             }
         }
-        let was_open = matches!(&*self.state.borrow(), ConnectionState::Open(_));
-        let cause = (!by_user).then_some(error);
-        match &cause {
-            Some(error) if was_open => log::warn!("connection lost: {error}"),
-            Some(error) => log::debug!("not connected: {error}"),
-            None => log::info!("connection closed"),
-        }
-        self.state.send_replace(ConnectionState::Closed(cause.clone()));
-        self.tell(&ConnectionEvent::Closed(cause));
-        self.followers.clear();
     }
 
     fn closed(&self) -> Option<Error> {
@@ -384,10 +386,9 @@ impl Handler<Up> for ConnectionSupervisor {
             Up::Joined { channel, result } => {
                 if let Some(route) = self.routes.get_mut(&channel)
                     && let Some(opening) = route.opening.take()
-                    && opening.send(result.map(|()| route.channel.clone())).is_err()
                 {
-                    // Nobody waits for it any more.
-                    route.channel.actor.do_send(crate::message::ReleaseChannel);
+                    // Nobody waits for it any more: its lease, dropped here, says so.
+                    drop(opening.send(result.map(|()| route.channel.leased())));
                 }
             }
             Up::Left { channel, free } => {
