@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +13,10 @@ use actix_pika_actors::{ConnectionState, ConnectionSupervisor, FollowConnection,
 use futures_core::Stream;
 use tokio::sync::{mpsc, watch};
 
-use crate::{Channel, CloseConnection, ConnectionEvent, Error, OpenChannel, Result, Table, WatchConnection};
+use crate::{
+    Channel, CloseConnection, ConnectionEvent, Error, OpenChannel, Opened, Result, Secret, Table,
+    UpdateSecret, WatchConnection,
+};
 
 /// A connection to a broker. Clones are the same connection; it closes when the last handle of it, and of its
 /// channels, is gone.
@@ -75,7 +79,7 @@ impl Connection {
         Ok(Channel::new(self.clone(), opened))
     }
 
-    /// Sends every event from now on to an actor.
+    /// Sends every event from now on to an actor; a connection that is closed already says so at once.
     ///
     /// # Examples
     /// ```no_run
@@ -108,6 +112,35 @@ impl Connection {
         let (to, events) = mpsc::channel(256);
         self.inner.supervisor.do_send(FollowConnection(to));
         Events(events)
+    }
+
+    /// Gives the broker a new password or token for the login of this connection (`connection.update-secret`).
+    ///
+    /// Once the broker has taken it, it is used for later connects as well, unless the connection has a
+    /// [`CredentialsProvider`](crate::CredentialsProvider), which is asked at each of them. Dropping the future takes
+    /// nothing back. See <https://www.rabbitmq.com/docs/oauth2>.
+    ///
+    /// # Errors
+    /// `Timeout` after 30 seconds, or `Blocked` while the broker blocks the connection; [`UpdateSecret`] sets another
+    /// limit with [`update_secret_with`](Self::update_secret_with). `ConnectionClosed` with the reason when the broker
+    /// refuses it, which closes the connection (530). `Limit` when the secret does not fit a frame.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection, token: String) -> actix_pika::Result<()> {
+    /// connection.update_secret(token, "the old token expires").await
+    /// # }
+    /// ```
+    pub async fn update_secret(&self, secret: impl Into<Secret>, reason: &str) -> Result<()> {
+        self.update_secret_with(UpdateSecret::new(secret, reason)).await
+    }
+
+    /// Gives the broker a new password or token, as the options say.
+    ///
+    /// # Errors
+    /// Those of [`update_secret`](Self::update_secret).
+    pub async fn update_secret_with(&self, update: UpdateSecret) -> Result<()> {
+        self.inner.supervisor.send(update).await?
     }
 
     /// Closes the connection (`connection.close`) after the confirms under way have come, or 30 seconds.
@@ -187,14 +220,32 @@ impl Connection {
         self.negotiated(|n| n.server_properties.clone())
     }
 
+    /// Tells our end of the socket, while the connection is open.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.negotiated(|opened| opened.local_addr)
+    }
+
+    /// Tells the broker's end of the socket, while the connection is open.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.negotiated(|opened| opened.peer_addr)
+    }
+
+    /// Tells whether the broker takes no publishes now (`connection.blocked`).
+    ///
+    /// Publishes wait in the window meanwhile. RabbitMQ reads nothing at all from a connection that it has blocked, so
+    /// calls, acknowledgements and closing wait, too: what reaches its deadline is answered with kind `Blocked`.
+    pub fn is_blocked(&self) -> bool {
+        self.negotiated(|opened| opened.blocked.is_some()).unwrap_or(false)
+    }
+
     /// Hands out the address of the actor behind the handle.
     pub fn actor(&self) -> &Addr<ConnectionSupervisor> {
         &self.inner.supervisor
     }
 
-    fn negotiated<T>(&self, f: impl FnOnce(&actix_pika_actors::wire::Negotiated) -> T) -> Option<T> {
+    fn negotiated<T>(&self, f: impl FnOnce(&Opened) -> T) -> Option<T> {
         match &*self.inner.state.borrow() {
-            ConnectionState::Open(negotiated) => Some(f(negotiated)),
+            ConnectionState::Open(opened) => Some(f(opened)),
             _ => None,
         }
     }

@@ -81,11 +81,13 @@ mod stream;
 #[cfg(feature = "testing")]
 pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
-    BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CloseReason, Confirmation,
-    ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue,
-    DeleteExchange, DeleteQueue, Delivery, DeliveryMode, Error, ErrorKind, ExchangeKind, Get, IntoBody, Load,
-    OpenChannel, Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, Recovery, Result, Return,
-    Secret, Settle, Table, UnbindExchange, UnbindQueue, Value, WatchConnection,
+    Address, AddressOrder, BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection,
+    CloseReason, Confirmation, ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, Credentials,
+    CredentialsFuture, CredentialsProvider, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue,
+    Delivery, DeliveryMode, Error, ErrorKind, ExchangeKind, Get, GetState, IntoBody, Load, Mechanism,
+    OpenChannel, Opened, Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, Recovery, Result,
+    Return, Secret, Settle, Table, TcpOptions, UnbindExchange, UnbindQueue, UpdateSecret, Value,
+    WatchConnection,
 };
 
 pub use self::{

@@ -208,6 +208,14 @@ impl Error {
         inner.into()
     }
 
+    /// Reports that no credentials could be had, for a [`CredentialsProvider`](crate::CredentialsProvider); of kind
+    /// `Auth` and worth another try.
+    pub fn credentials(why: impl fmt::Display) -> Self {
+        let mut inner = Self::inner(ErrorKind::Auth, format!("no credentials: {why}"));
+        inner.retryable = true;
+        inner.into()
+    }
+
     pub(crate) fn auth(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
         let mut inner = Self::inner(ErrorKind::Auth, what);
         inner.close = close;

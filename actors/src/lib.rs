@@ -18,6 +18,7 @@
 mod channel;
 mod connection;
 mod consumer;
+mod credentials;
 mod error;
 mod message;
 mod options;
@@ -35,18 +36,19 @@ pub use self::{
     channel::{Channel, OpenedChannel, Reply},
     connection::Connection,
     consumer::{Consumer, Feed},
+    credentials::{Credentials, CredentialsFuture, CredentialsProvider, SharedProvider},
     error::{CloseReason, Error, ErrorKind, Result},
     message::{
         BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, Confirmation,
-        ConnectionEvent, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteExchange,
-        DeleteQueue, Delivery, ExchangeKind, FollowConnection, Get, IntoBody, OpenChannel, Publish,
-        Publishing, PurgeQueue, Qos, QueueDeclared, ReleaseChannel, ReleaseConnection, Settle,
-        UnbindExchange, UnbindQueue, WatchConnection,
+        ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue,
+        DeleteExchange, DeleteQueue, Delivery, ExchangeKind, FollowConnection, Get, GetState, IntoBody,
+        OpenChannel, Opened, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, ReleaseChannel,
+        ReleaseConnection, Settle, UnbindExchange, UnbindQueue, UpdateSecret, WatchConnection,
     },
-    options::{Address, ConnectionOptions, Recovery},
+    options::{Address, AddressOrder, ConnectionOptions, HappyEyeballs, Recovery, TcpOptions},
     outbox::{Flush, Load, Outbox, Outgoing, Place, Terms, Tick},
     returned::Return,
     secret::Secret,
-    supervisor::{ConnectionState, ConnectionSupervisor},
-    wire::{DeliveryMode, Properties, Table, Value},
+    supervisor::ConnectionSupervisor,
+    wire::{DeliveryMode, Mechanism, Properties, Table, Value},
 };

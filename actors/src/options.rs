@@ -2,7 +2,17 @@
 
 use std::time::Duration;
 
-use crate::{secret::Secret, wire::Table};
+pub use address::{Address, AddressOrder, HappyEyeballs};
+pub use tcp::TcpOptions;
+
+use crate::{
+    credentials::SharedProvider,
+    secret::Secret,
+    wire::{Mechanism, Table},
+};
+
+mod address;
+mod tcp;
 
 /// What happens when a connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,33 +22,28 @@ pub enum Recovery {
     Never,
 }
 
-/// One host to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Address {
-    /// Name or IP address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl Address {
-    /// Names a host and its port.
-    pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port }
-    }
-}
-
 /// All that a supervisor must know to make connections.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionOptions {
     /// Where the broker is.
     pub address: Address,
-    /// The login.
+    /// Where else it is: other nodes of its cluster.
+    pub other_addresses: Vec<Address>,
+    /// In which order all of these are tried.
+    pub address_order: AddressOrder,
+    /// How the IP addresses of one name are raced.
+    pub happy_eyeballs: HappyEyeballs,
+    /// What the socket is asked for.
+    pub tcp: TcpOptions,
+    /// How to log in: the first of these that the broker offers.
+    pub mechanisms: Vec<Mechanism>,
+    /// The login, where there is no provider.
     pub user: String,
     /// Its password; never shown.
     pub password: Secret,
+    /// Who is asked for the login at each connect.
+    pub credentials: Option<SharedProvider>,
     /// The virtual host.
     pub vhost: String,
     /// Seconds between signs of life; `None` takes the broker's offer, 0 turns them off.
@@ -47,7 +52,7 @@ pub struct ConnectionOptions {
     pub channel_max: u16,
     /// Bytes of a frame at most, from 4,096 on; the broker may say less.
     pub frame_max: u32,
-    /// How long dialling and shaking hands may take together.
+    /// How long dialling and shaking hands may take together, with each address that is tried.
     pub connect_timeout: Duration,
     /// How long closing may take, confirms under way included.
     pub close_timeout: Duration,
@@ -68,8 +73,14 @@ impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
             address: Address::new("localhost", 5672),
+            other_addresses: Vec::new(),
+            address_order: AddressOrder::default(),
+            happy_eyeballs: HappyEyeballs::default(),
+            tcp: TcpOptions::default(),
+            mechanisms: vec![Mechanism::Plain],
             user: "guest".into(),
             password: "guest".into(),
+            credentials: None,
             vhost: "/".into(),
             heartbeat: None,
             channel_max: u16::MAX,

@@ -11,9 +11,11 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::secret::Secret;
 
 pub use error::UriError;
+pub use list::parse_list;
 pub use parameters::{UriParameters, Verify};
 
 mod error;
+mod list;
 mod parameters;
 
 /// Whether TLS lies under AMQP.

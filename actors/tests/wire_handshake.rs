@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 fn terms() -> Terms {
     Terms {
-        mechanism: Mechanism::Plain,
+        mechanisms: vec![Mechanism::Plain],
         user: "alice".into(),
         password: "hunter2".into(),
         vhost: "orders".into(),

@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let mut handshake = Handshake::new(Terms {
-        mechanism: Mechanism::Plain,
+        mechanisms: vec![Mechanism::Plain],
         user: "guest".into(),
         password: "hunter2-unmistakable".into(),
         vhost: "/".into(),

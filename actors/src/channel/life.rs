@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Channel, Number, Phase, Reply, replies::On};
 use crate::{
-    error::{CloseReason, Error, Result},
+    error::{CloseReason, Error, ErrorKind, Result},
     message::{
         CloseChannel, ConsumerEnd, ReleaseChannel,
         internal::{Down, Up},
@@ -180,6 +180,15 @@ impl Channel {
         self.say_close(541, "no answer to a call", error);
     }
 
+    /// Opening or closing takes too long, but will be done once the broker reads us again.
+    fn held_up(&mut self, error: &Error) {
+        self.closers.drain(..).for_each(|closer| drop(closer.send(Err(error.clone()))));
+        if matches!(self.phase, Phase::Opening) {
+            self.supervisor.do_send(Up::Joined { channel: self.number(), result: Err(error.clone()) });
+            self.say_close(200, "nobody waits for the channel any more", error.clone());
+        }
+    }
+
     pub(super) fn frame(&self, method: &AMQPClass) -> Result<Bytes, Fault> {
         let mut frame = BytesMut::new();
         put_method(&mut frame, self.number(), method)?;
@@ -239,8 +248,11 @@ impl Channel {
         let now = Instant::now();
         let publishing = self.outbox.expire(now);
         let deadline = self.outbox.terms().deadline;
-        if let Some(silence) = self.replies.expire(now, deadline) {
-            self.give_up(&silence);
+        let silence = self.replies.expire(now, deadline, self.outbox.is_blocked());
+        match silence {
+            Some(error) if error.kind() == ErrorKind::Blocked => self.held_up(&error),
+            Some(silence) => self.give_up(&silence),
+            None => {}
         }
         self.look_after_drain();
         let closing = matches!(self.phase, Phase::Draining { .. } | Phase::Opening);

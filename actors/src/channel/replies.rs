@@ -185,25 +185,35 @@ impl Replies {
         }
     }
 
-    /// Answers callers whose deadline has passed; the error says that the broker is silent for too long.
-    pub(super) fn expire(&mut self, now: Instant, deadline: Duration) -> Option<Error> {
+    /// Answers callers whose deadline has passed; the error says that the broker is silent for too long, or, of kind
+    /// `Blocked`, that what the channel cannot be without is only held up: the broker does not read us now.
+    pub(super) fn expire(&mut self, now: Instant, deadline: Duration, blocked: bool) -> Option<Error> {
+        let mut held_up = None;
         for pending in &mut self.0 {
             let age = now.saturating_duration_since(pending.since);
             if age < deadline {
                 break;
             }
-            let error = Error::timeout(format!("{}: no answer within {deadline:?}", pending.what));
-            if age >= deadline * 2 || pending.on.is_vital() {
+            let what = format!("{}: no answer within {deadline:?}", pending.what);
+            let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
+            if blocked {
+                // Once unblocked, the broker has one more deadline.
+                pending.since = now.checked_sub(deadline).unwrap_or(now);
+            } else if age >= deadline * 2 || (pending.on.is_vital() && !pending.late) {
                 return Some(error);
             }
             if !std::mem::replace(&mut pending.late, true) {
+                if pending.on.is_vital() {
+                    held_up = Some(error);
+                    continue;
+                }
                 pending.on.expire(match &pending.entity {
                     Some(entity) => error.on(entity.as_str()),
                     None => error,
                 });
             }
         }
-        None
+        held_up
     }
 }
 

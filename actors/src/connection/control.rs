@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::time::sleep;
 
 use super::{Connection, Phase};
@@ -61,6 +61,12 @@ impl Connection {
                 self.tell_blocked(None);
                 Ok(())
             }
+            methods::AMQPMethod::UpdateSecretOk(_) if self.secrets_under_way > 0 => {
+                self.secrets_under_way -= 1;
+                let epoch = self.epoch();
+                self.report.supervisor.do_send(Up::SecretUpdated { epoch });
+                Ok(())
+            }
             other => {
                 let (class_id, method_id) = ids(&AMQPClass::Connection(other));
                 Err(Fault::command("unexpected method on channel 0").with_method(class_id, method_id))
@@ -79,6 +85,14 @@ impl Connection {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Says `connection.update-secret`.
+    pub(super) fn update_secret(&mut self, frame: Bytes) {
+        if matches!(self.phase, Phase::Open) {
+            self.secrets_under_way += 1;
+            self.writer.push(frame);
+        }
     }
 
     fn tell_blocked(&mut self, reason: Option<String>) {

@@ -18,12 +18,19 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use bytes::Bytes;
 use tokio::{net::TcpStream, time::Sleep};
 
-use self::{drive::Drive, establish::establish, pulse::Pulse, routes::Routes, stall::Stall};
+use self::{
+    drive::Drive,
+    establish::{Established, establish},
+    pulse::Pulse,
+    routes::Routes,
+    stall::Stall,
+};
 use crate::{
     error::Error,
     message::internal::{Order, Up},
     options::ConnectionOptions,
     outbox::{Credit, Flush},
+    secret::Secret,
     transport::{Reader, Writer},
     wire::Cutter,
 };
@@ -51,6 +58,10 @@ pub struct Connection {
     /// Nothing can be written any more, but there may be something to read.
     mute: bool,
     linger: Option<Pin<Box<Sleep>>>,
+    /// The password of now, where it is not that of the options any more.
+    secret: Option<Secret>,
+    /// `connection.update-secret` that the broker has not answered.
+    secrets_under_way: usize,
 }
 
 #[derive(Debug)]
@@ -90,8 +101,11 @@ impl Connection {
         epoch: u64,
         credit: Arc<Credit>,
         supervisor: Recipient<Up>,
+        secret: Option<Secret>,
     ) -> Self {
         Self {
+            secret,
+            secrets_under_way: 0,
             cutter: Cutter::new(options.frame_max),
             options,
             report: Report { epoch, supervisor, ended: false },
@@ -138,22 +152,25 @@ impl Actor for Connection {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
         let opening =
-            establish(self.options.clone()).into_actor(self).map(|result, actor, ctx| match result {
-                Ok(established) => {
-                    log::debug!("connection {}: open, {:?}", actor.epoch(), established.negotiated);
-                    actor.socket = Some(established.socket);
-                    actor.reader.buffer = established.rest;
-                    actor.cutter.set_frame_max(established.negotiated.frame_max);
-                    actor.pulse = Pulse::start(established.negotiated.heartbeat);
-                    actor.phase = Phase::Open;
-                    let epoch = actor.epoch();
-                    actor.report.supervisor.do_send(Up::Online { epoch, negotiated: established.negotiated });
-                    ctx.spawn(Drive);
-                }
-                Err(error) => {
-                    log::debug!("connection {}: {error}", actor.epoch());
-                    actor.report.ended(error);
-                    ctx.stop();
+            establish(self.options.clone(), self.secret.take()).into_actor(self).map(|result, actor, ctx| {
+                match result {
+                    Ok(established) => {
+                        log::debug!("connection {}: open, {:?}", actor.epoch(), established.negotiated);
+                        actor.socket = Some(established.socket);
+                        actor.reader.buffer = established.rest;
+                        actor.cutter.set_frame_max(established.negotiated.frame_max);
+                        actor.pulse = Pulse::start(established.negotiated.heartbeat);
+                        actor.phase = Phase::Open;
+                        let epoch = actor.epoch();
+                        let Established { negotiated, link, .. } = established;
+                        actor.report.supervisor.do_send(Up::Online { epoch, negotiated, link });
+                        ctx.spawn(Drive);
+                    }
+                    Err(error) => {
+                        log::debug!("connection {}: {error}", actor.epoch());
+                        actor.report.ended(error);
+                        ctx.stop();
+                    }
                 }
             });
         ctx.spawn(opening);
@@ -186,6 +203,7 @@ impl Handler<Order> for Connection {
                 Phase::Ending => {}
             },
             Order::Fail { fault } => self.fail(fault),
+            Order::UpdateSecret { frame } => self.update_secret(frame.0),
         }
     }
 }

@@ -5,7 +5,11 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 use tokio::sync::mpsc;
 
-use crate::error::{Error, Result};
+use super::state::ConnectionState;
+use crate::{
+    error::{Error, Result},
+    secret::Secret,
+};
 
 /// Opens a channel (`channel.open`, then `confirm.select` unless confirms are off).
 ///
@@ -111,7 +115,58 @@ impl Message for CloseConnection {
     type Result = Result<()>;
 }
 
-/// Sends every [`ConnectionEvent`] from now on to a recipient.
+/// Gives the broker a new password or token for the login (`connection.update-secret`, a RabbitMQ extension).
+///
+/// Answered when the broker has taken it; from then on it is also used for later connects, unless a
+/// [`CredentialsProvider`](crate::CredentialsProvider) is asked at each of them.
+///
+/// # Errors
+/// `Timeout`, or `Blocked` while the broker blocks the connection, when the deadline passes: the broker may take the
+/// secret all the same. `ConnectionClosed` with the reason when the broker refuses it, which closes the connection
+/// (530). `Limit` when the secret does not fit a frame.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use actix_pika_actors::UpdateSecret;
+///
+/// let update = UpdateSecret::new("a new token", "rotation").deadline(Duration::from_secs(5));
+/// assert!(!format!("{update:?}").contains("token"));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct UpdateSecret {
+    pub(crate) secret: Secret,
+    pub(crate) reason: String,
+    pub(crate) deadline: Duration,
+}
+
+impl UpdateSecret {
+    /// Takes the secret, and a reason for the broker's log, which is cut to 255 bytes; the deadline is 30 seconds.
+    pub fn new(secret: impl Into<Secret>, reason: impl Into<String>) -> Self {
+        Self { secret: secret.into(), reason: reason.into(), deadline: Duration::from_secs(30) }
+    }
+
+    /// Sets how long the broker may take to answer.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+}
+
+impl Message for UpdateSecret {
+    type Result = Result<()>;
+}
+
+/// Asks a connection how it stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GetState;
+
+impl Message for GetState {
+    type Result = ConnectionState;
+}
+
+/// Sends every [`ConnectionEvent`] from now on to a recipient; one that is closed already says so at once.
 #[derive(Clone, Debug)]
 pub struct WatchConnection(pub Recipient<ConnectionEvent>);
 
@@ -147,7 +202,11 @@ pub enum ConnectionEvent {
     Blocked(String),
     /// The broker accepts publishes again.
     Unblocked,
-    /// It is over: closed by the user (`None`) or lost.
+    /// The broker has taken a new password or token (`connection.update-secret-ok`).
+    SecretUpdated,
+    /// New credentials could not be had, or not be passed on, before the present ones expire; it is tried again.
+    RefreshFailed(Error),
+    /// It is over, or never came about: closed by the user (`None`), lost, or refused. Nothing follows.
     Closed(Option<Error>),
 }
 

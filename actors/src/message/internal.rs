@@ -1,12 +1,14 @@
 //! The letters between actors. Every one carries the epoch of the connection that it speaks of; a letter of another
 //! epoch is dropped.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
+use bytes::Bytes;
 
 use crate::{
     error::Error,
+    options::Address,
     outbox::{Credit, Flush, Outbox},
     wire::{Fault, FrameRun, Negotiated},
 };
@@ -36,11 +38,13 @@ impl Message for Down {
 #[derive(Debug)]
 pub(crate) enum Up {
     /// From a connection: the handshake is done.
-    Online { epoch: u64, negotiated: Negotiated },
+    Online { epoch: u64, negotiated: Negotiated, link: Link },
     /// From a connection, exactly once: its socket is gone, or never was.
     Ended { epoch: u64, error: Error },
     /// From a connection: `connection.blocked` with its reason, or `connection.unblocked`.
     Blocked { epoch: u64, reason: Option<String> },
+    /// From a connection: `connection.update-secret-ok`.
+    SecretUpdated { epoch: u64 },
     /// From a channel: open, or not to be.
     Joined { channel: u16, result: Result<(), Error> },
     /// From a channel: it has ended; its number is free if the broker knows that, too.
@@ -66,6 +70,28 @@ pub(crate) enum Order {
     Close { code: u16, text: String, within: Duration },
     /// Say `connection.close` because the peer broke the protocol, and end.
     Fail { fault: Fault },
+    /// Say `connection.update-secret`; the frame wipes itself.
+    UpdateSecret { frame: Hidden },
+}
+
+/// Bytes that must not be printed.
+pub(crate) struct Hidden(pub(crate) Bytes);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a connection knows of its socket, and of the login that opened it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Which of the addresses it was.
+    pub(crate) address: Address,
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    /// How long the credentials are good.
+    pub(crate) lifetime: Option<Duration>,
 }
 
 impl Message for Order {

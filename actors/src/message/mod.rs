@@ -12,11 +12,13 @@ pub(crate) mod internal;
 mod publish;
 mod publishing;
 mod queue;
+mod state;
 
 pub use self::{
     channel::{CloseChannel, Qos, ReleaseChannel},
     connection::{
-        CloseConnection, ConnectionEvent, FollowConnection, OpenChannel, ReleaseConnection, WatchConnection,
+        CloseConnection, ConnectionEvent, FollowConnection, GetState, OpenChannel, ReleaseConnection,
+        UpdateSecret, WatchConnection,
     },
     consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get},
     delivery::{Delivery, Settle},
@@ -24,6 +26,7 @@ pub use self::{
     publish::{Confirmation, Publish},
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
+    state::{ConnectionState, Opened},
 };
 pub(crate) use self::{
     consume::Target,

@@ -504,6 +504,10 @@ impl Outbox {
         }
     }
 
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.lock().blocked
+    }
+
     pub(crate) fn set_blocked(&self, blocked: bool) {
         let mut after = After::default();
         let mut state = self.lock();

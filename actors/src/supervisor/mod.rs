@@ -4,6 +4,7 @@
 #[cfg(feature = "testing")]
 mod inside;
 mod numbers;
+mod secrets;
 
 use std::{
     collections::HashMap,
@@ -12,18 +13,20 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Recipient, SpawnHandle,
+    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, MessageResult, Recipient,
+    SpawnHandle,
 };
 use tokio::sync::{mpsc, watch};
 
-use self::numbers::Numbers;
+use self::{numbers::Numbers, secrets::Secrets};
 use crate::{
     channel::{Answer, Channel, OpenedChannel, Reply},
     connection::Connection,
     error::{Error, Result},
     message::{
-        CloseConnection, ConnectionEvent, FollowConnection, OpenChannel, ReleaseConnection, WatchConnection,
-        internal::{Down, Order, Up},
+        CloseConnection, ConnectionEvent, ConnectionState, FollowConnection, GetState, OpenChannel, Opened,
+        ReleaseConnection, WatchConnection,
+        internal::{Down, Link, Order, Up},
     },
     options::ConnectionOptions,
     outbox::{Credit, Flush},
@@ -32,18 +35,6 @@ use crate::{
 
 /// How long the answer to `connection.close` is awaited at least.
 const LAST_MOMENT: Duration = Duration::from_millis(250);
-
-/// How a connection stands.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum ConnectionState {
-    /// Dialling or shaking hands.
-    Connecting,
-    /// Open, with what both sides agreed on.
-    Open(Arc<Negotiated>),
-    /// Over: closed by the user (`None`), or lost.
-    Closed(Option<Error>),
-}
 
 /// The connection that the user holds.
 #[derive(Debug)]
@@ -58,6 +49,7 @@ pub struct ConnectionSupervisor {
     followers: Vec<mpsc::Sender<ConnectionEvent>>,
     closing: Option<Closing>,
     released: bool,
+    secrets: Secrets,
 }
 
 #[derive(Debug)]
@@ -109,6 +101,7 @@ impl ConnectionSupervisor {
             followers: Vec::new(),
             closing: None,
             released: false,
+            secrets: Secrets::default(),
         };
         let addr = match arbiter {
             Some(arbiter) => Self::start_in_arbiter(arbiter, |_| make()),
@@ -121,7 +114,8 @@ impl ConnectionSupervisor {
         self.epoch += 1;
         let credit = Arc::new(Credit::new(self.options.read_ahead));
         let up = ctx.address().recipient();
-        let actor = Connection::new(self.options.clone(), self.epoch, credit.clone(), up).start();
+        let secret = self.secrets.current.clone();
+        let actor = Connection::new(self.options.clone(), self.epoch, credit.clone(), up, secret).start();
         let flush = Arc::new(actor.clone().recipient());
         self.connection = Some(Life { actor, flush, credit, negotiated: None });
     }
@@ -141,21 +135,56 @@ impl ConnectionSupervisor {
         });
     }
 
-    fn online(&mut self, negotiated: Negotiated) {
+    fn online(&mut self, negotiated: Negotiated, link: Link, ctx: &mut Context<Self>) {
         let negotiated = Arc::new(negotiated);
         self.numbers.set_max(negotiated.channel_max);
         if let Some(life) = &mut self.connection {
             life.negotiated = Some(negotiated.clone());
         }
-        self.state.send_replace(ConnectionState::Open(negotiated));
-        let address = &self.options.address;
-        log::info!("connected to {}:{}", address.host, address.port);
+        let Link { address, local, peer, lifetime } = link;
+        log::info!("connected to {address} ({peer})");
+        self.state.send_replace(ConnectionState::Open(Arc::new(Opened {
+            negotiated,
+            address,
+            local_addr: local,
+            peer_addr: peer,
+            blocked: None,
+        })));
+        self.keep_fresh(lifetime, ctx);
         self.tell(&ConnectionEvent::Connected);
+    }
+
+    fn negotiated(&self) -> Option<&Negotiated> {
+        self.connection.as_ref().and_then(|life| life.negotiated.as_deref())
+    }
+
+    fn is_blocked(&self) -> bool {
+        matches!(&*self.state.borrow(), ConnectionState::Open(opened) if opened.blocked.is_some())
+    }
+
+    fn set_blocked(&mut self, reason: Option<String>) {
+        self.state.send_if_modified(|state| match state {
+            ConnectionState::Open(opened) => {
+                Arc::make_mut(opened).blocked.clone_from(&reason);
+                true
+            }
+            _ => false,
+        });
+        match &reason {
+            Some(reason) => log::warn!("the broker takes no publishes for now: {reason}"),
+            None => log::info!("the broker takes publishes again"),
+        }
+        for route in self.routes.values() {
+            route.down.do_send(Down::Blocked(reason.is_some()));
+        }
+        self.tell(&reason.map_or(ConnectionEvent::Unblocked, ConnectionEvent::Blocked));
     }
 
     /// The connection is over, and with `Recovery::Never` so is everything.
     fn over(&mut self, error: Error, ctx: &mut Context<Self>) {
         self.connection = None;
+        let blocked = self.is_blocked();
+        let lost = error.clone();
         let mut closing = self.closing.take();
         if let Some(closing) = closing.as_mut().filter(|closing| !closing.ordered) {
             closing.abandoned = self.unconfirmed();
@@ -176,11 +205,10 @@ impl ConnectionSupervisor {
             None => log::info!("connection closed"),
         }
         self.state.send_replace(ConnectionState::Closed(cause.clone()));
-        if was_open {
-            self.tell(&ConnectionEvent::Closed(cause));
-        }
+        self.tell(&ConnectionEvent::Closed(cause));
         self.followers.clear();
         // Last, so that whoever has closed it finds it closed, on another thread, too.
+        self.forget_secrets(&lost, ctx);
         if let Some(closing) = closing {
             if let Some(timer) = closing.timer {
                 ctx.cancel_future(timer);
@@ -188,9 +216,10 @@ impl ConnectionSupervisor {
             for closer in closing.closers {
                 let answer = match closing.abandoned {
                     0 => Ok(()),
-                    n => Err(Error::timeout(format!(
-                        "closed with {n} publishes unconfirmed, which may have arrived"
-                    ))),
+                    n => {
+                        let what = format!("closed with {n} publishes unconfirmed, which may have arrived");
+                        Err(if blocked { Error::blocked(what) } else { Error::timeout(what) })
+                    }
                 };
                 drop(closer.send(answer));
             }
@@ -245,6 +274,9 @@ impl ConnectionSupervisor {
             frame_max: negotiated.frame_max,
             credit: life.credit.clone(),
         });
+        if self.is_blocked() {
+            down.do_send(Down::Blocked(true));
+        }
         let (reply, responder) = Reply::later();
         let route = Route { channel, down, opening: Some(responder), drained: false };
         self.routes.insert(number, route);
@@ -341,16 +373,13 @@ impl Handler<Up> for ConnectionSupervisor {
             Up::Online { epoch, .. }
             | Up::Ended { epoch, .. }
             | Up::Blocked { epoch, .. }
+            | Up::SecretUpdated { epoch }
             | Up::Faulted { epoch, .. }
                 if epoch != self.epoch || self.connection.is_none() => {}
-            Up::Online { negotiated, .. } => self.online(negotiated),
+            Up::Online { negotiated, link, .. } => self.online(negotiated, link, ctx),
             Up::Ended { error, .. } => self.over(error, ctx),
-            Up::Blocked { reason, .. } => {
-                for route in self.routes.values() {
-                    route.down.do_send(Down::Blocked(reason.is_some()));
-                }
-                self.tell(&reason.map_or(ConnectionEvent::Unblocked, ConnectionEvent::Blocked));
-            }
+            Up::Blocked { reason, .. } => self.set_blocked(reason),
+            Up::SecretUpdated { .. } => self.secret_updated(ctx),
             Up::Faulted { fault, .. } => {
                 if let Some(life) = &self.connection {
                     life.actor.do_send(Order::Fail { fault });
@@ -423,7 +452,12 @@ impl Handler<WatchConnection> for ConnectionSupervisor {
     type Result = ();
 
     fn handle(&mut self, watch: WatchConnection, _: &mut Self::Context) {
-        self.watchers.push(watch.0);
+        let state = self.state.borrow();
+        match &*state {
+            // Nothing else will ever happen.
+            ConnectionState::Closed(cause) => watch.0.do_send(ConnectionEvent::Closed(cause.clone())),
+            _ => self.watchers.push(watch.0),
+        }
     }
 }
 
@@ -435,6 +469,14 @@ impl Handler<FollowConnection> for ConnectionSupervisor {
         if self.closed().is_none() {
             self.followers.push(follow.0);
         }
+    }
+}
+
+impl Handler<GetState> for ConnectionSupervisor {
+    type Result = MessageResult<GetState>;
+
+    fn handle(&mut self, _: GetState, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.state.borrow().clone())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -13,7 +14,7 @@ use tokio::io::AsyncWrite;
 const SLICES: usize = 64;
 
 /// The bytes that were taken and not written yet.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Writer {
     chunks: VecDeque<Bytes>,
     pending: usize,
@@ -76,6 +77,13 @@ impl Writer {
             n -= front.len();
             self.chunks.pop_front();
         }
+    }
+}
+
+/// Without the bytes, which may be secrets.
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("pending", &self.pending).field("writes", &self.writes).finish()
     }
 }
 

@@ -41,6 +41,13 @@ pub enum UriError {
         /// Its name.
         key: &'static str,
     },
+    /// A URI of several for one connection says something else than the first one.
+    Differs {
+        /// What it says otherwise.
+        part: &'static str,
+    },
+    /// There is none where at least one has to be.
+    None,
 }
 
 impl fmt::Display for UriError {
@@ -59,6 +66,10 @@ impl fmt::Display for UriError {
             Self::UnknownParameter { key } => write!(f, "parameter {key} is unknown"),
             Self::InvalidParameter { key, expected } => write!(f, "parameter {key} has to be {expected}"),
             Self::RepeatedParameter { key } => write!(f, "parameter {key} occurs twice"),
+            Self::Differs { part } => {
+                write!(f, "the {part} has to be that of the first URI, or left out")
+            }
+            Self::None => f.write_str("there has to be at least one"),
         }
     }
 }

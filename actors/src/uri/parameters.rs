@@ -20,7 +20,7 @@ pub struct UriParameters {
     pub frame_max: Option<u32>,
     /// `name`: what the broker's management calls the connection.
     pub name: Option<String>,
-    /// `auth_mechanism`: in the order given.
+    /// `auth_mechanism`, or `auth` as aio-pika has it: in the order given.
     pub auth_mechanism: Vec<String>,
     /// `cacertfile`: who signs the server's certificate.
     pub cacertfile: Option<PathBuf>,
@@ -38,6 +38,18 @@ pub struct UriParameters {
     pub fail_fast: Option<bool>,
     /// `timeout`: seconds, with a fraction.
     pub timeout: Option<Duration>,
+    /// `interleave`: how many addresses of the first family come before those of the other.
+    pub interleave: Option<usize>,
+    /// `happy_eyeballs_delay`: seconds, with a fraction.
+    pub happy_eyeballs_delay: Option<Duration>,
+    /// `cafile`: as `cacertfile`.
+    pub cafile: Option<PathBuf>,
+    /// `capath`: a directory of those who sign the server's certificate.
+    pub capath: Option<PathBuf>,
+    /// `cadata`: their certificates themselves, in base64.
+    pub cadata: Option<String>,
+    /// `no_verify_ssl`: whether the server's certificate is taken unseen.
+    pub no_verify_ssl: Option<bool>,
 }
 
 /// Whether the server's certificate is verified.
@@ -68,6 +80,23 @@ impl FromStr for UriParameters {
 }
 
 impl UriParameters {
+    /// Names the first parameter here that means nothing without TLS.
+    pub fn needs_tls(&self) -> Option<&'static str> {
+        [
+            ("cacertfile", self.cacertfile.is_some()),
+            ("certfile", self.certfile.is_some()),
+            ("keyfile", self.keyfile.is_some()),
+            ("verify", self.verify.is_some()),
+            ("server_name_indication", self.server_name_indication.is_some()),
+            ("cafile", self.cafile.is_some()),
+            ("capath", self.capath.is_some()),
+            ("cadata", self.cadata.is_some()),
+            ("no_verify_ssl", self.no_verify_ssl.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(key, given)| given.then_some(key))
+    }
+
     fn set(&mut self, key: &str, value: String) -> Result<(), UriError> {
         match key {
             "heartbeat" => once("heartbeat", &mut self.heartbeat, SECONDS, number(&value)),
@@ -81,10 +110,11 @@ impl UriParameters {
                 once("frame_max", &mut self.frame_max, FRAME_MAX, frame_max)
             }
             "name" => once("name", &mut self.name, TEXT, Some(value)),
-            "auth_mechanism" if value.is_empty() => {
-                Err(UriError::InvalidParameter { key: "auth_mechanism", expected: TEXT })
+            "auth_mechanism" | "auth" if value.is_empty() => {
+                let key = if key == "auth" { "auth" } else { "auth_mechanism" };
+                Err(UriError::InvalidParameter { key, expected: TEXT })
             }
-            "auth_mechanism" => {
+            "auth_mechanism" | "auth" => {
                 self.auth_mechanism.push(value);
                 Ok(())
             }
@@ -101,6 +131,14 @@ impl UriParameters {
             }
             "fail_fast" => once("fail_fast", &mut self.fail_fast, WORD, word(&value)),
             "timeout" => once("timeout", &mut self.timeout, FRACTION, seconds(&value)),
+            "interleave" => once("interleave", &mut self.interleave, COUNT, number(&value)),
+            "happy_eyeballs_delay" => {
+                once("happy_eyeballs_delay", &mut self.happy_eyeballs_delay, FRACTION, seconds(&value))
+            }
+            "cafile" => once("cafile", &mut self.cafile, PATH, path(value)),
+            "capath" => once("capath", &mut self.capath, PATH, path(value)),
+            "cadata" => once("cadata", &mut self.cadata, TEXT, Some(value).filter(|data| !data.is_empty())),
+            "no_verify_ssl" => once("no_verify_ssl", &mut self.no_verify_ssl, WORD, word(&value)),
             _ => Err(UriError::UnknownParameter { key: key.escape_debug().to_string() }),
         }
     }
@@ -110,6 +148,7 @@ const SECONDS: &str = "a number of seconds from 0 to 65535";
 const MILLISECONDS: &str = "a number of milliseconds";
 const CHANNELS: &str = "a number from 0 to 65535";
 const FRAME_MAX: &str = "0 or a number of bytes from 4096 to 4294967295";
+const COUNT: &str = "a number of addresses";
 const FRACTION: &str = "a number of seconds, such as 1.5";
 const WORD: &str = "1, true, yes, y, enable, 0, false, no, n or disable";
 const VERIFY: &str = "verify_peer or verify_none";
@@ -190,6 +229,12 @@ impl fmt::Display for UriParameters {
         put("server_name_indication", self.server_name_indication.clone())?;
         put("reconnect_interval", seconds(self.reconnect_interval))?;
         put("fail_fast", self.fail_fast.map(|wanted| u8::from(wanted).to_string()))?;
-        put("timeout", seconds(self.timeout))
+        put("timeout", seconds(self.timeout))?;
+        put("interleave", self.interleave.map(|count| count.to_string()))?;
+        put("happy_eyeballs_delay", seconds(self.happy_eyeballs_delay))?;
+        put("cafile", file(&self.cafile))?;
+        put("capath", file(&self.capath))?;
+        put("cadata", self.cadata.clone())?;
+        put("no_verify_ssl", self.no_verify_ssl.map(|wanted| u8::from(wanted).to_string()))
     }
 }

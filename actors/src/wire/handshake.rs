@@ -32,20 +32,27 @@ use super::{
 
 const CLASS: u16 = 10;
 const START_OK: u16 = 11;
+/// Keys of a field table with the type of their values, which are long strings.
+const LOGIN: &[u8] = b"\x05LOGINS";
+const PASSWORD: &[u8] = b"\x08PASSWORDS";
 
 /// How the client says who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mechanism {
-    /// User and password, as they are.
+    /// `PLAIN`: user and password, as they are.
     Plain,
+    /// `AMQPLAIN`: user and password in a field table.
+    AmqPlain,
+    /// `EXTERNAL`: what the broker knows already, such as the client's certificate; nothing is sent.
+    External,
 }
 
 /// What the client asks for.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// How to log in.
-    pub mechanism: Mechanism,
+    /// How to log in: the first of these that the server offers.
+    pub mechanisms: Vec<Mechanism>,
     /// Who logs in.
     pub user: String,
     /// Its password.
@@ -103,7 +110,7 @@ pub enum HandshakeError {
     },
     /// The server broke the protocol.
     Fault(Fault),
-    /// The server does not offer the mechanism; nothing was sent.
+    /// The server offers none of the mechanisms; nothing was sent.
     Mechanism {
         /// The mechanisms it offers.
         offered: String,
@@ -198,6 +205,15 @@ impl Handshake {
         }
     }
 
+    /// What a server that hangs up at this stage, without a word, may not have liked.
+    pub fn suspect(&self) -> Option<&'static str> {
+        match self.stage {
+            Stage::Tune { .. } => Some("the login"),
+            Stage::OpenOk(_) => Some("the limits of tune-ok"),
+            Stage::Start | Stage::Done => None,
+        }
+    }
+
     fn answer_start(&mut self, start: &connection::Start, out: &mut BytesMut) -> Result<(), HandshakeError> {
         if (start.version_major, start.version_minor) != (0, 9) {
             let text = format!("server speaks AMQP {}-{}", start.version_major, start.version_minor);
@@ -206,20 +222,19 @@ impl Handshake {
         let offers =
             |offered: &str, wanted: &str| offered.split_ascii_whitespace().any(|word| word == wanted);
         let offered = start.mechanisms.to_string();
-        if !offers(&offered, self.terms.mechanism.name()) {
-            return Err(HandshakeError::Mechanism { offered });
-        }
+        let common = self.terms.mechanisms.iter().copied().find(|ours| offers(&offered, ours.name()));
+        let Some(mechanism) = common else { return Err(HandshakeError::Mechanism { offered }) };
         let offered = start.locales.to_string();
         if !offers(&offered, &self.terms.locale) {
             return Err(HandshakeError::Locale { offered });
         }
-        self.put_start_ok(out)?;
+        self.put_start_ok(mechanism, out)?;
         self.terms.password = Secret::default();
         Ok(())
     }
 
-    fn put_start_ok(&self, out: &mut BytesMut) -> Result<(), HandshakeError> {
-        let Terms { mechanism, locale, .. } = &self.terms;
+    fn put_start_ok(&self, mechanism: Mechanism, out: &mut BytesMut) -> Result<(), HandshakeError> {
+        let locale = &self.terms.locale;
         check_short("virtual host", &self.terms.vhost)?;
         check_short("locale", locale)?;
         let properties = client_properties(&self.terms.client_properties);
@@ -271,7 +286,16 @@ impl Mechanism {
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
+            Self::AmqPlain => "AMQPLAIN",
+            Self::External => "EXTERNAL",
         }
+    }
+
+    /// The mechanism of this name, in whatever case.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Plain, Self::AmqPlain, Self::External]
+            .into_iter()
+            .find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
     }
 
     fn response_len(self, terms: &Terms) -> Result<usize, HandshakeError> {
@@ -284,6 +308,11 @@ impl Mechanism {
                 }
                 Ok(2 + user.len() + password.len())
             }
+            Self::AmqPlain => {
+                let (user, password) = (&terms.user, terms.password.expose());
+                Ok(LOGIN.len() + 4 + user.len() + PASSWORD.len() + 4 + password.len())
+            }
+            Self::External => Ok(0),
         }
     }
 
@@ -295,6 +324,14 @@ impl Mechanism {
                 out.put_u8(0);
                 out.put_slice(terms.password.expose().as_bytes());
             }
+            Self::AmqPlain => {
+                for (key, value) in [(LOGIN, terms.user.as_str()), (PASSWORD, terms.password.expose())] {
+                    out.put_slice(key);
+                    out.put_u32(value.len() as u32);
+                    out.put_slice(value.as_bytes());
+                }
+            }
+            Self::External => {}
         }
     }
 }
@@ -369,7 +406,7 @@ impl fmt::Display for HandshakeError {
             }
             Self::Fault(fault) => write!(f, "server broke the protocol: {fault}"),
             Self::Mechanism { offered } => {
-                write!(f, "server does not offer our mechanism, only \"{offered}\"")
+                write!(f, "server offers none of our mechanisms, only \"{offered}\"")
             }
             Self::Locale { offered } => write!(f, "server does not offer our locale, only \"{offered}\""),
             Self::Limit(text) => f.write_str(text),

@@ -16,6 +16,7 @@ pub mod short;
 pub mod table;
 pub mod text;
 pub mod tune;
+pub mod update_secret;
 pub mod value;
 pub mod whole;
 
@@ -45,6 +46,7 @@ pub use self::{
     properties::{DeliveryMode, Properties},
     short::{TooLong, check_short, cut_short, short},
     table::{Refused, Table},
+    update_secret::update_secret,
     value::Value,
     whole::{Place, Whole, whole_delivery},
 };

@@ -70,7 +70,7 @@ mod tests {
         server_properties: Table,
     ) -> Result<(u16, u32, u16), HandshakeError> {
         let terms = Terms {
-            mechanism: Mechanism::Plain,
+            mechanisms: vec![Mechanism::Plain],
             user: String::new(),
             password: "".into(),
             vhost: String::new(),

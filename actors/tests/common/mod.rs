@@ -11,13 +11,12 @@ use std::{
 use actix::{Actor, Addr, Handler, MailboxError, Message, dev::ToEnvelope};
 use actix_pika_actors::{
     Address, CloseChannel, Confirmation, ConnectionOptions, ConnectionState, ConnectionSupervisor, Consume,
-    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, Feed, OpenChannel, OpenedChannel,
-    Publish, PurgeQueue, QueueDeclared, Result,
+    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, Feed, OpenChannel, Opened,
+    OpenedChannel, Publish, PurgeQueue, QueueDeclared, Result,
     testing::{
         ClientTerms, Handshake, Peer, RawFrame, Socket,
         protocol::{basic, confirm, connection, queue},
     },
-    wire::Negotiated,
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -62,11 +61,11 @@ impl Client {
         matches!(&*self.state.borrow(), ConnectionState::Open(_))
     }
 
-    pub async fn opened(&self) -> Arc<Negotiated> {
+    pub async fn opened(&self) -> Arc<Opened> {
         let mut state = self.state.clone();
         let open = state.wait_for(|state| !matches!(state, ConnectionState::Connecting));
         match &*at_once("the connection opens", open).await.expect("the supervisor lives") {
-            ConnectionState::Open(negotiated) => negotiated.clone(),
+            ConnectionState::Open(opened) => opened.clone(),
             other => panic!("not open but {other:?}"),
         }
     }

@@ -1,0 +1,88 @@
+//! Several URIs for one connection: the nodes of a cluster.
+
+use super::{AmqpUri, UriError};
+use crate::options::Address;
+
+/// Reads URIs of which the first says everything, and the others where else the broker is.
+///
+/// Login, virtual host and parameters of the others are left out, or those of the first.
+///
+/// # Errors
+/// What is wrong with any of them; `Differs` for another scheme, login, virtual host or parameters; `None` for none.
+///
+/// ```
+/// # use actix_pika_actors::uri::parse_list;
+/// let (uri, others) = parse_list(["amqp://alice:secret@a/orders", "amqp://b:5673"])?;
+/// assert_eq!((uri.host.as_str(), others[0].to_string().as_str()), ("a", "b:5673"));
+/// # Ok::<(), actix_pika_actors::uri::UriError>(())
+/// ```
+pub fn parse_list<T: AsRef<str>>(
+    uris: impl IntoIterator<Item = T>,
+) -> Result<(AmqpUri, Vec<Address>), UriError> {
+    let mut uris = uris.into_iter();
+    let first: AmqpUri = uris.next().ok_or(UriError::None)?.as_ref().parse()?;
+    let others = uris.map(|text| other(&first, text.as_ref())).collect::<Result<_, _>>()?;
+    Ok((first, others))
+}
+
+fn other(first: &AmqpUri, text: &str) -> Result<Address, UriError> {
+    let uri: AmqpUri = text.parse()?;
+    let given = Given::of(text);
+    let login = (&uri.user, &uri.password) != (&first.user, &first.password);
+    for (part, differs) in [
+        ("scheme", uri.scheme != first.scheme),
+        ("login", given.login && login),
+        ("virtual host", given.vhost && uri.vhost != first.vhost),
+        ("list of parameters", given.parameters && uri.parameters != first.parameters),
+    ] {
+        if differs {
+            return Err(UriError::Differs { part });
+        }
+    }
+    Ok(Address::new(uri.host, uri.port))
+}
+
+/// Which parts a URI has, the defaults aside.
+struct Given {
+    login: bool,
+    vhost: bool,
+    parameters: bool,
+}
+
+impl Given {
+    fn of(text: &str) -> Self {
+        let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        Self { login: authority.contains('@'), vhost: !path.is_empty(), parameters: !query.is_empty() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_uri_says_everything() {
+        let first = "amqp://alice:secret@a/v?heartbeat=5";
+        for other in ["amqp://b", "amqp://b/", "amqp://alice:secret@b:5672/v?heartbeat=5", "AMQP://b/v"] {
+            let (uri, others) = parse_list([first, other]).unwrap();
+            assert_eq!((uri.host.as_str(), others), ("a", vec![Address::new("b", 5672)]), "{other}");
+        }
+        for (other, part) in [
+            ("amqps://b", "scheme"),
+            ("amqp://bob:secret@b", "login"),
+            ("amqp://alice:other@b", "login"),
+            ("amqp://guest:guest@b", "login"),
+            ("amqp://b/w", "virtual host"),
+            ("amqp://b/%2F", "virtual host"),
+            ("amqp://b?heartbeat=6", "list of parameters"),
+        ] {
+            assert_eq!(parse_list([first, other]), Err(UriError::Differs { part }), "{other}");
+        }
+        assert_eq!(parse_list([first, "amqp://b:x"]), Err(UriError::Port));
+        assert_eq!(parse_list::<&str>([]), Err(UriError::None));
+        let v6 = parse_list(["amqp://a", "amqp://[::1]:7"]).unwrap().1;
+        assert_eq!(v6, [Address::new("::1", 7)]);
+    }
+}

@@ -1,0 +1,205 @@
+//! Several addresses: which are tried, in which order, and when the trying ends.
+
+#![cfg(feature = "testing")]
+#[path = "support/peers.rs"]
+mod peers;
+use std::collections::HashSet;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::support::{broker::Vhost, oracle::Oracle, within};
+use actix_pika::testing::{Handshake, Peer, Step};
+use actix_pika::{AddressOrder, Connector, ErrorKind};
+use peers::{mute, nowhere, serve};
+
+fn at(address: impl std::fmt::Display) -> String {
+    format!("amqp://{address}")
+}
+
+/// CON-14: the broker is at the second address, and it is the broker that answers there.
+#[actix::test]
+async fn an_address_that_refuses_leads_to_the_next() {
+    let vhost = Vhost::fresh().await;
+    let url = vhost.url();
+    let rest = url.split_once('@').unwrap().1;
+    let (address, path) = rest.split_once('/').unwrap();
+    let first = url.replace(address, &nowhere().to_string());
+    assert!(first.ends_with(path));
+    let connector = Connector::new_many([first, format!("amqp://{address}")]).unwrap();
+    let connection = within("the second address", 10, connector.connect()).await.unwrap();
+    let channel = within("a channel", 10, connection.channel()).await.unwrap();
+    within("a queue", 10, channel.declare_queue("here")).await.unwrap();
+    let oracle = Oracle::connect(&url).await;
+    assert_eq!(oracle.look("here").await, Some((0, 0)));
+    within("close", 10, connection.close()).await.unwrap();
+}
+
+/// CON-14
+#[actix::test]
+async fn an_address_that_hangs_leads_to_the_next() {
+    let (silent, peer) = (mute(), Peer::listen().await.unwrap());
+    let connector = Connector::new_many([at(silent.local_addr().unwrap()), at(peer.addr())])
+        .unwrap()
+        .connect_timeout(Duration::from_millis(300));
+    let script = Handshake::new();
+    let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+    let (connection, _) = within("the second address", 10, both).await;
+    assert_eq!(connection.unwrap().peer_addr(), Some(peer.addr()));
+    assert!(silent.accept().is_ok());
+}
+
+/// CON-14: whatever a peer does that is not a refusal of login or virtual host.
+#[actix::test]
+async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
+    for script in [
+        Handshake::new().raw_at(Step::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        Handshake::new().raw_at(Step::Start, *b"AMQP\0\x01\0\0"),
+        Handshake::new().refuse_at(Step::OpenOk, 541, "INTERNAL_ERROR"),
+        Handshake::new().refuse_at(Step::Tune, 320, "CONNECTION_FORCED - node is going down"),
+        Handshake::new().with_tune(2047, 100, 60).mute_at(Step::OpenOk),
+    ] {
+        let (bad, good) = (Peer::listen().await.unwrap(), Peer::listen().await.unwrap());
+        let connector = Connector::new(&at(bad.addr())).unwrap().address("127.0.0.1", good.addr().port());
+        let willing = Handshake::new();
+        let servers = async {
+            let mut socket = bad.accept().await.unwrap();
+            // The one with the impossible tune is not answered.
+            let _ = socket.handshake_with(&script).await;
+            drop(socket);
+            serve(&good, &willing).await
+        };
+        let both = async { tokio::join!(connector.connect(), servers) };
+        let (connection, _) = within("the second address", 10, both).await;
+        assert_eq!(connection.unwrap().peer_addr(), Some(good.addr()), "{script:?}");
+    }
+}
+
+/// A wrong password is wrong everywhere; the other address is not even dialled.
+#[actix::test]
+async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
+    for (step, code, kind) in [(Step::Tune, 403, ErrorKind::Auth), (Step::OpenOk, 530, ErrorKind::Vhost)] {
+        let (peer, other) = (Peer::listen().await.unwrap(), mute());
+        let connector = Connector::new_many([at(peer.addr()), at(other.local_addr().unwrap())]).unwrap();
+        let script = Handshake::new().refuse_at(step, code, "no");
+        let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+        let error = within("an answer", 10, both).await.0.unwrap_err();
+        assert_eq!((error.kind(), error.close_reason().unwrap().code), (kind, code));
+        assert_eq!(error.entity(), Some(peer.addr().to_string().as_str()));
+        assert!(!error.is_retryable());
+        assert_eq!(other.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+#[actix::test]
+async fn when_no_address_works_the_last_error_is_told_and_names_it() {
+    let (silent, gone) = (mute(), nowhere());
+    let connector = Connector::new_many([at(silent.local_addr().unwrap()), at(gone)]).unwrap();
+    let connect = connector.connect_timeout(Duration::from_millis(200)).connect();
+    let error = within("an answer", 10, connect).await.unwrap_err();
+    assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionRefused));
+    assert_eq!(error.entity(), Some(gone.to_string().as_str()));
+
+    let connector = Connector::new_many([at(nowhere()), at(silent.local_addr().unwrap())]).unwrap();
+    let connect = connector.connect_timeout(Duration::from_millis(200)).connect();
+    let error = within("an answer", 10, connect).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains(&silent.local_addr().unwrap().to_string()), "{error}");
+    assert!(error.to_string().contains("waiting for connection.start"), "{error}");
+}
+
+/// Two that hang and one that does not: the limit is per address.
+#[actix::test]
+async fn each_address_has_the_connect_limit_for_itself() {
+    let (first, second, peer) = (mute(), mute(), Peer::listen().await.unwrap());
+    let limit = Duration::from_millis(250);
+    let connector = Connector::new(&at(first.local_addr().unwrap()))
+        .unwrap()
+        .address("127.0.0.1", second.local_addr().unwrap().port())
+        .address("127.0.0.1", peer.addr().port())
+        .connect_timeout(limit);
+    let started = Instant::now();
+    let script = Handshake::new();
+    let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+    within("the third address", 10, both).await.0.unwrap();
+    assert!(started.elapsed() >= 2 * limit);
+}
+
+/// Every node refuses the login, so the error tells which one was tried first.
+#[actix::test]
+async fn shuffled_addresses_take_turns_in_being_first() {
+    let peers = [Peer::listen().await.unwrap(), Peer::listen().await.unwrap()];
+    let [first, second] = peers.each_ref().map(Peer::addr);
+    for peer in peers {
+        actix_rt::spawn(async move {
+            let script = Handshake::new().refuse_at(Step::Tune, 403, "no");
+            while let Ok(mut socket) = peer.accept().await {
+                let _ = socket.handshake_with(&script).await;
+            }
+        });
+    }
+    let connector = Connector::new_many([at(first), at(second)]).unwrap();
+    let who_is_first = async |connector: &Connector| {
+        let mut seen = HashSet::new();
+        for _ in 0..30 {
+            let error = connector.clone().connect().await.unwrap_err();
+            seen.insert(error.entity().unwrap().to_owned());
+        }
+        seen
+    };
+    let seen = within("thirty connects", 20, who_is_first(&connector)).await;
+    assert_eq!(seen, HashSet::from([first.to_string()]));
+    let shuffled = connector.address_order(AddressOrder::Shuffled);
+    let seen = within("thirty connects", 20, who_is_first(&shuffled)).await;
+    assert_eq!(seen, HashSet::from([first.to_string(), second.to_string()]));
+}
+
+/// URI-08: with brackets in the URI, without them in the builder and in the error's address.
+#[actix::test]
+async fn an_ipv6_address_is_connected_to() {
+    let Ok(peer) = Peer::listen_at("[::1]:0".parse().unwrap()).await else { return };
+    let port = peer.addr().port();
+    let script = Handshake::new();
+    for connector in [
+        Connector::new(&format!("amqp://[::1]:{port}")).unwrap(),
+        Connector::new(&at(nowhere())).unwrap().address("::1", port),
+    ] {
+        let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+        let (connection, _) = within("a connection", 10, both).await;
+        let connection = connection.unwrap();
+        assert_eq!(connection.peer_addr(), Some(peer.addr()));
+        assert!(connection.local_addr().unwrap().is_ipv6());
+    }
+    drop(peer);
+    let error = Connector::new(&format!("amqp://[::1]:{port}")).unwrap().connect().await.unwrap_err();
+    assert_eq!(error.entity(), Some(format!("[::1]:{port}").as_str()));
+}
+
+/// A name with several records (`localhost` has one or two), of which one answers.
+#[actix::test]
+async fn every_record_of_a_name_is_tried() {
+    for parameters in ["", "?happy_eyeballs_delay=0.05&interleave=1", "?happy_eyeballs_delay=5"] {
+        let peer = Peer::listen().await.unwrap();
+        let url = format!("amqp://localhost:{}/{parameters}", peer.addr().port());
+        let connector = Connector::new(&url).unwrap();
+        let script = Handshake::new();
+        let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+        let (connection, _) = within("the record that answers", 4, both).await;
+        assert_eq!(connection.unwrap().peer_addr(), Some(peer.addr()));
+    }
+}
+
+#[test]
+fn further_uris_may_not_say_anything_else() {
+    for (other, part) in [
+        ("amqp://guest:other@b", "login"),
+        ("amqp://b/elsewhere", "virtual host"),
+        ("amqps://b", "scheme"),
+        ("amqp://b?heartbeat=9", "parameters"),
+    ] {
+        let error = Connector::new_many(["amqp://guest:secret@a/v", other]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Uri);
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!error.to_string().contains("secret"));
+    }
+    assert_eq!(Connector::new_many::<&str>([]).unwrap_err().kind(), ErrorKind::Uri);
+}

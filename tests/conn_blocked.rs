@@ -1,0 +1,199 @@
+//! A broker that blocks a connection: what waits, what is told, and how every wait ends.
+
+#![cfg(feature = "testing")]
+#[path = "support/peers.rs"]
+mod peers;
+use std::time::Duration;
+
+use crate::support::{
+    broker::{SecondNode, Vhost},
+    eventually, within,
+};
+use actix_pika::testing::{
+    Probe, Socket,
+    protocol::{channel, confirm, connection, queue},
+};
+use actix_pika::{Connection, ConnectionEvent, ErrorKind, OpenChannel, UpdateSecret};
+use futures_util::StreamExt;
+use peers::{meet, open};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+async fn block(connection: &Connection, socket: &mut Socket, reason: &str) {
+    let mut events = connection.events();
+    // The stream is there once the supervisor has answered.
+    connection.actor().send(actix_pika::GetState).await.unwrap();
+    socket.send(0, connection::Blocked { reason: reason.into() }).await.unwrap();
+    match within("blocked", 5, events.next()).await {
+        Some(ConnectionEvent::Blocked(told)) => assert_eq!(told, reason),
+        other => panic!("{other:?}"),
+    }
+    assert!(connection.is_blocked());
+}
+
+async fn unblock(connection: &Connection, socket: &mut Socket) {
+    let mut events = connection.events();
+    connection.actor().send(actix_pika::GetState).await.unwrap();
+    socket.send(0, connection::Unblocked {}).await.unwrap();
+    let event = within("unblocked", 5, events.next()).await;
+    assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
+    assert!(!connection.is_blocked());
+}
+
+/// BLK-01: to actors and to streams, and readable at any time.
+#[actix::test]
+async fn the_notices_of_the_broker_are_told() {
+    let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+    let mut probe = Probe::<ConnectionEvent>::start();
+    connection.watch(probe.recipient());
+    assert!(!connection.is_blocked());
+    block(&connection, &mut socket, "low on memory").await;
+    let event = probe.next().await.unwrap();
+    assert!(matches!(&event, ConnectionEvent::Blocked(reason) if reason == "low on memory"), "{event:?}");
+    unblock(&connection, &mut socket).await;
+    assert!(matches!(probe.next().await.unwrap(), ConnectionEvent::Unblocked));
+    block(&connection, &mut socket, "low on disk").await;
+    socket.close_connection(320, "CONNECTION_FORCED").await.unwrap();
+    within("the end", 5, connection.closed()).await.unwrap_err();
+    assert!(!connection.is_blocked());
+}
+
+/// BLK-07: nothing of it is written while the broker blocks, and it goes out when that ends.
+#[actix::test]
+async fn publishes_wait_until_the_broker_takes_them_again() {
+    let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+    let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+    block(&connection, &mut socket, "low on memory").await;
+    // The channel has heard of it, too, once it has answered.
+    let waiting = channel.default_exchange();
+    let publish = actix_rt::spawn(async move { waiting.publish("later", "q").await.map(drop) });
+    socket.expect_quiet(SHORT).await.unwrap();
+    assert!(!publish.is_finished());
+    unblock(&connection, &mut socket).await;
+    let published = socket.expect_publish(1).await.unwrap();
+    assert_eq!(&published.body[..], b"later");
+    socket.confirm(1, 1, false).await.unwrap();
+    within("a confirm", 5, publish).await.unwrap().unwrap();
+}
+
+/// BLK-05, design 7.13: deadlines are answered `Blocked`; the channel stays and no late answer goes astray.
+#[actix::test]
+async fn what_reaches_its_deadline_is_answered_blocked_and_the_channel_stays() {
+    let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+    let channel = open(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
+    block(&connection, &mut socket, "low on memory").await;
+    let error = within("a deadline", 5, channel.declare_queue("first")).await.unwrap_err();
+    assert_eq!((error.kind(), error.entity()), (ErrorKind::Blocked, Some("first")));
+    let error = within("a deadline", 5, channel.default_exchange().publish("x", "q")).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, false));
+    // Two more deadlines of silence do not cost the channel while it is blocked.
+    for _ in 0..2 {
+        let error = within("a deadline", 5, channel.declare_queue("more")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Blocked);
+    }
+    unblock(&connection, &mut socket).await;
+    let answers = async {
+        for name in ["first", "more", "more", "last"] {
+            let declare: queue::Declare = socket.expect(1).await.unwrap();
+            assert_eq!(declare.queue.as_str(), name);
+            let ok = queue::DeclareOk { queue: declare.queue, message_count: 5, consumer_count: 0 };
+            socket.send(1, ok).await.unwrap();
+        }
+    };
+    let (last, ()) = tokio::join!(channel.declare_queue("last"), answers);
+    assert_eq!(last.unwrap().name(), "last");
+}
+
+/// A channel that was given up while it could not open is closed when it can, and its number is not used before that.
+#[actix::test]
+async fn a_channel_that_cannot_open_is_answered_blocked_and_closed_later() {
+    let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+    block(&connection, &mut socket, "low on memory").await;
+    let options = OpenChannel::new().deadline(SHORT);
+    let error = within("a deadline", 5, connection.channel_with(options)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Blocked);
+    unblock(&connection, &mut socket).await;
+    let answers = async {
+        socket.open_channel(1).await.unwrap();
+        socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
+        socket.open_channel(2).await.unwrap();
+        socket.answer(2, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
+        socket.expect_channel_close(1).await.unwrap();
+    };
+    let (second, ()) = tokio::join!(connection.channel(), answers);
+    within("a channel that works", 5, async {
+        let second = second.unwrap();
+        let declare = socket.answer(2, |declare: queue::Declare| queue::DeclareOk {
+            queue: declare.queue,
+            ..Default::default()
+        });
+        let (queue, _) = tokio::join!(second.declare_queue("q"), declare);
+        queue.unwrap();
+    })
+    .await;
+}
+
+/// Closing a channel takes until the broker reads again; who waits for it is answered in time.
+#[actix::test]
+async fn closing_a_channel_while_blocked_is_answered_blocked() {
+    let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+    let channel = open(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
+    block(&connection, &mut socket, "low on memory").await;
+    let error = within("a deadline", 5, channel.close()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Blocked);
+    unblock(&connection, &mut socket).await;
+    socket.answer(1, |_: channel::Close| channel::CloseOk {}).await.unwrap();
+    eventually("it is closed", 5, async || channel.is_closed().then_some(())).await;
+    within("closing again", 5, channel.close()).await.unwrap();
+}
+
+/// AUTH-13 in the dark: the broker does not read it.
+#[actix::test]
+async fn a_new_secret_that_is_not_read_is_answered_blocked() {
+    let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+    block(&connection, &mut socket, "low on memory").await;
+    let update = connection.update_secret_with(UpdateSecret::new("new", "").deadline(SHORT));
+    assert_eq!(within("a deadline", 5, update).await.unwrap_err().kind(), ErrorKind::Blocked);
+}
+
+/// BLK-05: closing gives up at its limit and says what was abandoned, and why.
+#[actix::test]
+async fn closing_while_blocked_says_what_was_abandoned() {
+    let set = |connector: actix_pika::Connector| connector.close_timeout(SHORT);
+    let (connection, mut socket, _) = within("connect", 10, meet(set)).await;
+    let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+    let _ = channel.default_exchange().publish_deferred("x", "q").await.unwrap();
+    socket.expect_publish(1).await.unwrap();
+    block(&connection, &mut socket, "low on memory").await;
+    let (closed, heard) = tokio::join!(connection.close(), socket.expect_close());
+    let error = closed.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Blocked);
+    assert!(error.to_string().contains("1 publishes unconfirmed"), "{error}");
+    heard.unwrap();
+}
+
+/// BLK-01 with a broker: the alarm precedes the connection, the first publish brings the notice, a consumer goes on.
+#[actix::test]
+async fn an_alarm_of_the_broker_blocks_who_publishes() {
+    let node = within("the node", 120, SecondNode::start()).await;
+    let vhost = Vhost::fresh_on(node.broker()).await;
+    let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
+    let mut events = connection.events();
+    let channel = within("a channel", 10, connection.channel()).await.unwrap();
+    within("a queue", 10, channel.declare_queue("q")).await.unwrap();
+    let watermark = async |fraction: &str| {
+        node.broker().rabbitmqctl(&["-q", "set_vm_memory_high_watermark", fraction]).await;
+    };
+    watermark("0").await;
+    let first = channel.default_exchange().publish_deferred("first", "q").await.unwrap();
+    let event = within("the notice", 20, events.next()).await;
+    let told = matches!(&event, Some(ConnectionEvent::Blocked(reason)) if reason.contains("memory"));
+    let blocked = connection.is_blocked();
+    watermark("0.4").await;
+    assert!(told && blocked, "{event:?}");
+    let event = within("the end of the alarm", 20, events.next()).await;
+    assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
+    within("the confirm", 20, first).await.unwrap();
+    within("another publish", 20, channel.default_exchange().publish("second", "q")).await.unwrap();
+    within("close", 10, connection.close()).await.unwrap();
+}

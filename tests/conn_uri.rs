@@ -1,0 +1,113 @@
+//! What the parameters of a URI come to in a connection.
+
+#![cfg(feature = "testing")]
+#[path = "support/peers.rs"]
+mod peers;
+use std::time::{Duration, Instant};
+
+use crate::support::within;
+use actix_pika::testing::{ClientTerms, Handshake, Peer, types::AMQPValue};
+use actix_pika::{Connector, ErrorKind};
+use peers::{mute, serve};
+
+/// What a peer hears from a client that was given these parameters.
+async fn heard(query: &str, script: &Handshake) -> ClientTerms {
+    let peer = Peer::listen().await.unwrap();
+    let connector = Connector::new(&format!("{}?{query}", peer.url())).unwrap();
+    let both = async { tokio::join!(connector.connect(), serve(&peer, script)) };
+    let (connection, (_, terms)) = within("a connection", 10, both).await;
+    connection.unwrap();
+    terms
+}
+
+fn refused(uri: &str) -> String {
+    let error = Connector::new(uri).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Uri, "{uri}");
+    error.to_string()
+}
+
+/// URI-10, CON-08, CON-09
+#[actix::test]
+async fn limits_and_name_reach_the_peer() {
+    let terms = heard("heartbeat=7&channel_max=12&frame_max=8192&name=my%20app", &Handshake::new()).await;
+    assert_eq!((terms.heartbeat, terms.channel_max, terms.frame_max), (7, 12, 8192));
+    let name = terms.properties.inner().get("connection_name");
+    assert_eq!(name, Some(&AMQPValue::LongString("my app".into())));
+    let terms = heard("heartbeat=0&channel_max=0&frame_max=0", &Handshake::new()).await;
+    assert_eq!((terms.heartbeat, terms.channel_max, terms.frame_max), (0, 2047, 131_072));
+}
+
+/// URI-10, AUTH-05: the first of ours that is offered, in our order.
+#[actix::test]
+async fn mechanisms_are_taken_in_their_order() {
+    let offering = |mechanisms| Handshake::new().with_mechanisms(mechanisms);
+    let both = "auth_mechanism=external&auth_mechanism=PLAIN";
+    assert_eq!(heard(both, &offering("PLAIN AMQPLAIN EXTERNAL")).await.mechanism, "EXTERNAL");
+    assert_eq!(heard(both, &offering("AMQPLAIN PLAIN")).await.mechanism, "PLAIN");
+    assert_eq!(heard("auth=amqplain", &offering("PLAIN AMQPLAIN")).await.mechanism, "AMQPLAIN");
+    assert_eq!(heard("", &offering("AMQPLAIN PLAIN")).await.mechanism, "PLAIN");
+    assert!(refused("amqp://h/?auth_mechanism=KERBEROS").contains("auth_mechanism"));
+    assert!(refused("amqp://h/?auth=").contains("auth"));
+}
+
+/// URI-10: milliseconds in the one, seconds in the other; the one of the specification wins.
+#[actix::test]
+async fn timeouts_limit_the_connect() {
+    for query in ["connection_timeout=150", "timeout=0.15", "timeout=60&connection_timeout=150"] {
+        let silent = mute();
+        let uri = format!("amqp://{}/?{query}", silent.local_addr().unwrap());
+        let started = Instant::now();
+        let error = within("a limit", 5, Connector::new(&uri).unwrap().connect()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{query}");
+        assert!(started.elapsed() >= Duration::from_millis(150));
+    }
+    assert!(refused("amqp://h/?connection_timeout=0").contains("connection_timeout"));
+    assert!(refused("amqp://h/?timeout=0").contains("parameter timeout"));
+}
+
+/// CON-16, URI-03: what only recovery needs is read, and does no harm.
+#[actix::test]
+async fn the_parameters_of_aio_pika_are_accepted() {
+    let query = "reconnect_interval=0.5&fail_fast=0&interleave=1&happy_eyeballs_delay=.1&timeout=5";
+    heard(query, &Handshake::new()).await;
+}
+
+/// URI-11
+#[test]
+fn what_needs_tls_is_refused_by_name() {
+    for uri in ["amqps://h", "amqps://h/?cacertfile=/ca.pem"] {
+        assert!(refused(uri).contains("amqps"));
+    }
+    for parameter in [
+        "cacertfile=/ca.pem",
+        "certfile=/c.pem",
+        "keyfile=/k.pem",
+        "verify=verify_none",
+        "server_name_indication=h",
+        "cafile=/ca.pem",
+        "capath=/certs",
+        "cadata=TUlJ",
+        "no_verify_ssl=1",
+    ] {
+        let key = parameter.split_once('=').unwrap().0;
+        let error = refused(&format!("amqp://h/?{parameter}"));
+        assert!(error.contains(&format!("parameter {key} ")), "{error}");
+    }
+}
+
+/// D3, URI-12
+#[test]
+fn unknown_and_malformed_parameters_are_named_and_the_password_is_not() {
+    for (query, key) in [
+        ("heartbaet=1", "heartbaet"),
+        ("interleave=x", "interleave"),
+        ("interleave=-1", "interleave"),
+        ("happy_eyeballs_delay=soon", "happy_eyeballs_delay"),
+        ("no_verify_ssl=maybe", "no_verify_ssl"),
+        ("cadata=", "cadata"),
+    ] {
+        let error = refused(&format!("amqp://alice:hunter2@h/?{query}"));
+        assert!(error.contains(key), "{error}");
+        assert!(!error.contains("hunter2"));
+    }
+}
