@@ -186,7 +186,7 @@ async fn cancels_that_cross_are_one() {
 #[actix::test]
 async fn flow_is_answered() {
     let mut bench = Bench::open().await;
-    bench.channel(1, OpenChannel::new()).await;
+    let _channel = bench.channel(1, OpenChannel::new()).await;
     for active in [false, true] {
         bench.socket.send(1, channel::Flow { active }).await.unwrap();
         assert_eq!(bench.socket.expect::<channel::FlowOk>(1).await.unwrap().active, active);

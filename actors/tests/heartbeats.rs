@@ -151,7 +151,7 @@ async fn a_slow_frame_is_not_silence() {
         sleep(Duration::from_millis(160)).await;
         bench.socket.send_raw(&[byte]).await.unwrap();
     }
-    assert_eq!(&deliveries.next().await.unwrap().body()[..], b"0123456789");
+    assert_eq!(deliveries.next().await.unwrap().body(), b"0123456789");
     assert!(bench.client.is_open());
 }
 

@@ -264,7 +264,7 @@ async fn deliveries_before_consume_ok_are_handed_out() {
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     bench.socket.deliver(1, TAG, 1, "early").await.unwrap();
-    assert_eq!(&deliveries.next().await.unwrap().body()[..], b"early");
+    assert_eq!(deliveries.next().await.unwrap().body(), b"early");
     assert!(!call.is_answered());
     bench.socket.send(1, basic::ConsumeOk { consumer_tag: TAG.into() }).await.unwrap();
     call.answer().await.unwrap();
