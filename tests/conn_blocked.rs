@@ -167,7 +167,7 @@ async fn closing_while_blocked_says_what_was_abandoned() {
     let set = |connector: actix_pika::Connector| connector.close_timeout(SHORT);
     let (connection, mut socket, _) = within("connect", 10, meet(set)).await;
     let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
-    channel.default_exchange().publish_deferred("x", "q").await.unwrap();
+    let _confirm = channel.default_exchange().publish_deferred("x", "q").await.unwrap();
     socket.expect_publish(1).await.unwrap();
     block(&connection, &mut socket, "low on memory").await;
     let (closed, heard) = tokio::join!(connection.close(), socket.expect_close());
