@@ -42,6 +42,11 @@ impl DeliveryStream {
         self.tag.as_deref().unwrap_or_default()
     }
 
+    /// Counts the deliveries that have come and were not handed out yet.
+    pub fn waiting(&self) -> usize {
+        self.taken.len() + self.feed.waiting()
+    }
+
     /// Tells why the stream has ended, once it has.
     pub fn end(&self) -> Option<&ConsumerEnd> {
         self.end.as_ref()
@@ -99,6 +104,7 @@ impl fmt::Debug for DeliveryStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeliveryStream")
             .field("tag", &self.tag())
+            .field("waiting", &self.waiting())
             .field("end", &self.end)
             .finish_non_exhaustive()
     }

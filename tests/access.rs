@@ -1,19 +1,12 @@
 //! Who one is and what one may do: PLAIN, and the broker's permissions.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/dialogue.rs"]
-mod dialogue;
-#[macro_use]
-mod support;
-
+use crate::support::{broker::Vhost, broker::encode, eventually, oracle::Oracle, within};
 use actix_pika::testing::{Handshake, Peer};
 use actix_pika::{
     Channel, Connection, Connector, DeclareExchange, DeclareQueue, Error, ErrorKind, OpenChannel, Publishing,
     connect,
 };
-use support::{broker::Vhost, broker::encode, eventually, oracle::Oracle, within};
 
 /// AUTH-03: on the wire, and built anew for each connect.
 #[actix::test]
@@ -48,7 +41,7 @@ async fn odd_characters_in_login_and_vhost_arrive() {
         within("close", 10, connection.close()).await.unwrap();
     }
     let broker = vhost.broker();
-    for name in ["/", "//", "v/host", "@test", "ä ö", "-test", "%2f"].map(support::unique) {
+    for name in ["/", "//", "v/host", "@test", "ä ö", "-test", "%2f"].map(crate::support::unique) {
         let path = format!("/api/vhosts/{}", encode(&name));
         broker.change("PUT", &path, None).await;
         let permissions = format!("/api/permissions/{}/{}", encode(&name), encode(broker.user()));

@@ -1,18 +1,13 @@
 //! Channels: their numbers, their opening and closing, and what an error of one leaves of the others.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::{collections::BTreeSet, time::Duration};
 
+use crate::support::{broker::Vhost, modes::Bench, oracle::Oracle, within};
 use actix_pika::{
     CancelConsumer, Channel, Connector, Consume, DeclareExchange, DeclareQueue, Error, ErrorKind,
     OpenChannel, Publishing, connect,
 };
 use futures_util::{StreamExt, future::join_all};
-use support::{broker::Vhost, modes::Bench, oracle::Oracle, within};
 
 /// The kind, the code, and the method that caused it.
 fn facts(error: &Error) -> (ErrorKind, u16, &'static str) {
@@ -25,7 +20,7 @@ async fn kill(channel: &Channel) -> Error {
     channel.declare_queue(DeclareQueue::new("missing").passive()).await.expect_err("404")
 }
 
-modes! {
+crate::modes! {
     /// CH-01, CH-02: a closed channel stays closed, its number is free, and others open.
     async fn a_closed_channel_leaves_the_connection_open(bench: Bench) {
         bench.channel.close().await.unwrap();
@@ -241,7 +236,7 @@ async fn a_channel_that_is_gone_gives_its_number_back() {
         }
     };
     within("rounds of five channels", 30, rounds).await;
-    support::eventually("no channel here and at the broker", 10, async || {
+    crate::support::eventually("no channel here and at the broker", 10, async || {
         let here = actors.iter().filter(|actor| actor.upgrade().is_some()).count();
         (here == 0 && vhost.channels().await.is_empty()).then_some(())
     })
@@ -275,11 +270,11 @@ async fn a_closed_connection_leaves_no_channel() {
     let actors: Vec<_> = channels.iter().flatten().map(|channel| channel.actor().downgrade()).collect();
     assert_eq!(actors.len(), 5);
     assert!(channels.into_iter().all(|channel| channel.unwrap().is_closed()));
-    support::eventually("no Channel actor", 5, async || {
+    crate::support::eventually("no Channel actor", 5, async || {
         actors.iter().all(|actor| actor.upgrade().is_none()).then_some(())
     })
     .await;
-    support::eventually("no channel at the broker", 10, async || {
+    crate::support::eventually("no channel at the broker", 10, async || {
         let (channels, connections) = (vhost.channels().await, vhost.connections().await);
         (channels.is_empty() && connections.is_empty()).then_some(())
     })

@@ -1,21 +1,14 @@
 //! Closing channels and connections: what is under way is awaited, within the time allowed, and nobody hangs.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/dialogue.rs"]
-mod dialogue;
-#[macro_use]
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::dialogue::{meet, open};
+use crate::support::{modes::Bench, oracle::Oracle, within};
 use actix_pika::testing::protocol::{basic, channel, connection, queue};
 use actix_pika::testing::{Hangup, RawFrame, Socket};
 use actix_pika::{CloseChannel, CloseConnection, Error, ErrorKind, OpenChannel, Publishing};
-use dialogue::{meet, open};
 use futures_util::{FutureExt, StreamExt, future::join_all};
-use support::{modes::Bench, oracle::Oracle, within};
 
 const QUIET: Duration = Duration::from_millis(50);
 
@@ -246,7 +239,7 @@ async fn a_channel_that_is_given_up_is_closed_before_its_number_is_used_again() 
             socket.expect::<channel::Close>(1).await.unwrap()
         });
         assert_eq!(first.unwrap_err().kind(), ErrorKind::Timeout);
-        assert_eq!(close.reply_code, 200);
+        assert_eq!(close.reply_code, 541);
         assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
         let next = open(&connection, &mut socket, 2, OpenChannel::new()).await;
         // What comes late is nobody's.

@@ -1,26 +1,19 @@
 //! A broker that blocks a connection: what waits, what is told, and how every wait ends.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/peers.rs"]
-mod peers;
-#[macro_use]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::peers::{meet, open};
+use crate::support::{
+    broker::{SecondNode, Vhost},
+    eventually, within,
+};
 use actix_pika::testing::{
     Probe, Socket,
     protocol::{channel, confirm, connection, queue},
 };
 use actix_pika::{Connection, ConnectionEvent, ErrorKind, OpenChannel, UpdateSecret};
 use futures_util::StreamExt;
-use peers::{meet, open};
-use support::{
-    broker::{SecondNode, Vhost},
-    eventually, within,
-};
 
 const SHORT: Duration = Duration::from_millis(200);
 

@@ -1,24 +1,17 @@
 //! Who logs in and how: mechanisms, providers of credentials, secrets that are renewed.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/peers.rs"]
-mod peers;
-#[macro_use]
-mod support;
-
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::peers::{meet, meet_by, mute};
+use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{Handshake, Probe, protocol::connection};
 use actix_pika::{
     ConnectionEvent, Connector, Credentials, Error, ErrorKind, Mechanism, Result, UpdateSecret,
 };
-use peers::{meet, meet_by, mute};
-use support::{broker::Vhost, within};
 
 /// AUTH-03, AUTH-04, AUTH-05: byte for byte.
 #[actix::test]
@@ -44,7 +37,7 @@ async fn amqplain_logs_in_at_the_broker() {
     let connector = Connector::new(&vhost.url()).unwrap().mechanisms([Mechanism::AmqPlain]);
     let connection = within("a connection", 10, connector.clone().connect()).await.unwrap();
     within("a channel", 10, connection.channel()).await.unwrap();
-    let shown = support::eventually("the broker shows it", 15, async || {
+    let shown = crate::support::eventually("the broker shows it", 15, async || {
         vhost.connections().await.first().and_then(|c| c["auth_mechanism"].as_str().map(str::to_owned))
     });
     assert_eq!(shown.await, "AMQPLAIN");

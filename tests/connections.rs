@@ -1,23 +1,16 @@
 //! A connection from its opening to its end: what both sides agree on, what it tells of itself, what its end means.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/dialogue.rs"]
-mod dialogue;
-#[macro_use]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::dialogue::{meet, open, try_meet};
+use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{Handshake, Probe, protocol::connection, types::AMQPValue};
 use actix_pika::{
     ConnectionEvent, ConnectionState, Connector, DeclareExchange, Error, ErrorKind, ExchangeKind,
     OpenChannel, connect,
 };
-use dialogue::{meet, open, try_meet};
 use futures_util::{StreamExt, future::join_all};
-use support::{broker::Vhost, eventually, within};
 
 /// The answer of a call that the end of its connection has reached.
 fn assert_lost(error: &Error, code: u16) {

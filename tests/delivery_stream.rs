@@ -1,17 +1,12 @@
 //! Deliveries as a stream: order, giving back, and why it ends.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::proxy::Way;
+use crate::support::tapped::{Said, Tapped};
+use crate::support::{eventually, within};
 use actix_pika::{CancelConsumer, Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel};
 use futures_util::{FutureExt, StreamExt};
-use support::proxy::Way;
-use support::tapped::{Said, Tapped};
-use support::{eventually, within};
 
 fn text(delivery: &actix_pika::Delivery) -> String {
     String::from_utf8(delivery.body().to_vec()).unwrap()
@@ -21,7 +16,7 @@ fn numbers(n: usize) -> Vec<String> {
     (0..n).map(|n| n.to_string()).collect()
 }
 
-modes! {
+crate::modes! {
     /// ITR-01: a stream read while another task publishes has all in order; when it is dropped, the consumer ends.
     async fn a_stream_brings_all_in_order(bench: Bench) {
         let oracle = bench.filled("jobs", []).await;
@@ -90,6 +85,7 @@ modes! {
         assert!(matches!(stream.end(), Some(ConsumerEnd::Closed(_))));
         assert!(first.is_stale());
         drop(first);
+        oracle.holds("jobs", 2).await;
         assert_eq!(oracle.drain_bodies("jobs").await, [b"0", b"1"]);
     }
 
@@ -267,7 +263,7 @@ modes! {
 /// Rule 12: a stream alone keeps its channel open, and dropping it lets the channel close.
 #[actix::test]
 async fn a_stream_keeps_its_channel_open() {
-    let bench = support::modes::Bench::open(true).await;
+    let bench = crate::support::modes::Bench::open(true).await;
     let oracle = bench.filled("jobs", numbers(2)).await;
     let channel = bench.connection.channel_with(OpenChannel::new()).await.unwrap();
     let mut stream = channel.queue("jobs").deliveries().await.unwrap();

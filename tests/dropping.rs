@@ -1,22 +1,15 @@
 //! Handles that are cloned and dropped: what is under way goes on, and what nobody needs is closed.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/dialogue.rs"]
-mod dialogue;
-#[macro_use]
-mod support;
-
 use std::{pin::pin, time::Duration};
 
+use crate::support::dialogue::{meet, open, try_meet};
+use crate::support::{broker::Vhost, eventually, modes::Bench, oracle::Oracle, within};
 use actix::prelude::*;
 use actix_pika::testing::protocol::{basic, channel, confirm};
 use actix_pika::testing::{Handshake, Hangup, Socket};
 use actix_pika::{Channel, Connector, Delivery, OpenChannel, Result, connect};
-use dialogue::{meet, open, try_meet};
 use futures_util::{StreamExt, future::join_all, poll};
-use support::{broker::Vhost, eventually, modes::Bench, oracle::Oracle, within};
 
 const QUIET: Duration = Duration::from_millis(50);
 

@@ -1,25 +1,20 @@
 //! `basic.get`: one message at a time.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::eventually;
+use crate::support::oracle::Oracle;
+use crate::support::proxy::Way;
+use crate::support::tapped::{Said, Tapped};
 use actix_pika::{DeclareQueue, Delivery, ErrorKind, Get, Settle};
 use futures_util::{FutureExt, future::join_all};
-use support::eventually;
-use support::oracle::Oracle;
-use support::proxy::Way;
-use support::tapped::{Said, Tapped};
 
-modes! {
+crate::modes! {
     /// GET-01: a get from an empty queue is `None`, after a publish it is the message, then `None` again.
     async fn a_get_from_an_empty_queue_is_none(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
         assert!(queue.get().await.unwrap().is_none());
         bench.channel.default_exchange().publish("one", "jobs").await.unwrap();
         let delivery = queue.get().await.unwrap().expect("a message");
-        assert_eq!((&delivery.body()[..], delivery.exchange(), delivery.routing_key()), (&b"one"[..], "", "jobs"));
+        assert_eq!((delivery.body(), delivery.exchange(), delivery.routing_key()), (&b"one"[..], "", "jobs"));
         assert_eq!((delivery.redelivered(), delivery.consumer_tag()), (false, ""));
         delivery.ack().unwrap();
         assert!(queue.get().await.unwrap().is_none());
@@ -36,7 +31,7 @@ modes! {
         for (left, body) in [(2, b"normal".to_vec()), (1, Vec::new()), (0, large)] {
             let delivery = queue.get().await.unwrap().expect("a message");
             assert_eq!(delivery.message_count(), Some(left));
-            assert!(delivery.body() == &body);
+            assert!(delivery.body() == body);
             delivery.ack().unwrap();
         }
         assert!(queue.get().await.unwrap().is_none());
@@ -103,6 +98,7 @@ modes! {
         let first = queue.get().await.unwrap().unwrap();
         queue.get().await.unwrap().unwrap().ack().unwrap();
         bench.channel.close().await.unwrap();
+        oracle.holds("jobs", 1).await;
         let back = oracle.drain("jobs").await;
         assert_eq!(back.len(), 1);
         assert_eq!((&back[0].data[..], back[0].redelivered), (&b"first"[..], true));
@@ -128,7 +124,7 @@ modes! {
         assert!(!first.redelivered());
         first.nack(true).unwrap();
         let second = queue.get().await.unwrap().unwrap();
-        assert_eq!((&second.body()[..], second.redelivered()), (&b"one"[..], true));
+        assert_eq!((second.body(), second.redelivered()), (&b"one"[..], true));
         second.reject(true).unwrap();
         let third = queue.get().await.unwrap().unwrap();
         assert!(third.redelivered());
@@ -167,6 +163,7 @@ modes! {
         tapped.flush().await;
         assert_eq!(tapped.said(), [Said::Reject { tag: 1, requeue: true }]);
         tapped.channel.close().await.unwrap();
+        oracle.holds("jobs", 1).await;
         assert_eq!(oracle.drain_bodies("jobs").await, [b"one"]);
     }
 }
@@ -177,7 +174,7 @@ async fn a_get_without_an_answer_times_out_and_its_late_message_goes_back() {
     use actix_pika::OpenChannel;
     use std::time::Duration;
 
-    let bench = support::modes::Bench::open(true).await;
+    let bench = crate::support::modes::Bench::open(true).await;
     let oracle = Oracle::connect(&bench.vhost.url()).await;
     oracle.declare_queue("jobs").await;
     oracle.publish("", "jobs", "one").await;
@@ -185,7 +182,7 @@ async fn a_get_without_an_answer_times_out_and_its_late_message_goes_back() {
     let options = OpenChannel::new().deadline(Duration::from_millis(800));
     let channel = tapped.connection.channel_with(options).await.unwrap();
     tapped.proxy.stall(Way::Down);
-    let error = support::within("the deadline", 5, channel.queue("jobs").get()).await.unwrap_err();
+    let error = crate::support::within("the deadline", 5, channel.queue("jobs").get()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     tapped.proxy.resume(Way::Down);
     eventually("it is back", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;

@@ -1,23 +1,16 @@
 //! Many tasks on one channel: everyone gets the answer to what it asked, and nothing is lost or doubled.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/dialogue.rs"]
-mod dialogue;
-#[macro_use]
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::dialogue::{meet, open};
+use crate::support::{broker::Vhost, oracle::Oracle, within};
 use actix_pika::testing::protocol::{basic, queue};
 use actix_pika::testing::{RawFrame, Socket};
 use actix_pika::{CancelConsumer, Consume, DeclareExchange, DeclareQueue, OpenChannel, connect};
-use dialogue::{meet, open};
 use futures_util::{StreamExt, future::join_all};
-use support::{broker::Vhost, oracle::Oracle, within};
 
-modes! {
+crate::modes! {
     /// STR-01: 50 tasks, 200 publishes each, all confirmed, with the numbers 1 to 10,000.
     async fn fifty_tasks_publish_on_one_channel(bench: Bench) {
         bench.channel.declare_queue("jobs").await.unwrap();

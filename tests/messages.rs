@@ -1,19 +1,14 @@
 //! Properties and headers over a real broker: what goes out comes back, bit by bit, and another client reads the same.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::time::{Duration, SystemTime};
 
+use crate::support::oracle::Oracle;
 use actix_pika::{DeliveryMode, Error, ErrorKind, Get, Properties, Publishing, Table, Value};
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
     types::{AMQPValue, DecimalValue, FieldArray, FieldTable},
 };
-use support::oracle::Oracle;
 
 const TIME: u64 = 1_700_000_123;
 
@@ -123,7 +118,7 @@ fn every_type_of_the_oracle() -> Vec<(String, AMQPValue)> {
     entries
 }
 
-modes! {
+crate::modes! {
     /// PUB-34, MSG-02, MSG-03, FT-05, FT-08, FT-09: all fourteen properties and every type of header come back bit by
     /// bit, with what the broker says of the way.
     async fn everything_comes_back_bit_by_bit(bench: Bench) {

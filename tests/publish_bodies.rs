@@ -1,19 +1,15 @@
 //! Bodies of every size that matters, and how they are cut into frames.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
-use actix_pika::{Connector, Consume, DeclareQueue, ErrorKind, Get, OpenChannel, Publishing, Table, Value};
-use bytes::Bytes;
-use support::{
+use crate::support::{
     broker::Vhost,
+    eventually,
     modes::Bench,
     oracle::Oracle,
     proxy::{Proxy, Tape, Way},
     within,
 };
+use actix_pika::{Connector, Consume, DeclareQueue, ErrorKind, Get, OpenChannel, Publishing, Table, Value};
+use bytes::Bytes;
 
 fn noise(len: usize) -> Bytes {
     let mut random = fastrand::Rng::with_seed(len as u64);
@@ -62,7 +58,7 @@ fn published(tape: &Tape, frame_max: usize) -> Vec<(u64, Vec<usize>)> {
     all
 }
 
-modes! {
+crate::modes! {
     /// PUB-30, GET-02: bodies around every limit arrive as they were, here and at another client.
     async fn bodies_around_every_limit_are_intact(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
@@ -102,9 +98,36 @@ modes! {
         let mut deliveries = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
         let mut got = Vec::new();
         for _ in 0..3 {
-            got.push(within("a delivery", 20, deliveries.next()).await.unwrap().body_bytes());
+            got.push(within("a delivery", 20, deliveries.next()).await.unwrap().body().to_vec());
         }
-        assert!(got[0] == "before" && got[1] == body && got[2] == "after");
+        assert!(got[0] == b"before" && got[1] == body && got[2] == b"after");
+    }
+
+    /// PUB-04, PUB-30: a channel that the broker closes while a large body is on its way costs that channel only.
+    async fn a_channel_may_be_closed_within_a_large_body(bench: Bench) {
+        let other = bench.another_channel().await;
+        other.declare_queue("q").await.unwrap();
+        for _ in 0..3 {
+            let channel = bench.another_channel().await;
+            let body = noise(8 << 20);
+            let mut confirms = vec![channel.exchange("never").publish_deferred("body", "q").await.unwrap()];
+            for _ in 0..3 {
+                match channel.default_exchange().publish_deferred(&body, "q").await {
+                    Ok(confirm) => confirms.push(confirm),
+                    Err(error) => assert_eq!(error.close_reason().unwrap().code, 404),
+                }
+            }
+            for confirm in confirms {
+                match within("an answer", 20, confirm).await {
+                    Ok(confirmation) => assert!(!bench.confirms && !confirmation.is_confirmed()),
+                    Err(error) => assert_eq!(error.close_reason().unwrap().code, 404, "{error}"),
+                }
+            }
+            other.default_exchange().publish("alive", "q").await.unwrap();
+            eventually("the channel closes", 10, || async { channel.is_closed().then_some(()) }).await;
+        }
+        assert!(other.queue("q").purge().await.unwrap() >= 3);
+        assert!(!bench.connection.is_closed());
     }
 
     /// PUB-30: five thousand small and five thousand empty ones, in order.
@@ -169,7 +192,7 @@ fn headers(frame: usize) -> Table {
     Table::new().with("k", Value::LongString("v".repeat(frame - 34).into()))
 }
 
-modes! {
+crate::modes! {
     /// FT-06: headers must fit one frame: to the byte they pass, one more is refused here, before anything is sent.
     async fn headers_over_the_frame_size_are_refused_here(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();

@@ -1,63 +1,19 @@
 //! Confirms, nacks and returns in every order that the protocol allows, and some that it does not.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
 #![cfg(feature = "testing")]
 
-#[macro_use]
-mod support;
-
-use std::time::Duration;
-
+use crate::support::{
+    peer::{answer, publish, send_back, sync, talk},
+    within,
+};
 use actix_pika::{
-    Channel, Confirm, Connection, Error, ErrorKind, OpenChannel, Properties, Publishing, connect,
+    ErrorKind, OpenChannel, Properties, Publishing,
     testing::{
-        Content, Handshake, Peer, Published, RawFrame, Socket,
-        protocol::{BasicProperties, basic, confirm, queue},
+        Content, RawFrame,
+        protocol::{BasicProperties, basic, queue},
     },
 };
 use futures_util::{FutureExt, future::join_all};
-use support::{eventually, within};
-
-/// A client with a channel (number 1) and the peer that it talks to.
-async fn talk(options: OpenChannel, confirms: bool) -> (Socket, Connection, Channel) {
-    let peer = Peer::listen().await.unwrap();
-    let url = peer.url();
-    let client = actix_rt::spawn(async move {
-        let connection = connect(url).await.unwrap();
-        let channel = connection.channel_with(options.confirms(confirms)).await.unwrap();
-        (connection, channel)
-    });
-    let mut socket = peer.accept().await.unwrap();
-    socket.handshake_with(&Handshake::new().with_tune(10, 4096, 60)).await.unwrap();
-    socket.open_channel(1).await.unwrap();
-    if confirms {
-        socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
-    }
-    let (connection, channel) = within("the client", 10, client).await.unwrap();
-    (socket, connection, channel)
-}
-
-async fn publish(channel: &Channel, key: &str, body: impl Into<Publishing>) -> Confirm {
-    within("room in the window", 5, channel.exchange("ex").publish_deferred(body, key)).await.unwrap()
-}
-
-async fn answer(confirm: Confirm) -> Result<u64, Error> {
-    within("an answer", 5, confirm).await.map(|confirmation| confirmation.sequence().unwrap())
-}
-
-async fn send_back(socket: &mut Socket, published: Published) {
-    socket.return_message(1, 312, "NO_ROUTE", published).await.unwrap();
-}
-
-/// Every confirm that came before an answered call has been read.
-async fn sync(socket: &mut Socket, channel: &Channel) {
-    let call = actix_rt::spawn({
-        let queue = channel.queue("sync");
-        async move { queue.purge().await }
-    });
-    socket.answer(1, |_: queue::Purge| queue::PurgeOk { message_count: 7 }).await.unwrap();
-    assert_eq!(within("an answer", 5, call).await.unwrap().unwrap(), 7);
-}
 
 /// PUB-11, PUB-14: confirms come single and multiple, in any order, mixed with nacks: each publish has its own answer
 /// and not before its time.
@@ -243,104 +199,6 @@ async fn a_confirm_of_nothing_closes_the_connection() {
     }
 }
 
-/// PUB-13: a peer that never confirms: after the deadline the publish may have arrived, the channel goes on, and late
-/// confirms, nacks and returns do no harm.
-#[actix::test]
-async fn a_publish_without_a_confirm_times_out_and_the_channel_goes_on() {
-    let options = OpenChannel::new().deadline(Duration::from_millis(200));
-    let (mut socket, _connection, channel) = talk(options, true).await;
-    let late = [
-        publish(&channel, "key", "1").await,
-        publish(&channel, "key", "2").await,
-        publish(&channel, "key", "3").await,
-    ];
-    for confirm in late {
-        let error = answer(confirm).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.may_have_arrived(), error.is_retryable()),
-            (ErrorKind::Timeout, true, true)
-        );
-    }
-    let mut published = Vec::new();
-    for _ in 0..3 {
-        published.push(socket.expect_publish(1).await.unwrap());
-    }
-    // Their places in the window are taken until they are confirmed.
-    assert_eq!(channel.load().unconfirmed, 3);
-    let next = publish(&channel, "key", "4").await;
-    socket.expect_publish(1).await.unwrap();
-    socket.confirm(1, 4, false).await.unwrap();
-    assert_eq!(answer(next).await.unwrap(), 4);
-    send_back(&mut socket, published.remove(0)).await;
-    socket.confirm(1, 1, false).await.unwrap();
-    socket.nack(1, 2, false).await.unwrap();
-    socket.confirm(1, 3, true).await.unwrap();
-    sync(&mut socket, &channel).await;
-    assert_eq!((channel.load().unconfirmed, channel.load().bytes), (0, 0));
-    let last = publish(&channel, "key", "5").await;
-    socket.expect_publish(1).await.unwrap();
-    socket.confirm(1, 5, false).await.unwrap();
-    assert_eq!(answer(last).await.unwrap(), 5);
-}
-
-/// PUB-04, PUB-13: when the broker closes the channel, what was sent may have arrived, and what waited has not; all of
-/// them hear why.
-#[actix::test]
-async fn a_channel_close_answers_what_was_sent_and_what_waited() {
-    let (mut socket, connection, channel) = talk(OpenChannel::new().window(2), true).await;
-    let sent = [publish(&channel, "key", "1").await, publish(&channel, "key", "2").await];
-    let waits = actix_rt::spawn({
-        let exchange = channel.exchange("ex");
-        async move { exchange.publish("3", "key").await }
-    });
-    socket.expect_publish(1).await.unwrap();
-    socket.expect_publish(1).await.unwrap();
-    eventually("it waits", 5, || async { (channel.load().waiting == 1).then_some(()) }).await;
-    socket.close_channel(1, 404, "NOT_FOUND - no exchange 'ex'", 60, 40).await.unwrap();
-    for confirm in sent {
-        let error = answer(confirm).await.unwrap_err();
-        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
-        assert_eq!(
-            error.close_reason().map(|reason| (reason.code, reason.method)),
-            Some((404, "basic.publish"))
-        );
-    }
-    let error = within("an answer", 5, waits).await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, false));
-    assert_eq!(error.close_reason().unwrap().code, 404);
-    assert!(!connection.is_closed());
-    assert_eq!(channel.load().waiting, 0);
-}
-
-/// PUB-15: closing a channel with a peer that never confirms tells so after the deadline, and closes all the same;
-/// publishes that come meanwhile are refused.
-#[actix::test]
-async fn close_tells_what_was_not_confirmed() {
-    let options = OpenChannel::new().deadline(Duration::from_millis(300));
-    let (mut socket, _connection, channel) = talk(options, true).await;
-    let confirm = publish(&channel, "key", "1").await;
-    socket.expect_publish(1).await.unwrap();
-    let closing = actix_rt::spawn({
-        let channel = channel.clone();
-        async move { channel.close().await }
-    });
-    let refused = eventually("no more publishes", 5, || async {
-        channel.exchange("ex").try_publish("late", "key").err()
-    });
-    let refused = refused.await;
-    assert_eq!((refused.kind(), refused.may_have_arrived()), (ErrorKind::ChannelClosed, false));
-    let error = answer(confirm).await.unwrap_err();
-    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true));
-    // "late" may have got in before the close did.
-    let mut frame = socket.next_frame_on(1).await.unwrap();
-    while !frame.is::<actix_pika::testing::protocol::channel::Close>() {
-        frame = socket.next_frame_on(1).await.unwrap();
-    }
-    socket.send(1, actix_pika::testing::protocol::channel::CloseOk {}).await.unwrap();
-    let error = within("the close", 5, closing).await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), channel.is_closed()), (ErrorKind::Timeout, true));
-}
-
 /// PUB-14: publishes and calls of one task leave in the order in which they were made.
 #[actix::test]
 async fn publishes_and_calls_keep_their_order() {
@@ -363,7 +221,7 @@ async fn publishes_and_calls_keep_their_order() {
     within("the client", 5, client).await.unwrap();
 }
 
-/// MSG-05, PUB-03: by default a publish is mandatory, never immediate, and persistent; nothing else is set.
+/// MSG-05, PUB-03, PUB-25: by default a publish is mandatory, never immediate, and persistent; nothing else is set.
 #[actix::test]
 async fn a_plain_publish_is_mandatory_and_persistent() {
     let (mut socket, _connection, channel) = talk(OpenChannel::new(), false).await;

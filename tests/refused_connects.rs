@@ -1,23 +1,16 @@
 //! What comes of a connect that cannot succeed: the right kind of error, in time, and nothing left behind.
 
 #![cfg(feature = "testing")]
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[path = "support/dialogue.rs"]
-mod dialogue;
-#[macro_use]
-mod support;
-
 use std::{
     io,
     net::TcpListener,
     time::{Duration, Instant},
 };
 
+use crate::support::dialogue::{try_meet, turned_away};
+use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{Handshake, Hangup, MismatchKind, Peer, Step, protocol::connection};
 use actix_pika::{Connector, ErrorKind, connect};
-use dialogue::{try_meet, turned_away};
-use support::{broker::Vhost, within};
 
 /// CON-03: the port was free a moment ago, so nothing listens there.
 #[actix::test]

@@ -1,16 +1,11 @@
 //! Where a connection can live: an actix `System`, several arbiters, a tokio runtime without any of these.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::sync::mpsc;
 
+use crate::support::{broker::Vhost, oracle::Oracle, within};
 use actix::prelude::*;
 use actix_pika::{Channel, Connection, Connector, Delivery, ErrorKind, Result, connect};
 use futures_util::{StreamExt, future::join_all};
-use support::{broker::Vhost, oracle::Oracle, within};
 
 /// Publishes to a queue of this name, reads it back from a stream, and closes.
 async fn session(url: &str, name: &str) -> Result<()> {

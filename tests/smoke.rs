@@ -1,14 +1,9 @@
 //! The shortest way through all rooms, against a real broker.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use actix_pika::{DeclareQueue, Publishing};
 use futures_util::StreamExt;
 
-modes! {
+crate::modes! {
     /// PUB-01, CNS-01, GET-01: what is published arrives, by `get` and by a stream, and is gone once acknowledged.
     async fn a_message_goes_all_the_way(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();

@@ -1,16 +1,12 @@
 //! Tests of what the other tests stand on: the broker's helpers, the other client, the
 //! proxy.
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod support;
-
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use support::broker::{Broker, SecondNode, Vhost, base64};
-use support::oracle::Oracle;
-use support::proxy::{Cut, Proxy, Way};
-use support::{eventually, unique, within};
+use crate::support::broker::{Broker, SecondNode, Vhost, base64};
+use crate::support::oracle::Oracle;
+use crate::support::proxy::{Cut, Proxy, Way};
+use crate::support::{eventually, unique, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -1,17 +1,12 @@
 //! Bindings between exchanges and queues, what goes with what, and dead letters.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{eventually, modes::Bench, oracle::Oracle};
 use actix_pika::{
     BindExchange, BindQueue, Channel, DeclareExchange, DeclareQueue, Delivery, Error, ErrorKind, Publishing,
     Queue, UnbindQueue, Value,
 };
-use support::{eventually, modes::Bench, oracle::Oracle};
 
 /// Whether a mandatory publish reaches a queue; in both modes, since a channel of its own asks with confirms.
 async fn routes(bench: &Bench, exchange: &str, key: &str) -> bool {
@@ -40,7 +35,7 @@ async fn exists(bench: &Bench, exchange: &str) -> bool {
     false
 }
 
-modes! {
+crate::modes! {
     /// TOP-08: an exchange passes on to another one while it is bound, and not any more once it is unbound.
     async fn exchanges_can_be_bound_to_exchanges(bench: Bench) {
         let channel = &bench.channel;
@@ -51,7 +46,7 @@ modes! {
         to.bind("from", "key").await.unwrap();
         from.publish("body", "key").await.unwrap();
         let message = next(&queue).await;
-        assert_eq!((message.exchange(), message.routing_key(), &message.body()[..]), ("from", "key", &b"body"[..]));
+        assert_eq!((message.exchange(), message.routing_key(), message.body()), ("from", "key", &b"body"[..]));
         message.ack().unwrap();
         to.unbind("from", "key").await.unwrap();
         to.unbind("from", "key").await.unwrap();
@@ -244,7 +239,7 @@ modes! {
         let (channel, dead) = with_dead_letters(&bench, 300).await;
         channel.default_exchange().publish("by the queue", "source").await.unwrap();
         let message = next(&dead).await;
-        assert_eq!((&message.body()[..], message.routing_key()), (&b"by the queue"[..], "dead"));
+        assert_eq!((message.body(), message.routing_key()), (&b"by the queue"[..], "dead"));
         message.ack().unwrap();
         let (channel, dead) = with_dead_letters(&bench, 10_000).await;
         let half = Publishing::new("by itself").expiration(Duration::from_millis(500));

@@ -1,15 +1,10 @@
 //! Exchanges and queues: declared, looked up, refused, purged, deleted.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-#[macro_use]
-mod support;
-
+use crate::support::{modes::Bench, oracle::Oracle};
 use actix_pika::{
     BindQueue, Channel, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error,
     ErrorKind, ExchangeKind, Get, Publishing, PurgeQueue, connect,
 };
-use support::{modes::Bench, oracle::Oracle};
 
 /// The call was refused with this code for this method, and the channel closed for the same reason.
 async fn assert_refused<T>(channel: &Channel, result: Result<T, Error>, code: u16, method: &str) -> Error {
@@ -25,7 +20,7 @@ async fn assert_refused<T>(channel: &Channel, result: Result<T, Error>, code: u1
     error
 }
 
-modes! {
+crate::modes! {
     /// TOP-01, TOP-17: what was declared can be deleted by name, twice, and so can what never existed.
     async fn deleting_what_is_not_there_is_no_error(bench: Bench) {
         let channel = &bench.channel;
@@ -192,7 +187,7 @@ modes! {
         assert!(bench.channel.declare_queue(exclusive()).await.is_ok());
         bench.connection.close().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        support::eventually("the queue goes", 10, || async { oracle.look("mine").await.is_none().then_some(()) }).await;
+        crate::support::eventually("the queue goes", 10, || async { oracle.look("mine").await.is_none().then_some(()) }).await;
         stranger.close().await.unwrap();
     }
 
@@ -257,6 +252,21 @@ modes! {
         bench.channel.declare_queue("q").await.unwrap();
         let refused = bench.channel.queue("q").deliveries_with(Consume::new().argument("x-priority", "banana")).await;
         assert_refused(&bench.channel, refused, 406, "basic.consume").await;
+    }
+
+    /// TOP-27: arguments that cannot be encoded, which would cost the connection, are refused here.
+    async fn arguments_that_cannot_be_encoded_are_refused_here(bench: Bench) {
+        let queue = bench.channel.declare_queue("q").await.unwrap();
+        let bind = BindQueue::new("q", "amq.headers", "").argument("n", f64::NAN);
+        for error in [
+            bench.channel.declare_queue(DeclareQueue::new("p").argument("n", f64::INFINITY)).await.unwrap_err(),
+            bench.channel.declare_exchange(DeclareExchange::direct("ex").argument("n", f32::NAN)).await.unwrap_err(),
+            queue.bind_with(bind).await.unwrap_err(),
+            queue.deliveries_with(Consume::new().argument("n", f64::NAN)).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+        }
+        assert_eq!(queue.delete().await.unwrap(), 0);
     }
 
     /// TOP-27: a type of exchange that the broker does not know costs the connection (503), and every channel hears why.

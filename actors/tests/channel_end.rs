@@ -238,7 +238,7 @@ async fn nothing_is_said_behind_a_close() {
     assert_eq!(bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 1);
     bench.socket.expect::<channel::Close>(1).await.unwrap();
     assert!(second.is_stale());
-    assert_eq!(second.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
+    assert_eq!(second.ack().unwrap_err().kind(), ErrorKind::ChannelClosed);
     drop((third, deliveries));
     let late = ask(&channel.actor, DeclareQueue::new("jobs")).answer().await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::ChannelClosed);

@@ -261,3 +261,43 @@ async fn a_close_while_a_channel_opens_fails_it() {
     let error = call.answer().await.unwrap_err();
     assert_eq!((error.kind(), code(&error)), (ErrorKind::ConnectionClosed, 504));
 }
+
+/// A peer that reads nothing cannot hold up a close, whatever waits to be written.
+#[actix::test]
+async fn a_close_against_a_full_socket_ends_in_time() {
+    let quick = |options: &mut actix_pika_actors::ConnectionOptions| {
+        options.close_timeout = Duration::from_millis(200);
+    };
+    for confirms in [false, true] {
+        let mut bench = Bench::open_with(&Default::default(), quick).await;
+        let channel = bench.channel(1, OpenChannel::new().confirms(confirms)).await;
+        let body = vec![b'x'; 12 << 20];
+        let publishes = [(); 4].map(|()| ask(&channel.actor, Publish::new("", "jobs", body.clone())));
+        let call = ask(&bench.client.supervisor, CloseConnection::new());
+        drop(call.answer().await);
+        assert!(bench.client.closed().await.is_none());
+        for publish in publishes {
+            // Without confirms, on its way is all that is promised.
+            let answer = publish.answer().await;
+            assert!(!confirms || answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionClosed));
+        }
+        drop(bench.socket);
+    }
+}
+
+/// The answer to a close is read even when nothing else is, because user code has too much to do.
+#[actix::test]
+async fn a_close_of_a_connection_that_does_not_read_is_answered() {
+    let mut bench = Bench::open_with(&Default::default(), |options| options.read_ahead = 1000).await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let consume = actix_pika_actors::Consume::new().tag(common::TAG).no_ack();
+    let mut deliveries = bench.consume_as(&channel, consume).await;
+    for tag in 1..=1000 {
+        bench.socket.deliver(1, common::TAG, tag, vec![b'x'; 1000]).await.unwrap();
+    }
+    let call = ask(&bench.client.supervisor, CloseConnection::new());
+    bench.socket.expect_close().await.unwrap();
+    call.answer().await.unwrap();
+    assert!(bench.client.closed().await.is_none());
+    while deliveries.next().await.is_ok() {}
+}

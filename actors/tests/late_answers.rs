@@ -92,7 +92,7 @@ async fn a_message_that_comes_late_to_a_get_goes_back() {
     bench.socket.send(1, basic::GetEmpty {}).await.unwrap();
     bench.socket.get_ok(1, 2, 7, "for the next").await.unwrap();
     let delivery = next.answer().await.unwrap().expect("a message");
-    assert_eq!((&delivery.body()[..], delivery.message_count()), (&b"for the next"[..], Some(7)));
+    assert_eq!((delivery.body(), delivery.message_count()), (&b"for the next"[..], Some(7)));
 }
 
 /// A cancel that times out is still a cancel.

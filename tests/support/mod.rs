@@ -3,6 +3,7 @@
 //! - [`broker`]: which broker is tested, a virtual host of one's own, what the broker
 //!   itself says (management API), the second node that may be stopped and killed;
 //! - [`oracle`]: another client, to see with other eyes what ours did;
+//! - `peer`: a client with the scripted peer that it talks to;
 //! - [`proxy`]: a network between client and broker that can be made to misbehave;
 //! - [`tapped`]: a connection that is listened in on.
 //!
@@ -10,8 +11,13 @@
 //! await, [`eventually`] asks again until the answer is there.
 
 pub mod broker;
+pub mod dialogue;
 pub mod modes;
 pub mod oracle;
+#[cfg(feature = "testing")]
+pub mod peer;
+#[cfg(feature = "testing")]
+pub mod peers;
 pub mod proxy;
 pub mod tapped;
 

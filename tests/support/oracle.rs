@@ -156,6 +156,12 @@ impl Oracle {
         }
     }
 
+    /// Waits until so many messages are ready. A broker puts back what a closed channel held after it has said so.
+    pub async fn holds(&self, queue: &str, messages: u32) {
+        let what = format!("{messages} messages in {queue}");
+        super::eventually(&what, 10, async || (self.count(queue).await == messages).then_some(())).await;
+    }
+
     pub async fn close(self) {
         let _ = self.connection.close(200, "done".into()).await;
     }

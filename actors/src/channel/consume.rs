@@ -176,8 +176,7 @@ impl Channel {
         };
         self.consumers.insert(&tag, entry);
         if !consume.no_ack {
-            let qos = basic::AMQPMethod::Qos(basic::Qos { prefetch_count: prefetch, global: false });
-            self.ask(AMQPClass::Basic(qos), "basic.qos", None, On::Internal);
+            self.bound_next(prefetch);
         }
         let (reply, responder) = Reply::later();
         let on = On::Consumed { tag, responder };
@@ -250,10 +249,13 @@ impl Channel {
     pub(super) fn cancelled_by_broker(&mut self, tag: &str) {
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             log::warn!("channel {}: the broker cancelled consumer {tag:?}; its queue is gone", self.number());
-            self.outbox.release(entry.link.consumer);
+            let consumer = entry.link.consumer;
+            self.outbox.release(consumer);
             entry.end(ConsumerEnd::CancelledByBroker);
             // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.
-            self.cancel(tag, None);
+            if self.replies.cancel_of(tag, Some(consumer)).is_none() {
+                self.cancel(tag, None);
+            }
         }
     }
 }

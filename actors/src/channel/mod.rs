@@ -5,6 +5,8 @@
 
 mod calls;
 mod consume;
+#[cfg(test)]
+mod counting;
 mod inbound;
 mod life;
 mod link;
@@ -39,7 +41,12 @@ pub struct Channel {
     replies: Replies,
     consumers: Consumers,
     inbox: Inbox,
+    /// Of consumers that start from now on.
     prefetch: u16,
+    /// What the broker takes for that.
+    prefetch_said: Option<u16>,
+    /// The bound that all consumers share, if there is one.
+    prefetch_shared: Option<u16>,
     closers: Vec<Responder<()>>,
     /// The connection is about to be closed and waits for our word.
     draining: bool,
@@ -137,6 +144,8 @@ impl Channel {
             consumers: Consumers::default(),
             inbox: Inbox::new(body_max),
             prefetch: DEFAULT_PREFETCH,
+            prefetch_said: None,
+            prefetch_shared: None,
             closers: Vec::new(),
             draining: false,
             released: None,

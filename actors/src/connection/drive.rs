@@ -105,7 +105,8 @@ impl Connection {
         let mut budget = READ_BUDGET;
         self.cut();
         loop {
-            if self.credit.must_pause(cx.waker()) {
+            // At the end only last words count, and deliveries in front of them are dropped.
+            if !matches!(self.phase, Phase::Ending) && self.credit.must_pause(cx.waker()) {
                 return Ok(true);
             }
             let Some(socket) = &mut self.socket else { return Ok(false) };

@@ -6,6 +6,8 @@
 mod control;
 mod drive;
 mod establish;
+#[cfg(feature = "testing")]
+mod inside;
 mod pulse;
 mod routes;
 mod stall;

@@ -68,6 +68,11 @@ impl Feed {
         Poll::Pending
     }
 
+    /// Counts the deliveries that wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     /// Tells whether the channel is closed, so that nothing can be settled any more.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)

@@ -114,8 +114,6 @@ struct State {
     frame_max: usize,
     /// Why no more publishes are taken, while what is under way goes on.
     refusing: Option<Error>,
-    /// `channel.close` is about to be written: a settle behind it would speak of a channel that is not open.
-    sealed: bool,
     scheduled: bool,
     ticking: bool,
     blocked: bool,
@@ -192,7 +190,6 @@ impl Outbox {
                 incarnation: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
                 refusing: None,
-                sealed: false,
                 scheduled: false,
                 ticking: false,
                 blocked: false,
@@ -290,8 +287,6 @@ impl Outbox {
             Err(error.clone())
         } else if incarnation != state.incarnation {
             Err(Error::stale("the delivery belongs to an earlier life of its channel"))
-        } else if state.sealed {
-            Err(Error::channel_closed("the channel is being closed", None))
         } else {
             state.settles.mark(tag, consumer, verdict)
         };
@@ -306,7 +301,7 @@ impl Outbox {
     /// Tells whether deliveries of `incarnation` can no longer be settled.
     pub(crate) fn is_stale(&self, incarnation: u32) -> bool {
         let state = self.lock();
-        incarnation != state.incarnation || state.sealed || matches!(state.life, Life::Closed { .. })
+        incarnation != state.incarnation || matches!(state.life, Life::Closed { .. })
     }
 
     /// Counts what it holds.
@@ -411,19 +406,22 @@ impl Outbox {
         if matches!(state.life, Life::Closed { .. }) {
             return;
         }
-        let (handed_over, queue) = if in_order {
+        let mut dropped = [Queue::default(), Queue::default()];
+        let handed_over = if in_order {
             let State { queue, settles, .. } = &mut *state;
             queue.settles(self.terms.channel, settles);
-            (u64::MAX, Queue::default())
+            u64::MAX
         } else {
-            (state.kept.handed_over(), std::mem::take(&mut state.queue))
+            dropped[0] = state.queue.abandon();
+            state.kept.handed_over()
         };
-        if let Some(frame) = last_words {
-            state.queue.method(frame);
-        }
-        if !state.queue.is_empty() {
-            state.scheduled = false;
-            state.schedule(&self.terms, &mut after);
+        match last_words {
+            Some(frame) => {
+                state.queue.method(frame);
+                state.scheduled = false;
+                state.schedule(&self.terms, &mut after);
+            }
+            None => dropped[1] = std::mem::take(&mut state.queue),
         }
         let to = match &state.life {
             Life::Attached { epoch, flush } => Some((*epoch, flush.clone())),
@@ -438,7 +436,7 @@ impl Outbox {
         state.confirms.fail_all(&error, handed_over, &mut after.wakers);
         drop(state);
         after.run();
-        drop((old, queue, kept, tick));
+        drop((old, dropped, kept, tick));
     }
 
     /// Notes deliveries that are about to be handed out; tags count up from 1. `Err` with a tag that does not.
@@ -551,10 +549,11 @@ impl Outbox {
             Life::Closed { to: Some((to, _)), .. } if *to == epoch => {}
             _ => return false,
         }
-        let State { queue, settles, kept, window, .. } = &mut *state;
+        let State { life, queue, settles, kept, window, .. } = &mut *state;
         let confirms = self.terms.confirms;
+        let keeps = confirms && matches!(life, Life::Attached { .. });
         queue.settles(self.terms.channel, settles);
-        let written = queue.take(budget, confirms.then_some(kept), out);
+        let written = queue.take(budget, keeps.then_some(kept), out);
         let more = !queue.is_empty();
         if !confirms && written.messages > 0 {
             window.written(written.messages, written.cost, &mut after.wakers);

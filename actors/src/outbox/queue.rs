@@ -28,6 +28,8 @@ pub(super) struct Queue {
     open: Range,
     /// Bytes that the last closed chunk had, to size the next buffer.
     last_len: usize,
+    /// A content was handed over in part.
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -35,8 +37,17 @@ struct Chunk {
     bytes: Bytes,
     kind: Kind,
     range: Range,
-    /// Whether it ends where a frame does.
-    whole: bool,
+    ends: Ends,
+}
+
+/// What ends where a chunk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Nothing,
+    /// Other channels may write next.
+    Frame,
+    /// Anything may follow on this channel.
+    Content,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,14 +95,15 @@ impl Queue {
 
     fn chain(&mut self, channel: u16, most: usize, sequence: u64, body: &Bytes) {
         let rest = Range { first: sequence, last: sequence, messages: 0, cost: 0 };
-        for part in (0..body.len()).step_by(most) {
-            let part = body.slice(part..body.len().min(part + most));
+        for at in (0..body.len()).step_by(most) {
+            let end = body.len().min(at + most);
             self.reserve(HEAD_LEN);
-            put_body_head(&mut self.tail, channel, part.len() as u32);
-            self.close_with(Kind::Content, false);
-            self.chunks.push_back(Chunk { bytes: part, kind: Kind::Content, range: rest, whole: false });
-            let end = Bytes::from_static(&[FRAME_END]);
-            self.chunks.push_back(Chunk { bytes: end, kind: Kind::Content, range: rest, whole: true });
+            put_body_head(&mut self.tail, channel, (end - at) as u32);
+            self.close_at(Kind::Content, Ends::Nothing);
+            let ends = if end < body.len() { Ends::Frame } else { Ends::Content };
+            let chunk = |bytes, ends| Chunk { bytes, kind: Kind::Content, range: rest, ends };
+            self.chunks.push_back(chunk(body.slice(at..end), Ends::Nothing));
+            self.chunks.push_back(chunk(Bytes::from_static(&[FRAME_END]), ends));
             self.open = rest;
         }
         self.open = Range::default();
@@ -101,7 +113,7 @@ impl Queue {
     pub(super) fn method(&mut self, frame: Bytes) {
         self.close(Kind::Content);
         let range = Range::default();
-        self.chunks.push_back(Chunk { bytes: frame, kind: Kind::Method, range, whole: true });
+        self.chunks.push_back(Chunk { bytes: frame, kind: Kind::Method, range, ends: Ends::Content });
     }
 
     /// Renders what is to be settled, behind everything that was written before.
@@ -123,13 +135,14 @@ impl Queue {
     ) -> Written {
         let mut written = Written::default();
         let mut spent = 0;
-        let mut whole = true;
+        let mut ends = Ends::Content;
         if self.chunks.is_empty() {
             self.close(Kind::Content);
         }
-        while spent < budget || !whole {
+        while spent < budget || ends == Ends::Nothing {
             let Some(chunk) = self.chunks.pop_front() else { break };
-            whole = chunk.whole;
+            ends = chunk.ends;
+            self.begun = ends != Ends::Content;
             spent += chunk.bytes.len();
             written.messages += chunk.range.messages;
             written.cost += chunk.range.cost;
@@ -144,16 +157,29 @@ impl Queue {
         written
     }
 
-    /// Closes the open chunk.
-    fn close(&mut self, kind: Kind) {
-        self.close_with(kind, true);
+    /// Leaves nothing but the rest of a content that was handed over in part: the broker takes no method before it,
+    /// not even the answer to `channel.close`. Gives back the rest, to be dropped.
+    pub(super) fn abandon(&mut self) -> Self {
+        let mut left = Self::default();
+        while self.begun {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.begun = chunk.ends != Ends::Content;
+            left.chunks.push_back(chunk);
+        }
+        left.begun = !left.chunks.is_empty();
+        std::mem::replace(self, left)
     }
 
-    fn close_with(&mut self, kind: Kind, whole: bool) {
+    /// Closes the open chunk.
+    fn close(&mut self, kind: Kind) {
+        self.close_at(kind, Ends::Content);
+    }
+
+    fn close_at(&mut self, kind: Kind, ends: Ends) {
         if !self.tail.is_empty() {
             self.last_len = self.tail.len();
             let bytes = self.tail.split().freeze();
-            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open), whole });
+            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open), ends });
         }
     }
 

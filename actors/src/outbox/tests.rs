@@ -200,7 +200,7 @@ async fn another_epoch_gets_nothing_and_a_closed_outbox_has_only_last_words() {
     };
     assert_eq!(outbox.try_publish(outgoing).unwrap_err().kind(), ErrorKind::ChannelClosed);
     assert_eq!(outbox.settle(1, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
-    assert_eq!(outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::StaleDelivery);
+    assert_eq!(outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
 
 #[actix::test]
@@ -288,4 +288,27 @@ async fn what_does_not_fit_a_frame_is_refused_and_takes_no_number() {
     assert_eq!(outbox.method(Bytes::from(vec![0; 4097])).unwrap_err().kind(), ErrorKind::Limit);
     assert!(outbox.load().drained);
     assert_eq!(publish(&outbox, "key", &body), 1);
+}
+
+#[actix::test]
+async fn a_content_that_was_begun_is_ended_before_the_last_words() {
+    let close_ok = Bytes::from_static(&[1, 0, 3, 0, 0, 0, 4, 0, 20, 0, 41, 0xCE]);
+    let body = Bytes::from(vec![7; 60_000]);
+    for begun in [false, true] {
+        let (outbox, _) = attached(true, 8192);
+        publish(&outbox, "begun", &body);
+        publish(&outbox, "never", &body);
+        let mut taken = Vec::new();
+        if begun {
+            assert!(outbox.take(EPOCH, 1, &mut taken));
+        }
+        outbox.close(Error::channel_closed("refused", None), Some(close_ok.clone()));
+        let mut bytes = BytesMut::from(&taken.concat()[..]);
+        bytes.extend_from_slice(&take_all(&outbox, 1));
+        let mut expected = vec![Seen::Method(20, 41)];
+        if begun {
+            expected.insert(0, Seen::Publish("begun".into(), body.clone()));
+        }
+        assert_eq!(read_back(bytes, 8192), expected);
+    }
 }

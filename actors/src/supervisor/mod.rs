@@ -1,6 +1,8 @@
 //! The ConnectionSupervisor: the connection that the user holds. It starts Connection actors, gives them channels, and
 //! keeps on answering when they are gone.
 
+#[cfg(feature = "testing")]
+mod inside;
 mod numbers;
 mod secrets;
 

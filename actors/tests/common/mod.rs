@@ -269,6 +269,16 @@ impl Waiters {
         Self { deliveries, publish, declare, close }
     }
 
+    /// Every caller is answered at once: its actor has ended, or its connection.
+    pub async fn are_answered(self) {
+        let publish = self.publish.answer().await.unwrap_err();
+        for error in [publish, self.declare.answer().await.unwrap_err()] {
+            let kind = error.kind();
+            assert!(matches!(kind, ErrorKind::Stopped | ErrorKind::ConnectionClosed), "{error:?}");
+        }
+        self.close.answer().await.unwrap_err();
+    }
+
     /// Every waiter is answered at once, and with the end of the connection; hands out the errors.
     pub async fn all_fail(mut self) -> [Error; 3] {
         let publish = self.publish.answer().await.unwrap_err();

@@ -1,0 +1,42 @@
+//! The tests against a real RabbitMQ, in one binary: what an id in a test's comment means is in `README.md`.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[macro_use]
+mod support;
+
+mod access;
+mod body_limits;
+mod channel_messages;
+mod channels;
+mod closing;
+mod conn_addresses;
+mod conn_blocked;
+mod conn_facts;
+mod conn_login;
+mod conn_uri;
+mod connections;
+mod consume;
+mod consumer_targets;
+mod delivery_stream;
+mod dropping;
+mod get;
+mod many_tasks;
+mod messages;
+mod messages_peer;
+mod publish;
+mod publish_bodies;
+mod publish_confirms;
+mod publish_peer;
+mod publish_peer_window;
+mod publish_window;
+mod qos;
+mod read_ahead;
+mod refused_connects;
+mod runtimes;
+mod settle_frames;
+mod smoke;
+mod support_selfcheck;
+mod topology_bindings;
+mod topology_declare;
+mod topology_routing;
