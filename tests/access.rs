@@ -1,6 +1,5 @@
 //! Who one is and what one may do: PLAIN, and the broker's permissions.
 
-#![cfg(feature = "testing")]
 use crate::support::{broker::Vhost, broker::encode, eventually, oracle::Oracle, within};
 use actix_pika::testing::{Handshake, Peer};
 use actix_pika::{

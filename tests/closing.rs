@@ -1,6 +1,5 @@
 //! Closing channels and connections: what is under way is awaited, within the time allowed, and nobody hangs.
 
-#![cfg(feature = "testing")]
 use std::time::{Duration, Instant};
 
 use crate::support::dialogue::{meet, open};

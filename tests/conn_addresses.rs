@@ -1,16 +1,13 @@
 //! Several addresses: which are tried, in which order, and when the trying ends.
 
-#![cfg(feature = "testing")]
-#[path = "support/peers.rs"]
-mod peers;
 use std::collections::HashSet;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::support::peers::{mute, nowhere, serve};
 use crate::support::{broker::Vhost, oracle::Oracle, within};
 use actix_pika::testing::{Handshake, Peer, Step};
 use actix_pika::{AddressOrder, Connector, ErrorKind};
-use peers::{mute, nowhere, serve};
 
 fn at(address: impl std::fmt::Display) -> String {
     format!("amqp://{address}")

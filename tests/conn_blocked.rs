@@ -1,10 +1,8 @@
 //! A broker that blocks a connection: what waits, what is told, and how every wait ends.
 
-#![cfg(feature = "testing")]
-#[path = "support/peers.rs"]
-mod peers;
 use std::time::Duration;
 
+use crate::support::peers::{meet, open};
 use crate::support::{
     broker::{SecondNode, Vhost},
     eventually, within,
@@ -15,7 +13,6 @@ use actix_pika::testing::{
 };
 use actix_pika::{Connection, ConnectionEvent, ErrorKind, OpenChannel, UpdateSecret};
 use futures_util::StreamExt;
-use peers::{meet, open};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -162,7 +159,7 @@ async fn closing_while_blocked_says_what_was_abandoned() {
     let set = |connector: actix_pika::Connector| connector.close_timeout(SHORT);
     let (connection, mut socket, _) = within("connect", 10, meet(set)).await;
     let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
-    let _ = channel.default_exchange().publish_deferred("x", "q").await.unwrap();
+    let _confirm = channel.default_exchange().publish_deferred("x", "q").await.unwrap();
     socket.expect_publish(1).await.unwrap();
     block(&connection, &mut socket, "low on memory").await;
     let (closed, heard) = tokio::join!(connection.close(), socket.expect_close());

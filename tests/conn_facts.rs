@@ -1,17 +1,14 @@
 //! What an open connection tells of itself, and what the broker is told of its end.
 
-#![cfg(feature = "testing")]
-#[path = "support/peers.rs"]
-mod peers;
 use std::time::Duration;
 
+use crate::support::peers::{meet, serve};
 use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{Handshake, Peer, Probe, Step};
 use actix_pika::{
     CloseConnection, ConnectionEvent, ConnectionState, Connector, ErrorKind, GetState, TcpOptions,
 };
 use futures_util::StreamExt;
-use peers::{meet, serve};
 
 /// CON-11: our end is what the broker takes for its peer.
 #[actix::test]

@@ -1,19 +1,16 @@
 //! Who logs in and how: mechanisms, providers of credentials, secrets that are renewed.
 
-#![cfg(feature = "testing")]
-#[path = "support/peers.rs"]
-mod peers;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::peers::{meet, meet_by, mute};
 use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{Handshake, Probe, protocol::connection};
 use actix_pika::{
     ConnectionEvent, Connector, Credentials, Error, ErrorKind, Mechanism, Result, UpdateSecret,
 };
-use peers::{meet, meet_by, mute};
 
 /// AUTH-03, AUTH-04, AUTH-05: byte for byte.
 #[actix::test]

@@ -1,14 +1,11 @@
 //! What the parameters of a URI come to in a connection.
 
-#![cfg(feature = "testing")]
-#[path = "support/peers.rs"]
-mod peers;
 use std::time::{Duration, Instant};
 
+use crate::support::peers::{mute, serve};
 use crate::support::within;
 use actix_pika::testing::{ClientTerms, Handshake, Peer, types::AMQPValue};
 use actix_pika::{Connector, ErrorKind};
-use peers::{mute, serve};
 
 /// What a peer hears from a client that was given these parameters.
 async fn heard(query: &str, script: &Handshake) -> ClientTerms {

@@ -1,6 +1,5 @@
 //! A connection from its opening to its end: what both sides agree on, what it tells of itself, what its end means.
 
-#![cfg(feature = "testing")]
 use std::time::Duration;
 
 use crate::support::dialogue::{meet, open, try_meet};

@@ -1,6 +1,5 @@
 //! Handles that are cloned and dropped: what is under way goes on, and what nobody needs is closed.
 
-#![cfg(feature = "testing")]
 use std::{pin::pin, time::Duration};
 
 use crate::support::dialogue::{meet, open, try_meet};
@@ -148,7 +147,7 @@ impl Handler<Delivery> for Worker {
     type Result = ();
 
     fn handle(&mut self, delivery: Delivery, ctx: &mut Self::Context) {
-        if &delivery.body()[..] == b"last" {
+        if delivery.body() == b"last" {
             ctx.stop();
         }
         delivery.ack().unwrap();

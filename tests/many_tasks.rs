@@ -1,6 +1,5 @@
 //! Many tasks on one channel: everyone gets the answer to what it asked, and nothing is lost or doubled.
 
-#![cfg(feature = "testing")]
 use std::collections::BTreeSet;
 
 use crate::support::dialogue::{meet, open};

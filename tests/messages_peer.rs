@@ -1,7 +1,5 @@
 //! Properties that a broker relays and a careful client must survive.
 
-#![cfg(feature = "testing")]
-
 use crate::support::within;
 use actix_pika::{
     ErrorKind, Get, Properties, connect,

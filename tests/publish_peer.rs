@@ -1,7 +1,5 @@
 //! Confirms, nacks and returns in every order that the protocol allows, and some that it does not.
 
-#![cfg(feature = "testing")]
-
 use crate::support::{
     peer::{answer, publish, send_back, sync, talk},
     within,

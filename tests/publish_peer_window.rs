@@ -1,7 +1,5 @@
 //! The publish window and the deadlines, with a peer that confirms when it is told to.
 
-#![cfg(feature = "testing")]
-
 use std::time::Duration;
 
 use crate::support::{

@@ -1,6 +1,5 @@
 //! What comes of a connect that cannot succeed: the right kind of error, in time, and nothing left behind.
 
-#![cfg(feature = "testing")]
 use std::{
     io,
     net::TcpListener,

@@ -16,6 +16,8 @@ pub mod modes;
 pub mod oracle;
 #[cfg(feature = "testing")]
 pub mod peer;
+#[cfg(feature = "testing")]
+pub mod peers;
 pub mod proxy;
 pub mod tapped;
 
