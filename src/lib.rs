@@ -42,6 +42,7 @@
 //! | `queue` | [`Queue`]: consuming, getting, binding, purging, deleting |
 //! | `consumer` | [`Consumer`]: cancelling |
 //! | `stream` | [`DeliveryStream`] |
+//! | `transaction` | [`Transaction`] |
 //! | [`actors`] | the engine: actors and their messages, for those who speak to them |
 //!
 //! # What is promised
@@ -77,15 +78,18 @@ mod publisher;
 mod queue;
 mod runtime;
 mod stream;
+mod transaction;
 
 #[cfg(feature = "testing")]
 pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
-    BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CloseReason, Confirmation,
-    ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue,
-    DeleteExchange, DeleteQueue, Delivery, DeliveryMode, Error, ErrorKind, ExchangeKind, Get, IntoBody, Load,
-    OpenChannel, Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, Recovery, Result, Return,
-    Secret, Settle, Table, UnbindExchange, UnbindQueue, Value, WatchConnection,
+    BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CloseReason, CommitTx,
+    Confirmation, ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeadLetterStrategy,
+    DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery, DeliveryMode, Error, ErrorKind,
+    ExchangeKind, Get, IntoBody, LeaderLocator, Load, Mismatch, OpenChannel, Overflow, Processing,
+    Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, QueueType, Recover, Recovery, Requeue,
+    Result, Return, RollbackTx, Secret, SelectTx, Settle, Table, UnbindExchange, UnbindQueue, Value,
+    WatchConnection,
 };
 
 pub use self::{
@@ -97,4 +101,5 @@ pub use self::{
     publisher::Confirm,
     queue::Queue,
     stream::DeliveryStream,
+    transaction::Transaction,
 };

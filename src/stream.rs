@@ -23,6 +23,8 @@ pub struct DeliveryStream {
     feed: Arc<Feed>,
     tag: Arc<str>,
     taken: VecDeque<Delivery>,
+    /// Of the feed, when `taken` was taken.
+    era: u64,
     end: Option<ConsumerEnd>,
 }
 
@@ -30,7 +32,7 @@ impl DeliveryStream {
     pub(crate) async fn open(channel: Channel, options: Consume) -> Result<Self> {
         let feed = Arc::new(Feed::default());
         let consumed = channel.call(options.feed(feed.clone())).await?;
-        Ok(Self { channel, feed, tag: consumed.tag, taken: VecDeque::new(), end: None })
+        Ok(Self { channel, feed, tag: consumed.tag, taken: VecDeque::new(), era: 0, end: None })
     }
 
     /// Tells the consumer tag.
@@ -60,14 +62,18 @@ impl Stream for DeliveryStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let this = &mut *self;
         loop {
+            if this.feed.era() != this.era {
+                this.taken.drain(..).for_each(Delivery::discard);
+            }
             if let Some(delivery) = this.taken.pop_front() {
                 return Poll::Ready(Some(delivery));
             }
             if this.end.is_some() {
                 return Poll::Ready(None);
             }
-            if let Err(end) = ready!(this.feed.poll_take(&mut this.taken, cx)) {
-                this.end = Some(end);
+            match ready!(this.feed.poll_take(&mut this.taken, cx)) {
+                Ok(era) => this.era = era,
+                Err(end) => this.end = Some(end),
             }
         }
     }

@@ -250,7 +250,8 @@ impl Error {
         inner.into()
     }
 
-    pub(crate) fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
+    #[doc(hidden)]
+    pub fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Refused, what).into()
     }
 

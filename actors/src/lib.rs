@@ -20,6 +20,7 @@ mod connection;
 mod consumer;
 mod error;
 mod message;
+mod mismatch;
 mod options;
 mod outbox;
 mod returned;
@@ -37,12 +38,14 @@ pub use self::{
     consumer::{Consumer, Feed},
     error::{CloseReason, Error, ErrorKind, Result},
     message::{
-        BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, Confirmation,
-        ConnectionEvent, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteExchange,
-        DeleteQueue, Delivery, ExchangeKind, FollowConnection, Get, IntoBody, OpenChannel, Publish,
-        Publishing, PurgeQueue, Qos, QueueDeclared, ReleaseChannel, ReleaseConnection, Settle,
-        UnbindExchange, UnbindQueue, WatchConnection,
+        BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CommitTx, Confirmation,
+        ConnectionEvent, Consume, Consumed, ConsumerEnd, DeadLetterStrategy, DeclareExchange, DeclareQueue,
+        DeleteExchange, DeleteQueue, Delivery, ExchangeKind, FollowConnection, Get, IntoBody, LeaderLocator,
+        OpenChannel, Overflow, Processing, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, QueueType,
+        Recover, ReleaseChannel, ReleaseConnection, Requeue, RollbackTx, SelectTx, Settle, UnbindExchange,
+        UnbindQueue, WatchConnection,
     },
+    mismatch::Mismatch,
     options::{Address, ConnectionOptions, Recovery},
     outbox::{Flush, Load, Outbox, Outgoing, Place, Terms, Tick},
     returned::Return,

@@ -107,6 +107,13 @@ impl Consumers {
         }
     }
 
+    /// What is unsettled is requeued by the broker: whatever nobody has seen yet is forgotten.
+    pub(super) fn discard(&self) {
+        for entry in self.entries.iter().flatten().filter(|entry| !entry.no_ack) {
+            entry.inlet.discard();
+        }
+    }
+
     pub(super) fn end_all(&mut self, end: impl Fn() -> ConsumerEnd) {
         self.places.clear();
         for entry in self.entries.drain(..).flatten() {

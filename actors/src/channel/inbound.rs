@@ -15,7 +15,7 @@ use crate::{
     wire::{
         AMQPClass, Assembler, Content, ContentMethod, Deliver, Fault, Frame, FrameKind, FrameRun, FrameViews,
         HEAD_LEN, Inbound, Properties, basic, channel, confirm, exchange, ids, parse_method, queue,
-        read_method, whole_delivery,
+        read_method, tx, whole_delivery,
     },
 };
 
@@ -81,6 +81,10 @@ impl Channel {
             return;
         };
         let no_ack = entry.no_ack;
+        if self.recovering > 0 && !no_ack {
+            self.inbox.saw(tag, None);
+            return;
+        }
         self.inbox.saw(tag, (!no_ack).then_some(entry.link.consumer));
         let parts = Parts {
             bytes,
@@ -178,6 +182,18 @@ impl Channel {
                     responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
                 }
             }
+            AMQPClass::Basic(basic::AMQPMethod::RecoverOk(_)) => {
+                // What came until now is requeued; what comes from now on counts.
+                if let On::Recovered(responder) = self.replies.next(class_id, method_id)? {
+                    self.recovering = self.recovering.saturating_sub(1);
+                    drop(responder.send(Ok(())));
+                }
+            }
+            AMQPClass::Tx(tx::AMQPMethod::CommitOk(_)) => {
+                if let On::Committed(responder) = self.replies.next(class_id, method_id)? {
+                    self.committed(responder);
+                }
+            }
             AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
                 if let On::Declared(responder) = self.replies.next(class_id, method_id)? {
                     drop(responder.send(Ok(QueueDeclared {
@@ -200,6 +216,7 @@ impl Channel {
                 | exchange::AMQPMethod::BindOk(_)
                 | exchange::AMQPMethod::UnbindOk(_),
             )
+            | AMQPClass::Tx(tx::AMQPMethod::SelectOk(_) | tx::AMQPMethod::RollbackOk(_))
             | AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => {
                 if let On::Done(responder) = self.replies.next(class_id, method_id)? {
                     drop(responder.send(Ok(())));
@@ -254,7 +271,8 @@ impl Channel {
                 let On::Got { no_ack, responder } = self.replies.next(60, 71)? else {
                     return Err(Fault::command("an answer of another kind").with_method(60, 71));
                 };
-                self.inbox.saw(head.delivery_tag, (!no_ack).then_some(0));
+                let requeued = self.recovering > 0 && !no_ack;
+                self.inbox.saw(head.delivery_tag, (!no_ack && !requeued).then_some(0));
                 self.hand_on()?;
                 let link = Link {
                     outbox: self.outbox.clone(),
@@ -270,7 +288,7 @@ impl Channel {
                         layout: apart(&content),
                         bytes: content.payload,
                         tag: head.delivery_tag,
-                        incarnation: self.incarnation,
+                        incarnation: self.incarnation.wrapping_sub(requeued.into()),
                         message_count: Some(head.message_count),
                         exchange: head.exchange,
                         routing_key: head.routing_key,
@@ -293,6 +311,7 @@ impl Channel {
                     body: content.body.clone(),
                 };
                 if let Some(returned) = self.outbox.returned(returned) {
+                    self.transacting.returned(&returned);
                     log::warn!(
                         "channel {}: a publish without confirms came back: {} {}",
                         self.number(),

@@ -10,13 +10,16 @@ mod life;
 mod link;
 mod replies;
 mod reply;
+mod transaction;
 
 use std::sync::Arc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
 pub use self::reply::Reply;
-use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder};
+use self::{
+    consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder, transaction::Transacting,
+};
 use crate::{
     error::{Error, Result},
     message::{OpenChannel, internal::Up},
@@ -48,6 +51,9 @@ pub struct Channel {
     ticking: bool,
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
+    transacting: Transacting,
+    /// How many `basic.recover` are under way: what comes meanwhile is requeued, and nobody's.
+    recovering: usize,
 }
 
 #[derive(Debug)]
@@ -112,6 +118,8 @@ impl Channel {
             released: false,
             ticking: false,
             incarnation: 0,
+            transacting: Transacting::default(),
+            recovering: 0,
         };
         OpenedChannel { actor: Actor::start(actor), outbox }
     }

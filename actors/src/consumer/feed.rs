@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -11,7 +14,11 @@ use crate::message::{Binding, ConsumerEnd, Delivery, Inlet};
 
 /// What a stream takes its deliveries from.
 #[derive(Default)]
-pub struct Feed(Mutex<State>);
+pub struct Feed {
+    state: Mutex<State>,
+    /// How often what was here has become stale.
+    era: AtomicU64,
+}
 
 #[derive(Default)]
 struct State {
@@ -24,15 +31,20 @@ struct State {
 
 impl Feed {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves everything that is there into `taken`; `Err` when nothing more will come.
+    /// Tells how often deliveries have become stale; those taken in an earlier era are.
+    pub fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// Moves everything that is there into `taken` and tells of which era it is; `Err` when nothing more will come.
     pub fn poll_take(
         &self,
         taken: &mut VecDeque<Delivery>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ConsumerEnd>> {
+    ) -> Poll<Result<u64, ConsumerEnd>> {
         let mut state = self.lock();
         if !state.queue.is_empty() {
             if taken.is_empty() {
@@ -40,7 +52,7 @@ impl Feed {
             } else {
                 taken.append(&mut state.queue);
             }
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(self.era()));
         }
         if let Some(end) = &state.end {
             return Poll::Ready(Err(end.clone()));
@@ -84,6 +96,14 @@ impl Inlet for Feed {
     }
 
     fn ended(&self) {}
+
+    fn discard(&self) {
+        let mut state = self.lock();
+        self.era.fetch_add(1, Ordering::Release);
+        let gone = std::mem::take(&mut state.queue);
+        drop(state);
+        gone.into_iter().for_each(Delivery::discard);
+    }
 
     fn end(&self, end: ConsumerEnd) {
         let mut state = self.lock();

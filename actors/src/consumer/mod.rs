@@ -116,6 +116,22 @@ impl Message for Resume {
     type Result = ();
 }
 
+/// What waits has become stale.
+#[derive(Debug)]
+struct Discard;
+
+impl Message for Discard {
+    type Result = ();
+}
+
+impl Handler<Discard> for Consumer {
+    type Result = ();
+
+    fn handle(&mut self, _: Discard, _: &mut Self::Context) {
+        self.waiting.drain(..).for_each(Delivery::discard);
+    }
+}
+
 #[derive(Debug)]
 struct Bound(Binding);
 
@@ -192,6 +208,10 @@ impl Inlet for ToConsumer {
         if self.permits.release() {
             self.addr.do_send(Resume);
         }
+    }
+
+    fn discard(&self) {
+        self.addr.do_send(Discard);
     }
 
     fn end(&self, end: ConsumerEnd) {

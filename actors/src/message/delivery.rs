@@ -32,6 +32,8 @@ pub(crate) trait Inlet: Send + Sync + fmt::Debug {
     fn batch(&self, deliveries: Vec<Delivery>);
     /// A delivery is gone, so another may be handed on.
     fn ended(&self);
+    /// Forgets the deliveries that were not handed on: the broker delivers them again.
+    fn discard(&self);
     /// Says that nothing more will come.
     fn end(&self, end: ConsumerEnd);
 }
@@ -79,6 +81,8 @@ pub struct Delivery {
     settler: Option<Arc<dyn Settler>>,
     parts: Parts,
     decoded: OnceLock<Box<Decoded>>,
+    /// What is said of it when it is dropped by those who work on it.
+    pub(super) fate: Option<Verdict>,
 }
 
 /// What is made of the raw bytes only when somebody looks.
@@ -146,7 +150,7 @@ const OVERHEAD: usize = 256;
 
 impl Delivery {
     pub(crate) fn new(settler: Arc<dyn Settler>, parts: Parts) -> Self {
-        Self { settler: Some(settler), parts, decoded: OnceLock::new() }
+        Self { settler: Some(settler), parts, decoded: OnceLock::new(), fate: None }
     }
 
     /// Shows the body.
@@ -261,6 +265,14 @@ impl Delivery {
         self.settle(Verdict::Reject { requeue })
     }
 
+    /// Forgets one that the broker delivers again.
+    #[doc(hidden)]
+    pub fn discard(mut self) {
+        if let Some(settler) = self.settler.take() {
+            settler.ended(self.parts.size(), false);
+        }
+    }
+
     fn decoded(&self) -> &Decoded {
         self.decoded.get_or_init(|| {
             let text = |span: Span| match std::str::from_utf8(span.of(&self.parts.bytes)) {
@@ -295,9 +307,10 @@ impl Drop for Delivery {
             let unsettled = !self.parts.no_ack;
             if unsettled {
                 // An error means that the broker requeues it anyway.
-                let _ = settler.settle(self.parts.incarnation, self.parts.tag, Verdict::Dropped);
+                let verdict = self.fate.unwrap_or(Verdict::Dropped);
+                let _ = settler.settle(self.parts.incarnation, self.parts.tag, verdict);
             }
-            settler.ended(self.parts.size(), unsettled);
+            settler.ended(self.parts.size(), unsettled && self.fate.is_none());
         }
     }
 }

@@ -12,6 +12,7 @@ mod queue;
 mod settles;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod window;
 
 use std::{
