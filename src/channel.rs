@@ -13,7 +13,7 @@ use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox, ReleaseCh
 
 use crate::{
     CloseChannel, Connection, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error, Exchange,
-    Qos, Queue, Recover, Result, Transaction,
+    Publishing, Qos, Queue, Recover, Result, Transaction,
 };
 
 /// A channel. Clones are the same channel; when the last handle of it is gone and nothing is under way, it closes.
@@ -31,6 +31,7 @@ struct Inner {
     outbox: Arc<Outbox>,
     /// A [`Transaction`] is alive.
     in_transaction: AtomicBool,
+    ids: bool,
 }
 
 impl Drop for Inner {
@@ -40,9 +41,9 @@ impl Drop for Inner {
 }
 
 impl Channel {
-    pub(crate) fn new(connection: Connection, opened: OpenedChannel) -> Self {
+    pub(crate) fn new(connection: Connection, opened: OpenedChannel, ids: bool) -> Self {
         let in_transaction = AtomicBool::new(false);
-        let inner = Inner { connection, actor: opened.actor, outbox: opened.outbox, in_transaction };
+        let inner = Inner { connection, actor: opened.actor, outbox: opened.outbox, in_transaction, ids };
         Self { inner: Arc::new(inner) }
     }
 
@@ -84,8 +85,10 @@ impl Channel {
     /// # }
     /// ```
     pub async fn declare_queue(&self, declare: impl Into<DeclareQueue>) -> Result<Queue> {
-        let declared = self.call(declare.into()).await?;
-        Ok(Queue::new(self.clone(), declared.name.clone(), Some(declared)))
+        let declare = declare.into();
+        let stream = declare.is_stream();
+        let declared = self.call(declare).await?;
+        Ok(Queue::new(self.clone(), declared.name.clone(), Some(declared)).of_stream(stream))
     }
 
     /// Hands out the default exchange, which routes to the queue that the routing key names.
@@ -252,6 +255,11 @@ impl Channel {
     /// Hands out the address of the actor behind the handle.
     pub fn actor(&self) -> &Addr<Actor> {
         &self.inner.actor
+    }
+
+    /// Gives content what the channel gives to all.
+    pub(crate) fn finish(&self, content: Publishing) -> Publishing {
+        if self.inner.ids { content.with_id() } else { content }
     }
 
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {

@@ -42,6 +42,7 @@
 //! | `queue` | [`Queue`]: consuming, getting, binding, purging, deleting |
 //! | `consumer` | [`Consumer`]: cancelling |
 //! | `stream` | [`DeliveryStream`] |
+//! | `batches` | [`Batches`]: deliveries many at a time |
 //! | `transaction` | [`Transaction`] |
 //! | [`actors`] | the engine: actors and their messages, for those who speak to them |
 //!
@@ -69,10 +70,13 @@ pub mod actors {
     pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel};
 }
 
+mod batch_publish;
+mod batches;
 mod channel;
 mod connect;
 mod connection;
 mod consumer;
+mod events;
 mod exchange;
 mod publisher;
 mod queue;
@@ -83,20 +87,22 @@ mod transaction;
 #[cfg(feature = "testing")]
 pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
-    BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CloseReason, CommitTx,
-    Confirmation, ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeadLetterStrategy,
-    DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery, DeliveryMode, Error, ErrorKind,
-    ExchangeKind, Get, IntoBody, LeaderLocator, Load, Mismatch, OpenChannel, Overflow, Processing,
-    Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, QueueType, Recover, Recovery, Requeue,
-    Result, Return, RollbackTx, Secret, SelectTx, Settle, Table, UnbindExchange, UnbindQueue, Value,
-    WatchConnection,
+    BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel, CloseConnection, CloseReason,
+    CommitTx, Confirmation, ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd,
+    DeadLetterStrategy, Death, DeathReason, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue,
+    Delivery, DeliveryMode, Error, ErrorKind, ExchangeKind, Get, IntoBody, LeaderLocator, Load, Mismatch,
+    OpenChannel, Overflow, PauseConsumer, Processing, Properties, Publish, Publishing, PurgeQueue, Qos,
+    QueueDeclared, QueueType, Recover, Recovery, Requeue, Result, Return, RollbackTx, Secret, SelectTx,
+    Settle, StreamOffset, Table, UnbindExchange, UnbindQueue, Value, WatchChannel, WatchConnection,
 };
 
 pub use self::{
+    batches::{Batches, DeliveryBatch},
     channel::Channel,
     connect::{Connector, IntoConnector, connect},
     connection::{Connection, Events},
     consumer::Consumer,
+    events::ChannelEvents,
     exchange::Exchange,
     publisher::Confirm,
     queue::Queue,

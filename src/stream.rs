@@ -50,9 +50,22 @@ impl DeliveryStream {
     /// # Errors
     /// `Timeout` after the channel's deadline.
     pub async fn close(mut self) -> Result<()> {
+        self.end_now(Vec::new()).await
+    }
+
+    /// Ends the consumer; what was handed out `unseen` goes back as well.
+    pub(crate) async fn end_now(&mut self, unseen: Vec<Delivery>) -> Result<()> {
+        self.give_back(unseen);
         self.feed.leave(std::mem::take(&mut self.taken));
         self.end = Some(ConsumerEnd::Cancelled);
         self.channel.call(CancelConsumer::new(&*self.tag)).await
+    }
+
+    /// Takes deliveries back, in front of all others.
+    pub(crate) fn give_back(&mut self, unseen: Vec<Delivery>) {
+        for delivery in unseen.into_iter().rev() {
+            self.taken.push_front(delivery);
+        }
     }
 }
 

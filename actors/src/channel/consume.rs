@@ -3,17 +3,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, PoisonError, atomic::AtomicBool},
 };
 
 use actix::{AsyncContext, Context, Handler};
+use tokio::sync::watch;
 
 use super::{Channel, Reply, Responder, link::Link, replies::On};
 use crate::{
-    consumer::Consumer,
+    consumer::{Consumer, ConsumerLife},
     error::{Error, Result},
     message::{
-        Binding, CancelConsumer, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost, Parts, Target,
+        Binding, CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost,
+        Parts, PauseConsumer, Target,
     },
     wire::{AMQPClass, basic, short},
 };
@@ -38,6 +40,19 @@ pub(super) struct Entry {
     batch: Vec<Delivery>,
     /// Why it ends, once `basic.cancel` is out.
     ending: Option<ConsumerEnd>,
+    ended: watch::Sender<Option<ConsumerEnd>>,
+    life: ConsumerLife,
+}
+
+impl Entry {
+    fn finish(self, end: ConsumerEnd) {
+        self.ended.send_replace(Some(end.clone()));
+        self.inlet.end(end);
+    }
+
+    pub(super) fn consumed(&self) -> Consumed {
+        Consumed { tag: self.link.tag.clone(), life: self.life.clone() }
+    }
 }
 
 impl Consumers {
@@ -117,7 +132,7 @@ impl Consumers {
     pub(super) fn end_all(&mut self, end: impl Fn() -> ConsumerEnd) {
         self.places.clear();
         for entry in self.entries.drain(..).flatten() {
-            entry.inlet.end(end());
+            entry.finish(end());
         }
     }
 }
@@ -125,6 +140,7 @@ impl Consumers {
 impl Channel {
     fn start_consumer(&mut self, consume: Consume, ctx: &mut Context<Self>) -> Result<Reply<Consumed>> {
         self.usable()?;
+        consume.check_stream(consume.prefetch.unwrap_or(self.prefetch))?;
         let id = self.consumers.next_id();
         let tag =
             consume.tag.unwrap_or_else(|| format!("pika-{}-{id}-{:08x}", self.number(), fastrand::u32(..)));
@@ -144,11 +160,19 @@ impl Channel {
         let inlet = match consume.target {
             Some(Target::Inlet(inlet)) => inlet,
             Some(Target::Recipient(recipient)) => Consumer::start(recipient, None),
+            Some(Target::Supervised(factory)) => {
+                let factory = factory.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Some(factory) = factory else {
+                    return Err(Error::refused_here("the workers of these options feed another consumer"));
+                };
+                Consumer::start_supervised(factory, None)
+            }
             None => return Err(Error::refused_here("nobody to deliver to")),
         };
         let bounded = !consume.no_ack && prefetch > 0;
         let permits = (!bounded && prefetch > 0).then_some(prefetch.into());
         inlet.bind(Binding { consumer: id, permits, lost: ctx.address().recipient() });
+        let (ends, life) = ConsumerLife::begin();
         let link = Arc::new(Link {
             outbox: self.outbox.clone(),
             consumer: id,
@@ -156,8 +180,10 @@ impl Channel {
             credit: if bounded { None } else { self.credit.clone() },
             inlet: permits.is_some().then(|| inlet.clone()),
             warned: AtomicBool::new(false),
+            _held: Some(ends.held),
         });
-        let entry = Entry { link, inlet, no_ack: consume.no_ack, batch: Vec::new(), ending: None };
+        let no_ack = consume.no_ack;
+        let entry = Entry { link, inlet, no_ack, batch: Vec::new(), ending: None, ended: ends.end, life };
         self.consumers.insert(&tag, entry);
         if !consume.no_ack {
             let qos = basic::AMQPMethod::Qos(basic::Qos { prefetch_count: prefetch, global: false });
@@ -191,7 +217,12 @@ impl Channel {
     pub(super) fn cancelled(&mut self, tag: &str) {
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             self.outbox.release(entry.link.consumer);
-            entry.inlet.end(entry.ending.unwrap_or(ConsumerEnd::Cancelled));
+            let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
+            if let Some(end) = entry.ending.clone() {
+                let tag = entry.link.tag.clone();
+                self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end });
+            }
+            entry.finish(end);
         }
     }
 
@@ -199,10 +230,25 @@ impl Channel {
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             log::warn!("channel {}: the broker cancelled consumer {tag:?}; its queue is gone", self.number());
             self.outbox.release(entry.link.consumer);
-            entry.inlet.end(ConsumerEnd::CancelledByBroker);
+            let (tag, end) = (entry.link.tag.clone(), ConsumerEnd::CancelledByBroker);
+            self.watchers.tell(&ChannelEvent::ConsumerLost { tag: tag.clone(), end: end.clone() });
+            entry.finish(end);
             // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.
-            self.cancel(tag, None);
+            self.cancel(&tag, None);
         }
+    }
+}
+
+impl Handler<PauseConsumer> for Channel {
+    type Result = Result<()>;
+
+    fn handle(&mut self, pause: PauseConsumer, _: &mut Context<Self>) -> Result<()> {
+        self.usable()?;
+        let Some(entry) = self.consumers.get(pause.tag.as_bytes()) else {
+            return Err(Error::refused_here("the channel has no such consumer").on(pause.tag));
+        };
+        entry.inlet.pause(pause.paused);
+        Ok(())
     }
 }
 

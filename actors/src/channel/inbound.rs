@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Channel, Phase, link::Link, replies::On};
 use crate::{
     error::Error,
-    message::{Consumed, Delivery, Layout, Parts, QueueDeclared},
+    message::{ChannelEvent, Consumed, Delivery, Layout, Parts, QueueDeclared},
     outbox::{Seen, Verdict},
     returned::Return,
     wire::{
@@ -162,6 +162,7 @@ impl Channel {
             }
             AMQPClass::Channel(channel::AMQPMethod::Flow(flow)) => {
                 log::warn!("channel {}: the broker asks for flow {}", self.number(), flow.active);
+                self.watchers.tell(&ChannelEvent::Flow(flow.active));
                 let answer = channel::AMQPMethod::FlowOk(channel::FlowOk { active: flow.active });
                 self.say(&AMQPClass::Channel(answer));
             }
@@ -281,6 +282,7 @@ impl Channel {
                     credit: None,
                     inlet: None,
                     warned: AtomicBool::new(true),
+                    _held: None,
                 };
                 let delivery = Delivery::new(
                     Arc::new(link),
@@ -312,12 +314,13 @@ impl Channel {
                 };
                 if let Some(returned) = self.outbox.returned(returned) {
                     self.transacting.returned(&returned);
-                    log::warn!(
+                    log::debug!(
                         "channel {}: a publish without confirms came back: {} {}",
                         self.number(),
                         returned.code,
                         returned.text
                     );
+                    self.watchers.tell(&ChannelEvent::Returned(returned));
                 }
                 Ok(())
             }
@@ -353,7 +356,7 @@ impl Channel {
             log::warn!("channel {}: the broker renamed consumer {tag:?} to {named:?}", self.number());
         }
         let answer = match self.consumers.get(tag.as_bytes()) {
-            Some(entry) => Ok(Consumed { tag: entry.link.tag.clone() }),
+            Some(entry) => Ok(entry.consumed()),
             None => Err(Error::refused_here("the consumer was cancelled before it began")),
         };
         if responder.send(answer).is_err() {

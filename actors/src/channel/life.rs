@@ -117,6 +117,8 @@ impl Channel {
             Phase::Closing { abandoned } => abandoned,
             Phase::Opening | Phase::Open | Phase::Draining { .. } => self.outbox.load().unconfirmed,
         };
+        let by_us = matches!(phase, Phase::Closing { .. }) && error.close_reason().is_none();
+        self.watchers.close((!by_us).then(|| error.clone()));
         let channel = self.number();
         if matches!(phase, Phase::Opening) {
             self.supervisor.do_send(Up::Joined { channel, result: Err(error.clone()) });

@@ -11,6 +11,7 @@ mod link;
 mod replies;
 mod reply;
 mod transaction;
+mod watch;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 pub use self::reply::Reply;
 use self::{
     consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder, transaction::Transacting,
+    watch::Watchers,
 };
 use crate::{
     error::{Error, Result},
@@ -52,6 +54,9 @@ pub struct Channel {
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
     transacting: Transacting,
+    watchers: Watchers,
+    /// Publishes without a message id get one.
+    ids: bool,
     /// How many `basic.recover` are under way: what comes meanwhile is requeued, and nobody's.
     recovering: usize,
 }
@@ -119,6 +124,8 @@ impl Channel {
             ticking: false,
             incarnation: 0,
             transacting: Transacting::default(),
+            watchers: Watchers::default(),
+            ids: options.ids,
             recovering: 0,
         };
         OpenedChannel { actor: Actor::start(actor), outbox }

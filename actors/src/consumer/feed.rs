@@ -97,6 +97,8 @@ impl Inlet for Feed {
 
     fn ended(&self) {}
 
+    fn pause(&self, _: bool) {}
+
     fn discard(&self) {
         let mut state = self.lock();
         self.era.fetch_add(1, Ordering::Release);

@@ -4,14 +4,20 @@
 //! Where the broker bounds what is unsettled (prefetch), it hands on at once; where it does not, permits do.
 
 mod feed;
+mod life;
 mod permits;
+mod target;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 
 use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
-pub use self::feed::Feed;
-use self::permits::Permits;
+pub(crate) use self::target::Factory;
+pub use self::{feed::Feed, life::ConsumerLife};
+use self::{permits::Permits, target::Target};
 use crate::message::{Binding, Consume, ConsumerEnd, Delivery, Inlet, Lost};
 
 /// How often an idle consumer looks whether its target is still there.
@@ -20,7 +26,9 @@ const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
 /// Feeds one user actor.
 #[derive(Debug)]
 pub struct Consumer {
-    target: Recipient<Delivery>,
+    target: Target,
+    /// A worker is to be built, after a wait.
+    building: bool,
     permits: Arc<Permits>,
     waiting: VecDeque<Delivery>,
     /// Whom to tell when the target is gone; taken once told.
@@ -30,8 +38,18 @@ pub struct Consumer {
 impl Consumer {
     /// Starts one on the thread of `arbiter`, or on the calling one.
     pub(crate) fn start(target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
+        Self::launch(Target::actor(target), arbiter)
+    }
+
+    /// Starts one that builds its workers itself, on the thread of `arbiter`, or on the calling one.
+    pub(crate) fn start_supervised(factory: Factory, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
+        Self::launch(Target::supervised(factory), arbiter)
+    }
+
+    fn launch(target: Target, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
         let permits = Arc::new(Permits::default());
-        let actor = Self { target, permits: permits.clone(), waiting: VecDeque::new(), lost: None };
+        let actor =
+            Self { target, building: false, permits: permits.clone(), waiting: VecDeque::new(), lost: None };
         let addr = match arbiter {
             Some(arbiter) => Self::start_in_arbiter(arbiter, |ctx| {
                 ctx.set_mailbox_capacity(0);
@@ -46,13 +64,13 @@ impl Consumer {
         if self.waiting.is_empty() {
             return;
         }
-        if !self.target.connected() {
+        let Some(target) = self.target.alive() else {
             self.target_gone(ctx);
             return;
-        }
+        };
         while self.permits.allows(self.waiting.len()) {
             let Some(delivery) = self.waiting.pop_front() else { break };
-            self.target.do_send(delivery);
+            target.do_send(delivery);
         }
         self.permits.wait(self.waiting.len());
         // A permit may have come back between the two lines above.
@@ -62,7 +80,11 @@ impl Consumer {
     }
 
     /// Deliveries wait until the broker has cancelled the consumer: handed back now, they would come again.
-    fn target_gone(&mut self, _: &mut Context<Self>) {
+    fn target_gone(&mut self, ctx: &mut Context<Self>) {
+        if self.target.is_supervised() {
+            self.build_later(ctx);
+            return;
+        }
         if let Some((consumer, lost)) = self.lost.take() {
             log::warn!("consumer {consumer}: the actor that it feeds is gone");
             lost.do_send(Lost { consumer });
@@ -70,7 +92,49 @@ impl Consumer {
     }
 }
 
+impl Consumer {
+    /// Builds the next worker after a wait; deliveries wait meanwhile, at most as many as the prefetch lets come.
+    fn build_later(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.building, true) {
+            return;
+        }
+        let wait = self.target.lost();
+        log::warn!("consumer: its worker is gone; another one is built in {wait:?}");
+        ctx.run_later(wait, |consumer, ctx| {
+            consumer.building = false;
+            consumer.target.build();
+            consumer.hand_on(ctx);
+        });
+    }
+}
+
+impl Drop for Consumer {
+    // Whatever ended the actor, a factory that panics included: the broker must not go on delivering.
+    fn drop(&mut self) {
+        if let Some((consumer, lost)) = self.lost.take() {
+            lost.do_send(Lost { consumer });
+        }
+    }
+}
+
 impl Consume {
+    /// Names who builds the actors that get the deliveries, on `arbiter` rather than beside the channel.
+    #[doc(hidden)]
+    pub fn deliver_by(
+        mut self,
+        factory: impl FnMut() -> Recipient<Delivery> + Send + 'static,
+        arbiter: Option<&ArbiterHandle>,
+    ) -> Self {
+        match arbiter {
+            Some(arbiter) => self.inlet(Consumer::start_supervised(Box::new(factory), Some(arbiter))),
+            None => {
+                self.target =
+                    Some(crate::message::Target::Supervised(Arc::new(Mutex::new(Some(Box::new(factory))))));
+                self
+            }
+        }
+    }
+
     /// Names the actor that gets the deliveries, fed from a Consumer actor on `arbiter` rather than beside the channel.
     #[doc(hidden)]
     pub fn deliver_from(self, target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Self {
@@ -93,10 +157,11 @@ impl Actor for Consumer {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
         ctx.run_interval(LOOK, |consumer, ctx| {
-            if !consumer.target.connected() {
+            if consumer.target.alive().is_none() {
                 consumer.target_gone(ctx);
             }
         });
+        self.target.build();
     }
 }
 
@@ -158,11 +223,13 @@ impl Handler<DeliveryBatch> for Consumer {
     type Result = ();
 
     fn handle(&mut self, DeliveryBatch(batch): DeliveryBatch, ctx: &mut Self::Context) {
-        if self.permits.unbounded() && self.waiting.is_empty() && self.target.connected() {
-            for delivery in batch {
-                self.target.do_send(delivery);
+        if self.permits.free() && self.waiting.is_empty() {
+            if let Some(target) = self.target.alive() {
+                for delivery in batch {
+                    target.do_send(delivery);
+                }
+                return;
             }
-            return;
         }
         self.waiting.extend(batch);
         self.hand_on(ctx);
@@ -183,6 +250,7 @@ impl Handler<End> for Consumer {
     fn handle(&mut self, End(end): End, ctx: &mut Self::Context) {
         log::debug!("consumer ended, {} handed back: {end:?}", self.waiting.len());
         self.waiting.clear();
+        self.lost = None;
         ctx.stop();
     }
 }
@@ -191,6 +259,13 @@ impl Handler<End> for Consumer {
 struct ToConsumer {
     addr: Addr<Consumer>,
     permits: Arc<Permits>,
+}
+
+impl Drop for ToConsumer {
+    // Also where the channel never took it: nothing can come any more.
+    fn drop(&mut self) {
+        self.addr.do_send(End(ConsumerEnd::Cancelled));
+    }
 }
 
 impl Inlet for ToConsumer {
@@ -206,6 +281,13 @@ impl Inlet for ToConsumer {
 
     fn ended(&self) {
         if self.permits.release() {
+            self.addr.do_send(Resume);
+        }
+    }
+
+    fn pause(&self, paused: bool) {
+        self.permits.pause(paused);
+        if !paused {
             self.addr.do_send(Resume);
         }
     }

@@ -18,6 +18,13 @@ use crate::{
 /// Where a delivery says what became of it.
 pub(crate) trait Settler: Send + Sync + fmt::Debug {
     fn settle(&self, incarnation: u32, tag: u64, verdict: Verdict) -> Result<()>;
+    /// Settles several of one incarnation under one lock; the first error, after the rest is settled.
+    fn settle_all(
+        &self,
+        incarnation: u32,
+        tags: &mut dyn Iterator<Item = u64>,
+        verdict: Verdict,
+    ) -> Result<()>;
     fn is_stale(&self, incarnation: u32) -> bool;
     fn consumer_tag(&self) -> &str;
     /// The delivery is gone; `size` is what it was counted with.
@@ -34,6 +41,8 @@ pub(crate) trait Inlet: Send + Sync + fmt::Debug {
     fn ended(&self);
     /// Forgets the deliveries that were not handed on: the broker delivers them again.
     fn discard(&self);
+    /// Keeps deliveries back, or hands them on again.
+    fn pause(&self, paused: bool);
     /// Says that nothing more will come.
     fn end(&self, end: ConsumerEnd);
 }
@@ -265,7 +274,31 @@ impl Delivery {
         self.settle(Verdict::Reject { requeue })
     }
 
-    /// Forgets one that the broker delivers again.
+    /// Tells whether both are settled by the same consumer in the same life of their channel.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
+        let same = match (&self.settler, &other.settler) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        same && self.parts.incarnation == other.parts.incarnation
+    }
+
+    /// Settles deliveries that go with one another, and takes them.
+    pub(super) fn settle_group(group: &mut Vec<Self>, verdict: Verdict) -> Result<()> {
+        let Some(first) = group.first() else { return Ok(()) };
+        let answer = match &first.settler {
+            _ if first.parts.no_ack => Ok(()),
+            Some(settler) => {
+                let mut tags = group.iter().map(|delivery| delivery.parts.tag);
+                settler.settle_all(first.parts.incarnation, &mut tags, verdict)
+            }
+            None => Err(Error::stale("the delivery is settled already")),
+        };
+        group.drain(..).for_each(Self::discard);
+        answer
+    }
+
+    /// Forgets one of which all is said, or which the broker delivers again.
     #[doc(hidden)]
     pub fn discard(mut self) {
         if let Some(settler) = self.settler.take() {

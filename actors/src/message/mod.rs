@@ -7,13 +7,18 @@ mod arguments;
 mod channel;
 mod connection;
 mod consume;
+mod consume_options;
 mod delivery;
+mod events;
 mod exchange;
+mod history;
+mod ids;
 pub(crate) mod internal;
 mod processing;
 mod publish;
 mod publishing;
 mod queue;
+mod settle_all;
 mod transaction;
 
 pub use self::{
@@ -22,13 +27,17 @@ pub use self::{
     connection::{
         CloseConnection, ConnectionEvent, FollowConnection, OpenChannel, ReleaseConnection, WatchConnection,
     },
-    consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get},
+    consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get, PauseConsumer},
+    consume_options::StreamOffset,
     delivery::{Delivery, Settle},
+    events::{ChannelEvent, FollowChannel, WatchChannel},
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
+    history::{Death, DeathReason},
     processing::{Processing, Requeue},
     publish::{Confirmation, Publish},
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
+    settle_all::settle_all,
     transaction::{CommitTx, Recover, RollbackTx, SelectTx},
 };
 pub(crate) use self::{
