@@ -65,10 +65,10 @@ impl Handler<Delivery> for Worker {
 async fn publish_all(exchange: Exchange, counts: Arc<Counts>) -> Result<()> {
     let mut confirms = VecDeque::with_capacity(UNCONFIRMED);
     for n in 0..MESSAGES {
-        if confirms.len() == UNCONFIRMED {
-            if let Some(oldest) = confirms.pop_front() {
-                wait(oldest, &counts).await?;
-            }
+        if confirms.len() == UNCONFIRMED
+            && let Some(oldest) = confirms.pop_front()
+        {
+            wait(oldest, &counts).await?;
         }
         confirms.push_back(exchange.publish_deferred(Publishing::new(format!("message {n}")), QUEUE).await?);
         counts.published.fetch_add(1, Ordering::Relaxed);

@@ -179,10 +179,10 @@ async fn pump(exchange: &Exchange, queue: &str, content: &Publishing, n: u64, wi
     let mut confirmed = 0;
     let mut open: VecDeque<Confirm> = VecDeque::with_capacity(window);
     for _ in 0..n {
-        if open.len() == window {
-            if let Some(oldest) = open.pop_front() {
-                confirmed += u64::from(oldest.await?.is_confirmed());
-            }
+        if open.len() == window
+            && let Some(oldest) = open.pop_front()
+        {
+            confirmed += u64::from(oldest.await?.is_confirmed());
         }
         open.push_back(exchange.publish_deferred(content.clone(), queue).await?);
     }
@@ -320,10 +320,10 @@ impl Handler<Delivery> for Worker {
         if !delivery.is_no_ack() {
             delivery.ack().expect("ack");
         }
-        if self.got == self.want {
-            if let Some(done) = self.done.take() {
-                let _ = done.send((self.got, self.right));
-            }
+        if self.got == self.want
+            && let Some(done) = self.done.take()
+        {
+            let _ = done.send((self.got, self.right));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox, ReleaseChannel};
+use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox};
 
 use crate::{
     CloseChannel, Connection, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error, Exchange,
@@ -26,25 +26,18 @@ pub struct Channel {
 }
 
 struct Inner {
+    // Before the connection, so that it is released first.
+    opened: OpenedChannel,
     connection: Connection,
-    actor: Addr<Actor>,
-    outbox: Arc<Outbox>,
     /// A [`Transaction`] is alive.
     in_transaction: AtomicBool,
     ids: bool,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.actor.do_send(ReleaseChannel);
-    }
-}
-
 impl Channel {
     pub(crate) fn new(connection: Connection, opened: OpenedChannel, ids: bool) -> Self {
         let in_transaction = AtomicBool::new(false);
-        let inner = Inner { connection, actor: opened.actor, outbox: opened.outbox, in_transaction, ids };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(Inner { opened, connection, in_transaction, ids }) }
     }
 
     /// Declares an exchange (`exchange.declare`).
@@ -220,31 +213,31 @@ impl Channel {
     /// # Errors
     /// Those of [`close`](Self::close).
     pub async fn close_with(&self, close: CloseChannel) -> Result<()> {
-        match self.inner.actor.send(close).await {
+        match self.inner.opened.actor.send(close).await {
             Ok(answer) => answer,
             Err(_) if self.is_closed() => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Tells whether the channel is closed.
+    /// Tells whether the channel, or its connection, is closed.
     pub fn is_closed(&self) -> bool {
-        self.inner.outbox.closed().is_some()
+        self.inner.opened.outbox.closed().is_some() || self.inner.connection.is_closed()
     }
 
     /// Tells why the channel is closed, if it is.
     pub fn close_cause(&self) -> Option<Error> {
-        self.inner.outbox.closed()
+        self.inner.opened.outbox.closed()
     }
 
     /// Tells the channel's number.
     pub fn number(&self) -> u16 {
-        self.inner.outbox.terms().channel
+        self.inner.opened.outbox.terms().channel
     }
 
     /// Counts what is under way: publishes, deliveries, bytes.
     pub fn load(&self) -> Load {
-        self.inner.outbox.load()
+        self.inner.opened.outbox.load()
     }
 
     /// Hands out the connection of the channel.
@@ -254,7 +247,7 @@ impl Channel {
 
     /// Hands out the address of the actor behind the handle.
     pub fn actor(&self) -> &Addr<Actor> {
-        &self.inner.actor
+        &self.inner.opened.actor
     }
 
     /// Gives content what the channel gives to all.
@@ -263,7 +256,7 @@ impl Channel {
     }
 
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
-        &self.inner.outbox
+        &self.inner.opened.outbox
     }
 
     /// Sends a call to the actor; if that is gone, the cause of its end is the answer.
@@ -274,9 +267,9 @@ impl Channel {
         Actor: Handler<M>,
         <Actor as actix::Actor>::Context: ToEnvelope<Actor, M>,
     {
-        match self.inner.actor.send(message).await {
+        match self.inner.opened.actor.send(message).await {
             Ok(answer) => answer,
-            Err(error) => Err(self.inner.outbox.closed().unwrap_or_else(|| error.into())),
+            Err(error) => Err(self.inner.opened.outbox.closed().unwrap_or_else(|| error.into())),
         }
     }
 }

@@ -96,9 +96,11 @@ impl Connector {
         self
     }
 
-    /// Sets the interval of heartbeats, whole seconds; the broker may ask for a shorter one. Zero turns them off.
+    /// Sets the interval of heartbeats, rounded up to whole seconds; the broker may ask for a shorter one. Zero turns
+    /// them off.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.options.heartbeat = Some(interval.as_secs().try_into().unwrap_or(u16::MAX));
+        let seconds = interval.as_secs() + u64::from(interval.subsec_nanos() > 0);
+        self.options.heartbeat = Some(seconds.try_into().unwrap_or(u16::MAX));
         self
     }
 
@@ -135,6 +137,13 @@ impl Connector {
     /// Sets how many bytes of `no_ack` deliveries may wait for the application before the socket is left unread.
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.options.read_ahead = bytes;
+        self
+    }
+
+    /// Sets how long the socket may stay unread because of that (20 seconds) before the consumer that holds most is
+    /// cancelled as too slow; a warning is logged after a quarter of it. The broker gives up after 30 seconds.
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.options.stall_limit = limit;
         self
     }
 

@@ -43,7 +43,8 @@ impl Connection {
     /// Opens a channel with confirms (`channel.open`, `confirm.select`).
     ///
     /// # Errors
-    /// `Limit` when all channels are open, `ConnectionClosed` when the connection is.
+    /// `Limit` when all channels are open, `ConnectionClosed` when the connection is, `Refused` without a code where the
+    /// broker has no confirms.
     ///
     /// # Examples
     /// ```no_run

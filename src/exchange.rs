@@ -30,7 +30,8 @@ impl Exchange {
     /// later, the publish goes on.
     ///
     /// # Errors
-    /// `Limit` for a key over 255 bytes and `Codec` for properties that cannot be encoded, before anything is sent;
+    /// `Limit` for a key over 255 bytes or headers over the connection's frame size, and `Codec` for properties that
+    /// cannot be encoded, before anything is sent;
     /// `Unroutable` when no queue gets it, `Nacked` when the broker cannot keep it, `Timeout` or `Blocked` after the
     /// deadline; `ChannelClosed` with 404 when the exchange does not exist, which closes the channel.
     ///

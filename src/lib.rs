@@ -109,3 +109,8 @@ pub use self::{
     stream::DeliveryStream,
     transaction::Transaction,
 };
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

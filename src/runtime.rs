@@ -12,7 +12,7 @@ static OWN: Mutex<Option<ArbiterHandle>> = Mutex::new(None);
 
 /// The arbiter for the I/O of a connection that is opened here.
 pub(crate) fn io_arbiter() -> Result<ArbiterHandle> {
-    match Arbiter::try_current() {
+    match here() {
         Some(arbiter) => Ok(arbiter),
         None => own_arbiter(),
     }
@@ -20,16 +20,19 @@ pub(crate) fn io_arbiter() -> Result<ArbiterHandle> {
 
 /// The arbiter of the calling thread, if it has one.
 pub(crate) fn here() -> Option<ArbiterHandle> {
-    Arbiter::try_current()
+    // A thread remembers the arbiter of a System that is over.
+    Arbiter::try_current().filter(is_alive)
+}
+
+/// A closed arbiter refuses whatever is spawned on it.
+fn is_alive(arbiter: &ArbiterHandle) -> bool {
+    arbiter.spawn(async {})
 }
 
 fn own_arbiter() -> Result<ArbiterHandle> {
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(arbiter) = &*own {
-        // A closed arbiter refuses whatever is spawned on it.
-        if arbiter.spawn(async {}) {
-            return Ok(arbiter.clone());
-        }
+    if let Some(arbiter) = own.as_ref().filter(|arbiter| is_alive(arbiter)) {
+        return Ok(arbiter.clone());
     }
     let (tell, told) = mpsc::sync_channel(1);
     std::thread::Builder::new()

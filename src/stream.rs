@@ -21,7 +21,8 @@ use crate::{CancelConsumer, Channel, Consume, ConsumerEnd, Delivery, Result};
 pub struct DeliveryStream {
     channel: Channel,
     feed: Arc<Feed>,
-    tag: Arc<str>,
+    /// Once the consumer is there.
+    tag: Option<Arc<str>>,
     taken: VecDeque<Delivery>,
     /// Of the feed, when `taken` was taken.
     era: u64,
@@ -31,13 +32,21 @@ pub struct DeliveryStream {
 impl DeliveryStream {
     pub(crate) async fn open(channel: Channel, options: Consume) -> Result<Self> {
         let feed = Arc::new(Feed::default());
-        let consumed = channel.call(options.feed(feed.clone())).await?;
-        Ok(Self { channel, feed, tag: consumed.tag, taken: VecDeque::new(), era: 0, end: None })
+        // Before it is open, so that dropping the call drops the stream.
+        let mut stream = Self { channel, feed, tag: None, taken: VecDeque::new(), era: 0, end: None };
+        let options = options.feed(stream.feed.clone());
+        stream.tag = Some(stream.channel.call(options).await?.tag);
+        Ok(stream)
     }
 
     /// Tells the consumer tag.
     pub fn tag(&self) -> &str {
-        &self.tag
+        self.tag.as_deref().unwrap_or_default()
+    }
+
+    /// Counts the deliveries that have come and were not handed out yet.
+    pub fn waiting(&self) -> usize {
+        self.taken.len() + self.feed.waiting()
     }
 
     /// Tells why the stream has ended, once it has.
@@ -56,9 +65,11 @@ impl DeliveryStream {
     /// Ends the consumer; what was handed out `unseen` goes back as well.
     pub(crate) async fn end_now(&mut self, unseen: Vec<Delivery>) -> Result<()> {
         self.give_back(unseen);
-        self.feed.leave(std::mem::take(&mut self.taken));
+        self.feed.give_back(std::mem::take(&mut self.taken));
+        let answer = self.channel.call(CancelConsumer::new(self.tag())).await;
+        // Not before: the call may be given up before it has reached the channel.
         self.end = Some(ConsumerEnd::Cancelled);
-        self.channel.call(CancelConsumer::new(&*self.tag)).await
+        answer
     }
 
     /// Takes deliveries back, in front of all others.
@@ -79,6 +90,9 @@ impl Stream for DeliveryStream {
                 this.taken.drain(..).for_each(Delivery::discard);
             }
             if let Some(delivery) = this.taken.pop_front() {
+                if this.feed.is_closed() && !delivery.is_no_ack() {
+                    continue;
+                }
                 return Poll::Ready(Some(delivery));
             }
             if this.end.is_some() {
@@ -94,9 +108,13 @@ impl Stream for DeliveryStream {
 
 impl Drop for DeliveryStream {
     fn drop(&mut self) {
-        if self.end.is_none() {
-            self.feed.leave(std::mem::take(&mut self.taken));
-            self.channel.actor().do_send(CancelConsumer::new(&*self.tag));
+        match &self.tag {
+            None => self.feed.abandon(),
+            Some(tag) if self.end.is_none() => {
+                self.feed.give_back(std::mem::take(&mut self.taken));
+                self.channel.actor().do_send(CancelConsumer::new(&**tag));
+            }
+            Some(_) => {}
         }
     }
 }
@@ -104,7 +122,8 @@ impl Drop for DeliveryStream {
 impl fmt::Debug for DeliveryStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeliveryStream")
-            .field("tag", &self.tag)
+            .field("tag", &self.tag())
+            .field("waiting", &self.waiting())
             .field("end", &self.end)
             .finish_non_exhaustive()
     }

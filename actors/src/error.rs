@@ -148,7 +148,7 @@ impl Error {
         self.0.entity.as_deref()
     }
 
-    fn new(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> Inner {
+    fn inner(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> Inner {
         Inner {
             kind,
             what: what.into(),
@@ -164,26 +164,26 @@ impl Error {
 
     #[doc(hidden)]
     pub fn uri(what: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Uri, what).into()
+        Self::inner(ErrorKind::Uri, what).into()
     }
 
     #[doc(hidden)]
     pub fn limit(what: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Limit, what).into()
+        Self::inner(ErrorKind::Limit, what).into()
     }
 
     #[doc(hidden)]
     pub fn codec(what: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Codec, what).into()
+        Self::inner(ErrorKind::Codec, what).into()
     }
 
     #[doc(hidden)]
     pub fn stopped(what: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Stopped, what).into()
+        Self::inner(ErrorKind::Stopped, what).into()
     }
 
     pub(crate) fn io(what: impl Into<Cow<'static, str>>, error: &io::Error) -> Self {
-        let mut inner = Self::new(ErrorKind::Io, format!("{}: {error}", what.into()));
+        let mut inner = Self::inner(ErrorKind::Io, format!("{}: {error}", what.into()));
         inner.io = Some(error.kind());
         inner.retryable = true;
         inner.into()
@@ -191,37 +191,37 @@ impl Error {
 
     #[doc(hidden)]
     pub fn timeout(what: impl Into<Cow<'static, str>>) -> Self {
-        let mut inner = Self::new(ErrorKind::Timeout, what);
+        let mut inner = Self::inner(ErrorKind::Timeout, what);
         inner.retryable = true;
         inner.into()
     }
 
     pub(crate) fn blocked(what: impl Into<Cow<'static, str>>) -> Self {
-        let mut inner = Self::new(ErrorKind::Blocked, what);
+        let mut inner = Self::inner(ErrorKind::Blocked, what);
         inner.retryable = true;
         inner.into()
     }
 
     pub(crate) fn protocol(what: impl Into<Cow<'static, str>>) -> Self {
-        let mut inner = Self::new(ErrorKind::Protocol, what);
+        let mut inner = Self::inner(ErrorKind::Protocol, what);
         inner.retryable = true;
         inner.into()
     }
 
     pub(crate) fn auth(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
-        let mut inner = Self::new(ErrorKind::Auth, what);
+        let mut inner = Self::inner(ErrorKind::Auth, what);
         inner.close = close;
         inner.into()
     }
 
     pub(crate) fn vhost(close: CloseReason) -> Self {
-        let mut inner = Self::new(ErrorKind::Vhost, "the virtual host was refused");
+        let mut inner = Self::inner(ErrorKind::Vhost, "the virtual host was refused");
         inner.close = Some(close);
         inner.into()
     }
 
     pub(crate) fn connection_closed(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
-        let mut inner = Self::new(ErrorKind::ConnectionClosed, what);
+        let mut inner = Self::inner(ErrorKind::ConnectionClosed, what);
         inner.close = close;
         inner.retryable = true;
         inner.into()
@@ -232,31 +232,31 @@ impl Error {
         if cause.kind() == ErrorKind::ConnectionClosed {
             return cause.clone();
         }
-        let mut inner = Self::new(ErrorKind::ConnectionClosed, "the connection is closed");
+        let mut inner = Self::inner(ErrorKind::ConnectionClosed, "the connection is closed");
         inner.retryable = true;
         inner.source = Some(cause.clone());
         inner.into()
     }
 
     pub(crate) fn channel_closed(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
-        let mut inner = Self::new(ErrorKind::ChannelClosed, what);
+        let mut inner = Self::inner(ErrorKind::ChannelClosed, what);
         inner.close = close;
         inner.into()
     }
 
     pub(crate) fn refused(what: &'static str, close: CloseReason) -> Self {
-        let mut inner = Self::new(ErrorKind::Refused, format!("{what} was refused"));
+        let mut inner = Self::inner(ErrorKind::Refused, format!("{what} was refused"));
         inner.close = Some(close);
         inner.into()
     }
 
     #[doc(hidden)]
     pub fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Refused, what).into()
+        Self::inner(ErrorKind::Refused, what).into()
     }
 
     pub(crate) fn nacked() -> Self {
-        let mut inner = Self::new(ErrorKind::Nacked, "the broker did not take the publish (basic.nack)");
+        let mut inner = Self::inner(ErrorKind::Nacked, "the broker did not take the publish (basic.nack)");
         inner.retryable = true;
         inner.into()
     }
@@ -269,18 +269,18 @@ impl Error {
             returned.code,
             returned.text
         );
-        let mut inner = Self::new(ErrorKind::Unroutable, what);
+        let mut inner = Self::inner(ErrorKind::Unroutable, what);
         inner.returned = Some(returned);
         inner.into()
     }
 
     pub(crate) fn stale(what: &'static str) -> Self {
-        Self::new(ErrorKind::StaleDelivery, what).into()
+        Self::inner(ErrorKind::StaleDelivery, what).into()
     }
 
     /// The same failure, of a publish that had been handed to the socket.
     pub(crate) fn in_flight(&self) -> Self {
-        let mut inner = Self::new(self.kind(), "the publish was not confirmed and may have arrived");
+        let mut inner = Self::inner(self.kind(), "the publish was not confirmed and may have arrived");
         inner.retryable = self.is_retryable();
         inner.may_have_arrived = true;
         inner.io = self.io_kind();

@@ -55,6 +55,9 @@ pub struct ConnectionOptions {
     pub body_max: u64,
     /// Bytes that may wait for the application in `no_ack` consumers before the socket is not read any more.
     pub read_ahead: usize,
+    /// How long the socket may stay unread because of that before the consumer that holds most is cancelled; a warning
+    /// is logged after a quarter of it. The broker gives up after 30 seconds.
+    pub stall_limit: Duration,
     /// What the broker shows of this client, beside what the library says of itself.
     pub client_properties: Table,
     /// What happens when the connection is lost.
@@ -75,6 +78,7 @@ impl Default for ConnectionOptions {
             close_timeout: Duration::from_secs(30),
             body_max: 128 << 20,
             read_ahead: 8 << 20,
+            stall_limit: Duration::from_secs(20),
             client_properties: Table::default(),
             recovery: Recovery::Never,
         }

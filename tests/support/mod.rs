@@ -3,7 +3,9 @@
 //! - [`broker`]: which broker is tested, a virtual host of one's own, what the broker
 //!   itself says (management API), the second node that may be stopped and killed;
 //! - [`oracle`]: another client, to see with other eyes what ours did;
-//! - [`proxy`]: a network between client and broker that can be made to misbehave.
+//! - `peer`: a client with the scripted peer that it talks to;
+//! - [`proxy`]: a network between client and broker that can be made to misbehave;
+//! - [`tapped`]: a connection that is listened in on.
 //!
 //! Tests wait for events, never for time to pass: [`within`] puts a limit on any
 //! await, [`eventually`] asks again until the answer is there.
@@ -11,7 +13,10 @@
 pub mod broker;
 pub mod modes;
 pub mod oracle;
+#[cfg(feature = "testing")]
+pub mod peer;
 pub mod proxy;
+pub mod tapped;
 
 use std::future::Future;
 use std::panic::Location;

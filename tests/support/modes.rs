@@ -3,6 +3,7 @@
 use actix_pika::{Channel, Connection, OpenChannel, connect};
 
 use super::broker::Vhost;
+use super::oracle::Oracle;
 
 /// A fresh vhost with one connection and one channel in it.
 pub struct Bench {
@@ -22,6 +23,16 @@ impl Bench {
 
     pub fn options(confirms: bool) -> OpenChannel {
         OpenChannel::new().confirms(confirms)
+    }
+
+    /// A durable queue with these messages in it, and a look at it through the other client.
+    pub async fn filled(&self, queue: &str, bodies: impl IntoIterator<Item = String>) -> Oracle {
+        let oracle = Oracle::connect(&self.vhost.url()).await;
+        oracle.declare_queue(queue).await;
+        for body in bodies {
+            oracle.publish("", queue, body).await;
+        }
+        oracle
     }
 
     /// Another channel in the same mode, for after the first one was closed.

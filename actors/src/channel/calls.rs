@@ -21,10 +21,19 @@ impl Channel {
             on.fail(error.clone());
             return;
         }
+        let entity = entity.filter(|name| !name.is_empty());
         let sent = self.frame(&method).map_err(Error::from).and_then(|frame| self.outbox.method(frame));
         match sent {
             Ok(()) => self.replies.expect(what, entity, ids(&method), on),
-            Err(error) => on.fail(error),
+            Err(error) => {
+                if let On::Consumed { tag, .. } = &on {
+                    self.unregister(tag, &error);
+                }
+                on.fail(match entity {
+                    Some(entity) => error.on(entity),
+                    None => error,
+                });
+            }
         }
     }
 
@@ -32,11 +41,9 @@ impl Channel {
     pub(super) fn usable(&self) -> Result<()> {
         match &self.phase {
             Phase::Open => Ok(()),
-            Phase::Closed(error) => Err(error.clone()),
+            Phase::Closed(error) | Phase::Closing { error, .. } => Err(error.clone()),
             Phase::Opening => Err(Error::channel_closed("the channel is not open yet", None)),
-            Phase::Draining { .. } | Phase::Closing { .. } => {
-                Err(Error::channel_closed("the channel is being closed", None))
-            }
+            Phase::Draining { .. } => Err(Error::channel_closed("the channel is being closed", None)),
         }
     }
 
@@ -64,12 +71,40 @@ impl Handler<Qos> for Channel {
     type Result = Reply<()>;
 
     fn handle(&mut self, qos: Qos, ctx: &mut Context<Self>) -> Reply<()> {
-        if !qos.global {
-            self.prefetch = qos.prefetch_count;
+        let count = qos.prefetch_count;
+        let reply = self.call(ctx, "basic.qos", "", Ok(bound(count, qos.global)), On::Done);
+        if qos.global {
+            self.prefetch_shared = (count > 0).then_some(count);
+        } else {
+            self.prefetch = count;
+            self.prefetch_said = Some(count);
+            self.share_again();
         }
-        let method =
-            basic::AMQPMethod::Qos(basic::Qos { prefetch_count: qos.prefetch_count, global: qos.global });
-        self.call(ctx, "basic.qos", "", Ok(AMQPClass::Basic(method)), On::Done)
+        reply
+    }
+}
+
+fn bound(prefetch_count: u16, global: bool) -> AMQPClass {
+    AMQPClass::Basic(basic::AMQPMethod::Qos(basic::Qos { prefetch_count, global }))
+}
+
+impl Channel {
+    /// Bounds the consumer that starts next.
+    pub(super) fn bound_next(&mut self, prefetch: u16) {
+        // To say it again would lift the shared bound for a moment.
+        if self.prefetch_shared.is_some() && self.prefetch_said == Some(prefetch) {
+            return;
+        }
+        self.ask(bound(prefetch, false), "basic.qos", None, On::Internal);
+        self.prefetch_said = Some(prefetch);
+        self.share_again();
+    }
+
+    /// RabbitMQ forgets the shared bound when it is told one for each consumer.
+    fn share_again(&mut self) {
+        if let Some(shared) = self.prefetch_shared {
+            self.ask(bound(shared, true), "basic.qos", None, On::Internal);
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use std::{
     sync::{Arc, PoisonError, atomic::AtomicBool},
 };
 
-use actix::{AsyncContext, Context, Handler};
+use actix::{AsyncContext, Context, Handler, Recipient};
 use tokio::sync::watch;
 
-use super::{Channel, Reply, Responder, link::Link, replies::On};
+use super::{Channel, Phase, Reply, Responder, link::Link, replies::On};
 use crate::{
     consumer::{Consumer, ConsumerLife},
     error::{Error, Result},
@@ -17,6 +17,7 @@ use crate::{
         Binding, CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost,
         Parts, PauseConsumer, Target,
     },
+    outbox::Account,
     wire::{AMQPClass, basic, short},
 };
 
@@ -40,13 +41,17 @@ pub(super) struct Entry {
     batch: Vec<Delivery>,
     /// Why it ends, once `basic.cancel` is out.
     ending: Option<ConsumerEnd>,
+    watcher: Option<Recipient<ConsumerEnd>>,
     ended: watch::Sender<Option<ConsumerEnd>>,
     life: ConsumerLife,
 }
 
 impl Entry {
-    fn finish(self, end: ConsumerEnd) {
+    fn end(self, end: ConsumerEnd) {
         self.ended.send_replace(Some(end.clone()));
+        if let Some(watcher) = &self.watcher {
+            watcher.do_send(end.clone());
+        }
         self.inlet.end(end);
     }
 
@@ -132,7 +137,7 @@ impl Consumers {
     pub(super) fn end_all(&mut self, end: impl Fn() -> ConsumerEnd) {
         self.places.clear();
         for entry in self.entries.drain(..).flatten() {
-            entry.finish(end());
+            entry.end(end());
         }
     }
 }
@@ -142,8 +147,9 @@ impl Channel {
         self.usable()?;
         consume.check_stream(consume.prefetch.unwrap_or(self.prefetch))?;
         let id = self.consumers.next_id();
-        let tag =
-            consume.tag.unwrap_or_else(|| format!("pika-{}-{id}-{:08x}", self.number(), fastrand::u32(..)));
+        // An empty one would have the broker choose, and deliveries would come under a tag that nobody knows.
+        let tag = consume.tag.filter(|tag| !tag.is_empty());
+        let tag = tag.unwrap_or_else(|| format!("pika-{}-{id}-{:08x}", self.number(), fastrand::u32(..)));
         if self.consumers.get(tag.as_bytes()).is_some() {
             return Err(Error::refused_here("the consumer tag is in use on this channel").on(tag));
         }
@@ -177,17 +183,28 @@ impl Channel {
             outbox: self.outbox.clone(),
             consumer: id,
             tag: Arc::from(tag.as_str()),
-            credit: if bounded { None } else { self.credit.clone() },
+            credit: self
+                .credit
+                .as_ref()
+                .filter(|_| !bounded)
+                .map(|credit| Account::open(credit, self.number(), id)),
             inlet: permits.is_some().then(|| inlet.clone()),
             warned: AtomicBool::new(false),
             _held: Some(ends.held),
         });
-        let no_ack = consume.no_ack;
-        let entry = Entry { link, inlet, no_ack, batch: Vec::new(), ending: None, ended: ends.end, life };
+        let entry = Entry {
+            link,
+            inlet,
+            no_ack: consume.no_ack,
+            batch: Vec::new(),
+            ending: None,
+            watcher: consume.watcher,
+            ended: ends.end,
+            life,
+        };
         self.consumers.insert(&tag, entry);
         if !consume.no_ack {
-            let qos = basic::AMQPMethod::Qos(basic::Qos { prefetch_count: prefetch, global: false });
-            self.ask(AMQPClass::Basic(qos), "basic.qos", None, On::Internal);
+            self.bound_next(prefetch);
         }
         let (reply, responder) = Reply::later();
         let on = On::Consumed { tag, responder };
@@ -196,13 +213,32 @@ impl Channel {
         Ok(reply)
     }
 
+    /// Takes back a consumer whose `basic.consume` did not leave.
+    pub(super) fn unregister(&mut self, tag: &str, error: &Error) {
+        if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
+            entry.inlet.end(ConsumerEnd::Closed(error.clone()));
+        }
+    }
+
     /// Sends `basic.cancel`, unless that is done already.
     pub(super) fn cancel(&mut self, tag: &str, responder: Option<Responder<()>>) {
-        if let Some(responders) = self.replies.cancel_of(tag) {
+        if matches!(self.phase, Phase::Closing { .. } | Phase::Closed(_)) {
+            // The channel takes its consumers along, and must not be spoken of after `channel.close`.
+            responder.into_iter().for_each(|r| drop(r.send(Ok(()))));
+            return;
+        }
+        let entry = self.consumers.get(tag.as_bytes());
+        let consumer = entry.map(|entry| entry.link.consumer);
+        if let Some(entry) = entry {
+            self.outbox.hold(entry.link.consumer);
+            entry.inlet.leave(entry.ending.is_some());
+        }
+        if let Some(responders) = self.replies.cancel_of(tag, consumer) {
             responders.extend(responder);
             return;
         }
-        let on = On::Cancelled { tag: tag.to_owned(), responders: responder.into_iter().collect() };
+        let responders = responder.into_iter().collect();
+        let on = On::Cancelled { tag: tag.to_owned(), consumer, responders };
         match short("consumer tag", tag) {
             Ok(consumer_tag) => {
                 let cancel = basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: false });
@@ -214,7 +250,11 @@ impl Channel {
     }
 
     /// `basic.cancel` was answered: nothing more comes, and what was held back may go.
-    pub(super) fn cancelled(&mut self, tag: &str) {
+    pub(super) fn cancelled(&mut self, tag: &str, consumer: Option<u32>) {
+        let present = self.consumers.get(tag.as_bytes()).map(|entry| entry.link.consumer);
+        if present != consumer {
+            return;
+        }
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             self.outbox.release(entry.link.consumer);
             let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
@@ -222,19 +262,37 @@ impl Channel {
                 let tag = entry.link.tag.clone();
                 self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end });
             }
-            entry.finish(end);
+            entry.end(end);
         }
+    }
+
+    /// Cancels a consumer that cannot go on.
+    pub(super) fn shed(&mut self, consumer: u32, why: ConsumerEnd, ctx: &mut Context<Self>) {
+        let Some(entry) = self.consumers.by_id(consumer) else { return };
+        entry.ending.get_or_insert(why);
+        if let Some(account) = &entry.link.credit {
+            account.write_off();
+        }
+        let tag = entry.link.tag.clone();
+        self.cancel(&tag, None);
+        self.keep_ticking(ctx);
     }
 
     pub(super) fn cancelled_by_broker(&mut self, tag: &str) {
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             log::warn!("channel {}: the broker cancelled consumer {tag:?}; its queue is gone", self.number());
-            self.outbox.release(entry.link.consumer);
-            let (tag, end) = (entry.link.tag.clone(), ConsumerEnd::CancelledByBroker);
-            self.watchers.tell(&ChannelEvent::ConsumerLost { tag: tag.clone(), end: end.clone() });
-            entry.finish(end);
+            let consumer = entry.link.consumer;
+            self.outbox.release(consumer);
+            let event = ChannelEvent::ConsumerLost {
+                tag: entry.link.tag.clone(),
+                end: ConsumerEnd::CancelledByBroker,
+            };
+            self.watchers.tell(&event);
+            entry.end(ConsumerEnd::CancelledByBroker);
             // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.
-            self.cancel(&tag, None);
+            if self.replies.cancel_of(tag, Some(consumer)).is_none() {
+                self.cancel(tag, None);
+            }
         }
     }
 }
@@ -279,12 +337,7 @@ impl Handler<Lost> for Channel {
     type Result = ();
 
     fn handle(&mut self, lost: Lost, ctx: &mut Context<Self>) {
-        let Some(entry) = self.consumers.by_id(lost.consumer) else { return };
-        entry.ending.get_or_insert(ConsumerEnd::TargetGone);
-        let tag = entry.link.tag.clone();
-        self.outbox.hold(lost.consumer);
-        self.cancel(&tag, None);
-        self.keep_ticking(ctx);
+        self.shed(lost.consumer, ConsumerEnd::TargetGone, ctx);
     }
 }
 

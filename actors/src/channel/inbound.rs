@@ -167,19 +167,28 @@ impl Channel {
                 self.say(&AMQPClass::Channel(answer));
             }
             AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
+                self.hand_on()?;
                 self.cancelled_by_broker(cancel.consumer_tag.as_str());
             }
-            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => match self
-                .replies
-                .next(class_id, method_id)?
-            {
-                On::Consumed { tag, responder } => self.consumed(tag, ok.consumer_tag.as_str(), responder),
-                _ => return Err(Fault::command("an answer of another kind").with_method(class_id, method_id)),
-            },
+            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => {
+                match self.replies.of_consumer(class_id, method_id, ok.consumer_tag.as_str())? {
+                    On::Consumed { tag, responder } => {
+                        self.consumed(tag, ok.consumer_tag.as_str(), responder)
+                    }
+                    _ => {
+                        return Err(
+                            Fault::command("an answer of another kind").with_method(class_id, method_id)
+                        );
+                    }
+                }
+            }
             AMQPClass::Basic(basic::AMQPMethod::CancelOk(ok)) => {
-                if let On::Cancelled { responders, .. } = self.replies.next(class_id, method_id)? {
+                let consumer_tag = ok.consumer_tag.as_str();
+                if let On::Cancelled { consumer, responders, .. } =
+                    self.replies.of_consumer(class_id, method_id, consumer_tag)?
+                {
                     self.hand_on()?;
-                    self.cancelled(ok.consumer_tag.as_str());
+                    self.cancelled(consumer_tag, consumer);
                     responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
                 }
             }
@@ -247,8 +256,9 @@ impl Channel {
         if let Inbound::Other { class_id: 20, method_id } = parse_method(&frame.payload)? {
             match method_id {
                 40 => {
-                    // Both closed at once: the broker answers neither of us twice.
-                    self.say(&AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+                    // Both closed at once: each wants its own answer.
+                    let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
+                    self.outbox.last_words(self.frame(&AMQPClass::Channel(close_ok))?);
                 }
                 41 => self.close_answered()?,
                 _ => {}
@@ -312,7 +322,7 @@ impl Channel {
                     properties: Properties::decode(&content.header.properties),
                     body: content.body.clone(),
                 };
-                if let Some(returned) = self.outbox.returned(returned) {
+                if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
                     self.transacting.returned(&returned);
                     log::debug!(
                         "channel {}: a publish without confirms came back: {} {}",

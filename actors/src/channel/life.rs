@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix::{AsyncContext, Context, Handler};
 use bytes::{Bytes, BytesMut};
 
-use super::{Channel, Phase, Reply, replies::On};
+use super::{Channel, Number, Phase, Reply, replies::On};
 use crate::{
     error::{CloseReason, Error, Result},
     message::{
@@ -43,12 +43,18 @@ impl Handler<Down> for Channel {
             }
             Down::Detached { epoch, error } => {
                 if epoch == self.epoch || self.epoch == 0 {
-                    self.end(Error::connection_lost(&error), None);
+                    self.end(Error::connection_lost(&error), None, Number::InUse);
                 }
+            }
+            Down::Choked { consumer } => {
+                log::warn!("channel {}: consumer {consumer} is too slow, and cancelled", self.number());
+                self.shed(consumer, ConsumerEnd::TooSlow, ctx);
             }
             Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
             Down::Drain => {
                 self.draining = true;
+                let error = Error::connection_closed("the connection is being closed", None);
+                self.outbox.refuse_more(error);
                 self.look_after_drain();
                 self.keep_ticking(ctx);
             }
@@ -81,7 +87,7 @@ impl Channel {
     pub(super) fn fault(&mut self, fault: Fault) {
         let epoch = self.epoch;
         self.supervisor.do_send(Up::Faulted { epoch, fault: fault.clone() });
-        self.end(Error::connection_lost(&fault.into()), None);
+        self.end(Error::connection_lost(&fault.into()), None, Number::InUse);
     }
 
     /// The broker closed the channel.
@@ -94,7 +100,7 @@ impl Channel {
         let error = Error::channel_closed("the broker closed the channel", Some(reason));
         let close_ok = AMQPClass::Channel(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
         let last_words = self.frame(&close_ok).ok();
-        self.end(error, last_words);
+        self.end(error, last_words, Number::Free);
     }
 
     /// Our own `channel.close` was answered.
@@ -102,27 +108,25 @@ impl Channel {
         if !matches!(self.phase, Phase::Closing { .. }) {
             return Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41));
         }
-        self.end(Error::channel_closed("the channel is closed", None), None);
+        self.end(Error::channel_closed("the channel is closed", None), None, Number::Free);
         Ok(())
     }
 
     /// Ends the channel for good and answers everyone.
-    pub(super) fn end(&mut self, error: Error, last_words: Option<Bytes>) {
-        let phase = std::mem::replace(&mut self.phase, Phase::Closed(error.clone()));
-        let abandoned = match phase {
-            Phase::Closed(first) => {
-                self.phase = Phase::Closed(first);
-                return;
-            }
-            Phase::Closing { abandoned } => abandoned,
-            Phase::Opening | Phase::Open | Phase::Draining { .. } => self.outbox.load().unconfirmed,
+    pub(super) fn end(&mut self, error: Error, last_words: Option<Bytes>, number: Number) {
+        let (abandoned, error) = match &self.phase {
+            Phase::Closed(_) => return,
+            // The first reason counts.
+            Phase::Closing { abandoned, error } => (*abandoned, error.clone()),
+            Phase::Opening | Phase::Open | Phase::Draining { .. } => (self.outbox.load().unconfirmed, error),
         };
-        let by_us = matches!(phase, Phase::Closing { .. }) && error.close_reason().is_none();
-        self.watchers.close((!by_us).then(|| error.clone()));
         let channel = self.number();
-        if matches!(phase, Phase::Opening) {
+        if matches!(self.phase, Phase::Opening) {
             self.supervisor.do_send(Up::Joined { channel, result: Err(error.clone()) });
         }
+        let by_us = matches!(self.phase, Phase::Closing { .. }) && error.close_reason().is_none();
+        self.watchers.close((!by_us).then(|| error.clone()));
+        self.phase = Phase::Closed(error.clone());
         self.outbox.close(error.clone(), last_words);
         self.replies.fail_all(&error);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
@@ -137,7 +141,46 @@ impl Channel {
             let _ = closer.send(answer);
         }
         self.supervisor.do_send(Up::Drained { channel });
-        self.supervisor.do_send(Up::Left { channel });
+        self.supervisor.do_send(Up::Left { channel, free: number == Number::Free });
+    }
+
+    pub(super) fn close_frame(&self, code: u16, text: &str) -> Result<Bytes, Fault> {
+        let close =
+            methods::Close { reply_code: code, reply_text: cut_short(text), class_id: 0, method_id: 0 };
+        self.frame(&AMQPClass::Channel(methods::AMQPMethod::Close(close)))
+    }
+
+    /// Says `channel.close` and answers everyone but the closers. Behind it only the answer to a close of the
+    /// broker's may follow: for anything else, a settle included, the channel would be one that is not open.
+    fn say_close(&mut self, code: u16, text: &str, error: Error) {
+        let abandoned = self.outbox.load().unconfirmed;
+        if let Ok(frame) = self.close_frame(code, text) {
+            self.outbox.close_behind(error.clone(), frame);
+        }
+        self.replies.fail_all(&error);
+        self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
+        self.phase = Phase::Closing { abandoned, error };
+        self.replies.expect("channel.close", None, (20, 40), On::Close);
+    }
+
+    /// The broker has not answered for too long: whether it will, and with what, cannot be known any more.
+    fn give_up(&mut self, silence: &Error) {
+        let channel = self.number();
+        log::warn!("channel {channel}: {silence}; the channel is given up");
+        self.watchers.close(Some(silence.clone()));
+        match self.phase {
+            Phase::Closing { .. } => {
+                self.closers.drain(..).for_each(|closer| drop(closer.send(Err(silence.clone()))));
+                self.end(silence.clone(), None, Number::InUse);
+                return;
+            }
+            Phase::Opening => {
+                self.supervisor.do_send(Up::Joined { channel, result: Err(silence.clone()) });
+            }
+            _ => {}
+        }
+        let error = Error::channel_closed(format!("the channel is given up: {silence}"), None);
+        self.say_close(541, "no answer to a call", error);
     }
 
     pub(super) fn frame(&self, method: &AMQPClass) -> Result<Bytes, Fault> {
@@ -157,28 +200,21 @@ impl Channel {
 
     /// Goes on with closing when nothing is under way any more.
     pub(super) fn look_after_drain(&mut self) {
-        if self.draining || self.released || matches!(self.phase, Phase::Draining { .. }) {
+        if self.draining || self.released.is_some() || matches!(self.phase, Phase::Draining { .. }) {
             let load = self.outbox.load();
             let idle = load.unconfirmed == 0 && load.waiting == 0 && load.drained;
             if self.draining && idle {
                 self.draining = false;
                 self.supervisor.do_send(Up::Drained { channel: self.number() });
             }
-            let unneeded = self.released && idle && load.unsettled == 0 && self.consumers.is_empty();
-            if unneeded && self.replies.is_empty() {
+            let unneeded = self.released.is_some_and(|until| idle || Instant::now() >= until);
+            if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
                 self.begin_close_unneeded();
             }
             if let Phase::Draining { code, text, until } = &self.phase {
                 if (load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until {
-                    let close = methods::Close {
-                        reply_code: *code,
-                        reply_text: cut_short(text),
-                        class_id: 0,
-                        method_id: 0,
-                    };
-                    self.phase = Phase::Closing { abandoned: load.unconfirmed };
-                    let close = AMQPClass::Channel(methods::AMQPMethod::Close(close));
-                    self.ask(close, "channel.close", None, On::Close);
+                    let (code, text) = (*code, text.clone());
+                    self.say_close(code, &text, Error::channel_closed("the channel is closed", None));
                 }
             }
         }
@@ -206,17 +242,12 @@ impl Channel {
         let now = Instant::now();
         let publishing = self.outbox.expire(now);
         let deadline = self.outbox.terms().deadline;
-        if let Some(error) = self.replies.expire(now, deadline) {
-            log::warn!("channel {}: {error}", self.number());
-            self.end(
-                Error::channel_closed("the broker did not answer a call; the channel is given up", None),
-                None,
-            );
-            return;
+        if let Some(silence) = self.replies.expire(now, deadline) {
+            self.give_up(&silence);
         }
         self.look_after_drain();
         let closing = matches!(self.phase, Phase::Draining { .. } | Phase::Opening);
-        if publishing || closing || self.draining || self.released || !self.replies.is_empty() {
+        if publishing || closing || self.draining || self.released.is_some() || !self.replies.is_empty() {
             self.keep_ticking(ctx);
         }
     }
@@ -249,7 +280,7 @@ impl Handler<ReleaseChannel> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: ReleaseChannel, ctx: &mut Context<Self>) {
-        self.released = true;
+        self.released = Some(Instant::now() + self.outbox.terms().deadline);
         self.look_after_drain();
         self.keep_ticking(ctx);
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::{
     error::Result,
     message::{Inlet, Settler},
-    outbox::{Credit, Outbox, Verdict},
+    outbox::{Account, Outbox, Verdict},
 };
 
 /// Shared by all deliveries of one consumer.
@@ -20,7 +20,7 @@ pub(super) struct Link {
     pub(super) consumer: u32,
     pub(super) tag: Arc<str>,
     /// Where only our memory bounds what is under way.
-    pub(super) credit: Option<Arc<Credit>>,
+    pub(super) credit: Option<Arc<Account>>,
     pub(super) inlet: Option<Arc<dyn Inlet>>,
     pub(super) warned: AtomicBool,
     /// Told of the end of the last delivery by being dropped.

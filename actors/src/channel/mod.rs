@@ -5,6 +5,8 @@
 
 mod calls;
 mod consume;
+#[cfg(test)]
+mod counting;
 mod inbound;
 mod life;
 mod link;
@@ -13,7 +15,7 @@ mod reply;
 mod transaction;
 mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
@@ -24,7 +26,7 @@ use self::{
 };
 use crate::{
     error::{Error, Result},
-    message::{OpenChannel, internal::Up},
+    message::{OpenChannel, ReleaseChannel, internal::Up},
     outbox::{Credit, Outbox, Terms},
 };
 
@@ -44,12 +46,17 @@ pub struct Channel {
     replies: Replies,
     consumers: Consumers,
     inbox: Inbox,
+    /// Of consumers that start from now on.
     prefetch: u16,
+    /// What the broker takes for that.
+    prefetch_said: Option<u16>,
+    /// The bound that all consumers share, if there is one.
+    prefetch_shared: Option<u16>,
     closers: Vec<Responder<()>>,
     /// The connection is about to be closed and waits for our word.
     draining: bool,
-    /// The last handle is gone.
-    released: bool,
+    /// The last handle is gone; publishes under way are awaited until then.
+    released: Option<Instant>,
     ticking: bool,
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
@@ -70,16 +77,28 @@ enum Phase {
     Draining {
         code: u16,
         text: String,
-        until: std::time::Instant,
+        until: Instant,
     },
-    /// `channel.close` is out; `abandoned` publishes were not confirmed.
+    /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed.
     Closing {
         abandoned: usize,
+        error: Error,
     },
     Closed(Error),
 }
 
+/// What becomes of the number of a channel that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    /// Both sides know that the channel is closed.
+    Free,
+    /// The broker may take the channel for open: to open it again would cost the connection.
+    InUse,
+}
+
 /// An open channel: the actor that reads for it, and the outbox that writes for it.
+///
+/// When the last clone of it is gone and nothing is under way, the channel closes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenedChannel {
@@ -87,6 +106,24 @@ pub struct OpenedChannel {
     pub actor: Addr<Channel>,
     /// The channel's way out.
     pub outbox: Arc<Outbox>,
+    /// The supervisor's own copy has none.
+    _lease: Option<Arc<Lease>>,
+}
+
+/// Says that nobody holds the channel any more, even if it was dropped on its way to who asked for it.
+#[derive(Debug)]
+struct Lease(Addr<Channel>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.do_send(ReleaseChannel);
+    }
+}
+
+impl OpenedChannel {
+    pub(crate) fn leased(&self) -> Self {
+        Self { _lease: Some(Arc::new(Lease(self.actor.clone()))), ..self.clone() }
+    }
 }
 
 impl Message for OpenChannel {
@@ -118,9 +155,11 @@ impl Channel {
             consumers: Consumers::default(),
             inbox: Inbox::new(body_max),
             prefetch: DEFAULT_PREFETCH,
+            prefetch_said: None,
+            prefetch_shared: None,
             closers: Vec::new(),
             draining: false,
-            released: false,
+            released: None,
             ticking: false,
             incarnation: 0,
             transacting: Transacting::default(),
@@ -128,7 +167,7 @@ impl Channel {
             ids: options.ids,
             recovering: 0,
         };
-        OpenedChannel { actor: Actor::start(actor), outbox }
+        OpenedChannel { actor: Actor::start(actor), outbox, _lease: None }
     }
 
     fn number(&self) -> u16 {
@@ -148,6 +187,7 @@ impl Actor for Channel {
 impl Drop for Channel {
     // Whatever ended the actor, a panic included: nobody waits for ever.
     fn drop(&mut self) {
-        self.end(Error::stopped("the Channel actor ended"), None);
+        let last_words = self.close_frame(200, "the Channel actor ended").ok();
+        self.end(Error::stopped("the Channel actor ended"), last_words, Number::InUse);
     }
 }

@@ -1,5 +1,8 @@
 //! Who waits for which answer, in the order in which the broker gives them.
 //!
+//! `basic.consume` and `basic.cancel` are answered by the queue, not by the broker's channel, so that answers to later
+//! calls may overtake theirs; these are found by their consumer tag.
+//!
 //! A caller whose deadline has passed is answered, but its place is kept: its late answer must not answer the next
 //! call. When the broker is silent for one more deadline, the channel is given up.
 
@@ -49,6 +52,8 @@ pub(super) enum On {
     },
     Cancelled {
         tag: String,
+        /// Which consumer had the tag, if one had it: the next may have it already when the answer comes.
+        consumer: Option<u32>,
         responders: Vec<Responder<()>>,
     },
     Got {
@@ -101,6 +106,14 @@ impl On {
         }
     }
 
+    /// The consumer concerned, where the answer names it.
+    fn consumer(&self) -> Option<&str> {
+        match self {
+            Self::Consumed { tag, .. } | Self::Cancelled { tag, .. } => Some(tag),
+            _ => None,
+        }
+    }
+
     /// Tells whether the channel is nothing without the answer.
     fn is_vital(&self) -> bool {
         matches!(self, Self::Open | Self::ConfirmSelect | Self::Close)
@@ -118,27 +131,47 @@ impl Replies {
 
     /// The call that is answered next, if its answer has these ids.
     pub(super) fn next(&mut self, class_id: u16, method_id: u16) -> Result<On, Fault> {
-        let answered = self.0.front().is_some_and(|p| answers(p.ids, (class_id, method_id)));
-        match self.0.pop_front() {
-            Some(pending) if answered => Ok(pending.on),
-            unexpected => {
-                self.0.extend(unexpected);
-                Err(Fault::command("an answer that nobody asked for").with_method(class_id, method_id))
-            }
-        }
+        let at = self.place((class_id, method_id));
+        self.take(at, (class_id, method_id))
+    }
+
+    /// The call for this consumer that an answer with these ids is for.
+    pub(super) fn of_consumer(&mut self, class_id: u16, method_id: u16, tag: &str) -> Result<On, Fault> {
+        let reply = (class_id, method_id);
+        let mut those = self.0.iter().enumerate().filter(|(_, pending)| answers(pending.ids, reply));
+        let first = those.clone().next();
+        // A broker that names the consumer otherwise at least keeps the order.
+        let found = those.find(|(_, pending)| pending.on.consumer() == Some(tag)).or(first);
+        self.take(found.map(|(at, _)| at), reply)
     }
 
     /// Looks whether the next answer is awaited, before its content is there.
     pub(super) fn awaits(&self, class_id: u16, method_id: u16) -> Result<(), Fault> {
-        match self.0.front() {
-            Some(pending) if answers(pending.ids, (class_id, method_id)) => Ok(()),
-            _ => Err(Fault::command("an answer that nobody asked for").with_method(class_id, method_id)),
+        match self.place((class_id, method_id)) {
+            Some(_) => Ok(()),
+            None => Err(unasked((class_id, method_id))),
         }
     }
 
-    pub(super) fn cancel_of(&mut self, consumer_tag: &str) -> Option<&mut Vec<Responder<()>>> {
+    fn place(&self, reply: (u16, u16)) -> Option<usize> {
+        let at = self.0.iter().position(|pending| pending.on.consumer().is_none())?;
+        self.0.get(at).filter(|pending| answers(pending.ids, reply)).map(|_| at)
+    }
+
+    fn take(&mut self, at: Option<usize>, reply: (u16, u16)) -> Result<On, Fault> {
+        let pending = at.and_then(|at| self.0.remove(at));
+        pending.map(|pending| pending.on).ok_or_else(|| unasked(reply))
+    }
+
+    pub(super) fn cancel_of(
+        &mut self,
+        wanted: &str,
+        consumer_id: Option<u32>,
+    ) -> Option<&mut Vec<Responder<()>>> {
         self.0.iter_mut().find_map(|pending| match &mut pending.on {
-            On::Cancelled { tag, responders } if tag == consumer_tag => Some(responders),
+            On::Cancelled { tag, consumer, responders } if tag == wanted && *consumer == consumer_id => {
+                Some(responders)
+            }
             _ => None,
         })
     }
@@ -181,6 +214,13 @@ impl Replies {
         }
         None
     }
+}
+
+/// A channel that opens or closes by itself is an invalid command; any other answer has only come out of turn.
+fn unasked((class_id, method_id): (u16, u16)) -> Fault {
+    let text = "an answer that nobody asked for";
+    let fault = if class_id == 20 { Fault::command(text) } else { Fault::unexpected(text) };
+    fault.with_method(class_id, method_id)
 }
 
 /// In AMQP 0-9-1 the answer's method id follows the call's, but for `get`, which has two.

@@ -28,6 +28,9 @@ impl Watchers {
 
     /// Tells of the end; streams of events end with it.
     pub(super) fn close(&mut self, cause: Option<Error>) {
+        if self.closed.is_some() {
+            return;
+        }
         self.tell(&ChannelEvent::Closed(cause.clone()));
         self.recipients.clear();
         self.followers.clear();

@@ -9,13 +9,14 @@ use super::{Connection, Phase};
 use crate::{
     error::{CloseReason, Error},
     message::internal::Up,
+    transport::Writer,
     wire::{
         AMQPClass, Fault, Frame, FrameKind, FrameRun, connection as methods, cut_short, ids, put_method,
         read_method,
     },
 };
 
-/// How long the broker may take to answer `connection.close`.
+/// How long the broker may take to answer `connection.close`, whatever is asked for.
 const CLOSE_OK_WITHIN: Duration = Duration::from_secs(10);
 /// How long a peer that broke the protocol, or closed, is given to take our last words.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
@@ -102,10 +103,10 @@ impl Connection {
     }
 
     /// Ends the connection because the user wants it to; nobody is told before the broker has answered.
-    pub(super) fn close(&mut self, code: u16, text: &str) {
+    pub(super) fn close(&mut self, code: u16, text: &str, within: Duration) {
         self.write_out();
         self.phase = Phase::Ending;
-        self.linger = Some(Box::pin(sleep(CLOSE_OK_WITHIN)));
+        self.linger = Some(Box::pin(sleep(within.min(CLOSE_OK_WITHIN))));
         self.last_error = Some(Error::connection_closed("closed by the application", None));
         self.await_close_ok = true;
         self.say_method(methods::AMQPMethod::Close(methods::Close {
@@ -114,6 +115,14 @@ impl Connection {
             class_id: 0,
             method_id: 0,
         }));
+    }
+
+    /// The socket takes nothing any more: reads on for a moment, because the peer may have said why.
+    pub(super) fn fall_mute(&mut self, error: Error) {
+        self.mute = true;
+        self.writer = Writer::default();
+        self.last_error.get_or_insert(error);
+        self.linger = Some(Box::pin(sleep(LAST_WORDS_WITHIN)));
     }
 
     fn end(&mut self, error: Error) {

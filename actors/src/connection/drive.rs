@@ -12,8 +12,12 @@ use std::{
 use actix::{ActorContext, ActorFuture, Context};
 use bytes::{Bytes, BytesMut};
 
-use super::{Connection, Phase, pulse::Beat};
-use crate::{error::Error, transport::ReadProgress, wire::put_heartbeat};
+use super::{Connection, Phase, pulse::Beat, stall::Remedy};
+use crate::{
+    error::Error,
+    transport::{ReadProgress, Writer},
+    wire::put_heartbeat,
+};
 
 /// Read at most this much in one turn: more makes the timers of the whole arbiter late.
 const READ_BUDGET: usize = 64 * 1024;
@@ -65,19 +69,26 @@ enum Turn {
 impl Connection {
     fn turn(&mut self, cx: &mut TaskContext<'_>) -> Result<Turn, Error> {
         let deaf = self.listen(cx)?;
-        self.speak(cx)?;
-        if matches!(self.phase, Phase::Ending) {
+        if let Err(error) = self.speak(cx) {
+            self.fall_mute(error);
+        }
+        let ending = matches!(self.phase, Phase::Ending);
+        if ending || self.mute {
             let in_time = self.linger.as_mut().is_some_and(|linger| linger.as_mut().poll(cx).is_pending());
-            let said_all = self.writer.is_empty() && !self.await_close_ok;
+            let said_all = ending && self.writer.is_empty() && !self.await_close_ok;
             return Ok(if said_all || !in_time { Turn::Over } else { Turn::Goes });
         }
+        self.relieve(cx, deaf);
         match self.pulse.poll(cx, self.heard, self.writer.writes(), deaf) {
             Beat::None => {}
             Beat::Send if self.writer.is_empty() => {
                 let mut frame = BytesMut::new();
                 put_heartbeat(&mut frame);
                 self.writer.push(frame.freeze());
-                self.speak(cx)?;
+                if let Err(error) = self.speak(cx) {
+                    self.fall_mute(error);
+                    cx.waker().wake_by_ref();
+                }
             }
             Beat::Send => {}
             Beat::PeerIsDead => {
@@ -94,7 +105,8 @@ impl Connection {
         let mut budget = READ_BUDGET;
         self.cut();
         loop {
-            if self.credit.must_pause(cx.waker()) {
+            // At the end only last words count, and deliveries in front of them are dropped.
+            if !matches!(self.phase, Phase::Ending) && self.credit.must_pause(cx.waker()) {
                 return Ok(true);
             }
             let Some(socket) = &mut self.socket else { return Ok(false) };
@@ -117,6 +129,23 @@ impl Connection {
                     return Err(Error::io("reading", &error));
                 }
                 Poll::Ready(Err(error)) => return Err(Error::io("reading", &error)),
+            }
+        }
+    }
+
+    /// Sees to it that a consumer that takes nothing does not keep the others from hearing for ever.
+    fn relieve(&mut self, cx: &mut TaskContext<'_>, deaf: bool) {
+        match self.stall.poll(cx, deaf, self.options.stall_limit) {
+            Remedy::None => {}
+            Remedy::Warn => log::warn!(
+                "connection {}: not read for {:?}, since too much waits for slow consumers",
+                self.epoch(),
+                self.options.stall_limit / 4
+            ),
+            Remedy::Relieve => {
+                if let Some((channel, consumer)) = self.credit.greediest() {
+                    self.routes.choked(channel, consumer);
+                }
             }
         }
     }
@@ -145,6 +174,10 @@ impl Connection {
 
     /// Takes and writes until nothing is left, the socket is full, or the budget is spent.
     fn speak(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Error> {
+        if self.mute {
+            self.writer = Writer::default();
+            return Ok(());
+        }
         let mut taken: Vec<Bytes> = std::mem::take(&mut self.taken);
         let mut rounds = 0;
         while let Some(socket) = &mut self.socket {

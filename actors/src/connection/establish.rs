@@ -28,6 +28,22 @@ pub(super) struct Established {
     pub(super) rest: BytesMut,
 }
 
+/// What goes out in the handshake, the password among it: nothing of it stays in memory.
+struct Wiped(BytesMut);
+
+impl Wiped {
+    fn wipe(&mut self) {
+        self.0[..].zeroize();
+        self.0.clear();
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
 pub(super) async fn establish(options: Arc<ConnectionOptions>) -> Result<Established> {
     let stage = Cell::new("connecting");
     match timeout(options.connect_timeout, dial_and_shake(&options, &stage)).await {
@@ -54,17 +70,14 @@ async fn dial_and_shake(options: &ConnectionOptions, stage: &Cell<&'static str>)
     });
     let mut cutter = Cutter::new(GREETING_MAX);
     let mut input = BytesMut::with_capacity(4096);
-    let mut output = BytesMut::new();
-    handshake.start(&mut output);
+    let mut output = Wiped(BytesMut::new());
+    handshake.start(&mut output.0);
     loop {
         stage.set(handshake.stage());
         let lost = |error: &io::Error| Error::io(handshake.stage(), error);
-        if !output.is_empty() {
-            let written = socket.write_all(&output).await;
-            // The password has been in there.
-            output[..].zeroize();
-            output.clear();
-            written.map_err(|e| lost(&e))?;
+        if !output.0.is_empty() {
+            socket.write_all(&output.0).await.map_err(|e| lost(&e))?;
+            output.wipe();
         }
         if socket.read_buf(&mut input).await.map_err(|e| lost(&e))? == 0 {
             return Err(lost(&io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the socket")));
@@ -74,14 +87,14 @@ async fn dial_and_shake(options: &ConnectionOptions, stage: &Cell<&'static str>)
         }
         while let Some(run) = cutter.next_run(&mut input)? {
             for frame in run.iter() {
-                match handshake.advance(&frame, &mut output) {
+                match handshake.advance(&frame, &mut output.0) {
                     Ok(Progress::More) => {}
                     Ok(Progress::Open(negotiated)) => {
                         return Ok(Established { socket, negotiated, rest: input });
                     }
                     Err(error) => {
                         // The broker's reason counts, not whether our last words reach it.
-                        let _ = socket.write_all(&output).await;
+                        let _ = socket.write_all(&output.0).await;
                         return Err(refused(error));
                     }
                 }

@@ -6,8 +6,11 @@
 mod control;
 mod drive;
 mod establish;
+#[cfg(feature = "testing")]
+mod inside;
 mod pulse;
 mod routes;
+mod stall;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -15,7 +18,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use bytes::Bytes;
 use tokio::{net::TcpStream, time::Sleep};
 
-use self::{drive::Drive, establish::establish, pulse::Pulse, routes::Routes};
+use self::{drive::Drive, establish::establish, pulse::Pulse, routes::Routes, stall::Stall};
 use crate::{
     error::Error,
     message::internal::{Order, Up},
@@ -39,11 +42,14 @@ pub struct Connection {
     /// Reads so far.
     heard: u64,
     pulse: Pulse,
+    stall: Stall,
     phase: Phase,
     /// What a take put out, kept for its memory.
     taken: Vec<Bytes>,
     await_close_ok: bool,
     last_error: Option<Error>,
+    /// Nothing can be written any more, but there may be something to read.
+    mute: bool,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -96,10 +102,12 @@ impl Connection {
             writer: Writer::default(),
             heard: 0,
             pulse: Pulse::default(),
+            stall: Stall::default(),
             phase: Phase::Opening,
             taken: Vec::new(),
             await_close_ok: false,
             last_error: None,
+            mute: false,
             linger: None,
         }
     }
@@ -169,12 +177,12 @@ impl Handler<Order> for Connection {
         match order {
             Order::Route { channel, down, outbox } => self.routes.add(channel, down, outbox),
             Order::Unroute { channel } => self.unroute(channel),
-            Order::Close { code, text } => match self.phase {
+            Order::Close { code, text, within } => match self.phase {
                 Phase::Opening => {
                     self.report.ended(Error::connection_closed("closed by the application", None));
                     ctx.stop();
                 }
-                Phase::Open => self.close(code, &text),
+                Phase::Open => self.close(code, &text, within),
                 Phase::Ending => {}
             },
             Order::Fail { fault } => self.fail(fault),

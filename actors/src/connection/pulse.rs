@@ -77,3 +77,103 @@ impl Pulse {
         beat
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, pause};
+
+    use super::*;
+
+    /// A quarter of ten seconds; timers are good to a millisecond.
+    const TICK: Duration = Duration::from_millis(2501);
+
+    /// A pulse of ten seconds, in time that stands still.
+    struct Bench {
+        pulse: Pulse,
+        heard: u64,
+        said: u64,
+        deaf: bool,
+    }
+
+    impl Bench {
+        fn start() -> Self {
+            pause();
+            Self { pulse: Pulse::start(10), heard: 0, said: 0, deaf: false }
+        }
+
+        /// Lets one quarter of the interval pass.
+        async fn tick(&mut self) -> Beat {
+            advance(TICK).await;
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let beat = self.pulse.poll(&mut cx, self.heard, self.said, self.deaf);
+            self.said += u64::from(beat == Beat::Send);
+            beat
+        }
+    }
+
+    /// HB-02: twice in each interval.
+    #[tokio::test]
+    async fn who_is_silent_beats_at_half_of_the_interval() {
+        let mut bench = Bench::start();
+        for _ in 0..10 {
+            bench.heard += 1;
+            assert_eq!(bench.tick().await, Beat::Send);
+            bench.heard += 1;
+            assert_eq!(bench.tick().await, Beat::None);
+        }
+    }
+
+    /// HB-04
+    #[tokio::test]
+    async fn who_speaks_does_not_beat() {
+        let mut bench = Bench::start();
+        for _ in 0..40 {
+            bench.heard += 1;
+            bench.said += 1;
+            assert_eq!(bench.tick().await, Beat::None);
+        }
+        bench.heard += 1;
+        assert_eq!(bench.tick().await, Beat::Send);
+    }
+
+    /// HB-05: whatever was heard counts, and so does whatever we did not listen to.
+    #[tokio::test]
+    async fn two_silent_intervals_are_the_end() {
+        let mut bench = Bench::start();
+        for _ in 1..DEAD_AFTER {
+            assert_ne!(bench.tick().await, Beat::PeerIsDead);
+        }
+        bench.heard += 1;
+        for _ in 0..DEAD_AFTER {
+            assert_ne!(bench.tick().await, Beat::PeerIsDead);
+        }
+        bench.deaf = true;
+        assert_ne!(bench.tick().await, Beat::PeerIsDead);
+        bench.deaf = false;
+        for _ in 1..DEAD_AFTER {
+            assert_ne!(bench.tick().await, Beat::PeerIsDead);
+        }
+        assert_eq!(bench.tick().await, Beat::PeerIsDead);
+    }
+
+    /// HB-01
+    #[tokio::test]
+    async fn no_interval_is_no_pulse() {
+        let mut bench = Bench { pulse: Pulse::start(0), ..Bench::start() };
+        for _ in 0..100 {
+            assert_eq!(bench.tick().await, Beat::None);
+        }
+    }
+
+    /// An arbiter that was blocked for long gives the peer the benefit of the doubt: one tick, not many.
+    #[tokio::test]
+    async fn a_blocked_arbiter_counts_as_one_tick() {
+        let mut bench = Bench::start();
+        advance(TICK * 100).await;
+        assert_eq!(bench.tick().await, Beat::Send);
+        for _ in 2..DEAD_AFTER {
+            assert_ne!(bench.tick().await, Beat::PeerIsDead);
+        }
+        assert_eq!(bench.tick().await, Beat::PeerIsDead);
+    }
+}

@@ -70,12 +70,19 @@ impl Routes {
         }
     }
 
+    /// Tells a channel that one of its consumers chokes the connection.
+    pub(super) fn choked(&self, channel: u16, consumer: u32) {
+        if let Some(Place::Open(route)) = self.places.get(usize::from(channel)) {
+            route.down.do_send(Down::Choked { consumer });
+        }
+    }
+
     /// Notes that a channel has something to take.
     pub(super) fn ready(&mut self, channel: u16) {
-        if let Some(Place::Open(route)) = self.places.get_mut(usize::from(channel)) {
-            if !std::mem::replace(&mut route.queued, true) {
-                self.ready.push_back(channel);
-            }
+        if let Some(Place::Open(route)) = self.places.get_mut(usize::from(channel))
+            && !std::mem::replace(&mut route.queued, true)
+        {
+            self.ready.push_back(channel);
         }
     }
 

@@ -5,12 +5,14 @@ use std::{
     fmt,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
 };
 
-use crate::message::{Binding, ConsumerEnd, Delivery, Inlet};
+use actix::Recipient;
+
+use crate::message::{Binding, ConsumerEnd, Delivery, Inlet, Lost};
 
 /// What a stream takes its deliveries from.
 #[derive(Default)]
@@ -18,6 +20,8 @@ pub struct Feed {
     state: Mutex<State>,
     /// How often what was here has become stale.
     era: AtomicU64,
+    /// The channel is closed: what was taken and must be settled cannot be.
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -27,6 +31,11 @@ struct State {
     end: Option<ConsumerEnd>,
     /// Nobody takes any more; what comes waits for the cancel, or it would come again and again.
     left: bool,
+    /// The cancel is on its way, and the channel holds back what is dropped.
+    leaving: bool,
+    /// Whom to tell that nobody takes any more.
+    lost: Option<Lost>,
+    channel: Option<Recipient<Lost>>,
 }
 
 impl Feed {
@@ -66,27 +75,59 @@ impl Feed {
         Poll::Pending
     }
 
+    /// Counts the deliveries that wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// Tells whether the channel is closed, so that nothing can be settled any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Gives back what was taken and not handed out, in front of what has come since, and takes no more.
-    pub fn leave(&self, mut taken: VecDeque<Delivery>) {
+    pub fn give_back(&self, mut taken: VecDeque<Delivery>) {
         let mut state = self.lock();
         state.left = true;
-        let gone = if state.end.is_some() {
-            std::mem::take(&mut state.queue)
-        } else {
-            taken.append(&mut state.queue);
+        taken.append(&mut state.queue);
+        if state.end.is_none() && !state.leaving {
             state.queue = std::mem::take(&mut taken);
-            VecDeque::new()
-        };
+        }
         drop(state);
-        drop((taken, gone));
+        drop(taken);
+    }
+
+    /// Says that nobody will take anything: the consumer is to be cancelled.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        state.left = true;
+        let to = state.channel.take().zip(state.lost);
+        drop(state);
+        if let Some((channel, lost)) = to {
+            channel.do_send(lost);
+        }
     }
 }
 
 impl Inlet for Feed {
-    fn bind(&self, _: Binding) {}
+    fn bind(&self, binding: Binding) {
+        let lost = Lost { consumer: binding.consumer };
+        let mut state = self.lock();
+        if state.left {
+            drop(state);
+            binding.lost.do_send(lost);
+        } else {
+            (state.lost, state.channel) = (Some(lost), Some(binding.lost));
+        }
+    }
 
     fn batch(&self, deliveries: Vec<Delivery>) {
         let mut state = self.lock();
+        if state.left && state.leaving {
+            drop(state);
+            drop(deliveries);
+            return;
+        }
         state.queue.extend(deliveries);
         let waker = state.waker.take();
         drop(state);
@@ -107,17 +148,32 @@ impl Inlet for Feed {
         gone.into_iter().for_each(Delivery::discard);
     }
 
-    fn end(&self, end: ConsumerEnd) {
+    fn leave(&self, at_once: bool) {
         let mut state = self.lock();
-        // What the stream has not taken yet is still its to take, unless the channel is gone or the stream is.
-        let gone = match end {
-            ConsumerEnd::CancelledByBroker if !state.left => VecDeque::new(),
-            _ => std::mem::take(&mut state.queue),
-        };
-        state.end.get_or_insert(end);
-        let waker = state.waker.take();
+        state.leaving = true;
+        state.left |= at_once;
+        let gone = if state.left { std::mem::take(&mut state.queue) } else { VecDeque::new() };
         drop(state);
         drop(gone);
+    }
+
+    fn end(&self, end: ConsumerEnd) {
+        let closed = matches!(end, ConsumerEnd::Closed(_));
+        let mut state = self.lock();
+        // What the stream has not taken yet is still its to take, unless that cannot be settled or the stream is gone.
+        let (keep, gone): (VecDeque<_>, VecDeque<_>) = match end {
+            _ if state.left => (VecDeque::new(), std::mem::take(&mut state.queue)),
+            ConsumerEnd::CancelledByBroker => (std::mem::take(&mut state.queue), VecDeque::new()),
+            ConsumerEnd::Closed(_) => state.queue.drain(..).partition(Delivery::is_no_ack),
+            _ => (VecDeque::new(), std::mem::take(&mut state.queue)),
+        };
+        state.queue = keep;
+        state.end.get_or_insert(end);
+        self.closed.fetch_or(closed, Ordering::Relaxed);
+        let channel = state.channel.take();
+        let waker = state.waker.take();
+        drop(state);
+        drop((gone, channel));
         if let Some(waker) = waker {
             waker.wake();
         }

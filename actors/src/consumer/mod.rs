@@ -10,7 +10,7 @@ mod target;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
@@ -33,6 +33,10 @@ pub struct Consumer {
     waiting: VecDeque<Delivery>,
     /// Whom to tell when the target is gone; taken once told.
     lost: Option<(u32, Recipient<Lost>)>,
+    /// Nobody takes any more; what comes until the cancel is answered is held back by the channel.
+    left: bool,
+    /// Nothing more comes; what waits is still the target's.
+    ended: bool,
 }
 
 impl Consumer {
@@ -48,8 +52,15 @@ impl Consumer {
 
     fn launch(target: Target, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
         let permits = Arc::new(Permits::default());
-        let actor =
-            Self { target, building: false, permits: permits.clone(), waiting: VecDeque::new(), lost: None };
+        let actor = Self {
+            target,
+            building: false,
+            permits: permits.clone(),
+            waiting: VecDeque::new(),
+            lost: None,
+            left: false,
+            ended: false,
+        };
         let addr = match arbiter {
             Some(arbiter) => Self::start_in_arbiter(arbiter, |ctx| {
                 ctx.set_mailbox_capacity(0);
@@ -57,24 +68,31 @@ impl Consumer {
             }),
             None => Actor::start(actor),
         };
-        Arc::new(ToConsumer { addr, permits })
+        Arc::new(ToConsumer { addr, permits, lost: OnceLock::new() })
     }
 
     fn hand_on(&mut self, ctx: &mut Context<Self>) {
-        if self.waiting.is_empty() {
+        let target = self.target.alive();
+        if !self.waiting.is_empty() && target.is_none() {
+            self.target_gone(ctx);
+            if self.ended {
+                ctx.stop();
+            }
             return;
         }
-        let Some(target) = self.target.alive() else {
-            self.target_gone(ctx);
-            return;
-        };
-        while self.permits.allows(self.waiting.len()) {
+        while let Some(target) = target.filter(|_| self.permits.allows(self.waiting.len())) {
             let Some(delivery) = self.waiting.pop_front() else { break };
             target.do_send(delivery);
         }
+        if self.waiting.is_empty() {
+            if self.ended {
+                ctx.stop();
+            }
+            return;
+        }
         self.permits.wait(self.waiting.len());
         // A permit may have come back between the two lines above.
-        if !self.waiting.is_empty() && self.permits.allows(self.waiting.len()) {
+        if self.permits.allows(self.waiting.len()) {
             ctx.notify(Resume);
         }
     }
@@ -105,15 +123,6 @@ impl Consumer {
             consumer.target.build();
             consumer.hand_on(ctx);
         });
-    }
-}
-
-impl Drop for Consumer {
-    // Whatever ended the actor, a factory that panics included: the broker must not go on delivering.
-    fn drop(&mut self) {
-        if let Some((consumer, lost)) = self.lost.take() {
-            lost.do_send(Lost { consumer });
-        }
     }
 }
 
@@ -159,9 +168,21 @@ impl Actor for Consumer {
         ctx.run_interval(LOOK, |consumer, ctx| {
             if consumer.target.alive().is_none() {
                 consumer.target_gone(ctx);
+                if consumer.ended {
+                    ctx.stop();
+                }
             }
         });
         self.target.build();
+    }
+}
+
+impl Drop for Consumer {
+    // Its arbiter has ended, or the factory of its workers has panicked: without a word to the channel, what comes would be dropped and come again for ever.
+    fn drop(&mut self) {
+        if let Some((consumer, lost)) = self.lost.take() {
+            lost.do_send(Lost { consumer });
+        }
     }
 }
 
@@ -170,6 +191,16 @@ impl Actor for Consumer {
 struct DeliveryBatch(Vec<Delivery>);
 
 impl Message for DeliveryBatch {
+    type Result = ();
+}
+
+/// The consumer is being cancelled.
+#[derive(Debug)]
+struct Leave {
+    at_once: bool,
+}
+
+impl Message for Leave {
     type Result = ();
 }
 
@@ -223,6 +254,9 @@ impl Handler<DeliveryBatch> for Consumer {
     type Result = ();
 
     fn handle(&mut self, DeliveryBatch(batch): DeliveryBatch, ctx: &mut Self::Context) {
+        if self.left {
+            return;
+        }
         if self.permits.free() && self.waiting.is_empty() {
             if let Some(target) = self.target.alive() {
                 for delivery in batch {
@@ -233,6 +267,17 @@ impl Handler<DeliveryBatch> for Consumer {
         }
         self.waiting.extend(batch);
         self.hand_on(ctx);
+    }
+}
+
+impl Handler<Leave> for Consumer {
+    type Result = ();
+
+    fn handle(&mut self, Leave { at_once }: Leave, _: &mut Self::Context) {
+        if at_once || self.target.alive().is_none() {
+            self.left = true;
+            self.waiting.clear();
+        }
     }
 }
 
@@ -248,10 +293,16 @@ impl Handler<End> for Consumer {
     type Result = ();
 
     fn handle(&mut self, End(end): End, ctx: &mut Self::Context) {
-        log::debug!("consumer ended, {} handed back: {end:?}", self.waiting.len());
-        self.waiting.clear();
         self.lost = None;
-        ctx.stop();
+        if matches!(end, ConsumerEnd::CancelledByBroker | ConsumerEnd::Closed(_)) {
+            // What needs no settling came for good, and nowhere is another copy of it.
+            self.waiting.retain(Delivery::is_no_ack);
+            self.ended = true;
+            self.hand_on(ctx);
+        } else {
+            log::debug!("consumer ended, {} let go: {end:?}", self.waiting.len());
+            ctx.stop();
+        }
     }
 }
 
@@ -259,10 +310,11 @@ impl Handler<End> for Consumer {
 struct ToConsumer {
     addr: Addr<Consumer>,
     permits: Arc<Permits>,
+    lost: OnceLock<(u32, Recipient<Lost>)>,
 }
 
 impl Drop for ToConsumer {
-    // Also where the channel never took it: nothing can come any more.
+    // A consumer that never began.
     fn drop(&mut self) {
         self.addr.do_send(End(ConsumerEnd::Cancelled));
     }
@@ -271,10 +323,17 @@ impl Drop for ToConsumer {
 impl Inlet for ToConsumer {
     fn bind(&self, binding: Binding) {
         self.permits.set(binding.permits);
+        self.lost.get_or_init(|| (binding.consumer, binding.lost.clone()));
         self.addr.do_send(Bound(binding));
     }
 
     fn batch(&self, deliveries: Vec<Delivery>) {
+        if !self.addr.connected() {
+            // Its arbiter has ended.
+            if let Some((consumer, lost)) = self.lost.get() {
+                lost.do_send(Lost { consumer: *consumer });
+            }
+        }
         self.permits.add(deliveries.len());
         self.addr.do_send(DeliveryBatch(deliveries));
     }
@@ -294,6 +353,10 @@ impl Inlet for ToConsumer {
 
     fn discard(&self) {
         self.addr.do_send(Discard);
+    }
+
+    fn leave(&self, at_once: bool) {
+        self.addr.do_send(Leave { at_once });
     }
 
     fn end(&self, end: ConsumerEnd) {

@@ -234,7 +234,7 @@ impl DeclareExchange {
 }
 
 fn millis(duration: Duration) -> i64 {
-    let up = u128::from(duration.subsec_nanos() % 1_000_000 > 0);
+    let up = u128::from(!duration.subsec_nanos().is_multiple_of(1_000_000));
     (duration.as_millis() + up).try_into().unwrap_or(i64::MAX)
 }
 

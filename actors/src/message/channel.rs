@@ -22,6 +22,9 @@ impl Qos {
     }
 
     /// Shares the bound between all consumers of the channel; quorum queues refuse that (connection error 540).
+    ///
+    /// Each consumer keeps its own bound beside it. Set that one first: RabbitMQ lifts a shared bound for a moment when
+    /// it is told another one for each consumer.
     pub fn global(mut self) -> Self {
         self.global = true;
         self

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// Opens a channel (`channel.open`, then `confirm.select` unless confirms are off).
 ///
 /// Limits: 65,535 channels by the protocol, 2,047 by RabbitMQ's default; one more is an error of kind `Limit` and
-/// leaves the connection as it is.
+/// leaves the connection as it is. To ask for confirms where the broker has none is `Refused`, without a code.
 ///
 /// ```
 /// use std::time::Duration;

@@ -37,6 +37,7 @@ pub struct Consume {
     /// The queue is a stream, as far as is known.
     pub(crate) stream: bool,
     pub(crate) target: Option<Target>,
+    pub(crate) watcher: Option<Recipient<ConsumerEnd>>,
 }
 
 /// Who gets the deliveries.
@@ -72,6 +73,7 @@ impl Consume {
             arguments: Table::default(),
             stream: false,
             target: None,
+            watcher: None,
         }
     }
 
@@ -108,6 +110,12 @@ impl Consume {
     /// Adds an argument, such as `x-priority`.
     pub fn argument(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.arguments.insert(key, value);
+        self
+    }
+
+    /// Names an actor that hears when and why the consumer ends, be it even the one that gets the deliveries.
+    pub fn watch(mut self, recipient: impl Into<Recipient<ConsumerEnd>>) -> Self {
+        self.watcher = Some(recipient.into());
         self
     }
 
@@ -201,8 +209,15 @@ pub enum ConsumerEnd {
     CancelledByBroker,
     /// The actor that it fed is gone.
     TargetGone,
+    /// What waited for its application kept the connection from reading for too long (`stall_limit`), and it had the
+    /// most of it.
+    TooSlow,
     /// Its channel or connection is closed.
     Closed(Error),
+}
+
+impl Message for ConsumerEnd {
+    type Result = ();
 }
 
 /// Takes one message from a queue (`basic.get`), if there is one.

@@ -43,6 +43,9 @@ pub(crate) trait Inlet: Send + Sync + fmt::Debug {
     fn discard(&self);
     /// Keeps deliveries back, or hands them on again.
     fn pause(&self, paused: bool);
+    /// The consumer is being cancelled, and what is dropped is held back until it is: lets go of what nobody takes, or,
+    /// `at_once`, of everything, since it may keep the connection from reading the answer.
+    fn leave(&self, at_once: bool);
     /// Says that nothing more will come.
     fn end(&self, end: ConsumerEnd);
 }
@@ -266,6 +269,14 @@ impl Delivery {
         self.settle(Verdict::Nack { requeue })
     }
 
+    /// Refuses it and all older ones of the same consumer.
+    ///
+    /// # Errors
+    /// Those of [`ack`](Self::ack).
+    pub fn nack_all(self, requeue: bool) -> Result<()> {
+        self.settle(Verdict::NackAll { requeue })
+    }
+
     /// Refuses it (`basic.reject`): back into its queue, or dropped or dead-lettered.
     ///
     /// # Errors
@@ -377,6 +388,16 @@ impl Settle {
     /// Acknowledges.
     pub fn ack(delivery: Delivery) -> Self {
         Self { delivery, verdict: Verdict::Ack }
+    }
+
+    /// Acknowledges it and all older ones of the same consumer.
+    pub fn ack_all(delivery: Delivery) -> Self {
+        Self { delivery, verdict: Verdict::AckAll }
+    }
+
+    /// Refuses it and all older ones of the same consumer.
+    pub fn nack_all(delivery: Delivery, requeue: bool) -> Self {
+        Self { delivery, verdict: Verdict::NackAll { requeue } }
     }
 
     /// Refuses, with `basic.nack`.

@@ -1,7 +1,7 @@
 //! The letters between actors. Every one carries the epoch of the connection that it speaks of; a letter of another
 //! epoch is dropped.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 
@@ -20,6 +20,8 @@ pub(crate) enum Down {
     Attached { epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, credit: Arc<Credit> },
     /// The connection is gone.
     Detached { epoch: u64, error: Error },
+    /// Reading has paused for too long, and this consumer has the most to answer for.
+    Choked { consumer: u32 },
     /// The broker does, or does not, accept publishes.
     Blocked(bool),
     /// The connection is about to be closed: say [`Up::Drained`] when every publish is answered.
@@ -41,8 +43,8 @@ pub(crate) enum Up {
     Blocked { epoch: u64, reason: Option<String> },
     /// From a channel: open, or not to be.
     Joined { channel: u16, result: Result<(), Error> },
-    /// From a channel: it has ended and its number is free.
-    Left { channel: u16 },
+    /// From a channel: it has ended; its number is free if the broker knows that, too.
+    Left { channel: u16, free: bool },
     /// From a channel: it has nothing under way.
     Drained { channel: u16 },
     /// From a channel: its frames break the protocol, so the connection cannot go on.
@@ -60,8 +62,8 @@ pub(crate) enum Order {
     Route { channel: u16, down: Recipient<Down>, outbox: Arc<Outbox> },
     /// The channel has ended.
     Unroute { channel: u16 },
-    /// Say `connection.close`, and end.
-    Close { code: u16, text: String },
+    /// Say `connection.close`, and end when it is answered, or after this time.
+    Close { code: u16, text: String, within: Duration },
     /// Say `connection.close` because the peer broke the protocol, and end.
     Fail { fault: Fault },
 }

@@ -86,13 +86,13 @@ impl Confirms {
     }
 
     pub(super) fn poll(&mut self, sequence: u64, cx: &Context<'_>) -> (Poll<Result<()>>, Option<Waker>) {
-        if !self.outcomes.is_empty() {
-            if let Some(error) = self.outcomes.remove(&sequence) {
-                if let Some(slot) = self.slot(sequence) {
-                    slot.forgotten = true;
-                }
-                return (Poll::Ready(Err(error)), None);
+        if !self.outcomes.is_empty()
+            && let Some(error) = self.outcomes.remove(&sequence)
+        {
+            if let Some(slot) = self.slot(sequence) {
+                slot.forgotten = true;
             }
+            return (Poll::Ready(Err(error)), None);
         }
         match self.slot(sequence) {
             Some(slot) if !slot.answered => match &slot.waker {

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::queue::Range;
 use crate::{
     returned::Return,
     wire::{FRAME_OVERHEAD, HEAD_LEN},
@@ -20,6 +19,26 @@ pub(super) struct Kept {
     dropped: u64,
     /// Where the search for the next returned publish begins.
     resume: Option<Position>,
+}
+
+/// The publishes that a run of bytes holds, or holds a part of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) messages: usize,
+    pub(super) cost: usize,
+}
+
+impl Range {
+    pub(super) fn add(&mut self, sequence: u64, cost: usize) {
+        if self.messages == 0 {
+            self.first = sequence;
+        }
+        self.last = sequence;
+        self.messages += 1;
+        self.cost += cost;
+    }
 }
 
 #[derive(Debug)]
@@ -58,42 +77,41 @@ impl Kept {
         cost
     }
 
-    /// Finds the publish that came back: the oldest one behind the last match with the same exchange and key, and
-    /// among those the first with the same body.
-    pub(super) fn match_return(&mut self, returned: &Return, open: impl Fn(u64) -> bool) -> Option<u64> {
+    /// Finds the publish that came back, with these property bytes: of those with the same exchange and key the one
+    /// that is most alike, and among equals the oldest one behind the last match.
+    pub(super) fn match_return(
+        &mut self,
+        returned: &Return,
+        properties: &[u8],
+        open: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
         let front =
             self.batches.front().map(|b| Position { batch: self.dropped, at: 0, sequence: b.range.first })?;
         let start = self.resume.filter(|p| p.batch >= self.dropped).unwrap_or(front);
-        let found = self
-            .search(start, returned, &open)
-            .or_else(|| if start == front { None } else { self.search(front, returned, &open) });
-        let (sequence, next) = found?;
-        self.resume = next;
+        let mut best: Option<(Likeness, u64, Position)> = None;
+        for (from, until) in [(start, u64::MAX), (front, start.sequence)] {
+            let mut walk = Walk { kept: self, position: from };
+            while walk.position.sequence < until && best.is_none_or(|(found, ..)| found < Likeness::Same) {
+                let Some(publish) = walk.next_publish() else { break };
+                let Some(likeness) = publish.likeness(returned, properties) else { continue };
+                if best.is_none_or(|(found, ..)| found < likeness) && open(publish.sequence) {
+                    best = Some((likeness, publish.sequence, walk.position));
+                }
+            }
+        }
+        let (_, sequence, next) = best?;
+        self.resume = Some(next);
         Some(sequence)
     }
+}
 
-    fn search(
-        &self,
-        start: Position,
-        returned: &Return,
-        open: &impl Fn(u64) -> bool,
-    ) -> Option<(u64, Option<Position>)> {
-        let mut walk = Walk { kept: self, position: start };
-        let mut second_best = None;
-        while let Some(publish) = walk.next_publish() {
-            let same = publish.exchange == returned.exchange.as_bytes()
-                && publish.routing_key == returned.routing_key.as_bytes();
-            if !same || !open(publish.sequence) {
-                continue;
-            }
-            let found = (publish.sequence, walk.here());
-            if publish.body_is(&returned.body) {
-                return Some(found);
-            }
-            second_best.get_or_insert(found);
-        }
-        second_best
-    }
+/// What a publish has in common with one that came back, beside exchange and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Likeness {
+    Key,
+    Body,
+    /// Body and properties; the broker may have changed the latter (`BCC`).
+    Same,
 }
 
 struct Walk<'a> {
@@ -105,10 +123,25 @@ struct Publish<'a> {
     sequence: u64,
     exchange: &'a [u8],
     routing_key: &'a [u8],
+    properties: &'a [u8],
     body: Vec<&'a [u8]>,
 }
 
 impl Publish<'_> {
+    /// Compares; `None` for another exchange or key.
+    fn likeness(&self, returned: &Return, properties: &[u8]) -> Option<Likeness> {
+        if self.exchange != returned.exchange.as_bytes()
+            || self.routing_key != returned.routing_key.as_bytes()
+        {
+            return None;
+        }
+        Some(match self.body_is(&returned.body) {
+            true if self.properties == properties => Likeness::Same,
+            true => Likeness::Body,
+            false => Likeness::Key,
+        })
+    }
+
     fn body_is(&self, body: &[u8]) -> bool {
         let mut rest = body;
         for part in &self.body {
@@ -122,10 +155,6 @@ impl Publish<'_> {
 }
 
 impl<'a> Walk<'a> {
-    fn here(&self) -> Option<Position> {
-        Some(self.position)
-    }
-
     /// The bytes from here to the end of the batch.
     fn rest(&mut self) -> Option<&'a [u8]> {
         loop {
@@ -166,7 +195,8 @@ impl<'a> Walk<'a> {
         let (routing_key, _) = short(rest)?;
         self.skip(size + FRAME_OVERHEAD)?;
         let (_, size) = self.head()?;
-        let length = self.rest()?.get(HEAD_LEN + 4..HEAD_LEN + 12)?;
+        let (fixed, properties) = self.rest()?.get(HEAD_LEN..HEAD_LEN + size)?.split_at_checked(12)?;
+        let length = fixed.get(4..)?;
         let length = length.iter().fold(0u64, |sum, &b| sum << 8 | u64::from(b)) as usize;
         self.skip(size + FRAME_OVERHEAD)?;
         let mut body = Vec::new();
@@ -186,7 +216,7 @@ impl<'a> Walk<'a> {
             got += size;
         }
         self.position.sequence += 1;
-        Some(Publish { sequence, exchange, routing_key, body })
+        Some(Publish { sequence, exchange, routing_key, properties, body })
     }
 }
 

@@ -26,13 +26,13 @@ use std::{
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-pub(crate) use self::credit::Credit;
+pub(crate) use self::credit::{Account, Credit};
 pub(crate) use self::settles::{Seen, Verdict};
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
     error::{Error, Result},
     returned::Return,
-    wire::Properties,
+    wire::{Properties, header_len},
 };
 
 /// Bodies below this are copied into the batch, larger ones are chained.
@@ -135,10 +135,10 @@ enum Life {
         epoch: u64,
         flush: Arc<Recipient<Flush>>,
     },
-    /// For good; what is still queued are last words to the connection named.
+    /// For good; what is still queued are last words to the connection that there was.
     Closed {
         error: Error,
-        to: Option<u64>,
+        to: Option<(u64, Arc<Recipient<Flush>>)>,
     },
 }
 
@@ -149,6 +149,8 @@ pub(crate) struct After {
     flush: Option<(Arc<Recipient<Flush>>, Flush)>,
     tick: Option<Arc<Recipient<Tick>>>,
     wakers: Vec<Waker>,
+    /// To be dropped only: the last reference to a task runs the drops of all that the task holds.
+    gone: Vec<Waker>,
 }
 
 impl After {
@@ -219,8 +221,8 @@ impl Outbox {
     /// Queues a publish and answers its sequence number (0 without confirms), once the window has room.
     ///
     /// # Errors
-    /// `ChannelClosed`, `ConnectionClosed` when closed; `Timeout` or `Blocked` ("not sent") when the deadline passed
-    /// while it waited.
+    /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame; `Timeout` or
+    /// `Blocked` ("not sent") when the deadline passed while it waited.
     pub fn poll_publish(
         &self,
         place: &mut Place,
@@ -294,10 +296,10 @@ impl Outbox {
     ) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
-        let answer = if incarnation != state.incarnation {
-            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
-        } else if let Life::Closed { error, .. } = &state.life {
+        let answer = if let Life::Closed { error, .. } = &state.life {
             Err(error.clone())
+        } else if incarnation != state.incarnation {
+            Err(Error::stale("the delivery belongs to an earlier life of its channel"))
         } else {
             tags.fold(Ok(()), |answer, tag| answer.and(state.settles.mark(tag, consumer, verdict)))
         };
@@ -338,11 +340,17 @@ impl Outbox {
     // ---- the Channel actor ----
 
     /// Appends one method frame, behind all content and settles that came before it.
+    ///
+    /// # Errors
+    /// The cause when it is closed; `Limit` for a frame that is larger than the connection allows.
     pub(crate) fn method(&self, frame: Bytes) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
         if let Life::Closed { error, .. } = &state.life {
             return Err(error.clone());
+        }
+        if frame.len() > state.frame_max {
+            return Err(over_frame_max("the arguments", frame.len(), state.frame_max));
         }
         let State { queue, settles, .. } = &mut *state;
         queue.settles(self.terms.channel, settles);
@@ -387,20 +395,51 @@ impl Outbox {
 
     /// Ends it for good: every waiter is answered, and nothing but `last_words` is taken any more.
     pub(crate) fn close(&self, error: Error, last_words: Option<Bytes>) {
+        self.shut(error, last_words, false);
+    }
+
+    /// Ends it for good: every waiter is answered, and `last_words` are taken behind what was written before.
+    pub(crate) fn close_behind(&self, error: Error, last_words: Bytes) {
+        self.shut(error, Some(last_words), true);
+    }
+
+    /// Appends to the last words.
+    pub(crate) fn last_words(&self, frame: Bytes) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        state.queue.method(frame);
+        state.schedule(&self.terms, &mut after);
+        drop(state);
+        after.run();
+    }
+
+    fn shut(&self, error: Error, last_words: Option<Bytes>, in_order: bool) {
         let mut after = After::default();
         let mut state = self.lock();
         if matches!(state.life, Life::Closed { .. }) {
             return;
         }
-        let handed_over = state.kept.handed_over();
-        let queue = std::mem::take(&mut state.queue);
-        let mut to = None;
-        if let Some(frame) = last_words {
-            state.queue.method(frame);
-            state.scheduled = false;
-            state.schedule(&self.terms, &mut after);
-            to = after.flush.as_ref().map(|(_, flush)| flush.epoch);
+        let mut dropped = [Queue::default(), Queue::default()];
+        let handed_over = if in_order {
+            let State { queue, settles, .. } = &mut *state;
+            queue.settles(self.terms.channel, settles);
+            u64::MAX
+        } else {
+            dropped[0] = state.queue.abandon();
+            state.kept.handed_over()
+        };
+        match last_words {
+            Some(frame) => {
+                state.queue.method(frame);
+                state.scheduled = false;
+                state.schedule(&self.terms, &mut after);
+            }
+            None => dropped[1] = std::mem::take(&mut state.queue),
         }
+        let to = match &state.life {
+            Life::Attached { epoch, flush } => Some((*epoch, flush.clone())),
+            _ => None,
+        };
         let old = std::mem::replace(&mut state.life, Life::Closed { error: error.clone(), to });
         state.incarnation += 1;
         state.settles.reset();
@@ -410,7 +449,7 @@ impl Outbox {
         state.confirms.fail_all(&error, handed_over, &mut after.wakers);
         drop(state);
         after.run();
-        drop((old, queue, kept, tick));
+        drop((old, dropped, kept, tick));
     }
 
     /// Notes deliveries that are about to be handed out; tags count up from 1. `Err` with a tag that does not.
@@ -463,11 +502,11 @@ impl Outbox {
         answer
     }
 
-    /// Takes in `basic.return`; gives it back if no publish under way matches it.
-    pub(crate) fn returned(&self, returned: Return) -> Option<Return> {
+    /// Takes in `basic.return`, with its property bytes; gives it back if no publish under way matches it.
+    pub(crate) fn returned(&self, returned: Return, properties: &[u8]) -> Option<Return> {
         let mut state = self.lock();
         let State { kept, confirms, .. } = &mut *state;
-        match kept.match_return(&returned, |sequence| confirms.awaits_return(sequence)) {
+        match kept.match_return(&returned, properties, |sequence| confirms.awaits_return(sequence)) {
             Some(sequence) => {
                 let old = confirms.returned(sequence, returned);
                 drop(state);
@@ -516,13 +555,14 @@ impl Outbox {
         let mut state = self.lock();
         match &state.life {
             Life::Attached { epoch: current, .. } if *current == epoch => {}
-            Life::Closed { to: Some(to), .. } if *to == epoch => {}
+            Life::Closed { to: Some((to, _)), .. } if *to == epoch => {}
             _ => return false,
         }
-        let State { queue, settles, kept, window, .. } = &mut *state;
+        let State { life, queue, settles, kept, window, .. } = &mut *state;
         let confirms = self.terms.confirms;
+        let keeps = confirms && matches!(life, Life::Attached { .. });
         queue.settles(self.terms.channel, settles);
-        let written = queue.take(budget, confirms.then_some(kept), out);
+        let written = queue.take(budget, keeps.then_some(kept), out);
         let more = !queue.is_empty();
         if !confirms && written.messages > 0 {
             window.written(written.messages, written.cost, &mut after.wakers);
@@ -551,11 +591,18 @@ impl State {
             place.0 = None;
             return Poll::Ready(Err(error.clone()));
         }
+        // Only headers have no limit of their own, and a content header cannot be divided.
+        if outgoing.properties.headers().is_some() {
+            let len = header_len(outgoing.properties);
+            if len > self.frame_max {
+                return Poll::Ready(Err(over_frame_max("the headers", len, self.frame_max)));
+            }
+        }
         let cost = outgoing.cost();
         if self.blocked || !self.window.admits(place.0, cost) {
             let Some(cx) = cx else { return Poll::Pending };
             self.start_ticking(after);
-            return match self.window.wait(&mut place.0, cx, self.clock) {
+            return match self.window.wait(&mut place.0, cx, self.clock, &mut after.gone) {
                 true => Poll::Pending,
                 false => {
                     let what = "no room in the publish window within the deadline; not sent";
@@ -564,7 +611,7 @@ impl State {
                 }
             };
         }
-        self.window.enter(place.0.take(), cost, &mut after.wakers);
+        self.window.enter(place.0.take(), cost, &mut after.wakers, &mut after.gone);
         let sequence = if terms.confirms {
             self.start_ticking(after);
             self.confirms.next(self.clock, outgoing.mandatory)
@@ -580,7 +627,13 @@ impl State {
         if self.scheduled {
             return;
         }
-        if let Life::Attached { epoch, flush } = &self.life {
+        let to = match &self.life {
+            Life::Attached { epoch, flush } | Life::Closed { to: Some((epoch, flush)), .. } => {
+                Some((epoch, flush))
+            }
+            _ => None,
+        };
+        if let Some((epoch, flush)) = to {
             self.scheduled = true;
             after.flush = Some((flush.clone(), Flush { channel: terms.channel, epoch: *epoch }));
         }
@@ -593,6 +646,11 @@ impl State {
             after.tick = self.tick.clone();
         }
     }
+}
+
+#[cold]
+fn over_frame_max(what: &str, len: usize, frame_max: usize) -> Error {
+    Error::limit(format!("{what} make a frame of {len} bytes, this connection allows {frame_max}"))
 }
 
 impl fmt::Debug for Outbox {

@@ -1,15 +1,21 @@
 //! What waits to be taken: publishes, methods and settles as frames, in the order in which they were written.
 //!
 //! Small bodies are copied behind their headers, larger ones chained as they are. Every chunk with content begins
-//! with the method frame of a publish, or is the rest of the publish that its predecessor began.
+//! with the method frame of a publish, or is the rest of the publish that its predecessor began. What is taken at a time
+//! ends with a frame: other channels write next.
 
 use std::{collections::VecDeque, ops::RangeInclusive};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
-use super::{CHAIN_FROM, Outgoing, kept::Kept, settles::Settles};
+use super::{
+    CHAIN_FROM, Outgoing,
+    kept::{Kept, Range},
+    settles::Settles,
+};
 use crate::wire::{
-    FRAME_END, FRAME_OVERHEAD, header_len, put_body, put_body_head, put_header, put_publish, put_reject,
+    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_publish,
+    put_reject,
 };
 
 /// A chunk of copied frames is closed at this size.
@@ -25,26 +31,8 @@ pub(super) struct Queue {
     open: Range,
     /// Bytes that the last closed chunk had, to size the next buffer.
     last_len: usize,
-}
-
-/// The publishes that a chunk holds, or holds a part of.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Range {
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) messages: usize,
-    pub(super) cost: usize,
-}
-
-impl Range {
-    fn add(&mut self, sequence: u64, cost: usize) {
-        if self.messages == 0 {
-            self.first = sequence;
-        }
-        self.last = sequence;
-        self.messages += 1;
-        self.cost += cost;
-    }
+    /// A content was handed over in part.
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -52,6 +40,17 @@ struct Chunk {
     bytes: Bytes,
     kind: Kind,
     range: Range,
+    ends: Ends,
+}
+
+/// What ends where a chunk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Nothing,
+    /// Other channels may write next.
+    Frame,
+    /// Anything may follow on this channel.
+    Content,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,30 +98,25 @@ impl Queue {
 
     fn chain(&mut self, channel: u16, most: usize, sequence: u64, body: &Bytes) {
         let rest = Range { first: sequence, last: sequence, messages: 0, cost: 0 };
-        let mut at = 0;
-        while at < body.len() {
+        for at in (0..body.len()).step_by(most) {
             let end = body.len().min(at + most);
+            self.reserve(HEAD_LEN);
             put_body_head(&mut self.tail, channel, (end - at) as u32);
-            self.close(Kind::Content);
-            self.chunks.push_back(Chunk { bytes: body.slice(at..end), kind: Kind::Content, range: rest });
+            self.close_at(Kind::Content, Ends::Nothing);
+            let ends = if end < body.len() { Ends::Frame } else { Ends::Content };
+            let chunk = |bytes, ends| Chunk { bytes, kind: Kind::Content, range: rest, ends };
+            self.chunks.push_back(chunk(body.slice(at..end), Ends::Nothing));
+            self.chunks.push_back(chunk(Bytes::from_static(&[FRAME_END]), ends));
             self.open = rest;
-            if end < body.len() {
-                self.reserve(FRAME_OVERHEAD);
-                self.tail.put_u8(FRAME_END);
-            } else {
-                // An end of its own keeps the next publish at the beginning of a chunk.
-                let bytes = Bytes::from_static(&[FRAME_END]);
-                self.chunks.push_back(Chunk { bytes, kind: Kind::Content, range: rest });
-                self.open = Range::default();
-            }
-            at = end;
         }
+        self.open = Range::default();
     }
 
     /// Appends one method frame.
     pub(super) fn method(&mut self, frame: Bytes) {
         self.close(Kind::Content);
-        self.chunks.push_back(Chunk { bytes: frame, kind: Kind::Method, range: Range::default() });
+        let range = Range::default();
+        self.chunks.push_back(Chunk { bytes: frame, kind: Kind::Method, range, ends: Ends::Content });
     }
 
     /// Renders what is to be settled, behind everything that was written before.
@@ -145,7 +139,7 @@ impl Queue {
         self.close(Kind::Settles);
     }
 
-    /// Hands over whole chunks until `budget` is spent; content goes to `kept` as well, if that is given.
+    /// Hands over whole frames until `budget` is spent; content goes to `kept` as well, if that is given.
     pub(super) fn take(
         &mut self,
         budget: usize,
@@ -154,11 +148,14 @@ impl Queue {
     ) -> Written {
         let mut written = Written::default();
         let mut spent = 0;
+        let mut ends = Ends::Content;
         if self.chunks.is_empty() {
             self.close(Kind::Content);
         }
-        while spent < budget {
+        while spent < budget || ends == Ends::Nothing {
             let Some(chunk) = self.chunks.pop_front() else { break };
+            ends = chunk.ends;
+            self.begun = ends != Ends::Content;
             spent += chunk.bytes.len();
             written.messages += chunk.range.messages;
             written.cost += chunk.range.cost;
@@ -173,12 +170,29 @@ impl Queue {
         written
     }
 
+    /// Leaves nothing but the rest of a content that was handed over in part: the broker takes no method before it,
+    /// not even the answer to `channel.close`. Gives back the rest, to be dropped.
+    pub(super) fn abandon(&mut self) -> Self {
+        let mut left = Self::default();
+        while self.begun {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.begun = chunk.ends != Ends::Content;
+            left.chunks.push_back(chunk);
+        }
+        left.begun = !left.chunks.is_empty();
+        std::mem::replace(self, left)
+    }
+
     /// Closes the open chunk.
     fn close(&mut self, kind: Kind) {
+        self.close_at(kind, Ends::Content);
+    }
+
+    fn close_at(&mut self, kind: Kind, ends: Ends) {
         if !self.tail.is_empty() {
             self.last_len = self.tail.len();
             let bytes = self.tail.split().freeze();
-            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open) });
+            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open), ends });
         }
     }
 

@@ -33,6 +33,11 @@ pub(crate) enum Verdict {
         /// Back into its queue, or dropped or dead-lettered.
         requeue: bool,
     },
+    /// `basic.nack` for this delivery and all older ones of its consumer.
+    NackAll {
+        /// Back into their queue, or dropped or dead-lettered.
+        requeue: bool,
+    },
     /// `basic.reject`
     Reject {
         /// Back into its queue, or dropped or dead-lettered.
@@ -53,6 +58,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     Outstanding,
+    /// Dropped, and to be requeued when its consumer is gone.
+    Held,
     Acked,
     Settled,
 }
@@ -68,7 +75,7 @@ pub(super) struct Settles {
     /// The tag of `ring[0]`.
     base: u64,
     ring: VecDeque<Entry>,
-    /// Outstanding or acked tags below `base`.
+    /// Outstanding, held or acked tags below `base`.
     stragglers: BTreeMap<u64, Entry>,
     acks: Vec<u64>,
     refusals: Vec<(u64, Verdict)>,
@@ -149,11 +156,18 @@ impl Settles {
         }
         match verdict {
             Verdict::Ack => self.acked(tag),
-            Verdict::AckAll => self.ack_all(tag, consumer),
-            Verdict::Dropped => match self.held.get_mut(&consumer) {
-                Some(held) => held.push(tag),
-                None => self.refuse(tag, Verdict::Reject { requeue: true }),
-            },
+            Verdict::AckAll => {
+                for tag in self.up_to(tag, consumer) {
+                    self.acked(tag);
+                }
+            }
+            Verdict::NackAll { requeue } => {
+                for tag in self.up_to(tag, consumer) {
+                    self.refuse(tag, Verdict::Nack { requeue });
+                }
+            }
+            Verdict::Dropped if self.held.contains_key(&consumer) => self.keep_back(tag, consumer),
+            Verdict::Dropped => self.refuse(tag, Verdict::Reject { requeue: true }),
             Verdict::Nack { .. } | Verdict::Reject { .. } => self.refuse(tag, verdict),
         }
         Ok(())
@@ -178,14 +192,20 @@ impl Settles {
         }
     }
 
-    fn ack_all(&mut self, tag: u64, consumer: u32) {
+    /// A held tag is nobody's to settle any more: not by its delivery, which is gone, nor by a later one for all.
+    fn keep_back(&mut self, tag: u64, consumer: u32) {
+        if let Some(entry) = self.entry(tag) {
+            entry.mark = Mark::Held;
+        }
+        self.held.entry(consumer).or_default().push(tag);
+    }
+
+    /// The tags of `consumer` up to `tag` that are not settled.
+    fn up_to(&self, tag: u64, consumer: u32) -> Vec<u64> {
         let mine = |e: &Entry| e.consumer == consumer && e.mark == Mark::Outstanding;
         let old = self.stragglers.range(..=tag).filter(|(_, e)| mine(e)).map(|(&tag, _)| tag);
         let new = (self.base..=tag).zip(&self.ring).filter(|(_, e)| mine(e)).map(|(tag, _)| tag);
-        let tags: Vec<u64> = old.chain(new).collect();
-        for tag in tags {
-            self.acked(tag);
-        }
+        old.chain(new).collect()
     }
 
     pub(super) fn hold(&mut self, consumer: u32) {
@@ -231,14 +251,14 @@ impl Settles {
             match verdict {
                 Verdict::Nack { requeue } => put_nack(buf, channel, tag, false, requeue),
                 Verdict::Reject { requeue } => put_reject(buf, channel, tag, requeue),
-                Verdict::Ack | Verdict::AckAll | Verdict::Dropped => {}
+                Verdict::Ack | Verdict::AckAll | Verdict::NackAll { .. } | Verdict::Dropped => {}
             }
         }
         let (mut run, mut last) = (0, 0);
         if self.stragglers.is_empty() {
             while let Some(entry) = self.ring.front() {
                 match entry.mark {
-                    Mark::Outstanding => break,
+                    Mark::Outstanding | Mark::Held => break,
                     Mark::Acked => {
                         (run, last) = (run + 1, self.base);
                         say(&mut self.said, last);

@@ -47,9 +47,26 @@ fn publish(outbox: &Outbox, routing_key: &str, body: &Bytes) -> u64 {
 }
 
 fn take_all(outbox: &Outbox, budget: usize) -> BytesMut {
-    let mut taken = Vec::new();
-    while outbox.take(EPOCH, budget, &mut taken) {}
-    BytesMut::from(&taken.concat()[..])
+    let mut bytes = BytesMut::new();
+    let mut more = true;
+    while more {
+        let mut taken = Vec::new();
+        more = outbox.take(EPOCH, budget, &mut taken);
+        let taken = taken.concat();
+        assert_whole_frames(&taken);
+        bytes.extend_from_slice(&taken);
+    }
+    bytes
+}
+
+/// Another channel may write behind what was taken.
+fn assert_whole_frames(mut bytes: &[u8]) {
+    while let [_, _, _, size @ ..] = bytes {
+        let size = u32::from_be_bytes(*size.first_chunk().expect("a head")) as usize;
+        assert_eq!(bytes.get(size + 7), Some(&0xCE), "a part of a frame");
+        bytes = &bytes[size + 8..];
+    }
+    assert!(bytes.is_empty());
 }
 
 /// Reads the frames back: publishes by key and body, anything else by its method ids.
@@ -115,6 +132,7 @@ async fn whatever_is_published_comes_out_whole_in_any_cut() {
             if pause > 0 && n % pause == 0 {
                 let mut taken = Vec::new();
                 outbox.take(EPOCH, budget, &mut taken);
+                assert_whole_frames(&taken.concat());
                 bytes.extend_from_slice(&taken.concat());
             }
         }
@@ -182,7 +200,7 @@ async fn another_epoch_gets_nothing_and_a_closed_outbox_has_only_last_words() {
     };
     assert_eq!(outbox.try_publish(outgoing).unwrap_err().kind(), ErrorKind::ChannelClosed);
     assert_eq!(outbox.settle(1, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
-    assert_eq!(outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::StaleDelivery);
+    assert_eq!(outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
 
 #[actix::test]
@@ -206,10 +224,10 @@ async fn a_return_finds_its_publish_by_key_and_then_by_body() {
     };
     // The broker may route the first two elsewhere by their headers and give back the rest.
     for body in [&bodies[2], &bodies[3], &other] {
-        assert!(outbox.returned(back(body)).is_none());
+        assert!(outbox.returned(back(body), &[0, 0]).is_none());
     }
     let unknown = Return { routing_key: "never".into(), ..back(&other) };
-    assert_eq!(outbox.returned(unknown).unwrap().routing_key, "never");
+    assert_eq!(outbox.returned(unknown, &[0, 0]).unwrap().routing_key, "never");
     outbox.ack(9, true).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     let unroutable: Vec<u64> = (1..=9)
@@ -220,4 +238,77 @@ async fn a_return_finds_its_publish_by_key_and_then_by_body() {
         .collect();
     assert_eq!(unroutable, [6, 8, 9]);
     assert_eq!(outbox.load(), Load { drained: true, ..Load::default() });
+}
+
+#[actix::test]
+async fn a_return_is_told_from_one_that_differs_in_its_properties() {
+    let (outbox, _) = attached(true, 8192);
+    let body = Bytes::from_static(b"same");
+    let properties = |id: u64| Properties::new().with_message_id(id.to_string());
+    for id in 1..=4 {
+        let outgoing = Outgoing {
+            exchange: "ex",
+            routing_key: "key",
+            mandatory: true,
+            properties: &properties(id),
+            body: &body,
+        };
+        outbox.try_publish(outgoing).unwrap().expect("room in the window");
+    }
+    take_all(&outbox, usize::MAX);
+    // The last one has properties that the broker changed on the way.
+    for (id, sequence) in [(4, 4), (2, 2), (9, 3)] {
+        let mut raw = BytesMut::new();
+        properties(id).encode(&mut raw);
+        let returned = Return {
+            code: 312,
+            text: "NO_ROUTE".into(),
+            exchange: "ex".into(),
+            routing_key: "key".into(),
+            properties: Ok(properties(id)),
+            body: body.clone(),
+        };
+        assert!(outbox.returned(returned, &raw).is_none());
+        outbox.ack(sequence, false).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Err(error)) = outbox.poll_confirm(sequence, &mut cx) else { panic!("{sequence}") };
+        assert_eq!(error.returned().unwrap().properties, Ok(properties(id)));
+    }
+    outbox.ack(1, false).unwrap();
+}
+
+#[actix::test]
+async fn what_does_not_fit_a_frame_is_refused_and_takes_no_number() {
+    let (outbox, _) = attached(true, 4096);
+    let body = Bytes::from_static(b"x");
+    let properties = Properties::new().with_header("k", "v".repeat(5000));
+    let outgoing =
+        Outgoing { exchange: "", routing_key: "", mandatory: true, properties: &properties, body: &body };
+    assert_eq!(outbox.try_publish(outgoing).unwrap_err().kind(), ErrorKind::Limit);
+    assert_eq!(outbox.method(Bytes::from(vec![0; 4097])).unwrap_err().kind(), ErrorKind::Limit);
+    assert!(outbox.load().drained);
+    assert_eq!(publish(&outbox, "key", &body), 1);
+}
+
+#[actix::test]
+async fn a_content_that_was_begun_is_ended_before_the_last_words() {
+    let close_ok = Bytes::from_static(&[1, 0, 3, 0, 0, 0, 4, 0, 20, 0, 41, 0xCE]);
+    let body = Bytes::from(vec![7; 60_000]);
+    for begun in [false, true] {
+        let (outbox, _) = attached(true, 8192);
+        publish(&outbox, "begun", &body);
+        publish(&outbox, "never", &body);
+        let mut taken = Vec::new();
+        if begun {
+            assert!(outbox.take(EPOCH, 1, &mut taken));
+        }
+        outbox.close(Error::channel_closed("refused", None), Some(close_ok.clone()));
+        let mut bytes = BytesMut::from(&taken.concat()[..]);
+        bytes.extend_from_slice(&take_all(&outbox, 1));
+        let mut expected = vec![Seen::Method(20, 41)];
+        if begun {
+            expected.insert(0, Seen::Publish("begun".into(), body.clone()));
+        }
+        assert_eq!(read_back(bytes, 8192), expected);
+    }
 }

@@ -48,31 +48,50 @@ impl Window {
             && (self.bytes + cost <= self.max_bytes || self.messages == 0)
     }
 
-    /// Takes a place in the line, or keeps it; `false` if its deadline has passed, and it is gone.
-    pub(super) fn wait(&mut self, place: &mut Option<u64>, cx: &Context<'_>, now: Instant) -> bool {
-        if let Some(key) = *place {
-            let Some(at) = self.line.iter().position(|w| w.key == key) else { return false };
-            if self.line[at].expired {
-                self.line.remove(at);
-                *place = None;
-                return false;
-            }
-            self.line[at].waker.clone_from(cx.waker());
+    /// Takes a place in the line, or keeps it; `false` if its deadline has passed, and it is gone. What is not needed any
+    /// more goes to `gone`, to be dropped where no lock is held.
+    pub(super) fn wait(
+        &mut self,
+        place: &mut Option<u64>,
+        cx: &Context<'_>,
+        now: Instant,
+        gone: &mut Vec<Waker>,
+    ) -> bool {
+        let Some(key) = *place else {
+            let key = self.next_key;
+            self.next_key += 1;
+            *place = Some(key);
+            self.line.push_back(Waiter { key, since: now, expired: false, waker: cx.waker().clone() });
             return true;
+        };
+        let at = self.line.iter().position(|waiter| waiter.key == key);
+        match at.and_then(|at| self.line.get_mut(at)) {
+            Some(waiter) if !waiter.expired => {
+                if !waiter.waker.will_wake(cx.waker()) {
+                    gone.push(std::mem::replace(&mut waiter.waker, cx.waker().clone()));
+                }
+                true
+            }
+            _ => {
+                *place = None;
+                gone.extend(at.and_then(|at| self.line.remove(at)).map(|waiter| waiter.waker));
+                false
+            }
         }
-        let key = self.next_key;
-        self.next_key += 1;
-        *place = Some(key);
-        self.line.push_back(Waiter { key, since: now, expired: false, waker: cx.waker().clone() });
-        true
     }
 
     /// Counts one in, and lets the next in line try.
-    pub(super) fn enter(&mut self, place: Option<u64>, cost: usize, wakers: &mut Vec<Waker>) {
+    pub(super) fn enter(
+        &mut self,
+        place: Option<u64>,
+        cost: usize,
+        wakers: &mut Vec<Waker>,
+        gone: &mut Vec<Waker>,
+    ) {
         self.messages += 1;
         self.bytes += cost;
         if place.is_some() {
-            self.line.pop_front();
+            gone.extend(self.line.pop_front().map(|waiter| waiter.waker));
             self.wake_front(wakers);
         }
     }
@@ -99,10 +118,10 @@ impl Window {
     }
 
     pub(super) fn wake_front(&mut self, wakers: &mut Vec<Waker>) {
-        if self.messages < self.max_messages {
-            if let Some(front) = self.line.front() {
-                wakers.push(front.waker.clone());
-            }
+        if self.messages < self.max_messages
+            && let Some(front) = self.line.front()
+        {
+            wakers.push(front.waker.clone());
         }
     }
 

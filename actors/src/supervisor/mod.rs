@@ -1,9 +1,15 @@
 //! The ConnectionSupervisor: the connection that the user holds. It starts Connection actors, gives them channels, and
 //! keeps on answering when they are gone.
 
+#[cfg(feature = "testing")]
+mod inside;
 mod numbers;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{
     Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Recipient, SpawnHandle,
@@ -21,8 +27,11 @@ use crate::{
     },
     options::ConnectionOptions,
     outbox::{Credit, Flush},
-    wire::Negotiated,
+    wire::{Negotiated, Value},
 };
+
+/// How long the answer to `connection.close` is awaited at least.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 /// How a connection stands.
 #[derive(Clone, Debug)]
@@ -75,6 +84,7 @@ struct Closing {
     text: String,
     closers: Vec<Answer<()>>,
     ordered: bool,
+    until: Instant,
     timer: Option<SpawnHandle>,
     abandoned: usize,
 }
@@ -146,27 +156,16 @@ impl ConnectionSupervisor {
     /// The connection is over, and with `Recovery::Never` so is everything.
     fn over(&mut self, error: Error, ctx: &mut Context<Self>) {
         self.connection = None;
-        let closing = self.closing.take();
+        let mut closing = self.closing.take();
+        if let Some(closing) = closing.as_mut().filter(|closing| !closing.ordered) {
+            closing.abandoned = self.unconfirmed();
+        }
         let by_user = closing.as_ref().is_some_and(|closing| closing.ordered);
         let epoch = self.epoch;
         for (_, route) in self.routes.drain() {
             route.down.do_send(Down::Detached { epoch, error: error.clone() });
             if let Some(opening) = route.opening {
                 drop(opening.send(Err(Error::connection_lost(&error))));
-            }
-        }
-        if let Some(closing) = closing {
-            if let Some(timer) = closing.timer {
-                ctx.cancel_future(timer);
-            }
-            for closer in closing.closers {
-                let answer = match closing.abandoned {
-                    0 => Ok(()),
-                    n => Err(Error::timeout(format!(
-                        "closed with {n} publishes unconfirmed, which may have arrived"
-                    ))),
-                };
-                drop(closer.send(answer));
             }
         }
         let was_open = matches!(&*self.state.borrow(), ConnectionState::Open(_));
@@ -181,6 +180,21 @@ impl ConnectionSupervisor {
             self.tell(&ConnectionEvent::Closed(cause));
         }
         self.followers.clear();
+        // Last, so that whoever has closed it finds it closed, on another thread, too.
+        if let Some(closing) = closing {
+            if let Some(timer) = closing.timer {
+                ctx.cancel_future(timer);
+            }
+            for closer in closing.closers {
+                let answer = match closing.abandoned {
+                    0 => Ok(()),
+                    n => Err(Error::timeout(format!(
+                        "closed with {n} publishes unconfirmed, which may have arrived"
+                    ))),
+                };
+                drop(closer.send(answer));
+            }
+        }
     }
 
     fn closed(&self) -> Option<Error> {
@@ -210,6 +224,12 @@ impl ConnectionSupervisor {
         let Some(negotiated) = &life.negotiated else {
             return Err(Error::connection_closed("the connection is not open yet", None));
         };
+        let confirms = negotiated.server_properties.get("capabilities").and_then(Value::as_table);
+        let confirms = confirms.and_then(|table| table.get("publisher_confirms")).and_then(Value::as_bool);
+        if options.confirms && confirms != Some(true) {
+            let what = "the broker has no capability publisher_confirms; open the channel without confirms";
+            return Err(Error::refused_here(what));
+        }
         let number = self.numbers.take(options.number)?;
         let up = ctx.address().recipient();
         let channel = Channel::start(number, options, self.options.body_max, up);
@@ -243,6 +263,7 @@ impl ConnectionSupervisor {
                 text: text.clone(),
                 closers: Vec::new(),
                 ordered: false,
+                until: Instant::now() + self.options.close_timeout,
                 timer: Some(timer),
                 abandoned: 0,
             });
@@ -253,6 +274,7 @@ impl ConnectionSupervisor {
             text,
             closers: Vec::new(),
             ordered: false,
+            until: Instant::now(),
             timer: None,
             abandoned: 0,
         })
@@ -264,13 +286,19 @@ impl ConnectionSupervisor {
         }
     }
 
+    fn unconfirmed(&self) -> usize {
+        self.routes.values().map(|route| route.channel.outbox.load().unconfirmed).sum()
+    }
+
     fn order_close(&mut self) {
+        let unconfirmed = self.unconfirmed();
         let (Some(life), Some(closing)) = (&self.connection, &mut self.closing) else { return };
         if !std::mem::replace(&mut closing.ordered, true) {
-            closing.abandoned =
-                self.routes.values().map(|route| route.channel.outbox.load().unconfirmed).sum();
+            closing.abandoned = unconfirmed;
             let text = std::mem::take(&mut closing.text);
-            life.actor.do_send(Order::Close { code: closing.code, text });
+            // Draining may have used up the time; the broker still gets a moment.
+            let within = closing.until.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
+            life.actor.do_send(Order::Close { code: closing.code, text, within });
         }
     }
 }
@@ -292,7 +320,8 @@ impl Drop for ConnectionSupervisor {
             route.down.do_send(Down::Detached { epoch: self.epoch, error: error.clone() });
         }
         if let Some(life) = self.connection.take() {
-            life.actor.do_send(Order::Close { code: 200, text: "the application ended".into() });
+            let text = "the application ended".into();
+            life.actor.do_send(Order::Close { code: 200, text, within: self.options.close_timeout });
         }
         self.state.send_if_modified(|state| {
             let open = !matches!(state, ConnectionState::Closed(_));
@@ -328,18 +357,18 @@ impl Handler<Up> for ConnectionSupervisor {
                 }
             }
             Up::Joined { channel, result } => {
-                if let Some(route) = self.routes.get_mut(&channel) {
-                    if let Some(opening) = route.opening.take() {
-                        if opening.send(result.map(|()| route.channel.clone())).is_err() {
-                            // Nobody waits for it any more.
-                            route.channel.actor.do_send(crate::message::ReleaseChannel);
-                        }
-                    }
+                if let Some(route) = self.routes.get_mut(&channel)
+                    && let Some(opening) = route.opening.take()
+                {
+                    // Nobody waits for it any more: its lease, dropped here, says so.
+                    drop(opening.send(result.map(|()| route.channel.leased())));
                 }
             }
-            Up::Left { channel } => {
+            Up::Left { channel, free } => {
                 if self.routes.remove(&channel).is_some() {
-                    self.numbers.give_back(channel);
+                    if free {
+                        self.numbers.give_back(channel);
+                    }
                     if let Some(life) = &self.connection {
                         life.actor.do_send(Order::Unroute { channel });
                     }

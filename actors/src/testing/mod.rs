@@ -53,6 +53,7 @@ mod content;
 mod dialogue;
 mod endings;
 mod frames;
+mod inside;
 mod line;
 mod method;
 mod mismatch;
@@ -67,6 +68,7 @@ pub use self::{
     content::{Content, Published},
     endings::Hangup,
     frames::RawFrame,
+    inside::{CountWork, Panic, PanicConnection, Work},
     method::Method,
     mismatch::{Mismatch, MismatchKind},
     peer::Peer,

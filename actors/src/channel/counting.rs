@@ -1,0 +1,215 @@
+//! Costs that show in counts: how many letters a burst takes.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use actix::{Actor, Addr, Context, Handler};
+use bytes::{Bytes, BytesMut};
+
+use super::{Channel, OpenedChannel};
+use crate::{
+    message::{
+        Binding, Consume, ConsumerEnd, Delivery, Inlet, OpenChannel,
+        internal::{Down, Up},
+    },
+    outbox::{Credit, Flush, Outgoing},
+    wire::{Cutter, Properties},
+};
+
+/// Stands for connection and supervisor, and counts what they get.
+#[derive(Default)]
+struct Office {
+    flushes: Arc<AtomicUsize>,
+}
+
+impl Actor for Office {
+    type Context = Context<Self>;
+}
+
+impl Handler<Flush> for Office {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Handler<Up> for Office {
+    type Result = ();
+
+    fn handle(&mut self, _: Up, _: &mut Self::Context) {}
+}
+
+/// Keeps the batches as they came.
+#[derive(Debug, Default)]
+struct Batches(Mutex<Vec<Vec<Delivery>>>);
+
+impl Inlet for Batches {
+    fn bind(&self, _: Binding) {}
+
+    fn batch(&self, deliveries: Vec<Delivery>) {
+        self.0.lock().unwrap().push(deliveries);
+    }
+
+    fn ended(&self) {}
+
+    fn leave(&self, _: bool) {}
+
+    fn end(&self, _: ConsumerEnd) {}
+}
+
+struct Bench {
+    channel: OpenedChannel,
+    flushes: Arc<AtomicUsize>,
+}
+
+impl Bench {
+    /// A channel without confirms that the broker has opened.
+    async fn open() -> Self {
+        let office = Office::default();
+        let flushes = office.flushes.clone();
+        let office: Addr<Office> = office.start();
+        let options = OpenChannel::new().confirms(false);
+        let channel = Channel::start(1, &options, 1 << 20, office.clone().recipient());
+        channel.actor.do_send(Down::Attached {
+            epoch: 1,
+            flush: Arc::new(office.recipient()),
+            frame_max: 131_072,
+            credit: Arc::new(Credit::new(1 << 20)),
+        });
+        let bench = Self { channel, flushes };
+        bench.hear(&frame(b"\0\x14\0\x0b\0\0\0\0")).await;
+        bench.taken();
+        bench
+    }
+
+    /// Cuts these bytes as the connection does, and sends the runs; tells how many they were.
+    async fn hear(&self, bytes: &[u8]) -> usize {
+        let (mut cutter, mut buffer, mut runs) = (Cutter::new(131_072), BytesMut::from(bytes), 0);
+        while let Some(run) = cutter.next_run(&mut buffer).unwrap() {
+            runs += 1;
+            self.channel.actor.send(Down::Frames { epoch: 1, run }).await.unwrap();
+        }
+        assert!(buffer.is_empty());
+        runs
+    }
+
+    /// Takes what there is, as the connection does, and counts it: letters, chunks, bytes.
+    fn taken(&self) -> (usize, usize, usize) {
+        let mut out: Vec<Bytes> = Vec::new();
+        while self.channel.outbox.take(1, 64 * 1024, &mut out) {}
+        (self.flushes.swap(0, Ordering::SeqCst), out.len(), out.iter().map(Bytes::len).sum())
+    }
+
+    async fn consume(&self, tag: &str) -> Arc<Batches> {
+        let batches = Arc::new(Batches::default());
+        let consume = Consume::new().queue("jobs").tag(tag).inlet(batches.clone());
+        let call = actix_rt::spawn(self.channel.actor.send(consume));
+        tokio::task::yield_now().await;
+        let mut ok = b"\0\x3c\0\x15".to_vec();
+        ok.push(tag.len() as u8);
+        ok.extend(tag.as_bytes());
+        self.hear(&[frame(b"\0\x3c\0\x0b"), frame(&ok)].concat()).await;
+        call.await.unwrap().unwrap().unwrap();
+        self.taken();
+        batches
+    }
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    frame_of(1, payload)
+}
+
+fn frame_of(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind, 0, 1];
+    bytes.extend((payload.len() as u32).to_be_bytes());
+    bytes.extend(payload);
+    bytes.push(0xCE);
+    bytes
+}
+
+/// A delivery of four octets.
+fn delivery(consumer: &str, tag: u64) -> Vec<u8> {
+    let mut method = b"\0\x3c\0\x3c".to_vec();
+    method.push(consumer.len() as u8);
+    method.extend(consumer.as_bytes());
+    method.extend(tag.to_be_bytes());
+    method.extend(b"\0\0\x04jobs");
+    let header = b"\0\x3c\0\0\0\0\0\0\0\0\0\x04\0\0";
+    [frame(&method), frame_of(2, header), frame_of(3, b"body")].concat()
+}
+
+#[actix::test]
+async fn a_burst_of_deliveries_is_one_letter_and_one_batch() {
+    let bench = Bench::open().await;
+    let batches = bench.consume("a").await;
+    let burst: Vec<u8> = (1..=100).flat_map(|tag| delivery("a", tag)).collect();
+    assert_eq!(bench.hear(&burst).await, 1);
+    let lengths: Vec<usize> = batches.0.lock().unwrap().iter().map(Vec::len).collect();
+    assert_eq!(lengths, [100]);
+}
+
+#[actix::test]
+async fn a_burst_for_two_consumers_is_one_batch_each() {
+    let bench = Bench::open().await;
+    let (a, b) = (bench.consume("a").await, bench.consume("b").await);
+    let burst: Vec<u8> = (1..=100).flat_map(|tag| delivery(["a", "b"][tag as usize % 2], tag)).collect();
+    assert_eq!(bench.hear(&burst).await, 1);
+    for batches in [a, b] {
+        let lengths: Vec<usize> = batches.0.lock().unwrap().iter().map(Vec::len).collect();
+        assert_eq!(lengths, [50]);
+    }
+}
+
+#[actix::test]
+async fn a_burst_of_acks_is_one_letter_and_one_frame() {
+    let bench = Bench::open().await;
+    let batches = bench.consume("a").await;
+    let burst: Vec<u8> = (1..=100).flat_map(|tag| delivery("a", tag)).collect();
+    bench.hear(&burst).await;
+    let deliveries = std::mem::take(&mut *batches.0.lock().unwrap());
+    deliveries.into_iter().flatten().for_each(|delivery| delivery.ack().unwrap());
+    tokio::task::yield_now().await;
+    assert_eq!(bench.taken(), (1, 1, 21));
+}
+
+#[actix::test]
+async fn acks_around_a_gap_are_as_few_frames_as_can_be() {
+    let bench = Bench::open().await;
+    let batches = bench.consume("a").await;
+    let burst: Vec<u8> = (1..=10).flat_map(|tag| delivery("a", tag)).collect();
+    bench.hear(&burst).await;
+    let mut deliveries: Vec<Delivery> =
+        std::mem::take(&mut *batches.0.lock().unwrap()).into_iter().flatten().collect();
+    let kept = deliveries.remove(7);
+    deliveries.into_iter().for_each(|delivery| delivery.ack().unwrap());
+    tokio::task::yield_now().await;
+    // 1 to 7 in one, 9 and 10 singly.
+    assert_eq!(bench.taken(), (1, 1, 3 * 21));
+    kept.ack().unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(bench.taken(), (1, 1, 21));
+}
+
+#[actix::test]
+async fn a_burst_of_publishes_is_one_letter_and_few_chunks() {
+    let bench = Bench::open().await;
+    let (properties, body) = (Properties::default(), Bytes::from_static(b"sixteen octets.."));
+    for _ in 0..1000 {
+        let outgoing = Outgoing {
+            exchange: "",
+            routing_key: "jobs",
+            mandatory: true,
+            properties: &properties,
+            body: &body,
+        };
+        assert!(bench.channel.outbox.try_publish(outgoing).unwrap().is_some());
+    }
+    tokio::task::yield_now().await;
+    let (letters, chunks, bytes) = bench.taken();
+    // Method, header and body frame of each; buffers double from 1 KiB to 64 KiB.
+    assert_eq!((letters, bytes), (1, 1000 * (21 + 22 + 24)));
+    assert!(chunks <= 8, "{chunks}");
+}

@@ -1,0 +1,252 @@
+//! Every way in which a channel ends: its number, its neighbours, and what is still on its way.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+mod common;
+
+use actix_pika_actors::{
+    CancelConsumer, CloseChannel, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, Publish, ReleaseChannel,
+    testing::{
+        RawFrame,
+        protocol::{basic, channel, queue},
+    },
+};
+
+use self::common::{Bench, TAG, TryPublish, ask, at_once};
+
+/// CH-04, CH-07: the call that did it, the calls after it, and the neighbour.
+#[actix::test]
+async fn a_refused_call_closes_its_channel_only() {
+    let mut bench = Bench::open().await;
+    let first = bench.channel(1, OpenChannel::new()).await;
+    let second = bench.channel(2, OpenChannel::new()).await;
+    let mut deliveries = bench.consume(&first).await;
+    let publish = ask(&first.actor, Publish::new("", "jobs", "x"));
+    bench.socket.expect_publish(1).await.unwrap();
+    let refused = ask(&first.actor, DeclareQueue::new("amq.jobs"));
+    let queued = ask(&first.actor, actix_pika_actors::PurgeQueue::new("jobs"));
+    bench.socket.expect::<queue::Declare>(1).await.unwrap();
+    bench.socket.expect::<queue::Purge>(1).await.unwrap();
+    bench.socket.close_channel(1, 403, "ACCESS_REFUSED", 50, 10).await.unwrap();
+
+    let errors = [
+        (refused.answer().await.unwrap_err(), ErrorKind::Refused),
+        (queued.answer().await.unwrap_err(), ErrorKind::ChannelClosed),
+        (publish.answer().await.unwrap_err(), ErrorKind::ChannelClosed),
+        (deliveries.closed().await, ErrorKind::ChannelClosed),
+        (ask(&first.actor, DeclareQueue::new("late")).answer().await.unwrap_err(), ErrorKind::ChannelClosed),
+    ];
+    for (error, kind) in errors {
+        let reason = error.close_reason().expect("the broker's reason");
+        assert_eq!((error.kind(), reason.code, reason.method), (kind, 403, "queue.declare"), "{error}");
+    }
+    bench.round_trip(&second).await;
+    // Its number is free again, and nothing else was said on it.
+    bench.goes_on(1).await;
+}
+
+/// PRO-08, CH-17: 600 frames of content between `channel.close` and its answer, and as many behind it.
+#[actix::test]
+async fn content_for_a_closing_or_closed_channel_is_discarded() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new()).await;
+    let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
+    let mut deliveries = bench.consume(&channel).await;
+    let call = ask(&channel.actor, CloseChannel::new());
+    bench.socket.expect::<channel::Close>(1).await.unwrap();
+    for tag in 1..=200 {
+        bench.socket.deliver(1, TAG, tag, "late").await.unwrap();
+    }
+    bench.socket.send(1, basic::Ack { delivery_tag: 7, multiple: false }).await.unwrap();
+    bench.socket.send(1, channel::CloseOk {}).await.unwrap();
+    call.answer().await.unwrap();
+    assert!(
+        matches!(deliveries.next().await, Err(ConsumerEnd::Closed(error)) if error.kind() == ErrorKind::ChannelClosed)
+    );
+    bench.socket.deliver(1, TAG, 201, "later").await.unwrap();
+    bench.round_trip(&neighbour).await;
+    // A content that was begun on the old channel is nothing to the new one.
+    bench.goes_on(1).await;
+}
+
+/// CH-17: both sides close at once; the broker answers ours behind its own.
+#[actix::test]
+async fn channel_closes_that_cross_are_both_answered() {
+    for broker_first in [true, false] {
+        let mut bench = Bench::open().await;
+        let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+        let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
+        if broker_first {
+            // Not read by the client before it closes, too.
+            let close = channel::Close {
+                reply_code: 404,
+                reply_text: "NOT_FOUND".into(),
+                class_id: 60,
+                method_id: 40,
+            };
+            bench.socket.send(1, close).await.unwrap();
+        }
+        let call = ask(&channel.actor, CloseChannel::new());
+        if !broker_first {
+            bench.socket.expect::<channel::Close>(1).await.unwrap();
+            bench.socket.close_channel(1, 404, "NOT_FOUND", 60, 40).await.unwrap();
+            assert!(!call.is_answered());
+            bench.socket.send(1, channel::CloseOk {}).await.unwrap();
+        } else {
+            let frame = bench.socket.next_frame_on(1).await.unwrap();
+            if frame.is::<channel::Close>() {
+                bench.socket.send(1, channel::CloseOk {}).await.unwrap();
+                bench.socket.expect::<channel::CloseOk>(1).await.unwrap();
+            } else {
+                assert!(frame.is::<channel::CloseOk>(), "{frame}");
+            }
+        }
+        call.answer().await.unwrap();
+        bench.round_trip(&neighbour).await;
+        bench.goes_on(1).await;
+    }
+}
+
+/// CH-09, CON-05: one channel more than both sides agreed on, and each number again once it is free.
+#[actix::test]
+async fn a_channel_too_many_is_refused_here() {
+    let mut bench =
+        Bench::open_with(&actix_pika_actors::testing::Handshake::new().with_tune(3, 0, 0), |_| {}).await;
+    let mut channels = Vec::new();
+    for number in 1..=3 {
+        channels.push(bench.channel(number, OpenChannel::new().confirms(false)).await);
+    }
+    let error = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    let call = ask(&channels[1].actor, CloseChannel::new());
+    bench.socket.expect::<channel::Close>(2).await.unwrap();
+    // Not free before the broker says so.
+    let error = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    bench.socket.send(2, channel::CloseOk {}).await.unwrap();
+    call.answer().await.unwrap();
+    bench.goes_on(2).await;
+    for number in [0, 1, 4] {
+        let call = ask(&bench.client.supervisor, OpenChannel::new().number(number));
+        assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Limit);
+    }
+    assert!(bench.client.is_open());
+}
+
+/// CH-33, CNS: the queue of a consumer is deleted; what came before is handed out, and the broker gets its answer.
+#[actix::test]
+async fn a_cancel_by_the_broker_ends_the_consumer_behind_its_deliveries() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let mut deliveries = bench.consume(&channel).await;
+    let names = basic::Deliver { consumer_tag: TAG.into(), delivery_tag: 1, ..Default::default() };
+    let last = [
+        RawFrame::method(1, names),
+        RawFrame::header(1, 0, &Default::default()),
+        RawFrame::method(1, basic::Cancel { consumer_tag: TAG.into(), nowait: true }),
+    ];
+    bench.socket.send_frames(&last).await.unwrap();
+    let delivery = deliveries.next().await.expect("the delivery before the end");
+    assert!(matches!(deliveries.next().await, Err(ConsumerEnd::CancelledByBroker)));
+    let cancel =
+        bench.socket.answer(1, |cancel: basic::Cancel| basic::CancelOk { consumer_tag: cancel.consumer_tag });
+    assert_eq!(cancel.await.unwrap().consumer_tag.as_str(), TAG);
+    delivery.ack().unwrap();
+    assert_eq!(bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 1);
+    assert_eq!(channel.outbox.load().unsettled, 0);
+    // To cancel it again, or what never was, asks the broker and harms nothing.
+    let cancel = basic::Cancel { consumer_tag: "nobody".into(), nowait: true };
+    bench.socket.send(1, cancel).await.unwrap();
+    bench.round_trip(&channel).await;
+    let call = ask(&channel.actor, CancelConsumer::new(TAG));
+    bench
+        .socket
+        .answer(1, |cancel: basic::Cancel| basic::CancelOk { consumer_tag: cancel.consumer_tag })
+        .await
+        .unwrap();
+    call.answer().await.unwrap();
+}
+
+/// The broker cancels a consumer that is being cancelled.
+#[actix::test]
+async fn cancels_that_cross_are_one() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let mut deliveries = bench.consume(&channel).await;
+    let call = ask(&channel.actor, CancelConsumer::new(TAG));
+    bench.socket.expect::<basic::Cancel>(1).await.unwrap();
+    bench.socket.send(1, basic::Cancel { consumer_tag: TAG.into(), nowait: true }).await.unwrap();
+    bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
+    call.answer().await.unwrap();
+    assert!(deliveries.next().await.is_err());
+    bench.round_trip(&channel).await;
+}
+
+/// CH-36: `channel.flow` is answered with what it asks for.
+#[actix::test]
+async fn flow_is_answered() {
+    let mut bench = Bench::open().await;
+    bench.channel(1, OpenChannel::new()).await;
+    for active in [false, true] {
+        bench.socket.send(1, channel::Flow { active }).await.unwrap();
+        assert_eq!(bench.socket.expect::<channel::FlowOk>(1).await.unwrap().active, active);
+    }
+}
+
+/// CH-26: the last handle goes while a publish is under way: it is awaited, then the channel closes.
+#[actix::test]
+async fn a_released_channel_closes_when_nothing_is_under_way() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new()).await;
+    let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
+    channel.outbox.try_publish_text("jobs", "x");
+    bench.socket.expect_publish(1).await.unwrap();
+    channel.actor.do_send(ReleaseChannel);
+    bench.socket.expect_quiet(std::time::Duration::from_millis(50)).await.unwrap();
+    bench.socket.confirm(1, 1, false).await.unwrap();
+    assert_eq!(at_once("channel.close", bench.socket.expect_channel_close(1)).await.unwrap().0, 200);
+    bench.round_trip(&neighbour).await;
+    bench.goes_on(1).await;
+}
+
+/// CH-32: texts of both sides are kept to what fits, whole characters.
+#[actix::test]
+async fn a_reason_that_is_too_long_is_cut() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let call = ask(&channel.actor, CloseChannel::new().reason(200, "\u{e9}".repeat(200)));
+    let (_, text) = bench.socket.expect_channel_close(1).await.unwrap();
+    assert_eq!(text, "\u{e9}".repeat(127));
+    call.answer().await.unwrap();
+}
+
+/// PRO-08, ACK: behind `channel.close` nothing is settled: the broker would take it for a channel that is not open
+/// (504), and it requeues anyway.
+#[actix::test]
+async fn nothing_is_said_behind_a_close() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new()).await;
+    let mut deliveries = bench.consume(&channel).await;
+    for tag in 1..=4 {
+        bench.socket.deliver(1, TAG, tag, "x").await.unwrap();
+    }
+    let first = deliveries.next().await.unwrap();
+    let (second, third) = (deliveries.next().await.unwrap(), deliveries.next().await.unwrap());
+    first.ack().unwrap();
+    let call = ask(&channel.actor, CloseChannel::new());
+    // What was settled before is said before.
+    assert_eq!(bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 1);
+    bench.socket.expect::<channel::Close>(1).await.unwrap();
+    assert!(second.is_stale());
+    assert_eq!(second.ack().unwrap_err().kind(), ErrorKind::ChannelClosed);
+    drop((third, deliveries));
+    let late = ask(&channel.actor, DeclareQueue::new("jobs")).answer().await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::ChannelClosed);
+    ask(&channel.actor, CancelConsumer::new(TAG)).answer().await.unwrap();
+    let late = ask(&channel.actor, Publish::new("", "jobs", "x")).answer().await.unwrap_err();
+    assert_eq!((late.kind(), late.may_have_arrived()), (ErrorKind::ChannelClosed, false));
+    bench.socket.expect_quiet(std::time::Duration::from_millis(50)).await.unwrap();
+    bench.socket.send(1, channel::CloseOk {}).await.unwrap();
+    call.answer().await.unwrap();
+    bench.goes_on(1).await;
+}

@@ -1,0 +1,318 @@
+//! What the dialogues share: a client under test, and a peer that has opened with it what they need.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    panic::Location,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Actor, Addr, Handler, MailboxError, Message, dev::ToEnvelope};
+use actix_pika_actors::{
+    Address, CloseChannel, Confirmation, ConnectionOptions, ConnectionState, ConnectionSupervisor, Consume,
+    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, Feed, OpenChannel, OpenedChannel,
+    Publish, PurgeQueue, QueueDeclared, Result,
+    testing::{
+        ClientTerms, Handshake, Peer, RawFrame, Socket,
+        protocol::{basic, confirm, connection, queue},
+    },
+    wire::Negotiated,
+};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+/// What the consumer of [`Waiters`] is called, on channel 1.
+pub const TAG: &str = "ctag";
+
+/// No wait in these tests may take longer.
+pub const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Awaits `future`, and panics with `what` when that takes more than two seconds.
+#[track_caller]
+pub fn at_once<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let at = Location::caller();
+    async move {
+        match timeout(AT_ONCE, future).await {
+            Ok(value) => value,
+            Err(_) => panic!("not within {AT_ONCE:?}: {what} ({at})"),
+        }
+    }
+}
+
+/// The engine under test, as its user sees it.
+pub struct Client {
+    pub supervisor: Addr<ConnectionSupervisor>,
+    pub state: watch::Receiver<ConnectionState>,
+}
+
+impl Client {
+    pub fn dial(peer: &Peer) -> Self {
+        Self::dial_with(peer, |_| {})
+    }
+
+    pub fn dial_with(peer: &Peer, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+        let mut options = ConnectionOptions::default();
+        options.address = Address::new("127.0.0.1", peer.addr().port());
+        set(&mut options);
+        let (supervisor, state) = ConnectionSupervisor::launch(options, None);
+        Self { supervisor, state }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(&*self.state.borrow(), ConnectionState::Open(_))
+    }
+
+    pub async fn opened(&self) -> Arc<Negotiated> {
+        let mut state = self.state.clone();
+        let open = state.wait_for(|state| !matches!(state, ConnectionState::Connecting));
+        match &*at_once("the connection opens", open).await.expect("the supervisor lives") {
+            ConnectionState::Open(negotiated) => negotiated.clone(),
+            other => panic!("not open but {other:?}"),
+        }
+    }
+
+    /// Waits for the end of the connection, and tells its cause.
+    #[track_caller]
+    pub fn closed(&self) -> impl Future<Output = Option<Error>> {
+        let mut state = self.state.clone();
+        at_once("the connection ends", async move {
+            let closed = state.wait_for(|state| matches!(state, ConnectionState::Closed(_))).await;
+            match &*closed.expect("the supervisor lives") {
+                ConnectionState::Closed(cause) => cause.clone(),
+                other => panic!("not closed but {other:?}"),
+            }
+        })
+    }
+}
+
+/// A call under way.
+pub struct Call<T>(JoinHandle<Result<Result<T>, MailboxError>>);
+
+impl<T> Call<T> {
+    /// The answer, which must be there within two seconds.
+    #[track_caller]
+    pub fn answer(self) -> impl Future<Output = Result<T>> {
+        let answer = at_once("the call is answered", self.0);
+        async move { answer.await.expect("the call does not panic").unwrap_or_else(|error| Err(error.into())) }
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Drops the future of the call.
+    pub async fn give_up(self) {
+        self.0.abort();
+        assert!(self.0.await.is_err_and(|error| error.is_cancelled()));
+    }
+}
+
+/// Sends a message and leaves its answer for later.
+pub fn ask<A, M, T>(actor: &Addr<A>, message: M) -> Call<T>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message<Result = Result<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    Call(actix_rt::spawn(actor.send(message)))
+}
+
+/// The deliveries of one consumer, as a stream has them.
+pub struct Deliveries {
+    pub feed: Arc<Feed>,
+    taken: VecDeque<Delivery>,
+}
+
+impl Deliveries {
+    pub fn new() -> Self {
+        Self { feed: Arc::default(), taken: VecDeque::new() }
+    }
+
+    /// The next delivery, or why there is none any more.
+    #[track_caller]
+    pub fn next(&mut self) -> impl Future<Output = Result<Delivery, ConsumerEnd>> {
+        at_once("a delivery or the end", async move {
+            loop {
+                if let Some(delivery) = self.taken.pop_front() {
+                    return Ok(delivery);
+                }
+                poll_fn(|cx| self.feed.poll_take(&mut self.taken, cx)).await?;
+            }
+        })
+    }
+
+    /// The error that closed the channel of the consumer.
+    #[track_caller]
+    pub fn closed(&mut self) -> impl Future<Output = Error> {
+        let next = self.next();
+        async move {
+            match next.await {
+                Err(ConsumerEnd::Closed(error)) => error,
+                other => panic!("not closed but {other:?}"),
+            }
+        }
+    }
+}
+
+/// A client and a peer after the handshake.
+pub struct Bench {
+    pub peer: Peer,
+    pub socket: Socket,
+    pub client: Client,
+    pub terms: ClientTerms,
+}
+
+impl Bench {
+    pub async fn open() -> Self {
+        Self::open_with(&Handshake::new(), |_| {}).await
+    }
+
+    pub async fn open_with(script: &Handshake, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+        let peer = Peer::listen().await.unwrap();
+        let client = Client::dial_with(&peer, set);
+        let mut socket = peer.accept().await.unwrap();
+        let terms = socket.handshake_with(script).await.unwrap();
+        client.opened().await;
+        Self { peer, socket, client, terms }
+    }
+
+    /// Opens the channel that is due next.
+    pub async fn channel(&mut self, number: u16, options: OpenChannel) -> OpenedChannel {
+        let mut call = ask(&self.client.supervisor, options);
+        self.socket.open_channel(number).await.unwrap();
+        let channel = tokio::select! {
+            biased;
+            select = self.socket.expect::<confirm::Select>(number) => {
+                select.unwrap();
+                self.socket.send(number, confirm::SelectOk {}).await.unwrap();
+                call.answer().await.unwrap()
+            }
+            answer = &mut call.0 => answer.unwrap().unwrap().unwrap(),
+        };
+        assert_eq!(channel.outbox.terms().channel, number);
+        channel
+    }
+
+    /// Starts a consumer with the tag [`TAG`].
+    pub async fn consume(&mut self, channel: &OpenedChannel) -> Deliveries {
+        self.consume_as(channel, Consume::new().tag(TAG)).await
+    }
+
+    pub async fn consume_as(&mut self, channel: &OpenedChannel, options: Consume) -> Deliveries {
+        let number = channel.outbox.terms().channel;
+        let deliveries = Deliveries::new();
+        let call: Call<Consumed> = ask(&channel.actor, options.queue("jobs").feed(deliveries.feed.clone()));
+        answer_consume(&mut self.socket, number).await;
+        call.answer().await.unwrap();
+        deliveries
+    }
+
+    /// Asks and answers something: when it returns, the client has read all that came before.
+    pub async fn round_trip(&mut self, channel: &OpenedChannel) {
+        let number = channel.outbox.terms().channel;
+        let call = ask(&channel.actor, PurgeQueue::new("jobs"));
+        self.socket.answer(number, |_: queue::Purge| queue::PurgeOk::default()).await.unwrap();
+        call.answer().await.unwrap();
+    }
+
+    /// Proves that the connection goes on: a channel opens on this number.
+    pub async fn goes_on(&mut self, number: u16) {
+        self.channel(number, OpenChannel::new().confirms(false)).await;
+    }
+}
+
+/// Plays the broker for `basic.qos`, if it comes, and `basic.consume`.
+pub async fn answer_consume(socket: &mut Socket, channel: u16) -> basic::Consume {
+    let mut frame = socket.next_frame_on(channel).await.unwrap();
+    if frame.is::<basic::Qos>() {
+        socket.send(channel, basic::QosOk {}).await.unwrap();
+        frame = socket.next_frame_on(channel).await.unwrap();
+    }
+    let consume = method::<basic::Consume>(&frame);
+    let consumer_tag = consume.consumer_tag.clone();
+    socket.send(channel, basic::ConsumeOk { consumer_tag }).await.unwrap();
+    consume
+}
+
+/// Reads the method in a frame.
+#[track_caller]
+pub fn method<M: actix_pika_actors::testing::Method>(frame: &RawFrame) -> M {
+    let class = frame.class().unwrap_or_else(|| panic!("{frame}"));
+    M::from_class(class).unwrap_or_else(|_| panic!("{frame} where {} is due", M::NAME))
+}
+
+/// One caller of each sort that waits for something, on three channels.
+pub struct Waiters {
+    /// On channel 1, of the consumer [`TAG`].
+    pub deliveries: Deliveries,
+    /// On channel 1, not confirmed.
+    publish: Call<Confirmation>,
+    /// On channel 2, not answered.
+    declare: Call<QueueDeclared>,
+    /// Of channel 3, on which another publish is not confirmed.
+    close: Call<()>,
+}
+
+impl Waiters {
+    pub async fn start(bench: &mut Bench) -> Self {
+        let first = bench.channel(1, OpenChannel::new()).await;
+        let second = bench.channel(2, OpenChannel::new().confirms(false)).await;
+        let third = bench.channel(3, OpenChannel::new()).await;
+        let deliveries = bench.consume(&first).await;
+        let publish = ask(&first.actor, Publish::new("", "jobs", "first"));
+        bench.socket.expect_publish(1).await.unwrap();
+        let declare = ask(&second.actor, DeclareQueue::new("jobs"));
+        bench.socket.expect::<queue::Declare>(2).await.unwrap();
+        third.outbox.try_publish_text("jobs", "third");
+        bench.socket.expect_publish(3).await.unwrap();
+        let close = ask(&third.actor, CloseChannel::new());
+        Self { deliveries, publish, declare, close }
+    }
+
+    /// Every caller is answered at once: its actor has ended, or its connection.
+    pub async fn are_answered(self) {
+        let publish = self.publish.answer().await.unwrap_err();
+        for error in [publish, self.declare.answer().await.unwrap_err()] {
+            let kind = error.kind();
+            assert!(matches!(kind, ErrorKind::Stopped | ErrorKind::ConnectionClosed), "{error:?}");
+        }
+        self.close.answer().await.unwrap_err();
+    }
+
+    /// Every waiter is answered at once, and with the end of the connection; hands out the errors.
+    pub async fn all_fail(mut self) -> [Error; 3] {
+        let publish = self.publish.answer().await.unwrap_err();
+        assert!(publish.may_have_arrived(), "{publish}");
+        let errors = [publish, self.declare.answer().await.unwrap_err(), self.deliveries.closed().await];
+        for error in &errors {
+            assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
+        }
+        // Of what was not confirmed, closing says that it does not know.
+        assert_eq!(self.close.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
+        errors
+    }
+}
+
+/// Publishes without waiting for anything.
+pub trait TryPublish {
+    fn try_publish_text(&self, routing_key: &str, text: &'static str) -> u64;
+}
+
+impl TryPublish for actix_pika_actors::Outbox {
+    fn try_publish_text(&self, routing_key: &str, text: &'static str) -> u64 {
+        let outgoing = actix_pika_actors::Outgoing {
+            exchange: "",
+            routing_key,
+            mandatory: false,
+            properties: &actix_pika_actors::Properties::default(),
+            body: &bytes::Bytes::from_static(text.as_bytes()),
+        };
+        self.try_publish(outgoing).expect("an open channel").expect("room in the window")
+    }
+}
+
+/// `connection.close` of a broker, for no method.
+pub fn close(code: u16, text: &str) -> connection::Close {
+    connection::Close { reply_code: code, reply_text: text.into(), ..Default::default() }
+}

@@ -1,0 +1,74 @@
+//! Costs that show in counts: how often a burst asks the socket.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+mod common;
+
+use actix_pika_actors::{
+    Consume, OpenChannel,
+    testing::{Content, CountWork, RawFrame, Work, protocol::basic},
+};
+
+use self::common::{Bench, TAG, TryPublish};
+
+async fn work(bench: &Bench) -> Work {
+    bench.client.supervisor.send(CountWork).await.unwrap().expect("a connection")
+}
+
+fn burst(deliveries: u64) -> Vec<RawFrame> {
+    let one = |tag| {
+        let names = basic::Deliver { consumer_tag: TAG.into(), delivery_tag: tag, ..Default::default() };
+        std::iter::once(RawFrame::method(1, names)).chain(Content::from("sixteen octets..").frames(1, 4096))
+    };
+    (1..=deliveries).flat_map(one).collect()
+}
+
+#[actix::test]
+async fn a_burst_of_publishes_is_written_at_once() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new()).await;
+    let before = work(&bench).await;
+    for _ in 0..500 {
+        channel.outbox.try_publish_text("jobs", "sixteen octets..");
+    }
+    for _ in 0..500 {
+        bench.socket.expect_publish(1).await.unwrap();
+    }
+    assert_eq!(work(&bench).await.writes - before.writes, 1);
+}
+
+#[actix::test]
+async fn a_burst_of_confirms_is_read_at_once() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new()).await;
+    for _ in 0..500 {
+        channel.outbox.try_publish_text("jobs", "x");
+    }
+    for _ in 0..500 {
+        bench.socket.expect_publish(1).await.unwrap();
+    }
+    let before = work(&bench).await;
+    let acks: Vec<_> =
+        (1..=500).map(|tag| RawFrame::method(1, basic::Ack { delivery_tag: tag, multiple: false })).collect();
+    bench.socket.send_frames(&acks).await.unwrap();
+    bench.round_trip(&channel).await;
+    assert_eq!(channel.outbox.load().unconfirmed, 0);
+    // The acks, and the answer of the round trip, if that does not come with them.
+    assert!(work(&bench).await.reads - before.reads <= 2);
+}
+
+#[actix::test]
+async fn a_burst_of_deliveries_is_read_and_acknowledged_at_once() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let mut deliveries = bench.consume_as(&channel, Consume::new().tag(TAG).prefetch(500)).await;
+    let before = work(&bench).await;
+    bench.socket.send_frames(&burst(500)).await.unwrap();
+    for _ in 0..500 {
+        deliveries.next().await.unwrap().ack().unwrap();
+    }
+    let ack = bench.socket.expect::<basic::Ack>(1).await.unwrap();
+    assert_eq!((ack.delivery_tag, ack.multiple), (500, true));
+    let after = work(&bench).await;
+    assert_eq!((after.reads - before.reads, after.writes - before.writes), (1, 1));
+}

@@ -1,0 +1,136 @@
+//! Actors that end without a word, by a panic or with their arbiter: everyone who waits is answered, the others go on.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+mod common;
+
+use actix::Arbiter;
+use actix_pika_actors::{
+    CloseConnection, ConnectionOptions, ConnectionSupervisor, Consume, DeclareQueue, Delivery, ErrorKind,
+    OpenChannel, Publish,
+    testing::{
+        Panic, PanicConnection, Peer, Probe,
+        protocol::{basic, queue},
+    },
+};
+
+use self::common::{Bench, Client, TAG, Waiters, answer_consume, ask, at_once};
+
+#[actix::test]
+async fn a_connection_that_panics_answers_everyone() {
+    let mut bench = Bench::open().await;
+    let waiters = Waiters::start(&mut bench).await;
+    bench.client.supervisor.do_send(PanicConnection);
+    for error in waiters.all_fail().await {
+        assert!(error.to_string().contains("ended without a reason"), "{error}");
+    }
+    assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Stopped);
+    assert!(at_once("the client hangs up", bench.socket.silence()).await.unwrap().is_empty());
+    let late = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::ConnectionClosed);
+}
+
+#[actix::test]
+async fn a_supervisor_that_panics_answers_everyone() {
+    let mut bench = Bench::open().await;
+    let waiters = Waiters::start(&mut bench).await;
+    // Waits for the confirms, which do not come.
+    let close = ask(&bench.client.supervisor, CloseConnection::new());
+    bench.client.supervisor.do_send(Panic);
+    waiters.all_fail().await;
+    assert_eq!(close.answer().await.unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Stopped);
+    // The connection is not left behind.
+    bench.socket.expect_close().await.unwrap();
+    bench.socket.silence().await.unwrap();
+    let late = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Stopped);
+}
+
+#[actix::test]
+async fn a_channel_that_panics_answers_its_own_and_is_closed() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new()).await;
+    let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
+    let mut deliveries = bench.consume(&channel).await;
+    bench.socket.deliver(1, TAG, 1, "x").await.unwrap();
+    let delivery = deliveries.next().await.unwrap();
+    let publish = ask(&channel.actor, Publish::new("", "jobs", "x"));
+    bench.socket.expect_publish(1).await.unwrap();
+    let declare = ask(&channel.actor, DeclareQueue::new("jobs"));
+    bench.socket.expect::<queue::Declare>(1).await.unwrap();
+    channel.actor.do_send(Panic);
+
+    let error = publish.answer().await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Stopped, true));
+    assert_eq!(declare.answer().await.unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!(deliveries.closed().await.kind(), ErrorKind::Stopped);
+    assert_eq!(delivery.ack().unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!(channel.outbox.closed().unwrap().kind(), ErrorKind::Stopped);
+    // The broker is told, so that it requeues; the number is not used again before anyone knows that it did.
+    bench.socket.expect_channel_close(1).await.unwrap();
+    bench.round_trip(&neighbour).await;
+    bench.goes_on(3).await;
+}
+
+#[actix::test]
+async fn a_channel_that_panics_while_it_opens_answers_its_caller() {
+    let mut bench = Bench::open().await;
+    let first = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let call = ask(&first.actor, DeclareQueue::new("jobs"));
+    first.actor.do_send(Panic);
+    assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Stopped);
+    bench.goes_on(2).await;
+}
+
+/// ACT: deliveries must not go round for ever between the broker and an arbiter that has ended.
+#[actix::test]
+async fn a_consumer_ends_with_its_arbiter() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let arbiter = Arbiter::new();
+    // The target lives on: only the Consumer actor in between is gone.
+    let mut target = Probe::<Delivery>::start();
+    let consume =
+        Consume::new().queue("jobs").tag(TAG).deliver_from(target.recipient(), Some(&arbiter.handle()));
+    let call = ask(&channel.actor, consume);
+    answer_consume(&mut bench.socket, 1).await;
+    call.answer().await.unwrap();
+    bench.socket.deliver(1, TAG, 1, "x").await.unwrap();
+    let first = target.next().await.unwrap();
+
+    arbiter.stop();
+    let cancel = bench.socket.expect::<basic::Cancel>(1).await.unwrap();
+    assert_eq!(cancel.consumer_tag.as_str(), TAG);
+    // What comes meanwhile is held back until the broker has cancelled.
+    bench.socket.deliver(1, TAG, 2, "y").await.unwrap();
+    bench.socket.expect_quiet(std::time::Duration::from_millis(50)).await.unwrap();
+    bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
+    let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
+    assert_eq!((reject.delivery_tag, reject.requeue), (2, true));
+    first.ack().unwrap();
+    assert_eq!(bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 1);
+    arbiter.join().unwrap();
+}
+
+/// A connection ends with its arbiter, and everyone elsewhere is told.
+#[actix::test]
+async fn a_connection_ends_with_its_arbiter() {
+    let peer = Peer::listen().await.unwrap();
+    let arbiter = Arbiter::new();
+    let mut options = ConnectionOptions::default();
+    options.address = actix_pika_actors::Address::new("127.0.0.1", peer.addr().port());
+    let (supervisor, state) = ConnectionSupervisor::launch(options, Some(&arbiter.handle()));
+    let mut socket = peer.accept().await.unwrap();
+    let terms = socket.handshake().await.unwrap();
+    let mut bench = Bench { peer, socket, client: Client { supervisor, state }, terms };
+    bench.client.opened().await;
+    let mut waiters = Waiters::start(&mut bench).await;
+
+    arbiter.stop();
+    arbiter.join().unwrap();
+    assert!(waiters.deliveries.next().await.is_err());
+    assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Stopped);
+    waiters.are_answered().await;
+    bench.socket.silence().await.unwrap();
+}

@@ -1,0 +1,178 @@
+//! Who one is and what one may do: PLAIN, and the broker's permissions.
+
+#![cfg(feature = "testing")]
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[path = "support/dialogue.rs"]
+mod dialogue;
+#[macro_use]
+mod support;
+
+use actix_pika::testing::{Handshake, Peer};
+use actix_pika::{
+    Channel, Connection, Connector, DeclareExchange, DeclareQueue, Error, ErrorKind, OpenChannel, Publishing,
+    connect,
+};
+use support::{broker::Vhost, broker::encode, eventually, oracle::Oracle, within};
+
+/// AUTH-03: on the wire, and built anew for each connect.
+#[actix::test]
+async fn plain_says_user_and_password_between_zeros() {
+    let logins = [("guest", "guest"), ("", ""), ("Jürgen", "p@ss:w/ör%d"), ("a b", "\u{1F511}#?&=")];
+    for (user, password) in logins {
+        let peer = Peer::listen().await.unwrap();
+        let url = format!("amqp://{}:{}@{}/", encode(user), encode(password), peer.addr());
+        let connector = Connector::new(&url).unwrap();
+        for connector in [connector.clone(), connector] {
+            let server = async {
+                let mut socket = peer.accept().await.unwrap();
+                (socket.handshake_with(&Handshake::new()).await.unwrap(), socket)
+            };
+            let both = async { tokio::join!(connector.connect(), server) };
+            let (result, (terms, _socket)) = within("a handshake", 10, both).await;
+            assert!(!result.unwrap().is_closed());
+            assert_eq!(terms.mechanism, "PLAIN");
+            assert_eq!(terms.response, format!("\0{user}\0{password}").into_bytes());
+        }
+    }
+}
+
+/// AUTH-03, URI-01: against the broker, with everything that has to be escaped, in the vhost's name, too.
+#[actix::test]
+async fn odd_characters_in_login_and_vhost_arrive() {
+    let vhost = Vhost::fresh().await;
+    for password in ["p@ss:w/ör%d?#[]&=+ ", "%2f", "*"] {
+        let user = vhost.create_user(password).await;
+        vhost.permit(&user, ".*", ".*", ".*").await;
+        let connection = within("connect", 10, connect(vhost.url_as(&user, password))).await.unwrap();
+        within("close", 10, connection.close()).await.unwrap();
+    }
+    let broker = vhost.broker();
+    for name in ["/", "//", "v/host", "@test", "ä ö", "-test", "%2f"].map(support::unique) {
+        let path = format!("/api/vhosts/{}", encode(&name));
+        broker.change("PUT", &path, None).await;
+        let permissions = format!("/api/permissions/{}/{}", encode(&name), encode(broker.user()));
+        let all = serde_json::json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        broker.change("PUT", &permissions, Some(all)).await;
+        let url = broker.url(&name);
+        let declare = async { connect(url).await?.channel().await?.declare_queue("here").await.map(drop) };
+        let declared = within("a declare", 10, declare).await;
+        let queues = broker.api(&format!("/api/queues/{}", encode(&name))).await;
+        broker.change("DELETE", &path, None).await;
+        declared.unwrap();
+        assert_eq!(queues.as_array().map(Vec::len), Some(1), "{name}");
+    }
+}
+
+/// A bench of a user who may do only so much.
+async fn limited(configure: &str, write: &str, read: &str) -> (Vhost, Connection) {
+    let vhost = Vhost::fresh().await;
+    let user = vhost.create_user("secret").await;
+    vhost.permit(&user, configure, write, read).await;
+    let oracle = Oracle::connect(&vhost.url()).await;
+    for queue in ["mine", "theirs"] {
+        oracle.declare_queue(queue).await;
+        oracle.declare_exchange(&format!("{queue}.x"), lapin::ExchangeKind::Topic).await;
+    }
+    let connection = within("connect", 10, connect(vhost.url_as(&user, "secret"))).await.unwrap();
+    (vhost, connection)
+}
+
+/// Asserts that a call is refused with 403 for its own channel, and that another one opens.
+async fn assert_forbidden<T: std::fmt::Debug>(
+    connection: &Connection,
+    kind: ErrorKind,
+    call: impl AsyncFnOnce(Channel) -> Result<T, Error>,
+) {
+    let channel = connection.channel().await.expect("a new channel works");
+    let error = within("a refusal", 10, call(channel)).await.unwrap_err();
+    assert_eq!((error.kind(), error.close_reason().map(|reason| reason.code)), (kind, Some(403)), "{error}");
+    assert!(error.is_soft());
+}
+
+/// AUTH-09
+#[actix::test]
+async fn without_configure_permission_nothing_is_declared_or_deleted() {
+    let (_vhost, connection) = limited("^mine", ".*", ".*").await;
+    let refused = ErrorKind::Refused;
+    assert_forbidden(&connection, refused, async |c| c.declare_queue("other").await).await;
+    assert_forbidden(&connection, refused, async |c| {
+        c.declare_exchange(DeclareExchange::topic("other")).await
+    })
+    .await;
+    assert_forbidden(&connection, refused, async |c| c.queue("theirs").delete().await).await;
+    assert_forbidden(&connection, refused, async |c| c.exchange("theirs.x").delete().await).await;
+    let channel = connection.channel().await.unwrap();
+    channel.declare_queue("mine").await.unwrap();
+    // To look needs no permission to configure.
+    channel.declare_queue(DeclareQueue::new("theirs").passive()).await.unwrap();
+}
+
+/// AUTH-09: the default exchange is `amq.default` here.
+#[actix::test]
+async fn without_write_permission_nothing_is_published_or_bound() {
+    let (vhost, connection) = limited(".*", "^mine", ".*").await;
+    let (refused, closed) = (ErrorKind::Refused, ErrorKind::ChannelClosed);
+    assert_forbidden(&connection, closed, async |c| c.exchange("theirs.x").publish("x", "y").await).await;
+    assert_forbidden(&connection, closed, async |c| c.default_exchange().publish("x", "mine").await).await;
+    assert_forbidden(&connection, refused, async |c| c.queue("theirs").bind("mine.x", "k").await).await;
+    assert_forbidden(&connection, closed, async |_| {
+        // Without confirms the next call hears of it.
+        let quiet = connection.channel_with(OpenChannel::new().confirms(false)).await?;
+        quiet.default_exchange().publish("x", "mine").await?;
+        quiet.set_qos(1).await
+    })
+    .await;
+    let channel = connection.channel().await.unwrap();
+    channel.queue("mine").bind("mine.x", "k").await.unwrap();
+    channel.exchange("mine.x").publish(Publishing::new("allowed"), "k").await.unwrap();
+    let oracle = Oracle::connect(&vhost.url()).await;
+    assert_eq!(oracle.count("mine").await, 1);
+}
+
+/// AUTH-09
+#[actix::test]
+async fn without_read_permission_nothing_is_consumed_got_purged_or_bound_from() {
+    let (_vhost, connection) = limited(".*", ".*", "^mine").await;
+    let refused = ErrorKind::Refused;
+    assert_forbidden(&connection, refused, async |c| c.queue("theirs").deliveries().await).await;
+    assert_forbidden(&connection, refused, async |c| c.queue("theirs").get().await).await;
+    assert_forbidden(&connection, refused, async |c| c.queue("theirs").purge().await).await;
+    assert_forbidden(&connection, refused, async |c| c.queue("mine").bind("theirs.x", "k").await).await;
+    let channel = connection.channel().await.unwrap();
+    assert!(channel.queue("mine").get().await.unwrap().is_none());
+}
+
+/// AUTH-14, for a plain connection: it ends with the broker's reason, and the next connect is refused.
+#[actix::test]
+async fn the_end_of_a_user_is_the_end_of_its_connections() {
+    let vhost = Vhost::fresh().await;
+    let user = vhost.create_user("secret").await;
+    vhost.permit(&user, ".*", ".*", ".*").await;
+    let url = vhost.url_as(&user, "secret");
+    let connection = within("connect", 10, connect(&url)).await.unwrap();
+    eventually("the connection in the list", 10, async || {
+        (!vhost.connections().await.is_empty()).then_some(())
+    })
+    .await;
+    vhost.broker().change("DELETE", &format!("/api/users/{user}"), None).await;
+    let error = within("the end", 15, connection.closed()).await.unwrap_err();
+    let reason = error.close_reason().expect("the broker's reason");
+    assert_eq!((error.kind(), reason.code), (ErrorKind::ConnectionClosed, 320));
+    assert!(reason.text.contains(&format!("user '{user}' is deleted")), "{}", reason.text);
+    let error = within("connect", 10, connect(&url)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth);
+}
+
+/// AUTH-15
+#[actix::test]
+async fn a_user_id_that_is_not_the_login_is_refused() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    let channel = connection.channel().await.unwrap();
+    channel.declare_queue("jobs").await.unwrap();
+    let exchange = channel.default_exchange();
+    exchange.publish(Publishing::new("x").user_id(vhost.broker().user()), "jobs").await.unwrap();
+    let error = exchange.publish(Publishing::new("x").user_id("somebody"), "jobs").await.unwrap_err();
+    assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 406));
+}

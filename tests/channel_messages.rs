@@ -1,0 +1,129 @@
+//! Speaking to the Channel actor in messages, without handles in between.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[macro_use]
+mod support;
+
+use actix_pika::{
+    CancelConsumer, CloseChannel, Consume, DeclareQueue, DeleteQueue, Delivery, ErrorKind, Get, OpenChannel,
+    Publish, Publishing, PurgeQueue, Qos, Settle, actors, testing::Probe,
+};
+use futures_util::future::join_all;
+use support::tapped::{Said, Tapped};
+
+modes! {
+    /// ACT-09: publishes through the actor, 34 of them, all arrive in order at an actor.
+    async fn what_is_published_by_message_arrives_by_message(bench: Bench) {
+        let channel: &actix::Addr<actors::Channel> = bench.channel.actor();
+        channel.send(DeclareQueue::new("jobs")).await.unwrap().unwrap();
+        let mut probe = Probe::<Delivery>::start();
+        let consume = Consume::new().queue("jobs").deliver_to(probe.recipient());
+        let consumed = channel.send(consume).await.unwrap().unwrap();
+        let publishes = (0..34).map(|n| channel.send(Publish::new("", "jobs", n.to_string())));
+        for answer in join_all(publishes).await {
+            assert_eq!(answer.unwrap().unwrap().sequence().is_some(), bench.confirms);
+        }
+        for n in 0..34 {
+            let delivery = probe.next().await.unwrap();
+            assert_eq!((delivery.body(), delivery.consumer_tag()), (n.to_string().as_bytes(), &*consumed.tag));
+            channel.send(Settle::ack(delivery)).await.unwrap().unwrap();
+        }
+        channel.send(CancelConsumer::new(&*consumed.tag)).await.unwrap().unwrap();
+        assert_eq!(channel.send(DeleteQueue::new("jobs")).await.unwrap().unwrap(), 0);
+    }
+
+    /// ACT: 100 messages keep their order, sent without waiting, large and empty ones among them.
+    async fn a_hundred_messages_keep_their_order(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let channel = bench.channel.actor();
+        let mut probe = Probe::<Delivery>::start();
+        let body = |n: usize| match n % 10 {
+            3 => Vec::new(),
+            7 => vec![n as u8; 131_082],
+            _ => n.to_string().into_bytes(),
+        };
+        channel.send(Consume::new().queue("jobs").deliver_to(probe.recipient())).await.unwrap().unwrap();
+        for n in 0..100 {
+            channel.do_send(Publish::new("", "jobs", Publishing::new(body(n)).message_id(n.to_string())));
+        }
+        for n in 0..100 {
+            let delivery = probe.next().await.unwrap();
+            assert_eq!(delivery.properties().unwrap().message_id(), Some(n.to_string().as_str()));
+            assert!(delivery.body() == body(n), "{n}");
+            channel.do_send(Settle::ack(delivery));
+        }
+        channel.send(CloseChannel::new()).await.unwrap().unwrap();
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
+
+    /// ACT: gets and every way to settle by message.
+    async fn gets_and_settles_by_message(bench: Bench) {
+        let oracle = bench.filled("jobs", (1..=8).map(|n| n.to_string())).await;
+        let tapped = Tapped::open(&bench).await;
+        let channel = tapped.channel.actor();
+        let get = async || channel.send(Get::new("jobs")).await.unwrap().unwrap().unwrap();
+        let (one, two, three) = (get().await, get().await, get().await);
+        channel.send(Settle::nack(two, true)).await.unwrap().unwrap();
+        channel.send(Settle::ack_all(three)).await.unwrap().unwrap();
+        let error = channel.send(Settle::ack(one)).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StaleDelivery);
+        tapped.flush().await;
+        let two = get().await;
+        assert!(two.redelivered());
+        let four = get().await;
+        channel.send(Settle::nack_all(four, false)).await.unwrap().unwrap();
+        drop(two);
+        channel.send(Settle::reject(get().await, false)).await.unwrap().unwrap();
+        tapped.flush().await;
+        let nack = |tag, requeue| Said::Nack { tag, multiple: false, requeue };
+        let expected = [
+            nack(2, true),
+            Said::Ack { tag: 3, multiple: true },
+            nack(4, false),
+            nack(5, false),
+            Said::Reject { tag: 6, requeue: false },
+        ];
+        assert_eq!(tapped.said(), expected);
+        assert_eq!(channel.send(PurgeQueue::new("jobs")).await.unwrap().unwrap(), 3);
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
+
+    /// ACT: a refusal reaches who sent the message, and later messages hear why the channel is closed.
+    async fn a_refused_message_is_answered(bench: Bench) {
+        let channel = bench.channel.actor();
+        let error = channel.send(Get::new("missing")).await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 404));
+        let later = channel.send(Qos::new(1)).await.unwrap().unwrap_err();
+        assert_eq!((later.kind(), later.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 404));
+        let later = channel.send(Publish::new("", "jobs", "x")).await.unwrap().unwrap_err();
+        assert_eq!((later.kind(), later.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 404));
+        let probe = Probe::<Delivery>::start();
+        let consume = Consume::new().queue("jobs").deliver_to(probe.recipient());
+        assert_eq!(channel.send(consume).await.unwrap().unwrap_err().kind(), ErrorKind::ChannelClosed);
+        channel.send(CancelConsumer::new("any")).await.unwrap().unwrap();
+        channel.send(CloseChannel::new()).await.unwrap().unwrap();
+    }
+
+    /// ACT: a consume without anybody to deliver to is refused before the broker hears of it.
+    async fn a_consume_for_nobody_is_refused_here(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let error = bench.channel.actor().send(Consume::new().queue("jobs")).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.close_reason().is_none() && !bench.channel.is_closed());
+        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+    }
+
+    /// ACT-08: state and load of a channel answer at any time.
+    async fn a_channel_tells_how_it_stands_at_any_time(bench: Bench) {
+        assert!(!bench.channel.is_closed());
+        assert!(bench.channel.close_cause().is_none());
+        assert_eq!(bench.channel.load().unsettled, 0);
+        bench.connection.close().await.unwrap();
+        assert!(bench.channel.is_closed());
+        assert_eq!(bench.channel.close_cause().unwrap().kind(), ErrorKind::ConnectionClosed);
+        assert_eq!(bench.channel.load().unconfirmed, 0);
+        let error = bench.connection.channel_with(OpenChannel::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
+    }
+}

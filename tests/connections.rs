@@ -1,0 +1,309 @@
+//! A connection from its opening to its end: what both sides agree on, what it tells of itself, what its end means.
+
+#![cfg(feature = "testing")]
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[path = "support/dialogue.rs"]
+mod dialogue;
+#[macro_use]
+mod support;
+
+use std::time::Duration;
+
+use actix_pika::testing::{Handshake, Probe, protocol::connection, types::AMQPValue};
+use actix_pika::{
+    ConnectionEvent, ConnectionState, Connector, DeclareExchange, Error, ErrorKind, ExchangeKind,
+    OpenChannel, connect,
+};
+use dialogue::{meet, open, try_meet};
+use futures_util::{StreamExt, future::join_all};
+use support::{broker::Vhost, eventually, within};
+
+/// The answer of a call that the end of its connection has reached.
+fn assert_lost(error: &Error, code: u16) {
+    assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error:?}");
+    assert_eq!(error.close_reason().map(|reason| reason.code), Some(code), "{error:?}");
+}
+
+/// CON-01
+#[actix::test]
+async fn a_connection_is_open_until_it_is_closed() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    assert!(!connection.is_closed());
+    assert!(matches!(connection.state(), ConnectionState::Open(_)));
+    within("close", 10, connection.close()).await.unwrap();
+    assert!(connection.is_closed());
+    assert!(matches!(connection.state(), ConnectionState::Closed(None)));
+    within("closed", 5, connection.closed()).await.unwrap();
+}
+
+/// CON-08: what the node offers, and what we ask for where it is less.
+#[actix::test]
+async fn the_limits_that_were_agreed_on_are_readable() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    assert!(connection.channel_max().unwrap() > 0);
+    assert!(connection.heartbeat().unwrap() > 1);
+    assert!(connection.frame_max().unwrap() > 1024);
+    let server = connection.server_properties().unwrap();
+    assert_eq!(server.get("product").and_then(|value| value.as_str()), Some("RabbitMQ"));
+    connection.close().await.unwrap();
+    assert_eq!(connection.channel_max(), None);
+
+    let url = format!("{}?heartbeat=30&channel_max=10&frame_max=8192", vhost.url());
+    let less = within("connect", 10, connect(url)).await.unwrap();
+    assert_eq!((less.heartbeat(), less.channel_max(), less.frame_max()), (Some(30), Some(10), Some(8192)));
+}
+
+/// CON-08: equal to what was sent in tune-ok, zeros included.
+#[actix::test]
+async fn tune_ok_says_what_the_connection_tells() {
+    let cases = [
+        ((2047, 131_072, 60), (2047, 131_072, 60)),
+        ((1, 4096, 1), (1, 4096, 1)),
+        ((0, 0, 0), (u16::MAX, 131_072, 0)),
+        ((u16::MAX, u32::MAX, u16::MAX), (u16::MAX, 131_072, u16::MAX)),
+    ];
+    for (offer, agreed) in cases {
+        let script = Handshake::new().with_tune(offer.0, offer.1, offer.2);
+        let meeting = try_meet(|connector| connector, &script);
+        let (result, _socket, terms) = within("a handshake", 10, meeting).await;
+        assert_eq!((terms.channel_max, terms.frame_max, terms.heartbeat), agreed);
+        let connection = result.unwrap();
+        let told = (connection.channel_max(), connection.frame_max(), connection.heartbeat());
+        assert_eq!(told, (Some(agreed.0), Some(agreed.1), Some(agreed.2)));
+    }
+}
+
+/// CON-10
+#[actix::test]
+async fn client_properties_name_the_library_and_what_it_can_do() {
+    let (_result, _socket, terms) =
+        within("a handshake", 10, try_meet(|connector| connector, &Handshake::new())).await;
+    assert_eq!(terms.locale, "en_US");
+    let properties = terms.properties.inner();
+    let text = |key: &str| match properties.get(key) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => panic!("{key}: {other:?}"),
+    };
+    assert_eq!((&*text("product"), &*text("platform")), ("actix-pika", "Rust"));
+    assert_eq!(text("version").split('.').filter(|part| part.parse::<u32>().is_ok()).count(), 3);
+    let Some(AMQPValue::FieldTable(capabilities)) = properties.get("capabilities") else {
+        panic!("no capabilities: {properties:?}");
+    };
+    for capability in [
+        "publisher_confirms",
+        "exchange_exchange_bindings",
+        "basic.nack",
+        "consumer_cancel_notify",
+        "connection.blocked",
+        "authentication_failure_close",
+    ] {
+        assert_eq!(capabilities.inner().get(capability), Some(&AMQPValue::Boolean(true)), "{capability}");
+    }
+}
+
+/// CON-10: of two equal keys the application's counts.
+#[actix::test]
+async fn client_properties_of_the_application_replace_those_of_the_library() {
+    let own = |connector: Connector| connector.client_property("product", "shop").client_property("shard", 7);
+    let (_result, _socket, terms) = within("a handshake", 10, try_meet(own, &Handshake::new())).await;
+    let properties = terms.properties.inner();
+    assert_eq!(properties.get("product"), Some(&AMQPValue::LongString("shop".into())));
+    assert_eq!(properties.get("shard"), Some(&AMQPValue::LongInt(7)));
+    assert!(properties.contains_key("capabilities"));
+}
+
+/// CON-09: by builder and by URI; two connections may have the same one.
+#[actix::test]
+async fn the_name_of_a_connection_is_shown_by_the_broker() {
+    let vhost = Vhost::fresh().await;
+    let first = Connector::new(&vhost.url()).unwrap().name("orders").connect().await.unwrap();
+    let second = connect(format!("{}?name=orders", vhost.url())).await.unwrap();
+    let names = eventually("two connections with a name", 10, async || {
+        let connections = vhost.connections().await;
+        let names: Vec<_> = connections
+            .iter()
+            .filter_map(|connection| connection["user_provided_name"].as_str().map(str::to_owned))
+            .collect();
+        (names.len() == 2).then_some(names)
+    })
+    .await;
+    assert_eq!(names, ["orders", "orders"]);
+    first.close().await.unwrap();
+    second.close().await.unwrap();
+}
+
+/// URI-10, HB: what a URI and the builder say reaches the broker; a heartbeat is never rounded down to none.
+#[actix::test]
+async fn the_heartbeat_that_is_asked_for_is_that_of_tune_ok() {
+    for (asked, said) in [(0, 0), (1, 1), (500, 1), (1_000, 1), (1_500, 2), (9_000, 9), (600_000, 60)] {
+        let ours = |connector: Connector| connector.heartbeat(Duration::from_millis(asked));
+        let (_result, _socket, terms) = within("a handshake", 10, try_meet(ours, &Handshake::new())).await;
+        assert_eq!(terms.heartbeat, said, "asked for {asked} ms");
+    }
+}
+
+/// CON-04: one end, told once to each who listens, by a message and by a stream.
+#[actix::test]
+async fn the_end_of_a_connection_is_told_once() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    let mut probe = Probe::<ConnectionEvent>::start();
+    connection.watch(probe.recipient());
+    let mut events = connection.events();
+    let (first, second) = tokio::join!(connection.close(), connection.close());
+    first.unwrap();
+    second.unwrap();
+    assert!(matches!(probe.next().await.unwrap(), ConnectionEvent::Closed(None)));
+    within("a third close", 5, connection.close()).await.unwrap();
+    assert_eq!(probe.count().await, 1);
+    assert!(matches!(events.next().await, Some(ConnectionEvent::Closed(None))));
+    assert!(within("the end of the stream", 5, events.next()).await.is_none());
+    assert!(within("a stream of a closed connection", 5, connection.events().next()).await.is_none());
+}
+
+/// D7: whoever closes twice, or from many tasks at once, sends one close frame.
+#[actix::test]
+async fn a_connection_is_closed_with_one_frame() {
+    let (connection, mut socket) = within("a handshake", 10, meet(|connector| connector)).await;
+    let closes = join_all((0..8).map(|_| connection.close()));
+    let server = async {
+        assert_eq!(socket.expect_close().await.unwrap().0, 200);
+        socket.expect_eof().await.unwrap();
+    };
+    let (closed, ()) = within("eight closes", 10, async { tokio::join!(closes, server) }).await;
+    assert!(closed.iter().all(Result::is_ok), "{closed:?}");
+}
+
+/// CON-05
+#[actix::test]
+async fn every_call_on_a_closed_connection_is_refused() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    let channel = connection.channel().await.unwrap();
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    connection.close().await.unwrap();
+    let calls = async {
+        let kind = |error: Error| error.kind();
+        assert_eq!(connection.channel().await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
+        assert_eq!(
+            channel.declare_queue("jobs").await.map_err(kind).unwrap_err(),
+            ErrorKind::ConnectionClosed
+        );
+        assert_eq!(channel.set_qos(1).await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
+        assert_eq!(queue.get().await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
+        assert_eq!(queue.deliveries().await.map_err(kind).unwrap_err(), ErrorKind::ConnectionClosed);
+        let exchange = channel.default_exchange();
+        assert_eq!(
+            exchange.publish("late", "jobs").await.map_err(kind).unwrap_err(),
+            ErrorKind::ConnectionClosed
+        );
+        assert_eq!(
+            exchange.try_publish("late", "jobs").map_err(kind).unwrap_err(),
+            ErrorKind::ConnectionClosed
+        );
+        channel.close().await.unwrap();
+        connection.close().await.unwrap();
+    };
+    within("calls on a closed connection", 10, calls).await;
+    assert!(channel.is_closed());
+}
+
+/// CON-19, CH-28: one broken rule ends all channels, with the same cause.
+#[actix::test]
+async fn a_connection_error_reaches_every_channel_with_its_cause() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    let mut events = connection.events();
+    let channels: Vec<_> = join_all((0..3).map(|_| connection.channel())).await;
+    let [first, second, third] = &channels[..] else { panic!("three channels") };
+    let (first, second, third) = (first.as_ref().unwrap(), second.as_ref().unwrap(), third.as_ref().unwrap());
+    let refused = DeclareExchange::new("odd", ExchangeKind::Custom("invalid_type".into()));
+    let error = within("503", 10, first.declare_exchange(refused)).await.unwrap_err();
+    assert_lost(&error, 503);
+    assert_lost(&within("closed", 5, connection.closed()).await.unwrap_err(), 503);
+    for channel in [first, second, third] {
+        assert_lost(&channel.close_cause().expect("a cause"), 503);
+        assert_lost(&within("a call", 5, channel.set_qos(1)).await.unwrap_err(), 503);
+        let publish = channel.default_exchange();
+        assert_lost(&within("a publish", 5, publish.publish("x", "y")).await.unwrap_err(), 503);
+    }
+    assert_lost(&within("channel", 5, connection.channel()).await.unwrap_err(), 503);
+    match events.next().await {
+        Some(ConnectionEvent::Closed(Some(error))) => assert_lost(&error, 503),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// CON-19: calls and publishes that wait on several channels when the connection goes, all answered.
+#[actix::test]
+async fn pending_calls_of_all_channels_fail_when_the_connection_is_closed() {
+    let (connection, mut socket) = within("a handshake", 10, meet(|connector| connector)).await;
+    let mut channels = Vec::new();
+    for number in 1..=3 {
+        channels.push(open(&connection, &mut socket, number, OpenChannel::new()).await);
+    }
+    let calls = join_all(channels.iter().map(|channel| channel.set_qos(1)));
+    let exchanges: Vec<_> = channels.iter().map(|channel| channel.default_exchange()).collect();
+    let publishes = join_all(exchanges.iter().map(|exchange| exchange.publish("x", "y")));
+    let opening = connection.channel();
+    let server = async {
+        for number in 1..=3 {
+            socket.next_frame_on(number).await.unwrap();
+        }
+        socket.next_frame_on(4).await.unwrap();
+        socket.close_connection(541, "INTERNAL_ERROR").await.unwrap();
+    };
+    let all = async { tokio::join!(calls, publishes, opening, server) };
+    let (calls, publishes, opening, ()) = within("the answers", 10, all).await;
+    for error in calls.into_iter().map(Result::unwrap_err) {
+        assert_lost(&error, 541);
+    }
+    for error in publishes.into_iter().map(Result::unwrap_err) {
+        assert_lost(&error, 541);
+    }
+    assert_lost(&opening.unwrap_err(), 541);
+}
+
+/// After its close the broker resets the socket: the reason must not be lost to that.
+#[actix::test]
+async fn the_reason_of_a_close_survives_the_reset_that_follows() {
+    for _ in 0..20 {
+        let (connection, mut socket) = within("a handshake", 10, meet(|connector| connector)).await;
+        let close = connection::Close { reply_code: 320, reply_text: "forced".into(), ..Default::default() };
+        socket.send(0, close).await.unwrap();
+        socket.reset().unwrap();
+        let error = within("closed", 10, connection.closed()).await.unwrap_err();
+        assert_lost(&error, 320);
+        assert_eq!(error.close_reason().unwrap().text, "forced");
+    }
+}
+
+/// 0.1: what an operator's click in the management interface looks like.
+#[actix::test]
+async fn an_operators_close_is_320_with_the_reason() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    eventually("the connection in the list", 10, async || {
+        (vhost.delete_connections("out of hours").await > 0).then_some(())
+    })
+    .await;
+    let error = within("closed", 10, connection.closed()).await.unwrap_err();
+    assert_lost(&error, 320);
+    assert!(error.close_reason().unwrap().text.contains("out of hours"), "{error}");
+}
+
+/// CON-20
+#[actix::test]
+async fn ten_tasks_open_and_close_connections_of_their_own() {
+    let vhost = Vhost::fresh().await;
+    let tasks = (0..10).map(|_| async {
+        let connection = connect(vhost.url()).await?;
+        connection.channel().await?.set_qos(1).await?;
+        connection.close().await
+    });
+    let results = within("ten connections", 30, join_all(tasks)).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+}

@@ -1,0 +1,355 @@
+//! Consumers that feed an actor: beginning, sharing, cancelling, and what comes back.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[macro_use]
+mod support;
+
+use std::collections::BTreeSet;
+
+use actix_pika::{
+    CancelConsumer, Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Publishing, testing::Probe,
+};
+use futures_util::FutureExt;
+use support::proxy::Way;
+use support::tapped::{Said, Tapped};
+use support::{eventually, within};
+
+fn text(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.body().to_vec()).unwrap()
+}
+
+fn numbers(n: usize) -> Vec<String> {
+    (0..n).map(|n| n.to_string()).collect()
+}
+
+async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for _ in 0..n {
+        deliveries.push(probe.next().await.unwrap());
+    }
+    deliveries
+}
+
+modes! {
+    /// CNS-01: a handler gets body and routing key of what is published after it began, and acknowledges.
+    async fn a_handler_gets_what_is_published_later(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let mut probe = Probe::<Delivery>::start();
+        let consumer = bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        bench.channel.default_exchange().publish("work", "jobs").await.unwrap();
+        let delivery = probe.next().await.unwrap();
+        assert_eq!((text(&delivery).as_str(), delivery.routing_key(), delivery.exchange()), ("work", "jobs", ""));
+        assert_eq!((delivery.consumer_tag(), delivery.redelivered()), (consumer.tag(), false));
+        delivery.ack().unwrap();
+        bench.channel.close().await.unwrap();
+        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+    }
+
+    /// CNS-03: after a cancel the broker has no consumer, later messages stay in the queue, and nothing more comes.
+    async fn after_a_cancel_nothing_more_comes(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let mut probe = Probe::<Delivery>::start();
+        let mut ends = Probe::<ConsumerEnd>::start();
+        let options = Consume::new().tag("mine").watch(ends.recipient());
+        let consumer = bench.channel.queue("jobs").consume_with(options, probe.recipient()).await.unwrap();
+        assert_eq!(consumer.tag(), "mine");
+        oracle.publish("", "jobs", "first").await;
+        probe.next().await.unwrap().ack().unwrap();
+        consumer.cancel().await.unwrap();
+        assert!(matches!(ends.next().await.unwrap(), ConsumerEnd::Cancelled));
+        assert_eq!(oracle.look("jobs").await.unwrap().1, 0);
+        let quiet = async {
+            oracle.publish("", "jobs", "second").await;
+            bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        };
+        probe.expect_none_until(quiet).await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 1);
+        // The tag is free again, and cancelling twice is fine.
+        consumer.cancel().await.unwrap();
+        let again = Consume::new().tag("mine");
+        bench.channel.queue("jobs").consume_with(again, probe.recipient()).await.unwrap();
+        assert_eq!(text(&probe.next().await.unwrap()), "second");
+        assert_eq!(ends.count().await, 1);
+    }
+
+    /// CNS-07: an unknown queue is 404 to the caller, ten times over; the connection goes on, and the target that was
+    /// given is let go.
+    async fn an_unknown_queue_is_refused(bench: Bench) {
+        for _ in 0..10 {
+            let channel = bench.another_channel().await;
+            let probe = Probe::<Delivery>::start();
+            let error = channel.queue("missing").consume(probe.recipient()).await.unwrap_err();
+            assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 404));
+            assert_eq!(error.close_reason().unwrap().method, "basic.consume");
+            assert!(channel.is_closed());
+        }
+        bench.channel.declare_queue("jobs").await.unwrap();
+    }
+
+    /// CNS-09: channel and connection end every consumer of theirs, and say why.
+    async fn a_closed_channel_ends_its_consumers(bench: Bench) {
+        let _oracle = bench.filled("jobs", []).await;
+        let probe = Probe::<Delivery>::start();
+        let mut ends = Probe::<ConsumerEnd>::start();
+        let watcher = ends.recipient();
+        let watched = || Consume::new().watch(watcher.clone());
+        let queue = bench.channel.queue("jobs");
+        queue.consume_with(watched(), probe.recipient()).await.unwrap();
+        queue.consume_with(watched(), probe.recipient()).await.unwrap();
+        bench.channel.close().await.unwrap();
+        for _ in 0..2 {
+            let ConsumerEnd::Closed(error) = ends.next().await.unwrap() else { panic!() };
+            assert_eq!(error.kind(), ErrorKind::ChannelClosed);
+        }
+        let other = bench.another_channel().await;
+        other.queue("jobs").consume_with(Consume::new().watch(ends.recipient()), probe.recipient()).await.unwrap();
+        // The management API learns of connections late; the other client's is the second one.
+        let deleted = async || (bench.vhost.delete_connections("enough").await >= 1).then_some(());
+        eventually("the connection is known", 10, deleted).await;
+        let end = loop {
+            match ends.next().now_or_never() {
+                Some(end) => break end.unwrap(),
+                None => _ = bench.vhost.delete_connections("enough").await,
+            }
+        };
+        let ConsumerEnd::Closed(error) = end else { panic!("{end:?}") };
+        assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 320));
+    }
+
+    /// CNS-13: two consumers, one of a tag of its own and one of an empty tag, share 100 messages, an empty and a
+    /// large one among them; each comes once.
+    async fn two_consumers_share_a_queue(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let (mut one, mut two) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
+        let queue = bench.channel.queue("jobs");
+        let named = queue.consume_with(Consume::new().tag("named"), one.recipient()).await.unwrap();
+        let unnamed = queue.consume_with(Consume::new().tag(""), two.recipient()).await.unwrap();
+        assert_eq!(named.tag(), "named");
+        assert!(!unnamed.tag().is_empty());
+        for n in 0..98 {
+            oracle.publish("", "jobs", n.to_string()).await;
+        }
+        let large = vec![b'x'; 131_082];
+        oracle.publish("", "jobs", "").await;
+        oracle.publish("", "jobs", &large).await;
+        let mut shares = [0, 0];
+        let mut bodies = BTreeSet::new();
+        for _ in 0..100 {
+            let (at, delivery) = tokio::select! {
+                delivery = one.next() => (0, delivery.unwrap()),
+                delivery = two.next() => (1, delivery.unwrap()),
+            };
+            assert_eq!(delivery.consumer_tag(), [named.tag(), unnamed.tag()][at]);
+            shares[at] += 1;
+            assert!(bodies.insert(delivery.body().to_vec()), "twice");
+            delivery.ack().unwrap();
+        }
+        assert!(bodies.contains(&large) && bodies.contains(&Vec::new()));
+        assert_eq!(shares, [50, 50]);
+        bench.channel.close().await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
+
+    /// CNS: a tag that is in use on the channel is refused before the broker hears of it, which would close the
+    /// connection.
+    async fn a_tag_in_use_is_refused_here(bench: Bench) {
+        let _oracle = bench.filled("jobs", ["one".to_owned()]).await;
+        let mut probe = Probe::<Delivery>::start();
+        let queue = bench.channel.queue("jobs");
+        queue.consume_with(Consume::new().tag("same"), probe.recipient()).await.unwrap();
+        let again = queue.consume_with(Consume::new().tag("same"), probe.recipient()).await;
+        let error = again.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.close_reason().is_none());
+        assert_eq!(text(&probe.next().await.unwrap()), "one");
+        // Another channel has its own tags.
+        let other = bench.another_channel().await;
+        other.queue("jobs").consume_with(Consume::new().tag("same"), probe.recipient()).await.unwrap();
+        assert!(!bench.channel.is_closed());
+    }
+
+    /// CNS-14: a cancel leaves what the application holds unsettled with it; closing the channel puts it back.
+    async fn a_cancel_requeues_nothing_that_is_held(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(5)).await;
+        let mut probe = Probe::<Delivery>::start();
+        let consumer = bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let mut held = take(&mut probe, 5).await;
+        consumer.cancel().await.unwrap();
+        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        held.remove(0).ack().unwrap();
+        bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (0, 4));
+        bench.channel.close().await.unwrap();
+        let back = oracle.drain("jobs").await;
+        let back: Vec<_> = back.iter().map(|d| (d.data[0], d.redelivered)).collect();
+        assert_eq!(back, [(b'1', true), (b'2', true), (b'3', true), (b'4', true)]);
+    }
+
+    /// CNS-16: of 2,000 messages 20 are acknowledged, then the channel closes with more in flight: exactly 1,980 come
+    /// back, none twice.
+    async fn what_is_in_flight_comes_back_when_the_channel_closes(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let exchange = bench.channel.default_exchange();
+        for n in 0..2000 {
+            drop(exchange.publish_deferred(n.to_string(), "jobs").await.unwrap());
+        }
+        bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        let channel = bench.another_channel().await;
+        let mut probe = Probe::<Delivery>::start();
+        channel.queue("jobs").consume_with(Consume::new().prefetch(0), probe.recipient()).await.unwrap();
+        for delivery in take(&mut probe, 20).await {
+            delivery.ack().unwrap();
+        }
+        channel.close().await.unwrap();
+        let mut bodies = oracle.drain_bodies("jobs").await;
+        assert_eq!(bodies.len(), 1980);
+        bodies.sort_unstable();
+        bodies.dedup();
+        assert_eq!(bodies.len(), 1980);
+    }
+
+    /// CNS-16: the same when the connection is closed.
+    async fn what_is_in_flight_comes_back_when_the_connection_closes(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let exchange = bench.channel.default_exchange();
+        for n in 0..1000 {
+            drop(exchange.publish_deferred(Publishing::new(n.to_string()), "jobs").await.unwrap());
+        }
+        let mut probe = Probe::<Delivery>::start();
+        bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        for delivery in take(&mut probe, 20).await {
+            delivery.ack().unwrap();
+        }
+        bench.connection.close().await.unwrap();
+        let mut bodies = oracle.drain_bodies("jobs").await;
+        assert_eq!(bodies.len(), 980);
+        bodies.sort_unstable();
+        bodies.dedup();
+        assert_eq!(bodies.len(), 980);
+    }
+
+    /// CNS-03: cancelled with deliveries in flight: what was dropped in between goes back after cancel-ok, once, and
+    /// none is delivered to the consumer that goes.
+    async fn a_cancel_in_the_midst_loses_nothing(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(300)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut probe = Probe::<Delivery>::start();
+        let consumer = tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        for delivery in take(&mut probe, 100).await {
+            delivery.ack().unwrap();
+        }
+        tapped.proxy.stall(Way::Down);
+        let cancelling = actix::spawn(async move { consumer.cancel().await });
+        within("basic.cancel", 5, tapped.proxy.seen_method(Way::Up, (60, 30), 1)).await;
+        drop(take(&mut probe, 50).await);
+        drop(tapped.channel.default_exchange().publish_deferred("mark", "nowhere").await.unwrap());
+        within("the mark", 5, tapped.proxy.seen_method(Way::Up, (60, 40), 1)).await;
+        assert!(tapped.said().iter().all(|said| matches!(said, Said::Ack { .. })));
+        tapped.proxy.resume(Way::Down);
+        cancelling.await.unwrap().unwrap();
+        let rest = probe.drain().await;
+        for delivery in rest {
+            assert!(!delivery.redelivered());
+            delivery.nack(true).unwrap();
+        }
+        tapped.flush().await;
+        assert_eq!((tapped.channel.load().unsettled, tapped.methods_up((60, 30))), (0, 1));
+        let mut tags = BTreeSet::new();
+        for said in tapped.said() {
+            match said {
+                Said::Reject { tag, requeue: true } | Said::Nack { tag, multiple: false, requeue: true } => {
+                    assert!(tags.insert(tag), "{tag} twice");
+                }
+                Said::Ack { tag, .. } => assert!(tag <= 100),
+                other => panic!("{other:?}"),
+            }
+        }
+        tapped.channel.close().await.unwrap();
+        let bodies = oracle.drain_bodies("jobs").await;
+        let expected: Vec<_> = (100..300).map(|n| n.to_string().into_bytes()).collect();
+        assert_eq!(bodies, expected);
+    }
+
+    /// CNS: a queue that is deleted ends its consumers, not their channel; the same tag can begin anew at once.
+    async fn a_deleted_queue_ends_its_consumers(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let mut probe = Probe::<Delivery>::start();
+        let mut ends = Probe::<ConsumerEnd>::start();
+        let watcher = ends.recipient();
+        let options = || Consume::new().tag("mine").watch(watcher.clone());
+        let queue = bench.channel.queue("jobs");
+        queue.consume_with(options(), probe.recipient()).await.unwrap();
+        oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
+        assert!(matches!(ends.next().await.unwrap(), ConsumerEnd::CancelledByBroker));
+        let queue = bench.channel.declare_queue("jobs").await.unwrap();
+        queue.consume_with(options(), probe.recipient()).await.unwrap();
+        oracle.publish("", "jobs", "again").await;
+        let delivery = probe.next().await.unwrap();
+        assert_eq!((text(&delivery).as_str(), delivery.consumer_tag()), ("again", "mine"));
+        delivery.ack().unwrap();
+        assert_eq!(ends.count().await, 1);
+    }
+
+    /// CNS: an exclusive consumer keeps others out with 403, which costs their channel only.
+    async fn an_exclusive_consumer_keeps_others_out(bench: Bench) {
+        let oracle = bench.filled("jobs", []).await;
+        let mut probe = Probe::<Delivery>::start();
+        let queue = bench.channel.queue("jobs");
+        queue.consume_with(Consume::new().exclusive(), probe.recipient()).await.unwrap();
+        let other = bench.another_channel().await;
+        let error = other.queue("jobs").consume(probe.recipient()).await.unwrap_err();
+        assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 403));
+        oracle.publish("", "jobs", "one").await;
+        assert_eq!(text(&probe.next().await.unwrap()), "one");
+    }
+
+    /// CNS-18: out of order acks of a bounded consumer never close the channel.
+    async fn acks_out_of_order_are_fine(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(12)).await;
+        let mut probe = Probe::<Delivery>::start();
+        bench.channel.queue("jobs").consume_with(Consume::new().prefetch(3), probe.recipient()).await.unwrap();
+        for _ in 0..4 {
+            let mut three = take(&mut probe, 3).await;
+            three.remove(1).ack().unwrap();
+            three.remove(1).ack().unwrap();
+            three.remove(0).ack().unwrap();
+        }
+        bench.channel.close().await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
+}
+
+/// CNS, rule 8: deliveries that come in one read with the end of their queue reach the actor, and leave no tag behind
+/// that keeps later acks from being merged.
+#[actix::test]
+async fn deliveries_in_one_read_with_the_end_are_not_lost() {
+    let bench = support::modes::Bench::open(true).await;
+    let oracle = bench.filled("jobs", []).await;
+    oracle.declare_queue("others").await;
+    let tapped = Tapped::open(&bench).await;
+    let mut probe = Probe::<Delivery>::start();
+    tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+    tapped.proxy.stall(Way::Down);
+    for n in 0..3 {
+        oracle.publish("", "jobs", n.to_string()).await;
+    }
+    oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
+    tapped.proxy.resume(Way::Down);
+    for (n, delivery) in take(&mut probe, 3).await.into_iter().enumerate() {
+        assert_eq!(text(&delivery), n.to_string());
+        delivery.ack().unwrap();
+    }
+    tapped.flush().await;
+    assert_eq!(tapped.channel.load().unsettled, 0);
+    tapped.channel.queue("others").consume(probe.recipient()).await.unwrap();
+    for n in 0..3 {
+        oracle.publish("", "others", n.to_string()).await;
+    }
+    for delivery in take(&mut probe, 3).await {
+        delivery.ack().unwrap();
+    }
+    tapped.flush().await;
+    assert_eq!(tapped.said().last(), Some(&Said::Ack { tag: 6, multiple: true }));
+    tapped.channel.actor().send(CancelConsumer::new("unknown")).await.unwrap().unwrap();
+}

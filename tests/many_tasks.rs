@@ -1,0 +1,183 @@
+//! Many tasks on one channel: everyone gets the answer to what it asked, and nothing is lost or doubled.
+
+#![cfg(feature = "testing")]
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[path = "support/dialogue.rs"]
+mod dialogue;
+#[macro_use]
+mod support;
+
+use std::collections::BTreeSet;
+
+use actix_pika::testing::protocol::{basic, queue};
+use actix_pika::testing::{RawFrame, Socket};
+use actix_pika::{CancelConsumer, Consume, DeclareExchange, DeclareQueue, OpenChannel, connect};
+use dialogue::{meet, open};
+use futures_util::{StreamExt, future::join_all};
+use support::{broker::Vhost, oracle::Oracle, within};
+
+modes! {
+    /// STR-01: 50 tasks, 200 publishes each, all confirmed, with the numbers 1 to 10,000.
+    async fn fifty_tasks_publish_on_one_channel(bench: Bench) {
+        bench.channel.declare_queue("jobs").await.unwrap();
+        let tasks = (0..50).map(|task| {
+            let exchange = bench.channel.default_exchange();
+            actix::spawn(async move {
+                let mut sequences = Vec::new();
+                for n in 0..200 {
+                    sequences.extend(exchange.publish(format!("{task}:{n}"), "jobs").await.unwrap().sequence());
+                }
+                sequences
+            })
+        });
+        let joined = join_all(tasks.collect::<Vec<_>>()).await;
+        let mut sequences: Vec<u64> = joined.into_iter().flat_map(Result::unwrap).collect();
+        sequences.sort_unstable();
+        let expected = if bench.confirms { 10_000 } else { 0 };
+        assert_eq!(sequences, (1..=expected).collect::<Vec<u64>>());
+        let mut deliveries = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut next = [0; 50];
+        for _ in 0..10_000 {
+            let delivery = deliveries.next().await.unwrap();
+            let body = String::from_utf8(delivery.body().to_vec()).unwrap();
+            let (task, n) = body.split_once(':').unwrap();
+            let next: &mut usize = &mut next[task.parse::<usize>().unwrap()];
+            assert_eq!(n, next.to_string(), "task {task}");
+            *next += 1;
+        }
+        assert_eq!(next, [200; 50]);
+    }
+
+    /// CH-24: declares of two kinds from two hundred tasks, each with its own answer.
+    async fn declares_of_many_tasks_are_not_mixed_up(bench: Bench) {
+        let queues = join_all((0..100).map(|n| bench.channel.declare_queue(format!("q{n}"))));
+        let exchanges = join_all((0..100).map(|n| bench.channel.declare_exchange(DeclareExchange::topic(format!("e{n}")))));
+        let (queues, exchanges) = tokio::join!(queues, exchanges);
+        for (n, (queue, exchange)) in queues.into_iter().zip(exchanges).enumerate() {
+            assert_eq!(queue.unwrap().name(), format!("q{n}"));
+            assert_eq!(exchange.unwrap().name(), format!("e{n}"));
+        }
+        assert_eq!(bench.vhost.queues().await.len(), 100);
+    }
+
+    /// CH-24: consumers, gets and declares at once; a queue's own answers come out of order with the rest.
+    async fn consumers_of_many_tasks_are_not_mixed_up(bench: Bench) {
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        for n in 0..30 {
+            oracle.declare_queue(&format!("q{n}")).await;
+            oracle.publish("", &format!("q{n}"), format!("for {n}")).await;
+        }
+        let tasks = (0..30).map(|n| {
+            let queue = bench.channel.queue(format!("q{n}"));
+            async move {
+                let mut deliveries = queue.deliveries_with(Consume::new().tag(format!("t{n}"))).await.unwrap();
+                queue.channel().declare_queue(DeclareQueue::new(format!("q{n}")).passive()).await.unwrap();
+                let delivery = deliveries.next().await.unwrap();
+                assert_eq!(delivery.body(), format!("for {n}").as_bytes());
+                assert_eq!(delivery.consumer_tag(), format!("t{n}"));
+                delivery.ack().unwrap();
+                assert!(queue.get().await.unwrap().is_none());
+                deliveries.close().await.unwrap();
+            }
+        });
+        join_all(tasks).await;
+        assert!(!bench.channel.is_closed());
+    }
+
+    /// STR-04: what is asked before the answer to anything has come is done in order.
+    async fn four_thousand_publishes_at_once_arrive_in_order(bench: Bench) {
+        bench.channel.declare_queue("jobs").await.unwrap();
+        let exchange = bench.channel.default_exchange();
+        let publishes = join_all((0..4001).map(|n: u32| exchange.publish(n.to_be_bytes().to_vec(), "jobs")));
+        assert!(publishes.await.iter().all(Result::is_ok));
+        let mut deliveries = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack()).await.unwrap();
+        for n in 0..4001_u32 {
+            assert_eq!(deliveries.next().await.unwrap().body()[..], n.to_be_bytes());
+        }
+    }
+}
+
+/// The broker's queues answer consume and cancel, its channel the rest: the one may overtake the other.
+#[actix::test]
+async fn an_answer_to_a_consume_or_a_cancel_may_be_overtaken() {
+    async fn consume(socket: &mut Socket) -> String {
+        socket.expect::<basic::Qos>(1).await.unwrap();
+        socket.expect::<basic::Consume>(1).await.unwrap().consumer_tag.to_string()
+    }
+    let test = async {
+        let (connection, mut socket) = meet(|connector| connector).await;
+        let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let ok = |tag: &str| RawFrame::method(1, basic::ConsumeOk { consumer_tag: tag.into() });
+        let qos = || RawFrame::method(1, basic::QosOk {});
+        let (a, b) = (channel.queue("a"), channel.queue("b"));
+        let clients = async {
+            tokio::join!(
+                a.deliveries_with(Consume::new().tag("A")),
+                b.deliveries_with(Consume::new().tag("B")),
+                channel.declare_queue("c"),
+            )
+        };
+        let server = async {
+            assert_eq!([consume(&mut socket).await, consume(&mut socket).await], ["A", "B"]);
+            socket.expect::<queue::Declare>(1).await.unwrap();
+            let declared = queue::DeclareOk { queue: "c".into(), ..Default::default() };
+            let frames = [qos(), qos(), RawFrame::method(1, declared), ok("B"), ok("A")];
+            socket.send_frames(&frames).await.unwrap();
+        };
+        let ((a, b, c), ()) = tokio::join!(clients, server);
+        assert_eq!(
+            (a.as_ref().unwrap().tag(), b.as_ref().unwrap().tag(), c.unwrap().name()),
+            ("A", "B", "c")
+        );
+
+        let clients =
+            async { tokio::join!(channel.actor().send(CancelConsumer::new("A")), channel.set_qos(1)) };
+        let server = async {
+            socket.expect::<basic::Cancel>(1).await.unwrap();
+            socket.expect::<basic::Qos>(1).await.unwrap();
+            let cancelled = RawFrame::method(1, basic::CancelOk { consumer_tag: "A".into() });
+            socket.send_frames(&[qos(), cancelled]).await.unwrap();
+        };
+        let ((cancelled, limited), ()) = tokio::join!(clients, server);
+        cancelled.unwrap().unwrap();
+        limited.unwrap();
+        assert!(a.unwrap().next().await.is_none());
+    };
+    within("answers out of order", 10, test).await;
+}
+
+/// STR-05, scaled: three connections, five channels each, a hundred messages each.
+#[actix::test]
+async fn counts_of_many_channels_agree() {
+    let vhost = Vhost::fresh().await;
+    let test = async {
+        let oracle = Oracle::connect(&vhost.url()).await;
+        oracle.declare_queue("jobs").await;
+        let connections = (0..3).map(|c| {
+            let url = vhost.url();
+            async move {
+                let connection = connect(url).await.unwrap();
+                let channels = (0..5).map(|k| {
+                    let connection = connection.clone();
+                    async move {
+                        let channel = connection.channel().await.unwrap();
+                        let exchange = channel.default_exchange();
+                        let publishes = (0..100).map(|n| exchange.publish(format!("{c}.{k}.{n}"), "jobs"));
+                        let confirmed = join_all(publishes).await;
+                        assert_eq!(channel.load().unconfirmed, 0);
+                        confirmed.into_iter().map(|confirm| confirm.unwrap().sequence().unwrap()).max()
+                    }
+                });
+                let last = join_all(channels).await;
+                connection.close().await.unwrap();
+                last
+            }
+        });
+        let last: Vec<_> = join_all(connections).await.into_iter().flatten().collect();
+        assert_eq!(last, [Some(100); 15]);
+        let bodies: BTreeSet<Vec<u8>> = oracle.drain_bodies("jobs").await.into_iter().collect();
+        assert_eq!(bodies.len(), 1500);
+    };
+    within("fifteen channels", 40, test).await;
+}

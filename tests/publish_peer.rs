@@ -1,0 +1,253 @@
+//! Confirms, nacks and returns in every order that the protocol allows, and some that it does not.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+#![cfg(feature = "testing")]
+
+#[macro_use]
+mod support;
+
+use actix_pika::{
+    ErrorKind, OpenChannel, Properties, Publishing,
+    testing::{
+        Content, RawFrame,
+        protocol::{BasicProperties, basic, queue},
+    },
+};
+use futures_util::{FutureExt, future::join_all};
+use support::{
+    peer::{answer, publish, send_back, sync, talk},
+    within,
+};
+
+/// PUB-11, PUB-14: confirms come single and multiple, in any order, mixed with nacks: each publish has its own answer
+/// and not before its time.
+#[actix::test]
+async fn confirms_in_any_order_find_their_publishes() {
+    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let mut confirms = Vec::new();
+    for n in 1..=10u64 {
+        let confirm = publish(&channel, "key", n.to_string()).await;
+        assert_eq!(confirm.sequence(), Some(n));
+        assert_eq!(socket.expect_publish(1).await.unwrap().body, n.to_string());
+        confirms.push(confirm);
+    }
+    let mut is_open = [true; 10];
+    for (tag, multiple, nack, answers) in [
+        (10, false, false, &[10][..]),
+        (3, false, false, &[3]),
+        (3, false, true, &[]),
+        (5, true, false, &[1, 2, 4, 5]),
+        (4, true, true, &[]),
+        (7, false, false, &[7]),
+        (8, true, true, &[6, 8]),
+        (0, true, false, &[9]),
+    ] {
+        match nack {
+            true => socket.nack(1, tag, multiple).await.unwrap(),
+            false => socket.confirm(1, tag, multiple).await.unwrap(),
+        }
+        sync(&mut socket, &channel).await;
+        for n in 1..=10usize {
+            let answer = if is_open[n - 1] { (&mut confirms[n - 1]).now_or_never() } else { None };
+            assert_eq!(answer.is_some(), answers.contains(&n), "{n} after {tag} {multiple} {nack}");
+            let Some(answer) = answer else { continue };
+            is_open[n - 1] = false;
+            match answer {
+                Ok(confirmation) => assert!(!nack && confirmation.sequence() == Some(n as u64)),
+                Err(error) => assert!(nack && error.kind() == ErrorKind::Nacked, "{error}"),
+            }
+        }
+    }
+    let load = channel.load();
+    assert_eq!((load.unconfirmed, load.bytes), (0, 0));
+}
+
+/// PUB-06: returns in an odd order, with equal keys, equal bodies, and bodies of many frames, find the publish that
+/// was sent back, never one that was not mandatory.
+#[actix::test]
+async fn returns_in_odd_orders_find_their_publishes() {
+    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let large = "large ".repeat(5000);
+    let publishes = [
+        ("k1", "a"),
+        ("k2", "b"),
+        ("k1", "b"),
+        ("k1", ""),
+        ("k1", &large),
+        ("k1", "a"),
+        ("k3", ""),
+        ("k1", &large[1..]),
+    ];
+    let mut confirms = Vec::new();
+    let mut published = Vec::new();
+    for (n, (key, body)) in publishes.into_iter().enumerate() {
+        let unasked = Publishing::new(body).mandatory(false).message_id("unasked");
+        drop(publish(&channel, key, unasked).await);
+        assert!(!socket.expect_publish(1).await.unwrap().mandatory);
+        confirms.push(publish(&channel, key, Publishing::new(body).message_id(n.to_string())).await);
+        published.push(socket.expect_publish(1).await.unwrap());
+        assert!(published[n].mandatory);
+    }
+    assert_eq!(published[4].cuts.len(), 8);
+    let back = [7, 2, 4, 5, 0, 3];
+    for n in back {
+        send_back(&mut socket, published[n].clone()).await;
+    }
+    // Of nothing that was published, and of what was not to be handed back: harmless.
+    socket.return_message(1, 312, "NO_ROUTE", Content::from("a").through("ex", "k4")).await.unwrap();
+    socket.return_message(1, 312, "NO_ROUTE", Content::from("").through("other", "k3")).await.unwrap();
+    socket.confirm(1, 16, true).await.unwrap();
+    for (n, confirm) in confirms.into_iter().enumerate() {
+        match answer(confirm).await {
+            Ok(sequence) => assert!(!back.contains(&n) && sequence == 2 * n as u64 + 2, "{n}"),
+            Err(error) => {
+                assert!(back.contains(&n), "{n}: {error}");
+                let returned = error.returned().unwrap();
+                assert_eq!(returned.properties.as_ref().unwrap().message_id(), Some(&*n.to_string()));
+                assert_eq!(
+                    (&*returned.routing_key, &returned.body[..]),
+                    (publishes[n].0, publishes[n].1.as_bytes())
+                );
+            }
+        }
+    }
+}
+
+/// PUB-06, PUB-07: the same many times over, with identical publishes, answered in rounds: as many come back as were
+/// sent back, and the oldest first.
+#[actix::test]
+async fn identical_publishes_come_back_in_order() {
+    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    for round in 0..20u64 {
+        let mut confirms = Vec::new();
+        for _ in 0..10 {
+            confirms.push(publish(&channel, "key", "same").await);
+        }
+        let first = socket.expect_publish(1).await.unwrap();
+        for _ in 1..10 {
+            assert_eq!(socket.expect_publish(1).await.unwrap(), first);
+        }
+        let base = round * 10;
+        // 1 comes back and is confirmed, then 2 and 3, then nothing.
+        send_back(&mut socket, first.clone()).await;
+        socket.confirm(1, base + 1, false).await.unwrap();
+        send_back(&mut socket, first.clone()).await;
+        send_back(&mut socket, first).await;
+        socket.confirm(1, base + 10, true).await.unwrap();
+        let kinds = join_all(confirms.into_iter().map(answer)).await;
+        let kinds: Vec<_> = kinds.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
+        let expected: Vec<_> =
+            (1..=10).map(|n| if n <= 3 { Err(ErrorKind::Unroutable) } else { Ok(base + n) }).collect();
+        assert_eq!(kinds, expected);
+    }
+}
+
+/// PUB-06: what came back and is nacked is a nack; properties that cannot be read do not hide the rest of a return.
+#[actix::test]
+async fn returns_may_be_nacked_or_unreadable() {
+    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let nacked = publish(&channel, "key", "nacked").await;
+    let published = socket.expect_publish(1).await.unwrap();
+    send_back(&mut socket, published).await;
+    socket.nack(1, 1, false).await.unwrap();
+    assert_eq!(answer(nacked).await.unwrap_err().kind(), ErrorKind::Nacked);
+
+    let odd = publish(&channel, "key", "odd").await;
+    socket.expect_publish(1).await.unwrap();
+    let content = Content::from("odd")
+        .through("ex", "key")
+        .with_raw_properties([0x20, 0, 0, 0, 0, 4, 1, b'k', b'Z', 0]);
+    socket.return_message(1, 313, "NO_CONSUMERS", content.cut_to(1)).await.unwrap();
+    socket.confirm(1, 2, false).await.unwrap();
+    let error = answer(odd).await.unwrap_err();
+    let returned = error.returned().unwrap();
+    assert_eq!((returned.code, &*returned.text, &returned.body[..]), (313, "NO_CONSUMERS", &b"odd"[..]));
+    assert!(returned.properties.is_err());
+}
+
+/// PUB-07: on a channel without confirms a return changes nothing.
+#[actix::test]
+async fn a_return_without_confirms_is_only_logged() {
+    let (mut socket, _connection, channel) = talk(OpenChannel::new(), false).await;
+    assert_eq!(within("no wait", 5, publish(&channel, "key", "body").await).await.unwrap().sequence(), None);
+    let published = socket.expect_publish(1).await.unwrap();
+    send_back(&mut socket, published).await;
+    sync(&mut socket, &channel).await;
+    assert!(!channel.is_closed());
+}
+
+/// PUB-11: a confirm of what was never published breaks the protocol: the connection closes with 503, and everyone
+/// hears why.
+#[actix::test]
+async fn a_confirm_of_nothing_closes_the_connection() {
+    for (confirms, nack, tag) in
+        [(true, false, 2), (true, true, 2), (true, false, u64::MAX), (false, false, 1)]
+    {
+        let (mut socket, connection, channel) = talk(OpenChannel::new(), confirms).await;
+        let confirm = publish(&channel, "key", "body").await;
+        socket.expect_publish(1).await.unwrap();
+        match nack {
+            true => socket.nack(1, tag, false).await.unwrap(),
+            false => socket.confirm(1, tag, false).await.unwrap(),
+        }
+        let (code, text) = socket.expect_close().await.unwrap();
+        assert_eq!(code, 503, "{text}");
+        assert!(text.contains(&tag.to_string()), "{text}");
+        if confirms {
+            let error = answer(confirm).await.unwrap_err();
+            assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, true));
+        }
+        let error = within("the end", 5, connection.closed()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        assert!(channel.is_closed());
+    }
+}
+
+/// PUB-14: publishes and calls of one task leave in the order in which they were made.
+#[actix::test]
+async fn publishes_and_calls_keep_their_order() {
+    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let client = actix_rt::spawn({
+        let channel = channel.clone();
+        async move {
+            for n in 0..10 {
+                drop(
+                    channel.exchange("ex").publish_deferred(vec![n; 1000 * n as usize], "key").await.unwrap(),
+                );
+                assert_eq!(channel.queue("q").purge().await.unwrap(), u32::from(n));
+            }
+        }
+    });
+    for n in 0..10 {
+        assert_eq!(socket.expect_publish(1).await.unwrap().body, vec![n; 1000 * n as usize]);
+        socket.answer(1, |_: queue::Purge| queue::PurgeOk { message_count: n.into() }).await.unwrap();
+    }
+    within("the client", 5, client).await.unwrap();
+}
+
+/// MSG-05, PUB-03, PUB-25: by default a publish is mandatory, never immediate, and persistent; nothing else is set.
+#[actix::test]
+async fn a_plain_publish_is_mandatory_and_persistent() {
+    let (mut socket, _connection, channel) = talk(OpenChannel::new(), false).await;
+    drop(publish(&channel, "key", "body").await);
+    let published = socket.expect_publish(1).await.unwrap();
+    assert_eq!((published.mandatory, published.immediate), (true, false));
+    assert_eq!((&*published.exchange, &*published.routing_key, &published.cuts[..]), ("ex", "key", &[4][..]));
+    assert_eq!(published.properties, BasicProperties::default().with_delivery_mode(2));
+    drop(publish(&channel, "", Publishing::new("").transient().mandatory(false)).await);
+    let published = socket.expect_publish(1).await.unwrap();
+    assert_eq!((published.mandatory, published.cuts.len()), (false, 0));
+    assert_eq!(published.raw_properties[..], [0x10, 0, 1]);
+    drop(publish(&channel, "key", Publishing::new("x").properties(Properties::new())).await);
+    assert_eq!(socket.expect_publish(1).await.unwrap().raw_properties[..], [0, 0]);
+}
+
+/// PUB-11: a method that only a client sends, said by the peer, is an error of the protocol.
+#[actix::test]
+async fn a_peer_that_publishes_breaks_the_protocol() {
+    let (mut socket, connection, _channel) = talk(OpenChannel::new(), true).await;
+    socket.send_frames(&[RawFrame::method(1, basic::Publish::default())]).await.unwrap();
+    assert_eq!(socket.expect_close().await.unwrap().0, 503);
+    let error = within("the end", 5, connection.closed()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+}

@@ -1,0 +1,194 @@
+//! The publish window and the deadlines, with a peer that confirms when it is told to.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+#![cfg(feature = "testing")]
+
+#[macro_use]
+mod support;
+
+use std::time::Duration;
+
+use actix_pika::{
+    ErrorKind, OpenChannel,
+    testing::protocol::{
+        channel::{Close, CloseOk},
+        connection::{Blocked, Unblocked},
+    },
+};
+use futures_util::future::join_all;
+use support::{
+    eventually,
+    peer::{answer, publish, send_back, sync, talk},
+    within,
+};
+
+/// PUB-13: a peer that never confirms: after the deadline the publish may have arrived, the channel goes on, and late
+/// confirms, nacks and returns do no harm.
+#[actix::test]
+async fn a_publish_without_a_confirm_times_out_and_the_channel_goes_on() {
+    let options = OpenChannel::new().deadline(Duration::from_millis(200));
+    let (mut socket, _connection, channel) = talk(options, true).await;
+    let late = [
+        publish(&channel, "key", "1").await,
+        publish(&channel, "key", "2").await,
+        publish(&channel, "key", "3").await,
+    ];
+    for confirm in late {
+        let error = answer(confirm).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.may_have_arrived(), error.is_retryable()),
+            (ErrorKind::Timeout, true, true)
+        );
+    }
+    let mut published = Vec::new();
+    for _ in 0..3 {
+        published.push(socket.expect_publish(1).await.unwrap());
+    }
+    // Their places in the window are taken until they are confirmed.
+    assert_eq!(channel.load().unconfirmed, 3);
+    let next = publish(&channel, "key", "4").await;
+    socket.expect_publish(1).await.unwrap();
+    socket.confirm(1, 4, false).await.unwrap();
+    assert_eq!(answer(next).await.unwrap(), 4);
+    send_back(&mut socket, published.remove(0)).await;
+    socket.confirm(1, 1, false).await.unwrap();
+    socket.nack(1, 2, false).await.unwrap();
+    socket.confirm(1, 3, true).await.unwrap();
+    sync(&mut socket, &channel).await;
+    assert_eq!((channel.load().unconfirmed, channel.load().bytes), (0, 0));
+    let last = publish(&channel, "key", "5").await;
+    socket.expect_publish(1).await.unwrap();
+    socket.confirm(1, 5, false).await.unwrap();
+    assert_eq!(answer(last).await.unwrap(), 5);
+}
+
+/// PUB-04, PUB-13: when the broker closes the channel, what was sent may have arrived, and what waited has not; all of
+/// them hear why.
+#[actix::test]
+async fn a_channel_close_answers_what_was_sent_and_what_waited() {
+    let (mut socket, connection, channel) = talk(OpenChannel::new().window(2), true).await;
+    let sent = [publish(&channel, "key", "1").await, publish(&channel, "key", "2").await];
+    let waits = actix_rt::spawn({
+        let exchange = channel.exchange("ex");
+        async move { exchange.publish("3", "key").await }
+    });
+    socket.expect_publish(1).await.unwrap();
+    socket.expect_publish(1).await.unwrap();
+    eventually("it waits", 5, || async { (channel.load().waiting == 1).then_some(()) }).await;
+    socket.close_channel(1, 404, "NOT_FOUND - no exchange 'ex'", 60, 40).await.unwrap();
+    for confirm in sent {
+        let error = answer(confirm).await.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
+        assert_eq!(
+            error.close_reason().map(|reason| (reason.code, reason.method)),
+            Some((404, "basic.publish"))
+        );
+    }
+    let error = within("an answer", 5, waits).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, false));
+    assert_eq!(error.close_reason().unwrap().code, 404);
+    assert!(!connection.is_closed());
+    assert_eq!(channel.load().waiting, 0);
+}
+
+/// PUB-15: closing a channel with a peer that never confirms tells so after the deadline, and closes all the same;
+/// publishes that come meanwhile are refused.
+#[actix::test]
+async fn close_tells_what_was_not_confirmed() {
+    let options = OpenChannel::new().deadline(Duration::from_millis(300));
+    let (mut socket, _connection, channel) = talk(options, true).await;
+    let confirm = publish(&channel, "key", "1").await;
+    socket.expect_publish(1).await.unwrap();
+    let closing = actix_rt::spawn({
+        let channel = channel.clone();
+        async move { channel.close().await }
+    });
+    let refused = eventually("no more publishes", 5, || async {
+        channel.exchange("ex").try_publish("late", "key").err()
+    });
+    let refused = refused.await;
+    assert_eq!((refused.kind(), refused.may_have_arrived()), (ErrorKind::ChannelClosed, false));
+    let error = answer(confirm).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true));
+    // "late" may have got in before the close did.
+    let mut frame = socket.next_frame_on(1).await.unwrap();
+    while !frame.is::<Close>() {
+        frame = socket.next_frame_on(1).await.unwrap();
+    }
+    socket.send(1, CloseOk {}).await.unwrap();
+    let error = within("the close", 5, closing).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), channel.is_closed()), (ErrorKind::Timeout, true));
+}
+
+/// Design 13.6: a window of bytes holds back what does not fit, and also what would fit but came later; a message
+/// larger than the window goes alone.
+#[actix::test]
+async fn a_message_larger_than_the_window_goes_alone() {
+    let (mut socket, _connection, channel) = talk(OpenChannel::new().window_bytes(10_000), true).await;
+    let small = [publish(&channel, "key", "1").await, publish(&channel, "key", vec![2; 9000]).await];
+    let mut waits = Vec::new();
+    for (at, body) in [vec![3; 50_000], vec![4]].into_iter().enumerate() {
+        let exchange = channel.exchange("ex");
+        waits.push(actix_rt::spawn(async move { exchange.publish(body, "key").await }));
+        eventually("it waits", 5, || async { (channel.load().waiting == at + 1).then_some(()) }).await;
+    }
+    assert!(channel.exchange("ex").try_publish("barges", "key").unwrap().is_none());
+    assert_eq!(socket.expect_publish(1).await.unwrap().body.len(), 1);
+    assert_eq!(socket.expect_publish(1).await.unwrap().body.len(), 9000);
+    socket.confirm(1, 1, false).await.unwrap();
+    // Nothing but the call comes: the giant waits for the window to be empty, and the other one for the giant.
+    sync(&mut socket, &channel).await;
+    assert_eq!((channel.load().waiting, channel.load().unconfirmed), (2, 1));
+    socket.confirm(1, 2, false).await.unwrap();
+    assert_eq!(socket.expect_publish(1).await.unwrap().body, vec![3; 50_000]);
+    sync(&mut socket, &channel).await;
+    assert_eq!((channel.load().waiting, channel.load().unconfirmed), (1, 1));
+    assert!(channel.load().bytes > 50_000);
+    socket.confirm(1, 3, false).await.unwrap();
+    assert_eq!(socket.expect_publish(1).await.unwrap().body, vec![4]);
+    socket.confirm(1, 4, false).await.unwrap();
+    for (at, wait) in waits.into_iter().enumerate() {
+        assert_eq!(within("an answer", 5, wait).await.unwrap().unwrap().sequence(), Some(at as u64 + 3));
+    }
+    join_all(small).await.into_iter().for_each(|answer| assert!(answer.is_ok()));
+    assert_eq!(channel.load().bytes, 0);
+}
+
+/// BLK-07, design 7.13: while the broker blocks, publishes wait in line, and the deadline answers `Blocked`: "not sent"
+/// for those that waited, "may have arrived" for the one that was under way. The channel goes on when it is unblocked.
+#[actix::test]
+async fn a_blocked_connection_holds_publishes_back() {
+    let options = OpenChannel::new().deadline(Duration::from_millis(400));
+    let (mut socket, _connection, channel) = talk(options, true).await;
+    let under_way = publish(&channel, "key", "under way").await;
+    socket.expect_publish(1).await.unwrap();
+    socket.send(0, Blocked { reason: "low on memory".into() }).await.unwrap();
+    let exchange = channel.exchange("ex");
+    sync(&mut socket, &channel).await;
+    assert!(exchange.try_publish("refused", "key").unwrap().is_none());
+    let late = exchange.publish("late", "key");
+    let error = within("the deadline", 5, late).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.may_have_arrived(), error.is_retryable()),
+        (ErrorKind::Blocked, false, true)
+    );
+    let error = answer(under_way).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, true));
+    assert!(!channel.is_closed());
+
+    let mut waits = Vec::new();
+    for at in 0..3 {
+        let exchange = exchange.clone();
+        waits.push(actix_rt::spawn(async move { exchange.publish(at.to_string(), "key").await }));
+        eventually("it waits", 5, || async { (channel.load().waiting == at + 1).then_some(()) }).await;
+    }
+    socket.send(0, Unblocked {}).await.unwrap();
+    for at in 0..3 {
+        assert_eq!(socket.expect_publish(1).await.unwrap().body, at.to_string());
+    }
+    socket.confirm(1, 4, true).await.unwrap();
+    for (at, wait) in waits.into_iter().enumerate() {
+        assert_eq!(within("an answer", 5, wait).await.unwrap().unwrap().sequence(), Some(at as u64 + 2));
+    }
+    assert_eq!(channel.load().unconfirmed, 0);
+}

@@ -1,0 +1,347 @@
+//! What goes over the wire when deliveries are settled: frames in their number and order.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[macro_use]
+mod support;
+
+use actix_pika::{Consume, Delivery, ErrorKind, Publishing, testing::Probe};
+use futures_util::StreamExt;
+use support::oracle::Oracle;
+use support::proxy::Way;
+use support::tapped::{Said, Tapped};
+use support::{eventually, within};
+
+fn numbers(n: usize) -> impl Iterator<Item = String> {
+    (1..=n).map(|n| n.to_string())
+}
+
+/// Takes `n` deliveries of a probe.
+async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for _ in 0..n {
+        deliveries.push(probe.next().await.unwrap());
+    }
+    deliveries
+}
+
+modes! {
+    /// Rule 7: acks of one turn leave as one `multiple` ack when they are the lowest run.
+    async fn acks_of_one_turn_are_one_frame(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(10)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut probe = Probe::<Delivery>::start();
+        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        for delivery in take(&mut probe, 10).await {
+            delivery.ack().unwrap();
+        }
+        tapped.flush().await;
+        assert_eq!(tapped.said(), [Said::Ack { tag: 10, multiple: true }]);
+        tapped.channel.close().await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
+
+    /// Rule 7: a single ack is not `multiple`, be it the lowest one or not.
+    async fn a_single_ack_says_single(bench: Bench) {
+        let _oracle = bench.filled("jobs", numbers(3)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut probe = Probe::<Delivery>::start();
+        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let mut deliveries = take(&mut probe, 3).await;
+        deliveries.remove(0).ack().unwrap();
+        tapped.flush().await;
+        deliveries.remove(1).ack().unwrap();
+        tapped.flush().await;
+        deliveries.remove(0).ack().unwrap();
+        tapped.flush().await;
+        let single = |tag| Said::Ack { tag, multiple: false };
+        assert_eq!(tapped.said(), [single(1), single(3), single(2)]);
+    }
+
+    /// Rule 2: `multiple` is not used while anything lower is unsettled, over two consumers and a get.
+    async fn an_unsettled_lower_tag_of_anyone_forbids_multiple(bench: Bench) {
+        let oracle = bench.filled("got", ["g".to_owned()]).await;
+        oracle.declare_queue("one").await;
+        oracle.declare_queue("two").await;
+        let tapped = Tapped::open(&bench).await;
+        let (mut one, mut two) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
+        let got = tapped.channel.queue("got").get().await.unwrap().expect("a message");
+        tapped.channel.queue("one").consume(one.recipient()).await.unwrap();
+        tapped.channel.queue("two").consume(two.recipient()).await.unwrap();
+        let mut taken = vec![got];
+        for n in 0..6 {
+            let (queue, probe) = if n % 2 == 0 { ("one", &mut one) } else { ("two", &mut two) };
+            oracle.publish("", queue, n.to_string()).await;
+            taken.push(probe.next().await.unwrap());
+        }
+        assert_eq!(taken.iter().map(Delivery::delivery_tag).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+        // 1 is the get's, 2, 4, 6 of one and 3, 5, 7 of two. All but the get:
+        let got = taken.remove(0);
+        let last = taken.pop().unwrap();
+        for delivery in taken {
+            delivery.ack().unwrap();
+        }
+        tapped.flush().await;
+        let single = |tag| Said::Ack { tag, multiple: false };
+        assert_eq!(tapped.said(), (2..=6).map(single).collect::<Vec<_>>());
+        got.ack().unwrap();
+        last.ack().unwrap();
+        tapped.flush().await;
+        assert_eq!(tapped.said()[5..], [Said::Ack { tag: 7, multiple: true }]);
+        tapped.channel.close().await.unwrap();
+        for queue in ["got", "one", "two"] {
+            assert_eq!(oracle.count(queue).await, 0, "{queue}");
+        }
+    }
+
+    /// Rule 2: refusals leave before a `multiple` ack that would cover them.
+    async fn refusals_leave_before_a_multiple_ack(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(6)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut probe = Probe::<Delivery>::start();
+        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let mut deliveries = take(&mut probe, 6).await.into_iter();
+        let mut next = || deliveries.next().unwrap();
+        next().ack().unwrap();
+        next().nack(false).unwrap();
+        next().ack().unwrap();
+        next().reject(false).unwrap();
+        next().ack().unwrap();
+        next().ack().unwrap();
+        tapped.flush().await;
+        let expected = [
+            Said::Nack { tag: 2, multiple: false, requeue: false },
+            Said::Reject { tag: 4, requeue: false },
+            Said::Ack { tag: 6, multiple: true },
+        ];
+        assert_eq!(tapped.said(), expected);
+        tapped.channel.close().await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
+
+    /// ACK-05, rule 2: `ack_all` covers its own consumer and is said singly where another one interleaves.
+    async fn ack_all_covers_its_own_consumer_only(bench: Bench) {
+        let oracle = bench.filled("one", []).await;
+        oracle.declare_queue("two").await;
+        let tapped = Tapped::open(&bench).await;
+        let (mut one, mut two) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
+        tapped.channel.queue("one").consume(one.recipient()).await.unwrap();
+        tapped.channel.queue("two").consume(two.recipient()).await.unwrap();
+        let (mut ones, mut twos) = (Vec::new(), Vec::new());
+        for n in 0..3 {
+            oracle.publish("", "two", n.to_string()).await;
+            twos.push(two.next().await.unwrap());
+            oracle.publish("", "one", n.to_string()).await;
+            ones.push(one.next().await.unwrap());
+        }
+        // two: 1, 3, 5; one: 2, 4, 6
+        ones.pop().unwrap().ack_all().unwrap();
+        tapped.flush().await;
+        let single = |tag| Said::Ack { tag, multiple: false };
+        assert_eq!(tapped.said(), [single(2), single(4), single(6)]);
+        let error = ones.pop().unwrap().ack().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StaleDelivery);
+        drop(ones);
+        drop(twos);
+        tapped.channel.close().await.unwrap();
+        assert_eq!((oracle.count("one").await, oracle.count("two").await), (0, 3));
+    }
+
+    /// ACK-05: `ack_all` of an only consumer is one `multiple` frame.
+    async fn ack_all_of_an_only_consumer_is_one_frame(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(5)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut probe = Probe::<Delivery>::start();
+        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let mut deliveries = take(&mut probe, 5).await;
+        let fifth = deliveries.pop().unwrap();
+        deliveries.pop().unwrap().ack_all().unwrap();
+        tapped.flush().await;
+        assert_eq!(tapped.said(), [Said::Ack { tag: 4, multiple: true }]);
+        // Dropping what is settled already says nothing more.
+        drop(deliveries);
+        drop(fifth);
+        tapped.flush().await;
+        assert_eq!(tapped.said()[1..], [Said::Reject { tag: 5, requeue: true }]);
+        assert_eq!(within("redelivered", 5, probe.next()).await.unwrap().delivery_tag(), 6);
+        tapped.channel.close().await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 1);
+    }
+
+    /// ACK-03: a `no_ack` delivery is settled without a word, whatever is said of it.
+    async fn nothing_is_said_of_no_ack_deliveries(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(6)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut stream = tapped.channel.queue("jobs").deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut next = async || stream.next().await.unwrap();
+        let first = next().await;
+        assert!(first.is_no_ack());
+        first.ack().unwrap();
+        next().await.ack_all().unwrap();
+        next().await.nack(true).unwrap();
+        next().await.reject(true).unwrap();
+        drop(next().await);
+        tapped.flush().await;
+        assert_eq!(tapped.said(), []);
+        tapped.channel.close().await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
+
+    /// ACK-09, rule 2: what is settled or dropped while the channel closes never becomes a frame behind
+    /// `channel.close`, which would cost the connection.
+    async fn nothing_is_said_of_deliveries_behind_channel_close(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(4)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut probe = Probe::<Delivery>::start();
+        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let mut deliveries = take(&mut probe, 4).await;
+        deliveries.pop().unwrap().ack().unwrap();
+        tapped.proxy.stall(Way::Down);
+        let closing = actix::spawn({
+            let channel = tapped.channel.clone();
+            async move { channel.close().await }
+        });
+        within("channel.close", 5, tapped.proxy.seen_method(Way::Up, (20, 40), 1)).await;
+        let error = deliveries.pop().unwrap().ack().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ChannelClosed);
+        drop(deliveries);
+        // The target goes, too: a late cancel would be as bad.
+        drop(probe);
+        let other = async {
+            tapped.connection.channel_with(support::modes::Bench::options(bench.confirms)).await.unwrap()
+        };
+        let resume = async { tapped.proxy.resume(Way::Down) };
+        let (other, ()) = within("another channel", 10, async { tokio::join!(other, resume) }).await;
+        closing.await.unwrap().unwrap();
+        other.declare_queue("later").await.unwrap();
+        assert_eq!(tapped.said(), [Said::Ack { tag: 4, multiple: false }]);
+        assert_eq!(tapped.methods_up((60, 30)), 0);
+        eventually("the rest is back", 5, async || (oracle.count("jobs").await == 3).then_some(())).await;
+    }
+
+    /// ACK-09, D9: on a closed channel a settle is an error that names the cause, and never a frame; also when the
+    /// number of the channel is in use again.
+    async fn a_settle_on_a_closed_channel_is_an_error_and_no_frame(bench: Bench) {
+        let _oracle = bench.filled("jobs", numbers(3)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut probe = Probe::<Delivery>::start();
+        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let deliveries = take(&mut probe, 3).await;
+        tapped.channel.queue("missing").get().await.unwrap_err();
+        let again = tapped.connection.channel_with(support::modes::Bench::options(bench.confirms)).await.unwrap();
+        let got = again.queue("jobs").get().await.unwrap().expect("back in its queue");
+        assert_eq!((again.number(), got.delivery_tag(), got.redelivered()), (tapped.channel.number(), 1, true));
+        for (n, delivery) in deliveries.into_iter().enumerate() {
+            assert!(delivery.is_stale());
+            let error = match n {
+                0 => delivery.ack(),
+                1 => delivery.nack(true),
+                _ => delivery.ack_all(),
+            };
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ChannelClosed);
+            assert_eq!(error.close_reason().unwrap().code, 404);
+        }
+        again.declare_queue("later").await.unwrap();
+        assert_eq!(tapped.said(), []);
+        assert!(!got.is_stale());
+    }
+
+    /// Rule 2: an ack that is followed by a call on its channel is written before it.
+    async fn an_ack_leaves_before_a_later_call(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(1)).await;
+        let tapped = Tapped::open(&bench).await;
+        let got = tapped.channel.queue("jobs").get().await.unwrap().unwrap();
+        got.ack().unwrap();
+        tapped.channel.close().await.unwrap();
+        assert_eq!(tapped.said(), [Said::Ack { tag: 1, multiple: false }]);
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
+
+    /// Rules 2 and 8: what is dropped while its consumer is being cancelled waits for cancel-ok, and an `ack_all` of a
+    /// later delivery does not cover it: it comes back, once.
+    async fn ack_all_does_not_cover_what_was_dropped_before(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(4)).await;
+        let tapped = Tapped::open(&bench).await;
+        let mut probe = Probe::<Delivery>::start();
+        let consumer = tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let mut deliveries = take(&mut probe, 4).await;
+        tapped.proxy.stall(Way::Down);
+        let cancelling = actix::spawn(async move { consumer.cancel().await });
+        within("basic.cancel", 5, tapped.proxy.seen_method(Way::Up, (60, 30), 1)).await;
+        let last = deliveries.pop().unwrap();
+        drop(deliveries.remove(1));
+        last.ack_all().unwrap();
+        within("acks", 5, tapped.proxy.seen_method(Way::Up, (60, 80), 2)).await;
+        let single = |tag| Said::Ack { tag, multiple: false };
+        assert_eq!(tapped.said(), [single(1), single(3), single(4)]);
+        tapped.proxy.resume(Way::Down);
+        cancelling.await.unwrap().unwrap();
+        tapped.flush().await;
+        assert_eq!(tapped.said()[3..], [Said::Reject { tag: 2, requeue: true }]);
+        tapped.channel.close().await.unwrap();
+        assert_eq!(oracle.drain_bodies("jobs").await, [b"2"]);
+    }
+}
+
+/// Rule 7: settles from other threads all arrive, and nothing is settled twice.
+#[actix::test]
+async fn settles_come_from_other_threads() {
+    let bench = support::modes::Bench::open(true).await;
+    let tapped = Tapped::open(&bench).await;
+    let oracle = Oracle::connect(&bench.vhost.url()).await;
+    let queue = tapped.channel.declare_queue("jobs").await.unwrap();
+    let exchange = tapped.channel.default_exchange();
+    for n in 0..400 {
+        drop(exchange.publish_deferred(Publishing::new(n.to_string()), "jobs").await.unwrap());
+    }
+    let mut stream = queue.deliveries_with(Consume::new().prefetch(50)).await.unwrap();
+    let (to, from) = std::sync::mpsc::channel::<Delivery>();
+    let from = std::sync::Arc::new(std::sync::Mutex::new(from));
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let from = from.clone();
+            std::thread::spawn(move || {
+                let mut settled = 0;
+                loop {
+                    let next = from.lock().unwrap().recv();
+                    let Ok(delivery) = next else { return settled };
+                    match delivery.delivery_tag() % 3 {
+                        0 => delivery.nack(false).unwrap(),
+                        1 => delivery.reject(false).unwrap(),
+                        _ => delivery.ack().unwrap(),
+                    }
+                    settled += 1;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..400 {
+        let delivery = within("a delivery", 10, stream.next()).await.unwrap();
+        to.send(delivery).unwrap();
+    }
+    drop(to);
+    let settled: usize =
+        tokio::task::spawn_blocking(move || workers.into_iter().map(|w| w.join().unwrap()).sum())
+            .await
+            .unwrap();
+    assert_eq!(settled, 400);
+    stream.close().await.unwrap();
+    assert_eq!(tapped.channel.load().unsettled, 0);
+    tapped.channel.close().await.unwrap();
+    assert_eq!(oracle.count("jobs").await, 0);
+    // Every tag once, and no `multiple` beyond what was delivered.
+    let mut said: Vec<u64> = tapped
+        .said()
+        .iter()
+        .filter_map(|said| match said {
+            Said::Nack { tag, multiple: false, requeue: false } | Said::Reject { tag, requeue: false } => {
+                Some(*tag)
+            }
+            Said::Ack { tag, .. } if *tag <= 400 => None,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    said.sort_unstable();
+    assert_eq!(said, (1..=400).filter(|tag| tag % 3 != 2).collect::<Vec<u64>>());
+}

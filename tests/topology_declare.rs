@@ -1,0 +1,308 @@
+//! Exchanges and queues: declared, looked up, refused, purged, deleted.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[macro_use]
+mod support;
+
+use actix_pika::{
+    BindQueue, Channel, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error,
+    ErrorKind, ExchangeKind, Get, Publishing, PurgeQueue, connect,
+};
+use support::{modes::Bench, oracle::Oracle};
+
+/// The call was refused with this code for this method, and the channel closed for the same reason.
+async fn assert_refused<T>(channel: &Channel, result: Result<T, Error>, code: u16, method: &str) -> Error {
+    let Err(error) = result else { panic!("{method} was not refused") };
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    let reason = error.close_reason().expect("the broker's reason");
+    assert_eq!((reason.code, reason.method), (code, method), "{error}");
+    assert!(error.is_soft());
+    assert!(channel.is_closed());
+    let later = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap_err();
+    assert_eq!(later.kind(), ErrorKind::ChannelClosed);
+    assert_eq!(later.close_reason().map(|reason| reason.code), Some(code));
+    error
+}
+
+modes! {
+    /// TOP-01, TOP-17: what was declared can be deleted by name, twice, and so can what never existed.
+    async fn deleting_what_is_not_there_is_no_error(bench: Bench) {
+        let channel = &bench.channel;
+        channel.declare_exchange(DeclareExchange::direct("ex").auto_delete()).await.unwrap();
+        channel.declare_queue(DeclareQueue::new("q").auto_delete()).await.unwrap();
+        for _ in 0..2 {
+            channel.delete_exchange(DeleteExchange::new("ex")).await.unwrap();
+            assert_eq!(channel.delete_queue(DeleteQueue::new("q")).await.unwrap(), 0);
+        }
+        channel.exchange("never").delete().await.unwrap();
+        assert_eq!(channel.queue("never").delete().await.unwrap(), 0);
+        assert!(!channel.is_closed());
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        assert_eq!(oracle.look("q").await, None);
+    }
+
+    /// TOP-02: a queue without a name gets one from the broker, and is reached by it.
+    async fn the_broker_names_a_queue_without_a_name(bench: Bench) {
+        let body: Vec<u8> = (0..32).map(|_| fastrand::u8(..)).collect();
+        let queue = bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        assert!(queue.name().starts_with("amq.gen-"), "{}", queue.name());
+        let other = bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        assert_ne!(queue.name(), other.name());
+        bench.channel.default_exchange().publish(body.clone(), queue.name()).await.unwrap();
+        let message = queue.get().await.unwrap().expect("the message");
+        assert_eq!(message.body()[..], body[..]);
+        assert_eq!((message.exchange(), message.routing_key()), ("", queue.name()));
+        message.ack().unwrap();
+    }
+
+    /// TOP-02: the broker strips line ends from a queue's name, and the handle has the name that it chose.
+    async fn the_handle_has_the_name_that_the_broker_answered(bench: Bench) {
+        let queue = bench.channel.declare_queue("one\r\ntwo\n").await.unwrap();
+        assert_eq!(queue.name(), "onetwo");
+        assert_eq!(queue.declared().unwrap().name, "onetwo");
+        assert_eq!(queue.get().await.unwrap().map(|m| m.delivery_tag()), None);
+    }
+
+    /// TOP-03, TOP-05, TOP-07: a passive declare asks for the name only, and 404 where there is none closes the
+    /// channel.
+    async fn a_passive_exchange_declare_asks_for_the_name_only(bench: Bench) {
+        let first = &bench.channel;
+        let missing = first.declare_exchange(DeclareExchange::direct("ex").passive()).await;
+        let error = assert_refused(first, missing, 404, "exchange.declare").await;
+        assert_eq!(error.entity(), Some("ex"));
+
+        let second = bench.another_channel().await;
+        let exchange = second.declare_exchange(DeclareExchange::direct("ex").auto_delete()).await.unwrap();
+        let third = bench.another_channel().await;
+        let passive = DeclareExchange::new("ex", ExchangeKind::Fanout).durable(false).passive();
+        assert_eq!(third.declare_exchange(passive.clone()).await.unwrap().name(), "ex");
+        exchange.delete().await.unwrap();
+        let gone = third.declare_exchange(passive).await;
+        assert_refused(&third, gone, 404, "exchange.declare").await;
+        assert!(!second.is_closed() && !bench.connection.is_closed());
+    }
+
+    /// TOP-04, TOP-05: and so for queues.
+    async fn a_passive_queue_declare_asks_for_the_name_only(bench: Bench) {
+        let missing = bench.channel.declare_queue(DeclareQueue::new("q").passive()).await;
+        let error = assert_refused(&bench.channel, missing, 404, "queue.declare").await;
+        assert_eq!(error.entity(), Some("q"));
+        let channel = bench.another_channel().await;
+        channel.declare_queue("q").await.unwrap();
+        let found = channel.declare_queue(DeclareQueue::new("q").quorum().durable(false).passive()).await.unwrap();
+        assert_eq!(found.name(), "q");
+        let nameless = channel.declare_queue(DeclareQueue::new("").passive()).await;
+        assert_refused(&channel, nameless, 404, "queue.declare").await;
+    }
+
+    /// TOP-09, TOP-10: the counts of declare-ok are of ready messages and consumers; a purge spares what is
+    /// unacknowledged.
+    async fn declare_and_purge_count_what_is_ready(bench: Bench) {
+        let channel = &bench.channel;
+        let counts = |queue: actix_pika::Queue| {
+            let declared = queue.declared().expect("counts").clone();
+            (declared.message_count, declared.consumer_count)
+        };
+        let queue = channel.declare_queue("q").await.unwrap();
+        assert_eq!(counts(queue.clone()), (0, 0));
+        let exchange = channel.default_exchange();
+        for n in 0..5 {
+            exchange.publish(format!("{n}"), "q").await.unwrap();
+        }
+        let held = [queue.get().await.unwrap().unwrap(), queue.get().await.unwrap().unwrap()];
+        assert_eq!(counts(channel.declare_queue("q").await.unwrap()), (3, 0));
+        let idle = channel.declare_queue("idle").await.unwrap();
+        let consumer = idle.deliveries().await.unwrap();
+        assert_eq!(counts(channel.declare_queue("idle").await.unwrap()), (0, 1));
+        consumer.close().await.unwrap();
+        assert_eq!(counts(channel.declare_queue("idle").await.unwrap()), (0, 0));
+
+        assert_eq!(queue.purge().await.unwrap(), 3);
+        assert_eq!(queue.purge().await.unwrap(), 0);
+        assert!(queue.get().await.unwrap().is_none());
+        channel.close().await.unwrap();
+        drop(held);
+        let again = bench.another_channel().await.declare_queue("q").await.unwrap();
+        assert_eq!(counts(again.clone()), (2, 0));
+        assert_eq!(again.delete().await.unwrap(), 2);
+    }
+
+    /// TOP-12: a declare that differs is refused with 406, which names what differs; the same again is fine.
+    async fn declaring_it_otherwise_is_refused(bench: Bench) {
+        let queue = || DeclareQueue::new("q").argument("x-max-length", 5).argument("x-message-ttl", 60_000);
+        let exchange = || DeclareExchange::topic("ex");
+        bench.channel.declare_queue(queue()).await.unwrap();
+        bench.channel.declare_queue(queue().argument("my-own", "remark")).await.unwrap();
+        bench.channel.declare_exchange(exchange()).await.unwrap();
+        bench.channel.declare_exchange(&exchange()).await.unwrap();
+        for (other, word) in [
+            (queue().durable(false), "durable"),
+            (queue().auto_delete(), "auto_delete"),
+            (queue().argument("x-max-length", 6), "x-max-length"),
+            (queue().argument("x-message-ttl", 1), "x-message-ttl"),
+        ] {
+            let channel = bench.another_channel().await;
+            let refused = channel.declare_queue(other).await;
+            let error = assert_refused(&channel, refused, 406, "queue.declare").await;
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        for (other, word) in [
+            (DeclareExchange::fanout("ex"), "type"),
+            (exchange().durable(false), "durable"),
+            (exchange().auto_delete(), "auto_delete"),
+        ] {
+            let channel = bench.another_channel().await;
+            let refused = channel.declare_exchange(other).await;
+            let error = assert_refused(&channel, refused, 406, "exchange.declare").await;
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        assert!(!bench.channel.is_closed());
+    }
+
+    /// TOP-13: an exclusive queue is closed to other connections in every way (405), and open to other channels of its
+    /// own; TOP-20: it outlives its consumers and goes with the connection.
+    async fn an_exclusive_queue_is_for_its_connection_alone(bench: Bench) {
+        let exclusive = || DeclareQueue::new("mine").set_exclusive(true);
+        bench.channel.declare_queue(exclusive()).await.unwrap();
+        let sibling = bench.another_channel().await;
+        let queue = sibling.declare_queue(exclusive()).await.unwrap();
+        queue.deliveries().await.unwrap().close().await.unwrap();
+        assert_eq!(queue.purge().await.unwrap(), 0);
+        let flipped = sibling.declare_queue(DeclareQueue::new("mine")).await;
+        assert_refused(&sibling, flipped, 405, "queue.declare").await;
+
+        let stranger = connect(bench.vhost.url()).await.unwrap();
+        for (at, method) in [
+            "queue.declare", "queue.declare", "basic.consume", "basic.get", "queue.purge", "queue.delete", "queue.bind",
+        ].into_iter().enumerate() {
+            let channel = stranger.channel_with(Bench::options(bench.confirms)).await.unwrap();
+            let queue = channel.queue("mine");
+            let result = match at {
+                0 => channel.declare_queue(exclusive()).await.map(drop),
+                1 => channel.declare_queue(exclusive().passive()).await.map(drop),
+                2 => queue.deliveries().await.map(drop),
+                3 => channel.queue("mine").get_with(Get::new("mine")).await.map(drop),
+                4 => queue.purge().await.map(drop),
+                5 => queue.delete().await.map(drop),
+                _ => queue.bind_with(BindQueue::new("mine", "amq.direct", "key")).await,
+            };
+            assert_refused(&channel, result, 405, method).await;
+        }
+        assert!(bench.channel.declare_queue(exclusive()).await.is_ok());
+        bench.connection.close().await.unwrap();
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        support::eventually("the queue goes", 10, || async { oracle.look("mine").await.is_none().then_some(()) }).await;
+        stranger.close().await.unwrap();
+    }
+
+    /// TOP-15: what belongs to the broker is refused with 403 to declare and to delete.
+    async fn the_brokers_own_names_are_refused(bench: Bench) {
+        for n in 0..5 {
+            let channel = bench.another_channel().await;
+            let (result, method) = match n {
+                0 => (channel.declare_exchange(DeclareExchange::direct("amq.mine")).await.map(drop), "exchange.declare"),
+                1 => (channel.declare_queue("amq.mine").await.map(drop), "queue.declare"),
+                2 => (channel.declare_exchange(DeclareExchange::direct("")).await.map(drop), "exchange.declare"),
+                3 => (channel.exchange("amq.fanout").delete().await, "exchange.delete"),
+                _ => (channel.default_exchange().delete().await, "exchange.delete"),
+            };
+            assert_refused(&channel, result, 403, method).await;
+        }
+        assert!(!bench.connection.is_closed());
+    }
+
+    /// TOP-18: conditional deletes are refused while the condition does not hold, and count what was ready when it does.
+    async fn conditional_deletes_keep_what_is_in_use(bench: Bench) {
+        let channel = &bench.channel;
+        let queue = channel.declare_queue("q").await.unwrap();
+        let exchange = channel.declare_exchange(DeclareExchange::direct("ex")).await.unwrap();
+        queue.bind("ex", "key").await.unwrap();
+        exchange.publish("body", "key").await.unwrap();
+        let consumer = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
+
+        let other = bench.another_channel().await;
+        let used = other.delete_queue(DeleteQueue::new("q").if_unused()).await;
+        assert_refused(&other, used, 406, "queue.delete").await;
+        let other = bench.another_channel().await;
+        let bound = other.delete_exchange(DeleteExchange::new("ex").if_unused()).await;
+        assert_refused(&other, bound, 406, "exchange.delete").await;
+        consumer.close().await.unwrap();
+
+        exchange.publish(Publishing::new("body"), "key").await.unwrap();
+        let other = bench.another_channel().await;
+        let full = other.delete_queue(DeleteQueue::new("q").if_empty()).await;
+        assert_refused(&other, full, 406, "queue.delete").await;
+        assert_eq!(channel.delete_queue(DeleteQueue::new("q").if_unused()).await.unwrap(), 1);
+        channel.delete_exchange(DeleteExchange::new("ex").if_unused()).await.unwrap();
+    }
+
+    /// TOP-27: arguments that make no sense are refused with 406.
+    async fn senseless_arguments_are_refused(bench: Bench) {
+        let queue = DeclareQueue::new("q");
+        for senseless in [
+            queue.clone().argument("x-message-ttl", "a minute"),
+            queue.clone().argument("x-message-ttl", -1),
+            queue.clone().argument("x-expires", 0),
+            queue.clone().argument("x-max-priority", 260),
+            queue.clone().argument("x-max-priority", -10),
+            queue.clone().argument("x-dead-letter-routing-key", "key"),
+            queue.clone().argument("x-queue-type", "unheard-of"),
+            queue.clone().quorum().durable(false),
+        ] {
+            let channel = bench.another_channel().await;
+            let refused = channel.declare_queue(senseless).await;
+            assert_refused(&channel, refused, 406, "queue.declare").await;
+        }
+        bench.channel.declare_queue("q").await.unwrap();
+        let refused = bench.channel.queue("q").deliveries_with(Consume::new().argument("x-priority", "banana")).await;
+        assert_refused(&bench.channel, refused, 406, "basic.consume").await;
+    }
+
+    /// TOP-27: arguments that cannot be encoded, which would cost the connection, are refused here.
+    async fn arguments_that_cannot_be_encoded_are_refused_here(bench: Bench) {
+        let queue = bench.channel.declare_queue("q").await.unwrap();
+        let bind = BindQueue::new("q", "amq.headers", "").argument("n", f64::NAN);
+        for error in [
+            bench.channel.declare_queue(DeclareQueue::new("p").argument("n", f64::INFINITY)).await.unwrap_err(),
+            bench.channel.declare_exchange(DeclareExchange::direct("ex").argument("n", f32::NAN)).await.unwrap_err(),
+            queue.bind_with(bind).await.unwrap_err(),
+            queue.deliveries_with(Consume::new().argument("n", f64::NAN)).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+        }
+        assert_eq!(queue.delete().await.unwrap(), 0);
+    }
+
+    /// TOP-27: a type of exchange that the broker does not know costs the connection (503), and every channel hears why.
+    async fn an_unknown_exchange_type_costs_the_connection(bench: Bench) {
+        let other = bench.another_channel().await;
+        let custom = DeclareExchange::new("ex", ExchangeKind::Custom("unheard-of".into()));
+        let error = bench.channel.declare_exchange(custom).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
+        assert_eq!(error.close_reason().unwrap().code, 503);
+        assert_eq!(error.close_reason().unwrap().method, "exchange.declare");
+        let error = other.call_anything().await.unwrap_err();
+        assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 503));
+        assert_eq!(bench.connection.closed().await.unwrap_err().close_reason().unwrap().code, 503);
+    }
+
+    /// TOP-10: what is not there, or has no name yet, cannot be purged (404).
+    async fn purging_what_is_not_there_is_refused(bench: Bench) {
+        let missing = bench.channel.queue("never").purge().await;
+        assert_refused(&bench.channel, missing, 404, "queue.purge").await;
+        let channel = bench.another_channel().await;
+        let nameless = channel.actor().send(PurgeQueue::new("")).await.unwrap();
+        assert_refused(&channel, nameless, 404, "queue.purge").await;
+    }
+}
+
+trait CallAnything {
+    async fn call_anything(&self) -> Result<(), Error>;
+}
+
+impl CallAnything for Channel {
+    async fn call_anything(&self) -> Result<(), Error> {
+        self.declare_queue(DeclareQueue::exclusive()).await.map(drop)
+    }
+}

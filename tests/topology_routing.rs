@@ -1,0 +1,156 @@
+//! What exchanges and queues do with a message by their kind and their arguments.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[macro_use]
+mod support;
+
+use actix_pika::{BindQueue, Channel, DeclareExchange, DeclareQueue, ErrorKind, Publishing, Queue, Value};
+use support::{eventually, oracle::Oracle};
+
+/// Declares queues of these names.
+async fn queues<const N: usize>(channel: &Channel, names: [&str; N]) -> [Queue; N] {
+    let mut queues = Vec::new();
+    for name in names {
+        queues.push(channel.declare_queue(name).await.unwrap());
+    }
+    queues.try_into().expect("as many")
+}
+
+async fn expect_bodies(channel: &Channel, oracle: &Oracle, queue: &str, expected: &[&str]) {
+    // The broker has handled every publish before it.
+    channel.declare_queue(DeclareQueue::new(queue).passive()).await.unwrap();
+    let bodies = oracle.drain_bodies(queue).await;
+    let bodies: Vec<&str> = bodies.iter().map(|body| std::str::from_utf8(body).unwrap()).collect();
+    assert_eq!(bodies, expected, "{queue}");
+}
+
+modes! {
+    /// TOP-43: each kind of exchange routes as it should, one copy to each queue, however many bindings it has.
+    async fn every_kind_of_exchange_routes_as_it_should(bench: Bench) {
+        let channel = &bench.channel;
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        let [a, b] = queues(channel, ["a", "b"]).await;
+        let fanout = channel.declare_exchange(DeclareExchange::fanout("fanout")).await.unwrap();
+        a.bind("fanout", "x").await.unwrap();
+        a.bind("fanout", "y").await.unwrap();
+        b.bind("fanout", "").await.unwrap();
+        fanout.publish("to all", "whatever").await.unwrap();
+        expect_bodies(channel, &oracle, "a", &["to all"]).await;
+        expect_bodies(channel, &oracle, "b", &["to all"]).await;
+
+        let topic = channel.declare_exchange(DeclareExchange::topic("topic")).await.unwrap();
+        a.bind("topic", "*.orange.*").await.unwrap();
+        a.bind("topic", "lazy.#").await.unwrap();
+        b.bind("topic", "*.*.rabbit").await.unwrap();
+        for key in ["quick.orange.rabbit", "lazy.orange.fox", "lazy", "quick.brown.rabbit"] {
+            topic.publish(key, key).await.unwrap();
+        }
+        expect_bodies(channel, &oracle, "a", &["quick.orange.rabbit", "lazy.orange.fox", "lazy"]).await;
+        expect_bodies(channel, &oracle, "b", &["quick.orange.rabbit", "quick.brown.rabbit"]).await;
+
+        let headers = channel.declare_exchange(DeclareExchange::headers("headers")).await.unwrap();
+        let match_of = |queue, how: &str| BindQueue::new(queue, "headers", "").argument("x-match", how).argument("n", 1).argument("s", "x");
+        a.bind_with(match_of("a", "all")).await.unwrap();
+        b.bind_with(match_of("b", "any")).await.unwrap();
+        headers.publish(Publishing::new("both").header("n", 1).header("s", "x"), "").await.unwrap();
+        headers.publish(Publishing::new("one").header("s", "x"), "").await.unwrap();
+        headers.publish(Publishing::new("none").header("s", "y").mandatory(false), "").await.unwrap();
+        expect_bodies(channel, &oracle, "a", &["both"]).await;
+        expect_bodies(channel, &oracle, "b", &["both", "one"]).await;
+        let senseless = a.bind_with(match_of("a", "a sentence")).await.unwrap_err();
+        assert_eq!((senseless.kind(), senseless.close_reason().unwrap().code), (ErrorKind::Refused, 406));
+    }
+
+    /// TOP-42: an alternate exchange gets what finds no queue; only what finds none there either comes back.
+    async fn an_alternate_exchange_gets_what_finds_no_queue(bench: Bench) {
+        let channel = bench.connection.channel().await.unwrap();
+        let main = DeclareExchange::direct("main").argument("alternate-exchange", "rest");
+        let main = channel.declare_exchange(main).await.unwrap();
+        channel.declare_exchange(DeclareExchange::direct("rest").argument("alternate-exchange", "main")).await.unwrap();
+        let [queue] = queues(&channel, ["q"]).await;
+        queue.bind("rest", "known").await.unwrap();
+        main.publish("body", "known").await.unwrap();
+        let error = main.publish("body", "unknown").await.unwrap_err();
+        assert_eq!(error.returned().expect("what came back").exchange, "main");
+        assert_eq!(queue.get().await.unwrap().unwrap().exchange(), "main");
+    }
+
+    /// TOP-40: a queue with priorities gives the highest first; 255 is one.
+    async fn higher_priorities_come_first(bench: Bench) {
+        let declare = DeclareQueue::new("q").argument("x-max-priority", 255);
+        let queue = bench.channel.declare_queue(declare).await.unwrap();
+        for priority in [1, 255, 0, 3, 2] {
+            let publish = Publishing::new(priority.to_string()).priority(priority);
+            bench.channel.default_exchange().publish(publish, "q").await.unwrap();
+        }
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        expect_bodies(&bench.channel, &oracle, "q", &["255", "3", "2", "1", "0"]).await;
+        queue.delete().await.unwrap();
+    }
+
+    /// TOP-41: `CC` and `BCC` copy to other keys, one copy to each queue; `BCC` is not delivered; a `CC` that is no array
+    /// costs the channel (406).
+    async fn carbon_copies_are_routed(bench: Bench) {
+        let channel = &bench.channel;
+        let [a, b, c] = queues(channel, ["a", "b", "c"]).await;
+        let keys = |keys: &[&str]| keys.iter().map(|&key| Value::from(key)).collect::<Vec<_>>();
+        let publish = Publishing::new("body").header("CC", keys(&["a", "b"])).header("BCC", keys(&["c", "c"]));
+        channel.default_exchange().publish(publish, "a").await.unwrap();
+        for queue in [&a, &b, &c] {
+            let message = queue.get().await.unwrap().expect("a copy");
+            let properties = message.properties().unwrap();
+            assert_eq!(properties.header("CC"), Some(&keys(&["a", "b"]).into()));
+            assert_eq!(properties.header("BCC"), None);
+            assert_eq!(message.routing_key(), "a");
+            message.ack().unwrap();
+            assert!(queue.get().await.unwrap().is_none());
+        }
+        let other = bench.another_channel().await;
+        drop(other.default_exchange().publish(Publishing::new("body").header("CC", "a"), "a").await);
+        let cause = eventually("the channel closes", 10, || async { other.close_cause() }).await;
+        assert_eq!(cause.close_reason().unwrap().code, 406);
+    }
+
+    /// TOP-28: whole numbers are accepted as arguments in every width.
+    async fn arguments_may_be_of_any_width(bench: Bench) {
+        let widths: [Value; 7] =
+            [100i8.into(), 100u8.into(), 100i16.into(), 100u16.into(), 100i32.into(), 100u32.into(), 100i64.into()];
+        for (n, width) in widths.into_iter().enumerate() {
+            let declare = DeclareQueue::new(format!("q{n}"))
+                .argument("x-max-length", width.clone())
+                .argument("x-message-ttl", width.clone())
+                .argument("x-max-priority", width);
+            bench.channel.declare_queue(declare).await.unwrap();
+        }
+        assert_eq!(bench.vhost.queues().await.len(), 7);
+    }
+
+    /// TOP-35: a queue with a maximum length drops from its head.
+    async fn a_full_queue_drops_from_its_head(bench: Bench) {
+        let declare = DeclareQueue::new("q").argument("x-max-length", 3);
+        bench.channel.declare_queue(declare).await.unwrap();
+        for n in 0..6 {
+            bench.channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
+        }
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        expect_bodies(&bench.channel, &oracle, "q", &["3", "4", "5"]).await;
+    }
+
+    /// TOP-21: an empty queue name means the one declared last on the channel to the broker; before any, 404.
+    async fn an_empty_queue_name_means_the_last_one_declared(bench: Bench) {
+        let [queue] = queues(&bench.channel, ["q"]).await;
+        bench.channel.default_exchange().publish("body", "q").await.unwrap();
+        let nameless = bench.channel.queue("");
+        nameless.bind("amq.direct", "").await.unwrap();
+        assert_eq!(nameless.get().await.unwrap().unwrap().body(), b"body");
+        let bindings = bench.vhost.bindings().await;
+        let binding = bindings.iter().find(|binding| binding["source"] == "amq.direct").expect("the binding");
+        assert_eq!((&binding["destination"], &binding["routing_key"]), (&"q".into(), &"q".into()));
+        queue.delete().await.unwrap();
+        let other = bench.another_channel().await;
+        let error = other.queue("").get().await.unwrap_err();
+        assert_eq!(error.close_reason().unwrap().code, 404);
+        assert_eq!(error.entity(), None);
+    }
+}
