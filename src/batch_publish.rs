@@ -48,10 +48,10 @@ impl Exchange {
             (Err(_), _) => {}
         };
         for content in contents {
-            if confirms.len() == HELD {
-                if let Some(oldest) = confirms.pop_front() {
-                    settle(oldest.await);
-                }
+            if confirms.len() == HELD
+                && let Some(oldest) = confirms.pop_front()
+            {
+                settle(oldest.await);
             }
             confirms.push_back(self.publish_deferred(content, routing_key).await?);
         }

@@ -211,11 +211,11 @@ impl Channel {
             if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
                 self.begin_close_unneeded();
             }
-            if let Phase::Draining { code, text, until } = &self.phase {
-                if (load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until {
-                    let (code, text) = (*code, text.clone());
-                    self.say_close(code, &text, Error::channel_closed("the channel is closed", None));
-                }
+            if let Phase::Draining { code, text, until } = &self.phase
+                && ((load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until)
+            {
+                let (code, text) = (*code, text.clone());
+                self.say_close(code, &text, Error::channel_closed("the channel is closed", None));
             }
         }
     }

@@ -257,13 +257,12 @@ impl Handler<DeliveryBatch> for Consumer {
         if self.left {
             return;
         }
-        if self.permits.free() && self.waiting.is_empty() {
-            if let Some(target) = self.target.alive() {
-                for delivery in batch {
-                    target.do_send(delivery);
-                }
-                return;
+        let target = self.target.alive().filter(|_| self.permits.free() && self.waiting.is_empty());
+        if let Some(target) = target {
+            for delivery in batch {
+                target.do_send(delivery);
             }
+            return;
         }
         self.waiting.extend(batch);
         self.hand_on(ctx);

@@ -301,7 +301,11 @@ impl Outbox {
         } else if incarnation != state.incarnation {
             Err(Error::stale("the delivery belongs to an earlier life of its channel"))
         } else {
-            tags.fold(Ok(()), |answer, tag| answer.and(state.settles.mark(tag, consumer, verdict)))
+            let mut answer = Ok(());
+            for tag in tags {
+                answer = answer.and(state.settles.mark(tag, consumer, verdict));
+            }
+            answer
         };
         if state.settles.is_dirty() {
             state.schedule(&self.terms, &mut after);
