@@ -200,8 +200,11 @@ impl Channel {
                 }
             }
             AMQPClass::Tx(tx::AMQPMethod::CommitOk(_)) => {
-                if let On::Committed(responder) = self.replies.next(class_id, method_id)? {
-                    self.committed(responder);
+                match self.replies.next(class_id, method_id)? {
+                    On::Committed(responder) => self.committed(responder),
+                    // The end of a rollback.
+                    On::Done(responder) => drop(responder.send(Ok(()))),
+                    _ => {}
                 }
             }
             AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {

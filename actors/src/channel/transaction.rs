@@ -105,21 +105,23 @@ impl Handler<RollbackTx> for Channel {
     type Result = Reply<()>;
 
     fn handle(&mut self, _: RollbackTx, ctx: &mut Context<Self>) -> Reply<()> {
-        let commit_frame = match self.in_transaction().and_then(|()| Ok(self.frame(&commit())?)) {
-            Ok(frame) => frame,
-            Err(error) => return Reply::now(Err(error)),
-        };
-        let mut requeued = 0;
-        let send = |channel: &mut Self, frame| {
-            requeued = channel.outbox.rollback_tx(frame, commit_frame)?;
-            Ok(())
-        };
         let rollback = AMQPClass::Tx(tx::AMQPMethod::Rollback(tx::Rollback {}));
-        let reply = self.ask_by(ctx, "tx.rollback", rollback, send, On::Done);
-        if requeued > 0 {
-            log::debug!("channel {}: rolled back, {requeued} deliveries go back", self.number());
-            self.replies.expect("tx.commit", None, ids(&commit()), On::Internal);
+        let sent = self.in_transaction().and_then(|()| {
+            let (rollback, commit) = (self.frame(&rollback)?, self.frame(&commit())?);
+            self.outbox.rollback_tx(rollback, commit)
+        });
+        let (reply, responder) = Reply::later();
+        match sent {
+            Err(error) => return Reply::now(Err(error)),
+            Ok(0) => self.replies.expect("tx.rollback", None, ids(&rollback), On::Done(responder)),
+            Ok(requeued) => {
+                log::debug!("channel {}: rolled back, {requeued} deliveries go back", self.number());
+                self.replies.expect("tx.rollback", None, ids(&rollback), On::Internal);
+                // Only then are they in their queues.
+                self.replies.expect("tx.commit", None, ids(&commit()), On::Done(responder));
+            }
         }
+        self.keep_ticking(ctx);
         reply
     }
 }
