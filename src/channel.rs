@@ -1,13 +1,19 @@
 //! The handle of a channel.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox};
 
 use crate::{
     CloseChannel, Connection, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error, Exchange,
-    Qos, Queue, Result,
+    Publishing, Qos, Queue, Recover, Result, Transaction,
 };
 
 /// A channel. Clones are the same channel; when the last handle of it is gone and nothing is under way, it closes.
@@ -23,11 +29,15 @@ struct Inner {
     // Before the connection, so that it is released first.
     opened: OpenedChannel,
     connection: Connection,
+    /// A [`Transaction`] is alive.
+    in_transaction: AtomicBool,
+    ids: bool,
 }
 
 impl Channel {
-    pub(crate) fn new(connection: Connection, opened: OpenedChannel) -> Self {
-        Self { inner: Arc::new(Inner { opened, connection }) }
+    pub(crate) fn new(connection: Connection, opened: OpenedChannel, ids: bool) -> Self {
+        let in_transaction = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { opened, connection, in_transaction, ids }) }
     }
 
     /// Declares an exchange (`exchange.declare`).
@@ -68,8 +78,10 @@ impl Channel {
     /// # }
     /// ```
     pub async fn declare_queue(&self, declare: impl Into<DeclareQueue>) -> Result<Queue> {
-        let declared = self.call(declare.into()).await?;
-        Ok(Queue::new(self.clone(), declared.name.clone(), Some(declared)))
+        let declare = declare.into();
+        let stream = declare.is_stream();
+        let declared = self.call(declare).await?;
+        Ok(Queue::new(self.clone(), declared.name.clone(), Some(declared)).of_stream(stream))
     }
 
     /// Hands out the default exchange, which routes to the queue that the routing key names.
@@ -78,15 +90,47 @@ impl Channel {
     }
 
     /// Hands out an exchange by name, without asking the broker.
-    #[doc(alias = "get_exchange")]
     pub fn exchange(&self, name: &str) -> Exchange {
         Exchange::new(self.clone(), name)
     }
 
     /// Hands out a queue by name, without asking the broker.
-    #[doc(alias = "get_queue")]
     pub fn queue(&self, name: impl Into<String>) -> Queue {
         Queue::new(self.clone(), name.into(), None)
+    }
+
+    /// Hands out an exchange that exists, whatever its kind (passive `exchange.declare`).
+    ///
+    /// # Errors
+    /// `Refused` with 404 where it does not exist and 403 for the default exchange, which closes the channel.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// let logs = channel.get_exchange("logs").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_exchange(&self, name: &str) -> Result<Exchange> {
+        self.declare_exchange(DeclareExchange::direct(name).passive()).await
+    }
+
+    /// Hands out a queue that exists, with its counts (passive `queue.declare`).
+    ///
+    /// # Errors
+    /// `Refused` with 404 where it does not exist and 405 where it is exclusive to another connection, which closes the
+    /// channel.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// let jobs = channel.get_queue("jobs").await?;
+    /// println!("{:?} are ready", jobs.declared().map(|d| d.message_count));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_queue(&self, name: &str) -> Result<Queue> {
+        self.declare_queue(DeclareQueue::new(name).passive()).await
     }
 
     /// Deletes an exchange by name (`exchange.delete`).
@@ -121,6 +165,37 @@ impl Channel {
     /// Those of a closed channel.
     pub async fn set_qos_with(&self, qos: Qos) -> Result<()> {
         self.call(qos).await
+    }
+
+    /// Begins a transaction (`tx.select`), one at a time; the channel must have been opened without confirms.
+    ///
+    /// # Errors
+    /// `Refused` without a code on a channel with confirms, or while another transaction of the channel is alive, before
+    /// anything is sent.
+    pub async fn transaction(&self) -> Result<Transaction> {
+        Transaction::begin(self.clone()).await
+    }
+
+    pub(crate) fn claim_transaction(&self) -> Result<()> {
+        if self.inner.in_transaction.swap(true, Ordering::AcqRel) {
+            return Err(Error::refused_here("the channel has a transaction already"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn release_transaction(&self) {
+        self.inner.in_transaction.store(false, Ordering::Release);
+    }
+
+    /// Puts all unsettled deliveries of the channel back into their queues (`basic.recover`); they come again, here or
+    /// elsewhere, marked as redelivered.
+    ///
+    /// Those that were handed out before can no longer be settled: `StaleDelivery`, and no frame.
+    ///
+    /// # Errors
+    /// Those of a closed channel.
+    pub async fn recover(&self) -> Result<()> {
+        self.call(Recover).await
     }
 
     /// Closes the channel (`channel.close`) once the publishes under way are confirmed, or the deadline has passed.
@@ -173,6 +248,11 @@ impl Channel {
     /// Hands out the address of the actor behind the handle.
     pub fn actor(&self) -> &Addr<Actor> {
         &self.inner.opened.actor
+    }
+
+    /// Gives content what the channel gives to all.
+    pub(crate) fn finish(&self, content: Publishing) -> Publishing {
+        if self.inner.ids { content.with_id() } else { content }
     }
 
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {

@@ -75,8 +75,9 @@ impl Connection {
     /// # }
     /// ```
     pub async fn channel_with(&self, options: OpenChannel) -> Result<Channel> {
+        let ids = options.has_ids();
         let opened = self.inner.supervisor.send(options).await??;
-        Ok(Channel::new(self.clone(), opened))
+        Ok(Channel::new(self.clone(), opened, ids))
     }
 
     /// Sends every event from now on to an actor; a connection that is closed already says so at once.

@@ -74,7 +74,8 @@ impl Exchange {
         routing_key: &str,
     ) -> Result<Confirm> {
         let outbox = self.channel.outbox();
-        let sequence = Admission::new(outbox, &self.name, routing_key, content.into())?.await?;
+        let content = self.channel.finish(content.into());
+        let sequence = Admission::new(outbox, &self.name, routing_key, content)?.await?;
         Ok(Confirm::new(outbox.clone(), sequence))
     }
 
@@ -84,7 +85,7 @@ impl Exchange {
     /// Those of [`publish_deferred`](Self::publish_deferred), but for the deadline.
     pub fn try_publish(&self, content: impl Into<Publishing>, routing_key: &str) -> Result<Option<Confirm>> {
         let outbox = self.channel.outbox();
-        let sequence = try_now(outbox, &self.name, routing_key, &content.into())?;
+        let sequence = try_now(outbox, &self.name, routing_key, &self.channel.finish(content.into()))?;
         Ok(sequence.map(|sequence| Confirm::new(outbox.clone(), sequence)))
     }
 

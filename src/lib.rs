@@ -42,6 +42,8 @@
 //! | `queue` | [`Queue`]: consuming, getting, binding, purging, deleting |
 //! | `consumer` | [`Consumer`]: cancelling |
 //! | `stream` | [`DeliveryStream`] |
+//! | `batches` | [`Batches`]: deliveries many at a time |
+//! | `transaction` | [`Transaction`] |
 //! | [`actors`] | the engine: actors and their messages, for those who speak to them |
 //!
 //! # What is promised
@@ -68,37 +70,46 @@ pub mod actors {
     pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel};
 }
 
+mod batch_publish;
+mod batches;
 mod channel;
 mod connect;
 mod connection;
 mod consumer;
+mod events;
 mod exchange;
 mod publisher;
 mod queue;
 mod runtime;
 mod stream;
+mod transaction;
 
 #[cfg(feature = "testing")]
 pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
-    Address, AddressOrder, BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection,
-    CloseReason, Confirmation, ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, Credentials,
-    CredentialsFuture, CredentialsProvider, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue,
-    Delivery, DeliveryMode, Error, ErrorKind, ExchangeKind, Get, GetState, IntoBody, Load, Mechanism,
-    OpenChannel, Opened, Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, Recovery, Result,
-    Return, Secret, Settle, Table, TcpOptions, UnbindExchange, UnbindQueue, UpdateSecret, Value,
+    Address, AddressOrder, BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel,
+    CloseConnection, CloseReason, CommitTx, Confirmation, ConnectionEvent, ConnectionState, Consume,
+    Consumed, ConsumerEnd, Credentials, CredentialsFuture, CredentialsProvider, DeadLetterStrategy, Death,
+    DeathReason, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery, DeliveryMode, Error,
+    ErrorKind, ExchangeKind, Get, GetState, IntoBody, LeaderLocator, Load, Mechanism, Mismatch, OpenChannel,
+    Opened, Overflow, PauseConsumer, Processing, Properties, Publish, Publishing, PurgeQueue, Qos,
+    QueueDeclared, QueueType, Recover, Recovery, Requeue, Result, Return, RollbackTx, Secret, SelectTx,
+    Settle, StreamOffset, Table, TcpOptions, UnbindExchange, UnbindQueue, UpdateSecret, Value, WatchChannel,
     WatchConnection,
 };
 
 pub use self::{
+    batches::{Batches, DeliveryBatch},
     channel::Channel,
     connect::{Connector, IntoConnector, connect},
     connection::{Connection, Events},
     consumer::Consumer,
+    events::ChannelEvents,
     exchange::Exchange,
     publisher::Confirm,
     queue::Queue,
     stream::DeliveryStream,
+    transaction::Transaction,
 };
 
 /// The examples of the README compile.

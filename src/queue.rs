@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use actix::Recipient;
+use actix::{Actor, Context, Handler, Recipient};
 
 use crate::{
-    BindQueue, Channel, Consume, Consumer, DeleteQueue, Delivery, DeliveryStream, Get, PurgeQueue,
+    BindQueue, Channel, Consume, Consumer, DeleteQueue, Delivery, DeliveryStream, Error, Get, PurgeQueue,
     QueueDeclared, Result, UnbindQueue, runtime,
 };
 
@@ -15,11 +15,23 @@ pub struct Queue {
     channel: Channel,
     name: String,
     declared: Option<QueueDeclared>,
+    /// It was declared as a stream.
+    stream: bool,
 }
 
 impl Queue {
     pub(crate) fn new(channel: Channel, name: String, declared: Option<QueueDeclared>) -> Self {
-        Self { channel, name, declared }
+        Self { channel, name, declared, stream: false }
+    }
+
+    pub(crate) fn of_stream(mut self, stream: bool) -> Self {
+        self.stream = stream;
+        self
+    }
+
+    fn options(&self, options: Consume) -> Consume {
+        let options = options.queue(&*self.name);
+        if self.stream { options.from_stream() } else { options }
     }
 
     /// Tells the name, as the broker knows it.
@@ -102,9 +114,47 @@ impl Queue {
         options: Consume,
         to: impl Into<Recipient<Delivery>>,
     ) -> Result<Consumer> {
-        let options = options.queue(&*self.name).deliver_from(to.into(), runtime::here().as_ref());
+        let options = self.options(options).deliver_from(to.into(), runtime::here().as_ref());
         let consumed = self.channel.call(options).await?;
-        Ok(Consumer::new(self.channel.clone(), consumed.tag))
+        Ok(Consumer::new(self.channel.clone(), consumed))
+    }
+
+    /// Sends deliveries to an actor that `factory` makes, and makes another one when that has panicked or stopped.
+    ///
+    /// The actors live on the calling thread, if that has an arbiter. Before each new one there is a wait, from 100 ms on
+    /// and twice as long each time up to 10 s, short again after one that lived 30 s; meanwhile deliveries wait, no more
+    /// than the prefetch. What an actor had begun when it panicked is settled as its [`process`](Delivery::process)
+    /// guard says; what it had not begun goes back into the queue. A factory that panics ends the consumer.
+    ///
+    /// # Errors
+    /// Those of [`consume_with`](Self::consume_with).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix::prelude::*;
+    /// # use actix_pika::{Consume, Delivery, Requeue};
+    /// # struct Worker;
+    /// # impl Actor for Worker { type Context = Context<Self>; }
+    /// # impl Handler<Delivery> for Worker {
+    /// #     type Result = ();
+    /// #     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
+    /// #         delivery.process(Requeue::OnceThenDrop).done().ok();
+    /// #     }
+    /// # }
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// channel.queue("jobs").consume_supervised(Consume::new().prefetch(8), || Worker).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn consume_supervised<A, F>(&self, options: Consume, mut factory: F) -> Result<Consumer>
+    where
+        A: Actor<Context = Context<A>> + Handler<Delivery>,
+        F: FnMut() -> A + Send + 'static,
+    {
+        let build = move || factory().start().recipient();
+        let options = self.options(options).deliver_by(build, runtime::here().as_ref());
+        let consumed = self.channel.call(options).await?;
+        Ok(Consumer::new(self.channel.clone(), consumed))
     }
 
     /// Hands out deliveries as a stream: the way with the least between channel and application.
@@ -133,14 +183,18 @@ impl Queue {
     /// # Errors
     /// Those of [`consume_with`](Self::consume_with).
     pub async fn deliveries_with(&self, options: Consume) -> Result<DeliveryStream> {
-        DeliveryStream::open(self.channel.clone(), options.queue(&*self.name)).await
+        DeliveryStream::open(self.channel.clone(), self.options(options)).await
     }
 
     /// Takes one message (`basic.get`), if there is one.
     ///
     /// # Errors
-    /// `Refused` with 404 or 405, which closes the channel.
+    /// `Refused` with 404 or 405, which closes the channel; without a code for a queue that was declared here as a stream,
+    /// which would close the connection (540).
     pub async fn get(&self) -> Result<Option<Delivery>> {
+        if self.stream {
+            return Err(Error::refused_here("nothing can be taken from a stream (basic.get); consume it"));
+        }
         self.get_with(Get::new(&*self.name)).await
     }
 

@@ -24,6 +24,8 @@ pub struct DeliveryStream {
     /// Once the consumer is there.
     tag: Option<Arc<str>>,
     taken: VecDeque<Delivery>,
+    /// Of the feed, when `taken` was taken.
+    era: u64,
     end: Option<ConsumerEnd>,
 }
 
@@ -31,7 +33,7 @@ impl DeliveryStream {
     pub(crate) async fn open(channel: Channel, options: Consume) -> Result<Self> {
         let feed = Arc::new(Feed::default());
         // Before it is open, so that dropping the call drops the stream.
-        let mut stream = Self { channel, feed, tag: None, taken: VecDeque::new(), end: None };
+        let mut stream = Self { channel, feed, tag: None, taken: VecDeque::new(), era: 0, end: None };
         let options = options.feed(stream.feed.clone());
         stream.tag = Some(stream.channel.call(options).await?.tag);
         Ok(stream)
@@ -57,11 +59,24 @@ impl DeliveryStream {
     /// # Errors
     /// `Timeout` after the channel's deadline.
     pub async fn close(mut self) -> Result<()> {
+        self.end_now(Vec::new()).await
+    }
+
+    /// Ends the consumer; what was handed out `unseen` goes back as well.
+    pub(crate) async fn end_now(&mut self, unseen: Vec<Delivery>) -> Result<()> {
+        self.give_back(unseen);
         self.feed.give_back(std::mem::take(&mut self.taken));
         let answer = self.channel.call(CancelConsumer::new(self.tag())).await;
         // Not before: the call may be given up before it has reached the channel.
         self.end = Some(ConsumerEnd::Cancelled);
         answer
+    }
+
+    /// Takes deliveries back, in front of all others.
+    pub(crate) fn give_back(&mut self, unseen: Vec<Delivery>) {
+        for delivery in unseen.into_iter().rev() {
+            self.taken.push_front(delivery);
+        }
     }
 }
 
@@ -71,6 +86,9 @@ impl Stream for DeliveryStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let this = &mut *self;
         loop {
+            if this.feed.era() != this.era {
+                this.taken.drain(..).for_each(Delivery::discard);
+            }
             if let Some(delivery) = this.taken.pop_front() {
                 if this.feed.is_closed() && !delivery.is_no_ack() {
                     continue;
@@ -80,8 +98,9 @@ impl Stream for DeliveryStream {
             if this.end.is_some() {
                 return Poll::Ready(None);
             }
-            if let Err(end) = ready!(this.feed.poll_take(&mut this.taken, cx)) {
-                this.end = Some(end);
+            match ready!(this.feed.poll_take(&mut this.taken, cx)) {
+                Ok(era) => this.era = era,
+                Err(end) => this.end = Some(end),
             }
         }
     }

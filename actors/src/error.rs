@@ -258,7 +258,8 @@ impl Error {
         inner.into()
     }
 
-    pub(crate) fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
+    #[doc(hidden)]
+    pub fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
         Self::inner(ErrorKind::Refused, what).into()
     }
 

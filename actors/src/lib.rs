@@ -21,6 +21,7 @@ mod consumer;
 mod credentials;
 mod error;
 mod message;
+mod mismatch;
 mod options;
 mod outbox;
 mod returned;
@@ -35,16 +36,19 @@ pub mod wire;
 pub use self::{
     channel::{Channel, OpenedChannel, Reply},
     connection::Connection,
-    consumer::{Consumer, Feed},
+    consumer::{Consumer, ConsumerLife, Feed},
     credentials::{Credentials, CredentialsFuture, CredentialsProvider, SharedProvider},
     error::{CloseReason, Error, ErrorKind, Result},
     message::{
-        BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, Confirmation,
-        ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeclareExchange, DeclareQueue,
-        DeleteExchange, DeleteQueue, Delivery, ExchangeKind, FollowConnection, Get, GetState, IntoBody,
-        OpenChannel, Opened, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, ReleaseChannel,
-        ReleaseConnection, Settle, UnbindExchange, UnbindQueue, UpdateSecret, WatchConnection,
+        BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel, CloseConnection, CommitTx,
+        Confirmation, ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, DeadLetterStrategy,
+        Death, DeathReason, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery,
+        ExchangeKind, FollowChannel, FollowConnection, Get, GetState, IntoBody, LeaderLocator, OpenChannel,
+        Opened, Overflow, PauseConsumer, Processing, Publish, Publishing, PurgeQueue, Qos, QueueDeclared,
+        QueueType, Recover, ReleaseChannel, ReleaseConnection, Requeue, RollbackTx, SelectTx, Settle,
+        StreamOffset, UnbindExchange, UnbindQueue, UpdateSecret, WatchChannel, WatchConnection, settle_all,
     },
+    mismatch::Mismatch,
     options::{Address, AddressOrder, ConnectionOptions, HappyEyeballs, Recovery, TcpOptions},
     outbox::{Flush, Load, Outbox, Outgoing, Place, Terms, Tick},
     returned::Return,

@@ -262,7 +262,10 @@ impl Handler<DeleteQueue> for Channel {
 impl Handler<Publish> for Channel {
     type Result = ResponseFuture<Result<Confirmation>>;
 
-    fn handle(&mut self, publish: Publish, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, mut publish: Publish, _: &mut Context<Self>) -> Self::Result {
+        if self.ids {
+            publish.content = publish.content.with_id();
+        }
         let outbox = Arc::clone(&self.outbox);
         Box::pin(async move {
             check_short("exchange name", &publish.exchange)?;

@@ -3,17 +3,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, PoisonError, atomic::AtomicBool},
 };
 
 use actix::{AsyncContext, Context, Handler, Recipient};
+use tokio::sync::watch;
 
 use super::{Channel, Phase, Reply, Responder, link::Link, replies::On};
 use crate::{
-    consumer::Consumer,
+    consumer::{Consumer, ConsumerLife},
     error::{Error, Result},
     message::{
-        Binding, CancelConsumer, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost, Parts, Target,
+        Binding, CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost,
+        Parts, PauseConsumer, Target,
     },
     outbox::Account,
     wire::{AMQPClass, basic, short},
@@ -40,14 +42,21 @@ pub(super) struct Entry {
     /// Why it ends, once `basic.cancel` is out.
     ending: Option<ConsumerEnd>,
     watcher: Option<Recipient<ConsumerEnd>>,
+    ended: watch::Sender<Option<ConsumerEnd>>,
+    life: ConsumerLife,
 }
 
 impl Entry {
     fn end(self, end: ConsumerEnd) {
+        self.ended.send_replace(Some(end.clone()));
         if let Some(watcher) = &self.watcher {
             watcher.do_send(end.clone());
         }
         self.inlet.end(end);
+    }
+
+    pub(super) fn consumed(&self) -> Consumed {
+        Consumed { tag: self.link.tag.clone(), life: self.life.clone() }
     }
 }
 
@@ -118,6 +127,13 @@ impl Consumers {
         }
     }
 
+    /// What is unsettled is requeued by the broker: whatever nobody has seen yet is forgotten.
+    pub(super) fn discard(&self) {
+        for entry in self.entries.iter().flatten().filter(|entry| !entry.no_ack) {
+            entry.inlet.discard();
+        }
+    }
+
     pub(super) fn end_all(&mut self, end: impl Fn() -> ConsumerEnd) {
         self.places.clear();
         for entry in self.entries.drain(..).flatten() {
@@ -129,6 +145,7 @@ impl Consumers {
 impl Channel {
     fn start_consumer(&mut self, consume: Consume, ctx: &mut Context<Self>) -> Result<Reply<Consumed>> {
         self.usable()?;
+        consume.check_stream(consume.prefetch.unwrap_or(self.prefetch))?;
         let id = self.consumers.next_id();
         // An empty one would have the broker choose, and deliveries would come under a tag that nobody knows.
         let tag = consume.tag.filter(|tag| !tag.is_empty());
@@ -149,11 +166,19 @@ impl Channel {
         let inlet = match consume.target {
             Some(Target::Inlet(inlet)) => inlet,
             Some(Target::Recipient(recipient)) => Consumer::start(recipient, None),
+            Some(Target::Supervised(factory)) => {
+                let factory = factory.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Some(factory) = factory else {
+                    return Err(Error::refused_here("the workers of these options feed another consumer"));
+                };
+                Consumer::start_supervised(factory, None)
+            }
             None => return Err(Error::refused_here("nobody to deliver to")),
         };
         let bounded = !consume.no_ack && prefetch > 0;
         let permits = (!bounded && prefetch > 0).then_some(prefetch.into());
         inlet.bind(Binding { consumer: id, permits, lost: ctx.address().recipient() });
+        let (ends, life) = ConsumerLife::begin();
         let link = Arc::new(Link {
             outbox: self.outbox.clone(),
             consumer: id,
@@ -165,6 +190,7 @@ impl Channel {
                 .map(|credit| Account::open(credit, self.number(), id)),
             inlet: permits.is_some().then(|| inlet.clone()),
             warned: AtomicBool::new(false),
+            _held: Some(ends.held),
         });
         let entry = Entry {
             link,
@@ -173,6 +199,8 @@ impl Channel {
             batch: Vec::new(),
             ending: None,
             watcher: consume.watcher,
+            ended: ends.end,
+            life,
         };
         self.consumers.insert(&tag, entry);
         if !consume.no_ack {
@@ -230,6 +258,10 @@ impl Channel {
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             self.outbox.release(entry.link.consumer);
             let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
+            if let Some(end) = entry.ending.clone() {
+                let tag = entry.link.tag.clone();
+                self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end });
+            }
             entry.end(end);
         }
     }
@@ -251,12 +283,30 @@ impl Channel {
             log::warn!("channel {}: the broker cancelled consumer {tag:?}; its queue is gone", self.number());
             let consumer = entry.link.consumer;
             self.outbox.release(consumer);
+            let event = ChannelEvent::ConsumerLost {
+                tag: entry.link.tag.clone(),
+                end: ConsumerEnd::CancelledByBroker,
+            };
+            self.watchers.tell(&event);
             entry.end(ConsumerEnd::CancelledByBroker);
             // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.
             if self.replies.cancel_of(tag, Some(consumer)).is_none() {
                 self.cancel(tag, None);
             }
         }
+    }
+}
+
+impl Handler<PauseConsumer> for Channel {
+    type Result = Result<()>;
+
+    fn handle(&mut self, pause: PauseConsumer, _: &mut Context<Self>) -> Result<()> {
+        self.usable()?;
+        let Some(entry) = self.consumers.get(pause.tag.as_bytes()) else {
+            return Err(Error::refused_here("the channel has no such consumer").on(pause.tag));
+        };
+        entry.inlet.pause(pause.paused);
+        Ok(())
     }
 }
 

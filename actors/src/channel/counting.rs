@@ -57,6 +57,10 @@ impl Inlet for Batches {
 
     fn leave(&self, _: bool) {}
 
+    fn discard(&self) {}
+
+    fn pause(&self, _: bool) {}
+
     fn end(&self, _: ConsumerEnd) {}
 }
 

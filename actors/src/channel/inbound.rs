@@ -9,13 +9,13 @@ use bytes::Bytes;
 use super::{Channel, Phase, link::Link, replies::On};
 use crate::{
     error::Error,
-    message::{Consumed, Delivery, Layout, Parts, QueueDeclared},
+    message::{ChannelEvent, Consumed, Delivery, Layout, Parts, QueueDeclared},
     outbox::{Seen, Verdict},
     returned::Return,
     wire::{
         AMQPClass, Assembler, Content, ContentMethod, Deliver, Fault, Frame, FrameKind, FrameRun, FrameViews,
         HEAD_LEN, Inbound, Properties, basic, channel, confirm, exchange, ids, parse_method, queue,
-        read_method, whole_delivery,
+        read_method, tx, whole_delivery,
     },
 };
 
@@ -81,6 +81,10 @@ impl Channel {
             return;
         };
         let no_ack = entry.no_ack;
+        if self.recovering > 0 && !no_ack {
+            self.inbox.saw(tag, None);
+            return;
+        }
         self.inbox.saw(tag, (!no_ack).then_some(entry.link.consumer));
         let parts = Parts {
             bytes,
@@ -158,6 +162,7 @@ impl Channel {
             }
             AMQPClass::Channel(channel::AMQPMethod::Flow(flow)) => {
                 log::warn!("channel {}: the broker asks for flow {}", self.number(), flow.active);
+                self.watchers.tell(&ChannelEvent::Flow(flow.active));
                 let answer = channel::AMQPMethod::FlowOk(channel::FlowOk { active: flow.active });
                 self.say(&AMQPClass::Channel(answer));
             }
@@ -187,6 +192,21 @@ impl Channel {
                     responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
                 }
             }
+            AMQPClass::Basic(basic::AMQPMethod::RecoverOk(_)) => {
+                // What came until now is requeued; what comes from now on counts.
+                if let On::Recovered(responder) = self.replies.next(class_id, method_id)? {
+                    self.recovering = self.recovering.saturating_sub(1);
+                    drop(responder.send(Ok(())));
+                }
+            }
+            AMQPClass::Tx(tx::AMQPMethod::CommitOk(_)) => {
+                match self.replies.next(class_id, method_id)? {
+                    On::Committed(responder) => self.committed(responder),
+                    // The end of a rollback.
+                    On::Done(responder) => drop(responder.send(Ok(()))),
+                    _ => {}
+                }
+            }
             AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
                 if let On::Declared(responder) = self.replies.next(class_id, method_id)? {
                     drop(responder.send(Ok(QueueDeclared {
@@ -209,6 +229,7 @@ impl Channel {
                 | exchange::AMQPMethod::BindOk(_)
                 | exchange::AMQPMethod::UnbindOk(_),
             )
+            | AMQPClass::Tx(tx::AMQPMethod::SelectOk(_) | tx::AMQPMethod::RollbackOk(_))
             | AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => {
                 if let On::Done(responder) = self.replies.next(class_id, method_id)? {
                     drop(responder.send(Ok(())));
@@ -264,7 +285,8 @@ impl Channel {
                 let On::Got { no_ack, responder } = self.replies.next(60, 71)? else {
                     return Err(Fault::command("an answer of another kind").with_method(60, 71));
                 };
-                self.inbox.saw(head.delivery_tag, (!no_ack).then_some(0));
+                let requeued = self.recovering > 0 && !no_ack;
+                self.inbox.saw(head.delivery_tag, (!no_ack && !requeued).then_some(0));
                 self.hand_on()?;
                 let link = Link {
                     outbox: self.outbox.clone(),
@@ -273,6 +295,7 @@ impl Channel {
                     credit: None,
                     inlet: None,
                     warned: AtomicBool::new(true),
+                    _held: None,
                 };
                 let delivery = Delivery::new(
                     Arc::new(link),
@@ -280,7 +303,7 @@ impl Channel {
                         layout: apart(&content),
                         bytes: content.payload,
                         tag: head.delivery_tag,
-                        incarnation: self.incarnation,
+                        incarnation: self.incarnation.wrapping_sub(requeued.into()),
                         message_count: Some(head.message_count),
                         exchange: head.exchange,
                         routing_key: head.routing_key,
@@ -303,12 +326,14 @@ impl Channel {
                     body: content.body.clone(),
                 };
                 if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
-                    log::warn!(
+                    self.transacting.returned(&returned);
+                    log::debug!(
                         "channel {}: a publish without confirms came back: {} {}",
                         self.number(),
                         returned.code,
                         returned.text
                     );
+                    self.watchers.tell(&ChannelEvent::Returned(returned));
                 }
                 Ok(())
             }
@@ -344,7 +369,7 @@ impl Channel {
             log::warn!("channel {}: the broker renamed consumer {tag:?} to {named:?}", self.number());
         }
         let answer = match self.consumers.get(tag.as_bytes()) {
-            Some(entry) => Ok(Consumed { tag: entry.link.tag.clone() }),
+            Some(entry) => Ok(entry.consumed()),
             None => Err(Error::refused_here("the consumer was cancelled before it began")),
         };
         if responder.send(answer).is_err() {

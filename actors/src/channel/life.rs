@@ -124,6 +124,8 @@ impl Channel {
         if matches!(self.phase, Phase::Opening) {
             self.supervisor.do_send(Up::Joined { channel, result: Err(error.clone()) });
         }
+        let by_us = matches!(self.phase, Phase::Closing { .. }) && error.close_reason().is_none();
+        self.watchers.close((!by_us).then(|| error.clone()));
         self.phase = Phase::Closed(error.clone());
         self.outbox.close(error.clone(), last_words);
         self.replies.fail_all(&error);
@@ -165,6 +167,7 @@ impl Channel {
     fn give_up(&mut self, silence: &Error) {
         let channel = self.number();
         log::warn!("channel {channel}: {silence}; the channel is given up");
+        self.watchers.close(Some(silence.clone()));
         match self.phase {
             Phase::Closing { .. } => {
                 self.closers.drain(..).for_each(|closer| drop(closer.send(Err(silence.clone()))));

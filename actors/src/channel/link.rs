@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use tokio::sync::watch;
+
 use crate::{
     error::Result,
     message::{Inlet, Settler},
@@ -21,11 +23,22 @@ pub(super) struct Link {
     pub(super) credit: Option<Arc<Account>>,
     pub(super) inlet: Option<Arc<dyn Inlet>>,
     pub(super) warned: AtomicBool,
+    /// Told of the end of the last delivery by being dropped.
+    pub(super) _held: Option<watch::Sender<()>>,
 }
 
 impl Settler for Link {
     fn settle(&self, incarnation: u32, tag: u64, verdict: Verdict) -> Result<()> {
         self.outbox.settle(incarnation, tag, self.consumer, verdict)
+    }
+
+    fn settle_all(
+        &self,
+        incarnation: u32,
+        tags: &mut dyn Iterator<Item = u64>,
+        verdict: Verdict,
+    ) -> Result<()> {
+        self.outbox.settle_each(incarnation, tags, self.consumer, verdict)
     }
 
     fn is_stale(&self, incarnation: u32) -> bool {

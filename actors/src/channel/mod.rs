@@ -12,13 +12,18 @@ mod life;
 mod link;
 mod replies;
 mod reply;
+mod transaction;
+mod watch;
 
 use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
 pub use self::reply::Reply;
-use self::{consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder};
+use self::{
+    consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder, transaction::Transacting,
+    watch::Watchers,
+};
 use crate::{
     error::{Error, Result},
     message::{OpenChannel, ReleaseChannel, internal::Up},
@@ -55,6 +60,12 @@ pub struct Channel {
     ticking: bool,
     /// The outbox's; deliveries of another one are stale.
     incarnation: u32,
+    transacting: Transacting,
+    watchers: Watchers,
+    /// Publishes without a message id get one.
+    ids: bool,
+    /// How many `basic.recover` are under way: what comes meanwhile is requeued, and nobody's.
+    recovering: usize,
 }
 
 #[derive(Debug)]
@@ -151,6 +162,10 @@ impl Channel {
             released: None,
             ticking: false,
             incarnation: 0,
+            transacting: Transacting::default(),
+            watchers: Watchers::default(),
+            ids: options.ids,
+            recovering: 0,
         };
         OpenedChannel { actor: Actor::start(actor), outbox, _lease: None }
     }

@@ -41,6 +41,9 @@ pub(super) enum On {
     /// Of ours; the answer changes nothing.
     Internal,
     Done(Responder<()>),
+    Committed(Responder<()>),
+    /// Deliveries until then are requeued by the broker, and nobody's.
+    Recovered(Responder<()>),
     Count(Responder<u32>),
     Declared(Responder<QueueDeclared>),
     Consumed {
@@ -64,7 +67,9 @@ impl On {
         // Whoever does not wait any more need not hear of it.
         match self {
             Self::Open | Self::ConfirmSelect | Self::Close | Self::Internal => {}
-            Self::Done(responder) => drop(responder.send(Err(error))),
+            Self::Done(responder) | Self::Committed(responder) | Self::Recovered(responder) => {
+                drop(responder.send(Err(error)));
+            }
             Self::Count(responder) => drop(responder.send(Err(error))),
             Self::Declared(responder) => drop(responder.send(Err(error))),
             Self::Consumed { responder, .. } => drop(responder.send(Err(error))),
@@ -87,11 +92,15 @@ impl On {
                 let (_, unheard) = super::Reply::later();
                 drop(std::mem::replace(responder, unheard).send(Err(error)));
             }
+            Self::Recovered(responder) => {
+                let (_, unheard) = super::Reply::later();
+                drop(std::mem::replace(responder, unheard).send(Err(error)));
+            }
             Self::Cancelled { responders, .. } => {
                 responders.drain(..).for_each(|r| drop(r.send(Err(error.clone()))));
             }
             Self::Open | Self::ConfirmSelect | Self::Close => {}
-            Self::Internal | Self::Done(_) | Self::Count(_) | Self::Declared(_) => {
+            Self::Internal | Self::Done(_) | Self::Committed(_) | Self::Count(_) | Self::Declared(_) => {
                 std::mem::replace(self, Self::Internal).fail(error);
             }
         }

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -18,6 +18,8 @@ use crate::message::{Binding, ConsumerEnd, Delivery, Inlet, Lost};
 #[derive(Default)]
 pub struct Feed {
     state: Mutex<State>,
+    /// How often what was here has become stale.
+    era: AtomicU64,
     /// The channel is closed: what was taken and must be settled cannot be.
     closed: AtomicBool,
 }
@@ -41,12 +43,17 @@ impl Feed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves everything that is there into `taken`; `Err` when nothing more will come.
+    /// Tells how often deliveries have become stale; those taken in an earlier era are.
+    pub fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// Moves everything that is there into `taken` and tells of which era it is; `Err` when nothing more will come.
     pub fn poll_take(
         &self,
         taken: &mut VecDeque<Delivery>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ConsumerEnd>> {
+    ) -> Poll<Result<u64, ConsumerEnd>> {
         let mut state = self.lock();
         if !state.queue.is_empty() {
             if taken.is_empty() {
@@ -54,7 +61,7 @@ impl Feed {
             } else {
                 taken.append(&mut state.queue);
             }
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(self.era()));
         }
         if let Some(end) = &state.end {
             return Poll::Ready(Err(end.clone()));
@@ -130,6 +137,16 @@ impl Inlet for Feed {
     }
 
     fn ended(&self) {}
+
+    fn pause(&self, _: bool) {}
+
+    fn discard(&self) {
+        let mut state = self.lock();
+        self.era.fetch_add(1, Ordering::Release);
+        let gone = std::mem::take(&mut state.queue);
+        drop(state);
+        gone.into_iter().for_each(Delivery::discard);
+    }
 
     fn leave(&self, at_once: bool) {
         let mut state = self.lock();

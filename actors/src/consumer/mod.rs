@@ -4,17 +4,20 @@
 //! Where the broker bounds what is unsettled (prefetch), it hands on at once; where it does not, permits do.
 
 mod feed;
+mod life;
 mod permits;
+mod target;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
-pub use self::feed::Feed;
-use self::permits::Permits;
+pub(crate) use self::target::Factory;
+pub use self::{feed::Feed, life::ConsumerLife};
+use self::{permits::Permits, target::Target};
 use crate::message::{Binding, Consume, ConsumerEnd, Delivery, Inlet, Lost};
 
 /// How often an idle consumer looks whether its target is still there.
@@ -23,7 +26,9 @@ const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
 /// Feeds one user actor.
 #[derive(Debug)]
 pub struct Consumer {
-    target: Recipient<Delivery>,
+    target: Target,
+    /// A worker is to be built, after a wait.
+    building: bool,
     permits: Arc<Permits>,
     waiting: VecDeque<Delivery>,
     /// Whom to tell when the target is gone; taken once told.
@@ -37,9 +42,19 @@ pub struct Consumer {
 impl Consumer {
     /// Starts one on the thread of `arbiter`, or on the calling one.
     pub(crate) fn start(target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
+        Self::launch(Target::actor(target), arbiter)
+    }
+
+    /// Starts one that builds its workers itself, on the thread of `arbiter`, or on the calling one.
+    pub(crate) fn start_supervised(factory: Factory, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
+        Self::launch(Target::supervised(factory), arbiter)
+    }
+
+    fn launch(target: Target, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
         let permits = Arc::new(Permits::default());
         let actor = Self {
             target,
+            building: false,
             permits: permits.clone(),
             waiting: VecDeque::new(),
             lost: None,
@@ -57,16 +72,17 @@ impl Consumer {
     }
 
     fn hand_on(&mut self, ctx: &mut Context<Self>) {
-        if !self.waiting.is_empty() && !self.target.connected() {
-            self.target_gone();
+        let target = self.target.alive();
+        if !self.waiting.is_empty() && target.is_none() {
+            self.target_gone(ctx);
             if self.ended {
                 ctx.stop();
             }
             return;
         }
-        while self.permits.allows(self.waiting.len()) {
+        while let Some(target) = target.filter(|_| self.permits.allows(self.waiting.len())) {
             let Some(delivery) = self.waiting.pop_front() else { break };
-            self.target.do_send(delivery);
+            target.do_send(delivery);
         }
         if self.waiting.is_empty() {
             if self.ended {
@@ -82,7 +98,11 @@ impl Consumer {
     }
 
     /// Deliveries wait until the broker has cancelled the consumer: handed back now, they would come again.
-    fn target_gone(&mut self) {
+    fn target_gone(&mut self, ctx: &mut Context<Self>) {
+        if self.target.is_supervised() {
+            self.build_later(ctx);
+            return;
+        }
         if let Some((consumer, lost)) = self.lost.take() {
             log::warn!("consumer {consumer}: the actor that it feeds is gone");
             lost.do_send(Lost { consumer });
@@ -90,7 +110,40 @@ impl Consumer {
     }
 }
 
+impl Consumer {
+    /// Builds the next worker after a wait; deliveries wait meanwhile, at most as many as the prefetch lets come.
+    fn build_later(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.building, true) {
+            return;
+        }
+        let wait = self.target.lost();
+        log::warn!("consumer: its worker is gone; another one is built in {wait:?}");
+        ctx.run_later(wait, |consumer, ctx| {
+            consumer.building = false;
+            consumer.target.build();
+            consumer.hand_on(ctx);
+        });
+    }
+}
+
 impl Consume {
+    /// Names who builds the actors that get the deliveries, on `arbiter` rather than beside the channel.
+    #[doc(hidden)]
+    pub fn deliver_by(
+        mut self,
+        factory: impl FnMut() -> Recipient<Delivery> + Send + 'static,
+        arbiter: Option<&ArbiterHandle>,
+    ) -> Self {
+        match arbiter {
+            Some(arbiter) => self.inlet(Consumer::start_supervised(Box::new(factory), Some(arbiter))),
+            None => {
+                self.target =
+                    Some(crate::message::Target::Supervised(Arc::new(Mutex::new(Some(Box::new(factory))))));
+                self
+            }
+        }
+    }
+
     /// Names the actor that gets the deliveries, fed from a Consumer actor on `arbiter` rather than beside the channel.
     #[doc(hidden)]
     pub fn deliver_from(self, target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Self {
@@ -113,18 +166,19 @@ impl Actor for Consumer {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
         ctx.run_interval(LOOK, |consumer, ctx| {
-            if !consumer.target.connected() {
-                consumer.target_gone();
+            if consumer.target.alive().is_none() {
+                consumer.target_gone(ctx);
                 if consumer.ended {
                     ctx.stop();
                 }
             }
         });
+        self.target.build();
     }
 }
 
 impl Drop for Consumer {
-    // Its arbiter has ended: without a word to the channel, what comes would be dropped and come again for ever.
+    // Its arbiter has ended, or the factory of its workers has panicked: without a word to the channel, what comes would be dropped and come again for ever.
     fn drop(&mut self) {
         if let Some((consumer, lost)) = self.lost.take() {
             lost.do_send(Lost { consumer });
@@ -158,6 +212,22 @@ impl Message for Resume {
     type Result = ();
 }
 
+/// What waits has become stale.
+#[derive(Debug)]
+struct Discard;
+
+impl Message for Discard {
+    type Result = ();
+}
+
+impl Handler<Discard> for Consumer {
+    type Result = ();
+
+    fn handle(&mut self, _: Discard, _: &mut Self::Context) {
+        self.waiting.drain(..).for_each(Delivery::discard);
+    }
+}
+
 #[derive(Debug)]
 struct Bound(Binding);
 
@@ -187,9 +257,10 @@ impl Handler<DeliveryBatch> for Consumer {
         if self.left {
             return;
         }
-        if self.permits.unbounded() && self.waiting.is_empty() && self.target.connected() {
+        let target = self.target.alive().filter(|_| self.permits.free() && self.waiting.is_empty());
+        if let Some(target) = target {
             for delivery in batch {
-                self.target.do_send(delivery);
+                target.do_send(delivery);
             }
             return;
         }
@@ -202,7 +273,7 @@ impl Handler<Leave> for Consumer {
     type Result = ();
 
     fn handle(&mut self, Leave { at_once }: Leave, _: &mut Self::Context) {
-        if at_once || !self.target.connected() {
+        if at_once || self.target.alive().is_none() {
             self.left = true;
             self.waiting.clear();
         }
@@ -270,6 +341,17 @@ impl Inlet for ToConsumer {
         if self.permits.release() {
             self.addr.do_send(Resume);
         }
+    }
+
+    fn pause(&self, paused: bool) {
+        self.permits.pause(paused);
+        if !paused {
+            self.addr.do_send(Resume);
+        }
+    }
+
+    fn discard(&self) {
+        self.addr.do_send(Discard);
     }
 
     fn leave(&self, at_once: bool) {

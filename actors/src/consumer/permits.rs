@@ -1,6 +1,6 @@
 //! How many deliveries an application may hold at once, where the broker does not bound them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// No bound.
 const UNBOUNDED: usize = usize::MAX;
@@ -12,11 +12,18 @@ pub(super) struct Permits {
     alive: AtomicUsize,
     /// Those that wait for a permit, and want to be told.
     waiting: AtomicUsize,
+    /// Nothing is handed on, whatever the permits say.
+    paused: AtomicBool,
 }
 
 impl Default for Permits {
     fn default() -> Self {
-        Self { most: AtomicUsize::new(UNBOUNDED), alive: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
+        Self {
+            most: AtomicUsize::new(UNBOUNDED),
+            alive: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
+        }
     }
 }
 
@@ -29,6 +36,19 @@ impl Permits {
         self.most.load(Ordering::Relaxed) == UNBOUNDED
     }
 
+    /// Tells whether nothing bounds what is handed on, now.
+    pub(super) fn free(&self) -> bool {
+        self.unbounded() && !self.paused()
+    }
+
+    pub(super) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
+    }
+
+    pub(super) fn paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
     pub(super) fn add(&self, deliveries: usize) {
         if !self.unbounded() {
             self.alive.fetch_add(deliveries, Ordering::SeqCst);
@@ -38,7 +58,8 @@ impl Permits {
     /// Tells whether one of the `waiting` may be handed on.
     pub(super) fn allows(&self, waiting: usize) -> bool {
         let most = self.most.load(Ordering::Relaxed);
-        most == UNBOUNDED || self.alive.load(Ordering::SeqCst).saturating_sub(waiting) < most
+        let room = || self.alive.load(Ordering::SeqCst).saturating_sub(waiting) < most;
+        !self.paused() && (most == UNBOUNDED || room())
     }
 
     /// Asks to be told when permits come back, if any wait.

@@ -30,6 +30,7 @@ pub struct OpenChannel {
     pub(crate) window_bytes: usize,
     pub(crate) deadline: Duration,
     pub(crate) number: Option<u16>,
+    pub(crate) ids: bool,
 }
 
 impl OpenChannel {
@@ -41,6 +42,7 @@ impl OpenChannel {
             window_bytes: 16 << 20,
             deadline: Duration::from_secs(30),
             number: None,
+            ids: false,
         }
     }
 

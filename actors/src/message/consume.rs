@@ -1,11 +1,15 @@
 //! What is said about consuming.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use actix::{Message, Recipient};
 
 use super::{Delivery, delivery::Inlet};
 use crate::{
+    consumer::{ConsumerLife, Factory},
     error::{Error, Result},
     wire::{Table, Value},
 };
@@ -30,17 +34,31 @@ pub struct Consume {
     pub(crate) no_ack: bool,
     pub(crate) exclusive: bool,
     pub(crate) arguments: Table,
+    /// The queue is a stream, as far as is known.
+    pub(crate) stream: bool,
     pub(crate) target: Option<Target>,
     pub(crate) watcher: Option<Recipient<ConsumerEnd>>,
 }
 
 /// Who gets the deliveries.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Target {
     /// A user actor, to be fed by a Consumer actor beside the channel.
     Recipient(Recipient<Delivery>),
+    /// User actors, to be built and fed by a Consumer actor beside the channel.
+    Supervised(Arc<Mutex<Option<Factory>>>),
     /// Whatever takes them: a Consumer actor elsewhere, or a stream.
     Inlet(Arc<dyn Inlet>),
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Recipient(_) => "Recipient",
+            Self::Supervised(_) => "Supervised",
+            Self::Inlet(_) => "Inlet",
+        })
+    }
 }
 
 impl Consume {
@@ -53,6 +71,7 @@ impl Consume {
             no_ack: false,
             exclusive: false,
             arguments: Table::default(),
+            stream: false,
             target: None,
             watcher: None,
         }
@@ -128,6 +147,9 @@ impl Message for Consume {
 pub struct Consumed {
     /// Its tag.
     pub tag: Arc<str>,
+    /// Tells of its end.
+    #[doc(hidden)]
+    pub life: ConsumerLife,
 }
 
 /// Ends a consumer (`basic.cancel`); answered after `basic.cancel-ok`. An unknown tag is no error.
@@ -147,6 +169,33 @@ impl CancelConsumer {
 }
 
 impl Message for CancelConsumer {
+    type Result = Result<()>;
+}
+
+/// Keeps the deliveries of a consumer back from its actor, or hands them on again; nothing is said to the broker.
+///
+/// # Errors
+/// `Refused` without a code where the channel has no such consumer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PauseConsumer {
+    pub(crate) tag: String,
+    pub(crate) paused: bool,
+}
+
+impl PauseConsumer {
+    /// Keeps its deliveries back.
+    pub fn pause(tag: impl Into<String>) -> Self {
+        Self { tag: tag.into(), paused: true }
+    }
+
+    /// Hands them on again.
+    pub fn resume(tag: impl Into<String>) -> Self {
+        Self { tag: tag.into(), paused: false }
+    }
+}
+
+impl Message for PauseConsumer {
     type Result = Result<()>;
 }
 

@@ -18,6 +18,13 @@ use crate::{
 /// Where a delivery says what became of it.
 pub(crate) trait Settler: Send + Sync + fmt::Debug {
     fn settle(&self, incarnation: u32, tag: u64, verdict: Verdict) -> Result<()>;
+    /// Settles several of one incarnation under one lock; the first error, after the rest is settled.
+    fn settle_all(
+        &self,
+        incarnation: u32,
+        tags: &mut dyn Iterator<Item = u64>,
+        verdict: Verdict,
+    ) -> Result<()>;
     fn is_stale(&self, incarnation: u32) -> bool;
     fn consumer_tag(&self) -> &str;
     /// The delivery is gone; `size` is what it was counted with.
@@ -32,6 +39,10 @@ pub(crate) trait Inlet: Send + Sync + fmt::Debug {
     fn batch(&self, deliveries: Vec<Delivery>);
     /// A delivery is gone, so another may be handed on.
     fn ended(&self);
+    /// Forgets the deliveries that were not handed on: the broker delivers them again.
+    fn discard(&self);
+    /// Keeps deliveries back, or hands them on again.
+    fn pause(&self, paused: bool);
     /// The consumer is being cancelled, and what is dropped is held back until it is: lets go of what nobody takes, or,
     /// `at_once`, of everything, since it may keep the connection from reading the answer.
     fn leave(&self, at_once: bool);
@@ -82,6 +93,8 @@ pub struct Delivery {
     settler: Option<Arc<dyn Settler>>,
     parts: Parts,
     decoded: OnceLock<Box<Decoded>>,
+    /// What is said of it when it is dropped by those who work on it.
+    pub(super) fate: Option<Verdict>,
 }
 
 /// What is made of the raw bytes only when somebody looks.
@@ -149,7 +162,7 @@ const OVERHEAD: usize = 256;
 
 impl Delivery {
     pub(crate) fn new(settler: Arc<dyn Settler>, parts: Parts) -> Self {
-        Self { settler: Some(settler), parts, decoded: OnceLock::new() }
+        Self { settler: Some(settler), parts, decoded: OnceLock::new(), fate: None }
     }
 
     /// Shows the body.
@@ -272,6 +285,38 @@ impl Delivery {
         self.settle(Verdict::Reject { requeue })
     }
 
+    /// Tells whether both are settled by the same consumer in the same life of their channel.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
+        let same = match (&self.settler, &other.settler) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        same && self.parts.incarnation == other.parts.incarnation
+    }
+
+    /// Settles deliveries that go with one another, and takes them.
+    pub(super) fn settle_group(group: &mut Vec<Self>, verdict: Verdict) -> Result<()> {
+        let Some(first) = group.first() else { return Ok(()) };
+        let answer = match &first.settler {
+            _ if first.parts.no_ack => Ok(()),
+            Some(settler) => {
+                let mut tags = group.iter().map(|delivery| delivery.parts.tag);
+                settler.settle_all(first.parts.incarnation, &mut tags, verdict)
+            }
+            None => Err(Error::stale("the delivery is settled already")),
+        };
+        group.drain(..).for_each(Self::discard);
+        answer
+    }
+
+    /// Forgets one of which all is said, or which the broker delivers again.
+    #[doc(hidden)]
+    pub fn discard(mut self) {
+        if let Some(settler) = self.settler.take() {
+            settler.ended(self.parts.size(), false);
+        }
+    }
+
     fn decoded(&self) -> &Decoded {
         self.decoded.get_or_init(|| {
             let text = |span: Span| match std::str::from_utf8(span.of(&self.parts.bytes)) {
@@ -306,9 +351,10 @@ impl Drop for Delivery {
             let unsettled = !self.parts.no_ack;
             if unsettled {
                 // An error means that the broker requeues it anyway.
-                let _ = settler.settle(self.parts.incarnation, self.parts.tag, Verdict::Dropped);
+                let verdict = self.fate.unwrap_or(Verdict::Dropped);
+                let _ = settler.settle(self.parts.incarnation, self.parts.tag, verdict);
             }
-            settler.ended(self.parts.size(), unsettled);
+            settler.ended(self.parts.size(), unsettled && self.fate.is_none());
         }
     }
 }

@@ -3,30 +3,45 @@
 //! The options of a call are its message: `DeclareQueue::new("jobs")` is both the argument of
 //! `Channel::declare_queue` and what is sent to the Channel actor.
 
+mod arguments;
 mod channel;
 mod connection;
 mod consume;
+mod consume_options;
 mod delivery;
+mod events;
 mod exchange;
+mod history;
+mod ids;
 pub(crate) mod internal;
+mod processing;
 mod publish;
 mod publishing;
 mod queue;
+mod settle_all;
 mod state;
+mod transaction;
 
 pub use self::{
+    arguments::{DeadLetterStrategy, LeaderLocator, Overflow, QueueType},
     channel::{CloseChannel, Qos, ReleaseChannel},
     connection::{
         CloseConnection, ConnectionEvent, FollowConnection, GetState, OpenChannel, ReleaseConnection,
         UpdateSecret, WatchConnection,
     },
-    consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get},
+    consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get, PauseConsumer},
+    consume_options::StreamOffset,
     delivery::{Delivery, Settle},
+    events::{ChannelEvent, FollowChannel, WatchChannel},
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
+    history::{Death, DeathReason},
+    processing::{Processing, Requeue},
     publish::{Confirmation, Publish},
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
+    settle_all::settle_all,
     state::{ConnectionState, Opened},
+    transaction::{CommitTx, Recover, RollbackTx, SelectTx},
 };
 pub(crate) use self::{
     consume::Target,

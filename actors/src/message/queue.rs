@@ -2,6 +2,7 @@
 
 use actix::Message;
 
+use super::QueueType;
 use crate::{
     error::Result,
     wire::{Table, Value},
@@ -74,7 +75,7 @@ impl DeclareQueue {
 
     /// Makes it a quorum queue (`x-queue-type`), which must be durable.
     pub fn quorum(self) -> Self {
-        self.argument("x-queue-type", "quorum")
+        self.queue_type(QueueType::Quorum)
     }
 
     /// Adds an argument, such as `x-message-ttl`.

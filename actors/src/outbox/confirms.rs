@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::barrier::{Barrier, Progress};
 use crate::{
     error::{Error, Result},
     returned::Return,
@@ -16,6 +17,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Confirms {
+    pub(super) barrier: Barrier,
     /// The sequence number of `ring[0]`; the first publish has 1.
     base: u64,
     offset: u64,
@@ -39,6 +41,7 @@ struct Slot {
 impl Default for Confirms {
     fn default() -> Self {
         Self {
+            barrier: Barrier::default(),
             base: 1,
             offset: 0,
             ring: VecDeque::new(),
@@ -54,6 +57,19 @@ impl Default for Confirms {
 impl Confirms {
     pub(super) fn base(&self) -> u64 {
         self.base
+    }
+
+    /// One more than the number of the last publish.
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.ring.len() as u64
+    }
+
+    pub(super) fn progress(&self, end: u64) -> Progress {
+        match () {
+            () if self.base >= end => Progress::Answered,
+            () if self.expired_below >= end => Progress::Late,
+            () => Progress::Waiting,
+        }
     }
 
     pub(super) fn unconfirmed(&self) -> usize {
@@ -89,6 +105,9 @@ impl Confirms {
 
     pub(super) fn forget(&mut self, sequence: u64) -> (Option<Waker>, Option<Error>) {
         let error = if self.outcomes.is_empty() { None } else { self.outcomes.remove(&sequence) };
+        if let Some(error) = &error {
+            self.barrier.failed(error);
+        }
         let waker = self.slot(sequence).and_then(|slot| {
             slot.forgotten = true;
             slot.waker.take()
@@ -128,6 +147,7 @@ impl Confirms {
         if self.ring.is_empty() {
             self.stamps.clear();
         }
+        self.barrier.passed(self.base, wakers);
         Ok(())
     }
 
@@ -141,16 +161,15 @@ impl Confirms {
         self.answered += 1;
         wakers.extend(slot.waker.take());
         let returned = if self.returns.is_empty() { None } else { self.returns.remove(&sequence) };
-        if slot.forgotten {
-            return;
-        }
         let failure = match returned {
             _ if nack => Some(Error::nacked()),
             Some(returned) => Some(Error::unroutable(returned)),
             None => None,
         };
-        if let Some(error) = failure {
-            self.outcomes.insert(sequence, error);
+        match failure {
+            Some(error) if slot.forgotten => self.barrier.failed(&error),
+            Some(error) => drop(self.outcomes.insert(sequence, error)),
+            None => {}
         }
     }
 
@@ -190,6 +209,7 @@ impl Confirms {
             }
         }
         self.expired_below = self.expired_below.max(end);
+        self.barrier.passed(self.expired_below.max(self.base), wakers);
     }
 
     /// Answers all that is open with `error`; what had been handed over (below `handed_over`) may have arrived.
@@ -207,6 +227,7 @@ impl Confirms {
         self.answered = 0;
         self.returns.clear();
         self.stamps.clear();
+        self.barrier.passed(self.base, wakers);
     }
 
     fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {

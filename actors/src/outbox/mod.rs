@@ -5,6 +5,7 @@
 //! bytes when its socket can hold them, so order is one order. Everything is a plain struct under one mutex; nothing
 //! is woken, dropped or sent while it is held.
 
+mod barrier;
 mod confirms;
 mod credit;
 mod kept;
@@ -12,6 +13,7 @@ mod queue;
 mod settles;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod window;
 
 use std::{
@@ -281,6 +283,17 @@ impl Outbox {
 
     /// Marks a delivery as settled; the frame leaves with the next flush.
     pub(crate) fn settle(&self, incarnation: u32, tag: u64, consumer: u32, verdict: Verdict) -> Result<()> {
+        self.settle_each(incarnation, std::iter::once(tag), consumer, verdict)
+    }
+
+    /// Marks deliveries as settled under one lock; the first error, after the rest is settled.
+    pub(crate) fn settle_each(
+        &self,
+        incarnation: u32,
+        tags: impl Iterator<Item = u64>,
+        consumer: u32,
+        verdict: Verdict,
+    ) -> Result<()> {
         let mut after = After::default();
         let mut state = self.lock();
         let answer = if let Life::Closed { error, .. } = &state.life {
@@ -288,9 +301,13 @@ impl Outbox {
         } else if incarnation != state.incarnation {
             Err(Error::stale("the delivery belongs to an earlier life of its channel"))
         } else {
-            state.settles.mark(tag, consumer, verdict)
+            let mut answer = Ok(());
+            for tag in tags {
+                answer = answer.and(state.settles.mark(tag, consumer, verdict));
+            }
+            answer
         };
-        if answer.is_ok() && state.settles.is_dirty() {
+        if state.settles.is_dirty() {
             state.schedule(&self.terms, &mut after);
         }
         drop(state);

@@ -4,7 +4,7 @@
 //! with the method frame of a publish, or is the rest of the publish that its predecessor began. What is taken at a time
 //! ends with a frame: other channels write next.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::RangeInclusive};
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,11 +15,14 @@ use super::{
 };
 use crate::wire::{
     FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_publish,
+    put_reject,
 };
 
 /// A chunk of copied frames is closed at this size.
 const CHUNK: usize = 64 * 1024;
 const SMALLEST: usize = 1024;
+/// `basic.reject` as a frame.
+const SETTLE_LEN: usize = 21;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -126,6 +129,16 @@ impl Queue {
         }
     }
 
+    /// Appends the requeue of deliveries one by one, whatever else is outstanding.
+    pub(super) fn requeue(&mut self, channel: u16, tags: Vec<RangeInclusive<u64>>) {
+        self.close(Kind::Content);
+        for tag in tags.into_iter().flatten() {
+            self.reserve_for(Kind::Settles, SETTLE_LEN);
+            put_reject(&mut self.tail, channel, tag, true);
+        }
+        self.close(Kind::Settles);
+    }
+
     /// Hands over whole frames until `budget` is spent; content goes to `kept` as well, if that is given.
     pub(super) fn take(
         &mut self,
@@ -185,10 +198,14 @@ impl Queue {
 
     /// Makes room without moving what is written: a full buffer is closed and a new one begun.
     fn reserve(&mut self, more: usize) {
+        self.reserve_for(Kind::Content, more);
+    }
+
+    fn reserve_for(&mut self, kind: Kind, more: usize) {
         if self.tail.capacity() - self.tail.len() >= more {
             return;
         }
-        self.close(Kind::Content);
+        self.close(kind);
         let size = (self.last_len * 2).clamp(SMALLEST, CHUNK + CHAIN_FROM).max(more);
         self.tail = BytesMut::with_capacity(size);
     }

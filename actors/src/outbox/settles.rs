@@ -3,7 +3,10 @@
 //! A tag that is not outstanding here never becomes a frame. Acks are merged: the lowest run of settled tags goes out
 //! as one `multiple` ack, and only when everything below it, over all consumers and gets, is settled.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    ops::RangeInclusive,
+};
 
 use bytes::BytesMut;
 
@@ -78,6 +81,8 @@ pub(super) struct Settles {
     refusals: Vec<(u64, Verdict)>,
     held: HashMap<u32, Vec<u64>>,
     outstanding: usize,
+    /// What was said since the last commit, on a channel with transactions.
+    said: Option<Vec<RangeInclusive<u64>>>,
 }
 
 impl Default for Settles {
@@ -90,6 +95,7 @@ impl Default for Settles {
             refusals: Vec::new(),
             held: HashMap::new(),
             outstanding: 0,
+            said: None,
         }
     }
 }
@@ -212,6 +218,27 @@ impl Settles {
         }
     }
 
+    /// Remembers from now on what is said, until [`undo`](Self::undo).
+    pub(super) fn remember(&mut self) {
+        self.said.get_or_insert_default();
+    }
+
+    /// Hands out the tags of which something was said since the last time, lowest first.
+    pub(super) fn undo(&mut self) -> Vec<RangeInclusive<u64>> {
+        let mut said = self.said.as_mut().map(std::mem::take).unwrap_or_default();
+        said.sort_unstable_by_key(|tags| *tags.start());
+        said
+    }
+
+    /// Forgets what is outstanding: it goes back into its queues by itself. Tags go on counting.
+    pub(super) fn forget_all(&mut self) {
+        self.base += self.ring.len() as u64;
+        self.ring.clear();
+        self.stragglers.clear();
+        self.held.values_mut().for_each(Vec::clear);
+        self.outstanding = 0;
+    }
+
     /// An upper bound of what [`render`](Self::render) writes.
     pub(super) fn rendered_len(&self) -> usize {
         (self.acks.len() + self.refusals.len() + 1) * ACK_LEN
@@ -220,6 +247,7 @@ impl Settles {
     /// Writes refusals first, then the lowest run as one ack, then what is acked beyond a gap one by one.
     pub(super) fn render(&mut self, channel: u16, buf: &mut BytesMut) {
         for (tag, verdict) in self.refusals.drain(..) {
+            say(&mut self.said, tag);
             match verdict {
                 Verdict::Nack { requeue } => put_nack(buf, channel, tag, false, requeue),
                 Verdict::Reject { requeue } => put_reject(buf, channel, tag, requeue),
@@ -231,7 +259,10 @@ impl Settles {
             while let Some(entry) = self.ring.front() {
                 match entry.mark {
                     Mark::Outstanding | Mark::Held => break,
-                    Mark::Acked => (run, last) = (run + 1, self.base),
+                    Mark::Acked => {
+                        (run, last) = (run + 1, self.base);
+                        say(&mut self.said, last);
+                    }
                     Mark::Settled => {}
                 }
                 self.ring.pop_front();
@@ -251,6 +282,7 @@ impl Settles {
                 continue;
             }
             put_ack(buf, channel, tag, false);
+            say(&mut self.said, tag);
             if let Some(entry) = self.entry(tag) {
                 entry.mark = Mark::Settled;
             }
@@ -261,6 +293,16 @@ impl Settles {
         match tag.checked_sub(self.base) {
             Some(at) => self.ring.get_mut(at as usize),
             None => self.stragglers.get_mut(&tag),
+        }
+    }
+}
+
+/// Notes a tag of which something is said, where that may have to be undone.
+fn say(said: &mut Option<Vec<RangeInclusive<u64>>>, tag: u64) {
+    if let Some(said) = said {
+        match said.last_mut() {
+            Some(last) if *last.end() + 1 == tag => *last = *last.start()..=tag,
+            _ => said.push(tag..=tag),
         }
     }
 }

@@ -41,7 +41,7 @@ pub use self::{
     },
     method::{
         AMQPClass, FieldTable, ShortString, basic, channel, confirm, connection, exchange, ids,
-        name as method_name, put_method, queue, read_method,
+        name as method_name, put_method, queue, read_method, tx,
     },
     properties::{DeliveryMode, Properties},
     short::{TooLong, check_short, cut_short, short},

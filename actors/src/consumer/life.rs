@@ -1,0 +1,56 @@
+//! How long a consumer goes on, for those who wait for its end.
+
+use tokio::sync::watch;
+
+use crate::{error::Error, message::ConsumerEnd};
+
+/// The other ends of a [`ConsumerLife`], with the channel and with the deliveries.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) end: watch::Sender<Option<ConsumerEnd>>,
+    /// Dropped with the last delivery of the consumer.
+    pub(crate) held: watch::Sender<()>,
+}
+
+/// Tells when a consumer has ended, and when nobody holds a delivery of it any more.
+#[derive(Clone, Debug)]
+pub struct ConsumerLife {
+    end: watch::Receiver<Option<ConsumerEnd>>,
+    held: watch::Receiver<()>,
+}
+
+impl ConsumerLife {
+    pub(crate) fn begin() -> (Ends, Self) {
+        let (end, ended) = watch::channel(None);
+        let (held, let_go) = watch::channel(());
+        (Ends { end, held }, Self { end: ended, held: let_go })
+    }
+
+    /// Tells why it has ended, if it has.
+    pub fn end(&self) -> Option<ConsumerEnd> {
+        let end = self.end.borrow().clone();
+        match end {
+            None if self.end.has_changed().is_err() => Some(gone()),
+            end => end,
+        }
+    }
+
+    /// Waits until it has ended, and tells why.
+    pub async fn ended(&self) -> ConsumerEnd {
+        let mut end = self.end.clone();
+        match end.wait_for(Option::is_some).await {
+            Ok(end) => end.clone().unwrap_or_else(gone),
+            Err(_) => gone(),
+        }
+    }
+
+    /// Waits until it has ended and all of its deliveries are settled or dropped.
+    pub async fn settled(&self) {
+        let mut held = self.held.clone();
+        while held.changed().await.is_ok() {}
+    }
+}
+
+fn gone() -> ConsumerEnd {
+    ConsumerEnd::Closed(Error::stopped("the Channel actor is gone"))
+}

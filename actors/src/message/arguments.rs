@@ -1,0 +1,266 @@
+//! The arguments of queues and exchanges that RabbitMQ knows, typed: nobody need remember their names and units.
+//!
+//! They go out as the `arguments` table of a declare. Which of them a queue takes depends on its type and on the
+//! broker's version; what it does not take, it refuses with 406 or ignores.
+
+use std::time::Duration;
+
+use super::{DeclareExchange, DeclareQueue};
+use crate::wire::Value;
+
+/// How a queue keeps its messages (`x-queue-type`).
+///
+/// Source: RabbitMQ, "Queues", section "Queue types".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum QueueType {
+    /// On one node.
+    Classic,
+    /// Replicated over several nodes; always durable.
+    Quorum,
+    /// An append-only log that is read from any point, without being consumed; always durable.
+    Stream,
+}
+
+impl QueueType {
+    /// Names it as the broker does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Quorum => "quorum",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// What becomes of a publish to a queue that is full (`x-overflow`).
+///
+/// Source: RabbitMQ, "Queue Length Limit".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The oldest message goes, dead-lettered if the queue does that. The broker's default.
+    DropHead,
+    /// The publish is refused: with confirms, an error of kind `Nacked`.
+    RejectPublish,
+    /// Like `RejectPublish`, and the refused message is dead-lettered. Classic queues only.
+    RejectPublishDlx,
+}
+
+impl Overflow {
+    /// Names it as the broker does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DropHead => "drop-head",
+            Self::RejectPublish => "reject-publish",
+            Self::RejectPublishDlx => "reject-publish-dlx",
+        }
+    }
+}
+
+/// How safely a quorum queue dead-letters (`x-dead-letter-strategy`).
+///
+/// Source: RabbitMQ, "Quorum Queues", section "At-least-once dead lettering".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadLetterStrategy {
+    /// A message may be lost on its way. The broker's default.
+    AtMostOnce,
+    /// Messages stay until the target has them; needs [`Overflow::RejectPublish`] to take effect.
+    AtLeastOnce,
+}
+
+impl DeadLetterStrategy {
+    /// Names it as the broker does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtMostOnce => "at-most-once",
+            Self::AtLeastOnce => "at-least-once",
+        }
+    }
+}
+
+/// On which node of a cluster the leader of a queue begins (`x-queue-leader-locator`).
+///
+/// Source: RabbitMQ, "Clustering", section "Queue leader location".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LeaderLocator {
+    /// On the node that the declaring client is connected to. The broker's default.
+    ClientLocal,
+    /// Where few leaders are.
+    Balanced,
+}
+
+impl LeaderLocator {
+    /// Names it as the broker does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientLocal => "client-local",
+            Self::Balanced => "balanced",
+        }
+    }
+}
+
+impl DeclareQueue {
+    /// Tells the name; empty where the broker is to choose one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sets the type (`x-queue-type`); quorum queues and streams become durable, as they must be.
+    pub fn queue_type(mut self, queue_type: QueueType) -> Self {
+        if queue_type != QueueType::Classic {
+            self.durable = true;
+        }
+        self.argument("x-queue-type", queue_type.as_str())
+    }
+
+    /// Makes it a stream (`x-queue-type`): read with [`Consume::stream_offset`](super::Consume::stream_offset), never
+    /// consumed.
+    pub fn stream(self) -> Self {
+        self.queue_type(QueueType::Stream)
+    }
+
+    /// Drops or dead-letters messages that have waited this long (`x-message-ttl`).
+    ///
+    /// Whole milliseconds, rounded up, 2^32 - 1 at most (406 beyond). Zero: what cannot be delivered at once expires.
+    pub fn message_ttl(self, ttl: Duration) -> Self {
+        self.argument("x-message-ttl", millis(ttl))
+    }
+
+    /// Deletes the queue once it was unused for this long (`x-expires`): no consumer, no `get`, no declare.
+    ///
+    /// Whole milliseconds, rounded up, from 1 to 2^32 - 1 (406 beyond).
+    pub fn expires(self, unused_for: Duration) -> Self {
+        self.argument("x-expires", millis(unused_for))
+    }
+
+    /// Bounds how many messages may be ready (`x-max-length`); [`overflow`](Self::overflow) tells what goes.
+    pub fn max_length(self, messages: u64) -> Self {
+        self.argument("x-max-length", long(messages))
+    }
+
+    /// Bounds how many bytes of bodies may be ready (`x-max-length-bytes`).
+    pub fn max_length_bytes(self, bytes: u64) -> Self {
+        self.argument("x-max-length-bytes", long(bytes))
+    }
+
+    /// Sets what becomes of publishes when it is full (`x-overflow`).
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        self.argument("x-overflow", overflow.as_str())
+    }
+
+    /// Names the exchange that gets what expires, is rejected or overflows (`x-dead-letter-exchange`).
+    ///
+    /// An empty name is the default exchange. It need not exist yet; while it does not, messages are lost.
+    #[doc(alias = "dlx")]
+    pub fn dead_letter_exchange(self, exchange: &str) -> Self {
+        self.argument("x-dead-letter-exchange", exchange)
+    }
+
+    /// Sets the routing key of dead letters (`x-dead-letter-routing-key`), which else is their own.
+    pub fn dead_letter_routing_key(self, routing_key: &str) -> Self {
+        self.argument("x-dead-letter-routing-key", routing_key)
+    }
+
+    /// Sets how safely it dead-letters (`x-dead-letter-strategy`). Quorum queues only.
+    pub fn dead_letter_strategy(self, strategy: DeadLetterStrategy) -> Self {
+        self.argument("x-dead-letter-strategy", strategy.as_str())
+    }
+
+    /// Delivers by priority, from 0 to this (`x-max-priority`). Classic queues only; each level costs, 5 are plenty.
+    pub fn max_priority(self, highest: u8) -> Self {
+        self.argument("x-max-priority", i32::from(highest))
+    }
+
+    /// Delivers to one consumer at a time; when that goes, the next one takes over (`x-single-active-consumer`).
+    pub fn single_active_consumer(self) -> Self {
+        self.argument("x-single-active-consumer", true)
+    }
+
+    /// Drops or dead-letters a message that came back this often (`x-delivery-limit`). Quorum queues only.
+    pub fn delivery_limit(self, deliveries: u32) -> Self {
+        self.argument("x-delivery-limit", i64::from(deliveries))
+    }
+
+    /// Sets where its leader begins (`x-queue-leader-locator`).
+    pub fn leader_locator(self, locator: LeaderLocator) -> Self {
+        self.argument("x-queue-leader-locator", locator.as_str())
+    }
+
+    /// Bounds how long a consumer may keep a delivery unsettled before its channel is closed (`x-consumer-timeout`).
+    ///
+    /// Whole milliseconds, rounded up. RabbitMQ 3.12 and later; the broker's own default is 30 minutes.
+    pub fn consumer_timeout(self, timeout: Duration) -> Self {
+        self.argument("x-consumer-timeout", millis(timeout))
+    }
+
+    /// Bounds how long a stream keeps its messages (`x-max-age`); whole seconds, rounded up. Streams only.
+    pub fn max_age(self, age: Duration) -> Self {
+        let seconds = age.as_secs().saturating_add(u64::from(age.subsec_nanos() > 0));
+        self.argument("x-max-age", format!("{seconds}s"))
+    }
+
+    /// Sets the size of a stream's segment files in bytes (`x-stream-max-segment-size-bytes`), up to 3 GB. Streams only.
+    ///
+    /// Limits of age and length take effect a segment at a time.
+    pub fn max_segment_size(self, bytes: u64) -> Self {
+        self.argument("x-stream-max-segment-size-bytes", long(bytes))
+    }
+
+    /// Keeps messages on disk rather than in memory (`x-queue-mode`). Classic queues before RabbitMQ 3.12, which does so
+    /// by itself.
+    pub fn lazy(self) -> Self {
+        self.argument("x-queue-mode", "lazy")
+    }
+
+    /// Tells whether the arguments make it a stream.
+    #[doc(hidden)]
+    pub fn is_stream(&self) -> bool {
+        let queue_type = self.arguments.get("x-queue-type").and_then(Value::as_str);
+        queue_type == Some(QueueType::Stream.as_str())
+    }
+}
+
+impl DeclareExchange {
+    /// Names the exchange that gets what this one cannot route (`alternate-exchange`).
+    ///
+    /// A message that it routes counts as routed: a mandatory one does not come back.
+    /// Source: RabbitMQ, "Alternate Exchanges".
+    pub fn alternate_exchange(self, exchange: &str) -> Self {
+        self.argument("alternate-exchange", exchange)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    let up = u128::from(!duration.subsec_nanos().is_multiple_of(1_000_000));
+    (duration.as_millis() + up).try_into().unwrap_or(i64::MAX)
+}
+
+fn long(value: u64) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_rounded_up_and_never_wrap() {
+        assert_eq!(millis(Duration::ZERO), 0);
+        assert_eq!(millis(Duration::from_micros(1)), 1);
+        assert_eq!(millis(Duration::from_micros(2001)), 3);
+        assert_eq!(millis(Duration::MAX), i64::MAX);
+        let declare = DeclareQueue::new("s").max_age(Duration::from_millis(1500)).max_length(u64::MAX);
+        assert_eq!(declare.arguments.get("x-max-age").and_then(Value::as_str), Some("2s"));
+        assert_eq!(declare.arguments.get("x-max-length").and_then(Value::as_i64), Some(i64::MAX));
+    }
+
+    #[test]
+    fn quorum_queues_and_streams_are_durable() {
+        assert!(DeclareQueue::new("q").durable(false).quorum().durable);
+        assert!(DeclareQueue::new("q").durable(false).stream().durable);
+        assert!(!DeclareQueue::new("q").durable(false).queue_type(QueueType::Classic).durable);
+    }
+}

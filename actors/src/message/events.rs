@@ -1,0 +1,51 @@
+//! What happens to a channel, for those who watch it.
+
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+use tokio::sync::mpsc;
+
+use super::ConsumerEnd;
+use crate::{error::Error, returned::Return};
+
+/// What happens to a channel.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ChannelEvent {
+    /// A publish came back (`basic.return`) that no confirm tells of: the channel has none, or nobody waits.
+    Returned(Return),
+    /// A consumer ended, and not because the application cancelled it; [`Closed`](Self::Closed) tells of the others.
+    ConsumerLost {
+        /// Its tag.
+        tag: Arc<str>,
+        /// Why it ended.
+        end: ConsumerEnd,
+    },
+    /// The broker asks to stop publishing (`false`) or to go on (`channel.flow`). RabbitMQ never does.
+    Flow(bool),
+    /// It is over: closed by the application (`None`), or for the cause given. Nothing comes after it.
+    Closed(Option<Error>),
+}
+
+impl Message for ChannelEvent {
+    type Result = ();
+}
+
+/// Sends every [`ChannelEvent`] from now on to a recipient; one that watches already is not counted twice.
+///
+/// On a channel that is closed already, `Closed` comes at once.
+#[derive(Clone, Debug)]
+pub struct WatchChannel(pub Recipient<ChannelEvent>);
+
+impl Message for WatchChannel {
+    type Result = ();
+}
+
+/// Puts every [`ChannelEvent`] from now on into a channel; what finds it full is lost.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct FollowChannel(pub mpsc::Sender<ChannelEvent>);
+
+impl Message for FollowChannel {
+    type Result = ();
+}

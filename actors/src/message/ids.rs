@@ -1,0 +1,59 @@
+//! Message ids, so that consumers can recognise a message that comes twice.
+
+use super::{OpenChannel, Publishing};
+
+impl Publishing {
+    /// Sets a random message id (the text of a version 4 UUID), unless it has one.
+    pub fn with_id(self) -> Self {
+        if self.properties.message_id().is_some() { self } else { self.message_id(random_id()) }
+    }
+}
+
+impl OpenChannel {
+    /// Gives every publish of the channel a random message id, unless it has one.
+    ///
+    /// A publish that is sent again keeps its id.
+    pub fn with_ids(mut self) -> Self {
+        self.ids = true;
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn has_ids(&self) -> bool {
+        self.ids
+    }
+}
+
+/// A version 4 UUID; unique, and nothing that must not be guessed.
+fn random_id() -> String {
+    let bits = fastrand::u128(..) & !(0xF << 76 | 0xC << 60) | 0x4 << 76 | 0x8 << 60;
+    let hex = format!("{bits:032x}");
+    let part = |range| hex.get(range).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_look_like_version_4_uuids_and_differ() {
+        let ids: HashSet<String> = (0..1000).map(|_| random_id()).collect();
+        assert_eq!(ids.len(), 1000);
+        for id in ids {
+            let parts: Vec<_> = id.split('-').map(str::len).collect();
+            assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
+            assert_eq!(&id[14..15], "4", "{id}");
+            assert!("89ab".contains(&id[19..20]), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_there_stays() {
+        let with = Publishing::new("x").message_id("mine").with_id();
+        assert_eq!(with.properties.message_id(), Some("mine"));
+        assert!(Publishing::new("x").with_id().properties.message_id().is_some());
+    }
+}

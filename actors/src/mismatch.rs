@@ -1,0 +1,100 @@
+//! What differs where something exists otherwise than it was declared: read from the broker's text of a 406.
+//!
+//! RabbitMQ says `PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'jobs' in vhost '/': received 'false' but
+//! current is 'true'`, cut to 255 bytes; of tables it says `the value '5' of type 'long'`, or `none`.
+
+use crate::error::{CloseReason, Error};
+
+/// The argument that differs between a declare and what exists.
+///
+/// ```
+/// use actix_pika_actors::Error;
+///
+/// fn explain(error: &Error) -> Option<String> {
+///     let mismatch = error.mismatch()?;
+///     Some(format!("{} is {:?} on the broker", mismatch.argument, mismatch.current))
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mismatch {
+    /// Its name: `durable`, `auto_delete`, `type`, `x-message-ttl` and the like.
+    pub argument: String,
+    /// What was declared; `None` where the declare did not have the argument.
+    pub received: Option<String>,
+    /// What exists; `None` where that does not have the argument, or the broker's text was cut before it.
+    pub current: Option<String>,
+}
+
+impl Mismatch {
+    fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once("inequivalent arg '")?;
+        let (argument, rest) = rest.split_once("' for ")?;
+        let (received, current) = match rest.split_once("': received ") {
+            Some((_, values)) => match values.split_once(" but current is ") {
+                Some((received, current)) => (value(received), value(current)),
+                None => (value(values), None),
+            },
+            None => (None, None),
+        };
+        Some(Self { argument: argument.to_owned(), received, current })
+    }
+}
+
+/// `'x'`, `the value 'x' of type 'long'`, or `none`.
+fn value(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once('\'')?;
+    let end = rest.rfind("' of type '").or_else(|| rest.rfind('\''))?;
+    rest.get(..end).map(str::to_owned)
+}
+
+impl CloseReason {
+    /// Tells which argument differs, where the broker refused a declare because it exists otherwise (406).
+    pub fn mismatch(&self) -> Option<Mismatch> {
+        if self.code == 406 { Mismatch::parse(&self.text) } else { None }
+    }
+}
+
+impl Error {
+    /// Tells which argument differs, where the broker refused a declare because it exists otherwise (406).
+    pub fn mismatch(&self) -> Option<Mismatch> {
+        self.close_reason().and_then(CloseReason::mismatch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(values: &str) -> Mismatch {
+        let text = format!("PRECONDITION_FAILED - inequivalent arg 'x-a' for queue 'q' in vhost '/'{values}");
+        Mismatch::parse(&text).expect("a mismatch")
+    }
+
+    fn mismatch(received: Option<&str>, current: Option<&str>) -> Mismatch {
+        let [received, current] = [received, current].map(|v| v.map(str::to_owned));
+        Mismatch { argument: "x-a".into(), received, current }
+    }
+
+    #[test]
+    fn every_form_of_value_is_read() {
+        assert_eq!(parse(": received 'a' but current is 'b'"), mismatch(Some("a"), Some("b")));
+        assert_eq!(
+            parse(": received none but current is the value '5' of type 'long'"),
+            mismatch(None, Some("5"))
+        );
+        assert_eq!(
+            parse(": received the value 'it's' of type 'longstr' but current is none"),
+            mismatch(Some("it's"), None)
+        );
+    }
+
+    #[test]
+    fn a_text_that_was_cut_tells_what_it_has() {
+        assert_eq!(parse(": received 'a' but cur"), mismatch(Some("a"), None));
+        assert_eq!(parse(": received 'a' but current is the va"), mismatch(Some("a"), None));
+        assert_eq!(parse(": rec"), mismatch(None, None));
+        assert_eq!(Mismatch::parse("PRECONDITION_FAILED - unknown delivery tag 9"), None);
+        assert_eq!(Mismatch::parse("inequivalent arg 'x"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Deliveries in batches, and consumers that are held back.
+
+use std::time::{Duration, Instant};
+
+use crate::support::oracle::Oracle;
+use actix::prelude::*;
+use actix_pika::{Channel, Consume, DeclareQueue, Delivery, DeliveryBatch, ErrorKind, PauseConsumer, Queue};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(50);
+
+async fn queue_of(channel: &Channel, count: usize) -> Queue {
+    let queue = channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
+    for n in 0..count {
+        channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
+    }
+    // An answer behind the publishes.
+    channel.get_queue("q").await.unwrap();
+    queue
+}
+
+fn numbers(batch: &DeliveryBatch) -> Vec<usize> {
+    batch.iter().map(|d| std::str::from_utf8(d.body()).unwrap().parse().unwrap()).collect()
+}
+
+/// Passes every delivery on.
+struct Sink(mpsc::UnboundedSender<Delivery>);
+
+impl Actor for Sink {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery> for Sink {
+    type Result = ();
+    fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
+        let _ = self.0.send(delivery);
+    }
+}
+
+crate::modes! {
+    /// Full batches come at once and in order, the rest after its time; one acknowledgement settles each.
+    async fn batches_end_by_size_and_by_time(bench: Bench) {
+        let queue = queue_of(&bench.channel, 25).await;
+        let deliveries = queue.deliveries_with(Consume::new().prefetch(100)).await.unwrap();
+        let mut batches = deliveries.batches(10, Duration::from_secs(1));
+        let first = batches.next().await.expect("a batch");
+        assert_eq!(numbers(&first), (0..10).collect::<Vec<_>>());
+        first.ack_all().unwrap();
+        let second = batches.next().await.expect("a batch");
+        assert_eq!(numbers(&second), (10..20).collect::<Vec<_>>());
+        let asked = Instant::now();
+        let third = batches.next().await.expect("a batch");
+        assert_eq!(numbers(&third), (20..25).collect::<Vec<_>>());
+        assert!(asked.elapsed() >= Duration::from_millis(900), "by time: {:?}", asked.elapsed());
+        third.nack_all(true).unwrap();
+        second.ack_all().unwrap();
+        let again = batches.next().await.expect("a batch");
+        assert!(again.iter().all(Delivery::redelivered) && again.len() == 5);
+        again.ack_all().unwrap();
+        batches.close().await.unwrap();
+        bench.channel.close().await.unwrap();
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        assert_eq!(oracle.count("q").await, 0);
+    }
+
+    /// A wait for a batch that is given up loses nothing of it; what was collected goes back with the stream.
+    async fn giving_up_a_batch_loses_nothing(bench: Bench) {
+        let queue = queue_of(&bench.channel, 5).await;
+        let deliveries = queue.deliveries_with(Consume::new().prefetch(100)).await.unwrap();
+        let mut batches = deliveries.batches(10, LONG);
+        crate::support::eventually("five are here", 10, || {
+            assert!(batches.next().now_or_never().is_none(), "neither full nor late");
+            std::future::ready((bench.channel.load().unsettled == 5).then_some(()))
+        })
+        .await;
+        for n in 5..10 {
+            bench.channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
+        }
+        let batch = batches.next().await.expect("a batch");
+        assert_eq!(numbers(&batch), (0..10).collect::<Vec<_>>());
+        drop(batch);
+        let again = batches.next().await.expect("a batch");
+        assert!(again.len() == 10 && again.iter().all(Delivery::redelivered));
+        drop(again);
+        batches.close().await.unwrap();
+        bench.channel.close().await.unwrap();
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        assert_eq!(oracle.count("q").await, 10);
+    }
+
+    /// CNS-09: the end of the channel ends the batches, and their deliveries are stale.
+    async fn batches_end_with_their_channel(bench: Bench) {
+        let queue = queue_of(&bench.channel, 3).await;
+        let mut batches = queue.deliveries().await.unwrap().batches(3, LONG);
+        let batch = batches.next().await.expect("a batch");
+        bench.channel.close().await.unwrap();
+        assert!(batches.next().await.is_none());
+        assert!(batches.end().is_some());
+        assert!(matches!(
+            batch.ack_all().unwrap_err().kind(),
+            ErrorKind::StaleDelivery | ErrorKind::ChannelClosed
+        ));
+    }
+
+    /// An actor takes batches as a stream.
+    async fn an_actor_takes_batches(bench: Bench) {
+        struct Worker(mpsc::UnboundedSender<usize>);
+        impl Actor for Worker {
+            type Context = Context<Self>;
+        }
+        impl StreamHandler<DeliveryBatch> for Worker {
+            fn handle(&mut self, batch: DeliveryBatch, _: &mut Self::Context) {
+                let _ = self.0.send(batch.len());
+                batch.ack_all().unwrap();
+            }
+        }
+        let queue = queue_of(&bench.channel, 7).await;
+        let batches = queue.deliveries().await.unwrap().batches(3, SHORT);
+        let (tell, mut told) = mpsc::unbounded_channel();
+        Worker::create(|ctx| {
+            ctx.add_stream(batches);
+            Worker(tell)
+        });
+        let mut seen = 0;
+        while seen < 7 {
+            let size = told.recv().await.expect("a batch");
+            assert!((1..=3).contains(&size));
+            seen += size;
+        }
+    }
+
+    /// A paused consumer hands nothing on, keeps its prefetch, and goes on where it stopped.
+    async fn a_paused_consumer_holds_its_prefetch(bench: Bench) {
+        let queue = queue_of(&bench.channel, 0).await;
+        let (to, mut deliveries) = mpsc::unbounded_channel();
+        let sink = Sink(to).start().recipient();
+        let consumer = queue.consume_with(Consume::new().prefetch(5), sink).await.unwrap();
+        consumer.pause().await.unwrap();
+        for n in 0..8 {
+            bench.channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
+        }
+        crate::support::eventually("the prefetch is full", 10, async || {
+            (bench.channel.load().unsettled == 5).then_some(())
+        })
+        .await;
+        tokio::time::sleep(SHORT).await;
+        assert!(deliveries.try_recv().is_err());
+        consumer.resume().await.unwrap();
+        for n in 0..8 {
+            let delivery = deliveries.recv().await.expect("a delivery");
+            assert_eq!(delivery.body(), n.to_string().as_bytes());
+            assert!(!delivery.redelivered());
+            delivery.ack().unwrap();
+        }
+        consumer.pause().await.unwrap();
+        consumer.cancel().await.unwrap();
+        let gone = bench.channel.actor().send(PauseConsumer::resume(consumer.tag())).await.unwrap().unwrap_err();
+        assert_eq!((gone.kind(), gone.close_reason()), (ErrorKind::Refused, None));
+    }
+
+    /// What a paused `no_ack` consumer holds is handed on later, all of it.
+    async fn a_paused_no_ack_consumer_loses_nothing(bench: Bench) {
+        let queue = queue_of(&bench.channel, 0).await;
+        let (to, mut deliveries) = mpsc::unbounded_channel();
+        let sink = Sink(to).start().recipient();
+        let consumer = queue.consume_with(Consume::new().no_ack(), sink).await.unwrap();
+        for round in 0..3 {
+            consumer.pause().await.unwrap();
+            for n in 0..400 {
+                bench.channel.default_exchange().publish(format!("{round}-{n}"), "q").await.unwrap();
+            }
+            // An answer behind the deliveries, as the consumer is fast.
+            bench.channel.get_queue("q").await.unwrap();
+            assert!(deliveries.try_recv().is_err());
+            consumer.resume().await.unwrap();
+            for n in 0..400 {
+                let delivery = deliveries.recv().await.expect("a delivery");
+                assert_eq!(delivery.body(), format!("{round}-{n}").as_bytes());
+            }
+        }
+    }
+}

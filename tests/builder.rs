@@ -1,0 +1,160 @@
+//! Typed arguments of queues and exchanges, looking them up, and what a refused declare tells.
+
+use std::time::Duration;
+
+use crate::support::oracle::Oracle;
+use actix_pika::{
+    BindQueue, DeadLetterStrategy, DeclareExchange, DeclareQueue, ErrorKind, LeaderLocator, Overflow,
+    Publishing, QueueType,
+};
+use serde_json::{Value, json};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn arguments(bench: &crate::support::modes::Bench, queue: &str) -> Value {
+    let info = crate::support::eventually("the queue shows", 10, || bench.vhost.queue(queue)).await;
+    info["arguments"].clone()
+}
+
+crate::modes! {
+    /// TOP-28: every typed argument of a classic queue is what the broker shows.
+    async fn a_classic_queue_has_its_arguments(bench: Bench) {
+        let declare = DeclareQueue::new("q")
+            .queue_type(QueueType::Classic)
+            .message_ttl(60 * SECOND)
+            .expires(3600 * SECOND)
+            .max_length(10)
+            .max_length_bytes(1 << 33)
+            .overflow(Overflow::RejectPublishDlx)
+            .dead_letter_exchange("")
+            .dead_letter_routing_key("graveyard")
+            .max_priority(5)
+            .single_active_consumer()
+            .lazy();
+        bench.channel.declare_queue(declare).await.unwrap();
+        let expected = json!({
+            "x-queue-type": "classic", "x-message-ttl": 60_000, "x-expires": 3_600_000, "x-max-length": 10,
+            "x-max-length-bytes": 1u64 << 33, "x-overflow": "reject-publish-dlx", "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "graveyard", "x-max-priority": 5, "x-single-active-consumer": true,
+            "x-queue-mode": "lazy",
+        });
+        assert_eq!(arguments(&bench, "q").await, expected);
+    }
+
+    /// TOP-36, TOP-37: quorum queues and streams take theirs, and are durable whatever was said before.
+    async fn quorum_queues_and_streams_have_theirs(bench: Bench) {
+        let quorum = DeclareQueue::new("votes")
+            .durable(false)
+            .quorum()
+            .delivery_limit(3)
+            .dead_letter_exchange("amq.fanout")
+            .dead_letter_strategy(DeadLetterStrategy::AtLeastOnce)
+            .overflow(Overflow::RejectPublish)
+            .leader_locator(LeaderLocator::ClientLocal);
+        bench.channel.declare_queue(quorum).await.unwrap();
+        let stream = DeclareQueue::new("log").durable(false).stream().max_age(7200 * SECOND).max_segment_size(1 << 20);
+        bench.channel.declare_queue(stream.max_length_bytes(1 << 30)).await.unwrap();
+        let expected = json!({
+            "x-queue-type": "quorum", "x-delivery-limit": 3, "x-dead-letter-exchange": "amq.fanout",
+            "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish",
+            "x-queue-leader-locator": "client-local",
+        });
+        assert_eq!(arguments(&bench, "votes").await, expected);
+        let expected = json!({
+            "x-queue-type": "stream", "x-max-age": "7200s", "x-stream-max-segment-size-bytes": 1 << 20,
+            "x-max-length-bytes": 1 << 30,
+        });
+        assert_eq!(arguments(&bench, "log").await, expected);
+    }
+
+    /// TOP-35: a full queue refuses or drops as its overflow says, and dead letters go where the arguments say.
+    async fn a_full_queue_does_as_it_was_told(bench: Bench) {
+        let exchange = bench.channel.default_exchange();
+        bench.channel.declare_queue("graveyard").await.unwrap();
+        let dropping = DeclareQueue::new("dropping").max_length(1).overflow(Overflow::DropHead);
+        let dropping = dropping.dead_letter_exchange("").dead_letter_routing_key("graveyard");
+        let dropping = bench.channel.declare_queue(dropping).await.unwrap();
+        exchange.publish("old", "dropping").await.unwrap();
+        exchange.publish("new", "dropping").await.unwrap();
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        let dead = crate::support::eventually("the dead letter is there", 10, || oracle.get("graveyard")).await;
+        assert_eq!(dead.data, b"old");
+        let left = dropping.get().await.unwrap().expect("the newer one");
+        assert_eq!(left.body(), b"new");
+        left.ack().unwrap();
+
+        let refusing = DeclareQueue::new("refusing").max_length(1).overflow(Overflow::RejectPublish);
+        bench.channel.declare_queue(refusing).await.unwrap();
+        exchange.publish("kept", "refusing").await.unwrap();
+        let second = exchange.publish("refused", "refusing").await;
+        if bench.confirms {
+            assert_eq!(second.unwrap_err().kind(), ErrorKind::Nacked);
+        } else {
+            second.unwrap();
+        }
+        let get = async || bench.channel.queue("refusing").get().await.unwrap();
+        let kept = get().await.expect("the first");
+        assert_eq!(kept.body(), b"kept");
+        kept.ack().unwrap();
+        assert!(get().await.is_none());
+    }
+
+    /// TOP-42: what an exchange cannot route goes to its alternate, and counts as routed.
+    async fn an_alternate_exchange_gets_what_is_unroutable(bench: Bench) {
+        let lost = bench.channel.declare_exchange(DeclareExchange::fanout("lost")).await.unwrap();
+        let declare = DeclareExchange::direct("orders").alternate_exchange("lost");
+        let orders = bench.channel.declare_exchange(declare).await.unwrap();
+        let queue = bench.channel.declare_queue("found").await.unwrap();
+        queue.bind_with(BindQueue::new("found", lost.name(), "")).await.unwrap();
+        orders.publish(Publishing::new("to nobody"), "nowhere").await.unwrap();
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        let found = crate::support::eventually("it arrives", 10, || oracle.get("found")).await;
+        assert_eq!(found.data, b"to nobody");
+    }
+
+    /// TOP-05: looking up what exists hands it out with its counts; what does not costs the channel with 404.
+    async fn looking_up_asks_the_broker(bench: Bench) {
+        bench.channel.declare_queue("q").await.unwrap();
+        bench.channel.default_exchange().publish("x", "q").await.unwrap();
+        crate::support::eventually("it is counted", 10, async || {
+            let queue = bench.channel.get_queue("q").await.unwrap();
+            (queue.declared().unwrap().message_count == 1).then_some(())
+        })
+        .await;
+        let topic = bench.channel.get_exchange("amq.topic").await.unwrap();
+        assert_eq!(topic.name(), "amq.topic");
+        let missing = bench.channel.get_exchange("nothing").await.unwrap_err();
+        assert_eq!((missing.kind(), missing.close_reason().unwrap().code), (ErrorKind::Refused, 404));
+        assert!(bench.channel.is_closed());
+        let missing = bench.another_channel().await.get_queue("nothing").await.unwrap_err();
+        assert_eq!((missing.kind(), missing.close_reason().unwrap().code), (ErrorKind::Refused, 404));
+        assert_eq!(missing.entity(), Some("nothing"));
+        assert_eq!(missing.mismatch(), None);
+    }
+
+    /// TOP-12: a declare that differs is refused with 406, and the error tells what differs and how.
+    async fn a_mismatch_names_the_argument(bench: Bench) {
+        bench.channel.declare_queue(DeclareQueue::new("q").max_length(5)).await.unwrap();
+        bench.channel.declare_exchange(DeclareExchange::direct("e")).await.unwrap();
+        let cases = [
+            (DeclareQueue::new("q").max_length(6), "x-max-length", Some("6"), Some("5")),
+            (DeclareQueue::new("q"), "x-max-length", None, Some("5")),
+            (DeclareQueue::new("q").max_length(5).message_ttl(SECOND), "x-message-ttl", Some("1000"), None),
+            (DeclareQueue::new("q").max_length(5).durable(false), "durable", Some("false"), Some("true")),
+            (DeclareQueue::new("q").max_length(5).auto_delete(), "auto_delete", Some("true"), Some("false")),
+        ];
+        for (declare, argument, received, current) in cases {
+            let channel = bench.another_channel().await;
+            let error = channel.declare_queue(declare).await.unwrap_err();
+            assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 406));
+            let mismatch = error.mismatch().unwrap_or_else(|| panic!("no mismatch in {error}"));
+            assert_eq!(mismatch.argument, argument, "{error}");
+            assert_eq!((mismatch.received.as_deref(), mismatch.current.as_deref()), (received, current), "{error}");
+        }
+        let error = bench.channel.declare_exchange(DeclareExchange::fanout("e")).await.unwrap_err();
+        let mismatch = error.mismatch().expect("a mismatch");
+        assert_eq!((mismatch.argument.as_str(), mismatch.current.as_deref()), ("type", Some("direct")));
+        // The channel's own end tells it, too.
+        assert_eq!(bench.channel.close_cause().unwrap().mismatch(), Some(mismatch));
+    }
+}

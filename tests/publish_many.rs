@@ -1,0 +1,121 @@
+//! Many publishes with one await, and message ids.
+
+use std::{collections::HashSet, time::Duration};
+
+use crate::support::{oracle::Oracle, within};
+use actix_pika::{DeclareQueue, ErrorKind, OpenChannel, Overflow, Publish, Publishing};
+
+crate::modes! {
+    /// PUB-15: a batch is published in order, and counted.
+    async fn a_batch_is_published_in_order(bench: Bench) {
+        bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
+        let bodies = (0..5000).map(|n| n.to_string());
+        let count = bench.channel.default_exchange().publish_all(bodies, "q").await.unwrap();
+        assert_eq!(count, 5000);
+        bench.channel.get_queue("q").await.unwrap();
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        let got = oracle.drain_bodies("q").await;
+        assert_eq!(got.len(), 5000);
+        assert!(got.iter().enumerate().all(|(n, body)| body == n.to_string().as_bytes()));
+        assert_eq!(bench.channel.default_exchange().publish_all([""; 0], "q").await.unwrap(), 0);
+    }
+
+    /// PUB-15: one failure in a batch is the answer, after the others were published.
+    async fn a_failure_in_a_batch_is_the_answer(bench: Bench) {
+        let declare = DeclareQueue::new("q").max_length(3).overflow(Overflow::RejectPublish);
+        bench.channel.declare_queue(declare).await.unwrap();
+        let answer = bench.channel.default_exchange().publish_all((0..50).map(|n| n.to_string()), "q").await;
+        if bench.confirms {
+            assert_eq!(answer.unwrap_err().kind(), ErrorKind::Nacked);
+            assert_eq!(bench.channel.load().unconfirmed, 0);
+        } else {
+            assert_eq!(answer.unwrap(), 50);
+        }
+        bench.channel.close().await.unwrap();
+        let late = bench.channel.default_exchange().publish_all(["x"], "q").await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::ChannelClosed);
+    }
+
+    /// PUB-15: waiting for all after 1000 publishes leaves none unconfirmed; without confirms it is an error.
+    async fn waiting_for_all_leaves_none_unconfirmed(bench: Bench) {
+        bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
+        let exchange = bench.channel.default_exchange();
+        for n in 0..1000 {
+            drop(exchange.publish_deferred(n.to_string(), "q").await.unwrap());
+        }
+        let answer = bench.channel.wait_for_confirms().await;
+        if !bench.confirms {
+            let refused = answer.unwrap_err();
+            assert_eq!((refused.kind(), refused.close_reason()), (ErrorKind::Refused, None));
+            return;
+        }
+        answer.unwrap();
+        assert_eq!(bench.channel.load().unconfirmed, 0);
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        assert_eq!(oracle.count("q").await, 1000);
+        bench.channel.wait_for_confirms().await.expect("nothing to wait for");
+
+        drop(exchange.publish_deferred("lost", "nowhere").await.unwrap());
+        let kept = exchange.publish_deferred("lost, and heard of", "nowhere").await.unwrap();
+        let (one, other) = tokio::join!(bench.channel.wait_for_confirms(), bench.channel.wait_for_confirms());
+        let failed: Vec<_> = [one, other].into_iter().filter_map(Result::err).collect();
+        assert_eq!(failed.len(), 1, "told once: {failed:?}");
+        assert_eq!(failed[0].kind(), ErrorKind::Unroutable);
+        assert_eq!(failed[0].returned().unwrap().body, "lost");
+        assert_eq!(kept.await.unwrap_err().kind(), ErrorKind::Unroutable);
+        bench.channel.wait_for_confirms().await.expect("the other one told its own");
+    }
+
+    /// PUB-15: on a channel that closes meanwhile, waiting for all reports that close.
+    async fn waiting_for_all_reports_the_close(bench: Bench) {
+        if !bench.confirms {
+            return;
+        }
+        drop(bench.channel.exchange("nothing").publish_deferred("x", "y").await.unwrap());
+        let error = bench.channel.wait_for_confirms().await.unwrap_err();
+        assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 404));
+    }
+
+    /// Ids are unique, kept where they are set, and set by handle and message alike.
+    async fn message_ids_are_given_where_asked_for(bench: Bench) {
+        bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
+        let options = OpenChannel::new().confirms(bench.confirms).with_ids();
+        let channel = bench.connection.channel_with(options).await.unwrap();
+        let exchange = channel.default_exchange();
+        exchange.publish("by handle", "q").await.unwrap();
+        drop(exchange.try_publish("by handle, now", "q").unwrap().expect("room"));
+        channel.actor().send(Publish::new("", "q", "by message")).await.unwrap().unwrap();
+        exchange.publish(Publishing::new("own").message_id("mine"), "q").await.unwrap();
+        channel.close().await.unwrap();
+        bench.channel.default_exchange().publish(Publishing::new("one by one").with_id(), "q").await.unwrap();
+        bench.channel.default_exchange().publish("none", "q").await.unwrap();
+        bench.channel.close().await.unwrap();
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        let messages = oracle.drain("q").await;
+        let ids: Vec<_> = messages.iter().map(|m| m.properties.message_id().as_ref().map(|id| id.to_string())).collect();
+        assert_eq!(ids.len(), 6);
+        assert_eq!((ids[3].as_deref(), ids[5].as_deref()), (Some("mine"), None));
+        let random: HashSet<_> = [0, 1, 2, 4].map(|n| ids[n].clone().expect("an id")).into();
+        assert_eq!(random.len(), 4);
+        assert!(random.iter().all(|id| id.len() == 36), "{random:?}");
+    }
+}
+
+/// PUB-15: what the broker never confirms is late for those who wait for all.
+#[actix::test]
+async fn waiting_for_all_ends_with_the_deadline() {
+    use crate::support::proxy::{Proxy, Way};
+    within("the whole test", 30, async {
+        let vhost = crate::support::broker::Vhost::fresh().await;
+        let proxy = Proxy::to(&vhost.broker().address());
+        let connection = actix_pika::connect(proxy.url(&vhost.url())).await.unwrap();
+        let options = OpenChannel::new().deadline(Duration::from_millis(300));
+        let channel = connection.channel_with(options).await.unwrap();
+        channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
+        proxy.stall(Way::Down);
+        drop(channel.default_exchange().publish_deferred("x", "q").await.unwrap());
+        let late = channel.wait_for_confirms().await.unwrap_err();
+        assert_eq!((late.kind(), late.may_have_arrived()), (ErrorKind::Timeout, true));
+    })
+    .await;
+}

@@ -1,0 +1,143 @@
+//! Stream queues, and what the broker notes on a message about its past.
+
+use std::time::{Duration, SystemTime};
+
+use actix_pika::{
+    Channel, Consume, DeathReason, DeclareQueue, Delivery, ErrorKind, Publishing, Queue, StreamOffset,
+};
+use futures_util::StreamExt;
+
+async fn log_of(channel: &Channel, count: usize) -> Queue {
+    let log = channel.declare_queue(DeclareQueue::new("log").stream()).await.unwrap();
+    for n in 0..count {
+        channel.default_exchange().publish(n.to_string(), "log").await.unwrap();
+    }
+    log
+}
+
+async fn take(queue: &Queue) -> Delivery {
+    crate::support::eventually("a message", 10, async || queue.get().await.unwrap()).await
+}
+
+crate::modes! {
+    /// TOP-37: a stream is read from any point, by offset, and as often as one likes.
+    async fn a_stream_is_read_from_any_point(bench: Bench) {
+        let log = log_of(&bench.channel, 10).await;
+        let from_the_first = [StreamOffset::First, StreamOffset::Offset(0), StreamOffset::Timestamp(SystemTime::UNIX_EPOCH)];
+        for (offset, first) in from_the_first.map(|o| (o, 0)).into_iter().chain([(StreamOffset::Offset(7), 7)]) {
+            let options = Consume::new().prefetch(100).stream_offset(offset);
+            let mut deliveries = log.deliveries_with(options).await.unwrap();
+            for n in first..10 {
+                let delivery = deliveries.next().await.expect("a delivery");
+                assert_eq!(delivery.stream_offset(), Some(n), "{offset:?}");
+                assert_eq!(delivery.body(), n.to_string().as_bytes());
+                assert_eq!(delivery.delivery_count(), None);
+                delivery.ack().unwrap();
+            }
+            deliveries.close().await.unwrap();
+        }
+        let mut next = log.deliveries_with(Consume::new().stream_offset(StreamOffset::Next)).await.unwrap();
+        bench.channel.default_exchange().publish("new", "log").await.unwrap();
+        let delivery = next.next().await.expect("a delivery");
+        assert_eq!((delivery.body(), delivery.stream_offset()), (&b"new"[..], Some(10)));
+        delivery.ack().unwrap();
+        let last = log.deliveries_with(Consume::new().stream_offset(StreamOffset::Last)).await.unwrap().next().await;
+        assert_eq!(last.expect("a delivery").body(), b"new");
+    }
+
+    /// TOP-37: what would cost the channel (no prefetch) or the connection (`no_ack`, `get`) is refused here.
+    async fn what_a_stream_cannot_do_is_refused_here(bench: Bench) {
+        let log = log_of(&bench.channel, 1).await;
+        let refused = [
+            log.deliveries_with(Consume::new().prefetch(0)).await.err(),
+            log.deliveries_with(Consume::new().no_ack()).await.err(),
+            log.get().await.err(),
+            // By name only, the offset tells.
+            bench.channel.queue("log").deliveries_with(Consume::new().no_ack().stream_offset(StreamOffset::First)).await.err(),
+        ];
+        for error in refused {
+            let error = error.expect("refused");
+            assert_eq!((error.kind(), error.close_reason()), (ErrorKind::Refused, None));
+        }
+        bench.channel.set_qos(0).await.unwrap();
+        let error = log.deliveries().await.unwrap_err();
+        assert_eq!((error.kind(), error.close_reason(), error.entity()), (ErrorKind::Refused, None, Some("log")));
+        assert!(!bench.channel.is_closed());
+    }
+
+    /// TOP-36: a quorum queue counts deliveries, and drops what comes too often.
+    async fn a_quorum_queue_counts_deliveries(bench: Bench) {
+        bench.channel.declare_queue("graveyard").await.unwrap();
+        let declare = DeclareQueue::new("votes").quorum().delivery_limit(2);
+        let declare = declare.dead_letter_exchange("").dead_letter_routing_key("graveyard");
+        let votes = bench.channel.declare_queue(declare).await.unwrap();
+        bench.channel.default_exchange().publish("x", "votes").await.unwrap();
+        let mut counts = Vec::new();
+        for _ in 0..3 {
+            let delivery = take(&votes).await;
+            counts.push(delivery.delivery_count().unwrap_or(0));
+            delivery.reject(true).unwrap();
+        }
+        assert_eq!(counts, [0, 1, 2]);
+        let dead = take(&bench.channel.queue("graveyard")).await;
+        let deaths = dead.deaths();
+        assert_eq!((deaths.len(), &deaths[0].reason), (1, &DeathReason::DeliveryLimit));
+        dead.ack().unwrap();
+    }
+
+    /// TOP-30, TOP-31, FT-10: each death tells queue, reason, count, time, keys, and the expiration that was removed.
+    async fn deaths_are_told(bench: Bench) {
+        let graveyard = bench.channel.declare_queue("graveyard").await.unwrap();
+        let declare = DeclareQueue::new("q").dead_letter_exchange("").dead_letter_routing_key("graveyard");
+        let queue = bench.channel.declare_queue(declare.message_ttl(Duration::from_secs(60))).await.unwrap();
+        let exchange = bench.channel.default_exchange();
+        let before = SystemTime::now() - Duration::from_secs(2);
+        exchange.publish(Publishing::new("x").expiration(Duration::from_millis(20)), "q").await.unwrap();
+        let expired = take(&graveyard).await;
+        let deaths = expired.deaths();
+        assert_eq!(deaths.len(), 1);
+        let death = &deaths[0];
+        assert_eq!((death.queue.as_str(), &death.reason, death.count), ("q", &DeathReason::Expired, 1));
+        assert_eq!((death.exchange.as_str(), &death.routing_keys[..]), ("", &["q".to_owned()][..]));
+        assert_eq!(death.original_expiration, Some(Duration::from_millis(20)));
+        assert!(death.time.expect("a time") >= before);
+        assert_eq!(expired.properties().unwrap().expiration(), None);
+
+        // Sent on with its headers, it dies again, for another reason.
+        let headers = expired.properties().unwrap().headers().cloned().unwrap();
+        exchange.publish(Publishing::new("x").headers(headers), "q").await.unwrap();
+        expired.ack().unwrap();
+        take(&queue).await.reject(false).unwrap();
+        let again = take(&graveyard).await;
+        let reasons: Vec<_> = again.deaths().into_iter().map(|d| (d.reason, d.count)).collect();
+        assert_eq!(reasons, [(DeathReason::Rejected, 1), (DeathReason::Expired, 1)]);
+        again.ack().unwrap();
+        exchange.publish("fresh", "graveyard").await.unwrap();
+        assert!(take(&graveyard).await.deaths().is_empty());
+    }
+
+    /// TOP-39: consumers with the highest priority are served first.
+    async fn the_highest_priority_is_served_first(bench: Bench) {
+        let queue = bench.channel.declare_queue("q").await.unwrap();
+        let low = queue.deliveries_with(Consume::new().priority(-1).tag("low")).await.unwrap();
+        let high = queue.deliveries_with(Consume::new().priority(1).tag("high")).await.unwrap();
+        let (mut low, mut high) = (low, high);
+        for _ in 0..5 {
+            bench.channel.default_exchange().publish("x", "q").await.unwrap();
+        }
+        for _ in 0..5 {
+            let delivery = high.next().await.expect("a delivery");
+            assert_eq!(delivery.consumer_tag(), "high");
+            delivery.ack().unwrap();
+        }
+        high.close().await.unwrap();
+        bench.channel.default_exchange().publish("x", "q").await.unwrap();
+        let delivery = low.next().await.expect("a delivery");
+        assert_eq!(delivery.consumer_tag(), "low");
+        delivery.ack().unwrap();
+        let arguments = crate::support::eventually("the consumer shows", 10, async || {
+            bench.vhost.consumers("q").await.first().map(|consumer| consumer["arguments"].clone())
+        });
+        assert_eq!(arguments.await["x-priority"], -1);
+    }
+}
