@@ -199,7 +199,8 @@ async fn a_stream_that_paused_the_connection_can_be_ended() {
     let stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
     standstill(&stream).await;
     within("close", 15, stream.close()).await.unwrap();
-    eventually("all is back", 10, async || (oracle.look("flood").await == Some((6000, 0))).then_some(()))
+    // A broker takes seconds to put thousands back one by one.
+    eventually("all is back", 30, async || (oracle.look("flood").await == Some((6000, 0))).then_some(()))
         .await;
     assert_eq!(channel.load().unsettled, 0);
 
@@ -296,7 +297,7 @@ async fn an_unbounded_consumer_that_is_too_slow_loses_nothing() {
     for delivery in taken {
         delivery.nack(true).unwrap();
     }
-    eventually("all is back", 20, async || (oracle.look("flood").await == Some((5999, 0))).then_some(()))
+    eventually("all is back", 30, async || (oracle.look("flood").await == Some((5999, 0))).then_some(()))
         .await;
     assert_eq!(channel.load().unsettled, 0);
     assert!(channel.close_cause().is_none());
