@@ -26,8 +26,8 @@ impl Consumer {
 
     /// Ends the consumer (`basic.cancel`): when it returns, nothing more comes.
     ///
-    /// What the application holds can still be settled; what it has not seen goes back into the queue. Cancelling
-    /// twice is fine.
+    /// What the application holds can still be settled; what it has not seen goes back into the queue, but for a `no_ack`
+    /// consumer, whose broker has forgotten it: that is lost. Cancelling twice is fine.
     ///
     /// # Errors
     /// `Timeout` after the channel's deadline.

@@ -5,7 +5,7 @@ use actix_pika::{
     CancelConsumer, CloseChannel, Consume, DeclareQueue, DeleteQueue, Delivery, ErrorKind, Get, OpenChannel,
     Publish, Publishing, PurgeQueue, Qos, Settle, actors, testing::Probe,
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all};
 
 crate::modes! {
     /// ACT-09: publishes through the actor, 34 of them, all arrive in order at an actor.
@@ -107,6 +107,28 @@ crate::modes! {
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.close_reason().is_none() && !bench.channel.is_closed());
         assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+    }
+
+    /// RPC-13: direct replies repeat the delivery tag that is next, which costs neither the channel nor what else it
+    /// settles.
+    async fn direct_replies_and_other_deliveries_share_a_channel(bench: Bench) {
+        let jobs = bench.channel.declare_queue("jobs").await.unwrap();
+        let replies = bench.channel.queue("amq.rabbitmq.reply-to");
+        let mut replies = replies.deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut requests = jobs.deliveries().await.unwrap();
+        let server = bench.another_channel().await.default_exchange();
+        for n in 0..5 {
+            let request = Publishing::new(format!("{n}")).reply_to("amq.rabbitmq.reply-to");
+            bench.channel.default_exchange().publish(request, "jobs").await.unwrap();
+            let request = requests.next().await.unwrap();
+            let reply_to = request.properties().unwrap().reply_to().unwrap().to_owned();
+            // Mandatory, it would be delivered and returned as well.
+            server.publish(Publishing::new(request.body()).mandatory(false), &reply_to).await.unwrap();
+            assert_eq!(replies.next().await.unwrap().body(), format!("{n}").as_bytes());
+            request.ack().unwrap();
+        }
+        bench.channel.close().await.unwrap();
+        assert_eq!(bench.another_channel().await.queue("jobs").delete().await.unwrap(), 0);
     }
 
     /// ACT-08: state and load of a channel answer at any time.

@@ -17,8 +17,6 @@ use crate::{
 
 /// Tags between the lowest unsettled one and the newest, before the oldest are set aside one by one.
 const RING: usize = 32 * 1024;
-/// A broker counts tags up by one; a jump beyond this is not believed.
-const LARGEST_GAP: u64 = 1 << 20;
 const ACK_LEN: usize = 21;
 
 /// What is said of a delivery.
@@ -116,28 +114,36 @@ impl Settles {
 
     /// Notes deliveries; `Err` if their tags are not next in turn.
     pub(super) fn delivered(&mut self, seen: Seen) -> Result<(), ()> {
+        // What nobody settles must not be counted: RabbitMQ gives direct replies the tag that is next, and gives that tag
+        // again to what it delivers next.
+        let Some(consumer) = seen.consumer else { return Ok(()) };
         let next = self.base + self.ring.len() as u64;
-        if seen.first < next || seen.first - next > LARGEST_GAP {
+        if seen.first < next || seen.last < seen.first || seen.last == u64::MAX {
             return Err(());
         }
-        let settled = Entry { consumer: 0, mark: Mark::Settled };
-        self.push(settled, seen.first - next);
+        self.skip(seen.first - next);
         let count = seen.last - seen.first + 1;
-        match seen.consumer {
-            Some(consumer) => {
-                self.outstanding += count as usize;
-                self.push(Entry { consumer, mark: Mark::Outstanding }, count);
-            }
-            None => self.push(settled, count),
-        }
+        self.outstanding += count as usize;
+        self.push(Entry { consumer, mark: Mark::Outstanding }, count);
         Ok(())
     }
 
-    fn push(&mut self, entry: Entry, count: u64) {
-        if self.ring.is_empty() && entry.mark == Mark::Settled {
+    /// Takes tags that are not ours for settled. A gap costs no more than what is outstanding, however wide it is.
+    fn skip(&mut self, count: u64) {
+        if count > 0 && count <= RING as u64 && !self.ring.is_empty() {
+            self.push(Entry { consumer: 0, mark: Mark::Settled }, count);
+        } else if count > 0 {
+            for entry in self.ring.drain(..) {
+                if entry.mark != Mark::Settled {
+                    self.stragglers.insert(self.base, entry);
+                }
+                self.base += 1;
+            }
             self.base += count;
-            return;
         }
+    }
+
+    fn push(&mut self, entry: Entry, count: u64) {
         self.ring.extend(std::iter::repeat_n(entry, count as usize));
         while self.ring.len() > RING {
             let Some(oldest) = self.ring.pop_front() else { break };
@@ -403,7 +409,7 @@ mod tests {
         deliver(&mut settles, 1, 2, 1);
         let seen = |tag| Seen { first: tag, last: tag, consumer: Some(1) };
         assert_eq!(settles.delivered(seen(2)), Err(()));
-        assert_eq!(settles.delivered(seen(4 + LARGEST_GAP)), Err(()));
+        assert_eq!(settles.delivered(seen(u64::MAX)), Err(()));
         assert_eq!(settles.delivered(seen(4)), Ok(()), "a gap is settled");
         assert_eq!(settles.mark(3, 1, Verdict::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
     }
@@ -421,6 +427,24 @@ mod tests {
         settles.mark(1, 1, Verdict::Ack).unwrap();
         assert_eq!(render(&mut settles), [Said::Ack { tag: 1, multiple: false }]);
         assert_eq!((settles.outstanding(), settles.stragglers.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_nobody_settles_takes_no_tag() {
+        let mut settles = Settles::default();
+        let direct_reply = Seen { first: 1, last: 1, consumer: None };
+        settles.delivered(direct_reply).unwrap();
+        settles.delivered(direct_reply).unwrap();
+        deliver(&mut settles, 1, 1, 1);
+        // A million deliveries without acks in between, and what is outstanding is still known.
+        deliver(&mut settles, 1_000_002, 1_000_003, 1);
+        assert!(settles.ring.len() <= 2);
+        for tag in [1_000_003, 1, 1_000_002] {
+            settles.mark(tag, 1, Verdict::Ack).unwrap();
+        }
+        let single = |tag| Said::Ack { tag, multiple: false };
+        assert_eq!(render(&mut settles), [single(1_000_003), single(1), single(1_000_002)]);
+        assert_eq!(settles.outstanding(), 0);
     }
 
     #[derive(Clone, Debug)]
