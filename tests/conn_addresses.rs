@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::support::peers::{mute, nowhere, serve};
+use crate::support::dialogue::{mute, nowhere, serve};
 use crate::support::{broker::Vhost, oracle::Oracle, within};
 use actix_pika::testing::{Handshake, Peer, Step};
 use actix_pika::{AddressOrder, Connector, ErrorKind};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::peers::{meet, serve};
+use crate::support::dialogue::{meet_by, serve};
 use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{Handshake, Peer, Probe, Step};
 use actix_pika::{
@@ -58,7 +58,8 @@ async fn the_peer_hears_the_reason_of_a_close() {
         (CloseConnection::new().reason(320, "moving house"), (320, "moving house".to_owned())),
         (CloseConnection::new().reason(200, "\u{e9}".repeat(200)), (200, "\u{e9}".repeat(127))),
     ] {
-        let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+        let (connection, mut socket, _) =
+            within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
         let (closed, said) = tokio::join!(connection.close_with(reason), socket.expect_close());
         closed.unwrap();
         assert_eq!(said.unwrap(), heard);
@@ -69,7 +70,8 @@ async fn the_peer_hears_the_reason_of_a_close() {
 /// ACT-08: at any time, as a message, before and after the end.
 #[actix::test]
 async fn the_state_can_be_asked_for_in_a_message() {
-    let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+    let (connection, mut socket, _) =
+        within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
     let state = within("the state", 5, connection.actor().send(GetState)).await.unwrap();
     assert!(matches!(state, ConnectionState::Open(_)));
     socket.close_connection(320, "CONNECTION_FORCED - bye").await.unwrap();
@@ -82,7 +84,8 @@ async fn the_state_can_be_asked_for_in_a_message() {
 /// CON-04: who comes too late to see the end is told of it all the same, once.
 #[actix::test]
 async fn a_late_watcher_hears_of_the_end_at_once() {
-    let (connection, mut socket, _) = within("connect", 10, meet(|connector| connector)).await;
+    let (connection, mut socket, _) =
+        within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
     socket.close_connection(320, "CONNECTION_FORCED - bye").await.unwrap();
     within("the end", 5, connection.closed()).await.unwrap_err();
     let mut probe = Probe::<ConnectionEvent>::start();

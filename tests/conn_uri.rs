@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::peers::{mute, serve};
+use crate::support::dialogue::{mute, serve};
 use crate::support::within;
 use actix_pika::testing::{ClientTerms, Handshake, Peer, types::AMQPValue};
 use actix_pika::{Connector, ErrorKind};

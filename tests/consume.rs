@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::proxy::Way;
 use crate::support::tapped::{Said, Tapped};
-use crate::support::{eventually, within};
+use crate::support::{eventually, take, within};
 use actix_pika::{
     CancelConsumer, Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Publishing, testing::Probe,
 };
@@ -15,14 +15,6 @@ fn text(delivery: &Delivery) -> String {
 
 fn numbers(n: usize) -> Vec<String> {
     (0..n).map(|n| n.to_string()).collect()
-}
-
-async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
-    let mut deliveries = Vec::new();
-    for _ in 0..n {
-        deliveries.push(probe.next().await.unwrap());
-    }
-    deliveries
 }
 
 crate::modes! {

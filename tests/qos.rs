@@ -1,20 +1,12 @@
 //! Prefetch: what the broker leaves unsettled with a consumer.
 
-use crate::support::eventually;
 use crate::support::oracle::Oracle;
 use crate::support::tapped::Tapped;
+use crate::support::{eventually, take};
 use actix_pika::{Channel, Consume, DeclareQueue, Delivery, Qos, testing::Probe};
 
 fn numbers(n: usize) -> Vec<String> {
     (0..n).map(|n| n.to_string()).collect()
-}
-
-async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
-    let mut deliveries = Vec::new();
-    for _ in 0..n {
-        deliveries.push(probe.next().await.unwrap());
-    }
-    deliveries
 }
 
 /// Two round trips: what the broker sends of its own accord by then has come.

@@ -3,21 +3,12 @@
 use crate::support::oracle::Oracle;
 use crate::support::proxy::Way;
 use crate::support::tapped::{Said, Tapped};
-use crate::support::{eventually, within};
+use crate::support::{eventually, take, within};
 use actix_pika::{Consume, Delivery, ErrorKind, Publishing, testing::Probe};
 use futures_util::StreamExt;
 
 fn numbers(n: usize) -> impl Iterator<Item = String> {
     (1..=n).map(|n| n.to_string())
-}
-
-/// Takes `n` deliveries of a probe.
-async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
-    let mut deliveries = Vec::new();
-    for _ in 0..n {
-        deliveries.push(probe.next().await.unwrap());
-    }
-    deliveries
 }
 
 crate::modes! {

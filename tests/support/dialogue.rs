@@ -1,12 +1,14 @@
 //! Our client and a scripted peer, past the steps that a test is not about.
 
-use actix_pika::testing::{ClientTerms, Handshake, Mismatch, Peer, Socket};
+use std::{net::SocketAddr, pin::pin};
+
+use actix_pika::testing::{ClientTerms, Handshake, Peer, Socket, protocol::confirm};
 use actix_pika::{Channel, Connection, Connector, Error, OpenChannel, Result};
 
 /// A connection of ours to a scripted peer, open on both sides.
 pub async fn meet(connector: impl FnOnce(Connector) -> Connector) -> (Connection, Socket) {
-    let (result, socket, _) = try_meet(connector, &Handshake::new()).await;
-    (result.expect("the peer agreed to everything"), socket)
+    let (connection, socket, _) = meet_by(connector, &Handshake::new()).await;
+    (connection, socket)
 }
 
 /// Both sides of a handshake by this script, and what the client said in it.
@@ -16,14 +18,17 @@ pub async fn try_meet(
 ) -> (Result<Connection>, Socket, ClientTerms) {
     let peer = Peer::listen().await.unwrap();
     let client = connector(Connector::new(&peer.url()).unwrap()).connect();
-    let server = async {
-        let mut socket = peer.accept().await?;
-        let terms = socket.handshake_with(script).await?;
-        Ok::<_, Mismatch>((socket, terms))
-    };
-    let (client, server) = tokio::join!(client, server);
-    let (socket, terms) = server.unwrap();
+    let (client, (socket, terms)) = tokio::join!(client, serve(&peer, script));
     (client, socket, terms)
+}
+
+/// An open connection by this script, and what the client said in opening it.
+pub async fn meet_by(
+    connector: impl FnOnce(Connector) -> Connector,
+    script: &Handshake,
+) -> (Connection, Socket, ClientTerms) {
+    let (result, socket, terms) = try_meet(connector, script).await;
+    (result.expect("the peer agreed to everything"), socket, terms)
 }
 
 /// How a connect by this script fails, and what the peer has seen by then.
@@ -42,16 +47,38 @@ pub async fn open(
     number: u16,
     options: OpenChannel,
 ) -> Channel {
-    use actix_pika::testing::protocol::confirm;
-    let confirms = format!("{options:?}").contains("confirms: true");
-    let server = async {
-        socket.open_channel(number).await?;
-        if confirms {
-            socket.answer(number, |_: confirm::Select| confirm::SelectOk {}).await?;
+    let mut client = pin!(connection.channel_with(options));
+    let channel = async {
+        tokio::select! {
+            biased;
+            opened = socket.open_channel(number) => opened.map(drop).unwrap(),
+            channel = &mut client => return channel,
         }
-        Ok::<_, Mismatch>(())
+        tokio::select! {
+            channel = &mut client => return channel,
+            // Only a channel with confirms asks for more than to be opened.
+            answered = socket.answer(number, |_: confirm::Select| confirm::SelectOk {}) => answered.map(drop).unwrap(),
+        }
+        client.await
     };
-    let (channel, server) = tokio::join!(connection.channel_with(options), server);
-    server.unwrap();
-    channel.unwrap()
+    channel.await.unwrap()
+}
+
+/// Takes the next client and shakes hands by this script.
+pub async fn serve(peer: &Peer, script: &Handshake) -> (Socket, ClientTerms) {
+    let mut socket = peer.accept().await.unwrap();
+    let terms = socket.handshake_with(script).await.unwrap();
+    (socket, terms)
+}
+
+/// An address at which nothing listens: the port was free a moment ago.
+pub fn nowhere() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A listener that takes connections and never says a word; `accept` tells at once whether anybody came.
+pub fn mute() -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
 }

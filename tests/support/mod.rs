@@ -2,8 +2,9 @@
 //!
 //! - [`broker`]: which broker is tested, a virtual host of one's own, what the broker
 //!   itself says (management API), the second node that may be stopped and killed;
+//! - [`dialogue`]: our client and a scripted peer, past the steps that a test is not about;
 //! - [`oracle`]: another client, to see with other eyes what ours did;
-//! - `peer`: a client with the scripted peer that it talks to;
+//! - [`peer`]: a client with a channel, and the scripted peer that it publishes to;
 //! - [`proxy`]: a network between client and broker that can be made to misbehave;
 //! - [`tapped`]: a connection that is listened in on.
 //!
@@ -14,13 +15,11 @@ pub mod broker;
 pub mod dialogue;
 pub mod modes;
 pub mod oracle;
-#[cfg(feature = "testing")]
 pub mod peer;
-#[cfg(feature = "testing")]
-pub mod peers;
 pub mod proxy;
 pub mod tapped;
 
+use actix_pika::{Delivery, testing::Probe};
 use std::future::Future;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,4 +67,13 @@ pub fn unique(prefix: &str) -> String {
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     format!("{prefix}-{now:x}-{:x}-{next}", std::process::id())
+}
+
+/// Takes `n` deliveries of a probe.
+pub async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for _ in 0..n {
+        deliveries.push(probe.next().await.unwrap());
+    }
+    deliveries
 }

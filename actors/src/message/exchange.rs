@@ -4,6 +4,7 @@ use std::fmt;
 
 use actix::Message;
 
+use super::binding::binding;
 use crate::{
     error::Result,
     wire::{Table, Value},
@@ -175,54 +176,16 @@ impl Message for DeleteExchange {
     type Result = Result<()>;
 }
 
-macro_rules! exchange_binding {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        #[non_exhaustive]
-        pub struct $name {
-            pub(crate) destination: String,
-            pub(crate) source: String,
-            pub(crate) routing_key: String,
-            pub(crate) arguments: Table,
-        }
-
-        impl $name {
-            /// Names the exchange that receives, the exchange that it receives from, and the routing key.
-            pub fn new(
-                destination: impl Into<String>,
-                source: impl Into<String>,
-                routing_key: impl Into<String>,
-            ) -> Self {
-                Self {
-                    destination: destination.into(),
-                    source: source.into(),
-                    routing_key: routing_key.into(),
-                    arguments: Table::default(),
-                }
-            }
-
-            /// Adds an argument, such as a header to match.
-            pub fn argument(mut self, key: &str, value: impl Into<Value>) -> Self {
-                self.arguments.insert(key, value);
-                self
-            }
-        }
-
-        impl Message for $name {
-            type Result = Result<()>;
-        }
-    };
-}
-
-exchange_binding! {
+binding! {
     /// Binds an exchange to another one (`exchange.bind`, a RabbitMQ extension).
     ///
     /// # Errors
     /// `Refused`: 403 for the default exchange, 404 where either is missing. Each closes the channel.
-    BindExchange
+    BindExchange { destination, source },
+    "Names the exchange that receives, the exchange that it receives from, and the routing key."
 }
-exchange_binding! {
+binding! {
     /// Removes a binding between exchanges (`exchange.unbind`). One that does not exist is no error.
-    UnbindExchange
+    UnbindExchange { destination, source },
+    "Names the exchange that receives, the exchange that it receives from, and the routing key."
 }

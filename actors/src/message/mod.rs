@@ -4,6 +4,7 @@
 //! `Channel::declare_queue` and what is sent to the Channel actor.
 
 mod arguments;
+mod binding;
 mod channel;
 mod connection;
 mod consume;

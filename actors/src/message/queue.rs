@@ -3,6 +3,7 @@
 use actix::Message;
 
 use super::QueueType;
+use super::binding::binding;
 use crate::{
     error::Result,
     wire::{Table, Value},
@@ -113,62 +114,21 @@ pub struct QueueDeclared {
     pub consumer_count: u32,
 }
 
-/// Binds a queue to an exchange (`queue.bind`).
-///
-/// # Errors
-/// `Refused`: 403 for the default exchange, 404 where either is missing, 405 for a queue that is exclusive to another
-/// connection. Each closes the channel.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct BindQueue {
-    pub(crate) queue: String,
-    pub(crate) exchange: String,
-    pub(crate) routing_key: String,
-    pub(crate) arguments: Table,
+binding! {
+    /// Binds a queue to an exchange (`queue.bind`).
+    ///
+    /// # Errors
+    /// `Refused`: 403 for the default exchange, 404 where either is missing, 405 for a queue that is exclusive to another
+    /// connection. Each closes the channel.
+    BindQueue { queue, exchange },
+    "Names the queue, the exchange that it receives from, and the routing key."
 }
 
-/// Removes the binding of a queue (`queue.unbind`). One that does not exist is no error.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct UnbindQueue {
-    pub(crate) queue: String,
-    pub(crate) exchange: String,
-    pub(crate) routing_key: String,
-    pub(crate) arguments: Table,
+binding! {
+    /// Removes the binding of a queue (`queue.unbind`). One that does not exist is no error.
+    UnbindQueue { queue, exchange },
+    "Names the queue, the exchange that it receives from, and the routing key."
 }
-
-macro_rules! queue_binding {
-    ($name:ident) => {
-        impl $name {
-            /// Names the queue, the exchange that it receives from, and the routing key.
-            pub fn new(
-                queue: impl Into<String>,
-                exchange: impl Into<String>,
-                routing_key: impl Into<String>,
-            ) -> Self {
-                Self {
-                    queue: queue.into(),
-                    exchange: exchange.into(),
-                    routing_key: routing_key.into(),
-                    arguments: Table::default(),
-                }
-            }
-
-            /// Adds an argument, such as a header to match.
-            pub fn argument(mut self, key: &str, value: impl Into<Value>) -> Self {
-                self.arguments.insert(key, value);
-                self
-            }
-        }
-
-        impl Message for $name {
-            type Result = Result<()>;
-        }
-    };
-}
-
-queue_binding!(BindQueue);
-queue_binding!(UnbindQueue);
 
 /// Removes the ready messages of a queue (`queue.purge`) and answers how many there were.
 ///
