@@ -47,7 +47,7 @@ impl Channel {
     /// Reads one run of frames.
     pub(super) fn read(&mut self, run: &FrameRun) -> Result<(), Fault> {
         let bytes = &run.bytes;
-        let mut rest = FrameViews::over(bytes);
+        let mut rest = run.views();
         while rest.left() > 0 {
             let at = bytes.len() - rest.left();
             let open = !matches!(self.phase, Phase::Closed(_) | Phase::Closing { .. });

@@ -102,16 +102,10 @@ impl Assembler {
     /// A header frame arrived; a body of no size is whole at once.
     #[inline]
     pub fn header(&mut self, payload: &Bytes) -> Result<Option<Content>, Fault> {
-        self.header_within(payload, payload)
-    }
-
-    /// [`header`](Self::header) for a payload that is a view of `bytes`, the frames it came with.
-    #[inline]
-    pub fn header_within(&mut self, bytes: &Bytes, payload: &[u8]) -> Result<Option<Content>, Fault> {
         if self.due != Due::Header {
             return Err(self.fail(Fault::unexpected("content header without a method")));
         }
-        self.header = match hot::parse_header_within(bytes, payload) {
+        self.header = match hot::parse_header(payload) {
             Ok(header) => header,
             Err(fault) => return Err(self.fail(fault)),
         };

@@ -241,12 +241,6 @@ pub struct ContentHeader {
 /// Reads the payload of a header frame.
 #[inline]
 pub fn parse_header(payload: &Bytes) -> Result<ContentHeader, Fault> {
-    parse_header_within(payload, payload)
-}
-
-/// [`parse_header`] for a payload that is a view of `bytes`, the frames it came with.
-#[inline]
-pub fn parse_header_within(bytes: &Bytes, payload: &[u8]) -> Result<ContentHeader, Fault> {
     let Some(([c1, c0, _, _, size @ ..], properties)) = payload.split_first_chunk::<HEADER_FIXED>() else {
         return Err(Fault::syntax("content header cut short"));
     };
@@ -254,13 +248,7 @@ pub fn parse_header_within(bytes: &Bytes, payload: &[u8]) -> Result<ContentHeade
     if class_id != BASIC {
         return Err(Fault::frame(format!("content header of class {class_id}")));
     }
-    // Nearly all headers are one of these, and counting references costs more than reading them.
-    let properties = match properties {
-        [0, 0] => Bytes::from_static(&[0, 0]),
-        [0x10, 0, 2] => Bytes::from_static(&[0x10, 0, 2]),
-        [0x10, 0, 1] => Bytes::from_static(&[0x10, 0, 1]),
-        properties => bytes.slice_ref(properties),
-    };
+    let properties = payload.slice_ref(properties);
     Ok(ContentHeader { body_size: u64::from_be_bytes(*size), properties })
 }
 
