@@ -16,15 +16,20 @@ use crate::{Channel, Confirm, Error, Exchange, Publishing, Result};
 const HELD: usize = 4096;
 
 impl Exchange {
-    /// Publishes all contents under one routing key, and waits until the broker has taken responsibility for each; tells
-    /// how many there were.
+    /// Publishes all contents under one routing key, and waits until the broker has taken responsibility for each;
+    /// tells how many there were.
     ///
-    /// They go out one behind the other as the window lets them, so that the broker confirms many at once. Dropped in the
-    /// middle, what was published goes on.
+    /// Sends `basic.publish` for each, one behind the other as the window lets them, so that the broker confirms many
+    /// at once. Dropped in the middle, what was published goes on.
     ///
     /// # Errors
-    /// The first failure among them, after all were published and answered; one that keeps a publish from leaving, such
-    /// as a closed channel, at once. What was published before it may have arrived.
+    /// The first failure among them, after all were published and answered; one that keeps a publish from leaving,
+    /// such as a closed channel or a key that is too long, at once. The kinds are those of
+    /// [`publish`](Self::publish). What was published before may have arrived.
+    ///
+    /// **Over a reconnect**: what was not confirmed is sent again, in its order, and the rest follows.
+    ///
+    /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
     ///
     /// # Examples
     /// ```no_run
@@ -68,8 +73,13 @@ impl Channel {
     ///
     /// # Errors
     /// `Refused` without a code on a channel without confirms. `Timeout` where some were not confirmed within the
-    /// deadline. Else the first failure (`Nacked`, `Unroutable`) of a publish whose [`Confirm`] was dropped since the last
-    /// call; the others are told by theirs. `ChannelClosed` or `ConnectionClosed` where that came first.
+    /// deadline. Else the first failure (`Nacked`, `Unroutable`) of a publish whose [`Confirm`] was dropped since the
+    /// last call; the others are told by theirs. `ChannelClosed` or `ConnectionClosed` where that came first. None of
+    /// them closes the channel.
+    ///
+    /// **Over a reconnect**: it just takes longer: what was not confirmed is sent again, and its deadline holds.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/confirms>.
     ///
     /// # Examples
     /// ```no_run

@@ -15,10 +15,16 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{ConsumerEnd, Delivery, DeliveryStream, Result};
 
-/// Deliveries of one consumer in batches: each ends when it is full, or when its first delivery has waited long enough.
+/// Hands out the deliveries of one consumer in batches: each ends when it is full, or when its first delivery has
+/// waited long enough.
 ///
-/// `next` is cancel-safe: what was collected stays. An actor takes batches by `ctx.add_stream`. Dropping it cancels the
-/// consumer and puts back into the queue, in order, what was not handed out.
+/// `next` is cancel-safe: what was collected stays. An actor takes batches by `ctx.add_stream`. Dropping it cancels
+/// the consumer and puts back into the queue, in order, what was not handed out.
+///
+/// **Over a reconnect**: it goes on. A batch that was being collected may still hold deliveries of the earlier life:
+/// acknowledging it answers `StaleDelivery` for these, and acknowledges the others.
+///
+/// Source: <https://www.rabbitmq.com/docs/confirms>, on acknowledging multiple deliveries at once.
 ///
 /// # Examples
 /// ```no_run
@@ -46,10 +52,21 @@ pub struct Batches {
 }
 
 impl DeliveryStream {
-    /// Hands out deliveries in batches of up to `max`, at least 1, each `wait` after its first delivery at the latest.
+    /// Hands out deliveries in batches of up to `max`, at least 1, each `wait` after its first delivery at the
+    /// latest.
     ///
     /// A prefetch below `max` keeps batches from becoming full: they then come by time only. Give it at least twice
     /// `max`, so that the next batch fills while the last one is worked on.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let batches = jobs.deliveries().await?.batches(100, Duration::from_millis(50)); // 250 are prefetched
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn batches(self, max: usize, wait: Duration) -> Batches {
         Batches { stream: self, max: max.max(1), wait, batch: Vec::new(), timer: None }
     }
@@ -57,19 +74,54 @@ impl DeliveryStream {
 
 impl Batches {
     /// Tells the consumer tag.
+    ///
+    /// **Over a reconnect**: it stays the same.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(batches: actix_pika::Batches) {
+    /// println!("{} collects", batches.tag());
+    /// # }
+    /// ```
     pub fn tag(&self) -> &str {
         self.stream.tag()
     }
 
-    /// Tells why the stream has ended, once it has.
+    /// Tells why the stream has ended, once it has given its last delivery.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(mut batches: actix_pika::Batches) -> actix_pika::Result<()> {
+    /// use futures_util::StreamExt;
+    ///
+    /// while let Some(batch) = batches.next().await {
+    ///     batch.ack_all()?;
+    /// }
+    /// println!("no more jobs: {:?}", batches.end());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn end(&self) -> Option<&ConsumerEnd> {
         self.stream.end()
     }
 
-    /// Ends the consumer (`basic.cancel`) and puts back into the queue what was not handed out.
+    /// Ends the consumer and puts back into the queue, in order, what was not handed out.
+    ///
+    /// Sends `basic.cancel`. On a channel that is closed already it returns at once.
     ///
     /// # Errors
-    /// `Timeout` after the channel's deadline.
+    /// `Timeout`, or `Blocked` while the broker blocks the connection, after the channel's deadline.
+    ///
+    /// **Over a reconnect**: it stays closed.
+    ///
+    /// Source: AMQP 0-9-1 section 1.8 (`basic.cancel`).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(batches: actix_pika::Batches) -> actix_pika::Result<()> {
+    /// batches.close().await
+    /// # }
+    /// ```
     pub async fn close(mut self) -> Result<()> {
         self.stream.end_now(std::mem::take(&mut self.batch)).await
     }
@@ -130,32 +182,81 @@ impl fmt::Debug for Batches {
     }
 }
 
-/// Some deliveries of one consumer, oldest first; never empty.
+/// Holds some deliveries of one consumer, oldest first; never empty.
 ///
 /// It reads like a slice. What is dropped unsettled goes back into its queue.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(batch: actix_pika::DeliveryBatch) -> actix_pika::Result<()> {
+/// let bytes: usize = batch.iter().map(|delivery| delivery.body().len()).sum();
+/// println!("{} deliveries, {bytes} bytes", batch.len());
+/// batch.ack_all()
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "what is dropped unsettled goes back into its queue"]
 pub struct DeliveryBatch(Vec<Delivery>);
 
 impl DeliveryBatch {
-    /// Acknowledges all of them, in one frame (`basic.ack` with `multiple`) where nothing older is unsettled.
+    /// Acknowledges all of them.
+    ///
+    /// Sends `basic.ack`: one with `multiple` where nothing older is unsettled, else as few as can be. They leave
+    /// with the next flush; there is no answer.
     ///
     /// # Errors
-    /// `StaleDelivery` where the channel has begun another life since: those of the earlier one come again, the others
-    /// are acknowledged. The cause when it is closed.
+    /// `StaleDelivery` where the channel has begun another life since: those of the earlier one come again, the
+    /// others are acknowledged. `ChannelClosed` or `ConnectionClosed` when that is closed: all of them come again.
+    ///
+    /// **Over a reconnect**: those that were delivered before cannot be settled any more, and come again.
+    ///
+    /// Source: AMQP 0-9-1 section 1.8 (`basic.ack`); <https://www.rabbitmq.com/docs/confirms>.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(batch: actix_pika::DeliveryBatch) -> actix_pika::Result<()> {
+    /// batch.ack_all()
+    /// # }
+    /// ```
     pub fn ack_all(self) -> Result<()> {
         settle_all(self.0, true, false)
     }
 
-    /// Refuses all of them (`basic.nack`): back into their queue, or dropped or dead-lettered.
+    /// Refuses all of them: back into their queue, or dropped or dead-lettered.
+    ///
+    /// Sends `basic.nack`, a RabbitMQ extension.
     ///
     /// # Errors
     /// Those of [`ack_all`](Self::ack_all).
+    ///
+    /// **Over a reconnect**: as for [`ack_all`](Self::ack_all).
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/nack>.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(batch: actix_pika::DeliveryBatch) -> actix_pika::Result<()> {
+    /// batch.nack_all(false) // dead-lettered, where the queue has a dead-letter exchange
+    /// # }
+    /// ```
     pub fn nack_all(self, requeue: bool) -> Result<()> {
         settle_all(self.0, false, requeue)
     }
 
     /// Hands out the deliveries, to settle them one by one.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(batch: actix_pika::DeliveryBatch) -> actix_pika::Result<()> {
+    /// for delivery in batch.into_vec() {
+    ///     match delivery.body().is_empty() {
+    ///         true => delivery.reject(false)?,
+    ///         false => delivery.ack()?,
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn into_vec(self) -> Vec<Delivery> {
         self.0
     }

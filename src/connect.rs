@@ -14,12 +14,31 @@ use crate::{
 
 /// Opens a connection; it stays closed when it is lost.
 ///
-/// Lives on the caller's arbiter, or, where no actix `System` runs (`#[tokio::main]`), on a thread of the library's own.
+/// Sends the protocol header and answers `connection.start`, `connection.tune` and `connection.open-ok`. Takes a URI,
+/// or a [`Connector`] for everything else. The first attempt counts: what fails is reported and not tried again. The
+/// connection lives on the caller's arbiter, or, where no actix `System` runs (`#[tokio::main]`), on a thread of the
+/// library's own; either must be running for as long as it is used.
 ///
 /// # Errors
-/// `Uri` for what cannot be parsed, `Io` where nothing listens, `Timeout` when dialling and shaking hands take longer
-/// than 30 seconds, `Auth` (403), `Vhost` (530), `Protocol` where the other end does not speak AMQP 0-9-1, `Limit` for
-/// client properties and a login of more than 4,096 bytes together.
+/// - `Uri` for what cannot be parsed, and for `amqps`: this version has no TLS.
+/// - `Io` where nothing listens, the name has no address, or the socket breaks in the handshake; worth another try.
+/// - `Timeout` when dialling and shaking hands take longer than 30 seconds; worth another try.
+/// - `Auth` (403) for a login that the broker refuses, or no mechanism in common, and where credentials could not be
+///   had.
+/// - `Vhost` (530) for a virtual host that is missing or closed to this user.
+/// - `ConnectionClosed` with its code for any other refusal of the broker.
+/// - `Protocol` where the other end does not speak AMQP 0-9-1.
+/// - `Limit` for client properties and a login of more than 4,096 bytes together, a NUL in the login, or a broker
+///   whose frames are smaller than AMQP allows.
+/// - `Stopped` where the arbiter has ended.
+///
+/// [`Error::entity`] names the address concerned.
+///
+/// **Over a reconnect**: there is none. Once the connection is lost, everything on it ends with `ConnectionClosed`,
+/// which has the cause; what says otherwise under this heading elsewhere is said of connections made with
+/// `connect_robust`.
+///
+/// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>.
 ///
 /// # Examples
 /// ```no_run
@@ -28,11 +47,26 @@ use crate::{
 /// # connection.close().await
 /// # }
 /// ```
+///
+/// An error says what to do about it:
+///
+/// ```
+/// use actix_pika::{ErrorKind, connect};
+///
+/// # actix_rt::System::new().block_on(async {
+/// let error = connect("amqp://localhost/?heartbeat=often").await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Uri);
+/// assert!(!error.is_retryable());
+/// # });
+/// ```
 pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
     target.into_connector()?.connect().await
 }
 
-/// How to connect, step by step.
+/// Says how to connect, step by step, and connects.
+///
+/// What is not said comes from the URI, or else is as in `amqp://guest:guest@localhost:5672/%2f`. A clone connects
+/// once more in the same way.
 ///
 /// # Examples
 /// ```no_run
@@ -57,6 +91,9 @@ pub struct Connector {
 impl Connector {
     /// Takes address, login, virtual host and parameters from a URI (RabbitMQ URI specification, and aio-pika).
     ///
+    /// What is left out is `guest`, `guest`, `localhost`, 5672 and the virtual host `/`. Special characters are
+    /// escaped with `%`; what is malformed or unknown is an error, never a default in its place.
+    ///
     /// | parameter | meaning |
     /// |---|---|
     /// | `name` | as [`name`](Self::name) |
@@ -70,6 +107,23 @@ impl Connector {
     ///
     /// # Errors
     /// `Uri`, which names the part or the parameter, also one that is unknown; never the password.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/uri-spec>, <https://www.rabbitmq.com/docs/uri-query-parameters>.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika::{Connector, ErrorKind};
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = Connector::new("amqp://app:p%40ss@broker.example:5673/orders?heartbeat=10&name=billing")?;
+    /// assert!(!format!("{connector:?}").contains("p@ss"));
+    ///
+    /// let error = Connector::new("amqp://localhost/?hartbeat=10").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Uri);
+    /// assert!(error.to_string().contains("hartbeat"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(uri: &str) -> Result<Self> {
         Self::new_many([uri])
     }
@@ -79,11 +133,11 @@ impl Connector {
     ///
     /// The first one says everything; the others may leave out login, virtual host and parameters, and may not say
     /// anything else there. An address that refuses, is silent for longer than the connect limit, or fails in the
-    /// handshake leads to the next; a refusal of login or virtual host is reported at once. If none works, the error is
-    /// that of the last one and names it.
+    /// handshake leads to the next; a refusal of login or virtual host is reported at once. If none works, the error
+    /// is that of the last one and names it.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new), for any of them, and for no URI at all.
+    /// Those of [`new`](Self::new), for any of them, for one that differs from the first, and for no URI at all.
     ///
     /// # Examples
     /// ```
@@ -93,6 +147,9 @@ impl Connector {
     /// let cluster = Connector::new_many(["amqp://app:secret@rabbit-1/orders", "amqp://rabbit-2"])?
     ///     .address("rabbit-3", 5672)
     ///     .address_order(AddressOrder::Shuffled);
+    ///
+    /// let two_logins = Connector::new_many(["amqp://app:secret@rabbit-1", "amqp://other:secret@rabbit-2"]);
+    /// assert!(two_logins.is_err());
     /// # Ok(())
     /// # }
     /// ```
@@ -155,12 +212,36 @@ impl Connector {
 
     /// Adds another address of the same broker or cluster, to be tried after those before it; an IPv6 address has no
     /// brackets here.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://rabbit-1")?
+    ///     .address("rabbit-2", 5672)
+    ///     .address("fd00::3", 5672);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn address(mut self, host: impl Into<String>, port: u16) -> Self {
         self.options.other_addresses.push(Address::new(host, port));
         self
     }
 
-    /// Sets in which order several addresses are tried, each connect anew.
+    /// Sets in which order several addresses are tried, each connect anew. They are tried in the order given unless
+    /// set.
+    ///
+    /// **Over a reconnect**: each attempt begins with the first of them, or shuffles anew.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika::{AddressOrder, Connector};
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = Connector::new_many(["amqp://rabbit-1", "amqp://rabbit-2"])?
+    ///     .address_order(AddressOrder::Shuffled);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn address_order(mut self, order: AddressOrder) -> Self {
         self.options.address_order = order;
         self
@@ -168,6 +249,16 @@ impl Connector {
 
     /// Races the IP addresses of a name (RFC 8305): each has `delay` before the next is tried beside it, and IPv4 and
     /// IPv6 take turns. Without it they are tried one after the other.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://broker.example")?.happy_eyeballs(Duration::from_millis(250));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn happy_eyeballs(mut self, delay: Duration) -> Self {
         let mut how = HappyEyeballs::default();
         how.delay = Some(delay);
@@ -175,13 +266,38 @@ impl Connector {
         self
     }
 
-    /// Sets what the TCP socket is asked for: delay, keepalive, buffers.
+    /// Sets what the TCP socket is asked for: delay, keepalive, buffers. Unless set, small writes leave at once and
+    /// the rest is as the system has it.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/networking>.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use actix_pika::{Connector, TcpOptions};
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = Connector::new("amqp://localhost")?.tcp(TcpOptions::new().keepalive(Duration::from_secs(60)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn tcp(mut self, options: TcpOptions) -> Self {
         self.options.tcp = options;
         self
     }
 
-    /// Sets the virtual host, as it is, not escaped.
+    /// Sets the virtual host, as it is, not escaped. It is `/` unless the URI or this says otherwise; 255 bytes at
+    /// most.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/vhosts>.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.vhost("team a/orders");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[doc(alias = "virtualhost")]
     pub fn vhost(mut self, vhost: impl Into<String>) -> Self {
         self.options.vhost = vhost.into();
@@ -192,7 +308,12 @@ impl Connector {
     ///
     /// New credentials are passed on by `connection.update-secret` at 80 % of the life of the present ones; watchers
     /// hear of it in [`SecretUpdated`](crate::ConnectionEvent::SecretUpdated) and
-    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed).
+    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed). A provider that takes longer than the [connect
+    /// limit](Self::connect_timeout), or panics, has failed: the connect, too.
+    ///
+    /// **Over a reconnect**: the provider is asked again.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/access-control>, <https://www.rabbitmq.com/docs/oauth2>.
     ///
     /// # Examples
     /// ```no_run
@@ -221,18 +342,56 @@ impl Connector {
         self
     }
 
-    /// Sets how to log in: the first of these that the broker offers; `PLAIN` unless set.
+    /// Sets how to log in: the first of these that the broker offers; `PLAIN` unless set. None in common is `Auth` at
+    /// the connect.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/access-control>.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika::{Connector, Mechanism};
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = Connector::new("amqp://localhost")?.mechanisms([Mechanism::External, Mechanism::Plain]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mechanisms(mut self, mechanisms: impl IntoIterator<Item = Mechanism>) -> Self {
         self.options.mechanisms = mechanisms.into_iter().collect();
         self
     }
 
-    /// Names the connection for the management interface (`connection_name`).
+    /// Names the connection for the management interface (the client property `connection_name`). Two may have the
+    /// same name.
+    ///
+    /// **Over a reconnect**: the new connection has the same name.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/connections>.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.name("orders");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn name(self, name: impl Into<String>) -> Self {
         self.client_property("connection_name", name.into())
     }
 
-    /// Adds what the broker shows of this client.
+    /// Adds what the broker shows of this client, beside product, version and capabilities, which it may replace.
+    ///
+    /// All of them and the login may have 4,096 bytes together; more is `Limit` at the connect.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?
+    ///     .client_property("team", "billing")
+    ///     .client_property("instance", 7);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn client_property(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.options.client_properties.insert(key, value);
         self
@@ -240,56 +399,162 @@ impl Connector {
 
     /// Sets the interval of heartbeats, rounded up to whole seconds; the broker may ask for a shorter one. Zero turns
     /// them off.
+    ///
+    /// Unless set, it is as the broker proposes: 60 seconds for RabbitMQ. A peer that is silent for two intervals is
+    /// given up.
+    ///
+    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/heartbeats>.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.heartbeat(Duration::from_secs(30));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         let seconds = interval.as_secs() + u64::from(interval.subsec_nanos() > 0);
         self.options.heartbeat = Some(seconds.try_into().unwrap_or(u16::MAX));
         self
     }
 
-    /// Sets how long dialling and shaking hands may take together, with each address that is tried (30 seconds).
+    /// Sets how long dialling and shaking hands may take together, with each address that is tried. 30 seconds unless
+    /// set.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.connect_timeout(Duration::from_secs(5));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
     }
 
-    /// Sets how long closing may take, confirms under way included.
+    /// Sets how long [closing](Connection::close) may take, confirms under way included. 30 seconds unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.close_timeout(Duration::from_secs(5));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.options.close_timeout = timeout;
         self
     }
 
-    /// Sets the most channels; the broker may say less.
+    /// Sets the most channels; the broker may say less, 2,047 by RabbitMQ's default. 0, and no setting, leave it to
+    /// the broker.
+    ///
+    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/channels>.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.channel_max(16);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn channel_max(mut self, channels: u16) -> Self {
         self.options.channel_max = channels;
         self
     }
 
-    /// Sets the largest frame in bytes; the broker may say less. RabbitMQ 4.1 and later refuse less than 8,192.
+    /// Sets the largest frame in bytes; the broker may say less. 128 KiB unless set, and for 0.
+    ///
+    /// What is below 4,096, the least that AMQP allows, counts as that; with RabbitMQ 4.1 and later, which refuse
+    /// less, what is below 8,192 counts as that.
+    ///
+    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/configure>.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.frame_max(64 * 1024);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn frame_max(mut self, bytes: u32) -> Self {
         self.options.frame_max = bytes;
         self
     }
 
-    /// Sets the largest body in bytes; a larger one closes the connection.
+    /// Sets the largest body in bytes that is received. 128 MiB unless set.
+    ///
+    /// A larger one closes the connection before it is read (506), with an error of kind `Protocol`; the message goes
+    /// back into its queue. Nothing bounds what is published but the broker: 16 MiB by default in RabbitMQ 4, where
+    /// more closes the channel (406).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.body_max(1 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn body_max(mut self, bytes: u64) -> Self {
         self.options.body_max = bytes;
         self
     }
 
-    /// Sets how many bytes of `no_ack` deliveries may wait for the application before the socket is left unread.
+    /// Sets how many bytes may wait for the application, in consumers that no prefetch bounds (`no_ack`, or a
+    /// prefetch of 0), before the socket is left unread. 8 MiB unless set, for the whole connection.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.read_ahead(1 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.options.read_ahead = bytes;
         self
     }
 
-    /// Sets how long the socket may stay unread because of that (20 seconds) before the consumer that holds most is
-    /// cancelled as too slow; a warning is logged after a quarter of it. The broker gives up after 30 seconds.
+    /// Sets how long the socket may stay unread because of that before the consumer that holds most is cancelled as
+    /// too slow. 20 seconds unless set; a warning is logged after a quarter of it. The broker gives up after 30
+    /// seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.stall_limit(Duration::from_secs(5));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stall_limit(mut self, limit: Duration) -> Self {
         self.options.stall_limit = limit;
         self
     }
 
     /// Names the arbiter that the connection lives on, instead of the caller's.
+    ///
+    /// It must not be blocked for longer than half a heartbeat, and the connection ends with it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use actix::Arbiter;
+    /// use actix_pika::Connector;
+    ///
+    /// # async fn run() -> actix_pika::Result<()> {
+    /// let io = Arbiter::new();
+    /// let connection = Connector::new("amqp://localhost")?.arbiter(&io.handle()).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn arbiter(mut self, arbiter: &ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter.clone());
         self
@@ -298,7 +563,17 @@ impl Connector {
     /// Opens the connection.
     ///
     /// # Errors
-    /// Those of [`connect`].
+    /// Those of [`connect`], with the limits that were set here.
+    ///
+    /// **Over a reconnect**: there is none, as with [`connect`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run() -> actix_pika::Result<()> {
+    /// let connection = actix_pika::Connector::new("amqp://localhost")?.name("orders").connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(self) -> Result<Connection> {
         let arbiter = match self.arbiter {
             Some(arbiter) => arbiter,
@@ -329,12 +604,37 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// What [`connect`] takes: a URI or a [`Connector`].
+/// Names what [`connect`] takes: a URI (`&str`, `String`, `&String`) or a [`Connector`].
+///
+/// # Examples
+/// ```
+/// use actix_pika::{Connector, IntoConnector, Result};
+///
+/// struct Settings {
+///     broker: String,
+/// }
+///
+/// impl IntoConnector for &Settings {
+///     fn into_connector(self) -> Result<Connector> {
+///         Ok(Connector::new(&self.broker)?.name("orders"))
+///     }
+/// }
+///
+/// assert!(Settings { broker: "amqp://localhost".into() }.into_connector().is_ok());
+/// assert!(Settings { broker: "http://localhost".into() }.into_connector().is_err());
+/// ```
 pub trait IntoConnector {
     /// Makes it a connector.
     ///
     /// # Errors
     /// `Uri` for what cannot be parsed.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika::IntoConnector;
+    ///
+    /// assert!("amqp://localhost".into_connector().is_ok());
+    /// ```
     fn into_connector(self) -> Result<Connector>;
 }
 

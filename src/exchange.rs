@@ -7,7 +7,26 @@ use crate::{
     publisher::{Admission, try_now},
 };
 
-/// An exchange, by name, on a channel.
+/// Publishes to an exchange, and binds and deletes it: a name on a channel.
+///
+/// [`Channel::declare_exchange`] makes one and hands it out, [`Channel::exchange`] hands one out unasked. Clones are
+/// the same; each keeps its channel open.
+///
+/// **Over a reconnect**: the handle stays good. What was declared and bound by it is declared and bound again.
+///
+/// Source: AMQP 0-9-1 section 1.6 (class exchange); <https://www.rabbitmq.com/docs/exchanges>.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+/// use actix_pika::DeclareExchange;
+///
+/// let weather = channel.declare_exchange(DeclareExchange::topic("weather")).await?;
+/// channel.declare_queue("vienna").await?.bind(weather.name(), "*.at.vienna").await?;
+/// weather.publish("18 C", "temperature.at.vienna").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Exchange {
     channel: Channel,
@@ -20,28 +39,59 @@ impl Exchange {
     }
 
     /// Tells the name; empty for the default exchange.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) {
+    /// assert_eq!(channel.exchange("orders").name(), "orders");
+    /// assert_eq!(channel.default_exchange().name(), "");
+    /// # }
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Publishes (`basic.publish`) and waits until the broker has taken responsibility.
+    /// Publishes and waits until the broker has taken responsibility.
     ///
-    /// Without confirms it waits only for room in the window. Dropped before the first poll, nothing is sent; dropped
-    /// later, the publish goes on.
+    /// Sends `basic.publish`. What `?` lets through is confirmed and was routed to a queue, unless
+    /// [`Publishing::mandatory`] was turned off. Without confirms it waits only for room in the window, and `Ok`
+    /// promises nothing. Dropped before the first poll, nothing is sent; dropped later, the publish goes on.
     ///
     /// # Errors
-    /// `Limit` for a key over 255 bytes or headers over the connection's frame size, and `Codec` for properties that
-    /// cannot be encoded, before anything is sent;
-    /// `Unroutable` when no queue gets it, `Nacked` when the broker cannot keep it, `Timeout` or `Blocked` after the
-    /// deadline; `ChannelClosed` with 404 when the exchange does not exist, which closes the channel.
+    /// Before anything is sent: `Limit` for a name or key over 255 bytes, or headers over the frame size of the
+    /// connection; `Codec` for properties that cannot be encoded; `Timeout`, or `Blocked`, when the window had no
+    /// room within the deadline; `ChannelClosed` or `ConnectionClosed` when that is closed.
+    ///
+    /// Afterwards: `Unroutable` when no queue gets it, with the publish in
+    /// [`Error::returned`](crate::Error::returned); `Nacked` when the broker cannot keep it; `Timeout`, or `Blocked`,
+    /// when it was not confirmed within the deadline. These leave the channel open. `ChannelClosed` with 404 when the
+    /// exchange does not exist, 403 without permission or for an internal exchange, 406 for a `user_id` that is not
+    /// the login, or a body above the broker's limit: the broker has closed the channel. `ConnectionClosed` when the
+    /// connection is lost.
+    ///
+    /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) tells whether the broker may have it in spite of
+    /// the error.
+    ///
+    /// **Over a reconnect**: what was not confirmed is kept and sent again, in the old order and in front of newer
+    /// ones. The future just takes longer, its deadline holds. A message may come twice then; [`Publishing::with_id`]
+    /// helps to recognise it. With `OpenChannel::on_outage(Fail)` it fails instead with `ConnectionClosed`, "may have
+    /// arrived". A publish that is made while the connection is down waits for it within its deadline.
+    ///
+    /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
     ///
     /// # Examples
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
-    /// use actix_pika::Publishing;
+    /// use actix_pika::{ErrorKind, Publishing};
+    ///
     /// let exchange = channel.default_exchange();
     /// exchange.publish("resize 7.png", "jobs").await?;
     /// exchange.publish(Publishing::new("{}").content_type("application/json"), "jobs").await?;
+    ///
+    /// match exchange.publish("for nobody", "no such queue").await {
+    ///     Err(error) if error.kind() == ErrorKind::Unroutable => println!("came back: {:?}", error.returned()),
+    ///     answer => println!("confirmed: {}", answer?.is_confirmed()),
+    /// }
     /// # Ok(())
     /// # }
     /// ```
@@ -51,8 +101,15 @@ impl Exchange {
 
     /// Publishes and waits only for room in the window; what comes of it is told by the [`Confirm`].
     ///
+    /// Sends `basic.publish`. The window is 1,024 publishes and 16 MiB, unless [`OpenChannel`](crate::OpenChannel)
+    /// says otherwise; a larger publish goes alone.
+    ///
     /// # Errors
     /// Those of [`publish`](Self::publish) that come before anything is sent.
+    ///
+    /// **Over a reconnect**: as for [`publish`](Self::publish): the [`Confirm`] just takes longer.
+    ///
+    /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
     ///
     /// # Examples
     /// ```no_run
@@ -79,57 +136,154 @@ impl Exchange {
         Ok(Confirm::new(outbox.clone(), sequence))
     }
 
-    /// Publishes if the window has room now; `None`, and nothing sent, if it has not.
+    /// Publishes if the window has room now; `None`, and nothing sent, if it has not, or the broker takes no
+    /// publishes.
+    ///
+    /// Sends `basic.publish`. It waits for nothing, and so can be called where nothing can be awaited.
     ///
     /// # Errors
     /// Those of [`publish_deferred`](Self::publish_deferred), but for the deadline.
+    ///
+    /// **Over a reconnect**: while the connection is down, publishes are taken until the window is full.
+    ///
+    /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// match channel.exchange("metrics").try_publish("42", "load")? {
+    ///     Some(confirm) => println!("publish {:?} is under way", confirm.sequence()),
+    ///     None => println!("too much is under way: dropped"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_publish(&self, content: impl Into<Publishing>, routing_key: &str) -> Result<Option<Confirm>> {
         let outbox = self.channel.outbox();
         let sequence = try_now(outbox, &self.name, routing_key, &self.channel.finish(content.into()))?;
         Ok(sequence.map(|sequence| Confirm::new(outbox.clone(), sequence)))
     }
 
-    /// Binds this exchange to another one, to receive what that one routes here (`exchange.bind`).
+    /// Binds this exchange to another one, to receive what that one routes here.
+    ///
+    /// Sends `exchange.bind`, a RabbitMQ extension. The same binding again changes nothing.
     ///
     /// # Errors
-    /// `Refused` with 403 or 404, which closes the channel.
+    /// `Refused`: 403 for the default exchange, or without permission; 404 where either does not exist. Each closes
+    /// the channel. And [those of every call](Channel#errors-of-every-call).
+    ///
+    /// **Over a reconnect**: the binding is recorded and made again, after the exchanges.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/e2e>.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// use actix_pika::DeclareExchange;
+    ///
+    /// let archive = channel.declare_exchange(DeclareExchange::fanout("archive")).await?;
+    /// archive.bind("amq.topic", "orders.#").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn bind(&self, source: &str, routing_key: &str) -> Result<()> {
         self.bind_with(BindExchange::new(&*self.name, source, routing_key)).await
     }
 
-    /// Binds as the options say.
+    /// Binds as the options say, which name both ends and may have arguments; the handle adds only its channel.
+    ///
+    /// Sends `exchange.bind`.
     ///
     /// # Errors
     /// Those of [`bind`](Self::bind).
+    ///
+    /// **Over a reconnect**: as for [`bind`](Self::bind), arguments included.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(archive: actix_pika::Exchange) -> actix_pika::Result<()> {
+    /// use actix_pika::BindExchange;
+    ///
+    /// let urgent = BindExchange::new(archive.name(), "amq.headers", "");
+    /// archive.bind_with(urgent.argument("x-match", "any").argument("urgent", true)).await
+    /// # }
+    /// ```
     pub async fn bind_with(&self, bind: BindExchange) -> Result<()> {
         self.channel.call(bind).await
     }
 
-    /// Removes a binding to another exchange (`exchange.unbind`); a missing one is no error.
+    /// Removes a binding to another exchange; a missing one, or a missing exchange, is no error.
+    ///
+    /// Sends `exchange.unbind`, a RabbitMQ extension.
     ///
     /// # Errors
-    /// `Refused` with 403, which closes the channel.
+    /// `Refused`: 403 for the default exchange, or without permission, which closes the channel. And [those of every
+    /// call](Channel#errors-of-every-call).
+    ///
+    /// **Over a reconnect**: what was unbound stays gone.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/e2e>.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(archive: actix_pika::Exchange) -> actix_pika::Result<()> {
+    /// archive.unbind("amq.topic", "orders.#").await
+    /// # }
+    /// ```
     pub async fn unbind(&self, source: &str, routing_key: &str) -> Result<()> {
         self.unbind_with(UnbindExchange::new(&*self.name, source, routing_key)).await
     }
 
-    /// Removes a binding as the options say.
+    /// Removes a binding as the options say, which name both ends; the arguments must be those of the binding.
+    ///
+    /// Sends `exchange.unbind`.
     ///
     /// # Errors
     /// Those of [`unbind`](Self::unbind).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(archive: actix_pika::Exchange) -> actix_pika::Result<()> {
+    /// use actix_pika::UnbindExchange;
+    ///
+    /// let urgent = UnbindExchange::new(archive.name(), "amq.headers", "");
+    /// archive.unbind_with(urgent.argument("x-match", "any").argument("urgent", true)).await
+    /// # }
+    /// ```
     pub async fn unbind_with(&self, unbind: UnbindExchange) -> Result<()> {
         self.channel.call(unbind).await
     }
 
-    /// Deletes the exchange with its bindings (`exchange.delete`); a missing one is no error.
+    /// Deletes the exchange with its bindings; a missing one is no error.
+    ///
+    /// Sends `exchange.delete`. [`Channel::delete_exchange`] does it on conditions.
     ///
     /// # Errors
-    /// `Refused` with 403 for predeclared ones, which closes the channel.
+    /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission, which closes
+    /// the channel. And [those of every call](Channel#errors-of-every-call).
+    ///
+    /// **Over a reconnect**: it stays gone, and so do its bindings.
+    ///
+    /// Source: AMQP 0-9-1 section 1.6 (`exchange.delete`).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// channel.exchange("orders").delete().await
+    /// # }
+    /// ```
     pub async fn delete(&self) -> Result<()> {
         self.channel.call(DeleteExchange::new(&*self.name)).await
     }
 
     /// Hands out the channel of the handle.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(exchange: actix_pika::Exchange) -> actix_pika::Result<()> {
+    /// exchange.channel().wait_for_confirms().await
+    /// # }
+    /// ```
     pub fn channel(&self) -> &Channel {
         &self.channel
     }

@@ -12,10 +12,33 @@ use actix_pika_actors::{Outbox, Outgoing, Place, wire::check_short};
 
 use crate::{Confirmation, Publishing, Result};
 
-/// What will come of a publish that was queued: await it, or drop it, which cancels nothing.
+/// Tells what will come of a publish that was queued: await it, or drop it, which cancels nothing.
+///
+/// Without confirms on the channel it is there at once and promises nothing
+/// ([`is_confirmed`](crate::Confirmation::is_confirmed) is `false`).
 ///
 /// # Errors
-/// `Nacked`, `Unroutable`, `Timeout` ("may have arrived"), `ChannelClosed` or `ConnectionClosed` with their causes.
+/// `Unroutable` when no queue got a mandatory publish, with the publish in
+/// [`Error::returned`](crate::Error::returned); `Nacked` when the broker could not keep it; `Timeout`, or `Blocked`
+/// while the broker blocks the connection, when the deadline has passed. These leave the channel open.
+/// `ChannelClosed` or `ConnectionClosed`, with the cause, when that ended.
+/// [`Error::may_have_arrived`](crate::Error::may_have_arrived) tells whether the broker may have it all the same.
+///
+/// **Over a reconnect**: it just takes longer: the publish is sent again, and its deadline holds. With
+/// `OpenChannel::on_outage(Fail)` it fails with `ConnectionClosed`, "may have arrived".
+///
+/// Source: <https://www.rabbitmq.com/docs/confirms>.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+/// let confirm = channel.default_exchange().publish_deferred("resize 7.png", "jobs").await?;
+/// println!("under way");
+/// confirm.await?;
+/// println!("safe with the broker");
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "await it to know that the broker has taken the publish, or drop it on purpose"]
 pub struct Confirm {
     outbox: Arc<Outbox>,
@@ -29,6 +52,19 @@ impl Confirm {
     }
 
     /// Tells the number of the publish on its channel, from 1 on; `None` without confirms.
+    ///
+    /// **Over a reconnect**: a publish that is sent again keeps its number, and the next ones go on counting.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// let exchange = channel.default_exchange();
+    /// let first = exchange.publish_deferred("1", "jobs").await?;
+    /// let second = exchange.publish_deferred("2", "jobs").await?;
+    /// assert!(first.sequence() < second.sequence());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sequence(&self) -> Option<u64> {
         (self.sequence > 0).then_some(self.sequence)
     }

@@ -13,10 +13,30 @@ use futures_core::Stream;
 
 use crate::{CancelConsumer, Channel, Consume, ConsumerEnd, Delivery, Result};
 
-/// Deliveries of one consumer. `next` is cancel-safe: what is not handed out stays.
+/// Hands out the deliveries of one consumer, in order. `next` is cancel-safe: what is not handed out stays.
 ///
-/// It ends when the consumer does; [`end`](Self::end) tells why. Dropping it cancels the consumer and puts back into the
-/// queue, in order, what was prefetched.
+/// It ends when the consumer does; [`end`](Self::end) tells why. What cannot be settled any more is not handed out.
+/// Dropping it cancels the consumer and puts back into the queue, in order, what was prefetched.
+///
+/// **Over a reconnect**: it goes on, with the same tag, and skips what it had not handed out of the earlier life: the
+/// broker delivers that again.
+///
+/// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
+/// use futures_util::StreamExt;
+///
+/// let mut deliveries = jobs.deliveries().await?;
+/// while let Some(delivery) = deliveries.next().await {
+///     println!("{:?}", delivery.body());
+///     delivery.ack()?;
+/// }
+/// println!("the stream has ended: {:?}", deliveries.end());
+/// # Ok(())
+/// # }
+/// ```
 #[doc(alias = "QueueIterator")]
 pub struct DeliveryStream {
     channel: Channel,
@@ -40,24 +60,76 @@ impl DeliveryStream {
     }
 
     /// Tells the consumer tag.
+    ///
+    /// **Over a reconnect**: it stays the same.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
+    /// use actix_pika::Consume;
+    ///
+    /// let deliveries = jobs.deliveries_with(Consume::new().tag("reader")).await?;
+    /// assert_eq!(deliveries.tag(), "reader");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn tag(&self) -> &str {
         self.tag.as_deref().unwrap_or_default()
     }
 
-    /// Counts the deliveries that have come and were not handed out yet.
+    /// Counts the deliveries that have come and were not handed out yet; the prefetch bounds them.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(deliveries: actix_pika::DeliveryStream) {
+    /// println!("{} wait here", deliveries.waiting());
+    /// # }
+    /// ```
     pub fn waiting(&self) -> usize {
         self.taken.len() + self.feed.waiting()
     }
 
-    /// Tells why the stream has ended, once it has.
+    /// Tells why the stream has ended, once it has given its last delivery.
+    ///
+    /// **Over a reconnect**: a stream that is to go on has not ended.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(mut deliveries: actix_pika::DeliveryStream) {
+    /// use actix_pika::ConsumerEnd;
+    /// use futures_util::StreamExt;
+    ///
+    /// while deliveries.next().await.is_some() {}
+    /// if let Some(ConsumerEnd::Closed(cause)) = deliveries.end() {
+    ///     println!("the channel is closed: {cause}");
+    /// }
+    /// # }
+    /// ```
     pub fn end(&self) -> Option<&ConsumerEnd> {
         self.end.as_ref()
     }
 
-    /// Ends the consumer (`basic.cancel`) and puts back into the queue what was not handed out.
+    /// Ends the consumer and puts back into the queue, in order, what was not handed out.
+    ///
+    /// Sends `basic.cancel`. On a channel that is closed already it returns at once.
     ///
     /// # Errors
-    /// `Timeout` after the channel's deadline.
+    /// `Timeout`, or `Blocked` while the broker blocks the connection, after the channel's deadline.
+    ///
+    /// **Over a reconnect**: it stays closed.
+    ///
+    /// Source: AMQP 0-9-1 section 1.8 (`basic.cancel`).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut deliveries = jobs.deliveries().await?;
+    /// let first = deliveries.next().await;
+    /// deliveries.close().await
+    /// # }
+    /// ```
     pub async fn close(mut self) -> Result<()> {
         self.end_now(Vec::new()).await
     }

@@ -6,19 +6,18 @@ use actix_pika_actors::{CommitTx, RollbackTx, SelectTx};
 
 use crate::{Channel, Result};
 
-/// A transaction: what is published and settled on its channel takes effect with [`commit`](Self::commit), all of it,
-/// or not at all.
+/// Groups what is published and settled on its channel: it takes effect with [`commit`](Self::commit), all of it, or
+/// not at all.
 ///
 /// Dropping it rolls back, as far as the channel still can. It is the channel that is in the transaction, so every
 /// handle and every delivery of it takes part, and a channel that once had a transaction takes nothing outside of one
-/// any more: what is published or settled between two of them waits for the next commit. The broker guarantees atomicity
-/// within one queue only; confirms are faster and usually the better choice.
+/// any more: what is published or settled between two of them waits for the next commit. The broker guarantees
+/// atomicity within one queue only; confirms are faster and usually the better choice.
 ///
-/// Source: RabbitMQ, "Broker Semantics", section "Transactions".
+/// **Over a reconnect**: a connection that is lost takes the transaction with it, and its channel is not restored:
+/// that ends with `ChannelClosed`. Nothing has taken effect, unless the commit itself was under way.
 ///
-/// # Robust
-/// A connection that is lost takes the transaction with it: `commit` fails, and nothing has taken effect unless the
-/// commit itself was under way.
+/// Source: AMQP 0-9-1 section 1.9 (class tx); <https://www.rabbitmq.com/docs/semantics>.
 ///
 /// # Examples
 /// ```no_run
@@ -48,22 +47,59 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// Lets everything take effect (`tx.commit`).
+    /// Lets everything take effect.
+    ///
+    /// Sends `tx.commit`.
     ///
     /// # Errors
-    /// `Unroutable` where a mandatory publish came back, the first of them: the rest has taken effect. `ChannelClosed`
-    /// with 404 where an exchange did not exist: nothing has.
+    /// `Unroutable` where a mandatory publish came back, the first of them: the rest has taken effect.
+    /// `ChannelClosed` with 404 where an exchange did not exist: the broker has closed the channel, and nothing has
+    /// taken effect. And [those of every call](Channel#errors-of-every-call): after `Timeout`, `Blocked` or a loss of
+    /// the connection it may have taken effect.
+    ///
+    /// **Over a reconnect**: a commit whose answer was outstanding fails with `ConnectionClosed`; it may have taken
+    /// effect.
+    ///
+    /// Source: AMQP 0-9-1 section 1.9 (`tx.commit`).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// let transaction = channel.transaction().await?;
+    /// if let Some(job) = channel.queue("jobs").get().await? {
+    ///     channel.default_exchange().publish("done", "results").await?;
+    ///     job.ack()?;
+    /// }
+    /// transaction.commit().await // the result is there, and the job is gone
+    /// # }
+    /// ```
     pub async fn commit(mut self) -> Result<()> {
         let answer = self.channel.call(CommitTx).await;
         self.over = true;
         answer
     }
 
-    /// Undoes everything (`tx.rollback`): publishes are discarded, deliveries that were settled go back into their
-    /// queues and come again, marked as redelivered.
+    /// Undoes everything: publishes are discarded, deliveries that were settled go back into their queues and come
+    /// again, marked as redelivered.
+    ///
+    /// Sends `tx.rollback`. Where deliveries were settled, it then refuses them and sends `tx.commit`, since nobody
+    /// has them any more.
     ///
     /// # Errors
-    /// Those of a closed channel, where everything is undone as well.
+    /// [Those of every call](Channel#errors-of-every-call); on a closed channel everything is undone as well.
+    ///
+    /// **Over a reconnect**: the broker has undone everything by itself.
+    ///
+    /// Source: AMQP 0-9-1 section 1.9 (`tx.rollback`).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// let transaction = channel.transaction().await?;
+    /// channel.default_exchange().publish("never seen", "ledger").await?;
+    /// transaction.rollback().await
+    /// # }
+    /// ```
     pub async fn rollback(mut self) -> Result<()> {
         let answer = self.channel.call(RollbackTx).await;
         self.over = true;
@@ -71,6 +107,14 @@ impl Transaction {
     }
 
     /// Hands out the channel.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(transaction: actix_pika::Transaction) -> actix_pika::Result<()> {
+    /// transaction.channel().default_exchange().publish("debit 7", "ledger").await?;
+    /// transaction.commit().await
+    /// # }
+    /// ```
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
