@@ -89,6 +89,8 @@ impl Batches {
 
     /// Tells why the stream has ended, once it has given its last delivery.
     ///
+    /// **Over a reconnect**: a stream that is to go on has not ended.
+    ///
     /// # Examples
     /// ```no_run
     /// # async fn run(mut batches: actix_pika::Batches) -> actix_pika::Result<()> {
@@ -185,6 +187,8 @@ impl fmt::Debug for Batches {
 /// Holds some deliveries of one consumer, oldest first; never empty.
 ///
 /// It reads like a slice. What is dropped unsettled goes back into its queue.
+///
+/// **Over a reconnect**: those that were delivered before cannot be settled any more, and come again.
 ///
 /// # Examples
 /// ```no_run

@@ -288,7 +288,8 @@ impl Channel {
     /// # Errors
     /// `Refused`: 403 without permission; 405 where it is exclusive to another connection; 406 for
     /// [`if_unused`](DeleteQueue::if_unused) or [`if_empty`](DeleteQueue::if_empty) where that does not hold. Each
-    /// closes the channel. And [those of every call](Self#errors-of-every-call).
+    /// closes the channel. Conditions are for classic queues: on a quorum queue they close the *connection* (540),
+    /// and a stream is deleted nevertheless. And [those of every call](Self#errors-of-every-call).
     ///
     /// **Over a reconnect**: it stays gone; its record and those of its bindings go with it.
     ///
@@ -462,6 +463,8 @@ impl Channel {
     ///
     /// # Errors
     /// Those of [`close`](Self::close).
+    ///
+    /// **Over a reconnect**: as for [`close`](Self::close).
     ///
     /// # Examples
     /// ```no_run

@@ -14,8 +14,8 @@ use crate::{
 
 /// Opens a connection; it stays closed when it is lost.
 ///
-/// Sends the protocol header and answers `connection.start`, `connection.tune` and `connection.open-ok`. Takes a URI,
-/// or a [`Connector`] for everything else. The first attempt counts: what fails is reported and not tried again. The
+/// Sends the protocol header, `connection.start-ok`, `connection.tune-ok` and `connection.open`. Takes a URI, or a
+/// [`Connector`] for everything else. The first attempt counts: what fails is reported and not tried again. The
 /// connection lives on the caller's arbiter, or, where no actix `System` runs (`#[tokio::main]`), on a thread of the
 /// library's own; either must be running for as long as it is used.
 ///
@@ -422,6 +422,8 @@ impl Connector {
 
     /// Sets how long dialling and shaking hands may take together, with each address that is tried. 30 seconds unless
     /// set.
+    ///
+    /// **Over a reconnect**: it holds for each attempt.
     ///
     /// # Examples
     /// ```

@@ -215,6 +215,8 @@ impl Connection {
     /// # Errors
     /// Those of [`update_secret`](Self::update_secret), with the deadline of the options.
     ///
+    /// **Over a reconnect**: as for [`update_secret`](Self::update_secret).
+    ///
     /// # Examples
     /// ```no_run
     /// # async fn run(connection: actix_pika::Connection, token: String) -> actix_pika::Result<()> {
@@ -261,6 +263,8 @@ impl Connection {
     ///
     /// # Errors
     /// Those of [`close`](Self::close).
+    ///
+    /// **Over a reconnect**: as for [`close`](Self::close).
     ///
     /// # Examples
     /// ```no_run
@@ -329,6 +333,8 @@ impl Connection {
     }
 
     /// Tells how the connection stands: a copy of the moment.
+    ///
+    /// **Over a reconnect**: it is not `Open` while the connection is down.
     ///
     /// # Examples
     /// ```no_run
@@ -498,6 +504,8 @@ impl fmt::Debug for Connection {
 }
 
 /// Follows what happens to a connection, as a stream that ends after `Closed`: see [`Connection::events`].
+///
+/// **Over a reconnect**: it goes on.
 ///
 /// # Examples
 /// ```no_run

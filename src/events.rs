@@ -15,6 +15,8 @@ use crate::{Channel, ChannelEvent};
 
 /// Follows what happens to a channel, as a stream that ends after `Closed`: see [`Channel::events`].
 ///
+/// **Over a reconnect**: it goes on.
+///
 /// # Examples
 /// ```no_run
 /// # async fn run(channel: actix_pika::Channel) {

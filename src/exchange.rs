@@ -241,6 +241,8 @@ impl Exchange {
     /// # Errors
     /// Those of [`unbind`](Self::unbind).
     ///
+    /// **Over a reconnect**: what was unbound stays gone.
+    ///
     /// # Examples
     /// ```no_run
     /// # async fn run(archive: actix_pika::Exchange) -> actix_pika::Result<()> {

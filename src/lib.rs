@@ -34,22 +34,29 @@
 //!
 //! | module of the source | what it has |
 //! |---|---|
-//! | `connect` | [`connect`], [`Connector`] |
-//! | `connection` | [`Connection`]: channels, events, closing |
+//! | `connect` | [`connect`], [`Connector`]: from a URI to a connection |
+//! | `connection` | [`Connection`]: channels, state, closing; [`Events`] |
 //! | `channel` | [`Channel`]: declaring, prefetch, closing |
+//! | `events` | [`ChannelEvents`]: what happens to a channel |
 //! | `exchange` | [`Exchange`]: publishing, binding, deleting |
 //! | `publisher` | [`Confirm`]: what comes of a publish |
+//! | `batch_publish` | many publishes and one await: [`Exchange::publish_all`], [`Channel::wait_for_confirms`] |
 //! | `queue` | [`Queue`]: consuming, getting, binding, purging, deleting |
-//! | `consumer` | [`Consumer`]: cancelling |
-//! | `stream` | [`DeliveryStream`] |
+//! | `consumer` | [`Consumer`]: cancelling, pausing, draining |
+//! | `stream` | [`DeliveryStream`]: deliveries as a stream |
 //! | `batches` | [`Batches`]: deliveries many at a time |
 //! | `transaction` | [`Transaction`] |
+//! | `runtime` | where actors live |
 //! | [`actors`] | the engine: actors and their messages, for those who speak to them |
+//!
+//! What is declared, published, consumed and told is described by the messages that these take and give:
+//! [`DeclareQueue`], [`Publishing`], [`Consume`], [`Delivery`], [`ConnectionEvent`] and the others of this page.
 //!
 //! # What is promised
 //!
 //! - A publish that `?` lets through is safe with the broker: confirmed, and routed to a queue unless
-//!   [`Publishing::mandatory`] was turned off. Publishes are persistent and queues durable by default.
+//!   [`Publishing::mandatory`], or the confirms of the channel, were turned off. Publishes are persistent and queues
+//!   durable by default.
 //! - Every publish and every call has a deadline (30 seconds unless set) and always resolves.
 //! - Settling takes the delivery, so nothing is acknowledged twice; what is dropped unsettled goes back into its queue.
 //! - What an application holds is bounded: publishes by a window, deliveries by the prefetch (250 per consumer).
@@ -58,6 +65,27 @@
 //! connection lives on for longer than half a heartbeat, and acknowledging a delivery before the publish that it led
 //! to is confirmed.
 //!
+//! # Errors
+//!
+//! There is one [`Error`]. Its [`kind`](Error::kind) says what it is, [`close_reason`](Error::close_reason) has the
+//! broker's code and text, [`is_retryable`](Error::is_retryable) and [`may_have_arrived`](Error::may_have_arrived) say
+//! what to do about it. A call that the broker refuses costs its channel; the few that cost the connection say so. What
+//! every call on a channel may answer is told [there](Channel#errors-of-every-call).
+//!
+//! # Over a reconnect
+//!
+//! A connection made with [`connect`] ends when it is lost, and all that is on it ends with `ConnectionClosed`. What the
+//! items say in a paragraph that begins with "Over a reconnect" is said of connections made with `connect_robust`:
+//! handles stay the same; what was declared is declared again; channels are opened again with their prefetch, confirm
+//! mode and consumers; publishes that were not confirmed are sent again; and deliveries of the earlier life cannot be
+//! settled any more, the broker delivers them again.
+//!
+//! # Where it runs
+//!
+//! Under `#[actix::main]` and `#[actix_web::main]` a connection lives on the arbiter that opens it, or on the one that
+//! [`Connector::arbiter`] names; under `#[tokio::main]` on a thread of the library's own. Handles can be used from any
+//! thread.
+//!
 //! # Shutting down
 //!
 //! The end of a process flushes nothing. [`Connection::close`] awaits the confirms that are under way and then closes;
@@ -65,7 +93,24 @@
 
 #![forbid(unsafe_code)]
 
-/// The actors behind the handles, for those who speak to them in messages.
+/// Names the actors behind the handles, for those who speak to them in messages.
+///
+/// [`Connection::actor`] and [`Channel::actor`] hand out their addresses. The messages are those that the handles take:
+/// [`DeclareQueue`], [`Publish`], [`Settle`] and the others.
+///
+/// # Examples
+/// ```no_run
+/// use actix::{Addr, Recipient};
+/// use actix_pika::{BindQueue, Publish, actors::Channel};
+///
+/// async fn remember(channel: Addr<Channel>) -> actix_pika::Result<()> {
+///     channel.send(BindQueue::new("memory", "amq.fanout", "")).await??;
+///     let publish: Recipient<Publish> = channel.recipient();
+///     let confirmation = publish.send(Publish::new("amq.fanout", "", "hello")).await??;
+///     assert!(confirmation.is_confirmed());
+///     Ok(())
+/// }
+/// ```
 pub mod actors {
     pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel};
 }

@@ -166,6 +166,8 @@ impl Queue {
     /// # Errors
     /// Those of [`unbind`](Self::unbind).
     ///
+    /// **Over a reconnect**: what was unbound stays gone.
+    ///
     /// # Examples
     /// ```no_run
     /// # async fn run(queue: actix_pika::Queue) -> actix_pika::Result<()> {
