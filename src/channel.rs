@@ -499,7 +499,7 @@ impl Channel {
     }
 
     /// Tells why the channel is closed, if it is: an error of kind `ChannelClosed` or `ConnectionClosed`, with the
-    /// broker's code where it closed the channel.
+    /// broker's code where it closed the channel, or `Stopped` where the arbiter has ended.
     ///
     /// # Examples
     /// ```no_run
