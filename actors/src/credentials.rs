@@ -9,7 +9,12 @@ use crate::{
     secret::Secret,
 };
 
-/// A user and its password or token, and how long they are good for.
+/// Holds a user and its password or token, and how long they are good for.
+///
+/// **Over a reconnect**: they are used again at each connect, as `connection.update-secret` last changed
+/// them; a [`CredentialsProvider`] is asked anew instead.
+///
+/// Source: <https://www.rabbitmq.com/docs/access-control>, <https://www.rabbitmq.com/docs/oauth2>
 ///
 /// # Examples
 /// ```
@@ -28,6 +33,16 @@ pub struct Credentials {
 
 impl Credentials {
     /// Names a user and its password; for OAuth 2 the token is the password, and the user is ignored by the broker.
+    ///
+    /// They are good for ever unless [`expires_in`](Self::expires_in) says otherwise. With the mechanism
+    /// `PLAIN` neither may hold a NUL: the connect fails with kind `Limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Credentials;
+    /// let login = Credentials::new("alice", "secret");
+    /// assert_eq!((login.user(), login.lifetime()), ("alice", None));
+    /// ```
     pub fn new(user: impl Into<String>, password: impl Into<Secret>) -> Self {
         Self { user: user.into(), password: password.into(), expires_in: None }
     }
@@ -35,34 +50,79 @@ impl Credentials {
     /// Says for how long from now on they are good.
     ///
     /// At 80 % of it the provider is asked again and the broker is told the new secret (`connection.update-secret`).
+    ///
+    /// It matters for what a [`CredentialsProvider`] returns: without one there is nobody to ask again.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Credentials;
+    /// let token = Credentials::new("", "token").expires_in(Duration::from_secs(300));
+    /// assert_eq!(token.lifetime(), Some(Duration::from_secs(300)));
+    /// ```
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expires_in = Some(lifetime);
         self
     }
 
     /// Tells the user.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Credentials;
+    /// assert_eq!(Credentials::new("alice", "secret").user(), "alice");
+    /// ```
     pub fn user(&self) -> &str {
         &self.user
     }
 
     /// Hands out the password, which does not print.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Credentials;
+    /// let login = Credentials::new("alice", "secret");
+    /// assert_eq!(format!("{:?}", login.password()), "***");
+    /// assert_eq!(login.password().expose(), "secret");
+    /// ```
     pub fn password(&self) -> &Secret {
         &self.password
     }
 
     /// Tells for how long they are good from when they were made; `None` for ever.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Credentials;
+    /// assert_eq!(Credentials::new("alice", "secret").lifetime(), None);
+    /// ```
     pub fn lifetime(&self) -> Option<Duration> {
         self.expires_in
     }
 }
 
-/// What a [`CredentialsProvider`] returns.
+/// Stands for what a [`CredentialsProvider`] returns.
+///
+/// It is made and polled in a task of its own, on the connection's thread.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{Credentials, CredentialsFuture};
+/// fn now(login: Credentials) -> CredentialsFuture {
+///     Box::pin(async move { Ok(login) })
+/// }
+/// ```
 pub type CredentialsFuture = Pin<Box<dyn Future<Output = Result<Credentials>> + Send>>;
 
-/// Whoever knows the credentials: asked at every connect, and again before they expire.
+/// Knows the credentials: asked at every connect, and again before they expire.
 ///
 /// Closures that return a future are providers, and so are [`Credentials`] themselves. A provider that fails says so
 /// with [`Error::credentials`]; one that panics or takes longer than the connect limit counts as failed.
+///
+/// **Over a reconnect**: it is asked anew at each attempt, so that a rotated password is used. A refusal of
+/// what it returned ends recovery.
+///
+/// Source: <https://www.rabbitmq.com/docs/oauth2>
 ///
 /// # Examples
 /// ```
@@ -78,6 +138,27 @@ pub type CredentialsFuture = Pin<Box<dyn Future<Output = Result<Credentials>> + 
 /// ```
 pub trait CredentialsProvider: Send + Sync + 'static {
     /// Fetches the credentials that are good now.
+    ///
+    /// # Errors
+    /// What it returns is the error of the connect; [`Error::credentials`] makes one of kind `Auth` that is
+    /// worth another try. While the connection is open it is a
+    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed), and the provider is asked again.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Credentials, CredentialsFuture, CredentialsProvider, Error};
+    /// struct FromFile(&'static str);
+    ///
+    /// impl CredentialsProvider for FromFile {
+    ///     fn credentials(&self) -> CredentialsFuture {
+    ///         let path = self.0;
+    ///         Box::pin(async move {
+    ///             let password = std::fs::read_to_string(path).map_err(Error::credentials)?;
+    ///             Ok(Credentials::new("orders", password.trim_end()))
+    ///         })
+    ///     }
+    /// }
+    /// ```
     fn credentials(&self) -> CredentialsFuture;
 
     /// The credentials, where they never change but by `connection.update-secret`.
@@ -108,12 +189,25 @@ where
     }
 }
 
-/// A provider that is shared by the lives of a connection.
+/// Shares a provider between the lives of a connection.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{Credentials, SharedProvider};
+/// let provider = SharedProvider::new(Credentials::new("alice", "secret"));
+/// assert_eq!(format!("{provider:?}"), "***");
+/// ```
 #[derive(Clone)]
 pub struct SharedProvider(Arc<dyn CredentialsProvider>);
 
 impl SharedProvider {
     /// Takes the provider over.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Credentials, SharedProvider};
+    /// let provider = SharedProvider::new(|| async { Ok(Credentials::new("alice", "secret")) });
+    /// ```
     pub fn new(provider: impl CredentialsProvider) -> Self {
         Self(Arc::new(provider))
     }

@@ -7,10 +7,43 @@ use crate::{
     wire::{Fault, Refused, TooLong, method_name},
 };
 
-/// What came of it.
+/// Stands for what came of an operation of this crate: the value, or an [`Error`].
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{Error, Result};
+/// fn port(text: &str) -> Result<u16> {
+///     text.parse().map_err(Error::credentials)
+/// }
+/// assert_eq!(port("5672")?, 5672);
+/// # Ok::<(), Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The sort of an [`Error`].
+/// Names the sort of an [`Error`].
+///
+/// Whether a failure may pass, and what it cost, is asked of the [`Error`]:
+/// [`is_retryable`](Error::is_retryable), [`is_soft`](Error::is_soft),
+/// [`may_have_arrived`](Error::may_have_arrived).
+///
+/// **Over a reconnect**: a call whose answer was outstanding when the connection broke fails with
+/// `ConnectionClosed` and is retryable; what belongs to the earlier life of a channel is `StaleDelivery`.
+///
+/// Source: the reply codes are among the constants of AMQP 0-9-1 (section 1.2).
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{Error, ErrorKind};
+/// fn blame(error: &Error) -> &'static str {
+///     match error.kind() {
+///         ErrorKind::Uri | ErrorKind::Auth | ErrorKind::Vhost => "the configuration",
+///         ErrorKind::Codec | ErrorKind::Limit | ErrorKind::Refused => "the call",
+///         ErrorKind::Io | ErrorKind::Timeout => "the network",
+///         _ => "somebody else",
+///     }
+/// }
+/// assert_eq!(blame(&Error::credentials("the vault is sealed")), "the configuration");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -48,7 +81,22 @@ pub enum ErrorKind {
     Limit,
 }
 
-/// The broker's reason for closing a connection or a channel.
+/// Tells the broker's reason for closing a connection or a channel.
+///
+/// Source: AMQP 0-9-1 constants (section 1.2), and methods `connection.close` and `channel.close` (sections 1.4.2.9,
+/// 1.5.2.5).
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Error;
+/// fn explain(error: &Error) -> String {
+///     match error.close_reason() {
+///         Some(reason) => format!("{} in {:?}: {}", reason.code, reason.method, reason.text),
+///         None => "the broker said nothing".into(),
+///     }
+/// }
+/// assert_eq!(explain(&Error::credentials("none")), "the broker said nothing");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReason {
@@ -67,6 +115,15 @@ impl CloseReason {
     }
 
     /// Tells whether the code is one that closes a channel only (311, 312, 313, 403 to 406).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn needs_new_channel_only(error: &Error) -> bool {
+    ///     error.close_reason().is_some_and(|reason| reason.is_soft())
+    /// }
+    /// assert!(!needs_new_channel_only(&Error::credentials("none")));
+    /// ```
     pub fn is_soft(&self) -> bool {
         matches!(self.code, 311..=313 | 403..=406)
     }
@@ -82,8 +139,12 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// What went wrong, cheap to clone.
+/// Says what went wrong, cheap to clone.
 ///
+/// One error may answer many: when a connection is lost, all who waited for it get a clone of the same cause.
+/// `Display` says what failed, on which entity, and the broker's code and text; nothing secret is in it.
+///
+/// # Examples
 /// ```
 /// use actix_pika_actors::{Error, ErrorKind};
 ///
@@ -109,41 +170,118 @@ struct Inner {
 
 impl Error {
     /// Tells the sort of failure.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Error, ErrorKind};
+    /// assert_eq!(Error::credentials("the vault is sealed").kind(), ErrorKind::Auth);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// Tells whether the same operation may succeed when tried again, on a new connection or channel if need be.
+    ///
+    /// True for `Io`, `Timeout`, `Blocked`, `Protocol`, `ConnectionClosed`, `Nacked` and failed
+    /// [providers](Self::credentials). A publish that is tried again may be there twice, if it [may have
+    /// arrived](Self::may_have_arrived).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// assert!(Error::credentials("the vault is sealed").is_retryable());
+    /// ```
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
 
     /// Tells whether only a channel, not the connection, was lost to it.
+    ///
+    /// It looks at the broker's reply code alone: `false` as well where the broker gave no reason.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// assert!(!Error::credentials("the vault is sealed").is_soft());
+    /// ```
     pub fn is_soft(&self) -> bool {
         self.close_reason().is_some_and(CloseReason::is_soft)
     }
 
     /// Tells whether the publish may have reached the broker in spite of the error.
+    ///
+    /// True when the publish had been handed to the socket and its confirm never came: to publish it again
+    /// may make it two. False when it surely was not sent.
+    ///
+    /// **Over a reconnect**: a publish that was not confirmed is sent again by itself, so that this is told
+    /// of only when its deadline passes, or with `on_outage(Fail)`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn may_be_sent_again(error: &Error) -> bool {
+    ///     error.is_retryable() && !error.may_have_arrived()
+    /// }
+    /// assert!(may_be_sent_again(&Error::credentials("the vault is sealed")));
+    /// ```
     pub fn may_have_arrived(&self) -> bool {
         self.0.may_have_arrived
     }
 
     /// Names the reply code, text and method with which the broker closed the channel or the connection.
+    ///
+    /// It is that of the error below where an error wraps another; `None` where the broker closed nothing,
+    /// such as for a lost socket or a deadline.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn is_missing(error: &Error) -> bool {
+    ///     error.close_reason().is_some_and(|reason| reason.code == 404)
+    /// }
+    /// assert!(!is_missing(&Error::credentials("none")));
+    /// ```
     pub fn close_reason(&self) -> Option<&CloseReason> {
         self.0.close.as_ref().or_else(|| self.0.source.as_ref().and_then(Error::close_reason))
     }
 
     /// Hands out the publish that came back, for [`ErrorKind::Unroutable`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn lost_key(error: &Error) -> Option<&str> {
+    ///     error.returned().map(|returned| &*returned.routing_key)
+    /// }
+    /// assert_eq!(lost_key(&Error::credentials("none")), None);
+    /// ```
     pub fn returned(&self) -> Option<&Return> {
         self.0.returned.as_ref()
     }
 
     /// Tells the kind of the I/O error below, if one is.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn nobody_listens(error: &Error) -> bool {
+    ///     error.io_kind() == Some(std::io::ErrorKind::ConnectionRefused)
+    /// }
+    /// assert!(!nobody_listens(&Error::credentials("none")));
+    /// ```
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         self.0.io.or_else(|| self.0.source.as_ref().and_then(Error::io_kind))
     }
 
     /// Names the exchange, queue, consumer or address concerned, where known.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn log(error: &Error) {
+    ///     eprintln!("{}: {error}", error.entity().unwrap_or("somewhere"));
+    /// }
+    /// ```
     pub fn entity(&self) -> Option<&str> {
         self.0.entity.as_deref()
     }
@@ -210,6 +348,14 @@ impl Error {
 
     /// Reports that no credentials could be had, for a [`CredentialsProvider`](crate::CredentialsProvider); of kind
     /// `Auth` and worth another try.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Error, ErrorKind};
+    /// let error = Error::credentials("the vault is sealed");
+    /// assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Auth, true));
+    /// assert_eq!(error.to_string(), "no credentials: the vault is sealed");
+    /// ```
     pub fn credentials(why: impl fmt::Display) -> Self {
         let mut inner = Self::inner(ErrorKind::Auth, format!("no credentials: {why}"));
         inner.retryable = true;

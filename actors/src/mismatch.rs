@@ -5,8 +5,13 @@
 
 use crate::error::{CloseReason, Error};
 
-/// The argument that differs between a declare and what exists.
+/// Names the argument that differs between a declare and what exists.
 ///
+/// RabbitMQ names the first argument that differs and no other; its text is cut to 255 bytes.
+///
+/// Source: <https://www.rabbitmq.com/docs/queues#property-equivalence>
+///
+/// # Examples
 /// ```
 /// use actix_pika_actors::Error;
 ///
@@ -50,6 +55,16 @@ fn value(text: &str) -> Option<String> {
 
 impl CloseReason {
     /// Tells which argument differs, where the broker refused a declare because it exists otherwise (406).
+    ///
+    /// `None` for any other code, and for a 406 with another text.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::CloseReason;
+    /// fn differs(reason: &CloseReason) -> Option<String> {
+    ///     reason.mismatch().map(|mismatch| mismatch.argument)
+    /// }
+    /// ```
     pub fn mismatch(&self) -> Option<Mismatch> {
         if self.code == 406 { Mismatch::parse(&self.text) } else { None }
     }
@@ -57,6 +72,17 @@ impl CloseReason {
 
 impl Error {
     /// Tells which argument differs, where the broker refused a declare because it exists otherwise (406).
+    ///
+    /// `None` where the error is of another kind, and for a 406 with another text.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn exists_as_transient(error: &Error) -> bool {
+    ///     error.mismatch().is_some_and(|it| it.argument == "durable" && it.current.as_deref() == Some("false"))
+    /// }
+    /// assert!(!exists_as_transient(&Error::credentials("none")));
+    /// ```
     pub fn mismatch(&self) -> Option<Mismatch> {
         self.close_reason().and_then(CloseReason::mismatch)
     }

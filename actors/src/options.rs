@@ -14,7 +14,13 @@ use crate::{
 mod address;
 mod tcp;
 
-/// What happens when a connection is lost.
+/// Says what happens when a connection is lost.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{ConnectionOptions, Recovery};
+/// assert_eq!(ConnectionOptions::default().recovery, Recovery::Never);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovery {
@@ -22,7 +28,20 @@ pub enum Recovery {
     Never,
 }
 
-/// All that a supervisor must know to make connections.
+/// Holds all that a supervisor must know to make connections.
+///
+/// The default is `guest` at `localhost:5672` with the virtual host `/`, the broker's heartbeat, 30 seconds
+/// for a connect and for a close, and no recovery. A `Connector` of the crate `actix-pika` fills it in from a
+/// URI and by its methods.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{Address, ConnectionOptions};
+/// let mut options = ConnectionOptions::default();
+/// options.address = Address::new("rabbit.example", 5672);
+/// options.heartbeat = Some(10);
+/// assert_eq!((options.frame_max, options.body_max), (128 * 1024, 128 << 20));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionOptions {

@@ -4,9 +4,23 @@ use bytes::Bytes;
 
 use crate::wire::{Fault, Properties};
 
-/// A publish that the broker handed back with `basic.return`.
+/// Holds a publish that the broker handed back with `basic.return`, because it was mandatory and no queue got
+/// it.
 ///
-/// Source: AMQP 0-9-1, class basic, method return.
+/// With confirms it is the cause of an error of kind [`Unroutable`](crate::ErrorKind::Unroutable); without,
+/// it comes as [`ChannelEvent::Returned`](crate::ChannelEvent::Returned).
+///
+/// Source: AMQP 0-9-1 section 1.8.3.8; <https://www.rabbitmq.com/docs/publishers#unroutable>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Error;
+/// fn log(error: &Error) {
+///     if let Some(returned) = error.returned() {
+///         eprintln!("{} {}: {:?}", returned.code, returned.text, returned.routing_key);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Return {

@@ -6,17 +6,38 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A password or token; printed as `***`.
+/// Keeps a password or token: printed as `***`, and wiped from memory when it is dropped.
+///
+/// Copies that others make of the text are theirs to wipe.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Secret;
+/// let secret = Secret::new("hunter2");
+/// assert_eq!(format!("{secret:?}"), "***");
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Takes the text over.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Secret;
+    /// assert_eq!(Secret::new("hunter2"), Secret::from("hunter2"));
+    /// ```
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the one place that needs it.
+    /// Shows the text itself, for the one place that needs it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Secret;
+    /// assert_eq!(Secret::new("hunter2").expose(), "hunter2");
+    /// ```
     pub fn expose(&self) -> &str {
         &self.0
     }

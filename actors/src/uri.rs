@@ -18,7 +18,13 @@ mod error;
 mod list;
 mod parameters;
 
-/// Whether TLS lies under AMQP.
+/// Says whether TLS lies under AMQP.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::uri::Scheme;
+/// assert_eq!((Scheme::Amqp.port(), Scheme::Amqps.port()), (5672, 5671));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {
     /// `amqp`: plain TCP, port 5672 by default.
@@ -28,10 +34,19 @@ pub enum Scheme {
     Amqps,
 }
 
-/// Where to connect to, and how, as one text. The password is not shown by `Debug` and `Display`.
+/// Says where to connect to, and how, as one text. The password is not shown by `Debug` and `Display`.
 ///
+/// Percent-encoding is decoded in every part; an empty vhost is `/`, and `/%2F` is `/`, too.
+///
+/// # Errors
+/// Parsing fails with a [`UriError`] that names the part and repeats nothing of the text.
+///
+/// Source: <https://www.rabbitmq.com/docs/uri-spec>, <https://www.rabbitmq.com/docs/uri-query-parameters>
+///
+/// # Examples
 /// ```
 /// # use actix_pika_actors::uri::AmqpUri;
+///
 /// let uri: AmqpUri = "amqp://alice:secret@broker.example/orders?heartbeat=10".parse()?;
 /// assert_eq!((uri.port, uri.vhost.as_str(), uri.parameters.heartbeat), (5672, "orders", Some(10)));
 /// assert_eq!(uri.to_string(), "amqp://alice:***@broker.example/orders?heartbeat=10");
@@ -70,7 +85,13 @@ impl Default for AmqpUri {
 }
 
 impl Scheme {
-    /// The port that is not written out.
+    /// Tells the port that is not written out.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::uri::Scheme;
+    /// assert_eq!(Scheme::Amqps.port(), 5671);
+    /// ```
     pub fn port(self) -> u16 {
         match self {
             Self::Amqp => 5672,
@@ -78,7 +99,13 @@ impl Scheme {
         }
     }
 
-    /// The scheme as a URI has it.
+    /// Names the scheme as a URI has it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::uri::Scheme;
+    /// assert_eq!(Scheme::Amqps.as_str(), "amqps");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Amqp => "amqp",

@@ -2,7 +2,13 @@
 
 use std::fmt;
 
-/// One host to connect to.
+/// Names one host to connect to.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Address;
+/// assert_eq!(Address::new("::1", 5672).to_string(), "[::1]:5672");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Address {
@@ -14,6 +20,13 @@ pub struct Address {
 
 impl Address {
     /// Names a host and its port.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Address;
+    /// let address = Address::new("rabbit.example", 5673);
+    /// assert_eq!((address.host.as_str(), address.port), ("rabbit.example", 5673));
+    /// ```
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port }
     }
@@ -30,7 +43,16 @@ impl fmt::Display for Address {
     }
 }
 
-/// In which order several addresses are tried, at each connect from the start.
+/// Says in which order several addresses are tried, at each connect from the start.
+///
+/// Each address has the whole connect limit for itself. A refusal of the login or of the virtual host ends
+/// the round: the others are nodes of the same cluster.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::AddressOrder;
+/// assert_eq!(AddressOrder::default(), AddressOrder::InOrder);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressOrder {
@@ -51,7 +73,17 @@ impl AddressOrder {
     }
 }
 
-/// How the addresses of one name are raced, if at all (RFC 8305).
+/// Says how the addresses of one name are raced, if at all (RFC 8305). By default they are not: one is tried
+/// after the other, in the order of the name service.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use actix_pika_actors::HappyEyeballs;
+/// let mut race = HappyEyeballs::default();
+/// race.delay = Some(Duration::from_millis(250));
+/// race.interleave = Some(1);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HappyEyeballs {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-/// Options of the TCP socket under a connection.
+/// Says what the TCP socket under a connection is asked for.
 ///
 /// Heartbeats find a dead peer by themselves; keepalive and the user timeout help where heartbeats are turned off, and
 /// let the system notice earlier that what was written does not arrive.
+///
+/// Source: <https://www.rabbitmq.com/docs/networking>,
+/// <https://www.rabbitmq.com/docs/heartbeats#tcp-keepalives>
 ///
 /// # Examples
 /// ```
@@ -33,17 +36,37 @@ pub struct TcpOptions {
 
 impl TcpOptions {
     /// Starts with no delay, and everything else as the system has it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::TcpOptions;
+    /// let options = TcpOptions::new();
+    /// assert!(options.nodelay && options.keepalive.is_none());
+    /// ```
     pub fn new() -> Self {
         Self { nodelay: true, keepalive: None, user_timeout: None, send_buffer: None, receive_buffer: None }
     }
 
     /// Sets whether small writes leave at once (`TCP_NODELAY`, on by default).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::TcpOptions;
+    /// assert!(!TcpOptions::new().nodelay(false).nodelay);
+    /// ```
     pub fn nodelay(mut self, nodelay: bool) -> Self {
         self.nodelay = nodelay;
         self
     }
 
     /// Has the system probe a peer that was silent for this long, whole seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::TcpOptions;
+    /// let options = TcpOptions::new().keepalive(Duration::from_secs(60));
+    /// ```
     pub fn keepalive(mut self, after: Duration) -> Self {
         self.keepalive = Some(after);
         self
@@ -52,18 +75,37 @@ impl TcpOptions {
     /// Has the system drop a connection whose bytes stay unacknowledged for this long, milliseconds.
     ///
     /// Known on Linux, Android and Fuchsia; a connect with it fails with kind `Io` elsewhere.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::TcpOptions;
+    /// let options = TcpOptions::new().user_timeout(Duration::from_secs(20));
+    /// ```
     pub fn user_timeout(mut self, after: Duration) -> Self {
         self.user_timeout = Some(after);
         self
     }
 
     /// Asks for a send buffer of this many bytes; the system may round it or limit it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::TcpOptions;
+    /// assert_eq!(TcpOptions::new().send_buffer(1 << 20).send_buffer, Some(1 << 20));
+    /// ```
     pub fn send_buffer(mut self, bytes: u32) -> Self {
         self.send_buffer = Some(bytes);
         self
     }
 
     /// Asks for a receive buffer of this many bytes; the system may round it or limit it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::TcpOptions;
+    /// assert_eq!(TcpOptions::new().receive_buffer(1 << 20).receive_buffer, Some(1 << 20));
+    /// ```
     pub fn receive_buffer(mut self, bytes: u32) -> Self {
         self.receive_buffer = Some(bytes);
         self

@@ -2,7 +2,15 @@
 
 use std::{error, fmt};
 
-/// Why a text is no AMQP URI.
+/// Says why a text is no AMQP URI, by part; neither the URI nor the password is in it.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::uri::{AmqpUri, UriError};
+/// assert_eq!("http://localhost".parse::<AmqpUri>(), Err(UriError::Scheme));
+/// let error = "amqp://localhost?heartbeat=-1".parse::<AmqpUri>().unwrap_err();
+/// assert_eq!(error.to_string(), "AMQP URI: parameter heartbeat has to be a number of seconds from 0 to 65535");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UriError {

@@ -10,6 +10,7 @@ use crate::options::Address;
 /// # Errors
 /// What is wrong with any of them; `Differs` for another scheme, login, virtual host or parameters; `None` for none.
 ///
+/// # Examples
 /// ```
 /// # use actix_pika_actors::uri::parse_list;
 /// let (uri, others) = parse_list(["amqp://alice:secret@a/orders", "amqp://b:5673"])?;

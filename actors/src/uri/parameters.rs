@@ -6,7 +6,22 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{UriError, decode, escape, number};
 
-/// Parameters of an [`AmqpUri`](super::AmqpUri), `None` where they are absent.
+/// Holds the parameters of an [`AmqpUri`](super::AmqpUri), `None` where they are absent.
+///
+/// # Errors
+/// An unknown parameter, one that occurs twice (but `auth_mechanism`) and a value that cannot be read are a
+/// [`UriError`].
+///
+/// Source: <https://www.rabbitmq.com/docs/uri-query-parameters>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::uri::UriParameters;
+/// let parameters: UriParameters = "heartbeat=10&name=orders".parse()?;
+/// assert_eq!((parameters.heartbeat, parameters.name.as_deref()), (Some(10), Some("orders")));
+/// assert_eq!(parameters.to_string(), "?heartbeat=10&name=orders");
+/// # Ok::<(), actix_pika_actors::uri::UriError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct UriParameters {
@@ -52,7 +67,15 @@ pub struct UriParameters {
     pub no_verify_ssl: Option<bool>,
 }
 
-/// Whether the server's certificate is verified.
+/// Says whether the server's certificate is verified.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::uri::{AmqpUri, Verify};
+/// let uri: AmqpUri = "amqps://broker.example?verify=verify_peer".parse()?;
+/// assert_eq!(uri.parameters.verify, Some(Verify::Peer));
+/// # Ok::<(), actix_pika_actors::uri::UriError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
     /// `verify_peer`
@@ -81,6 +104,14 @@ impl FromStr for UriParameters {
 
 impl UriParameters {
     /// Names the first parameter here that means nothing without TLS.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::uri::UriParameters;
+    /// let parameters: UriParameters = "certfile=me.pem".parse()?;
+    /// assert_eq!(parameters.needs_tls(), Some("certfile"));
+    /// # Ok::<(), actix_pika_actors::uri::UriError>(())
+    /// ```
     pub fn needs_tls(&self) -> Option<&'static str> {
         [
             ("cacertfile", self.cacertfile.is_some()),
