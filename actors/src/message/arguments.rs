@@ -8,9 +8,18 @@ use std::time::Duration;
 use super::{DeclareExchange, DeclareQueue};
 use crate::wire::Value;
 
-/// How a queue keeps its messages (`x-queue-type`).
+/// Says how a queue keeps its messages (`x-queue-type`).
 ///
 /// Source: RabbitMQ, "Queues", section "Queue types".
+///
+/// Only classic queues may be transient or exclusive.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{DeclareQueue, QueueType};
+/// let orders = DeclareQueue::new("orders").queue_type(QueueType::Quorum);
+/// assert_eq!(QueueType::Quorum.as_str(), "quorum");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum QueueType {
@@ -24,6 +33,12 @@ pub enum QueueType {
 
 impl QueueType {
     /// Names it as the broker does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::QueueType;
+    /// assert_eq!(QueueType::Stream.as_str(), "stream");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Classic => "classic",
@@ -33,9 +48,15 @@ impl QueueType {
     }
 }
 
-/// What becomes of a publish to a queue that is full (`x-overflow`).
+/// Says what becomes of a publish to a queue that is full (`x-overflow`).
 ///
 /// Source: RabbitMQ, "Queue Length Limit".
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{DeclareQueue, Overflow};
+/// let bounded = DeclareQueue::new("jobs").max_length(10_000).overflow(Overflow::RejectPublish);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -49,6 +70,12 @@ pub enum Overflow {
 
 impl Overflow {
     /// Names it as the broker does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Overflow;
+    /// assert_eq!(Overflow::DropHead.as_str(), "drop-head");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DropHead => "drop-head",
@@ -58,9 +85,19 @@ impl Overflow {
     }
 }
 
-/// How safely a quorum queue dead-letters (`x-dead-letter-strategy`).
+/// Says how safely a quorum queue dead-letters (`x-dead-letter-strategy`).
 ///
 /// Source: RabbitMQ, "Quorum Queues", section "At-least-once dead lettering".
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{DeadLetterStrategy, DeclareQueue, Overflow};
+/// let safe = DeclareQueue::new("jobs")
+///     .quorum()
+///     .dead_letter_exchange("dead")
+///     .dead_letter_strategy(DeadLetterStrategy::AtLeastOnce)
+///     .overflow(Overflow::RejectPublish);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadLetterStrategy {
@@ -72,6 +109,12 @@ pub enum DeadLetterStrategy {
 
 impl DeadLetterStrategy {
     /// Names it as the broker does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeadLetterStrategy;
+    /// assert_eq!(DeadLetterStrategy::AtMostOnce.as_str(), "at-most-once");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AtMostOnce => "at-most-once",
@@ -80,9 +123,15 @@ impl DeadLetterStrategy {
     }
 }
 
-/// On which node of a cluster the leader of a queue begins (`x-queue-leader-locator`).
+/// Says on which node of a cluster the leader of a queue begins (`x-queue-leader-locator`).
 ///
 /// Source: RabbitMQ, "Clustering", section "Queue leader location".
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{DeclareQueue, LeaderLocator};
+/// let spread = DeclareQueue::new("jobs").quorum().leader_locator(LeaderLocator::Balanced);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeaderLocator {
@@ -94,6 +143,12 @@ pub enum LeaderLocator {
 
 impl LeaderLocator {
     /// Names it as the broker does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::LeaderLocator;
+    /// assert_eq!(LeaderLocator::Balanced.as_str(), "balanced");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientLocal => "client-local",
@@ -104,11 +159,24 @@ impl LeaderLocator {
 
 impl DeclareQueue {
     /// Tells the name; empty where the broker is to choose one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// assert_eq!(DeclareQueue::new("jobs").name(), "jobs");
+    /// assert_eq!(DeclareQueue::exclusive().name(), "");
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Sets the type (`x-queue-type`); quorum queues and streams become durable, as they must be.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeclareQueue, QueueType};
+    /// let log = DeclareQueue::new("log").queue_type(QueueType::Stream);
+    /// ```
     pub fn queue_type(mut self, queue_type: QueueType) -> Self {
         if queue_type != QueueType::Classic {
             self.durable = true;
@@ -118,6 +186,17 @@ impl DeclareQueue {
 
     /// Makes it a stream (`x-queue-type`): read with [`Consume::stream_offset`](super::Consume::stream_offset), never
     /// consumed.
+    ///
+    /// **Over a reconnect**: a consumer resumes behind the highest offset up to which all is settled.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/streams>
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let log = DeclareQueue::new("log").stream().max_age(Duration::from_secs(7 * 24 * 3600));
+    /// ```
     pub fn stream(self) -> Self {
         self.queue_type(QueueType::Stream)
     }
@@ -125,6 +204,15 @@ impl DeclareQueue {
     /// Drops or dead-letters messages that have waited this long (`x-message-ttl`).
     ///
     /// Whole milliseconds, rounded up, 2^32 - 1 at most (406 beyond). Zero: what cannot be delivered at once expires.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/ttl>
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let jobs = DeclareQueue::new("jobs").message_ttl(Duration::from_secs(60));
+    /// ```
     pub fn message_ttl(self, ttl: Duration) -> Self {
         self.argument("x-message-ttl", millis(ttl))
     }
@@ -132,21 +220,56 @@ impl DeclareQueue {
     /// Deletes the queue once it was unused for this long (`x-expires`): no consumer, no `get`, no declare.
     ///
     /// Whole milliseconds, rounded up, from 1 to 2^32 - 1 (406 beyond).
+    ///
+    /// **Over a reconnect**: where it has expired meanwhile, it is declared again, empty.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/ttl#queue-ttl>
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let session = DeclareQueue::new("session.7").expires(Duration::from_secs(1800));
+    /// ```
     pub fn expires(self, unused_for: Duration) -> Self {
         self.argument("x-expires", millis(unused_for))
     }
 
     /// Bounds how many messages may be ready (`x-max-length`); [`overflow`](Self::overflow) tells what goes.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/maxlength>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let latest = DeclareQueue::new("latest").max_length(1);
+    /// ```
     pub fn max_length(self, messages: u64) -> Self {
         self.argument("x-max-length", long(messages))
     }
 
     /// Bounds how many bytes of bodies may be ready (`x-max-length-bytes`).
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/maxlength>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let jobs = DeclareQueue::new("jobs").max_length_bytes(64 << 20);
+    /// ```
     pub fn max_length_bytes(self, bytes: u64) -> Self {
         self.argument("x-max-length-bytes", long(bytes))
     }
 
     /// Sets what becomes of publishes when it is full (`x-overflow`).
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/maxlength#overflow-behaviour>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeclareQueue, Overflow};
+    /// let jobs = DeclareQueue::new("jobs").max_length(1000).overflow(Overflow::RejectPublish);
+    /// ```
     pub fn overflow(self, overflow: Overflow) -> Self {
         self.argument("x-overflow", overflow.as_str())
     }
@@ -154,37 +277,90 @@ impl DeclareQueue {
     /// Names the exchange that gets what expires, is rejected or overflows (`x-dead-letter-exchange`).
     ///
     /// An empty name is the default exchange. It need not exist yet; while it does not, messages are lost.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/dlx>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let jobs = DeclareQueue::new("jobs").dead_letter_exchange("dead");
+    /// ```
     #[doc(alias = "dlx")]
     pub fn dead_letter_exchange(self, exchange: &str) -> Self {
         self.argument("x-dead-letter-exchange", exchange)
     }
 
     /// Sets the routing key of dead letters (`x-dead-letter-routing-key`), which else is their own.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let jobs = DeclareQueue::new("jobs").dead_letter_exchange("").dead_letter_routing_key("jobs.dead");
+    /// ```
     pub fn dead_letter_routing_key(self, routing_key: &str) -> Self {
         self.argument("x-dead-letter-routing-key", routing_key)
     }
 
     /// Sets how safely it dead-letters (`x-dead-letter-strategy`). Quorum queues only.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeadLetterStrategy, DeclareQueue};
+    /// let jobs = DeclareQueue::new("jobs").quorum().dead_letter_strategy(DeadLetterStrategy::AtLeastOnce);
+    /// ```
     pub fn dead_letter_strategy(self, strategy: DeadLetterStrategy) -> Self {
         self.argument("x-dead-letter-strategy", strategy.as_str())
     }
 
     /// Delivers by priority, from 0 to this (`x-max-priority`). Classic queues only; each level costs, 5 are plenty.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/priority>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeclareQueue, Publishing};
+    /// let jobs = DeclareQueue::new("jobs").max_priority(5);
+    /// let urgent = Publishing::new("resize 7.png").priority(5);
+    /// ```
     pub fn max_priority(self, highest: u8) -> Self {
         self.argument("x-max-priority", i32::from(highest))
     }
 
     /// Delivers to one consumer at a time; when that goes, the next one takes over (`x-single-active-consumer`).
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/consumers#single-active-consumer>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let ordered = DeclareQueue::new("ledger").single_active_consumer();
+    /// ```
     pub fn single_active_consumer(self) -> Self {
         self.argument("x-single-active-consumer", true)
     }
 
     /// Drops or dead-letters a message that came back this often (`x-delivery-limit`). Quorum queues only.
+    ///
+    /// RabbitMQ 4 has a limit of 20 where none is set.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let jobs = DeclareQueue::new("jobs").quorum().delivery_limit(5).dead_letter_exchange("poison");
+    /// ```
     pub fn delivery_limit(self, deliveries: u32) -> Self {
         self.argument("x-delivery-limit", i64::from(deliveries))
     }
 
     /// Sets where its leader begins (`x-queue-leader-locator`).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeclareQueue, LeaderLocator};
+    /// let jobs = DeclareQueue::new("jobs").quorum().leader_locator(LeaderLocator::Balanced);
+    /// ```
     pub fn leader_locator(self, locator: LeaderLocator) -> Self {
         self.argument("x-queue-leader-locator", locator.as_str())
     }
@@ -192,11 +368,29 @@ impl DeclareQueue {
     /// Bounds how long a consumer may keep a delivery unsettled before its channel is closed (`x-consumer-timeout`).
     ///
     /// Whole milliseconds, rounded up. RabbitMQ 3.12 and later; the broker's own default is 30 minutes.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout>
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let slow = DeclareQueue::new("transcode").consumer_timeout(Duration::from_secs(4 * 3600));
+    /// ```
     pub fn consumer_timeout(self, timeout: Duration) -> Self {
         self.argument("x-consumer-timeout", millis(timeout))
     }
 
     /// Bounds how long a stream keeps its messages (`x-max-age`); whole seconds, rounded up. Streams only.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/streams#retention>
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let log = DeclareQueue::new("log").stream().max_age(Duration::from_secs(24 * 3600));
+    /// ```
     pub fn max_age(self, age: Duration) -> Self {
         let seconds = age.as_secs().saturating_add(u64::from(age.subsec_nanos() > 0));
         self.argument("x-max-age", format!("{seconds}s"))
@@ -205,12 +399,24 @@ impl DeclareQueue {
     /// Sets the size of a stream's segment files in bytes (`x-stream-max-segment-size-bytes`), up to 3 GB. Streams only.
     ///
     /// Limits of age and length take effect a segment at a time.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let log = DeclareQueue::new("log").stream().max_segment_size(100_000_000);
+    /// ```
     pub fn max_segment_size(self, bytes: u64) -> Self {
         self.argument("x-stream-max-segment-size-bytes", long(bytes))
     }
 
     /// Keeps messages on disk rather than in memory (`x-queue-mode`). Classic queues before RabbitMQ 3.12, which does so
     /// by itself.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let archive = DeclareQueue::new("archive").lazy();
+    /// ```
     pub fn lazy(self) -> Self {
         self.argument("x-queue-mode", "lazy")
     }
@@ -228,6 +434,12 @@ impl DeclareExchange {
     ///
     /// A message that it routes counts as routed: a mandatory one does not come back.
     /// Source: RabbitMQ, "Alternate Exchanges".
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let orders = DeclareExchange::topic("orders").alternate_exchange("unrouted");
+    /// ```
     pub fn alternate_exchange(self, exchange: &str) -> Self {
         self.argument("alternate-exchange", exchange)
     }

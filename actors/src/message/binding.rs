@@ -15,6 +15,14 @@ macro_rules! binding {
 
         impl $name {
             #[doc = $new]
+            ///
+            /// Each has 255 bytes at most (`Limit` when it is sent); an empty routing key is a key like any other.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("# use actix_pika_actors::", stringify!($name), ";")]
+            #[doc = concat!("let binding = ", stringify!($name), "::new(\"billing\", \"orders\", \"order.created\");")]
+            /// ```
             pub fn new(
                 $to: impl Into<String>,
                 $from: impl Into<String>,
@@ -29,6 +37,16 @@ macro_rules! binding {
             }
 
             /// Adds an argument, such as a header to match.
+            ///
+            /// Bindings that differ only in their arguments are different ones: to unbind takes the same arguments.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("# use actix_pika_actors::", stringify!($name), ";")]
+            #[doc = concat!("let binding = ", stringify!($name), "::new(\"thumbnails\", \"images\", \"\")")]
+            ///     .argument("x-match", "all")
+            ///     .argument("format", "png");
+            /// ```
             pub fn argument(mut self, key: &str, value: impl Into<$crate::wire::Value>) -> Self {
                 self.arguments.insert(key, value);
                 self

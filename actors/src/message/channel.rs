@@ -8,6 +8,27 @@ use crate::error::Result;
 ///
 /// Applies to consumers that start afterwards, each for itself. 0 means no bound.
 /// Source: RabbitMQ, "Consumer Prefetch".
+///
+/// Sends `basic.qos`. A channel begins with 250 for each consumer. A consumer with a prefetch of [its
+/// own](crate::Consume::prefetch) does not look at this one, and a consumer with `no_ack` has no use for the
+/// broker's bound.
+///
+/// # Errors
+/// Those of every call ([`Channel`](crate::Channel)). A size in bytes, which RabbitMQ lacks (540), cannot be
+/// said.
+///
+/// **Over a reconnect**: it is set again when the channel opens again, before its consumers.
+///
+/// Source: AMQP 0-9-1 section 1.8.3.1; <https://www.rabbitmq.com/docs/consumer-prefetch>
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, Qos, Result};
+/// # async fn bound(channel: Addr<Channel>) -> Result<()> {
+/// channel.send(Qos::new(32)).await??;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Qos {
@@ -17,6 +38,12 @@ pub struct Qos {
 
 impl Qos {
     /// Bounds each new consumer to `prefetch_count` unsettled deliveries.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Qos;
+    /// let one_at_a_time = Qos::new(1);
+    /// ```
     pub fn new(prefetch_count: u16) -> Self {
         Self { prefetch_count, global: false }
     }
@@ -25,6 +52,12 @@ impl Qos {
     ///
     /// Each consumer keeps its own bound beside it. Set that one first: RabbitMQ lifts a shared bound for a moment when
     /// it is told another one for each consumer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Qos;
+    /// let ten_together = Qos::new(10).global();
+    /// ```
     pub fn global(mut self) -> Self {
         self.global = true;
         self
@@ -38,6 +71,23 @@ impl Message for Qos {
 /// Closes the channel (`channel.close`), after the publishes under way are confirmed or their deadline has passed.
 ///
 /// What consumers of the channel have not settled goes back into its queues. Closing twice is fine.
+///
+/// # Errors
+/// `Timeout` where publishes were not confirmed when their deadline passed, or where the broker does not
+/// answer: `Blocked` while it blocks the connection. The channel is closed all the same.
+///
+/// **Over a reconnect**: a channel that was closed stays closed.
+///
+/// Source: AMQP 0-9-1 section 1.5.2.5
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, CloseChannel, Result};
+/// # async fn close(channel: Addr<Channel>) -> Result<()> {
+/// channel.send(CloseChannel::new()).await??;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CloseChannel {
@@ -47,11 +97,23 @@ pub struct CloseChannel {
 
 impl CloseChannel {
     /// Closes with reply code 200.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::CloseChannel;
+    /// let close = CloseChannel::new();
+    /// ```
     pub fn new() -> Self {
         Self { code: 200, text: "closed by the application".into() }
     }
 
     /// Gives the broker another reason; the text is cut to 255 bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::CloseChannel;
+    /// let close = CloseChannel::new().reason(320, "this node is going down");
+    /// ```
     pub fn reason(mut self, code: u16, text: impl Into<String>) -> Self {
         self.code = code;
         self.text = text.into();

@@ -11,16 +11,32 @@ use crate::{
     secret::Secret,
 };
 
-/// Opens a channel (`channel.open`, then `confirm.select` unless confirms are off).
+/// Opens a channel, and answers when it is open.
 ///
-/// Limits: 65,535 channels by the protocol, 2,047 by RabbitMQ's default; one more is an error of kind `Limit` and
-/// leaves the connection as it is. To ask for confirms where the broker has none is `Refused`, without a code.
+/// Sends `channel.open`, then `confirm.select` unless confirms are off. Limits: 65,535 channels by the
+/// protocol, 2,047 by RabbitMQ's default.
 ///
-/// ```
-/// use std::time::Duration;
-/// use actix_pika_actors::OpenChannel;
+/// # Errors
+/// `Limit` where all numbers are in use, or [the one](Self::number) that was asked for is, which leaves the
+/// connection as it is. `Refused` without a code where confirms are asked of a broker that has none.
+/// `Timeout`, or `Blocked` while the broker blocks the connection, when the deadline passes;
+/// `ConnectionClosed` where the connection is.
 ///
-/// let options = OpenChannel::new().confirms(true).window(512).deadline(Duration::from_secs(5));
+/// **Over a reconnect**: the channel opens again under its number, with prefetch, confirms and consumers, in
+/// that order.
+///
+/// Source: AMQP 0-9-1 section 1.5.2.1; <https://www.rabbitmq.com/docs/channels>
+///
+/// # Examples
+/// ```no_run
+/// # use std::time::Duration;
+/// # use actix::Addr;
+/// # use actix_pika_actors::{ConnectionSupervisor, OpenChannel, Result};
+/// # async fn open(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+/// let options = OpenChannel::new().window(512).deadline(Duration::from_secs(5));
+/// let channel = connection.send(options).await??;
+/// println!("channel {}", channel.outbox.terms().channel);
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -35,6 +51,12 @@ pub struct OpenChannel {
 
 impl OpenChannel {
     /// Asks for confirms, a window of 1,024 publishes and 16 MiB, and deadlines of 30 seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::OpenChannel;
+    /// let options = OpenChannel::new();
+    /// ```
     pub fn new() -> Self {
         Self {
             confirms: true,
@@ -47,30 +69,79 @@ impl OpenChannel {
     }
 
     /// Turns publisher confirms on or off.
+    ///
+    /// On by default. Without them a publish is answered as soon as it is queued, and a channel can have
+    /// transactions.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/confirms#publisher-confirms>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::OpenChannel;
+    /// let unconfirmed = OpenChannel::new().confirms(false);
+    /// ```
     pub fn confirms(mut self, confirms: bool) -> Self {
         self.confirms = confirms;
         self
     }
 
     /// Sets how many publishes may be under way before callers wait; at least 1.
+    ///
+    /// 1,024 unless set. Who waits longer than the deadline gets `Timeout`, or `Blocked`; nothing was sent
+    /// then.
+    ///
+    /// **Over a reconnect**: what waits to be sent again counts.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::OpenChannel;
+    /// let options = OpenChannel::new().window(64);
+    /// ```
     pub fn window(mut self, messages: usize) -> Self {
         self.window = messages.max(1);
         self
     }
 
     /// Sets how many bytes of publishes may be under way before callers wait; a larger publish goes alone.
+    ///
+    /// 16 MiB unless set. A message counts with its body, its names and a little more.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::OpenChannel;
+    /// let options = OpenChannel::new().window_bytes(1 << 20);
+    /// ```
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.window_bytes = bytes;
         self
     }
 
     /// Sets how long each publish and each call may take.
+    ///
+    /// 30 seconds unless set; noticed up to a sixteenth of it, or one second, later.
+    ///
+    /// **Over a reconnect**: it runs on while the connection is down.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::OpenChannel;
+    /// let options = OpenChannel::new().deadline(Duration::from_secs(5));
+    /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
     /// Asks for this channel number instead of the next free one.
+    ///
+    /// From 1 to what was agreed on; one that is in use or out of bounds is `Limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::OpenChannel;
+    /// let options = OpenChannel::new().number(11);
+    /// ```
     pub fn number(mut self, number: u16) -> Self {
         self.number = Some(number);
         self
@@ -83,9 +154,27 @@ impl Default for OpenChannel {
     }
 }
 
-/// Closes the connection: publishing ends, confirms under way are awaited, then `connection.close`.
+/// Closes the connection: publishing ends, confirms under way are awaited, then everything is closed.
 ///
-/// Answered when the broker has answered, or when it cannot any more. Closing twice is fine.
+/// Sends `connection.close`. Answered when the broker has answered, or when it cannot any more, after
+/// `close_timeout` (30 seconds unless set) at the latest. Closing twice is fine.
+///
+/// # Errors
+/// `Timeout`, or `Blocked` while the broker blocks the connection, where publishes were not confirmed and may
+/// have arrived. The connection is closed all the same.
+///
+/// **Over a reconnect**: a close ends recovery at once.
+///
+/// Source: AMQP 0-9-1 section 1.4.2.9
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{CloseConnection, ConnectionSupervisor, Result};
+/// # async fn close(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+/// connection.send(CloseConnection::new()).await??;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CloseConnection {
@@ -95,11 +184,23 @@ pub struct CloseConnection {
 
 impl CloseConnection {
     /// Closes with reply code 200.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::CloseConnection;
+    /// let close = CloseConnection::new();
+    /// ```
     pub fn new() -> Self {
         Self { code: 200, text: "closed by the application".into() }
     }
 
     /// Gives the broker another reason; the text is cut to 255 bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::CloseConnection;
+    /// let close = CloseConnection::new().reason(320, "this node is going down");
+    /// ```
     pub fn reason(mut self, code: u16, text: impl Into<String>) -> Self {
         self.code = code;
         self.text = text.into();
@@ -127,6 +228,10 @@ impl Message for CloseConnection {
 /// secret all the same. `ConnectionClosed` with the reason when the broker refuses it, which closes the connection
 /// (530). `Limit` when the secret does not fit a frame.
 ///
+/// **Over a reconnect**: the new secret is used; a call that was not answered is `ConnectionClosed`.
+///
+/// Source: <https://www.rabbitmq.com/docs/oauth2#token-expiration>
+///
 /// # Examples
 /// ```
 /// use std::time::Duration;
@@ -145,11 +250,24 @@ pub struct UpdateSecret {
 
 impl UpdateSecret {
     /// Takes the secret, and a reason for the broker's log, which is cut to 255 bytes; the deadline is 30 seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::UpdateSecret;
+    /// let update = UpdateSecret::new("a new token", "rotation");
+    /// ```
     pub fn new(secret: impl Into<Secret>, reason: impl Into<String>) -> Self {
         Self { secret: secret.into(), reason: reason.into(), deadline: Duration::from_secs(30) }
     }
 
     /// Sets how long the broker may take to answer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::UpdateSecret;
+    /// let update = UpdateSecret::new("a new token", "rotation").deadline(Duration::from_secs(5));
+    /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -161,6 +279,17 @@ impl Message for UpdateSecret {
 }
 
 /// Asks a connection how it stands.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{ConnectionState, ConnectionSupervisor, GetState, Result};
+/// # async fn ask(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+/// if let ConnectionState::Open(opened) = connection.send(GetState).await? {
+///     println!("heartbeat every {} s", opened.heartbeat);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetState;
 
@@ -169,6 +298,19 @@ impl Message for GetState {
 }
 
 /// Sends every [`ConnectionEvent`] from now on to a recipient; one that is closed already says so at once.
+///
+/// Events are letters, which are never lost while the recipient lives; one that is gone is forgotten.
+///
+/// **Over a reconnect**: who watches goes on to.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::{Addr, Recipient};
+/// # use actix_pika_actors::{{ConnectionEvent, ConnectionSupervisor, Result, WatchConnection}};
+/// # async fn watch(connection: Addr<ConnectionSupervisor>, to: Recipient<ConnectionEvent>) -> Result<()> {
+/// connection.send(WatchConnection(to)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct WatchConnection(pub Recipient<ConnectionEvent>);
 
@@ -194,7 +336,21 @@ impl Message for ReleaseConnection {
     type Result = ();
 }
 
-/// What happens to a connection.
+/// Tells what happens to a connection.
+///
+/// Source: <https://www.rabbitmq.com/docs/connection-blocked>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::ConnectionEvent;
+/// fn log(event: &ConnectionEvent) {
+///     match event {
+///         ConnectionEvent::Blocked(reason) => eprintln!("no publishes: {reason}"),
+///         ConnectionEvent::Closed(Some(error)) => eprintln!("lost: {error}"),
+///         other => eprintln!("{other:?}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionEvent {

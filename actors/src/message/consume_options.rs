@@ -8,9 +8,17 @@ use crate::{
     wire::Value,
 };
 
-/// Where in a stream a consumer begins (`x-stream-offset`).
+/// Says where in a stream a consumer begins (`x-stream-offset`).
 ///
 /// Source: RabbitMQ, "Streams and Super Streams", section "Consuming".
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{Consume, StreamOffset};
+/// let from_the_start = Consume::new().stream_offset(StreamOffset::First);
+/// let one_hour_back = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+/// let the_last_hour = Consume::new().stream_offset(StreamOffset::Timestamp(one_hour_back));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StreamOffset {
@@ -43,6 +51,12 @@ impl Consume {
     /// long as their prefetch has room. 0 unless set.
     ///
     /// Source: RabbitMQ, "Consumer Priorities".
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Consume;
+    /// let preferred = Consume::new().priority(10);
+    /// ```
     pub fn priority(self, priority: i32) -> Self {
         self.argument("x-priority", priority)
     }
@@ -50,6 +64,17 @@ impl Consume {
     /// Sets where in a stream to begin (`x-stream-offset`).
     ///
     /// Reading a stream takes a prefetch and acknowledgements; without, the call is refused here.
+    ///
+    /// **Over a reconnect**: it goes on behind the highest offset up to which all was settled, and not from
+    /// here again.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/streams#consuming>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Consume, StreamOffset};
+    /// let options = Consume::new().stream_offset(StreamOffset::Offset(4711));
+    /// ```
     pub fn stream_offset(self, from: StreamOffset) -> Self {
         self.argument("x-stream-offset", from).from_stream()
     }

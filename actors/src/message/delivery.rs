@@ -69,15 +69,17 @@ impl Message for Lost {
     type Result = ();
 }
 
-/// A message from the broker, and the right to settle it, once.
+/// Holds a message from the broker, and the right to settle it, once.
 ///
 /// Settling takes the delivery, so nothing can be acknowledged twice. One that is dropped unsettled goes back into its
 /// queue.
 ///
-/// # Robust
-/// A delivery of an earlier life of its channel cannot be settled any more ([`is_stale`](Self::is_stale)): the broker
-/// delivers the message again.
+/// **Over a reconnect**: a delivery of an earlier life of its channel cannot be settled any more
+/// ([`is_stale`](Self::is_stale)): the broker delivers the message again.
 ///
+/// Source: AMQP 0-9-1 section 1.8.3.9; <https://www.rabbitmq.com/docs/confirms>
+///
+/// # Examples
 /// ```
 /// use actix_pika_actors::{Delivery, Result};
 ///
@@ -166,12 +168,32 @@ impl Delivery {
     }
 
     /// Shows the body.
+    ///
+    /// A body that came in several frames is put together; the size is bounded by `body_max` (128 MiB by
+    /// default).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn text(delivery: &Delivery) -> Option<&str> {
+    ///     std::str::from_utf8(delivery.body()).ok()
+    /// }
+    /// ```
     pub fn body(&self) -> &[u8] {
         self.parts.body()
     }
 
     /// Hands out the body to keep: a view of the block that was read where the body is large, a copy where it is small
     /// (below 4 KiB) and would hold on to a whole block.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use actix_pika_actors::Delivery;
+    /// fn keep(delivery: &Delivery) -> Bytes {
+    ///     delivery.body_bytes()
+    /// }
+    /// ```
     pub fn body_bytes(&self) -> Bytes {
         match &self.parts.layout {
             Layout::Apart(apart) => apart.1.clone(),
@@ -187,42 +209,116 @@ impl Delivery {
     }
 
     /// Names the exchange that it was published to; empty for the default exchange.
+    ///
+    /// Octets that are not UTF-8 are replaced.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn is_dead_letter(delivery: &Delivery) -> bool {
+    ///     delivery.exchange() == "dead"
+    /// }
+    /// ```
     pub fn exchange(&self) -> &str {
         let bytes = self.parts.exchange.of(&self.parts.bytes);
         std::str::from_utf8(bytes).unwrap_or_else(|_| &self.decoded().lossy[0])
     }
 
     /// Shows the routing key; octets that are not UTF-8 are replaced.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn level(delivery: &Delivery) -> &str {
+    ///     delivery.routing_key().split('.').next().unwrap_or_default()
+    /// }
+    /// ```
     pub fn routing_key(&self) -> &str {
         std::str::from_utf8(self.routing_key_bytes()).unwrap_or_else(|_| &self.decoded().lossy[1])
     }
 
     /// Shows the routing key as the broker sent it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn is_binary(delivery: &Delivery) -> bool {
+    ///     !delivery.routing_key_bytes().is_ascii()
+    /// }
+    /// ```
     pub fn routing_key_bytes(&self) -> &[u8] {
         self.parts.routing_key.of(&self.parts.bytes)
     }
 
     /// Tells whether the broker may have delivered it before.
+    ///
+    /// `false` is a promise for a queue; `true` says only that somebody may have seen it.
+    ///
+    /// **Over a reconnect**: what was not settled comes again with `true`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn look_twice(delivery: &Delivery) -> bool {
+    ///     delivery.redelivered()
+    /// }
+    /// ```
     pub fn redelivered(&self) -> bool {
         self.parts.redelivered
     }
 
     /// Tells its number on the channel.
+    ///
+    /// From 1 on, in each life of the channel anew.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn log(delivery: &Delivery) {
+    ///     println!("delivery {} of {:?}", delivery.delivery_tag(), delivery.consumer_tag());
+    /// }
+    /// ```
     pub fn delivery_tag(&self) -> u64 {
         self.parts.tag
     }
 
     /// Names the consumer that got it; empty for what [`Get`](super::Get) took.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn was_taken(delivery: &Delivery) -> bool {
+    ///     delivery.consumer_tag().is_empty()
+    /// }
+    /// ```
     pub fn consumer_tag(&self) -> &str {
         self.settler.as_ref().map_or("", |s| s.consumer_tag())
     }
 
     /// Tells how many messages were left in the queue, for what [`Get`](super::Get) took.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn was_the_last(delivery: &Delivery) -> bool {
+    ///     delivery.message_count() == Some(0)
+    /// }
+    /// ```
     pub fn message_count(&self) -> Option<u32> {
         self.parts.message_count
     }
 
     /// Tells whether it needs no settling.
+    ///
+    /// To settle it all the same is no error, and sends nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn can_come_again(delivery: &Delivery) -> bool {
+    ///     !delivery.is_no_ack()
+    /// }
+    /// ```
     pub fn is_no_ack(&self) -> bool {
         self.parts.no_ack
     }
@@ -231,24 +327,70 @@ impl Delivery {
     ///
     /// # Errors
     /// `Codec` where a publisher sent what cannot be decoded; the delivery can be settled all the same.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// fn is_json(delivery: &Delivery) -> Result<bool> {
+    ///     Ok(delivery.properties()?.content_type() == Some("application/json"))
+    /// }
+    /// ```
     pub fn properties(&self) -> Result<&Properties> {
         self.decoded().properties.as_ref().map_err(Clone::clone)
     }
 
     /// Shows the property flags and the property list as the broker sent them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, wire::{Fault, Properties}}};
+    /// fn decode(delivery: &Delivery) -> Result<Properties, Fault> {
+    ///     Properties::decode(delivery.raw_properties())
+    /// }
+    /// ```
     pub fn raw_properties(&self) -> &[u8] {
         self.parts.properties()
     }
 
     /// Tells whether its channel has begun another life, so that it cannot be settled any more.
+    ///
+    /// True as well when its channel is closed, and after [`Recover`](crate::Recover).
+    ///
+    /// **Over a reconnect**: deliveries from before are stale; the broker delivers them again.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn begin(delivery: &Delivery) -> bool {
+    ///     !delivery.is_stale() // else it comes again, so why work on it
+    /// }
+    /// ```
     pub fn is_stale(&self) -> bool {
         self.settler.as_ref().is_none_or(|s| s.is_stale(self.parts.incarnation))
     }
 
-    /// Acknowledges it (`basic.ack`). The frame leaves with the next flush, merged with its neighbours.
+    /// Acknowledges it: the broker forgets the message.
+    ///
+    /// Sends `basic.ack`, with the next flush and merged with its neighbours. The broker does not answer: a
+    /// delivery counts as settled when the frame has arrived. A delivery with `no_ack` needs none, and none
+    /// is sent.
     ///
     /// # Errors
-    /// `StaleDelivery` when the channel has begun another life; the cause when it is closed. No frame is sent then.
+    /// `StaleDelivery` when the channel has begun another life or the delivery was settled by an
+    /// [`ack_all`](Self::ack_all); the cause, `ChannelClosed` or `ConnectionClosed`, when it is closed. No
+    /// frame is sent then, and nothing is closed for it.
+    ///
+    /// **Over a reconnect**: a delivery from before is `StaleDelivery`, and comes again.
+    ///
+    /// Source: AMQP 0-9-1 section 1.8.3.13; <https://www.rabbitmq.com/docs/confirms>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// fn done(delivery: Delivery) -> Result<()> {
+    ///     delivery.ack()
+    /// }
+    /// ```
     pub fn ack(self) -> Result<()> {
         self.settle(Verdict::Ack)
     }
@@ -257,14 +399,36 @@ impl Delivery {
     ///
     /// # Errors
     /// Those of [`ack`](Self::ack).
+    ///
+    /// Sends `basic.ack`, with `multiple` where no other consumer's lie between them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// fn all_done(last: Delivery) -> Result<()> {
+    ///     last.ack_all()
+    /// }
+    /// ```
     pub fn ack_all(self) -> Result<()> {
         self.settle(Verdict::AckAll)
     }
 
-    /// Refuses it (`basic.nack`): back into its queue, or dropped or dead-lettered.
+    /// Refuses it: back into its queue, or dropped or dead-lettered.
+    ///
+    /// Sends `basic.nack`, a RabbitMQ extension.
     ///
     /// # Errors
     /// Those of [`ack`](Self::ack).
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/nack>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// fn later(delivery: Delivery) -> Result<()> {
+    ///     delivery.nack(true)
+    /// }
+    /// ```
     pub fn nack(self, requeue: bool) -> Result<()> {
         self.settle(Verdict::Nack { requeue })
     }
@@ -273,14 +437,37 @@ impl Delivery {
     ///
     /// # Errors
     /// Those of [`ack`](Self::ack).
+    ///
+    /// Sends `basic.nack`, with `multiple` where no other consumer's lie between them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// fn give_back(last: Delivery) -> Result<()> {
+    ///     last.nack_all(true)
+    /// }
+    /// ```
     pub fn nack_all(self, requeue: bool) -> Result<()> {
         self.settle(Verdict::NackAll { requeue })
     }
 
-    /// Refuses it (`basic.reject`): back into its queue, or dropped or dead-lettered.
+    /// Refuses it: back into its queue, or dropped or dead-lettered.
+    ///
+    /// Sends `basic.reject`. With `requeue` it counts towards a quorum queue's delivery limit, which a `nack` does
+    /// not since RabbitMQ 4.3.
     ///
     /// # Errors
     /// Those of [`ack`](Self::ack).
+    ///
+    /// Source: AMQP 0-9-1 section 1.8.3.14
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// fn hopeless(delivery: Delivery) -> Result<()> {
+    ///     delivery.reject(false)
+    /// }
+    /// ```
     pub fn reject(self, requeue: bool) -> Result<()> {
         self.settle(Verdict::Reject { requeue })
     }
@@ -378,6 +565,18 @@ impl fmt::Debug for Delivery {
 /// Settles a delivery by a message to the Channel actor, for people who speak in messages.
 ///
 /// The methods of [`Delivery`] do the same without a mailbox in the way.
+///
+/// # Errors
+/// Those of [`Delivery::ack`].
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{{Channel, Delivery, Result, Settle}};
+/// # async fn settle(channel: Addr<Channel>, delivery: Delivery) -> Result<()> {
+/// channel.send(Settle::ack(delivery)).await??;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Settle {
     pub(crate) delivery: Delivery,
@@ -385,27 +584,67 @@ pub struct Settle {
 }
 
 impl Settle {
-    /// Acknowledges.
+    /// Acknowledges, as [`Delivery::ack`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// fn done(delivery: Delivery) -> Settle {
+    ///     Settle::ack(delivery)
+    /// }
+    /// ```
     pub fn ack(delivery: Delivery) -> Self {
         Self { delivery, verdict: Verdict::Ack }
     }
 
-    /// Acknowledges it and all older ones of the same consumer.
+    /// Acknowledges it and all older ones of the same consumer, as [`Delivery::ack_all`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// fn all_done(last: Delivery) -> Settle {
+    ///     Settle::ack_all(last)
+    /// }
+    /// ```
     pub fn ack_all(delivery: Delivery) -> Self {
         Self { delivery, verdict: Verdict::AckAll }
     }
 
-    /// Refuses it and all older ones of the same consumer.
+    /// Refuses it and all older ones of the same consumer, as [`Delivery::nack_all`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// fn give_back(last: Delivery) -> Settle {
+    ///     Settle::nack_all(last, true)
+    /// }
+    /// ```
     pub fn nack_all(delivery: Delivery, requeue: bool) -> Self {
         Self { delivery, verdict: Verdict::NackAll { requeue } }
     }
 
-    /// Refuses, with `basic.nack`.
+    /// Refuses with `basic.nack`, as [`Delivery::nack`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// fn later(delivery: Delivery) -> Settle {
+    ///     Settle::nack(delivery, true)
+    /// }
+    /// ```
     pub fn nack(delivery: Delivery, requeue: bool) -> Self {
         Self { delivery, verdict: Verdict::Nack { requeue } }
     }
 
-    /// Refuses, with `basic.reject`.
+    /// Refuses with `basic.reject`, as [`Delivery::reject`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// fn hopeless(delivery: Delivery) -> Settle {
+    ///     Settle::reject(delivery, false)
+    /// }
+    /// ```
     pub fn reject(delivery: Delivery, requeue: bool) -> Self {
         Self { delivery, verdict: Verdict::Reject { requeue } }
     }

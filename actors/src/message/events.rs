@@ -8,7 +8,20 @@ use tokio::sync::mpsc;
 use super::ConsumerEnd;
 use crate::{error::Error, returned::Return};
 
-/// What happens to a channel.
+/// Tells what happens to a channel.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::ChannelEvent;
+/// fn log(event: &ChannelEvent) {
+///     match event {
+///         ChannelEvent::Returned(returned) => eprintln!("came back: {}", returned.routing_key),
+///         ChannelEvent::ConsumerLost { tag, end } => eprintln!("{tag} ended: {end:?}"),
+///         ChannelEvent::Closed(Some(error)) => eprintln!("closed: {error}"),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ChannelEvent {
@@ -34,6 +47,19 @@ impl Message for ChannelEvent {
 /// Sends every [`ChannelEvent`] from now on to a recipient; one that watches already is not counted twice.
 ///
 /// On a channel that is closed already, `Closed` comes at once.
+///
+/// Events are letters, which are never lost while the recipient lives; one that is gone is forgotten.
+///
+/// **Over a reconnect**: who watches goes on to.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::{Addr, Recipient};
+/// # use actix_pika_actors::{{Channel, ChannelEvent, Result, WatchChannel}};
+/// # async fn watch(channel: Addr<Channel>, watcher: Recipient<ChannelEvent>) -> Result<()> {
+/// channel.send(WatchChannel(watcher)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct WatchChannel(pub Recipient<ChannelEvent>);
 

@@ -10,7 +10,16 @@ use crate::{
     wire::{Table, Value},
 };
 
-/// How an exchange routes.
+/// Says how an exchange routes.
+///
+/// Source: AMQP 0-9-1 section 3.1.3; <https://www.rabbitmq.com/docs/exchanges>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{DeclareExchange, ExchangeKind};
+/// let delayed = DeclareExchange::new("later", ExchangeKind::Custom("x-delayed-message".into()))
+///     .argument("x-delayed-type", "direct");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExchangeKind {
@@ -28,6 +37,13 @@ pub enum ExchangeKind {
 
 impl ExchangeKind {
     /// Names the type as the broker knows it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::ExchangeKind;
+    /// assert_eq!(ExchangeKind::Topic.as_str(), "topic");
+    /// assert_eq!(ExchangeKind::Custom("x-random".into()).to_string(), "x-random");
+    /// ```
     pub fn as_str(&self) -> &str {
         match self {
             Self::Direct => "direct",
@@ -45,16 +61,28 @@ impl fmt::Display for ExchangeKind {
     }
 }
 
-/// Declares an exchange (`exchange.declare`), durable unless said otherwise.
+/// Declares an exchange, durable unless said otherwise. One that exists in the same way already is left as it
+/// is.
+///
+/// Sends `exchange.declare`. A name has 255 bytes at most.
 ///
 /// # Errors
-/// `Refused`: 403 for `amq.*` names or missing permission, 404 for a passive declare of what does not exist, 406 where
-/// it exists otherwise. Each closes the channel.
+/// `Refused`: 403 for `amq.*` names or missing permission, 404 for a passive declare of what does not exist,
+/// 406 where it exists otherwise ([`Error::mismatch`](crate::Error::mismatch) tells what differs). Each
+/// closes the channel. A type that the broker does not know closes the connection: `ConnectionClosed` with
+/// 503. `Limit` and `Codec` for what cannot be sent, and those of every call ([`Channel`](crate::Channel)).
 ///
-/// ```
-/// use actix_pika_actors::DeclareExchange;
+/// **Over a reconnect**: it is declared again, unless `robust(false)`; a passive one is asked for again.
 ///
-/// let orders = DeclareExchange::topic("orders").auto_delete();
+/// Source: AMQP 0-9-1 section 1.6.2.1; <https://www.rabbitmq.com/docs/exchanges>
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, DeclareExchange, Result};
+/// # async fn declare(channel: Addr<Channel>) -> Result<()> {
+/// channel.send(DeclareExchange::topic("orders").alternate_exchange("unrouted")).await??;
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -70,6 +98,12 @@ pub struct DeclareExchange {
 
 impl DeclareExchange {
     /// Declares an exchange of any kind.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeclareExchange, ExchangeKind};
+    /// let orders = DeclareExchange::new("orders", ExchangeKind::Direct);
+    /// ```
     pub fn new(name: impl Into<String>, kind: ExchangeKind) -> Self {
         Self {
             name: name.into(),
@@ -83,55 +117,125 @@ impl DeclareExchange {
     }
 
     /// Declares a direct exchange.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let orders = DeclareExchange::direct("orders");
+    /// ```
     pub fn direct(name: impl Into<String>) -> Self {
         Self::new(name, ExchangeKind::Direct)
     }
 
     /// Declares a fanout exchange.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let news = DeclareExchange::fanout("news");
+    /// ```
     pub fn fanout(name: impl Into<String>) -> Self {
         Self::new(name, ExchangeKind::Fanout)
     }
 
     /// Declares a topic exchange.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let logs = DeclareExchange::topic("logs");
+    /// ```
     pub fn topic(name: impl Into<String>) -> Self {
         Self::new(name, ExchangeKind::Topic)
     }
 
     /// Declares a headers exchange.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let images = DeclareExchange::headers("images");
+    /// ```
     pub fn headers(name: impl Into<String>) -> Self {
         Self::new(name, ExchangeKind::Headers)
     }
 
     /// Tells the name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// assert_eq!(DeclareExchange::topic("logs").name(), "logs");
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Only asks whether it exists; nothing but the name counts.
+    ///
+    /// What does not exist is refused with 404, which closes the channel.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let is_there = DeclareExchange::topic("logs").passive();
+    /// ```
     pub fn passive(mut self) -> Self {
         self.passive = true;
         self
     }
 
     /// Sets whether it survives a restart of the broker.
+    ///
+    /// Durable unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let passing = DeclareExchange::fanout("news").durable(false);
+    /// ```
     pub fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
         self
     }
 
     /// Lets it go with its last binding.
+    ///
+    /// It stays until it had one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let passing = DeclareExchange::fanout("news").auto_delete();
+    /// ```
     pub fn auto_delete(mut self) -> Self {
         self.auto_delete = true;
         self
     }
 
     /// Closes it to publishers: only other exchanges route to it.
+    ///
+    /// A publish to it is refused with 403, which closes the channel.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let inner = DeclareExchange::topic("orders.eu").internal();
+    /// ```
     pub fn internal(mut self) -> Self {
         self.internal = true;
         self
     }
 
     /// Adds an argument, such as `alternate-exchange`.
+    ///
+    /// A key that is there already gets the new value; of keys, 255 bytes at most (`Codec` when it is sent).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let orders = DeclareExchange::topic("orders").argument("alternate-exchange", "unrouted");
+    /// ```
     pub fn argument(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.arguments.insert(key, value);
         self
@@ -148,10 +252,26 @@ impl From<&DeclareExchange> for DeclareExchange {
     }
 }
 
-/// Deletes an exchange (`exchange.delete`) with its bindings. One that does not exist is no error.
+/// Deletes an exchange with its bindings. One that does not exist is no error.
+///
+/// Sends `exchange.delete`.
 ///
 /// # Errors
-/// `Refused`: 403 for predeclared ones, 406 for `if_unused` on one with bindings. Each closes the channel.
+/// `Refused`: 403 for predeclared ones or missing permission, 406 for `if_unused` on one with bindings. Each
+/// closes the channel. Otherwise those of every call ([`Channel`](crate::Channel)).
+///
+/// **Over a reconnect**: what was deleted is not declared again.
+///
+/// Source: AMQP 0-9-1 section 1.6.2.3
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, DeleteExchange, Result};
+/// # async fn delete(channel: Addr<Channel>) -> Result<()> {
+/// channel.send(DeleteExchange::new("orders").if_unused()).await??;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeleteExchange {
@@ -161,11 +281,23 @@ pub struct DeleteExchange {
 
 impl DeleteExchange {
     /// Deletes the exchange of this name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeleteExchange;
+    /// let delete = DeleteExchange::new("orders");
+    /// ```
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), if_unused: false }
     }
 
     /// Deletes it only if nothing is bound to it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeleteExchange;
+    /// let delete = DeleteExchange::new("orders").if_unused();
+    /// ```
     pub fn if_unused(mut self) -> Self {
         self.if_unused = true;
         self
@@ -177,15 +309,51 @@ impl Message for DeleteExchange {
 }
 
 binding! {
-    /// Binds an exchange to another one (`exchange.bind`, a RabbitMQ extension).
+    /// Binds an exchange to another one, a RabbitMQ extension. A binding that exists is left as it is.
+    ///
+    /// Sends `exchange.bind`.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, 404 where either is missing. Each closes the channel.
+    /// `Refused`: 403 for the default exchange or missing permission, 404 where either is missing.
+    /// Each closes the channel. `Limit` and `Codec` for what cannot be sent, and those of every call
+    /// ([`Channel`](crate::Channel)).
+    ///
+    /// **Over a reconnect**: the binding is made again with its exchanges.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/e2e>
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix::Addr;
+    /// # use actix_pika_actors::{Channel, BindExchange, Result};
+    /// # async fn run(channel: Addr<Channel>) -> Result<()> {
+    /// channel.send(BindExchange::new("billing", "orders", "order.*")).await??;
+    /// # Ok(()) }
+    /// ```
     BindExchange { destination, source },
     "Names the exchange that receives, the exchange that it receives from, and the routing key."
 }
 binding! {
-    /// Removes a binding between exchanges (`exchange.unbind`). One that does not exist is no error.
+    /// Removes a binding between exchanges. One that does not exist is no error.
+    ///
+    /// Sends `exchange.unbind`.
+    ///
+    /// # Errors
+    /// `Refused`: 403 for the default exchange or missing permission, which closes the channel. `Limit` and `Codec` for
+    /// what cannot be sent, and those of every call ([`Channel`](crate::Channel)).
+    ///
+    /// **Over a reconnect**: what was unbound is not bound again.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/e2e>
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix::Addr;
+    /// # use actix_pika_actors::{Channel, UnbindExchange, Result};
+    /// # async fn run(channel: Addr<Channel>) -> Result<()> {
+    /// channel.send(UnbindExchange::new("billing", "orders", "order.*")).await??;
+    /// # Ok(()) }
+    /// ```
     UnbindExchange { destination, source },
     "Names the exchange that receives, the exchange that it receives from, and the routing key."
 }

@@ -5,7 +5,17 @@ use std::time::{Duration, SystemTime};
 use super::Delivery;
 use crate::wire::{Table, Value};
 
-/// Why a message was dead-lettered.
+/// Tells why a message was dead-lettered.
+///
+/// Source: <https://www.rabbitmq.com/docs/dlx#effects>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{{DeathReason, Delivery}};
+/// fn has_expired(delivery: &Delivery) -> bool {
+///     delivery.deaths().first().is_some_and(|death| death.reason == DeathReason::Expired)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeathReason {
@@ -33,9 +43,19 @@ impl DeathReason {
     }
 }
 
-/// One entry of `x-death`: how often, and why, a message was dead-lettered from one queue.
+/// Holds one entry of `x-death`: how often, and why, a message was dead-lettered from one queue.
 ///
 /// Source: RabbitMQ, "Dead Letter Exchanges", section "Dead-Lettered Effects on Messages".
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Delivery;
+/// fn explain(delivery: &Delivery) {
+///     for death in delivery.deaths() {
+///         println!("{} times in {}: {:?}", death.count, death.queue, death.reason);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Death {
@@ -77,6 +97,19 @@ impl Delivery {
     /// which only quorum queues do.
     ///
     /// RabbitMQ leaves the header out of the first delivery.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// fn work(delivery: Delivery) -> Result<()> {
+    ///     if delivery.delivery_count().is_some_and(|count| count >= 3) {
+    ///         return delivery.reject(false);
+    ///     }
+    ///     delivery.ack()
+    /// }
+    /// ```
     pub fn delivery_count(&self) -> Option<u64> {
         self.header("x-delivery-count")?.as_i64()?.try_into().ok()
     }
@@ -84,12 +117,32 @@ impl Delivery {
     /// Tells how often, where and why it was dead-lettered (`x-death`), the latest first; empty if it never was.
     ///
     /// The header is the publisher's where the broker added nothing to it: do not trust it further than the publisher.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/dlx#effects>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn attempts(delivery: &Delivery) -> u64 {
+    ///     delivery.deaths().iter().map(|death| death.count).sum()
+    /// }
+    /// ```
     pub fn deaths(&self) -> Vec<Death> {
         let entries = self.header("x-death").and_then(Value::as_array).unwrap_or_default();
         entries.iter().filter_map(Value::as_table).map(Death::read).collect()
     }
 
     /// Tells where it stands in its stream (`x-stream-offset`); `None` where it is from a queue.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/streams#consuming>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, StreamOffset}};
+    /// fn go_on_behind(delivery: &Delivery) -> Option<StreamOffset> {
+    ///     delivery.stream_offset().map(|offset| StreamOffset::Offset(offset + 1))
+    /// }
+    /// ```
     pub fn stream_offset(&self) -> Option<u64> {
         self.header("x-stream-offset")?.as_i64()?.try_into().ok()
     }

@@ -4,6 +4,15 @@ use super::{OpenChannel, Publishing};
 
 impl Publishing {
     /// Sets a random message id (the text of a version 4 UUID), unless it has one.
+    ///
+    /// The broker does not look at it: a message that comes twice is the consumer's to recognise.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let order = Publishing::new("7").with_id();
+    /// let mine = Publishing::new("7").message_id("order-7").with_id(); // keeps its own
+    /// ```
     pub fn with_id(self) -> Self {
         if self.properties.message_id().is_some() { self } else { self.message_id(random_id()) }
     }
@@ -13,6 +22,12 @@ impl OpenChannel {
     /// Gives every publish of the channel a random message id, unless it has one.
     ///
     /// A publish that is sent again keeps its id.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::OpenChannel;
+    /// let options = OpenChannel::new().with_ids();
+    /// ```
     pub fn with_ids(mut self) -> Self {
         self.ids = true;
         self

@@ -5,7 +5,17 @@ use std::ops::Deref;
 use super::Delivery;
 use crate::{error::Result, outbox::Verdict};
 
-/// What becomes of a delivery whose work fails: ends in an error, panics, or is given up.
+/// Says what becomes of a delivery whose work fails: ends in an error, panics, or is given up.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{{Delivery, Requeue, Result}};
+/// fn work(delivery: Delivery) -> Result<()> {
+///     let job = delivery.process(Requeue::OnceThenDrop);
+///     println!("{:?}", job.body());
+///     job.done()
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Requeue {
@@ -30,11 +40,15 @@ impl Requeue {
     }
 }
 
-/// A delivery that is being worked on: [`done`](Self::done) acknowledges it; dropped without that, by an early return or
+/// Guards a delivery that is being worked on: [`done`](Self::done) acknowledges it; dropped without that, by an early return or
 /// a panic, it is refused (`basic.reject`) as its [`Requeue`] says.
 ///
 /// It reads like the [`Delivery`] that it guards. Settling it otherwise takes the guard, so nothing is settled twice.
 ///
+/// **Over a reconnect**: what it guards comes again, and [`done`](Self::done) says `StaleDelivery`; dropped,
+/// it sends nothing.
+///
+/// # Examples
 /// ```
 /// use actix_pika_actors::{Delivery, Requeue, Result};
 ///
@@ -54,6 +68,19 @@ pub struct Processing(Delivery);
 
 impl Delivery {
     /// Begins the work on it, under a guard that settles it whatever happens.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Requeue, Result}};
+    /// fn work(delivery: Delivery) -> Result<()> {
+    ///     let job = delivery.process(Requeue::No);
+    ///     let Ok(text) = std::str::from_utf8(job.body()) else {
+    ///         return Ok(()); // refused as the guard is dropped
+    ///     };
+    ///     println!("{text}");
+    ///     job.done()
+    /// }
+    /// ```
     pub fn process(mut self, requeue: Requeue) -> Processing {
         self.fate = Some(requeue.verdict(self.redelivered()));
         Processing(self)
@@ -65,6 +92,14 @@ impl Processing {
     ///
     /// # Errors
     /// Those of [`Delivery::ack`]: the channel has begun another life or is closed, and the delivery comes again.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Processing, Result}};
+    /// fn end(job: Processing) -> Result<()> {
+    ///     job.done()
+    /// }
+    /// ```
     pub fn done(self) -> Result<()> {
         self.0.ack()
     }
@@ -73,6 +108,14 @@ impl Processing {
     ///
     /// # Errors
     /// Those of [`Delivery::reject`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Processing, Result}};
+    /// fn drop_it(job: Processing) -> Result<()> {
+    ///     job.reject(false)
+    /// }
+    /// ```
     pub fn reject(self, requeue: bool) -> Result<()> {
         self.0.reject(requeue)
     }
@@ -81,12 +124,28 @@ impl Processing {
     ///
     /// # Errors
     /// Those of [`Delivery::reject`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Processing, Result}};
+    /// fn give_up(job: Processing) -> Result<()> {
+    ///     job.fail()
+    /// }
+    /// ```
     pub fn fail(self) -> Result<()> {
         let requeue = !matches!(self.0.fate, Some(Verdict::Reject { requeue: false }));
         self.0.reject(requeue)
     }
 
     /// Ends the guard and hands the delivery back, unsettled; dropped then, it goes back into its queue.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Delivery, Processing}};
+    /// fn hand_on(job: Processing) -> Delivery {
+    ///     job.into_delivery()
+    /// }
+    /// ```
     pub fn into_delivery(mut self) -> Delivery {
         self.0.fate = None;
         self.0

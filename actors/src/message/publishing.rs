@@ -10,10 +10,16 @@ use crate::{
     wire::{DeliveryMode, Properties, Table, Value},
 };
 
-/// A body with its properties, on its way to the broker. Persistent and mandatory unless said otherwise.
+/// Holds a body with its properties, on its way to the broker. Persistent and mandatory unless said otherwise.
 ///
+/// Texts among the properties have 255 bytes at most; a longer one is `Codec` when it is published, before
+/// anything is sent.
+///
+/// Source: AMQP 0-9-1 section 1.8.3.7; <https://www.rabbitmq.com/docs/publishers#message-properties>
+///
+/// # Examples
 /// ```
-/// use actix_pika_actors::Publishing;
+/// # use actix_pika_actors::Publishing;
 ///
 /// let order = Publishing::new(r#"{"id": 7}"#).content_type("application/json").header("attempt", 1);
 /// let event = Publishing::new("tick").transient().mandatory(false);
@@ -28,6 +34,12 @@ pub struct Publishing {
 
 impl Publishing {
     /// Wraps a body.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// assert_eq!(Publishing::new("resize 7.png").body(), "resize 7.png".as_bytes());
+    /// ```
     pub fn new(body: impl IntoBody) -> Self {
         Self {
             properties: Properties::default().with_delivery_mode(DeliveryMode::Persistent),
@@ -37,83 +49,193 @@ impl Publishing {
     }
 
     /// Sets whether the broker must hand it back when no queue gets it; without, it is dropped and confirmed.
+    ///
+    /// On by default. What comes back is an error of kind `Unroutable`, or a
+    /// [`ChannelEvent::Returned`](crate::ChannelEvent::Returned) on a channel without confirms.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let event = Publishing::new("tick").mandatory(false);
+    /// ```
     pub fn mandatory(mut self, mandatory: bool) -> Self {
         self.mandatory = mandatory;
         self
     }
 
     /// Lets the broker keep it in memory only: it does not survive a restart.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let event = Publishing::new("tick").transient();
+    /// ```
     pub fn transient(self) -> Self {
         self.with(|p| p.with_delivery_mode(DeliveryMode::Transient))
     }
 
     /// Sets all properties at once, the delivery mode included.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Properties, Publishing};
+    /// let copy = Publishing::new("x").properties(Properties::new().with_message_type("order"));
+    /// ```
     pub fn properties(mut self, properties: Properties) -> Self {
         self.properties = properties;
         self
     }
 
     /// Sets the MIME type of the body.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let order = Publishing::new("{}").content_type("application/json");
+    /// ```
     pub fn content_type(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_content_type(value))
     }
 
     /// Sets the MIME encoding of the body.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let packed = Publishing::new(vec![0x1f, 0x8b]).content_encoding("gzip");
+    /// ```
     pub fn content_encoding(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_content_encoding(value))
     }
 
     /// Sets the id by which a reply names its request.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let reply = Publishing::new("42").correlation_id("call-7");
+    /// ```
     pub fn correlation_id(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_correlation_id(value))
     }
 
     /// Sets the queue to reply to.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let call = Publishing::new("6*7").reply_to("amq.rabbitmq.reply-to").correlation_id("call-7");
+    /// ```
     pub fn reply_to(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_reply_to(value))
     }
 
     /// Sets an id of the application.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let order = Publishing::new("{}").message_id("order-7");
+    /// ```
     pub fn message_id(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_message_id(value))
     }
 
     /// Sets the name of the message's type.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let order = Publishing::new("{}").message_type("order.created");
+    /// ```
     pub fn message_type(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_message_type(value))
     }
 
     /// Sets the name of the publishing application.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let order = Publishing::new("{}").app_id("shop");
+    /// ```
     pub fn app_id(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_app_id(value))
     }
 
     /// Sets the user, which the broker checks against the login (406 if it differs).
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/validated-user-id>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let signed = Publishing::new("{}").user_id("guest");
+    /// ```
     pub fn user_id(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_user_id(value))
     }
 
     /// Sets the priority, for queues with `x-max-priority`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let urgent = Publishing::new("resize 7.png").priority(5);
+    /// ```
     pub fn priority(self, value: u8) -> Self {
         self.with(|p| p.with_priority(value))
     }
 
     /// Sets how long it may wait in a queue; whole milliseconds.
+    ///
+    /// 2^32 - 1 milliseconds at most; more is `Codec` when it is published. A queue's own limit holds beside
+    /// it, the shorter one of both.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/ttl#per-message-ttl-in-publishers>
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Publishing;
+    /// let quote = Publishing::new("4.20").expiration(Duration::from_secs(5));
+    /// ```
     pub fn expiration(self, value: Duration) -> Self {
         self.with(|p| p.with_expiration(value))
     }
 
     /// Sets the time of publishing; whole seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::SystemTime;
+    /// # use actix_pika_actors::Publishing;
+    /// let order = Publishing::new("{}").timestamp(SystemTime::now());
+    /// ```
     pub fn timestamp(self, value: SystemTime) -> Self {
         self.with(|p| p.with_timestamp(value))
     }
 
     /// Sets the headers.
+    ///
+    /// Together they must fit a frame: `Limit` when it is published.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Publishing, Table};
+    /// let image = Publishing::new("...").headers(Table::new().with("format", "png"));
+    /// ```
     pub fn headers(self, headers: Table) -> Self {
         self.with(|p| p.with_headers(headers))
     }
 
     /// Sets one header.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let image = Publishing::new("...").header("format", "png").header("attempt", 1);
+    /// ```
     pub fn header(self, key: &str, value: impl Into<Value>) -> Self {
         let mut headers = self.properties.headers().cloned().unwrap_or_default();
         headers.insert(key, value);
@@ -121,6 +243,12 @@ impl Publishing {
     }
 
     /// Shows the body.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// assert_eq!(Publishing::new("x").body().len(), 1);
+    /// ```
     pub fn body(&self) -> &Bytes {
         &self.body
     }
@@ -147,9 +275,32 @@ impl Publishing {
     }
 }
 
-/// What can be the body of a [`Publishing`].
+/// Stands for what can be the body of a [`Publishing`].
+///
+/// Strings, byte slices, vectors and [`Bytes`] are bodies; only what is borrowed is copied.
+///
+/// # Examples
+/// ```
+/// # use bytes::Bytes;
+/// # use actix_pika_actors::{{IntoBody, Publishing}};
+/// struct Order(u32);
+///
+/// impl IntoBody for Order {
+///     fn into_body(self) -> Bytes {
+///         format!("{{\"id\": {}}}", self.0).into()
+///     }
+/// }
+///
+/// assert_eq!(Publishing::new(Order(7)).body(), r#"{"id": 7}"#.as_bytes());
+/// ```
 pub trait IntoBody {
     /// Turns it into bytes, without a copy where it can.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::IntoBody;
+    /// assert_eq!("hello".into_body(), "hello".as_bytes());
+    /// ```
     fn into_body(self) -> Bytes;
 }
 

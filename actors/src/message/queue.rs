@@ -9,17 +9,33 @@ use crate::{
     wire::{Table, Value},
 };
 
-/// Declares a queue (`queue.declare`), durable unless said otherwise.
+/// Declares a queue, durable unless said otherwise. One that exists in the same way already is left as it is.
+///
+/// Sends `queue.declare`. A name has 255 bytes at most.
 ///
 /// # Errors
-/// `Refused`: 403 for `amq.*` names or missing permission, 404 for a passive declare of what does not exist, 405 for a
-/// queue that is exclusive to another connection, 406 where it exists otherwise. Each closes the channel.
+/// `Refused`: 403 for `amq.*` names or missing permission, 404 for a passive declare of what does not exist,
+/// 405 for a queue that is exclusive to another connection, 406 where it exists otherwise
+/// ([`Error::mismatch`](crate::Error::mismatch) tells what differs) or an argument makes no sense. Each
+/// closes the channel. `Limit` and `Codec` for what cannot be sent, and those of every call
+/// ([`Channel`](crate::Channel)).
 ///
-/// ```
-/// use actix_pika_actors::DeclareQueue;
+/// **Over a reconnect**: it is declared again with its bindings, unless `robust(false)`; a passive one is
+/// asked for again. A queue that the broker named gets a new name, which handles, bindings and consumers
+/// follow.
 ///
-/// let jobs = DeclareQueue::new("jobs").quorum();
-/// let replies = DeclareQueue::exclusive();
+/// Source: AMQP 0-9-1 section 1.7.2.1; <https://www.rabbitmq.com/docs/queues>
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, DeclareQueue, Result};
+/// # async fn declare(channel: Addr<Channel>) -> Result<()> {
+/// let jobs = channel.send(DeclareQueue::new("jobs").quorum()).await??;
+/// println!("{} ready, {} consumers", jobs.message_count, jobs.consumer_count);
+/// let replies = channel.send(DeclareQueue::exclusive()).await??;
+/// println!("the broker named it {}", replies.name);
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -34,6 +50,12 @@ pub struct DeclareQueue {
 
 impl DeclareQueue {
     /// Declares a durable queue; an empty name lets the broker choose one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// assert_eq!(DeclareQueue::new("jobs").name(), "jobs");
+    /// ```
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -46,40 +68,99 @@ impl DeclareQueue {
     }
 
     /// Declares a queue named by the broker, for this connection only, that goes with its last consumer.
+    ///
+    /// **Over a reconnect**: it is declared again under a new name; what was in it is lost with the old
+    /// connection.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let replies = DeclareQueue::exclusive();
+    /// ```
     pub fn exclusive() -> Self {
         Self { durable: false, exclusive: true, auto_delete: true, ..Self::new("") }
     }
 
     /// Only asks whether it exists; nothing but the name counts.
+    ///
+    /// What does not exist is refused with 404, which closes the channel.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let is_there = DeclareQueue::new("jobs").passive();
+    /// ```
     pub fn passive(mut self) -> Self {
         self.passive = true;
         self
     }
 
     /// Sets whether it survives a restart of the broker. RabbitMQ 4.3 refuses queues that neither do nor are exclusive.
+    ///
+    /// Quorum queues and streams have to be durable, and become so again with
+    /// [`queue_type`](Self::queue_type).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let passing = DeclareQueue::new("ticks").durable(false).set_exclusive(true);
+    /// ```
     pub fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
         self
     }
 
     /// Sets whether only this connection may use it; it goes with the connection.
+    ///
+    /// Other connections are refused with 405 (`Refused`), which closes their channel.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let mine = DeclareQueue::new("session.7").set_exclusive(true);
+    /// ```
     pub fn set_exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;
         self
     }
 
     /// Lets it go with its last consumer.
+    ///
+    /// It stays until it had one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let passing = DeclareQueue::new("ticks").auto_delete();
+    /// ```
     pub fn auto_delete(mut self) -> Self {
         self.auto_delete = true;
         self
     }
 
     /// Makes it a quorum queue (`x-queue-type`), which must be durable.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/quorum-queues>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let jobs = DeclareQueue::new("jobs").quorum();
+    /// ```
     pub fn quorum(self) -> Self {
         self.queue_type(QueueType::Quorum)
     }
 
     /// Adds an argument, such as `x-message-ttl`.
+    ///
+    /// A key that is there already gets the new value; of keys, 255 bytes at most (`Codec` when it is sent).
+    /// Arguments of RabbitMQ have methods of their own, with their units.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let jobs = DeclareQueue::new("jobs").argument("x-message-ttl", 60_000);
+    /// ```
     pub fn argument(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.arguments.insert(key, value);
         self
@@ -102,7 +183,20 @@ impl Message for DeclareQueue {
     type Result = Result<QueueDeclared>;
 }
 
-/// What the broker answered to a declare.
+/// Holds what the broker answered to a declare.
+///
+/// The counts are those of the moment, and of a queue that others use, too.
+///
+/// Source: AMQP 0-9-1 section 1.7.2.2
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, DeclareQueue, Result};
+/// # async fn count(channel: Addr<Channel>) -> Result<u32> {
+/// let declared = channel.send(DeclareQueue::new("jobs").passive()).await??;
+/// # Ok(declared.message_count) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueDeclared {
@@ -115,25 +209,78 @@ pub struct QueueDeclared {
 }
 
 binding! {
-    /// Binds a queue to an exchange (`queue.bind`).
+    /// Binds a queue to an exchange. A binding that exists is left as it is.
+    ///
+    /// Sends `queue.bind`.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, 404 where either is missing, 405 for a queue that is exclusive to another
-    /// connection. Each closes the channel.
+    /// `Refused`: 403 for the default exchange or missing permission, 404 where either is missing, 405 for a
+    /// queue that is exclusive to another connection.
+    /// Each closes the channel. `Limit` and `Codec` for what cannot be sent, and those of every call
+    /// ([`Channel`](crate::Channel)).
+    ///
+    /// **Over a reconnect**: the binding is made again with its queue, under the new name of a queue that the broker
+    /// names.
+    ///
+    /// Source: AMQP 0-9-1 section 1.7.2.3
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix::Addr;
+    /// # use actix_pika_actors::{Channel, BindQueue, Result};
+    /// # async fn run(channel: Addr<Channel>) -> Result<()> {
+    /// channel.send(BindQueue::new("billing", "orders", "order.*")).await??;
+    /// # Ok(()) }
+    /// ```
     BindQueue { queue, exchange },
     "Names the queue, the exchange that it receives from, and the routing key."
 }
 
 binding! {
-    /// Removes the binding of a queue (`queue.unbind`). One that does not exist is no error.
+    /// Removes the binding of a queue. One that does not exist is no error.
+    ///
+    /// Sends `queue.unbind`.
+    ///
+    /// # Errors
+    /// `Refused`: 403 for the default exchange or missing permission, 405 for a queue that is exclusive to another
+    /// connection. Each closes the channel. `Limit` and `Codec` for what cannot be sent, and those of every call
+    /// ([`Channel`](crate::Channel)).
+    ///
+    /// **Over a reconnect**: what was unbound is not bound again.
+    ///
+    /// Source: AMQP 0-9-1 section 1.7.2.5
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix::Addr;
+    /// # use actix_pika_actors::{Channel, UnbindQueue, Result};
+    /// # async fn run(channel: Addr<Channel>) -> Result<()> {
+    /// channel.send(UnbindQueue::new("billing", "orders", "order.*")).await??;
+    /// # Ok(()) }
+    /// ```
     UnbindQueue { queue, exchange },
     "Names the queue, the exchange that it receives from, and the routing key."
 }
 
-/// Removes the ready messages of a queue (`queue.purge`) and answers how many there were.
+/// Removes the messages of a queue that are ready, and answers how many there were. What is delivered and not
+/// settled stays.
+///
+/// Sends `queue.purge`.
 ///
 /// # Errors
-/// `Refused`: 404 where it is missing, 405 where it is exclusive to another connection. Each closes the channel.
+/// `Refused`: 403 without permission, 404 where it is missing, 405 where it is exclusive to another
+/// connection. Each closes the channel. Otherwise those of every call ([`Channel`](crate::Channel)).
+///
+/// Source: AMQP 0-9-1 section 1.7.2.7
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, PurgeQueue, Result};
+/// # async fn purge(channel: Addr<Channel>) -> Result<u32> {
+/// let removed = channel.send(PurgeQueue::new("jobs")).await??;
+/// # Ok(removed) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PurgeQueue {
@@ -142,6 +289,12 @@ pub struct PurgeQueue {
 
 impl PurgeQueue {
     /// Purges the queue of this name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::PurgeQueue;
+    /// let purge = PurgeQueue::new("jobs");
+    /// ```
     pub fn new(queue: impl Into<String>) -> Self {
         Self { queue: queue.into() }
     }
@@ -151,11 +304,28 @@ impl Message for PurgeQueue {
     type Result = Result<u32>;
 }
 
-/// Deletes a queue (`queue.delete`) and answers how many messages were ready in it. A missing one is no error.
+/// Deletes a queue with its bindings, and answers how many messages were ready in it. A missing one is no
+/// error.
+///
+/// Sends `queue.delete`. Its consumers end ([`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker)).
 ///
 /// # Errors
-/// `Refused`: 405 where it is exclusive to another connection, 406 where `if_unused` or `if_empty` does not hold. Each
-/// closes the channel.
+/// `Refused`: 403 without permission, 405 where it is exclusive to another connection, 406 where `if_unused`
+/// or `if_empty` does not hold. Each closes the channel. Otherwise those of every call
+/// ([`Channel`](crate::Channel)).
+///
+/// **Over a reconnect**: what was deleted is not declared again, and its bindings neither.
+///
+/// Source: AMQP 0-9-1 section 1.7.2.9
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, DeleteQueue, Result};
+/// # async fn delete(channel: Addr<Channel>) -> Result<u32> {
+/// let dropped = channel.send(DeleteQueue::new("jobs").if_unused().if_empty()).await??;
+/// # Ok(dropped) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeleteQueue {
@@ -166,17 +336,37 @@ pub struct DeleteQueue {
 
 impl DeleteQueue {
     /// Deletes the queue of this name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeleteQueue;
+    /// let delete = DeleteQueue::new("jobs");
+    /// ```
     pub fn new(queue: impl Into<String>) -> Self {
         Self { queue: queue.into(), if_unused: false, if_empty: false }
     }
 
-    /// Deletes it only if it has no consumers.
+    /// Deletes it only if it has no consumers. For a quorum queue the broker closes the connection (540)
+    /// instead.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeleteQueue;
+    /// let delete = DeleteQueue::new("jobs").if_unused();
+    /// ```
     pub fn if_unused(mut self) -> Self {
         self.if_unused = true;
         self
     }
 
-    /// Deletes it only if it has no messages.
+    /// Deletes it only if it has no messages. For a quorum queue the broker closes the connection (540)
+    /// instead.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeleteQueue;
+    /// let delete = DeleteQueue::new("jobs").if_empty();
+    /// ```
     pub fn if_empty(mut self) -> Self {
         self.if_empty = true;
         self

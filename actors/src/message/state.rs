@@ -4,7 +4,16 @@ use std::{net::SocketAddr, ops::Deref, sync::Arc};
 
 use crate::{error::Error, options::Address, wire::Negotiated};
 
-/// How a connection stands.
+/// Tells how a connection stands.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::ConnectionState;
+/// fn is_blocked(state: &ConnectionState) -> bool {
+///     matches!(state, ConnectionState::Open(opened) if opened.blocked.is_some())
+/// }
+/// assert!(!is_blocked(&ConnectionState::Connecting));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionState {
@@ -16,7 +25,18 @@ pub enum ConnectionState {
     Closed(Option<Error>),
 }
 
-/// What is known of an open connection; dereferences to what both sides agreed on.
+/// Holds what is known of an open connection; dereferences to what both sides agreed on.
+///
+/// **Over a reconnect**: it is another one, of the new socket.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Opened;
+/// fn describe(opened: &Opened) -> String {
+///     let version = opened.server_properties.get("version").and_then(|value| value.as_str());
+///     format!("{} at {}, RabbitMQ {version:?}", opened.channel_max, opened.peer_addr)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Opened {
