@@ -11,13 +11,13 @@ use super::{
     hot::{self, ContentHeader, Deliver, GetOk, ReturnHead},
 };
 
-/// Body frames without a single octet that one content may have.
+/// Bounds the body frames without a single octet that one content may have.
 pub const EMPTY_FRAMES: u32 = 64;
 
 /// The most that is allocated on a peer's word.
 const ANNOUNCED: u64 = 1 << 20;
 
-/// The method that a content came with.
+/// Names the method that a content came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentMethod {
     /// `basic.deliver`
@@ -28,7 +28,7 @@ pub enum ContentMethod {
     Return(ReturnHead),
 }
 
-/// A whole content.
+/// Holds a whole content.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// The method it came with.
@@ -76,18 +76,21 @@ impl Assembler {
         }
     }
 
-    /// The largest body that is taken.
+    /// Tells the largest body that is taken.
     pub fn body_limit(&self) -> u64 {
         self.body_limit
     }
 
-    /// Whether no content is under way.
+    /// Tells whether no content is under way.
     #[inline]
     pub fn idle(&self) -> bool {
         self.due == Due::Method
     }
 
-    /// A method that carries content arrived.
+    /// Takes in a method that carries content.
+    ///
+    /// # Errors
+    /// [`Fault`] with 505 where another content is under way.
     #[inline]
     pub fn begin(&mut self, method: ContentMethod, payload: Bytes) -> Result<(), Fault> {
         if !self.idle() {
@@ -99,7 +102,10 @@ impl Assembler {
         Ok(())
     }
 
-    /// A header frame arrived; a body of no size is whole at once.
+    /// Takes in a header frame; a body of no size is whole at once.
+    ///
+    /// # Errors
+    /// [`Fault`] for a header out of its order or cut short, or one that announces more than the limit.
     #[inline]
     pub fn header(&mut self, payload: &Bytes) -> Result<Option<Content>, Fault> {
         if self.due != Due::Header {
@@ -121,7 +127,10 @@ impl Assembler {
         Ok(None)
     }
 
-    /// A body frame arrived.
+    /// Takes in a body frame; the content is whole with the last one.
+    ///
+    /// # Errors
+    /// [`Fault`] for a body frame out of its order, too long, or one empty one too many.
     #[inline]
     pub fn body(&mut self, payload: Bytes) -> Result<Option<Content>, Fault> {
         if self.due != Due::Body {
@@ -173,7 +182,7 @@ impl Assembler {
 }
 
 impl ContentMethod {
-    /// Method id within `basic`.
+    /// Tells the method id within `basic`.
     pub fn id(&self) -> u16 {
         match self {
             Self::Deliver(_) => 60,

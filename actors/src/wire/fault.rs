@@ -5,7 +5,17 @@
 
 use std::{borrow::Cow, error, fmt};
 
-/// A breach of the protocol, found in bytes: what `connection.close` will say of it.
+/// Describes a breach of the protocol, found in bytes: what `connection.close` will say of it.
+///
+/// Source: AMQP 0-9-1 constants (section 1.2); section 4.10
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::Fault;
+/// let fault = Fault::frame("no end octet");
+/// assert_eq!((fault.code, fault.class_id), (501, 0));
+/// assert!(fault.to_string().contains("no end octet"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Reply code of AMQP 0-9-1, such as 501.
@@ -19,37 +29,37 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// `frame-error`: the framing itself is broken.
+    /// Reports a `frame-error` (501): the framing itself is broken.
     #[cold]
     pub fn frame(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(501, text)
     }
 
-    /// `syntax-error`: arguments or fields that cannot be read.
+    /// Reports a `syntax-error` (502): arguments or fields that cannot be read.
     #[cold]
     pub fn syntax(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(502, text)
     }
 
-    /// `command-invalid`: a method that is unknown or has no business here.
+    /// Reports a `command-invalid` (503): a method that is unknown or has no business here.
     #[cold]
     pub fn command(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(503, text)
     }
 
-    /// `channel-error`: a channel that is not open.
+    /// Reports a `channel-error` (504): a channel that is not open.
     #[cold]
     pub fn channel(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(504, text)
     }
 
-    /// `unexpected-frame`: a frame out of its order.
+    /// Reports an `unexpected-frame` (505): a frame out of its order.
     #[cold]
     pub fn unexpected(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(505, text)
     }
 
-    /// `resource-error`: more than this client is willing to hold, such as a body over its limit.
+    /// Reports a `resource-error` (506): more than this client is willing to hold, such as a body over its limit.
     #[cold]
     pub fn resource(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(506, text)

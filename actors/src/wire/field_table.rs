@@ -12,13 +12,28 @@ use super::{
 };
 
 impl Table {
-    /// The table as `amq-protocol` wants the arguments of a method.
+    /// Makes the table that `amq-protocol` wants as the arguments of a method.
+    ///
+    /// # Errors
+    /// [`Refused`] for what cannot be sent, and for keys that are not UTF-8.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// assert!(Table::from([("x-priority", 1)]).to_field_table().is_ok());
+    /// ```
     pub fn to_field_table(&self) -> Result<FieldTable, Refused> {
         self.check()?;
         field_table(self)
     }
 
-    /// The table that `amq-protocol` read.
+    /// Makes a table of one that `amq-protocol` read.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{{Table, wire::FieldTable}};
+    /// assert!(Table::from_field_table(&FieldTable::default()).is_empty());
+    /// ```
     pub fn from_field_table(table: &FieldTable) -> Self {
         let mut own = Self::new();
         for (key, value) in table {

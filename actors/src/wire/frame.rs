@@ -16,16 +16,16 @@ use super::fault::Fault;
 
 pub use super::greeting::foreign_greeting;
 
-/// The octet that ends every frame.
+/// Ends every frame.
 pub const FRAME_END: u8 = 0xCE;
-/// Octets of a frame around its payload.
+/// Counts the octets of a frame around its payload.
 pub const FRAME_OVERHEAD: usize = 8;
-/// Octets of a frame before its payload.
+/// Counts the octets of a frame before its payload.
 pub const HEAD_LEN: usize = 7;
-/// The least `frame_max` that a peer may ask for.
+/// Bounds from below the `frame_max` that a peer may ask for.
 pub const FRAME_MIN_SIZE: u32 = 4096;
 
-/// The type of a frame.
+/// Names the type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// Type 1: a method and its arguments.
@@ -51,7 +51,7 @@ impl FrameKind {
     }
 }
 
-/// One frame of a run, its payload a view of the read buffer.
+/// Holds one frame of a run, its payload a view of the read buffer.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The frame's type.
@@ -62,7 +62,7 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
-/// Whole frames of one channel that arrived next to one another, checked.
+/// Holds whole frames of one channel that arrived next to one another, checked.
 #[derive(Clone, Debug)]
 pub struct FrameRun {
     /// The channel all frames belong to.
@@ -74,12 +74,12 @@ pub struct FrameRun {
 }
 
 impl FrameRun {
-    /// The frames, in order.
+    /// Walks over the frames, in order.
     pub fn iter(&self) -> Frames {
         Frames { bytes: self.bytes.clone() }
     }
 
-    /// The frames, in order, without a count of references for each: `bytes.slice_ref` makes one where it is kept.
+    /// Walks over the frames, in order, without a count of references for each: `bytes.slice_ref` makes one where it is kept.
     pub fn views(&self) -> FrameViews<'_> {
         FrameViews { bytes: &self.bytes }
     }
@@ -103,7 +103,7 @@ impl IntoIterator for &FrameRun {
     }
 }
 
-/// The frames of a [`FrameRun`].
+/// Walks over the frames of a [`FrameRun`].
 #[derive(Clone, Debug)]
 pub struct Frames {
     bytes: Bytes,
@@ -125,7 +125,7 @@ impl Iterator for Frames {
     }
 }
 
-/// One frame of a run, its payload borrowed from the run.
+/// Shows one frame of a run, its payload borrowed from the run.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameView<'a> {
     /// The frame's type.
@@ -136,20 +136,20 @@ pub struct FrameView<'a> {
     pub payload: &'a [u8],
 }
 
-/// The frames of a [`FrameRun`], borrowed.
+/// Walks over the frames of a [`FrameRun`], borrowed.
 #[derive(Clone, Debug)]
 pub struct FrameViews<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> FrameViews<'a> {
-    /// The frames in bytes that were cut and checked.
+    /// Walks over the frames in bytes that were cut and checked.
     #[inline]
     pub fn over(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
-    /// How many bytes are left.
+    /// Counts the bytes that are left.
     #[inline]
     pub fn left(&self) -> usize {
         self.bytes.len()
@@ -236,7 +236,7 @@ impl Cutter {
         Ok(Some(FrameRun { channel, bytes: buf.split_to(end).freeze(), frames }))
     }
 
-    /// Bytes still missing for the frame at the front, 0 if unknown.
+    /// Counts the bytes still missing for the frame at the front, 0 if unknown.
     pub fn wanted(&self) -> usize {
         self.missing
     }

@@ -36,7 +36,15 @@ const START_OK: u16 = 11;
 const LOGIN: &[u8] = b"\x05LOGINS";
 const PASSWORD: &[u8] = b"\x08PASSWORDS";
 
-/// How the client says who it is.
+/// Says how the client tells who it is (SASL).
+///
+/// Source: <https://www.rabbitmq.com/docs/access-control#mechanisms>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Mechanism;
+/// assert_eq!(Mechanism::named("external"), Some(Mechanism::External));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mechanism {
@@ -48,7 +56,7 @@ pub enum Mechanism {
     External,
 }
 
-/// What the client asks for.
+/// Holds what the client asks for in the handshake.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// How to log in: the first of these that the server offers.
@@ -71,7 +79,22 @@ pub struct Terms {
     pub client_properties: Table,
 }
 
-/// What both sides agreed on.
+/// Holds what both sides agreed on.
+///
+/// Of two limits the lower one holds, and 0 is no limit; RabbitMQ since 4.1 wants frames of 8,192 bytes at
+/// least.
+///
+/// **Over a reconnect**: it is agreed on anew.
+///
+/// Source: AMQP 0-9-1 section 4.2.2; <https://www.rabbitmq.com/docs/configure>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::Negotiated;
+/// fn describe(agreed: &Negotiated) -> String {
+///     format!("{} channels, frames of {} bytes", agreed.channel_max, agreed.frame_max)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Negotiated {
     /// The highest channel number, never 0.
@@ -84,7 +107,7 @@ pub struct Negotiated {
     pub server_properties: Table,
 }
 
-/// Where a handshake is after a frame.
+/// Tells where a handshake is after a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
     /// More frames are due.
@@ -93,7 +116,7 @@ pub enum Progress {
     Open(Negotiated),
 }
 
-/// Why a connection does not open.
+/// Tells why a connection does not open.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -124,7 +147,28 @@ pub enum HandshakeError {
     Limit(String),
 }
 
-/// A handshake under way.
+/// Plays the client's side of a handshake under way, without a socket.
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::{Handshake, Mechanism, Table, Terms};
+/// let mut handshake = Handshake::new(Terms {
+///     mechanisms: vec![Mechanism::Plain],
+///     user: "guest".into(),
+///     password: "guest".into(),
+///     vhost: "/".into(),
+///     locale: "en_US".into(),
+///     channel_max: 0,
+///     frame_max: 0,
+///     heartbeat: None,
+///     client_properties: Table::new(),
+/// });
+/// let mut out = BytesMut::new();
+/// handshake.start(&mut out);
+/// assert_eq!(&out[..], b"AMQP\0\0\x09\x01");
+/// assert_eq!(handshake.stage(), "waiting for connection.start");
+/// ```
 #[derive(Debug)]
 pub struct Handshake {
     terms: Terms,
@@ -195,7 +239,7 @@ impl Handshake {
         }
     }
 
-    /// What the handshake is at, for the message of a timeout.
+    /// Tells what the handshake is at, for the message of a timeout.
     pub fn stage(&self) -> &'static str {
         match self.stage {
             Stage::Start => "waiting for connection.start",
@@ -205,7 +249,7 @@ impl Handshake {
         }
     }
 
-    /// What a server that hangs up at this stage, without a word, may not have liked.
+    /// Tells what a server that hangs up at this stage, without a word, may not have liked.
     pub fn suspect(&self) -> Option<&'static str> {
         match self.stage {
             Stage::Tune { .. } => Some("the login"),
@@ -282,7 +326,13 @@ impl Handshake {
 }
 
 impl Mechanism {
-    /// The name of the mechanism on the wire.
+    /// Names the mechanism as it goes over the wire.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Mechanism;
+    /// assert_eq!(Mechanism::AmqPlain.name(), "AMQPLAIN");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -291,7 +341,14 @@ impl Mechanism {
         }
     }
 
-    /// The mechanism of this name, in whatever case.
+    /// Finds the mechanism of this name, in whatever case; `None` for one that this client does not speak.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Mechanism;
+    /// assert_eq!(Mechanism::named("plain"), Some(Mechanism::Plain));
+    /// assert_eq!(Mechanism::named("SCRAM-SHA-256"), None);
+    /// ```
     pub fn named(name: &str) -> Option<Self> {
         [Self::Plain, Self::AmqPlain, Self::External]
             .into_iter()

@@ -12,7 +12,7 @@ use super::{
     properties::Properties,
 };
 
-/// Class id of `basic`, the only class that carries content.
+/// Names the class id of `basic`, the only class that carries content.
 pub const BASIC: u16 = 60;
 
 const METHOD: u8 = 1;
@@ -60,7 +60,7 @@ pub fn put_header(buf: &mut BytesMut, channel: u16, body_size: u64, properties: 
     buf.put_u8(FRAME_END);
 }
 
-/// Length of the frame that [`put_header`] appends.
+/// Tells the length of the frame that [`put_header`] appends.
 #[inline]
 pub fn header_len(properties: &Properties) -> usize {
     FRAME_OVERHEAD + HEADER_FIXED + properties.encoded_len()
@@ -105,7 +105,7 @@ pub fn put_heartbeat(buf: &mut BytesMut) {
     buf.put_slice(&[HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END]);
 }
 
-/// A place in a method payload.
+/// Marks a place in a method payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Where it begins.
@@ -115,7 +115,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The bytes there, none if the payload is shorter than the one the span was made for.
+    /// Shows the bytes there, none if the payload is shorter than the one the span was made for.
     #[inline]
     pub fn of(self, payload: &[u8]) -> &[u8] {
         let start = usize::from(self.start);
@@ -123,7 +123,7 @@ impl Span {
     }
 }
 
-/// What the hot path reads by hand; everything else is `Other`.
+/// Names what the hot path reads by hand; everything else is `Other`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inbound {
     /// `basic.deliver`; content follows.
@@ -159,7 +159,7 @@ pub enum Inbound {
     },
 }
 
-/// `basic.deliver`, as places in the method payload.
+/// Holds a `basic.deliver`, as places in the method payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deliver {
     /// What to settle it by.
@@ -174,7 +174,7 @@ pub struct Deliver {
     pub routing_key: Span,
 }
 
-/// `basic.get-ok`, as places in the method payload.
+/// Holds a `basic.get-ok`, as places in the method payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetOk {
     /// What to settle it by.
@@ -189,7 +189,7 @@ pub struct GetOk {
     pub message_count: u32,
 }
 
-/// `basic.return`, as places in the method payload.
+/// Holds a `basic.return`, as places in the method payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReturnHead {
     /// Why it came back, 312 if there is no route.
@@ -229,7 +229,7 @@ pub fn parse_method(payload: &[u8]) -> Result<Inbound, Fault> {
     inbound.ok_or_else(|| Fault::syntax("arguments cut short").with_method(class_id, method_id))
 }
 
-/// Content header: size and the raw property bytes (flags and list), not decoded.
+/// Holds a content header: size and the raw property bytes (flags and list), not decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentHeader {
     /// How many octets of body follow.

@@ -112,7 +112,7 @@ fn before_table(ids: (u16, u16)) -> Option<Before> {
 
 const UNKNOWN: &str = "unknown";
 
-/// The name of a method, such as `"queue.declare"`, or `"unknown"`.
+/// Names a method, such as `"queue.declare"`, or `"unknown"`.
 pub fn name(class_id: u16, method_id: u16) -> &'static str {
     match (class_id, method_id) {
         (10, 10) => "connection.start",

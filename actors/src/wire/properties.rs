@@ -17,7 +17,16 @@ use super::{
     value::{Value, seconds_of, time_of},
 };
 
-/// Whether a message survives a restart of the broker, in a queue that does.
+/// Says whether a message survives a restart of the broker, in a queue that does.
+///
+/// Source: AMQP 0-9-1 section 1.8; <https://www.rabbitmq.com/docs/persistence-conf>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::DeliveryMode;
+/// assert_eq!(u8::from(DeliveryMode::Persistent), 2);
+/// assert_eq!(DeliveryMode::from(1), DeliveryMode::Transient);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeliveryMode {
     /// 1: kept in memory.
@@ -28,7 +37,22 @@ pub enum DeliveryMode {
     Other(u8),
 }
 
-/// Properties of a message.
+/// Holds the properties of a message: what stands in its content header beside the size.
+///
+/// Each text has 255 bytes at most; a longer one is refused when it is published (`Codec`).
+///
+/// Source: AMQP 0-9-1 section 1.8 and 4.2.6.1; <https://www.rabbitmq.com/docs/publishers#message-properties>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{DeliveryMode, Properties};
+/// let properties = Properties::new()
+///     .with_content_type("application/json")
+///     .with_delivery_mode(DeliveryMode::Persistent)
+///     .with_header("attempt", 1);
+/// assert_eq!(properties.content_type(), Some("application/json"));
+/// assert_eq!(properties.header("attempt").and_then(|value| value.as_i64()), Some(1));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties {
     delivery_mode: Option<DeliveryMode>,
@@ -39,11 +63,24 @@ pub struct Properties {
 macro_rules! texts {
     ($($(#[$doc:meta])* $get:ident, $with:ident;)*) => { $(
         $(#[$doc])*
+        ///
+        /// # Examples
+        /// ```
+        /// # use actix_pika_actors::Properties;
+        #[doc = concat!("assert_eq!(Properties::new().", stringify!($get), "(), None);")]
+        /// ```
         pub fn $get(&self) -> Option<&str> {
             self.rest.as_ref()?.$get.as_deref()
         }
 
-        #[doc = concat!("Sets [`", stringify!($get), "`](Self::", stringify!($get), ").")]
+        #[doc = concat!("Sets [`", stringify!($get), "`](Self::", stringify!($get), "), 255 bytes at most.")]
+        ///
+        /// # Examples
+        /// ```
+        /// # use actix_pika_actors::Properties;
+        #[doc = concat!("let properties = Properties::new().", stringify!($with), "(\"x\");")]
+        #[doc = concat!("assert_eq!(properties.", stringify!($get), "(), Some(\"x\"));")]
+        /// ```
         #[must_use]
         pub fn $with(mut self, value: impl Into<String>) -> Self {
             self.rest_mut().$get = Some(value.into());
@@ -53,40 +90,59 @@ macro_rules! texts {
 }
 
 impl Properties {
-    /// No properties at all.
+    /// Starts with no properties at all.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::new(), Properties::default());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     texts! {
-        /// MIME type of the body.
+        /// Tells the MIME type of the body.
         content_type, with_content_type;
-        /// MIME encoding of the body, such as `gzip`.
+        /// Tells the MIME encoding of the body, such as `gzip`.
         content_encoding, with_content_encoding;
-        /// Which request this is the answer to, by convention.
+        /// Tells which request this is the answer to, by convention.
         correlation_id, with_correlation_id;
-        /// Where to send an answer to, by convention the name of a queue.
+        /// Tells where to send an answer to, by convention the name of a queue.
         reply_to, with_reply_to;
-        /// What tells this message from others, chosen by the publisher.
+        /// Tells what distinguishes this message from others, chosen by the publisher.
         message_id, with_message_id;
-        /// What kind of message it is, chosen by the application.
+        /// Tells what kind of message it is, chosen by the application.
         #[doc(alias = "type")]
         message_type, with_message_type;
-        /// The user that published it: the broker refuses any other than that of the connection.
+        /// Names the user that published it: the broker refuses any other than that of the connection (406).
         user_id, with_user_id;
-        /// The application that published it.
+        /// Names the application that published it.
         app_id, with_app_id;
-        /// Of no use in AMQP 0-9-1.
+        /// Shows what is of no use in AMQP 0-9-1.
         cluster_id, with_cluster_id;
     }
 
-    /// Whether the message survives a restart of the broker.
+    /// Tells whether the message survives a restart of the broker.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeliveryMode, Properties};
+    /// assert_eq!(Properties::new().delivery_mode(), None);
+    /// ```
     #[inline]
     pub fn delivery_mode(&self) -> Option<DeliveryMode> {
         self.delivery_mode
     }
 
     /// Sets [`delivery_mode`](Self::delivery_mode).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeliveryMode, Properties};
+    /// let kept = Properties::new().with_delivery_mode(DeliveryMode::Persistent);
+    /// assert_eq!(kept.delivery_mode(), Some(DeliveryMode::Persistent));
+    /// ```
     #[inline]
     #[must_use]
     pub fn with_delivery_mode(mut self, mode: DeliveryMode) -> Self {
@@ -94,13 +150,25 @@ impl Properties {
         self
     }
 
-    /// Which messages of a priority queue come first.
+    /// Tells which messages of a priority queue come first: higher ones.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::new().priority(), None);
+    /// ```
     #[inline]
     pub fn priority(&self) -> Option<u8> {
         self.priority
     }
 
     /// Sets [`priority`](Self::priority).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::new().with_priority(5).priority(), Some(5));
+    /// ```
     #[inline]
     #[must_use]
     pub fn with_priority(mut self, priority: u8) -> Self {
@@ -108,17 +176,37 @@ impl Properties {
         self
     }
 
-    /// The application's own headers, which headers exchanges look at too.
+    /// Shows the application's own headers, which headers exchanges look at too.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert!(Properties::new().headers().is_none());
+    /// ```
     pub fn headers(&self) -> Option<&Table> {
         self.rest.as_ref()?.headers.as_ref()
     }
 
-    /// The value of one header.
+    /// Shows the value of one header.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Properties, Value};
+    /// let properties = Properties::new().with_header("format", "png");
+    /// assert_eq!(properties.header("format").and_then(Value::as_str), Some("png"));
+    /// ```
     pub fn header(&self, key: &str) -> Option<&Value> {
         self.headers()?.get(key)
     }
 
     /// Sets [`headers`](Self::headers), all of them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Properties, Table};
+    /// let properties = Properties::new().with_headers(Table::from([("format", "png")]));
+    /// assert_eq!(properties.headers().map(Table::len), Some(1));
+    /// ```
     #[must_use]
     pub fn with_headers(mut self, headers: Table) -> Self {
         self.rest_mut().headers = Some(headers);
@@ -126,35 +214,78 @@ impl Properties {
     }
 
     /// Sets one header.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// let properties = Properties::new().with_header("format", "png").with_header("attempt", 1);
+    /// ```
     #[must_use]
     pub fn with_header(mut self, key: impl Into<Text>, value: impl Into<Value>) -> Self {
         self.headers_mut().insert(key, value);
         self
     }
 
-    /// The headers for changing, an empty table if there were none.
+    /// Hands out the headers for changing, an empty table if there were none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// let mut properties = Properties::new();
+    /// properties.headers_mut().insert("attempt", 2);
+    /// ```
     pub fn headers_mut(&mut self) -> &mut Table {
         self.rest_mut().headers.get_or_insert_default()
     }
 
-    /// After how long in a queue the message is dropped or dead-lettered.
+    /// Tells after how long in a queue the message is dropped or dead-lettered; `None` where it is not.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::new().expiration(), None);
+    /// ```
     pub fn expiration(&self) -> Option<Duration> {
         self.rest.as_ref()?.expiration.map(Duration::from_millis)
     }
 
     /// Sets [`expiration`](Self::expiration), in whole milliseconds.
+    ///
+    /// What is left of a millisecond is cut off; 2^32 - 1 milliseconds at most (`Codec` when it is published).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Properties;
+    /// let properties = Properties::new().with_expiration(Duration::from_secs(5));
+    /// assert_eq!(properties.expiration(), Some(Duration::from_secs(5)));
+    /// ```
     #[must_use]
     pub fn with_expiration(mut self, after: Duration) -> Self {
         self.rest_mut().expiration = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
-    /// When the message was made, by the publisher's clock, in whole seconds.
+    /// Tells when the message was made, by the publisher's clock, in whole seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::new().timestamp(), None);
+    /// ```
     pub fn timestamp(&self) -> Option<SystemTime> {
         self.rest.as_ref()?.timestamp.and_then(time_of)
     }
 
     /// Sets [`timestamp`](Self::timestamp).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::{Duration, SystemTime};
+    /// # use actix_pika_actors::Properties;
+    /// let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(43_200);
+    /// assert_eq!(Properties::new().with_timestamp(noon).timestamp(), Some(noon));
+    /// ```
     #[must_use]
     pub fn with_timestamp(mut self, time: SystemTime) -> Self {
         self.rest_mut().timestamp = Some(seconds_of(time));
@@ -162,6 +293,15 @@ impl Properties {
     }
 
     /// Refuses what cannot be sent.
+    ///
+    /// # Errors
+    /// [`Refused`] with the first that is too long, too deep or not a finite number.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert!(Properties::new().with_message_id("x".repeat(256)).check().is_err());
+    /// ```
     #[inline]
     pub fn check(&self) -> Result<(), Refused> {
         match &self.rest {
@@ -170,7 +310,13 @@ impl Properties {
         }
     }
 
-    /// How many bytes [`encode`](Self::encode) appends.
+    /// Tells how many bytes [`encode`](Self::encode) appends.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::new().encoded_len(), 2); // the flags
+    /// ```
     #[inline]
     pub fn encoded_len(&self) -> usize {
         let inline = 2 + usize::from(self.delivery_mode.is_some()) + usize::from(self.priority.is_some());
@@ -178,6 +324,16 @@ impl Properties {
     }
 
     /// Appends flags and list as the wire has them; what [`check`](Self::check) refuses comes out clipped.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::BytesMut;
+    /// # use actix_pika_actors::Properties;
+    /// let mut buf = BytesMut::new();
+    /// Properties::new().with_priority(5).encode(&mut buf);
+    /// assert_eq!(Properties::decode(&buf)?.priority(), Some(5));
+    /// # Ok::<(), actix_pika_actors::wire::Fault>(())
+    /// ```
     #[inline]
     pub fn encode(&self, buf: &mut BytesMut) {
         let mut flags = 0;
@@ -202,6 +358,17 @@ impl Properties {
     }
 
     /// Reads the property bytes of a content header. Octets behind the last property are not looked at.
+    ///
+    /// # Errors
+    /// [`Fault`] with 502 for bytes that end too early or hold what no table can.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::decode(&[0, 0])?, Properties::new());
+    /// assert_eq!(Properties::decode(&[0x80, 0]).unwrap_err().code, 502);
+    /// # Ok::<(), actix_pika_actors::wire::Fault>(())
+    /// ```
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let mut list = List::new(bytes)?;
         let mut rest = list.has_rest().then(Box::<Rest>::default);

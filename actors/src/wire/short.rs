@@ -6,10 +6,10 @@ use std::{error, fmt};
 
 use amq_protocol::types::ShortString;
 
-/// The most bytes a short string can have.
+/// Bounds the bytes of a short string.
 pub const SHORT_MAX: usize = 255;
 
-/// A text that does not fit a short string.
+/// Reports a text that does not fit a short string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong {
     /// What the text was to be, such as `"routing key"`.

@@ -11,16 +11,36 @@ use bytes::BytesMut;
 pub use super::scan::scan;
 use super::{fault::Fault, field, text::Text, value::Value};
 
-/// How many tables and arrays may lie inside one another within the outermost table.
+/// Bounds how many tables and arrays may lie inside one another within the outermost table.
 pub const MAX_DEPTH: usize = 32;
 
-/// An ordered list of named values.
+/// Holds an ordered list of named values: the arguments of methods, the headers of messages, the properties of
+/// peers.
+///
+/// A key has 255 bytes at most, and tables and arrays lie at most [`MAX_DEPTH`] deep inside one another; what
+/// does not keep to it is `Codec` when it is sent.
+///
+/// Source: AMQP 0-9-1 section 4.2.5.5; <https://www.rabbitmq.com/amqp-0-9-1-errata#section_3>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{Table, Value};
+/// let table = Table::new().with("x-match", "all").with("format", "png").with("pages", 7);
+/// assert_eq!(table.get("pages").and_then(Value::as_i64), Some(7));
+/// assert_eq!(table.len(), 3);
+/// ```
 #[derive(Clone, Default, PartialEq)]
 pub struct Table {
     entries: Vec<(Text, Value)>,
 }
 
-/// Why a table or a property cannot be sent.
+/// Tells why a table or a property cannot be sent.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::{Refused, Table};
+/// assert_eq!(Table::new().with("ratio", f64::NAN).check(), Err(Refused::NotFinite));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
@@ -49,22 +69,49 @@ pub enum Refused {
 }
 
 impl Table {
-    /// An empty table.
+    /// Starts with an empty table.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// assert!(Table::new().is_empty());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The value of `key`; the first one if the key occurs more than once.
+    /// Shows the value of `key`; the first one if the key occurs more than once.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Table, Value};
+    /// let table = Table::from([("format", "png")]);
+    /// assert_eq!(table.get("format").and_then(Value::as_str), Some("png"));
+    /// ```
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.entries.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Whether there is a value of `key`.
+    /// Tells whether there is a value of `key`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// assert!(!Table::new().contains_key("format"));
+    /// ```
     pub fn contains_key(&self, key: &str) -> bool {
         self.get(key).is_some()
     }
 
     /// Sets the value of `key`, in place if there is one, else at the end; answers what it replaced.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Table, Value};
+    /// let mut table = Table::new();
+    /// assert_eq!(table.insert("attempt", 1), None);
+    /// assert_eq!(table.insert("attempt", 2), Some(Value::LongInt(1)));
+    /// ```
     pub fn insert(&mut self, key: impl Into<Text>, value: impl Into<Value>) -> Option<Value> {
         let (key, value) = (key.into(), value.into());
         match self.entries.iter_mut().find(|(name, _)| *name == key) {
@@ -77,6 +124,12 @@ impl Table {
     }
 
     /// Like [`insert`](Self::insert), for writing a table in one expression.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// let table = Table::new().with("x-match", "any").with("format", "png");
+    /// ```
     #[must_use]
     pub fn with(mut self, key: impl Into<Text>, value: impl Into<Value>) -> Self {
         self.insert(key, value);
@@ -84,6 +137,13 @@ impl Table {
     }
 
     /// Removes `key`, all of them; answers the first value.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// let mut table = Table::from([("format", "png")]);
+    /// assert!(table.remove("format").is_some() && table.is_empty());
+    /// ```
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         let mut removed = None;
         let entries = std::mem::take(&mut self.entries);
@@ -100,45 +160,116 @@ impl Table {
         removed
     }
 
-    /// The entries, in order.
+    /// Walks over the entries, in order.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// let table = Table::from([("a", 1), ("b", 2)]);
+    /// let keys: Vec<_> = table.iter().map(|(key, _)| key.to_string()).collect();
+    /// assert_eq!(keys, ["a", "b"]);
+    /// ```
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Text, &Value)> + ExactSizeIterator {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
-    /// How many entries there are.
+    /// Counts the entries.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// assert_eq!(Table::from([("a", 1), ("b", 2)]).len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Tells whether there are none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// assert!(Table::new().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Appends the table as the wire has it, with its length in front; leaves `buf` as it was when it refuses.
+    ///
+    /// # Errors
+    /// [`Refused`] for what cannot be sent.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::BytesMut;
+    /// # use actix_pika_actors::Table;
+    /// let mut buf = BytesMut::new();
+    /// Table::from([("a", true)]).encode(&mut buf)?;
+    /// assert_eq!(&buf[..], b"\0\0\0\x04\x01at\x01");
+    /// # Ok::<(), actix_pika_actors::wire::Refused>(())
+    /// ```
     pub fn encode(&self, buf: &mut BytesMut) -> Result<(), Refused> {
         self.check()?;
         field::put_table(self, buf, 0);
         Ok(())
     }
 
-    /// How many bytes [`encode`](Self::encode) appends.
+    /// Tells how many bytes [`encode`](Self::encode) appends.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// assert_eq!(Table::new().encoded_len(), 4);
+    /// ```
     pub fn encoded_len(&self) -> usize {
         field::table_len(self, 0)
     }
 
     /// Refuses what cannot be sent.
+    ///
+    /// # Errors
+    /// [`Refused`] with the first that is too long, too deep or not a finite number.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// assert!(Table::new().with("k".repeat(256), 1).check().is_err());
+    /// ```
     pub fn check(&self) -> Result<(), Refused> {
         field::check_table(self, 0)?;
         if u32::try_from(self.encoded_len()).is_err() { Err(Refused::Size) } else { Ok(()) }
     }
 
     /// Reads a table that starts with its length; what follows it is not looked at.
+    ///
+    /// # Errors
+    /// [`Fault`] with 502 for lengths that lie, unknown types, or more than [`MAX_DEPTH`] containers inside
+    /// one another.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Table, Value};
+    /// let table = Table::decode(b"\0\0\0\x04\x01at\x01")?;
+    /// assert_eq!(table.get("a").and_then(Value::as_bool), Some(true));
+    /// # Ok::<(), actix_pika_actors::wire::Fault>(())
+    /// ```
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         Self::decode_front(bytes).map(|(table, _)| table)
     }
 
     /// Reads the table at the front of `bytes` and answers how many bytes it took.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Table;
+    /// let (table, taken) = Table::decode_front(b"\0\0\0\0rest")?;
+    /// assert_eq!((table.len(), taken), (0, 4));
+    /// # Ok::<(), actix_pika_actors::wire::Fault>(())
+    /// ```
     pub fn decode_front(bytes: &[u8]) -> Result<(Self, usize), Fault> {
         field::read_table(bytes)
     }

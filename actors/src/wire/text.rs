@@ -7,37 +7,80 @@ use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 
-/// A key or a long string of a [`Table`](super::table::Table).
+/// Holds a key or a long string of a [`Table`](super::table::Table): UTF-8 as a rule, any bytes at worst.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::text::Text;
+/// let text = Text::from("png");
+/// assert_eq!((text.as_str(), text.len()), (Some("png"), 3));
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Bytes);
 
 impl Text {
-    /// The text, if it is UTF-8.
+    /// Shows the text, if it is UTF-8.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::text::Text;
+    /// assert_eq!(Text::from(vec![0xff]).as_str(), None);
+    /// ```
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// The bytes, whatever they are.
+    /// Shows the bytes, whatever they are.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::text::Text;
+    /// assert_eq!(Text::from("png").as_bytes(), b"png");
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The text, with what is not UTF-8 replaced.
+    /// Shows the text, with what is not UTF-8 replaced.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::text::Text;
+    /// assert_eq!(Text::from(vec![0xff]).to_string_lossy(), "\u{fffd}");
+    /// ```
     pub fn to_string_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// The bytes, given away.
+    /// Gives the bytes away.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::text::Text;
+    /// assert_eq!(Text::from("png").into_bytes(), "png");
+    /// ```
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
 
-    /// How many bytes there are.
+    /// Counts the bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::text::Text;
+    /// assert_eq!(Text::from("ä").len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Tells whether there are none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::text::Text;
+    /// assert!(Text::default().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

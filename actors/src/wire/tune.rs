@@ -10,7 +10,7 @@ use super::{
     table::Table,
 };
 
-/// The largest frame of a client that names none, that of RabbitMQ by default.
+/// Bounds the frames of a client that names none, that of RabbitMQ by default.
 pub const FRAME_MAX: u32 = 131_072;
 
 /// RabbitMQ 4.1 and later refuse a `tune-ok` with less.

@@ -12,7 +12,20 @@ use bytes::Bytes;
 
 use super::{table::Table, text::Text};
 
-/// A value of a [`Table`].
+/// Holds a value of a [`Table`], of one of the types that RabbitMQ knows.
+///
+/// `From` chooses the type for what Rust has; the letter of each is how it is marked on the wire. There are
+/// no unsigned 64 bits, and floats have to be finite (`Codec` when it is sent).
+///
+/// Source: AMQP 0-9-1 section 4.2.1; <https://www.rabbitmq.com/amqp-0-9-1-errata#section_3>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Value;
+/// assert_eq!(Value::from("png").as_str(), Some("png"));
+/// assert_eq!(Value::from(7), Value::LongInt(7));
+/// assert_eq!(Value::from(7i64), Value::LongLongInt(7));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -58,12 +71,25 @@ pub enum Value {
 }
 
 impl Value {
-    /// The boolean, if it is one.
+    /// Shows the boolean, if it is one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Value;
+    /// assert_eq!(Value::from(true).as_bool(), Some(true));
+    /// ```
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Boolean(value) = *self { Some(value) } else { None }
     }
 
-    /// The integer, of whichever width.
+    /// Shows the integer, of whichever width.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Value;
+    /// assert_eq!((Value::from(7u8).as_i64(), Value::from(-7).as_i64()), (Some(7), Some(-7)));
+    /// assert_eq!(Value::from("7").as_i64(), None);
+    /// ```
     pub fn as_i64(&self) -> Option<i64> {
         match *self {
             Self::ShortShortInt(value) => Some(value.into()),
@@ -77,7 +103,13 @@ impl Value {
         }
     }
 
-    /// The float or double.
+    /// Shows the float or double.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Value;
+    /// assert_eq!(Value::from(1.5).as_f64(), Some(1.5));
+    /// ```
     pub fn as_f64(&self) -> Option<f64> {
         match *self {
             Self::Float(value) => Some(value.into()),
@@ -86,12 +118,24 @@ impl Value {
         }
     }
 
-    /// The long string, if it is one and UTF-8.
+    /// Shows the long string, if it is one and UTF-8.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Value;
+    /// assert_eq!(Value::from("png").as_str(), Some("png"));
+    /// ```
     pub fn as_str(&self) -> Option<&str> {
         if let Self::LongString(text) = self { text.as_str() } else { None }
     }
 
-    /// The bytes of a byte array or a long string.
+    /// Shows the bytes of a byte array or a long string.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Value;
+    /// assert_eq!(Value::from(vec![1, 2]).as_bytes(), Some(&[1, 2][..]));
+    /// ```
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
             Self::ByteArray(bytes) => Some(bytes),
@@ -100,17 +144,37 @@ impl Value {
         }
     }
 
-    /// The array, if it is one.
+    /// Shows the array, if it is one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Value;
+    /// let value = Value::from(vec![Value::from(1), Value::from("two")]);
+    /// assert_eq!(value.as_array().map(<[Value]>::len), Some(2));
+    /// ```
     pub fn as_array(&self) -> Option<&[Value]> {
         if let Self::Array(values) = self { Some(values) } else { None }
     }
 
-    /// The table, if it is one.
+    /// Shows the table, if it is one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Table, Value};
+    /// assert!(Value::from(Table::new()).as_table().is_some());
+    /// ```
     pub fn as_table(&self) -> Option<&Table> {
         if let Self::Table(table) = self { Some(table) } else { None }
     }
 
-    /// The timestamp, if it is one that the system can express.
+    /// Shows the timestamp, if it is one that the system can express.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::SystemTime;
+    /// # use actix_pika_actors::Value;
+    /// assert_eq!(Value::Timestamp(0).as_time(), Some(SystemTime::UNIX_EPOCH));
+    /// ```
     pub fn as_time(&self) -> Option<SystemTime> {
         if let Self::Timestamp(seconds) = *self { time_of(seconds) } else { None }
     }

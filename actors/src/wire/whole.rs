@@ -8,7 +8,7 @@ use super::{
     hot::{BASIC, Deliver, Inbound, parse_method},
 };
 
-/// A place in the bytes that a delivery was read from.
+/// Marks a place in the bytes that a delivery was read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Where it begins.
@@ -18,7 +18,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The bytes there, none if there are fewer.
+    /// Shows the bytes there, none if there are fewer.
     #[inline]
     pub fn of(self, bytes: &[u8]) -> &[u8] {
         let start = self.start as usize;
@@ -26,7 +26,7 @@ impl Place {
     }
 }
 
-/// A delivery whose frames are next to one another.
+/// Holds a delivery whose frames are next to one another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whole {
     /// The method, its spans counted from the method payload on.
