@@ -8,7 +8,17 @@ use super::{
     protocol::{BasicProperties, basic},
 };
 
-/// A message as the client sent it: `basic.publish`, header and body frames put together.
+/// Holds a message as the client sent it: `basic.publish`, header and body frames put together.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{Mismatch, Socket};
+/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+/// let publish = socket.expect_publish(1).await?;
+/// assert_eq!((publish.exchange.as_str(), publish.routing_key.as_str()), ("", "jobs"));
+/// assert_eq!(publish.body, "resize 7.png");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Published {
@@ -30,15 +40,14 @@ pub struct Published {
     pub cuts: Vec<usize>,
 }
 
-/// A message for the client, with all that may be wrong with it.
+/// Makes a message for the client, with all that may be wrong with it.
 ///
 /// Anything that turns into bytes is a content with that body, no properties, and no exchange.
 ///
 /// # Examples
-///
 /// ```
-/// # use actix_pika_actors::testing::{Content, Mismatch, Socket};
-/// # async fn deliver(socket: &mut Socket) -> Result<(), Mismatch> {
+/// # use actix_pika_actors::testing::{Mismatch, Socket, Content};
+/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
 /// socket.deliver(1, "ctag", 1, "hello").await?;
 /// socket.deliver(1, "ctag", 2, Content::from("again").through("logs", "info").redelivered()).await?;
 /// // Announces more than follows, in frames of one byte.
@@ -58,6 +67,12 @@ pub struct Content {
 
 impl Content {
     /// Sets the exchange it went through and the routing key.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Content;
+    /// let content = Content::from("hello").through("logs", "info");
+    /// ```
     #[must_use]
     pub fn through(mut self, exchange: &str, routing_key: &str) -> Self {
         (self.exchange, self.routing_key) = (exchange.to_owned(), routing_key.to_owned());
@@ -65,6 +80,12 @@ impl Content {
     }
 
     /// Marks it as redelivered.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Content;
+    /// let content = Content::from("again").redelivered();
+    /// ```
     #[must_use]
     pub fn redelivered(mut self) -> Self {
         self.redelivered = true;
@@ -72,12 +93,24 @@ impl Content {
     }
 
     /// Sets the properties.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Content, protocol::BasicProperties};
+    /// let content = Content::from("x").with_properties(&BasicProperties::default().with_priority(5));
+    /// ```
     #[must_use]
     pub fn with_properties(self, properties: &BasicProperties) -> Self {
         self.with_raw_properties(encode_properties(properties))
     }
 
     /// Sets property flags and values as bytes, right or wrong.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Content;
+    /// let content = Content::from("x").with_raw_properties([0xff, 0xff]); // flags without values
+    /// ```
     #[must_use]
     pub fn with_raw_properties(mut self, properties: impl Into<Vec<u8>>) -> Self {
         self.properties = Some(properties.into());
@@ -85,6 +118,12 @@ impl Content {
     }
 
     /// Announces another size than the body has.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Content;
+    /// let content = Content::from("short").announcing(1 << 63);
+    /// ```
     #[must_use]
     pub fn announcing(mut self, size: u64) -> Self {
         self.announced = Some(size);
@@ -92,13 +131,28 @@ impl Content {
     }
 
     /// Cuts the body into frames with so many bytes each, in place of what the handshake agreed to.
+    ///
+    /// At least 1.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Content;
+    /// assert_eq!(Content::from("abc").cut_to(1).frames(1, 4096).len(), 4);
+    /// ```
     #[must_use]
     pub fn cut_to(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes.max(1));
         self
     }
 
-    /// The content header and body frames, without the method before them.
+    /// Makes the content header and body frames, without the method before them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Content, RawFrame};
+    /// let frames = Content::from("hello").frames(1, 4096);
+    /// assert_eq!((frames.len(), frames[0].kind, frames[1].kind), (2, RawFrame::HEADER, RawFrame::BODY));
+    /// ```
     pub fn frames(&self, channel: u16, frame_max: u32) -> Vec<RawFrame> {
         let properties = self.properties.as_deref().unwrap_or(&[0, 0]);
         let size = self.announced.unwrap_or(self.body.len() as u64);
@@ -122,6 +176,15 @@ impl Socket {
     ///
     /// Besides what [`expect`](Self::expect) says: a header that is not of class `basic`, or has a weight, or
     /// unreadable properties; a body that is longer than announced; an empty body frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// let publish = socket.expect_publish(1).await?;
+    /// socket.confirm(1, 1, false).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn expect_publish(&mut self, channel: u16) -> Result<Published, Mismatch> {
         let publish: basic::Publish = self.expect(channel).await?;
         let awaited = format!("the content header of a publish on channel {channel}");
@@ -153,6 +216,18 @@ impl Socket {
     }
 
     /// Delivers a message to a consumer with `basic.deliver`.
+    ///
+    /// # Errors
+    /// [`HungUp`](super::MismatchKind::HungUp) when the client is gone,
+    /// [`TimedOut`](super::MismatchKind::TimedOut) when it does not read.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.deliver(1, "ctag", 1, "hello").await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn deliver(
         &mut self,
         channel: u16,
@@ -172,6 +247,18 @@ impl Socket {
     }
 
     /// Answers a `basic.get` with `basic.get-ok`; `message_count` is what is left in the queue.
+    ///
+    /// # Errors
+    /// Those of [`deliver`](Self::deliver).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket, protocol::basic};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.expect::<basic::Get>(1).await?;
+    /// socket.get_ok(1, 1, 0, "the last one").await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn get_ok(
         &mut self,
         channel: u16,
@@ -191,6 +278,19 @@ impl Socket {
     }
 
     /// Gives a message back with `basic.return`, such as 312 `NO_ROUTE`.
+    ///
+    /// # Errors
+    /// Those of [`deliver`](Self::deliver).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// let publish = socket.expect_publish(1).await?;
+    /// socket.return_message(1, 312, "NO_ROUTE", publish).await?;
+    /// socket.confirm(1, 1, false).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn return_message(
         &mut self,
         channel: u16,

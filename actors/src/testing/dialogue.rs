@@ -8,11 +8,26 @@ use super::{
 
 impl Socket {
     /// Awaits `channel.open` on this channel and answers it.
+    ///
+    /// # Errors
+    /// Those of [`expect`](Self::expect).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.handshake().await?;
+    /// socket.open_channel(1).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn open_channel(&mut self, channel: u16) -> Result<(), Mismatch> {
         self.answer(channel, |_: channel::Open| channel::OpenOk {}).await.map(drop)
     }
 
     /// Awaits a method on this channel, answers it with what `reply` makes of it, and returns it.
+    ///
+    /// # Errors
+    /// Those of [`expect`](Self::expect).
     ///
     /// # Examples
     ///
@@ -36,16 +51,50 @@ impl Socket {
     }
 
     /// Confirms publishes with `basic.ack`.
+    ///
+    /// # Errors
+    /// Those of [`deliver`](Self::deliver).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.confirm(1, 3, true).await?; // all up to the third publish
+    /// # Ok(()) }
+    /// ```
     pub async fn confirm(&mut self, channel: u16, delivery_tag: u64, multiple: bool) -> Result<(), Mismatch> {
         self.send(channel, basic::Ack { delivery_tag, multiple }).await
     }
 
     /// Refuses publishes with `basic.nack`.
+    ///
+    /// # Errors
+    /// Those of [`deliver`](Self::deliver).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.nack(1, 1, false).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn nack(&mut self, channel: u16, delivery_tag: u64, multiple: bool) -> Result<(), Mismatch> {
         self.send(channel, basic::Nack { delivery_tag, multiple, requeue: false }).await
     }
 
     /// Says `connection.close` and awaits `connection.close-ok`; discards, as a broker does, what comes in between.
+    ///
+    /// # Errors
+    /// [`HungUp`](super::MismatchKind::HungUp) or [`TimedOut`](super::MismatchKind::TimedOut) when the client
+    /// does not answer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.close_connection(320, "CONNECTION_FORCED").await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn close_connection(&mut self, code: u16, text: &str) -> Result<(), Mismatch> {
         let close = connection::Close { reply_code: code, reply_text: text.into(), ..Default::default() };
         self.send(0, close).await?;
@@ -60,6 +109,17 @@ impl Socket {
 
     /// Says `channel.close` on account of a method, `(0, 0)` for none, and awaits `channel.close-ok`; discards, as a
     /// broker does, what else the client says on this channel.
+    ///
+    /// # Errors
+    /// Those of [`close_connection`](Self::close_connection).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.close_channel(1, 404, "NOT_FOUND - no queue 'jobs'", 50, 10).await?; // for queue.declare
+    /// # Ok(()) }
+    /// ```
     pub async fn close_channel(
         &mut self,
         channel: u16,
@@ -77,12 +137,34 @@ impl Socket {
     }
 
     /// Awaits the client's `connection.close`, answers it, and returns its code and text.
+    ///
+    /// # Errors
+    /// Those of [`expect`](Self::expect).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// assert_eq!(socket.expect_close().await?.0, 200);
+    /// # Ok(()) }
+    /// ```
     pub async fn expect_close(&mut self) -> Result<(u16, String), Mismatch> {
         let close = self.answer(0, |_: connection::Close| connection::CloseOk {}).await?;
         Ok((close.reply_code, close.reply_text.into()))
     }
 
     /// Awaits the client's `channel.close`, answers it, and returns its code and text.
+    ///
+    /// # Errors
+    /// Those of [`expect`](Self::expect).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// assert_eq!(socket.expect_channel_close(1).await?.0, 200);
+    /// # Ok(()) }
+    /// ```
     pub async fn expect_channel_close(&mut self, channel: u16) -> Result<(u16, String), Mismatch> {
         let close = self.answer(channel, |_: channel::Close| channel::CloseOk {}).await?;
         Ok((close.reply_code, close.reply_text.into()))

@@ -4,7 +4,15 @@ use std::mem;
 
 use super::{Mismatch, RawFrame, Socket, line::Heard};
 
-/// How a client left.
+/// Tells how a client left.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{Mismatch, Socket, Hangup};
+/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+/// assert_eq!(socket.expect_eof().await?, Hangup::Closed);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
     /// It closed its side in order (FIN).
@@ -15,6 +23,19 @@ pub enum Hangup {
 
 impl Socket {
     /// Awaits the end of the client's side. A frame before it is a mismatch, a heartbeat is not.
+    ///
+    /// # Errors
+    /// [`Unexpected`](super::MismatchKind::Unexpected) for a frame,
+    /// [`TimedOut`](super::MismatchKind::TimedOut) when the client stays.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.expect_close().await?;
+    /// socket.expect_eof().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn expect_eof(&mut self) -> Result<Hangup, Mismatch> {
         let awaited = "the client to hang up";
         if let Some(frame) = self.held.front() {
@@ -34,6 +55,18 @@ impl Socket {
     /// heartbeats left out.
     ///
     /// A peer that does not even read is a socket that is kept and not called.
+    ///
+    /// # Errors
+    /// [`TimedOut`](super::MismatchKind::TimedOut) when the client does not give up within the limit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// let said = socket.silence().await?;
+    /// assert!(said.is_empty(), "the client says nothing but heartbeats");
+    /// # Ok(()) }
+    /// ```
     pub async fn silence(&mut self) -> Result<Vec<RawFrame>, Mismatch> {
         let deadline = self.deadline();
         let mut said = Vec::from(mem::take(&mut self.held));
@@ -47,6 +80,18 @@ impl Socket {
     }
 
     /// Closes the peer's side in order (FIN); what the client still says can be read.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.shutdown().await?;
+    /// socket.expect_eof().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown(&mut self) -> Result<(), Mismatch> {
         self.note("< FIN".to_owned());
         let ended = self.line.shutdown().await;
@@ -56,6 +101,17 @@ impl Socket {
     /// Throws the connection away (RST): the client's next read or write fails with "connection reset".
     ///
     /// A stream that is not TCP is only dropped.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// fn cut(socket: Socket) -> Result<(), Mismatch> {
+    ///     socket.reset()
+    /// }
+    /// ```
     pub fn reset(self) -> Result<(), Mismatch> {
         self.line.reset().map_err(|error| Mismatch::io("to reset the connection", &error))
     }

@@ -9,13 +9,20 @@ use amq_protocol::{
 
 use super::method::{self, Method};
 
-/// One frame, of which nothing is checked: what the client sent, or anything a test wants to send.
+/// Holds one frame, of which nothing is checked: what the client sent, or anything a test wants to send.
 ///
 /// ```text
 /// 0      1         3             7                  size+7 size+8
 /// +------+---------+-------------+  +------------+  +-----------+
 /// | kind | channel |     size    |  |  payload   |  | 0xCE      |
 /// +------+---------+-------------+  +------------+  +-----------+
+/// ```
+/// Source: AMQP 0-9-1 section 4.2.3
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::RawFrame;
+/// assert_eq!(RawFrame::heartbeat().to_bytes(), [8, 0, 0, 0, 0, 0, 0, 0xce]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawFrame {
@@ -28,31 +35,79 @@ pub struct RawFrame {
 }
 
 impl RawFrame {
-    /// The kind of a method frame.
+    /// Marks a method frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// assert_eq!(RawFrame::METHOD, 1);
+    /// ```
     pub const METHOD: u8 = constants::FRAME_METHOD;
-    /// The kind of a content header frame.
+    /// Marks a content header frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// assert_eq!(RawFrame::HEADER, 2);
+    /// ```
     pub const HEADER: u8 = constants::FRAME_HEADER;
-    /// The kind of a content body frame.
+    /// Marks a content body frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// assert_eq!(RawFrame::BODY, 3);
+    /// ```
     pub const BODY: u8 = constants::FRAME_BODY;
-    /// The kind of a heartbeat frame.
+    /// Marks a heartbeat frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// assert_eq!(RawFrame::HEARTBEAT, 8);
+    /// ```
     pub const HEARTBEAT: u8 = constants::FRAME_HEARTBEAT;
 
     /// Builds a frame of any kind.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// let unknown = RawFrame::new(99, 1, *b"?");
+    /// ```
     pub fn new(kind: u8, channel: u16, payload: impl Into<Vec<u8>>) -> Self {
         Self { kind, channel, payload: payload.into() }
     }
 
     /// Builds a method frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{RawFrame, protocol::channel};
+    /// assert!(RawFrame::method(1, channel::Open::default()).is::<channel::Open>());
+    /// ```
     pub fn method<M: Method>(channel: u16, method: M) -> Self {
         Self::new(Self::METHOD, channel, encode(&method.into_class()))
     }
 
     /// Builds a content header frame of class `basic` that announces `size` bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{RawFrame, protocol::BasicProperties};
+    /// let header = RawFrame::header(1, 5, &BasicProperties::default());
+    /// ```
     pub fn header(channel: u16, size: u64, properties: &BasicProperties) -> Self {
         Self::raw_header(channel, size, &encode_properties(properties))
     }
 
     /// Builds a content header frame whose property flags and values are given as bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// let header = RawFrame::raw_header(1, 5, &[0, 0]);
+    /// ```
     pub fn raw_header(channel: u16, size: u64, properties: &[u8]) -> Self {
         let mut payload = vec![0, 60, 0, 0]; // class basic, weight
         payload.extend(size.to_be_bytes());
@@ -61,16 +116,34 @@ impl RawFrame {
     }
 
     /// Builds a content body frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// assert_eq!(RawFrame::body(1, *b"hello").payload, b"hello");
+    /// ```
     pub fn body(channel: u16, part: impl Into<Vec<u8>>) -> Self {
         Self::new(Self::BODY, channel, part)
     }
 
     /// Builds a heartbeat.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// assert!(RawFrame::heartbeat().is_heartbeat());
+    /// ```
     pub fn heartbeat() -> Self {
         Self::new(Self::HEARTBEAT, 0, [])
     }
 
-    /// The bytes on the wire, header and end octet included.
+    /// Makes the bytes on the wire, header and end octet included.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// assert_eq!(RawFrame::body(1, *b"x").to_bytes(), [3, 0, 1, 0, 0, 0, 1, b'x', 0xce]);
+    /// ```
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.payload.len() + 8);
         bytes.push(self.kind);
@@ -82,6 +155,13 @@ impl RawFrame {
     }
 
     /// Reads the method in it: `None` when it is no method frame, or is malformed, or has bytes to spare.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{RawFrame, protocol::channel};
+    /// assert!(RawFrame::method(1, channel::Open::default()).class().is_some());
+    /// assert!(RawFrame::body(1, *b"x").class().is_none());
+    /// ```
     pub fn class(&self) -> Option<AMQPClass> {
         if self.kind != Self::METHOD {
             return None;
@@ -89,12 +169,24 @@ impl RawFrame {
         parse_class(&self.payload[..]).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, class)| class)
     }
 
-    /// Whether it is a heartbeat as it should be: on channel 0, with nothing in it.
+    /// Tells whether it is a heartbeat as it should be: on channel 0, with nothing in it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::RawFrame;
+    /// assert!(!RawFrame::new(RawFrame::HEARTBEAT, 1, []).is_heartbeat());
+    /// ```
     pub fn is_heartbeat(&self) -> bool {
         self.kind == Self::HEARTBEAT && self.channel == 0 && self.payload.is_empty()
     }
 
-    /// Whether it is a method of this type.
+    /// Tells whether it is a method of this type.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{RawFrame, protocol::{channel, queue}};
+    /// assert!(!RawFrame::method(1, channel::Open::default()).is::<queue::Declare>());
+    /// ```
     pub fn is<M: Method>(&self) -> bool {
         self.class().is_some_and(|class| method::name(&class) == M::NAME)
     }

@@ -7,18 +7,55 @@ use crate::{Channel, Connection, Consumer};
 /// Makes the actor that gets it panic: a Channel, a Consumer or a supervisor.
 ///
 /// For tests of what becomes of those who wait for it.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{{Channel, Error, testing::Panic}};
+/// # async fn poke(channel: Addr<Channel>) {
+/// assert!(channel.send(Panic).await.is_err());
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Panic;
 
 /// Makes the Connection actor of the supervisor that gets it panic.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{{ConnectionSupervisor, Result, testing::PanicConnection}};
+/// # async fn poke(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+/// connection.send(PanicConnection).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct PanicConnection;
 
 /// Asks a supervisor what its connection has done so far; `None` without one.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{{ConnectionSupervisor, Result, testing::CountWork}};
+/// # async fn count(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+/// if let Some(work) = connection.send(CountWork).await? {
+///     println!("{} reads, {} writes", work.reads, work.writes);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CountWork;
 
-/// What a connection has done so far.
+/// Tells what a connection has done so far.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::Work;
+/// fn since(before: Work, now: Work) -> u64 {
+///     now.writes - before.writes
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Work {

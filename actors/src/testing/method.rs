@@ -7,14 +7,36 @@ use amq_protocol::protocol::{AMQPClass, access, basic, channel, confirm, connect
 /// A method of AMQP 0-9-1, such as `queue::Declare`: goes into an [`AMQPClass`] and comes out of one.
 ///
 /// Implemented for every method struct of [`protocol`](super::protocol).
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{Method, protocol::queue};
+/// assert_eq!(queue::Declare::NAME, "queue.declare");
+/// ```
 pub trait Method: fmt::Debug + Sized {
-    /// The name that the specification gives it, such as `queue.declare`.
+    /// Names it as the specification does, such as `queue.declare`.
     const NAME: &'static str;
 
     /// Wraps it into its class.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Method, protocol::channel};
+    /// assert_eq!(channel::Open::default().into_class().get_amqp_class_id(), 20);
+    /// ```
     fn into_class(self) -> AMQPClass;
 
     /// Takes it out of its class; gives back what is another method.
+    ///
+    /// # Errors
+    /// The class as it was, where it is another method.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Method, protocol::{channel, queue}};
+    /// let class = channel::Open::default().into_class();
+    /// assert!(queue::Declare::from_class(class).is_err());
+    /// ```
     fn from_class(class: AMQPClass) -> Result<Self, Box<AMQPClass>>;
 }
 

@@ -5,6 +5,14 @@ use std::{error, fmt, io, time::Duration};
 /// Says what was awaited, what came instead, and the last lines of the dialogue before it.
 ///
 /// `Debug` prints the same text as `Display`, because that is what a failing test shows.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{Mismatch, MismatchKind};
+/// fn is_slow(mismatch: &Mismatch) -> bool {
+///     mismatch.kind() == MismatchKind::TimedOut
+/// }
+/// ```
 pub struct Mismatch {
     kind: MismatchKind,
     awaited: String,
@@ -12,7 +20,16 @@ pub struct Mismatch {
     before: Vec<String>,
 }
 
-/// How the other side failed to do what was awaited.
+/// Tells how the other side failed to do what was awaited.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{MismatchKind, Socket};
+/// # async fn said(socket: &mut Socket) {
+/// let mismatch = socket.next_frame().await.unwrap_err();
+/// assert_eq!(mismatch.kind(), MismatchKind::HungUp);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MismatchKind {
@@ -30,6 +47,14 @@ pub enum MismatchKind {
 
 impl Mismatch {
     /// Tells the cases apart.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, MismatchKind};
+    /// fn has_hung_up(mismatch: &Mismatch) -> bool {
+    ///     mismatch.kind() == MismatchKind::HungUp
+    /// }
+    /// ```
     pub fn kind(&self) -> MismatchKind {
         self.kind
     }

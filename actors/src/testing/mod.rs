@@ -80,4 +80,11 @@ pub use self::{
 use std::time::Duration;
 
 /// The limit of every wait that was not given another one.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use actix_pika_actors::testing::TIME_LIMIT;
+/// assert_eq!(TIME_LIMIT, Duration::from_secs(5));
+/// ```
 pub const TIME_LIMIT: Duration = Duration::from_secs(5);

@@ -14,6 +14,17 @@ use super::{Mismatch, Socket, TIME_LIMIT};
 /// Between two calls of [`accept`](Self::accept) the operating system takes connections on its behalf, so a client
 /// that dials again finds the port open; drop the peer to have clients refused, and come back on the same port with
 /// [`listen_at`](Self::listen_at).
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{Mismatch, Peer};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+/// # runtime.block_on(async {
+/// let peer = Peer::listen().await?;
+/// let mut client = tokio::net::TcpStream::connect(peer.addr()).await.unwrap();
+/// let socket = peer.accept().await?;
+/// # Ok::<(), Mismatch>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Peer {
     listener: TcpListener,
@@ -23,11 +34,39 @@ pub struct Peer {
 
 impl Peer {
     /// Listens on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// [`Io`](super::MismatchKind::Io) when the system has no port for it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// let peer = Peer::listen().await?;
+    /// assert!(peer.addr().ip().is_loopback());
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub async fn listen() -> Result<Self, Mismatch> {
         Self::listen_at((Ipv4Addr::LOCALHOST, 0).into()).await
     }
 
     /// Listens at this address, for a client that is to find its server again.
+    ///
+    /// # Errors
+    /// [`Io`](super::MismatchKind::Io) when the address is taken.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// let peer = Peer::listen().await?;
+    /// let address = peer.addr();
+    /// drop(peer); // clients are refused now
+    /// let again = Peer::listen_at(address).await?;
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub async fn listen_at(addr: SocketAddr) -> Result<Self, Mismatch> {
         let failed = |error| Mismatch::io(format!("to listen at {addr}"), &error);
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
@@ -36,18 +75,46 @@ impl Peer {
     }
 
     /// Sets the limit of every wait, for this peer and for the sockets it accepts from now on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// let peer = Peer::listen().await?.with_time_limit(std::time::Duration::from_millis(10));
+    /// assert!(peer.accept().await.is_err());
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The address it listens at.
+    /// Tells the address it listens at.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// assert_ne!(Peer::listen().await?.addr().port(), 0);
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The URL to give to the client: `amqp://guest:guest@127.0.0.1:PORT/`.
+    /// Makes the URL to give to the client: `amqp://guest:guest@127.0.0.1:PORT/`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// assert!(Peer::listen().await?.url().starts_with("amqp://guest:guest@127.0.0.1:"));
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@{}/", self.addr)
     }
@@ -57,6 +124,17 @@ impl Peer {
     /// # Errors
     ///
     /// [`TimedOut`](super::MismatchKind::TimedOut) when no client comes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// let peer = Peer::listen().await?;
+    /// let client = tokio::net::TcpStream::connect(peer.addr()).await;
+    /// let mut socket = peer.accept().await?;
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub async fn accept(&self) -> Result<Socket, Mismatch> {
         let awaited = || format!("a client at {}", self.addr);
         match time::timeout(self.limit, self.listener.accept()).await {

@@ -54,6 +54,18 @@ pub struct Probe<M: Message<Result = ()> + Send + 'static> {
 
 impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// Starts the actor on the current arbiter. It stops when the probe and all its recipients are dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # #[derive(Message, Debug, PartialEq)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ding(u32);
+    /// # actix::System::new().block_on(async {
+    /// let probe = Probe::<Ding>::start();
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub fn start() -> Self {
         let (sender, tape) = mpsc::unbounded_channel();
         let count = Arc::new(AtomicUsize::new(0));
@@ -62,13 +74,39 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     }
 
     /// Sets the limit of every wait.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # #[derive(Message, Debug, PartialEq)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ding(u32);
+    /// # actix::System::new().block_on(async {
+    /// let mut probe = Probe::<Ding>::start().with_time_limit(std::time::Duration::from_millis(10));
+    /// assert!(probe.next().await.is_err());
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The address to report to.
+    /// Makes an address to report to.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # #[derive(Message, Debug, PartialEq)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ding(u32);
+    /// # actix::System::new().block_on(async {
+    /// let probe = Probe::<Ding>::start();
+    /// probe.recipient().do_send(Ding(1));
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub fn recipient(&self) -> Recipient<M> {
         self.recorder.clone().recipient()
     }
@@ -79,6 +117,20 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     ///
     /// [`TimedOut`](MismatchKind::TimedOut) when none comes, [`HungUp`](MismatchKind::HungUp) when its arbiter
     /// ended.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # #[derive(Message, Debug, PartialEq)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ding(u32);
+    /// # actix::System::new().block_on(async {
+    /// let mut probe = Probe::<Ding>::start();
+    /// probe.recipient().do_send(Ding(1));
+    /// assert_eq!(probe.next().await?, Ding(1));
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub async fn next(&mut self) -> Result<M, Mismatch> {
         if let Some(message) = self.peeked.take() {
             return Ok(message);
@@ -91,6 +143,23 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     }
 
     /// Awaits messages until one is wanted, and returns it; drops the others.
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # #[derive(Message, Debug, PartialEq)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ding(u32);
+    /// # actix::System::new().block_on(async {
+    /// let mut probe = Probe::<Ding>::start();
+    /// (1..=3).for_each(|n| probe.recipient().do_send(Ding(n)));
+    /// assert_eq!(probe.next_matching(|ding| ding.0 > 1).await?, Ding(2));
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub async fn next_matching(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Result<M, Mismatch> {
         let deadline = time::Instant::now() + self.limit;
         loop {
@@ -110,6 +179,22 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     ///
     /// Everything that was sent to the probe before the future ended is seen, so no time has to be waited for. The
     /// message stays and can be taken with [`next`](Self::next). A future that needs a limit brings its own.
+    ///
+    /// # Errors
+    /// [`Unexpected`](MismatchKind::Unexpected) when a message is there.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # #[derive(Message, Debug, PartialEq)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ding(u32);
+    /// # actix::System::new().block_on(async {
+    /// let mut probe = Probe::<Ding>::start();
+    /// assert_eq!(probe.expect_none_until(async { 7 }).await?, 7);
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub async fn expect_none_until<F: Future>(&mut self, event: F) -> Result<F::Output, Mismatch> {
         let mut event = pin!(event);
         let output = poll_fn(|cx| match event.as_mut().poll(cx) {
@@ -130,6 +215,20 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     }
 
     /// Takes all messages that were sent until now and not taken yet.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # #[derive(Message, Debug, PartialEq)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ding(u32);
+    /// # actix::System::new().block_on(async {
+    /// let mut probe = Probe::<Ding>::start();
+    /// probe.recipient().do_send(Ding(1));
+    /// assert_eq!(probe.drain().await, [Ding(1)]);
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub async fn drain(&mut self) -> Vec<M> {
         self.fence().await;
         let mut messages = Vec::from_iter(self.peeked.take());
@@ -140,6 +239,20 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     }
 
     /// Counts the messages that were sent to it until now, taken or not.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # #[derive(Message, Debug, PartialEq)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ding(u32);
+    /// # actix::System::new().block_on(async {
+    /// let probe = Probe::<Ding>::start();
+    /// probe.recipient().do_send(Ding(1));
+    /// assert_eq!(probe.count().await, 1);
+    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// ```
     pub async fn count(&self) -> usize {
         self.fence().await;
         self.count.load(Ordering::Acquire)

@@ -23,7 +23,13 @@ const CAPABILITIES: [&str; 9] = [
     "direct_reply_to",
 ];
 
-/// The points of the handshake at which the server speaks.
+/// Names the points of the handshake at which the server speaks.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{Handshake, Step};
+/// let refused = Handshake::new().refuse_at(Step::OpenOk, 530, "NOT_ALLOWED - vhost not found");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
@@ -37,9 +43,18 @@ pub enum Step {
     OpenOk,
 }
 
-/// What the client said in the handshake, as far as it went.
+/// Holds what the client said in the handshake, as far as it went.
 ///
 /// `Debug` leaves out the answers, which carry credentials.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{Mismatch, Socket};
+/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+/// let terms = socket.handshake().await?;
+/// assert_eq!((terms.mechanism.as_str(), terms.vhost.as_str()), ("PLAIN", "/"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ClientTerms {
@@ -97,6 +112,12 @@ enum Turn {
 
 impl Handshake {
     /// Begins with the script of a willing broker: `PLAIN AMQPLAIN`, all capabilities, tune 2047 / 131072 / 60.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Handshake;
+    /// let willing = Handshake::new();
+    /// ```
     pub fn new() -> Self {
         let capabilities = CAPABILITIES.map(|name| (ShortString::from(name), AMQPValue::Boolean(true)));
         let server_properties = BTreeMap::from([
@@ -119,6 +140,12 @@ impl Handshake {
     }
 
     /// Sets the protocol version of `connection.start`, 0 and 9 by default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Handshake;
+    /// let old = Handshake::new().with_version(0, 8);
+    /// ```
     #[must_use]
     pub fn with_version(mut self, major: u8, minor: u8) -> Self {
         (self.start.version_major, self.start.version_minor) = (major, minor);
@@ -126,6 +153,12 @@ impl Handshake {
     }
 
     /// Sets the SASL mechanisms on offer, separated by spaces.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Handshake;
+    /// let strange = Handshake::new().with_mechanisms("KERBEROS NTLM");
+    /// ```
     #[must_use]
     pub fn with_mechanisms(mut self, mechanisms: &str) -> Self {
         self.start.mechanisms = mechanisms.into();
@@ -133,6 +166,12 @@ impl Handshake {
     }
 
     /// Sets the locales on offer, separated by spaces.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Handshake;
+    /// let foreign = Handshake::new().with_locales("de_DE");
+    /// ```
     #[must_use]
     pub fn with_locales(mut self, locales: &str) -> Self {
         self.start.locales = locales.into();
@@ -140,6 +179,12 @@ impl Handshake {
     }
 
     /// Adds or replaces one server property.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Handshake, types::AMQPValue};
+    /// let future = Handshake::new().with_server_property("version", AMQPValue::LongString("9.9.9".into()));
+    /// ```
     #[must_use]
     pub fn with_server_property(mut self, name: &str, value: AMQPValue) -> Self {
         self.start.server_properties.insert(name.into(), value);
@@ -147,6 +192,12 @@ impl Handshake {
     }
 
     /// Replaces the capabilities by these, each true.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Handshake;
+    /// let plain = Handshake::new().with_capabilities(&["basic.nack"]); // no confirms
+    /// ```
     #[must_use]
     pub fn with_capabilities(self, names: &[&str]) -> Self {
         let table: BTreeMap<_, _> =
@@ -155,6 +206,12 @@ impl Handshake {
     }
 
     /// Adds a round of `connection.secure` with this challenge.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Handshake;
+    /// let curious = Handshake::new().challenging(*b"who are you?");
+    /// ```
     #[must_use]
     pub fn challenging(mut self, challenge: impl Into<Vec<u8>>) -> Self {
         self.challenges.push(challenge.into());
@@ -162,6 +219,12 @@ impl Handshake {
     }
 
     /// Sets what `connection.tune` proposes; 0 stands for no limit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Handshake;
+    /// let tight = Handshake::new().with_tune(1, 4096, 1);
+    /// ```
     #[must_use]
     pub fn with_tune(mut self, channel_max: u16, frame_max: u32, heartbeat: u16) -> Self {
         self.tune = connection::Tune { channel_max, frame_max, heartbeat };
@@ -169,6 +232,12 @@ impl Handshake {
     }
 
     /// Says nothing at this step: the script ends there, and the socket stays open.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Handshake, Step};
+    /// let silent = Handshake::new().mute_at(Step::Tune);
+    /// ```
     #[must_use]
     pub fn mute_at(self, step: Step) -> Self {
         self.change(step, Turn::Mute)
@@ -176,12 +245,24 @@ impl Handshake {
 
     /// Sends these bytes in place of this step: garbage, an HTTP response, another protocol header. The script ends
     /// there.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Handshake, Step};
+    /// let web = Handshake::new().raw_at(Step::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    /// ```
     #[must_use]
     pub fn raw_at(self, step: Step, bytes: impl Into<Vec<u8>>) -> Self {
         self.change(step, Turn::Raw(bytes.into()))
     }
 
     /// Sends `connection.close` in place of this step, and awaits close-ok. The script ends there.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Handshake, Step};
+    /// let refused = Handshake::new().refuse_at(Step::Tune, 403, "ACCESS_REFUSED");
+    /// ```
     #[must_use]
     pub fn refuse_at(self, step: Step, code: u16, text: &str) -> Self {
         self.change(step, Turn::Refuse(code, text.to_owned()))
@@ -201,6 +282,17 @@ impl Default for Handshake {
 
 impl Socket {
     /// Shakes hands as a willing broker does, and returns what the client said.
+    ///
+    /// # Errors
+    /// Those of [`handshake_with`](Self::handshake_with).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// assert_eq!(socket.handshake().await?.vhost, "/");
+    /// # Ok(()) }
+    /// ```
     pub async fn handshake(&mut self) -> Result<ClientTerms, Mismatch> {
         self.handshake_with(&Handshake::new()).await
     }
@@ -209,6 +301,20 @@ impl Socket {
     ///
     /// For an order of things that no script has, say it line by line, from
     /// [`expect_header`](Self::expect_header) on.
+    ///
+    /// # Errors
+    /// [`Unexpected`](super::MismatchKind::Unexpected) where the client says something else,
+    /// [`HungUp`](super::MismatchKind::HungUp) or [`TimedOut`](super::MismatchKind::TimedOut) where it says
+    /// nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket, Handshake, Step};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// let refused = Handshake::new().refuse_at(Step::Tune, 403, "ACCESS_REFUSED");
+    /// socket.handshake_with(&refused).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn handshake_with(&mut self, script: &Handshake) -> Result<ClientTerms, Mismatch> {
         let mut terms = ClientTerms::default();
 

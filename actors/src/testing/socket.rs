@@ -17,10 +17,22 @@ use super::{
 /// Lines of the dialogue that an error repeats.
 const REMEMBERED: usize = 16;
 
-/// One client connection. The test says and expects, in order; nothing is answered by itself.
+/// Plays the server's side of one client connection. The test says and expects, in order; nothing is answered by
+/// itself.
 ///
-/// What is awaited on one channel is not disturbed by frames of other channels: they are held back until they are
-/// asked for. Heartbeats are counted and skipped. Dropping the socket closes it.
+/// What is awaited on one channel is not disturbed by frames of other channels: they are held back until they
+/// are asked for. Heartbeats are counted and skipped. Dropping the socket closes it.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::{Mismatch, Socket};
+/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+/// socket.handshake().await?;
+/// socket.open_channel(1).await?;
+/// let publish = socket.expect_publish(1).await?;
+/// socket.confirm(1, 1, false).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Socket {
     pub(super) line: Line,
@@ -34,6 +46,13 @@ pub struct Socket {
 
 impl Socket {
     /// Speaks over any stream, such as one half of [`tokio::io::duplex`], with which a test can pause the clock.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Socket;
+    /// let (server, client) = tokio::io::duplex(4096);
+    /// let socket = Socket::over(server);
+    /// ```
     pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         Self::new(Line::over(stream), TIME_LIMIT)
     }
@@ -55,27 +74,69 @@ impl Socket {
     }
 
     /// Sets the limit of every wait from now on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Socket;
+    /// # let mut socket = Socket::over(tokio::io::duplex(64).0);
+    /// socket.set_time_limit(std::time::Duration::from_millis(100));
+    /// ```
     pub fn set_time_limit(&mut self, limit: Duration) {
         self.limit = limit;
     }
 
-    /// The heartbeats that were seen so far, on the way to other frames or [awaited](Self::expect_heartbeat).
+    /// Counts the heartbeats that were seen so far, on the way to other frames or
+    /// [awaited](Self::expect_heartbeat).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::Socket;
+    /// # let socket = Socket::over(tokio::io::duplex(64).0);
+    /// assert_eq!(socket.heartbeats(), 0);
+    /// ```
     pub fn heartbeats(&self) -> u64 {
         self.heartbeats
     }
 
     /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// Those of [`deliver`](Self::deliver), as for everything that is sent.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.send_raw(b"HTTP/1.1 400 Bad Request\r\n\r\n").await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Mismatch> {
         self.note(format!("< {} raw bytes", bytes.len()));
         self.write(bytes).await
     }
 
     /// Sends a frame of any kind, with the length and end octet it should have.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.send_frame(99, 1, b"a frame of a kind that is none").await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn send_frame(&mut self, kind: u8, channel: u16, payload: &[u8]) -> Result<(), Mismatch> {
         self.send_frames(&[RawFrame::new(kind, channel, payload)]).await
     }
 
     /// Sends frames in one write.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket, RawFrame};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.send_frames(&[RawFrame::heartbeat(), RawFrame::body(1, *b"out of place")]).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn send_frames(&mut self, frames: &[RawFrame]) -> Result<(), Mismatch> {
         let mut bytes = Vec::new();
         for frame in frames {
@@ -86,16 +147,43 @@ impl Socket {
     }
 
     /// Sends a heartbeat.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.send_heartbeat().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn send_heartbeat(&mut self) -> Result<(), Mismatch> {
         self.send_frames(&[RawFrame::heartbeat()]).await
     }
 
     /// Sends a method.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket, protocol::queue};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.send(1, queue::PurgeOk { message_count: 7 }).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn send<M: Method>(&mut self, channel: u16, method: M) -> Result<(), Mismatch> {
         self.send_frames(&[RawFrame::method(channel, method)]).await
     }
 
     /// Awaits the eight bytes with which a client begins, and returns them unjudged.
+    ///
+    /// # Errors
+    /// [`HungUp`](MismatchKind::HungUp) or [`TimedOut`](MismatchKind::TimedOut) before there are eight.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// assert_eq!(&socket.expect_header().await?, b"AMQP\0\0\x09\x01");
+    /// # Ok(()) }
+    /// ```
     pub async fn expect_header(&mut self) -> Result<[u8; 8], Mismatch> {
         let awaited = "a protocol header";
         let header = match time::timeout(self.limit, self.line.header()).await {
@@ -109,6 +197,19 @@ impl Socket {
     }
 
     /// Awaits the next frame of any channel, other than a heartbeat. Frames that were held back come first.
+    ///
+    /// # Errors
+    /// [`HungUp`](MismatchKind::HungUp), [`TimedOut`](MismatchKind::TimedOut), or
+    /// [`Malformed`](MismatchKind::Malformed) for what is no frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// let frame = socket.next_frame().await?;
+    /// println!("{frame}");
+    /// # Ok(()) }
+    /// ```
     pub async fn next_frame(&mut self) -> Result<RawFrame, Mismatch> {
         let deadline = self.deadline();
         self.any_frame_until(deadline, "a frame").await
@@ -120,11 +221,32 @@ impl Socket {
     ///
     /// A `connection.close` ends the wait, because nothing follows it; it can still be
     /// [expected](Self::expect_close).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket, RawFrame};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// assert_eq!(socket.next_frame_on(1).await?.kind, RawFrame::METHOD);
+    /// # Ok(()) }
+    /// ```
     pub async fn next_frame_on(&mut self, channel: u16) -> Result<RawFrame, Mismatch> {
         self.frame_on(channel, &format!("a frame on channel {channel}")).await
     }
 
     /// Awaits the next frame of this channel, which has to be this method.
+    ///
+    /// # Errors
+    /// [`Unexpected`](MismatchKind::Unexpected) for another frame of this channel, and those of
+    /// [`next_frame_on`](Self::next_frame_on).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket, protocol::queue};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// let declare: queue::Declare = socket.expect(1).await?;
+    /// assert!(declare.durable);
+    /// # Ok(()) }
+    /// ```
     pub async fn expect<M: Method>(&mut self, channel: u16) -> Result<M, Mismatch> {
         let awaited = format!("{} on channel {channel}", M::NAME);
         let frame = self.frame_on(channel, &awaited).await?;
@@ -135,6 +257,17 @@ impl Socket {
     }
 
     /// Awaits one more heartbeat, and holds back what comes before it.
+    ///
+    /// # Errors
+    /// Those of [`next_frame`](Self::next_frame).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.expect_heartbeat().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn expect_heartbeat(&mut self) -> Result<(), Mismatch> {
         let awaited = "a heartbeat";
         let (deadline, before) = (self.deadline(), self.heartbeats);
@@ -149,6 +282,18 @@ impl Socket {
     }
 
     /// Listens for this long, and fails as soon as anything comes: a frame, a heartbeat, an end.
+    ///
+    /// # Errors
+    /// [`Unexpected`](MismatchKind::Unexpected) for a frame, [`HungUp`](MismatchKind::HungUp) for an end,
+    /// [`Malformed`](MismatchKind::Malformed) for a part of a frame.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{Mismatch, Socket};
+    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// socket.expect_quiet(std::time::Duration::from_millis(50)).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn expect_quiet(&mut self, length: Duration) -> Result<(), Mismatch> {
         let awaited = format!("{length:?} of quiet");
         if let Some(frame) = self.held.front() {
