@@ -1,17 +1,43 @@
 //! The engine of `actix-pika`: the AMQP 0-9-1 wire, the actors that speak it, and the messages that they exchange.
 //!
-//! Applications use the crate `actix-pika`, which has the handles; this crate is for those who speak to the actors.
+//! Applications use the crate `actix-pika`, which has the handles; this crate is for those who speak to the actors, and
+//! its vocabulary is the one of both: what a handle takes as options is the message that its actor gets.
 //!
 //! | room | what lives there |
 //! |---|---|
 //! | [`wire`] | bytes to meaning and back; no I/O, no clock |
+//! | [`uri`] | connection URIs and their parameters |
+//! | `options` | where to connect to, and within which limits: [`ConnectionOptions`] |
+//! | `credentials`, `secret` | who logs in: [`Credentials`], [`CredentialsProvider`], [`Secret`] |
 //! | `transport` | sockets |
-//! | `connection` | one life of one socket |
-//! | `supervisor` | the connection that the user holds |
-//! | `outbox` | the byte mailbox of a channel: its only way out |
-//! | `channel` | a logical channel |
-//! | `consumer` | feeds one user actor, or a stream |
-//! | `message` | the vocabulary |
+//! | `connection` | one life of one socket: [`Connection`] |
+//! | `supervisor` | the connection that the user holds: [`ConnectionSupervisor`] |
+//! | `outbox` | the byte mailbox of a channel, its only way out: [`Outbox`] |
+//! | `channel` | a logical channel: [`Channel`], which lists its messages and the errors of every call |
+//! | `consumer` | feeds one user actor, or a stream: [`Consumer`] |
+//! | `message` | the vocabulary: [`DeclareQueue`], [`Publishing`], [`Consume`], [`Delivery`] and the rest |
+//! | `error` | the one error type: [`Error`], [`ErrorKind`] |
+//! | `testing` | with the feature `testing`: a scripted peer and probes |
+//!
+//! # Examples
+//! ```no_run
+//! use actix::prelude::*;
+//! use actix_pika_actors::{
+//!     CloseConnection, ConnectionOptions, ConnectionState, ConnectionSupervisor, DeclareQueue, OpenChannel, Publish,
+//! };
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let (connection, mut state) = ConnectionSupervisor::launch(ConnectionOptions::default(), None);
+//! state.wait_for(|state| !matches!(state, ConnectionState::Connecting)).await?;
+//! let channel = connection.send(OpenChannel::new()).await??;
+//! channel.actor.send(DeclareQueue::new("jobs")).await??;
+//! channel.actor.send(Publish::new("", "jobs", "resize 7.png")).await??; // confirmed by the broker
+//! connection.send(CloseConnection::new()).await??;
+//! # Ok(()) }
+//! ```
+//!
+//! What [`wire`] has beside [`Properties`], [`Table`], [`Value`] and what these are made of is there for this crate's own
+//! tests, benchmarks and fuzzing, and so are [`Reply`], [`Flush`] and [`Tick`].
 
 #![forbid(unsafe_code)]
 

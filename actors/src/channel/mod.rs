@@ -35,7 +35,57 @@ pub(crate) use self::reply::Responder as Answer;
 /// Deliveries that a consumer may have unsettled unless told otherwise.
 const DEFAULT_PREFETCH: u16 = 250;
 
-/// A logical channel.
+/// Speaks for a logical channel: it owns the channel's state, its outbox, and all parsing. [`OpenChannel`] starts
+/// one; nobody else can.
+///
+/// It lives on the thread of its connection and takes these messages; each is one AMQP method, answered in
+/// the order in which they were sent.
+///
+/// | message | answer |
+/// |---|---|
+/// | [`DeclareExchange`](crate::DeclareExchange), [`DeleteExchange`](crate::DeleteExchange) | `()` |
+/// | [`BindExchange`](crate::BindExchange), [`UnbindExchange`](crate::UnbindExchange) | `()` |
+/// | [`DeclareQueue`](crate::DeclareQueue) | [`QueueDeclared`](crate::QueueDeclared) |
+/// | [`BindQueue`](crate::BindQueue), [`UnbindQueue`](crate::UnbindQueue) | `()` |
+/// | [`PurgeQueue`](crate::PurgeQueue), [`DeleteQueue`](crate::DeleteQueue) | how many messages |
+/// | [`Qos`](crate::Qos) | `()` |
+/// | [`Publish`](crate::Publish) | [`Confirmation`](crate::Confirmation) |
+/// | [`Consume`](crate::Consume) | [`Consumed`](crate::Consumed) |
+/// | [`CancelConsumer`](crate::CancelConsumer), [`PauseConsumer`](crate::PauseConsumer) | `()` |
+/// | [`Get`](crate::Get) | a [`Delivery`](crate::Delivery), if there is one |
+/// | [`Settle`](crate::Settle) | `()` |
+/// | [`SelectTx`](crate::SelectTx), [`CommitTx`](crate::CommitTx), [`RollbackTx`](crate::RollbackTx) | `()` |
+/// | [`Recover`](crate::Recover) | `()` |
+/// | [`WatchChannel`](crate::WatchChannel) | nothing |
+/// | [`CloseChannel`](crate::CloseChannel) | `()` |
+///
+/// # Errors
+/// Those that every call may have:
+///
+/// - `Refused` where the broker closed the channel for this very call; [`Error::close_reason`] has the code.
+/// - `ChannelClosed` where the channel is closed, or was before the answer came, with the reason if the
+///   broker gave one.
+/// - `ConnectionClosed` where the connection is.
+/// - `Timeout` after the channel's deadline (30 seconds unless set), `Blocked` while the broker blocks the
+///   connection. A broker that is silent for one more deadline costs the channel.
+/// - `Stopped` where the actor is gone, which is what a [`MailboxError`](actix::MailboxError) becomes.
+///
+/// **Over a reconnect**: the actor stays the same and opens its channel again under the same number, with its
+/// prefetch, confirm mode and consumers. A call whose answer was outstanding fails with `ConnectionClosed`;
+/// one that begins while the connection is down waits for it within its deadline.
+///
+/// Source: <https://www.rabbitmq.com/docs/channels>
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, ConnectionSupervisor, DeclareQueue, OpenChannel, Publish, Result};
+/// # async fn run(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+/// let channel = connection.send(OpenChannel::new()).await??;
+/// channel.actor.send(DeclareQueue::new("jobs")).await??;
+/// channel.actor.send(Publish::new("", "jobs", "resize 7.png")).await??;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Channel {
     outbox: Arc<Outbox>,
@@ -96,9 +146,20 @@ enum Number {
     InUse,
 }
 
-/// An open channel: the actor that reads for it, and the outbox that writes for it.
+/// Holds an open channel: the actor that reads for it, and the outbox that writes for it.
 ///
 /// When the last clone of it is gone and nothing is under way, the channel closes.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{ConnectionSupervisor, DeclareQueue, OpenChannel, Result};
+/// # async fn run(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+/// let channel = connection.send(OpenChannel::new()).await??;
+/// channel.actor.send(DeclareQueue::new("jobs")).await??;
+/// println!("{} publishes under way", channel.outbox.load().unconfirmed);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenedChannel {

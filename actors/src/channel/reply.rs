@@ -9,7 +9,8 @@ use actix::{
 
 use crate::error::{Error, Result};
 
-/// What a handler returns that will answer later.
+/// Stands for the answer of a handler that will answer later. Only the actors of this crate make one; who sends them a
+/// message awaits the answer as ever.
 #[derive(Debug)]
 pub struct Reply<T>(Rc<RefCell<Slot<T>>>);
 

@@ -35,7 +35,11 @@ use crate::{
     wire::Cutter,
 };
 
-/// One life of one socket.
+/// Lives one life of one socket: it dials, shakes hands, cuts frames, writes bytes, beats, and dies. It takes no
+/// messages of an application; those are for the [`ConnectionSupervisor`](crate::ConnectionSupervisor), which
+/// starts it.
+///
+/// **Over a reconnect**: it is replaced by another one.
 #[derive(Debug)]
 pub struct Connection {
     options: Arc<ConnectionOptions>,

@@ -14,7 +14,8 @@ use actix::Recipient;
 
 use crate::message::{Binding, ConsumerEnd, Delivery, Inlet, Lost};
 
-/// What a stream takes its deliveries from.
+/// Keeps what a stream takes its deliveries from: the queue between a channel and a `DeliveryStream` of the
+/// crate `actix-pika`.
 #[derive(Default)]
 pub struct Feed {
     state: Mutex<State>,

@@ -23,7 +23,11 @@ use crate::message::{Binding, Consume, ConsumerEnd, Delivery, Inlet, Lost};
 /// How often an idle consumer looks whether its target is still there.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Feeds one user actor.
+/// Feeds one user actor with its deliveries, on the thread where `consume` was called. It takes no messages
+/// of an application: [`CancelConsumer`](crate::CancelConsumer) and [`PauseConsumer`](crate::PauseConsumer)
+/// are for the [`Channel`](crate::Channel).
+///
+/// **Over a reconnect**: it stays, with its target.
 #[derive(Debug)]
 pub struct Consumer {
     target: Target,

@@ -59,6 +59,17 @@ impl Barrier {
 
 impl Outbox {
     /// Tells one more than the number of the last publish so far.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// assert_eq!(Outbox::new(terms()).published(), 1);
+    /// ```
     pub fn published(&self) -> u64 {
         self.lock().confirms.end()
     }
@@ -67,6 +78,20 @@ impl Outbox {
     ///
     /// # Errors
     /// The end of the channel; `Timeout` where some are late; else the first failure that nobody has heard of.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// # async fn all_confirmed(outbox: &Outbox) -> Result<()> {
+    /// let (end, mut place) = (outbox.published(), None);
+    /// std::future::poll_fn(|cx| outbox.poll_confirmed_below(&mut place, end, cx)).await
+    /// # }
+    /// ```
     pub fn poll_confirmed_below(
         &self,
         place: &mut Option<u64>,
@@ -97,6 +122,17 @@ impl Outbox {
     }
 
     /// Gives up waiting.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// Outbox::new(terms()).leave_barrier(&mut None);
+    /// ```
     pub fn leave_barrier(&self, place: &mut Option<u64>) {
         let old = self.lock().confirms.barrier.leave(place);
         drop(old);

@@ -57,7 +57,20 @@ impl Message for Tick {
     type Result = ();
 }
 
-/// What an outbox keeps to, for its whole life.
+/// Says what an outbox keeps to, for its whole life; [`OpenChannel`](crate::OpenChannel) sets it.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use actix_pika_actors::Terms;
+/// let terms = Terms {
+///     channel: 1,
+///     confirms: true,
+///     window: 1024,
+///     window_bytes: 16 << 20,
+///     deadline: Duration::from_secs(30),
+/// };
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// The channel's number; it keeps it over reconnects.
@@ -79,7 +92,7 @@ impl Terms {
     }
 }
 
-/// One publish, as the caller has it in hand.
+/// Holds one publish, as the caller has it in hand.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     /// Where to; empty for the default exchange.
@@ -100,11 +113,27 @@ impl Outgoing<'_> {
     }
 }
 
-/// A place in the line for the publish window.
+/// Keeps a place in the line for the publish window: who came first goes first.
 #[derive(Debug, Default)]
 pub struct Place(Option<u64>);
 
-/// The byte mailbox of one channel.
+/// Keeps the bytes that one channel has to say until the connection takes them: its only way out.
+///
+/// Handles publish into it without a mailbox in the way; those of the crate `actix-pika` are built on it.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use actix_pika_actors::{Outbox, Publishing, Terms};
+/// let terms =
+///     Terms { channel: 1, confirms: true, window: 1, window_bytes: 1 << 20, deadline: Duration::from_secs(5) };
+/// let outbox = Outbox::new(terms);
+/// let content = Publishing::new("x");
+/// assert_eq!(outbox.try_publish(content.outgoing("", "jobs"))?, Some(1));
+/// assert_eq!(outbox.try_publish(content.outgoing("", "jobs"))?, None); // the window is full
+/// assert_eq!(outbox.load().unconfirmed, 1);
+/// # Ok::<(), actix_pika_actors::Error>(())
+/// ```
 pub struct Outbox {
     terms: Terms,
     state: Mutex<State>,
@@ -167,7 +196,21 @@ impl After {
     }
 }
 
-/// Counts for tests, events and orderly ends.
+/// Counts what an outbox holds, for tests, metrics and orderly ends.
+///
+/// The counts are those of one moment. Without confirms, `unconfirmed` stays 0.
+///
+/// **Over a reconnect**: publishes that wait to be sent again are unconfirmed; deliveries from before are not
+/// counted any more.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Load;
+/// fn is_idle(load: &Load) -> bool {
+///     load.unconfirmed == 0 && load.unsettled == 0 && load.waiting == 0
+/// }
+/// assert!(is_idle(&Load::default()));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Publishes without an answer yet.
@@ -184,6 +227,17 @@ pub struct Load {
 
 impl Outbox {
     /// Makes the outbox of a channel that has no connection yet.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// let outbox = Outbox::new(terms());
+    /// ```
     pub fn new(terms: Terms) -> Self {
         Self {
             terms,
@@ -207,6 +261,17 @@ impl Outbox {
     }
 
     /// Tells what it keeps to.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// assert_eq!(Outbox::new(terms()).terms().window, 64);
+    /// ```
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
@@ -223,6 +288,20 @@ impl Outbox {
     /// # Errors
     /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame; `Timeout` or
     /// `Blocked` ("not sent") when the deadline passed while it waited.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// # async fn publish(outbox: &Outbox, content: &Publishing) -> Result<u64> {
+    /// let mut place = Place::default();
+    /// std::future::poll_fn(|cx| outbox.poll_publish(&mut place, cx, content.outgoing("", "jobs"))).await
+    /// # }
+    /// ```
     pub fn poll_publish(
         &self,
         place: &mut Place,
@@ -241,6 +320,18 @@ impl Outbox {
     ///
     /// # Errors
     /// Those of [`poll_publish`](Self::poll_publish), but for the deadlines.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// let content = Publishing::new("x");
+    /// assert_eq!(Outbox::new(terms()).try_publish(content.outgoing("", "jobs")).unwrap(), Some(1));
+    /// ```
     pub fn try_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
         let mut after = After::default();
         let mut state = self.lock();
@@ -254,6 +345,17 @@ impl Outbox {
     }
 
     /// Gives up a place in the line, and passes on the wake that it may have had.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// Outbox::new(terms()).leave_line(&mut Place::default());
+    /// ```
     pub fn leave_line(&self, place: &mut Place) {
         if let Some(key) = place.0.take() {
             let mut after = After::default();
@@ -267,6 +369,19 @@ impl Outbox {
     ///
     /// # Errors
     /// `Nacked`, `Unroutable`, `Timeout`, or the end of the channel.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// # async fn confirmed(outbox: &Outbox, sequence: u64) -> Result<()> {
+    /// std::future::poll_fn(|cx| outbox.poll_confirm(sequence, cx)).await
+    /// # }
+    /// ```
     pub fn poll_confirm(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut state = self.lock();
         let (answer, old) = state.confirms.poll(sequence, cx);
@@ -276,6 +391,17 @@ impl Outbox {
     }
 
     /// Forgets who waits for the confirm of `sequence`; the publish goes on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// Outbox::new(terms()).forget_confirm(1);
+    /// ```
     pub fn forget_confirm(&self, sequence: u64) {
         let left = self.lock().confirms.forget(sequence);
         drop(left);
@@ -322,6 +448,17 @@ impl Outbox {
     }
 
     /// Counts what it holds.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// assert!(Outbox::new(terms()).load().drained);
+    /// ```
     pub fn load(&self) -> Load {
         let state = self.lock();
         Load {
@@ -334,6 +471,17 @@ impl Outbox {
     }
 
     /// Tells why it is closed, if it is.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
+    /// # fn terms() -> Terms {
+    /// #     let deadline = Duration::from_secs(5);
+    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// # }
+    /// assert!(Outbox::new(terms()).closed().is_none());
+    /// ```
     pub fn closed(&self) -> Option<Error> {
         match &self.lock().life {
             Life::Closed { error, .. } => Some(error.clone()),

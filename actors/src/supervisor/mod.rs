@@ -36,7 +36,34 @@ use crate::{
 /// How long the answer to `connection.close` is awaited at least.
 const LAST_MOMENT: Duration = Duration::from_millis(250);
 
-/// The connection that the user holds.
+/// Stands for the connection that the user holds: it starts [`Connection`](crate::Connection) actors, gives them
+/// channels, and keeps on answering when they are gone.
+///
+/// | message | answer |
+/// |---|---|
+/// | [`OpenChannel`] | [`OpenedChannel`] |
+/// | [`UpdateSecret`](crate::UpdateSecret) | `()` |
+/// | [`GetState`] | [`ConnectionState`] |
+/// | [`WatchConnection`] | nothing |
+/// | [`CloseConnection`] | `()` |
+///
+/// # Errors
+/// `ConnectionClosed` for whatever is asked of a connection that is closed, being closed or not open yet; its
+/// [`close_reason`](Error::close_reason) is the broker's, if it gave one.
+///
+/// **Over a reconnect**: it stays the same, with its watchers and channels. Refusals for good (of the login,
+/// of the virtual host) end it.
+///
+/// Source: <https://www.rabbitmq.com/docs/connections>
+///
+/// # Examples
+/// ```no_run
+/// # use actix_pika_actors::{ConnectionOptions, ConnectionSupervisor, GetState, Result};
+/// # async fn run() -> Result<()> {
+/// let (connection, _) = ConnectionSupervisor::launch(ConnectionOptions::default(), None);
+/// println!("{:?}", connection.send(GetState).await?);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct ConnectionSupervisor {
     options: Arc<ConnectionOptions>,
@@ -82,8 +109,25 @@ struct Closing {
 }
 
 impl ConnectionSupervisor {
-    /// Starts one on the arbiter given, which all of its actors will live on, or on the calling thread; it connects at
-    /// once. The receiver tells how it stands.
+    /// Starts one on the arbiter given, which all of its actors will live on, or on the calling thread; it
+    /// connects at once. The receiver tells how it stands.
+    ///
+    /// Without an arbiter it needs the actix `System` of the calling thread. What comes of the connect is
+    /// told by the receiver alone: [`ConnectionState::Open`], or [`Closed`](ConnectionState::Closed) with the
+    /// cause: `Io`, `Auth` (403), `Vhost` (530), `Timeout`, `Protocol`, `Limit`, or `ConnectionClosed` for
+    /// another refusal.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix_pika_actors::{ConnectionOptions, ConnectionState, ConnectionSupervisor};
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (connection, mut state) = ConnectionSupervisor::launch(ConnectionOptions::default(), None);
+    /// state.wait_for(|state| !matches!(state, ConnectionState::Connecting)).await?;
+    /// if let ConnectionState::Closed(Some(error)) = &*state.borrow() {
+    ///     eprintln!("not connected: {error}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn launch(
         options: ConnectionOptions,
         arbiter: Option<&ArbiterHandle>,
