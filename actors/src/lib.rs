@@ -36,8 +36,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What [`wire`] has beside [`Properties`], [`Table`], [`Value`] and what these are made of is there for this crate's own
-//! tests, benchmarks and fuzzing, and so are [`Reply`], [`Flush`] and [`Tick`].
+//! What [`wire`] has beside [`Properties`], [`Table`], [`Value`] and what these are made of is there for this crate's
+//! own tests, benchmarks and fuzzing, and so are [`Reply`], [`Flush`] and [`Tick`].
 
 #![forbid(unsafe_code)]
 

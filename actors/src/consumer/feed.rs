@@ -16,6 +16,12 @@ use crate::message::{Binding, ConsumerEnd, Delivery, Inlet, Lost};
 
 /// Keeps what a stream takes its deliveries from: the queue between a channel and a `DeliveryStream` of the
 /// crate `actix-pika`.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::Feed;
+/// assert_eq!(Feed::default().waiting(), 0);
+/// ```
 #[derive(Default)]
 pub struct Feed {
     state: Mutex<State>,
@@ -45,11 +51,28 @@ impl Feed {
     }
 
     /// Tells how often deliveries have become stale; those taken in an earlier era are.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Feed;
+    /// assert_eq!(Feed::default().era(), 0);
+    /// ```
     pub fn era(&self) -> u64 {
         self.era.load(Ordering::Acquire)
     }
 
     /// Moves everything that is there into `taken` and tells of which era it is; `Err` when nothing more will come.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::collections::VecDeque;
+    /// # use actix_pika_actors::{{ConsumerEnd, Delivery, Feed}};
+    /// async fn take(feed: &Feed) -> Result<VecDeque<Delivery>, ConsumerEnd> {
+    ///     let mut taken = VecDeque::new();
+    ///     std::future::poll_fn(|cx| feed.poll_take(&mut taken, cx)).await?;
+    ///     Ok(taken)
+    /// }
+    /// ```
     pub fn poll_take(
         &self,
         taken: &mut VecDeque<Delivery>,
@@ -77,16 +100,35 @@ impl Feed {
     }
 
     /// Counts the deliveries that wait.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Feed;
+    /// assert_eq!(Feed::default().waiting(), 0);
+    /// ```
     pub fn waiting(&self) -> usize {
         self.lock().queue.len()
     }
 
     /// Tells whether the channel is closed, so that nothing can be settled any more.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Feed;
+    /// assert!(!Feed::default().is_closed());
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
     /// Gives back what was taken and not handed out, in front of what has come since, and takes no more.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::collections::VecDeque;
+    /// # use actix_pika_actors::Feed;
+    /// Feed::default().give_back(VecDeque::new());
+    /// ```
     pub fn give_back(&self, mut taken: VecDeque<Delivery>) {
         let mut state = self.lock();
         state.left = true;
@@ -99,6 +141,12 @@ impl Feed {
     }
 
     /// Says that nobody will take anything: the consumer is to be cancelled.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Feed;
+    /// Feed::default().abandon();
+    /// ```
     pub fn abandon(&self) {
         let mut state = self.lock();
         state.left = true;

@@ -13,6 +13,18 @@ pub(crate) struct Ends {
 }
 
 /// Tells when a consumer has ended, and when nobody holds a delivery of it any more.
+///
+/// **Over a reconnect**: a consumer that starts again has not ended.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{{ConsumerEnd, ConsumerLife}};
+/// async fn drained(life: &ConsumerLife) -> ConsumerEnd {
+///     let end = life.ended().await;
+///     life.settled().await;
+///     end
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ConsumerLife {
     end: watch::Receiver<Option<ConsumerEnd>>,
@@ -27,6 +39,14 @@ impl ConsumerLife {
     }
 
     /// Tells why it has ended, if it has.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::ConsumerLife;
+    /// fn goes_on(life: &ConsumerLife) -> bool {
+    ///     life.end().is_none()
+    /// }
+    /// ```
     pub fn end(&self) -> Option<ConsumerEnd> {
         let end = self.end.borrow().clone();
         match end {
@@ -36,6 +56,14 @@ impl ConsumerLife {
     }
 
     /// Waits until it has ended, and tells why.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::ConsumerLife;
+    /// async fn log(life: ConsumerLife) {
+    ///     println!("ended: {:?}", life.ended().await);
+    /// }
+    /// ```
     pub async fn ended(&self) -> ConsumerEnd {
         let mut end = self.end.clone();
         match end.wait_for(Option::is_some).await {
@@ -45,6 +73,14 @@ impl ConsumerLife {
     }
 
     /// Waits until it has ended and all of its deliveries are settled or dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::ConsumerLife;
+    /// async fn finished(life: ConsumerLife) {
+    ///     life.settled().await;
+    /// }
+    /// ```
     pub async fn settled(&self) {
         let mut held = self.held.clone();
         while held.changed().await.is_ok() {}

@@ -396,7 +396,8 @@ impl DeclareQueue {
         self.argument("x-max-age", format!("{seconds}s"))
     }
 
-    /// Sets the size of a stream's segment files in bytes (`x-stream-max-segment-size-bytes`), up to 3 GB. Streams only.
+    /// Sets the size of a stream's segment files in bytes (`x-stream-max-segment-size-bytes`), up to 3 GB. Streams
+    /// only.
     ///
     /// Limits of age and length take effect a segment at a time.
     ///
@@ -409,8 +410,8 @@ impl DeclareQueue {
         self.argument("x-stream-max-segment-size-bytes", long(bytes))
     }
 
-    /// Keeps messages on disk rather than in memory (`x-queue-mode`). Classic queues before RabbitMQ 3.12, which does so
-    /// by itself.
+    /// Keeps messages on disk rather than in memory (`x-queue-mode`). Classic queues before RabbitMQ 3.12, which does
+    /// so by itself.
     ///
     /// # Examples
     /// ```

@@ -20,10 +20,11 @@ use crate::{
 /// channel.
 ///
 /// # Errors
-/// `Refused`: 403 where the queue has an exclusive consumer or permission is missing, 404 where it is
-/// missing, 405 where it is exclusive to another connection. Each closes the channel. Without a code, before
-/// anything is sent: the tag is in use on the channel, nobody is named [to deliver to](Self::deliver_to), or
-/// a stream is to be read with `no_ack` or without a prefetch. `Limit` and `Codec` for what cannot be sent,
+/// `Refused`: 403 where the queue has an exclusive consumer or permission is missing, 404 where it is missing, 405
+/// where it is exclusive to another connection, 406 for an argument that makes no sense. Each closes the channel. A
+/// quorum queue refuses a [shared prefetch](crate::Qos::global) for the whole connection (540). Without a code, before
+/// anything is sent: the tag is in use on the channel, nobody is named [to deliver to](Self::deliver_to), or what is
+/// known as a stream is to be read with `no_ack` or without a prefetch. `Limit` and `Codec` for what cannot be sent,
 /// and those of every call ([`Channel`](crate::Channel)).
 ///
 /// **Over a reconnect**: the consumer starts again with its tag, prefetch and target. Deliveries from before

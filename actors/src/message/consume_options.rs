@@ -86,7 +86,8 @@ impl Consume {
         self
     }
 
-    /// Refuses what the broker would: without a prefetch it closes the channel (406), with `no_ack` the connection (540).
+    /// Refuses what the broker would: without a prefetch it closes the channel (406), with `no_ack` the connection
+    /// (540).
     pub(crate) fn check_stream(&self, prefetch: u16) -> Result<()> {
         if self.stream && self.no_ack {
             return Err(Error::refused_here("a stream cannot be read with no_ack").on(&*self.queue));

@@ -93,8 +93,8 @@ impl Death {
 }
 
 impl Delivery {
-    /// Tells how often it was delivered before and came back (`x-delivery-count`); `None` where the queue does not count,
-    /// which only quorum queues do.
+    /// Tells how often it was delivered before and came back (`x-delivery-count`); `None` where the queue does not
+    /// count, which only quorum queues do.
     ///
     /// RabbitMQ leaves the header out of the first delivery.
     ///

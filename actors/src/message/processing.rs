@@ -19,8 +19,8 @@ use crate::{error::Result, outbox::Verdict};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Requeue {
-    /// Back into its queue, every time. Work that always fails then comes again at once and for ever; give such queues a
-    /// delivery limit, or take [`OnceThenDrop`](Self::OnceThenDrop).
+    /// Back into its queue, every time. Work that always fails then comes again at once and for ever; give such queues
+    /// a delivery limit, or take [`OnceThenDrop`](Self::OnceThenDrop).
     Yes,
     /// Dropped, or dead-lettered where its queue has a dead-letter exchange.
     No,
@@ -40,8 +40,8 @@ impl Requeue {
     }
 }
 
-/// Guards a delivery that is being worked on: [`done`](Self::done) acknowledges it; dropped without that, by an early return or
-/// a panic, it is refused (`basic.reject`) as its [`Requeue`] says.
+/// Guards a delivery that is being worked on: [`done`](Self::done) acknowledges it; dropped without that, by an early
+/// return or a panic, it is refused (`basic.reject`) as its [`Requeue`] says.
 ///
 /// It reads like the [`Delivery`] that it guards. Settling it otherwise takes the guard, so nothing is settled twice.
 ///

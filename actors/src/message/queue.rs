@@ -14,11 +14,10 @@ use crate::{
 /// Sends `queue.declare`. A name has 255 bytes at most.
 ///
 /// # Errors
-/// `Refused`: 403 for `amq.*` names or missing permission, 404 for a passive declare of what does not exist,
-/// 405 for a queue that is exclusive to another connection, 406 where it exists otherwise
-/// ([`Error::mismatch`](crate::Error::mismatch) tells what differs) or an argument makes no sense. Each
-/// closes the channel. `Limit` and `Codec` for what cannot be sent, and those of every call
-/// ([`Channel`](crate::Channel)).
+/// `Refused`: 403 for `amq.*` names or missing permission, 404 for a passive declare of what does not exist, 405 for a
+/// queue that is exclusive to another connection or not as exclusive as declared, 406 where it exists otherwise
+/// ([`Error::mismatch`](crate::Error::mismatch) tells what differs) or an argument makes no sense. Each closes the
+/// channel. `Limit` and `Codec` for what cannot be sent, and those of every call ([`Channel`](crate::Channel)).
 ///
 /// **Over a reconnect**: it is declared again with its bindings, unless `robust(false)`; a passive one is
 /// asked for again. A queue that the broker named gets a new name, which handles, bindings and consumers
@@ -268,8 +267,9 @@ binding! {
 /// Sends `queue.purge`.
 ///
 /// # Errors
-/// `Refused`: 403 without permission, 404 where it is missing, 405 where it is exclusive to another
-/// connection. Each closes the channel. Otherwise those of every call ([`Channel`](crate::Channel)).
+/// `Refused`: 403 without permission, 404 where it is missing, 405 where it is exclusive to another connection. Each
+/// closes the channel. A stream refuses it for the whole connection: `ConnectionClosed` with 540. Otherwise those of
+/// every call ([`Channel`](crate::Channel)).
 ///
 /// Source: AMQP 0-9-1 section 1.7.2.7
 ///
@@ -346,8 +346,10 @@ impl DeleteQueue {
         Self { queue: queue.into(), if_unused: false, if_empty: false }
     }
 
-    /// Deletes it only if it has no consumers. For a quorum queue the broker closes the connection (540)
-    /// instead.
+    /// Deletes it only if it has no consumers.
+    ///
+    /// Of classic queues: for a quorum queue the broker closes the connection (540), for a stream it deletes all the
+    /// same.
     ///
     /// # Examples
     /// ```
@@ -359,8 +361,10 @@ impl DeleteQueue {
         self
     }
 
-    /// Deletes it only if it has no messages. For a quorum queue the broker closes the connection (540)
-    /// instead.
+    /// Deletes it only if it has no messages.
+    ///
+    /// Of classic queues: for a quorum queue the broker closes the connection (540), for a stream it deletes all the
+    /// same.
     ///
     /// # Examples
     /// ```

@@ -93,6 +93,15 @@ impl Terms {
 }
 
 /// Holds one publish, as the caller has it in hand.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{{Properties, Outgoing}};
+/// # use bytes::Bytes;
+/// let (properties, body) = (Properties::new(), Bytes::from("x"));
+/// let publish =
+///     Outgoing { exchange: "", routing_key: "jobs", mandatory: true, properties: &properties, body: &body };
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     /// Where to; empty for the default exchange.
@@ -114,6 +123,14 @@ impl Outgoing<'_> {
 }
 
 /// Keeps a place in the line for the publish window: who came first goes first.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{{Outbox, Place}};
+/// fn give_up(outbox: &Outbox, mut place: Place) {
+///     outbox.leave_line(&mut place);
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Place(Option<u64>);
 

@@ -45,6 +45,29 @@ pub struct Content {
 ///
 /// Fields in place rather than a state that moves: moving what a content needs between states costs more than all
 /// the rest of it.
+///
+/// # Examples
+/// ```
+/// # use bytes::{Bytes, BytesMut};
+/// # use actix_pika_actors::{{Properties, wire::{Assembler, ContentMethod, GetOk, Span, hot}}};
+/// let ok = GetOk {
+///     delivery_tag: 1,
+///     redelivered: false,
+///     exchange: Span::default(),
+///     routing_key: Span::default(),
+///     message_count: 0,
+/// };
+/// let mut frame = BytesMut::new();
+/// hot::put_header(&mut frame, 1, 5, &Properties::new());
+/// let header = frame.freeze().slice(7..21);
+/// let mut assembler = Assembler::new(1024);
+/// assembler.begin(ContentMethod::GetOk(ok), Bytes::new())?;
+/// assert!(assembler.header(&header)?.is_none());
+/// let content = assembler.body(Bytes::from("hello"))?.expect("a whole content");
+/// assert_eq!(content.body, "hello");
+/// assert!(assembler.idle());
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 #[derive(Debug)]
 pub struct Assembler {
     body_limit: u64,
@@ -65,6 +88,12 @@ enum Due {
 
 impl Assembler {
     /// Starts idle; a content whose header announces more than `body_limit` is refused.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Assembler;
+    /// assert!(Assembler::new(1024).idle());
+    /// ```
     pub fn new(body_limit: u64) -> Self {
         Self {
             body_limit,
@@ -77,11 +106,23 @@ impl Assembler {
     }
 
     /// Tells the largest body that is taken.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Assembler;
+    /// assert_eq!(Assembler::new(1024).body_limit(), 1024);
+    /// ```
     pub fn body_limit(&self) -> u64 {
         self.body_limit
     }
 
     /// Tells whether no content is under way.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Assembler;
+    /// assert!(Assembler::new(1024).idle());
+    /// ```
     #[inline]
     pub fn idle(&self) -> bool {
         self.due == Due::Method
@@ -151,6 +192,12 @@ impl Assembler {
     }
 
     /// Forgets a content that is under way.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Assembler;
+    /// Assembler::new(1024).reset();
+    /// ```
     pub fn reset(&mut self) {
         *self = Self::new(self.body_limit);
     }

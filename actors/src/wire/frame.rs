@@ -17,15 +17,47 @@ use super::fault::Fault;
 pub use super::greeting::foreign_greeting;
 
 /// Ends every frame.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::FRAME_END;
+/// assert_eq!(FRAME_END, 0xce);
+/// ```
 pub const FRAME_END: u8 = 0xCE;
 /// Counts the octets of a frame around its payload.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::{FRAME_OVERHEAD, HEAD_LEN};
+/// assert_eq!(FRAME_OVERHEAD, HEAD_LEN + 1);
+/// ```
 pub const FRAME_OVERHEAD: usize = 8;
 /// Counts the octets of a frame before its payload.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::HEAD_LEN;
+/// assert_eq!(HEAD_LEN, 7); // type, channel, size
+/// ```
 pub const HEAD_LEN: usize = 7;
 /// Bounds from below the `frame_max` that a peer may ask for.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::FRAME_MIN_SIZE;
+/// assert_eq!(FRAME_MIN_SIZE, 4096);
+/// ```
 pub const FRAME_MIN_SIZE: u32 = 4096;
 
 /// Names the type of a frame.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::{FrameKind, FrameRun};
+/// fn has_content(run: &FrameRun) -> bool {
+///     run.iter().any(|frame| matches!(frame.kind, FrameKind::Header | FrameKind::Body))
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// Type 1: a method and its arguments.
@@ -63,6 +95,14 @@ pub struct Frame {
 }
 
 /// Holds whole frames of one channel that arrived next to one another, checked.
+///
+/// # Examples
+/// ```
+/// # use bytes::Bytes;
+/// # use actix_pika_actors::wire::{FrameKind, FrameRun};
+/// let run = FrameRun { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
+/// assert_eq!(run.iter().next().map(|frame| frame.kind), Some(FrameKind::Heartbeat));
+/// ```
 #[derive(Clone, Debug)]
 pub struct FrameRun {
     /// The channel all frames belong to.
@@ -75,11 +115,28 @@ pub struct FrameRun {
 
 impl FrameRun {
     /// Walks over the frames, in order.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use actix_pika_actors::wire::FrameRun;
+    /// let run = FrameRun { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
+    /// assert_eq!(run.iter().count(), run.frames);
+    /// ```
     pub fn iter(&self) -> Frames {
         Frames { bytes: self.bytes.clone() }
     }
 
-    /// Walks over the frames, in order, without a count of references for each: `bytes.slice_ref` makes one where it is kept.
+    /// Walks over the frames, in order, without a count of references for each: `bytes.slice_ref` makes one where it is
+    /// kept.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use actix_pika_actors::wire::FrameRun;
+    /// let run = FrameRun { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
+    /// assert!(run.views().all(|frame| frame.payload.is_empty()));
+    /// ```
     pub fn views(&self) -> FrameViews<'_> {
         FrameViews { bytes: &self.bytes }
     }
@@ -144,12 +201,26 @@ pub struct FrameViews<'a> {
 
 impl<'a> FrameViews<'a> {
     /// Walks over the frames in bytes that were cut and checked.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::FrameViews;
+    /// assert_eq!(FrameViews::over(b"\x03\0\x01\0\0\0\x01x\xce").next().map(|frame| frame.payload), Some(&b"x"[..]));
+    /// ```
     #[inline]
     pub fn over(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
     /// Counts the bytes that are left.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::FrameViews;
+    /// let mut views = FrameViews::over(b"\x03\0\x01\0\0\0\x01x\xce");
+    /// views.next();
+    /// assert_eq!(views.left(), 0);
+    /// ```
     #[inline]
     pub fn left(&self) -> usize {
         self.bytes.len()
@@ -170,6 +241,18 @@ impl<'a> Iterator for FrameViews<'a> {
 }
 
 /// Cuts a read buffer into runs.
+///
+/// Source: AMQP 0-9-1 section 4.2.3
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::Cutter;
+/// let mut buf = BytesMut::from(&b"\x08\0\0\0\0\0\0\xce\x08\0\0"[..]);
+/// let run = Cutter::new(4096).next_run(&mut buf)?.expect("one whole frame");
+/// assert_eq!((run.channel, run.frames, buf.len()), (0, 1, 3));
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 #[derive(Debug)]
 pub struct Cutter {
     frame_max: usize,
@@ -180,6 +263,12 @@ pub struct Cutter {
 
 impl Cutter {
     /// Starts with the largest frame that is allowed; a `frame_max` below [`FRAME_MIN_SIZE`] is raised to it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Cutter;
+    /// let cutter = Cutter::new(131_072);
+    /// ```
     pub fn new(frame_max: u32) -> Self {
         let mut cutter = Self { frame_max: 0, front: 0, missing: 0 };
         cutter.set_frame_max(frame_max);
@@ -187,6 +276,12 @@ impl Cutter {
     }
 
     /// Changes the largest frame that is allowed, for heads that were not looked at yet.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Cutter;
+    /// Cutter::new(4096).set_frame_max(131_072);
+    /// ```
     pub fn set_frame_max(&mut self, frame_max: u32) {
         self.frame_max = usize::try_from(frame_max.max(FRAME_MIN_SIZE)).unwrap_or(usize::MAX);
     }
@@ -194,6 +289,17 @@ impl Cutter {
     /// Takes the next run of whole frames off the front of `buf`; `None`: more bytes are needed.
     ///
     /// Good frames before a bad one are handed out first, so that a `connection.close` followed by rubbish is read.
+    ///
+    /// # Errors
+    /// [`Fault`] with 501 for a frame of an unknown type, one that is too long, or one without its end octet.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::BytesMut;
+    /// # use actix_pika_actors::wire::Cutter;
+    /// let mut buf = BytesMut::from(&b"\x08\0\0\0\0\0\0\0"[..]);
+    /// assert_eq!(Cutter::new(4096).next_run(&mut buf).unwrap_err().code, 501);
+    /// ```
     pub fn next_run(&mut self, buf: &mut BytesMut) -> Result<Option<FrameRun>, Fault> {
         if buf.len() < self.front {
             self.missing = self.front - buf.len();
@@ -237,6 +343,12 @@ impl Cutter {
     }
 
     /// Counts the bytes still missing for the frame at the front, 0 if unknown.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Cutter;
+    /// assert_eq!(Cutter::new(4096).wanted(), 0);
+    /// ```
     pub fn wanted(&self) -> usize {
         self.missing
     }

@@ -8,6 +8,13 @@ use super::{fault::Fault, frame::FrameKind};
 ///
 /// To be asked while nothing but the beginning of a connection was read; `None` means that it may be AMQP 0-9-1,
 /// or that more bytes are needed to tell.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::foreign_greeting;
+/// assert!(foreign_greeting(b"AMQP\0\x01\0\0").is_some());
+/// assert!(foreign_greeting(b"\x01\0\0").is_none());
+/// ```
 pub fn foreign_greeting(buf: &[u8]) -> Option<Fault> {
     let first = *buf.first()?;
     if FrameKind::of(first).is_some() {

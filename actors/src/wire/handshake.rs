@@ -86,7 +86,7 @@ pub struct Terms {
 ///
 /// **Over a reconnect**: it is agreed on anew.
 ///
-/// Source: AMQP 0-9-1 section 4.2.2; <https://www.rabbitmq.com/docs/configure>
+/// Source: AMQP 0-9-1 sections 1.4.2.5 and 1.4.2.6; <https://www.rabbitmq.com/docs/configure>
 ///
 /// # Examples
 /// ```
@@ -108,6 +108,15 @@ pub struct Negotiated {
 }
 
 /// Tells where a handshake is after a frame.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::Progress;
+/// fn is_open(progress: &Progress) -> bool {
+///     matches!(progress, Progress::Open(_))
+/// }
+/// assert!(!is_open(&Progress::More));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
     /// More frames are due.
@@ -117,6 +126,13 @@ pub enum Progress {
 }
 
 /// Tells why a connection does not open.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::HandshakeError;
+/// let error = HandshakeError::Mechanism { offered: "KERBEROS".into() };
+/// assert_eq!(error.to_string(), "server offers none of our mechanisms, only \"KERBEROS\"");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -195,6 +211,9 @@ impl Handshake {
     }
 
     /// Takes a frame of the server's and appends the answer.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]; what was appended for it (a close-ok, if anything) should still be written out.
     pub fn advance(&mut self, frame: &Frame, out: &mut BytesMut) -> Result<Progress, HandshakeError> {
         if frame.kind == FrameKind::Heartbeat {
             return Ok(Progress::More);
@@ -240,6 +259,14 @@ impl Handshake {
     }
 
     /// Tells what the handshake is at, for the message of a timeout.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Handshake;
+    /// fn late(handshake: &Handshake) -> String {
+    ///     format!("timed out, {}", handshake.stage())
+    /// }
+    /// ```
     pub fn stage(&self) -> &'static str {
         match self.stage {
             Stage::Start => "waiting for connection.start",
@@ -250,6 +277,14 @@ impl Handshake {
     }
 
     /// Tells what a server that hangs up at this stage, without a word, may not have liked.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Handshake;
+    /// fn why(handshake: &Handshake) -> &'static str {
+    ///     handshake.suspect().unwrap_or("unknown")
+    /// }
+    /// ```
     pub fn suspect(&self) -> Option<&'static str> {
         match self.stage {
             Stage::Tune { .. } => Some("the login"),

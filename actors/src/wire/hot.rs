@@ -13,6 +13,12 @@ use super::{
 };
 
 /// Names the class id of `basic`, the only class that carries content.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::hot::BASIC;
+/// assert_eq!(BASIC, 60);
+/// ```
 pub const BASIC: u16 = 60;
 
 const METHOD: u8 = 1;
@@ -33,6 +39,15 @@ const NACK: u16 = 120;
 const HEADER_FIXED: usize = 12;
 
 /// Appends the frame of `basic.publish`. The names must have been checked: more than 255 bytes are cut off.
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::put_publish;
+/// let mut buf = BytesMut::new();
+/// put_publish(&mut buf, 1, "ex", "key", true);
+/// assert_eq!(buf.len(), 7 + 14 + 1);
+/// ```
 #[inline]
 pub fn put_publish(buf: &mut BytesMut, channel: u16, exchange: &str, routing_key: &str, mandatory: bool) {
     let (exchange, routing_key) = (clip(exchange), clip(routing_key));
@@ -49,6 +64,15 @@ pub fn put_publish(buf: &mut BytesMut, channel: u16, exchange: &str, routing_key
 }
 
 /// Appends the header frame of a content. The properties must have been [checked](Properties::check).
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::{{Properties, wire::{header_len, put_header}}};
+/// let (mut buf, properties) = (BytesMut::new(), Properties::new().with_priority(5));
+/// put_header(&mut buf, 1, 5, &properties);
+/// assert_eq!(buf.len(), header_len(&properties));
+/// ```
 #[inline]
 pub fn put_header(buf: &mut BytesMut, channel: u16, body_size: u64, properties: &Properties) {
     let payload = HEADER_FIXED + properties.encoded_len();
@@ -61,18 +85,42 @@ pub fn put_header(buf: &mut BytesMut, channel: u16, body_size: u64, properties: 
 }
 
 /// Tells the length of the frame that [`put_header`] appends.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{{Properties, wire::header_len}};
+/// assert_eq!(header_len(&Properties::new()), 22);
+/// ```
 #[inline]
 pub fn header_len(properties: &Properties) -> usize {
     FRAME_OVERHEAD + HEADER_FIXED + properties.encoded_len()
 }
 
 /// Appends the seven octets in front of `len` octets of body; the caller adds those and [`FRAME_END`].
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::put_body_head;
+/// let mut buf = BytesMut::new();
+/// put_body_head(&mut buf, 1, 5);
+/// assert_eq!(&buf[..], b"\x03\0\x01\0\0\0\x05");
+/// ```
 #[inline]
 pub fn put_body_head(buf: &mut BytesMut, channel: u16, len: u32) {
     put_head(buf, BODY, channel, len);
 }
 
 /// Appends one body frame. What is larger than `frame_max` must have been divided.
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::put_body;
+/// let mut buf = BytesMut::new();
+/// put_body(&mut buf, 1, b"x");
+/// assert_eq!(&buf[..], b"\x03\0\x01\0\0\0\x01x\xce");
+/// ```
 #[inline]
 pub fn put_body(buf: &mut BytesMut, channel: u16, body: &[u8]) {
     buf.reserve(body.len() + FRAME_OVERHEAD);
@@ -82,30 +130,74 @@ pub fn put_body(buf: &mut BytesMut, channel: u16, body: &[u8]) {
 }
 
 /// Appends the frame of `basic.ack`.
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::{Inbound, parse_method, put_ack};
+/// let mut buf = BytesMut::new();
+/// put_ack(&mut buf, 1, 7, true);
+/// assert_eq!(parse_method(&buf[7..20])?, Inbound::Ack { tag: 7, multiple: true });
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 #[inline]
 pub fn put_ack(buf: &mut BytesMut, channel: u16, tag: u64, multiple: bool) {
     put_settle(buf, channel, ACK, tag, u8::from(multiple));
 }
 
 /// Appends the frame of `basic.nack`.
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::{Inbound, parse_method, put_nack};
+/// let mut buf = BytesMut::new();
+/// put_nack(&mut buf, 1, 7, false, true);
+/// assert_eq!(parse_method(&buf[7..20])?, Inbound::Nack { tag: 7, multiple: false, requeue: true });
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 #[inline]
 pub fn put_nack(buf: &mut BytesMut, channel: u16, tag: u64, multiple: bool, requeue: bool) {
     put_settle(buf, channel, NACK, tag, u8::from(multiple) | u8::from(requeue) << 1);
 }
 
 /// Appends the frame of `basic.reject`.
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::put_reject;
+/// let mut buf = BytesMut::new();
+/// put_reject(&mut buf, 1, 7, false);
+/// assert_eq!(buf.len(), 21);
+/// ```
 #[inline]
 pub fn put_reject(buf: &mut BytesMut, channel: u16, tag: u64, requeue: bool) {
     put_settle(buf, channel, REJECT, tag, u8::from(requeue));
 }
 
 /// Appends a heartbeat.
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::put_heartbeat;
+/// let mut buf = BytesMut::new();
+/// put_heartbeat(&mut buf);
+/// assert_eq!(&buf[..], b"\x08\0\0\0\0\0\0\xce");
+/// ```
 #[inline]
 pub fn put_heartbeat(buf: &mut BytesMut) {
     buf.put_slice(&[HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END]);
 }
 
 /// Marks a place in a method payload.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::Span;
+/// assert_eq!(Span { start: 1, len: 3 }.of(b"\x03key"), b"key");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Where it begins.
@@ -116,6 +208,12 @@ pub struct Span {
 
 impl Span {
     /// Shows the bytes there, none if the payload is shorter than the one the span was made for.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Span;
+    /// assert_eq!(Span { start: 1, len: 3 }.of(b"\x03"), b"");
+    /// ```
     #[inline]
     pub fn of(self, payload: &[u8]) -> &[u8] {
         let start = usize::from(self.start);
@@ -124,6 +222,13 @@ impl Span {
 }
 
 /// Names what the hot path reads by hand; everything else is `Other`.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::{Inbound, parse_method};
+/// assert_eq!(parse_method(b"\0\x3c\0\x48\0")?, Inbound::GetEmpty);
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inbound {
     /// `basic.deliver`; content follows.
@@ -205,6 +310,17 @@ pub struct ReturnHead {
 /// Reads a method payload, as far as the hot path needs it.
 ///
 /// Octets behind the last argument are not looked at. Names need not be UTF-8: RabbitMQ relays what was published.
+///
+/// # Errors
+/// [`Fault`] with 502 for a payload that ends too early.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::{Inbound, parse_method};
+/// assert_eq!(parse_method(b"\0\x32\0\x0b")?, Inbound::Other { class_id: 50, method_id: 11 });
+/// assert_eq!(parse_method(b"\0").unwrap_err().code, 502);
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 #[inline]
 pub fn parse_method(payload: &[u8]) -> Result<Inbound, Fault> {
     let mut cursor = Cursor::new(payload);
@@ -239,6 +355,18 @@ pub struct ContentHeader {
 }
 
 /// Reads the payload of a header frame.
+///
+/// # Errors
+/// [`Fault`] with 502 for a payload that ends too early, 501 for another class.
+///
+/// # Examples
+/// ```
+/// # use bytes::Bytes;
+/// # use actix_pika_actors::wire::hot::parse_header;
+/// let payload = Bytes::from_static(b"\0\x3c\0\0\0\0\0\0\0\0\0\x05\0\0");
+/// assert_eq!(parse_header(&payload)?.body_size, 5);
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 #[inline]
 pub fn parse_header(payload: &Bytes) -> Result<ContentHeader, Fault> {
     let Some(([c1, c0, _, _, size @ ..], properties)) = payload.split_first_chunk::<HEADER_FIXED>() else {

@@ -17,6 +17,20 @@ use super::{cursor::Cursor, fault::Fault, frame::FRAME_END, scan::scan, short::S
 ///
 /// Fails on nothing that a program can build without going round [`short`](super::short::short) and
 /// [`Table`](super::table::Table); leaves `buf` as it was when it does.
+///
+/// # Errors
+/// [`Fault`] with 502 or 501 for what cannot be written.
+///
+/// # Examples
+/// ```
+/// # use bytes::BytesMut;
+/// # use actix_pika_actors::wire::{AMQPClass, channel, put_method, read_method};
+/// let open = AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}));
+/// let mut buf = BytesMut::new();
+/// put_method(&mut buf, 1, &open)?;
+/// assert_eq!(read_method(&buf[7..buf.len() - 1])?, open);
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 pub fn put_method(buf: &mut BytesMut, channel: u16, method: &AMQPClass) -> Result<(), Fault> {
     // Into a vector, because the writers of `amq-protocol` panic on slices that are too short.
     let written = gen_class(method)(Vec::with_capacity(128).into());
@@ -32,6 +46,12 @@ pub fn put_method(buf: &mut BytesMut, channel: u16, method: &AMQPClass) -> Resul
 }
 
 /// Tells the class and method ids of a method.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::{AMQPClass, channel, ids};
+/// assert_eq!(ids(&AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}))), (20, 10));
+/// ```
 pub fn ids(method: &AMQPClass) -> (u16, u16) {
     (method.get_amqp_class_id(), method.get_amqp_method_id())
 }
@@ -40,6 +60,15 @@ pub fn ids(method: &AMQPClass) -> (u16, u16) {
 ///
 /// A method that AMQP 0-9-1 does not have is a 503, one whose arguments cannot be read a 502. Octets behind the
 /// last argument are not looked at.
+///
+/// # Errors
+/// [`Fault`] with 503 or 502, and the ids of the method.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::read_method;
+/// assert_eq!(read_method(b"\0\x07\0\x07").unwrap_err().code, 503);
+/// ```
 pub fn read_method(payload: &[u8]) -> Result<AMQPClass, Fault> {
     let mut cursor = Cursor::new(payload);
     let ids = cursor.short().zip(cursor.short());
@@ -113,6 +142,12 @@ fn before_table(ids: (u16, u16)) -> Option<Before> {
 const UNKNOWN: &str = "unknown";
 
 /// Names a method, such as `"queue.declare"`, or `"unknown"`.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::method_name;
+/// assert_eq!(method_name(50, 10), "queue.declare");
+/// ```
 pub fn name(class_id: u16, method_id: u16) -> &'static str {
     match (class_id, method_id) {
         (10, 10) => "connection.start",

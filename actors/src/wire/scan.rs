@@ -14,6 +14,16 @@ use super::{
 ///
 /// What passes is what `amq-protocol` reads without an error: known types, lengths that end where their container
 /// ends, keys in UTF-8, at most [`MAX_DEPTH`] containers inside one another.
+///
+/// # Errors
+/// [`Fault`] with 502 for what does not pass.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::table::scan;
+/// assert_eq!(scan(b"\0\0\0\x04\x01at\x01rest")?, 8);
+/// # Ok::<(), actix_pika_actors::wire::Fault>(())
+/// ```
 pub fn scan(bytes: &[u8]) -> Result<usize, Fault> {
     let len = Cursor::new(bytes).longstr().ok_or_else(cut_short)?.len();
     let whole = bytes.get(..4 + len).ok_or_else(cut_short)?;

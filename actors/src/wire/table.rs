@@ -12,6 +12,12 @@ pub use super::scan::scan;
 use super::{fault::Fault, field, text::Text, value::Value};
 
 /// Bounds how many tables and arrays may lie inside one another within the outermost table.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::table::MAX_DEPTH;
+/// assert_eq!(MAX_DEPTH, 32);
+/// ```
 pub const MAX_DEPTH: usize = 32;
 
 /// Holds an ordered list of named values: the arguments of methods, the headers of messages, the properties of

@@ -11,6 +11,12 @@ use super::{
 };
 
 /// Bounds the frames of a client that names none, that of RabbitMQ by default.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::tune::FRAME_MAX;
+/// assert_eq!(FRAME_MAX, 128 * 1024);
+/// ```
 pub const FRAME_MAX: u32 = 131_072;
 
 /// RabbitMQ 4.1 and later refuse a `tune-ok` with less.

@@ -15,6 +15,13 @@ const UPDATE_SECRET: u16 = 70;
 /// Makes the frame of `connection.update-secret`; its memory is wiped when the last part of it is dropped.
 ///
 /// The reason is cut to 255 bytes. `None` when the frame would be larger than `frame_max`.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{{Secret, wire::update_secret}};
+/// assert!(update_secret(&Secret::new("token"), "rotation", 4096).is_some());
+/// assert!(update_secret(&Secret::new("x".repeat(5000)), "rotation", 4096).is_none());
+/// ```
 pub fn update_secret(secret: &Secret, reason: &str, frame_max: u32) -> Option<Bytes> {
     let (secret, reason) = (secret.expose().as_bytes(), cut_short(reason));
     let reason = reason.as_str().as_bytes();

@@ -9,6 +9,12 @@ use super::{
 };
 
 /// Marks a place in the bytes that a delivery was read from.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::wire::Place;
+/// assert_eq!(Place { start: 1, len: 2 }.of(b"abcd"), b"bc");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Where it begins.
@@ -19,6 +25,12 @@ pub struct Place {
 
 impl Place {
     /// Shows the bytes there, none if there are fewer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::wire::Place;
+    /// assert_eq!(Place { start: 1, len: 9 }.of(b"abcd"), b"");
+    /// ```
     #[inline]
     pub fn of(self, bytes: &[u8]) -> &[u8] {
         let start = self.start as usize;
