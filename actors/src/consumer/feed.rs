@@ -66,7 +66,7 @@ impl Feed {
     /// # Examples
     /// ```
     /// # use std::collections::VecDeque;
-    /// # use actix_pika_actors::{{ConsumerEnd, Delivery, Feed}};
+    /// # use actix_pika_actors::{ConsumerEnd, Delivery, Feed};
     /// async fn take(feed: &Feed) -> Result<VecDeque<Delivery>, ConsumerEnd> {
     ///     let mut taken = VecDeque::new();
     ///     std::future::poll_fn(|cx| feed.poll_take(&mut taken, cx)).await?;

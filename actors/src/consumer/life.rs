@@ -18,7 +18,7 @@ pub(crate) struct Ends {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{{ConsumerEnd, ConsumerLife}};
+/// # use actix_pika_actors::{ConsumerEnd, ConsumerLife};
 /// async fn drained(life: &ConsumerLife) -> ConsumerEnd {
 ///     let end = life.ended().await;
 ///     life.settled().await;

@@ -229,7 +229,7 @@ impl DeclareQueue {
     /// ```
     /// # use std::time::Duration;
     /// # use actix_pika_actors::DeclareQueue;
-    /// let session = DeclareQueue::new("session.7").expires(Duration::from_secs(1800));
+    /// let basket = DeclareQueue::new("basket.7").expires(Duration::from_secs(1800));
     /// ```
     pub fn expires(self, unused_for: Duration) -> Self {
         self.argument("x-expires", millis(unused_for))

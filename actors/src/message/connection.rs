@@ -301,12 +301,12 @@ impl Message for GetState {
 ///
 /// Events are letters, which are never lost while the recipient lives; one that is gone is forgotten.
 ///
-/// **Over a reconnect**: who watches goes on to.
+/// **Over a reconnect**: who watches goes on watching.
 ///
 /// # Examples
 /// ```no_run
 /// # use actix::{Addr, Recipient};
-/// # use actix_pika_actors::{{ConnectionEvent, ConnectionSupervisor, Result, WatchConnection}};
+/// # use actix_pika_actors::{ConnectionEvent, ConnectionSupervisor, Result, WatchConnection};
 /// # async fn watch(connection: Addr<ConnectionSupervisor>, to: Recipient<ConnectionEvent>) -> Result<()> {
 /// connection.send(WatchConnection(to)).await?;
 /// # Ok(()) }

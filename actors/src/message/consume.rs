@@ -197,7 +197,7 @@ impl Consume {
     /// # Examples
     /// ```
     /// # use actix::Recipient;
-    /// # use actix_pika_actors::{{Consume, ConsumerEnd}};
+    /// # use actix_pika_actors::{Consume, ConsumerEnd};
     /// fn watched(by: Recipient<ConsumerEnd>) -> Consume {
     ///     Consume::new().watch(by)
     /// }
@@ -214,7 +214,7 @@ impl Consume {
     /// # Examples
     /// ```
     /// # use actix::Recipient;
-    /// # use actix_pika_actors::{{Consume, Delivery}};
+    /// # use actix_pika_actors::{Consume, Delivery};
     /// fn to(worker: Recipient<Delivery>) -> Consume {
     ///     Consume::new().queue("jobs").deliver_to(worker)
     /// }
@@ -244,7 +244,7 @@ impl Message for Consume {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{{CancelConsumer, Consumed}};
+/// # use actix_pika_actors::{CancelConsumer, Consumed};
 /// fn cancel(consumed: &Consumed) -> CancelConsumer {
 ///     CancelConsumer::new(&*consumed.tag)
 /// }

@@ -169,8 +169,8 @@ impl Delivery {
 
     /// Shows the body.
     ///
-    /// A body that came in several frames is put together; the size is bounded by `body_max` (128 MiB by
-    /// default).
+    /// A body that came in several frames is put together; one of more than `body_max` (128 MiB unless set) closes the
+    /// connection.
     ///
     /// # Examples
     /// ```
@@ -330,7 +330,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// # use actix_pika_actors::{Delivery, Result};
     /// fn is_json(delivery: &Delivery) -> Result<bool> {
     ///     Ok(delivery.properties()?.content_type() == Some("application/json"))
     /// }
@@ -343,7 +343,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, wire::{Fault, Properties}}};
+    /// # use actix_pika_actors::{Delivery, wire::{Fault, Properties}};
     /// fn decode(delivery: &Delivery) -> Result<Properties, Fault> {
     ///     Properties::decode(delivery.raw_properties())
     /// }
@@ -386,7 +386,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// # use actix_pika_actors::{Delivery, Result};
     /// fn done(delivery: Delivery) -> Result<()> {
     ///     delivery.ack()
     /// }
@@ -404,7 +404,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// # use actix_pika_actors::{Delivery, Result};
     /// fn all_done(last: Delivery) -> Result<()> {
     ///     last.ack_all()
     /// }
@@ -424,7 +424,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// # use actix_pika_actors::{Delivery, Result};
     /// fn later(delivery: Delivery) -> Result<()> {
     ///     delivery.nack(true)
     /// }
@@ -442,7 +442,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// # use actix_pika_actors::{Delivery, Result};
     /// fn give_back(last: Delivery) -> Result<()> {
     ///     last.nack_all(true)
     /// }
@@ -463,7 +463,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// # use actix_pika_actors::{Delivery, Result};
     /// fn hopeless(delivery: Delivery) -> Result<()> {
     ///     delivery.reject(false)
     /// }
@@ -572,7 +572,7 @@ impl fmt::Debug for Delivery {
 /// # Examples
 /// ```no_run
 /// # use actix::Addr;
-/// # use actix_pika_actors::{{Channel, Delivery, Result, Settle}};
+/// # use actix_pika_actors::{Channel, Delivery, Result, Settle};
 /// # async fn settle(channel: Addr<Channel>, delivery: Delivery) -> Result<()> {
 /// channel.send(Settle::ack(delivery)).await??;
 /// # Ok(()) }
@@ -588,7 +588,7 @@ impl Settle {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// # use actix_pika_actors::{Delivery, Settle};
     /// fn done(delivery: Delivery) -> Settle {
     ///     Settle::ack(delivery)
     /// }
@@ -601,7 +601,7 @@ impl Settle {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// # use actix_pika_actors::{Delivery, Settle};
     /// fn all_done(last: Delivery) -> Settle {
     ///     Settle::ack_all(last)
     /// }
@@ -614,7 +614,7 @@ impl Settle {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// # use actix_pika_actors::{Delivery, Settle};
     /// fn give_back(last: Delivery) -> Settle {
     ///     Settle::nack_all(last, true)
     /// }
@@ -627,7 +627,7 @@ impl Settle {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// # use actix_pika_actors::{Delivery, Settle};
     /// fn later(delivery: Delivery) -> Settle {
     ///     Settle::nack(delivery, true)
     /// }
@@ -640,7 +640,7 @@ impl Settle {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Settle}};
+    /// # use actix_pika_actors::{Delivery, Settle};
     /// fn hopeless(delivery: Delivery) -> Settle {
     ///     Settle::reject(delivery, false)
     /// }

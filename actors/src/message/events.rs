@@ -50,12 +50,12 @@ impl Message for ChannelEvent {
 ///
 /// Events are letters, which are never lost while the recipient lives; one that is gone is forgotten.
 ///
-/// **Over a reconnect**: who watches goes on to.
+/// **Over a reconnect**: who watches goes on watching.
 ///
 /// # Examples
 /// ```no_run
 /// # use actix::{Addr, Recipient};
-/// # use actix_pika_actors::{{Channel, ChannelEvent, Result, WatchChannel}};
+/// # use actix_pika_actors::{Channel, ChannelEvent, Result, WatchChannel};
 /// # async fn watch(channel: Addr<Channel>, watcher: Recipient<ChannelEvent>) -> Result<()> {
 /// channel.send(WatchChannel(watcher)).await?;
 /// # Ok(()) }

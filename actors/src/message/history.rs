@@ -11,7 +11,7 @@ use crate::wire::{Table, Value};
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{{DeathReason, Delivery}};
+/// # use actix_pika_actors::{DeathReason, Delivery};
 /// fn has_expired(delivery: &Delivery) -> bool {
 ///     delivery.deaths().first().is_some_and(|death| death.reason == DeathReason::Expired)
 /// }
@@ -102,7 +102,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Result}};
+    /// # use actix_pika_actors::{Delivery, Result};
     /// fn work(delivery: Delivery) -> Result<()> {
     ///     if delivery.delivery_count().is_some_and(|count| count >= 3) {
     ///         return delivery.reject(false);
@@ -138,7 +138,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, StreamOffset}};
+    /// # use actix_pika_actors::{Delivery, StreamOffset};
     /// fn go_on_behind(delivery: &Delivery) -> Option<StreamOffset> {
     ///     delivery.stream_offset().map(|offset| StreamOffset::Offset(offset + 1))
     /// }

@@ -9,7 +9,7 @@ use crate::{error::Result, outbox::Verdict};
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{{Delivery, Requeue, Result}};
+/// # use actix_pika_actors::{Delivery, Requeue, Result};
 /// fn work(delivery: Delivery) -> Result<()> {
 ///     let job = delivery.process(Requeue::OnceThenDrop);
 ///     println!("{:?}", job.body());
@@ -71,7 +71,7 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Requeue, Result}};
+    /// # use actix_pika_actors::{Delivery, Requeue, Result};
     /// fn work(delivery: Delivery) -> Result<()> {
     ///     let job = delivery.process(Requeue::No);
     ///     let Ok(text) = std::str::from_utf8(job.body()) else {
@@ -95,7 +95,7 @@ impl Processing {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Processing, Result}};
+    /// # use actix_pika_actors::{Processing, Result};
     /// fn end(job: Processing) -> Result<()> {
     ///     job.done()
     /// }
@@ -111,7 +111,7 @@ impl Processing {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Processing, Result}};
+    /// # use actix_pika_actors::{Processing, Result};
     /// fn drop_it(job: Processing) -> Result<()> {
     ///     job.reject(false)
     /// }
@@ -127,7 +127,7 @@ impl Processing {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Processing, Result}};
+    /// # use actix_pika_actors::{Processing, Result};
     /// fn give_up(job: Processing) -> Result<()> {
     ///     job.fail()
     /// }
@@ -141,7 +141,7 @@ impl Processing {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Delivery, Processing}};
+    /// # use actix_pika_actors::{Delivery, Processing};
     /// fn hand_on(job: Processing) -> Delivery {
     ///     job.into_delivery()
     /// }

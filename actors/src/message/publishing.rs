@@ -74,7 +74,7 @@ impl Publishing {
         self.with(|p| p.with_delivery_mode(DeliveryMode::Transient))
     }
 
-    /// Sets all properties at once, the delivery mode included.
+    /// Sets all properties at once, the delivery mode included: without one the message is transient.
     ///
     /// # Examples
     /// ```
@@ -282,7 +282,7 @@ impl Publishing {
 /// # Examples
 /// ```
 /// # use bytes::Bytes;
-/// # use actix_pika_actors::{{IntoBody, Publishing}};
+/// # use actix_pika_actors::{IntoBody, Publishing};
 /// struct Order(u32);
 ///
 /// impl IntoBody for Order {

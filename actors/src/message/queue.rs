@@ -116,7 +116,7 @@ impl DeclareQueue {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let mine = DeclareQueue::new("session.7").set_exclusive(true);
+    /// let mine = DeclareQueue::new("basket.7").set_exclusive(true);
     /// ```
     pub fn set_exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;

@@ -96,7 +96,7 @@ impl Terms {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{{Properties, Outgoing}};
+/// # use actix_pika_actors::{Properties, Outgoing};
 /// # use bytes::Bytes;
 /// let (properties, body) = (Properties::new(), Bytes::from("x"));
 /// let publish =
@@ -126,7 +126,7 @@ impl Outgoing<'_> {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{{Outbox, Place}};
+/// # use actix_pika_actors::{Outbox, Place};
 /// fn give_up(outbox: &Outbox, mut place: Place) {
 ///     outbox.leave_line(&mut place);
 /// }

@@ -11,7 +11,7 @@ use crate::{Channel, Connection, Consumer};
 /// # Examples
 /// ```no_run
 /// # use actix::Addr;
-/// # use actix_pika_actors::{{Channel, Error, testing::Panic}};
+/// # use actix_pika_actors::{Channel, Error, testing::Panic};
 /// # async fn poke(channel: Addr<Channel>) {
 /// assert!(channel.send(Panic).await.is_err());
 /// # }
@@ -24,7 +24,7 @@ pub struct Panic;
 /// # Examples
 /// ```no_run
 /// # use actix::Addr;
-/// # use actix_pika_actors::{{ConnectionSupervisor, Result, testing::PanicConnection}};
+/// # use actix_pika_actors::{ConnectionSupervisor, Result, testing::PanicConnection};
 /// # async fn poke(connection: Addr<ConnectionSupervisor>) -> Result<()> {
 /// connection.send(PanicConnection).await?;
 /// # Ok(()) }
@@ -37,7 +37,7 @@ pub struct PanicConnection;
 /// # Examples
 /// ```no_run
 /// # use actix::Addr;
-/// # use actix_pika_actors::{{ConnectionSupervisor, Result, testing::CountWork}};
+/// # use actix_pika_actors::{ConnectionSupervisor, Result, testing::CountWork};
 /// # async fn count(connection: Addr<ConnectionSupervisor>) -> Result<()> {
 /// if let Some(work) = connection.send(CountWork).await? {
 ///     println!("{} reads, {} writes", work.reads, work.writes);

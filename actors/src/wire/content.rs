@@ -49,7 +49,7 @@ pub struct Content {
 /// # Examples
 /// ```
 /// # use bytes::{Bytes, BytesMut};
-/// # use actix_pika_actors::{{Properties, wire::{Assembler, ContentMethod, GetOk, Span, hot}}};
+/// # use actix_pika_actors::{Properties, wire::{Assembler, ContentMethod, GetOk, Span, hot}};
 /// let ok = GetOk {
 ///     delivery_tag: 1,
 ///     redelivered: false,

@@ -31,7 +31,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{{Table, wire::FieldTable}};
+    /// # use actix_pika_actors::{Table, wire::FieldTable};
     /// assert!(Table::from_field_table(&FieldTable::default()).is_empty());
     /// ```
     pub fn from_field_table(table: &FieldTable) -> Self {

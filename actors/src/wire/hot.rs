@@ -68,7 +68,7 @@ pub fn put_publish(buf: &mut BytesMut, channel: u16, exchange: &str, routing_key
 /// # Examples
 /// ```
 /// # use bytes::BytesMut;
-/// # use actix_pika_actors::{{Properties, wire::{header_len, put_header}}};
+/// # use actix_pika_actors::{Properties, wire::{header_len, put_header}};
 /// let (mut buf, properties) = (BytesMut::new(), Properties::new().with_priority(5));
 /// put_header(&mut buf, 1, 5, &properties);
 /// assert_eq!(buf.len(), header_len(&properties));
@@ -88,7 +88,7 @@ pub fn put_header(buf: &mut BytesMut, channel: u16, body_size: u64, properties: 
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{{Properties, wire::header_len}};
+/// # use actix_pika_actors::{Properties, wire::header_len};
 /// assert_eq!(header_len(&Properties::new()), 22);
 /// ```
 #[inline]

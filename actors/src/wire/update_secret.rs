@@ -18,7 +18,7 @@ const UPDATE_SECRET: u16 = 70;
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{{Secret, wire::update_secret}};
+/// # use actix_pika_actors::{Secret, wire::update_secret};
 /// assert!(update_secret(&Secret::new("token"), "rotation", 4096).is_some());
 /// assert!(update_secret(&Secret::new("x".repeat(5000)), "rotation", 4096).is_none());
 /// ```
