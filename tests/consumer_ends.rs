@@ -8,9 +8,11 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{oracle::Oracle, within};
+use crate::support::{oracle::Oracle, proxy::Way, tapped::Tapped, within};
 use actix::prelude::*;
-use actix_pika::{Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Requeue};
+use actix_pika::{
+    CancelConsumer, Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Requeue, Table, testing::Probe,
+};
 use tokio::sync::mpsc;
 
 /// Passes every delivery on, and ends as it is told.
@@ -159,5 +161,82 @@ crate::modes! {
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         let kept = crate::support::eventually("it is back", 10, || oracle.get("q")).await;
         assert_eq!(kept.data, b"kept");
+    }
+
+    /// CNS-05: the broker tells of a lost consumer only where the client has said that it wants to hear of it, which
+    /// ours does unless the application says otherwise.
+    async fn the_end_of_a_consumer_is_told_to_who_asked_for_it(bench: Bench) {
+        let oracle = bench.filled("q", []).await;
+        let silent = Table::new().with("consumer_cancel_notify", false);
+        let deaf = Tapped::open_with(&bench, |connector| connector.client_property("capabilities", silent)).await;
+        let listens = Tapped::open(&bench).await;
+        let probe = Probe::<Delivery>::start();
+        let unaware = deaf.channel.queue("q").consume(probe.recipient()).await.unwrap();
+        let consumer = listens.channel.queue("q").consume(probe.recipient()).await.unwrap();
+        oracle.channel().queue_delete("q".into(), Default::default()).await.unwrap();
+        assert!(matches!(within("the notice", 10, consumer.ended()).await, ConsumerEnd::CancelledByBroker));
+        // The broker would have said so before this answer.
+        for _ in 0..2 {
+            deaf.flush().await;
+        }
+        assert!(unaware.end().is_none(), "{:?}", unaware.end());
+        let cancels = |tapped: &Tapped| {
+            let tapes = tapped.proxy.tapes();
+            tapes.iter().flat_map(|tape| tape.frames(Way::Down)).filter(|f| f.method() == Some((60, 30))).count()
+        };
+        assert_eq!((cancels(&deaf), cancels(&listens)), (0, 1));
+        // To cancel what is not there any more is fine.
+        unaware.cancel().await.unwrap();
+        assert!(matches!(unaware.end(), Some(ConsumerEnd::Cancelled)));
+    }
+
+    /// CNS-12: a cancel right behind the consume, with 100 messages queued: nothing is left of the consumer here or at
+    /// the broker, and the messages are in the queue.
+    async fn a_cancel_right_behind_the_consume_leaves_nothing(bench: Bench) {
+        let oracle = bench.filled("q", (0..100).map(|n| format!("{n:02}"))).await;
+        let tapped = Tapped::open(&bench).await;
+        for _ in 0..3 {
+            let mut probe = Probe::<Delivery>::start();
+            let mut ends = Probe::<ConsumerEnd>::start();
+            let options = Consume::new().queue("q").tag("mine").watch(ends.recipient()).deliver_to(probe.recipient());
+            let actor = tapped.channel.actor();
+            let (consumed, cancelled) = tokio::join!(actor.send(options), actor.send(CancelConsumer::new("mine")));
+            consumed.unwrap().unwrap();
+            cancelled.unwrap().unwrap();
+            let end = within("the end", 5, ends.next()).await.unwrap();
+            assert!(matches!(end, ConsumerEnd::Cancelled), "{end:?}");
+            // What had been handed on before the cancel-ok is the application's.
+            for delivery in probe.drain().await {
+                delivery.nack(true).unwrap();
+            }
+            tapped.flush().await;
+            assert_eq!(tapped.channel.load().unsettled, 0);
+            assert_eq!(oracle.look("q").await, Some((100, 0)));
+            assert_eq!(ends.count().await, 1);
+        }
+        let bodies = oracle.drain_bodies("q").await;
+        assert_eq!(bodies, (0..100).map(|n| format!("{n:02}").into_bytes()).collect::<Vec<_>>());
+    }
+
+    /// CNS-17: a queue that is deleted takes its own consumers along, on whatever channel, and no other.
+    async fn a_deleted_queue_takes_only_its_own_consumers_along(bench: Bench) {
+        let oracle = bench.filled("one", []).await;
+        oracle.declare_queue("other").await;
+        let mut probe = Probe::<Delivery>::start();
+        let elsewhere = bench.another_channel().await;
+        let first = bench.channel.queue("one").consume(probe.recipient()).await.unwrap();
+        let second = elsewhere.queue("one").consume(probe.recipient()).await.unwrap();
+        let stays = bench.channel.queue("other").consume(probe.recipient()).await.unwrap();
+        oracle.channel().queue_delete("one".into(), Default::default()).await.unwrap();
+        for consumer in [&first, &second] {
+            assert!(matches!(within("the end", 10, consumer.ended()).await, ConsumerEnd::CancelledByBroker));
+        }
+        oracle.publish("", "other", "still here").await;
+        let delivery = probe.next().await.unwrap();
+        assert_eq!((delivery.body(), delivery.consumer_tag()), (&b"still here"[..], stays.tag()));
+        delivery.ack().unwrap();
+        assert!(stays.end().is_none());
+        stays.cancel().await.unwrap();
+        assert_eq!(oracle.look("other").await, Some((0, 0)));
     }
 }

@@ -5,14 +5,15 @@
 mod common;
 
 use actix_pika_actors::{
-    CancelConsumer, CloseChannel, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, Publish, ReleaseChannel,
+    CancelConsumer, CloseChannel, Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, Publish,
+    ReleaseChannel,
     testing::{
         RawFrame,
         protocol::{basic, channel, queue},
     },
 };
 
-use self::common::{Bench, TAG, TryPublish, ask, at_once};
+use self::common::{Bench, Deliveries, TAG, TryPublish, ask, at_once};
 
 /// CH-04, CH-07: the call that did it, the calls after it, and the neighbour.
 #[actix::test]
@@ -180,6 +181,43 @@ async fn cancels_that_cross_are_one() {
     call.answer().await.unwrap();
     assert!(deliveries.next().await.is_err());
     bench.round_trip(&channel).await;
+}
+
+/// CNS-12: RabbitMQ 3.10 cannot bear a cancel before it has answered the consume, so one that is asked for earlier waits.
+#[actix::test]
+async fn a_cancel_waits_until_its_consumer_has_begun() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let mut deliveries = Deliveries::new();
+    let consume = || Consume::new().queue("jobs").tag(TAG);
+    let begun = ask(&channel.actor, consume().feed(deliveries.feed.clone()));
+    bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
+    bench.socket.expect::<basic::Consume>(1).await.unwrap();
+    let cancels = [(); 2].map(|()| ask(&channel.actor, CancelConsumer::new(TAG)));
+    // What is asked after them is said at once.
+    bench.round_trip(&channel).await;
+    assert!(!begun.is_answered() && cancels.iter().all(|cancel| !cancel.is_answered()));
+    bench.socket.send(1, basic::ConsumeOk { consumer_tag: TAG.into() }).await.unwrap();
+    begun.answer().await.unwrap();
+    assert_eq!(bench.socket.expect::<basic::Cancel>(1).await.unwrap().consumer_tag.as_str(), TAG);
+    bench.socket.deliver(1, TAG, 1, "for nobody").await.unwrap();
+    bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
+    for cancel in cancels {
+        cancel.answer().await.unwrap();
+    }
+    let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
+    assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
+    assert!(matches!(deliveries.next().await, Err(ConsumerEnd::Cancelled)));
+    assert_eq!(channel.outbox.load().unsettled, 0);
+    bench.round_trip(&channel).await;
+    // Of one that never begins there is nothing to cancel.
+    let refused = ask(&channel.actor, consume().feed(Deliveries::new().feed));
+    bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
+    bench.socket.expect::<basic::Consume>(1).await.unwrap();
+    let cancel = ask(&channel.actor, CancelConsumer::new(TAG));
+    bench.socket.close_channel(1, 404, "NOT_FOUND", 60, 20).await.unwrap();
+    assert_eq!(refused.answer().await.unwrap_err().kind(), ErrorKind::Refused);
+    cancel.answer().await.unwrap();
 }
 
 /// CH-36: `channel.flow` is answered with what it asks for.

@@ -207,7 +207,7 @@ impl Channel {
             self.bound_next(prefetch);
         }
         let (reply, responder) = Reply::later();
-        let on = On::Consumed { tag, responder };
+        let on = On::Consumed { tag, responder, cancel: None };
         self.ask(AMQPClass::Basic(method), "basic.consume", Some(consume.queue), on);
         self.keep_ticking(ctx);
         Ok(reply)
@@ -220,7 +220,7 @@ impl Channel {
         }
     }
 
-    /// Sends `basic.cancel`, unless that is done already.
+    /// Sends `basic.cancel`, unless that is done already, or once `basic.consume` is answered.
     pub(super) fn cancel(&mut self, tag: &str, responder: Option<Responder<()>>) {
         if matches!(self.phase, Phase::Closing { .. } | Phase::Closed(_)) {
             // The channel takes its consumers along, and must not be spoken of after `channel.close`.
@@ -232,6 +232,10 @@ impl Channel {
         if let Some(entry) = entry {
             self.outbox.hold(entry.link.consumer);
             entry.inlet.leave(entry.ending.is_some());
+        }
+        if let Some(responders) = self.replies.cancel_behind(tag) {
+            responders.extend(responder);
+            return;
         }
         if let Some(responders) = self.replies.cancel_of(tag, consumer) {
             responders.extend(responder);

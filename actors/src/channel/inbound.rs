@@ -172,8 +172,12 @@ impl Channel {
             }
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => {
                 match self.replies.of_consumer(class_id, method_id, ok.consumer_tag.as_str())? {
-                    On::Consumed { tag, responder } => {
-                        self.consumed(tag, ok.consumer_tag.as_str(), responder)
+                    On::Consumed { tag, responder, cancel } => {
+                        self.consumed(&tag, ok.consumer_tag.as_str(), responder);
+                        if let Some(responders) = cancel {
+                            self.cancel(&tag, None);
+                            responders.into_iter().for_each(|r| self.cancel(&tag, Some(r)));
+                        }
                     }
                     _ => {
                         return Err(
@@ -364,7 +368,7 @@ impl Channel {
         }
     }
 
-    fn consumed(&mut self, tag: String, named: &str, responder: super::Responder<Consumed>) {
+    fn consumed(&mut self, tag: &str, named: &str, responder: super::Responder<Consumed>) {
         if tag != named {
             log::warn!("channel {}: the broker renamed consumer {tag:?} to {named:?}", self.number());
         }
@@ -374,7 +378,7 @@ impl Channel {
         };
         if responder.send(answer).is_err() {
             log::debug!("channel {}: nobody waits for consumer {tag:?} any more; cancelled", self.number());
-            self.cancel(&tag, None);
+            self.cancel(tag, None);
         }
     }
 }

@@ -49,6 +49,9 @@ pub(super) enum On {
     Consumed {
         tag: String,
         responder: Responder<Consumed>,
+        /// Who waits for the `basic.cancel` that follows, if one does: sent before the answer, it would have RabbitMQ 3.10
+        /// end the connection with 541.
+        cancel: Option<Vec<Responder<()>>>,
     },
     Cancelled {
         tag: String,
@@ -72,7 +75,10 @@ impl On {
             }
             Self::Count(responder) => drop(responder.send(Err(error))),
             Self::Declared(responder) => drop(responder.send(Err(error))),
-            Self::Consumed { responder, .. } => drop(responder.send(Err(error))),
+            Self::Consumed { responder, cancel, .. } => {
+                drop(responder.send(Err(error)));
+                cancel.into_iter().flatten().for_each(|r| drop(r.send(Ok(()))));
+            }
             Self::Cancelled { responders, .. } => {
                 // A consumer of a closed channel is as good as cancelled.
                 responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
@@ -84,7 +90,8 @@ impl On {
     /// Answers that the deadline has passed, and leaves what is needed to undo a late success.
     fn expire(&mut self, error: Error) {
         match self {
-            Self::Consumed { responder, .. } => {
+            Self::Consumed { responder, cancel, .. } => {
+                cancel.iter_mut().for_each(|c| c.drain(..).for_each(|r| drop(r.send(Err(error.clone())))));
                 let (_, unheard) = super::Reply::later();
                 drop(std::mem::replace(responder, unheard).send(Err(error)));
             }
@@ -172,6 +179,14 @@ impl Replies {
             On::Cancelled { tag, consumer, responders } if tag == wanted && *consumer == consumer_id => {
                 Some(responders)
             }
+            _ => None,
+        })
+    }
+
+    /// Whoever waits for the consumer of this tag to be cancelled as soon as it has begun, if it has not yet.
+    pub(super) fn cancel_behind(&mut self, wanted: &str) -> Option<&mut Vec<Responder<()>>> {
+        self.0.iter_mut().find_map(|pending| match &mut pending.on {
+            On::Consumed { tag, cancel, .. } if tag == wanted => Some(cancel.get_or_insert_default()),
             _ => None,
         })
     }
