@@ -135,6 +135,38 @@ async fn without_read_permission_nothing_is_consumed_got_purged_or_bound_from() 
     assert!(channel.queue("mine").get().await.unwrap().is_none());
 }
 
+/// AUTH-10: on a topic exchange the keys that may be published and bound can be narrowed down; another exchange does not
+/// mind.
+#[actix::test]
+async fn topic_permissions_narrow_the_keys_of_their_exchange() {
+    let (vhost, connection) = limited(".*", ".*", ".*").await;
+    let oracle = Oracle::connect(&vhost.url()).await;
+    oracle.declare_exchange("mine.direct", lapin::ExchangeKind::Direct).await;
+    oracle.bind("theirs", "mine.x", "#").await;
+    let user = vhost.users().pop().unwrap();
+    let path = format!("/api/topic-permissions/{}/{}", encode(vhost.name()), encode(&user));
+    for exchange in ["mine.x", "mine.direct"] {
+        let narrow = serde_json::json!({ "exchange": exchange, "write": "^w\\.", "read": "^r\\." });
+        vhost.broker().change("PUT", &path, Some(narrow)).await;
+    }
+    let (refused, closed) = (ErrorKind::Refused, ErrorKind::ChannelClosed);
+    assert_forbidden(&connection, closed, async |c| c.exchange("mine.x").publish("x", "r.1").await).await;
+    assert_forbidden(&connection, refused, async |c| c.queue("mine").bind("mine.x", "w.1").await).await;
+    assert_forbidden(&connection, refused, async |c| c.queue("mine").bind("mine.x", "#").await).await;
+    let channel = connection.channel().await.unwrap();
+    channel.queue("mine").bind("mine.x", "r.1").await.unwrap();
+    channel.exchange("mine.x").publish("x", "w.1").await.unwrap();
+    assert_eq!((oracle.count("mine").await, oracle.count("theirs").await), (0, 1));
+    for key in ["r.1", "w.1", "other"] {
+        channel.queue("mine").bind("mine.direct", key).await.unwrap();
+        channel.exchange("mine.direct").publish("x", key).await.unwrap();
+        // The other topic exchange has no such limits.
+        channel.queue("mine").bind("theirs.x", key).await.unwrap();
+        channel.exchange("theirs.x").publish("x", key).await.unwrap();
+    }
+    assert_eq!(oracle.count("mine").await, 6);
+}
+
 /// AUTH-14, for a plain connection: it ends with the broker's reason, and the next connect is refused.
 #[actix::test]
 async fn the_end_of_a_user_is_the_end_of_its_connections() {

@@ -1,9 +1,17 @@
 //! How large a body may be, against a real broker.
 
-use actix_pika::{Connector, DeclareQueue, ErrorKind};
+use std::time::Duration;
+
+use actix_pika::{Connector, DeclareQueue, Error, ErrorKind, Publishing, connect};
+use bytes::Bytes;
 use futures_util::StreamExt;
 
-use crate::support::{eventually, within};
+use crate::support::{
+    broker::{SecondNode, Vhost},
+    eventually,
+    modes::Bench,
+    within,
+};
 
 crate::modes! {
     /// PRO-09: by get and by consume, in many frames and in one; the message goes back into its queue, and a client
@@ -43,4 +51,62 @@ crate::modes! {
         delivery.ack().unwrap();
         bench.connection.close().await.unwrap();
     }
+}
+
+/// PUB-30, PUB-32: the largest body that RabbitMQ takes goes out with a confirm and comes back as it was.
+#[actix::test]
+async fn the_largest_body_of_all_is_intact() {
+    let bench = Bench::open(true).await;
+    let queue = bench.channel.declare_queue(DeclareQueue::new("large")).await.unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut body = vec![0; 128 << 20];
+    random.fill(&mut body);
+    let body = Bytes::from(body);
+    let content = Publishing::new(&body).transient();
+    within("the confirm", 60, bench.channel.default_exchange().publish(content, "large")).await.unwrap();
+    assert_eq!(bench.channel.load().bytes, 0);
+    let mut deliveries = queue.deliveries().await.unwrap();
+    let delivery = within("the delivery", 60, deliveries.next()).await.unwrap();
+    assert!(*delivery.body() == body, "{} bytes came", delivery.body().len());
+    delivery.ack().unwrap();
+    deliveries.close().await.unwrap();
+    assert_eq!(queue.delete().await.unwrap(), 0);
+}
+
+/// PUB-32: a body above the broker's limit is 406 for its channel, with the sizes; one that fits is taken before and
+/// after it on another.
+#[actix::test]
+async fn a_body_over_the_brokers_limit_costs_its_channel() {
+    let node = within("the node", 120, SecondNode::start()).await;
+    let vhost = Vhost::fresh_on(node.broker()).await;
+    let limit = async |bytes: usize| {
+        let set = format!("application:set_env(rabbit, max_message_size, {bytes}).");
+        node.broker().rabbitmqctl(&["-q", "eval", &set]).await;
+    };
+    // A channel has the limit of the time when it was opened.
+    limit(1000).await;
+    let opened = async {
+        let connection = connect(vhost.url()).await?;
+        let channels = (connection.channel().await?, connection.channel().await?);
+        Ok::<_, Error>((connection, channels))
+    };
+    let opened = tokio::time::timeout(Duration::from_secs(20), opened).await;
+    limit(128 << 20).await;
+    let (connection, (one, other)) = opened.expect("channels in time").unwrap();
+    let story = async {
+        let queue = one.declare_queue("q").await.unwrap();
+        one.default_exchange().publish(vec![1; 1000], "q").await.unwrap();
+        let error = one.default_exchange().publish(vec![2; 1001], "q").await.unwrap_err();
+        let reason = error.close_reason().expect("the broker's reason");
+        assert_eq!(
+            (error.kind(), reason.code, reason.method),
+            (ErrorKind::ChannelClosed, 406, "basic.publish")
+        );
+        assert!(reason.text.contains("1001") && reason.text.contains("1000"), "{}", reason.text);
+        assert!(one.is_closed() && queue.purge().await.is_err() && !connection.is_closed());
+        other.default_exchange().publish(vec![3; 1000], "q").await.unwrap();
+        assert_eq!(other.queue("q").purge().await.unwrap(), 2);
+        connection.close().await.unwrap();
+    };
+    within("publishes around the limit", 30, story).await;
 }

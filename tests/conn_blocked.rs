@@ -1,18 +1,20 @@
 //! A broker that blocks a connection: what waits, what is told, and how every wait ends.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use crate::support::dialogue::{meet, open};
 use crate::support::{
     broker::{SecondNode, Vhost},
     eventually, within,
 };
+use actix::prelude::*;
 use actix_pika::testing::{
     Probe, Socket,
     protocol::{channel, confirm, connection, queue},
 };
-use actix_pika::{Connection, ConnectionEvent, ErrorKind, OpenChannel, UpdateSecret};
-use futures_util::StreamExt;
+use actix_pika::{Connection, ConnectionEvent, ErrorKind, Events, OpenChannel, UpdateSecret};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -193,4 +195,105 @@ async fn an_alarm_of_the_broker_blocks_who_publishes() {
     within("the confirm", 20, first).await.unwrap();
     within("another publish", 20, channel.default_exchange().publish("second", "q")).await.unwrap();
     within("close", 10, connection.close()).await.unwrap();
+}
+
+/// BLK-03: of two alarms that overlap the first to end lifts nothing; only the end of the second does, and it is told once.
+#[actix::test]
+async fn overlapping_alarms_block_until_both_are_over() {
+    let node = within("the node", 120, SecondNode::start()).await;
+    let vhost = Vhost::fresh_on(node.broker()).await;
+    let ctl = async |args: &[&str]| drop(node.broker().rabbitmqctl(&[&["-q"], args].concat()).await);
+    let memory = async |fraction| ctl(&["set_vm_memory_high_watermark", fraction]).await;
+    let disk = async |limit| ctl(&["set_disk_free_limit", limit]).await;
+    let story = AssertUnwindSafe(async {
+        let (first, mut events) = publisher(&vhost).await;
+        memory("0").await;
+        let confirm = first.default_exchange().publish_deferred("first", "q").await.unwrap();
+        told_of(&mut events, "memory").await;
+        disk("1000000GB").await;
+        memory("0.6").await;
+        // Who begins to publish now hears of the disk alone, so the end of the other alarm has gone round.
+        let (second, mut seconds) = publisher(&vhost).await;
+        let late = second.default_exchange().publish_deferred("second", "q").await.unwrap();
+        let reason = told_of(&mut seconds, "disk").await;
+        assert!(!reason.contains("memory"), "{reason}");
+        assert!(first.connection().is_blocked() && second.connection().is_blocked());
+        disk("50MB").await;
+        for events in [&mut events, &mut seconds] {
+            let event = within("the end of the alarms", 20, events.next()).await;
+            assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
+        }
+        for confirm in [confirm, late] {
+            within("a confirm", 20, confirm).await.unwrap();
+        }
+        assert_eq!(within("purge", 10, first.queue("q").purge()).await.unwrap(), 2);
+        within("close", 10, first.connection().close()).await.unwrap();
+        let rest: Vec<_> = within("the end", 10, events.collect()).await;
+        assert!(matches!(rest[..], [ConnectionEvent::Closed(None)]), "{rest:?}");
+    });
+    let story = story.catch_unwind().await;
+    // The node is left as it was, for the next test.
+    memory("0.6").await;
+    disk("50MB").await;
+    story.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// A channel with a queue "q", and the events of its connection.
+async fn publisher(vhost: &Vhost) -> (actix_pika::Channel, Events) {
+    let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
+    let events = connection.events();
+    let channel = within("a channel", 10, connection.channel()).await.unwrap();
+    within("a queue", 10, channel.declare_queue("q")).await.unwrap();
+    (channel, events)
+}
+
+/// The reason that the next event gives for being blocked.
+async fn told_of(events: &mut Events, what: &str) -> String {
+    match within("the notice", 20, events.next()).await {
+        Some(ConnectionEvent::Blocked(reason)) if reason.contains(what) => reason.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Panics at each event.
+struct Failing(mpsc::UnboundedSender<()>);
+
+impl Actor for Failing {
+    type Context = Context<Self>;
+}
+
+impl Handler<ConnectionEvent> for Failing {
+    type Result = ();
+
+    fn handle(&mut self, _: ConnectionEvent, _: &mut Self::Context) {
+        self.0.send(()).ok();
+        panic!("a watcher panics (as it should in this test)");
+    }
+}
+
+/// BLK-06: a watcher that fails at the notice harms nobody: the others are told, and publishing goes on afterwards.
+#[actix::test]
+async fn a_watcher_that_fails_leaves_the_connection_alone() {
+    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
+    let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+    let (to, mut failed) = mpsc::unbounded_channel();
+    connection.watch(Failing(to).start());
+    let mut probe = Probe::<ConnectionEvent>::start();
+    connection.watch(probe.recipient());
+    block(&connection, &mut socket, "low on memory").await;
+    assert_eq!(within("the failure", 5, failed.recv()).await, Some(()));
+    assert!(matches!(probe.next().await.unwrap(), ConnectionEvent::Blocked(_)));
+    let exchange = channel.default_exchange();
+    let publish = actix_rt::spawn(async move { exchange.publish("later", "q").await.map(drop) });
+    unblock(&connection, &mut socket).await;
+    assert!(matches!(probe.next().await.unwrap(), ConnectionEvent::Unblocked));
+    assert_eq!(&socket.expect_publish(1).await.unwrap().body[..], b"later");
+    socket.confirm(1, 1, false).await.unwrap();
+    within("a confirm", 5, publish).await.unwrap().unwrap();
+    // It failed once and for all.
+    assert_eq!(within("no more", 5, failed.recv()).await, None);
+    assert!(!connection.is_closed());
+    let (closed, heard) = tokio::join!(connection.close(), socket.expect_close());
+    closed.unwrap();
+    assert_eq!(heard.unwrap().0, 200);
 }

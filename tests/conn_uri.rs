@@ -34,6 +34,22 @@ async fn limits_and_name_reach_the_peer() {
     assert_eq!((terms.heartbeat, terms.channel_max, terms.frame_max), (0, 2047, 131_072));
 }
 
+/// URI-05, HB-07: absent is the server's own, 0 turns them off, and so does the server's 0.
+#[actix::test]
+async fn the_heartbeat_of_a_uri_is_that_of_tune_ok() {
+    for (query, offer, said) in [
+        ("", 60, 60),
+        ("", 0, 0),
+        ("heartbeat=0", 60, 0),
+        ("heartbeat=10", 60, 10),
+        ("heartbeat=65535", 60, 60),
+        ("heartbeat=10&timeout=1000", 0, 0),
+    ] {
+        let terms = heard(query, &Handshake::new().with_tune(2047, 131_072, offer)).await;
+        assert_eq!(terms.heartbeat, said, "{query} for an offer of {offer}");
+    }
+}
+
 /// URI-10, AUTH-05: the first of ours that is offered, in our order.
 #[actix::test]
 async fn mechanisms_are_taken_in_their_order() {
@@ -90,6 +106,19 @@ fn what_needs_tls_is_refused_by_name() {
         let error = refused(&format!("amqp://h/?{parameter}"));
         assert!(error.contains(&format!("parameter {key} ")), "{error}");
     }
+}
+
+/// URI-09: what stands in the path of a file names no other parameter, whatever is escaped in it.
+#[test]
+fn the_path_of_a_file_is_not_read_as_parameters() {
+    for key in ["cacertfile", "certfile", "keyfile", "server_name_indication"] {
+        let error =
+            refused(&format!("amqp://h/?{key}=%2F%C3%A9t%C3%A9%26verify%3Dverify_none%26heartbeat%3Dx"));
+        assert!(error.contains(&format!("parameter {key} ")) && !error.contains("verify"), "{error}");
+        assert!(refused(&format!("amqps://h/?{key}=%2Fx%26heartbeat%3Dx")).contains("amqps"));
+    }
+    // Not escaped, it is one more parameter, and has to make sense.
+    assert!(refused("amqps://h/?cacertfile=/x&heartbeat=x").contains("heartbeat"));
 }
 
 /// D3, URI-12

@@ -233,7 +233,12 @@ crate::modes! {
         }
         for properties in [
             Properties::new().with_header("k", f64::NAN),
+            Properties::new().with_header("k", f32::NAN),
+            Properties::new().with_header("k", f32::INFINITY),
             Properties::new().with_header("k", f32::NEG_INFINITY),
+            Properties::new().with_header("k", f64::INFINITY),
+            Properties::new().with_header("k", f64::NEG_INFINITY),
+            Properties::new().with_header("k", vec![Value::Float(f32::NAN)]),
             Properties::new().with_header("k", Table::new().with("k", f64::INFINITY)),
             Properties::new().with_header("k".repeat(256), 1),
             Properties::new().with_header("k", deep),

@@ -1,14 +1,16 @@
 //! Confirms, nacks and returns in every order that the protocol allows, and some that it does not.
 
 use crate::support::{
+    dialogue::{meet_by, open},
     peer::{answer, publish, send_back, sync, talk},
     within,
 };
 use actix_pika::{
-    ErrorKind, OpenChannel, Properties, Publishing,
+    ErrorKind, OpenChannel, Properties, Publishing, Table,
     testing::{
-        Content, RawFrame,
+        Content, Handshake, RawFrame,
         protocol::{BasicProperties, basic, queue},
+        types::AMQPValue,
     },
 };
 use futures_util::{FutureExt, future::join_all};
@@ -244,4 +246,24 @@ async fn a_peer_that_publishes_breaks_the_protocol() {
     assert_eq!(socket.expect_close().await.unwrap().0, 503);
     let error = within("the end", 5, connection.closed()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
+}
+
+/// PUB-24: a server without a limit for frames gets the client's own, and content of any size in them.
+#[actix::test]
+async fn a_server_without_a_frame_limit_gets_content_of_any_size() {
+    let script = Handshake::new().with_tune(10, 0, 60);
+    let (connection, mut socket, terms) =
+        within("connect", 10, meet_by(|connector| connector, &script)).await;
+    assert_eq!((terms.frame_max, connection.frame_max()), (131_072, Some(131_072)));
+    let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+    let headers = Table::new().with("k", "v".repeat(50_000));
+    let body: Vec<u8> = (0..500_000_u32).map(|n| (n / 7) as u8).collect();
+    let confirm = publish(&channel, "key", Publishing::new(body.clone()).headers(headers)).await;
+    let published = socket.expect_publish(1).await.unwrap();
+    assert!(published.body == body);
+    assert_eq!(published.cuts, [131_064, 131_064, 131_064, 106_808]);
+    let headers = published.properties.headers().as_ref().expect("headers").inner();
+    assert_eq!(headers.get("k"), Some(&AMQPValue::LongString("v".repeat(50_000).into())));
+    socket.confirm(1, 1, false).await.unwrap();
+    assert_eq!(answer(confirm).await.unwrap(), 1);
 }

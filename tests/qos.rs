@@ -2,7 +2,7 @@
 
 use crate::support::oracle::Oracle;
 use crate::support::tapped::Tapped;
-use crate::support::{eventually, take};
+use crate::support::{eventually, modes::Bench, take, within};
 use actix_pika::{Channel, Consume, DeclareQueue, Delivery, Qos, testing::Probe};
 
 fn numbers(n: usize) -> Vec<String> {
@@ -181,4 +181,91 @@ crate::modes! {
         let qos: Vec<_> = frames.filter(|f| f.method() == Some((60, 10))).map(|f| f.payload[4..].to_vec()).collect();
         assert_eq!(qos, [[0, 0, 0, 0, 0, 7, 0], [0, 0, 0, 0, 0, 9, 0]]);
     }
+}
+
+crate::modes! {
+    /// QOS-05: a global bound that is raised, lowered and lifted under a consumer counts what is unsettled already.
+    async fn a_global_bound_can_be_changed_under_a_consumer(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(30)).await;
+        let channel = &bench.channel;
+        let bound = async |count| channel.set_qos_with(Qos::new(count).global()).await.unwrap();
+        let mut probe = Probe::<Delivery>::start();
+        bound(3).await;
+        channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let mut held = exactly(&mut probe, 3, channel).await;
+        bound(5).await;
+        held.extend(exactly(&mut probe, 2, channel).await);
+        // Five are out, two may be: three settles make no room.
+        bound(2).await;
+        for delivery in held.drain(..3) {
+            delivery.ack().unwrap();
+        }
+        probe.expect_none_until(settled(channel)).await.unwrap();
+        held.remove(0).ack().unwrap();
+        held.extend(exactly(&mut probe, 1, channel).await);
+        assert_eq!((channel.load().unsettled, oracle.count("jobs").await), (2, 24));
+        bound(0).await;
+        held.extend(exactly(&mut probe, 24, channel).await);
+        let bodies: Vec<_> = held.iter().map(|delivery| delivery.body().to_vec()).collect();
+        assert_eq!(bodies, (4..30).map(|n| n.to_string().into_bytes()).collect::<Vec<_>>());
+        // And it can be set again.
+        bound(1).await;
+        oracle.publish("", "jobs", "late").await;
+        probe.expect_none_until(settled(channel)).await.unwrap();
+        for delivery in held {
+            delivery.ack().unwrap();
+        }
+        assert_eq!(exactly(&mut probe, 1, channel).await[0].body(), b"late");
+    }
+
+    /// QOS-05: two queues under one global bound of two: neither starves until the other is empty.
+    async fn a_global_bound_starves_no_queue(bench: Bench) {
+        let oracle = bench.filled("one", numbers(50)).await;
+        oracle.declare_queue("two").await;
+        for n in 0..50 {
+            oracle.publish("", "two", n.to_string()).await;
+        }
+        bench.channel.set_qos_with(Qos::new(2).global()).await.unwrap();
+        let mut probe = Probe::<Delivery>::start();
+        for queue in ["one", "two"] {
+            bench.channel.queue(queue).consume(probe.recipient()).await.unwrap();
+        }
+        let mut served = [0, 0];
+        while served != [50, 50] {
+            let delivery = probe.next().await.unwrap();
+            let at = usize::from(delivery.routing_key() == "two");
+            assert_eq!(delivery.body(), served[at].to_string().as_bytes());
+            served[at] += 1;
+            assert!(served[at] < 50 || served[1 - at] > 0, "one queue was served alone");
+            assert!(bench.channel.load().unsettled <= 2);
+            delivery.ack().unwrap();
+        }
+        assert_eq!((oracle.count("one").await, oracle.count("two").await), (0, 0));
+    }
+}
+
+/// QOS-05: in a transaction acks make room at the commit, for a consumer's own bound as for a global one.
+#[actix::test]
+async fn in_a_transaction_only_the_commit_makes_room() {
+    let test = async {
+        for global in [true, false] {
+            let bench = Bench::open(false).await;
+            let oracle = bench.filled("jobs", numbers(10)).await;
+            let channel = &bench.channel;
+            let qos = if global { Qos::new(2).global() } else { Qos::new(2) };
+            channel.set_qos_with(qos).await.unwrap();
+            let transaction = channel.transaction().await.unwrap();
+            let mut probe = Probe::<Delivery>::start();
+            channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+            for delivery in exactly(&mut probe, 2, channel).await {
+                delivery.ack().unwrap();
+            }
+            probe.expect_none_until(settled(channel)).await.unwrap();
+            transaction.commit().await.unwrap();
+            let two = exactly(&mut probe, 2, channel).await;
+            assert_eq!(oracle.count("jobs").await, 6, "global: {global}");
+            drop(two);
+        }
+    };
+    within("two transactions", 60, test).await;
 }

@@ -1,8 +1,10 @@
 //! Transactions.
 
-use crate::support::{broker::Vhost, eventually, oracle::Oracle, within};
+use crate::support::{broker::Vhost, eventually, oracle::Oracle, peer::talk, within};
+use actix_pika::testing::protocol::{basic, tx};
 use actix_pika::{
-    Channel, CommitTx, Connection, DeclareQueue, ErrorKind, OpenChannel, Queue, RollbackTx, SelectTx, connect,
+    Channel, CommitTx, Connection, DeclareQueue, ErrorKind, Get, OpenChannel, Queue, RollbackTx, SelectTx,
+    Settle, connect,
 };
 
 struct Bank {
@@ -197,4 +199,51 @@ banks! {
         assert_eq!(bank.oracle.count("ledger").await, 0);
         assert!(!bank.connection.is_closed());
     }
+
+    /// TX-07: a tag that the channel does not know cannot be made: a delivery of another channel is settled on its own,
+    /// at once, though the message is sent to the channel with the transaction.
+    async fn a_delivery_of_another_channel_is_no_part_of_the_transaction(bank: Bank) {
+        bank.put(&["1", "2"]).await;
+        let transaction = bank.channel.transaction().await.unwrap();
+        let mine = bank.take().await;
+        let other = bank.connection.channel().await.unwrap();
+        let theirs = other.queue("ledger").get().await.unwrap().expect("a message");
+        // The tag would be that of ours here.
+        assert_eq!((mine.delivery_tag(), theirs.delivery_tag()), (1, 1));
+        bank.channel.actor().send(Settle::reject(theirs, true)).await.unwrap().unwrap();
+        let back = eventually("it is back", 10, || bank.oracle.get("ledger")).await;
+        assert_eq!(back.data, b"2");
+        mine.ack().unwrap();
+        transaction.commit().await.unwrap();
+        bank.channel.close().await.unwrap();
+        assert_eq!(bank.oracle.count("ledger").await, 0);
+    }
+}
+
+/// TX-07: what the broker says of a tag that it does not know it says at once: the transaction ends with its channel, and
+/// the commit has the cause.
+#[actix::test]
+async fn an_unknown_tag_ends_the_transaction() {
+    let test = async {
+        let (mut socket, connection, channel) = talk(OpenChannel::new(), false).await;
+        let (transaction, select) =
+            tokio::join!(channel.transaction(), socket.answer(1, |_: tx::Select| tx::SelectOk {}));
+        let (transaction, _) = (transaction.unwrap(), select.unwrap());
+        let queue = channel.queue("ledger");
+        let got = async {
+            let _: basic::Get = socket.expect(1).await.unwrap();
+            socket.get_ok(1, 7, 0, "x").await.unwrap();
+        };
+        let (delivery, ()) = tokio::join!(queue.get_with(Get::new("ledger")), got);
+        delivery.unwrap().expect("a message").ack().unwrap();
+        let ack: basic::Ack = socket.expect(1).await.unwrap();
+        assert_eq!(ack.delivery_tag, 7);
+        let text = "PRECONDITION_FAILED - unknown delivery tag 7";
+        socket.close_channel(1, 406, text, 60, 80).await.unwrap();
+        let error = within("the commit", 5, transaction.commit()).await.unwrap_err();
+        let reason = error.close_reason().unwrap();
+        assert_eq!((error.kind(), reason.code, reason.method), (ErrorKind::ChannelClosed, 406, "basic.ack"));
+        assert!(channel.is_closed() && !connection.is_closed());
+    };
+    within("an unknown tag", 20, test).await;
 }

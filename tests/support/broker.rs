@@ -354,6 +354,11 @@ impl Vhost {
         self.broker.change("PUT", &format!("/api/users/{}", encode(user)), Some(body)).await;
     }
 
+    /// The users that were made here so far.
+    pub fn users(&self) -> Vec<String> {
+        self.users.lock().expect("not poisoned").clone()
+    }
+
     /// Gives `user` access to this virtual host, to the names that match each pattern.
     pub async fn permit(&self, user: &str, configure: &str, write: &str, read: &str) {
         let path = format!("/api/permissions/{}/{}", encode(&self.name), encode(user));

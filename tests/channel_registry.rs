@@ -1,0 +1,104 @@
+//! Which channels a connection has, here and at the broker: each that is open, no other, and as many as were agreed.
+
+use std::collections::BTreeSet;
+
+use crate::support::{broker::Vhost, eventually, modes::Bench, tapped::Tapped, within};
+use actix_pika::{Channel, ErrorKind, OpenChannel, connect};
+use futures_util::future::join_all;
+
+/// The numbers of the channels that the broker knows.
+async fn known(vhost: &Vhost) -> BTreeSet<u64> {
+    vhost.channels().await.iter().filter_map(|channel| channel["number"].as_u64()).collect()
+}
+
+async fn broker_knows(vhost: &Vhost, numbers: &[u64]) {
+    let there = async || (known(vhost).await.iter().eq(numbers)).then_some(());
+    eventually(&format!("the broker has channels {numbers:?}"), 15, there).await;
+}
+
+crate::modes! {
+    /// CH-37: an open channel is taken here and known there; a closed one is neither, and its number can be had again.
+    async fn an_open_channel_is_listed_and_a_closed_one_is_not(bench: Bench) {
+        let numbered = |number| bench.connection.channel_with(Bench::options(bench.confirms).number(number));
+        let (second, third) = (bench.another_channel().await, bench.another_channel().await);
+        assert_eq!((second.number(), third.number()), (2, 3));
+        broker_knows(&bench.vhost, &[1, 2, 3]).await;
+        assert_eq!(numbered(2).await.unwrap_err().kind(), ErrorKind::Limit);
+        second.close().await.unwrap();
+        let error = third.queue("missing").purge().await.unwrap_err();
+        assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 404));
+        broker_knows(&bench.vhost, &[1]).await;
+        let again = numbered(2).await.unwrap();
+        broker_knows(&bench.vhost, &[1, 2]).await;
+        // The handles of the closed ones are not those of the new one.
+        assert!(second.is_closed() && third.is_closed() && !again.is_closed());
+        again.set_qos(1).await.unwrap();
+    }
+
+    /// CH-35: confirms are asked for once for each channel that has them, however much is published, and never for one
+    /// that has not.
+    async fn confirms_are_asked_for_once(bench: Bench) {
+        let tapped = Tapped::open(&bench).await;
+        tapped.channel.declare_queue("q").await.unwrap();
+        for _ in 0..3 {
+            tapped.channel.clone().default_exchange().publish("x", "q").await.unwrap();
+        }
+        // A transaction is refused here on a channel with confirms.
+        assert_eq!(tapped.channel.transaction().await.is_err(), bench.confirms);
+        tapped.flush().await;
+        assert_eq!(tapped.methods_up((85, 10)), usize::from(bench.confirms));
+    }
+}
+
+/// CH-09, CH-14: RabbitMQ's limit of channels: 2,047 are open at one time, one more is refused here, and when one has
+/// gone there is room for one.
+#[actix::test]
+async fn as_many_channels_as_agreed_can_be_open() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    let max = connection.channel_max().unwrap();
+    if vhost.broker().is_own() {
+        assert_eq!(max, 2047);
+    }
+    let open = || connection.channel_with(OpenChannel::new().confirms(false));
+    let mut channels: Vec<Channel> = Vec::new();
+    while channels.len() < max.into() {
+        let some = (max as usize - channels.len()).min(100);
+        let opened = within("a hundred channels", 30, join_all((0..some).map(|_| open()))).await;
+        channels.extend(opened.into_iter().map(Result::unwrap));
+    }
+    let numbers: BTreeSet<u16> = channels.iter().map(Channel::number).collect();
+    assert_eq!(numbers, (1..=max).collect());
+
+    let at_broker = async |expected: u64| {
+        let counted = async || {
+            let connections = vhost.connections().await;
+            (connections.first()?["channels"].as_u64() == Some(expected)).then_some(())
+        };
+        eventually(&format!("{expected} channels at the broker"), 30, counted).await;
+    };
+    at_broker(max.into()).await;
+    for _ in 0..2 {
+        let error = within("a refusal", 5, open()).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.close_reason(), error.is_retryable()),
+            (ErrorKind::Limit, None, false)
+        );
+    }
+    let (first, last) = (channels.first().unwrap(), channels.last().unwrap());
+    let queue = within("a declare", 10, first.declare_queue("q")).await.unwrap();
+    within("a publish", 10, last.default_exchange().publish("x", "q")).await.unwrap();
+    within("a round trip", 10, last.set_qos(1)).await.unwrap();
+
+    let gone = channels.remove(999);
+    within("close", 10, gone.close()).await.unwrap();
+    at_broker(u64::from(max) - 1).await;
+    let again = within("one more", 10, open()).await.unwrap();
+    assert_eq!(again.number(), gone.number());
+    within("a round trip", 10, again.set_qos(1)).await.unwrap();
+    assert_eq!(open().await.unwrap_err().kind(), ErrorKind::Limit);
+    at_broker(max.into()).await;
+    assert_eq!(queue.purge().await.unwrap(), 1);
+    within("close", 30, connection.close()).await.unwrap();
+    assert!(channels.iter().all(Channel::is_closed));
+}
