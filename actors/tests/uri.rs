@@ -186,6 +186,10 @@ fn parameters_have_types() {
     assert_eq!(uri("amqp://h/").parameters, Default::default());
     assert_eq!(uri("amqp://h/?&heartbeat=0&").parameters.heartbeat, Some(0));
 
+    assert_eq!(uri("amqp://h/?heartbeat=65535").parameters.heartbeat, Some(65_535));
+    assert_eq!(uri("amqp://h/?timeout=0.111").parameters.timeout, Some(Duration::from_millis(111)));
+    assert_eq!(uri("amqp://h/?timeout=1000").parameters.timeout, Some(Duration::from_secs(1000)));
+
     for word in ["yes", "YES", "yeS", "True", "TRUE", "1", "ENABLE", "enABled", "y", "Y"] {
         assert_eq!(uri(&format!("amqp://h/?fail_fast={word}")).parameters.fail_fast, Some(true));
     }
@@ -194,7 +198,7 @@ fn parameters_have_types() {
     }
 }
 
-// URI-03, URI-05
+// URI-03, URI-05, CON-24
 #[test]
 fn a_value_that_cannot_be_read_is_an_error_that_names_its_key() {
     for (query, key) in [
@@ -205,7 +209,13 @@ fn a_value_that_cannot_be_read_is_an_error_that_names_its_key() {
         ("heartbeat=", "heartbeat"),
         ("heartbeat", "heartbeat"),
         ("heartbeat=%2B1", "heartbeat"),
+        ("heartbeat=65536", "heartbeat"),
+        ("heartbeat=0.5", "heartbeat"),
         ("connection_timeout=0.5", "connection_timeout"),
+        ("connection_timeout=-1", "connection_timeout"),
+        ("channel_max=-1", "channel_max"),
+        ("reconnect_interval=-1", "reconnect_interval"),
+        ("happy_eyeballs_delay=-.1", "happy_eyeballs_delay"),
         ("channel_max=65536", "channel_max"),
         ("frame_max=100", "frame_max"),
         ("frame_max=9999999999999999", "frame_max"),
