@@ -68,6 +68,8 @@ impl DeliveryStream {
     /// # }
     /// ```
     pub fn batches(self, max: usize, wait: Duration) -> Batches {
+        // As long as the clock can bear.
+        let wait = wait.min(Duration::from_secs(10 * 365 * 86_400));
         Batches { stream: self, max: max.max(1), wait, batch: Vec::new(), timer: None }
     }
 }

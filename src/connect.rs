@@ -415,7 +415,7 @@ impl Connector {
     /// # }
     /// ```
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        let seconds = interval.as_secs() + u64::from(interval.subsec_nanos() > 0);
+        let seconds = interval.as_secs().saturating_add(u64::from(interval.subsec_nanos() > 0));
         self.options.heartbeat = Some(seconds.try_into().unwrap_or(u16::MAX));
         self
     }

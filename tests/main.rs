@@ -49,6 +49,7 @@ mod settle_frames;
 mod smoke;
 mod streams;
 mod support_selfcheck;
+mod time_limits;
 mod topology_bindings;
 mod topology_declare;
 mod topology_routing;

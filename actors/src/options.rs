@@ -28,6 +28,11 @@ pub enum Recovery {
     Never,
 }
 
+/// A limit of time as the clock can bear it: who asks for `Duration::MAX` waits for some years at most.
+pub(crate) fn within_years(limit: Duration) -> Duration {
+    limit.min(Duration::from_secs(10 * 365 * 86_400))
+}
+
 /// Holds all that a supervisor must know to make connections.
 ///
 /// The default is `guest` at `localhost:5672` with the virtual host `/`, the broker's heartbeat, 30 seconds

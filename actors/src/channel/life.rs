@@ -12,6 +12,7 @@ use crate::{
         CloseChannel, ConsumerEnd, ReleaseChannel,
         internal::{Down, Up},
     },
+    options::within_years,
     outbox::Tick,
     wire::{AMQPClass, Fault, channel as methods, confirm, cut_short, put_method},
 };
@@ -200,7 +201,7 @@ impl Channel {
 
     fn begin_close(&mut self, code: u16, text: String) {
         if matches!(self.phase, Phase::Open) {
-            let until = Instant::now() + self.outbox.terms().deadline;
+            let until = Instant::now() + within_years(self.outbox.terms().deadline);
             self.outbox.refuse_more(Error::channel_closed("the channel is being closed", None));
             self.phase = Phase::Draining { code, text, until };
             self.look_after_drain();
@@ -292,7 +293,7 @@ impl Handler<ReleaseChannel> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: ReleaseChannel, ctx: &mut Context<Self>) {
-        self.released = Some(Instant::now() + self.outbox.terms().deadline);
+        self.released = Some(Instant::now() + within_years(self.outbox.terms().deadline));
         self.look_after_drain();
         self.keep_ticking(ctx);
     }

@@ -223,7 +223,7 @@ impl Replies {
             if blocked {
                 // Once unblocked, the broker has one more deadline.
                 pending.since = now.checked_sub(deadline).unwrap_or(now);
-            } else if age >= deadline * 2 || (pending.on.is_vital() && !pending.late) {
+            } else if age >= deadline.saturating_mul(2) || (pending.on.is_vital() && !pending.late) {
                 return Some(error);
             }
             if !std::mem::replace(&mut pending.late, true) {

@@ -14,7 +14,7 @@ use crate::{
     credentials::Credentials,
     error::{CloseReason, Error, ErrorKind, Result},
     message::internal::Link,
-    options::{Address, ConnectionOptions},
+    options::{Address, ConnectionOptions, within_years},
     secret::Secret,
     transport::Candidates,
     wire::{Cutter, Handshake, HandshakeError, Negotiated, Progress, Terms, foreign_greeting},
@@ -94,7 +94,7 @@ async fn reach(
 ) -> Result<Established> {
     let stage = Cell::new("looking up the name");
     let late = || Error::timeout(format!("{}: nothing within {:?}", stage.get(), options.connect_timeout));
-    let mut until = Instant::now() + options.connect_timeout;
+    let mut until = Instant::now() + within_years(options.connect_timeout);
     let candidates = timeout_at(until, Candidates::of(address, options.happy_eyeballs)).await;
     let found = candidates.unwrap_or_else(|_| Err(late()));
     let mut candidates = found.map_err(|error| error.on(address.to_string()))?;
@@ -113,7 +113,7 @@ async fn reach(
             return Err(error);
         }
         log::debug!("not connected: {error}");
-        until = Instant::now() + options.connect_timeout;
+        until = Instant::now() + within_years(options.connect_timeout);
     }
 }
 

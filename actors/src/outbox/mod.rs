@@ -705,7 +705,7 @@ impl Outbox {
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let mut after = After::default();
         let mut state = self.lock();
-        let late = self.terms.deadline + self.terms.tick();
+        let late = self.terms.deadline.saturating_add(self.terms.tick());
         let blocked = state.blocked;
         let State { confirms, window, .. } = &mut *state;
         confirms.expire(now, late, blocked, &mut after.wakers);

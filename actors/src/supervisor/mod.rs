@@ -28,7 +28,7 @@ use crate::{
         ReleaseConnection, WatchConnection,
         internal::{Down, Link, Order, Up},
     },
-    options::ConnectionOptions,
+    options::{ConnectionOptions, within_years},
     outbox::{Credit, Flush},
     wire::{Negotiated, Value},
 };
@@ -339,7 +339,7 @@ impl ConnectionSupervisor {
                 text: text.clone(),
                 closers: Vec::new(),
                 ordered: false,
-                until: Instant::now() + self.options.close_timeout,
+                until: Instant::now() + within_years(self.options.close_timeout),
                 timer: Some(timer),
                 abandoned: 0,
             });

@@ -18,6 +18,7 @@ use crate::{
         ConnectionEvent, UpdateSecret,
         internal::{Hidden, Order},
     },
+    options::within_years,
     secret::Secret,
     wire::update_secret,
 };
@@ -132,7 +133,7 @@ impl ConnectionSupervisor {
             return Err(Error::connection_closed("the connection is closed", None));
         };
         life.actor.do_send(Order::UpdateSecret { frame: Hidden(frame) });
-        let until = Instant::now() + deadline;
+        let until = Instant::now() + within_years(deadline);
         self.secrets.under_way.push_back(UnderWay { secret, until, who: Some(who) });
         self.await_deadline(ctx);
         Ok(())
