@@ -2,6 +2,7 @@
 
 use actix::Message;
 
+use super::closing::closing;
 use crate::error::Result;
 
 /// Sets the prefetch (`basic.qos`): deliveries that a consumer may have unsettled.
@@ -68,67 +69,28 @@ impl Message for Qos {
     type Result = Result<()>;
 }
 
-/// Closes the channel (`channel.close`), after the publishes under way are confirmed or their deadline has passed.
-///
-/// What consumers of the channel have not settled goes back into its queues. Closing twice is fine.
-///
-/// # Errors
-/// `Timeout` where publishes were not confirmed when their deadline passed, or where the broker does not
-/// answer: `Blocked` while it blocks the connection. The channel is closed all the same.
-///
-/// **Over a reconnect**: a channel that was closed stays closed.
-///
-/// Source: AMQP 0-9-1 section 1.5.2.5
-///
-/// # Examples
-/// ```no_run
-/// # use actix::Addr;
-/// # use actix_pika_actors::{Channel, CloseChannel, Result};
-/// # async fn close(channel: Addr<Channel>) -> Result<()> {
-/// channel.send(CloseChannel::new()).await??;
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CloseChannel {
-    pub(crate) code: u16,
-    pub(crate) text: String,
-}
-
-impl CloseChannel {
-    /// Closes with reply code 200.
+closing! {
+    /// Closes the channel (`channel.close`), after the publishes under way are confirmed or their deadline has passed.
+    ///
+    /// What consumers of the channel have not settled goes back into its queues. Closing twice is fine.
+    ///
+    /// # Errors
+    /// `Timeout` where publishes were not confirmed when their deadline passed, or where the broker does not
+    /// answer: `Blocked` while it blocks the connection. The channel is closed all the same.
+    ///
+    /// **Over a reconnect**: a channel that was closed stays closed.
+    ///
+    /// Source: AMQP 0-9-1 section 1.5.2.5
     ///
     /// # Examples
+    /// ```no_run
+    /// # use actix::Addr;
+    /// # use actix_pika_actors::{Channel, CloseChannel, Result};
+    /// # async fn close(channel: Addr<Channel>) -> Result<()> {
+    /// channel.send(CloseChannel::new()).await??;
+    /// # Ok(()) }
     /// ```
-    /// # use actix_pika_actors::CloseChannel;
-    /// let close = CloseChannel::new();
-    /// ```
-    pub fn new() -> Self {
-        Self { code: 200, text: "closed by the application".into() }
-    }
-
-    /// Gives the broker another reason; the text is cut to 255 bytes.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::CloseChannel;
-    /// let close = CloseChannel::new().reason(320, "this node is going down");
-    /// ```
-    pub fn reason(mut self, code: u16, text: impl Into<String>) -> Self {
-        self.code = code;
-        self.text = text.into();
-        self
-    }
-}
-
-impl Default for CloseChannel {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Message for CloseChannel {
-    type Result = Result<()>;
+    CloseChannel
 }
 
 /// Tells the Channel actor that the last handle is gone: it closes when nothing else needs it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 use tokio::sync::mpsc;
 
-use super::state::ConnectionState;
+use super::{closing::closing, state::ConnectionState};
 use crate::{
     error::{Error, Result},
     secret::Secret,
@@ -154,68 +154,29 @@ impl Default for OpenChannel {
     }
 }
 
-/// Closes the connection: publishing ends, confirms under way are awaited, then everything is closed.
-///
-/// Sends `connection.close`. Answered when the broker has answered, or when it cannot any more, after
-/// `close_timeout` (30 seconds unless set) at the latest. Closing twice is fine.
-///
-/// # Errors
-/// `Timeout`, or `Blocked` while the broker blocks the connection, where publishes were not confirmed and may
-/// have arrived. The connection is closed all the same.
-///
-/// **Over a reconnect**: a close ends recovery at once.
-///
-/// Source: AMQP 0-9-1 section 1.4.2.9
-///
-/// # Examples
-/// ```no_run
-/// # use actix::Addr;
-/// # use actix_pika_actors::{CloseConnection, ConnectionSupervisor, Result};
-/// # async fn close(connection: Addr<ConnectionSupervisor>) -> Result<()> {
-/// connection.send(CloseConnection::new()).await??;
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CloseConnection {
-    pub(crate) code: u16,
-    pub(crate) text: String,
-}
-
-impl CloseConnection {
-    /// Closes with reply code 200.
+closing! {
+    /// Closes the connection: publishing ends, confirms under way are awaited, then everything is closed.
+    ///
+    /// Sends `connection.close`. Answered when the broker has answered, or when it cannot any more, after
+    /// `close_timeout` (30 seconds unless set) at the latest. Closing twice is fine.
+    ///
+    /// # Errors
+    /// `Timeout`, or `Blocked` while the broker blocks the connection, where publishes were not confirmed and may
+    /// have arrived. The connection is closed all the same.
+    ///
+    /// **Over a reconnect**: a close ends recovery at once.
+    ///
+    /// Source: AMQP 0-9-1 section 1.4.2.9
     ///
     /// # Examples
+    /// ```no_run
+    /// # use actix::Addr;
+    /// # use actix_pika_actors::{CloseConnection, ConnectionSupervisor, Result};
+    /// # async fn close(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+    /// connection.send(CloseConnection::new()).await??;
+    /// # Ok(()) }
     /// ```
-    /// # use actix_pika_actors::CloseConnection;
-    /// let close = CloseConnection::new();
-    /// ```
-    pub fn new() -> Self {
-        Self { code: 200, text: "closed by the application".into() }
-    }
-
-    /// Gives the broker another reason; the text is cut to 255 bytes.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::CloseConnection;
-    /// let close = CloseConnection::new().reason(320, "this node is going down");
-    /// ```
-    pub fn reason(mut self, code: u16, text: impl Into<String>) -> Self {
-        self.code = code;
-        self.text = text.into();
-        self
-    }
-}
-
-impl Default for CloseConnection {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Message for CloseConnection {
-    type Result = Result<()>;
+    CloseConnection
 }
 
 /// Gives the broker a new password or token for the login (`connection.update-secret`, a RabbitMQ extension).

@@ -6,6 +6,7 @@
 mod arguments;
 mod binding;
 mod channel;
+mod closing;
 mod connection;
 mod consume;
 mod consume_options;

@@ -1,0 +1,52 @@
+//! The one shape of the two messages that close something.
+
+/// Defines a message with a reply code and a text for the broker.
+macro_rules! closing {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub struct $name {
+            pub(crate) code: u16,
+            pub(crate) text: String,
+        }
+
+        impl $name {
+            /// Closes with reply code 200.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("# use actix_pika_actors::", stringify!($name), ";")]
+            #[doc = concat!("let close = ", stringify!($name), "::new();")]
+            /// ```
+            pub fn new() -> Self {
+                Self { code: 200, text: "closed by the application".into() }
+            }
+
+            /// Gives the broker another reason; the text is cut to 255 bytes.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("# use actix_pika_actors::", stringify!($name), ";")]
+            #[doc = concat!("let close = ", stringify!($name), "::new().reason(320, \"this node is going down\");")]
+            /// ```
+            pub fn reason(mut self, code: u16, text: impl Into<String>) -> Self {
+                self.code = code;
+                self.text = text.into();
+                self
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl actix::Message for $name {
+            type Result = $crate::error::Result<()>;
+        }
+    };
+}
+
+pub(super) use closing;
