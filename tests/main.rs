@@ -44,6 +44,7 @@ mod qos;
 mod read_ahead;
 mod recover;
 mod refused_connects;
+mod refused_consumes;
 mod runtimes;
 mod settle_frames;
 mod smoke;

@@ -29,6 +29,8 @@ pub(super) struct Pending {
     pub(super) ids: (u16, u16),
     pub(super) since: Instant,
     pub(super) late: bool,
+    /// A later call was answered, so that the broker has accepted this one: it works in order.
+    pub(super) accepted: bool,
     pub(super) on: On,
 }
 
@@ -133,7 +135,8 @@ impl Replies {
     }
 
     pub(super) fn expect(&mut self, what: &'static str, entity: Option<String>, ids: (u16, u16), on: On) {
-        self.0.push_back(Pending { what, entity, ids, since: Instant::now(), late: false, on });
+        let since = Instant::now();
+        self.0.push_back(Pending { what, entity, ids, since, late: false, accepted: false, on });
     }
 
     /// The call that is answered next, if its answer has these ids.
@@ -166,7 +169,10 @@ impl Replies {
     }
 
     fn take(&mut self, at: Option<usize>, reply: (u16, u16)) -> Result<On, Fault> {
-        let pending = at.and_then(|at| self.0.remove(at));
+        let pending = at.and_then(|at| {
+            self.0.iter_mut().take(at).for_each(|earlier| earlier.accepted = true);
+            self.0.remove(at)
+        });
         pending.map(|pending| pending.on).ok_or_else(|| unasked(reply))
     }
 
@@ -193,14 +199,28 @@ impl Replies {
 
     /// Answers the call that made the broker close the channel.
     pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) {
-        let at = self.0.iter().position(|pending| pending.ids == cause);
-        if let Some(pending) = at.and_then(|at| self.0.remove(at)) {
+        if let Some(pending) = self.blamed(cause, reason).and_then(|at| self.0.remove(at)) {
             let error = Error::refused(pending.what, reason.clone());
             pending.on.fail(match pending.entity {
                 Some(entity) => error.on(entity),
                 None => error,
             });
         }
+    }
+
+    /// The call that the broker refused. It works in order: that call came after all that are accepted, and not after
+    /// one that should have been answered before. Where several consumes are left, the text names a queue.
+    fn blamed(&self, cause: (u16, u16), reason: &CloseReason) -> Option<usize> {
+        let in_order = self.0.iter().position(|pending| pending.on.consumer().is_none());
+        let reached = in_order.map_or(self.0.len(), |at| at + 1);
+        let open = self.0.iter().take(reached).enumerate();
+        let mut open = open.filter(|(_, pending)| pending.ids == cause && !pending.accepted);
+        let named = open.clone().find(|(_, pending)| {
+            let queue = pending.entity.as_ref().map(|queue| format!("queue '{queue}' in vhost"));
+            queue.is_some_and(|queue| reason.text.contains(&queue))
+        });
+        let found = named.or_else(|| open.next()).map(|(at, _)| at);
+        found.or_else(|| self.0.iter().position(|pending| pending.ids == cause))
     }
 
     pub(super) fn fail_all(&mut self, error: &Error) {
