@@ -1,6 +1,6 @@
 //! The publish window and the deadlines, with a peer that confirms when it is told to.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use crate::support::{
     eventually,
@@ -9,12 +9,9 @@ use crate::support::{
 };
 use actix_pika::{
     ErrorKind, OpenChannel,
-    testing::protocol::{
-        channel::{Close, CloseOk},
-        connection::{Blocked, Unblocked},
-    },
+    testing::protocol::connection::{Blocked, Unblocked},
 };
-use futures_util::future::join_all;
+use futures_util::{future::join_all, poll};
 
 /// PUB-13: a peer that never confirms: after the deadline the publish may have arrived, the channel goes on, and late
 /// confirms, nacks and returns do no harm.
@@ -85,35 +82,31 @@ async fn a_channel_close_answers_what_was_sent_and_what_waited() {
     assert_eq!(channel.load().waiting, 0);
 }
 
-/// PUB-15: closing a channel with a peer that never confirms tells so after the deadline, and closes all the same;
-/// publishes that come meanwhile are refused.
+/// PUB-15: closing a channel with a peer that never confirms tells so after the deadline, and closes all the same; each
+/// publish under way has timed out by then, and those that come meanwhile are refused.
 #[actix::test]
 async fn close_tells_what_was_not_confirmed() {
     let options = OpenChannel::new().deadline(Duration::from_millis(300));
     let (mut socket, _connection, channel) = talk(options, true).await;
-    let confirm = publish(&channel, "key", "1").await;
+    let first = publish(&channel, "key", "1").await;
+    let second = publish(&channel, "key", "2").await;
     socket.expect_publish(1).await.unwrap();
-    let closing = actix_rt::spawn({
-        let channel = channel.clone();
-        async move { channel.close().await }
-    });
-    let refused = eventually("no more publishes", 5, || async {
-        channel.exchange("ex").try_publish("late", "key").err()
-    });
-    let refused = refused.await;
+    socket.expect_publish(1).await.unwrap();
+    let mut closing = pin!(channel.close());
+    assert!(poll!(&mut closing).is_pending());
+    // The channel has read of the close when it answers the next call.
+    assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
+    let refused = channel.exchange("ex").try_publish("late", "key").unwrap_err();
     assert_eq!((refused.kind(), refused.may_have_arrived()), (ErrorKind::ChannelClosed, false));
-    let error = answer(confirm).await.unwrap_err();
-    // Both deadlines pass at about the same time.
-    assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::ChannelClosed), "{error}");
-    assert!(error.may_have_arrived());
-    // "late" may have got in before the close did.
-    let mut frame = socket.next_frame_on(1).await.unwrap();
-    while !frame.is::<Close>() {
-        frame = socket.next_frame_on(1).await.unwrap();
+    for confirm in [first, second] {
+        let error = answer(confirm).await.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true), "{error}");
     }
-    socket.send(1, CloseOk {}).await.unwrap();
-    let error = within("the close", 5, closing).await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), channel.is_closed()), (ErrorKind::Timeout, true));
+    let server = async { socket.expect_channel_close(1).await.unwrap() };
+    let (closed, said) = within("the close", 5, async { tokio::join!(closing, server) }).await;
+    let error = closed.unwrap_err();
+    assert_eq!((error.kind(), said.0, channel.is_closed()), (ErrorKind::Timeout, 200, true));
+    assert!(error.to_string().contains("2 publishes"), "{error}");
 }
 
 /// Design 13.6: a window of bytes holds back what does not fit, and also what would fit but came later; a message

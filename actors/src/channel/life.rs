@@ -201,7 +201,9 @@ impl Channel {
 
     fn begin_close(&mut self, code: u16, text: String) {
         if matches!(self.phase, Phase::Open) {
-            let until = Instant::now() + within_years(self.outbox.terms().deadline);
+            // As late as publishes are noticed to be late: each is answered by its own deadline.
+            let terms = self.outbox.terms();
+            let until = Instant::now() + within_years(terms.deadline) + terms.tick();
             self.outbox.refuse_more(Error::channel_closed("the channel is being closed", None));
             self.phase = Phase::Draining { code, text, until };
             self.look_after_drain();
@@ -221,10 +223,13 @@ impl Channel {
             if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
                 self.begin_close_unneeded();
             }
+            let now = Instant::now();
             if let Phase::Draining { code, text, until } = &self.phase
-                && ((load.unconfirmed == 0 && load.waiting == 0) || Instant::now() >= *until)
+                && ((load.unconfirmed == 0 && load.waiting == 0) || now >= *until)
             {
                 let (code, text) = (*code, text.clone());
+                // What is late hears so, and not that the channel is closed.
+                self.outbox.expire(now);
                 self.say_close(code, &text, Error::channel_closed("the channel is closed", None));
             }
         }
