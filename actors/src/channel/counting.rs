@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Channel, OpenedChannel};
 use crate::{
     message::{
-        Binding, Consume, ConsumerEnd, Delivery, Inlet, OpenChannel,
+        Binding, Consume, ConsumerEnd, Delivery, Get, Inlet, OpenChannel, ReleaseChannel,
         internal::{Down, Up},
     },
     outbox::{Credit, Flush, Outgoing},
@@ -120,6 +120,44 @@ impl Bench {
         self.taken();
         batches
     }
+
+    /// Takes one message of four octets.
+    async fn get(&self) -> Delivery {
+        let call = actix_rt::spawn(self.channel.actor.send(Get::new("jobs")));
+        tokio::task::yield_now().await;
+        let method = b"\0\x3c\0\x47\0\0\0\0\0\0\0\x01\0\0\x04jobs\0\0\0\0";
+        let header = b"\0\x3c\0\0\0\0\0\0\0\0\0\x04\0\0";
+        self.hear(&[frame(method), frame_of(2, header), frame_of(3, b"body")].concat()).await;
+        self.taken();
+        call.await.unwrap().unwrap().unwrap().unwrap()
+    }
+
+    fn publish(&self) {
+        let (properties, body) = (Properties::default(), Bytes::from_static(b"sixteen octets.."));
+        let outgoing = Outgoing {
+            exchange: "",
+            routing_key: "jobs",
+            mandatory: true,
+            properties: &properties,
+            body: &body,
+        };
+        assert!(self.channel.outbox.try_publish(outgoing).unwrap().is_some());
+    }
+
+    /// Waits until the actor has read all its letters.
+    async fn settled(&self) {
+        self.channel.actor.send(Down::Blocked(false)).await.unwrap();
+    }
+
+    /// What the connection takes now has `channel.close` for its only frame.
+    async fn expect_close(&self) {
+        self.settled().await;
+        let mut out: Vec<Bytes> = Vec::new();
+        assert!(!self.channel.outbox.take(1, 64 * 1024, &mut out));
+        assert_eq!(out.len(), 1);
+        assert_eq!(out[0][7..13], *b"\0\x14\0\x28\0\xc8");
+        assert!(self.channel.outbox.closed().is_some());
+    }
 }
 
 fn frame(payload: &[u8]) -> Vec<u8> {
@@ -200,20 +238,38 @@ async fn acks_around_a_gap_are_as_few_frames_as_can_be() {
 #[actix::test]
 async fn a_burst_of_publishes_is_one_letter_and_few_chunks() {
     let bench = Bench::open().await;
-    let (properties, body) = (Properties::default(), Bytes::from_static(b"sixteen octets.."));
     for _ in 0..1000 {
-        let outgoing = Outgoing {
-            exchange: "",
-            routing_key: "jobs",
-            mandatory: true,
-            properties: &properties,
-            body: &body,
-        };
-        assert!(bench.channel.outbox.try_publish(outgoing).unwrap().is_some());
+        bench.publish();
     }
     tokio::task::yield_now().await;
     let (letters, chunks, bytes) = bench.taken();
     // Method, header and body frame of each; buffers double from 1 KiB to 64 KiB.
     assert_eq!((letters, bytes), (1, 1000 * (21 + 22 + 24)));
     assert!(chunks <= 8, "{chunks}");
+}
+
+/// No tick is waited for: these come a second apart.
+#[actix::test]
+async fn a_released_channel_closes_with_its_last_settle() {
+    let bench = Bench::open().await;
+    let delivery = bench.get().await;
+    bench.channel.actor.send(ReleaseChannel).await.unwrap();
+    assert_eq!(bench.taken(), (0, 0, 0));
+    delivery.ack().unwrap();
+    tokio::task::yield_now().await;
+    bench.settled().await;
+    assert!(bench.channel.outbox.closed().is_none());
+    assert_eq!(bench.taken(), (1, 1, 21));
+    bench.expect_close().await;
+}
+
+#[actix::test]
+async fn a_released_channel_closes_when_its_last_publish_is_taken() {
+    let bench = Bench::open().await;
+    bench.publish();
+    bench.channel.actor.send(ReleaseChannel).await.unwrap();
+    bench.settled().await;
+    assert!(bench.channel.outbox.closed().is_none());
+    assert_eq!(bench.taken(), (1, 1, 21 + 22 + 24));
+    bench.expect_close().await;
 }

@@ -275,6 +275,7 @@ impl Handler<Tick> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
+        self.look_after_drain();
         self.keep_ticking(ctx);
     }
 }
@@ -299,6 +300,7 @@ impl Handler<ReleaseChannel> for Channel {
 
     fn handle(&mut self, _: ReleaseChannel, ctx: &mut Context<Self>) {
         self.released = Some(Instant::now() + within_years(self.outbox.terms().deadline));
+        self.outbox.tell_idle();
         self.look_after_drain();
         self.keep_ticking(ctx);
     }

@@ -49,7 +49,7 @@ impl Message for Flush {
     type Result = ();
 }
 
-/// Tells the Channel actor that deadlines run again.
+/// Tells the Channel actor that deadlines run again, or that it may have nothing left to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Tick;
 
@@ -164,6 +164,8 @@ struct State {
     refusing: Option<Error>,
     scheduled: bool,
     ticking: bool,
+    /// Nobody but what is under way needs the channel: a tick says when that is nothing any more.
+    last_leg: bool,
     blocked: bool,
     clock: Instant,
     tick: Option<Arc<Recipient<Tick>>>,
@@ -265,6 +267,7 @@ impl Outbox {
                 refusing: None,
                 scheduled: false,
                 ticking: false,
+                last_leg: false,
                 blocked: false,
                 clock: Instant::now(),
                 tick: None,
@@ -545,6 +548,11 @@ impl Outbox {
         self.lock().tick = Some(Arc::new(tick));
     }
 
+    /// Ticks from now on when nothing is unsettled and everything written is taken, too.
+    pub(crate) fn tell_idle(&self) {
+        self.lock().last_leg = true;
+    }
+
     pub(crate) fn attach(&self, epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32) {
         let mut after = After::default();
         let mut state = self.lock();
@@ -741,6 +749,9 @@ impl Outbox {
             window.written(written.messages, written.cost, &mut after.wakers);
         }
         state.scheduled = more;
+        if state.last_leg && !more && state.settles.outstanding() == 0 {
+            after.tick = state.tick.clone();
+        }
         drop(state);
         after.run();
         more
