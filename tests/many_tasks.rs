@@ -1,13 +1,17 @@
 //! Many tasks on one channel: everyone gets the answer to what it asked, and nothing is lost or doubled.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::support::dialogue::{meet, open};
-use crate::support::{broker::Vhost, oracle::Oracle, within};
+use crate::support::{broker::Vhost, eventually, oracle::Oracle, within};
+use actix::prelude::*;
 use actix_pika::testing::protocol::{basic, queue};
 use actix_pika::testing::{RawFrame, Socket};
-use actix_pika::{CancelConsumer, Consume, DeclareExchange, DeclareQueue, OpenChannel, connect};
+use actix_pika::{
+    CancelConsumer, Consume, DeclareExchange, DeclareQueue, Delivery, OpenChannel, Publishing, connect,
+};
 use futures_util::{StreamExt, future::join_all};
+use tokio::sync::{Barrier, mpsc};
 
 crate::modes! {
     /// STR-01: 50 tasks, 200 publishes each, all confirmed, with the numbers 1 to 10,000.
@@ -137,6 +141,99 @@ async fn an_answer_to_a_consume_or_a_cancel_may_be_overtaken() {
         assert!(a.unwrap().next().await.is_none());
     };
     within("answers out of order", 10, test).await;
+}
+
+/// Takes each delivery into a future of its own, which ends when a hundred of them have met.
+struct Meeting {
+    met: Arc<Barrier>,
+    done: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl Actor for Meeting {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery> for Meeting {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) -> Self::Result {
+        let (met, done) = (self.met.clone(), self.done.clone());
+        Box::pin(async move {
+            met.wait().await;
+            done.send(delivery.body().to_vec()).unwrap();
+            delivery.ack().unwrap();
+        })
+    }
+}
+
+crate::modes! {
+    /// STR-03: a hundred deliveries are in their handlers at one time: none gets out before all are in.
+    async fn a_hundred_handlers_run_side_by_side(bench: Bench) {
+        let oracle = bench.filled("jobs", (0..100).map(|n| n.to_string())).await;
+        let (done, mut bodies) = mpsc::unbounded_channel();
+        let worker = Meeting { met: Arc::new(Barrier::new(100)), done }.start();
+        bench.channel.queue("jobs").consume(worker).await.unwrap();
+        let mut seen = BTreeSet::new();
+        for _ in 0..100 {
+            seen.insert(bodies.recv().await.unwrap());
+        }
+        assert_eq!(seen.len(), 100);
+        bench.channel.close().await.unwrap();
+        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+    }
+
+    /// STR-03: and so with a stream.
+    async fn a_hundred_deliveries_of_a_stream_are_worked_on_side_by_side(bench: Bench) {
+        let oracle = bench.filled("jobs", (0..100).map(|n| n.to_string())).await;
+        let met = Barrier::new(100);
+        let deliveries = bench.channel.queue("jobs").deliveries().await.unwrap();
+        let work = deliveries.take(100).for_each_concurrent(None, |delivery| {
+            let met = &met;
+            async move {
+                met.wait().await;
+                delivery.ack().unwrap();
+            }
+        });
+        work.await;
+        bench.channel.close().await.unwrap();
+        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+    }
+
+    /// STR-02, scaled: 150 queues of the broker's naming, bound to one fanout, with a consumer each that settles nothing,
+    /// and 100 publishers: closing the channel in the midst of it returns, and costs neither the connection nor a message.
+    async fn a_channel_with_very_many_consumers_closes_in_the_midst(bench: Bench) {
+        let (mut names, mut streams, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..150 {
+            let declare = DeclareQueue::new("").set_exclusive(true).durable(false);
+            let queue = bench.channel.declare_queue(declare).await.unwrap();
+            queue.bind("amq.fanout", "").await.unwrap();
+            streams.push(queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap());
+            names.push(queue.name().to_owned());
+        }
+        let other = bench.another_channel().await;
+        let publishers: Vec<_> = (0..100).map(|n| {
+            let exchange = other.exchange("amq.fanout");
+            actix::spawn(async move {
+                for _ in 0..4 {
+                    exchange.publish(Publishing::new(n.to_string()).transient(), "").await.unwrap();
+                }
+            })
+        }).collect();
+        for stream in &mut streams {
+            held.push(stream.next().await.unwrap());
+        }
+        within("the close", 20, bench.channel.close()).await.unwrap();
+        assert!(held.iter().all(Delivery::is_stale));
+        join_all(publishers).await.into_iter().for_each(|published| published.unwrap());
+        for name in names {
+            eventually("all is back", 10, async || {
+                let queue = other.declare_queue(DeclareQueue::new(&*name).passive()).await.unwrap();
+                let declared = queue.declared().unwrap();
+                ((declared.message_count, declared.consumer_count) == (400, 0)).then_some(())
+            })
+            .await;
+        }
+    }
 }
 
 /// STR-05, scaled: three connections, five channels each, a hundred messages each.
