@@ -21,12 +21,13 @@ async fn kill(channel: &Channel) -> Error {
 }
 
 crate::modes! {
-    /// CH-01, CH-02: a closed channel stays closed, its number is free, and others open.
+    /// CH-01, CH-02, CH-07: a closed channel stays closed and says so, its number is free, and others open.
     async fn a_closed_channel_leaves_the_connection_open(bench: Bench) {
         bench.channel.close().await.unwrap();
         assert!(bench.channel.is_closed());
         let cause = bench.channel.close_cause().expect("a cause");
         assert_eq!((cause.kind(), cause.close_reason()), (ErrorKind::ChannelClosed, None));
+        assert!(cause.to_string().contains("the channel is closed"), "{cause}");
         let error = bench.channel.set_qos(1).await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason()), (ErrorKind::ChannelClosed, None));
         bench.channel.close().await.unwrap();
@@ -192,6 +193,45 @@ crate::modes! {
         again.ack().unwrap();
     }
 
+    /// CH-14: opened and closed in batches of 2 to 256, each batch at once.
+    async fn channels_come_and_go_in_batches(bench: Bench) {
+        for exponent in 1..=8 {
+            let size = 1 << exponent;
+            let options = || Bench::options(bench.confirms);
+            let opened = join_all((0..size).map(|_| bench.connection.channel_with(options()))).await;
+            let channels: Vec<Channel> = opened.into_iter().map(Result::unwrap).collect();
+            let numbers: BTreeSet<u16> = channels.iter().map(Channel::number).collect();
+            assert_eq!(numbers, (2..size + 2).collect());
+            let closed = join_all(channels.iter().map(Channel::close)).await;
+            assert!(closed.iter().all(Result::is_ok), "{closed:?}");
+        }
+        bench.channel.set_qos(1).await.unwrap();
+    }
+
+    /// CH-28: a channel's failure is its own: pending calls of its siblings go on.
+    async fn an_error_of_a_channel_leaves_its_siblings_calls_alone(bench: Bench) {
+        let (one, two) = (bench.another_channel().await, bench.another_channel().await);
+        let calls = join_all((0..50).map(|n| two.declare_queue(format!("q{n}"))));
+        let doomed = join_all((0..10).map(|n| {
+            one.declare_queue(match n {
+                4 => "amq.restricted".into(),
+                n => format!("r{n}"),
+            })
+        }));
+        let (calls, doomed) = tokio::join!(calls, doomed);
+        assert!(calls.iter().all(Result::is_ok));
+        for (n, result) in doomed.into_iter().enumerate() {
+            match n {
+                0..4 => assert_eq!(result.unwrap().name(), format!("r{n}")),
+                4 => assert_eq!(facts(&result.unwrap_err()), (ErrorKind::Refused, 403, "queue.declare")),
+                _ => assert_eq!(facts(&result.unwrap_err()), (ErrorKind::ChannelClosed, 403, "queue.declare")),
+            }
+        }
+        two.declare_exchange(DeclareExchange::topic("orders")).await.unwrap();
+        let publishing = Publishing::new("x").mandatory(false);
+        two.exchange("orders").publish(publishing, "nowhere").await.unwrap();
+    }
+
     /// CH-33
     async fn to_cancel_an_unknown_consumer_is_no_error(bench: Bench) {
         let actor = bench.channel.actor();
@@ -279,33 +319,6 @@ async fn a_closed_connection_leaves_no_channel() {
         (channels.is_empty() && connections.is_empty()).then_some(())
     })
     .await;
-}
-
-/// CH-28: a channel's failure is its own: pending calls of its siblings go on.
-#[actix::test]
-async fn an_error_of_a_channel_leaves_its_siblings_calls_alone() {
-    let vhost = Vhost::fresh().await;
-    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
-    let (one, two) = (connection.channel().await.unwrap(), connection.channel().await.unwrap());
-    let calls = join_all((0..50).map(|n| two.declare_queue(format!("q{n}"))));
-    let doomed = join_all((0..10).map(|n| {
-        one.declare_queue(match n {
-            4 => "amq.restricted".into(),
-            n => format!("r{n}"),
-        })
-    }));
-    let (calls, doomed) = within("the calls", 20, async { tokio::join!(calls, doomed) }).await;
-    assert!(calls.iter().all(Result::is_ok));
-    for (n, result) in doomed.into_iter().enumerate() {
-        match n {
-            0..4 => assert_eq!(result.unwrap().name(), format!("r{n}")),
-            4 => assert_eq!(facts(&result.unwrap_err()), (ErrorKind::Refused, 403, "queue.declare")),
-            _ => assert_eq!(facts(&result.unwrap_err()), (ErrorKind::ChannelClosed, 403, "queue.declare")),
-        }
-    }
-    two.declare_exchange(DeclareExchange::topic("orders")).await.unwrap();
-    let publishing = Publishing::new("x").mandatory(false);
-    two.exchange("orders").publish(publishing, "nowhere").await.unwrap();
 }
 
 /// A deadline is a channel's own.
