@@ -70,6 +70,22 @@ crate::modes! {
         assert!(four.iter().all(Delivery::redelivered));
     }
 
+    /// QOS-02: and so does recover, which brings the same again.
+    async fn recover_brings_the_prefetch_again(bench: Bench) {
+        let oracle = bench.filled("jobs", numbers(15)).await;
+        let mut probe = Probe::<Delivery>::start();
+        bench.channel.queue("jobs").consume_with(Consume::new().prefetch(5), probe.recipient()).await.unwrap();
+        let held = exactly(&mut probe, 5, &bench.channel).await;
+        bench.channel.recover().await.unwrap();
+        let again = exactly(&mut probe, 5, &bench.channel).await;
+        assert!(held.iter().all(Delivery::is_stale) && !again.iter().any(Delivery::is_stale));
+        assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (10, 5));
+        let mut bodies: Vec<_> = again.iter().map(|delivery| delivery.body().to_vec()).collect();
+        bodies.sort_unstable();
+        assert_eq!(bodies, [b"0", b"1", b"2", b"3", b"4"]);
+        assert!(again.iter().all(Delivery::redelivered));
+    }
+
     /// QOS-03: a prefetch of 0 is no bound.
     async fn a_prefetch_of_zero_is_no_bound(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(300)).await;
