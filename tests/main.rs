@@ -53,5 +53,6 @@ mod support_selfcheck;
 mod time_limits;
 mod topology_bindings;
 mod topology_declare;
+mod topology_queues;
 mod topology_routing;
 mod tx;

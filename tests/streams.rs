@@ -116,25 +116,27 @@ crate::modes! {
         assert!(take(&graveyard).await.deaths().is_empty());
     }
 
-    /// TOP-39: consumers with the highest priority are served first.
+    /// TOP-39: the consumer with the highest priority is served, and once it is cancelled, the next one.
     async fn the_highest_priority_is_served_first(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
-        let low = queue.deliveries_with(Consume::new().priority(-1).tag("low")).await.unwrap();
-        let high = queue.deliveries_with(Consume::new().priority(1).tag("high")).await.unwrap();
-        let (mut low, mut high) = (low, high);
-        for _ in 0..5 {
-            bench.channel.default_exchange().publish("x", "q").await.unwrap();
+        let mut consumers = Vec::new();
+        for priority in [-1, 1, 0] {
+            let options = Consume::new().priority(priority).tag(priority.to_string());
+            consumers.push((priority, queue.deliveries_with(options).await.unwrap()));
         }
-        for _ in 0..5 {
-            let delivery = high.next().await.expect("a delivery");
-            assert_eq!(delivery.consumer_tag(), "high");
-            delivery.ack().unwrap();
+        consumers.sort_by_key(|(priority, _)| -priority);
+        for (priority, mut deliveries) in consumers {
+            for n in 0..10 {
+                bench.channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
+            }
+            for n in 0..10 {
+                let delivery = deliveries.next().await.expect("a delivery");
+                assert_eq!((delivery.body(), delivery.consumer_tag()), (n.to_string().as_bytes(), &*priority.to_string()));
+                delivery.ack().unwrap();
+            }
+            deliveries.close().await.unwrap();
         }
-        high.close().await.unwrap();
-        bench.channel.default_exchange().publish("x", "q").await.unwrap();
-        let delivery = low.next().await.expect("a delivery");
-        assert_eq!(delivery.consumer_tag(), "low");
-        delivery.ack().unwrap();
+        let _low = queue.deliveries_with(Consume::new().priority(-1)).await.unwrap();
         let arguments = crate::support::eventually("the consumer shows", 10, async || {
             bench.vhost.consumers("q").await.first().map(|consumer| consumer["arguments"].clone())
         });

@@ -133,6 +133,22 @@ crate::modes! {
         assert!(!exists(&bench, "single").await);
     }
 
+    /// TOP-19: and all the way round a loop.
+    async fn auto_delete_exchanges_go_in_a_loop(bench: Bench) {
+        let channel = &bench.channel;
+        let ring = ["a", "b", "c", "a"];
+        for name in &ring[1..] {
+            channel.declare_exchange(DeclareExchange::fanout(*name).auto_delete()).await.unwrap();
+        }
+        for pair in ring.windows(2) {
+            channel.exchange(pair[1]).bind(pair[0], "").await.unwrap();
+        }
+        channel.exchange("b").delete().await.unwrap();
+        for name in ring {
+            assert!(!exists(&bench, name).await, "{name} is still there");
+        }
+    }
+
     /// TOP-45: bindings that differ in their arguments are two, equal ones are one.
     async fn bindings_are_told_apart_by_their_arguments(bench: Bench) {
         let channel = &bench.channel;

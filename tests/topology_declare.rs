@@ -193,13 +193,14 @@ crate::modes! {
 
     /// TOP-15: what belongs to the broker is refused with 403 to declare and to delete.
     async fn the_brokers_own_names_are_refused(bench: Bench) {
-        for n in 0..5 {
+        for n in 0..6 {
             let channel = bench.another_channel().await;
             let (result, method) = match n {
                 0 => (channel.declare_exchange(DeclareExchange::direct("amq.mine")).await.map(drop), "exchange.declare"),
                 1 => (channel.declare_queue("amq.mine").await.map(drop), "queue.declare"),
                 2 => (channel.declare_exchange(DeclareExchange::direct("")).await.map(drop), "exchange.declare"),
-                3 => (channel.exchange("amq.fanout").delete().await, "exchange.delete"),
+                3 => (channel.declare_exchange(DeclareExchange::direct("").passive()).await.map(drop), "exchange.declare"),
+                4 => (channel.exchange("amq.fanout").delete().await, "exchange.delete"),
                 _ => (channel.default_exchange().delete().await, "exchange.delete"),
             };
             assert_refused(&channel, result, 403, method).await;

@@ -2,6 +2,7 @@
 
 use crate::support::{eventually, oracle::Oracle};
 use actix_pika::{BindQueue, Channel, DeclareExchange, DeclareQueue, ErrorKind, Publishing, Queue, Value};
+use futures_util::StreamExt;
 
 /// Declares queues of these names.
 async fn queues<const N: usize>(channel: &Channel, names: [&str; N]) -> [Queue; N] {
@@ -55,6 +56,35 @@ crate::modes! {
         expect_bodies(channel, &oracle, "b", &["both", "one"]).await;
         let senseless = a.bind_with(match_of("a", "a sentence")).await.unwrap_err();
         assert_eq!((senseless.kind(), senseless.close_reason().unwrap().code), (ErrorKind::Refused, 406));
+    }
+
+    /// TOP-43: headers whose names begin with "x-" count only where that is asked for; a match that is no word is refused
+    /// with 406.
+    async fn headers_of_the_broker_count_where_that_is_asked_for(bench: Bench) {
+        let channel = &bench.channel;
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        channel.declare_exchange(DeclareExchange::headers("headers")).await.unwrap();
+        let match_of = |queue, how: &str| {
+            BindQueue::new(queue, "headers", "").argument("x-match", how).argument("n", 1).argument("x-own", "y")
+        };
+        for how in ["all", "all-with-x", "any", "any-with-x"] {
+            channel.declare_queue(how).await.unwrap().bind_with(match_of(how, how)).await.unwrap();
+        }
+        let publish = async |body: &'static str, n: i32, x: &str| {
+            let publish = Publishing::new(body).header("n", n).header("x-own", x).mandatory(false);
+            channel.exchange("headers").publish(publish, "").await.unwrap();
+        };
+        publish("both", 1, "y").await;
+        publish("n", 1, "z").await;
+        publish("x", 2, "y").await;
+        publish("none", 2, "z").await;
+        expect_bodies(channel, &oracle, "all", &["both", "n"]).await;
+        expect_bodies(channel, &oracle, "all-with-x", &["both"]).await;
+        expect_bodies(channel, &oracle, "any", &["both", "n"]).await;
+        expect_bodies(channel, &oracle, "any-with-x", &["both", "n", "x"]).await;
+        let number = BindQueue::new("all", "headers", "").argument("x-match", 23);
+        let error = channel.queue("all").bind_with(number).await.unwrap_err();
+        assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 406));
     }
 
     /// TOP-42: an alternate exchange gets what finds no queue; only what finds none there either comes back.
@@ -138,14 +168,32 @@ crate::modes! {
         bench.channel.default_exchange().publish("body", "q").await.unwrap();
         let nameless = bench.channel.queue("");
         nameless.bind("amq.direct", "").await.unwrap();
-        assert_eq!(nameless.get().await.unwrap().unwrap().body(), b"body");
+        let message = nameless.get().await.unwrap().unwrap();
+        assert_eq!(message.body(), b"body");
+        message.ack().unwrap();
         let bindings = bench.vhost.bindings().await;
         let binding = bindings.iter().find(|binding| binding["source"] == "amq.direct").expect("the binding");
         assert_eq!((&binding["destination"], &binding["routing_key"]), (&"q".into(), &"q".into()));
+        bench.channel.default_exchange().publish("again", "q").await.unwrap();
+        assert_eq!(nameless.purge().await.unwrap(), 1);
+        let mut deliveries = nameless.deliveries().await.unwrap();
+        bench.channel.default_exchange().publish("consumed", "q").await.unwrap();
+        let delivery = deliveries.next().await.unwrap();
+        assert_eq!(delivery.body(), b"consumed");
+        delivery.ack().unwrap();
         queue.delete().await.unwrap();
-        let other = bench.another_channel().await;
-        let error = other.queue("").get().await.unwrap_err();
-        assert_eq!(error.close_reason().unwrap().code, 404);
-        assert_eq!(error.entity(), None);
+        for n in 0..4 {
+            let other = bench.another_channel().await;
+            let nameless = other.queue("");
+            let refused = match n {
+                0 => nameless.get().await.map(drop),
+                1 => nameless.bind("amq.direct", "").await,
+                2 => nameless.purge().await.map(drop),
+                _ => nameless.deliveries().await.map(drop),
+            };
+            let error = refused.unwrap_err();
+            assert_eq!(error.close_reason().unwrap().code, 404, "{n}");
+            assert_eq!(error.entity(), None);
+        }
     }
 }

@@ -116,6 +116,8 @@ impl Delivery {
 
     /// Tells how often, where and why it was dead-lettered (`x-death`), the latest first; empty if it never was.
     ///
+    /// Of those behind the first, RabbitMQ 3.10 keeps no order.
+    ///
     /// The header is the publisher's where the broker added nothing to it: do not trust it further than the publisher.
     ///
     /// Source: <https://www.rabbitmq.com/docs/dlx#effects>
