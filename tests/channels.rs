@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::support::{broker::Vhost, modes::Bench, oracle::Oracle, within};
+use crate::support::{broker::Vhost, eventually, modes::Bench, oracle::Oracle, within};
 use actix_pika::{
-    CancelConsumer, Channel, Connector, Consume, DeclareExchange, DeclareQueue, Error, ErrorKind,
-    OpenChannel, Publishing, connect,
+    CancelConsumer, Channel, Connector, Consume, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteQueue,
+    Error, ErrorKind, OpenChannel, Publishing, connect,
 };
 use futures_util::{StreamExt, future::join_all};
 
@@ -68,6 +68,63 @@ crate::modes! {
             assert!(later.to_string().contains("406 PRECONDITION_FAILED"), "{later}");
         }
         assert_eq!(facts(&bench.channel.close_cause().unwrap()), (ErrorKind::ChannelClosed, 406, "queue.declare"));
+    }
+
+    /// CH-04, CH-07: whatever ended a channel, each later call, the channel's consumers and its unsettled deliveries tell
+    /// code, text, method and entity of it.
+    async fn what_the_cause_was_about_is_kept(bench: Bench) {
+        bench.channel.declare_queue("jobs").await.unwrap();
+        bench.channel.declare_exchange(DeclareExchange::fanout("inner").internal()).await.unwrap();
+        let cases = [
+            ("queue.declare", 406, "jobs"),
+            ("queue.delete", 406, "jobs"),
+            ("queue.bind", 404, "jobs"),
+            ("exchange.delete", 403, "amq.topic"),
+            ("basic.consume", 404, "never"),
+            ("basic.get", 404, "never"),
+            ("basic.publish", 404, "never"),
+            ("basic.publish", 403, "inner"),
+        ];
+        for (method, code, entity) in cases {
+            let channel = bench.another_channel().await;
+            channel.default_exchange().publish("work", "jobs").await.unwrap();
+            let jobs = channel.queue("jobs");
+            let consumer = Consume::new().prefetch(1);
+            let mut deliveries = jobs.deliveries_with(consumer).await.unwrap();
+            let delivery = deliveries.next().await.expect("a delivery");
+            let refused = match (method, code) {
+                ("queue.declare", _) => channel.declare_queue(DeclareQueue::new("jobs").max_length(1)).await.err(),
+                ("queue.delete", _) => channel.delete_queue(DeleteQueue::new("jobs").if_unused()).await.err(),
+                ("queue.bind", _) => jobs.bind("nowhere", "").await.err(),
+                ("exchange.delete", _) => channel.exchange("amq.topic").delete().await.err(),
+                ("basic.consume", _) => channel.queue("never").deliveries().await.err(),
+                ("basic.get", _) => channel.queue("never").get().await.err(),
+                _ => channel.exchange(entity).publish("x", "").await.err(),
+            };
+            let told = |error: &Error| {
+                let reason = error.close_reason().unwrap_or_else(|| panic!("no reason in {error}"));
+                assert_eq!((reason.method, reason.code, error.entity()), (method, code, Some(entity)), "{error}");
+                assert!(reason.text.contains(" - "), "{error}");
+                assert!(error.to_string().contains(&format!("[{entity}]: {code} ")), "{error}");
+            };
+            match refused {
+                Some(error) => told(&error),
+                // Without confirms a publish is on its way, no more.
+                None => assert!(method == "basic.publish" && !bench.confirms),
+            }
+            assert!(deliveries.next().await.is_none());
+            match deliveries.end() {
+                Some(ConsumerEnd::Closed(error)) => told(error),
+                end => panic!("{end:?}"),
+            }
+            told(&delivery.ack().unwrap_err());
+            told(&channel.close_cause().expect("a cause"));
+            told(&channel.declare_queue("other").await.unwrap_err());
+            told(&channel.default_exchange().publish("x", "jobs").await.unwrap_err());
+            let jobs = bench.another_channel().await.queue("jobs");
+            eventually("the work is back", 10, async || (jobs.purge().await.unwrap() == 1).then_some(())).await;
+        }
+        assert!(!bench.connection.is_closed());
     }
 
     /// CH-08: opened and closed ten times, and ten times more with an error for an end.

@@ -129,6 +129,16 @@ impl CloseReason {
     }
 }
 
+impl CloseReason {
+    /// Reads from the text which exchange or queue it is about: `… exchange 'orders' in vhost '/' …`.
+    pub(crate) fn entity(&self) -> Option<&str> {
+        let begins = |what: &str| Some(self.text.find(what)? + what.len());
+        let at = [begins("exchange '"), begins("queue '")].into_iter().flatten().min()?;
+        let (name, _) = self.text.get(at..)?.split_once("' in vhost '")?;
+        (!name.is_empty()).then_some(name)
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code, self.text)?;
@@ -155,7 +165,7 @@ impl fmt::Display for CloseReason {
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,
@@ -273,7 +283,8 @@ impl Error {
         self.0.io.or_else(|| self.0.source.as_ref().and_then(Error::io_kind))
     }
 
-    /// Names the exchange, queue, consumer or address concerned, where known.
+    /// Names the exchange, queue, consumer or address concerned, where known; on a channel that is closed, that of the
+    /// call that closed it.
     ///
     /// # Examples
     /// ```
@@ -283,7 +294,7 @@ impl Error {
     /// }
     /// ```
     pub fn entity(&self) -> Option<&str> {
-        self.0.entity.as_deref()
+        self.0.entity.as_deref().or_else(|| self.0.source.as_ref().and_then(Error::entity))
     }
 
     fn inner(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> Inner {
@@ -444,13 +455,12 @@ impl Error {
 
     /// The same failure, told of `entity`.
     pub(crate) fn on(self, entity: impl Into<String>) -> Self {
-        match Arc::try_unwrap(self.0) {
-            Ok(mut inner) => {
-                inner.entity.get_or_insert_with(|| entity.into());
-                inner.into()
-            }
-            Err(shared) => Self(shared),
+        if self.entity().is_some() {
+            return self;
         }
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        inner.entity = Some(entity.into());
+        inner.into()
     }
 }
 
@@ -516,5 +526,35 @@ impl fmt::Debug for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.0.source.as_ref().map(|e| e as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_close_names_what_it_is_about() {
+        let entity = |text: &str| CloseReason::new(404, text, 60, 40).entity().map(str::to_owned);
+        assert_eq!(entity("NOT_FOUND - no exchange 'orders' in vhost '/'").as_deref(), Some("orders"));
+        assert_eq!(entity("NOT_FOUND - no queue 'it's' in vhost 'v'").as_deref(), Some("it's"));
+        let refused =
+            "ACCESS_REFUSED - access to exchange 'e' in vhost 'v' refused for user 'queue 'q' in vhost '";
+        assert_eq!(entity(refused).as_deref(), Some("e"));
+        assert_eq!(entity("NOT_FOUND - no exchange '' in vhost '/'"), None);
+        assert_eq!(entity("NOT_FOUND - no exchange 'cut he"), None);
+        assert_eq!(entity("PRECONDITION_FAILED - unknown delivery tag 9"), None);
+    }
+
+    #[test]
+    fn an_error_that_is_shared_can_be_told_of_an_entity() {
+        let closed = Error::connection_closed("over", None);
+        let told = closed.clone().on("jobs");
+        assert_eq!(
+            (told.kind(), told.entity(), closed.entity()),
+            (ErrorKind::ConnectionClosed, Some("jobs"), None)
+        );
+        // What is known is nearer to the cause.
+        assert_eq!(told.in_flight().on("another").entity(), Some("jobs"));
     }
 }

@@ -97,8 +97,13 @@ impl Channel {
         let text = close.reply_text.to_string();
         let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
         log::debug!("channel {}: closed by the broker, {reason}", self.number());
-        self.replies.refuse(cause, &reason);
+        let refused = self.replies.refuse(cause, &reason);
+        let entity = refused.or_else(|| reason.entity().map(str::to_owned));
         let error = Error::channel_closed("the broker closed the channel", Some(reason));
+        let error = match entity {
+            Some(entity) => error.on(entity),
+            None => error,
+        };
         let close_ok = AMQPClass::Channel(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
         let last_words = self.frame(&close_ok).ok();
         self.end(error, last_words, Number::Free);

@@ -13,7 +13,7 @@ use std::{
 
 use super::Responder;
 use crate::{
-    error::{CloseReason, Error, Result},
+    error::{CloseReason, Error, ErrorKind, Result},
     message::{Consumed, Delivery, QueueDeclared},
     wire::Fault,
 };
@@ -197,15 +197,15 @@ impl Replies {
         })
     }
 
-    /// Answers the call that made the broker close the channel.
-    pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) {
-        if let Some(pending) = self.blamed(cause, reason).and_then(|at| self.0.remove(at)) {
-            let error = Error::refused(pending.what, reason.clone());
-            pending.on.fail(match pending.entity {
-                Some(entity) => error.on(entity),
-                None => error,
-            });
-        }
+    /// Answers the call that made the broker close the channel, and tells which entity it was about.
+    pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) -> Option<String> {
+        let pending = self.blamed(cause, reason).and_then(|at| self.0.remove(at))?;
+        let error = Error::refused(pending.what, reason.clone());
+        pending.on.fail(match &pending.entity {
+            Some(entity) => error.on(entity.as_str()),
+            None => error,
+        });
+        pending.entity
     }
 
     /// The call that the broker refused. It works in order: that call came after all that are accepted, and not after
@@ -224,8 +224,14 @@ impl Replies {
     }
 
     pub(super) fn fail_all(&mut self, error: &Error) {
+        // A connection that is closed says by which method, not on which channel.
+        let whole = error.kind() == ErrorKind::ConnectionClosed;
+        let method = error.close_reason().filter(|_| whole).map_or("", |reason| reason.method);
         for pending in std::mem::take(&mut self.0) {
-            pending.on.fail(error.clone());
+            pending.on.fail(match pending.entity {
+                Some(entity) if pending.what == method => error.clone().on(entity),
+                _ => error.clone(),
+            });
         }
     }
 
