@@ -227,7 +227,7 @@ impl Channel {
     /// # }
     /// ```
     pub async fn get_exchange(&self, name: &str) -> Result<Exchange> {
-        self.declare_exchange(DeclareExchange::direct(name).passive()).await
+        self.declare_exchange(DeclareExchange::existing(name)).await
     }
 
     /// Hands out a queue that exists, with its counts.
@@ -251,7 +251,7 @@ impl Channel {
     /// # }
     /// ```
     pub async fn get_queue(&self, name: &str) -> Result<Queue> {
-        self.declare_queue(DeclareQueue::new(name).passive()).await
+        self.declare_queue(DeclareQueue::existing(name)).await
     }
 
     /// Deletes an exchange with its bindings; one that does not exist is no error.

@@ -1,6 +1,6 @@
 //! Exchanges and queues: declared, looked up, refused, purged, deleted.
 
-use crate::support::{modes::Bench, oracle::Oracle};
+use crate::support::{eventually, modes::Bench, oracle::Oracle};
 use actix_pika::{
     BindQueue, Channel, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error,
     ErrorKind, ExchangeKind, Get, Publishing, PurgeQueue, connect,
@@ -89,6 +89,49 @@ crate::modes! {
         assert_eq!(found.name(), "q");
         let nameless = channel.declare_queue(DeclareQueue::new("").passive()).await;
         assert_refused(&channel, nameless, 404, "queue.declare").await;
+    }
+
+    /// TOP-03, TOP-04, TOP-05: what exists is asked for by its name alone, in handles and in messages, however it was
+    /// declared.
+    async fn what_exists_is_asked_for_by_its_name(bench: Bench) {
+        let channel = &bench.channel;
+        channel.declare_exchange(DeclareExchange::headers("ex").durable(false).internal()).await.unwrap();
+        channel.declare_queue(DeclareQueue::new("q").quorum().max_length(5)).await.unwrap();
+        channel.default_exchange().publish("body", "q").await.unwrap();
+        let exchange = channel.declare_exchange(DeclareExchange::existing("ex")).await.unwrap();
+        assert_eq!(exchange.name(), "ex");
+        channel.actor().send(DeclareExchange::existing("ex")).await.unwrap().unwrap();
+        let declared = eventually("the message is counted", 10, async || {
+            let declared = channel.actor().send(DeclareQueue::existing("q")).await.unwrap().unwrap();
+            (declared.message_count == 1).then_some(declared)
+        });
+        let declared = declared.await;
+        assert_eq!((declared.name.as_str(), declared.consumer_count), ("q", 0));
+        let queue = channel.declare_queue(DeclareQueue::existing("q")).await.unwrap();
+        assert_eq!(queue.declared(), Some(&declared));
+        let missing = channel.declare_exchange(DeclareExchange::existing("never")).await;
+        let error = assert_refused(channel, missing, 404, "exchange.declare").await;
+        assert_eq!(error.entity(), Some("never"));
+        let channel = bench.another_channel().await;
+        let missing = channel.declare_queue(DeclareQueue::existing("never")).await;
+        let error = assert_refused(&channel, missing, 404, "queue.declare").await;
+        assert_eq!(error.entity(), Some("never"));
+    }
+
+    /// TOP-03: an exchange type is given by its name as well, and it is that one for the broker.
+    async fn an_exchange_type_may_be_a_text(bench: Bench) {
+        for kind in ["direct", "fanout", "topic", "headers"] {
+            let channel = bench.another_channel().await;
+            channel.declare_exchange(DeclareExchange::new(kind, kind)).await.unwrap();
+            let custom = DeclareExchange::new(kind, ExchangeKind::Custom(kind.into()));
+            channel.declare_exchange(custom).await.unwrap();
+            let shown = bench.vhost.exchanges().await.into_iter().find(|exchange| exchange["name"] == kind);
+            assert_eq!(shown.expect("the exchange")["type"], kind);
+            let other = if kind == "topic" { ExchangeKind::Fanout } else { ExchangeKind::Topic };
+            let differs = channel.declare_exchange(DeclareExchange::new(kind, other)).await;
+            let error = assert_refused(&channel, differs, 406, "exchange.declare").await;
+            assert_eq!(error.mismatch().expect("a mismatch").argument, "type");
+        }
     }
 
     /// TOP-09, TOP-10: the counts of declare-ok are of ready messages and consumers; a purge spares what is
@@ -277,7 +320,7 @@ crate::modes! {
         let error = bench.channel.declare_exchange(custom).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
         assert_eq!(error.close_reason().unwrap().code, 503);
-        assert_eq!(error.close_reason().unwrap().method, "exchange.declare");
+        assert_eq!((error.close_reason().unwrap().method, error.entity()), ("exchange.declare", Some("ex")));
         let error = other.call_anything().await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 503));
         assert_eq!(bench.connection.closed().await.unwrap_err().close_reason().unwrap().code, 503);

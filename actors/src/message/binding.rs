@@ -51,6 +51,22 @@ macro_rules! binding {
                 self.arguments.insert(key, value);
                 self
             }
+
+            /// Adds all arguments of a table; of two of the same name the later one counts.
+            ///
+            /// Keys have 255 bytes at most (`Codec` when it is sent).
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("# use actix_pika_actors::{", stringify!($name), ", Table};")]
+            /// let pictures = Table::new().with("x-match", "all").with("format", "png");
+            #[doc = concat!("let binding = ", stringify!($name), "::new(\"thumbnails\", \"images\", \"\")")]
+            ///     .arguments(pictures);
+            /// ```
+            pub fn arguments(mut self, arguments: $crate::wire::Table) -> Self {
+                self.arguments.extend(arguments);
+                self
+            }
         }
 
         impl actix::Message for $name {

@@ -190,6 +190,21 @@ impl Consume {
         self
     }
 
+    /// Adds all arguments of a table; of two of the same name the later one counts.
+    ///
+    /// Keys have 255 bytes at most (`Codec` when it is sent).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Consume, Table};
+    /// let ours = Table::new().with("x-priority", 10);
+    /// let options = Consume::new().arguments(ours);
+    /// ```
+    pub fn arguments(mut self, arguments: Table) -> Self {
+        self.arguments.extend(arguments);
+        self
+    }
+
     /// Names an actor that hears when and why the consumer ends, be it even the one that gets the deliveries.
     ///
     /// **Over a reconnect**: that is no end, and nothing is told.

@@ -35,6 +35,33 @@ pub enum ExchangeKind {
     Custom(String),
 }
 
+/// Takes a type by the name that the broker knows; one that is not the protocol's is [`Custom`](ExchangeKind::Custom).
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::ExchangeKind;
+/// assert_eq!(ExchangeKind::from("topic"), ExchangeKind::Topic);
+/// assert_eq!(ExchangeKind::from("x-random"), ExchangeKind::Custom("x-random".into()));
+/// ```
+impl From<&str> for ExchangeKind {
+    fn from(name: &str) -> Self {
+        match name {
+            "direct" => Self::Direct,
+            "fanout" => Self::Fanout,
+            "topic" => Self::Topic,
+            "headers" => Self::Headers,
+            other => Self::Custom(other.to_owned()),
+        }
+    }
+}
+
+/// Takes a type by its name, as from a `&str`.
+impl From<String> for ExchangeKind {
+    fn from(name: String) -> Self {
+        Self::from(name.as_str())
+    }
+}
+
 impl ExchangeKind {
     /// Names the type as the broker knows it.
     ///
@@ -97,17 +124,18 @@ pub struct DeclareExchange {
 }
 
 impl DeclareExchange {
-    /// Declares an exchange of any kind.
+    /// Declares an exchange of any kind, be it one of a plugin by its name.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::{DeclareExchange, ExchangeKind};
     /// let orders = DeclareExchange::new("orders", ExchangeKind::Direct);
+    /// let later = DeclareExchange::new("later", "x-delayed-message").argument("x-delayed-type", "direct");
     /// ```
-    pub fn new(name: impl Into<String>, kind: ExchangeKind) -> Self {
+    pub fn new(name: impl Into<String>, kind: impl Into<ExchangeKind>) -> Self {
         Self {
             name: name.into(),
-            kind,
+            kind: kind.into(),
             passive: false,
             durable: true,
             auto_delete: false,
@@ -160,6 +188,26 @@ impl DeclareExchange {
         Self::new(name, ExchangeKind::Headers)
     }
 
+    /// Only asks whether an exchange of this name exists, of whatever kind (passive `exchange.declare`).
+    ///
+    /// What does not exist is refused with 404, which closes the channel.
+    ///
+    /// **Over a reconnect**: it is asked for again, and never declared.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix::Addr;
+    /// # use actix_pika_actors::{Channel, DeclareExchange, Result};
+    /// # async fn ask(channel: Addr<Channel>) -> Result<()> {
+    /// channel.send(DeclareExchange::existing("logs")).await??;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "passive")]
+    pub fn existing(name: impl Into<String>) -> Self {
+        // RabbitMQ does not look at the kind then.
+        Self::direct(name).passive()
+    }
+
     /// Tells the name.
     ///
     /// # Examples
@@ -171,7 +219,7 @@ impl DeclareExchange {
         &self.name
     }
 
-    /// Only asks whether it exists; nothing but the name counts.
+    /// Only asks whether it exists; nothing but the name counts. [`existing`](Self::existing) says it in one.
     ///
     /// What does not exist is refused with 404, which closes the channel.
     ///
@@ -238,6 +286,22 @@ impl DeclareExchange {
     /// ```
     pub fn argument(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.arguments.insert(key, value);
+        self
+    }
+
+    /// Adds all arguments of a table; of two of the same name the later one counts.
+    ///
+    /// Keys have 255 bytes at most (`Codec` when it is sent).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeclareExchange, Table};
+    /// let ours = Table::new().with("alternate-exchange", "unrouted");
+    /// let orders = DeclareExchange::topic("orders").arguments(ours.clone());
+    /// let news = DeclareExchange::fanout("news").arguments(ours);
+    /// ```
+    pub fn arguments(mut self, arguments: Table) -> Self {
+        self.arguments.extend(arguments);
         self
     }
 }

@@ -80,7 +80,27 @@ impl DeclareQueue {
         Self { durable: false, exclusive: true, auto_delete: true, ..Self::new("") }
     }
 
-    /// Only asks whether it exists; nothing but the name counts.
+    /// Only asks whether a queue of this name exists, and how many messages and consumers it has (passive
+    /// `queue.declare`).
+    ///
+    /// What does not exist is refused with 404, which closes the channel.
+    ///
+    /// **Over a reconnect**: it is asked for again, and never declared.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix::Addr;
+    /// # use actix_pika_actors::{Channel, DeclareQueue, Result};
+    /// # async fn backlog(channel: Addr<Channel>) -> Result<u32> {
+    /// let jobs = channel.send(DeclareQueue::existing("jobs")).await??;
+    /// # Ok(jobs.message_count) }
+    /// ```
+    #[doc(alias = "passive")]
+    pub fn existing(name: impl Into<String>) -> Self {
+        Self::new(name).passive()
+    }
+
+    /// Only asks whether it exists; nothing but the name counts. [`existing`](Self::existing) says it in one.
     ///
     /// What does not exist is refused with 404, which closes the channel.
     ///
@@ -162,6 +182,22 @@ impl DeclareQueue {
     /// ```
     pub fn argument(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.arguments.insert(key, value);
+        self
+    }
+
+    /// Adds all arguments of a table; of two of the same name the later one counts.
+    ///
+    /// Keys have 255 bytes at most (`Codec` when it is sent).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{DeclareQueue, Table};
+    /// let ours = Table::new().with("x-max-length", 10_000).with("x-overflow", "reject-publish");
+    /// let jobs = DeclareQueue::new("jobs").arguments(ours.clone());
+    /// let mails = DeclareQueue::new("mails").arguments(ours).quorum();
+    /// ```
+    pub fn arguments(mut self, arguments: Table) -> Self {
+        self.arguments.extend(arguments);
         self
     }
 }
