@@ -135,12 +135,12 @@ pub use actix_pika_actors::{
     Address, AddressOrder, BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel,
     CloseConnection, CloseReason, CommitTx, Confirmation, ConnectionEvent, ConnectionState, Consume,
     Consumed, ConsumerEnd, Credentials, CredentialsFuture, CredentialsProvider, DeadLetterStrategy, Death,
-    DeathReason, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery, DeliveryMode, Error,
-    ErrorKind, ExchangeKind, Get, GetState, IntoBody, LeaderLocator, Load, Mechanism, Mismatch, OpenChannel,
-    Opened, Overflow, PauseConsumer, Processing, Properties, Publish, Publishing, PurgeQueue, Qos,
-    QueueDeclared, QueueType, Recover, Recovery, Requeue, Result, Return, RollbackTx, Secret, SelectTx,
-    Settle, StreamOffset, Table, TcpOptions, UnbindExchange, UnbindQueue, UpdateSecret, Value, WatchChannel,
-    WatchConnection,
+    DeathReason, DeclareExchange, DeclareQueue, DelayedRetry, DeleteExchange, DeleteQueue, Delivery,
+    DeliveryMode, Error, ErrorKind, ExchangeKind, Get, GetState, IntoBody, LeaderLocator, Load, Mechanism,
+    Mismatch, OpenChannel, Opened, Overflow, PauseConsumer, Processing, Properties, Publish, Publishing,
+    PurgeQueue, Qos, QueueDeclared, QueueType, Recover, Recovery, Requeue, Result, Return, RollbackTx,
+    Secret, SelectTx, Settle, StreamOffset, Table, TcpOptions, UnbindExchange, UnbindQueue, UpdateSecret,
+    Value, WatchChannel, WatchConnection,
 };
 
 pub use self::{

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::support::oracle::Oracle;
 use actix_pika::{
-    BindQueue, DeadLetterStrategy, DeclareExchange, DeclareQueue, ErrorKind, LeaderLocator, Overflow,
-    Publishing, QueueType,
+    BindExchange, BindQueue, Consume, DeadLetterStrategy, DeclareExchange, DeclareQueue, DelayedRetry,
+    ErrorKind, LeaderLocator, Overflow, Publishing, QueueType, Table, UnbindQueue,
 };
 use serde_json::{Value, json};
 
@@ -50,14 +50,16 @@ crate::modes! {
             .dead_letter_exchange("amq.fanout")
             .dead_letter_strategy(DeadLetterStrategy::AtLeastOnce)
             .overflow(Overflow::RejectPublish)
-            .leader_locator(LeaderLocator::ClientLocal);
+            .leader_locator(LeaderLocator::ClientLocal)
+            .delayed_retry(DelayedRetry::Failed, SECOND, 60 * SECOND);
         bench.channel.declare_queue(quorum).await.unwrap();
         let stream = DeclareQueue::new("log").durable(false).stream().max_age(7200 * SECOND).max_segment_size(1 << 20);
         bench.channel.declare_queue(stream.max_length_bytes(1 << 30)).await.unwrap();
         let expected = json!({
             "x-queue-type": "quorum", "x-delivery-limit": 3, "x-dead-letter-exchange": "amq.fanout",
             "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish",
-            "x-queue-leader-locator": "client-local",
+            "x-queue-leader-locator": "client-local", "x-delayed-retry-type": "failed", "x-delayed-retry-min": 1000,
+            "x-delayed-retry-max": 60_000,
         });
         assert_eq!(arguments(&bench, "votes").await, expected);
         let expected = json!({
@@ -65,6 +67,39 @@ crate::modes! {
             "x-max-length-bytes": 1 << 30,
         });
         assert_eq!(arguments(&bench, "log").await, expected);
+    }
+
+    /// TOP-28, TOP-45: a table of arguments arrives whole wherever arguments may be, beside those that are given singly;
+    /// of two of the same name the later one counts.
+    async fn arguments_may_come_in_a_table(bench: Bench) {
+        let channel = &bench.channel;
+        let deep = Table::new().with("deep", vec![actix_pika::Value::from(1), "a".into()]);
+        let table = Table::new().with("x-max-length", 7i64).with("x-my-own", deep);
+        let declare = DeclareQueue::new("q").max_length(1).arguments(table).message_ttl(SECOND);
+        let queue = channel.declare_queue(declare).await.unwrap();
+        let expected = json!({ "x-max-length": 7, "x-my-own": { "deep": [1, "a"] }, "x-message-ttl": 1000 });
+        assert_eq!(arguments(&bench, "q").await, expected);
+
+        let own = || Table::new().with("x-match", "all").with("n", 5);
+        channel.declare_exchange(DeclareExchange::headers("e").arguments(own())).await.unwrap();
+        queue.bind_with(BindQueue::new("q", "e", "").arguments(own()).argument("m", true)).await.unwrap();
+        channel.exchange("amq.fanout").bind_with(BindExchange::new("amq.fanout", "e", "").arguments(own())).await.unwrap();
+        let mut bound: Vec<_> = bench.vhost.bindings().await.into_iter().filter(|b| b["source"] == "e").collect();
+        bound.sort_by_key(|binding| binding["destination"].to_string());
+        let of: Vec<_> = bound.iter().map(|binding| &binding["arguments"]).collect();
+        assert_eq!(of, [&json!({ "x-match": "all", "n": 5 }), &json!({ "x-match": "all", "n": 5, "m": true })]);
+        channel.exchange("e").publish(Publishing::new("x").header("n", 5).header("m", true), "").await.unwrap();
+        assert_eq!(queue.purge().await.unwrap(), 1);
+        queue.unbind_with(UnbindQueue::new("q", "e", "").argument("m", true).arguments(own())).await.unwrap();
+        let left = bench.vhost.bindings().await.into_iter().filter(|b| b["source"] == "e").count();
+        assert_eq!(left, 1);
+
+        let options = Consume::new().arguments(Table::new().with("x-priority", 3).with("x-my-own", "y"));
+        let _deliveries = queue.deliveries_with(options).await.unwrap();
+        let shown = crate::support::eventually("the consumer shows", 10, async || {
+            bench.vhost.consumers("q").await.first().map(|consumer| consumer["arguments"].clone())
+        });
+        assert_eq!(shown.await, json!({ "x-priority": 3, "x-my-own": "y" }));
     }
 
     /// TOP-35: a full queue refuses or drops as its overflow says, and dead letters go where the arguments say.

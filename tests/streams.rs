@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use actix_pika::{
-    Channel, Consume, DeathReason, DeclareQueue, Delivery, ErrorKind, Publishing, Queue, StreamOffset,
+    Channel, Consume, DeathReason, DeclareQueue, Delivery, ErrorKind, Publishing, Queue, StreamOffset, Value,
 };
 use futures_util::StreamExt;
 
@@ -23,7 +23,12 @@ crate::modes! {
     /// TOP-37: a stream is read from any point, by offset, and as often as one likes.
     async fn a_stream_is_read_from_any_point(bench: Bench) {
         let log = log_of(&bench.channel, 10).await;
-        let from_the_first = [StreamOffset::First, StreamOffset::Offset(0), StreamOffset::Timestamp(SystemTime::UNIX_EPOCH)];
+        let from_the_first = [
+            StreamOffset::First,
+            StreamOffset::Offset(0),
+            StreamOffset::Timestamp(SystemTime::UNIX_EPOCH),
+            StreamOffset::Ago(Duration::from_secs(3600)),
+        ];
         for (offset, first) in from_the_first.map(|o| (o, 0)).into_iter().chain([(StreamOffset::Offset(7), 7)]) {
             let options = Consume::new().prefetch(100).stream_offset(offset);
             let mut deliveries = log.deliveries_with(options).await.unwrap();
@@ -83,6 +88,22 @@ crate::modes! {
         let deaths = dead.deaths();
         assert_eq!((deaths.len(), &deaths[0].reason), (1, &DeathReason::DeliveryLimit));
         dead.ack().unwrap();
+    }
+
+    /// TOP-36: both counts are read from the headers of the broker's, and are none where they are not there or no count.
+    async fn counts_of_deliveries_are_read(bench: Bench) {
+        let queue = bench.channel.declare_queue("q").await.unwrap();
+        for (given, count) in [(Value::from(3i64), Some(3)), (Value::from(-1), None), (Value::from("3"), None)] {
+            let content = Publishing::new("x").header("x-acquired-count", given.clone()).header("x-delivery-count", given);
+            bench.channel.default_exchange().publish(content, "q").await.unwrap();
+            let delivery = take(&queue).await;
+            assert_eq!((delivery.acquired_count(), delivery.delivery_count()), (count, count));
+            delivery.ack().unwrap();
+        }
+        bench.channel.default_exchange().publish("x", "q").await.unwrap();
+        let delivery = take(&queue).await;
+        assert_eq!((delivery.acquired_count(), delivery.delivery_count()), (None, None));
+        delivery.ack().unwrap();
     }
 
     /// TOP-30, TOP-31, FT-10: each death tells queue, reason, count, time, keys, and the expiration that was removed.

@@ -123,6 +123,48 @@ impl DeadLetterStrategy {
     }
 }
 
+/// Says which of the messages that come back to a quorum queue wait before they are delivered again
+/// (`x-delayed-retry-type`).
+///
+/// Source: RabbitMQ, "Quorum Queues", section "Delayed retries".
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use actix_pika_actors::{DeclareQueue, DelayedRetry};
+/// let patient = DeclareQueue::new("orders")
+///     .quorum()
+///     .delayed_retry(DelayedRetry::All, Duration::from_secs(1), Duration::from_secs(60));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DelayedRetry {
+    /// All.
+    All,
+    /// Those whose delivery failed, which is what counts toward the delivery limit: rejected with requeue, or their
+    /// consumer's channel is gone.
+    Failed,
+    /// Those that were given back without having failed: `basic.nack` with requeue, or a consumer that took too long.
+    Returned,
+}
+
+impl DelayedRetry {
+    /// Names it as the broker does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DelayedRetry;
+    /// assert_eq!(DelayedRetry::Failed.as_str(), "failed");
+    /// ```
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Failed => "failed",
+            Self::Returned => "returned",
+        }
+    }
+}
+
 /// Says on which node of a cluster the leader of a queue begins (`x-queue-leader-locator`).
 ///
 /// Source: RabbitMQ, "Clustering", section "Queue leader location".
@@ -354,6 +396,28 @@ impl DeclareQueue {
         self.argument("x-delivery-limit", i64::from(deliveries))
     }
 
+    /// Lets messages that come back wait before they are delivered again: `min` the first time, as much more each time
+    /// after, `max` at most (`x-delayed-retry-type`, `-min`, `-max`).
+    ///
+    /// Whole milliseconds, rounded up. Quorum queues of RabbitMQ 4.3 and later; older brokers ignore it.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/quorum-queues>
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::{DeclareQueue, DelayedRetry};
+    /// let patient = DeclareQueue::new("orders")
+    ///     .quorum()
+    ///     .delivery_limit(5)
+    ///     .delayed_retry(DelayedRetry::Failed, Duration::from_secs(1), Duration::from_secs(60));
+    /// ```
+    pub fn delayed_retry(self, which: DelayedRetry, min: Duration, max: Duration) -> Self {
+        self.argument("x-delayed-retry-type", which.as_str())
+            .argument("x-delayed-retry-min", millis(min))
+            .argument("x-delayed-retry-max", millis(max))
+    }
+
     /// Sets where its leader begins (`x-queue-leader-locator`).
     ///
     /// # Examples
@@ -392,8 +456,7 @@ impl DeclareQueue {
     /// let log = DeclareQueue::new("log").stream().max_age(Duration::from_secs(24 * 3600));
     /// ```
     pub fn max_age(self, age: Duration) -> Self {
-        let seconds = age.as_secs().saturating_add(u64::from(age.subsec_nanos() > 0));
-        self.argument("x-max-age", format!("{seconds}s"))
+        self.argument("x-max-age", seconds(age))
     }
 
     /// Sets the size of a stream's segment files in bytes (`x-stream-max-segment-size-bytes`), up to 3 GB. Streams
@@ -444,6 +507,12 @@ impl DeclareExchange {
     pub fn alternate_exchange(self, exchange: &str) -> Self {
         self.argument("alternate-exchange", exchange)
     }
+}
+
+/// As the broker writes a time, such as `90s`; rounded up.
+pub(super) fn seconds(duration: Duration) -> String {
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    format!("{seconds}s")
 }
 
 fn millis(duration: Duration) -> i64 {

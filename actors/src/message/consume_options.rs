@@ -1,8 +1,8 @@
 //! The arguments of a consumer that RabbitMQ knows, typed, and what must hold for streams.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::Consume;
+use super::{Consume, arguments::seconds};
 use crate::{
     error::{Error, Result},
     wire::Value,
@@ -16,8 +16,10 @@ use crate::{
 /// ```
 /// # use actix_pika_actors::{Consume, StreamOffset};
 /// let from_the_start = Consume::new().stream_offset(StreamOffset::First);
-/// let one_hour_back = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-/// let the_last_hour = Consume::new().stream_offset(StreamOffset::Timestamp(one_hour_back));
+/// let one_hour = std::time::Duration::from_secs(3600);
+/// let the_last_hour = Consume::new().stream_offset(StreamOffset::Ago(one_hour));
+/// let one_hour_back = std::time::SystemTime::now() - one_hour;
+/// let the_same = Consume::new().stream_offset(StreamOffset::Timestamp(one_hour_back));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -32,6 +34,9 @@ pub enum StreamOffset {
     Offset(u64),
     /// With the chunk that holds what was published at this time, or the first one after it; whole seconds.
     Timestamp(SystemTime),
+    /// With the chunk that holds what was published this long ago, or the first one after it; whole seconds, rounded up.
+    #[doc(alias = "interval")]
+    Ago(Duration),
 }
 
 impl From<StreamOffset> for Value {
@@ -42,6 +47,7 @@ impl From<StreamOffset> for Value {
             StreamOffset::Next => "next".into(),
             StreamOffset::Offset(offset) => i64::try_from(offset).unwrap_or(i64::MAX).into(),
             StreamOffset::Timestamp(time) => time.into(),
+            StreamOffset::Ago(time) => seconds(time).into(),
         }
     }
 }

@@ -114,6 +114,28 @@ impl Delivery {
         self.header("x-delivery-count")?.as_i64()?.try_into().ok()
     }
 
+    /// Tells how often a consumer had it before and gave it back or lost it, failed or not (`x-acquired-count`); `None`
+    /// where the queue does not count it, which only quorum queues of RabbitMQ 4.3 and later do.
+    ///
+    /// There a `nack` with requeue and a consumer that took too long count here, and not in
+    /// [`delivery_count`](Self::delivery_count).
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/quorum-queues>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Delivery, Result};
+    /// fn work(delivery: Delivery) -> Result<()> {
+    ///     match delivery.acquired_count() {
+    ///         Some(100..) => delivery.reject(false),
+    ///         _ => delivery.nack(true),
+    ///     }
+    /// }
+    /// ```
+    pub fn acquired_count(&self) -> Option<u64> {
+        self.header("x-acquired-count")?.as_i64()?.try_into().ok()
+    }
+
     /// Tells how often, where and why it was dead-lettered (`x-death`), the latest first; empty if it never was.
     ///
     /// Of those behind the first, RabbitMQ 3.10 keeps no order.

@@ -25,7 +25,7 @@ mod state;
 mod transaction;
 
 pub use self::{
-    arguments::{DeadLetterStrategy, LeaderLocator, Overflow, QueueType},
+    arguments::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},
     channel::{CloseChannel, Qos, ReleaseChannel},
     connection::{
         CloseConnection, ConnectionEvent, FollowConnection, GetState, OpenChannel, ReleaseConnection,
