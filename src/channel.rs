@@ -151,9 +151,9 @@ impl Channel {
     /// ```
     pub async fn declare_queue(&self, declare: impl Into<DeclareQueue>) -> Result<Queue> {
         let declare = declare.into();
-        let stream = declare.is_stream();
+        let queue_type = declare.said_type();
         let declared = self.call(declare).await?;
-        Ok(Queue::new(self.clone(), declared.name.clone(), Some(declared)).of_stream(stream))
+        Ok(Queue::new(self.clone(), declared.name.clone(), Some(declared)).of_type(queue_type))
     }
 
     /// Hands out the default exchange, which routes to the queue that the routing key names. Nothing is sent.
@@ -191,7 +191,8 @@ impl Channel {
 
     /// Hands out a queue by name, without asking the broker. A missing one shows when it is used (404).
     ///
-    /// It has no counts ([`Queue::declared`]), and is not known to be a stream.
+    /// It has no counts ([`Queue::declared`]), and is not known to be a stream or a quorum queue: what these cannot do is
+    /// refused by the broker only, which may cost the *connection* (540).
     ///
     /// **Over a reconnect**: the handle stays good, but a queue that was not declared on this connection is not
     /// declared again.
@@ -338,8 +339,9 @@ impl Channel {
     /// Sends `basic.qos`.
     ///
     /// # Errors
-    /// [Those of every call](Self#errors-of-every-call). With a bound that is shared, the broker refuses consumers of
-    /// quorum queues: their start closes the *connection* (540).
+    /// [Those of every call](Self#errors-of-every-call). With a bound that is shared, consumers of quorum queues and
+    /// streams are refused: without a code by a handle that was declared with the type, else by the broker, which closes
+    /// the *connection* (540).
     ///
     /// **Over a reconnect**: it is set again, before the consumers.
     ///

@@ -258,7 +258,7 @@ impl Exchange {
 
     /// Deletes the exchange with its bindings; a missing one is no error.
     ///
-    /// Sends `exchange.delete`. [`Channel::delete_exchange`] does it on conditions.
+    /// Sends `exchange.delete`. [`delete_with`](Self::delete_with) does it on conditions.
     ///
     /// # Errors
     /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission, which closes
@@ -276,6 +276,32 @@ impl Exchange {
     /// ```
     pub async fn delete(&self) -> Result<()> {
         self.channel.call(DeleteExchange::new(&*self.name)).await
+    }
+
+    /// Deletes the exchange as the options say, if nothing is bound to it; the exchange is that of the options.
+    ///
+    /// Sends `exchange.delete`.
+    ///
+    /// # Errors
+    /// Those of [`delete`](Self::delete), and `Refused` with 406 for [`if_unused`](DeleteExchange::if_unused) where
+    /// something is bound to it, which closes the channel.
+    ///
+    /// **Over a reconnect**: as for [`delete`](Self::delete).
+    ///
+    /// Source: AMQP 0-9-1 section 1.6 (`exchange.delete`).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// use actix_pika::DeleteExchange;
+    ///
+    /// let logs = channel.exchange("logs");
+    /// logs.delete_with(DeleteExchange::new(logs.name()).if_unused()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_with(&self, delete: DeleteExchange) -> Result<()> {
+        self.channel.call(delete).await
     }
 
     /// Hands out the channel of the handle.

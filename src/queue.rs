@@ -6,7 +6,7 @@ use actix::{Actor, Context, Handler, Recipient};
 
 use crate::{
     BindQueue, Channel, Consume, Consumer, DeleteQueue, Delivery, DeliveryStream, Error, Get, PurgeQueue,
-    QueueDeclared, Result, UnbindQueue, runtime,
+    QueueDeclared, QueueType, Result, UnbindQueue, runtime,
 };
 
 /// Consumes from a queue, takes from it, binds, purges and deletes it: a name on a channel.
@@ -37,23 +37,30 @@ pub struct Queue {
     channel: Channel,
     name: String,
     declared: Option<QueueDeclared>,
-    /// It was declared as a stream.
-    stream: bool,
+    /// What it was declared as, if that was said.
+    queue_type: Option<QueueType>,
 }
 
 impl Queue {
     pub(crate) fn new(channel: Channel, name: String, declared: Option<QueueDeclared>) -> Self {
-        Self { channel, name, declared, stream: false }
+        Self { channel, name, declared, queue_type: None }
     }
 
-    pub(crate) fn of_stream(mut self, stream: bool) -> Self {
-        self.stream = stream;
+    pub(crate) fn of_type(mut self, queue_type: Option<QueueType>) -> Self {
+        self.queue_type = queue_type;
         self
     }
 
     fn options(&self, options: Consume) -> Consume {
-        let options = options.queue(&*self.name);
-        if self.stream { options.from_stream() } else { options }
+        options.queue(&*self.name).of_type(self.queue_type)
+    }
+
+    /// Refuses what would cost the connection, where `named` is this queue.
+    fn refuse(&self, queue_type: QueueType, named: &str, why: &'static str) -> Result<()> {
+        if self.queue_type == Some(queue_type) && named == self.name {
+            return Err(Error::refused_here(why).on(named));
+        }
+        Ok(())
     }
 
     /// Tells the name, as the broker knows it: where an empty one was declared, the one that the broker chose.
@@ -224,9 +231,10 @@ impl Queue {
     /// whatever the options say.
     ///
     /// # Errors
-    /// Those of [`consume`](Self::consume). `Refused` without a code for a tag in use on this channel, and for a
-    /// stream without a prefetch or with `no_ack`. Where this handle does not know that the queue is a stream, that
-    /// is the broker's to refuse: 406, or 540, which closes the *connection*.
+    /// Those of [`consume`](Self::consume). `Refused` without a code for a tag in use on this channel, for a stream
+    /// without a prefetch or with `no_ack`, and for a stream or a quorum queue on a channel whose prefetch is
+    /// [shared](crate::Qos::global). Where this handle does not know what the queue was declared as, that is the
+    /// broker's to refuse: 406 without a prefetch, else 540, which closes the *connection*.
     ///
     /// **Over a reconnect**: as for [`consume`](Self::consume).
     ///
@@ -386,9 +394,6 @@ impl Queue {
     /// # }
     /// ```
     pub async fn get(&self) -> Result<Option<Delivery>> {
-        if self.stream {
-            return Err(Error::refused_here("nothing can be taken from a stream (basic.get); consume it"));
-        }
         self.get_with(Get::new(&*self.name)).await
     }
 
@@ -397,8 +402,7 @@ impl Queue {
     /// Sends `basic.get`.
     ///
     /// # Errors
-    /// Those of [`get`](Self::get); that the queue is a stream is not looked at here, and closes the *connection*
-    /// (540).
+    /// Those of [`get`](Self::get). Where the options name another queue, nothing is known of its type here.
     ///
     /// **Over a reconnect**: as for [`get`](Self::get). Taken with `no_ack`, it needs no settling, and does not come
     /// again.
@@ -413,6 +417,11 @@ impl Queue {
     /// # }
     /// ```
     pub async fn get_with(&self, get: Get) -> Result<Option<Delivery>> {
+        self.refuse(
+            QueueType::Stream,
+            get.queue(),
+            "nothing can be taken from a stream (basic.get); consume it",
+        )?;
         self.channel.call(get).await
     }
 
@@ -422,7 +431,8 @@ impl Queue {
     ///
     /// # Errors
     /// `Refused`: 403 without permission, 404 where the queue does not exist, 405 where it is exclusive to another
-    /// connection. Each closes the channel. On a stream it closes the *connection* (540). And [those of every
+    /// connection. Each closes the channel. `Refused` without a code for a queue that was declared here as a stream;
+    /// on one that is not known as a stream it closes the *connection* (540). And [those of every
     /// call](Channel#errors-of-every-call).
     ///
     /// **Over a reconnect**: it is not made again; one whose answer was outstanding fails with `ConnectionClosed`,
@@ -438,13 +448,14 @@ impl Queue {
     /// # }
     /// ```
     pub async fn purge(&self) -> Result<u32> {
+        self.refuse(QueueType::Stream, &self.name, "a stream cannot be purged (queue.purge)")?;
         self.channel.call(PurgeQueue::new(&*self.name)).await
     }
 
     /// Deletes the queue with its messages, and tells how many were ready in it; a missing one is no error.
     ///
     /// Sends `queue.delete`. Its consumers end, with [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker).
-    /// [`Channel::delete_queue`] does it on conditions.
+    /// [`delete_with`](Self::delete_with) does it on conditions.
     ///
     /// # Errors
     /// `Refused`: 403 without permission, 405 where it is exclusive to another connection. Each closes the channel.
@@ -463,6 +474,40 @@ impl Queue {
     /// ```
     pub async fn delete(&self) -> Result<u32> {
         self.channel.call(DeleteQueue::new(&*self.name)).await
+    }
+
+    /// Deletes the queue as the options say, if it is unused or empty; the queue is that of the options.
+    ///
+    /// Sends `queue.delete`, and tells how many messages were ready. Its consumers end, with
+    /// [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker).
+    ///
+    /// # Errors
+    /// Those of [`delete`](Self::delete), and `Refused` with 406 for [`if_unused`](DeleteQueue::if_unused) or
+    /// [`if_empty`](DeleteQueue::if_empty) where that does not hold, which closes the channel. `Refused` without a code
+    /// for a condition on a queue that was declared here as a quorum queue or as a stream; where the type is not known
+    /// here, the former closes the *connection* (540), and the latter is deleted nevertheless.
+    ///
+    /// **Over a reconnect**: as for [`delete`](Self::delete).
+    ///
+    /// Source: AMQP 0-9-1 section 1.7 (`queue.delete`); <https://www.rabbitmq.com/docs/queues>.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// use actix_pika::DeleteQueue;
+    ///
+    /// let jobs = channel.declare_queue("jobs").await?;
+    /// jobs.delete_with(DeleteQueue::new(jobs.name()).if_unused().if_empty()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_with(&self, delete: DeleteQueue) -> Result<u32> {
+        if delete.is_conditional() {
+            for queue_type in [QueueType::Quorum, QueueType::Stream] {
+                self.refuse(queue_type, delete.queue(), "only a classic queue is deleted on conditions")?;
+            }
+        }
+        self.channel.call(delete).await
     }
 
     /// Hands out the channel of the handle.

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use actix_pika::{
-    Channel, Consume, DeathReason, DeclareQueue, Delivery, ErrorKind, Publishing, Queue, StreamOffset, Value,
+    Channel, Consume, DeathReason, DeclareQueue, DeleteQueue, Delivery, ErrorKind, Get, Publishing, Qos,
+    Queue, StreamOffset, Value,
 };
 use futures_util::StreamExt;
 
@@ -50,23 +51,89 @@ crate::modes! {
         assert_eq!(last.expect("a delivery").body(), b"new");
     }
 
-    /// TOP-37: what would cost the channel (no prefetch) or the connection (`no_ack`, `get`) is refused here.
+    /// TOP-37: what would cost the channel (no prefetch) or the connection (`no_ack`, `get`, `purge`), or would be done
+    /// nevertheless (to delete it if it is empty), is refused here.
     async fn what_a_stream_cannot_do_is_refused_here(bench: Bench) {
         let log = log_of(&bench.channel, 1).await;
         let refused = [
             log.deliveries_with(Consume::new().prefetch(0)).await.err(),
             log.deliveries_with(Consume::new().no_ack()).await.err(),
             log.get().await.err(),
+            log.get_with(Get::new("log").no_ack()).await.err(),
+            log.purge().await.err(),
+            log.delete_with(DeleteQueue::new("log").if_empty()).await.err(),
+            log.delete_with(DeleteQueue::new("log").if_unused()).await.err(),
             // By name only, the offset tells.
             bench.channel.queue("log").deliveries_with(Consume::new().no_ack().stream_offset(StreamOffset::First)).await.err(),
         ];
         for error in refused {
             let error = error.expect("refused");
-            assert_eq!((error.kind(), error.close_reason()), (ErrorKind::Refused, None));
+            assert_eq!((error.kind(), error.close_reason(), error.entity()), (ErrorKind::Refused, None, Some("log")));
         }
+        bench.channel.declare_queue("q").await.unwrap();
+        assert!(log.get_with(Get::new("q")).await.unwrap().is_none(), "another queue");
         bench.channel.set_qos(0).await.unwrap();
         let error = log.deliveries().await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason(), error.entity()), (ErrorKind::Refused, None, Some("log")));
+        assert!(!bench.channel.is_closed());
+    }
+
+    /// TOP-18, TOP-36, TOP-37: where the type of a queue is not known here, what it cannot do costs the connection (540), and the
+    /// call and the queue are told.
+    async fn what_a_queue_cannot_do_costs_the_connection_where_its_type_is_not_known(bench: Bench) {
+        log_of(&bench.channel, 1).await;
+        bench.channel.declare_queue(DeclareQueue::new("votes").quorum()).await.unwrap();
+        for method in ["queue.purge", "basic.get", "basic.consume", "queue.delete"] {
+            let connection = actix_pika::connect(bench.vhost.url()).await.unwrap();
+            let channel = connection.channel().await.unwrap();
+            let (log, votes) = (channel.queue("log"), channel.queue("votes"));
+            let (error, entity) = match method {
+                "queue.purge" => (log.purge().await.err(), "log"),
+                "basic.get" => (log.get().await.err(), "log"),
+                "basic.consume" => {
+                    channel.set_qos_with(Qos::new(5).global()).await.unwrap();
+                    (votes.deliveries().await.err(), "votes")
+                }
+                _ => (votes.delete_with(DeleteQueue::new("votes").if_empty()).await.err(), "votes"),
+            };
+            let error = error.expect("refused");
+            let reason = error.close_reason().expect("the broker's reason");
+            assert_eq!((error.kind(), reason.code, reason.method), (ErrorKind::ConnectionClosed, 540, method));
+            assert_eq!(error.entity(), Some(entity));
+            let cause = connection.closed().await.unwrap_err();
+            assert_eq!(cause.close_reason(), error.close_reason());
+        }
+        // A stream goes, whatever the conditions say.
+        assert_eq!(bench.channel.delete_queue(DeleteQueue::new("log").if_empty()).await.map(drop).ok(), Some(()));
+        let gone = bench.channel.get_queue("log").await.unwrap_err();
+        assert_eq!(gone.close_reason().unwrap().code, 404);
+    }
+
+    /// TOP-18, TOP-36, QOS-04: a quorum queue has no prefetch that consumers share, and no conditions to be deleted on; both are
+    /// refused here.
+    async fn what_a_quorum_queue_cannot_do_is_refused_here(bench: Bench) {
+        let votes = bench.channel.declare_queue(DeclareQueue::new("votes").quorum()).await.unwrap();
+        let log = log_of(&bench.channel, 1).await;
+        let classic = bench.channel.declare_queue(DeclareQueue::new("q").classic()).await.unwrap();
+        bench.channel.set_qos_with(Qos::new(3).global()).await.unwrap();
+        for error in [
+            votes.deliveries().await.err(),
+            votes.deliveries_with(Consume::new().no_ack()).await.err(),
+            log.deliveries().await.err(),
+            votes.delete_with(DeleteQueue::new("votes").if_unused()).await.err(),
+            votes.delete_with(DeleteQueue::new("votes").if_empty()).await.err(),
+        ] {
+            let error = error.expect("refused");
+            assert_eq!((error.kind(), error.close_reason()), (ErrorKind::Refused, None));
+            assert!(["votes", "log"].contains(&error.entity().expect("an entity")));
+        }
+        classic.deliveries().await.unwrap().close().await.unwrap();
+        // Without the shared bound both may be read.
+        bench.channel.set_qos_with(Qos::new(0).global()).await.unwrap();
+        votes.deliveries().await.unwrap().close().await.unwrap();
+        log.deliveries().await.unwrap().close().await.unwrap();
+        assert_eq!(classic.delete_with(DeleteQueue::new("q").if_unused().if_empty()).await.unwrap(), 0);
+        assert_eq!(votes.delete_with(DeleteQueue::new("votes")).await.unwrap(), 0);
         assert!(!bench.channel.is_closed());
     }
 

@@ -272,8 +272,8 @@ crate::modes! {
         let other = bench.another_channel().await;
         let full = other.delete_queue(DeleteQueue::new("q").if_empty()).await;
         assert_refused(&other, full, 406, "queue.delete").await;
-        assert_eq!(channel.delete_queue(DeleteQueue::new("q").if_unused()).await.unwrap(), 1);
-        channel.delete_exchange(DeleteExchange::new("ex").if_unused()).await.unwrap();
+        assert_eq!(queue.delete_with(DeleteQueue::new("q").if_unused()).await.unwrap(), 1);
+        exchange.delete_with(DeleteExchange::new("ex").if_unused()).await.unwrap();
     }
 
     /// TOP-27: arguments that make no sense are refused with 406.

@@ -6,7 +6,7 @@ use crate::support::{eventually, oracle::Oracle, take};
 use actix_pika::testing::Probe;
 use actix_pika::{
     BindQueue, Channel, Consume, ConsumerEnd, DeathReason, DeclareExchange, DeclareQueue, DeleteExchange,
-    DeleteQueue, Delivery, ErrorKind, PauseConsumer, Publishing, Qos, Queue, UnbindQueue,
+    DeleteQueue, Delivery, ErrorKind, PauseConsumer, Publishing, Queue, UnbindQueue,
 };
 use futures_util::poll;
 
@@ -290,15 +290,6 @@ crate::modes! {
         }
         assert_eq!(count().await, 3);
         assert_eq!(oracle.drain_bodies("q").await, [[2], [3], [4]]);
-    }
-
-    /// TOP-36: a quorum queue cannot be consumed under a bound that consumers share, which costs the connection (540).
-    async fn a_shared_bound_is_not_for_quorum_queues(bench: Bench) {
-        let votes = bench.channel.declare_queue(DeclareQueue::new("votes").quorum()).await.unwrap();
-        bench.channel.set_qos_with(Qos::new(5).global()).await.unwrap();
-        let error = votes.deliveries().await.unwrap_err();
-        let reason = error.close_reason().expect("the broker's reason");
-        assert_eq!((error.kind(), reason.code, reason.method), (ErrorKind::ConnectionClosed, 540, "basic.consume"));
     }
 
     /// TOP-36: single and multiple nacks do as in a classic queue.

@@ -453,8 +453,9 @@ impl Error {
         inner.into()
     }
 
-    /// The same failure, told of `entity`.
-    pub(crate) fn on(self, entity: impl Into<String>) -> Self {
+    /// The same failure, told of `entity`, unless it is told of another already.
+    #[doc(hidden)]
+    pub fn on(self, entity: impl Into<String>) -> Self {
         if self.entity().is_some() {
             return self;
         }

@@ -145,7 +145,8 @@ impl Consumers {
 impl Channel {
     fn start_consumer(&mut self, consume: Consume, ctx: &mut Context<Self>) -> Result<Reply<Consumed>> {
         self.usable()?;
-        consume.check_stream(consume.prefetch.unwrap_or(self.prefetch))?;
+        let shared = self.prefetch_shared.is_some();
+        consume.check_type(consume.prefetch.unwrap_or(self.prefetch), shared)?;
         let id = self.consumers.next_id();
         // An empty one would have the broker choose, and deliveries would come under a tag that nobody knows.
         let tag = consume.tag.filter(|tag| !tag.is_empty());

@@ -226,6 +226,19 @@ impl DeclareQueue {
         self.argument("x-queue-type", queue_type.as_str())
     }
 
+    /// Makes it a classic queue (`x-queue-type`), whatever the virtual host makes of queues that do not say.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/classic-queues>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let replies = DeclareQueue::new("replies").classic().durable(false).set_exclusive(true);
+    /// ```
+    pub fn classic(self) -> Self {
+        self.queue_type(QueueType::Classic)
+    }
+
     /// Makes it a stream (`x-queue-type`): read with [`Consume::stream_offset`](super::Consume::stream_offset), never
     /// consumed.
     ///
@@ -485,11 +498,13 @@ impl DeclareQueue {
         self.argument("x-queue-mode", "lazy")
     }
 
-    /// Tells whether the arguments make it a stream.
+    /// Tells which type the arguments say.
     #[doc(hidden)]
-    pub fn is_stream(&self) -> bool {
-        let queue_type = self.arguments.get("x-queue-type").and_then(Value::as_str);
-        queue_type == Some(QueueType::Stream.as_str())
+    pub fn said_type(&self) -> Option<QueueType> {
+        let said = self.arguments.get("x-queue-type").and_then(Value::as_str)?;
+        [QueueType::Classic, QueueType::Quorum, QueueType::Stream]
+            .into_iter()
+            .find(|known| known.as_str() == said)
     }
 }
 

@@ -49,7 +49,10 @@ impl Qos {
         Self { prefetch_count, global: false }
     }
 
-    /// Shares the bound between all consumers of the channel; quorum queues refuse that (connection error 540).
+    /// Shares the bound between all consumers of the channel.
+    ///
+    /// Quorum queues and streams have no such bound: to consume from one then is refused here where its type is known,
+    /// from its declare, and costs the connection (540) where it is not. RabbitMQ 4.3 refuses it for all, unless allowed.
     ///
     /// Each consumer keeps its own bound beside it. Set that one first: RabbitMQ lifts a shared bound for a moment when
     /// it is told another one for each consumer.

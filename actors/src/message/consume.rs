@@ -7,7 +7,7 @@ use std::{
 
 use actix::{Message, Recipient};
 
-use super::{Delivery, delivery::Inlet};
+use super::{Delivery, QueueType, delivery::Inlet};
 use crate::{
     consumer::{ConsumerLife, Factory},
     error::{Error, Result},
@@ -22,9 +22,10 @@ use crate::{
 /// # Errors
 /// `Refused`: 403 where the queue has an exclusive consumer or permission is missing, 404 where it is missing, 405
 /// where it is exclusive to another connection, 406 for an argument that makes no sense. Each closes the channel. A
-/// quorum queue refuses a [shared prefetch](crate::Qos::global) for the whole connection (540). Without a code, before
-/// anything is sent: the tag is in use on the channel, nobody is named [to deliver to](Self::deliver_to), or what is
-/// known as a stream is to be read with `no_ack` or without a prefetch. `Limit` and `Codec` for what cannot be sent,
+/// quorum queue or a stream refuses a [shared prefetch](crate::Qos::global) for the whole connection (540). Without a
+/// code, before anything is sent: the tag is in use on the channel, nobody is named [to deliver to](Self::deliver_to),
+/// or what is known as a stream is to be read with `no_ack` or without a prefetch, or, as a quorum queue is, with a
+/// shared one. `Limit` and `Codec` for what cannot be sent,
 /// and those of every call ([`Channel`](crate::Channel)).
 ///
 /// **Over a reconnect**: the consumer starts again with its tag, prefetch and target. Deliveries from before
@@ -52,8 +53,8 @@ pub struct Consume {
     pub(crate) no_ack: bool,
     pub(crate) exclusive: bool,
     pub(crate) arguments: Table,
-    /// The queue is a stream, as far as is known.
-    pub(crate) stream: bool,
+    /// What the queue is, as far as is known.
+    pub(crate) queue_type: Option<QueueType>,
     pub(crate) target: Option<Target>,
     pub(crate) watcher: Option<Recipient<ConsumerEnd>>,
 }
@@ -95,7 +96,7 @@ impl Consume {
             no_ack: false,
             exclusive: false,
             arguments: Table::default(),
-            stream: false,
+            queue_type: None,
             target: None,
             watcher: None,
         }
@@ -446,6 +447,12 @@ impl Get {
     /// ```
     pub fn new(queue: impl Into<String>) -> Self {
         Self { queue: queue.into(), no_ack: false }
+    }
+
+    /// Names the queue.
+    #[doc(hidden)]
+    pub fn queue(&self) -> &str {
+        &self.queue
     }
 
     /// Lets the broker forget the message as it sends it.

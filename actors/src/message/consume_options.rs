@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Consume, arguments::seconds};
+use super::{Consume, QueueType, arguments::seconds};
 use crate::{
     error::{Error, Result},
     wire::Value,
@@ -82,25 +82,27 @@ impl Consume {
     /// let options = Consume::new().stream_offset(StreamOffset::Offset(4711));
     /// ```
     pub fn stream_offset(self, from: StreamOffset) -> Self {
-        self.argument("x-stream-offset", from).from_stream()
+        self.argument("x-stream-offset", from).of_type(Some(QueueType::Stream))
     }
 
-    /// Says that the queue is a stream.
+    /// Says what the queue is, where that is known.
     #[doc(hidden)]
-    pub fn from_stream(mut self) -> Self {
-        self.stream = true;
+    pub fn of_type(mut self, queue_type: Option<QueueType>) -> Self {
+        self.queue_type = queue_type.or(self.queue_type);
         self
     }
 
-    /// Refuses what the broker would: without a prefetch it closes the channel (406), with `no_ack` the connection
-    /// (540).
-    pub(crate) fn check_stream(&self, prefetch: u16) -> Result<()> {
-        if self.stream && self.no_ack {
-            return Err(Error::refused_here("a stream cannot be read with no_ack").on(&*self.queue));
-        }
-        if self.stream && prefetch == 0 {
-            return Err(Error::refused_here("a stream cannot be read without a prefetch").on(&*self.queue));
-        }
-        Ok(())
+    /// Refuses what the broker would: a stream without a prefetch costs the channel (406), a stream with `no_ack` and
+    /// a bound that consumers share the connection (540).
+    pub(crate) fn check_type(&self, prefetch: u16, shared: bool) -> Result<()> {
+        let why = match self.queue_type {
+            Some(QueueType::Stream) if self.no_ack => "a stream cannot be read with no_ack",
+            Some(QueueType::Stream) if prefetch == 0 => "a stream cannot be read without a prefetch",
+            Some(QueueType::Stream | QueueType::Quorum) if shared => {
+                "a stream or a quorum queue cannot be read on a channel whose prefetch is shared (Qos::global)"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::refused_here(why).on(&*self.queue))
     }
 }

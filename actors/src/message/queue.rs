@@ -345,6 +345,9 @@ impl Message for PurgeQueue {
 ///
 /// Sends `queue.delete`. Its consumers end ([`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker)).
 ///
+/// Conditions are for classic queues: the broker closes the *connection* (540) where one is given for a quorum queue, and
+/// deletes a stream whatever they say.
+///
 /// # Errors
 /// `Refused`: 403 without permission, 405 where it is exclusive to another connection, 406 where `if_unused`
 /// or `if_empty` does not hold. Each closes the channel. Otherwise those of every call
@@ -410,6 +413,18 @@ impl DeleteQueue {
     pub fn if_empty(mut self) -> Self {
         self.if_empty = true;
         self
+    }
+
+    /// Names the queue.
+    #[doc(hidden)]
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// Tells whether there are conditions.
+    #[doc(hidden)]
+    pub fn is_conditional(&self) -> bool {
+        self.if_unused || self.if_empty
     }
 }
 
