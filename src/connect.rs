@@ -161,6 +161,25 @@ impl Connector {
         Ok(connector)
     }
 
+    /// Names a host in parts instead of a URI, so that nothing has to be escaped; an IPv6 address has no brackets here.
+    ///
+    /// Until it is told otherwise, it logs in as `guest` with password `guest` at virtual host `/`.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika::{Connector, Credentials};
+    ///
+    /// let connector = Connector::to("rabbit-1", 5672)
+    ///     .vhost("orders/eu")
+    ///     .credentials(Credentials::new("app", "p@ss:w/rd"));
+    /// ```
+    #[doc(alias = "host")]
+    pub fn to(host: impl Into<String>, port: u16) -> Self {
+        let mut options = ConnectionOptions::default();
+        options.address = Address::new(host, port);
+        Self { options, arbiter: None }
+    }
+
     fn from_uri(uri: AmqpUri) -> Result<Self> {
         if uri.scheme == Scheme::Amqps {
             return Err(Error::uri("amqps: this version speaks plain TCP only"));

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::dialogue::{mute, serve};
+use crate::support::broker::Vhost;
+use crate::support::dialogue::{mute, nowhere, serve};
 use crate::support::within;
 use actix_pika::testing::{ClientTerms, Handshake, Peer, types::AMQPValue};
-use actix_pika::{Connector, ErrorKind};
+use actix_pika::{Connector, Credentials, ErrorKind, Mechanism};
 
 /// What a peer hears from a client that was given these parameters.
 async fn heard(query: &str, script: &Handshake) -> ClientTerms {
@@ -48,6 +49,60 @@ async fn the_heartbeat_of_a_uri_is_that_of_tune_ok() {
         let terms = heard(query, &Handshake::new().with_tune(2047, 131_072, offer)).await;
         assert_eq!(terms.heartbeat, said, "{query} for an offer of {offer}");
     }
+}
+
+/// URI-02, URI-03: what a URI says and what is said in parts is the same to the peer, defaults included.
+#[actix::test]
+async fn a_uri_and_its_parts_say_the_same() {
+    let said = async |connector: fn(&Peer) -> Connector| {
+        let peer = Peer::listen().await.unwrap();
+        let script = Handshake::new();
+        let both = async { tokio::join!(connector(&peer).connect(), serve(&peer, &script)) };
+        let (connection, (_, terms)) = within("a connection", 10, both).await;
+        connection.unwrap();
+        terms
+    };
+    let host = |peer: &Peer| Connector::to("127.0.0.1", peer.addr().port());
+    let bare = said(|peer| Connector::new(&peer.url()).unwrap()).await;
+    assert_eq!(said(host).await, bare);
+    let uri = said(|peer| {
+        let query = "heartbeat=7&channel_max=12&frame_max=8192&name=my%20app&auth=amqplain";
+        Connector::new(&format!("amqp://j%40ne:p%2Fw%25@{}/v%2Fh%3F?{query}", peer.addr())).unwrap()
+    });
+    let parts = said(|peer| {
+        Connector::to("127.0.0.1", peer.addr().port())
+            .credentials(Credentials::new("j@ne", "p/w%"))
+            .vhost("v/h?")
+            .heartbeat(Duration::from_secs(7))
+            .channel_max(12)
+            .frame_max(8192)
+            .name("my app")
+            .mechanisms([Mechanism::AmqPlain])
+    });
+    let (uri, parts) = (uri.await, parts.await);
+    assert_eq!(uri, parts);
+    assert_ne!(uri, bare);
+}
+
+/// URI-02, URI-08: against the broker, and for an address with colons.
+#[actix::test]
+async fn parts_need_no_escapes() {
+    let vhost = Vhost::fresh().await;
+    let password = "p@ss:w/ör%d?#[]&=+ ";
+    let user = vhost.create_user(password).await;
+    vhost.permit(&user, ".*", ".*", ".*").await;
+    let address = vhost.broker().address();
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let connector = Connector::to(host, port.parse().unwrap());
+    let connector = connector.vhost(vhost.name()).credentials(Credentials::new(user, password));
+    let connection = within("a connection", 10, connector.connect()).await.unwrap();
+    within("a queue", 10, connection.channel().await.unwrap().declare_queue("here")).await.unwrap();
+    assert_eq!(vhost.queues().await.len(), 1);
+    within("close", 10, connection.close()).await.unwrap();
+
+    let port = nowhere().port();
+    let error = within("an error", 10, Connector::to("::1", port).connect()).await.unwrap_err();
+    assert_eq!((error.kind(), error.entity()), (ErrorKind::Io, Some(&*format!("[::1]:{port}"))));
 }
 
 /// URI-10, AUTH-05: the first of ours that is offered, in our order.
