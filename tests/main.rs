@@ -27,6 +27,7 @@ mod delivery_stream;
 mod dropping;
 mod events;
 mod get;
+mod handles;
 mod heartbeat;
 mod many_tasks;
 mod messages;
