@@ -289,8 +289,10 @@ impl Error {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Error;
-    /// fn log(error: &Error) {
-    ///     eprintln!("{}: {error}", error.entity().unwrap_or("somewhere"));
+    /// fn explain(error: &Error) -> Option<String> {
+    ///     let reason = error.close_reason()?;
+    ///     let entity = error.entity().unwrap_or("somewhere");
+    ///     Some(format!("{} of {entity} ended with {}", reason.method, reason.code))
     /// }
     /// ```
     pub fn entity(&self) -> Option<&str> {

@@ -78,8 +78,10 @@ impl Consume {
     ///
     /// # Examples
     /// ```
+    /// # use std::time::Duration;
     /// # use actix_pika_actors::{Consume, StreamOffset};
     /// let options = Consume::new().stream_offset(StreamOffset::Offset(4711));
+    /// let of_today = Consume::new().stream_offset(StreamOffset::Ago(Duration::from_secs(24 * 3600)));
     /// ```
     pub fn stream_offset(self, from: StreamOffset) -> Self {
         self.argument("x-stream-offset", from).of_type(Some(QueueType::Stream))
