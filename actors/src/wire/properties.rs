@@ -249,9 +249,9 @@ impl Properties {
         self.rest.as_ref()?.expiration.map(Duration::from_millis)
     }
 
-    /// Sets [`expiration`](Self::expiration), in whole milliseconds.
+    /// Sets [`expiration`](Self::expiration), in whole milliseconds, rounded up.
     ///
-    /// What is left of a millisecond is cut off; 2^32 - 1 milliseconds at most (`Codec` when it is published).
+    /// Zero: what cannot be delivered at once expires; 2^32 - 1 milliseconds at most (`Codec` when it is published).
     ///
     /// # Examples
     /// ```
@@ -259,10 +259,13 @@ impl Properties {
     /// # use actix_pika_actors::Properties;
     /// let properties = Properties::new().with_expiration(Duration::from_secs(5));
     /// assert_eq!(properties.expiration(), Some(Duration::from_secs(5)));
+    /// let shortest = Properties::new().with_expiration(Duration::from_nanos(1));
+    /// assert_eq!(shortest.expiration(), Some(Duration::from_millis(1)));
     /// ```
     #[must_use]
     pub fn with_expiration(mut self, after: Duration) -> Self {
-        self.rest_mut().expiration = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        let up = u128::from(!after.subsec_nanos().is_multiple_of(1_000_000));
+        self.rest_mut().expiration = Some(u64::try_from(after.as_millis() + up).unwrap_or(u64::MAX));
         self
     }
 
@@ -469,6 +472,8 @@ mod tests {
         );
         let fault = Properties::decode(b"\x01\0\x03abc").unwrap_err();
         assert!(fault.text.contains("expiration"));
+        let after = |micros| Properties::new().with_expiration(Duration::from_micros(micros)).expiration();
+        assert_eq!([0, 1, 1000, 1001].map(after), [0, 1, 1, 2].map(|ms| Some(Duration::from_millis(ms))));
         let long = Properties::new().with_expiration(Duration::MAX);
         assert_eq!(long.check(), Err(Refused::Expiration));
         encoded(&long);
