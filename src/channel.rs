@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox};
+use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox, QueueName};
 
 use crate::{
     CloseChannel, Connection, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error, Exchange,
@@ -153,7 +153,7 @@ impl Channel {
         let declare = declare.into();
         let queue_type = declare.said_type();
         let declared = self.call(declare).await?;
-        Ok(Queue::new(self.clone(), declared.name.clone(), Some(declared)).of_type(queue_type))
+        Ok(Queue::new(self.clone(), declared.current_name.clone(), Some(declared)).of_type(queue_type))
     }
 
     /// Hands out the default exchange, which routes to the queue that the routing key names. Nothing is sent.
@@ -205,7 +205,7 @@ impl Channel {
     /// # }
     /// ```
     pub fn queue(&self, name: impl Into<String>) -> Queue {
-        Queue::new(self.clone(), name.into(), None)
+        Queue::new(self.clone(), QueueName::new(name), None)
     }
 
     /// Hands out an exchange that exists, whatever its kind.

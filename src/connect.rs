@@ -9,7 +9,8 @@ use actix_pika_actors::{
 use actix_rt::ArbiterHandle;
 
 use crate::{
-    AddressOrder, Connection, CredentialsProvider, Error, Mechanism, Result, TcpOptions, Value, runtime,
+    AddressOrder, Connection, CredentialsProvider, Error, Mechanism, Recovery, Result, TcpOptions, Value,
+    runtime,
 };
 
 /// Opens a connection; it stays closed when it is lost.
@@ -63,6 +64,32 @@ pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
     target.into_connector()?.connect().await
 }
 
+/// Opens a connection that comes back by itself when it is lost, with everything that was declared on it.
+///
+/// The first connect fails at its first failure, like [`connect`]; the parameter `fail_fast=0` of the URI, or
+/// [`Connector::fail_fast`], has it tried again instead. Afterwards a lost connection is replaced after a delay:
+/// [`Recovery::default`], or the fixed `reconnect_interval` of the URI, or what [`Connector::recovery`] says.
+///
+/// # Errors
+/// Those of [`connect`].
+///
+/// **Over a reconnect**: all handles stay as they are. Exchanges, queues and bindings that were declared over the
+/// connection are declared again, then channels get their prefetch, consumers and confirm mode back, then publishes that
+/// were not confirmed are sent again, in order, and new ones behind them. [`ConnectionEvent::Restored`](crate::ConnectionEvent)
+/// tells when all of that is done, and what was not possible. Only [`Connection::close`], the limits of the
+/// [`Recovery`], or a login or virtual host that is refused for a minute end it.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run() -> actix_pika::Result<()> {
+/// let connection = actix_pika::connect_robust("amqp://guest:guest@localhost/").await?;
+/// # connection.close().await
+/// # }
+/// ```
+pub async fn connect_robust(target: impl IntoConnector) -> Result<Connection> {
+    target.into_connector()?.robust().connect().await
+}
+
 /// Says how to connect, step by step, and connects.
 ///
 /// What is not said comes from the URI, or else is as in `amqp://guest:guest@localhost:5672/%2f`. A clone connects
@@ -85,6 +112,8 @@ pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
 #[derive(Clone)]
 pub struct Connector {
     options: ConnectionOptions,
+    /// What the URI says of the pause between tries.
+    reconnect_interval: Option<Duration>,
     arbiter: Option<ArbiterHandle>,
 }
 
@@ -177,7 +206,7 @@ impl Connector {
     pub fn to(host: impl Into<String>, port: u16) -> Self {
         let mut options = ConnectionOptions::default();
         options.address = Address::new(host, port);
-        Self { options, arbiter: None }
+        Self { options, reconnect_interval: None, arbiter: None }
     }
 
     fn from_uri(uri: AmqpUri) -> Result<Self> {
@@ -192,7 +221,7 @@ impl Connector {
         options.user = uri.user;
         options.password = uri.password;
         options.vhost = uri.vhost;
-        Self { options, arbiter: None }.with_parameters(uri.parameters)
+        Self { options, reconnect_interval: None, arbiter: None }.with_parameters(uri.parameters)
     }
 
     fn with_parameters(mut self, parameters: UriParameters) -> Result<Self> {
@@ -221,6 +250,11 @@ impl Connector {
                 Error::uri("AMQP URI: parameter auth_mechanism has to be PLAIN, AMQPLAIN or EXTERNAL")
             })?;
         }
+        if let Some(fail_fast) = parameters.fail_fast {
+            options.fail_fast = fail_fast;
+        }
+        self.reconnect_interval = parameters.reconnect_interval;
+        let options = &mut self.options;
         options.happy_eyeballs.delay = parameters.happy_eyeballs_delay;
         options.happy_eyeballs.interleave = parameters.interleave;
         Ok(match parameters.name {
@@ -558,6 +592,50 @@ impl Connector {
     /// ```
     pub fn stall_limit(mut self, limit: Duration) -> Self {
         self.options.stall_limit = limit;
+        self
+    }
+
+    /// Sets what happens when the connection is lost: nothing, unless this or [`connect_robust`] says otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use actix_pika::{Connector, Recovery};
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let recovery = Recovery::exponential(Duration::from_millis(100), Duration::from_secs(2)).attempts(20);
+    /// let connector = Connector::new("amqp://localhost")?.recovery(recovery);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn recovery(mut self, recovery: Recovery) -> Self {
+        self.options.recovery = recovery;
+        self
+    }
+
+    /// Sets whether the first connect fails at its first failure (`true` unless set), or is tried again like a lost
+    /// connection; has no meaning without [`recovery`](Self::recovery).
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika::{Connector, Recovery};
+    ///
+    /// # fn main() -> actix_pika::Result<()> {
+    /// // Comes up before its broker does.
+    /// let connector = Connector::new("amqp://localhost")?.recovery(Recovery::default()).fail_fast(false);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fail_fast(mut self, fail_fast: bool) -> Self {
+        self.options.fail_fast = fail_fast;
+        self
+    }
+
+    /// Recovers in the usual way, unless it was said how.
+    fn robust(mut self) -> Self {
+        if self.options.recovery == Recovery::Never {
+            self.options.recovery = self.reconnect_interval.map_or_else(Recovery::default, Recovery::fixed);
+        }
         self
     }
 

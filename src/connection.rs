@@ -14,8 +14,8 @@ use futures_core::Stream;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Channel, CloseConnection, ConnectionEvent, Error, OpenChannel, Opened, Result, Secret, Table,
-    UpdateSecret, WatchConnection,
+    Channel, CloseConnection, ConnectionEvent, Error, GetHealth, Health, OpenChannel, Opened, Result, Secret,
+    Table, UpdateSecret, WatchConnection,
 };
 
 /// A connection to a broker, on which channels are opened. Clones are the same connection.
@@ -348,6 +348,26 @@ impl Connection {
     /// ```
     pub fn state(&self) -> ConnectionState {
         self.inner.state.borrow().clone()
+    }
+
+    /// Tells how well the connection does: connected, everything there that was declared, and publishes accepted.
+    ///
+    /// [`ConnectionEvent::Health`] tells of every change.
+    ///
+    /// # Errors
+    /// `Stopped` where the actor is gone: its arbiter has ended.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
+    /// if !connection.health().await?.is_up() {
+    ///     println!("not now");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn health(&self) -> Result<Health> {
+        Ok(self.inner.supervisor.send(GetHealth).await?)
     }
 
     /// Tells the highest channel number that both sides agreed on; `None` unless the connection is open.

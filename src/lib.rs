@@ -132,21 +132,21 @@ mod transaction;
 #[cfg(feature = "testing")]
 pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
-    Address, AddressOrder, BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel,
+    Address, AddressOrder, Backoff, BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel,
     CloseConnection, CloseReason, CommitTx, Confirmation, ConnectionEvent, ConnectionState, Consume,
     Consumed, ConsumerEnd, Credentials, CredentialsFuture, CredentialsProvider, DeadLetterStrategy, Death,
-    DeathReason, DeclareExchange, DeclareQueue, DelayedRetry, DeleteExchange, DeleteQueue, Delivery,
-    DeliveryMode, Error, ErrorKind, ExchangeKind, Get, GetState, IntoBody, LeaderLocator, Load, Mechanism,
-    Mismatch, OpenChannel, Opened, Overflow, PauseConsumer, Processing, Properties, Publish, Publishing,
-    PurgeQueue, Qos, QueueDeclared, QueueType, Recover, Recovery, Requeue, Result, Return, RollbackTx,
-    Secret, SelectTx, Settle, StreamOffset, Table, TcpOptions, UnbindExchange, UnbindQueue, UpdateSecret,
-    Value, WatchChannel, WatchConnection,
+    DeathReason, DeclareExchange, DeclareQueue, Degradation, DelayedRetry, DeleteExchange, DeleteQueue,
+    Delivery, DeliveryMode, EntityKind, Error, ErrorKind, ExchangeKind, Get, GetHealth, GetState, Health,
+    IntoBody, LeaderLocator, Load, Mechanism, Mismatch, OnOutage, OpenChannel, Opened, Overflow,
+    PauseConsumer, Processing, Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, QueueType,
+    Recover, Recovery, Requeue, Result, Return, RollbackTx, Secret, SelectTx, Settle, Skipped, StreamOffset,
+    Table, TcpOptions, UnbindExchange, UnbindQueue, UpdateSecret, Value, WatchChannel, WatchConnection,
 };
 
 pub use self::{
     batches::{Batches, DeliveryBatch},
     channel::Channel,
-    connect::{Connector, IntoConnector, connect},
+    connect::{Connector, IntoConnector, connect, connect_robust},
     connection::{Connection, Events},
     consumer::Consumer,
     events::ChannelEvents,

@@ -4,6 +4,8 @@ use std::fmt;
 
 use actix::{Actor, Context, Handler, Recipient};
 
+use actix_pika_actors::QueueName;
+
 use crate::{
     BindQueue, Channel, Consume, Consumer, DeleteQueue, Delivery, DeliveryStream, Error, Get, PurgeQueue,
     QueueDeclared, QueueType, Result, UnbindQueue, runtime,
@@ -35,14 +37,14 @@ use crate::{
 #[derive(Clone)]
 pub struct Queue {
     channel: Channel,
-    name: String,
+    name: QueueName,
     declared: Option<QueueDeclared>,
     /// What it was declared as, if that was said.
     queue_type: Option<QueueType>,
 }
 
 impl Queue {
-    pub(crate) fn new(channel: Channel, name: String, declared: Option<QueueDeclared>) -> Self {
+    pub(crate) fn new(channel: Channel, name: QueueName, declared: Option<QueueDeclared>) -> Self {
         Self { channel, name, declared, queue_type: None }
     }
 
@@ -52,12 +54,12 @@ impl Queue {
     }
 
     fn options(&self, options: Consume) -> Consume {
-        options.queue(&*self.name).of_type(self.queue_type)
+        options.queue(self.name()).of_type(self.queue_type)
     }
 
     /// Refuses what would cost the connection, where `named` is this queue.
     fn refuse(&self, queue_type: QueueType, named: &str, why: &'static str) -> Result<()> {
-        if self.queue_type == Some(queue_type) && named == self.name {
+        if self.queue_type == Some(queue_type) && named == self.name() {
             return Err(Error::refused_here(why).on(named));
         }
         Ok(())
@@ -78,7 +80,7 @@ impl Queue {
     /// # }
     /// ```
     pub fn name(&self) -> &str {
-        &self.name
+        self.name.as_str()
     }
 
     /// Tells what the broker answered to the declare, with the counts as they were then; `None` where nothing was
@@ -119,7 +121,7 @@ impl Queue {
     /// # }
     /// ```
     pub async fn bind(&self, exchange: &str, routing_key: &str) -> Result<()> {
-        self.bind_with(BindQueue::new(&*self.name, exchange, routing_key)).await
+        self.bind_with(BindQueue::new(self.name(), exchange, routing_key)).await
     }
 
     /// Binds as the options say, which name both ends and may have arguments; the handle adds only its channel.
@@ -163,7 +165,7 @@ impl Queue {
     /// # }
     /// ```
     pub async fn unbind(&self, exchange: &str, routing_key: &str) -> Result<()> {
-        self.unbind_with(UnbindQueue::new(&*self.name, exchange, routing_key)).await
+        self.unbind_with(UnbindQueue::new(self.name(), exchange, routing_key)).await
     }
 
     /// Removes a binding as the options say, which name both ends; the arguments must be those of the binding.
@@ -394,7 +396,7 @@ impl Queue {
     /// # }
     /// ```
     pub async fn get(&self) -> Result<Option<Delivery>> {
-        self.get_with(Get::new(&*self.name)).await
+        self.get_with(Get::new(self.name())).await
     }
 
     /// Takes one message as the options say; the queue is that of the options.
@@ -448,8 +450,8 @@ impl Queue {
     /// # }
     /// ```
     pub async fn purge(&self) -> Result<u32> {
-        self.refuse(QueueType::Stream, &self.name, "a stream cannot be purged (queue.purge)")?;
-        self.channel.call(PurgeQueue::new(&*self.name)).await
+        self.refuse(QueueType::Stream, self.name(), "a stream cannot be purged (queue.purge)")?;
+        self.channel.call(PurgeQueue::new(self.name())).await
     }
 
     /// Deletes the queue with its messages, and tells how many were ready in it; a missing one is no error.
@@ -473,7 +475,7 @@ impl Queue {
     /// # }
     /// ```
     pub async fn delete(&self) -> Result<u32> {
-        self.channel.call(DeleteQueue::new(&*self.name)).await
+        self.channel.call(DeleteQueue::new(self.name())).await
     }
 
     /// Deletes the queue as the options say, if it is unused or empty; the queue is that of the options.
@@ -526,6 +528,6 @@ impl Queue {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("name", &self.name).field("channel", &self.channel.number()).finish()
+        f.debug_struct("Queue").field("name", &self.name()).field("channel", &self.channel.number()).finish()
     }
 }

@@ -18,14 +18,84 @@ mod tcp;
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{ConnectionOptions, Recovery};
-/// assert_eq!(ConnectionOptions::default().recovery, Recovery::Never);
+/// use std::time::Duration;
+/// use actix_pika_actors::Recovery;
+///
+/// let patient = Recovery::exponential(Duration::from_millis(200), Duration::from_secs(30));
+/// let limited = Recovery::fixed(Duration::from_secs(5)).attempts(12);
+/// assert_ne!(patient, limited);
+/// assert_ne!(limited, Recovery::Never);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovery {
     /// Nothing: the connection is closed, with its cause.
     Never,
+    /// Another one takes its place, after a delay.
+    After(Backoff),
+}
+
+/// How long to wait before each try, and when to give up.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use actix_pika_actors::Recovery;
+///
+/// let Recovery::After(backoff) = Recovery::fixed(Duration::from_secs(5)) else { unreachable!() };
+/// assert_eq!((backoff.first, backoff.most), (Duration::from_secs(5), Duration::from_secs(5)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backoff {
+    /// The longest wait before the first try; each further one may be twice as long.
+    pub first: Duration,
+    /// The longest wait of all.
+    pub most: Duration,
+    /// Whether the wait is left to chance, from nothing to the longest: clients that lost the same broker do not come
+    /// back in the same moment.
+    pub jitter: bool,
+    /// After how many tries in a row it is given up.
+    pub attempts: Option<u32>,
+    /// How long after the loss it is given up.
+    pub within: Option<Duration>,
+}
+
+impl Recovery {
+    /// Waits a random time of up to `first`, then up to twice that, and so on, up to `most`; for ever unless
+    /// [`attempts`](Self::attempts) or [`within`](Self::within) says otherwise. The wait is a short one again when a
+    /// connection has lasted for a heartbeat interval.
+    pub fn exponential(first: Duration, most: Duration) -> Self {
+        Self::After(Backoff { first, most: most.max(first), jitter: true, attempts: None, within: None })
+    }
+
+    /// Waits the same time before each try.
+    pub fn fixed(interval: Duration) -> Self {
+        Self::After(Backoff { first: interval, most: interval, jitter: false, attempts: None, within: None })
+    }
+
+    /// Gives up after so many tries in a row.
+    pub fn attempts(self, attempts: u32) -> Self {
+        match self {
+            Self::After(backoff) => Self::After(Backoff { attempts: Some(attempts), ..backoff }),
+            Self::Never => Self::Never,
+        }
+    }
+
+    /// Gives up when no connection came about for so long.
+    pub fn within(self, limit: Duration) -> Self {
+        match self {
+            Self::After(backoff) => Self::After(Backoff { within: Some(limit), ..backoff }),
+            Self::Never => Self::Never,
+        }
+    }
+}
+
+impl Default for Recovery {
+    /// From up to 200 milliseconds to up to 30 seconds, for ever.
+    fn default() -> Self {
+        Self::exponential(Duration::from_millis(200), Duration::from_secs(30))
+    }
 }
 
 /// A limit of time as the clock can bear it: who asks for `Duration::MAX` waits for some years at most.
@@ -91,6 +161,8 @@ pub struct ConnectionOptions {
     pub client_properties: Table,
     /// What happens when the connection is lost.
     pub recovery: Recovery,
+    /// Whether the first connect fails at once; otherwise it is tried again like a lost one.
+    pub fail_fast: bool,
 }
 
 impl Default for ConnectionOptions {
@@ -116,6 +188,7 @@ impl Default for ConnectionOptions {
             stall_limit: Duration::from_secs(20),
             client_properties: Table::default(),
             recovery: Recovery::Never,
+            fail_fast: true,
         }
     }
 }

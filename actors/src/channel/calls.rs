@@ -8,23 +8,33 @@ use crate::{
     error::{Error, Result},
     message::{
         BindExchange, BindQueue, Confirmation, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue,
-        Publish, PurgeQueue, Qos, Settle, UnbindExchange, UnbindQueue,
+        Publish, PurgeQueue, Qos, QueueDeclared, Settle, UnbindExchange, UnbindQueue,
+        internal::{Change, Entity, Gone, Up},
     },
     outbox::Place,
     wire::{AMQPClass, basic, check_short, exchange, ids, queue, short},
 };
 
 impl Channel {
-    /// Sends a method whose answer is for `on`.
-    pub(super) fn ask(&mut self, method: AMQPClass, what: &'static str, entity: Option<String>, on: On) {
+    /// Sends a method whose answer is for `on`; tells whether it could be sent.
+    pub(super) fn ask(
+        &mut self,
+        method: AMQPClass,
+        what: &'static str,
+        entity: Option<String>,
+        on: On,
+    ) -> bool {
         if let Phase::Closed(error) = &self.phase {
             on.fail(error.clone());
-            return;
+            return false;
         }
         let entity = entity.filter(|name| !name.is_empty());
         let sent = self.frame(&method).map_err(Error::from).and_then(|frame| self.outbox.method(frame));
         match sent {
-            Ok(()) => self.replies.expect(what, entity, ids(&method), on),
+            Ok(()) => {
+                self.replies.expect(what, entity, ids(&method), on);
+                true
+            }
             Err(error) => {
                 if let On::Consumed { tag, .. } = &on {
                     self.unregister(tag, &error);
@@ -33,6 +43,7 @@ impl Channel {
                     Some(entity) => error.on(entity),
                     None => error,
                 });
+                false
             }
         }
     }
@@ -44,6 +55,8 @@ impl Channel {
             Phase::Closed(error) | Phase::Closing { error, .. } => Err(error.clone()),
             Phase::Opening => Err(Error::channel_closed("the channel is not open yet", None)),
             Phase::Draining { .. } => Err(Error::channel_closed("the channel is being closed", None)),
+            // Calls wait.
+            Phase::Lost | Phase::Restoring => Err(self.cause()),
         }
     }
 
@@ -53,12 +66,17 @@ impl Channel {
         what: &'static str,
         entity: &str,
         method: Result<AMQPClass>,
+        change: Option<Change>,
         on: impl FnOnce(Responder<T>) -> On,
     ) -> Reply<T> {
         match self.usable().and(method) {
             Ok(method) => {
                 let (reply, responder) = Reply::later();
-                self.ask(method, what, Some(entity.to_owned()), on(responder));
+                if self.ask(method, what, Some(entity.to_owned()), on(responder)) && self.robust {
+                    self.replies.which_will(change);
+                } else if let Some(Change::Forget(Gone::Queue(queue))) = change.filter(|_| self.robust) {
+                    self.supervisor.do_send(Up::Deleting { queue, is: false });
+                }
                 self.keep_ticking(ctx);
                 reply
             }
@@ -71,8 +89,11 @@ impl Handler<Qos> for Channel {
     type Result = Reply<()>;
 
     fn handle(&mut self, qos: Qos, ctx: &mut Context<Self>) -> Reply<()> {
+        if self.waits() {
+            return self.later(qos, ctx);
+        }
         let count = qos.prefetch_count;
-        let reply = self.call(ctx, "basic.qos", "", Ok(bound(count, qos.global)), On::Done);
+        let reply = self.call(ctx, "basic.qos", "", Ok(bound(count, qos.global)), None, On::Done);
         if qos.global {
             self.prefetch_shared = (count > 0).then_some(count);
         } else {
@@ -101,7 +122,7 @@ impl Channel {
     }
 
     /// RabbitMQ forgets the shared bound when it is told one for each consumer.
-    fn share_again(&mut self) {
+    pub(super) fn share_again(&mut self) {
         if let Some(shared) = self.prefetch_shared {
             self.ask(bound(shared, true), "basic.qos", None, On::Internal);
         }
@@ -112,19 +133,11 @@ impl Handler<DeclareExchange> for Channel {
     type Result = Reply<()>;
 
     fn handle(&mut self, declare: DeclareExchange, ctx: &mut Context<Self>) -> Reply<()> {
-        let method = || {
-            Ok(AMQPClass::Exchange(exchange::AMQPMethod::Declare(exchange::Declare {
-                exchange: short("exchange name", &declare.name)?,
-                kind: short("exchange type", declare.kind.as_str())?,
-                passive: declare.passive,
-                durable: declare.durable,
-                auto_delete: declare.auto_delete,
-                internal: declare.internal,
-                nowait: false,
-                arguments: declare.arguments.to_field_table()?,
-            })))
-        };
-        self.call(ctx, "exchange.declare", &declare.name, method(), On::Done)
+        if self.waits() {
+            return self.later(declare, ctx);
+        }
+        let change = declare.robust.then(|| Change::Record(Entity::Exchange(declare.clone())));
+        self.call(ctx, "exchange.declare", &declare.name, declare.method(), change, On::Done)
     }
 }
 
@@ -132,6 +145,9 @@ impl Handler<DeleteExchange> for Channel {
     type Result = Reply<()>;
 
     fn handle(&mut self, delete: DeleteExchange, ctx: &mut Context<Self>) -> Reply<()> {
+        if self.waits() {
+            return self.later(delete, ctx);
+        }
         let method = || {
             Ok(AMQPClass::Exchange(exchange::AMQPMethod::Delete(exchange::Delete {
                 exchange: short("exchange name", &delete.name)?,
@@ -139,7 +155,8 @@ impl Handler<DeleteExchange> for Channel {
                 nowait: false,
             })))
         };
-        self.call(ctx, "exchange.delete", &delete.name, method(), On::Done)
+        let change = Some(Change::Forget(Gone::Exchange(delete.name.clone())));
+        self.call(ctx, "exchange.delete", &delete.name, method(), change, On::Done)
     }
 }
 
@@ -147,16 +164,11 @@ impl Handler<BindExchange> for Channel {
     type Result = Reply<()>;
 
     fn handle(&mut self, bind: BindExchange, ctx: &mut Context<Self>) -> Reply<()> {
-        let method = || {
-            Ok(AMQPClass::Exchange(exchange::AMQPMethod::Bind(exchange::Bind {
-                destination: short("exchange name", &bind.destination)?,
-                source: short("exchange name", &bind.source)?,
-                routing_key: short("routing key", &bind.routing_key)?,
-                nowait: false,
-                arguments: bind.arguments.to_field_table()?,
-            })))
-        };
-        self.call(ctx, "exchange.bind", &bind.destination, method(), On::Done)
+        if self.waits() {
+            return self.later(bind, ctx);
+        }
+        let change = bind.robust.then(|| Change::Record(Entity::ExchangeBinding(bind.clone())));
+        self.call(ctx, "exchange.bind", &bind.destination, bind.method(), change, On::Done)
     }
 }
 
@@ -164,89 +176,80 @@ impl Handler<UnbindExchange> for Channel {
     type Result = Reply<()>;
 
     fn handle(&mut self, unbind: UnbindExchange, ctx: &mut Context<Self>) -> Reply<()> {
-        let method = || {
-            Ok(AMQPClass::Exchange(exchange::AMQPMethod::Unbind(exchange::Unbind {
-                destination: short("exchange name", &unbind.destination)?,
-                source: short("exchange name", &unbind.source)?,
-                routing_key: short("routing key", &unbind.routing_key)?,
-                nowait: false,
-                arguments: unbind.arguments.to_field_table()?,
-            })))
-        };
-        self.call(ctx, "exchange.unbind", &unbind.destination, method(), On::Done)
+        if self.waits() {
+            return self.later(unbind, ctx);
+        }
+        let change = unbind.robust.then(|| Change::Forget(Gone::ExchangeBinding(unbind.clone())));
+        self.call(ctx, "exchange.unbind", &unbind.destination, unbind.method(), change, On::Done)
     }
 }
 
 impl Handler<DeclareQueue> for Channel {
-    type Result = Reply<crate::message::QueueDeclared>;
+    type Result = Reply<QueueDeclared>;
 
-    fn handle(&mut self, declare: DeclareQueue, ctx: &mut Context<Self>) -> Self::Result {
-        let method = || {
-            Ok(AMQPClass::Queue(queue::AMQPMethod::Declare(queue::Declare {
-                queue: short("queue name", &declare.name)?,
-                passive: declare.passive,
-                durable: declare.durable,
-                exclusive: declare.exclusive,
-                auto_delete: declare.auto_delete,
-                nowait: false,
-                arguments: declare.arguments.to_field_table()?,
-            })))
-        };
-        self.call(ctx, "queue.declare", &declare.name, method(), On::Declared)
+    fn handle(&mut self, mut declare: DeclareQueue, ctx: &mut Context<Self>) -> Self::Result {
+        if self.waits() {
+            return self.later(declare, ctx);
+        }
+        self.rename(&mut declare.name);
+        let record = (self.robust && declare.robust).then(|| Box::new(declare.clone()));
+        let on = |responder| On::Declared { record, responder };
+        self.call(ctx, "queue.declare", &declare.name, declare.method(), None, on)
     }
 }
 
 impl Handler<BindQueue> for Channel {
     type Result = Reply<()>;
 
-    fn handle(&mut self, bind: BindQueue, ctx: &mut Context<Self>) -> Reply<()> {
-        let method = || {
-            Ok(AMQPClass::Queue(queue::AMQPMethod::Bind(queue::Bind {
-                queue: short("queue name", &bind.queue)?,
-                exchange: short("exchange name", &bind.exchange)?,
-                routing_key: short("routing key", &bind.routing_key)?,
-                nowait: false,
-                arguments: bind.arguments.to_field_table()?,
-            })))
-        };
-        self.call(ctx, "queue.bind", &bind.queue, method(), On::Done)
+    fn handle(&mut self, mut bind: BindQueue, ctx: &mut Context<Self>) -> Reply<()> {
+        if self.waits() {
+            return self.later(bind, ctx);
+        }
+        self.rename(&mut bind.queue);
+        let change = bind.robust.then(|| Change::Record(Entity::QueueBinding(bind.clone())));
+        self.call(ctx, "queue.bind", &bind.queue, bind.method(), change, On::Done)
     }
 }
 
 impl Handler<UnbindQueue> for Channel {
     type Result = Reply<()>;
 
-    fn handle(&mut self, unbind: UnbindQueue, ctx: &mut Context<Self>) -> Reply<()> {
-        let method = || {
-            Ok(AMQPClass::Queue(queue::AMQPMethod::Unbind(queue::Unbind {
-                queue: short("queue name", &unbind.queue)?,
-                exchange: short("exchange name", &unbind.exchange)?,
-                routing_key: short("routing key", &unbind.routing_key)?,
-                arguments: unbind.arguments.to_field_table()?,
-            })))
-        };
-        self.call(ctx, "queue.unbind", &unbind.queue, method(), On::Done)
+    fn handle(&mut self, mut unbind: UnbindQueue, ctx: &mut Context<Self>) -> Reply<()> {
+        if self.waits() {
+            return self.later(unbind, ctx);
+        }
+        self.rename(&mut unbind.queue);
+        let change = unbind.robust.then(|| Change::Forget(Gone::QueueBinding(unbind.clone())));
+        self.call(ctx, "queue.unbind", &unbind.queue, unbind.method(), change, On::Done)
     }
 }
 
 impl Handler<PurgeQueue> for Channel {
     type Result = Reply<u32>;
 
-    fn handle(&mut self, purge: PurgeQueue, ctx: &mut Context<Self>) -> Reply<u32> {
+    fn handle(&mut self, mut purge: PurgeQueue, ctx: &mut Context<Self>) -> Reply<u32> {
+        if self.waits() {
+            return self.later(purge, ctx);
+        }
+        self.rename(&mut purge.queue);
         let method = || {
             Ok(AMQPClass::Queue(queue::AMQPMethod::Purge(queue::Purge {
                 queue: short("queue name", &purge.queue)?,
                 nowait: false,
             })))
         };
-        self.call(ctx, "queue.purge", &purge.queue, method(), On::Count)
+        self.call(ctx, "queue.purge", &purge.queue, method(), None, On::Count)
     }
 }
 
 impl Handler<DeleteQueue> for Channel {
     type Result = Reply<u32>;
 
-    fn handle(&mut self, delete: DeleteQueue, ctx: &mut Context<Self>) -> Reply<u32> {
+    fn handle(&mut self, mut delete: DeleteQueue, ctx: &mut Context<Self>) -> Reply<u32> {
+        if self.waits() {
+            return self.later(delete, ctx);
+        }
+        self.rename(&mut delete.queue);
         let method = || {
             Ok(AMQPClass::Queue(queue::AMQPMethod::Delete(queue::Delete {
                 queue: short("queue name", &delete.queue)?,
@@ -255,7 +258,12 @@ impl Handler<DeleteQueue> for Channel {
                 nowait: false,
             })))
         };
-        self.call(ctx, "queue.delete", &delete.queue, method(), On::Count)
+        if self.robust && self.usable().is_ok() {
+            // Before the broker tells its consumers, which must not bring it back.
+            self.supervisor.do_send(Up::Deleting { queue: delete.queue.clone(), is: true });
+        }
+        let change = Some(Change::Forget(Gone::Queue(delete.queue.clone())));
+        self.call(ctx, "queue.delete", &delete.queue, method(), change, On::Count)
     }
 }
 

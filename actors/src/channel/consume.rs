@@ -15,10 +15,11 @@ use crate::{
     error::{Error, Result},
     message::{
         Binding, CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost,
-        Parts, PauseConsumer, Target,
+        Parts, PauseConsumer, QueueType, StreamOffset, Target,
+        internal::{Probe, Up},
     },
     outbox::Account,
-    wire::{AMQPClass, basic, short},
+    wire::{AMQPClass, Table, basic, short},
 };
 
 #[derive(Debug, Default)]
@@ -40,19 +41,49 @@ pub(super) struct Entry {
     inlet: Arc<dyn Inlet>,
     batch: Vec<Delivery>,
     /// Why it ends, once `basic.cancel` is out.
-    ending: Option<ConsumerEnd>,
+    pub(super) ending: Option<ConsumerEnd>,
     watcher: Option<Recipient<ConsumerEnd>>,
     ended: watch::Sender<Option<ConsumerEnd>>,
     life: ConsumerLife,
+    /// What the broker was asked for.
+    pub(super) queue: String,
+    exclusive: bool,
+    arguments: Table,
+    prefetch: u16,
+    /// Starts again in another life.
+    pub(super) robust: bool,
+    /// The broker has cancelled it, and the answer to our cancel is awaited.
+    pub(super) repair: bool,
+    /// Waits for the supervisor's word.
+    pub(super) suspended: bool,
 }
 
 impl Entry {
-    fn end(self, end: ConsumerEnd) {
+    pub(super) fn end(self, end: ConsumerEnd) {
         self.ended.send_replace(Some(end.clone()));
         if let Some(watcher) = &self.watcher {
             watcher.do_send(end.clone());
         }
         self.inlet.end(end);
+    }
+
+    /// What to try in its place.
+    pub(super) fn probe(&self) -> Probe {
+        Probe {
+            tag: self.link.tag.clone(),
+            queue: self.queue.clone(),
+            exclusive: self.exclusive,
+            arguments: self.arguments_now(),
+        }
+    }
+
+    /// The arguments, with a stream's offset of now.
+    fn arguments_now(&self) -> Table {
+        let mut arguments = self.arguments.clone();
+        if let Some(next) = self.link.offsets.as_ref().and_then(|offsets| offsets.next()) {
+            arguments.insert("x-stream-offset", StreamOffset::Offset(next));
+        }
+        arguments
     }
 
     pub(super) fn consumed(&self) -> Consumed {
@@ -67,6 +98,17 @@ impl Consumers {
 
     pub(super) fn get(&self, tag: &[u8]) -> Option<&Entry> {
         self.places.get(tag).and_then(|&at| self.entries.get(at)?.as_ref())
+    }
+
+    fn get_mut(&mut self, tag: &[u8]) -> Option<&mut Entry> {
+        self.places.get(tag).and_then(|&at| self.entries.get_mut(at)?.as_mut())
+    }
+
+    /// The consumer of this tag, if it is to start again now that it is cancelled.
+    fn to_repair(&mut self, tag: &[u8]) -> Option<(u32, Probe)> {
+        let entry = self.get_mut(tag).filter(|entry| entry.repair)?;
+        entry.repair = false;
+        Some((entry.link.consumer, entry.probe()))
     }
 
     fn next_id(&mut self) -> u32 {
@@ -85,13 +127,62 @@ impl Consumers {
         }
     }
 
-    fn remove(&mut self, tag: &[u8]) -> Option<Entry> {
+    pub(super) fn remove(&mut self, tag: &[u8]) -> Option<Entry> {
         let at = self.places.remove(tag)?;
         self.entries.get_mut(at)?.take()
     }
 
-    fn by_id(&mut self, id: u32) -> Option<&mut Entry> {
+    pub(super) fn by_id(&mut self, id: u32) -> Option<&mut Entry> {
         self.entries.iter_mut().flatten().find(|entry| entry.link.consumer == id)
+    }
+
+    pub(super) fn remove_id(&mut self, id: u32) -> Option<Entry> {
+        let tag = self.by_id(id)?.link.tag.clone();
+        self.remove(tag.as_bytes())
+    }
+
+    /// Those that are to start again, oldest first.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        let started = self.entries.iter().flatten().filter(|entry| !entry.suspended);
+        let mut ids: Vec<u32> = started.map(|entry| entry.link.consumer).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(super) fn suspend(&mut self, id: u32) {
+        if let Some(entry) = self.by_id(id) {
+            entry.suspended = true;
+        }
+    }
+
+    pub(super) fn go_on(&mut self, id: u32) {
+        if let Some(entry) = self.by_id(id) {
+            entry.suspended = false;
+        }
+    }
+
+    /// All are tried again in the next life.
+    pub(super) fn unsuspend(&mut self) {
+        for entry in self.entries.iter_mut().flatten() {
+            entry.suspended = false;
+            entry.repair = false;
+        }
+    }
+
+    pub(super) fn rename(&mut self, old: &str, new: &str) {
+        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.queue == old) {
+            new.clone_into(&mut entry.queue);
+        }
+    }
+
+    pub(super) fn end_where(&mut self, which: impl Fn(&Entry) -> bool, end: &ConsumerEnd) {
+        let those = self.entries.iter().flatten().filter(|entry| which(entry));
+        let tags: Vec<Arc<str>> = those.map(|entry| entry.link.tag.clone()).collect();
+        for tag in tags {
+            if let Some(entry) = self.remove(tag.as_bytes()) {
+                entry.end(end.clone());
+            }
+        }
     }
 
     /// Finds the consumer of a delivery.
@@ -113,7 +204,14 @@ impl Consumers {
         if entry.batch.is_empty() {
             self.staged.push(at);
         }
-        entry.batch.push(Delivery::new(entry.link.clone(), parts));
+        let tag = parts.tag;
+        let delivery = Delivery::new(entry.link.clone(), parts);
+        if let Some(offsets) = &entry.link.offsets
+            && let Some(offset) = delivery.stream_offset()
+        {
+            offsets.delivered(tag, offset);
+        }
+        entry.batch.push(delivery);
     }
 
     /// Hands every batch to its consumer.
@@ -128,9 +226,13 @@ impl Consumers {
     }
 
     /// What is unsettled is requeued by the broker: whatever nobody has seen yet is forgotten.
-    pub(super) fn discard(&self) {
-        for entry in self.entries.iter().flatten().filter(|entry| !entry.no_ack) {
+    pub(super) fn discard(&mut self) {
+        for entry in self.entries.iter_mut().flatten().filter(|entry| !entry.no_ack) {
+            entry.batch.drain(..).for_each(Delivery::discard);
             entry.inlet.discard();
+            if let Some(offsets) = &entry.link.offsets {
+                offsets.forget();
+            }
         }
     }
 
@@ -143,8 +245,9 @@ impl Consumers {
 }
 
 impl Channel {
-    fn start_consumer(&mut self, consume: Consume, ctx: &mut Context<Self>) -> Result<Reply<Consumed>> {
+    fn start_consumer(&mut self, mut consume: Consume, ctx: &mut Context<Self>) -> Result<Reply<Consumed>> {
         self.usable()?;
+        self.rename(&mut consume.queue);
         let shared = self.prefetch_shared.is_some();
         consume.check_type(consume.prefetch.unwrap_or(self.prefetch), shared)?;
         let id = self.consumers.next_id();
@@ -155,15 +258,7 @@ impl Channel {
             return Err(Error::refused_here("the consumer tag is in use on this channel").on(tag));
         }
         let prefetch = consume.prefetch.unwrap_or(self.prefetch);
-        let method = basic::AMQPMethod::Consume(basic::Consume {
-            queue: short("queue name", &consume.queue)?,
-            consumer_tag: short("consumer tag", &tag)?,
-            no_local: false,
-            no_ack: consume.no_ack,
-            exclusive: consume.exclusive,
-            nowait: false,
-            arguments: consume.arguments.to_field_table()?,
-        });
+        let method = start(&consume.queue, &tag, consume.no_ack, consume.exclusive, &consume.arguments)?;
         let inlet = match consume.target {
             Some(Target::Inlet(inlet)) => inlet,
             Some(Target::Recipient(recipient)) => Consumer::start(recipient, None),
@@ -184,14 +279,11 @@ impl Channel {
             outbox: self.outbox.clone(),
             consumer: id,
             tag: Arc::from(tag.as_str()),
-            credit: self
-                .credit
-                .as_ref()
-                .filter(|_| !bounded)
-                .map(|credit| Account::open(credit, self.number(), id)),
+            credit: self.account(!bounded, id),
             inlet: permits.is_some().then(|| inlet.clone()),
             warned: AtomicBool::new(false),
-            _held: Some(ends.held),
+            offsets: (self.robust && consume.queue_type == Some(QueueType::Stream)).then(Arc::default),
+            held: Some(Arc::new(ends.held)),
         });
         let entry = Entry {
             link,
@@ -202,6 +294,13 @@ impl Channel {
             watcher: consume.watcher,
             ended: ends.end,
             life,
+            queue: consume.queue.clone(),
+            exclusive: consume.exclusive,
+            arguments: consume.arguments,
+            prefetch,
+            robust: self.robust && consume.robust,
+            repair: false,
+            suspended: false,
         };
         self.consumers.insert(&tag, entry);
         if !consume.no_ack {
@@ -209,9 +308,49 @@ impl Channel {
         }
         let (reply, responder) = Reply::later();
         let on = On::Consumed { tag, responder, cancel: None };
-        self.ask(AMQPClass::Basic(method), "basic.consume", Some(consume.queue), on);
+        self.ask(method, "basic.consume", Some(consume.queue), on);
         self.keep_ticking(ctx);
         Ok(reply)
+    }
+
+    fn account(&self, unbounded: bool, consumer: u32) -> Option<Arc<Account>> {
+        let credit = self.credit.as_ref().filter(|_| unbounded);
+        credit.map(|credit| Account::open(credit, self.number(), consumer))
+    }
+
+    /// Starts a consumer of an earlier life again.
+    pub(super) fn resume(&mut self, id: u32) {
+        let Some(entry) = self.consumers.by_id(id) else { return };
+        let (tag, queue, prefetch, no_ack) =
+            (entry.link.tag.clone(), entry.queue.clone(), entry.prefetch, entry.no_ack);
+        let started = start(&queue, &tag, no_ack, entry.exclusive, &entry.arguments_now());
+        let unbounded = entry.link.credit.is_some();
+        if unbounded {
+            // The budget belongs to the connection.
+            let credit = self.account(true, id);
+            if let Some(entry) = self.consumers.by_id(id) {
+                entry.link = Arc::new(entry.link.with_credit(credit));
+            }
+        }
+        if !no_ack {
+            self.bound_next(prefetch);
+        }
+        match started {
+            Ok(method) => {
+                let on = On::Resumed { tag, consumer: id, cancel: None };
+                self.ask(method, "basic.consume", Some(queue), on);
+            }
+            Err(error) => log::error!("channel {}: consumer {tag:?}: {error}", self.number()),
+        }
+    }
+
+    /// A consumer of an earlier life has started again.
+    pub(super) fn resumed(&mut self, tag: &Arc<str>, consumer: u32) {
+        log::debug!("channel {}: consumer {tag:?} goes on", self.number());
+        if self.consumers.by_id(consumer).is_some() && matches!(self.phase, Phase::Open) {
+            self.watchers.tell(&ChannelEvent::ConsumerRestored { tag: tag.clone() });
+            self.supervisor.do_send(Up::Resumed { epoch: self.epoch, tag: tag.clone() });
+        }
     }
 
     /// Takes back a consumer whose `basic.consume` did not leave.
@@ -223,6 +362,20 @@ impl Channel {
 
     /// Sends `basic.cancel`, unless that is done already, or once `basic.consume` is answered.
     pub(super) fn cancel(&mut self, tag: &str, responder: Option<Responder<()>>) {
+        if self.waits() && !matches!(self.phase, Phase::Restoring) {
+            // The broker has no such consumer now.
+            if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
+                self.forget_consumer(entry.link.tag.clone());
+                let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
+                if let Some(end) = entry.ending.clone() {
+                    let tag = entry.link.tag.clone();
+                    self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end });
+                }
+                entry.end(end);
+            }
+            responder.into_iter().for_each(|r| drop(r.send(Ok(()))));
+            return;
+        }
         if matches!(self.phase, Phase::Closing { .. } | Phase::Closed(_)) {
             // The channel takes its consumers along, and must not be spoken of after `channel.close`.
             responder.into_iter().for_each(|r| drop(r.send(Ok(()))));
@@ -260,8 +413,16 @@ impl Channel {
         if present != consumer {
             return;
         }
+        let number = self.number();
+        if let Some((id, probe)) = self.consumers.to_repair(tag.as_bytes()) {
+            self.outbox.release(id);
+            let cause = ConsumerEnd::CancelledByBroker;
+            self.supervisor.do_send(Up::Repair { channel: number, consumer: id, probe, cause });
+            return;
+        }
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             self.outbox.release(entry.link.consumer);
+            self.forget_consumer(entry.link.tag.clone());
             let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
             if let Some(end) = entry.ending.clone() {
                 let tag = entry.link.tag.clone();
@@ -284,6 +445,9 @@ impl Channel {
     }
 
     pub(super) fn cancelled_by_broker(&mut self, tag: &str) {
+        if self.begin_repair(tag) {
+            return;
+        }
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             log::warn!("channel {}: the broker cancelled consumer {tag:?}; its queue is gone", self.number());
             let consumer = entry.link.consumer;
@@ -293,6 +457,7 @@ impl Channel {
                 end: ConsumerEnd::CancelledByBroker,
             };
             self.watchers.tell(&event);
+            self.forget_consumer(entry.link.tag.clone());
             entry.end(ConsumerEnd::CancelledByBroker);
             // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.
             if self.replies.cancel_of(tag, Some(consumer)).is_none() {
@@ -302,11 +467,49 @@ impl Channel {
     }
 }
 
+impl Channel {
+    /// Frees a consumer that the broker has cancelled, so that it can start again: some brokers keep it until then, and
+    /// would not take its tag twice. One that is being cancelled here is not brought back.
+    fn begin_repair(&mut self, tag: &str) -> bool {
+        let Some(entry) = self.consumers.get_mut(tag.as_bytes()) else { return false };
+        if !entry.robust || entry.ending.is_some() || entry.suspended {
+            return false;
+        }
+        let consumer = Some(entry.link.consumer);
+        if self.replies.cancel_of(tag, consumer).is_some() {
+            return false;
+        }
+        log::warn!("channel {}: the broker cancelled consumer {tag:?}", self.outbox.terms().channel);
+        (entry.repair, entry.suspended) = (true, true);
+        if let Ok(consumer_tag) = short("consumer tag", tag) {
+            let cancel = basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: false });
+            let on = On::Cancelled { tag: tag.to_owned(), consumer, responders: Vec::new() };
+            self.ask(AMQPClass::Basic(cancel), "basic.cancel", Some(tag.to_owned()), on);
+        }
+        true
+    }
+}
+
+/// `basic.consume`.
+fn start(queue: &str, tag: &str, no_ack: bool, exclusive: bool, arguments: &Table) -> Result<AMQPClass> {
+    Ok(AMQPClass::Basic(basic::AMQPMethod::Consume(basic::Consume {
+        queue: short("queue name", queue)?,
+        consumer_tag: short("consumer tag", tag)?,
+        no_local: false,
+        no_ack,
+        exclusive,
+        nowait: false,
+        arguments: arguments.to_field_table()?,
+    })))
+}
+
 impl Handler<PauseConsumer> for Channel {
     type Result = Result<()>;
 
     fn handle(&mut self, pause: PauseConsumer, _: &mut Context<Self>) -> Result<()> {
-        self.usable()?;
+        if !self.waits() {
+            self.usable()?;
+        }
         let Some(entry) = self.consumers.get(pause.tag.as_bytes()) else {
             return Err(Error::refused_here("the channel has no such consumer").on(pause.tag));
         };
@@ -319,6 +522,9 @@ impl Handler<Consume> for Channel {
     type Result = Reply<Consumed>;
 
     fn handle(&mut self, consume: Consume, ctx: &mut Context<Self>) -> Reply<Consumed> {
+        if self.waits() {
+            return self.later(consume, ctx);
+        }
         self.start_consumer(consume, ctx).unwrap_or_else(|error| Reply::now(Err(error)))
     }
 }
@@ -328,8 +534,11 @@ impl Handler<CancelConsumer> for Channel {
 
     fn handle(&mut self, cancel: CancelConsumer, ctx: &mut Context<Self>) -> Reply<()> {
         // A consumer of a closed channel is as good as cancelled.
-        if self.usable().is_err() {
+        if self.usable().is_err() && !self.waits() {
             return Reply::now(Ok(()));
+        }
+        if let Some(entry) = self.consumers.get_mut(cancel.tag.as_bytes()) {
+            entry.repair = false;
         }
         let (reply, responder) = Reply::later();
         self.cancel(&cancel.tag, Some(responder));
@@ -349,7 +558,11 @@ impl Handler<Lost> for Channel {
 impl Handler<Get> for Channel {
     type Result = Reply<Option<Delivery>>;
 
-    fn handle(&mut self, get: Get, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, mut get: Get, ctx: &mut Context<Self>) -> Self::Result {
+        if self.waits() {
+            return self.later(get, ctx);
+        }
+        self.rename(&mut get.queue);
         let queue = match self.usable().and_then(|()| Ok(short("queue name", &get.queue)?)) {
             Ok(queue) => queue,
             Err(error) => return Reply::now(Err(error)),

@@ -76,7 +76,7 @@ impl Bench {
         let flushes = office.flushes.clone();
         let office: Addr<Office> = office.start();
         let options = OpenChannel::new().confirms(false);
-        let channel = Channel::start(1, &options, 1 << 20, office.clone().recipient());
+        let channel = Channel::start(1, &options, 1 << 20, office.clone().recipient(), false);
         channel.actor.do_send(Down::Attached {
             epoch: 1,
             flush: Arc::new(office.recipient()),
@@ -138,6 +138,7 @@ impl Bench {
             exchange: "",
             routing_key: "jobs",
             mandatory: true,
+            replay: true,
             properties: &properties,
             body: &body,
         };

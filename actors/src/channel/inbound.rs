@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Channel, Phase, link::Link, replies::On};
 use crate::{
     error::Error,
-    message::{ChannelEvent, Consumed, Delivery, Layout, Parts, QueueDeclared},
+    message::{ChannelEvent, Consumed, Delivery, Layout, Parts, QueueDeclared, QueueName, internal::Entity},
     outbox::{Seen, Verdict},
     returned::Return,
     wire::{
@@ -40,6 +40,11 @@ impl Inbox {
 
     pub(super) fn new(body_max: u64) -> Self {
         Self { assembler: Assembler::new(body_max), seen: Vec::new(), strays: Vec::new() }
+    }
+
+    /// Forgets what a life has left unfinished.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.assembler.body_limit());
     }
 }
 
@@ -179,6 +184,13 @@ impl Channel {
                             responders.into_iter().for_each(|r| self.cancel(&tag, Some(r)));
                         }
                     }
+                    On::Resumed { tag, consumer, cancel, .. } => {
+                        self.resumed(&tag, consumer);
+                        if let Some(responders) = cancel {
+                            self.cancel(&tag, None);
+                            responders.into_iter().for_each(|r| self.cancel(&tag, Some(r)));
+                        }
+                    }
                     _ => {
                         return Err(
                             Fault::command("an answer of another kind").with_method(class_id, method_id)
@@ -212,11 +224,16 @@ impl Channel {
                 }
             }
             AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
-                if let On::Declared(responder) = self.replies.next(class_id, method_id)? {
+                if let On::Declared { record, responder } = self.replies.next(class_id, method_id)? {
+                    let name = QueueName::new(ok.queue.to_string());
+                    if let Some(declare) = record {
+                        self.record(Entity::Queue { declare: *declare, name: name.clone() });
+                    }
                     drop(responder.send(Ok(QueueDeclared {
                         name: ok.queue.to_string(),
                         message_count: ok.message_count,
                         consumer_count: ok.consumer_count,
+                        current_name: name,
                     })));
                 }
             }
@@ -299,7 +316,8 @@ impl Channel {
                     credit: None,
                     inlet: None,
                     warned: AtomicBool::new(true),
-                    _held: None,
+                    offsets: None,
+                    held: None,
                 };
                 let delivery = Delivery::new(
                     Arc::new(link),
@@ -373,7 +391,13 @@ impl Channel {
             log::warn!("channel {}: the broker renamed consumer {tag:?} to {named:?}", self.number());
         }
         let answer = match self.consumers.get(tag.as_bytes()) {
-            Some(entry) => Ok(entry.consumed()),
+            Some(entry) => {
+                if entry.robust {
+                    let (tag, queue) = (entry.link.tag.clone(), entry.queue.clone());
+                    self.record(Entity::Consumer { channel: self.number(), tag, queue });
+                }
+                Ok(entry.consumed())
+            }
             None => Err(Error::refused_here("the consumer was cancelled before it began")),
         };
         if responder.send(answer).is_err() {

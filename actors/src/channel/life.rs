@@ -34,19 +34,35 @@ impl Handler<Down> for Channel {
                 if let Err(fault) = self.read(&run) {
                     self.fault(fault);
                 }
+                self.report_changes();
+                self.look_after_restore(ctx);
                 self.look_after_drain();
-            }
-            Down::Attached { epoch, flush, frame_max, credit } => {
-                self.epoch = epoch;
-                self.credit = Some(credit);
-                self.outbox.attach(epoch, flush, frame_max);
-                self.open(ctx);
-            }
-            Down::Detached { epoch, error } => {
-                if epoch == self.epoch || self.epoch == 0 {
-                    self.end(Error::connection_lost(&error), None, Number::InUse);
+                if self.waits() {
+                    self.keep_ticking(ctx);
                 }
             }
+            Down::Attached { epoch, flush, frame_max, credit } => {
+                let again = matches!(self.phase, Phase::Lost);
+                self.epoch = epoch;
+                self.credit = Some(credit);
+                self.outbox.attach(epoch, flush, frame_max, again);
+                if again {
+                    self.restore();
+                    self.keep_ticking(ctx);
+                } else if matches!(self.phase, Phase::Opening) {
+                    self.open(ctx);
+                }
+            }
+            Down::Detached { epoch, error } => {
+                if epoch == self.epoch {
+                    self.lost(&error);
+                    self.look_after_drain();
+                    self.keep_ticking(ctx);
+                }
+            }
+            Down::Over { error } => self.end(Error::connection_lost(&error), None, Number::InUse),
+            Down::Renamed { old, new } => self.queue_renamed(old, new),
+            Down::Repaired { consumer, result } => self.repaired(consumer, result, ctx),
             Down::Choked { consumer } => {
                 log::warn!("channel {}: consumer {consumer} is too slow, and cancelled", self.number());
                 self.shed(consumer, ConsumerEnd::TooSlow, ctx);
@@ -88,6 +104,9 @@ impl Channel {
     pub(super) fn fault(&mut self, fault: Fault) {
         let epoch = self.epoch;
         self.supervisor.do_send(Up::Faulted { epoch, fault: fault.clone() });
+        if self.robust {
+            return self.lost(&fault.into());
+        }
         self.end(Error::connection_lost(&fault.into()), None, Number::InUse);
     }
 
@@ -98,21 +117,31 @@ impl Channel {
         let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
         log::debug!("channel {}: closed by the broker, {reason}", self.number());
         let refused = self.replies.refuse(cause, &reason);
-        let entity = refused.or_else(|| reason.entity().map(str::to_owned));
+        let (entity, consumer) = refused.map_or((None, None), |refused| (refused.entity, refused.consumer));
+        let entity = entity.or_else(|| reason.entity().map(str::to_owned));
+        let reopens = self.reopens(&reason);
         let error = Error::channel_closed("the broker closed the channel", Some(reason));
         let error = match entity {
             Some(entity) => error.on(entity),
             None => error,
         };
         let close_ok = AMQPClass::Channel(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
-        let last_words = self.frame(&close_ok).ok();
-        self.end(error, last_words, Number::Free);
+        match self.frame(&close_ok) {
+            Ok(last_words) if reopens => self.reopen(error, last_words, consumer),
+            last_words => self.end(error, last_words.ok(), Number::Free),
+        }
     }
 
     /// Our own `channel.close` was answered.
     pub(super) fn close_answered(&mut self) -> Result<(), Fault> {
-        if !matches!(self.phase, Phase::Closing { .. }) {
-            return Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41));
+        match self.phase {
+            Phase::Closing { reopen: true, .. } => {
+                self.replies.fail_all(&self.cause());
+                self.restore();
+                return Ok(());
+            }
+            Phase::Closing { .. } => {}
+            _ => return Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41)),
         }
         self.end(Error::channel_closed("the channel is closed", None), None, Number::Free);
         Ok(())
@@ -123,8 +152,10 @@ impl Channel {
         let (abandoned, error) = match &self.phase {
             Phase::Closed(_) => return,
             // The first reason counts.
-            Phase::Closing { abandoned, error } => (*abandoned, error.clone()),
-            Phase::Opening | Phase::Open | Phase::Draining { .. } => (self.outbox.load().unconfirmed, error),
+            Phase::Closing { abandoned, error, .. } => (*abandoned, error.clone()),
+            Phase::Opening | Phase::Open | Phase::Lost | Phase::Restoring | Phase::Draining { .. } => {
+                (self.outbox.load().unconfirmed, error)
+            }
         };
         let channel = self.number();
         if matches!(self.phase, Phase::Opening) {
@@ -135,6 +166,8 @@ impl Channel {
         self.phase = Phase::Closed(error.clone());
         self.outbox.close(error.clone(), last_words);
         self.replies.fail_all(&error);
+        self.report_changes();
+        self.fail_waiting(&error);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
         for closer in self.closers.drain(..) {
             let answer = match abandoned {
@@ -158,14 +191,14 @@ impl Channel {
 
     /// Says `channel.close` and answers everyone but the closers. Behind it only the answer to a close of the
     /// broker's may follow: for anything else, a settle included, the channel would be one that is not open.
-    fn say_close(&mut self, code: u16, text: &str, error: Error) {
+    pub(super) fn say_close(&mut self, code: u16, text: &str, error: Error) {
         let abandoned = self.outbox.load().unconfirmed;
         if let Ok(frame) = self.close_frame(code, text) {
             self.outbox.close_behind(error.clone(), frame);
         }
         self.replies.fail_all(&error);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
-        self.phase = Phase::Closing { abandoned, error };
+        self.phase = Phase::Closing { abandoned, error, reopen: false };
         self.replies.expect("channel.close", None, (20, 40), On::Close);
     }
 
@@ -173,6 +206,9 @@ impl Channel {
     fn give_up(&mut self, silence: &Error) {
         let channel = self.number();
         log::warn!("channel {channel}: {silence}; the channel is given up");
+        if self.close_to_reopen(silence) {
+            return;
+        }
         self.watchers.close(Some(silence.clone()));
         match self.phase {
             Phase::Closing { .. } => {
@@ -241,7 +277,9 @@ impl Channel {
     }
 
     fn begin_close_unneeded(&mut self) {
-        if matches!(self.phase, Phase::Open) {
+        if matches!(self.phase, Phase::Lost) {
+            self.close_unopened();
+        } else if matches!(self.phase, Phase::Open) {
             let until = Instant::now();
             self.phase = Phase::Draining { code: 200, text: "no handle is left".into(), until };
         }
@@ -261,16 +299,28 @@ impl Channel {
         }
         let now = Instant::now();
         let publishing = self.outbox.expire(now);
+        let waiting = self.expire_waiting(now);
         let deadline = self.outbox.terms().deadline;
+        if matches!(self.phase, Phase::Opening) && self.replies.is_empty() && now >= self.since + deadline {
+            let what = format!("channel.open: no connection within {deadline:?}");
+            return self.end(Error::timeout(what), None, Number::Free);
+        }
         let silence = self.replies.expire(now, deadline, self.outbox.is_blocked());
         match silence {
             Some(error) if error.kind() == ErrorKind::Blocked => self.held_up(&error),
             Some(silence) => self.give_up(&silence),
             None => {}
         }
+        self.report_changes();
         self.look_after_drain();
         let closing = matches!(self.phase, Phase::Draining { .. } | Phase::Opening);
-        if publishing || closing || self.draining || self.released.is_some() || !self.replies.is_empty() {
+        if publishing
+            || waiting
+            || closing
+            || self.draining
+            || self.released.is_some()
+            || !self.replies.is_empty()
+        {
             self.keep_ticking(ctx);
         }
     }
@@ -294,6 +344,11 @@ impl Handler<CloseChannel> for Channel {
         }
         let (reply, responder) = Reply::later();
         self.closers.push(responder);
+        if self.waits() {
+            // There is nobody to say it to, or nobody who needs to hear it before what is under way.
+            self.close_unopened();
+            return reply;
+        }
         self.begin_close(close.code, close.text);
         self.keep_ticking(ctx);
         reply

@@ -7,6 +7,7 @@ use std::sync::{
 
 use tokio::sync::watch;
 
+use super::offsets::Offsets;
 use crate::{
     error::Result,
     message::{Inlet, Settler},
@@ -23,13 +24,39 @@ pub(super) struct Link {
     pub(super) credit: Option<Arc<Account>>,
     pub(super) inlet: Option<Arc<dyn Inlet>>,
     pub(super) warned: AtomicBool,
+    /// Where a stream is, to go on from there in another life.
+    pub(super) offsets: Option<Arc<Offsets>>,
     /// Told of the end of the last delivery by being dropped.
-    pub(super) _held: Option<watch::Sender<()>>,
+    pub(super) held: Option<Arc<watch::Sender<()>>>,
+}
+
+impl Link {
+    /// The same consumer, with another connection's budget.
+    pub(super) fn with_credit(&self, credit: Option<Arc<Account>>) -> Self {
+        Self {
+            outbox: self.outbox.clone(),
+            consumer: self.consumer,
+            tag: self.tag.clone(),
+            credit,
+            inlet: self.inlet.clone(),
+            warned: AtomicBool::new(self.warned.load(Ordering::Relaxed)),
+            offsets: self.offsets.clone(),
+            held: self.held.clone(),
+        }
+    }
+
+    fn note_offsets(&self, tags: &mut dyn Iterator<Item = u64>, verdict: Verdict) {
+        if let Some(offsets) = &self.offsets {
+            tags.for_each(|tag| offsets.settled(tag, verdict));
+        }
+    }
 }
 
 impl Settler for Link {
     fn settle(&self, incarnation: u32, tag: u64, verdict: Verdict) -> Result<()> {
-        self.outbox.settle(incarnation, tag, self.consumer, verdict)
+        self.outbox.settle(incarnation, tag, self.consumer, verdict)?;
+        self.note_offsets(&mut std::iter::once(tag), verdict);
+        Ok(())
     }
 
     fn settle_all(
@@ -38,7 +65,13 @@ impl Settler for Link {
         tags: &mut dyn Iterator<Item = u64>,
         verdict: Verdict,
     ) -> Result<()> {
-        self.outbox.settle_each(incarnation, tags, self.consumer, verdict)
+        if self.offsets.is_none() {
+            return self.outbox.settle_each(incarnation, tags, self.consumer, verdict);
+        }
+        let tags: Vec<u64> = tags.collect();
+        self.outbox.settle_each(incarnation, tags.iter().copied(), self.consumer, verdict)?;
+        self.note_offsets(&mut tags.into_iter(), verdict);
+        Ok(())
     }
 
     fn is_stale(&self, incarnation: u32) -> bool {

@@ -1,7 +1,7 @@
 //! The Channel actor: a logical channel. It owns the channel's state, its outbox, and all parsing.
 //!
 //! `life` opens and closes, `calls` speaks for people, `replies` remembers who waits for what, `inbound` reads,
-//! `consume` keeps the consumers.
+//! `consume` keeps the consumers, `restore` goes on in another life.
 
 mod calls;
 mod consume;
@@ -10,8 +10,10 @@ mod counting;
 mod inbound;
 mod life;
 mod link;
+mod offsets;
 mod replies;
 mod reply;
+mod restore;
 mod transaction;
 mod watch;
 
@@ -21,12 +23,12 @@ use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
 pub use self::reply::Reply;
 use self::{
-    consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder, transaction::Transacting,
-    watch::Watchers,
+    consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder, restore::Going,
+    transaction::Transacting, watch::Watchers,
 };
 use crate::{
     error::{Error, Result},
-    message::{OpenChannel, ReleaseChannel, internal::Up},
+    message::{OnOutage, OpenChannel, ReleaseChannel, internal::Up},
     outbox::{Credit, Outbox, Terms},
 };
 
@@ -116,6 +118,12 @@ pub struct Channel {
     ids: bool,
     /// How many `basic.recover` are under way: what comes meanwhile is requeued, and nobody's.
     recovering: usize,
+    /// The connection recovers, and the channel with it.
+    robust: bool,
+    fails_in_outage: bool,
+    /// Since when it is to open.
+    since: Instant,
+    going: Going,
 }
 
 #[derive(Debug)]
@@ -129,10 +137,16 @@ enum Phase {
         text: String,
         until: Instant,
     },
-    /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed.
+    /// Without a connection, until there is one again.
+    Lost,
+    /// What it stands for was said, and is not answered yet.
+    Restoring,
+    /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed. Perhaps it is to open
+    /// again.
     Closing {
         abandoned: usize,
         error: Error,
+        reopen: bool,
     },
     Closed(Error),
 }
@@ -198,6 +212,7 @@ impl Channel {
         options: &OpenChannel,
         body_max: u64,
         supervisor: Recipient<Up>,
+        robust: bool,
     ) -> OpenedChannel {
         let outbox = Arc::new(Outbox::new(Terms {
             channel: number,
@@ -227,6 +242,10 @@ impl Channel {
             watchers: Watchers::default(),
             ids: options.ids,
             recovering: 0,
+            robust,
+            fails_in_outage: options.on_outage == OnOutage::Fail,
+            since: Instant::now(),
+            going: Going::default(),
         };
         OpenedChannel { actor: Actor::start(actor), outbox, _lease: None }
     }

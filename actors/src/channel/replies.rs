@@ -8,18 +8,25 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::Responder;
 use crate::{
     error::{CloseReason, Error, ErrorKind, Result},
-    message::{Consumed, Delivery, QueueDeclared},
+    message::{Consumed, DeclareQueue, Delivery, QueueDeclared, internal::Change},
     wire::Fault,
 };
 
 #[derive(Debug, Default)]
-pub(super) struct Replies(VecDeque<Pending>);
+pub(super) struct Replies {
+    pending: VecDeque<Pending>,
+    /// What answered calls have done to the topology, a late answer's included.
+    changes: Vec<Change>,
+    /// What calls that failed have not done to it.
+    unchanged: Vec<Change>,
+}
 
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -32,6 +39,16 @@ pub(super) struct Pending {
     /// A later call was answered, so that the broker has accepted this one: it works in order.
     pub(super) accepted: bool,
     pub(super) on: On,
+    /// What the call does to the topology.
+    pub(super) change: Option<Change>,
+}
+
+/// What a call that was refused was about.
+#[derive(Debug)]
+pub(super) struct Blamed {
+    pub(super) entity: Option<String>,
+    /// The consumer that was to start again, and why it cannot.
+    pub(super) consumer: Option<(u32, Error)>,
 }
 
 /// What an answer is for.
@@ -47,7 +64,18 @@ pub(super) enum On {
     /// Deliveries until then are requeued by the broker, and nobody's.
     Recovered(Responder<()>),
     Count(Responder<u32>),
-    Declared(Responder<QueueDeclared>),
+    Declared {
+        /// What is to be recorded, once the queue has its name.
+        record: Option<Box<DeclareQueue>>,
+        responder: Responder<QueueDeclared>,
+    },
+    /// A consumer of an earlier life starts again.
+    Resumed {
+        tag: Arc<str>,
+        consumer: u32,
+        /// Who waits for its cancel, which cannot be said before the answer.
+        cancel: Option<Vec<Responder<()>>>,
+    },
     Consumed {
         tag: String,
         responder: Responder<Consumed>,
@@ -72,11 +100,14 @@ impl On {
         // Whoever does not wait any more need not hear of it.
         match self {
             Self::Open | Self::ConfirmSelect | Self::Close | Self::Internal => {}
+            Self::Resumed { cancel, .. } => {
+                cancel.into_iter().flatten().for_each(|r| drop(r.send(Ok(()))));
+            }
             Self::Done(responder) | Self::Committed(responder) | Self::Recovered(responder) => {
                 drop(responder.send(Err(error)));
             }
             Self::Count(responder) => drop(responder.send(Err(error))),
-            Self::Declared(responder) => drop(responder.send(Err(error))),
+            Self::Declared { responder, .. } => drop(responder.send(Err(error))),
             Self::Consumed { responder, cancel, .. } => {
                 drop(responder.send(Err(error)));
                 cancel.into_iter().flatten().for_each(|r| drop(r.send(Ok(()))));
@@ -92,12 +123,19 @@ impl On {
     /// Answers that the deadline has passed, and leaves what is needed to undo a late success.
     fn expire(&mut self, error: Error) {
         match self {
+            Self::Resumed { cancel, .. } => {
+                cancel.iter_mut().for_each(|c| c.drain(..).for_each(|r| drop(r.send(Err(error.clone())))));
+            }
             Self::Consumed { responder, cancel, .. } => {
                 cancel.iter_mut().for_each(|c| c.drain(..).for_each(|r| drop(r.send(Err(error.clone())))));
                 let (_, unheard) = super::Reply::later();
                 drop(std::mem::replace(responder, unheard).send(Err(error)));
             }
             Self::Got { responder, .. } => {
+                let (_, unheard) = super::Reply::later();
+                drop(std::mem::replace(responder, unheard).send(Err(error)));
+            }
+            Self::Declared { responder, .. } => {
                 let (_, unheard) = super::Reply::later();
                 drop(std::mem::replace(responder, unheard).send(Err(error)));
             }
@@ -109,7 +147,7 @@ impl On {
                 responders.drain(..).for_each(|r| drop(r.send(Err(error.clone()))));
             }
             Self::Open | Self::ConfirmSelect | Self::Close => {}
-            Self::Internal | Self::Done(_) | Self::Committed(_) | Self::Count(_) | Self::Declared(_) => {
+            Self::Internal | Self::Done(_) | Self::Committed(_) | Self::Count(_) => {
                 std::mem::replace(self, Self::Internal).fail(error);
             }
         }
@@ -119,6 +157,7 @@ impl On {
     fn consumer(&self) -> Option<&str> {
         match self {
             Self::Consumed { tag, .. } | Self::Cancelled { tag, .. } => Some(tag),
+            Self::Resumed { tag, .. } => Some(tag),
             _ => None,
         }
     }
@@ -131,12 +170,38 @@ impl On {
 
 impl Replies {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pending.is_empty()
     }
 
     pub(super) fn expect(&mut self, what: &'static str, entity: Option<String>, ids: (u16, u16), on: On) {
-        let since = Instant::now();
-        self.0.push_back(Pending { what, entity, ids, since, late: false, accepted: false, on });
+        let change = None;
+        self.pending.push_back(Pending {
+            what,
+            entity,
+            ids,
+            since: Instant::now(),
+            late: false,
+            accepted: false,
+            on,
+            change,
+        });
+    }
+
+    /// Notes what the call that was made last does to the topology when it is answered.
+    pub(super) fn which_will(&mut self, change: Option<Change>) {
+        if let Some(last) = self.pending.back_mut() {
+            last.change = change;
+        }
+    }
+
+    /// What was done to the topology since the last time.
+    pub(super) fn changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// What was not done to it since the last time, because the call failed.
+    pub(super) fn unchanged(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.unchanged)
     }
 
     /// The call that is answered next, if its answer has these ids.
@@ -148,7 +213,7 @@ impl Replies {
     /// The call for this consumer that an answer with these ids is for.
     pub(super) fn of_consumer(&mut self, class_id: u16, method_id: u16, tag: &str) -> Result<On, Fault> {
         let reply = (class_id, method_id);
-        let mut those = self.0.iter().enumerate().filter(|(_, pending)| answers(pending.ids, reply));
+        let mut those = self.pending.iter().enumerate().filter(|(_, pending)| answers(pending.ids, reply));
         let first = those.clone().next();
         // A broker that names the consumer otherwise at least keeps the order.
         let found = those.find(|(_, pending)| pending.on.consumer() == Some(tag)).or(first);
@@ -164,16 +229,18 @@ impl Replies {
     }
 
     fn place(&self, reply: (u16, u16)) -> Option<usize> {
-        let at = self.0.iter().position(|pending| pending.on.consumer().is_none())?;
-        self.0.get(at).filter(|pending| answers(pending.ids, reply)).map(|_| at)
+        let at = self.pending.iter().position(|pending| pending.on.consumer().is_none())?;
+        self.pending.get(at).filter(|pending| answers(pending.ids, reply)).map(|_| at)
     }
 
     fn take(&mut self, at: Option<usize>, reply: (u16, u16)) -> Result<On, Fault> {
         let pending = at.and_then(|at| {
-            self.0.iter_mut().take(at).for_each(|earlier| earlier.accepted = true);
-            self.0.remove(at)
+            self.pending.iter_mut().take(at).for_each(|earlier| earlier.accepted = true);
+            self.pending.remove(at)
         });
-        pending.map(|pending| pending.on).ok_or_else(|| unasked(reply))
+        let pending = pending.ok_or_else(|| unasked(reply))?;
+        self.changes.extend(pending.change);
+        Ok(pending.on)
     }
 
     pub(super) fn cancel_of(
@@ -181,7 +248,7 @@ impl Replies {
         wanted: &str,
         consumer_id: Option<u32>,
     ) -> Option<&mut Vec<Responder<()>>> {
-        self.0.iter_mut().find_map(|pending| match &mut pending.on {
+        self.pending.iter_mut().find_map(|pending| match &mut pending.on {
             On::Cancelled { tag, consumer, responders } if tag == wanted && *consumer == consumer_id => {
                 Some(responders)
             }
@@ -191,43 +258,51 @@ impl Replies {
 
     /// Whoever waits for the consumer of this tag to be cancelled as soon as it has begun, if it has not yet.
     pub(super) fn cancel_behind(&mut self, wanted: &str) -> Option<&mut Vec<Responder<()>>> {
-        self.0.iter_mut().find_map(|pending| match &mut pending.on {
+        self.pending.iter_mut().find_map(|pending| match &mut pending.on {
             On::Consumed { tag, cancel, .. } if tag == wanted => Some(cancel.get_or_insert_default()),
+            On::Resumed { tag, cancel, .. } if **tag == *wanted => Some(cancel.get_or_insert_default()),
             _ => None,
         })
     }
 
-    /// Answers the call that made the broker close the channel, and tells which entity it was about.
-    pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) -> Option<String> {
-        let pending = self.blamed(cause, reason).and_then(|at| self.0.remove(at))?;
+    /// Answers the call that made the broker close the channel, and tells what it was about.
+    pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) -> Option<Blamed> {
+        let pending = self.blamed(cause, reason).and_then(|at| self.pending.remove(at))?;
         let error = Error::refused(pending.what, reason.clone());
-        pending.on.fail(match &pending.entity {
+        let error = match &pending.entity {
             Some(entity) => error.on(entity.as_str()),
             None => error,
-        });
-        pending.entity
+        };
+        self.unchanged.extend(pending.change);
+        let consumer = match &pending.on {
+            On::Resumed { consumer, .. } => Some((*consumer, error.clone())),
+            _ => None,
+        };
+        pending.on.fail(error);
+        Some(Blamed { entity: pending.entity, consumer })
     }
 
     /// The call that the broker refused. It works in order: that call came after all that are accepted, and not after
     /// one that should have been answered before. Where several consumes are left, the text names a queue.
     fn blamed(&self, cause: (u16, u16), reason: &CloseReason) -> Option<usize> {
-        let in_order = self.0.iter().position(|pending| pending.on.consumer().is_none());
-        let reached = in_order.map_or(self.0.len(), |at| at + 1);
-        let open = self.0.iter().take(reached).enumerate();
+        let in_order = self.pending.iter().position(|pending| pending.on.consumer().is_none());
+        let reached = in_order.map_or(self.pending.len(), |at| at + 1);
+        let open = self.pending.iter().take(reached).enumerate();
         let mut open = open.filter(|(_, pending)| pending.ids == cause && !pending.accepted);
         let named = open.clone().find(|(_, pending)| {
             let queue = pending.entity.as_ref().map(|queue| format!("queue '{queue}' in vhost"));
             queue.is_some_and(|queue| reason.text.contains(&queue))
         });
         let found = named.or_else(|| open.next()).map(|(at, _)| at);
-        found.or_else(|| self.0.iter().position(|pending| pending.ids == cause))
+        found.or_else(|| self.pending.iter().position(|pending| pending.ids == cause))
     }
 
     pub(super) fn fail_all(&mut self, error: &Error) {
         // A connection that is closed says by which method, not on which channel.
         let whole = error.kind() == ErrorKind::ConnectionClosed;
         let method = error.close_reason().filter(|_| whole).map_or("", |reason| reason.method);
-        for pending in std::mem::take(&mut self.0) {
+        for pending in std::mem::take(&mut self.pending) {
+            self.unchanged.extend(pending.change);
             pending.on.fail(match pending.entity {
                 Some(entity) if pending.what == method => error.clone().on(entity),
                 _ => error.clone(),
@@ -235,11 +310,22 @@ impl Replies {
         }
     }
 
+    /// The consumers whose start or whose end (`true`) is not answered.
+    pub(super) fn unsettled_consumers(&self) -> Vec<(String, bool)> {
+        let of = |pending: &Pending| match &pending.on {
+            On::Consumed { tag, .. } => Some((tag.clone(), false)),
+            On::Cancelled { tag, .. } => Some((tag.clone(), true)),
+            On::Resumed { tag, cancel: Some(_), .. } => Some((tag.to_string(), true)),
+            _ => None,
+        };
+        self.pending.iter().filter_map(of).collect()
+    }
+
     /// Answers callers whose deadline has passed; the error says that the broker is silent for too long, or, of kind
     /// `Blocked`, that what the channel cannot be without is only held up: the broker does not read us now.
     pub(super) fn expire(&mut self, now: Instant, deadline: Duration, blocked: bool) -> Option<Error> {
         let mut held_up = None;
-        for pending in &mut self.0 {
+        for pending in &mut self.pending {
             let age = now.saturating_duration_since(pending.since);
             if age < deadline {
                 break;

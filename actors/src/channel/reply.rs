@@ -39,6 +39,25 @@ impl<T> Reply<T> {
     }
 }
 
+impl<T> Reply<T> {
+    /// Answers who waits at `to` as soon as this one is answered.
+    pub(crate) fn forward(self, to: Responder<T>) {
+        let waiting = match std::mem::replace(&mut *to.0.borrow_mut(), Slot::Done) {
+            Slot::Waiting(tx) => tx,
+            // Nobody waits any more.
+            _ => return,
+        };
+        let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
+        match slot {
+            Slot::Answered(answer) => drop(waiting.send(answer)),
+            Slot::Fresh if Rc::strong_count(&self.0) > 1 => *self.0.borrow_mut() = Slot::Waiting(waiting),
+            Slot::Fresh | Slot::Waiting(_) | Slot::Done => {
+                drop(waiting.send(Err(Error::stopped("the call was dropped unanswered"))));
+            }
+        }
+    }
+}
+
 impl<T> Responder<T> {
     /// Answers; gives the answer back if nobody waits for it.
     pub(crate) fn send(self, answer: Result<T>) -> Result<(), Result<T>> {

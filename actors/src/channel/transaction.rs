@@ -21,6 +21,10 @@ pub(super) struct Transacting {
 }
 
 impl Transacting {
+    pub(super) fn selected(&self) -> bool {
+        self.selected
+    }
+
     /// Keeps a publish that came back for the answer to the commit.
     pub(super) fn returned(&mut self, returned: &Return) {
         if self.selected && self.returned.is_none() {
@@ -74,7 +78,10 @@ impl Channel {
 impl Handler<SelectTx> for Channel {
     type Result = Reply<()>;
 
-    fn handle(&mut self, _: SelectTx, ctx: &mut Context<Self>) -> Reply<()> {
+    fn handle(&mut self, select: SelectTx, ctx: &mut Context<Self>) -> Reply<()> {
+        if self.waits() {
+            return self.later(select, ctx);
+        }
         if self.outbox.terms().confirms {
             let what = "a channel with confirms cannot have transactions; open one with confirms(false)";
             return Reply::now(Err(Error::refused_here(what)));
@@ -129,7 +136,10 @@ impl Handler<RollbackTx> for Channel {
 impl Handler<Recover> for Channel {
     type Result = Reply<()>;
 
-    fn handle(&mut self, _: Recover, ctx: &mut Context<Self>) -> Reply<()> {
+    fn handle(&mut self, recover: Recover, ctx: &mut Context<Self>) -> Reply<()> {
+        if self.waits() {
+            return self.later(recover, ctx);
+        }
         let recover = AMQPClass::Basic(basic::AMQPMethod::Recover(basic::Recover { requeue: true }));
         let send = |channel: &mut Self, frame| {
             channel.incarnation = channel.outbox.recover(frame)?;

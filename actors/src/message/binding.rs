@@ -11,6 +11,7 @@ macro_rules! binding {
             pub(crate) $from: String,
             pub(crate) routing_key: String,
             pub(crate) arguments: $crate::wire::Table,
+            pub(crate) robust: bool,
         }
 
         impl $name {
@@ -33,6 +34,7 @@ macro_rules! binding {
                     $from: $from.into(),
                     routing_key: routing_key.into(),
                     arguments: $crate::wire::Table::default(),
+                    robust: true,
                 }
             }
 
@@ -65,6 +67,13 @@ macro_rules! binding {
             /// ```
             pub fn arguments(mut self, arguments: $crate::wire::Table) -> Self {
                 self.arguments.extend(arguments);
+                self
+            }
+
+            /// Sets whether a connection that recovers repeats it after a reconnect (a bind), or forgets the bind of which
+            /// it is the opposite (an unbind); so by default.
+            pub fn robust(mut self, robust: bool) -> Self {
+                self.robust = robust;
                 self
             }
         }

@@ -1,11 +1,11 @@
 //! What is said to a connection, and what it says.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 use tokio::sync::mpsc;
 
-use super::{closing::closing, state::ConnectionState};
+use super::{Health, Skipped, closing::closing, state::ConnectionState};
 use crate::{
     error::{Error, Result},
     secret::Secret,
@@ -47,6 +47,26 @@ pub struct OpenChannel {
     pub(crate) deadline: Duration,
     pub(crate) number: Option<u16>,
     pub(crate) ids: bool,
+    pub(crate) on_outage: OnOutage,
+}
+
+/// What becomes of publishes while a connection that recovers is lost.
+///
+/// # Examples
+/// ```
+/// use actix_pika_actors::{OnOutage, OpenChannel};
+///
+/// let impatient = OpenChannel::new().on_outage(OnOutage::Fail);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnOutage {
+    /// They are kept, within the publish window, and sent when the connection is back: unconfirmed ones again, in the
+    /// old order, then new ones. Each one's deadline goes on.
+    #[default]
+    Keep,
+    /// They fail at once with `ConnectionClosed`, and so do new ones until the connection is back.
+    Fail,
 }
 
 impl OpenChannel {
@@ -65,6 +85,7 @@ impl OpenChannel {
             deadline: Duration::from_secs(30),
             number: None,
             ids: false,
+            on_outage: OnOutage::Keep,
         }
     }
 
@@ -130,6 +151,12 @@ impl OpenChannel {
     /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Sets what becomes of publishes while the connection is lost; has no meaning on one that does not recover.
+    pub fn on_outage(mut self, on_outage: OnOutage) -> Self {
+        self.on_outage = on_outage;
         self
     }
 
@@ -258,6 +285,25 @@ impl Message for GetState {
     type Result = ConnectionState;
 }
 
+/// Asks a connection how well it does.
+///
+/// # Examples
+/// ```
+/// # use actix::prelude::*;
+/// # async fn example(supervisor: Addr<actix_pika_actors::ConnectionSupervisor>) -> Result<(), MailboxError> {
+/// use actix_pika_actors::GetHealth;
+///
+/// let well = supervisor.send(GetHealth).await?.is_up();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GetHealth;
+
+impl Message for GetHealth {
+    type Result = Health;
+}
+
 /// Sends every [`ConnectionEvent`] from now on to a recipient; one that is closed already says so at once.
 ///
 /// Events are letters, which are never lost while the recipient lives; one that is gone is forgotten.
@@ -315,8 +361,28 @@ impl Message for ReleaseConnection {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
-    /// The handshake is done.
+    /// The handshake is done: of the first connection, or of one that takes the place of one that was lost.
     Connected,
+    /// The connection is lost, and another one will be tried.
+    Lost(Error),
+    /// The next try comes after a delay; an attempt counts from 1.
+    Retrying {
+        /// Which try since the connection was there and quiet.
+        attempt: u32,
+        /// How long until it begins.
+        delay: Duration,
+        /// Why there is no connection.
+        error: Error,
+    },
+    /// Everything is as before: topology, channels and consumers, but for what is named.
+    Restored {
+        /// Which connection it is, counting tries from 1.
+        epoch: u64,
+        /// What could not be restored. Some of it may come later: [`Health`] tells.
+        skipped: Arc<[Skipped]>,
+    },
+    /// The health is another one now.
+    Health(Health),
     /// The broker does not accept publishes for now, for the reason given.
     Blocked(String),
     /// The broker accepts publishes again.

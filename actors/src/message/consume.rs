@@ -57,6 +57,7 @@ pub struct Consume {
     pub(crate) queue_type: Option<QueueType>,
     pub(crate) target: Option<Target>,
     pub(crate) watcher: Option<Recipient<ConsumerEnd>>,
+    pub(crate) robust: bool,
 }
 
 /// Who gets the deliveries.
@@ -99,6 +100,7 @@ impl Consume {
             queue_type: None,
             target: None,
             watcher: None,
+            robust: true,
         }
     }
 
@@ -203,6 +205,13 @@ impl Consume {
     /// ```
     pub fn arguments(mut self, arguments: Table) -> Self {
         self.arguments.extend(arguments);
+        self
+    }
+
+    /// Sets whether it starts again after a reconnect, which is so by default on a connection that recovers. One that does
+    /// not ends with the connection.
+    pub fn robust(mut self, robust: bool) -> Self {
+        self.robust = robust;
         self
     }
 

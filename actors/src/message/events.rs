@@ -34,6 +34,21 @@ pub enum ChannelEvent {
         /// Why it ended.
         end: ConsumerEnd,
     },
+    /// A consumer goes on that the broker had cancelled, or refused when the channel was restored.
+    ConsumerRestored {
+        /// Its tag.
+        tag: Arc<str>,
+    },
+    /// The channel is open again, with its prefetch and its consumers: the connection had been lost, or the broker had
+    /// closed the channel, for the cause given. Deliveries of before cannot be settled any more.
+    Reopened(Error),
+    /// A queue that the broker had named was declared again, and has another name; handles follow by themselves.
+    QueueRenamed {
+        /// What it was called.
+        old: String,
+        /// What it is called now.
+        new: String,
+    },
     /// The broker asks to stop publishing (`false`) or to go on (`channel.flow`). RabbitMQ never does.
     Flow(bool),
     /// It is over: closed by the application (`None`), or for the cause given. Nothing comes after it.

@@ -121,6 +121,7 @@ pub struct DeclareExchange {
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
     pub(crate) arguments: Table,
+    pub(crate) robust: bool,
 }
 
 impl DeclareExchange {
@@ -141,6 +142,7 @@ impl DeclareExchange {
             auto_delete: false,
             internal: false,
             arguments: Table::default(),
+            robust: true,
         }
     }
 
@@ -272,6 +274,12 @@ impl DeclareExchange {
     /// ```
     pub fn internal(mut self) -> Self {
         self.internal = true;
+        self
+    }
+
+    /// Sets whether it is declared again after a reconnect, which is so by default on a connection that recovers.
+    pub fn robust(mut self, robust: bool) -> Self {
+        self.robust = robust;
         self
     }
 

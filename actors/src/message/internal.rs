@@ -6,11 +6,15 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
+use super::{
+    BindExchange, BindQueue, ConsumerEnd, DeclareExchange, DeclareQueue, QueueName, Skipped, UnbindExchange,
+    UnbindQueue,
+};
 use crate::{
     error::Error,
     options::Address,
     outbox::{Credit, Flush, Outbox},
-    wire::{Fault, FrameRun, Negotiated},
+    wire::{Fault, FrameRun, Negotiated, Table},
 };
 
 /// To a channel.
@@ -20,8 +24,14 @@ pub(crate) enum Down {
     Frames { epoch: u64, run: FrameRun },
     /// There is a connection; the channel may open.
     Attached { epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, credit: Arc<Credit> },
-    /// The connection is gone.
+    /// The connection is gone, and another one will come.
     Detached { epoch: u64, error: Error },
+    /// The connection is gone for good.
+    Over { error: Error },
+    /// The broker has given a queue another name.
+    Renamed { old: String, new: String },
+    /// A consumer that could not go on can, or must end.
+    Repaired { consumer: u32, result: Result<(), ConsumerEnd> },
     /// Reading has paused for too long, and this consumer has the most to answer for.
     Choked { consumer: u32 },
     /// The broker does, or does not, accept publishes.
@@ -47,12 +57,62 @@ pub(crate) enum Up {
     SecretUpdated { epoch: u64 },
     /// From a channel: open, or not to be.
     Joined { channel: u16, result: Result<(), Error> },
+    /// From a channel: it goes on where it stood in another life, but for these consumers.
+    Restored { channel: u16, epoch: u64, skipped: Vec<Skipped> },
+    /// From a channel: the broker has done this to the topology.
+    Changed(Change),
+    /// From a channel: a queue is about to be deleted, or that was refused.
+    Deleting { queue: String, is: bool },
+    /// From a channel: a consumer that must not be tried on the channel itself.
+    Repair { channel: u16, consumer: u32, probe: Probe, cause: ConsumerEnd },
+    /// From a channel: such a consumer goes on.
+    Resumed { epoch: u64, tag: Arc<str> },
+    /// From a scratch channel: what came of its steps, in their order; none where its life ended before.
+    Replayed { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },
     /// From a channel: it has ended; its number is free if the broker knows that, too.
     Left { channel: u16, free: bool },
     /// From a channel: it has nothing under way.
     Drained { channel: u16 },
     /// From a channel: its frames break the protocol, so the connection cannot go on.
     Faulted { epoch: u64, fault: Fault },
+}
+
+/// What becomes of the record of the topology.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// It is there now, and is to be there again.
+    Record(Entity),
+    /// It is gone, and is to stay so.
+    Forget(Gone),
+}
+
+/// Something of the topology.
+#[derive(Clone, Debug)]
+pub(crate) enum Entity {
+    Exchange(DeclareExchange),
+    Queue { declare: DeclareQueue, name: QueueName },
+    QueueBinding(BindQueue),
+    ExchangeBinding(BindExchange),
+    Consumer { channel: u16, tag: Arc<str>, queue: String },
+}
+
+/// What is gone of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Gone {
+    Exchange(String),
+    Queue(String),
+    QueueBinding(UnbindQueue),
+    ExchangeBinding(UnbindExchange),
+    Consumer { channel: u16, tag: Arc<str> },
+}
+
+/// A consumer that is tried on a channel that may be lost.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    pub(crate) tag: Arc<str>,
+    pub(crate) queue: String,
+    pub(crate) exclusive: bool,
+    pub(crate) arguments: Table,
 }
 
 impl Message for Up {

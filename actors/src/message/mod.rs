@@ -16,10 +16,12 @@ mod exchange;
 mod history;
 mod ids;
 pub(crate) mod internal;
+mod methods;
 mod processing;
 mod publish;
 mod publishing;
 mod queue;
+mod recovery;
 mod settle_all;
 mod state;
 mod transaction;
@@ -28,8 +30,8 @@ pub use self::{
     arguments::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},
     channel::{CloseChannel, Qos, ReleaseChannel},
     connection::{
-        CloseConnection, ConnectionEvent, FollowConnection, GetState, OpenChannel, ReleaseConnection,
-        UpdateSecret, WatchConnection,
+        CloseConnection, ConnectionEvent, FollowConnection, GetHealth, GetState, OnOutage, OpenChannel,
+        ReleaseConnection, UpdateSecret, WatchConnection,
     },
     consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get, PauseConsumer},
     consume_options::StreamOffset,
@@ -41,6 +43,7 @@ pub use self::{
     publish::{Confirmation, Publish},
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
+    recovery::{Degradation, EntityKind, Health, QueueName, Skipped},
     settle_all::settle_all,
     state::{ConnectionState, Opened},
     transaction::{CommitTx, Recover, RollbackTx, SelectTx},

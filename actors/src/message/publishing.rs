@@ -30,6 +30,7 @@ pub struct Publishing {
     pub(crate) properties: Properties,
     pub(crate) body: Bytes,
     pub(crate) mandatory: bool,
+    pub(crate) replay: bool,
 }
 
 impl Publishing {
@@ -45,6 +46,7 @@ impl Publishing {
             properties: Properties::default().with_delivery_mode(DeliveryMode::Persistent),
             body: body.into_body(),
             mandatory: true,
+            replay: true,
         }
     }
 
@@ -60,6 +62,22 @@ impl Publishing {
     /// ```
     pub fn mandatory(mut self, mandatory: bool) -> Self {
         self.mandatory = mandatory;
+        self
+    }
+
+    /// Sets whether it is sent again when the connection breaks before its confirm, which is so by default.
+    ///
+    /// Without that, such a publish fails with `ConnectionClosed` and "may have arrived". What had not left yet waits for
+    /// the next connection either way. Has no meaning on a connection that does not recover.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika_actors::Publishing;
+    ///
+    /// let question = Publishing::new("the time?").reply_to("answers").replay(false);
+    /// ```
+    pub fn replay(mut self, replay: bool) -> Self {
+        self.replay = replay;
         self
     }
 
@@ -259,6 +277,7 @@ impl Publishing {
             exchange,
             routing_key,
             mandatory: self.mandatory,
+            replay: self.replay,
             properties: &self.properties,
             body: &self.body,
         }

@@ -2,8 +2,8 @@
 
 use actix::Message;
 
-use super::QueueType;
 use super::binding::binding;
+use super::{QueueName, QueueType};
 use crate::{
     error::Result,
     wire::{Table, Value},
@@ -45,6 +45,7 @@ pub struct DeclareQueue {
     pub(crate) exclusive: bool,
     pub(crate) auto_delete: bool,
     pub(crate) arguments: Table,
+    pub(crate) robust: bool,
 }
 
 impl DeclareQueue {
@@ -63,6 +64,7 @@ impl DeclareQueue {
             exclusive: false,
             auto_delete: false,
             arguments: Table::default(),
+            robust: true,
         }
     }
 
@@ -170,6 +172,12 @@ impl DeclareQueue {
         self.queue_type(QueueType::Quorum)
     }
 
+    /// Sets whether it is declared again after a reconnect, which is so by default on a connection that recovers.
+    pub fn robust(mut self, robust: bool) -> Self {
+        self.robust = robust;
+        self
+    }
+
     /// Adds an argument, such as `x-message-ttl`.
     ///
     /// A key that is there already gets the new value; of keys, 255 bytes at most (`Codec` when it is sent).
@@ -241,6 +249,9 @@ pub struct QueueDeclared {
     pub message_count: u32,
     /// Consumers that it has.
     pub consumer_count: u32,
+    /// What it is called, now and later.
+    #[doc(hidden)]
+    pub current_name: QueueName,
 }
 
 binding! {

@@ -21,6 +21,8 @@ pub enum ConnectionState {
     Connecting,
     /// Open, with what both sides agreed on.
     Open(Arc<Opened>),
+    /// Lost, and to be tried again.
+    Reconnecting(Error),
     /// Over: closed by the user (`None`), or lost.
     Closed(Option<Error>),
 }

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::barrier::{Barrier, Progress};
+use super::{
+    barrier::{Barrier, Progress},
+    lives::Outage,
+};
 use crate::{
     error::{Error, Result},
     returned::Return,
@@ -21,6 +24,8 @@ pub(super) struct Confirms {
     /// The sequence number of `ring[0]`; the first publish has 1.
     base: u64,
     offset: u64,
+    /// What this life of the channel began with, in the order in which the broker counts it; then comes what is new.
+    replayed: Vec<u64>,
     ring: VecDeque<Slot>,
     answered: usize,
     outcomes: HashMap<u64, Error>,
@@ -36,6 +41,10 @@ struct Slot {
     answered: bool,
     mandatory: bool,
     forgotten: bool,
+    /// May be sent again in another life.
+    replay: bool,
+    /// How many lives ended with an error of the broker's while it was under way.
+    strikes: u8,
 }
 
 impl Default for Confirms {
@@ -44,6 +53,7 @@ impl Default for Confirms {
             barrier: Barrier::default(),
             base: 1,
             offset: 0,
+            replayed: Vec::new(),
             ring: VecDeque::new(),
             answered: 0,
             outcomes: HashMap::new(),
@@ -76,12 +86,13 @@ impl Confirms {
         self.ring.len() - self.answered
     }
 
-    pub(super) fn next(&mut self, now: Instant, mandatory: bool) -> u64 {
+    pub(super) fn next(&mut self, now: Instant, mandatory: bool, replay: bool) -> u64 {
         let sequence = self.base + self.ring.len() as u64;
         if self.stamps.back().is_none_or(|&(_, at)| at < now) {
             self.stamps.push_back((sequence, now));
         }
-        self.ring.push_back(Slot { waker: None, answered: false, mandatory, forgotten: false });
+        let (answered, forgotten, strikes) = (false, false, 0);
+        self.ring.push_back(Slot { waker: None, answered, mandatory, forgotten, replay, strikes });
         sequence
     }
 
@@ -124,7 +135,12 @@ impl Confirms {
         wakers: &mut Vec<Waker>,
     ) -> Result<(), ()> {
         let end = self.base + self.ring.len() as u64;
-        let sequence = if tag == 0 && multiple { end - 1 } else { tag.saturating_add(self.offset) };
+        let replayed = tag.checked_sub(1).and_then(|at| self.replayed.get(at as usize));
+        let sequence = match replayed {
+            Some(&sequence) => sequence,
+            None if tag == 0 && multiple => end - 1,
+            None => tag.saturating_add(self.offset),
+        };
         if sequence >= end || sequence == 0 {
             return Err(());
         }
@@ -136,6 +152,12 @@ impl Confirms {
         for at in first..=last {
             self.answer(at, nack, wakers);
         }
+        self.advance(wakers);
+        Ok(())
+    }
+
+    /// Forgets what is answered at the front.
+    fn advance(&mut self, wakers: &mut Vec<Waker>) {
         while self.ring.front().is_some_and(|slot| slot.answered) {
             self.ring.pop_front();
             self.base += 1;
@@ -148,7 +170,6 @@ impl Confirms {
             self.stamps.clear();
         }
         self.barrier.passed(self.base, wakers);
-        Ok(())
     }
 
     fn answer(&mut self, at: usize, nack: bool, wakers: &mut Vec<Waker>) {
@@ -230,6 +251,86 @@ impl Confirms {
         self.barrier.passed(self.base, wakers);
     }
 
+    /// Answers what was handed over (below `handed_over`) and is open with `error`: it may have arrived.
+    pub(super) fn fail_below(&mut self, error: &Error, handed_over: u64, wakers: &mut Vec<Waker>) {
+        self.fail_where(error, handed_over, |_| true, wakers);
+    }
+
+    /// The connection is lost and another one will come: answers what must not be sent again.
+    pub(super) fn outlive(&mut self, outage: &Outage<'_>, handed_over: u64, wakers: &mut Vec<Waker>) {
+        let given_up = |slot: &mut Slot| {
+            slot.strikes += u8::from(outage.suspicious);
+            !slot.replay || slot.strikes >= 2
+        };
+        self.fail_where(outage.error, handed_over, given_up, wakers);
+    }
+
+    fn fail_where(
+        &mut self,
+        error: &Error,
+        handed_over: u64,
+        mut which: impl FnMut(&mut Slot) -> bool,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let in_flight = error.in_flight();
+        let mut failed = Vec::new();
+        for (sequence, slot) in (self.base..handed_over).zip(&mut self.ring) {
+            if slot.answered || !which(slot) {
+                continue;
+            }
+            failed.push(sequence);
+        }
+        for sequence in failed {
+            self.fail(sequence, in_flight.clone(), wakers);
+        }
+        self.advance(wakers);
+    }
+
+    /// Tells whether a publish is neither answered nor late.
+    pub(super) fn is_open(&self, sequence: u64) -> bool {
+        let at = sequence.checked_sub(self.base);
+        let slot = at.and_then(|at| self.ring.get(at as usize));
+        slot.is_some_and(|slot| !slot.answered) && sequence >= self.expired_below
+    }
+
+    /// Answers one that cannot be sent again.
+    pub(super) fn fail(&mut self, sequence: u64, error: Error, wakers: &mut Vec<Waker>) {
+        let Some(slot) = self.slot(sequence).filter(|slot| !slot.answered) else { return };
+        slot.answered = true;
+        let forgotten = slot.forgotten;
+        wakers.extend(slot.waker.take());
+        self.answered += 1;
+        if forgotten {
+            self.barrier.failed(&error);
+        } else {
+            self.outcomes.insert(sequence, error);
+        }
+    }
+
+    /// Begins another life, in which these publishes are sent again: the broker counts them from 1. What is open and not
+    /// among them is late, and not sent.
+    pub(super) fn restart(&mut self, replayed: Vec<u64>, wakers: &mut Vec<Waker>) {
+        let mut again = replayed.iter().copied().peekable();
+        let late: Vec<u64> = (self.base..)
+            .zip(&self.ring)
+            .filter(|(sequence, slot)| again.next_if_eq(sequence).is_none() && !slot.answered)
+            .map(|(sequence, _)| sequence)
+            .collect();
+        for sequence in late {
+            if sequence >= self.expired_below {
+                self.fail(sequence, Error::timeout("not sent again").in_flight(), wakers);
+            } else if let Some(slot) = self.slot(sequence) {
+                // Told already.
+                slot.answered = true;
+                self.answered += 1;
+            }
+        }
+        self.offset = self.end() - 1 - replayed.len() as u64;
+        self.replayed = replayed;
+        self.returns.clear();
+        self.advance(wakers);
+    }
+
     fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
         let at = sequence.checked_sub(self.base)?;
         self.ring.get_mut(at as usize)
@@ -259,7 +360,7 @@ mod tests {
     fn publish(confirms: &mut Confirms, count: u64) {
         let now = Instant::now();
         for _ in 0..count {
-            confirms.next(now, true);
+            confirms.next(now, true, true);
         }
     }
 
@@ -323,8 +424,8 @@ mod tests {
         let mut woken = Vec::new();
         let late = Duration::from_secs(1);
         let start = Instant::now();
-        confirms.next(start, true);
-        confirms.next(start + late / 2, true);
+        confirms.next(start, true, true);
+        confirms.next(start + late / 2, true, true);
         confirms.expire(start + late, late, false, &mut woken);
         assert_eq!(kind(look(&mut confirms, 1)), Some(ErrorKind::Timeout));
         assert!(look(&mut confirms, 2).is_pending());

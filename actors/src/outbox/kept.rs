@@ -77,6 +77,16 @@ impl Kept {
         cost
     }
 
+    /// Shows every publish, oldest first.
+    pub(super) fn each(&self, mut show: impl FnMut(Publish<'_>)) {
+        let Some(front) = self.batches.front() else { return };
+        let position = Position { batch: self.dropped, at: 0, sequence: front.range.first };
+        let mut walk = Walk { kept: self, position };
+        while let Some(publish) = walk.next_publish() {
+            show(publish);
+        }
+    }
+
     /// Finds the publish that came back, with these property bytes: of those with the same exchange and key the one
     /// that is most alike, and among equals the oldest one behind the last match.
     pub(super) fn match_return(
@@ -119,15 +129,28 @@ struct Walk<'a> {
     position: Position,
 }
 
-struct Publish<'a> {
-    sequence: u64,
-    exchange: &'a [u8],
-    routing_key: &'a [u8],
+/// One publish, as it was written.
+pub(super) struct Publish<'a> {
+    pub(super) sequence: u64,
+    pub(super) exchange: &'a [u8],
+    pub(super) routing_key: &'a [u8],
+    pub(super) mandatory: bool,
+    /// The payload of the content header.
+    pub(super) header: &'a [u8],
     properties: &'a [u8],
-    body: Vec<&'a [u8]>,
+    body: Vec<(&'a Bytes, &'a [u8])>,
 }
 
 impl Publish<'_> {
+    pub(super) fn body_len(&self) -> usize {
+        self.body.iter().map(|(_, part)| part.len()).sum()
+    }
+
+    /// The parts of the body, as views of what was written.
+    pub(super) fn body(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.body.iter().map(|(bytes, part)| bytes.slice_ref(part))
+    }
+
     /// Compares; `None` for another exchange or key.
     fn likeness(&self, returned: &Return, properties: &[u8]) -> Option<Likeness> {
         if self.exchange != returned.exchange.as_bytes()
@@ -144,7 +167,7 @@ impl Publish<'_> {
 
     fn body_is(&self, body: &[u8]) -> bool {
         let mut rest = body;
-        for part in &self.body {
+        for (_, part) in &self.body {
             match rest.strip_prefix(*part) {
                 Some(more) => rest = more,
                 None => return false,
@@ -157,11 +180,20 @@ impl Publish<'_> {
 impl<'a> Walk<'a> {
     /// The bytes from here to the end of the batch.
     fn rest(&mut self) -> Option<&'a [u8]> {
+        self.place().map(|(_, rest)| rest)
+    }
+
+    /// The batch that goes on here, and its bytes from here on.
+    fn place(&mut self) -> Option<(&'a Bytes, &'a [u8])> {
         loop {
             let index = self.position.batch.checked_sub(self.kept.dropped)?;
             let batch = self.kept.batches.get(index as usize)?;
+            if self.position.at == 0 && batch.range.messages > 0 {
+                // Not always the next number: what was confirmed is not written again in a later life.
+                self.position.sequence = batch.range.first;
+            }
             match batch.bytes.get(self.position.at..) {
-                Some(rest) if !rest.is_empty() => return Some(rest),
+                Some(rest) if !rest.is_empty() => return Some((&batch.bytes, rest)),
                 _ => {
                     self.position.batch += 1;
                     self.position.at = 0;
@@ -188,14 +220,16 @@ impl<'a> Walk<'a> {
     }
 
     fn next_publish(&mut self) -> Option<Publish<'a>> {
-        let sequence = self.position.sequence;
         let (_, size) = self.head()?;
+        let sequence = self.position.sequence;
         let method = self.rest()?.get(HEAD_LEN..HEAD_LEN + size)?;
         let (exchange, rest) = short(method.get(6..)?)?;
-        let (routing_key, _) = short(rest)?;
+        let (routing_key, flags) = short(rest)?;
+        let mandatory = flags.first()? & 1 != 0;
         self.skip(size + FRAME_OVERHEAD)?;
         let (_, size) = self.head()?;
-        let (fixed, properties) = self.rest()?.get(HEAD_LEN..HEAD_LEN + size)?.split_at_checked(12)?;
+        let header = self.rest()?.get(HEAD_LEN..HEAD_LEN + size)?;
+        let (fixed, properties) = header.split_at_checked(12)?;
         let length = fixed.get(4..)?;
         let length = length.iter().fold(0u64, |sum, &b| sum << 8 | u64::from(b)) as usize;
         self.skip(size + FRAME_OVERHEAD)?;
@@ -206,9 +240,9 @@ impl<'a> Walk<'a> {
             self.skip(HEAD_LEN)?;
             let mut left = size;
             while left > 0 {
-                let rest = self.rest()?;
+                let (bytes, rest) = self.place()?;
                 let part = rest.get(..left.min(rest.len()))?;
-                body.push(part);
+                body.push((bytes, part));
                 left -= part.len();
                 self.position.at += part.len();
             }
@@ -216,7 +250,7 @@ impl<'a> Walk<'a> {
             got += size;
         }
         self.position.sequence += 1;
-        Some(Publish { sequence, exchange, routing_key, properties, body })
+        Some(Publish { sequence, exchange, routing_key, mandatory, header, properties, body })
     }
 }
 

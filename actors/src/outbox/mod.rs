@@ -9,6 +9,7 @@ mod barrier;
 mod confirms;
 mod credit;
 mod kept;
+mod lives;
 mod queue;
 mod settles;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use actix::{Message, Recipient};
 use bytes::Bytes;
 
 pub(crate) use self::credit::{Account, Credit};
+pub(crate) use self::lives::Outage;
 pub(crate) use self::settles::{Seen, Verdict};
 use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
 use crate::{
@@ -37,6 +39,9 @@ use crate::{
 
 /// Bodies below this are copied into the batch, larger ones are chained.
 const CHAIN_FROM: usize = 4096;
+
+/// What a publish weighs in the window beside its bytes.
+const PUBLISH_COST: usize = 64;
 
 /// Tells the connection that a channel has something to take.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +115,8 @@ pub struct Outgoing<'a> {
     pub routing_key: &'a str,
     /// Whether it must reach a queue.
     pub mandatory: bool,
+    /// Whether it may be sent again when the connection breaks before its confirm.
+    pub replay: bool,
     /// The content header.
     pub properties: &'a Properties,
     /// The body.
@@ -118,7 +125,7 @@ pub struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     fn cost(&self) -> usize {
-        self.exchange.len() + self.routing_key.len() + self.body.len() + 64
+        self.exchange.len() + self.routing_key.len() + self.body.len() + PUBLISH_COST
     }
 }
 
@@ -162,6 +169,8 @@ struct State {
     frame_max: usize,
     /// Why no more publishes are taken, while what is under way goes on.
     refusing: Option<Error>,
+    /// Why no publishes are taken until the connection is back.
+    outage: Option<Error>,
     scheduled: bool,
     ticking: bool,
     /// Nobody but what is under way needs the channel: a tick says when that is nothing any more.
@@ -170,9 +179,13 @@ struct State {
     clock: Instant,
     tick: Option<Arc<Recipient<Tick>>>,
     queue: Queue,
+    /// Where publishes wait while the channel is restored.
+    held: Option<Queue>,
     window: Window,
     confirms: Confirms,
     kept: Kept,
+    /// Between two lives: one more than the last publish that was handed over.
+    boundary: Option<u64>,
     settles: Settles,
 }
 
@@ -265,6 +278,7 @@ impl Outbox {
                 incarnation: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
                 refusing: None,
+                outage: None,
                 scheduled: false,
                 ticking: false,
                 last_leg: false,
@@ -272,9 +286,11 @@ impl Outbox {
                 clock: Instant::now(),
                 tick: None,
                 queue: Queue::default(),
+                held: None,
                 window: Window::new(terms.window, terms.window_bytes),
                 confirms: Confirms::default(),
                 kept: Kept::default(),
+                boundary: None,
                 settles: Settles::default(),
             }),
         }
@@ -486,7 +502,9 @@ impl Outbox {
             unsettled: state.settles.outstanding(),
             bytes: state.window.bytes(),
             waiting: state.window.waiting(),
-            drained: state.queue.is_empty() && !state.settles.is_dirty(),
+            drained: state.queue.is_empty()
+                && state.held.as_ref().is_none_or(Queue::is_empty)
+                && !state.settles.is_dirty(),
         }
     }
 
@@ -551,82 +569,6 @@ impl Outbox {
     /// Ticks from now on when nothing is unsettled and everything written is taken, too.
     pub(crate) fn tell_idle(&self) {
         self.lock().last_leg = true;
-    }
-
-    pub(crate) fn attach(&self, epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32) {
-        let mut after = After::default();
-        let mut state = self.lock();
-        if matches!(state.life, Life::Closed { .. }) {
-            return;
-        }
-        state.frame_max = frame_max as usize;
-        state.scheduled = false;
-        let old = std::mem::replace(&mut state.life, Life::Attached { epoch, flush });
-        if !state.queue.is_empty() {
-            state.schedule(&self.terms, &mut after);
-        }
-        drop(state);
-        after.run();
-        drop(old);
-    }
-
-    /// Ends it for good: every waiter is answered, and nothing but `last_words` is taken any more.
-    pub(crate) fn close(&self, error: Error, last_words: Option<Bytes>) {
-        self.shut(error, last_words, false);
-    }
-
-    /// Ends it for good: every waiter is answered, and `last_words` are taken behind what was written before.
-    pub(crate) fn close_behind(&self, error: Error, last_words: Bytes) {
-        self.shut(error, Some(last_words), true);
-    }
-
-    /// Appends to the last words.
-    pub(crate) fn last_words(&self, frame: Bytes) {
-        let mut after = After::default();
-        let mut state = self.lock();
-        state.queue.method(frame);
-        state.schedule(&self.terms, &mut after);
-        drop(state);
-        after.run();
-    }
-
-    fn shut(&self, error: Error, last_words: Option<Bytes>, in_order: bool) {
-        let mut after = After::default();
-        let mut state = self.lock();
-        if matches!(state.life, Life::Closed { .. }) {
-            return;
-        }
-        let mut dropped = [Queue::default(), Queue::default()];
-        let handed_over = if in_order {
-            let State { queue, settles, .. } = &mut *state;
-            queue.settles(self.terms.channel, settles);
-            u64::MAX
-        } else {
-            dropped[0] = state.queue.abandon();
-            state.kept.handed_over()
-        };
-        match last_words {
-            Some(frame) => {
-                state.queue.method(frame);
-                state.scheduled = false;
-                state.schedule(&self.terms, &mut after);
-            }
-            None => dropped[1] = std::mem::take(&mut state.queue),
-        }
-        let to = match &state.life {
-            Life::Attached { epoch, flush } => Some((*epoch, flush.clone())),
-            _ => None,
-        };
-        let old = std::mem::replace(&mut state.life, Life::Closed { error: error.clone(), to });
-        state.incarnation += 1;
-        state.settles.reset();
-        let kept = std::mem::take(&mut state.kept);
-        let tick = state.tick.take();
-        state.window.close(&mut after.wakers);
-        state.confirms.fail_all(&error, handed_over, &mut after.wakers);
-        drop(state);
-        after.run();
-        drop((old, dropped, kept, tick));
     }
 
     /// Notes deliveries that are about to be handed out; tags count up from 1. `Err` with a tag that does not.
@@ -769,7 +711,7 @@ impl State {
     ) -> Poll<Result<u64>> {
         let refused = match &self.life {
             Life::Closed { error, .. } => Some(error),
-            _ => self.refusing.as_ref(),
+            _ => self.refusing.as_ref().or(self.outage.as_ref()),
         };
         if let Some(error) = refused {
             place.0 = None;
@@ -798,10 +740,14 @@ impl State {
         self.window.enter(place.0.take(), cost, &mut after.wakers, &mut after.gone);
         let sequence = if terms.confirms {
             self.start_ticking(after);
-            self.confirms.next(self.clock, outgoing.mandatory)
+            self.confirms.next(self.clock, outgoing.mandatory, outgoing.replay)
         } else {
             0
         };
+        if let Some(held) = &mut self.held {
+            held.publish(terms.channel, self.frame_max, sequence, outgoing);
+            return Poll::Ready(Ok(sequence));
+        }
         self.queue.publish(terms.channel, self.frame_max, sequence, outgoing);
         self.schedule(terms, after);
         Poll::Ready(Ok(sequence))

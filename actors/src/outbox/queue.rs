@@ -4,18 +4,21 @@
 //! with the method frame of a publish, or is the rest of the publish that its predecessor began. What is taken at a time
 //! ends with a frame: other channels write next.
 
-use std::{collections::VecDeque, ops::RangeInclusive};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::RangeInclusive,
+};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    CHAIN_FROM, Outgoing,
-    kept::{Kept, Range},
+    CHAIN_FROM, Outgoing, PUBLISH_COST,
+    kept::{Kept, Publish, Range},
     settles::Settles,
 };
 use crate::wire::{
-    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_publish,
-    put_reject,
+    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_header_again,
+    put_publish, put_reject,
 };
 
 /// A chunk of copied frames is closed at this size.
@@ -181,6 +184,102 @@ impl Queue {
         }
         left.begun = !left.chunks.is_empty();
         std::mem::replace(self, left)
+    }
+
+    /// Gives all content to `kept`, as if it had been handed over.
+    pub(super) fn keep(mut self, kept: &mut Kept) {
+        self.close(Kind::Content);
+        for chunk in self.chunks.into_iter().filter(|chunk| chunk.kind == Kind::Content) {
+            kept.push(chunk.bytes, chunk.range);
+        }
+    }
+
+    /// Gives the rest of a content that was begun to `kept`, and leaves it here to be taken.
+    pub(super) fn keep_begun(&mut self, kept: &mut Kept) {
+        for chunk in &mut self.chunks {
+            kept.push(chunk.bytes.clone(), chunk.range);
+            chunk.kind = Kind::Method;
+        }
+    }
+
+    /// Forgets methods and settles.
+    pub(super) fn only_content(&mut self) {
+        self.close(Kind::Content);
+        self.chunks.retain(|chunk| chunk.kind == Kind::Content);
+    }
+
+    pub(super) fn append(&mut self, mut more: Self) {
+        self.close(Kind::Content);
+        more.close(Kind::Content);
+        self.chunks.append(&mut more.chunks);
+    }
+
+    /// Writes a publish of an earlier life again, cut for this one; tells what it costs in the window.
+    pub(super) fn again(
+        &mut self,
+        channel: u16,
+        frame_max: usize,
+        publish: &Publish<'_>,
+        renamed: &HashMap<String, String>,
+    ) -> usize {
+        let most = frame_max - FRAME_OVERHEAD;
+        let len = publish.body_len();
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        let (exchange, routing_key) = (text(publish.exchange), text(publish.routing_key));
+        let new_name = if exchange.is_empty() { renamed.get(routing_key) } else { None };
+        let routing_key = new_name.map_or(routing_key, String::as_str);
+        // A batch holds numbers in a row.
+        if self.open.messages > 0 && self.open.last + 1 != publish.sequence {
+            self.close(Kind::Content);
+        }
+        let copied = len < CHAIN_FROM && len <= most;
+        let head = FRAME_OVERHEAD * 3 + 9 + exchange.len() + routing_key.len() + publish.header.len();
+        self.reserve(if copied { head + len } else { head });
+        put_publish(&mut self.tail, channel, exchange, routing_key, publish.mandatory);
+        put_header_again(&mut self.tail, channel, publish.header);
+        let cost = exchange.len() + routing_key.len() + len + PUBLISH_COST;
+        self.open.add(publish.sequence, cost);
+        if len == 0 {
+        } else if copied {
+            put_body_head(&mut self.tail, channel, len as u32);
+            publish.body().for_each(|part| self.tail.extend_from_slice(&part));
+            self.tail.extend_from_slice(&[FRAME_END]);
+        } else {
+            self.chain_again(channel, most, publish);
+        }
+        if self.tail.len() >= CHUNK {
+            self.close(Kind::Content);
+        }
+        cost
+    }
+
+    fn chain_again(&mut self, channel: u16, most: usize, publish: &Publish<'_>) {
+        let rest = Range { first: publish.sequence, last: publish.sequence, messages: 0, cost: 0 };
+        let chunk = |bytes, ends| Chunk { bytes, kind: Kind::Content, range: rest, ends };
+        let mut left = publish.body_len();
+        let mut parts = publish.body();
+        let mut part = Bytes::new();
+        while left > 0 {
+            let mut frame = left.min(most);
+            left -= frame;
+            self.reserve(HEAD_LEN);
+            put_body_head(&mut self.tail, channel, frame as u32);
+            self.close_at(Kind::Content, Ends::Nothing);
+            while frame > 0 {
+                if part.is_empty() {
+                    let Some(next) = parts.next() else { break };
+                    part = next;
+                    continue;
+                }
+                let piece = part.split_to(part.len().min(frame));
+                frame -= piece.len();
+                self.chunks.push_back(chunk(piece, Ends::Nothing));
+            }
+            let ends = if left > 0 { Ends::Frame } else { Ends::Content };
+            self.chunks.push_back(chunk(Bytes::from_static(&[FRAME_END]), ends));
+            self.open = rest;
+        }
+        self.open = Range::default();
     }
 
     /// Closes the open chunk.

@@ -36,13 +36,20 @@ fn attached(confirms: bool, frame_max: u32) -> (Outbox, Arc<Mutex<Vec<Flush>>>) 
     let flushes = Arc::default();
     let outbox = Outbox::new(terms(confirms));
     let recipient = Flushes(Arc::clone(&flushes)).start().recipient();
-    outbox.attach(EPOCH, Arc::new(recipient), frame_max);
+    outbox.attach(EPOCH, Arc::new(recipient), frame_max, false);
     (outbox, flushes)
 }
 
 fn publish(outbox: &Outbox, routing_key: &str, body: &Bytes) -> u64 {
     let properties = Properties::new();
-    let outgoing = Outgoing { exchange: "ex", routing_key, mandatory: true, properties: &properties, body };
+    let outgoing = Outgoing {
+        exchange: "ex",
+        routing_key,
+        mandatory: true,
+        replay: true,
+        properties: &properties,
+        body,
+    };
     outbox.try_publish(outgoing).unwrap().expect("room in the window")
 }
 
@@ -192,6 +199,7 @@ async fn another_epoch_gets_nothing_and_a_closed_outbox_has_only_last_words() {
     assert_eq!(read_back(take_all(&outbox, 64 * 1024), 131_072), [Seen::Method(20, 41)]);
     let properties = Properties::new();
     let outgoing = Outgoing {
+        replay: true,
         exchange: "",
         routing_key: "",
         mandatory: false,
@@ -250,6 +258,7 @@ async fn a_return_is_told_from_one_that_differs_in_its_properties() {
             exchange: "ex",
             routing_key: "key",
             mandatory: true,
+            replay: true,
             properties: &properties(id),
             body: &body,
         };
@@ -282,8 +291,14 @@ async fn what_does_not_fit_a_frame_is_refused_and_takes_no_number() {
     let (outbox, _) = attached(true, 4096);
     let body = Bytes::from_static(b"x");
     let properties = Properties::new().with_header("k", "v".repeat(5000));
-    let outgoing =
-        Outgoing { exchange: "", routing_key: "", mandatory: true, properties: &properties, body: &body };
+    let outgoing = Outgoing {
+        exchange: "",
+        routing_key: "",
+        mandatory: true,
+        replay: true,
+        properties: &properties,
+        body: &body,
+    };
     assert_eq!(outbox.try_publish(outgoing).unwrap_err().kind(), ErrorKind::Limit);
     assert_eq!(outbox.method(Bytes::from(vec![0; 4097])).unwrap_err().kind(), ErrorKind::Limit);
     assert!(outbox.load().drained);

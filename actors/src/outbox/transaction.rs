@@ -99,7 +99,7 @@ mod tests {
             window_bytes: 1 << 20,
             deadline: std::time::Duration::from_secs(30),
         });
-        outbox.attach(1, Arc::new(Sink.start().recipient()), 131_072);
+        outbox.attach(1, Arc::new(Sink.start().recipient()), 131_072, false);
         outbox
     }
 

@@ -112,6 +112,12 @@ impl Window {
         self.wake_front(wakers);
     }
 
+    /// Counts anew what a new life begins with.
+    pub(super) fn restart(&mut self, messages: usize, bytes: usize, wakers: &mut Vec<Waker>) {
+        self.bytes = bytes;
+        self.set(messages, 0, wakers);
+    }
+
     /// Counts publishes out that need no confirm, once written.
     pub(super) fn written(&mut self, messages: usize, bytes: usize, wakers: &mut Vec<Waker>) {
         self.set(self.messages.saturating_sub(messages), bytes, wakers);

@@ -1,10 +1,16 @@
 //! The ConnectionSupervisor: the connection that the user holds. It starts Connection actors, gives them channels, and
 //! keeps on answering when they are gone.
 
+mod attempts;
+mod health;
 #[cfg(feature = "testing")]
 mod inside;
 mod numbers;
+mod recover;
+mod scratch;
 mod secrets;
+mod steps;
+mod topology;
 
 use std::{
     collections::HashMap,
@@ -18,7 +24,7 @@ use actix::{
 };
 use tokio::sync::{mpsc, watch};
 
-use self::{numbers::Numbers, secrets::Secrets};
+use self::{numbers::Numbers, recover::Recovering, secrets::Secrets};
 use crate::{
     channel::{Answer, Channel, OpenedChannel, Reply},
     connection::Connection,
@@ -26,9 +32,9 @@ use crate::{
     message::{
         CloseConnection, ConnectionEvent, ConnectionState, FollowConnection, GetState, OpenChannel, Opened,
         ReleaseConnection, WatchConnection,
-        internal::{Down, Link, Order, Up},
+        internal::{Change, Down, Link, Order, Up},
     },
-    options::{ConnectionOptions, within_years},
+    options::{ConnectionOptions, Recovery, within_years},
     outbox::{Credit, Flush},
     wire::{Negotiated, Value},
 };
@@ -77,6 +83,12 @@ pub struct ConnectionSupervisor {
     closing: Option<Closing>,
     released: bool,
     secrets: Secrets,
+    recovering: Recovering,
+    /// There was a connection.
+    was_open: bool,
+    /// It was restored at least once, or there was nothing to restore.
+    is_again: bool,
+    health_marks: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -146,6 +158,10 @@ impl ConnectionSupervisor {
             closing: None,
             released: false,
             secrets: Secrets::default(),
+            recovering: Recovering::default(),
+            was_open: false,
+            is_again: false,
+            health_marks: vec!["down".into()],
         };
         let addr = match arbiter {
             Some(arbiter) => Self::start_in_arbiter(arbiter, |_| make()),
@@ -196,6 +212,7 @@ impl ConnectionSupervisor {
         })));
         self.keep_fresh(lifetime, ctx);
         self.tell(&ConnectionEvent::Connected);
+        self.begin_restore(ctx);
     }
 
     fn negotiated(&self) -> Option<&Negotiated> {
@@ -221,10 +238,12 @@ impl ConnectionSupervisor {
         for route in self.routes.values() {
             route.down.do_send(Down::Blocked(reason.is_some()));
         }
+        self.scratch_blocked(reason.is_some());
         self.tell(&reason.map_or(ConnectionEvent::Unblocked, ConnectionEvent::Blocked));
+        self.health_changed();
     }
 
-    /// The connection is over, and with `Recovery::Never` so is everything.
+    /// The connection is over for good, and so is everything.
     fn over(&mut self, error: Error, ctx: &mut Context<Self>) {
         self.connection = None;
         let blocked = self.is_blocked();
@@ -234,9 +253,8 @@ impl ConnectionSupervisor {
             closing.abandoned = self.unconfirmed();
         }
         let by_user = closing.as_ref().is_some_and(|closing| closing.ordered);
-        let epoch = self.epoch;
         for (_, route) in self.routes.drain() {
-            route.down.do_send(Down::Detached { epoch, error: error.clone() });
+            route.down.do_send(Down::Over { error: error.clone() });
             if let Some(opening) = route.opening {
                 drop(opening.send(Err(Error::connection_lost(&error))));
             }
@@ -249,6 +267,7 @@ impl ConnectionSupervisor {
             None => log::info!("connection closed"),
         }
         self.state.send_replace(ConnectionState::Closed(cause.clone()));
+        self.health_changed();
         self.tell(&ConnectionEvent::Closed(cause));
         self.followers.clear();
         // Last, so that whoever has closed it finds it closed, on another thread, too.
@@ -291,40 +310,46 @@ impl ConnectionSupervisor {
         if self.closing.is_some() {
             return Err(Error::connection_closed("the connection is being closed", None));
         }
-        let Some(life) = &self.connection else {
-            return Err(Error::connection_closed("the connection is closed", None));
-        };
-        let Some(negotiated) = &life.negotiated else {
+        if !self.was_open {
             return Err(Error::connection_closed("the connection is not open yet", None));
-        };
-        let confirms = negotiated.server_properties.get("capabilities").and_then(Value::as_table);
-        let confirms = confirms.and_then(|table| table.get("publisher_confirms")).and_then(Value::as_bool);
-        if options.confirms && confirms != Some(true) {
+        }
+        let none = options.confirms && self.negotiated().is_some_and(|negotiated| !has_confirms(negotiated));
+        if none {
             let what = "the broker has no capability publisher_confirms; open the channel without confirms";
             return Err(Error::refused_here(what));
         }
         let number = self.numbers.take(options.number)?;
         let up = ctx.address().recipient();
-        let channel = Channel::start(number, options, self.options.body_max, up);
+        let robust = self.options.recovery != Recovery::Never;
+        let channel = Channel::start(number, options, self.options.body_max, up, robust);
         let down: Recipient<Down> = channel.actor.clone().recipient();
+        let (reply, responder) = Reply::later();
+        let route = Route { channel, down, opening: Some(responder), drained: false };
+        self.routes.insert(number, route);
+        if !self.is_declaring() {
+            self.attach(number);
+        }
+        Ok(reply)
+    }
+
+    /// Gives the connection that there is to a channel; without one, the next is given to all.
+    fn attach(&self, number: u16) {
+        let (Some(life), Some(route)) = (&self.connection, self.routes.get(&number)) else { return };
+        let Some(negotiated) = &life.negotiated else { return };
         life.actor.do_send(Order::Route {
             channel: number,
-            down: down.clone(),
-            outbox: channel.outbox.clone(),
+            down: route.down.clone(),
+            outbox: route.channel.outbox.clone(),
         });
-        down.do_send(Down::Attached {
+        route.down.do_send(Down::Attached {
             epoch: self.epoch,
             flush: life.flush.clone(),
             frame_max: negotiated.frame_max,
             credit: life.credit.clone(),
         });
         if self.is_blocked() {
-            down.do_send(Down::Blocked(true));
+            route.down.do_send(Down::Blocked(true));
         }
-        let (reply, responder) = Reply::later();
-        let route = Route { channel, down, opening: Some(responder), drained: false };
-        self.routes.insert(number, route);
-        Ok(reply)
     }
 
     fn begin_close(&mut self, code: u16, text: String, ctx: &mut Context<Self>) -> &mut Closing {
@@ -356,6 +381,27 @@ impl ConnectionSupervisor {
         })
     }
 
+    /// Closes what waits for the next try: there is nobody to say it to.
+    fn close_unconnected(&mut self, closer: Option<Answer<()>>, ctx: &mut Context<Self>) {
+        self.closing = Some(Closing {
+            code: 200,
+            text: String::new(),
+            closers: closer.into_iter().collect(),
+            ordered: true,
+            until: Instant::now(),
+            timer: None,
+            abandoned: self.unconfirmed(),
+        });
+        self.over(Error::connection_closed("the connection was closed by the application", None), ctx);
+    }
+
+    /// A connection that is not open, or whose channels are not, has nothing to drain.
+    fn close_if_not_open(&mut self) {
+        if self.negotiated().is_none() || self.is_restoring() {
+            self.order_close();
+        }
+    }
+
     fn close_if_drained(&mut self) {
         if self.closing.is_some() && self.routes.values().all(|route| route.drained) {
             self.order_close();
@@ -379,6 +425,12 @@ impl ConnectionSupervisor {
     }
 }
 
+fn has_confirms(negotiated: &Negotiated) -> bool {
+    let capabilities = negotiated.server_properties.get("capabilities").and_then(Value::as_table);
+    let confirms = capabilities.and_then(|table| table.get("publisher_confirms"));
+    confirms.and_then(Value::as_bool) == Some(true)
+}
+
 impl Actor for ConnectionSupervisor {
     type Context = Context<Self>;
 
@@ -393,7 +445,7 @@ impl Drop for ConnectionSupervisor {
     fn drop(&mut self) {
         let error = Error::stopped("the ConnectionSupervisor actor ended");
         for (_, route) in self.routes.drain() {
-            route.down.do_send(Down::Detached { epoch: self.epoch, error: error.clone() });
+            route.down.do_send(Down::Over { error: error.clone() });
         }
         if let Some(life) = self.connection.take() {
             let text = "the application ended".into();
@@ -418,10 +470,13 @@ impl Handler<Up> for ConnectionSupervisor {
             | Up::Ended { epoch, .. }
             | Up::Blocked { epoch, .. }
             | Up::SecretUpdated { epoch }
+            | Up::Restored { epoch, .. }
+            | Up::Resumed { epoch, .. }
+            | Up::Replayed { epoch, .. }
             | Up::Faulted { epoch, .. }
                 if epoch != self.epoch || self.connection.is_none() => {}
             Up::Online { negotiated, link, .. } => self.online(negotiated, link, ctx),
-            Up::Ended { error, .. } => self.over(error, ctx),
+            Up::Ended { error, .. } => self.ended(error, ctx),
             Up::Blocked { reason, .. } => self.set_blocked(reason),
             Up::SecretUpdated { .. } => self.secret_updated(ctx),
             Up::Faulted { fault, .. } => {
@@ -437,6 +492,20 @@ impl Handler<Up> for ConnectionSupervisor {
                     drop(opening.send(result.map(|()| route.channel.leased())));
                 }
             }
+            Up::Restored { channel, skipped, .. } => self.channel_restored(channel, skipped, ctx),
+            Up::Resumed { tag, .. } => self.consumer_resumed(&tag),
+            Up::Changed(change) => {
+                let less = matches!(change, Change::Forget(_));
+                self.recovering.topology.change(change);
+                if less {
+                    self.forget_missing();
+                }
+            }
+            Up::Deleting { queue, is } => self.recovering.topology.deleting(&queue, is),
+            Up::Repair { channel, consumer, probe, cause } => {
+                self.repair(channel, consumer, probe, cause, ctx);
+            }
+            Up::Replayed { number, results, .. } => self.replayed(number, results, ctx),
             Up::Left { channel, free } => {
                 if self.routes.remove(&channel).is_some() {
                     if free {
@@ -445,6 +514,8 @@ impl Handler<Up> for ConnectionSupervisor {
                     if let Some(life) = &self.connection {
                         life.actor.do_send(Order::Unroute { channel });
                     }
+                    self.recovering.topology.forget_channel(channel);
+                    self.channel_restored(channel, Vec::new(), ctx);
                 }
                 self.close_if_drained();
                 self.close_if_unneeded(ctx);
@@ -465,6 +536,9 @@ impl ConnectionSupervisor {
             if self.connection.is_some() {
                 self.begin_close(200, "no handle is left".into(), ctx);
             } else {
+                if self.stop_waiting(ctx) {
+                    self.close_unconnected(None, ctx);
+                }
                 ctx.stop();
             }
         }
@@ -483,11 +557,15 @@ impl Handler<CloseConnection> for ConnectionSupervisor {
     type Result = Reply<()>;
 
     fn handle(&mut self, close: CloseConnection, ctx: &mut Self::Context) -> Reply<()> {
-        if self.connection.is_none() {
-            return Reply::now(Ok(()));
-        }
         let (reply, responder) = Reply::later();
-        self.begin_close(close.code, close.text, ctx).closers.push(responder);
+        if self.stop_waiting(ctx) {
+            self.close_unconnected(Some(responder), ctx);
+        } else if self.connection.is_none() {
+            return Reply::now(Ok(()));
+        } else {
+            self.begin_close(close.code, close.text, ctx).closers.push(responder);
+            self.close_if_not_open();
+        }
         reply
     }
 }

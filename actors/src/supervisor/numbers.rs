@@ -17,6 +17,16 @@ impl Numbers {
         self.max = max;
     }
 
+    pub(super) fn max(&self) -> u16 {
+        self.max
+    }
+
+    /// Begins anew with these in use.
+    pub(super) fn reset(&mut self, used: impl Iterator<Item = u16>) {
+        self.used = used.collect();
+        self.lowest = 0;
+    }
+
     pub(super) fn take(&mut self, wanted: Option<u16>) -> Result<u16> {
         let number = match wanted {
             Some(number) if number == 0 || number > self.max => {

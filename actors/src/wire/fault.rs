@@ -29,6 +29,11 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Something went wrong here: internal error, 541.
+    pub(crate) fn internal(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(541, text)
+    }
+
     /// Reports a `frame-error` (501): the framing itself is broken.
     ///
     /// # Examples

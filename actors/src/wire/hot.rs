@@ -84,6 +84,14 @@ pub fn put_header(buf: &mut BytesMut, channel: u16, body_size: u64, properties: 
     buf.put_u8(FRAME_END);
 }
 
+/// Appends a header frame whose payload was written before.
+pub fn put_header_again(buf: &mut BytesMut, channel: u16, payload: &[u8]) {
+    buf.reserve(payload.len() + FRAME_OVERHEAD);
+    put_head(buf, HEADER, channel, payload.len() as u32);
+    buf.put_slice(payload);
+    buf.put_u8(FRAME_END);
+}
+
 /// Tells the length of the frame that [`put_header`] appends.
 ///
 /// # Examples

@@ -37,7 +37,7 @@ pub use self::{
     handshake::{Handshake, HandshakeError, Mechanism, Negotiated, Progress, Terms},
     hot::{
         Deliver, GetOk, Inbound, ReturnHead, Span, header_len, parse_method, put_ack, put_body,
-        put_body_head, put_header, put_heartbeat, put_nack, put_publish, put_reject,
+        put_body_head, put_header, put_header_again, put_heartbeat, put_nack, put_publish, put_reject,
     },
     method::{
         AMQPClass, FieldTable, ShortString, basic, channel, confirm, connection, exchange, ids,

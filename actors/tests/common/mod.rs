@@ -301,6 +301,7 @@ pub trait TryPublish {
 impl TryPublish for actix_pika_actors::Outbox {
     fn try_publish_text(&self, routing_key: &str, text: &'static str) -> u64 {
         let outgoing = actix_pika_actors::Outgoing {
+            replay: true,
             exchange: "",
             routing_key,
             mandatory: false,

@@ -1,0 +1,113 @@
+//! Where the consumer of a stream queue is: behind the highest offset up to which everything was settled.
+//!
+//! A stream keeps its messages, and the broker does not remember for a consumer where it was.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::outbox::Verdict;
+
+#[derive(Debug, Default)]
+pub(super) struct Offsets(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Delivered and not settled, by delivery tag.
+    open: BTreeMap<u64, u64>,
+    /// One more than the highest offset delivered.
+    end: Option<u64>,
+    /// The lowest offset that was refused, or handed back: nothing behind it counts as done.
+    refused: Option<u64>,
+}
+
+impl State {
+    fn next(&self) -> Option<u64> {
+        let oldest = self.open.values().next().copied();
+        let next = oldest.into_iter().chain(self.end).min()?;
+        Some(self.refused.map_or(next, |refused| refused.min(next)))
+    }
+}
+
+impl Offsets {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn delivered(&self, tag: u64, offset: u64) {
+        let mut state = self.lock();
+        state.open.insert(tag, offset);
+        state.end = Some(state.end.unwrap_or(0).max(offset + 1));
+    }
+
+    pub(super) fn settled(&self, tag: u64, verdict: Verdict) {
+        let mut state = self.lock();
+        let those = match verdict {
+            Verdict::AckAll | Verdict::NackAll { .. } => {
+                let later = state.open.split_off(&(tag + 1));
+                std::mem::replace(&mut state.open, later)
+            }
+            _ => state.open.remove(&tag).map(|offset| BTreeMap::from([(tag, offset)])).unwrap_or_default(),
+        };
+        let undone = match verdict {
+            Verdict::Nack { requeue } | Verdict::NackAll { requeue } | Verdict::Reject { requeue } => requeue,
+            Verdict::Dropped => true,
+            Verdict::Ack | Verdict::AckAll => false,
+        };
+        if undone && let Some(&lowest) = those.values().next() {
+            state.refused = Some(state.refused.map_or(lowest, |refused| refused.min(lowest)));
+        }
+    }
+
+    /// The offset to go on from, once something was delivered.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.lock().next()
+    }
+
+    /// A life is over: what is open comes again.
+    pub(super) fn forget(&self) {
+        let mut state = self.lock();
+        state.end = state.next();
+        state.open.clear();
+        state.refused = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goes_on_behind_what_is_settled_without_a_gap() {
+        let offsets = Offsets::default();
+        assert_eq!(offsets.next(), None);
+        for (tag, offset) in [(1, 10), (2, 11), (3, 12), (4, 13)] {
+            offsets.delivered(tag, offset);
+        }
+        assert_eq!(offsets.next(), Some(10));
+        offsets.settled(2, Verdict::Ack);
+        assert_eq!(offsets.next(), Some(10), "10 is open");
+        offsets.settled(1, Verdict::Reject { requeue: false });
+        assert_eq!(offsets.next(), Some(12));
+        offsets.settled(4, Verdict::AckAll);
+        assert_eq!(offsets.next(), Some(14));
+    }
+
+    #[test]
+    fn what_was_handed_back_comes_again_in_the_next_life() {
+        let offsets = Offsets::default();
+        for (tag, offset) in [(1, 0), (2, 1), (3, 2)] {
+            offsets.delivered(tag, offset);
+        }
+        offsets.settled(1, Verdict::Ack);
+        offsets.settled(2, Verdict::Nack { requeue: true });
+        offsets.settled(3, Verdict::Ack);
+        assert_eq!(offsets.next(), Some(1));
+        offsets.forget();
+        assert_eq!(offsets.next(), Some(1));
+        offsets.delivered(1, 1);
+        offsets.settled(1, Verdict::Ack);
+        assert_eq!(offsets.next(), Some(2));
+    }
+}

@@ -1,0 +1,377 @@
+//! How a channel outlives its connection, and its own closes: what it forgets, what it says again, what waits.
+//!
+//! A channel goes on in two phases: what it stands for is said first (open, prefetch and consumers, confirms); when all of
+//! that is answered, publishes go on, and the calls that waited are made.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Context, Handler, Message};
+use bytes::Bytes;
+
+use super::{Channel, Number, Phase, Reply, Responder, replies::On};
+use crate::{
+    error::{CloseReason, Error, Result},
+    message::{
+        ChannelEvent, ConsumerEnd, EntityKind, Skipped,
+        internal::{Change, Entity, Gone, Up},
+    },
+    outbox::Outage,
+    wire::{AMQPClass, channel as methods, confirm},
+};
+
+/// So many closes by the broker within [`UNSTABLE_WITHIN`] are not a mishap any more.
+const UNSTABLE: usize = 5;
+const UNSTABLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a channel needs to go on in another life.
+#[derive(Debug, Default)]
+pub(super) struct Going {
+    /// Why it is not open now, or was not the last time.
+    cause: Option<Error>,
+    /// Calls that wait for it to be open.
+    waiting: VecDeque<Waiting>,
+    /// Queues that the broker has named anew, by their old names.
+    renamed: HashMap<String, String>,
+    /// When the broker has closed it.
+    closes: VecDeque<Instant>,
+    /// Consumers that this life began without, and why.
+    skipped: Vec<(u32, Error)>,
+}
+
+struct Waiting {
+    since: Instant,
+    call: Box<dyn Call>,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+/// A call that was not made yet.
+trait Call {
+    fn make(self: Box<Self>, channel: &mut Channel, ctx: &mut Context<Channel>);
+    fn fail(self: Box<Self>, error: Error);
+}
+
+struct Parked<M, T> {
+    message: M,
+    responder: Responder<T>,
+}
+
+impl<M, T> Call for Parked<M, T>
+where
+    Channel: Handler<M, Result = Reply<T>>,
+    M: Message<Result = Result<T>>,
+    T: 'static,
+{
+    fn make(self: Box<Self>, channel: &mut Channel, ctx: &mut Context<Channel>) {
+        <Channel as Handler<M>>::handle(channel, self.message, ctx).forward(self.responder);
+    }
+
+    fn fail(self: Box<Self>, error: Error) {
+        // Nobody waits any more: fine.
+        drop(self.responder.send(Err(error)));
+    }
+}
+
+impl Channel {
+    /// Tells whether calls have to wait for the channel to be open again.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Lost | Phase::Restoring | Phase::Closing { reopen: true, .. })
+    }
+
+    /// Why the channel is not open now.
+    pub(super) fn cause(&self) -> Error {
+        let unknown = || Error::connection_closed("the connection is lost", None);
+        self.going.cause.clone().unwrap_or_else(unknown)
+    }
+
+    /// Makes the call when the channel is open again; it fails when its deadline passes first.
+    pub(super) fn later<M, T>(&mut self, message: M, ctx: &mut Context<Self>) -> Reply<T>
+    where
+        Self: Handler<M, Result = Reply<T>>,
+        M: Message<Result = Result<T>> + 'static,
+        T: 'static,
+    {
+        let (reply, responder) = Reply::later();
+        let call = Box::new(Parked { message, responder });
+        self.going.waiting.push_back(Waiting { since: Instant::now(), call });
+        self.keep_ticking(ctx);
+        reply
+    }
+
+    /// Answers calls that have waited for too long; tells whether others wait.
+    pub(super) fn expire_waiting(&mut self, now: Instant) -> bool {
+        let deadline = self.outbox.terms().deadline;
+        while let Some(first) = self.going.waiting.front() {
+            if now.saturating_duration_since(first.since) < deadline {
+                break;
+            }
+            let Some(first) = self.going.waiting.pop_front() else { break };
+            let what = format!("not sent within {deadline:?}: {}", self.cause());
+            first.call.fail(Error::timeout(what));
+        }
+        !self.going.waiting.is_empty()
+    }
+
+    /// Answers all calls that wait.
+    pub(super) fn fail_waiting(&mut self, error: &Error) {
+        for waiting in std::mem::take(&mut self.going.waiting) {
+            waiting.call.fail(error.clone());
+        }
+    }
+
+    /// Says the queue's name of today.
+    pub(super) fn rename(&self, name: &mut String) {
+        if let Some(new) = self.going.renamed.get(name) {
+            name.clone_from(new);
+        }
+    }
+
+    /// The broker has named a queue anew.
+    pub(super) fn queue_renamed(&mut self, old: String, new: String) {
+        self.going.renamed.values_mut().filter(|name| **name == old).for_each(|name| name.clone_from(&new));
+        self.going.renamed.insert(old.clone(), new.clone());
+        self.consumers.rename(&old, &new);
+        self.watchers.tell(&ChannelEvent::QueueRenamed { old, new });
+    }
+
+    /// Tells the supervisor what was done to the topology.
+    pub(super) fn report_changes(&mut self) {
+        for change in self.replies.changes() {
+            self.supervisor.do_send(Up::Changed(change));
+        }
+        for change in self.replies.unchanged() {
+            if let Change::Forget(Gone::Queue(queue)) = change {
+                self.supervisor.do_send(Up::Deleting { queue, is: false });
+            }
+        }
+    }
+
+    pub(super) fn record(&self, entity: Entity) {
+        if self.robust {
+            self.supervisor.do_send(Up::Changed(Change::Record(entity)));
+        }
+    }
+
+    pub(super) fn forget_consumer(&self, tag: Arc<str>) {
+        if self.robust {
+            let channel = self.number();
+            self.supervisor.do_send(Up::Changed(Change::Forget(Gone::Consumer { channel, tag })));
+        }
+    }
+
+    /// The connection is lost, and another one will come.
+    pub(super) fn lost(&mut self, error: &Error) {
+        let cause = Error::connection_lost(error);
+        match &self.phase {
+            Phase::Closed(_) | Phase::Lost => return,
+            // It opens with the next connection.
+            Phase::Opening => {
+                let outage = Outage { error: &cause, fail: false, suspicious: false };
+                self.incarnation = self.outbox.detach(&outage);
+                self.replies.fail_all(&cause);
+                self.epoch = 0;
+                return;
+            }
+            Phase::Draining { .. } | Phase::Closing { reopen: false, .. } => {
+                return self.end(cause, None, Number::Free);
+            }
+            Phase::Open | Phase::Restoring | Phase::Closing { reopen: true, .. } => {}
+        }
+        if self.transacting.selected() {
+            let what = "the transaction is lost with its connection";
+            return self.end(Error::channel_closed(what, cause.close_reason().cloned()), None, Number::Free);
+        }
+        let suspicious = error.close_reason().is_some_and(|reason| reason.code >= 500);
+        let outage = Outage { error: &cause, fail: self.fails_in_outage, suspicious };
+        self.incarnation = self.outbox.detach(&outage);
+        self.forget_life(&cause);
+        self.consumers.end_where(|entry| !entry.robust, &ConsumerEnd::Closed(cause.clone()));
+        self.going.cause = Some(cause);
+        self.phase = Phase::Lost;
+        // What this connection still says is not for us.
+        self.epoch = 0;
+    }
+
+    /// Forgets what belongs to the life that is over.
+    fn forget_life(&mut self, cause: &Error) {
+        for (tag, cancelled) in self.replies.unsettled_consumers() {
+            if self.consumers.get(tag.as_bytes()).is_some_and(|entry| entry.repair) {
+                continue;
+            }
+            if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
+                self.forget_consumer(entry.link.tag.clone());
+                let end = match &entry.ending {
+                    Some(end) => end.clone(),
+                    None if cancelled => ConsumerEnd::Cancelled,
+                    None => ConsumerEnd::Closed(cause.clone()),
+                };
+                entry.end(end);
+            }
+        }
+        self.replies.fail_all(cause);
+        self.report_changes();
+        self.inbox.reset();
+        self.recovering = 0;
+        self.prefetch_said = None;
+        self.going.skipped.clear();
+        self.consumers.discard();
+        self.consumers.unsuspend();
+    }
+
+    /// The broker has closed the channel, or we have, for a reason that does not end it.
+    pub(super) fn reopens(&mut self, reason: &CloseReason) -> bool {
+        let goes_on = match self.phase {
+            Phase::Open => {
+                let now = Instant::now();
+                let old = |at: &Instant| now.saturating_duration_since(*at) > UNSTABLE_WITHIN;
+                while self.going.closes.front().is_some_and(old) {
+                    self.going.closes.pop_front();
+                }
+                self.going.closes.push_back(now);
+                if self.going.closes.len() > UNSTABLE {
+                    log::error!("channel {}: closed {UNSTABLE} times, and given up: {reason}", self.number());
+                }
+                self.going.closes.len() <= UNSTABLE
+            }
+            Phase::Restoring => true,
+            _ => false,
+        };
+        self.robust && goes_on && !self.transacting.selected() && !self.draining
+    }
+
+    /// Opens the channel again on the connection that there is, after `last_words`. `refused` names the consumer that
+    /// was the reason.
+    pub(super) fn reopen(&mut self, error: Error, last_words: Bytes, refused: Option<(u32, Error)>) {
+        log::warn!("channel {}: opened again: {error}", self.number());
+        let mut skipped = std::mem::take(&mut self.going.skipped);
+        self.incarnation = self.outbox.reopen(&error, last_words);
+        self.forget_life(&error);
+        skipped.extend(refused);
+        for (consumer, _) in &skipped {
+            self.consumers.suspend(*consumer);
+        }
+        // Cancelled while it was to start again.
+        self.consumers.end_where(|entry| entry.suspended && !entry.robust, &ConsumerEnd::Cancelled);
+        self.going.skipped = skipped;
+        self.going.cause = Some(error);
+        self.restore();
+    }
+
+    /// Says what the channel stands for.
+    pub(super) fn restore(&mut self) {
+        self.phase = Phase::Restoring;
+        let open = AMQPClass::Channel(methods::AMQPMethod::Open(methods::Open {}));
+        self.ask(open, "channel.open", None, On::Open);
+        for id in self.consumers.ids() {
+            self.resume(id);
+        }
+        self.share_again();
+        if self.outbox.terms().confirms {
+            let select = AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select { nowait: false }));
+            self.ask(select, "confirm.select", None, On::ConfirmSelect);
+        }
+    }
+
+    /// Goes on once all of it is answered.
+    pub(super) fn look_after_restore(&mut self, ctx: &mut Context<Self>) {
+        if !matches!(self.phase, Phase::Restoring) || !self.replies.is_empty() {
+            return;
+        }
+        self.phase = Phase::Open;
+        let (channel, epoch) = (self.number(), self.epoch);
+        log::debug!("channel {channel}: open again");
+        self.outbox.go_on(&self.going.renamed);
+        self.watchers.tell(&ChannelEvent::Reopened(self.cause()));
+        let mut skipped = Vec::new();
+        for (consumer, error) in std::mem::take(&mut self.going.skipped) {
+            let Some(entry) = self.consumers.by_id(consumer) else { continue };
+            let name = entry.link.tag.to_string();
+            let probe = entry.probe();
+            let cause = ConsumerEnd::Closed(error.clone());
+            self.supervisor.do_send(Up::Repair { channel, consumer, probe, cause });
+            skipped.push(Skipped { kind: EntityKind::Consumer, name, error });
+        }
+        self.supervisor.do_send(Up::Restored { channel, epoch, skipped });
+        let waiting = std::mem::take(&mut self.going.waiting);
+        for waiting in waiting {
+            waiting.call.make(self, ctx);
+        }
+        self.look_after_drain();
+    }
+
+    /// A consumer that could not go on can, or must end.
+    pub(super) fn repaired(
+        &mut self,
+        consumer: u32,
+        result: Result<(), ConsumerEnd>,
+        ctx: &mut Context<Self>,
+    ) {
+        if !self.consumers.by_id(consumer).is_some_and(|entry| entry.suspended) {
+            return;
+        }
+        match result {
+            Ok(()) if matches!(self.phase, Phase::Open) => {
+                self.consumers.go_on(consumer);
+                self.resume(consumer);
+                self.keep_ticking(ctx);
+            }
+            // The next life begins with it.
+            Ok(()) => self.consumers.go_on(consumer),
+            Err(end) => {
+                let Some(entry) = self.consumers.remove_id(consumer) else { return };
+                let tag = entry.link.tag.clone();
+                log::warn!("channel {}: consumer {tag:?} is lost: {end:?}", self.number());
+                self.outbox.release(consumer);
+                self.forget_consumer(tag.clone());
+                self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end: end.clone() });
+                entry.end(end);
+                self.look_after_drain();
+            }
+        }
+    }
+
+    /// Closes the channel to open it again, because the broker does not answer.
+    pub(super) fn close_to_reopen(&mut self, silence: &Error) -> bool {
+        if !self.robust || !matches!(self.phase, Phase::Open | Phase::Restoring) || self.draining {
+            return false;
+        }
+        let Ok(frame) = self.close_frame(541, "no answer to a call") else { return false };
+        let error = Error::channel_closed(format!("the channel is opened again: {silence}"), None);
+        if self.transacting.selected() {
+            return false;
+        }
+        self.incarnation = self.outbox.reopen(&error, frame);
+        self.forget_life(&error);
+        self.going.cause = Some(error.clone());
+        self.phase = Phase::Closing { abandoned: 0, error, reopen: true };
+        self.replies.expect("channel.close", None, (20, 40), On::Close);
+        true
+    }
+
+    /// Closes the channel while it is not open.
+    pub(super) fn close_unopened(&mut self) {
+        match &mut self.phase {
+            Phase::Closing { reopen, .. } => *reopen = false,
+            Phase::Restoring => {
+                self.say_close(
+                    200,
+                    "closed by the application",
+                    Error::channel_closed("the channel is closed", None),
+                );
+            }
+            _ => {
+                self.watchers.close(None);
+                self.end(Error::channel_closed("the channel is closed", None), None, Number::Free);
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What is said of getting back what was there before a connection was lost.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use crate::error::Error;
+
+/// What of a connection's topology could not be restored, and why.
+///
+/// # Examples
+/// ```
+/// use actix_pika_actors::ConnectionEvent;
+///
+/// fn look(event: &ConnectionEvent) {
+///     if let ConnectionEvent::Restored { skipped, .. } = event {
+///         for skipped in skipped.iter() {
+///             eprintln!("{skipped}");
+///         }
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// What it is.
+    pub kind: EntityKind,
+    /// Its name; for a binding, `source -> destination (routing key)`.
+    pub name: String,
+    /// Why it is not there: mostly `Refused`, with the broker's reply code.
+    pub error: Error,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}: {}", self.kind, self.name, self.error)
+    }
+}
+
+/// The kinds of things that are restored.
+///
+/// # Examples
+/// ```
+/// use actix_pika_actors::EntityKind;
+///
+/// assert_eq!(EntityKind::Queue.to_string(), "queue");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum EntityKind {
+    /// An exchange.
+    Exchange,
+    /// A queue.
+    Queue,
+    /// A binding of a queue or of an exchange.
+    Binding,
+    /// A consumer.
+    Consumer,
+    /// A channel.
+    Channel,
+}
+
+impl fmt::Display for EntityKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exchange => "exchange",
+            Self::Queue => "queue",
+            Self::Binding => "binding",
+            Self::Consumer => "consumer",
+            Self::Channel => "channel",
+        })
+    }
+}
+
+/// How well a connection does what it is there for.
+///
+/// # Examples
+/// ```
+/// use actix_pika_actors::Health;
+///
+/// assert!(Health::Up.is_up());
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Health {
+    /// Connected, and everything that was declared on it is there.
+    #[default]
+    Up,
+    /// Connected, but for these reasons not all that it should be.
+    Degraded(Vec<Degradation>),
+    /// Not connected: not yet, not now, or not any more; the error where there is one.
+    Down(Option<Error>),
+}
+
+impl Health {
+    /// Tells whether all is well.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Up)
+    }
+}
+
+/// Why a connection is not all that it should be.
+///
+/// # Examples
+/// ```
+/// use actix_pika_actors::{Degradation, Health};
+///
+/// fn publishes(health: &Health) -> bool {
+///     match health {
+///         Health::Up => true,
+///         Health::Degraded(why) => !why.iter().any(|one| matches!(one, Degradation::Blocked(_))),
+///         _ => false,
+///     }
+/// }
+/// assert!(publishes(&Health::Up));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Degradation {
+    /// The topology, the channels and their consumers are being restored.
+    Restoring,
+    /// The broker takes no publishes, for the reason given.
+    Blocked(String),
+    /// Something is not there any more, or not yet.
+    Missing(Skipped),
+}
+
+/// The name of a queue, which the broker changes when it named the queue itself and that is declared again.
+#[derive(Clone, Debug)]
+pub struct QueueName(Arc<Name>);
+
+/// Names are only ever added, so that what was shown stays where it is.
+#[derive(Debug)]
+struct Name {
+    text: String,
+    next: OnceLock<QueueName>,
+}
+
+impl QueueName {
+    #[doc(hidden)]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Arc::new(Name { text: text.into(), next: OnceLock::new() }))
+    }
+
+    #[doc(hidden)]
+    pub fn as_str(&self) -> &str {
+        let mut name = &self.0;
+        while let Some(QueueName(next)) = name.next.get() {
+            name = next;
+        }
+        &name.text
+    }
+
+    pub(crate) fn rename(&self, text: &str) {
+        let mut name = self.0.clone();
+        while let Some(QueueName(next)) = name.next.get() {
+            let next = next.clone();
+            name = next;
+        }
+        // Only the supervisor renames.
+        let _ = name.next.set(Self::new(text));
+    }
+}
+
+impl PartialEq for QueueName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for QueueName {}

@@ -1,0 +1,239 @@
+//! How an outbox goes from one life of its channel to the next, and how it ends.
+//!
+//! Content is what survives: what was handed over and is not confirmed is written again, in the old order, before what
+//! came later. Methods and settles belong to the life in which they were written.
+
+use std::{collections::HashMap, sync::Arc};
+
+use actix::Recipient;
+use bytes::Bytes;
+
+use super::{After, Flush, Life, Outbox, State, over_frame_max, queue::Queue};
+use crate::{error::Error, wire::FRAME_OVERHEAD};
+
+/// What is to become of publishes when the connection is lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outage<'a> {
+    pub(crate) error: &'a Error,
+    /// Answer them with the error, and take no more until the connection is back.
+    pub(crate) fail: bool,
+    /// The broker closed the connection for an error of ours, of which one of them may be the reason.
+    pub(crate) suspicious: bool,
+}
+
+impl Outbox {
+    /// Begins the first life, or with `gate` a later one: publishes wait until [`go_on`](Self::go_on).
+    pub(crate) fn attach(&self, epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, gate: bool) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        if matches!(state.life, Life::Closed { .. }) {
+            return;
+        }
+        state.frame_max = frame_max as usize;
+        state.scheduled = false;
+        let old = std::mem::replace(&mut state.life, Life::Attached { epoch, flush });
+        if gate {
+            state.hold_back();
+        } else if !state.queue.is_empty() {
+            state.schedule(&self.terms, &mut after);
+        }
+        drop(state);
+        after.run();
+        drop(old);
+    }
+
+    /// The connection is gone, and another one will come. Tells the new incarnation.
+    pub(crate) fn detach(&self, outage: &Outage<'_>) -> u32 {
+        let mut after = After::default();
+        let mut state = self.lock();
+        if matches!(state.life, Life::Closed { .. }) {
+            return state.incarnation;
+        }
+        let (handed_over, begun) = state.interrupt(self.terms.confirms, false);
+        let old = std::mem::replace(&mut state.life, Life::Detached);
+        let mut failed = Default::default();
+        state.blocked = false;
+        if outage.fail {
+            state.outage = Some(outage.error.clone());
+            state.confirms.fail_all(outage.error, handed_over, &mut after.wakers);
+            failed = (std::mem::take(&mut state.queue), std::mem::take(&mut state.kept));
+            state.window.close(&mut after.wakers);
+        } else if self.terms.confirms {
+            state.confirms.outlive(outage, handed_over, &mut after.wakers);
+            let unconfirmed = state.confirms.unconfirmed();
+            state.window.set(unconfirmed, 0, &mut after.wakers);
+        }
+        let incarnation = state.incarnation;
+        drop(state);
+        after.run();
+        drop((old, begun, failed));
+        incarnation
+    }
+
+    /// The channel was closed, and opens again on the same connection: what was handed over may have arrived, the rest
+    /// waits until [`go_on`](Self::go_on). `last_words` leave first. Tells the new incarnation.
+    pub(crate) fn reopen(&self, error: &Error, last_words: Bytes) -> u32 {
+        let mut after = After::default();
+        let mut state = self.lock();
+        if matches!(state.life, Life::Closed { .. }) {
+            return state.incarnation;
+        }
+        let (handed_over, begun) = state.interrupt(self.terms.confirms, true);
+        state.confirms.fail_below(error, handed_over, &mut after.wakers);
+        if self.terms.confirms {
+            let unconfirmed = state.confirms.unconfirmed();
+            state.window.set(unconfirmed, 0, &mut after.wakers);
+        }
+        state.queue.method(last_words);
+        state.scheduled = false;
+        state.schedule(&self.terms, &mut after);
+        let incarnation = state.incarnation;
+        drop(state);
+        after.run();
+        drop(begun);
+        incarnation
+    }
+
+    /// The channel is restored: writes again what is not confirmed, then what waited. Queues that have another name now
+    /// are addressed by it.
+    pub(crate) fn go_on(&self, renamed: &HashMap<String, String>) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        state.outage = None;
+        state.boundary = None;
+        let Some(held) = state.held.take() else { return };
+        let mut kept = Default::default();
+        if self.terms.confirms {
+            held.keep(&mut state.kept);
+            kept = std::mem::take(&mut state.kept);
+            let State { queue, confirms, window, frame_max, .. } = &mut *state;
+            let mut replayed = Vec::new();
+            let mut bytes = 0;
+            kept.each(|publish| {
+                let len = publish.header.len() + FRAME_OVERHEAD;
+                if !confirms.is_open(publish.sequence) {
+                } else if len > *frame_max {
+                    let error = over_frame_max("the headers", len, *frame_max);
+                    confirms.fail(publish.sequence, error, &mut after.wakers);
+                } else {
+                    replayed.push(publish.sequence);
+                    bytes += queue.again(self.terms.channel, *frame_max, &publish, renamed);
+                }
+            });
+            confirms.restart(replayed, &mut after.wakers);
+            window.restart(confirms.unconfirmed(), bytes, &mut after.wakers);
+        } else {
+            state.queue.append(held);
+        }
+        if !state.queue.is_empty() {
+            state.schedule(&self.terms, &mut after);
+        }
+        drop(state);
+        after.run();
+        drop(kept);
+    }
+
+    /// Ends it for good: every waiter is answered, and nothing but `last_words` is taken any more.
+    pub(crate) fn close(&self, error: Error, last_words: Option<Bytes>) {
+        self.shut(error, last_words, false);
+    }
+
+    /// Ends it for good: every waiter is answered, and `last_words` are taken behind what was written before.
+    pub(crate) fn close_behind(&self, error: Error, last_words: Bytes) {
+        self.shut(error, Some(last_words), true);
+    }
+
+    /// Appends to the last words.
+    pub(crate) fn last_words(&self, frame: Bytes) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        state.queue.method(frame);
+        state.schedule(&self.terms, &mut after);
+        drop(state);
+        after.run();
+    }
+
+    fn shut(&self, error: Error, last_words: Option<Bytes>, in_order: bool) {
+        let mut after = After::default();
+        let mut state = self.lock();
+        if matches!(state.life, Life::Closed { .. }) {
+            return;
+        }
+        let mut dropped = [Queue::default(), Queue::default()];
+        let handed_over = if in_order {
+            let State { queue, settles, .. } = &mut *state;
+            queue.settles(self.terms.channel, settles);
+            u64::MAX
+        } else {
+            dropped[0] = state.queue.abandon();
+            state.handed_over()
+        };
+        let held = state.held.take();
+        match last_words {
+            Some(frame) => {
+                state.queue.method(frame);
+                state.scheduled = false;
+                state.schedule(&self.terms, &mut after);
+            }
+            None => dropped[1] = std::mem::take(&mut state.queue),
+        }
+        let to = match &state.life {
+            Life::Attached { epoch, flush } => Some((*epoch, flush.clone())),
+            _ => None,
+        };
+        let old = std::mem::replace(&mut state.life, Life::Closed { error: error.clone(), to });
+        state.incarnation += 1;
+        state.settles.reset();
+        let kept = std::mem::take(&mut state.kept);
+        let tick = state.tick.take();
+        state.window.close(&mut after.wakers);
+        state.confirms.fail_all(&error, handed_over, &mut after.wakers);
+        drop(state);
+        after.run();
+        drop((old, dropped, held, kept, tick));
+    }
+}
+
+impl State {
+    /// Ends a life: only content is left, and nothing of the old life can be settled. With `going_on`, what is left of
+    /// a content that was begun still leaves first. Tells one more than the number of the last publish handed over, and
+    /// gives what is to be dropped.
+    fn interrupt(&mut self, confirms: bool, going_on: bool) -> (u64, Queue) {
+        self.incarnation += 1;
+        self.settles.reset();
+        self.scheduled = false;
+        let handed_over = self.handed_over();
+        self.boundary = Some(handed_over);
+        let held = self.held.take();
+        let mut rest = self.queue.abandon();
+        if confirms {
+            self.queue.keep_begun(&mut self.kept);
+            rest.keep(&mut self.kept);
+            if let Some(held) = held {
+                held.keep(&mut self.kept);
+            }
+            rest = Queue::default();
+        } else {
+            rest.only_content();
+            if let Some(held) = held {
+                rest.append(held);
+            }
+        }
+        let begun = if going_on {
+            self.held = Some(rest);
+            Queue::default()
+        } else {
+            std::mem::replace(&mut self.queue, rest)
+        };
+        (handed_over, begun)
+    }
+
+    /// One more than the number of the last publish that was handed over.
+    fn handed_over(&self) -> u64 {
+        self.boundary.unwrap_or_else(|| self.kept.handed_over())
+    }
+
+    fn hold_back(&mut self) {
+        self.held = Some(std::mem::take(&mut self.queue));
+    }
+}

@@ -1,0 +1,106 @@
+//! How many tries there were, and how long to wait before the next.
+
+use std::time::{Duration, Instant};
+
+use crate::options::Backoff;
+
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    made: u32,
+    since: Option<Instant>,
+}
+
+impl Attempts {
+    /// The number of the next try, and the wait before it; `None` when it is to be given up.
+    pub(super) fn next(&mut self, backoff: &Backoff, now: Instant) -> Option<(u32, Duration)> {
+        let since = *self.since.get_or_insert(now);
+        let out_of_time = backoff.within.is_some_and(|within| now.saturating_duration_since(since) >= within);
+        if out_of_time || backoff.attempts.is_some_and(|attempts| self.made >= attempts) {
+            return None;
+        }
+        let longest = backoff.first.saturating_mul(1 << self.made.min(20)).min(backoff.most);
+        self.made = self.made.saturating_add(1);
+        let wait = if backoff.jitter { longest.mul_f64(fastrand::f64()) } else { longest };
+        Some((self.made, wait))
+    }
+
+    /// A connection came about.
+    pub(super) fn connected(&mut self) {
+        self.since = None;
+    }
+
+    /// And it has lasted.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Recovery;
+
+    fn backoff(recovery: Recovery) -> Backoff {
+        match recovery {
+            Recovery::After(backoff) => backoff,
+            Recovery::Never => unreachable!("not in these tests"),
+        }
+    }
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn waits_are_random_and_their_limits_double_up_to_the_cap() {
+        let policy = backoff(Recovery::exponential(secs(1), secs(5)));
+        let now = Instant::now();
+        for (at, limit) in [1, 2, 4, 5, 5].into_iter().enumerate() {
+            let waits: Vec<_> = (0..200)
+                .map(|_| {
+                    let mut attempts = Attempts::default();
+                    (0..at).for_each(|_| drop(attempts.next(&policy, now)));
+                    let (number, wait) = attempts.next(&policy, now).unwrap();
+                    assert_eq!(number as usize, at + 1);
+                    wait
+                })
+                .collect();
+            assert!(waits.iter().all(|&wait| wait <= secs(limit)), "try {at}");
+            assert!(waits.iter().any(|&wait| wait > secs(limit) / 2), "try {at}");
+            assert!(waits.iter().any(|&wait| wait < secs(limit) / 2), "try {at}");
+        }
+    }
+
+    #[test]
+    fn a_fixed_wait_stays_the_same_and_never_overflows() {
+        let policy = backoff(Recovery::fixed(secs(5)));
+        let mut attempts = Attempts::default();
+        for number in 1..100 {
+            assert_eq!(attempts.next(&policy, Instant::now()), Some((number, secs(5))));
+        }
+        let huge = backoff(Recovery::exponential(Duration::MAX, Duration::MAX));
+        let mut attempts = Attempts::default();
+        assert!((0..50).all(|_| attempts.next(&huge, Instant::now()).is_some()));
+    }
+
+    #[test]
+    fn tries_and_time_are_limited_and_counted_anew_after_a_quiet_time() {
+        let policy = backoff(Recovery::fixed(secs(1)).attempts(2));
+        let mut attempts = Attempts::default();
+        let now = Instant::now();
+        assert!(attempts.next(&policy, now).is_some() && attempts.next(&policy, now).is_some());
+        assert_eq!(attempts.next(&policy, now), None);
+        attempts.connected();
+        assert_eq!(attempts.next(&policy, now), None, "it did not last");
+        attempts.reset();
+        assert_eq!(attempts.next(&policy, now), Some((1, secs(1))));
+
+        let policy = backoff(Recovery::fixed(secs(1)).within(secs(60)));
+        let mut attempts = Attempts::default();
+        assert!(attempts.next(&policy, now).is_some());
+        assert!(attempts.next(&policy, now + secs(59)).is_some());
+        assert_eq!(attempts.next(&policy, now + secs(60)), None);
+        attempts.connected();
+        assert!(attempts.next(&policy, now + secs(61)).is_some());
+    }
+}

@@ -1,0 +1,583 @@
+//! What the supervisor does when a connection is lost: waits, dials, declares everything again, and gives the new
+//! connection to its channels.
+//!
+//! Declarations come first, for all channels together; what a lock of the dead connection still holds is tried again for
+//! a moment. Then every channel restores itself. What could not be had is reported, and, where that may change, tried
+//! further beside everything else.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{AsyncContext, Context, Recipient, SpawnHandle};
+
+use super::{
+    ConnectionSupervisor,
+    attempts::Attempts,
+    scratch::Scratch,
+    steps::{Outcome, Step},
+    topology::Topology,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    message::{
+        ConnectionEvent, ConnectionState, ConsumerEnd, EntityKind, Skipped,
+        internal::{Down, Order, Probe},
+    },
+    options::{Backoff, Recovery},
+    wire::Fault,
+};
+
+/// How long the broker may refuse login or virtual host before that is taken for its last word: one that restarts does so
+/// for a while.
+const REFUSED_FOR_GOOD: Duration = Duration::from_secs(60);
+/// How long channels wait for what is locked.
+const LOCKED: Duration = Duration::from_secs(5);
+/// The first wait before something refused is tried again.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long something refused is tried again at least; longer where the dead connection may hold a lock longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub(super) struct Recovering {
+    pub(super) topology: Topology,
+    pub(super) attempts: Attempts,
+    /// Until the next try.
+    timer: Option<SpawnHandle>,
+    /// Since when every try was refused.
+    refused_since: Option<Instant>,
+    opened: Option<Instant>,
+    stage: Stage,
+    /// The scratch channel that is at work, and what it does.
+    scratch: Option<Work>,
+    /// What is tried again, or beside everything else.
+    jobs: VecDeque<Job>,
+    jobs_timer: Option<SpawnHandle>,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// Declares what all channels share.
+    Declaring { since: Instant, wait: Duration, tried: Vec<Step>, then_bind: bool },
+    /// These channels are not restored yet.
+    Channels(BTreeSet<u16>),
+}
+
+#[derive(Debug)]
+struct Work {
+    number: u16,
+    down: Recipient<Down>,
+    steps: Vec<Step>,
+    job: Option<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    what: What,
+    since: Instant,
+    wait: Duration,
+    due: Instant,
+}
+
+#[derive(Debug)]
+enum What {
+    Declare(Vec<Step>),
+    Repair {
+        channel: u16,
+        consumer: u32,
+        probe: Probe,
+        cause: ConsumerEnd,
+        /// A queue that the broker had named is gone: another one takes its place.
+        anew: bool,
+    },
+}
+
+impl ConnectionSupervisor {
+    /// A connection has ended, or did not come about.
+    pub(super) fn ended(&mut self, error: Error, ctx: &mut Context<Self>) {
+        let first = !self.was_open && self.options.fail_fast;
+        let unneeded = self.released && self.routes.is_empty();
+        match self.options.recovery {
+            Recovery::After(backoff) if self.closing.is_none() && !first && !unneeded => {
+                self.lost(error, backoff, ctx);
+            }
+            _ => self.over(error, ctx),
+        }
+    }
+
+    fn lost(&mut self, error: Error, backoff: Backoff, ctx: &mut Context<Self>) {
+        self.connection = None;
+        let now = Instant::now();
+        if let ConnectionState::Open(opened) = &*self.state.borrow() {
+            let quiet = Duration::from_secs(opened.negotiated.heartbeat.max(1).into());
+            if self.recovering.opened.is_some_and(|at| now.saturating_duration_since(at) >= quiet) {
+                self.recovering.attempts.reset();
+            }
+        }
+        if self.recovering.opened.take().is_some() {
+            log::warn!("connection lost: {error}");
+            self.forget_life(&error, ctx);
+            self.tell(&ConnectionEvent::Lost(error.clone()));
+        } else {
+            log::debug!("not connected: {error}");
+        }
+        let refused =
+            matches!(error.kind(), ErrorKind::Auth | ErrorKind::Vhost) && error.close_reason().is_some();
+        let refused_since = refused.then(|| *self.recovering.refused_since.get_or_insert(now));
+        self.recovering.refused_since = refused_since;
+        let for_good =
+            refused_since.is_some_and(|since| now.saturating_duration_since(since) >= REFUSED_FOR_GOOD);
+        let next = self.recovering.attempts.next(&backoff, now).filter(|_| !for_good);
+        let Some((attempt, delay)) = next else {
+            log::error!("no connection, and given up: {error}");
+            return self.over(error, ctx);
+        };
+        log::info!("connection: try {attempt} in {delay:?}: {error}");
+        self.state.send_replace(ConnectionState::Reconnecting(error.clone()));
+        self.health_changed();
+        self.tell(&ConnectionEvent::Retrying { attempt, delay, error });
+        self.recovering.timer = Some(ctx.run_later(delay, |supervisor, ctx| {
+            supervisor.recovering.timer = None;
+            supervisor.dial(ctx);
+        }));
+    }
+
+    /// Takes the connection that is gone from everyone who used it.
+    fn forget_life(&mut self, error: &Error, ctx: &mut Context<Self>) {
+        let epoch = self.epoch;
+        self.recovering.stage = Stage::Idle;
+        self.recovering.scratch = None;
+        self.recovering.jobs.clear();
+        self.recovering.skipped.clear();
+        self.recovering.topology.forget_deletes();
+        if let Some(timer) = self.recovering.jobs_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.forget_secrets(error, ctx);
+        for route in self.routes.values() {
+            route.down.do_send(Down::Detached { epoch, error: error.clone() });
+        }
+        // The broker knows of none any more.
+        self.numbers.reset(self.routes.keys().copied());
+    }
+
+    /// Stops waiting for the next try; tells whether it did.
+    pub(super) fn stop_waiting(&mut self, ctx: &mut Context<Self>) -> bool {
+        let timer = self.recovering.timer.take();
+        timer.is_some_and(|timer| ctx.cancel_future(timer))
+    }
+
+    /// There is a connection.
+    pub(super) fn begin_restore(&mut self, ctx: &mut Context<Self>) {
+        self.recovering.opened = Some(Instant::now());
+        self.recovering.refused_since = None;
+        self.recovering.attempts.connected();
+        if !self.was_open {
+            self.was_open = true;
+            self.attach_all(ctx);
+            return;
+        }
+        let steps = self.recovering.topology.declarations();
+        self.declare(steps, true, ctx);
+    }
+
+    fn declare(&mut self, steps: Vec<Step>, then_bind: bool, ctx: &mut Context<Self>) {
+        let (since, wait) = (Instant::now(), FIRST_WAIT);
+        self.recovering.stage = Stage::Declaring { since, wait, tried: Vec::new(), then_bind };
+        self.health_changed();
+        if steps.is_empty() {
+            self.declared(ctx);
+        } else {
+            // No channel is attached yet, so that every number is free at the broker.
+            self.try_steps(self.numbers.max(), steps, None, ctx);
+        }
+    }
+
+    fn try_steps(&mut self, number: u16, steps: Vec<Step>, job: Option<Job>, ctx: &mut Context<Self>) {
+        let Some(life) = &self.connection else { return };
+        let Some(negotiated) = &life.negotiated else { return };
+        let up = ctx.address().recipient();
+        let (actor, outbox) = Scratch::start_with(number, self.epoch, steps.clone(), up);
+        let down: Recipient<Down> = actor.recipient();
+        life.actor.do_send(Order::Route { channel: number, down: down.clone(), outbox });
+        down.do_send(Down::Attached {
+            epoch: self.epoch,
+            flush: life.flush.clone(),
+            frame_max: negotiated.frame_max,
+            credit: life.credit.clone(),
+        });
+        down.do_send(Down::Blocked(self.is_blocked()));
+        self.recovering.scratch = Some(Work { number, down, steps, job });
+    }
+
+    pub(super) fn scratch_blocked(&self, blocked: bool) {
+        if let Some(work) = &self.recovering.scratch {
+            work.down.do_send(Down::Blocked(blocked));
+        }
+    }
+
+    /// A scratch channel is done.
+    pub(super) fn replayed(&mut self, number: u16, outcomes: Vec<Outcome>, ctx: &mut Context<Self>) {
+        let Some(work) = self.recovering.scratch.take_if(|work| work.number == number) else { return };
+        let Some(life) = &self.connection else { return };
+        if outcomes.len() < work.steps.len() {
+            let fault = Fault::internal("no answer while the topology is restored");
+            life.actor.do_send(Order::Fail { fault });
+            return;
+        }
+        life.actor.do_send(Order::Unroute { channel: number });
+        for (step, outcome) in work.steps.iter().zip(&outcomes) {
+            if let (Step::Queue { declare, name }, Ok(Some(new))) = (step, outcome)
+                && declare.name.is_empty()
+                && let Some(old) = self.recovering.topology.rename(name, new)
+            {
+                log::info!("queue {old:?} is called {new:?} now");
+                for route in self.routes.values() {
+                    route.down.do_send(Down::Renamed { old: old.clone(), new: new.clone() });
+                }
+            }
+        }
+        match work.job {
+            Some(job) => {
+                self.numbers.give_back(number);
+                self.job_done(job, work.steps, outcomes, ctx);
+            }
+            None => self.steps_done(work.steps, outcomes, ctx),
+        }
+    }
+
+    fn steps_done(&mut self, steps: Vec<Step>, outcomes: Vec<Outcome>, ctx: &mut Context<Self>) {
+        let Stage::Declaring { since, wait, tried, then_bind: _ } = &mut self.recovering.stage else {
+            return;
+        };
+        let in_time = since.elapsed() < LOCKED;
+        let mut owed = Vec::new();
+        for (step, outcome) in steps.into_iter().zip(outcomes) {
+            let Err(error) = outcome else { continue };
+            match (may_pass(&error), in_time) {
+                (true, true) => tried.push(step),
+                (may_pass, _) => {
+                    log::warn!("not restored: {} {:?}: {error}", step.kind(), step.name());
+                    self.recovering.skipped.push(step.skipped(error));
+                    if may_pass {
+                        owed.push(step);
+                    }
+                }
+            }
+        }
+        if !owed.is_empty() {
+            self.recovering.jobs.push_back(Job::new(What::Declare(owed)));
+        }
+        if tried.is_empty() {
+            return self.declared(ctx);
+        }
+        let again = *wait;
+        *wait = (*wait * 2).min(Duration::from_secs(1));
+        let epoch = self.epoch;
+        ctx.run_later(again, move |supervisor, ctx| {
+            if let Stage::Declaring { tried, .. } = &mut supervisor.recovering.stage
+                && supervisor.epoch == epoch
+            {
+                let steps = std::mem::take(tried);
+                supervisor.try_steps(supervisor.numbers.max(), steps, None, ctx);
+            }
+        });
+    }
+
+    fn declared(&mut self, ctx: &mut Context<Self>) {
+        match self.recovering.stage {
+            Stage::Declaring { then_bind: true, .. } => {
+                let steps = self.recovering.topology.queue_bindings();
+                self.declare(steps, false, ctx);
+            }
+            _ => self.attach_all(ctx),
+        }
+    }
+
+    /// Gives the connection to every channel.
+    fn attach_all(&mut self, ctx: &mut Context<Self>) {
+        let mut waiting = BTreeSet::new();
+        let most = self.numbers.max();
+        let mut numbers: Vec<u16> = self.routes.keys().copied().collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let Some(route) = self.routes.get(&number) else { continue };
+            if number > most {
+                let error =
+                    Error::limit(format!("channel {number} is more than the broker allows now, {most}"));
+                let kind = EntityKind::Channel;
+                self.recovering.skipped.push(Skipped {
+                    kind,
+                    name: number.to_string(),
+                    error: error.clone(),
+                });
+                route.down.do_send(Down::Over { error });
+                continue;
+            }
+            if route.opening.is_none() {
+                waiting.insert(number);
+            }
+            self.attach(number);
+        }
+        self.recovering.stage = Stage::Channels(waiting);
+        self.look_after_restore(ctx);
+    }
+
+    /// A channel goes on, or is gone.
+    pub(super) fn channel_restored(&mut self, channel: u16, skipped: Vec<Skipped>, ctx: &mut Context<Self>) {
+        for one in skipped {
+            self.missing(one);
+        }
+        if let Stage::Channels(waiting) = &mut self.recovering.stage {
+            waiting.remove(&channel);
+        }
+        self.look_after_restore(ctx);
+    }
+
+    fn look_after_restore(&mut self, ctx: &mut Context<Self>) {
+        if matches!(&self.recovering.stage, Stage::Channels(waiting) if waiting.is_empty()) {
+            self.recovering.stage = Stage::Idle;
+            if self.is_again {
+                let skipped: Arc<[Skipped]> = self.recovering.skipped.clone().into();
+                log::info!("restored, {} things skipped", skipped.len());
+                self.tell(&ConnectionEvent::Restored { epoch: self.epoch, skipped });
+            }
+            self.is_again = true;
+        }
+        self.health_changed();
+        self.work_on(ctx);
+    }
+
+    /// Tells whether what all channels share is being declared, so that none may be open yet.
+    pub(super) fn is_declaring(&self) -> bool {
+        matches!(self.recovering.stage, Stage::Declaring { .. })
+    }
+
+    pub(super) fn is_restoring(&self) -> bool {
+        !matches!(self.recovering.stage, Stage::Idle)
+    }
+
+    fn missing(&mut self, skipped: Skipped) {
+        self.found(skipped.kind, &skipped.name);
+        self.recovering.skipped.push(skipped);
+    }
+
+    fn found(&mut self, kind: EntityKind, name: &str) {
+        self.recovering.skipped.retain(|one| one.kind != kind || one.name != name);
+    }
+
+    /// What is not recorded any more is not missing either.
+    pub(super) fn forget_missing(&mut self) {
+        let topology = &self.recovering.topology;
+        let before = self.recovering.skipped.len();
+        self.recovering.skipped.retain(|one| topology.knows(one.kind, &one.name));
+        if self.recovering.skipped.len() != before {
+            self.health_changed();
+        }
+    }
+
+    /// A consumer goes on.
+    pub(super) fn consumer_resumed(&mut self, tag: &str) {
+        self.found(EntityKind::Consumer, tag);
+        self.health_changed();
+    }
+
+    /// A consumer cannot go on, and must not be tried on its channel.
+    pub(super) fn repair(
+        &mut self,
+        channel: u16,
+        consumer: u32,
+        probe: Probe,
+        cause: ConsumerEnd,
+        ctx: &mut Context<Self>,
+    ) {
+        let recorded = self.recovering.topology.queue(&probe.queue).is_some();
+        let may_pass = match &cause {
+            ConsumerEnd::Closed(error) => recorded || may_pass(error),
+            _ => recorded,
+        };
+        if !may_pass || self.recovering.topology.is_deleting(&probe.queue) {
+            self.lose_consumer(channel, consumer, &probe, cause);
+            return;
+        }
+        let error = match &cause {
+            ConsumerEnd::Closed(error) => error.clone(),
+            _ => Error::refused_here("the broker cancelled the consumer"),
+        };
+        self.missing(Skipped { kind: EntityKind::Consumer, name: probe.tag.to_string(), error });
+        self.health_changed();
+        let what = What::Repair { channel, consumer, probe, cause, anew: false };
+        self.recovering.jobs.push_back(Job::new(what));
+        self.work_on(ctx);
+    }
+
+    fn lose_consumer(&mut self, channel: u16, consumer: u32, probe: &Probe, cause: ConsumerEnd) {
+        self.found(EntityKind::Consumer, &probe.tag);
+        self.health_changed();
+        if let Some(route) = self.routes.get(&channel) {
+            route.down.do_send(Down::Repaired { consumer, result: Err(cause) });
+        }
+    }
+
+    /// Begins the next job that is due, or waits for it.
+    fn work_on(&mut self, ctx: &mut Context<Self>) {
+        if self.recovering.scratch.is_some() || self.is_restoring() || self.negotiated().is_none() {
+            return;
+        }
+        if let Some(timer) = self.recovering.jobs_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let now = Instant::now();
+        let next = self.recovering.jobs.iter().enumerate().min_by_key(|(_, job)| job.due);
+        let Some((at, due)) = next.map(|(at, job)| (at, job.due)) else { return };
+        if due > now {
+            self.recovering.jobs_timer = Some(ctx.run_later(due - now, |supervisor, ctx| {
+                supervisor.recovering.jobs_timer = None;
+                supervisor.work_on(ctx);
+            }));
+            return;
+        }
+        let Some(job) = self.recovering.jobs.remove(at) else { return };
+        let steps = match &job.what {
+            What::Declare(steps) => steps.clone(),
+            What::Repair { probe, anew, .. } => self.repair_steps(probe, *anew),
+        };
+        match self.numbers.take(None) {
+            Ok(number) => self.try_steps(number, steps, Some(job), ctx),
+            Err(error) => {
+                log::debug!("no channel to try on: {error}");
+                self.recovering.jobs.push_back(job.again());
+                self.work_on(ctx);
+            }
+        }
+    }
+
+    fn repair_steps(&self, probe: &Probe, anew: bool) -> Vec<Step> {
+        let Some((declare, name, bindings)) = self.recovering.topology.queue(&probe.queue) else {
+            return vec![Step::Probe(probe.clone()), Step::Unprobe(probe.tag.clone())];
+        };
+        let mut declare = declare.clone();
+        let named_by_broker = declare.name.is_empty();
+        let mut steps = Vec::new();
+        if named_by_broker && !anew {
+            // Declared as it was, it would be another queue.
+            name.as_str().clone_into(&mut declare.name);
+            declare.passive = true;
+            steps.push(Step::of_queue(&declare, name));
+            steps.push(Step::Probe(probe.clone()));
+            steps.push(Step::Unprobe(probe.tag.clone()));
+            return steps;
+        }
+        steps.push(Step::of_queue(&declare, name));
+        // Without a name, it is the queue declared last.
+        let nameless = |queue: &mut String| {
+            if named_by_broker {
+                queue.clear();
+            }
+        };
+        for mut step in bindings {
+            if let Step::BindQueue(bind) = &mut step {
+                nameless(&mut bind.queue);
+            }
+            steps.push(step);
+        }
+        let mut probe = probe.clone();
+        nameless(&mut probe.queue);
+        let tag = probe.tag.clone();
+        steps.push(Step::Probe(probe));
+        steps.push(Step::Unprobe(tag));
+        steps
+    }
+
+    fn job_done(&mut self, mut job: Job, steps: Vec<Step>, outcomes: Vec<Outcome>, ctx: &mut Context<Self>) {
+        let patience = PATIENCE.max(Duration::from_secs(
+            10 + 2 * u64::from(self.negotiated().map_or(0, |negotiated| negotiated.heartbeat)),
+        ));
+        let in_time = job.since.elapsed() < patience;
+        match &mut job.what {
+            What::Declare(owed) => {
+                owed.clear();
+                for (step, outcome) in steps.into_iter().zip(outcomes) {
+                    match outcome {
+                        Ok(_) => self.found(step.kind(), &step.name()),
+                        Err(error) => {
+                            let again = may_pass(&error) && in_time;
+                            self.missing(step.skipped(error));
+                            if again {
+                                owed.push(step);
+                            }
+                        }
+                    }
+                }
+                if !owed.is_empty() {
+                    self.recovering.jobs.push_back(job.again());
+                }
+                self.health_changed();
+            }
+            What::Repair { channel, consumer, probe, cause, anew } => {
+                let refused =
+                    steps.iter().zip(outcomes).find_map(|(step, outcome)| Some((step, outcome.err()?)));
+                let (channel, consumer) = (*channel, *consumer);
+                match refused {
+                    None => {
+                        if let Some(route) = self.routes.get(&channel) {
+                            route.down.do_send(Down::Repaired { consumer, result: Ok(()) });
+                        }
+                    }
+                    Some((step, error)) => {
+                        let missing = error.close_reason().is_some_and(|reason| reason.code == 404);
+                        let looked_at = matches!(step, Step::Queue { declare, .. } if declare.passive);
+                        let named_by_broker = |queue: &str| {
+                            let known = self.recovering.topology.queue(queue);
+                            known.is_some_and(|(declare, ..)| declare.name.is_empty())
+                        };
+                        let replace = looked_at && missing && named_by_broker(&probe.queue);
+                        if in_time && (replace || may_pass(&error) || (missing && looked_at)) {
+                            *anew |= replace;
+                            let mut job = job.again();
+                            if replace {
+                                job.due = Instant::now();
+                            }
+                            self.recovering.jobs.push_back(job);
+                        } else {
+                            let end = match cause {
+                                ConsumerEnd::Closed(_) => ConsumerEnd::Closed(error),
+                                other => other.clone(),
+                            };
+                            let probe = probe.clone();
+                            self.lose_consumer(channel, consumer, &probe, end);
+                        }
+                    }
+                }
+            }
+        }
+        self.work_on(ctx);
+    }
+}
+
+impl Job {
+    fn new(what: What) -> Self {
+        let now = Instant::now();
+        Self { what, since: now, wait: FIRST_WAIT, due: now }
+    }
+
+    fn again(self) -> Self {
+        Self { due: Instant::now() + self.wait, wait: (self.wait * 2).min(LONGEST_WAIT), ..self }
+    }
+}
+
+/// Whether a refusal may be one of the moment: a lock that the dead connection still holds, or a node that is not there.
+fn may_pass(error: &Error) -> bool {
+    error.close_reason().is_some_and(|reason| match reason.code {
+        403 | 405 => true,
+        404 => ["down", "stopped", "unavailable"].iter().any(|word| reason.text.contains(word)),
+        541 => true,
+        _ => false,
+    })
+}

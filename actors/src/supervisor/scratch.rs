@@ -1,0 +1,214 @@
+//! A channel that may be lost: what the broker might refuse is tried here, so that it costs no channel of the user's.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
+use bytes::BytesMut;
+
+use super::steps::{Step, Steps};
+use crate::{
+    error::{CloseReason, Error, Result},
+    message::internal::{Down, Up},
+    outbox::{Outbox, Terms},
+    wire::{AMQPClass, Fault, FrameKind, FrameRun, channel, cut_short, ids, put_method, queue, read_method},
+};
+
+/// How long the broker may say nothing.
+const SILENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Scratch {
+    number: u16,
+    epoch: u64,
+    outbox: Arc<Outbox>,
+    supervisor: Recipient<Up>,
+    steps: Steps,
+    stage: Stage,
+    blocked: bool,
+    heard: Instant,
+    reported: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Opening,
+    Working,
+    Closing,
+}
+
+impl Scratch {
+    pub(super) fn start_with(
+        number: u16,
+        epoch: u64,
+        steps: Vec<Step>,
+        supervisor: Recipient<Up>,
+    ) -> (Addr<Self>, Arc<Outbox>) {
+        let outbox = Arc::new(Outbox::new(Terms {
+            channel: number,
+            confirms: false,
+            window: 1,
+            window_bytes: 1,
+            deadline: SILENCE,
+        }));
+        let actor = Self {
+            number,
+            epoch,
+            outbox: outbox.clone(),
+            supervisor,
+            steps: Steps::new(steps),
+            stage: Stage::Opening,
+            blocked: false,
+            heard: Instant::now(),
+            reported: false,
+        };
+        (actor.start(), outbox)
+    }
+
+    fn send(outbox: &Outbox, number: u16, method: &AMQPClass) -> Result<()> {
+        let mut frame = BytesMut::new();
+        put_method(&mut frame, number, method)?;
+        outbox.method(frame.freeze())
+    }
+
+    fn say(&self, method: channel::AMQPMethod) {
+        // Nothing of this class is too long, and a closed outbox has no reader.
+        let _ = Self::send(&self.outbox, self.number, &AMQPClass::Channel(method));
+    }
+
+    fn open(&mut self) {
+        self.stage = Stage::Opening;
+        self.say(channel::AMQPMethod::Open(channel::Open {}));
+    }
+
+    fn work(&mut self) {
+        self.stage = Stage::Working;
+        let (outbox, number) = (self.outbox.clone(), self.number);
+        self.steps.say(|method| Self::send(&outbox, number, method));
+        self.go_on();
+    }
+
+    /// Says more, or closes when all is answered.
+    fn go_on(&mut self) {
+        if !self.steps.is_quiet() || self.stage != Stage::Working {
+            return;
+        }
+        if self.steps.is_done() {
+            self.stage = Stage::Closing;
+            let reply_text = cut_short("done");
+            self.say(channel::AMQPMethod::Close(channel::Close {
+                reply_code: 200,
+                reply_text,
+                class_id: 0,
+                method_id: 0,
+            }));
+        } else {
+            self.work();
+        }
+    }
+
+    fn report(&mut self, ctx: &mut Context<Self>) {
+        self.reported = true;
+        let results = self.steps.outcomes();
+        self.supervisor.do_send(Up::Replayed { epoch: self.epoch, number: self.number, results });
+        ctx.stop();
+    }
+
+    fn read(&mut self, run: &FrameRun, ctx: &mut Context<Self>) -> Result<(), Fault> {
+        for frame in run.iter() {
+            if frame.kind != FrameKind::Method {
+                // A delivery to the probe; it goes back when the channel closes.
+                continue;
+            }
+            let method = read_method(&frame.payload)?;
+            let answer = ids(&method);
+            match method {
+                AMQPClass::Channel(channel::AMQPMethod::OpenOk(_)) if self.stage == Stage::Opening => {
+                    self.work()
+                }
+                AMQPClass::Channel(channel::AMQPMethod::Close(close)) => {
+                    self.say(channel::AMQPMethod::CloseOk(channel::CloseOk {}));
+                    if self.stage == Stage::Closing {
+                        continue;
+                    }
+                    let text = close.reply_text.to_string();
+                    let (class_id, method_id) = (close.class_id, close.method_id);
+                    self.steps.refused(CloseReason::new(close.reply_code, text, class_id, method_id));
+                    self.open();
+                }
+                AMQPClass::Channel(channel::AMQPMethod::CloseOk(_)) if self.stage == Stage::Closing => {
+                    self.report(ctx);
+                    return Ok(());
+                }
+                AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
+                    self.answered(answer, Some(ok.queue.to_string()))?;
+                }
+                // Deliveries, and a cancel of the probe, whose queue is gone again.
+                AMQPClass::Basic(amq_protocol::protocol::basic::AMQPMethod::Deliver(_)) => {}
+                AMQPClass::Basic(amq_protocol::protocol::basic::AMQPMethod::Cancel(_)) => {}
+                _ => self.answered(answer, None)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, answer: (u16, u16), name: Option<String>) -> Result<(), Fault> {
+        if !self.steps.answered(answer, name) {
+            let fault = Fault::unexpected("an answer that nobody asked for");
+            return Err(fault.with_method(answer.0, answer.1));
+        }
+        self.go_on();
+        Ok(())
+    }
+}
+
+impl Actor for Scratch {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(0);
+        ctx.run_interval(SILENCE / 10, |scratch, ctx| {
+            if scratch.blocked {
+                scratch.heard = Instant::now();
+            } else if scratch.heard.elapsed() >= SILENCE {
+                ctx.stop();
+            }
+        });
+    }
+}
+
+impl Drop for Scratch {
+    // Whatever ended it, a panic included: the supervisor does not wait for ever.
+    fn drop(&mut self) {
+        if !self.reported {
+            let results = Vec::new();
+            self.supervisor.do_send(Up::Replayed { epoch: self.epoch, number: self.number, results });
+        }
+        self.outbox.close(Error::stopped("the scratch channel ended"), None);
+    }
+}
+
+impl Handler<Down> for Scratch {
+    type Result = ();
+
+    fn handle(&mut self, letter: Down, ctx: &mut Context<Self>) {
+        match letter {
+            Down::Attached { epoch, flush, frame_max, .. } => {
+                self.outbox.attach(epoch, flush, frame_max, false);
+                self.open();
+            }
+            Down::Frames { epoch, run } if epoch == self.epoch => {
+                self.heard = Instant::now();
+                if let Err(fault) = self.read(&run, ctx) {
+                    self.supervisor.do_send(Up::Faulted { epoch, fault });
+                    ctx.stop();
+                }
+            }
+            Down::Blocked(blocked) => self.blocked = blocked,
+            Down::Detached { .. } | Down::Over { .. } => ctx.stop(),
+            _ => {}
+        }
+    }
+}

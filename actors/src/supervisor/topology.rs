@@ -1,0 +1,313 @@
+//! What has been declared over the connection, to be declared again: exchanges, queues and bindings, once each, in the
+//! order in which they came.
+//!
+//! What deletes itself is forgotten when its last user goes, along whole chains, as the broker does it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::steps::Step;
+use crate::{
+    message::{
+        BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName,
+        internal::{Change, Entity, Gone},
+    },
+    wire::Table,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Topology {
+    next: u64,
+    exchanges: HashMap<String, Placed<DeclareExchange>>,
+    queues: HashMap<String, Placed<RecordedQueue>>,
+    bindings: BTreeMap<Ends, Vec<Placed<Table>>>,
+    /// By channel and tag: the queue.
+    consumers: HashMap<(u16, String), String>,
+    /// Queues about to be deleted, and how many times.
+    deleting: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Placed<T> {
+    place: u64,
+    what: T,
+}
+
+#[derive(Debug)]
+struct RecordedQueue {
+    declare: DeclareQueue,
+    name: QueueName,
+}
+
+/// What a binding connects.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ends {
+    to_queue: bool,
+    source: String,
+    destination: String,
+    routing_key: String,
+}
+
+impl Topology {
+    pub(super) fn change(&mut self, change: Change) {
+        match change {
+            Change::Record(entity) => self.record(entity),
+            Change::Forget(gone) => self.forget(gone),
+        }
+    }
+
+    fn place<T>(&mut self, what: T) -> Placed<T> {
+        self.next += 1;
+        Placed { place: self.next, what }
+    }
+
+    fn record(&mut self, entity: Entity) {
+        match entity {
+            Entity::Exchange(declare) => {
+                // To look at what is recorded does not make it one that is only looked at.
+                if !declare.passive || !self.exchanges.contains_key(&declare.name) {
+                    let name = declare.name.clone();
+                    let placed = self.place(declare);
+                    let place = self.exchanges.get(&name).map_or(placed.place, |known| known.place);
+                    self.exchanges.insert(name, Placed { place, ..placed });
+                }
+            }
+            Entity::Queue { declare, name } => {
+                let key = name.as_str().to_owned();
+                let known = self.queues.get(&key);
+                if known.is_some_and(|known| declare.passive || known.what.declare.name.is_empty()) {
+                    return;
+                }
+                let place = known.map(|known| known.place);
+                let name = known.map_or(name, |known| known.what.name.clone());
+                let placed = self.place(RecordedQueue { declare, name });
+                let place = place.unwrap_or(placed.place);
+                self.queues.insert(key, Placed { place, ..placed });
+            }
+            Entity::QueueBinding(bind) => {
+                self.bind(true, bind.exchange, bind.queue, bind.routing_key, bind.arguments);
+            }
+            Entity::ExchangeBinding(bind) => {
+                self.bind(false, bind.source, bind.destination, bind.routing_key, bind.arguments);
+            }
+            Entity::Consumer { channel, tag, queue } => {
+                self.consumers.insert((channel, tag.to_string()), queue);
+            }
+        }
+    }
+
+    fn bind(
+        &mut self,
+        to_queue: bool,
+        source: String,
+        destination: String,
+        routing_key: String,
+        arguments: Table,
+    ) {
+        let placed = self.place(arguments);
+        let bound = self.bindings.entry(Ends { to_queue, source, destination, routing_key }).or_default();
+        if bound.iter().all(|known| known.what != placed.what) {
+            bound.push(placed);
+        }
+    }
+
+    fn forget(&mut self, gone: Gone) {
+        match gone {
+            Gone::Exchange(name) => self.forget_exchange(&name),
+            Gone::Queue(name) => {
+                self.deleting(&name, false);
+                self.forget_queue(&name);
+            }
+            Gone::QueueBinding(unbind) => {
+                let ends = Ends {
+                    to_queue: true,
+                    source: unbind.exchange,
+                    destination: unbind.queue,
+                    routing_key: unbind.routing_key,
+                };
+                self.unbind(&ends, &unbind.arguments);
+            }
+            Gone::ExchangeBinding(unbind) => {
+                let ends = Ends {
+                    to_queue: false,
+                    source: unbind.source,
+                    destination: unbind.destination,
+                    routing_key: unbind.routing_key,
+                };
+                self.unbind(&ends, &unbind.arguments);
+            }
+            Gone::Consumer { channel, tag } => self.forget_consumer(channel, &tag),
+        }
+    }
+
+    fn unbind(&mut self, ends: &Ends, arguments: &Table) {
+        let Some(bound) = self.bindings.get_mut(ends) else { return };
+        let before = bound.len();
+        bound.retain(|known| known.what != *arguments);
+        let changed = bound.len() < before;
+        if bound.is_empty() {
+            self.bindings.remove(ends);
+        }
+        if changed {
+            self.binding_gone(&ends.source);
+        }
+    }
+
+    fn forget_exchange(&mut self, name: &str) {
+        self.exchanges.remove(name);
+        let feeds = |ends: &Ends| !ends.to_queue && ends.destination == name;
+        let sources: Vec<String> =
+            self.bindings.keys().filter(|ends| feeds(ends)).map(|ends| ends.source.clone()).collect();
+        self.bindings.retain(|ends, _| ends.source != name && !feeds(ends));
+        sources.iter().for_each(|source| self.binding_gone(source));
+    }
+
+    fn forget_queue(&mut self, name: &str) {
+        self.queues.remove(name);
+        self.consumers.retain(|_, queue| queue != name);
+        let to_it = |ends: &Ends| ends.to_queue && ends.destination == name;
+        let sources: Vec<String> =
+            self.bindings.keys().filter(|ends| to_it(ends)).map(|ends| ends.source.clone()).collect();
+        self.bindings.retain(|ends, _| !to_it(ends));
+        sources.iter().for_each(|source| self.binding_gone(source));
+    }
+
+    /// One binding less leads away from this exchange: it may have been its last one.
+    fn binding_gone(&mut self, source: &str) {
+        let deletes_itself = self.exchanges.get(source).is_some_and(|known| known.what.auto_delete);
+        if deletes_itself && self.bindings.keys().all(|ends| ends.source != source) {
+            self.forget_exchange(source);
+        }
+    }
+
+    fn forget_consumer(&mut self, channel: u16, tag: &str) {
+        let Some(queue) = self.consumers.remove(&(channel, tag.to_owned())) else { return };
+        let deletes_itself = self.queues.get(&queue).is_some_and(|known| known.what.declare.auto_delete);
+        if deletes_itself && self.consumers.values().all(|other| *other != queue) {
+            self.forget_queue(&queue);
+        }
+    }
+
+    /// The channel is closed, and its consumers with it.
+    pub(super) fn forget_channel(&mut self, channel: u16) {
+        let of_it = |(number, _): &&(u16, String)| *number == channel;
+        let tags: Vec<String> = self.consumers.keys().filter(of_it).map(|(_, tag)| tag.clone()).collect();
+        tags.iter().for_each(|tag| self.forget_consumer(channel, tag));
+    }
+
+    /// Exclusive queues went with the connection that declared them; nothing else depends on it.
+    pub(super) fn deleting(&mut self, queue: &str, is: bool) {
+        if is {
+            *self.deleting.entry(queue.to_owned()).or_default() += 1;
+        } else if let Some(times) = self.deleting.get_mut(queue) {
+            *times -= 1;
+            if *times == 0 {
+                self.deleting.remove(queue);
+            }
+        }
+    }
+
+    pub(super) fn is_deleting(&self, queue: &str) -> bool {
+        self.deleting.contains_key(queue)
+    }
+
+    /// No delete outlives its connection.
+    pub(super) fn forget_deletes(&mut self) {
+        self.deleting.clear();
+    }
+
+    /// The broker has named a queue anew; tells the old name.
+    pub(super) fn rename(&mut self, queue: &QueueName, new: &str) -> Option<String> {
+        let old = queue.as_str().to_owned();
+        if old == new {
+            return None;
+        }
+        queue.rename(new);
+        if let Some(record) = self.queues.remove(&old) {
+            self.queues.insert(new.to_owned(), record);
+        }
+        for ends in self
+            .bindings
+            .keys()
+            .filter(|ends| ends.to_queue && ends.destination == old)
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            if let Some(arguments) = self.bindings.remove(&ends) {
+                self.bindings.insert(Ends { destination: new.to_owned(), ..ends }, arguments);
+            }
+        }
+        self.consumers.values_mut().filter(|queue| **queue == old).for_each(|queue| new.clone_into(queue));
+        Some(old)
+    }
+
+    /// What must be there before queues can be bound: exchanges, their bindings, queues.
+    pub(super) fn declarations(&self) -> Vec<Step> {
+        let exchanges = in_order(self.exchanges.values()).map(|known| Step::Exchange(known.what.clone()));
+        let between = self.bindings_where(|ends| !ends.to_queue);
+        let queues =
+            in_order(self.queues.values()).map(|known| Step::of_queue(&known.what.declare, &known.what.name));
+        exchanges.chain(between).chain(queues).collect()
+    }
+
+    /// The bindings of all queues.
+    pub(super) fn queue_bindings(&self) -> Vec<Step> {
+        self.bindings_where(|ends| ends.to_queue)
+    }
+
+    fn bindings_where(&self, which: impl Fn(&Ends) -> bool) -> Vec<Step> {
+        let those = self.bindings.iter().filter(|(ends, _)| which(ends));
+        let mut steps: Vec<(u64, Step)> = those
+            .flat_map(|(ends, tables)| tables.iter().map(move |table| (table.place, ends.step(&table.what))))
+            .collect();
+        steps.sort_by_key(|(place, _)| *place);
+        steps.into_iter().map(|(_, step)| step).collect()
+    }
+
+    /// How a queue was declared, if it was, and its bindings.
+    pub(super) fn queue(&self, name: &str) -> Option<(&DeclareQueue, &QueueName, Vec<Step>)> {
+        let known = self.queues.get(name)?;
+        let bindings = self.bindings_where(|ends| ends.to_queue && ends.destination == name);
+        Some((&known.what.declare, &known.what.name, bindings))
+    }
+
+    /// Tells whether something of this kind and name is recorded.
+    pub(super) fn knows(&self, kind: EntityKind, name: &str) -> bool {
+        match kind {
+            EntityKind::Exchange => self.exchanges.contains_key(name),
+            EntityKind::Queue => self.queues.contains_key(name),
+            EntityKind::Binding => self
+                .bindings
+                .iter()
+                .any(|(ends, tables)| tables.iter().any(|table| ends.step(&table.what).name() == name)),
+            EntityKind::Consumer | EntityKind::Channel => true,
+        }
+    }
+
+    /// Counts exchanges, queues, bindings and consumers.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn counts(&self) -> [usize; 4] {
+        let bindings = self.bindings.values().map(Vec::len).sum();
+        [self.exchanges.len(), self.queues.len(), bindings, self.consumers.len()]
+    }
+}
+
+impl Ends {
+    fn step(&self, arguments: &Table) -> Step {
+        let (source, routing_key) = (self.source.clone(), self.routing_key.clone());
+        if self.to_queue {
+            let mut bind = BindQueue::new(self.destination.clone(), source, routing_key);
+            bind.arguments = arguments.clone();
+            Step::BindQueue(bind)
+        } else {
+            let mut bind = BindExchange::new(self.destination.clone(), source, routing_key);
+            bind.arguments = arguments.clone();
+            Step::BindExchange(bind)
+        }
+    }
+}
+
+fn in_order<'a, T: 'a>(all: impl Iterator<Item = &'a Placed<T>>) -> impl Iterator<Item = &'a Placed<T>> {
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|placed| placed.place);
+    all.into_iter()
+}
