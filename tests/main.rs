@@ -44,6 +44,7 @@ mod publish_window;
 mod qos;
 mod read_ahead;
 mod recover;
+mod recovery;
 mod refused_connects;
 mod refused_consumes;
 mod runtimes;

@@ -6,6 +6,7 @@
 //! - [`oracle`]: another client, to see with other eyes what ours did;
 //! - [`peer`]: a client with a channel, and the scripted peer that it publishes to;
 //! - [`proxy`]: a network between client and broker that can be made to misbehave;
+//! - [`robust`]: a connection that recovers, behind a proxy that cuts it;
 //! - [`tapped`]: a connection that is listened in on.
 //!
 //! Tests wait for events, never for time to pass: [`within`] puts a limit on any
@@ -17,6 +18,7 @@ pub mod modes;
 pub mod oracle;
 pub mod peer;
 pub mod proxy;
+pub mod robust;
 pub mod tapped;
 
 use actix_pika::{Delivery, testing::Probe};

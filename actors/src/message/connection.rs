@@ -381,7 +381,8 @@ pub enum ConnectionEvent {
         /// What could not be restored. Some of it may come later: [`Health`] tells.
         skipped: Arc<[Skipped]>,
     },
-    /// The health is another one now.
+    /// The connection, which recovers, is there, and its health is another one now; [`Lost`](Self::Lost) and
+    /// [`Closed`](Self::Closed) tell of its end.
     Health(Health),
     /// The broker does not accept publishes for now, for the reason given.
     Blocked(String),

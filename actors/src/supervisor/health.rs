@@ -3,7 +3,10 @@
 use actix::{Context, Handler, MessageResult};
 
 use super::ConnectionSupervisor;
-use crate::message::{ConnectionEvent, ConnectionState, Degradation, GetHealth, Health};
+use crate::{
+    message::{ConnectionEvent, ConnectionState, Degradation, GetHealth, Health},
+    options::Recovery,
+};
 
 impl ConnectionSupervisor {
     fn health_now(&self) -> Health {
@@ -23,12 +26,15 @@ impl ConnectionSupervisor {
         if reasons.is_empty() { Health::Up } else { Health::Degraded(reasons) }
     }
 
-    /// Looks whether the health is another one, and tells of it.
+    /// Looks whether the health is another one, and tells of it where no other event does.
     pub(super) fn health_changed(&mut self) {
         let health = self.health_now();
         let marks = marks(&health);
-        if marks != self.health_marks {
-            self.health_marks = marks;
+        if marks == self.health_marks {
+            return;
+        }
+        self.health_marks = marks;
+        if self.options.recovery != Recovery::Never && !matches!(health, Health::Down(_)) {
             self.tell(&ConnectionEvent::Health(health));
         }
     }

@@ -161,7 +161,7 @@ impl ConnectionSupervisor {
             recovering: Recovering::default(),
             was_open: false,
             is_again: false,
-            health_marks: vec!["down".into()],
+            health_marks: Vec::new(),
         };
         let addr = match arbiter {
             Some(arbiter) => Self::start_in_arbiter(arbiter, |_| make()),

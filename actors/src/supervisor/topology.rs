@@ -284,7 +284,7 @@ impl Topology {
     }
 
     /// Counts exchanges, queues, bindings and consumers.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub(super) fn counts(&self) -> [usize; 4] {
         let bindings = self.bindings.values().map(Vec::len).sum();
         [self.exchanges.len(), self.queues.len(), bindings, self.consumers.len()]

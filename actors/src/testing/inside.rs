@@ -71,6 +71,51 @@ impl Work {
     }
 }
 
+/// Asks a supervisor what it would declare again.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{ConnectionSupervisor, Result, testing::CountRecords};
+/// # async fn count(connection: Addr<ConnectionSupervisor>) -> Result<()> {
+/// assert_eq!(connection.send(CountRecords).await?.queues, 0);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct CountRecords;
+
+/// Tells what a supervisor would declare again.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::testing::Records;
+/// fn is_empty(records: Records) -> bool {
+///     records.exchanges + records.queues + records.bindings + records.consumers == 0
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Records {
+    /// Exchanges.
+    pub exchanges: usize,
+    /// Queues.
+    pub queues: usize,
+    /// Bindings of queues and of exchanges.
+    pub bindings: usize,
+    /// Consumers, which channels start again by themselves.
+    pub consumers: usize,
+}
+
+impl Records {
+    pub(crate) fn new([exchanges, queues, bindings, consumers]: [usize; 4]) -> Self {
+        Self { exchanges, queues, bindings, consumers }
+    }
+}
+
+impl Message for CountRecords {
+    type Result = Records;
+}
+
 impl Message for Panic {
     type Result = ();
 }

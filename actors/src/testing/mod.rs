@@ -68,7 +68,7 @@ pub use self::{
     content::{Content, Published},
     endings::Hangup,
     frames::RawFrame,
-    inside::{CountWork, Panic, PanicConnection, Work},
+    inside::{CountRecords, CountWork, Panic, PanicConnection, Records, Work},
     method::Method,
     mismatch::{Mismatch, MismatchKind},
     peer::Peer,

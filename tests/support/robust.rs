@@ -1,0 +1,73 @@
+//! A robust connection through a proxy that can cut it.
+
+use super::{broker::Vhost, proxy::*, within};
+use actix_pika::{Channel, Connection, ConnectionEvent, Connector, Error, Events, Recovery, Skipped};
+use futures_util::StreamExt;
+use std::{sync::Arc, time::Duration};
+
+/// A virtual host, a proxy in front of it, a connection that recovers, and what it says of itself.
+pub struct Robust {
+    pub vhost: Vhost,
+    pub proxy: Proxy,
+    pub connection: Connection,
+    pub events: Events,
+}
+
+impl Robust {
+    /// Recovers after 10 to 100 milliseconds.
+    pub async fn connect() -> Self {
+        Self::connect_with(|connector| connector).await
+    }
+
+    pub async fn connect_with(settings: impl FnOnce(Connector) -> Connector) -> Self {
+        let vhost = Vhost::fresh().await;
+        let proxy = Proxy::to(&vhost.broker().address());
+        let recovery = Recovery::exponential(Duration::from_millis(20), Duration::from_millis(100));
+        let connector = Connector::new(&proxy.url(&vhost.url())).unwrap().recovery(recovery);
+        let connection = within("connect", 10, settings(connector).connect()).await.unwrap();
+        let events = connection.events();
+        Self { vhost, proxy, connection, events }
+    }
+
+    pub async fn channel(&self) -> Channel {
+        within("a channel", 10, self.connection.channel()).await.unwrap()
+    }
+
+    /// The next event that is neither of the health nor of a try.
+    pub async fn event(&mut self) -> ConnectionEvent {
+        loop {
+            match within("an event", 30, self.events.next()).await.expect("a connection that goes on") {
+                ConnectionEvent::Health(_) | ConnectionEvent::Retrying { .. } => {}
+                event => return event,
+            }
+        }
+    }
+
+    /// Waits until the connection is lost.
+    pub async fn lost(&mut self) -> Error {
+        match self.event().await {
+            ConnectionEvent::Lost(error) => error,
+            event => panic!("{event:?}"),
+        }
+    }
+
+    /// Waits until everything is as before; tells what is not.
+    pub async fn restored(&mut self) -> Arc<[Skipped]> {
+        loop {
+            match self.event().await {
+                // Lost once more on the way.
+                ConnectionEvent::Connected | ConnectionEvent::Lost(_) => {}
+                ConnectionEvent::Restored { skipped, .. } => return skipped,
+                event => panic!("{event:?}"),
+            }
+        }
+    }
+
+    /// Cuts the connection and waits until everything is as before.
+    pub async fn cut(&mut self) {
+        self.proxy.cut_all(Cut::Rst);
+        self.lost().await;
+        let skipped = self.restored().await;
+        assert!(skipped.is_empty(), "{skipped:?}");
+    }
+}
