@@ -105,7 +105,7 @@ impl Terms {
 /// # use bytes::Bytes;
 /// let (properties, body) = (Properties::new(), Bytes::from("x"));
 /// let publish =
-///     Outgoing { exchange: "", routing_key: "jobs", mandatory: true, properties: &properties, body: &body };
+///     Outgoing { exchange: "", routing_key: "jobs", mandatory: true, replay: true, properties: &properties, body: &body };
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
