@@ -105,7 +105,7 @@ impl Consumers {
     }
 
     /// The consumer of this tag, if it is to start again now that it is cancelled.
-    fn to_repair(&mut self, tag: &[u8]) -> Option<(u32, Probe)> {
+    fn take_repair(&mut self, tag: &[u8]) -> Option<(u32, Probe)> {
         let entry = self.get_mut(tag).filter(|entry| entry.repair)?;
         entry.repair = false;
         Some((entry.link.consumer, entry.probe()))
@@ -175,14 +175,16 @@ impl Consumers {
         }
     }
 
-    pub(super) fn end_where(&mut self, which: impl Fn(&Entry) -> bool, end: &ConsumerEnd) {
+    /// Ends some; tells which.
+    pub(super) fn end_where(&mut self, which: impl Fn(&Entry) -> bool, end: &ConsumerEnd) -> Vec<Arc<str>> {
         let those = self.entries.iter().flatten().filter(|entry| which(entry));
         let tags: Vec<Arc<str>> = those.map(|entry| entry.link.tag.clone()).collect();
-        for tag in tags {
+        for tag in &tags {
             if let Some(entry) = self.remove(tag.as_bytes()) {
                 entry.end(end.clone());
             }
         }
+        tags
     }
 
     /// Finds the consumer of a delivery.
@@ -389,6 +391,10 @@ impl Channel {
         }
         if let Some(responders) = self.replies.cancel_behind(tag) {
             responders.extend(responder);
+            if let Some(entry) = self.consumers.get_mut(tag.as_bytes()) {
+                // Refused, it is not to be tried again.
+                entry.robust = false;
+            }
             return;
         }
         if let Some(responders) = self.replies.cancel_of(tag, consumer) {
@@ -414,7 +420,7 @@ impl Channel {
             return;
         }
         let number = self.number();
-        if let Some((id, probe)) = self.consumers.to_repair(tag.as_bytes()) {
+        if let Some((id, probe)) = self.consumers.take_repair(tag.as_bytes()) {
             self.outbox.release(id);
             let cause = ConsumerEnd::CancelledByBroker;
             self.supervisor.do_send(Up::Repair { channel: number, consumer: id, probe, cause });

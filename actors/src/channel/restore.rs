@@ -194,7 +194,8 @@ impl Channel {
         let outage = Outage { error: &cause, fail: self.fails_in_outage, suspicious };
         self.incarnation = self.outbox.detach(&outage);
         self.forget_life(&cause);
-        self.consumers.end_where(|entry| !entry.robust, &ConsumerEnd::Closed(cause.clone()));
+        let ended = self.consumers.end_where(|entry| !entry.robust, &ConsumerEnd::Closed(cause.clone()));
+        ended.into_iter().for_each(|tag| self.forget_consumer(tag));
         self.going.cause = Some(cause);
         self.phase = Phase::Lost;
         // What this connection still says is not for us.
@@ -260,7 +261,9 @@ impl Channel {
             self.consumers.suspend(*consumer);
         }
         // Cancelled while it was to start again.
-        self.consumers.end_where(|entry| entry.suspended && !entry.robust, &ConsumerEnd::Cancelled);
+        let cancelled =
+            self.consumers.end_where(|entry| entry.suspended && !entry.robust, &ConsumerEnd::Cancelled);
+        cancelled.into_iter().for_each(|tag| self.forget_consumer(tag));
         self.going.skipped = skipped;
         self.going.cause = Some(error);
         self.restore();
@@ -291,16 +294,17 @@ impl Channel {
         log::debug!("channel {channel}: open again");
         self.outbox.go_on(&self.going.renamed);
         self.watchers.tell(&ChannelEvent::Reopened(self.cause()));
-        let mut skipped = Vec::new();
+        let (mut skipped, mut repairs) = (Vec::new(), Vec::new());
         for (consumer, error) in std::mem::take(&mut self.going.skipped) {
             let Some(entry) = self.consumers.by_id(consumer) else { continue };
             let name = entry.link.tag.to_string();
             let probe = entry.probe();
             let cause = ConsumerEnd::Closed(error.clone());
-            self.supervisor.do_send(Up::Repair { channel, consumer, probe, cause });
+            repairs.push(Up::Repair { channel, consumer, probe, cause });
             skipped.push(Skipped { kind: EntityKind::Consumer, name, error });
         }
         self.supervisor.do_send(Up::Restored { channel, epoch, skipped });
+        repairs.into_iter().for_each(|repair| self.supervisor.do_send(repair));
         let waiting = std::mem::take(&mut self.going.waiting);
         for waiting in waiting {
             waiting.call.make(self, ctx);

@@ -55,6 +55,9 @@ impl Outbox {
         state.blocked = false;
         if outage.fail {
             state.outage = Some(outage.error.clone());
+        }
+        // Without confirms, whoever published has been told that it will leave.
+        if outage.fail && self.terms.confirms {
             state.confirms.fail_all(outage.error, handed_over, &mut after.wakers);
             failed = (std::mem::take(&mut state.queue), std::mem::take(&mut state.kept));
             state.window.close(&mut after.wakers);

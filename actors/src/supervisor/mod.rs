@@ -508,7 +508,7 @@ impl Handler<Up> for ConnectionSupervisor {
             Up::Replayed { number, results, .. } => self.replayed(number, results, ctx),
             Up::Left { channel, free } => {
                 if self.routes.remove(&channel).is_some() {
-                    if free {
+                    if free || self.connection.is_none() {
                         self.numbers.give_back(channel);
                     }
                     if let Some(life) = &self.connection {

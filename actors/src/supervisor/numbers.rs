@@ -47,6 +47,13 @@ impl Numbers {
         Ok(number)
     }
 
+    /// The highest free number: the one that is least likely to be asked for.
+    pub(super) fn take_last(&mut self) -> Option<u16> {
+        let number = (1..=self.max).rev().find(|number| !self.used.contains(number))?;
+        self.used.insert(number);
+        Some(number)
+    }
+
     pub(super) fn give_back(&mut self, number: u16) {
         self.used.remove(&number);
         self.lowest = self.lowest.min(number);
@@ -70,6 +77,9 @@ mod tests {
         assert_eq!(numbers.take(None).unwrap(), 1);
         assert_eq!(numbers.take(Some(3)).unwrap(), 3);
         assert_eq!(numbers.take(Some(3)).unwrap_err().kind(), ErrorKind::Limit);
+        numbers.give_back(4);
+        numbers.give_back(2);
+        assert_eq!([numbers.take_last(), numbers.take_last(), numbers.take_last()], [Some(4), Some(2), None]);
         assert_eq!(numbers.take(Some(0)).unwrap_err().kind(), ErrorKind::Limit);
         assert_eq!(numbers.take(Some(5)).unwrap_err().kind(), ErrorKind::Limit);
     }

@@ -331,6 +331,16 @@ impl ConnectionSupervisor {
 
     /// A channel goes on, or is gone.
     pub(super) fn channel_restored(&mut self, channel: u16, skipped: Vec<Skipped>, ctx: &mut Context<Self>) {
+        // It has begun with all of its consumers but those that it names, and asks again for these.
+        for job in std::mem::take(&mut self.recovering.jobs) {
+            match &job.what {
+                What::Repair { channel: of, probe, .. } if *of == channel => {
+                    let tag = probe.tag.clone();
+                    self.found(EntityKind::Consumer, &tag);
+                }
+                _ => self.recovering.jobs.push_back(job),
+            }
+        }
         for one in skipped {
             self.missing(one);
         }
@@ -448,10 +458,10 @@ impl ConnectionSupervisor {
             What::Declare(steps) => steps.clone(),
             What::Repair { probe, anew, .. } => self.repair_steps(probe, *anew),
         };
-        match self.numbers.take(None) {
-            Ok(number) => self.try_steps(number, steps, Some(job), ctx),
-            Err(error) => {
-                log::debug!("no channel to try on: {error}");
+        match self.numbers.take_last() {
+            Some(number) => self.try_steps(number, steps, Some(job), ctx),
+            None => {
+                log::debug!("no channel number is free to try on");
                 self.recovering.jobs.push_back(job.again());
                 self.work_on(ctx);
             }
