@@ -180,13 +180,14 @@ async fn a_connection_lives_on_the_arbiter_that_it_is_given() {
     for n in 0..50 {
         channel.default_exchange().publish(n.to_string(), "jobs").await.unwrap();
     }
-    within("cancel", 10, consumer.cancel()).await.unwrap();
-    within("close", 10, connection.close()).await.unwrap();
+    // Before anything ends: the worker acknowledges on a thread of its own.
     let seen = tokio::task::spawn_blocking(move || {
         let limit = std::time::Duration::from_secs(10);
         (0..50).map(|_| told.recv_timeout(limit).unwrap()).collect::<Vec<_>>()
     });
     let seen = seen.await.unwrap();
+    within("cancel", 10, consumer.cancel()).await.unwrap();
+    within("close", 10, connection.close()).await.unwrap();
     let numbers: Vec<String> = (0..50).map(|n| n.to_string()).collect();
     assert_eq!(seen.iter().map(|(body, _)| body.clone()).collect::<Vec<_>>(), numbers);
     assert!(seen.iter().all(|(_, thread)| *thread == seen[0].1 && *thread != std::thread::current().id()));
