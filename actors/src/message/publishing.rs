@@ -207,8 +207,8 @@ impl Publishing {
 
     /// Sets how long it may wait in a queue; whole milliseconds, rounded up.
     ///
-    /// Zero: what cannot be delivered at once expires. 2^32 - 1 milliseconds at most; more is `Codec` when it is published. A queue's own limit holds beside
-    /// it, the shorter one of both.
+    /// Zero: what cannot be delivered at once expires. 2^32 - 1 milliseconds at most; more is `Codec` when it is
+    /// published. A queue's own limit holds beside it, the shorter one of both.
     ///
     /// Source: <https://www.rabbitmq.com/docs/ttl#per-message-ttl-in-publishers>
     ///
