@@ -6,8 +6,12 @@
 #   broker.sh stop        stop this project's own nodes, and nothing else
 #   broker.sh status      say what runs and where
 #   broker.sh env         print the own node's variables, for eval
-#   broker.sh second start|stop|kill9|status|env
+#   broker.sh second start|stop|kill9|pause|resume|status|env
 #                         a second, separate node, for tests that stop, kill or alarm one
+#   broker.sh cluster start|stop|status
+#                         three nodes of one cluster, for the tests of one
+#   broker.sh cluster start-node|stop-node|kill-node|env 1|2|3
+#                         one of them
 #
 # `ensure` takes the first of these that holds:
 #   1. AMQP_URL is set: that broker must answer. Nothing is ever installed or started.
@@ -174,6 +178,11 @@ use_node() {
     case $1 in
         first) dir=$root/.broker name=pika@localhost base_amqp=5672 base_epmd=14369 ;;
         second) dir=$root/.broker/second name=pika2@localhost base_amqp=5682 base_epmd=14379 ;;
+        cluster[123])
+            dir=$root/.broker/cluster/${1#cluster} name=pikac${1#cluster}@localhost
+            base_amqp=$((5691 + 2 * ${1#cluster})) base_epmd=14389
+            ;;
+        *) die "no such node: $1" ;;
     esac
     node=$1
 }
@@ -216,6 +225,9 @@ write_config() {
     mkdir -p "$dir/home" "$dir/data" "$dir/log"
     chmod 700 "$dir/home"
     # Not a secret that matters: the distribution port is open to this machine only.
+    if [ ! -s "$dir/home/.erlang.cookie" ] && [ -n "${cookie:-}" ]; then
+        (umask 077; printf '%s' "$cookie" >"$dir/home/.erlang.cookie")
+    fi
     if [ ! -s "$dir/home/.erlang.cookie" ]; then
         (umask 077; od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$dir/home/.erlang.cookie")
         chmod 400 "$dir/home/.erlang.cookie"
@@ -240,6 +252,15 @@ vm_memory_high_watermark.relative = 0.6
 log.console = false
 log.file.rotation.size = 10485760
 CONF
+    # A node without data joins the first one when it starts.
+    case $node in
+        cluster*)
+            cat >>"$dir/rabbitmq.conf" <<'CONF'
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = pikac1@localhost
+CONF
+            ;;
+    esac
     # Every variable is given: none is left to /etc/rabbitmq.
     cat >"$dir/env" <<ENV
 AMQP_URL='amqp://guest:guest@127.0.0.1:$amqp_port/%2f'
@@ -300,6 +321,7 @@ show_log() {
 
 start_node() {
     local since=$SECONDS
+    resume_node
     # If it ends now, it was about to: a new one is wanted.
     if node_runs && wait_until_up "$since"; then return; fi
     case $dir in *"'"*) die "the project's folder has a quote in its name, which the node cannot bear: $dir" ;; esac
@@ -308,11 +330,11 @@ start_node() {
     # An epmd that a killed node left behind would hold its port, and is not ours to leave.
     if read_env; then stop_epmd; fi
     # A test that stops the second node finds it again where it was.
-    if [ "$node" = second ] && parse_url "$node_AMQP_URL"; then base_amqp=$url_port; fi
+    if [ "$node" != first ] && parse_url "$node_AMQP_URL"; then base_amqp=$url_port; fi
     amqp_port=$(free_port "$base_amqp")
     management_port=$(free_port $((base_amqp + 10000)))
     dist_port=$(free_port $((base_amqp + 20000)))
-    epmd_port=$(free_port "$base_epmd")
+    epmd_port=${shared_epmd:-$(free_port "$base_epmd")}
     write_config
     rm -f "$dir/rabbit.pid" "$dir/process"
     say "starting the project's own node $name on 127.0.0.1:$amqp_port"
@@ -351,6 +373,7 @@ stop_epmd() {
 
 stop_node() {
     local signal=${1:-TERM} until
+    resume_node
     if ! node_runs; then
         say "$name does not run"
     else
@@ -366,6 +389,17 @@ stop_node() {
     fi
     rm -f "$dir/process"
     if read_env; then stop_epmd; fi
+}
+
+# Stops it in its tracks: nothing is closed, and nothing answers.
+pause_node() {
+    node_runs || die "$name does not run"
+    kill -STOP "$pid" || die "process $pid ($name) is not yours to stop"
+    say "$name is paused"
+}
+
+resume_node() {
+    if node_runs; then kill -CONT "$pid" 2>/dev/null || true; fi
 }
 
 status_node() {
@@ -385,6 +419,55 @@ status_node() {
 print_env() {
     node_runs || die "$name does not run"
     sed -nE 's/^(AMQP_URL|MANAGEMENT_URL|RABBITMQ_NODENAME|ERL_EPMD_PORT|ERL_EPMD_ADDRESS)=/export &/p' "$dir/env"
+}
+
+# --- Three nodes in a cluster -----------------------------------------------
+
+# The nodes of a cluster share a port mapper and a cookie.
+read_shared() {
+    shared_epmd='' cookie=''
+    local shared=$root/.broker/cluster/shared
+    [ -r "$shared" ] || return 1
+    { IFS= read -r shared_epmd && IFS= read -r cookie; } <"$shared"
+}
+
+# All three, in one cluster. One that is not whole is made anew: nothing of it is worth keeping.
+start_cluster() {
+    local each whole=yes
+    for each in 1 2 3; do
+        use_node "cluster$each"
+        resume_node
+        if ! node_runs || ! node_answers; then whole=''; fi
+    done
+    if [ -n "$whole" ] && [ -e "$root/.broker/cluster/formed" ]; then return; fi
+    stop_cluster
+    mkdir -p "$root/.broker/cluster"
+    printf '%s\n%s\n' "$(free_port 14389)" "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" \
+        >"$root/.broker/cluster/shared"
+    chmod 600 "$root/.broker/cluster/shared"
+    start_cluster_node 1
+    # Both join the first, one beside the other.
+    start_cluster_node 2 &
+    start_cluster_node 3 || die "the cluster has no third node"
+    wait $! || die "the cluster has no second node"
+    : >"$root/.broker/cluster/formed"
+}
+
+start_cluster_node() {
+    use_node "cluster$1"
+    read_shared || die "the cluster does not run"
+    node_AMQP_URL=''
+    start_node
+}
+
+# Kills it: its data goes as well.
+stop_cluster() {
+    local each
+    for each in 1 2 3; do
+        use_node "cluster$each"
+        if [ -d "$dir" ]; then stop_node KILL; fi
+    done
+    rm -rf "$root/.broker/cluster"
 }
 
 # One start or stop at a time.
@@ -426,6 +509,7 @@ main() {
         start) use_node first; lock; start_node ;;
         stop)
             lock
+            if [ -d "$root/.broker/cluster" ]; then stop_cluster; fi
             use_node second; if [ -d "$dir" ]; then stop_node; fi
             use_node first; stop_node
             ;;
@@ -437,9 +521,25 @@ main() {
                 start) lock; start_node ;;
                 stop) lock; stop_node ;;
                 kill9) lock; stop_node KILL ;;
+                pause) pause_node ;;
+                resume) resume_node ;;
                 status) status_node ;;
                 env) print_env ;;
-                *) die "usage: broker.sh second start|stop|kill9|status|env" ;;
+                *) die "usage: broker.sh second start|stop|kill9|pause|resume|status|env" ;;
+            esac
+            ;;
+        cluster)
+            local what=${2:-}
+            case $what in *-node | env) use_node "cluster${3:-}" ;; esac
+            case $what in
+                start) lock; start_cluster ;;
+                stop) lock; stop_cluster ;;
+                start-node) lock; start_cluster_node "$3" ;;
+                stop-node) lock; stop_node ;;
+                kill-node) lock; stop_node KILL ;;
+                env) print_env ;;
+                status) for each in 1 2 3; do use_node "cluster$each"; status_node || true; done ;;
+                *) die "usage: broker.sh cluster start|stop|status, or start-node|stop-node|kill-node|env 1|2|3" ;;
             esac
             ;;
         # For ctl.sh: rabbitmqctl, or another tool of the same folder, with the node's variables.

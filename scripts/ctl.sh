@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# rabbitmqctl against the project's own node; with `second` first, against the second one.
+# rabbitmqctl against the project's own node; with `second` first, against the second one; with
+# `cluster1` to `cluster3`, against that node of the cluster.
 #
 #   scripts/ctl.sh list_queues
 #   scripts/ctl.sh second set_vm_memory_high_watermark 0
 set -euo pipefail
 
 node=first
-if [ "${1:-}" = second ]; then
-    node=second
-    shift
-fi
+case ${1:-} in
+    second | cluster[123])
+        node=$1
+        shift
+        ;;
+esac
 exec bash "$(dirname "${BASH_SOURCE[0]}")/broker.sh" __ctl "$node" rabbitmqctl "$@"

@@ -67,6 +67,8 @@ pub struct Broker {
 enum Node {
     First,
     Second,
+    /// 1 to 3.
+    OfCluster(u8),
 }
 
 /// An answer of the management API.
@@ -114,6 +116,15 @@ impl Broker {
             None => Place { port: 15672, ..amqp.clone() },
         };
         Self { amqp, management, node: None }
+    }
+
+    fn of_node(folder: &str, node: Node) -> Self {
+        let own = recorded(folder).unwrap_or_else(|| panic!("{folder} has nothing of a node"));
+        Self {
+            amqp: Place::of(&own.amqp_url, 5672),
+            management: Place::of(&own.management_url, 15672),
+            node: Some(node),
+        }
     }
 
     /// Is it the project's own node, so that `rabbitmqctl` reaches it?
@@ -219,6 +230,9 @@ impl Broker {
             Some(Node::Second) => {
                 command.arg("second");
             }
+            Some(Node::OfCluster(number)) => {
+                command.arg(format!("cluster{number}"));
+            }
             None => panic!("rabbitmqctl reaches the project's own node only: unset AMQP_URL"),
         }
         command.args(args);
@@ -239,16 +253,8 @@ impl SecondNode {
     pub async fn start() -> Self {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let turn = TURN.lock().await;
-        script("start").await;
-        let own = recorded(".broker/second").expect("the second node records its variables");
-        Self {
-            broker: Broker {
-                amqp: Place::of(&own.amqp_url, 5672),
-                management: Place::of(&own.management_url, 15672),
-                node: Some(Node::Second),
-            },
-            _one_at_a_time: turn,
-        }
+        script(&["second", "start"]).await;
+        Self { broker: Broker::of_node(".broker/second", Node::Second), _one_at_a_time: turn }
     }
 
     pub fn broker(&self) -> &Broker {
@@ -257,7 +263,16 @@ impl SecondNode {
 
     /// Stops it in order, as an operator would.
     pub async fn stop(&self) {
-        script("stop").await;
+        script(&["second", "stop"]).await;
+    }
+
+    /// Stops its process where it is: its sockets stay, and nothing answers.
+    pub async fn pause(&self) {
+        script(&["second", "pause"]).await;
+    }
+
+    pub async fn resume(&self) {
+        script(&["second", "resume"]).await;
     }
 
     /// Writes to disk what was declared. The node does so by itself, but only after about
@@ -268,20 +283,63 @@ impl SecondNode {
 
     /// Kills it, as a crash would; see [`sync`](Self::sync).
     pub async fn kill9(&self) {
-        script("kill9").await;
+        script(&["second", "kill9"]).await;
     }
 
     /// Starts it again after `stop` or `kill9`, on the same ports with the same data.
     pub async fn start_again(&self) {
-        script("start").await;
+        script(&["second", "start"]).await;
         let now = recorded(".broker/second").map(|own| Place::of(&own.amqp_url, 5672).port);
         assert_eq!(now, Some(self.broker.amqp.port), "its port was taken");
     }
 }
 
-async fn script(what: &str) {
+/// Three nodes of one cluster. One test has them at a time; they are left running for the next one, and
+/// `make broker-stop` ends them.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: [Broker; 3],
+    _one_at_a_time: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    /// Waits for its turn, and starts what does not run.
+    pub async fn start() -> Self {
+        static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let turn = TURN.lock().await;
+        script(&["cluster", "start"]).await;
+        let nodes = [1, 2, 3].map(|n| Broker::of_node(&format!(".broker/cluster/{n}"), Node::OfCluster(n)));
+        Self { nodes, _one_at_a_time: turn }
+    }
+
+    /// The node of this number, from 1.
+    pub fn node(&self, number: usize) -> &Broker {
+        &self.nodes[number - 1]
+    }
+
+    /// The number of the node that RabbitMQ calls `name`.
+    pub fn number(&self, name: &str) -> usize {
+        let names = ["pikac1@localhost", "pikac2@localhost", "pikac3@localhost"];
+        1 + names.iter().position(|known| *known == name).unwrap_or_else(|| panic!("no node of ours: {name}"))
+    }
+
+    /// Kills a node, as a crash would.
+    pub async fn kill(&self, number: usize) {
+        script(&["cluster", "kill-node", &number.to_string()]).await;
+    }
+
+    /// Starts it again, on the same ports with the same data.
+    pub async fn start_again(&self, number: usize) {
+        script(&["cluster", "start-node", &number.to_string()]).await;
+        let now =
+            recorded(&format!(".broker/cluster/{number}")).map(|own| Place::of(&own.amqp_url, 5672).port);
+        assert_eq!(now, Some(self.node(number).amqp.port), "its port was taken");
+    }
+}
+
+async fn script(args: &[&str]) {
     let mut command = Command::new("bash");
-    command.arg(root().join("scripts/broker.sh")).args(["second", what]);
+    command.arg(root().join("scripts/broker.sh")).args(args);
     run(command).await;
 }
 
@@ -318,8 +376,7 @@ impl Vhost {
     /// A new one at another broker.
     pub async fn fresh_on(broker: &Broker) -> Self {
         let vhost = Self { name: unique("pika"), broker: broker.clone(), users: Mutex::default() };
-        broker.change("PUT", &format!("/api/vhosts/{}", encode(&vhost.name)), None).await;
-        vhost.permit(broker.user(), ".*", ".*", ".*").await;
+        vhost.create().await;
         vhost
     }
 
@@ -329,6 +386,17 @@ impl Vhost {
 
     pub fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// Deletes it, with all that is in it: connections to it are closed.
+    pub async fn delete(&self) {
+        self.broker.change("DELETE", &format!("/api/vhosts/{}", encode(&self.name)), None).await;
+    }
+
+    /// Creates it again, empty.
+    pub async fn create(&self) {
+        self.broker.change("PUT", &format!("/api/vhosts/{}", encode(&self.name)), None).await;
+        self.permit(self.broker.user(), ".*", ".*", ".*").await;
     }
 
     /// The URL to connect with.

@@ -1,7 +1,7 @@
 //! What the tests against a real RabbitMQ share: `mod support;` at the top of a test file.
 //!
 //! - [`broker`]: which broker is tested, a virtual host of one's own, what the broker
-//!   itself says (management API), the second node that may be stopped and killed;
+//!   itself says (management API), the second node and the cluster, which may be stopped and killed;
 //! - [`dialogue`]: our client and a scripted peer, past the steps that a test is not about;
 //! - [`oracle`]: another client, to see with other eyes what ours did;
 //! - [`peer`]: a client with a channel, and the scripted peer that it publishes to;

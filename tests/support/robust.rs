@@ -20,7 +20,11 @@ impl Robust {
     }
 
     pub async fn connect_with(settings: impl FnOnce(Connector) -> Connector) -> Self {
-        let vhost = Vhost::fresh().await;
+        Self::connect_to(Vhost::fresh().await, settings).await
+    }
+
+    /// Connects to a virtual host of another broker.
+    pub async fn connect_to(vhost: Vhost, settings: impl FnOnce(Connector) -> Connector) -> Self {
         let proxy = Proxy::to(&vhost.broker().address());
         let recovery = Recovery::exponential(Duration::from_millis(20), Duration::from_millis(100));
         let connector = Connector::new(&proxy.url(&vhost.url())).unwrap().recovery(recovery);
