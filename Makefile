@@ -34,6 +34,11 @@ check: ## Check the format, the lints and the documentation
 bench: ## Measure the throughput and the latency against a broker
 	@$(with_broker) cargo run --release --example perf
 
+.PHONY: chaos
+chaos: ## Break connections for an hour and count what is lost; PART=3 SEED=7 for one part
+	@$(with_broker) CHAOS=full CHAOS_PARTS=$(PART) CHAOS_SEED=$(SEED) \
+		cargo test --release --test chaos --features testing
+
 .PHONY: fuzz
 fuzz: ## Feed the decoder with random input
 	@scripts/fuzz.sh

@@ -456,8 +456,13 @@ impl Vhost {
 
     /// The consumers of a queue now; no lag here.
     pub async fn consumers(&self, queue: &str) -> Vec<Value> {
-        let all = self.list("/api/consumers/{}").await;
+        let all = self.all_consumers().await;
         all.into_iter().filter(|consumer| consumer["queue"]["name"] == queue).collect()
+    }
+
+    /// The consumers of all queues now.
+    pub async fn all_consumers(&self) -> Vec<Value> {
+        self.list("/api/consumers/{}").await
     }
 
     /// The open connections; one counts as soon as it was opened, but closes show late.
@@ -492,6 +497,12 @@ impl Vhost {
     /// Closes a connection as an operator does, by the `name` that
     /// [`connections`](Self::connections) shows: the client sees 320 with the reason.
     pub async fn delete_connection(&self, name: &str, reason: &str) {
+        assert!(self.try_delete_connection(name, reason).await, "no connection {name}");
+    }
+
+    /// Like [`delete_connection`](Self::delete_connection); `false` when there is none of this
+    /// name any more.
+    pub async fn try_delete_connection(&self, name: &str, reason: &str) -> bool {
         let path = format!("/api/connections/{}", encode(name));
         let (broker, reason) = (self.broker.clone(), reason.to_owned());
         let answer = tokio::task::spawn_blocking(move || {
@@ -500,7 +511,8 @@ impl Vhost {
         .await
         .expect("the thread of a management request panicked")
         .unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(answer.status, 204, "delete connection {name}: {answer:?}");
+        assert!(matches!(answer.status, 204 | 404), "delete connection: {answer:?}");
+        answer.status == 204
     }
 
     /// Closes all connections of this virtual host; their number.

@@ -1,0 +1,99 @@
+//! The books: which message of which publisher was confirmed, and which came, in which order and how often.
+
+/// One bit for each number.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    /// Sets it; tells whether it was set before.
+    fn set(&mut self, n: u64) -> bool {
+        let (word, bit) = ((n / 64) as usize, 1 << (n % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let before = self.0[word] & bit != 0;
+        self.0[word] |= bit;
+        before
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// How many are set here and not there, and the first of them.
+    fn not_in(&self, other: &Self) -> (u64, Option<u64>) {
+        let mut first = None;
+        let mut count = 0;
+        for (at, word) in self.0.iter().enumerate() {
+            let left = word & !other.0.get(at).copied().unwrap_or_default();
+            if left != 0 && first.is_none() {
+                first = Some(at as u64 * 64 + u64::from(left.trailing_zeros()));
+            }
+            count += u64::from(left.count_ones());
+        }
+        (count, first)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Publisher {
+    confirmed: Bits,
+    seen: Bits,
+    /// One more than the number that was first seen last.
+    next: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Checker {
+    publishers: Vec<Publisher>,
+    pub duplicates: u64,
+    /// First deliveries that came after a later one of the same publisher.
+    pub disordered: u64,
+    pub first_disorder: Option<String>,
+}
+
+impl Checker {
+    pub fn new(publishers: usize) -> Self {
+        let mut checker = Self::default();
+        checker.publishers.resize_with(publishers, Publisher::default);
+        checker
+    }
+
+    pub fn confirmed(&mut self, publisher: usize, n: u64) {
+        self.publishers[publisher].confirmed.set(n);
+    }
+
+    pub fn seen(&mut self, publisher: usize, n: u64) {
+        let of = &mut self.publishers[publisher];
+        if of.seen.set(n) {
+            self.duplicates += 1;
+        } else if n < of.next {
+            self.disordered += 1;
+            let next = of.next;
+            self.first_disorder
+                .get_or_insert_with(|| format!("{n} of publisher {publisher} came when {next} was next"));
+        } else {
+            of.next = n + 1;
+        }
+    }
+
+    pub fn publishers(&self) -> usize {
+        self.publishers.len()
+    }
+
+    pub fn count_confirmed(&self) -> u64 {
+        self.publishers.iter().map(|publisher| publisher.confirmed.count()).sum()
+    }
+
+    /// How many were confirmed and did not come, and one of them.
+    pub fn lost(&self) -> (u64, Option<String>) {
+        let mut lost = 0;
+        let mut one = None;
+        for (at, publisher) in self.publishers.iter().enumerate() {
+            let (count, first) = publisher.confirmed.not_in(&publisher.seen);
+            lost += count;
+            one = one.or(first.map(|n| format!("{n} of publisher {at}")));
+        }
+        (lost, one)
+    }
+}

@@ -1,0 +1,253 @@
+//! One of every kind of queue, exchange, binding and consumer, looked at through the management API before and after cuts.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use actix_pika::{
+    BindQueue, Channel, Connector, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeliveryStream,
+    Queue, UnbindQueue, testing::CountRecords,
+};
+use serde_json::Value;
+
+use crate::{
+    leaks::Leaks,
+    plan::Plan,
+    report::Row,
+    story::Told,
+    support::{broker::Vhost, eventually, proxy::*, within},
+    traffic::recovery,
+};
+
+pub async fn run(row: &mut Row, plan: &Plan) {
+    let leaks = Leaks::look();
+    let began = Instant::now();
+    let vhost = Vhost::fresh().await;
+    let proxy = Proxy::to(&vhost.broker().address());
+    row.faults = plan.pick(50, 6);
+    let mut random = plan.random(row.part);
+    let told =
+        Told::connect(Connector::new(&proxy.url(&vhost.url())).expect("a URL").recovery(recovery())).await;
+    let everything = within("everything", 60, Everything::declare(&told)).await.expect("everything");
+    let before = eventually("everything in the API", 30, async || {
+        let now = everything.look(&vhost).await;
+        let consumers = now.iter().filter(|line| line.starts_with("consumer")).count();
+        (consumers == everything.consumers.len()).then_some(now)
+    });
+    let before = before.await;
+    let records = told.connection.actor().send(CountRecords).await.expect("records");
+    for cut in 1..=row.faults {
+        let how = if random.bool() { Cut::Fin } else { Cut::Rst };
+        let lost = told.now().lost;
+        // Every other time the next connections do not get far, either.
+        if random.bool() {
+            let way = if random.bool() { Way::Up } else { Way::Down };
+            proxy.cut_each_after(way, random.u64(1..6000), how);
+            let accepted = proxy.accepted_so_far();
+            proxy.cut_all(how);
+            within("a connection", 30, proxy.accepted(accepted + 1)).await;
+            // It may be through before so many bytes have gone.
+            let again = tokio::time::timeout(Duration::from_secs(3), proxy.accepted(accepted + 2));
+            again.await.ok();
+            proxy.cut_no_more();
+        } else {
+            proxy.cut_all(how);
+        }
+        let since = Instant::now();
+        told.until("a loss", 30, |story| story.lost > lost).await;
+        told.up().await;
+        row.slowest = row.slowest.max(since.elapsed());
+        // The broker needs a moment to take away what the old connection had.
+        let mut after = everything.look(&vhost).await;
+        for _ in 0..100 {
+            if after == before {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            after = everything.look(&vhost).await;
+        }
+        for line in before.difference(&after) {
+            row.fail(format!("after cut {cut} there is no {line}"));
+        }
+        for line in after.difference(&before) {
+            row.fail(format!("after cut {cut} there is {line}"));
+        }
+        if !row.failures.is_empty() {
+            break;
+        }
+    }
+    let now = told.connection.actor().send(CountRecords).await.expect("records");
+    if now != records {
+        row.fail(format!("records: {records:?} before, {now:?} after"));
+    }
+    within("close", 30, told.connection.close()).await.expect("a close");
+    let story = told.now();
+    story.faults.iter().for_each(|fault| row.fail(fault.clone()));
+    row.lives = story.lost;
+    row.took = began.elapsed();
+    row.growth = leaks.growth();
+    row.leaks = Some(leaks);
+}
+
+/// Handles, so that nothing ends with its last one.
+struct Everything {
+    channels: Vec<Channel>,
+    /// Queues that the broker has named.
+    unnamed: Vec<Queue>,
+    consumers: Vec<DeliveryStream>,
+}
+
+impl Everything {
+    async fn declare(told: &Told) -> actix_pika::Result<Self> {
+        let channel = told.connection.channel().await?;
+        let other = told.connection.channel().await?;
+        let unnamed = Self::declare_all(&channel).await?;
+        let consumers = Self::consume(&other, &unnamed).await?;
+        Self::take_back(&channel).await?;
+        Ok(Self { channels: vec![channel, other], unnamed, consumers })
+    }
+
+    async fn declare_all(channel: &Channel) -> actix_pika::Result<Vec<Queue>> {
+        for exchange in [
+            DeclareExchange::topic("events"),
+            DeclareExchange::fanout("news").durable(false),
+            DeclareExchange::direct("passing").auto_delete(),
+            DeclareExchange::fanout("inner").internal(),
+            DeclareExchange::headers("heads"),
+            DeclareExchange::fanout("others"),
+            DeclareExchange::direct("main").argument("alternate-exchange", "others"),
+            // Looked at only.
+            DeclareExchange::topic("events").passive(),
+            DeclareExchange::topic("amq.topic").passive(),
+        ] {
+            channel.declare_exchange(exchange).await?;
+        }
+        channel.exchange("inner").bind("events", "#.deep").await?;
+        channel.exchange("news").bind("heads", "").await?;
+        for queue in [
+            DeclareQueue::new("classic")
+                .argument("x-max-length", 1000)
+                .argument("x-dead-letter-exchange", "others"),
+            DeclareQueue::new("quorum").quorum(),
+            DeclareQueue::new("transient").durable(false),
+            DeclareQueue::new("mine").durable(false).set_exclusive(true),
+            DeclareQueue::new("passing").durable(false).auto_delete(),
+            DeclareQueue::new("classic").passive(),
+        ] {
+            channel.declare_queue(queue).await?;
+        }
+        let one = channel.declare_queue(DeclareQueue::exclusive()).await?;
+        let other = channel.declare_queue(DeclareQueue::new("").durable(false).set_exclusive(true)).await?;
+        for (queue, source, key) in [
+            ("classic", "events", "a.*"),
+            ("classic", "events", "*.b"),
+            ("quorum", "news", ""),
+            ("transient", "inner", ""),
+            ("passing", "passing", "now"),
+            ("mine", "amq.topic", "mine.#"),
+            (one.name(), "amq.fanout", ""),
+            (other.name(), "main", "other"),
+            (other.name(), "others", ""),
+        ] {
+            channel.queue(queue).bind(source, key).await?;
+        }
+        for color in ["red", "blue"] {
+            let bind =
+                BindQueue::new("classic", "heads", "").argument("x-match", "all").argument("color", color);
+            channel.queue("classic").bind_with(bind).await?;
+        }
+        Ok(vec![one, other])
+    }
+
+    async fn consume(channel: &Channel, unnamed: &[Queue]) -> actix_pika::Result<Vec<DeliveryStream>> {
+        let mut consumers = Vec::new();
+        for (queue, consume) in [
+            ("classic", Consume::new().tag("seven").prefetch(7)),
+            ("classic", Consume::new().tag("first").prefetch(1).priority(5)),
+            ("quorum", Consume::new().tag("quorum").prefetch(3)),
+            ("transient", Consume::new().tag("careless").no_ack()),
+            ("mine", Consume::new().tag("alone").exclusive()),
+            ("passing", Consume::new().tag("passing")),
+            (unnamed[0].name(), Consume::new().tag("unnamed")),
+        ] {
+            consumers.push(channel.queue(queue).deliveries_with(consume).await?);
+        }
+        channel.set_qos(9).await?;
+        let consume = Consume::new().tag("nine");
+        consumers.push(channel.queue(unnamed[1].name()).deliveries_with(consume).await?);
+        let cancelled = channel.queue("quorum").deliveries_with(Consume::new().tag("cancelled")).await?;
+        cancelled.close().await?;
+        Ok(consumers)
+    }
+
+    /// What was there and must not come back.
+    async fn take_back(channel: &Channel) -> actix_pika::Result<()> {
+        channel.declare_exchange(DeclareExchange::fanout("gone")).await?;
+        let gone = channel.declare_queue("gone").await?;
+        gone.bind("gone", "").await?;
+        gone.bind("events", "gone").await?;
+        channel.exchange("gone").bind("events", "gone").await?;
+        channel.delete_exchange(DeleteExchange::new("gone")).await?;
+        gone.delete().await?;
+        // Goes with its last binding.
+        channel.declare_exchange(DeclareExchange::direct("brief").auto_delete()).await?;
+        let classic = channel.queue("classic");
+        classic.bind("brief", "x").await?;
+        classic.unbind("brief", "x").await?;
+        classic.bind("events", "unbound").await?;
+        classic.unbind("events", "unbound").await?;
+        let green =
+            BindQueue::new("classic", "heads", "").argument("x-match", "all").argument("color", "green");
+        classic.bind_with(green).await?;
+        let green =
+            UnbindQueue::new("classic", "heads", "").argument("x-match", "all").argument("color", "green");
+        classic.unbind_with(green).await
+    }
+
+    /// One line for everything that the broker has, with the names that it gave itself replaced.
+    async fn look(&self, vhost: &Vhost) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        let lists = [
+            (
+                "exchange",
+                vhost.exchanges().await,
+                &["name", "type", "durable", "auto_delete", "internal"][..],
+            ),
+            ("queue", vhost.queues().await, &["name", "type", "durable", "auto_delete", "exclusive"][..]),
+            (
+                "binding",
+                vhost.bindings().await,
+                &["source", "destination_type", "destination", "routing_key"][..],
+            ),
+            (
+                "consumer",
+                vhost.all_consumers().await,
+                &["consumer_tag", "queue", "prefetch_count", "ack_required", "exclusive"][..],
+            ),
+        ];
+        for (kind, list, fields) in lists {
+            for one in list {
+                if kind == "binding" && one["source"] == "" {
+                    continue;
+                }
+                let mut line = kind.to_owned();
+                for field in fields.iter().chain(&["arguments"]) {
+                    let value = match &one[*field] {
+                        // The queue of a consumer.
+                        Value::Object(of) if *field == "queue" => &of["name"],
+                        value => value,
+                    };
+                    line.push_str(&format!(" {field}={}", self.renamed(value)));
+                }
+                lines.insert(line);
+            }
+        }
+        lines
+    }
+
+    fn renamed(&self, value: &Value) -> String {
+        let at = self.unnamed.iter().position(|queue| value == queue.name());
+        at.map_or_else(|| value.to_string(), |at| format!("unnamed {at}"))
+    }
+}
