@@ -290,12 +290,13 @@ impl Publisher {
         }
     }
 
-    /// Who and which, and something behind it: mostly little, now and then so much that it is not copied, or is more
-    /// than a read.
+    /// Who and which, and something behind it: mostly little, now and then so much that it is not copied, is more than
+    /// a read, or more than is handed over at once.
     fn body(&mut self, n: u64) -> Vec<u8> {
         let padding = match self.random.u32(0..1000) {
-            0 => 40_000,
-            1..10 => 5_000,
+            0 => 250_000,
+            1 => 40_000,
+            2..10 => 5_000,
             _ => self.random.usize(0..200),
         };
         let mut body = Vec::with_capacity(16 + padding);

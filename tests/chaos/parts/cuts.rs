@@ -8,7 +8,7 @@ use crate::{
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    support::{broker::Vhost, proxy::*, within},
+    support::{broker::Vhost, proxy::*},
     traffic::{Terms, Traffic},
 };
 
@@ -47,7 +47,8 @@ pub async fn run(row: &mut Row, plan: &Plan) {
     traffic.finish(row).await;
 }
 
-/// Cuts once; tells when. Often another cut waits for the next connection, in its handshake or while it restores.
+/// Cuts once; tells when. Now and then more cuts wait for the next connections: in the handshake, while
+/// they restore, or while publishes are sent again.
 async fn cut(proxy: &Proxy, traffic: &Traffic, random: &mut fastrand::Rng, messages: u64) -> Instant {
     let how = if random.bool() { Cut::Fin } else { Cut::Rst };
     let way = if random.bool() { Way::Up } else { Way::Down };
@@ -61,8 +62,11 @@ async fn cut(proxy: &Proxy, traffic: &Traffic, random: &mut fastrand::Rng, messa
     }
     if random.u8(..4) == 0 {
         let accepted = proxy.accepted_so_far();
-        proxy.cut_each_after(way, random.u64(1..2000), how);
-        within("a connection", 30, proxy.accepted(accepted + 2)).await;
+        let bytes = if random.bool() { 2_000 } else { 200_000 };
+        proxy.cut_each_after(way, random.u64(1..bytes), how);
+        // Less may go this way.
+        let again = tokio::time::timeout(Duration::from_secs(3), proxy.accepted(accepted + 2));
+        again.await.ok();
         proxy.cut_no_more();
         return Instant::now();
     }
