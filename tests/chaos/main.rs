@@ -6,7 +6,7 @@
 //! - [`story`]: what the connections told; [`leaks`]: what the process holds; [`report`]: the table;
 //! - [`parts`]: the faults, one file for each kind.
 
-#![allow(missing_docs, unreachable_pub, dead_code, clippy::print_stdout)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::print_stdout, clippy::print_stderr)]
 
 #[macro_use]
 #[path = "../support/mod.rs"]
@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let Some(plan) = Plan::from_environment() else {
-        println!("chaos: left out, other tests were asked for");
+        eprintln!("chaos: left out, it was not asked for");
         return ExitCode::SUCCESS;
     };
     plan::log();
