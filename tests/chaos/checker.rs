@@ -97,3 +97,21 @@ impl Checker {
         (lost, one)
     }
 }
+
+/// The books can tell: a count that is always nought proves nothing.
+pub fn prove() {
+    let mut checker = Checker::new(2);
+    for n in [0, 1, 64, 200] {
+        checker.confirmed(1, n);
+    }
+    assert_eq!(checker.count_confirmed(), 4);
+    assert_eq!(checker.lost(), (4, Some("0 of publisher 1".into())));
+    // 2 was never confirmed, 1 comes late, 0 comes twice.
+    for n in [0, 2, 1, 64, 0] {
+        checker.seen(1, n);
+    }
+    assert_eq!(checker.lost(), (1, Some("200 of publisher 1".into())));
+    assert_eq!((checker.duplicates, checker.disordered), (1, 1));
+    checker.seen(1, 200);
+    assert_eq!(checker.lost(), (0, None));
+}

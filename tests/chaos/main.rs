@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     plan::log();
+    checker::prove();
     println!("chaos: {plan}");
     let rows = actix::System::new().block_on(async {
         let mut rows = Vec::new();
