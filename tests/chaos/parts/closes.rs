@@ -8,7 +8,8 @@ use crate::{
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    support::broker::Vhost,
+    story::Told,
+    support::{broker::Vhost, eventually},
     traffic::{Terms, Traffic},
 };
 
@@ -31,8 +32,12 @@ pub async fn run(row: &mut Row, plan: &Plan) {
                 let close = ["-q", "close_all_connections", "--vhost", vhost.name(), &reason];
                 vhost.rabbitmqctl(&close).await;
             }
-            1 => drop(vhost.delete_connections(&reason).await),
-            _ => close_one(&vhost, &mut random, &reason).await,
+            1 => {
+                close_one(&vhost, &traffic.publishing, &reason).await;
+                close_one(&vhost, &traffic.consuming, &reason).await;
+            }
+            _ if random.bool() => close_one(&vhost, &traffic.publishing, &reason).await,
+            _ => close_one(&vhost, &traffic.consuming, &reason).await,
         }
         traffic.is_lost(lost).await;
         traffic.flows(Instant::now(), 2 * n + 2, 2 * row.faults).await;
@@ -40,18 +45,12 @@ pub async fn run(row: &mut Row, plan: &Plan) {
     traffic.finish(row).await;
 }
 
-/// Closes one; the list may still name one that is gone.
-async fn close_one(vhost: &Vhost, random: &mut fastrand::Rng, reason: &str) {
-    for _ in 0..100 {
-        let mut connections = vhost.connections().await;
-        random.shuffle(&mut connections);
-        for connection in &connections {
-            let name = connection["name"].as_str().expect("a connection's name");
-            if vhost.try_delete_connection(name, reason).await {
-                return;
-            }
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    panic!("no connection to close");
+/// Closes a connection that is open. It is not looked up: the list names those that are gone for a while, and they can be
+/// "closed" again.
+async fn close_one(vhost: &Vhost, told: &Told, reason: &str) {
+    eventually("a connection to close", 30, async || {
+        let (local, peer) = (told.connection.local_addr()?, told.connection.peer_addr()?);
+        vhost.try_delete_connection(&format!("{local} -> {peer}"), reason).await.then_some(())
+    })
+    .await;
 }
