@@ -151,8 +151,10 @@ impl Traffic {
 
     /// Waits until connections were lost more often than that.
     pub async fn is_lost(&self, before: u64) {
-        let one = self.publishing.now().lost;
-        let other = before - one.min(before);
+        if self.lost() > before {
+            return;
+        }
+        let (one, other) = (self.publishing.now().lost, self.consuming.now().lost);
         tokio::select! {
             _ = self.publishing.until("a loss", 60, |story| story.lost > one) => {}
             _ = self.consuming.until("a loss", 60, |story| story.lost > other) => {}
