@@ -24,6 +24,11 @@ demo: ## Run the demonstration against a broker
 test: ## Run all tests, those of the documentation included, against a broker
 	@$(with_broker) cargo test --workspace --all-features
 
+.PHONY: test-4
+test-4: ## Run all tests against a RabbitMQ 4.0, which is fetched into .broker (Linux, as root)
+	@AMQP_URL=$$(scripts/broker.sh four ensure); export AMQP_URL TEST_BROKER=four; unset MANAGEMENT_URL; \
+		cargo test --workspace --all-features
+
 .PHONY: check
 check: ## Check the format, the lints and the documentation
 	cargo fmt --all --check

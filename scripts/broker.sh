@@ -12,6 +12,10 @@
 #                         three nodes of one cluster, for the tests of one
 #   broker.sh cluster start-node|stop-node|kill-node|env 1|2|3
 #                         one of them
+#   broker.sh four ensure|start|stop|status|env|second ...
+#                         the same with nodes of RabbitMQ 4.0, which is Debian 13's package in a
+#                         folder of its own, .broker/four/root; AMQP_URL is not looked at.
+#                         Needs Linux, root, and debootstrap, which is installed if it is missing
 #
 # `ensure` takes the first of these that holds:
 #   1. AMQP_URL is set: that broker must answer. Nothing is ever installed or started.
@@ -29,6 +33,10 @@ root=$(dirname "$(dirname "$script")")
 default_url='amqp://guest:guest@127.0.0.1:5672/%2f'
 # Set by read_env, from a node's file.
 node_AMQP_URL='' node_MANAGEMENT_URL='' node_RABBITMQ_BIN='' node_ERL_EPMD_PORT=''
+# Which RabbitMQ: the machine's, or `four`, which lives in the system of the folder below.
+line=''
+four=$root/.broker/four
+system=$four/root
 start_seconds=90
 stop_seconds=30
 
@@ -126,13 +134,62 @@ free_port() {
 # passed over: they change to the user rabbitmq, who may not be able to enter this folder.
 find_rabbitmq() {
     local found
+    if [ "$line" = four ]; then
+        bin=/usr/lib/rabbitmq/bin
+        [ -x "$system$bin/rabbitmq-server" ]
+        return
+    fi
     bin=/usr/lib/rabbitmq/bin
     [ -x "$bin/rabbitmq-server" ] && return 0
     found=$(PATH=$PATH:/usr/sbin:/opt/homebrew/sbin:/usr/local/sbin command -v rabbitmq-server) || return 1
     bin=$(dirname "$found")
 }
 
+# Debian 13 with its RabbitMQ, in a folder. Nothing of it is started here, nor outside of it.
+install_four() {
+    local log="$four/install.log"
+    [ "$(uname -s)" = Linux ] || die "RabbitMQ 4.0 is run from a Debian in a folder, which needs Linux"
+    [ "$(id -u)" = 0 ] || die "RabbitMQ 4.0 is run from a Debian in a folder, which needs root (debootstrap, mount and chroot)"
+    if ! have unshare || ! have chroot; then
+        die "RabbitMQ 4.0 is run from a Debian in a folder, which needs unshare (util-linux) and chroot (coreutils)"
+    fi
+    mkdir -p "$four"
+    : >"$log"
+    if ! have debootstrap; then
+        have apt-get || die "RabbitMQ 4.0 is run from a Debian in a folder, which needs debootstrap: install it"
+        say "installing debootstrap with apt-get (log: ${log#"$root/"})"
+        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap; } \
+            >>"$log" 2>&1 </dev/null || { tail -n 15 "$log" >&2; die "debootstrap could not be installed"; }
+    fi
+    say "fetching Debian 13 with RabbitMQ 4.0, which takes some minutes (log: ${log#"$root/"})"
+    # An earlier try that was broken off.
+    rm -rf --one-file-system "$system.new"
+    # With mounts of its own: none is left behind.
+    if ! unshare --mount debootstrap --variant=minbase --include=rabbitmq-server trixie "$system.new" >>"$log" 2>&1 </dev/null; then
+        tail -n 15 "$log" >&2
+        die "debootstrap could not fetch Debian 13: is its mirror within reach?"
+    fi
+    printf '127.0.0.1 localhost\n::1 localhost\n' >"$system.new/etc/hosts"
+    rm -rf "$system.new"/var/cache/apt/archives/*.deb
+    mv "$system.new" "$system"
+    find_rabbitmq || die "Debian 13 was fetched, but its RabbitMQ was not found in $system"
+}
+
+# Becomes a command in the system of RabbitMQ 4.0. The nodes' folder is at the same place there.
+# For a process with mounts of its own only.
+enter_four() {
+    mkdir -p "$system$four"
+    mount --rbind /dev "$system/dev"
+    mount --rbind /proc "$system/proc"
+    mount --bind "$four" "$system$four"
+    exec chroot "$system" "$@"
+}
+
 install_rabbitmq() {
+    if [ "$line" = four ]; then
+        install_four
+        return
+    fi
     local become='' policy=/usr/sbin/policy-rc.d log="$root/.broker/install.log" made_policy='' failed=''
     local advice="install RabbitMQ, or run 'docker compose up -d' (compose.yaml), or set AMQP_URL to a broker of yours"
     have apt-get || die "no broker at 127.0.0.1:5672 and no rabbitmq-server here: $advice"
@@ -175,9 +232,11 @@ install_rabbitmq() {
 
 # Chooses the node that the functions below work on.
 use_node() {
-    case $1 in
+    case $line$1 in
         first) dir=$root/.broker name=pika@localhost base_amqp=5672 base_epmd=14369 ;;
         second) dir=$root/.broker/second name=pika2@localhost base_amqp=5682 base_epmd=14379 ;;
+        fourfirst) dir=$four name=pika4@localhost base_amqp=5772 base_epmd=14469 ;;
+        foursecond) dir=$four/second name=pika42@localhost base_amqp=5782 base_epmd=14479 ;;
         cluster[123])
             dir=$root/.broker/cluster/${1#cluster} name=pikac${1#cluster}@localhost
             base_amqp=$((5691 + 2 * ${1#cluster})) base_epmd=14389
@@ -289,12 +348,17 @@ ENV
 # Runs a command with the node's variables and no others of the caller's.
 run_by=(command)
 with_env() {
-    local key value vars=()
+    local key value vars=() inside=() tmp=${TMPDIR:-/tmp}
+    if [ "$line" = four ]; then
+        inside=(unshare --mount bash "$script" four __enter)
+        tmp=/tmp
+    fi
     while IFS='=' read -r key value; do
         value=${value#\'}
         vars+=("$key=${value%\'}")
     done <"$dir/env"
-    "${run_by[@]}" env -i PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C.UTF-8 TMPDIR="${TMPDIR:-/tmp}" "${vars[@]}" "$@"
+    "${run_by[@]}" ${inside[@]+"${inside[@]}"} \
+        env -i PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C.UTF-8 TMPDIR="$tmp" "${vars[@]}" "$@"
 }
 
 # Run in the background: becomes the node, with nothing open that the caller waits for.
@@ -326,7 +390,7 @@ start_node() {
     if node_runs && wait_until_up "$since"; then return; fi
     case $dir in *"'"*) die "the project's folder has a quote in its name, which the node cannot bear: $dir" ;; esac
     find_rabbitmq || install_rabbitmq
-    have erl || die "rabbitmq-server is there, but erl (Erlang) is not on the PATH"
+    [ "$line" = four ] || have erl || die "rabbitmq-server is there, but erl (Erlang) is not on the PATH"
     # An epmd that a killed node left behind would hold its port, and is not ours to leave.
     if read_env; then stop_epmd; fi
     # A test that stops the second node finds it again where it was.
@@ -338,7 +402,7 @@ start_node() {
     write_config
     rm -f "$dir/rabbit.pid" "$dir/process"
     say "starting the project's own node $name on 127.0.0.1:$amqp_port"
-    bash "$script" __node "$node" </dev/null >"$dir/log/start.log" 2>&1 &
+    bash "$script" ${line:+"$line"} __node "$node" </dev/null >"$dir/log/start.log" 2>&1 &
     pid=$!
     disown "$pid" 2>/dev/null || true
     printf '%s\n%s\n' "$pid" "$(started_at "$pid")" >"$dir/process"
@@ -366,8 +430,8 @@ wait_until_up() {
 
 # The port mapper of our own port; it refuses while a node is registered with it.
 stop_epmd() {
-    local epmd
-    epmd=$(PATH=$PATH:/usr/sbin command -v epmd) || return 0
+    local epmd=epmd
+    [ "$line" = four ] || epmd=$(PATH=$PATH:/usr/sbin command -v epmd) || return 0
     with_env "$epmd" -port "$node_ERL_EPMD_PORT" -kill >/dev/null 2>&1 || true
 }
 
@@ -479,13 +543,13 @@ lock() {
 }
 
 ensure() {
-    if [ -n "${AMQP_URL:-}" ]; then
+    if [ -n "${AMQP_URL:-}" ] && [ -z "$line" ]; then
         url_answers "$AMQP_URL" || die "nothing speaks AMQP 0-9-1 at AMQP_URL ($(printf '%s' "$AMQP_URL" | sed 's|//[^/@]*@|//|')): start that broker, or unset AMQP_URL"
         printf '%s\n' "$AMQP_URL"
         return
     fi
     use_node first
-    if ! node_runs && url_answers "$default_url"; then
+    if [ -z "$line" ] && ! node_runs && url_answers "$default_url"; then
         local found=0
         limited management_answers 127.0.0.1 15672 guest:guest "$name" || found=$?
         case $found in
@@ -503,15 +567,29 @@ ensure() {
     printf '%s\n' "$node_AMQP_URL"
 }
 
+stop_both() {
+    use_node second
+    if [ -d "$dir" ]; then stop_node; fi
+    use_node first
+    stop_node
+}
+
 main() {
+    if [ "${1:-}" = four ]; then
+        line=four
+        shift
+    fi
     case ${1:-help} in
         ensure) ensure ;;
         start) use_node first; lock; start_node ;;
         stop)
             lock
-            if [ -d "$root/.broker/cluster" ]; then stop_cluster; fi
-            use_node second; if [ -d "$dir" ]; then stop_node; fi
-            use_node first; stop_node
+            if [ -z "$line" ] && [ -d "$root/.broker/cluster" ]; then stop_cluster; fi
+            stop_both
+            if [ -z "$line" ] && [ -r "$four/env" ]; then
+                line=four
+                stop_both
+            fi
             ;;
         status) use_node first; status_node ;;
         env) use_node first; print_env ;;
@@ -550,6 +628,7 @@ main() {
             shift 3
             with_env "$node_RABBITMQ_BIN/$tool" "$@"
             ;;
+        __enter) shift; enter_four "$@" ;;
         __call) shift; call "$@" ;;
         __node) use_node "$2"; read_env; bin=$node_RABBITMQ_BIN; become_node ;;
         help | -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$script" ;;

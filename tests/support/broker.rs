@@ -3,7 +3,8 @@
 //! Which broker that is: `AMQP_URL` when it is set, else the project's own node (what
 //! `make broker` recorded in `.broker/env`), else the default address. Its management
 //! API is at the own node's recorded address, at `MANAGEMENT_URL`, or at port 15672 of
-//! the same host.
+//! the same host. With `TEST_BROKER=four` (`make test-4`) the project's own nodes are those of
+//! RabbitMQ 4.0, under `.broker/four`.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -71,6 +72,33 @@ enum Node {
     OfCluster(u8),
 }
 
+/// Which of the project's own nodes are meant: nothing for the machine's RabbitMQ, or the first word of
+/// scripts/broker.sh for another one.
+fn line() -> Option<&'static str> {
+    match std::env::var("TEST_BROKER").as_deref() {
+        Err(_) | Ok("") => None,
+        Ok("four") => Some("four"),
+        Ok(other) => panic!("TEST_BROKER is {other:?}: only \"four\" is known"),
+    }
+}
+
+fn script_of(name: &str, line: Option<&str>) -> Command {
+    let mut command = Command::new("bash");
+    command.arg(root().join("scripts").join(name)).args(line);
+    command
+}
+
+/// Where the records of a node are, by the names of scripts/broker.sh.
+fn folder(node: Node) -> String {
+    match (line().is_some(), node) {
+        (false, Node::First) => ".broker".into(),
+        (false, Node::Second) => ".broker/second".into(),
+        (true, Node::First) => ".broker/four".into(),
+        (true, Node::Second) => ".broker/four/second".into(),
+        (_, Node::OfCluster(number)) => format!(".broker/cluster/{number}"),
+    }
+}
+
 /// An answer of the management API.
 #[derive(Debug)]
 pub struct Answer {
@@ -93,7 +121,7 @@ impl Broker {
     }
 
     fn find() -> Self {
-        let own = recorded(".broker");
+        let own = recorded(folder(Node::First));
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let amqp_url = set("AMQP_URL");
         let amqp = Place::of(
@@ -150,6 +178,14 @@ impl Broker {
     /// The user that the tests connect as.
     pub fn user(&self) -> &str {
         &self.amqp.user
+    }
+
+    /// Its version, for what is not the same in all: 4.0 is `(4, 0)`.
+    pub async fn version(&self) -> (u32, u32) {
+        let overview = self.api("/api/overview").await;
+        let version = overview["rabbitmq_version"].as_str().expect("a version").to_owned();
+        let mut numbers = version.split('.').map(|part| part.parse().expect("a number"));
+        (numbers.next().expect("a major version"), numbers.next().expect("a minor version"))
     }
 
     /// One request to the management API; `path` begins with `/api/`.
@@ -223,8 +259,8 @@ impl Broker {
 
     /// `rabbitmqctl` against the node; its output. Only for the project's own nodes.
     pub async fn rabbitmqctl(&self, args: &[&str]) -> String {
-        let mut command = Command::new("bash");
-        command.arg(root().join("scripts/ctl.sh"));
+        let line = line().filter(|_| !matches!(self.node, Some(Node::OfCluster(_))));
+        let mut command = script_of("ctl.sh", line);
         match self.node {
             Some(Node::First) => {}
             Some(Node::Second) => {
@@ -254,7 +290,7 @@ impl SecondNode {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let turn = TURN.lock().await;
         script(&["second", "start"]).await;
-        Self { broker: Broker::of_node(".broker/second", Node::Second), _one_at_a_time: turn }
+        Self { broker: Broker::of_node(&folder(Node::Second), Node::Second), _one_at_a_time: turn }
     }
 
     pub fn broker(&self) -> &Broker {
@@ -289,7 +325,7 @@ impl SecondNode {
     /// Starts it again after `stop` or `kill9`, on the same ports with the same data.
     pub async fn start_again(&self) {
         script(&["second", "start"]).await;
-        let now = recorded(".broker/second").map(|own| Place::of(&own.amqp_url, 5672).port);
+        let now = recorded(&folder(Node::Second)).map(|own| Place::of(&own.amqp_url, 5672).port);
         assert_eq!(now, Some(self.broker.amqp.port), "its port was taken");
     }
 }
@@ -308,7 +344,7 @@ impl Cluster {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let turn = TURN.lock().await;
         script(&["cluster", "start"]).await;
-        let nodes = [1, 2, 3].map(|n| Broker::of_node(&format!(".broker/cluster/{n}"), Node::OfCluster(n)));
+        let nodes = [1, 2, 3].map(|n| Broker::of_node(&folder(Node::OfCluster(n)), Node::OfCluster(n)));
         Self { nodes, _one_at_a_time: turn }
     }
 
@@ -331,15 +367,17 @@ impl Cluster {
     /// Starts it again, on the same ports with the same data.
     pub async fn start_again(&self, number: usize) {
         script(&["cluster", "start-node", &number.to_string()]).await;
-        let now =
-            recorded(&format!(".broker/cluster/{number}")).map(|own| Place::of(&own.amqp_url, 5672).port);
+        let folder = format!(".broker/cluster/{number}");
+        let now = recorded(&folder).map(|own| Place::of(&own.amqp_url, 5672).port);
         assert_eq!(now, Some(self.node(number).amqp.port), "its port was taken");
     }
 }
 
 async fn script(args: &[&str]) {
-    let mut command = Command::new("bash");
-    command.arg(root().join("scripts/broker.sh")).args(args);
+    // There is one cluster, of the machine's RabbitMQ, whichever version is under test.
+    let line = line().filter(|_| args.first() != Some(&"cluster"));
+    let mut command = script_of("broker.sh", line);
+    command.args(args);
     run(command).await;
 }
 
