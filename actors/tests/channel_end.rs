@@ -70,7 +70,8 @@ async fn content_for_a_closing_or_closed_channel_is_discarded() {
     bench.goes_on(1).await;
 }
 
-/// CH-17: both sides close at once; the broker answers ours behind its own.
+/// CH-17: both sides close at once; our caller does not wait for the broker's answer behind its own close, which
+/// RabbitMQ may lose, but the number does.
 #[actix::test]
 async fn channel_closes_that_cross_are_both_answered() {
     for broker_first in [true, false] {
@@ -91,8 +92,12 @@ async fn channel_closes_that_cross_are_both_answered() {
         if !broker_first {
             bench.socket.expect::<channel::Close>(1).await.unwrap();
             bench.socket.close_channel(1, 404, "NOT_FOUND", 60, 40).await.unwrap();
-            assert!(!call.is_answered());
+            call.answer().await.unwrap();
+            bench.goes_on(3).await;
             bench.socket.send(1, channel::CloseOk {}).await.unwrap();
+            bench.round_trip(&neighbour).await;
+            bench.goes_on(1).await;
+            continue;
         } else {
             let frame = bench.socket.next_frame_on(1).await.unwrap();
             if frame.is::<channel::Close>() {

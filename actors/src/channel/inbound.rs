@@ -283,6 +283,7 @@ impl Channel {
                     // Both closed at once: each wants its own answer.
                     let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
                     self.outbox.last_words(self.frame(&AMQPClass::Channel(close_ok))?);
+                    self.closes_crossed();
                 }
                 41 => self.close_answered()?,
                 _ => {}

@@ -169,6 +169,12 @@ impl Channel {
         self.report_changes();
         self.fail_waiting(&error);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
+        self.answer_closers(abandoned);
+        self.supervisor.do_send(Up::Drained { channel });
+        self.supervisor.do_send(Up::Left { channel, free: number == Number::Free });
+    }
+
+    fn answer_closers(&mut self, abandoned: usize) {
         for closer in self.closers.drain(..) {
             let answer = match abandoned {
                 0 => Ok(()),
@@ -179,8 +185,16 @@ impl Channel {
             // Nobody waits any more: fine.
             let _ = closer.send(answer);
         }
-        self.supervisor.do_send(Up::Drained { channel });
-        self.supervisor.do_send(Up::Left { channel, free: number == Number::Free });
+    }
+
+    /// The broker closed the channel, too, before it read our close. It is closed now; but the number is not free before
+    /// the answer to ours is here, which RabbitMQ may lose when it ends the channel.
+    pub(super) fn closes_crossed(&mut self) {
+        if let Phase::Closing { abandoned, crossed, .. } = &mut self.phase {
+            *crossed = true;
+            let abandoned = *abandoned;
+            self.answer_closers(abandoned);
+        }
     }
 
     pub(super) fn close_frame(&self, code: u16, text: &str) -> Result<Bytes, Fault> {
@@ -198,13 +212,18 @@ impl Channel {
         }
         self.replies.fail_all(&error);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
-        self.phase = Phase::Closing { abandoned, error, reopen: false };
+        self.phase = Phase::Closing { abandoned, error, reopen: false, crossed: false };
         self.replies.expect("channel.close", None, (20, 40), On::Close);
     }
 
     /// The broker has not answered for too long: whether it will, and with what, cannot be known any more.
     fn give_up(&mut self, silence: &Error) {
         let channel = self.number();
+        if matches!(self.phase, Phase::Closing { crossed: true, .. }) {
+            // Answers nothing but `Err` to a close that was not made.
+            let _ = self.close_answered();
+            return;
+        }
         log::warn!("channel {channel}: {silence}; the channel is given up");
         if self.close_to_reopen(silence) {
             return;

@@ -142,11 +142,12 @@ enum Phase {
     /// What it stands for was said, and is not answered yet.
     Restoring,
     /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed. Perhaps it is to open
-    /// again.
+    /// again, perhaps a close of the broker's has crossed it.
     Closing {
         abandoned: usize,
         error: Error,
         reopen: bool,
+        crossed: bool,
     },
     Closed(Error),
 }

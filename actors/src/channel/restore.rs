@@ -356,7 +356,7 @@ impl Channel {
         self.incarnation = self.outbox.reopen(&error, frame);
         self.forget_life(&error);
         self.going.cause = Some(error.clone());
-        self.phase = Phase::Closing { abandoned: 0, error, reopen: true };
+        self.phase = Phase::Closing { abandoned: 0, error, reopen: true, crossed: false };
         self.replies.expect("channel.close", None, (20, 40), On::Close);
         true
     }
