@@ -383,9 +383,10 @@ async fn a_closed_connection_leaves_no_channel() {
 async fn an_open_channel_outlives_its_deadline() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
-    let options = OpenChannel::new().deadline(Duration::from_millis(50));
+    // Long enough for a broker that has much to do.
+    let options = OpenChannel::new().deadline(Duration::from_secs(1));
     let channel = connection.channel_with(options).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     channel.declare_queue("jobs").await.unwrap();
     channel.default_exchange().publish("x", "jobs").await.unwrap();
 }

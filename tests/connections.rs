@@ -6,8 +6,7 @@ use crate::support::dialogue::{meet, open, try_meet};
 use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{Handshake, Probe, protocol::connection, types::AMQPValue};
 use actix_pika::{
-    ConnectionEvent, ConnectionState, Connector, DeclareExchange, Error, ErrorKind, ExchangeKind,
-    OpenChannel, connect,
+    ConnectionEvent, ConnectionState, Connector, DeclareQueue, Error, ErrorKind, OpenChannel, Qos, connect,
 };
 use futures_util::{StreamExt, future::join_all};
 
@@ -212,19 +211,21 @@ async fn a_connection_error_reaches_every_channel_with_its_cause() {
     let channels: Vec<_> = join_all((0..3).map(|_| connection.channel())).await;
     let [first, second, third] = &channels[..] else { panic!("three channels") };
     let (first, second, third) = (first.as_ref().unwrap(), second.as_ref().unwrap(), third.as_ref().unwrap());
-    let refused = DeclareExchange::new("odd", ExchangeKind::Custom("invalid_type".into()));
-    let error = within("503", 10, first.declare_exchange(refused)).await.unwrap_err();
-    assert_lost(&error, 503);
-    assert_lost(&within("closed", 5, connection.closed()).await.unwrap_err(), 503);
+    // A quorum queue on a channel whose bound is shared.
+    let jobs = within("a queue", 10, first.declare_queue(DeclareQueue::new("jobs").quorum())).await.unwrap();
+    first.set_qos_with(Qos::new(1).global()).await.unwrap();
+    let error = within("540", 10, jobs.deliveries()).await.unwrap_err();
+    assert_lost(&error, 540);
+    assert_lost(&within("closed", 5, connection.closed()).await.unwrap_err(), 540);
     for channel in [first, second, third] {
-        assert_lost(&channel.close_cause().expect("a cause"), 503);
-        assert_lost(&within("a call", 5, channel.set_qos(1)).await.unwrap_err(), 503);
+        assert_lost(&channel.close_cause().expect("a cause"), 540);
+        assert_lost(&within("a call", 5, channel.set_qos(1)).await.unwrap_err(), 540);
         let publish = channel.default_exchange();
-        assert_lost(&within("a publish", 5, publish.publish("x", "y")).await.unwrap_err(), 503);
+        assert_lost(&within("a publish", 5, publish.publish("x", "y")).await.unwrap_err(), 540);
     }
-    assert_lost(&within("channel", 5, connection.channel()).await.unwrap_err(), 503);
+    assert_lost(&within("channel", 5, connection.channel()).await.unwrap_err(), 540);
     match events.next().await {
-        Some(ConnectionEvent::Closed(Some(error))) => assert_lost(&error, 503),
+        Some(ConnectionEvent::Closed(Some(error))) => assert_lost(&error, 540),
         other => panic!("{other:?}"),
     }
 }

@@ -82,13 +82,24 @@ crate::modes! {
         bench.another_channel().await.default_exchange().publish("body", "q").await.unwrap();
     }
 
-    /// PUB-26: what the broker checks of the properties: a foreign user, a senseless delivery mode.
+    /// PUB-26: what the broker checks of the properties: a foreign user, and before 4.0 a senseless delivery mode.
     async fn the_broker_checks_user_and_delivery_mode(bench: Bench) {
-        for properties in [
-            Properties::new().with_user_id("somebody else"),
-            Properties::new().with_delivery_mode(DeliveryMode::Other(3)),
-            Properties::new().with_delivery_mode(DeliveryMode::Other(0)),
-        ] {
+        let mut checked = vec![Properties::new().with_user_id("somebody else")];
+        let senseless = [3, 0].map(DeliveryMode::Other);
+        let with = |mode| Properties::new().with_delivery_mode(mode);
+        if bench.vhost.broker().version().await < (4, 0) {
+            checked.extend(senseless.map(with));
+        } else {
+            for mode in senseless {
+                let queue = bench.channel.declare_queue("lenient").await.unwrap();
+                let publish = Publishing::new("body").properties(with(mode));
+                bench.channel.default_exchange().publish(publish, "lenient").await.unwrap();
+                let message = queue.get().await.unwrap().expect("the message");
+                assert_eq!(message.properties().unwrap().delivery_mode(), Some(mode));
+                message.ack().unwrap();
+            }
+        }
+        for properties in checked {
             let channel = bench.another_channel().await;
             channel.declare_queue("q").await.unwrap();
             let publish = Publishing::new("body").properties(properties);

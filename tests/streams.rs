@@ -198,7 +198,10 @@ crate::modes! {
         take(&queue).await.reject(false).unwrap();
         let again = take(&graveyard).await;
         let reasons: Vec<_> = again.deaths().into_iter().map(|d| (d.reason, d.count)).collect();
-        assert_eq!(reasons, [(DeathReason::Rejected, 1), (DeathReason::Expired, 1)]);
+        // Since 4.0 the broker does not read the deaths that a client sends.
+        let both = [(DeathReason::Rejected, 1), (DeathReason::Expired, 1)];
+        let known = if bench.vhost.broker().version().await < (4, 0) { 2 } else { 1 };
+        assert_eq!(reasons, both[..known]);
         again.ack().unwrap();
         exchange.publish("fresh", "graveyard").await.unwrap();
         assert!(take(&graveyard).await.deaths().is_empty());

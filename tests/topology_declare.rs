@@ -313,10 +313,17 @@ crate::modes! {
         assert_eq!(queue.delete().await.unwrap(), 0);
     }
 
-    /// TOP-27: a type of exchange that the broker does not know costs the connection (503), and every channel hears why.
-    async fn an_unknown_exchange_type_costs_the_connection(bench: Bench) {
+    /// TOP-27: a type of exchange that the broker does not know costs the connection (503), and every channel hears why;
+    /// since 4.0 it costs its channel only (406).
+    async fn an_unknown_exchange_type_is_refused(bench: Bench) {
         let other = bench.another_channel().await;
         let custom = DeclareExchange::new("ex", ExchangeKind::Custom("unheard-of".into()));
+        if bench.vhost.broker().version().await >= (4, 0) {
+            let refused = bench.channel.declare_exchange(custom).await;
+            assert_refused(&bench.channel, refused, 406, "exchange.declare").await;
+            other.call_anything().await.unwrap();
+            return;
+        }
         let error = bench.channel.declare_exchange(custom).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
         assert_eq!(error.close_reason().unwrap().code, 503);

@@ -188,6 +188,11 @@ impl Broker {
         (numbers.next().expect("a major version"), numbers.next().expect("a minor version"))
     }
 
+    /// The largest body that it takes unless told otherwise: 128 MiB before 4.0, which has 16.
+    pub async fn largest_body(&self) -> usize {
+        if self.version().await < (4, 0) { 128 << 20 } else { 16 << 20 }
+    }
+
     /// One request to the management API; `path` begins with `/api/`.
     pub async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let (broker, method, path) = (self.clone(), method.to_owned(), path.to_owned());
