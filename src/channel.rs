@@ -41,7 +41,7 @@ use crate::{
 /// | `Stopped` | the arbiter of the connection has ended | nothing works any more |
 ///
 /// **Over a reconnect**: it stays the same handle with the same number. It is opened again with its prefetch, its
-/// confirm mode and its consumers, in this order; publishes that were not confirmed are sent again, in their order
+/// consumers and its confirm mode, in this order; publishes that were not confirmed are sent again, in their order
 /// and in front of newer ones. A call that is made while the connection is down waits for it within its deadline; one
 /// whose answer was outstanding when the connection broke fails with `ConnectionClosed`, and may be made again.
 /// Deliveries of the earlier life cannot be settled any more (`StaleDelivery`): the broker delivers them again. A

@@ -71,13 +71,18 @@ pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
 /// [`Recovery::default`], or the fixed `reconnect_interval` of the URI, or what [`Connector::recovery`] says.
 ///
 /// # Errors
-/// Those of [`connect`].
+/// Those of [`connect`]. What ends the recovery later is the cause in
+/// [`ConnectionEvent::Closed`](crate::ConnectionEvent::Closed), and of the `ConnectionClosed` that every call answers
+/// from then on.
 ///
 /// **Over a reconnect**: all handles stay as they are. Exchanges, queues and bindings that were declared over the
 /// connection are declared again, then channels get their prefetch, consumers and confirm mode back, then publishes that
-/// were not confirmed are sent again, in order, and new ones behind them. [`ConnectionEvent::Restored`](crate::ConnectionEvent)
-/// tells when all of that is done, and what was not possible. Only [`Connection::close`], the limits of the
-/// [`Recovery`], or a login or virtual host that is refused for a minute end it.
+/// were not confirmed are sent again, in order, and new ones behind them.
+/// [`ConnectionEvent::Restored`](crate::ConnectionEvent::Restored) tells when all of that is done, and what was not
+/// possible. Only [`Connection::close`], the limits of the [`Recovery`], or a login or virtual host that is refused for a
+/// minute end it. [The crate](crate#over-a-reconnect) tells more.
+///
+/// Source: <https://www.rabbitmq.com/docs/connections#recovery>, <https://www.rabbitmq.com/docs/reliability>.
 ///
 /// # Examples
 /// ```no_run
@@ -131,7 +136,8 @@ impl Connector {
     /// | `channel_max`, `frame_max` | as [`channel_max`](Self::channel_max) and [`frame_max`](Self::frame_max); 0 for no limit of ours, in frames 128 KiB |
     /// | `auth_mechanism`, or `auth` | `PLAIN`, `AMQPLAIN` or `EXTERNAL`; several in order, see [`mechanisms`](Self::mechanisms) |
     /// | `happy_eyeballs_delay`, `interleave` | as [`happy_eyeballs`](Self::happy_eyeballs): seconds with a fraction, and a count |
-    /// | `reconnect_interval`, `fail_fast` | read and checked; without effect, since a connection that is lost stays closed and a first connect that fails is always an error |
+    /// | `reconnect_interval` | seconds with a fraction between a loss and the next try, for [`connect_robust`]; without effect where [`recovery`](Self::recovery) is set, or the connection does not recover |
+    /// | `fail_fast` | as [`fail_fast`](Self::fail_fast): `0` or `1` |
     /// | `cacertfile`, `certfile`, `keyfile`, `verify`, `server_name_indication`, `cafile`, `capath`, `cadata`, `no_verify_ssl` | refused: they need TLS |
     ///
     /// # Errors
@@ -597,6 +603,8 @@ impl Connector {
 
     /// Sets what happens when the connection is lost: nothing, unless this or [`connect_robust`] says otherwise.
     ///
+    /// **Over a reconnect**: as with [`connect_robust`].
+    ///
     /// # Examples
     /// ```
     /// use std::time::Duration;
@@ -615,6 +623,9 @@ impl Connector {
 
     /// Sets whether the first connect fails at its first failure (`true` unless set), or is tried again like a lost
     /// connection; has no meaning without [`recovery`](Self::recovery).
+    ///
+    /// [`connect`](Self::connect) then answers when the connection is there, or when the limits of the recovery are
+    /// reached, or login or virtual host were refused for a minute.
     ///
     /// # Examples
     /// ```
@@ -664,7 +675,8 @@ impl Connector {
     /// # Errors
     /// Those of [`connect`], with the limits that were set here.
     ///
-    /// **Over a reconnect**: there is none, as with [`connect`].
+    /// **Over a reconnect**: as with [`connect_robust`] where [`recovery`](Self::recovery) says so; otherwise there is
+    /// none, as with [`connect`].
     ///
     /// # Examples
     /// ```no_run

@@ -25,8 +25,8 @@ use crate::{
 /// for each other take two connections.
 ///
 /// **Over a reconnect**: it stays the same handle, and so do its channels. One made with [`connect`](crate::connect)
-/// is never restored: everything on it ends with `ConnectionClosed`. Refusals that are for good, of the login or of
-/// the virtual host, end the recovery.
+/// is never restored: everything on it ends with `ConnectionClosed`. What ends the recovery of one made with
+/// [`connect_robust`](crate::connect_robust) is told there.
 ///
 /// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>.
 ///
@@ -74,7 +74,8 @@ impl Connection {
     /// `ConnectionClosed` when it is closed, or being closed; `Timeout`, or `Blocked`, when the broker has not
     /// answered within the deadline; `Stopped` when the arbiter of the connection has ended.
     ///
-    /// **Over a reconnect**: the channel is opened again under the same number, in confirm mode.
+    /// **Over a reconnect**: the channel is opened again under the same number, in confirm mode. One that is opened
+    /// while the connection is down waits for it within its deadline.
     ///
     /// Source: AMQP 0-9-1 section 1.5 (`channel.open`); <https://www.rabbitmq.com/docs/confirms>.
     ///
@@ -100,7 +101,7 @@ impl Connection {
     /// [`channel_max`](Self::channel_max).
     ///
     /// **Over a reconnect**: the channel is opened again as these options say. Publishes that were not confirmed are
-    /// sent again, unless `OpenChannel::on_outage` says otherwise: then they fail with `ConnectionClosed`, "may have
+    /// sent again, unless [`OpenChannel::on_outage`] says otherwise: then they fail with `ConnectionClosed`, "may have
     /// arrived".
     ///
     /// Source: AMQP 0-9-1 section 1.5 (`channel.open`).
@@ -334,7 +335,8 @@ impl Connection {
 
     /// Tells how the connection stands: a copy of the moment.
     ///
-    /// **Over a reconnect**: it is not `Open` while the connection is down.
+    /// **Over a reconnect**: it is `Reconnecting` while the connection is down, and `Open` again before everything on
+    /// it is restored; [`health`](Self::health) tells of that.
     ///
     /// # Examples
     /// ```no_run
@@ -352,10 +354,13 @@ impl Connection {
 
     /// Tells how well the connection does: connected, everything there that was declared, and publishes accepted.
     ///
-    /// [`ConnectionEvent::Health`] tells of every change.
+    /// While a connection that recovers is there, [`ConnectionEvent::Health`] tells of every change.
     ///
     /// # Errors
     /// `Stopped` where the actor is gone: its arbiter has ended.
+    ///
+    /// **Over a reconnect**: it is `Down` with the cause, then `Degraded` while everything is restored, then `Up`, or
+    /// `Degraded` for as long as something that was declared is missing.
     ///
     /// # Examples
     /// ```no_run

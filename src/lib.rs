@@ -74,11 +74,38 @@
 //!
 //! # Over a reconnect
 //!
-//! A connection made with [`connect`] ends when it is lost, and all that is on it ends with `ConnectionClosed`. What the
-//! items say in a paragraph that begins with "Over a reconnect" is said of connections made with `connect_robust`:
-//! handles stay the same; what was declared is declared again; channels are opened again with their prefetch, confirm
-//! mode and consumers; publishes that were not confirmed are sent again; and deliveries of the earlier life cannot be
-//! settled any more, the broker delivers them again.
+//! A connection made with [`connect`] ends when it is lost, and all that is on it ends with `ConnectionClosed`. One made
+//! with [`connect_robust`], or with [`Connector::recovery`], comes back; of these the items speak in a paragraph that
+//! begins with "Over a reconnect".
+//!
+//! | | what becomes of it |
+//! |---|---|
+//! | handles, watchers | stay the same |
+//! | exchanges, queues, bindings | declared again where they were declared over this connection, in this order; not what was deleted, refused, or declared with `robust(false)` |
+//! | a queue that the broker named | has a new name, which handles, bindings, consumers and kept publishes follow ([`ChannelEvent::QueueRenamed`]); what was in it is lost |
+//! | channels | opened again with prefetch, consumers and confirm mode; one that the broker closed for an error opens again, too ([`ChannelEvent::Reopened`]), but for the sixth time within ten seconds it stays closed |
+//! | consumers | start again with tag, prefetch and target; one with `robust(false)` ends |
+//! | publishes that were not confirmed | sent again, in order and before newer ones, within their deadline |
+//! | publishes on a channel without confirms | those that had left are lost or not, and nobody knows |
+//! | calls | one that is made meanwhile waits within its deadline; one whose answer was outstanding fails with `ConnectionClosed` and may be made again |
+//! | deliveries | cannot be settled any more (`StaleDelivery`); the broker delivers them again, as redelivered |
+//! | a transaction | ends with its channel (`ChannelClosed`); nothing took effect, unless its commit was under way |
+//!
+//! So publishing with confirms is *at least once*: a message may come twice. [`OpenChannel::with_ids`] or
+//! [`Publishing::with_id`] give each a message id, by which a consumer knows it again. Where once too often is worse than
+//! not at all, [`Publishing::replay`] set to `false` has that publish fail instead of being sent again; and
+//! [`OpenChannel::on_outage`] set to [`OnOutage::Fail`] has all publishes of a channel fail at once while the connection
+//! is down. The publish window bounds what is kept; what is in it does not outlive the process.
+//!
+//! [`Connection::watch`] and [`Connection::events`] tell of it in this order: [`Lost`](ConnectionEvent::Lost),
+//! [`Retrying`](ConnectionEvent::Retrying) before each try, [`Connected`](ConnectionEvent::Connected),
+//! [`Restored`](ConnectionEvent::Restored). What is refused with 403 or 405, mostly for a lock of the dead connection,
+//! is tried again for a minute at least; what is refused otherwise is skipped and named in `Restored`, and stays in
+//! [`Connection::health`] while it is missing.
+//!
+//! The recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by the limits
+//! of its [`Recovery`], or when login or virtual host were refused for a minute: a broker that restarts does that for a
+//! while. The first connect is not recovery: it fails at once, unless [`Connector::fail_fast`] says otherwise.
 //!
 //! # Where it runs
 //!

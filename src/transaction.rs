@@ -57,7 +57,7 @@ impl Transaction {
     /// taken effect. And [those of every call](Channel#errors-of-every-call): after `Timeout`, `Blocked` or a loss of
     /// the connection it may have taken effect.
     ///
-    /// **Over a reconnect**: a commit whose answer was outstanding fails with `ConnectionClosed`; it may have taken
+    /// **Over a reconnect**: a commit whose answer was outstanding fails with `ChannelClosed`; it may have taken
     /// effect.
     ///
     /// Source: AMQP 0-9-1 section 1.9 (`tx.commit`).

@@ -119,8 +119,8 @@ pub type CredentialsFuture = Pin<Box<dyn Future<Output = Result<Credentials>> + 
 /// Closures that return a future are providers, and so are [`Credentials`] themselves. A provider that fails says so
 /// with [`Error::credentials`]; one that panics or takes longer than the connect limit counts as failed.
 ///
-/// **Over a reconnect**: it is asked anew at each attempt, so that a rotated password is used. A refusal of
-/// what it returned ends recovery.
+/// **Over a reconnect**: it is asked anew at each attempt, so that a rotated password is used. What it returns may be
+/// refused for a minute, while a broker restarts, before that ends the recovery.
 ///
 /// Source: <https://www.rabbitmq.com/docs/oauth2>
 ///

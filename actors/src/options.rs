@@ -16,6 +16,12 @@ mod tcp;
 
 /// Says what happens when a connection is lost.
 ///
+/// **Over a reconnect**: the tries are counted on, and the waits grow on, until a connection has lasted for a heartbeat
+/// interval. Beside the limits set here, a login or virtual host that is refused for a minute ends the recovery, and so
+/// does closing the connection.
+///
+/// Source: <https://www.rabbitmq.com/docs/connections#recovery>
+///
 /// # Examples
 /// ```
 /// use std::time::Duration;
@@ -35,7 +41,7 @@ pub enum Recovery {
     After(Backoff),
 }
 
-/// How long to wait before each try, and when to give up.
+/// Says how long to wait before each try, and when to give up; made by the functions of [`Recovery`].
 ///
 /// # Examples
 /// ```
@@ -65,16 +71,37 @@ impl Recovery {
     /// Waits a random time of up to `first`, then up to twice that, and so on, up to `most`; for ever unless
     /// [`attempts`](Self::attempts) or [`within`](Self::within) says otherwise. The wait is a short one again when a
     /// connection has lasted for a heartbeat interval.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Recovery;
+    /// let soon = Recovery::exponential(Duration::from_millis(50), Duration::from_secs(2));
+    /// ```
     pub fn exponential(first: Duration, most: Duration) -> Self {
         Self::After(Backoff { first, most: most.max(first), jitter: true, attempts: None, within: None })
     }
 
-    /// Waits the same time before each try.
+    /// Waits the same time before each try, for ever unless limited.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Recovery;
+    /// let steady = Recovery::fixed(Duration::from_secs(5));
+    /// ```
     pub fn fixed(interval: Duration) -> Self {
         Self::After(Backoff { first: interval, most: interval, jitter: false, attempts: None, within: None })
     }
 
-    /// Gives up after so many tries in a row.
+    /// Gives up after so many tries in a row; the connection is then closed with the cause of the last one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Recovery;
+    /// let twelve_times = Recovery::fixed(Duration::from_secs(5)).attempts(12);
+    /// ```
     pub fn attempts(self, attempts: u32) -> Self {
         match self {
             Self::After(backoff) => Self::After(Backoff { attempts: Some(attempts), ..backoff }),
@@ -82,7 +109,14 @@ impl Recovery {
         }
     }
 
-    /// Gives up when no connection came about for so long.
+    /// Gives up when no connection came about for so long; that is looked at after each try.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Recovery;
+    /// let an_hour = Recovery::default().within(Duration::from_secs(3600));
+    /// ```
     pub fn within(self, limit: Duration) -> Self {
         match self {
             Self::After(backoff) => Self::After(Backoff { within: Some(limit), ..backoff }),

@@ -121,7 +121,7 @@ impl Broker {
     }
 
     fn find() -> Self {
-        let own = recorded(folder(Node::First));
+        let own = recorded(&folder(Node::First));
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let amqp_url = set("AMQP_URL");
         let amqp = Place::of(

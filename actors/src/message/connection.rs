@@ -22,8 +22,8 @@ use crate::{
 /// `Timeout`, or `Blocked` while the broker blocks the connection, when the deadline passes;
 /// `ConnectionClosed` where the connection is.
 ///
-/// **Over a reconnect**: the channel opens again under its number, with prefetch, confirms and consumers, in
-/// that order.
+/// **Over a reconnect**: the channel opens again under its number, with prefetch, consumers and confirms, in
+/// that order. One that is asked for while the connection is down opens when it is back, within its deadline.
 ///
 /// Source: AMQP 0-9-1 section 1.5.2.1; <https://www.rabbitmq.com/docs/channels>
 ///
@@ -50,12 +50,13 @@ pub struct OpenChannel {
     pub(crate) on_outage: OnOutage,
 }
 
-/// What becomes of publishes while a connection that recovers is lost.
+/// Says what becomes of publishes while a connection that recovers is lost: see [`OpenChannel::on_outage`].
 ///
 /// # Examples
 /// ```
 /// use actix_pika_actors::{OnOutage, OpenChannel};
 ///
+/// assert_eq!(OnOutage::default(), OnOutage::Keep);
 /// let impatient = OpenChannel::new().on_outage(OnOutage::Fail);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,8 @@ pub enum OnOutage {
     /// old order, then new ones. Each one's deadline goes on.
     #[default]
     Keep,
-    /// They fail at once with `ConnectionClosed`, and so do new ones until the connection is back.
+    /// They fail at once with `ConnectionClosed`, and so do new ones until the channel is open again. What was under way
+    /// [may have arrived](crate::Error::may_have_arrived).
     Fail,
 }
 
@@ -154,7 +156,17 @@ impl OpenChannel {
         self
     }
 
-    /// Sets what becomes of publishes while the connection is lost; has no meaning on one that does not recover.
+    /// Sets what becomes of publishes while the connection is lost: kept unless set.
+    ///
+    /// Calls wait for the connection either way, and deliveries are not concerned. Has no meaning on a connection that
+    /// does not recover.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{OnOutage, OpenChannel};
+    /// // A price of ten seconds ago is of no use to anybody.
+    /// let prices = OpenChannel::new().on_outage(OnOutage::Fail);
+    /// ```
     pub fn on_outage(mut self, on_outage: OnOutage) -> Self {
         self.on_outage = on_outage;
         self
@@ -287,6 +299,9 @@ impl Message for GetState {
 
 /// Asks a connection how well it does.
 ///
+/// **Over a reconnect**: it is `Down` with the cause, then `Degraded` while everything is restored, then `Up`, or
+/// `Degraded` for as long as something that was declared is missing.
+///
 /// # Examples
 /// ```
 /// # use actix::prelude::*;
@@ -345,7 +360,11 @@ impl Message for ReleaseConnection {
 
 /// Tells what happens to a connection.
 ///
-/// Source: <https://www.rabbitmq.com/docs/connection-blocked>
+/// **Over a reconnect**: `Lost`, then `Retrying` before each try, then `Connected`, and `Restored` when everything is
+/// as before. A connection that is lost while it is restored begins anew with `Lost`. `Blocked` ends with `Lost`, and
+/// the next connection tells of it anew.
+///
+/// Source: <https://www.rabbitmq.com/docs/connections#recovery>, <https://www.rabbitmq.com/docs/connection-blocked>
 ///
 /// # Examples
 /// ```
@@ -353,7 +372,9 @@ impl Message for ReleaseConnection {
 /// fn log(event: &ConnectionEvent) {
 ///     match event {
 ///         ConnectionEvent::Blocked(reason) => eprintln!("no publishes: {reason}"),
-///         ConnectionEvent::Closed(Some(error)) => eprintln!("lost: {error}"),
+///         ConnectionEvent::Lost(error) => eprintln!("lost, and on the way back: {error}"),
+///         ConnectionEvent::Restored { skipped, .. } => eprintln!("restored, but for {skipped:?}"),
+///         ConnectionEvent::Closed(Some(error)) => eprintln!("over: {error}"),
 ///         other => eprintln!("{other:?}"),
 ///     }
 /// }
@@ -367,14 +388,15 @@ pub enum ConnectionEvent {
     Lost(Error),
     /// The next try comes after a delay; an attempt counts from 1.
     Retrying {
-        /// Which try since the connection was there and quiet.
+        /// Which try since a connection that lasted for a heartbeat interval.
         attempt: u32,
         /// How long until it begins.
         delay: Duration,
         /// Why there is no connection.
         error: Error,
     },
-    /// Everything is as before: topology, channels and consumers, but for what is named.
+    /// Everything is as before: topology, channels and consumers, but for what is named. Publishes that were kept are
+    /// on their way.
     Restored {
         /// Which connection it is, counting tries from 1.
         epoch: u64,

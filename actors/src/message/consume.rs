@@ -210,6 +210,12 @@ impl Consume {
 
     /// Sets whether it starts again after a reconnect, which is so by default on a connection that recovers. One that does
     /// not ends with the connection.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Consume;
+    /// let this_time_only = Consume::new().robust(false);
+    /// ```
     pub fn robust(mut self, robust: bool) -> Self {
         self.robust = robust;
         self

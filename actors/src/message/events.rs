@@ -10,6 +10,11 @@ use crate::{error::Error, returned::Return};
 
 /// Tells what happens to a channel.
 ///
+/// **Over a reconnect**: `QueueRenamed` for each queue that the broker had named, then `Reopened`; a consumer that could
+/// not go on is told of by `ConsumerLost` or `ConsumerRestored` afterwards. `Closed` comes once, at the very end.
+///
+/// Source: <https://www.rabbitmq.com/docs/channels>, <https://www.rabbitmq.com/docs/consumer-cancel>
+///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::ChannelEvent;
@@ -17,6 +22,7 @@ use crate::{error::Error, returned::Return};
 ///     match event {
 ///         ChannelEvent::Returned(returned) => eprintln!("came back: {}", returned.routing_key),
 ///         ChannelEvent::ConsumerLost { tag, end } => eprintln!("{tag} ended: {end:?}"),
+///         ChannelEvent::Reopened(cause) => eprintln!("open again: {cause}"),
 ///         ChannelEvent::Closed(Some(error)) => eprintln!("closed: {error}"),
 ///         _ => {}
 ///     }

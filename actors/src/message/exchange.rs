@@ -278,6 +278,12 @@ impl DeclareExchange {
     }
 
     /// Sets whether it is declared again after a reconnect, which is so by default on a connection that recovers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareExchange;
+    /// let once = DeclareExchange::fanout("migration").robust(false);
+    /// ```
     pub fn robust(mut self, robust: bool) -> Self {
         self.robust = robust;
         self

@@ -173,6 +173,12 @@ impl DeclareQueue {
     }
 
     /// Sets whether it is declared again after a reconnect, which is so by default on a connection that recovers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::DeclareQueue;
+    /// let once = DeclareQueue::new("migration").robust(false);
+    /// ```
     pub fn robust(mut self, robust: bool) -> Self {
         self.robust = robust;
         self

@@ -7,7 +7,11 @@ use std::{
 
 use crate::error::Error;
 
-/// What of a connection's topology could not be restored, and why.
+/// Names what of a connection could not be restored, and why.
+///
+/// An exchange, queue or binding, or a consumer, that a lock of the dead connection held (403, 405) is tried again for a
+/// minute at least, and [`Health`] tells when it is there. What is refused otherwise is tried again at the next
+/// reconnect.
 ///
 /// # Examples
 /// ```
@@ -38,7 +42,7 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// The kinds of things that are restored.
+/// Lists the kinds of things that are restored.
 ///
 /// # Examples
 /// ```
@@ -73,13 +77,25 @@ impl fmt::Display for EntityKind {
     }
 }
 
-/// How well a connection does what it is there for.
+/// Tells how well a connection does what it is there for.
+///
+/// **Over a reconnect**: `Down` with the cause, then `Degraded` by [`Restoring`](Degradation::Restoring), then `Up`, or
+/// `Degraded` by what is [missing](Degradation::Missing).
+///
+/// Source: <https://www.rabbitmq.com/docs/monitoring>
 ///
 /// # Examples
 /// ```
 /// use actix_pika_actors::Health;
 ///
+/// fn status_code(health: &Health) -> u16 {
+///     match health {
+///         Health::Down(_) => 503,
+///         _ => 200, // degraded is better than restarted
+///     }
+/// }
 /// assert!(Health::Up.is_up());
+/// assert_eq!(status_code(&Health::Down(None)), 503);
 /// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -95,12 +111,19 @@ pub enum Health {
 
 impl Health {
     /// Tells whether all is well.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Health;
+    /// assert!(Health::Up.is_up());
+    /// assert!(!Health::Down(None).is_up());
+    /// ```
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Up)
     }
 }
 
-/// Why a connection is not all that it should be.
+/// Tells why a connection is not all that it should be.
 ///
 /// # Examples
 /// ```
@@ -126,7 +149,7 @@ pub enum Degradation {
     Missing(Skipped),
 }
 
-/// The name of a queue, which the broker changes when it named the queue itself and that is declared again.
+/// Holds the name of a queue, which the broker changes when it named the queue itself and that is declared again.
 #[derive(Clone, Debug)]
 pub struct QueueName(Arc<Name>);
 

@@ -50,6 +50,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(250);
 /// | [`OpenChannel`] | [`OpenedChannel`] |
 /// | [`UpdateSecret`](crate::UpdateSecret) | `()` |
 /// | [`GetState`] | [`ConnectionState`] |
+/// | [`GetHealth`](crate::GetHealth) | [`Health`](crate::Health) |
 /// | [`WatchConnection`] | nothing |
 /// | [`CloseConnection`] | `()` |
 ///
@@ -57,8 +58,8 @@ const LAST_MOMENT: Duration = Duration::from_millis(250);
 /// `ConnectionClosed` for whatever is asked of a connection that is closed, being closed or not open yet; its
 /// [`close_reason`](Error::close_reason) is the broker's, if it gave one.
 ///
-/// **Over a reconnect**: it stays the same, with its watchers and channels. Refusals for good (of the login,
-/// of the virtual host) end it.
+/// **Over a reconnect**: it stays the same, with its watchers and channels. A login or virtual host that is refused
+/// for a minute ends it, and so do the limits of its [`Recovery`].
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections>
 ///
