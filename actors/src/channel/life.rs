@@ -119,7 +119,7 @@ impl Channel {
         let refused = self.replies.refuse(cause, &reason);
         let (entity, consumer) = refused.map_or((None, None), |refused| (refused.entity, refused.consumer));
         let entity = entity.or_else(|| reason.entity().map(str::to_owned));
-        let reopens = self.reopens(&reason);
+        let reopens = self.reopens(&reason, consumer.is_some());
         let error = Error::channel_closed("the broker closed the channel", Some(reason));
         let error = match entity {
             Some(entity) => error.on(entity),

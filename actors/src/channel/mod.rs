@@ -262,6 +262,8 @@ impl Actor for Channel {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
         self.outbox.on_tick(ctx.address().recipient());
+        // It may take long until there is a connection.
+        self.keep_ticking(ctx);
     }
 }
 

@@ -59,6 +59,11 @@ impl<T> Reply<T> {
 }
 
 impl<T> Responder<T> {
+    /// Tells whether somebody waited, and does not any more. Who only sent the message never did.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(&*self.0.borrow(), Slot::Waiting(tx) if tx.is_closed())
+    }
+
     /// Answers; gives the answer back if nobody waits for it.
     pub(crate) fn send(self, answer: Result<T>) -> Result<(), Result<T>> {
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);

@@ -72,6 +72,10 @@ where
     T: 'static,
 {
     fn make(self: Box<Self>, channel: &mut Channel, ctx: &mut Context<Channel>) {
+        // As a call is not made whose caller has left before the actor came to it.
+        if self.responder.is_given_up() {
+            return;
+        }
         <Channel as Handler<M>>::handle(channel, self.message, ctx).forward(self.responder);
     }
 
@@ -228,10 +232,12 @@ impl Channel {
         self.consumers.unsuspend();
     }
 
-    /// The broker has closed the channel, or we have, for a reason that does not end it.
-    pub(super) fn reopens(&mut self, reason: &CloseReason) -> bool {
+    /// The broker has closed the channel, or we have, for a reason that does not end it. A consumer that could not start
+    /// again is not tried again here, so that these come to an end by themselves.
+    pub(super) fn reopens(&mut self, reason: &CloseReason, consumer: bool) -> bool {
         let goes_on = match self.phase {
-            Phase::Open => {
+            Phase::Restoring if consumer => true,
+            Phase::Open | Phase::Restoring => {
                 let now = Instant::now();
                 let old = |at: &Instant| now.saturating_duration_since(*at) > UNSTABLE_WITHIN;
                 while self.going.closes.front().is_some_and(old) {
@@ -243,7 +249,6 @@ impl Channel {
                 }
                 self.going.closes.len() <= UNSTABLE
             }
-            Phase::Restoring => true,
             _ => false,
         };
         self.robust && goes_on && !self.transacting.selected() && !self.draining

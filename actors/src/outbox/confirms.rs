@@ -139,6 +139,7 @@ impl Confirms {
         let sequence = match replayed {
             Some(&sequence) => sequence,
             None if tag == 0 && multiple => end - 1,
+            None if tag == 0 => return Err(()),
             None => tag.saturating_add(self.offset),
         };
         if sequence >= end || sequence == 0 {
@@ -240,8 +241,13 @@ impl Confirms {
         self.base += self.ring.len() as u64;
         for (sequence, slot) in (first..).zip(self.ring.drain(..)) {
             wakers.extend(slot.waker);
-            if !slot.answered && !slot.forgotten {
-                let error = if sequence < handed_over { &in_flight } else { error };
+            if slot.answered {
+                continue;
+            }
+            let error = if sequence < handed_over { &in_flight } else { error };
+            if slot.forgotten {
+                self.barrier.failed(error);
+            } else {
                 self.outcomes.insert(sequence, error.clone());
             }
         }

@@ -31,11 +31,18 @@ impl Outbox {
         }
         state.frame_max = frame_max as usize;
         state.scheduled = false;
+        // Another broker may have said so, in a life that this channel had no part in.
+        if std::mem::take(&mut state.blocked) {
+            state.window.wake_front(&mut after.wakers);
+        }
         let old = std::mem::replace(&mut state.life, Life::Attached { epoch, flush });
         if gate {
             state.hold_back();
-        } else if !state.queue.is_empty() {
-            state.schedule(&self.terms, &mut after);
+        } else {
+            state.between = false;
+            if !state.queue.is_empty() {
+                state.schedule(&self.terms, &mut after);
+            }
         }
         drop(state);
         after.run();
@@ -58,7 +65,8 @@ impl Outbox {
         }
         // Without confirms, whoever published has been told that it will leave.
         if outage.fail && self.terms.confirms {
-            state.confirms.fail_all(outage.error, handed_over, &mut after.wakers);
+            let sent = state.sent;
+            state.confirms.fail_all(outage.error, sent, &mut after.wakers);
             failed = (std::mem::take(&mut state.queue), std::mem::take(&mut state.kept));
             state.window.close(&mut after.wakers);
         } else if self.terms.confirms {
@@ -73,7 +81,7 @@ impl Outbox {
         incarnation
     }
 
-    /// The channel was closed, and opens again on the same connection: what was handed over may have arrived, the rest
+    /// The channel was closed, and opens again on the same connection: what it was handed may have arrived, the rest
     /// waits until [`go_on`](Self::go_on). `last_words` leave first. Tells the new incarnation.
     pub(crate) fn reopen(&self, error: &Error, last_words: Bytes) -> u32 {
         let mut after = After::default();
@@ -103,7 +111,7 @@ impl Outbox {
         let mut after = After::default();
         let mut state = self.lock();
         state.outage = None;
-        state.boundary = None;
+        state.between = false;
         let Some(held) = state.held.take() else { return };
         let mut kept = Default::default();
         if self.terms.confirms {
@@ -126,7 +134,20 @@ impl Outbox {
             confirms.restart(replayed, &mut after.wakers);
             window.restart(confirms.unconfirmed(), bytes, &mut after.wakers);
         } else {
-            state.queue.append(held);
+            held.keep(&mut kept);
+            let State { queue, window, frame_max, .. } = &mut *state;
+            let (mut messages, mut bytes) = (0, 0);
+            kept.each(|publish| {
+                let len = publish.header.len() + FRAME_OVERHEAD;
+                if len > *frame_max {
+                    let error = over_frame_max("the headers", len, *frame_max);
+                    log::warn!("channel {}: an unconfirmed publish is dropped: {error}", self.terms.channel);
+                } else {
+                    messages += 1;
+                    bytes += queue.again(self.terms.channel, *frame_max, &publish, renamed);
+                }
+            });
+            window.restart(messages, bytes, &mut after.wakers);
         }
         if !state.queue.is_empty() {
             state.schedule(&self.terms, &mut after);
@@ -163,14 +184,15 @@ impl Outbox {
             return;
         }
         let mut dropped = [Queue::default(), Queue::default()];
-        let handed_over = if in_order {
+        let sent = state.sent.max(state.handed_over());
+        // What waits for another life leaves no more, and was not written before the last words either.
+        let handed_over = if in_order && !state.between { u64::MAX } else { sent };
+        if in_order {
             let State { queue, settles, .. } = &mut *state;
             queue.settles(self.terms.channel, settles);
-            u64::MAX
         } else {
             dropped[0] = state.queue.abandon();
-            state.handed_over()
-        };
+        }
         let held = state.held.take();
         match last_words {
             Some(frame) => {
@@ -199,14 +221,15 @@ impl Outbox {
 
 impl State {
     /// Ends a life: only content is left, and nothing of the old life can be settled. With `going_on`, what is left of
-    /// a content that was begun still leaves first. Tells one more than the number of the last publish handed over, and
-    /// gives what is to be dropped.
+    /// a content that was begun still leaves first. Tells one more than the number of the last publish that this life was
+    /// handed, and gives what is to be dropped.
     fn interrupt(&mut self, confirms: bool, going_on: bool) -> (u64, Queue) {
         self.incarnation += 1;
         self.settles.reset();
         self.scheduled = false;
         let handed_over = self.handed_over();
-        self.boundary = Some(handed_over);
+        self.sent = self.sent.max(handed_over);
+        self.between = true;
         let held = self.held.take();
         let mut rest = self.queue.abandon();
         if confirms {
@@ -231,9 +254,9 @@ impl State {
         (handed_over, begun)
     }
 
-    /// One more than the number of the last publish that was handed over.
+    /// One more than the number of the last publish that this life was handed, if it is not confirmed.
     fn handed_over(&self) -> u64 {
-        self.boundary.unwrap_or_else(|| self.kept.handed_over())
+        if self.between { 0 } else { self.kept.handed_over() }
     }
 
     fn hold_back(&mut self) {

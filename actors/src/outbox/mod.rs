@@ -11,6 +11,8 @@ mod credit;
 mod kept;
 mod lives;
 mod queue;
+#[cfg(test)]
+mod schedules;
 mod settles;
 #[cfg(test)]
 mod tests;
@@ -184,8 +186,10 @@ struct State {
     window: Window,
     confirms: Confirms,
     kept: Kept,
-    /// Between two lives: one more than the last publish that was handed over.
-    boundary: Option<u64>,
+    /// Between two lives: of what is kept, nothing was handed over in this one.
+    between: bool,
+    /// One more than the number of the last publish that was handed over in any life.
+    sent: u64,
     settles: Settles,
 }
 
@@ -290,7 +294,8 @@ impl Outbox {
                 window: Window::new(terms.window, terms.window_bytes),
                 confirms: Confirms::default(),
                 kept: Kept::default(),
-                boundary: None,
+                between: false,
+                sent: 0,
                 settles: Settles::default(),
             }),
         }

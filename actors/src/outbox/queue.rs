@@ -196,7 +196,8 @@ impl Queue {
 
     /// Gives the rest of a content that was begun to `kept`, and leaves it here to be taken.
     pub(super) fn keep_begun(&mut self, kept: &mut Kept) {
-        for chunk in &mut self.chunks {
+        // In a life that is interrupted twice, it is kept already.
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.kind == Kind::Content) {
             kept.push(chunk.bytes.clone(), chunk.range);
             chunk.kind = Kind::Method;
         }

@@ -14,7 +14,7 @@ const EPOCH: u64 = 7;
 
 /// Counts the flushes that it is asked for.
 #[derive(Default)]
-struct Flushes(Arc<Mutex<Vec<Flush>>>);
+pub(super) struct Flushes(pub(super) Arc<Mutex<Vec<Flush>>>);
 
 impl Actor for Flushes {
     type Context = ActorContext<Self>;

@@ -4,10 +4,16 @@ use std::time::{Duration, Instant};
 
 use crate::options::Backoff;
 
+/// How long the broker may refuse login or virtual host before that is taken for its last word: one that restarts does so
+/// for a while.
+const REFUSED_FOR_GOOD: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     made: u32,
     since: Option<Instant>,
+    /// Since when every try was refused.
+    refused_since: Option<Instant>,
 }
 
 impl Attempts {
@@ -24,9 +30,16 @@ impl Attempts {
         Some((self.made, wait))
     }
 
+    /// Notes whether a try was refused; tells whether it has been so for long enough to be given up.
+    pub(super) fn is_refused_for_good(&mut self, refused: bool, now: Instant) -> bool {
+        self.refused_since = if refused { self.refused_since.or(Some(now)) } else { None };
+        self.refused_since.is_some_and(|since| now.saturating_duration_since(since) >= REFUSED_FOR_GOOD)
+    }
+
     /// A connection came about.
     pub(super) fn connected(&mut self) {
         self.since = None;
+        self.refused_since = None;
     }
 
     /// And it has lasted.
@@ -104,5 +117,23 @@ mod tests {
         assert_eq!(attempts.next(&policy, now + secs(60)), None);
         attempts.connected();
         assert!(attempts.next(&policy, now + secs(61)).is_some());
+    }
+
+    /// Design 7.9: refusals of the login or the virtual host are the last word after a minute of nothing else.
+    #[test]
+    fn refusals_end_it_after_a_minute_of_nothing_else() {
+        let mut attempts = Attempts::default();
+        let now = Instant::now();
+        assert!(!attempts.is_refused_for_good(true, now));
+        assert!(!attempts.is_refused_for_good(true, now + secs(59)));
+        assert!(attempts.is_refused_for_good(true, now + secs(60)));
+        // Another failure in between, or a connection, and the minute begins anew.
+        assert!(!attempts.is_refused_for_good(false, now + secs(61)));
+        assert!(!attempts.is_refused_for_good(true, now + secs(62)));
+        assert!(!attempts.is_refused_for_good(true, now + secs(121)));
+        attempts.connected();
+        assert!(!attempts.is_refused_for_good(true, now + secs(200)));
+        assert!(!attempts.is_refused_for_good(true, now + secs(259)));
+        assert!(attempts.is_refused_for_good(true, now + secs(260)));
     }
 }

@@ -197,6 +197,10 @@ impl ConnectionSupervisor {
     }
 
     fn online(&mut self, negotiated: Negotiated, link: Link, ctx: &mut Context<Self>) {
+        if self.closing.is_some() {
+            // It came about while it was told to end.
+            return;
+        }
         let negotiated = Arc::new(negotiated);
         self.numbers.set_max(negotiated.channel_max);
         if let Some(life) = &mut self.connection {
@@ -247,6 +251,7 @@ impl ConnectionSupervisor {
     /// The connection is over for good, and so is everything.
     fn over(&mut self, error: Error, ctx: &mut Context<Self>) {
         self.connection = None;
+        self.stop_scratch(&error);
         let blocked = self.is_blocked();
         let lost = error.clone();
         let mut closing = self.closing.take();
@@ -445,6 +450,7 @@ impl Drop for ConnectionSupervisor {
     // Whatever ended the actor, a panic included: nobody waits for ever, and no connection is left behind.
     fn drop(&mut self) {
         let error = Error::stopped("the ConnectionSupervisor actor ended");
+        self.stop_scratch(&error);
         for (_, route) in self.routes.drain() {
             route.down.do_send(Down::Over { error: error.clone() });
         }

@@ -30,9 +30,6 @@ use crate::{
     wire::Fault,
 };
 
-/// How long the broker may refuse login or virtual host before that is taken for its last word: one that restarts does so
-/// for a while.
-const REFUSED_FOR_GOOD: Duration = Duration::from_secs(60);
 /// How long channels wait for what is locked.
 const LOCKED: Duration = Duration::from_secs(5);
 /// The first wait before something refused is tried again.
@@ -47,8 +44,6 @@ pub(super) struct Recovering {
     pub(super) attempts: Attempts,
     /// Until the next try.
     timer: Option<SpawnHandle>,
-    /// Since when every try was refused.
-    refused_since: Option<Instant>,
     opened: Option<Instant>,
     stage: Stage,
     /// The scratch channel that is at work, and what it does.
@@ -129,10 +124,7 @@ impl ConnectionSupervisor {
         }
         let refused =
             matches!(error.kind(), ErrorKind::Auth | ErrorKind::Vhost) && error.close_reason().is_some();
-        let refused_since = refused.then(|| *self.recovering.refused_since.get_or_insert(now));
-        self.recovering.refused_since = refused_since;
-        let for_good =
-            refused_since.is_some_and(|since| now.saturating_duration_since(since) >= REFUSED_FOR_GOOD);
+        let for_good = self.recovering.attempts.is_refused_for_good(refused, now);
         let next = self.recovering.attempts.next(&backoff, now).filter(|_| !for_good);
         let Some((attempt, delay)) = next else {
             log::error!("no connection, and given up: {error}");
@@ -152,7 +144,7 @@ impl ConnectionSupervisor {
     fn forget_life(&mut self, error: &Error, ctx: &mut Context<Self>) {
         let epoch = self.epoch;
         self.recovering.stage = Stage::Idle;
-        self.recovering.scratch = None;
+        self.stop_scratch(error);
         self.recovering.jobs.clear();
         self.recovering.skipped.clear();
         self.recovering.topology.forget_deletes();
@@ -167,6 +159,13 @@ impl ConnectionSupervisor {
         self.numbers.reset(self.routes.keys().copied());
     }
 
+    /// Ends the scratch channel with its connection.
+    pub(super) fn stop_scratch(&mut self, error: &Error) {
+        if let Some(work) = self.recovering.scratch.take() {
+            work.down.do_send(Down::Over { error: error.clone() });
+        }
+    }
+
     /// Stops waiting for the next try; tells whether it did.
     pub(super) fn stop_waiting(&mut self, ctx: &mut Context<Self>) -> bool {
         let timer = self.recovering.timer.take();
@@ -176,7 +175,6 @@ impl ConnectionSupervisor {
     /// There is a connection.
     pub(super) fn begin_restore(&mut self, ctx: &mut Context<Self>) {
         self.recovering.opened = Some(Instant::now());
-        self.recovering.refused_since = None;
         self.recovering.attempts.connected();
         if !self.was_open {
             self.was_open = true;
