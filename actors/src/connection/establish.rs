@@ -177,10 +177,16 @@ async fn dial_and_shake(
             return Err(fault.into());
         }
         while let Some(run) = cutter.next_run(&mut input)? {
-            for frame in run.iter() {
+            let mut frames = run.iter();
+            while let Some(frame) = frames.next() {
                 match handshake.advance(&frame, &mut output.0) {
                     Ok(Progress::More) => {}
-                    Ok(Progress::Open(negotiated)) => return Ok((socket, negotiated, input)),
+                    Ok(Progress::Open(negotiated)) => {
+                        // The broker may be in alarm, and say so in the same breath.
+                        let mut rest = BytesMut::from(frames.rest());
+                        rest.unsplit(input);
+                        return Ok((socket, negotiated, rest));
+                    }
                     Err(error) => {
                         // The broker's reason counts, not whether our last words reach it.
                         let _ = socket.write_all(&output.0).await;

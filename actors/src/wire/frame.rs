@@ -166,6 +166,13 @@ pub struct Frames {
     bytes: Bytes,
 }
 
+impl Frames {
+    /// The bytes of the frames that were not shown.
+    pub(crate) fn rest(self) -> Bytes {
+        self.bytes
+    }
+}
+
 impl Iterator for Frames {
     type Item = Frame;
 

@@ -1,5 +1,7 @@
 //! What the dialogues share: a client under test, and a peer that has opened with it what they need.
 
+pub mod lives;
+
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
