@@ -10,9 +10,9 @@ use std::{
 };
 
 use actix_pika_actors::{
-    Address, CloseConnection, ConnectionEvent, ConnectionOptions, ConnectionState, Credentials,
+    Address, ChannelEvent, CloseConnection, ConnectionEvent, ConnectionOptions, ConnectionState, Credentials,
     DeclareExchange, DeclareQueue, ErrorKind, GetHealth, GetState, Health, OpenChannel, OpenedChannel,
-    PauseConsumer, Recovery, ReleaseConnection, SharedProvider, UpdateSecret, WatchConnection,
+    PauseConsumer, Recovery, ReleaseConnection, SharedProvider, UpdateSecret, WatchChannel, WatchConnection,
     testing::{
         CountRecords, Handshake, Panic, PanicConnection, Peer, Probe, RawFrame, Socket, Step,
         protocol::{basic, channel as methods, confirm, connection, exchange, queue},
@@ -20,7 +20,7 @@ use actix_pika_actors::{
 };
 
 use self::common::{
-    Bench, Client, TAG, Waiters, answer_consume, ask, at_once,
+    Bench, Client, TAG, Waiters, answer_consume, ask, at_once, close,
     lives::{Lives, publish, until},
 };
 
@@ -192,7 +192,7 @@ async fn an_updated_secret_is_kept_for_the_next_connect() {
     assert_eq!(socket.handshake().await.unwrap().response, b"\0guest\0taken");
 }
 
-/// ACT-02, ACT-03, ACT-04, CON-19: a call that was under way fails and may be made again; those made while the
+/// ACT-04, CON-19: a call that was under way fails and may be made again; those made while the
 /// connection is away are made later, in order, except for those that were given up; those only sent are made too.
 #[actix::test]
 async fn calls_wait_for_the_connection_in_their_order() {
@@ -241,6 +241,35 @@ async fn what_waits_for_the_connection_has_a_deadline() {
     lives.restored().await;
     lives.bench.round_trip(&channel).await;
     lives.bench.goes_on(2).await;
+}
+
+/// ACT-02, ACT-03: what a former connection still says, and its end, are nobody's business any more; each channel hears of
+/// the loss once and is opened once.
+#[actix::test]
+async fn the_echo_of_a_former_connection_changes_nothing() {
+    let mut lives = Lives::begin().await;
+    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut changes = Probe::<ChannelEvent>::start();
+    channel.actor.send(WatchChannel(changes.recipient())).await.unwrap();
+    let kept = publish(&channel, "kept").await;
+    lives.publishes(&["kept"]).await;
+    lives.bench.socket.send(0, close(320, "CONNECTION_FORCED")).await.unwrap();
+    assert_eq!(lives.lost().await.close_reason().unwrap().code, 320);
+    let mut former = lives.take_socket();
+    lives.back().await;
+    lives.reopen(1).await;
+    lives.publishes(&["kept"]).await;
+    lives.restored().await;
+    let events = lives.events.count().await;
+    // Its socket may be gone already.
+    let _ = former.confirm(1, 1, false).await;
+    former.reset().unwrap();
+    lives.bench.round_trip(&channel).await;
+    assert!(!kept.is_answered());
+    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    kept.answer().await.unwrap();
+    assert!(matches!(changes.next().await.unwrap(), ChannelEvent::Reopened(_)));
+    assert_eq!((changes.count().await, lives.events.count().await), (1, events));
 }
 
 /// ACT-15: a panic in the Connection actor is a lost connection like any other: calls fail, publishes are sent again,

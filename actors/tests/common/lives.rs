@@ -33,7 +33,7 @@ impl Lives {
     }
 
     /// The socket of the life that is over, and a dead one in its place.
-    fn take_socket(&mut self) -> Socket {
+    pub fn take_socket(&mut self) -> Socket {
         mem::replace(&mut self.bench.socket, Socket::over(tokio::io::duplex(1).0))
     }
 
