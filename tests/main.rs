@@ -45,6 +45,7 @@ mod qos;
 mod read_ahead;
 mod recover;
 mod recovery;
+mod recovery_publish;
 mod refused_connects;
 mod refused_consumes;
 mod runtimes;

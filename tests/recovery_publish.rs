@@ -1,0 +1,82 @@
+//! Publishing through a network that breaks over and over.
+
+use std::{collections::HashSet, time::Duration};
+
+use crate::support::{
+    proxy::{Cut, Way},
+    robust::Robust,
+    within,
+};
+use actix_pika::{Confirm, ErrorKind, Publishing};
+
+/// Design 13.1, design 13.4, NET-03: whatever is cut and whenever, each publish is confirmed, everything confirmed is in
+/// the queue, in the order in which it was published but for repeats, and nothing is left in the channel.
+#[actix::test]
+async fn publishes_go_on_through_cuts() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    channel.declare_queue("jobs").await.unwrap();
+    let exchange = channel.default_exchange();
+    let mut confirms: Vec<Confirm> = Vec::new();
+    for round in 0..6u32 {
+        // What the broker says of the second half is lost with the connection.
+        for n in 0..100u32 {
+            if n == 50 {
+                for confirm in confirms.drain(..) {
+                    within("a confirm", 20, confirm).await.unwrap();
+                }
+                robust.proxy.stall(Way::Down);
+            }
+            let number = round * 100 + n;
+            let size = if n % 25 == 24 { 300_000 } else { 10 };
+            let mut body = number.to_be_bytes().to_vec();
+            body.resize(size, b'x');
+            confirms.push(exchange.publish_deferred(body, "jobs").await.unwrap());
+        }
+        let cut = if round % 2 == 0 { Cut::Rst } else { Cut::Fin };
+        robust.proxy.cut_all(cut);
+        robust.proxy.resume(Way::Down);
+        robust.lost().await;
+        let skipped = robust.restored().await;
+        assert!(skipped.is_empty(), "{skipped:?}");
+    }
+    for (n, confirm) in (551..).zip(confirms) {
+        assert_eq!(within("a confirm", 20, confirm).await.unwrap().sequence(), Some(n));
+    }
+    let load = channel.load();
+    assert_eq!((load.unconfirmed, load.bytes, load.waiting), (0, 0, 0));
+    let (mut seen, mut last, mut repeats) = (HashSet::new(), None, 0);
+    while let Some(delivery) = channel.queue("jobs").get().await.unwrap() {
+        let number = u32::from_be_bytes(*delivery.body().first_chunk().unwrap());
+        if seen.insert(number) {
+            assert_eq!(number, last.map_or(0, |last| last + 1));
+            last = Some(number);
+        } else {
+            repeats += 1;
+        }
+        delivery.ack().unwrap();
+    }
+    assert_eq!(last, Some(599));
+    assert!(repeats <= 6 * 50, "{repeats}");
+    within("close", 10, robust.connection.close()).await.unwrap();
+}
+
+/// Design 13.1, CH-16: publishes to an exchange that is missing cost their channel, which opens again each time; the others
+/// go on, and each has its own answer.
+#[actix::test]
+async fn a_missing_exchange_costs_what_was_under_way_only() {
+    let robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    channel.declare_queue("jobs").await.unwrap();
+    let (exchange, missing) = (channel.default_exchange(), channel.exchange("missing"));
+    for _ in 0..3 {
+        let error = within("an answer", 10, missing.publish("x", "jobs")).await.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
+        assert_eq!(error.close_reason().unwrap().code, 404);
+        let next = exchange.publish(Publishing::new("y").replay(false), "jobs");
+        within("an answer", 10, next).await.unwrap();
+    }
+    let count = within("a purge", 10, channel.queue("jobs").purge()).await.unwrap();
+    assert_eq!(count, 3);
+    tokio::time::timeout(Duration::from_secs(10), robust.connection.close()).await.unwrap().unwrap();
+}
