@@ -56,6 +56,8 @@ pub(super) struct Entry {
     pub(super) repair: bool,
     /// Waits for the supervisor's word.
     pub(super) suspended: bool,
+    /// It was suspended in this life of the connection, and has not started again.
+    away: bool,
 }
 
 impl Entry {
@@ -151,7 +153,7 @@ impl Consumers {
 
     pub(super) fn suspend(&mut self, id: u32) {
         if let Some(entry) = self.by_id(id) {
-            entry.suspended = true;
+            (entry.suspended, entry.away) = (true, true);
         }
     }
 
@@ -161,11 +163,25 @@ impl Consumers {
         }
     }
 
+    /// The others that are to start again from the queue of this one.
+    pub(super) fn beside(&mut self, id: u32) -> Vec<u32> {
+        let Some(queue) = self.by_id(id).map(|entry| entry.queue.clone()) else { return Vec::new() };
+        let those = self.entries.iter().flatten().filter(|entry| entry.queue == queue && !entry.suspended);
+        those.map(|entry| entry.link.consumer).filter(|other| *other != id).collect()
+    }
+
+    /// No cancel is awaited any more: the broker has forgotten all consumers.
+    pub(super) fn free(&mut self) {
+        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.repair) {
+            (entry.repair, entry.suspended) = (false, false);
+        }
+    }
+
     /// All are tried again in the next life.
     pub(super) fn unsuspend(&mut self) {
         for entry in self.entries.iter_mut().flatten() {
             entry.suspended = false;
-            entry.repair = false;
+            entry.away = false;
         }
     }
 
@@ -303,6 +319,7 @@ impl Channel {
             robust: self.robust && consume.robust,
             repair: false,
             suspended: false,
+            away: false,
         };
         self.consumers.insert(&tag, entry);
         if !consume.no_ack {
@@ -349,7 +366,7 @@ impl Channel {
     /// A consumer of an earlier life has started again.
     pub(super) fn resumed(&mut self, tag: &Arc<str>, consumer: u32) {
         log::debug!("channel {}: consumer {tag:?} goes on", self.number());
-        if self.consumers.by_id(consumer).is_some() && matches!(self.phase, Phase::Open) {
+        if self.consumers.by_id(consumer).is_some_and(|entry| std::mem::take(&mut entry.away)) {
             self.watchers.tell(&ChannelEvent::ConsumerRestored { tag: tag.clone() });
             self.supervisor.do_send(Up::Resumed { epoch: self.epoch, tag: tag.clone() });
         }
@@ -423,7 +440,8 @@ impl Channel {
         if let Some((id, probe)) = self.consumers.take_repair(tag.as_bytes()) {
             self.outbox.release(id);
             let cause = ConsumerEnd::CancelledByBroker;
-            self.supervisor.do_send(Up::Repair { channel: number, consumer: id, probe, cause });
+            let epoch = self.epoch;
+            self.supervisor.do_send(Up::Repair { epoch, channel: number, consumer: id, probe, cause });
             return;
         }
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
@@ -486,7 +504,7 @@ impl Channel {
             return false;
         }
         log::warn!("channel {}: the broker cancelled consumer {tag:?}", self.outbox.terms().channel);
-        (entry.repair, entry.suspended) = (true, true);
+        (entry.repair, entry.suspended, entry.away) = (true, true, true);
         if let Ok(consumer_tag) = short("consumer tag", tag) {
             let cancel = basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: false });
             let on = On::Cancelled { tag: tag.to_owned(), consumer, responders: Vec::new() };

@@ -393,11 +393,12 @@ impl Channel {
         }
         let answer = match self.consumers.get(tag.as_bytes()) {
             Some(entry) => {
-                if entry.robust {
-                    let (tag, queue) = (entry.link.tag.clone(), entry.queue.clone());
+                let (consumed, robust) = (entry.consumed(), entry.robust);
+                let (tag, queue) = (entry.link.tag.clone(), entry.queue.clone());
+                if robust {
                     self.record(Entity::Consumer { channel: self.number(), tag, queue });
                 }
-                Ok(entry.consumed())
+                Ok(consumed)
             }
             None => Err(Error::refused_here("the consumer was cancelled before it began")),
         };

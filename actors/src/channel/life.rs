@@ -117,9 +117,10 @@ impl Channel {
         let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
         log::debug!("channel {}: closed by the broker, {reason}", self.number());
         let refused = self.replies.refuse(cause, &reason);
-        let (entity, consumer) = refused.map_or((None, None), |refused| (refused.entity, refused.consumer));
-        let entity = entity.or_else(|| reason.entity().map(str::to_owned));
-        let reopens = self.reopens(&reason, consumer.is_some());
+        let refused = refused.unwrap_or_default();
+        let entity = refused.entity.or_else(|| reason.entity().map(str::to_owned));
+        let refused = refused.what;
+        let reopens = self.reopens(&reason, &refused);
         let error = Error::channel_closed("the broker closed the channel", Some(reason));
         let error = match entity {
             Some(entity) => error.on(entity),
@@ -127,7 +128,7 @@ impl Channel {
         };
         let close_ok = AMQPClass::Channel(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
         match self.frame(&close_ok) {
-            Ok(last_words) if reopens => self.reopen(error, last_words, consumer),
+            Ok(last_words) if reopens => self.reopen(error, last_words, refused),
             last_words => self.end(error, last_words.ok(), Number::Free),
         }
     }
@@ -320,7 +321,10 @@ impl Channel {
         let publishing = self.outbox.expire(now);
         let waiting = self.expire_waiting(now);
         let deadline = self.outbox.terms().deadline;
-        if matches!(self.phase, Phase::Opening) && self.replies.is_empty() && now >= self.since + deadline {
+        if matches!(self.phase, Phase::Opening)
+            && self.replies.is_empty()
+            && now.saturating_duration_since(self.since) >= deadline
+        {
             let what = format!("channel.open: no connection within {deadline:?}");
             return self.end(Error::timeout(what), None, Number::Free);
         }

@@ -44,11 +44,10 @@ pub(super) struct Pending {
 }
 
 /// What a call that was refused was about.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Blamed {
     pub(super) entity: Option<String>,
-    /// The consumer that was to start again, and why it cannot.
-    pub(super) consumer: Option<(u32, Error)>,
+    pub(super) what: Refused,
 }
 
 /// What an answer is for.
@@ -93,6 +92,19 @@ pub(super) enum On {
         no_ack: bool,
         responder: Responder<Option<Delivery>>,
     },
+}
+
+/// Why the broker has closed the channel.
+#[derive(Debug, Default)]
+pub(super) enum Refused {
+    /// A consumer was to start again.
+    Resumed(u32, Error),
+    /// A consumer was to start.
+    Consumed(String, Error),
+    /// A consumer was to start again, and to be cancelled then.
+    Unwanted(Arc<str>),
+    #[default]
+    Other,
 }
 
 impl On {
@@ -274,12 +286,14 @@ impl Replies {
             None => error,
         };
         self.unchanged.extend(pending.change);
-        let consumer = match &pending.on {
-            On::Resumed { consumer, .. } => Some((*consumer, error.clone())),
-            _ => None,
+        let refused = match &pending.on {
+            On::Resumed { tag, cancel: Some(_), .. } => Refused::Unwanted(tag.clone()),
+            On::Resumed { consumer, .. } => Refused::Resumed(*consumer, error.clone()),
+            On::Consumed { tag, .. } => Refused::Consumed(tag.clone(), error.clone()),
+            _ => Refused::Other,
         };
         pending.on.fail(error);
-        Some(Blamed { entity: pending.entity, consumer })
+        Some(Blamed { entity: pending.entity, what: refused })
     }
 
     /// The call that the broker refused. It works in order: that call came after all that are accepted, and not after

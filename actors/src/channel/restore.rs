@@ -13,7 +13,10 @@ use std::{
 use actix::{Context, Handler, Message};
 use bytes::Bytes;
 
-use super::{Channel, Number, Phase, Reply, Responder, replies::On};
+use super::{
+    Channel, Number, Phase, Reply, Responder,
+    replies::{On, Refused},
+};
 use crate::{
     error::{CloseReason, Error, Result},
     message::{
@@ -159,13 +162,16 @@ impl Channel {
         }
     }
 
-    pub(super) fn record(&self, entity: Entity) {
+    pub(super) fn record(&mut self, entity: Entity) {
+        // What was answered before comes before it.
+        self.report_changes();
         if self.robust {
             self.supervisor.do_send(Up::Changed(Change::Record(entity)));
         }
     }
 
-    pub(super) fn forget_consumer(&self, tag: Arc<str>) {
+    pub(super) fn forget_consumer(&mut self, tag: Arc<str>) {
+        self.report_changes();
         if self.robust {
             let channel = self.number();
             self.supervisor.do_send(Up::Changed(Change::Forget(Gone::Consumer { channel, tag })));
@@ -198,6 +204,7 @@ impl Channel {
         let outage = Outage { error: &cause, fail: self.fails_in_outage, suspicious };
         self.incarnation = self.outbox.detach(&outage);
         self.forget_life(&cause);
+        self.consumers.unsuspend();
         let ended = self.consumers.end_where(|entry| !entry.robust, &ConsumerEnd::Closed(cause.clone()));
         ended.into_iter().for_each(|tag| self.forget_consumer(tag));
         self.going.cause = Some(cause);
@@ -229,14 +236,14 @@ impl Channel {
         self.prefetch_said = None;
         self.going.skipped.clear();
         self.consumers.discard();
-        self.consumers.unsuspend();
+        self.consumers.free();
     }
 
-    /// The broker has closed the channel, or we have, for a reason that does not end it. A consumer that could not start
-    /// again is not tried again here, so that these come to an end by themselves.
-    pub(super) fn reopens(&mut self, reason: &CloseReason, consumer: bool) -> bool {
+    /// The broker has closed the channel, or we have, for a reason that does not end it.
+    pub(super) fn reopens(&mut self, reason: &CloseReason, refused: &Refused) -> bool {
         let goes_on = match self.phase {
-            Phase::Restoring if consumer => true,
+            // Every time it goes on without one consumer more.
+            Phase::Restoring if matches!(refused, Refused::Resumed(..) | Refused::Unwanted(_)) => true,
             Phase::Open | Phase::Restoring => {
                 let now = Instant::now();
                 let old = |at: &Instant| now.saturating_duration_since(*at) > UNSTABLE_WITHIN;
@@ -254,14 +261,35 @@ impl Channel {
         self.robust && goes_on && !self.transacting.selected() && !self.draining
     }
 
-    /// Opens the channel again on the connection that there is, after `last_words`. `refused` names the consumer that
-    /// was the reason.
-    pub(super) fn reopen(&mut self, error: Error, last_words: Bytes, refused: Option<(u32, Error)>) {
+    /// Opens the channel again on the connection that there is, after `last_words`. `refused` tells what was the
+    /// reason.
+    pub(super) fn reopen(&mut self, error: Error, last_words: Bytes, refused: Refused) {
         log::warn!("channel {}: opened again: {error}", self.number());
         let mut skipped = std::mem::take(&mut self.going.skipped);
         self.incarnation = self.outbox.reopen(&error, last_words);
         self.forget_life(&error);
-        skipped.extend(refused);
+        match refused {
+            Refused::Resumed(consumer, error) => {
+                // A queue that is not there costs the channel only once.
+                let missing = error.close_reason().is_some_and(|reason| reason.code == 404);
+                let others = if missing { self.consumers.beside(consumer) } else { Vec::new() };
+                skipped.extend(others.into_iter().map(|other| (other, error.clone())));
+                skipped.push((consumer, error));
+            }
+            Refused::Consumed(tag, error) => {
+                if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
+                    entry.end(ConsumerEnd::Closed(error));
+                }
+            }
+            Refused::Unwanted(tag) => {
+                if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
+                    self.forget_consumer(tag);
+                    let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
+                    entry.end(end);
+                }
+            }
+            Refused::Other => {}
+        }
         for (consumer, _) in &skipped {
             self.consumers.suspend(*consumer);
         }
@@ -305,7 +333,7 @@ impl Channel {
             let name = entry.link.tag.to_string();
             let probe = entry.probe();
             let cause = ConsumerEnd::Closed(error.clone());
-            repairs.push(Up::Repair { channel, consumer, probe, cause });
+            repairs.push(Up::Repair { epoch, channel, consumer, probe, cause });
             skipped.push(Skipped { kind: EntityKind::Consumer, name, error });
         }
         self.supervisor.do_send(Up::Restored { channel, epoch, skipped });
@@ -328,7 +356,8 @@ impl Channel {
             return;
         }
         match result {
-            Ok(()) if matches!(self.phase, Phase::Open) => {
+            Ok(()) if matches!(self.phase, Phase::Open | Phase::Restoring) => {
+                self.going.skipped.retain(|(skipped, _)| *skipped != consumer);
                 self.consumers.go_on(consumer);
                 self.resume(consumer);
                 self.keep_ticking(ctx);

@@ -64,7 +64,7 @@ pub(crate) enum Up {
     /// From a channel: a queue is about to be deleted, or that was refused.
     Deleting { queue: String, is: bool },
     /// From a channel: a consumer that must not be tried on the channel itself.
-    Repair { channel: u16, consumer: u32, probe: Probe, cause: ConsumerEnd },
+    Repair { epoch: u64, channel: u16, consumer: u32, probe: Probe, cause: ConsumerEnd },
     /// From a channel: such a consumer goes on.
     Resumed { epoch: u64, tag: Arc<str> },
     /// From a scratch channel: what came of its steps, in their order; none where its life ended before.

@@ -479,6 +479,7 @@ impl Handler<Up> for ConnectionSupervisor {
             | Up::SecretUpdated { epoch }
             | Up::Restored { epoch, .. }
             | Up::Resumed { epoch, .. }
+            | Up::Repair { epoch, .. }
             | Up::Replayed { epoch, .. }
             | Up::Faulted { epoch, .. }
                 if epoch != self.epoch || self.connection.is_none() => {}
@@ -509,7 +510,7 @@ impl Handler<Up> for ConnectionSupervisor {
                 }
             }
             Up::Deleting { queue, is } => self.recovering.topology.deleting(&queue, is),
-            Up::Repair { channel, consumer, probe, cause } => {
+            Up::Repair { channel, consumer, probe, cause, .. } => {
                 self.repair(channel, consumer, probe, cause, ctx);
             }
             Up::Replayed { number, results, .. } => self.replayed(number, results, ctx),
@@ -521,8 +522,7 @@ impl Handler<Up> for ConnectionSupervisor {
                     if let Some(life) = &self.connection {
                         life.actor.do_send(Order::Unroute { channel });
                     }
-                    self.recovering.topology.forget_channel(channel);
-                    self.channel_restored(channel, Vec::new(), ctx);
+                    self.channel_gone(channel, ctx);
                 }
                 self.close_if_drained();
                 self.close_if_unneeded(ctx);

@@ -182,11 +182,11 @@ impl ConnectionSupervisor {
             return;
         }
         let steps = self.recovering.topology.declarations();
-        self.declare(steps, true, ctx);
+        self.declare(steps, Instant::now(), true, ctx);
     }
 
-    fn declare(&mut self, steps: Vec<Step>, then_bind: bool, ctx: &mut Context<Self>) {
-        let (since, wait) = (Instant::now(), FIRST_WAIT);
+    fn declare(&mut self, steps: Vec<Step>, since: Instant, then_bind: bool, ctx: &mut Context<Self>) {
+        let wait = FIRST_WAIT;
         self.recovering.stage = Stage::Declaring { since, wait, tried: Vec::new(), then_bind };
         self.health_changed();
         if steps.is_empty() {
@@ -222,7 +222,7 @@ impl ConnectionSupervisor {
 
     /// A scratch channel is done.
     pub(super) fn replayed(&mut self, number: u16, outcomes: Vec<Outcome>, ctx: &mut Context<Self>) {
-        let Some(work) = self.recovering.scratch.take_if(|work| work.number == number) else { return };
+        let Some(mut work) = self.recovering.scratch.take_if(|work| work.number == number) else { return };
         let Some(life) = &self.connection else { return };
         if outcomes.len() < work.steps.len() {
             let fault = Fault::internal("no answer while the topology is restored");
@@ -238,6 +238,9 @@ impl ConnectionSupervisor {
                 log::info!("queue {old:?} is called {new:?} now");
                 for route in self.routes.values() {
                     route.down.do_send(Down::Renamed { old: old.clone(), new: new.clone() });
+                }
+                for job in self.recovering.jobs.iter_mut().chain(&mut work.job) {
+                    job.rename(&old, new);
                 }
             }
         }
@@ -255,22 +258,29 @@ impl ConnectionSupervisor {
             return;
         };
         let in_time = since.elapsed() < LOCKED;
+        let owing = !self.recovering.jobs.is_empty() || outcomes.iter().any(passing);
         let mut owed = Vec::new();
         for (step, outcome) in steps.into_iter().zip(outcomes) {
             let Err(error) = outcome else { continue };
-            match (may_pass(&error), in_time) {
-                (true, true) => tried.push(step),
-                (may_pass, _) => {
-                    log::warn!("not restored: {} {:?}: {error}", step.kind(), step.name());
-                    self.recovering.skipped.push(step.skipped(error));
-                    if may_pass {
-                        owed.push(step);
-                    }
-                }
+            let vanished = self.recovering.topology.vanished(&step).filter(|_| is_missing(&error));
+            let may_pass = may_pass(&error) || (owing && is_missing(&error)) || vanished.is_some();
+            if may_pass && in_time {
+                tried.extend(vanished);
+                tried.push(step);
+                continue;
+            }
+            log::warn!("not restored: {} {:?}: {error}", step.kind(), step.name());
+            self.recovering.skipped.push(step.skipped(error));
+            if may_pass {
+                owed.extend(vanished);
+                owed.push(step);
             }
         }
-        if !owed.is_empty() {
-            self.recovering.jobs.push_back(Job::new(What::Declare(owed)));
+        // One job, so that a queue comes before its bindings.
+        match self.recovering.jobs.back_mut().map(|job| &mut job.what) {
+            Some(What::Declare(earlier)) => earlier.append(&mut owed),
+            _ if !owed.is_empty() => self.recovering.jobs.push_back(Job::new(What::Declare(owed))),
+            _ => {}
         }
         if tried.is_empty() {
             return self.declared(ctx);
@@ -290,9 +300,9 @@ impl ConnectionSupervisor {
 
     fn declared(&mut self, ctx: &mut Context<Self>) {
         match self.recovering.stage {
-            Stage::Declaring { then_bind: true, .. } => {
+            Stage::Declaring { then_bind: true, since, .. } => {
                 let steps = self.recovering.topology.queue_bindings();
-                self.declare(steps, false, ctx);
+                self.declare(steps, since, false, ctx);
             }
             _ => self.attach_all(ctx),
         }
@@ -327,9 +337,8 @@ impl ConnectionSupervisor {
         self.look_after_restore(ctx);
     }
 
-    /// A channel goes on, or is gone.
-    pub(super) fn channel_restored(&mut self, channel: u16, skipped: Vec<Skipped>, ctx: &mut Context<Self>) {
-        // It has begun with all of its consumers but those that it names, and asks again for these.
+    /// A channel is gone: nobody waits for its consumers any more.
+    pub(super) fn channel_gone(&mut self, channel: u16, ctx: &mut Context<Self>) {
         for job in std::mem::take(&mut self.recovering.jobs) {
             match &job.what {
                 What::Repair { channel: of, probe, .. } if *of == channel => {
@@ -339,6 +348,12 @@ impl ConnectionSupervisor {
                 _ => self.recovering.jobs.push_back(job),
             }
         }
+        self.recovering.topology.forget_channel(channel);
+        self.channel_restored(channel, Vec::new(), ctx);
+    }
+
+    /// A channel goes on.
+    pub(super) fn channel_restored(&mut self, channel: u16, skipped: Vec<Skipped>, ctx: &mut Context<Self>) {
         for one in skipped {
             self.missing(one);
         }
@@ -357,6 +372,7 @@ impl ConnectionSupervisor {
                 self.tell(&ConnectionEvent::Restored { epoch: self.epoch, skipped });
             }
             self.is_again = true;
+            self.forget_missing();
         }
         self.health_changed();
         self.work_on(ctx);
@@ -380,14 +396,22 @@ impl ConnectionSupervisor {
         self.recovering.skipped.retain(|one| one.kind != kind || one.name != name);
     }
 
-    /// What is not recorded any more is not missing either.
+    /// What is not recorded any more is not missing either, and its consumers are not tried any more.
     pub(super) fn forget_missing(&mut self) {
         let topology = &self.recovering.topology;
-        let before = self.recovering.skipped.len();
-        self.recovering.skipped.retain(|one| topology.knows(one.kind, &one.name));
-        if self.recovering.skipped.len() != before {
-            self.health_changed();
+        let (jobs, ended): (VecDeque<Job>, VecDeque<Job>) =
+            std::mem::take(&mut self.recovering.jobs).into_iter().partition(|job| job.is_wanted(topology));
+        // What is said of a restore is said of all of it.
+        if !matches!(self.recovering.stage, Stage::Channels(_)) {
+            self.recovering.skipped.retain(|one| topology.knows(one.kind, &one.name));
         }
+        self.recovering.jobs = jobs;
+        for job in ended {
+            if let What::Repair { channel, consumer, probe, cause, .. } = job.what {
+                self.lose_consumer(channel, consumer, &probe, cause);
+            }
+        }
+        self.health_changed();
     }
 
     /// A consumer goes on.
@@ -405,6 +429,7 @@ impl ConnectionSupervisor {
         cause: ConsumerEnd,
         ctx: &mut Context<Self>,
     ) {
+        self.recovering.jobs.retain(|job| !job.is_for(channel, consumer));
         let recorded = self.recovering.topology.queue(&probe.queue).is_some();
         let may_pass = match &cause {
             ConsumerEnd::Closed(error) => recorded || may_pass(error),
@@ -472,34 +497,40 @@ impl ConnectionSupervisor {
         };
         let mut declare = declare.clone();
         let named_by_broker = declare.name.is_empty();
-        let mut steps = Vec::new();
+        let deletes_itself = declare.auto_delete;
+        let tries = [Step::Probe(probe.clone()), Step::Unprobe(probe.tag.clone())];
         if named_by_broker && !anew {
             // Declared as it was, it would be another queue.
             name.as_str().clone_into(&mut declare.name);
             declare.passive = true;
-            steps.push(Step::of_queue(&declare, name));
-            steps.push(Step::Probe(probe.clone()));
-            steps.push(Step::Unprobe(probe.tag.clone()));
+            let mut steps = vec![Step::of_queue(&declare, name)];
+            if !deletes_itself {
+                steps.extend(tries);
+            }
             return steps;
         }
-        steps.push(Step::of_queue(&declare, name));
-        // Without a name, it is the queue declared last.
-        let nameless = |queue: &mut String| {
-            if named_by_broker {
-                queue.clear();
-            }
-        };
+        let mut queue = vec![Step::of_queue(&declare, name)];
         for mut step in bindings {
-            if let Step::BindQueue(bind) = &mut step {
-                nameless(&mut bind.queue);
+            if let Step::BindQueue(bind) = &mut step
+                && named_by_broker
+            {
+                // Without a name, it is the queue declared last.
+                bind.queue.clear();
             }
-            steps.push(step);
+            queue.push(step);
         }
-        let mut probe = probe.clone();
-        nameless(&mut probe.queue);
-        let tag = probe.tag.clone();
-        steps.push(Step::Probe(probe));
-        steps.push(Step::Unprobe(tag));
+        let mut steps = self.recovering.topology.sources_of(&probe.queue);
+        if named_by_broker {
+            // Nobody else has it, so that there is nothing to try.
+            steps.extend(queue);
+            return steps;
+        }
+        steps.extend(queue.iter().cloned());
+        steps.extend(tries);
+        if deletes_itself {
+            // It may have gone with the consumer that was tried.
+            steps.extend(queue);
+        }
         steps
     }
 
@@ -508,14 +539,16 @@ impl ConnectionSupervisor {
             10 + 2 * u64::from(self.negotiated().map_or(0, |negotiated| negotiated.heartbeat)),
         ));
         let in_time = job.since.elapsed() < patience;
+        let wanted = job.is_wanted(&self.recovering.topology);
         match &mut job.what {
             What::Declare(owed) => {
                 owed.clear();
+                let owing = outcomes.iter().any(passing);
                 for (step, outcome) in steps.into_iter().zip(outcomes) {
                     match outcome {
                         Ok(_) => self.found(step.kind(), &step.name()),
                         Err(error) => {
-                            let again = may_pass(&error) && in_time;
+                            let again = in_time && (may_pass(&error) || (owing && is_missing(&error)));
                             self.missing(step.skipped(error));
                             if again {
                                 owed.push(step);
@@ -529,10 +562,24 @@ impl ConnectionSupervisor {
                 self.health_changed();
             }
             What::Repair { channel, consumer, probe, cause, anew } => {
-                let refused =
-                    steps.iter().zip(outcomes).find_map(|(step, outcome)| Some((step, outcome.err()?)));
+                let mut refused = None;
+                for (step, outcome) in steps.iter().zip(outcomes) {
+                    match outcome {
+                        // A consumer can do without a binding.
+                        Err(error) if matches!(step.kind(), EntityKind::Binding | EntityKind::Exchange) => {
+                            self.missing(step.skipped(error));
+                        }
+                        Err(error) => refused = refused.or(Some((step, error))),
+                        Ok(_) => self.found(step.kind(), &step.name()),
+                    }
+                }
                 let (channel, consumer) = (*channel, *consumer);
                 match refused {
+                    // Cancelled, or its queue deleted, meanwhile.
+                    _ if !wanted => {
+                        let (probe, cause) = (probe.clone(), cause.clone());
+                        self.lose_consumer(channel, consumer, &probe, cause);
+                    }
                     None => {
                         if let Some(route) = self.routes.get(&channel) {
                             route.down.do_send(Down::Repaired { consumer, result: Ok(()) });
@@ -575,9 +622,39 @@ impl Job {
         Self { what, since: now, wait: FIRST_WAIT, due: now }
     }
 
+    fn is_wanted(&self, topology: &Topology) -> bool {
+        match &self.what {
+            What::Declare(_) => true,
+            What::Repair { channel, probe, .. } => topology.has_consumer(*channel, &probe.tag),
+        }
+    }
+
+    fn is_for(&self, of: u16, which: u32) -> bool {
+        matches!(self.what, What::Repair { channel, consumer, .. } if (channel, consumer) == (of, which))
+    }
+
+    fn rename(&mut self, old: &str, new: &str) {
+        if let What::Repair { probe, anew, .. } = &mut self.what
+            && probe.queue == old
+        {
+            new.clone_into(&mut probe.queue);
+            // One is enough for all of its consumers.
+            *anew = false;
+        }
+    }
+
     fn again(self) -> Self {
         Self { due: Instant::now() + self.wait, wait: (self.wait * 2).min(LONGEST_WAIT), ..self }
     }
+}
+
+fn passing(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_err_and(may_pass)
+}
+
+/// What it names may be among what is tried again.
+fn is_missing(error: &Error) -> bool {
+    error.close_reason().is_some_and(|reason| reason.code == 404)
 }
 
 /// Whether a refusal may be one of the moment: a lock that the dead connection still holds, or a node that is not there.

@@ -87,6 +87,10 @@ impl Step {
         }
     }
 
+    fn is_of_consumer(&self) -> bool {
+        matches!(self, Self::Probe(_) | Self::Unprobe(_))
+    }
+
     fn what(&self) -> &'static str {
         match self {
             Self::Exchange(_) => "exchange.declare",
@@ -126,7 +130,9 @@ impl Steps {
         let first = self.outcomes.len();
         for at in first..self.steps.len() {
             let Some(step) = self.steps.get(at) else { break };
-            if matches!(step, Step::Unprobe(_)) && !self.expected.is_empty() {
+            // Other answers may overtake those to a consumer's methods.
+            let behind_consumer = at > first && self.steps.get(at - 1).is_some_and(Step::is_of_consumer);
+            if !self.expected.is_empty() && (matches!(step, Step::Unprobe(_)) || behind_consumer) {
                 break;
             }
             let said = step.methods().and_then(|methods| {

@@ -270,6 +270,37 @@ impl Topology {
         Some((&known.what.declare, &known.what.name, bindings))
     }
 
+    /// The queue that is to be declared once more before a binding of it that was refused: one that deletes itself may
+    /// have been the dead connection's when it was declared, and have gone with that.
+    pub(super) fn vanished(&self, step: &Step) -> Option<Step> {
+        let Step::BindQueue(bind) = step else { return None };
+        let known = self.queues.get(&bind.queue)?;
+        let declare = &known.what.declare;
+        let deletes_itself = declare.auto_delete && !declare.name.is_empty() && !declare.passive;
+        deletes_itself.then(|| Step::of_queue(declare, &known.what.name))
+    }
+
+    /// What must be there before this queue can be bound, and may have gone with it: exchanges that delete themselves,
+    /// and what feeds them.
+    pub(super) fn sources_of(&self, queue: &str) -> Vec<Step> {
+        let mut names: Vec<&str> = Vec::new();
+        let to_it = self.bindings.keys().filter(|ends| ends.to_queue && ends.destination == queue);
+        let mut next: Vec<&str> = to_it.map(|ends| ends.source.as_str()).collect();
+        while let Some(name) = next.pop() {
+            let deletes_itself = self.exchanges.get(name).is_some_and(|known| known.what.auto_delete);
+            if deletes_itself && !names.contains(&name) {
+                names.push(name);
+                let to_it = self.bindings.keys().filter(|ends| !ends.to_queue && ends.destination == name);
+                next.extend(to_it.map(|ends| ends.source.as_str()));
+            }
+        }
+        let those = names.iter().filter_map(|name| self.exchanges.get(*name));
+        let exchanges = in_order(those).map(|known| Step::Exchange(known.what.clone()));
+        let between =
+            self.bindings_where(|ends| !ends.to_queue && names.contains(&ends.destination.as_str()));
+        exchanges.chain(between).collect()
+    }
+
     /// Tells whether something of this kind and name is recorded.
     pub(super) fn knows(&self, kind: EntityKind, name: &str) -> bool {
         match kind {
@@ -279,8 +310,13 @@ impl Topology {
                 .bindings
                 .iter()
                 .any(|(ends, tables)| tables.iter().any(|table| ends.step(&table.what).name() == name)),
-            EntityKind::Consumer | EntityKind::Channel => true,
+            EntityKind::Consumer => self.consumers.keys().any(|(_, tag)| tag == name),
+            EntityKind::Channel => true,
         }
+    }
+
+    pub(super) fn has_consumer(&self, channel: u16, tag: &str) -> bool {
+        self.consumers.contains_key(&(channel, tag.to_owned()))
     }
 
     /// Counts exchanges, queues, bindings and consumers.
