@@ -1,7 +1,10 @@
 //! A robust connection through a proxy that can cut it.
 
-use super::{broker::Vhost, proxy::*, within};
-use actix_pika::{Channel, Connection, ConnectionEvent, Connector, Error, Events, Recovery, Skipped};
+use super::{broker::Vhost, oracle::Oracle, proxy::*, within};
+use actix_pika::{
+    Channel, Connection, ConnectionEvent, Connector, Error, Events, Health, Recovery, Skipped,
+    testing::{CountRecords, Records},
+};
 use futures_util::StreamExt;
 use std::{sync::Arc, time::Duration};
 
@@ -35,6 +38,23 @@ impl Robust {
 
     pub async fn channel(&self) -> Channel {
         within("a channel", 10, self.connection.channel()).await.unwrap()
+    }
+
+    /// Another client in the same virtual host, past the proxy.
+    pub async fn oracle(&self) -> Oracle {
+        Oracle::connect(&self.vhost.url()).await
+    }
+
+    /// What would be declared again.
+    pub async fn records(&self) -> Records {
+        self.connection.actor().send(CountRecords).await.unwrap()
+    }
+
+    /// Waits until the health is one that satisfies `test`.
+    pub async fn healthy(&mut self, test: impl Fn(&Health) -> bool) {
+        while !test(&self.connection.health().await.unwrap()) {
+            within("another health", 30, self.events.next()).await.expect("a connection that goes on");
+        }
     }
 
     /// The next event that is neither of the health nor of a try.

@@ -1,0 +1,459 @@
+//! Consumers of a connection that comes back: each goes on once, with what it was started with, or is said to be lost.
+
+use std::collections::BTreeSet;
+
+use actix_pika::{
+    ChannelEvent, ChannelEvents, Consume, ConsumerEnd, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
+    Health, testing::Probe,
+};
+use futures_util::{FutureExt, StreamExt, future::join_all};
+
+use crate::support::{
+    eventually,
+    proxy::{Cut, Way},
+    robust::Robust,
+    take, within,
+};
+
+async fn event(events: &mut ChannelEvents) -> ChannelEvent {
+    within("an event of the channel", 15, events.next()).await.expect("a channel that goes on")
+}
+
+async fn reopened(events: &mut ChannelEvents) -> Option<u16> {
+    match event(events).await {
+        ChannelEvent::Reopened(cause) => cause.close_reason().map(|reason| reason.code),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// REC-26: a thousand consumers of one queue are there again, under their tags, and not one twice.
+#[actix::test]
+async fn a_thousand_consumers_go_on() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    let probe = Probe::<Delivery>::start();
+    let consumers = join_all((0..1000).map(|_| queue.consume(probe.recipient()))).await;
+    let tags: BTreeSet<String> = consumers.iter().map(|c| c.as_ref().unwrap().tag().to_owned()).collect();
+    let oracle = robust.oracle().await;
+    for _ in 0..2 {
+        robust.cut().await;
+        assert_eq!(oracle.look("jobs").await, Some((0, 1000)));
+    }
+    let at_broker = async || {
+        let those = robust.vhost.consumers("jobs").await;
+        let tag = |c: &serde_json::Value| c["consumer_tag"].as_str().unwrap().to_owned();
+        (those.len() == 1000).then(|| those.iter().map(tag).collect::<BTreeSet<_>>())
+    };
+    assert_eq!(eventually("a thousand consumers", 40, at_broker).await, tags);
+    assert_eq!(robust.records().await.consumers, 1000);
+}
+
+/// REC-29, REC-40: ten drops in a row, some of them while the last one is being repaired.
+#[actix::test]
+async fn ten_drops_leave_one_consumer() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    let mut deliveries = queue.deliveries().await.unwrap();
+    let oracle = robust.oracle().await;
+    for n in 0..10_u64 {
+        // To the byte, somewhere in the handshake, the declarations or the consume of the next life.
+        robust.proxy.cut_once_after(if n % 2 == 0 { Way::Up } else { Way::Down }, 150 + n * 90, Cut::Rst);
+        robust.proxy.cut_all(Cut::Rst);
+        robust.lost().await;
+        assert!(robust.restored().await.is_empty());
+        robust.proxy.cut_no_more();
+        within("a publish", 10, channel.default_exchange().publish("x", "jobs")).await.unwrap();
+        // Settled in an earlier life, it may come twice.
+        let delivery = within("a delivery", 10, deliveries.next()).await.unwrap();
+        drop(delivery.ack());
+        assert_eq!(oracle.look("jobs").await.unwrap().1, 1, "drop {n}");
+    }
+    let records = robust.records().await;
+    assert_eq!((records.queues, records.consumers), (1, 1));
+}
+
+/// REC-41: exclusive, no-ack, priority and prefetch are said again.
+#[actix::test]
+async fn what_a_consumer_asked_for_is_asked_again() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let probe = Probe::<Delivery>::start();
+    let alone = channel.declare_queue("alone").await.unwrap();
+    let options = Consume::new().exclusive().prefetch(7).argument("x-priority", 9);
+    let alone = alone.consume_with(options, probe.recipient()).await.unwrap();
+    let flood = channel.declare_queue("flood").await.unwrap();
+    flood.consume_with(Consume::new().no_ack().tag("flood"), probe.recipient()).await.unwrap();
+    robust.cut().await;
+    for (queue, tag, exclusive, ack, prefetch) in
+        [("alone", alone.tag(), true, true, 7), ("flood", "flood", false, false, 0)]
+    {
+        let those = async || Some(robust.vhost.consumers(queue).await).filter(|those| those.len() == 1);
+        let consumer = eventually("the consumer", 15, those).await.remove(0);
+        assert_eq!(consumer["consumer_tag"], tag);
+        assert_eq!(consumer["exclusive"], exclusive);
+        assert_eq!(consumer["ack_required"], ack);
+        if ack {
+            assert_eq!(consumer["prefetch_count"], prefetch);
+            assert_eq!(consumer["arguments"]["x-priority"], 9);
+        }
+    }
+}
+
+/// A consume that the broker refuses is refused: it does not start when the channel is open again.
+#[actix::test]
+async fn a_refused_consumer_does_not_come_back() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let mut events = channel.events();
+    let probe = Probe::<Delivery>::start();
+    let ends = Probe::<ConsumerEnd>::start();
+    let error = channel.queue("missing").consume(probe.recipient()).await.unwrap_err();
+    assert_eq!(error.close_reason().unwrap().code, 404);
+    assert_eq!(reopened(&mut events).await, Some(404));
+    let queue = channel.declare_queue("missing").await.unwrap();
+
+    let oracle = robust.oracle().await;
+    let exclusive = lapin::options::BasicConsumeOptions { exclusive: true, ..Default::default() };
+    let holder = oracle.channel().basic_consume("missing".into(), "o".into(), exclusive, Default::default());
+    let holder = holder.await.unwrap();
+    let options = Consume::new().exclusive().watch(ends.recipient());
+    let error = queue.consume_with(options, probe.recipient()).await.unwrap_err();
+    assert_eq!(error.close_reason().unwrap().code, 403);
+    assert_eq!(reopened(&mut events).await, Some(403));
+    oracle.channel().basic_cancel("o".into(), Default::default()).await.unwrap();
+    drop(holder);
+    robust.cut().await;
+    assert!(matches!(event(&mut events).await, ChannelEvent::Reopened(_)));
+    assert_eq!(oracle.look("missing").await, Some((0, 0)));
+    assert_eq!(robust.records().await.consumers, 0);
+    assert!(robust.connection.health().await.unwrap().is_up());
+    assert!(events.next().now_or_never().is_none(), "nothing else was said");
+    assert_eq!(ends.count().await, 1);
+}
+
+/// Consumers whose queue is gone cost their channel one more opening and are said to be lost; the others go on.
+#[actix::test]
+async fn consumers_of_missing_queues_cost_their_channel_once() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let oracle = robust.oracle().await;
+    for queue in ["a", "b", "c"] {
+        oracle.declare_queue(queue).await;
+    }
+    robust.proxy.tap();
+    let mut probe = Probe::<Delivery>::start();
+    let mut gone = Vec::new();
+    for queue in ["a", "a", "a", "b"] {
+        gone.push(channel.queue(queue).consume(probe.recipient()).await.unwrap());
+    }
+    let there = channel.queue("c").consume(probe.recipient()).await.unwrap();
+    let mut events = channel.events();
+    robust.proxy.refuse().await;
+    robust.proxy.cut_all(Cut::Rst);
+    robust.lost().await;
+    for queue in ["a", "b"] {
+        oracle.channel().queue_delete(queue.into(), Default::default()).await.unwrap();
+    }
+    robust.proxy.welcome().await;
+    let skipped = robust.restored().await;
+    assert_eq!(skipped.len(), 4, "{skipped:?}");
+    assert!(skipped.iter().all(|one| one.error.close_reason().unwrap().code == 404));
+    assert_eq!(reopened(&mut events).await, Some(404));
+    let mut lost = BTreeSet::new();
+    for _ in 0..4 {
+        let ChannelEvent::ConsumerLost { tag, end } = event(&mut events).await else { panic!() };
+        assert!(matches!(end, ConsumerEnd::Closed(error) if error.close_reason().unwrap().code == 404));
+        lost.insert(tag.to_string());
+    }
+    assert_eq!(lost, gone.iter().map(|consumer| consumer.tag().to_owned()).collect());
+    assert!(gone.iter().all(|consumer| consumer.end().is_some()));
+    assert!(there.end().is_none());
+    oracle.publish("", "c", "still").await;
+    take(&mut probe, 1).await.remove(0).ack().unwrap();
+    assert_eq!(oracle.look("c").await.unwrap().1, 1);
+    let tape = robust.proxy.tapes().pop().unwrap();
+    let closes = tape.frames(Way::Up).filter(|frame| frame.method() == Some((20, 41))).count();
+    assert_eq!(closes, 2, "one for each missing queue");
+}
+
+/// A queue that someone else deletes: its recorded definition is declared again, and its consumers go on; their cancels
+/// are answered. TOP: bindings, and the auto-delete exchange that went with the last one, are there again.
+#[actix::test]
+async fn a_cancel_by_the_broker_is_repaired() {
+    let robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let events_exchange =
+        channel.declare_exchange(DeclareExchange::topic("events").auto_delete()).await.unwrap();
+    channel.declare_exchange(DeclareExchange::fanout("front").auto_delete()).await.unwrap();
+    channel.exchange("events").bind("front", "").await.unwrap();
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    queue.bind("events", "#").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    let mut events = channel.events();
+    let first = queue.consume(probe.recipient()).await.unwrap();
+    let second = queue.consume(probe.recipient()).await.unwrap();
+    let oracle = robust.oracle().await;
+    for round in 0..2 {
+        oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
+        let mut restored = BTreeSet::new();
+        for _ in 0..2 {
+            let ChannelEvent::ConsumerRestored { tag } = event(&mut events).await else { panic!() };
+            restored.insert(tag.to_string());
+        }
+        assert_eq!(restored, [first.tag(), second.tag()].map(str::to_owned).into());
+        assert_eq!(oracle.look("jobs").await, Some((0, 2)), "round {round}");
+        events_exchange.publish("routed", "a").await.unwrap();
+        channel.exchange("front").publish("chained", "a").await.unwrap();
+        for delivery in take(&mut probe, 2).await {
+            delivery.ack().unwrap();
+        }
+    }
+    assert!(robust.connection.health().await.unwrap().is_up());
+    assert_eq!(robust.records().await.bindings, 2);
+}
+
+/// A binding that cannot be had any more costs the binding only.
+#[actix::test]
+async fn a_consumer_goes_on_without_a_binding() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let oracle = robust.oracle().await;
+    oracle.declare_exchange("theirs", lapin::ExchangeKind::Fanout).await;
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    queue.bind("theirs", "").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    let consumer = queue.consume(probe.recipient()).await.unwrap();
+    let mut events = channel.events();
+    oracle.channel().exchange_delete("theirs".into(), Default::default()).await.unwrap();
+    oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
+    assert!(matches!(event(&mut events).await, ChannelEvent::ConsumerRestored { .. }));
+    assert!(consumer.end().is_none());
+    channel.default_exchange().publish("x", "jobs").await.unwrap();
+    take(&mut probe, 1).await.remove(0).ack().unwrap();
+    robust.healthy(|health| matches!(health, Health::Degraded(why) if why.len() == 1)).await;
+    // What is unbound is not missed.
+    queue.unbind("theirs", "").await.unwrap();
+    robust.healthy(Health::is_up).await;
+}
+
+/// A queue that the broker named and someone else deleted: another one takes its place, for all of its consumers.
+#[actix::test]
+async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
+    let robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    // Not exclusive, so that the other client can delete it.
+    let queue = channel.declare_queue(DeclareQueue::new("").auto_delete()).await.unwrap();
+    queue.bind("amq.fanout", "").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    for tag in ["first", "second"] {
+        queue.consume_with(Consume::new().tag(tag), probe.recipient()).await.unwrap();
+    }
+    let old = queue.name().to_owned();
+    let mut events = channel.events();
+    let oracle = robust.oracle().await;
+    oracle.channel().queue_delete(old.as_str().into(), Default::default()).await.unwrap();
+    let renamed = event(&mut events).await;
+    let ChannelEvent::QueueRenamed { old: was, new } = renamed else { panic!("{renamed:?}") };
+    assert_eq!(was, old);
+    let mut restored = BTreeSet::new();
+    for _ in 0..2 {
+        let ChannelEvent::ConsumerRestored { tag } = event(&mut events).await else { panic!() };
+        restored.insert(tag.to_string());
+    }
+    assert_eq!(restored, ["first", "second"].map(str::to_owned).into());
+    assert_eq!(queue.name(), new);
+    assert_eq!(oracle.look(&new).await, Some((0, 2)));
+    channel.exchange("amq.fanout").publish("x", "").await.unwrap();
+    take(&mut probe, 1).await.remove(0).ack().unwrap();
+    let records = robust.records().await;
+    assert_eq!((records.queues, records.bindings, records.consumers), (1, 1, 2));
+}
+
+/// An auto-delete queue that someone else deletes comes back with its consumer, although trying it would delete it.
+#[actix::test]
+async fn an_auto_delete_queue_is_repaired() {
+    let robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue(DeclareQueue::new("jobs").auto_delete()).await.unwrap();
+    queue.bind("amq.fanout", "").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    queue.consume_with(Consume::new().exclusive(), probe.recipient()).await.unwrap();
+    let mut events = channel.events();
+    let oracle = robust.oracle().await;
+    oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
+    let restored = event(&mut events).await;
+    assert!(matches!(restored, ChannelEvent::ConsumerRestored { .. }), "{restored:?}");
+    channel.exchange("amq.fanout").publish("x", "").await.unwrap();
+    take(&mut probe, 1).await.remove(0).ack().unwrap();
+}
+
+/// Without a record of its queue, a consumer that the broker cancels has ended.
+#[actix::test]
+async fn a_cancel_by_the_broker_ends_who_has_no_queue() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let oracle = robust.oracle().await;
+    oracle.declare_queue("theirs").await;
+    let unrecorded = channel.declare_queue(DeclareQueue::new("loose").robust(false)).await.unwrap();
+    let probe = Probe::<Delivery>::start();
+    let mut events = channel.events();
+    for queue in [channel.queue("theirs"), unrecorded] {
+        let consumer = queue.consume(probe.recipient()).await.unwrap();
+        oracle.channel().queue_delete(queue.name().into(), Default::default()).await.unwrap();
+        let ChannelEvent::ConsumerLost { tag, end } = event(&mut events).await else { panic!() };
+        assert_eq!(&*tag, consumer.tag());
+        assert!(matches!(end, ConsumerEnd::CancelledByBroker));
+        assert!(matches!(consumer.ended().await, ConsumerEnd::CancelledByBroker));
+    }
+    assert_eq!(robust.records().await.consumers, 0);
+    robust.cut().await;
+    assert!(oracle.look("theirs").await.is_none() && oracle.look("loose").await.is_none());
+}
+
+/// REC-15, REC-34: what was cancelled, deleted or closed stays so; what is beside it goes on.
+#[actix::test]
+async fn what_was_cancelled_stays_cancelled() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let other = robust.channel().await;
+    let probe = Probe::<Delivery>::start();
+    let mut queues = Vec::new();
+    for name in ["deleted", "cancelled", "closed", "kept"] {
+        queues.push(channel.declare_queue(name).await.unwrap());
+    }
+    let deleted = queues[0].consume(probe.recipient()).await.unwrap();
+    let cancelled = queues[1].consume(probe.recipient()).await.unwrap();
+    other.queue("closed").consume(probe.recipient()).await.unwrap();
+    let kept = queues[3].consume(probe.recipient()).await.unwrap();
+    assert_eq!(robust.records().await.consumers, 4);
+    queues[0].delete().await.unwrap();
+    assert!(matches!(within("its end", 10, deleted.ended()).await, ConsumerEnd::CancelledByBroker));
+    cancelled.cancel().await.unwrap();
+    other.close().await.unwrap();
+    let records = robust.records().await;
+    assert_eq!((records.queues, records.consumers), (3, 1));
+    robust.cut().await;
+    let oracle = robust.oracle().await;
+    assert_eq!(oracle.look("deleted").await, None);
+    assert_eq!(oracle.look("cancelled").await, Some((0, 0)));
+    assert_eq!(oracle.look("closed").await, Some((0, 0)));
+    assert_eq!(oracle.look("kept").await, Some((0, 1)));
+    assert!(kept.end().is_none());
+    assert_eq!(other.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
+}
+
+/// A consumer that was not to be restored ends with its connection, and is not at the broker afterwards.
+#[actix::test]
+async fn a_consumer_that_is_not_robust_ends() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    let probe = Probe::<Delivery>::start();
+    let consumer = queue.consume_with(Consume::new().robust(false), probe.recipient()).await.unwrap();
+    robust.cut().await;
+    let end = within("its end", 10, consumer.ended()).await;
+    assert!(matches!(end, ConsumerEnd::Closed(error) if error.kind() == ErrorKind::ConnectionClosed));
+    assert_eq!(robust.oracle().await.look("jobs").await, Some((0, 0)));
+}
+
+/// REC-06, REC-42: stale settles never become frames, over consumers, streams and gets; each message is counted once.
+#[actix::test]
+async fn stale_settles_never_become_frames() {
+    let mut robust = Robust::connect_with(|connector| connector).await;
+    robust.proxy.tap();
+    robust.cut().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    let got = channel.declare_queue("got").await.unwrap();
+    let exchange = channel.default_exchange();
+    for n in 0..6 {
+        exchange.publish(format!("{n}"), "jobs").await.unwrap();
+        exchange.publish(format!("{n}"), "got").await.unwrap();
+    }
+    let mut probe = Probe::<Delivery>::start();
+    queue.consume(probe.recipient()).await.unwrap();
+    let mut stale = take(&mut probe, 6).await;
+    for _ in 0..6 {
+        stale.push(got.get().await.unwrap().unwrap());
+    }
+    robust.cut().await;
+    for (n, delivery) in stale.into_iter().enumerate() {
+        assert!(delivery.is_stale());
+        let answer = match n % 4 {
+            0 => delivery.ack(),
+            1 => delivery.ack_all(),
+            2 => delivery.nack(true),
+            _ => {
+                drop(delivery);
+                continue;
+            }
+        };
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::StaleDelivery);
+    }
+    for (n, delivery) in take(&mut probe, 6).await.into_iter().enumerate() {
+        assert_eq!((delivery.body(), delivery.redelivered()), (n.to_string().as_bytes(), true));
+        delivery.ack().unwrap();
+    }
+    for n in 0..6 {
+        let delivery = got.get().await.unwrap().unwrap();
+        assert_eq!((delivery.body(), delivery.redelivered()), (n.to_string().as_bytes(), true));
+        delivery.ack().unwrap();
+    }
+    // A round trip behind the settles.
+    channel.set_qos(1).await.unwrap();
+    let tapes = robust.proxy.tapes();
+    let settles: Vec<usize> = tapes
+        .iter()
+        .map(|tape| {
+            let tags = tape.frames(Way::Up).filter_map(|frame| match frame.method() {
+                Some((60, 80 | 90 | 120)) => {
+                    assert_eq!(frame.method(), Some((60, 80)), "only acks were said in time");
+                    Some(u64::from_be_bytes(frame.payload[4..12].try_into().unwrap()))
+                }
+                _ => None,
+            });
+            tags.max().unwrap_or(0) as usize
+        })
+        .collect();
+    assert_eq!(settles.last(), Some(&12), "{settles:?}");
+    assert!(settles[..settles.len() - 1].iter().all(|&tag| tag == 0), "{settles:?}");
+    let oracle = robust.oracle().await;
+    oracle.holds("jobs", 0).await;
+    oracle.holds("got", 0).await;
+}
+
+/// REC-28: sixteen channels with twenty queues, bindings and consumers each.
+#[actix::test]
+async fn sixteen_channels_with_twenty_queues_go_on() {
+    let mut robust = Robust::connect().await;
+    let mut probe = Probe::<Delivery>::start();
+    let mut channels = Vec::new();
+    for c in 0..16 {
+        let channel = robust.channel().await;
+        let declares = (0..20).map(|q| {
+            let (channel, to) = (channel.clone(), probe.recipient());
+            async move {
+                let queue = channel.declare_queue(format!("q{c}.{q}")).await?;
+                queue.bind("amq.topic", &format!("to.{c}.{q}")).await?;
+                queue.consume(to).await
+            }
+        });
+        join_all(declares).await.into_iter().for_each(|consumer| drop(consumer.unwrap()));
+        channels.push(channel);
+    }
+    robust.cut().await;
+    let records = robust.records().await;
+    assert_eq!((records.queues, records.bindings, records.consumers), (320, 320, 320));
+    let exchanges: Vec<_> = channels.iter().map(|channel| channel.exchange("amq.topic")).collect();
+    let publishes = (0..320).map(|n| (n / 20, format!("to.{}.{}", n / 20, n % 20)));
+    let publishes: Vec<_> = publishes.collect();
+    let sent = publishes.iter().map(|(c, key)| exchanges[*c].publish(key.as_str(), key));
+    within("all publishes", 30, join_all(sent)).await.into_iter().for_each(|sent| assert!(sent.is_ok()));
+    let mut seen = BTreeSet::new();
+    for delivery in take(&mut probe, 320).await {
+        assert!(seen.insert(delivery.body().to_vec()));
+        delivery.ack().unwrap();
+    }
+}
