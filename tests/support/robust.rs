@@ -29,8 +29,25 @@ impl Robust {
     /// Connects to a virtual host of another broker.
     pub async fn connect_to(vhost: Vhost, settings: impl FnOnce(Connector) -> Connector) -> Self {
         let proxy = Proxy::to(&vhost.broker().address());
+        let url = proxy.url(&vhost.url());
+        Self::through(vhost, proxy, &url, settings).await
+    }
+
+    /// Connects past the proxy, which would lose what a broker says right before it resets the connection.
+    pub async fn direct(vhost: Vhost) -> Self {
+        let proxy = Proxy::to(&vhost.broker().address());
+        let url = vhost.url();
+        Self::through(vhost, proxy, &url, |connector| connector).await
+    }
+
+    async fn through(
+        vhost: Vhost,
+        proxy: Proxy,
+        url: &str,
+        settings: impl FnOnce(Connector) -> Connector,
+    ) -> Self {
         let recovery = Recovery::exponential(Duration::from_millis(20), Duration::from_millis(100));
-        let connector = Connector::new(&proxy.url(&vhost.url())).unwrap().recovery(recovery);
+        let connector = Connector::new(url).unwrap().recovery(recovery);
         let connection = within("connect", 10, settings(connector).connect()).await.unwrap();
         let events = connection.events();
         Self { vhost, proxy, connection, events }

@@ -661,8 +661,39 @@ fn is_missing(error: &Error) -> bool {
 fn may_pass(error: &Error) -> bool {
     error.close_reason().is_some_and(|reason| match reason.code {
         403 | 405 => true,
+        // A name may have such a word in it.
+        404 if reason.text.starts_with("NOT_FOUND - no ") => false,
         404 => ["down", "stopped", "unavailable"].iter().any(|word| reason.text.contains(word)),
         541 => true,
         _ => false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CloseReason;
+
+    #[test]
+    fn what_is_not_there_does_not_come_back_by_itself() {
+        let may_pass = |code, text: &str| {
+            may_pass(&Error::refused("queue.declare", CloseReason::new(code, text.to_owned(), 50, 10)))
+        };
+        assert!(!may_pass(404, "NOT_FOUND - no queue 'countdown' in vhost '/'"));
+        assert!(!may_pass(404, "NOT_FOUND - no exchange 'stopped' in vhost '/'"));
+        assert!(!may_pass(
+            406,
+            "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'down' in vhost '/'"
+        ));
+        assert!(may_pass(
+            404,
+            "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down or inaccessible"
+        ));
+        assert!(may_pass(404, "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor"));
+        assert!(may_pass(
+            405,
+            "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'"
+        ));
+        assert!(may_pass(403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"));
+    }
 }

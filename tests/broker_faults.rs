@@ -1,0 +1,286 @@
+//! What a broker does to connections while it goes on running: closes them, takes their virtual host, stands still.
+
+use std::time::Duration;
+
+use crate::support::{
+    broker::{SecondNode, Vhost},
+    eventually,
+    oracle::Oracle,
+    proxy::{Cut, Way},
+    robust::Robust,
+    take, within,
+};
+use actix_pika::{
+    ChannelEvent, ConnectionEvent, ConnectionState, Connector, Consume, DeclareExchange, DeclareQueue,
+    Delivery, EntityKind, ErrorKind, Health, Recovery, testing::Probe,
+};
+use futures_util::StreamExt;
+
+async fn close_all(robust: &Robust, reason: &str) {
+    eventually("a connection to close", 20, async || {
+        (robust.vhost.delete_connections(reason).await > 0).then_some(())
+    })
+    .await;
+}
+
+/// REC-02, BRK-01: an operator closes the connection in the management API: it is told with 320 and the reason, and
+/// comes back.
+#[actix::test]
+async fn a_connection_that_an_operator_closes_comes_back() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    queue.consume(probe.recipient()).await.unwrap();
+    for round in 1..=2 {
+        close_all(&robust, "time for a break").await;
+        let error = robust.lost().await;
+        let reason = error.close_reason().expect("the broker's");
+        assert_eq!(reason.code, 320);
+        assert!(reason.text.contains("time for a break"), "{reason}");
+        assert!(error.is_retryable(), "{error}");
+        assert!(matches!(robust.event().await, ConnectionEvent::Connected));
+        let ConnectionEvent::Restored { epoch, skipped, .. } = robust.event().await else { panic!() };
+        assert_eq!((epoch, skipped.len()), (round + 1, 0));
+        within("a publish", 10, channel.default_exchange().publish("x", queue.name())).await.unwrap();
+        take(&mut probe, 1).await.remove(0).ack().unwrap();
+    }
+}
+
+/// BRK-07: the virtual host is deleted: 320, then refused with 530 until it is there again, and so is what was declared.
+#[actix::test]
+async fn a_virtual_host_that_is_deleted_and_created_again_is_filled_again() {
+    let mut robust = Robust::direct(Vhost::fresh().await).await;
+    let channel = robust.channel().await;
+    let exchange = channel.declare_exchange(DeclareExchange::topic("events")).await.unwrap();
+    let queue = channel.declare_queue("log").await.unwrap();
+    queue.bind("events", "#").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    queue.consume(probe.recipient()).await.unwrap();
+    exchange.publish("before", "a").await.unwrap();
+    let before = take(&mut probe, 1).await.remove(0);
+    robust.vhost.delete().await;
+    let error = loop {
+        match within("an event", 30, robust.events.next()).await.unwrap() {
+            ConnectionEvent::Lost(error) => break error,
+            ConnectionEvent::Health(_) => {}
+            event => panic!("{event:?}"),
+        }
+    };
+    let reason = error.close_reason().unwrap_or_else(|| panic!("{error}"));
+    assert_eq!(reason.code, 320);
+    assert!(reason.text.contains("deleted"), "{reason}");
+    let mut refused = 0;
+    while refused < 3 {
+        if let ConnectionEvent::Retrying { error, .. } =
+            within("an event", 30, robust.events.next()).await.unwrap()
+            && error.close_reason().is_some_and(|reason| reason.code == 530)
+        {
+            assert_eq!(error.kind(), ErrorKind::Vhost);
+            refused += 1;
+        }
+    }
+    assert!(matches!(robust.connection.state(), ConnectionState::Reconnecting(_)));
+    let waiting = {
+        let exchange = exchange.clone();
+        actix_rt::spawn(async move { exchange.publish("while it was away", "b").await.map(drop) })
+    };
+    robust.vhost.create().await;
+    assert!(robust.restored().await.is_empty());
+    assert_eq!(before.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
+    within("the publish", 10, waiting).await.unwrap().unwrap();
+    within("a publish", 10, exchange.publish("after", "c")).await.unwrap();
+    for body in ["while it was away", "after"] {
+        let delivery = take(&mut probe, 1).await.remove(0);
+        assert_eq!((delivery.body(), delivery.redelivered()), (body.as_bytes(), false));
+        delivery.ack().unwrap();
+    }
+}
+
+/// BRK-07: where it does not come again and the tries are limited, the end says why.
+#[actix::test]
+async fn a_virtual_host_that_stays_away_ends_the_connection_after_its_tries() {
+    let recovery = Recovery::fixed(Duration::from_millis(10)).attempts(3);
+    let mut robust = Robust::connect_with(|connector| connector.recovery(recovery)).await;
+    let channel = robust.channel().await;
+    channel.declare_queue("log").await.unwrap();
+    robust.vhost.delete().await;
+    let publish = {
+        let exchange = channel.default_exchange();
+        actix_rt::spawn(async move { exchange.publish("never", "log").await.map(drop) })
+    };
+    robust.lost().await;
+    let ConnectionEvent::Closed(Some(error)) = robust.event().await else { panic!() };
+    assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Vhost, 530));
+    within("the publish", 10, publish).await.unwrap().unwrap_err();
+    let error = within("a call", 10, channel.declare_queue("more")).await.unwrap_err();
+    assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 530));
+}
+
+/// BRK-06: a broker that listens but still boots, silent or closing at once: each try ends, and the next follows.
+#[actix::test]
+async fn a_broker_that_boots_is_tried_until_it_answers() {
+    let mut robust = Robust::connect_with(|connector| {
+        connector.connect_timeout(Duration::from_millis(200)).heartbeat(Duration::from_secs(1))
+    })
+    .await;
+    let channel = robust.channel().await;
+    channel.declare_queue("log").await.unwrap();
+    let before = robust.proxy.accepted_so_far();
+    robust.proxy.slam().await;
+    robust.proxy.cut_all(Cut::Fin);
+    robust.lost().await;
+    robust.proxy.accepted(before + 3).await;
+    robust.proxy.stall(Way::Down);
+    robust.proxy.welcome().await;
+    let mut silent = 0;
+    while silent < 2 {
+        match within("an event", 30, robust.events.next()).await.unwrap() {
+            ConnectionEvent::Retrying { error, .. } if error.kind() == ErrorKind::Timeout => silent += 1,
+            ConnectionEvent::Retrying { error, .. } => assert_eq!(error.kind(), ErrorKind::Io, "{error}"),
+            event => panic!("{event:?}"),
+        }
+    }
+    robust.proxy.resume(Way::Down);
+    assert!(robust.restored().await.is_empty());
+    within("a publish", 10, channel.default_exchange().publish("x", "log")).await.unwrap();
+}
+
+/// BRK-09: the broker closes the channel of a delivery that is not acknowledged in time: it opens again, and the
+/// delivery comes again.
+#[actix::test]
+async fn a_delivery_that_is_kept_too_long_costs_its_channel_for_a_moment() {
+    let node = within("the node", 120, SecondNode::start()).await;
+    let set = async |name: &str, millis: u32| {
+        let set = format!("application:set_env(rabbit, {name}, {millis}).");
+        node.broker().rabbitmqctl(&["-q", "eval", &set]).await;
+    };
+    set("channel_tick_interval", 200).await;
+    set("consumer_timeout", 500).await;
+    let robust = Robust::connect_to(Vhost::fresh_on(node.broker()).await, |connector| connector).await;
+    let channel = robust.channel().await;
+    // Channels have read it when they began.
+    set("consumer_timeout", 1_800_000).await;
+    let mut events = channel.events();
+    let queue = channel.declare_queue("slow").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    let consumer = queue.consume_with(Consume::new().tag("slow"), probe.recipient()).await.unwrap();
+    channel.default_exchange().publish("x", "slow").await.unwrap();
+    let kept = take(&mut probe, 1).await.remove(0);
+    let ChannelEvent::Reopened(cause) = within("reopened", 60, events.next()).await.unwrap() else {
+        panic!()
+    };
+    let reason = cause.close_reason().expect("the broker's");
+    assert_eq!(reason.code, 406);
+    assert!(reason.text.contains("timed out"), "{reason}");
+    assert_eq!(kept.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
+    let again = take(&mut probe, 1).await.remove(0);
+    assert_eq!((again.body(), again.redelivered(), again.consumer_tag()), (&b"x"[..], true, "slow"));
+    again.ack().unwrap();
+    assert!(consumer.end().is_none());
+    within("close", 10, robust.connection.close()).await.unwrap();
+    let oracle = within("the oracle", 10, Oracle::connect(&robust.vhost.url())).await;
+    oracle.holds("slow", 0).await;
+    set("channel_tick_interval", 60_000).await;
+}
+
+/// NET-08, HB: a node that stands still, with its sockets open, is given up for its silence; when it goes on, so does the
+/// connection.
+#[actix::test]
+async fn a_node_that_stands_still_is_given_up_and_found_again() {
+    let node = within("the node", 120, SecondNode::start()).await;
+    let mut robust = Robust::connect_to(Vhost::fresh_on(node.broker()).await, |connector| {
+        connector.heartbeat(Duration::from_secs(1)).connect_timeout(Duration::from_millis(500))
+    })
+    .await;
+    assert_eq!(robust.connection.heartbeat(), Some(1));
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    queue.consume(probe.recipient()).await.unwrap();
+    node.pause().await;
+    let publish = {
+        let (exchange, name) = (channel.default_exchange(), queue.name().to_owned());
+        actix_rt::spawn(async move { exchange.publish("kept", &name).await.map(drop) })
+    };
+    let error = robust.lost().await;
+    assert!(error.to_string().contains("two heartbeats"), "{error}");
+    let mut silent = 0;
+    while silent < 2 {
+        match within("a try", 30, robust.events.next()).await.unwrap() {
+            ConnectionEvent::Retrying { error, .. } if error.kind() == ErrorKind::Timeout => silent += 1,
+            ConnectionEvent::Retrying { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    }
+    node.resume().await;
+    assert!(robust.restored().await.is_empty());
+    within("the publish", 20, publish).await.unwrap().unwrap();
+    let delivery = take(&mut probe, 1).await.remove(0);
+    assert_eq!(delivery.body(), b"kept");
+    delivery.ack().unwrap();
+}
+
+/// REC, CLU-02: a queue that is locked for longer than channels wait, and its bindings, come when the lock goes.
+#[actix::test]
+async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.unwrap();
+    queue.bind("amq.fanout", "").await.unwrap();
+    robust.proxy.refuse().await;
+    robust.proxy.cut_all(Cut::Rst);
+    robust.lost().await;
+    let thief =
+        within("the thief", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
+    let stolen = thief.channel().await.unwrap();
+    eventually("the lock", 10, async || {
+        stolen.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.ok().map(drop)
+    })
+    .await;
+    robust.proxy.welcome().await;
+    let skipped = robust.restored().await;
+    let codes: Vec<_> =
+        skipped.iter().map(|one| (one.kind, one.error.close_reason().unwrap().code)).collect();
+    assert_eq!(codes, [(EntityKind::Queue, 405), (EntityKind::Binding, 405)]);
+    assert!(!robust.connection.health().await.unwrap().is_up());
+    within("close", 10, thief.close()).await.unwrap();
+    within("healthy", 30, async {
+        while !matches!(robust.events.next().await.unwrap(), ConnectionEvent::Health(Health::Up)) {}
+    })
+    .await;
+    channel.exchange("amq.fanout").publish("bound", "").await.unwrap();
+    let delivery = within("a get", 10, queue.get()).await.unwrap().expect("a message");
+    assert_eq!(delivery.body(), b"bound");
+    delivery.ack().unwrap();
+}
+
+/// REC: a consumer that could not go on is not missing any more once it is cancelled.
+#[actix::test]
+async fn a_consumer_that_is_cancelled_is_not_missed() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue("shared").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    let consumer = queue.consume(probe.recipient()).await.unwrap();
+    robust.proxy.refuse().await;
+    robust.proxy.cut_all(Cut::Rst);
+    robust.lost().await;
+    let other = within("another", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
+    let taken = other.channel().await.unwrap().queue("shared");
+    eventually("alone", 10, async || robust.vhost.consumers("shared").await.is_empty().then_some(())).await;
+    let mut alone = Probe::<Delivery>::start();
+    let alone_on_it = taken.consume_with(Consume::new().exclusive(), alone.recipient()).await.unwrap();
+    robust.proxy.welcome().await;
+    let skipped = robust.restored().await;
+    assert_eq!((skipped.len(), skipped[0].kind), (1, EntityKind::Consumer));
+    assert_eq!(skipped[0].error.close_reason().unwrap().code, 403);
+    assert!(!robust.connection.health().await.unwrap().is_up());
+    within("a cancel", 10, consumer.cancel()).await.unwrap();
+    assert!(robust.connection.health().await.unwrap().is_up());
+    channel.default_exchange().publish("for the other", "shared").await.unwrap();
+    take(&mut alone, 1).await.remove(0).ack().unwrap();
+    alone_on_it.cancel().await.unwrap();
+    within("close", 10, robust.connection.close()).await.unwrap();
+    assert!(probe.drain().await.is_empty());
+}

@@ -1,0 +1,147 @@
+//! A broker that is stopped, killed and started again under a connection that recovers.
+
+use std::collections::BTreeSet;
+
+use crate::support::{
+    broker::{SecondNode, Vhost},
+    robust::Robust,
+    take, within,
+};
+use actix_pika::{
+    Confirm, ConnectionEvent, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind, Queue,
+    testing::{CountRecords, Probe},
+};
+use futures_util::StreamExt;
+
+async fn robust_on(node: &SecondNode) -> Robust {
+    Robust::connect_to(Vhost::fresh_on(node.broker()).await, |connector| connector).await
+}
+
+/// Takes what is in a queue; the numbers in the bodies, in the order of their first appearance.
+async fn numbers(queue: &Queue) -> Vec<u32> {
+    let (mut first, mut seen) = (Vec::new(), BTreeSet::new());
+    while let Some(delivery) = within("a get", 10, queue.get()).await.unwrap() {
+        let n = std::str::from_utf8(delivery.body()).unwrap().parse().unwrap();
+        if seen.insert(n) {
+            first.push(n);
+        }
+        delivery.ack().unwrap();
+    }
+    first
+}
+
+/// BRK-02: killed in the midst of publishing: every publish is confirmed in the end, each message is there, in order, and
+/// the consumer of another queue goes on.
+#[actix::test]
+async fn publishing_goes_on_over_a_broker_that_is_killed() {
+    let node = within("the node", 120, SecondNode::start()).await;
+    let mut robust = robust_on(&node).await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    let results = channel.declare_queue("results").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    let consumer = results.consume_with(Consume::new().tag("mine"), probe.recipient()).await.unwrap();
+    node.sync().await;
+    let exchange = channel.default_exchange();
+    let early: Vec<String> = (0..2000).map(|n| n.to_string()).collect();
+    assert_eq!(within("confirmed", 60, exchange.publish_all(early, "jobs")).await.unwrap(), 2000);
+    let publisher = {
+        let exchange = exchange.clone();
+        actix_rt::spawn(async move {
+            let mut confirms: Vec<Confirm> = Vec::new();
+            for n in 2000..6000 {
+                confirms.push(exchange.publish_deferred(n.to_string(), "jobs").await?);
+            }
+            for confirm in confirms {
+                confirm.await?;
+            }
+            Ok::<_, actix_pika::Error>(())
+        })
+    };
+    // Some are under way.
+    let before = robust.proxy.moved_so_far(crate::support::proxy::Way::Down);
+    robust.proxy.moved(crate::support::proxy::Way::Down, before + 1).await;
+    node.kill9().await;
+    let error = robust.lost().await;
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    within("started", 120, node.start_again()).await;
+    assert!(robust.restored().await.is_empty());
+    within("the publisher", 60, publisher).await.unwrap().unwrap();
+    assert_eq!(numbers(&queue).await, (0..6000).collect::<Vec<_>>());
+    within("a publish", 10, exchange.publish("done", "results")).await.unwrap();
+    let delivery = take(&mut probe, 1).await.remove(0);
+    assert_eq!((delivery.body(), delivery.consumer_tag()), (&b"done"[..], "mine"));
+    delivery.ack().unwrap();
+    assert!(consumer.end().is_none());
+}
+
+/// BRK-01, BRK-03, BRK-04: a broker that is stopped in order says 320, and is tried until it is back. Over the restart, what the broker does not keep is declared again: an exclusive queue, transient
+/// ones named by the client and by the broker, with their bindings. What is not robust is not.
+#[actix::test]
+async fn what_a_restart_takes_is_declared_again() {
+    let node = within("the node", 120, SecondNode::start()).await;
+    let mut robust = Robust::direct(Vhost::fresh_on(node.broker()).await).await;
+    let channel = robust.channel().await;
+    let transient = DeclareExchange::fanout("transient").durable(false);
+    let exchange = channel.declare_exchange(transient).await.unwrap();
+    let gone = DeclareExchange::fanout("gone").durable(false).robust(false);
+    channel.declare_exchange(gone).await.unwrap();
+    let durable = channel.declare_queue("durable").await.unwrap();
+    let exclusive = channel.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.unwrap();
+    let named = DeclareQueue::new("named").durable(false).auto_delete();
+    let named = channel.declare_queue(named).await.unwrap();
+    let nameless = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let unkept = DeclareQueue::new("unkept").durable(false).robust(false);
+    channel.declare_queue(unkept).await.unwrap();
+    let queues = [&durable, &exclusive, &named, &nameless];
+    for queue in queues {
+        queue.bind("transient", "").await.unwrap();
+    }
+    durable.bind_with(actix_pika::BindQueue::new("durable", "gone", "").robust(false)).await.unwrap();
+    let old = nameless.name().to_owned();
+    channel.default_exchange().publish("kept", "durable").await.unwrap();
+    exclusive.channel().default_exchange().publish("lost", "mine").await.unwrap();
+    node.stop().await;
+    let error = robust.lost().await;
+    let reason = error.close_reason().unwrap_or_else(|| panic!("{error}"));
+    assert_eq!(reason.code, 320);
+    assert!(error.is_retryable(), "{error}");
+    let publish = {
+        let exchange = channel.default_exchange();
+        actix_rt::spawn(async move { exchange.publish("meanwhile", "durable").await.map(drop) })
+    };
+    let mut refused = 0;
+    while refused < 2 {
+        match within("a try", 30, robust.events.next()).await.unwrap() {
+            // The reason of the first one is the loss.
+            ConnectionEvent::Retrying { attempt: 2.., error, .. } => {
+                assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+                refused += 1;
+            }
+            ConnectionEvent::Retrying { .. } | ConnectionEvent::Health(_) => {}
+            event => panic!("{event:?}"),
+        }
+    }
+    within("started", 120, node.start_again()).await;
+    assert!(robust.restored().await.is_empty());
+    within("the publish", 10, publish).await.unwrap().unwrap();
+    assert_ne!(nameless.name(), old);
+    let records = robust.connection.actor().send(CountRecords).await.unwrap();
+    assert_eq!((records.exchanges, records.queues, records.bindings), (1, 4, 4));
+    exchange.publish("routed", "").await.unwrap();
+    for queue in queues {
+        let expected: &[&[u8]] =
+            if queue.name() == "durable" { &[b"kept", b"meanwhile", b"routed"] } else { &[b"routed"] };
+        for body in expected {
+            let delivery = within("a get", 10, queue.get()).await.unwrap();
+            let delivery = delivery.unwrap_or_else(|| panic!("{} has nothing", queue.name()));
+            assert_eq!(delivery.body(), *body, "{}", queue.name());
+            delivery.ack().unwrap();
+        }
+        assert!(within("a get", 10, queue.get()).await.unwrap().is_none(), "{}", queue.name());
+    }
+    let exchanges = robust.vhost.exchanges().await;
+    assert!(exchanges.iter().all(|exchange| exchange["name"] != "gone"));
+    assert!(robust.vhost.queue("unkept").await.is_none());
+    within("close", 10, robust.connection.close()).await.unwrap();
+}
