@@ -50,7 +50,7 @@ async fn a_connection_that_an_operator_closes_comes_back() {
 /// BRK-07: the virtual host is deleted: 320, then refused with 530 until it is there again, and so is what was declared.
 #[actix::test]
 async fn a_virtual_host_that_is_deleted_and_created_again_is_filled_again() {
-    let mut robust = Robust::direct(Vhost::fresh().await).await;
+    let mut robust = Robust::direct(Vhost::fresh().await, |connector| connector).await;
     let channel = robust.channel().await;
     let exchange = channel.declare_exchange(DeclareExchange::topic("events")).await.unwrap();
     let queue = channel.declare_queue("log").await.unwrap();

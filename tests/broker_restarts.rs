@@ -1,6 +1,6 @@
 //! A broker that is stopped, killed and started again under a connection that recovers.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::support::{
     broker::{SecondNode, Vhost},
@@ -8,13 +8,19 @@ use crate::support::{
     take, within,
 };
 use actix_pika::{
-    Confirm, ConnectionEvent, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind, Queue,
+    Confirm, ConnectionEvent, Connector, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind, Queue,
+    Recovery,
     testing::{CountRecords, Probe},
 };
 use futures_util::StreamExt;
 
+/// So few tries that a stream of events holds those of a whole restart.
+fn patient(connector: Connector) -> Connector {
+    connector.recovery(Recovery::fixed(Duration::from_millis(500)))
+}
+
 async fn robust_on(node: &SecondNode) -> Robust {
-    Robust::connect_to(Vhost::fresh_on(node.broker()).await, |connector| connector).await
+    Robust::connect_to(Vhost::fresh_on(node.broker()).await, patient).await
 }
 
 /// Takes what is in a queue; the numbers in the bodies, in the order of their first appearance.
@@ -80,7 +86,7 @@ async fn publishing_goes_on_over_a_broker_that_is_killed() {
 #[actix::test]
 async fn what_a_restart_takes_is_declared_again() {
     let node = within("the node", 120, SecondNode::start()).await;
-    let mut robust = Robust::direct(Vhost::fresh_on(node.broker()).await).await;
+    let mut robust = Robust::direct(Vhost::fresh_on(node.broker()).await, patient).await;
     let channel = robust.channel().await;
     let transient = DeclareExchange::fanout("transient").durable(false);
     let exchange = channel.declare_exchange(transient).await.unwrap();

@@ -101,8 +101,9 @@ async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
     robust.proxy.welcome().await;
     assert!(robust.restored().await.is_empty());
     for n in 3..8 {
+        // The broker may have sent it to the connection that was lost, before it knew.
         let delivery = within("a delivery", 10, deliveries.next()).await.unwrap();
-        assert_eq!((delivery.body(), delivery.redelivered()), (format!("{n}").as_bytes(), false));
+        assert_eq!(delivery.body(), format!("{n}").as_bytes());
         delivery.ack().unwrap();
     }
     assert!(deliveries.end().is_none());

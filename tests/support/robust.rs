@@ -34,10 +34,10 @@ impl Robust {
     }
 
     /// Connects past the proxy, which would lose what a broker says right before it resets the connection.
-    pub async fn direct(vhost: Vhost) -> Self {
+    pub async fn direct(vhost: Vhost, settings: impl FnOnce(Connector) -> Connector) -> Self {
         let proxy = Proxy::to(&vhost.broker().address());
         let url = vhost.url();
-        Self::through(vhost, proxy, &url, |connector| connector).await
+        Self::through(vhost, proxy, &url, settings).await
     }
 
     async fn through(
