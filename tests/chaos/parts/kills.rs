@@ -8,7 +8,7 @@ use crate::{
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    support::broker::{SecondNode, Vhost},
+    support::broker::{Broker, SecondNode, Vhost},
     traffic::{Terms, Traffic},
 };
 
@@ -28,7 +28,16 @@ pub async fn run(row: &mut Row, plan: &Plan) {
         tokio::time::sleep(Duration::from_millis(random.u64(..500))).await;
         node.kill9().await;
         node.start_again().await;
+        elect(node.broker()).await;
         traffic.flows(Instant::now(), 2 * n + 2, 2 * row.faults).await;
     }
     traffic.finish(row).await;
+}
+
+/// Has every quorum queue elect its leader. RabbitMQ 3.10.8 forgets that after a start when a `basic.consume` comes before
+/// it; the queue has no leader then, and its consumers wait, until it is started again.
+async fn elect(broker: &Broker) {
+    let quorum =
+        "[amqqueue:get_pid(Q) || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue]";
+    broker.rabbitmqctl(&["eval", &format!("[ra:trigger_election(Server) || Server <- {quorum}].")]).await;
 }
