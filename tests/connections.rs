@@ -212,8 +212,10 @@ async fn a_connection_error_reaches_every_channel_with_its_cause() {
     let [first, second, third] = &channels[..] else { panic!("three channels") };
     let (first, second, third) = (first.as_ref().unwrap(), second.as_ref().unwrap(), third.as_ref().unwrap());
     // A quorum queue on a channel whose bound is shared.
-    let jobs = within("a queue", 10, first.declare_queue(DeclareQueue::new("jobs").quorum())).await.unwrap();
+    within("a queue", 10, first.declare_queue(DeclareQueue::new("jobs").quorum())).await.unwrap();
     first.set_qos_with(Qos::new(1).global()).await.unwrap();
+    // A handle that knew the type would refuse it.
+    let jobs = first.queue("jobs");
     let error = within("540", 10, jobs.deliveries()).await.unwrap_err();
     assert_lost(&error, 540);
     assert_lost(&within("closed", 5, connection.closed()).await.unwrap_err(), 540);

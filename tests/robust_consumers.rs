@@ -457,3 +457,27 @@ async fn sixteen_channels_with_twenty_queues_go_on() {
         delivery.ack().unwrap();
     }
 }
+
+/// Design 13.3: a consumer whose start costs the connection (540) is told of it and not tried again, so that the others go
+/// on.
+#[actix::test]
+async fn a_consumer_that_costs_the_connection_is_given_up() {
+    let mut robust = Robust::connect().await;
+    let channel = robust.channel().await;
+    let mut events = channel.events();
+    let (mut probe, quiet) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
+    let quorum = channel.declare_queue(DeclareQueue::new("quorum").quorum()).await.unwrap();
+    let lost = quorum.consume(quiet.recipient()).await.unwrap();
+    channel.declare_queue("classic").await.unwrap().consume(probe.recipient()).await.unwrap();
+    // Legal behind the consume, and refused before it, which is where it comes to be in the next life.
+    channel.set_qos_with(actix_pika::Qos::new(5).global()).await.unwrap();
+    robust.proxy.cut_all(Cut::Rst);
+    let end = within("the end of a consumer", 30, lost.ended()).await;
+    let ConsumerEnd::Closed(error) = end else { panic!("{end:?}") };
+    assert_eq!(error.close_reason().map(|reason| reason.code), Some(540));
+    let told = event(&mut events).await;
+    assert!(matches!(&told, ChannelEvent::ConsumerLost { tag, .. } if **tag == *lost.tag()), "{told:?}");
+    robust.restored().await;
+    within("a publish", 10, channel.default_exchange().publish("on", "classic")).await.unwrap();
+    assert_eq!(take(&mut probe, 1).await[0].body(), b"on");
+}

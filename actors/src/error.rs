@@ -445,6 +445,14 @@ impl Error {
         Self::inner(ErrorKind::StaleDelivery, what).into()
     }
 
+    /// The same of publishes that may have arrived.
+    pub(crate) fn maybe_arrived(self) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => Inner { may_have_arrived: true, ..inner }.into(),
+            Err(shared) => Self(shared).in_flight(),
+        }
+    }
+
     /// The same failure, of a publish that had been handed to the socket.
     pub(crate) fn in_flight(&self) -> Self {
         let mut inner = Self::inner(self.kind(), "the publish was not confirmed and may have arrived");

@@ -60,6 +60,9 @@ impl Handler<Down> for Channel {
                     self.keep_ticking(ctx);
                 }
             }
+            Down::Over { error } if error.kind() == ErrorKind::Limit => {
+                self.end(Error::channel_closed(error.to_string(), None), None, Number::InUse);
+            }
             Down::Over { error } => self.end(Error::connection_lost(&error), None, Number::InUse),
             Down::Renamed { old, new } => self.queue_renamed(old, new),
             Down::Repaired { consumer, result } => self.repaired(consumer, result, ctx),
@@ -181,7 +184,8 @@ impl Channel {
                 0 => Ok(()),
                 n => Err(Error::timeout(format!(
                     "closed with {n} publishes unconfirmed, which may have arrived"
-                ))),
+                ))
+                .maybe_arrived()),
             };
             // Nobody waits any more: fine.
             let _ = closer.send(answer);

@@ -324,6 +324,18 @@ impl Replies {
         }
     }
 
+    /// The consumer that was to start again and cost the connection, where the broker names its queue.
+    pub(super) fn culprit(&self, reason: &CloseReason) -> Option<u32> {
+        let resumed = |pending: &Pending| match (&pending.on, &pending.entity) {
+            (On::Resumed { consumer, .. }, Some(queue)) => {
+                reason.text.contains(&format!("queue '{queue}' in vhost")).then_some(*consumer)
+            }
+            _ => None,
+        };
+        let hard = reason.code >= 500 && reason.method == "basic.consume";
+        self.pending.iter().filter(|_| hard).find_map(resumed)
+    }
+
     /// The consumers whose start or whose end (`true`) is not answered.
     pub(super) fn unsettled_consumers(&self) -> Vec<(String, bool)> {
         let of = |pending: &Pending| match &pending.on {

@@ -200,6 +200,7 @@ impl Channel {
             let what = "the transaction is lost with its connection";
             return self.end(Error::channel_closed(what, cause.close_reason().cloned()), None, Number::Free);
         }
+        self.lose_culprit(error);
         let suspicious = error.close_reason().is_some_and(|reason| reason.code >= 500);
         let outage = Outage { error: &cause, fail: self.fails_in_outage, suspicious };
         self.incarnation = self.outbox.detach(&outage);
@@ -211,6 +212,17 @@ impl Channel {
         self.phase = Phase::Lost;
         // What this connection still says is not for us.
         self.epoch = 0;
+    }
+
+    /// Ends the consumer that cost the connection when it was to start again: it would do so for ever.
+    fn lose_culprit(&mut self, error: &Error) {
+        let culprit = error.close_reason().and_then(|reason| self.replies.culprit(reason));
+        let Some(entry) = culprit.and_then(|consumer| self.consumers.remove_id(consumer)) else { return };
+        let (tag, end) = (entry.link.tag.clone(), ConsumerEnd::Closed(error.clone()));
+        log::error!("channel {}: consumer {tag:?} is lost: {error}", self.number());
+        self.forget_consumer(tag.clone());
+        self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end: end.clone() });
+        entry.end(end);
     }
 
     /// Forgets what belongs to the life that is over.

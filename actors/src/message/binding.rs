@@ -72,6 +72,12 @@ macro_rules! binding {
 
             /// Sets whether a connection that recovers repeats it after a reconnect (a bind), or forgets the bind of which
             /// it is the opposite (an unbind); so by default.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("# use actix_pika_actors::", stringify!($name), ";")]
+            #[doc = concat!("let once = ", stringify!($name), "::new(\"thumbnails\", \"images\", \"png\").robust(false);")]
+            /// ```
             pub fn robust(mut self, robust: bool) -> Self {
                 self.robust = robust;
                 self

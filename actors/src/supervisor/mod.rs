@@ -186,13 +186,19 @@ impl ConnectionSupervisor {
         for watcher in &self.watchers {
             watcher.do_send(event.clone());
         }
-        self.followers.retain(|follower| match follower.try_send(event.clone()) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                log::warn!("a stream of connection events is not read; one is lost");
-                true
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        // What a long outage says over and over must not take the room of its end.
+        let minor = matches!(event, ConnectionEvent::Retrying { .. } | ConnectionEvent::Health(_));
+        let full = |follower: &mpsc::Sender<_>| follower.capacity() <= follower.max_capacity() / 4;
+        self.followers.retain(|follower| {
+            (minor && full(follower) && !follower.is_closed())
+                || match follower.try_send(event.clone()) {
+                    Ok(()) => true,
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        log::warn!("a stream of connection events is not read; one is lost");
+                        true
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => false,
+                }
         });
     }
 
@@ -287,7 +293,8 @@ impl ConnectionSupervisor {
                     0 => Ok(()),
                     n => {
                         let what = format!("closed with {n} publishes unconfirmed, which may have arrived");
-                        Err(if blocked { Error::blocked(what) } else { Error::timeout(what) })
+                        let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
+                        Err(error.maybe_arrived())
                     }
                 };
                 drop(closer.send(answer));
@@ -585,6 +592,7 @@ impl Handler<WatchConnection> for ConnectionSupervisor {
         match &*state {
             // Nothing else will ever happen.
             ConnectionState::Closed(cause) => watch.0.do_send(ConnectionEvent::Closed(cause.clone())),
+            _ if self.watchers.contains(&watch.0) => {}
             _ => self.watchers.push(watch.0),
         }
     }

@@ -478,7 +478,12 @@ impl ConnectionSupervisor {
         }
         let Some(job) = self.recovering.jobs.remove(at) else { return };
         let steps = match &job.what {
-            What::Declare(steps) => steps.clone(),
+            // What was deleted or unbound meanwhile stays so.
+            What::Declare(steps) => {
+                let topology = &self.recovering.topology;
+                let known = |step: &&Step| topology.knows(step.kind(), &step.name());
+                steps.iter().filter(known).cloned().collect()
+            }
             What::Repair { probe, anew, .. } => self.repair_steps(probe, *anew),
         };
         match self.numbers.take_last() {
