@@ -384,13 +384,7 @@ impl Channel {
         if self.waits() && !matches!(self.phase, Phase::Restoring) {
             // The broker has no such consumer now.
             if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
-                self.forget_consumer(entry.link.tag.clone());
-                let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
-                if let Some(end) = entry.ending.clone() {
-                    let tag = entry.link.tag.clone();
-                    self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end });
-                }
-                entry.end(end);
+                self.finish(entry);
             }
             responder.into_iter().for_each(|r| drop(r.send(Ok(()))));
             return;
@@ -430,6 +424,17 @@ impl Channel {
         }
     }
 
+    /// Ends a consumer that was cancelled, by the application or for the reason that it has.
+    fn finish(&mut self, entry: Entry) {
+        let tag = entry.link.tag.clone();
+        self.forget_consumer(tag.clone());
+        if let Some(end) = entry.ending.clone() {
+            self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end });
+        }
+        let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
+        entry.end(end);
+    }
+
     /// `basic.cancel` was answered: nothing more comes, and what was held back may go.
     pub(super) fn cancelled(&mut self, tag: &str, consumer: Option<u32>) {
         let present = self.consumers.get(tag.as_bytes()).map(|entry| entry.link.consumer);
@@ -446,13 +451,7 @@ impl Channel {
         }
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
             self.outbox.release(entry.link.consumer);
-            self.forget_consumer(entry.link.tag.clone());
-            let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
-            if let Some(end) = entry.ending.clone() {
-                let tag = entry.link.tag.clone();
-                self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end });
-            }
-            entry.end(end);
+            self.finish(entry);
         }
     }
 

@@ -13,7 +13,9 @@ use crate::{
     error::{CloseReason, Error, Result},
     message::internal::{Down, Up},
     outbox::{Outbox, Terms},
-    wire::{AMQPClass, Fault, FrameKind, FrameRun, channel, cut_short, ids, put_method, queue, read_method},
+    wire::{
+        AMQPClass, Fault, FrameKind, FrameRun, basic, channel, cut_short, ids, put_method, queue, read_method,
+    },
 };
 
 /// How long the broker may say nothing.
@@ -146,8 +148,8 @@ impl Scratch {
                     self.answered(answer, Some(ok.queue.to_string()))?;
                 }
                 // Deliveries, and a cancel of the probe, whose queue is gone again.
-                AMQPClass::Basic(amq_protocol::protocol::basic::AMQPMethod::Deliver(_)) => {}
-                AMQPClass::Basic(amq_protocol::protocol::basic::AMQPMethod::Cancel(_)) => {}
+                AMQPClass::Basic(basic::AMQPMethod::Deliver(_)) => {}
+                AMQPClass::Basic(basic::AMQPMethod::Cancel(_)) => {}
                 _ => self.answered(answer, None)?,
             }
         }

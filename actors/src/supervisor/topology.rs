@@ -194,7 +194,7 @@ impl Topology {
         tags.iter().for_each(|tag| self.forget_consumer(channel, tag));
     }
 
-    /// Exclusive queues went with the connection that declared them; nothing else depends on it.
+    /// A queue is about to be deleted, or that was refused: meanwhile its consumers must not bring it back.
     pub(super) fn deleting(&mut self, queue: &str, is: bool) {
         if is {
             *self.deleting.entry(queue.to_owned()).or_default() += 1;
