@@ -136,7 +136,11 @@ impl Channel {
                 Ok(())
             }
             Inbound::Ack { tag, multiple } => self.confirmed(self.outbox.ack(tag, multiple), tag, 80),
-            Inbound::Nack { tag, multiple, .. } => self.confirmed(self.outbox.nack(tag, multiple), tag, 120),
+            Inbound::Nack { tag, multiple, .. } => {
+                let known = self.outbox.nack(tag, multiple);
+                self.nacks.put_off |= known == Ok(true);
+                self.confirmed(known.map(drop), tag, 120)
+            }
             Inbound::Other { .. } => self.read_other(&payload),
         }
     }

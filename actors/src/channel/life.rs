@@ -36,6 +36,7 @@ impl Handler<Down> for Channel {
                 }
                 self.report_changes();
                 self.look_after_restore(ctx);
+                self.look_after_nacks(ctx);
                 self.look_after_drain();
                 if self.waits() {
                     self.keep_ticking(ctx);
@@ -47,6 +48,7 @@ impl Handler<Down> for Channel {
                 self.credit = Some(credit);
                 self.outbox.attach(epoch, flush, frame_max, again);
                 if again {
+                    self.be_patient();
                     self.restore();
                     self.keep_ticking(ctx);
                 } else if matches!(self.phase, Phase::Opening) {
@@ -75,6 +77,7 @@ impl Handler<Down> for Channel {
                 self.draining = true;
                 let error = Error::connection_closed("the connection is being closed", None);
                 self.outbox.refuse_more(error);
+                self.outbox.lose_patience();
                 self.look_after_drain();
                 self.keep_ticking(ctx);
             }
@@ -270,6 +273,7 @@ impl Channel {
             let terms = self.outbox.terms();
             let until = Instant::now() + within_years(terms.deadline) + terms.tick();
             self.outbox.refuse_more(Error::channel_closed("the channel is being closed", None));
+            self.outbox.lose_patience();
             self.phase = Phase::Draining { code, text, until };
             self.look_after_drain();
         }

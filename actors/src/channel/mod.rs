@@ -10,6 +10,7 @@ mod counting;
 mod inbound;
 mod life;
 mod link;
+mod nacks;
 mod offsets;
 mod replies;
 mod reply;
@@ -23,7 +24,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 
 pub use self::reply::Reply;
 use self::{
-    consume::Consumers, inbound::Inbox, replies::Replies, reply::Responder, restore::Going,
+    consume::Consumers, inbound::Inbox, nacks::Nacks, replies::Replies, reply::Responder, restore::Going,
     transaction::Transacting, watch::Watchers,
 };
 use crate::{
@@ -124,6 +125,7 @@ pub struct Channel {
     /// Since when it is to open.
     since: Instant,
     going: Going,
+    nacks: Nacks,
 }
 
 #[derive(Debug)]
@@ -247,6 +249,7 @@ impl Channel {
             fails_in_outage: options.on_outage == OnOutage::Fail,
             since: Instant::now(),
             going: Going::default(),
+            nacks: Nacks::default(),
         };
         OpenedChannel { actor: Actor::start(actor), outbox, _lease: None }
     }

@@ -337,7 +337,8 @@ impl Channel {
         self.phase = Phase::Open;
         let (channel, epoch) = (self.number(), self.epoch);
         log::debug!("channel {channel}: open again");
-        self.outbox.go_on(&self.going.renamed);
+        let patience = self.patience();
+        self.outbox.go_on(&self.going.renamed, patience);
         self.watchers.tell(&ChannelEvent::Reopened(self.cause()));
         let (mut skipped, mut repairs) = (Vec::new(), Vec::new());
         for (consumer, error) in std::mem::take(&mut self.going.skipped) {
@@ -391,14 +392,19 @@ impl Channel {
 
     /// Closes the channel to open it again, because the broker does not answer.
     pub(super) fn close_to_reopen(&mut self, silence: &Error) -> bool {
+        let error = Error::channel_closed(format!("the channel is opened again: {silence}"), None);
+        self.close_and_open(541, "no answer to a call", error)
+    }
+
+    /// Closes the channel to open it again, if it is one that goes on.
+    pub(super) fn close_and_open(&mut self, code: u16, text: &str, error: Error) -> bool {
         if !self.robust || !matches!(self.phase, Phase::Open | Phase::Restoring) || self.draining {
             return false;
         }
-        let Ok(frame) = self.close_frame(541, "no answer to a call") else { return false };
-        let error = Error::channel_closed(format!("the channel is opened again: {silence}"), None);
         if self.transacting.selected() {
             return false;
         }
+        let Ok(frame) = self.close_frame(code, text) else { return false };
         self.incarnation = self.outbox.reopen(&error, frame);
         self.forget_life(&error);
         self.going.cause = Some(error.clone());

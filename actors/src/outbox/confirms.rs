@@ -28,6 +28,8 @@ pub(super) struct Confirms {
     replayed: Vec<u64>,
     ring: VecDeque<Slot>,
     answered: usize,
+    /// How many publishes were nacked and are to be sent again.
+    put_off: usize,
     outcomes: HashMap<u64, Error>,
     returns: HashMap<u64, Return>,
     /// From which sequence number on the publishes began at which time.
@@ -45,6 +47,17 @@ struct Slot {
     replay: bool,
     /// How many lives ended with an error of the broker's while it was under way.
     strikes: u8,
+    /// It was nacked, and is to be sent again in another life.
+    put_off: bool,
+}
+
+/// What the broker said of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Ack,
+    Nack,
+    /// A nack that is not told if the publish may be sent again.
+    NotYet,
 }
 
 impl Default for Confirms {
@@ -56,6 +69,7 @@ impl Default for Confirms {
             replayed: Vec::new(),
             ring: VecDeque::new(),
             answered: 0,
+            put_off: 0,
             outcomes: HashMap::new(),
             returns: HashMap::new(),
             stamps: VecDeque::new(),
@@ -91,8 +105,8 @@ impl Confirms {
         if self.stamps.back().is_none_or(|&(_, at)| at < now) {
             self.stamps.push_back((sequence, now));
         }
-        let (answered, forgotten, strikes) = (false, false, 0);
-        self.ring.push_back(Slot { waker: None, answered, mandatory, forgotten, replay, strikes });
+        let (answered, forgotten, strikes, put_off) = (false, false, 0, false);
+        self.ring.push_back(Slot { waker: None, answered, mandatory, forgotten, replay, strikes, put_off });
         sequence
     }
 
@@ -131,7 +145,7 @@ impl Confirms {
         &mut self,
         tag: u64,
         multiple: bool,
-        nack: bool,
+        answer: Answer,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), ()> {
         let end = self.base + self.ring.len() as u64;
@@ -151,7 +165,7 @@ impl Confirms {
         let last = (sequence - self.base) as usize;
         let first = if multiple { 0 } else { last };
         for at in first..=last {
-            self.answer(at, nack, wakers);
+            self.answer(at, answer, wakers);
         }
         self.advance(wakers);
         Ok(())
@@ -173,10 +187,15 @@ impl Confirms {
         self.barrier.passed(self.base, wakers);
     }
 
-    fn answer(&mut self, at: usize, nack: bool, wakers: &mut Vec<Waker>) {
+    fn answer(&mut self, at: usize, answer: Answer, wakers: &mut Vec<Waker>) {
         let sequence = self.base + at as u64;
         let Some(slot) = self.ring.get_mut(at) else { return };
-        if slot.answered {
+        if slot.answered || slot.put_off {
+            return;
+        }
+        if answer == Answer::NotYet && slot.replay && sequence >= self.expired_below {
+            slot.put_off = true;
+            self.put_off += 1;
             return;
         }
         slot.answered = true;
@@ -184,7 +203,7 @@ impl Confirms {
         wakers.extend(slot.waker.take());
         let returned = if self.returns.is_empty() { None } else { self.returns.remove(&sequence) };
         let failure = match returned {
-            _ if nack => Some(Error::nacked()),
+            _ if answer != Answer::Ack => Some(Error::nacked()),
             Some(returned) => Some(Error::unroutable(returned)),
             None => None,
         };
@@ -225,8 +244,12 @@ impl Confirms {
             wakers.extend(slot.waker.take());
             if !slot.forgotten {
                 let what = "no confirm within the deadline";
-                let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
-                self.outcomes.insert(sequence, error.in_flight());
+                let error = match blocked {
+                    _ if slot.put_off => Error::nacked(),
+                    true => Error::blocked(what).in_flight(),
+                    false => Error::timeout(what).in_flight(),
+                };
+                self.outcomes.insert(sequence, error);
                 slot.forgotten = true;
             }
         }
@@ -236,7 +259,7 @@ impl Confirms {
 
     /// Answers all that is open with `error`; what had been handed over (below `handed_over`) may have arrived.
     pub(super) fn fail_all(&mut self, error: &Error, handed_over: u64, wakers: &mut Vec<Waker>) {
-        let in_flight = error.in_flight();
+        let (in_flight, nacked) = (error.in_flight(), Error::nacked());
         let first = self.base;
         self.base += self.ring.len() as u64;
         for (sequence, slot) in (first..).zip(self.ring.drain(..)) {
@@ -244,7 +267,11 @@ impl Confirms {
             if slot.answered {
                 continue;
             }
-            let error = if sequence < handed_over { &in_flight } else { error };
+            let error = match () {
+                () if slot.put_off => &nacked,
+                () if sequence < handed_over => &in_flight,
+                () => error,
+            };
             if slot.forgotten {
                 self.barrier.failed(error);
             } else {
@@ -252,6 +279,7 @@ impl Confirms {
             }
         }
         self.answered = 0;
+        self.put_off = 0;
         self.returns.clear();
         self.stamps.clear();
         self.barrier.passed(self.base, wakers);
@@ -281,13 +309,31 @@ impl Confirms {
         let in_flight = error.in_flight();
         let mut failed = Vec::new();
         for (sequence, slot) in (self.base..handed_over).zip(&mut self.ring) {
-            if slot.answered || !which(slot) {
+            if slot.answered || slot.put_off || !which(slot) {
                 continue;
             }
             failed.push(sequence);
         }
         for sequence in failed {
             self.fail(sequence, in_flight.clone(), wakers);
+        }
+        self.advance(wakers);
+    }
+
+    /// How many were nacked and are to be sent again.
+    pub(super) fn put_off(&self) -> usize {
+        self.put_off
+    }
+
+    /// Tells of the nacks that were not told.
+    pub(super) fn admit(&mut self, wakers: &mut Vec<Waker>) {
+        let nacked: Vec<u64> = (self.base..)
+            .zip(&self.ring)
+            .filter(|(_, slot)| slot.put_off)
+            .map(|(sequence, _)| sequence)
+            .collect();
+        for sequence in nacked {
+            self.fail(sequence, Error::nacked(), wakers);
         }
         self.advance(wakers);
     }
@@ -303,9 +349,11 @@ impl Confirms {
     pub(super) fn fail(&mut self, sequence: u64, error: Error, wakers: &mut Vec<Waker>) {
         let Some(slot) = self.slot(sequence).filter(|slot| !slot.answered) else { return };
         slot.answered = true;
+        let put_off = std::mem::take(&mut slot.put_off);
         let forgotten = slot.forgotten;
         wakers.extend(slot.waker.take());
         self.answered += 1;
+        self.put_off -= usize::from(put_off);
         if forgotten {
             self.barrier.failed(&error);
         } else {
@@ -316,6 +364,8 @@ impl Confirms {
     /// Begins another life, in which these publishes are sent again: the broker counts them from 1. What is open and not
     /// among them is late, and not sent.
     pub(super) fn restart(&mut self, replayed: Vec<u64>, wakers: &mut Vec<Waker>) {
+        self.ring.iter_mut().for_each(|slot| slot.put_off = false);
+        self.put_off = 0;
         let mut again = replayed.iter().copied().peekable();
         let late: Vec<u64> = (self.base..)
             .zip(&self.ring)
@@ -387,12 +437,12 @@ mod tests {
         let mut woken = Vec::new();
         publish(&mut confirms, 10);
         for (tag, multiple) in [(1, false), (3, false), (5, true), (10, false), (9, true)] {
-            confirms.answered(tag, multiple, false, &mut woken).unwrap();
+            confirms.answered(tag, multiple, Answer::Ack, &mut woken).unwrap();
         }
         assert_eq!((confirms.unconfirmed(), confirms.base()), (0, 11));
         assert!((1..=10).all(|sequence| look(&mut confirms, sequence).is_ready()));
-        assert_eq!(confirms.answered(11, false, false, &mut woken), Err(()), "never published");
-        assert_eq!(confirms.answered(4, false, false, &mut woken), Ok(()), "known already");
+        assert_eq!(confirms.answered(11, false, Answer::Ack, &mut woken), Err(()), "never published");
+        assert_eq!(confirms.answered(4, false, Answer::Ack, &mut woken), Ok(()), "known already");
     }
 
     #[test]
@@ -402,9 +452,9 @@ mod tests {
         publish(&mut confirms, 4);
         assert!(look(&mut confirms, 2).is_pending());
         confirms.returned(3, some_return());
-        confirms.answered(2, false, true, &mut woken).unwrap();
+        confirms.answered(2, false, Answer::Nack, &mut woken).unwrap();
         assert_eq!(woken.len(), 1);
-        confirms.answered(4, true, false, &mut woken).unwrap();
+        confirms.answered(4, true, Answer::Ack, &mut woken).unwrap();
         assert_eq!(kind(look(&mut confirms, 2)), Some(ErrorKind::Nacked));
         assert_eq!(kind(look(&mut confirms, 3)), Some(ErrorKind::Unroutable));
         assert!(look(&mut confirms, 1).is_ready() && look(&mut confirms, 4).is_ready());
@@ -419,7 +469,7 @@ mod tests {
         confirms.forget(1);
         confirms.forget(2);
         confirms.returned(2, some_return());
-        confirms.answered(3, true, true, &mut woken).unwrap();
+        confirms.answered(3, true, Answer::Nack, &mut woken).unwrap();
         confirms.forget(3);
         assert!(confirms.outcomes.is_empty() && confirms.returns.is_empty() && confirms.stamps.is_empty());
     }
@@ -438,7 +488,7 @@ mod tests {
         assert_eq!(confirms.unconfirmed(), 2);
         confirms.expire(start + late * 2, late, true, &mut woken);
         assert_eq!(kind(look(&mut confirms, 2)), Some(ErrorKind::Blocked));
-        confirms.answered(2, true, false, &mut woken).unwrap();
+        confirms.answered(2, true, Answer::Ack, &mut woken).unwrap();
         assert_eq!((confirms.unconfirmed(), confirms.outcomes.len()), (0, 0));
     }
 
@@ -447,7 +497,7 @@ mod tests {
         let mut confirms = Confirms::default();
         let mut woken = Vec::new();
         publish(&mut confirms, 3);
-        confirms.answered(1, false, false, &mut woken).unwrap();
+        confirms.answered(1, false, Answer::Ack, &mut woken).unwrap();
         confirms.fail_all(&Error::channel_closed("gone", None), 3, &mut woken);
         assert!(matches!(look(&mut confirms, 1), Poll::Ready(Ok(()))));
         let Poll::Ready(Err(handed_over)) = look(&mut confirms, 2) else { panic!("unanswered") };
@@ -470,7 +520,8 @@ mod tests {
                 let at = pick.index(truth.len());
                 let first = if multiple { 0 } else { at };
                 truth[first..=at].iter_mut().for_each(|t| { t.get_or_insert(nack); });
-                confirms.answered(at as u64 + 1, multiple, nack, &mut woken).unwrap();
+                let answer = if nack { Answer::Nack } else { Answer::Ack };
+                confirms.answered(at as u64 + 1, multiple, answer, &mut woken).unwrap();
             }
             prop_assert_eq!(confirms.unconfirmed(), truth.iter().filter(|t| t.is_none()).count());
             for (sequence, nacked) in (1..).zip(truth) {

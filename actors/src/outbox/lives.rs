@@ -3,7 +3,7 @@
 //! Content is what survives: what was handed over and is not confirmed is written again, in the old order, before what
 //! came later. Methods and settles belong to the life in which they were written.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use actix::Recipient;
 use bytes::Bytes;
@@ -106,12 +106,13 @@ impl Outbox {
     }
 
     /// The channel is restored: writes again what is not confirmed, then what waited. Queues that have another name now
-    /// are addressed by it.
-    pub(crate) fn go_on(&self, renamed: &HashMap<String, String>) {
+    /// are addressed by it. Until `patience` ends, nacked publishes are to be sent again.
+    pub(crate) fn go_on(&self, renamed: &HashMap<String, String>, patience: Option<Instant>) {
         let mut after = After::default();
         let mut state = self.lock();
         state.outage = None;
         state.between = false;
+        state.patience = patience;
         let Some(held) = state.held.take() else { return };
         let mut kept = Default::default();
         if self.terms.confirms {
@@ -186,7 +187,11 @@ impl Outbox {
         let mut dropped = [Queue::default(), Queue::default()];
         let sent = state.sent.max(state.handed_over());
         // What waits for another life leaves no more, and was not written before the last words either.
-        let handed_over = if in_order && !state.between { u64::MAX } else { sent };
+        let handed_over = match state.held {
+            _ if !in_order || state.between => sent,
+            Some(_) => state.held_from,
+            None => u64::MAX,
+        };
         if in_order {
             let State { queue, settles, .. } = &mut *state;
             queue.settles(self.terms.channel, settles);
@@ -227,6 +232,7 @@ impl State {
         self.incarnation += 1;
         self.settles.reset();
         self.scheduled = false;
+        self.patience = None;
         let handed_over = self.handed_over();
         self.sent = self.sent.max(handed_over);
         self.between = true;

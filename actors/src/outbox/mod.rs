@@ -10,6 +10,7 @@ mod confirms;
 mod credit;
 mod kept;
 mod lives;
+mod nacks;
 mod queue;
 #[cfg(test)]
 mod schedules;
@@ -32,7 +33,13 @@ use bytes::Bytes;
 pub(crate) use self::credit::{Account, Credit};
 pub(crate) use self::lives::Outage;
 pub(crate) use self::settles::{Seen, Verdict};
-use self::{confirms::Confirms, kept::Kept, queue::Queue, settles::Settles, window::Window};
+use self::{
+    confirms::{Answer, Confirms},
+    kept::Kept,
+    queue::Queue,
+    settles::Settles,
+    window::Window,
+};
 use crate::{
     error::{Error, Result},
     returned::Return,
@@ -190,6 +197,10 @@ struct State {
     between: bool,
     /// One more than the number of the last publish that was handed over in any life.
     sent: u64,
+    /// Until when nacks are not told in this life, but their publishes sent again.
+    patience: Option<Instant>,
+    /// The first publish that waits because of them.
+    held_from: u64,
     settles: Settles,
 }
 
@@ -296,6 +307,8 @@ impl Outbox {
                 kept: Kept::default(),
                 between: false,
                 sent: 0,
+                patience: None,
+                held_from: 0,
                 settles: Settles::default(),
             }),
         }
@@ -604,26 +617,14 @@ impl Outbox {
 
     /// Takes in `basic.ack` from the broker; `Err` for a tag that was never published.
     pub(crate) fn ack(&self, tag: u64, multiple: bool) -> Result<(), ()> {
-        self.answered(tag, multiple, false)
-    }
-
-    /// Takes in `basic.nack` from the broker.
-    pub(crate) fn nack(&self, tag: u64, multiple: bool) -> Result<(), ()> {
-        self.answered(tag, multiple, true)
-    }
-
-    fn answered(&self, tag: u64, multiple: bool, nack: bool) -> Result<(), ()> {
         let mut after = After::default();
         let mut freed = Vec::new();
         let mut state = self.lock();
-        let state_ref = &mut *state;
-        let answer = state_ref.confirms.answered(tag, multiple, nack, &mut after.wakers);
-        let bytes = state_ref.kept.drop_below(state_ref.confirms.base(), &mut freed);
-        state_ref.window.set(state_ref.confirms.unconfirmed(), bytes, &mut after.wakers);
+        let known = state.answered(tag, multiple, Answer::Ack, &mut after, &mut freed);
         drop(state);
         after.run();
         drop(freed);
-        answer
+        known
     }
 
     /// Takes in `basic.return`, with its property bytes; gives it back if no publish under way matches it.
@@ -756,6 +757,25 @@ impl State {
         self.queue.publish(terms.channel, self.frame_max, sequence, outgoing);
         self.schedule(terms, after);
         Poll::Ready(Ok(sequence))
+    }
+
+    fn answered(
+        &mut self,
+        tag: u64,
+        multiple: bool,
+        answer: Answer,
+        after: &mut After,
+        freed: &mut Vec<Bytes>,
+    ) -> Result<(), ()> {
+        let known = self.confirms.answered(tag, multiple, answer, &mut after.wakers);
+        self.forget_answered(after, freed);
+        known
+    }
+
+    /// Drops the content of what is answered, and makes room in the window.
+    fn forget_answered(&mut self, after: &mut After, freed: &mut Vec<Bytes>) {
+        let bytes = self.kept.drop_below(self.confirms.base(), freed);
+        self.window.set(self.confirms.unconfirmed(), bytes, &mut after.wakers);
     }
 
     fn schedule(&mut self, terms: &Terms, after: &mut After) {

@@ -19,8 +19,10 @@ enum Step {
     Expire,
     Detach { suspicious: bool },
     Attach(Index),
-    GoOn,
+    GoOn { patient: bool },
     Reopen,
+    TryAgain,
+    LosePatience,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -35,8 +37,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Expire),
         3 => prop::bool::weighted(0.3).prop_map(|suspicious| Step::Detach { suspicious }),
         4 => index().prop_map(Step::Attach),
-        6 => Just(Step::GoOn),
+        6 => prop::bool::weighted(0.6).prop_map(|patient| Step::GoOn { patient }),
         2 => Just(Step::Reopen),
+        3 => Just(Step::TryAgain),
+        1 => Just(Step::LosePatience),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -67,6 +71,8 @@ struct Broker {
     last_new: u64,
     acked: BTreeSet<u64>,
     nacked: BTreeSet<u64>,
+    /// Nacked in a patient life: nobody hears of it, and they come again.
+    put_off: BTreeSet<u64>,
     sent_back: BTreeSet<u64>,
 }
 
@@ -143,6 +149,7 @@ impl Broker {
     }
 
     fn forget_life(&mut self) {
+        self.again.append(&mut self.put_off);
         self.came.clear();
         self.returned.clear();
     }
@@ -168,6 +175,7 @@ struct World {
     publishes: BTreeMap<u64, Publish>,
     attached: bool,
     gated: bool,
+    patient: bool,
     epoch: u64,
     now: Instant,
 }
@@ -184,7 +192,8 @@ impl World {
         outbox.attach(1, flush.clone(), FRAME_MAX[0], false);
         let broker = Broker { frame_max: FRAME_MAX[0] as usize, ..Broker::default() };
         let (publishes, now) = (BTreeMap::new(), Instant::now());
-        Self { outbox, flush, fails, broker, publishes, attached: true, gated: false, epoch: 1, now }
+        let (attached, gated, patient, epoch) = (true, false, false, 1);
+        Self { outbox, flush, fails, broker, publishes, attached, gated, patient, epoch, now }
     }
 
     /// Asks for every answer that is not there yet; what has one must not be asked again.
@@ -256,7 +265,11 @@ impl World {
         let first = if multiple { 0 } else { at };
         for (id, answered) in &mut self.broker.came[first..=at] {
             if !std::mem::replace(answered, true) {
+                let publish = &self.publishes[id];
                 match () {
+                    () if nack && self.patient && publish.replay && !publish.late => {
+                        self.broker.put_off.insert(*id)
+                    }
                     () if nack => self.broker.nacked.insert(*id),
                     () if self.broker.returned.contains(id) => self.broker.sent_back.insert(*id),
                     () => self.broker.acked.insert(*id),
@@ -265,7 +278,10 @@ impl World {
         }
         let tag = at as u64 + 1;
         match nack {
-            true => self.outbox.nack(tag, multiple).unwrap(),
+            true => {
+                let again = self.outbox.nack(tag, multiple).unwrap();
+                assert_eq!(again, !self.broker.put_off.is_empty());
+            }
             false => self.outbox.ack(tag, multiple).unwrap(),
         }
     }
@@ -296,12 +312,13 @@ impl World {
         }
         if self.fails {
             self.publishes.values_mut().for_each(|publish| publish.connection_lost = true);
+            self.tell_nacks();
         }
         self.broker.begun = None;
         self.broker.deaf = false;
         self.broker.forget_life();
         self.outbox.detach(&Outage { error: &lost(), fail: self.fails, suspicious });
-        (self.attached, self.gated) = (false, false);
+        (self.attached, self.gated, self.patient) = (false, false, false);
     }
 
     fn attach(&mut self, frame_max: u32) {
@@ -311,12 +328,19 @@ impl World {
         (self.attached, self.gated) = (true, true);
     }
 
-    fn go_on(&mut self) {
+    fn go_on(&mut self, patient: bool) {
         self.look();
         let answered = self.publishes.iter().filter(|(_, publish)| publish.answer.is_some());
         self.broker.unwanted = answered.map(|(id, _)| *id).collect();
-        self.outbox.go_on(&Default::default());
-        self.gated = false;
+        let far = Instant::now() + Duration::from_secs(3600);
+        self.outbox.go_on(&Default::default(), patient.then_some(far));
+        (self.gated, self.patient) = (false, patient);
+    }
+
+    fn tell_nacks(&mut self) {
+        let Broker { put_off, nacked, .. } = &mut self.broker;
+        nacked.append(put_off);
+        self.patient = false;
     }
 
     fn reopen(&mut self) {
@@ -329,7 +353,7 @@ impl World {
         self.broker.forget_life();
         let close_ok = Bytes::from_static(&[1, 0, 3, 0, 0, 0, 4, 0, 20, 0, 41, 0xCE]);
         self.outbox.reopen(&Error::channel_closed("closed", None), close_ok);
-        self.gated = true;
+        (self.gated, self.patient) = (true, false);
     }
 
     fn run(&mut self, step: Step) {
@@ -349,14 +373,29 @@ impl World {
             }
             Step::Expire => {
                 self.publishes.values_mut().for_each(|publish| publish.late = true);
+                let Broker { put_off, nacked, .. } = &mut self.broker;
+                nacked.extend(&*put_off);
                 self.now += Duration::from_secs(3600);
                 self.outbox.expire(self.now);
             }
             Step::Detach { suspicious } if self.attached => self.detach(suspicious),
             Step::Attach(which) if !self.attached => self.attach(FRAME_MAX[which.index(FRAME_MAX.len())]),
-            Step::GoOn if self.gated && !self.broker.deaf => self.go_on(),
+            Step::GoOn { patient } if self.gated && !self.broker.deaf => self.go_on(patient),
             Step::Reopen if self.attached && !self.broker.deaf => self.reopen(),
-            Step::Detach { .. } | Step::Attach(_) | Step::GoOn | Step::Reopen => {}
+            Step::TryAgain
+                if self.attached
+                    && !self.gated
+                    && !self.broker.put_off.is_empty()
+                    && self.outbox.awaits_only_nacked() =>
+            {
+                assert_eq!(self.broker.under_way(), [0; 0]);
+                self.reopen();
+            }
+            Step::LosePatience => {
+                self.outbox.lose_patience();
+                self.tell_nacks();
+            }
+            Step::Detach { .. } | Step::Attach(_) | Step::GoOn { .. } | Step::Reopen | Step::TryAgain => {}
         }
         self.look();
     }
@@ -369,8 +408,10 @@ impl World {
             }
             self.take(usize::MAX);
             if self.gated {
-                self.go_on();
+                self.go_on(false);
             }
+            self.outbox.lose_patience();
+            self.tell_nacks();
             while !self.outbox.load().drained {
                 self.take(100);
             }
@@ -379,6 +420,7 @@ impl World {
             }
         } else {
             self.publishes.values_mut().for_each(|publish| publish.channel_closed = true);
+            self.tell_nacks();
             self.outbox.close(Error::channel_closed("over", None), None);
         }
         self.look();

@@ -5,7 +5,10 @@ use std::{mem, time::Duration};
 use actix_pika_actors::{
     Confirmation, ConnectionEvent, ConnectionOptions, Error, OpenedChannel, Publish, Recovery,
     WatchConnection,
-    testing::{Handshake, Probe, Published, Socket, protocol::confirm},
+    testing::{
+        Handshake, Probe, Published, Socket,
+        protocol::{channel as methods, confirm},
+    },
 };
 
 use super::{Bench, Call, ask, at_once};
@@ -73,6 +76,12 @@ impl Lives {
     pub async fn reopen(&mut self, number: u16) {
         self.bench.socket.open_channel(number).await.unwrap();
         self.bench.socket.answer(number, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
+    }
+
+    /// Lets the client close channel 1 and open it again.
+    pub async fn open_again(&mut self) {
+        self.bench.socket.answer(1, |_: methods::Close| methods::CloseOk {}).await.unwrap();
+        self.reopen(1).await;
     }
 
     /// Loses the connection and has it back with channel 1.
