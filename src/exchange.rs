@@ -75,7 +75,9 @@ impl Exchange {
     /// **Over a reconnect**: what was not confirmed is kept and sent again, in the old order and in front of newer
     /// ones. The future just takes longer, its deadline holds. A message may come twice then; [`Publishing::with_id`]
     /// helps to recognise it. With `OpenChannel::on_outage(Fail)` it fails instead with `ConnectionClosed`, "may have
-    /// arrived". A publish that is made while the connection is down waits for it within its deadline.
+    /// arrived". A publish that is made while the connection is down waits for it within its deadline. A nack within
+    /// five seconds of the reconnect is not told at once: quorum queues take nothing until they have a leader again, so
+    /// the publish is sent again, for which a channel without consumers is closed and opened.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
     ///

@@ -10,7 +10,7 @@ use crate::support::{
 };
 use actix_pika::{
     ChannelEvent, Connection, ConnectionEvent, ConnectionState, Connector, Consume, DeclareQueue, Delivery,
-    ErrorKind, Events, Recovery, testing::Probe,
+    Events, Recovery, testing::Probe,
 };
 use futures_util::StreamExt;
 
@@ -102,12 +102,7 @@ async fn a_leader_is_killed_under_load(cluster: &Cluster, vhost: &Vhost) {
             }
         }
         for (n, confirm) in confirms.into_iter().enumerate() {
-            let mut answer = confirm.await;
-            // A broker that has just lost the leader may refuse one: it is not safe yet.
-            while answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Nacked) {
-                answer = exchange.publish(n.to_string(), "led").await;
-            }
-            answer?;
+            confirm.await.map_err(|error| error.on(n.to_string()))?;
         }
         Ok::<_, actix_pika::Error>(())
     });

@@ -6,7 +6,10 @@ mod common;
 
 use actix_pika_actors::{
     ChannelEvent, CloseChannel, ErrorKind, Load, OnOutage, OpenChannel, Publish, Publishing, WatchChannel,
-    testing::{Probe, protocol::channel as methods},
+    testing::{
+        Probe,
+        protocol::{basic, channel as methods, confirm},
+    },
 };
 
 use self::common::{
@@ -113,6 +116,22 @@ async fn other_nacks_are_told_at_once() {
     lives.bench.socket.nack(1, 1, false).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
     assert_eq!(channel.outbox.load(), IDLE);
+
+    let mut lives = Lives::begin().await;
+    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let _deliveries = lives.bench.consume(&channel).await;
+    lives.lose().await;
+    lives.back().await;
+    lives.bench.socket.open_channel(1).await.unwrap();
+    lives.bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
+    let tag = |consume: basic::Consume| basic::ConsumeOk { consumer_tag: consume.consumer_tag };
+    lives.bench.socket.answer(1, tag).await.unwrap();
+    lives.bench.socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
+    lives.restored().await;
+    let call = publish(&channel, "beside a consumer").await;
+    lives.publishes(&["beside a consumer"]).await;
+    lives.bench.socket.nack(1, 1, false).await.unwrap();
+    assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
 }
 
 /// CLU-05, design 13.12: who closes the channel does not wait for another try; what waited leaves first.

@@ -68,6 +68,7 @@ impl Channel {
                 "opened again: the broker took no publishes when the connection was back",
                 None,
             );
+            log::info!("channel {}: {error}", self.number());
             self.close_and_open(200, "publishes were not taken", error);
             self.keep_ticking(ctx);
         } else {

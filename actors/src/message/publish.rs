@@ -22,7 +22,8 @@ use crate::error::Result;
 ///
 /// **Over a reconnect**: a publish that was not confirmed is sent again, in the old order and before newer
 /// ones, within its deadline; one that begins while the connection is down waits. With `on_outage(Fail)` it
-/// is `ConnectionClosed` instead, and may have arrived.
+/// is `ConnectionClosed` instead, and may have arrived. Nacked within five seconds of the reconnect, it is sent
+/// again, too, on a channel without consumers, which is closed and opened for that.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.7; <https://www.rabbitmq.com/docs/confirms#publisher-confirms>
 ///
