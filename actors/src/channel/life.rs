@@ -1,6 +1,9 @@
 //! How a channel opens, drains and closes.
 
-use std::time::Instant;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
 
 use actix::{AsyncContext, Context, Handler};
 use bytes::{Bytes, BytesMut};
@@ -21,6 +24,19 @@ impl Handler<Down> for Channel {
     type Result = ();
 
     fn handle(&mut self, letter: Down, ctx: &mut Context<Self>) {
+        if !self.robust {
+            return self.receive(letter, ctx);
+        }
+        // A panic would cost the address that all handles have. Little of what it leaves half done outlives a life.
+        if catch_unwind(AssertUnwindSafe(|| self.receive(letter, ctx))).is_err() {
+            log::error!("channel {}: a panic in the library; the connection is given up", self.number());
+            self.fault(Fault::internal("the Channel actor panicked"));
+        }
+    }
+}
+
+impl Channel {
+    fn receive(&mut self, letter: Down, ctx: &mut Context<Self>) {
         match letter {
             Down::Frames { epoch, run } => {
                 if epoch != self.epoch {
@@ -81,11 +97,11 @@ impl Handler<Down> for Channel {
                 self.look_after_drain();
                 self.keep_ticking(ctx);
             }
+            #[cfg(feature = "testing")]
+            Down::Panic => panic!("a test asked for it"),
         }
     }
-}
 
-impl Channel {
     fn open(&mut self, ctx: &mut Context<Self>) {
         let open = AMQPClass::Channel(methods::AMQPMethod::Open(methods::Open {}));
         self.ask(open, "channel.open", None, On::Open);

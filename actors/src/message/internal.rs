@@ -38,6 +38,9 @@ pub(crate) enum Down {
     Blocked(bool),
     /// The connection is about to be closed: say [`Up::Drained`] when every publish is answered.
     Drain,
+    /// Panic, which no peer can ask for.
+    #[cfg(feature = "testing")]
+    Panic,
 }
 
 impl Message for Down {

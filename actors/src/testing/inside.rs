@@ -2,7 +2,7 @@
 
 use actix::{Context, Handler, Message};
 
-use crate::{Channel, Connection, Consumer};
+use crate::{Channel, Connection, Consumer, message::internal::Down};
 
 /// Makes the actor that gets it panic: a Channel, a Consumer or a supervisor.
 ///
@@ -140,4 +140,13 @@ macro_rules! panics {
     )* };
 }
 
-panics! { Channel Connection Consumer crate::ConnectionSupervisor }
+// As the broker's frames and the supervisor's letters would.
+impl Handler<Panic> for Channel {
+    type Result = ();
+
+    fn handle(&mut self, _: Panic, ctx: &mut Context<Self>) {
+        self.handle(Down::Panic, ctx);
+    }
+}
+
+panics! { Connection Consumer crate::ConnectionSupervisor }
