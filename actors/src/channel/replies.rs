@@ -185,6 +185,15 @@ impl Replies {
         self.pending.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Counts the deadline of all but the first `before` calls from `since`.
+    pub(super) fn backdate(&mut self, before: usize, since: Instant) {
+        self.pending.iter_mut().skip(before).for_each(|pending| pending.since = since);
+    }
+
     pub(super) fn expect(&mut self, what: &'static str, entity: Option<String>, ids: (u16, u16), on: On) {
         let change = None;
         self.pending.push_back(Pending {

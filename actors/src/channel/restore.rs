@@ -353,7 +353,10 @@ impl Channel {
         repairs.into_iter().for_each(|repair| self.supervisor.do_send(repair));
         let waiting = std::mem::take(&mut self.going.waiting);
         for waiting in waiting {
+            let before = self.replies.len();
             waiting.call.make(self, ctx);
+            // Its time runs since it was asked for.
+            self.replies.backdate(before, waiting.since);
         }
         self.look_after_drain();
     }

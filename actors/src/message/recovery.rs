@@ -10,7 +10,10 @@ use crate::error::Error;
 /// Names what of a connection could not be restored, and why.
 ///
 /// An exchange, queue or binding, or a consumer, that a lock of the dead connection held (403, 405) is tried again for a
-/// minute at least, and [`Health`] tells when it is there. What is refused otherwise is tried again at the next
+/// minute at least, and [`Health`] tells when it is there. A consumer whose queue was declared over this connection and
+/// is gone (404) is named, too, and repaired right afterwards: mostly the queue deletes itself, and went with the dead
+/// connection after it was declared again. It is declared once more, and the consumer goes on
+/// ([`ConsumerRestored`](crate::ChannelEvent::ConsumerRestored)). What is refused otherwise is tried again at the next
 /// reconnect.
 ///
 /// # Examples
