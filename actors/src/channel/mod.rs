@@ -12,6 +12,7 @@ mod life;
 mod link;
 mod nacks;
 mod offsets;
+mod renames;
 mod replies;
 mod reply;
 mod restore;

@@ -4,7 +4,7 @@
 //! that is answered, publishes go on, and the calls that waited are made.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::{
     Channel, Number, Phase, Reply, Responder,
+    renames::Renames,
     replies::{On, Refused},
 };
 use crate::{
@@ -38,8 +39,8 @@ pub(super) struct Going {
     cause: Option<Error>,
     /// Calls that wait for it to be open.
     waiting: VecDeque<Waiting>,
-    /// Queues that the broker has named anew, by their old names.
-    renamed: HashMap<String, String>,
+    /// Queues that the broker has named anew.
+    renames: Renames,
     /// When the broker has closed it.
     closes: VecDeque<Instant>,
     /// Consumers that this life began without, and why.
@@ -137,15 +138,14 @@ impl Channel {
 
     /// Says the queue's name of today.
     pub(super) fn rename(&self, name: &mut String) {
-        if let Some(new) = self.going.renamed.get(name) {
+        if let Some(new) = self.going.renames.current().get(name) {
             name.clone_from(new);
         }
     }
 
     /// The broker has named a queue anew.
     pub(super) fn queue_renamed(&mut self, old: String, new: String) {
-        self.going.renamed.values_mut().filter(|name| **name == old).for_each(|name| name.clone_from(&new));
-        self.going.renamed.insert(old.clone(), new.clone());
+        self.going.renames.renamed(&old, &new);
         self.consumers.rename(&old, &new);
         self.watchers.tell(&ChannelEvent::QueueRenamed { old, new });
     }
@@ -338,7 +338,7 @@ impl Channel {
         let (channel, epoch) = (self.number(), self.epoch);
         log::debug!("channel {channel}: open again");
         let patience = self.patience();
-        self.outbox.go_on(&self.going.renamed, patience);
+        self.outbox.go_on(self.going.renames.current(), patience);
         self.watchers.tell(&ChannelEvent::Reopened(self.cause()));
         let (mut skipped, mut repairs) = (Vec::new(), Vec::new());
         for (consumer, error) in std::mem::take(&mut self.going.skipped) {

@@ -48,7 +48,8 @@ pub enum ChannelEvent {
     /// The channel is open again, with its prefetch and its consumers: the connection had been lost, or the broker had
     /// closed the channel, for the cause given. Deliveries of before cannot be settled any more.
     Reopened(Error),
-    /// A queue that the broker had named was declared again, and has another name; handles follow by themselves.
+    /// A queue that the broker had named was declared again, and has another name; handles follow by themselves, and
+    /// so does whatever says one of its last eight names on this channel.
     QueueRenamed {
         /// What it was called.
         old: String,
