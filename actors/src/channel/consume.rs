@@ -16,7 +16,7 @@ use crate::{
     message::{
         Binding, CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost,
         Parts, PauseConsumer, QueueType, StreamOffset, Target,
-        internal::{Probe, Up},
+        internal::{Change, Entity, Probe, Up},
     },
     outbox::Account,
     wire::{AMQPClass, Table, basic, short},
@@ -326,8 +326,15 @@ impl Channel {
             self.bound_next(prefetch);
         }
         let (reply, responder) = Reply::later();
+        // One that is to be there again is recorded once it is known under its tag.
+        let passing = (self.robust && !consume.robust).then(|| {
+            let (channel, tag, queue) = (self.number(), Arc::from(tag.as_str()), consume.queue.clone());
+            Change::Record(Entity::PassingConsumer { channel, tag, queue })
+        });
         let on = On::Consumed { tag, responder, cancel: None };
-        self.ask(method, "basic.consume", Some(consume.queue), on);
+        if self.ask(method, "basic.consume", Some(consume.queue), on) {
+            self.replies.which_will(passing);
+        }
         self.keep_ticking(ctx);
         Ok(reply)
     }
@@ -480,7 +487,11 @@ impl Channel {
                 end: ConsumerEnd::CancelledByBroker,
             };
             self.watchers.tell(&event);
-            self.forget_consumer(entry.link.tag.clone());
+            if entry.robust {
+                self.forget_consumer(entry.link.tag.clone());
+            } else {
+                self.lose_consumer(entry.link.tag.clone());
+            }
             entry.end(ConsumerEnd::CancelledByBroker);
             // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.
             if self.replies.cancel_of(tag, Some(consumer)).is_none() {

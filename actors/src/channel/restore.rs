@@ -178,6 +178,15 @@ impl Channel {
         }
     }
 
+    /// Forgets a consumer whose queue is to be there again.
+    pub(super) fn lose_consumer(&mut self, tag: Arc<str>) {
+        self.report_changes();
+        if self.robust {
+            let channel = self.number();
+            self.supervisor.do_send(Up::Changed(Change::Forget(Gone::LostConsumer { channel, tag })));
+        }
+    }
+
     /// The connection is lost, and another one will come.
     pub(super) fn lost(&mut self, error: &Error) {
         let cause = Error::connection_lost(error);
@@ -207,7 +216,7 @@ impl Channel {
         self.forget_life(&cause);
         self.consumers.unsuspend();
         let ended = self.consumers.end_where(|entry| !entry.robust, &ConsumerEnd::Closed(cause.clone()));
-        ended.into_iter().for_each(|tag| self.forget_consumer(tag));
+        ended.into_iter().for_each(|tag| self.lose_consumer(tag));
         self.going.cause = Some(cause);
         self.phase = Phase::Lost;
         // What this connection still says is not for us.

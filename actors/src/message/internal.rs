@@ -93,10 +93,23 @@ pub(crate) enum Change {
 #[derive(Clone, Debug)]
 pub(crate) enum Entity {
     Exchange(DeclareExchange),
-    Queue { declare: DeclareQueue, name: QueueName },
+    Queue {
+        declare: DeclareQueue,
+        name: QueueName,
+    },
     QueueBinding(BindQueue),
     ExchangeBinding(BindExchange),
-    Consumer { channel: u16, tag: Arc<str>, queue: String },
+    Consumer {
+        channel: u16,
+        tag: Arc<str>,
+        queue: String,
+    },
+    /// A consumer that is not to be there again, but keeps its queue meanwhile.
+    PassingConsumer {
+        channel: u16,
+        tag: Arc<str>,
+        queue: String,
+    },
 }
 
 /// What is gone of it.
@@ -106,7 +119,15 @@ pub(crate) enum Gone {
     Queue(String),
     QueueBinding(UnbindQueue),
     ExchangeBinding(UnbindExchange),
-    Consumer { channel: u16, tag: Arc<str> },
+    Consumer {
+        channel: u16,
+        tag: Arc<str>,
+    },
+    /// A consumer that nobody has cancelled here: its queue is to be there again.
+    LostConsumer {
+        channel: u16,
+        tag: Arc<str>,
+    },
 }
 
 /// A consumer that is tried on a channel that may be lost.

@@ -20,8 +20,8 @@ pub(super) struct Topology {
     exchanges: HashMap<String, Placed<DeclareExchange>>,
     queues: HashMap<String, Placed<RecordedQueue>>,
     bindings: BTreeMap<Ends, Vec<Placed<Table>>>,
-    /// By channel and tag: the queue.
-    consumers: HashMap<(u16, String), String>,
+    /// By channel and tag.
+    consumers: HashMap<(u16, String), Consuming>,
     /// Queues about to be deleted, and how many times.
     deleting: HashMap<String, usize>,
 }
@@ -36,6 +36,13 @@ struct Placed<T> {
 struct RecordedQueue {
     declare: DeclareQueue,
     name: QueueName,
+}
+
+#[derive(Debug)]
+struct Consuming {
+    queue: String,
+    /// It is to be there again.
+    robust: bool,
 }
 
 /// What a binding connects.
@@ -90,7 +97,10 @@ impl Topology {
                 self.bind(false, bind.source, bind.destination, bind.routing_key, bind.arguments);
             }
             Entity::Consumer { channel, tag, queue } => {
-                self.consumers.insert((channel, tag.to_string()), queue);
+                self.consumers.insert((channel, tag.to_string()), Consuming { queue, robust: true });
+            }
+            Entity::PassingConsumer { channel, tag, queue } => {
+                self.consumers.insert((channel, tag.to_string()), Consuming { queue, robust: false });
             }
         }
     }
@@ -136,6 +146,7 @@ impl Topology {
                 self.unbind(&ends, &unbind.arguments);
             }
             Gone::Consumer { channel, tag } => self.forget_consumer(channel, &tag),
+            Gone::LostConsumer { channel, tag } => drop(self.consumers.remove(&(channel, tag.to_string()))),
         }
     }
 
@@ -163,7 +174,7 @@ impl Topology {
 
     fn forget_queue(&mut self, name: &str) {
         self.queues.remove(name);
-        self.consumers.retain(|_, queue| queue != name);
+        self.consumers.retain(|_, consuming| consuming.queue != name);
         let to_it = |ends: &Ends| ends.to_queue && ends.destination == name;
         let sources: Vec<String> =
             self.bindings.keys().filter(|ends| to_it(ends)).map(|ends| ends.source.clone()).collect();
@@ -180,9 +191,9 @@ impl Topology {
     }
 
     fn forget_consumer(&mut self, channel: u16, tag: &str) {
-        let Some(queue) = self.consumers.remove(&(channel, tag.to_owned())) else { return };
+        let Some(Consuming { queue, .. }) = self.consumers.remove(&(channel, tag.to_owned())) else { return };
         let deletes_itself = self.queues.get(&queue).is_some_and(|known| known.what.declare.auto_delete);
-        if deletes_itself && self.consumers.values().all(|other| *other != queue) {
+        if deletes_itself && self.consumers.values().all(|other| other.queue != queue) {
             self.forget_queue(&queue);
         }
     }
@@ -236,7 +247,8 @@ impl Topology {
                 self.bindings.insert(Ends { destination: new.to_owned(), ..ends }, arguments);
             }
         }
-        self.consumers.values_mut().filter(|queue| **queue == old).for_each(|queue| new.clone_into(queue));
+        let from_it = self.consumers.values_mut().filter(|consuming| consuming.queue == old);
+        from_it.for_each(|consuming| new.clone_into(&mut consuming.queue));
         Some(old)
     }
 
@@ -320,10 +332,11 @@ impl Topology {
     }
 
     /// Counts exchanges, queues, bindings and consumers.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn counts(&self) -> [usize; 4] {
         let bindings = self.bindings.values().map(Vec::len).sum();
-        [self.exchanges.len(), self.queues.len(), bindings, self.consumers.len()]
+        let consumers = self.consumers.values().filter(|consuming| consuming.robust).count();
+        [self.exchanges.len(), self.queues.len(), bindings, consumers]
     }
 }
 
@@ -346,4 +359,136 @@ fn in_order<'a, T: 'a>(all: impl Iterator<Item = &'a Placed<T>>) -> impl Iterato
     let mut all: Vec<_> = all.collect();
     all.sort_by_key(|placed| placed.place);
     all.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{UnbindExchange, UnbindQueue};
+
+    impl Topology {
+        fn has(&mut self, entity: Entity) -> &mut Self {
+            self.change(Change::Record(entity));
+            self
+        }
+
+        fn lost(&mut self, gone: Gone) -> &mut Self {
+            self.change(Change::Forget(gone));
+            self
+        }
+
+        /// What is declared and bound, in this order.
+        fn said(&self) -> Vec<String> {
+            let steps = self.declarations().into_iter().chain(self.queue_bindings());
+            steps.map(|step| step.name()).collect()
+        }
+    }
+
+    fn exchange(name: &str) -> Entity {
+        Entity::Exchange(DeclareExchange::fanout(name))
+    }
+
+    fn queue(declare: DeclareQueue) -> Entity {
+        let name = QueueName::new(declare.name.clone());
+        Entity::Queue { declare, name }
+    }
+
+    fn bind(queue: &str, exchange: &str) -> Entity {
+        Entity::QueueBinding(BindQueue::new(queue, exchange, ""))
+    }
+
+    fn between(destination: &str, source: &str) -> Entity {
+        Entity::ExchangeBinding(BindExchange::new(destination, source, ""))
+    }
+
+    fn consumer(channel: u16, tag: &str, queue: &str) -> Entity {
+        Entity::Consumer { channel, tag: tag.into(), queue: queue.to_owned() }
+    }
+
+    fn passing(channel: u16, tag: &str, queue: &str) -> Entity {
+        Entity::PassingConsumer { channel, tag: tag.into(), queue: queue.to_owned() }
+    }
+
+    fn cancelled(channel: u16, tag: &str) -> Gone {
+        Gone::Consumer { channel, tag: tag.into() }
+    }
+
+    fn sample() -> Topology {
+        let mut topology = Topology::default();
+        topology.has(exchange("front")).has(exchange("back")).has(between("back", "front"));
+        topology.has(queue(DeclareQueue::new("jobs"))).has(queue(DeclareQueue::new("log")));
+        topology.has(bind("jobs", "back")).has(bind("log", "back")).has(bind("jobs", "front"));
+        topology.has(consumer(1, "a", "jobs")).has(consumer(2, "a", "jobs")).has(consumer(2, "b", "log"));
+        topology
+    }
+
+    /// TOP-46: a queue takes its bindings and consumers along, and nothing else.
+    #[test]
+    fn a_queue_takes_its_bindings_and_consumers_along() {
+        let mut topology = sample();
+        assert_eq!(topology.counts(), [2, 2, 4, 3]);
+        topology.lost(Gone::Queue("jobs".to_owned()));
+        assert_eq!(topology.counts(), [2, 1, 2, 1]);
+        assert_eq!(topology.said(), ["front", "back", "front -> back ()", "log", "back -> log ()"]);
+        assert!(topology.has_consumer(2, "b") && !topology.has_consumer(2, "a"));
+    }
+
+    /// TOP-46: an exchange takes the bindings of both of its sides along.
+    #[test]
+    fn an_exchange_takes_the_bindings_of_both_sides_along() {
+        let mut topology = sample();
+        topology.has(exchange("end")).has(between("end", "back"));
+        topology.lost(Gone::Exchange("back".to_owned()));
+        assert_eq!(topology.said(), ["front", "end", "jobs", "log", "front -> jobs ()"]);
+        assert_eq!(topology.counts(), [2, 2, 1, 3]);
+    }
+
+    /// TOP-46: to remove what is not known changes nothing.
+    #[test]
+    fn unknown_removals_change_nothing() {
+        let mut topology = sample();
+        let before = topology.said();
+        topology.lost(Gone::Queue("none".to_owned())).lost(Gone::Exchange("none".to_owned()));
+        topology.lost(Gone::QueueBinding(UnbindQueue::new("jobs", "back", "another key")));
+        topology.lost(Gone::QueueBinding(UnbindQueue::new("jobs", "back", "").argument("x", 1)));
+        topology.lost(Gone::ExchangeBinding(UnbindExchange::new("front", "back", "")));
+        topology.lost(cancelled(3, "a")).lost(Gone::LostConsumer { channel: 1, tag: "b".into() });
+        topology.forget_channel(9);
+        topology.deleting("none", false);
+        assert_eq!((topology.said(), topology.counts()), (before, [2, 2, 4, 3]));
+    }
+
+    /// TOP-46: what several channels declare is there once, in its first place; what was taken from it stays as it was.
+    #[test]
+    fn what_is_said_again_is_there_once() {
+        let mut topology = sample();
+        let before = topology.said();
+        topology.has(bind("log", "back")).has(queue(DeclareQueue::new("jobs"))).has(exchange("front"));
+        topology.has(between("back", "front")).has(consumer(1, "a", "jobs"));
+        assert_eq!((topology.said(), topology.counts()), (before, [2, 2, 4, 3]));
+        let snapshot = topology.declarations();
+        topology.lost(Gone::Queue("jobs".to_owned())).lost(Gone::Exchange("front".to_owned()));
+        assert_eq!((snapshot.len(), topology.declarations().len()), (5, 2));
+    }
+
+    /// REC-16: a queue that deletes itself goes with its last consumer, be it one that is not restored; not with one that
+    /// was only lost.
+    #[test]
+    fn a_queue_goes_with_its_last_consumer_of_any_kind() {
+        let mut topology = sample();
+        topology.has(queue(DeclareQueue::new("own").auto_delete())).has(bind("own", "back"));
+        topology
+            .has(consumer(1, "robust", "own"))
+            .has(passing(1, "first", "own"))
+            .has(passing(2, "second", "own"));
+        assert_eq!(topology.counts(), [2, 3, 5, 4]);
+        topology.lost(cancelled(1, "robust"));
+        topology.lost(cancelled(1, "first"));
+        assert_eq!(topology.counts(), [2, 3, 5, 3]);
+        topology.lost(Gone::LostConsumer { channel: 2, tag: "second".into() });
+        assert_eq!(topology.counts(), [2, 3, 5, 3], "it comes back without it");
+        topology.has(passing(2, "third", "own"));
+        topology.forget_channel(2);
+        assert_eq!(topology.counts(), [2, 2, 4, 1]);
+    }
 }
