@@ -114,7 +114,7 @@ impl Channel {
     /// ```
     pub async fn declare_exchange(&self, declare: impl Into<DeclareExchange>) -> Result<Exchange> {
         let declare = declare.into();
-        let exchange = Exchange::new(self.clone(), declare.name());
+        let exchange = Exchange::new(self.clone(), declare.name()).robust(declare.is_robust());
         self.call(declare).await?;
         Ok(exchange)
     }
@@ -151,9 +151,10 @@ impl Channel {
     /// ```
     pub async fn declare_queue(&self, declare: impl Into<DeclareQueue>) -> Result<Queue> {
         let declare = declare.into();
-        let queue_type = declare.said_type();
+        let (queue_type, robust) = (declare.said_type(), declare.is_robust());
         let declared = self.call(declare).await?;
-        Ok(Queue::new(self.clone(), declared.current_name.clone(), Some(declared)).of_type(queue_type))
+        let queue = Queue::new(self.clone(), declared.current_name.clone(), Some(declared));
+        Ok(queue.of_type(queue_type).robust(robust))
     }
 
     /// Hands out the default exchange, which routes to the queue that the routing key names. Nothing is sent.

@@ -31,11 +31,18 @@ use crate::{
 pub struct Exchange {
     channel: Channel,
     name: Arc<str>,
+    /// It is declared again after a reconnect, as far as is known.
+    robust: bool,
 }
 
 impl Exchange {
     pub(crate) fn new(channel: Channel, name: &str) -> Self {
-        Self { channel, name: Arc::from(name) }
+        Self { channel, name: Arc::from(name), robust: true }
+    }
+
+    pub(crate) fn robust(mut self, robust: bool) -> Self {
+        self.robust = robust;
+        self
     }
 
     /// Tells the name; empty for the default exchange.
@@ -174,7 +181,8 @@ impl Exchange {
     /// `Refused`: 403 for the default exchange, or without permission; 404 where either does not exist. Each closes
     /// the channel. And [those of every call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the binding is recorded and made again, after the exchanges.
+    /// **Over a reconnect**: the binding is recorded and made again, after the exchanges; not that of an exchange that
+    /// was declared with `robust(false)`.
     ///
     /// Source: <https://www.rabbitmq.com/docs/e2e>.
     ///
@@ -211,6 +219,8 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn bind_with(&self, bind: BindExchange) -> Result<()> {
+        let passing = !self.robust && bind.bound() == self.name();
+        let bind = if passing { bind.robust(false) } else { bind };
         self.channel.call(bind).await
     }
 

@@ -41,11 +41,18 @@ pub struct Queue {
     declared: Option<QueueDeclared>,
     /// What it was declared as, if that was said.
     queue_type: Option<QueueType>,
+    /// It is declared again after a reconnect, as far as is known.
+    robust: bool,
 }
 
 impl Queue {
     pub(crate) fn new(channel: Channel, name: QueueName, declared: Option<QueueDeclared>) -> Self {
-        Self { channel, name, declared, queue_type: None }
+        Self { channel, name, declared, queue_type: None, robust: true }
+    }
+
+    pub(crate) fn robust(mut self, robust: bool) -> Self {
+        self.robust = robust;
+        self
     }
 
     pub(crate) fn of_type(mut self, queue_type: Option<QueueType>) -> Self {
@@ -109,7 +116,8 @@ impl Queue {
     /// queue is exclusive to another connection. Each closes the channel. And [those of every
     /// call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the binding is recorded and made again, after the queues.
+    /// **Over a reconnect**: the binding is recorded and made again, after the queues; not that of a queue that was
+    /// declared with `robust(false)`.
     ///
     /// Source: AMQP 0-9-1 section 1.7 (`queue.bind`).
     ///
@@ -143,6 +151,8 @@ impl Queue {
     /// # }
     /// ```
     pub async fn bind_with(&self, bind: BindQueue) -> Result<()> {
+        let passing = !self.robust && bind.bound() == self.name();
+        let bind = if passing { bind.robust(false) } else { bind };
         self.channel.call(bind).await
     }
 

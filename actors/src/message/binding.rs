@@ -71,7 +71,9 @@ macro_rules! binding {
             }
 
             /// Sets whether a connection that recovers repeats it after a reconnect (a bind), or forgets the bind of which
-            /// it is the opposite (an unbind); so by default.
+            /// it is the opposite (an unbind); so by default. What binds something that is not declared again should
+            /// not be repeated either; only handles of queues and exchanges that were declared so see to it by
+            /// themselves.
             ///
             /// # Examples
             /// ```
@@ -81,6 +83,12 @@ macro_rules! binding {
             pub fn robust(mut self, robust: bool) -> Self {
                 self.robust = robust;
                 self
+            }
+
+            /// Tells what is bound.
+            #[doc(hidden)]
+            pub fn bound(&self) -> &str {
+                &self.$to
             }
         }
 

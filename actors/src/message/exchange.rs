@@ -289,6 +289,12 @@ impl DeclareExchange {
         self
     }
 
+    /// Tells whether it is declared again.
+    #[doc(hidden)]
+    pub fn is_robust(&self) -> bool {
+        self.robust
+    }
+
     /// Adds an argument, such as `alternate-exchange`.
     ///
     /// A key that is there already gets the new value; of keys, 255 bytes at most (`Codec` when it is sent).

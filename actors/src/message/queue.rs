@@ -184,6 +184,12 @@ impl DeclareQueue {
         self
     }
 
+    /// Tells whether it is declared again.
+    #[doc(hidden)]
+    pub fn is_robust(&self) -> bool {
+        self.robust
+    }
+
     /// Adds an argument, such as `x-message-ttl`.
     ///
     /// A key that is there already gets the new value; of keys, 255 bytes at most (`Codec` when it is sent).
