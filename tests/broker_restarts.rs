@@ -81,8 +81,10 @@ async fn publishing_goes_on_over_a_broker_that_is_killed() {
     assert!(consumer.end().is_none());
 }
 
-/// BRK-01, BRK-03, BRK-04: a broker that is stopped in order says 320, and is tried until it is back. Over the restart, what the broker does not keep is declared again: an exclusive queue, transient
-/// ones named by the client and by the broker, with their bindings. What is not robust is not.
+/// BRK-01, BRK-03, BRK-04, CLU-04: a broker that is stopped in order says 320, and is tried until it is back. Over the
+/// restart, what the broker does not keep is declared again: an exclusive queue, transient ones named by the client and by
+/// the broker, with their bindings. What is not robust is not: of a durable queue, the binding to a transient exchange has
+/// gone with that.
 #[actix::test]
 async fn what_a_restart_takes_is_declared_again() {
     let node = within("the node", 120, SecondNode::start()).await;
@@ -149,5 +151,8 @@ async fn what_a_restart_takes_is_declared_again() {
     let exchanges = robust.vhost.exchanges().await;
     assert!(exchanges.iter().all(|exchange| exchange["name"] != "gone"));
     assert!(robust.vhost.queue("unkept").await.is_none());
+    let bindings = robust.vhost.bindings().await;
+    assert!(bindings.iter().all(|binding| binding["source"] != "gone"), "{bindings:?}");
+    assert!(bindings.iter().any(|binding| binding["source"] == "transient"));
     within("close", 10, robust.connection.close()).await.unwrap();
 }

@@ -115,7 +115,19 @@ async fn a_channel_asked_for_during_an_outage() {
     within("a declare", 10, channel.declare_queue(DeclareQueue::exclusive())).await.unwrap();
 }
 
-/// LEAK-01: connections that were cut many times leave no actor and no task behind.
+/// How many sockets of this process are connected to `port` of this machine, where that can be read.
+fn sockets_to(port: u16) -> Option<usize> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").ok()?;
+    let peer = format!("0100007F:{port:04X}");
+    // A socket that nobody holds any more has no inode.
+    let is_ours = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(2) == Some(&peer.as_str()) && fields.get(9) != Some(&"0")
+    };
+    Some(table.lines().filter(is_ours).count())
+}
+
+/// LEAK-01: connections that were cut many times leave no actor, no task and no socket behind.
 #[test]
 fn nothing_is_left_behind() {
     // A thread of its own, whose tasks can be counted.
@@ -125,14 +137,19 @@ fn nothing_is_left_behind() {
             let mut before = None;
             for round in 0..3 {
                 let mut robust = with_everything().await;
+                let port = robust.proxy.address().port();
                 for n in 0..4 {
                     robust.proxy.cut_once_after(Way::Up, 200 + n * 150, Cut::Rst);
                     robust.cut().await;
                     robust.proxy.cut_no_more();
+                    let one = async || matches!(sockets_to(port), None | Some(1)).then_some(());
+                    eventually("one socket", 10, one).await;
                 }
                 let life =
                     (robust.connection.actor().downgrade(), robust.channel().await.actor().downgrade());
                 within("close", 10, robust.connection.close()).await.unwrap();
+                let none = async || matches!(sockets_to(port), None | Some(0)).then_some(());
+                eventually("no socket", 10, none).await;
                 drop(robust);
                 let gone = async || (life.0.upgrade().is_none() && life.1.upgrade().is_none()).then_some(());
                 eventually("the end of its actors", 10, gone).await;

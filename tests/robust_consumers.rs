@@ -70,6 +70,8 @@ async fn ten_drops_leave_one_consumer() {
         drop(delivery.ack());
         assert_eq!(oracle.look("jobs").await.unwrap().1, 1, "drop {n}");
     }
+    let lives = robust.proxy.accepted_so_far();
+    assert!(lives > 1 + 10, "{lives} connections: none was lost while it was restored");
     let records = robust.records().await;
     assert_eq!((records.queues, records.consumers), (1, 1));
 }

@@ -101,7 +101,7 @@ async fn a_broker_that_is_booting_is_tried_again() {
     assert_eq!(events.count().await, 5);
 }
 
-/// ACT-01: after so many tries it is over; everyone hears of it once, and of the last failure.
+/// ACT-01, REC-23: after so many tries it is over; everyone hears of it once, and of the last failure.
 #[actix::test]
 async fn after_so_many_tries_it_is_over() {
     let recovery = Recovery::fixed(Duration::from_millis(1)).attempts(2);
@@ -481,7 +481,7 @@ async fn a_publish_under_way_outlives_its_handle_and_the_connection() {
     assert_eq!(outbox.load().unconfirmed, 0);
 }
 
-/// BLK-08: an alarm does not outlast its connection, not even one of a life that its channels had no part in; the next
+/// BLK-08, REC-08: an alarm does not outlast its connection, not even one of a life that its channels had no part in; the next
 /// connection tells of its own.
 #[actix::test]
 async fn an_alarm_ends_with_its_connection() {

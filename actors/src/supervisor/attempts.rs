@@ -64,6 +64,7 @@ mod tests {
         Duration::from_secs(secs)
     }
 
+    /// REC-32: a growing wait has a cap, and is random up to all of it, so that a thousand clients do not come at once.
     #[test]
     fn waits_are_random_and_their_limits_double_up_to_the_cap() {
         let policy = backoff(Recovery::exponential(secs(1), secs(5)));
@@ -86,6 +87,7 @@ mod tests {
         }
     }
 
+    /// REC-32: a fixed wait.
     #[test]
     fn a_fixed_wait_stays_the_same_and_never_overflows() {
         let policy = backoff(Recovery::fixed(secs(5)));
@@ -98,13 +100,16 @@ mod tests {
         assert!((0..50).all(|_| attempts.next(&huge, Instant::now()).is_some()));
     }
 
+    /// REC-33: tries count from 1 and end at their number, or with their time; none is made where none is allowed.
     #[test]
     fn tries_and_time_are_limited_and_counted_anew_after_a_quiet_time() {
         let policy = backoff(Recovery::fixed(secs(1)).attempts(2));
         let mut attempts = Attempts::default();
         let now = Instant::now();
-        assert!(attempts.next(&policy, now).is_some() && attempts.next(&policy, now).is_some());
-        assert_eq!(attempts.next(&policy, now), None);
+        let tries: Vec<_> = (0..4).map(|_| attempts.next(&policy, now)).collect();
+        assert_eq!(tries, [Some((1, secs(1))), Some((2, secs(1))), None, None]);
+        let none = backoff(Recovery::fixed(secs(1)).attempts(0));
+        assert_eq!(Attempts::default().next(&none, now), None);
         attempts.connected();
         assert_eq!(attempts.next(&policy, now), None, "it did not last");
         attempts.reset();

@@ -1,0 +1,221 @@
+//! What those who watch hear of a connection that comes back, or does not.
+
+use std::time::Duration;
+
+use actix_pika::{
+    ChannelEvent, ConnectionEvent, ConnectionState, Consume, ConsumerEnd, Delivery, ErrorKind, OpenChannel,
+    Recovery, testing::Probe,
+};
+use futures_util::{FutureExt, StreamExt};
+
+use crate::support::{proxy::Cut, robust::Robust, within};
+
+fn is_restored(event: &ConnectionEvent) -> bool {
+    matches!(event, ConnectionEvent::Restored { .. })
+}
+
+/// REC-01, REC-04: two actors and two streams of the connection, and as many of each channel, hear of each loss and of
+/// its end, once; an actor that watches twice is one. When a channel is closed for good its streams end, and when the
+/// connection is, all do.
+#[actix::test]
+async fn everyone_who_watches_hears_of_each_loss_and_its_end() {
+    let mut robust = Robust::connect().await;
+    let connection = robust.connection.clone();
+    let mut of_connection = [Probe::<ConnectionEvent>::start(), Probe::start()];
+    for probe in of_connection.iter().chain(&of_connection) {
+        connection.watch(probe.recipient());
+    }
+    let mut channels = Vec::new();
+    for _ in 0..2 {
+        let channel = robust.channel().await;
+        let probes = [Probe::<ChannelEvent>::start(), Probe::start()];
+        for probe in probes.iter().chain(&probes) {
+            channel.watch(probe.recipient());
+        }
+        let streams = [channel.events(), channel.events()];
+        channels.push((channel, probes, streams));
+    }
+    let mut other_events = connection.events();
+    for (channel, ..) in &channels {
+        within("a call", 10, channel.set_qos(1)).await.unwrap();
+    }
+    for probe in &mut of_connection {
+        let told = probe.drain().await;
+        assert!(!told.iter().any(is_restored), "the first connection restores nothing: {told:?}");
+    }
+    for round in 0..2 {
+        robust.cut().await;
+        for probe in &mut of_connection {
+            let lost = probe.next_matching(|event| matches!(event, ConnectionEvent::Lost(_))).await.unwrap();
+            assert!(matches!(lost, ConnectionEvent::Lost(error) if error.kind() == ErrorKind::Io));
+            probe.next_matching(is_restored).await.unwrap();
+            let rest = probe.drain().await;
+            assert!(rest.iter().all(|event| matches!(event, ConnectionEvent::Health(_))), "{rest:?}");
+        }
+        let mut heard = Vec::new();
+        while !heard.last().is_some_and(is_restored) {
+            heard.push(within("an event", 10, other_events.next()).await.unwrap());
+        }
+        let losses = heard.iter().filter(|event| matches!(event, ConnectionEvent::Lost(_)));
+        assert_eq!(losses.count(), 1, "round {round}: {heard:?}");
+        for (_, probes, streams) in &mut channels {
+            let mut heard = Vec::new();
+            for probe in probes {
+                heard.push(probe.next().await.unwrap());
+                assert!(probe.drain().await.is_empty());
+            }
+            for stream in streams {
+                heard.push(within("an event", 10, stream.next()).await.unwrap());
+                assert!(stream.next().now_or_never().is_none());
+            }
+            for event in heard {
+                let ChannelEvent::Reopened(cause) = event else { panic!("{event:?}") };
+                assert_eq!(cause.kind(), ErrorKind::ConnectionClosed);
+            }
+        }
+    }
+    for (at, (channel, mut probes, streams)) in channels.into_iter().enumerate() {
+        match at {
+            0 => within("close", 10, channel.close()).await.unwrap(),
+            _ => within("close", 10, connection.close()).await.unwrap(),
+        }
+        for stream in streams {
+            let rest: Vec<_> = within("the end of a stream", 10, stream.collect()).await;
+            assert!(matches!(rest[..], [ChannelEvent::Closed(_)]), "{rest:?}");
+        }
+        for probe in &mut probes {
+            assert!(matches!(probe.next().await.unwrap(), ChannelEvent::Closed(_)));
+            assert!(probe.drain().await.is_empty());
+        }
+    }
+    for stream in [robust.events, other_events] {
+        let rest: Vec<_> = within("the end of a stream", 10, stream.collect()).await;
+        let closed = rest.iter().filter(|event| matches!(event, ConnectionEvent::Closed(None)));
+        assert_eq!(closed.count(), 1, "{rest:?}");
+        assert!(matches!(rest.last(), Some(ConnectionEvent::Closed(None))), "{rest:?}");
+    }
+    for probe in &mut of_connection {
+        probe.next_matching(|event| matches!(event, ConnectionEvent::Closed(None))).await.unwrap();
+        assert!(probe.drain().await.is_empty());
+    }
+}
+
+/// REC-08: after each of two recoveries, returns and confirms find their way as before: to the publish where there are
+/// confirms, to who watches where there are none.
+#[actix::test]
+async fn returns_and_confirms_work_after_a_recovery() {
+    let mut robust = Robust::connect().await;
+    let confirming = robust.channel().await;
+    let plain = robust.connection.channel_with(OpenChannel::new().confirms(false)).await.unwrap();
+    confirming.declare_queue("jobs").await.unwrap();
+    let mut returns = Probe::<ChannelEvent>::start();
+    plain.watch(returns.recipient());
+    let mut stream = plain.events();
+    for round in 0..3_u64 {
+        if round > 0 {
+            robust.cut().await;
+            assert!(matches!(returns.next().await.unwrap(), ChannelEvent::Reopened(_)));
+            assert!(matches!(stream.next().await.unwrap(), ChannelEvent::Reopened(_)));
+        }
+        let exchange = confirming.default_exchange();
+        let confirmed = within("a confirm", 10, exchange.publish("x", "jobs")).await.unwrap();
+        assert_eq!(confirmed.sequence(), Some(2 * round + 1));
+        let error =
+            within("a return", 10, exchange.publish(format!("{round}"), "nowhere")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unroutable);
+        assert_eq!(error.returned().unwrap().body, format!("{round}").as_bytes());
+        plain.default_exchange().publish(format!("plain {round}"), "nowhere").await.unwrap();
+        let told = [returns.next().await.unwrap(), within("a return", 10, stream.next()).await.unwrap()];
+        for event in told {
+            let ChannelEvent::Returned(returned) = event else { panic!("{event:?}") };
+            assert_eq!((returned.code, returned.routing_key.as_str()), (312, "nowhere"));
+            assert_eq!(returned.body, format!("plain {round}").as_bytes());
+        }
+    }
+    let load = confirming.load();
+    assert_eq!((load.unconfirmed, load.waiting), (0, 0));
+    assert_eq!(robust.oracle().await.count("jobs").await, 3);
+}
+
+/// REC-23: when the tries of a policy are used up, the connection is closed for good: everyone who watches hears of it
+/// exactly once, with the cause, streams end, and whatever waits or is asked later fails.
+#[actix::test]
+async fn a_policy_that_is_used_up_ends_everything_once() {
+    let recovery = Recovery::fixed(Duration::from_millis(20)).attempts(2);
+    let mut robust = Robust::connect_with(|connector| connector.recovery(recovery)).await;
+    let connection = robust.connection.clone();
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    let mut of_connection = Probe::<ConnectionEvent>::start();
+    let mut of_channel = Probe::<ChannelEvent>::start();
+    for _ in 0..2 {
+        connection.watch(of_connection.recipient());
+        channel.watch(of_channel.recipient());
+    }
+    let events = channel.events();
+    let mut deliveries = queue.deliveries().await.unwrap();
+    let (target, mut ends) = (Probe::<Delivery>::start(), Probe::<ConsumerEnd>::start());
+    let options = Consume::new().watch(ends.recipient());
+    let consumer = queue.consume_with(options, target.recipient()).await.unwrap();
+    robust.proxy.refuse().await;
+    robust.proxy.cut_all(Cut::Rst);
+    robust.lost().await;
+    let exchange = channel.default_exchange();
+    let waiting = async { futures_util::join!(exchange.publish("x", "jobs"), channel.set_qos(1)) };
+    let (published, called) = within("what waits", 20, waiting).await;
+    assert_eq!(published.unwrap_err().kind(), ErrorKind::ConnectionClosed);
+    assert_eq!(called.unwrap_err().kind(), ErrorKind::ConnectionClosed);
+    let cause = within("the end", 10, connection.closed()).await.unwrap_err();
+    assert_eq!(cause.kind(), ErrorKind::Io);
+    assert!(
+        matches!(connection.state(), ConnectionState::Closed(Some(error)) if error.kind() == cause.kind())
+    );
+
+    let rest: Vec<_> = within("the end of the events", 10, robust.events.collect()).await;
+    let told = of_connection.drain().await;
+    for (told, losses) in [(rest, 0), (told, 1)] {
+        let count = |which: fn(&ConnectionEvent) -> bool| told.iter().filter(|event| which(event)).count();
+        assert_eq!(count(|event| matches!(event, ConnectionEvent::Lost(_))), losses, "{told:?}");
+        assert_eq!(
+            count(|event| matches!(event, ConnectionEvent::Retrying { attempt: 1, .. })),
+            1,
+            "{told:?}"
+        );
+        assert_eq!(
+            count(|event| matches!(event, ConnectionEvent::Retrying { attempt: 2, .. })),
+            1,
+            "{told:?}"
+        );
+        assert_eq!(count(|event| matches!(event, ConnectionEvent::Retrying { .. })), 2, "{told:?}");
+        assert_eq!(count(|event| matches!(event, ConnectionEvent::Closed(_))), 1, "{told:?}");
+        let Some(ConnectionEvent::Closed(Some(error))) = told.last() else { panic!("{told:?}") };
+        assert_eq!(error.kind(), ErrorKind::Io);
+    }
+    let rest: Vec<_> = within("the end of the events", 10, events.collect()).await;
+    for told in [rest, of_channel.drain().await] {
+        let [ChannelEvent::Closed(Some(error))] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
+    }
+    assert!(within("the end of the stream", 10, deliveries.next()).await.is_none());
+    let end = ends.next().await.unwrap();
+    assert!(matches!(end, ConsumerEnd::Closed(error) if error.kind() == ErrorKind::ConnectionClosed));
+    assert!(ends.drain().await.is_empty() && consumer.end().is_some());
+
+    // Whoever comes later hears at once, and once.
+    let mut late = Probe::<ConnectionEvent>::start();
+    connection.watch(late.recipient());
+    assert!(matches!(late.next().await.unwrap(), ConnectionEvent::Closed(Some(_))));
+    for _ in 0..2 {
+        let errors = [
+            connection.channel().await.map(drop).unwrap_err(),
+            channel.declare_queue("late").await.map(drop).unwrap_err(),
+            channel.default_exchange().publish("x", "jobs").await.map(drop).unwrap_err(),
+            queue.consume(target.recipient()).await.map(drop).unwrap_err(),
+        ];
+        assert_eq!(errors.map(|error| error.kind()), [ErrorKind::ConnectionClosed; 4]);
+    }
+    assert_eq!(robust.proxy.accepted_so_far(), 1, "nobody let it in");
+    within("close", 5, connection.close()).await.unwrap();
+    within("close", 5, channel.close()).await.unwrap();
+    assert!(of_connection.drain().await.is_empty() && late.drain().await.is_empty());
+}
