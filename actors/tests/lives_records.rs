@@ -7,8 +7,8 @@ mod common;
 use std::time::Duration;
 
 use actix_pika_actors::{
-    ChannelEvent, ConnectionEvent, DeclareQueue, Degradation, EntityKind, ErrorKind, GetHealth, Health,
-    OpenChannel, WatchChannel, WatchConnection,
+    ChannelEvent, ConnectionEvent, Consume, ConsumerEnd, DeclareQueue, Degradation, EntityKind, ErrorKind,
+    GetHealth, Health, OpenChannel, WatchChannel, WatchConnection,
     testing::{
         CountRecords, Probe,
         protocol::{basic, channel as methods, confirm, queue},
@@ -158,4 +158,43 @@ async fn a_queue_that_vanishes_after_its_declare_is_repaired() {
     kept.answer().await.unwrap();
     let records = lives.bench.client.supervisor.send(CountRecords).await.unwrap();
     assert_eq!((records.queues, records.consumers), (1, 1));
+}
+
+/// Design 7.8: a consumer that is not to outlive its connection starts again with its channel, which the broker closed. One
+/// that is refused then was not cancelled: it is lost, for the reason that the broker gave.
+#[actix::test]
+async fn a_passing_consumer_that_is_refused_with_its_channel_is_lost() {
+    let mut lives = Lives::begin().await;
+    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut changes = Probe::<ChannelEvent>::start();
+    channel.actor.send(WatchChannel(changes.recipient())).await.unwrap();
+    let mut deliveries = lives.bench.consume_as(&channel, Consume::new().tag(TAG).robust(false)).await;
+    for refused in [false, true] {
+        let look = ask(&channel.actor, DeclareQueue::existing("missing"));
+        lives.bench.socket.expect::<queue::Declare>(1).await.unwrap();
+        lives.bench.socket.close_channel(1, 404, "NOT_FOUND - no queue 'missing'", 50, 10).await.unwrap();
+        assert_eq!(look.answer().await.unwrap_err().kind(), ErrorKind::Refused);
+        lives.bench.socket.open_channel(1).await.unwrap();
+        if !refused {
+            answer_consume(&mut lives.bench.socket, 1).await;
+            lives.bench.socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
+            assert!(matches!(changes.next().await.unwrap(), ChannelEvent::Reopened(_)));
+            continue;
+        }
+        lives.bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
+        lives.bench.socket.expect::<basic::Consume>(1).await.unwrap();
+        lives.bench.socket.expect::<confirm::Select>(1).await.unwrap();
+        let gone = "NOT_FOUND - no queue 'jobs' in vhost '/'";
+        lives.bench.socket.close_channel(1, 404, gone, 60, 20).await.unwrap();
+        lives.reopen(1).await;
+        assert!(matches!(changes.next().await.unwrap(), ChannelEvent::Reopened(_)));
+        let ChannelEvent::ConsumerLost { tag, end } = changes.next().await.unwrap() else {
+            panic!("not lost")
+        };
+        let ConsumerEnd::Closed(error) = end else { panic!("{end:?}") };
+        assert_eq!((&*tag, error.close_reason().unwrap().code), (TAG, 404));
+        let error = deliveries.closed().await;
+        assert_eq!(error.close_reason().map(|reason| reason.code), Some(404), "{error}");
+    }
+    lives.bench.round_trip(&channel).await;
 }

@@ -314,10 +314,6 @@ impl Channel {
         for (consumer, _) in &skipped {
             self.consumers.suspend(*consumer);
         }
-        // Cancelled while it was to start again.
-        let cancelled =
-            self.consumers.end_where(|entry| entry.suspended && !entry.robust, &ConsumerEnd::Cancelled);
-        cancelled.into_iter().for_each(|tag| self.forget_consumer(tag));
         self.going.skipped = skipped;
         self.going.cause = Some(error);
         self.restore();
@@ -352,6 +348,10 @@ impl Channel {
         let (mut skipped, mut repairs) = (Vec::new(), Vec::new());
         for (consumer, error) in std::mem::take(&mut self.going.skipped) {
             let Some(entry) = self.consumers.by_id(consumer) else { continue };
+            if !entry.robust {
+                self.lose(consumer, ConsumerEnd::Closed(error));
+                continue;
+            }
             let name = entry.link.tag.to_string();
             let probe = entry.probe();
             let cause = ConsumerEnd::Closed(error.clone());
@@ -390,16 +390,25 @@ impl Channel {
             // The next life begins with it.
             Ok(()) => self.consumers.go_on(consumer),
             Err(end) => {
-                let Some(entry) = self.consumers.remove_id(consumer) else { return };
-                let tag = entry.link.tag.clone();
-                log::warn!("channel {}: consumer {tag:?} is lost: {end:?}", self.number());
-                self.outbox.release(consumer);
-                self.forget_consumer(tag.clone());
-                self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end: end.clone() });
-                entry.end(end);
+                self.lose(consumer, end);
                 self.look_after_drain();
             }
         }
+    }
+
+    /// Ends a consumer that could not start again.
+    fn lose(&mut self, consumer: u32, end: ConsumerEnd) {
+        let Some(entry) = self.consumers.remove_id(consumer) else { return };
+        let tag = entry.link.tag.clone();
+        log::warn!("channel {}: consumer {tag:?} is lost: {end:?}", self.number());
+        self.outbox.release(consumer);
+        if entry.robust {
+            self.forget_consumer(tag.clone());
+        } else {
+            self.lose_consumer(tag.clone());
+        }
+        self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end: end.clone() });
+        entry.end(end);
     }
 
     /// Closes the channel to open it again, because the broker does not answer.
