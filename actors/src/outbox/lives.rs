@@ -132,6 +132,7 @@ impl Outbox {
                     bytes += queue.again(self.terms.channel, *frame_max, &publish, renamed);
                 }
             });
+            queue.end_batch();
             confirms.restart(replayed, &mut after.wakers);
             window.restart(confirms.unconfirmed(), bytes, &mut after.wakers);
         } else {

@@ -254,6 +254,11 @@ impl Queue {
         cost
     }
 
+    /// What is published next begins a batch of its own: its number need not be the next one.
+    pub(super) fn end_batch(&mut self) {
+        self.close(Kind::Content);
+    }
+
     fn chain_again(&mut self, channel: u16, most: usize, publish: &Publish<'_>) {
         let rest = Range { first: publish.sequence, last: publish.sequence, messages: 0, cost: 0 };
         let chunk = |bytes, ends| Chunk { bytes, kind: Kind::Content, range: rest, ends };
