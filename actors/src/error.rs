@@ -220,8 +220,8 @@ impl Error {
 
     /// Tells whether the publish may have reached the broker in spite of the error.
     ///
-    /// True when the publish had been handed to the socket and its confirm never came: to publish it again
-    /// may make it two. False when it surely was not sent.
+    /// True when the publish had been handed to the socket and its confirm never came, on this connection or on one
+    /// before: to publish it again may make it two. False when it surely was not sent, or not taken.
     ///
     /// **Over a reconnect**: a publish that was not confirmed is sent again by itself, so that this is told
     /// of only when its deadline passes, or with `on_outage(Fail)`.

@@ -49,6 +49,15 @@ struct Slot {
     strikes: u8,
     /// It was nacked, and is to be sent again in another life.
     put_off: bool,
+    /// It was under way when a life ended, and may have arrived in that.
+    doubtful: bool,
+}
+
+impl Slot {
+    fn nacked(&self) -> Error {
+        let nacked = Error::nacked();
+        if self.doubtful { nacked.in_flight() } else { nacked }
+    }
 }
 
 /// What the broker said of a publish.
@@ -105,8 +114,16 @@ impl Confirms {
         if self.stamps.back().is_none_or(|&(_, at)| at < now) {
             self.stamps.push_back((sequence, now));
         }
-        let (answered, forgotten, strikes, put_off) = (false, false, 0, false);
-        self.ring.push_back(Slot { waker: None, answered, mandatory, forgotten, replay, strikes, put_off });
+        self.ring.push_back(Slot {
+            waker: None,
+            answered: false,
+            mandatory,
+            forgotten: false,
+            replay,
+            strikes: 0,
+            put_off: false,
+            doubtful: false,
+        });
         sequence
     }
 
@@ -203,7 +220,7 @@ impl Confirms {
         wakers.extend(slot.waker.take());
         let returned = if self.returns.is_empty() { None } else { self.returns.remove(&sequence) };
         let failure = match returned {
-            _ if answer != Answer::Ack => Some(Error::nacked()),
+            _ if answer != Answer::Ack => Some(slot.nacked()),
             Some(returned) => Some(Error::unroutable(returned)),
             None => None,
         };
@@ -245,7 +262,7 @@ impl Confirms {
             if !slot.forgotten {
                 let what = "no confirm within the deadline";
                 let error = match blocked {
-                    _ if slot.put_off => Error::nacked(),
+                    _ if slot.put_off => slot.nacked(),
                     true => Error::blocked(what).in_flight(),
                     false => Error::timeout(what).in_flight(),
                 };
@@ -259,24 +276,23 @@ impl Confirms {
 
     /// Answers all that is open with `error`; what had been handed over (below `handed_over`) may have arrived.
     pub(super) fn fail_all(&mut self, error: &Error, handed_over: u64, wakers: &mut Vec<Waker>) {
-        let (in_flight, nacked) = (error.in_flight(), Error::nacked());
+        let in_flight = error.in_flight();
         let first = self.base;
         self.base += self.ring.len() as u64;
         for (sequence, slot) in (first..).zip(self.ring.drain(..)) {
+            if !slot.answered {
+                let error = match () {
+                    () if slot.put_off => slot.nacked(),
+                    () if sequence < handed_over => in_flight.clone(),
+                    () => error.clone(),
+                };
+                if slot.forgotten {
+                    self.barrier.failed(&error);
+                } else {
+                    self.outcomes.insert(sequence, error);
+                }
+            }
             wakers.extend(slot.waker);
-            if slot.answered {
-                continue;
-            }
-            let error = match () {
-                () if slot.put_off => &nacked,
-                () if sequence < handed_over => &in_flight,
-                () => error,
-            };
-            if slot.forgotten {
-                self.barrier.failed(error);
-            } else {
-                self.outcomes.insert(sequence, error.clone());
-            }
         }
         self.answered = 0;
         self.put_off = 0;
@@ -294,6 +310,7 @@ impl Confirms {
     pub(super) fn outlive(&mut self, outage: &Outage<'_>, handed_over: u64, wakers: &mut Vec<Waker>) {
         let given_up = |slot: &mut Slot| {
             slot.strikes += u8::from(outage.suspicious);
+            slot.doubtful = true;
             !slot.replay || slot.strikes >= 2
         };
         self.fail_where(outage.error, handed_over, given_up, wakers);
@@ -327,13 +344,13 @@ impl Confirms {
 
     /// Tells of the nacks that were not told.
     pub(super) fn admit(&mut self, wakers: &mut Vec<Waker>) {
-        let nacked: Vec<u64> = (self.base..)
+        let nacked: Vec<_> = (self.base..)
             .zip(&self.ring)
             .filter(|(_, slot)| slot.put_off)
-            .map(|(sequence, _)| sequence)
+            .map(|(sequence, slot)| (sequence, slot.nacked()))
             .collect();
-        for sequence in nacked {
-            self.fail(sequence, Error::nacked(), wakers);
+        for (sequence, error) in nacked {
+            self.fail(sequence, error, wakers);
         }
         self.advance(wakers);
     }

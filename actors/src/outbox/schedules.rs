@@ -74,6 +74,8 @@ struct Broker {
     /// Nacked in a patient life: nobody hears of it, and they come again, unless it ends before the next one goes on.
     put_off: BTreeSet<u64>,
     sent_back: BTreeSet<u64>,
+    /// Under way when a connection was lost.
+    doubtful: BTreeSet<u64>,
 }
 
 impl Broker {
@@ -216,6 +218,9 @@ impl World {
                             _ => false,
                         };
                         assert!(may, "{id}: {error:?}, {publish:?}");
+                        if kind == ErrorKind::Nacked {
+                            assert_eq!(error.may_have_arrived(), known(&broker.doubtful), "{id}: {error}");
+                        }
                         if matches!(kind, ErrorKind::ChannelClosed | ErrorKind::ConnectionClosed) {
                             assert_eq!(error.may_have_arrived(), known(&broker.handed), "{id}: {error}");
                         }
@@ -309,6 +314,7 @@ impl World {
             publish.strikes += u8::from(suspicious);
             publish.connection_lost |= self.fails || !publish.replay || publish.strikes >= 2;
             self.broker.again.insert(id);
+            self.broker.doubtful.insert(id);
         }
         if self.fails {
             self.publishes.values_mut().for_each(|publish| publish.connection_lost = true);

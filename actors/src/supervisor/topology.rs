@@ -42,6 +42,7 @@ struct RecordedQueue {
 struct Consuming {
     queue: String,
     /// It is to be there again.
+    #[cfg_attr(not(feature = "testing"), allow(dead_code))]
     robust: bool,
 }
 
