@@ -307,7 +307,7 @@ crate::modes! {
     }
 }
 
-/// CNS, rule 8: deliveries that come in one read with the end of their queue reach the actor, and leave no tag behind
+/// CNS, design 13.8: deliveries that come in one read with the end of their queue reach the actor, and leave no tag behind
 /// that keeps later acks from being merged.
 #[actix::test]
 async fn deliveries_in_one_read_with_the_end_are_not_lost() {

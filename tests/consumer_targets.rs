@@ -108,7 +108,7 @@ fn rejects(said: &[Said]) -> usize {
 }
 
 crate::modes! {
-    /// Rule 8: a target that stops with deliveries in hand: its consumer is cancelled and says why, each message is
+    /// Design 13.8: a target that stops with deliveries in hand: its consumer is cancelled and says why, each message is
     /// back once, in few frames, and other consumers of the channel go on.
     async fn a_target_that_stops_ends_its_consumer(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(100)).await;
@@ -136,7 +136,7 @@ crate::modes! {
         assert_eq!(bodies, numbers(100).into_iter().map(String::into_bytes).collect::<Vec<_>>());
     }
 
-    /// Rule 8: a panic in a handler costs its actor: the delivery in hand goes back, and those in its mailbox.
+    /// Design 13.8: a panic in a handler costs its actor: the delivery in hand goes back, and those in its mailbox.
     async fn a_panic_puts_back_what_was_in_hand_and_what_waited(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(30)).await;
         let tapped = Tapped::open(&bench).await;

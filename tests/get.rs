@@ -57,7 +57,7 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// GET, rule 10: a get that nobody waits for any more puts its message back, once.
+    /// GET, design 13.10: a get that nobody waits for any more puts its message back, once.
     async fn a_get_that_was_given_up_puts_its_message_back(bench: Bench) {
         let oracle = bench.filled("jobs", ["one".to_owned()]).await;
         let tapped = Tapped::open(&bench).await;

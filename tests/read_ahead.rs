@@ -114,7 +114,7 @@ impl Handler<Open> for Gate {
     }
 }
 
-/// Rules 5 and 7: of a flood without acks a stream that nobody reads holds no more than the budget; read again, all
+/// Design 7.5, design 13.7: of a flood without acks a stream that nobody reads holds no more than the budget; read again, all
 /// comes, in order.
 #[actix::test]
 async fn a_flood_is_read_ahead_by_the_budget_only() {
@@ -158,7 +158,7 @@ async fn a_slow_actor_holds_its_permits_only() {
     assert!(!connection.is_closed());
 }
 
-/// Rule 7, HB-05: while reading pauses, heartbeats go out, the broker's silence is not death, and reading goes on where
+/// HB-05, design 13.7: while reading pauses, heartbeats go out, the broker's silence is not death, and reading goes on where
 /// it paused.
 #[actix::test]
 async fn heartbeats_go_on_while_reading_pauses() {
@@ -238,7 +238,7 @@ async fn a_target_that_dies_while_reading_pauses_is_cancelled() {
     assert_eq!(oracle.look("flood").await.unwrap().1, 0);
 }
 
-/// Rule 7, NET-14: who pauses the connection for too long is cancelled, the greediest one only; the others go on, and
+/// NET-14, design 13.7: who pauses the connection for too long is cancelled, the greediest one only; the others go on, and
 /// so does the connection.
 #[actix::test]
 async fn the_greediest_consumer_goes_when_reading_pauses_for_too_long() {

@@ -76,7 +76,7 @@ async fn ten_drops_leave_one_consumer() {
     assert_eq!((records.queues, records.consumers), (1, 1));
 }
 
-/// REC-41: exclusive, no-ack, priority and prefetch are said again.
+/// REC-41, design 13.11: exclusive, no-ack, priority and prefetch are said again.
 #[actix::test]
 async fn what_a_consumer_asked_for_is_asked_again() {
     let mut robust = Robust::connect().await;
@@ -360,7 +360,7 @@ async fn a_consumer_that_is_not_robust_ends() {
     assert_eq!(robust.oracle().await.look("jobs").await, Some((0, 0)));
 }
 
-/// REC-06, REC-42: stale settles never become frames, over consumers, streams and gets; each message is counted once.
+/// REC-06, REC-42, design 13.2: stale settles never become frames, over consumers, streams and gets; each message is counted once.
 #[actix::test]
 async fn stale_settles_never_become_frames() {
     let mut robust = Robust::connect_with(|connector| connector).await;

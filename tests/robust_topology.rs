@@ -353,7 +353,7 @@ async fn bindings_that_differ_in_arguments_are_two() {
     assert_eq!(headers.publish(publish("a"), "").await.unwrap_err().kind(), ErrorKind::Unroutable);
 }
 
-/// Publishes kept for a queue of the broker's naming reach it under its new name.
+/// Design 13.13: publishes kept for a queue of the broker's naming reach it under its new name.
 #[actix::test]
 async fn kept_publishes_follow_a_renamed_queue() {
     let mut robust = Robust::connect().await;

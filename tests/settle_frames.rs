@@ -44,7 +44,7 @@ crate::modes! {
         assert_eq!(tapped.said(), [single(1), single(3), single(2)]);
     }
 
-    /// Rule 2: `multiple` is not used while anything lower is unsettled, over two consumers and a get.
+    /// Design 13.2: `multiple` is not used while anything lower is unsettled, over two consumers and a get.
     async fn an_unsettled_lower_tag_of_anyone_forbids_multiple(bench: Bench) {
         let oracle = bench.filled("got", ["g".to_owned()]).await;
         oracle.declare_queue("one").await;
@@ -80,7 +80,7 @@ crate::modes! {
         }
     }
 
-    /// Rule 2: refusals leave before a `multiple` ack that would cover them.
+    /// Design 13.2: refusals leave before a `multiple` ack that would cover them.
     async fn refusals_leave_before_a_multiple_ack(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(6)).await;
         let tapped = Tapped::open(&bench).await;
@@ -105,7 +105,7 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACK-05, rule 2: `ack_all` covers its own consumer and is said singly where another one interleaves.
+    /// ACK-05, design 13.2: `ack_all` covers its own consumer and is said singly where another one interleaves.
     async fn ack_all_covers_its_own_consumer_only(bench: Bench) {
         let oracle = bench.filled("one", []).await;
         oracle.declare_queue("two").await;
@@ -174,7 +174,7 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACK-09, rule 2: what is settled or dropped while the channel closes never becomes a frame behind
+    /// ACK-09, design 13.2: what is settled or dropped while the channel closes never becomes a frame behind
     /// `channel.close`, which would cost the connection.
     async fn nothing_is_said_of_deliveries_behind_channel_close(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(4)).await;

@@ -32,7 +32,7 @@ async fn declare_ok(socket: &mut Socket, name: &str) {
     socket.send(1, ok).await.unwrap();
 }
 
-/// CH-18: three times, and each late answer meets nobody.
+/// CH-18, design 13.10: three times, and each late answer meets nobody.
 #[actix::test]
 async fn a_late_answer_does_not_answer_the_next_call() {
     let (mut bench, channel) = hasty().await;
@@ -52,7 +52,7 @@ async fn a_late_answer_does_not_answer_the_next_call() {
     assert!(bench.client.is_open());
 }
 
-/// The rule for late successes: a consumer that nobody has is cancelled.
+/// Design 13.10: a late success is undone: a consumer that nobody has is cancelled.
 #[actix::test]
 async fn a_consumer_that_starts_late_is_cancelled() {
     let (mut bench, channel) = hasty().await;
@@ -73,7 +73,7 @@ async fn a_consumer_that_starts_late_is_cancelled() {
     bench.round_trip(&channel).await;
 }
 
-/// The rule for late successes: a message that nobody has goes back.
+/// Design 13.10: a late success is undone: a message that nobody has goes back.
 #[actix::test]
 async fn a_message_that_comes_late_to_a_get_goes_back() {
     let (mut bench, channel) = hasty().await;
@@ -108,7 +108,7 @@ async fn a_late_cancel_ok_ends_the_consumer() {
     bench.round_trip(&channel).await;
 }
 
-/// After one more deadline of silence nothing that comes can be trusted: the channel goes, its number when the
+/// Design 13.10: after one more deadline of silence nothing that comes can be trusted: the channel goes, its number when the
 /// broker says so, and everyone is told.
 #[actix::test]
 async fn a_channel_whose_broker_is_silent_is_given_up() {
@@ -155,7 +155,7 @@ async fn a_close_that_is_not_answered_costs_the_number() {
     assert!(bench.client.is_open());
 }
 
-/// A channel that opens too late is closed again, and only then its number is free.
+/// Design 13.10: a channel that opens too late is closed again, and only then its number is free.
 #[actix::test]
 async fn a_channel_that_opens_late_is_closed() {
     let mut bench = Bench::open().await;

@@ -351,6 +351,32 @@ async fn a_channel_that_panics_goes_on_with_another_connection() {
     }
 }
 
+/// Design 13.10: who asked hears of it after a deadline; after one more the channel is closed and opened again, and what
+/// was under way and not confirmed may have arrived.
+#[actix::test]
+async fn a_channel_whose_broker_is_silent_is_opened_again() {
+    let mut lives = Lives::begin().await;
+    let options = OpenChannel::new().deadline(Duration::from_millis(150));
+    let channel = lives.bench.channel(1, options).await;
+    let call = ask(&channel.actor, DeclareQueue::new("jobs"));
+    lives.bench.socket.expect::<queue::Declare>(1).await.unwrap();
+    assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
+    let close = lives.bench.socket.expect::<methods::Close>(1).await.unwrap();
+    assert_eq!(close.reply_code, 541);
+    let waiting = ask(&channel.actor, DeclareQueue::new("others"));
+    // Too late: nobody may take it for an answer.
+    let late = queue::DeclareOk { queue: "jobs".into(), ..Default::default() };
+    lives.bench.socket.send(1, late).await.unwrap();
+    lives.bench.socket.send(1, methods::CloseOk {}).await.unwrap();
+    lives.reopen(1).await;
+    declare_ok(&mut lives.bench.socket, 1, "others").await;
+    assert_eq!(waiting.answer().await.unwrap().name, "others");
+    let call = publish(&channel, "goes on").await;
+    lives.publishes(&["goes on"]).await;
+    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    call.answer().await.unwrap();
+}
+
 /// Design 13.9: a peer that answers the replay of the topology with nonsense costs this connection, and there is another.
 #[actix::test]
 async fn a_replay_that_is_answered_with_nonsense_is_tried_on_another_connection() {

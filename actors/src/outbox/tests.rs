@@ -211,6 +211,7 @@ async fn another_epoch_gets_nothing_and_a_closed_outbox_has_only_last_words() {
     assert_eq!(outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
 
+/// Design 13.5: a return belongs to the oldest publish that is most like it.
 #[actix::test]
 async fn a_return_finds_its_publish_by_key_and_then_by_body() {
     let (outbox, _) = attached(true, 8192);
@@ -248,6 +249,7 @@ async fn a_return_finds_its_publish_by_key_and_then_by_body() {
     assert_eq!(outbox.load(), Load { drained: true, ..Load::default() });
 }
 
+/// Design 13.5: a return belongs to the oldest publish that is most like it.
 #[actix::test]
 async fn a_return_is_told_from_one_that_differs_in_its_properties() {
     let (outbox, _) = attached(true, 8192);
