@@ -40,7 +40,7 @@ bench: ## Measure the throughput and the latency against a broker
 	@$(with_broker) cargo run --release --example perf
 
 .PHONY: chaos
-chaos: ## Break connections for an hour and count what is lost; PART=3 SEED=7 for one part
+chaos: ## Break connections for twenty minutes and count what is lost; PART=3 SEED=7 for one part
 	@$(with_broker) CHAOS=full CHAOS_PARTS=$(PART) CHAOS_SEED=$(SEED) \
 		cargo test --release --test chaos --features testing
 

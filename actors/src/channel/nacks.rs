@@ -12,6 +12,7 @@ use crate::error::Error;
 /// How long after the connection came back a nack is not told.
 const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a channel does about nacks.
 #[derive(Debug, Default)]
@@ -46,7 +47,8 @@ impl Channel {
     pub(super) fn look_after_nacks(&mut self, ctx: &mut Context<Self>) {
         if self.nacks.put_off && !self.nacks.looking && matches!(self.phase, Phase::Open) {
             self.nacks.looking = true;
-            let (life, pause) = (self.incarnation, FIRST_PAUSE * 2u32.pow(self.nacks.tries.min(4)));
+            let (life, pause) =
+                (self.incarnation, LAST_PAUSE.min(FIRST_PAUSE * 2u32.pow(self.nacks.tries.min(4))));
             ctx.run_later(pause, move |channel, ctx| channel.publish_again(life, ctx));
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    support::broker::{Cluster, Vhost},
+    support::broker::{Broker, Cluster, Vhost},
     traffic::{Terms, Traffic},
 };
 
@@ -29,10 +29,20 @@ pub async fn run(row: &mut Row, plan: &Plan) {
         traffic.allow(3 * n + 1, 3 * row.faults);
         tokio::time::sleep(Duration::from_millis(random.u64(..500))).await;
         cluster.kill(node).await;
-        // Two of three are enough.
+        // Two of three are enough, once they have agreed on leaders.
+        led(cluster.node(1 + node % 3)).await;
         traffic.flows(Instant::now(), 3 * n + 2, 3 * row.faults).await;
         cluster.start_again(node).await;
         traffic.flows(Instant::now(), 3 * n + 3, 3 * row.faults).await;
     }
     traffic.finish(row).await;
+}
+
+/// Waits until each quorum queue has a leader on a node that runs, as this node sees it.
+async fn led(broker: &Broker) {
+    let wait = "F = fun F(S) -> case ra:members(S, 5000) of {ok, _, {_, N}} -> case net_adm:ping(N) of \
+        pong -> ok; _ -> timer:sleep(20), F(S) end; _ -> timer:sleep(20), F(S) end end, \
+        [F({element(1, amqqueue:get_pid(Q)), node()}) || Q <- rabbit_amqqueue:list(), \
+        amqqueue:get_type(Q) =:= rabbit_quorum_queue].";
+    broker.rabbitmqctl(&["eval", wait]).await;
 }
