@@ -232,9 +232,7 @@ async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     let thief =
         within("the thief", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
     let stolen = thief.channel().await.unwrap();
@@ -267,9 +265,7 @@ async fn a_consumer_that_is_cancelled_is_not_missed() {
     let queue = channel.declare_queue("shared").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     let consumer = queue.consume(probe.recipient()).await.unwrap();
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     let other = within("another", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
     let taken = other.channel().await.unwrap().queue("shared");
     eventually("alone", 10, async || robust.vhost.consumers("shared").await.is_empty().then_some(())).await;

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::support::{
     broker::Vhost,
+    eventually,
     oracle::Oracle,
-    proxy::{Cut, Proxy, Way},
+    proxy::{Proxy, Way},
     robust::Robust,
     take, within,
 };
@@ -49,9 +50,7 @@ async fn a_slow_link_that_is_cut_loses_nothing() {
     for n in 0..5 {
         oracle.publish("", "slow", format!("{n}")).await;
     }
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     let options = OpenChannel::new().deadline(SHORT);
     let error = within("no channel", 10, robust.connection.channel_with(options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
@@ -60,7 +59,7 @@ async fn a_slow_link_that_is_cut_loses_nothing() {
     robust.proxy.welcome().await;
     assert!(robust.restored().await.is_empty());
     let patient = within("a channel", 10, patient).await.unwrap().unwrap();
-    assert_eq!(patient.queue("slow").declared().map(|_| ()), None);
+    within("a call", 10, patient.set_qos(1)).await.unwrap();
     for n in 5..10 {
         oracle.publish("", "slow", format!("{n}")).await;
     }
@@ -92,9 +91,7 @@ async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
     }
     // What was acknowledged has left before the cut.
     within("a call", 10, channel.set_qos(0)).await.unwrap();
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     for n in 3..8 {
         oracle.publish("", "loop", format!("{n}")).await;
     }
@@ -251,12 +248,8 @@ async fn segments_of_a_byte_and_of_many_frames() {
     }
     robust.proxy.resume(Way::Up);
     let oracle = oracle(&robust.vhost).await;
-    within("all arrived", 10, async {
-        while oracle.look("bytes").await != Some((0, 1)) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let arrived = async || (oracle.look("bytes").await == Some((0, 1))).then_some(());
+    eventually("all arrived", 10, arrived).await;
     robust.proxy.resume(Way::Down);
     for confirm in confirms {
         within("a confirm", 10, confirm).await.unwrap();
@@ -289,10 +282,6 @@ async fn a_consumer_goes_on_after_its_connection_was_too_slow() {
     oracle.publish("", "fast", "second").await;
     let second = within("the second", 10, deliveries.next()).await.unwrap();
     assert_eq!(second.body(), b"second");
-    let ConnectionEvent::Closed(None) = ({
-        within("close", 10, robust.connection.close()).await.unwrap();
-        robust.event().await
-    }) else {
-        panic!()
-    };
+    within("close", 10, robust.connection.close()).await.unwrap();
+    assert!(matches!(robust.event().await, ConnectionEvent::Closed(None)));
 }

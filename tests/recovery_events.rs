@@ -8,7 +8,7 @@ use actix_pika::{
 };
 use futures_util::{FutureExt, StreamExt};
 
-use crate::support::{proxy::Cut, robust::Robust, within};
+use crate::support::{robust::Robust, within};
 
 fn is_restored(event: &ConnectionEvent) -> bool {
     matches!(event, ConnectionEvent::Restored { .. })
@@ -157,9 +157,7 @@ async fn a_policy_that_is_used_up_ends_everything_once() {
     let (target, mut ends) = (Probe::<Delivery>::start(), Probe::<ConsumerEnd>::start());
     let options = Consume::new().watch(ends.recipient());
     let consumer = queue.consume_with(options, target.recipient()).await.unwrap();
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     let exchange = channel.default_exchange();
     let waiting = async { futures_util::join!(exchange.publish("x", "jobs"), channel.set_qos(1)) };
     let (published, called) = within("what waits", 20, waiting).await;

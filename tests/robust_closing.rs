@@ -103,9 +103,7 @@ async fn a_channel_closed_at_each_stage_stays_closed() {
 #[actix::test]
 async fn a_channel_asked_for_during_an_outage() {
     let mut robust = Robust::connect().await;
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     let short = OpenChannel::new().deadline(Duration::from_millis(300));
     let error = within("its deadline", 10, robust.connection.channel_with(short)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);

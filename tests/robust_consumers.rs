@@ -152,9 +152,7 @@ async fn consumers_of_missing_queues_cost_their_channel_once() {
     }
     let there = channel.queue("c").consume(probe.recipient()).await.unwrap();
     let mut events = channel.events();
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     for queue in ["a", "b"] {
         oracle.channel().queue_delete(queue.into(), Default::default()).await.unwrap();
     }

@@ -210,9 +210,7 @@ async fn the_last_of_a_delete_and_a_declare_counts() {
         assert_eq!(robust.records().await.queues, 1);
     }
     let oracle = robust.oracle().await;
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
     robust.proxy.welcome().await;
     assert!(robust.restored().await.is_empty());
@@ -233,9 +231,7 @@ async fn what_is_not_robust_is_not_declared_again() {
     let records = robust.records().await;
     assert_eq!((records.exchanges, records.queues, records.bindings), (0, 1, 1));
     let oracle = robust.oracle().await;
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
     oracle.channel().exchange_delete("loose".into(), Default::default()).await.unwrap();
     robust.proxy.welcome().await;
@@ -258,9 +254,7 @@ async fn a_passive_declare_creates_nothing() {
         oracle.declare_queue(queue).await;
         channel.get_queue(queue).await.unwrap();
     }
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     oracle.channel().queue_delete("gone".into(), Default::default()).await.unwrap();
     robust.proxy.welcome().await;
     let skipped = robust.restored().await;
@@ -288,9 +282,7 @@ async fn one_refused_entity_does_not_hold_up_the_rest() {
     }
     let mut probe = Probe::<Delivery>::start();
     channel.queue("limited").consume(probe.recipient()).await.unwrap();
-    robust.proxy.refuse().await;
-    robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.lose().await;
     let other = connect(robust.vhost.url()).await.unwrap().channel().await.unwrap();
     other.delete_queue(DeleteQueue::new("limited")).await.unwrap();
     other.declare_queue(DeclareQueue::new("limited").argument("x-max-length", 99)).await.unwrap();

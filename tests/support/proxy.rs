@@ -407,7 +407,7 @@ impl Proxy {
 
     async fn until(&self, mut test: impl FnMut(&History) -> bool) {
         let mut history = self.shared.history.subscribe();
-        let _ = history.wait_for(|history| test(history)).await;
+        let _ = super::within("the proxy", 60, history.wait_for(|history| test(history))).await;
     }
 
     fn set(&self, change: impl FnOnce(&mut Settings)) {

@@ -104,6 +104,13 @@ impl Robust {
         }
     }
 
+    /// Takes the connection away, until the proxy lets in others.
+    pub async fn lose(&mut self) {
+        self.proxy.refuse().await;
+        self.proxy.cut_all(Cut::Rst);
+        self.lost().await;
+    }
+
     /// Cuts the connection and waits until everything is as before.
     pub async fn cut(&mut self) {
         self.proxy.cut_all(Cut::Rst);

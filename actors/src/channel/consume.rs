@@ -329,7 +329,7 @@ impl Channel {
         // One that is to be there again is recorded once it is known under its tag.
         let passing = (self.robust && !consume.robust).then(|| {
             let (channel, tag, queue) = (self.number(), Arc::from(tag.as_str()), consume.queue.clone());
-            Change::Record(Entity::PassingConsumer { channel, tag, queue })
+            Change::Record(Entity::Consumer { channel, tag, queue })
         });
         let on = On::Consumed { tag, responder, cancel: None };
         if self.ask(method, "basic.consume", Some(consume.queue), on) {
@@ -487,11 +487,7 @@ impl Channel {
                 end: ConsumerEnd::CancelledByBroker,
             };
             self.watchers.tell(&event);
-            if entry.robust {
-                self.forget_consumer(entry.link.tag.clone());
-            } else {
-                self.lose_consumer(entry.link.tag.clone());
-            }
+            self.lost_consumer(&entry);
             entry.end(ConsumerEnd::CancelledByBroker);
             // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.
             if self.replies.cancel_of(tag, Some(consumer)).is_none() {

@@ -47,8 +47,7 @@ impl Channel {
     pub(super) fn look_after_nacks(&mut self, ctx: &mut Context<Self>) {
         if self.nacks.put_off && !self.nacks.looking && matches!(self.phase, Phase::Open) {
             self.nacks.looking = true;
-            let (life, pause) =
-                (self.incarnation, LAST_PAUSE.min(FIRST_PAUSE * 2u32.pow(self.nacks.tries.min(4))));
+            let (life, pause) = (self.incarnation, LAST_PAUSE.min(FIRST_PAUSE * (self.nacks.tries + 1)));
             ctx.run_later(pause, move |channel, ctx| channel.publish_again(life, ctx));
         }
     }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::{
     Channel, Number, Phase, Reply, Responder,
+    consume::Entry,
     renames::Renames,
     replies::{On, Refused},
 };
@@ -179,12 +180,18 @@ impl Channel {
     }
 
     /// Forgets a consumer whose queue is to be there again.
-    pub(super) fn lose_consumer(&mut self, tag: Arc<str>) {
+    fn lose_consumer(&mut self, tag: Arc<str>) {
         self.report_changes();
         if self.robust {
             let channel = self.number();
             self.supervisor.do_send(Up::Changed(Change::Forget(Gone::LostConsumer { channel, tag })));
         }
+    }
+
+    /// Forgets a consumer that nobody has cancelled here. One that was to be there again takes its queue along.
+    pub(super) fn lost_consumer(&mut self, entry: &Entry) {
+        let tag = entry.link.tag.clone();
+        if entry.robust { self.forget_consumer(tag) } else { self.lose_consumer(tag) }
     }
 
     /// The connection is lost, and another one will come.
@@ -226,12 +233,9 @@ impl Channel {
     /// Ends the consumer that cost the connection when it was to start again: it would do so for ever.
     fn lose_culprit(&mut self, error: &Error) {
         let culprit = error.close_reason().and_then(|reason| self.replies.culprit(reason));
-        let Some(entry) = culprit.and_then(|consumer| self.consumers.remove_id(consumer)) else { return };
-        let (tag, end) = (entry.link.tag.clone(), ConsumerEnd::Closed(error.clone()));
-        log::error!("channel {}: consumer {tag:?} is lost: {error}", self.number());
-        self.forget_consumer(tag.clone());
-        self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end: end.clone() });
-        entry.end(end);
+        if let Some(consumer) = culprit {
+            self.lose(consumer, ConsumerEnd::Closed(error.clone()));
+        }
     }
 
     /// Forgets what belongs to the life that is over.
@@ -402,11 +406,7 @@ impl Channel {
         let tag = entry.link.tag.clone();
         log::warn!("channel {}: consumer {tag:?} is lost: {end:?}", self.number());
         self.outbox.release(consumer);
-        if entry.robust {
-            self.forget_consumer(tag.clone());
-        } else {
-            self.lose_consumer(tag.clone());
-        }
+        self.lost_consumer(&entry);
         self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end: end.clone() });
         entry.end(end);
     }

@@ -99,13 +99,8 @@ pub(crate) enum Entity {
     },
     QueueBinding(BindQueue),
     ExchangeBinding(BindExchange),
+    /// One that is not to be there again keeps its queue meanwhile, too.
     Consumer {
-        channel: u16,
-        tag: Arc<str>,
-        queue: String,
-    },
-    /// A consumer that is not to be there again, but keeps its queue meanwhile.
-    PassingConsumer {
         channel: u16,
         tag: Arc<str>,
         queue: String,

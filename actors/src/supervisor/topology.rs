@@ -20,8 +20,8 @@ pub(super) struct Topology {
     exchanges: HashMap<String, Placed<DeclareExchange>>,
     queues: HashMap<String, Placed<RecordedQueue>>,
     bindings: BTreeMap<Ends, Vec<Placed<Table>>>,
-    /// By channel and tag.
-    consumers: HashMap<(u16, String), Consuming>,
+    /// By channel and tag: the queue.
+    consumers: HashMap<(u16, String), String>,
     /// Queues about to be deleted, and how many times.
     deleting: HashMap<String, usize>,
 }
@@ -36,14 +36,6 @@ struct Placed<T> {
 struct RecordedQueue {
     declare: DeclareQueue,
     name: QueueName,
-}
-
-#[derive(Debug)]
-struct Consuming {
-    queue: String,
-    /// It is to be there again.
-    #[cfg_attr(not(feature = "testing"), allow(dead_code))]
-    robust: bool,
 }
 
 /// What a binding connects.
@@ -98,10 +90,7 @@ impl Topology {
                 self.bind(false, bind.source, bind.destination, bind.routing_key, bind.arguments);
             }
             Entity::Consumer { channel, tag, queue } => {
-                self.consumers.insert((channel, tag.to_string()), Consuming { queue, robust: true });
-            }
-            Entity::PassingConsumer { channel, tag, queue } => {
-                self.consumers.insert((channel, tag.to_string()), Consuming { queue, robust: false });
+                self.consumers.insert((channel, tag.to_string()), queue);
             }
         }
     }
@@ -175,7 +164,7 @@ impl Topology {
 
     fn forget_queue(&mut self, name: &str) {
         self.queues.remove(name);
-        self.consumers.retain(|_, consuming| consuming.queue != name);
+        self.consumers.retain(|_, queue| queue != name);
         let to_it = |ends: &Ends| ends.to_queue && ends.destination == name;
         let sources: Vec<String> =
             self.bindings.keys().filter(|ends| to_it(ends)).map(|ends| ends.source.clone()).collect();
@@ -192,9 +181,9 @@ impl Topology {
     }
 
     fn forget_consumer(&mut self, channel: u16, tag: &str) {
-        let Some(Consuming { queue, .. }) = self.consumers.remove(&(channel, tag.to_owned())) else { return };
+        let Some(queue) = self.consumers.remove(&(channel, tag.to_owned())) else { return };
         let deletes_itself = self.queues.get(&queue).is_some_and(|known| known.what.declare.auto_delete);
-        if deletes_itself && self.consumers.values().all(|other| other.queue != queue) {
+        if deletes_itself && self.consumers.values().all(|other| *other != queue) {
             self.forget_queue(&queue);
         }
     }
@@ -248,8 +237,7 @@ impl Topology {
                 self.bindings.insert(Ends { destination: new.to_owned(), ..ends }, arguments);
             }
         }
-        let from_it = self.consumers.values_mut().filter(|consuming| consuming.queue == old);
-        from_it.for_each(|consuming| new.clone_into(&mut consuming.queue));
+        self.consumers.values_mut().filter(|queue| **queue == old).for_each(|queue| new.clone_into(queue));
         Some(old)
     }
 
@@ -336,8 +324,7 @@ impl Topology {
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn counts(&self) -> [usize; 4] {
         let bindings = self.bindings.values().map(Vec::len).sum();
-        let consumers = self.consumers.values().filter(|consuming| consuming.robust).count();
-        [self.exchanges.len(), self.queues.len(), bindings, consumers]
+        [self.exchanges.len(), self.queues.len(), bindings, self.consumers.len()]
     }
 }
 
@@ -406,10 +393,6 @@ mod tests {
         Entity::Consumer { channel, tag: tag.into(), queue: queue.to_owned() }
     }
 
-    fn passing(channel: u16, tag: &str, queue: &str) -> Entity {
-        Entity::PassingConsumer { channel, tag: tag.into(), queue: queue.to_owned() }
-    }
-
     fn cancelled(channel: u16, tag: &str) -> Gone {
         Gone::Consumer { channel, tag: tag.into() }
     }
@@ -472,23 +455,22 @@ mod tests {
         assert_eq!((snapshot.len(), topology.declarations().len()), (5, 2));
     }
 
-    /// REC-16: a queue that deletes itself goes with its last consumer, be it one that is not restored; not with one that
-    /// was only lost.
+    /// REC-16: a queue that deletes itself goes with its last consumer, and not with one that was only lost.
     #[test]
-    fn a_queue_goes_with_its_last_consumer_of_any_kind() {
+    fn a_queue_goes_with_its_last_consumer() {
         let mut topology = sample();
         topology.has(queue(DeclareQueue::new("own").auto_delete())).has(bind("own", "back"));
         topology
-            .has(consumer(1, "robust", "own"))
-            .has(passing(1, "first", "own"))
-            .has(passing(2, "second", "own"));
-        assert_eq!(topology.counts(), [2, 3, 5, 4]);
-        topology.lost(cancelled(1, "robust"));
+            .has(consumer(1, "zeroth", "own"))
+            .has(consumer(1, "first", "own"))
+            .has(consumer(2, "second", "own"));
+        assert_eq!(topology.counts(), [2, 3, 5, 6]);
+        topology.lost(cancelled(1, "zeroth"));
         topology.lost(cancelled(1, "first"));
-        assert_eq!(topology.counts(), [2, 3, 5, 3]);
+        assert_eq!(topology.counts(), [2, 3, 5, 4]);
         topology.lost(Gone::LostConsumer { channel: 2, tag: "second".into() });
         assert_eq!(topology.counts(), [2, 3, 5, 3], "it comes back without it");
-        topology.has(passing(2, "third", "own"));
+        topology.has(consumer(2, "third", "own"));
         topology.forget_channel(2);
         assert_eq!(topology.counts(), [2, 2, 4, 1]);
     }
