@@ -11,6 +11,7 @@ mod body_limits;
 mod broker_faults;
 mod broker_restarts;
 mod builder;
+mod cases;
 mod channel_messages;
 mod channel_registry;
 mod channels;
