@@ -43,7 +43,7 @@ impl Handler<ConnectionEvent> for Watcher {
         match event {
             ConnectionEvent::Lost(error) => println!("lost: {error}"),
             ConnectionEvent::Retrying { attempt, delay, .. } => println!("try {attempt} in {delay:?}"),
-            ConnectionEvent::Restored { skipped, .. } => println!("restored, but for {skipped:?}"),
+            ConnectionEvent::Recovered { skipped, .. } => println!("restored, but for {skipped:?}"),
             ConnectionEvent::Closed(cause) => println!("over: {cause:?}"),
             _ => {}
         }

@@ -78,7 +78,7 @@ pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
 /// **Over a reconnect**: all handles stay as they are. Exchanges, queues and bindings that were declared over the
 /// connection are declared again, then channels get their prefetch, consumers and confirm mode back, then publishes that
 /// were not confirmed are sent again, in order, and new ones behind them.
-/// [`ConnectionEvent::Restored`](crate::ConnectionEvent::Restored) tells when all of that is done, and what was not
+/// [`ConnectionEvent::Recovered`](crate::ConnectionEvent::Recovered) tells when all of that is done, and what was not
 /// possible. Only [`Connection::close`], the limits of the [`Recovery`], or a login or virtual host that is refused for a
 /// minute end it. [The crate](crate#over-a-reconnect) tells more.
 ///

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use actix_pika_actors::ConsumerLife;
+use actix_pika_actors::ConsumerState;
 
 use crate::{CancelConsumer, Channel, Consumed, ConsumerEnd, Error, PauseConsumer, Result};
 
@@ -28,7 +28,7 @@ use crate::{CancelConsumer, Channel, Consumed, ConsumerEnd, Error, PauseConsumer
 pub struct Consumer {
     channel: Channel,
     tag: Arc<str>,
-    life: ConsumerLife,
+    life: ConsumerState,
 }
 
 impl Consumer {

@@ -93,13 +93,13 @@
 //!
 //! So publishing with confirms is *at least once*: a message may come twice. [`OpenChannel::with_ids`] or
 //! [`Publishing::with_id`] give each a message id, by which a consumer knows it again. Where once too often is worse than
-//! not at all, [`Publishing::replay`] set to `false` has that publish fail instead of being sent again; and
+//! not at all, [`Publishing::resend`] set to `false` has that publish fail instead of being sent again; and
 //! [`OpenChannel::on_outage`] set to [`OnOutage::Fail`] has all publishes of a channel fail at once while the connection
 //! is down. The publish window bounds what is kept; what is in it does not outlive the process.
 //!
 //! [`Connection::watch`] and [`Connection::events`] tell of it in this order: [`Lost`](ConnectionEvent::Lost),
 //! [`Retrying`](ConnectionEvent::Retrying) before each try, [`Connected`](ConnectionEvent::Connected),
-//! [`Restored`](ConnectionEvent::Restored). What is refused with 403 or 405, mostly for a lock of the dead connection,
+//! [`Restored`](ConnectionEvent::Recovered). What is refused with 403 or 405, mostly for a lock of the dead connection,
 //! is tried again for a minute at least; what is refused otherwise is skipped and named in `Restored`, and stays in
 //! [`Connection::health`] while it is missing.
 //!

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_pika_actors::{Outbox, Outgoing, Place, wire::check_short};
+use actix_pika_actors::{Outbox, Outgoing, Ticket, wire::check_short};
 
 use crate::{Confirmation, Publishing, Result};
 
@@ -105,7 +105,7 @@ pub(crate) struct Admission<'a> {
     exchange: &'a str,
     routing_key: &'a str,
     content: Publishing,
-    place: Place,
+    place: Ticket,
 }
 
 impl<'a> Admission<'a> {
@@ -116,7 +116,7 @@ impl<'a> Admission<'a> {
         content: Publishing,
     ) -> Result<Self> {
         check(exchange, routing_key, &content)?;
-        Ok(Self { outbox, exchange, routing_key, content, place: Place::default() })
+        Ok(Self { outbox, exchange, routing_key, content, place: Ticket::default() })
     }
 }
 
@@ -139,7 +139,7 @@ impl Future for Admission<'_> {
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        self.outbox.leave_line(&mut self.place);
+        self.outbox.leave_queue(&mut self.place);
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use actix_pika_actors::Feed;
+use actix_pika_actors::StreamSink;
 use futures_core::Stream;
 
 use crate::{CancelConsumer, Channel, Consume, ConsumerEnd, Delivery, Result};
@@ -40,20 +40,20 @@ use crate::{CancelConsumer, Channel, Consume, ConsumerEnd, Delivery, Result};
 #[doc(alias = "QueueIterator")]
 pub struct DeliveryStream {
     channel: Channel,
-    feed: Arc<Feed>,
+    feed: Arc<StreamSink>,
     /// Once the consumer is there.
     tag: Option<Arc<str>>,
     taken: VecDeque<Delivery>,
     /// Of the feed, when `taken` was taken.
-    era: u64,
+    generation: u64,
     end: Option<ConsumerEnd>,
 }
 
 impl DeliveryStream {
     pub(crate) async fn open(channel: Channel, options: Consume) -> Result<Self> {
-        let feed = Arc::new(Feed::default());
+        let feed = Arc::new(StreamSink::default());
         // Before it is open, so that dropping the call drops the stream.
-        let mut stream = Self { channel, feed, tag: None, taken: VecDeque::new(), era: 0, end: None };
+        let mut stream = Self { channel, feed, tag: None, taken: VecDeque::new(), generation: 0, end: None };
         let options = options.feed(stream.feed.clone());
         stream.tag = Some(stream.channel.call(options).await?.tag);
         Ok(stream)
@@ -158,7 +158,7 @@ impl Stream for DeliveryStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let this = &mut *self;
         loop {
-            if this.feed.era() != this.era {
+            if this.feed.generation() != this.generation {
                 this.taken.drain(..).for_each(Delivery::discard);
             }
             if let Some(delivery) = this.taken.pop_front() {
@@ -171,7 +171,7 @@ impl Stream for DeliveryStream {
                 return Poll::Ready(None);
             }
             match ready!(this.feed.poll_take(&mut this.taken, cx)) {
-                Ok(era) => this.era = era,
+                Ok(generation) => this.generation = generation,
                 Err(end) => this.end = Some(end),
             }
         }

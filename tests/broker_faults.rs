@@ -40,7 +40,7 @@ async fn a_connection_that_an_operator_closes_comes_back() {
         assert!(reason.text.contains("time for a break"), "{reason}");
         assert!(error.is_retryable(), "{error}");
         assert!(matches!(robust.event().await, ConnectionEvent::Connected));
-        let ConnectionEvent::Restored { epoch, skipped, .. } = robust.event().await else { panic!() };
+        let ConnectionEvent::Recovered { epoch, skipped, .. } = robust.event().await else { panic!() };
         assert_eq!((epoch, skipped.len()), (round + 1, 0));
         within("a publish", 10, channel.default_exchange().publish("x", queue.name())).await.unwrap();
         take(&mut probe, 1).await.remove(0).ack().unwrap();

@@ -117,7 +117,7 @@ async fn a_leader_is_killed_under_load(cluster: &Cluster, vhost: &Vhost) {
     until(
         &mut events,
         "restored",
-        |event| matches!(event, ConnectionEvent::Restored { skipped, .. } if skipped.is_empty()),
+        |event| matches!(event, ConnectionEvent::Recovered { skipped, .. } if skipped.is_empty()),
     )
     .await;
     assert!(is_at(&connection, cluster.node(2)));
@@ -171,7 +171,7 @@ async fn the_home_of_a_queue_goes_and_comes(cluster: &Cluster, vhost: &Vhost) {
     assert!(consumer.end().is_none());
     within("started", 120, cluster.start_again(3)).await;
     let event = within("restored", 60, told.next()).await.unwrap();
-    assert!(matches!(&event, ChannelEvent::ConsumerRestored { tag } if **tag == *"patient"), "{event:?}");
+    assert!(matches!(&event, ChannelEvent::ConsumerRecovered { tag } if **tag == *"patient"), "{event:?}");
     within("a publish", 10, channel.default_exchange().publish("after", "homely")).await.unwrap();
     let mut bodies = Vec::new();
     while bodies.last().is_none_or(|body| body != b"after") {

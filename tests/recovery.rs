@@ -17,7 +17,7 @@ async fn a_connection_comes_back_under_its_handle() {
     let error = robust.lost().await;
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(matches!(robust.event().await, ConnectionEvent::Connected));
-    let ConnectionEvent::Restored { skipped, .. } = robust.event().await else { panic!() };
+    let ConnectionEvent::Recovered { skipped, .. } = robust.event().await else { panic!() };
     assert!(skipped.is_empty());
     assert!(matches!(robust.connection.state(), ConnectionState::Open(_)));
     assert!(robust.connection.health().await.unwrap().is_up());

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use crate::support::{robust::Robust, within};
 
 fn is_restored(event: &ConnectionEvent) -> bool {
-    matches!(event, ConnectionEvent::Restored { .. })
+    matches!(event, ConnectionEvent::Recovered { .. })
 }
 
 /// REC-01, REC-04: two actors and two streams of the connection, and as many of each channel, hear of each loss and of

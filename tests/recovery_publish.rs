@@ -73,7 +73,7 @@ async fn a_missing_exchange_costs_what_was_under_way_only() {
         let error = within("an answer", 10, missing.publish("x", "jobs")).await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
         assert_eq!(error.close_reason().unwrap().code, 404);
-        let next = exchange.publish(Publishing::new("y").replay(false), "jobs");
+        let next = exchange.publish(Publishing::new("y").resend(false), "jobs");
         within("an answer", 10, next).await.unwrap();
     }
     let count = within("a purge", 10, channel.queue("jobs").purge()).await.unwrap();

@@ -58,7 +58,7 @@ async fn close_at_each_stage_of_a_recovery() {
             match event {
                 ConnectionEvent::Closed(None) => closes += 1,
                 ConnectionEvent::Closed(cause) => panic!("{stage:?}: {cause:?}"),
-                ConnectionEvent::Restored { .. } => panic!("{stage:?}: restored"),
+                ConnectionEvent::Recovered { .. } => panic!("{stage:?}: restored"),
                 _ => {}
             }
         }

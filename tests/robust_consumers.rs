@@ -199,7 +199,7 @@ async fn a_cancel_by_the_broker_is_repaired() {
         oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
         let mut restored = BTreeSet::new();
         for _ in 0..2 {
-            let ChannelEvent::ConsumerRestored { tag } = event(&mut events).await else { panic!() };
+            let ChannelEvent::ConsumerRecovered { tag } = event(&mut events).await else { panic!() };
             restored.insert(tag.to_string());
         }
         assert_eq!(restored, [first.tag(), second.tag()].map(str::to_owned).into());
@@ -228,7 +228,7 @@ async fn a_consumer_goes_on_without_a_binding() {
     let mut events = channel.events();
     oracle.channel().exchange_delete("theirs".into(), Default::default()).await.unwrap();
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
-    assert!(matches!(event(&mut events).await, ChannelEvent::ConsumerRestored { .. }));
+    assert!(matches!(event(&mut events).await, ChannelEvent::ConsumerRecovered { .. }));
     assert!(consumer.end().is_none());
     channel.default_exchange().publish("x", "jobs").await.unwrap();
     take(&mut probe, 1).await.remove(0).ack().unwrap();
@@ -259,7 +259,7 @@ async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
     assert_eq!(was, old);
     let mut restored = BTreeSet::new();
     for _ in 0..2 {
-        let ChannelEvent::ConsumerRestored { tag } = event(&mut events).await else { panic!() };
+        let ChannelEvent::ConsumerRecovered { tag } = event(&mut events).await else { panic!() };
         restored.insert(tag.to_string());
     }
     assert_eq!(restored, ["first", "second"].map(str::to_owned).into());
@@ -284,7 +284,7 @@ async fn an_auto_delete_queue_is_repaired() {
     let oracle = robust.oracle().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
     let restored = event(&mut events).await;
-    assert!(matches!(restored, ChannelEvent::ConsumerRestored { .. }), "{restored:?}");
+    assert!(matches!(restored, ChannelEvent::ConsumerRecovered { .. }), "{restored:?}");
     channel.exchange("amq.fanout").publish("x", "").await.unwrap();
     take(&mut probe, 1).await.remove(0).ack().unwrap();
 }

@@ -57,7 +57,7 @@ impl Half {
     async fn restored(&mut self) -> usize {
         loop {
             match within("restored", 30, self.events.next()).await.unwrap() {
-                ConnectionEvent::Restored { skipped, .. } => return skipped.len(),
+                ConnectionEvent::Recovered { skipped, .. } => return skipped.len(),
                 ConnectionEvent::Closed(cause) => panic!("{cause:?}"),
                 _ => {}
             }
@@ -122,7 +122,7 @@ async fn an_exclusive_queue_is_won_back_later() {
     take(&mut probe, 1).await.remove(0).ack().unwrap();
     loop {
         match within("the consumer", 30, channel_events.next()).await.unwrap() {
-            ChannelEvent::ConsumerRestored { tag } => break assert_eq!(&*tag, "c"),
+            ChannelEvent::ConsumerRecovered { tag } => break assert_eq!(&*tag, "c"),
             ChannelEvent::ConsumerLost { end, .. } => panic!("{end:?}"),
             _ => {}
         }
@@ -163,7 +163,7 @@ async fn an_exclusive_consumer_is_won_back() {
     take(&mut probe, 1).await.remove(0).ack().unwrap();
     loop {
         match within("the consumer", 30, channel_events.next()).await.unwrap() {
-            ChannelEvent::ConsumerRestored { tag } => break assert_eq!(&*tag, "alone"),
+            ChannelEvent::ConsumerRecovered { tag } => break assert_eq!(&*tag, "alone"),
             ChannelEvent::Reopened(_) => {}
             other => panic!("{other:?}"),
         }

@@ -34,7 +34,8 @@ async fn only_a_robust_connection_comes_back() {
     }
     proxy.cut_all(Cut::Rst);
     assert_eq!(within("its end", 10, plain.closed()).await.unwrap_err().kind(), ErrorKind::Io);
-    while !matches!(within("restored", 20, events.next()).await.unwrap(), ConnectionEvent::Restored { .. }) {}
+    while !matches!(within("restored", 20, events.next()).await.unwrap(), ConnectionEvent::Recovered { .. }) {
+    }
     let published = channels[0].default_exchange().publish("y", "jobs").await;
     assert_eq!(published.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     channels[1].default_exchange().publish("y", "jobs").await.unwrap();
@@ -60,7 +61,7 @@ async fn name_and_addresses_are_used_again() {
         good.cut_all(Cut::Fin);
         while !matches!(
             within("restored", 30, events.next()).await.unwrap(),
-            ConnectionEvent::Restored { .. }
+            ConnectionEvent::Recovered { .. }
         ) {}
     }
     assert_eq!(good.accepted_so_far(), 3);

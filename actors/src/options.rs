@@ -133,7 +133,7 @@ impl Default for Recovery {
 }
 
 /// A limit of time as the clock can bear it: who asks for `Duration::MAX` waits for some years at most.
-pub(crate) fn within_years(limit: Duration) -> Duration {
+pub(crate) fn clamp_timeout(limit: Duration) -> Duration {
     limit.min(Duration::from_secs(10 * 365 * 86_400))
 }
 

@@ -8,8 +8,8 @@ mod common;
 use std::time::Duration;
 
 use actix_pika_actors::{
-    CancelConsumer, CloseChannel, Consume, DeclareQueue, ErrorKind, Feed, Get, OpenChannel, OpenedChannel,
-    Publish,
+    CancelConsumer, CloseChannel, Consume, DeclareQueue, ErrorKind, Get, OpenChannel, OpenedChannel, Publish,
+    StreamSink,
     testing::{
         Socket,
         protocol::{basic, channel, confirm, queue},
@@ -56,7 +56,7 @@ async fn a_late_answer_does_not_answer_the_next_call() {
 #[actix::test]
 async fn a_consumer_that_starts_late_is_cancelled() {
     let (mut bench, channel) = hasty().await;
-    let feed = std::sync::Arc::new(Feed::default());
+    let feed = std::sync::Arc::new(StreamSink::default());
     let call = ask(&channel.actor, Consume::new().queue("jobs").tag(TAG).feed(feed));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
@@ -210,7 +210,7 @@ async fn calls_that_are_dropped_are_undone() {
     bench.socket.get_ok(1, 1, 0, "for nobody").await.unwrap();
     assert!(bench.socket.expect::<basic::Reject>(1).await.unwrap().requeue);
 
-    let feed = std::sync::Arc::new(Feed::default());
+    let feed = std::sync::Arc::new(StreamSink::default());
     let consume = ask(&channel.actor, Consume::new().queue("jobs").tag(TAG).feed(feed));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     let frame = bench.socket.next_frame_on(1).await.unwrap();

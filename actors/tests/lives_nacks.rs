@@ -110,7 +110,7 @@ async fn other_nacks_are_told_at_once() {
     let channel = lives.bench.channel(1, OpenChannel::new()).await;
     lives.cut().await;
     lives.restored().await;
-    let once = Publish::new("", "jobs", Publishing::new("once").replay(false));
+    let once = Publish::new("", "jobs", Publishing::new("once").resend(false));
     let call = publish_as(&channel, once).await;
     lives.publishes(&["once"]).await;
     lives.bench.socket.nack(1, 1, false).await.unwrap();

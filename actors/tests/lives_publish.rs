@@ -219,7 +219,7 @@ async fn a_channel_may_fail_in_an_outage() {
 async fn a_publish_may_ask_not_to_be_sent_again() {
     let mut lives = Lives::begin().await;
     let channel = lives.bench.channel(1, OpenChannel::new()).await;
-    let once = |body: &'static str| Publish::new("", "jobs", Publishing::new(body).replay(false));
+    let once = |body: &'static str| Publish::new("", "jobs", Publishing::new(body).resend(false));
     let first = publish_as(&channel, once("first")).await;
     let second = publish(&channel, "second").await;
     lives.publishes(&["first", "second"]).await;

@@ -35,7 +35,7 @@ async fn close_ok(lives: &mut Lives, channel: u16) {
 /// Tells whether it was said that all is as before; the supervisor has read what it had to read.
 async fn is_restored(lives: &Lives, events: &mut Probe<ConnectionEvent>) -> bool {
     at_once("a health", lives.bench.client.supervisor.send(GetHealth)).await.unwrap();
-    events.drain().await.iter().any(|event| matches!(event, ConnectionEvent::Restored { .. }))
+    events.drain().await.iter().any(|event| matches!(event, ConnectionEvent::Recovered { .. }))
 }
 
 /// REC-01: `Restored` is not told of the first connection, and of a later one when topology, channels and consumers are
@@ -69,7 +69,7 @@ async fn restored_is_told_last_and_once() {
         lives.restored().await;
         at_once("a health", lives.bench.client.supervisor.send(GetHealth)).await.unwrap();
         let told = events.drain().await;
-        let restored = told.iter().filter(|event| matches!(event, ConnectionEvent::Restored { .. }));
+        let restored = told.iter().filter(|event| matches!(event, ConnectionEvent::Recovered { .. }));
         assert_eq!(restored.count(), 1, "{told:?}");
     }
 }
@@ -125,7 +125,7 @@ async fn a_queue_that_vanishes_after_its_declare_is_repaired() {
     lives.bench.socket.close_channel(1, 404, gone, 60, 20).await.unwrap();
     lives.reopen(1).await;
     let skipped = loop {
-        if let ConnectionEvent::Restored { skipped, .. } = lives.events.next().await.unwrap() {
+        if let ConnectionEvent::Recovered { skipped, .. } = lives.events.next().await.unwrap() {
             break skipped;
         }
     };
@@ -147,7 +147,7 @@ async fn a_queue_that_vanishes_after_its_declare_is_repaired() {
     answer_consume(&mut lives.bench.socket, 1).await;
     assert!(matches!(changes.next().await.unwrap(), ChannelEvent::Reopened(_)));
     let restored = changes.next().await.unwrap();
-    assert!(matches!(&restored, ChannelEvent::ConsumerRestored { tag } if **tag == *TAG), "{restored:?}");
+    assert!(matches!(&restored, ChannelEvent::ConsumerRecovered { tag } if **tag == *TAG), "{restored:?}");
     assert!(lives.bench.client.supervisor.send(GetHealth).await.unwrap().is_up());
     lives.bench.socket.deliver(1, TAG, 1, "x").await.unwrap();
     deliveries.next().await.unwrap().ack().unwrap();

@@ -377,7 +377,7 @@ async fn a_channel_whose_broker_is_silent_is_opened_again() {
     call.answer().await.unwrap();
 }
 
-/// Design 13.9: a peer that answers the replay of the topology with nonsense costs this connection, and there is another.
+/// Design 13.9: a peer that answers the resend of the topology with nonsense costs this connection, and there is another.
 #[actix::test]
 async fn a_replay_that_is_answered_with_nonsense_is_tried_on_another_connection() {
     let mut lives = Lives::begin().await;

@@ -1,10 +1,10 @@
 //! The handshake against a server that is written out frame by frame.
 
 use actix_pika_actors::wire::{
+    basic_frames,
     fault::Fault,
-    frame::{Cutter, FRAME_MIN_SIZE, Frame, FrameKind},
+    frame::{FRAME_MIN_SIZE, Frame, FrameDecoder, FrameKind},
     handshake::{Handshake, HandshakeError, Mechanism, Negotiated, Progress, Terms},
-    hot,
     method::{AMQPClass, channel, connection, put_method, read_method},
     short::short,
     table::Table,
@@ -27,7 +27,7 @@ fn terms() -> Terms {
 }
 
 fn frames(bytes: &[u8]) -> Vec<Frame> {
-    let (mut cutter, mut buf) = (Cutter::new(FRAME_MIN_SIZE), BytesMut::from(bytes));
+    let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::from(bytes));
     let mut frames = Vec::new();
     while let Some(run) = cutter.next_run(&mut buf).unwrap() {
         frames.extend(run);
@@ -291,6 +291,6 @@ fn the_password_is_not_shown_and_not_kept() {
     handshake.advance(&good_start(), &mut out).unwrap();
     assert!(out.windows(7).any(|window| window == b"hunter2"));
     out.clear();
-    hot::put_heartbeat(&mut out);
+    basic_frames::put_heartbeat(&mut out);
     assert!(!format!("{handshake:?}").contains("hunter2"));
 }

@@ -2,17 +2,17 @@
 //! of cases that peers were tried with.
 
 use actix_pika_actors::wire::{
+    basic_frames::{Inbound, parse_header, parse_method},
     fault::Fault,
-    frame::{Cutter, FrameRun, foreign_greeting},
-    hot::{Inbound, parse_header, parse_method},
+    frame::{FrameBatch, FrameDecoder, other_protocol_detected},
     method::read_method,
     properties::Properties,
     table::{MAX_DEPTH, Table, scan},
 };
 use bytes::{Bytes, BytesMut};
 
-fn cut(bytes: &[u8]) -> Result<Option<FrameRun>, Fault> {
-    Cutter::new(131_072).next_run(&mut BytesMut::from(bytes))
+fn cut(bytes: &[u8]) -> Result<Option<FrameBatch>, Fault> {
+    FrameDecoder::new(131_072).next_run(&mut BytesMut::from(bytes))
 }
 
 fn table(body: &[u8]) -> Vec<u8> {
@@ -166,7 +166,7 @@ fn another_protocol_is_named() {
         (b"SSH-2.0-OpenSSH", "SSH-2.0"),
         (b"\xff\xfb\x01", "..."),
     ] {
-        let fault = foreign_greeting(greeting).unwrap();
+        let fault = other_protocol_detected(greeting).unwrap();
         assert!(fault.code == 501 && fault.text.contains(text), "{fault}");
     }
 }

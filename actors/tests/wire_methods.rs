@@ -1,7 +1,7 @@
 //! Every method that this client sends or receives, with arguments, written and read again.
 
 use actix_pika_actors::wire::{
-    frame::{Cutter, FRAME_MIN_SIZE},
+    frame::{FRAME_MIN_SIZE, FrameDecoder},
     method::{
         AMQPClass, FieldTable, ShortString, basic, channel, confirm, connection, exchange, name, put_method,
         queue, read_method, tx,
@@ -213,7 +213,7 @@ proptest! {
         for method in &methods {
             put_method(&mut buf, 5, method).unwrap();
         }
-        let run = Cutter::new(FRAME_MIN_SIZE).next_run(&mut buf).unwrap().unwrap();
+        let run = FrameDecoder::new(FRAME_MIN_SIZE).next_run(&mut buf).unwrap().unwrap();
         prop_assert_eq!(run.frames, methods.len());
         for (frame, method) in run.iter().zip(&methods) {
             prop_assert_eq!(&read_method(&frame.payload).unwrap(), method);

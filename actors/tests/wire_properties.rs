@@ -6,9 +6,9 @@ use std::{
 };
 
 use actix_pika_actors::wire::{
+    basic_frames::{self, Inbound},
     content::{Assembler, ContentMethod},
-    frame::{Cutter, FRAME_MIN_SIZE, FrameKind},
-    hot::{self, Inbound},
+    frame::{FRAME_MIN_SIZE, FrameDecoder, FrameKind},
     method::{AMQPClass, put_method, read_method},
     properties::{DeliveryMode, Properties},
     table::{MAX_DEPTH, Table, scan},
@@ -160,7 +160,7 @@ fn bytes_of(stream: &[(u8, u16, Vec<u8>)]) -> Vec<u8> {
 
 /// What a cutter makes of `pieces`, frame by frame.
 fn cut<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(u8, u16, Vec<u8>)> {
-    let (mut cutter, mut buf) = (Cutter::new(FRAME_MIN_SIZE), BytesMut::new());
+    let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
     let mut frames = Vec::new();
     for piece in pieces {
         buf.extend_from_slice(piece);
@@ -258,8 +258,8 @@ proptest! {
     #[test]
     fn amq_protocol_reads_our_headers_and_we_theirs(properties in properties(), channel: u16, body_size: u64) {
         let mut bytes = BytesMut::new();
-        hot::put_header(&mut bytes, channel, body_size, &properties);
-        prop_assert_eq!(bytes.len(), hot::header_len(&properties));
+        basic_frames::put_header(&mut bytes, channel, body_size, &properties);
+        prop_assert_eq!(bytes.len(), basic_frames::header_len(&properties));
         let frame = theirs(&bytes);
         let AMQPFrame::Header(their_channel, header) = &frame else { panic!("{frame:?}") };
         prop_assert_eq!((*their_channel, header.class_id, header.body_size), (channel, 60, body_size));
@@ -269,7 +269,7 @@ proptest! {
         prop_assert_eq!(mode, properties.delivery_mode());
 
         let again = Bytes::from(written(&frame)).slice(7..bytes.len() - 1);
-        let header = hot::parse_header(&again).unwrap();
+        let header = basic_frames::parse_header(&again).unwrap();
         prop_assert_eq!(header.body_size, body_size);
         let ours = Properties::decode(&header.properties).unwrap();
         prop_assert_eq!(ours.headers().map(by_key), properties.headers().map(by_key));
@@ -285,14 +285,14 @@ proptest! {
         let _ = Properties::decode(&bytes);
         let _ = Table::decode(&bytes);
         let _ = read_method(&bytes);
-        let _ = hot::parse_method(&bytes);
-        let _ = hot::parse_header(&bytes.into());
+        let _ = basic_frames::parse_method(&bytes);
+        let _ = basic_frames::parse_header(&bytes.into());
     }
 
     #[test]
     fn amq_protocol_reads_our_publish(channel: u16, exchange in name(), key in name(), mandatory: bool) {
         let mut bytes = BytesMut::new();
-        hot::put_publish(&mut bytes, channel, &exchange, &key, mandatory);
+        basic_frames::put_publish(&mut bytes, channel, &exchange, &key, mandatory);
         let publish = basic::Publish {
             exchange: exchange.as_str().into(),
             routing_key: key.as_str().into(),
@@ -307,11 +307,11 @@ proptest! {
     fn amq_protocol_reads_our_settles(channel: u16, delivery_tag: u64, multiple: bool, requeue: bool) {
         let mut bytes = BytesMut::new();
         let mut expect = Vec::new();
-        hot::put_ack(&mut bytes, channel, delivery_tag, multiple);
-        hot::put_nack(&mut bytes, channel, delivery_tag, multiple, requeue);
-        hot::put_reject(&mut bytes, channel, delivery_tag, requeue);
-        hot::put_heartbeat(&mut bytes);
-        hot::put_body(&mut bytes, channel, b"body");
+        basic_frames::put_ack(&mut bytes, channel, delivery_tag, multiple);
+        basic_frames::put_nack(&mut bytes, channel, delivery_tag, multiple, requeue);
+        basic_frames::put_reject(&mut bytes, channel, delivery_tag, requeue);
+        basic_frames::put_heartbeat(&mut bytes);
+        basic_frames::put_body(&mut bytes, channel, b"body");
         for method in [
             basic::AMQPMethod::Ack(basic::Ack { delivery_tag, multiple }),
             basic::AMQPMethod::Nack(basic::Nack { delivery_tag, multiple, requeue }),
@@ -334,7 +334,7 @@ proptest! {
             put_method(&mut buf, 1, &AMQPClass::Basic(method)).unwrap();
             buf.freeze().slice(7..).to_vec()
         };
-        let of = |span: hot::Span, payload: &[u8]| String::from_utf8(span.of(payload).to_vec()).unwrap();
+        let of = |span: basic_frames::Span, payload: &[u8]| String::from_utf8(span.of(payload).to_vec()).unwrap();
 
         let bytes = payload(basic::AMQPMethod::Deliver(basic::Deliver {
             consumer_tag: consumer.as_str().into(),
@@ -343,7 +343,7 @@ proptest! {
             exchange: exchange.as_str().into(),
             routing_key: key.as_str().into(),
         }));
-        let Inbound::Deliver(deliver) = hot::parse_method(&bytes).unwrap() else { panic!() };
+        let Inbound::Deliver(deliver) = basic_frames::parse_method(&bytes).unwrap() else { panic!() };
         prop_assert_eq!((deliver.delivery_tag, deliver.redelivered), (tag, flag));
         prop_assert_eq!(of(deliver.consumer_tag, &bytes), consumer);
         prop_assert_eq!(of(deliver.exchange, &bytes), &exchange[..]);
@@ -356,7 +356,7 @@ proptest! {
             routing_key: key.as_str().into(),
             message_count: count,
         }));
-        let Inbound::GetOk(get_ok) = hot::parse_method(&bytes).unwrap() else { panic!() };
+        let Inbound::GetOk(get_ok) = basic_frames::parse_method(&bytes).unwrap() else { panic!() };
         prop_assert_eq!((get_ok.delivery_tag, get_ok.redelivered, get_ok.message_count), (tag, flag, count));
         prop_assert_eq!(of(get_ok.exchange, &bytes), &exchange[..]);
         prop_assert_eq!(of(get_ok.routing_key, &bytes), &key[..]);
@@ -367,18 +367,18 @@ proptest! {
             exchange: exchange.as_str().into(),
             routing_key: key.as_str().into(),
         }));
-        let Inbound::Return(head) = hot::parse_method(&bytes).unwrap() else { panic!() };
+        let Inbound::Return(head) = basic_frames::parse_method(&bytes).unwrap() else { panic!() };
         prop_assert_eq!(head.code, code);
         prop_assert_eq!(of(head.text, &bytes), text);
         prop_assert_eq!(of(head.exchange, &bytes), exchange);
         prop_assert_eq!(of(head.routing_key, &bytes), key);
 
         let bytes = payload(basic::AMQPMethod::Ack(basic::Ack { delivery_tag: tag, multiple: flag }));
-        prop_assert_eq!(hot::parse_method(&bytes), Ok(Inbound::Ack { tag, multiple: flag }));
+        prop_assert_eq!(basic_frames::parse_method(&bytes), Ok(Inbound::Ack { tag, multiple: flag }));
         let bytes = payload(basic::AMQPMethod::Nack(basic::Nack { delivery_tag: tag, multiple: flag, requeue }));
-        prop_assert_eq!(hot::parse_method(&bytes), Ok(Inbound::Nack { tag, multiple: flag, requeue }));
+        prop_assert_eq!(basic_frames::parse_method(&bytes), Ok(Inbound::Nack { tag, multiple: flag, requeue }));
         let bytes = payload(basic::AMQPMethod::GetEmpty(basic::GetEmpty {}));
-        prop_assert_eq!(hot::parse_method(&bytes), Ok(Inbound::GetEmpty));
+        prop_assert_eq!(basic_frames::parse_method(&bytes), Ok(Inbound::GetEmpty));
     }
 
     #[test]
@@ -395,7 +395,7 @@ proptest! {
     #[test]
     fn the_cutter_asks_for_what_is_missing(payload in prop::collection::vec(any::<u8>(), 0..100)) {
         let bytes = bytes_of(&[(3, 1, payload)]);
-        let (mut cutter, mut buf) = (Cutter::new(FRAME_MIN_SIZE), BytesMut::new());
+        let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
         for octet in &bytes[..bytes.len() - 1] {
             buf.extend_from_slice(&[*octet]);
             prop_assert!(cutter.next_run(&mut buf).unwrap().is_none());
@@ -409,11 +409,11 @@ proptest! {
         cuts.extend([0, body.len()]);
         cuts.sort_unstable();
         let mut assembler = Assembler::new(u64::MAX);
-        let get_empty_span = hot::Span::default();
-        let head = hot::ReturnHead { code: 312, text: get_empty_span, exchange: get_empty_span, routing_key: get_empty_span };
+        let get_empty_span = basic_frames::Span::default();
+        let head = basic_frames::ReturnHead { code: 312, text: get_empty_span, exchange: get_empty_span, routing_key: get_empty_span };
         assembler.begin(ContentMethod::Return(head), Bytes::new()).unwrap();
         let mut header = BytesMut::new();
-        hot::put_header(&mut header, 1, body.len() as u64, &Properties::new());
+        basic_frames::put_header(&mut header, 1, body.len() as u64, &Properties::new());
         let mut content = assembler.header(&header.freeze().slice(7..)).unwrap();
         for piece in cuts.windows(2) {
             if content.is_none() {

@@ -3,8 +3,8 @@
 
 use actix_pika_actors::wire::{
     content::{Assembler, Content, ContentMethod},
-    frame::{Cutter, FRAME_MIN_SIZE, FrameKind},
-    hot::{Inbound, parse_method},
+    frame::{FrameDecoder, FRAME_MIN_SIZE, FrameKind},
+    basic_frames::{Inbound, parse_method},
     properties::Properties,
 };
 use bytes::BytesMut;
@@ -24,7 +24,7 @@ fn whole(content: Content) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let (mut cutter, mut assembler) = (Cutter::new(FRAME_MIN_SIZE), Assembler::new(LIMIT));
+    let (mut cutter, mut assembler) = (FrameDecoder::new(FRAME_MIN_SIZE), Assembler::new(LIMIT));
     let mut buf = BytesMut::from(data);
     while let Ok(Some(run)) = cutter.next_run(&mut buf) {
         for frame in run {

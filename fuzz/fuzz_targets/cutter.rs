@@ -3,13 +3,13 @@
 
 use actix_pika_actors::wire::{
     fault::Fault,
-    frame::{Cutter, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, foreign_greeting},
+    frame::{FrameDecoder, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, other_protocol_detected},
 };
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
 fn cut<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Fault>, usize) {
-    let (mut cutter, mut buf) = (Cutter::new(FRAME_MIN_SIZE), BytesMut::new());
+    let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
     let mut frames = Vec::new();
     for piece in pieces {
         buf.extend_from_slice(piece);
@@ -32,7 +32,7 @@ fn cut<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Fault>
 
 fuzz_target!(|data: &[u8]| {
     let Some((&step, stream)) = data.split_first() else { return };
-    let _ = foreign_greeting(stream);
+    let _ = other_protocol_detected(stream);
     let (whole, fault, left) = cut([stream].into_iter());
     let (pieces, same_fault, same_left) = cut(stream.chunks(usize::from(step) + 1));
     assert_eq!(whole.len(), pieces.len());

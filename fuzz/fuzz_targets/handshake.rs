@@ -2,7 +2,7 @@
 #![no_main]
 
 use actix_pika_actors::wire::{
-    frame::{Cutter, FRAME_MIN_SIZE},
+    frame::{FrameDecoder, FRAME_MIN_SIZE},
     handshake::{Handshake, Mechanism, Progress, Terms},
     method::read_method,
     table::Table,
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         heartbeat: Some(60),
         client_properties: Table::from([("connection_name", "fuzz")]),
     });
-    let (mut cutter, mut buf) = (Cutter::new(FRAME_MIN_SIZE), BytesMut::from(data));
+    let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::from(data));
     let mut out = BytesMut::new();
     'frames: while let Ok(Some(run)) = cutter.next_run(&mut buf) {
         for frame in run {
@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(!format!("{handshake:?}").contains("unmistakable"));
         }
     }
-    let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+    let mut cutter = FrameDecoder::new(FRAME_MIN_SIZE);
     while let Some(run) = cutter.next_run(&mut out).expect("frames of ours") {
         assert!(run.iter().all(|frame| read_method(&frame.payload).is_ok()));
     }

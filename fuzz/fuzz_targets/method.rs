@@ -2,14 +2,14 @@
 #![no_main]
 
 use actix_pika_actors::wire::{
-    hot::{Inbound, parse_method},
+    basic_frames::{Inbound, parse_method},
     method::{AMQPClass, basic, name, put_method, read_method},
 };
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let hot = parse_method(data);
+    let basic_frames = parse_method(data);
     let method = match read_method(data) {
         Ok(method) => method,
         Err(fault) => {
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let again = read_method(&buf[7..buf.len() - 1]).expect("what was written can be read");
     // NaN is not equal to itself.
     assert_eq!(format!("{again:?}"), format!("{method:?}"));
-    match (hot.expect("reads all that the other reads"), method) {
+    match (basic_frames.expect("reads all that the other reads"), method) {
         (Inbound::Deliver(deliver), AMQPClass::Basic(basic::AMQPMethod::Deliver(theirs))) => {
             assert_eq!(
                 (deliver.delivery_tag, deliver.redelivered),

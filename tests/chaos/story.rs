@@ -70,7 +70,7 @@ impl Story {
                 self.lost_at = Some(Instant::now());
             }
             ConnectionEvent::Connected => self.connected = true,
-            ConnectionEvent::Restored { skipped, .. } => {
+            ConnectionEvent::Recovered { skipped, .. } => {
                 if self.up || !self.connected {
                     self.faults.push("restored without a loss".into());
                 }

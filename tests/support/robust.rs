@@ -98,7 +98,7 @@ impl Robust {
             match self.event().await {
                 // Lost once more on the way.
                 ConnectionEvent::Connected | ConnectionEvent::Lost(_) => {}
-                ConnectionEvent::Restored { skipped, .. } => return skipped,
+                ConnectionEvent::Recovered { skipped, .. } => return skipped,
                 event => panic!("{event:?}"),
             }
         }

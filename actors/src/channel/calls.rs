@@ -3,15 +3,15 @@
 use actix::{Context, Handler, ResponseFuture};
 use std::{future::poll_fn, sync::Arc};
 
-use super::{Channel, Phase, Reply, Responder, replies::On};
+use super::{Channel, ChannelState, Reply, Responder, replies::PendingReply};
 use crate::{
     error::{Error, Result},
     message::{
         BindExchange, BindQueue, Confirmation, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue,
         Publish, PurgeQueue, Qos, QueueDeclared, Settle, UnbindExchange, UnbindQueue,
-        internal::{Change, Entity, Gone, Up},
+        internal::{Change, Entity, Removal, SupervisorMessage},
     },
-    outbox::Place,
+    outbox::Ticket,
     wire::{AMQPClass, basic, check_short, exchange, ids, queue, short},
 };
 
@@ -22,9 +22,9 @@ impl Channel {
         method: AMQPClass,
         what: &'static str,
         entity: Option<String>,
-        on: On,
+        on: PendingReply,
     ) -> bool {
-        if let Phase::Closed(error) = &self.phase {
+        if let ChannelState::Closed(error) = &self.phase {
             on.fail(error.clone());
             return false;
         }
@@ -36,7 +36,7 @@ impl Channel {
                 true
             }
             Err(error) => {
-                if let On::Consumed { tag, .. } = &on {
+                if let PendingReply::Consumed { tag, .. } = &on {
                     self.unregister(tag, &error);
                 }
                 on.fail(match entity {
@@ -51,12 +51,12 @@ impl Channel {
     /// Tells whether people may ask anything now.
     pub(super) fn usable(&self) -> Result<()> {
         match &self.phase {
-            Phase::Open => Ok(()),
-            Phase::Closed(error) | Phase::Closing { error, .. } => Err(error.clone()),
-            Phase::Opening => Err(Error::channel_closed("the channel is not open yet", None)),
-            Phase::Draining { .. } => Err(Error::channel_closed("the channel is being closed", None)),
+            ChannelState::Open => Ok(()),
+            ChannelState::Closed(error) | ChannelState::Closing { error, .. } => Err(error.clone()),
+            ChannelState::Opening => Err(Error::channel_closed("the channel is not open yet", None)),
+            ChannelState::Draining { .. } => Err(Error::channel_closed("the channel is being closed", None)),
             // Calls wait.
-            Phase::Lost | Phase::Restoring => Err(self.cause()),
+            ChannelState::Lost | ChannelState::Restoring => Err(self.cause()),
         }
     }
 
@@ -67,15 +67,15 @@ impl Channel {
         entity: &str,
         method: Result<AMQPClass>,
         change: Option<Change>,
-        on: impl FnOnce(Responder<T>) -> On,
+        on: impl FnOnce(Responder<T>) -> PendingReply,
     ) -> Reply<T> {
         match self.usable().and(method) {
             Ok(method) => {
                 let (reply, responder) = Reply::later();
                 if self.ask(method, what, Some(entity.to_owned()), on(responder)) && self.robust {
                     self.replies.which_will(change);
-                } else if let Some(Change::Forget(Gone::Queue(queue))) = change.filter(|_| self.robust) {
-                    self.supervisor.do_send(Up::Deleting { queue, is: false });
+                } else if let Some(Change::Forget(Removal::Queue(queue))) = change.filter(|_| self.robust) {
+                    self.supervisor.do_send(SupervisorMessage::QueueDeleting { queue, is: false });
                 }
                 self.keep_ticking(ctx);
                 reply
@@ -93,7 +93,7 @@ impl Handler<Qos> for Channel {
             return self.later(qos, ctx);
         }
         let count = qos.prefetch_count;
-        let reply = self.call(ctx, "basic.qos", "", Ok(bound(count, qos.global)), None, On::Done);
+        let reply = self.call(ctx, "basic.qos", "", Ok(bound(count, qos.global)), None, PendingReply::Done);
         if qos.global {
             self.prefetch_shared = (count > 0).then_some(count);
         } else {
@@ -116,7 +116,7 @@ impl Channel {
         if self.prefetch_shared.is_some() && self.prefetch_said == Some(prefetch) {
             return;
         }
-        self.ask(bound(prefetch, false), "basic.qos", None, On::Internal);
+        self.ask(bound(prefetch, false), "basic.qos", None, PendingReply::Internal);
         self.prefetch_said = Some(prefetch);
         self.share_again();
     }
@@ -124,7 +124,7 @@ impl Channel {
     /// RabbitMQ forgets the shared bound when it is told one for each consumer.
     pub(super) fn share_again(&mut self) {
         if let Some(shared) = self.prefetch_shared {
-            self.ask(bound(shared, true), "basic.qos", None, On::Internal);
+            self.ask(bound(shared, true), "basic.qos", None, PendingReply::Internal);
         }
     }
 }
@@ -137,7 +137,7 @@ impl Handler<DeclareExchange> for Channel {
             return self.later(declare, ctx);
         }
         let change = declare.robust.then(|| Change::Record(Entity::Exchange(declare.clone())));
-        self.call(ctx, "exchange.declare", &declare.name, declare.method(), change, On::Done)
+        self.call(ctx, "exchange.declare", &declare.name, declare.method(), change, PendingReply::Done)
     }
 }
 
@@ -155,8 +155,8 @@ impl Handler<DeleteExchange> for Channel {
                 nowait: false,
             })))
         };
-        let change = Some(Change::Forget(Gone::Exchange(delete.name.clone())));
-        self.call(ctx, "exchange.delete", &delete.name, method(), change, On::Done)
+        let change = Some(Change::Forget(Removal::Exchange(delete.name.clone())));
+        self.call(ctx, "exchange.delete", &delete.name, method(), change, PendingReply::Done)
     }
 }
 
@@ -168,7 +168,7 @@ impl Handler<BindExchange> for Channel {
             return self.later(bind, ctx);
         }
         let change = bind.robust.then(|| Change::Record(Entity::ExchangeBinding(bind.clone())));
-        self.call(ctx, "exchange.bind", &bind.destination, bind.method(), change, On::Done)
+        self.call(ctx, "exchange.bind", &bind.destination, bind.method(), change, PendingReply::Done)
     }
 }
 
@@ -179,8 +179,8 @@ impl Handler<UnbindExchange> for Channel {
         if self.waits() {
             return self.later(unbind, ctx);
         }
-        let change = unbind.robust.then(|| Change::Forget(Gone::ExchangeBinding(unbind.clone())));
-        self.call(ctx, "exchange.unbind", &unbind.destination, unbind.method(), change, On::Done)
+        let change = unbind.robust.then(|| Change::Forget(Removal::ExchangeBinding(unbind.clone())));
+        self.call(ctx, "exchange.unbind", &unbind.destination, unbind.method(), change, PendingReply::Done)
     }
 }
 
@@ -193,7 +193,7 @@ impl Handler<DeclareQueue> for Channel {
         }
         self.rename(&mut declare.name);
         let record = (self.robust && declare.robust).then(|| Box::new(declare.clone()));
-        let on = |responder| On::Declared { record, responder };
+        let on = |responder| PendingReply::Declared { record, responder };
         self.call(ctx, "queue.declare", &declare.name, declare.method(), None, on)
     }
 }
@@ -207,7 +207,7 @@ impl Handler<BindQueue> for Channel {
         }
         self.rename(&mut bind.queue);
         let change = bind.robust.then(|| Change::Record(Entity::QueueBinding(bind.clone())));
-        self.call(ctx, "queue.bind", &bind.queue, bind.method(), change, On::Done)
+        self.call(ctx, "queue.bind", &bind.queue, bind.method(), change, PendingReply::Done)
     }
 }
 
@@ -219,8 +219,8 @@ impl Handler<UnbindQueue> for Channel {
             return self.later(unbind, ctx);
         }
         self.rename(&mut unbind.queue);
-        let change = unbind.robust.then(|| Change::Forget(Gone::QueueBinding(unbind.clone())));
-        self.call(ctx, "queue.unbind", &unbind.queue, unbind.method(), change, On::Done)
+        let change = unbind.robust.then(|| Change::Forget(Removal::QueueBinding(unbind.clone())));
+        self.call(ctx, "queue.unbind", &unbind.queue, unbind.method(), change, PendingReply::Done)
     }
 }
 
@@ -238,7 +238,7 @@ impl Handler<PurgeQueue> for Channel {
                 nowait: false,
             })))
         };
-        self.call(ctx, "queue.purge", &purge.queue, method(), None, On::Count)
+        self.call(ctx, "queue.purge", &purge.queue, method(), None, PendingReply::Count)
     }
 }
 
@@ -260,10 +260,11 @@ impl Handler<DeleteQueue> for Channel {
         };
         if self.robust && self.usable().is_ok() {
             // Before the broker tells its consumers, which must not bring it back.
-            self.supervisor.do_send(Up::Deleting { queue: delete.queue.clone(), is: true });
+            self.supervisor
+                .do_send(SupervisorMessage::QueueDeleting { queue: delete.queue.clone(), is: true });
         }
-        let change = Some(Change::Forget(Gone::Queue(delete.queue.clone())));
-        self.call(ctx, "queue.delete", &delete.queue, method(), change, On::Count)
+        let change = Some(Change::Forget(Removal::Queue(delete.queue.clone())));
+        self.call(ctx, "queue.delete", &delete.queue, method(), change, PendingReply::Count)
     }
 }
 
@@ -279,7 +280,7 @@ impl Handler<Publish> for Channel {
             check_short("exchange name", &publish.exchange)?;
             check_short("routing key", &publish.routing_key)?;
             publish.content.check()?;
-            let mut place = Place::default();
+            let mut place = Ticket::default();
             let sequence = poll_fn(|cx| {
                 let outgoing = publish.content.outgoing(&publish.exchange, &publish.routing_key);
                 outbox.poll_publish(&mut place, cx, outgoing)

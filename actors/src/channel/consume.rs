@@ -9,16 +9,17 @@ use std::{
 use actix::{AsyncContext, Context, Handler, Recipient};
 use tokio::sync::watch;
 
-use super::{Channel, Phase, Reply, Responder, link::Link, replies::On};
+use super::{Channel, ChannelState, Reply, Responder, acker::ChannelAcker, replies::PendingReply};
 use crate::{
-    consumer::{Consumer, ConsumerLife},
+    consumer::Consumer,
     error::{Error, Result},
+    message::ConsumerState,
     message::{
-        Binding, CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, Get, Inlet, Lost,
-        Parts, PauseConsumer, QueueType, StreamOffset, Target,
-        internal::{Change, Entity, Probe, Up},
+        CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, DeliveryTarget,
+        Get, Parts, PauseConsumer, QueueType, SinkRegistration, StreamOffset, TargetLost,
+        internal::{Change, Entity, SupervisorMessage, TrialConsume},
     },
-    outbox::Account,
+    transport::CreditAccount,
     wire::{AMQPClass, Table, basic, short},
 };
 
@@ -36,15 +37,15 @@ pub(super) struct Consumers {
 
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<ChannelAcker>,
     pub(super) no_ack: bool,
-    inlet: Arc<dyn Inlet>,
+    inlet: Arc<dyn DeliverySink>,
     batch: Vec<Delivery>,
     /// Why it ends, once `basic.cancel` is out.
     pub(super) ending: Option<ConsumerEnd>,
     watcher: Option<Recipient<ConsumerEnd>>,
     ended: watch::Sender<Option<ConsumerEnd>>,
-    life: ConsumerLife,
+    life: ConsumerState,
     /// What the broker was asked for.
     pub(super) queue: String,
     exclusive: bool,
@@ -70,8 +71,8 @@ impl Entry {
     }
 
     /// What to try in its place.
-    pub(super) fn probe(&self) -> Probe {
-        Probe {
+    pub(super) fn probe(&self) -> TrialConsume {
+        TrialConsume {
             tag: self.link.tag.clone(),
             queue: self.queue.clone(),
             exclusive: self.exclusive,
@@ -107,7 +108,7 @@ impl Consumers {
     }
 
     /// The consumer of this tag, if it is to start again now that it is cancelled.
-    fn take_repair(&mut self, tag: &[u8]) -> Option<(u32, Probe)> {
+    fn take_repair(&mut self, tag: &[u8]) -> Option<(u32, TrialConsume)> {
         let entry = self.get_mut(tag).filter(|entry| entry.repair)?;
         entry.repair = false;
         Some((entry.link.consumer, entry.probe()))
@@ -278,9 +279,9 @@ impl Channel {
         let prefetch = consume.prefetch.unwrap_or(self.prefetch);
         let method = start(&consume.queue, &tag, consume.no_ack, consume.exclusive, &consume.arguments)?;
         let inlet = match consume.target {
-            Some(Target::Inlet(inlet)) => inlet,
-            Some(Target::Recipient(recipient)) => Consumer::start(recipient, None),
-            Some(Target::Supervised(factory)) => {
+            Some(DeliveryTarget::DeliverySink(inlet)) => inlet,
+            Some(DeliveryTarget::Recipient(recipient)) => Consumer::start(recipient, None),
+            Some(DeliveryTarget::Supervised(factory)) => {
                 let factory = factory.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let Some(factory) = factory else {
                     return Err(Error::refused_here("the workers of these options feed another consumer"));
@@ -291,9 +292,9 @@ impl Channel {
         };
         let bounded = !consume.no_ack && prefetch > 0;
         let permits = (!bounded && prefetch > 0).then_some(prefetch.into());
-        inlet.bind(Binding { consumer: id, permits, lost: ctx.address().recipient() });
-        let (ends, life) = ConsumerLife::begin();
-        let link = Arc::new(Link {
+        inlet.bind(SinkRegistration { consumer: id, permits, lost: ctx.address().recipient() });
+        let (ends, life) = ConsumerState::begin();
+        let link = Arc::new(ChannelAcker {
             outbox: self.outbox.clone(),
             consumer: id,
             tag: Arc::from(tag.as_str()),
@@ -331,7 +332,7 @@ impl Channel {
             let (channel, tag, queue) = (self.number(), Arc::from(tag.as_str()), consume.queue.clone());
             Change::Record(Entity::Consumer { channel, tag, queue })
         });
-        let on = On::Consumed { tag, responder, cancel: None };
+        let on = PendingReply::Consumed { tag, responder, cancel: None };
         if self.ask(method, "basic.consume", Some(consume.queue), on) {
             self.replies.which_will(passing);
         }
@@ -339,9 +340,9 @@ impl Channel {
         Ok(reply)
     }
 
-    fn account(&self, unbounded: bool, consumer: u32) -> Option<Arc<Account>> {
+    fn account(&self, unbounded: bool, consumer: u32) -> Option<Arc<CreditAccount>> {
         let credit = self.credit.as_ref().filter(|_| unbounded);
-        credit.map(|credit| Account::open(credit, self.number(), consumer))
+        credit.map(|credit| CreditAccount::open(credit, self.number(), consumer))
     }
 
     /// Starts a consumer of an earlier life again.
@@ -363,7 +364,7 @@ impl Channel {
         }
         match started {
             Ok(method) => {
-                let on = On::Resumed { tag, consumer: id, cancel: None };
+                let on = PendingReply::Resumed { tag, consumer: id, cancel: None };
                 self.ask(method, "basic.consume", Some(queue), on);
             }
             Err(error) => log::error!("channel {}: consumer {tag:?}: {error}", self.number()),
@@ -374,8 +375,9 @@ impl Channel {
     pub(super) fn resumed(&mut self, tag: &Arc<str>, consumer: u32) {
         log::debug!("channel {}: consumer {tag:?} goes on", self.number());
         if self.consumers.by_id(consumer).is_some_and(|entry| std::mem::take(&mut entry.away)) {
-            self.watchers.tell(&ChannelEvent::ConsumerRestored { tag: tag.clone() });
-            self.supervisor.do_send(Up::Resumed { epoch: self.epoch, tag: tag.clone() });
+            self.watchers.tell(&ChannelEvent::ConsumerRecovered { tag: tag.clone() });
+            self.supervisor
+                .do_send(SupervisorMessage::ConsumerRepaired { epoch: self.epoch, tag: tag.clone() });
         }
     }
 
@@ -388,7 +390,7 @@ impl Channel {
 
     /// Sends `basic.cancel`, unless that is done already, or once `basic.consume` is answered.
     pub(super) fn cancel(&mut self, tag: &str, responder: Option<Responder<()>>) {
-        if self.waits() && !matches!(self.phase, Phase::Restoring) {
+        if self.waits() && !matches!(self.phase, ChannelState::Restoring) {
             // The broker has no such consumer now.
             if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
                 self.finish(entry);
@@ -396,7 +398,7 @@ impl Channel {
             responder.into_iter().for_each(|r| drop(r.send(Ok(()))));
             return;
         }
-        if matches!(self.phase, Phase::Closing { .. } | Phase::Closed(_)) {
+        if matches!(self.phase, ChannelState::Closing { .. } | ChannelState::Closed(_)) {
             // The channel takes its consumers along, and must not be spoken of after `channel.close`.
             responder.into_iter().for_each(|r| drop(r.send(Ok(()))));
             return;
@@ -420,7 +422,7 @@ impl Channel {
             return;
         }
         let responders = responder.into_iter().collect();
-        let on = On::Cancelled { tag: tag.to_owned(), consumer, responders };
+        let on = PendingReply::Cancelled { tag: tag.to_owned(), consumer, responders };
         match short("consumer tag", tag) {
             Ok(consumer_tag) => {
                 let cancel = basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: false });
@@ -453,7 +455,13 @@ impl Channel {
             self.outbox.release(id);
             let cause = ConsumerEnd::CancelledByBroker;
             let epoch = self.epoch;
-            self.supervisor.do_send(Up::Repair { epoch, channel: number, consumer: id, probe, cause });
+            self.supervisor.do_send(SupervisorMessage::RepairConsumer {
+                epoch,
+                channel: number,
+                consumer: id,
+                probe,
+                cause,
+            });
             return;
         }
         if let Some(entry) = self.consumers.remove(tag.as_bytes()) {
@@ -513,7 +521,7 @@ impl Channel {
         (entry.repair, entry.suspended, entry.away) = (true, true, true);
         if let Ok(consumer_tag) = short("consumer tag", tag) {
             let cancel = basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: false });
-            let on = On::Cancelled { tag: tag.to_owned(), consumer, responders: Vec::new() };
+            let on = PendingReply::Cancelled { tag: tag.to_owned(), consumer, responders: Vec::new() };
             self.ask(AMQPClass::Basic(cancel), "basic.cancel", Some(tag.to_owned()), on);
         }
         true
@@ -577,10 +585,10 @@ impl Handler<CancelConsumer> for Channel {
     }
 }
 
-impl Handler<Lost> for Channel {
+impl Handler<TargetLost> for Channel {
     type Result = ();
 
-    fn handle(&mut self, lost: Lost, ctx: &mut Context<Self>) {
+    fn handle(&mut self, lost: TargetLost, ctx: &mut Context<Self>) {
         self.shed(lost.consumer, ConsumerEnd::TargetGone, ctx);
     }
 }
@@ -599,7 +607,7 @@ impl Handler<Get> for Channel {
         };
         let (reply, responder) = Reply::later();
         let method = basic::AMQPMethod::Get(basic::Get { queue, no_ack: get.no_ack });
-        let on = On::Got { no_ack: get.no_ack, responder };
+        let on = PendingReply::Got { no_ack: get.no_ack, responder };
         self.ask(AMQPClass::Basic(method), "basic.get", Some(get.queue), on);
         self.keep_ticking(ctx);
         reply

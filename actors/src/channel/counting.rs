@@ -11,11 +11,12 @@ use bytes::{Bytes, BytesMut};
 use super::{Channel, OpenedChannel};
 use crate::{
     message::{
-        Binding, Consume, ConsumerEnd, Delivery, Get, Inlet, OpenChannel, ReleaseChannel,
-        internal::{Down, Up},
+        Consume, ConsumerEnd, Delivery, DeliverySink, Get, OpenChannel, ReleaseChannel, SinkRegistration,
+        internal::{ChannelMessage, SupervisorMessage},
     },
-    outbox::{Credit, Flush, Outgoing},
-    wire::{Cutter, Properties},
+    outbox::{Flush, Outgoing},
+    transport::ReadCredit,
+    wire::{FrameDecoder, Properties},
 };
 
 /// Stands for connection and supervisor, and counts what they get.
@@ -36,18 +37,18 @@ impl Handler<Flush> for Office {
     }
 }
 
-impl Handler<Up> for Office {
+impl Handler<SupervisorMessage> for Office {
     type Result = ();
 
-    fn handle(&mut self, _: Up, _: &mut Self::Context) {}
+    fn handle(&mut self, _: SupervisorMessage, _: &mut Self::Context) {}
 }
 
 /// Keeps the batches as they came.
 #[derive(Debug, Default)]
 struct Batches(Mutex<Vec<Vec<Delivery>>>);
 
-impl Inlet for Batches {
-    fn bind(&self, _: Binding) {}
+impl DeliverySink for Batches {
+    fn bind(&self, _: SinkRegistration) {}
 
     fn batch(&self, deliveries: Vec<Delivery>) {
         self.0.lock().unwrap().push(deliveries);
@@ -77,11 +78,11 @@ impl Bench {
         let office: Addr<Office> = office.start();
         let options = OpenChannel::new().confirms(false);
         let channel = Channel::start(1, &options, 1 << 20, office.clone().recipient(), false);
-        channel.actor.do_send(Down::Attached {
+        channel.actor.do_send(ChannelMessage::Attached {
             epoch: 1,
             flush: Arc::new(office.recipient()),
             frame_max: 131_072,
-            credit: Arc::new(Credit::new(1 << 20)),
+            credit: Arc::new(ReadCredit::new(1 << 20)),
         });
         let bench = Self { channel, flushes };
         bench.hear(&frame(b"\0\x14\0\x0b\0\0\0\0")).await;
@@ -91,10 +92,10 @@ impl Bench {
 
     /// Cuts these bytes as the connection does, and sends the runs; tells how many they were.
     async fn hear(&self, bytes: &[u8]) -> usize {
-        let (mut cutter, mut buffer, mut runs) = (Cutter::new(131_072), BytesMut::from(bytes), 0);
+        let (mut cutter, mut buffer, mut runs) = (FrameDecoder::new(131_072), BytesMut::from(bytes), 0);
         while let Some(run) = cutter.next_run(&mut buffer).unwrap() {
             runs += 1;
-            self.channel.actor.send(Down::Frames { epoch: 1, run }).await.unwrap();
+            self.channel.actor.send(ChannelMessage::Frames { epoch: 1, batch: run }).await.unwrap();
         }
         assert!(buffer.is_empty());
         runs
@@ -138,7 +139,7 @@ impl Bench {
             exchange: "",
             routing_key: "jobs",
             mandatory: true,
-            replay: true,
+            resend: true,
             properties: &properties,
             body: &body,
         };
@@ -147,7 +148,7 @@ impl Bench {
 
     /// Waits until the actor has read all its letters.
     async fn settled(&self) {
-        self.channel.actor.send(Down::Blocked(false)).await.unwrap();
+        self.channel.actor.send(ChannelMessage::Blocked(false)).await.unwrap();
     }
 
     /// What the connection takes now has `channel.close` for its only frame.

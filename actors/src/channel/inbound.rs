@@ -6,16 +6,16 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 
-use super::{Channel, Phase, link::Link, replies::On};
+use super::{Channel, ChannelState, acker::ChannelAcker, replies::PendingReply};
 use crate::{
     error::Error,
     message::{ChannelEvent, Consumed, Delivery, Layout, Parts, QueueDeclared, QueueName, internal::Entity},
-    outbox::{Seen, Verdict},
+    outbox::{Outcome, Seen},
     returned::Return,
     wire::{
-        AMQPClass, Assembler, Content, ContentMethod, Deliver, Fault, Frame, FrameKind, FrameRun, FrameViews,
-        HEAD_LEN, Inbound, Properties, basic, channel, confirm, exchange, ids, parse_method, queue,
-        read_method, tx, whole_delivery,
+        AMQPClass, Assembler, Content, ContentMethod, Deliver, Fault, Frame, FrameBatch, FrameKind,
+        FrameViews, HEAD_LEN, Inbound, Properties, basic, channel, confirm, exchange, ids, parse_method,
+        queue, read_method, single_frame_delivery, tx,
     },
 };
 
@@ -50,15 +50,15 @@ impl Inbox {
 
 impl Channel {
     /// Reads one run of frames.
-    pub(super) fn read(&mut self, run: &FrameRun) -> Result<(), Fault> {
+    pub(super) fn read(&mut self, run: &FrameBatch) -> Result<(), Fault> {
         let bytes = &run.bytes;
         let mut rest = run.views();
         while rest.left() > 0 {
             let at = bytes.len() - rest.left();
-            let open = !matches!(self.phase, Phase::Closed(_) | Phase::Closing { .. });
+            let open = !matches!(self.phase, ChannelState::Closed(_) | ChannelState::Closing { .. });
             if open && self.inbox.assembler.idle() {
                 let front = bytes.get(at..).unwrap_or_default();
-                if let Some(whole) = whole_delivery(front, self.inbox.assembler.body_limit()) {
+                if let Some(whole) = single_frame_delivery(front, self.inbox.assembler.body_limit()) {
                     rest = FrameViews::over(front.get(whole.len..).unwrap_or_default());
                     let own = bytes.slice(at + HEAD_LEN..at + whole.len);
                     let layout = Layout::Together { properties: whole.properties, body: whole.body };
@@ -70,8 +70,8 @@ impl Channel {
             let payload = bytes.slice_ref(view.payload);
             let frame = Frame { kind: view.kind, channel: view.channel, payload };
             match self.phase {
-                Phase::Closed(_) => return Ok(()),
-                Phase::Closing { .. } => self.read_while_closing(&frame)?,
+                ChannelState::Closed(_) => return Ok(()),
+                ChannelState::Closing { .. } => self.read_while_closing(&frame)?,
                 _ => self.read_frame(frame)?,
             }
         }
@@ -95,7 +95,7 @@ impl Channel {
             bytes,
             layout,
             tag,
-            incarnation: self.incarnation,
+            channel_epoch: self.channel_epoch,
             message_count: None,
             exchange: head.exchange,
             routing_key: head.routing_key,
@@ -130,7 +130,7 @@ impl Channel {
             }
             Inbound::Return(head) => self.inbox.assembler.begin(ContentMethod::Return(head), payload),
             Inbound::GetEmpty => {
-                if let On::Got { responder, .. } = self.replies.next(60, 72)? {
+                if let PendingReply::Got { responder, .. } = self.replies.next(60, 72)? {
                     drop(responder.send(Ok(None)));
                 }
                 Ok(())
@@ -181,14 +181,14 @@ impl Channel {
             }
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => {
                 match self.replies.of_consumer(class_id, method_id, ok.consumer_tag.as_str())? {
-                    On::Consumed { tag, responder, cancel } => {
+                    PendingReply::Consumed { tag, responder, cancel } => {
                         self.consumed(&tag, ok.consumer_tag.as_str(), responder);
                         if let Some(responders) = cancel {
                             self.cancel(&tag, None);
                             responders.into_iter().for_each(|r| self.cancel(&tag, Some(r)));
                         }
                     }
-                    On::Resumed { tag, consumer, cancel, .. } => {
+                    PendingReply::Resumed { tag, consumer, cancel, .. } => {
                         self.resumed(&tag, consumer);
                         if let Some(responders) = cancel {
                             self.cancel(&tag, None);
@@ -204,7 +204,7 @@ impl Channel {
             }
             AMQPClass::Basic(basic::AMQPMethod::CancelOk(ok)) => {
                 let consumer_tag = ok.consumer_tag.as_str();
-                if let On::Cancelled { consumer, responders, .. } =
+                if let PendingReply::Cancelled { consumer, responders, .. } =
                     self.replies.of_consumer(class_id, method_id, consumer_tag)?
                 {
                     self.hand_on()?;
@@ -214,21 +214,23 @@ impl Channel {
             }
             AMQPClass::Basic(basic::AMQPMethod::RecoverOk(_)) => {
                 // What came until now is requeued; what comes from now on counts.
-                if let On::Recovered(responder) = self.replies.next(class_id, method_id)? {
+                if let PendingReply::Recovered(responder) = self.replies.next(class_id, method_id)? {
                     self.recovering = self.recovering.saturating_sub(1);
                     drop(responder.send(Ok(())));
                 }
             }
             AMQPClass::Tx(tx::AMQPMethod::CommitOk(_)) => {
                 match self.replies.next(class_id, method_id)? {
-                    On::Committed(responder) => self.committed(responder),
+                    PendingReply::Committed(responder) => self.committed(responder),
                     // The end of a rollback.
-                    On::Done(responder) => drop(responder.send(Ok(()))),
+                    PendingReply::Done(responder) => drop(responder.send(Ok(()))),
                     _ => {}
                 }
             }
             AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
-                if let On::Declared { record, responder } = self.replies.next(class_id, method_id)? {
+                if let PendingReply::Declared { record, responder } =
+                    self.replies.next(class_id, method_id)?
+                {
                     let name = QueueName::new(ok.queue.to_string());
                     if let Some(declare) = record {
                         self.record(Entity::Queue { declare: *declare, name: name.clone() });
@@ -256,7 +258,7 @@ impl Channel {
             )
             | AMQPClass::Tx(tx::AMQPMethod::SelectOk(_) | tx::AMQPMethod::RollbackOk(_))
             | AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => {
-                if let On::Done(responder) = self.replies.next(class_id, method_id)? {
+                if let PendingReply::Done(responder) = self.replies.next(class_id, method_id)? {
                     drop(responder.send(Ok(())));
                 }
             }
@@ -270,7 +272,7 @@ impl Channel {
     }
 
     fn counted(&mut self, class_id: u16, method_id: u16, count: u32) -> Result<(), Fault> {
-        if let On::Count(responder) = self.replies.next(class_id, method_id)? {
+        if let PendingReply::Count(responder) = self.replies.next(class_id, method_id)? {
             drop(responder.send(Ok(count)));
         }
         Ok(())
@@ -286,7 +288,7 @@ impl Channel {
                 40 => {
                     // Both closed at once: each wants its own answer.
                     let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
-                    self.outbox.last_words(self.frame(&AMQPClass::Channel(close_ok))?);
+                    self.outbox.final_frames(self.frame(&AMQPClass::Channel(close_ok))?);
                     self.closes_crossed();
                 }
                 41 => self.close_answered()?,
@@ -308,13 +310,13 @@ impl Channel {
             ContentMethod::GetOk(head) => {
                 let head = head.clone();
                 self.hand_on()?;
-                let On::Got { no_ack, responder } = self.replies.next(60, 71)? else {
+                let PendingReply::Got { no_ack, responder } = self.replies.next(60, 71)? else {
                     return Err(Fault::command("an answer of another kind").with_method(60, 71));
                 };
                 let requeued = self.recovering > 0 && !no_ack;
                 self.inbox.saw(head.delivery_tag, (!no_ack && !requeued).then_some(0));
                 self.hand_on()?;
-                let link = Link {
+                let link = ChannelAcker {
                     outbox: self.outbox.clone(),
                     consumer: 0,
                     tag: Arc::from(""),
@@ -330,7 +332,7 @@ impl Channel {
                         layout: apart(&content),
                         bytes: content.payload,
                         tag: head.delivery_tag,
-                        incarnation: self.incarnation.wrapping_sub(requeued.into()),
+                        channel_epoch: self.channel_epoch.wrapping_sub(requeued.into()),
                         message_count: Some(head.message_count),
                         exchange: head.exchange,
                         routing_key: head.routing_key,
@@ -377,7 +379,7 @@ impl Channel {
         for tag in self.inbox.strays.drain(..) {
             // Legal while a cancel is under way; nobody can settle it but us.
             log::debug!("channel {}: a delivery for no consumer goes back", self.outbox.terms().channel);
-            drop(self.outbox.settle(self.incarnation, tag, 0, Verdict::Reject { requeue: true }));
+            drop(self.outbox.settle(self.channel_epoch, tag, 0, Outcome::Reject { requeue: true }));
         }
         self.consumers.flush();
         Ok(())

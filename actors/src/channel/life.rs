@@ -1,29 +1,27 @@
 //! How a channel opens, drains and closes.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use actix::{AsyncContext, Context, Handler};
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
-use super::{Channel, Number, Phase, Reply, replies::On};
+use super::{Channel, ChannelState, Number, Reply, replies::PendingReply};
 use crate::{
     error::{CloseReason, Error, ErrorKind, Result},
     message::{
         CloseChannel, ConsumerEnd, ReleaseChannel,
-        internal::{Down, Up},
+        internal::{ChannelMessage, SupervisorMessage},
     },
-    options::within_years,
+    options::clamp_timeout,
     outbox::Tick,
     wire::{AMQPClass, Fault, channel as methods, confirm, cut_short, put_method},
 };
 
-impl Handler<Down> for Channel {
+impl Handler<ChannelMessage> for Channel {
     type Result = ();
 
-    fn handle(&mut self, letter: Down, ctx: &mut Context<Self>) {
+    fn handle(&mut self, letter: ChannelMessage, ctx: &mut Context<Self>) {
         if !self.robust {
             return self.receive(letter, ctx);
         }
@@ -36,18 +34,18 @@ impl Handler<Down> for Channel {
 }
 
 impl Channel {
-    fn receive(&mut self, letter: Down, ctx: &mut Context<Self>) {
+    fn receive(&mut self, letter: ChannelMessage, ctx: &mut Context<Self>) {
         match letter {
-            Down::Frames { epoch, run } => {
+            ChannelMessage::Frames { epoch, batch } => {
                 if epoch != self.epoch {
                     log::debug!(
                         "channel {}: {} frames of an earlier life, dropped",
                         self.number(),
-                        run.frames
+                        batch.frames
                     );
                     return;
                 }
-                if let Err(fault) = self.read(&run) {
+                if let Err(fault) = self.read(&batch) {
                     self.fault(fault);
                 }
                 self.report_changes();
@@ -58,8 +56,8 @@ impl Channel {
                     self.keep_ticking(ctx);
                 }
             }
-            Down::Attached { epoch, flush, frame_max, credit } => {
-                let again = matches!(self.phase, Phase::Lost);
+            ChannelMessage::Attached { epoch, flush, frame_max, credit } => {
+                let again = matches!(self.phase, ChannelState::Lost);
                 self.epoch = epoch;
                 self.credit = Some(credit);
                 self.outbox.attach(epoch, flush, frame_max, again);
@@ -67,29 +65,31 @@ impl Channel {
                     self.be_patient();
                     self.restore();
                     self.keep_ticking(ctx);
-                } else if matches!(self.phase, Phase::Opening) {
+                } else if matches!(self.phase, ChannelState::Opening) {
                     self.open(ctx);
                 }
             }
-            Down::Detached { epoch, error } => {
+            ChannelMessage::Detached { epoch, error } => {
                 if epoch == self.epoch {
                     self.lost(&error);
                     self.look_after_drain();
                     self.keep_ticking(ctx);
                 }
             }
-            Down::Over { error } if error.kind() == ErrorKind::Limit => {
+            ChannelMessage::ConnectionClosed { error } if error.kind() == ErrorKind::Limit => {
                 self.end(Error::channel_closed(error.to_string(), None), None, Number::InUse);
             }
-            Down::Over { error } => self.end(Error::connection_lost(&error), None, Number::InUse),
-            Down::Renamed { old, new } => self.queue_renamed(old, new),
-            Down::Repaired { consumer, result } => self.repaired(consumer, result, ctx),
-            Down::Choked { consumer } => {
+            ChannelMessage::ConnectionClosed { error } => {
+                self.end(Error::connection_lost(&error), None, Number::InUse)
+            }
+            ChannelMessage::QueueRenamed { old, new } => self.queue_renamed(old, new),
+            ChannelMessage::ConsumerRepaired { consumer, result } => self.repaired(consumer, result, ctx),
+            ChannelMessage::CancelSlowConsumer { consumer } => {
                 log::warn!("channel {}: consumer {consumer} is too slow, and cancelled", self.number());
                 self.shed(consumer, ConsumerEnd::TooSlow, ctx);
             }
-            Down::Blocked(blocked) => self.outbox.set_blocked(blocked),
-            Down::Drain => {
+            ChannelMessage::Blocked(blocked) => self.outbox.set_blocked(blocked),
+            ChannelMessage::Drain => {
                 self.draining = true;
                 let error = Error::connection_closed("the connection is being closed", None);
                 self.outbox.refuse_more(error);
@@ -98,34 +98,34 @@ impl Channel {
                 self.keep_ticking(ctx);
             }
             #[cfg(feature = "testing")]
-            Down::Panic => panic!("a test asked for it"),
+            ChannelMessage::Panic => panic!("a test asked for it"),
         }
     }
 
     fn open(&mut self, ctx: &mut Context<Self>) {
         let open = AMQPClass::Channel(methods::AMQPMethod::Open(methods::Open {}));
-        self.ask(open, "channel.open", None, On::Open);
+        self.ask(open, "channel.open", None, PendingReply::Open);
         if self.outbox.terms().confirms {
             let select = AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select { nowait: false }));
-            self.ask(select, "confirm.select", None, On::ConfirmSelect);
+            self.ask(select, "confirm.select", None, PendingReply::ConfirmSelect);
         }
         self.keep_ticking(ctx);
     }
 
     /// One step of opening is done.
     pub(super) fn opened(&mut self, confirms: bool) {
-        if matches!(self.phase, Phase::Opening) && confirms == self.outbox.terms().confirms {
-            self.phase = Phase::Open;
+        if matches!(self.phase, ChannelState::Opening) && confirms == self.outbox.terms().confirms {
+            self.phase = ChannelState::Open;
             let channel = self.number();
             log::debug!("channel {channel}: open");
-            self.supervisor.do_send(Up::Joined { channel, result: Ok(()) });
+            self.supervisor.do_send(SupervisorMessage::ChannelOpened { channel, result: Ok(()) });
         }
     }
 
     /// The frames that came break the protocol; the connection must go.
     pub(super) fn fault(&mut self, fault: Fault) {
         let epoch = self.epoch;
-        self.supervisor.do_send(Up::Faulted { epoch, fault: fault.clone() });
+        self.supervisor.do_send(SupervisorMessage::ProtocolFault { epoch, fault: fault.clone() });
         if self.robust {
             return self.lost(&fault.into());
         }
@@ -150,20 +150,20 @@ impl Channel {
         };
         let close_ok = AMQPClass::Channel(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
         match self.frame(&close_ok) {
-            Ok(last_words) if reopens => self.reopen(error, last_words, refused),
-            last_words => self.end(error, last_words.ok(), Number::Free),
+            Ok(final_frames) if reopens => self.reopen(error, final_frames, refused),
+            final_frames => self.end(error, final_frames.ok(), Number::Free),
         }
     }
 
     /// Our own `channel.close` was answered.
     pub(super) fn close_answered(&mut self) -> Result<(), Fault> {
         match self.phase {
-            Phase::Closing { reopen: true, .. } => {
+            ChannelState::Closing { reopen: true, .. } => {
                 self.replies.fail_all(&self.cause());
                 self.restore();
                 return Ok(());
             }
-            Phase::Closing { .. } => {}
+            ChannelState::Closing { .. } => {}
             _ => return Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41)),
         }
         self.end(Error::channel_closed("the channel is closed", None), None, Number::Free);
@@ -171,30 +171,32 @@ impl Channel {
     }
 
     /// Ends the channel for good and answers everyone.
-    pub(super) fn end(&mut self, error: Error, last_words: Option<Bytes>, number: Number) {
+    pub(super) fn end(&mut self, error: Error, final_frames: Option<Bytes>, number: Number) {
         let (abandoned, error) = match &self.phase {
-            Phase::Closed(_) => return,
+            ChannelState::Closed(_) => return,
             // The first reason counts.
-            Phase::Closing { abandoned, error, .. } => (*abandoned, error.clone()),
-            Phase::Opening | Phase::Open | Phase::Lost | Phase::Restoring | Phase::Draining { .. } => {
-                (self.outbox.load().unconfirmed, error)
-            }
+            ChannelState::Closing { abandoned, error, .. } => (*abandoned, error.clone()),
+            ChannelState::Opening
+            | ChannelState::Open
+            | ChannelState::Lost
+            | ChannelState::Restoring
+            | ChannelState::Draining { .. } => (self.outbox.load().unconfirmed, error),
         };
         let channel = self.number();
-        if matches!(self.phase, Phase::Opening) {
-            self.supervisor.do_send(Up::Joined { channel, result: Err(error.clone()) });
+        if matches!(self.phase, ChannelState::Opening) {
+            self.supervisor.do_send(SupervisorMessage::ChannelOpened { channel, result: Err(error.clone()) });
         }
-        let by_us = matches!(self.phase, Phase::Closing { .. }) && error.close_reason().is_none();
+        let by_us = matches!(self.phase, ChannelState::Closing { .. }) && error.close_reason().is_none();
         self.watchers.close((!by_us).then(|| error.clone()));
-        self.phase = Phase::Closed(error.clone());
-        self.outbox.close(error.clone(), last_words);
+        self.phase = ChannelState::Closed(error.clone());
+        self.outbox.close(error.clone(), final_frames);
         self.replies.fail_all(&error);
         self.report_changes();
         self.fail_waiting(&error);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
         self.answer_closers(abandoned);
-        self.supervisor.do_send(Up::Drained { channel });
-        self.supervisor.do_send(Up::Left { channel, free: number == Number::Free });
+        self.supervisor.do_send(SupervisorMessage::ChannelDrained { channel });
+        self.supervisor.do_send(SupervisorMessage::ChannelClosed { channel, free: number == Number::Free });
     }
 
     fn answer_closers(&mut self, abandoned: usize) {
@@ -214,7 +216,7 @@ impl Channel {
     /// The broker closed the channel, too, before it read our close. It is closed now; but the number is not free before
     /// the answer to ours is here, which RabbitMQ may lose when it ends the channel.
     pub(super) fn closes_crossed(&mut self) {
-        if let Phase::Closing { abandoned, crossed, .. } = &mut self.phase {
+        if let ChannelState::Closing { abandoned, crossed, .. } = &mut self.phase {
             *crossed = true;
             let abandoned = *abandoned;
             self.answer_closers(abandoned);
@@ -236,14 +238,14 @@ impl Channel {
         }
         self.replies.fail_all(&error);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
-        self.phase = Phase::Closing { abandoned, error, reopen: false, crossed: false };
-        self.replies.expect("channel.close", None, (20, 40), On::Close);
+        self.phase = ChannelState::Closing { abandoned, error, reopen: false, crossed: false };
+        self.replies.expect("channel.close", None, (20, 40), PendingReply::Close);
     }
 
     /// The broker has not answered for too long: whether it will, and with what, cannot be known any more.
     fn give_up(&mut self, silence: &Error) {
         let channel = self.number();
-        if matches!(self.phase, Phase::Closing { crossed: true, .. }) {
+        if matches!(self.phase, ChannelState::Closing { crossed: true, .. }) {
             // Answers nothing but `Err` to a close that was not made.
             let _ = self.close_answered();
             return;
@@ -254,13 +256,14 @@ impl Channel {
         }
         self.watchers.close(Some(silence.clone()));
         match self.phase {
-            Phase::Closing { .. } => {
+            ChannelState::Closing { .. } => {
                 self.closers.drain(..).for_each(|closer| drop(closer.send(Err(silence.clone()))));
                 self.end(silence.clone(), None, Number::InUse);
                 return;
             }
-            Phase::Opening => {
-                self.supervisor.do_send(Up::Joined { channel, result: Err(silence.clone()) });
+            ChannelState::Opening => {
+                self.supervisor
+                    .do_send(SupervisorMessage::ChannelOpened { channel, result: Err(silence.clone()) });
             }
             _ => {}
         }
@@ -271,8 +274,11 @@ impl Channel {
     /// Opening or closing takes too long, but will be done once the broker reads us again.
     fn held_up(&mut self, error: &Error) {
         self.closers.drain(..).for_each(|closer| drop(closer.send(Err(error.clone()))));
-        if matches!(self.phase, Phase::Opening) {
-            self.supervisor.do_send(Up::Joined { channel: self.number(), result: Err(error.clone()) });
+        if matches!(self.phase, ChannelState::Opening) {
+            self.supervisor.do_send(SupervisorMessage::ChannelOpened {
+                channel: self.number(),
+                result: Err(error.clone()),
+            });
             self.say_close(200, "nobody waits for the channel any more", error.clone());
         }
     }
@@ -284,32 +290,32 @@ impl Channel {
     }
 
     fn begin_close(&mut self, code: u16, text: String) {
-        if matches!(self.phase, Phase::Open) {
+        if matches!(self.phase, ChannelState::Open) {
             // As late as publishes are noticed to be late: each is answered by its own deadline.
             let terms = self.outbox.terms();
-            let until = Instant::now() + within_years(terms.deadline) + terms.tick();
+            let until = Instant::now() + clamp_timeout(terms.deadline) + terms.tick();
             self.outbox.refuse_more(Error::channel_closed("the channel is being closed", None));
             self.outbox.lose_patience();
-            self.phase = Phase::Draining { code, text, until };
+            self.phase = ChannelState::Draining { code, text, until };
             self.look_after_drain();
         }
     }
 
     /// Goes on with closing when nothing is under way any more.
     pub(super) fn look_after_drain(&mut self) {
-        if self.draining || self.released.is_some() || matches!(self.phase, Phase::Draining { .. }) {
+        if self.draining || self.released.is_some() || matches!(self.phase, ChannelState::Draining { .. }) {
             let load = self.outbox.load();
             let idle = load.unconfirmed == 0 && load.waiting == 0 && load.drained;
             if self.draining && idle {
                 self.draining = false;
-                self.supervisor.do_send(Up::Drained { channel: self.number() });
+                self.supervisor.do_send(SupervisorMessage::ChannelDrained { channel: self.number() });
             }
             let unneeded = self.released.is_some_and(|until| idle || Instant::now() >= until);
             if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
                 self.begin_close_unneeded();
             }
             let now = Instant::now();
-            if let Phase::Draining { code, text, until } = &self.phase
+            if let ChannelState::Draining { code, text, until } = &self.phase
                 && ((load.unconfirmed == 0 && load.waiting == 0) || now >= *until)
             {
                 let (code, text) = (*code, text.clone());
@@ -321,11 +327,11 @@ impl Channel {
     }
 
     fn begin_close_unneeded(&mut self) {
-        if matches!(self.phase, Phase::Lost) {
+        if matches!(self.phase, ChannelState::Lost) {
             self.close_unopened();
-        } else if matches!(self.phase, Phase::Open) {
+        } else if matches!(self.phase, ChannelState::Open) {
             let until = Instant::now();
-            self.phase = Phase::Draining { code: 200, text: "no handle is left".into(), until };
+            self.phase = ChannelState::Draining { code: 200, text: "no handle is left".into(), until };
         }
     }
 
@@ -338,14 +344,14 @@ impl Channel {
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.ticking = false;
-        if matches!(self.phase, Phase::Closed(_)) {
+        if matches!(self.phase, ChannelState::Closed(_)) {
             return;
         }
         let now = Instant::now();
         let publishing = self.outbox.expire(now);
         let waiting = self.expire_waiting(now);
         let deadline = self.outbox.terms().deadline;
-        if matches!(self.phase, Phase::Opening)
+        if matches!(self.phase, ChannelState::Opening)
             && self.replies.is_empty()
             && now.saturating_duration_since(self.since) >= deadline
         {
@@ -360,7 +366,7 @@ impl Channel {
         }
         self.report_changes();
         self.look_after_drain();
-        let closing = matches!(self.phase, Phase::Draining { .. } | Phase::Opening);
+        let closing = matches!(self.phase, ChannelState::Draining { .. } | ChannelState::Opening);
         if publishing
             || waiting
             || closing
@@ -386,7 +392,7 @@ impl Handler<CloseChannel> for Channel {
     type Result = Reply<()>;
 
     fn handle(&mut self, close: CloseChannel, ctx: &mut Context<Self>) -> Reply<()> {
-        if matches!(self.phase, Phase::Closed(_)) {
+        if matches!(self.phase, ChannelState::Closed(_)) {
             return Reply::now(Ok(()));
         }
         let (reply, responder) = Reply::later();
@@ -406,7 +412,7 @@ impl Handler<ReleaseChannel> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: ReleaseChannel, ctx: &mut Context<Self>) {
-        self.released = Some(Instant::now() + within_years(self.outbox.terms().deadline));
+        self.released = Some(Instant::now() + clamp_timeout(self.outbox.terms().deadline));
         self.outbox.tell_idle();
         self.look_after_drain();
         self.keep_ticking(ctx);

@@ -3,35 +3,37 @@
 //! `life` opens and closes, `calls` speaks for people, `replies` remembers who waits for what, `inbound` reads,
 //! `consume` keeps the consumers, `restore` goes on in another life.
 
+mod acker;
 mod calls;
 mod consume;
 #[cfg(test)]
 mod counting;
 mod inbound;
 mod life;
-mod link;
-mod nacks;
+mod nack_retry;
 mod offsets;
+mod recovery;
 mod renames;
 mod replies;
 mod reply;
-mod restore;
 mod transaction;
 mod watch;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
+use tokio::time::Instant;
 
 pub use self::reply::Reply;
 use self::{
-    consume::Consumers, inbound::Inbox, nacks::Nacks, replies::Replies, reply::Responder, restore::Going,
-    transaction::Transacting, watch::Watchers,
+    consume::Consumers, inbound::Inbox, nack_retry::NackRetry, recovery::ChannelRecovery, replies::Replies,
+    reply::Responder, transaction::TransactionState, watch::Watchers,
 };
 use crate::{
     error::{Error, Result},
-    message::{OnOutage, OpenChannel, ReleaseChannel, internal::Up},
-    outbox::{Credit, Outbox, Terms},
+    message::{OnOutage, OpenChannel, ReleaseChannel, internal::SupervisorMessage},
+    outbox::{Outbox, OutboxConfig},
+    transport::ReadCredit,
 };
 
 pub(crate) use self::reply::Responder as Answer;
@@ -93,10 +95,10 @@ const DEFAULT_PREFETCH: u16 = 250;
 #[derive(Debug)]
 pub struct Channel {
     outbox: Arc<Outbox>,
-    supervisor: Recipient<Up>,
+    supervisor: Recipient<SupervisorMessage>,
     epoch: u64,
-    credit: Option<Arc<Credit>>,
-    phase: Phase,
+    credit: Option<Arc<ReadCredit>>,
+    phase: ChannelState,
     replies: Replies,
     consumers: Consumers,
     inbox: Inbox,
@@ -113,8 +115,8 @@ pub struct Channel {
     released: Option<Instant>,
     ticking: bool,
     /// The outbox's; deliveries of another one are stale.
-    incarnation: u32,
-    transacting: Transacting,
+    channel_epoch: u32,
+    transacting: TransactionState,
     watchers: Watchers,
     /// Publishes without a message id get one.
     ids: bool,
@@ -125,12 +127,12 @@ pub struct Channel {
     fails_in_outage: bool,
     /// Since when it is to open.
     since: Instant,
-    going: Going,
-    nacks: Nacks,
+    going: ChannelRecovery,
+    nacks: NackRetry,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum ChannelState {
     /// Without a connection, or not open yet.
     Opening,
     Open,
@@ -215,10 +217,10 @@ impl Channel {
         number: u16,
         options: &OpenChannel,
         body_max: u64,
-        supervisor: Recipient<Up>,
+        supervisor: Recipient<SupervisorMessage>,
         robust: bool,
     ) -> OpenedChannel {
-        let outbox = Arc::new(Outbox::new(Terms {
+        let outbox = Arc::new(Outbox::new(OutboxConfig {
             channel: number,
             confirms: options.confirms,
             window: options.window,
@@ -230,7 +232,7 @@ impl Channel {
             supervisor,
             epoch: 0,
             credit: None,
-            phase: Phase::Opening,
+            phase: ChannelState::Opening,
             replies: Replies::default(),
             consumers: Consumers::default(),
             inbox: Inbox::new(body_max),
@@ -241,16 +243,16 @@ impl Channel {
             draining: false,
             released: None,
             ticking: false,
-            incarnation: 0,
-            transacting: Transacting::default(),
+            channel_epoch: 0,
+            transacting: TransactionState::default(),
             watchers: Watchers::default(),
             ids: options.ids,
             recovering: 0,
             robust,
             fails_in_outage: options.on_outage == OnOutage::Fail,
             since: Instant::now(),
-            going: Going::default(),
-            nacks: Nacks::default(),
+            going: ChannelRecovery::default(),
+            nacks: NackRetry::default(),
         };
         OpenedChannel { actor: Actor::start(actor), outbox, _lease: None }
     }
@@ -274,7 +276,7 @@ impl Actor for Channel {
 impl Drop for Channel {
     // Whatever ended the actor, a panic included: nobody waits for ever.
     fn drop(&mut self) {
-        let last_words = self.close_frame(200, "the Channel actor ended").ok();
-        self.end(Error::stopped("the Channel actor ended"), last_words, Number::InUse);
+        let final_frames = self.close_frame(200, "the Channel actor ended").ok();
+        self.end(Error::stopped("the Channel actor ended"), final_frames, Number::InUse);
     }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::outbox::Verdict;
+use crate::outbox::Outcome;
 
 #[derive(Debug, Default)]
 pub(super) struct Offsets(Mutex<State>);
@@ -41,19 +41,19 @@ impl Offsets {
         state.end = Some(state.end.unwrap_or(0).max(offset + 1));
     }
 
-    pub(super) fn settled(&self, tag: u64, verdict: Verdict) {
+    pub(super) fn settled(&self, tag: u64, verdict: Outcome) {
         let mut state = self.lock();
         let those = match verdict {
-            Verdict::AckAll | Verdict::NackAll { .. } => {
+            Outcome::AckAll | Outcome::NackAll { .. } => {
                 let later = state.open.split_off(&(tag + 1));
                 std::mem::replace(&mut state.open, later)
             }
             _ => state.open.remove(&tag).map(|offset| BTreeMap::from([(tag, offset)])).unwrap_or_default(),
         };
         let undone = match verdict {
-            Verdict::Nack { requeue } | Verdict::NackAll { requeue } | Verdict::Reject { requeue } => requeue,
-            Verdict::Dropped => true,
-            Verdict::Ack | Verdict::AckAll => false,
+            Outcome::Nack { requeue } | Outcome::NackAll { requeue } | Outcome::Reject { requeue } => requeue,
+            Outcome::Dropped => true,
+            Outcome::Ack | Outcome::AckAll => false,
         };
         if undone && let Some(&lowest) = those.values().next() {
             state.refused = Some(state.refused.map_or(lowest, |refused| refused.min(lowest)));
@@ -86,11 +86,11 @@ mod tests {
             offsets.delivered(tag, offset);
         }
         assert_eq!(offsets.next(), Some(10));
-        offsets.settled(2, Verdict::Ack);
+        offsets.settled(2, Outcome::Ack);
         assert_eq!(offsets.next(), Some(10), "10 is open");
-        offsets.settled(1, Verdict::Reject { requeue: false });
+        offsets.settled(1, Outcome::Reject { requeue: false });
         assert_eq!(offsets.next(), Some(12));
-        offsets.settled(4, Verdict::AckAll);
+        offsets.settled(4, Outcome::AckAll);
         assert_eq!(offsets.next(), Some(14));
     }
 
@@ -100,14 +100,14 @@ mod tests {
         for (tag, offset) in [(1, 0), (2, 1), (3, 2)] {
             offsets.delivered(tag, offset);
         }
-        offsets.settled(1, Verdict::Ack);
-        offsets.settled(2, Verdict::Nack { requeue: true });
-        offsets.settled(3, Verdict::Ack);
+        offsets.settled(1, Outcome::Ack);
+        offsets.settled(2, Outcome::Nack { requeue: true });
+        offsets.settled(3, Outcome::Ack);
         assert_eq!(offsets.next(), Some(1));
         offsets.forget();
         assert_eq!(offsets.next(), Some(1));
         offsets.delivered(1, 1);
-        offsets.settled(1, Verdict::Ack);
+        offsets.settled(1, Outcome::Ack);
         assert_eq!(offsets.next(), Some(2));
     }
 }

@@ -6,11 +6,9 @@
 //! A caller whose deadline has passed is answered, but its place is kept: its late answer must not answer the next
 //! call. When the broker is silent for one more deadline, the channel is given up.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::Responder;
 use crate::{
@@ -38,21 +36,21 @@ pub(super) struct Pending {
     pub(super) late: bool,
     /// A later call was answered, so that the broker has accepted this one: it works in order.
     pub(super) accepted: bool,
-    pub(super) on: On,
+    pub(super) on: PendingReply,
     /// What the call does to the topology.
     pub(super) change: Option<Change>,
 }
 
 /// What a call that was refused was about.
 #[derive(Debug, Default)]
-pub(super) struct Blamed {
+pub(super) struct FailedCall {
     pub(super) entity: Option<String>,
     pub(super) what: Refused,
 }
 
 /// What an answer is for.
 #[derive(Debug)]
-pub(super) enum On {
+pub(super) enum PendingReply {
     Open,
     ConfirmSelect,
     Close,
@@ -107,7 +105,7 @@ pub(super) enum Refused {
     Other,
 }
 
-impl On {
+impl PendingReply {
     pub(super) fn fail(self, error: Error) {
         // Whoever does not wait any more need not hear of it.
         match self {
@@ -194,7 +192,13 @@ impl Replies {
         self.pending.iter_mut().skip(before).for_each(|pending| pending.since = since);
     }
 
-    pub(super) fn expect(&mut self, what: &'static str, entity: Option<String>, ids: (u16, u16), on: On) {
+    pub(super) fn expect(
+        &mut self,
+        what: &'static str,
+        entity: Option<String>,
+        ids: (u16, u16),
+        on: PendingReply,
+    ) {
         let change = None;
         self.pending.push_back(Pending {
             what,
@@ -226,13 +230,18 @@ impl Replies {
     }
 
     /// The call that is answered next, if its answer has these ids.
-    pub(super) fn next(&mut self, class_id: u16, method_id: u16) -> Result<On, Fault> {
+    pub(super) fn next(&mut self, class_id: u16, method_id: u16) -> Result<PendingReply, Fault> {
         let at = self.place((class_id, method_id));
         self.take(at, (class_id, method_id))
     }
 
     /// The call for this consumer that an answer with these ids is for.
-    pub(super) fn of_consumer(&mut self, class_id: u16, method_id: u16, tag: &str) -> Result<On, Fault> {
+    pub(super) fn of_consumer(
+        &mut self,
+        class_id: u16,
+        method_id: u16,
+        tag: &str,
+    ) -> Result<PendingReply, Fault> {
         let reply = (class_id, method_id);
         let mut those = self.pending.iter().enumerate().filter(|(_, pending)| answers(pending.ids, reply));
         let first = those.clone().next();
@@ -254,7 +263,7 @@ impl Replies {
         self.pending.get(at).filter(|pending| answers(pending.ids, reply)).map(|_| at)
     }
 
-    fn take(&mut self, at: Option<usize>, reply: (u16, u16)) -> Result<On, Fault> {
+    fn take(&mut self, at: Option<usize>, reply: (u16, u16)) -> Result<PendingReply, Fault> {
         let pending = at.and_then(|at| {
             self.pending.iter_mut().take(at).for_each(|earlier| earlier.accepted = true);
             self.pending.remove(at)
@@ -270,7 +279,9 @@ impl Replies {
         consumer_id: Option<u32>,
     ) -> Option<&mut Vec<Responder<()>>> {
         self.pending.iter_mut().find_map(|pending| match &mut pending.on {
-            On::Cancelled { tag, consumer, responders } if tag == wanted && *consumer == consumer_id => {
+            PendingReply::Cancelled { tag, consumer, responders }
+                if tag == wanted && *consumer == consumer_id =>
+            {
                 Some(responders)
             }
             _ => None,
@@ -280,14 +291,18 @@ impl Replies {
     /// Whoever waits for the consumer of this tag to be cancelled as soon as it has begun, if it has not yet.
     pub(super) fn cancel_behind(&mut self, wanted: &str) -> Option<&mut Vec<Responder<()>>> {
         self.pending.iter_mut().find_map(|pending| match &mut pending.on {
-            On::Consumed { tag, cancel, .. } if tag == wanted => Some(cancel.get_or_insert_default()),
-            On::Resumed { tag, cancel, .. } if **tag == *wanted => Some(cancel.get_or_insert_default()),
+            PendingReply::Consumed { tag, cancel, .. } if tag == wanted => {
+                Some(cancel.get_or_insert_default())
+            }
+            PendingReply::Resumed { tag, cancel, .. } if **tag == *wanted => {
+                Some(cancel.get_or_insert_default())
+            }
             _ => None,
         })
     }
 
     /// Answers the call that made the broker close the channel, and tells what it was about.
-    pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) -> Option<Blamed> {
+    pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) -> Option<FailedCall> {
         let pending = self.blamed(cause, reason).and_then(|at| self.pending.remove(at))?;
         let error = Error::refused(pending.what, reason.clone());
         let error = match &pending.entity {
@@ -296,13 +311,13 @@ impl Replies {
         };
         self.unchanged.extend(pending.change);
         let refused = match &pending.on {
-            On::Resumed { tag, cancel: Some(_), .. } => Refused::Unwanted(tag.clone()),
-            On::Resumed { consumer, .. } => Refused::Resumed(*consumer, error.clone()),
-            On::Consumed { tag, .. } => Refused::Consumed(tag.clone(), error.clone()),
+            PendingReply::Resumed { tag, cancel: Some(_), .. } => Refused::Unwanted(tag.clone()),
+            PendingReply::Resumed { consumer, .. } => Refused::Resumed(*consumer, error.clone()),
+            PendingReply::Consumed { tag, .. } => Refused::Consumed(tag.clone(), error.clone()),
             _ => Refused::Other,
         };
         pending.on.fail(error);
-        Some(Blamed { entity: pending.entity, what: refused })
+        Some(FailedCall { entity: pending.entity, what: refused })
     }
 
     /// The call that the broker refused. It works in order: that call came after all that are accepted, and not after
@@ -336,7 +351,7 @@ impl Replies {
     /// The consumer that was to start again and cost the connection, where the broker names its queue.
     pub(super) fn culprit(&self, reason: &CloseReason) -> Option<u32> {
         let resumed = |pending: &Pending| match (&pending.on, &pending.entity) {
-            (On::Resumed { consumer, .. }, Some(queue)) => {
+            (PendingReply::Resumed { consumer, .. }, Some(queue)) => {
                 reason.text.contains(&format!("queue '{queue}' in vhost")).then_some(*consumer)
             }
             _ => None,
@@ -348,9 +363,9 @@ impl Replies {
     /// The consumers whose start or whose end (`true`) is not answered.
     pub(super) fn unsettled_consumers(&self) -> Vec<(String, bool)> {
         let of = |pending: &Pending| match &pending.on {
-            On::Consumed { tag, .. } => Some((tag.clone(), false)),
-            On::Cancelled { tag, .. } => Some((tag.clone(), true)),
-            On::Resumed { tag, cancel: Some(_), .. } => Some((tag.to_string(), true)),
+            PendingReply::Consumed { tag, .. } => Some((tag.clone(), false)),
+            PendingReply::Cancelled { tag, .. } => Some((tag.clone(), true)),
+            PendingReply::Resumed { tag, cancel: Some(_), .. } => Some((tag.to_string(), true)),
             _ => None,
         };
         self.pending.iter().filter_map(of).collect()

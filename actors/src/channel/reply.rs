@@ -22,7 +22,7 @@ pub(crate) struct Responder<T>(Rc<RefCell<Slot<T>>>);
 enum Slot<T> {
     /// The handler has not returned yet.
     Fresh,
-    Waiting(OneshotSender<Result<T>>),
+    WaitingCall(OneshotSender<Result<T>>),
     Answered(Result<T>),
     /// Nobody waits, or nobody does any more.
     Done,
@@ -43,15 +43,15 @@ impl<T> Reply<T> {
     /// Answers who waits at `to` as soon as this one is answered.
     pub(crate) fn forward(self, to: Responder<T>) {
         let waiting = match std::mem::replace(&mut *to.0.borrow_mut(), Slot::Done) {
-            Slot::Waiting(tx) => tx,
+            Slot::WaitingCall(tx) => tx,
             // Nobody waits any more.
             _ => return,
         };
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {
             Slot::Answered(answer) => drop(waiting.send(answer)),
-            Slot::Fresh if Rc::strong_count(&self.0) > 1 => *self.0.borrow_mut() = Slot::Waiting(waiting),
-            Slot::Fresh | Slot::Waiting(_) | Slot::Done => {
+            Slot::Fresh if Rc::strong_count(&self.0) > 1 => *self.0.borrow_mut() = Slot::WaitingCall(waiting),
+            Slot::Fresh | Slot::WaitingCall(_) | Slot::Done => {
                 drop(waiting.send(Err(Error::stopped("the call was dropped unanswered"))));
             }
         }
@@ -61,14 +61,14 @@ impl<T> Reply<T> {
 impl<T> Responder<T> {
     /// Tells whether somebody waited, and does not any more. Who only sent the message never did.
     pub(crate) fn is_given_up(&self) -> bool {
-        matches!(&*self.0.borrow(), Slot::Waiting(tx) if tx.is_closed())
+        matches!(&*self.0.borrow(), Slot::WaitingCall(tx) if tx.is_closed())
     }
 
     /// Answers; gives the answer back if nobody waits for it.
     pub(crate) fn send(self, answer: Result<T>) -> Result<(), Result<T>> {
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {
-            Slot::Waiting(tx) => tx.send(answer),
+            Slot::WaitingCall(tx) => tx.send(answer),
             Slot::Fresh if Rc::strong_count(&self.0) > 1 => {
                 *self.0.borrow_mut() = Slot::Answered(answer);
                 Ok(())
@@ -92,7 +92,7 @@ where
                 let _ = tx.send(answer);
             }
             (Slot::Fresh, Some(tx)) if Rc::strong_count(&self.0) > 1 => {
-                *self.0.borrow_mut() = Slot::Waiting(tx);
+                *self.0.borrow_mut() = Slot::WaitingCall(tx);
             }
             (Slot::Fresh, Some(tx)) => {
                 let _ = tx.send(Err(Error::stopped("the call was dropped unanswered")));

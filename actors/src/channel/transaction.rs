@@ -4,7 +4,7 @@
 use actix::{Context, Handler};
 use bytes::Bytes;
 
-use super::{Channel, Reply, Responder, replies::On};
+use super::{Channel, Reply, Responder, replies::PendingReply};
 use crate::{
     error::{Error, Result},
     message::{CommitTx, Recover, RollbackTx, SelectTx},
@@ -14,13 +14,13 @@ use crate::{
 
 /// What a channel knows of its transaction.
 #[derive(Debug, Default)]
-pub(super) struct Transacting {
+pub(super) struct TransactionState {
     selected: bool,
     /// The first publish that came back since the last commit.
     returned: Option<Return>,
 }
 
-impl Transacting {
+impl TransactionState {
     pub(super) fn selected(&self) -> bool {
         self.selected
     }
@@ -41,7 +41,7 @@ impl Channel {
         what: &'static str,
         method: AMQPClass,
         send: impl FnOnce(&mut Self, Bytes) -> Result<()>,
-        on: impl FnOnce(Responder<()>) -> On,
+        on: impl FnOnce(Responder<()>) -> PendingReply,
     ) -> Reply<()> {
         let sent = self.usable().and_then(|()| {
             let frame = self.frame(&method)?;
@@ -92,7 +92,7 @@ impl Handler<SelectTx> for Channel {
             channel.transacting.selected = true;
             Ok(())
         };
-        self.ask_by(ctx, "tx.select", select, send, On::Done)
+        self.ask_by(ctx, "tx.select", select, send, PendingReply::Done)
     }
 }
 
@@ -104,7 +104,7 @@ impl Handler<CommitTx> for Channel {
             return Reply::now(Err(error));
         }
         let send = |channel: &mut Self, frame| channel.outbox.commit_tx(frame);
-        self.ask_by(ctx, "tx.commit", commit(), send, On::Committed)
+        self.ask_by(ctx, "tx.commit", commit(), send, PendingReply::Committed)
     }
 }
 
@@ -120,12 +120,12 @@ impl Handler<RollbackTx> for Channel {
         let (reply, responder) = Reply::later();
         match sent {
             Err(error) => return Reply::now(Err(error)),
-            Ok(0) => self.replies.expect("tx.rollback", None, ids(&rollback), On::Done(responder)),
+            Ok(0) => self.replies.expect("tx.rollback", None, ids(&rollback), PendingReply::Done(responder)),
             Ok(requeued) => {
                 log::debug!("channel {}: rolled back, {requeued} deliveries go back", self.number());
-                self.replies.expect("tx.rollback", None, ids(&rollback), On::Internal);
+                self.replies.expect("tx.rollback", None, ids(&rollback), PendingReply::Internal);
                 // Only then are they in their queues.
-                self.replies.expect("tx.commit", None, ids(&commit()), On::Done(responder));
+                self.replies.expect("tx.commit", None, ids(&commit()), PendingReply::Done(responder));
             }
         }
         self.keep_ticking(ctx);
@@ -142,12 +142,12 @@ impl Handler<Recover> for Channel {
         }
         let recover = AMQPClass::Basic(basic::AMQPMethod::Recover(basic::Recover { requeue: true }));
         let send = |channel: &mut Self, frame| {
-            channel.incarnation = channel.outbox.recover(frame)?;
+            channel.channel_epoch = channel.outbox.recover(frame)?;
             channel.recovering += 1;
             channel.consumers.discard();
             Ok(())
         };
-        self.ask_by(ctx, "basic.recover", recover, send, On::Recovered)
+        self.ask_by(ctx, "basic.recover", recover, send, PendingReply::Recovered)
     }
 }
 

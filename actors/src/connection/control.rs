@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::sleep;
 
-use super::{Connection, Phase};
+use super::{Connection, ConnectionPhase};
 use crate::{
     error::{CloseReason, Error},
-    message::internal::Up,
+    message::internal::SupervisorMessage,
     transport::Writer,
     wire::{
-        AMQPClass, Fault, Frame, FrameKind, FrameRun, connection as methods, cut_short, ids, put_method,
+        AMQPClass, Fault, Frame, FrameBatch, FrameKind, connection as methods, cut_short, ids, put_method,
         read_method,
     },
 };
@@ -22,7 +22,7 @@ const CLOSE_OK_WITHIN: Duration = Duration::from_secs(10);
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Connection {
-    pub(super) fn control(&mut self, run: &FrameRun) {
+    pub(super) fn control(&mut self, run: &FrameBatch) {
         for frame in run.iter() {
             if let Err(fault) = self.control_frame(&frame) {
                 self.fail(fault);
@@ -42,7 +42,7 @@ impl Connection {
             AMQPClass::Connection(method) => method,
             _ => return Err(Fault::command("a method on channel 0 that is not of class connection")),
         };
-        if matches!(self.phase, Phase::Ending) {
+        if matches!(self.phase, ConnectionPhase::Ending) {
             return self.control_while_ending(method);
         }
         match method {
@@ -64,7 +64,7 @@ impl Connection {
             methods::AMQPMethod::UpdateSecretOk(_) if self.secrets_under_way > 0 => {
                 self.secrets_under_way -= 1;
                 let epoch = self.epoch();
-                self.report.supervisor.do_send(Up::SecretUpdated { epoch });
+                self.report.supervisor.do_send(SupervisorMessage::SecretUpdated { epoch });
                 Ok(())
             }
             other => {
@@ -89,7 +89,7 @@ impl Connection {
 
     /// Says `connection.update-secret`.
     pub(super) fn update_secret(&mut self, frame: Bytes) {
-        if matches!(self.phase, Phase::Open) {
+        if matches!(self.phase, ConnectionPhase::Open) {
             self.secrets_under_way += 1;
             self.writer.push(frame);
         }
@@ -97,12 +97,12 @@ impl Connection {
 
     fn tell_blocked(&mut self, reason: Option<String>) {
         let epoch = self.epoch();
-        self.report.supervisor.do_send(Up::Blocked { epoch, reason });
+        self.report.supervisor.do_send(SupervisorMessage::ConnectionBlocked { epoch, reason });
     }
 
     /// Ends the connection because the peer broke the protocol; everyone concerned is told at once.
     pub(super) fn fail(&mut self, fault: Fault) {
-        if matches!(self.phase, Phase::Ending) {
+        if matches!(self.phase, ConnectionPhase::Ending) {
             return;
         }
         log::warn!("connection {}: {fault}", self.epoch());
@@ -119,7 +119,7 @@ impl Connection {
     /// Ends the connection because the user wants it to; nobody is told before the broker has answered.
     pub(super) fn close(&mut self, code: u16, text: &str, within: Duration) {
         self.write_out();
-        self.phase = Phase::Ending;
+        self.phase = ConnectionPhase::Ending;
         self.linger = Some(Box::pin(sleep(within.min(CLOSE_OK_WITHIN))));
         self.last_error = Some(Error::connection_closed("closed by the application", None));
         self.await_close_ok = true;
@@ -140,7 +140,7 @@ impl Connection {
     }
 
     fn end(&mut self, error: Error) {
-        self.phase = Phase::Ending;
+        self.phase = ConnectionPhase::Ending;
         self.linger = Some(Box::pin(sleep(LAST_WORDS_WITHIN)));
         self.report.ended(error);
     }

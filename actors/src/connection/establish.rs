@@ -13,11 +13,11 @@ use zeroize::Zeroize;
 use crate::{
     credentials::Credentials,
     error::{CloseReason, Error, ErrorKind, Result},
-    message::internal::Link,
-    options::{Address, ConnectionOptions, within_years},
+    message::internal::SocketInfo,
+    options::{Address, ConnectionOptions, clamp_timeout},
     secret::Secret,
     transport::Candidates,
-    wire::{Cutter, Handshake, HandshakeError, Negotiated, Progress, Terms, foreign_greeting},
+    wire::{FrameDecoder, Handshake, HandshakeError, Negotiated, Progress, Terms, other_protocol_detected},
 };
 
 /// Before tuning, no honest broker sends more in a frame.
@@ -27,7 +27,7 @@ const GREETING_MAX: u32 = 64 * 1024;
 pub(super) struct Established {
     pub(super) socket: TcpStream,
     pub(super) negotiated: Negotiated,
-    pub(super) link: Link,
+    pub(super) link: SocketInfo,
     /// What the broker has sent behind `connection.open-ok`.
     pub(super) rest: BytesMut,
 }
@@ -94,7 +94,7 @@ async fn reach(
 ) -> Result<Established> {
     let stage = Cell::new("looking up the name");
     let late = || Error::timeout(format!("{}: nothing within {:?}", stage.get(), options.connect_timeout));
-    let mut until = Instant::now() + within_years(options.connect_timeout);
+    let mut until = Instant::now() + clamp_timeout(options.connect_timeout);
     let candidates = timeout_at(until, Candidates::of(address, options.happy_eyeballs)).await;
     let found = candidates.unwrap_or_else(|_| Err(late()));
     let mut candidates = found.map_err(|error| error.on(address.to_string()))?;
@@ -113,7 +113,7 @@ async fn reach(
             return Err(error);
         }
         log::debug!("not connected: {error}");
-        until = Instant::now() + within_years(options.connect_timeout);
+        until = Instant::now() + clamp_timeout(options.connect_timeout);
     }
 }
 
@@ -126,7 +126,7 @@ fn established(
 ) -> Result<Established> {
     let end =
         |result: io::Result<SocketAddr>| result.map_err(|e| Error::io("asking for the socket's ends", &e));
-    let link = Link {
+    let link = SocketInfo {
         address: address.clone(),
         local: end(socket.local_addr())?,
         peer: end(socket.peer_addr())?,
@@ -153,7 +153,7 @@ async fn dial_and_shake(
         heartbeat: options.heartbeat,
         client_properties: options.client_properties.clone(),
     });
-    let mut cutter = Cutter::new(GREETING_MAX);
+    let mut cutter = FrameDecoder::new(GREETING_MAX);
     let mut input = BytesMut::with_capacity(4096);
     let mut output = Wiped(BytesMut::new());
     handshake.start(&mut output.0);
@@ -173,7 +173,7 @@ async fn dial_and_shake(
         if socket.read_buf(&mut input).await.map_err(|e| lost(&e))? == 0 {
             return Err(lost(&io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the socket")));
         }
-        if let Some(fault) = foreign_greeting(&input) {
+        if let Some(fault) = other_protocol_detected(&input) {
             return Err(fault.into());
         }
         while let Some(run) = cutter.next_run(&mut input)? {

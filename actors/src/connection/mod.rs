@@ -4,13 +4,13 @@
 //! `drive` moves the bytes, `control` speaks for channel 0, `routes` knows who reads which channel.
 
 mod control;
-mod drive;
 mod establish;
-#[cfg(feature = "testing")]
-mod inside;
-mod pulse;
+mod heartbeat;
+mod io_loop;
+mod read_stall;
 mod routes;
-mod stall;
+#[cfg(feature = "testing")]
+mod test_hooks;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -19,20 +19,21 @@ use bytes::Bytes;
 use tokio::{net::TcpStream, time::Sleep};
 
 use self::{
-    drive::Drive,
     establish::{Established, establish},
-    pulse::Pulse,
-    routes::Routes,
-    stall::Stall,
+    heartbeat::Heartbeat,
+    io_loop::IoLoop,
+    read_stall::SlowConsumerWatchdog,
+    routes::AttachedChannels,
 };
 use crate::{
     error::Error,
-    message::internal::{Order, Up},
+    message::internal::{ConnectionCommand, SupervisorMessage},
     options::ConnectionOptions,
-    outbox::{Credit, Flush},
+    outbox::Flush,
     secret::Secret,
+    transport::ReadCredit,
     transport::{Reader, Writer},
-    wire::Cutter,
+    wire::FrameDecoder,
 };
 
 /// Lives one life of one socket: it dials, shakes hands, cuts frames, writes bytes, beats, and dies. It takes no
@@ -44,17 +45,17 @@ use crate::{
 pub struct Connection {
     options: Arc<ConnectionOptions>,
     report: Report,
-    routes: Routes,
-    credit: Arc<Credit>,
+    routes: AttachedChannels,
+    credit: Arc<ReadCredit>,
     socket: Option<TcpStream>,
     reader: Reader,
-    cutter: Cutter,
+    cutter: FrameDecoder,
     writer: Writer,
     /// Reads so far.
     heard: u64,
-    pulse: Pulse,
-    stall: Stall,
-    phase: Phase,
+    pulse: Heartbeat,
+    stall: SlowConsumerWatchdog,
+    phase: ConnectionPhase,
     /// What a take put out, kept for its memory.
     taken: Vec<Bytes>,
     await_close_ok: bool,
@@ -69,7 +70,7 @@ pub struct Connection {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum ConnectionPhase {
     /// Dialling or shaking hands.
     Opening,
     Open,
@@ -81,14 +82,14 @@ enum Phase {
 #[derive(Debug)]
 struct Report {
     epoch: u64,
-    supervisor: Recipient<Up>,
+    supervisor: Recipient<SupervisorMessage>,
     ended: bool,
 }
 
 impl Report {
     fn ended(&mut self, error: Error) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.supervisor.do_send(Up::Ended { epoch: self.epoch, error });
+            self.supervisor.do_send(SupervisorMessage::ConnectionEnded { epoch: self.epoch, error });
         }
     }
 }
@@ -103,25 +104,25 @@ impl Connection {
     pub(crate) fn new(
         options: Arc<ConnectionOptions>,
         epoch: u64,
-        credit: Arc<Credit>,
-        supervisor: Recipient<Up>,
+        credit: Arc<ReadCredit>,
+        supervisor: Recipient<SupervisorMessage>,
         secret: Option<Secret>,
     ) -> Self {
         Self {
             secret,
             secrets_under_way: 0,
-            cutter: Cutter::new(options.frame_max),
+            cutter: FrameDecoder::new(options.frame_max),
             options,
             report: Report { epoch, supervisor, ended: false },
-            routes: Routes::default(),
+            routes: AttachedChannels::default(),
             credit,
             socket: None,
             reader: Reader::default(),
             writer: Writer::default(),
             heard: 0,
-            pulse: Pulse::default(),
-            stall: Stall::default(),
-            phase: Phase::Opening,
+            pulse: Heartbeat::default(),
+            stall: SlowConsumerWatchdog::default(),
+            phase: ConnectionPhase::Opening,
             taken: Vec::new(),
             await_close_ok: false,
             last_error: None,
@@ -163,12 +164,16 @@ impl Actor for Connection {
                         actor.socket = Some(established.socket);
                         actor.reader.buffer = established.rest;
                         actor.cutter.set_frame_max(established.negotiated.frame_max);
-                        actor.pulse = Pulse::start(established.negotiated.heartbeat);
-                        actor.phase = Phase::Open;
+                        actor.pulse = Heartbeat::start(established.negotiated.heartbeat);
+                        actor.phase = ConnectionPhase::Open;
                         let epoch = actor.epoch();
                         let Established { negotiated, link, .. } = established;
-                        actor.report.supervisor.do_send(Up::Online { epoch, negotiated, link });
-                        ctx.spawn(Drive);
+                        actor.report.supervisor.do_send(SupervisorMessage::ConnectionOpened {
+                            epoch,
+                            negotiated,
+                            link,
+                        });
+                        ctx.spawn(IoLoop);
                     }
                     Err(error) => {
                         log::debug!("connection {}: {error}", actor.epoch());
@@ -191,23 +196,25 @@ impl Handler<Flush> for Connection {
     }
 }
 
-impl Handler<Order> for Connection {
+impl Handler<ConnectionCommand> for Connection {
     type Result = ();
 
-    fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
+    fn handle(&mut self, order: ConnectionCommand, ctx: &mut Self::Context) {
         match order {
-            Order::Route { channel, down, outbox } => self.routes.add(channel, down, outbox),
-            Order::Unroute { channel } => self.unroute(channel),
-            Order::Close { code, text, within } => match self.phase {
-                Phase::Opening => {
+            ConnectionCommand::AttachChannel { channel, down, outbox } => {
+                self.routes.add(channel, down, outbox)
+            }
+            ConnectionCommand::DetachChannel { channel } => self.unroute(channel),
+            ConnectionCommand::Close { code, text, within } => match self.phase {
+                ConnectionPhase::Opening => {
                     self.report.ended(Error::connection_closed("closed by the application", None));
                     ctx.stop();
                 }
-                Phase::Open => self.close(code, &text, within),
-                Phase::Ending => {}
+                ConnectionPhase::Open => self.close(code, &text, within),
+                ConnectionPhase::Ending => {}
             },
-            Order::Fail { fault } => self.fail(fault),
-            Order::UpdateSecret { frame } => self.update_secret(frame.0),
+            ConnectionCommand::Fail { fault } => self.fail(fault),
+            ConnectionCommand::UpdateSecret { frame } => self.update_secret(frame.0),
         }
     }
 }

@@ -6,13 +6,13 @@ use actix::Recipient;
 use bytes::Bytes;
 
 use crate::{
-    message::internal::Down,
+    message::internal::ChannelMessage,
     outbox::Outbox,
-    wire::{Fault, FrameRun},
+    wire::{Fault, FrameBatch},
 };
 
 #[derive(Debug, Default)]
-pub(super) struct Routes {
+pub(super) struct AttachedChannels {
     /// By channel number.
     places: Vec<Place>,
     ready: VecDeque<u16>,
@@ -22,26 +22,26 @@ pub(super) struct Routes {
 enum Place {
     #[default]
     NeverOpen,
-    Open(Route),
+    Open(AttachedChannel),
     /// Frames may still be on their way to a channel that has ended.
     Left,
 }
 
 #[derive(Debug)]
-struct Route {
-    down: Recipient<Down>,
+struct AttachedChannel {
+    down: Recipient<ChannelMessage>,
     outbox: Arc<Outbox>,
     queued: bool,
 }
 
-impl Routes {
-    pub(super) fn add(&mut self, channel: u16, down: Recipient<Down>, outbox: Arc<Outbox>) {
+impl AttachedChannels {
+    pub(super) fn add(&mut self, channel: u16, down: Recipient<ChannelMessage>, outbox: Arc<Outbox>) {
         let at = usize::from(channel);
         if self.places.len() <= at {
             self.places.resize_with(at + 1, Place::default);
         }
         if let Some(place) = self.places.get_mut(at) {
-            *place = Place::Open(Route { down, outbox, queued: false });
+            *place = Place::Open(AttachedChannel { down, outbox, queued: false });
         }
     }
 
@@ -56,10 +56,10 @@ impl Routes {
         }
     }
 
-    pub(super) fn deliver(&self, epoch: u64, run: FrameRun) -> Result<(), Fault> {
+    pub(super) fn deliver(&self, epoch: u64, run: FrameBatch) -> Result<(), Fault> {
         match self.places.get(usize::from(run.channel)) {
             Some(Place::Open(route)) => {
-                route.down.do_send(Down::Frames { epoch, run });
+                route.down.do_send(ChannelMessage::Frames { epoch, batch: run });
                 Ok(())
             }
             Some(Place::Left) => {
@@ -73,7 +73,7 @@ impl Routes {
     /// Tells a channel that one of its consumers chokes the connection.
     pub(super) fn choked(&self, channel: u16, consumer: u32) {
         if let Some(Place::Open(route)) = self.places.get(usize::from(channel)) {
-            route.down.do_send(Down::Choked { consumer });
+            route.down.do_send(ChannelMessage::CancelSlowConsumer { consumer });
         }
     }
 

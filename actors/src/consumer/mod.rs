@@ -3,9 +3,8 @@
 //!
 //! Where the broker bounds what is unsettled (prefetch), it hands on at once; where it does not, permits do.
 
-mod feed;
-mod life;
 mod permits;
+mod stream_sink;
 mod target;
 
 use std::{
@@ -15,10 +14,11 @@ use std::{
 
 use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
-pub(crate) use self::target::Factory;
-pub use self::{feed::Feed, life::ConsumerLife};
+pub use self::stream_sink::StreamSink;
 use self::{permits::Permits, target::Target};
-use crate::message::{Binding, Consume, ConsumerEnd, Delivery, Inlet, Lost};
+use crate::message::{
+    Consume, ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost, WorkerFactory,
+};
 
 /// How often an idle consumer looks whether its target is still there.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub struct Consumer {
     permits: Arc<Permits>,
     waiting: VecDeque<Delivery>,
     /// Whom to tell when the target is gone; taken once told.
-    lost: Option<(u32, Recipient<Lost>)>,
+    lost: Option<(u32, Recipient<TargetLost>)>,
     /// Nobody takes any more; what comes until the cancel is answered is held back by the channel.
     left: bool,
     /// Nothing more comes; what waits is still the target's.
@@ -45,16 +45,22 @@ pub struct Consumer {
 
 impl Consumer {
     /// Starts one on the thread of `arbiter`, or on the calling one.
-    pub(crate) fn start(target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
+    pub(crate) fn start(
+        target: Recipient<Delivery>,
+        arbiter: Option<&ArbiterHandle>,
+    ) -> Arc<dyn DeliverySink> {
         Self::launch(Target::actor(target), arbiter)
     }
 
     /// Starts one that builds its workers itself, on the thread of `arbiter`, or on the calling one.
-    pub(crate) fn start_supervised(factory: Factory, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
+    pub(crate) fn start_supervised(
+        factory: WorkerFactory,
+        arbiter: Option<&ArbiterHandle>,
+    ) -> Arc<dyn DeliverySink> {
         Self::launch(Target::supervised(factory), arbiter)
     }
 
-    fn launch(target: Target, arbiter: Option<&ArbiterHandle>) -> Arc<dyn Inlet> {
+    fn launch(target: Target, arbiter: Option<&ArbiterHandle>) -> Arc<dyn DeliverySink> {
         let permits = Arc::new(Permits::default());
         let actor = Self {
             target,
@@ -109,7 +115,7 @@ impl Consumer {
         }
         if let Some((consumer, lost)) = self.lost.take() {
             log::warn!("consumer {consumer}: the actor that it feeds is gone");
-            lost.do_send(Lost { consumer });
+            lost.do_send(TargetLost { consumer });
         }
     }
 }
@@ -141,8 +147,9 @@ impl Consume {
         match arbiter {
             Some(arbiter) => self.inlet(Consumer::start_supervised(Box::new(factory), Some(arbiter))),
             None => {
-                self.target =
-                    Some(crate::message::Target::Supervised(Arc::new(Mutex::new(Some(Box::new(factory))))));
+                self.target = Some(crate::message::DeliveryTarget::Supervised(Arc::new(Mutex::new(Some(
+                    Box::new(factory),
+                )))));
                 self
             }
         }
@@ -159,7 +166,7 @@ impl Consume {
 
     /// Puts the deliveries where a stream takes them.
     #[doc(hidden)]
-    pub fn feed(self, feed: Arc<Feed>) -> Self {
+    pub fn feed(self, feed: Arc<StreamSink>) -> Self {
         self.inlet(feed)
     }
 }
@@ -185,7 +192,7 @@ impl Drop for Consumer {
     // Its arbiter has ended, or the factory of its workers has panicked: without a word to the channel, what comes would be dropped and come again for ever.
     fn drop(&mut self) {
         if let Some((consumer, lost)) = self.lost.take() {
-            lost.do_send(Lost { consumer });
+            lost.do_send(TargetLost { consumer });
         }
     }
 }
@@ -233,7 +240,7 @@ impl Handler<Discard> for Consumer {
 }
 
 #[derive(Debug)]
-struct Bound(Binding);
+struct Bound(SinkRegistration);
 
 impl Message for Bound {
     type Result = ();
@@ -313,7 +320,7 @@ impl Handler<End> for Consumer {
 struct ToConsumer {
     addr: Addr<Consumer>,
     permits: Arc<Permits>,
-    lost: OnceLock<(u32, Recipient<Lost>)>,
+    lost: OnceLock<(u32, Recipient<TargetLost>)>,
 }
 
 impl Drop for ToConsumer {
@@ -323,8 +330,8 @@ impl Drop for ToConsumer {
     }
 }
 
-impl Inlet for ToConsumer {
-    fn bind(&self, binding: Binding) {
+impl DeliverySink for ToConsumer {
+    fn bind(&self, binding: SinkRegistration) {
         self.permits.set(binding.permits);
         self.lost.get_or_init(|| (binding.consumer, binding.lost.clone()));
         self.addr.do_send(Bound(binding));
@@ -334,7 +341,7 @@ impl Inlet for ToConsumer {
         if !self.addr.connected() {
             // Its arbiter has ended.
             if let Some((consumer, lost)) = self.lost.get() {
-                lost.do_send(Lost { consumer: *consumer });
+                lost.do_send(TargetLost { consumer: *consumer });
             }
         }
         self.permits.add(deliveries.len());

@@ -1,13 +1,11 @@
 //! Whom a consumer feeds: an actor of the application, or one that it builds itself, again and again.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Duration};
 
 use actix::Recipient;
+use tokio::time::Instant;
 
-use crate::message::Delivery;
+use crate::message::{Delivery, WorkerFactory};
 
 /// The first wait before a worker is built again; each one that follows soon is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -15,12 +13,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A worker that lived this long was sound: the next wait is a short one again.
 const SOUND: Duration = Duration::from_secs(30);
 
-/// Builds and starts a worker on the calling thread.
-pub(crate) type Factory = Box<dyn FnMut() -> Recipient<Delivery> + Send>;
-
 pub(super) struct Target {
     recipient: Option<Recipient<Delivery>>,
-    factory: Option<Factory>,
+    factory: Option<WorkerFactory>,
     wait: Duration,
     since: Instant,
 }
@@ -31,7 +26,7 @@ impl Target {
     }
 
     /// Has nobody yet: [`build`](Self::build) does that, on the thread of the consumer.
-    pub(super) fn supervised(factory: Factory) -> Self {
+    pub(super) fn supervised(factory: WorkerFactory) -> Self {
         Self { recipient: None, factory: Some(factory), wait: FIRST_WAIT, since: Instant::now() }
     }
 

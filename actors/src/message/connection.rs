@@ -373,7 +373,7 @@ impl Message for ReleaseConnection {
 ///     match event {
 ///         ConnectionEvent::Blocked(reason) => eprintln!("no publishes: {reason}"),
 ///         ConnectionEvent::Lost(error) => eprintln!("lost, and on the way back: {error}"),
-///         ConnectionEvent::Restored { skipped, .. } => eprintln!("restored, but for {skipped:?}"),
+///         ConnectionEvent::Recovered { skipped, .. } => eprintln!("restored, but for {skipped:?}"),
 ///         ConnectionEvent::Closed(Some(error)) => eprintln!("over: {error}"),
 ///         other => eprintln!("{other:?}"),
 ///     }
@@ -397,7 +397,7 @@ pub enum ConnectionEvent {
     },
     /// Everything is as before: topology, channels and consumers, but for what is named. Publishes that were kept are
     /// on their way.
-    Restored {
+    Recovered {
         /// Which connection it is, counting tries from 1.
         epoch: u64,
         /// What could not be restored. Some of it may come later: [`Health`] tells.

@@ -7,12 +7,14 @@ use std::{
 
 use actix::{Message, Recipient};
 
-use super::{Delivery, QueueType, delivery::Inlet};
+use super::{ConsumerState, Delivery, QueueType, delivery::DeliverySink};
 use crate::{
-    consumer::{ConsumerLife, Factory},
     error::{Error, Result},
     wire::{Table, Value},
 };
+
+/// Builds and starts a worker on the calling thread.
+pub(crate) type WorkerFactory = Box<dyn FnMut() -> Recipient<Delivery> + Send>;
 
 /// Starts a consumer, and answers when the broker has accepted it.
 ///
@@ -55,28 +57,28 @@ pub struct Consume {
     pub(crate) arguments: Table,
     /// What the queue is, as far as is known.
     pub(crate) queue_type: Option<QueueType>,
-    pub(crate) target: Option<Target>,
+    pub(crate) target: Option<DeliveryTarget>,
     pub(crate) watcher: Option<Recipient<ConsumerEnd>>,
     pub(crate) robust: bool,
 }
 
 /// Who gets the deliveries.
 #[derive(Clone)]
-pub(crate) enum Target {
+pub(crate) enum DeliveryTarget {
     /// A user actor, to be fed by a Consumer actor beside the channel.
     Recipient(Recipient<Delivery>),
     /// User actors, to be built and fed by a Consumer actor beside the channel.
-    Supervised(Arc<Mutex<Option<Factory>>>),
+    Supervised(Arc<Mutex<Option<WorkerFactory>>>),
     /// Whatever takes them: a Consumer actor elsewhere, or a stream.
-    Inlet(Arc<dyn Inlet>),
+    DeliverySink(Arc<dyn DeliverySink>),
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for DeliveryTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Recipient(_) => "Recipient",
             Self::Supervised(_) => "Supervised",
-            Self::Inlet(_) => "Inlet",
+            Self::DeliverySink(_) => "DeliverySink",
         })
     }
 }
@@ -251,12 +253,12 @@ impl Consume {
     /// }
     /// ```
     pub fn deliver_to(mut self, recipient: impl Into<Recipient<Delivery>>) -> Self {
-        self.target = Some(Target::Recipient(recipient.into()));
+        self.target = Some(DeliveryTarget::Recipient(recipient.into()));
         self
     }
 
-    pub(crate) fn inlet(mut self, inlet: Arc<dyn Inlet>) -> Self {
-        self.target = Some(Target::Inlet(inlet));
+    pub(crate) fn inlet(mut self, inlet: Arc<dyn DeliverySink>) -> Self {
+        self.target = Some(DeliveryTarget::DeliverySink(inlet));
         self
     }
 }
@@ -287,7 +289,7 @@ pub struct Consumed {
     pub tag: Arc<str>,
     /// Tells of its end.
     #[doc(hidden)]
-    pub life: ConsumerLife,
+    pub life: ConsumerState,
 }
 
 /// Ends a consumer; answered after `basic.cancel-ok`. An unknown tag is no error, nor is a channel that is

@@ -11,30 +11,30 @@ use bytes::Bytes;
 use super::ConsumerEnd;
 use crate::{
     error::{Error, Result},
-    outbox::Verdict,
+    outbox::Outcome,
     wire::{Place, Properties, Span},
 };
 
 /// Where a delivery says what became of it.
-pub(crate) trait Settler: Send + Sync + fmt::Debug {
-    fn settle(&self, incarnation: u32, tag: u64, verdict: Verdict) -> Result<()>;
+pub(crate) trait Acker: Send + Sync + fmt::Debug {
+    fn settle(&self, channel_epoch: u32, tag: u64, verdict: Outcome) -> Result<()>;
     /// Settles several of one incarnation under one lock; the first error, after the rest is settled.
     fn settle_all(
         &self,
-        incarnation: u32,
+        channel_epoch: u32,
         tags: &mut dyn Iterator<Item = u64>,
-        verdict: Verdict,
+        verdict: Outcome,
     ) -> Result<()>;
-    fn is_stale(&self, incarnation: u32) -> bool;
+    fn is_stale(&self, channel_epoch: u32) -> bool;
     fn consumer_tag(&self) -> &str;
     /// The delivery is gone; `size` is what it was counted with.
     fn ended(&self, size: usize, unsettled: bool);
 }
 
 /// Where a consumer's deliveries go.
-pub(crate) trait Inlet: Send + Sync + fmt::Debug {
+pub(crate) trait DeliverySink: Send + Sync + fmt::Debug {
     /// Learns whom it serves, before anything else.
-    fn bind(&self, binding: Binding);
+    fn bind(&self, binding: SinkRegistration);
     /// Hands over what one run of frames held for the consumer.
     fn batch(&self, deliveries: Vec<Delivery>);
     /// A delivery is gone, so another may be handed on.
@@ -52,20 +52,20 @@ pub(crate) trait Inlet: Send + Sync + fmt::Debug {
 
 /// A consumer as its inlet sees it.
 #[derive(Debug)]
-pub(crate) struct Binding {
+pub(crate) struct SinkRegistration {
     pub(crate) consumer: u32,
     /// Deliveries that the application may hold at once, where the broker does not bound them.
     pub(crate) permits: Option<usize>,
-    pub(crate) lost: Recipient<Lost>,
+    pub(crate) lost: Recipient<TargetLost>,
 }
 
 /// Nobody takes the deliveries of this consumer any more.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lost {
+pub(crate) struct TargetLost {
     pub(crate) consumer: u32,
 }
 
-impl Message for Lost {
+impl Message for TargetLost {
     type Result = ();
 }
 
@@ -92,11 +92,11 @@ impl Message for Lost {
 /// ```
 #[doc(alias = "IncomingMessage")]
 pub struct Delivery {
-    settler: Option<Arc<dyn Settler>>,
+    settler: Option<Arc<dyn Acker>>,
     parts: Parts,
     decoded: OnceLock<Box<Decoded>>,
     /// What is said of it when it is dropped by those who work on it.
-    pub(super) fate: Option<Verdict>,
+    pub(super) fate: Option<Outcome>,
 }
 
 /// What is made of the raw bytes only when somebody looks.
@@ -113,7 +113,7 @@ pub(crate) struct Parts {
     pub(crate) bytes: Bytes,
     pub(crate) layout: Layout,
     pub(crate) tag: u64,
-    pub(crate) incarnation: u32,
+    pub(crate) channel_epoch: u32,
     /// How many were left in the queue, for `get`.
     pub(crate) message_count: Option<u32>,
     pub(crate) exchange: Span,
@@ -163,7 +163,7 @@ impl Parts {
 const OVERHEAD: usize = 256;
 
 impl Delivery {
-    pub(crate) fn new(settler: Arc<dyn Settler>, parts: Parts) -> Self {
+    pub(crate) fn new(settler: Arc<dyn Acker>, parts: Parts) -> Self {
         Self { settler: Some(settler), parts, decoded: OnceLock::new(), fate: None }
     }
 
@@ -366,7 +366,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn is_stale(&self) -> bool {
-        self.settler.as_ref().is_none_or(|s| s.is_stale(self.parts.incarnation))
+        self.settler.as_ref().is_none_or(|s| s.is_stale(self.parts.channel_epoch))
     }
 
     /// Acknowledges it: the broker forgets the message.
@@ -392,7 +392,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn ack(self) -> Result<()> {
-        self.settle(Verdict::Ack)
+        self.settle(Outcome::Ack)
     }
 
     /// Acknowledges it and all older ones of the same consumer.
@@ -410,7 +410,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn ack_all(self) -> Result<()> {
-        self.settle(Verdict::AckAll)
+        self.settle(Outcome::AckAll)
     }
 
     /// Refuses it: back into its queue, or dropped or dead-lettered.
@@ -430,7 +430,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn nack(self, requeue: bool) -> Result<()> {
-        self.settle(Verdict::Nack { requeue })
+        self.settle(Outcome::Nack { requeue })
     }
 
     /// Refuses it and all older ones of the same consumer.
@@ -448,7 +448,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn nack_all(self, requeue: bool) -> Result<()> {
-        self.settle(Verdict::NackAll { requeue })
+        self.settle(Outcome::NackAll { requeue })
     }
 
     /// Refuses it: back into its queue, or dropped or dead-lettered.
@@ -469,7 +469,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn reject(self, requeue: bool) -> Result<()> {
-        self.settle(Verdict::Reject { requeue })
+        self.settle(Outcome::Reject { requeue })
     }
 
     /// Tells whether both are settled by the same consumer in the same life of their channel.
@@ -478,17 +478,17 @@ impl Delivery {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
-        same && self.parts.incarnation == other.parts.incarnation
+        same && self.parts.channel_epoch == other.parts.channel_epoch
     }
 
     /// Settles deliveries that go with one another, and takes them.
-    pub(super) fn settle_group(group: &mut Vec<Self>, verdict: Verdict) -> Result<()> {
+    pub(super) fn settle_group(group: &mut Vec<Self>, verdict: Outcome) -> Result<()> {
         let Some(first) = group.first() else { return Ok(()) };
         let answer = match &first.settler {
             _ if first.parts.no_ack => Ok(()),
             Some(settler) => {
                 let mut tags = group.iter().map(|delivery| delivery.parts.tag);
-                settler.settle_all(first.parts.incarnation, &mut tags, verdict)
+                settler.settle_all(first.parts.channel_epoch, &mut tags, verdict)
             }
             None => Err(Error::stale("the delivery is settled already")),
         };
@@ -518,14 +518,14 @@ impl Delivery {
         })
     }
 
-    fn settle(mut self, verdict: Verdict) -> Result<()> {
+    fn settle(mut self, verdict: Outcome) -> Result<()> {
         let Some(settler) = self.settler.take() else {
             return Err(Error::stale("the delivery is settled already"));
         };
         let answer = if self.parts.no_ack {
             Ok(())
         } else {
-            settler.settle(self.parts.incarnation, self.parts.tag, verdict)
+            settler.settle(self.parts.channel_epoch, self.parts.tag, verdict)
         };
         settler.ended(self.parts.size(), false);
         answer
@@ -538,8 +538,8 @@ impl Drop for Delivery {
             let unsettled = !self.parts.no_ack;
             if unsettled {
                 // An error means that the broker requeues it anyway.
-                let verdict = self.fate.unwrap_or(Verdict::Dropped);
-                let _ = settler.settle(self.parts.incarnation, self.parts.tag, verdict);
+                let verdict = self.fate.unwrap_or(Outcome::Dropped);
+                let _ = settler.settle(self.parts.channel_epoch, self.parts.tag, verdict);
             }
             settler.ended(self.parts.size(), unsettled && self.fate.is_none());
         }
@@ -580,7 +580,7 @@ impl fmt::Debug for Delivery {
 #[derive(Debug)]
 pub struct Settle {
     pub(crate) delivery: Delivery,
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: Outcome,
 }
 
 impl Settle {
@@ -594,7 +594,7 @@ impl Settle {
     /// }
     /// ```
     pub fn ack(delivery: Delivery) -> Self {
-        Self { delivery, verdict: Verdict::Ack }
+        Self { delivery, verdict: Outcome::Ack }
     }
 
     /// Acknowledges it and all older ones of the same consumer, as [`Delivery::ack_all`] does.
@@ -607,7 +607,7 @@ impl Settle {
     /// }
     /// ```
     pub fn ack_all(delivery: Delivery) -> Self {
-        Self { delivery, verdict: Verdict::AckAll }
+        Self { delivery, verdict: Outcome::AckAll }
     }
 
     /// Refuses it and all older ones of the same consumer, as [`Delivery::nack_all`] does.
@@ -620,7 +620,7 @@ impl Settle {
     /// }
     /// ```
     pub fn nack_all(delivery: Delivery, requeue: bool) -> Self {
-        Self { delivery, verdict: Verdict::NackAll { requeue } }
+        Self { delivery, verdict: Outcome::NackAll { requeue } }
     }
 
     /// Refuses with `basic.nack`, as [`Delivery::nack`] does.
@@ -633,7 +633,7 @@ impl Settle {
     /// }
     /// ```
     pub fn nack(delivery: Delivery, requeue: bool) -> Self {
-        Self { delivery, verdict: Verdict::Nack { requeue } }
+        Self { delivery, verdict: Outcome::Nack { requeue } }
     }
 
     /// Refuses with `basic.reject`, as [`Delivery::reject`] does.
@@ -646,7 +646,7 @@ impl Settle {
     /// }
     /// ```
     pub fn reject(delivery: Delivery, requeue: bool) -> Self {
-        Self { delivery, verdict: Verdict::Reject { requeue } }
+        Self { delivery, verdict: Outcome::Reject { requeue } }
     }
 
     pub(crate) fn run(self) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::{error::Error, returned::Return};
 /// Tells what happens to a channel.
 ///
 /// **Over a reconnect**: `QueueRenamed` for each queue that the broker had named, then `Reopened`; a consumer that could
-/// not go on is told of by `ConsumerLost` or `ConsumerRestored` afterwards. `Closed` comes once, at the very end.
+/// not go on is told of by `ConsumerLost` or `ConsumerRecovered` afterwards. `Closed` comes once, at the very end.
 ///
 /// Source: <https://www.rabbitmq.com/docs/channels>, <https://www.rabbitmq.com/docs/consumer-cancel>
 ///
@@ -41,7 +41,7 @@ pub enum ChannelEvent {
         end: ConsumerEnd,
     },
     /// A consumer goes on that the broker had cancelled, or refused when the channel was restored.
-    ConsumerRestored {
+    ConsumerRecovered {
         /// Its tag.
         tag: Arc<str>,
     },

@@ -13,71 +13,72 @@ use super::{
 use crate::{
     error::Error,
     options::Address,
-    outbox::{Credit, Flush, Outbox},
-    wire::{Fault, FrameRun, Negotiated, Table},
+    outbox::{Flush, Outbox},
+    transport::ReadCredit,
+    wire::{Fault, FrameBatch, Negotiated, Table},
 };
 
 /// To a channel.
 #[derive(Debug)]
-pub(crate) enum Down {
+pub(crate) enum ChannelMessage {
     /// Frames of this channel that arrived next to one another.
-    Frames { epoch: u64, run: FrameRun },
+    Frames { epoch: u64, batch: FrameBatch },
     /// There is a connection; the channel may open.
-    Attached { epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, credit: Arc<Credit> },
+    Attached { epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, credit: Arc<ReadCredit> },
     /// The connection is gone, and another one will come.
     Detached { epoch: u64, error: Error },
     /// The connection is gone for good.
-    Over { error: Error },
+    ConnectionClosed { error: Error },
     /// The broker has given a queue another name.
-    Renamed { old: String, new: String },
+    QueueRenamed { old: String, new: String },
     /// A consumer that could not go on can, or must end.
-    Repaired { consumer: u32, result: Result<(), ConsumerEnd> },
+    ConsumerRepaired { consumer: u32, result: Result<(), ConsumerEnd> },
     /// Reading has paused for too long, and this consumer has the most to answer for.
-    Choked { consumer: u32 },
+    CancelSlowConsumer { consumer: u32 },
     /// The broker does, or does not, accept publishes.
     Blocked(bool),
-    /// The connection is about to be closed: say [`Up::Drained`] when every publish is answered.
+    /// The connection is about to be closed: say [`SupervisorMessage::ChannelDrained`] when every publish is answered.
     Drain,
     /// Panic, which no peer can ask for.
     #[cfg(feature = "testing")]
     Panic,
 }
 
-impl Message for Down {
+impl Message for ChannelMessage {
     type Result = ();
 }
 
 /// To the supervisor.
 #[derive(Debug)]
-pub(crate) enum Up {
+pub(crate) enum SupervisorMessage {
     /// From a connection: the handshake is done.
-    Online { epoch: u64, negotiated: Negotiated, link: Link },
+    ConnectionOpened { epoch: u64, negotiated: Negotiated, link: SocketInfo },
     /// From a connection, exactly once: its socket is gone, or never was.
-    Ended { epoch: u64, error: Error },
+    ConnectionEnded { epoch: u64, error: Error },
     /// From a connection: `connection.blocked` with its reason, or `connection.unblocked`.
-    Blocked { epoch: u64, reason: Option<String> },
+    ConnectionBlocked { epoch: u64, reason: Option<String> },
     /// From a connection: `connection.update-secret-ok`.
     SecretUpdated { epoch: u64 },
     /// From a channel: open, or not to be.
-    Joined { channel: u16, result: Result<(), Error> },
+    ChannelOpened { channel: u16, result: Result<(), Error> },
     /// From a channel: it goes on where it stood in another life, but for these consumers.
-    Restored { channel: u16, epoch: u64, skipped: Vec<Skipped> },
+    ChannelRecovered { channel: u16, epoch: u64, skipped: Vec<Skipped> },
     /// From a channel: the broker has done this to the topology.
-    Changed(Change),
+    TopologyChanged(Change),
     /// From a channel: a queue is about to be deleted, or that was refused.
-    Deleting { queue: String, is: bool },
+    QueueDeleting { queue: String, is: bool },
     /// From a channel: a consumer that must not be tried on the channel itself.
-    Repair { epoch: u64, channel: u16, consumer: u32, probe: Probe, cause: ConsumerEnd },
+    RepairConsumer { epoch: u64, channel: u16, consumer: u32, probe: TrialConsume, cause: ConsumerEnd },
     /// From a channel: such a consumer goes on.
-    Resumed { epoch: u64, tag: Arc<str> },
+    ConsumerRepaired { epoch: u64, tag: Arc<str> },
     /// From a scratch channel: what came of its steps, in their order; none where its life ended before.
-    Replayed { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },
+    StepsDone { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },
     /// From a channel: it has ended; its number is free if the broker knows that, too.
-    Left { channel: u16, free: bool },
+    ChannelClosed { channel: u16, free: bool },
     /// From a channel: it has nothing under way.
-    Drained { channel: u16 },
+    ChannelDrained { channel: u16 },
     /// From a channel: its frames break the protocol, so the connection cannot go on.
-    Faulted { epoch: u64, fault: Fault },
+    ProtocolFault { epoch: u64, fault: Fault },
 }
 
 /// What becomes of the record of the topology.
@@ -86,7 +87,7 @@ pub(crate) enum Change {
     /// It is there now, and is to be there again.
     Record(Entity),
     /// It is gone, and is to stay so.
-    Forget(Gone),
+    Forget(Removal),
 }
 
 /// Something of the topology.
@@ -109,7 +110,7 @@ pub(crate) enum Entity {
 
 /// What is gone of it.
 #[derive(Clone, Debug)]
-pub(crate) enum Gone {
+pub(crate) enum Removal {
     Exchange(String),
     Queue(String),
     QueueBinding(UnbindQueue),
@@ -127,36 +128,36 @@ pub(crate) enum Gone {
 
 /// A consumer that is tried on a channel that may be lost.
 #[derive(Clone, Debug)]
-pub(crate) struct Probe {
+pub(crate) struct TrialConsume {
     pub(crate) tag: Arc<str>,
     pub(crate) queue: String,
     pub(crate) exclusive: bool,
     pub(crate) arguments: Table,
 }
 
-impl Message for Up {
+impl Message for SupervisorMessage {
     type Result = ();
 }
 
 /// From the supervisor to a connection.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum ConnectionCommand {
     /// Read for this channel, and take its bytes.
-    Route { channel: u16, down: Recipient<Down>, outbox: Arc<Outbox> },
+    AttachChannel { channel: u16, down: Recipient<ChannelMessage>, outbox: Arc<Outbox> },
     /// The channel has ended.
-    Unroute { channel: u16 },
+    DetachChannel { channel: u16 },
     /// Say `connection.close`, and end when it is answered, or after this time.
     Close { code: u16, text: String, within: Duration },
     /// Say `connection.close` because the peer broke the protocol, and end.
     Fail { fault: Fault },
     /// Say `connection.update-secret`; the frame wipes itself.
-    UpdateSecret { frame: Hidden },
+    UpdateSecret { frame: SecretBytes },
 }
 
 /// Bytes that must not be printed.
-pub(crate) struct Hidden(pub(crate) Bytes);
+pub(crate) struct SecretBytes(pub(crate) Bytes);
 
-impl fmt::Debug for Hidden {
+impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
@@ -164,7 +165,7 @@ impl fmt::Debug for Hidden {
 
 /// What a connection knows of its socket, and of the login that opened it.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct SocketInfo {
     /// Which of the addresses it was.
     pub(crate) address: Address,
     pub(crate) local: SocketAddr,
@@ -173,6 +174,6 @@ pub(crate) struct Link {
     pub(crate) lifetime: Option<Duration>,
 }
 
-impl Message for Order {
+impl Message for ConnectionCommand {
     type Result = ();
 }

@@ -10,9 +10,11 @@ mod closing;
 mod connection;
 mod consume;
 mod consume_options;
+mod consumer_state;
 mod delivery;
 mod events;
 mod exchange;
+mod health;
 mod history;
 mod ids;
 pub(crate) mod internal;
@@ -21,7 +23,7 @@ mod processing;
 mod publish;
 mod publishing;
 mod queue;
-mod recovery;
+mod queue_name;
 mod settle_all;
 mod state;
 mod transaction;
@@ -35,20 +37,22 @@ pub use self::{
     },
     consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get, PauseConsumer},
     consume_options::StreamOffset,
+    consumer_state::ConsumerState,
     delivery::{Delivery, Settle},
     events::{ChannelEvent, FollowChannel, WatchChannel},
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
+    health::{Degradation, EntityKind, Health, Skipped},
     history::{Death, DeathReason},
     processing::{Processing, Requeue},
     publish::{Confirmation, Publish},
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
-    recovery::{Degradation, EntityKind, Health, QueueName, Skipped},
+    queue_name::QueueName,
     settle_all::settle_all,
     state::{ConnectionState, Opened},
     transaction::{CommitTx, Recover, RollbackTx, SelectTx},
 };
 pub(crate) use self::{
-    consume::Target,
-    delivery::{Binding, Inlet, Layout, Lost, Parts, Settler},
+    consume::{DeliveryTarget, WorkerFactory},
+    delivery::{Acker, DeliverySink, Layout, Parts, SinkRegistration, TargetLost},
 };

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::Delivery;
-use crate::{error::Result, outbox::Verdict};
+use crate::{error::Result, outbox::Outcome};
 
 /// Says what becomes of a delivery whose work fails: ends in an error, panics, or is given up.
 ///
@@ -30,12 +30,12 @@ pub enum Requeue {
 }
 
 impl Requeue {
-    fn verdict(self, redelivered: bool) -> Verdict {
+    fn verdict(self, redelivered: bool) -> Outcome {
         match self {
-            Self::OnceThenDrop if redelivered => Verdict::Reject { requeue: false },
+            Self::OnceThenDrop if redelivered => Outcome::Reject { requeue: false },
             // Held back, not sent round in circles, while the consumer is being cancelled.
-            Self::Yes | Self::OnceThenDrop => Verdict::Dropped,
-            Self::No => Verdict::Reject { requeue: false },
+            Self::Yes | Self::OnceThenDrop => Outcome::Dropped,
+            Self::No => Outcome::Reject { requeue: false },
         }
     }
 }
@@ -133,7 +133,7 @@ impl Processing {
     /// }
     /// ```
     pub fn fail(self) -> Result<()> {
-        let requeue = !matches!(self.0.fate, Some(Verdict::Reject { requeue: false }));
+        let requeue = !matches!(self.0.fate, Some(Outcome::Reject { requeue: false }));
         self.0.reject(requeue)
     }
 

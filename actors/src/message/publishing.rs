@@ -30,7 +30,7 @@ pub struct Publishing {
     pub(crate) properties: Properties,
     pub(crate) body: Bytes,
     pub(crate) mandatory: bool,
-    pub(crate) replay: bool,
+    pub(crate) resend: bool,
 }
 
 impl Publishing {
@@ -46,7 +46,7 @@ impl Publishing {
             properties: Properties::default().with_delivery_mode(DeliveryMode::Persistent),
             body: body.into_body(),
             mandatory: true,
-            replay: true,
+            resend: true,
         }
     }
 
@@ -74,10 +74,10 @@ impl Publishing {
     /// ```
     /// use actix_pika_actors::Publishing;
     ///
-    /// let question = Publishing::new("the time?").reply_to("answers").replay(false);
+    /// let question = Publishing::new("the time?").reply_to("answers").resend(false);
     /// ```
-    pub fn replay(mut self, replay: bool) -> Self {
-        self.replay = replay;
+    pub fn resend(mut self, resend: bool) -> Self {
+        self.resend = resend;
         self
     }
 
@@ -277,7 +277,7 @@ impl Publishing {
             exchange,
             routing_key,
             mandatory: self.mandatory,
-            replay: self.replay,
+            resend: self.resend,
             properties: &self.properties,
             body: &self.body,
         }

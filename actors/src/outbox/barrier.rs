@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::{Life, Outbox};
+use super::{Attachment, Outbox};
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default)]
@@ -63,10 +63,10 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// assert_eq!(Outbox::new(terms()).published(), 1);
     /// ```
@@ -82,10 +82,10 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// # async fn all_confirmed(outbox: &Outbox) -> Result<()> {
     /// let (end, mut place) = (outbox.published(), None);
@@ -100,7 +100,7 @@ impl Outbox {
     ) -> Poll<Result<()>> {
         let mut state = self.lock();
         let closed = match &state.life {
-            Life::Closed { error, .. } => Some(error.clone()),
+            Attachment::Closed { error, .. } => Some(error.clone()),
             _ => None,
         };
         let confirms = &mut state.confirms;
@@ -126,10 +126,10 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// Outbox::new(terms()).leave_barrier(&mut None);
     /// ```

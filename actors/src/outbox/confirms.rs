@@ -6,12 +6,14 @@
 use std::{
     collections::{HashMap, VecDeque},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::{
+    attachment::Outage,
     barrier::{Barrier, Progress},
-    lives::Outage,
 };
 use crate::{
     error::{Error, Result},
@@ -44,7 +46,7 @@ struct Slot {
     mandatory: bool,
     forgotten: bool,
     /// May be sent again in another life.
-    replay: bool,
+    resend: bool,
     /// How many lives ended with an error of the broker's while it was under way.
     strikes: u8,
     /// It was nacked, and is to be sent again in another life.
@@ -109,7 +111,7 @@ impl Confirms {
         self.ring.len() - self.answered
     }
 
-    pub(super) fn next(&mut self, now: Instant, mandatory: bool, replay: bool) -> u64 {
+    pub(super) fn next(&mut self, now: Instant, mandatory: bool, resend: bool) -> u64 {
         let sequence = self.base + self.ring.len() as u64;
         if self.stamps.back().is_none_or(|&(_, at)| at < now) {
             self.stamps.push_back((sequence, now));
@@ -119,7 +121,7 @@ impl Confirms {
             answered: false,
             mandatory,
             forgotten: false,
-            replay,
+            resend,
             strikes: 0,
             put_off: false,
             doubtful: false,
@@ -210,7 +212,7 @@ impl Confirms {
         if slot.answered || slot.put_off {
             return;
         }
-        if answer == Answer::NotYet && slot.replay && sequence >= self.expired_below {
+        if answer == Answer::NotYet && slot.resend && sequence >= self.expired_below {
             slot.put_off = true;
             self.put_off += 1;
             return;
@@ -311,7 +313,7 @@ impl Confirms {
         let given_up = |slot: &mut Slot| {
             slot.strikes += u8::from(outage.suspicious);
             slot.doubtful = true;
-            !slot.replay || slot.strikes >= 2
+            !slot.resend || slot.strikes >= 2
         };
         self.fail_where(outage.error, handed_over, given_up, wakers);
     }

@@ -5,39 +5,37 @@
 //! bytes when its socket can hold them, so order is one order. Everything is a plain struct under one mutex; nothing
 //! is woken, dropped or sent while it is held.
 
+mod acks;
+mod attachment;
 mod barrier;
 mod confirms;
-mod credit;
-mod kept;
-mod lives;
-mod nacks;
+mod nack_retry;
 mod queue;
-#[cfg(test)]
-mod schedules;
-mod settles;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod unconfirmed;
 mod window;
 
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-pub(crate) use self::credit::{Account, Credit};
-pub(crate) use self::lives::Outage;
-pub(crate) use self::settles::{Seen, Verdict};
+pub(crate) use self::acks::{Outcome, Seen};
+pub(crate) use self::attachment::Outage;
 use self::{
+    acks::Acks,
     confirms::{Answer, Confirms},
-    kept::Kept,
     queue::Queue,
-    settles::Settles,
+    unconfirmed::Unconfirmed,
     window::Window,
 };
 use crate::{
@@ -76,8 +74,8 @@ impl Message for Tick {
 /// # Examples
 /// ```
 /// # use std::time::Duration;
-/// # use actix_pika_actors::Terms;
-/// let terms = Terms {
+/// # use actix_pika_actors::OutboxConfig;
+/// let terms = OutboxConfig {
 ///     channel: 1,
 ///     confirms: true,
 ///     window: 1024,
@@ -86,7 +84,7 @@ impl Message for Tick {
 /// };
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct OutboxConfig {
     /// The channel's number; it keeps it over reconnects.
     pub channel: u16,
     /// Whether publishes are confirmed.
@@ -99,7 +97,7 @@ pub struct Terms {
     pub deadline: Duration,
 }
 
-impl Terms {
+impl OutboxConfig {
     /// How late a deadline is noticed at most.
     pub(crate) fn tick(&self) -> Duration {
         (self.deadline / 16).clamp(Duration::from_millis(5), Duration::from_secs(1))
@@ -114,7 +112,7 @@ impl Terms {
 /// # use bytes::Bytes;
 /// let (properties, body) = (Properties::new(), Bytes::from("x"));
 /// let publish =
-///     Outgoing { exchange: "", routing_key: "jobs", mandatory: true, replay: true, properties: &properties, body: &body };
+///     Outgoing { exchange: "", routing_key: "jobs", mandatory: true, resend: true, properties: &properties, body: &body };
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
@@ -125,7 +123,7 @@ pub struct Outgoing<'a> {
     /// Whether it must reach a queue.
     pub mandatory: bool,
     /// Whether it may be sent again when the connection breaks before its confirm.
-    pub replay: bool,
+    pub resend: bool,
     /// The content header.
     pub properties: &'a Properties,
     /// The body.
@@ -142,13 +140,13 @@ impl Outgoing<'_> {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{Outbox, Place};
-/// fn give_up(outbox: &Outbox, mut place: Place) {
-///     outbox.leave_line(&mut place);
+/// # use actix_pika_actors::{Outbox, Ticket};
+/// fn give_up(outbox: &Outbox, mut ticket: Ticket) {
+///     outbox.leave_queue(&mut ticket);
 /// }
 /// ```
 #[derive(Debug, Default)]
-pub struct Place(Option<u64>);
+pub struct Ticket(Option<u64>);
 
 /// Keeps the bytes that one channel has to say until the connection takes them: its only way out.
 ///
@@ -157,9 +155,9 @@ pub struct Place(Option<u64>);
 /// # Examples
 /// ```
 /// # use std::time::Duration;
-/// # use actix_pika_actors::{Outbox, Publishing, Terms};
+/// # use actix_pika_actors::{Outbox, Publishing, OutboxConfig};
 /// let terms =
-///     Terms { channel: 1, confirms: true, window: 1, window_bytes: 1 << 20, deadline: Duration::from_secs(5) };
+///     OutboxConfig { channel: 1, confirms: true, window: 1, window_bytes: 1 << 20, deadline: Duration::from_secs(5) };
 /// let outbox = Outbox::new(terms);
 /// let content = Publishing::new("x");
 /// assert_eq!(outbox.try_publish(content.outgoing("", "jobs"))?, Some(1));
@@ -168,13 +166,13 @@ pub struct Place(Option<u64>);
 /// # Ok::<(), actix_pika_actors::Error>(())
 /// ```
 pub struct Outbox {
-    terms: Terms,
+    terms: OutboxConfig,
     state: Mutex<State>,
 }
 
 struct State {
-    life: Life,
-    incarnation: u32,
+    life: Attachment,
+    channel_epoch: u32,
     frame_max: usize,
     /// Why no more publishes are taken, while what is under way goes on.
     refusing: Option<Error>,
@@ -192,7 +190,7 @@ struct State {
     held: Option<Queue>,
     window: Window,
     confirms: Confirms,
-    kept: Kept,
+    kept: Unconfirmed,
     /// Between two lives: of what is kept, nothing was handed over in this one.
     between: bool,
     /// One more than the number of the last publish that was handed over in any life.
@@ -201,10 +199,10 @@ struct State {
     patience: Option<Instant>,
     /// The first publish that waits because of them.
     held_from: u64,
-    settles: Settles,
+    settles: Acks,
 }
 
-enum Life {
+enum Attachment {
     /// No connection to give bytes to.
     Detached,
     Attached {
@@ -221,7 +219,7 @@ enum Life {
 /// What must happen once the lock is released.
 #[derive(Default)]
 #[must_use]
-pub(crate) struct After {
+pub(crate) struct DeferredEffects {
     flush: Option<(Arc<Recipient<Flush>>, Flush)>,
     tick: Option<Arc<Recipient<Tick>>>,
     wakers: Vec<Waker>,
@@ -229,7 +227,7 @@ pub(crate) struct After {
     gone: Vec<Waker>,
 }
 
-impl After {
+impl DeferredEffects {
     pub(crate) fn run(self) {
         if let Some((to, flush)) = self.flush {
             to.do_send(flush);
@@ -278,19 +276,19 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// let outbox = Outbox::new(terms());
     /// ```
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(terms: OutboxConfig) -> Self {
         Self {
             terms,
             state: Mutex::new(State {
-                life: Life::Detached,
-                incarnation: 0,
+                life: Attachment::Detached,
+                channel_epoch: 0,
                 frame_max: crate::wire::FRAME_MIN_SIZE as usize,
                 refusing: None,
                 outage: None,
@@ -304,12 +302,12 @@ impl Outbox {
                 held: None,
                 window: Window::new(terms.window, terms.window_bytes),
                 confirms: Confirms::default(),
-                kept: Kept::default(),
+                kept: Unconfirmed::default(),
                 between: false,
                 sent: 0,
                 patience: None,
                 held_from: 0,
-                settles: Settles::default(),
+                settles: Acks::default(),
             }),
         }
     }
@@ -319,14 +317,14 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// assert_eq!(Outbox::new(terms()).terms().window, 64);
     /// ```
-    pub fn terms(&self) -> &Terms {
+    pub fn terms(&self) -> &OutboxConfig {
         &self.terms
     }
 
@@ -346,25 +344,25 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// # async fn publish(outbox: &Outbox, content: &Publishing) -> Result<u64> {
-    /// let mut place = Place::default();
-    /// std::future::poll_fn(|cx| outbox.poll_publish(&mut place, cx, content.outgoing("", "jobs"))).await
+    /// let mut ticket = Ticket::default();
+    /// std::future::poll_fn(|cx| outbox.poll_publish(&mut ticket, cx, content.outgoing("", "jobs"))).await
     /// # }
     /// ```
     pub fn poll_publish(
         &self,
-        place: &mut Place,
+        ticket: &mut Ticket,
         cx: &mut Context<'_>,
         outgoing: Outgoing<'_>,
     ) -> Poll<Result<u64>> {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        let answer = state.admit(&self.terms, place, Some(cx), outgoing, &mut after);
+        let answer = state.admit(&self.terms, ticket, Some(cx), outgoing, &mut after);
         drop(state);
         after.run();
         answer
@@ -378,18 +376,18 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// let content = Publishing::new("x");
     /// assert_eq!(Outbox::new(terms()).try_publish(content.outgoing("", "jobs")).unwrap(), Some(1));
     /// ```
     pub fn try_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        let answer = state.admit(&self.terms, &mut Place::default(), None, outgoing, &mut after);
+        let answer = state.admit(&self.terms, &mut Ticket::default(), None, outgoing, &mut after);
         drop(state);
         after.run();
         match answer {
@@ -403,16 +401,16 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
-    /// Outbox::new(terms()).leave_line(&mut Place::default());
+    /// Outbox::new(terms()).leave_queue(&mut Ticket::default());
     /// ```
-    pub fn leave_line(&self, place: &mut Place) {
-        if let Some(key) = place.0.take() {
-            let mut after = After::default();
+    pub fn leave_queue(&self, ticket: &mut Ticket) {
+        if let Some(key) = ticket.0.take() {
+            let mut after = DeferredEffects::default();
             let gone = self.lock().window.leave(key, &mut after.wakers);
             after.run();
             drop(gone);
@@ -427,10 +425,10 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// # async fn confirmed(outbox: &Outbox, sequence: u64) -> Result<()> {
     /// std::future::poll_fn(|cx| outbox.poll_confirm(sequence, cx)).await
@@ -449,10 +447,10 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// Outbox::new(terms()).forget_confirm(1);
     /// ```
@@ -462,23 +460,23 @@ impl Outbox {
     }
 
     /// Marks a delivery as settled; the frame leaves with the next flush.
-    pub(crate) fn settle(&self, incarnation: u32, tag: u64, consumer: u32, verdict: Verdict) -> Result<()> {
-        self.settle_each(incarnation, std::iter::once(tag), consumer, verdict)
+    pub(crate) fn settle(&self, channel_epoch: u32, tag: u64, consumer: u32, verdict: Outcome) -> Result<()> {
+        self.settle_each(channel_epoch, std::iter::once(tag), consumer, verdict)
     }
 
     /// Marks deliveries as settled under one lock; the first error, after the rest is settled.
     pub(crate) fn settle_each(
         &self,
-        incarnation: u32,
+        channel_epoch: u32,
         tags: impl Iterator<Item = u64>,
         consumer: u32,
-        verdict: Verdict,
+        verdict: Outcome,
     ) -> Result<()> {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        let answer = if let Life::Closed { error, .. } = &state.life {
+        let answer = if let Attachment::Closed { error, .. } = &state.life {
             Err(error.clone())
-        } else if incarnation != state.incarnation {
+        } else if channel_epoch != state.channel_epoch {
             Err(Error::stale("the delivery belongs to an earlier life of its channel"))
         } else {
             let mut answer = Ok(());
@@ -495,10 +493,10 @@ impl Outbox {
         answer
     }
 
-    /// Tells whether deliveries of `incarnation` can no longer be settled.
-    pub(crate) fn is_stale(&self, incarnation: u32) -> bool {
+    /// Tells whether deliveries of `channel_epoch` can no longer be settled.
+    pub(crate) fn is_stale(&self, channel_epoch: u32) -> bool {
         let state = self.lock();
-        incarnation != state.incarnation || matches!(state.life, Life::Closed { .. })
+        channel_epoch != state.channel_epoch || matches!(state.life, Attachment::Closed { .. })
     }
 
     /// Counts what it holds.
@@ -506,10 +504,10 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// assert!(Outbox::new(terms()).load().drained);
     /// ```
@@ -531,16 +529,16 @@ impl Outbox {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Place, Publishing, Result, Terms};
-    /// # fn terms() -> Terms {
+    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
+    /// # fn terms() -> OutboxConfig {
     /// #     let deadline = Duration::from_secs(5);
-    /// #     Terms { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
     /// # }
     /// assert!(Outbox::new(terms()).closed().is_none());
     /// ```
     pub fn closed(&self) -> Option<Error> {
         match &self.lock().life {
-            Life::Closed { error, .. } => Some(error.clone()),
+            Attachment::Closed { error, .. } => Some(error.clone()),
             _ => None,
         }
     }
@@ -552,9 +550,9 @@ impl Outbox {
     /// # Errors
     /// The cause when it is closed; `Limit` for a frame that is larger than the connection allows.
     pub(crate) fn method(&self, frame: Bytes) -> Result<()> {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        if let Life::Closed { error, .. } = &state.life {
+        if let Attachment::Closed { error, .. } = &state.life {
             return Err(error.clone());
         }
         if frame.len() > state.frame_max {
@@ -571,7 +569,7 @@ impl Outbox {
 
     /// Takes no more publishes; what is under way goes on.
     pub(crate) fn refuse_more(&self, error: Error) {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
         let old = state.refusing.replace(error);
         state.window.close_line(&mut after.wakers);
@@ -605,7 +603,7 @@ impl Outbox {
 
     /// Requeues what was held back for `consumer`.
     pub(crate) fn release(&self, consumer: u32) {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
         state.settles.release(consumer);
         if state.settles.is_dirty() {
@@ -617,7 +615,7 @@ impl Outbox {
 
     /// Takes in `basic.ack` from the broker; `Err` for a tag that was never published.
     pub(crate) fn ack(&self, tag: u64, multiple: bool) -> Result<(), ()> {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut freed = Vec::new();
         let mut state = self.lock();
         let known = state.answered(tag, multiple, Answer::Ack, &mut after, &mut freed);
@@ -647,7 +645,7 @@ impl Outbox {
     }
 
     pub(crate) fn set_blocked(&self, blocked: bool) {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
         state.blocked = blocked;
         if !blocked {
@@ -659,7 +657,7 @@ impl Outbox {
 
     /// Answers every wait whose deadline has passed; tells whether it must be asked again.
     pub(crate) fn expire(&self, now: Instant) -> bool {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
         let late = self.terms.deadline.saturating_add(self.terms.tick());
         let blocked = state.blocked;
@@ -680,16 +678,16 @@ impl Outbox {
     ///
     /// Clears the schedule when it is empty, so that the next one who writes asks for a flush again.
     pub(crate) fn take(&self, epoch: u64, budget: usize, out: &mut Vec<Bytes>) -> bool {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
         match &state.life {
-            Life::Attached { epoch: current, .. } if *current == epoch => {}
-            Life::Closed { to: Some((to, _)), .. } if *to == epoch => {}
+            Attachment::Attached { epoch: current, .. } if *current == epoch => {}
+            Attachment::Closed { to: Some((to, _)), .. } if *to == epoch => {}
             _ => return false,
         }
         let State { life, queue, settles, kept, window, .. } = &mut *state;
         let confirms = self.terms.confirms;
-        let keeps = confirms && matches!(life, Life::Attached { .. });
+        let keeps = confirms && matches!(life, Attachment::Attached { .. });
         queue.settles(self.terms.channel, settles);
         let written = queue.take(budget, keeps.then_some(kept), out);
         let more = !queue.is_empty();
@@ -709,18 +707,18 @@ impl Outbox {
 impl State {
     fn admit(
         &mut self,
-        terms: &Terms,
-        place: &mut Place,
+        terms: &OutboxConfig,
+        ticket: &mut Ticket,
         cx: Option<&mut Context<'_>>,
         outgoing: Outgoing<'_>,
-        after: &mut After,
+        after: &mut DeferredEffects,
     ) -> Poll<Result<u64>> {
         let refused = match &self.life {
-            Life::Closed { error, .. } => Some(error),
+            Attachment::Closed { error, .. } => Some(error),
             _ => self.refusing.as_ref().or(self.outage.as_ref()),
         };
         if let Some(error) = refused {
-            place.0 = None;
+            ticket.0 = None;
             return Poll::Ready(Err(error.clone()));
         }
         // Only headers have no limit of their own, and a content header cannot be divided.
@@ -731,10 +729,10 @@ impl State {
             }
         }
         let cost = outgoing.cost();
-        if self.blocked || !self.window.admits(place.0, cost) {
+        if self.blocked || !self.window.admits(ticket.0, cost) {
             let Some(cx) = cx else { return Poll::Pending };
             self.start_ticking(after);
-            return match self.window.wait(&mut place.0, cx, self.clock, &mut after.gone) {
+            return match self.window.wait(&mut ticket.0, cx, self.clock, &mut after.gone) {
                 true => Poll::Pending,
                 false => {
                     let what = "no room in the publish window within the deadline; not sent";
@@ -743,10 +741,10 @@ impl State {
                 }
             };
         }
-        self.window.enter(place.0.take(), cost, &mut after.wakers, &mut after.gone);
+        self.window.enter(ticket.0.take(), cost, &mut after.wakers, &mut after.gone);
         let sequence = if terms.confirms {
             self.start_ticking(after);
-            self.confirms.next(self.clock, outgoing.mandatory, outgoing.replay)
+            self.confirms.next(self.clock, outgoing.mandatory, outgoing.resend)
         } else {
             0
         };
@@ -764,7 +762,7 @@ impl State {
         tag: u64,
         multiple: bool,
         answer: Answer,
-        after: &mut After,
+        after: &mut DeferredEffects,
         freed: &mut Vec<Bytes>,
     ) -> Result<(), ()> {
         let known = self.confirms.answered(tag, multiple, answer, &mut after.wakers);
@@ -773,17 +771,17 @@ impl State {
     }
 
     /// Drops the content of what is answered, and makes room in the window.
-    fn forget_answered(&mut self, after: &mut After, freed: &mut Vec<Bytes>) {
+    fn forget_answered(&mut self, after: &mut DeferredEffects, freed: &mut Vec<Bytes>) {
         let bytes = self.kept.drop_below(self.confirms.base(), freed);
         self.window.set(self.confirms.unconfirmed(), bytes, &mut after.wakers);
     }
 
-    fn schedule(&mut self, terms: &Terms, after: &mut After) {
+    fn schedule(&mut self, terms: &OutboxConfig, after: &mut DeferredEffects) {
         if self.scheduled {
             return;
         }
         let to = match &self.life {
-            Life::Attached { epoch, flush } | Life::Closed { to: Some((epoch, flush)), .. } => {
+            Attachment::Attached { epoch, flush } | Attachment::Closed { to: Some((epoch, flush)), .. } => {
                 Some((epoch, flush))
             }
             _ => None,
@@ -794,7 +792,7 @@ impl State {
         }
     }
 
-    fn start_ticking(&mut self, after: &mut After) {
+    fn start_ticking(&mut self, after: &mut DeferredEffects) {
         if !self.ticking {
             self.ticking = true;
             self.clock = Instant::now();

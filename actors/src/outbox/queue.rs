@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     CHAIN_FROM, Outgoing, PUBLISH_COST,
-    kept::{Kept, Publish, Range},
-    settles::Settles,
+    acks::Acks,
+    unconfirmed::{Publish, Range, Unconfirmed},
 };
 use crate::wire::{
     FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_header_again,
@@ -60,7 +60,7 @@ enum Ends {
 enum Kind {
     Content,
     Method,
-    Settles,
+    Acks,
 }
 
 /// Publishes that one take handed over.
@@ -123,12 +123,12 @@ impl Queue {
     }
 
     /// Renders what is to be settled, behind everything that was written before.
-    pub(super) fn settles(&mut self, channel: u16, settles: &mut Settles) {
+    pub(super) fn settles(&mut self, channel: u16, settles: &mut Acks) {
         if settles.is_dirty() {
             self.close(Kind::Content);
             self.reserve(settles.rendered_len());
             settles.render(channel, &mut self.tail);
-            self.close(Kind::Settles);
+            self.close(Kind::Acks);
         }
     }
 
@@ -136,17 +136,17 @@ impl Queue {
     pub(super) fn requeue(&mut self, channel: u16, tags: Vec<RangeInclusive<u64>>) {
         self.close(Kind::Content);
         for tag in tags.into_iter().flatten() {
-            self.reserve_for(Kind::Settles, SETTLE_LEN);
+            self.reserve_for(Kind::Acks, SETTLE_LEN);
             put_reject(&mut self.tail, channel, tag, true);
         }
-        self.close(Kind::Settles);
+        self.close(Kind::Acks);
     }
 
     /// Hands over whole frames until `budget` is spent; content goes to `kept` as well, if that is given.
     pub(super) fn take(
         &mut self,
         budget: usize,
-        mut kept: Option<&mut Kept>,
+        mut kept: Option<&mut Unconfirmed>,
         out: &mut Vec<Bytes>,
     ) -> Written {
         let mut written = Written::default();
@@ -187,7 +187,7 @@ impl Queue {
     }
 
     /// Gives all content to `kept`, as if it had been handed over.
-    pub(super) fn keep(mut self, kept: &mut Kept) {
+    pub(super) fn keep(mut self, kept: &mut Unconfirmed) {
         self.close(Kind::Content);
         for chunk in self.chunks.into_iter().filter(|chunk| chunk.kind == Kind::Content) {
             kept.push(chunk.bytes, chunk.range);
@@ -195,7 +195,7 @@ impl Queue {
     }
 
     /// Gives the rest of a content that was begun to `kept`, and leaves it here to be taken.
-    pub(super) fn keep_begun(&mut self, kept: &mut Kept) {
+    pub(super) fn keep_begun(&mut self, kept: &mut Unconfirmed) {
         // In a life that is interrupted twice, it is kept already.
         for chunk in self.chunks.iter_mut().filter(|chunk| chunk.kind == Kind::Content) {
             kept.push(chunk.bytes.clone(), chunk.range);

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{After, Life, Outbox, State};
+use super::{Attachment, DeferredEffects, Outbox, State};
 use crate::error::Result;
 
 impl Outbox {
@@ -48,15 +48,15 @@ impl Outbox {
             state.queue.settles(channel, &mut state.settles);
             state.queue.method(frame);
             state.settles.forget_all();
-            state.incarnation += 1;
-            state.incarnation
+            state.channel_epoch += 1;
+            state.channel_epoch
         })
     }
 
     fn append<T>(&self, write: impl FnOnce(&mut State, u16) -> T) -> Result<T> {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        if let Life::Closed { error, .. } = &state.life {
+        if let Attachment::Closed { error, .. } = &state.life {
             return Err(error.clone());
         }
         let answer = write(&mut state, self.terms.channel);
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::{
         ErrorKind,
-        outbox::{Flush, Seen, Terms, Verdict},
+        outbox::{Flush, OutboxConfig, Outcome, Seen},
     };
 
     struct Sink;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn outbox() -> Outbox {
-        let outbox = Outbox::new(Terms {
+        let outbox = Outbox::new(OutboxConfig {
             channel: 1,
             confirms: false,
             window: 10,
@@ -151,16 +151,16 @@ mod tests {
         outbox.select_tx(word("sel.")).unwrap();
         deliver(&outbox, 1, 6);
         for tag in [1, 2] {
-            outbox.settle(0, tag, 1, Verdict::Ack).unwrap();
+            outbox.settle(0, tag, 1, Outcome::Ack).unwrap();
         }
         outbox.commit_tx(word("com.")).unwrap();
         for tag in [3, 5] {
-            outbox.settle(0, tag, 1, Verdict::Ack).unwrap();
+            outbox.settle(0, tag, 1, Outcome::Ack).unwrap();
         }
-        outbox.settle(0, 6, 1, Verdict::Nack { requeue: false }).unwrap();
+        outbox.settle(0, 6, 1, Outcome::Nack { requeue: false }).unwrap();
         assert_eq!(outbox.rollback_tx(word("rol."), word("com.")).unwrap(), 3);
         assert_eq!(outbox.rollback_tx(word("rol."), word("com.")).unwrap(), 0, "nothing to undo");
-        outbox.settle(0, 4, 1, Verdict::Ack).unwrap();
+        outbox.settle(0, 4, 1, Outcome::Ack).unwrap();
         outbox.method(tail()).unwrap();
         let mut words = heard(&outbox);
         words.truncate(14);
@@ -189,18 +189,18 @@ mod tests {
     async fn after_recover_tags_go_on_and_the_old_ones_are_stale() {
         let outbox = outbox();
         deliver(&outbox, 1, 3);
-        outbox.settle(0, 2, 1, Verdict::Ack).unwrap();
+        outbox.settle(0, 2, 1, Outcome::Ack).unwrap();
         assert_eq!(outbox.recover(word("rec.")).unwrap(), 1);
         assert_eq!(outbox.load().unsettled, 0);
-        let stale = outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err();
+        let stale = outbox.settle(0, 1, 1, Outcome::Ack).unwrap_err();
         assert_eq!(stale.kind(), ErrorKind::StaleDelivery);
         assert!(outbox.is_stale(0) && !outbox.is_stale(1));
         // On its way when recover left: requeued by the broker, ours to forget.
         outbox.delivered(&[Seen { first: 4, last: 4, consumer: None }]).unwrap();
         deliver(&outbox, 5, 6);
         assert_eq!(outbox.load().unsettled, 2);
-        outbox.settle(1, 6, 1, Verdict::Ack).unwrap();
-        outbox.settle(1, 5, 1, Verdict::Ack).unwrap();
+        outbox.settle(1, 6, 1, Outcome::Ack).unwrap();
+        outbox.settle(1, 5, 1, Outcome::Ack).unwrap();
         outbox.method(tail()).unwrap();
         assert_eq!(heard(&outbox)[..4], ["ack 2", "rec.", "ack 6 and below", "end."]);
     }
@@ -210,7 +210,7 @@ mod tests {
         let outbox = outbox();
         deliver(&outbox, 1, 1);
         outbox.hold(1);
-        outbox.settle(0, 1, 1, Verdict::Dropped).unwrap();
+        outbox.settle(0, 1, 1, Outcome::Dropped).unwrap();
         outbox.recover(word("rec.")).unwrap();
         outbox.release(1);
         outbox.method(tail()).unwrap();

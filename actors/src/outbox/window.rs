@@ -3,8 +3,10 @@
 use std::{
     collections::VecDeque,
     task::{Context, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct Window {

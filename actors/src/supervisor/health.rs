@@ -20,7 +20,7 @@ impl ConnectionSupervisor {
             }
         }
         if self.is_restoring() {
-            reasons.push(Degradation::Restoring);
+            reasons.push(Degradation::Recovering);
         }
         reasons.extend(self.recovering.skipped.iter().cloned().map(Degradation::Missing));
         if reasons.is_empty() { Health::Up } else { Health::Degraded(reasons) }
@@ -47,7 +47,7 @@ fn marks(health: &Health) -> Vec<String> {
         Health::Down(_) => vec!["down".into()],
         Health::Degraded(reasons) => {
             let mark = |reason: &Degradation| match reason {
-                Degradation::Restoring => "restoring".into(),
+                Degradation::Recovering => "restoring".into(),
                 Degradation::Blocked(_) => "blocked".into(),
                 Degradation::Missing(skipped) => format!("{} {}", skipped.kind, skipped.name),
             };

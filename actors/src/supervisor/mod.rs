@@ -1,30 +1,27 @@
 //! The ConnectionSupervisor: the connection that the user holds. It starts Connection actors, gives them channels, and
 //! keeps on answering when they are gone.
 
-mod attempts;
+mod backoff;
+mod channel_numbers;
 mod health;
-#[cfg(feature = "testing")]
-mod inside;
-mod numbers;
 mod recover;
-mod scratch;
+mod recovery_steps;
 mod secrets;
-mod steps;
+#[cfg(feature = "testing")]
+mod test_hooks;
 mod topology;
+mod utility_channel;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use actix::{
     Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, MessageResult, Recipient,
     SpawnHandle,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use self::{numbers::Numbers, recover::Recovering, secrets::Secrets};
+use self::{channel_numbers::ChannelNumbers, recover::ConnectionRecovery, secrets::Secrets};
 use crate::{
     channel::{Answer, Channel, OpenedChannel, Reply},
     connection::Connection,
@@ -32,10 +29,11 @@ use crate::{
     message::{
         CloseConnection, ConnectionEvent, ConnectionState, FollowConnection, GetState, OpenChannel, Opened,
         ReleaseConnection, WatchConnection,
-        internal::{Change, Down, Link, Order, Up},
+        internal::{Change, ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
     },
-    options::{ConnectionOptions, Recovery, within_years},
-    outbox::{Credit, Flush},
+    options::{ConnectionOptions, Recovery, clamp_timeout},
+    outbox::Flush,
+    transport::ReadCredit,
     wire::{Negotiated, Value},
 };
 
@@ -76,15 +74,15 @@ pub struct ConnectionSupervisor {
     options: Arc<ConnectionOptions>,
     state: watch::Sender<ConnectionState>,
     epoch: u64,
-    connection: Option<Life>,
-    numbers: Numbers,
-    routes: HashMap<u16, Route>,
+    connection: Option<ActiveConnection>,
+    numbers: ChannelNumbers,
+    routes: HashMap<u16, ChannelEntry>,
     watchers: Vec<Recipient<ConnectionEvent>>,
     followers: Vec<mpsc::Sender<ConnectionEvent>>,
     closing: Option<Closing>,
     released: bool,
     secrets: Secrets,
-    recovering: Recovering,
+    recovering: ConnectionRecovery,
     /// There was a connection.
     was_open: bool,
     /// It was restored at least once, or there was nothing to restore.
@@ -93,18 +91,18 @@ pub struct ConnectionSupervisor {
 }
 
 #[derive(Debug)]
-struct Life {
+struct ActiveConnection {
     actor: Addr<Connection>,
     flush: Arc<Recipient<Flush>>,
-    credit: Arc<Credit>,
+    credit: Arc<ReadCredit>,
     /// Once the handshake is done.
     negotiated: Option<Arc<Negotiated>>,
 }
 
 #[derive(Debug)]
-struct Route {
+struct ChannelEntry {
     channel: OpenedChannel,
-    down: Recipient<Down>,
+    down: Recipient<ChannelMessage>,
     /// Who waits for it to open.
     opening: Option<Answer<OpenedChannel>>,
     drained: bool,
@@ -152,14 +150,14 @@ impl ConnectionSupervisor {
             state,
             epoch: 0,
             connection: None,
-            numbers: Numbers::default(),
+            numbers: ChannelNumbers::default(),
             routes: HashMap::new(),
             watchers: Vec::new(),
             followers: Vec::new(),
             closing: None,
             released: false,
             secrets: Secrets::default(),
-            recovering: Recovering::default(),
+            recovering: ConnectionRecovery::default(),
             was_open: false,
             is_again: false,
             health_marks: Vec::new(),
@@ -173,12 +171,12 @@ impl ConnectionSupervisor {
 
     fn dial(&mut self, ctx: &mut Context<Self>) {
         self.epoch += 1;
-        let credit = Arc::new(Credit::new(self.options.read_ahead));
+        let credit = Arc::new(ReadCredit::new(self.options.read_ahead));
         let up = ctx.address().recipient();
         let secret = self.secrets.current.clone();
         let actor = Connection::new(self.options.clone(), self.epoch, credit.clone(), up, secret).start();
         let flush = Arc::new(actor.clone().recipient());
-        self.connection = Some(Life { actor, flush, credit, negotiated: None });
+        self.connection = Some(ActiveConnection { actor, flush, credit, negotiated: None });
     }
 
     fn tell(&mut self, event: &ConnectionEvent) {
@@ -202,7 +200,7 @@ impl ConnectionSupervisor {
         });
     }
 
-    fn online(&mut self, negotiated: Negotiated, link: Link, ctx: &mut Context<Self>) {
+    fn online(&mut self, negotiated: Negotiated, link: SocketInfo, ctx: &mut Context<Self>) {
         if self.closing.is_some() {
             // It came about while it was told to end.
             return;
@@ -212,7 +210,7 @@ impl ConnectionSupervisor {
         if let Some(life) = &mut self.connection {
             life.negotiated = Some(negotiated.clone());
         }
-        let Link { address, local, peer, lifetime } = link;
+        let SocketInfo { address, local, peer, lifetime } = link;
         log::info!("connected to {address} ({peer})");
         self.state.send_replace(ConnectionState::Open(Arc::new(Opened {
             negotiated,
@@ -247,7 +245,7 @@ impl ConnectionSupervisor {
             None => log::info!("the broker takes publishes again"),
         }
         for route in self.routes.values() {
-            route.down.do_send(Down::Blocked(reason.is_some()));
+            route.down.do_send(ChannelMessage::Blocked(reason.is_some()));
         }
         self.scratch_blocked(reason.is_some());
         self.tell(&reason.map_or(ConnectionEvent::Unblocked, ConnectionEvent::Blocked));
@@ -266,7 +264,7 @@ impl ConnectionSupervisor {
         }
         let by_user = closing.as_ref().is_some_and(|closing| closing.ordered);
         for (_, route) in self.routes.drain() {
-            route.down.do_send(Down::Over { error: error.clone() });
+            route.down.do_send(ChannelMessage::ConnectionClosed { error: error.clone() });
             if let Some(opening) = route.opening {
                 drop(opening.send(Err(Error::connection_lost(&error))));
             }
@@ -335,9 +333,9 @@ impl ConnectionSupervisor {
         let up = ctx.address().recipient();
         let robust = self.options.recovery != Recovery::Never;
         let channel = Channel::start(number, options, self.options.body_max, up, robust);
-        let down: Recipient<Down> = channel.actor.clone().recipient();
+        let down: Recipient<ChannelMessage> = channel.actor.clone().recipient();
         let (reply, responder) = Reply::later();
-        let route = Route { channel, down, opening: Some(responder), drained: false };
+        let route = ChannelEntry { channel, down, opening: Some(responder), drained: false };
         self.routes.insert(number, route);
         if !self.is_declaring() {
             self.attach(number);
@@ -349,19 +347,19 @@ impl ConnectionSupervisor {
     fn attach(&self, number: u16) {
         let (Some(life), Some(route)) = (&self.connection, self.routes.get(&number)) else { return };
         let Some(negotiated) = &life.negotiated else { return };
-        life.actor.do_send(Order::Route {
+        life.actor.do_send(ConnectionCommand::AttachChannel {
             channel: number,
             down: route.down.clone(),
             outbox: route.channel.outbox.clone(),
         });
-        route.down.do_send(Down::Attached {
+        route.down.do_send(ChannelMessage::Attached {
             epoch: self.epoch,
             flush: life.flush.clone(),
             frame_max: negotiated.frame_max,
             credit: life.credit.clone(),
         });
         if self.is_blocked() {
-            route.down.do_send(Down::Blocked(true));
+            route.down.do_send(ChannelMessage::Blocked(true));
         }
     }
 
@@ -369,7 +367,7 @@ impl ConnectionSupervisor {
         if self.closing.is_none() {
             for route in self.routes.values_mut() {
                 route.drained = false;
-                route.down.do_send(Down::Drain);
+                route.down.do_send(ChannelMessage::Drain);
             }
             let timer = ctx.run_later(self.options.close_timeout, |supervisor, _| supervisor.order_close());
             self.closing = Some(Closing {
@@ -377,7 +375,7 @@ impl ConnectionSupervisor {
                 text: text.clone(),
                 closers: Vec::new(),
                 ordered: false,
-                until: Instant::now() + within_years(self.options.close_timeout),
+                until: Instant::now() + clamp_timeout(self.options.close_timeout),
                 timer: Some(timer),
                 abandoned: 0,
             });
@@ -433,7 +431,7 @@ impl ConnectionSupervisor {
             let text = std::mem::take(&mut closing.text);
             // Draining may have used up the time; the broker still gets a moment.
             let within = closing.until.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
-            life.actor.do_send(Order::Close { code: closing.code, text, within });
+            life.actor.do_send(ConnectionCommand::Close { code: closing.code, text, within });
         }
     }
 }
@@ -459,11 +457,15 @@ impl Drop for ConnectionSupervisor {
         let error = Error::stopped("the ConnectionSupervisor actor ended");
         self.stop_scratch(&error);
         for (_, route) in self.routes.drain() {
-            route.down.do_send(Down::Over { error: error.clone() });
+            route.down.do_send(ChannelMessage::ConnectionClosed { error: error.clone() });
         }
         if let Some(life) = self.connection.take() {
             let text = "the application ended".into();
-            life.actor.do_send(Order::Close { code: 200, text, within: self.options.close_timeout });
+            life.actor.do_send(ConnectionCommand::Close {
+                code: 200,
+                text,
+                within: self.options.close_timeout,
+            });
         }
         self.state.send_if_modified(|state| {
             let open = !matches!(state, ConnectionState::Closed(_));
@@ -475,31 +477,33 @@ impl Drop for ConnectionSupervisor {
     }
 }
 
-impl Handler<Up> for ConnectionSupervisor {
+impl Handler<SupervisorMessage> for ConnectionSupervisor {
     type Result = ();
 
-    fn handle(&mut self, letter: Up, ctx: &mut Self::Context) {
+    fn handle(&mut self, letter: SupervisorMessage, ctx: &mut Self::Context) {
         match letter {
-            Up::Online { epoch, .. }
-            | Up::Ended { epoch, .. }
-            | Up::Blocked { epoch, .. }
-            | Up::SecretUpdated { epoch }
-            | Up::Restored { epoch, .. }
-            | Up::Resumed { epoch, .. }
-            | Up::Repair { epoch, .. }
-            | Up::Replayed { epoch, .. }
-            | Up::Faulted { epoch, .. }
+            SupervisorMessage::ConnectionOpened { epoch, .. }
+            | SupervisorMessage::ConnectionEnded { epoch, .. }
+            | SupervisorMessage::ConnectionBlocked { epoch, .. }
+            | SupervisorMessage::SecretUpdated { epoch }
+            | SupervisorMessage::ChannelRecovered { epoch, .. }
+            | SupervisorMessage::ConsumerRepaired { epoch, .. }
+            | SupervisorMessage::RepairConsumer { epoch, .. }
+            | SupervisorMessage::StepsDone { epoch, .. }
+            | SupervisorMessage::ProtocolFault { epoch, .. }
                 if epoch != self.epoch || self.connection.is_none() => {}
-            Up::Online { negotiated, link, .. } => self.online(negotiated, link, ctx),
-            Up::Ended { error, .. } => self.ended(error, ctx),
-            Up::Blocked { reason, .. } => self.set_blocked(reason),
-            Up::SecretUpdated { .. } => self.secret_updated(ctx),
-            Up::Faulted { fault, .. } => {
+            SupervisorMessage::ConnectionOpened { negotiated, link, .. } => {
+                self.online(negotiated, link, ctx)
+            }
+            SupervisorMessage::ConnectionEnded { error, .. } => self.ended(error, ctx),
+            SupervisorMessage::ConnectionBlocked { reason, .. } => self.set_blocked(reason),
+            SupervisorMessage::SecretUpdated { .. } => self.secret_updated(ctx),
+            SupervisorMessage::ProtocolFault { fault, .. } => {
                 if let Some(life) = &self.connection {
-                    life.actor.do_send(Order::Fail { fault });
+                    life.actor.do_send(ConnectionCommand::Fail { fault });
                 }
             }
-            Up::Joined { channel, result } => {
+            SupervisorMessage::ChannelOpened { channel, result } => {
                 if let Some(route) = self.routes.get_mut(&channel)
                     && let Some(opening) = route.opening.take()
                 {
@@ -507,34 +511,36 @@ impl Handler<Up> for ConnectionSupervisor {
                     drop(opening.send(result.map(|()| route.channel.leased())));
                 }
             }
-            Up::Restored { channel, skipped, .. } => self.channel_restored(channel, skipped, ctx),
-            Up::Resumed { tag, .. } => self.consumer_resumed(&tag),
-            Up::Changed(change) => {
+            SupervisorMessage::ChannelRecovered { channel, skipped, .. } => {
+                self.channel_restored(channel, skipped, ctx)
+            }
+            SupervisorMessage::ConsumerRepaired { tag, .. } => self.consumer_resumed(&tag),
+            SupervisorMessage::TopologyChanged(change) => {
                 let less = matches!(change, Change::Forget(_));
                 self.recovering.topology.change(change);
                 if less {
                     self.forget_missing();
                 }
             }
-            Up::Deleting { queue, is } => self.recovering.topology.deleting(&queue, is),
-            Up::Repair { channel, consumer, probe, cause, .. } => {
+            SupervisorMessage::QueueDeleting { queue, is } => self.recovering.topology.deleting(&queue, is),
+            SupervisorMessage::RepairConsumer { channel, consumer, probe, cause, .. } => {
                 self.repair(channel, consumer, probe, cause, ctx);
             }
-            Up::Replayed { number, results, .. } => self.replayed(number, results, ctx),
-            Up::Left { channel, free } => {
+            SupervisorMessage::StepsDone { number, results, .. } => self.replayed(number, results, ctx),
+            SupervisorMessage::ChannelClosed { channel, free } => {
                 if self.routes.remove(&channel).is_some() {
                     if free || self.connection.is_none() {
                         self.numbers.give_back(channel);
                     }
                     if let Some(life) = &self.connection {
-                        life.actor.do_send(Order::Unroute { channel });
+                        life.actor.do_send(ConnectionCommand::DetachChannel { channel });
                     }
                     self.channel_gone(channel, ctx);
                 }
                 self.close_if_drained();
                 self.close_if_unneeded(ctx);
             }
-            Up::Drained { channel } => {
+            SupervisorMessage::ChannelDrained { channel } => {
                 if let Some(route) = self.routes.get_mut(&channel) {
                     route.drained = true;
                 }

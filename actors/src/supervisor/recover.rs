@@ -8,23 +8,24 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix::{AsyncContext, Context, Recipient, SpawnHandle};
+use tokio::time::Instant;
 
 use super::{
     ConnectionSupervisor,
-    attempts::Attempts,
-    scratch::Scratch,
-    steps::{Outcome, Step},
+    backoff::ReconnectBackoff,
+    recovery_steps::{RecoveryStep, StepResult},
     topology::Topology,
+    utility_channel::UtilityChannel,
 };
 use crate::{
     error::{Error, ErrorKind},
     message::{
         ConnectionEvent, ConnectionState, ConsumerEnd, EntityKind, Skipped,
-        internal::{Down, Order, Probe},
+        internal::{ChannelMessage, ConnectionCommand, TrialConsume},
     },
     options::{Backoff, Recovery},
     wire::Fault,
@@ -39,27 +40,27 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
-pub(super) struct Recovering {
+pub(super) struct ConnectionRecovery {
     pub(super) topology: Topology,
-    pub(super) attempts: Attempts,
+    pub(super) attempts: ReconnectBackoff,
     /// Until the next try.
     timer: Option<SpawnHandle>,
     opened: Option<Instant>,
-    stage: Stage,
+    stage: RecoveryPhase,
     /// The scratch channel that is at work, and what it does.
     scratch: Option<Work>,
     /// What is tried again, or beside everything else.
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<RetryTask>,
     jobs_timer: Option<SpawnHandle>,
     pub(super) skipped: Vec<Skipped>,
 }
 
 #[derive(Debug, Default)]
-enum Stage {
+enum RecoveryPhase {
     #[default]
     Idle,
     /// Declares what all channels share.
-    Declaring { since: Instant, wait: Duration, tried: Vec<Step>, then_bind: bool },
+    Declaring { since: Instant, wait: Duration, tried: Vec<RecoveryStep>, then_bind: bool },
     /// These channels are not restored yet.
     Channels(BTreeSet<u16>),
 }
@@ -67,26 +68,26 @@ enum Stage {
 #[derive(Debug)]
 struct Work {
     number: u16,
-    down: Recipient<Down>,
-    steps: Vec<Step>,
-    job: Option<Job>,
+    down: Recipient<ChannelMessage>,
+    steps: Vec<RecoveryStep>,
+    job: Option<RetryTask>,
 }
 
 #[derive(Debug)]
-struct Job {
-    what: What,
+struct RetryTask {
+    what: RetryKind,
     since: Instant,
     wait: Duration,
     due: Instant,
 }
 
 #[derive(Debug)]
-enum What {
-    Declare(Vec<Step>),
+enum RetryKind {
+    Declare(Vec<RecoveryStep>),
     Repair {
         channel: u16,
         consumer: u32,
-        probe: Probe,
+        probe: TrialConsume,
         cause: ConsumerEnd,
         /// A queue that the broker had named is gone: another one takes its place.
         anew: bool,
@@ -143,7 +144,7 @@ impl ConnectionSupervisor {
     /// Takes the connection that is gone from everyone who used it.
     fn forget_life(&mut self, error: &Error, ctx: &mut Context<Self>) {
         let epoch = self.epoch;
-        self.recovering.stage = Stage::Idle;
+        self.recovering.stage = RecoveryPhase::Idle;
         self.stop_scratch(error);
         self.recovering.jobs.clear();
         self.recovering.skipped.clear();
@@ -153,7 +154,7 @@ impl ConnectionSupervisor {
         }
         self.forget_secrets(error, ctx);
         for route in self.routes.values() {
-            route.down.do_send(Down::Detached { epoch, error: error.clone() });
+            route.down.do_send(ChannelMessage::Detached { epoch, error: error.clone() });
         }
         // The broker knows of none any more.
         self.numbers.reset(self.routes.keys().copied());
@@ -162,7 +163,7 @@ impl ConnectionSupervisor {
     /// Ends the scratch channel with its connection.
     pub(super) fn stop_scratch(&mut self, error: &Error) {
         if let Some(work) = self.recovering.scratch.take() {
-            work.down.do_send(Down::Over { error: error.clone() });
+            work.down.do_send(ChannelMessage::ConnectionClosed { error: error.clone() });
         }
     }
 
@@ -185,9 +186,15 @@ impl ConnectionSupervisor {
         self.declare(steps, Instant::now(), true, ctx);
     }
 
-    fn declare(&mut self, steps: Vec<Step>, since: Instant, then_bind: bool, ctx: &mut Context<Self>) {
+    fn declare(
+        &mut self,
+        steps: Vec<RecoveryStep>,
+        since: Instant,
+        then_bind: bool,
+        ctx: &mut Context<Self>,
+    ) {
         let wait = FIRST_WAIT;
-        self.recovering.stage = Stage::Declaring { since, wait, tried: Vec::new(), then_bind };
+        self.recovering.stage = RecoveryPhase::Declaring { since, wait, tried: Vec::new(), then_bind };
         self.health_changed();
         if steps.is_empty() {
             self.declared(ctx);
@@ -197,47 +204,53 @@ impl ConnectionSupervisor {
         }
     }
 
-    fn try_steps(&mut self, number: u16, steps: Vec<Step>, job: Option<Job>, ctx: &mut Context<Self>) {
+    fn try_steps(
+        &mut self,
+        number: u16,
+        steps: Vec<RecoveryStep>,
+        job: Option<RetryTask>,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(life) = &self.connection else { return };
         let Some(negotiated) = &life.negotiated else { return };
         let up = ctx.address().recipient();
-        let (actor, outbox) = Scratch::start_with(number, self.epoch, steps.clone(), up);
-        let down: Recipient<Down> = actor.recipient();
-        life.actor.do_send(Order::Route { channel: number, down: down.clone(), outbox });
-        down.do_send(Down::Attached {
+        let (actor, outbox) = UtilityChannel::start_with(number, self.epoch, steps.clone(), up);
+        let down: Recipient<ChannelMessage> = actor.recipient();
+        life.actor.do_send(ConnectionCommand::AttachChannel { channel: number, down: down.clone(), outbox });
+        down.do_send(ChannelMessage::Attached {
             epoch: self.epoch,
             flush: life.flush.clone(),
             frame_max: negotiated.frame_max,
             credit: life.credit.clone(),
         });
-        down.do_send(Down::Blocked(self.is_blocked()));
+        down.do_send(ChannelMessage::Blocked(self.is_blocked()));
         self.recovering.scratch = Some(Work { number, down, steps, job });
     }
 
     pub(super) fn scratch_blocked(&self, blocked: bool) {
         if let Some(work) = &self.recovering.scratch {
-            work.down.do_send(Down::Blocked(blocked));
+            work.down.do_send(ChannelMessage::Blocked(blocked));
         }
     }
 
     /// A scratch channel is done.
-    pub(super) fn replayed(&mut self, number: u16, outcomes: Vec<Outcome>, ctx: &mut Context<Self>) {
+    pub(super) fn replayed(&mut self, number: u16, outcomes: Vec<StepResult>, ctx: &mut Context<Self>) {
         let Some(mut work) = self.recovering.scratch.take_if(|work| work.number == number) else { return };
         let Some(life) = &self.connection else { return };
         if outcomes.len() < work.steps.len() {
             let fault = Fault::internal("no answer while the topology is restored");
-            life.actor.do_send(Order::Fail { fault });
+            life.actor.do_send(ConnectionCommand::Fail { fault });
             return;
         }
-        life.actor.do_send(Order::Unroute { channel: number });
+        life.actor.do_send(ConnectionCommand::DetachChannel { channel: number });
         for (step, outcome) in work.steps.iter().zip(&outcomes) {
-            if let (Step::Queue { declare, name }, Ok(Some(new))) = (step, outcome)
+            if let (RecoveryStep::Queue { declare, name }, Ok(Some(new))) = (step, outcome)
                 && declare.name.is_empty()
                 && let Some(old) = self.recovering.topology.rename(name, new)
             {
                 log::info!("queue {old:?} is called {new:?} now");
                 for route in self.routes.values() {
-                    route.down.do_send(Down::Renamed { old: old.clone(), new: new.clone() });
+                    route.down.do_send(ChannelMessage::QueueRenamed { old: old.clone(), new: new.clone() });
                 }
                 for job in self.recovering.jobs.iter_mut().chain(&mut work.job) {
                     job.rename(&old, new);
@@ -253,8 +266,8 @@ impl ConnectionSupervisor {
         }
     }
 
-    fn steps_done(&mut self, steps: Vec<Step>, outcomes: Vec<Outcome>, ctx: &mut Context<Self>) {
-        let Stage::Declaring { since, wait, tried, then_bind: _ } = &mut self.recovering.stage else {
+    fn steps_done(&mut self, steps: Vec<RecoveryStep>, outcomes: Vec<StepResult>, ctx: &mut Context<Self>) {
+        let RecoveryPhase::Declaring { since, wait, tried, then_bind: _ } = &mut self.recovering.stage else {
             return;
         };
         let in_time = since.elapsed() < LOCKED;
@@ -278,8 +291,8 @@ impl ConnectionSupervisor {
         }
         // One job, so that a queue comes before its bindings.
         match self.recovering.jobs.back_mut().map(|job| &mut job.what) {
-            Some(What::Declare(earlier)) => earlier.append(&mut owed),
-            _ if !owed.is_empty() => self.recovering.jobs.push_back(Job::new(What::Declare(owed))),
+            Some(RetryKind::Declare(earlier)) => earlier.append(&mut owed),
+            _ if !owed.is_empty() => self.recovering.jobs.push_back(RetryTask::new(RetryKind::Declare(owed))),
             _ => {}
         }
         if tried.is_empty() {
@@ -289,7 +302,7 @@ impl ConnectionSupervisor {
         *wait = (*wait * 2).min(Duration::from_secs(1));
         let epoch = self.epoch;
         ctx.run_later(again, move |supervisor, ctx| {
-            if let Stage::Declaring { tried, .. } = &mut supervisor.recovering.stage
+            if let RecoveryPhase::Declaring { tried, .. } = &mut supervisor.recovering.stage
                 && supervisor.epoch == epoch
             {
                 let steps = std::mem::take(tried);
@@ -300,7 +313,7 @@ impl ConnectionSupervisor {
 
     fn declared(&mut self, ctx: &mut Context<Self>) {
         match self.recovering.stage {
-            Stage::Declaring { then_bind: true, since, .. } => {
+            RecoveryPhase::Declaring { then_bind: true, since, .. } => {
                 let steps = self.recovering.topology.queue_bindings();
                 self.declare(steps, since, false, ctx);
             }
@@ -325,7 +338,7 @@ impl ConnectionSupervisor {
                     name: number.to_string(),
                     error: error.clone(),
                 });
-                route.down.do_send(Down::Over { error });
+                route.down.do_send(ChannelMessage::ConnectionClosed { error });
                 continue;
             }
             if route.opening.is_none() {
@@ -333,7 +346,7 @@ impl ConnectionSupervisor {
             }
             self.attach(number);
         }
-        self.recovering.stage = Stage::Channels(waiting);
+        self.recovering.stage = RecoveryPhase::Channels(waiting);
         self.look_after_restore(ctx);
     }
 
@@ -341,7 +354,7 @@ impl ConnectionSupervisor {
     pub(super) fn channel_gone(&mut self, channel: u16, ctx: &mut Context<Self>) {
         for job in std::mem::take(&mut self.recovering.jobs) {
             match &job.what {
-                What::Repair { channel: of, probe, .. } if *of == channel => {
+                RetryKind::Repair { channel: of, probe, .. } if *of == channel => {
                     let tag = probe.tag.clone();
                     self.found(EntityKind::Consumer, &tag);
                 }
@@ -357,19 +370,19 @@ impl ConnectionSupervisor {
         for one in skipped {
             self.missing(one);
         }
-        if let Stage::Channels(waiting) = &mut self.recovering.stage {
+        if let RecoveryPhase::Channels(waiting) = &mut self.recovering.stage {
             waiting.remove(&channel);
         }
         self.look_after_restore(ctx);
     }
 
     fn look_after_restore(&mut self, ctx: &mut Context<Self>) {
-        if matches!(&self.recovering.stage, Stage::Channels(waiting) if waiting.is_empty()) {
-            self.recovering.stage = Stage::Idle;
+        if matches!(&self.recovering.stage, RecoveryPhase::Channels(waiting) if waiting.is_empty()) {
+            self.recovering.stage = RecoveryPhase::Idle;
             if self.is_again {
                 let skipped: Arc<[Skipped]> = self.recovering.skipped.clone().into();
                 log::info!("restored, {} things skipped", skipped.len());
-                self.tell(&ConnectionEvent::Restored { epoch: self.epoch, skipped });
+                self.tell(&ConnectionEvent::Recovered { epoch: self.epoch, skipped });
             }
             self.is_again = true;
             self.forget_missing();
@@ -380,11 +393,11 @@ impl ConnectionSupervisor {
 
     /// Tells whether what all channels share is being declared, so that none may be open yet.
     pub(super) fn is_declaring(&self) -> bool {
-        matches!(self.recovering.stage, Stage::Declaring { .. })
+        matches!(self.recovering.stage, RecoveryPhase::Declaring { .. })
     }
 
     pub(super) fn is_restoring(&self) -> bool {
-        !matches!(self.recovering.stage, Stage::Idle)
+        !matches!(self.recovering.stage, RecoveryPhase::Idle)
     }
 
     fn missing(&mut self, skipped: Skipped) {
@@ -399,15 +412,15 @@ impl ConnectionSupervisor {
     /// What is not recorded any more is not missing either, and its consumers are not tried any more.
     pub(super) fn forget_missing(&mut self) {
         let topology = &self.recovering.topology;
-        let (jobs, ended): (VecDeque<Job>, VecDeque<Job>) =
+        let (jobs, ended): (VecDeque<RetryTask>, VecDeque<RetryTask>) =
             std::mem::take(&mut self.recovering.jobs).into_iter().partition(|job| job.is_wanted(topology));
         // What is said of a restore is said of all of it.
-        if !matches!(self.recovering.stage, Stage::Channels(_)) {
+        if !matches!(self.recovering.stage, RecoveryPhase::Channels(_)) {
             self.recovering.skipped.retain(|one| topology.knows(one.kind, &one.name));
         }
         self.recovering.jobs = jobs;
         for job in ended {
-            if let What::Repair { channel, consumer, probe, cause, .. } = job.what {
+            if let RetryKind::Repair { channel, consumer, probe, cause, .. } = job.what {
                 self.lose_consumer(channel, consumer, &probe, cause);
             }
         }
@@ -425,7 +438,7 @@ impl ConnectionSupervisor {
         &mut self,
         channel: u16,
         consumer: u32,
-        probe: Probe,
+        probe: TrialConsume,
         cause: ConsumerEnd,
         ctx: &mut Context<Self>,
     ) {
@@ -445,16 +458,16 @@ impl ConnectionSupervisor {
         };
         self.missing(Skipped { kind: EntityKind::Consumer, name: probe.tag.to_string(), error });
         self.health_changed();
-        let what = What::Repair { channel, consumer, probe, cause, anew: false };
-        self.recovering.jobs.push_back(Job::new(what));
+        let what = RetryKind::Repair { channel, consumer, probe, cause, anew: false };
+        self.recovering.jobs.push_back(RetryTask::new(what));
         self.work_on(ctx);
     }
 
-    fn lose_consumer(&mut self, channel: u16, consumer: u32, probe: &Probe, cause: ConsumerEnd) {
+    fn lose_consumer(&mut self, channel: u16, consumer: u32, probe: &TrialConsume, cause: ConsumerEnd) {
         self.found(EntityKind::Consumer, &probe.tag);
         self.health_changed();
         if let Some(route) = self.routes.get(&channel) {
-            route.down.do_send(Down::Repaired { consumer, result: Err(cause) });
+            route.down.do_send(ChannelMessage::ConsumerRepaired { consumer, result: Err(cause) });
         }
     }
 
@@ -479,12 +492,12 @@ impl ConnectionSupervisor {
         let Some(job) = self.recovering.jobs.remove(at) else { return };
         let steps = match &job.what {
             // What was deleted or unbound meanwhile stays so.
-            What::Declare(steps) => {
+            RetryKind::Declare(steps) => {
                 let topology = &self.recovering.topology;
-                let known = |step: &&Step| topology.knows(step.kind(), &step.name());
+                let known = |step: &&RecoveryStep| topology.knows(step.kind(), &step.name());
                 steps.iter().filter(known).cloned().collect()
             }
-            What::Repair { probe, anew, .. } => self.repair_steps(probe, *anew),
+            RetryKind::Repair { probe, anew, .. } => self.repair_steps(probe, *anew),
         };
         match self.numbers.take_last() {
             Some(number) => self.try_steps(number, steps, Some(job), ctx),
@@ -496,27 +509,30 @@ impl ConnectionSupervisor {
         }
     }
 
-    fn repair_steps(&self, probe: &Probe, anew: bool) -> Vec<Step> {
+    fn repair_steps(&self, probe: &TrialConsume, anew: bool) -> Vec<RecoveryStep> {
         let Some((declare, name, bindings)) = self.recovering.topology.queue(&probe.queue) else {
-            return vec![Step::Probe(probe.clone()), Step::Unprobe(probe.tag.clone())];
+            return vec![
+                RecoveryStep::TrialConsume(probe.clone()),
+                RecoveryStep::TrialCancel(probe.tag.clone()),
+            ];
         };
         let mut declare = declare.clone();
         let named_by_broker = declare.name.is_empty();
         let deletes_itself = declare.auto_delete;
-        let tries = [Step::Probe(probe.clone()), Step::Unprobe(probe.tag.clone())];
+        let tries = [RecoveryStep::TrialConsume(probe.clone()), RecoveryStep::TrialCancel(probe.tag.clone())];
         if named_by_broker && !anew {
             // Declared as it was, it would be another queue.
             name.as_str().clone_into(&mut declare.name);
             declare.passive = true;
-            let mut steps = vec![Step::of_queue(&declare, name)];
+            let mut steps = vec![RecoveryStep::of_queue(&declare, name)];
             if !deletes_itself {
                 steps.extend(tries);
             }
             return steps;
         }
-        let mut queue = vec![Step::of_queue(&declare, name)];
+        let mut queue = vec![RecoveryStep::of_queue(&declare, name)];
         for mut step in bindings {
-            if let Step::BindQueue(bind) = &mut step
+            if let RecoveryStep::BindQueue(bind) = &mut step
                 && named_by_broker
             {
                 // Without a name, it is the queue declared last.
@@ -539,14 +555,20 @@ impl ConnectionSupervisor {
         steps
     }
 
-    fn job_done(&mut self, mut job: Job, steps: Vec<Step>, outcomes: Vec<Outcome>, ctx: &mut Context<Self>) {
+    fn job_done(
+        &mut self,
+        mut job: RetryTask,
+        steps: Vec<RecoveryStep>,
+        outcomes: Vec<StepResult>,
+        ctx: &mut Context<Self>,
+    ) {
         let patience = PATIENCE.max(Duration::from_secs(
             10 + 2 * u64::from(self.negotiated().map_or(0, |negotiated| negotiated.heartbeat)),
         ));
         let in_time = job.since.elapsed() < patience;
         let wanted = job.is_wanted(&self.recovering.topology);
         match &mut job.what {
-            What::Declare(owed) => {
+            RetryKind::Declare(owed) => {
                 owed.clear();
                 let owing = outcomes.iter().any(passing);
                 for (step, outcome) in steps.into_iter().zip(outcomes) {
@@ -566,7 +588,7 @@ impl ConnectionSupervisor {
                 }
                 self.health_changed();
             }
-            What::Repair { channel, consumer, probe, cause, anew } => {
+            RetryKind::Repair { channel, consumer, probe, cause, anew } => {
                 let mut refused = None;
                 for (step, outcome) in steps.iter().zip(outcomes) {
                     match outcome {
@@ -587,12 +609,13 @@ impl ConnectionSupervisor {
                     }
                     None => {
                         if let Some(route) = self.routes.get(&channel) {
-                            route.down.do_send(Down::Repaired { consumer, result: Ok(()) });
+                            route.down.do_send(ChannelMessage::ConsumerRepaired { consumer, result: Ok(()) });
                         }
                     }
                     Some((step, error)) => {
                         let missing = error.close_reason().is_some_and(|reason| reason.code == 404);
-                        let looked_at = matches!(step, Step::Queue { declare, .. } if declare.passive);
+                        let looked_at =
+                            matches!(step, RecoveryStep::Queue { declare, .. } if declare.passive);
                         let named_by_broker = |queue: &str| {
                             let known = self.recovering.topology.queue(queue);
                             known.is_some_and(|(declare, ..)| declare.name.is_empty())
@@ -621,25 +644,25 @@ impl ConnectionSupervisor {
     }
 }
 
-impl Job {
-    fn new(what: What) -> Self {
+impl RetryTask {
+    fn new(what: RetryKind) -> Self {
         let now = Instant::now();
         Self { what, since: now, wait: FIRST_WAIT, due: now }
     }
 
     fn is_wanted(&self, topology: &Topology) -> bool {
         match &self.what {
-            What::Declare(_) => true,
-            What::Repair { channel, probe, .. } => topology.has_consumer(*channel, &probe.tag),
+            RetryKind::Declare(_) => true,
+            RetryKind::Repair { channel, probe, .. } => topology.has_consumer(*channel, &probe.tag),
         }
     }
 
     fn is_for(&self, of: u16, which: u32) -> bool {
-        matches!(self.what, What::Repair { channel, consumer, .. } if (channel, consumer) == (of, which))
+        matches!(self.what, RetryKind::Repair { channel, consumer, .. } if (channel, consumer) == (of, which))
     }
 
     fn rename(&mut self, old: &str, new: &str) {
-        if let What::Repair { probe, anew, .. } = &mut self.what
+        if let RetryKind::Repair { probe, anew, .. } = &mut self.what
             && probe.queue == old
         {
             new.clone_into(&mut probe.queue);
@@ -653,7 +676,7 @@ impl Job {
     }
 }
 
-fn passing(outcome: &Outcome) -> bool {
+fn passing(outcome: &StepResult) -> bool {
     outcome.as_ref().is_err_and(may_pass)
 }
 

@@ -1,12 +1,10 @@
 //! New passwords and tokens for an open connection: `connection.update-secret`, asked for by hand, or in time before
 //! the credentials expire.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use tokio::time::Instant;
 use tokio::time::sleep;
 
 use super::ConnectionSupervisor;
@@ -16,9 +14,9 @@ use crate::{
     error::{Error, Result},
     message::{
         ConnectionEvent, UpdateSecret,
-        internal::{Hidden, Order},
+        internal::{ConnectionCommand, SecretBytes},
     },
-    options::within_years,
+    options::clamp_timeout,
     secret::Secret,
     wire::update_secret,
 };
@@ -132,8 +130,8 @@ impl ConnectionSupervisor {
         let Some(life) = &self.connection else {
             return Err(Error::connection_closed("the connection is closed", None));
         };
-        life.actor.do_send(Order::UpdateSecret { frame: Hidden(frame) });
-        let until = Instant::now() + within_years(deadline);
+        life.actor.do_send(ConnectionCommand::UpdateSecret { frame: SecretBytes(frame) });
+        let until = Instant::now() + clamp_timeout(deadline);
         self.secrets.under_way.push_back(UnderWay { secret, until, who: Some(who) });
         self.await_deadline(ctx);
         Ok(())

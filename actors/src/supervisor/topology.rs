@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::steps::Step;
+use super::recovery_steps::RecoveryStep;
 use crate::{
     message::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName,
-        internal::{Change, Entity, Gone},
+        internal::{Change, Entity, Removal},
     },
     wire::Table,
 };
@@ -110,14 +110,14 @@ impl Topology {
         }
     }
 
-    fn forget(&mut self, gone: Gone) {
+    fn forget(&mut self, gone: Removal) {
         match gone {
-            Gone::Exchange(name) => self.forget_exchange(&name),
-            Gone::Queue(name) => {
+            Removal::Exchange(name) => self.forget_exchange(&name),
+            Removal::Queue(name) => {
                 self.deleting(&name, false);
                 self.forget_queue(&name);
             }
-            Gone::QueueBinding(unbind) => {
+            Removal::QueueBinding(unbind) => {
                 let ends = Ends {
                     to_queue: true,
                     source: unbind.exchange,
@@ -126,7 +126,7 @@ impl Topology {
                 };
                 self.unbind(&ends, &unbind.arguments);
             }
-            Gone::ExchangeBinding(unbind) => {
+            Removal::ExchangeBinding(unbind) => {
                 let ends = Ends {
                     to_queue: false,
                     source: unbind.source,
@@ -135,8 +135,10 @@ impl Topology {
                 };
                 self.unbind(&ends, &unbind.arguments);
             }
-            Gone::Consumer { channel, tag } => self.forget_consumer(channel, &tag),
-            Gone::LostConsumer { channel, tag } => drop(self.consumers.remove(&(channel, tag.to_string()))),
+            Removal::Consumer { channel, tag } => self.forget_consumer(channel, &tag),
+            Removal::LostConsumer { channel, tag } => {
+                drop(self.consumers.remove(&(channel, tag.to_string())))
+            }
         }
     }
 
@@ -242,22 +244,23 @@ impl Topology {
     }
 
     /// What must be there before queues can be bound: exchanges, their bindings, queues.
-    pub(super) fn declarations(&self) -> Vec<Step> {
-        let exchanges = in_order(self.exchanges.values()).map(|known| Step::Exchange(known.what.clone()));
+    pub(super) fn declarations(&self) -> Vec<RecoveryStep> {
+        let exchanges =
+            in_order(self.exchanges.values()).map(|known| RecoveryStep::Exchange(known.what.clone()));
         let between = self.bindings_where(|ends| !ends.to_queue);
-        let queues =
-            in_order(self.queues.values()).map(|known| Step::of_queue(&known.what.declare, &known.what.name));
+        let queues = in_order(self.queues.values())
+            .map(|known| RecoveryStep::of_queue(&known.what.declare, &known.what.name));
         exchanges.chain(between).chain(queues).collect()
     }
 
     /// The bindings of all queues.
-    pub(super) fn queue_bindings(&self) -> Vec<Step> {
+    pub(super) fn queue_bindings(&self) -> Vec<RecoveryStep> {
         self.bindings_where(|ends| ends.to_queue)
     }
 
-    fn bindings_where(&self, which: impl Fn(&Ends) -> bool) -> Vec<Step> {
+    fn bindings_where(&self, which: impl Fn(&Ends) -> bool) -> Vec<RecoveryStep> {
         let those = self.bindings.iter().filter(|(ends, _)| which(ends));
-        let mut steps: Vec<(u64, Step)> = those
+        let mut steps: Vec<(u64, RecoveryStep)> = those
             .flat_map(|(ends, tables)| tables.iter().map(move |table| (table.place, ends.step(&table.what))))
             .collect();
         steps.sort_by_key(|(place, _)| *place);
@@ -265,7 +268,7 @@ impl Topology {
     }
 
     /// How a queue was declared, if it was, and its bindings.
-    pub(super) fn queue(&self, name: &str) -> Option<(&DeclareQueue, &QueueName, Vec<Step>)> {
+    pub(super) fn queue(&self, name: &str) -> Option<(&DeclareQueue, &QueueName, Vec<RecoveryStep>)> {
         let known = self.queues.get(name)?;
         let bindings = self.bindings_where(|ends| ends.to_queue && ends.destination == name);
         Some((&known.what.declare, &known.what.name, bindings))
@@ -273,17 +276,17 @@ impl Topology {
 
     /// The queue that is to be declared once more before a binding of it that was refused: one that deletes itself may
     /// have been the dead connection's when it was declared, and have gone with that.
-    pub(super) fn vanished(&self, step: &Step) -> Option<Step> {
-        let Step::BindQueue(bind) = step else { return None };
+    pub(super) fn vanished(&self, step: &RecoveryStep) -> Option<RecoveryStep> {
+        let RecoveryStep::BindQueue(bind) = step else { return None };
         let known = self.queues.get(&bind.queue)?;
         let declare = &known.what.declare;
         let deletes_itself = declare.auto_delete && !declare.name.is_empty() && !declare.passive;
-        deletes_itself.then(|| Step::of_queue(declare, &known.what.name))
+        deletes_itself.then(|| RecoveryStep::of_queue(declare, &known.what.name))
     }
 
     /// What must be there before this queue can be bound, and may have gone with it: exchanges that delete themselves,
     /// and what feeds them.
-    pub(super) fn sources_of(&self, queue: &str) -> Vec<Step> {
+    pub(super) fn sources_of(&self, queue: &str) -> Vec<RecoveryStep> {
         let mut names: Vec<&str> = Vec::new();
         let to_it = self.bindings.keys().filter(|ends| ends.to_queue && ends.destination == queue);
         let mut next: Vec<&str> = to_it.map(|ends| ends.source.as_str()).collect();
@@ -296,7 +299,7 @@ impl Topology {
             }
         }
         let those = names.iter().filter_map(|name| self.exchanges.get(*name));
-        let exchanges = in_order(those).map(|known| Step::Exchange(known.what.clone()));
+        let exchanges = in_order(those).map(|known| RecoveryStep::Exchange(known.what.clone()));
         let between =
             self.bindings_where(|ends| !ends.to_queue && names.contains(&ends.destination.as_str()));
         exchanges.chain(between).collect()
@@ -329,16 +332,16 @@ impl Topology {
 }
 
 impl Ends {
-    fn step(&self, arguments: &Table) -> Step {
+    fn step(&self, arguments: &Table) -> RecoveryStep {
         let (source, routing_key) = (self.source.clone(), self.routing_key.clone());
         if self.to_queue {
             let mut bind = BindQueue::new(self.destination.clone(), source, routing_key);
             bind.arguments = arguments.clone();
-            Step::BindQueue(bind)
+            RecoveryStep::BindQueue(bind)
         } else {
             let mut bind = BindExchange::new(self.destination.clone(), source, routing_key);
             bind.arguments = arguments.clone();
-            Step::BindExchange(bind)
+            RecoveryStep::BindExchange(bind)
         }
     }
 }
@@ -360,7 +363,7 @@ mod tests {
             self
         }
 
-        fn lost(&mut self, gone: Gone) -> &mut Self {
+        fn lost(&mut self, gone: Removal) -> &mut Self {
             self.change(Change::Forget(gone));
             self
         }
@@ -393,8 +396,8 @@ mod tests {
         Entity::Consumer { channel, tag: tag.into(), queue: queue.to_owned() }
     }
 
-    fn cancelled(channel: u16, tag: &str) -> Gone {
-        Gone::Consumer { channel, tag: tag.into() }
+    fn cancelled(channel: u16, tag: &str) -> Removal {
+        Removal::Consumer { channel, tag: tag.into() }
     }
 
     fn sample() -> Topology {
@@ -411,7 +414,7 @@ mod tests {
     fn a_queue_takes_its_bindings_and_consumers_along() {
         let mut topology = sample();
         assert_eq!(topology.counts(), [2, 2, 4, 3]);
-        topology.lost(Gone::Queue("jobs".to_owned()));
+        topology.lost(Removal::Queue("jobs".to_owned()));
         assert_eq!(topology.counts(), [2, 1, 2, 1]);
         assert_eq!(topology.said(), ["front", "back", "front -> back ()", "log", "back -> log ()"]);
         assert!(topology.has_consumer(2, "b") && !topology.has_consumer(2, "a"));
@@ -422,7 +425,7 @@ mod tests {
     fn an_exchange_takes_the_bindings_of_both_sides_along() {
         let mut topology = sample();
         topology.has(exchange("end")).has(between("end", "back"));
-        topology.lost(Gone::Exchange("back".to_owned()));
+        topology.lost(Removal::Exchange("back".to_owned()));
         assert_eq!(topology.said(), ["front", "end", "jobs", "log", "front -> jobs ()"]);
         assert_eq!(topology.counts(), [2, 2, 1, 3]);
     }
@@ -432,11 +435,11 @@ mod tests {
     fn unknown_removals_change_nothing() {
         let mut topology = sample();
         let before = topology.said();
-        topology.lost(Gone::Queue("none".to_owned())).lost(Gone::Exchange("none".to_owned()));
-        topology.lost(Gone::QueueBinding(UnbindQueue::new("jobs", "back", "another key")));
-        topology.lost(Gone::QueueBinding(UnbindQueue::new("jobs", "back", "").argument("x", 1)));
-        topology.lost(Gone::ExchangeBinding(UnbindExchange::new("front", "back", "")));
-        topology.lost(cancelled(3, "a")).lost(Gone::LostConsumer { channel: 1, tag: "b".into() });
+        topology.lost(Removal::Queue("none".to_owned())).lost(Removal::Exchange("none".to_owned()));
+        topology.lost(Removal::QueueBinding(UnbindQueue::new("jobs", "back", "another key")));
+        topology.lost(Removal::QueueBinding(UnbindQueue::new("jobs", "back", "").argument("x", 1)));
+        topology.lost(Removal::ExchangeBinding(UnbindExchange::new("front", "back", "")));
+        topology.lost(cancelled(3, "a")).lost(Removal::LostConsumer { channel: 1, tag: "b".into() });
         topology.forget_channel(9);
         topology.deleting("none", false);
         assert_eq!((topology.said(), topology.counts()), (before, [2, 2, 4, 3]));
@@ -451,7 +454,7 @@ mod tests {
         topology.has(between("back", "front")).has(consumer(1, "a", "jobs"));
         assert_eq!((topology.said(), topology.counts()), (before, [2, 2, 4, 3]));
         let snapshot = topology.declarations();
-        topology.lost(Gone::Queue("jobs".to_owned())).lost(Gone::Exchange("front".to_owned()));
+        topology.lost(Removal::Queue("jobs".to_owned())).lost(Removal::Exchange("front".to_owned()));
         assert_eq!((snapshot.len(), topology.declarations().len()), (5, 2));
     }
 
@@ -468,7 +471,7 @@ mod tests {
         topology.lost(cancelled(1, "zeroth"));
         topology.lost(cancelled(1, "first"));
         assert_eq!(topology.counts(), [2, 3, 5, 4]);
-        topology.lost(Gone::LostConsumer { channel: 2, tag: "second".into() });
+        topology.lost(Removal::LostConsumer { channel: 2, tag: "second".into() });
         assert_eq!(topology.counts(), [2, 3, 5, 3], "it comes back without it");
         topology.has(consumer(2, "third", "own"));
         topology.forget_channel(2);

@@ -53,7 +53,6 @@ mod content;
 mod dialogue;
 mod endings;
 mod frames;
-mod inside;
 mod line;
 mod method;
 mod mismatch;
@@ -61,6 +60,7 @@ mod peer;
 mod probe;
 mod script;
 mod socket;
+mod test_hooks;
 
 pub use amq_protocol::{protocol, types};
 
@@ -68,13 +68,13 @@ pub use self::{
     content::{Content, Published},
     endings::Hangup,
     frames::RawFrame,
-    inside::{CountRecords, CountWork, Panic, PanicConnection, Records, Work},
     method::Method,
     mismatch::{Mismatch, MismatchKind},
     peer::Peer,
     probe::Probe,
     script::{ClientTerms, Handshake, Step},
     socket::Socket,
+    test_hooks::{CountRecords, CountWork, Panic, PanicConnection, Records, Work},
 };
 
 use std::time::Duration;

@@ -7,8 +7,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    basic_frames::{self, ContentHeader, Deliver, GetOk, ReturnHead},
     fault::Fault,
-    hot::{self, ContentHeader, Deliver, GetOk, ReturnHead},
 };
 
 /// Bounds the body frames without a single octet that one content may have.
@@ -58,7 +58,7 @@ pub struct Content {
 ///     message_count: 0,
 /// };
 /// let mut frame = BytesMut::new();
-/// hot::put_header(&mut frame, 1, 5, &Properties::new());
+/// basic_frames::put_header(&mut frame, 1, 5, &Properties::new());
 /// let header = frame.freeze().slice(7..21);
 /// let mut assembler = Assembler::new(1024);
 /// assembler.begin(ContentMethod::GetOk(ok), Bytes::new())?;
@@ -135,7 +135,9 @@ impl Assembler {
     #[inline]
     pub fn begin(&mut self, method: ContentMethod, payload: Bytes) -> Result<(), Fault> {
         if !self.idle() {
-            return Err(Fault::unexpected("method within a content").with_method(hot::BASIC, method.id()));
+            return Err(
+                Fault::unexpected("method within a content").with_method(basic_frames::BASIC, method.id())
+            );
         }
         self.method = Some(method);
         self.payload = payload;
@@ -152,7 +154,7 @@ impl Assembler {
         if self.due != Due::Header {
             return Err(self.fail(Fault::unexpected("content header without a method")));
         }
-        self.header = match hot::parse_header(payload) {
+        self.header = match basic_frames::parse_header(payload) {
             Ok(header) => header,
             Err(fault) => return Err(self.fail(fault)),
         };
@@ -222,7 +224,7 @@ impl Assembler {
         let method = self.method.as_ref().map(ContentMethod::id);
         self.reset();
         match method {
-            Some(id) => fault.with_method(hot::BASIC, id),
+            Some(id) => fault.with_method(basic_frames::BASIC, id),
             None => fault,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Cursor`] answers `None` when the bytes run out; its users say which [`Fault`](super::fault::Fault) that is.
 
-use super::hot::Span;
+use super::basic_frames::Span;
 
 /// A position in bytes that came from the network.
 #[derive(Clone, Copy, Debug)]

@@ -7,14 +7,14 @@
 //!  +------+---------+-------------+---------------------+-----------+
 //! ```
 //!
-//! Neighbouring frames of one channel are handed on together, as a [`FrameRun`]: one view of the read buffer.
+//! Neighbouring frames of one channel are handed on together, as a [`FrameBatch`]: one view of the read buffer.
 //! The seven octets of a head are checked before one octet of its payload is waited for.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::fault::Fault;
 
-pub use super::greeting::foreign_greeting;
+pub use super::greeting::other_protocol_detected;
 
 /// Ends every frame.
 ///
@@ -53,8 +53,8 @@ pub const FRAME_MIN_SIZE: u32 = 4096;
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::wire::{FrameKind, FrameRun};
-/// fn has_content(run: &FrameRun) -> bool {
+/// # use actix_pika_actors::wire::{FrameKind, FrameBatch};
+/// fn has_content(run: &FrameBatch) -> bool {
 ///     run.iter().any(|frame| matches!(frame.kind, FrameKind::Header | FrameKind::Body))
 /// }
 /// ```
@@ -99,12 +99,12 @@ pub struct Frame {
 /// # Examples
 /// ```
 /// # use bytes::Bytes;
-/// # use actix_pika_actors::wire::{FrameKind, FrameRun};
-/// let run = FrameRun { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
+/// # use actix_pika_actors::wire::{FrameKind, FrameBatch};
+/// let run = FrameBatch { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
 /// assert_eq!(run.iter().next().map(|frame| frame.kind), Some(FrameKind::Heartbeat));
 /// ```
 #[derive(Clone, Debug)]
-pub struct FrameRun {
+pub struct FrameBatch {
     /// The channel all frames belong to.
     pub channel: u16,
     /// The frames, heads and end octets included.
@@ -113,14 +113,14 @@ pub struct FrameRun {
     pub frames: usize,
 }
 
-impl FrameRun {
+impl FrameBatch {
     /// Walks over the frames, in order.
     ///
     /// # Examples
     /// ```
     /// # use bytes::Bytes;
-    /// # use actix_pika_actors::wire::FrameRun;
-    /// let run = FrameRun { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
+    /// # use actix_pika_actors::wire::FrameBatch;
+    /// let run = FrameBatch { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
     /// assert_eq!(run.iter().count(), run.frames);
     /// ```
     pub fn iter(&self) -> Frames {
@@ -133,8 +133,8 @@ impl FrameRun {
     /// # Examples
     /// ```
     /// # use bytes::Bytes;
-    /// # use actix_pika_actors::wire::FrameRun;
-    /// let run = FrameRun { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
+    /// # use actix_pika_actors::wire::FrameBatch;
+    /// let run = FrameBatch { channel: 0, bytes: Bytes::from_static(b"\x08\0\0\0\0\0\0\xce"), frames: 1 };
     /// assert!(run.views().all(|frame| frame.payload.is_empty()));
     /// ```
     pub fn views(&self) -> FrameViews<'_> {
@@ -142,7 +142,7 @@ impl FrameRun {
     }
 }
 
-impl IntoIterator for FrameRun {
+impl IntoIterator for FrameBatch {
     type Item = Frame;
     type IntoIter = Frames;
 
@@ -151,7 +151,7 @@ impl IntoIterator for FrameRun {
     }
 }
 
-impl IntoIterator for &FrameRun {
+impl IntoIterator for &FrameBatch {
     type Item = Frame;
     type IntoIter = Frames;
 
@@ -160,7 +160,7 @@ impl IntoIterator for &FrameRun {
     }
 }
 
-/// Walks over the frames of a [`FrameRun`].
+/// Walks over the frames of a [`FrameBatch`].
 #[derive(Clone, Debug)]
 pub struct Frames {
     bytes: Bytes,
@@ -200,7 +200,7 @@ pub struct FrameView<'a> {
     pub payload: &'a [u8],
 }
 
-/// Walks over the frames of a [`FrameRun`], borrowed.
+/// Walks over the frames of a [`FrameBatch`], borrowed.
 #[derive(Clone, Debug)]
 pub struct FrameViews<'a> {
     bytes: &'a [u8],
@@ -254,27 +254,27 @@ impl<'a> Iterator for FrameViews<'a> {
 /// # Examples
 /// ```
 /// # use bytes::BytesMut;
-/// # use actix_pika_actors::wire::Cutter;
+/// # use actix_pika_actors::wire::FrameDecoder;
 /// let mut buf = BytesMut::from(&b"\x08\0\0\0\0\0\0\xce\x08\0\0"[..]);
-/// let run = Cutter::new(4096).next_run(&mut buf)?.expect("one whole frame");
+/// let run = FrameDecoder::new(4096).next_run(&mut buf)?.expect("one whole frame");
 /// assert_eq!((run.channel, run.frames, buf.len()), (0, 1, 3));
 /// # Ok::<(), actix_pika_actors::wire::Fault>(())
 /// ```
 #[derive(Debug)]
-pub struct Cutter {
+pub struct FrameDecoder {
     frame_max: usize,
     /// Length of the frame at the front, once its head was found good; 0 if it was not looked at yet.
     front: usize,
     missing: usize,
 }
 
-impl Cutter {
+impl FrameDecoder {
     /// Starts with the largest frame that is allowed; a `frame_max` below [`FRAME_MIN_SIZE`] is raised to it.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::Cutter;
-    /// let cutter = Cutter::new(131_072);
+    /// # use actix_pika_actors::wire::FrameDecoder;
+    /// let cutter = FrameDecoder::new(131_072);
     /// ```
     pub fn new(frame_max: u32) -> Self {
         let mut cutter = Self { frame_max: 0, front: 0, missing: 0 };
@@ -286,8 +286,8 @@ impl Cutter {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::Cutter;
-    /// Cutter::new(4096).set_frame_max(131_072);
+    /// # use actix_pika_actors::wire::FrameDecoder;
+    /// FrameDecoder::new(4096).set_frame_max(131_072);
     /// ```
     pub fn set_frame_max(&mut self, frame_max: u32) {
         self.frame_max = usize::try_from(frame_max.max(FRAME_MIN_SIZE)).unwrap_or(usize::MAX);
@@ -303,11 +303,11 @@ impl Cutter {
     /// # Examples
     /// ```
     /// # use bytes::BytesMut;
-    /// # use actix_pika_actors::wire::Cutter;
+    /// # use actix_pika_actors::wire::FrameDecoder;
     /// let mut buf = BytesMut::from(&b"\x08\0\0\0\0\0\0\0"[..]);
-    /// assert_eq!(Cutter::new(4096).next_run(&mut buf).unwrap_err().code, 501);
+    /// assert_eq!(FrameDecoder::new(4096).next_run(&mut buf).unwrap_err().code, 501);
     /// ```
-    pub fn next_run(&mut self, buf: &mut BytesMut) -> Result<Option<FrameRun>, Fault> {
+    pub fn next_run(&mut self, buf: &mut BytesMut) -> Result<Option<FrameBatch>, Fault> {
         if buf.len() < self.front {
             self.missing = self.front - buf.len();
             return Ok(None);
@@ -346,15 +346,15 @@ impl Cutter {
         if frames == 0 {
             return Ok(None);
         }
-        Ok(Some(FrameRun { channel, bytes: buf.split_to(end).freeze(), frames }))
+        Ok(Some(FrameBatch { channel, bytes: buf.split_to(end).freeze(), frames }))
     }
 
     /// Counts the bytes still missing for the frame at the front, 0 if unknown.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::Cutter;
-    /// assert_eq!(Cutter::new(4096).wanted(), 0);
+    /// # use actix_pika_actors::wire::FrameDecoder;
+    /// assert_eq!(FrameDecoder::new(4096).wanted(), 0);
     /// ```
     pub fn wanted(&self) -> usize {
         self.missing
@@ -448,8 +448,8 @@ mod tests {
         bytes
     }
 
-    fn cut(bytes: &[u8]) -> Result<Option<FrameRun>, Fault> {
-        Cutter::new(FRAME_MIN_SIZE).next_run(&mut BytesMut::from(bytes))
+    fn cut(bytes: &[u8]) -> Result<Option<FrameBatch>, Fault> {
+        FrameDecoder::new(FRAME_MIN_SIZE).next_run(&mut BytesMut::from(bytes))
     }
 
     #[test]
@@ -458,7 +458,7 @@ mod tests {
         for (channel, payload) in [(3, "a"), (3, ""), (4, "b"), (3, "c")] {
             buf.extend(frame(1, channel, payload.as_bytes()));
         }
-        let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+        let mut cutter = FrameDecoder::new(FRAME_MIN_SIZE);
         let mut seen = Vec::new();
         while let Some(run) = cutter.next_run(&mut buf).unwrap() {
             assert_eq!(run.frames, run.iter().count());
@@ -475,7 +475,7 @@ mod tests {
         buf.extend(frame(8, 0, b""));
         buf.extend(frame(8, 0, b""));
         buf.extend(frame(1, 0, b"y"));
-        let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+        let mut cutter = FrameDecoder::new(FRAME_MIN_SIZE);
         for _ in 0..4 {
             assert_eq!(cutter.next_run(&mut buf).unwrap().unwrap().frames, 1);
         }
@@ -504,7 +504,7 @@ mod tests {
     fn good_frames_come_before_the_fault() {
         let mut buf = BytesMut::from(&frame(1, 1, b"good")[..]);
         buf.extend_from_slice(&[9, 0, 1, 0, 0, 0, 0]);
-        let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+        let mut cutter = FrameDecoder::new(FRAME_MIN_SIZE);
         assert_eq!(cutter.next_run(&mut buf).unwrap().unwrap().frames, 1);
         assert_eq!(cutter.next_run(&mut buf).unwrap_err().code, 501);
     }
@@ -512,7 +512,7 @@ mod tests {
     #[test]
     fn the_rest_of_a_frame_is_asked_for() {
         let whole = frame(3, 1, &[0; 100]);
-        let mut cutter = Cutter::new(FRAME_MIN_SIZE);
+        let mut cutter = FrameDecoder::new(FRAME_MIN_SIZE);
         let mut buf = BytesMut::from(&whole[..50]);
         assert!(cutter.next_run(&mut buf).unwrap().is_none());
         assert_eq!(cutter.wanted(), 58);

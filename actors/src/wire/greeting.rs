@@ -11,11 +11,11 @@ use super::{fault::Fault, frame::FrameKind};
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::wire::foreign_greeting;
-/// assert!(foreign_greeting(b"AMQP\0\x01\0\0").is_some());
-/// assert!(foreign_greeting(b"\x01\0\0").is_none());
+/// # use actix_pika_actors::wire::other_protocol_detected;
+/// assert!(other_protocol_detected(b"AMQP\0\x01\0\0").is_some());
+/// assert!(other_protocol_detected(b"\x01\0\0").is_none());
 /// ```
-pub fn foreign_greeting(buf: &[u8]) -> Option<Fault> {
+pub fn other_protocol_detected(buf: &[u8]) -> Option<Fault> {
     let first = *buf.first()?;
     if FrameKind::of(first).is_some() {
         return None;
@@ -49,11 +49,11 @@ mod tests {
 
     #[test]
     fn strangers_are_recognised() {
-        assert_eq!(foreign_greeting(b""), None);
-        assert_eq!(foreign_greeting(b"\x01\0\0\0\0\0\0\xce"), None);
-        assert_eq!(foreign_greeting(b"AM"), None);
-        assert_eq!(foreign_greeting(b"AMQP\0\x01"), None);
-        let text = |bytes: &[u8]| foreign_greeting(bytes).unwrap().text.into_owned();
+        assert_eq!(other_protocol_detected(b""), None);
+        assert_eq!(other_protocol_detected(b"\x01\0\0\0\0\0\0\xce"), None);
+        assert_eq!(other_protocol_detected(b"AM"), None);
+        assert_eq!(other_protocol_detected(b"AMQP\0\x01"), None);
+        let text = |bytes: &[u8]| other_protocol_detected(bytes).unwrap().text.into_owned();
         assert!(text(b"AMQP\0\x01\0\0").ends_with("AMQP 0-1-0-0"));
         assert!(text(b"AMQP\0\0\x09\x01").contains("0-9-1"));
         assert!(text(b"HTTP/1.1 400 Bad Request\r\n").contains("\"HTTP/1.1 400 Bad\""));

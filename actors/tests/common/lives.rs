@@ -94,7 +94,7 @@ impl Lives {
     /// Waits until everything is as before.
     pub async fn restored(&mut self) {
         loop {
-            if let ConnectionEvent::Restored { skipped, .. } = self.events.next().await.unwrap() {
+            if let ConnectionEvent::Recovered { skipped, .. } = self.events.next().await.unwrap() {
                 return assert!(skipped.is_empty(), "{skipped:?}");
             }
         }

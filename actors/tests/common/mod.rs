@@ -13,8 +13,8 @@ use std::{
 use actix::{Actor, Addr, Handler, MailboxError, Message, dev::ToEnvelope};
 use actix_pika_actors::{
     Address, CloseChannel, Confirmation, ConnectionOptions, ConnectionState, ConnectionSupervisor, Consume,
-    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, Feed, OpenChannel, Opened,
-    OpenedChannel, Publish, PurgeQueue, QueueDeclared, Result,
+    Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, OpenChannel, Opened, OpenedChannel,
+    Publish, PurgeQueue, QueueDeclared, Result, StreamSink,
     testing::{
         ClientTerms, Handshake, Peer, RawFrame, Socket,
         protocol::{basic, confirm, connection, queue},
@@ -121,7 +121,7 @@ where
 
 /// The deliveries of one consumer, as a stream has them.
 pub struct Deliveries {
-    pub feed: Arc<Feed>,
+    pub feed: Arc<StreamSink>,
     taken: VecDeque<Delivery>,
 }
 
@@ -303,7 +303,7 @@ pub trait TryPublish {
 impl TryPublish for actix_pika_actors::Outbox {
     fn try_publish_text(&self, routing_key: &str, text: &'static str) -> u64 {
         let outgoing = actix_pika_actors::Outgoing {
-            replay: true,
+            resend: true,
             exchange: "",
             routing_key,
             mandatory: false,

@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 /// What is to be done about it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remedy {
+pub(super) enum WatchdogAction {
     None,
     Warn,
     /// Whoever holds most must go.
@@ -19,7 +19,7 @@ pub(super) enum Remedy {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Stall(Option<Running>);
+pub(super) struct SlowConsumerWatchdog(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
@@ -27,24 +27,24 @@ struct Running {
     warned: bool,
 }
 
-impl Stall {
+impl SlowConsumerWatchdog {
     /// Looks at the clock; `deaf` says that we do not listen now.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deaf: bool, limit: Duration) -> Remedy {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deaf: bool, limit: Duration) -> WatchdogAction {
         if !deaf {
             self.0 = None;
-            return Remedy::None;
+            return WatchdogAction::None;
         }
         let early = limit / 4;
         let running = self.0.get_or_insert_with(|| Running { timer: Box::pin(sleep(early)), warned: false });
-        let mut remedy = Remedy::None;
-        while remedy != Remedy::Relieve && running.timer.as_mut().poll(cx) == Poll::Ready(()) {
-            remedy = if running.warned { Remedy::Relieve } else { Remedy::Warn };
+        let mut remedy = WatchdogAction::None;
+        while remedy != WatchdogAction::Relieve && running.timer.as_mut().poll(cx) == Poll::Ready(()) {
+            remedy = if running.warned { WatchdogAction::Relieve } else { WatchdogAction::Warn };
             // One that is gone may not have been enough: then the next one goes soon.
             let next = if running.warned { limit / 20 } else { limit - early };
             running.timer = Box::pin(sleep(next.max(Duration::from_millis(1))));
             running.warned = true;
         }
-        if remedy == Remedy::Relieve {
+        if remedy == WatchdogAction::Relieve {
             // Arms the new timer.
             cx.waker().wake_by_ref();
         }

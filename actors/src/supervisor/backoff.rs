@@ -1,6 +1,8 @@
 //! How many tries there were, and how long to wait before the next.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::options::Backoff;
 
@@ -9,14 +11,14 @@ use crate::options::Backoff;
 const REFUSED_FOR_GOOD: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
-pub(super) struct Attempts {
+pub(super) struct ReconnectBackoff {
     made: u32,
     since: Option<Instant>,
     /// Since when every try was refused.
     refused_since: Option<Instant>,
 }
 
-impl Attempts {
+impl ReconnectBackoff {
     /// The number of the next try, and the wait before it; `None` when it is to be given up.
     pub(super) fn next(&mut self, backoff: &Backoff, now: Instant) -> Option<(u32, Duration)> {
         let since = *self.since.get_or_insert(now);
@@ -72,7 +74,7 @@ mod tests {
         for (at, limit) in [1, 2, 4, 5, 5].into_iter().enumerate() {
             let waits: Vec<_> = (0..200)
                 .map(|_| {
-                    let mut attempts = Attempts::default();
+                    let mut attempts = ReconnectBackoff::default();
                     for _ in 0..at {
                         attempts.next(&policy, now).unwrap();
                     }
@@ -91,12 +93,12 @@ mod tests {
     #[test]
     fn a_fixed_wait_stays_the_same_and_never_overflows() {
         let policy = backoff(Recovery::fixed(secs(5)));
-        let mut attempts = Attempts::default();
+        let mut attempts = ReconnectBackoff::default();
         for number in 1..100 {
             assert_eq!(attempts.next(&policy, Instant::now()), Some((number, secs(5))));
         }
         let huge = backoff(Recovery::exponential(Duration::MAX, Duration::MAX));
-        let mut attempts = Attempts::default();
+        let mut attempts = ReconnectBackoff::default();
         assert!((0..50).all(|_| attempts.next(&huge, Instant::now()).is_some()));
     }
 
@@ -104,19 +106,19 @@ mod tests {
     #[test]
     fn tries_and_time_are_limited_and_counted_anew_after_a_quiet_time() {
         let policy = backoff(Recovery::fixed(secs(1)).attempts(2));
-        let mut attempts = Attempts::default();
+        let mut attempts = ReconnectBackoff::default();
         let now = Instant::now();
         let tries: Vec<_> = (0..4).map(|_| attempts.next(&policy, now)).collect();
         assert_eq!(tries, [Some((1, secs(1))), Some((2, secs(1))), None, None]);
         let none = backoff(Recovery::fixed(secs(1)).attempts(0));
-        assert_eq!(Attempts::default().next(&none, now), None);
+        assert_eq!(ReconnectBackoff::default().next(&none, now), None);
         attempts.connected();
         assert_eq!(attempts.next(&policy, now), None, "it did not last");
         attempts.reset();
         assert_eq!(attempts.next(&policy, now), Some((1, secs(1))));
 
         let policy = backoff(Recovery::fixed(secs(1)).within(secs(60)));
-        let mut attempts = Attempts::default();
+        let mut attempts = ReconnectBackoff::default();
         assert!(attempts.next(&policy, now).is_some());
         assert!(attempts.next(&policy, now + secs(59)).is_some());
         assert_eq!(attempts.next(&policy, now + secs(60)), None);
@@ -127,7 +129,7 @@ mod tests {
     /// Design 7.9: refusals of the login or the virtual host are the last word after a minute of nothing else.
     #[test]
     fn refusals_end_it_after_a_minute_of_nothing_else() {
-        let mut attempts = Attempts::default();
+        let mut attempts = ReconnectBackoff::default();
         let now = Instant::now();
         assert!(!attempts.is_refused_for_good(true, now));
         assert!(!attempts.is_refused_for_good(true, now + secs(59)));

@@ -1,20 +1,19 @@
 //! A channel that may be lost: what the broker might refuse is tried here, so that it costs no channel of the user's.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
 use bytes::BytesMut;
+use tokio::time::Instant;
 
-use super::steps::{Step, Steps};
+use super::recovery_steps::{RecoveryStep, RecoverySteps};
 use crate::{
     error::{CloseReason, Error, Result},
-    message::internal::{Down, Up},
-    outbox::{Outbox, Terms},
+    message::internal::{ChannelMessage, SupervisorMessage},
+    outbox::{Outbox, OutboxConfig},
     wire::{
-        AMQPClass, Fault, FrameKind, FrameRun, basic, channel, cut_short, ids, put_method, queue, read_method,
+        AMQPClass, Fault, FrameBatch, FrameKind, basic, channel, cut_short, ids, put_method, queue,
+        read_method,
     },
 };
 
@@ -22,33 +21,33 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(super) struct UtilityChannel {
     number: u16,
     epoch: u64,
     outbox: Arc<Outbox>,
-    supervisor: Recipient<Up>,
-    steps: Steps,
-    stage: Stage,
+    supervisor: Recipient<SupervisorMessage>,
+    steps: RecoverySteps,
+    stage: UtilityState,
     blocked: bool,
     heard: Instant,
     reported: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum UtilityState {
     Opening,
     Working,
     Closing,
 }
 
-impl Scratch {
+impl UtilityChannel {
     pub(super) fn start_with(
         number: u16,
         epoch: u64,
-        steps: Vec<Step>,
-        supervisor: Recipient<Up>,
+        steps: Vec<RecoveryStep>,
+        supervisor: Recipient<SupervisorMessage>,
     ) -> (Addr<Self>, Arc<Outbox>) {
-        let outbox = Arc::new(Outbox::new(Terms {
+        let outbox = Arc::new(Outbox::new(OutboxConfig {
             channel: number,
             confirms: false,
             window: 1,
@@ -60,8 +59,8 @@ impl Scratch {
             epoch,
             outbox: outbox.clone(),
             supervisor,
-            steps: Steps::new(steps),
-            stage: Stage::Opening,
+            steps: RecoverySteps::new(steps),
+            stage: UtilityState::Opening,
             blocked: false,
             heard: Instant::now(),
             reported: false,
@@ -81,12 +80,12 @@ impl Scratch {
     }
 
     fn open(&mut self) {
-        self.stage = Stage::Opening;
+        self.stage = UtilityState::Opening;
         self.say(channel::AMQPMethod::Open(channel::Open {}));
     }
 
     fn work(&mut self) {
-        self.stage = Stage::Working;
+        self.stage = UtilityState::Working;
         let (outbox, number) = (self.outbox.clone(), self.number);
         self.steps.say(|method| Self::send(&outbox, number, method));
         self.go_on();
@@ -94,11 +93,11 @@ impl Scratch {
 
     /// Says more, or closes when all is answered.
     fn go_on(&mut self) {
-        if !self.steps.is_quiet() || self.stage != Stage::Working {
+        if !self.steps.is_quiet() || self.stage != UtilityState::Working {
             return;
         }
         if self.steps.is_done() {
-            self.stage = Stage::Closing;
+            self.stage = UtilityState::Closing;
             let reply_text = cut_short("done");
             self.say(channel::AMQPMethod::Close(channel::Close {
                 reply_code: 200,
@@ -114,11 +113,15 @@ impl Scratch {
     fn report(&mut self, ctx: &mut Context<Self>) {
         self.reported = true;
         let results = self.steps.outcomes();
-        self.supervisor.do_send(Up::Replayed { epoch: self.epoch, number: self.number, results });
+        self.supervisor.do_send(SupervisorMessage::StepsDone {
+            epoch: self.epoch,
+            number: self.number,
+            results,
+        });
         ctx.stop();
     }
 
-    fn read(&mut self, run: &FrameRun, ctx: &mut Context<Self>) -> Result<(), Fault> {
+    fn read(&mut self, run: &FrameBatch, ctx: &mut Context<Self>) -> Result<(), Fault> {
         for frame in run.iter() {
             if frame.kind != FrameKind::Method {
                 // A delivery to the probe; it goes back when the channel closes.
@@ -127,12 +130,12 @@ impl Scratch {
             let method = read_method(&frame.payload)?;
             let answer = ids(&method);
             match method {
-                AMQPClass::Channel(channel::AMQPMethod::OpenOk(_)) if self.stage == Stage::Opening => {
+                AMQPClass::Channel(channel::AMQPMethod::OpenOk(_)) if self.stage == UtilityState::Opening => {
                     self.work()
                 }
                 AMQPClass::Channel(channel::AMQPMethod::Close(close)) => {
                     self.say(channel::AMQPMethod::CloseOk(channel::CloseOk {}));
-                    if self.stage == Stage::Closing {
+                    if self.stage == UtilityState::Closing {
                         continue;
                     }
                     let text = close.reply_text.to_string();
@@ -140,7 +143,9 @@ impl Scratch {
                     self.steps.refused(CloseReason::new(close.reply_code, text, class_id, method_id));
                     self.open();
                 }
-                AMQPClass::Channel(channel::AMQPMethod::CloseOk(_)) if self.stage == Stage::Closing => {
+                AMQPClass::Channel(channel::AMQPMethod::CloseOk(_))
+                    if self.stage == UtilityState::Closing =>
+                {
                     self.report(ctx);
                     return Ok(());
                 }
@@ -166,7 +171,7 @@ impl Scratch {
     }
 }
 
-impl Actor for Scratch {
+impl Actor for UtilityChannel {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -181,35 +186,39 @@ impl Actor for Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for UtilityChannel {
     // Whatever ended it, a panic included: the supervisor does not wait for ever.
     fn drop(&mut self) {
         if !self.reported {
             let results = Vec::new();
-            self.supervisor.do_send(Up::Replayed { epoch: self.epoch, number: self.number, results });
+            self.supervisor.do_send(SupervisorMessage::StepsDone {
+                epoch: self.epoch,
+                number: self.number,
+                results,
+            });
         }
         self.outbox.close(Error::stopped("the scratch channel ended"), None);
     }
 }
 
-impl Handler<Down> for Scratch {
+impl Handler<ChannelMessage> for UtilityChannel {
     type Result = ();
 
-    fn handle(&mut self, letter: Down, ctx: &mut Context<Self>) {
+    fn handle(&mut self, letter: ChannelMessage, ctx: &mut Context<Self>) {
         match letter {
-            Down::Attached { epoch, flush, frame_max, .. } => {
+            ChannelMessage::Attached { epoch, flush, frame_max, .. } => {
                 self.outbox.attach(epoch, flush, frame_max, false);
                 self.open();
             }
-            Down::Frames { epoch, run } if epoch == self.epoch => {
+            ChannelMessage::Frames { epoch, batch } if epoch == self.epoch => {
                 self.heard = Instant::now();
-                if let Err(fault) = self.read(&run, ctx) {
-                    self.supervisor.do_send(Up::Faulted { epoch, fault });
+                if let Err(fault) = self.read(&batch, ctx) {
+                    self.supervisor.do_send(SupervisorMessage::ProtocolFault { epoch, fault });
                     ctx.stop();
                 }
             }
-            Down::Blocked(blocked) => self.blocked = blocked,
-            Down::Detached { .. } | Down::Over { .. } => ctx.stop(),
+            ChannelMessage::Blocked(blocked) => self.blocked = blocked,
+            ChannelMessage::Detached { .. } | ChannelMessage::ConnectionClosed { .. } => ctx.stop(),
             _ => {}
         }
     }

@@ -4,15 +4,15 @@
 //! channel for as long as the channel is open when the first publish came too early. So what is new waits, and when
 //! all else is answered, the channel is opened again.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
-use super::{After, Answer, Outbox};
+use super::{Answer, DeferredEffects, Outbox};
 
 impl Outbox {
     /// Takes in `basic.nack` from the broker; tells whether publishes are to be sent again. `Err` for a tag that was
     /// never published.
     pub(crate) fn nack(&self, tag: u64, multiple: bool) -> Result<bool, ()> {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut freed = Vec::new();
         let mut state = self.lock();
         let patient = state.patience.is_some_and(|until| Instant::now() < until);
@@ -39,7 +39,7 @@ impl Outbox {
 
     /// Tells of the nacks that were not told, and of those to come.
     pub(crate) fn lose_patience(&self) {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut freed = Vec::new();
         let mut state = self.lock();
         state.patience = None;

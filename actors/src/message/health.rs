@@ -1,9 +1,6 @@
-//! What is said of getting back what was there before a connection was lost.
+//! The health of a connection, and what of its topology is missing.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::fmt;
 
 use crate::error::Error;
 
@@ -13,7 +10,7 @@ use crate::error::Error;
 /// minute at least, and [`Health`] tells when it is there. A consumer whose queue was declared over this connection and
 /// is gone (404) is named, too, and repaired right afterwards: mostly the queue deletes itself, and went with the dead
 /// connection after it was declared again. It is declared once more, and the consumer goes on
-/// ([`ConsumerRestored`](crate::ChannelEvent::ConsumerRestored)). What is refused otherwise is tried again at the next
+/// ([`ConsumerRecovered`](crate::ChannelEvent::ConsumerRecovered)). What is refused otherwise is tried again at the next
 /// reconnect.
 ///
 /// # Examples
@@ -21,7 +18,7 @@ use crate::error::Error;
 /// use actix_pika_actors::ConnectionEvent;
 ///
 /// fn look(event: &ConnectionEvent) {
-///     if let ConnectionEvent::Restored { skipped, .. } = event {
+///     if let ConnectionEvent::Recovered { skipped, .. } = event {
 ///         for skipped in skipped.iter() {
 ///             eprintln!("{skipped}");
 ///         }
@@ -82,7 +79,7 @@ impl fmt::Display for EntityKind {
 
 /// Tells how well a connection does what it is there for.
 ///
-/// **Over a reconnect**: `Down` with the cause, then `Degraded` by [`Restoring`](Degradation::Restoring), then `Up`, or
+/// **Over a reconnect**: `Down` with the cause, then `Degraded` by [`Restoring`](Degradation::Recovering), then `Up`, or
 /// `Degraded` by what is [missing](Degradation::Missing).
 ///
 /// Source: <https://www.rabbitmq.com/docs/monitoring>
@@ -145,54 +142,9 @@ impl Health {
 #[non_exhaustive]
 pub enum Degradation {
     /// The topology, the channels and their consumers are being restored.
-    Restoring,
+    Recovering,
     /// The broker takes no publishes, for the reason given.
     Blocked(String),
     /// Something is not there any more, or not yet.
     Missing(Skipped),
 }
-
-/// Holds the name of a queue, which the broker changes when it named the queue itself and that is declared again.
-#[derive(Clone, Debug)]
-pub struct QueueName(Arc<Name>);
-
-/// Names are only ever added, so that what was shown stays where it is.
-#[derive(Debug)]
-struct Name {
-    text: String,
-    next: OnceLock<QueueName>,
-}
-
-impl QueueName {
-    #[doc(hidden)]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Arc::new(Name { text: text.into(), next: OnceLock::new() }))
-    }
-
-    #[doc(hidden)]
-    pub fn as_str(&self) -> &str {
-        let mut name = &self.0;
-        while let Some(QueueName(next)) = name.next.get() {
-            name = next;
-        }
-        &name.text
-    }
-
-    pub(crate) fn rename(&self, text: &str) {
-        let mut name = self.0.clone();
-        while let Some(QueueName(next)) = name.next.get() {
-            let next = next.clone();
-            name = next;
-        }
-        // Only the supervisor renames.
-        let _ = name.next.set(Self::new(text));
-    }
-}
-
-impl PartialEq for QueueName {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for QueueName {}

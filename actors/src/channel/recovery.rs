@@ -3,27 +3,23 @@
 //! A channel goes on in two phases: what it stands for is said first (open, prefetch and consumers, confirms); when all of
 //! that is answered, publishes go on, and the calls that waited are made.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use actix::{Context, Handler, Message};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
-    Channel, Number, Phase, Reply, Responder,
+    Channel, ChannelState, Number, Reply, Responder,
     consume::Entry,
     renames::Renames,
-    replies::{On, Refused},
+    replies::{PendingReply, Refused},
 };
 use crate::{
     error::{CloseReason, Error, Result},
     message::{
         ChannelEvent, ConsumerEnd, EntityKind, Skipped,
-        internal::{Change, Entity, Gone, Up},
+        internal::{Change, Entity, Removal, SupervisorMessage},
     },
     outbox::Outage,
     wire::{AMQPClass, channel as methods, confirm},
@@ -35,11 +31,11 @@ const UNSTABLE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a channel needs to go on in another life.
 #[derive(Debug, Default)]
-pub(super) struct Going {
+pub(super) struct ChannelRecovery {
     /// Why it is not open now, or was not the last time.
     cause: Option<Error>,
     /// Calls that wait for it to be open.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingCall>,
     /// Queues that the broker has named anew.
     renames: Renames,
     /// When the broker has closed it.
@@ -48,14 +44,14 @@ pub(super) struct Going {
     skipped: Vec<(u32, Error)>,
 }
 
-struct Waiting {
+struct WaitingCall {
     since: Instant,
     call: Box<dyn Call>,
 }
 
-impl fmt::Debug for Waiting {
+impl fmt::Debug for WaitingCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiting").field("since", &self.since).finish_non_exhaustive()
+        f.debug_struct("WaitingCall").field("since", &self.since).finish_non_exhaustive()
     }
 }
 
@@ -65,12 +61,12 @@ trait Call {
     fn fail(self: Box<Self>, error: Error);
 }
 
-struct Parked<M, T> {
+struct QueuedCall<M, T> {
     message: M,
     responder: Responder<T>,
 }
 
-impl<M, T> Call for Parked<M, T>
+impl<M, T> Call for QueuedCall<M, T>
 where
     Channel: Handler<M, Result = Reply<T>>,
     M: Message<Result = Result<T>>,
@@ -93,7 +89,10 @@ where
 impl Channel {
     /// Tells whether calls have to wait for the channel to be open again.
     pub(super) fn waits(&self) -> bool {
-        matches!(self.phase, Phase::Lost | Phase::Restoring | Phase::Closing { reopen: true, .. })
+        matches!(
+            self.phase,
+            ChannelState::Lost | ChannelState::Restoring | ChannelState::Closing { reopen: true, .. }
+        )
     }
 
     /// Why the channel is not open now.
@@ -110,8 +109,8 @@ impl Channel {
         T: 'static,
     {
         let (reply, responder) = Reply::later();
-        let call = Box::new(Parked { message, responder });
-        self.going.waiting.push_back(Waiting { since: Instant::now(), call });
+        let call = Box::new(QueuedCall { message, responder });
+        self.going.waiting.push_back(WaitingCall { since: Instant::now(), call });
         self.keep_ticking(ctx);
         reply
     }
@@ -154,11 +153,11 @@ impl Channel {
     /// Tells the supervisor what was done to the topology.
     pub(super) fn report_changes(&mut self) {
         for change in self.replies.changes() {
-            self.supervisor.do_send(Up::Changed(change));
+            self.supervisor.do_send(SupervisorMessage::TopologyChanged(change));
         }
         for change in self.replies.unchanged() {
-            if let Change::Forget(Gone::Queue(queue)) = change {
-                self.supervisor.do_send(Up::Deleting { queue, is: false });
+            if let Change::Forget(Removal::Queue(queue)) = change {
+                self.supervisor.do_send(SupervisorMessage::QueueDeleting { queue, is: false });
             }
         }
     }
@@ -167,7 +166,7 @@ impl Channel {
         // What was answered before comes before it.
         self.report_changes();
         if self.robust {
-            self.supervisor.do_send(Up::Changed(Change::Record(entity)));
+            self.supervisor.do_send(SupervisorMessage::TopologyChanged(Change::Record(entity)));
         }
     }
 
@@ -175,7 +174,10 @@ impl Channel {
         self.report_changes();
         if self.robust {
             let channel = self.number();
-            self.supervisor.do_send(Up::Changed(Change::Forget(Gone::Consumer { channel, tag })));
+            self.supervisor.do_send(SupervisorMessage::TopologyChanged(Change::Forget(Removal::Consumer {
+                channel,
+                tag,
+            })));
         }
     }
 
@@ -184,7 +186,9 @@ impl Channel {
         self.report_changes();
         if self.robust {
             let channel = self.number();
-            self.supervisor.do_send(Up::Changed(Change::Forget(Gone::LostConsumer { channel, tag })));
+            self.supervisor.do_send(SupervisorMessage::TopologyChanged(Change::Forget(
+                Removal::LostConsumer { channel, tag },
+            )));
         }
     }
 
@@ -198,19 +202,19 @@ impl Channel {
     pub(super) fn lost(&mut self, error: &Error) {
         let cause = Error::connection_lost(error);
         match &self.phase {
-            Phase::Closed(_) | Phase::Lost => return,
+            ChannelState::Closed(_) | ChannelState::Lost => return,
             // It opens with the next connection.
-            Phase::Opening => {
+            ChannelState::Opening => {
                 let outage = Outage { error: &cause, fail: false, suspicious: false };
-                self.incarnation = self.outbox.detach(&outage);
+                self.channel_epoch = self.outbox.detach(&outage);
                 self.replies.fail_all(&cause);
                 self.epoch = 0;
                 return;
             }
-            Phase::Draining { .. } | Phase::Closing { reopen: false, .. } => {
+            ChannelState::Draining { .. } | ChannelState::Closing { reopen: false, .. } => {
                 return self.end(cause, None, Number::Free);
             }
-            Phase::Open | Phase::Restoring | Phase::Closing { reopen: true, .. } => {}
+            ChannelState::Open | ChannelState::Restoring | ChannelState::Closing { reopen: true, .. } => {}
         }
         if self.transacting.selected() {
             let what = "the transaction is lost with its connection";
@@ -219,13 +223,13 @@ impl Channel {
         self.lose_culprit(error);
         let suspicious = error.close_reason().is_some_and(|reason| reason.code >= 500);
         let outage = Outage { error: &cause, fail: self.fails_in_outage, suspicious };
-        self.incarnation = self.outbox.detach(&outage);
+        self.channel_epoch = self.outbox.detach(&outage);
         self.forget_life(&cause);
         self.consumers.unsuspend();
         let ended = self.consumers.end_where(|entry| !entry.robust, &ConsumerEnd::Closed(cause.clone()));
         ended.into_iter().for_each(|tag| self.lose_consumer(tag));
         self.going.cause = Some(cause);
-        self.phase = Phase::Lost;
+        self.phase = ChannelState::Lost;
         // What this connection still says is not for us.
         self.epoch = 0;
     }
@@ -268,8 +272,8 @@ impl Channel {
     pub(super) fn reopens(&mut self, reason: &CloseReason, refused: &Refused) -> bool {
         let goes_on = match self.phase {
             // Every time it goes on without one consumer more.
-            Phase::Restoring if matches!(refused, Refused::Resumed(..) | Refused::Unwanted(_)) => true,
-            Phase::Open | Phase::Restoring => {
+            ChannelState::Restoring if matches!(refused, Refused::Resumed(..) | Refused::Unwanted(_)) => true,
+            ChannelState::Open | ChannelState::Restoring => {
                 let now = Instant::now();
                 let old = |at: &Instant| now.saturating_duration_since(*at) > UNSTABLE_WITHIN;
                 while self.going.closes.front().is_some_and(old) {
@@ -286,12 +290,12 @@ impl Channel {
         self.robust && goes_on && !self.transacting.selected() && !self.draining
     }
 
-    /// Opens the channel again on the connection that there is, after `last_words`. `refused` tells what was the
+    /// Opens the channel again on the connection that there is, after `final_frames`. `refused` tells what was the
     /// reason.
-    pub(super) fn reopen(&mut self, error: Error, last_words: Bytes, refused: Refused) {
+    pub(super) fn reopen(&mut self, error: Error, final_frames: Bytes, refused: Refused) {
         log::warn!("channel {}: opened again: {error}", self.number());
         let mut skipped = std::mem::take(&mut self.going.skipped);
-        self.incarnation = self.outbox.reopen(&error, last_words);
+        self.channel_epoch = self.outbox.reopen(&error, final_frames);
         self.forget_life(&error);
         match refused {
             Refused::Resumed(consumer, error) => {
@@ -325,25 +329,25 @@ impl Channel {
 
     /// Says what the channel stands for.
     pub(super) fn restore(&mut self) {
-        self.phase = Phase::Restoring;
+        self.phase = ChannelState::Restoring;
         let open = AMQPClass::Channel(methods::AMQPMethod::Open(methods::Open {}));
-        self.ask(open, "channel.open", None, On::Open);
+        self.ask(open, "channel.open", None, PendingReply::Open);
         for id in self.consumers.ids() {
             self.resume(id);
         }
         self.share_again();
         if self.outbox.terms().confirms {
             let select = AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select { nowait: false }));
-            self.ask(select, "confirm.select", None, On::ConfirmSelect);
+            self.ask(select, "confirm.select", None, PendingReply::ConfirmSelect);
         }
     }
 
     /// Goes on once all of it is answered.
     pub(super) fn look_after_restore(&mut self, ctx: &mut Context<Self>) {
-        if !matches!(self.phase, Phase::Restoring) || !self.replies.is_empty() {
+        if !matches!(self.phase, ChannelState::Restoring) || !self.replies.is_empty() {
             return;
         }
-        self.phase = Phase::Open;
+        self.phase = ChannelState::Open;
         let (channel, epoch) = (self.number(), self.epoch);
         log::debug!("channel {channel}: open again");
         let patience = self.patience();
@@ -359,10 +363,10 @@ impl Channel {
             let name = entry.link.tag.to_string();
             let probe = entry.probe();
             let cause = ConsumerEnd::Closed(error.clone());
-            repairs.push(Up::Repair { epoch, channel, consumer, probe, cause });
+            repairs.push(SupervisorMessage::RepairConsumer { epoch, channel, consumer, probe, cause });
             skipped.push(Skipped { kind: EntityKind::Consumer, name, error });
         }
-        self.supervisor.do_send(Up::Restored { channel, epoch, skipped });
+        self.supervisor.do_send(SupervisorMessage::ChannelRecovered { channel, epoch, skipped });
         repairs.into_iter().for_each(|repair| self.supervisor.do_send(repair));
         let waiting = std::mem::take(&mut self.going.waiting);
         for waiting in waiting {
@@ -385,7 +389,7 @@ impl Channel {
             return;
         }
         match result {
-            Ok(()) if matches!(self.phase, Phase::Open | Phase::Restoring) => {
+            Ok(()) if matches!(self.phase, ChannelState::Open | ChannelState::Restoring) => {
                 self.going.skipped.retain(|(skipped, _)| *skipped != consumer);
                 self.consumers.go_on(consumer);
                 self.resume(consumer);
@@ -419,26 +423,29 @@ impl Channel {
 
     /// Closes the channel to open it again, if it is one that goes on.
     pub(super) fn close_and_open(&mut self, code: u16, text: &str, error: Error) -> bool {
-        if !self.robust || !matches!(self.phase, Phase::Open | Phase::Restoring) || self.draining {
+        if !self.robust
+            || !matches!(self.phase, ChannelState::Open | ChannelState::Restoring)
+            || self.draining
+        {
             return false;
         }
         if self.transacting.selected() {
             return false;
         }
         let Ok(frame) = self.close_frame(code, text) else { return false };
-        self.incarnation = self.outbox.reopen(&error, frame);
+        self.channel_epoch = self.outbox.reopen(&error, frame);
         self.forget_life(&error);
         self.going.cause = Some(error.clone());
-        self.phase = Phase::Closing { abandoned: 0, error, reopen: true, crossed: false };
-        self.replies.expect("channel.close", None, (20, 40), On::Close);
+        self.phase = ChannelState::Closing { abandoned: 0, error, reopen: true, crossed: false };
+        self.replies.expect("channel.close", None, (20, 40), PendingReply::Close);
         true
     }
 
     /// Closes the channel while it is not open.
     pub(super) fn close_unopened(&mut self) {
         match &mut self.phase {
-            Phase::Closing { reopen, .. } => *reopen = false,
-            Phase::Restoring => {
+            ChannelState::Closing { reopen, .. } => *reopen = false,
+            ChannelState::Restoring => {
                 self.say_close(
                     200,
                     "closed by the application",

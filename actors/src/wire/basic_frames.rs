@@ -16,7 +16,7 @@ use super::{
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::wire::hot::BASIC;
+/// # use actix_pika_actors::wire::basic_frames::BASIC;
 /// assert_eq!(BASIC, 60);
 /// ```
 pub const BASIC: u16 = 60;
@@ -370,7 +370,7 @@ pub struct ContentHeader {
 /// # Examples
 /// ```
 /// # use bytes::Bytes;
-/// # use actix_pika_actors::wire::hot::parse_header;
+/// # use actix_pika_actors::wire::basic_frames::parse_header;
 /// let payload = Bytes::from_static(b"\0\x3c\0\0\0\0\0\0\0\0\0\x05\0\0");
 /// assert_eq!(parse_header(&payload)?.body_size, 5);
 /// # Ok::<(), actix_pika_actors::wire::Fault>(())

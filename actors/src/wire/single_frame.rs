@@ -4,8 +4,8 @@
 //! Whatever is not exactly that is left to the [assembler](super::content), which knows what is wrong with it.
 
 use super::{
+    basic_frames::{BASIC, Deliver, Inbound, parse_method},
     frame::{FRAME_OVERHEAD, FrameKind, FrameView, FrameViews, HEAD_LEN},
-    hot::{BASIC, Deliver, Inbound, parse_method},
 };
 
 /// Marks a place in the bytes that a delivery was read from.
@@ -40,7 +40,7 @@ impl Place {
 
 /// Holds a delivery whose frames are next to one another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whole {
+pub struct SingleFrameDelivery {
     /// The method, its spans counted from the method payload on.
     pub deliver: Deliver,
     /// The raw properties, counted from the method payload on.
@@ -56,7 +56,7 @@ const HEADER_FIXED: usize = 12;
 
 /// Reads a delivery off the front of a run of frames that were checked; `None` if it is not the usual one.
 #[inline]
-pub fn whole_delivery(run: &[u8], body_limit: u64) -> Option<Whole> {
+pub fn single_frame_delivery(run: &[u8], body_limit: u64) -> Option<SingleFrameDelivery> {
     let mut frames = FrameViews::over(run);
     let method = frames.next().filter(|frame| frame.kind == FrameKind::Method)?;
     let Ok(Inbound::Deliver(deliver)) = parse_method(method.payload) else { return None };
@@ -82,7 +82,7 @@ pub fn whole_delivery(run: &[u8], body_limit: u64) -> Option<Whole> {
         body.len = u32::try_from(payload.len()).ok()?;
         len += payload.len() + FRAME_OVERHEAD;
     }
-    Some(Whole { deliver, properties, body, len })
+    Some(SingleFrameDelivery { deliver, properties, body, len })
 }
 
 #[cfg(test)]
@@ -91,9 +91,9 @@ mod tests {
 
     use super::*;
     use crate::wire::{
+        basic_frames::{put_body, put_header},
         content::{Assembler, ContentMethod},
-        frame::{Cutter, FrameRun},
-        hot::{put_body, put_header},
+        frame::{FrameBatch, FrameDecoder},
         properties::Properties,
     };
 
@@ -108,7 +108,7 @@ mod tests {
         buf.put_u8(0xCE);
     }
 
-    fn run(bodies: &[&[u8]]) -> FrameRun {
+    fn run(bodies: &[&[u8]]) -> FrameBatch {
         let mut buf = BytesMut::new();
         for (tag, body) in (1..).zip(bodies) {
             deliver_frame(&mut buf, tag);
@@ -117,7 +117,7 @@ mod tests {
                 put_body(&mut buf, 1, body);
             }
         }
-        Cutter::new(131_072).next_run(&mut buf).unwrap().unwrap()
+        FrameDecoder::new(131_072).next_run(&mut buf).unwrap().unwrap()
     }
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
         let mut at = 0;
         for (tag, body) in [(1, &b"first"[..]), (2, b""), (3, b"third")] {
             let rest = run.bytes.slice(at..);
-            let whole = whole_delivery(&rest, 100).unwrap();
+            let whole = single_frame_delivery(&rest, 100).unwrap();
             let payload = rest.slice(HEAD_LEN..);
             assert_eq!((whole.deliver.delivery_tag, whole.deliver.redelivered), (tag, true));
             assert_eq!(whole.deliver.consumer_tag.of(&payload), b"ctag");
@@ -135,7 +135,7 @@ mod tests {
             assert_eq!(whole.body.of(&payload), body);
 
             let mut assembler = Assembler::new(100);
-            let mut frames = FrameRun { channel: 1, bytes: rest.clone(), frames: 3 }.into_iter();
+            let mut frames = FrameBatch { channel: 1, bytes: rest.clone(), frames: 3 }.into_iter();
             assembler.begin(ContentMethod::Deliver(whole.deliver), frames.next().unwrap().payload).unwrap();
             let header = frames.next().unwrap().payload;
             let content = match assembler.header(&header).unwrap() {
@@ -153,11 +153,11 @@ mod tests {
     fn leaves_everything_else_alone() {
         let run = run(&[b"body"]);
         for end in 0..run.bytes.len() {
-            assert_eq!(whole_delivery(&run.bytes[..end], 100), None, "cut at {end}");
+            assert_eq!(single_frame_delivery(&run.bytes[..end], 100), None, "cut at {end}");
         }
-        assert_eq!(whole_delivery(&run.bytes, 3), None, "over the limit");
+        assert_eq!(single_frame_delivery(&run.bytes, 3), None, "over the limit");
         let mut other = BytesMut::from(&run.bytes[..]);
         other[10] = 71;
-        assert_eq!(whole_delivery(&other, 100), None, "another method");
+        assert_eq!(single_frame_delivery(&other, 100), None, "another method");
     }
 }

@@ -11,25 +11,25 @@ use std::{
 };
 
 /// The budget of one connection for deliveries that only its own memory bounds.
-pub(crate) struct Credit {
+pub(crate) struct ReadCredit {
     limit: usize,
     used: AtomicUsize,
     paused: AtomicBool,
     reader: Mutex<Option<Waker>>,
-    accounts: Mutex<Vec<Weak<Account>>>,
+    accounts: Mutex<Vec<Weak<CreditAccount>>>,
 }
 
 /// What one consumer uses of it.
-pub(crate) struct Account {
-    credit: Arc<Credit>,
+pub(crate) struct CreditAccount {
+    credit: Arc<ReadCredit>,
     channel: u16,
     consumer: u32,
     used: AtomicUsize,
     written_off: AtomicBool,
 }
 
-impl Account {
-    pub(crate) fn open(credit: &Arc<Credit>, channel: u16, consumer: u32) -> Arc<Self> {
+impl CreditAccount {
+    pub(crate) fn open(credit: &Arc<ReadCredit>, channel: u16, consumer: u32) -> Arc<Self> {
         let account = Arc::new(Self {
             credit: credit.clone(),
             channel,
@@ -65,13 +65,13 @@ impl Account {
     }
 }
 
-impl fmt::Debug for Account {
+impl fmt::Debug for CreditAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account").field("consumer", &self.consumer).field("used", &self.used).finish()
+        f.debug_struct("CreditAccount").field("consumer", &self.consumer).field("used", &self.used).finish()
     }
 }
 
-impl Credit {
+impl ReadCredit {
     /// Makes a budget of `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
@@ -133,8 +133,8 @@ impl Credit {
     }
 }
 
-impl fmt::Debug for Credit {
+impl fmt::Debug for ReadCredit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credit").field("limit", &self.limit).field("used", &self.used()).finish()
+        f.debug_struct("ReadCredit").field("limit", &self.limit).field("used", &self.used()).finish()
     }
 }

@@ -10,19 +10,20 @@ use tokio::sync::watch;
 use super::offsets::Offsets;
 use crate::{
     error::Result,
-    message::{Inlet, Settler},
-    outbox::{Account, Outbox, Verdict},
+    message::{Acker, DeliverySink},
+    outbox::{Outbox, Outcome},
+    transport::CreditAccount,
 };
 
 /// Shared by all deliveries of one consumer.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ChannelAcker {
     pub(super) outbox: Arc<Outbox>,
     pub(super) consumer: u32,
     pub(super) tag: Arc<str>,
     /// Where only our memory bounds what is under way.
-    pub(super) credit: Option<Arc<Account>>,
-    pub(super) inlet: Option<Arc<dyn Inlet>>,
+    pub(super) credit: Option<Arc<CreditAccount>>,
+    pub(super) inlet: Option<Arc<dyn DeliverySink>>,
     pub(super) warned: AtomicBool,
     /// Where a stream is, to go on from there in another life.
     pub(super) offsets: Option<Arc<Offsets>>,
@@ -30,9 +31,9 @@ pub(super) struct Link {
     pub(super) held: Option<Arc<watch::Sender<()>>>,
 }
 
-impl Link {
+impl ChannelAcker {
     /// The same consumer, with another connection's budget.
-    pub(super) fn with_credit(&self, credit: Option<Arc<Account>>) -> Self {
+    pub(super) fn with_credit(&self, credit: Option<Arc<CreditAccount>>) -> Self {
         Self {
             outbox: self.outbox.clone(),
             consumer: self.consumer,
@@ -45,37 +46,37 @@ impl Link {
         }
     }
 
-    fn note_offsets(&self, tags: &mut dyn Iterator<Item = u64>, verdict: Verdict) {
+    fn note_offsets(&self, tags: &mut dyn Iterator<Item = u64>, verdict: Outcome) {
         if let Some(offsets) = &self.offsets {
             tags.for_each(|tag| offsets.settled(tag, verdict));
         }
     }
 }
 
-impl Settler for Link {
-    fn settle(&self, incarnation: u32, tag: u64, verdict: Verdict) -> Result<()> {
-        self.outbox.settle(incarnation, tag, self.consumer, verdict)?;
+impl Acker for ChannelAcker {
+    fn settle(&self, channel_epoch: u32, tag: u64, verdict: Outcome) -> Result<()> {
+        self.outbox.settle(channel_epoch, tag, self.consumer, verdict)?;
         self.note_offsets(&mut std::iter::once(tag), verdict);
         Ok(())
     }
 
     fn settle_all(
         &self,
-        incarnation: u32,
+        channel_epoch: u32,
         tags: &mut dyn Iterator<Item = u64>,
-        verdict: Verdict,
+        verdict: Outcome,
     ) -> Result<()> {
         if self.offsets.is_none() {
-            return self.outbox.settle_each(incarnation, tags, self.consumer, verdict);
+            return self.outbox.settle_each(channel_epoch, tags, self.consumer, verdict);
         }
         let tags: Vec<u64> = tags.collect();
-        self.outbox.settle_each(incarnation, tags.iter().copied(), self.consumer, verdict)?;
+        self.outbox.settle_each(channel_epoch, tags.iter().copied(), self.consumer, verdict)?;
         self.note_offsets(&mut tags.into_iter(), verdict);
         Ok(())
     }
 
-    fn is_stale(&self, incarnation: u32) -> bool {
-        self.outbox.is_stale(incarnation)
+    fn is_stale(&self, channel_epoch: u32) -> bool {
+        self.outbox.is_stale(channel_epoch)
     }
 
     fn consumer_tag(&self) -> &str {

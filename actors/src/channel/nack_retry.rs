@@ -2,11 +2,12 @@
 //!
 //! The channel is opened again for that, so only one that nobody consumes on does it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{AsyncContext, Context};
+use tokio::time::Instant;
 
-use super::{Channel, Phase};
+use super::{Channel, ChannelState};
 use crate::error::Error;
 
 /// How long after the connection came back a nack is not told.
@@ -16,7 +17,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a channel does about nacks.
 #[derive(Debug, Default)]
-pub(super) struct Nacks {
+pub(super) struct NackRetry {
     patience: Option<Instant>,
     /// There are some that were not told.
     pub(super) put_off: bool,
@@ -29,7 +30,7 @@ impl Channel {
     /// The connection is back: leaders may still be elected.
     pub(super) fn be_patient(&mut self) {
         let patience = (!self.fails_in_outage).then(|| Instant::now() + PATIENCE);
-        self.nacks = Nacks { patience, ..Nacks::default() };
+        self.nacks = NackRetry { patience, ..NackRetry::default() };
     }
 
     /// Until when the life that begins now may put nacks off.
@@ -45,15 +46,15 @@ impl Channel {
 
     /// Has what was nacked sent again, after a pause.
     pub(super) fn look_after_nacks(&mut self, ctx: &mut Context<Self>) {
-        if self.nacks.put_off && !self.nacks.looking && matches!(self.phase, Phase::Open) {
+        if self.nacks.put_off && !self.nacks.looking && matches!(self.phase, ChannelState::Open) {
             self.nacks.looking = true;
-            let (life, pause) = (self.incarnation, LAST_PAUSE.min(FIRST_PAUSE * (self.nacks.tries + 1)));
+            let (life, pause) = (self.channel_epoch, LAST_PAUSE.min(FIRST_PAUSE * (self.nacks.tries + 1)));
             ctx.run_later(pause, move |channel, ctx| channel.publish_again(life, ctx));
         }
     }
 
     fn publish_again(&mut self, life: u32, ctx: &mut Context<Self>) {
-        if life != self.incarnation || !matches!(self.phase, Phase::Open) {
+        if life != self.channel_epoch || !matches!(self.phase, ChannelState::Open) {
             return;
         }
         self.nacks.looking = false;

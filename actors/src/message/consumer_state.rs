@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use crate::{error::Error, message::ConsumerEnd};
 
-/// The other ends of a [`ConsumerLife`], with the channel and with the deliveries.
+/// The other ends of a [`ConsumerState`], with the channel and with the deliveries.
 #[derive(Debug)]
 pub(crate) struct Ends {
     pub(crate) end: watch::Sender<Option<ConsumerEnd>>,
@@ -26,12 +26,12 @@ pub(crate) struct Ends {
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct ConsumerLife {
+pub struct ConsumerState {
     end: watch::Receiver<Option<ConsumerEnd>>,
     held: watch::Receiver<()>,
 }
 
-impl ConsumerLife {
+impl ConsumerState {
     pub(crate) fn begin() -> (Ends, Self) {
         let (end, ended) = watch::channel(None);
         let (held, let_go) = watch::channel(());

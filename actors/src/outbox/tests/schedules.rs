@@ -12,7 +12,7 @@ const FRAME_MAX: [u32; 3] = [4096, 8192, 131_072];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Publish { size: usize, replay: bool },
+    Publish { size: usize, resend: bool },
     Take(usize),
     Answer { which: Index, multiple: bool, nack: bool },
     Return(Index),
@@ -29,7 +29,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let sizes = prop_oneof![6 => 0..300usize, 2 => 4000..9000usize, 1 => 20_000..60_000usize];
     let index = any::<Index>;
     let step = prop_oneof![
-        10 => (sizes, prop::bool::weighted(0.85)).prop_map(|(size, replay)| Step::Publish { size, replay }),
+        10 => (sizes, prop::bool::weighted(0.85)).prop_map(|(size, resend)| Step::Publish { size, resend }),
         8 => prop_oneof![Just(1), 1000..100_000usize].prop_map(Step::Take),
         4 => (index(), any::<bool>(), prop::bool::weighted(0.2))
             .prop_map(|(which, multiple, nack)| Step::Answer { which, multiple, nack }),
@@ -160,7 +160,7 @@ impl Broker {
 /// What one publish is told, and what it may be told.
 #[derive(Debug)]
 struct Publish {
-    replay: bool,
+    resend: bool,
     strikes: u8,
     answer: Option<Result<()>>,
     late: bool,
@@ -189,7 +189,7 @@ fn lost() -> Error {
 impl World {
     fn new(flush: Arc<Recipient<Flush>>, fails: bool) -> Self {
         let deadline = Duration::from_secs(30);
-        let terms = Terms { channel: 3, confirms: true, window: 12, window_bytes: 70_000, deadline };
+        let terms = OutboxConfig { channel: 3, confirms: true, window: 12, window_bytes: 70_000, deadline };
         let outbox = Outbox::new(terms);
         outbox.attach(1, flush.clone(), FRAME_MAX[0], false);
         let broker = Broker { frame_max: FRAME_MAX[0] as usize, ..Broker::default() };
@@ -231,7 +231,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self, size: usize, replay: bool) {
+    fn publish(&mut self, size: usize, resend: bool) {
         let id = self.outbox.published();
         let (properties, body) = (Properties::new(), Bytes::from(vec![b'x'; size]));
         let routing_key = &id.to_string();
@@ -239,7 +239,7 @@ impl World {
             exchange: "ex",
             routing_key,
             mandatory: true,
-            replay,
+            resend,
             properties: &properties,
             body: &body,
         };
@@ -248,7 +248,7 @@ impl World {
                 assert_eq!(sequence, id);
                 let (strikes, late, channel_closed, connection_lost) = (0, false, false, false);
                 let publish =
-                    Publish { replay, strikes, answer: None, late, channel_closed, connection_lost };
+                    Publish { resend, strikes, answer: None, late, channel_closed, connection_lost };
                 self.publishes.insert(id, publish);
             }
             Ok(None) => {}
@@ -272,7 +272,7 @@ impl World {
             if !std::mem::replace(answered, true) {
                 let publish = &self.publishes[id];
                 match () {
-                    () if nack && self.patient && publish.replay && !publish.late => {
+                    () if nack && self.patient && publish.resend && !publish.late => {
                         self.broker.put_off.insert(*id)
                     }
                     () if nack => self.broker.nacked.insert(*id),
@@ -312,7 +312,7 @@ impl World {
         for id in under_way {
             let publish = self.publishes.get_mut(&id).expect("a publish");
             publish.strikes += u8::from(suspicious);
-            publish.connection_lost |= self.fails || !publish.replay || publish.strikes >= 2;
+            publish.connection_lost |= self.fails || !publish.resend || publish.strikes >= 2;
             self.broker.again.insert(id);
             self.broker.doubtful.insert(id);
         }
@@ -366,7 +366,7 @@ impl World {
     fn run(&mut self, step: Step) {
         let pick = |open: Vec<usize>, which: Index| open.get(which.index(open.len().max(1))).copied();
         match step {
-            Step::Publish { size, replay } => self.publish(size, replay),
+            Step::Publish { size, resend } => self.publish(size, resend),
             Step::Take(budget) => self.take(budget),
             Step::Answer { which, multiple, nack } => {
                 if let Some(at) = pick(self.broker.open(), which) {
@@ -458,8 +458,8 @@ async fn every_publish_is_answered_once_over_any_lives() {
 async fn a_gap_before_what_is_new_is_no_gap_in_the_next_life() {
     let flush: Arc<Recipient<Flush>> = Arc::new(Flushes::default().start().recipient());
     let mut world = World::new(flush, false);
-    for replay in [false, true, false] {
-        world.publish(0, replay);
+    for resend in [false, true, false] {
+        world.publish(0, resend);
     }
     world.take(1);
     world.detach(false);

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
+pub(super) struct ChannelNumbers {
     max: u16,
     used: BTreeSet<u16>,
     /// No number below this one is free.
     lowest: u16,
 }
 
-impl Numbers {
+impl ChannelNumbers {
     pub(super) fn set_max(&mut self, max: u16) {
         self.max = max;
     }
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_lowest_free_number_is_next() {
-        let mut numbers = Numbers::default();
+        let mut numbers = ChannelNumbers::default();
         numbers.set_max(4);
         assert_eq!(numbers.take(Some(2)).unwrap(), 2);
         assert_eq!([1, 3, 4].map(|_| numbers.take(None).unwrap()), [1, 3, 4]);

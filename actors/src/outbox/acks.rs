@@ -21,7 +21,7 @@ const ACK_LEN: usize = 21;
 
 /// What is said of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Outcome {
     /// `basic.ack`
     Ack,
     /// `basic.ack` for this delivery and all older ones of its consumer.
@@ -54,7 +54,7 @@ pub(crate) struct Seen {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mark {
+enum AckState {
     Outstanding,
     /// Dropped, and to be requeued when its consumer is gone.
     Held,
@@ -65,25 +65,25 @@ enum Mark {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     consumer: u32,
-    mark: Mark,
+    mark: AckState,
 }
 
 #[derive(Debug)]
-pub(super) struct Settles {
+pub(super) struct Acks {
     /// The tag of `ring[0]`.
     base: u64,
     ring: VecDeque<Entry>,
     /// Outstanding, held or acked tags below `base`.
     stragglers: BTreeMap<u64, Entry>,
     acks: Vec<u64>,
-    refusals: Vec<(u64, Verdict)>,
+    refusals: Vec<(u64, Outcome)>,
     held: HashMap<u32, Vec<u64>>,
     outstanding: usize,
     /// What was said since the last commit, on a channel with transactions.
     said: Option<Vec<RangeInclusive<u64>>>,
 }
 
-impl Default for Settles {
+impl Default for Acks {
     fn default() -> Self {
         Self {
             base: 1,
@@ -98,7 +98,7 @@ impl Default for Settles {
     }
 }
 
-impl Settles {
+impl Acks {
     pub(super) fn is_dirty(&self) -> bool {
         !self.acks.is_empty() || !self.refusals.is_empty()
     }
@@ -124,17 +124,17 @@ impl Settles {
         self.skip(seen.first - next);
         let count = seen.last - seen.first + 1;
         self.outstanding += count as usize;
-        self.push(Entry { consumer, mark: Mark::Outstanding }, count);
+        self.push(Entry { consumer, mark: AckState::Outstanding }, count);
         Ok(())
     }
 
     /// Takes tags that are not ours for settled. A gap costs no more than what is outstanding, however wide it is.
     fn skip(&mut self, count: u64) {
         if count > 0 && count <= RING as u64 && !self.ring.is_empty() {
-            self.push(Entry { consumer: 0, mark: Mark::Settled }, count);
+            self.push(Entry { consumer: 0, mark: AckState::Settled }, count);
         } else if count > 0 {
             for entry in self.ring.drain(..) {
-                if entry.mark != Mark::Settled {
+                if entry.mark != AckState::Settled {
                     self.stragglers.insert(self.base, entry);
                 }
                 self.base += 1;
@@ -147,49 +147,49 @@ impl Settles {
         self.ring.extend(std::iter::repeat_n(entry, count as usize));
         while self.ring.len() > RING {
             let Some(oldest) = self.ring.pop_front() else { break };
-            if oldest.mark != Mark::Settled {
+            if oldest.mark != AckState::Settled {
                 self.stragglers.insert(self.base, oldest);
             }
             self.base += 1;
         }
     }
 
-    pub(super) fn mark(&mut self, tag: u64, consumer: u32, verdict: Verdict) -> Result<()> {
-        let outstanding = self.entry(tag).is_some_and(|e| e.mark == Mark::Outstanding);
+    pub(super) fn mark(&mut self, tag: u64, consumer: u32, verdict: Outcome) -> Result<()> {
+        let outstanding = self.entry(tag).is_some_and(|e| e.mark == AckState::Outstanding);
         if !outstanding {
-            let known = matches!(verdict, Verdict::Dropped);
+            let known = matches!(verdict, Outcome::Dropped);
             return if known { Ok(()) } else { Err(Error::stale("the delivery is settled already")) };
         }
         match verdict {
-            Verdict::Ack => self.acked(tag),
-            Verdict::AckAll => {
+            Outcome::Ack => self.acked(tag),
+            Outcome::AckAll => {
                 for tag in self.up_to(tag, consumer) {
                     self.acked(tag);
                 }
             }
-            Verdict::NackAll { requeue } => {
+            Outcome::NackAll { requeue } => {
                 for tag in self.up_to(tag, consumer) {
-                    self.refuse(tag, Verdict::Nack { requeue });
+                    self.refuse(tag, Outcome::Nack { requeue });
                 }
             }
-            Verdict::Dropped if self.held.contains_key(&consumer) => self.keep_back(tag, consumer),
-            Verdict::Dropped => self.refuse(tag, Verdict::Reject { requeue: true }),
-            Verdict::Nack { .. } | Verdict::Reject { .. } => self.refuse(tag, verdict),
+            Outcome::Dropped if self.held.contains_key(&consumer) => self.keep_back(tag, consumer),
+            Outcome::Dropped => self.refuse(tag, Outcome::Reject { requeue: true }),
+            Outcome::Nack { .. } | Outcome::Reject { .. } => self.refuse(tag, verdict),
         }
         Ok(())
     }
 
     fn acked(&mut self, tag: u64) {
         if let Some(entry) = self.entry(tag) {
-            entry.mark = Mark::Acked;
+            entry.mark = AckState::Acked;
             self.outstanding -= 1;
             self.acks.push(tag);
         }
     }
 
-    fn refuse(&mut self, tag: u64, verdict: Verdict) {
+    fn refuse(&mut self, tag: u64, verdict: Outcome) {
         if let Some(entry) = self.entry(tag) {
-            entry.mark = Mark::Settled;
+            entry.mark = AckState::Settled;
             self.outstanding -= 1;
             self.refusals.push((tag, verdict));
         }
@@ -201,14 +201,14 @@ impl Settles {
     /// A held tag is nobody's to settle any more: not by its delivery, which is gone, nor by a later one for all.
     fn keep_back(&mut self, tag: u64, consumer: u32) {
         if let Some(entry) = self.entry(tag) {
-            entry.mark = Mark::Held;
+            entry.mark = AckState::Held;
         }
         self.held.entry(consumer).or_default().push(tag);
     }
 
     /// The tags of `consumer` up to `tag` that are not settled.
     fn up_to(&self, tag: u64, consumer: u32) -> Vec<u64> {
-        let mine = |e: &Entry| e.consumer == consumer && e.mark == Mark::Outstanding;
+        let mine = |e: &Entry| e.consumer == consumer && e.mark == AckState::Outstanding;
         let old = self.stragglers.range(..=tag).filter(|(_, e)| mine(e)).map(|(&tag, _)| tag);
         let new = (self.base..=tag).zip(&self.ring).filter(|(_, e)| mine(e)).map(|(tag, _)| tag);
         old.chain(new).collect()
@@ -220,7 +220,7 @@ impl Settles {
 
     pub(super) fn release(&mut self, consumer: u32) {
         for tag in self.held.remove(&consumer).unwrap_or_default() {
-            self.refuse(tag, Verdict::Reject { requeue: true });
+            self.refuse(tag, Outcome::Reject { requeue: true });
         }
     }
 
@@ -255,21 +255,21 @@ impl Settles {
         for (tag, verdict) in self.refusals.drain(..) {
             say(&mut self.said, tag);
             match verdict {
-                Verdict::Nack { requeue } => put_nack(buf, channel, tag, false, requeue),
-                Verdict::Reject { requeue } => put_reject(buf, channel, tag, requeue),
-                Verdict::Ack | Verdict::AckAll | Verdict::NackAll { .. } | Verdict::Dropped => {}
+                Outcome::Nack { requeue } => put_nack(buf, channel, tag, false, requeue),
+                Outcome::Reject { requeue } => put_reject(buf, channel, tag, requeue),
+                Outcome::Ack | Outcome::AckAll | Outcome::NackAll { .. } | Outcome::Dropped => {}
             }
         }
         let (mut run, mut last) = (0, 0);
         if self.stragglers.is_empty() {
             while let Some(entry) = self.ring.front() {
                 match entry.mark {
-                    Mark::Outstanding | Mark::Held => break,
-                    Mark::Acked => {
+                    AckState::Outstanding | AckState::Held => break,
+                    AckState::Acked => {
                         (run, last) = (run + 1, self.base);
                         say(&mut self.said, last);
                     }
-                    Mark::Settled => {}
+                    AckState::Settled => {}
                 }
                 self.ring.pop_front();
                 self.base += 1;
@@ -290,7 +290,7 @@ impl Settles {
             put_ack(buf, channel, tag, false);
             say(&mut self.said, tag);
             if let Some(entry) = self.entry(tag) {
-                entry.mark = Mark::Settled;
+                entry.mark = AckState::Settled;
             }
         }
     }
@@ -329,7 +329,7 @@ mod tests {
         Reject { tag: u64, requeue: bool },
     }
 
-    fn render(settles: &mut Settles) -> Vec<Said> {
+    fn render(settles: &mut Acks) -> Vec<Said> {
         let mut buf = BytesMut::new();
         let promised = settles.rendered_len();
         settles.render(1, &mut buf);
@@ -347,57 +347,57 @@ mod tests {
         buf.chunks(ACK_LEN).map(said).collect()
     }
 
-    fn deliver(settles: &mut Settles, first: u64, last: u64, consumer: u32) {
+    fn deliver(settles: &mut Acks, first: u64, last: u64, consumer: u32) {
         settles.delivered(Seen { first, last, consumer: Some(consumer) }).unwrap();
     }
 
     #[test]
     fn a_run_of_acks_is_one_multiple_ack() {
-        let mut settles = Settles::default();
+        let mut settles = Acks::default();
         deliver(&mut settles, 1, 5, 1);
         for tag in [2, 1, 3] {
-            settles.mark(tag, 1, Verdict::Ack).unwrap();
+            settles.mark(tag, 1, Outcome::Ack).unwrap();
         }
         assert_eq!(render(&mut settles), [Said::Ack { tag: 3, multiple: true }]);
-        settles.mark(5, 1, Verdict::Ack).unwrap();
+        settles.mark(5, 1, Outcome::Ack).unwrap();
         assert_eq!(render(&mut settles), [Said::Ack { tag: 5, multiple: false }], "4 is still out");
-        settles.mark(4, 1, Verdict::Ack).unwrap();
+        settles.mark(4, 1, Outcome::Ack).unwrap();
         assert_eq!(render(&mut settles), [Said::Ack { tag: 4, multiple: false }], "one is no run");
         assert_eq!((settles.outstanding(), settles.is_dirty()), (0, false));
     }
 
     #[test]
     fn refusals_go_before_the_ack_that_would_cover_them() {
-        let mut settles = Settles::default();
+        let mut settles = Acks::default();
         deliver(&mut settles, 1, 3, 1);
-        settles.mark(1, 1, Verdict::Ack).unwrap();
-        settles.mark(3, 1, Verdict::Ack).unwrap();
-        settles.mark(2, 1, Verdict::Nack { requeue: true }).unwrap();
+        settles.mark(1, 1, Outcome::Ack).unwrap();
+        settles.mark(3, 1, Outcome::Ack).unwrap();
+        settles.mark(2, 1, Outcome::Nack { requeue: true }).unwrap();
         let expected = [Said::Nack { tag: 2, requeue: true }, Said::Ack { tag: 3, multiple: true }];
         assert_eq!(render(&mut settles), expected);
     }
 
     #[test]
     fn ack_all_leaves_other_consumers_alone() {
-        let mut settles = Settles::default();
+        let mut settles = Acks::default();
         for tag in 1..=6 {
             deliver(&mut settles, tag, tag, 1 + u32::from(tag == 2));
         }
-        settles.mark(5, 1, Verdict::AckAll).unwrap();
+        settles.mark(5, 1, Outcome::AckAll).unwrap();
         let single = |tag| Said::Ack { tag, multiple: false };
         assert_eq!(render(&mut settles), [single(1), single(3), single(4), single(5)]);
-        assert_eq!(settles.mark(4, 1, Verdict::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
+        assert_eq!(settles.mark(4, 1, Outcome::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
         assert_eq!(settles.outstanding(), 2);
     }
 
     #[test]
     fn what_is_held_goes_back_when_released() {
-        let mut settles = Settles::default();
+        let mut settles = Acks::default();
         deliver(&mut settles, 1, 2, 7);
-        settles.mark(1, 7, Verdict::Dropped).unwrap();
+        settles.mark(1, 7, Outcome::Dropped).unwrap();
         assert_eq!(render(&mut settles), [Said::Reject { tag: 1, requeue: true }]);
         settles.hold(7);
-        settles.mark(2, 7, Verdict::Dropped).unwrap();
+        settles.mark(2, 7, Outcome::Dropped).unwrap();
         assert!(!settles.is_dirty());
         settles.release(7);
         assert_eq!(render(&mut settles), [Said::Reject { tag: 2, requeue: true }]);
@@ -405,33 +405,33 @@ mod tests {
 
     #[test]
     fn tags_out_of_turn_are_refused() {
-        let mut settles = Settles::default();
+        let mut settles = Acks::default();
         deliver(&mut settles, 1, 2, 1);
         let seen = |tag| Seen { first: tag, last: tag, consumer: Some(1) };
         assert_eq!(settles.delivered(seen(2)), Err(()));
         assert_eq!(settles.delivered(seen(u64::MAX)), Err(()));
         assert_eq!(settles.delivered(seen(4)), Ok(()), "a gap is settled");
-        assert_eq!(settles.mark(3, 1, Verdict::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
+        assert_eq!(settles.mark(3, 1, Outcome::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
     }
 
     #[test]
     fn one_delivery_that_is_never_settled_does_not_grow_the_ring() {
-        let mut settles = Settles::default();
+        let mut settles = Acks::default();
         deliver(&mut settles, 1, 1, 1);
         for tag in 2..=4 * RING as u64 {
             deliver(&mut settles, tag, tag, 1);
-            settles.mark(tag, 1, Verdict::Ack).unwrap();
+            settles.mark(tag, 1, Outcome::Ack).unwrap();
             assert_eq!(render(&mut settles), [Said::Ack { tag, multiple: false }]);
         }
         assert!(settles.ring.len() <= RING && settles.stragglers.len() == 1);
-        settles.mark(1, 1, Verdict::Ack).unwrap();
+        settles.mark(1, 1, Outcome::Ack).unwrap();
         assert_eq!(render(&mut settles), [Said::Ack { tag: 1, multiple: false }]);
         assert_eq!((settles.outstanding(), settles.stragglers.len()), (0, 0));
     }
 
     #[test]
     fn what_nobody_settles_takes_no_tag() {
-        let mut settles = Settles::default();
+        let mut settles = Acks::default();
         let direct_reply = Seen { first: 1, last: 1, consumer: None };
         settles.delivered(direct_reply).unwrap();
         settles.delivered(direct_reply).unwrap();
@@ -440,7 +440,7 @@ mod tests {
         deliver(&mut settles, 1_000_002, 1_000_003, 1);
         assert!(settles.ring.len() <= 2);
         for tag in [1_000_003, 1, 1_000_002] {
-            settles.mark(tag, 1, Verdict::Ack).unwrap();
+            settles.mark(tag, 1, Outcome::Ack).unwrap();
         }
         let single = |tag| Said::Ack { tag, multiple: false };
         assert_eq!(render(&mut settles), [single(1_000_003), single(1), single(1_000_002)]);
@@ -450,22 +450,22 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Deliver { count: u64, consumer: Option<u32> },
-        Mark { pick: prop::sample::Index, verdict: Verdict },
+        AckState { pick: prop::sample::Index, verdict: Outcome },
         Render,
     }
 
     fn step() -> impl Strategy<Value = Step> {
         let verdict = prop_oneof![
-            6 => Just(Verdict::Ack),
-            1 => Just(Verdict::AckAll),
-            1 => any::<bool>().prop_map(|requeue| Verdict::Nack { requeue }),
-            1 => any::<bool>().prop_map(|requeue| Verdict::Reject { requeue }),
-            1 => Just(Verdict::Dropped),
+            6 => Just(Outcome::Ack),
+            1 => Just(Outcome::AckAll),
+            1 => any::<bool>().prop_map(|requeue| Outcome::Nack { requeue }),
+            1 => any::<bool>().prop_map(|requeue| Outcome::Reject { requeue }),
+            1 => Just(Outcome::Dropped),
         ];
         prop_oneof![
             3 => (1..6u64, prop::option::weighted(0.8, 1..4u32))
                 .prop_map(|(count, consumer)| Step::Deliver { count, consumer }),
-            6 => (any::<prop::sample::Index>(), verdict).prop_map(|(pick, verdict)| Step::Mark { pick, verdict }),
+            6 => (any::<prop::sample::Index>(), verdict).prop_map(|(pick, verdict)| Step::AckState { pick, verdict }),
             2 => Just(Step::Render),
         ]
     }
@@ -473,7 +473,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_broker_never_hears_of_a_tag_twice(steps in prop::collection::vec(step(), 1..200)) {
-            let mut settles = Settles::default();
+            let mut settles = Acks::default();
             // What the broker has out, and what the application holds, with its consumer.
             let mut unacked = BTreeSet::new();
             let mut held: Vec<(u64, u32)> = Vec::new();
@@ -504,14 +504,14 @@ mod tests {
                         }
                         next = last + 1;
                     }
-                    Step::Mark { pick, verdict } if !held.is_empty() => {
+                    Step::AckState { pick, verdict } if !held.is_empty() => {
                         let (tag, consumer) = held.swap_remove(pick.index(held.len()));
                         settles.mark(tag, consumer, verdict).unwrap();
-                        if verdict == Verdict::AckAll {
+                        if verdict == Outcome::AckAll {
                             held.retain(|h| h.1 != consumer || h.0 > tag);
                         }
                     }
-                    Step::Mark { .. } => {}
+                    Step::AckState { .. } => {}
                     Step::Render => {
                         let said = render(&mut settles);
                         hear(&mut unacked, &held, said)?;
@@ -521,7 +521,7 @@ mod tests {
                 prop_assert_eq!(settles.outstanding(), held.len());
             }
             for (tag, consumer) in std::mem::take(&mut held) {
-                settles.mark(tag, consumer, Verdict::Ack).unwrap();
+                settles.mark(tag, consumer, Outcome::Ack).unwrap();
             }
             let said = render(&mut settles);
             hear(&mut unacked, &held, said)?;

@@ -16,14 +16,14 @@ const DEAD_AFTER: u32 = 2 * TICKS;
 
 /// What a tick asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beat {
+pub(super) enum HeartbeatAction {
     None,
     Send,
     PeerIsDead,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Pulse(Option<Running>);
+pub(super) struct Heartbeat(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
@@ -35,7 +35,7 @@ struct Running {
     silent: u32,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Begins to beat every `seconds`; 0 never does.
     pub(super) fn start(seconds: u16) -> Self {
         if seconds == 0 {
@@ -51,9 +51,15 @@ impl Pulse {
     }
 
     /// Looks at the clock; `heard` and `said` count reads and writes so far, `deaf` says that we do not listen now.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, heard: u64, said: u64, deaf: bool) -> Beat {
-        let Some(running) = &mut self.0 else { return Beat::None };
-        let mut beat = Beat::None;
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        heard: u64,
+        said: u64,
+        deaf: bool,
+    ) -> HeartbeatAction {
+        let Some(running) = &mut self.0 else { return HeartbeatAction::None };
+        let mut beat = HeartbeatAction::None;
         while running.timer.as_mut().poll(cx) == Poll::Ready(()) {
             let now = Instant::now();
             let late = now.saturating_duration_since(running.due);
@@ -65,10 +71,10 @@ impl Pulse {
             }
             running.silent = if heard != running.heard || deaf { 0 } else { running.silent + 1 };
             if running.silent >= DEAD_AFTER {
-                return Beat::PeerIsDead;
+                return HeartbeatAction::PeerIsDead;
             }
             if said == running.said {
-                beat = Beat::Send;
+                beat = HeartbeatAction::Send;
             }
             (running.heard, running.said) = (heard, said);
             running.due = now + running.interval / TICKS;
@@ -89,7 +95,7 @@ mod tests {
 
     /// A pulse of ten seconds, in time that stands still.
     struct Bench {
-        pulse: Pulse,
+        pulse: Heartbeat,
         heard: u64,
         said: u64,
         deaf: bool,
@@ -98,15 +104,15 @@ mod tests {
     impl Bench {
         fn start() -> Self {
             pause();
-            Self { pulse: Pulse::start(10), heard: 0, said: 0, deaf: false }
+            Self { pulse: Heartbeat::start(10), heard: 0, said: 0, deaf: false }
         }
 
         /// Lets one quarter of the interval pass.
-        async fn tick(&mut self) -> Beat {
+        async fn tick(&mut self) -> HeartbeatAction {
             advance(TICK).await;
             let mut cx = Context::from_waker(std::task::Waker::noop());
             let beat = self.pulse.poll(&mut cx, self.heard, self.said, self.deaf);
-            self.said += u64::from(beat == Beat::Send);
+            self.said += u64::from(beat == HeartbeatAction::Send);
             beat
         }
     }
@@ -117,9 +123,9 @@ mod tests {
         let mut bench = Bench::start();
         for _ in 0..10 {
             bench.heard += 1;
-            assert_eq!(bench.tick().await, Beat::Send);
+            assert_eq!(bench.tick().await, HeartbeatAction::Send);
             bench.heard += 1;
-            assert_eq!(bench.tick().await, Beat::None);
+            assert_eq!(bench.tick().await, HeartbeatAction::None);
         }
     }
 
@@ -130,10 +136,10 @@ mod tests {
         for _ in 0..40 {
             bench.heard += 1;
             bench.said += 1;
-            assert_eq!(bench.tick().await, Beat::None);
+            assert_eq!(bench.tick().await, HeartbeatAction::None);
         }
         bench.heard += 1;
-        assert_eq!(bench.tick().await, Beat::Send);
+        assert_eq!(bench.tick().await, HeartbeatAction::Send);
     }
 
     /// HB-05: whatever was heard counts, and so does whatever we did not listen to.
@@ -141,27 +147,27 @@ mod tests {
     async fn two_silent_intervals_are_the_end() {
         let mut bench = Bench::start();
         for _ in 1..DEAD_AFTER {
-            assert_ne!(bench.tick().await, Beat::PeerIsDead);
+            assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
         }
         bench.heard += 1;
         for _ in 0..DEAD_AFTER {
-            assert_ne!(bench.tick().await, Beat::PeerIsDead);
+            assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
         }
         bench.deaf = true;
-        assert_ne!(bench.tick().await, Beat::PeerIsDead);
+        assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
         bench.deaf = false;
         for _ in 1..DEAD_AFTER {
-            assert_ne!(bench.tick().await, Beat::PeerIsDead);
+            assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
         }
-        assert_eq!(bench.tick().await, Beat::PeerIsDead);
+        assert_eq!(bench.tick().await, HeartbeatAction::PeerIsDead);
     }
 
     /// HB-01
     #[tokio::test]
     async fn no_interval_is_no_pulse() {
-        let mut bench = Bench { pulse: Pulse::start(0), ..Bench::start() };
+        let mut bench = Bench { pulse: Heartbeat::start(0), ..Bench::start() };
         for _ in 0..100 {
-            assert_eq!(bench.tick().await, Beat::None);
+            assert_eq!(bench.tick().await, HeartbeatAction::None);
         }
     }
 
@@ -170,10 +176,10 @@ mod tests {
     async fn a_blocked_arbiter_counts_as_one_tick() {
         let mut bench = Bench::start();
         advance(TICK * 100).await;
-        assert_eq!(bench.tick().await, Beat::Send);
+        assert_eq!(bench.tick().await, HeartbeatAction::Send);
         for _ in 2..DEAD_AFTER {
-            assert_ne!(bench.tick().await, Beat::PeerIsDead);
+            assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
         }
-        assert_eq!(bench.tick().await, Beat::PeerIsDead);
+        assert_eq!(bench.tick().await, HeartbeatAction::PeerIsDead);
     }
 }

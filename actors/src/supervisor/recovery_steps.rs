@@ -9,13 +9,13 @@ use crate::{
     error::{CloseReason, Error, Result},
     message::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName, Skipped,
-        internal::Probe,
+        internal::TrialConsume,
     },
     wire::{AMQPClass, basic, ids, short},
 };
 
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(super) enum RecoveryStep {
     Exchange(DeclareExchange),
     Queue {
         declare: DeclareQueue,
@@ -24,12 +24,12 @@ pub(super) enum Step {
     BindQueue(BindQueue),
     BindExchange(BindExchange),
     /// Starts a consumer.
-    Probe(Probe),
+    TrialConsume(TrialConsume),
     /// Cancels it again; said when it has started, because RabbitMQ 3.10 would end the connection otherwise.
-    Unprobe(Arc<str>),
+    TrialCancel(Arc<str>),
 }
 
-impl Step {
+impl RecoveryStep {
     pub(super) fn of_queue(declare: &DeclareQueue, name: &QueueName) -> Self {
         Self::Queue { declare: declare.clone(), name: name.clone() }
     }
@@ -40,7 +40,7 @@ impl Step {
             Self::Queue { declare, .. } => vec![declare.method()?],
             Self::BindQueue(bind) => vec![bind.method()?],
             Self::BindExchange(bind) => vec![bind.method()?],
-            Self::Probe(probe) => {
+            Self::TrialConsume(probe) => {
                 let consumer_tag = short("consumer tag", &probe.tag)?;
                 // What it gets goes back when the channel closes, so it must not get much, and nothing for good.
                 let qos = basic::Qos { prefetch_count: 1, global: false };
@@ -58,7 +58,7 @@ impl Step {
                     AMQPClass::Basic(basic::AMQPMethod::Consume(consume)),
                 ]
             }
-            Self::Unprobe(tag) => {
+            Self::TrialCancel(tag) => {
                 let cancel = basic::Cancel { consumer_tag: short("consumer tag", tag)?, nowait: false };
                 vec![AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel))]
             }
@@ -70,7 +70,7 @@ impl Step {
             Self::Exchange(_) => EntityKind::Exchange,
             Self::Queue { .. } => EntityKind::Queue,
             Self::BindQueue(_) | Self::BindExchange(_) => EntityKind::Binding,
-            Self::Probe(_) | Self::Unprobe(_) => EntityKind::Consumer,
+            Self::TrialConsume(_) | Self::TrialCancel(_) => EntityKind::Consumer,
         }
     }
 
@@ -82,13 +82,13 @@ impl Step {
             Self::BindExchange(bind) => {
                 format!("{} -> {} ({})", bind.source, bind.destination, bind.routing_key)
             }
-            Self::Probe(probe) => probe.tag.to_string(),
-            Self::Unprobe(tag) => tag.to_string(),
+            Self::TrialConsume(probe) => probe.tag.to_string(),
+            Self::TrialCancel(tag) => tag.to_string(),
         }
     }
 
     fn is_of_consumer(&self) -> bool {
-        matches!(self, Self::Probe(_) | Self::Unprobe(_))
+        matches!(self, Self::TrialConsume(_) | Self::TrialCancel(_))
     }
 
     fn what(&self) -> &'static str {
@@ -97,8 +97,8 @@ impl Step {
             Self::Queue { .. } => "queue.declare",
             Self::BindQueue(_) => "queue.bind",
             Self::BindExchange(_) => "exchange.bind",
-            Self::Probe(_) => "basic.consume",
-            Self::Unprobe(_) => "basic.cancel",
+            Self::TrialConsume(_) => "basic.consume",
+            Self::TrialCancel(_) => "basic.cancel",
         }
     }
 
@@ -108,19 +108,19 @@ impl Step {
 }
 
 /// What came of a step: for a queue, its name.
-pub(super) type Outcome = Result<Option<String>>;
+pub(super) type StepResult = Result<Option<String>>;
 
 /// Assigns answers to steps.
 #[derive(Debug)]
-pub(super) struct Steps {
-    steps: Vec<Step>,
-    outcomes: Vec<Outcome>,
+pub(super) struct RecoverySteps {
+    steps: Vec<RecoveryStep>,
+    outcomes: Vec<StepResult>,
     /// Which step expects which answer next.
     expected: VecDeque<(usize, (u16, u16))>,
 }
 
-impl Steps {
-    pub(super) fn new(steps: Vec<Step>) -> Self {
+impl RecoverySteps {
+    pub(super) fn new(steps: Vec<RecoveryStep>) -> Self {
         Self { steps, outcomes: Vec::new(), expected: VecDeque::new() }
     }
 
@@ -131,8 +131,10 @@ impl Steps {
         for at in first..self.steps.len() {
             let Some(step) = self.steps.get(at) else { break };
             // Other answers may overtake those to a consumer's methods.
-            let behind_consumer = at > first && self.steps.get(at - 1).is_some_and(Step::is_of_consumer);
-            if !self.expected.is_empty() && (matches!(step, Step::Unprobe(_)) || behind_consumer) {
+            let behind_consumer =
+                at > first && self.steps.get(at - 1).is_some_and(RecoveryStep::is_of_consumer);
+            if !self.expected.is_empty() && (matches!(step, RecoveryStep::TrialCancel(_)) || behind_consumer)
+            {
                 break;
             }
             let said = step.methods().and_then(|methods| {
@@ -184,7 +186,7 @@ impl Steps {
         self.expected.clear();
     }
 
-    pub(super) fn outcomes(&mut self) -> Vec<Outcome> {
+    pub(super) fn outcomes(&mut self) -> Vec<StepResult> {
         std::mem::take(&mut self.outcomes)
     }
 }

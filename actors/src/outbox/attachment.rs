@@ -3,12 +3,13 @@
 //! Content is what survives: what was handed over and is not confirmed is written again, in the old order, before what
 //! came later. Methods and settles belong to the life in which they were written.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
 use actix::Recipient;
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use super::{After, Flush, Life, Outbox, State, over_frame_max, queue::Queue};
+use super::{Attachment, DeferredEffects, Flush, Outbox, State, over_frame_max, queue::Queue};
 use crate::{error::Error, wire::FRAME_OVERHEAD};
 
 /// What is to become of publishes when the connection is lost.
@@ -24,9 +25,9 @@ pub(crate) struct Outage<'a> {
 impl Outbox {
     /// Begins the first life, or with `gate` a later one: publishes wait until [`go_on`](Self::go_on).
     pub(crate) fn attach(&self, epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, gate: bool) {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        if matches!(state.life, Life::Closed { .. }) {
+        if matches!(state.life, Attachment::Closed { .. }) {
             return;
         }
         state.frame_max = frame_max as usize;
@@ -35,7 +36,7 @@ impl Outbox {
         if std::mem::take(&mut state.blocked) {
             state.window.wake_front(&mut after.wakers);
         }
-        let old = std::mem::replace(&mut state.life, Life::Attached { epoch, flush });
+        let old = std::mem::replace(&mut state.life, Attachment::Attached { epoch, flush });
         if gate {
             state.hold_back();
         } else {
@@ -51,13 +52,13 @@ impl Outbox {
 
     /// The connection is gone, and another one will come. Tells the new incarnation.
     pub(crate) fn detach(&self, outage: &Outage<'_>) -> u32 {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        if matches!(state.life, Life::Closed { .. }) {
-            return state.incarnation;
+        if matches!(state.life, Attachment::Closed { .. }) {
+            return state.channel_epoch;
         }
         let (handed_over, begun) = state.interrupt(self.terms.confirms, false);
-        let old = std::mem::replace(&mut state.life, Life::Detached);
+        let old = std::mem::replace(&mut state.life, Attachment::Detached);
         let mut failed = Default::default();
         state.blocked = false;
         if outage.fail {
@@ -74,20 +75,20 @@ impl Outbox {
             let unconfirmed = state.confirms.unconfirmed();
             state.window.set(unconfirmed, 0, &mut after.wakers);
         }
-        let incarnation = state.incarnation;
+        let channel_epoch = state.channel_epoch;
         drop(state);
         after.run();
         drop((old, begun, failed));
-        incarnation
+        channel_epoch
     }
 
     /// The channel was closed, and opens again on the same connection: what it was handed may have arrived, the rest
-    /// waits until [`go_on`](Self::go_on). `last_words` leave first. Tells the new incarnation.
-    pub(crate) fn reopen(&self, error: &Error, last_words: Bytes) -> u32 {
-        let mut after = After::default();
+    /// waits until [`go_on`](Self::go_on). `final_frames` leave first. Tells the new incarnation.
+    pub(crate) fn reopen(&self, error: &Error, final_frames: Bytes) -> u32 {
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        if matches!(state.life, Life::Closed { .. }) {
-            return state.incarnation;
+        if matches!(state.life, Attachment::Closed { .. }) {
+            return state.channel_epoch;
         }
         let (handed_over, begun) = state.interrupt(self.terms.confirms, true);
         state.confirms.fail_below(error, handed_over, &mut after.wakers);
@@ -95,20 +96,20 @@ impl Outbox {
             let unconfirmed = state.confirms.unconfirmed();
             state.window.set(unconfirmed, 0, &mut after.wakers);
         }
-        state.queue.method(last_words);
+        state.queue.method(final_frames);
         state.scheduled = false;
         state.schedule(&self.terms, &mut after);
-        let incarnation = state.incarnation;
+        let channel_epoch = state.channel_epoch;
         drop(state);
         after.run();
         drop(begun);
-        incarnation
+        channel_epoch
     }
 
     /// The channel is restored: writes again what is not confirmed, then what waited. Queues that have another name now
     /// are addressed by it. Until `patience` ends, nacked publishes are to be sent again.
     pub(crate) fn go_on(&self, renamed: &HashMap<String, String>, patience: Option<Instant>) {
-        let mut after = After::default();
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
         state.outage = None;
         state.between = false;
@@ -159,19 +160,19 @@ impl Outbox {
         drop(kept);
     }
 
-    /// Ends it for good: every waiter is answered, and nothing but `last_words` is taken any more.
-    pub(crate) fn close(&self, error: Error, last_words: Option<Bytes>) {
-        self.shut(error, last_words, false);
+    /// Ends it for good: every waiter is answered, and nothing but `final_frames` is taken any more.
+    pub(crate) fn close(&self, error: Error, final_frames: Option<Bytes>) {
+        self.shut(error, final_frames, false);
     }
 
-    /// Ends it for good: every waiter is answered, and `last_words` are taken behind what was written before.
-    pub(crate) fn close_behind(&self, error: Error, last_words: Bytes) {
-        self.shut(error, Some(last_words), true);
+    /// Ends it for good: every waiter is answered, and `final_frames` are taken behind what was written before.
+    pub(crate) fn close_behind(&self, error: Error, final_frames: Bytes) {
+        self.shut(error, Some(final_frames), true);
     }
 
     /// Appends to the last words.
-    pub(crate) fn last_words(&self, frame: Bytes) {
-        let mut after = After::default();
+    pub(crate) fn final_frames(&self, frame: Bytes) {
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
         state.queue.method(frame);
         state.schedule(&self.terms, &mut after);
@@ -179,10 +180,10 @@ impl Outbox {
         after.run();
     }
 
-    fn shut(&self, error: Error, last_words: Option<Bytes>, in_order: bool) {
-        let mut after = After::default();
+    fn shut(&self, error: Error, final_frames: Option<Bytes>, in_order: bool) {
+        let mut after = DeferredEffects::default();
         let mut state = self.lock();
-        if matches!(state.life, Life::Closed { .. }) {
+        if matches!(state.life, Attachment::Closed { .. }) {
             return;
         }
         let mut dropped = [Queue::default(), Queue::default()];
@@ -200,7 +201,7 @@ impl Outbox {
             dropped[0] = state.queue.abandon();
         }
         let held = state.held.take();
-        match last_words {
+        match final_frames {
             Some(frame) => {
                 state.queue.method(frame);
                 state.scheduled = false;
@@ -209,11 +210,11 @@ impl Outbox {
             None => dropped[1] = std::mem::take(&mut state.queue),
         }
         let to = match &state.life {
-            Life::Attached { epoch, flush } => Some((*epoch, flush.clone())),
+            Attachment::Attached { epoch, flush } => Some((*epoch, flush.clone())),
             _ => None,
         };
-        let old = std::mem::replace(&mut state.life, Life::Closed { error: error.clone(), to });
-        state.incarnation += 1;
+        let old = std::mem::replace(&mut state.life, Attachment::Closed { error: error.clone(), to });
+        state.channel_epoch += 1;
         state.settles.reset();
         let kept = std::mem::take(&mut state.kept);
         let tick = state.tick.take();
@@ -230,7 +231,7 @@ impl State {
     /// a content that was begun still leaves first. Tells one more than the number of the last publish that this life was
     /// handed, and gives what is to be dropped.
     fn interrupt(&mut self, confirms: bool, going_on: bool) -> (u64, Queue) {
-        self.incarnation += 1;
+        self.channel_epoch += 1;
         self.settles.reset();
         self.scheduled = false;
         self.patience = None;

@@ -12,21 +12,21 @@ use std::{
 
 use actix::Recipient;
 
-use crate::message::{Binding, ConsumerEnd, Delivery, Inlet, Lost};
+use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost};
 
 /// Keeps what a stream takes its deliveries from: the queue between a channel and a `DeliveryStream` of the
 /// crate `actix-pika`.
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::Feed;
-/// assert_eq!(Feed::default().waiting(), 0);
+/// # use actix_pika_actors::StreamSink;
+/// assert_eq!(StreamSink::default().waiting(), 0);
 /// ```
 #[derive(Default)]
-pub struct Feed {
+pub struct StreamSink {
     state: Mutex<State>,
     /// How often what was here has become stale.
-    era: AtomicU64,
+    generation: AtomicU64,
     /// The channel is closed: what was taken and must be settled cannot be.
     closed: AtomicBool,
 }
@@ -41,11 +41,11 @@ struct State {
     /// The cancel is on its way, and the channel holds back what is dropped.
     leaving: bool,
     /// Whom to tell that nobody takes any more.
-    lost: Option<Lost>,
-    channel: Option<Recipient<Lost>>,
+    lost: Option<TargetLost>,
+    channel: Option<Recipient<TargetLost>>,
 }
 
-impl Feed {
+impl StreamSink {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,11 +54,11 @@ impl Feed {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::Feed;
-    /// assert_eq!(Feed::default().era(), 0);
+    /// # use actix_pika_actors::StreamSink;
+    /// assert_eq!(StreamSink::default().era(), 0);
     /// ```
-    pub fn era(&self) -> u64 {
-        self.era.load(Ordering::Acquire)
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Moves everything that is there into `taken` and tells of which era it is; `Err` when nothing more will come.
@@ -66,8 +66,8 @@ impl Feed {
     /// # Examples
     /// ```
     /// # use std::collections::VecDeque;
-    /// # use actix_pika_actors::{ConsumerEnd, Delivery, Feed};
-    /// async fn take(feed: &Feed) -> Result<VecDeque<Delivery>, ConsumerEnd> {
+    /// # use actix_pika_actors::{ConsumerEnd, Delivery, StreamSink};
+    /// async fn take(feed: &StreamSink) -> Result<VecDeque<Delivery>, ConsumerEnd> {
     ///     let mut taken = VecDeque::new();
     ///     std::future::poll_fn(|cx| feed.poll_take(&mut taken, cx)).await?;
     ///     Ok(taken)
@@ -85,7 +85,7 @@ impl Feed {
             } else {
                 taken.append(&mut state.queue);
             }
-            return Poll::Ready(Ok(self.era()));
+            return Poll::Ready(Ok(self.generation()));
         }
         if let Some(end) = &state.end {
             return Poll::Ready(Err(end.clone()));
@@ -103,8 +103,8 @@ impl Feed {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::Feed;
-    /// assert_eq!(Feed::default().waiting(), 0);
+    /// # use actix_pika_actors::StreamSink;
+    /// assert_eq!(StreamSink::default().waiting(), 0);
     /// ```
     pub fn waiting(&self) -> usize {
         self.lock().queue.len()
@@ -114,8 +114,8 @@ impl Feed {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::Feed;
-    /// assert!(!Feed::default().is_closed());
+    /// # use actix_pika_actors::StreamSink;
+    /// assert!(!StreamSink::default().is_closed());
     /// ```
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
@@ -126,8 +126,8 @@ impl Feed {
     /// # Examples
     /// ```
     /// # use std::collections::VecDeque;
-    /// # use actix_pika_actors::Feed;
-    /// Feed::default().give_back(VecDeque::new());
+    /// # use actix_pika_actors::StreamSink;
+    /// StreamSink::default().give_back(VecDeque::new());
     /// ```
     pub fn give_back(&self, mut taken: VecDeque<Delivery>) {
         let mut state = self.lock();
@@ -144,8 +144,8 @@ impl Feed {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::Feed;
-    /// Feed::default().abandon();
+    /// # use actix_pika_actors::StreamSink;
+    /// StreamSink::default().abandon();
     /// ```
     pub fn abandon(&self) {
         let mut state = self.lock();
@@ -158,9 +158,9 @@ impl Feed {
     }
 }
 
-impl Inlet for Feed {
-    fn bind(&self, binding: Binding) {
-        let lost = Lost { consumer: binding.consumer };
+impl DeliverySink for StreamSink {
+    fn bind(&self, binding: SinkRegistration) {
+        let lost = TargetLost { consumer: binding.consumer };
         let mut state = self.lock();
         if state.left {
             drop(state);
@@ -191,7 +191,7 @@ impl Inlet for Feed {
 
     fn discard(&self) {
         let mut state = self.lock();
-        self.era.fetch_add(1, Ordering::Release);
+        self.generation.fetch_add(1, Ordering::Release);
         let gone = std::mem::take(&mut state.queue);
         drop(state);
         gone.into_iter().for_each(Delivery::discard);
@@ -229,9 +229,9 @@ impl Inlet for Feed {
     }
 }
 
-impl fmt::Debug for Feed {
+impl fmt::Debug for StreamSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
-        f.debug_struct("Feed").field("waiting", &state.queue.len()).field("end", &state.end).finish()
+        f.debug_struct("StreamSink").field("waiting", &state.queue.len()).field("end", &state.end).finish()
     }
 }

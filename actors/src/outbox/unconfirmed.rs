@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct Unconfirmed {
     batches: VecDeque<Batch>,
     /// How many batches were dropped so far, to give positions that survive dropping.
     dropped: u64,
@@ -54,7 +54,7 @@ struct Position {
     sequence: u64,
 }
 
-impl Kept {
+impl Unconfirmed {
     pub(super) fn push(&mut self, bytes: Bytes, range: Range) {
         self.batches.push_back(Batch { bytes, range });
     }
@@ -125,7 +125,7 @@ enum Likeness {
 }
 
 struct Walk<'a> {
-    kept: &'a Kept,
+    kept: &'a Unconfirmed,
     position: Position,
 }
 

@@ -1,5 +1,7 @@
 //! The outbox as a whole: what goes in comes out, in order, cut as the connection asks.
 
+mod schedules;
+
 use actix::{Actor, Context as ActorContext, Handler};
 use bytes::BytesMut;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -7,7 +9,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use super::*;
 use crate::{
     ErrorKind,
-    wire::{Assembler, ContentMethod, Cutter, Fault, FrameKind, Inbound, parse_method},
+    wire::{Assembler, ContentMethod, Fault, FrameDecoder, FrameKind, Inbound, parse_method},
 };
 
 const EPOCH: u64 = 7;
@@ -28,8 +30,14 @@ impl Handler<Flush> for Flushes {
     }
 }
 
-fn terms(confirms: bool) -> Terms {
-    Terms { channel: 3, confirms, window: 1000, window_bytes: 1 << 20, deadline: Duration::from_secs(30) }
+fn terms(confirms: bool) -> OutboxConfig {
+    OutboxConfig {
+        channel: 3,
+        confirms,
+        window: 1000,
+        window_bytes: 1 << 20,
+        deadline: Duration::from_secs(30),
+    }
 }
 
 fn attached(confirms: bool, frame_max: u32) -> (Outbox, Arc<Mutex<Vec<Flush>>>) {
@@ -46,7 +54,7 @@ fn publish(outbox: &Outbox, routing_key: &str, body: &Bytes) -> u64 {
         exchange: "ex",
         routing_key,
         mandatory: true,
-        replay: true,
+        resend: true,
         properties: &properties,
         body,
     };
@@ -84,7 +92,7 @@ enum Seen {
 }
 
 fn read_back(mut bytes: BytesMut, frame_max: u32) -> Vec<Seen> {
-    let mut cutter = Cutter::new(frame_max);
+    let mut cutter = FrameDecoder::new(frame_max);
     let mut assembler = Assembler::new(u64::MAX);
     let mut seen = Vec::new();
     while let Some(run) = cutter.next_run(&mut bytes).unwrap() {
@@ -171,13 +179,13 @@ async fn one_flush_is_asked_for_until_everything_is_taken() {
 async fn content_settles_and_methods_keep_their_order() {
     let (outbox, _) = attached(true, 131_072);
     let body = Bytes::from_static(b"x");
-    outbox.delivered(&[settles::Seen { first: 1, last: 2, consumer: Some(1) }]).unwrap();
+    outbox.delivered(&[acks::Seen { first: 1, last: 2, consumer: Some(1) }]).unwrap();
     publish(&outbox, "first", &body);
-    outbox.settle(0, 1, 1, Verdict::Ack).unwrap();
+    outbox.settle(0, 1, 1, Outcome::Ack).unwrap();
     // channel.close, as an example of a method
     outbox.method(Bytes::from_static(&[1, 0, 3, 0, 0, 0, 4, 0, 20, 0, 40, 0xCE])).unwrap();
     publish(&outbox, "second", &body);
-    outbox.settle(0, 2, 1, Verdict::Nack { requeue: true }).unwrap();
+    outbox.settle(0, 2, 1, Outcome::Nack { requeue: true }).unwrap();
     let expected = [
         Seen::Publish("first".into(), body.clone()),
         Seen::Method(60, 80),
@@ -199,7 +207,7 @@ async fn another_epoch_gets_nothing_and_a_closed_outbox_has_only_last_words() {
     assert_eq!(read_back(take_all(&outbox, 64 * 1024), 131_072), [Seen::Method(20, 41)]);
     let properties = Properties::new();
     let outgoing = Outgoing {
-        replay: true,
+        resend: true,
         exchange: "",
         routing_key: "",
         mandatory: false,
@@ -207,8 +215,8 @@ async fn another_epoch_gets_nothing_and_a_closed_outbox_has_only_last_words() {
         body: &Bytes::new(),
     };
     assert_eq!(outbox.try_publish(outgoing).unwrap_err().kind(), ErrorKind::ChannelClosed);
-    assert_eq!(outbox.settle(1, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
-    assert_eq!(outbox.settle(0, 1, 1, Verdict::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
+    assert_eq!(outbox.settle(1, 1, 1, Outcome::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
+    assert_eq!(outbox.settle(0, 1, 1, Outcome::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
 
 /// Design 13.5: a return belongs to the oldest publish that is most like it.
@@ -260,7 +268,7 @@ async fn a_return_is_told_from_one_that_differs_in_its_properties() {
             exchange: "ex",
             routing_key: "key",
             mandatory: true,
-            replay: true,
+            resend: true,
             properties: &properties(id),
             body: &body,
         };
@@ -297,7 +305,7 @@ async fn what_does_not_fit_a_frame_is_refused_and_takes_no_number() {
         exchange: "",
         routing_key: "",
         mandatory: true,
-        replay: true,
+        resend: true,
         properties: &properties,
         body: &body,
     };

@@ -12,7 +12,7 @@ use std::{
 use actix::{ActorContext, ActorFuture, Context};
 use bytes::{Bytes, BytesMut};
 
-use super::{Connection, Phase, pulse::Beat, stall::Remedy};
+use super::{Connection, ConnectionPhase, heartbeat::HeartbeatAction, read_stall::WatchdogAction};
 use crate::{
     error::Error,
     transport::{ReadProgress, Writer},
@@ -29,9 +29,9 @@ const HIGH_WATER: usize = 256 * 1024;
 const WRITE_BUDGET: u32 = 8;
 
 /// The item that keeps a Connection actor turning.
-pub(super) struct Drive;
+pub(super) struct IoLoop;
 
-impl ActorFuture<Connection> for Drive {
+impl ActorFuture<Connection> for IoLoop {
     type Output = ();
 
     fn poll(
@@ -72,7 +72,7 @@ impl Connection {
         if let Err(error) = self.speak(cx) {
             self.fall_mute(error);
         }
-        let ending = matches!(self.phase, Phase::Ending);
+        let ending = matches!(self.phase, ConnectionPhase::Ending);
         if ending || self.mute {
             let in_time = self.linger.as_mut().is_some_and(|linger| linger.as_mut().poll(cx).is_pending());
             let said_all = ending && self.writer.is_empty() && !self.await_close_ok;
@@ -80,8 +80,8 @@ impl Connection {
         }
         self.relieve(cx, deaf);
         match self.pulse.poll(cx, self.heard, self.writer.writes(), deaf) {
-            Beat::None => {}
-            Beat::Send if self.writer.is_empty() => {
+            HeartbeatAction::None => {}
+            HeartbeatAction::Send if self.writer.is_empty() => {
                 let mut frame = BytesMut::new();
                 put_heartbeat(&mut frame);
                 self.writer.push(frame.freeze());
@@ -90,8 +90,8 @@ impl Connection {
                     cx.waker().wake_by_ref();
                 }
             }
-            Beat::Send => {}
-            Beat::PeerIsDead => {
+            HeartbeatAction::Send => {}
+            HeartbeatAction::PeerIsDead => {
                 let what =
                     format!("nothing from the broker for two heartbeats of {:?}", self.pulse.interval());
                 return Err(Error::connection_lost(&Error::timeout(what)));
@@ -106,7 +106,7 @@ impl Connection {
         self.cut();
         loop {
             // At the end only last words count, and deliveries in front of them are dropped.
-            if !matches!(self.phase, Phase::Ending) && self.credit.must_pause(cx.waker()) {
+            if !matches!(self.phase, ConnectionPhase::Ending) && self.credit.must_pause(cx.waker()) {
                 return Ok(true);
             }
             let Some(socket) = &mut self.socket else { return Ok(false) };
@@ -136,13 +136,13 @@ impl Connection {
     /// Sees to it that a consumer that takes nothing does not keep the others from hearing for ever.
     fn relieve(&mut self, cx: &mut TaskContext<'_>, deaf: bool) {
         match self.stall.poll(cx, deaf, self.options.stall_limit) {
-            Remedy::None => {}
-            Remedy::Warn => log::warn!(
+            WatchdogAction::None => {}
+            WatchdogAction::Warn => log::warn!(
                 "connection {}: not read for {:?}, since too much waits for slow consumers",
                 self.epoch(),
                 self.options.stall_limit / 4
             ),
-            Remedy::Relieve => {
+            WatchdogAction::Relieve => {
                 if let Some((channel, consumer)) = self.credit.greediest() {
                     self.routes.choked(channel, consumer);
                 }
@@ -155,7 +155,7 @@ impl Connection {
         loop {
             match self.cutter.next_run(&mut self.reader.buffer) {
                 Ok(Some(run)) if run.channel == 0 => self.control(&run),
-                Ok(Some(run)) if matches!(self.phase, Phase::Ending) => drop(run),
+                Ok(Some(run)) if matches!(self.phase, ConnectionPhase::Ending) => drop(run),
                 Ok(Some(run)) => {
                     if let Err(fault) = self.routes.deliver(self.report.epoch, run) {
                         self.fail(fault);
@@ -186,7 +186,7 @@ impl Connection {
                 Poll::Ready(Err(error)) => return Err(Error::io("writing", &error)),
                 Poll::Pending => break,
             }
-            if !self.routes.any_ready() || matches!(self.phase, Phase::Ending) {
+            if !self.routes.any_ready() || matches!(self.phase, ConnectionPhase::Ending) {
                 break;
             }
             if rounds == WRITE_BUDGET {

@@ -2,7 +2,7 @@
 
 use actix::{Context, Handler, Message};
 
-use crate::{Channel, Connection, Consumer, message::internal::Down};
+use crate::{Channel, Connection, Consumer, message::internal::ChannelMessage};
 
 /// Makes the actor that gets it panic: a Channel, a Consumer or a supervisor.
 ///
@@ -145,7 +145,7 @@ impl Handler<Panic> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: Panic, ctx: &mut Context<Self>) {
-        self.handle(Down::Panic, ctx);
+        self.handle(ChannelMessage::Panic, ctx);
     }
 }
 
