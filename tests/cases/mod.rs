@@ -32,7 +32,7 @@ async fn recovered(events: &mut Events) -> std::sync::Arc<[Skipped]> {
     within("a recovery", 30, async {
         loop {
             match events.next().await.expect("an open connection") {
-                ConnectionEvent::Restored { skipped, .. } => return skipped,
+                ConnectionEvent::Recovered { skipped, .. } => return skipped,
                 ConnectionEvent::Closed(cause) => panic!("the connection closed: {cause:?}"),
                 _ => {}
             }
