@@ -1,61 +1,81 @@
-# `make demo` and `make test` need Rust (cargo) and nothing else: a RabbitMQ of the
-# project's own is started under .broker/, and installed first where that can be done.
-# Set AMQP_URL (and MANAGEMENT_URL, when it is not port 15672) to use another broker.
+# `make demo` and `make test` need Rust (cargo) only. They start a RabbitMQ node under .broker/,
+# and install RabbitMQ first if it is missing and the system allows it.
+# To use another broker, set AMQP_URL, and MANAGEMENT_URL if its management port is not 15672.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Many tests wait for the broker or for a time limit, not for a processor.
+# Most tests wait for the broker or for a timer, so more of them run at once than there are cores.
 export RUST_TEST_THREADS ?= 8
 
-# The URL of a broker that answers, for the command that follows on the same line.
+# Exports the URL of a running broker to the commands that follow in the same shell.
 with_broker = AMQP_URL=$$(scripts/broker.sh ensure); export AMQP_URL;
+
+# Runs all tests but the chaos test, then the chaos test even if the first run failed.
+# Fails if either failed.
+run_tests = status=0; \
+	cargo test --workspace --all-features --no-fail-fast || status=$$?; \
+	cargo test --workspace --all-features --test chaos || status=$$?; \
+	exit $$status
 
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## Run the demonstration against a broker
+demo: ## Run the demo against a broker
 	@$(with_broker) cargo run --release --example demo
 
 .PHONY: test
-test: ## Run all tests, those of the documentation included, against a broker
-	@$(with_broker) cargo test --workspace --all-features
+test: ## Run all tests against a broker, doc tests and a short chaos run included
+	@$(with_broker) $(run_tests)
 
 .PHONY: test-4
-test-4: ## Run all tests against a RabbitMQ 4.0, which is fetched into .broker (Linux, as root)
+test-4: ## Run all tests against RabbitMQ 4.0, installed under .broker/ (Linux, as root)
 	@AMQP_URL=$$(scripts/broker.sh four ensure); export AMQP_URL TEST_BROKER=four; unset MANAGEMENT_URL; \
-		cargo test --workspace --all-features
+		$(run_tests)
 
 .PHONY: check
-check: ## Check the format, the lints and the documentation
+check: ## Check formatting, lints, documentation and packages
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
+	scripts/package.sh
+
+.PHONY: features
+features: ## Check each crate with no feature, each feature alone and all features, on the MSRV if installed
+	@scripts/features.sh
+
+.PHONY: deny
+deny: ## Check the licences and advisories of the dependencies (needs cargo-deny)
+	cargo deny check
+
+.PHONY: semver
+semver: ## Compare the public API with the last release (needs cargo-semver-checks)
+	@scripts/semver.sh
 
 .PHONY: bench
-bench: ## Measure the throughput and the latency against a broker
+bench: ## Measure throughput and latency against a broker
 	@$(with_broker) cargo run --release --example perf
 
 .PHONY: chaos
-chaos: ## Break connections for twenty minutes and count what is lost; PART=3 SEED=7 for one part
+chaos: ## Run the full chaos test, about 20 minutes; PART=3 SEED=7 runs one part with a given seed
 	@$(with_broker) CHAOS=full CHAOS_PARTS=$(PART) CHAOS_SEED=$(SEED) \
 		cargo test --release --test chaos --features testing
 
 .PHONY: fuzz
-fuzz: ## Feed the decoder with random input
+fuzz: ## Fuzz each decoder for 20 seconds
 	@scripts/fuzz.sh
 
 .PHONY: broker
-broker: ## Make sure a broker answers, and print its URL
+broker: ## Start a broker unless one answers, and print its URL
 	@scripts/broker.sh ensure
 
 .PHONY: broker-stop
-broker-stop: ## Stop the broker that this project started
+broker-stop: ## Stop the nodes that this project started
 	@scripts/broker.sh stop
 
 .PHONY: broker-status
-broker-status: ## Say which broker of this project runs, and where
+broker-status: ## Show whether this project's node runs, and its URLs
 	@scripts/broker.sh status

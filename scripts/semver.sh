@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Compares the public API of each crate with that of the last release, which is the latest tag v*.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if ! release=$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null); then
+    echo "semver: no tag v* yet, nothing to compare with"
+    exit 0
+fi
+cargo semver-checks --workspace --baseline-rev "$release"
