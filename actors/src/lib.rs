@@ -16,6 +16,7 @@
 //! | `channel` | a logical channel: [`Channel`], which lists its messages and the errors of every call |
 //! | `consumer` | feeds one user actor, or a stream: [`Consumer`] |
 //! | `message` | the vocabulary: [`DeclareQueue`], [`Publishing`], [`Consume`], [`Delivery`] and the rest |
+//! | `watchers` | who receives the events of a channel or a connection |
 //! | `error` | the one error type: [`Error`], [`ErrorKind`] |
 //! | `testing` | with the feature `testing`: a scripted peer and probes |
 //!
@@ -57,6 +58,7 @@ mod supervisor;
 pub mod testing;
 mod transport;
 pub mod uri;
+mod watchers;
 pub mod wire;
 
 pub use self::{

@@ -375,7 +375,7 @@ impl Channel {
     pub(super) fn resumed(&mut self, tag: &Arc<str>, consumer: u32) {
         log::debug!("channel {}: consumer {tag:?} goes on", self.number());
         if self.consumers.by_id(consumer).is_some_and(|entry| std::mem::take(&mut entry.away)) {
-            self.watchers.tell(&ChannelEvent::ConsumerRecovered { tag: tag.clone() });
+            self.watchers.notify(&ChannelEvent::ConsumerRecovered { tag: tag.clone() });
             self.supervisor
                 .do_send(SupervisorMessage::ConsumerRepaired { epoch: self.epoch, tag: tag.clone() });
         }
@@ -438,7 +438,7 @@ impl Channel {
         let tag = entry.link.tag.clone();
         self.forget_consumer(tag.clone());
         if let Some(end) = entry.ending.clone() {
-            self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end });
+            self.watchers.notify(&ChannelEvent::ConsumerLost { tag, end });
         }
         let end = entry.ending.clone().unwrap_or(ConsumerEnd::Cancelled);
         entry.end(end);
@@ -494,7 +494,7 @@ impl Channel {
                 tag: entry.link.tag.clone(),
                 end: ConsumerEnd::CancelledByBroker,
             };
-            self.watchers.tell(&event);
+            self.watchers.notify(&event);
             self.lost_consumer(&entry);
             entry.end(ConsumerEnd::CancelledByBroker);
             // Frees the consumer on brokers that wait for an answer; an unknown tag is no error on the others.

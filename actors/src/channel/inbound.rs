@@ -171,7 +171,7 @@ impl Channel {
             }
             AMQPClass::Channel(channel::AMQPMethod::Flow(flow)) => {
                 log::warn!("channel {}: the broker asks for flow {}", self.number(), flow.active);
-                self.watchers.tell(&ChannelEvent::Flow(flow.active));
+                self.watchers.notify(&ChannelEvent::Flow(flow.active));
                 let answer = channel::AMQPMethod::FlowOk(channel::FlowOk { active: flow.active });
                 self.say(&AMQPClass::Channel(answer));
             }
@@ -362,7 +362,7 @@ impl Channel {
                         returned.code,
                         returned.text
                     );
-                    self.watchers.tell(&ChannelEvent::Returned(returned));
+                    self.watchers.notify(&ChannelEvent::Returned(returned));
                 }
                 Ok(())
             }

@@ -10,7 +10,7 @@ use super::{Channel, ChannelState, Number, Reply, replies::PendingReply};
 use crate::{
     error::{CloseReason, Error, ErrorKind, Result},
     message::{
-        CloseChannel, ConsumerEnd, ReleaseChannel,
+        ChannelEvent, CloseChannel, ConsumerEnd, FollowChannel, ReleaseChannel, WatchChannel,
         internal::{ChannelMessage, SupervisorMessage},
     },
     options::clamp_timeout,
@@ -187,7 +187,7 @@ impl Channel {
             self.supervisor.do_send(SupervisorMessage::ChannelOpened { channel, result: Err(error.clone()) });
         }
         let by_us = matches!(self.phase, ChannelState::Closing { .. }) && error.close_reason().is_none();
-        self.watchers.close((!by_us).then(|| error.clone()));
+        self.watchers.close(ChannelEvent::Closed((!by_us).then(|| error.clone())));
         self.phase = ChannelState::Closed(error.clone());
         self.outbox.close(error.clone(), final_frames);
         self.replies.fail_all(&error);
@@ -254,7 +254,7 @@ impl Channel {
         if self.close_to_reopen(silence) {
             return;
         }
-        self.watchers.close(Some(silence.clone()));
+        self.watchers.close(ChannelEvent::Closed(Some(silence.clone())));
         match self.phase {
             ChannelState::Closing { .. } => {
                 self.closers.drain(..).for_each(|closer| drop(closer.send(Err(silence.clone()))));
@@ -416,5 +416,21 @@ impl Handler<ReleaseChannel> for Channel {
         self.outbox.tell_idle();
         self.look_after_drain();
         self.keep_ticking(ctx);
+    }
+}
+
+impl Handler<WatchChannel> for Channel {
+    type Result = ();
+
+    fn handle(&mut self, WatchChannel(recipient): WatchChannel, _: &mut Context<Self>) {
+        self.watchers.add_recipient(recipient);
+    }
+}
+
+impl Handler<FollowChannel> for Channel {
+    type Result = ();
+
+    fn handle(&mut self, FollowChannel(stream): FollowChannel, _: &mut Context<Self>) {
+        self.watchers.add_stream(stream);
     }
 }

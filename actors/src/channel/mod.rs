@@ -17,7 +17,6 @@ mod renames;
 mod replies;
 mod reply;
 mod transaction;
-mod watch;
 
 use std::sync::Arc;
 
@@ -27,13 +26,14 @@ use tokio::time::Instant;
 pub use self::reply::Reply;
 use self::{
     consume::Consumers, inbound::Inbox, nack_retry::NackRetry, recovery::ChannelRecovery, replies::Replies,
-    reply::Responder, transaction::TransactionState, watch::Watchers,
+    reply::Responder, transaction::TransactionState,
 };
 use crate::{
     error::{Error, Result},
-    message::{OnOutage, OpenChannel, ReleaseChannel, internal::SupervisorMessage},
+    message::{ChannelEvent, OnOutage, OpenChannel, ReleaseChannel, internal::SupervisorMessage},
     outbox::{Outbox, OutboxConfig},
     transport::ReadCredit,
+    watchers::Watchers,
 };
 
 pub(crate) use self::reply::Responder as Answer;
@@ -117,7 +117,7 @@ pub struct Channel {
     /// The outbox's; deliveries of another one are stale.
     channel_epoch: u32,
     transacting: TransactionState,
-    watchers: Watchers,
+    watchers: Watchers<ChannelEvent>,
     /// Publishes without a message id get one.
     ids: bool,
     /// How many `basic.recover` are under way: what comes meanwhile is requeued, and nobody's.
@@ -245,7 +245,7 @@ impl Channel {
             ticking: false,
             channel_epoch: 0,
             transacting: TransactionState::default(),
-            watchers: Watchers::default(),
+            watchers: Watchers::new(format!("channel {number}")),
             ids: options.ids,
             recovering: 0,
             robust,

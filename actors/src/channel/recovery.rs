@@ -147,7 +147,7 @@ impl Channel {
     pub(super) fn queue_renamed(&mut self, old: String, new: String) {
         self.going.renames.renamed(&old, &new);
         self.consumers.rename(&old, &new);
-        self.watchers.tell(&ChannelEvent::QueueRenamed { old, new });
+        self.watchers.notify(&ChannelEvent::QueueRenamed { old, new });
     }
 
     /// Tells the supervisor what was done to the topology.
@@ -352,7 +352,7 @@ impl Channel {
         log::debug!("channel {channel}: open again");
         let patience = self.patience();
         self.outbox.go_on(self.going.renames.current(), patience);
-        self.watchers.tell(&ChannelEvent::Reopened(self.cause()));
+        self.watchers.notify(&ChannelEvent::Reopened(self.cause()));
         let (mut skipped, mut repairs) = (Vec::new(), Vec::new());
         for (consumer, error) in std::mem::take(&mut self.going.skipped) {
             let Some(entry) = self.consumers.by_id(consumer) else { continue };
@@ -411,7 +411,7 @@ impl Channel {
         log::warn!("channel {}: consumer {tag:?} is lost: {end:?}", self.number());
         self.outbox.release(consumer);
         self.lost_consumer(&entry);
-        self.watchers.tell(&ChannelEvent::ConsumerLost { tag, end: end.clone() });
+        self.watchers.notify(&ChannelEvent::ConsumerLost { tag, end: end.clone() });
         entry.end(end);
     }
 
@@ -453,7 +453,7 @@ impl Channel {
                 );
             }
             _ => {
-                self.watchers.close(None);
+                self.watchers.close(ChannelEvent::Closed(None));
                 self.end(Error::channel_closed("the channel is closed", None), None, Number::Free);
             }
         }
