@@ -152,7 +152,7 @@ async fn declare(channel: &Channel, queue: &str) -> Result<u64> {
 }
 
 async fn count(channel: &Channel, queue: &str) -> Result<u64> {
-    let queue = channel.declare_queue(DeclareQueue::new(queue).passive()).await?;
+    let queue = channel.declare_queue(DeclareQueue::new(queue).passive(true)).await?;
     Ok(queue.declared().map_or(0, |d| d.message_count.into()))
 }
 
@@ -335,7 +335,7 @@ async fn consume(args: &Args, no_ack: bool) -> Result<(Meter, bool)> {
     let queue = channel.queue(&args.queue);
     let mut options = Consume::new().prefetch(args.prefetch);
     if no_ack {
-        options = options.no_ack();
+        options = options.no_ack(true);
     }
     let mut meter = Meter::start();
     let (got, right) = if chosen("BENCH_CONSUME", "stream") {
@@ -414,8 +414,8 @@ async fn rpc(args: &Args) -> Result<(Meter, bool)> {
     let fast = || OpenChannel::new().confirms(false);
     let (ask, answer) = (asking.channel_with(fast()).await?, answering.channel_with(fast()).await?);
     declare(&answer, &args.queue).await?;
-    let mut requests = answer.queue(&args.queue).deliveries_with(Consume::new().no_ack()).await?;
-    let mut replies = ask.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack()).await?;
+    let mut requests = answer.queue(&args.queue).deliveries_with(Consume::new().no_ack(true)).await?;
+    let mut replies = ask.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack(true)).await?;
     let exchange = answer.default_exchange();
     let server = tokio::spawn(async move {
         while let Some(request) = requests.next().await {

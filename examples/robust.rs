@@ -55,7 +55,7 @@ async fn main() -> Result<()> {
     let url = std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@localhost/".into());
     let connection = connect_robust(url).await?;
     connection.watch(Watcher.start());
-    let channel = connection.channel_with(OpenChannel::new().with_ids()).await?;
+    let channel = connection.channel_with(OpenChannel::new().message_ids(true)).await?;
     let jobs = channel.declare_queue("actix-pika.robust").await?;
     jobs.consume_supervised(Consume::new().prefetch(8), || Worker).await?;
 

@@ -144,7 +144,7 @@ impl Channel {
     ///
     /// let jobs = channel.declare_queue("jobs").await?;
     /// let votes = channel.declare_queue(DeclareQueue::new("votes").quorum()).await?;
-    /// let mine = channel.declare_queue(DeclareQueue::exclusive()).await?;
+    /// let mine = channel.declare_queue(DeclareQueue::server_named()).await?;
     /// println!("the broker calls it {}", mine.name()); // amq.gen-...
     /// # Ok(())
     /// # }
@@ -274,7 +274,7 @@ impl Channel {
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
     /// use actix_pika::DeleteExchange;
     ///
-    /// channel.delete_exchange(DeleteExchange::new("orders").if_unused()).await?;
+    /// channel.delete_exchange(DeleteExchange::new("orders").if_unused(true)).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -302,7 +302,7 @@ impl Channel {
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
     /// use actix_pika::DeleteQueue;
     ///
-    /// let lost = channel.delete_queue(DeleteQueue::new("jobs").if_unused()).await?;
+    /// let lost = channel.delete_queue(DeleteQueue::new("jobs").if_unused(true)).await?;
     /// println!("{lost} messages were ready");
     /// # Ok(())
     /// # }
@@ -354,7 +354,7 @@ impl Channel {
     /// use actix_pika::Qos;
     ///
     /// channel.set_qos_with(Qos::new(20)).await?; // each consumer
-    /// channel.set_qos_with(Qos::new(100).global()).await?; // and all of them together
+    /// channel.set_qos_with(Qos::new(100).global(true)).await?; // and all of them together
     /// # Ok(())
     /// # }
     /// ```
@@ -581,7 +581,7 @@ impl Channel {
 
     /// Gives content what the channel gives to all.
     pub(crate) fn finish(&self, content: Publishing) -> Publishing {
-        if self.inner.ids { content.with_id() } else { content }
+        if self.inner.ids { content.generate_message_id() } else { content }
     }
 
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {

@@ -160,7 +160,7 @@ impl Connector {
     /// # }
     /// ```
     pub fn new(uri: &str) -> Result<Self> {
-        Self::new_many([uri])
+        Self::from_uris([uri])
     }
 
     /// Takes several URIs for one connection: the nodes of a cluster, tried in this order unless
@@ -179,17 +179,17 @@ impl Connector {
     /// use actix_pika::{AddressOrder, Connector};
     ///
     /// # fn main() -> actix_pika::Result<()> {
-    /// let cluster = Connector::new_many(["amqp://app:secret@rabbit-1/orders", "amqp://rabbit-2"])?
+    /// let cluster = Connector::from_uris(["amqp://app:secret@rabbit-1/orders", "amqp://rabbit-2"])?
     ///     .address("rabbit-3", 5672)
     ///     .address_order(AddressOrder::Shuffled);
     ///
-    /// let two_logins = Connector::new_many(["amqp://app:secret@rabbit-1", "amqp://other:secret@rabbit-2"]);
+    /// let two_logins = Connector::from_uris(["amqp://app:secret@rabbit-1", "amqp://other:secret@rabbit-2"]);
     /// assert!(two_logins.is_err());
     /// # Ok(())
     /// # }
     /// ```
     #[doc(alias = "hosts")]
-    pub fn new_many<T: AsRef<str>>(uris: impl IntoIterator<Item = T>) -> Result<Self> {
+    pub fn from_uris<T: AsRef<str>>(uris: impl IntoIterator<Item = T>) -> Result<Self> {
         let (uri, others) = parse_list(uris).map_err(|error: UriError| Error::uri(error.to_string()))?;
         let mut connector = Self::from_uri(uri)?;
         connector.options.other_addresses = others;
@@ -204,12 +204,11 @@ impl Connector {
     /// ```
     /// use actix_pika::{Connector, Credentials};
     ///
-    /// let connector = Connector::to("rabbit-1", 5672)
+    /// let connector = Connector::host("rabbit-1", 5672)
     ///     .vhost("orders/eu")
     ///     .credentials(Credentials::new("app", "p@ss:w/rd"));
     /// ```
-    #[doc(alias = "host")]
-    pub fn to(host: impl Into<String>, port: u16) -> Self {
+    pub fn host(host: impl Into<String>, port: u16) -> Self {
         let mut options = ConnectionOptions::default();
         options.address = Address::new(host, port);
         Self { options, reconnect_interval: None, arbiter: None }
@@ -296,7 +295,7 @@ impl Connector {
     /// use actix_pika::{AddressOrder, Connector};
     ///
     /// # fn main() -> actix_pika::Result<()> {
-    /// let connector = Connector::new_many(["amqp://rabbit-1", "amqp://rabbit-2"])?
+    /// let connector = Connector::from_uris(["amqp://rabbit-1", "amqp://rabbit-2"])?
     ///     .address_order(AddressOrder::Shuffled);
     /// # Ok(())
     /// # }

@@ -80,7 +80,7 @@ impl Exchange {
     /// the error.
     ///
     /// **Over a reconnect**: what was not confirmed is kept and sent again, in the old order and in front of newer
-    /// ones. The future just takes longer, its deadline holds. A message may come twice then; [`Publishing::with_id`]
+    /// ones. The future just takes longer, its deadline holds. A message may come twice then; [`Publishing::generate_message_id`]
     /// helps to recognise it. With `OpenChannel::on_outage(Fail)` it fails instead with `ConnectionClosed`, "may have
     /// arrived". A publish that is made while the connection is down waits for it within its deadline. A nack within
     /// five seconds of the reconnect is not told at once: quorum queues take nothing until they have a leader again, so
@@ -308,7 +308,7 @@ impl Exchange {
     /// use actix_pika::DeleteExchange;
     ///
     /// let logs = channel.exchange("logs");
-    /// logs.delete_with(DeleteExchange::new(logs.name()).if_unused()).await?;
+    /// logs.delete_with(DeleteExchange::new(logs.name()).if_unused(true)).await?;
     /// # Ok(())
     /// # }
     /// ```

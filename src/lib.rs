@@ -91,8 +91,8 @@
 //! | deliveries | cannot be settled any more (`StaleDelivery`); the broker delivers them again, as redelivered |
 //! | a transaction | ends with its channel (`ChannelClosed`); nothing took effect, unless its commit was under way |
 //!
-//! So publishing with confirms is *at least once*: a message may come twice. [`OpenChannel::with_ids`] or
-//! [`Publishing::with_id`] give each a message id, by which a consumer knows it again. Where once too often is worse than
+//! So publishing with confirms is *at least once*: a message may come twice. [`OpenChannel::message_ids`] or
+//! [`Publishing::generate_message_id`] give each a message id, by which a consumer knows it again. Where once too often is worse than
 //! not at all, [`Publishing::resend`] set to `false` has that publish fail instead of being sent again; and
 //! [`OpenChannel::on_outage`] set to [`OnOutage::Fail`] has all publishes of a channel fail at once while the connection
 //! is down. The publish window bounds what is kept; what is in it does not outlive the process.

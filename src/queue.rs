@@ -81,7 +81,7 @@ impl Queue {
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
     /// use actix_pika::{DeclareQueue, Publishing};
     ///
-    /// let replies = channel.declare_queue(DeclareQueue::exclusive()).await?;
+    /// let replies = channel.declare_queue(DeclareQueue::server_named()).await?;
     /// let request = Publishing::new("ping").reply_to(replies.name());
     /// # Ok(())
     /// # }
@@ -265,7 +265,7 @@ impl Queue {
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
     /// use actix_pika::Consume;
     ///
-    /// let options = Consume::new().prefetch(32).tag("resizer").exclusive();
+    /// let options = Consume::new().prefetch(32).tag("resizer").exclusive(true);
     /// let consumer = channel.queue("jobs").consume_with(options, Worker.start()).await?;
     /// assert_eq!(consumer.tag(), "resizer");
     /// # Ok(())
@@ -424,7 +424,7 @@ impl Queue {
     /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
     /// use actix_pika::Get;
     ///
-    /// let job = jobs.get_with(Get::new(jobs.name()).no_ack()).await?;
+    /// let job = jobs.get_with(Get::new(jobs.name()).no_ack(true)).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -509,7 +509,7 @@ impl Queue {
     /// use actix_pika::DeleteQueue;
     ///
     /// let jobs = channel.declare_queue("jobs").await?;
-    /// jobs.delete_with(DeleteQueue::new(jobs.name()).if_unused().if_empty()).await?;
+    /// jobs.delete_with(DeleteQueue::new(jobs.name()).if_unused(true).if_empty(true)).await?;
     /// # Ok(())
     /// # }
     /// ```

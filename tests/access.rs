@@ -97,7 +97,7 @@ async fn without_configure_permission_nothing_is_declared_or_deleted() {
     let channel = connection.channel().await.unwrap();
     channel.declare_queue("mine").await.unwrap();
     // To look needs no permission to configure.
-    channel.declare_queue(DeclareQueue::new("theirs").passive()).await.unwrap();
+    channel.declare_queue(DeclareQueue::new("theirs").passive(true)).await.unwrap();
 }
 
 /// AUTH-09: the default exchange is `amq.default` here.

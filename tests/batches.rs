@@ -165,7 +165,7 @@ crate::modes! {
         let queue = queue_of(&bench.channel, 0).await;
         let (to, mut deliveries) = mpsc::unbounded_channel();
         let sink = Sink(to).start().recipient();
-        let consumer = queue.consume_with(Consume::new().no_ack(), sink).await.unwrap();
+        let consumer = queue.consume_with(Consume::new().no_ack(true), sink).await.unwrap();
         for round in 0..3 {
             consumer.pause().await.unwrap();
             for n in 0..400 {

@@ -62,7 +62,7 @@ async fn the_largest_body_of_all_is_intact() {
     let mut body = vec![0; bench.vhost.broker().largest_body().await];
     random.fill(&mut body);
     let body = Bytes::from(body);
-    let content = Publishing::new(&body).transient();
+    let content = Publishing::new(&body).persistent(false);
     within("the confirm", 60, bench.channel.default_exchange().publish(content, "large")).await.unwrap();
     assert_eq!(bench.channel.load().bytes, 0);
     let mut deliveries = queue.deliveries().await.unwrap();

@@ -29,7 +29,7 @@ async fn close_all(robust: &Robust, reason: &str) {
 async fn a_connection_that_an_operator_closes_comes_back() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let queue = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
     for round in 1..=2 {
@@ -199,7 +199,7 @@ async fn a_node_that_stands_still_is_given_up_and_found_again() {
     .await;
     assert_eq!(robust.connection.heartbeat(), Some(1));
     let channel = robust.channel().await;
-    let queue = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
     node.pause().await;
@@ -230,14 +230,14 @@ async fn a_node_that_stands_still_is_given_up_and_found_again() {
 async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let queue = channel.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     robust.lose().await;
     let thief =
         within("the thief", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
     let stolen = thief.channel().await.unwrap();
     eventually("the lock", 10, async || {
-        stolen.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.ok().map(drop)
+        stolen.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.ok().map(drop)
     })
     .await;
     robust.proxy.welcome().await;
@@ -270,7 +270,7 @@ async fn a_consumer_that_is_cancelled_is_not_missed() {
     let taken = other.channel().await.unwrap().queue("shared");
     eventually("alone", 10, async || robust.vhost.consumers("shared").await.is_empty().then_some(())).await;
     let mut alone = Probe::<Delivery>::start();
-    let alone_on_it = taken.consume_with(Consume::new().exclusive(), alone.recipient()).await.unwrap();
+    let alone_on_it = taken.consume_with(Consume::new().exclusive(true), alone.recipient()).await.unwrap();
     robust.proxy.welcome().await;
     let skipped = robust.restored().await;
     assert_eq!((skipped.len(), skipped[0].kind), (1, EntityKind::Consumer));

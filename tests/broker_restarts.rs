@@ -95,10 +95,10 @@ async fn what_a_restart_takes_is_declared_again() {
     let gone = DeclareExchange::fanout("gone").durable(false).robust(false);
     channel.declare_exchange(gone).await.unwrap();
     let durable = channel.declare_queue("durable").await.unwrap();
-    let exclusive = channel.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.unwrap();
-    let named = DeclareQueue::new("named").durable(false).auto_delete();
+    let exclusive = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
+    let named = DeclareQueue::new("named").durable(false).auto_delete(true);
     let named = channel.declare_queue(named).await.unwrap();
-    let nameless = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let nameless = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let unkept = DeclareQueue::new("unkept").durable(false).robust(false);
     channel.declare_queue(unkept).await.unwrap();
     let queues = [&durable, &exclusive, &named, &nameless];

@@ -29,8 +29,8 @@ crate::modes! {
             .dead_letter_exchange("")
             .dead_letter_routing_key("graveyard")
             .max_priority(5)
-            .single_active_consumer()
-            .lazy();
+            .single_active_consumer(true)
+            .lazy(true);
         bench.channel.declare_queue(declare).await.unwrap();
         let expected = json!({
             "x-queue-type": "classic", "x-message-ttl": 60_000, "x-expires": 3_600_000, "x-max-length": 10,
@@ -180,7 +180,7 @@ crate::modes! {
             (DeclareQueue::new("q"), "x-max-length", None, Some("5")),
             (DeclareQueue::new("q").max_length(5).message_ttl(SECOND), "x-message-ttl", Some("1000"), None),
             (DeclareQueue::new("q").max_length(5).durable(false), "durable", Some("false"), Some("true")),
-            (DeclareQueue::new("q").max_length(5).auto_delete(), "auto_delete", Some("true"), Some("false")),
+            (DeclareQueue::new("q").max_length(5).auto_delete(true), "auto_delete", Some("true"), Some("false")),
         ];
         for (declare, argument, received, current) in cases {
             let channel = bench.another_channel().await;

@@ -114,7 +114,7 @@ crate::modes! {
     async fn direct_replies_and_other_deliveries_share_a_channel(bench: Bench) {
         let jobs = bench.channel.declare_queue("jobs").await.unwrap();
         let replies = bench.channel.queue("amq.rabbitmq.reply-to");
-        let mut replies = replies.deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut replies = replies.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         let mut requests = jobs.deliveries().await.unwrap();
         let server = bench.another_channel().await.default_exchange();
         for n in 0..5 {

@@ -17,7 +17,7 @@ fn facts(error: &Error) -> (ErrorKind, u16, &'static str) {
 
 /// Makes the broker close the channel with 404.
 async fn kill(channel: &Channel) -> Error {
-    channel.declare_queue(DeclareQueue::new("missing").passive()).await.expect_err("404")
+    channel.declare_queue(DeclareQueue::new("missing").passive(true)).await.expect_err("404")
 }
 
 crate::modes! {
@@ -74,7 +74,7 @@ crate::modes! {
     /// code, text, method and entity of it.
     async fn what_the_cause_was_about_is_kept(bench: Bench) {
         bench.channel.declare_queue("jobs").await.unwrap();
-        bench.channel.declare_exchange(DeclareExchange::fanout("inner").internal()).await.unwrap();
+        bench.channel.declare_exchange(DeclareExchange::fanout("inner").internal(true)).await.unwrap();
         let cases = [
             ("queue.declare", 406, "jobs"),
             ("queue.delete", 406, "jobs"),
@@ -94,7 +94,7 @@ crate::modes! {
             let delivery = deliveries.next().await.expect("a delivery");
             let refused = match (method, code) {
                 ("queue.declare", _) => channel.declare_queue(DeclareQueue::new("jobs").max_length(1)).await.err(),
-                ("queue.delete", _) => channel.delete_queue(DeleteQueue::new("jobs").if_unused()).await.err(),
+                ("queue.delete", _) => channel.delete_queue(DeleteQueue::new("jobs").if_unused(true)).await.err(),
                 ("queue.bind", _) => jobs.bind("nowhere", "").await.err(),
                 ("exchange.delete", _) => channel.exchange("amq.topic").delete().await.err(),
                 ("basic.consume", _) => channel.queue("never").deliveries().await.err(),

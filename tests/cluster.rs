@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 async fn connect(vhost: &Vhost, nodes: &[&Broker]) -> (Connection, Events) {
     let urls: Vec<String> = nodes.iter().map(|node| node.url(vhost.name())).collect();
     let recovery = Recovery::exponential(Duration::from_millis(20), Duration::from_millis(200));
-    let connector = Connector::new_many(&urls).unwrap().recovery(recovery);
+    let connector = Connector::from_uris(&urls).unwrap().recovery(recovery);
     let connection = within("connect", 20, connector.connect()).await.unwrap();
     let events = connection.events();
     (connection, events)

@@ -22,7 +22,7 @@ async fn an_address_that_refuses_leads_to_the_next() {
     let (address, path) = rest.split_once('/').unwrap();
     let first = url.replace(address, &nowhere().to_string());
     assert!(first.ends_with(path));
-    let connector = Connector::new_many([first, format!("amqp://{address}")]).unwrap();
+    let connector = Connector::from_uris([first, format!("amqp://{address}")]).unwrap();
     let connection = within("the second address", 10, connector.connect()).await.unwrap();
     let channel = within("a channel", 10, connection.channel()).await.unwrap();
     within("a queue", 10, channel.declare_queue("here")).await.unwrap();
@@ -35,7 +35,7 @@ async fn an_address_that_refuses_leads_to_the_next() {
 #[actix::test]
 async fn an_address_that_hangs_leads_to_the_next() {
     let (silent, peer) = (mute(), Peer::listen().await.unwrap());
-    let connector = Connector::new_many([at(silent.local_addr().unwrap()), at(peer.addr())])
+    let connector = Connector::from_uris([at(silent.local_addr().unwrap()), at(peer.addr())])
         .unwrap()
         .connect_timeout(Duration::from_millis(300));
     let script = Handshake::new();
@@ -76,7 +76,7 @@ async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
 async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
     for (step, code, kind) in [(Step::Tune, 403, ErrorKind::Auth), (Step::OpenOk, 530, ErrorKind::Vhost)] {
         let (peer, other) = (Peer::listen().await.unwrap(), mute());
-        let connector = Connector::new_many([at(peer.addr()), at(other.local_addr().unwrap())]).unwrap();
+        let connector = Connector::from_uris([at(peer.addr()), at(other.local_addr().unwrap())]).unwrap();
         let script = Handshake::new().refuse_at(step, code, "no");
         let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
         let error = within("an answer", 10, both).await.0.unwrap_err();
@@ -90,13 +90,13 @@ async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
 #[actix::test]
 async fn when_no_address_works_the_last_error_is_told_and_names_it() {
     let (silent, gone) = (mute(), nowhere());
-    let connector = Connector::new_many([at(silent.local_addr().unwrap()), at(gone)]).unwrap();
+    let connector = Connector::from_uris([at(silent.local_addr().unwrap()), at(gone)]).unwrap();
     let connect = connector.connect_timeout(Duration::from_millis(200)).connect();
     let error = within("an answer", 10, connect).await.unwrap_err();
     assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionRefused));
     assert_eq!(error.entity(), Some(gone.to_string().as_str()));
 
-    let connector = Connector::new_many([at(nowhere()), at(silent.local_addr().unwrap())]).unwrap();
+    let connector = Connector::from_uris([at(nowhere()), at(silent.local_addr().unwrap())]).unwrap();
     let connect = connector.connect_timeout(Duration::from_millis(200)).connect();
     let error = within("an answer", 10, connect).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -134,7 +134,7 @@ async fn shuffled_addresses_take_turns_in_being_first() {
             }
         });
     }
-    let connector = Connector::new_many([at(first), at(second)]).unwrap();
+    let connector = Connector::from_uris([at(first), at(second)]).unwrap();
     let who_is_first = async |connector: &Connector| {
         let mut seen = HashSet::new();
         for _ in 0..30 {
@@ -193,10 +193,10 @@ fn further_uris_may_not_say_anything_else() {
         ("amqps://b", "scheme"),
         ("amqp://b?heartbeat=9", "parameters"),
     ] {
-        let error = Connector::new_many(["amqp://guest:secret@a/v", other]).unwrap_err();
+        let error = Connector::from_uris(["amqp://guest:secret@a/v", other]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Uri);
         assert!(error.to_string().contains(part), "{error}");
         assert!(!error.to_string().contains("secret"));
     }
-    assert_eq!(Connector::new_many::<&str>([]).unwrap_err().kind(), ErrorKind::Uri);
+    assert_eq!(Connector::from_uris::<&str>([]).unwrap_err().kind(), ErrorKind::Uri);
 }

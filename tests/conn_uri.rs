@@ -62,7 +62,7 @@ async fn a_uri_and_its_parts_say_the_same() {
         connection.unwrap();
         terms
     };
-    let host = |peer: &Peer| Connector::to("127.0.0.1", peer.addr().port());
+    let host = |peer: &Peer| Connector::host("127.0.0.1", peer.addr().port());
     let bare = said(|peer| Connector::new(&peer.url()).unwrap()).await;
     assert_eq!(said(host).await, bare);
     let uri = said(|peer| {
@@ -70,7 +70,7 @@ async fn a_uri_and_its_parts_say_the_same() {
         Connector::new(&format!("amqp://j%40ne:p%2Fw%25@{}/v%2Fh%3F?{query}", peer.addr())).unwrap()
     });
     let parts = said(|peer| {
-        Connector::to("127.0.0.1", peer.addr().port())
+        Connector::host("127.0.0.1", peer.addr().port())
             .credentials(Credentials::new("j@ne", "p/w%"))
             .vhost("v/h?")
             .heartbeat(Duration::from_secs(7))
@@ -93,7 +93,7 @@ async fn parts_need_no_escapes() {
     vhost.permit(&user, ".*", ".*", ".*").await;
     let address = vhost.broker().address();
     let (host, port) = address.rsplit_once(':').unwrap();
-    let connector = Connector::to(host, port.parse().unwrap());
+    let connector = Connector::host(host, port.parse().unwrap());
     let connector = connector.vhost(vhost.name()).credentials(Credentials::new(user, password));
     let connection = within("a connection", 10, connector.connect()).await.unwrap();
     within("a queue", 10, connection.channel().await.unwrap().declare_queue("here")).await.unwrap();
@@ -101,7 +101,7 @@ async fn parts_need_no_escapes() {
     within("close", 10, connection.close()).await.unwrap();
 
     let port = nowhere().port();
-    let error = within("an error", 10, Connector::to("::1", port).connect()).await.unwrap_err();
+    let error = within("an error", 10, Connector::host("::1", port).connect()).await.unwrap_err();
     assert_eq!((error.kind(), error.entity()), (ErrorKind::Io, Some(&*format!("[::1]:{port}"))));
 }
 

@@ -213,7 +213,7 @@ async fn a_connection_error_reaches_every_channel_with_its_cause() {
     let (first, second, third) = (first.as_ref().unwrap(), second.as_ref().unwrap(), third.as_ref().unwrap());
     // A quorum queue on a channel whose bound is shared.
     within("a queue", 10, first.declare_queue(DeclareQueue::new("jobs").quorum())).await.unwrap();
-    first.set_qos_with(Qos::new(1).global()).await.unwrap();
+    first.set_qos_with(Qos::new(1).global(true)).await.unwrap();
     // A handle that knew the type would refuse it.
     let jobs = first.queue("jobs");
     let error = within("540", 10, jobs.deliveries()).await.unwrap_err();

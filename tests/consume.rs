@@ -47,7 +47,7 @@ crate::modes! {
         assert_eq!(oracle.look("jobs").await.unwrap().1, 0);
         let quiet = async {
             oracle.publish("", "jobs", "second").await;
-            bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+            bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         };
         probe.expect_none_until(quiet).await.unwrap();
         assert_eq!(oracle.count("jobs").await, 1);
@@ -160,7 +160,7 @@ crate::modes! {
         consumer.cancel().await.unwrap();
         assert_eq!(oracle.look("jobs").await, Some((0, 0)));
         held.remove(0).ack().unwrap();
-        bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (0, 4));
         bench.channel.close().await.unwrap();
         oracle.holds("jobs", 4).await;
@@ -177,7 +177,7 @@ crate::modes! {
         for n in 0..2000 {
             drop(exchange.publish_deferred(n.to_string(), "jobs").await.unwrap());
         }
-        bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         let channel = bench.another_channel().await;
         let mut probe = Probe::<Delivery>::start();
         channel.queue("jobs").consume_with(Consume::new().prefetch(0), probe.recipient()).await.unwrap();
@@ -283,7 +283,7 @@ crate::modes! {
         let oracle = bench.filled("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
         let queue = bench.channel.queue("jobs");
-        queue.consume_with(Consume::new().exclusive(), probe.recipient()).await.unwrap();
+        queue.consume_with(Consume::new().exclusive(true), probe.recipient()).await.unwrap();
         let other = bench.another_channel().await;
         let error = other.queue("jobs").consume(probe.recipient()).await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 403));

@@ -171,7 +171,7 @@ crate::modes! {
         worker.send(Stop).await.unwrap();
         all_back(&oracle, "jobs", 0).await;
         oracle.publish("", "jobs", "one").await;
-        bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!(oracle.count("jobs").await, 1);
     }
 
@@ -235,7 +235,7 @@ crate::modes! {
         let options = Consume::new().prefetch(7);
         bench.channel.queue("jobs").consume_with(options, worker.clone().recipient()).await.unwrap();
         eventually("it holds seven", 5, async || (log.seen.load(Ordering::SeqCst) == 7).then_some(())).await;
-        bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!((oracle.count("jobs").await, log.most_held.load(Ordering::SeqCst)), (53, 7));
         bench.channel.close().await.unwrap();
         all_back(&oracle, "jobs", 60).await;

@@ -137,7 +137,7 @@ crate::modes! {
     async fn a_no_ack_stream_closes_cleanly(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(3)).await;
         let tapped = Tapped::open(&bench).await;
-        let mut stream = tapped.channel.queue("jobs").deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut stream = tapped.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         assert_eq!(text(&stream.next().await.unwrap()), "0");
         stream.close().await.unwrap();
         tapped.flush().await;
@@ -246,10 +246,10 @@ crate::modes! {
     /// Where there is no copy left at the broker, what was read stays the stream's when its channel closes.
     async fn no_ack_messages_outlive_their_channel(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(50)).await;
-        let mut stream = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut stream = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         assert_eq!(text(&stream.next().await.unwrap()), "0");
         eventually("all were sent", 5, async || (oracle.count("jobs").await == 0).then_some(())).await;
-        bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         bench.channel.close().await.unwrap();
         let mut bodies = vec!["0".to_owned()];
         while let Some(delivery) = within("the rest", 5, stream.next()).await {

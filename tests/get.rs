@@ -49,7 +49,7 @@ crate::modes! {
     /// GET: a `no_ack` get takes the message for good.
     async fn a_no_ack_get_needs_no_settling(bench: Bench) {
         let oracle = bench.filled("jobs", ["one".to_owned()]).await;
-        let delivery = bench.channel.queue("jobs").get_with(Get::new("jobs").no_ack()).await.unwrap().unwrap();
+        let delivery = bench.channel.queue("jobs").get_with(Get::new("jobs").no_ack(true)).await.unwrap().unwrap();
         assert!(delivery.is_no_ack());
         assert_eq!(bench.channel.load().unsettled, 0);
         drop(delivery);
@@ -145,7 +145,7 @@ crate::modes! {
         let fourth = taken.pop().unwrap();
         taken.remove(1).ack().unwrap();
         fourth.nack_all(true).unwrap();
-        bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!(bench.channel.load().unsettled, 0);
         let back = oracle.drain("jobs").await;
         let back: Vec<_> = back.iter().map(|d| (d.data[0], d.redelivered)).collect();

@@ -36,7 +36,7 @@ async fn the_broker_drops_who_stops_sending() {
     // It had as much time in silence, and more.
     assert!(!idle.is_closed());
     let channel = idle.channel().await.unwrap();
-    let error = channel.declare_queue(DeclareQueue::new("never").passive()).await.unwrap_err();
+    let error = channel.declare_queue(DeclareQueue::new("never").passive(true)).await.unwrap_err();
     assert_eq!(error.close_reason().unwrap().code, 404);
     proxy.cut_all(Cut::Rst);
     within("close", 10, idle.close()).await.unwrap();

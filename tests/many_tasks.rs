@@ -32,7 +32,7 @@ crate::modes! {
         sequences.sort_unstable();
         let expected = if bench.confirms { 10_000 } else { 0 };
         assert_eq!(sequences, (1..=expected).collect::<Vec<u64>>());
-        let mut deliveries = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut deliveries = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         let mut next = [0; 50];
         for _ in 0..10_000 {
             let delivery = deliveries.next().await.unwrap();
@@ -68,7 +68,7 @@ crate::modes! {
             let queue = bench.channel.queue(format!("q{n}"));
             async move {
                 let mut deliveries = queue.deliveries_with(Consume::new().tag(format!("t{n}"))).await.unwrap();
-                queue.channel().declare_queue(DeclareQueue::new(format!("q{n}")).passive()).await.unwrap();
+                queue.channel().declare_queue(DeclareQueue::new(format!("q{n}")).passive(true)).await.unwrap();
                 let delivery = deliveries.next().await.unwrap();
                 assert_eq!(delivery.body(), format!("for {n}").as_bytes());
                 assert_eq!(delivery.consumer_tag(), format!("t{n}"));
@@ -87,7 +87,7 @@ crate::modes! {
         let exchange = bench.channel.default_exchange();
         let publishes = join_all((0..4001).map(|n: u32| exchange.publish(n.to_be_bytes().to_vec(), "jobs")));
         assert!(publishes.await.iter().all(Result::is_ok));
-        let mut deliveries = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut deliveries = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         for n in 0..4001_u32 {
             assert_eq!(deliveries.next().await.unwrap().body()[..], n.to_be_bytes());
         }
@@ -204,7 +204,7 @@ crate::modes! {
     async fn a_channel_with_very_many_consumers_closes_in_the_midst(bench: Bench) {
         let (mut names, mut streams, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..150 {
-            let declare = DeclareQueue::new("").set_exclusive(true).durable(false);
+            let declare = DeclareQueue::new("").exclusive(true).durable(false);
             let queue = bench.channel.declare_queue(declare).await.unwrap();
             queue.bind("amq.fanout", "").await.unwrap();
             streams.push(queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap());
@@ -215,7 +215,7 @@ crate::modes! {
             let exchange = other.exchange("amq.fanout");
             actix::spawn(async move {
                 for _ in 0..4 {
-                    exchange.publish(Publishing::new(n.to_string()).transient(), "").await.unwrap();
+                    exchange.publish(Publishing::new(n.to_string()).persistent(false), "").await.unwrap();
                 }
             })
         }).collect();
@@ -227,7 +227,7 @@ crate::modes! {
         join_all(publishers).await.into_iter().for_each(|published| published.unwrap());
         for name in names {
             eventually("all is back", 10, async || {
-                let queue = other.declare_queue(DeclareQueue::new(&*name).passive()).await.unwrap();
+                let queue = other.declare_queue(DeclareQueue::new(&*name).passive(true)).await.unwrap();
                 let declared = queue.declared().unwrap();
                 ((declared.message_count, declared.consumer_count) == (400, 0)).then_some(())
             })

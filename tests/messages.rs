@@ -207,7 +207,7 @@ crate::modes! {
             .with_type("a type".into());
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         oracle.publish_with("", "q", "body", properties).await;
-        let message = queue.get_with(Get::new("q").no_ack()).await.unwrap().unwrap();
+        let message = queue.get_with(Get::new("q").no_ack(true)).await.unwrap().unwrap();
         let read = message.properties().unwrap();
         let mut meant = every_type();
         meant.remove("D-least");

@@ -269,7 +269,7 @@ async fn a_consumer_goes_on_after_its_connection_was_too_slow() {
             .await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::new("fast")).await.unwrap();
-    let mut deliveries = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
+    let mut deliveries = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
     let oracle = oracle(&robust.vhost).await;
     oracle.publish("", "fast", "first").await;
     let first = within("the first", 10, deliveries.next()).await.unwrap();

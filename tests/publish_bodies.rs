@@ -88,14 +88,14 @@ crate::modes! {
         let body = noise(bench.vhost.broker().largest_body().await.min(20 << 20));
         for _ in 0..2 {
             exchange.publish("before", "q").await.unwrap();
-            exchange.publish(Publishing::new(&body).transient(), "q").await.unwrap();
+            exchange.publish(Publishing::new(&body).persistent(false), "q").await.unwrap();
             exchange.publish("after", "q").await.unwrap();
         }
-        let no_ack = || Get::new("q").no_ack();
+        let no_ack = || Get::new("q").no_ack(true);
         assert_eq!(queue.get_with(no_ack()).await.unwrap().unwrap().body()[..], *b"before");
         assert!(*queue.get_with(no_ack()).await.unwrap().unwrap().body() == body);
         assert_eq!(queue.get_with(no_ack()).await.unwrap().unwrap().body()[..], *b"after");
-        let mut deliveries = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut deliveries = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         let mut got = Vec::new();
         for _ in 0..3 {
             got.push(within("a delivery", 20, deliveries.next()).await.unwrap().body().to_vec());
@@ -141,7 +141,7 @@ crate::modes! {
             last = Some(exchange.publish_deferred("", "q").await.unwrap());
         }
         within("the last confirm", 20, last.unwrap()).await.unwrap();
-        let mut deliveries = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut deliveries = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         for n in 0..5000u32 {
             let full = within("a delivery", 20, deliveries.next()).await.unwrap();
             assert_eq!(full.body()[..], n.to_be_bytes());

@@ -182,7 +182,7 @@ async fn every_publish_is_confirmed_whatever_becomes_of_it() {
         for name in ["transient", "fleeting", "purged", "deleted", "unknown"] {
             let mut publish = Publishing::new(name).mandatory(n % 2 == 0 && name != "unknown");
             if n % 3 == 0 {
-                publish = publish.transient();
+                publish = publish.persistent(false);
             }
             confirms.push(exchange.publish_deferred(publish, name).await.unwrap());
         }

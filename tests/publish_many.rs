@@ -79,7 +79,7 @@ crate::modes! {
     /// Ids are unique, kept where they are set, and set by handle and message alike.
     async fn message_ids_are_given_where_asked_for(bench: Bench) {
         bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
-        let options = OpenChannel::new().confirms(bench.confirms).with_ids();
+        let options = OpenChannel::new().confirms(bench.confirms).message_ids(true);
         let channel = bench.connection.channel_with(options).await.unwrap();
         let exchange = channel.default_exchange();
         exchange.publish("by handle", "q").await.unwrap();
@@ -87,7 +87,7 @@ crate::modes! {
         channel.actor().send(Publish::new("", "q", "by message")).await.unwrap().unwrap();
         exchange.publish(Publishing::new("own").message_id("mine"), "q").await.unwrap();
         channel.close().await.unwrap();
-        bench.channel.default_exchange().publish(Publishing::new("one by one").with_id(), "q").await.unwrap();
+        bench.channel.default_exchange().publish(Publishing::new("one by one").generate_message_id(), "q").await.unwrap();
         bench.channel.default_exchange().publish("none", "q").await.unwrap();
         bench.channel.close().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;

@@ -23,7 +23,7 @@ async fn publish(channel: &Channel, exchange: &str, key: &str, n: usize) -> Vec<
     let mut confirms = Vec::new();
     for at in 0..n {
         let content = Publishing::new(at.to_string()).mandatory(at % 2 == 0);
-        let content = if at % 4 < 2 { content } else { content.transient() };
+        let content = if at % 4 < 2 { content } else { content.persistent(false) };
         confirms.push(exchange.publish_deferred(content, key).await.unwrap());
     }
     confirms

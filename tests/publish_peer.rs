@@ -230,7 +230,7 @@ async fn a_plain_publish_is_mandatory_and_persistent() {
     assert_eq!((published.mandatory, published.immediate), (true, false));
     assert_eq!((&*published.exchange, &*published.routing_key, &published.cuts[..]), ("ex", "key", &[4][..]));
     assert_eq!(published.properties, BasicProperties::default().with_delivery_mode(2));
-    drop(publish(&channel, "", Publishing::new("").transient().mandatory(false)).await);
+    drop(publish(&channel, "", Publishing::new("").persistent(false).mandatory(false)).await);
     let published = socket.expect_publish(1).await.unwrap();
     assert_eq!((published.mandatory, published.cuts.len()), (false, 0));
     assert_eq!(published.raw_properties[..], [0x10, 0, 1]);

@@ -12,7 +12,7 @@ fn numbers(n: usize) -> Vec<String> {
 /// Two round trips: what the broker sends of its own accord by then has come.
 async fn settled(channel: &Channel) {
     for _ in 0..2 {
-        channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     }
 }
 
@@ -31,7 +31,7 @@ crate::modes! {
     /// QOS-01: setting the prefetch is answered, the global one, too; a channel can be given several in turn.
     async fn setting_the_prefetch_is_answered(bench: Bench) {
         bench.channel.set_qos(1).await.unwrap();
-        bench.channel.set_qos_with(Qos::new(1).global()).await.unwrap();
+        bench.channel.set_qos_with(Qos::new(1).global(true)).await.unwrap();
         bench.channel.set_qos(u16::MAX).await.unwrap();
         bench.channel.set_qos(0).await.unwrap();
     }
@@ -100,7 +100,7 @@ crate::modes! {
     async fn no_ack_consumers_are_bounded_here(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(100)).await;
         let mut probe = Probe::<Delivery>::start();
-        let options = Consume::new().no_ack().prefetch(10);
+        let options = Consume::new().no_ack(true).prefetch(10);
         bench.channel.queue("jobs").consume_with(options, probe.recipient()).await.unwrap();
         ready_is(&oracle, "jobs", 0).await;
         let ten = exactly(&mut probe, 10, &bench.channel).await;
@@ -164,7 +164,7 @@ crate::modes! {
     /// QOS-04: a global bound is shared by the consumers of the channel.
     async fn a_global_bound_is_shared(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(10)).await;
-        bench.channel.set_qos_with(Qos::new(3).global()).await.unwrap();
+        bench.channel.set_qos_with(Qos::new(3).global(true)).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
@@ -181,7 +181,7 @@ crate::modes! {
         probe.expect_none_until(settled(&bench.channel)).await.unwrap();
         assert_eq!((three.len(), oracle.count("jobs").await), (3, 4));
         // Nor is it kept for ever.
-        bench.channel.set_qos_with(Qos::new(0).global()).await.unwrap();
+        bench.channel.set_qos_with(Qos::new(0).global(true)).await.unwrap();
         ready_is(&oracle, "jobs", 0).await;
     }
 
@@ -204,7 +204,7 @@ crate::modes! {
     async fn a_global_bound_can_be_changed_under_a_consumer(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(30)).await;
         let channel = &bench.channel;
-        let bound = async |count| channel.set_qos_with(Qos::new(count).global()).await.unwrap();
+        let bound = async |count| channel.set_qos_with(Qos::new(count).global(true)).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
         bound(3).await;
         channel.queue("jobs").consume(probe.recipient()).await.unwrap();
@@ -241,7 +241,7 @@ crate::modes! {
         for n in 0..50 {
             oracle.publish("", "two", n.to_string()).await;
         }
-        bench.channel.set_qos_with(Qos::new(2).global()).await.unwrap();
+        bench.channel.set_qos_with(Qos::new(2).global(true)).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
         for queue in ["one", "two"] {
             bench.channel.queue(queue).consume(probe.recipient()).await.unwrap();
@@ -268,7 +268,7 @@ async fn in_a_transaction_only_the_commit_makes_room() {
             let bench = Bench::open(false).await;
             let oracle = bench.filled("jobs", numbers(10)).await;
             let channel = &bench.channel;
-            let qos = if global { Qos::new(2).global() } else { Qos::new(2) };
+            let qos = if global { Qos::new(2).global(true) } else { Qos::new(2) };
             channel.set_qos_with(qos).await.unwrap();
             let transaction = channel.transaction().await.unwrap();
             let mut probe = Probe::<Delivery>::start();

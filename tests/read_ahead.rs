@@ -42,7 +42,7 @@ async fn flooded(bench: &Bench, queue: &str, messages: usize) -> Oracle {
     let exchange = channel.default_exchange();
     let mut last = None;
     for n in 0..messages {
-        last = Some(exchange.publish_deferred(Publishing::new(body(n)).transient(), queue).await.unwrap());
+        last = Some(exchange.publish_deferred(Publishing::new(body(n)).persistent(false), queue).await.unwrap());
     }
     within("confirms", 30, last.unwrap()).await.unwrap();
     channel.close().await.unwrap();
@@ -123,7 +123,7 @@ async fn a_flood_is_read_ahead_by_the_budget_only() {
     let proxy = proxy(&bench);
     let connection = connect(&bench, &proxy, |c| c).await;
     let channel = connection.channel().await.unwrap();
-    let mut stream = channel.queue("flood").deliveries_with(Consume::new().no_ack()).await.unwrap();
+    let mut stream = channel.queue("flood").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
     let waiting = standstill(&stream).await;
     assert!(waiting * BODY <= AHEAD + SLACK, "{waiting} messages are here");
     assert!((waiting + 1) * (BODY + 512) > AHEAD, "only {waiting} messages are here");
@@ -146,7 +146,7 @@ async fn a_slow_actor_holds_its_permits_only() {
     let channel = connection.channel().await.unwrap();
     let (shut, seen) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let gate = Gate { shut: shut.clone(), held: Vec::new(), seen: seen.clone() }.start();
-    let options = Consume::new().no_ack().prefetch(40);
+    let options = Consume::new().no_ack(true).prefetch(40);
     channel.queue("flood").consume_with(options, gate.clone().recipient()).await.unwrap();
     // What the sockets buffer counts here, too.
     let moved = still(AHEAD, || proxy.moved_so_far(Way::Down) as usize).await;
@@ -168,7 +168,7 @@ async fn heartbeats_go_on_while_reading_pauses() {
     proxy.tap();
     let connection = connect(&bench, &proxy, |c| c.heartbeat(Duration::from_secs(1))).await;
     let channel = connection.channel().await.unwrap();
-    let mut stream = channel.queue("flood").deliveries_with(Consume::new().no_ack()).await.unwrap();
+    let mut stream = channel.queue("flood").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
     let waiting = standstill(&stream).await;
     let beats =
         |tape: &crate::support::proxy::Tape| tape.frames(Way::Up).filter(|frame| frame.kind == 8).count();
@@ -204,7 +204,7 @@ async fn a_stream_that_paused_the_connection_can_be_ended() {
         .await;
     assert_eq!(channel.load().unsettled, 0);
 
-    let stream = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
+    let stream = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
     standstill(&stream).await;
     drop(stream);
     eventually("no consumer", 15, async || (oracle.look("flood").await.unwrap().1 == 0).then_some(())).await;
@@ -229,7 +229,7 @@ async fn a_target_that_dies_while_reading_pauses_is_cancelled() {
         let (shut, seen) = (Arc::new(AtomicBool::new(true)), seen.clone());
         move |_| Gate { shut, held: Vec::new(), seen }
     });
-    let options = Consume::new().no_ack().prefetch(40).watch(ends.recipient());
+    let options = Consume::new().no_ack(true).prefetch(40).watch(ends.recipient());
     channel.queue("flood").consume_with(options, gate.recipient()).await.unwrap();
     eventually("it holds forty", 10, async || (seen.load(Ordering::SeqCst) == 40).then_some(())).await;
     arbiter.stop();
@@ -249,13 +249,13 @@ async fn the_greediest_consumer_goes_when_reading_pauses_for_too_long() {
     let proxy = proxy(&bench);
     let connection = connect(&bench, &proxy, |c| c.stall_limit(Duration::from_millis(800))).await;
     let channel = connection.channel().await.unwrap();
-    let mut quiet = channel.queue("quiet").deliveries_with(Consume::new().no_ack()).await.unwrap();
+    let mut quiet = channel.queue("quiet").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
     let mut acked = channel.queue("acked").deliveries().await.unwrap();
     oracle.publish("", "quiet", "first").await;
     eventually("it is here", 5, async || (quiet.waiting() == 1).then_some(())).await;
     let other = connection.channel().await.unwrap();
     let mut ends = Probe::<ConsumerEnd>::start();
-    let options = Consume::new().no_ack().watch(ends.recipient());
+    let options = Consume::new().no_ack(true).watch(ends.recipient());
     let mut greedy = other.queue("flood").deliveries_with(options).await.unwrap();
     standstill(&greedy).await;
     oracle.publish("", "quiet", "second").await;

@@ -102,7 +102,7 @@ crate::modes! {
     /// ACK-14: deliveries of a `no_ack` consumer are not touched.
     async fn no_ack_deliveries_are_not_touched(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
-        let mut stream = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut stream = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         for n in 0..5 {
             oracle.publish("", "q", format!("{n}")).await;

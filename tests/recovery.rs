@@ -30,7 +30,7 @@ async fn a_connection_comes_back_under_its_handle() {
 async fn publishing_and_consuming_go_on() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let events = channel.declare_exchange(DeclareExchange::topic("events").auto_delete()).await.unwrap();
+    let events = channel.declare_exchange(DeclareExchange::topic("events").auto_delete(true)).await.unwrap();
     let queue = channel.declare_queue("log").await.unwrap();
     queue.bind("events", "#").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
@@ -57,7 +57,7 @@ async fn publishing_and_consuming_go_on() {
 async fn a_queue_named_by_the_broker_is_renamed_everywhere() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let queue = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
     let old = queue.name().to_owned();

@@ -36,7 +36,7 @@ fn outcome(queue: &str, result: Result<DeliveryStream, Error>) -> Outcome {
 /// `basic.qos` before it.
 async fn consume_all(channel: &Channel, queues: &[&str]) -> Vec<Outcome> {
     let calls = queues.iter().map(|&name| async move {
-        let options = if name.ends_with('!') { Consume::new().no_ack() } else { Consume::new() };
+        let options = if name.ends_with('!') { Consume::new().no_ack(true) } else { Consume::new() };
         outcome(name, channel.queue(name).deliveries_with(options.tag(name)).await)
     });
     join_all(calls).await
@@ -100,9 +100,9 @@ async fn a_consume_behind_an_unanswered_call_is_not_blamed() {
         let jobs = [channel.queue("jobs"), channel.queue("jobs")];
         let clients = async {
             tokio::join!(
-                jobs[0].deliveries_with(Consume::new().no_ack().tag("1")),
+                jobs[0].deliveries_with(Consume::new().no_ack(true).tag("1")),
                 channel.declare_queue("other"),
-                jobs[1].deliveries_with(Consume::new().no_ack().tag("2")),
+                jobs[1].deliveries_with(Consume::new().no_ack(true).tag("2")),
             )
         };
         let server = async {

@@ -110,7 +110,7 @@ async fn a_channel_asked_for_during_an_outage() {
     let later = robust.connection.channel_with(OpenChannel::new().number(1));
     let (channel, ()) = futures_util::join!(within("a channel", 20, later), robust.proxy.welcome());
     let channel = channel.unwrap();
-    within("a declare", 10, channel.declare_queue(DeclareQueue::exclusive())).await.unwrap();
+    within("a declare", 10, channel.declare_queue(DeclareQueue::server_named())).await.unwrap();
 }
 
 /// How many sockets of this process are connected to `port` of this machine, where that can be read.

@@ -83,10 +83,10 @@ async fn what_a_consumer_asked_for_is_asked_again() {
     let channel = robust.channel().await;
     let probe = Probe::<Delivery>::start();
     let alone = channel.declare_queue("alone").await.unwrap();
-    let options = Consume::new().exclusive().prefetch(7).argument("x-priority", 9);
+    let options = Consume::new().exclusive(true).prefetch(7).argument("x-priority", 9);
     let alone = alone.consume_with(options, probe.recipient()).await.unwrap();
     let flood = channel.declare_queue("flood").await.unwrap();
-    flood.consume_with(Consume::new().no_ack().tag("flood"), probe.recipient()).await.unwrap();
+    flood.consume_with(Consume::new().no_ack(true).tag("flood"), probe.recipient()).await.unwrap();
     robust.cut().await;
     for (queue, tag, exclusive, ack, prefetch) in
         [("alone", alone.tag(), true, true, 7), ("flood", "flood", false, false, 0)]
@@ -120,7 +120,7 @@ async fn a_refused_consumer_does_not_come_back() {
     let exclusive = lapin::options::BasicConsumeOptions { exclusive: true, ..Default::default() };
     let holder = oracle.channel().basic_consume("missing".into(), "o".into(), exclusive, Default::default());
     let holder = holder.await.unwrap();
-    let options = Consume::new().exclusive().watch(ends.recipient());
+    let options = Consume::new().exclusive(true).watch(ends.recipient());
     let error = queue.consume_with(options, probe.recipient()).await.unwrap_err();
     assert_eq!(error.close_reason().unwrap().code, 403);
     assert_eq!(reopened(&mut events).await, Some(403));
@@ -185,8 +185,8 @@ async fn a_cancel_by_the_broker_is_repaired() {
     let robust = Robust::connect().await;
     let channel = robust.channel().await;
     let events_exchange =
-        channel.declare_exchange(DeclareExchange::topic("events").auto_delete()).await.unwrap();
-    channel.declare_exchange(DeclareExchange::fanout("front").auto_delete()).await.unwrap();
+        channel.declare_exchange(DeclareExchange::topic("events").auto_delete(true)).await.unwrap();
+    channel.declare_exchange(DeclareExchange::fanout("front").auto_delete(true)).await.unwrap();
     channel.exchange("events").bind("front", "").await.unwrap();
     let queue = channel.declare_queue("jobs").await.unwrap();
     queue.bind("events", "#").await.unwrap();
@@ -244,7 +244,7 @@ async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
     let robust = Robust::connect().await;
     let channel = robust.channel().await;
     // Not exclusive, so that the other client can delete it.
-    let queue = channel.declare_queue(DeclareQueue::new("").auto_delete()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("").auto_delete(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     for tag in ["first", "second"] {
@@ -276,10 +276,10 @@ async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
 async fn an_auto_delete_queue_is_repaired() {
     let robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let queue = channel.declare_queue(DeclareQueue::new("jobs").auto_delete()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("jobs").auto_delete(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
-    queue.consume_with(Consume::new().exclusive(), probe.recipient()).await.unwrap();
+    queue.consume_with(Consume::new().exclusive(true), probe.recipient()).await.unwrap();
     let mut events = channel.events();
     let oracle = robust.oracle().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
@@ -470,7 +470,7 @@ async fn a_consumer_that_costs_the_connection_is_given_up() {
     let lost = quorum.consume(quiet.recipient()).await.unwrap();
     channel.declare_queue("classic").await.unwrap().consume(probe.recipient()).await.unwrap();
     // Legal behind the consume, and refused before it, which is where it comes to be in the next life.
-    channel.set_qos_with(actix_pika::Qos::new(5).global()).await.unwrap();
+    channel.set_qos_with(actix_pika::Qos::new(5).global(true)).await.unwrap();
     robust.proxy.cut_all(Cut::Rst);
     let end = within("the end of a consumer", 30, lost.ended()).await;
     let ConsumerEnd::Closed(error) = end else { panic!("{end:?}") };

@@ -35,7 +35,7 @@ impl Half {
         second.tap();
         let urls = [near.url(&vhost.url()), second.url(&vhost.url())];
         let recovery = Recovery::exponential(Duration::from_millis(20), Duration::from_millis(100));
-        let connector = Connector::new_many(urls).unwrap().recovery(recovery);
+        let connector = Connector::from_uris(urls).unwrap().recovery(recovery);
         let connection = within("connect", 10, connector.connect()).await.unwrap();
         let events = connection.events();
         Self { vhost, near, far, second, connection, events }
@@ -78,7 +78,7 @@ async fn share(channel: &Channel, probe: &mut Probe<Delivery>) {
 async fn an_exclusive_queue_is_won_back() {
     let mut half = Half::connect().await;
     let channel = within("a channel", 10, half.connection.channel()).await.unwrap();
-    let queue = channel.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume_with(Consume::new().tag("c"), probe.recipient()).await.unwrap();
@@ -97,7 +97,7 @@ async fn an_exclusive_queue_is_won_back_later() {
     let mut half = Half::connect().await;
     let channel = within("a channel", 10, half.connection.channel()).await.unwrap();
     let other = channel.declare_queue("other").await.unwrap();
-    let queue = channel.declare_queue(DeclareQueue::new("mine").set_exclusive(true)).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume_with(Consume::new().tag("c"), probe.recipient()).await.unwrap();
@@ -146,7 +146,7 @@ async fn an_exclusive_consumer_is_won_back() {
     let queue = channel.declare_queue("mine").await.unwrap();
     let other = channel.declare_queue("other").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
-    queue.consume_with(Consume::new().tag("alone").exclusive(), probe.recipient()).await.unwrap();
+    queue.consume_with(Consume::new().tag("alone").exclusive(true), probe.recipient()).await.unwrap();
     other.consume(probe.recipient()).await.unwrap();
     let mut channel_events = channel.events();
     half.lose().await;
@@ -186,7 +186,7 @@ async fn a_waiting_consumer_can_be_cancelled() {
     let channel = within("a channel", 10, half.connection.channel()).await.unwrap();
     let queue = channel.declare_queue("mine").await.unwrap();
     let probe = Probe::<Delivery>::start();
-    let consumer = queue.consume_with(Consume::new().exclusive(), probe.recipient()).await.unwrap();
+    let consumer = queue.consume_with(Consume::new().exclusive(true), probe.recipient()).await.unwrap();
     half.lose().await;
     assert_eq!(half.restored().await, 1);
     within("its cancel", 10, consumer.cancel()).await.unwrap();

@@ -123,11 +123,11 @@ async fn what_is_done_by_message_is_recorded_alike() {
 async fn bindings_of_what_is_not_robust_are_not_recorded() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let mine = DeclareQueue::exclusive().robust(false);
+    let mine = DeclareQueue::server_named().robust(false);
     let mine = channel.declare_queue(mine).await.unwrap();
     mine.bind("amq.fanout", "").await.unwrap();
     mine.bind_with(BindQueue::new(mine.name(), "amq.headers", "").argument("x-match", "all")).await.unwrap();
-    let loose = DeclareExchange::fanout("loose").auto_delete().robust(false);
+    let loose = DeclareExchange::fanout("loose").auto_delete(true).robust(false);
     let loose = channel.declare_exchange(loose).await.unwrap();
     loose.bind("amq.topic", "#").await.unwrap();
     loose.bind_with(BindExchange::new("loose", "amq.direct", "k")).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_queue_is_forgotten_with_its_last_consumer_of_any_kind() {
     let oracle = robust.oracle().await;
     let probe = Probe::<Delivery>::start();
     let passing = || Consume::new().robust(false);
-    let queue = channel.declare_queue(DeclareQueue::new("own").auto_delete()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("own").auto_delete(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     let first = queue.consume(probe.recipient()).await.unwrap();
     let second = queue.consume_with(passing(), probe.recipient()).await.unwrap();
@@ -175,7 +175,7 @@ async fn a_queue_is_forgotten_with_its_last_consumer_of_any_kind() {
 
     // With its channel, too.
     let other = robust.channel().await;
-    let queue = other.declare_queue(DeclareQueue::new("own").auto_delete()).await.unwrap();
+    let queue = other.declare_queue(DeclareQueue::new("own").auto_delete(true)).await.unwrap();
     queue.consume_with(passing(), probe.recipient()).await.unwrap();
     assert_eq!(counts().await, [1, 0, 1]);
     other.close().await.unwrap();
@@ -183,7 +183,7 @@ async fn a_queue_is_forgotten_with_its_last_consumer_of_any_kind() {
     assert_eq!(oracle.look("own").await, None);
 
     // A consumer that was lost has not left: the queue is there again, without it.
-    let queue = channel.declare_queue(DeclareQueue::new("own").auto_delete()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("own").auto_delete(true)).await.unwrap();
     let lost = queue.consume_with(passing(), probe.recipient()).await.unwrap();
     robust.lose().await;
     gone(&oracle, "own").await;

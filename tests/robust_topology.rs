@@ -53,7 +53,7 @@ async fn name_and_addresses_are_used_again() {
     let good = Proxy::to(&vhost.broker().address());
     let name = crate::support::unique("named");
     let urls = [&dead, &silent, &good].map(|proxy| proxy.url(&vhost.url()));
-    let connector = Connector::new_many(urls).unwrap().name(&name).connect_timeout(Duration::from_secs(1));
+    let connector = Connector::from_uris(urls).unwrap().name(&name).connect_timeout(Duration::from_secs(1));
     let recovery = actix_pika::Recovery::fixed(Duration::from_millis(10));
     let connection = within("connect", 20, connector.recovery(recovery).connect()).await.unwrap();
     let mut events = connection.events();
@@ -101,13 +101,13 @@ async fn channels_keep_their_numbers() {
 async fn a_whole_topology_is_declared_again() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let third = channel.declare_exchange(DeclareExchange::fanout("third").auto_delete()).await.unwrap();
-    let first = channel.declare_exchange(DeclareExchange::topic("first").auto_delete()).await.unwrap();
+    let third = channel.declare_exchange(DeclareExchange::fanout("third").auto_delete(true)).await.unwrap();
+    let first = channel.declare_exchange(DeclareExchange::topic("first").auto_delete(true)).await.unwrap();
     let second =
-        channel.declare_exchange(DeclareExchange::direct("second").auto_delete().internal()).await.unwrap();
+        channel.declare_exchange(DeclareExchange::direct("second").auto_delete(true).internal(true)).await.unwrap();
     third.bind("second", "k").await.unwrap();
     second.bind("first", "#").await.unwrap();
-    let queue = channel.declare_queue(DeclareQueue::new("end").auto_delete()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("end").auto_delete(true)).await.unwrap();
     queue.bind("third", "").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
@@ -125,10 +125,10 @@ async fn a_whole_topology_is_declared_again() {
 async fn what_deletes_itself_is_forgotten() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    channel.declare_exchange(DeclareExchange::fanout("front").auto_delete()).await.unwrap();
-    let back = channel.declare_exchange(DeclareExchange::fanout("back").auto_delete()).await.unwrap();
+    channel.declare_exchange(DeclareExchange::fanout("front").auto_delete(true)).await.unwrap();
+    let back = channel.declare_exchange(DeclareExchange::fanout("back").auto_delete(true)).await.unwrap();
     back.bind("front", "").await.unwrap();
-    let queue = channel.declare_queue(DeclareQueue::new("jobs").auto_delete()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::new("jobs").auto_delete(true)).await.unwrap();
     queue.bind("back", "").await.unwrap();
     channel.declare_queue("survivor").await.unwrap();
     let probe = Probe::<Delivery>::start();
@@ -152,7 +152,7 @@ async fn what_deletes_itself_is_forgotten() {
     let records = robust.records().await;
     assert_eq!((records.exchanges, records.queues), (0, 1));
 
-    channel.declare_exchange(DeclareExchange::fanout("front").auto_delete()).await.unwrap();
+    channel.declare_exchange(DeclareExchange::fanout("front").auto_delete(true)).await.unwrap();
     let survivor = channel.queue("survivor");
     survivor.bind("front", "").await.unwrap();
     survivor.unbind("front", "").await.unwrap();
@@ -168,8 +168,8 @@ async fn records_do_not_pile_up() {
     for n in 0..100 {
         let name = format!("q{n}");
         let exchange = format!("e{n}");
-        channel.declare_exchange(DeclareExchange::fanout(&exchange).auto_delete()).await.unwrap();
-        let queue = channel.declare_queue(DeclareQueue::new(&name).auto_delete()).await.unwrap();
+        channel.declare_exchange(DeclareExchange::fanout(&exchange).auto_delete(true)).await.unwrap();
+        let queue = channel.declare_queue(DeclareQueue::new(&name).auto_delete(true)).await.unwrap();
         queue.bind(&exchange, "").await.unwrap();
         match n % 4 {
             0 => queue.consume(probe.recipient()).await.unwrap().cancel().await.unwrap(),
@@ -226,7 +226,7 @@ async fn what_is_not_robust_is_not_declared_again() {
     let loose = DeclareExchange::fanout("loose").durable(false).robust(false);
     channel.declare_exchange(loose).await.unwrap();
     let queue = channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
-    channel.declare_queue(DeclareQueue::new("mine").set_exclusive(true).robust(false)).await.unwrap();
+    channel.declare_queue(DeclareQueue::new("mine").exclusive(true).robust(false)).await.unwrap();
     queue.bind_with(BindQueue::new("jobs", "amq.direct", "loose").robust(false)).await.unwrap();
     queue.bind("amq.direct", "tight").await.unwrap();
     let records = robust.records().await;
@@ -330,7 +330,7 @@ async fn one_thing_has_one_record() {
 async fn bindings_that_differ_in_arguments_are_two() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let queue = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     for kind in ["a", "b", "a"] {
         let bind = BindQueue::new(queue.name(), "amq.headers", "");
         queue.bind_with(bind.argument("x-match", "all").argument("kind", kind)).await.unwrap();
@@ -351,7 +351,7 @@ async fn bindings_that_differ_in_arguments_are_two() {
 async fn kept_publishes_follow_a_renamed_queue() {
     let mut robust = Robust::connect().await;
     let channel = robust.channel().await;
-    let queue = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+    let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
     robust.proxy.stall(Way::Up);
     let exchange = channel.default_exchange();
@@ -381,7 +381,7 @@ async fn two_hundred_queues_survive_an_operator() {
     let declares = (0..200).map(|n| {
         let (channel, to) = (channel.clone(), probe.recipient());
         async move {
-            let queue = channel.declare_queue(DeclareQueue::new(format!("q{n}")).auto_delete()).await?;
+            let queue = channel.declare_queue(DeclareQueue::new(format!("q{n}")).auto_delete(true)).await?;
             queue.bind("amq.topic", &format!("a.{n}")).await?;
             queue.bind("amq.topic", &format!("b.{n}")).await?;
             queue.consume(to).await

@@ -159,7 +159,7 @@ crate::modes! {
     async fn nothing_is_said_of_no_ack_deliveries(bench: Bench) {
         let oracle = bench.filled("jobs", numbers(6)).await;
         let tapped = Tapped::open(&bench).await;
-        let mut stream = tapped.channel.queue("jobs").deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let mut stream = tapped.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         let mut next = async || stream.next().await.unwrap();
         let first = next().await;
         assert!(first.is_no_ack());

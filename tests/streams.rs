@@ -57,14 +57,14 @@ crate::modes! {
         let log = log_of(&bench.channel, 1).await;
         let refused = [
             log.deliveries_with(Consume::new().prefetch(0)).await.err(),
-            log.deliveries_with(Consume::new().no_ack()).await.err(),
+            log.deliveries_with(Consume::new().no_ack(true)).await.err(),
             log.get().await.err(),
-            log.get_with(Get::new("log").no_ack()).await.err(),
+            log.get_with(Get::new("log").no_ack(true)).await.err(),
             log.purge().await.err(),
-            log.delete_with(DeleteQueue::new("log").if_empty()).await.err(),
-            log.delete_with(DeleteQueue::new("log").if_unused()).await.err(),
+            log.delete_with(DeleteQueue::new("log").if_empty(true)).await.err(),
+            log.delete_with(DeleteQueue::new("log").if_unused(true)).await.err(),
             // By name only, the offset tells.
-            bench.channel.queue("log").deliveries_with(Consume::new().no_ack().stream_offset(StreamOffset::First)).await.err(),
+            bench.channel.queue("log").deliveries_with(Consume::new().no_ack(true).stream_offset(StreamOffset::First)).await.err(),
         ];
         for error in refused {
             let error = error.expect("refused");
@@ -91,10 +91,10 @@ crate::modes! {
                 "queue.purge" => (log.purge().await.err(), "log"),
                 "basic.get" => (log.get().await.err(), "log"),
                 "basic.consume" => {
-                    channel.set_qos_with(Qos::new(5).global()).await.unwrap();
+                    channel.set_qos_with(Qos::new(5).global(true)).await.unwrap();
                     (votes.deliveries().await.err(), "votes")
                 }
-                _ => (votes.delete_with(DeleteQueue::new("votes").if_empty()).await.err(), "votes"),
+                _ => (votes.delete_with(DeleteQueue::new("votes").if_empty(true)).await.err(), "votes"),
             };
             let error = error.expect("refused");
             let reason = error.close_reason().expect("the broker's reason");
@@ -104,7 +104,7 @@ crate::modes! {
             assert_eq!(cause.close_reason(), error.close_reason());
         }
         // A stream goes, whatever the conditions say.
-        assert_eq!(bench.channel.delete_queue(DeleteQueue::new("log").if_empty()).await.map(drop).ok(), Some(()));
+        assert_eq!(bench.channel.delete_queue(DeleteQueue::new("log").if_empty(true)).await.map(drop).ok(), Some(()));
         let gone = bench.channel.get_queue("log").await.unwrap_err();
         assert_eq!(gone.close_reason().unwrap().code, 404);
     }
@@ -115,13 +115,13 @@ crate::modes! {
         let votes = bench.channel.declare_queue(DeclareQueue::new("votes").quorum()).await.unwrap();
         let log = log_of(&bench.channel, 1).await;
         let classic = bench.channel.declare_queue(DeclareQueue::new("q").classic()).await.unwrap();
-        bench.channel.set_qos_with(Qos::new(3).global()).await.unwrap();
+        bench.channel.set_qos_with(Qos::new(3).global(true)).await.unwrap();
         for error in [
             votes.deliveries().await.err(),
-            votes.deliveries_with(Consume::new().no_ack()).await.err(),
+            votes.deliveries_with(Consume::new().no_ack(true)).await.err(),
             log.deliveries().await.err(),
-            votes.delete_with(DeleteQueue::new("votes").if_unused()).await.err(),
-            votes.delete_with(DeleteQueue::new("votes").if_empty()).await.err(),
+            votes.delete_with(DeleteQueue::new("votes").if_unused(true)).await.err(),
+            votes.delete_with(DeleteQueue::new("votes").if_empty(true)).await.err(),
         ] {
             let error = error.expect("refused");
             assert_eq!((error.kind(), error.close_reason()), (ErrorKind::Refused, None));
@@ -129,10 +129,10 @@ crate::modes! {
         }
         classic.deliveries().await.unwrap().close().await.unwrap();
         // Without the shared bound both may be read.
-        bench.channel.set_qos_with(Qos::new(0).global()).await.unwrap();
+        bench.channel.set_qos_with(Qos::new(0).global(true)).await.unwrap();
         votes.deliveries().await.unwrap().close().await.unwrap();
         log.deliveries().await.unwrap().close().await.unwrap();
-        assert_eq!(classic.delete_with(DeleteQueue::new("q").if_unused().if_empty()).await.unwrap(), 0);
+        assert_eq!(classic.delete_with(DeleteQueue::new("q").if_unused(true).if_empty(true)).await.unwrap(), 0);
         assert_eq!(votes.delete_with(DeleteQueue::new("votes")).await.unwrap(), 0);
         assert!(!bench.channel.is_closed());
     }

@@ -69,7 +69,7 @@ async fn the_longest_limit_is_no_limit() {
             channel.default_exchange().publish("x", "q").await.unwrap();
         }
         channels[1].declare_queue(DeclareQueue::new("q")).await.unwrap();
-        let deliveries = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let deliveries = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         let mut batches = deliveries.batches(2, FOREVER);
         assert_eq!(batches.next().await.unwrap().len(), 2);
         batches.close().await.unwrap();

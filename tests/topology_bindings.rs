@@ -27,7 +27,7 @@ async fn next(queue: &Queue) -> Delivery {
 
 async fn exists(bench: &Bench, exchange: &str) -> bool {
     let channel = bench.connection.channel().await.unwrap();
-    let error = match channel.declare_exchange(DeclareExchange::direct(exchange).passive()).await {
+    let error = match channel.declare_exchange(DeclareExchange::direct(exchange).passive(true)).await {
         Ok(_) => return true,
         Err(error) => error,
     };
@@ -83,7 +83,7 @@ crate::modes! {
     async fn an_internal_exchange_is_closed_to_publishers(bench: Bench) {
         let channel = &bench.channel;
         channel.declare_exchange(DeclareExchange::fanout("outer")).await.unwrap();
-        let inner = channel.declare_exchange(DeclareExchange::fanout("inner").internal()).await.unwrap();
+        let inner = channel.declare_exchange(DeclareExchange::fanout("inner").internal(true)).await.unwrap();
         let queue = channel.declare_queue("q").await.unwrap();
         queue.bind("inner", "").await.unwrap();
         inner.bind("outer", "").await.unwrap();
@@ -99,8 +99,8 @@ crate::modes! {
     /// TOP-19: an auto-delete queue goes with its last consumer, and stays when it never had one.
     async fn an_auto_delete_queue_goes_with_its_last_consumer(bench: Bench) {
         let channel = &bench.channel;
-        let queue = channel.declare_queue(DeclareQueue::new("used").auto_delete()).await.unwrap();
-        channel.declare_queue(DeclareQueue::new("unused").auto_delete()).await.unwrap();
+        let queue = channel.declare_queue(DeclareQueue::new("used").auto_delete(true)).await.unwrap();
+        channel.declare_queue(DeclareQueue::new("unused").auto_delete(true)).await.unwrap();
         let first = queue.deliveries().await.unwrap();
         let second = queue.deliveries().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
@@ -116,7 +116,7 @@ crate::modes! {
         let channel = &bench.channel;
         let chain = ["a", "b", "c", "d"];
         for name in chain {
-            channel.declare_exchange(DeclareExchange::fanout(name).auto_delete()).await.unwrap();
+            channel.declare_exchange(DeclareExchange::fanout(name).auto_delete(true)).await.unwrap();
         }
         for pair in chain.windows(2) {
             channel.exchange(pair[1]).bind(pair[0], "").await.unwrap();
@@ -125,7 +125,7 @@ crate::modes! {
         for name in chain {
             assert!(!exists(&bench, name).await, "{name} is still there");
         }
-        let single = channel.declare_exchange(DeclareExchange::fanout("single").auto_delete()).await.unwrap();
+        let single = channel.declare_exchange(DeclareExchange::fanout("single").auto_delete(true)).await.unwrap();
         let queue = channel.declare_queue("q").await.unwrap();
         assert!(exists(&bench, "single").await);
         queue.bind(single.name(), "").await.unwrap();
@@ -138,7 +138,7 @@ crate::modes! {
         let channel = &bench.channel;
         let ring = ["a", "b", "c", "a"];
         for name in &ring[1..] {
-            channel.declare_exchange(DeclareExchange::fanout(*name).auto_delete()).await.unwrap();
+            channel.declare_exchange(DeclareExchange::fanout(*name).auto_delete(true)).await.unwrap();
         }
         for pair in ring.windows(2) {
             channel.exchange(pair[1]).bind(pair[0], "").await.unwrap();

@@ -14,7 +14,7 @@ async fn assert_refused<T>(channel: &Channel, result: Result<T, Error>, code: u1
     assert_eq!((reason.code, reason.method), (code, method), "{error}");
     assert!(error.is_soft());
     assert!(channel.is_closed());
-    let later = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap_err();
+    let later = channel.declare_queue(DeclareQueue::server_named()).await.unwrap_err();
     assert_eq!(later.kind(), ErrorKind::ChannelClosed);
     assert_eq!(later.close_reason().map(|reason| reason.code), Some(code));
     error
@@ -24,8 +24,8 @@ crate::modes! {
     /// TOP-01, TOP-17: what was declared can be deleted by name, twice, and so can what never existed.
     async fn deleting_what_is_not_there_is_no_error(bench: Bench) {
         let channel = &bench.channel;
-        channel.declare_exchange(DeclareExchange::direct("ex").auto_delete()).await.unwrap();
-        channel.declare_queue(DeclareQueue::new("q").auto_delete()).await.unwrap();
+        channel.declare_exchange(DeclareExchange::direct("ex").auto_delete(true)).await.unwrap();
+        channel.declare_queue(DeclareQueue::new("q").auto_delete(true)).await.unwrap();
         for _ in 0..2 {
             channel.delete_exchange(DeleteExchange::new("ex")).await.unwrap();
             assert_eq!(channel.delete_queue(DeleteQueue::new("q")).await.unwrap(), 0);
@@ -40,9 +40,9 @@ crate::modes! {
     /// TOP-02: a queue without a name gets one from the broker, and is reached by it.
     async fn the_broker_names_a_queue_without_a_name(bench: Bench) {
         let body: Vec<u8> = (0..32).map(|_| fastrand::u8(..)).collect();
-        let queue = bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        let queue = bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert!(queue.name().starts_with("amq.gen-"), "{}", queue.name());
-        let other = bench.channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        let other = bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_ne!(queue.name(), other.name());
         bench.channel.default_exchange().publish(body.clone(), queue.name()).await.unwrap();
         let message = queue.get().await.unwrap().expect("the message");
@@ -63,14 +63,14 @@ crate::modes! {
     /// channel.
     async fn a_passive_exchange_declare_asks_for_the_name_only(bench: Bench) {
         let first = &bench.channel;
-        let missing = first.declare_exchange(DeclareExchange::direct("ex").passive()).await;
+        let missing = first.declare_exchange(DeclareExchange::direct("ex").passive(true)).await;
         let error = assert_refused(first, missing, 404, "exchange.declare").await;
         assert_eq!(error.entity(), Some("ex"));
 
         let second = bench.another_channel().await;
-        let exchange = second.declare_exchange(DeclareExchange::direct("ex").auto_delete()).await.unwrap();
+        let exchange = second.declare_exchange(DeclareExchange::direct("ex").auto_delete(true)).await.unwrap();
         let third = bench.another_channel().await;
-        let passive = DeclareExchange::new("ex", ExchangeKind::Fanout).durable(false).passive();
+        let passive = DeclareExchange::new("ex", ExchangeKind::Fanout).durable(false).passive(true);
         assert_eq!(third.declare_exchange(passive.clone()).await.unwrap().name(), "ex");
         exchange.delete().await.unwrap();
         let gone = third.declare_exchange(passive).await;
@@ -80,14 +80,14 @@ crate::modes! {
 
     /// TOP-04, TOP-05: and so for queues.
     async fn a_passive_queue_declare_asks_for_the_name_only(bench: Bench) {
-        let missing = bench.channel.declare_queue(DeclareQueue::new("q").passive()).await;
+        let missing = bench.channel.declare_queue(DeclareQueue::new("q").passive(true)).await;
         let error = assert_refused(&bench.channel, missing, 404, "queue.declare").await;
         assert_eq!(error.entity(), Some("q"));
         let channel = bench.another_channel().await;
         channel.declare_queue("q").await.unwrap();
-        let found = channel.declare_queue(DeclareQueue::new("q").quorum().durable(false).passive()).await.unwrap();
+        let found = channel.declare_queue(DeclareQueue::new("q").quorum().durable(false).passive(true)).await.unwrap();
         assert_eq!(found.name(), "q");
-        let nameless = channel.declare_queue(DeclareQueue::new("").passive()).await;
+        let nameless = channel.declare_queue(DeclareQueue::new("").passive(true)).await;
         assert_refused(&channel, nameless, 404, "queue.declare").await;
     }
 
@@ -95,7 +95,7 @@ crate::modes! {
     /// declared.
     async fn what_exists_is_asked_for_by_its_name(bench: Bench) {
         let channel = &bench.channel;
-        channel.declare_exchange(DeclareExchange::headers("ex").durable(false).internal()).await.unwrap();
+        channel.declare_exchange(DeclareExchange::headers("ex").durable(false).internal(true)).await.unwrap();
         channel.declare_queue(DeclareQueue::new("q").quorum().max_length(5)).await.unwrap();
         channel.default_exchange().publish("body", "q").await.unwrap();
         let exchange = channel.declare_exchange(DeclareExchange::existing("ex")).await.unwrap();
@@ -176,7 +176,7 @@ crate::modes! {
         bench.channel.declare_exchange(&exchange()).await.unwrap();
         for (other, word) in [
             (queue().durable(false), "durable"),
-            (queue().auto_delete(), "auto_delete"),
+            (queue().auto_delete(true), "auto_delete"),
             (queue().argument("x-max-length", 6), "x-max-length"),
             (queue().argument("x-message-ttl", 1), "x-message-ttl"),
         ] {
@@ -188,7 +188,7 @@ crate::modes! {
         for (other, word) in [
             (DeclareExchange::fanout("ex"), "type"),
             (exchange().durable(false), "durable"),
-            (exchange().auto_delete(), "auto_delete"),
+            (exchange().auto_delete(true), "auto_delete"),
         ] {
             let channel = bench.another_channel().await;
             let refused = channel.declare_exchange(other).await;
@@ -201,7 +201,7 @@ crate::modes! {
     /// TOP-13: an exclusive queue is closed to other connections in every way (405), and open to other channels of its
     /// own; TOP-20: it outlives its consumers and goes with the connection.
     async fn an_exclusive_queue_is_for_its_connection_alone(bench: Bench) {
-        let exclusive = || DeclareQueue::new("mine").set_exclusive(true);
+        let exclusive = || DeclareQueue::new("mine").exclusive(true);
         bench.channel.declare_queue(exclusive()).await.unwrap();
         let sibling = bench.another_channel().await;
         let queue = sibling.declare_queue(exclusive()).await.unwrap();
@@ -218,7 +218,7 @@ crate::modes! {
             let queue = channel.queue("mine");
             let result = match at {
                 0 => channel.declare_queue(exclusive()).await.map(drop),
-                1 => channel.declare_queue(exclusive().passive()).await.map(drop),
+                1 => channel.declare_queue(exclusive().passive(true)).await.map(drop),
                 2 => queue.deliveries().await.map(drop),
                 3 => channel.queue("mine").get_with(Get::new("mine")).await.map(drop),
                 4 => queue.purge().await.map(drop),
@@ -242,7 +242,7 @@ crate::modes! {
                 0 => (channel.declare_exchange(DeclareExchange::direct("amq.mine")).await.map(drop), "exchange.declare"),
                 1 => (channel.declare_queue("amq.mine").await.map(drop), "queue.declare"),
                 2 => (channel.declare_exchange(DeclareExchange::direct("")).await.map(drop), "exchange.declare"),
-                3 => (channel.declare_exchange(DeclareExchange::direct("").passive()).await.map(drop), "exchange.declare"),
+                3 => (channel.declare_exchange(DeclareExchange::direct("").passive(true)).await.map(drop), "exchange.declare"),
                 4 => (channel.exchange("amq.fanout").delete().await, "exchange.delete"),
                 _ => (channel.default_exchange().delete().await, "exchange.delete"),
             };
@@ -258,22 +258,22 @@ crate::modes! {
         let exchange = channel.declare_exchange(DeclareExchange::direct("ex")).await.unwrap();
         queue.bind("ex", "key").await.unwrap();
         exchange.publish("body", "key").await.unwrap();
-        let consumer = queue.deliveries_with(Consume::new().no_ack()).await.unwrap();
+        let consumer = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
 
         let other = bench.another_channel().await;
-        let used = other.delete_queue(DeleteQueue::new("q").if_unused()).await;
+        let used = other.delete_queue(DeleteQueue::new("q").if_unused(true)).await;
         assert_refused(&other, used, 406, "queue.delete").await;
         let other = bench.another_channel().await;
-        let bound = other.delete_exchange(DeleteExchange::new("ex").if_unused()).await;
+        let bound = other.delete_exchange(DeleteExchange::new("ex").if_unused(true)).await;
         assert_refused(&other, bound, 406, "exchange.delete").await;
         consumer.close().await.unwrap();
 
         exchange.publish(Publishing::new("body"), "key").await.unwrap();
         let other = bench.another_channel().await;
-        let full = other.delete_queue(DeleteQueue::new("q").if_empty()).await;
+        let full = other.delete_queue(DeleteQueue::new("q").if_empty(true)).await;
         assert_refused(&other, full, 406, "queue.delete").await;
-        assert_eq!(queue.delete_with(DeleteQueue::new("q").if_unused()).await.unwrap(), 1);
-        exchange.delete_with(DeleteExchange::new("ex").if_unused()).await.unwrap();
+        assert_eq!(queue.delete_with(DeleteQueue::new("q").if_unused(true)).await.unwrap(), 1);
+        exchange.delete_with(DeleteExchange::new("ex").if_unused(true)).await.unwrap();
     }
 
     /// TOP-27: arguments that make no sense are refused with 406.
@@ -349,6 +349,6 @@ trait CallAnything {
 
 impl CallAnything for Channel {
     async fn call_anything(&self) -> Result<(), Error> {
-        self.declare_queue(DeclareQueue::exclusive()).await.map(drop)
+        self.declare_queue(DeclareQueue::server_named()).await.map(drop)
     }
 }

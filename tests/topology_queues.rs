@@ -19,7 +19,7 @@ async fn next(queue: &Queue) -> Delivery {
 /// Two round trips: what the broker sends of its own accord by then has come.
 async fn settled(channel: &Channel) {
     for _ in 0..2 {
-        channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+        channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     }
 }
 
@@ -71,7 +71,7 @@ crate::modes! {
     async fn a_refusal_that_nobody_awaits_is_not_the_next_calls(bench: Bench) {
         for sent in [true, false] {
             let channel = bench.another_channel().await;
-            let missing = || DeclareQueue::new("missing").passive();
+            let missing = || DeclareQueue::new("missing").passive(true);
             if sent {
                 channel.actor().do_send(missing());
             } else {
@@ -157,7 +157,7 @@ crate::modes! {
         }
         channel.declare_queue(long("clock")).await.unwrap();
         eventually("the clock expires", 20, async || {
-            for declare in [long("active"), long("passive").passive()] {
+            for declare in [long("active"), long("passive").passive(true)] {
                 let queue = channel.declare_queue(declare).await.unwrap();
                 assert_eq!(queue.declared().unwrap().message_count, 1, "{}", queue.name());
             }
@@ -173,7 +173,7 @@ crate::modes! {
 
     /// TOP-38: of the consumers of such a queue one gets all, then the next; nobody can have it for himself alone.
     async fn a_single_active_consumer_gets_everything(bench: Bench) {
-        let queue = bench.channel.declare_queue(DeclareQueue::new("q").single_active_consumer()).await.unwrap();
+        let queue = bench.channel.declare_queue(DeclareQueue::new("q").single_active_consumer(true)).await.unwrap();
         let (mut first, mut second) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
         let one = queue.consume(first.recipient()).await.unwrap();
         let two = queue.consume(second.recipient()).await.unwrap();
@@ -195,7 +195,7 @@ crate::modes! {
         }
         assert_eq!(first.count().await, 10);
         let other = bench.another_channel().await;
-        let error = other.queue("q").deliveries_with(Consume::new().exclusive()).await.unwrap_err();
+        let error = other.queue("q").deliveries_with(Consume::new().exclusive(true)).await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 403));
         assert!(two.end().is_none());
     }
@@ -281,7 +281,7 @@ crate::modes! {
         publish(0..2).await;
         let held = [queue.get().await.unwrap().unwrap(), queue.get().await.unwrap().unwrap()];
         publish(2..5).await;
-        let count = async || channel.declare_queue(DeclareQueue::new("q").passive()).await.unwrap().declared().unwrap().message_count;
+        let count = async || channel.declare_queue(DeclareQueue::new("q").passive(true)).await.unwrap().declared().unwrap().message_count;
         // A count may overtake what was published before it.
         oracle.holds("q", 3).await;
         assert_eq!(channel.load().unsettled, 2);

@@ -15,7 +15,7 @@ async fn queues<const N: usize>(channel: &Channel, names: [&str; N]) -> [Queue; 
 
 async fn expect_bodies(channel: &Channel, oracle: &Oracle, queue: &str, expected: &[&str]) {
     // The broker has handled every publish before it.
-    channel.declare_queue(DeclareQueue::new(queue).passive()).await.unwrap();
+    channel.declare_queue(DeclareQueue::new(queue).passive(true)).await.unwrap();
     let bodies = oracle.drain_bodies(queue).await;
     let bodies: Vec<&str> = bodies.iter().map(|body| std::str::from_utf8(body).unwrap()).collect();
     assert_eq!(bodies, expected, "{queue}");

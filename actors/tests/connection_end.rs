@@ -290,7 +290,7 @@ async fn a_close_against_a_full_socket_ends_in_time() {
 async fn a_close_of_a_connection_that_does_not_read_is_answered() {
     let mut bench = Bench::open_with(&Default::default(), |options| options.read_ahead = 1000).await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
-    let consume = actix_pika_actors::Consume::new().tag(common::TAG).no_ack();
+    let consume = actix_pika_actors::Consume::new().tag(common::TAG).no_ack(true);
     let mut deliveries = bench.consume_as(&channel, consume).await;
     for tag in 1..=1000 {
         bench.socket.deliver(1, common::TAG, tag, vec![b'x'; 1000]).await.unwrap();

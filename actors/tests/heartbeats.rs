@@ -107,7 +107,7 @@ async fn traffic_is_a_sign_of_life() {
 async fn a_connection_that_only_receives_gives_signs_of_life() {
     let mut bench = beating(1).await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
-    let mut deliveries = bench.consume_as(&channel, Consume::new().tag(TAG).no_ack()).await;
+    let mut deliveries = bench.consume_as(&channel, Consume::new().tag(TAG).no_ack(true)).await;
     let mut every = interval(Duration::from_millis(20));
     for tag in 1..=125 {
         every.tick().await;
@@ -161,7 +161,7 @@ async fn a_peer_that_is_not_listened_to_is_not_dead() {
     let script = Handshake::new().with_tune(0, 0, 1);
     let mut bench = Bench::open_with(&script, |options| options.read_ahead = 10_000).await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
-    let mut deliveries = bench.consume_as(&channel, Consume::new().tag(TAG).no_ack()).await;
+    let mut deliveries = bench.consume_as(&channel, Consume::new().tag(TAG).no_ack(true)).await;
     for tag in 1..=100 {
         bench.socket.deliver(1, TAG, tag, vec![b'x'; 1000]).await.unwrap();
     }

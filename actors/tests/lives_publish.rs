@@ -342,7 +342,7 @@ async fn a_closed_channel_fails_what_it_was_handed_and_goes_on() {
 async fn a_refused_consumer_costs_no_publish() {
     let mut lives = Lives::begin().await;
     let channel = lives.bench.channel(1, OpenChannel::new()).await;
-    let _deliveries = lives.bench.consume_as(&channel, Consume::new().tag(TAG).exclusive()).await;
+    let _deliveries = lives.bench.consume_as(&channel, Consume::new().tag(TAG).exclusive(true)).await;
     let first = publish(&channel, "first").await;
     lives.publishes(&["first"]).await;
     lives.lose().await;

@@ -108,7 +108,7 @@ async fn a_queue_that_vanishes_after_its_declare_is_repaired() {
     let channel = lives.bench.channel(1, OpenChannel::new()).await;
     let mut changes = Probe::<ChannelEvent>::start();
     channel.actor.send(WatchChannel(changes.recipient())).await.unwrap();
-    let declare = ask(&channel.actor, DeclareQueue::new("jobs").auto_delete());
+    let declare = ask(&channel.actor, DeclareQueue::new("jobs").auto_delete(true));
     declare_ok(&mut lives, 1, "jobs").await;
     declare.answer().await.unwrap();
     let mut deliveries = lives.bench.consume(&channel).await;

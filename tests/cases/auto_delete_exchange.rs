@@ -20,11 +20,11 @@ async fn bindings_come_back(recovery: Recovery, queues: usize, rounds: usize) {
         let connector = Connector::new(&proxy.url(&vhost.url())).unwrap().recovery(recovery);
         let connection = within("connect", 10, connector.connect()).await.unwrap();
         let channel = connection.channel().await.unwrap();
-        let news = DeclareExchange::direct("news").auto_delete();
+        let news = DeclareExchange::direct("news").auto_delete(true);
         let exchange = channel.declare_exchange(news).await.unwrap();
         let mut streams = Vec::new();
         for n in 0..queues {
-            let queue = channel.declare_queue(DeclareQueue::exclusive()).await.unwrap();
+            let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
             queue.bind("news", &n.to_string()).await.unwrap();
             streams.push(queue.deliveries().await.unwrap());
         }

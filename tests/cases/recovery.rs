@@ -108,7 +108,7 @@ async fn consumer_of_a_queue_that_changed_its_type_is_reported_as_missing() {
     oracle.declare_queue("jobs").await;
     oracle.declare_queue("other").await;
     let channel = robust.channel().await;
-    channel.set_qos_with(Qos::new(5).global()).await.unwrap();
+    channel.set_qos_with(Qos::new(5).global(true)).await.unwrap();
     let probe = Probe::<Delivery>::start();
     let consumer = channel.queue("jobs").consume(probe.recipient()).await.unwrap();
     let neighbour = robust.channel().await;
@@ -195,7 +195,7 @@ async fn refusing_node(vhost: &Vhost) -> (Proxy, String) {
 async fn first_connect_passes_over_a_node_that_refuses_the_login() {
     let vhost = Vhost::fresh().await;
     let (_refusing, bad) = refusing_node(&vhost).await;
-    let connector = Connector::new_many([bad, vhost.url()]).unwrap();
+    let connector = Connector::from_uris([bad, vhost.url()]).unwrap();
     let connection = within("connect", 10, connector.connect()).await.unwrap();
     within("close", 10, connection.close()).await.unwrap();
 }
@@ -208,7 +208,7 @@ async fn reconnect_passes_over_a_node_that_refuses_the_login() {
     let good = Proxy::to(&vhost.broker().address());
     let (refusing, bad) = refusing_node(&vhost).await;
     refusing.refuse().await;
-    let connector = Connector::new_many([bad, good.url(&vhost.url())]).unwrap();
+    let connector = Connector::from_uris([bad, good.url(&vhost.url())]).unwrap();
     let connector = connector.recovery(Recovery::fixed(Duration::from_millis(300)));
     let connection = within("connect", 10, connector.connect()).await.unwrap();
     let mut events = connection.events();

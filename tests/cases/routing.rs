@@ -18,7 +18,7 @@ async fn reply_by_direct_reply_to_succeeds() {
     let client = connection.channel().await.unwrap();
     let mut replies = Probe::<Delivery>::start();
     let reply_to = client.queue("amq.rabbitmq.reply-to");
-    reply_to.consume_with(Consume::new().no_ack(), replies.recipient()).await.unwrap();
+    reply_to.consume_with(Consume::new().no_ack(true), replies.recipient()).await.unwrap();
     let request = Publishing::new("question").reply_to("amq.rabbitmq.reply-to").correlation_id("7");
     within("the request", 10, client.default_exchange().publish(request, "requests")).await.unwrap();
     let request = within("the request", 10, take(&mut requests, 1)).await.remove(0);

@@ -56,7 +56,7 @@ impl Tapped {
 
     /// Returns when all that was said before has passed the tap.
     pub async fn flush(&self) {
-        self.channel.declare_queue(actix_pika::DeclareQueue::exclusive()).await.expect("a round trip");
+        self.channel.declare_queue(actix_pika::DeclareQueue::server_named()).await.expect("a round trip");
     }
 }
 

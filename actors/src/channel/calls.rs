@@ -273,7 +273,7 @@ impl Handler<Publish> for Channel {
 
     fn handle(&mut self, mut publish: Publish, _: &mut Context<Self>) -> Self::Result {
         if self.ids {
-            publish.content = publish.content.with_id();
+            publish.content = publish.content.generate_message_id();
         }
         let outbox = Arc::clone(&self.outbox);
         Box::pin(async move {

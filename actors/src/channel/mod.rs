@@ -246,7 +246,7 @@ impl Channel {
             channel_epoch: 0,
             transacting: TransactionState::default(),
             watchers: Watchers::new(format!("channel {number}")),
-            ids: options.ids,
+            ids: options.message_ids,
             recovering: 0,
             robust,
             fails_in_outage: options.on_outage == OnOutage::Fail,

@@ -206,7 +206,7 @@ impl DeclareQueue {
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
     /// assert_eq!(DeclareQueue::new("jobs").name(), "jobs");
-    /// assert_eq!(DeclareQueue::exclusive().name(), "");
+    /// assert_eq!(DeclareQueue::server_named().name(), "");
     /// ```
     pub fn name(&self) -> &str {
         &self.name
@@ -233,7 +233,7 @@ impl DeclareQueue {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let replies = DeclareQueue::new("replies").classic().durable(false).set_exclusive(true);
+    /// let replies = DeclareQueue::new("replies").classic().durable(false).exclusive(true);
     /// ```
     pub fn classic(self) -> Self {
         self.queue_type(QueueType::Classic)
@@ -381,17 +381,18 @@ impl DeclareQueue {
         self.argument("x-max-priority", i32::from(highest))
     }
 
-    /// Delivers to one consumer at a time; when that goes, the next one takes over (`x-single-active-consumer`).
+    /// Sets whether one consumer at a time gets deliveries (`x-single-active-consumer`). When it ends, another consumer
+    /// of the queue takes over.
     ///
     /// Source: <https://www.rabbitmq.com/docs/consumers#single-active-consumer>
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let ordered = DeclareQueue::new("ledger").single_active_consumer();
+    /// let ordered = DeclareQueue::new("ledger").single_active_consumer(true);
     /// ```
-    pub fn single_active_consumer(self) -> Self {
-        self.argument("x-single-active-consumer", true)
+    pub fn single_active_consumer(self, single_active_consumer: bool) -> Self {
+        self.argument("x-single-active-consumer", single_active_consumer)
     }
 
     /// Drops or dead-letters a message that came back this often (`x-delivery-limit`). Quorum queues only.
@@ -486,16 +487,16 @@ impl DeclareQueue {
         self.argument("x-stream-max-segment-size-bytes", long(bytes))
     }
 
-    /// Keeps messages on disk rather than in memory (`x-queue-mode`). Classic queues before RabbitMQ 3.12, which does
-    /// so by itself.
+    /// Sets whether messages are kept on disk rather than in memory (`x-queue-mode`). For classic queues before
+    /// RabbitMQ 3.12; later versions always do so.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let archive = DeclareQueue::new("archive").lazy();
+    /// let archive = DeclareQueue::new("archive").lazy(true);
     /// ```
-    pub fn lazy(self) -> Self {
-        self.argument("x-queue-mode", "lazy")
+    pub fn lazy(self, lazy: bool) -> Self {
+        self.argument("x-queue-mode", if lazy { "lazy" } else { "default" })
     }
 
     /// Tells which type the arguments say.

@@ -49,7 +49,7 @@ impl Qos {
         Self { prefetch_count, global: false }
     }
 
-    /// Shares the bound between all consumers of the channel.
+    /// Sets whether all consumers of the channel share the bound. Without it, each consumer has its own.
     ///
     /// Quorum queues and streams have no such bound: to consume from one then is refused here where its type is known,
     /// from its declare, and costs the connection (540) where it is not. RabbitMQ 4.3 refuses it for all, unless allowed.
@@ -60,10 +60,10 @@ impl Qos {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Qos;
-    /// let ten_together = Qos::new(10).global();
+    /// let ten_together = Qos::new(10).global(true);
     /// ```
-    pub fn global(mut self) -> Self {
-        self.global = true;
+    pub fn global(mut self, global: bool) -> Self {
+        self.global = global;
         self
     }
 }

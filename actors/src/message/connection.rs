@@ -46,7 +46,7 @@ pub struct OpenChannel {
     pub(crate) window_bytes: usize,
     pub(crate) deadline: Duration,
     pub(crate) number: Option<u16>,
-    pub(crate) ids: bool,
+    pub(crate) message_ids: bool,
     pub(crate) on_outage: OnOutage,
 }
 
@@ -86,7 +86,7 @@ impl OpenChannel {
             window_bytes: 16 << 20,
             deadline: Duration::from_secs(30),
             number: None,
-            ids: false,
+            message_ids: false,
             on_outage: OnOutage::Keep,
         }
     }

@@ -41,7 +41,7 @@ pub(crate) type WorkerFactory = Box<dyn FnMut() -> Recipient<Delivery> + Send>;
 /// # use actix::{Addr, Recipient};
 /// # use actix_pika_actors::{Channel, Consume, Delivery, Result};
 /// # async fn consume(channel: Addr<Channel>, worker: Recipient<Delivery>) -> Result<()> {
-/// let options = Consume::new().queue("jobs").prefetch(32).tag("resizer").exclusive();
+/// let options = Consume::new().queue("jobs").prefetch(32).tag("resizer").exclusive(true);
 /// let consumed = channel.send(options.deliver_to(worker)).await??;
 /// println!("{} consumes", consumed.tag);
 /// # Ok(()) }
@@ -149,7 +149,8 @@ impl Consume {
         self
     }
 
-    /// Lets the broker forget each message as it sends it: nothing to settle, nothing that comes back.
+    /// Sets whether deliveries need no acknowledgement. The broker removes each message from the queue as it sends it, so
+    /// nothing is settled, and nothing is delivered again.
     ///
     /// What waits for the application when it is cancelled is lost. More than 8 MiB of it (`read_ahead`) pause the
     /// connection; who pauses it for too long is cancelled ([`TooSlow`](ConsumerEnd::TooSlow)).
@@ -159,14 +160,14 @@ impl Consume {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Consume;
-    /// let options = Consume::new().no_ack().prefetch(1000);
+    /// let options = Consume::new().no_ack(true).prefetch(1000);
     /// ```
-    pub fn no_ack(mut self) -> Self {
-        self.no_ack = true;
+    pub fn no_ack(mut self, no_ack: bool) -> Self {
+        self.no_ack = no_ack;
         self
     }
 
-    /// Asks to be the only consumer of the queue.
+    /// Sets whether this is the only consumer of the queue.
     ///
     /// Refused with 403, which closes the channel, where there is another one; others are refused as long as
     /// it lasts.
@@ -174,10 +175,10 @@ impl Consume {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Consume;
-    /// let options = Consume::new().exclusive();
+    /// let options = Consume::new().exclusive(true);
     /// ```
-    pub fn exclusive(mut self) -> Self {
-        self.exclusive = true;
+    pub fn exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
         self
     }
 
@@ -472,15 +473,15 @@ impl Get {
         &self.queue
     }
 
-    /// Lets the broker forget the message as it sends it.
+    /// Sets whether the message needs no acknowledgement. The broker removes it from the queue as it sends it.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Get;
-    /// let get = Get::new("jobs").no_ack();
+    /// let get = Get::new("jobs").no_ack(true);
     /// ```
-    pub fn no_ack(mut self) -> Self {
-        self.no_ack = true;
+    pub fn no_ack(mut self, no_ack: bool) -> Self {
+        self.no_ack = no_ack;
         self
     }
 }

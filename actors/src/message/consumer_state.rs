@@ -18,8 +18,8 @@ pub(crate) struct Ends {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::{ConsumerEnd, ConsumerLife};
-/// async fn drained(life: &ConsumerLife) -> ConsumerEnd {
+/// # use actix_pika_actors::{ConsumerEnd, ConsumerState};
+/// async fn drained(life: &ConsumerState) -> ConsumerEnd {
 ///     let end = life.ended().await;
 ///     life.settled().await;
 ///     end
@@ -42,8 +42,8 @@ impl ConsumerState {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::ConsumerLife;
-    /// fn goes_on(life: &ConsumerLife) -> bool {
+    /// # use actix_pika_actors::ConsumerState;
+    /// fn goes_on(life: &ConsumerState) -> bool {
     ///     life.end().is_none()
     /// }
     /// ```
@@ -59,8 +59,8 @@ impl ConsumerState {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::ConsumerLife;
-    /// async fn log(life: ConsumerLife) {
+    /// # use actix_pika_actors::ConsumerState;
+    /// async fn log(life: ConsumerState) {
     ///     println!("ended: {:?}", life.ended().await);
     /// }
     /// ```
@@ -76,8 +76,8 @@ impl ConsumerState {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::ConsumerLife;
-    /// async fn finished(life: ConsumerLife) {
+    /// # use actix_pika_actors::ConsumerState;
+    /// async fn finished(life: ConsumerState) {
     ///     life.settled().await;
     /// }
     /// ```

@@ -207,7 +207,7 @@ impl DeclareExchange {
     #[doc(alias = "passive")]
     pub fn existing(name: impl Into<String>) -> Self {
         // RabbitMQ does not look at the kind then.
-        Self::direct(name).passive()
+        Self::direct(name).passive(true)
     }
 
     /// Tells the name.
@@ -228,10 +228,10 @@ impl DeclareExchange {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;
-    /// let is_there = DeclareExchange::topic("logs").passive();
+    /// let is_there = DeclareExchange::topic("logs").passive(true);
     /// ```
-    pub fn passive(mut self) -> Self {
-        self.passive = true;
+    pub fn passive(mut self, passive: bool) -> Self {
+        self.passive = passive;
         self
     }
 
@@ -249,31 +249,30 @@ impl DeclareExchange {
         self
     }
 
-    /// Lets it go with its last binding.
-    ///
-    /// It stays until it had one.
+    /// Sets whether the broker deletes the exchange when its last binding is removed. An exchange that never had a binding
+    /// stays.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;
-    /// let passing = DeclareExchange::fanout("news").auto_delete();
+    /// let passing = DeclareExchange::fanout("news").auto_delete(true);
     /// ```
-    pub fn auto_delete(mut self) -> Self {
-        self.auto_delete = true;
+    pub fn auto_delete(mut self, auto_delete: bool) -> Self {
+        self.auto_delete = auto_delete;
         self
     }
 
-    /// Closes it to publishers: only other exchanges route to it.
+    /// Sets whether the exchange is internal: it takes no publishes, only messages from other exchanges.
     ///
     /// A publish to it is refused with 403, which closes the channel.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;
-    /// let inner = DeclareExchange::topic("orders.eu").internal();
+    /// let inner = DeclareExchange::topic("orders.eu").internal(true);
     /// ```
-    pub fn internal(mut self) -> Self {
-        self.internal = true;
+    pub fn internal(mut self, internal: bool) -> Self {
+        self.internal = internal;
         self
     }
 
@@ -353,7 +352,7 @@ impl From<&DeclareExchange> for DeclareExchange {
 /// # use actix::Addr;
 /// # use actix_pika_actors::{Channel, DeleteExchange, Result};
 /// # async fn delete(channel: Addr<Channel>) -> Result<()> {
-/// channel.send(DeleteExchange::new("orders").if_unused()).await??;
+/// channel.send(DeleteExchange::new("orders").if_unused(true)).await??;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -375,15 +374,15 @@ impl DeleteExchange {
         Self { name: name.into(), if_unused: false }
     }
 
-    /// Deletes it only if nothing is bound to it.
+    /// Sets whether the exchange is deleted only if nothing is bound to it.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeleteExchange;
-    /// let delete = DeleteExchange::new("orders").if_unused();
+    /// let delete = DeleteExchange::new("orders").if_unused(true);
     /// ```
-    pub fn if_unused(mut self) -> Self {
-        self.if_unused = true;
+    pub fn if_unused(mut self, if_unused: bool) -> Self {
+        self.if_unused = if_unused;
         self
     }
 }

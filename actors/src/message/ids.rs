@@ -10,10 +10,10 @@ impl Publishing {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Publishing;
-    /// let order = Publishing::new("7").with_id();
-    /// let mine = Publishing::new("7").message_id("order-7").with_id(); // keeps its own
+    /// let order = Publishing::new("7").generate_message_id();
+    /// let mine = Publishing::new("7").message_id("order-7").generate_message_id(); // keeps its own
     /// ```
-    pub fn with_id(self) -> Self {
+    pub fn generate_message_id(self) -> Self {
         if self.properties.message_id().is_some() { self } else { self.message_id(random_id()) }
     }
 }
@@ -26,16 +26,16 @@ impl OpenChannel {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::OpenChannel;
-    /// let options = OpenChannel::new().with_ids();
+    /// let options = OpenChannel::new().message_ids(true);
     /// ```
-    pub fn with_ids(mut self) -> Self {
-        self.ids = true;
+    pub fn message_ids(mut self, message_ids: bool) -> Self {
+        self.message_ids = message_ids;
         self
     }
 
     #[doc(hidden)]
     pub fn has_ids(&self) -> bool {
-        self.ids
+        self.message_ids
     }
 }
 
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn an_id_that_is_there_stays() {
-        let with = Publishing::new("x").message_id("mine").with_id();
+        let with = Publishing::new("x").message_id("mine").generate_message_id();
         assert_eq!(with.properties.message_id(), Some("mine"));
-        assert!(Publishing::new("x").with_id().properties.message_id().is_some());
+        assert!(Publishing::new("x").generate_message_id().properties.message_id().is_some());
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 /// # use actix_pika_actors::Publishing;
 ///
 /// let order = Publishing::new(r#"{"id": 7}"#).content_type("application/json").header("attempt", 1);
-/// let event = Publishing::new("tick").transient().mandatory(false);
+/// let event = Publishing::new("tick").persistent(false).mandatory(false);
 /// ```
 #[derive(Clone, Debug)]
 #[doc(alias = "Message")]
@@ -81,15 +81,17 @@ impl Publishing {
         self
     }
 
-    /// Lets the broker keep it in memory only: it does not survive a restart.
+    /// Sets whether the message survives a restart of the broker, if its queue is durable (`delivery-mode`). True by
+    /// default.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Publishing;
-    /// let event = Publishing::new("tick").transient();
+    /// let event = Publishing::new("tick").persistent(false);
     /// ```
-    pub fn transient(self) -> Self {
-        self.with(|p| p.with_delivery_mode(DeliveryMode::Transient))
+    pub fn persistent(self, persistent: bool) -> Self {
+        let mode = if persistent { DeliveryMode::Persistent } else { DeliveryMode::Transient };
+        self.with(|p| p.with_delivery_mode(mode))
     }
 
     /// Sets all properties at once, the delivery mode included: without one the message is transient.

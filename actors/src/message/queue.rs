@@ -32,7 +32,7 @@ use crate::{
 /// # async fn declare(channel: Addr<Channel>) -> Result<()> {
 /// let jobs = channel.send(DeclareQueue::new("jobs").quorum()).await??;
 /// println!("{} ready, {} consumers", jobs.message_count, jobs.consumer_count);
-/// let replies = channel.send(DeclareQueue::exclusive()).await??;
+/// let replies = channel.send(DeclareQueue::server_named()).await??;
 /// println!("the broker named it {}", replies.name);
 /// # Ok(()) }
 /// ```
@@ -68,7 +68,7 @@ impl DeclareQueue {
         }
     }
 
-    /// Declares a queue named by the broker, for this connection only, that goes with its last consumer.
+    /// Declares an exclusive, auto-delete queue that the broker names (`amq.gen-...`).
     ///
     /// **Over a reconnect**: it is declared again under a new name; what was in it is lost with the old
     /// connection.
@@ -76,9 +76,9 @@ impl DeclareQueue {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let replies = DeclareQueue::exclusive();
+    /// let replies = DeclareQueue::server_named();
     /// ```
-    pub fn exclusive() -> Self {
+    pub fn server_named() -> Self {
         Self { durable: false, exclusive: true, auto_delete: true, ..Self::new("") }
     }
 
@@ -99,20 +99,21 @@ impl DeclareQueue {
     /// ```
     #[doc(alias = "passive")]
     pub fn existing(name: impl Into<String>) -> Self {
-        Self::new(name).passive()
+        Self::new(name).passive(true)
     }
 
-    /// Only asks whether it exists; nothing but the name counts. [`existing`](Self::existing) says it in one.
+    /// Sets whether the declare only checks that the queue exists (passive `queue.declare`). Options other than the name
+    /// are ignored then. [`existing`](Self::existing) is the short form.
     ///
     /// What does not exist is refused with 404, which closes the channel.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let is_there = DeclareQueue::new("jobs").passive();
+    /// let is_there = DeclareQueue::new("jobs").passive(true);
     /// ```
-    pub fn passive(mut self) -> Self {
-        self.passive = true;
+    pub fn passive(mut self, passive: bool) -> Self {
+        self.passive = passive;
         self
     }
 
@@ -124,38 +125,36 @@ impl DeclareQueue {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let passing = DeclareQueue::new("ticks").durable(false).set_exclusive(true);
+    /// let passing = DeclareQueue::new("ticks").durable(false).exclusive(true);
     /// ```
     pub fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
         self
     }
 
-    /// Sets whether only this connection may use it; it goes with the connection.
+    /// Sets whether only this connection may use the queue. The broker deletes it when the connection closes.
     ///
     /// Other connections are refused with 405 (`Refused`), which closes their channel.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let mine = DeclareQueue::new("basket.7").set_exclusive(true);
+    /// let mine = DeclareQueue::new("basket.7").exclusive(true);
     /// ```
-    pub fn set_exclusive(mut self, exclusive: bool) -> Self {
+    pub fn exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;
         self
     }
 
-    /// Lets it go with its last consumer.
-    ///
-    /// It stays until it had one.
+    /// Sets whether the broker deletes the queue when its last consumer ends. A queue that never had a consumer stays.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let passing = DeclareQueue::new("ticks").auto_delete();
+    /// let passing = DeclareQueue::new("ticks").auto_delete(true);
     /// ```
-    pub fn auto_delete(mut self) -> Self {
-        self.auto_delete = true;
+    pub fn auto_delete(mut self, auto_delete: bool) -> Self {
+        self.auto_delete = auto_delete;
         self
     }
 
@@ -249,7 +248,7 @@ impl Message for DeclareQueue {
 /// # use actix::Addr;
 /// # use actix_pika_actors::{Channel, DeclareQueue, Result};
 /// # async fn count(channel: Addr<Channel>) -> Result<u32> {
-/// let declared = channel.send(DeclareQueue::new("jobs").passive()).await??;
+/// let declared = channel.send(DeclareQueue::new("jobs").passive(true)).await??;
 /// # Ok(declared.message_count) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -385,7 +384,7 @@ impl Message for PurgeQueue {
 /// # use actix::Addr;
 /// # use actix_pika_actors::{Channel, DeleteQueue, Result};
 /// # async fn delete(channel: Addr<Channel>) -> Result<u32> {
-/// let dropped = channel.send(DeleteQueue::new("jobs").if_unused().if_empty()).await??;
+/// let dropped = channel.send(DeleteQueue::new("jobs").if_unused(true).if_empty(true)).await??;
 /// # Ok(dropped) }
 /// ```
 #[derive(Clone, Debug)]
@@ -408,7 +407,7 @@ impl DeleteQueue {
         Self { queue: queue.into(), if_unused: false, if_empty: false }
     }
 
-    /// Deletes it only if it has no consumers.
+    /// Sets whether the queue is deleted only if it has no consumers.
     ///
     /// Of classic queues: for a quorum queue the broker closes the connection (540), for a stream it deletes all the
     /// same.
@@ -416,14 +415,14 @@ impl DeleteQueue {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeleteQueue;
-    /// let delete = DeleteQueue::new("jobs").if_unused();
+    /// let delete = DeleteQueue::new("jobs").if_unused(true);
     /// ```
-    pub fn if_unused(mut self) -> Self {
-        self.if_unused = true;
+    pub fn if_unused(mut self, if_unused: bool) -> Self {
+        self.if_unused = if_unused;
         self
     }
 
-    /// Deletes it only if it has no messages.
+    /// Sets whether the queue is deleted only if it has no messages.
     ///
     /// Of classic queues: for a quorum queue the broker closes the connection (540), for a stream it deletes all the
     /// same.
@@ -431,10 +430,10 @@ impl DeleteQueue {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeleteQueue;
-    /// let delete = DeleteQueue::new("jobs").if_empty();
+    /// let delete = DeleteQueue::new("jobs").if_empty(true);
     /// ```
-    pub fn if_empty(mut self) -> Self {
-        self.if_empty = true;
+    pub fn if_empty(mut self, if_empty: bool) -> Self {
+        self.if_empty = if_empty;
         self
     }
 

@@ -462,7 +462,7 @@ mod tests {
     #[test]
     fn a_queue_goes_with_its_last_consumer() {
         let mut topology = sample();
-        topology.has(queue(DeclareQueue::new("own").auto_delete())).has(bind("own", "back"));
+        topology.has(queue(DeclareQueue::new("own").auto_delete(true))).has(bind("own", "back"));
         topology
             .has(consumer(1, "zeroth", "own"))
             .has(consumer(1, "first", "own"))

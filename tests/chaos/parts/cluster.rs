@@ -22,7 +22,7 @@ pub async fn run(row: &mut Row, plan: &Plan) {
     let queues = ["one", "other"].map(|name| DeclareQueue::new(name).quorum()).to_vec();
     let terms = Terms { queues, ..Terms::new(row.messages, random.u64(..)) };
     let urls = [1, 2, 3].map(|number| cluster.node(number).url(vhost.name()));
-    let connector = || Connector::new_many(&urls).expect("URLs");
+    let connector = || Connector::from_uris(&urls).expect("URLs");
     let mut traffic = Traffic::start(leaks, connector, terms).await;
     for n in 0..row.faults {
         let node = 1 + (n % 3) as usize;

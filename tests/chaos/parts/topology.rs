@@ -112,14 +112,14 @@ impl Everything {
         for exchange in [
             DeclareExchange::topic("events"),
             DeclareExchange::fanout("news").durable(false),
-            DeclareExchange::direct("passing").auto_delete(),
-            DeclareExchange::fanout("inner").internal(),
+            DeclareExchange::direct("passing").auto_delete(true),
+            DeclareExchange::fanout("inner").internal(true),
             DeclareExchange::headers("heads"),
             DeclareExchange::fanout("others"),
             DeclareExchange::direct("main").argument("alternate-exchange", "others"),
             // Looked at only.
-            DeclareExchange::topic("events").passive(),
-            DeclareExchange::topic("amq.topic").passive(),
+            DeclareExchange::topic("events").passive(true),
+            DeclareExchange::topic("amq.topic").passive(true),
         ] {
             channel.declare_exchange(exchange).await?;
         }
@@ -131,14 +131,14 @@ impl Everything {
                 .argument("x-dead-letter-exchange", "others"),
             DeclareQueue::new("quorum").quorum(),
             DeclareQueue::new("transient").durable(false),
-            DeclareQueue::new("mine").durable(false).set_exclusive(true),
-            DeclareQueue::new("passing").durable(false).auto_delete(),
-            DeclareQueue::new("classic").passive(),
+            DeclareQueue::new("mine").durable(false).exclusive(true),
+            DeclareQueue::new("passing").durable(false).auto_delete(true),
+            DeclareQueue::new("classic").passive(true),
         ] {
             channel.declare_queue(queue).await?;
         }
-        let one = channel.declare_queue(DeclareQueue::exclusive()).await?;
-        let other = channel.declare_queue(DeclareQueue::new("").durable(false).set_exclusive(true)).await?;
+        let one = channel.declare_queue(DeclareQueue::server_named()).await?;
+        let other = channel.declare_queue(DeclareQueue::new("").durable(false).exclusive(true)).await?;
         for (queue, source, key) in [
             ("classic", "events", "a.*"),
             ("classic", "events", "*.b"),
@@ -166,8 +166,8 @@ impl Everything {
             ("classic", Consume::new().tag("seven").prefetch(7)),
             ("classic", Consume::new().tag("first").prefetch(1).priority(5)),
             ("quorum", Consume::new().tag("quorum").prefetch(3)),
-            ("transient", Consume::new().tag("careless").no_ack()),
-            ("mine", Consume::new().tag("alone").exclusive()),
+            ("transient", Consume::new().tag("careless").no_ack(true)),
+            ("mine", Consume::new().tag("alone").exclusive(true)),
             ("passing", Consume::new().tag("passing")),
             (unnamed[0].name(), Consume::new().tag("unnamed")),
         ] {
@@ -191,7 +191,7 @@ impl Everything {
         channel.delete_exchange(DeleteExchange::new("gone")).await?;
         gone.delete().await?;
         // Goes with its last binding.
-        channel.declare_exchange(DeclareExchange::direct("brief").auto_delete()).await?;
+        channel.declare_exchange(DeclareExchange::direct("brief").auto_delete(true)).await?;
         let classic = channel.queue("classic");
         classic.bind("brief", "x").await?;
         classic.unbind("brief", "x").await?;
