@@ -42,7 +42,8 @@ async fn flooded(bench: &Bench, queue: &str, messages: usize) -> Oracle {
     let exchange = channel.default_exchange();
     let mut last = None;
     for n in 0..messages {
-        last = Some(exchange.publish_deferred(Publishing::new(body(n)).persistent(false), queue).await.unwrap());
+        last =
+            Some(exchange.publish_deferred(Publishing::new(body(n)).persistent(false), queue).await.unwrap());
     }
     within("confirms", 30, last.unwrap()).await.unwrap();
     channel.close().await.unwrap();

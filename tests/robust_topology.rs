@@ -103,8 +103,10 @@ async fn a_whole_topology_is_declared_again() {
     let channel = robust.channel().await;
     let third = channel.declare_exchange(DeclareExchange::fanout("third").auto_delete(true)).await.unwrap();
     let first = channel.declare_exchange(DeclareExchange::topic("first").auto_delete(true)).await.unwrap();
-    let second =
-        channel.declare_exchange(DeclareExchange::direct("second").auto_delete(true).internal(true)).await.unwrap();
+    let second = channel
+        .declare_exchange(DeclareExchange::direct("second").auto_delete(true).internal(true))
+        .await
+        .unwrap();
     third.bind("second", "k").await.unwrap();
     second.bind("first", "#").await.unwrap();
     let queue = channel.declare_queue(DeclareQueue::new("end").auto_delete(true)).await.unwrap();
