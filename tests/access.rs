@@ -1,7 +1,7 @@
 //! Who one is and what one may do: PLAIN, and the broker's permissions.
 
 use crate::support::{broker::Vhost, broker::encode, eventually, oracle::Oracle, within};
-use actix_pika::testing::{Handshake, Peer};
+use actix_pika::testing::{HandshakeScript, Peer};
 use actix_pika::{
     Channel, Connection, Connector, DeclareExchange, DeclareQueue, Error, ErrorKind, OpenChannel, Publishing,
     connect,
@@ -18,7 +18,7 @@ async fn plain_says_user_and_password_between_zeros() {
         for connector in [connector.clone(), connector] {
             let server = async {
                 let mut socket = peer.accept().await.unwrap();
-                (socket.handshake_with(&Handshake::new()).await.unwrap(), socket)
+                (socket.handshake_with(&HandshakeScript::new()).await.unwrap(), socket)
             };
             let both = async { tokio::join!(connector.connect(), server) };
             let (result, (terms, _socket)) = within("a handshake", 10, both).await;

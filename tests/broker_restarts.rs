@@ -10,7 +10,7 @@ use crate::support::{
 use actix_pika::{
     Confirm, ConnectionEvent, Connector, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind, Queue,
     Recovery,
-    testing::{CountRecords, Probe},
+    testing::{GetRecordCounts, Probe},
 };
 use futures_util::StreamExt;
 
@@ -134,7 +134,7 @@ async fn what_a_restart_takes_is_declared_again() {
     assert!(robust.restored().await.is_empty());
     within("the publish", 10, publish).await.unwrap().unwrap();
     assert_ne!(nameless.name(), old);
-    let records = robust.connection.actor().send(CountRecords).await.unwrap();
+    let records = robust.connection.actor().send(GetRecordCounts).await.unwrap();
     assert_eq!((records.exchanges, records.queues, records.bindings), (1, 4, 4));
     exchange.publish("routed", "").await.unwrap();
     for queue in queues {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::dialogue::{meet, open};
 use crate::support::{modes::Bench, oracle::Oracle, within};
 use actix_pika::testing::protocol::{basic, channel, connection, queue};
-use actix_pika::testing::{Hangup, RawFrame, Socket};
+use actix_pika::testing::{Disconnect, PeerSocket, RawFrame};
 use actix_pika::{CloseChannel, CloseConnection, Error, ErrorKind, OpenChannel, Publishing};
 use futures_util::{FutureExt, StreamExt, future::join_all};
 
@@ -16,7 +16,7 @@ fn fast() -> OpenChannel {
 }
 
 /// Reads one publish of the scripted peer's side: its three frames.
-async fn expect_publish(socket: &mut Socket, number: u16) {
+async fn expect_publish(socket: &mut PeerSocket, number: u16) {
     socket.expect::<basic::Publish>(number).await.unwrap();
     socket.next_frame_on(number).await.unwrap();
     socket.next_frame_on(number).await.unwrap();
@@ -34,7 +34,7 @@ async fn closing_a_channel_awaits_its_confirms() {
             let channel = channel.clone();
             async move { channel.close().await }
         });
-        socket.expect_quiet(QUIET).await.unwrap();
+        socket.expect_nothing(QUIET).await.unwrap();
         let late = channel.default_exchange().publish("late", "jobs").await.unwrap_err();
         assert_eq!((late.kind(), late.may_have_arrived()), (ErrorKind::ChannelClosed, false));
         assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
@@ -93,18 +93,18 @@ async fn closing_a_connection_awaits_the_confirms_of_all_channels() {
             let connection = connection.clone();
             async move { connection.close().await }
         });
-        socket.expect_quiet(QUIET).await.unwrap();
+        socket.expect_nothing(QUIET).await.unwrap();
         let refused = connection.channel().await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionClosed);
         socket.confirm(1, 1, false).await.unwrap();
-        socket.expect_quiet(QUIET).await.unwrap();
+        socket.expect_nothing(QUIET).await.unwrap();
         socket.confirm(2, 1, false).await.unwrap();
         assert_eq!(socket.expect_close().await.unwrap().0, 200);
         close.await.unwrap().unwrap();
         for confirm in confirms {
             confirm.await.unwrap();
         }
-        assert_eq!(socket.expect_eof().await.unwrap(), Hangup::Closed);
+        assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Closed);
     };
     within("the close", 10, test).await;
 }
@@ -121,7 +121,7 @@ async fn closing_a_connection_ends_publishing() {
             let connection = connection.clone();
             async move { connection.close().await }
         });
-        socket.expect_quiet(QUIET).await.unwrap();
+        socket.expect_nothing(QUIET).await.unwrap();
         let late = channel.default_exchange().publish("late", "jobs").await.unwrap_err();
         assert_eq!((late.kind(), late.may_have_arrived()), (ErrorKind::ConnectionClosed, false), "{late:?}");
         socket.confirm(1, 1, false).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_mute_peer_does_not_hold_up_the_close_of_a_connection() {
     let (connection, mut socket) = meet(|connector| connector.close_timeout(limit)).await;
     let server = async {
         socket.expect::<connection::Close>(0).await.unwrap();
-        socket.silence().await.unwrap()
+        socket.read_to_end().await.unwrap()
     };
     let both = async { tokio::join!(connection.close(), server) };
     let (closed, said) = within("the close", 5, both).await;

@@ -153,7 +153,7 @@ async fn the_home_of_a_queue_goes_and_comes(cluster: &Cluster, vhost: &Vhost) {
     let channel = within("a channel", 10, connection.channel()).await.unwrap();
     let mut told = channel.events();
     let queue = within("a declare", 10, channel.declare_queue("homely")).await.unwrap();
-    let mut probe = Probe::<Delivery>::start().with_time_limit(Duration::from_secs(60));
+    let mut probe = Probe::<Delivery>::start().time_limit(Duration::from_secs(60));
     let consumer = queue.consume_with(Consume::new().tag("patient"), probe.recipient()).await.unwrap();
     within("a publish", 10, channel.default_exchange().publish("before", "homely")).await.unwrap();
     let before = take(&mut probe, 1).await.remove(0);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::dialogue::{mute, nowhere, serve};
 use crate::support::{broker::Vhost, oracle::Oracle, within};
-use actix_pika::testing::{Handshake, Peer, Step};
+use actix_pika::testing::{HandshakeScript, Peer, HandshakeStep};
 use actix_pika::{AddressOrder, Connector, ErrorKind};
 
 fn at(address: impl std::fmt::Display) -> String {
@@ -38,7 +38,7 @@ async fn an_address_that_hangs_leads_to_the_next() {
     let connector = Connector::from_uris([at(silent.local_addr().unwrap()), at(peer.addr())])
         .unwrap()
         .connect_timeout(Duration::from_millis(300));
-    let script = Handshake::new();
+    let script = HandshakeScript::new();
     let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
     let (connection, _) = within("the second address", 10, both).await;
     assert_eq!(connection.unwrap().peer_addr(), Some(peer.addr()));
@@ -49,15 +49,15 @@ async fn an_address_that_hangs_leads_to_the_next() {
 #[actix::test]
 async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
     for script in [
-        Handshake::new().raw_at(Step::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n"),
-        Handshake::new().raw_at(Step::Start, *b"AMQP\0\x01\0\0"),
-        Handshake::new().refuse_at(Step::OpenOk, 541, "INTERNAL_ERROR"),
-        Handshake::new().refuse_at(Step::Tune, 320, "CONNECTION_FORCED - node is going down"),
-        Handshake::new().with_tune(2047, 100, 60).mute_at(Step::OpenOk),
+        HandshakeScript::new().raw_at(HandshakeStep::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        HandshakeScript::new().raw_at(HandshakeStep::Start, *b"AMQP\0\x01\0\0"),
+        HandshakeScript::new().refuse_at(HandshakeStep::OpenOk, 541, "INTERNAL_ERROR"),
+        HandshakeScript::new().refuse_at(HandshakeStep::Tune, 320, "CONNECTION_FORCED - node is going down"),
+        HandshakeScript::new().tune(2047, 100, 60).silent_at(HandshakeStep::OpenOk),
     ] {
         let (bad, good) = (Peer::listen().await.unwrap(), Peer::listen().await.unwrap());
         let connector = Connector::new(&at(bad.addr())).unwrap().address("127.0.0.1", good.addr().port());
-        let willing = Handshake::new();
+        let willing = HandshakeScript::new();
         let servers = async {
             let mut socket = bad.accept().await.unwrap();
             // The one with the impossible tune is not answered.
@@ -74,10 +74,10 @@ async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
 /// A wrong password is wrong everywhere; the other address is not even dialled.
 #[actix::test]
 async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
-    for (step, code, kind) in [(Step::Tune, 403, ErrorKind::Auth), (Step::OpenOk, 530, ErrorKind::Vhost)] {
+    for (step, code, kind) in [(HandshakeStep::Tune, 403, ErrorKind::Auth), (HandshakeStep::OpenOk, 530, ErrorKind::Vhost)] {
         let (peer, other) = (Peer::listen().await.unwrap(), mute());
         let connector = Connector::from_uris([at(peer.addr()), at(other.local_addr().unwrap())]).unwrap();
-        let script = Handshake::new().refuse_at(step, code, "no");
+        let script = HandshakeScript::new().refuse_at(step, code, "no");
         let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
         let error = within("an answer", 10, both).await.0.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (kind, code));
@@ -115,7 +115,7 @@ async fn each_address_has_the_connect_limit_for_itself() {
         .address("127.0.0.1", peer.addr().port())
         .connect_timeout(limit);
     let started = Instant::now();
-    let script = Handshake::new();
+    let script = HandshakeScript::new();
     let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
     within("the third address", 10, both).await.0.unwrap();
     assert!(started.elapsed() >= 2 * limit);
@@ -128,7 +128,7 @@ async fn shuffled_addresses_take_turns_in_being_first() {
     let [first, second] = peers.each_ref().map(Peer::addr);
     for peer in peers {
         actix_rt::spawn(async move {
-            let script = Handshake::new().refuse_at(Step::Tune, 403, "no");
+            let script = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "no");
             while let Ok(mut socket) = peer.accept().await {
                 let _ = socket.handshake_with(&script).await;
             }
@@ -155,7 +155,7 @@ async fn shuffled_addresses_take_turns_in_being_first() {
 async fn an_ipv6_address_is_connected_to() {
     let Ok(peer) = Peer::listen_at("[::1]:0".parse().unwrap()).await else { return };
     let port = peer.addr().port();
-    let script = Handshake::new();
+    let script = HandshakeScript::new();
     for connector in [
         Connector::new(&format!("amqp://[::1]:{port}")).unwrap(),
         Connector::new(&at(nowhere())).unwrap().address("::1", port),
@@ -178,7 +178,7 @@ async fn every_record_of_a_name_is_tried() {
         let peer = Peer::listen().await.unwrap();
         let url = format!("amqp://localhost:{}/{parameters}", peer.addr().port());
         let connector = Connector::new(&url).unwrap();
-        let script = Handshake::new();
+        let script = HandshakeScript::new();
         let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
         let (connection, _) = within("the record that answers", 4, both).await;
         assert_eq!(connection.unwrap().peer_addr(), Some(peer.addr()));

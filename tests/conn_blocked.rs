@@ -9,7 +9,7 @@ use crate::support::{
 };
 use actix::prelude::*;
 use actix_pika::testing::{
-    Probe, Socket,
+    PeerSocket, Probe,
     protocol::{channel, confirm, connection, queue},
 };
 use actix_pika::{Connection, ConnectionEvent, ErrorKind, Events, OpenChannel, UpdateSecret};
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 const SHORT: Duration = Duration::from_millis(200);
 
-async fn block(connection: &Connection, socket: &mut Socket, reason: &str) {
+async fn block(connection: &Connection, socket: &mut PeerSocket, reason: &str) {
     let mut events = connection.events();
     // The stream is there once the supervisor has answered.
     connection.actor().send(actix_pika::GetState).await.unwrap();
@@ -30,7 +30,7 @@ async fn block(connection: &Connection, socket: &mut Socket, reason: &str) {
     assert!(connection.is_blocked());
 }
 
-async fn unblock(connection: &Connection, socket: &mut Socket) {
+async fn unblock(connection: &Connection, socket: &mut PeerSocket) {
     let mut events = connection.events();
     connection.actor().send(actix_pika::GetState).await.unwrap();
     socket.send(0, connection::Unblocked {}).await.unwrap();
@@ -66,7 +66,7 @@ async fn publishes_wait_until_the_broker_takes_them_again() {
     // The channel has heard of it, too, once it has answered.
     let waiting = channel.default_exchange();
     let publish = actix_rt::spawn(async move { waiting.publish("later", "q").await.map(drop) });
-    socket.expect_quiet(SHORT).await.unwrap();
+    socket.expect_nothing(SHORT).await.unwrap();
     assert!(!publish.is_finished());
     unblock(&connection, &mut socket).await;
     let published = socket.expect_publish(1).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::dialogue::{meet_by, serve};
 use crate::support::{broker::Vhost, eventually, within};
-use actix_pika::testing::{Handshake, Peer, Probe, Step};
+use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer, Probe};
 use actix_pika::{
     CloseConnection, ConnectionEvent, ConnectionState, Connector, ErrorKind, GetState, TcpOptions,
 };
@@ -59,7 +59,7 @@ async fn the_peer_hears_the_reason_of_a_close() {
         (CloseConnection::new().reason(200, "\u{e9}".repeat(200)), (200, "\u{e9}".repeat(127))),
     ] {
         let (connection, mut socket, _) =
-            within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
+            within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
         let (closed, said) = tokio::join!(connection.close_with(reason), socket.expect_close());
         closed.unwrap();
         assert_eq!(said.unwrap(), heard);
@@ -71,7 +71,7 @@ async fn the_peer_hears_the_reason_of_a_close() {
 #[actix::test]
 async fn the_state_can_be_asked_for_in_a_message() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
+        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
     let state = within("the state", 5, connection.actor().send(GetState)).await.unwrap();
     assert!(matches!(state, ConnectionState::Open(_)));
     socket.close_connection(320, "CONNECTION_FORCED - bye").await.unwrap();
@@ -85,7 +85,7 @@ async fn the_state_can_be_asked_for_in_a_message() {
 #[actix::test]
 async fn a_late_watcher_hears_of_the_end_at_once() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
+        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
     socket.close_connection(320, "CONNECTION_FORCED - bye").await.unwrap();
     within("the end", 5, connection.closed()).await.unwrap_err();
     let mut probe = Probe::<ConnectionEvent>::start();
@@ -104,11 +104,11 @@ async fn a_late_watcher_hears_of_the_end_at_once() {
 #[actix::test]
 async fn a_hang_up_without_a_word_names_what_may_have_been_refused() {
     for (step, stage, suspect) in [
-        (Step::Tune, "connection.tune", "the login"),
-        (Step::OpenOk, "connection.open-ok", "the limits of tune-ok"),
+        (HandshakeStep::Tune, "connection.tune", "the login"),
+        (HandshakeStep::OpenOk, "connection.open-ok", "the limits of tune-ok"),
     ] {
         let peer = Peer::listen().await.unwrap();
-        let script = Handshake::new().mute_at(step);
+        let script = HandshakeScript::new().silent_at(step);
         let hang_up = async {
             let (socket, _) = serve(&peer, &script).await;
             socket.reset().unwrap();
@@ -126,7 +126,7 @@ async fn a_hang_up_without_a_word_names_what_may_have_been_refused() {
 #[actix::test]
 async fn a_start_ok_that_is_too_long_is_a_limit_error() {
     let peer = Peer::listen().await.unwrap();
-    let script = Handshake::new();
+    let script = HandshakeScript::new();
     let connect = Connector::new(&peer.url()).unwrap().client_property("essay", "x".repeat(4096)).connect();
     let server = async {
         let mut socket = peer.accept().await.unwrap();

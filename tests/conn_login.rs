@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::dialogue::{meet_by, mute};
 use crate::support::{broker::Vhost, within};
-use actix_pika::testing::{Handshake, Probe, protocol::connection};
+use actix_pika::testing::{HandshakeScript, Probe, protocol::connection};
 use actix_pika::{
     ConnectionEvent, Connector, Credentials, Error, ErrorKind, Mechanism, Result, UpdateSecret,
 };
@@ -15,7 +15,7 @@ use actix_pika::{
 /// AUTH-03, AUTH-04, AUTH-05: byte for byte.
 #[actix::test]
 async fn each_mechanism_has_its_response() {
-    let all = Handshake::new().with_mechanisms("EXTERNAL AMQPLAIN PLAIN");
+    let all = HandshakeScript::new().mechanisms("EXTERNAL AMQPLAIN PLAIN");
     for (mechanism, name, response) in [
         (Mechanism::Plain, "PLAIN", &b"\0alice\0hunter2"[..]),
         (Mechanism::AmqPlain, "AMQPLAIN", b"\x05LOGINS\0\0\0\x05alice\x08PASSWORDS\0\0\0\x07hunter2"),
@@ -118,7 +118,7 @@ async fn the_broker_takes_a_new_secret() {
 #[actix::test]
 async fn an_answer_after_the_deadline_is_not_taken_for_the_next() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
+        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
     let slow = UpdateSecret::new("one", "r".repeat(300)).deadline(Duration::from_millis(100));
     let error = within("a deadline", 5, connection.update_secret_with(slow)).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Timeout, true));
@@ -146,7 +146,7 @@ async fn an_answer_after_the_deadline_is_not_taken_for_the_next() {
 #[actix::test]
 async fn a_secret_that_is_refused_costs_the_connection() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
+        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
     let peer = async {
         socket.expect::<connection::UpdateSecret>(0).await.unwrap();
         socket
@@ -166,7 +166,7 @@ async fn a_secret_that_is_refused_costs_the_connection() {
 #[actix::test]
 async fn a_secret_that_fits_no_frame_is_a_limit_error_and_is_not_sent() {
     let set = |connector: Connector| connector.frame_max(4096);
-    let (connection, mut socket, _) = within("connect", 10, meet_by(set, &Handshake::new())).await;
+    let (connection, mut socket, _) = within("connect", 10, meet_by(set, &HandshakeScript::new())).await;
     let error = connection.update_secret("x".repeat(4096), "").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
     let (closed, heard) = tokio::join!(connection.close(), socket.expect_close());
@@ -178,7 +178,7 @@ async fn a_secret_that_fits_no_frame_is_a_limit_error_and_is_not_sent() {
 #[actix::test]
 async fn an_unasked_update_secret_ok_is_a_protocol_error() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &Handshake::new())).await;
+        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
     socket.send(0, connection::UpdateSecretOk {}).await.unwrap();
     assert_eq!(socket.expect_close().await.unwrap().0, 503);
     let error = within("the end", 5, connection.closed()).await.unwrap_err();
@@ -205,7 +205,8 @@ async fn credentials_that_expire_are_renewed_until_the_connection_closes() {
     let asked = Arc::new(AtomicU64::new(0));
     let provider = tokens(&asked, |_| false);
     let (connection, mut socket, terms) =
-        within("connect", 10, meet_by(|connector| connector.credentials(provider), &Handshake::new())).await;
+        within("connect", 10, meet_by(|connector| connector.credentials(provider), &HandshakeScript::new()))
+            .await;
     assert_eq!(terms.response, b"\0\0token 1");
     let mut probe = Probe::<ConnectionEvent>::start();
     connection.watch(probe.recipient());
@@ -230,7 +231,8 @@ async fn a_refresh_that_fails_is_told_and_tried_again() {
     let asked = Arc::new(AtomicU64::new(0));
     let provider = tokens(&asked, |n| n == 2);
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector.credentials(provider), &Handshake::new())).await;
+        within("connect", 10, meet_by(|connector| connector.credentials(provider), &HandshakeScript::new()))
+            .await;
     let mut probe = Probe::<ConnectionEvent>::start();
     connection.watch(probe.recipient());
     match probe.next().await.unwrap() {
@@ -254,8 +256,11 @@ async fn secrets_are_not_shown() {
     let credentials = Credentials::new("alice", "hunter2");
     let shown = format!("{connector:?} {with_provider:?} {update:#?} {credentials:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
-    let (connection, ..) =
-        within("connect", 10, meet_by(|connector| connector.credentials(credentials), &Handshake::new()))
-            .await;
+    let (connection, ..) = within(
+        "connect",
+        10,
+        meet_by(|connector| connector.credentials(credentials), &HandshakeScript::new()),
+    )
+    .await;
     assert!(!format!("{connection:?} {:?}", connection.state()).contains("hunter2"));
 }

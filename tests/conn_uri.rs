@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use crate::support::broker::Vhost;
 use crate::support::dialogue::{mute, nowhere, serve};
 use crate::support::within;
-use actix_pika::testing::{ClientTerms, Handshake, Peer, types::AMQPValue};
+use actix_pika::testing::{ClientHandshake, HandshakeScript, Peer, types::AMQPValue};
 use actix_pika::{Connector, Credentials, ErrorKind, Mechanism};
 
 /// What a peer hears from a client that was given these parameters.
-async fn heard(query: &str, script: &Handshake) -> ClientTerms {
+async fn heard(query: &str, script: &HandshakeScript) -> ClientHandshake {
     let peer = Peer::listen().await.unwrap();
     let connector = Connector::new(&format!("{}?{query}", peer.url())).unwrap();
     let both = async { tokio::join!(connector.connect(), serve(&peer, script)) };
@@ -27,11 +27,12 @@ fn refused(uri: &str) -> String {
 /// URI-10, CON-08, CON-09
 #[actix::test]
 async fn limits_and_name_reach_the_peer() {
-    let terms = heard("heartbeat=7&channel_max=12&frame_max=8192&name=my%20app", &Handshake::new()).await;
+    let terms =
+        heard("heartbeat=7&channel_max=12&frame_max=8192&name=my%20app", &HandshakeScript::new()).await;
     assert_eq!((terms.heartbeat, terms.channel_max, terms.frame_max), (7, 12, 8192));
     let name = terms.properties.inner().get("connection_name");
     assert_eq!(name, Some(&AMQPValue::LongString("my app".into())));
-    let terms = heard("heartbeat=0&channel_max=0&frame_max=0", &Handshake::new()).await;
+    let terms = heard("heartbeat=0&channel_max=0&frame_max=0", &HandshakeScript::new()).await;
     assert_eq!((terms.heartbeat, terms.channel_max, terms.frame_max), (0, 2047, 131_072));
 }
 
@@ -46,7 +47,7 @@ async fn the_heartbeat_of_a_uri_is_that_of_tune_ok() {
         ("heartbeat=65535", 60, 60),
         ("heartbeat=10&timeout=1000", 0, 0),
     ] {
-        let terms = heard(query, &Handshake::new().with_tune(2047, 131_072, offer)).await;
+        let terms = heard(query, &HandshakeScript::new().tune(2047, 131_072, offer)).await;
         assert_eq!(terms.heartbeat, said, "{query} for an offer of {offer}");
     }
 }
@@ -56,7 +57,7 @@ async fn the_heartbeat_of_a_uri_is_that_of_tune_ok() {
 async fn a_uri_and_its_parts_say_the_same() {
     let said = async |connector: fn(&Peer) -> Connector| {
         let peer = Peer::listen().await.unwrap();
-        let script = Handshake::new();
+        let script = HandshakeScript::new();
         let both = async { tokio::join!(connector(&peer).connect(), serve(&peer, &script)) };
         let (connection, (_, terms)) = within("a connection", 10, both).await;
         connection.unwrap();
@@ -108,7 +109,7 @@ async fn parts_need_no_escapes() {
 /// URI-10, AUTH-05: the first of ours that is offered, in our order.
 #[actix::test]
 async fn mechanisms_are_taken_in_their_order() {
-    let offering = |mechanisms| Handshake::new().with_mechanisms(mechanisms);
+    let offering = |mechanisms| HandshakeScript::new().mechanisms(mechanisms);
     let both = "auth_mechanism=external&auth_mechanism=PLAIN";
     assert_eq!(heard(both, &offering("PLAIN AMQPLAIN EXTERNAL")).await.mechanism, "EXTERNAL");
     assert_eq!(heard(both, &offering("AMQPLAIN PLAIN")).await.mechanism, "PLAIN");
@@ -137,7 +138,7 @@ async fn timeouts_limit_the_connect() {
 #[actix::test]
 async fn the_parameters_of_aio_pika_are_accepted() {
     let query = "reconnect_interval=0.5&fail_fast=0&interleave=1&happy_eyeballs_delay=.1&timeout=5";
-    heard(query, &Handshake::new()).await;
+    heard(query, &HandshakeScript::new()).await;
 }
 
 /// URI-11

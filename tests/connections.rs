@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::dialogue::{meet, open, try_meet};
 use crate::support::{broker::Vhost, eventually, within};
-use actix_pika::testing::{Handshake, Probe, protocol::connection, types::AMQPValue};
+use actix_pika::testing::{HandshakeScript, Probe, protocol::connection, types::AMQPValue};
 use actix_pika::{
     ConnectionEvent, ConnectionState, Connector, DeclareQueue, Error, ErrorKind, OpenChannel, Qos, connect,
 };
@@ -57,7 +57,7 @@ async fn tune_ok_says_what_the_connection_tells() {
         ((u16::MAX, u32::MAX, u16::MAX), (u16::MAX, 131_072, u16::MAX)),
     ];
     for (offer, agreed) in cases {
-        let script = Handshake::new().with_tune(offer.0, offer.1, offer.2);
+        let script = HandshakeScript::new().tune(offer.0, offer.1, offer.2);
         let meeting = try_meet(|connector| connector, &script);
         let (result, _socket, terms) = within("a handshake", 10, meeting).await;
         assert_eq!((terms.channel_max, terms.frame_max, terms.heartbeat), agreed);
@@ -71,7 +71,7 @@ async fn tune_ok_says_what_the_connection_tells() {
 #[actix::test]
 async fn client_properties_name_the_library_and_what_it_can_do() {
     let (_result, _socket, terms) =
-        within("a handshake", 10, try_meet(|connector| connector, &Handshake::new())).await;
+        within("a handshake", 10, try_meet(|connector| connector, &HandshakeScript::new())).await;
     assert_eq!(terms.locale, "en_US");
     let properties = terms.properties.inner();
     let text = |key: &str| match properties.get(key) {
@@ -99,7 +99,7 @@ async fn client_properties_name_the_library_and_what_it_can_do() {
 #[actix::test]
 async fn client_properties_of_the_application_replace_those_of_the_library() {
     let own = |connector: Connector| connector.client_property("product", "shop").client_property("shard", 7);
-    let (_result, _socket, terms) = within("a handshake", 10, try_meet(own, &Handshake::new())).await;
+    let (_result, _socket, terms) = within("a handshake", 10, try_meet(own, &HandshakeScript::new())).await;
     let properties = terms.properties.inner();
     assert_eq!(properties.get("product"), Some(&AMQPValue::LongString("shop".into())));
     assert_eq!(properties.get("shard"), Some(&AMQPValue::LongInt(7)));
@@ -131,7 +131,8 @@ async fn the_name_of_a_connection_is_shown_by_the_broker() {
 async fn the_heartbeat_that_is_asked_for_is_that_of_tune_ok() {
     for (asked, said) in [(0, 0), (1, 1), (500, 1), (1_000, 1), (1_500, 2), (9_000, 9), (600_000, 60)] {
         let ours = |connector: Connector| connector.heartbeat(Duration::from_millis(asked));
-        let (_result, _socket, terms) = within("a handshake", 10, try_meet(ours, &Handshake::new())).await;
+        let (_result, _socket, terms) =
+            within("a handshake", 10, try_meet(ours, &HandshakeScript::new())).await;
         assert_eq!(terms.heartbeat, said, "asked for {asked} ms");
     }
 }

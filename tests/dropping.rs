@@ -6,13 +6,13 @@ use crate::support::dialogue::{meet, open, try_meet};
 use crate::support::{broker::Vhost, eventually, modes::Bench, oracle::Oracle, within};
 use actix::prelude::*;
 use actix_pika::testing::protocol::{basic, channel, confirm};
-use actix_pika::testing::{Handshake, Hangup, Socket};
+use actix_pika::testing::{Disconnect, HandshakeScript, PeerSocket};
 use actix_pika::{Channel, Connector, Delivery, OpenChannel, Result, connect};
 use futures_util::{StreamExt, future::join_all, poll};
 
 const QUIET: Duration = Duration::from_millis(50);
 
-async fn expect_publish(socket: &mut Socket, number: u16) {
+async fn expect_publish(socket: &mut PeerSocket, number: u16) {
     socket.expect::<basic::Publish>(number).await.unwrap();
     socket.next_frame_on(number).await.unwrap();
     socket.next_frame_on(number).await.unwrap();
@@ -28,12 +28,12 @@ async fn the_last_handle_of_a_channel_closes_it() {
         drop(channel);
         drop(clone);
         drop(queue);
-        socket.expect_quiet(QUIET).await.unwrap();
+        socket.expect_nothing(QUIET).await.unwrap();
         assert!(!exchange.channel().is_closed());
         drop(exchange);
         assert_eq!(socket.expect_channel_close(1).await.unwrap().0, 200);
         // The connection's own handle keeps that open, and the number is free.
-        socket.expect_quiet(QUIET).await.unwrap();
+        socket.expect_nothing(QUIET).await.unwrap();
         open(&connection, &mut socket, 1, OpenChannel::new()).await;
         assert!(!connection.is_closed());
     };
@@ -51,12 +51,12 @@ async fn the_last_handle_of_all_closes_the_connection() {
         drop(connection);
         drop(first);
         socket.expect_channel_close(1).await.unwrap();
-        socket.expect_quiet(QUIET).await.unwrap();
+        socket.expect_nothing(QUIET).await.unwrap();
         assert!(!second.connection().is_closed());
         drop(second);
         socket.expect_channel_close(2).await.unwrap();
         assert_eq!(socket.expect_close().await.unwrap().0, 200);
-        assert_eq!(socket.expect_eof().await.unwrap(), Hangup::Closed);
+        assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Closed);
     };
     within("the close", 10, test).await;
 }
@@ -78,7 +78,7 @@ async fn dropping_the_last_handle_awaits_the_confirms_under_way() {
         drop(channel.default_exchange().publish_deferred("x", "jobs").await.unwrap());
         drop((channel, connection));
         expect_publish(&mut socket, 1).await;
-        socket.expect_quiet(QUIET).await.unwrap();
+        socket.expect_nothing(QUIET).await.unwrap();
         socket.confirm(1, 1, false).await.unwrap();
         socket.expect_channel_close(1).await.unwrap();
         socket.expect_close().await.unwrap();
@@ -129,7 +129,7 @@ async fn a_channel_that_is_not_fetched_closes() {
             socket.open_channel(1).await.unwrap();
             socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
             // Long enough for the answer to be there, unread.
-            socket.expect_quiet(QUIET).await.unwrap();
+            socket.expect_nothing(QUIET).await.unwrap();
         }
         socket.expect_channel_close(1).await.unwrap();
     };
@@ -251,7 +251,7 @@ async fn handles_may_be_dropped_on_any_thread() {
 /// CH-27: what the broker cannot do is refused here, before anything is sent.
 #[actix::test]
 async fn confirms_are_refused_where_the_broker_has_none() {
-    let script = Handshake::new().with_capabilities(&["basic.nack"]);
+    let script = HandshakeScript::new().capabilities(&["basic.nack"]);
     let (result, mut socket, _) = within("a handshake", 10, try_meet(|c| c, &script)).await;
     let connection = result.unwrap();
     let error = within("the answer", 5, connection.channel()).await.unwrap_err();

@@ -6,7 +6,7 @@ use crate::support::dialogue::{meet, open};
 use crate::support::{broker::Vhost, eventually, oracle::Oracle, within};
 use actix::prelude::*;
 use actix_pika::testing::protocol::{basic, queue};
-use actix_pika::testing::{RawFrame, Socket};
+use actix_pika::testing::{PeerSocket, RawFrame};
 use actix_pika::{
     CancelConsumer, Consume, DeclareExchange, DeclareQueue, Delivery, OpenChannel, Publishing, connect,
 };
@@ -97,7 +97,7 @@ crate::modes! {
 /// The broker's queues answer consume and cancel, its channel the rest: the one may overtake the other.
 #[actix::test]
 async fn an_answer_to_a_consume_or_a_cancel_may_be_overtaken() {
-    async fn consume(socket: &mut Socket) -> String {
+    async fn consume(socket: &mut PeerSocket) -> String {
         socket.expect::<basic::Qos>(1).await.unwrap();
         socket.expect::<basic::Consume>(1).await.unwrap().consumer_tag.to_string()
     }

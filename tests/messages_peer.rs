@@ -4,7 +4,7 @@ use crate::support::within;
 use actix_pika::{
     ErrorKind, Get, Properties, connect,
     testing::{
-        Content, Peer,
+        Peer, PeerMessage,
         protocol::{basic, confirm},
     },
 };
@@ -68,7 +68,7 @@ async fn unreadable_properties_cost_nothing_but_themselves() {
     socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
     for (n, (properties, _)) in (1..).zip(cases) {
         socket.expect::<basic::Get>(1).await.unwrap();
-        let content = Content::from("body").through("ex", "key").with_raw_properties(properties);
+        let content = PeerMessage::from("body").published_to("ex", "key").raw_properties(properties);
         socket.get_ok(1, n, 0, content).await.unwrap();
         assert_eq!(socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, n);
     }

@@ -8,7 +8,7 @@ use crate::support::{
 use actix_pika::{
     ErrorKind, OpenChannel, Properties, Publishing, Table,
     testing::{
-        Content, Handshake, RawFrame,
+        HandshakeScript, PeerMessage, RawFrame,
         protocol::{BasicProperties, basic, queue},
         types::AMQPValue,
     },
@@ -84,14 +84,17 @@ async fn returns_in_odd_orders_find_their_publishes() {
         published.push(socket.expect_publish(1).await.unwrap());
         assert!(published[n].mandatory);
     }
-    assert_eq!(published[4].cuts.len(), 8);
+    assert_eq!(published[4].frame_lengths.len(), 8);
     let back = [7, 2, 4, 5, 0, 3];
     for n in back {
         send_back(&mut socket, published[n].clone()).await;
     }
     // Of nothing that was published, and of what was not to be handed back: harmless.
-    socket.return_message(1, 312, "NO_ROUTE", Content::from("a").through("ex", "k4")).await.unwrap();
-    socket.return_message(1, 312, "NO_ROUTE", Content::from("").through("other", "k3")).await.unwrap();
+    socket.return_message(1, 312, "NO_ROUTE", PeerMessage::from("a").published_to("ex", "k4")).await.unwrap();
+    socket
+        .return_message(1, 312, "NO_ROUTE", PeerMessage::from("").published_to("other", "k3"))
+        .await
+        .unwrap();
     socket.confirm(1, 16, true).await.unwrap();
     for (n, confirm) in confirms.into_iter().enumerate() {
         match answer(confirm).await {
@@ -150,10 +153,10 @@ async fn returns_may_be_nacked_or_unreadable() {
 
     let odd = publish(&channel, "key", "odd").await;
     socket.expect_publish(1).await.unwrap();
-    let content = Content::from("odd")
-        .through("ex", "key")
-        .with_raw_properties([0x20, 0, 0, 0, 0, 4, 1, b'k', b'Z', 0]);
-    socket.return_message(1, 313, "NO_CONSUMERS", content.cut_to(1)).await.unwrap();
+    let content = PeerMessage::from("odd")
+        .published_to("ex", "key")
+        .raw_properties([0x20, 0, 0, 0, 0, 4, 1, b'k', b'Z', 0]);
+    socket.return_message(1, 313, "NO_CONSUMERS", content.body_frame_size(1)).await.unwrap();
     socket.confirm(1, 2, false).await.unwrap();
     let error = answer(odd).await.unwrap_err();
     let returned = error.returned().unwrap();
@@ -228,11 +231,14 @@ async fn a_plain_publish_is_mandatory_and_persistent() {
     drop(publish(&channel, "key", "body").await);
     let published = socket.expect_publish(1).await.unwrap();
     assert_eq!((published.mandatory, published.immediate), (true, false));
-    assert_eq!((&*published.exchange, &*published.routing_key, &published.cuts[..]), ("ex", "key", &[4][..]));
+    assert_eq!(
+        (&*published.exchange, &*published.routing_key, &published.frame_lengths[..]),
+        ("ex", "key", &[4][..])
+    );
     assert_eq!(published.properties, BasicProperties::default().with_delivery_mode(2));
     drop(publish(&channel, "", Publishing::new("").persistent(false).mandatory(false)).await);
     let published = socket.expect_publish(1).await.unwrap();
-    assert_eq!((published.mandatory, published.cuts.len()), (false, 0));
+    assert_eq!((published.mandatory, published.frame_lengths.len()), (false, 0));
     assert_eq!(published.raw_properties[..], [0x10, 0, 1]);
     drop(publish(&channel, "key", Publishing::new("x").properties(Properties::new())).await);
     assert_eq!(socket.expect_publish(1).await.unwrap().raw_properties[..], [0, 0]);
@@ -251,7 +257,7 @@ async fn a_peer_that_publishes_breaks_the_protocol() {
 /// PUB-24: a server without a limit for frames gets the client's own, and content of any size in them.
 #[actix::test]
 async fn a_server_without_a_frame_limit_gets_content_of_any_size() {
-    let script = Handshake::new().with_tune(10, 0, 60);
+    let script = HandshakeScript::new().tune(10, 0, 60);
     let (connection, mut socket, terms) =
         within("connect", 10, meet_by(|connector| connector, &script)).await;
     assert_eq!((terms.frame_max, connection.frame_max()), (131_072, Some(131_072)));
@@ -261,7 +267,7 @@ async fn a_server_without_a_frame_limit_gets_content_of_any_size() {
     let confirm = publish(&channel, "key", Publishing::new(body.clone()).headers(headers)).await;
     let published = socket.expect_publish(1).await.unwrap();
     assert!(published.body == body);
-    assert_eq!(published.cuts, [131_064, 131_064, 131_064, 106_808]);
+    assert_eq!(published.frame_lengths, [131_064, 131_064, 131_064, 106_808]);
     let headers = published.properties.headers().as_ref().expect("headers").inner();
     assert_eq!(headers.get("k"), Some(&AMQPValue::LongString("v".repeat(50_000).into())));
     socket.confirm(1, 1, false).await.unwrap();

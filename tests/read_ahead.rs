@@ -223,7 +223,7 @@ async fn a_target_that_dies_while_reading_pauses_is_cancelled() {
     let proxy = proxy(&bench);
     let connection = connect(&bench, &proxy, |c| c).await;
     let channel = connection.channel().await.unwrap();
-    let mut ends = Probe::<ConsumerEnd>::start().with_time_limit(Duration::from_secs(15));
+    let mut ends = Probe::<ConsumerEnd>::start().time_limit(Duration::from_secs(15));
     let arbiter = actix::Arbiter::new();
     let seen = Arc::new(AtomicUsize::new(0));
     let gate = Gate::start_in_arbiter(&arbiter.handle(), {

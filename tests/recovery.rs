@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{robust::Robust, take, within};
 use actix_pika::{
     ConnectionEvent, ConnectionState, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
-    testing::{CountRecords, Probe},
+    testing::{GetRecordCounts, Probe},
 };
 use futures_util::StreamExt;
 
@@ -71,10 +71,10 @@ async fn a_queue_named_by_the_broker_is_renamed_everywhere() {
         assert_eq!(delivery.body(), body.as_bytes());
         delivery.ack().unwrap();
     }
-    let records = robust.connection.actor().send(CountRecords).await.unwrap();
+    let records = robust.connection.actor().send(GetRecordCounts).await.unwrap();
     assert_eq!((records.queues, records.bindings, records.consumers), (1, 1, 1));
     queue.delete().await.unwrap();
-    let records = robust.connection.actor().send(CountRecords).await.unwrap();
+    let records = robust.connection.actor().send(GetRecordCounts).await.unwrap();
     assert_eq!((records.queues, records.bindings, records.consumers), (0, 0, 0));
 }
 

@@ -8,7 +8,9 @@ use std::{
 
 use crate::support::dialogue::{try_meet, turned_away};
 use crate::support::{broker::Vhost, within};
-use actix_pika::testing::{Handshake, Hangup, MismatchKind, Peer, Step, protocol::connection};
+use actix_pika::testing::{
+    Disconnect, HandshakeScript, HandshakeStep, Peer, TestErrorKind, protocol::connection,
+};
 use actix_pika::{Connector, ErrorKind, connect};
 
 /// CON-03: the port was free a moment ago, so nothing listens there.
@@ -34,17 +36,17 @@ async fn a_host_that_has_no_address_is_an_io_error() {
 #[actix::test]
 async fn a_mute_peer_is_given_up_at_the_connect_limit() {
     let steps = [
-        (Step::Start, "connection.start"),
-        (Step::Secure, "connection.tune"),
-        (Step::Tune, "connection.tune"),
-        (Step::OpenOk, "connection.open-ok"),
+        (HandshakeStep::Start, "connection.start"),
+        (HandshakeStep::Secure, "connection.tune"),
+        (HandshakeStep::Tune, "connection.tune"),
+        (HandshakeStep::OpenOk, "connection.open-ok"),
     ];
     for (step, name) in steps {
         let limit = Duration::from_millis(150);
         let began = Instant::now();
         let script = match step {
-            Step::Secure => Handshake::new().challenging("who are you?").mute_at(step),
-            _ => Handshake::new().mute_at(step),
+            HandshakeStep::Secure => HandshakeScript::new().challenge("who are you?").silent_at(step),
+            _ => HandshakeScript::new().silent_at(step),
         };
         let meeting = turned_away(|connector| connector.connect_timeout(limit), &script);
         let (error, mut socket, _) = within("a mute peer", 10, meeting).await;
@@ -68,7 +70,7 @@ async fn a_peer_that_does_not_even_accept_is_given_up_at_the_connect_limit() {
 /// The limit covers a peer that says something, but never the whole of it.
 #[actix::test]
 async fn half_a_frame_is_no_sign_of_life() {
-    let script = Handshake::new().raw_at(Step::Start, [1, 0, 0, 0, 0, 1, 0, 0, 10]);
+    let script = HandshakeScript::new().raw_at(HandshakeStep::Start, [1, 0, 0, 0, 0, 1, 0, 0, 10]);
     let limit = Duration::from_millis(100);
     let meeting = turned_away(|connector| connector.connect_timeout(limit), &script);
     let (error, ..) = within("half a frame", 10, meeting).await;
@@ -78,12 +80,14 @@ async fn half_a_frame_is_no_sign_of_life() {
 #[actix::test]
 async fn a_peer_that_hangs_up_in_the_handshake_is_an_io_error_that_names_the_step() {
     let names = ["connection.start", "connection.tune", "connection.open-ok"];
-    for (step, name) in [Step::Start, Step::Tune, Step::OpenOk].into_iter().zip(names) {
+    for (step, name) in
+        [HandshakeStep::Start, HandshakeStep::Tune, HandshakeStep::OpenOk].into_iter().zip(names)
+    {
         for reset in [false, true] {
             let peer = Peer::listen().await.unwrap();
             let server = async {
                 let mut socket = peer.accept().await.unwrap();
-                socket.handshake_with(&Handshake::new().mute_at(step)).await.unwrap();
+                socket.handshake_with(&HandshakeScript::new().silent_at(step)).await.unwrap();
                 if reset { socket.reset().unwrap() } else { socket.shutdown().await.unwrap() }
             };
             let both = async { tokio::join!(connect(peer.url()), server) };
@@ -149,7 +153,7 @@ async fn a_peer_that_speaks_another_protocol_is_a_protocol_error() {
         (b"\0\0\0\0\0\0\0\0", "........"),
     ];
     for (greeting, excerpt) in greetings {
-        let script = Handshake::new().raw_at(Step::Start, greeting);
+        let script = HandshakeScript::new().raw_at(HandshakeStep::Start, greeting);
         let (error, ..) = within("a foreign peer", 10, turned_away(|connector| connector, &script)).await;
         assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
         assert!(error.to_string().contains(excerpt), "{error}");
@@ -174,18 +178,18 @@ async fn a_real_http_server_is_a_protocol_error_or_hangs_up() {
 async fn a_peer_of_another_protocol_version_is_a_protocol_error_that_names_the_version() {
     for (header, version) in [(b"AMQP\0\x01\0\0", "AMQP 0-1-0-0"), (b"AMQP\x01\x01\x00\x0a", "AMQP 1-1-0-10")]
     {
-        let script = Handshake::new().raw_at(Step::Start, *header);
+        let script = HandshakeScript::new().raw_at(HandshakeStep::Start, *header);
         let (error, mut socket, _) =
             within("another version", 10, turned_away(|connector| connector, &script)).await;
         assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(error.to_string().contains(version), "{error}");
-        assert_eq!(socket.expect_eof().await.unwrap(), Hangup::Closed);
+        assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Closed);
     }
 }
 
 #[actix::test]
 async fn a_start_of_another_version_is_a_protocol_error_and_nothing_is_sent() {
-    let script = Handshake::new().with_version(0, 10);
+    let script = HandshakeScript::new().version(0, 10);
     let (error, said) = answer_to_start(&script).await;
     assert_eq!((error, said), (ErrorKind::Protocol, 0));
 }
@@ -194,7 +198,7 @@ async fn a_start_of_another_version_is_a_protocol_error_and_nothing_is_sent() {
 #[actix::test]
 async fn a_peer_without_a_mechanism_of_ours_is_an_auth_error_and_nothing_is_sent() {
     for mechanisms in ["KERBEROS NTLM", "", "PLAINER XPLAIN plain"] {
-        let script = Handshake::new().with_mechanisms(mechanisms);
+        let script = HandshakeScript::new().mechanisms(mechanisms);
         let (error, said) = answer_to_start(&script).await;
         assert_eq!((error, said), (ErrorKind::Auth, 0), "{mechanisms:?}");
     }
@@ -202,19 +206,19 @@ async fn a_peer_without_a_mechanism_of_ours_is_an_auth_error_and_nothing_is_sent
 
 #[actix::test]
 async fn a_peer_without_our_locale_is_a_protocol_error_and_nothing_is_sent() {
-    let (error, said) = answer_to_start(&Handshake::new().with_locales("de_AT eo")).await;
+    let (error, said) = answer_to_start(&HandshakeScript::new().locales("de_AT eo")).await;
     assert_eq!((error, said), (ErrorKind::Protocol, 0));
 }
 
 /// Says `connection.start` and counts the frames of the answer.
-async fn answer_to_start(script: &Handshake) -> (ErrorKind, usize) {
+async fn answer_to_start(script: &HandshakeScript) -> (ErrorKind, usize) {
     let peer = Peer::listen().await.unwrap();
     let server = async {
         let mut socket = peer.accept().await.unwrap();
         // The script fails where it awaits start-ok: the client has hung up.
         let failed = socket.handshake_with(script).await.unwrap_err();
-        assert_eq!(failed.kind(), MismatchKind::HungUp, "{failed}");
-        socket.silence().await.unwrap().len()
+        assert_eq!(failed.kind(), TestErrorKind::Disconnected, "{failed}");
+        socket.read_to_end().await.unwrap().len()
     };
     let both = async { tokio::join!(connect(peer.url()), server) };
     let (result, said) = within("an answer to start", 10, both).await;
@@ -232,14 +236,14 @@ async fn a_login_that_cannot_be_said_is_a_limit_error() {
         };
         let both = async { tokio::join!(connect(url.replace("HOST", &peer.addr().to_string())), server) };
         let (result, server) = within("a NUL in the login", 10, both).await;
-        assert_eq!((result.unwrap_err().kind(), server), (ErrorKind::Limit, MismatchKind::HungUp));
+        assert_eq!((result.unwrap_err().kind(), server), (ErrorKind::Limit, TestErrorKind::Disconnected));
     }
     let peer = Peer::listen().await.unwrap();
     let connector = Connector::new(&peer.url()).unwrap().client_property("note", "x".repeat(4096));
     let server = async { peer.accept().await.unwrap().handshake().await.unwrap_err().kind() };
     let both = async { tokio::join!(connector.connect(), server) };
     let (result, server) = within("a start-ok too long", 10, both).await;
-    assert_eq!((result.unwrap_err().kind(), server), (ErrorKind::Limit, MismatchKind::HungUp));
+    assert_eq!((result.unwrap_err().kind(), server), (ErrorKind::Limit, TestErrorKind::Disconnected));
 }
 
 /// CON-22: no close frame, so nothing says that the login was at fault.
@@ -248,7 +252,7 @@ async fn a_peer_that_resets_after_tune_ok_is_not_an_auth_error() {
     let peer = Peer::listen().await.unwrap();
     let server = async {
         let mut socket = peer.accept().await.unwrap();
-        socket.handshake_with(&Handshake::new().mute_at(Step::OpenOk)).await.unwrap();
+        socket.handshake_with(&HandshakeScript::new().silent_at(HandshakeStep::OpenOk)).await.unwrap();
         socket.reset().unwrap();
     };
     let both = async { tokio::join!(connect(peer.url()), server) };
@@ -263,18 +267,20 @@ async fn a_tune_that_breaks_the_protocol_is_a_limit_error() {
     let peer = Peer::listen().await.unwrap();
     let server = async {
         let mut socket = peer.accept().await.unwrap();
-        socket.handshake_with(&Handshake::new().with_tune(2047, 1024, 60)).await.unwrap_err().kind()
+        socket.handshake_with(&HandshakeScript::new().tune(2047, 1024, 60)).await.unwrap_err().kind()
     };
     let both = async { tokio::join!(connect(peer.url()), server) };
     let (result, server) = within("a small frame_max", 10, both).await;
-    assert_eq!((result.unwrap_err().kind(), server), (ErrorKind::Limit, MismatchKind::HungUp));
+    assert_eq!((result.unwrap_err().kind(), server), (ErrorKind::Limit, TestErrorKind::Disconnected));
 }
 
 /// Codes that say nothing of login or vhost keep their number.
 #[actix::test]
 async fn another_refusal_is_a_closed_connection_with_its_code() {
-    for (step, code) in [(Step::Tune, 320), (Step::OpenOk, 541), (Step::OpenOk, 999)] {
-        let script = Handshake::new().refuse_at(step, code, "for another reason");
+    for (step, code) in
+        [(HandshakeStep::Tune, 320), (HandshakeStep::OpenOk, 541), (HandshakeStep::OpenOk, 999)]
+    {
+        let script = HandshakeScript::new().refuse_at(step, code, "for another reason");
         let (error, ..) = within("a refusal", 10, turned_away(|connector| connector, &script)).await;
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
         let reason = error.close_reason().expect("a reason");
@@ -288,7 +294,7 @@ async fn a_challenge_is_a_protocol_error() {
     let peer = Peer::listen().await.unwrap();
     let server = async {
         let mut socket = peer.accept().await.unwrap();
-        drop(socket.handshake_with(&Handshake::new().challenging("who are you?")).await);
+        drop(socket.handshake_with(&HandshakeScript::new().challenge("who are you?")).await);
     };
     let both = async { tokio::join!(connect(peer.url()), server) };
     let error = within("a challenge", 10, both).await.0.unwrap_err();
@@ -303,7 +309,7 @@ async fn a_connect_that_is_dropped_hangs_up() {
     let url = peer.url();
     let client = actix::spawn(async move { connect(url).await.map(drop) });
     let mut socket = peer.accept().await.unwrap();
-    socket.handshake_with(&Handshake::new().mute_at(Step::Tune)).await.unwrap();
+    socket.handshake_with(&HandshakeScript::new().silent_at(HandshakeStep::Tune)).await.unwrap();
     client.abort();
     within("the end of the socket", 5, socket.expect_eof()).await.unwrap();
 }
@@ -311,7 +317,7 @@ async fn a_connect_that_is_dropped_hangs_up() {
 /// A peer that is content with everything, so that the scripts above fail for their reasons.
 #[actix::test]
 async fn a_willing_peer_is_connected_to() {
-    let (result, mut socket, terms) = try_meet(|connector| connector, &Handshake::new()).await;
+    let (result, mut socket, terms) = try_meet(|connector| connector, &HandshakeScript::new()).await;
     let connection = result.unwrap();
     assert_eq!((&*terms.mechanism, &*terms.vhost), ("PLAIN", "/"));
     let server = async {

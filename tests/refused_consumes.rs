@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::dialogue::{meet, open};
 use crate::support::within;
 use actix_pika::testing::protocol::{basic, queue};
-use actix_pika::testing::{RawFrame, Socket};
+use actix_pika::testing::{PeerSocket, RawFrame};
 use actix_pika::{Channel, Consume, DeliveryStream, Error, ErrorKind, OpenChannel};
 use futures_util::future::join_all;
 
@@ -43,7 +43,7 @@ async fn consume_all(channel: &Channel, queues: &[&str]) -> Vec<Outcome> {
 }
 
 /// The answers that a peer gives before it closes the channel, to the calls in their order.
-async fn answer_some(socket: &mut Socket, queues: &[&str], qos: usize, began: &[&str], text: &str) {
+async fn answer_some(socket: &mut PeerSocket, queues: &[&str], qos: usize, began: &[&str], text: &str) {
     for name in queues {
         if !name.ends_with('!') {
             socket.expect::<basic::Qos>(1).await.unwrap();

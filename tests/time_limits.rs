@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::dialogue::{meet, mute, open, serve};
 use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{
-    Handshake, Peer,
+    HandshakeScript, Peer,
     protocol::{channel, connection, queue},
 };
 use actix_pika::{Connector, Consume, DeclareQueue, ErrorKind, OpenChannel, UpdateSecret};
@@ -89,7 +89,7 @@ async fn the_longest_limit_is_no_limit() {
 async fn without_limits_an_end_is_still_an_end() {
     let peer = Peer::listen().await.unwrap();
     let connector = Connector::new(&peer.url()).unwrap().connect_timeout(FOREVER).close_timeout(FOREVER);
-    let script = Handshake::new();
+    let script = HandshakeScript::new();
     let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
     let (connection, (mut socket, _)) = within("connect", 10, both).await;
     let connection = connection.unwrap();

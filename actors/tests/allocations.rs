@@ -9,7 +9,7 @@ use std::alloc::System;
 use actix_pika_actors::{
     Consume, OpenChannel,
     testing::{
-        Content, RawFrame,
+        PeerMessage, RawFrame,
         protocol::{BasicProperties, basic},
     },
 };
@@ -68,7 +68,7 @@ async fn a_message_takes_no_allocation_of_its_own() {
             .flat_map(|n| {
                 let delivery_tag = round * BURST + n;
                 let names = basic::Deliver { consumer_tag: TAG.into(), delivery_tag, ..Default::default() };
-                let content = Content::from("sixteen octets..").with_properties(&properties);
+                let content = PeerMessage::from("sixteen octets..").properties(&properties);
                 std::iter::once(RawFrame::method(1, names)).chain(content.frames(1, 4096))
             })
             .collect();

@@ -117,7 +117,7 @@ async fn channel_closes_that_cross_are_both_answered() {
 #[actix::test]
 async fn a_channel_too_many_is_refused_here() {
     let mut bench =
-        Bench::open_with(&actix_pika_actors::testing::Handshake::new().with_tune(3, 0, 0), |_| {}).await;
+        Bench::open_with(&actix_pika_actors::testing::HandshakeScript::new().tune(3, 0, 0), |_| {}).await;
     let mut channels = Vec::new();
     for number in 1..=3 {
         channels.push(bench.channel(number, OpenChannel::new().confirms(false)).await);
@@ -245,7 +245,7 @@ async fn a_released_channel_closes_when_nothing_is_under_way() {
     channel.outbox.try_publish_text("jobs", "x");
     bench.socket.expect_publish(1).await.unwrap();
     channel.actor.do_send(ReleaseChannel);
-    bench.socket.expect_quiet(std::time::Duration::from_millis(50)).await.unwrap();
+    bench.socket.expect_nothing(std::time::Duration::from_millis(50)).await.unwrap();
     bench.socket.confirm(1, 1, false).await.unwrap();
     assert_eq!(at_once("channel.close", bench.socket.expect_channel_close(1)).await.unwrap().0, 200);
     bench.round_trip(&neighbour).await;
@@ -288,7 +288,7 @@ async fn nothing_is_said_behind_a_close() {
     ask(&channel.actor, CancelConsumer::new(TAG)).answer().await.unwrap();
     let late = ask(&channel.actor, Publish::new("", "jobs", "x")).answer().await.unwrap_err();
     assert_eq!((late.kind(), late.may_have_arrived()), (ErrorKind::ChannelClosed, false));
-    bench.socket.expect_quiet(std::time::Duration::from_millis(50)).await.unwrap();
+    bench.socket.expect_nothing(std::time::Duration::from_millis(50)).await.unwrap();
     bench.socket.send(1, channel::CloseOk {}).await.unwrap();
     call.answer().await.unwrap();
     bench.goes_on(1).await;

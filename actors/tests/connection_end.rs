@@ -9,7 +9,7 @@ use std::{io, time::Duration};
 use actix_pika_actors::{
     CloseConnection, ConnectionEvent, DeclareQueue, Error, ErrorKind, OpenChannel, Publish, WatchConnection,
     testing::{
-        Hangup, Probe, RawFrame,
+        Disconnect, Probe, RawFrame,
         protocol::{basic, channel, connection, queue},
     },
 };
@@ -36,7 +36,7 @@ async fn a_close_by_the_broker_fails_everything_with_its_code() {
         let cause = bench.client.closed().await.unwrap();
         assert_eq!((cause.kind(), code(&cause)), (ErrorKind::ConnectionClosed, number));
         assert!(cause.is_retryable());
-        assert_eq!(bench.socket.expect_eof().await.unwrap(), Hangup::Closed);
+        assert_eq!(bench.socket.expect_eof().await.unwrap(), Disconnect::Closed);
         match probe.next().await.unwrap() {
             ConnectionEvent::Closed(Some(error)) => assert_eq!(code(&error), number),
             other => panic!("{other:?}"),
@@ -152,7 +152,7 @@ async fn a_close_by_the_user_is_said_once_and_told_once() {
     assert_eq!(bench.socket.expect_close().await.unwrap(), (200, "good bye".into()));
     first.answer().await.unwrap();
     second.answer().await.unwrap();
-    assert_eq!(bench.socket.expect_eof().await.unwrap(), Hangup::Closed);
+    assert_eq!(bench.socket.expect_eof().await.unwrap(), Disconnect::Closed);
     assert!(bench.client.closed().await.is_none());
     ask(&bench.client.supervisor, CloseConnection::new()).answer().await.unwrap();
     assert!(matches!(probe.next().await.unwrap(), ConnectionEvent::Closed(None)));
@@ -169,7 +169,7 @@ async fn closes_that_cross_are_both_answered() {
     bench.socket.send(0, close(320, "CONNECTION_FORCED")).await.unwrap();
     bench.socket.expect::<connection::CloseOk>(0).await.unwrap();
     call.answer().await.unwrap();
-    assert_eq!(bench.socket.expect_eof().await.unwrap(), Hangup::Closed);
+    assert_eq!(bench.socket.expect_eof().await.unwrap(), Disconnect::Closed);
     assert!(bench.client.closed().await.is_none());
 }
 
@@ -248,7 +248,7 @@ async fn a_close_during_the_handshake_ends_it() {
     socket.expect_header().await.unwrap();
     ask(&client.supervisor, CloseConnection::new()).answer().await.unwrap();
     assert!(client.closed().await.is_none());
-    assert_eq!(socket.silence().await.unwrap(), []);
+    assert_eq!(socket.read_to_end().await.unwrap(), []);
 }
 
 /// The broker closes the connection while a channel opens.

@@ -6,19 +6,20 @@ mod common;
 
 use actix_pika_actors::{
     Consume, OpenChannel,
-    testing::{Content, CountWork, RawFrame, Work, protocol::basic},
+    testing::{GetIoCounts, IoCounts, PeerMessage, RawFrame, protocol::basic},
 };
 
 use self::common::{Bench, TAG, TryPublish};
 
-async fn work(bench: &Bench) -> Work {
-    bench.client.supervisor.send(CountWork).await.unwrap().expect("a connection")
+async fn work(bench: &Bench) -> IoCounts {
+    bench.client.supervisor.send(GetIoCounts).await.unwrap().expect("a connection")
 }
 
 fn burst(deliveries: u64) -> Vec<RawFrame> {
     let one = |tag| {
         let names = basic::Deliver { consumer_tag: TAG.into(), delivery_tag: tag, ..Default::default() };
-        std::iter::once(RawFrame::method(1, names)).chain(Content::from("sixteen octets..").frames(1, 4096))
+        std::iter::once(RawFrame::method(1, names))
+            .chain(PeerMessage::from("sixteen octets..").frames(1, 4096))
     };
     (1..=deliveries).flat_map(one).collect()
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix_pika_actors::{
     Consume, Error, ErrorKind, OpenChannel, Publish,
-    testing::{Content, Handshake, RawFrame, protocol::basic},
+    testing::{HandshakeScript, PeerMessage, RawFrame, protocol::basic},
 };
 use tokio::time::{interval, sleep, timeout};
 
@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// A connection with a heartbeat of so many seconds.
 async fn beating(seconds: u16) -> Bench {
-    Bench::open_with(&Handshake::new().with_tune(2047, 131_072, seconds), |_| {}).await
+    Bench::open_with(&HandshakeScript::new().tune(2047, 131_072, seconds), |_| {}).await
 }
 
 /// Keeps a connection going for so long without a word of its own, and counts its heartbeats.
@@ -55,7 +55,7 @@ fn is_silence(error: &Error, took: Duration) {
 #[actix::test]
 async fn a_heartbeat_of_0_is_none() {
     let mut bench = beating(0).await;
-    bench.socket.expect_quiet(Duration::from_secs(3)).await.unwrap();
+    bench.socket.expect_nothing(Duration::from_secs(3)).await.unwrap();
     bench.goes_on(1).await;
 }
 
@@ -79,7 +79,7 @@ async fn a_silent_peer_is_found_dead_within_two_intervals() {
     is_silence(&error, took);
     waiters.all_fail().await;
     // It is not spoken to any more.
-    assert!(bench.socket.silence().await.unwrap().is_empty());
+    assert!(bench.socket.read_to_end().await.unwrap().is_empty());
 }
 
 /// HB-04: who speaks needs no heartbeat, and begins again when there is nothing to say.
@@ -146,7 +146,7 @@ async fn a_slow_frame_is_not_silence() {
     let mut deliveries: Deliveries = bench.consume(&channel).await;
     let names = basic::Deliver { consumer_tag: TAG.into(), delivery_tag: 1, ..Default::default() };
     bench.socket.send(1, names).await.unwrap();
-    bench.socket.send_frames(&Content::default().announcing(10).frames(1, 4096)).await.unwrap();
+    bench.socket.send_frames(&PeerMessage::default().announced_size(10).frames(1, 4096)).await.unwrap();
     for byte in RawFrame::body(1, "0123456789").to_bytes() {
         sleep(Duration::from_millis(160)).await;
         bench.socket.send_raw(&[byte]).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_slow_frame_is_not_silence() {
 /// Silence while we do not listen, because user code has too much to do, is not death; all comes through in the end.
 #[actix::test]
 async fn a_peer_that_is_not_listened_to_is_not_dead() {
-    let script = Handshake::new().with_tune(0, 0, 1);
+    let script = HandshakeScript::new().tune(0, 0, 1);
     let mut bench = Bench::open_with(&script, |options| options.read_ahead = 10_000).await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
     let mut deliveries = bench.consume_as(&channel, Consume::new().tag(TAG).no_ack(true)).await;

@@ -11,7 +11,7 @@ use actix_pika_actors::{
     CancelConsumer, CloseChannel, Consume, DeclareQueue, ErrorKind, Get, OpenChannel, OpenedChannel, Publish,
     StreamSink,
     testing::{
-        Socket,
+        PeerSocket,
         protocol::{basic, channel, confirm, queue},
     },
 };
@@ -27,7 +27,7 @@ async fn hasty() -> (Bench, OpenedChannel) {
     (bench, channel)
 }
 
-async fn declare_ok(socket: &mut Socket, name: &str) {
+async fn declare_ok(socket: &mut PeerSocket, name: &str) {
     let ok = queue::DeclareOk { queue: name.into(), message_count: 0, consumer_count: 0 };
     socket.send(1, ok).await.unwrap();
 }

@@ -10,7 +10,7 @@ use actix_pika_actors::{
     ChannelEvent, Consume, DeclareQueue, ErrorKind, Load, OnOutage, OpenChannel, Publish, Publishing,
     WatchChannel,
     testing::{
-        Handshake, Probe,
+        HandshakeScript, Probe,
         protocol::{basic, channel as methods, confirm, queue},
     },
 };
@@ -76,7 +76,7 @@ async fn what_is_unconfirmed_is_sent_again_in_order() {
 /// Design 13.3, NET: a loss in the middle of a frame and of a body; the next life cuts by its own limit, smaller or larger.
 #[actix::test]
 async fn large_bodies_are_cut_anew_for_every_life() {
-    let limits = |frame_max| Handshake::new().with_tune(10, frame_max, 60);
+    let limits = |frame_max| HandshakeScript::new().tune(10, frame_max, 60);
     let mut lives = Lives::begin_with(&limits(131_072), |_| {}).await;
     let channel = lives.bench.channel(1, OpenChannel::new()).await;
     let body: Vec<u8> = (0..300_000_u32).map(|n| (n / 7) as u8).collect();
@@ -93,8 +93,8 @@ async fn large_bodies_are_cut_anew_for_every_life() {
         let published = lives.published().await;
         let most = frame_max as usize - 8;
         assert!(published.body == body && published.exchange == "ex" && published.routing_key == "key");
-        assert_eq!(published.cuts.len(), body.len().div_ceil(most));
-        assert!(published.cuts.iter().all(|&cut| cut <= most));
+        assert_eq!(published.frame_lengths.len(), body.len().div_ceil(most));
+        assert!(published.frame_lengths.iter().all(|&cut| cut <= most));
         lives.publishes(&["last"]).await;
     }
     lives.bench.socket.confirm(1, 3, true).await.unwrap();
@@ -115,7 +115,7 @@ async fn headers_that_do_not_fit_any_more_fail_alone() {
     let after = publish(&channel, "after").await;
     lives.publishes(&["before", "wide", "after"]).await;
     lives.lose().await;
-    lives.back_with(&Handshake::new().with_tune(10, 4096, 60)).await;
+    lives.back_with(&HandshakeScript::new().tune(10, 4096, 60)).await;
     lives.reopen(1).await;
     lives.publishes(&["before", "after"]).await;
     assert_eq!(wide.answer().await.unwrap_err().kind(), ErrorKind::Limit);
@@ -288,11 +288,11 @@ async fn publishes_without_confirms_wait_for_the_connection() {
     first.answer().await.unwrap();
     wide.answer().await.unwrap();
     assert_eq!(channel.outbox.load().waiting, 1);
-    lives.back_with(&Handshake::new().with_tune(10, 4096, 60)).await;
+    lives.back_with(&HandshakeScript::new().tune(10, 4096, 60)).await;
     lives.bench.socket.open_channel(1).await.unwrap();
     let published = lives.published().await;
     assert!(published.body == body);
-    assert_eq!(published.cuts, [4088, 4088, 1824]);
+    assert_eq!(published.frame_lengths, [4088, 4088, 1824]);
     lives.publishes(&["third"]).await;
     third.answer().await.unwrap();
     until("the window is empty", || channel.outbox.load() == IDLE).await;

@@ -10,7 +10,7 @@ use actix_pika_actors::{
     ChannelEvent, ConnectionEvent, Consume, ConsumerEnd, DeclareQueue, Degradation, EntityKind, ErrorKind,
     GetHealth, Health, OpenChannel, WatchChannel, WatchConnection,
     testing::{
-        CountRecords, Probe,
+        GetRecordCounts, Probe,
         protocol::{basic, channel as methods, confirm, queue},
     },
 };
@@ -156,7 +156,7 @@ async fn a_queue_that_vanishes_after_its_declare_is_repaired() {
     lives.publishes(&["kept"]).await;
     lives.bench.socket.confirm(1, 1, false).await.unwrap();
     kept.answer().await.unwrap();
-    let records = lives.bench.client.supervisor.send(CountRecords).await.unwrap();
+    let records = lives.bench.client.supervisor.send(GetRecordCounts).await.unwrap();
     assert_eq!((records.queues, records.consumers), (1, 1));
 }
 

@@ -14,7 +14,8 @@ use actix_pika_actors::{
     DeclareExchange, DeclareQueue, ErrorKind, GetHealth, GetState, Health, OpenChannel, OpenedChannel,
     PauseConsumer, Recovery, ReleaseConnection, SharedProvider, UpdateSecret, WatchChannel, WatchConnection,
     testing::{
-        CountRecords, Handshake, Panic, PanicConnection, Peer, Probe, RawFrame, Socket, Step,
+        GetRecordCounts, HandshakeScript, HandshakeStep, Panic, PanicConnection, Peer, PeerSocket, Probe,
+        RawFrame,
         protocol::{basic, channel as methods, confirm, connection, exchange, queue},
     },
 };
@@ -28,7 +29,7 @@ fn recovers(options: &mut ConnectionOptions) {
     options.recovery = Recovery::fixed(Duration::from_millis(1));
 }
 
-async fn declare_ok(socket: &mut Socket, channel: u16, name: &str) {
+async fn declare_ok(socket: &mut PeerSocket, channel: u16, name: &str) {
     let declared = socket
         .answer(channel, |declare: queue::Declare| queue::DeclareOk {
             queue: declare.queue,
@@ -63,9 +64,12 @@ async fn the_first_connect_fails_fast() {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial_with(&peer, recovers);
     let mut socket = peer.accept().await.unwrap();
-    socket.handshake_with(&Handshake::new().refuse_at(Step::OpenOk, 530, "NOT_ALLOWED")).await.unwrap();
+    socket
+        .handshake_with(&HandshakeScript::new().refuse_at(HandshakeStep::OpenOk, 530, "NOT_ALLOWED"))
+        .await
+        .unwrap();
     assert_eq!(client.closed().await.unwrap().kind(), ErrorKind::Vhost);
-    let peer = peer.with_time_limit(Duration::from_millis(50));
+    let peer = peer.time_limit(Duration::from_millis(50));
     peer.accept().await.unwrap_err();
 }
 
@@ -87,7 +91,7 @@ async fn a_broker_that_is_booting_is_tried_again() {
     let silent = peer.accept().await.unwrap();
     assert_eq!(retrying(&mut events, 2).await, ErrorKind::Timeout);
     drop(silent);
-    let refusal = Handshake::new().refuse_at(Step::OpenOk, 530, "NOT_ALLOWED - vhost is down");
+    let refusal = HandshakeScript::new().refuse_at(HandshakeStep::OpenOk, 530, "NOT_ALLOWED - vhost is down");
     peer.accept().await.unwrap().handshake_with(&refusal).await.unwrap();
     assert_eq!(retrying(&mut events, 3).await, ErrorKind::Vhost);
     let mut socket = peer.accept().await.unwrap();
@@ -105,7 +109,7 @@ async fn a_broker_that_is_booting_is_tried_again() {
 #[actix::test]
 async fn after_so_many_tries_it_is_over() {
     let recovery = Recovery::fixed(Duration::from_millis(1)).attempts(2);
-    let mut lives = Lives::begin_with(&Handshake::new(), |options| options.recovery = recovery).await;
+    let mut lives = Lives::begin_with(&HandshakeScript::new(), |options| options.recovery = recovery).await;
     let channel = lives.bench.channel(1, OpenChannel::new()).await;
     let in_flight = publish(&channel, "in flight").await;
     lives.publishes(&["in flight"]).await;
@@ -129,7 +133,7 @@ async fn after_so_many_tries_it_is_over() {
 async fn the_next_address_takes_over() {
     let other = Peer::listen().await.unwrap();
     let port = other.addr().port();
-    let mut lives = Lives::begin_with(&Handshake::new(), |options| {
+    let mut lives = Lives::begin_with(&HandshakeScript::new(), |options| {
         options.other_addresses = vec![Address::new("127.0.0.1", port)];
     })
     .await;
@@ -165,8 +169,8 @@ async fn credentials_are_asked_for_at_every_try() {
     for refused in [false, true, false] {
         let mut socket = peer.accept().await.unwrap();
         let script = match refused {
-            true => Handshake::new().refuse_at(Step::Tune, 403, "ACCESS_REFUSED"),
-            false => Handshake::new(),
+            true => HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED"),
+            false => HandshakeScript::new(),
         };
         responses.push(socket.handshake_with(&script).await.unwrap().response);
         if !refused {
@@ -218,7 +222,7 @@ async fn calls_wait_for_the_connection_in_their_order() {
     declare_ok(&mut lives.bench.socket, 1, "last").await;
     assert_eq!(first.answer().await.unwrap().name, "first");
     assert_eq!(last.answer().await.unwrap().name, "last");
-    let records = lives.bench.client.supervisor.send(CountRecords).await.unwrap();
+    let records = lives.bench.client.supervisor.send(GetRecordCounts).await.unwrap();
     assert_eq!((records.exchanges, records.queues), (1, 1));
 }
 
@@ -287,7 +291,7 @@ async fn a_connection_that_panics_is_replaced() {
     assert_eq!(lives.lost().await.kind(), ErrorKind::Stopped);
     let error = declare.answer().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ConnectionClosed, true));
-    assert!(lives.bench.socket.silence().await.unwrap().is_empty());
+    assert!(lives.bench.socket.read_to_end().await.unwrap().is_empty());
     lives.back().await;
     lives.bench.socket.open_channel(1).await.unwrap();
     answer_consume(&mut lives.bench.socket, 1).await;
@@ -421,7 +425,8 @@ async fn a_close_wins_over_the_recovery() {
     for at in [Until::BackOff, Until::Dial, Until::Handshake, Until::Replay, Until::Channels] {
         let wait = Duration::from_millis(if at == Until::BackOff { 60_000 } else { 1 });
         let recovery = Recovery::fixed(wait);
-        let mut lives = Lives::begin_with(&Handshake::new(), |options| options.recovery = recovery).await;
+        let mut lives =
+            Lives::begin_with(&HandshakeScript::new(), |options| options.recovery = recovery).await;
         let channel = lives.bench.channel(4, OpenChannel::new().number(4)).await;
         let declare = ask(&channel.actor, DeclareQueue::new("jobs"));
         declare_ok(&mut lives.bench.socket, 4, "jobs").await;
@@ -439,7 +444,10 @@ async fn a_close_wins_over_the_recovery() {
             }
             Until::Handshake => {
                 let mut socket = lives.bench.peer.accept().await.unwrap();
-                socket.handshake_with(&Handshake::new().mute_at(Step::OpenOk)).await.unwrap();
+                socket
+                    .handshake_with(&HandshakeScript::new().silent_at(HandshakeStep::OpenOk))
+                    .await
+                    .unwrap();
                 Some(socket)
             }
             Until::Replay | Until::Channels => {
@@ -459,7 +467,7 @@ async fn a_close_wins_over_the_recovery() {
             if matches!(at, Until::Replay | Until::Channels) {
                 socket.expect_close().await.unwrap();
             }
-            socket.silence().await.unwrap();
+            socket.read_to_end().await.unwrap();
         }
         let error = close.answer().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{at:?}: {error}");
@@ -470,7 +478,7 @@ async fn a_close_wins_over_the_recovery() {
         }
         assert!(lives.bench.client.closed().await.is_none(), "{at:?}");
         lives.events.next_matching(|event| matches!(event, ConnectionEvent::Closed(None))).await.unwrap();
-        lives.bench.peer.with_time_limit(Duration::from_millis(20)).accept().await.unwrap_err();
+        lives.bench.peer.time_limit(Duration::from_millis(20)).accept().await.unwrap_err();
     }
 }
 
@@ -478,7 +486,7 @@ async fn a_close_wins_over_the_recovery() {
 #[actix::test]
 async fn without_handles_nothing_is_tried_again() {
     let recovery = Recovery::fixed(Duration::from_secs(60));
-    let mut lives = Lives::begin_with(&Handshake::new(), |options| options.recovery = recovery).await;
+    let mut lives = Lives::begin_with(&HandshakeScript::new(), |options| options.recovery = recovery).await;
     let channel = lives.bench.channel(1, OpenChannel::new()).await;
     lives.lose().await;
     drop(channel);
@@ -543,7 +551,7 @@ async fn an_alarm_ends_with_its_connection() {
     assert!(lives.bench.client.supervisor.send(GetHealth).await.unwrap().is_up());
     // And a life that begins with an alarm, told in one breath, holds publishes back until it is over.
     lives.lose().await;
-    lives.back_with(&Handshake::new().mute_at(Step::OpenOk)).await;
+    lives.back_with(&HandshakeScript::new().silent_at(HandshakeStep::OpenOk)).await;
     let words = [RawFrame::method(0, connection::OpenOk {}), RawFrame::method(0, blocked())];
     lives.bench.socket.send_frames(&words).await.unwrap();
     lives.events.next_matching(|event| matches!(event, ConnectionEvent::Blocked(_))).await.unwrap();
@@ -563,11 +571,11 @@ async fn an_alarm_ends_with_its_connection() {
 /// HB, design 7.13: a peer that falls silent is lost after two heartbeats, and the connection comes back.
 #[actix::test]
 async fn a_silent_peer_is_lost_and_replaced() {
-    let mut lives = Lives::begin_with(&Handshake::new().with_tune(10, 131_072, 1), |_| {}).await;
+    let mut lives = Lives::begin_with(&HandshakeScript::new().tune(10, 131_072, 1), |_| {}).await;
     let channel = lives.bench.channel(1, OpenChannel::new()).await;
     let kept = publish(&channel, "kept").await;
     lives.publishes(&["kept"]).await;
-    let silent = async { lives.bench.socket.silence().await.unwrap() };
+    let silent = async { lives.bench.socket.read_to_end().await.unwrap() };
     assert!(silent.await.is_empty());
     lives.lost().await;
     lives.back().await;

@@ -25,7 +25,7 @@ async fn a_connection_that_panics_answers_everyone() {
         assert!(error.to_string().contains("ended without a reason"), "{error}");
     }
     assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Stopped);
-    assert!(at_once("the client hangs up", bench.socket.silence()).await.unwrap().is_empty());
+    assert!(at_once("the client hangs up", bench.socket.read_to_end()).await.unwrap().is_empty());
     let late = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::ConnectionClosed);
 }
@@ -42,7 +42,7 @@ async fn a_supervisor_that_panics_answers_everyone() {
     assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Stopped);
     // The connection is not left behind.
     bench.socket.expect_close().await.unwrap();
-    bench.socket.silence().await.unwrap();
+    bench.socket.read_to_end().await.unwrap();
     let late = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Stopped);
 }
@@ -104,7 +104,7 @@ async fn a_consumer_ends_with_its_arbiter() {
     assert_eq!(cancel.consumer_tag.as_str(), TAG);
     // What comes meanwhile is held back until the broker has cancelled.
     bench.socket.deliver(1, TAG, 2, "y").await.unwrap();
-    bench.socket.expect_quiet(std::time::Duration::from_millis(50)).await.unwrap();
+    bench.socket.expect_nothing(std::time::Duration::from_millis(50)).await.unwrap();
     bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
     let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
     assert_eq!((reject.delivery_tag, reject.requeue), (2, true));
@@ -132,5 +132,5 @@ async fn a_connection_ends_with_its_arbiter() {
     assert!(waiters.deliveries.next().await.is_err());
     assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Stopped);
     waiters.are_answered().await;
-    bench.socket.silence().await.unwrap();
+    bench.socket.read_to_end().await.unwrap();
 }

@@ -8,7 +8,7 @@ mod common;
 use actix_pika_actors::{
     Delivery, ErrorKind, Get, OpenChannel, OpenedChannel, Publish,
     testing::{
-        Content, RawFrame, Socket,
+        PeerMessage, PeerSocket, RawFrame,
         protocol::{BasicProperties, basic, channel, connection},
     },
 };
@@ -55,22 +55,22 @@ async fn consuming() -> (Bench, OpenedChannel, Deliveries) {
     (bench, channel, deliveries)
 }
 
-async fn expect_ack(socket: &mut Socket, tag: u64) {
+async fn expect_ack(socket: &mut PeerSocket, tag: u64) {
     assert_eq!(socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, tag);
 }
 
 /// The properties cannot be read; everything else works, for this delivery and the next.
 async fn is_survived(properties: Vec<u8>) {
     let (mut bench, _channel, mut deliveries) = consuming().await;
-    let content = Content::from("poison").through("logs", "info").with_raw_properties(properties.clone());
+    let content = PeerMessage::from("poison").published_to("logs", "info").raw_properties(properties.clone());
     bench.socket.deliver(1, TAG, 1, content.clone()).await.unwrap();
     bench
         .socket
-        .deliver(1, TAG, 2, Content::from("poison").with_raw_properties(properties.clone()))
+        .deliver(1, TAG, 2, PeerMessage::from("poison").raw_properties(properties.clone()))
         .await
         .unwrap();
     let good = BasicProperties::default().with_message_id("m1".into());
-    bench.socket.deliver(1, TAG, 3, Content::from("good").with_properties(&good)).await.unwrap();
+    bench.socket.deliver(1, TAG, 3, PeerMessage::from("good").properties(&good)).await.unwrap();
 
     let first = deliveries.next().await.unwrap();
     for _ in 0..2 {
@@ -98,8 +98,8 @@ async fn headers_26000_arrays_deep_are_survived() {
 #[actix::test]
 async fn headers_one_array_too_deep_are_survived() {
     let (mut bench, _channel, mut deliveries) = consuming().await;
-    bench.socket.deliver(1, TAG, 1, Content::from("x").with_raw_properties(nested(32))).await.unwrap();
-    bench.socket.deliver(1, TAG, 2, Content::from("x").with_raw_properties(nested(33))).await.unwrap();
+    bench.socket.deliver(1, TAG, 1, PeerMessage::from("x").raw_properties(nested(32))).await.unwrap();
+    bench.socket.deliver(1, TAG, 2, PeerMessage::from("x").raw_properties(nested(33))).await.unwrap();
     let (most, too_deep) = (deliveries.next().await.unwrap(), deliveries.next().await.unwrap());
     assert!(most.properties().is_ok());
     assert_eq!(too_deep.properties().unwrap_err().kind(), ErrorKind::Codec);
@@ -114,7 +114,7 @@ async fn a_correlation_id_that_is_not_utf8_is_survived() {
 #[actix::test]
 async fn a_header_key_that_is_not_utf8_costs_no_other_header() {
     let (mut bench, _channel, mut deliveries) = consuming().await;
-    let content = Content::from("x").with_raw_properties(headers(b"\x02\xc3\x28t\x01\x01at\x01"));
+    let content = PeerMessage::from("x").raw_properties(headers(b"\x02\xc3\x28t\x01\x01at\x01"));
     bench.socket.deliver(1, TAG, 1, content).await.unwrap();
     let delivery = deliveries.next().await.unwrap();
     let table = delivery.properties().unwrap().headers().unwrap();
@@ -147,7 +147,7 @@ async fn properties_cut_short_are_survived() {
 async fn names_that_are_not_utf8_are_survived() {
     let (mut bench, _channel, mut deliveries) = consuming().await;
     let mut frames = vec![deliver_raw(1, b"lo\xffs", b"k\xc3\x28")];
-    frames.extend(Content::from("x").frames(1, 4096));
+    frames.extend(PeerMessage::from("x").frames(1, 4096));
     bench.socket.send_frames(&frames).await.unwrap();
     let delivery = deliveries.next().await.unwrap();
     assert_eq!((delivery.exchange(), delivery.routing_key()), ("lo\u{fffd}s", "k\u{fffd}("));
@@ -159,7 +159,7 @@ async fn names_that_are_not_utf8_are_survived() {
     let stray =
         RawFrame::new(1, 1, [&b"\0\x3c\0\x3c\x02\xff\xfe"[..], &2u64.to_be_bytes(), &[0, 0, 0]].concat());
     let mut frames = vec![stray];
-    frames.extend(Content::from("x").frames(1, 4096));
+    frames.extend(PeerMessage::from("x").frames(1, 4096));
     bench.socket.send_frames(&frames).await.unwrap();
     assert_eq!(bench.socket.expect::<basic::Reject>(1).await.unwrap().delivery_tag, 2);
 }
@@ -171,14 +171,14 @@ async fn poison_in_a_get_or_a_return_is_survived() {
     let channel = bench.channel(1, OpenChannel::new()).await;
     let call = ask(&channel.actor, Get::new("jobs"));
     bench.socket.expect::<basic::Get>(1).await.unwrap();
-    bench.socket.get_ok(1, 1, 0, Content::from("x").with_raw_properties(nested(26_000))).await.unwrap();
+    bench.socket.get_ok(1, 1, 0, PeerMessage::from("x").raw_properties(nested(26_000))).await.unwrap();
     let delivery: Delivery = call.answer().await.unwrap().expect("a message");
     assert_eq!(delivery.properties().unwrap_err().kind(), ErrorKind::Codec);
     delivery.ack().unwrap();
     expect_ack(&mut bench.socket, 1).await;
     let call = ask(&channel.actor, Publish::new("", "nowhere", "x"));
     bench.socket.expect_publish(1).await.unwrap();
-    let back = Content::from("x").through("", "nowhere").with_raw_properties(nested(26_000));
+    let back = PeerMessage::from("x").published_to("", "nowhere").raw_properties(nested(26_000));
     bench.socket.return_message(1, 312, "NO_ROUTE", back).await.unwrap();
     bench.socket.confirm(1, 1, false).await.unwrap();
     let error = call.answer().await.unwrap_err();
@@ -193,11 +193,11 @@ async fn a_body_over_the_limit_closes_the_connection() {
         let mut bench = Bench::open_with(&Default::default(), |options| options.body_max = 20_000).await;
         let channel = bench.channel(1, OpenChannel::new()).await;
         let mut deliveries = bench.consume(&channel).await;
-        let most = Content::from(vec![b'x'; 20_000]).cut_to(5000 - 8);
+        let most = PeerMessage::from(vec![b'x'; 20_000]).body_frame_size(5000 - 8);
         bench.socket.deliver(1, TAG, 1, most).await.unwrap();
         assert_eq!(deliveries.next().await.unwrap().body().len(), 20_000);
         // Announced is enough: no octet of it is awaited.
-        let more = Content::default().announcing(20_001);
+        let more = PeerMessage::default().announced_size(20_001);
         let call = by_get.then(|| ask(&channel.actor, Get::new("jobs")));
         match call {
             Some(call) => {
@@ -266,7 +266,9 @@ fn dialogue() -> Vec<RawFrame> {
         let names = basic::Deliver { consumer_tag: TAG.into(), delivery_tag: tag, ..Default::default() };
         frames.push(RawFrame::method(1, names));
         frames.push(RawFrame::heartbeat());
-        frames.extend(Content::from("some words").with_properties(&properties).cut_to(3).frames(1, 4096));
+        frames.extend(
+            PeerMessage::from("some words").properties(&properties).body_frame_size(3).frames(1, 4096),
+        );
     }
     frames.push(RawFrame::method(1, basic::Ack { delivery_tag: 1, multiple: false }));
     frames.push(RawFrame::method(1, channel::Flow { active: true }));

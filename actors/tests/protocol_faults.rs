@@ -8,7 +8,7 @@ mod common;
 use actix_pika_actors::{
     ErrorKind,
     testing::{
-        Content, RawFrame,
+        PeerMessage, RawFrame,
         protocol::{BasicProperties, basic, channel, confirm, connection, queue},
     },
 };
@@ -32,7 +32,7 @@ async fn breaks(bytes: Vec<u8>, code: u16) {
     assert_eq!(cause.kind(), ErrorKind::Protocol, "{cause}");
     assert!(cause.to_string().contains(&format!("{code} {text}")), "{cause}");
     // Nothing else is said, and the socket is not kept.
-    assert_eq!(bench.socket.silence().await.unwrap(), []);
+    assert_eq!(bench.socket.read_to_end().await.unwrap(), []);
 }
 
 macro_rules! faults {
@@ -67,7 +67,7 @@ fn header(channel: u16, size: u64) -> RawFrame {
 }
 
 /// A whole delivery, right or wrong.
-fn delivery(delivery_tag: u64, content: Content) -> Vec<RawFrame> {
+fn delivery(delivery_tag: u64, content: PeerMessage) -> Vec<RawFrame> {
     let mut all = vec![deliver(1, delivery_tag)];
     all.extend(content.frames(1, 131_072));
     all
@@ -94,13 +94,13 @@ faults! {
     a_second_header_is_an_unexpected_frame: 505, frames([deliver(1, 1), header(1, 5), header(1, 5)]);
     content_on_channel_0_is_an_unexpected_frame: 505, one(header(0, 5));
     /// PRO-02
-    a_body_longer_than_announced_is_an_unexpected_frame: 505, frames(delivery(1, Content::from("xx").announcing(1)));
+    a_body_longer_than_announced_is_an_unexpected_frame: 505, frames(delivery(1, PeerMessage::from("xx").announced_size(1)));
     /// PRO-02
     a_body_behind_a_header_that_announced_none_is_an_unexpected_frame: 505,
-        frames(delivery(1, Content::from("x").announcing(0)));
+        frames(delivery(1, PeerMessage::from("x").announced_size(0)));
     /// PRO-09
     a_body_of_2_to_the_63_is_refused_before_its_first_octet: 506,
-        frames(delivery(1, Content::default().announcing(1 << 63)));
+        frames(delivery(1, PeerMessage::default().announced_size(1 << 63)));
     /// PRO-08
     a_delivery_on_a_channel_that_was_never_open_is_a_channel_error: 504, one(deliver(77, 1));
     /// PRO-08

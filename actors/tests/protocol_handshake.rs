@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_pika_actors::{
     ConnectionOptions, Error, ErrorKind, OpenChannel, Publish, Value,
     testing::{
-        Handshake, Peer, RawFrame, Step,
+        HandshakeScript, HandshakeStep, Peer, RawFrame,
         protocol::{channel, connection, queue},
         types::AMQPValue,
     },
@@ -19,11 +19,11 @@ use actix_pika_actors::{
 use self::common::{Bench, Client, ask};
 
 /// Plays this script, and looks at what the client makes of it.
-async fn fails(script: Handshake) -> Error {
+async fn fails(script: HandshakeScript) -> Error {
     fails_with(script, |_| {}).await
 }
 
-async fn fails_with(script: Handshake, set: impl FnOnce(&mut ConnectionOptions)) -> Error {
+async fn fails_with(script: HandshakeScript, set: impl FnOnce(&mut ConnectionOptions)) -> Error {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial_with(&peer, set);
     let mut socket = peer.accept().await.unwrap();
@@ -31,7 +31,7 @@ async fn fails_with(script: Handshake, set: impl FnOnce(&mut ConnectionOptions))
     socket.handshake_with(&script).await.unwrap();
     let cause = client.closed().await.expect("a cause");
     assert_eq!(cause.entity(), Some(format!("127.0.0.1:{}", peer.addr().port()).as_str()));
-    assert_eq!(socket.silence().await.unwrap(), [], "after {cause}");
+    assert_eq!(socket.read_to_end().await.unwrap(), [], "after {cause}");
     // Who asked meanwhile was answered, and who asks now is told why.
     assert_eq!(channel.answer().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     let late = ask(&client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
@@ -42,8 +42,8 @@ async fn fails_with(script: Handshake, set: impl FnOnce(&mut ConnectionOptions))
 
 /// Breaks the protocol with these bytes at each step.
 async fn breaks(bytes: Vec<u8>, code: u16) {
-    for step in [Step::Start, Step::Tune, Step::OpenOk] {
-        let cause = fails(Handshake::new().raw_at(step, bytes.clone())).await;
+    for step in [HandshakeStep::Start, HandshakeStep::Tune, HandshakeStep::OpenOk] {
+        let cause = fails(HandshakeScript::new().raw_at(step, bytes.clone())).await;
         assert_eq!(cause.kind(), ErrorKind::Protocol, "at {step:?}: {cause}");
         // The first octets of all are not judged as a frame when they are none.
         let told = cause.to_string().contains(&code.to_string());
@@ -95,7 +95,7 @@ async fn another_protocol_is_named() {
         (b"\x15\x03\x01\0\x02\x02\x46", "TLS"),
     ];
     for (bytes, name) in strangers {
-        let cause = fails(Handshake::new().raw_at(Step::Start, bytes)).await;
+        let cause = fails(HandshakeScript::new().raw_at(HandshakeStep::Start, bytes)).await;
         assert_eq!(cause.kind(), ErrorKind::Protocol, "{cause}");
         assert!(cause.to_string().contains(name), "{cause}");
     }
@@ -104,7 +104,7 @@ async fn another_protocol_is_named() {
 /// PRO-07
 #[actix::test]
 async fn another_version_in_start_is_named() {
-    let cause = fails_before_an_answer(Handshake::new().with_version(1, 0)).await;
+    let cause = fails_before_an_answer(HandshakeScript::new().version(1, 0)).await;
     assert_eq!(cause.kind(), ErrorKind::Protocol);
     assert!(cause.to_string().contains("AMQP 1-0"), "{cause}");
 }
@@ -113,11 +113,11 @@ async fn another_version_in_start_is_named() {
 #[actix::test]
 async fn without_a_mechanism_in_common_nothing_is_sent() {
     for mechanisms in ["", "EXTERNAL", "PLAINER AMQPLAIN"] {
-        let cause = fails_before_an_answer(Handshake::new().with_mechanisms(mechanisms)).await;
+        let cause = fails_before_an_answer(HandshakeScript::new().mechanisms(mechanisms)).await;
         assert_eq!(cause.kind(), ErrorKind::Auth, "{cause}");
         assert!(cause.to_string().contains(&format!("{mechanisms:?}")), "{cause}");
     }
-    let cause = fails_before_an_answer(Handshake::new().with_locales("nb_NO")).await;
+    let cause = fails_before_an_answer(HandshakeScript::new().locales("nb_NO")).await;
     assert_eq!(cause.kind(), ErrorKind::Protocol, "{cause}");
 }
 
@@ -132,11 +132,11 @@ async fn client_properties_that_are_too_large_are_refused_before_they_are_sent()
     socket.expect_header().await.unwrap();
     socket.send(0, start()).await.unwrap();
     assert_eq!(client.closed().await.unwrap().kind(), ErrorKind::Limit);
-    assert_eq!(socket.silence().await.unwrap(), []);
+    assert_eq!(socket.read_to_end().await.unwrap(), []);
 }
 
 /// Plays a `connection.start` that the client does not answer.
-async fn fails_before_an_answer(script: Handshake) -> Error {
+async fn fails_before_an_answer(script: HandshakeScript) -> Error {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial(&peer);
     let mut socket = peer.accept().await.unwrap();
@@ -156,15 +156,15 @@ fn start() -> connection::Start {
 #[actix::test]
 async fn a_close_during_the_handshake_keeps_its_code() {
     let refusals = [
-        (Step::Start, 320, ErrorKind::ConnectionClosed),
-        (Step::Tune, 403, ErrorKind::Auth),
-        (Step::Tune, 599, ErrorKind::ConnectionClosed),
-        (Step::OpenOk, 530, ErrorKind::Vhost),
-        (Step::OpenOk, 320, ErrorKind::ConnectionClosed),
-        (Step::OpenOk, 999, ErrorKind::ConnectionClosed),
+        (HandshakeStep::Start, 320, ErrorKind::ConnectionClosed),
+        (HandshakeStep::Tune, 403, ErrorKind::Auth),
+        (HandshakeStep::Tune, 599, ErrorKind::ConnectionClosed),
+        (HandshakeStep::OpenOk, 530, ErrorKind::Vhost),
+        (HandshakeStep::OpenOk, 320, ErrorKind::ConnectionClosed),
+        (HandshakeStep::OpenOk, 999, ErrorKind::ConnectionClosed),
     ];
     for (step, code, kind) in refusals {
-        let cause = fails(Handshake::new().refuse_at(step, code, "BECAUSE - of that")).await;
+        let cause = fails(HandshakeScript::new().refuse_at(step, code, "BECAUSE - of that")).await;
         let reason = cause.close_reason().expect("the broker's reason");
         assert_eq!((cause.kind(), reason.code, reason.text.as_str()), (kind, code, "BECAUSE - of that"));
         assert!(cause.to_string().contains(&format!("{code} BECAUSE - of that")), "{cause}");
@@ -177,7 +177,7 @@ async fn a_close_and_a_reset_during_the_handshake_keep_the_reason() {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial(&peer);
     let mut socket = peer.accept().await.unwrap();
-    socket.handshake_with(&Handshake::new().mute_at(Step::OpenOk)).await.unwrap();
+    socket.handshake_with(&HandshakeScript::new().silent_at(HandshakeStep::OpenOk)).await.unwrap();
     socket.send(0, common::close(530, "NOT_ALLOWED - vhost gone")).await.unwrap();
     socket.reset().unwrap();
     let cause = client.closed().await.unwrap();
@@ -186,11 +186,13 @@ async fn a_close_and_a_reset_during_the_handshake_keep_the_reason() {
 
 #[actix::test]
 async fn a_peer_that_hangs_up_during_the_handshake_is_named_with_the_step() {
-    for (step, stage) in [(Step::Start, "start"), (Step::Tune, "tune"), (Step::OpenOk, "open-ok")] {
+    for (step, stage) in
+        [(HandshakeStep::Start, "start"), (HandshakeStep::Tune, "tune"), (HandshakeStep::OpenOk, "open-ok")]
+    {
         let peer = Peer::listen().await.unwrap();
         let client = Client::dial(&peer);
         let mut socket = peer.accept().await.unwrap();
-        socket.handshake_with(&Handshake::new().mute_at(step)).await.unwrap();
+        socket.handshake_with(&HandshakeScript::new().silent_at(step)).await.unwrap();
         drop(socket);
         let cause = client.closed().await.unwrap();
         assert_eq!(cause.kind(), ErrorKind::Io, "{cause}");
@@ -200,8 +202,10 @@ async fn a_peer_that_hangs_up_during_the_handshake_is_named_with_the_step() {
 
 #[actix::test]
 async fn a_peer_that_falls_silent_during_the_handshake_is_left_in_time() {
-    for (step, stage) in [(Step::Start, "start"), (Step::Tune, "tune"), (Step::OpenOk, "open-ok")] {
-        let script = Handshake::new().mute_at(step);
+    for (step, stage) in
+        [(HandshakeStep::Start, "start"), (HandshakeStep::Tune, "tune"), (HandshakeStep::OpenOk, "open-ok")]
+    {
+        let script = HandshakeScript::new().silent_at(step);
         let cause = fails_with(script, |o| o.connect_timeout = Duration::from_millis(100)).await;
         assert_eq!(cause.kind(), ErrorKind::Timeout, "{cause}");
         assert!(cause.to_string().contains(&format!("connection.{stage}")), "{cause}");
@@ -221,7 +225,7 @@ async fn limits_are_the_lower_ones() {
         ((9, 2048), (9, 0), (9, 4096)),
     ];
     for ((channel_max, frame_max), theirs, agreed) in table {
-        let script = Handshake::new().with_tune(theirs.0, theirs.1, 60);
+        let script = HandshakeScript::new().tune(theirs.0, theirs.1, 60);
         let bench = Bench::open_with(&script, |options| {
             (options.channel_max, options.frame_max) = (channel_max, frame_max);
         })
@@ -238,7 +242,7 @@ async fn a_frame_max_of_1_is_refused() {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial(&peer);
     let mut socket = peer.accept().await.unwrap();
-    socket.handshake_with(&Handshake::new().with_tune(0, 1, 0)).await.unwrap_err();
+    socket.handshake_with(&HandshakeScript::new().tune(0, 1, 0)).await.unwrap_err();
     assert_eq!(client.closed().await.unwrap().kind(), ErrorKind::Limit);
 }
 
@@ -247,7 +251,7 @@ async fn a_frame_max_of_1_is_refused() {
 async fn the_heartbeat_is_the_shorter_one() {
     let table = [(None, 60, 60), (Some(10), 60, 10), (Some(0), 60, 0), (Some(60), 10, 10), (None, 0, 0)];
     for (ours, theirs, agreed) in table {
-        let script = Handshake::new().with_tune(0, 0, theirs);
+        let script = HandshakeScript::new().tune(0, 0, theirs);
         let bench = Bench::open_with(&script, |options| options.heartbeat = ours).await;
         assert_eq!((bench.terms.heartbeat, bench.client.opened().await.heartbeat), (agreed, agreed));
     }
@@ -258,19 +262,19 @@ async fn the_heartbeat_is_the_shorter_one() {
 async fn bodies_are_cut_to_the_frame_size_agreed() {
     for frame_max in [4096, 8192] {
         let most = frame_max as usize - 8;
-        let mut bench = Bench::open_with(&Handshake::new().with_tune(0, frame_max, 0), |_| {}).await;
+        let mut bench = Bench::open_with(&HandshakeScript::new().tune(0, frame_max, 0), |_| {}).await;
         let channel = bench.channel(1, OpenChannel::new()).await;
         for (tag, size) in [0, 1, most - 1, most, most + 1, 3 * most, 3 * most + 5].into_iter().enumerate() {
             let call = ask(&channel.actor, Publish::new("", "jobs", vec![b'x'; size]));
             let published = bench.socket.expect_publish(1).await.unwrap();
-            assert_eq!((published.body.len(), published.cuts.len()), (size, size.div_ceil(most)));
-            assert!(published.cuts.iter().all(|&cut| cut <= most), "{:?}", published.cuts);
+            assert_eq!((published.body.len(), published.frame_lengths.len()), (size, size.div_ceil(most)));
+            assert!(published.frame_lengths.iter().all(|&cut| cut <= most), "{:?}", published.frame_lengths);
             bench.socket.confirm(1, tag as u64 + 1, false).await.unwrap();
             call.answer().await.unwrap();
         }
         // A frame of that size is taken as well.
         let mut deliveries = bench.consume(&channel).await;
-        let content = actix_pika_actors::testing::Content::from(vec![b'y'; 2 * most]);
+        let content = actix_pika_actors::testing::PeerMessage::from(vec![b'y'; 2 * most]);
         bench.socket.deliver(1, common::TAG, 1, content).await.unwrap();
         assert_eq!(deliveries.next().await.unwrap().body().len(), 2 * most);
     }
@@ -279,7 +283,7 @@ async fn bodies_are_cut_to_the_frame_size_agreed() {
 /// PRO-05: one octet more than agreed is refused, before the payload comes.
 #[actix::test]
 async fn a_frame_one_octet_over_what_was_agreed_is_refused() {
-    let mut bench = Bench::open_with(&Handshake::new().with_tune(0, 4096, 0), |_| {}).await;
+    let mut bench = Bench::open_with(&HandshakeScript::new().tune(0, 4096, 0), |_| {}).await;
     bench.channel(1, OpenChannel::new()).await;
     let [s3, s2, s1, s0] = (4096u32 - 8 + 1).to_be_bytes();
     bench.socket.send_raw(&[3, 0, 1, s3, s2, s1, s0]).await.unwrap();

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use actix_pika_actors::testing::{
-    ClientTerms, Content, Handshake, Hangup, Mismatch, MismatchKind, Peer, Probe, Published, RawFrame,
-    Socket, Step,
+    ClientHandshake, Disconnect, HandshakeScript, HandshakeStep, Peer, PeerMessage, PeerSocket, Probe,
+    Published, RawFrame, TestError, TestErrorKind,
     protocol::{BasicProperties, basic, channel, confirm, connection, queue},
     types::{AMQPValue, FieldTable},
 };
@@ -95,14 +95,14 @@ fn publish(channel: u16, routing_key: &str, mandatory: bool) -> RawFrame {
 }
 
 /// A peer and a client, connected, nothing said.
-async fn strangers() -> (Socket, Client) {
+async fn strangers() -> (PeerSocket, Client) {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial(&peer).await;
     (peer.accept().await.unwrap(), client)
 }
 
 /// A peer and a client after the handshake.
-async fn acquainted() -> (Socket, Client) {
+async fn acquainted() -> (PeerSocket, Client) {
     let (mut socket, mut client) = strangers().await;
     let (terms, ()) = tokio::join!(socket.handshake(), client.shake_hands());
     terms.unwrap();
@@ -113,7 +113,7 @@ async fn acquainted() -> (Socket, Client) {
 async fn handshake_returns_what_the_client_said() {
     let (mut socket, mut client) = strangers().await;
     let (terms, ()) = tokio::join!(socket.handshake(), client.shake_hands());
-    let terms: ClientTerms = terms.unwrap();
+    let terms: ClientHandshake = terms.unwrap();
 
     assert_eq!(
         (terms.mechanism.as_str(), terms.locale.as_str(), terms.vhost.as_str()),
@@ -128,15 +128,15 @@ async fn handshake_returns_what_the_client_said() {
 #[actix::test]
 async fn handshake_proposes_what_the_script_says() {
     let (mut socket, mut client) = strangers().await;
-    let script = Handshake::new()
-        .with_version(1, 0)
-        .with_mechanisms("EXTERNAL")
-        .with_locales("nb_NO")
-        .with_capabilities(&["basic.nack"])
-        .with_server_property("version", AMQPValue::LongInt(9))
-        .challenging("who?")
-        .challenging("sure?")
-        .with_tune(0, 1, u16::MAX);
+    let script = HandshakeScript::new()
+        .version(1, 0)
+        .mechanisms("EXTERNAL")
+        .locales("nb_NO")
+        .capabilities(&["basic.nack"])
+        .server_property("version", AMQPValue::LongInt(9))
+        .challenge("who?")
+        .challenge("sure?")
+        .tune(0, 1, u16::MAX);
     let talk = async {
         client.raw(HEADER).await;
         let start: connection::Start = client.hear(0).await;
@@ -169,30 +169,31 @@ async fn another_protocol_can_answer_in_place_of_start() {
     for bytes in [&b"AMQP\0\x01\0\0"[..], b"HTTP/1.1 400 Bad Request\r\n\r\n"] {
         let (mut socket, mut client) = strangers().await;
         client.raw(HEADER).await;
-        let terms = socket.handshake_with(&Handshake::new().raw_at(Step::Start, bytes)).await.unwrap();
-        assert_eq!(terms, ClientTerms::default());
+        let terms =
+            socket.handshake_with(&HandshakeScript::new().raw_at(HandshakeStep::Start, bytes)).await.unwrap();
+        assert_eq!(terms, ClientHandshake::default());
         socket.shutdown().await.unwrap();
 
         let mut heard = Vec::new();
         client.stream.read_to_end(&mut heard).await.unwrap();
         assert_eq!(heard, bytes);
         drop(client);
-        assert_eq!(socket.expect_eof().await.unwrap(), Hangup::Closed);
+        assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Closed);
     }
 }
 
 #[actix::test]
 async fn a_script_can_fall_silent_at_each_step() {
     let said = [start_ok(), tune_ok(0, 4096, 0), open("/")];
-    for (step, answers) in [(Step::Start, 0), (Step::Tune, 1), (Step::OpenOk, 3)] {
+    for (step, answers) in [(HandshakeStep::Start, 0), (HandshakeStep::Tune, 1), (HandshakeStep::OpenOk, 3)] {
         let (mut socket, mut client) = strangers().await;
         client.raw(HEADER).await;
         client.say(&said[..answers]).await;
-        let terms = socket.handshake_with(&Handshake::new().mute_at(step)).await.unwrap();
-        assert_eq!(terms.vhost, if step == Step::OpenOk { "/" } else { "" });
+        let terms = socket.handshake_with(&HandshakeScript::new().silent_at(step)).await.unwrap();
+        assert_eq!(terms.vhost, if step == HandshakeStep::OpenOk { "/" } else { "" });
         client.say(&[RawFrame::heartbeat(), open("late")]).await;
         client.stream.shutdown().await.unwrap();
-        assert_eq!(socket.silence().await.unwrap(), [open("late")]);
+        assert_eq!(socket.read_to_end().await.unwrap(), [open("late")]);
         assert_eq!(socket.heartbeats(), 1);
     }
 }
@@ -200,7 +201,8 @@ async fn a_script_can_fall_silent_at_each_step() {
 #[actix::test]
 async fn refusal_awaits_close_ok_and_discards_what_was_under_way() {
     let (mut socket, mut client) = strangers().await;
-    let script = Handshake::new().refuse_at(Step::OpenOk, 530, "NOT_ALLOWED - vhost x not found");
+    let script =
+        HandshakeScript::new().refuse_at(HandshakeStep::OpenOk, 530, "NOT_ALLOWED - vhost x not found");
     let talk = async {
         client.raw(HEADER).await;
         client.say(&[start_ok(), tune_ok(0, 0, 0), open("x")]).await;
@@ -239,7 +241,7 @@ async fn a_publish_is_put_together_from_its_frames() {
     let first: Published = socket.expect_publish(1).await.unwrap();
     assert_eq!((first.exchange.as_str(), first.routing_key.as_str()), ("logs", "info"));
     assert!(first.mandatory && !first.immediate);
-    assert_eq!((&first.body[..], &first.cuts[..]), (&b"hello"[..], &[3, 2][..]));
+    assert_eq!((&first.body[..], &first.frame_lengths[..]), (&b"hello"[..], &[3, 2][..]));
     assert_eq!(first.properties, properties);
     assert_eq!(first.raw_properties[..], [0x10, 0x80, 2, 2, b'm', b'1']);
     let second = socket.expect_publish(1).await.unwrap();
@@ -277,7 +279,7 @@ async fn wrong_content_is_told_from_right() {
         client.say(&[publish(1, "k", false)]).await;
         client.say(frames).await;
         let mismatch = socket.expect_publish(1).await.unwrap_err();
-        assert_eq!(mismatch.kind(), MismatchKind::Unexpected);
+        assert_eq!(mismatch.kind(), TestErrorKind::Unexpected);
         assert!(mismatch.to_string().contains(told), "{mismatch}");
     }
 }
@@ -285,7 +287,10 @@ async fn wrong_content_is_told_from_right() {
 #[actix::test]
 async fn deliveries_are_cut_to_the_frames_agreed_to_or_as_told() {
     let (mut socket, mut client) = acquainted().await;
-    socket.deliver(1, "ctag", 1, Content::from(vec![7; 5000]).through("e", "k").redelivered()).await.unwrap();
+    socket
+        .deliver(1, "ctag", 1, PeerMessage::from(vec![7; 5000]).published_to("e", "k").redelivered(true))
+        .await
+        .unwrap();
     let deliver: basic::Deliver = client.hear(1).await;
     assert_eq!((deliver.consumer_tag.as_str(), deliver.delivery_tag, deliver.redelivered), ("ctag", 1, true));
     assert_eq!((deliver.exchange.as_str(), deliver.routing_key.as_str()), ("e", "k"));
@@ -293,7 +298,8 @@ async fn deliveries_are_cut_to_the_frames_agreed_to_or_as_told() {
     assert_eq!(client.frame().await.payload.len(), 4088);
     assert_eq!(client.frame().await.payload.len(), 912);
 
-    let wrong = Content::from("abc").announcing(1 << 63).cut_to(2).with_raw_properties([0x20, 0, 0xFF]);
+    let wrong =
+        PeerMessage::from("abc").announced_size(1 << 63).body_frame_size(2).raw_properties([0x20, 0, 0xFF]);
     socket.get_ok(1, 2, 9, wrong).await.unwrap();
     assert_eq!(client.hear::<basic::GetOk>(1).await.message_count, 9);
     assert_eq!(client.frame().await, RawFrame::raw_header(1, 1 << 63, &[0x20, 0, 0xFF]));
@@ -323,22 +329,22 @@ async fn an_error_says_what_was_awaited_what_came_and_what_was_said() {
 
 #[actix::test]
 async fn every_wait_ends() {
-    let peer = Peer::listen().await.unwrap().with_time_limit(MOMENT);
-    assert_eq!(peer.accept().await.unwrap_err().kind(), MismatchKind::TimedOut);
+    let peer = Peer::listen().await.unwrap().time_limit(MOMENT);
+    assert_eq!(peer.accept().await.unwrap_err().kind(), TestErrorKind::TimedOut);
 
     let mut client = Client::dial(&peer).await;
     let mut socket = peer.accept().await.unwrap();
     client.raw(&RawFrame::method(1, channel::Open {}).to_bytes()[..11]).await;
-    assert_eq!(socket.next_frame().await.unwrap_err().kind(), MismatchKind::TimedOut);
-    assert_eq!(socket.expect_eof().await.unwrap_err().kind(), MismatchKind::TimedOut);
-    assert_eq!(socket.expect_heartbeat().await.unwrap_err().kind(), MismatchKind::TimedOut);
-    assert_eq!(socket.silence().await.unwrap_err().kind(), MismatchKind::TimedOut);
-    assert_eq!(socket.expect_quiet(MOMENT).await.unwrap_err().kind(), MismatchKind::Malformed);
+    assert_eq!(socket.next_frame().await.unwrap_err().kind(), TestErrorKind::TimedOut);
+    assert_eq!(socket.expect_eof().await.unwrap_err().kind(), TestErrorKind::TimedOut);
+    assert_eq!(socket.expect_heartbeat().await.unwrap_err().kind(), TestErrorKind::TimedOut);
+    assert_eq!(socket.read_to_end().await.unwrap_err().kind(), TestErrorKind::TimedOut);
+    assert_eq!(socket.expect_nothing(MOMENT).await.unwrap_err().kind(), TestErrorKind::Malformed);
     // What was cut short by a limit is not lost.
     client.raw(&RawFrame::method(1, channel::Open {}).to_bytes()[11..]).await;
     socket.open_channel(1).await.unwrap();
     // A client that does not read takes what the system buffers and no more.
-    assert_eq!(socket.send_raw(&vec![0; 64 << 20]).await.unwrap_err().kind(), MismatchKind::TimedOut);
+    assert_eq!(socket.send_raw(&vec![0; 64 << 20]).await.unwrap_err().kind(), TestErrorKind::TimedOut);
 }
 
 #[actix::test]
@@ -356,7 +362,7 @@ async fn bytes_that_are_no_frame_are_malformed() {
         client.raw(bytes).await;
         client.stream.shutdown().await.unwrap();
         let mismatch = socket.next_frame().await.unwrap_err();
-        assert_eq!(mismatch.kind(), MismatchKind::Malformed);
+        assert_eq!(mismatch.kind(), TestErrorKind::Malformed);
         assert!(mismatch.to_string().contains(told), "{mismatch}");
     }
 }
@@ -371,13 +377,13 @@ async fn another_header_than_ours_is_named() {
     let (mut socket, mut client) = strangers().await;
     client.raw(b"AMQ").await;
     client.stream.shutdown().await.unwrap();
-    assert_eq!(socket.handshake().await.unwrap_err().kind(), MismatchKind::HungUp);
+    assert_eq!(socket.handshake().await.unwrap_err().kind(), TestErrorKind::Disconnected);
 }
 
 #[actix::test]
 async fn heartbeats_are_counted_awaited_and_held_apart_from_wrong_ones() {
     let (mut socket, mut client) = acquainted().await;
-    socket.expect_quiet(MOMENT).await.unwrap();
+    socket.expect_nothing(MOMENT).await.unwrap();
     client.say(&[RawFrame::method(1, channel::Open {}), RawFrame::heartbeat(), RawFrame::heartbeat()]).await;
     socket.expect_heartbeat().await.unwrap();
     socket.expect_heartbeat().await.unwrap();
@@ -387,8 +393,8 @@ async fn heartbeats_are_counted_awaited_and_held_apart_from_wrong_ones() {
     client.say(&[RawFrame::new(8, 1, [])]).await;
     assert_eq!(socket.next_frame().await.unwrap(), RawFrame::new(8, 1, []));
     client.say(&[RawFrame::heartbeat()]).await;
-    let mismatch = socket.expect_quiet(Duration::from_secs(5)).await.unwrap_err();
-    assert_eq!(mismatch.kind(), MismatchKind::Unexpected);
+    let mismatch = socket.expect_nothing(Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(mismatch.kind(), TestErrorKind::Unexpected);
 
     socket.send_heartbeat().await.unwrap();
     client.hear::<channel::OpenOk>(1).await;
@@ -425,7 +431,7 @@ async fn channels_and_connections_close_from_both_sides() {
     assert_eq!(socket.expect_close().await.unwrap(), (505, "UNEXPECTED_FRAME".to_owned()));
     client.hear::<connection::CloseOk>(0).await;
     drop(client);
-    assert_eq!(socket.expect_eof().await.unwrap(), Hangup::Closed);
+    assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Closed);
 }
 
 #[actix::test]
@@ -439,8 +445,8 @@ async fn a_reset_is_a_reset_for_either_side() {
     socket.send_heartbeat().await.unwrap();
     client.stream.readable().await.unwrap(); // and dropped with the heartbeat unread
     drop(client);
-    assert_eq!(socket.expect_eof().await.unwrap(), Hangup::Reset);
-    assert_eq!(socket.next_frame().await.unwrap_err().kind(), MismatchKind::HungUp);
+    assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Reset);
+    assert_eq!(socket.next_frame().await.unwrap_err().kind(), TestErrorKind::Disconnected);
 }
 
 #[actix::test]
@@ -459,7 +465,7 @@ async fn a_peer_comes_back_on_its_port() {
 #[tokio::test(start_paused = true)]
 async fn a_duplex_stream_keeps_to_a_paused_clock() {
     let (ours, mut theirs) = tokio::io::duplex(1024);
-    let mut socket = Socket::over(ours);
+    let mut socket = PeerSocket::over(ours);
     socket.set_time_limit(Duration::from_secs(3600));
     let beat = async {
         tokio::time::sleep(Duration::from_secs(1800)).await;
@@ -477,22 +483,22 @@ struct Rang(u32);
 
 #[actix::test]
 async fn a_probe_hands_over_what_it_was_told_in_order() {
-    let mut probe = Probe::<Rang>::start().with_time_limit(MOMENT);
+    let mut probe = Probe::<Rang>::start().time_limit(MOMENT);
     let bell: Recipient<Rang> = probe.recipient();
-    assert_eq!(probe.next().await.unwrap_err().kind(), MismatchKind::TimedOut);
+    assert_eq!(probe.next().await.unwrap_err().kind(), TestErrorKind::TimedOut);
     (1..=6).for_each(|number| bell.do_send(Rang(number)));
     assert_eq!(probe.count().await, 6);
     assert_eq!(probe.next().await.unwrap(), Rang(1));
     assert_eq!(probe.next_matching(|rang| rang.0 > 2).await.unwrap(), Rang(3));
     assert_eq!(probe.drain().await, [Rang(4), Rang(5), Rang(6)]);
-    assert_eq!(probe.next_matching(|_| true).await.unwrap_err().kind(), MismatchKind::TimedOut);
+    assert_eq!(probe.next_matching(|_| true).await.unwrap_err().kind(), TestErrorKind::TimedOut);
     assert_eq!(probe.count().await, 6);
     drop(probe);
     bell.send(Rang(7)).await.unwrap();
 }
 
 #[actix::test]
-async fn a_probe_sees_what_came_before_the_event_even_if_unhandled() -> Result<(), Mismatch> {
+async fn a_probe_sees_what_came_before_the_event_even_if_unhandled() -> Result<(), TestError> {
     let mut probe = Probe::<Rang>::start();
     let bell = probe.recipient();
     assert_eq!(probe.expect_none_until(async { 7 }).await?, 7);

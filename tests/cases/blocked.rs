@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_pika::testing::{Socket, protocol::connection};
+use actix_pika::testing::{PeerSocket, protocol::connection};
 use actix_pika::{Connection, ErrorKind, OpenChannel};
 
 use crate::support::dialogue::{meet, open};
@@ -10,7 +10,7 @@ use crate::support::{eventually, within};
 
 const SHORT: Duration = Duration::from_millis(300);
 
-async fn raise_alarm(connection: &Connection, socket: &mut Socket) {
+async fn raise_alarm(connection: &Connection, socket: &mut PeerSocket) {
     socket.send(0, connection::Blocked { reason: "low on memory".into() }).await.unwrap();
     eventually("the alarm", 5, async || connection.is_blocked().then_some(())).await;
 }

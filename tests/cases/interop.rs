@@ -1,6 +1,6 @@
 //! Properties that other clients set.
 
-use actix_pika::testing::{Content, Probe, protocol::basic};
+use actix_pika::testing::{PeerMessage, Probe, protocol::basic};
 use actix_pika::{Delivery, OpenChannel, Value};
 
 use crate::support::{peer::talk, take, within};
@@ -25,7 +25,7 @@ async fn binary_correlation_id_hides_no_other_property() {
     raw.extend(b"\0\0\0\x0d\x07retriesI\0\0\0\x03");
     raw.extend(b"\x04\xfe\x00\x01\xff");
     raw.extend(b"\x05reply");
-    socket.deliver(1, consumer.tag(), 1, Content::from("ask").with_raw_properties(raw)).await.unwrap();
+    socket.deliver(1, consumer.tag(), 1, PeerMessage::from("ask").raw_properties(raw)).await.unwrap();
     let delivery = within("the delivery", 10, take(&mut probe, 1)).await.remove(0);
     let properties = delivery.properties().unwrap();
     assert_eq!(properties.content_type(), Some("text/plain"));

@@ -19,7 +19,7 @@ mod two_outages;
 use std::time::Duration;
 
 use actix_pika::testing::{
-    Handshake, Peer, Socket,
+    HandshakeScript, Peer, PeerSocket,
     protocol::{AMQPClass, basic, channel, confirm, connection, queue},
 };
 use actix_pika::{Connection, ConnectionEvent, Degradation, EntityKind, Events, Health, Skipped};
@@ -59,10 +59,10 @@ async fn healthy(connection: &Connection, secs: u64) {
 /// gets the number of the connection (from 0) and the queue, and decides whether the connection is closed with 541.
 fn scripted_broker(peer: Peer, refuse: fn(usize, &str) -> bool) {
     actix_rt::spawn(async move {
-        let peer = peer.with_time_limit(Duration::from_secs(120));
+        let peer = peer.time_limit(Duration::from_secs(120));
         let mut number = 0;
         while let Ok(mut socket) = peer.accept().await {
-            if socket.handshake_with(&Handshake::new()).await.is_ok() {
+            if socket.handshake_with(&HandshakeScript::new()).await.is_ok() {
                 actix_rt::spawn(answer_all(socket, move |queue| refuse(number, queue)));
                 number += 1;
             }
@@ -70,7 +70,7 @@ fn scripted_broker(peer: Peer, refuse: fn(usize, &str) -> bool) {
     });
 }
 
-async fn answer_all(mut socket: Socket, refuse: impl Fn(&str) -> bool) {
+async fn answer_all(mut socket: PeerSocket, refuse: impl Fn(&str) -> bool) {
     socket.set_time_limit(Duration::from_secs(120));
     while let Ok(frame) = socket.next_frame().await {
         let on = frame.channel;

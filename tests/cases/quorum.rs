@@ -22,7 +22,7 @@ async fn consumer_comes_back_when_its_queue_has_a_leader_again() {
     let connector = connector.recovery(Recovery::fixed(Duration::from_millis(100)));
     let connection = within("connect", 10, connector.connect()).await.unwrap();
     let channel = connection.channel().await.unwrap();
-    let mut probe = Probe::<Delivery>::start().with_time_limit(Duration::from_secs(30));
+    let mut probe = Probe::<Delivery>::start().time_limit(Duration::from_secs(30));
     let consumer = channel.queue("jobs").consume(probe.recipient()).await.unwrap();
     within("a delivery", 10, take(&mut probe, 1)).await;
     proxy.cut_all(Cut::Rst);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_pika::testing::{Handshake, Peer, Probe, Step};
+use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer, Probe};
 use actix_pika::{
     Connector, DeclareExchange, DeclareQueue, Delivery, EntityKind, ErrorKind, Overflow, Qos, Recovery,
     connect,
@@ -177,11 +177,11 @@ async fn publish_that_one_queue_of_two_refuses_may_have_arrived() {
 
 /// The address of a node that refuses every login, for clients of this virtual host.
 async fn refusing_node(vhost: &Vhost) -> (Proxy, String) {
-    let peer = Peer::listen().await.unwrap().with_time_limit(Duration::from_secs(120));
+    let peer = Peer::listen().await.unwrap().time_limit(Duration::from_secs(120));
     let proxy = Proxy::to(&peer.addr().to_string());
     let url = proxy.url(&vhost.url());
     actix_rt::spawn(async move {
-        let script = Handshake::new().refuse_at(Step::Tune, 403, "ACCESS_REFUSED");
+        let script = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED");
         while let Ok(mut socket) = peer.accept().await {
             let _ = socket.handshake_with(&script).await;
         }

@@ -12,7 +12,7 @@ use std::{
 
 use actix_pika::{
     Connector, Consume, DeclareQueue, DeliveryStream, ErrorKind, Exchange, OpenChannel, Recovery,
-    testing::{CountRecords, Records},
+    testing::{GetRecordCounts, RecordCounts},
 };
 use actix_rt::task::JoinHandle;
 use futures_util::{FutureExt, StreamExt};
@@ -70,7 +70,7 @@ pub struct Traffic {
     publishers: Vec<JoinHandle<()>>,
     consumers: Vec<JoinHandle<()>>,
     each: u64,
-    records: Vec<Records>,
+    records: Vec<RecordCounts>,
     leaks: Leaks,
     began: Instant,
     slowest: Duration,
@@ -132,9 +132,9 @@ impl Traffic {
         traffic
     }
 
-    async fn count_records(&self) -> Vec<Records> {
+    async fn count_records(&self) -> Vec<RecordCounts> {
         let [one, two] =
-            [&self.publishing, &self.consuming].map(|told| told.connection.actor().send(CountRecords));
+            [&self.publishing, &self.consuming].map(|told| told.connection.actor().send(GetRecordCounts));
         vec![one.await.expect("records"), two.await.expect("records")]
     }
 

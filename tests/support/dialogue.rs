@@ -2,20 +2,20 @@
 
 use std::{net::SocketAddr, pin::pin};
 
-use actix_pika::testing::{ClientTerms, Handshake, Peer, Socket, protocol::confirm};
+use actix_pika::testing::{ClientHandshake, HandshakeScript, Peer, PeerSocket, protocol::confirm};
 use actix_pika::{Channel, Connection, Connector, Error, OpenChannel, Result};
 
 /// A connection of ours to a scripted peer, open on both sides.
-pub async fn meet(connector: impl FnOnce(Connector) -> Connector) -> (Connection, Socket) {
-    let (connection, socket, _) = meet_by(connector, &Handshake::new()).await;
+pub async fn meet(connector: impl FnOnce(Connector) -> Connector) -> (Connection, PeerSocket) {
+    let (connection, socket, _) = meet_by(connector, &HandshakeScript::new()).await;
     (connection, socket)
 }
 
 /// Both sides of a handshake by this script, and what the client said in it.
 pub async fn try_meet(
     connector: impl FnOnce(Connector) -> Connector,
-    script: &Handshake,
-) -> (Result<Connection>, Socket, ClientTerms) {
+    script: &HandshakeScript,
+) -> (Result<Connection>, PeerSocket, ClientHandshake) {
     let peer = Peer::listen().await.unwrap();
     let client = connector(Connector::new(&peer.url()).unwrap()).connect();
     let (client, (socket, terms)) = tokio::join!(client, serve(&peer, script));
@@ -25,8 +25,8 @@ pub async fn try_meet(
 /// An open connection by this script, and what the client said in opening it.
 pub async fn meet_by(
     connector: impl FnOnce(Connector) -> Connector,
-    script: &Handshake,
-) -> (Connection, Socket, ClientTerms) {
+    script: &HandshakeScript,
+) -> (Connection, PeerSocket, ClientHandshake) {
     let (result, socket, terms) = try_meet(connector, script).await;
     (result.expect("the peer agreed to everything"), socket, terms)
 }
@@ -34,8 +34,8 @@ pub async fn meet_by(
 /// How a connect by this script fails, and what the peer has seen by then.
 pub async fn turned_away(
     connector: impl FnOnce(Connector) -> Connector,
-    script: &Handshake,
-) -> (Error, Socket, ClientTerms) {
+    script: &HandshakeScript,
+) -> (Error, PeerSocket, ClientHandshake) {
     let (result, socket, terms) = try_meet(connector, script).await;
     (result.expect_err("a connect that must fail"), socket, terms)
 }
@@ -43,7 +43,7 @@ pub async fn turned_away(
 /// Opens channel `number` on both sides.
 pub async fn open(
     connection: &Connection,
-    socket: &mut Socket,
+    socket: &mut PeerSocket,
     number: u16,
     options: OpenChannel,
 ) -> Channel {
@@ -65,7 +65,7 @@ pub async fn open(
 }
 
 /// Takes the next client and shakes hands by this script.
-pub async fn serve(peer: &Peer, script: &Handshake) -> (Socket, ClientTerms) {
+pub async fn serve(peer: &Peer, script: &HandshakeScript) -> (PeerSocket, ClientHandshake) {
     let mut socket = peer.accept().await.unwrap();
     let terms = socket.handshake_with(script).await.unwrap();
     (socket, terms)

@@ -3,7 +3,7 @@
 use actix_pika::{
     Channel, Confirm, Connection, Error, OpenChannel, Publishing, connect,
     testing::{
-        Handshake, Peer, Published, Socket,
+        HandshakeScript, Peer, PeerSocket, Published,
         protocol::{confirm, queue},
     },
 };
@@ -11,7 +11,7 @@ use actix_pika::{
 use super::within;
 
 /// A client with a channel (number 1) and the peer that it talks to.
-pub async fn talk(options: OpenChannel, confirms: bool) -> (Socket, Connection, Channel) {
+pub async fn talk(options: OpenChannel, confirms: bool) -> (PeerSocket, Connection, Channel) {
     let peer = Peer::listen().await.unwrap();
     let url = peer.url();
     let client = actix_rt::spawn(async move {
@@ -20,7 +20,7 @@ pub async fn talk(options: OpenChannel, confirms: bool) -> (Socket, Connection, 
         (connection, channel)
     });
     let mut socket = peer.accept().await.unwrap();
-    socket.handshake_with(&Handshake::new().with_tune(10, 4096, 60)).await.unwrap();
+    socket.handshake_with(&HandshakeScript::new().tune(10, 4096, 60)).await.unwrap();
     socket.open_channel(1).await.unwrap();
     if confirms {
         socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
@@ -40,12 +40,12 @@ pub async fn answer(confirm: Confirm) -> Result<u64, Error> {
 }
 
 /// Returns a publish as it came.
-pub async fn send_back(socket: &mut Socket, published: Published) {
+pub async fn send_back(socket: &mut PeerSocket, published: Published) {
     socket.return_message(1, 312, "NO_ROUTE", published).await.unwrap();
 }
 
 /// Every confirm that came before an answered call has been read.
-pub async fn sync(socket: &mut Socket, channel: &Channel) {
+pub async fn sync(socket: &mut PeerSocket, channel: &Channel) {
     let call = actix_rt::spawn({
         let queue = channel.queue("sync");
         async move { queue.purge().await }

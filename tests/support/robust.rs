@@ -3,7 +3,7 @@
 use super::{broker::Vhost, oracle::Oracle, proxy::*, within};
 use actix_pika::{
     Channel, Connection, ConnectionEvent, Connector, Error, Events, Health, Recovery, Skipped,
-    testing::{CountRecords, Records},
+    testing::{GetRecordCounts, RecordCounts},
 };
 use futures_util::StreamExt;
 use std::{sync::Arc, time::Duration};
@@ -63,8 +63,8 @@ impl Robust {
     }
 
     /// What would be declared again.
-    pub async fn records(&self) -> Records {
-        self.connection.actor().send(CountRecords).await.unwrap()
+    pub async fn records(&self) -> RecordCounts {
+        self.connection.actor().send(GetRecordCounts).await.unwrap()
     }
 
     /// Waits until the health is one that satisfies `test`.

@@ -3,12 +3,12 @@
 use actix::{Context, Handler, MessageResult};
 
 use super::Connection;
-use crate::testing::{CountWork, Work};
+use crate::testing::{GetIoCounts, IoCounts};
 
-impl Handler<CountWork> for Connection {
-    type Result = MessageResult<CountWork>;
+impl Handler<GetIoCounts> for Connection {
+    type Result = MessageResult<GetIoCounts>;
 
-    fn handle(&mut self, _: CountWork, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(Some(Work::new(self.heard, self.writer.writes())))
+    fn handle(&mut self, _: GetIoCounts, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(Some(IoCounts::new(self.heard, self.writer.writes())))
     }
 }

@@ -3,7 +3,7 @@
 use actix::{Context, Handler, MessageResult, ResponseFuture};
 
 use super::ConnectionSupervisor;
-use crate::testing::{CountRecords, CountWork, Panic, PanicConnection, Records, Work};
+use crate::testing::{GetIoCounts, GetRecordCounts, IoCounts, Panic, PanicConnection, RecordCounts};
 
 impl Handler<PanicConnection> for ConnectionSupervisor {
     type Result = ();
@@ -15,19 +15,19 @@ impl Handler<PanicConnection> for ConnectionSupervisor {
     }
 }
 
-impl Handler<CountWork> for ConnectionSupervisor {
-    type Result = ResponseFuture<Option<Work>>;
+impl Handler<GetIoCounts> for ConnectionSupervisor {
+    type Result = ResponseFuture<Option<IoCounts>>;
 
-    fn handle(&mut self, count: CountWork, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, count: GetIoCounts, _: &mut Context<Self>) -> Self::Result {
         let counted = self.connection.as_ref().map(|life| life.actor.send(count));
         Box::pin(async move { counted?.await.ok().flatten() })
     }
 }
 
-impl Handler<CountRecords> for ConnectionSupervisor {
-    type Result = MessageResult<CountRecords>;
+impl Handler<GetRecordCounts> for ConnectionSupervisor {
+    type Result = MessageResult<GetRecordCounts>;
 
-    fn handle(&mut self, _: CountRecords, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(Records::new(self.recovering.topology.counts()))
+    fn handle(&mut self, _: GetRecordCounts, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(RecordCounts::new(self.recovering.topology.counts()))
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    Mismatch, RawFrame, Socket,
+    PeerSocket, RawFrame, TestError,
     frames::{encode_properties, parse_header},
     protocol::{BasicProperties, basic},
 };
@@ -12,8 +12,8 @@ use super::{
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{Mismatch, Socket};
-/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+/// # use actix_pika_actors::testing::{TestError, PeerSocket};
+/// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
 /// let publish = socket.expect_publish(1).await?;
 /// assert_eq!((publish.exchange.as_str(), publish.routing_key.as_str()), ("", "jobs"));
 /// assert_eq!(publish.body, "resize 7.png");
@@ -37,7 +37,7 @@ pub struct Published {
     /// The body.
     pub body: Bytes,
     /// The length of each body frame, in order.
-    pub cuts: Vec<usize>,
+    pub frame_lengths: Vec<usize>,
 }
 
 /// Makes a message for the client, with all that may be wrong with it.
@@ -46,16 +46,16 @@ pub struct Published {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{Mismatch, Socket, Content};
-/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+/// # use actix_pika_actors::testing::{TestError, PeerSocket, PeerMessage};
+/// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
 /// socket.deliver(1, "ctag", 1, "hello").await?;
-/// socket.deliver(1, "ctag", 2, Content::from("again").through("logs", "info").redelivered()).await?;
+/// socket.deliver(1, "ctag", 2, PeerMessage::from("again").published_to("logs", "info").redelivered(true)).await?;
 /// // Announces more than follows, in frames of one byte.
-/// socket.deliver(1, "ctag", 3, Content::from("short").announcing(1 << 63).cut_to(1)).await?;
+/// socket.deliver(1, "ctag", 3, PeerMessage::from("short").announced_size(1 << 63).body_frame_size(1)).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Content {
+pub struct PeerMessage {
     exchange: String,
     routing_key: String,
     redelivered: bool,
@@ -65,16 +65,16 @@ pub struct Content {
     cut: Option<usize>,
 }
 
-impl Content {
+impl PeerMessage {
     /// Sets the exchange it went through and the routing key.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Content;
-    /// let content = Content::from("hello").through("logs", "info");
+    /// # use actix_pika_actors::testing::PeerMessage;
+    /// let content = PeerMessage::from("hello").published_to("logs", "info");
     /// ```
     #[must_use]
-    pub fn through(mut self, exchange: &str, routing_key: &str) -> Self {
+    pub fn published_to(mut self, exchange: &str, routing_key: &str) -> Self {
         (self.exchange, self.routing_key) = (exchange.to_owned(), routing_key.to_owned());
         self
     }
@@ -83,12 +83,12 @@ impl Content {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Content;
-    /// let content = Content::from("again").redelivered();
+    /// # use actix_pika_actors::testing::PeerMessage;
+    /// let content = PeerMessage::from("again").redelivered(true);
     /// ```
     #[must_use]
-    pub fn redelivered(mut self) -> Self {
-        self.redelivered = true;
+    pub fn redelivered(mut self, redelivered: bool) -> Self {
+        self.redelivered = redelivered;
         self
     }
 
@@ -96,23 +96,23 @@ impl Content {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Content, protocol::BasicProperties};
-    /// let content = Content::from("x").with_properties(&BasicProperties::default().with_priority(5));
+    /// # use actix_pika_actors::testing::{PeerMessage, protocol::BasicProperties};
+    /// let content = PeerMessage::from("x").properties(&BasicProperties::default().with_priority(5));
     /// ```
     #[must_use]
-    pub fn with_properties(self, properties: &BasicProperties) -> Self {
-        self.with_raw_properties(encode_properties(properties))
+    pub fn properties(self, properties: &BasicProperties) -> Self {
+        self.raw_properties(encode_properties(properties))
     }
 
     /// Sets property flags and values as bytes, right or wrong.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Content;
-    /// let content = Content::from("x").with_raw_properties([0xff, 0xff]); // flags without values
+    /// # use actix_pika_actors::testing::PeerMessage;
+    /// let content = PeerMessage::from("x").raw_properties([0xff, 0xff]); // flags without values
     /// ```
     #[must_use]
-    pub fn with_raw_properties(mut self, properties: impl Into<Vec<u8>>) -> Self {
+    pub fn raw_properties(mut self, properties: impl Into<Vec<u8>>) -> Self {
         self.properties = Some(properties.into());
         self
     }
@@ -121,11 +121,11 @@ impl Content {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Content;
-    /// let content = Content::from("short").announcing(1 << 63);
+    /// # use actix_pika_actors::testing::PeerMessage;
+    /// let content = PeerMessage::from("short").announced_size(1 << 63);
     /// ```
     #[must_use]
-    pub fn announcing(mut self, size: u64) -> Self {
+    pub fn announced_size(mut self, size: u64) -> Self {
         self.announced = Some(size);
         self
     }
@@ -136,11 +136,11 @@ impl Content {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Content;
-    /// assert_eq!(Content::from("abc").cut_to(1).frames(1, 4096).len(), 4);
+    /// # use actix_pika_actors::testing::PeerMessage;
+    /// assert_eq!(PeerMessage::from("abc").body_frame_size(1).frames(1, 4096).len(), 4);
     /// ```
     #[must_use]
-    pub fn cut_to(mut self, bytes: usize) -> Self {
+    pub fn body_frame_size(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes.max(1));
         self
     }
@@ -149,8 +149,8 @@ impl Content {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Content, RawFrame};
-    /// let frames = Content::from("hello").frames(1, 4096);
+    /// # use actix_pika_actors::testing::{PeerMessage, RawFrame};
+    /// let frames = PeerMessage::from("hello").frames(1, 4096);
     /// assert_eq!((frames.len(), frames[0].kind, frames[1].kind), (2, RawFrame::HEADER, RawFrame::BODY));
     /// ```
     pub fn frames(&self, channel: u16, frame_max: u32) -> Vec<RawFrame> {
@@ -163,13 +163,13 @@ impl Content {
     }
 }
 
-impl<T: Into<Bytes>> From<T> for Content {
+impl<T: Into<Bytes>> From<T> for PeerMessage {
     fn from(body: T) -> Self {
         Self { body: body.into(), ..Self::default() }
     }
 }
 
-impl Socket {
+impl PeerSocket {
     /// Awaits a whole message on this channel: `basic.publish`, its header and its body.
     ///
     /// # Errors
@@ -179,19 +179,19 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// let publish = socket.expect_publish(1).await?;
     /// socket.confirm(1, 1, false).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn expect_publish(&mut self, channel: u16) -> Result<Published, Mismatch> {
+    pub async fn expect_publish(&mut self, channel: u16) -> Result<Published, TestError> {
         let publish: basic::Publish = self.expect(channel).await?;
         let awaited = format!("the content header of a publish on channel {channel}");
         let frame = self.frame_on(channel, &awaited).await?;
         let header = parse_header(&frame).ok_or_else(|| self.unexpected(&awaited, &frame))?;
 
-        let (mut body, mut cuts) = (Vec::new(), Vec::new());
+        let (mut body, mut frame_lengths) = (Vec::new(), Vec::new());
         while (body.len() as u64) < header.size {
             let rest = header.size - body.len() as u64;
             let awaited = format!("a body frame of 1 to {rest} bytes on channel {channel}");
@@ -200,7 +200,7 @@ impl Socket {
             if frame.kind != RawFrame::BODY || length == 0 || length as u64 > rest {
                 return Err(self.unexpected(&awaited, &frame));
             }
-            cuts.push(length);
+            frame_lengths.push(length);
             body.extend(frame.payload);
         }
         Ok(Published {
@@ -211,20 +211,20 @@ impl Socket {
             properties: header.properties,
             raw_properties: header.raw_properties.into(),
             body: body.into(),
-            cuts,
+            frame_lengths,
         })
     }
 
     /// Delivers a message to a consumer with `basic.deliver`.
     ///
     /// # Errors
-    /// [`HungUp`](super::MismatchKind::HungUp) when the client is gone,
-    /// [`TimedOut`](super::MismatchKind::TimedOut) when it does not read.
+    /// [`Disconnected`](super::TestErrorKind::Disconnected) when the client is gone,
+    /// [`TimedOut`](super::TestErrorKind::TimedOut) when it does not read.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.deliver(1, "ctag", 1, "hello").await?;
     /// # Ok(()) }
     /// ```
@@ -233,8 +233,8 @@ impl Socket {
         channel: u16,
         consumer_tag: &str,
         delivery_tag: u64,
-        content: impl Into<Content>,
-    ) -> Result<(), Mismatch> {
+        content: impl Into<PeerMessage>,
+    ) -> Result<(), TestError> {
         let content = content.into();
         let method = basic::Deliver {
             consumer_tag: consumer_tag.into(),
@@ -253,8 +253,8 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket, protocol::basic};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket, protocol::basic};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.expect::<basic::Get>(1).await?;
     /// socket.get_ok(1, 1, 0, "the last one").await?;
     /// # Ok(()) }
@@ -264,8 +264,8 @@ impl Socket {
         channel: u16,
         delivery_tag: u64,
         message_count: u32,
-        content: impl Into<Content>,
-    ) -> Result<(), Mismatch> {
+        content: impl Into<PeerMessage>,
+    ) -> Result<(), TestError> {
         let content = content.into();
         let method = basic::GetOk {
             delivery_tag,
@@ -284,8 +284,8 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// let publish = socket.expect_publish(1).await?;
     /// socket.return_message(1, 312, "NO_ROUTE", publish).await?;
     /// socket.confirm(1, 1, false).await?;
@@ -296,8 +296,8 @@ impl Socket {
         channel: u16,
         code: u16,
         text: &str,
-        content: impl Into<Content>,
-    ) -> Result<(), Mismatch> {
+        content: impl Into<PeerMessage>,
+    ) -> Result<(), TestError> {
         let content = content.into();
         let method = basic::Return {
             reply_code: code,
@@ -308,7 +308,7 @@ impl Socket {
         self.send_content(RawFrame::method(channel, method), &content).await
     }
 
-    async fn send_content(&mut self, method: RawFrame, content: &Content) -> Result<(), Mismatch> {
+    async fn send_content(&mut self, method: RawFrame, content: &PeerMessage) -> Result<(), TestError> {
         let mut frames = content.frames(method.channel, self.frame_max);
         frames.insert(0, method);
         self.send_frames(&frames).await
@@ -316,7 +316,7 @@ impl Socket {
 }
 
 /// Turns a publish round, for `basic.return` and for a delivery of the same message.
-impl From<Published> for Content {
+impl From<Published> for PeerMessage {
     fn from(published: Published) -> Self {
         Self {
             exchange: published.exchange,

@@ -1,12 +1,12 @@
 //! The usual turns of a dialogue, in which the peer plays the broker for a line or two.
 
 use super::{
-    Method, Mismatch, Socket,
+    Method, PeerSocket, TestError,
     protocol::{basic, channel, connection},
     types::ShortString,
 };
 
-impl Socket {
+impl PeerSocket {
     /// Awaits `channel.open` on this channel and answers it.
     ///
     /// # Errors
@@ -14,13 +14,13 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.handshake().await?;
     /// socket.open_channel(1).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn open_channel(&mut self, channel: u16) -> Result<(), Mismatch> {
+    pub async fn open_channel(&mut self, channel: u16) -> Result<(), TestError> {
         self.answer(channel, |_: channel::Open| channel::OpenOk {}).await.map(drop)
     }
 
@@ -32,8 +32,8 @@ impl Socket {
     /// # Examples
     ///
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket, protocol::{basic, confirm}};
-    /// # async fn answers(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket, protocol::{basic, confirm}};
+    /// # async fn answers(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await?;
     /// let consume = socket
     ///     .answer(1, |consume: basic::Consume| basic::ConsumeOk { consumer_tag: consume.consumer_tag })
@@ -44,7 +44,7 @@ impl Socket {
         &mut self,
         channel: u16,
         reply: impl FnOnce(Q) -> R,
-    ) -> Result<Q, Mismatch> {
+    ) -> Result<Q, TestError> {
         let request: Q = self.expect(channel).await?;
         self.send(channel, reply(request.clone())).await?;
         Ok(request)
@@ -57,12 +57,17 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.confirm(1, 3, true).await?; // all up to the third publish
     /// # Ok(()) }
     /// ```
-    pub async fn confirm(&mut self, channel: u16, delivery_tag: u64, multiple: bool) -> Result<(), Mismatch> {
+    pub async fn confirm(
+        &mut self,
+        channel: u16,
+        delivery_tag: u64,
+        multiple: bool,
+    ) -> Result<(), TestError> {
         self.send(channel, basic::Ack { delivery_tag, multiple }).await
     }
 
@@ -73,29 +78,29 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.nack(1, 1, false).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn nack(&mut self, channel: u16, delivery_tag: u64, multiple: bool) -> Result<(), Mismatch> {
+    pub async fn nack(&mut self, channel: u16, delivery_tag: u64, multiple: bool) -> Result<(), TestError> {
         self.send(channel, basic::Nack { delivery_tag, multiple, requeue: false }).await
     }
 
     /// Says `connection.close` and awaits `connection.close-ok`; discards, as a broker does, what comes in between.
     ///
     /// # Errors
-    /// [`HungUp`](super::MismatchKind::HungUp) or [`TimedOut`](super::MismatchKind::TimedOut) when the client
+    /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut) when the client
     /// does not answer.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.close_connection(320, "CONNECTION_FORCED").await?;
     /// # Ok(()) }
     /// ```
-    pub async fn close_connection(&mut self, code: u16, text: &str) -> Result<(), Mismatch> {
+    pub async fn close_connection(&mut self, code: u16, text: &str) -> Result<(), TestError> {
         let close = connection::Close { reply_code: code, reply_text: text.into(), ..Default::default() };
         self.send(0, close).await?;
         let deadline = self.deadline();
@@ -115,8 +120,8 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.close_channel(1, 404, "NOT_FOUND - no queue 'jobs'", 50, 10).await?; // for queue.declare
     /// # Ok(()) }
     /// ```
@@ -127,7 +132,7 @@ impl Socket {
         text: &str,
         class_id: u16,
         method_id: u16,
-    ) -> Result<(), Mismatch> {
+    ) -> Result<(), TestError> {
         let reply_text = ShortString::from(text);
         self.send(channel, channel::Close { reply_code: code, reply_text, class_id, method_id }).await?;
         let deadline = self.deadline();
@@ -143,12 +148,12 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// assert_eq!(socket.expect_close().await?.0, 200);
     /// # Ok(()) }
     /// ```
-    pub async fn expect_close(&mut self) -> Result<(u16, String), Mismatch> {
+    pub async fn expect_close(&mut self) -> Result<(u16, String), TestError> {
         let close = self.answer(0, |_: connection::Close| connection::CloseOk {}).await?;
         Ok((close.reply_code, close.reply_text.into()))
     }
@@ -160,12 +165,12 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// assert_eq!(socket.expect_channel_close(1).await?.0, 200);
     /// # Ok(()) }
     /// ```
-    pub async fn expect_channel_close(&mut self, channel: u16) -> Result<(u16, String), Mismatch> {
+    pub async fn expect_channel_close(&mut self, channel: u16) -> Result<(u16, String), TestError> {
         let close = self.answer(channel, |_: channel::Close| channel::CloseOk {}).await?;
         Ok((close.reply_code, close.reply_text.into()))
     }

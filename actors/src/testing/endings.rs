@@ -2,41 +2,41 @@
 
 use std::mem;
 
-use super::{Mismatch, RawFrame, Socket, line::Heard};
+use super::{PeerSocket, RawFrame, TestError, line::Heard};
 
 /// Tells how a client left.
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{Mismatch, Socket, Hangup};
-/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
-/// assert_eq!(socket.expect_eof().await?, Hangup::Closed);
+/// # use actix_pika_actors::testing::{TestError, PeerSocket, Disconnect};
+/// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+/// assert_eq!(socket.expect_eof().await?, Disconnect::Closed);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hangup {
+pub enum Disconnect {
     /// It closed its side in order (FIN).
     Closed,
     /// It threw the connection away (RST), as dropping a socket with unread bytes in it does.
     Reset,
 }
 
-impl Socket {
+impl PeerSocket {
     /// Awaits the end of the client's side. A frame before it is a mismatch, a heartbeat is not.
     ///
     /// # Errors
-    /// [`Unexpected`](super::MismatchKind::Unexpected) for a frame,
-    /// [`TimedOut`](super::MismatchKind::TimedOut) when the client stays.
+    /// [`Unexpected`](super::TestErrorKind::Unexpected) for a frame,
+    /// [`TimedOut`](super::TestErrorKind::TimedOut) when the client stays.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.expect_close().await?;
     /// socket.expect_eof().await?;
     /// # Ok(()) }
     /// ```
-    pub async fn expect_eof(&mut self) -> Result<Hangup, Mismatch> {
+    pub async fn expect_eof(&mut self) -> Result<Disconnect, TestError> {
         let awaited = "the client to hang up";
         if let Some(frame) = self.held.front() {
             return Err(self.unexpected(awaited, frame));
@@ -57,17 +57,17 @@ impl Socket {
     /// A peer that does not even read is a socket that is kept and not called.
     ///
     /// # Errors
-    /// [`TimedOut`](super::MismatchKind::TimedOut) when the client does not give up within the limit.
+    /// [`TimedOut`](super::TestErrorKind::TimedOut) when the client does not give up within the limit.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
-    /// let said = socket.silence().await?;
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// let said = socket.read_to_end().await?;
     /// assert!(said.is_empty(), "the client says nothing but heartbeats");
     /// # Ok(()) }
     /// ```
-    pub async fn silence(&mut self) -> Result<Vec<RawFrame>, Mismatch> {
+    pub async fn read_to_end(&mut self) -> Result<Vec<RawFrame>, TestError> {
         let deadline = self.deadline();
         let mut said = Vec::from(mem::take(&mut self.held));
         loop {
@@ -86,16 +86,16 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.shutdown().await?;
     /// socket.expect_eof().await?;
     /// # Ok(()) }
     /// ```
-    pub async fn shutdown(&mut self) -> Result<(), Mismatch> {
+    pub async fn shutdown(&mut self) -> Result<(), TestError> {
         self.note("< FIN".to_owned());
         let ended = self.line.shutdown().await;
-        ended.map_err(|error| self.wrap(Mismatch::io("to shut the socket down", &error)))
+        ended.map_err(|error| self.wrap(TestError::io("to shut the socket down", &error)))
     }
 
     /// Throws the connection away (RST): the client's next read or write fails with "connection reset".
@@ -107,12 +107,12 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// fn cut(socket: Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// fn cut(socket: PeerSocket) -> Result<(), TestError> {
     ///     socket.reset()
     /// }
     /// ```
-    pub fn reset(self) -> Result<(), Mismatch> {
-        self.line.reset().map_err(|error| Mismatch::io("to reset the connection", &error))
+    pub fn reset(self) -> Result<(), TestError> {
+        self.line.reset().map_err(|error| TestError::io("to reset the connection", &error))
     }
 }

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Hangup, RawFrame, protocol::constants};
+use super::{Disconnect, RawFrame, protocol::constants};
 
 /// A larger announcement is no frame but garbage.
 const LARGEST_FRAME: usize = 256 << 20;
@@ -22,7 +22,7 @@ pub(super) struct Line {
 /// What one reading yields.
 pub(super) enum Heard {
     Frame(RawFrame),
-    End(Hangup),
+    End(Disconnect),
 }
 
 /// Why a reading yields nothing.
@@ -50,7 +50,7 @@ impl Line {
     }
 
     /// The next eight bytes. Loses nothing when it is dropped half way, and so does [`frame`](Self::frame).
-    pub(super) async fn header(&mut self) -> Result<Result<[u8; 8], Hangup>, Noise> {
+    pub(super) async fn header(&mut self) -> Result<Result<[u8; 8], Disconnect>, Noise> {
         if let Some(hangup) = self.fill(8).await? {
             return Ok(Err(hangup));
         }
@@ -110,17 +110,17 @@ impl Line {
     }
 
     /// Reads until so many bytes are there, or the client hangs up.
-    async fn fill(&mut self, wanted: usize) -> Result<Option<Hangup>, Noise> {
+    async fn fill(&mut self, wanted: usize) -> Result<Option<Disconnect>, Noise> {
         while self.input.len() < wanted {
             let read = match &mut self.io {
                 Io::Tcp(stream) => stream.read_buf(&mut self.input).await,
                 Io::Other(stream) => stream.read_buf(&mut self.input).await,
             };
             match read {
-                Ok(0) => return Ok(Some(Hangup::Closed)),
+                Ok(0) => return Ok(Some(Disconnect::Closed)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Ok(Some(Hangup::Reset));
+                    return Ok(Some(Disconnect::Reset));
                 }
                 Err(error) => return Err(Noise::Io(error)),
             }
@@ -128,8 +128,8 @@ impl Line {
         Ok(None)
     }
 
-    fn end(&self, hangup: Hangup) -> Result<Heard, Noise> {
-        if hangup == Hangup::Closed && !self.input.is_empty() {
+    fn end(&self, hangup: Disconnect) -> Result<Heard, Noise> {
+        if hangup == Disconnect::Closed && !self.input.is_empty() {
             return Err(Noise::Malformed(format!("{} bytes of a frame and then its end", self.input.len())));
         }
         Ok(Heard::End(hangup))

@@ -8,13 +8,13 @@ use std::{error, fmt, io, time::Duration};
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{Mismatch, MismatchKind};
-/// fn is_slow(mismatch: &Mismatch) -> bool {
-///     mismatch.kind() == MismatchKind::TimedOut
+/// # use actix_pika_actors::testing::{TestError, TestErrorKind};
+/// fn is_slow(mismatch: &TestError) -> bool {
+///     mismatch.kind() == TestErrorKind::TimedOut
 /// }
 /// ```
-pub struct Mismatch {
-    kind: MismatchKind,
+pub struct TestError {
+    kind: TestErrorKind,
     awaited: String,
     came: String,
     before: Vec<String>,
@@ -24,55 +24,55 @@ pub struct Mismatch {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{MismatchKind, Socket};
-/// # async fn said(socket: &mut Socket) {
+/// # use actix_pika_actors::testing::{TestErrorKind, PeerSocket};
+/// # async fn said(socket: &mut PeerSocket) {
 /// let mismatch = socket.next_frame().await.unwrap_err();
-/// assert_eq!(mismatch.kind(), MismatchKind::HungUp);
+/// assert_eq!(mismatch.kind(), TestErrorKind::Disconnected);
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum MismatchKind {
+pub enum TestErrorKind {
     /// Nothing came within the time limit.
     TimedOut,
     /// Something else came.
     Unexpected,
     /// The other side hung up, with FIN or RST.
-    HungUp,
+    Disconnected,
     /// Bytes came that are not AMQP.
     Malformed,
     /// The operating system refused.
     Io,
 }
 
-impl Mismatch {
+impl TestError {
     /// Tells the cases apart.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, MismatchKind};
-    /// fn has_hung_up(mismatch: &Mismatch) -> bool {
-    ///     mismatch.kind() == MismatchKind::HungUp
+    /// # use actix_pika_actors::testing::{TestError, TestErrorKind};
+    /// fn has_hung_up(mismatch: &TestError) -> bool {
+    ///     mismatch.kind() == TestErrorKind::Disconnected
     /// }
     /// ```
-    pub fn kind(&self) -> MismatchKind {
+    pub fn kind(&self) -> TestErrorKind {
         self.kind
     }
 
-    pub(super) fn new(kind: MismatchKind, awaited: impl Into<String>, came: impl Into<String>) -> Self {
+    pub(super) fn new(kind: TestErrorKind, awaited: impl Into<String>, came: impl Into<String>) -> Self {
         Self { kind, awaited: awaited.into(), came: came.into(), before: Vec::new() }
     }
 
     pub(super) fn timed_out(awaited: impl Into<String>, limit: Duration) -> Self {
-        Self::new(MismatchKind::TimedOut, awaited, format!("nothing came within {limit:?}"))
+        Self::new(TestErrorKind::TimedOut, awaited, format!("nothing came within {limit:?}"))
     }
 
     pub(super) fn unexpected(awaited: impl Into<String>, came: impl fmt::Display) -> Self {
-        Self::new(MismatchKind::Unexpected, awaited, format!("{came} came"))
+        Self::new(TestErrorKind::Unexpected, awaited, format!("{came} came"))
     }
 
     pub(super) fn malformed(awaited: impl Into<String>, came: impl fmt::Display) -> Self {
-        Self::new(MismatchKind::Malformed, awaited, format!("{came} came"))
+        Self::new(TestErrorKind::Malformed, awaited, format!("{came} came"))
     }
 
     pub(super) fn io(awaited: impl Into<String>, error: &io::Error) -> Self {
@@ -80,9 +80,9 @@ impl Mismatch {
 
         match error.kind() {
             ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => {
-                Self::new(MismatchKind::HungUp, awaited, format!("the client hung up ({error})"))
+                Self::new(TestErrorKind::Disconnected, awaited, format!("the client hung up ({error})"))
             }
-            _ => Self::new(MismatchKind::Io, awaited, error.to_string()),
+            _ => Self::new(TestErrorKind::Io, awaited, error.to_string()),
         }
     }
 
@@ -93,7 +93,7 @@ impl Mismatch {
     }
 }
 
-impl fmt::Display for Mismatch {
+impl fmt::Display for TestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "awaited {}, but {}", self.awaited, self.came)?;
         if !self.before.is_empty() {
@@ -103,10 +103,10 @@ impl fmt::Display for Mismatch {
     }
 }
 
-impl fmt::Debug for Mismatch {
+impl fmt::Debug for TestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl error::Error for Mismatch {}
+impl error::Error for TestError {}

@@ -1,18 +1,18 @@
 //! Tools for tests: a scripted peer that plays the server, and probes that record what actors say.
 //!
-//! A [`Peer`] listens on a loopback port; each [`Socket`] that it accepts is one side of a dialogue which the test
-//! writes down line by line. It does what a real broker will not: it stops in the middle of a handshake, cuts a
+//! A [`Peer`] listens on a loopback port; each [`PeerSocket`] that it accepts is one side of a dialogue which the test
+//! writes down line by line. It does what a real broker will not: it stops in the middle of a handshake, frame_lengths a
 //! message in two, answers what nobody asked, resets the connection. It encodes and decodes with `amq-protocol`
 //! alone and shares no code with this library's own wire, so that each can be held against the other.
 //!
 //! Nothing here sleeps and nothing waits for ever: every wait has a limit (5 s unless told otherwise) and ends with
-//! a [`Mismatch`] that says what was awaited, what came, and what had been said before.
+//! a [`TestError`] that says what was awaited, what came, and what had been said before.
 //! What a test builds is taken at its word: a short string over 255 bytes panics, as it does in `amq-protocol`.
 //!
 //! # Examples
 //!
 //! ```
-//! use actix_pika_actors::testing::{Mismatch, Peer, Socket, protocol::queue};
+//! use actix_pika_actors::testing::{TestError, Peer, PeerSocket, protocol::queue};
 //! # async fn client(url: String) {
 //! #     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! #     use actix_pika_actors::testing::{RawFrame, protocol::{channel, connection}};
@@ -28,7 +28,7 @@
 //! #     let _ = io.read_to_end(&mut Vec::new()).await;
 //! # }
 //!
-//! async fn server(peer: Peer) -> Result<(), Mismatch> {
+//! async fn server(peer: Peer) -> Result<(), TestError> {
 //!     let mut socket = peer.accept().await?;
 //!     socket.handshake().await?;
 //!     socket.open_channel(1).await?;
@@ -46,7 +46,7 @@
 //! let (said, _) = tokio::join!(server(peer), client);
 //! said
 //! # }).unwrap();
-//! # Ok::<(), Mismatch>(())
+//! # Ok::<(), TestError>(())
 //! ```
 
 mod content;
@@ -65,16 +65,16 @@ mod test_hooks;
 pub use amq_protocol::{protocol, types};
 
 pub use self::{
-    content::{Content, Published},
-    endings::Hangup,
+    content::{PeerMessage, Published},
+    endings::Disconnect,
     frames::RawFrame,
     method::Method,
-    mismatch::{Mismatch, MismatchKind},
+    mismatch::{TestError, TestErrorKind},
     peer::Peer,
     probe::Probe,
-    script::{ClientTerms, Handshake, Step},
-    socket::Socket,
-    test_hooks::{CountRecords, CountWork, Panic, PanicConnection, Records, Work},
+    script::{ClientHandshake, HandshakeScript, HandshakeStep},
+    socket::PeerSocket,
+    test_hooks::{GetIoCounts, GetRecordCounts, IoCounts, Panic, PanicConnection, RecordCounts},
 };
 
 use std::time::Duration;

@@ -7,9 +7,9 @@ use std::{
 
 use tokio::{net::TcpListener, time};
 
-use super::{Mismatch, Socket, TIME_LIMIT};
+use super::{PeerSocket, TIME_LIMIT, TestError};
 
-/// Listens on a loopback port in place of a broker, and hands over one [`Socket`] per client connection.
+/// Listens on a loopback port in place of a broker, and hands over one [`PeerSocket`] per client connection.
 ///
 /// Between two calls of [`accept`](Self::accept) the operating system takes connections on its behalf, so a client
 /// that dials again finds the port open; drop the peer to have clients refused, and come back on the same port with
@@ -17,13 +17,13 @@ use super::{Mismatch, Socket, TIME_LIMIT};
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{Mismatch, Peer};
+/// # use actix_pika_actors::testing::{TestError, Peer};
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 /// # runtime.block_on(async {
 /// let peer = Peer::listen().await?;
 /// let mut client = tokio::net::TcpStream::connect(peer.addr()).await.unwrap();
 /// let socket = peer.accept().await?;
-/// # Ok::<(), Mismatch>(()) }).unwrap();
+/// # Ok::<(), TestError>(()) }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct Peer {
@@ -36,39 +36,39 @@ impl Peer {
     /// Listens on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// [`Io`](super::MismatchKind::Io) when the system has no port for it.
+    /// [`Io`](super::TestErrorKind::Io) when the system has no port for it.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # use actix_pika_actors::testing::{TestError, Peer};
     /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     /// # runtime.block_on(async {
     /// let peer = Peer::listen().await?;
     /// assert!(peer.addr().ip().is_loopback());
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
-    pub async fn listen() -> Result<Self, Mismatch> {
+    pub async fn listen() -> Result<Self, TestError> {
         Self::listen_at((Ipv4Addr::LOCALHOST, 0).into()).await
     }
 
     /// Listens at this address, for a client that is to find its server again.
     ///
     /// # Errors
-    /// [`Io`](super::MismatchKind::Io) when the address is taken.
+    /// [`Io`](super::TestErrorKind::Io) when the address is taken.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # use actix_pika_actors::testing::{TestError, Peer};
     /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     /// # runtime.block_on(async {
     /// let peer = Peer::listen().await?;
     /// let address = peer.addr();
     /// drop(peer); // clients are refused now
     /// let again = Peer::listen_at(address).await?;
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
-    pub async fn listen_at(addr: SocketAddr) -> Result<Self, Mismatch> {
-        let failed = |error| Mismatch::io(format!("to listen at {addr}"), &error);
+    pub async fn listen_at(addr: SocketAddr) -> Result<Self, TestError> {
+        let failed = |error| TestError::io(format!("to listen at {addr}"), &error);
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, addr, limit: TIME_LIMIT })
@@ -78,15 +78,15 @@ impl Peer {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # use actix_pika_actors::testing::{TestError, Peer};
     /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     /// # runtime.block_on(async {
-    /// let peer = Peer::listen().await?.with_time_limit(std::time::Duration::from_millis(10));
+    /// let peer = Peer::listen().await?.time_limit(std::time::Duration::from_millis(10));
     /// assert!(peer.accept().await.is_err());
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     #[must_use]
-    pub fn with_time_limit(mut self, limit: Duration) -> Self {
+    pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
@@ -95,11 +95,11 @@ impl Peer {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # use actix_pika_actors::testing::{TestError, Peer};
     /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     /// # runtime.block_on(async {
     /// assert_ne!(Peer::listen().await?.addr().port(), 0);
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -109,11 +109,11 @@ impl Peer {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # use actix_pika_actors::testing::{TestError, Peer};
     /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     /// # runtime.block_on(async {
     /// assert!(Peer::listen().await?.url().starts_with("amqp://guest:guest@127.0.0.1:"));
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@{}/", self.addr)
@@ -123,24 +123,24 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](super::MismatchKind::TimedOut) when no client comes.
+    /// [`TimedOut`](super::TestErrorKind::TimedOut) when no client comes.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Peer};
+    /// # use actix_pika_actors::testing::{TestError, Peer};
     /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     /// # runtime.block_on(async {
     /// let peer = Peer::listen().await?;
     /// let client = tokio::net::TcpStream::connect(peer.addr()).await;
     /// let mut socket = peer.accept().await?;
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
-    pub async fn accept(&self) -> Result<Socket, Mismatch> {
+    pub async fn accept(&self) -> Result<PeerSocket, TestError> {
         let awaited = || format!("a client at {}", self.addr);
         match time::timeout(self.limit, self.listener.accept()).await {
-            Ok(Ok((stream, _))) => Socket::from_tcp(stream, self.limit),
-            Ok(Err(error)) => Err(Mismatch::io(awaited(), &error)),
-            Err(_) => Err(Mismatch::timed_out(awaited(), self.limit)),
+            Ok(Ok((stream, _))) => PeerSocket::from_tcp(stream, self.limit),
+            Ok(Err(error)) => Err(TestError::io(awaited(), &error)),
+            Err(_) => Err(TestError::timed_out(awaited(), self.limit)),
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
     time,
 };
 
-use super::{Mismatch, MismatchKind, TIME_LIMIT};
+use super::{TIME_LIMIT, TestError, TestErrorKind};
 
 /// Receives messages of type `M` as an actor does, and hands them to the test one by one.
 ///
@@ -41,7 +41,7 @@ use super::{Mismatch, MismatchKind, TIME_LIMIT};
 /// assert_eq!(probe.next().await?, Rang(1));
 /// probe.expect_none_until(async { /* whatever must not ring it */ }).await?;
 /// assert_eq!(probe.count().await, 1);
-/// # Ok::<(), actix_pika_actors::testing::Mismatch>(()) }).unwrap();
+/// # Ok::<(), actix_pika_actors::testing::TestError>(()) }).unwrap();
 /// ```
 pub struct Probe<M: Message<Result = ()> + Send + 'static> {
     recorder: Addr<Recorder<M>>,
@@ -58,13 +58,13 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # Examples
     /// ```
     /// # use actix::Message;
-    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
     /// # struct Ding(u32);
     /// # actix::System::new().block_on(async {
     /// let probe = Probe::<Ding>::start();
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub fn start() -> Self {
         let (sender, tape) = mpsc::unbounded_channel();
@@ -78,17 +78,17 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # Examples
     /// ```
     /// # use actix::Message;
-    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
     /// # struct Ding(u32);
     /// # actix::System::new().block_on(async {
-    /// let mut probe = Probe::<Ding>::start().with_time_limit(std::time::Duration::from_millis(10));
+    /// let mut probe = Probe::<Ding>::start().time_limit(std::time::Duration::from_millis(10));
     /// assert!(probe.next().await.is_err());
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     #[must_use]
-    pub fn with_time_limit(mut self, limit: Duration) -> Self {
+    pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
@@ -98,14 +98,14 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # Examples
     /// ```
     /// # use actix::Message;
-    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
     /// # struct Ding(u32);
     /// # actix::System::new().block_on(async {
     /// let probe = Probe::<Ding>::start();
     /// probe.recipient().do_send(Ding(1));
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub fn recipient(&self) -> Recipient<M> {
         self.recorder.clone().recipient()
@@ -115,13 +115,13 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](MismatchKind::TimedOut) when none comes, [`HungUp`](MismatchKind::HungUp) when its arbiter
+    /// [`TimedOut`](TestErrorKind::TimedOut) when none comes, [`Disconnected`](TestErrorKind::Disconnected) when its arbiter
     /// ended.
     ///
     /// # Examples
     /// ```
     /// # use actix::Message;
-    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
     /// # struct Ding(u32);
@@ -129,16 +129,18 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// let mut probe = Probe::<Ding>::start();
     /// probe.recipient().do_send(Ding(1));
     /// assert_eq!(probe.next().await?, Ding(1));
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
-    pub async fn next(&mut self) -> Result<M, Mismatch> {
+    pub async fn next(&mut self) -> Result<M, TestError> {
         if let Some(message) = self.peeked.take() {
             return Ok(message);
         }
         match time::timeout(self.limit, self.tape.recv()).await {
             Ok(Some(message)) => Ok(message),
-            Ok(None) => Err(Mismatch::new(MismatchKind::HungUp, awaited::<M>(), "the probe's arbiter ended")),
-            Err(_) => Err(Mismatch::timed_out(awaited::<M>(), self.limit)),
+            Ok(None) => {
+                Err(TestError::new(TestErrorKind::Disconnected, awaited::<M>(), "the probe's arbiter ended"))
+            }
+            Err(_) => Err(TestError::timed_out(awaited::<M>(), self.limit)),
         }
     }
 
@@ -150,7 +152,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # Examples
     /// ```
     /// # use actix::Message;
-    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
     /// # struct Ding(u32);
@@ -158,9 +160,9 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// let mut probe = Probe::<Ding>::start();
     /// (1..=3).for_each(|n| probe.recipient().do_send(Ding(n)));
     /// assert_eq!(probe.next_matching(|ding| ding.0 > 1).await?, Ding(2));
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
-    pub async fn next_matching(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Result<M, Mismatch> {
+    pub async fn next_matching(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Result<M, TestError> {
         let deadline = time::Instant::now() + self.limit;
         loop {
             let left = deadline.saturating_duration_since(time::Instant::now());
@@ -169,7 +171,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
                 Ok(Ok(_)) => {}
                 Ok(Err(mismatch)) => return Err(mismatch),
                 Err(_) => {
-                    return Err(Mismatch::timed_out(format!("a certain {}", awaited::<M>()), self.limit));
+                    return Err(TestError::timed_out(format!("a certain {}", awaited::<M>()), self.limit));
                 }
             }
         }
@@ -181,21 +183,21 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// message stays and can be taken with [`next`](Self::next). A future that needs a limit brings its own.
     ///
     /// # Errors
-    /// [`Unexpected`](MismatchKind::Unexpected) when a message is there.
+    /// [`Unexpected`](TestErrorKind::Unexpected) when a message is there.
     ///
     /// # Examples
     /// ```
     /// # use actix::Message;
-    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
     /// # struct Ding(u32);
     /// # actix::System::new().block_on(async {
     /// let mut probe = Probe::<Ding>::start();
     /// assert_eq!(probe.expect_none_until(async { 7 }).await?, 7);
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
-    pub async fn expect_none_until<F: Future>(&mut self, event: F) -> Result<F::Output, Mismatch> {
+    pub async fn expect_none_until<F: Future>(&mut self, event: F) -> Result<F::Output, TestError> {
         let mut event = pin!(event);
         let output = poll_fn(|cx| match event.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -209,7 +211,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
             _ => {
                 let came = self.tape.len() + usize::from(self.peeked.is_some());
                 let awaited = format!("no {}", awaited::<M>());
-                Err(Mismatch::new(MismatchKind::Unexpected, awaited, format!("{came} came")))
+                Err(TestError::new(TestErrorKind::Unexpected, awaited, format!("{came} came")))
             }
         }
     }
@@ -219,7 +221,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # Examples
     /// ```
     /// # use actix::Message;
-    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
     /// # struct Ding(u32);
@@ -227,7 +229,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// let mut probe = Probe::<Ding>::start();
     /// probe.recipient().do_send(Ding(1));
     /// assert_eq!(probe.drain().await, [Ding(1)]);
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn drain(&mut self) -> Vec<M> {
         self.fence().await;
@@ -243,7 +245,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # Examples
     /// ```
     /// # use actix::Message;
-    /// # use actix_pika_actors::testing::{Mismatch, Probe};
+    /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
     /// # struct Ding(u32);
@@ -251,7 +253,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// let probe = Probe::<Ding>::start();
     /// probe.recipient().do_send(Ding(1));
     /// assert_eq!(probe.count().await, 1);
-    /// # Ok::<(), Mismatch>(()) }).unwrap();
+    /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn count(&self) -> usize {
         self.fence().await;

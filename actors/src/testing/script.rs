@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    Mismatch, Socket,
+    PeerSocket, TestError,
     protocol::connection,
     types::{AMQPValue, FieldTable, ShortString},
 };
@@ -27,15 +27,15 @@ const CAPABILITIES: [&str; 9] = [
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{Handshake, Step};
-/// let refused = Handshake::new().refuse_at(Step::OpenOk, 530, "NOT_ALLOWED - vhost not found");
+/// # use actix_pika_actors::testing::{HandshakeScript, HandshakeStep};
+/// let refused = HandshakeScript::new().refuse_at(HandshakeStep::OpenOk, 530, "NOT_ALLOWED - vhost not found");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Step {
+pub enum HandshakeStep {
     /// After the protocol header, `connection.start`.
     Start,
-    /// After start-ok, the first `connection.secure`; only in a script with a [challenge](Handshake::challenging).
+    /// After start-ok, the first `connection.secure`; only in a script with a [challenge](HandshakeScript::challenge).
     Secure,
     /// When the client's answers are complete, `connection.tune`. Here a broker refuses credentials.
     Tune,
@@ -49,15 +49,15 @@ pub enum Step {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{Mismatch, Socket};
-/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+/// # use actix_pika_actors::testing::{TestError, PeerSocket};
+/// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
 /// let terms = socket.handshake().await?;
 /// assert_eq!((terms.mechanism.as_str(), terms.vhost.as_str()), ("PLAIN", "/"));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
-pub struct ClientTerms {
+pub struct ClientHandshake {
     /// The SASL mechanism of its choice.
     pub mechanism: String,
     /// Its first SASL response: for `PLAIN`, a zero, the user, a zero, the password.
@@ -83,23 +83,23 @@ pub struct ClientTerms {
 /// # Examples
 ///
 /// ```
-/// # use actix_pika_actors::testing::{Handshake, Mismatch, Socket, Step};
-/// # async fn scripts(socket: &mut Socket) -> Result<(), Mismatch> {
+/// # use actix_pika_actors::testing::{HandshakeScript, TestError, PeerSocket, HandshakeStep};
+/// # async fn scripts(socket: &mut PeerSocket) -> Result<(), TestError> {
 /// // A broker of another protocol version, which answers with its own header.
-/// socket.handshake_with(&Handshake::new().raw_at(Step::Start, *b"AMQP\0\x01\0\0")).await?;
+/// socket.handshake_with(&HandshakeScript::new().raw_at(HandshakeStep::Start, *b"AMQP\0\x01\0\0")).await?;
 /// // A broker that refuses the password.
-/// let refused = Handshake::new().refuse_at(Step::Tune, 403, "ACCESS_REFUSED");
+/// let refused = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED");
 /// socket.handshake_with(&refused).await?;
 /// // A broker that grants next to nothing.
-/// socket.handshake_with(&Handshake::new().with_tune(1, 4096, 1)).await?;
+/// socket.handshake_with(&HandshakeScript::new().tune(1, 4096, 1)).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Handshake {
+pub struct HandshakeScript {
     start: connection::Start,
     challenges: Vec<Vec<u8>>,
     tune: connection::Tune,
-    change: Option<(Step, Turn)>,
+    change: Option<(HandshakeStep, Turn)>,
 }
 
 /// What the peer does in place of a step; the script ends with it.
@@ -110,13 +110,13 @@ enum Turn {
     Refuse(u16, String),
 }
 
-impl Handshake {
+impl HandshakeScript {
     /// Begins with the script of a willing broker: `PLAIN AMQPLAIN`, all capabilities, tune 2047 / 131072 / 60.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Handshake;
-    /// let willing = Handshake::new();
+    /// # use actix_pika_actors::testing::HandshakeScript;
+    /// let willing = HandshakeScript::new();
     /// ```
     pub fn new() -> Self {
         let capabilities = CAPABILITIES.map(|name| (ShortString::from(name), AMQPValue::Boolean(true)));
@@ -143,11 +143,11 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Handshake;
-    /// let old = Handshake::new().with_version(0, 8);
+    /// # use actix_pika_actors::testing::HandshakeScript;
+    /// let old = HandshakeScript::new().version(0, 8);
     /// ```
     #[must_use]
-    pub fn with_version(mut self, major: u8, minor: u8) -> Self {
+    pub fn version(mut self, major: u8, minor: u8) -> Self {
         (self.start.version_major, self.start.version_minor) = (major, minor);
         self
     }
@@ -156,11 +156,11 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Handshake;
-    /// let strange = Handshake::new().with_mechanisms("KERBEROS NTLM");
+    /// # use actix_pika_actors::testing::HandshakeScript;
+    /// let strange = HandshakeScript::new().mechanisms("KERBEROS NTLM");
     /// ```
     #[must_use]
-    pub fn with_mechanisms(mut self, mechanisms: &str) -> Self {
+    pub fn mechanisms(mut self, mechanisms: &str) -> Self {
         self.start.mechanisms = mechanisms.into();
         self
     }
@@ -169,11 +169,11 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Handshake;
-    /// let foreign = Handshake::new().with_locales("de_DE");
+    /// # use actix_pika_actors::testing::HandshakeScript;
+    /// let foreign = HandshakeScript::new().locales("de_DE");
     /// ```
     #[must_use]
-    pub fn with_locales(mut self, locales: &str) -> Self {
+    pub fn locales(mut self, locales: &str) -> Self {
         self.start.locales = locales.into();
         self
     }
@@ -182,11 +182,11 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Handshake, types::AMQPValue};
-    /// let future = Handshake::new().with_server_property("version", AMQPValue::LongString("9.9.9".into()));
+    /// # use actix_pika_actors::testing::{HandshakeScript, types::AMQPValue};
+    /// let future = HandshakeScript::new().server_property("version", AMQPValue::LongString("9.9.9".into()));
     /// ```
     #[must_use]
-    pub fn with_server_property(mut self, name: &str, value: AMQPValue) -> Self {
+    pub fn server_property(mut self, name: &str, value: AMQPValue) -> Self {
         self.start.server_properties.insert(name.into(), value);
         self
     }
@@ -195,25 +195,25 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Handshake;
-    /// let plain = Handshake::new().with_capabilities(&["basic.nack"]); // no confirms
+    /// # use actix_pika_actors::testing::HandshakeScript;
+    /// let plain = HandshakeScript::new().capabilities(&["basic.nack"]); // no confirms
     /// ```
     #[must_use]
-    pub fn with_capabilities(self, names: &[&str]) -> Self {
+    pub fn capabilities(self, names: &[&str]) -> Self {
         let table: BTreeMap<_, _> =
             names.iter().map(|name| ((*name).into(), AMQPValue::Boolean(true))).collect();
-        self.with_server_property("capabilities", AMQPValue::FieldTable(table.into()))
+        self.server_property("capabilities", AMQPValue::FieldTable(table.into()))
     }
 
     /// Adds a round of `connection.secure` with this challenge.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Handshake;
-    /// let curious = Handshake::new().challenging(*b"who are you?");
+    /// # use actix_pika_actors::testing::HandshakeScript;
+    /// let curious = HandshakeScript::new().challenge(*b"who are you?");
     /// ```
     #[must_use]
-    pub fn challenging(mut self, challenge: impl Into<Vec<u8>>) -> Self {
+    pub fn challenge(mut self, challenge: impl Into<Vec<u8>>) -> Self {
         self.challenges.push(challenge.into());
         self
     }
@@ -222,11 +222,11 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Handshake;
-    /// let tight = Handshake::new().with_tune(1, 4096, 1);
+    /// # use actix_pika_actors::testing::HandshakeScript;
+    /// let tight = HandshakeScript::new().tune(1, 4096, 1);
     /// ```
     #[must_use]
-    pub fn with_tune(mut self, channel_max: u16, frame_max: u32, heartbeat: u16) -> Self {
+    pub fn tune(mut self, channel_max: u16, frame_max: u32, heartbeat: u16) -> Self {
         self.tune = connection::Tune { channel_max, frame_max, heartbeat };
         self
     }
@@ -235,11 +235,11 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Handshake, Step};
-    /// let silent = Handshake::new().mute_at(Step::Tune);
+    /// # use actix_pika_actors::testing::{HandshakeScript, HandshakeStep};
+    /// let silent = HandshakeScript::new().silent_at(HandshakeStep::Tune);
     /// ```
     #[must_use]
-    pub fn mute_at(self, step: Step) -> Self {
+    pub fn silent_at(self, step: HandshakeStep) -> Self {
         self.change(step, Turn::Mute)
     }
 
@@ -248,11 +248,11 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Handshake, Step};
-    /// let web = Handshake::new().raw_at(Step::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    /// # use actix_pika_actors::testing::{HandshakeScript, HandshakeStep};
+    /// let web = HandshakeScript::new().raw_at(HandshakeStep::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n");
     /// ```
     #[must_use]
-    pub fn raw_at(self, step: Step, bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn raw_at(self, step: HandshakeStep, bytes: impl Into<Vec<u8>>) -> Self {
         self.change(step, Turn::Raw(bytes.into()))
     }
 
@@ -260,27 +260,27 @@ impl Handshake {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Handshake, Step};
-    /// let refused = Handshake::new().refuse_at(Step::Tune, 403, "ACCESS_REFUSED");
+    /// # use actix_pika_actors::testing::{HandshakeScript, HandshakeStep};
+    /// let refused = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED");
     /// ```
     #[must_use]
-    pub fn refuse_at(self, step: Step, code: u16, text: &str) -> Self {
+    pub fn refuse_at(self, step: HandshakeStep, code: u16, text: &str) -> Self {
         self.change(step, Turn::Refuse(code, text.to_owned()))
     }
 
-    fn change(mut self, step: Step, turn: Turn) -> Self {
+    fn change(mut self, step: HandshakeStep, turn: Turn) -> Self {
         self.change = Some((step, turn));
         self
     }
 }
 
-impl Default for Handshake {
+impl Default for HandshakeScript {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Socket {
+impl PeerSocket {
     /// Shakes hands as a willing broker does, and returns what the client said.
     ///
     /// # Errors
@@ -288,13 +288,13 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// assert_eq!(socket.handshake().await?.vhost, "/");
     /// # Ok(()) }
     /// ```
-    pub async fn handshake(&mut self) -> Result<ClientTerms, Mismatch> {
-        self.handshake_with(&Handshake::new()).await
+    pub async fn handshake(&mut self) -> Result<ClientHandshake, TestError> {
+        self.handshake_with(&HandshakeScript::new()).await
     }
 
     /// Shakes hands by this script, and returns what the client said until it ended.
@@ -303,26 +303,26 @@ impl Socket {
     /// [`expect_header`](Self::expect_header) on.
     ///
     /// # Errors
-    /// [`Unexpected`](super::MismatchKind::Unexpected) where the client says something else,
-    /// [`HungUp`](super::MismatchKind::HungUp) or [`TimedOut`](super::MismatchKind::TimedOut) where it says
+    /// [`Unexpected`](super::TestErrorKind::Unexpected) where the client says something else,
+    /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut) where it says
     /// nothing.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket, Handshake, Step};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
-    /// let refused = Handshake::new().refuse_at(Step::Tune, 403, "ACCESS_REFUSED");
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket, HandshakeScript, HandshakeStep};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// let refused = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED");
     /// socket.handshake_with(&refused).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn handshake_with(&mut self, script: &Handshake) -> Result<ClientTerms, Mismatch> {
-        let mut terms = ClientTerms::default();
+    pub async fn handshake_with(&mut self, script: &HandshakeScript) -> Result<ClientHandshake, TestError> {
+        let mut terms = ClientHandshake::default();
 
         let header = self.expect_header().await?;
         if header != HEADER {
             return Err(self.other_header(header));
         }
-        if self.takes_turn(script, Step::Start).await? {
+        if self.takes_turn(script, HandshakeStep::Start).await? {
             return Ok(terms);
         }
         self.send(0, script.start.clone()).await?;
@@ -333,7 +333,7 @@ impl Socket {
         terms.properties = start_ok.client_properties;
 
         for challenge in &script.challenges {
-            if self.takes_turn(script, Step::Secure).await? {
+            if self.takes_turn(script, HandshakeStep::Secure).await? {
                 return Ok(terms);
             }
             self.send(0, connection::Secure { challenge: challenge.clone().into() }).await?;
@@ -341,7 +341,7 @@ impl Socket {
             terms.answers.push(secure_ok.response.as_bytes().to_vec());
         }
 
-        if self.takes_turn(script, Step::Tune).await? {
+        if self.takes_turn(script, HandshakeStep::Tune).await? {
             return Ok(terms);
         }
         self.send(0, script.tune.clone()).await?;
@@ -354,14 +354,14 @@ impl Socket {
         let open: connection::Open = self.expect(0).await?;
         terms.vhost = open.virtual_host.into();
 
-        if !self.takes_turn(script, Step::OpenOk).await? {
+        if !self.takes_turn(script, HandshakeStep::OpenOk).await? {
             self.send(0, connection::OpenOk {}).await?;
         }
         Ok(terms)
     }
 
     /// Does what the script wants in place of this step, if anything.
-    async fn takes_turn(&mut self, script: &Handshake, at: Step) -> Result<bool, Mismatch> {
+    async fn takes_turn(&mut self, script: &HandshakeScript, at: HandshakeStep) -> Result<bool, TestError> {
         match &script.change {
             Some((step, turn)) if *step == at => match turn {
                 Turn::Mute => {}
@@ -374,9 +374,9 @@ impl Socket {
     }
 }
 
-impl fmt::Debug for ClientTerms {
+impl fmt::Debug for ClientHandshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientTerms")
+        f.debug_struct("ClientHandshake")
             .field("mechanism", &self.mechanism)
             .field("locale", &self.locale)
             .field("properties", &self.properties)

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Hangup, Method, Mismatch, MismatchKind, RawFrame, TIME_LIMIT,
+    Disconnect, Method, RawFrame, TIME_LIMIT, TestError, TestErrorKind,
     line::{Heard, Line, Noise},
     protocol::connection,
 };
@@ -25,8 +25,8 @@ const REMEMBERED: usize = 16;
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::{Mismatch, Socket};
-/// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+/// # use actix_pika_actors::testing::{TestError, PeerSocket};
+/// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
 /// socket.handshake().await?;
 /// socket.open_channel(1).await?;
 /// let publish = socket.expect_publish(1).await?;
@@ -34,7 +34,7 @@ const REMEMBERED: usize = 16;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct Socket {
+pub struct PeerSocket {
     pub(super) line: Line,
     pub(super) held: VecDeque<RawFrame>,
     heartbeats: u64,
@@ -44,21 +44,21 @@ pub struct Socket {
     pub(super) frame_max: u32,
 }
 
-impl Socket {
+impl PeerSocket {
     /// Speaks over any stream, such as one half of [`tokio::io::duplex`], with which a test can pause the clock.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Socket;
+    /// # use actix_pika_actors::testing::PeerSocket;
     /// let (server, client) = tokio::io::duplex(4096);
-    /// let socket = Socket::over(server);
+    /// let socket = PeerSocket::over(server);
     /// ```
     pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         Self::new(Line::over(stream), TIME_LIMIT)
     }
 
-    pub(super) fn from_tcp(stream: TcpStream, limit: Duration) -> Result<Self, Mismatch> {
-        stream.set_nodelay(true).map_err(|error| Mismatch::io("to set TCP_NODELAY", &error))?;
+    pub(super) fn from_tcp(stream: TcpStream, limit: Duration) -> Result<Self, TestError> {
+        stream.set_nodelay(true).map_err(|error| TestError::io("to set TCP_NODELAY", &error))?;
         Ok(Self::new(Line::tcp(stream), limit))
     }
 
@@ -77,8 +77,8 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Socket;
-    /// # let mut socket = Socket::over(tokio::io::duplex(64).0);
+    /// # use actix_pika_actors::testing::PeerSocket;
+    /// # let mut socket = PeerSocket::over(tokio::io::duplex(64).0);
     /// socket.set_time_limit(std::time::Duration::from_millis(100));
     /// ```
     pub fn set_time_limit(&mut self, limit: Duration) {
@@ -90,8 +90,8 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::Socket;
-    /// # let socket = Socket::over(tokio::io::duplex(64).0);
+    /// # use actix_pika_actors::testing::PeerSocket;
+    /// # let socket = PeerSocket::over(tokio::io::duplex(64).0);
     /// assert_eq!(socket.heartbeats(), 0);
     /// ```
     pub fn heartbeats(&self) -> u64 {
@@ -105,12 +105,12 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.send_raw(b"HTTP/1.1 400 Bad Request\r\n\r\n").await?;
     /// # Ok(()) }
     /// ```
-    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Mismatch> {
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), TestError> {
         self.note(format!("< {} raw bytes", bytes.len()));
         self.write(bytes).await
     }
@@ -119,12 +119,12 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.send_frame(99, 1, b"a frame of a kind that is none").await?;
     /// # Ok(()) }
     /// ```
-    pub async fn send_frame(&mut self, kind: u8, channel: u16, payload: &[u8]) -> Result<(), Mismatch> {
+    pub async fn send_frame(&mut self, kind: u8, channel: u16, payload: &[u8]) -> Result<(), TestError> {
         self.send_frames(&[RawFrame::new(kind, channel, payload)]).await
     }
 
@@ -132,12 +132,12 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket, RawFrame};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket, RawFrame};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.send_frames(&[RawFrame::heartbeat(), RawFrame::body(1, *b"out of place")]).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn send_frames(&mut self, frames: &[RawFrame]) -> Result<(), Mismatch> {
+    pub async fn send_frames(&mut self, frames: &[RawFrame]) -> Result<(), TestError> {
         let mut bytes = Vec::new();
         for frame in frames {
             bytes.extend(frame.to_bytes());
@@ -150,12 +150,12 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.send_heartbeat().await?;
     /// # Ok(()) }
     /// ```
-    pub async fn send_heartbeat(&mut self) -> Result<(), Mismatch> {
+    pub async fn send_heartbeat(&mut self) -> Result<(), TestError> {
         self.send_frames(&[RawFrame::heartbeat()]).await
     }
 
@@ -163,28 +163,28 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket, protocol::queue};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket, protocol::queue};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.send(1, queue::PurgeOk { message_count: 7 }).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn send<M: Method>(&mut self, channel: u16, method: M) -> Result<(), Mismatch> {
+    pub async fn send<M: Method>(&mut self, channel: u16, method: M) -> Result<(), TestError> {
         self.send_frames(&[RawFrame::method(channel, method)]).await
     }
 
     /// Awaits the eight bytes with which a client begins, and returns them unjudged.
     ///
     /// # Errors
-    /// [`HungUp`](MismatchKind::HungUp) or [`TimedOut`](MismatchKind::TimedOut) before there are eight.
+    /// [`Disconnected`](TestErrorKind::Disconnected) or [`TimedOut`](TestErrorKind::TimedOut) before there are eight.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// assert_eq!(&socket.expect_header().await?, b"AMQP\0\0\x09\x01");
     /// # Ok(()) }
     /// ```
-    pub async fn expect_header(&mut self) -> Result<[u8; 8], Mismatch> {
+    pub async fn expect_header(&mut self) -> Result<[u8; 8], TestError> {
         let awaited = "a protocol header";
         let header = match time::timeout(self.limit, self.line.header()).await {
             Ok(Ok(Ok(header))) => header,
@@ -199,18 +199,18 @@ impl Socket {
     /// Awaits the next frame of any channel, other than a heartbeat. Frames that were held back come first.
     ///
     /// # Errors
-    /// [`HungUp`](MismatchKind::HungUp), [`TimedOut`](MismatchKind::TimedOut), or
-    /// [`Malformed`](MismatchKind::Malformed) for what is no frame.
+    /// [`Disconnected`](TestErrorKind::Disconnected), [`TimedOut`](TestErrorKind::TimedOut), or
+    /// [`Malformed`](TestErrorKind::Malformed) for what is no frame.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// let frame = socket.next_frame().await?;
     /// println!("{frame}");
     /// # Ok(()) }
     /// ```
-    pub async fn next_frame(&mut self) -> Result<RawFrame, Mismatch> {
+    pub async fn next_frame(&mut self) -> Result<RawFrame, TestError> {
         let deadline = self.deadline();
         self.any_frame_until(deadline, "a frame").await
     }
@@ -224,30 +224,30 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket, RawFrame};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket, RawFrame};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// assert_eq!(socket.next_frame_on(1).await?.kind, RawFrame::METHOD);
     /// # Ok(()) }
     /// ```
-    pub async fn next_frame_on(&mut self, channel: u16) -> Result<RawFrame, Mismatch> {
+    pub async fn next_frame_on(&mut self, channel: u16) -> Result<RawFrame, TestError> {
         self.frame_on(channel, &format!("a frame on channel {channel}")).await
     }
 
     /// Awaits the next frame of this channel, which has to be this method.
     ///
     /// # Errors
-    /// [`Unexpected`](MismatchKind::Unexpected) for another frame of this channel, and those of
+    /// [`Unexpected`](TestErrorKind::Unexpected) for another frame of this channel, and those of
     /// [`next_frame_on`](Self::next_frame_on).
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket, protocol::queue};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket, protocol::queue};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// let declare: queue::Declare = socket.expect(1).await?;
     /// assert!(declare.durable);
     /// # Ok(()) }
     /// ```
-    pub async fn expect<M: Method>(&mut self, channel: u16) -> Result<M, Mismatch> {
+    pub async fn expect<M: Method>(&mut self, channel: u16) -> Result<M, TestError> {
         let awaited = format!("{} on channel {channel}", M::NAME);
         let frame = self.frame_on(channel, &awaited).await?;
         match frame.class().map(M::from_class) {
@@ -263,12 +263,12 @@ impl Socket {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.expect_heartbeat().await?;
     /// # Ok(()) }
     /// ```
-    pub async fn expect_heartbeat(&mut self) -> Result<(), Mismatch> {
+    pub async fn expect_heartbeat(&mut self) -> Result<(), TestError> {
         let awaited = "a heartbeat";
         let (deadline, before) = (self.deadline(), self.heartbeats);
         while self.heartbeats == before {
@@ -284,17 +284,17 @@ impl Socket {
     /// Listens for this long, and fails as soon as anything comes: a frame, a heartbeat, an end.
     ///
     /// # Errors
-    /// [`Unexpected`](MismatchKind::Unexpected) for a frame, [`HungUp`](MismatchKind::HungUp) for an end,
-    /// [`Malformed`](MismatchKind::Malformed) for a part of a frame.
+    /// [`Unexpected`](TestErrorKind::Unexpected) for a frame, [`Disconnected`](TestErrorKind::Disconnected) for an end,
+    /// [`Malformed`](TestErrorKind::Malformed) for a part of a frame.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::testing::{Mismatch, Socket};
-    /// # async fn said(socket: &mut Socket) -> Result<(), Mismatch> {
-    /// socket.expect_quiet(std::time::Duration::from_millis(50)).await?;
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// socket.expect_nothing(std::time::Duration::from_millis(50)).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn expect_quiet(&mut self, length: Duration) -> Result<(), Mismatch> {
+    pub async fn expect_nothing(&mut self, length: Duration) -> Result<(), TestError> {
         let awaited = format!("{length:?} of quiet");
         if let Some(frame) = self.held.front() {
             return Err(self.unexpected(&awaited, frame));
@@ -302,9 +302,9 @@ impl Socket {
         match self.hear(Instant::now() + length, &awaited).await {
             Ok(Heard::Frame(frame)) => Err(self.unexpected(&awaited, &frame)),
             Ok(Heard::End(hangup)) => Err(self.hung_up(&awaited, hangup)),
-            Err(mismatch) if mismatch.kind() != MismatchKind::TimedOut => Err(mismatch),
+            Err(mismatch) if mismatch.kind() != TestErrorKind::TimedOut => Err(mismatch),
             Err(_) if self.line.is_empty() => Ok(()),
-            Err(_) => Err(self.wrap(Mismatch::malformed(awaited, "a part of a frame"))),
+            Err(_) => Err(self.wrap(TestError::malformed(awaited, "a part of a frame"))),
         }
     }
 
@@ -317,7 +317,7 @@ impl Socket {
         &mut self,
         deadline: Instant,
         awaited: &str,
-    ) -> Result<RawFrame, Mismatch> {
+    ) -> Result<RawFrame, TestError> {
         match self.held.pop_front() {
             Some(frame) => Ok(frame),
             None => self.read(deadline, awaited).await,
@@ -325,7 +325,7 @@ impl Socket {
     }
 
     /// The next frame of this channel, held back or read.
-    pub(super) async fn frame_on(&mut self, channel: u16, awaited: &str) -> Result<RawFrame, Mismatch> {
+    pub(super) async fn frame_on(&mut self, channel: u16, awaited: &str) -> Result<RawFrame, TestError> {
         let deadline = self.deadline();
         self.frame_on_until(channel, deadline, awaited).await
     }
@@ -335,7 +335,7 @@ impl Socket {
         channel: u16,
         deadline: Instant,
         awaited: &str,
-    ) -> Result<RawFrame, Mismatch> {
+    ) -> Result<RawFrame, TestError> {
         let held = self.held.iter().position(|frame| frame.channel == channel);
         if let Some(frame) = held.and_then(|place| self.held.remove(place)) {
             return Ok(frame);
@@ -353,17 +353,17 @@ impl Socket {
         }
     }
 
-    pub(super) fn unexpected(&self, awaited: &str, frame: &RawFrame) -> Mismatch {
-        self.wrap(Mismatch::unexpected(awaited, frame))
+    pub(super) fn unexpected(&self, awaited: &str, frame: &RawFrame) -> TestError {
+        self.wrap(TestError::unexpected(awaited, frame))
     }
 
-    pub(super) fn other_header(&self, header: [u8; 8]) -> Mismatch {
+    pub(super) fn other_header(&self, header: [u8; 8]) -> TestError {
         let came = format!("the protocol header {}", header.escape_ascii());
-        self.wrap(Mismatch::unexpected("the protocol header of AMQP 0-9-1", came))
+        self.wrap(TestError::unexpected("the protocol header of AMQP 0-9-1", came))
     }
 
     /// The next frame from the line that is no heartbeat.
-    async fn read(&mut self, deadline: Instant, awaited: &str) -> Result<RawFrame, Mismatch> {
+    async fn read(&mut self, deadline: Instant, awaited: &str) -> Result<RawFrame, TestError> {
         loop {
             match self.hear(deadline, awaited).await? {
                 Heard::Frame(frame) if frame.is_heartbeat() => {}
@@ -374,7 +374,7 @@ impl Socket {
     }
 
     /// Every reading of frames goes through here, where heartbeats are counted and all is noted.
-    pub(super) async fn hear(&mut self, deadline: Instant, awaited: &str) -> Result<Heard, Mismatch> {
+    pub(super) async fn hear(&mut self, deadline: Instant, awaited: &str) -> Result<Heard, TestError> {
         let heard = match time::timeout_at(deadline, self.line.frame()).await {
             Ok(Ok(heard)) => heard,
             Ok(Err(noise)) => return Err(self.noise(awaited, noise)),
@@ -390,11 +390,11 @@ impl Socket {
         Ok(heard)
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Mismatch> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), TestError> {
         let awaited = "the client to take bytes";
         match time::timeout(self.limit, self.line.write(bytes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.wrap(Mismatch::io(awaited, &error))),
+            Ok(Err(error)) => Err(self.wrap(TestError::io(awaited, &error))),
             Err(_) => Err(self.timed_out(awaited)),
         }
     }
@@ -406,27 +406,27 @@ impl Socket {
         self.said.push_back(line);
     }
 
-    fn timed_out(&self, awaited: &str) -> Mismatch {
-        self.wrap(Mismatch::timed_out(awaited, self.limit))
+    fn timed_out(&self, awaited: &str) -> TestError {
+        self.wrap(TestError::timed_out(awaited, self.limit))
     }
 
-    fn hung_up(&self, awaited: &str, hangup: Hangup) -> Mismatch {
+    fn hung_up(&self, awaited: &str, hangup: Disconnect) -> TestError {
         let how = match hangup {
-            Hangup::Closed => "the client closed the socket",
-            Hangup::Reset => "the client reset the connection",
+            Disconnect::Closed => "the client closed the socket",
+            Disconnect::Reset => "the client reset the connection",
         };
-        self.wrap(Mismatch::new(MismatchKind::HungUp, awaited, how))
+        self.wrap(TestError::new(TestErrorKind::Disconnected, awaited, how))
     }
 
-    fn noise(&self, awaited: &str, noise: Noise) -> Mismatch {
+    fn noise(&self, awaited: &str, noise: Noise) -> TestError {
         self.wrap(match noise {
-            Noise::Io(error) => Mismatch::io(awaited, &error),
-            Noise::Malformed(what) => Mismatch::malformed(awaited, what),
+            Noise::Io(error) => TestError::io(awaited, &error),
+            Noise::Malformed(what) => TestError::malformed(awaited, what),
         })
     }
 
     /// Completes an error with what was said before and what is held back.
-    pub(super) fn wrap(&self, mismatch: Mismatch) -> Mismatch {
+    pub(super) fn wrap(&self, mismatch: TestError) -> TestError {
         let held: Vec<String> =
             self.held.iter().map(|frame| format!("? not asked for yet: {frame}")).collect();
         mismatch.after(self.said.iter().chain(&held))

@@ -37,35 +37,35 @@ pub struct PanicConnection;
 /// # Examples
 /// ```no_run
 /// # use actix::Addr;
-/// # use actix_pika_actors::{ConnectionSupervisor, Result, testing::CountWork};
+/// # use actix_pika_actors::{ConnectionSupervisor, Result, testing::GetIoCounts};
 /// # async fn count(connection: Addr<ConnectionSupervisor>) -> Result<()> {
-/// if let Some(work) = connection.send(CountWork).await? {
+/// if let Some(work) = connection.send(GetIoCounts).await? {
 ///     println!("{} reads, {} writes", work.reads, work.writes);
 /// }
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct CountWork;
+pub struct GetIoCounts;
 
 /// Tells what a connection has done so far.
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::Work;
-/// fn since(before: Work, now: Work) -> u64 {
+/// # use actix_pika_actors::testing::IoCounts;
+/// fn since(before: IoCounts, now: IoCounts) -> u64 {
 ///     now.writes - before.writes
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Work {
+pub struct IoCounts {
     /// How often its socket gave something.
     pub reads: u64,
     /// How often its socket took something.
     pub writes: u64,
 }
 
-impl Work {
+impl IoCounts {
     pub(crate) fn new(reads: u64, writes: u64) -> Self {
         Self { reads, writes }
     }
@@ -76,26 +76,26 @@ impl Work {
 /// # Examples
 /// ```no_run
 /// # use actix::Addr;
-/// # use actix_pika_actors::{ConnectionSupervisor, Result, testing::CountRecords};
+/// # use actix_pika_actors::{ConnectionSupervisor, Result, testing::GetRecordCounts};
 /// # async fn count(connection: Addr<ConnectionSupervisor>) -> Result<()> {
-/// assert_eq!(connection.send(CountRecords).await?.queues, 0);
+/// assert_eq!(connection.send(GetRecordCounts).await?.queues, 0);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct CountRecords;
+pub struct GetRecordCounts;
 
 /// Tells what a supervisor would declare again.
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::testing::Records;
-/// fn is_empty(records: Records) -> bool {
+/// # use actix_pika_actors::testing::RecordCounts;
+/// fn is_empty(records: RecordCounts) -> bool {
 ///     records.exchanges + records.queues + records.bindings + records.consumers == 0
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Records {
+pub struct RecordCounts {
     /// Exchanges.
     pub exchanges: usize,
     /// Queues.
@@ -106,14 +106,14 @@ pub struct Records {
     pub consumers: usize,
 }
 
-impl Records {
+impl RecordCounts {
     pub(crate) fn new([exchanges, queues, bindings, consumers]: [usize; 4]) -> Self {
         Self { exchanges, queues, bindings, consumers }
     }
 }
 
-impl Message for CountRecords {
-    type Result = Records;
+impl Message for GetRecordCounts {
+    type Result = RecordCounts;
 }
 
 impl Message for Panic {
@@ -124,8 +124,8 @@ impl Message for PanicConnection {
     type Result = ();
 }
 
-impl Message for CountWork {
-    type Result = Option<Work>;
+impl Message for GetIoCounts {
+    type Result = Option<IoCounts>;
 }
 
 macro_rules! panics {

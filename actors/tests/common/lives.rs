@@ -6,7 +6,7 @@ use actix_pika_actors::{
     Confirmation, ConnectionEvent, ConnectionOptions, Error, OpenedChannel, Publish, Recovery,
     WatchConnection,
     testing::{
-        Handshake, Probe, Published, Socket,
+        HandshakeScript, PeerSocket, Probe, Published,
         protocol::{channel as methods, confirm},
     },
 };
@@ -21,10 +21,10 @@ pub struct Lives {
 
 impl Lives {
     pub async fn begin() -> Self {
-        Self::begin_with(&Handshake::new(), |_| {}).await
+        Self::begin_with(&HandshakeScript::new(), |_| {}).await
     }
 
-    pub async fn begin_with(script: &Handshake, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+    pub async fn begin_with(script: &HandshakeScript, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
         let recovers = |options: &mut ConnectionOptions| {
             options.recovery = Recovery::fixed(Duration::from_millis(1));
             set(options);
@@ -36,8 +36,8 @@ impl Lives {
     }
 
     /// The socket of the life that is over, and a dead one in its place.
-    pub fn take_socket(&mut self) -> Socket {
-        mem::replace(&mut self.bench.socket, Socket::over(tokio::io::duplex(1).0))
+    pub fn take_socket(&mut self) -> PeerSocket {
+        mem::replace(&mut self.bench.socket, PeerSocket::over(tokio::io::duplex(1).0))
     }
 
     /// Resets the connection and waits until the client has noticed. It is away until [`back`](Self::back).
@@ -64,10 +64,10 @@ impl Lives {
 
     /// The next life, after its handshake.
     pub async fn back(&mut self) {
-        self.back_with(&Handshake::new()).await;
+        self.back_with(&HandshakeScript::new()).await;
     }
 
-    pub async fn back_with(&mut self, script: &Handshake) {
+    pub async fn back_with(&mut self, script: &HandshakeScript) {
         self.bench.socket = self.bench.peer.accept().await.unwrap();
         self.bench.socket.handshake_with(script).await.unwrap();
     }

@@ -16,7 +16,7 @@ use actix_pika_actors::{
     Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, OpenChannel, Opened, OpenedChannel,
     Publish, PurgeQueue, QueueDeclared, Result, StreamSink,
     testing::{
-        ClientTerms, Handshake, Peer, RawFrame, Socket,
+        ClientHandshake, HandshakeScript, Peer, PeerSocket, RawFrame,
         protocol::{basic, confirm, connection, queue},
     },
 };
@@ -159,17 +159,17 @@ impl Deliveries {
 /// A client and a peer after the handshake.
 pub struct Bench {
     pub peer: Peer,
-    pub socket: Socket,
+    pub socket: PeerSocket,
     pub client: Client,
-    pub terms: ClientTerms,
+    pub terms: ClientHandshake,
 }
 
 impl Bench {
     pub async fn open() -> Self {
-        Self::open_with(&Handshake::new(), |_| {}).await
+        Self::open_with(&HandshakeScript::new(), |_| {}).await
     }
 
-    pub async fn open_with(script: &Handshake, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+    pub async fn open_with(script: &HandshakeScript, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
         let peer = Peer::listen().await.unwrap();
         let client = Client::dial_with(&peer, set);
         let mut socket = peer.accept().await.unwrap();
@@ -224,7 +224,7 @@ impl Bench {
 }
 
 /// Plays the broker for `basic.qos`, if it comes, and `basic.consume`.
-pub async fn answer_consume(socket: &mut Socket, channel: u16) -> basic::Consume {
+pub async fn answer_consume(socket: &mut PeerSocket, channel: u16) -> basic::Consume {
     let mut frame = socket.next_frame_on(channel).await.unwrap();
     if frame.is::<basic::Qos>() {
         socket.send(channel, basic::QosOk {}).await.unwrap();

@@ -7,7 +7,7 @@ use std::{
 
 use actix_pika::{
     BindQueue, Channel, Connector, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeliveryStream,
-    Queue, UnbindQueue, testing::CountRecords,
+    Queue, UnbindQueue, testing::GetRecordCounts,
 };
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub async fn run(row: &mut Row, plan: &Plan) {
         (consumers == everything.consumers.len()).then_some(now)
     });
     let before = before.await;
-    let records = told.connection.actor().send(CountRecords).await.expect("records");
+    let records = told.connection.actor().send(GetRecordCounts).await.expect("records");
     for cut in 1..=row.faults {
         let how = if random.bool() { Cut::Fin } else { Cut::Rst };
         let lost = told.now().lost;
@@ -77,7 +77,7 @@ pub async fn run(row: &mut Row, plan: &Plan) {
             break;
         }
     }
-    let now = told.connection.actor().send(CountRecords).await.expect("records");
+    let now = told.connection.actor().send(GetRecordCounts).await.expect("records");
     if now != records {
         row.fail(format!("records: {records:?} before, {now:?} after"));
     }
