@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::dialogue::{mute, nowhere, serve};
 use crate::support::{broker::Vhost, oracle::Oracle, within};
-use actix_pika::testing::{HandshakeScript, Peer, HandshakeStep};
+use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer};
 use actix_pika::{AddressOrder, Connector, ErrorKind};
 
 fn at(address: impl std::fmt::Display) -> String {
@@ -74,7 +74,9 @@ async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
 /// A wrong password is wrong everywhere; the other address is not even dialled.
 #[actix::test]
 async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
-    for (step, code, kind) in [(HandshakeStep::Tune, 403, ErrorKind::Auth), (HandshakeStep::OpenOk, 530, ErrorKind::Vhost)] {
+    for (step, code, kind) in
+        [(HandshakeStep::Tune, 403, ErrorKind::Auth), (HandshakeStep::OpenOk, 530, ErrorKind::Vhost)]
+    {
         let (peer, other) = (Peer::listen().await.unwrap(), mute());
         let connector = Connector::from_uris([at(peer.addr()), at(other.local_addr().unwrap())]).unwrap();
         let script = HandshakeScript::new().refuse_at(step, code, "no");
