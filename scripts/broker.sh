@@ -1,52 +1,57 @@
 #!/usr/bin/env bash
-# The project's own RabbitMQ, for the tests and the examples.
+# Manages the RabbitMQ nodes of this project, for the tests and the examples.
 #
-#   broker.sh ensure      make sure a broker answers; print the AMQP_URL to use
-#   broker.sh start       start this project's own node, whatever else runs
-#   broker.sh stop        stop this project's own nodes, and nothing else
-#   broker.sh status      say what runs and where
-#   broker.sh env         print the own node's variables, for eval
-#   broker.sh second start|stop|kill9|pause|resume|status|env
-#                         a second, separate node, for tests that stop, kill or alarm one
+#   broker.sh ensure      start a broker unless one answers, and print the AMQP_URL to use
+#   broker.sh start       start this project's own node, even if another broker runs
+#   broker.sh stop        stop all nodes of this project
+#   broker.sh status      show whether the own node runs, and its URLs
+#   broker.sh env         print the variables of the own node, for eval
+#   broker.sh second start|stop|kill9|pause|resume|renew|status|env
+#                         a second, separate node, for tests that stop, kill or alarm a node;
+#                         renew deletes its data and starts it again
 #   broker.sh cluster start|stop|status
-#                         three nodes of one cluster, for the tests of one
+#                         a cluster of three nodes
 #   broker.sh cluster start-node|stop-node|kill-node|env 1|2|3
-#                         one of them
+#                         one node of the cluster
 #   broker.sh four ensure|start|stop|status|env|second ...
-#                         the same with nodes of RabbitMQ 4.0, which is Debian 13's package in a
-#                         folder of its own, .broker/four/root; AMQP_URL is not looked at.
-#                         Needs Linux, root, and debootstrap, which is installed if it is missing
+#                         the same with nodes of RabbitMQ 4.0, which is the package of Debian 13,
+#                         installed under .broker/four/root; AMQP_URL is ignored.
+#                         Needs Linux, root and debootstrap, which is installed if it is missing
 #
-# `ensure` takes the first of these that holds:
-#   1. AMQP_URL is set: that broker must answer. Nothing is ever installed or started.
-#   2. The own node runs: it is used.
-#   3. A broker with its management plugin answers at the default address: it is used,
-#      unless it is the node of another copy of this project, which may go at any time.
-#   4. The own node is started; RabbitMQ is installed first where that can be done.
+# `ensure` uses the first of these:
+#   1. The broker at AMQP_URL, if set. It must answer; nothing is installed or started.
+#   2. The own node, if it runs.
+#   3. A broker with the management plugin at the default address,
+#      unless it is the node of another copy of this project, which may be stopped at any time.
+#   4. The own node, which is started; RabbitMQ is installed first if it is missing and the system allows it.
 #
-# What the user wants to know goes to stderr; stdout has only what was asked for.
-# Everything the own node has is under .broker/, and all that it listens on is loopback.
+# Commands that start or resume a node return when it is ready: its AMQP and management ports
+# answer, its queue table is loaded and its virtual hosts run.
+#
+# Messages go to stderr; stdout has only what was asked for.
+# All files of the nodes are under .broker/, and all their ports listen on loopback only.
 set -euo pipefail
 
 script=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/$(basename "${BASH_SOURCE[0]}")
 root=$(dirname "$(dirname "$script")")
 default_url='amqp://guest:guest@127.0.0.1:5672/%2f'
-# Set by read_env, from a node's file.
+# Set by read_env from the node's file.
 node_AMQP_URL='' node_MANAGEMENT_URL='' node_RABBITMQ_BIN='' node_ERL_EPMD_PORT=''
-# Which RabbitMQ: the machine's, or `four`, which lives in the system of the folder below.
+# Which RabbitMQ: empty for the installed one, `four` for the one in the folder below.
 line=''
 four=$root/.broker/four
 system=$four/root
-start_seconds=90
-stop_seconds=30
+# Generous, because a busy machine starts a node slowly.
+start_seconds=180
+stop_seconds=60
 
 say() { printf 'broker: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# --- Does something answer? -------------------------------------------------
+# --- Probes -----------------------------------------------------------------
 
-# Runs a function of this script with a time limit, where `timeout` exists.
+# Runs a function of this script, with a time limit if `timeout` exists.
 limited() {
     if have timeout; then
         timeout 10 bash "$script" __call "$@"
@@ -59,8 +64,8 @@ call() { "$@"; }
 
 tcp_open() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
 
-# Sends the AMQP 0-9-1 protocol header and looks for connection.start. The bytes
-# come in pieces, split at each NUL, since bash cannot hold one: dots stand for them.
+# Sends the AMQP 0-9-1 protocol header and checks that connection.start comes back.
+# Bash variables cannot hold NUL, so the bytes are read up to each NUL, and dots replace the NULs.
 speaks_amqp() {
     local host=$1 port=$2 piece seen=''
     local LC_ALL=C
@@ -78,18 +83,18 @@ speaks_amqp() {
     return 1
 }
 
-# GET /api/overview with the user and password of $3, "user:password". With a node's
-# name in $4: fails with 3 when it is that one.
+# Sends GET $4 with the user and password of $3, "user:password", and checks for status 200.
+# If $5 is the name of a node, returns 3 if the body names that node.
 management_answers() {
-    local host=$1 port=$2 basic status
+    local host=$1 port=$2 path=$4 basic status
     basic=$(printf '%s' "$3" | base64 2>/dev/null | tr -d '\n') || return 1
     { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || return 1
-    printf 'GET /api/overview HTTP/1.1\r\nHost: %s\r\nAuthorization: Basic %s\r\nConnection: close\r\n\r\n' \
-        "$host" "$basic" >&3 2>/dev/null || return 1
+    printf 'GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Basic %s\r\nConnection: close\r\n\r\n' \
+        "$path" "$host" "$basic" >&3 2>/dev/null || return 1
     IFS= read -r -t 5 status <&3 2>/dev/null || return 1
     case $status in 'HTTP/1.1 200'*) ;; *) return 1 ;; esac
-    [ -n "${4:-}" ] || return 0
-    case $(cat <&3) in *"\"node\":\"$4\""*) return 3 ;; esac
+    [ -n "${5:-}" ] || return 0
+    case $(cat <&3) in *"\"node\":\"$5\""*) return 3 ;; esac
 }
 
 # Splits a URL into url_scheme, url_host, url_port.
@@ -121,7 +126,7 @@ url_answers() {
     esac
 }
 
-# The first port from $1 upwards, in steps of 10, on which nothing listens.
+# Prints the first unused port of $1, $1 + 10, $1 + 20, ...
 free_port() {
     local port=$1
     while limited tcp_open 127.0.0.1 "$port"; do port=$((port + 10)); done
@@ -130,8 +135,8 @@ free_port() {
 
 # --- Installing -------------------------------------------------------------
 
-# Sets bin to the folder of RabbitMQ's own scripts. Debian's wrappers in /usr/sbin are
-# passed over: they change to the user rabbitmq, who may not be able to enter this folder.
+# Sets bin to the folder of RabbitMQ's own scripts. Debian's wrappers in /usr/sbin are not
+# used: they switch to the user rabbitmq, who may have no access to this folder.
 find_rabbitmq() {
     local found
     if [ "$line" = four ]; then
@@ -145,38 +150,38 @@ find_rabbitmq() {
     bin=$(dirname "$found")
 }
 
-# Debian 13 with its RabbitMQ, in a folder. Nothing of it is started here, nor outside of it.
+# Installs Debian 13 with its RabbitMQ in a folder. Starts nothing.
 install_four() {
     local log="$four/install.log"
-    [ "$(uname -s)" = Linux ] || die "RabbitMQ 4.0 is run from a Debian in a folder, which needs Linux"
-    [ "$(id -u)" = 0 ] || die "RabbitMQ 4.0 is run from a Debian in a folder, which needs root (debootstrap, mount and chroot)"
+    [ "$(uname -s)" = Linux ] || die "RabbitMQ 4.0 runs in a chroot with Debian 13, which needs Linux"
+    [ "$(id -u)" = 0 ] || die "RabbitMQ 4.0 runs in a chroot with Debian 13, which needs root (debootstrap, mount and chroot)"
     if ! have unshare || ! have chroot; then
-        die "RabbitMQ 4.0 is run from a Debian in a folder, which needs unshare (util-linux) and chroot (coreutils)"
+        die "RabbitMQ 4.0 runs in a chroot with Debian 13, which needs unshare (util-linux) and chroot (coreutils)"
     fi
     mkdir -p "$four"
     : >"$log"
     if ! have debootstrap; then
-        have apt-get || die "RabbitMQ 4.0 is run from a Debian in a folder, which needs debootstrap: install it"
+        have apt-get || die "RabbitMQ 4.0 runs in a chroot with Debian 13, which needs debootstrap: install it"
         say "installing debootstrap with apt-get (log: ${log#"$root/"})"
         { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap; } \
             >>"$log" 2>&1 </dev/null || { tail -n 15 "$log" >&2; die "debootstrap could not be installed"; }
     fi
-    say "fetching Debian 13 with RabbitMQ 4.0, which takes some minutes (log: ${log#"$root/"})"
-    # An earlier try that was broken off.
+    say "downloading Debian 13 with RabbitMQ 4.0, which takes some minutes (log: ${log#"$root/"})"
+    # Left over from an interrupted install.
     rm -rf --one-file-system "$system.new"
-    # With mounts of its own: none is left behind.
+    # In a mount namespace of its own, so that no mount is left behind.
     if ! unshare --mount debootstrap --variant=minbase --include=rabbitmq-server trixie "$system.new" >>"$log" 2>&1 </dev/null; then
         tail -n 15 "$log" >&2
-        die "debootstrap could not fetch Debian 13: is its mirror within reach?"
+        die "debootstrap could not download Debian 13: is its mirror reachable?"
     fi
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$system.new/etc/hosts"
     rm -rf "$system.new"/var/cache/apt/archives/*.deb
     mv "$system.new" "$system"
-    find_rabbitmq || die "Debian 13 was fetched, but its RabbitMQ was not found in $system"
+    find_rabbitmq || die "Debian 13 was installed, but $system has no RabbitMQ"
 }
 
-# Becomes a command in the system of RabbitMQ 4.0. The nodes' folder is at the same place there.
-# For a process with mounts of its own only.
+# Replaces this process by a command in the chroot of RabbitMQ 4.0, where the folder of the nodes has
+# the same path. Must run in a mount namespace of its own.
 enter_four() {
     mkdir -p "$system$four"
     mount --rbind /dev "$system/dev"
@@ -191,7 +196,7 @@ install_rabbitmq() {
         return
     fi
     local become='' policy=/usr/sbin/policy-rc.d log="$root/.broker/install.log" made_policy='' failed=''
-    local advice="install RabbitMQ, or run 'docker compose up -d' (compose.yaml), or set AMQP_URL to a broker of yours"
+    local advice="install RabbitMQ, or run 'docker compose up -d' (compose.yaml), or set AMQP_URL to another broker"
     have apt-get || die "no broker at 127.0.0.1:5672 and no rabbitmq-server here: $advice"
     if [ "$(id -u)" != 0 ]; then
         if ! have sudo || ! sudo -n true 2>/dev/null; then
@@ -201,12 +206,12 @@ install_rabbitmq() {
     fi
     mkdir -p "$root/.broker"
     say "installing rabbitmq-server with apt-get (log: .broker/install.log)"
-    # The package would start a node that listens on every interface: not now, nor at boot.
+    # Keeps the package from starting a node, which would listen on all interfaces.
     if [ ! -e "$policy" ]; then
         made_policy=yes
         printf '#!/bin/sh\nexit 101\n' | $become tee "$policy" >/dev/null
         $become chmod 755 "$policy"
-        # shellcheck disable=SC2064 # the values of now are meant
+        # shellcheck disable=SC2064 # expand now
         trap "$become rm -f $policy" EXIT
     fi
     {
@@ -230,7 +235,7 @@ install_rabbitmq() {
 
 # --- One node ---------------------------------------------------------------
 
-# Chooses the node that the functions below work on.
+# Selects the node that the functions below work on.
 use_node() {
     case $line$1 in
         first) dir=$root/.broker name=pika@localhost base_amqp=5672 base_epmd=14369 ;;
@@ -246,29 +251,29 @@ use_node() {
     node=$1
 }
 
-# When the process started: with its number, this tells it from a later one.
+# Prints when process $1 started, which distinguishes it from a later process with the same id.
 started_at() {
     if [ -r "/proc/$1/stat" ]; then
-        # The second field may hold blanks: count from after its closing bracket.
+        # The second field may contain spaces, so count the fields after its closing parenthesis.
         sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
     else
         ps -o lstart= -p "$1" 2>/dev/null
     fi
 }
 
-# Sets pid and succeeds when the recorded process still runs.
+# Sets pid. Succeeds if the recorded process still runs.
 node_runs() {
     local when
     pid=''
     [ -r "$dir/process" ] || return 1
     { IFS= read -r pid && IFS= read -r when; } <"$dir/process" || return 1
     kill -0 "$pid" 2>/dev/null || [ -d "/proc/$pid" ] || return 1
-    # One that has ended may wait in the table for its parent to notice.
+    # A process that ended stays a zombie until its parent reaps it.
     case $(ps -o stat= -p "$pid" 2>/dev/null) in Z* | X*) return 1 ;; esac
     [ "$(started_at "$pid")" = "$when" ]
 }
 
-# Reads the recorded variables of the node into this shell, prefixed with node_.
+# Reads the recorded variables of the node into variables of this shell with the prefix node_.
 read_env() {
     local key value
     [ -r "$dir/env" ] || return 1
@@ -280,10 +285,19 @@ read_env() {
 
 node_answers() { read_env && url_answers "$node_AMQP_URL"; }
 
+# Succeeds if the node can be used: its ports answer, its queue table is loaded, its virtual hosts run.
+node_ready() {
+    local path
+    node_answers && parse_url "$node_MANAGEMENT_URL" || return 1
+    for path in '/api/queues?page=1&page_size=1' /api/health/checks/virtual-hosts; do
+        limited management_answers "$url_host" "$url_port" guest:guest "$path" || return 1
+    done
+}
+
 write_config() {
     mkdir -p "$dir/home" "$dir/data" "$dir/log"
     chmod 700 "$dir/home"
-    # Not a secret that matters: the distribution port is open to this machine only.
+    # The distribution port listens on loopback only.
     if [ ! -s "$dir/home/.erlang.cookie" ] && [ -n "${cookie:-}" ]; then
         (umask 077; printf '%s' "$cookie" >"$dir/home/.erlang.cookie")
     fi
@@ -292,7 +306,7 @@ write_config() {
         chmod 400 "$dir/home/.erlang.cookie"
     fi
     printf '[rabbitmq_management].\n' >"$dir/enabled_plugins"
-    # Sampled each second: the API collects at the pace of its finest history.
+    # One sample per second, because the management API collects at the interval of its finest samples.
     cat >"$dir/advanced.config" <<'CONF'
 [{rabbitmq_management, [{sample_retention_policies, [
     {global, [{60, 1}]}, {basic, [{60, 1}]}, {detailed, [{60, 1}]}]}]}].
@@ -303,15 +317,15 @@ CONF
 listeners.tcp.1 = 127.0.0.1:$amqp_port
 management.tcp.ip = 127.0.0.1
 management.tcp.port = $management_port
-# The API shows what happened within about a second instead of five.
+# The management API is about one second behind instead of five.
 collect_statistics_interval = 1000
-# A small or full machine must not block publishers unless a test asks for it.
+# Little memory or disk space must not block publishers.
 disk_free_limit.absolute = 50MB
 vm_memory_high_watermark.relative = 0.6
 log.console = false
 log.file.rotation.size = 10485760
 CONF
-    # A node without data joins the first one when it starts.
+    # A node without data joins the first node when it starts.
     case $node in
         cluster*)
             cat >>"$dir/rabbitmq.conf" <<'CONF'
@@ -320,7 +334,7 @@ cluster_formation.classic_config.nodes.1 = pikac1@localhost
 CONF
             ;;
     esac
-    # Every variable is given: none is left to /etc/rabbitmq.
+    # All variables are set, so that none is read from /etc/rabbitmq.
     cat >"$dir/env" <<ENV
 AMQP_URL='amqp://guest:guest@127.0.0.1:$amqp_port/%2f'
 MANAGEMENT_URL='http://guest:guest@127.0.0.1:$management_port'
@@ -345,7 +359,7 @@ RABBITMQ_CTL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
 ENV
 }
 
-# Runs a command with the node's variables and no others of the caller's.
+# Runs a command with the variables of the node and none of the caller's.
 run_by=(command)
 with_env() {
     local key value vars=() inside=() tmp=${TMPDIR:-/tmp}
@@ -361,7 +375,7 @@ with_env() {
         env -i PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C.UTF-8 TMPDIR="$tmp" "${vars[@]}" "$@"
 }
 
-# Run in the background: becomes the node, with nothing open that the caller waits for.
+# Replaces this process by the node. Closes the file descriptors that a caller may wait for.
 become_node() {
     local fd
     for fd in 3 4 5 6 7 8 9; do eval "exec $fd>&-"; done
@@ -369,8 +383,8 @@ become_node() {
     trap '' HUP
     run_by=(exec)
     have setsid && run_by=(exec setsid)
-    # `detached` makes the server's script replace itself by the Erlang machine,
-    # so that the number of this process is the node's.
+    # `detached` makes the script of the server exec the Erlang VM, so that the id of this
+    # process is the id of the node.
     with_env detached=yes "$bin/rabbitmq-server"
 }
 
@@ -386,14 +400,14 @@ show_log() {
 start_node() {
     local since=$SECONDS
     resume_node
-    # If it ends now, it was about to: a new one is wanted.
-    if node_runs && wait_until_up "$since"; then return; fi
-    case $dir in *"'"*) die "the project's folder has a quote in its name, which the node cannot bear: $dir" ;; esac
+    # If the process ends while we wait, it was stopping: start a new one.
+    if node_runs && wait_until_ready "$since"; then return; fi
+    case $dir in *"'"*) die "RabbitMQ cannot run in a folder with a quote in its path: $dir" ;; esac
     find_rabbitmq || install_rabbitmq
-    [ "$line" = four ] || have erl || die "rabbitmq-server is there, but erl (Erlang) is not on the PATH"
-    # An epmd that a killed node left behind would hold its port, and is not ours to leave.
+    [ "$line" = four ] || have erl || die "rabbitmq-server is installed, but erl (Erlang) is not on the PATH"
+    # A killed node leaves its epmd running, which still listens on its port.
     if read_env; then stop_epmd; fi
-    # A test that stops the second node finds it again where it was.
+    # A node that is started again keeps its ports.
     if [ "$node" != first ] && parse_url "$node_AMQP_URL"; then base_amqp=$url_port; fi
     amqp_port=$(free_port "$base_amqp")
     management_port=$(free_port $((base_amqp + 10000)))
@@ -406,29 +420,28 @@ start_node() {
     pid=$!
     disown "$pid" 2>/dev/null || true
     printf '%s\n%s\n' "$pid" "$(started_at "$pid")" >"$dir/process"
-    if ! wait_until_up "$since"; then
+    if ! wait_until_ready "$since"; then
         show_log
         die "$name ended while starting"
     fi
 }
 
-# Fails when the node's process ends meanwhile.
-wait_until_up() {
+# Fails if the process of the node ends before the node is ready.
+wait_until_ready() {
     local since=$1 until=$((SECONDS + start_seconds))
     while [ "$SECONDS" -lt "$until" ]; do
-        if node_answers && parse_url "$node_MANAGEMENT_URL" &&
-            limited management_answers "$url_host" "$url_port" guest:guest; then
-            say "$name answers at ${node_AMQP_URL} after $((SECONDS - since)) s"
+        if node_ready; then
+            say "$name is ready at ${node_AMQP_URL} after $((SECONDS - since)) s"
             return 0
         fi
         node_runs || return 1
         sleep 0.3
     done
     show_log
-    die "$name did not answer within $start_seconds s"
+    die "$name was not ready within $start_seconds s"
 }
 
-# The port mapper of our own port; it refuses while a node is registered with it.
+# Stops the epmd of the node. It refuses while another node is registered with it.
 stop_epmd() {
     local epmd=epmd
     [ "$line" = four ] || epmd=$(PATH=$PATH:/usr/sbin command -v epmd) || return 0
@@ -441,11 +454,11 @@ stop_node() {
     if ! node_runs; then
         say "$name does not run"
     else
-        kill "-$signal" "$pid" || die "process $pid ($name) is not yours to stop"
+        kill "-$signal" "$pid" || die "no permission to signal process $pid ($name)"
         until=$((SECONDS + stop_seconds))
         while node_runs && [ "$SECONDS" -lt "$until" ]; do sleep 0.1; done
         if node_runs; then
-            say "$name did not end within $stop_seconds s of being asked: killing it"
+            say "$name did not stop within $stop_seconds s: killing it"
             kill -KILL "$pid"
             while node_runs; do sleep 0.1; done
         fi
@@ -455,15 +468,22 @@ stop_node() {
     if read_env; then stop_epmd; fi
 }
 
-# Stops it in its tracks: nothing is closed, and nothing answers.
+# Stops the process with SIGSTOP: its sockets stay open, and it answers nothing.
 pause_node() {
     node_runs || die "$name does not run"
-    kill -STOP "$pid" || die "process $pid ($name) is not yours to stop"
+    kill -STOP "$pid" || die "no permission to signal process $pid ($name)"
     say "$name is paused"
 }
 
 resume_node() {
     if node_runs; then kill -CONT "$pid" 2>/dev/null || true; fi
+}
+
+# Deletes the data of the node and starts it again.
+renew_node() {
+    [ ! -d "$dir" ] || stop_node KILL
+    rm -rf "$dir/data"
+    start_node
 }
 
 status_node() {
@@ -487,7 +507,7 @@ print_env() {
 
 # --- Three nodes in a cluster -----------------------------------------------
 
-# The nodes of a cluster share a port mapper and a cookie.
+# The nodes of a cluster share an epmd and a cookie.
 read_shared() {
     shared_epmd='' cookie=''
     local shared=$root/.broker/cluster/shared
@@ -495,13 +515,13 @@ read_shared() {
     { IFS= read -r shared_epmd && IFS= read -r cookie; } <"$shared"
 }
 
-# All three, in one cluster. One that is not whole is made anew: nothing of it is worth keeping.
+# Starts all three nodes. If one of them is not ready, the cluster is deleted and created again.
 start_cluster() {
     local each whole=yes
     for each in 1 2 3; do
         use_node "cluster$each"
         resume_node
-        if ! node_runs || ! node_answers; then whole=''; fi
+        if ! node_runs || ! node_ready; then whole=''; fi
     done
     if [ -n "$whole" ] && [ -e "$root/.broker/cluster/formed" ]; then return; fi
     stop_cluster
@@ -510,10 +530,10 @@ start_cluster() {
         >"$root/.broker/cluster/shared"
     chmod 600 "$root/.broker/cluster/shared"
     start_cluster_node 1
-    # Both join the first, one beside the other.
+    # The other two join the first at the same time.
     start_cluster_node 2 &
-    start_cluster_node 3 || die "the cluster has no third node"
-    wait $! || die "the cluster has no second node"
+    start_cluster_node 3 || die "the third node of the cluster did not start"
+    wait $! || die "the second node of the cluster did not start"
     : >"$root/.broker/cluster/formed"
 }
 
@@ -524,7 +544,7 @@ start_cluster_node() {
     start_node
 }
 
-# Kills it: its data goes as well.
+# Kills all three nodes and deletes their data.
 stop_cluster() {
     local each
     for each in 1 2 3; do
@@ -534,32 +554,32 @@ stop_cluster() {
     rm -rf "$root/.broker/cluster"
 }
 
-# One start or stop at a time.
+# Only one process starts or stops nodes at a time.
 lock() {
     mkdir -p "$root/.broker"
     have flock || return 0
     exec 9>"$root/.broker/lock"
-    flock -w 300 9 || die "another $0 has been busy for 300 s"
+    flock -w 600 9 || die "another $0 held .broker/lock for 600 s"
 }
 
 ensure() {
     if [ -n "${AMQP_URL:-}" ] && [ -z "$line" ]; then
-        url_answers "$AMQP_URL" || die "nothing speaks AMQP 0-9-1 at AMQP_URL ($(printf '%s' "$AMQP_URL" | sed 's|//[^/@]*@|//|')): start that broker, or unset AMQP_URL"
+        url_answers "$AMQP_URL" || die "no AMQP 0-9-1 broker answers at AMQP_URL ($(printf '%s' "$AMQP_URL" | sed 's|//[^/@]*@|//|')): start that broker, or unset AMQP_URL"
         printf '%s\n' "$AMQP_URL"
         return
     fi
     use_node first
     if [ -z "$line" ] && ! node_runs && url_answers "$default_url"; then
         local found=0
-        limited management_answers 127.0.0.1 15672 guest:guest "$name" || found=$?
+        limited management_answers 127.0.0.1 15672 guest:guest /api/overview "$name" || found=$?
         case $found in
             0)
                 say "using the broker at 127.0.0.1:5672"
                 printf '%s\n' "$default_url"
                 return
                 ;;
-            3) say "the broker at 127.0.0.1:5672 belongs to another copy of this project: leaving it alone" ;;
-            *) say "the broker at 127.0.0.1:5672 has no management plugin at port 15672 for guest: leaving it alone" ;;
+            3) say "the broker at 127.0.0.1:5672 belongs to another copy of this project: not using it" ;;
+            *) say "the broker at 127.0.0.1:5672 has no management API at port 15672 for guest: not using it" ;;
         esac
     fi
     lock
@@ -600,10 +620,14 @@ main() {
                 stop) lock; stop_node ;;
                 kill9) lock; stop_node KILL ;;
                 pause) pause_node ;;
-                resume) resume_node ;;
+                resume)
+                    resume_node
+                    wait_until_ready "$SECONDS" || die "$name does not run"
+                    ;;
+                renew) lock; renew_node ;;
                 status) status_node ;;
                 env) print_env ;;
-                *) die "usage: broker.sh second start|stop|kill9|pause|resume|status|env" ;;
+                *) die "usage: broker.sh second start|stop|kill9|pause|resume|renew|status|env" ;;
             esac
             ;;
         cluster)
@@ -620,7 +644,7 @@ main() {
                 *) die "usage: broker.sh cluster start|stop|status, or start-node|stop-node|kill-node|env 1|2|3" ;;
             esac
             ;;
-        # For ctl.sh: rabbitmqctl, or another tool of the same folder, with the node's variables.
+        # For ctl.sh: runs rabbitmqctl, or another tool of the same folder, with the variables of the node.
         __ctl)
             use_node "$2"
             if ! node_runs || ! read_env; then die "$name does not run"; fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# rabbitmqctl against the project's own node; with `second` first, against the second one; with
-# `cluster1` to `cluster3`, against that node of the cluster; with `four` before `second` or alone,
-# against those of RabbitMQ 4.0.
+# Runs rabbitmqctl against a node of this project: the first node, or the one named by the first
+# argument, `second` or `cluster1` to `cluster3`. `four` as the very first argument selects the nodes
+# of RabbitMQ 4.0.
 #
 #   scripts/ctl.sh list_queues
 #   scripts/ctl.sh second set_vm_memory_high_watermark 0

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fuzzes each target of fuzz/ for some seconds: scripts/fuzz.sh [seconds-per-target] [target ...]
-# Runs on the stable toolchain, without sanitizers: this project has no unsafe code for them to watch.
+# Runs each fuzz target, or those given: scripts/fuzz.sh [seconds-per-target] [target ...]
+# Uses the stable toolchain without sanitizers, because this project has no unsafe code.
 set -eu
 cd "$(dirname "$0")/.."
 
