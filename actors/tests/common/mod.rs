@@ -1,6 +1,6 @@
 //! What the dialogues share: a client under test, and a peer that has opened with it what they need.
 
-pub mod lives;
+pub mod recovery;
 
 use std::{
     collections::VecDeque,

@@ -17,7 +17,7 @@ use actix_pika_actors::{
 
 use self::common::{
     TAG, ask, at_once,
-    lives::{Lives, publish, publish_as, until},
+    recovery::{RecoveryBench, publish, publish_as, until},
 };
 
 const IDLE: Load = Load { unconfirmed: 0, unsettled: 0, bytes: 0, waiting: 0, drained: true };
@@ -26,44 +26,44 @@ const IDLE: Load = Load { unconfirmed: 0, unsettled: 0, bytes: 0, waiting: 0, dr
 /// ours go on, and acks, nacks and returns of each life find their publishes.
 #[actix::test]
 async fn what_is_unconfirmed_is_sent_again_in_order() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     let mut calls = Vec::new();
     for body in ["1", "2", "3", "4", "5"] {
         calls.push(publish(&channel, body).await);
     }
-    lives.publishes(&["1", "2", "3", "4", "5"]).await;
-    lives.bench.socket.confirm(1, 4, false).await.unwrap();
-    lives.bench.socket.confirm(1, 2, false).await.unwrap();
-    lives.bench.round_trip(&channel).await;
-    lives.lose().await;
+    test.expect_publishes(&["1", "2", "3", "4", "5"]).await;
+    test.bench.socket.confirm(1, 4, false).await.unwrap();
+    test.bench.socket.confirm(1, 2, false).await.unwrap();
+    test.bench.round_trip(&channel).await;
+    test.disconnect().await;
     for body in ["6", "7"] {
         calls.push(publish(&channel, body).await);
     }
-    lives.back().await;
-    lives.bench.socket.open_channel(1).await.unwrap();
-    lives.bench.socket.expect::<confirm::Select>(1).await.unwrap();
+    test.reconnect().await;
+    test.bench.socket.open_channel(1).await.unwrap();
+    test.bench.socket.expect::<confirm::Select>(1).await.unwrap();
     // Nothing is published before the channel is restored.
     calls.push(publish(&channel, "8").await);
-    lives.bench.socket.send(1, confirm::SelectOk {}).await.unwrap();
-    lives.publishes(&["1", "3", "5", "6", "7", "8"]).await;
+    test.bench.socket.send(1, confirm::SelectOk {}).await.unwrap();
+    test.expect_publishes(&["1", "3", "5", "6", "7", "8"]).await;
     // Another life in between: only the first of these was confirmed.
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
-    lives.bench.round_trip(&channel).await;
-    lives.cut().await;
-    lives.publishes(&["3", "5", "6"]).await;
-    let seventh = lives.published().await;
-    lives.publishes(&["8"]).await;
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.bench.round_trip(&channel).await;
+    test.disconnect_and_recover().await;
+    test.expect_publishes(&["3", "5", "6"]).await;
+    let seventh = test.next_publish().await;
+    test.expect_publishes(&["8"]).await;
     calls.push(publish(&channel, "9").await);
-    lives.publishes(&["9"]).await;
-    let socket = &mut lives.bench.socket;
+    test.expect_publishes(&["9"]).await;
+    let socket = &mut test.bench.socket;
     socket.confirm(1, 2, true).await.unwrap();
     socket.nack(1, 3, false).await.unwrap();
     socket.return_message(1, 312, "NO_ROUTE", seventh).await.unwrap();
     socket.confirm(1, 6, true).await.unwrap();
-    lives.open_again().await;
-    lives.publishes(&["6"]).await;
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.close_and_reopen().await;
+    test.expect_publishes(&["6"]).await;
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
     for (n, call) in (1..).zip(calls) {
         match (n, call.answer().await) {
             (7, Err(error)) => assert_eq!(&error.returned().unwrap().body[..], b"7"),
@@ -77,27 +77,27 @@ async fn what_is_unconfirmed_is_sent_again_in_order() {
 #[actix::test]
 async fn large_bodies_are_cut_anew_for_every_life() {
     let limits = |frame_max| HandshakeScript::new().tune(10, frame_max, 60);
-    let mut lives = Lives::begin_with(&limits(131_072), |_| {}).await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start_with(&limits(131_072), |_| {}).await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     let body: Vec<u8> = (0..300_000_u32).map(|n| (n / 7) as u8).collect();
     let small = publish(&channel, "small").await;
     let large = publish_as(&channel, Publish::new("ex", "key", body.clone())).await;
     let last = publish(&channel, "last").await;
-    lives.publishes(&["small"]).await;
-    assert!(lives.bench.socket.next_frame_on(1).await.unwrap().is::<basic::Publish>());
+    test.expect_publishes(&["small"]).await;
+    assert!(test.bench.socket.next_frame_on(1).await.unwrap().is::<basic::Publish>());
     for frame_max in [4096, 8192, 131_072] {
-        lives.lose().await;
-        lives.back_with(&limits(frame_max)).await;
-        lives.reopen(1).await;
-        lives.publishes(&["small"]).await;
-        let published = lives.published().await;
+        test.disconnect().await;
+        test.reconnect_with(&limits(frame_max)).await;
+        test.reopen_channel(1).await;
+        test.expect_publishes(&["small"]).await;
+        let published = test.next_publish().await;
         let most = frame_max as usize - 8;
         assert!(published.body == body && published.exchange == "ex" && published.routing_key == "key");
         assert_eq!(published.frame_lengths.len(), body.len().div_ceil(most));
         assert!(published.frame_lengths.iter().all(|&cut| cut <= most));
-        lives.publishes(&["last"]).await;
+        test.expect_publishes(&["last"]).await;
     }
-    lives.bench.socket.confirm(1, 3, true).await.unwrap();
+    test.bench.socket.confirm(1, 3, true).await.unwrap();
     for call in [small, large, last] {
         call.answer().await.unwrap();
     }
@@ -107,19 +107,19 @@ async fn large_bodies_are_cut_anew_for_every_life() {
 /// Design 13.3: a header cannot be divided: where it does not fit any more, its publish fails alone.
 #[actix::test]
 async fn headers_that_do_not_fit_any_more_fail_alone() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     let wide = Publishing::new("wide").header("k", "v".repeat(10_000));
     let before = publish(&channel, "before").await;
     let wide = publish_as(&channel, Publish::new("", "jobs", wide)).await;
     let after = publish(&channel, "after").await;
-    lives.publishes(&["before", "wide", "after"]).await;
-    lives.lose().await;
-    lives.back_with(&HandshakeScript::new().tune(10, 4096, 60)).await;
-    lives.reopen(1).await;
-    lives.publishes(&["before", "after"]).await;
+    test.expect_publishes(&["before", "wide", "after"]).await;
+    test.disconnect().await;
+    test.reconnect_with(&HandshakeScript::new().tune(10, 4096, 60)).await;
+    test.reopen_channel(1).await;
+    test.expect_publishes(&["before", "after"]).await;
     assert_eq!(wide.answer().await.unwrap_err().kind(), ErrorKind::Limit);
-    lives.bench.socket.confirm(1, 2, true).await.unwrap();
+    test.bench.socket.confirm(1, 2, true).await.unwrap();
     assert_eq!(before.answer().await.unwrap().sequence(), Some(1));
     assert_eq!(after.answer().await.unwrap().sequence(), Some(3));
     assert_eq!(channel.outbox.load(), IDLE);
@@ -128,12 +128,12 @@ async fn headers_that_do_not_fit_any_more_fail_alone() {
 /// Design 13.4, design 13.6: deadlines run while the connection is away; what they end is not sent later.
 #[actix::test]
 async fn deadlines_run_while_the_connection_is_away() {
-    let mut lives = Lives::begin().await;
+    let mut test = RecoveryBench::start().await;
     let options = OpenChannel::new().window(2).deadline(Duration::from_millis(100));
-    let channel = lives.bench.channel(1, options).await;
+    let channel = test.bench.channel(1, options).await;
     let in_flight = publish(&channel, "in flight").await;
-    lives.publishes(&["in flight"]).await;
-    lives.lose().await;
+    test.expect_publishes(&["in flight"]).await;
+    test.disconnect().await;
     let queued = publish(&channel, "queued").await;
     let waiting = publish(&channel, "waiting").await;
     assert_eq!(channel.outbox.load().waiting, 1);
@@ -141,13 +141,13 @@ async fn deadlines_run_while_the_connection_is_away() {
         let error = call.answer().await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, arrived), "{error}");
     }
-    lives.back().await;
-    lives.reopen(1).await;
-    lives.restored().await;
+    test.reconnect().await;
+    test.reopen_channel(1).await;
+    test.recovered().await;
     assert_eq!(channel.outbox.load(), IDLE);
     let next = publish(&channel, "next").await;
-    lives.publishes(&["next"]).await;
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.expect_publishes(&["next"]).await;
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
     assert_eq!(next.answer().await.unwrap().sequence(), Some(3));
 }
 
@@ -155,8 +155,8 @@ async fn deadlines_run_while_the_connection_is_away() {
 /// and in bytes.
 #[actix::test]
 async fn the_window_and_its_line_outlive_the_connection() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new().window(10).window_bytes(10_000)).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new().window(10).window_bytes(10_000)).await;
     let body = "x".repeat(6000);
     let mut calls = Vec::new();
     for _ in 0..3 {
@@ -164,21 +164,21 @@ async fn the_window_and_its_line_outlive_the_connection() {
     }
     calls.push(publish(&channel, "small").await);
     assert_eq!(channel.outbox.load().waiting, 3);
-    lives.published().await;
+    test.next_publish().await;
     for _ in 0..2 {
-        lives.cut().await;
-        lives.publishes(&[&body]).await;
-        lives.bench.round_trip(&channel).await;
+        test.disconnect_and_recover().await;
+        test.expect_publishes(&[&body]).await;
+        test.bench.round_trip(&channel).await;
         let load = channel.outbox.load();
         assert_eq!((load.unconfirmed, load.waiting), (1, 3));
     }
     // A dropped waiter passes its place on.
     calls.remove(1).give_up().await;
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
-    lives.publishes(&[&body]).await;
-    lives.bench.socket.confirm(1, 2, false).await.unwrap();
-    lives.publishes(&[&body, "small"]).await;
-    lives.bench.socket.confirm(1, 4, true).await.unwrap();
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.expect_publishes(&[&body]).await;
+    test.bench.socket.confirm(1, 2, false).await.unwrap();
+    test.expect_publishes(&[&body, "small"]).await;
+    test.bench.socket.confirm(1, 4, true).await.unwrap();
     for call in calls {
         call.answer().await.unwrap();
     }
@@ -188,13 +188,13 @@ async fn the_window_and_its_line_outlive_the_connection() {
 /// Design 7.1, PUB-13: a channel may fail in an outage: what was handed over may have arrived, and nothing is sent later.
 #[actix::test]
 async fn a_channel_may_fail_in_an_outage() {
-    let mut lives = Lives::begin().await;
+    let mut test = RecoveryBench::start().await;
     let options = OpenChannel::new().window(1).on_outage(OnOutage::Fail);
-    let channel = lives.bench.channel(1, options).await;
+    let channel = test.bench.channel(1, options).await;
     let in_flight = publish(&channel, "in flight").await;
     let waiting = publish(&channel, "waiting").await;
-    lives.publishes(&["in flight"]).await;
-    lives.lose().await;
+    test.expect_publishes(&["in flight"]).await;
+    test.disconnect().await;
     let away = publish(&channel, "away").await;
     for (call, arrived) in [(in_flight, true), (waiting, false), (away, false)] {
         let error = call.answer().await.unwrap_err();
@@ -204,12 +204,12 @@ async fn a_channel_may_fail_in_an_outage() {
         );
     }
     assert_eq!(channel.outbox.load(), IDLE);
-    lives.back().await;
-    lives.reopen(1).await;
-    lives.restored().await;
+    test.reconnect().await;
+    test.reopen_channel(1).await;
+    test.recovered().await;
     let again = publish(&channel, "again").await;
-    lives.publishes(&["again"]).await;
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.expect_publishes(&["again"]).await;
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
     again.answer().await.unwrap();
     assert_eq!(channel.outbox.load(), IDLE);
 }
@@ -217,20 +217,20 @@ async fn a_channel_may_fail_in_an_outage() {
 /// Design 7.1: a publish may ask not to be sent again; it fails only where it may have arrived.
 #[actix::test]
 async fn a_publish_may_ask_not_to_be_sent_again() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     let once = |body: &'static str| Publish::new("", "jobs", Publishing::new(body).resend(false));
     let first = publish_as(&channel, once("first")).await;
     let second = publish(&channel, "second").await;
-    lives.publishes(&["first", "second"]).await;
-    lives.lose().await;
+    test.expect_publishes(&["first", "second"]).await;
+    test.disconnect().await;
     let error = first.answer().await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, true));
     let third = publish_as(&channel, once("third")).await;
-    lives.back().await;
-    lives.reopen(1).await;
-    lives.publishes(&["second", "third"]).await;
-    lives.bench.socket.confirm(1, 2, true).await.unwrap();
+    test.reconnect().await;
+    test.reopen_channel(1).await;
+    test.expect_publishes(&["second", "third"]).await;
+    test.bench.socket.confirm(1, 2, true).await.unwrap();
     second.answer().await.unwrap();
     assert_eq!(third.answer().await.unwrap().sequence(), Some(3));
     assert_eq!(channel.outbox.load(), IDLE);
@@ -240,34 +240,34 @@ async fn a_publish_may_ask_not_to_be_sent_again() {
 /// third time; a broker that shuts down, or a socket that breaks, is nobody's fault.
 #[actix::test]
 async fn what_was_under_way_at_two_errors_is_given_up() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     let bad = publish(&channel, "bad").await;
-    lives.publishes(&["bad"]).await;
+    test.expect_publishes(&["bad"]).await;
     for code in [541, 320] {
-        lives.lose_by(code).await;
-        lives.back().await;
-        lives.reopen(1).await;
-        lives.publishes(&["bad"]).await;
+        test.close_by_broker(code).await;
+        test.reconnect().await;
+        test.reopen_channel(1).await;
+        test.expect_publishes(&["bad"]).await;
     }
     // A life in which it was not sent does not count.
-    lives.lose().await;
-    lives.back().await;
-    lives.bench.socket.open_channel(1).await.unwrap();
-    lives.lose_by(541).await;
-    lives.back().await;
-    lives.reopen(1).await;
-    lives.publishes(&["bad"]).await;
+    test.disconnect().await;
+    test.reconnect().await;
+    test.bench.socket.open_channel(1).await.unwrap();
+    test.close_by_broker(541).await;
+    test.reconnect().await;
+    test.reopen_channel(1).await;
+    test.expect_publishes(&["bad"]).await;
     let good = publish(&channel, "good").await;
-    lives.publishes(&["good"]).await;
-    lives.lose_by(505).await;
+    test.expect_publishes(&["good"]).await;
+    test.close_by_broker(505).await;
     let error = bad.answer().await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, true));
     assert_eq!(error.close_reason().unwrap().code, 505);
-    lives.back().await;
-    lives.reopen(1).await;
-    lives.publishes(&["good"]).await;
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.reconnect().await;
+    test.reopen_channel(1).await;
+    test.expect_publishes(&["good"]).await;
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
     good.answer().await.unwrap();
     assert_eq!(channel.outbox.load(), IDLE);
 }
@@ -275,11 +275,11 @@ async fn what_was_under_way_at_two_errors_is_given_up() {
 /// Design 13.1, PUB-02: without confirms what was handed over is never sent again, and what was not is, cut for its life.
 #[actix::test]
 async fn publishes_without_confirms_wait_for_the_connection() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new().confirms(false).window(2)).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new().confirms(false).window(2)).await;
     publish(&channel, "gone").await.answer().await.unwrap();
-    lives.publishes(&["gone"]).await;
-    lives.lose().await;
+    test.expect_publishes(&["gone"]).await;
+    test.disconnect().await;
     let body = "x".repeat(10_000);
     let first = publish_as(&channel, Publish::new("", "jobs", body.clone())).await;
     let wide = Publishing::new("wide").header("k", "v".repeat(5000));
@@ -288,12 +288,12 @@ async fn publishes_without_confirms_wait_for_the_connection() {
     first.answer().await.unwrap();
     wide.answer().await.unwrap();
     assert_eq!(channel.outbox.load().waiting, 1);
-    lives.back_with(&HandshakeScript::new().tune(10, 4096, 60)).await;
-    lives.bench.socket.open_channel(1).await.unwrap();
-    let published = lives.published().await;
+    test.reconnect_with(&HandshakeScript::new().tune(10, 4096, 60)).await;
+    test.bench.socket.open_channel(1).await.unwrap();
+    let published = test.next_publish().await;
     assert!(published.body == body);
     assert_eq!(published.frame_lengths, [4088, 4088, 1824]);
-    lives.publishes(&["third"]).await;
+    test.expect_publishes(&["third"]).await;
     third.answer().await.unwrap();
     until("the window is empty", || channel.outbox.load() == IDLE).await;
 }
@@ -301,37 +301,37 @@ async fn publishes_without_confirms_wait_for_the_connection() {
 /// Design 13.1, CH-05: a channel that the broker closes fails what it was handed, and the rest goes on in its next life.
 #[actix::test]
 async fn a_closed_channel_fails_what_it_was_handed_and_goes_on() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new().window(3)).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new().window(3)).await;
     let mut events = Probe::<ChannelEvent>::start();
     channel.actor.send(WatchChannel(events.recipient())).await.unwrap();
     let mut failed = Vec::new();
     for body in ["1", "2", "3"] {
         failed.push(publish(&channel, body).await);
     }
-    lives.publishes(&["1", "2", "3"]).await;
-    lives.bench.socket.confirm(1, 2, false).await.unwrap();
-    lives.bench.round_trip(&channel).await;
+    test.expect_publishes(&["1", "2", "3"]).await;
+    test.bench.socket.confirm(1, 2, false).await.unwrap();
+    test.bench.round_trip(&channel).await;
     failed.remove(1).answer().await.unwrap();
-    lives.bench.socket.close_channel(1, 404, "NOT_FOUND - no exchange", 60, 40).await.unwrap();
+    test.bench.socket.close_channel(1, 404, "NOT_FOUND - no exchange", 60, 40).await.unwrap();
     for call in failed {
         let error = call.answer().await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
         assert_eq!(error.close_reason().unwrap().code, 404);
     }
     let fourth = publish(&channel, "4").await;
-    lives.bench.socket.open_channel(1).await.unwrap();
+    test.bench.socket.open_channel(1).await.unwrap();
     let fifth = publish(&channel, "5").await;
-    lives.bench.socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
-    lives.publishes(&["4", "5"]).await;
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.bench.socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
+    test.expect_publishes(&["4", "5"]).await;
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
     assert_eq!(fourth.answer().await.unwrap().sequence(), Some(4));
     let event = events.next().await.unwrap();
     assert!(matches!(event, ChannelEvent::Reopened(cause) if cause.close_reason().unwrap().code == 404));
     // Then the connection is lost: the fifth comes again.
-    lives.cut().await;
-    lives.publishes(&["5"]).await;
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.disconnect_and_recover().await;
+    test.expect_publishes(&["5"]).await;
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
     assert_eq!(fifth.answer().await.unwrap().sequence(), Some(5));
     assert_eq!(channel.outbox.load(), IDLE);
 }
@@ -340,21 +340,21 @@ async fn a_closed_channel_fails_what_it_was_handed_and_goes_on() {
 /// when the connection was lost.
 #[actix::test]
 async fn a_refused_consumer_costs_no_publish() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
-    let _deliveries = lives.bench.consume_as(&channel, Consume::new().tag(TAG).exclusive(true)).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let _deliveries = test.bench.consume_as(&channel, Consume::new().tag(TAG).exclusive(true)).await;
     let first = publish(&channel, "first").await;
-    lives.publishes(&["first"]).await;
-    lives.lose().await;
+    test.expect_publishes(&["first"]).await;
+    test.disconnect().await;
     let second = publish(&channel, "second").await;
-    lives.back().await;
-    lives.bench.socket.open_channel(1).await.unwrap();
-    lives.bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
-    lives.bench.socket.expect::<basic::Consume>(1).await.unwrap();
-    lives.bench.socket.close_channel(1, 403, "ACCESS_REFUSED - queue 'jobs' in use", 60, 20).await.unwrap();
-    lives.reopen(1).await;
-    lives.publishes(&["first", "second"]).await;
-    lives.bench.socket.confirm(1, 2, true).await.unwrap();
+    test.reconnect().await;
+    test.bench.socket.open_channel(1).await.unwrap();
+    test.bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
+    test.bench.socket.expect::<basic::Consume>(1).await.unwrap();
+    test.bench.socket.close_channel(1, 403, "ACCESS_REFUSED - queue 'jobs' in use", 60, 20).await.unwrap();
+    test.reopen_channel(1).await;
+    test.expect_publishes(&["first", "second"]).await;
+    test.bench.socket.confirm(1, 2, true).await.unwrap();
     first.answer().await.unwrap();
     second.answer().await.unwrap();
 }
@@ -362,79 +362,79 @@ async fn a_refused_consumer_costs_no_publish() {
 /// Design 13.1: a channel that was still opening when the connection was lost is like any other afterwards.
 #[actix::test]
 async fn a_channel_that_opened_late_knows_what_it_handed_over() {
-    let mut lives = Lives::begin().await;
-    let call = ask(&lives.bench.client.supervisor, OpenChannel::new());
-    lives.bench.socket.expect::<methods::Open>(1).await.unwrap();
-    lives.lose().await;
+    let mut test = RecoveryBench::start().await;
+    let call = ask(&test.bench.client.supervisor, OpenChannel::new());
+    test.bench.socket.expect::<methods::Open>(1).await.unwrap();
+    test.disconnect().await;
     assert!(!call.is_answered());
-    lives.back().await;
-    lives.reopen(1).await;
+    test.reconnect().await;
+    test.reopen_channel(1).await;
     let channel = call.answer().await.unwrap();
     let first = publish(&channel, "first").await;
-    lives.publishes(&["first"]).await;
-    lives.bench.socket.close_channel(1, 404, "NOT_FOUND", 60, 40).await.unwrap();
-    lives.reopen(1).await;
+    test.expect_publishes(&["first"]).await;
+    test.bench.socket.close_channel(1, 404, "NOT_FOUND", 60, 40).await.unwrap();
+    test.reopen_channel(1).await;
     let error = first.answer().await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
     let second = publish(&channel, "second").await;
-    lives.publishes(&["second"]).await;
-    lives.bench.socket.confirm(1, 1, false).await.unwrap();
+    test.expect_publishes(&["second"]).await;
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
     second.answer().await.unwrap();
 }
 
 /// Design 13.1: five closes within ten seconds are borne, the sixth ends the channel for good, and the connection goes on.
 #[actix::test]
 async fn a_channel_that_is_closed_over_and_over_ends() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     for _ in 0..5 {
-        lives.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 0, 0).await.unwrap();
-        lives.reopen(1).await;
-        lives.bench.round_trip(&channel).await;
+        test.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 0, 0).await.unwrap();
+        test.reopen_channel(1).await;
+        test.bench.round_trip(&channel).await;
     }
     let waiting = ask(&channel.actor, DeclareQueue::new("jobs"));
-    lives.bench.socket.expect::<queue::Declare>(1).await.unwrap();
-    lives.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 0, 0).await.unwrap();
+    test.bench.socket.expect::<queue::Declare>(1).await.unwrap();
+    test.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 0, 0).await.unwrap();
     for call in [waiting, ask(&channel.actor, DeclareQueue::new("jobs"))] {
         let error = call.answer().await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 406));
     }
-    lives.bench.goes_on(1).await;
+    test.bench.goes_on(1).await;
 }
 
 /// Design 13.1: the same while it is restored, for a reason that is not a consumer's.
 #[actix::test]
 async fn a_channel_that_cannot_be_restored_ends() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     let in_flight = publish(&channel, "in flight").await;
-    lives.publishes(&["in flight"]).await;
-    lives.lose().await;
-    lives.back().await;
+    test.expect_publishes(&["in flight"]).await;
+    test.disconnect().await;
+    test.reconnect().await;
     for _ in 0..6 {
-        lives.bench.socket.open_channel(1).await.unwrap();
-        lives.bench.socket.expect::<confirm::Select>(1).await.unwrap();
-        lives.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 85, 10).await.unwrap();
+        test.bench.socket.open_channel(1).await.unwrap();
+        test.bench.socket.expect::<confirm::Select>(1).await.unwrap();
+        test.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 85, 10).await.unwrap();
     }
     let error = in_flight.answer().await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
-    lives.restored().await;
-    lives.bench.goes_on(1).await;
+    test.recovered().await;
+    test.bench.goes_on(1).await;
 }
 
 /// Design 13.4: what was handed to an earlier life may have arrived, even if the present one was never handed it.
 #[actix::test]
 async fn what_an_earlier_life_was_handed_may_have_arrived() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     let first = publish(&channel, "first").await;
-    lives.publishes(&["first"]).await;
-    lives.lose().await;
+    test.expect_publishes(&["first"]).await;
+    test.disconnect().await;
     let second = publish(&channel, "second").await;
-    lives.back().await;
-    lives.bench.socket.open_channel(1).await.unwrap();
-    lives.lose().await;
-    at_once("close", lives.bench.client.supervisor.send(actix_pika_actors::CloseConnection::new()))
+    test.reconnect().await;
+    test.bench.socket.open_channel(1).await.unwrap();
+    test.disconnect().await;
+    at_once("close", test.bench.client.supervisor.send(actix_pika_actors::CloseConnection::new()))
         .await
         .unwrap()
         .unwrap_err();

@@ -14,7 +14,7 @@ use actix_pika_actors::{
 
 use self::common::{
     ask, at_once,
-    lives::{Lives, publish, publish_as},
+    recovery::{RecoveryBench, publish, publish_as},
 };
 
 const IDLE: Load = Load { unconfirmed: 0, unsettled: 0, bytes: 0, waiting: 0, drained: true };
@@ -22,33 +22,33 @@ const IDLE: Load = Load { unconfirmed: 0, unsettled: 0, bytes: 0, waiting: 0, dr
 /// CLU-05, design 13.1: what is new waits behind it; when all else is answered the channel is opened again.
 #[actix::test]
 async fn what_is_nacked_after_a_reconnect_is_sent_again_in_order() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
     let mut events = Probe::start();
     channel.actor.send(WatchChannel(events.recipient())).await.unwrap();
     let mut calls = Vec::new();
     for body in ["1", "2", "3"] {
         calls.push(publish(&channel, body).await);
     }
-    lives.publishes(&["1", "2", "3"]).await;
-    lives.cut().await;
-    lives.publishes(&["1", "2", "3"]).await;
-    lives.restored().await;
-    lives.bench.socket.nack(1, 1, false).await.unwrap();
-    lives.bench.socket.nack(1, 3, false).await.unwrap();
-    lives.bench.round_trip(&channel).await;
+    test.expect_publishes(&["1", "2", "3"]).await;
+    test.disconnect_and_recover().await;
+    test.expect_publishes(&["1", "2", "3"]).await;
+    test.recovered().await;
+    test.bench.socket.nack(1, 1, false).await.unwrap();
+    test.bench.socket.nack(1, 3, false).await.unwrap();
+    test.bench.round_trip(&channel).await;
     calls.push(publish(&channel, "4").await);
     assert_eq!(channel.outbox.load().unconfirmed, 4);
     // Covers 1 and 3, which had their answer.
-    lives.bench.socket.confirm(1, 3, true).await.unwrap();
-    lives.open_again().await;
-    lives.publishes(&["1", "3", "4"]).await;
+    test.bench.socket.confirm(1, 3, true).await.unwrap();
+    test.close_and_reopen().await;
+    test.expect_publishes(&["1", "3", "4"]).await;
     // And once more: a pause, and the others are not in the way.
-    lives.bench.socket.nack(1, 2, true).await.unwrap();
-    lives.bench.socket.confirm(1, 3, false).await.unwrap();
-    lives.open_again().await;
-    lives.publishes(&["1", "3"]).await;
-    lives.bench.socket.confirm(1, 2, true).await.unwrap();
+    test.bench.socket.nack(1, 2, true).await.unwrap();
+    test.bench.socket.confirm(1, 3, false).await.unwrap();
+    test.close_and_reopen().await;
+    test.expect_publishes(&["1", "3"]).await;
+    test.bench.socket.confirm(1, 2, true).await.unwrap();
     for (n, call) in (1..).zip(calls) {
         assert_eq!(call.answer().await.unwrap().sequence(), Some(n));
     }
@@ -62,29 +62,29 @@ async fn what_is_nacked_after_a_reconnect_is_sent_again_in_order() {
 /// CLU-05: a broker that goes on like this is believed after five seconds, and what waited leaves.
 #[actix::test]
 async fn a_broker_that_goes_on_with_nacks_is_believed() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
-    lives.cut().await;
-    lives.restored().await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    test.disconnect_and_recover().await;
+    test.recovered().await;
     let call = publish(&channel, "1").await;
-    lives.publishes(&["1"]).await;
-    lives.bench.socket.nack(1, 1, false).await.unwrap();
-    lives.bench.round_trip(&channel).await;
+    test.expect_publishes(&["1"]).await;
+    test.bench.socket.nack(1, 1, false).await.unwrap();
+    test.bench.round_trip(&channel).await;
     let second = publish(&channel, "2").await;
     for _ in 0..2 {
-        lives.open_again().await;
-        lives.publishes(&["1", "2"]).await;
-        lives.bench.socket.nack(1, 2, true).await.unwrap();
+        test.close_and_reopen().await;
+        test.expect_publishes(&["1", "2"]).await;
+        test.bench.socket.nack(1, 2, true).await.unwrap();
     }
-    lives.open_again().await;
-    lives.publishes(&["1", "2"]).await;
+    test.close_and_reopen().await;
+    test.expect_publishes(&["1", "2"]).await;
     // As long as it is silent about one of them, the channel stays open.
-    lives.bench.socket.nack(1, 1, false).await.unwrap();
-    lives.bench.round_trip(&channel).await;
+    test.bench.socket.nack(1, 1, false).await.unwrap();
+    test.bench.round_trip(&channel).await;
     let third = publish(&channel, "3").await;
-    lives.publishes(&["3"]).await;
+    test.expect_publishes(&["3"]).await;
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
-    lives.bench.socket.confirm(1, 3, true).await.unwrap();
+    test.bench.socket.confirm(1, 3, true).await.unwrap();
     assert_eq!(second.answer().await.unwrap().sequence(), Some(2));
     assert_eq!(third.answer().await.unwrap().sequence(), Some(3));
     assert_eq!(channel.outbox.load(), IDLE);
@@ -93,65 +93,65 @@ async fn a_broker_that_goes_on_with_nacks_is_believed() {
 /// CLU-05: before any reconnect, with a consumer, where nothing is to be kept or sent again, a nack is told at once.
 #[actix::test]
 async fn other_nacks_are_told_at_once() {
-    let mut lives = Lives::begin().await;
-    let fails = lives.bench.channel(1, OpenChannel::new().on_outage(OnOutage::Fail)).await;
+    let mut test = RecoveryBench::start().await;
+    let fails = test.bench.channel(1, OpenChannel::new().on_outage(OnOutage::Fail)).await;
     let call = publish(&fails, "first life").await;
-    lives.publishes(&["first life"]).await;
-    lives.bench.socket.nack(1, 1, false).await.unwrap();
+    test.expect_publishes(&["first life"]).await;
+    test.bench.socket.nack(1, 1, false).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
-    lives.cut().await;
-    lives.restored().await;
+    test.disconnect_and_recover().await;
+    test.recovered().await;
     let call = publish(&fails, "fails in an outage").await;
-    lives.publishes(&["fails in an outage"]).await;
-    lives.bench.socket.nack(1, 1, false).await.unwrap();
+    test.expect_publishes(&["fails in an outage"]).await;
+    test.bench.socket.nack(1, 1, false).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
 
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
-    lives.cut().await;
-    lives.restored().await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    test.disconnect_and_recover().await;
+    test.recovered().await;
     let once = Publish::new("", "jobs", Publishing::new("once").resend(false));
     let call = publish_as(&channel, once).await;
-    lives.publishes(&["once"]).await;
-    lives.bench.socket.nack(1, 1, false).await.unwrap();
+    test.expect_publishes(&["once"]).await;
+    test.bench.socket.nack(1, 1, false).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
     assert_eq!(channel.outbox.load(), IDLE);
 
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
-    let _deliveries = lives.bench.consume(&channel).await;
-    lives.lose().await;
-    lives.back().await;
-    lives.bench.socket.open_channel(1).await.unwrap();
-    lives.bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let _deliveries = test.bench.consume(&channel).await;
+    test.disconnect().await;
+    test.reconnect().await;
+    test.bench.socket.open_channel(1).await.unwrap();
+    test.bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     let tag = |consume: basic::Consume| basic::ConsumeOk { consumer_tag: consume.consumer_tag };
-    lives.bench.socket.answer(1, tag).await.unwrap();
-    lives.bench.socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
-    lives.restored().await;
+    test.bench.socket.answer(1, tag).await.unwrap();
+    test.bench.socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
+    test.recovered().await;
     let call = publish(&channel, "beside a consumer").await;
-    lives.publishes(&["beside a consumer"]).await;
-    lives.bench.socket.nack(1, 1, false).await.unwrap();
+    test.expect_publishes(&["beside a consumer"]).await;
+    test.bench.socket.nack(1, 1, false).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
 }
 
 /// CLU-05, design 13.12: who closes the channel does not wait for another try; what waited leaves first.
 #[actix::test]
 async fn closing_tells_of_the_nacks() {
-    let mut lives = Lives::begin().await;
-    let channel = lives.bench.channel(1, OpenChannel::new()).await;
-    lives.cut().await;
-    lives.restored().await;
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    test.disconnect_and_recover().await;
+    test.recovered().await;
     let first = publish(&channel, "1").await;
-    lives.publishes(&["1"]).await;
-    lives.bench.socket.nack(1, 1, false).await.unwrap();
-    lives.bench.round_trip(&channel).await;
+    test.expect_publishes(&["1"]).await;
+    test.bench.socket.nack(1, 1, false).await.unwrap();
+    test.bench.round_trip(&channel).await;
     let second = publish(&channel, "2").await;
     let closed = ask(&channel.actor, CloseChannel::new());
     assert_eq!(first.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
-    lives.publishes(&["2"]).await;
-    lives.bench.socket.confirm(1, 2, false).await.unwrap();
+    test.expect_publishes(&["2"]).await;
+    test.bench.socket.confirm(1, 2, false).await.unwrap();
     second.answer().await.unwrap();
-    lives.bench.socket.answer(1, |_: methods::Close| methods::CloseOk {}).await.unwrap();
+    test.bench.socket.answer(1, |_: methods::Close| methods::CloseOk {}).await.unwrap();
     closed.answer().await.unwrap();
     assert_eq!(channel.outbox.load(), IDLE);
 }

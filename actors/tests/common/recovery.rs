@@ -1,4 +1,4 @@
-//! A client that recovers, and the peers that it meets one after the other.
+//! A client that reconnects, and the peers that accept its connections one after the other.
 
 use std::{mem, time::Duration};
 
@@ -13,18 +13,18 @@ use actix_pika_actors::{
 
 use super::{Bench, Call, ask, at_once};
 
-/// A bench whose client comes back after a millisecond, and what its connection says of itself.
-pub struct Lives {
+/// A bench whose client reconnects after a millisecond, and the events of its connection.
+pub struct RecoveryBench {
     pub bench: Bench,
     pub events: Probe<ConnectionEvent>,
 }
 
-impl Lives {
-    pub async fn begin() -> Self {
-        Self::begin_with(&HandshakeScript::new(), |_| {}).await
+impl RecoveryBench {
+    pub async fn start() -> Self {
+        Self::start_with(&HandshakeScript::new(), |_| {}).await
     }
 
-    pub async fn begin_with(script: &HandshakeScript, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+    pub async fn start_with(script: &HandshakeScript, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
         let recovers = |options: &mut ConnectionOptions| {
             options.recovery = Recovery::fixed(Duration::from_millis(1));
             set(options);
@@ -35,19 +35,20 @@ impl Lives {
         Self { bench, events }
     }
 
-    /// The socket of the life that is over, and a dead one in its place.
+    /// Takes the socket of the connection and leaves a dead one in its place.
     pub fn take_socket(&mut self) -> PeerSocket {
         mem::replace(&mut self.bench.socket, PeerSocket::over(tokio::io::duplex(1).0))
     }
 
-    /// Resets the connection and waits until the client has noticed. It is away until [`back`](Self::back).
-    pub async fn lose(&mut self) -> Error {
+    /// Resets the connection and waits until the client has noticed. It stays down until
+    /// [`reconnect`](Self::reconnect).
+    pub async fn disconnect(&mut self) -> Error {
         self.take_socket().reset().unwrap();
         self.lost().await
     }
 
-    /// Closes the connection as a broker does, with this code.
-    pub async fn lose_by(&mut self, code: u16) -> Error {
+    /// Closes the connection as a broker does, with this code, and waits until the client has noticed.
+    pub async fn close_by_broker(&mut self, code: u16) -> Error {
         self.bench.socket.close_connection(code, "so").await.unwrap();
         drop(self.take_socket());
         self.lost().await
@@ -62,37 +63,37 @@ impl Lives {
         }
     }
 
-    /// The next life, after its handshake.
-    pub async fn back(&mut self) {
-        self.back_with(&HandshakeScript::new()).await;
+    /// Accepts the next connection and does its handshake.
+    pub async fn reconnect(&mut self) {
+        self.reconnect_with(&HandshakeScript::new()).await;
     }
 
-    pub async fn back_with(&mut self, script: &HandshakeScript) {
+    pub async fn reconnect_with(&mut self, script: &HandshakeScript) {
         self.bench.socket = self.bench.peer.accept().await.unwrap();
         self.bench.socket.handshake_with(script).await.unwrap();
     }
 
-    /// Opens channel `number` again, which has confirms and no consumer.
-    pub async fn reopen(&mut self, number: u16) {
+    /// Answers for channel `number` as it opens again, with confirms and without consumers.
+    pub async fn reopen_channel(&mut self, number: u16) {
         self.bench.socket.open_channel(number).await.unwrap();
         self.bench.socket.answer(number, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
     }
 
-    /// Lets the client close channel 1 and open it again.
-    pub async fn open_again(&mut self) {
+    /// Answers as the client closes channel 1 and opens it again.
+    pub async fn close_and_reopen(&mut self) {
         self.bench.socket.answer(1, |_: methods::Close| methods::CloseOk {}).await.unwrap();
-        self.reopen(1).await;
+        self.reopen_channel(1).await;
     }
 
-    /// Loses the connection and has it back with channel 1.
-    pub async fn cut(&mut self) {
-        self.lose().await;
-        self.back().await;
-        self.reopen(1).await;
+    /// Resets the connection, accepts the next one and reopens channel 1.
+    pub async fn disconnect_and_recover(&mut self) {
+        self.disconnect().await;
+        self.reconnect().await;
+        self.reopen_channel(1).await;
     }
 
-    /// Waits until everything is as before.
-    pub async fn restored(&mut self) {
+    /// Waits for `Recovered`, with nothing skipped.
+    pub async fn recovered(&mut self) {
         loop {
             if let ConnectionEvent::Recovered { skipped, .. } = self.events.next().await.unwrap() {
                 return assert!(skipped.is_empty(), "{skipped:?}");
@@ -100,24 +101,25 @@ impl Lives {
         }
     }
 
-    pub async fn published(&mut self) -> Published {
+    /// Reads the next publish on channel 1.
+    pub async fn next_publish(&mut self) -> Published {
         self.bench.socket.expect_publish(1).await.unwrap()
     }
 
-    /// These bodies come on channel 1, in this order.
+    /// Reads publishes with these bodies, in this order, on channel 1.
     #[track_caller]
-    pub fn publishes<'a>(&'a mut self, bodies: &'a [&'a str]) -> impl Future<Output = ()> + 'a {
+    pub fn expect_publishes<'a>(&'a mut self, bodies: &'a [&'a str]) -> impl Future<Output = ()> + 'a {
         let at = std::panic::Location::caller();
         async move {
             for body in bodies {
-                let published = self.published().await;
+                let published = self.next_publish().await;
                 assert_eq!(String::from_utf8_lossy(&published.body), *body, "at {at}");
             }
         }
     }
 }
 
-/// Publishes once what was published before is in the outbox.
+/// Publishes, and returns once the publish is in the outbox.
 pub async fn publish(channel: &OpenedChannel, body: &'static str) -> Call<Confirmation> {
     publish_as(channel, Publish::new("", "jobs", body)).await
 }
@@ -130,7 +132,7 @@ pub async fn publish_as(channel: &OpenedChannel, publish: Publish) -> Call<Confi
     call
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 pub fn until(what: &str, mut is: impl FnMut() -> bool) -> impl Future<Output = ()> {
     at_once(what, async move {
