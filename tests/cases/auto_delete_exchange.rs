@@ -44,12 +44,12 @@ async fn bindings_come_back(recovery: Recovery, queues: usize, rounds: usize) {
 #[actix::test]
 #[ignore = "known fault: the exchange deletes itself after it was declared again, and its bindings stay away"]
 async fn bindings_of_an_auto_delete_exchange_survive_a_fast_reconnect() {
-    bindings_come_back(Recovery::fixed(Duration::from_millis(1)), 20, 8).await;
+    bindings_come_back(Recovery::fixed(Duration::from_millis(1)), 100, 4).await;
 }
 
-/// The same for many queues, whose removal takes longer, with the default recovery.
+/// Every binding is back with the default recovery when the broker needs longer to remove more queues.
 #[actix::test]
 #[ignore = "known fault: the exchange deletes itself after it was declared again, and its bindings stay away"]
-async fn bindings_of_an_auto_delete_exchange_survive_with_many_queues() {
+async fn bindings_of_an_auto_delete_exchange_survive_the_default_recovery() {
     bindings_come_back(Recovery::default(), 200, 8).await;
 }

@@ -70,18 +70,26 @@ fn scripted_broker(peer: Peer, refuse: fn(usize, &str) -> bool) {
     });
 }
 
+/// Closes the connection with 541 because of this method.
+async fn refuse_call(socket: &mut PeerSocket, why: &str, class_id: u16, method_id: u16) {
+    let reply_text = format!("INTERNAL_ERROR - {why}").as_str().into();
+    let close = connection::Close { reply_code: 541, reply_text, class_id, method_id };
+    if socket.send(0, close).await.is_ok() {
+        let _ = socket.expect::<connection::CloseOk>(0).await;
+    }
+}
+
 async fn answer_all(mut socket: PeerSocket, refuse: impl Fn(&str) -> bool) {
     socket.set_time_limit(Duration::from_secs(120));
     while let Ok(frame) = socket.next_frame().await {
         let on = frame.channel;
         let answered = match frame.class() {
             Some(AMQPClass::Queue(queue::AMQPMethod::Declare(declare))) if refuse(declare.queue.as_str()) => {
-                let _ = socket.close_connection(541, "INTERNAL_ERROR - declaration refused").await;
-                return;
+                return refuse_call(&mut socket, "declaration refused", 50, 10).await;
             }
             Some(AMQPClass::Basic(basic::AMQPMethod::Consume(consume))) if refuse(consume.queue.as_str()) => {
-                let _ = socket.close_connection(541, "INTERNAL_ERROR - timed out consuming").await;
-                return;
+                let why = format!("timed out consuming from quorum queue '{}' in vhost '/'", consume.queue);
+                return refuse_call(&mut socket, &why, 60, 20).await;
             }
             Some(AMQPClass::Connection(connection::AMQPMethod::Close(_))) => {
                 let _ = socket.send(0, connection::CloseOk {}).await;
