@@ -77,7 +77,7 @@ async fn the_largest_body_of_all_is_intact() {
 /// after it on another.
 #[actix::test]
 async fn a_body_over_the_brokers_limit_costs_its_channel() {
-    let node = within("the node", 120, SecondNode::start()).await;
+    let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
     // A channel has the limit of the time when it was opened; since 4.0, that of now, which is kept elsewhere.
     let global = node.broker().version().await >= (4, 0);
@@ -86,7 +86,7 @@ async fn a_body_over_the_brokers_limit_costs_its_channel() {
             true => format!("persistent_term:put(max_message_size, {bytes})."),
             false => format!("application:set_env(rabbit, max_message_size, {bytes})."),
         };
-        node.broker().rabbitmqctl(&["-q", "eval", &set]).await;
+        node.broker().eval(&set).await;
     };
     let story = async {
         let connection = connect(vhost.url()).await.unwrap();

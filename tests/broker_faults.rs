@@ -153,10 +153,10 @@ async fn a_broker_that_boots_is_tried_until_it_answers() {
 /// delivery comes again.
 #[actix::test]
 async fn a_delivery_that_is_kept_too_long_costs_its_channel_for_a_moment() {
-    let node = within("the node", 120, SecondNode::start()).await;
+    let node = SecondNode::start().await;
     let set = async |name: &str, millis: u32| {
         let set = format!("application:set_env(rabbit, {name}, {millis}).");
-        node.broker().rabbitmqctl(&["-q", "eval", &set]).await;
+        node.broker().eval(&set).await;
     };
     set("channel_tick_interval", 200).await;
     set("consumer_timeout", 500).await;
@@ -191,7 +191,7 @@ async fn a_delivery_that_is_kept_too_long_costs_its_channel_for_a_moment() {
 /// connection.
 #[actix::test]
 async fn a_node_that_stands_still_is_given_up_and_found_again() {
-    let node = within("the node", 120, SecondNode::start()).await;
+    let node = SecondNode::start().await;
     let mut robust = Robust::connect_to(Vhost::fresh_on(node.broker()).await, |connector| {
         let short = connector.heartbeat(Duration::from_secs(1)).connect_timeout(Duration::from_millis(500));
         short.fail_fast(false)

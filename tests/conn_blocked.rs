@@ -174,7 +174,7 @@ async fn closing_while_blocked_says_what_was_abandoned() {
 /// BLK-01 with a broker: the alarm precedes the connection, the first publish brings the notice, a consumer goes on.
 #[actix::test]
 async fn an_alarm_of_the_broker_blocks_who_publishes() {
-    let node = within("the node", 120, SecondNode::start()).await;
+    let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
     let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
     let mut events = connection.events();
@@ -188,7 +188,7 @@ async fn an_alarm_of_the_broker_blocks_who_publishes() {
     let event = within("the notice", 20, events.next()).await;
     let told = matches!(&event, Some(ConnectionEvent::Blocked(reason)) if reason.contains("memory"));
     let blocked = connection.is_blocked();
-    watermark("0.4").await;
+    watermark("0.6").await;
     assert!(told && blocked, "{event:?}");
     let event = within("the end of the alarm", 20, events.next()).await;
     assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
@@ -200,7 +200,7 @@ async fn an_alarm_of_the_broker_blocks_who_publishes() {
 /// BLK-03: of two alarms that overlap the first to end lifts nothing; only the end of the second does, and it is told once.
 #[actix::test]
 async fn overlapping_alarms_block_until_both_are_over() {
-    let node = within("the node", 120, SecondNode::start()).await;
+    let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
     let ctl = async |args: &[&str]| drop(node.broker().rabbitmqctl(&[&["-q"], args].concat()).await);
     let memory = async |fraction| ctl(&["set_vm_memory_high_watermark", fraction]).await;

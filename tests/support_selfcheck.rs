@@ -302,7 +302,7 @@ async fn the_door_is_refused_slammed_and_opened() {
 
 #[tokio::test]
 async fn the_second_node_can_be_killed() {
-    let node = within("started", 120, SecondNode::start()).await;
+    let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
     oracle.declare_queue("durable").await;
@@ -310,11 +310,28 @@ async fn the_second_node_can_be_killed() {
     node.kill9().await;
     eventually("the client knows", 10, async || (!oracle.connection().status().connected()).then_some(()))
         .await;
-    within("started again", 120, node.start_again()).await;
+    node.start_again().await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
     assert_eq!(oracle.look("durable").await, Some((0, 0)));
     let vhosts = node.broker().rabbitmqctl(&["-q", "list_vhosts"]).await;
     assert!(vhosts.contains(vhost.name()));
+}
+
+#[tokio::test]
+async fn the_second_node_is_renewed_after_a_test_that_failed() {
+    let failed = tokio::spawn(async {
+        let node = SecondNode::start().await;
+        node.broker().change("PUT", "/api/vhosts/left-over", None).await;
+        node.broker().eval("application:set_env(rabbit, consumer_timeout, 1).").await;
+        node.kill9().await;
+        panic!("a test that fails");
+    });
+    assert!(failed.await.unwrap_err().is_panic());
+    let node = SecondNode::start().await;
+    let vhosts = node.broker().rabbitmqctl(&["-q", "list_vhosts"]).await;
+    assert!(!vhosts.contains("left-over"), "{vhosts}");
+    let timeout = node.broker().eval("application:get_env(rabbit, consumer_timeout).").await;
+    assert_ne!(timeout.trim(), "{ok,1}");
 }
 
 #[tokio::test]

@@ -6,7 +6,14 @@
 //! - [`story`]: what the connections told; [`leaks`]: what the process holds; [`report`]: the table;
 //! - [`parts`]: the faults, one file for each kind.
 
-#![allow(missing_docs, unreachable_pub, dead_code, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    unused_imports,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 #[macro_use]
 #[path = "../support/mod.rs"]

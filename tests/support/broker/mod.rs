@@ -1,0 +1,194 @@
+//! The broker under test: its addresses, its management API and `rabbitmqctl`.
+//!
+//! - [`Broker`]: one RabbitMQ node;
+//! - [`Vhost`]: a virtual host for each test;
+//! - [`SecondNode`], [`Cluster`]: nodes that a test may stop or kill;
+//! - `management`: the HTTP client.
+//!
+//! The broker under test is the one at `AMQP_URL`, else the project's own node (recorded by `make broker` in
+//! `.broker/env`), else the one at the default address. The management API is at the recorded address of the own node,
+//! at `MANAGEMENT_URL`, or at port 15672 of the same host. With `TEST_BROKER=four` (`make test-4`) the project's own
+//! nodes are those of RabbitMQ 4.0, under `.broker/four`.
+
+mod management;
+mod nodes;
+mod vhost;
+
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use management::{Endpoint, Response};
+use nodes::Node;
+
+// Not every test binary uses all of them.
+#[allow(unused_imports)]
+pub use management::{base64, encode};
+#[allow(unused_imports)]
+pub use nodes::{Cluster, SecondNode};
+pub use vhost::Vhost;
+
+const DEFAULT_URL: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
+
+/// A RabbitMQ node.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    amqp: Endpoint,
+    management: Endpoint,
+    /// Set for the project's own nodes, which `rabbitmqctl` can reach.
+    node: Option<Node>,
+}
+
+impl Broker {
+    /// Returns the broker under test.
+    pub fn under_test() -> &'static Self {
+        static BROKER: OnceLock<Broker> = OnceLock::new();
+        BROKER.get_or_init(Self::find)
+    }
+
+    fn find() -> Self {
+        let own = Node::First.recorded();
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let amqp = match (set("AMQP_URL"), &own) {
+            (Some(url), _) => Endpoint::parse(&url, 5672),
+            (None, Some(own)) => own.amqp.clone(),
+            (None, None) => Endpoint::parse(DEFAULT_URL, 5672),
+        };
+        // `make test` sets AMQP_URL to the URL of the own node.
+        if let Some(own) = own
+            && own.amqp.port == amqp.port
+            && amqp.is_loopback()
+        {
+            return Self { amqp, management: own.management, node: Some(Node::First) };
+        }
+        let management = match set("MANAGEMENT_URL") {
+            Some(url) => Endpoint::parse(&url, 15672),
+            None => Endpoint { port: 15672, ..amqp.clone() },
+        };
+        Self { amqp, management, node: None }
+    }
+
+    /// Returns whether it is one of the project's own nodes, which `rabbitmqctl` can reach.
+    pub fn is_own(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Returns `host:port` of its AMQP listener.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.amqp.host, self.amqp.port)
+    }
+
+    /// Returns the URL of a virtual host, for the user of the tests.
+    pub fn url(&self, vhost: &str) -> String {
+        self.url_as(vhost, &self.amqp.user, &self.amqp.password)
+    }
+
+    /// Returns the URL of a virtual host, for another user.
+    pub fn url_as(&self, vhost: &str, user: &str, password: &str) -> String {
+        format!("amqp://{}:{}@{}/{}", encode(user), encode(password), self.address(), encode(vhost))
+    }
+
+    /// Returns the user of the tests.
+    pub fn user(&self) -> &str {
+        &self.amqp.user
+    }
+
+    /// Returns the major and minor version.
+    pub async fn version(&self) -> (u32, u32) {
+        let overview = self.api("/api/overview").await;
+        let version = overview["rabbitmq_version"].as_str().expect("a version").to_owned();
+        let mut numbers = version.split('.').map(|part| part.parse().expect("a number"));
+        (numbers.next().expect("a major version"), numbers.next().expect("a minor version"))
+    }
+
+    /// Returns the default limit of a body: 128 MiB before 4.0, 16 MiB since.
+    pub async fn largest_body(&self) -> usize {
+        if self.version().await < (4, 0) { 128 << 20 } else { 16 << 20 }
+    }
+
+    /// Sends one request to the management API; `path` begins with `/api/`.
+    pub async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Response {
+        let (management, method, path) = (self.management.clone(), method.to_owned(), path.to_owned());
+        // A blocking client, because `Drop` uses it, too.
+        tokio::task::spawn_blocking(move || management.request(&method, &path, &[], body))
+            .await
+            .expect("the thread of a management request panicked")
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Sends a GET that must succeed.
+    pub async fn api(&self, path: &str) -> Value {
+        let response = self.request("GET", path, None).await;
+        assert_eq!(response.status, 200, "GET {path}: {response:?}");
+        response.json()
+    }
+
+    /// Sends a request that changes something and must succeed.
+    pub async fn change(&self, method: &str, path: &str, body: Option<Value>) {
+        let response = self.request(method, path, body).await;
+        assert!((200..300).contains(&response.status), "{method} {path}: {response:?}");
+    }
+
+    /// Runs `rabbitmqctl` against the node and returns its output. Only for the project's own nodes.
+    pub async fn rabbitmqctl(&self, args: &[&str]) -> String {
+        self.own_node().rabbitmqctl(args).await.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Evaluates an Erlang expression on the node and returns its value. Tries again while the node is not ready, for
+    /// two minutes at most. Only for the project's own nodes.
+    pub async fn eval(&self, expression: &str) -> String {
+        const NOT_READY: [&str; 5] = [
+            "no_exists",
+            "node_not_running",
+            "no_leader",
+            "noproc",
+            "unable to perform an operation on node",
+        ];
+        let until = Instant::now() + Duration::from_secs(120);
+        loop {
+            match self.own_node().rabbitmqctl(&["-q", "eval", expression]).await {
+                Ok(value) => return value,
+                Err(error) => {
+                    let not_ready = NOT_READY.iter().any(|sign| error.contains(sign));
+                    assert!(not_ready && Instant::now() < until, "{error}");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the node sees a running leader for each quorum queue.
+    pub async fn wait_for_leaders(&self) {
+        self.eval(&leaders("ok")).await;
+    }
+
+    /// Elects a leader for each quorum queue of a single node. RabbitMQ 3.10.8 omits the election after a start if
+    /// `basic.consume` comes before it: the queue has no leader and its consumers get nothing until it is started again.
+    pub async fn elect_leaders(&self) {
+        self.eval(&leaders("ra:trigger_election(Server)")).await;
+    }
+
+    fn own_node(&self) -> Node {
+        self.node.expect("rabbitmqctl reaches the project's own nodes only: unset AMQP_URL")
+    }
+}
+
+/// Returns an Erlang expression that evaluates `first` for the member of each quorum queue on the node, as `Server`, and
+/// waits up to half a minute for its leader.
+fn leaders(first: &str) -> String {
+    format!(
+        "Wait = fun Wait(_, 0) -> exit(no_leader); Wait(Server, N) -> \
+             case ra:members(Server, 1000) of \
+                 {{ok, _, {{_, Node}}}} -> \
+                     case net_adm:ping(Node) of pong -> ok; _ -> timer:sleep(100), Wait(Server, N - 1) end; \
+                 _ -> timer:sleep(100), Wait(Server, N - 1) \
+             end \
+         end, \
+         Servers = [{{element(1, amqqueue:get_pid(Q)), node()}} || Q <- rabbit_amqqueue:list(), \
+             amqqueue:get_type(Q) =:= rabbit_quorum_queue], \
+         [{first} || Server <- Servers], [Wait(Server, 300) || Server <- Servers], ok."
+    )
+}
