@@ -17,8 +17,8 @@ use std::{
 
 use actix::prelude::*;
 use actix_pika::{
-    Channel, Confirm, Connection, Consume, DeclareQueue, Delivery, Exchange, OpenChannel, Properties,
-    Publishing, Result, connect,
+    Channel, Confirm, Connection, Consume, DeclareQueue, Delivery, Exchange, OpenChannel, Publishing, Result,
+    connect, message::Properties,
 };
 use bytes::Bytes;
 use futures_util::StreamExt;

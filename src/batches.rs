@@ -81,7 +81,7 @@ impl Batches {
     ///
     /// # Examples
     /// ```no_run
-    /// # async fn run(batches: actix_pika::Batches) {
+    /// # async fn run(batches: actix_pika::stream::Batches) {
     /// println!("{} collects", batches.tag());
     /// # }
     /// ```
@@ -95,7 +95,7 @@ impl Batches {
     ///
     /// # Examples
     /// ```no_run
-    /// # async fn run(mut batches: actix_pika::Batches) -> actix_pika::Result<()> {
+    /// # async fn run(mut batches: actix_pika::stream::Batches) -> actix_pika::Result<()> {
     /// use futures_util::StreamExt;
     ///
     /// while let Some(batch) = batches.next().await {
@@ -122,7 +122,7 @@ impl Batches {
     ///
     /// # Examples
     /// ```no_run
-    /// # async fn run(batches: actix_pika::Batches) -> actix_pika::Result<()> {
+    /// # async fn run(batches: actix_pika::stream::Batches) -> actix_pika::Result<()> {
     /// batches.close().await
     /// # }
     /// ```
@@ -194,7 +194,7 @@ impl fmt::Debug for Batches {
 ///
 /// # Examples
 /// ```no_run
-/// # async fn run(batch: actix_pika::DeliveryBatch) -> actix_pika::Result<()> {
+/// # async fn run(batch: actix_pika::stream::DeliveryBatch) -> actix_pika::Result<()> {
 /// let bytes: usize = batch.iter().map(|delivery| delivery.body().len()).sum();
 /// println!("{} deliveries, {bytes} bytes", batch.len());
 /// batch.ack_all()
@@ -220,7 +220,7 @@ impl DeliveryBatch {
     ///
     /// # Examples
     /// ```no_run
-    /// # async fn run(batch: actix_pika::DeliveryBatch) -> actix_pika::Result<()> {
+    /// # async fn run(batch: actix_pika::stream::DeliveryBatch) -> actix_pika::Result<()> {
     /// batch.ack_all()
     /// # }
     /// ```
@@ -241,7 +241,7 @@ impl DeliveryBatch {
     ///
     /// # Examples
     /// ```no_run
-    /// # async fn run(batch: actix_pika::DeliveryBatch) -> actix_pika::Result<()> {
+    /// # async fn run(batch: actix_pika::stream::DeliveryBatch) -> actix_pika::Result<()> {
     /// batch.nack_all(false) // dead-lettered, where the queue has a dead-letter exchange
     /// # }
     /// ```
@@ -253,7 +253,7 @@ impl DeliveryBatch {
     ///
     /// # Examples
     /// ```no_run
-    /// # async fn run(batch: actix_pika::DeliveryBatch) -> actix_pika::Result<()> {
+    /// # async fn run(batch: actix_pika::stream::DeliveryBatch) -> actix_pika::Result<()> {
     /// for delivery in batch.into_vec() {
     ///     match delivery.body().is_empty() {
     ///         true => delivery.reject(false)?,

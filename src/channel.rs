@@ -12,8 +12,8 @@ use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox, QueueName};
 
 use crate::{
-    CloseChannel, Connection, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error, Exchange,
-    Publishing, Qos, Queue, Recover, Result, Transaction,
+    Connection, DeclareExchange, DeclareQueue, Error, Exchange, Publishing, Queue, Result, Transaction,
+    message::{CloseChannel, DeleteExchange, DeleteQueue, Qos, Recover},
 };
 
 /// A channel: declares, publishes and consumes, beside others on one connection. Clones are the same channel.
@@ -272,7 +272,7 @@ impl Channel {
     /// # Examples
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
-    /// use actix_pika::DeleteExchange;
+    /// use actix_pika::message::DeleteExchange;
     ///
     /// channel.delete_exchange(DeleteExchange::new("orders").if_unused(true)).await?;
     /// # Ok(())
@@ -300,7 +300,7 @@ impl Channel {
     /// # Examples
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
-    /// use actix_pika::DeleteQueue;
+    /// use actix_pika::message::DeleteQueue;
     ///
     /// let lost = channel.delete_queue(DeleteQueue::new("jobs").if_unused(true)).await?;
     /// println!("{lost} messages were ready");
@@ -351,7 +351,7 @@ impl Channel {
     /// # Examples
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
-    /// use actix_pika::Qos;
+    /// use actix_pika::message::Qos;
     ///
     /// channel.set_qos_with(Qos::new(20)).await?; // each consumer
     /// channel.set_qos_with(Qos::new(100).global(true)).await?; // and all of them together
@@ -472,7 +472,7 @@ impl Channel {
     /// # Examples
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
-    /// use actix_pika::CloseChannel;
+    /// use actix_pika::message::CloseChannel;
     ///
     /// channel.close_with(CloseChannel::new().reason(200, "the shift is over")).await
     /// # }

@@ -9,7 +9,9 @@ use actix_pika_actors::{
 use actix_rt::ArbiterHandle;
 
 use crate::{
-    AddressOrder, Connection, CredentialsProvider, Error, Mechanism, Recovery, Result, TcpOptions, Value,
+    Connection, Error, Recovery, Result,
+    message::Value,
+    options::{AddressOrder, CredentialsProvider, Mechanism, TcpOptions},
     runtime,
 };
 
@@ -176,7 +178,7 @@ impl Connector {
     ///
     /// # Examples
     /// ```
-    /// use actix_pika::{AddressOrder, Connector};
+    /// use actix_pika::{Connector, options::AddressOrder};
     ///
     /// # fn main() -> actix_pika::Result<()> {
     /// let cluster = Connector::from_uris(["amqp://app:secret@rabbit-1/orders", "amqp://rabbit-2"])?
@@ -292,7 +294,7 @@ impl Connector {
     ///
     /// # Examples
     /// ```
-    /// use actix_pika::{AddressOrder, Connector};
+    /// use actix_pika::{Connector, options::AddressOrder};
     ///
     /// # fn main() -> actix_pika::Result<()> {
     /// let connector = Connector::from_uris(["amqp://rabbit-1", "amqp://rabbit-2"])?
@@ -332,7 +334,7 @@ impl Connector {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use actix_pika::{Connector, TcpOptions};
+    /// use actix_pika::{Connector, options::TcpOptions};
     ///
     /// # fn main() -> actix_pika::Result<()> {
     /// let connector = Connector::new("amqp://localhost")?.tcp(TcpOptions::new().keepalive(Duration::from_secs(60)));
@@ -407,7 +409,7 @@ impl Connector {
     ///
     /// # Examples
     /// ```
-    /// use actix_pika::{Connector, Mechanism};
+    /// use actix_pika::{Connector, options::Mechanism};
     ///
     /// # fn main() -> actix_pika::Result<()> {
     /// let connector = Connector::new("amqp://localhost")?.mechanisms([Mechanism::External, Mechanism::Plain]);
@@ -718,7 +720,7 @@ impl fmt::Debug for Connector {
 ///
 /// # Examples
 /// ```
-/// use actix_pika::{Connector, IntoConnector, Result};
+/// use actix_pika::{Connector, Result, options::IntoConnector};
 ///
 /// struct Settings {
 ///     broker: String,
@@ -741,7 +743,7 @@ pub trait IntoConnector {
     ///
     /// # Examples
     /// ```
-    /// use actix_pika::IntoConnector;
+    /// use actix_pika::options::IntoConnector;
     ///
     /// assert!("amqp://localhost".into_connector().is_ok());
     /// ```

@@ -1,21 +1,16 @@
 //! The handle of a connection.
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use actix::{Addr, Recipient};
-use actix_pika_actors::{ConnectionState, ConnectionSupervisor, FollowConnection, ReleaseConnection};
-use futures_core::Stream;
-use tokio::sync::{mpsc, watch};
+use actix::Addr;
+use actix_pika_actors::{ConnectionState, ConnectionSupervisor, ReleaseConnection};
+use tokio::sync::watch;
 
 use crate::{
-    Channel, CloseConnection, ConnectionEvent, Error, GetHealth, Health, OpenChannel, Opened, Result, Secret,
-    Table, UpdateSecret, WatchConnection,
+    Channel, Error, OpenChannel, Result,
+    events::{Health, Opened},
+    message::{CloseConnection, GetHealth, Table, UpdateSecret},
+    options::Secret,
 };
 
 /// A connection to a broker, on which channels are opened. Clones are the same connection.
@@ -124,68 +119,10 @@ impl Connection {
         Ok(Channel::new(self.clone(), opened, ids))
     }
 
-    /// Sends every event from now on to an actor; a connection that is closed already says so at once.
-    ///
-    /// An actor that is gone is forgotten; one that asks twice hears everything twice.
-    ///
-    /// **Over a reconnect**: it goes on to be told, of the loss and of what follows; `Closed` comes once, at the very
-    /// end.
-    ///
-    /// # Examples
-    /// ```no_run
-    /// use actix::prelude::*;
-    /// use actix_pika::ConnectionEvent;
-    ///
-    /// struct Watcher;
-    /// impl Actor for Watcher {
-    ///     type Context = Context<Self>;
-    /// }
-    /// impl Handler<ConnectionEvent> for Watcher {
-    ///     type Result = ();
-    ///     fn handle(&mut self, event: ConnectionEvent, _: &mut Self::Context) {
-    ///         println!("{event:?}");
-    ///     }
-    /// }
-    /// # fn run(connection: actix_pika::Connection) {
-    /// connection.watch(Watcher.start().recipient());
-    /// # }
-    /// ```
-    #[doc(alias = "close_callbacks")]
-    pub fn watch(&self, to: impl Into<Recipient<ConnectionEvent>>) {
-        self.inner.supervisor.do_send(WatchConnection(to.into()));
-    }
-
-    /// Follows every event from now on as a stream, which ends after `Closed`; that of a connection that is closed
-    /// already is empty.
-    ///
-    /// 256 events may wait for who reads them; more are lost, with a warning in the log.
-    ///
-    /// **Over a reconnect**: the stream goes on, and tells of the loss and of what follows.
-    ///
-    /// # Examples
-    /// ```no_run
-    /// # async fn run(connection: actix_pika::Connection) {
-    /// use actix_pika::ConnectionEvent;
-    /// use futures_util::StreamExt;
-    ///
-    /// let mut events = connection.events();
-    /// while let Some(event) = events.next().await {
-    ///     if let ConnectionEvent::Blocked(reason) = event {
-    ///         println!("the broker takes no publishes: {reason}");
-    ///     }
-    /// }
-    /// # }
-    /// ```
-    pub fn events(&self) -> Events {
-        let (to, events) = mpsc::channel(256);
-        self.inner.supervisor.do_send(FollowConnection(to));
-        Events(events)
-    }
-
     /// Gives the broker a new password or token for the login of this connection.
     ///
     /// Sends `connection.update-secret`, a RabbitMQ extension for OAuth 2. Once the broker has taken it, it is used
-    /// for later connects as well, unless the connection has a [`CredentialsProvider`](crate::CredentialsProvider),
+    /// for later connects as well, unless the connection has a [`CredentialsProvider`](crate::options::CredentialsProvider),
     /// which is asked at each of them. Dropping the future takes nothing back.
     ///
     /// # Errors
@@ -222,7 +159,7 @@ impl Connection {
     /// ```no_run
     /// # async fn run(connection: actix_pika::Connection, token: String) -> actix_pika::Result<()> {
     /// use std::time::Duration;
-    /// use actix_pika::UpdateSecret;
+    /// use actix_pika::message::UpdateSecret;
     ///
     /// let update = UpdateSecret::new(token, "rotation").deadline(Duration::from_secs(5));
     /// connection.update_secret_with(update).await
@@ -270,7 +207,7 @@ impl Connection {
     /// # Examples
     /// ```no_run
     /// # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
-    /// use actix_pika::CloseConnection;
+    /// use actix_pika::message::CloseConnection;
     ///
     /// connection.close_with(CloseConnection::new().reason(320, "moving house")).await
     /// # }
@@ -341,7 +278,7 @@ impl Connection {
     /// # Examples
     /// ```no_run
     /// # async fn run(connection: actix_pika::Connection) {
-    /// use actix_pika::ConnectionState;
+    /// use actix_pika::events::ConnectionState;
     ///
     /// if let ConnectionState::Open(opened) = connection.state() {
     ///     println!("connected to {} ({})", opened.address, opened.peer_addr);
@@ -354,7 +291,7 @@ impl Connection {
 
     /// Tells how well the connection does: connected, everything there that was declared, and publishes accepted.
     ///
-    /// While a connection that recovers is there, [`ConnectionEvent::Health`] tells of every change.
+    /// While a connection that recovers is there, [`ConnectionEvent::Health`](crate::ConnectionEvent::Health) tells of every change.
     ///
     /// # Errors
     /// `Stopped` where the actor is gone: its arbiter has ended.
@@ -435,7 +372,7 @@ impl Connection {
     /// # Examples
     /// ```no_run
     /// # async fn run(connection: actix_pika::Connection) {
-    /// use actix_pika::Value;
+    /// use actix_pika::message::Value;
     ///
     /// let properties = connection.server_properties().unwrap_or_default();
     /// println!("{:?}", properties.get("version").and_then(Value::as_str));
@@ -504,7 +441,7 @@ impl Connection {
     /// # Examples
     /// ```no_run
     /// # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
-    /// use actix_pika::GetState;
+    /// use actix_pika::message::GetState;
     ///
     /// println!("{:?}", connection.actor().send(GetState).await?);
     /// # Ok(())
@@ -525,36 +462,5 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("state", &*self.inner.state.borrow()).finish_non_exhaustive()
-    }
-}
-
-/// Follows what happens to a connection, as a stream that ends after `Closed`: see [`Connection::events`].
-///
-/// **Over a reconnect**: it goes on.
-///
-/// # Examples
-/// ```no_run
-/// # async fn run(connection: actix_pika::Connection) {
-/// use actix_pika::{ConnectionEvent, Events};
-/// use futures_util::StreamExt;
-///
-/// let events: Events = connection.events();
-/// let all: Vec<ConnectionEvent> = events.collect().await;
-/// assert!(matches!(all.last(), Some(ConnectionEvent::Closed(_))));
-/// # }
-/// ```
-pub struct Events(mpsc::Receiver<ConnectionEvent>);
-
-impl Stream for Events {
-    type Item = ConnectionEvent;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ConnectionEvent>> {
-        self.0.poll_recv(cx)
-    }
-}
-
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Events")
     }
 }

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix_pika_actors::ConsumerState;
 
-use crate::{CancelConsumer, Channel, Consumed, ConsumerEnd, Error, PauseConsumer, Result};
+use crate::{
+    Channel, ConsumerEnd, Error, Result,
+    message::{CancelConsumer, Consumed, PauseConsumer},
+};
 
 /// Cancels, pauses and drains a consumer that feeds an actor, and tells when it has ended. Dropping the handle does
 /// not cancel it. Clones are the same consumer.

@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    BindExchange, Channel, Confirm, Confirmation, DeleteExchange, Publishing, Result, UnbindExchange,
+    Channel, Confirm, Publishing, Result,
+    message::{BindExchange, Confirmation, DeleteExchange, UnbindExchange},
     publisher::{Admission, try_now},
 };
 
@@ -212,7 +213,7 @@ impl Exchange {
     /// # Examples
     /// ```no_run
     /// # async fn run(archive: actix_pika::Exchange) -> actix_pika::Result<()> {
-    /// use actix_pika::BindExchange;
+    /// use actix_pika::message::BindExchange;
     ///
     /// let urgent = BindExchange::new(archive.name(), "amq.headers", "");
     /// archive.bind_with(urgent.argument("x-match", "any").argument("urgent", true)).await
@@ -258,7 +259,7 @@ impl Exchange {
     /// # Examples
     /// ```no_run
     /// # async fn run(archive: actix_pika::Exchange) -> actix_pika::Result<()> {
-    /// use actix_pika::UnbindExchange;
+    /// use actix_pika::message::UnbindExchange;
     ///
     /// let urgent = UnbindExchange::new(archive.name(), "amq.headers", "");
     /// archive.unbind_with(urgent.argument("x-match", "any").argument("urgent", true)).await
@@ -305,7 +306,7 @@ impl Exchange {
     /// # Examples
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
-    /// use actix_pika::DeleteExchange;
+    /// use actix_pika::message::DeleteExchange;
     ///
     /// let logs = channel.exchange("logs");
     /// logs.delete_with(DeleteExchange::new(logs.name()).if_unused(true)).await?;

@@ -1,9 +1,9 @@
-//! RabbitMQ (AMQP 0-9-1) for actix: connections, channels and consumers are actors, and deliveries are messages to
-//! yours.
+//! RabbitMQ (AMQP 0-9-1) client for actix. Connections, channels and consumers are actors, and a delivery is a message
+//! to your actor.
 //!
 //! ```no_run
 //! use actix::prelude::*;
-//! use actix_pika::{Consume, Delivery, connect};
+//! use actix_pika::prelude::*;
 //!
 //! struct Worker;
 //!
@@ -15,7 +15,7 @@
 //!     type Result = ();
 //!
 //!     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
-//!         println!("{:?}", delivery.body());
+//!         println!("{}", String::from_utf8_lossy(delivery.body()));
 //!         delivery.ack().ok();
 //!     }
 //! }
@@ -24,111 +24,273 @@
 //! let connection = connect("amqp://guest:guest@localhost/").await?;
 //! let channel = connection.channel().await?;
 //! let jobs = channel.declare_queue("jobs").await?;
-//! jobs.consume_with(Consume::new().prefetch(32), Worker.start().recipient()).await?;
+//! jobs.consume_supervised(Consume::new().prefetch(32), || Worker).await?;
 //! channel.default_exchange().publish("resize 7.png", "jobs").await?; // confirmed by the broker
 //! connection.close().await
 //! # }
 //! ```
 //!
-//! # Layout
+//! # Where to find what
 //!
-//! | module of the source | what it has |
+//! | module | contents |
 //! |---|---|
-//! | `connect` | [`connect`], [`Connector`]: from a URI to a connection |
-//! | `connection` | [`Connection`]: channels, state, closing; [`Events`] |
-//! | `channel` | [`Channel`]: declaring, prefetch, closing |
-//! | `events` | [`ChannelEvents`]: what happens to a channel |
-//! | `exchange` | [`Exchange`]: publishing, binding, deleting |
-//! | `publisher` | [`Confirm`]: what comes of a publish |
-//! | `batch_publish` | many publishes and one await: [`Exchange::publish_all`], [`Channel::wait_for_confirms`] |
-//! | `queue` | [`Queue`]: consuming, getting, binding, purging, deleting |
-//! | `consumer` | [`Consumer`]: cancelling, pausing, draining |
-//! | `stream` | [`DeliveryStream`]: deliveries as a stream |
-//! | `batches` | [`Batches`]: deliveries many at a time |
-//! | `transaction` | [`Transaction`] |
-//! | `runtime` | where actors live |
-//! | [`actors`] | the engine: actors and their messages, for those who speak to them |
+//! | the crate root | what most programs name: the handles, their most used options, [`Error`] |
+//! | [`prelude`] | the names that a short program needs |
+//! | [`options`] | connection options, and the enumerations that options take |
+//! | [`message`] | the messages that actors take and reply with, which are also the options of the handles; properties, tables |
+//! | [`events`] | events, state and health of connections and channels |
+//! | [`stream`] | deliveries as a stream, one at a time or in batches |
+//! | [`error`] | the error type and its parts |
+//! | [`actors`] | the actors behind the handles |
+//! | `testing` | with the feature `testing`: a scripted peer and probes for tests of applications |
 //!
-//! What is declared, published, consumed and told is described by the messages that these take and give:
-//! [`DeclareQueue`], [`Publishing`], [`Consume`], [`Delivery`], [`ConnectionEvent`] and the others of this page.
+//! A handle and its actor take the same options: [`DeclareQueue`] is the argument of [`Channel::declare_queue`] and the
+//! message that the channel's actor handles.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - A publish that `?` lets through is safe with the broker: confirmed, and routed to a queue unless
-//!   [`Publishing::mandatory`], or the confirms of the channel, were turned off. Publishes are persistent and queues
+//! - A publish that returns `Ok` is confirmed by the broker and was routed to a queue, unless
+//!   [`Publishing::mandatory`] or the confirms of the channel were turned off. Publishes are persistent and queues
 //!   durable by default.
-//! - Every publish and every call has a deadline (30 seconds unless set) and always resolves.
-//! - Settling takes the delivery, so nothing is acknowledged twice; what is dropped unsettled goes back into its queue.
-//! - What an application holds is bounded: publishes by a window, deliveries by the prefetch (250 per consumer).
+//! - Every publish and every call has a deadline (30 seconds unless set) and always completes.
+//! - Settling consumes the [`Delivery`], so no delivery is settled twice. A delivery that is dropped unsettled goes back
+//!   into its queue.
+//! - Memory is bounded: unconfirmed publishes by a window, deliveries by the prefetch (250 per consumer).
 //!
-//! What takes promises away: `panic = "abort"` (a panicking handler ends the process), blocking the arbiter that the
-//! connection lives on for longer than half a heartbeat, and acknowledging a delivery before the publish that it led
-//! to is confirmed.
+//! The guarantees do not hold with `panic = "abort"` (a panicking handler ends the process), when the arbiter of the
+//! connection is blocked for longer than half a heartbeat interval, or when a delivery is acknowledged before the publish
+//! that results from it is confirmed.
 //!
 //! # Errors
 //!
-//! There is one [`Error`]. Its [`kind`](Error::kind) says what it is, [`close_reason`](Error::close_reason) has the
-//! broker's code and text, [`is_retryable`](Error::is_retryable) and [`may_have_arrived`](Error::may_have_arrived) say
-//! what to do about it. A call that the broker refuses costs its channel; the few that cost the connection say so. What
-//! every call on a channel may answer is told [there](Channel#errors-of-every-call).
+//! There is one [`Error`] type. [`kind`](Error::kind) returns its class, [`code`](Error::code) the broker's reply code,
+//! [`close_reason`](Error::close_reason) code and text. [`is_retryable`](Error::is_retryable) and
+//! [`may_have_arrived`](Error::may_have_arrived) help to decide what to do next. A call that the broker refuses closes its
+//! channel. A few close the connection; their documentation names the case. The errors that every call on a channel can
+//! return are listed at [`Channel`](Channel#errors-of-every-call).
 //!
 //! # Over a reconnect
 //!
-//! A connection made with [`connect`] ends when it is lost, and all that is on it ends with `ConnectionClosed`. One made
-//! with [`connect_robust`], or with [`Connector::recovery`], comes back; of these the items speak in a paragraph that
-//! begins with "Over a reconnect".
+//! A connection made with [`connect`] ends when it is lost, and everything on it ends with `ConnectionClosed`. A
+//! connection made with [`connect_robust`], or with [`Connector::recovery`], is recovered. Items document what happens to
+//! them in a paragraph that begins with "Over a reconnect".
 //!
-//! | | what becomes of it |
+//! | | what happens |
 //! |---|---|
-//! | handles, watchers | stay the same |
-//! | exchanges, queues, bindings | declared again where they were declared over this connection, in this order; not what was deleted, refused, or declared with `robust(false)` |
-//! | a queue that the broker named | has a new name, which handles, bindings, consumers and kept publishes follow ([`ChannelEvent::QueueRenamed`]); what was in it is lost |
-//! | channels | opened again with prefetch, consumers and confirm mode; one that the broker closed for an error opens again, too ([`ChannelEvent::Reopened`]), but for the sixth time within ten seconds it stays closed |
-//! | consumers | start again with tag, prefetch and target; one with `robust(false)` ends |
-//! | publishes that were not confirmed | sent again, in order and before newer ones, within their deadline |
-//! | publishes on a channel without confirms | those that had left are lost or not, and nobody knows |
-//! | calls | one that is made meanwhile waits within its deadline; one whose answer was outstanding fails with `ConnectionClosed` and may be made again |
-//! | deliveries | cannot be settled any more (`StaleDelivery`); the broker delivers them again, as redelivered |
-//! | a transaction | ends with its channel (`ChannelClosed`); nothing took effect, unless its commit was under way |
+//! | handles, watchers | stay valid |
+//! | exchanges, queues, bindings | redeclared, in this order, if they were declared over this connection; not those that were deleted, refused, or declared with `robust(false)` |
+//! | queues named by the broker | get a new name, which handles, bindings, consumers and queued publishes follow ([`ChannelEvent::QueueRenamed`]); their messages are lost |
+//! | channels | reopened with prefetch, consumers and confirm mode; a channel that the broker closed for an error is reopened too ([`ChannelEvent::Reopened`]), five times within ten seconds at most |
+//! | consumers | start again with their tag, prefetch and target; one with `robust(false)` ends |
+//! | unconfirmed publishes | resent, in order and before newer ones, within their deadline |
+//! | publishes on a channel without confirms | those already written may be lost |
+//! | calls | a call made meanwhile waits within its deadline; a call whose reply was outstanding fails with `ConnectionClosed` and can be repeated |
+//! | deliveries | can no longer be settled (`StaleDelivery`); the broker delivers them again, marked as redelivered |
+//! | a transaction | ends with its channel (`ChannelClosed`); nothing took effect, unless its commit was outstanding |
 //!
-//! So publishing with confirms is *at least once*: a message may come twice. [`OpenChannel::message_ids`] or
-//! [`Publishing::generate_message_id`] give each a message id, by which a consumer knows it again. Where once too often is worse than
-//! not at all, [`Publishing::resend`] set to `false` has that publish fail instead of being sent again; and
-//! [`OpenChannel::on_outage`] set to [`OnOutage::Fail`] has all publishes of a channel fail at once while the connection
-//! is down. The publish window bounds what is kept; what is in it does not outlive the process.
+//! Publishing with confirms is therefore *at least once*: a message may arrive twice. [`OpenChannel::message_ids`] or
+//! [`Publishing::generate_message_id`] give each message an id, by which a consumer recognises a duplicate. Where a
+//! duplicate is worse than a loss, [`Publishing::resend`] set to `false` makes the publish fail instead of being resent.
+//! [`OpenChannel::on_outage`] set to [`OnOutage::Fail`](options::OnOutage::Fail) makes all publishes of a channel fail at
+//! once while the connection is down. The publish window bounds the queued publishes. They are kept in memory only.
 //!
-//! [`Connection::watch`] and [`Connection::events`] tell of it in this order: [`Lost`](ConnectionEvent::Lost),
-//! [`Retrying`](ConnectionEvent::Retrying) before each try, [`Connected`](ConnectionEvent::Connected),
-//! [`Restored`](ConnectionEvent::Recovered). What is refused with 403 or 405, mostly for a lock of the dead connection,
-//! is tried again for a minute at least; what is refused otherwise is skipped and named in `Restored`, and stays in
-//! [`Connection::health`] while it is missing.
+//! [`Connection::watch`] and [`Connection::events`] report [`Lost`](ConnectionEvent::Lost),
+//! [`Retrying`](ConnectionEvent::Retrying) before each attempt, [`Connected`](ConnectionEvent::Connected) and
+//! [`Recovered`](ConnectionEvent::Recovered), in this order. What the broker refuses with 403 or 405, mostly because of a
+//! lock of the dead connection, is retried for at least a minute. What it refuses otherwise is skipped, listed in
+//! `Recovered`, and part of [`Connection::health`] as long as it is missing.
 //!
-//! The recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by the limits
-//! of its [`Recovery`], or when login or virtual host were refused for a minute: a broker that restarts does that for a
-//! while. The first connect is not recovery: it fails at once, unless [`Connector::fail_fast`] says otherwise.
+//! Recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by the limits of
+//! its [`Recovery`], or when login or virtual host were refused for a minute (a broker that restarts refuses them for a
+//! while). The first connect is not part of recovery: it fails at once, unless [`Connector::fail_fast`] is `false`.
 //!
-//! # Where it runs
+//! # Runtimes
 //!
-//! Under `#[actix::main]` and `#[actix_web::main]` a connection lives on the arbiter that opens it, or on the one that
-//! [`Connector::arbiter`] names; under `#[tokio::main]` on a thread of the library's own. Handles can be used from any
-//! thread.
+//! Under `#[actix::main]` and `#[actix_web::main]` a connection runs on the arbiter that opens it, or on the one given to
+//! [`Connector::arbiter`]. Under `#[tokio::main]` there is no arbiter: a connection runs on a thread of the library, and
+//! so do consumers. `Actor::start` panics there; [`Queue::consume_supervised`] starts the actor on the library's thread,
+//! and [`Queue::deliveries`] needs no actor. Handles can be used from any thread.
 //!
 //! # Shutting down
 //!
-//! The end of a process flushes nothing. [`Connection::close`] awaits the confirms that are under way and then closes;
-//! call it before the actix `System` ends.
+//! A process that exits flushes nothing. [`Connection::close`] waits for outstanding confirms and then closes. Call it
+//! before the actix `System` ends.
 
 #![forbid(unsafe_code)]
 
-/// Names the actors behind the handles, for those who speak to them in messages.
+mod batch_publish;
+mod batches;
+mod channel;
+mod connect;
+mod connection;
+mod consumer;
+mod delivery_stream;
+mod event_stream;
+mod exchange;
+mod publisher;
+mod queue;
+mod runtime;
+mod transaction;
+
+#[cfg(feature = "testing")]
+pub use actix_pika_actors::testing;
+pub use actix_pika_actors::{
+    ChannelEvent, ConnectionEvent, Consume, ConsumerEnd, Credentials, DeclareExchange, DeclareQueue,
+    Delivery, Error, ErrorKind, OpenChannel, Publishing, Recovery, Requeue, Result,
+};
+
+pub use self::{
+    channel::Channel,
+    connect::{Connector, connect, connect_robust},
+    connection::Connection,
+    consumer::Consumer,
+    delivery_stream::DeliveryStream,
+    exchange::Exchange,
+    publisher::Confirm,
+    queue::Queue,
+    transaction::Transaction,
+};
+
+/// The names that a short program needs, for a glob import beside `actix::prelude::*`.
 ///
-/// [`Connection::actor`] and [`Channel::actor`] hand out their addresses. The messages are those that the handles take:
-/// [`DeclareQueue`], [`Publish`], [`Settle`] and the others.
+/// `Error` and `Result` are not part of it: `actix_pika::Result` would replace the one of `std`.
+///
+/// # Examples
+/// ```no_run
+/// use actix_pika::prelude::*;
+///
+/// # async fn run() -> actix_pika::Result<()> {
+/// let connection = connect_robust("amqp://guest:guest@localhost/").await?;
+/// let channel = connection.channel().await?;
+/// channel.declare_queue(DeclareQueue::new("jobs").quorum()).await?;
+/// channel.default_exchange().publish(Publishing::new("resize 7.png").priority(3), "jobs").await?;
+/// # Ok(()) }
+/// ```
+pub mod prelude {
+    #[doc(no_inline)]
+    pub use crate::{
+        Channel, Connection, Connector, Consume, Consumer, DeclareExchange, DeclareQueue, Delivery, Exchange,
+        OpenChannel, Publishing, Queue, Requeue, connect, connect_robust,
+    };
+}
+
+/// Options of a connection, and the enumerations that options of queues, exchanges, consumers and channels take.
+///
+/// # Examples
+/// ```
+/// use actix_pika::{DeclareQueue, options::{Overflow, QueueType}};
+///
+/// let orders = DeclareQueue::new("orders").queue_type(QueueType::Quorum).overflow(Overflow::RejectPublish);
+/// ```
+pub mod options {
+    pub use actix_pika_actors::{
+        Address, AddressOrder, Backoff, CredentialsFuture, CredentialsProvider, DeadLetterStrategy,
+        DelayedRetry, ExchangeKind, LeaderLocator, Mechanism, OnOutage, Overflow, QueueType, Secret,
+        StreamOffset, TcpOptions,
+    };
+
+    pub use crate::connect::IntoConnector;
+    #[doc(no_inline)]
+    pub use crate::{Connector, Credentials, Recovery, Requeue};
+}
+
+/// The messages that the actors take, what they reply, and what both are made of.
+///
+/// A message that takes options is also the argument of the corresponding method of a handle.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+/// use actix_pika::message::{BindQueue, DeleteQueue};
+///
+/// channel.actor().send(BindQueue::new("jobs", "amq.topic", "job.*")).await??; // to the actor
+/// let removed = channel.delete_queue(DeleteQueue::new("jobs").if_unused(true)).await?; // by the handle
+/// # Ok(())
+/// # }
+/// ```
+pub mod message {
+    pub use actix_pika_actors::{
+        BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CommitTx, Confirmation,
+        Consumed, ConsumerState, Death, DeathReason, DeleteExchange, DeleteQueue, DeliveryMode, Get,
+        GetHealth, GetState, IntoBody, PauseConsumer, Processing, Properties, Publish, PurgeQueue, Qos,
+        QueueDeclared, QueueName, Recover, Return, RollbackTx, SelectTx, Settle, Table, Text, UnbindExchange,
+        UnbindQueue, UpdateSecret, Value, WatchChannel, WatchConnection,
+    };
+
+    #[doc(no_inline)]
+    pub use crate::{Consume, DeclareExchange, DeclareQueue, Delivery, OpenChannel, Publishing};
+}
+
+/// Events, state and health of connections and channels.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
+/// use actix_pika::events::{Degradation, Health};
+///
+/// if let Health::Degraded(why) = connection.health().await? {
+///     let missing = why.iter().filter(|one| matches!(one, Degradation::Missing(_)));
+///     println!("{} entities are missing", missing.count());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub mod events {
+    pub use actix_pika_actors::{ConnectionState, Degradation, EntityKind, Health, Load, Opened, Skipped};
+
+    pub use crate::event_stream::Events;
+    #[doc(no_inline)]
+    pub use crate::{ChannelEvent, ConnectionEvent, ConsumerEnd};
+}
+
+/// Deliveries as a stream, one at a time or in batches.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
+/// use std::time::Duration;
+/// use futures_util::StreamExt;
+///
+/// let mut batches = jobs.deliveries().await?.batches(100, Duration::from_millis(50));
+/// while let Some(batch) = batches.next().await {
+///     batch.ack_all()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub mod stream {
+    #[doc(no_inline)]
+    pub use crate::DeliveryStream;
+    pub use crate::batches::{Batches, DeliveryBatch};
+}
+
+/// The error type and its parts.
+///
+/// # Examples
+/// ```
+/// use actix_pika::error::{CloseReason, Error};
+///
+/// fn log(error: &Error) {
+///     if let Some(CloseReason { code, text, .. }) = error.close_reason() {
+///         eprintln!("{code}: {text}");
+///     }
+/// }
+/// ```
+pub mod error {
+    pub use actix_pika_actors::{CloseReason, Mismatch};
+
+    #[doc(no_inline)]
+    pub use crate::{Error, ErrorKind, Result};
+}
+
+/// The actors behind the handles, for applications that send messages to them.
+///
+/// [`Connection::actor`] and [`Channel::actor`] return their addresses. They take the messages of [`message`].
 ///
 /// # Examples
 /// ```no_run
 /// use actix::{Addr, Recipient};
-/// use actix_pika::{BindQueue, Publish, actors::Channel};
+/// use actix_pika::{actors::Channel, message::{BindQueue, Publish}};
 ///
 /// async fn remember(channel: Addr<Channel>) -> actix_pika::Result<()> {
 ///     channel.send(BindQueue::new("memory", "amq.fanout", "")).await??;
@@ -141,48 +303,6 @@
 pub mod actors {
     pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel};
 }
-
-mod batch_publish;
-mod batches;
-mod channel;
-mod connect;
-mod connection;
-mod consumer;
-mod events;
-mod exchange;
-mod publisher;
-mod queue;
-mod runtime;
-mod stream;
-mod transaction;
-
-#[cfg(feature = "testing")]
-pub use actix_pika_actors::testing;
-pub use actix_pika_actors::{
-    Address, AddressOrder, Backoff, BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel,
-    CloseConnection, CloseReason, CommitTx, Confirmation, ConnectionEvent, ConnectionState, Consume,
-    Consumed, ConsumerEnd, Credentials, CredentialsFuture, CredentialsProvider, DeadLetterStrategy, Death,
-    DeathReason, DeclareExchange, DeclareQueue, Degradation, DelayedRetry, DeleteExchange, DeleteQueue,
-    Delivery, DeliveryMode, EntityKind, Error, ErrorKind, ExchangeKind, Get, GetHealth, GetState, Health,
-    IntoBody, LeaderLocator, Load, Mechanism, Mismatch, OnOutage, OpenChannel, Opened, Overflow,
-    PauseConsumer, Processing, Properties, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, QueueType,
-    Recover, Recovery, Requeue, Result, Return, RollbackTx, Secret, SelectTx, Settle, Skipped, StreamOffset,
-    Table, TcpOptions, UnbindExchange, UnbindQueue, UpdateSecret, Value, WatchChannel, WatchConnection,
-};
-
-pub use self::{
-    batches::{Batches, DeliveryBatch},
-    channel::Channel,
-    connect::{Connector, IntoConnector, connect, connect_robust},
-    connection::{Connection, Events},
-    consumer::Consumer,
-    events::ChannelEvents,
-    exchange::Exchange,
-    publisher::Confirm,
-    queue::Queue,
-    stream::DeliveryStream,
-    transaction::Transaction,
-};
 
 /// The examples of the README compile.
 #[cfg(doctest)]

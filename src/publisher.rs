@@ -10,12 +10,12 @@ use std::{
 
 use actix_pika_actors::{Outbox, Outgoing, Ticket, wire::check_short};
 
-use crate::{Confirmation, Publishing, Result};
+use crate::{Publishing, Result, message::Confirmation};
 
 /// Tells what will come of a publish that was queued: await it, or drop it, which cancels nothing.
 ///
 /// Without confirms on the channel it is there at once and promises nothing
-/// ([`is_confirmed`](crate::Confirmation::is_confirmed) is `false`).
+/// ([`is_confirmed`](crate::message::Confirmation::is_confirmed) is `false`).
 ///
 /// # Errors
 /// `Unroutable` when no queue got a mandatory publish, with the publish in

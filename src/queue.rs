@@ -7,8 +7,10 @@ use actix::{Actor, Context, Handler, Recipient};
 use actix_pika_actors::QueueName;
 
 use crate::{
-    BindQueue, Channel, Consume, Consumer, DeleteQueue, Delivery, DeliveryStream, Error, Get, PurgeQueue,
-    QueueDeclared, QueueType, Result, UnbindQueue, runtime,
+    Channel, Consume, Consumer, Delivery, DeliveryStream, Error, Result,
+    message::{BindQueue, DeleteQueue, Get, PurgeQueue, QueueDeclared, UnbindQueue},
+    options::QueueType,
+    runtime,
 };
 
 /// Consumes from a queue, takes from it, binds, purges and deletes it: a name on a channel.
@@ -144,7 +146,7 @@ impl Queue {
     /// # Examples
     /// ```no_run
     /// # async fn run(queue: actix_pika::Queue) -> actix_pika::Result<()> {
-    /// use actix_pika::BindQueue;
+    /// use actix_pika::message::BindQueue;
     ///
     /// let urgent = BindQueue::new(queue.name(), "amq.headers", "");
     /// queue.bind_with(urgent.argument("x-match", "all").argument("urgent", true)).await
@@ -190,7 +192,7 @@ impl Queue {
     /// # Examples
     /// ```no_run
     /// # async fn run(queue: actix_pika::Queue) -> actix_pika::Result<()> {
-    /// use actix_pika::UnbindQueue;
+    /// use actix_pika::message::UnbindQueue;
     ///
     /// let urgent = UnbindQueue::new(queue.name(), "amq.headers", "");
     /// queue.unbind_with(urgent.argument("x-match", "all").argument("urgent", true)).await
@@ -245,7 +247,7 @@ impl Queue {
     /// # Errors
     /// Those of [`consume`](Self::consume). `Refused` without a code for a tag in use on this channel, for a stream
     /// without a prefetch or with `no_ack`, and for a stream or a quorum queue on a channel whose prefetch is
-    /// [shared](crate::Qos::global). Where this handle does not know what the queue was declared as, that is the
+    /// [shared](crate::message::Qos::global). Where this handle does not know what the queue was declared as, that is the
     /// broker's to refuse: 406 without a prefetch, else 540, which closes the *connection*.
     ///
     /// **Over a reconnect**: as for [`consume`](Self::consume).
@@ -363,7 +365,7 @@ impl Queue {
     /// # Examples
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
-    /// use actix_pika::{Consume, DeclareQueue, StreamOffset};
+    /// use actix_pika::{Consume, DeclareQueue, options::StreamOffset};
     /// use futures_util::StreamExt;
     ///
     /// let log = channel.declare_queue(DeclareQueue::new("log").stream()).await?;
@@ -422,7 +424,7 @@ impl Queue {
     /// # Examples
     /// ```no_run
     /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
-    /// use actix_pika::Get;
+    /// use actix_pika::message::Get;
     ///
     /// let job = jobs.get_with(Get::new(jobs.name()).no_ack(true)).await?;
     /// # Ok(())
@@ -506,7 +508,7 @@ impl Queue {
     /// # Examples
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
-    /// use actix_pika::DeleteQueue;
+    /// use actix_pika::message::DeleteQueue;
     ///
     /// let jobs = channel.declare_queue("jobs").await?;
     /// jobs.delete_with(DeleteQueue::new(jobs.name()).if_unused(true).if_empty(true)).await?;

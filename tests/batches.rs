@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::oracle::Oracle;
 use actix::prelude::*;
-use actix_pika::{Channel, Consume, DeclareQueue, Delivery, DeliveryBatch, ErrorKind, PauseConsumer, Queue};
+use actix_pika::{
+    Channel, Consume, DeclareQueue, Delivery, ErrorKind, Queue, message::PauseConsumer, stream::DeliveryBatch,
+};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 

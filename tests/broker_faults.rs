@@ -11,8 +11,10 @@ use crate::support::{
     take, within,
 };
 use actix_pika::{
-    ChannelEvent, ConnectionEvent, ConnectionState, Connector, Consume, DeclareExchange, DeclareQueue,
-    Delivery, EntityKind, ErrorKind, Health, Recovery, testing::Probe,
+    ChannelEvent, ConnectionEvent, Connector, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
+    Recovery,
+    events::{ConnectionState, EntityKind, Health},
+    testing::Probe,
 };
 use futures_util::StreamExt;
 

@@ -105,7 +105,10 @@ async fn what_a_restart_takes_is_declared_again() {
     for queue in queues {
         queue.bind("transient", "").await.unwrap();
     }
-    durable.bind_with(actix_pika::BindQueue::new("durable", "gone", "").robust(false)).await.unwrap();
+    durable
+        .bind_with(actix_pika::message::BindQueue::new("durable", "gone", "").robust(false))
+        .await
+        .unwrap();
     let old = nameless.name().to_owned();
     channel.default_exchange().publish("kept", "durable").await.unwrap();
     exclusive.channel().default_exchange().publish("lost", "mine").await.unwrap();

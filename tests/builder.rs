@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::support::oracle::Oracle;
 use actix_pika::{
-    BindExchange, BindQueue, Consume, DeadLetterStrategy, DeclareExchange, DeclareQueue, DelayedRetry,
-    ErrorKind, LeaderLocator, Overflow, Publishing, QueueType, Table, UnbindQueue,
+    Consume, DeclareExchange, DeclareQueue, ErrorKind, Publishing,
+    message::{BindExchange, BindQueue, Table, UnbindQueue},
+    options::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},
 };
 use serde_json::{Value, json};
 
@@ -73,7 +74,7 @@ crate::modes! {
     /// of two of the same name the later one counts.
     async fn arguments_may_come_in_a_table(bench: Bench) {
         let channel = &bench.channel;
-        let deep = Table::new().with("deep", vec![actix_pika::Value::from(1), "a".into()]);
+        let deep = Table::new().with("deep", vec![actix_pika::message::Value::from(1), "a".into()]);
         let table = Table::new().with("x-max-length", 7i64).with("x-my-own", deep);
         let declare = DeclareQueue::new("q").max_length(1).arguments(table).message_ttl(SECOND);
         let queue = channel.declare_queue(declare).await.unwrap();

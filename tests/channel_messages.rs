@@ -2,8 +2,9 @@
 
 use crate::support::tapped::{Said, Tapped};
 use actix_pika::{
-    CancelConsumer, CloseChannel, Consume, DeclareQueue, DeleteQueue, Delivery, ErrorKind, Get, OpenChannel,
-    Publish, Publishing, PurgeQueue, Qos, Settle, actors, testing::Probe,
+    Consume, DeclareQueue, Delivery, ErrorKind, OpenChannel, Publishing, actors,
+    message::{CancelConsumer, CloseChannel, DeleteQueue, Get, Publish, PurgeQueue, Qos, Settle},
+    testing::Probe,
 };
 use futures_util::{StreamExt, future::join_all};
 

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::support::{broker::Vhost, eventually, modes::Bench, oracle::Oracle, within};
 use actix_pika::{
-    CancelConsumer, Channel, Connector, Consume, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteQueue,
-    Error, ErrorKind, OpenChannel, Publishing, connect,
+    Channel, Connector, Consume, ConsumerEnd, DeclareExchange, DeclareQueue, Error, ErrorKind, OpenChannel,
+    Publishing, connect,
+    message::{CancelConsumer, DeleteQueue},
 };
 use futures_util::{StreamExt, future::join_all};
 

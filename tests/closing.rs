@@ -6,7 +6,10 @@ use crate::support::dialogue::{meet, open};
 use crate::support::{modes::Bench, oracle::Oracle, within};
 use actix_pika::testing::protocol::{basic, channel, connection, queue};
 use actix_pika::testing::{Disconnect, PeerSocket, RawFrame};
-use actix_pika::{CloseChannel, CloseConnection, Error, ErrorKind, OpenChannel, Publishing};
+use actix_pika::{
+    Error, ErrorKind, OpenChannel, Publishing,
+    message::{CloseChannel, CloseConnection},
+};
 use futures_util::{FutureExt, StreamExt, future::join_all};
 
 const QUIET: Duration = Duration::from_millis(50);

@@ -9,13 +9,14 @@ use crate::support::{
     take, within,
 };
 use actix_pika::{
-    ChannelEvent, Connection, ConnectionEvent, ConnectionState, Connector, Consume, DeclareQueue, Delivery,
-    Events, Recovery, testing::Probe,
+    ChannelEvent, Connection, ConnectionEvent, Connector, Consume, DeclareQueue, Delivery, Recovery,
+    events::{ConnectionState, Events},
+    testing::Probe,
 };
 use futures_util::StreamExt;
 
 /// Connects to the first of these nodes that answers, and to the others when that is lost.
-async fn connect(vhost: &Vhost, nodes: &[&Broker]) -> (Connection, Events) {
+async fn connect(vhost: &Vhost, nodes: &[&Broker]) -> (Connection, Events<ConnectionEvent>) {
     let urls: Vec<String> = nodes.iter().map(|node| node.url(vhost.name())).collect();
     let recovery = Recovery::exponential(Duration::from_millis(20), Duration::from_millis(200));
     let connector = Connector::from_uris(&urls).unwrap().recovery(recovery);
@@ -31,7 +32,7 @@ fn is_at(connection: &Connection, node: &Broker) -> bool {
     }
 }
 
-async fn until(events: &mut Events, what: &str, test: impl Fn(&ConnectionEvent) -> bool) {
+async fn until(events: &mut Events<ConnectionEvent>, what: &str, test: impl Fn(&ConnectionEvent) -> bool) {
     within(what, 60, async { while !test(&events.next().await.expect("a connection that goes on")) {} })
         .await;
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::dialogue::{mute, nowhere, serve};
 use crate::support::{broker::Vhost, oracle::Oracle, within};
 use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer};
-use actix_pika::{AddressOrder, Connector, ErrorKind};
+use actix_pika::{Connector, ErrorKind, options::AddressOrder};
 
 fn at(address: impl std::fmt::Display) -> String {
     format!("amqp://{address}")

@@ -12,7 +12,9 @@ use actix_pika::testing::{
     PeerSocket, Probe,
     protocol::{channel, confirm, connection, queue},
 };
-use actix_pika::{Connection, ConnectionEvent, ErrorKind, Events, OpenChannel, UpdateSecret};
+use actix_pika::{
+    Connection, ConnectionEvent, ErrorKind, OpenChannel, events::Events, message::UpdateSecret,
+};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
@@ -21,7 +23,7 @@ const SHORT: Duration = Duration::from_millis(200);
 async fn block(connection: &Connection, socket: &mut PeerSocket, reason: &str) {
     let mut events = connection.events();
     // The stream is there once the supervisor has answered.
-    connection.actor().send(actix_pika::GetState).await.unwrap();
+    connection.actor().send(actix_pika::message::GetState).await.unwrap();
     socket.send(0, connection::Blocked { reason: reason.into() }).await.unwrap();
     match within("blocked", 5, events.next()).await {
         Some(ConnectionEvent::Blocked(told)) => assert_eq!(told, reason),
@@ -32,7 +34,7 @@ async fn block(connection: &Connection, socket: &mut PeerSocket, reason: &str) {
 
 async fn unblock(connection: &Connection, socket: &mut PeerSocket) {
     let mut events = connection.events();
-    connection.actor().send(actix_pika::GetState).await.unwrap();
+    connection.actor().send(actix_pika::message::GetState).await.unwrap();
     socket.send(0, connection::Unblocked {}).await.unwrap();
     let event = within("unblocked", 5, events.next()).await;
     assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
@@ -239,7 +241,7 @@ async fn overlapping_alarms_block_until_both_are_over() {
 }
 
 /// A channel with a queue "q", and the events of its connection.
-async fn publisher(vhost: &Vhost) -> (actix_pika::Channel, Events) {
+async fn publisher(vhost: &Vhost) -> (actix_pika::Channel, Events<ConnectionEvent>) {
     let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
     let events = connection.events();
     let channel = within("a channel", 10, connection.channel()).await.unwrap();
@@ -248,7 +250,7 @@ async fn publisher(vhost: &Vhost) -> (actix_pika::Channel, Events) {
 }
 
 /// The reason that the next event gives for being blocked.
-async fn told_of(events: &mut Events, what: &str) -> String {
+async fn told_of(events: &mut Events<ConnectionEvent>, what: &str) -> String {
     match within("the notice", 20, events.next()).await {
         Some(ConnectionEvent::Blocked(reason)) if reason.contains(what) => reason.to_string(),
         other => panic!("{other:?}"),

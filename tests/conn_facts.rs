@@ -6,7 +6,10 @@ use crate::support::dialogue::{meet_by, serve};
 use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer, Probe};
 use actix_pika::{
-    CloseConnection, ConnectionEvent, ConnectionState, Connector, ErrorKind, GetState, TcpOptions,
+    ConnectionEvent, Connector, ErrorKind,
+    events::ConnectionState,
+    message::{CloseConnection, GetState},
+    options::TcpOptions,
 };
 use futures_util::StreamExt;
 

@@ -9,7 +9,8 @@ use crate::support::dialogue::{meet_by, mute};
 use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{HandshakeScript, Probe, protocol::connection};
 use actix_pika::{
-    ConnectionEvent, Connector, Credentials, Error, ErrorKind, Mechanism, Result, UpdateSecret,
+    ConnectionEvent, Connector, Credentials, Error, ErrorKind, Result, message::UpdateSecret,
+    options::Mechanism,
 };
 
 /// AUTH-03, AUTH-04, AUTH-05: byte for byte.
@@ -186,7 +187,10 @@ async fn an_unasked_update_secret_ok_is_a_protocol_error() {
 }
 
 /// Tokens 1, 2, 3 and so on, each good for half a second; those that `fails` picks are not to be had.
-fn tokens(asked: &Arc<AtomicU64>, fails: fn(u64) -> bool) -> impl actix_pika::CredentialsProvider + use<> {
+fn tokens(
+    asked: &Arc<AtomicU64>,
+    fails: fn(u64) -> bool,
+) -> impl actix_pika::options::CredentialsProvider + use<> {
     let asked = asked.clone();
     move || {
         let n = asked.fetch_add(1, Ordering::Relaxed) + 1;

@@ -6,7 +6,7 @@ use crate::support::broker::Vhost;
 use crate::support::dialogue::{mute, nowhere, serve};
 use crate::support::within;
 use actix_pika::testing::{ClientHandshake, HandshakeScript, Peer, types::AMQPValue};
-use actix_pika::{Connector, Credentials, ErrorKind, Mechanism};
+use actix_pika::{Connector, Credentials, ErrorKind, options::Mechanism};
 
 /// What a peer hears from a client that was given these parameters.
 async fn heard(query: &str, script: &HandshakeScript) -> ClientHandshake {

@@ -6,7 +6,8 @@ use crate::support::dialogue::{meet, open, try_meet};
 use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{HandshakeScript, Probe, protocol::connection, types::AMQPValue};
 use actix_pika::{
-    ConnectionEvent, ConnectionState, Connector, DeclareQueue, Error, ErrorKind, OpenChannel, Qos, connect,
+    ConnectionEvent, Connector, DeclareQueue, Error, ErrorKind, OpenChannel, connect,
+    events::ConnectionState, message::Qos,
 };
 use futures_util::{StreamExt, future::join_all};
 

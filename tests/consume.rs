@@ -6,7 +6,8 @@ use crate::support::proxy::Way;
 use crate::support::tapped::{Said, Tapped};
 use crate::support::{eventually, take, within};
 use actix_pika::{
-    CancelConsumer, Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Publishing, testing::Probe,
+    Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Publishing, message::CancelConsumer,
+    testing::Probe,
 };
 
 fn text(delivery: &Delivery) -> String {

@@ -11,7 +11,9 @@ use std::{
 use crate::support::{oracle::Oracle, proxy::Way, tapped::Tapped, within};
 use actix::prelude::*;
 use actix_pika::{
-    CancelConsumer, Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Requeue, Table, testing::Probe,
+    Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Requeue,
+    message::{CancelConsumer, Table},
+    testing::Probe,
 };
 use tokio::sync::mpsc;
 

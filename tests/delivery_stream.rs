@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::proxy::Way;
 use crate::support::tapped::{Said, Tapped};
 use crate::support::{eventually, within};
-use actix_pika::{CancelConsumer, Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel};
+use actix_pika::{Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, message::CancelConsumer};
 use futures_util::{FutureExt, StreamExt};
 
 fn text(delivery: &actix_pika::Delivery) -> String {

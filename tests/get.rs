@@ -4,7 +4,10 @@ use crate::support::eventually;
 use crate::support::oracle::Oracle;
 use crate::support::proxy::Way;
 use crate::support::tapped::{Said, Tapped};
-use actix_pika::{DeclareQueue, Delivery, ErrorKind, Get, Settle};
+use actix_pika::{
+    DeclareQueue, Delivery, ErrorKind,
+    message::{Get, Settle},
+};
 use futures_util::{FutureExt, future::join_all};
 
 crate::modes! {

@@ -3,9 +3,11 @@
 use std::{fmt::Debug, time::Duration};
 
 use actix_pika::{
-    Batches, Channel, CloseChannel, CloseConnection, Confirm, Connection, Connector, Consume, Consumer,
-    ConsumerEnd, Delivery, DeliveryBatch, DeliveryStream, Error, ErrorKind, Exchange, Processing, Queue,
-    Transaction, testing::Probe,
+    Channel, Confirm, Connection, Connector, Consume, Consumer, ConsumerEnd, Delivery, DeliveryStream, Error,
+    ErrorKind, Exchange, Queue, Transaction,
+    message::{CloseChannel, CloseConnection, Processing},
+    stream::{Batches, DeliveryBatch},
+    testing::Probe,
 };
 use futures_util::StreamExt;
 

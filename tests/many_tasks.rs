@@ -8,7 +8,8 @@ use actix::prelude::*;
 use actix_pika::testing::protocol::{basic, queue};
 use actix_pika::testing::{PeerSocket, RawFrame};
 use actix_pika::{
-    CancelConsumer, Consume, DeclareExchange, DeclareQueue, Delivery, OpenChannel, Publishing, connect,
+    Consume, DeclareExchange, DeclareQueue, Delivery, OpenChannel, Publishing, connect,
+    message::CancelConsumer,
 };
 use futures_util::{StreamExt, future::join_all};
 use tokio::sync::{Barrier, mpsc};

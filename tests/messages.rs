@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use crate::support::oracle::Oracle;
-use actix_pika::{DeliveryMode, Error, ErrorKind, Get, Properties, Publishing, Table, Value};
+use actix_pika::{
+    Error, ErrorKind, Publishing,
+    message::{DeliveryMode, Get, Properties, Table, Value},
+};
 use bytes::Bytes;
 use lapin::{
     BasicProperties,

@@ -2,7 +2,8 @@
 
 use crate::support::within;
 use actix_pika::{
-    ErrorKind, Get, Properties, connect,
+    ErrorKind, connect,
+    message::{Get, Properties},
     testing::{
         Peer, PeerMessage,
         protocol::{basic, confirm},

@@ -1,7 +1,10 @@
 //! Publishing to a broker: what is confirmed, refused, returned.
 
 use crate::support::{eventually, modes::Bench, oracle::Oracle, within};
-use actix_pika::{DeclareExchange, DeliveryMode, Error, ErrorKind, Properties, Publish, Publishing, connect};
+use actix_pika::{
+    DeclareExchange, Error, ErrorKind, Publishing, connect,
+    message::{DeliveryMode, Properties, Publish},
+};
 use futures_util::{
     StreamExt,
     future::{join_all, poll_immediate},

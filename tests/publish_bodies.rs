@@ -8,7 +8,10 @@ use crate::support::{
     proxy::{Proxy, Tape, Way},
     within,
 };
-use actix_pika::{Connector, Consume, DeclareQueue, ErrorKind, Get, OpenChannel, Publishing, Table, Value};
+use actix_pika::{
+    Connector, Consume, DeclareQueue, ErrorKind, OpenChannel, Publishing,
+    message::{Get, Table, Value},
+};
 use bytes::Bytes;
 
 fn noise(len: usize) -> Bytes {

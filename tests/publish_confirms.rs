@@ -10,7 +10,8 @@ use crate::support::{
     within,
 };
 use actix_pika::{
-    BindQueue, Confirmation, DeclareExchange, DeclareQueue, ErrorKind, OpenChannel, Publishing, connect,
+    DeclareExchange, DeclareQueue, ErrorKind, OpenChannel, Publishing, connect,
+    message::{BindQueue, Confirmation},
 };
 use futures_util::{FutureExt, future::join_all};
 

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use crate::support::{oracle::Oracle, within};
-use actix_pika::{DeclareQueue, ErrorKind, OpenChannel, Overflow, Publish, Publishing};
+use actix_pika::{DeclareQueue, ErrorKind, OpenChannel, Publishing, message::Publish, options::Overflow};
 
 crate::modes! {
     /// PUB-15: a batch is published in order, and counted.

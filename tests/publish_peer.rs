@@ -6,7 +6,8 @@ use crate::support::{
     within,
 };
 use actix_pika::{
-    ErrorKind, OpenChannel, Properties, Publishing, Table,
+    ErrorKind, OpenChannel, Publishing,
+    message::{Properties, Table},
     testing::{
         HandshakeScript, PeerMessage, RawFrame,
         protocol::{BasicProperties, basic, queue},

@@ -20,7 +20,10 @@ use crate::support::{
     proxy::{Proxy, Way},
     within,
 };
-use actix_pika::{Channel, Confirmation, Connection, ErrorKind, OpenChannel, Publish, Result, connect};
+use actix_pika::{
+    Channel, Connection, ErrorKind, OpenChannel, Result, connect,
+    message::{Confirmation, Publish},
+};
 use actix_rt::task::JoinHandle;
 use futures_util::{FutureExt, future::join_all};
 

@@ -3,7 +3,7 @@
 use crate::support::oracle::Oracle;
 use crate::support::tapped::Tapped;
 use crate::support::{eventually, modes::Bench, take, within};
-use actix_pika::{Channel, Consume, DeclareQueue, Delivery, Qos, testing::Probe};
+use actix_pika::{Channel, Consume, DeclareQueue, Delivery, message::Qos, testing::Probe};
 
 fn numbers(n: usize) -> Vec<String> {
     (0..n).map(|n| n.to_string()).collect()

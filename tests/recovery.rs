@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::support::{robust::Robust, take, within};
 use actix_pika::{
-    ConnectionEvent, ConnectionState, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
+    ConnectionEvent, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
+    events::ConnectionState,
     testing::{GetRecordCounts, Probe},
 };
 use futures_util::StreamExt;

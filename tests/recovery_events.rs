@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_pika::{
-    ChannelEvent, ConnectionEvent, ConnectionState, Consume, ConsumerEnd, Delivery, ErrorKind, OpenChannel,
-    Recovery, testing::Probe,
+    ChannelEvent, ConnectionEvent, Consume, ConsumerEnd, Delivery, ErrorKind, OpenChannel, Recovery,
+    events::ConnectionState, testing::Probe,
 };
 use futures_util::{FutureExt, StreamExt};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use actix_pika::{
-    ConnectionEvent, ConnectionState, Consume, DeclareQueue, Delivery, ErrorKind, OpenChannel, testing::Probe,
+    ConnectionEvent, Consume, DeclareQueue, Delivery, ErrorKind, OpenChannel, events::ConnectionState,
+    testing::Probe,
 };
 use futures_util::StreamExt;
 

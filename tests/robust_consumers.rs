@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use actix_pika::{
-    ChannelEvent, ChannelEvents, Consume, ConsumerEnd, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
-    Health, testing::Probe,
+    ChannelEvent, Consume, ConsumerEnd, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
+    events::{Events, Health},
+    testing::Probe,
 };
 use futures_util::{FutureExt, StreamExt, future::join_all};
 
@@ -15,11 +16,11 @@ use crate::support::{
     take, within,
 };
 
-async fn event(events: &mut ChannelEvents) -> ChannelEvent {
+async fn event(events: &mut Events<ChannelEvent>) -> ChannelEvent {
     within("an event of the channel", 15, events.next()).await.expect("a channel that goes on")
 }
 
-async fn reopened(events: &mut ChannelEvents) -> Option<u16> {
+async fn reopened(events: &mut Events<ChannelEvent>) -> Option<u16> {
     match event(events).await {
         ChannelEvent::Reopened(cause) => cause.close_reason().map(|reason| reason.code),
         other => panic!("{other:?}"),
@@ -470,7 +471,7 @@ async fn a_consumer_that_costs_the_connection_is_given_up() {
     let lost = quorum.consume(quiet.recipient()).await.unwrap();
     channel.declare_queue("classic").await.unwrap().consume(probe.recipient()).await.unwrap();
     // Legal behind the consume, and refused before it, which is where it comes to be in the next life.
-    channel.set_qos_with(actix_pika::Qos::new(5).global(true)).await.unwrap();
+    channel.set_qos_with(actix_pika::message::Qos::new(5).global(true)).await.unwrap();
     robust.proxy.cut_all(Cut::Rst);
     let end = within("the end of a consumer", 30, lost.ended()).await;
     let ConsumerEnd::Closed(error) = end else { panic!("{end:?}") };

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use actix_pika::{
-    Channel, ChannelEvent, Connection, ConnectionEvent, Connector, Consume, DeclareQueue, Degradation,
-    Delivery, EntityKind, Events, Health, Recovery, testing::Probe,
+    Channel, ChannelEvent, Connection, ConnectionEvent, Connector, Consume, DeclareQueue, Delivery, Recovery,
+    events::{Degradation, EntityKind, Events, Health},
+    testing::Probe,
 };
 use futures_util::StreamExt;
 
@@ -23,7 +24,7 @@ struct Half {
     far: Proxy,
     second: Proxy,
     connection: Connection,
-    events: Events,
+    events: Events<ConnectionEvent>,
 }
 
 impl Half {

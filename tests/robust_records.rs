@@ -1,8 +1,9 @@
 //! What a connection that comes back remembers, and what it does not: by handle and by message.
 
 use actix_pika::{
-    BindExchange, BindQueue, Consume, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteExchange,
-    DeleteQueue, Delivery, ErrorKind, UnbindExchange, UnbindQueue, testing::Probe,
+    Consume, ConsumerEnd, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
+    message::{BindExchange, BindQueue, DeleteExchange, DeleteQueue, UnbindExchange, UnbindQueue},
+    testing::Probe,
 };
 
 use crate::support::{eventually, oracle::Oracle, robust::Robust, take, within};

@@ -1,6 +1,6 @@
 //! Consumers of stream queues that go on after an outage: behind what was settled without a gap.
 
-use actix_pika::{Channel, Consume, DeclareQueue, Delivery, Queue, StreamOffset, testing::Probe};
+use actix_pika::{Channel, Consume, DeclareQueue, Delivery, Queue, options::StreamOffset, testing::Probe};
 use futures_util::StreamExt;
 
 use crate::support::{robust::Robust, take, within};

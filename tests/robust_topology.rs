@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use actix_pika::{
-    BindQueue, ConnectionEvent, Connector, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue,
-    Delivery, EntityKind, ErrorKind, Health, OpenChannel, UnbindQueue, connect, testing::Probe,
+    ConnectionEvent, Connector, DeclareExchange, DeclareQueue, Delivery, ErrorKind, OpenChannel, connect,
+    events::{EntityKind, Health},
+    message::{BindQueue, DeleteExchange, DeleteQueue, UnbindQueue},
+    testing::Probe,
 };
 use futures_util::{StreamExt, future::join_all};
 

@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::{Mutex, OnceLock};
 
-use actix_pika::{Connector, ErrorKind, Secret, connect};
+use actix_pika::{Connector, ErrorKind, connect, options::Secret};
 use futures_util::StreamExt;
 use support::{
     broker::{Vhost, base64, encode},

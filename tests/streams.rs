@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use actix_pika::{
-    Channel, Consume, DeathReason, DeclareQueue, DeleteQueue, Delivery, ErrorKind, Get, Publishing, Qos,
-    Queue, StreamOffset, Value,
+    Channel, Consume, DeclareQueue, Delivery, ErrorKind, Publishing, Queue,
+    message::{DeathReason, DeleteQueue, Get, Qos, Value},
+    options::StreamOffset,
 };
 use futures_util::StreamExt;
 

@@ -8,7 +8,7 @@ use actix_pika::testing::{
     HandshakeScript, Peer,
     protocol::{channel, connection, queue},
 };
-use actix_pika::{Connector, Consume, DeclareQueue, ErrorKind, OpenChannel, UpdateSecret};
+use actix_pika::{Connector, Consume, DeclareQueue, ErrorKind, OpenChannel, message::UpdateSecret};
 use futures_util::StreamExt;
 
 const FOREVER: Duration = Duration::MAX;

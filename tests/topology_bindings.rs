@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::support::{eventually, modes::Bench, oracle::Oracle};
 use actix_pika::{
-    BindExchange, BindQueue, Channel, DeclareExchange, DeclareQueue, Delivery, Error, ErrorKind, Publishing,
-    Queue, UnbindQueue, Value,
+    Channel, DeclareExchange, DeclareQueue, Delivery, Error, ErrorKind, Publishing, Queue,
+    message::{BindExchange, BindQueue, UnbindQueue, Value},
 };
 
 /// Whether a mandatory publish reaches a queue; in both modes, since a channel of its own asks with confirms.
@@ -313,7 +313,7 @@ async fn with_dead_letters(bench: &Bench, ttl: i32) -> (Channel, Queue) {
     (channel, dead)
 }
 
-fn first_death(message: &Delivery) -> actix_pika::Table {
+fn first_death(message: &Delivery) -> actix_pika::message::Table {
     let properties = message.properties().unwrap();
     let deaths = properties.header("x-death").and_then(Value::as_array).expect("x-death");
     assert_eq!(deaths.len(), 1);

@@ -2,8 +2,9 @@
 
 use crate::support::{eventually, modes::Bench, oracle::Oracle};
 use actix_pika::{
-    BindQueue, Channel, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Error,
-    ErrorKind, ExchangeKind, Get, Publishing, PurgeQueue, connect,
+    Channel, Consume, DeclareExchange, DeclareQueue, Error, ErrorKind, Publishing, connect,
+    message::{BindQueue, DeleteExchange, DeleteQueue, Get, PurgeQueue},
+    options::ExchangeKind,
 };
 
 /// The call was refused with this code for this method, and the channel closed for the same reason.

@@ -5,8 +5,8 @@ use std::{pin::pin, time::Duration};
 use crate::support::{eventually, oracle::Oracle, take};
 use actix_pika::testing::Probe;
 use actix_pika::{
-    BindQueue, Channel, Consume, ConsumerEnd, DeathReason, DeclareExchange, DeclareQueue, DeleteExchange,
-    DeleteQueue, Delivery, ErrorKind, PauseConsumer, Publishing, Queue, UnbindQueue,
+    Channel, Consume, ConsumerEnd, DeclareExchange, DeclareQueue, Delivery, ErrorKind, Publishing, Queue,
+    message::{BindQueue, DeathReason, DeleteExchange, DeleteQueue, PauseConsumer, UnbindQueue},
 };
 use futures_util::poll;
 

@@ -1,7 +1,10 @@
 //! What exchanges and queues do with a message by their kind and their arguments.
 
 use crate::support::{eventually, oracle::Oracle};
-use actix_pika::{BindQueue, Channel, DeclareExchange, DeclareQueue, ErrorKind, Publishing, Queue, Value};
+use actix_pika::{
+    Channel, DeclareExchange, DeclareQueue, ErrorKind, Publishing, Queue,
+    message::{BindQueue, Value},
+};
 use futures_util::StreamExt;
 
 /// Declares queues of these names.

@@ -3,8 +3,8 @@
 use crate::support::{broker::Vhost, eventually, oracle::Oracle, peer::talk, within};
 use actix_pika::testing::protocol::{basic, tx};
 use actix_pika::{
-    Channel, CommitTx, Connection, DeclareQueue, ErrorKind, Get, OpenChannel, Queue, RollbackTx, SelectTx,
-    Settle, connect,
+    Channel, Connection, DeclareQueue, ErrorKind, OpenChannel, Queue, connect,
+    message::{CommitTx, Get, RollbackTx, SelectTx, Settle},
 };
 
 struct Bank {

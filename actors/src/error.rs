@@ -255,6 +255,25 @@ impl Error {
         self.0.close.as_ref().or_else(|| self.0.source.as_ref().and_then(Error::close_reason))
     }
 
+    /// Returns the broker's reply code: of the close of the channel or the connection, or of the returned publish.
+    ///
+    /// It is 403, 404, 405 or 406 for most refused calls, 312 for `Unroutable`, and `None` where the broker sent no code.
+    ///
+    /// Source: AMQP 0-9-1 section 1.2.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn is_missing(error: &Error) -> bool {
+    ///     error.code() == Some(404)
+    /// }
+    /// assert!(!is_missing(&Error::credentials("none")));
+    /// ```
+    pub fn code(&self) -> Option<u16> {
+        let returned = || self.returned().map(|returned| returned.code);
+        self.close_reason().map(|reason| reason.code).or_else(returned)
+    }
+
     /// Hands out the publish that came back, for [`ErrorKind::Unroutable`].
     ///
     /// # Examples

@@ -83,5 +83,5 @@ pub use self::{
     returned::Return,
     secret::Secret,
     supervisor::ConnectionSupervisor,
-    wire::{DeliveryMode, Mechanism, Properties, Table, Value},
+    wire::{DeliveryMode, Mechanism, Properties, Table, Value, text::Text},
 };

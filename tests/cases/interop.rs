@@ -1,7 +1,7 @@
 //! Properties that other clients set.
 
 use actix_pika::testing::{PeerMessage, Probe, protocol::basic};
-use actix_pika::{Delivery, OpenChannel, Value};
+use actix_pika::{Delivery, OpenChannel, message::Value};
 
 use crate::support::{peer::talk, take, within};
 

@@ -22,13 +22,16 @@ use actix_pika::testing::{
     HandshakeScript, Peer, PeerSocket,
     protocol::{AMQPClass, basic, channel, confirm, connection, queue},
 };
-use actix_pika::{Connection, ConnectionEvent, Degradation, EntityKind, Events, Health, Skipped};
+use actix_pika::{
+    Connection, ConnectionEvent,
+    events::{Degradation, EntityKind, Events, Health, Skipped},
+};
 use futures_util::StreamExt;
 
 use crate::support::{eventually, within};
 
 /// Waits for the end of a recovery; returns what it did not restore.
-async fn recovered(events: &mut Events) -> std::sync::Arc<[Skipped]> {
+async fn recovered(events: &mut Events<ConnectionEvent>) -> std::sync::Arc<[Skipped]> {
     within("a recovery", 30, async {
         loop {
             match events.next().await.expect("an open connection") {

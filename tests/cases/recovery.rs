@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer, Probe};
 use actix_pika::{
-    Connector, DeclareExchange, DeclareQueue, Delivery, EntityKind, ErrorKind, Overflow, Qos, Recovery,
-    connect,
+    Connector, DeclareExchange, DeclareQueue, Delivery, ErrorKind, Recovery, connect, events::EntityKind,
+    message::Qos, options::Overflow,
 };
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};

@@ -1,7 +1,7 @@
 //! A consumer whose actor is gone.
 
 use actix::prelude::*;
-use actix_pika::{Delivery, EntityKind};
+use actix_pika::{Delivery, events::EntityKind};
 
 use super::is_missing;
 use crate::support::{eventually, robust::Robust, within};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_pika::{ConnectionEvent, Connector, Events, Recovery};
+use actix_pika::{ConnectionEvent, Connector, Recovery, events::Events};
 use futures_util::StreamExt;
 
 use super::recovered;
@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// Waits for `n` announced attempts; returns their numbers and delays.
-async fn attempts(events: &mut Events, n: usize) -> Vec<(u32, Duration)> {
+async fn attempts(events: &mut Events<ConnectionEvent>, n: usize) -> Vec<(u32, Duration)> {
     let mut attempts = Vec::new();
     while attempts.len() < n {
         let event = within("an attempt", 60, events.next()).await.expect("an open connection");

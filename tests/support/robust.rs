@@ -2,7 +2,8 @@
 
 use super::{broker::Vhost, oracle::Oracle, proxy::*, within};
 use actix_pika::{
-    Channel, Connection, ConnectionEvent, Connector, Error, Events, Health, Recovery, Skipped,
+    Channel, Connection, ConnectionEvent, Connector, Error, Recovery,
+    events::{Events, Health, Skipped},
     testing::{GetRecordCounts, RecordCounts},
 };
 use futures_util::StreamExt;
@@ -13,7 +14,7 @@ pub struct Robust {
     pub vhost: Vhost,
     pub proxy: Proxy,
     pub connection: Connection,
-    pub events: Events,
+    pub events: Events<ConnectionEvent>,
 }
 
 impl Robust {

@@ -6,8 +6,9 @@ use std::{
 };
 
 use actix_pika::{
-    BindQueue, Channel, Connector, Consume, DeclareExchange, DeclareQueue, DeleteExchange, DeliveryStream,
-    Queue, UnbindQueue, testing::GetRecordCounts,
+    Channel, Connector, Consume, DeclareExchange, DeclareQueue, DeliveryStream, Queue,
+    message::{BindQueue, DeleteExchange, UnbindQueue},
+    testing::GetRecordCounts,
 };
 use serde_json::Value;
 

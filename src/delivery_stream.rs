@@ -11,7 +11,7 @@ use std::{
 use actix_pika_actors::StreamSink;
 use futures_core::Stream;
 
-use crate::{CancelConsumer, Channel, Consume, ConsumerEnd, Delivery, Result};
+use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelConsumer};
 
 /// Hands out the deliveries of one consumer, in order. `next` is cancel-safe: what is not handed out stays.
 ///
