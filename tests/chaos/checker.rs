@@ -1,11 +1,11 @@
-//! The books: which message of which publisher was confirmed, and which came, in which order and how often.
+//! Records which messages of each publisher were confirmed and delivered, in which order and how often.
 
 /// One bit for each number.
 #[derive(Debug, Default)]
 struct Bits(Vec<u64>);
 
 impl Bits {
-    /// Sets it; tells whether it was set before.
+    /// Sets a bit and returns whether it was set before.
     fn set(&mut self, n: u64) -> bool {
         let (word, bit) = ((n / 64) as usize, 1 << (n % 64));
         if self.0.len() <= word {
@@ -20,7 +20,7 @@ impl Bits {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// How many are set here and not there, and the first of them.
+    /// Returns the number of bits that are set here but not in `other`, and the first of them.
     fn not_in(&self, other: &Self) -> (u64, Option<u64>) {
         let mut first = None;
         let mut count = 0;
@@ -38,8 +38,8 @@ impl Bits {
 #[derive(Debug, Default)]
 struct Publisher {
     confirmed: Bits,
-    seen: Bits,
-    /// One more than the number that was first seen last.
+    delivered: Bits,
+    /// One more than the largest number delivered.
     next: u64,
 }
 
@@ -47,9 +47,9 @@ struct Publisher {
 pub struct Checker {
     publishers: Vec<Publisher>,
     pub duplicates: u64,
-    /// First deliveries that came after a later one of the same publisher.
-    pub disordered: u64,
-    pub first_disorder: Option<String>,
+    /// First deliveries that came after a later message of the same publisher.
+    pub out_of_order: u64,
+    pub first_out_of_order: Option<String>,
 }
 
 impl Checker {
@@ -63,17 +63,17 @@ impl Checker {
         self.publishers[publisher].confirmed.set(n);
     }
 
-    pub fn seen(&mut self, publisher: usize, n: u64) {
-        let of = &mut self.publishers[publisher];
-        if of.seen.set(n) {
+    pub fn delivered(&mut self, publisher: usize, n: u64) {
+        let state = &mut self.publishers[publisher];
+        if state.delivered.set(n) {
             self.duplicates += 1;
-        } else if n < of.next {
-            self.disordered += 1;
-            let next = of.next;
-            self.first_disorder
-                .get_or_insert_with(|| format!("{n} of publisher {publisher} came when {next} was next"));
+        } else if n < state.next {
+            self.out_of_order += 1;
+            let next = state.next;
+            self.first_out_of_order
+                .get_or_insert_with(|| format!("{n} of publisher {publisher} came after {}", next - 1));
         } else {
-            of.next = n + 1;
+            state.next = n + 1;
         }
     }
 
@@ -85,12 +85,12 @@ impl Checker {
         self.publishers.iter().map(|publisher| publisher.confirmed.count()).sum()
     }
 
-    /// How many were confirmed and did not come, and one of them.
+    /// Returns how many messages were confirmed but not delivered, and one of them.
     pub fn lost(&self) -> (u64, Option<String>) {
         let mut lost = 0;
         let mut one = None;
         for (at, publisher) in self.publishers.iter().enumerate() {
-            let (count, first) = publisher.confirmed.not_in(&publisher.seen);
+            let (count, first) = publisher.confirmed.not_in(&publisher.delivered);
             lost += count;
             one = one.or(first.map(|n| format!("{n} of publisher {at}")));
         }
@@ -98,20 +98,20 @@ impl Checker {
     }
 }
 
-/// The books can tell: a count that is always nought proves nothing.
-pub fn prove() {
+/// Checks that the checker notices faults: a count that is always 0 would prove nothing.
+pub fn self_test() {
     let mut checker = Checker::new(2);
     for n in [0, 1, 64, 200] {
         checker.confirmed(1, n);
     }
     assert_eq!(checker.count_confirmed(), 4);
     assert_eq!(checker.lost(), (4, Some("0 of publisher 1".into())));
-    // 2 was never confirmed, 1 comes late, 0 comes twice.
+    // 2 was not confirmed, 1 comes late, 0 comes twice.
     for n in [0, 2, 1, 64, 0] {
-        checker.seen(1, n);
+        checker.delivered(1, n);
     }
     assert_eq!(checker.lost(), (1, Some("200 of publisher 1".into())));
-    assert_eq!((checker.duplicates, checker.disordered), (1, 1));
-    checker.seen(1, 200);
+    assert_eq!((checker.duplicates, checker.out_of_order), (1, 1));
+    checker.delivered(1, 200);
     assert_eq!(checker.lost(), (0, None));
 }

@@ -1,8 +1,8 @@
-//! What the process holds: memory and descriptors, before and after.
+//! Memory and file descriptors of the process, before and after a part.
 
 use std::{cell::Cell, fs, rc::Rc, time::Duration};
 
-/// Resident memory in bytes; 0 where the system does not tell.
+/// Returns the resident memory in bytes, 0 if the system has no /proc.
 pub fn resident() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm").ok();
     let pages: Option<u64> = pages.and_then(|text| text.split(' ').nth(1)?.parse().ok());
@@ -10,7 +10,7 @@ pub fn resident() -> u64 {
 }
 
 fn descriptors() -> usize {
-    // The one that reads the folder counts, too, each time.
+    // Includes the one that reads the folder, each time.
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
@@ -18,31 +18,31 @@ fn descriptors() -> usize {
 pub struct Leaks {
     resident: u64,
     descriptors: usize,
-    most: Rc<Cell<u64>>,
+    peak: Rc<Cell<u64>>,
     sampler: actix_rt::task::JoinHandle<()>,
 }
 
 impl Leaks {
-    pub fn look() -> Self {
-        let most = Rc::new(Cell::new(resident()));
-        let peak = most.clone();
+    pub fn snapshot() -> Self {
+        let peak = Rc::new(Cell::new(resident()));
+        let sampled = peak.clone();
         let sampler = actix_rt::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(250)).await;
-                peak.set(peak.get().max(resident()));
+                sampled.set(sampled.get().max(resident()));
             }
         });
-        Self { resident: resident(), descriptors: descriptors(), most, sampler }
+        Self { resident: resident(), descriptors: descriptors(), peak, sampler }
     }
 
-    /// By how many bytes the memory grew at most.
+    /// Returns the largest growth of the memory so far, in bytes.
     pub fn growth(&self) -> u64 {
-        self.most.get().saturating_sub(self.resident)
+        self.peak.get().saturating_sub(self.resident)
     }
 
-    /// Waits until no descriptor is left over; tells how many are after some time.
-    pub async fn descriptors(&self) -> usize {
-        for _ in 0..150 {
+    /// Waits until no descriptor is left over, for 30 seconds at most. Returns how many are left over.
+    pub async fn leaked_descriptors(&self) -> usize {
+        for _ in 0..300 {
             if descriptors() <= self.descriptors {
                 break;
             }

@@ -1,12 +1,12 @@
-//! The table, and what was not reached.
+//! The results: a table, and the failures.
 
 use std::{process::ExitCode, time::Duration};
 
 use crate::{leaks::Leaks, plan::Plan};
 
-/// How long consuming may take to begin again.
-const AGAIN: Duration = Duration::from_secs(5);
-const MEMORY: u64 = 64 << 20;
+/// How long it may take until deliveries come again.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
+const MEMORY_LIMIT: u64 = 64 << 20;
 
 #[derive(Debug, Default)]
 pub struct Row {
@@ -14,18 +14,19 @@ pub struct Row {
     pub name: &'static str,
     pub faults: u64,
     pub messages: u64,
-    /// Connections lost.
-    pub lives: u64,
+    /// How many times a connection was lost.
+    pub losses: u64,
     pub blocked: u64,
     pub confirmed: u64,
     pub lost: u64,
     pub duplicates: u64,
-    pub allowed: u64,
-    pub disordered: u64,
+    pub allowed_duplicates: u64,
+    pub out_of_order: u64,
     pub errors: u64,
+    /// The longest time until deliveries came again.
     pub slowest: Duration,
-    /// How long a silent peer was not noticed at most, and may be.
-    pub silent: Option<(Duration, Duration)>,
+    /// The longest time until a silent peer was noticed, and the limit.
+    pub silent_peer: Option<(Duration, Duration)>,
     pub growth: u64,
     pub took: Duration,
     pub leaks: Option<Leaks>,
@@ -37,31 +38,33 @@ impl Row {
         Self { part, name, ..Self::default() }
     }
 
-    pub fn fail(&mut self, why: impl Into<String>) {
-        self.failures.push(why.into());
+    pub fn fail(&mut self, reason: impl Into<String>) {
+        self.failures.push(reason.into());
     }
 
-    /// Compares with the figures to reach. How fast things go is judged in full only: a short run shares its processors
-    /// with other tests.
-    pub async fn judge(&mut self, plan: &Plan) {
+    /// Compares the results with the limits. Limits of time hold in a full run only, because a short run may share the
+    /// processors with other programs.
+    pub async fn check_limits(&mut self, plan: &Plan) {
         if let Some(leaks) = self.leaks.take() {
-            match leaks.descriptors().await {
+            match leaks.leaked_descriptors().await {
                 0 => {}
-                left => self.fail(format!("{left} descriptors are left over")),
+                left => self.fail(format!("{left} descriptors leaked")),
             }
         }
         let mut missed = Vec::new();
-        if self.duplicates > self.allowed {
-            missed.push(format!("{} duplicates, more than {}", self.duplicates, self.allowed));
+        if self.duplicates > self.allowed_duplicates {
+            missed.push(format!("{} duplicates, limit {}", self.duplicates, self.allowed_duplicates));
         }
-        if self.growth > MEMORY {
+        if self.growth > MEMORY_LIMIT {
             missed.push(format!("memory grew by {} MiB", self.growth >> 20));
         }
-        if plan.full && self.slowest > AGAIN {
-            missed.push(format!("consuming again after {:?} only", self.slowest));
+        if plan.full && self.slowest > RECOVERY_LIMIT {
+            missed.push(format!("deliveries came again after {:?}, limit {RECOVERY_LIMIT:?}", self.slowest));
         }
-        if let Some((found, limit)) = self.silent.filter(|(found, limit)| plan.full && found > limit) {
-            missed.push(format!("a silent peer was noticed after {found:?}, not {limit:?}"));
+        if let Some((noticed, limit)) =
+            self.silent_peer.filter(|(noticed, limit)| plan.full && noticed > limit)
+        {
+            missed.push(format!("a silent peer was noticed after {noticed:?}, limit {limit:?}"));
         }
         self.failures.extend(missed);
     }
@@ -71,22 +74,23 @@ pub fn print(rows: &[Row], plan: &Plan) -> ExitCode {
     println!();
     println!(
         "| part | faults | connections lost | messages confirmed | lost | duplicates (allowed) | out of order \
-         | errors | slowest to consume again | silent peer noticed | memory | took |"
+         | errors | slowest recovery | silent peer noticed | memory | took |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for row in rows {
-        let silent = row.silent.map_or("–".into(), |(found, _)| format!("{:.1} s", found.as_secs_f64()));
+        let silent =
+            row.silent_peer.map_or("-".into(), |(noticed, _)| format!("{:.1} s", noticed.as_secs_f64()));
         println!(
             "| {} {} | {} | {} | {} | {} | {} ({}) | {} | {} | {:.1} s | {silent} | {:.1} MiB | {:.0} s |",
             row.part,
             row.name,
             row.faults,
-            row.lives,
+            row.losses,
             row.confirmed,
             row.lost,
             row.duplicates,
-            row.allowed,
-            row.disordered,
+            row.allowed_duplicates,
+            row.out_of_order,
             row.errors,
             row.slowest.as_secs_f64(),
             row.growth as f64 / f64::from(1 << 20),

@@ -1,4 +1,5 @@
-//! One of every kind of queue, exchange, binding and consumer, looked at through the management API before and after cuts.
+//! Declares one of every kind of queue, exchange, binding and consumer, and compares them in the management API before and
+//! after cuts.
 
 use std::{
     collections::BTreeSet,
@@ -13,42 +14,42 @@ use actix_pika::{
 use serde_json::Value;
 
 use crate::{
+    history::WatchedConnection,
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    story::Told,
     support::{broker::Vhost, eventually, proxy::*, within},
     traffic::recovery,
 };
 
 pub async fn run(row: &mut Row, plan: &Plan) {
-    let leaks = Leaks::look();
-    let began = Instant::now();
+    let leaks = Leaks::snapshot();
+    let started = Instant::now();
     let vhost = Vhost::fresh().await;
     let proxy = Proxy::to(&vhost.broker().address());
     row.faults = plan.pick(50, 6);
     let mut random = plan.random(row.part);
-    let told =
-        Told::connect(Connector::new(&proxy.url(&vhost.url())).expect("a URL").recovery(recovery())).await;
-    let everything = within("everything", 60, Everything::declare(&told)).await.expect("everything");
-    let before = eventually("everything in the API", 30, async || {
-        let now = everything.look(&vhost).await;
-        let consumers = now.iter().filter(|line| line.starts_with("consumer")).count();
-        (consumers == everything.consumers.len()).then_some(now)
+    let connector = Connector::new(&proxy.url(&vhost.url())).expect("a URL").recovery(recovery());
+    let watched = WatchedConnection::connect(connector).await;
+    let topology = within("the topology", 60, Topology::declare(&watched)).await.expect("the topology");
+    let before = eventually("all consumers in the management API", 60, async || {
+        let list = topology.list(&vhost).await;
+        let consumers = list.iter().filter(|line| line.starts_with("consumer")).count();
+        (consumers == topology.consumers.len()).then_some(list)
     });
     let before = before.await;
-    let records = told.connection.actor().send(GetRecordCounts).await.expect("records");
+    let records = watched.connection.actor().send(GetRecordCounts).await.expect("records");
     for cut in 1..=row.faults {
         let how = if random.bool() { Cut::Fin } else { Cut::Rst };
-        let lost = told.now().lost;
-        // Every other time the next connections do not get far, either.
+        let losses = watched.history().losses;
+        // In half of the cases, the next connections are cut early as well.
         if random.bool() {
             let way = if random.bool() { Way::Up } else { Way::Down };
             proxy.cut_each_after(way, random.u64(1..6000), how);
             let accepted = proxy.accepted_so_far();
             proxy.cut_all(how);
             within("a connection", 30, proxy.accepted(accepted + 1)).await;
-            // It may be through before so many bytes have gone.
+            // Recovery may need fewer bytes than that.
             let again = tokio::time::timeout(Duration::from_secs(3), proxy.accepted(accepted + 2));
             again.await.ok();
             proxy.cut_no_more();
@@ -56,57 +57,55 @@ pub async fn run(row: &mut Row, plan: &Plan) {
             proxy.cut_all(how);
         }
         let since = Instant::now();
-        told.until("a loss", 30, |story| story.lost > lost).await;
-        told.up().await;
+        watched.wait_for_loss(losses).await;
+        watched.wait_until_up().await;
         row.slowest = row.slowest.max(since.elapsed());
-        // The broker needs a moment to take away what the old connection had.
-        let mut after = everything.look(&vhost).await;
-        for _ in 0..100 {
-            if after == before {
-                break;
-            }
+        // The broker removes the consumers of the old connection with a delay.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut after = topology.list(&vhost).await;
+        while after != before && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            after = everything.look(&vhost).await;
+            after = topology.list(&vhost).await;
         }
         for line in before.difference(&after) {
-            row.fail(format!("after cut {cut} there is no {line}"));
+            row.fail(format!("missing after cut {cut}: {line}"));
         }
         for line in after.difference(&before) {
-            row.fail(format!("after cut {cut} there is {line}"));
+            row.fail(format!("additional after cut {cut}: {line}"));
         }
         if !row.failures.is_empty() {
             break;
         }
     }
-    let now = told.connection.actor().send(GetRecordCounts).await.expect("records");
+    let now = watched.connection.actor().send(GetRecordCounts).await.expect("records");
     if now != records {
         row.fail(format!("records: {records:?} before, {now:?} after"));
     }
-    within("close", 30, told.connection.close()).await.expect("a close");
-    let story = told.now();
-    story.faults.iter().for_each(|fault| row.fail(fault.clone()));
-    row.lives = story.lost;
-    row.took = began.elapsed();
+    within("close", 60, watched.connection.close()).await.expect("a close");
+    let history = watched.history();
+    history.faults.iter().for_each(|fault| row.fail(fault.clone()));
+    row.losses = history.losses;
+    row.took = started.elapsed();
     row.growth = leaks.growth();
     row.leaks = Some(leaks);
 }
 
-/// Handles, so that nothing ends with its last one.
-struct Everything {
+/// The handles of everything declared. Dropping the last handle of a channel or consumer would close it.
+struct Topology {
     channels: Vec<Channel>,
-    /// Queues that the broker has named.
-    unnamed: Vec<Queue>,
+    /// Queues named by the broker.
+    server_named: Vec<Queue>,
     consumers: Vec<DeliveryStream>,
 }
 
-impl Everything {
-    async fn declare(told: &Told) -> actix_pika::Result<Self> {
-        let channel = told.connection.channel().await?;
-        let other = told.connection.channel().await?;
-        let unnamed = Self::declare_all(&channel).await?;
-        let consumers = Self::consume(&other, &unnamed).await?;
-        Self::take_back(&channel).await?;
-        Ok(Self { channels: vec![channel, other], unnamed, consumers })
+impl Topology {
+    async fn declare(watched: &WatchedConnection) -> actix_pika::Result<Self> {
+        let channel = watched.connection.channel().await?;
+        let other = watched.connection.channel().await?;
+        let server_named = Self::declare_all(&channel).await?;
+        let consumers = Self::consume(&other, &server_named).await?;
+        Self::declare_and_delete(&channel).await?;
+        Ok(Self { channels: vec![channel, other], server_named, consumers })
     }
 
     async fn declare_all(channel: &Channel) -> actix_pika::Result<Vec<Queue>> {
@@ -118,7 +117,7 @@ impl Everything {
             DeclareExchange::headers("heads"),
             DeclareExchange::fanout("others"),
             DeclareExchange::direct("main").argument("alternate-exchange", "others"),
-            // Looked at only.
+            // Passive declares are not recorded.
             DeclareExchange::topic("events").passive(true),
             DeclareExchange::topic("amq.topic").passive(true),
         ] {
@@ -161,7 +160,7 @@ impl Everything {
         Ok(vec![one, other])
     }
 
-    async fn consume(channel: &Channel, unnamed: &[Queue]) -> actix_pika::Result<Vec<DeliveryStream>> {
+    async fn consume(channel: &Channel, server_named: &[Queue]) -> actix_pika::Result<Vec<DeliveryStream>> {
         let mut consumers = Vec::new();
         for (queue, consume) in [
             ("classic", Consume::new().tag("seven").prefetch(7)),
@@ -170,20 +169,20 @@ impl Everything {
             ("transient", Consume::new().tag("careless").no_ack(true)),
             ("mine", Consume::new().tag("alone").exclusive(true)),
             ("passing", Consume::new().tag("passing")),
-            (unnamed[0].name(), Consume::new().tag("unnamed")),
+            (server_named[0].name(), Consume::new().tag("unnamed")),
         ] {
             consumers.push(channel.queue(queue).deliveries_with(consume).await?);
         }
         channel.set_qos(9).await?;
         let consume = Consume::new().tag("nine");
-        consumers.push(channel.queue(unnamed[1].name()).deliveries_with(consume).await?);
+        consumers.push(channel.queue(server_named[1].name()).deliveries_with(consume).await?);
         let cancelled = channel.queue("quorum").deliveries_with(Consume::new().tag("cancelled")).await?;
         cancelled.close().await?;
         Ok(consumers)
     }
 
-    /// What was there and must not come back.
-    async fn take_back(channel: &Channel) -> actix_pika::Result<()> {
+    /// Declares and deletes what must not be declared again.
+    async fn declare_and_delete(channel: &Channel) -> actix_pika::Result<()> {
         channel.declare_exchange(DeclareExchange::fanout("gone")).await?;
         let gone = channel.declare_queue("gone").await?;
         gone.bind("gone", "").await?;
@@ -191,7 +190,7 @@ impl Everything {
         channel.exchange("gone").bind("events", "gone").await?;
         channel.delete_exchange(DeleteExchange::new("gone")).await?;
         gone.delete().await?;
-        // Goes with its last binding.
+        // Deleted with its last binding.
         channel.declare_exchange(DeclareExchange::direct("brief").auto_delete(true)).await?;
         let classic = channel.queue("classic");
         classic.bind("brief", "x").await?;
@@ -206,8 +205,8 @@ impl Everything {
         classic.unbind_with(green).await
     }
 
-    /// One line for everything that the broker has, with the names that it gave itself replaced.
-    async fn look(&self, vhost: &Vhost) -> BTreeSet<String> {
+    /// Returns one line for each entity in the virtual host. Names given by the broker are replaced.
+    async fn list(&self, vhost: &Vhost) -> BTreeSet<String> {
         let mut lines = BTreeSet::new();
         let lists = [
             (
@@ -235,11 +234,11 @@ impl Everything {
                 let mut line = kind.to_owned();
                 for field in fields.iter().chain(&["arguments"]) {
                     let value = match &one[*field] {
-                        // The queue of a consumer.
+                        // The queue of a consumer is an object.
                         Value::Object(of) if *field == "queue" => &of["name"],
                         value => value,
                     };
-                    line.push_str(&format!(" {field}={}", self.renamed(value)));
+                    line.push_str(&format!(" {field}={}", self.normalized(value)));
                 }
                 lines.insert(line);
             }
@@ -247,8 +246,8 @@ impl Everything {
         lines
     }
 
-    fn renamed(&self, value: &Value) -> String {
-        let at = self.unnamed.iter().position(|queue| value == queue.name());
-        at.map_or_else(|| value.to_string(), |at| format!("unnamed {at}"))
+    fn normalized(&self, value: &Value) -> String {
+        let at = self.server_named.iter().position(|queue| value == queue.name());
+        at.map_or_else(|| value.to_string(), |at| format!("server-named {at}"))
     }
 }
