@@ -9,7 +9,6 @@ use std::{
     vec,
 };
 
-use actix_pika_actors::settle_all;
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -42,6 +41,7 @@ use crate::{ConsumerEnd, Delivery, DeliveryStream, Result};
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "streams do nothing unless polled"]
 pub struct Batches {
     stream: DeliveryStream,
     max: usize,
@@ -225,7 +225,7 @@ impl DeliveryBatch {
     /// # }
     /// ```
     pub fn ack_all(self) -> Result<()> {
-        settle_all(self.0, true, false)
+        Delivery::ack_many(self.0)
     }
 
     /// Refuses all of them: back into their queue, or dropped or dead-lettered.
@@ -246,7 +246,7 @@ impl DeliveryBatch {
     /// # }
     /// ```
     pub fn nack_all(self, requeue: bool) -> Result<()> {
-        settle_all(self.0, false, requeue)
+        Delivery::nack_many(self.0, requeue)
     }
 
     /// Hands out the deliveries, to settle them one by one.

@@ -117,6 +117,7 @@ pub async fn connect_robust(target: impl IntoConnector) -> Result<Connection> {
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use = "a connector does nothing until it connects"]
 pub struct Connector {
     options: ConnectionOptions,
     /// What the URI says of the pause between tries.
@@ -233,7 +234,7 @@ impl Connector {
 
     fn with_parameters(mut self, parameters: UriParameters) -> Result<Self> {
         let options = &mut self.options;
-        options.heartbeat = parameters.heartbeat;
+        options.heartbeat = parameters.heartbeat.map(|seconds| Duration::from_secs(seconds.into()));
         if let Some(max) = parameters.channel_max {
             options.channel_max = max;
         }
@@ -475,8 +476,7 @@ impl Connector {
     /// # }
     /// ```
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        let seconds = interval.as_secs().saturating_add(u64::from(interval.subsec_nanos() > 0));
-        self.options.heartbeat = Some(seconds.try_into().unwrap_or(u16::MAX));
+        self.options.heartbeat = Some(interval);
         self
     }
 

@@ -1,6 +1,6 @@
 //! The handle of a connection.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::Addr;
 use actix_pika_actors::{ConnectionState, ConnectionSupervisor, ReleaseConnection};
@@ -325,7 +325,7 @@ impl Connection {
     /// # }
     /// ```
     pub fn channel_max(&self) -> Option<u16> {
-        self.negotiated(|n| n.channel_max)
+        self.opened(Opened::channel_max)
     }
 
     /// Tells the largest frame in bytes that both sides agreed on; `None` unless the connection is open.
@@ -343,11 +343,10 @@ impl Connection {
     /// # }
     /// ```
     pub fn frame_max(&self) -> Option<u32> {
-        self.negotiated(|n| n.frame_max)
+        self.opened(Opened::frame_max)
     }
 
-    /// Tells the interval of heartbeats in seconds that both sides agreed on, 0 for none; `None` unless the
-    /// connection is open.
+    /// Returns the heartbeat interval that both sides agreed on, zero for none; `None` unless the connection is open.
     ///
     /// **Over a reconnect**: it is agreed on anew.
     ///
@@ -356,11 +355,13 @@ impl Connection {
     /// # Examples
     /// ```no_run
     /// # async fn run(connection: actix_pika::Connection) {
-    /// assert_eq!(connection.heartbeat(), Some(60)); // RabbitMQ's default
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(connection.heartbeat(), Some(Duration::from_secs(60))); // RabbitMQ's default
     /// # }
     /// ```
-    pub fn heartbeat(&self) -> Option<u16> {
-        self.negotiated(|n| n.heartbeat)
+    pub fn heartbeat(&self) -> Option<Duration> {
+        self.opened(Opened::heartbeat)
     }
 
     /// Shows what the broker says of itself: product, version, capabilities; `None` unless the connection is open.
@@ -379,7 +380,7 @@ impl Connection {
     /// # }
     /// ```
     pub fn server_properties(&self) -> Option<Table> {
-        self.negotiated(|n| n.server_properties.clone())
+        self.opened(|opened| opened.server_properties().clone())
     }
 
     /// Tells our end of the socket, while the connection is open.
@@ -393,7 +394,7 @@ impl Connection {
     /// # }
     /// ```
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.negotiated(|opened| opened.local_addr)
+        self.opened(|opened| opened.local_addr)
     }
 
     /// Tells the broker's end of the socket, while the connection is open.
@@ -410,7 +411,7 @@ impl Connection {
     /// # }
     /// ```
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.negotiated(|opened| opened.peer_addr)
+        self.opened(|opened| opened.peer_addr)
     }
 
     /// Tells whether the broker takes no publishes now (`connection.blocked`), because it is short of memory or disk.
@@ -431,7 +432,7 @@ impl Connection {
     /// # }
     /// ```
     pub fn is_blocked(&self) -> bool {
-        self.negotiated(|opened| opened.blocked.is_some()).unwrap_or(false)
+        self.opened(|opened| opened.blocked.is_some()).unwrap_or(false)
     }
 
     /// Hands out the address of the actor behind the handle, for those who speak to it in messages.
@@ -451,7 +452,7 @@ impl Connection {
         &self.inner.supervisor
     }
 
-    fn negotiated<T>(&self, f: impl FnOnce(&Opened) -> T) -> Option<T> {
+    fn opened<T>(&self, f: impl FnOnce(&Opened) -> T) -> Option<T> {
         match &*self.inner.state.borrow() {
             ConnectionState::Open(opened) => Some(f(opened)),
             _ => None,

@@ -38,6 +38,7 @@ use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelCons
 /// # }
 /// ```
 #[doc(alias = "QueueIterator")]
+#[must_use = "dropping the stream cancels its consumer"]
 pub struct DeliveryStream {
     channel: Channel,
     feed: Arc<StreamSink>,

@@ -199,7 +199,7 @@ async fn a_node_that_stands_still_is_given_up_and_found_again() {
         short.fail_fast(false)
     })
     .await;
-    assert_eq!(robust.connection.heartbeat(), Some(1));
+    assert_eq!(robust.connection.heartbeat(), Some(Duration::from_secs(1)));
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let mut probe = Probe::<Delivery>::start();

@@ -28,7 +28,7 @@ async fn both_ends_of_the_socket_are_told() {
     let ConnectionState::Open(opened) = connection.state() else { panic!("open") };
     assert_eq!((opened.local_addr, opened.peer_addr), (local, peer));
     assert_eq!(opened.address.port, peer.port());
-    assert_eq!(Some(opened.channel_max), connection.channel_max());
+    assert_eq!(Some(opened.channel_max()), connection.channel_max());
     within("close", 10, connection.close()).await.unwrap();
     assert_eq!((connection.local_addr(), connection.peer_addr()), (None, None));
 }

@@ -36,7 +36,7 @@ async fn the_limits_that_were_agreed_on_are_readable() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
     assert!(connection.channel_max().unwrap() > 0);
-    assert!(connection.heartbeat().unwrap() > 1);
+    assert!(connection.heartbeat().unwrap() > Duration::from_secs(1));
     assert!(connection.frame_max().unwrap() > 1024);
     let server = connection.server_properties().unwrap();
     assert_eq!(server.get("product").and_then(|value| value.as_str()), Some("RabbitMQ"));
@@ -45,7 +45,10 @@ async fn the_limits_that_were_agreed_on_are_readable() {
 
     let url = format!("{}?heartbeat=30&channel_max=10&frame_max=8192", vhost.url());
     let less = within("connect", 10, connect(url)).await.unwrap();
-    assert_eq!((less.heartbeat(), less.channel_max(), less.frame_max()), (Some(30), Some(10), Some(8192)));
+    assert_eq!(
+        (less.heartbeat(), less.channel_max(), less.frame_max()),
+        (Some(Duration::from_secs(30)), Some(10), Some(8192))
+    );
 }
 
 /// CON-08: equal to what was sent in tune-ok, zeros included.
@@ -64,7 +67,8 @@ async fn tune_ok_says_what_the_connection_tells() {
         assert_eq!((terms.channel_max, terms.frame_max, terms.heartbeat), agreed);
         let connection = result.unwrap();
         let told = (connection.channel_max(), connection.frame_max(), connection.heartbeat());
-        assert_eq!(told, (Some(agreed.0), Some(agreed.1), Some(agreed.2)));
+        let heartbeat = Duration::from_secs(agreed.2.into());
+        assert_eq!(told, (Some(agreed.0), Some(agreed.1), Some(heartbeat)));
     }
 }
 

@@ -18,7 +18,7 @@ async fn the_broker_drops_who_stops_sending() {
     let beating = async |url: &str| {
         let connector = Connector::new(url).unwrap().heartbeat(Duration::from_secs(1));
         let connection = within("connect", 10, connector.connect()).await.unwrap();
-        assert_eq!(connection.heartbeat(), Some(1));
+        assert_eq!(connection.heartbeat(), Some(Duration::from_secs(1)));
         connection
     };
     let idle = beating(&vhost.url()).await;

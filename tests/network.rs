@@ -143,7 +143,7 @@ async fn a_stuck_link_is_noticed_by_its_silence_and_replaced() {
         connector.heartbeat(limit).connect_timeout(limit).fail_fast(false)
     })
     .await;
-    assert_eq!(robust.connection.heartbeat(), Some(1));
+    assert_eq!(robust.connection.heartbeat(), Some(Duration::from_secs(1)));
     let channel = robust.channel().await;
     channel.set_qos(5).await.unwrap();
     let before = robust.proxy.accepted_so_far();

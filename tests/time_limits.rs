@@ -57,7 +57,7 @@ async fn the_longest_limit_is_no_limit() {
         .happy_eyeballs(FOREVER);
     let story = async {
         let connection = connector.connect().await.unwrap();
-        assert_eq!(connection.heartbeat(), Some(60));
+        assert_eq!(connection.heartbeat(), Some(Duration::from_secs(60)));
         let mut channels = Vec::new();
         for confirms in [true, false] {
             let channel = connection.channel_with(OpenChannel::new().deadline(FOREVER).confirms(confirms));

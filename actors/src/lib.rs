@@ -75,7 +75,7 @@ pub use self::{
         Get, GetHealth, GetState, Health, IntoBody, LeaderLocator, OnOutage, OpenChannel, Opened, Overflow,
         PauseConsumer, Processing, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, QueueName, QueueType,
         Recover, ReleaseChannel, ReleaseConnection, Requeue, RollbackTx, SelectTx, Settle, Skipped,
-        StreamOffset, UnbindExchange, UnbindQueue, UpdateSecret, WatchChannel, WatchConnection, settle_all,
+        StreamOffset, UnbindExchange, UnbindQueue, UpdateSecret, WatchChannel, WatchConnection,
     },
     mismatch::Mismatch,
     options::{Address, AddressOrder, Backoff, ConnectionOptions, HappyEyeballs, Recovery, TcpOptions},

@@ -34,6 +34,7 @@ mod tcp;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use = "a builder does nothing until it is used"]
 pub enum Recovery {
     /// Nothing: the connection is closed, with its cause.
     Never,
@@ -145,10 +146,11 @@ pub(crate) fn clamp_timeout(limit: Duration) -> Duration {
 ///
 /// # Examples
 /// ```
+/// # use std::time::Duration;
 /// # use actix_pika_actors::{Address, ConnectionOptions};
 /// let mut options = ConnectionOptions::default();
 /// options.address = Address::new("rabbit.example", 5672);
-/// options.heartbeat = Some(10);
+/// options.heartbeat = Some(Duration::from_secs(10));
 /// assert_eq!((options.frame_max, options.body_max), (128 * 1024, 128 << 20));
 /// ```
 #[derive(Clone, Debug)]
@@ -174,8 +176,9 @@ pub struct ConnectionOptions {
     pub credentials: Option<SharedProvider>,
     /// The virtual host.
     pub vhost: String,
-    /// Seconds between signs of life; `None` takes the broker's offer, 0 turns them off.
-    pub heartbeat: Option<u16>,
+    /// The heartbeat interval, rounded up to whole seconds. `None` accepts the broker's proposal, zero turns heartbeats
+    /// off.
+    pub heartbeat: Option<Duration>,
     /// Channels at most; the broker may say less.
     pub channel_max: u16,
     /// Bytes of a frame at most, from 4,096 on; the broker may say less.
@@ -197,6 +200,15 @@ pub struct ConnectionOptions {
     pub recovery: Recovery,
     /// Whether the first connect fails at once; otherwise it is tried again like a lost one.
     pub fail_fast: bool,
+}
+
+impl ConnectionOptions {
+    /// Returns the heartbeat interval as AMQP has it: whole seconds, rounded up.
+    pub(crate) fn heartbeat_seconds(&self) -> Option<u16> {
+        let interval = self.heartbeat?;
+        let seconds = interval.as_secs().saturating_add(u64::from(interval.subsec_nanos() > 0));
+        Some(seconds.try_into().unwrap_or(u16::MAX))
+    }
 }
 
 impl Default for ConnectionOptions {

@@ -112,7 +112,7 @@ async fn a_connection_that_only_receives_gives_signs_of_life() {
     for tag in 1..=125 {
         every.tick().await;
         bench.socket.deliver(1, TAG, tag, "x").await.unwrap();
-        deliveries.next().await.unwrap();
+        let _ = deliveries.next().await.unwrap();
     }
     bench.socket.set_time_limit(TICK);
     bench.socket.next_frame_on(77).await.unwrap_err();

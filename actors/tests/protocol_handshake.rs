@@ -231,8 +231,8 @@ async fn limits_are_the_lower_ones() {
         })
         .await;
         assert_eq!((bench.terms.channel_max, bench.terms.frame_max), agreed);
-        let negotiated = bench.client.opened().await;
-        assert_eq!((negotiated.channel_max, negotiated.frame_max), agreed);
+        let opened = bench.client.opened().await;
+        assert_eq!((opened.channel_max(), opened.frame_max()), agreed);
     }
 }
 
@@ -252,8 +252,10 @@ async fn the_heartbeat_is_the_shorter_one() {
     let table = [(None, 60, 60), (Some(10), 60, 10), (Some(0), 60, 0), (Some(60), 10, 10), (None, 0, 0)];
     for (ours, theirs, agreed) in table {
         let script = HandshakeScript::new().tune(0, 0, theirs);
-        let bench = Bench::open_with(&script, |options| options.heartbeat = ours).await;
-        assert_eq!((bench.terms.heartbeat, bench.client.opened().await.heartbeat), (agreed, agreed));
+        let bench =
+            Bench::open_with(&script, |options| options.heartbeat = ours.map(Duration::from_secs)).await;
+        assert_eq!(bench.terms.heartbeat, agreed);
+        assert_eq!(bench.client.opened().await.heartbeat(), Duration::from_secs(agreed.into()));
     }
 }
 

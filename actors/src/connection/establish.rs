@@ -150,7 +150,7 @@ async fn dial_and_shake(
         locale: "en_US".into(),
         channel_max: options.channel_max,
         frame_max: options.frame_max,
-        heartbeat: options.heartbeat,
+        heartbeat: options.heartbeat_seconds(),
         client_properties: options.client_properties.clone(),
     });
     let mut cutter = FrameDecoder::new(GREETING_MAX);

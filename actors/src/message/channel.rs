@@ -32,6 +32,7 @@ use crate::error::Result;
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct Qos {
     pub(crate) prefetch_count: u16,
     pub(crate) global: bool,

@@ -6,6 +6,7 @@ macro_rules! closing {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         #[non_exhaustive]
+        #[must_use = "a message does nothing until it is sent or passed to a call"]
         pub struct $name {
             pub(crate) code: u16,
             pub(crate) text: String,

@@ -40,6 +40,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct OpenChannel {
     pub(crate) confirms: bool,
     pub(crate) window: usize,
@@ -242,6 +243,7 @@ closing! {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct UpdateSecret {
     pub(crate) secret: Secret,
     pub(crate) reason: String,
@@ -286,11 +288,12 @@ impl Message for UpdateSecret {
 /// # use actix_pika_actors::{ConnectionState, ConnectionSupervisor, GetState, Result};
 /// # async fn ask(connection: Addr<ConnectionSupervisor>) -> Result<()> {
 /// if let ConnectionState::Open(opened) = connection.send(GetState).await? {
-///     println!("heartbeat every {} s", opened.heartbeat);
+///     println!("heartbeat every {:?}", opened.heartbeat());
 /// }
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct GetState;
 
 impl Message for GetState {
@@ -313,6 +316,7 @@ impl Message for GetState {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct GetHealth;
 
 impl Message for GetHealth {
@@ -334,6 +338,7 @@ impl Message for GetHealth {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct WatchConnection(pub Recipient<ConnectionEvent>);
 
 impl Message for WatchConnection {

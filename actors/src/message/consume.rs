@@ -48,6 +48,7 @@ pub(crate) type WorkerFactory = Box<dyn FnMut() -> Recipient<Delivery> + Send>;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct Consume {
     pub(crate) queue: String,
     pub(crate) tag: Option<String>,
@@ -316,6 +317,7 @@ pub struct Consumed {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct CancelConsumer {
     pub(crate) tag: String,
 }
@@ -358,6 +360,7 @@ impl Message for CancelConsumer {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct PauseConsumer {
     pub(crate) tag: String,
     pub(crate) paused: bool,
@@ -450,6 +453,7 @@ impl Message for ConsumerEnd {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct Get {
     pub(crate) queue: String,
     pub(crate) no_ack: bool,

@@ -91,6 +91,7 @@ impl Message for TargetLost {
 /// }
 /// ```
 #[doc(alias = "IncomingMessage")]
+#[must_use = "a delivery that is dropped unsettled goes back into its queue"]
 pub struct Delivery {
     settler: Option<Arc<dyn Acker>>,
     parts: Parts,
@@ -205,6 +206,28 @@ impl Delivery {
                     self.parts.bytes.slice_ref(body)
                 }
             }
+        }
+    }
+
+    /// Returns the body without a copy. Use it for deliveries that need no settling (`no_ack`).
+    ///
+    /// The delivery is dropped: one that is not `no_ack` goes back into its queue, as always when an unsettled delivery is
+    /// dropped. To settle a delivery later and keep its body, use [`body_bytes`](Self::body_bytes). The returned `Bytes`
+    /// is a view of the block that was read from the socket and keeps all of it in memory.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use actix_pika_actors::Delivery;
+    /// fn keep(tick: Delivery) -> Bytes {
+    ///     assert!(tick.is_no_ack());
+    ///     tick.into_body()
+    /// }
+    /// ```
+    pub fn into_body(self) -> Bytes {
+        match &self.parts.layout {
+            Layout::Apart(apart) => apart.1.clone(),
+            Layout::Together { .. } => self.parts.bytes.slice_ref(self.parts.body()),
         }
     }
 
@@ -578,6 +601,7 @@ impl fmt::Debug for Delivery {
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct Settle {
     pub(crate) delivery: Delivery,
     pub(crate) verdict: Outcome,

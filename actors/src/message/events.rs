@@ -83,6 +83,7 @@ impl Message for ChannelEvent {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct WatchChannel(pub Recipient<ChannelEvent>);
 
 impl Message for WatchChannel {

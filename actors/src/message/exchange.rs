@@ -113,6 +113,7 @@ impl fmt::Display for ExchangeKind {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct DeclareExchange {
     pub(crate) name: String,
     pub(crate) kind: ExchangeKind,
@@ -357,6 +358,7 @@ impl From<&DeclareExchange> for DeclareExchange {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct DeleteExchange {
     pub(crate) name: String,
     pub(crate) if_unused: bool,

@@ -24,7 +24,7 @@ mod publish;
 mod publishing;
 mod queue;
 mod queue_name;
-mod settle_all;
+mod settle_many;
 mod state;
 mod transaction;
 
@@ -48,7 +48,6 @@ pub use self::{
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
     queue_name::QueueName,
-    settle_all::settle_all,
     state::{ConnectionState, Opened},
     transaction::{CommitTx, Recover, RollbackTx, SelectTx},
 };

@@ -39,6 +39,7 @@ use crate::error::Result;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct Publish {
     pub(crate) exchange: String,
     pub(crate) routing_key: String,

@@ -26,6 +26,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 #[doc(alias = "Message")]
+#[must_use = "a publishing does nothing until it is published"]
 pub struct Publishing {
     pub(crate) properties: Properties,
     pub(crate) body: Bytes,

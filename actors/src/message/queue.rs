@@ -38,6 +38,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct DeclareQueue {
     pub(crate) name: String,
     pub(crate) passive: bool,
@@ -341,6 +342,7 @@ binding! {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct PurgeQueue {
     pub(crate) queue: String,
 }
@@ -389,6 +391,7 @@ impl Message for PurgeQueue {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct DeleteQueue {
     pub(crate) queue: String,
     pub(crate) if_unused: bool,

@@ -1,8 +1,12 @@
 //! How a connection stands, and what is known of an open one.
 
-use std::{net::SocketAddr, ops::Deref, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::{error::Error, options::Address, wire::Negotiated};
+use crate::{
+    error::Error,
+    options::Address,
+    wire::{Negotiated, Table},
+};
 
 /// Tells how a connection stands.
 ///
@@ -27,23 +31,23 @@ pub enum ConnectionState {
     Closed(Option<Error>),
 }
 
-/// Holds what is known of an open connection; dereferences to what both sides agreed on.
+/// Describes an open connection: its addresses, and what both sides agreed on.
 ///
-/// **Over a reconnect**: it is another one, of the new socket.
+/// **Over a reconnect**: each new connection has its own.
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::Opened;
 /// fn describe(opened: &Opened) -> String {
-///     let version = opened.server_properties.get("version").and_then(|value| value.as_str());
-///     format!("{} at {}, RabbitMQ {version:?}", opened.channel_max, opened.peer_addr)
+///     let version = opened.server_properties().get("version").and_then(|value| value.as_str());
+///     format!("{} at {}, RabbitMQ {version:?}", opened.channel_max(), opened.peer_addr)
 /// }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Opened {
-    /// Limits, and what the broker says of itself.
-    pub negotiated: Arc<Negotiated>,
+    /// Limits, and the broker's properties.
+    pub(crate) negotiated: Arc<Negotiated>,
     /// Which of the addresses to connect to it was.
     pub address: Address,
     /// Our end of the socket.
@@ -54,10 +58,56 @@ pub struct Opened {
     pub blocked: Option<String>,
 }
 
-impl Deref for Opened {
-    type Target = Negotiated;
+impl Opened {
+    /// Returns the highest channel number that both sides agreed on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Opened;
+    /// fn has_room(opened: &Opened, channels: u16) -> bool {
+    ///     channels <= opened.channel_max()
+    /// }
+    /// ```
+    pub fn channel_max(&self) -> u16 {
+        self.negotiated.channel_max
+    }
 
-    fn deref(&self) -> &Negotiated {
-        &self.negotiated
+    /// Returns the largest frame in bytes that both sides agreed on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Opened;
+    /// fn needs_one_frame(opened: &Opened, body: &[u8]) -> bool {
+    ///     body.len() + 8 <= opened.frame_max() as usize
+    /// }
+    /// ```
+    pub fn frame_max(&self) -> u32 {
+        self.negotiated.frame_max
+    }
+
+    /// Returns the heartbeat interval that both sides agreed on, zero for none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Opened;
+    /// fn has_heartbeats(opened: &Opened) -> bool {
+    ///     !opened.heartbeat().is_zero()
+    /// }
+    /// ```
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.negotiated.heartbeat.into())
+    }
+
+    /// Returns the broker's properties: product, version, capabilities.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Opened;
+    /// fn product(opened: &Opened) -> Option<&str> {
+    ///     opened.server_properties().get("product").and_then(|value| value.as_str())
+    /// }
+    /// ```
+    pub fn server_properties(&self) -> &Table {
+        &self.negotiated.server_properties
     }
 }

@@ -29,6 +29,7 @@ use crate::error::Result;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct SelectTx;
 
 impl Message for SelectTx {
@@ -61,6 +62,7 @@ impl Message for SelectTx {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct CommitTx;
 
 impl Message for CommitTx {
@@ -90,6 +92,7 @@ impl Message for CommitTx {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct RollbackTx;
 
 impl Message for RollbackTx {
@@ -116,6 +119,7 @@ impl Message for RollbackTx {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct Recover;
 
 impl Message for Recover {

@@ -20,6 +20,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use = "a builder does nothing until it is used"]
 pub struct TcpOptions {
     /// Whether small writes leave at once (`TCP_NODELAY`).
     pub nodelay: bool,
