@@ -1,33 +1,28 @@
-//! Many publishes, and one await for all.
+//! Many publishes with one await.
 
 use std::{
-    collections::VecDeque,
+    fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use actix_pika_actors::Outbox;
+use actix_pika_actors as engine;
 
-use crate::{Channel, Confirm, Error, Exchange, Publishing, Result};
-
-/// Confirms that are held at most; the oldest is awaited before more are published.
-const HELD: usize = 4096;
+use crate::{Channel, Exchange, Publishing, Result, publisher::Route};
 
 impl Exchange {
-    /// Publishes all contents under one routing key, and waits until the broker has taken responsibility for each;
-    /// tells how many there were.
+    /// Publishes all contents under one routing key and waits for all confirms; returns their number.
     ///
-    /// Sends `basic.publish` for each, one behind the other as the window lets them, so that the broker confirms many
-    /// at once. Dropped in the middle, what was published goes on.
+    /// Sends `basic.publish` for each content as the window has room, so that the broker confirms many at once. If the
+    /// future is dropped, publishes that were written are still delivered, and the rest is not sent.
     ///
     /// # Errors
-    /// The first failure among them, after all were published and answered; one that keeps a publish from leaving,
-    /// such as a closed channel or a key that is too long, at once. The kinds are those of
-    /// [`publish`](Self::publish). What was published before may have arrived.
+    /// The first failure, once all publishes have an outcome. An error that prevents sending, such as a closed channel
+    /// or a routing key over 255 bytes, is returned at once; what was published before may have arrived. The kinds are
+    /// those of [`publish`](Self::publish).
     ///
-    /// **Over a reconnect**: what was not confirmed is sent again, in its order, and the rest follows.
+    /// **Over a reconnect**: unconfirmed publishes are sent again in their order, then the rest follows.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
     ///
@@ -40,44 +35,30 @@ impl Exchange {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn publish_all<I>(&self, contents: I, routing_key: &str) -> Result<usize>
+    pub fn publish_all<'k, I>(&self, contents: I, routing_key: &'k str) -> PublishAllFuture<'k, I::IntoIter>
     where
         I: IntoIterator,
         I::Item: Into<Publishing>,
     {
-        let mut confirms: VecDeque<Confirm> = VecDeque::new();
-        let mut answer = Ok(0);
-        let mut settle = |confirmed: Result<_>| match (&mut answer, confirmed) {
-            (Ok(count), Ok(_)) => *count += 1,
-            (answer @ Ok(_), Err(error)) => *answer = Err(error),
-            (Err(_), _) => {}
-        };
-        for content in contents {
-            if confirms.len() == HELD
-                && let Some(oldest) = confirms.pop_front()
-            {
-                settle(oldest.await);
-            }
-            confirms.push_back(self.publish_deferred(content, routing_key).await?);
-        }
-        for confirm in confirms {
-            settle(confirm.await);
-        }
-        answer
+        let contents = Contents { channel: self.channel().clone(), contents: contents.into_iter() };
+        let route = Route { exchange: self.clone(), routing_key };
+        PublishAllFuture(engine::PublishAllFuture::new(route, contents))
     }
 }
 
 impl Channel {
-    /// Waits until every publish of the channel so far is answered, whoever made it; those made meanwhile are not
-    /// awaited.
+    /// Waits until all publishes made on the channel before the first poll have an outcome.
     ///
     /// # Errors
-    /// `Refused` without a code on a channel without confirms. `Timeout` where some were not confirmed within the
-    /// deadline. Else the first failure (`Nacked`, `Unroutable`) of a publish whose [`Confirm`] was dropped since the
-    /// last call; the others are told by theirs. `ChannelClosed` or `ConnectionClosed` where that came first. None of
-    /// them closes the channel.
+    /// - `Refused` without a code: the channel has no confirms.
+    /// - `Timeout`: some publishes were not confirmed within the deadline.
+    /// - `Nacked`, `Unroutable`: the first failure, since the last call, of a publish whose [`Confirm`](crate::Confirm)
+    ///   was dropped. Other failures are returned by their [`Confirm`](crate::Confirm).
+    /// - `ChannelClosed`, `ConnectionClosed`.
     ///
-    /// **Over a reconnect**: it just takes longer: what was not confirmed is sent again, and its deadline holds.
+    /// None of them closes the channel.
+    ///
+    /// **Over a reconnect**: it waits on; unconfirmed publishes are sent again, with their deadlines.
     ///
     /// Source: <https://www.rabbitmq.com/docs/confirms>.
     ///
@@ -92,35 +73,80 @@ impl Channel {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn wait_for_confirms(&self) -> Result<()> {
-        let outbox = self.outbox();
-        if !outbox.terms().confirms {
-            return Err(Error::refused_here("a channel without confirms has none to wait for"));
-        }
-        Barrier { outbox, end: outbox.published(), place: None }.await
+    pub fn wait_for_confirms(&self) -> WaitForConfirmsFuture {
+        let confirms = engine::WaitForConfirmsFuture::new(self.outbox().clone());
+        WaitForConfirmsFuture { confirms, _channel: self.clone() }
     }
 }
 
-/// Waits until all publishes below `end` are answered.
-struct Barrier<'a> {
-    outbox: &'a Arc<Outbox>,
-    end: u64,
-    place: Option<u64>,
+/// Publishes many contents and waits for all confirms: the future of [`Exchange::publish_all`].
+///
+/// It owns a handle of the exchange, which keeps the channel open, and borrows the routing key. Nothing happens before
+/// the first poll.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+/// let sent = channel.default_exchange().publish_all(["1.png", "2.png"], "jobs");
+/// assert_eq!(sent.await?, 2);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishAllFuture<'k, I>(engine::PublishAllFuture<Route<'k>, Contents<I>>)
+where
+    I: Iterator<Item: Into<Publishing>>;
+
+impl<I: Iterator<Item: Into<Publishing>>> Future for PublishAllFuture<'_, I> {
+    type Output = Result<usize>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
 }
 
-impl Future for Barrier<'_> {
+impl<I: Iterator<Item: Into<Publishing>>> fmt::Debug for PublishAllFuture<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Converts contents and applies the options of the channel to them.
+struct Contents<I> {
+    channel: Channel,
+    contents: I,
+}
+
+impl<I: Iterator<Item: Into<Publishing>>> Iterator for Contents<I> {
+    type Item = Publishing;
+
+    fn next(&mut self) -> Option<Publishing> {
+        self.contents.next().map(|content| self.channel.finish(content.into()))
+    }
+}
+
+/// Waits for the confirms of all earlier publishes: the future of [`Channel::wait_for_confirms`].
+///
+/// It owns a handle of the channel, which keeps it open. Nothing happens before the first poll.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+/// let confirmed = channel.wait_for_confirms();
+/// confirmed.await
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct WaitForConfirmsFuture {
+    confirms: engine::WaitForConfirmsFuture,
+    _channel: Channel,
+}
+
+impl Future for WaitForConfirmsFuture {
     type Output = Result<()>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let this = &mut *self;
-        this.outbox.poll_confirmed_below(&mut this.place, this.end, cx)
-    }
-}
-
-impl Drop for Barrier<'_> {
-    fn drop(&mut self) {
-        if self.place.is_some() {
-            self.outbox.leave_barrier(&mut self.place);
-        }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.confirms).poll(cx)
     }
 }

@@ -114,7 +114,7 @@ impl Channel {
     /// ```
     pub async fn declare_exchange(&self, declare: impl Into<DeclareExchange>) -> Result<Exchange> {
         let declare = declare.into();
-        let exchange = Exchange::new(self.clone(), declare.name()).robust(declare.is_robust());
+        let exchange = Exchange::new(self.clone(), declare.name(), declare.is_robust());
         self.call(declare).await?;
         Ok(exchange)
     }
@@ -171,7 +171,7 @@ impl Channel {
     /// # }
     /// ```
     pub fn default_exchange(&self) -> Exchange {
-        Exchange::new(self.clone(), "")
+        Exchange::new(self.clone(), "", true)
     }
 
     /// Hands out an exchange by name, without asking the broker. A missing one shows when it is used (404).
@@ -187,7 +187,7 @@ impl Channel {
     /// # }
     /// ```
     pub fn exchange(&self, name: &str) -> Exchange {
-        Exchange::new(self.clone(), name)
+        Exchange::new(self.clone(), name, true)
     }
 
     /// Hands out a queue by name, without asking the broker. A missing one shows when it is used (404).
@@ -529,7 +529,7 @@ impl Channel {
     /// # }
     /// ```
     pub fn number(&self) -> u16 {
-        self.inner.opened.outbox.terms().channel
+        self.inner.opened.outbox.channel()
     }
 
     /// Counts what is under way: publishes, deliveries, bytes, callers that wait.

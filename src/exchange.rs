@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     Channel, Confirm, Publishing, Result,
-    message::{BindExchange, Confirmation, DeleteExchange, UnbindExchange},
-    publisher::{Admission, try_now},
+    futures::{PublishDeferredFuture, PublishFuture},
+    message::{BindExchange, DeleteExchange, UnbindExchange},
 };
 
 /// Publishes to an exchange, and binds and deletes it: a name on a channel.
@@ -30,20 +30,19 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Exchange {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     channel: Channel,
-    name: Arc<str>,
+    name: Box<str>,
     /// It is declared again after a reconnect, as far as is known.
     robust: bool,
 }
 
 impl Exchange {
-    pub(crate) fn new(channel: Channel, name: &str) -> Self {
-        Self { channel, name: Arc::from(name), robust: true }
-    }
-
-    pub(crate) fn robust(mut self, robust: bool) -> Self {
-        self.robust = robust;
-        self
+    pub(crate) fn new(channel: Channel, name: &str, robust: bool) -> Self {
+        Self { inner: Arc::new(Inner { channel, name: Box::from(name), robust }) }
     }
 
     /// Tells the name; empty for the default exchange.
@@ -56,7 +55,7 @@ impl Exchange {
     /// # }
     /// ```
     pub fn name(&self) -> &str {
-        &self.name
+        &self.inner.name
     }
 
     /// Publishes and waits until the broker has taken responsibility.
@@ -105,8 +104,9 @@ impl Exchange {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn publish(&self, content: impl Into<Publishing>, routing_key: &str) -> Result<Confirmation> {
-        self.publish_deferred(content, routing_key).await?.await
+    pub fn publish<'k>(&self, content: impl Into<Publishing>, routing_key: &'k str) -> PublishFuture<'k> {
+        let content = self.channel().finish(content.into());
+        PublishFuture::new(self, content, routing_key)
     }
 
     /// Publishes and waits only for room in the window; what comes of it is told by the [`Confirm`].
@@ -135,15 +135,13 @@ impl Exchange {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn publish_deferred(
+    pub fn publish_deferred<'k>(
         &self,
         content: impl Into<Publishing>,
-        routing_key: &str,
-    ) -> Result<Confirm> {
-        let outbox = self.channel.outbox();
-        let content = self.channel.finish(content.into());
-        let sequence = Admission::new(outbox, &self.name, routing_key, content)?.await?;
-        Ok(Confirm::new(outbox.clone(), sequence))
+        routing_key: &'k str,
+    ) -> PublishDeferredFuture<'k> {
+        let content = self.channel().finish(content.into());
+        PublishDeferredFuture::new(self, content, routing_key)
     }
 
     /// Publishes if the window has room now; `None`, and nothing sent, if it has not, or the broker takes no
@@ -169,9 +167,8 @@ impl Exchange {
     /// # }
     /// ```
     pub fn try_publish(&self, content: impl Into<Publishing>, routing_key: &str) -> Result<Option<Confirm>> {
-        let outbox = self.channel.outbox();
-        let sequence = try_now(outbox, &self.name, routing_key, &self.channel.finish(content.into()))?;
-        Ok(sequence.map(|sequence| Confirm::new(outbox.clone(), sequence)))
+        let content = self.channel().finish(content.into());
+        self.channel().outbox().try_publish(self.name(), routing_key, &content)
     }
 
     /// Binds this exchange to another one, to receive what that one routes here.
@@ -198,7 +195,7 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn bind(&self, source: &str, routing_key: &str) -> Result<()> {
-        self.bind_with(BindExchange::new(&*self.name, source, routing_key)).await
+        self.bind_with(BindExchange::new(self.name(), source, routing_key)).await
     }
 
     /// Binds as the options say, which name both ends and may have arguments; the handle adds only its channel.
@@ -220,9 +217,9 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn bind_with(&self, bind: BindExchange) -> Result<()> {
-        let passing = !self.robust && bind.bound() == self.name();
+        let passing = !self.inner.robust && bind.bound() == self.name();
         let bind = if passing { bind.robust(false) } else { bind };
-        self.channel.call(bind).await
+        self.inner.channel.call(bind).await
     }
 
     /// Removes a binding to another exchange; a missing one, or a missing exchange, is no error.
@@ -244,7 +241,7 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn unbind(&self, source: &str, routing_key: &str) -> Result<()> {
-        self.unbind_with(UnbindExchange::new(&*self.name, source, routing_key)).await
+        self.unbind_with(UnbindExchange::new(self.name(), source, routing_key)).await
     }
 
     /// Removes a binding as the options say, which name both ends; the arguments must be those of the binding.
@@ -266,7 +263,7 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn unbind_with(&self, unbind: UnbindExchange) -> Result<()> {
-        self.channel.call(unbind).await
+        self.inner.channel.call(unbind).await
     }
 
     /// Deletes the exchange with its bindings; a missing one is no error.
@@ -288,7 +285,7 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn delete(&self) -> Result<()> {
-        self.channel.call(DeleteExchange::new(&*self.name)).await
+        self.inner.channel.call(DeleteExchange::new(self.name())).await
     }
 
     /// Deletes the exchange as the options say, if nothing is bound to it; the exchange is that of the options.
@@ -314,7 +311,7 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn delete_with(&self, delete: DeleteExchange) -> Result<()> {
-        self.channel.call(delete).await
+        self.inner.channel.call(delete).await
     }
 
     /// Hands out the channel of the handle.
@@ -326,12 +323,15 @@ impl Exchange {
     /// # }
     /// ```
     pub fn channel(&self) -> &Channel {
-        &self.channel
+        &self.inner.channel
     }
 }
 
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("name", &self.name).field("channel", &self.channel.number()).finish()
+        f.debug_struct("Exchange")
+            .field("name", &self.name())
+            .field("channel", &self.channel().number())
+            .finish()
     }
 }

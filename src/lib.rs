@@ -39,6 +39,7 @@
 //! | [`options`] | connection options, and the enumerations that options take |
 //! | [`message`] | the messages that actors take and reply with, which are also the options of the handles; properties, tables |
 //! | [`events`] | events, state and health of connections and channels |
+//! | [`futures`] | the futures of the publish methods |
 //! | [`stream`] | deliveries as a stream, one at a time or in batches |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
@@ -135,7 +136,7 @@ mod transaction;
 #[cfg(feature = "testing")]
 pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
-    ChannelEvent, ConnectionEvent, Consume, ConsumerEnd, Credentials, DeclareExchange, DeclareQueue,
+    ChannelEvent, Confirm, ConnectionEvent, Consume, ConsumerEnd, Credentials, DeclareExchange, DeclareQueue,
     Delivery, Error, ErrorKind, OpenChannel, Publishing, Recovery, Requeue, Result,
 };
 
@@ -146,7 +147,6 @@ pub use self::{
     consumer::Consumer,
     delivery_stream::DeliveryStream,
     exchange::Exchange,
-    publisher::Confirm,
     queue::Queue,
     transaction::Transaction,
 };
@@ -241,6 +241,27 @@ pub mod events {
     pub use crate::event_stream::Events;
     #[doc(no_inline)]
     pub use crate::{ChannelEvent, ConnectionEvent, ConsumerEnd};
+}
+
+/// The futures of the publish methods. They own a handle, which keeps the channel open.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+/// use actix_pika::futures::PublishFuture;
+///
+/// let sent: PublishFuture<'_> = channel.default_exchange().publish("resize 7.png", "jobs");
+/// assert!(sent.await?.is_confirmed());
+/// # Ok(())
+/// # }
+/// ```
+pub mod futures {
+    #[doc(no_inline)]
+    pub use crate::Confirm;
+    pub use crate::{
+        batch_publish::{PublishAllFuture, WaitForConfirmsFuture},
+        publisher::{PublishDeferredFuture, PublishFuture},
+    };
 }
 
 /// Deliveries as a stream, one at a time or in batches.

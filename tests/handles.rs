@@ -96,6 +96,17 @@ crate::modes! {
         assert_eq!(queue.get().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     }
 
+    /// CH-26: a publish that has not been polled yet keeps its channel open.
+    async fn a_publish_future_keeps_the_channel(bench: Bench) {
+        bench.channel.declare_queue("jobs").await.unwrap();
+        let sent = bench.another_channel().await.default_exchange().publish("work", "jobs");
+        let queued = bench.another_channel().await.default_exchange().publish_deferred("more", "jobs");
+        // Time for the channels to close, if anything let go of them.
+        bench.channel.declare_queue("jobs").await.unwrap();
+        sent.await.unwrap();
+        queued.await.unwrap().await.unwrap();
+    }
+
     /// CH-26: a clone of any handle keeps the channel, and only the last one lets it go.
     async fn any_clone_keeps_the_channel(bench: Bench) {
         let channel = bench.another_channel().await;

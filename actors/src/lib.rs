@@ -79,9 +79,15 @@ pub use self::{
     },
     mismatch::Mismatch,
     options::{Address, AddressOrder, Backoff, ConnectionOptions, HappyEyeballs, Recovery, TcpOptions},
-    outbox::{Flush, Load, Outbox, OutboxConfig, Outgoing, Tick, Ticket},
+    outbox::{Confirm, Flush, Load, Outbox, Tick},
     returned::Return,
     secret::Secret,
     supervisor::ConnectionSupervisor,
     wire::{DeliveryMode, Mechanism, Properties, Table, Value, text::Text},
+};
+
+// For the handles of the crate `actix-pika`.
+#[doc(hidden)]
+pub use self::outbox::{
+    Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture, WaitForConfirmsFuture,
 };

@@ -1,7 +1,7 @@
 //! What people ask of a channel: each call is one method, its answer comes later, in order.
 
 use actix::{Context, Handler, ResponseFuture};
-use std::{future::poll_fn, sync::Arc};
+use std::sync::Arc;
 
 use super::{Channel, ChannelState, Reply, Responder, replies::PendingReply};
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
         Publish, PurgeQueue, Qos, QueueDeclared, Settle, UnbindExchange, UnbindQueue,
         internal::{Change, Entity, Removal, SupervisorMessage},
     },
-    outbox::Ticket,
-    wire::{AMQPClass, basic, check_short, exchange, ids, queue, short},
+    outbox::{Destination, Outbox, PublishFuture},
+    wire::{AMQPClass, basic, exchange, ids, queue, short},
 };
 
 impl Channel {
@@ -275,22 +275,30 @@ impl Handler<Publish> for Channel {
         if self.ids {
             publish.content = publish.content.generate_message_id();
         }
-        let outbox = Arc::clone(&self.outbox);
-        Box::pin(async move {
-            check_short("exchange name", &publish.exchange)?;
-            check_short("routing key", &publish.routing_key)?;
-            publish.content.check()?;
-            let mut place = Ticket::default();
-            let sequence = poll_fn(|cx| {
-                let outgoing = publish.content.outgoing(&publish.exchange, &publish.routing_key);
-                outbox.poll_publish(&mut place, cx, outgoing)
-            })
-            .await?;
-            if sequence > 0 {
-                poll_fn(|cx| outbox.poll_confirm(sequence, cx)).await?;
-            }
-            Ok(Confirmation::new(sequence))
-        })
+        let Publish { exchange, routing_key, content } = publish;
+        let route = Route { outbox: self.outbox.clone(), exchange, routing_key };
+        Box::pin(PublishFuture::new(route, content))
+    }
+}
+
+/// Where a [`Publish`] message goes.
+struct Route {
+    outbox: Arc<Outbox>,
+    exchange: String,
+    routing_key: String,
+}
+
+impl Destination for Route {
+    fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    fn exchange(&self) -> &str {
+        &self.exchange
+    }
+
+    fn routing_key(&self) -> &str {
+        &self.routing_key
     }
 }
 

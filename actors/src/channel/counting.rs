@@ -143,7 +143,7 @@ impl Bench {
             properties: &properties,
             body: &body,
         };
-        assert!(self.channel.outbox.try_publish(outgoing).unwrap().is_some());
+        assert!(self.channel.outbox.queue_publish(outgoing).unwrap().is_some());
     }
 
     /// Waits until the actor has read all its letters.

@@ -35,7 +35,7 @@ use crate::{
 /// # async fn open(connection: Addr<ConnectionSupervisor>) -> Result<()> {
 /// let options = OpenChannel::new().window(512).deadline(Duration::from_secs(5));
 /// let channel = connection.send(options).await??;
-/// println!("channel {}", channel.outbox.terms().channel);
+/// println!("channel {}", channel.outbox.channel());
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]

@@ -85,8 +85,7 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    #[doc(hidden)]
-    pub fn new(sequence: u64) -> Self {
+    pub(crate) fn new(sequence: u64) -> Self {
         Self { sequence }
     }
 

@@ -274,8 +274,7 @@ impl Publishing {
         &self.body
     }
 
-    #[doc(hidden)]
-    pub fn outgoing<'a>(&'a self, exchange: &'a str, routing_key: &'a str) -> Outgoing<'a> {
+    pub(crate) fn outgoing<'a>(&'a self, exchange: &'a str, routing_key: &'a str) -> Outgoing<'a> {
         Outgoing {
             exchange,
             routing_key,
@@ -286,8 +285,7 @@ impl Publishing {
         }
     }
 
-    #[doc(hidden)]
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         Ok(self.properties.check()?)
     }
 

@@ -1,6 +1,12 @@
-//! Who waits until every publish up to a point is answered.
+//! Waiting until all publishes up to a point have an outcome.
 
-use std::task::{Context, Poll, Waker};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use super::{Attachment, Outbox};
 use crate::error::{Error, Result};
@@ -58,41 +64,17 @@ impl Barrier {
 }
 
 impl Outbox {
-    /// Tells one more than the number of the last publish so far.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// assert_eq!(Outbox::new(terms()).published(), 1);
-    /// ```
+    /// Returns the sequence number of the next publish, for tests.
+    #[doc(hidden)]
     pub fn published(&self) -> u64 {
         self.lock().confirms.end()
     }
 
-    /// Answers once every publish below `end` is answered or late.
+    /// Resolves once every publish below `end` has an outcome or is late.
     ///
     /// # Errors
-    /// The end of the channel; `Timeout` where some are late; else the first failure that nobody has heard of.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// # async fn all_confirmed(outbox: &Outbox) -> Result<()> {
-    /// let (end, mut place) = (outbox.published(), None);
-    /// std::future::poll_fn(|cx| outbox.poll_confirmed_below(&mut place, end, cx)).await
-    /// # }
-    /// ```
-    pub fn poll_confirmed_below(
+    /// The error that closed the channel; `Timeout` if some are late; else the first failure that nobody waited for.
+    fn poll_confirmed_below(
         &self,
         place: &mut Option<u64>,
         end: u64,
@@ -121,21 +103,52 @@ impl Outbox {
         Poll::Ready(answer)
     }
 
-    /// Gives up waiting.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// Outbox::new(terms()).leave_barrier(&mut None);
-    /// ```
-    pub fn leave_barrier(&self, place: &mut Option<u64>) {
+    fn leave_barrier(&self, place: &mut Option<u64>) {
         let old = self.lock().confirms.barrier.leave(place);
         drop(old);
+    }
+}
+
+/// Waits until all publishes before its first poll have an outcome. Nothing happens before the first poll.
+#[must_use = "futures do nothing unless polled"]
+pub struct WaitForConfirmsFuture {
+    outbox: Arc<Outbox>,
+    /// The first sequence number that it does not wait for, known since the first poll.
+    end: Option<u64>,
+    place: Option<u64>,
+}
+
+impl WaitForConfirmsFuture {
+    /// Creates the future.
+    pub fn new(outbox: Arc<Outbox>) -> Self {
+        Self { outbox, end: None, place: None }
+    }
+}
+
+impl Future for WaitForConfirmsFuture {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if !this.outbox.terms.confirms {
+            return Poll::Ready(Err(Error::refused_here("a channel without confirms has none to wait for")));
+        }
+        let end = *this.end.get_or_insert_with(|| this.outbox.published());
+        this.outbox.poll_confirmed_below(&mut this.place, end, cx)
+    }
+}
+
+impl Drop for WaitForConfirmsFuture {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            self.outbox.leave_barrier(&mut self.place);
+        }
+    }
+}
+
+impl fmt::Debug for WaitForConfirmsFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitForConfirmsFuture").field("end", &self.end).finish_non_exhaustive()
     }
 }
 

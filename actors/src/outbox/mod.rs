@@ -8,8 +8,11 @@
 mod acks;
 mod attachment;
 mod barrier;
+mod confirm;
 mod confirms;
 mod nack_retry;
+mod publish_all;
+mod publish_future;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -29,8 +32,6 @@ use tokio::time::Instant;
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-pub(crate) use self::acks::{Outcome, Seen};
-pub(crate) use self::attachment::Outage;
 use self::{
     acks::Acks,
     confirms::{Answer, Confirms},
@@ -38,8 +39,19 @@ use self::{
     unconfirmed::Unconfirmed,
     window::Window,
 };
+pub(crate) use self::{
+    acks::{Outcome, Seen},
+    attachment::Outage,
+};
+pub use self::{
+    barrier::WaitForConfirmsFuture,
+    confirm::Confirm,
+    publish_all::PublishAllFuture,
+    publish_future::{Destination, PublishDeferredFuture, PublishFuture},
+};
 use crate::{
     error::{Error, Result},
+    message::Publishing,
     returned::Return,
     wire::{Properties, header_len},
 };
@@ -69,32 +81,19 @@ impl Message for Tick {
     type Result = ();
 }
 
-/// Says what an outbox keeps to, for its whole life; [`OpenChannel`](crate::OpenChannel) sets it.
-///
-/// # Examples
-/// ```
-/// # use std::time::Duration;
-/// # use actix_pika_actors::OutboxConfig;
-/// let terms = OutboxConfig {
-///     channel: 1,
-///     confirms: true,
-///     window: 1024,
-///     window_bytes: 16 << 20,
-///     deadline: Duration::from_secs(30),
-/// };
-/// ```
+/// The options of an outbox, from [`OpenChannel`](crate::OpenChannel).
 #[derive(Clone, Copy, Debug)]
-pub struct OutboxConfig {
-    /// The channel's number; it keeps it over reconnects.
-    pub channel: u16,
+pub(crate) struct OutboxConfig {
+    /// The channel number. It stays the same over reconnects.
+    pub(crate) channel: u16,
     /// Whether publishes are confirmed.
-    pub confirms: bool,
-    /// Publishes under way at most.
-    pub window: usize,
-    /// Bytes of publishes under way at most; a larger publish goes alone.
-    pub window_bytes: usize,
-    /// How long a publish may take.
-    pub deadline: Duration,
+    pub(crate) confirms: bool,
+    /// The most publishes in flight.
+    pub(crate) window: usize,
+    /// The most bytes of publishes in flight. A larger publish is sent alone.
+    pub(crate) window_bytes: usize,
+    /// The deadline of a publish.
+    pub(crate) deadline: Duration,
 }
 
 impl OutboxConfig {
@@ -104,30 +103,17 @@ impl OutboxConfig {
     }
 }
 
-/// Holds one publish, as the caller has it in hand.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::{Properties, Outgoing};
-/// # use bytes::Bytes;
-/// let (properties, body) = (Properties::new(), Bytes::from("x"));
-/// let publish =
-///     Outgoing { exchange: "", routing_key: "jobs", mandatory: true, resend: true, properties: &properties, body: &body };
-/// ```
+/// A publish by reference.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'a> {
-    /// Where to; empty for the default exchange.
-    pub exchange: &'a str,
-    /// The routing key.
-    pub routing_key: &'a str,
-    /// Whether it must reach a queue.
-    pub mandatory: bool,
-    /// Whether it may be sent again when the connection breaks before its confirm.
-    pub resend: bool,
-    /// The content header.
-    pub properties: &'a Properties,
-    /// The body.
-    pub body: &'a Bytes,
+pub(crate) struct Outgoing<'a> {
+    /// Empty for the default exchange.
+    pub(crate) exchange: &'a str,
+    pub(crate) routing_key: &'a str,
+    pub(crate) mandatory: bool,
+    /// Whether it is sent again when the connection is lost before its confirm.
+    pub(crate) resend: bool,
+    pub(crate) properties: &'a Properties,
+    pub(crate) body: &'a Bytes,
 }
 
 impl Outgoing<'_> {
@@ -136,34 +122,34 @@ impl Outgoing<'_> {
     }
 }
 
-/// Keeps a place in the line for the publish window: who came first goes first.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::{Outbox, Ticket};
-/// fn give_up(outbox: &Outbox, mut ticket: Ticket) {
-///     outbox.leave_queue(&mut ticket);
-/// }
-/// ```
+/// A place in the wait queue of the publish window.
 #[derive(Debug, Default)]
-pub struct Ticket(Option<u64>);
+pub(crate) struct Ticket(Option<u64>);
 
-/// Keeps the bytes that one channel has to say until the connection takes them: its only way out.
+impl Ticket {
+    /// Returns whether it has a place in the queue.
+    #[inline]
+    fn is_waiting(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// The output of one channel: keeps bytes until the connection takes them.
 ///
-/// Handles publish into it without a mailbox in the way; those of the crate `actix-pika` are built on it.
+/// Publishes go into it without passing a mailbox. Applications publish with the handles of the crate `actix-pika` or
+/// with the message [`Publish`](crate::Publish).
 ///
 /// # Examples
-/// ```
-/// # use std::time::Duration;
-/// # use actix_pika_actors::{Outbox, Publishing, OutboxConfig};
-/// let terms =
-///     OutboxConfig { channel: 1, confirms: true, window: 1, window_bytes: 1 << 20, deadline: Duration::from_secs(5) };
-/// let outbox = Outbox::new(terms);
-/// let content = Publishing::new("x");
-/// assert_eq!(outbox.try_publish(content.outgoing("", "jobs"))?, Some(1));
-/// assert_eq!(outbox.try_publish(content.outgoing("", "jobs"))?, None); // the window is full
-/// assert_eq!(outbox.load().unconfirmed, 1);
-/// # Ok::<(), actix_pika_actors::Error>(())
+/// ```no_run
+/// # use actix_pika_actors::{OpenedChannel, Publishing, Result};
+/// # async fn run(channel: OpenedChannel) -> Result<()> {
+/// match channel.outbox.try_publish("", "jobs", &Publishing::new("resize 7.png"))? {
+///     Some(confirm) => drop(confirm.await?),
+///     None => println!("the publish window is full"),
+/// }
+/// assert_eq!(channel.outbox.load().unconfirmed, 0);
+/// # Ok(())
+/// # }
 /// ```
 pub struct Outbox {
     terms: OutboxConfig,
@@ -271,19 +257,8 @@ pub struct Load {
 }
 
 impl Outbox {
-    /// Makes the outbox of a channel that has no connection yet.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// let outbox = Outbox::new(terms());
-    /// ```
-    pub fn new(terms: OutboxConfig) -> Self {
+    /// Creates the outbox of a channel that has no connection yet.
+    pub(crate) fn new(terms: OutboxConfig) -> Self {
         Self {
             terms,
             state: Mutex::new(State {
@@ -312,20 +287,49 @@ impl Outbox {
         }
     }
 
-    /// Tells what it keeps to.
+    pub(crate) fn terms(&self) -> &OutboxConfig {
+        &self.terms
+    }
+
+    /// Returns the channel number. It stays the same over reconnects.
     ///
     /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// ```no_run
+    /// # fn run(channel: actix_pika_actors::OpenedChannel) {
+    /// println!("channel {}", channel.outbox.channel());
     /// # }
-    /// assert_eq!(Outbox::new(terms()).terms().window, 64);
     /// ```
-    pub fn terms(&self) -> &OutboxConfig {
-        &self.terms
+    pub fn channel(&self) -> u16 {
+        self.terms.channel
+    }
+
+    /// Publishes if the window has room now; `None` if it has not, and nothing is sent.
+    ///
+    /// Sends `basic.publish`. An empty exchange name is the default exchange.
+    ///
+    /// # Errors
+    /// `ChannelClosed`, `ConnectionClosed` when it is closed; `Limit` for a name or key over 255 bytes, or headers over
+    /// the frame size; `Codec` for properties that cannot be encoded.
+    ///
+    /// **Over a reconnect**: while the connection is down, publishes are taken until the window is full.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix_pika_actors::{OpenedChannel, Publishing, Result};
+    /// # fn run(channel: OpenedChannel) -> Result<()> {
+    /// let confirm = channel.outbox.try_publish("", "jobs", &Publishing::new("resize 7.png"))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_publish(
+        self: &Arc<Self>,
+        exchange: &str,
+        routing_key: &str,
+        content: &Publishing,
+    ) -> Result<Option<Confirm>> {
+        publish_future::check(exchange, routing_key, content)?;
+        let sequence = self.queue_publish(content.outgoing(exchange, routing_key))?;
+        Ok(sequence.map(|sequence| Confirm::new(self.clone(), sequence)))
     }
 
     // A panic while the lock is held would be ours; the state is left consistent enough to answer its waiters.
@@ -335,26 +339,12 @@ impl Outbox {
 
     // ---- callers ----
 
-    /// Queues a publish and answers its sequence number (0 without confirms), once the window has room.
+    /// Queues a publish and returns its sequence number (0 without confirms), once the window has room.
     ///
     /// # Errors
     /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame; `Timeout` or
-    /// `Blocked` ("not sent") when the deadline passed while it waited.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// # async fn publish(outbox: &Outbox, content: &Publishing) -> Result<u64> {
-    /// let mut ticket = Ticket::default();
-    /// std::future::poll_fn(|cx| outbox.poll_publish(&mut ticket, cx, content.outgoing("", "jobs"))).await
-    /// # }
-    /// ```
-    pub fn poll_publish(
+    /// `Blocked` when the deadline passed while it waited.
+    fn poll_publish(
         &self,
         ticket: &mut Ticket,
         cx: &mut Context<'_>,
@@ -368,23 +358,8 @@ impl Outbox {
         answer
     }
 
-    /// Queues a publish if the window has room for it now; `None` if it has not.
-    ///
-    /// # Errors
-    /// Those of [`poll_publish`](Self::poll_publish), but for the deadlines.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// let content = Publishing::new("x");
-    /// assert_eq!(Outbox::new(terms()).try_publish(content.outgoing("", "jobs")).unwrap(), Some(1));
-    /// ```
-    pub fn try_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
+    /// Queues a publish if the window has room now.
+    pub(crate) fn queue_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
         let mut after = DeferredEffects::default();
         let mut state = self.lock();
         let answer = state.admit(&self.terms, &mut Ticket::default(), None, outgoing, &mut after);
@@ -396,19 +371,9 @@ impl Outbox {
         }
     }
 
-    /// Gives up a place in the line, and passes on the wake that it may have had.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// Outbox::new(terms()).leave_queue(&mut Ticket::default());
-    /// ```
-    pub fn leave_queue(&self, ticket: &mut Ticket) {
+    /// Gives up a place in the wait queue and wakes the next one if that is at the front.
+    #[inline]
+    fn leave_queue(&self, ticket: &mut Ticket) {
         if let Some(key) = ticket.0.take() {
             let mut after = DeferredEffects::default();
             let gone = self.lock().window.leave(key, &mut after.wakers);
@@ -417,24 +382,8 @@ impl Outbox {
         }
     }
 
-    /// Answers what became of a publish.
-    ///
-    /// # Errors
-    /// `Nacked`, `Unroutable`, `Timeout`, or the end of the channel.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// # async fn confirmed(outbox: &Outbox, sequence: u64) -> Result<()> {
-    /// std::future::poll_fn(|cx| outbox.poll_confirm(sequence, cx)).await
-    /// # }
-    /// ```
-    pub fn poll_confirm(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    /// Returns the outcome of a publish.
+    fn poll_confirm(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut state = self.lock();
         let (answer, old) = state.confirms.poll(sequence, cx);
         drop(state);
@@ -442,19 +391,8 @@ impl Outbox {
         answer
     }
 
-    /// Forgets who waits for the confirm of `sequence`; the publish goes on.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
-    /// # }
-    /// Outbox::new(terms()).forget_confirm(1);
-    /// ```
-    pub fn forget_confirm(&self, sequence: u64) {
+    /// Removes the waiter for the confirm of `sequence`; the publish goes on.
+    fn forget_confirm(&self, sequence: u64) {
         let left = self.lock().confirms.forget(sequence);
         drop(left);
     }
@@ -499,17 +437,13 @@ impl Outbox {
         channel_epoch != state.channel_epoch || matches!(state.life, Attachment::Closed { .. })
     }
 
-    /// Counts what it holds.
+    /// Returns how much it holds at this moment.
     ///
     /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// ```no_run
+    /// # fn run(channel: actix_pika_actors::OpenedChannel) {
+    /// println!("{} publishes are not confirmed yet", channel.outbox.load().unconfirmed);
     /// # }
-    /// assert!(Outbox::new(terms()).load().drained);
     /// ```
     pub fn load(&self) -> Load {
         let state = self.lock();
@@ -524,17 +458,13 @@ impl Outbox {
         }
     }
 
-    /// Tells why it is closed, if it is.
+    /// Returns the error that closed it, or `None` while it is open.
     ///
     /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use actix_pika_actors::{Outbox, Ticket, Publishing, Result, OutboxConfig};
-    /// # fn terms() -> OutboxConfig {
-    /// #     let deadline = Duration::from_secs(5);
-    /// #     OutboxConfig { channel: 1, confirms: true, window: 64, window_bytes: 1 << 20, deadline }
+    /// ```no_run
+    /// # fn run(channel: actix_pika_actors::OpenedChannel) {
+    /// assert!(channel.outbox.closed().is_none());
     /// # }
-    /// assert!(Outbox::new(terms()).closed().is_none());
     /// ```
     pub fn closed(&self) -> Option<Error> {
         match &self.lock().life {

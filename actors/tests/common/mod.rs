@@ -14,7 +14,7 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, dev::ToEnvelope};
 use actix_pika_actors::{
     Address, CloseChannel, Confirmation, ConnectionOptions, ConnectionState, ConnectionSupervisor, Consume,
     Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, OpenChannel, Opened, OpenedChannel,
-    Publish, PurgeQueue, QueueDeclared, Result, StreamSink,
+    Publish, Publishing, PurgeQueue, QueueDeclared, Result, StreamSink,
     testing::{
         ClientHandshake, HandshakeScript, Peer, PeerSocket, RawFrame,
         protocol::{basic, confirm, connection, queue},
@@ -191,7 +191,7 @@ impl Bench {
             }
             answer = &mut call.0 => answer.unwrap().unwrap().unwrap(),
         };
-        assert_eq!(channel.outbox.terms().channel, number);
+        assert_eq!(channel.outbox.channel(), number);
         channel
     }
 
@@ -201,7 +201,7 @@ impl Bench {
     }
 
     pub async fn consume_as(&mut self, channel: &OpenedChannel, options: Consume) -> Deliveries {
-        let number = channel.outbox.terms().channel;
+        let number = channel.outbox.channel();
         let deliveries = Deliveries::new();
         let call: Call<Consumed> = ask(&channel.actor, options.queue("jobs").feed(deliveries.feed.clone()));
         answer_consume(&mut self.socket, number).await;
@@ -211,7 +211,7 @@ impl Bench {
 
     /// Asks and answers something: when it returns, the client has read all that came before.
     pub async fn round_trip(&mut self, channel: &OpenedChannel) {
-        let number = channel.outbox.terms().channel;
+        let number = channel.outbox.channel();
         let call = ask(&channel.actor, PurgeQueue::new("jobs"));
         self.socket.answer(number, |_: queue::Purge| queue::PurgeOk::default()).await.unwrap();
         call.answer().await.unwrap();
@@ -300,17 +300,13 @@ pub trait TryPublish {
     fn try_publish_text(&self, routing_key: &str, text: &'static str) -> u64;
 }
 
-impl TryPublish for actix_pika_actors::Outbox {
+impl TryPublish for std::sync::Arc<actix_pika_actors::Outbox> {
     fn try_publish_text(&self, routing_key: &str, text: &'static str) -> u64 {
-        let outgoing = actix_pika_actors::Outgoing {
-            resend: true,
-            exchange: "",
-            routing_key,
-            mandatory: false,
-            properties: &actix_pika_actors::Properties::default(),
-            body: &bytes::Bytes::from_static(text.as_bytes()),
-        };
-        self.try_publish(outgoing).expect("an open channel").expect("room in the window")
+        let content = Publishing::new(bytes::Bytes::from_static(text.as_bytes()))
+            .properties(actix_pika_actors::Properties::default())
+            .mandatory(false);
+        let confirm = self.try_publish("", routing_key, &content).expect("an open channel");
+        confirm.expect("room in the window").sequence().unwrap_or_default()
     }
 }
 

@@ -58,7 +58,7 @@ fn publish(outbox: &Outbox, routing_key: &str, body: &Bytes) -> u64 {
         properties: &properties,
         body,
     };
-    outbox.try_publish(outgoing).unwrap().expect("room in the window")
+    outbox.queue_publish(outgoing).unwrap().expect("room in the window")
 }
 
 fn take_all(outbox: &Outbox, budget: usize) -> BytesMut {
@@ -214,7 +214,7 @@ async fn another_epoch_gets_nothing_and_a_closed_outbox_has_only_last_words() {
         properties: &properties,
         body: &Bytes::new(),
     };
-    assert_eq!(outbox.try_publish(outgoing).unwrap_err().kind(), ErrorKind::ChannelClosed);
+    assert_eq!(outbox.queue_publish(outgoing).unwrap_err().kind(), ErrorKind::ChannelClosed);
     assert_eq!(outbox.settle(1, 1, 1, Outcome::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
     assert_eq!(outbox.settle(0, 1, 1, Outcome::Ack).unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
@@ -272,7 +272,7 @@ async fn a_return_is_told_from_one_that_differs_in_its_properties() {
             properties: &properties(id),
             body: &body,
         };
-        outbox.try_publish(outgoing).unwrap().expect("room in the window");
+        outbox.queue_publish(outgoing).unwrap().expect("room in the window");
     }
     take_all(&outbox, usize::MAX);
     // The last one has properties that the broker changed on the way.
@@ -309,7 +309,7 @@ async fn what_does_not_fit_a_frame_is_refused_and_takes_no_number() {
         properties: &properties,
         body: &body,
     };
-    assert_eq!(outbox.try_publish(outgoing).unwrap_err().kind(), ErrorKind::Limit);
+    assert_eq!(outbox.queue_publish(outgoing).unwrap_err().kind(), ErrorKind::Limit);
     assert_eq!(outbox.method(Bytes::from(vec![0; 4097])).unwrap_err().kind(), ErrorKind::Limit);
     assert!(outbox.load().drained);
     assert_eq!(publish(&outbox, "key", &body), 1);

@@ -243,7 +243,7 @@ impl World {
             properties: &properties,
             body: &body,
         };
-        match self.outbox.try_publish(outgoing) {
+        match self.outbox.queue_publish(outgoing) {
             Ok(Some(sequence)) => {
                 assert_eq!(sequence, id);
                 let (strikes, late, channel_closed, connection_lost) = (0, false, false, false);

@@ -1,0 +1,106 @@
+//! The future of one confirm.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use super::Outbox;
+use crate::{error::Result, message::Confirmation};
+
+/// Waits for the broker's answer to a publish that was written. Dropping it cancels nothing.
+///
+/// On a channel without confirms it resolves at once and guarantees nothing: see
+/// [`Confirmation::is_confirmed`].
+///
+/// # Errors
+/// These leave the channel open:
+/// - `Unroutable`: no queue matches a mandatory publish. [`Error::returned`](crate::Error::returned) has the publish.
+/// - `Nacked`: the broker could not store it (`basic.nack`).
+/// - `Timeout`: no confirm within the deadline of the channel; `Blocked` while the broker blocks the connection.
+///
+/// `ChannelClosed` and `ConnectionClosed` have the cause.
+/// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have stored the publish
+/// in spite of the error.
+///
+/// **Over a reconnect**: it waits on. The publish is sent again, with its sequence number and its deadline. With
+/// [`OnOutage::Fail`](crate::OnOutage::Fail) it fails with `ConnectionClosed` and may have arrived.
+///
+/// Source: <https://www.rabbitmq.com/docs/confirms>.
+///
+/// # Examples
+/// ```no_run
+/// # use actix_pika_actors::{OpenedChannel, Publishing, Result};
+/// # async fn run(channel: OpenedChannel) -> Result<()> {
+/// if let Some(confirm) = channel.outbox.try_publish("", "jobs", &Publishing::new("resize 7.png"))? {
+///     println!("written");
+///     confirm.await?;
+///     println!("stored by the broker");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "await it to wait for the broker's confirm, or drop it to ignore the outcome"]
+pub struct Confirm {
+    outbox: Arc<Outbox>,
+    /// 0 without confirms.
+    sequence: u64,
+    resolved: bool,
+}
+
+impl Confirm {
+    #[inline]
+    pub(super) fn new(outbox: Arc<Outbox>, sequence: u64) -> Self {
+        Self { outbox, sequence, resolved: sequence == 0 }
+    }
+
+    /// Returns the sequence number of the publish on its channel, counted from 1; `None` without confirms.
+    ///
+    /// **Over a reconnect**: a publish that is sent again keeps its number, and the next ones continue from it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix_pika_actors::{OpenedChannel, Publishing, Result};
+    /// # async fn run(channel: OpenedChannel) -> Result<()> {
+    /// if let Some(confirm) = channel.outbox.try_publish("", "jobs", &Publishing::new("resize 7.png"))? {
+    ///     assert_eq!(confirm.sequence(), Some(1));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sequence(&self) -> Option<u64> {
+        (self.sequence > 0).then_some(self.sequence)
+    }
+}
+
+impl Future for Confirm {
+    type Output = Result<Confirmation>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.sequence == 0 {
+            return Poll::Ready(Ok(Confirmation::new(0)));
+        }
+        let result = ready!(self.outbox.poll_confirm(self.sequence, cx));
+        self.resolved = true;
+        Poll::Ready(result.map(|()| Confirmation::new(self.sequence)))
+    }
+}
+
+impl Drop for Confirm {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.resolved {
+            self.outbox.forget_confirm(self.sequence);
+        }
+    }
+}
+
+impl fmt::Debug for Confirm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Confirm").field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! The futures of one publish: wait for room in the publish window, write the publish, wait for its confirm.
+//!
+//! `Handler<Publish>` of the channel and the handles of the crate `actix-pika` use the same futures.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use super::{Confirm, Outbox, Ticket};
+use crate::{
+    error::Result,
+    message::{Confirmation, Publishing},
+    wire::check_short,
+};
+
+/// Where a publish goes: the outbox of a channel, an exchange and a routing key.
+///
+/// The futures below own their destination, so that a handle inside it lives as long as the future.
+pub trait Destination: Unpin {
+    /// Returns the outbox of the channel.
+    fn outbox(&self) -> &Arc<Outbox>;
+    /// Returns the name of the exchange; empty for the default exchange.
+    fn exchange(&self) -> &str;
+    /// Returns the routing key.
+    fn routing_key(&self) -> &str;
+}
+
+/// Publishes and waits for the confirm. Nothing happens before the first poll.
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishFuture<D: Destination> {
+    destination: D,
+    step: Step,
+}
+
+enum Step {
+    /// Waits for room in the publish window.
+    Queueing {
+        content: Publishing,
+        ticket: Ticket,
+    },
+    /// Written; waits for the confirm.
+    Confirming {
+        sequence: u64,
+    },
+    Done,
+}
+
+impl<D: Destination> PublishFuture<D> {
+    /// Creates the future.
+    pub fn new(destination: D, content: Publishing) -> Self {
+        Self { destination, step: Step::Queueing { content, ticket: Ticket::default() } }
+    }
+}
+
+impl<D: Destination> Future for PublishFuture<D> {
+    type Output = Result<Confirmation>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Step::Queueing { content, ticket } = &mut this.step {
+            match ready!(poll_queue(&this.destination, content, ticket, cx)) {
+                Ok(0) => {
+                    this.step = Step::Done;
+                    return Poll::Ready(Ok(Confirmation::new(0)));
+                }
+                Ok(sequence) => this.step = Step::Confirming { sequence },
+                Err(error) => {
+                    this.step = Step::Done;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        let Step::Confirming { sequence } = this.step else { return Poll::Pending };
+        let result = ready!(this.destination.outbox().poll_confirm(sequence, cx));
+        this.step = Step::Done;
+        Poll::Ready(result.map(|()| Confirmation::new(sequence)))
+    }
+}
+
+impl<D: Destination> Drop for PublishFuture<D> {
+    fn drop(&mut self) {
+        match &mut self.step {
+            Step::Queueing { ticket, .. } => self.destination.outbox().leave_queue(ticket),
+            Step::Confirming { sequence } => self.destination.outbox().forget_confirm(*sequence),
+            Step::Done => {}
+        }
+    }
+}
+
+impl<D: Destination> fmt::Debug for PublishFuture<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.destination.routing_key();
+        f.debug_struct("PublishFuture").field("routing_key", &name).finish_non_exhaustive()
+    }
+}
+
+/// Publishes and waits only for room in the window. Nothing happens before the first poll.
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishDeferredFuture<D: Destination> {
+    destination: D,
+    content: Publishing,
+    ticket: Ticket,
+}
+
+impl<D: Destination> PublishDeferredFuture<D> {
+    /// Creates the future.
+    pub fn new(destination: D, content: Publishing) -> Self {
+        Self { destination, content, ticket: Ticket::default() }
+    }
+}
+
+impl<D: Destination> Future for PublishDeferredFuture<D> {
+    type Output = Result<Confirm>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let sequence = ready!(poll_queue(&this.destination, &this.content, &mut this.ticket, cx))?;
+        Poll::Ready(Ok(Confirm::new(this.destination.outbox().clone(), sequence)))
+    }
+}
+
+impl<D: Destination> Drop for PublishDeferredFuture<D> {
+    fn drop(&mut self) {
+        self.destination.outbox().leave_queue(&mut self.ticket);
+    }
+}
+
+impl<D: Destination> fmt::Debug for PublishDeferredFuture<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.destination.routing_key();
+        f.debug_struct("PublishDeferredFuture").field("routing_key", &name).finish_non_exhaustive()
+    }
+}
+
+/// Writes a publish once the window has room; returns its sequence number, 0 without confirms.
+#[inline]
+pub(super) fn poll_queue<D: Destination>(
+    destination: &D,
+    content: &Publishing,
+    ticket: &mut Ticket,
+    cx: &mut Context<'_>,
+) -> Poll<Result<u64>> {
+    let (exchange, routing_key) = (destination.exchange(), destination.routing_key());
+    if !ticket.is_waiting() {
+        check(exchange, routing_key, content)?;
+    }
+    destination.outbox().poll_publish(ticket, cx, content.outgoing(exchange, routing_key))
+}
+
+/// Refuses what cannot be encoded, before it takes room in the window.
+#[inline]
+pub(super) fn check(exchange: &str, routing_key: &str, content: &Publishing) -> Result<()> {
+    check_short("exchange name", exchange)?;
+    check_short("routing key", routing_key)?;
+    content.check()
+}
