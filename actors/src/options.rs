@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 pub use address::{Address, AddressOrder, HappyEyeballs};
+#[cfg(feature = "testing")]
+pub use memory::MemoryDialer;
 pub use tcp::TcpOptions;
 
 use crate::{
@@ -12,6 +14,8 @@ use crate::{
 };
 
 mod address;
+#[cfg(feature = "testing")]
+mod memory;
 mod tcp;
 
 /// Says what happens when a connection is lost.
@@ -200,6 +204,9 @@ pub struct ConnectionOptions {
     pub recovery: Recovery,
     /// Whether the first connect fails at once; otherwise it is tried again like a lost one.
     pub fail_fast: bool,
+    /// Connects to a [`MemoryPeer`](crate::testing::MemoryPeer) instead of the addresses, for tests.
+    #[cfg(feature = "testing")]
+    pub memory: Option<MemoryDialer>,
 }
 
 impl ConnectionOptions {
@@ -235,6 +242,8 @@ impl Default for ConnectionOptions {
             client_properties: Table::default(),
             recovery: Recovery::Never,
             fail_fast: true,
+            #[cfg(feature = "testing")]
+            memory: None,
         }
     }
 }

@@ -43,7 +43,7 @@ async fn a_refused_call_closes_its_channel_only() {
     }
     bench.round_trip(&second).await;
     // Its number is free again, and nothing else was said on it.
-    bench.goes_on(1).await;
+    bench.assert_works(1).await;
 }
 
 /// PRO-08, CH-17: 600 frames of content between `channel.close` and its answer, and as many behind it.
@@ -67,7 +67,7 @@ async fn content_for_a_closing_or_closed_channel_is_discarded() {
     bench.socket.deliver(1, TAG, 201, "later").await.unwrap();
     bench.round_trip(&neighbour).await;
     // A content that was begun on the old channel is nothing to the new one.
-    bench.goes_on(1).await;
+    bench.assert_works(1).await;
 }
 
 /// CH-17: both sides close at once; our caller does not wait for the broker's answer behind its own close, which
@@ -93,10 +93,10 @@ async fn channel_closes_that_cross_are_both_answered() {
             bench.socket.expect::<channel::Close>(1).await.unwrap();
             bench.socket.close_channel(1, 404, "NOT_FOUND", 60, 40).await.unwrap();
             call.answer().await.unwrap();
-            bench.goes_on(3).await;
+            bench.assert_works(3).await;
             bench.socket.send(1, channel::CloseOk {}).await.unwrap();
             bench.round_trip(&neighbour).await;
-            bench.goes_on(1).await;
+            bench.assert_works(1).await;
             continue;
         } else {
             let frame = bench.socket.next_frame_on(1).await.unwrap();
@@ -109,7 +109,7 @@ async fn channel_closes_that_cross_are_both_answered() {
         }
         call.answer().await.unwrap();
         bench.round_trip(&neighbour).await;
-        bench.goes_on(1).await;
+        bench.assert_works(1).await;
     }
 }
 
@@ -131,7 +131,7 @@ async fn a_channel_too_many_is_refused_here() {
     assert_eq!(error.kind(), ErrorKind::Limit);
     bench.socket.send(2, channel::CloseOk {}).await.unwrap();
     call.answer().await.unwrap();
-    bench.goes_on(2).await;
+    bench.assert_works(2).await;
     for number in [0, 1, 4] {
         let call = ask(&bench.client.supervisor, OpenChannel::new().number(number));
         assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Limit);
@@ -249,7 +249,7 @@ async fn a_released_channel_closes_when_nothing_is_under_way() {
     bench.socket.confirm(1, 1, false).await.unwrap();
     assert_eq!(at_once("channel.close", bench.socket.expect_channel_close(1)).await.unwrap().0, 200);
     bench.round_trip(&neighbour).await;
-    bench.goes_on(1).await;
+    bench.assert_works(1).await;
 }
 
 /// CH-32: texts of both sides are kept to what fits, whole characters.
@@ -291,5 +291,5 @@ async fn nothing_is_said_behind_a_close() {
     bench.socket.expect_nothing(std::time::Duration::from_millis(50)).await.unwrap();
     bench.socket.send(1, channel::CloseOk {}).await.unwrap();
     call.answer().await.unwrap();
-    bench.goes_on(1).await;
+    bench.assert_works(1).await;
 }

@@ -135,10 +135,10 @@ async fn a_channel_whose_broker_is_silent_is_given_up() {
     // What comes late is nothing any more, and the number is not free yet.
     declare_ok(&mut bench.socket, "first").await;
     bench.round_trip(&neighbour).await;
-    bench.goes_on(3).await;
+    bench.assert_works(3).await;
     bench.socket.send(1, channel::CloseOk {}).await.unwrap();
     bench.round_trip(&neighbour).await;
-    bench.goes_on(1).await;
+    bench.assert_works(1).await;
 }
 
 /// The same, with a broker that does not even answer the close: its number is never used again.
@@ -149,7 +149,7 @@ async fn a_close_that_is_not_answered_costs_the_number() {
     let call = ask(&channel.actor, CloseChannel::new());
     bench.socket.expect::<channel::Close>(1).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
-    bench.goes_on(3).await;
+    bench.assert_works(3).await;
     bench.socket.send(1, channel::CloseOk {}).await.unwrap();
     bench.round_trip(&neighbour).await;
     assert!(bench.client.is_open());
@@ -168,7 +168,7 @@ async fn a_channel_that_opens_late_is_closed() {
     bench.socket.send(2, confirm::SelectOk {}).await.unwrap();
     bench.socket.expect_channel_close(2).await.unwrap();
     bench.round_trip(&neighbour).await;
-    bench.goes_on(2).await;
+    bench.assert_works(2).await;
 }
 
 /// PUB: a confirm that comes late confirms no other publish.
@@ -229,7 +229,7 @@ async fn calls_that_are_dropped_are_undone() {
     bench.socket.send(2, channel::OpenOk {}).await.unwrap();
     bench.socket.expect_channel_close(2).await.unwrap();
     bench.round_trip(&channel).await;
-    bench.goes_on(2).await;
+    bench.assert_works(2).await;
 }
 
 /// A publish by message is accepted with the message: it goes on without its caller, and holds nobody back.

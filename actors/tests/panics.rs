@@ -70,7 +70,7 @@ async fn a_channel_that_panics_answers_its_own_and_is_closed() {
     // The broker is told, so that it requeues; the number is not used again before anyone knows that it did.
     bench.socket.expect_channel_close(1).await.unwrap();
     bench.round_trip(&neighbour).await;
-    bench.goes_on(3).await;
+    bench.assert_works(3).await;
 }
 
 #[actix::test]
@@ -80,7 +80,7 @@ async fn a_channel_that_panics_while_it_opens_answers_its_caller() {
     let call = ask(&first.actor, DeclareQueue::new("jobs"));
     first.actor.do_send(Panic);
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Stopped);
-    bench.goes_on(2).await;
+    bench.assert_works(2).await;
 }
 
 /// ACT: deliveries must not go round for ever between the broker and an arbiter that has ended.

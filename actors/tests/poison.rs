@@ -301,5 +301,5 @@ async fn hears_the_dialogue(
             flows += 1;
         }
     }
-    bench.goes_on(2).await;
+    bench.assert_works(2).await;
 }

@@ -399,7 +399,7 @@ async fn a_channel_that_is_closed_over_and_over_ends() {
         let error = call.answer().await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 406));
     }
-    test.bench.goes_on(1).await;
+    test.bench.assert_works(1).await;
 }
 
 /// Design 13.1: the same while it is restored, for a reason that is not a consumer's.
@@ -419,7 +419,7 @@ async fn a_channel_that_cannot_be_restored_ends() {
     let error = in_flight.answer().await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
     test.recovered().await;
-    test.bench.goes_on(1).await;
+    test.bench.assert_works(1).await;
 }
 
 /// Design 13.4: what was handed to an earlier life may have arrived, even if the present one was never handed it.

@@ -99,7 +99,7 @@ async fn a_broker_that_is_booting_is_tried_again() {
     assert!(matches!(events.next().await.unwrap(), ConnectionEvent::Connected));
     assert!(client.is_open());
     let mut bench = Bench { peer, socket, client, terms };
-    bench.goes_on(1).await;
+    bench.assert_works(1).await;
     let ConnectionEvent::Health(health) = events.next().await.unwrap() else { panic!("no health") };
     assert!(health.is_up());
     assert_eq!(events.count().await, 5);
@@ -246,7 +246,7 @@ async fn calls_that_wait_for_the_connection_have_a_deadline() {
     patient.answer().await.unwrap();
     test.recovered().await;
     test.bench.round_trip(&channel).await;
-    test.bench.goes_on(2).await;
+    test.bench.assert_works(2).await;
 }
 
 /// ACT-02, ACT-03: frames and the end of a former connection change nothing; each channel is detached once and reopened

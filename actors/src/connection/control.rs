@@ -1,11 +1,11 @@
-//! Channel 0: what broker and client say of the connection itself.
+//! Channel 0: the methods of class `connection` after the handshake, and the close of a connection from either side.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::sleep;
+use tokio::time::Instant;
 
-use super::{Connection, ConnectionPhase};
+use super::Connection;
 use crate::{
     error::{CloseReason, Error},
     message::internal::SupervisorMessage,
@@ -16,21 +16,21 @@ use crate::{
     },
 };
 
-/// How long the broker may take to answer `connection.close`, whatever is asked for.
-const CLOSE_OK_WITHIN: Duration = Duration::from_secs(10);
-/// How long a peer that broke the protocol, or closed, is given to take our last words.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// The longest wait for `connection.close-ok`, whatever timeout the user sets.
+const MAX_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for final frames once the connection has failed or the peer has closed it.
+const FINAL_FRAMES_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Connection {
-    pub(super) fn control(&mut self, run: &FrameBatch) {
-        for frame in run.iter() {
-            if let Err(fault) = self.control_frame(&frame) {
+    pub(super) fn handle_channel_0(&mut self, batch: &FrameBatch) {
+        for frame in batch.iter() {
+            if let Err(fault) = self.handle_control_frame(&frame) {
                 self.fail(fault);
             }
         }
     }
 
-    fn control_frame(&mut self, frame: &Frame) -> Result<(), Fault> {
+    fn handle_control_frame(&mut self, frame: &Frame) -> Result<(), Fault> {
         match frame.kind {
             FrameKind::Heartbeat => return Ok(()),
             FrameKind::Method => {}
@@ -42,29 +42,31 @@ impl Connection {
             AMQPClass::Connection(method) => method,
             _ => return Err(Fault::command("a method on channel 0 that is not of class connection")),
         };
-        if matches!(self.phase, ConnectionPhase::Ending) {
-            return self.control_while_ending(method);
+        if self.phase.is_closing() {
+            self.handle_method_while_closing(method);
+            return Ok(());
         }
         match method {
             methods::AMQPMethod::Close(close) => {
                 let text = close.reply_text.to_string();
                 let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
-                self.end(Error::connection_closed("the broker closed the connection", Some(reason)));
-                self.say_method(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
+                let error = Error::connection_closed("the broker closed the connection", Some(reason));
+                self.end_now(error, false);
+                self.send_method(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
                 Ok(())
             }
             methods::AMQPMethod::Blocked(blocked) => {
-                self.tell_blocked(Some(blocked.reason.to_string()));
+                self.report_blocked(Some(blocked.reason.to_string()));
                 Ok(())
             }
             methods::AMQPMethod::Unblocked(_) => {
-                self.tell_blocked(None);
+                self.report_blocked(None);
                 Ok(())
             }
-            methods::AMQPMethod::UpdateSecretOk(_) if self.secrets_under_way > 0 => {
-                self.secrets_under_way -= 1;
+            methods::AMQPMethod::UpdateSecretOk(_) if self.unanswered_secrets > 0 => {
+                self.unanswered_secrets -= 1;
                 let epoch = self.epoch();
-                self.report.supervisor.do_send(SupervisorMessage::SecretUpdated { epoch });
+                self.end_report.supervisor.do_send(SupervisorMessage::SecretUpdated { epoch });
                 Ok(())
             }
             other => {
@@ -74,41 +76,39 @@ impl Connection {
         }
     }
 
-    fn control_while_ending(&mut self, method: methods::AMQPMethod) -> Result<(), Fault> {
+    fn handle_method_while_closing(&mut self, method: methods::AMQPMethod) {
         match method {
-            methods::AMQPMethod::CloseOk(_) => self.await_close_ok = false,
-            // Both closed at once: the peer waits for our answer and gives none to ours.
+            methods::AMQPMethod::CloseOk(_) => self.phase.close_ok_received(),
+            // Both sides closed at once: the peer waits for our close-ok and does not answer our close.
             methods::AMQPMethod::Close(_) => {
-                self.say_method(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
-                self.await_close_ok = false;
+                self.send_method(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
+                self.phase.close_ok_received();
             }
             _ => {}
         }
-        Ok(())
     }
 
-    /// Says `connection.update-secret`.
+    /// Sends `connection.update-secret`.
     pub(super) fn update_secret(&mut self, frame: Bytes) {
-        if matches!(self.phase, ConnectionPhase::Open) {
-            self.secrets_under_way += 1;
+        if self.phase.is_open() {
+            self.unanswered_secrets += 1;
             self.writer.push(frame);
         }
     }
 
-    fn tell_blocked(&mut self, reason: Option<String>) {
+    fn report_blocked(&mut self, reason: Option<String>) {
         let epoch = self.epoch();
-        self.report.supervisor.do_send(SupervisorMessage::ConnectionBlocked { epoch, reason });
+        self.end_report.supervisor.do_send(SupervisorMessage::ConnectionBlocked { epoch, reason });
     }
 
-    /// Ends the connection because the peer broke the protocol; everyone concerned is told at once.
+    /// Closes the connection because the peer violated the protocol. The supervisor gets the error at once.
     pub(super) fn fail(&mut self, fault: Fault) {
-        if matches!(self.phase, ConnectionPhase::Ending) {
+        if self.phase.is_closing() {
             return;
         }
         log::warn!("connection {}: {fault}", self.epoch());
-        self.end(fault.clone().into());
-        self.await_close_ok = true;
-        self.say_method(methods::AMQPMethod::Close(methods::Close {
+        self.end_now(fault.clone().into(), true);
+        self.send_method(methods::AMQPMethod::Close(methods::Close {
             reply_code: fault.code,
             reply_text: cut_short(&fault.text),
             class_id: fault.class_id,
@@ -116,14 +116,14 @@ impl Connection {
         }));
     }
 
-    /// Ends the connection because the user wants it to; nobody is told before the broker has answered.
-    pub(super) fn close(&mut self, code: u16, text: &str, within: Duration) {
-        self.write_out();
-        self.phase = ConnectionPhase::Ending;
-        self.linger = Some(Box::pin(sleep(within.min(CLOSE_OK_WITHIN))));
-        self.last_error = Some(Error::connection_closed("closed by the application", None));
-        self.await_close_ok = true;
-        self.say_method(methods::AMQPMethod::Close(methods::Close {
+    /// Closes the connection for the user. The supervisor gets the end when the broker has answered, or after
+    /// `timeout`.
+    pub(super) fn close(&mut self, code: u16, text: &str, timeout: Duration) {
+        self.take_from_all_channels();
+        let cause = Error::connection_closed("closed by the application", None);
+        self.phase.start_closing(true, Some(cause));
+        self.close_timer.set(Instant::now() + timeout.min(MAX_CLOSE_TIMEOUT));
+        self.send_method(methods::AMQPMethod::Close(methods::Close {
             reply_code: code,
             reply_text: cut_short(text),
             class_id: 0,
@@ -131,23 +131,23 @@ impl Connection {
         }));
     }
 
-    /// The socket takes nothing any more: reads on for a moment, because the peer may have said why.
-    pub(super) fn fall_mute(&mut self, error: Error) {
-        self.mute = true;
+    /// Stops writing after a failed write, and reads on for a moment: the peer may have sent the reason.
+    pub(super) fn close_write(&mut self, error: Error) {
         self.writer = Writer::default();
-        self.last_error.get_or_insert(error);
-        self.linger = Some(Box::pin(sleep(LAST_WORDS_WITHIN)));
+        self.phase.close_write(error);
+        self.close_timer.set(Instant::now() + FINAL_FRAMES_TIMEOUT);
     }
 
-    fn end(&mut self, error: Error) {
-        self.phase = ConnectionPhase::Ending;
-        self.linger = Some(Box::pin(sleep(LAST_WORDS_WITHIN)));
-        self.report.ended(error);
+    /// Reports the end to the supervisor, and starts closing.
+    fn end_now(&mut self, error: Error, await_close_ok: bool) {
+        self.phase.start_closing(await_close_ok, None);
+        self.close_timer.set(Instant::now() + FINAL_FRAMES_TIMEOUT);
+        self.end_report.send(error);
     }
 
-    fn say_method(&mut self, method: methods::AMQPMethod) {
+    fn send_method(&mut self, method: methods::AMQPMethod) {
         let mut frame = BytesMut::new();
-        // Nothing here is too long to encode.
+        // Never fails: none of these methods is too long to encode.
         if put_method(&mut frame, 0, &AMQPClass::Connection(method)).is_ok() {
             self.writer.push(frame.freeze());
         }

@@ -1,11 +1,11 @@
-//! From nothing to an open connection: dial, then shake hands, all under one time limit.
+//! Opens a connection: logs in, tries the addresses in order, dials, and runs the handshake. Each address has the
+//! connect timeout for itself.
 
 use std::{cell::Cell, io, net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::{Instant, timeout_at},
 };
 use zeroize::Zeroize;
@@ -16,40 +16,41 @@ use crate::{
     message::internal::SocketInfo,
     options::{Address, ConnectionOptions, clamp_timeout},
     secret::Secret,
-    transport::Candidates,
+    transport::{Candidates, Socket},
     wire::{FrameDecoder, Handshake, HandshakeError, Negotiated, Progress, Terms, other_protocol_detected},
 };
 
-/// Before tuning, no honest broker sends more in a frame.
-const GREETING_MAX: u32 = 64 * 1024;
+/// The limit for frames before `connection.tune`. No broker comes near it.
+const MAX_HANDSHAKE_FRAME: u32 = 64 * 1024;
 
+/// A socket whose handshake is done.
 #[derive(Debug)]
 pub(super) struct Established {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Socket,
     pub(super) negotiated: Negotiated,
     pub(super) link: SocketInfo,
-    /// What the broker has sent behind `connection.open-ok`.
+    /// Bytes that the broker sent after `connection.open-ok`.
     pub(super) rest: BytesMut,
 }
 
-/// What goes out in the handshake, the password among it: nothing of it stays in memory.
-struct Wiped(BytesMut);
+/// A buffer for frames that may hold a password. It is zeroed after each write and when it is dropped.
+struct SecretBuffer(BytesMut);
 
-impl Wiped {
+impl SecretBuffer {
     fn wipe(&mut self) {
         self.0[..].zeroize();
         self.0.clear();
     }
 }
 
-impl Drop for Wiped {
+impl Drop for SecretBuffer {
     fn drop(&mut self) {
         self.wipe();
     }
 }
 
-/// Tries every address there is; each one has the connect limit for itself. A refusal of login or vhost is final: the
-/// other addresses are of the same cluster, and asking on could lock an account out.
+/// Tries all addresses until one connects. A refused login or virtual host is final: the other addresses belong to the
+/// same cluster, and more attempts could lock the account.
 pub(super) async fn establish(
     options: Arc<ConnectionOptions>,
     secret: Option<Secret>,
@@ -60,7 +61,7 @@ pub(super) async fn establish(
     options.address_order.arrange(&mut addresses);
     let mut last = None;
     for address in addresses {
-        match reach(address, &options, &credentials).await {
+        match try_address(address, &options, &credentials).await {
             Err(error) if !is_final(&error) => {
                 log::debug!("not connected: {error}");
                 last = Some(error);
@@ -71,7 +72,8 @@ pub(super) async fn establish(
     Err(last.unwrap_or_else(|| Error::protocol("no address to connect to")))
 }
 
-/// Asks the provider, if there is one; else the login is what the options say and what `update-secret` made of it.
+/// Returns the credentials of the provider, if there is one. Otherwise the user of the options with `secret`, which an
+/// update replaced, or else with the password of the options.
 async fn log_in(options: &ConnectionOptions, secret: Option<Secret>) -> Result<Credentials> {
     match &options.credentials {
         Some(provider) => provider.ask(options.connect_timeout).await,
@@ -87,60 +89,62 @@ fn is_final(error: &Error) -> bool {
 }
 
 /// Tries all IP addresses of one host.
-async fn reach(
+async fn try_address(
     address: &Address,
     options: &ConnectionOptions,
     credentials: &Credentials,
 ) -> Result<Established> {
-    let stage = Cell::new("looking up the name");
-    let late = || Error::timeout(format!("{}: nothing within {:?}", stage.get(), options.connect_timeout));
-    let mut until = Instant::now() + clamp_timeout(options.connect_timeout);
-    let candidates = timeout_at(until, Candidates::of(address, options.happy_eyeballs)).await;
-    let found = candidates.unwrap_or_else(|_| Err(late()));
-    let mut candidates = found.map_err(|error| error.on(address.to_string()))?;
+    let stage = Cell::new("resolving the host name");
+    let timed_out =
+        || Error::timeout(format!("{}: nothing within {:?}", stage.get(), options.connect_timeout));
+    let mut deadline = Instant::now() + clamp_timeout(options.connect_timeout);
+    let resolved = timeout_at(deadline, Candidates::resolve(address, options)).await;
+    let resolved = resolved.unwrap_or_else(|_| Err(timed_out()));
+    let mut candidates = resolved.map_err(|error| error.on(address.to_string()))?;
     loop {
         stage.set("connecting");
-        let attempt = dial_and_shake(&mut candidates, options, credentials, &stage);
-        let result = match timeout_at(until, attempt).await {
+        let attempt = dial_and_shake_hands(&mut candidates, options, credentials, &stage);
+        let error = match timeout_at(deadline, attempt).await {
             Ok(Ok((socket, negotiated, rest))) => {
                 return established(address, credentials, socket, negotiated, rest);
             }
             Ok(Err(error)) => error,
-            Err(_) => late(),
+            Err(_) => timed_out(),
         };
-        let error = result.on(address.to_string());
+        let error = error.on(address.to_string());
         if candidates.is_empty() || is_final(&error) {
             return Err(error);
         }
         log::debug!("not connected: {error}");
-        until = Instant::now() + clamp_timeout(options.connect_timeout);
+        deadline = Instant::now() + clamp_timeout(options.connect_timeout);
     }
 }
 
 fn established(
     address: &Address,
     credentials: &Credentials,
-    socket: TcpStream,
+    socket: Socket,
     negotiated: Negotiated,
     rest: BytesMut,
 ) -> Result<Established> {
-    let end =
-        |result: io::Result<SocketAddr>| result.map_err(|e| Error::io("asking for the socket's ends", &e));
+    let checked =
+        |addr: io::Result<SocketAddr>| addr.map_err(|e| Error::io("reading the addresses of the socket", &e));
     let link = SocketInfo {
         address: address.clone(),
-        local: end(socket.local_addr())?,
-        peer: end(socket.peer_addr())?,
+        local: checked(socket.local_addr())?,
+        peer: checked(socket.peer_addr())?,
         lifetime: credentials.lifetime(),
     };
     Ok(Established { socket, negotiated, link, rest })
 }
 
-async fn dial_and_shake(
+/// Dials the next IP address and runs the handshake. `stage` names the current step, for the error of a timeout.
+async fn dial_and_shake_hands(
     candidates: &mut Candidates,
     options: &ConnectionOptions,
     credentials: &Credentials,
     stage: &Cell<&'static str>,
-) -> Result<(TcpStream, Negotiated, BytesMut)> {
+) -> Result<(Socket, Negotiated, BytesMut)> {
     let mut socket = candidates.dial(&options.tcp).await?;
     let mut handshake = Handshake::new(Terms {
         mechanisms: options.mechanisms.clone(),
@@ -153,15 +157,16 @@ async fn dial_and_shake(
         heartbeat: options.heartbeat_seconds(),
         client_properties: options.client_properties.clone(),
     });
-    let mut cutter = FrameDecoder::new(GREETING_MAX);
+    let mut decoder = FrameDecoder::new(MAX_HANDSHAKE_FRAME);
     let mut input = BytesMut::with_capacity(4096);
-    let mut output = Wiped(BytesMut::new());
+    let mut output = SecretBuffer(BytesMut::new());
     handshake.start(&mut output.0);
     loop {
         stage.set(handshake.stage());
+        // Some brokers close the socket instead of sending connection.close.
         let lost = |error: &io::Error| match handshake.suspect() {
             Some(suspect) => {
-                let what = format!("{}, unless {suspect} was refused without a word", handshake.stage());
+                let what = format!("{} (the broker may have refused {suspect})", handshake.stage());
                 Error::io(what, error)
             }
             None => Error::io(handshake.stage(), error),
@@ -176,21 +181,21 @@ async fn dial_and_shake(
         if let Some(fault) = other_protocol_detected(&input) {
             return Err(fault.into());
         }
-        while let Some(run) = cutter.next_run(&mut input)? {
-            let mut frames = run.iter();
+        while let Some(batch) = decoder.next_run(&mut input)? {
+            let mut frames = batch.iter();
             while let Some(frame) = frames.next() {
                 match handshake.advance(&frame, &mut output.0) {
                     Ok(Progress::More) => {}
                     Ok(Progress::Open(negotiated)) => {
-                        // The broker may be in alarm, and say so in the same breath.
+                        // The broker may have sent connection.blocked right after open-ok.
                         let mut rest = BytesMut::from(frames.rest());
                         rest.unsplit(input);
                         return Ok((socket, negotiated, rest));
                     }
                     Err(error) => {
-                        // The broker's reason counts, not whether our last words reach it.
+                        // Ignored if it fails: the error of the handshake is the one to report.
                         let _ = socket.write_all(&output.0).await;
-                        return Err(refused(error));
+                        return Err(handshake_failed(error));
                     }
                 }
             }
@@ -198,7 +203,7 @@ async fn dial_and_shake(
     }
 }
 
-fn refused(error: HandshakeError) -> Error {
+fn handshake_failed(error: HandshakeError) -> Error {
     match error {
         HandshakeError::Refused { code, text, class_id, method_id } => {
             let reason = CloseReason::new(code, text, class_id, method_id);

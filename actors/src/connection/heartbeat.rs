@@ -1,20 +1,23 @@
-//! Heartbeats: a sign of life when we were silent for a quarter of the interval, death when the peer was for two.
+//! Heartbeats: when to send one, and when the peer counts as dead.
+//!
+//! The interval is divided into four ticks. A tick in which nothing was written sends a heartbeat, so that an idle
+//! connection sends two in each interval. After eight ticks (two intervals) in which nothing was read, the peer is
+//! dead and the connection ends. Ticks while reading is paused count as ticks in which something was read.
+//!
+//! A plain machine: the I/O loop holds the timer and calls [`tick`](Heartbeat::tick) with the time.
+//!
+//! Source: <https://www.rabbitmq.com/docs/heartbeats>
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-/// Ticks per interval.
+/// Ticks in one interval.
 const TICKS: u32 = 4;
-/// Ticks of silence after which the peer is dead: two intervals.
+/// Ticks without a read after which the peer is dead: two intervals.
 const DEAD_AFTER: u32 = 2 * TICKS;
 
-/// What a tick asks for.
+/// What to do after a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeartbeatAction {
     None,
@@ -22,164 +25,160 @@ pub(super) enum HeartbeatAction {
     PeerIsDead,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Heartbeat(Option<Running>);
-
 #[derive(Debug)]
-struct Running {
+pub(super) struct Heartbeat {
     interval: Duration,
-    timer: Pin<Box<Sleep>>,
-    due: Instant,
-    heard: u64,
-    said: u64,
-    silent: u32,
+    next_tick: Instant,
+    /// The counts of reads and writes at the last tick.
+    reads: u64,
+    writes: u64,
+    ticks_without_read: u32,
 }
 
 impl Heartbeat {
-    /// Begins to beat every `seconds`; 0 never does.
-    pub(super) fn start(seconds: u16) -> Self {
-        if seconds == 0 {
-            return Self(None);
-        }
+    /// Starts heartbeats with an interval in seconds; 0 turns them off.
+    pub(super) fn start(seconds: u16, now: Instant) -> Option<Self> {
         let interval = Duration::from_secs(seconds.into());
-        let due = Instant::now() + interval / TICKS;
-        Self(Some(Running { interval, timer: Box::pin(sleep_until(due)), due, heard: 0, said: 0, silent: 0 }))
+        (seconds > 0).then(|| Self {
+            interval,
+            next_tick: now + interval / TICKS,
+            reads: 0,
+            writes: 0,
+            ticks_without_read: 0,
+        })
     }
 
     pub(super) fn interval(&self) -> Duration {
-        self.0.as_ref().map_or(Duration::ZERO, |running| running.interval)
+        self.interval
     }
 
-    /// Looks at the clock; `heard` and `said` count reads and writes so far, `deaf` says that we do not listen now.
-    pub(super) fn poll(
+    /// Returns when to call [`tick`](Self::tick).
+    pub(super) fn next_tick(&self) -> Instant {
+        self.next_tick
+    }
+
+    /// Handles one tick, given how many reads and writes the connection has made so far. A late tick counts as one: if
+    /// this thread was blocked, the peer is not to blame.
+    pub(super) fn tick(
         &mut self,
-        cx: &mut Context<'_>,
-        heard: u64,
-        said: u64,
-        deaf: bool,
+        now: Instant,
+        reads: u64,
+        writes: u64,
+        read_paused: bool,
     ) -> HeartbeatAction {
-        let Some(running) = &mut self.0 else { return HeartbeatAction::None };
-        let mut beat = HeartbeatAction::None;
-        while running.timer.as_mut().poll(cx) == Poll::Ready(()) {
-            let now = Instant::now();
-            let late = now.saturating_duration_since(running.due);
-            if late > running.interval / 2 {
-                log::warn!(
-                    "this arbiter was blocked for {late:?}, more than half a heartbeat interval; the broker may take \
-                     the connection for dead"
-                );
-            }
-            running.silent = if heard != running.heard || deaf { 0 } else { running.silent + 1 };
-            if running.silent >= DEAD_AFTER {
-                return HeartbeatAction::PeerIsDead;
-            }
-            if said == running.said {
-                beat = HeartbeatAction::Send;
-            }
-            (running.heard, running.said) = (heard, said);
-            running.due = now + running.interval / TICKS;
-            running.timer.as_mut().reset(running.due);
+        let late = now.saturating_duration_since(self.next_tick);
+        if late > self.interval / 2 {
+            log::warn!(
+                "the thread of this connection was blocked for {late:?}, more than half a heartbeat interval; the \
+                 broker may close the connection"
+            );
         }
-        beat
+        self.next_tick = now + self.interval / TICKS;
+        self.ticks_without_read =
+            if reads != self.reads || read_paused { 0 } else { self.ticks_without_read + 1 };
+        let wrote = writes != self.writes;
+        (self.reads, self.writes) = (reads, writes);
+        if self.ticks_without_read >= DEAD_AFTER {
+            HeartbeatAction::PeerIsDead
+        } else if wrote {
+            HeartbeatAction::None
+        } else {
+            HeartbeatAction::Send
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::{advance, pause};
-
     use super::*;
 
-    /// A quarter of ten seconds; timers are good to a millisecond.
-    const TICK: Duration = Duration::from_millis(2501);
+    const INTERVAL: u16 = 10;
 
-    /// A pulse of ten seconds, in time that stands still.
+    /// A connection with a heartbeat of ten seconds.
     struct Bench {
-        pulse: Heartbeat,
-        heard: u64,
-        said: u64,
-        deaf: bool,
+        heartbeat: Heartbeat,
+        now: Instant,
+        reads: u64,
+        writes: u64,
+        read_paused: bool,
     }
 
     impl Bench {
         fn start() -> Self {
-            pause();
-            Self { pulse: Heartbeat::start(10), heard: 0, said: 0, deaf: false }
+            let now = Instant::now();
+            let heartbeat = Heartbeat::start(INTERVAL, now).unwrap();
+            Self { heartbeat, now, reads: 0, writes: 0, read_paused: false }
         }
 
-        /// Lets one quarter of the interval pass.
-        async fn tick(&mut self) -> HeartbeatAction {
-            advance(TICK).await;
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            let beat = self.pulse.poll(&mut cx, self.heard, self.said, self.deaf);
-            self.said += u64::from(beat == HeartbeatAction::Send);
-            beat
+        /// Lets a quarter of the interval pass.
+        fn tick(&mut self) -> HeartbeatAction {
+            self.now = self.heartbeat.next_tick();
+            let action = self.heartbeat.tick(self.now, self.reads, self.writes, self.read_paused);
+            self.writes += u64::from(action == HeartbeatAction::Send);
+            action
         }
     }
 
-    /// HB-02: twice in each interval.
-    #[tokio::test]
-    async fn who_is_silent_beats_at_half_of_the_interval() {
+    /// HB-02
+    #[test]
+    fn an_idle_connection_sends_two_heartbeats_per_interval() {
         let mut bench = Bench::start();
         for _ in 0..10 {
-            bench.heard += 1;
-            assert_eq!(bench.tick().await, HeartbeatAction::Send);
-            bench.heard += 1;
-            assert_eq!(bench.tick().await, HeartbeatAction::None);
+            bench.reads += 1;
+            assert_eq!(bench.tick(), HeartbeatAction::Send);
+            bench.reads += 1;
+            assert_eq!(bench.tick(), HeartbeatAction::None);
         }
     }
 
     /// HB-04
-    #[tokio::test]
-    async fn who_speaks_does_not_beat() {
+    #[test]
+    fn a_connection_that_writes_sends_no_heartbeats() {
         let mut bench = Bench::start();
         for _ in 0..40 {
-            bench.heard += 1;
-            bench.said += 1;
-            assert_eq!(bench.tick().await, HeartbeatAction::None);
+            bench.reads += 1;
+            bench.writes += 1;
+            assert_eq!(bench.tick(), HeartbeatAction::None);
         }
-        bench.heard += 1;
-        assert_eq!(bench.tick().await, HeartbeatAction::Send);
+        bench.reads += 1;
+        assert_eq!(bench.tick(), HeartbeatAction::Send);
     }
 
-    /// HB-05: whatever was heard counts, and so does whatever we did not listen to.
-    #[tokio::test]
-    async fn two_silent_intervals_are_the_end() {
+    /// HB-05: every read counts, not only heartbeats, and so does a pause of reading.
+    #[test]
+    fn the_peer_is_dead_after_two_intervals_without_a_read() {
         let mut bench = Bench::start();
         for _ in 1..DEAD_AFTER {
-            assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
+            assert_ne!(bench.tick(), HeartbeatAction::PeerIsDead);
         }
-        bench.heard += 1;
+        bench.reads += 1;
         for _ in 0..DEAD_AFTER {
-            assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
+            assert_ne!(bench.tick(), HeartbeatAction::PeerIsDead);
         }
-        bench.deaf = true;
-        assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
-        bench.deaf = false;
+        bench.read_paused = true;
+        assert_ne!(bench.tick(), HeartbeatAction::PeerIsDead);
+        bench.read_paused = false;
         for _ in 1..DEAD_AFTER {
-            assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
+            assert_ne!(bench.tick(), HeartbeatAction::PeerIsDead);
         }
-        assert_eq!(bench.tick().await, HeartbeatAction::PeerIsDead);
+        assert_eq!(bench.tick(), HeartbeatAction::PeerIsDead);
     }
 
     /// HB-01
-    #[tokio::test]
-    async fn no_interval_is_no_pulse() {
-        let mut bench = Bench { pulse: Heartbeat::start(0), ..Bench::start() };
-        for _ in 0..100 {
-            assert_eq!(bench.tick().await, HeartbeatAction::None);
-        }
+    #[test]
+    fn an_interval_of_0_turns_heartbeats_off() {
+        assert!(Heartbeat::start(0, Instant::now()).is_none());
     }
 
-    /// An arbiter that was blocked for long gives the peer the benefit of the doubt: one tick, not many.
-    #[tokio::test]
-    async fn a_blocked_arbiter_counts_as_one_tick() {
+    #[test]
+    fn a_tick_that_is_late_counts_as_one_tick() {
         let mut bench = Bench::start();
-        advance(TICK * 100).await;
-        assert_eq!(bench.tick().await, HeartbeatAction::Send);
+        bench.now += Duration::from_secs(10 * u64::from(INTERVAL));
+        assert_eq!(bench.heartbeat.tick(bench.now, 0, 0, false), HeartbeatAction::Send);
+        bench.writes += 1;
         for _ in 2..DEAD_AFTER {
-            assert_ne!(bench.tick().await, HeartbeatAction::PeerIsDead);
+            assert_ne!(bench.tick(), HeartbeatAction::PeerIsDead);
         }
-        assert_eq!(bench.tick().await, HeartbeatAction::PeerIsDead);
+        assert_eq!(bench.tick(), HeartbeatAction::PeerIsDead);
     }
 }

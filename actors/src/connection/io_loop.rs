@@ -1,34 +1,41 @@
-//! One turn of a connection: read, take, write, beat, in this order.
+//! The I/O loop of a connection: each poll reads, then takes bytes from channels and writes them, then looks at the
+//! timers.
 //!
-//! Reading comes first, so that two peers that both write cannot wait for each other for ever. Nothing is taken from a
-//! channel while a write is pending: what nobody takes holds its callers back.
+//! Reading comes first: otherwise two peers that both write could wait for each other for ever. While a write is
+//! pending no bytes are taken from a channel, so that a slow socket holds publishers back.
 
 use std::{
-    future::Future,
+    io,
     pin::Pin,
     task::{Context as TaskContext, Poll},
 };
 
 use actix::{ActorContext, ActorFuture, Context};
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
-use super::{Connection, ConnectionPhase, heartbeat::HeartbeatAction, read_stall::WatchdogAction};
+use super::{
+    Connection,
+    heartbeat::HeartbeatAction,
+    read_stall::{SlowConsumerWatchdog, WatchdogAction},
+};
 use crate::{
     error::Error,
+    options::clamp_timeout,
     transport::{ReadProgress, Writer},
     wire::put_heartbeat,
 };
 
-/// Read at most this much in one turn: more makes the timers of the whole arbiter late.
+/// The most bytes to read in one poll. More would delay the timers of everything on this thread.
 const READ_BUDGET: usize = 64 * 1024;
-/// Taken from one channel at a time.
-const TAKE: usize = 64 * 1024;
-/// Taken from all channels before the socket is asked.
+/// The bytes to take from one channel at a time.
+const TAKE_BYTES: usize = 64 * 1024;
+/// The bytes to take from all channels before the socket is written to.
 const HIGH_WATER: usize = 256 * 1024;
-/// Written in one turn at most, before others get theirs.
+/// The most writes in one poll.
 const WRITE_BUDGET: u32 = 8;
 
-/// The item that keeps a Connection actor turning.
+/// The item of the actor's context that polls its socket until the connection has ended.
 pub(super) struct IoLoop;
 
 impl ActorFuture<Connection> for IoLoop {
@@ -40,81 +47,59 @@ impl ActorFuture<Connection> for IoLoop {
         ctx: &mut Context<Connection>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        match connection.turn(cx) {
-            Ok(Turn::Goes) => Poll::Pending,
-            Ok(Turn::Over) => {
-                if let Some(error) = connection.last_error.take() {
-                    connection.report.ended(error);
-                }
-                ctx.stop();
-                Poll::Ready(())
-            }
+        let error = match connection.poll_io(cx) {
+            Ok(IoState::Running) => return Poll::Pending,
+            Ok(IoState::Ended) => connection.phase.take_cause(),
             Err(error) => {
                 log::debug!("connection {}: {error}", connection.epoch());
-                // After connection.close the broker resets the socket: the first reason counts.
-                let error = connection.last_error.take().unwrap_or(error);
-                connection.report.ended(error);
-                ctx.stop();
-                Poll::Ready(())
+                // The broker may reset the socket after connection.close: the first reason counts.
+                Some(connection.phase.take_cause().unwrap_or(error))
             }
+        };
+        if let Some(error) = error {
+            connection.end_report.send(error);
         }
+        ctx.stop();
+        Poll::Ready(())
     }
 }
 
-enum Turn {
-    Goes,
-    Over,
+enum IoState {
+    Running,
+    Ended,
 }
 
 impl Connection {
-    fn turn(&mut self, cx: &mut TaskContext<'_>) -> Result<Turn, Error> {
-        let deaf = self.listen(cx)?;
-        if let Err(error) = self.speak(cx) {
-            self.fall_mute(error);
+    fn poll_io(&mut self, cx: &mut TaskContext<'_>) -> Result<IoState, Error> {
+        let read_paused = self.poll_read(cx)?;
+        if let Err(error) = self.poll_write(cx) {
+            self.close_write(error);
         }
-        let ending = matches!(self.phase, ConnectionPhase::Ending);
-        if ending || self.mute {
-            let in_time = self.linger.as_mut().is_some_and(|linger| linger.as_mut().poll(cx).is_pending());
-            let said_all = ending && self.writer.is_empty() && !self.await_close_ok;
-            return Ok(if said_all || !in_time { Turn::Over } else { Turn::Goes });
+        if self.phase.is_closing() || self.phase.is_write_closed() {
+            let timed_out = self.close_timer.is_due(cx);
+            let ended = timed_out || self.phase.is_closed(self.writer.is_empty());
+            return Ok(if ended { IoState::Ended } else { IoState::Running });
         }
-        self.relieve(cx, deaf);
-        match self.pulse.poll(cx, self.heard, self.writer.writes(), deaf) {
-            HeartbeatAction::None => {}
-            HeartbeatAction::Send if self.writer.is_empty() => {
-                let mut frame = BytesMut::new();
-                put_heartbeat(&mut frame);
-                self.writer.push(frame.freeze());
-                if let Err(error) = self.speak(cx) {
-                    self.fall_mute(error);
-                    cx.waker().wake_by_ref();
-                }
-            }
-            HeartbeatAction::Send => {}
-            HeartbeatAction::PeerIsDead => {
-                let what =
-                    format!("nothing from the broker for two heartbeats of {:?}", self.pulse.interval());
-                return Err(Error::connection_lost(&Error::timeout(what)));
-            }
-        }
-        Ok(Turn::Goes)
+        self.poll_watchdog(cx, read_paused);
+        self.poll_heartbeat(cx, read_paused)?;
+        Ok(IoState::Running)
     }
 
-    /// Reads what is there, within the budget; tells whether reading pauses because too much waits for user code.
-    fn listen(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Error> {
+    /// Reads what is there, within the budget. Returns whether reading is paused because consumers hold too much.
+    fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Error> {
         let mut budget = READ_BUDGET;
-        self.cut();
+        self.decode_frames();
         loop {
-            // At the end only last words count, and deliveries in front of them are dropped.
-            if !matches!(self.phase, ConnectionPhase::Ending) && self.credit.must_pause(cx.waker()) {
+            // While closing, deliveries are dropped, so they need no credit.
+            if !self.phase.is_closing() && self.credit.must_pause(cx.waker()) {
                 return Ok(true);
             }
             let Some(socket) = &mut self.socket else { return Ok(false) };
             match self.reader.poll_read(socket, cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(ReadProgress::Read(n))) => {
-                    self.heard += 1;
-                    self.cut();
+                    self.reads += 1;
+                    self.decode_frames();
                     if n >= budget {
                         cx.waker().wake_by_ref();
                         return Ok(false);
@@ -122,10 +107,7 @@ impl Connection {
                     budget -= n;
                 }
                 Poll::Ready(Ok(ReadProgress::End)) => {
-                    let error = std::io::Error::new(
-                        std::io::ErrorKind::UnexpectedEof,
-                        "the broker closed the socket",
-                    );
+                    let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the socket");
                     return Err(Error::io("reading", &error));
                 }
                 Poll::Ready(Err(error)) => return Err(Error::io("reading", &error)),
@@ -133,31 +115,14 @@ impl Connection {
         }
     }
 
-    /// Sees to it that a consumer that takes nothing does not keep the others from hearing for ever.
-    fn relieve(&mut self, cx: &mut TaskContext<'_>, deaf: bool) {
-        match self.stall.poll(cx, deaf, self.options.stall_limit) {
-            WatchdogAction::None => {}
-            WatchdogAction::Warn => log::warn!(
-                "connection {}: not read for {:?}, since too much waits for slow consumers",
-                self.epoch(),
-                self.options.stall_limit / 4
-            ),
-            WatchdogAction::Relieve => {
-                if let Some((channel, consumer)) = self.credit.greediest() {
-                    self.routes.choked(channel, consumer);
-                }
-            }
-        }
-    }
-
-    /// Cuts what was read into runs and hands them on.
-    fn cut(&mut self) {
+    /// Decodes what was read into batches of frames, and dispatches them by channel.
+    fn decode_frames(&mut self) {
         loop {
-            match self.cutter.next_run(&mut self.reader.buffer) {
-                Ok(Some(run)) if run.channel == 0 => self.control(&run),
-                Ok(Some(run)) if matches!(self.phase, ConnectionPhase::Ending) => drop(run),
-                Ok(Some(run)) => {
-                    if let Err(fault) = self.routes.deliver(self.report.epoch, run) {
+            match self.decoder.next_run(&mut self.reader.buffer) {
+                Ok(Some(batch)) if batch.channel == 0 => self.handle_channel_0(&batch),
+                Ok(Some(batch)) if self.phase.is_closing() => drop(batch),
+                Ok(Some(batch)) => {
+                    if let Err(fault) = self.channels.deliver(self.end_report.epoch, batch) {
                         self.fail(fault);
                     }
                 }
@@ -169,12 +134,12 @@ impl Connection {
                 }
             }
         }
-        self.reader.want(self.cutter.wanted());
+        self.reader.want(self.decoder.wanted());
     }
 
-    /// Takes and writes until nothing is left, the socket is full, or the budget is spent.
-    fn speak(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Error> {
-        if self.mute {
+    /// Takes bytes from channels and writes them until nothing is left, the socket is full, or the budget is spent.
+    fn poll_write(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Error> {
+        if self.phase.is_write_closed() {
             self.writer = Writer::default();
             return Ok(());
         }
@@ -186,7 +151,7 @@ impl Connection {
                 Poll::Ready(Err(error)) => return Err(Error::io("writing", &error)),
                 Poll::Pending => break,
             }
-            if !self.routes.any_ready() || matches!(self.phase, ConnectionPhase::Ending) {
+            if !self.channels.any_ready() || self.phase.is_closing() {
                 break;
             }
             if rounds == WRITE_BUDGET {
@@ -195,12 +160,72 @@ impl Connection {
             }
             rounds += 1;
             while self.writer.pending() < HIGH_WATER
-                && self.routes.take_next(self.report.epoch, TAKE, &mut taken)
+                && self.channels.take_next(self.end_report.epoch, TAKE_BYTES, &mut taken)
             {
                 taken.drain(..).for_each(|chunk| self.writer.push(chunk));
             }
         }
         self.taken = taken;
+        Ok(())
+    }
+
+    /// Keeps a slow consumer from pausing the whole connection for ever.
+    fn poll_watchdog(&mut self, cx: &mut TaskContext<'_>, read_paused: bool) {
+        if !read_paused {
+            if self.watchdog.take().is_some() {
+                self.watchdog_timer.clear();
+            }
+            return;
+        }
+        let limit = clamp_timeout(self.options.stall_limit);
+        let watchdog = self.watchdog.get_or_insert_with(|| {
+            let watchdog = SlowConsumerWatchdog::start(Instant::now(), limit);
+            self.watchdog_timer.set(watchdog.due());
+            watchdog
+        });
+        while self.watchdog_timer.is_due(cx) {
+            let action = watchdog.expire(Instant::now());
+            self.watchdog_timer.set(watchdog.due());
+            match action {
+                WatchdogAction::Warn => log::warn!(
+                    "connection {}: reading paused for {:?}, slow consumers hold too much",
+                    self.end_report.epoch,
+                    limit / 4
+                ),
+                WatchdogAction::CancelSlowestConsumer => {
+                    if let Some((channel, consumer)) = self.credit.greediest() {
+                        self.channels.cancel_slow_consumer(channel, consumer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a heartbeat when one is due; fails when the peer is dead.
+    fn poll_heartbeat(&mut self, cx: &mut TaskContext<'_>, read_paused: bool) -> Result<(), Error> {
+        let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
+        let mut send = false;
+        while self.heartbeat_timer.is_due(cx) {
+            match heartbeat.tick(Instant::now(), self.reads, self.writer.writes(), read_paused) {
+                HeartbeatAction::None => {}
+                HeartbeatAction::Send => send = true,
+                HeartbeatAction::PeerIsDead => {
+                    let what =
+                        format!("nothing from the broker for two heartbeats of {:?}", heartbeat.interval());
+                    return Err(Error::connection_lost(&Error::timeout(what)));
+                }
+            }
+            self.heartbeat_timer.set(heartbeat.next_tick());
+        }
+        if send && self.writer.is_empty() {
+            let mut frame = BytesMut::new();
+            put_heartbeat(&mut frame);
+            self.writer.push(frame.freeze());
+            if let Err(error) = self.poll_write(cx) {
+                self.close_write(error);
+                cx.waker().wake_by_ref();
+            }
+        }
         Ok(())
     }
 }

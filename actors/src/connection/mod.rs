@@ -1,29 +1,43 @@
-//! The Connection actor: one life of one socket. It dials, shakes hands, cuts frames, writes bytes, beats, and dies;
-//! it is never repaired, only replaced.
+//! The Connection actor: one socket, from dialling to its end. It is never repaired: after a loss the supervisor starts
+//! another one, with the next epoch.
 //!
-//! `drive` moves the bytes, `control` speaks for channel 0, `routes` knows who reads which channel.
+//! | file | what it does |
+//! |---|---|
+//! | `establish` | dials, and runs the handshake |
+//! | `phase` | opening, open, write closed, closing |
+//! | `io_loop` | reads, decodes, writes; polls the timers |
+//! | `control` | channel 0: close, blocked, update-secret |
+//! | `attached_channels` | where frames of a channel go, and which channels have bytes to write |
+//! | `heartbeat`, `read_stall` | when to send heartbeats and when the peer is dead; slow consumers |
+//!
+//! Its mailbox: [`Flush`] from an outbox that has bytes to write, [`ConnectionCommand`] from the supervisor. It reports
+//! to the supervisor with [`SupervisorMessage`], and sends frames to channels with `ChannelMessage::Frames`.
 
+mod attached_channels;
 mod control;
 mod establish;
 mod heartbeat;
 mod io_loop;
+mod phase;
 mod read_stall;
-mod routes;
 #[cfg(feature = "testing")]
 mod test_hooks;
+mod timer;
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use bytes::Bytes;
-use tokio::{net::TcpStream, time::Sleep};
+use tokio::time::Instant;
 
 use self::{
+    attached_channels::AttachedChannels,
     establish::{Established, establish},
     heartbeat::Heartbeat,
     io_loop::IoLoop,
+    phase::ConnectionPhase,
     read_stall::SlowConsumerWatchdog,
-    routes::AttachedChannels,
+    timer::Timer,
 };
 use crate::{
     error::Error,
@@ -31,72 +45,62 @@ use crate::{
     options::ConnectionOptions,
     outbox::Flush,
     secret::Secret,
-    transport::ReadCredit,
-    transport::{Reader, Writer},
+    transport::{ReadCredit, Reader, Socket, Writer},
     wire::FrameDecoder,
 };
 
-/// Lives one life of one socket: it dials, shakes hands, cuts frames, writes bytes, beats, and dies. It takes no
-/// messages of an application; those are for the [`ConnectionSupervisor`](crate::ConnectionSupervisor), which
-/// starts it.
+/// The actor of one socket to a broker: it dials, runs the handshake, decodes frames, writes bytes, and sends
+/// heartbeats. The [`ConnectionSupervisor`](crate::ConnectionSupervisor) starts it; applications send their messages
+/// to the supervisor, not to this actor.
 ///
-/// **Over a reconnect**: it is replaced by another one.
+/// **Over a reconnect**: another Connection actor replaces it.
 #[derive(Debug)]
 pub struct Connection {
     options: Arc<ConnectionOptions>,
-    report: Report,
-    routes: AttachedChannels,
-    credit: Arc<ReadCredit>,
-    socket: Option<TcpStream>,
-    reader: Reader,
-    cutter: FrameDecoder,
-    writer: Writer,
-    /// Reads so far.
-    heard: u64,
-    pulse: Heartbeat,
-    stall: SlowConsumerWatchdog,
-    phase: ConnectionPhase,
-    /// What a take put out, kept for its memory.
-    taken: Vec<Bytes>,
-    await_close_ok: bool,
-    last_error: Option<Error>,
-    /// Nothing can be written any more, but there may be something to read.
-    mute: bool,
-    linger: Option<Pin<Box<Sleep>>>,
-    /// The password of now, where it is not that of the options any more.
+    /// The current password, if it differs from that of the options.
     secret: Option<Secret>,
-    /// `connection.update-secret` that the broker has not answered.
-    secrets_under_way: usize,
+    phase: ConnectionPhase,
+    /// Limits how long the connection waits for final frames once it closes or cannot write any more.
+    close_timer: Timer,
+    end_report: EndReport,
+    channels: AttachedChannels,
+    credit: Arc<ReadCredit>,
+    socket: Option<Socket>,
+    reader: Reader,
+    decoder: FrameDecoder,
+    writer: Writer,
+    /// The number of reads so far.
+    reads: u64,
+    /// Scratch space for chunks taken from channels, kept for its allocation.
+    taken: Vec<Bytes>,
+    heartbeat: Option<Heartbeat>,
+    heartbeat_timer: Timer,
+    /// Set while reading is paused.
+    watchdog: Option<SlowConsumerWatchdog>,
+    watchdog_timer: Timer,
+    /// The number of `connection.update-secret` that the broker has not answered.
+    unanswered_secrets: usize,
 }
 
+/// Sends the end of the connection to the supervisor exactly once, even if the actor panics.
 #[derive(Debug)]
-enum ConnectionPhase {
-    /// Dialling or shaking hands.
-    Opening,
-    Open,
-    /// The reason is reported; what is left are last words, and the peer's.
-    Ending,
-}
-
-/// Tells the supervisor of the end, exactly once, a panic included.
-#[derive(Debug)]
-struct Report {
+struct EndReport {
     epoch: u64,
     supervisor: Recipient<SupervisorMessage>,
-    ended: bool,
+    sent: bool,
 }
 
-impl Report {
-    fn ended(&mut self, error: Error) {
-        if !std::mem::replace(&mut self.ended, true) {
+impl EndReport {
+    fn send(&mut self, error: Error) {
+        if !std::mem::replace(&mut self.sent, true) {
             self.supervisor.do_send(SupervisorMessage::ConnectionEnded { epoch: self.epoch, error });
         }
     }
 }
 
-impl Drop for Report {
+impl Drop for EndReport {
     fn drop(&mut self) {
-        self.ended(Error::stopped("the Connection actor ended without a reason"));
+        self.send(Error::stopped("the Connection actor ended without a reason"));
     }
 }
 
@@ -109,43 +113,60 @@ impl Connection {
         secret: Option<Secret>,
     ) -> Self {
         Self {
-            secret,
-            secrets_under_way: 0,
-            cutter: FrameDecoder::new(options.frame_max),
+            decoder: FrameDecoder::new(options.frame_max),
             options,
-            report: Report { epoch, supervisor, ended: false },
-            routes: AttachedChannels::default(),
+            secret,
+            phase: ConnectionPhase::Opening,
+            close_timer: Timer::default(),
+            end_report: EndReport { epoch, supervisor, sent: false },
+            channels: AttachedChannels::default(),
             credit,
             socket: None,
             reader: Reader::default(),
             writer: Writer::default(),
-            heard: 0,
-            pulse: Heartbeat::default(),
-            stall: SlowConsumerWatchdog::default(),
-            phase: ConnectionPhase::Opening,
+            reads: 0,
             taken: Vec::new(),
-            await_close_ok: false,
-            last_error: None,
-            mute: false,
-            linger: None,
+            heartbeat: None,
+            heartbeat_timer: Timer::default(),
+            watchdog: None,
+            watchdog_timer: Timer::default(),
+            unanswered_secrets: 0,
         }
     }
 
     fn epoch(&self) -> u64 {
-        self.report.epoch
+        self.end_report.epoch
     }
 
-    /// Takes everything that channels have asked to be taken.
-    fn write_out(&mut self) {
-        while self.routes.take_next(self.report.epoch, usize::MAX, &mut self.taken) {
+    /// Starts the I/O loop on the socket of a finished handshake.
+    fn opened(&mut self, established: Established, ctx: &mut Context<Self>) {
+        let Established { socket, negotiated, link, rest } = established;
+        log::debug!("connection {}: open, {negotiated:?}", self.epoch());
+        self.socket = Some(socket);
+        self.reader.buffer = rest;
+        self.decoder.set_frame_max(negotiated.frame_max);
+        self.heartbeat = Heartbeat::start(negotiated.heartbeat, Instant::now());
+        if let Some(heartbeat) = &self.heartbeat {
+            self.heartbeat_timer.set(heartbeat.next_tick());
+        }
+        self.phase = ConnectionPhase::Open;
+        let epoch = self.epoch();
+        let opened = SupervisorMessage::ConnectionOpened { epoch, negotiated, link };
+        self.end_report.supervisor.do_send(opened);
+        ctx.spawn(IoLoop);
+    }
+
+    /// Takes everything from all channels that have bytes to write.
+    fn take_from_all_channels(&mut self) {
+        while self.channels.take_next(self.end_report.epoch, usize::MAX, &mut self.taken) {
             self.taken.drain(..).for_each(|chunk| self.writer.push(chunk));
         }
     }
 
-    fn unroute(&mut self, channel: u16) {
-        if let Some(outbox) = self.routes.remove(channel) {
-            // Its last words, which may be an answer to channel.close.
-            while outbox.take(self.report.epoch, usize::MAX, &mut self.taken) {}
+    fn detach_channel(&mut self, channel: u16) {
+        if let Some(outbox) = self.channels.detach(channel) {
+            // Its final frames: one may be channel.close-ok.
+            while outbox.take(self.end_report.epoch, usize::MAX, &mut self.taken) {}
             self.taken.drain(..).for_each(|chunk| self.writer.push(chunk));
         }
     }
@@ -156,33 +177,15 @@ impl Actor for Connection {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
-        let opening =
-            establish(self.options.clone(), self.secret.take()).into_actor(self).map(|result, actor, ctx| {
-                match result {
-                    Ok(established) => {
-                        log::debug!("connection {}: open, {:?}", actor.epoch(), established.negotiated);
-                        actor.socket = Some(established.socket);
-                        actor.reader.buffer = established.rest;
-                        actor.cutter.set_frame_max(established.negotiated.frame_max);
-                        actor.pulse = Heartbeat::start(established.negotiated.heartbeat);
-                        actor.phase = ConnectionPhase::Open;
-                        let epoch = actor.epoch();
-                        let Established { negotiated, link, .. } = established;
-                        actor.report.supervisor.do_send(SupervisorMessage::ConnectionOpened {
-                            epoch,
-                            negotiated,
-                            link,
-                        });
-                        ctx.spawn(IoLoop);
-                    }
-                    Err(error) => {
-                        log::debug!("connection {}: {error}", actor.epoch());
-                        actor.report.ended(error);
-                        ctx.stop();
-                    }
-                }
-            });
-        ctx.spawn(opening);
+        let opening = establish(self.options.clone(), self.secret.take()).into_actor(self);
+        ctx.spawn(opening.map(|result, connection, ctx| match result {
+            Ok(established) => connection.opened(established, ctx),
+            Err(error) => {
+                log::debug!("connection {}: {error}", connection.epoch());
+                connection.end_report.send(error);
+                ctx.stop();
+            }
+        }));
     }
 }
 
@@ -191,7 +194,7 @@ impl Handler<Flush> for Connection {
 
     fn handle(&mut self, flush: Flush, _: &mut Self::Context) {
         if flush.epoch == self.epoch() {
-            self.routes.ready(flush.channel);
+            self.channels.mark_ready(flush.channel);
         }
     }
 }
@@ -199,19 +202,21 @@ impl Handler<Flush> for Connection {
 impl Handler<ConnectionCommand> for Connection {
     type Result = ();
 
-    fn handle(&mut self, order: ConnectionCommand, ctx: &mut Self::Context) {
-        match order {
+    fn handle(&mut self, command: ConnectionCommand, ctx: &mut Self::Context) {
+        match command {
             ConnectionCommand::AttachChannel { channel, down, outbox } => {
-                self.routes.add(channel, down, outbox)
+                self.channels.attach(channel, down, outbox);
             }
-            ConnectionCommand::DetachChannel { channel } => self.unroute(channel),
+            ConnectionCommand::DetachChannel { channel } => self.detach_channel(channel),
             ConnectionCommand::Close { code, text, within } => match self.phase {
                 ConnectionPhase::Opening => {
-                    self.report.ended(Error::connection_closed("closed by the application", None));
+                    self.end_report.send(Error::connection_closed("closed by the application", None));
                     ctx.stop();
                 }
-                ConnectionPhase::Open => self.close(code, &text, within),
-                ConnectionPhase::Ending => {}
+                ConnectionPhase::Open | ConnectionPhase::WriteClosed { .. } => {
+                    self.close(code, &text, within);
+                }
+                ConnectionPhase::Closing(_) => {}
             },
             ConnectionCommand::Fail { fault } => self.fail(fault),
             ConnectionCommand::UpdateSecret { frame } => self.update_secret(frame.0),

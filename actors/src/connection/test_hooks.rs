@@ -1,4 +1,4 @@
-//! For tests that look inside.
+//! Handlers for tests: counts of reads and writes.
 
 use actix::{Context, Handler, MessageResult};
 
@@ -9,6 +9,6 @@ impl Handler<GetIoCounts> for Connection {
     type Result = MessageResult<GetIoCounts>;
 
     fn handle(&mut self, _: GetIoCounts, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(Some(IoCounts::new(self.heard, self.writer.writes())))
+        MessageResult(Some(IoCounts::new(self.reads, self.writer.writes())))
     }
 }

@@ -54,6 +54,7 @@ mod dialogue;
 mod endings;
 mod frames;
 mod line;
+mod memory;
 mod method;
 mod mismatch;
 mod peer;
@@ -68,6 +69,7 @@ pub use self::{
     content::{PeerMessage, Published},
     endings::Disconnect,
     frames::RawFrame,
+    memory::{MemoryDialer, MemoryPeer},
     method::Method,
     mismatch::{TestError, TestErrorKind},
     peer::Peer,

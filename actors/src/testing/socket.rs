@@ -54,7 +54,14 @@ impl PeerSocket {
     /// let socket = PeerSocket::over(server);
     /// ```
     pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
-        Self::new(Line::over(stream), TIME_LIMIT)
+        Self::with_limit(stream, TIME_LIMIT)
+    }
+
+    pub(super) fn with_limit(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        limit: Duration,
+    ) -> Self {
+        Self::new(Line::over(stream), limit)
     }
 
     pub(super) fn from_tcp(stream: TcpStream, limit: Duration) -> Result<Self, TestError> {

@@ -1,4 +1,4 @@
-//! From the name of a host to a connected socket.
+//! Resolves the name of a host and connects a TCP socket, to one address at a time or racing them (RFC 8305).
 
 use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
 
@@ -9,21 +9,32 @@ use tokio::{
     time::timeout,
 };
 
+use super::Socket;
+#[cfg(feature = "testing")]
+use crate::options::MemoryDialer;
 use crate::{
     error::{Error, Result},
-    options::{Address, HappyEyeballs, TcpOptions},
+    options::{Address, ConnectionOptions, TcpOptions},
 };
 
-/// The IP addresses that a name has now and that were not tried yet.
+/// The IP addresses of a host that were not tried yet.
 #[derive(Debug)]
 pub(crate) struct Candidates {
     waiting: VecDeque<SocketAddr>,
     delay: Option<Duration>,
+    /// Connects in memory instead, for tests.
+    #[cfg(feature = "testing")]
+    memory: Option<MemoryDialer>,
 }
 
 impl Candidates {
-    /// Asks the name service for all A and AAAA records.
-    pub(crate) async fn of(address: &Address, how: HappyEyeballs) -> Result<Self> {
+    /// Resolves the name of a host to all of its addresses.
+    pub(crate) async fn resolve(address: &Address, options: &ConnectionOptions) -> Result<Self> {
+        #[cfg(feature = "testing")]
+        if options.memory.is_some() {
+            return Ok(Self { waiting: VecDeque::new(), delay: None, memory: options.memory.clone() });
+        }
+        let how = options.happy_eyeballs;
         let what = || format!("looking up {}", address.host);
         let found = lookup_host((address.host.as_str(), address.port)).await;
         let mut found: Vec<SocketAddr> = found.map_err(|error| Error::io(what(), &error))?.collect();
@@ -31,27 +42,40 @@ impl Candidates {
             let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             return Err(Error::io(what(), &error));
         }
-        // Racing without alternating would give the second family its turn last.
+        // A race without alternating families would try the second family last.
         if let Some(first) = how.interleave.or(how.delay.map(|_| 1)) {
             found = interleave(found, first);
         }
-        Ok(Self { waiting: found.into(), delay: how.delay })
+        Ok(Self {
+            waiting: found.into(),
+            delay: how.delay,
+            #[cfg(feature = "testing")]
+            memory: None,
+        })
     }
 
+    /// Returns whether all addresses were tried.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Connects to the next one, or to the first of all that answers where they are raced; what failed is not tried
-    /// again.
-    pub(crate) async fn dial(&mut self, tcp: &TcpOptions) -> Result<TcpStream> {
+    /// Connects to the next address; where addresses are raced, to the first that accepts. An address that failed is
+    /// not tried again.
+    pub(crate) async fn dial(&mut self, tcp: &TcpOptions) -> Result<Socket> {
+        #[cfg(feature = "testing")]
+        if let Some(memory) = self.memory.take() {
+            let dialled = memory.dial().map(Socket::Memory);
+            return dialled.map_err(|error| Error::io("connecting in memory", &error));
+        }
         match (self.delay, self.waiting.pop_front()) {
             (_, None) => Err(Error::io("connecting", &io::ErrorKind::AddrNotAvailable.into())),
-            (None, Some(to)) => connect(to, tcp).await.map_err(|error| named(to, &error)),
+            (None, Some(to)) => connect(to, tcp).await.map_err(|error| connect_error(to, &error)),
             (Some(delay), Some(first)) => self.race(first, delay, tcp).await,
         }
+        .map(Socket::Tcp)
     }
 
+    /// Starts another attempt when the last one failed or `delay` has passed, and returns the first that succeeds.
     async fn race(&mut self, first: SocketAddr, delay: Duration, tcp: &TcpOptions) -> Result<TcpStream> {
         let mut running = JoinSet::new();
         let mut pending = vec![first];
@@ -61,9 +85,10 @@ impl Candidates {
         };
         start(&mut running, first);
         loop {
-            let next = match self.waiting.is_empty() {
-                true => running.join_next().await,
-                false => timeout(delay, running.join_next()).await.unwrap_or_default(),
+            let next = if self.waiting.is_empty() {
+                running.join_next().await
+            } else {
+                timeout(delay, running.join_next()).await.unwrap_or_default()
             };
             let failed = match next {
                 Some(Ok((to, Ok(stream)))) => {
@@ -73,7 +98,7 @@ impl Candidates {
                 }
                 Some(Ok((to, Err(error)))) => {
                     pending.retain(|&other| other != to);
-                    Some(named(to, &error))
+                    Some(connect_error(to, &error))
                 }
                 Some(Err(_)) => Some(Error::io("connecting", &io::ErrorKind::Interrupted.into())),
                 None => None,
@@ -90,14 +115,14 @@ impl Candidates {
     }
 }
 
-fn named(to: SocketAddr, error: &io::Error) -> Error {
+fn connect_error(to: SocketAddr, error: &io::Error) -> Error {
     Error::io(format!("connecting to {to}"), error)
 }
 
 async fn connect(to: SocketAddr, tcp: &TcpOptions) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(tcp.nodelay)?;
-    // Before connecting, because the window's scale is agreed on then.
+    // Before connecting, because the handshake fixes the scale of the window.
     if let Some(bytes) = tcp.send_buffer {
         socket.set_send_buffer_size(bytes)?;
     }
@@ -121,10 +146,10 @@ fn set_user_timeout(socket: &TcpSocket, after: Duration) -> io::Result<()> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "fuchsia")))]
 fn set_user_timeout(_: &TcpSocket, _: Duration) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "TCP_USER_TIMEOUT is not known here"))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "TCP_USER_TIMEOUT is not supported on this platform"))
 }
 
-/// Puts `first` addresses of the first one's family in front, and lets the families alternate behind them.
+/// Puts `first` addresses of the first address's family in front, then alternates between the families.
 fn interleave(addresses: Vec<SocketAddr>, first: usize) -> Vec<SocketAddr> {
     let Some(leads) = addresses.first().map(SocketAddr::is_ipv4) else { return addresses };
     let (lead, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv4() == leads);
@@ -145,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_alternate_behind_the_first_few() {
+    fn families_alternate_after_the_first_addresses() {
         let v4 = |n: u8| SocketAddr::from(([10, 0, 0, n], 1));
         let v6 = |n: u16| SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, n], 1));
         let found = vec![v6(1), v6(2), v6(3), v4(1), v4(2)];
@@ -157,11 +182,16 @@ mod tests {
     }
 
     fn racing(waiting: &[SocketAddr]) -> Candidates {
-        Candidates { waiting: waiting.iter().copied().collect(), delay: Some(Duration::from_millis(20)) }
+        Candidates {
+            waiting: waiting.iter().copied().collect(),
+            delay: Some(Duration::from_millis(20)),
+            #[cfg(feature = "testing")]
+            memory: None,
+        }
     }
 
     #[actix::test]
-    async fn a_race_goes_on_after_failures_and_keeps_who_was_not_tried() {
+    async fn a_race_continues_after_a_failure_and_keeps_untried_addresses() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (here, nobody) = (listener.local_addr().unwrap(), gone.local_addr().unwrap());
@@ -178,7 +208,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[actix::test]
-    async fn sockets_are_set_up_as_asked() {
+    async fn tcp_options_are_set_on_the_socket() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = listener.local_addr().unwrap();
         let plain = connect(to, &TcpOptions::new()).await.unwrap();
@@ -197,7 +227,7 @@ mod tests {
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(1234)));
-        // Linux doubles them for its own needs.
+        // Linux doubles the sizes, for its own bookkeeping.
         assert_eq!(socket.send_buffer_size().unwrap(), 64 * 1024);
         assert_eq!(socket.recv_buffer_size().unwrap(), 96 * 1024);
     }

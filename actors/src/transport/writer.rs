@@ -1,4 +1,4 @@
-//! Writing what was taken, many chunks in one call.
+//! Writes queued chunks, many in one call.
 
 use std::{
     collections::VecDeque,
@@ -11,9 +11,10 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-const SLICES: usize = 64;
+/// The most chunks in one vectored write.
+const MAX_SLICES: usize = 64;
 
-/// The bytes that were taken and not written yet.
+/// The chunks that are queued and not written yet.
 #[derive(Default)]
 pub(crate) struct Writer {
     chunks: VecDeque<Bytes>,
@@ -22,6 +23,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// Appends a chunk.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
             self.pending += chunk.len();
@@ -29,22 +31,24 @@ impl Writer {
         }
     }
 
+    /// Returns the number of bytes that are not written yet.
     pub(crate) fn pending(&self) -> usize {
         self.pending
     }
 
+    /// Returns whether everything is written.
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// Writes until nothing is left; tells how many bytes went out in this call, pending or not.
+    /// Writes until nothing is left or the socket takes no more.
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         socket: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.chunks.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let mut filled = 0;
             for (chunk, slice) in self.chunks.iter().zip(&mut slices) {
                 *slice = IoSlice::new(chunk);
@@ -61,7 +65,7 @@ impl Writer {
         Poll::Ready(Ok(()))
     }
 
-    /// How often the socket took something.
+    /// Returns the number of writes so far that the socket accepted.
     pub(crate) fn writes(&self) -> u64 {
         self.writes
     }
@@ -80,7 +84,7 @@ impl Writer {
     }
 }
 
-/// Without the bytes, which may be secrets.
+/// Omits the bytes, which may hold secrets.
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").field("pending", &self.pending).field("writes", &self.writes).finish()
@@ -91,24 +95,24 @@ impl fmt::Debug for Writer {
 mod tests {
     use super::*;
 
-    /// Takes as much at a time as it is told, and sometimes nothing.
+    /// Accepts `limits.pop()` bytes in each call; 0 stands for `Pending`.
     #[derive(Default)]
     struct Sink {
-        taken: Vec<u8>,
+        written: Vec<u8>,
         calls: u64,
-        grains: Vec<usize>,
+        limits: Vec<usize>,
     }
 
     impl AsyncWrite for Sink {
         fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
             self.calls += 1;
-            let most = match self.grains.pop() {
+            let most = match self.limits.pop() {
                 Some(0) => return Poll::Pending,
-                Some(grain) => grain,
+                Some(limit) => limit,
                 None => usize::MAX,
             };
             let n = buf.len().min(most);
-            self.taken.extend(buf.iter().take(n));
+            self.written.extend(buf.iter().take(n));
             Poll::Ready(Ok(n))
         }
 
@@ -141,9 +145,9 @@ mod tests {
 
     /// PRO-11
     #[test]
-    fn a_sink_that_takes_little_loses_nothing() {
+    fn partial_writes_lose_nothing() {
         let mut random = fastrand::Rng::with_seed(11);
-        let mut sink = Sink { grains: (0..500).map(|_| random.usize(0..600)).collect(), ..Sink::default() };
+        let mut sink = Sink { limits: (0..500).map(|_| random.usize(0..600)).collect(), ..Sink::default() };
         let (mut writer, mut all) = (Writer::default(), Vec::<u8>::new());
         for _ in 0..100 {
             let frame: Vec<u8> = (0..random.usize(1..=2000)).map(|_| random.u8(..)).collect();
@@ -154,16 +158,16 @@ mod tests {
             }
         }
         write_out(&mut writer, &mut sink);
-        assert_eq!(sink.taken, all);
+        assert_eq!(sink.written, all);
         assert!(writer.is_empty());
         assert_eq!(writer.pending(), 0);
     }
 
     #[test]
-    fn many_chunks_go_out_in_one_call() {
+    fn many_chunks_are_written_in_one_call() {
         let (mut sink, mut writer) = (Sink::default(), Writer::default());
-        (0..SLICES).for_each(|_| writer.push(Bytes::from_static(b"chunk")));
+        (0..MAX_SLICES).for_each(|_| writer.push(Bytes::from_static(b"chunk")));
         write_out(&mut writer, &mut sink);
-        assert_eq!((sink.calls, writer.writes(), sink.taken.len()), (1, 1, 5 * SLICES));
+        assert_eq!((sink.calls, writer.writes(), sink.written.len()), (1, 1, 5 * MAX_SLICES));
     }
 }

@@ -16,7 +16,7 @@ use actix_pika_actors::{
     Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, OpenChannel, Opened, OpenedChannel,
     Publish, Publishing, PurgeQueue, QueueDeclared, Result, StreamSink,
     testing::{
-        ClientHandshake, HandshakeScript, Peer, PeerSocket, RawFrame,
+        ClientHandshake, HandshakeScript, MemoryPeer, Peer, PeerSocket, RawFrame,
         protocol::{basic, confirm, connection, queue},
     },
 };
@@ -52,8 +52,21 @@ impl Client {
     }
 
     pub fn dial_with(peer: &Peer, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+        Self::launch(|options| {
+            options.address = Address::new("127.0.0.1", peer.addr().port());
+            set(options);
+        })
+    }
+
+    pub fn dial_in_memory(peer: &MemoryPeer, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+        Self::launch(|options| {
+            options.memory = Some(peer.dialer());
+            set(options);
+        })
+    }
+
+    fn launch(set: impl FnOnce(&mut ConnectionOptions)) -> Self {
         let mut options = ConnectionOptions::default();
-        options.address = Address::new("127.0.0.1", peer.addr().port());
         set(&mut options);
         let (supervisor, state) = ConnectionSupervisor::launch(options, None);
         Self { supervisor, state }
@@ -157,8 +170,8 @@ impl Deliveries {
 }
 
 /// A client and a peer after the handshake.
-pub struct Bench {
-    pub peer: Peer,
+pub struct Bench<P = Peer> {
+    pub peer: P,
     pub socket: PeerSocket,
     pub client: Client,
     pub terms: ClientHandshake,
@@ -177,7 +190,21 @@ impl Bench {
         client.opened().await;
         Self { peer, socket, client, terms }
     }
+}
 
+impl Bench<MemoryPeer> {
+    /// Opens a connection over an in-memory stream, which keeps to a paused clock.
+    pub async fn open_in_memory(script: &HandshakeScript, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+        let mut peer = MemoryPeer::new();
+        let client = Client::dial_in_memory(&peer, set);
+        let mut socket = peer.accept().await.unwrap();
+        let terms = socket.handshake_with(script).await.unwrap();
+        client.opened().await;
+        Self { peer, socket, client, terms }
+    }
+}
+
+impl<P> Bench<P> {
     /// Opens the channel that is due next.
     pub async fn channel(&mut self, number: u16, options: OpenChannel) -> OpenedChannel {
         let mut call = ask(&self.client.supervisor, options);
@@ -217,8 +244,8 @@ impl Bench {
         call.answer().await.unwrap();
     }
 
-    /// Proves that the connection goes on: a channel opens on this number.
-    pub async fn goes_on(&mut self, number: u16) {
+    /// Proves that the connection works: a channel opens on this number.
+    pub async fn assert_works(&mut self, number: u16) {
         self.channel(number, OpenChannel::new().confirms(false)).await;
     }
 }
@@ -256,7 +283,7 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    pub async fn start(bench: &mut Bench) -> Self {
+    pub async fn start<P>(bench: &mut Bench<P>) -> Self {
         let first = bench.channel(1, OpenChannel::new()).await;
         let second = bench.channel(2, OpenChannel::new().confirms(false)).await;
         let third = bench.channel(3, OpenChannel::new()).await;
