@@ -1,4 +1,4 @@
-//! Who logs in: credentials, and whoever knows them at the moment of a connect.
+//! Credentials for the login, and providers that return them at each connect.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use crate::{
     secret::Secret,
 };
 
-/// Holds a user and its password or token, and how long they are good for.
+/// Holds a user, its password or token, and how long they are valid.
 ///
-/// **Over a reconnect**: they are used again at each connect, as `connection.update-secret` last changed
-/// them; a [`CredentialsProvider`] is asked anew instead.
+/// **Over a reconnect**: the same credentials are used at each connect, with the secret of the last
+/// `connection.update-secret`. A [`CredentialsProvider`] is asked again instead.
 ///
 /// Source: <https://www.rabbitmq.com/docs/access-control>, <https://www.rabbitmq.com/docs/oauth2>
 ///
@@ -32,10 +32,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Names a user and its password; for OAuth 2 the token is the password, and the user is ignored by the broker.
+    /// Creates credentials of a user and its password. For OAuth 2 the token is the password, and the broker
+    /// ignores the user.
     ///
-    /// They are good for ever unless [`expires_in`](Self::expires_in) says otherwise. With the mechanism
-    /// `PLAIN` neither may hold a NUL: the connect fails with kind `Limit`.
+    /// They do not expire unless [`expires_in`](Self::expires_in) is set. With the mechanism `PLAIN` neither
+    /// may contain a NUL; the connect then fails with kind `Limit`.
     ///
     /// # Examples
     /// ```
@@ -47,11 +48,11 @@ impl Credentials {
         Self { user: user.into(), password: password.into(), expires_in: None }
     }
 
-    /// Says for how long from now on they are good.
+    /// Sets for how long the credentials are valid, from now on.
     ///
-    /// At 80 % of it the provider is asked again and the broker is told the new secret (`connection.update-secret`).
-    ///
-    /// It matters for what a [`CredentialsProvider`] returns: without one there is nobody to ask again.
+    /// At 80 % of it the provider is asked again, and the new secret is sent to the broker
+    /// (`connection.update-secret`). This applies to what a [`CredentialsProvider`] returns; fixed
+    /// credentials are not renewed.
     ///
     /// # Examples
     /// ```
@@ -65,7 +66,7 @@ impl Credentials {
         self
     }
 
-    /// Tells the user.
+    /// Returns the user.
     ///
     /// # Examples
     /// ```
@@ -76,7 +77,7 @@ impl Credentials {
         &self.user
     }
 
-    /// Hands out the password, which does not print.
+    /// Returns the password, whose `Debug` output is `***`.
     ///
     /// # Examples
     /// ```
@@ -89,7 +90,7 @@ impl Credentials {
         &self.password
     }
 
-    /// Tells for how long they are good from when they were made; `None` for ever.
+    /// Returns for how long the credentials are valid from their creation on; `None` if they do not expire.
     ///
     /// # Examples
     /// ```
@@ -101,9 +102,9 @@ impl Credentials {
     }
 }
 
-/// Stands for what a [`CredentialsProvider`] returns.
+/// The future that a [`CredentialsProvider`] returns.
 ///
-/// It is made and polled in a task of its own, on the connection's thread.
+/// It is created and polled in a task of its own, on the connection's thread.
 ///
 /// # Examples
 /// ```
@@ -114,13 +115,15 @@ impl Credentials {
 /// ```
 pub type CredentialsFuture = Pin<Box<dyn Future<Output = Result<Credentials>> + Send>>;
 
-/// Knows the credentials: asked at every connect, and again before they expire.
+/// Returns credentials at every connect, and again before they expire.
 ///
-/// Closures that return a future are providers, and so are [`Credentials`] themselves. A provider that fails says so
-/// with [`Error::credentials`]; one that panics or takes longer than the connect limit counts as failed.
+/// Closures that return a future implement it, and so do [`Credentials`]. A provider reports a failure with
+/// [`Error::credentials`]. A provider that panics, or takes longer than the connect timeout, counts as
+/// failed.
 ///
-/// **Over a reconnect**: it is asked anew at each attempt, so that a rotated password is used. What it returns may be
-/// refused for a minute, while a broker restarts, before that ends the recovery.
+/// **Over a reconnect**: the provider is asked at each attempt, so that a rotated password is used. The
+/// broker may refuse the credentials for up to one minute, for example while it restarts, before recovery
+/// ends.
 ///
 /// Source: <https://www.rabbitmq.com/docs/oauth2>
 ///
@@ -137,12 +140,12 @@ pub type CredentialsFuture = Pin<Box<dyn Future<Output = Result<Credentials>> + 
 /// }
 /// ```
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// Fetches the credentials that are good now.
+    /// Returns the credentials that are valid now.
     ///
     /// # Errors
-    /// What it returns is the error of the connect; [`Error::credentials`] makes one of kind `Auth` that is
-    /// worth another try. While the connection is open it is a
-    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed), and the provider is asked again.
+    /// The connect fails with the returned error. [`Error::credentials`] creates a retryable error of kind
+    /// `Auth`. While the connection is open, the error is reported as
+    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed), and the provider is asked again later.
     ///
     /// # Examples
     /// ```
@@ -161,7 +164,7 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     /// ```
     fn credentials(&self) -> CredentialsFuture;
 
-    /// The credentials, where they never change but by `connection.update-secret`.
+    /// Returns the credentials if only `connection.update-secret` changes them.
     #[doc(hidden)]
     fn fixed(&self) -> Option<&Credentials> {
         None
@@ -189,7 +192,7 @@ where
     }
 }
 
-/// Shares a provider between the lives of a connection.
+/// Shares a [`CredentialsProvider`] between the successive connections of one supervisor.
 ///
 /// # Examples
 /// ```
@@ -201,7 +204,7 @@ where
 pub struct SharedProvider(Arc<dyn CredentialsProvider>);
 
 impl SharedProvider {
-    /// Takes the provider over.
+    /// Wraps a provider.
     ///
     /// # Examples
     /// ```
@@ -212,7 +215,7 @@ impl SharedProvider {
         Self(Arc::new(provider))
     }
 
-    /// Asks it in a task of its own, so that its panic is an error and nothing else.
+    /// Asks the provider in a task of its own, so that a panic becomes an error.
     pub(crate) async fn ask(&self, limit: Duration) -> Result<Credentials> {
         let provider = self.0.clone();
         // Dropped with this future, and the task with it.
@@ -221,7 +224,9 @@ impl SharedProvider {
         match timeout(limit, task.join_next()).await {
             Ok(Some(Ok(answer))) => answer,
             Ok(Some(Err(_)) | None) => Err(Error::credentials("the provider panicked")),
-            Err(_) => Err(Error::timeout(format!("asking for credentials: nothing within {limit:?}"))),
+            Err(_) => {
+                Err(Error::timeout(format!("the credentials provider did not answer within {limit:?}")))
+            }
         }
     }
 }
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_provider_that_panics_or_hangs_is_an_error() {
+    async fn provider_that_panics_or_hangs_fails() {
         async fn broken() -> Result<Credentials> {
             panic!("no vault")
         }

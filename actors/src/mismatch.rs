@@ -1,13 +1,15 @@
-//! What differs where something exists otherwise than it was declared: read from the broker's text of a 406.
+//! The attribute that differs between a declare and an existing entity, parsed from the broker's text of a
+//! 406.
 //!
-//! RabbitMQ says `PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'jobs' in vhost '/': received 'false' but
-//! current is 'true'`, cut to 255 bytes; of tables it says `the value '5' of type 'long'`, or `none`.
+//! RabbitMQ sends `PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'jobs' in vhost '/': received
+//! 'false' but current is 'true'`, cut to 255 bytes. A value of the arguments table is written as `the value
+//! '5' of type 'long'`, an absent one as `none`.
 
 use crate::error::{CloseReason, Error};
 
-/// Names the argument that differs between a declare and what exists.
+/// Describes the attribute or argument that differs between a declare and the existing entity.
 ///
-/// RabbitMQ names the first argument that differs and no other; its text is cut to 255 bytes.
+/// RabbitMQ names only the first one that differs, and cuts its text to 255 bytes.
 ///
 /// Source: <https://www.rabbitmq.com/docs/queues#property-equivalence>
 ///
@@ -23,11 +25,12 @@ use crate::error::{CloseReason, Error};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mismatch {
-    /// Its name: `durable`, `auto_delete`, `type`, `x-message-ttl` and the like.
+    /// Name: `durable`, `auto_delete`, `type`, `x-message-ttl` and so on.
     pub argument: String,
-    /// What was declared; `None` where the declare did not have the argument.
+    /// Value of the declare; `None` if the declare did not set the argument.
     pub received: Option<String>,
-    /// What exists; `None` where that does not have the argument, or the broker's text was cut before it.
+    /// Value of the existing entity; `None` if it has no such argument, or if the broker's text was cut
+    /// before it.
     pub current: Option<String>,
 }
 
@@ -46,7 +49,7 @@ impl Mismatch {
     }
 }
 
-/// `'x'`, `the value 'x' of type 'long'`, or `none`.
+/// Parses `'x'`, `the value 'x' of type 'long'`, or `none`.
 fn value(text: &str) -> Option<String> {
     let (_, rest) = text.split_once('\'')?;
     let end = rest.rfind("' of type '").or_else(|| rest.rfind('\''))?;
@@ -54,9 +57,10 @@ fn value(text: &str) -> Option<String> {
 }
 
 impl CloseReason {
-    /// Tells which argument differs, where the broker refused a declare because it exists otherwise (406).
+    /// Returns the attribute that differs, if the broker refused a declare because the entity exists with
+    /// different attributes (406).
     ///
-    /// `None` for any other code, and for a 406 with another text.
+    /// Returns `None` for any other code, and for a 406 with another text.
     ///
     /// # Examples
     /// ```
@@ -71,15 +75,17 @@ impl CloseReason {
 }
 
 impl Error {
-    /// Tells which argument differs, where the broker refused a declare because it exists otherwise (406).
+    /// Returns the attribute that differs, if the broker refused a declare because the entity exists with
+    /// different attributes (406).
     ///
-    /// `None` where the error is of another kind, and for a 406 with another text.
+    /// Returns `None` for an error of another kind, and for a 406 with another text.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Error;
     /// fn exists_as_transient(error: &Error) -> bool {
-    ///     error.mismatch().is_some_and(|it| it.argument == "durable" && it.current.as_deref() == Some("false"))
+    ///     let mismatch = error.mismatch();
+    ///     mismatch.is_some_and(|it| it.argument == "durable" && it.current.as_deref() == Some("false"))
     /// }
     /// assert!(!exists_as_transient(&Error::credentials("none")));
     /// ```
@@ -103,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_value_is_read() {
+    fn every_form_of_value_is_parsed() {
         assert_eq!(parse(": received 'a' but current is 'b'"), mismatch(Some("a"), Some("b")));
         assert_eq!(
             parse(": received none but current is the value '5' of type 'long'"),
@@ -116,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_was_cut_tells_what_it_has() {
+    fn truncated_text_yields_the_values_it_contains() {
         assert_eq!(parse(": received 'a' but cur"), mismatch(Some("a"), None));
         assert_eq!(parse(": received 'a' but current is the va"), mismatch(Some("a"), None));
         assert_eq!(parse(": rec"), mismatch(None, None));

@@ -1,14 +1,13 @@
-//! What the broker hands back when it cannot route a mandatory publish.
+//! Mandatory publishes that the broker returned because it could not route them.
 
 use bytes::Bytes;
 
 use crate::wire::{Fault, Properties};
 
-/// Holds a publish that the broker handed back with `basic.return`, because it was mandatory and no queue got
-/// it.
+/// Holds a publish that the broker returned (`basic.return`), because it was mandatory and reached no queue.
 ///
-/// With confirms it is the cause of an error of kind [`Unroutable`](crate::ErrorKind::Unroutable); without,
-/// it comes as [`ChannelEvent::Returned`](crate::ChannelEvent::Returned).
+/// On a channel with confirms it is part of an error of kind [`Unroutable`](crate::ErrorKind::Unroutable). On a
+/// channel without, it is sent as [`ChannelEvent::Returned`](crate::ChannelEvent::Returned).
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.8; <https://www.rabbitmq.com/docs/publishers#unroutable>
 ///
@@ -24,16 +23,16 @@ use crate::wire::{Fault, Properties};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Return {
-    /// Why, as a reply code: 312 `NO_ROUTE` in practice.
+    /// Reply code: 312 (`NO_ROUTE`) in practice.
     pub code: u16,
-    /// Why, in the broker's words.
+    /// Reply text of the broker.
     pub text: String,
-    /// The exchange that was published to; empty for the default exchange.
+    /// Exchange of the publish; empty for the default exchange.
     pub exchange: String,
-    /// The routing key that led nowhere.
+    /// Routing key of the publish.
     pub routing_key: String,
-    /// The properties of the publish as they came back, or why they cannot be read.
+    /// Properties of the publish, or the reason why they could not be decoded.
     pub properties: Result<Properties, Fault>,
-    /// The body of the publish.
+    /// Body of the publish.
     pub body: Bytes,
 }

@@ -1,14 +1,14 @@
-//! A text that must not be shown: passwords and tokens.
+//! Text that must not be shown: passwords and tokens.
 //!
-//! Its memory is wiped when it is dropped, and no `Debug` output contains it.
+//! The memory is wiped on drop, and no `Debug` output contains the text.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// Keeps a password or token: printed as `***`, and wiped from memory when it is dropped.
+/// Holds a password or token. `Debug` prints `***`, and the memory is wiped on drop.
 ///
-/// Copies that others make of the text are theirs to wipe.
+/// Copies of the text that the caller makes are not wiped.
 ///
 /// # Examples
 /// ```
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Wraps a text.
     ///
     /// # Examples
     /// ```
@@ -31,7 +31,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// Shows the text itself, for the one place that needs it.
+    /// Returns the text itself.
     ///
     /// # Examples
     /// ```

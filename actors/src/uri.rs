@@ -1,8 +1,9 @@
 //! AMQP URIs: `amqp://user:password@host:port/vhost?parameter=value`.
 //!
-//! Read by the RabbitMQ URI specification, strictly: what is malformed or unknown is an error that names the part,
-//! never a default in its place, and no error and no output shows the password or repeats the URI. Splitting is
-//! done here because general URL parsers resolve dots in paths, refuse `amqp://:@/`, and know no IPv6 zones.
+//! This module parses a URI as the RabbitMQ URI specification defines it, strictly: a malformed or unknown
+//! part is an error that names the part, and no default replaces it. No error and no output contains the
+//! password or repeats the URI. The text is split here because general URL parsers resolve dots in paths,
+//! refuse `amqp://:@/`, and do not support IPv6 zones.
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
@@ -18,7 +19,7 @@ mod error;
 mod list;
 mod parameters;
 
-/// Says whether TLS lies under AMQP.
+/// Selects plain TCP or TLS.
 ///
 /// # Examples
 /// ```
@@ -34,9 +35,10 @@ pub enum Scheme {
     Amqps,
 }
 
-/// Says where to connect to, and how, as one text. The password is not shown by `Debug` and `Display`.
+/// Holds the parts of an AMQP URI: the broker's host, the login, the virtual host and the parameters.
 ///
-/// Percent-encoding is decoded in every part; an empty vhost is `/`, and `/%2F` is `/`, too.
+/// Percent-encoding is decoded in every part. An empty virtual host is `/`, and so is `/%2F`. `Debug` and
+/// `Display` print `***` instead of the password.
 ///
 /// # Errors
 /// Parsing fails with a [`UriError`] that names the part and repeats nothing of the text.
@@ -56,17 +58,17 @@ pub enum Scheme {
 pub struct AmqpUri {
     /// Plain or TLS.
     pub scheme: Scheme,
-    /// Name or address; an IPv6 address has no brackets, but may have a zone behind a `%`.
+    /// Name or IP address. An IPv6 address has no brackets, and may have a zone after a `%`.
     pub host: String,
-    /// Port, that of the scheme if none was given.
+    /// Port; the default port of the scheme if the URI has none.
     pub port: u16,
-    /// User, `guest` if none was given.
+    /// User; `guest` if the URI has none.
     pub user: String,
-    /// Password, `guest` if none was given.
+    /// Password; `guest` if the URI has none.
     pub password: Secret,
-    /// Virtual host, `/` if none was given.
+    /// Virtual host; `/` if the URI has none.
     pub vhost: String,
-    /// What follows the question mark.
+    /// Parameters after the question mark.
     pub parameters: UriParameters,
 }
 
@@ -85,7 +87,7 @@ impl Default for AmqpUri {
 }
 
 impl Scheme {
-    /// Tells the port that is not written out.
+    /// Returns the default port of the scheme.
     ///
     /// # Examples
     /// ```
@@ -99,7 +101,7 @@ impl Scheme {
         }
     }
 
-    /// Names the scheme as a URI has it.
+    /// Returns the scheme as it is written in a URI.
     ///
     /// # Examples
     /// ```
@@ -184,7 +186,7 @@ impl AmqpUri {
     }
 }
 
-/// A number in nothing but digits.
+/// Parses a number that consists of digits only.
 fn number<T: FromStr>(text: &str) -> Option<T> {
     if !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit()) {
         text.parse().ok()
@@ -203,7 +205,7 @@ fn ipv6(text: &str) -> Result<String, UriError> {
     }
 }
 
-/// A host name or IPv4 address; a name in other than ASCII letters in the form that DNS knows.
+/// Parses a host name or an IPv4 address. A name with non-ASCII letters is converted to its DNS form.
 fn name(text: &str) -> Result<String, UriError> {
     let host = decode(text, UriError::Host)?;
     if host.chars().any(|c| c.is_whitespace() || c.is_control() || "/?#@[]:\\%<>^|".contains(c)) {
@@ -218,7 +220,7 @@ fn name(text: &str) -> Result<String, UriError> {
     }
 }
 
-/// Decodes `%` escapes; one that is none is an error, and so is what comes out if it is not UTF-8.
+/// Decodes `%` escapes. An invalid escape is an error, and so is a result that is not UTF-8.
 fn decode(text: &str, wrong: UriError) -> Result<String, UriError> {
     let mut escapes = text.split('%');
     escapes.next();
@@ -234,7 +236,7 @@ fn decode(text: &str, wrong: UriError) -> Result<String, UriError> {
     }
 }
 
-/// What is escaped: all but what RFC 3986 leaves unreserved.
+/// The characters that are escaped: all but those that RFC 3986 leaves unreserved.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'!')

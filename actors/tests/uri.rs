@@ -1,4 +1,4 @@
-//! The URI scenarios, as tables.
+//! The URI scenarios (URI-01 to URI-12), as tables.
 
 use std::{path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ fn uri(text: &str) -> AmqpUri {
 
 fn refused(text: &str) -> UriError {
     match text.parse::<AmqpUri>() {
-        Ok(uri) => panic!("{text} was read as {uri}"),
+        Ok(uri) => panic!("{text} was parsed as {uri}"),
         Err(error) => error,
     }
 }
@@ -50,7 +50,7 @@ fn vhost_is_the_path_without_its_first_slash() {
 
 // URI-02
 #[test]
-fn a_missing_path_is_an_empty_one() {
+fn missing_path_equals_an_empty_path() {
     assert_eq!(uri("amqp://localhost"), uri("amqp://localhost/"));
     assert_eq!(uri("amqp://localhost:5674"), uri("amqp://localhost:5674//"));
     assert_eq!(uri("amqp://localhost:8888").to_string(), "amqp://guest:***@localhost:8888/%2F");
@@ -59,7 +59,7 @@ fn a_missing_path_is_an_empty_one() {
 
 // URI-06
 #[test]
-fn what_is_malformed_is_an_error_of_its_part() {
+fn malformed_part_fails_with_its_own_error() {
     for (text, error) in [
         ("", UriError::Scheme),
         ("localhost", UriError::Scheme),
@@ -112,7 +112,7 @@ fn what_is_malformed_is_an_error_of_its_part() {
 
 // URI-07
 #[test]
-fn parts_that_are_missing_have_defaults() {
+fn missing_parts_have_defaults() {
     let default = uri("amqp://");
     assert_eq!(default, AmqpUri::default());
     assert_eq!((default.host.as_str(), default.port), ("localhost", 5672));
@@ -149,7 +149,7 @@ fn parts_that_are_missing_have_defaults() {
 
 // URI-08
 #[test]
-fn ipv6_addresses_stand_in_brackets() {
+fn ipv6_addresses_are_written_in_brackets() {
     for (text, host, port) in [
         ("amqp://[::1]", "::1", 5672),
         ("amqp://[::1]:1000", "::1", 1000),
@@ -200,7 +200,7 @@ fn parameters_have_types() {
 
 // URI-03, URI-05, CON-24
 #[test]
-fn a_value_that_cannot_be_read_is_an_error_that_names_its_key() {
+fn invalid_value_fails_with_the_name_of_its_parameter() {
     for (query, key) in [
         ("heartbeat=hello", "heartbeat"),
         ("heartbeat=-1", "heartbeat"),
@@ -240,9 +240,9 @@ fn a_value_that_cannot_be_read_is_an_error_that_names_its_key() {
     assert_eq!(twice, UriError::RepeatedParameter { key: "heartbeat" });
 }
 
-// URI-10, as this client has it
+// URI-10, in the form of this client
 #[test]
-fn an_unknown_parameter_is_an_error_that_names_it() {
+fn unknown_parameter_fails_with_its_name() {
     let error = refused("amqp://h/?heartbaet=10");
     assert_eq!(error, UriError::UnknownParameter { key: "heartbaet".into() });
     assert!(error.to_string().contains("heartbaet"));
@@ -250,7 +250,7 @@ fn an_unknown_parameter_is_an_error_that_names_it() {
 
 // URI-09
 #[test]
-fn paths_survive_being_written_out() {
+fn displayed_uri_parses_to_the_same_uri() {
     let first = uri(concat!(
         "amqps://h/v?cacertfile=%2Fetc%2F%C3%A9t%C3%A9%20x.pem&certfile=/c%26keyfile%3Devil&keyfile=/k%3F%23.pem",
         "&name=50%25&auth_mechanism=PLAIN&timeout=0.1",

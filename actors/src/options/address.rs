@@ -1,8 +1,8 @@
-//! Where a broker may be, and in which order the places are tried.
+//! The broker's addresses, and the order in which they are tried.
 
 use std::fmt;
 
-/// Names one host to connect to.
+/// Holds a host and a port to connect to.
 ///
 /// # Examples
 /// ```
@@ -19,7 +19,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Names a host and its port.
+    /// Creates an address.
     ///
     /// # Examples
     /// ```
@@ -32,7 +32,7 @@ impl Address {
     }
 }
 
-/// As a URI has it: an IPv6 address in brackets.
+/// Writes the address as in a URI: an IPv6 address in brackets.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -43,10 +43,10 @@ impl fmt::Display for Address {
     }
 }
 
-/// Says in which order several addresses are tried, at each connect from the start.
+/// Selects the order in which the addresses are tried. Each connect starts over with the whole list.
 ///
-/// Each address has the whole connect limit for itself. A refusal of the login or of the virtual host ends
-/// the round: the others are nodes of the same cluster.
+/// The connect timeout applies to each address separately. If one address refuses the login or the virtual
+/// host, the others are not tried: they are nodes of the same cluster.
 ///
 /// # Examples
 /// ```
@@ -56,15 +56,15 @@ impl fmt::Display for Address {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressOrder {
-    /// As they were given.
+    /// The order in which they were added.
     #[default]
     InOrder,
-    /// In another order at each connect, so that many clients spread over the nodes of a cluster.
+    /// A random order at each connect, which spreads clients over the nodes of a cluster.
     Shuffled,
 }
 
 impl AddressOrder {
-    /// Puts the addresses in the order in which they are tried now.
+    /// Sorts the addresses into the order for one connect.
     pub(crate) fn arrange<T>(self, addresses: &mut [T]) {
         match self {
             Self::InOrder => {}
@@ -73,24 +73,27 @@ impl AddressOrder {
     }
 }
 
-/// Says how the addresses of one name are raced, if at all (RFC 8305). By default they are not: one is tried
-/// after the other, in the order of the name service.
+/// Sets how the IP addresses of one host name are raced (RFC 8305).
+///
+/// By default they are not raced: one is tried after the other, in the order of the name service.
 ///
 /// # Examples
 /// ```
 /// # use std::time::Duration;
 /// # use actix_pika_actors::HappyEyeballs;
-/// let mut race = HappyEyeballs::default();
-/// race.delay = Some(Duration::from_millis(250));
-/// race.interleave = Some(1);
+/// let mut racing = HappyEyeballs::default();
+/// racing.delay = Some(Duration::from_millis(250));
+/// racing.interleave = Some(1);
+/// assert_ne!(racing, HappyEyeballs::default());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HappyEyeballs {
-    /// How long one address has before the next is tried beside it; `None` tries one after the other.
+    /// How long one address is tried before the next one is tried in parallel; `None` tries one after the
+    /// other.
     pub delay: Option<std::time::Duration>,
-    /// How many addresses of the first family come before those of the other begin to alternate with them; `None`
-    /// leaves them in the order of the name service.
+    /// How many addresses of the first family are tried before the two families alternate; `None` keeps the
+    /// order of the name service.
     pub interleave: Option<usize>,
 }
 
@@ -99,13 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv6_address_is_shown_in_brackets() {
+    fn ipv6_address_is_written_in_brackets() {
         assert_eq!(Address::new("::1", 5672).to_string(), "[::1]:5672");
         assert_eq!(Address::new("localhost", 5672).to_string(), "localhost:5672");
     }
 
     #[test]
-    fn shuffling_loses_nothing_and_changes_the_order() {
+    fn shuffling_changes_only_the_order() {
         let straight: Vec<u32> = (0..64).collect();
         let mut shuffled = straight.clone();
         AddressOrder::InOrder.arrange(&mut shuffled);

@@ -1,24 +1,24 @@
-//! What is wrong with a URI, by part: neither the URI nor any value in it is repeated.
+//! The errors of URI parsing, by part. They contain neither the URI nor any value from it.
 
 use std::{error, fmt};
 
-/// Says why a text is no AMQP URI, by part; neither the URI nor the password is in it.
+/// Describes which part of a URI is invalid. It contains neither the URI nor the password.
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::uri::{AmqpUri, UriError};
 /// assert_eq!("http://localhost".parse::<AmqpUri>(), Err(UriError::Scheme));
 /// let error = "amqp://localhost?heartbeat=-1".parse::<AmqpUri>().unwrap_err();
-/// assert_eq!(error.to_string(), "AMQP URI: parameter heartbeat has to be a number of seconds from 0 to 65535");
+/// assert_eq!(error.to_string(), "AMQP URI: parameter heartbeat must be a number of seconds from 0 to 65535");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UriError {
-    /// It does not begin with `amqp://` or `amqps://`.
+    /// The URI does not begin with `amqp://` or `amqps://`.
     Scheme,
-    /// It holds whitespace or control characters.
+    /// The URI contains whitespace or control characters.
     Whitespace,
-    /// It holds a `#`, which AMQP URIs have no use for; in a password it is written `%23`.
+    /// The URI contains a `#`: AMQP URIs have no fragment. In a password it is written `%23`.
     Fragment,
     /// The user is not valid percent-encoded UTF-8.
     User,
@@ -30,31 +30,31 @@ pub enum UriError {
     Port,
     /// The virtual host is not valid percent-encoded UTF-8.
     Vhost,
-    /// What follows the `?` is not a list of `parameter=value`.
+    /// The part after the `?` is not a list of `parameter=value`.
     Query,
-    /// A parameter that this client does not know.
+    /// The parameter is unknown to this client.
     UnknownParameter {
-        /// Its name.
+        /// Name of the parameter.
         key: String,
     },
-    /// A parameter whose value cannot be read.
+    /// The value of the parameter is invalid.
     InvalidParameter {
-        /// Its name.
+        /// Name of the parameter.
         key: &'static str,
-        /// What its value has to be.
+        /// Description of a valid value.
         expected: &'static str,
     },
-    /// A parameter that occurs twice and has only one value.
+    /// The parameter occurs twice, but takes one value.
     RepeatedParameter {
-        /// Its name.
+        /// Name of the parameter.
         key: &'static str,
     },
-    /// A URI of several for one connection says something else than the first one.
+    /// A further URI of a list contradicts the first one.
     Differs {
-        /// What it says otherwise.
+        /// Name of the part that differs.
         part: &'static str,
     },
-    /// There is none where at least one has to be.
+    /// The list of URIs is empty.
     None,
 }
 
@@ -62,22 +62,22 @@ impl fmt::Display for UriError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AMQP URI: ")?;
         match self {
-            Self::Scheme => f.write_str("it has to begin with amqp:// or amqps://"),
-            Self::Whitespace => f.write_str("it holds whitespace or control characters"),
-            Self::Fragment => f.write_str("it holds a '#', to be written as %23"),
+            Self::Scheme => f.write_str("the URI must begin with amqp:// or amqps://"),
+            Self::Whitespace => f.write_str("the URI contains whitespace or control characters"),
+            Self::Fragment => f.write_str("the URI contains a '#'; write it as %23"),
             Self::User => f.write_str("the user is not valid percent-encoded UTF-8"),
             Self::Password => f.write_str("the password is not valid percent-encoded UTF-8"),
             Self::Host => f.write_str("the host is neither a name nor an address"),
             Self::Port => f.write_str("the port is not a number from 1 to 65535"),
             Self::Vhost => f.write_str("the virtual host is not valid percent-encoded UTF-8"),
-            Self::Query => f.write_str("what follows the '?' is not a list of parameter=value"),
+            Self::Query => f.write_str("the part after the '?' is not a list of parameter=value"),
             Self::UnknownParameter { key } => write!(f, "parameter {key} is unknown"),
-            Self::InvalidParameter { key, expected } => write!(f, "parameter {key} has to be {expected}"),
+            Self::InvalidParameter { key, expected } => write!(f, "parameter {key} must be {expected}"),
             Self::RepeatedParameter { key } => write!(f, "parameter {key} occurs twice"),
             Self::Differs { part } => {
-                write!(f, "the {part} has to be that of the first URI, or left out")
+                write!(f, "the {part} must be that of the first URI, or be left out")
             }
-            Self::None => f.write_str("there has to be at least one"),
+            Self::None => f.write_str("at least one URI is required"),
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Several URIs for one connection: the nodes of a cluster.
+//! A list of URIs for one connection: the nodes of a cluster.
 
 use super::{AmqpUri, UriError};
 use crate::options::Address;
 
-/// Reads URIs of which the first says everything, and the others where else the broker is.
+/// Parses a list of URIs: the first one is complete, the others add addresses of further nodes.
 ///
-/// Login, virtual host and parameters of the others are left out, or those of the first.
+/// Returns the first URI and the addresses of the others. The login, virtual host and parameters of the
+/// others must be left out or be equal to those of the first.
 ///
 /// # Errors
-/// What is wrong with any of them; `Differs` for another scheme, login, virtual host or parameters; `None` for none.
+/// The error of the first URI that is invalid; [`Differs`](UriError::Differs) for another scheme, login,
+/// virtual host or list of parameters; [`None`](UriError::None) for an empty list.
 ///
 /// # Examples
 /// ```
@@ -28,13 +30,13 @@ pub fn parse_list<T: AsRef<str>>(
 
 fn other(first: &AmqpUri, text: &str) -> Result<Address, UriError> {
     let uri: AmqpUri = text.parse()?;
-    let given = Given::of(text);
+    let present = PresentParts::of(text);
     let login = (&uri.user, &uri.password) != (&first.user, &first.password);
     for (part, differs) in [
         ("scheme", uri.scheme != first.scheme),
-        ("login", given.login && login),
-        ("virtual host", given.vhost && uri.vhost != first.vhost),
-        ("list of parameters", given.parameters && uri.parameters != first.parameters),
+        ("login", present.login && login),
+        ("virtual host", present.vhost && uri.vhost != first.vhost),
+        ("list of parameters", present.parameters && uri.parameters != first.parameters),
     ] {
         if differs {
             return Err(UriError::Differs { part });
@@ -43,14 +45,14 @@ fn other(first: &AmqpUri, text: &str) -> Result<Address, UriError> {
     Ok(Address::new(uri.host, uri.port))
 }
 
-/// Which parts a URI has, the defaults aside.
-struct Given {
+/// Whether a URI contains these parts, instead of leaving them to their defaults.
+struct PresentParts {
     login: bool,
     vhost: bool,
     parameters: bool,
 }
 
-impl Given {
+impl PresentParts {
     fn of(text: &str) -> Self {
         let rest = text.split_once("://").map_or("", |(_, rest)| rest);
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_uri_says_everything() {
+    fn further_uris_add_addresses_and_must_not_contradict_the_first() {
         let first = "amqp://alice:secret@a/v?heartbeat=5";
         for other in ["amqp://b", "amqp://b/", "amqp://alice:secret@b:5672/v?heartbeat=5", "AMQP://b/v"] {
             let (uri, others) = parse_list([first, other]).unwrap();

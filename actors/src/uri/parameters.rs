@@ -1,16 +1,17 @@
-//! The parameters of a URI, those of the RabbitMQ specification and those of aio-pika that have a meaning here.
+//! The query parameters of a URI: those of the RabbitMQ specification, and those of aio-pika that apply here.
 //!
-//! Each has a type and is read once; only `auth_mechanism` may be repeated. An empty value is a value.
+//! Each parameter has a type and may occur once; only `auth_mechanism` may be repeated. An empty value is a
+//! value, not an absent parameter.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{UriError, decode, escape, number};
 
-/// Holds the parameters of an [`AmqpUri`](super::AmqpUri), `None` where they are absent.
+/// Holds the query parameters of an [`AmqpUri`](super::AmqpUri); `None` for absent ones.
 ///
 /// # Errors
-/// An unknown parameter, one that occurs twice (but `auth_mechanism`) and a value that cannot be read are a
-/// [`UriError`].
+/// Parsing fails with a [`UriError`] for an unknown parameter, for one that occurs twice (except
+/// `auth_mechanism`), and for an invalid value.
 ///
 /// Source: <https://www.rabbitmq.com/docs/uri-query-parameters>
 ///
@@ -25,49 +26,49 @@ use super::{UriError, decode, escape, number};
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct UriParameters {
-    /// `heartbeat`: seconds, 0 for none.
+    /// `heartbeat`: interval in seconds; 0 turns heartbeats off.
     pub heartbeat: Option<u16>,
-    /// `connection_timeout`: milliseconds.
+    /// `connection_timeout`: limit of a connect in milliseconds.
     pub connection_timeout: Option<Duration>,
-    /// `channel_max`: the most channels, 0 for no limit.
+    /// `channel_max`: limit of channels; 0 for no limit.
     pub channel_max: Option<u16>,
-    /// `frame_max`: bytes, 0 for no limit.
+    /// `frame_max`: limit of a frame in bytes; 0 for no limit.
     pub frame_max: Option<u32>,
-    /// `name`: what the broker's management calls the connection.
+    /// `name`: the connection name that the broker's management shows.
     pub name: Option<String>,
-    /// `auth_mechanism`, or `auth` as aio-pika has it: in the order given.
+    /// `auth_mechanism`, or `auth` as in aio-pika: mechanisms in order of preference.
     pub auth_mechanism: Vec<String>,
-    /// `cacertfile`: who signs the server's certificate.
+    /// `cacertfile`: file with the certificates of trusted authorities.
     pub cacertfile: Option<PathBuf>,
-    /// `certfile`: the client's certificate.
+    /// `certfile`: file with the client's certificate.
     pub certfile: Option<PathBuf>,
-    /// `keyfile`: the client's key.
+    /// `keyfile`: file with the client's private key.
     pub keyfile: Option<PathBuf>,
-    /// `verify`: whether the server's certificate is.
+    /// `verify`: whether the server's certificate is verified.
     pub verify: Option<Verify>,
-    /// `server_name_indication`: the name the server is asked for and verified against.
+    /// `server_name_indication`: the server name that is sent in TLS and verified.
     pub server_name_indication: Option<String>,
-    /// `reconnect_interval`: seconds, with a fraction.
+    /// `reconnect_interval`: seconds, possibly with a fraction.
     pub reconnect_interval: Option<Duration>,
-    /// `fail_fast`: whether the first connect gives up at its first failure.
+    /// `fail_fast`: whether the first connect fails at once instead of being retried.
     pub fail_fast: Option<bool>,
-    /// `timeout`: seconds, with a fraction.
+    /// `timeout`: seconds, possibly with a fraction.
     pub timeout: Option<Duration>,
-    /// `interleave`: how many addresses of the first family come before those of the other.
+    /// `interleave`: how many addresses of the first family precede those of the other.
     pub interleave: Option<usize>,
-    /// `happy_eyeballs_delay`: seconds, with a fraction.
+    /// `happy_eyeballs_delay`: seconds, possibly with a fraction.
     pub happy_eyeballs_delay: Option<Duration>,
-    /// `cafile`: as `cacertfile`.
+    /// `cafile`: same as `cacertfile`.
     pub cafile: Option<PathBuf>,
-    /// `capath`: a directory of those who sign the server's certificate.
+    /// `capath`: directory with the certificates of trusted authorities.
     pub capath: Option<PathBuf>,
-    /// `cadata`: their certificates themselves, in base64.
+    /// `cadata`: certificates of trusted authorities, in base64.
     pub cadata: Option<String>,
-    /// `no_verify_ssl`: whether the server's certificate is taken unseen.
+    /// `no_verify_ssl`: whether the server's certificate is accepted without verification.
     pub no_verify_ssl: Option<bool>,
 }
 
-/// Says whether the server's certificate is verified.
+/// Selects whether the server's certificate is verified.
 ///
 /// # Examples
 /// ```
@@ -78,9 +79,9 @@ pub struct UriParameters {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// `verify_peer`
+    /// `verify_peer`: the certificate is verified.
     Peer,
-    /// `verify_none`
+    /// `verify_none`: any certificate is accepted.
     None,
 }
 
@@ -88,7 +89,7 @@ impl FromStr for UriParameters {
     type Err = UriError;
 
     fn from_str(query: &str) -> Result<Self, UriError> {
-        // Either is the mark of a password that was not escaped, which must not come out as a parameter's name.
+        // An unescaped `?` or `@` belongs to a password, which must not appear as the name of a parameter.
         if query.contains(['?', '@']) {
             return Err(UriError::Query);
         }
@@ -103,7 +104,7 @@ impl FromStr for UriParameters {
 }
 
 impl UriParameters {
-    /// Names the first parameter here that means nothing without TLS.
+    /// Returns the first parameter here that applies to TLS only.
     ///
     /// # Examples
     /// ```
@@ -130,17 +131,17 @@ impl UriParameters {
 
     fn set(&mut self, key: &str, value: String) -> Result<(), UriError> {
         match key {
-            "heartbeat" => once("heartbeat", &mut self.heartbeat, SECONDS, number(&value)),
+            "heartbeat" => set_once("heartbeat", &mut self.heartbeat, SECONDS, number(&value)),
             "connection_timeout" => {
                 let timeout = number(&value).map(Duration::from_millis);
-                once("connection_timeout", &mut self.connection_timeout, MILLISECONDS, timeout)
+                set_once("connection_timeout", &mut self.connection_timeout, MILLISECONDS, timeout)
             }
-            "channel_max" => once("channel_max", &mut self.channel_max, CHANNELS, number(&value)),
+            "channel_max" => set_once("channel_max", &mut self.channel_max, CHANNELS, number(&value)),
             "frame_max" => {
                 let frame_max = number(&value).filter(|&bytes| bytes == 0 || bytes >= 4096);
-                once("frame_max", &mut self.frame_max, FRAME_MAX, frame_max)
+                set_once("frame_max", &mut self.frame_max, FRAME_MAX, frame_max)
             }
-            "name" => once("name", &mut self.name, TEXT, Some(value)),
+            "name" => set_once("name", &mut self.name, TEXT, Some(value)),
             "auth_mechanism" | "auth" if value.is_empty() => {
                 let key = if key == "auth" { "auth" } else { "auth_mechanism" };
                 Err(UriError::InvalidParameter { key, expected: TEXT })
@@ -149,27 +150,29 @@ impl UriParameters {
                 self.auth_mechanism.push(value);
                 Ok(())
             }
-            "cacertfile" => once("cacertfile", &mut self.cacertfile, PATH, path(value)),
-            "certfile" => once("certfile", &mut self.certfile, PATH, path(value)),
-            "keyfile" => once("keyfile", &mut self.keyfile, PATH, path(value)),
-            "verify" => once("verify", &mut self.verify, VERIFY, verify(&value)),
+            "cacertfile" => set_once("cacertfile", &mut self.cacertfile, PATH, path(value)),
+            "certfile" => set_once("certfile", &mut self.certfile, PATH, path(value)),
+            "keyfile" => set_once("keyfile", &mut self.keyfile, PATH, path(value)),
+            "verify" => set_once("verify", &mut self.verify, VERIFY, verify(&value)),
             "server_name_indication" => {
                 let name = Some(value).filter(|name| !name.is_empty());
-                once("server_name_indication", &mut self.server_name_indication, TEXT, name)
+                set_once("server_name_indication", &mut self.server_name_indication, TEXT, name)
             }
             "reconnect_interval" => {
-                once("reconnect_interval", &mut self.reconnect_interval, FRACTION, seconds(&value))
+                set_once("reconnect_interval", &mut self.reconnect_interval, FRACTION, seconds(&value))
             }
-            "fail_fast" => once("fail_fast", &mut self.fail_fast, WORD, word(&value)),
-            "timeout" => once("timeout", &mut self.timeout, FRACTION, seconds(&value)),
-            "interleave" => once("interleave", &mut self.interleave, COUNT, number(&value)),
+            "fail_fast" => set_once("fail_fast", &mut self.fail_fast, WORD, word(&value)),
+            "timeout" => set_once("timeout", &mut self.timeout, FRACTION, seconds(&value)),
+            "interleave" => set_once("interleave", &mut self.interleave, COUNT, number(&value)),
             "happy_eyeballs_delay" => {
-                once("happy_eyeballs_delay", &mut self.happy_eyeballs_delay, FRACTION, seconds(&value))
+                set_once("happy_eyeballs_delay", &mut self.happy_eyeballs_delay, FRACTION, seconds(&value))
             }
-            "cafile" => once("cafile", &mut self.cafile, PATH, path(value)),
-            "capath" => once("capath", &mut self.capath, PATH, path(value)),
-            "cadata" => once("cadata", &mut self.cadata, TEXT, Some(value).filter(|data| !data.is_empty())),
-            "no_verify_ssl" => once("no_verify_ssl", &mut self.no_verify_ssl, WORD, word(&value)),
+            "cafile" => set_once("cafile", &mut self.cafile, PATH, path(value)),
+            "capath" => set_once("capath", &mut self.capath, PATH, path(value)),
+            "cadata" => {
+                set_once("cadata", &mut self.cadata, TEXT, Some(value).filter(|data| !data.is_empty()))
+            }
+            "no_verify_ssl" => set_once("no_verify_ssl", &mut self.no_verify_ssl, WORD, word(&value)),
             _ => Err(UriError::UnknownParameter { key: key.escape_debug().to_string() }),
         }
     }
@@ -183,17 +186,17 @@ const COUNT: &str = "a number of addresses";
 const FRACTION: &str = "a number of seconds, such as 1.5";
 const WORD: &str = "1, true, yes, y, enable, 0, false, no, n or disable";
 const VERIFY: &str = "verify_peer or verify_none";
-const TEXT: &str = "a text";
+const TEXT: &str = "text";
 const PATH: &str = "a path";
 
-fn once<T>(
+fn set_once<T>(
     key: &'static str,
-    place: &mut Option<T>,
+    slot: &mut Option<T>,
     expected: &'static str,
     value: Option<T>,
 ) -> Result<(), UriError> {
     let value = value.ok_or(UriError::InvalidParameter { key, expected })?;
-    match place.replace(value) {
+    match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(UriError::RepeatedParameter { key }),
     }
@@ -222,7 +225,7 @@ fn word(value: &str) -> Option<bool> {
     }
 }
 
-/// Digits with at most one point among them: no sign, no exponent, no `inf`.
+/// Parses digits with at most one point among them: no sign, no exponent, no `inf`.
 fn seconds(value: &str) -> Option<Duration> {
     if !value.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.') {
         return None;
@@ -230,7 +233,7 @@ fn seconds(value: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(value.parse().ok()?).ok()
 }
 
-/// As a URI has them, with a `?` in front, or nothing.
+/// Writes the query as in a URI, with a leading `?`, or nothing if there are no parameters.
 impl fmt::Display for UriParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut mark = '?';

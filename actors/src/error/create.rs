@@ -1,0 +1,222 @@
+//! How errors are created: constructors, and conversions from other errors.
+
+use std::{borrow::Cow, fmt, io, sync::Arc};
+
+use super::{CloseReason, Error, ErrorData, ErrorKind};
+use crate::{
+    returned::Return,
+    wire::{Fault, Refused, TooLong},
+};
+
+impl Error {
+    fn data(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> ErrorData {
+        ErrorData {
+            kind,
+            what: what.into(),
+            entity: None,
+            close: None,
+            returned: None,
+            io: None,
+            retryable: false,
+            may_have_arrived: false,
+            source: None,
+        }
+    }
+
+    #[doc(hidden)]
+    pub fn uri(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::data(ErrorKind::Uri, what).into()
+    }
+
+    #[doc(hidden)]
+    pub fn limit(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::data(ErrorKind::Limit, what).into()
+    }
+
+    #[doc(hidden)]
+    pub fn codec(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::data(ErrorKind::Codec, what).into()
+    }
+
+    #[doc(hidden)]
+    pub fn stopped(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::data(ErrorKind::Stopped, what).into()
+    }
+
+    pub(crate) fn io(what: impl Into<Cow<'static, str>>, error: &io::Error) -> Self {
+        let mut data = Self::data(ErrorKind::Io, format!("{}: {error}", what.into()));
+        data.io = Some(error.kind());
+        data.retryable = true;
+        data.into()
+    }
+
+    #[doc(hidden)]
+    pub fn timeout(what: impl Into<Cow<'static, str>>) -> Self {
+        let mut data = Self::data(ErrorKind::Timeout, what);
+        data.retryable = true;
+        data.into()
+    }
+
+    pub(crate) fn blocked(what: impl Into<Cow<'static, str>>) -> Self {
+        let mut data = Self::data(ErrorKind::Blocked, what);
+        data.retryable = true;
+        data.into()
+    }
+
+    pub(crate) fn protocol(what: impl Into<Cow<'static, str>>) -> Self {
+        let mut data = Self::data(ErrorKind::Protocol, what);
+        data.retryable = true;
+        data.into()
+    }
+
+    /// Creates the error of a failed [`CredentialsProvider`](crate::CredentialsProvider): retryable, of kind `Auth`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Error, ErrorKind};
+    /// let error = Error::credentials("the vault is sealed");
+    /// assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Auth, true));
+    /// assert_eq!(error.to_string(), "no credentials: the vault is sealed");
+    /// ```
+    pub fn credentials(why: impl fmt::Display) -> Self {
+        let mut data = Self::data(ErrorKind::Auth, format!("no credentials: {why}"));
+        data.retryable = true;
+        data.into()
+    }
+
+    pub(crate) fn auth(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
+        let mut data = Self::data(ErrorKind::Auth, what);
+        data.close = close;
+        data.into()
+    }
+
+    pub(crate) fn vhost(close: CloseReason) -> Self {
+        let mut data = Self::data(ErrorKind::Vhost, "the virtual host was refused");
+        data.close = Some(close);
+        data.into()
+    }
+
+    pub(crate) fn connection_closed(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
+        let mut data = Self::data(ErrorKind::ConnectionClosed, what);
+        data.close = close;
+        data.retryable = true;
+        data.into()
+    }
+
+    /// Creates the error of calls and publishes on a connection that ended because of `cause`.
+    pub(crate) fn connection_lost(cause: &Error) -> Self {
+        if cause.kind() == ErrorKind::ConnectionClosed {
+            return cause.clone();
+        }
+        let mut data = Self::data(ErrorKind::ConnectionClosed, "the connection is closed");
+        data.retryable = true;
+        data.source = Some(cause.clone());
+        data.into()
+    }
+
+    pub(crate) fn channel_closed(what: impl Into<Cow<'static, str>>, close: Option<CloseReason>) -> Self {
+        let mut data = Self::data(ErrorKind::ChannelClosed, what);
+        data.close = close;
+        data.into()
+    }
+
+    pub(crate) fn refused(what: &'static str, close: CloseReason) -> Self {
+        let mut data = Self::data(ErrorKind::Refused, format!("{what} was refused"));
+        data.close = Some(close);
+        data.into()
+    }
+
+    #[doc(hidden)]
+    pub fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::data(ErrorKind::Refused, what).into()
+    }
+
+    pub(crate) fn nacked() -> Self {
+        let mut data = Self::data(ErrorKind::Nacked, "the broker did not take the publish (basic.nack)");
+        data.retryable = true;
+        data.into()
+    }
+
+    pub(crate) fn unroutable(returned: Return) -> Self {
+        let what = format!(
+            "no queue for routing key {:?} at {}: {} {}",
+            returned.routing_key,
+            exchange_name(&returned.exchange),
+            returned.code,
+            returned.text
+        );
+        let mut data = Self::data(ErrorKind::Unroutable, what);
+        data.returned = Some(returned);
+        data.into()
+    }
+
+    pub(crate) fn stale(what: &'static str) -> Self {
+        Self::data(ErrorKind::StaleDelivery, what).into()
+    }
+
+    /// Marks the error as one of publishes that may have arrived.
+    pub(crate) fn maybe_arrived(self) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(data) => ErrorData { may_have_arrived: true, ..data }.into(),
+            Err(shared) => Self(shared).in_flight(),
+        }
+    }
+
+    /// Wraps the error as one of a publish that was written to the socket and not confirmed.
+    pub(crate) fn in_flight(&self) -> Self {
+        let mut data = Self::data(self.kind(), "the publish was not confirmed and may have arrived");
+        data.retryable = self.is_retryable();
+        data.may_have_arrived = true;
+        data.io = self.io_kind();
+        data.source = Some(self.clone());
+        data.into()
+    }
+
+    /// Adds the entity concerned, unless the error has one already.
+    #[doc(hidden)]
+    pub fn on(self, entity: impl Into<String>) -> Self {
+        if self.entity().is_some() {
+            return self;
+        }
+        let mut data = Arc::unwrap_or_clone(self.0);
+        data.entity = Some(entity.into());
+        data.into()
+    }
+}
+
+fn exchange_name(name: &str) -> String {
+    if name.is_empty() { "the default exchange".into() } else { format!("exchange {name:?}") }
+}
+
+impl From<ErrorData> for Error {
+    fn from(data: ErrorData) -> Self {
+        Self(Arc::new(data))
+    }
+}
+
+impl From<TooLong> for Error {
+    fn from(error: TooLong) -> Self {
+        Self::limit(error.to_string())
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::codec(refused.to_string())
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::protocol(fault.to_string())
+    }
+}
+
+impl From<actix::MailboxError> for Error {
+    fn from(error: actix::MailboxError) -> Self {
+        match error {
+            actix::MailboxError::Closed => Self::stopped("the actor has stopped"),
+            actix::MailboxError::Timeout => Self::timeout("the actor did not reply in time"),
+        }
+    }
+}
