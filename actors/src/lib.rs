@@ -5,7 +5,7 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`wire`] | bytes to meaning and back; no I/O, no clock |
+//! | `wire` | encodes and decodes AMQP 0-9-1; no I/O, no clock: [`Properties`], [`Table`], [`Value`] |
 //! | [`uri`] | connection URIs and their parameters |
 //! | `options` | where to connect to, and within which limits: [`ConnectionOptions`] |
 //! | `credentials`, `secret` | who logs in: [`Credentials`], [`CredentialsProvider`], [`Secret`] |
@@ -37,8 +37,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What [`wire`] has beside [`Properties`], [`Table`], [`Value`] and what these are made of is there for this crate's
-//! own tests, benchmarks and fuzzing, and so are [`Reply`], [`Flush`] and [`Tick`].
+//! [`Reply`], [`Flush`] and [`Tick`] are public for this crate's own tests only.
 
 #![forbid(unsafe_code)]
 
@@ -59,7 +58,12 @@ pub mod testing;
 mod transport;
 pub mod uri;
 mod watchers;
+/// Not part of the public API: exempt from semver, for the tests and tools of this repository.
+#[cfg(feature = "unstable-wire")]
+#[doc(hidden)]
 pub mod wire;
+#[cfg(not(feature = "unstable-wire"))]
+mod wire;
 
 pub use self::{
     channel::{Channel, OpenedChannel, Reply},
@@ -83,7 +87,7 @@ pub use self::{
     returned::Return,
     secret::Secret,
     supervisor::ConnectionSupervisor,
-    wire::{DeliveryMode, Mechanism, Properties, Table, Value, text::Text},
+    wire::{DeliveryMode, Mechanism, Negotiated, Properties, Table, Text, Value},
 };
 
 // For the handles of the crate `actix-pika`.

@@ -1,25 +1,29 @@
-//! What a hostile or broken server sends, as far as the wire has to answer it. Numbers are those of the catalogue
-//! of cases that peers were tried with.
+//! Malformed input from a hostile or broken server. Case numbers refer to the catalogue of malformed peers.
 
 use actix_pika_actors::wire::{
-    basic_frames::{Inbound, parse_header, parse_method},
+    basic_decode::{Inbound, parse_header, parse_method},
     fault::Fault,
-    frame::{FrameBatch, FrameDecoder, other_protocol_detected},
+    field::{decode_table, encode_table},
+    field_table::to_field_table,
+    frame::FrameBatch,
+    frame_decoder::FrameDecoder,
     method::read_method,
-    properties::Properties,
-    table::{MAX_DEPTH, Table, scan},
+    other_protocol::other_protocol_detected,
+    property_codec::{decode_properties, put_properties},
+    scan::scan,
+    table::MAX_DEPTH,
 };
 use bytes::{Bytes, BytesMut};
 
-fn cut(bytes: &[u8]) -> Result<Option<FrameBatch>, Fault> {
-    FrameDecoder::new(131_072).next_run(&mut BytesMut::from(bytes))
+fn decode(bytes: &[u8]) -> Result<Option<FrameBatch>, Fault> {
+    FrameDecoder::new(131_072).next_batch(&mut BytesMut::from(bytes))
 }
 
 fn table(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_be_bytes(), body].concat()
 }
 
-/// A table with one entry: so many arrays inside one another.
+/// Returns an encoded table with one entry: arrays nested this deep.
 fn nested_arrays(levels: u32) -> Vec<u8> {
     let mut body = b"\x01k".to_vec();
     for level in (0..levels).rev() {
@@ -35,21 +39,21 @@ fn headers(table: &[u8]) -> Vec<u8> {
 
 // Cases 01 and 02
 #[test]
-fn nesting_never_costs_more_stack_than_the_limit() {
+fn nesting_never_uses_more_stack_than_the_limit() {
     let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(|| {
         for levels in [1_000, 4_000, 26_000] {
             let bytes = nested_arrays(levels);
             assert_eq!(scan(&bytes).unwrap_err().code, 502);
-            assert_eq!(Table::decode(&bytes).unwrap_err().code, 502);
-            let fault = Properties::decode(&headers(&bytes)).unwrap_err();
+            assert_eq!(decode_table(&bytes).unwrap_err().code, 502);
+            let fault = decode_properties(&headers(&bytes)).unwrap_err();
             assert!(fault.text.contains("headers"), "{fault}");
         }
         let bytes = nested_arrays(MAX_DEPTH as u32);
         assert_eq!(scan(&bytes), Ok(bytes.len()));
-        let table = Table::decode(&bytes).unwrap();
-        assert!(table.to_field_table().is_ok());
+        let (table, _) = decode_table(&bytes).unwrap();
+        assert!(to_field_table(&table).is_ok());
         let mut again = BytesMut::new();
-        table.encode(&mut again).unwrap();
+        encode_table(&mut again, &table).unwrap();
         assert_eq!(again, bytes);
     });
     thread.unwrap().join().unwrap();
@@ -57,7 +61,7 @@ fn nesting_never_costs_more_stack_than_the_limit() {
 
 // Case 03
 #[test]
-fn a_routing_key_that_is_no_text_is_bytes() {
+fn a_routing_key_that_is_not_utf8_is_accepted() {
     let payload = b"\0\x3c\0\x3c\x01t\0\0\0\0\0\0\0\x01\0\0\x02\xc3\x28";
     let Inbound::Deliver(deliver) = parse_method(payload).unwrap() else { panic!() };
     assert_eq!(deliver.routing_key.of(payload), b"\xc3\x28");
@@ -65,50 +69,50 @@ fn a_routing_key_that_is_no_text_is_bytes() {
 
 // Case 04
 #[test]
-fn a_header_key_that_is_no_text_is_kept() {
+fn a_header_key_that_is_not_utf8_is_kept() {
     let bytes = table(b"\x02\xc3\x28t\x01\x02okt\x01");
     assert_eq!(scan(&bytes).unwrap_err().code, 502);
-    let properties = Properties::decode(&headers(&bytes)).unwrap();
+    let properties = decode_properties(&headers(&bytes)).unwrap();
     let table = properties.headers().unwrap();
     assert_eq!(table.get("ok").and_then(|value| value.as_bool()), Some(true));
     assert_eq!(table.iter().next().unwrap().0.as_bytes(), b"\xc3\x28");
-    assert!(table.to_field_table().is_err());
+    assert!(to_field_table(table).is_err());
     let mut again = BytesMut::new();
-    properties.encode(&mut again);
+    put_properties(&mut again, &properties);
     assert_eq!(again, headers(&bytes));
 }
 
 // Cases 05 and 06
 #[test]
-fn properties_that_cannot_be_read_say_which() {
-    let fault = Properties::decode(b"\x04\0\x02\xc3\x28").unwrap_err();
+fn a_fault_names_the_property() {
+    let fault = decode_properties(b"\x04\0\x02\xc3\x28").unwrap_err();
     assert!(fault.text.contains("correlation-id"), "{fault}");
-    let fault = Properties::decode(&headers(&table(b"\x01kZ"))).unwrap_err();
+    let fault = decode_properties(&headers(&table(b"\x01kZ"))).unwrap_err();
     assert!(fault.text.contains("headers") && fault.text.contains("'Z'"), "{fault}");
 }
 
 // FT-03
 #[test]
-fn lengths_beyond_the_end_are_refused_without_being_allocated() {
+fn lengths_beyond_the_end_are_refused() {
     for kind in *b"SxAF" {
         for len in [5u32, 1 << 31, u32::MAX] {
             let bytes = table(&[b"\x01k", &[kind][..], &len.to_be_bytes(), b"abcd"].concat());
             assert_eq!(scan(&bytes).unwrap_err().code, 502);
-            assert_eq!(Table::decode(&bytes).unwrap_err().code, 502);
+            assert_eq!(decode_table(&bytes).unwrap_err().code, 502);
         }
     }
 }
 
 // PRO-16
 #[test]
-fn reading_stops_where_a_table_ends() {
+fn decoding_stops_at_the_end_of_a_table() {
     // The inner table claims a byte of what follows the outer one.
     let bytes = [table(b"\x01kF\0\0\0\x04\x01kt"), b"\x01".to_vec()].concat();
     assert_eq!(scan(&bytes).unwrap_err().code, 502);
-    assert_eq!(Table::decode(&bytes).unwrap_err().code, 502);
+    assert_eq!(decode_table(&bytes).unwrap_err().code, 502);
     let bytes = [table(b"\x01kt\x01"), b"\x01xt\x01".to_vec()].concat();
-    assert_eq!(Table::decode_front(&bytes).unwrap().1, 8);
-    assert_eq!(Table::decode(&bytes).unwrap().len(), 1);
+    assert_eq!(decode_table(&bytes).unwrap().1, 8);
+    assert_eq!(decode_table(&bytes).unwrap().0.len(), 1);
 }
 
 // Cases 10 and 11
@@ -122,7 +126,7 @@ fn methods_that_do_not_exist_are_503() {
 
 // Cases 12, 13, 14, 18, 19 and 27
 #[test]
-fn broken_framing_is_501_by_its_head() {
+fn broken_framing_is_501() {
     for bytes in [
         &b"\x01\0\x01\0\0\0\x01x\x00"[..],
         b"\x07\0\x01\0\0\0\0",
@@ -131,7 +135,7 @@ fn broken_framing_is_501_by_its_head() {
         b"\x08\0\x01\0\0\0\0\xce",
         b"\x08\0\0\0\0\0\x01x\xce",
     ] {
-        assert_eq!(cut(bytes).unwrap_err().code, 501, "{bytes:?}");
+        assert_eq!(decode(bytes).unwrap_err().code, 501, "{bytes:?}");
     }
 }
 
@@ -157,8 +161,8 @@ fn arguments_cut_short_are_502() {
 
 // PRO-07
 #[test]
-fn another_protocol_is_named() {
-    for (greeting, text) in [
+fn another_protocol_is_detected() {
+    for (bytes, text) in [
         (&b"AMQP\0\x01\0\0"[..], "0-1-0-0"),
         (b"AMQP\x03\x01\0\0", "3-1-0-0"),
         (b"HTTP/1.1 400 Bad Request", "HTTP/1.1"),
@@ -166,7 +170,7 @@ fn another_protocol_is_named() {
         (b"SSH-2.0-OpenSSH", "SSH-2.0"),
         (b"\xff\xfb\x01", "..."),
     ] {
-        let fault = other_protocol_detected(greeting).unwrap();
+        let fault = other_protocol_detected(bytes).unwrap();
         assert!(fault.code == 501 && fault.text.contains(text), "{fault}");
     }
 }

@@ -1,18 +1,22 @@
-//! Every method that this client sends or receives, with arguments, written and read again.
+//! Every method that this client sends or receives, encoded and decoded again.
 
-use actix_pika_actors::wire::{
-    frame::{FRAME_MIN_SIZE, FrameDecoder},
-    method::{
-        AMQPClass, FieldTable, ShortString, basic, channel, confirm, connection, exchange, name, put_method,
-        queue, read_method, tx,
+use actix_pika_actors::{
+    Table, Value,
+    wire::{
+        field_table::to_field_table,
+        frame::FRAME_MIN_SIZE,
+        frame_decoder::FrameDecoder,
+        method::{
+            AMQPClass, basic, channel, confirm, connection, exchange, put_method, queue, read_method, tx,
+        },
+        method_names::method_name,
     },
-    table::Table,
-    value::Value,
 };
+use amq_protocol::types::{FieldTable, ShortString};
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-/// Arguments for methods: a text for each name, and flags.
+/// Random arguments for methods.
 #[derive(Clone, Debug)]
 struct Arguments {
     texts: [ShortString; 4],
@@ -32,7 +36,7 @@ fn arguments() -> impl Strategy<Value = Arguments> {
             flags,
             small,
             large,
-            table: table.to_field_table().unwrap(),
+            table: to_field_table(&table).unwrap(),
         },
     )
 }
@@ -207,18 +211,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn methods_come_back(arguments in arguments()) {
+    fn methods_decode_to_what_was_encoded(arguments in arguments()) {
         let methods = methods(&arguments);
         let mut buf = BytesMut::new();
         for method in &methods {
             put_method(&mut buf, 5, method).unwrap();
         }
-        let run = FrameDecoder::new(FRAME_MIN_SIZE).next_run(&mut buf).unwrap().unwrap();
-        prop_assert_eq!(run.frames, methods.len());
-        for (frame, method) in run.iter().zip(&methods) {
+        let batch = FrameDecoder::new(FRAME_MIN_SIZE).next_batch(&mut buf).unwrap().unwrap();
+        prop_assert_eq!(batch.frames, methods.len());
+        for (frame, method) in batch.iter().zip(&methods) {
             prop_assert_eq!(&read_method(&frame.payload).unwrap(), method);
             let ids = (frame.payload[1].into(), frame.payload[3].into());
-            prop_assert_ne!(name(ids.0, ids.1), "unknown");
+            prop_assert_ne!(method_name(ids.0, ids.1), "unknown");
             for end in 4..frame.payload.len() {
                 prop_assert_eq!(read_method(&frame.payload[..end]).unwrap_err().code, 502);
             }

@@ -1,19 +1,29 @@
-//! What must hold for any value: what is written is read again, however it is cut, and `amq-protocol` agrees.
+//! Properties that hold for any value: decoding is the inverse of encoding, however the bytes are split, and
+//! `amq-protocol` agrees.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 
-use actix_pika_actors::wire::{
-    basic_frames::{self, Inbound},
-    content::{Assembler, ContentMethod},
-    frame::{FRAME_MIN_SIZE, FrameDecoder, FrameKind},
-    method::{AMQPClass, put_method, read_method},
-    properties::{DeliveryMode, Properties},
-    table::{MAX_DEPTH, Table, scan},
-    text::Text,
-    value::Value,
+use actix_pika_actors::{
+    DeliveryMode, Properties, Table, Text, Value,
+    wire::{
+        basic_decode::{Inbound, ReturnHead, parse_header, parse_method},
+        basic_encode::{
+            header_len, put_ack, put_body, put_header, put_heartbeat, put_nack, put_publish, put_reject,
+        },
+        content::{Assembler, ContentMethod},
+        field::{decode_table, encode_table, table_len},
+        field_table::{from_field_table, to_field_table},
+        frame::{FRAME_MIN_SIZE, FrameKind},
+        frame_decoder::FrameDecoder,
+        method::{AMQPClass, put_method, read_method},
+        property_codec::{check_properties, decode_properties, properties_len, put_properties},
+        scan::scan,
+        span::Span,
+        table::MAX_DEPTH,
+    },
 };
 use amq_protocol::{
     frame::{AMQPFrame, gen_frame, parse_frame},
@@ -104,7 +114,7 @@ fn properties() -> impl Strategy<Value = Properties> {
     })
 }
 
-/// Bytes that are nearly a table: a good one with a few octets changed.
+/// An encoded table with a few octets changed.
 fn nearly_a_table() -> impl Strategy<Value = Vec<u8>> {
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
     (table(), changes).prop_map(|(table, changes)| {
@@ -119,11 +129,11 @@ fn nearly_a_table() -> impl Strategy<Value = Vec<u8>> {
 
 fn encoded(table: &Table) -> BytesMut {
     let mut buf = BytesMut::new();
-    table.encode(&mut buf).unwrap();
+    encode_table(&mut buf, table).unwrap();
     buf
 }
 
-/// Entries by key, the last of equal ones, as `amq-protocol` has them; floats by their bits.
+/// Returns the entries by key, like `amq-protocol`: of equal keys the last one counts.
 fn by_key(table: &Table) -> BTreeMap<Vec<u8>, String> {
     table.iter().map(|(key, value)| (key.as_bytes().to_vec(), comparable(value))).collect()
 }
@@ -136,7 +146,7 @@ fn comparable(value: &Value) -> String {
     }
 }
 
-/// A stream of frames that any channel could send.
+/// A stream of valid frames on several channels.
 fn stream() -> impl Strategy<Value = Vec<(u8, u16, Vec<u8>)>> {
     let payload = prop::collection::vec(any::<u8>(), 0..40);
     let frame = prop_oneof![
@@ -158,21 +168,21 @@ fn bytes_of(stream: &[(u8, u16, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-/// What a cutter makes of `pieces`, frame by frame.
-fn cut<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(u8, u16, Vec<u8>)> {
-    let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
+/// Returns the frames that are decoded from `pieces`.
+fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(u8, u16, Vec<u8>)> {
+    let (mut decoder, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
     let mut frames = Vec::new();
     for piece in pieces {
         buf.extend_from_slice(piece);
-        while let Some(run) = cutter.next_run(&mut buf).unwrap() {
-            assert_eq!((run.frames, run.frames), (run.iter().count(), run.views().count()));
-            for (frame, view) in run.iter().zip(run.views()) {
+        while let Some(batch) = decoder.next_batch(&mut buf).unwrap() {
+            assert_eq!((batch.frames, batch.frames), (batch.iter().count(), batch.views().count()));
+            for (frame, view) in batch.iter().zip(batch.views()) {
                 assert_eq!(
                     (frame.kind, frame.channel, &frame.payload[..]),
                     (view.kind, view.channel, view.payload)
                 );
-                assert_eq!(frame.channel, run.channel);
-                assert!(frame.kind != FrameKind::Heartbeat || run.frames == 1);
+                assert_eq!(frame.channel, batch.channel);
+                assert!(frame.kind != FrameKind::Heartbeat || batch.frames == 1);
                 let kind = match frame.kind {
                     FrameKind::Method => 1,
                     FrameKind::Header => 2,
@@ -187,14 +197,14 @@ fn cut<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(u8, u16, Vec<u8>)
     frames
 }
 
-/// The one frame that `bytes` are, as `amq-protocol` reads it.
-fn theirs(bytes: &[u8]) -> AMQPFrame {
+/// Decodes a single frame with `amq-protocol`.
+fn parsed(bytes: &[u8]) -> AMQPFrame {
     let (rest, frame) = parse_frame(bytes).unwrap();
     assert!(rest.is_empty());
     frame
 }
 
-fn written(frame: &AMQPFrame) -> Vec<u8> {
+fn encoded_frame(frame: &AMQPFrame) -> Vec<u8> {
     gen_frame(frame)(Vec::new().into()).unwrap().into_inner().0
 }
 
@@ -202,65 +212,65 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn tables_come_back(table in table()) {
+    fn tables_decode_to_what_was_encoded(table in table()) {
         let bytes = encoded(&table);
-        prop_assert_eq!(bytes.len(), table.encoded_len());
+        prop_assert_eq!(bytes.len(), table_len(&table));
         prop_assert_eq!(scan(&bytes).unwrap(), bytes.len());
-        prop_assert_eq!(Table::decode(&bytes).unwrap(), table);
+        prop_assert_eq!(decode_table(&bytes).unwrap().0, table);
     }
 
     #[test]
-    fn amq_protocol_reads_our_tables_and_we_theirs(table in table()) {
+    fn amq_protocol_decodes_our_tables_and_we_decode_its_tables(table in table()) {
         let bytes = encoded(&table);
         let (rest, fields) = parse_field_table(&bytes[..]).unwrap();
         prop_assert!(rest.is_empty());
-        prop_assert_eq!(by_key(&Table::from_field_table(&fields)), by_key(&table));
-        prop_assert_eq!(&table.to_field_table().unwrap(), &fields);
+        prop_assert_eq!(by_key(&from_field_table(&fields)), by_key(&table));
+        prop_assert_eq!(&to_field_table(&table).unwrap(), &fields);
     }
 
     #[test]
-    fn what_the_scanner_passes_all_readers_read(bytes in nearly_a_table()) {
-        let own = Table::decode_front(&bytes);
+    fn every_decoder_accepts_what_the_scanner_accepts(bytes in nearly_a_table()) {
+        let own = decode_table(&bytes);
         if let Ok(len) = scan(&bytes) {
             let (rest, fields) = parse_field_table(&bytes[..]).unwrap();
             prop_assert_eq!(bytes.len() - rest.len(), len);
             let (table, own_len) = own.unwrap();
             prop_assert_eq!(own_len, len);
-            prop_assert_eq!(by_key(&Table::from_field_table(&fields)), by_key(&table));
+            prop_assert_eq!(by_key(&from_field_table(&fields)), by_key(&table));
         } else if let Ok((table, _)) = own {
-            // The only thing that we read and the scanner does not.
-            prop_assert!(has_odd_key(&table));
+            // The only input that our decoder accepts and the scanner does not.
+            prop_assert!(has_key_not_utf8(&table));
         }
     }
 
     #[test]
-    fn a_table_that_was_read_is_written_as_it_was(bytes in nearly_a_table()) {
-        if let Ok((table, len)) = Table::decode_front(&bytes) {
+    fn a_decoded_table_encodes_to_the_same_bytes(bytes in nearly_a_table()) {
+        if let Ok((table, len)) = decode_table(&bytes) {
             let mut again = BytesMut::new();
-            // Floats may have become infinite, the long forms of integers have two marks.
-            if table.encode(&mut again).is_ok() {
+            // A changed octet can make a float infinite; some integers have two type octets.
+            if encode_table(&mut again, &table).is_ok() {
                 prop_assert_eq!(again.len(), len);
-                prop_assert_eq!(by_key(&Table::decode(&again).unwrap()), by_key(&table));
+                prop_assert_eq!(by_key(&decode_table(&again).unwrap().0), by_key(&table));
             }
         }
     }
 
     #[test]
-    fn properties_come_back(properties in properties(), padding in any::<Vec<u8>>()) {
-        prop_assert_eq!(properties.check(), Ok(()));
+    fn properties_decode_to_what_was_encoded(properties in properties(), padding in any::<Vec<u8>>()) {
+        prop_assert_eq!(check_properties(&properties), Ok(()));
         let mut bytes = BytesMut::new();
-        properties.encode(&mut bytes);
-        prop_assert_eq!(bytes.len(), properties.encoded_len());
+        put_properties(&mut bytes, &properties);
+        prop_assert_eq!(bytes.len(), properties_len(&properties));
         bytes.extend(padding);
-        prop_assert_eq!(Properties::decode(&bytes).unwrap(), properties);
+        prop_assert_eq!(decode_properties(&bytes).unwrap(), properties);
     }
 
     #[test]
-    fn amq_protocol_reads_our_headers_and_we_theirs(properties in properties(), channel: u16, body_size: u64) {
+    fn amq_protocol_decodes_our_headers_and_we_decode_its_headers(properties in properties(), channel: u16, body_size: u64) {
         let mut bytes = BytesMut::new();
-        basic_frames::put_header(&mut bytes, channel, body_size, &properties);
-        prop_assert_eq!(bytes.len(), basic_frames::header_len(&properties));
-        let frame = theirs(&bytes);
+        put_header(&mut bytes, channel, body_size, &properties);
+        prop_assert_eq!(bytes.len(), header_len(&properties));
+        let frame = parsed(&bytes);
         let AMQPFrame::Header(their_channel, header) = &frame else { panic!("{frame:?}") };
         prop_assert_eq!((*their_channel, header.class_id, header.body_size), (channel, 60, body_size));
         let id = header.properties.correlation_id().as_ref().map(|id| id.as_str());
@@ -268,10 +278,10 @@ proptest! {
         let mode = header.properties.delivery_mode().map(DeliveryMode::from);
         prop_assert_eq!(mode, properties.delivery_mode());
 
-        let again = Bytes::from(written(&frame)).slice(7..bytes.len() - 1);
-        let header = basic_frames::parse_header(&again).unwrap();
+        let again = Bytes::from(encoded_frame(&frame)).slice(7..bytes.len() - 1);
+        let header = parse_header(&again).unwrap();
         prop_assert_eq!(header.body_size, body_size);
-        let ours = Properties::decode(&header.properties).unwrap();
+        let ours = decode_properties(&header.properties).unwrap();
         prop_assert_eq!(ours.headers().map(by_key), properties.headers().map(by_key));
         let plain = |properties: Properties| match properties.headers() {
             Some(_) => properties.with_headers(Table::new()),
@@ -281,18 +291,18 @@ proptest! {
     }
 
     #[test]
-    fn reading_properties_never_panics(bytes: Vec<u8>) {
-        let _ = Properties::decode(&bytes);
-        let _ = Table::decode(&bytes);
+    fn decoders_never_panic(bytes: Vec<u8>) {
+        let _ = decode_properties(&bytes);
+        let _ = decode_table(&bytes);
         let _ = read_method(&bytes);
-        let _ = basic_frames::parse_method(&bytes);
-        let _ = basic_frames::parse_header(&bytes.into());
+        let _ = parse_method(&bytes);
+        let _ = parse_header(&bytes.into());
     }
 
     #[test]
-    fn amq_protocol_reads_our_publish(channel: u16, exchange in name(), key in name(), mandatory: bool) {
+    fn amq_protocol_encodes_the_same_publish(channel: u16, exchange in name(), key in name(), mandatory: bool) {
         let mut bytes = BytesMut::new();
-        basic_frames::put_publish(&mut bytes, channel, &exchange, &key, mandatory);
+        put_publish(&mut bytes, channel, &exchange, &key, mandatory);
         let publish = basic::Publish {
             exchange: exchange.as_str().into(),
             routing_key: key.as_str().into(),
@@ -300,32 +310,32 @@ proptest! {
             immediate: false,
         };
         let frame = AMQPFrame::Method(channel, AMQPClass::Basic(basic::AMQPMethod::Publish(publish)));
-        prop_assert_eq!(&written(&frame)[..], &bytes[..]);
+        prop_assert_eq!(&encoded_frame(&frame)[..], &bytes[..]);
     }
 
     #[test]
-    fn amq_protocol_reads_our_settles(channel: u16, delivery_tag: u64, multiple: bool, requeue: bool) {
+    fn amq_protocol_encodes_the_same_acks(channel: u16, delivery_tag: u64, multiple: bool, requeue: bool) {
         let mut bytes = BytesMut::new();
         let mut expect = Vec::new();
-        basic_frames::put_ack(&mut bytes, channel, delivery_tag, multiple);
-        basic_frames::put_nack(&mut bytes, channel, delivery_tag, multiple, requeue);
-        basic_frames::put_reject(&mut bytes, channel, delivery_tag, requeue);
-        basic_frames::put_heartbeat(&mut bytes);
-        basic_frames::put_body(&mut bytes, channel, b"body");
+        put_ack(&mut bytes, channel, delivery_tag, multiple);
+        put_nack(&mut bytes, channel, delivery_tag, multiple, requeue);
+        put_reject(&mut bytes, channel, delivery_tag, requeue);
+        put_heartbeat(&mut bytes);
+        put_body(&mut bytes, channel, b"body");
         for method in [
             basic::AMQPMethod::Ack(basic::Ack { delivery_tag, multiple }),
             basic::AMQPMethod::Nack(basic::Nack { delivery_tag, multiple, requeue }),
             basic::AMQPMethod::Reject(basic::Reject { delivery_tag, requeue }),
         ] {
-            expect.extend(written(&AMQPFrame::Method(channel, AMQPClass::Basic(method))));
+            expect.extend(encoded_frame(&AMQPFrame::Method(channel, AMQPClass::Basic(method))));
         }
-        expect.extend(written(&AMQPFrame::Heartbeat));
-        expect.extend(written(&AMQPFrame::Body(channel, b"body".to_vec())));
+        expect.extend(encoded_frame(&AMQPFrame::Heartbeat));
+        expect.extend(encoded_frame(&AMQPFrame::Body(channel, b"body".to_vec())));
         prop_assert_eq!(&bytes[..], &expect[..]);
     }
 
     #[test]
-    fn we_read_what_amq_protocol_writes(
+    fn we_decode_what_amq_protocol_encodes(
         tag: u64, flag: bool, requeue: bool, count: u32, code: u16,
         consumer in name(), exchange in name(), key in name(), text in name(),
     ) {
@@ -334,7 +344,7 @@ proptest! {
             put_method(&mut buf, 1, &AMQPClass::Basic(method)).unwrap();
             buf.freeze().slice(7..).to_vec()
         };
-        let of = |span: basic_frames::Span, payload: &[u8]| String::from_utf8(span.of(payload).to_vec()).unwrap();
+        let of = |span: Span, payload: &[u8]| String::from_utf8(span.of(payload).to_vec()).unwrap();
 
         let bytes = payload(basic::AMQPMethod::Deliver(basic::Deliver {
             consumer_tag: consumer.as_str().into(),
@@ -343,7 +353,7 @@ proptest! {
             exchange: exchange.as_str().into(),
             routing_key: key.as_str().into(),
         }));
-        let Inbound::Deliver(deliver) = basic_frames::parse_method(&bytes).unwrap() else { panic!() };
+        let Inbound::Deliver(deliver) = parse_method(&bytes).unwrap() else { panic!() };
         prop_assert_eq!((deliver.delivery_tag, deliver.redelivered), (tag, flag));
         prop_assert_eq!(of(deliver.consumer_tag, &bytes), consumer);
         prop_assert_eq!(of(deliver.exchange, &bytes), &exchange[..]);
@@ -356,7 +366,7 @@ proptest! {
             routing_key: key.as_str().into(),
             message_count: count,
         }));
-        let Inbound::GetOk(get_ok) = basic_frames::parse_method(&bytes).unwrap() else { panic!() };
+        let Inbound::GetOk(get_ok) = parse_method(&bytes).unwrap() else { panic!() };
         prop_assert_eq!((get_ok.delivery_tag, get_ok.redelivered, get_ok.message_count), (tag, flag, count));
         prop_assert_eq!(of(get_ok.exchange, &bytes), &exchange[..]);
         prop_assert_eq!(of(get_ok.routing_key, &bytes), &key[..]);
@@ -367,53 +377,53 @@ proptest! {
             exchange: exchange.as_str().into(),
             routing_key: key.as_str().into(),
         }));
-        let Inbound::Return(head) = basic_frames::parse_method(&bytes).unwrap() else { panic!() };
+        let Inbound::Return(head) = parse_method(&bytes).unwrap() else { panic!() };
         prop_assert_eq!(head.code, code);
         prop_assert_eq!(of(head.text, &bytes), text);
         prop_assert_eq!(of(head.exchange, &bytes), exchange);
         prop_assert_eq!(of(head.routing_key, &bytes), key);
 
         let bytes = payload(basic::AMQPMethod::Ack(basic::Ack { delivery_tag: tag, multiple: flag }));
-        prop_assert_eq!(basic_frames::parse_method(&bytes), Ok(Inbound::Ack { tag, multiple: flag }));
+        prop_assert_eq!(parse_method(&bytes), Ok(Inbound::Ack { tag, multiple: flag }));
         let bytes = payload(basic::AMQPMethod::Nack(basic::Nack { delivery_tag: tag, multiple: flag, requeue }));
-        prop_assert_eq!(basic_frames::parse_method(&bytes), Ok(Inbound::Nack { tag, multiple: flag, requeue }));
+        prop_assert_eq!(parse_method(&bytes), Ok(Inbound::Nack { tag, multiple: flag, requeue }));
         let bytes = payload(basic::AMQPMethod::GetEmpty(basic::GetEmpty {}));
-        prop_assert_eq!(basic_frames::parse_method(&bytes), Ok(Inbound::GetEmpty));
+        prop_assert_eq!(parse_method(&bytes), Ok(Inbound::GetEmpty));
     }
 
     #[test]
-    fn a_stream_is_cut_alike_at_every_split(stream in stream()) {
+    fn a_stream_decodes_the_same_at_every_split(stream in stream()) {
         let bytes = bytes_of(&stream);
-        prop_assert_eq!(&cut([&bytes[..]]), &stream);
-        prop_assert_eq!(&cut(bytes.chunks(1)), &stream);
+        prop_assert_eq!(&decode([&bytes[..]]), &stream);
+        prop_assert_eq!(&decode(bytes.chunks(1)), &stream);
         for at in 0..bytes.len() {
             let (first, second) = bytes.split_at(at);
-            prop_assert_eq!(&cut([first, second]), &stream);
+            prop_assert_eq!(&decode([first, second]), &stream);
         }
     }
 
     #[test]
-    fn the_cutter_asks_for_what_is_missing(payload in prop::collection::vec(any::<u8>(), 0..100)) {
+    fn the_decoder_reports_how_many_bytes_are_missing(payload in prop::collection::vec(any::<u8>(), 0..100)) {
         let bytes = bytes_of(&[(3, 1, payload)]);
-        let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
+        let (mut decoder, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
         for octet in &bytes[..bytes.len() - 1] {
             buf.extend_from_slice(&[*octet]);
-            prop_assert!(cutter.next_run(&mut buf).unwrap().is_none());
-            prop_assert!(buf.len() < 7 || cutter.wanted() == bytes.len() - buf.len());
+            prop_assert!(decoder.next_batch(&mut buf).unwrap().is_none());
+            prop_assert!(buf.len() < 7 || decoder.missing_bytes() == bytes.len() - buf.len());
         }
     }
 
     #[test]
-    fn a_body_is_the_same_however_it_is_divided(body: Vec<u8>, at in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+    fn a_body_is_the_same_however_it_is_split(body: Vec<u8>, at in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
         let mut cuts: Vec<usize> = at.iter().map(|at| at.index(body.len() + 1)).collect();
         cuts.extend([0, body.len()]);
         cuts.sort_unstable();
         let mut assembler = Assembler::new(u64::MAX);
-        let get_empty_span = basic_frames::Span::default();
-        let head = basic_frames::ReturnHead { code: 312, text: get_empty_span, exchange: get_empty_span, routing_key: get_empty_span };
+        let empty = Span::default();
+        let head = ReturnHead { code: 312, text: empty, exchange: empty, routing_key: empty };
         assembler.begin(ContentMethod::Return(head), Bytes::new()).unwrap();
         let mut header = BytesMut::new();
-        basic_frames::put_header(&mut header, 1, body.len() as u64, &Properties::new());
+        put_header(&mut header, 1, body.len() as u64, &Properties::new());
         let mut content = assembler.header(&header.freeze().slice(7..)).unwrap();
         for piece in cuts.windows(2) {
             if content.is_none() {
@@ -425,19 +435,19 @@ proptest! {
     }
 }
 
-fn has_odd_key(table: &Table) -> bool {
-    table.iter().any(|(key, value)| key.as_str().is_none() || odd_value(value))
+fn has_key_not_utf8(table: &Table) -> bool {
+    table.iter().any(|(key, value)| key.as_str().is_none() || value_has_key_not_utf8(value))
 }
 
-fn odd_value(value: &Value) -> bool {
+fn value_has_key_not_utf8(value: &Value) -> bool {
     match value {
-        Value::Table(table) => has_odd_key(table),
-        Value::Array(values) => values.iter().any(odd_value),
+        Value::Table(table) => has_key_not_utf8(table),
+        Value::Array(values) => values.iter().any(value_has_key_not_utf8),
         _ => false,
     }
 }
 
-/// Deeper than the strategies go.
+/// Deeper than the random tables.
 #[test]
 fn a_table_nests_as_deep_as_allowed() {
     let mut value = Value::from(1);
@@ -447,14 +457,14 @@ fn a_table_nests_as_deep_as_allowed() {
     let table = Table::from([(Text::from("k"), value)]);
     let bytes = encoded(&table);
     assert_eq!(scan(&bytes), Ok(bytes.len()));
-    assert_eq!(Table::decode(&bytes).unwrap(), table);
-    assert_eq!(Table::from_field_table(&table.to_field_table().unwrap()), table);
-    assert_eq!(parse_field_table(&bytes[..]).unwrap().1, table.to_field_table().unwrap());
+    assert_eq!(decode_table(&bytes).unwrap().0, table);
+    assert_eq!(from_field_table(&to_field_table(&table).unwrap()), table);
+    assert_eq!(parse_field_table(&bytes[..]).unwrap().1, to_field_table(&table).unwrap());
 }
 
-/// Every method, from `amq-protocol`'s own bytes, and every beginning of it.
+/// Every method as `amq-protocol` encodes it, and every prefix of it.
 #[test]
-fn every_method_comes_back() {
+fn every_method_decodes_to_what_was_encoded() {
     let mut known = 0;
     for class_id in 0..100u16 {
         for method_id in 0..130u16 {
@@ -468,7 +478,7 @@ fn every_method_comes_back() {
             assert_eq!(read_method(&payload).unwrap(), method);
             let mut buf = BytesMut::new();
             put_method(&mut buf, 7, &method).unwrap();
-            assert_eq!(written(&AMQPFrame::Method(7, method.clone())), buf);
+            assert_eq!(encoded_frame(&AMQPFrame::Method(7, method.clone())), buf);
             let payload = &buf[7..buf.len() - 1];
             assert_eq!(read_method(payload).unwrap(), method);
             for end in 4..payload.len() {

@@ -1,33 +1,34 @@
-//! Frames of one channel in any order: whatever is assembled has the size that was announced, within the limit.
+//! Decodes random frames of one channel. Every assembled content has the announced size, within the limit.
 #![no_main]
 
 use actix_pika_actors::wire::{
-    content::{Assembler, Content, ContentMethod},
-    frame::{FrameDecoder, FRAME_MIN_SIZE, FrameKind},
-    basic_frames::{Inbound, parse_method},
-    properties::Properties,
+    basic_decode::{Inbound, parse_method},
+    content::{AssembledContent, Assembler, ContentMethod},
+    frame::{FRAME_MIN_SIZE, FrameKind},
+    frame_decoder::FrameDecoder,
+    property_codec::decode_properties,
 };
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: u64 = 10_000;
 
-fn whole(content: Content) {
+fn check(content: AssembledContent) {
     assert_eq!(content.body.len() as u64, content.header.body_size);
     assert!(content.header.body_size <= LIMIT);
-    let _ = Properties::decode(&content.header.properties);
-    match content.method {
-        ContentMethod::Deliver(deliver) => drop(deliver.routing_key.of(&content.payload).to_vec()),
-        ContentMethod::GetOk(get_ok) => drop(get_ok.routing_key.of(&content.payload).to_vec()),
-        ContentMethod::Return(head) => drop(head.text.of(&content.payload).to_vec()),
-    }
+    let _ = decode_properties(&content.header.properties);
+    let _ = match content.method {
+        ContentMethod::Deliver(deliver) => deliver.routing_key.of(&content.payload).to_vec(),
+        ContentMethod::GetOk(get_ok) => get_ok.routing_key.of(&content.payload).to_vec(),
+        ContentMethod::Return(head) => head.text.of(&content.payload).to_vec(),
+    };
 }
 
 fuzz_target!(|data: &[u8]| {
-    let (mut cutter, mut assembler) = (FrameDecoder::new(FRAME_MIN_SIZE), Assembler::new(LIMIT));
+    let (mut decoder, mut assembler) = (FrameDecoder::new(FRAME_MIN_SIZE), Assembler::new(LIMIT));
     let mut buf = BytesMut::from(data);
-    while let Ok(Some(run)) = cutter.next_run(&mut buf) {
-        for frame in run {
+    while let Ok(Some(batch)) = decoder.next_batch(&mut buf) {
+        for frame in batch {
             let content = match frame.kind {
                 FrameKind::Heartbeat => Ok(None),
                 FrameKind::Header => assembler.header(&frame.payload),
@@ -45,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
             match content {
                 Ok(Some(content)) => {
                     assert!(assembler.idle());
-                    whole(content);
+                    check(content);
                 }
                 Ok(None) => {}
                 Err(fault) => {

@@ -1,17 +1,21 @@
-//! A server that answers anything: the client answers with whole frames, and never shows its password.
+//! Runs the client handshake against random input. The replies are valid frames, and the password is never printed.
 #![no_main]
 
-use actix_pika_actors::wire::{
-    frame::{FrameDecoder, FRAME_MIN_SIZE},
-    handshake::{Handshake, Mechanism, Progress, Terms},
-    method::read_method,
-    table::Table,
+use actix_pika_actors::{
+    Mechanism, Table,
+    wire::{
+        client_handshake::{ClientHandshake, HandshakeStatus},
+        frame::FRAME_MIN_SIZE,
+        frame_decoder::FrameDecoder,
+        handshake_options::HandshakeOptions,
+        method::read_method,
+    },
 };
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let mut handshake = Handshake::new(Terms {
+    let mut handshake = ClientHandshake::new(HandshakeOptions {
         mechanisms: vec![Mechanism::Plain],
         user: "guest".into(),
         password: "hunter2-unmistakable".into(),
@@ -22,13 +26,13 @@ fuzz_target!(|data: &[u8]| {
         heartbeat: Some(60),
         client_properties: Table::from([("connection_name", "fuzz")]),
     });
-    let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::from(data));
+    let (mut decoder, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::from(data));
     let mut out = BytesMut::new();
-    'frames: while let Ok(Some(run)) = cutter.next_run(&mut buf) {
-        for frame in run {
+    'frames: while let Ok(Some(batch)) = decoder.next_batch(&mut buf) {
+        for frame in batch {
             match handshake.advance(&frame, &mut out) {
-                Ok(Progress::More) => {}
-                Ok(Progress::Open(negotiated)) => {
+                Ok(HandshakeStatus::Pending) => {}
+                Ok(HandshakeStatus::Open(negotiated)) => {
                     assert!(negotiated.channel_max > 0);
                     assert!((FRAME_MIN_SIZE..=131_072).contains(&negotiated.frame_max));
                     assert!(negotiated.heartbeat <= 60);
@@ -42,9 +46,9 @@ fuzz_target!(|data: &[u8]| {
             assert!(!format!("{handshake:?}").contains("unmistakable"));
         }
     }
-    let mut cutter = FrameDecoder::new(FRAME_MIN_SIZE);
-    while let Some(run) = cutter.next_run(&mut out).expect("frames of ours") {
-        assert!(run.iter().all(|frame| read_method(&frame.payload).is_ok()));
+    let mut decoder = FrameDecoder::new(FRAME_MIN_SIZE);
+    while let Some(batch) = decoder.next_batch(&mut out).expect("valid frames") {
+        assert!(batch.iter().all(|frame| read_method(&frame.payload).is_ok()));
     }
     assert!(out.is_empty());
 });

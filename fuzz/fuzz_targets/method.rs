@@ -1,15 +1,16 @@
-//! What both readers of methods read is the same, and is written as it was read.
+//! Decodes random methods with both decoders. The results are equal, and encoding does not change them.
 #![no_main]
 
 use actix_pika_actors::wire::{
-    basic_frames::{Inbound, parse_method},
-    method::{AMQPClass, basic, name, put_method, read_method},
+    basic_decode::{Inbound, parse_method},
+    method::{AMQPClass, basic, put_method, read_method},
+    method_names::method_name,
 };
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let basic_frames = parse_method(data);
+    let inbound = parse_method(data);
     let method = match read_method(data) {
         Ok(method) => method,
         Err(fault) => {
@@ -19,11 +20,11 @@ fuzz_target!(|data: &[u8]| {
         }
     };
     let mut buf = BytesMut::new();
-    put_method(&mut buf, 1, &method).expect("what was read can be written");
-    let again = read_method(&buf[7..buf.len() - 1]).expect("what was written can be read");
+    put_method(&mut buf, 1, &method).expect("a decoded method");
+    let again = read_method(&buf[7..buf.len() - 1]).expect("an encoded method");
     // NaN is not equal to itself.
     assert_eq!(format!("{again:?}"), format!("{method:?}"));
-    match (basic_frames.expect("reads all that the other reads"), method) {
+    match (inbound.expect("decoded by read_method"), method) {
         (Inbound::Deliver(deliver), AMQPClass::Basic(basic::AMQPMethod::Deliver(theirs))) => {
             assert_eq!(
                 (deliver.delivery_tag, deliver.redelivered),
@@ -49,7 +50,9 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!((tag, multiple, requeue), (theirs.delivery_tag, theirs.multiple, theirs.requeue));
         }
         (Inbound::GetEmpty, AMQPClass::Basic(basic::AMQPMethod::GetEmpty(_))) => {}
-        (Inbound::Other { class_id, method_id }, _) => assert_ne!(name(class_id, method_id), "unknown"),
+        (Inbound::Other { class_id, method_id }, _) => {
+            assert_ne!(method_name(class_id, method_id), "unknown")
+        }
         (inbound, method) => panic!("{inbound:?} is not {method:?}"),
     }
 });

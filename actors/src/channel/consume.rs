@@ -20,7 +20,7 @@ use crate::{
         internal::{Change, Entity, SupervisorMessage, TrialConsume},
     },
     transport::CreditAccount,
-    wire::{AMQPClass, Table, basic, short},
+    wire::{AMQPClass, Table, basic, short, to_field_table},
 };
 
 #[derive(Debug, Default)]
@@ -537,7 +537,7 @@ fn start(queue: &str, tag: &str, no_ack: bool, exclusive: bool, arguments: &Tabl
         no_ack,
         exclusive,
         nowait: false,
-        arguments: arguments.to_field_table()?,
+        arguments: to_field_table(arguments)?,
     })))
 }
 

@@ -13,9 +13,9 @@ use crate::{
     outbox::{Outcome, Seen},
     returned::Return,
     wire::{
-        AMQPClass, Assembler, Content, ContentMethod, Deliver, Fault, Frame, FrameBatch, FrameKind,
-        FrameViews, HEAD_LEN, Inbound, Properties, basic, channel, confirm, exchange, ids, parse_method,
-        queue, read_method, single_frame_delivery, tx,
+        AMQPClass, AssembledContent, Assembler, ContentMethod, Deliver, Fault, Frame, FrameBatch, FrameKind,
+        FrameViews, HEAD_LEN, Inbound, basic, channel, confirm, decode_properties, exchange, ids,
+        parse_method, queue, read_method, single_frame_delivery, tx,
     },
 };
 
@@ -53,13 +53,13 @@ impl Channel {
     pub(super) fn read(&mut self, run: &FrameBatch) -> Result<(), Fault> {
         let bytes = &run.bytes;
         let mut rest = run.views();
-        while rest.left() > 0 {
-            let at = bytes.len() - rest.left();
+        while rest.remaining() > 0 {
+            let at = bytes.len() - rest.remaining();
             let open = !matches!(self.phase, ChannelState::Closed(_) | ChannelState::Closing { .. });
             if open && self.inbox.assembler.idle() {
                 let front = bytes.get(at..).unwrap_or_default();
                 if let Some(whole) = single_frame_delivery(front, self.inbox.assembler.body_limit()) {
-                    rest = FrameViews::over(front.get(whole.len..).unwrap_or_default());
+                    rest = FrameViews::new(front.get(whole.len..).unwrap_or_default());
                     let own = bytes.slice(at + HEAD_LEN..at + whole.len);
                     let layout = Layout::Together { properties: whole.properties, body: whole.body };
                     self.deliver(&whole.deliver, own, layout);
@@ -298,8 +298,8 @@ impl Channel {
         Ok(())
     }
 
-    fn take_content(&mut self, content: Content) -> Result<(), Fault> {
-        let apart = |content: &Content| {
+    fn take_content(&mut self, content: AssembledContent) -> Result<(), Fault> {
+        let apart = |content: &AssembledContent| {
             Layout::Apart(Box::new((content.header.properties.clone(), content.body.clone())))
         };
         match &content.method {
@@ -351,7 +351,7 @@ impl Channel {
                     text: text(head.text.of(&content.payload)),
                     exchange: text(head.exchange.of(&content.payload)),
                     routing_key: text(head.routing_key.of(&content.payload)),
-                    properties: Properties::decode(&content.header.properties),
+                    properties: decode_properties(&content.header.properties).map_err(Error::properties),
                     body: content.body.clone(),
                 };
                 if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {

@@ -15,7 +15,7 @@ use crate::{
     },
     options::clamp_timeout,
     outbox::Tick,
-    wire::{AMQPClass, Fault, channel as methods, confirm, cut_short, put_method},
+    wire::{AMQPClass, Fault, channel as methods, confirm, put_method, short_truncated},
 };
 
 impl Handler<ChannelMessage> for Channel {
@@ -225,7 +225,7 @@ impl Channel {
 
     pub(super) fn close_frame(&self, code: u16, text: &str) -> Result<Bytes, Fault> {
         let close =
-            methods::Close { reply_code: code, reply_text: cut_short(text), class_id: 0, method_id: 0 };
+            methods::Close { reply_code: code, reply_text: short_truncated(text), class_id: 0, method_id: 0 };
         self.frame(&AMQPClass::Channel(methods::AMQPMethod::Close(close)))
     }
 

@@ -11,8 +11,8 @@ use crate::{
     message::internal::SupervisorMessage,
     transport::Writer,
     wire::{
-        AMQPClass, Fault, Frame, FrameBatch, FrameKind, connection as methods, cut_short, ids, put_method,
-        read_method,
+        AMQPClass, Fault, Frame, FrameBatch, FrameKind, connection as methods, ids, put_method, read_method,
+        short_truncated,
     },
 };
 
@@ -110,7 +110,7 @@ impl Connection {
         self.end_now(fault.clone().into(), true);
         self.send_method(methods::AMQPMethod::Close(methods::Close {
             reply_code: fault.code,
-            reply_text: cut_short(&fault.text),
+            reply_text: short_truncated(&fault.text),
             class_id: fault.class_id,
             method_id: fault.method_id,
         }));
@@ -125,7 +125,7 @@ impl Connection {
         self.close_timer.set(Instant::now() + timeout.min(MAX_CLOSE_TIMEOUT));
         self.send_method(methods::AMQPMethod::Close(methods::Close {
             reply_code: code,
-            reply_text: cut_short(text),
+            reply_text: short_truncated(text),
             class_id: 0,
             method_id: 0,
         }));

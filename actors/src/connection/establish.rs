@@ -17,7 +17,10 @@ use crate::{
     options::{Address, ConnectionOptions, clamp_timeout},
     secret::Secret,
     transport::{Candidates, Socket},
-    wire::{FrameDecoder, Handshake, HandshakeError, Negotiated, Progress, Terms, other_protocol_detected},
+    wire::{
+        ClientHandshake, FrameDecoder, HandshakeError, HandshakeOptions, HandshakeStatus, Negotiated,
+        other_protocol_detected,
+    },
 };
 
 /// The limit for frames before `connection.tune`. No broker comes near it.
@@ -146,7 +149,7 @@ async fn dial_and_shake_hands(
     stage: &Cell<&'static str>,
 ) -> Result<(Socket, Negotiated, BytesMut)> {
     let mut socket = candidates.dial(&options.tcp).await?;
-    let mut handshake = Handshake::new(Terms {
+    let mut handshake = ClientHandshake::new(HandshakeOptions {
         mechanisms: options.mechanisms.clone(),
         user: credentials.user().to_owned(),
         password: credentials.password().clone(),
@@ -162,14 +165,14 @@ async fn dial_and_shake_hands(
     let mut output = SecretBuffer(BytesMut::new());
     handshake.start(&mut output.0);
     loop {
-        stage.set(handshake.stage());
+        stage.set(handshake.state_name());
         // Some brokers close the socket instead of sending connection.close.
-        let lost = |error: &io::Error| match handshake.suspect() {
+        let lost = |error: &io::Error| match handshake.likely_rejection() {
             Some(suspect) => {
-                let what = format!("{} (the broker may have refused {suspect})", handshake.stage());
+                let what = format!("{} (the broker may have refused {suspect})", handshake.state_name());
                 Error::io(what, error)
             }
-            None => Error::io(handshake.stage(), error),
+            None => Error::io(handshake.state_name(), error),
         };
         if !output.0.is_empty() {
             socket.write_all(&output.0).await.map_err(|e| lost(&e))?;
@@ -181,12 +184,12 @@ async fn dial_and_shake_hands(
         if let Some(fault) = other_protocol_detected(&input) {
             return Err(fault.into());
         }
-        while let Some(batch) = decoder.next_run(&mut input)? {
+        while let Some(batch) = decoder.next_batch(&mut input)? {
             let mut frames = batch.iter();
             while let Some(frame) = frames.next() {
                 match handshake.advance(&frame, &mut output.0) {
-                    Ok(Progress::More) => {}
-                    Ok(Progress::Open(negotiated)) => {
+                    Ok(HandshakeStatus::Pending) => {}
+                    Ok(HandshakeStatus::Open(negotiated)) => {
                         // The broker may have sent connection.blocked right after open-ok.
                         let mut rest = BytesMut::from(frames.rest());
                         rest.unsplit(input);
@@ -205,7 +208,7 @@ async fn dial_and_shake_hands(
 
 fn handshake_failed(error: HandshakeError) -> Error {
     match error {
-        HandshakeError::Refused { code, text, class_id, method_id } => {
+        HandshakeError::Closed { code, text, class_id, method_id } => {
             let reason = CloseReason::new(code, text, class_id, method_id);
             match code {
                 403 => Error::auth("the credentials were refused", Some(reason)),

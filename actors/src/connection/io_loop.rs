@@ -118,7 +118,7 @@ impl Connection {
     /// Decodes what was read into batches of frames, and dispatches them by channel.
     fn decode_frames(&mut self) {
         loop {
-            match self.decoder.next_run(&mut self.reader.buffer) {
+            match self.decoder.next_batch(&mut self.reader.buffer) {
                 Ok(Some(batch)) if batch.channel == 0 => self.handle_channel_0(&batch),
                 Ok(Some(batch)) if self.phase.is_closing() => drop(batch),
                 Ok(Some(batch)) => {
@@ -134,7 +134,7 @@ impl Connection {
                 }
             }
         }
-        self.reader.want(self.decoder.wanted());
+        self.reader.want(self.decoder.missing_bytes());
     }
 
     /// Takes bytes from channels and writes them until nothing is left, the socket is full, or the budget is spent.

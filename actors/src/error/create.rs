@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, io, sync::Arc};
 use super::{CloseReason, Error, ErrorData, ErrorKind};
 use crate::{
     returned::Return,
-    wire::{Fault, Refused, TooLong},
+    wire::{EncodeError, Fault, TooLong},
 };
 
 impl Error {
@@ -36,6 +36,11 @@ impl Error {
     #[doc(hidden)]
     pub fn codec(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Codec, what).into()
+    }
+
+    /// Creates the error of properties that cannot be decoded.
+    pub(crate) fn properties(fault: Fault) -> Self {
+        Self::codec(format!("properties: {fault}"))
     }
 
     #[doc(hidden)]
@@ -200,9 +205,9 @@ impl From<TooLong> for Error {
     }
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        Self::codec(refused.to_string())
+impl From<EncodeError> for Error {
+    fn from(error: EncodeError) -> Self {
+        Self::codec(error.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use super::ConsumerEnd;
 use crate::{
     error::{Error, Result},
     outbox::Outcome,
-    wire::{Place, Properties, Span},
+    wire::{LongSpan, Properties, Span, decode_properties},
 };
 
 /// Where a delivery says what became of it.
@@ -127,7 +127,7 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) enum Layout {
     /// In the same bytes.
-    Together { properties: Place, body: Place },
+    Together { properties: LongSpan, body: LongSpan },
     /// In bytes of their own, because the body came in several frames.
     Apart(Box<(Bytes, Bytes)>),
 }
@@ -366,9 +366,9 @@ impl Delivery {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{Delivery, wire::{Fault, Properties}};
-    /// fn decode(delivery: &Delivery) -> Result<Properties, Fault> {
-    ///     Properties::decode(delivery.raw_properties())
+    /// # use actix_pika_actors::Delivery;
+    /// fn flags(delivery: &Delivery) -> Option<&[u8]> {
+    ///     delivery.raw_properties().get(..2)
     /// }
     /// ```
     pub fn raw_properties(&self) -> &[u8] {
@@ -534,8 +534,7 @@ impl Delivery {
                 Err(_) => String::from_utf8_lossy(span.of(&self.parts.bytes)).into_owned(),
             };
             Box::new(Decoded {
-                properties: Properties::decode(self.raw_properties())
-                    .map_err(|fault| Error::codec(format!("properties: {fault}"))),
+                properties: decode_properties(self.raw_properties()).map_err(Error::properties),
                 lossy: [text(self.parts.exchange), text(self.parts.routing_key)],
             })
         })

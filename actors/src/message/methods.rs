@@ -3,7 +3,7 @@
 use super::{BindExchange, BindQueue, DeclareExchange, DeclareQueue, UnbindExchange, UnbindQueue};
 use crate::{
     error::Result,
-    wire::{AMQPClass, exchange, queue, short},
+    wire::{AMQPClass, exchange, queue, short, to_field_table},
 };
 
 impl DeclareExchange {
@@ -16,7 +16,7 @@ impl DeclareExchange {
             auto_delete: self.auto_delete,
             internal: self.internal,
             nowait: false,
-            arguments: self.arguments.to_field_table()?,
+            arguments: to_field_table(&self.arguments)?,
         })))
     }
 }
@@ -30,7 +30,7 @@ impl DeclareQueue {
             exclusive: self.exclusive,
             auto_delete: self.auto_delete,
             nowait: false,
-            arguments: self.arguments.to_field_table()?,
+            arguments: to_field_table(&self.arguments)?,
         })))
     }
 }
@@ -42,7 +42,7 @@ impl BindExchange {
             source: short("exchange name", &self.source)?,
             routing_key: short("routing key", &self.routing_key)?,
             nowait: false,
-            arguments: self.arguments.to_field_table()?,
+            arguments: to_field_table(&self.arguments)?,
         })))
     }
 }
@@ -54,7 +54,7 @@ impl UnbindExchange {
             source: short("exchange name", &self.source)?,
             routing_key: short("routing key", &self.routing_key)?,
             nowait: false,
-            arguments: self.arguments.to_field_table()?,
+            arguments: to_field_table(&self.arguments)?,
         })))
     }
 }
@@ -66,7 +66,7 @@ impl BindQueue {
             exchange: short("exchange name", &self.exchange)?,
             routing_key: short("routing key", &self.routing_key)?,
             nowait: false,
-            arguments: self.arguments.to_field_table()?,
+            arguments: to_field_table(&self.arguments)?,
         })))
     }
 }
@@ -77,7 +77,7 @@ impl UnbindQueue {
             queue: short("queue name", &self.queue)?,
             exchange: short("exchange name", &self.exchange)?,
             routing_key: short("routing key", &self.routing_key)?,
-            arguments: self.arguments.to_field_table()?,
+            arguments: to_field_table(&self.arguments)?,
         })))
     }
 }

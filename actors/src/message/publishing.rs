@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     error::Result,
     outbox::Outgoing,
-    wire::{DeliveryMode, Properties, Table, Value},
+    wire::{DeliveryMode, Properties, Table, Value, check_properties},
 };
 
 /// Holds a body with its properties, on its way to the broker. Persistent and mandatory unless said otherwise.
@@ -286,7 +286,7 @@ impl Publishing {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        Ok(self.properties.check()?)
+        Ok(check_properties(&self.properties)?)
     }
 
     fn with(mut self, change: impl FnOnce(Properties) -> Properties) -> Self {

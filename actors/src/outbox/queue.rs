@@ -17,7 +17,7 @@ use super::{
     unconfirmed::{Publish, Range, Unconfirmed},
 };
 use crate::wire::{
-    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_header_again,
+    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_encoded_header, put_header,
     put_publish, put_reject,
 };
 
@@ -237,7 +237,7 @@ impl Queue {
         let head = FRAME_OVERHEAD * 3 + 9 + exchange.len() + routing_key.len() + publish.header.len();
         self.reserve(if copied { head + len } else { head });
         put_publish(&mut self.tail, channel, exchange, routing_key, publish.mandatory);
-        put_header_again(&mut self.tail, channel, publish.header);
+        put_encoded_header(&mut self.tail, channel, publish.header);
         let cost = exchange.len() + routing_key.len() + len + PUBLISH_COST;
         self.open.add(publish.sequence, cost);
         if len == 0 {

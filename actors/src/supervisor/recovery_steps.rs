@@ -11,7 +11,7 @@ use crate::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName, Skipped,
         internal::TrialConsume,
     },
-    wire::{AMQPClass, basic, ids, short},
+    wire::{AMQPClass, basic, ids, short, to_field_table},
 };
 
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl RecoveryStep {
                     no_ack: false,
                     exclusive: probe.exclusive,
                     nowait: false,
-                    arguments: probe.arguments.to_field_table()?,
+                    arguments: to_field_table(&probe.arguments)?,
                 };
                 vec![
                     AMQPClass::Basic(basic::AMQPMethod::Qos(qos)),

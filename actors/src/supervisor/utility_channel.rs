@@ -12,8 +12,8 @@ use crate::{
     message::internal::{ChannelMessage, SupervisorMessage},
     outbox::{Outbox, OutboxConfig},
     wire::{
-        AMQPClass, Fault, FrameBatch, FrameKind, basic, channel, cut_short, ids, put_method, queue,
-        read_method,
+        AMQPClass, Fault, FrameBatch, FrameKind, basic, channel, ids, put_method, queue, read_method,
+        short_truncated,
     },
 };
 
@@ -98,7 +98,7 @@ impl UtilityChannel {
         }
         if self.steps.is_done() {
             self.stage = UtilityState::Closing;
-            let reply_text = cut_short("done");
+            let reply_text = short_truncated("done");
             self.say(channel::AMQPMethod::Close(channel::Close {
                 reply_code: 200,
                 reply_text,

@@ -1,23 +1,24 @@
-//! Putting contents together: a method, a header, and as many body frames as it takes.
+//! Assembly of contents from a method, a header and body frames.
 //!
-//! One [`Assembler`] belongs to one channel, on which contents follow one another without mixing. A body that came
-//! in one frame is that frame's payload, uncopied; a longer one is joined in a buffer that grows with what arrives,
-//! never with what was announced.
+//! An [`Assembler`] belongs to one channel, where the frames of different contents never interleave. A body in one frame is
+//! a view of that frame, not a copy. A longer body is joined in a buffer that grows with what arrives, not with the size
+//! that the header announces.
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    basic_frames::{self, ContentHeader, Deliver, GetOk, ReturnHead},
+    basic_decode::{ContentHeader, Deliver, GetOk, ReturnHead, parse_header},
+    basic_ids::{BASIC, DELIVER, GET_OK, RETURN},
     fault::Fault,
 };
 
-/// Bounds the body frames without a single octet that one content may have.
+/// The highest number of empty body frames in one content.
 pub const EMPTY_FRAMES: u32 = 64;
 
-/// The most that is allocated on a peer's word.
-const ANNOUNCED: u64 = 1 << 20;
+/// The highest number of octets that are allocated before they arrive.
+const PREALLOCATED: u64 = 1 << 20;
 
-/// Names the method that a content came with.
+/// The method that a content belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentMethod {
     /// `basic.deliver`
@@ -28,133 +29,90 @@ pub enum ContentMethod {
     Return(ReturnHead),
 }
 
-/// Holds a whole content.
+/// A complete content.
 #[derive(Clone, Debug)]
-pub struct Content {
-    /// The method it came with.
+pub struct AssembledContent {
+    /// The method.
     pub method: ContentMethod,
-    /// Payload of the method frame; the spans of `method` point into it.
+    /// The payload of the method frame, which the spans of `method` refer to.
     pub payload: Bytes,
-    /// Size and raw properties.
+    /// The body size and the encoded properties.
     pub header: ContentHeader,
-    /// The body, as long as the header says.
+    /// The body, whose length is the body size.
     pub body: Bytes,
 }
 
 /// Assembles the contents of one channel.
 ///
-/// Fields in place rather than a state that moves: moving what a content needs between states costs more than all
-/// the rest of it.
-///
-/// # Examples
-/// ```
-/// # use bytes::{Bytes, BytesMut};
-/// # use actix_pika_actors::{Properties, wire::{Assembler, ContentMethod, GetOk, Span, hot}};
-/// let ok = GetOk {
-///     delivery_tag: 1,
-///     redelivered: false,
-///     exchange: Span::default(),
-///     routing_key: Span::default(),
-///     message_count: 0,
-/// };
-/// let mut frame = BytesMut::new();
-/// basic_frames::put_header(&mut frame, 1, 5, &Properties::new());
-/// let header = frame.freeze().slice(7..21);
-/// let mut assembler = Assembler::new(1024);
-/// assembler.begin(ContentMethod::GetOk(ok), Bytes::new())?;
-/// assert!(assembler.header(&header)?.is_none());
-/// let content = assembler.body(Bytes::from("hello"))?.expect("a whole content");
-/// assert_eq!(content.body, "hello");
-/// assert!(assembler.idle());
-/// # Ok::<(), actix_pika_actors::wire::Fault>(())
-/// ```
+/// The parts are fields that stay in place: moving them between the variants of an enum would cost more than the rest of
+/// the assembly.
 #[derive(Debug)]
 pub struct Assembler {
     body_limit: u64,
-    due: Due,
+    expected: ExpectedFrame,
     method: Option<ContentMethod>,
     payload: Bytes,
     header: ContentHeader,
-    body: Body,
+    body: PartialBody,
 }
 
-/// The frame that is due.
+/// The frame that has to come next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+enum ExpectedFrame {
     Method,
     Header,
     Body,
 }
 
 impl Assembler {
-    /// Starts idle; a content whose header announces more than `body_limit` is refused.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Assembler;
-    /// assert!(Assembler::new(1024).idle());
-    /// ```
+    /// Creates an idle assembler that refuses bodies larger than `body_limit` octets.
     pub fn new(body_limit: u64) -> Self {
         Self {
             body_limit,
-            due: Due::Method,
+            expected: ExpectedFrame::Method,
             method: None,
             payload: Bytes::new(),
             header: ContentHeader { body_size: 0, properties: Bytes::new() },
-            body: Body::default(),
+            body: PartialBody::default(),
         }
     }
 
-    /// Tells the largest body that is taken.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Assembler;
-    /// assert_eq!(Assembler::new(1024).body_limit(), 1024);
-    /// ```
+    /// Returns the size of the largest body that is accepted, in octets.
     pub fn body_limit(&self) -> u64 {
         self.body_limit
     }
 
-    /// Tells whether no content is under way.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Assembler;
-    /// assert!(Assembler::new(1024).idle());
-    /// ```
+    /// Returns whether no content has been started.
     #[inline]
     pub fn idle(&self) -> bool {
-        self.due == Due::Method
+        self.expected == ExpectedFrame::Method
     }
 
-    /// Takes in a method that carries content.
+    /// Starts a content with its method.
     ///
     /// # Errors
-    /// [`Fault`] with 505 where another content is under way.
+    /// [`Fault`] with 505 if another content is incomplete.
     #[inline]
     pub fn begin(&mut self, method: ContentMethod, payload: Bytes) -> Result<(), Fault> {
         if !self.idle() {
-            return Err(
-                Fault::unexpected("method within a content").with_method(basic_frames::BASIC, method.id())
-            );
+            return Err(Fault::unexpected("method within a content").with_method(BASIC, method.id()));
         }
         self.method = Some(method);
         self.payload = payload;
-        self.due = Due::Header;
+        self.expected = ExpectedFrame::Header;
         Ok(())
     }
 
-    /// Takes in a header frame; a body of no size is whole at once.
+    /// Adds a header frame. Returns the content if its body is empty.
     ///
     /// # Errors
-    /// [`Fault`] for a header out of its order or cut short, or one that announces more than the limit.
+    /// [`Fault`] for a header that is out of order, is cut short, or announces a body over the limit.
     #[inline]
-    pub fn header(&mut self, payload: &Bytes) -> Result<Option<Content>, Fault> {
-        if self.due != Due::Header {
+    pub fn header(&mut self, payload: &Bytes) -> Result<Option<AssembledContent>, Fault> {
+        if self.expected != ExpectedFrame::Header {
             return Err(self.fail(Fault::unexpected("content header without a method")));
         }
-        self.header = match basic_frames::parse_header(payload) {
+        self.header = match parse_header(payload) {
             Ok(header) => header,
             Err(fault) => return Err(self.fail(fault)),
         };
@@ -164,51 +122,45 @@ impl Assembler {
             return Err(self.fail(Fault::resource(text)));
         }
         if size == 0 {
-            return Ok(self.whole(Bytes::new()));
+            return Ok(self.complete(Bytes::new()));
         }
-        self.due = Due::Body;
+        self.expected = ExpectedFrame::Body;
         Ok(None)
     }
 
-    /// Takes in a body frame; the content is whole with the last one.
+    /// Adds a body frame. Returns the content if this is its last frame.
     ///
     /// # Errors
-    /// [`Fault`] for a body frame out of its order, too long, or one empty one too many.
+    /// [`Fault`] for a body frame that is out of order, exceeds the announced size, or is one empty frame too many.
     #[inline]
-    pub fn body(&mut self, payload: Bytes) -> Result<Option<Content>, Fault> {
-        if self.due != Due::Body {
+    pub fn body(&mut self, payload: Bytes) -> Result<Option<AssembledContent>, Fault> {
+        if self.expected != ExpectedFrame::Body {
             return Err(self.fail(Fault::unexpected("content body without a header")));
         }
         let size = self.header.body_size;
         if self.body.is_empty() && payload.len() as u64 == size {
-            return Ok(self.whole(payload));
+            return Ok(self.complete(payload));
         }
         match self.body.append(&payload, size) {
             Ok(false) => Ok(None),
             Ok(true) => {
                 let body = self.body.take();
-                Ok(self.whole(body))
+                Ok(self.complete(body))
             }
             Err(fault) => Err(self.fail(fault)),
         }
     }
 
-    /// Forgets a content that is under way.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Assembler;
-    /// Assembler::new(1024).reset();
-    /// ```
+    /// Discards an incomplete content.
     pub fn reset(&mut self) {
         *self = Self::new(self.body_limit);
     }
 
     #[inline]
-    fn whole(&mut self, body: Bytes) -> Option<Content> {
-        self.due = Due::Method;
+    fn complete(&mut self, body: Bytes) -> Option<AssembledContent> {
+        self.expected = ExpectedFrame::Method;
         self.body.empty_frames = 0;
-        Some(Content {
+        Some(AssembledContent {
             method: self.method.take()?,
             payload: std::mem::take(&mut self.payload),
             header: ContentHeader {
@@ -224,31 +176,31 @@ impl Assembler {
         let method = self.method.as_ref().map(ContentMethod::id);
         self.reset();
         match method {
-            Some(id) => fault.with_method(basic_frames::BASIC, id),
+            Some(id) => fault.with_method(BASIC, id),
             None => fault,
         }
     }
 }
 
 impl ContentMethod {
-    /// Tells the method id within `basic`.
+    /// Returns the method id within `basic`.
     pub fn id(&self) -> u16 {
         match self {
-            Self::Deliver(_) => 60,
-            Self::GetOk(_) => 71,
-            Self::Return(_) => 50,
+            Self::Deliver(_) => DELIVER,
+            Self::GetOk(_) => GET_OK,
+            Self::Return(_) => RETURN,
         }
     }
 }
 
-/// As much of a body as has arrived, if it came in more than one frame.
+/// The octets received so far of a body in more than one frame.
 #[derive(Debug, Default)]
-struct Body {
+struct PartialBody {
     joined: BytesMut,
     empty_frames: u32,
 }
 
-impl Body {
+impl PartialBody {
     #[inline]
     fn is_empty(&self) -> bool {
         self.joined.is_empty()
@@ -258,24 +210,24 @@ impl Body {
         std::mem::take(&mut self.joined).freeze()
     }
 
-    /// Whether it is whole now.
-    fn append(&mut self, piece: &[u8], size: u64) -> Result<bool, Fault> {
-        if piece.is_empty() {
+    /// Appends a part and returns whether the body is complete.
+    fn append(&mut self, part: &[u8], size: u64) -> Result<bool, Fault> {
+        if part.is_empty() {
             self.empty_frames += 1;
             if self.empty_frames > EMPTY_FRAMES {
                 return Err(Fault::unexpected(format!("more than {EMPTY_FRAMES} empty body frames")));
             }
             return Ok(false);
         }
-        let total = (self.joined.len() + piece.len()) as u64;
+        let total = (self.joined.len() + part.len()) as u64;
         if total > size {
             return Err(Fault::unexpected(format!("body of {total} octets where {size} were announced")));
         }
         if self.joined.is_empty() {
-            let announced = usize::try_from(size.min(ANNOUNCED)).unwrap_or_default();
-            self.joined.reserve(announced.max(piece.len()));
+            let len = usize::try_from(size.min(PREALLOCATED)).unwrap_or_default();
+            self.joined.reserve(len.max(part.len()));
         }
-        self.joined.extend_from_slice(piece);
+        self.joined.extend_from_slice(part);
         Ok(total == size)
     }
 }
@@ -284,7 +236,7 @@ impl Body {
 mod tests {
     use super::*;
 
-    fn begun() -> Assembler {
+    fn started() -> Assembler {
         let mut assembler = Assembler::new(1 << 20);
         assembler.begin(method(), Bytes::new()).unwrap();
         assembler
@@ -309,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_body_of_one_frame_is_not_copied() {
-        let mut assembler = begun();
+        let mut assembler = started();
         assert!(assembler.header(&header(4)).unwrap().is_none());
         let frame = Bytes::from(b"body".to_vec());
         let content = assembler.body(frame.clone()).unwrap().unwrap();
@@ -320,7 +272,7 @@ mod tests {
     /// PRO-10
     #[test]
     fn a_body_of_many_frames_is_joined() {
-        let mut assembler = begun();
+        let mut assembler = started();
         assembler.header(&header(5)).unwrap();
         for piece in ["", "a", "", "b", "c", "d"] {
             assert!(assembler.body(piece.into()).unwrap().is_none());
@@ -329,8 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_no_size_has_no_frames() {
-        let mut assembler = begun();
+    fn an_empty_body_has_no_frames() {
+        let mut assembler = started();
         assert!(assembler.header(&header(0)).unwrap().unwrap().body.is_empty());
         assert_eq!(assembler.body("x".into()).unwrap_err().code, 505);
     }
@@ -341,9 +293,9 @@ mod tests {
         let mut idle = Assembler::new(9);
         assert_eq!(idle.header(&header(1)).unwrap_err().code, 505);
         assert_eq!(idle.body("x".into()).unwrap_err().code, 505);
-        assert_eq!(begun().body("x".into()).unwrap_err().code, 505);
-        assert_eq!(begun().begin(method(), Bytes::new()).unwrap_err().code, 505);
-        let mut twice = begun();
+        assert_eq!(started().body("x".into()).unwrap_err().code, 505);
+        assert_eq!(started().begin(method(), Bytes::new()).unwrap_err().code, 505);
+        let mut twice = started();
         twice.header(&header(1)).unwrap();
         assert_eq!(twice.header(&header(1)).unwrap_err().code, 505);
     }
@@ -351,7 +303,7 @@ mod tests {
     /// PRO-02
     #[test]
     fn a_body_longer_than_announced_is_refused() {
-        let mut assembler = begun();
+        let mut assembler = started();
         assembler.header(&header(1)).unwrap();
         let fault = assembler.body("xx".into()).unwrap_err();
         assert_eq!((fault.code, fault.class_id, fault.method_id), (505, 60, 60));
@@ -359,15 +311,15 @@ mod tests {
 
     /// PRO-09
     #[test]
-    fn the_limit_holds_for_what_is_announced() {
-        assert_eq!(begun().header(&header(1 << 63)).unwrap_err().code, 506);
-        assert_eq!(begun().header(&header((1 << 20) + 1)).unwrap_err().code, 506);
-        assert!(begun().header(&header(1 << 20)).is_ok());
+    fn the_limit_applies_to_the_announced_size() {
+        assert_eq!(started().header(&header(1 << 63)).unwrap_err().code, 506);
+        assert_eq!(started().header(&header((1 << 20) + 1)).unwrap_err().code, 506);
+        assert!(started().header(&header(1 << 20)).is_ok());
     }
 
     #[test]
-    fn empty_frames_are_counted() {
-        let mut assembler = begun();
+    fn the_number_of_empty_frames_is_limited() {
+        let mut assembler = started();
         assembler.header(&header(1)).unwrap();
         for _ in 0..EMPTY_FRAMES {
             assembler.body(Bytes::new()).unwrap();
@@ -376,8 +328,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_makes_room_for_the_next() {
-        let mut assembler = begun();
+    fn a_new_content_can_start_after_a_reset() {
+        let mut assembler = started();
         assembler.reset();
         assert!(assembler.begin(method(), Bytes::new()).is_ok());
     }

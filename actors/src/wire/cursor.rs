@@ -1,10 +1,11 @@
-//! Reading big-endian fields off a slice, with every step checked.
+//! A bounds-checked reader of big-endian fields.
 //!
-//! A [`Cursor`] answers `None` when the bytes run out; its users say which [`Fault`](super::fault::Fault) that is.
+//! Every read returns `None` at the end of the bytes; the caller turns that into the [`Fault`](super::fault::Fault)
+//! that fits.
 
-use super::basic_frames::Span;
+use super::span::Span;
 
-/// A position in bytes that came from the network.
+/// A read position in bytes from the network.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
@@ -61,21 +62,21 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// A short string: one octet of length, then its bytes.
+    /// Reads a short string: one octet of length, then the bytes.
     #[inline]
     pub(super) fn shortstr(&mut self) -> Option<&'a [u8]> {
         let len = self.octet()?;
         self.take(usize::from(len))
     }
 
-    /// A long string, an array, a table: four octets of length, then its bytes.
+    /// Reads a long string, an array or a table: four octets of length, then the bytes.
     #[inline]
     pub(super) fn longstr(&mut self) -> Option<&'a [u8]> {
         let len = self.long()?;
         self.take(usize::try_from(len).ok()?)
     }
 
-    /// Where a short string lies, without looking at it.
+    /// Skips a short string and returns its position.
     #[inline]
     pub(super) fn span(&mut self) -> Option<Span> {
         let len = self.octet()?;

@@ -1,119 +1,70 @@
-//! What a peer did wrong, found in its bytes.
+//! Protocol violations found in received bytes.
 //!
-//! A [`Fault`] carries what `connection.close` needs: the reply code, a text, and the method that was being read.
-//! It never carries bytes of the peer's beyond short, printable excerpts.
+//! A [`Fault`] holds what `connection.close` needs: the reply code, a text, and the method that was being decoded. The
+//! text contains at most short, printable excerpts of what the peer sent.
 
 use std::{borrow::Cow, error, fmt};
 
-/// Describes a breach of the protocol, found in bytes: what `connection.close` will say of it.
+use super::method_names::method_name;
+
+/// A protocol violation by the peer, or an internal error, as `connection.close` reports it.
 ///
-/// Source: AMQP 0-9-1 constants (section 1.2); section 4.10
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::wire::Fault;
-/// let fault = Fault::frame("no end octet");
-/// assert_eq!((fault.code, fault.class_id), (501, 0));
-/// assert!(fault.to_string().contains("no end octet"));
-/// ```
+/// Source: AMQP 0-9-1 sections 1.2 (reply codes) and 4.10
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Reply code of AMQP 0-9-1, such as 501.
+    /// AMQP 0-9-1 reply code, such as 501.
     pub code: u16,
-    /// What was wrong, for people.
+    /// What is wrong, for humans.
     pub text: Cow<'static, str>,
-    /// Class of the method that was being read, 0 if none.
+    /// Class of the method that was being decoded, 0 if none.
     pub class_id: u16,
-    /// The method that was being read, 0 if none.
+    /// Id of the method that was being decoded, 0 if none.
     pub method_id: u16,
 }
 
 impl Fault {
-    /// Something went wrong here: internal error, 541.
+    /// Creates an `internal-error` (541): the mistake is ours.
     pub(crate) fn internal(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(541, text)
     }
 
-    /// Reports a `frame-error` (501): the framing itself is broken.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Fault;
-    /// assert_eq!(Fault::frame("no end octet").code, 501);
-    /// ```
+    /// Creates a `frame-error` (501): the framing is broken.
     #[cold]
     pub fn frame(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(501, text)
     }
 
-    /// Reports a `syntax-error` (502): arguments or fields that cannot be read.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Fault;
-    /// assert_eq!(Fault::syntax("arguments cut short").code, 502);
-    /// ```
+    /// Creates a `syntax-error` (502): arguments or fields cannot be decoded.
     #[cold]
     pub fn syntax(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(502, text)
     }
 
-    /// Reports a `command-invalid` (503): a method that is unknown or has no business here.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Fault;
-    /// assert_eq!(Fault::command("unknown method").code, 503);
-    /// ```
+    /// Creates a `command-invalid` (503): a method is unknown or not allowed in this state.
     #[cold]
     pub fn command(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(503, text)
     }
 
-    /// Reports a `channel-error` (504): a channel that is not open.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Fault;
-    /// assert_eq!(Fault::channel("channel 7 is not open").code, 504);
-    /// ```
+    /// Creates a `channel-error` (504): a channel is not open.
     #[cold]
     pub fn channel(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(504, text)
     }
 
-    /// Reports an `unexpected-frame` (505): a frame out of its order.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Fault;
-    /// assert_eq!(Fault::unexpected("content body without a header").code, 505);
-    /// ```
+    /// Creates an `unexpected-frame` (505): a frame is out of order.
     #[cold]
     pub fn unexpected(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(505, text)
     }
 
-    /// Reports a `resource-error` (506): more than this client is willing to hold, such as a body over its limit.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Fault;
-    /// assert_eq!(Fault::resource("a body too large").code, 506);
-    /// ```
+    /// Creates a `resource-error` (506): a limit of this client is exceeded, such as the body size.
     #[cold]
     pub fn resource(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(506, text)
     }
 
-    /// Names the method that was being read.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Fault;
-    /// let fault = Fault::syntax("arguments cut short").with_method(50, 10);
-    /// assert_eq!((fault.class_id, fault.method_id), (50, 10));
-    /// ```
+    /// Sets the method that was being decoded.
     #[must_use]
     pub fn with_method(mut self, class_id: u16, method_id: u16) -> Self {
         self.class_id = class_id;
@@ -130,10 +81,22 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code, self.text)?;
         if self.class_id != 0 {
-            write!(f, " (in {})", super::method::name(self.class_id, self.method_id))?;
+            write!(f, " (in {})", method_name(self.class_id, self.method_id))?;
         }
         Ok(())
     }
 }
 
 impl error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_shows_its_code_and_method() {
+        assert_eq!(Fault::frame("no end octet").to_string(), "501 no end octet");
+        let fault = Fault::syntax("arguments cut short").with_method(50, 10);
+        assert_eq!(fault.to_string(), "502 arguments cut short (in queue.declare)");
+    }
+}

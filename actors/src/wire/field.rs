@@ -1,42 +1,85 @@
-//! The octets of field tables and field values.
+//! Encoding and decoding of field tables and field values.
 //!
-//! Writing descends into a value that a program made, reading into bytes that a peer sent: both stop at
-//! [`MAX_DEPTH`]. Reading copies the table once and lets all its strings be views of that copy, so that no length
-//! a peer claims is ever allocated, and a header that is kept does not keep the read buffer.
+//! Both directions recurse into nested values and stop at [`MAX_DEPTH`]. The decoder copies the table once and makes every
+//! string a view of that copy: a length that a peer claims is never allocated, and a table that is kept does not keep the
+//! read buffer alive.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     cursor::Cursor,
+    encode_error::EncodeError,
     fault::Fault,
-    table::{MAX_DEPTH, Refused, Table},
+    table::{MAX_DEPTH, Table},
     text::Text,
     value::Value,
 };
 
-pub(super) fn check_table(table: &Table, depth: usize) -> Result<(), Refused> {
+/// Checks that a table can be encoded.
+///
+/// # Errors
+/// [`EncodeError`] for the first entry that is too long, too deep or not a finite number.
+pub fn check_table(table: &Table) -> Result<(), EncodeError> {
+    check_entries(table, 0)?;
+    if u32::try_from(table_len(table)).is_err() { Err(EncodeError::Size) } else { Ok(()) }
+}
+
+/// Returns the length of an encoded table, with the four octets of length in front.
+pub fn table_len(table: &Table) -> usize {
+    len_of_table(table, 0)
+}
+
+/// Checks a table and appends it to `buf`, with its length in front. On an error `buf` is left unchanged.
+///
+/// # Errors
+/// Those of [`check_table`].
+#[cfg(any(test, feature = "unstable-wire"))]
+pub fn encode_table(buf: &mut BytesMut, table: &Table) -> Result<(), EncodeError> {
+    check_table(table)?;
+    put_table(buf, table);
+    Ok(())
+}
+
+/// Appends a table that was [checked](check_table).
+///
+/// An unchecked table is still encoded as valid bytes: long keys are truncated, and values that nest too deep become
+/// void.
+pub(super) fn put_table(buf: &mut BytesMut, table: &Table) {
+    put_entries(table, buf, 0);
+}
+
+/// Decodes the table at the front of `bytes` and returns it with the number of bytes it takes.
+///
+/// # Errors
+/// [`Fault`] with 502 for wrong lengths, unknown types, or containers that nest more than [`MAX_DEPTH`] deep.
+pub fn decode_table(bytes: &[u8]) -> Result<(Table, usize), Fault> {
+    let body = Cursor::new(bytes).longstr().ok_or_else(table_cut_short)?;
+    let table = table_of(&Bytes::copy_from_slice(body), 0)?;
+    Ok((table, 4 + body.len()))
+}
+
+fn check_entries(table: &Table, depth: usize) -> Result<(), EncodeError> {
     for (key, value) in table.iter() {
         if key.len() > 255 {
-            return Err(Refused::LongKey { len: key.len() });
+            return Err(EncodeError::LongKey { len: key.len() });
         }
         check_value(value, depth)?;
     }
     Ok(())
 }
 
-fn check_value(value: &Value, depth: usize) -> Result<(), Refused> {
+fn check_value(value: &Value, depth: usize) -> Result<(), EncodeError> {
     match value {
-        Value::Float(value) if !value.is_finite() => Err(Refused::NotFinite),
-        Value::Double(value) if !value.is_finite() => Err(Refused::NotFinite),
-        Value::Array(_) | Value::Table(_) if depth >= MAX_DEPTH => Err(Refused::Depth),
+        Value::Float(value) if !value.is_finite() => Err(EncodeError::NotFinite),
+        Value::Double(value) if !value.is_finite() => Err(EncodeError::NotFinite),
+        Value::Array(_) | Value::Table(_) if depth >= MAX_DEPTH => Err(EncodeError::Depth),
         Value::Array(values) => values.iter().try_for_each(|value| check_value(value, depth + 1)),
-        Value::Table(table) => check_table(table, depth + 1),
+        Value::Table(table) => check_entries(table, depth + 1),
         _ => Ok(()),
     }
 }
 
-/// Length with the four octets in front; of what [`put_table`] writes, whether it was checked or not.
-pub(super) fn table_len(table: &Table, depth: usize) -> usize {
+fn len_of_table(table: &Table, depth: usize) -> usize {
     4 + table.iter().map(|(key, value)| 1 + key.len().min(255) + value_len(value, depth)).sum::<usize>()
 }
 
@@ -51,14 +94,12 @@ fn value_len(value: &Value, depth: usize) -> usize {
         Value::ByteArray(bytes) => 4 + bytes.len(),
         Value::Array(_) | Value::Table(_) if depth >= MAX_DEPTH => 0,
         Value::Array(values) => 4 + values.iter().map(|value| value_len(value, depth + 1)).sum::<usize>(),
-        Value::Table(table) => table_len(table, depth + 1),
+        Value::Table(table) => len_of_table(table, depth + 1),
         Value::Void => 0,
     }
 }
 
-/// Writes a table that was checked. One that was not comes out well-formed but clipped: long keys are cut, and
-/// void stands for what nests too deep.
-pub(super) fn put_table(table: &Table, buf: &mut BytesMut, depth: usize) {
+fn put_entries(table: &Table, buf: &mut BytesMut, depth: usize) {
     with_len(buf, |buf| {
         for (key, value) in table.iter() {
             let key = key.as_bytes();
@@ -96,7 +137,7 @@ fn put_value(value: &Value, buf: &mut BytesMut, depth: usize) {
         }
         Value::Table(table) => {
             buf.put_u8(b'F');
-            put_table(table, buf, depth + 1);
+            put_entries(table, buf, depth + 1);
         }
         Value::Void => buf.put_u8(b'V'),
     }
@@ -113,29 +154,22 @@ fn put_long(buf: &mut BytesMut, kind: u8, octets: &[u8]) {
     buf.put_slice(octets);
 }
 
-/// Writes four octets of length in front of what `write` appends.
+/// Calls `write` and puts the length of what it appends in front, in four octets.
 fn with_len(buf: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     let at = buf.len();
     buf.put_u32(0);
     write(buf);
     let len = (buf.len() - at - 4) as u32;
-    if let Some(place) = buf.get_mut(at..at + 4) {
-        place.copy_from_slice(&len.to_be_bytes());
+    if let Some(field) = buf.get_mut(at..at + 4) {
+        field.copy_from_slice(&len.to_be_bytes());
     }
-}
-
-/// Reads the table at the front and answers how many bytes it took.
-pub(super) fn read_table(bytes: &[u8]) -> Result<(Table, usize), Fault> {
-    let body = Cursor::new(bytes).longstr().ok_or_else(cut_short)?;
-    let table = table_of(&Bytes::copy_from_slice(body), 0)?;
-    Ok((table, 4 + body.len()))
 }
 
 fn table_of(body: &Bytes, depth: usize) -> Result<Table, Fault> {
     let mut cursor = Cursor::new(body);
     let mut table = Table::new();
     while !cursor.is_done() {
-        let key = cursor.shortstr().ok_or_else(cut_short)?;
+        let key = cursor.shortstr().ok_or_else(table_cut_short)?;
         let key = Text::from(body.slice_ref(key));
         table.push(key, value_of(&mut cursor, body, depth)?);
     }
@@ -152,7 +186,7 @@ fn array_of(body: &Bytes, depth: usize) -> Result<Vec<Value>, Fault> {
 }
 
 fn value_of(cursor: &mut Cursor<'_>, body: &Bytes, depth: usize) -> Result<Value, Fault> {
-    let kind = cursor.octet().ok_or_else(cut_short)?;
+    let kind = cursor.octet().ok_or_else(table_cut_short)?;
     let value = match kind {
         b't' => cursor.octet().map(|octet| Value::Boolean(octet != 0)),
         b'b' => cursor.octet().map(|octet| Value::ShortShortInt(octet as i8)),
@@ -172,7 +206,7 @@ fn value_of(cursor: &mut Cursor<'_>, body: &Bytes, depth: usize) -> Result<Value
             if depth >= MAX_DEPTH {
                 return Err(too_deep());
             }
-            let inner = body.slice_ref(cursor.longstr().ok_or_else(cut_short)?);
+            let inner = body.slice_ref(cursor.longstr().ok_or_else(table_cut_short)?);
             return if kind == b'A' {
                 array_of(&inner, depth + 1).map(Value::Array)
             } else {
@@ -182,11 +216,11 @@ fn value_of(cursor: &mut Cursor<'_>, body: &Bytes, depth: usize) -> Result<Value
         b'V' => Some(Value::Void),
         _ => return Err(unknown_type(kind)),
     };
-    value.ok_or_else(cut_short)
+    value.ok_or_else(table_cut_short)
 }
 
 #[cold]
-pub(super) fn cut_short() -> Fault {
+pub(super) fn table_cut_short() -> Fault {
     Fault::syntax("field table ends within a field")
 }
 
@@ -198,4 +232,51 @@ pub(super) fn too_deep() -> Fault {
 #[cold]
 pub(super) fn unknown_type(kind: u8) -> Fault {
     Fault::syntax(format!("field table holds the unknown type '{}'", kind.escape_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_its_octets() {
+        let mut buf = BytesMut::new();
+        encode_table(&mut buf, &Table::from([("a", true)])).unwrap();
+        assert_eq!(buf[..], *b"\0\0\0\x04\x01at\x01");
+        assert_eq!(table_len(&Table::new()), 4);
+        let (table, len) = decode_table(b"\0\0\0\x04\x01at\x01rest").unwrap();
+        assert_eq!((table, len), (Table::from([("a", true)]), 8));
+    }
+
+    #[test]
+    fn the_first_of_two_equal_keys_counts() {
+        let mut bytes = vec![0, 0, 0, 8];
+        bytes.extend(b"\x01kt\x00\x01kt\x01");
+        let (mut table, _) = decode_table(&bytes).unwrap();
+        assert_eq!(table.get("k"), Some(&Value::Boolean(false)));
+        assert_eq!(table.len(), 2);
+        let mut again = BytesMut::new();
+        encode_table(&mut again, &table).unwrap();
+        assert_eq!(again, bytes);
+        assert_eq!(table.remove("k"), Some(Value::Boolean(false)));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn an_encode_error_leaves_the_buffer_unchanged() {
+        let mut deep = Value::Void;
+        for _ in 0..MAX_DEPTH + 1 {
+            deep = Value::Array(vec![deep]);
+        }
+        for (table, error) in [
+            (Table::from([("k", f64::NAN)]), EncodeError::NotFinite),
+            (Table::from([("k", vec![Value::Float(f32::INFINITY)])]), EncodeError::NotFinite),
+            (Table::from([("k".repeat(256), 1)]), EncodeError::LongKey { len: 256 }),
+            (Table::from([("k", deep)]), EncodeError::Depth),
+        ] {
+            let mut buf = BytesMut::from("before");
+            assert_eq!(encode_table(&mut buf, &table), Err(error));
+            assert_eq!(buf, "before");
+        }
+    }
 }

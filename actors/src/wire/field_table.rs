@@ -1,61 +1,44 @@
-//! Between our [`Table`] and the `FieldTable` of `amq-protocol`, for the arguments of methods.
+//! Conversion between [`Table`] and the `FieldTable` of `amq-protocol`, for the arguments of methods.
 //!
-//! A `FieldTable` is sorted by key and knows neither twice the same key nor keys that are not UTF-8.
+//! A `FieldTable` is sorted by key and has neither duplicate keys nor keys that are not UTF-8.
 
 use amq_protocol::types::{AMQPValue, DecimalValue, FieldTable};
 
 use super::{
-    short::short,
-    table::{Refused, Table},
-    text::Text,
-    value::Value,
+    encode_error::EncodeError, field::check_table, short::short, table::Table, text::Text, value::Value,
 };
 
-impl Table {
-    /// Makes the table that `amq-protocol` wants as the arguments of a method.
-    ///
-    /// # Errors
-    /// [`Refused`] for what cannot be sent, and for keys that are not UTF-8.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::Table;
-    /// assert!(Table::from([("x-priority", 1)]).to_field_table().is_ok());
-    /// ```
-    pub fn to_field_table(&self) -> Result<FieldTable, Refused> {
-        self.check()?;
-        field_table(self)
-    }
-
-    /// Makes a table of one that `amq-protocol` read.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::{Table, wire::FieldTable};
-    /// assert!(Table::from_field_table(&FieldTable::default()).is_empty());
-    /// ```
-    pub fn from_field_table(table: &FieldTable) -> Self {
-        let mut own = Self::new();
-        for (key, value) in table {
-            own.push(Text::from(key.as_str()), own_value(value));
-        }
-        own
-    }
+/// Converts a table to the arguments of a method.
+///
+/// # Errors
+/// [`EncodeError`] for what [`check_table`] refuses, and for keys that are not UTF-8.
+pub fn to_field_table(table: &Table) -> Result<FieldTable, EncodeError> {
+    check_table(table)?;
+    field_table(table)
 }
 
-fn field_table(table: &Table) -> Result<FieldTable, Refused> {
+/// Converts a table that `amq-protocol` decoded.
+pub fn from_field_table(fields: &FieldTable) -> Table {
+    let mut table = Table::new();
+    for (key, value) in fields {
+        table.push(Text::from(key.as_str()), own_value(value));
+    }
+    table
+}
+
+fn field_table(table: &Table) -> Result<FieldTable, EncodeError> {
     let mut fields = FieldTable::default();
     for (key, value) in table.iter() {
-        let name = key.as_str().ok_or(Refused::KeyNotUtf8)?;
+        let name = key.as_str().ok_or(EncodeError::KeyNotUtf8)?;
         if !fields.contains_key(name) {
-            let name = short("key", name).map_err(|refused| Refused::LongKey { len: refused.len })?;
+            let name = short("key", name).map_err(|error| EncodeError::LongKey { len: error.len })?;
             fields.insert(name, field_value(value)?);
         }
     }
     Ok(fields)
 }
 
-fn field_value(value: &Value) -> Result<AMQPValue, Refused> {
+fn field_value(value: &Value) -> Result<AMQPValue, EncodeError> {
     Ok(match value {
         Value::Boolean(value) => AMQPValue::Boolean(*value),
         Value::ShortShortInt(value) => AMQPValue::ShortShortInt(*value),
@@ -96,12 +79,12 @@ fn own_value(value: &AMQPValue) -> Value {
         AMQPValue::DecimalValue(decimal) => {
             Value::Decimal { scale: decimal.scale, value: decimal.value as i32 }
         }
-        // Has no mark on the wire, so it is never read from there.
+        // Has no type octet of its own, so it is never received.
         AMQPValue::ShortString(text) => Value::LongString(Text::from(text.as_str())),
         AMQPValue::LongString(text) => Value::LongString(Text::from(text.as_bytes())),
         AMQPValue::FieldArray(values) => Value::Array(values.as_slice().iter().map(own_value).collect()),
         AMQPValue::Timestamp(seconds) => Value::Timestamp(*seconds),
-        AMQPValue::FieldTable(table) => Value::Table(Table::from_field_table(table)),
+        AMQPValue::FieldTable(table) => Value::Table(from_field_table(table)),
         AMQPValue::ByteArray(bytes) => Value::from(bytes.as_slice()),
         AMQPValue::Void => Value::Void,
     }

@@ -1,52 +1,79 @@
-//! Bytes to meaning and back: AMQP 0-9-1 as plain structs that are fed with bytes and asked for values.
+//! The AMQP 0-9-1 wire format: plain encoders and decoders of bytes.
 //!
-//! Nothing in here reads a socket, a clock or a mailbox, so that all of it is tested and fuzzed without a runtime.
-//! What a connection reads and writes for every message ([`basic_frames`], [`content`], [`frame`]) is written by hand and
-//! allocates nothing; the rest of the methods goes through `amq-protocol` ([`method`]). Bytes from the network are
-//! checked before anything recursive sees them, and what is wrong with them is a [`fault::Fault`], never a panic.
+//! Nothing here uses a socket, a clock or an actor, so everything is tested and fuzzed without a runtime. What is sent or
+//! received once per message (`basic_encode`, `basic_decode`, `content`, `frame`) is written by hand and does not allocate.
+//! All other methods go through `amq-protocol` (`method`). Bytes from the network are checked before any recursive decoder
+//! sees them; an invalid one is a [`Fault`], never a panic.
+//!
+//! The modules are private to the crate. The feature `unstable-wire` makes them public for tests, fuzzing and tools of this
+//! repository, outside semver.
 
-pub mod basic_frames;
+#![cfg_attr(not(feature = "unstable-wire"), allow(unreachable_pub))]
+
+pub mod basic_decode;
+pub mod basic_encode;
+pub mod client_handshake;
 pub mod content;
+pub mod encode_error;
 pub mod fault;
+pub mod field;
+pub mod field_table;
 pub mod frame;
-pub mod handshake;
+pub mod frame_decoder;
+pub mod handshake_error;
+pub mod handshake_options;
+pub mod mechanism;
 pub mod method;
+pub mod method_names;
+pub mod other_protocol;
 pub mod properties;
+pub mod property_codec;
+pub mod scan;
 pub mod short;
 pub mod single_frame;
+pub mod span;
 pub mod table;
 pub mod text;
 pub mod tune;
 pub mod update_secret;
 pub mod value;
 
+mod basic_ids;
+mod client_properties;
 mod cursor;
-mod field;
-mod field_table;
-mod greeting;
-mod property_list;
-mod scan;
 
-pub use self::{
-    basic_frames::{
-        Deliver, GetOk, Inbound, ReturnHead, Span, header_len, parse_method, put_ack, put_body,
-        put_body_head, put_header, put_header_again, put_heartbeat, put_nack, put_publish, put_reject,
+pub(crate) use self::{
+    basic_decode::{Deliver, Inbound, parse_method},
+    basic_encode::{
+        header_len, put_ack, put_body, put_body_head, put_encoded_header, put_header, put_heartbeat,
+        put_nack, put_publish, put_reject,
     },
-    content::{Assembler, Content, ContentMethod},
+    client_handshake::{ClientHandshake, HandshakeStatus},
+    content::{AssembledContent, Assembler, ContentMethod},
+    encode_error::EncodeError,
     fault::Fault,
-    frame::{
-        FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameBatch, FrameDecoder, FrameKind, FrameViews,
-        HEAD_LEN, other_protocol_detected,
-    },
-    handshake::{Handshake, HandshakeError, Mechanism, Negotiated, Progress, Terms},
+    field_table::to_field_table,
+    frame::{FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameBatch, FrameKind, FrameViews, HEAD_LEN},
+    frame_decoder::FrameDecoder,
+    handshake_error::HandshakeError,
+    handshake_options::HandshakeOptions,
     method::{
-        AMQPClass, FieldTable, ShortString, basic, channel, confirm, connection, exchange, ids,
-        name as method_name, put_method, queue, read_method, tx,
+        AMQPClass, basic, channel, confirm, connection, exchange, ids, put_method, queue, read_method, tx,
     },
-    properties::{DeliveryMode, Properties},
-    short::{TooLong, check_short, cut_short, short},
-    single_frame::{Place, SingleFrameDelivery, single_frame_delivery},
-    table::{Refused, Table},
+    method_names::method_name,
+    other_protocol::other_protocol_detected,
+    property_codec::{check_properties, decode_properties},
+    short::{TooLong, check_short, short, short_truncated},
+    single_frame::single_frame_delivery,
+    span::{LongSpan, Span},
     update_secret::update_secret,
+};
+// These are part of the public API, at the root of the crate.
+pub use self::{
+    mechanism::Mechanism,
+    properties::{DeliveryMode, Properties},
+    table::Table,
+    text::Text,
+    tune::Negotiated,
     value::Value,
 };

@@ -1,36 +1,29 @@
-//! A look over the bytes of a field table before any recursive parser sees them.
+//! A check of field tables before `amq-protocol` decodes them.
 //!
-//! `amq-protocol` descends as deep as a table nests, and a table of 20 kB is enough to overflow a stack, which no
-//! supervisor survives. [`scan`] walks it with a stack of its own, of fixed size.
+//! The decoder of `amq-protocol` recurses as deep as a table nests: a table of 20 kB can overflow the stack, which ends
+//! the process. [`scan`] uses a stack of its own, of fixed size.
 
 use super::{
     cursor::Cursor,
     fault::Fault,
-    field::{cut_short, too_deep, unknown_type},
+    field::{table_cut_short, too_deep, unknown_type},
     table::MAX_DEPTH,
 };
 
-/// Checks the table at the front of `bytes`, its length included, and answers how many bytes it takes.
+/// Checks the table at the front of `bytes` and returns the number of bytes it takes, its length field included.
 ///
-/// What passes is what `amq-protocol` reads without an error: known types, lengths that end where their container
-/// ends, keys in UTF-8, at most [`MAX_DEPTH`] containers inside one another.
+/// `amq-protocol` decodes every table that passes: all types are known, lengths end where their container ends, keys are
+/// UTF-8, and containers nest at most [`MAX_DEPTH`] deep.
 ///
 /// # Errors
-/// [`Fault`] with 502 for what does not pass.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::wire::table::scan;
-/// assert_eq!(scan(b"\0\0\0\x04\x01at\x01rest")?, 8);
-/// # Ok::<(), actix_pika_actors::wire::Fault>(())
-/// ```
+/// [`Fault`] with 502 for a table that does not pass.
 pub fn scan(bytes: &[u8]) -> Result<usize, Fault> {
-    let len = Cursor::new(bytes).longstr().ok_or_else(cut_short)?.len();
-    let whole = bytes.get(..4 + len).ok_or_else(cut_short)?;
+    let len = Cursor::new(bytes).longstr().ok_or_else(table_cut_short)?.len();
+    let whole = bytes.get(..4 + len).ok_or_else(table_cut_short)?;
     let mut cursor = Cursor::new(whole);
     cursor.long();
 
-    // Ends of the containers around the cursor, the innermost last; a container never ends after the one around it.
+    // The containers around the cursor, innermost last. A container never ends after the one around it.
     let mut open = [Container { end: 0, keyed: false }; MAX_DEPTH + 1];
     let mut depth = 0;
     open[0] = Container { end: whole.len(), keyed: true };
@@ -38,7 +31,7 @@ pub fn scan(bytes: &[u8]) -> Result<usize, Fault> {
         let Some(innermost) = open.get(depth) else { return Err(too_deep()) };
         if cursor.at() >= innermost.end {
             if cursor.at() > innermost.end {
-                return Err(cut_short());
+                return Err(table_cut_short());
             }
             match depth.checked_sub(1) {
                 Some(outer) => depth = outer,
@@ -47,33 +40,35 @@ pub fn scan(bytes: &[u8]) -> Result<usize, Fault> {
             continue;
         }
         if innermost.keyed {
-            let key = cursor.shortstr().ok_or_else(cut_short)?;
+            let key = cursor.shortstr().ok_or_else(table_cut_short)?;
             if std::str::from_utf8(key).is_err() {
                 return Err(Fault::syntax("field table with a key that is not UTF-8"));
             }
             if cursor.at() >= innermost.end {
-                return Err(cut_short());
+                return Err(table_cut_short());
             }
         }
-        let kind = cursor.octet().ok_or_else(cut_short)?;
+        let kind = cursor.octet().ok_or_else(table_cut_short)?;
         if let Some(width) = fixed_width(kind) {
-            cursor.take(width).ok_or_else(cut_short)?;
+            cursor.take(width).ok_or_else(table_cut_short)?;
             continue;
         }
-        let len = cursor.long().ok_or_else(cut_short)?;
-        let end =
-            usize::try_from(len).ok().and_then(|len| cursor.at().checked_add(len)).ok_or_else(cut_short)?;
+        let len = cursor.long().ok_or_else(table_cut_short)?;
+        let end = usize::try_from(len)
+            .ok()
+            .and_then(|len| cursor.at().checked_add(len))
+            .ok_or_else(table_cut_short)?;
         if end > innermost.end {
-            return Err(cut_short());
+            return Err(table_cut_short());
         }
         match kind {
             b'S' | b'x' => {
-                cursor.take(end - cursor.at()).ok_or_else(cut_short)?;
+                cursor.take(end - cursor.at()).ok_or_else(table_cut_short)?;
             }
             b'A' | b'F' => {
                 depth += 1;
-                let Some(place) = open.get_mut(depth) else { return Err(too_deep()) };
-                *place = Container { end, keyed: kind == b'F' };
+                let Some(inner) = open.get_mut(depth) else { return Err(too_deep()) };
+                *inner = Container { end, keyed: kind == b'F' };
             }
             _ => return Err(unknown_type(kind)),
         }
@@ -109,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_ends_where_it_says() {
+    fn a_table_ends_where_its_length_says() {
         let mut bytes = table(b"\x01kI\0\0\0\x2a");
         let len = bytes.len();
         bytes.extend(b"rest");

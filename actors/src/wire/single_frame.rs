@@ -1,79 +1,49 @@
-//! The usual delivery, read in one step: `basic.deliver`, its header and its body, if it has one, in three frames that
-//! arrived next to one another.
+//! Decoding of the most common delivery in one step: `basic.deliver`, its header and at most one body frame, adjacent in
+//! one batch.
 //!
-//! Whatever is not exactly that is left to the [assembler](super::content), which knows what is wrong with it.
+//! Every other delivery, valid or not, is left to the [assembler](super::content), which reports what is wrong.
 
 use super::{
-    basic_frames::{BASIC, Deliver, Inbound, parse_method},
+    basic_decode::{Deliver, Inbound, parse_method},
+    basic_ids::{BASIC, CONTENT_HEADER_LEN},
     frame::{FRAME_OVERHEAD, FrameKind, FrameView, FrameViews, HEAD_LEN},
+    span::LongSpan,
 };
 
-/// Marks a place in the bytes that a delivery was read from.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::wire::Place;
-/// assert_eq!(Place { start: 1, len: 2 }.of(b"abcd"), b"bc");
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Where it begins.
-    pub start: u32,
-    /// How many bytes it has.
-    pub len: u32,
-}
-
-impl Place {
-    /// Shows the bytes there, none if there are fewer.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::wire::Place;
-    /// assert_eq!(Place { start: 1, len: 9 }.of(b"abcd"), b"");
-    /// ```
-    #[inline]
-    pub fn of(self, bytes: &[u8]) -> &[u8] {
-        let start = self.start as usize;
-        bytes.get(start..start + self.len as usize).unwrap_or_default()
-    }
-}
-
-/// Holds a delivery whose frames are next to one another.
+/// A delivery in adjacent frames. All spans are relative to the start of the method payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SingleFrameDelivery {
-    /// The method, its spans counted from the method payload on.
+    /// The method.
     pub deliver: Deliver,
-    /// The raw properties, counted from the method payload on.
-    pub properties: Place,
-    /// The body, counted from the method payload on.
-    pub body: Place,
-    /// Bytes of all its frames.
+    /// The encoded properties.
+    pub properties: LongSpan,
+    /// The body.
+    pub body: LongSpan,
+    /// The number of bytes of all its frames.
     pub len: usize,
 }
 
-/// Octets of a content header in front of the properties.
-const HEADER_FIXED: usize = 12;
-
-/// Reads a delivery off the front of a run of frames that were checked; `None` if it is not the usual one.
+/// Decodes the delivery at the front of checked frames, or returns `None` if it does not have this form or its body exceeds
+/// `body_limit`.
 #[inline]
-pub fn single_frame_delivery(run: &[u8], body_limit: u64) -> Option<SingleFrameDelivery> {
-    let mut frames = FrameViews::over(run);
+pub fn single_frame_delivery(bytes: &[u8], body_limit: u64) -> Option<SingleFrameDelivery> {
+    let mut frames = FrameViews::new(bytes);
     let method = frames.next().filter(|frame| frame.kind == FrameKind::Method)?;
     let Ok(Inbound::Deliver(deliver)) = parse_method(method.payload) else { return None };
     let header = frames.next().filter(|frame| frame.kind == FrameKind::Header)?;
-    let (fixed, properties) = header.payload.split_first_chunk::<HEADER_FIXED>()?;
+    let (fixed, properties) = header.payload.split_first_chunk::<CONTENT_HEADER_LEN>()?;
     let [c1, c0, _, _, size @ ..] = *fixed;
     let size = u64::from_be_bytes(size);
     if u16::from_be_bytes([c1, c0]) != BASIC || size > body_limit {
         return None;
     }
     let header_at = method.payload.len() + FRAME_OVERHEAD;
-    let properties = Place {
-        start: u32::try_from(header_at + HEADER_FIXED).ok()?,
+    let properties = LongSpan {
+        start: u32::try_from(header_at + CONTENT_HEADER_LEN).ok()?,
         len: u32::try_from(properties.len()).ok()?,
     };
     let mut len = HEAD_LEN + header_at + header.payload.len() + 1;
-    let mut body = Place { start: u32::try_from(len).ok()?, len: 0 };
+    let mut body = LongSpan { start: u32::try_from(len).ok()?, len: 0 };
     if size > 0 {
         let FrameView { kind: FrameKind::Body, payload, .. } = frames.next()? else { return None };
         if payload.len() as u64 != size {
@@ -91,9 +61,10 @@ mod tests {
 
     use super::*;
     use crate::wire::{
-        basic_frames::{put_body, put_header},
+        basic_encode::{put_body, put_header},
         content::{Assembler, ContentMethod},
-        frame::{FrameBatch, FrameDecoder},
+        frame::FrameBatch,
+        frame_decoder::FrameDecoder,
         properties::Properties,
     };
 
@@ -108,7 +79,7 @@ mod tests {
         buf.put_u8(0xCE);
     }
 
-    fn run(bodies: &[&[u8]]) -> FrameBatch {
+    fn batch(bodies: &[&[u8]]) -> FrameBatch {
         let mut buf = BytesMut::new();
         for (tag, body) in (1..).zip(bodies) {
             deliver_frame(&mut buf, tag);
@@ -117,46 +88,48 @@ mod tests {
                 put_body(&mut buf, 1, body);
             }
         }
-        FrameDecoder::new(131_072).next_run(&mut buf).unwrap().unwrap()
+        FrameDecoder::new(131_072).next_batch(&mut buf).unwrap().unwrap()
     }
 
     #[test]
-    fn reads_what_the_assembler_reads() {
-        let run = run(&[b"first", b"", b"third"]);
+    fn the_result_is_that_of_the_assembler() {
+        let batch = batch(&[b"first", b"", b"third"]);
         let mut at = 0;
         for (tag, body) in [(1, &b"first"[..]), (2, b""), (3, b"third")] {
-            let rest = run.bytes.slice(at..);
-            let whole = single_frame_delivery(&rest, 100).unwrap();
+            let rest = batch.bytes.slice(at..);
+            let delivery = single_frame_delivery(&rest, 100).unwrap();
             let payload = rest.slice(HEAD_LEN..);
-            assert_eq!((whole.deliver.delivery_tag, whole.deliver.redelivered), (tag, true));
-            assert_eq!(whole.deliver.consumer_tag.of(&payload), b"ctag");
-            assert_eq!(whole.deliver.exchange.of(&payload), b"ex");
-            assert_eq!(whole.deliver.routing_key.of(&payload), b"key");
-            assert_eq!(whole.body.of(&payload), body);
+            assert_eq!((delivery.deliver.delivery_tag, delivery.deliver.redelivered), (tag, true));
+            assert_eq!(delivery.deliver.consumer_tag.of(&payload), b"ctag");
+            assert_eq!(delivery.deliver.exchange.of(&payload), b"ex");
+            assert_eq!(delivery.deliver.routing_key.of(&payload), b"key");
+            assert_eq!(delivery.body.of(&payload), body);
 
             let mut assembler = Assembler::new(100);
             let mut frames = FrameBatch { channel: 1, bytes: rest.clone(), frames: 3 }.into_iter();
-            assembler.begin(ContentMethod::Deliver(whole.deliver), frames.next().unwrap().payload).unwrap();
+            assembler
+                .begin(ContentMethod::Deliver(delivery.deliver), frames.next().unwrap().payload)
+                .unwrap();
             let header = frames.next().unwrap().payload;
             let content = match assembler.header(&header).unwrap() {
                 Some(content) => content,
                 None => assembler.body(frames.next().unwrap().payload).unwrap().unwrap(),
             };
             assert_eq!(content.body, Bytes::copy_from_slice(body));
-            assert_eq!(whole.properties.of(&payload), &content.header.properties[..]);
-            at += whole.len;
+            assert_eq!(delivery.properties.of(&payload), &content.header.properties[..]);
+            at += delivery.len;
         }
-        assert_eq!(at, run.bytes.len());
+        assert_eq!(at, batch.bytes.len());
     }
 
     #[test]
-    fn leaves_everything_else_alone() {
-        let run = run(&[b"body"]);
-        for end in 0..run.bytes.len() {
-            assert_eq!(single_frame_delivery(&run.bytes[..end], 100), None, "cut at {end}");
+    fn other_deliveries_are_not_decoded() {
+        let batch = batch(&[b"body"]);
+        for end in 0..batch.bytes.len() {
+            assert_eq!(single_frame_delivery(&batch.bytes[..end], 100), None, "cut at {end}");
         }
-        assert_eq!(single_frame_delivery(&run.bytes, 3), None, "over the limit");
-        let mut other = BytesMut::from(&run.bytes[..]);
+        assert_eq!(single_frame_delivery(&batch.bytes, 3), None, "over the limit");
+        let mut other = BytesMut::from(&batch.bytes[..]);
         other[10] = 71;
         assert_eq!(single_frame_delivery(&other, 100), None, "another method");
     }

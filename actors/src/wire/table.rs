@@ -1,30 +1,20 @@
-//! Field tables: arguments of methods, headers of messages, properties of peers.
+//! [`Table`]: arguments of methods, headers of messages, properties of peers.
 //!
-//! A [`Table`] keeps the order and, from the network, also keys that occur twice (the first one counts) and keys
-//! that are not UTF-8, so that what was received can be sent on unchanged. Containers nest at most [`MAX_DEPTH`]
-//! deep; deeper ones are refused before anything descends into them.
+//! A table keeps the order of its entries. A received table also keeps keys that occur twice (the first one counts) and
+//! keys that are not UTF-8, so it can be sent on unchanged. Encoding and decoding are in `field.rs`.
 
-use std::{error, fmt};
+use std::fmt;
 
-use bytes::BytesMut;
+use super::{text::Text, value::Value};
 
-pub use super::scan::scan;
-use super::{fault::Fault, field, text::Text, value::Value};
-
-/// Bounds how many tables and arrays may lie inside one another within the outermost table.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::wire::table::MAX_DEPTH;
-/// assert_eq!(MAX_DEPTH, 32);
-/// ```
+/// How deep tables and arrays may nest within the outermost table.
 pub const MAX_DEPTH: usize = 32;
 
-/// Holds an ordered list of named values: the arguments of methods, the headers of messages, the properties of
-/// peers.
+/// An AMQP field table: an ordered list of named values.
 ///
-/// A key has 255 bytes at most, and tables and arrays lie at most [`MAX_DEPTH`] deep inside one another; what
-/// does not keep to it is `Codec` when it is sent.
+/// Field tables are the arguments of methods, the headers of messages and the properties of peers. A key has at most
+/// 255 bytes, and tables and arrays nest at most 32 deep. Sending a table that exceeds a limit fails with
+/// [`Codec`](crate::ErrorKind::Codec).
 ///
 /// Source: AMQP 0-9-1 section 4.2.5.5; <https://www.rabbitmq.com/amqp-0-9-1-errata#section_3>
 ///
@@ -40,42 +30,8 @@ pub struct Table {
     entries: Vec<(Text, Value)>,
 }
 
-/// Tells why a table or a property cannot be sent.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::wire::{Refused, Table};
-/// assert_eq!(Table::new().with("ratio", f64::NAN).check(), Err(Refused::NotFinite));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refused {
-    /// A float or double that is NaN or infinite: RabbitMQ would close the connection with 541.
-    NotFinite,
-    /// A key of more than 255 bytes.
-    LongKey {
-        /// How many bytes it has.
-        len: usize,
-    },
-    /// A key that is not UTF-8, where it has to be.
-    KeyNotUtf8,
-    /// Tables and arrays inside one another, more than [`MAX_DEPTH`] deep.
-    Depth,
-    /// Strings, arrays or tables of 4 GiB or more.
-    Size,
-    /// A property of more than 255 bytes.
-    LongProperty {
-        /// The property.
-        name: &'static str,
-        /// How many bytes it has.
-        len: usize,
-    },
-    /// An expiration of more than 4,294,967,295 milliseconds.
-    Expiration,
-}
-
 impl Table {
-    /// Starts with an empty table.
+    /// Creates an empty table.
     ///
     /// # Examples
     /// ```
@@ -86,7 +42,7 @@ impl Table {
         Self::default()
     }
 
-    /// Shows the value of `key`; the first one if the key occurs more than once.
+    /// Returns the value of `key`, the first one if the key occurs more than once.
     ///
     /// # Examples
     /// ```
@@ -98,7 +54,7 @@ impl Table {
         self.entries.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Tells whether there is a value of `key`.
+    /// Returns whether the table has a value for `key`.
     ///
     /// # Examples
     /// ```
@@ -109,7 +65,9 @@ impl Table {
         self.get(key).is_some()
     }
 
-    /// Sets the value of `key`, in place if there is one, else at the end; answers what it replaced.
+    /// Sets the value of `key` and returns the value that it replaces.
+    ///
+    /// A new key is appended; an existing key keeps its position.
     ///
     /// # Examples
     /// ```
@@ -129,7 +87,7 @@ impl Table {
         }
     }
 
-    /// Like [`insert`](Self::insert), for writing a table in one expression.
+    /// Sets the value of `key` and returns the table, to build a table in one expression.
     ///
     /// # Examples
     /// ```
@@ -142,7 +100,7 @@ impl Table {
         self
     }
 
-    /// Removes `key`, all of them; answers the first value.
+    /// Removes every entry of `key` and returns the value of the first one.
     ///
     /// # Examples
     /// ```
@@ -166,7 +124,7 @@ impl Table {
         removed
     }
 
-    /// Walks over the entries, in order.
+    /// Returns an iterator over the entries, in order.
     ///
     /// # Examples
     /// ```
@@ -179,7 +137,7 @@ impl Table {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
-    /// Counts the entries.
+    /// Returns the number of entries.
     ///
     /// # Examples
     /// ```
@@ -190,7 +148,7 @@ impl Table {
         self.entries.len()
     }
 
-    /// Tells whether there are none.
+    /// Returns whether the table has no entries.
     ///
     /// # Examples
     /// ```
@@ -201,86 +159,7 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// Appends the table as the wire has it, with its length in front; leaves `buf` as it was when it refuses.
-    ///
-    /// # Errors
-    /// [`Refused`] for what cannot be sent.
-    ///
-    /// # Examples
-    /// ```
-    /// # use bytes::BytesMut;
-    /// # use actix_pika_actors::Table;
-    /// let mut buf = BytesMut::new();
-    /// Table::from([("a", true)]).encode(&mut buf)?;
-    /// assert_eq!(&buf[..], b"\0\0\0\x04\x01at\x01");
-    /// # Ok::<(), actix_pika_actors::wire::Refused>(())
-    /// ```
-    pub fn encode(&self, buf: &mut BytesMut) -> Result<(), Refused> {
-        self.check()?;
-        field::put_table(self, buf, 0);
-        Ok(())
-    }
-
-    /// Tells how many bytes [`encode`](Self::encode) appends.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::Table;
-    /// assert_eq!(Table::new().encoded_len(), 4);
-    /// ```
-    pub fn encoded_len(&self) -> usize {
-        field::table_len(self, 0)
-    }
-
-    /// Refuses what cannot be sent.
-    ///
-    /// # Errors
-    /// [`Refused`] with the first that is too long, too deep or not a finite number.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::Table;
-    /// assert!(Table::new().with("k".repeat(256), 1).check().is_err());
-    /// ```
-    pub fn check(&self) -> Result<(), Refused> {
-        field::check_table(self, 0)?;
-        if u32::try_from(self.encoded_len()).is_err() { Err(Refused::Size) } else { Ok(()) }
-    }
-
-    /// Reads a table that starts with its length; what follows it is not looked at.
-    ///
-    /// # Errors
-    /// [`Fault`] with 502 for lengths that lie, unknown types, or more than [`MAX_DEPTH`] containers inside
-    /// one another.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::{Table, Value};
-    /// let table = Table::decode(b"\0\0\0\x04\x01at\x01")?;
-    /// assert_eq!(table.get("a").and_then(Value::as_bool), Some(true));
-    /// # Ok::<(), actix_pika_actors::wire::Fault>(())
-    /// ```
-    pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
-        Self::decode_front(bytes).map(|(table, _)| table)
-    }
-
-    /// Reads the table at the front of `bytes` and answers how many bytes it took.
-    ///
-    /// # Errors
-    /// Those of [`decode`](Self::decode).
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_actors::Table;
-    /// let (table, taken) = Table::decode_front(b"\0\0\0\0rest")?;
-    /// assert_eq!((table.len(), taken), (0, 4));
-    /// # Ok::<(), actix_pika_actors::wire::Fault>(())
-    /// ```
-    pub fn decode_front(bytes: &[u8]) -> Result<(Self, usize), Fault> {
-        field::read_table(bytes)
-    }
-
-    /// Appends without looking for the key.
+    /// Appends an entry, even if the key exists already.
     pub(super) fn push(&mut self, key: Text, value: Value) {
         self.entries.push((key, value));
     }
@@ -333,24 +212,6 @@ impl fmt::Display for Table {
     }
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFinite => f.write_str("a table holds a float that is NaN or infinite"),
-            Self::LongKey { len } => write!(f, "a key of a table has {len} bytes, AMQP allows 255"),
-            Self::KeyNotUtf8 => f.write_str("a key of a table is not UTF-8"),
-            Self::Depth => write!(f, "a table nests more than {MAX_DEPTH} deep"),
-            Self::Size => f.write_str("a table has 4 GiB or more"),
-            Self::LongProperty { name, len } => {
-                write!(f, "property {name} has {len} bytes, AMQP allows 255")
-            }
-            Self::Expiration => f.write_str("expiration is over 4294967295 milliseconds"),
-        }
-    }
-}
-
-impl error::Error for Refused {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,37 +224,5 @@ mod tests {
         assert_eq!(table.remove("a"), Some(Value::LongInt(1)));
         assert_eq!(table.remove("a"), None);
         assert_eq!(table.len(), 2);
-    }
-
-    #[test]
-    fn the_first_of_two_equal_keys_counts() {
-        let mut bytes = vec![0, 0, 0, 8];
-        bytes.extend(b"\x01kt\x00\x01kt\x01");
-        let mut table = Table::decode(&bytes).unwrap();
-        assert_eq!(table.get("k"), Some(&Value::Boolean(false)));
-        assert_eq!(table.len(), 2);
-        let mut again = BytesMut::new();
-        table.encode(&mut again).unwrap();
-        assert_eq!(again, bytes);
-        assert_eq!(table.remove("k"), Some(Value::Boolean(false)));
-        assert!(table.is_empty());
-    }
-
-    #[test]
-    fn what_cannot_be_sent_is_refused_and_leaves_no_trace() {
-        let mut deep = Value::Void;
-        for _ in 0..MAX_DEPTH + 1 {
-            deep = Value::Array(vec![deep]);
-        }
-        for (table, refused) in [
-            (Table::from([("k", f64::NAN)]), Refused::NotFinite),
-            (Table::from([("k", vec![Value::Float(f32::INFINITY)])]), Refused::NotFinite),
-            (Table::from([("k".repeat(256), 1)]), Refused::LongKey { len: 256 }),
-            (Table::from([("k", deep)]), Refused::Depth),
-        ] {
-            let mut buf = BytesMut::from("before");
-            assert_eq!(table.encode(&mut buf), Err(refused));
-            assert_eq!(buf, "before");
-        }
     }
 }

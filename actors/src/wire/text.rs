@@ -1,17 +1,19 @@
-//! Text as the wire has it: UTF-8 as a rule, any bytes at worst.
+//! [`Text`]: a string from the wire that is usually UTF-8, but need not be.
 //!
-//! RabbitMQ relays keys and long strings of message headers without looking at them, so a consumer gets what a
-//! publisher in any language put there. A [`Text`] keeps the bytes and offers them as `str` where they are one.
+//! RabbitMQ relays the keys and long strings of message headers unchecked, so a consumer receives whatever bytes a
+//! publisher wrote.
 
 use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 
-/// Holds a key or a long string of a [`Table`](super::table::Table): UTF-8 as a rule, any bytes at worst.
+/// A key or a long string of a [`Table`](crate::Table): usually UTF-8, but any bytes are allowed.
+///
+/// RabbitMQ does not check the encoding of headers, so a received text can be in another encoding.
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::wire::text::Text;
+/// # use actix_pika_actors::Text;
 /// let text = Text::from("png");
 /// assert_eq!((text.as_str(), text.len()), (Some("png"), 3));
 /// ```
@@ -19,66 +21,66 @@ use bytes::Bytes;
 pub struct Text(Bytes);
 
 impl Text {
-    /// Shows the text, if it is UTF-8.
+    /// Returns the text, or `None` if it is not UTF-8.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::text::Text;
+    /// # use actix_pika_actors::Text;
     /// assert_eq!(Text::from(vec![0xff]).as_str(), None);
     /// ```
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// Shows the bytes, whatever they are.
+    /// Returns the bytes.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::text::Text;
+    /// # use actix_pika_actors::Text;
     /// assert_eq!(Text::from("png").as_bytes(), b"png");
     /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Shows the text, with what is not UTF-8 replaced.
+    /// Returns the text, with invalid UTF-8 replaced by U+FFFD.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::text::Text;
+    /// # use actix_pika_actors::Text;
     /// assert_eq!(Text::from(vec![0xff]).to_string_lossy(), "\u{fffd}");
     /// ```
     pub fn to_string_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// Gives the bytes away.
+    /// Converts the text into its bytes.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::text::Text;
+    /// # use actix_pika_actors::Text;
     /// assert_eq!(Text::from("png").into_bytes(), "png");
     /// ```
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
 
-    /// Counts the bytes.
+    /// Returns the length in bytes.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::text::Text;
-    /// assert_eq!(Text::from("ä").len(), 2);
+    /// # use actix_pika_actors::Text;
+    /// assert_eq!(Text::from("caf\u{e9}").len(), 5);
     /// ```
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Tells whether there are none.
+    /// Returns whether the text has no bytes.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::wire::text::Text;
+    /// # use actix_pika_actors::Text;
     /// assert!(Text::default().is_empty());
     /// ```
     pub fn is_empty(&self) -> bool {
@@ -154,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_are_no_text_are_kept() {
+    fn bytes_that_are_not_utf8_are_kept() {
         let text = Text::from(&b"caf\xe9"[..]);
         assert_eq!(text.as_str(), None);
         assert_eq!(text.as_bytes(), b"caf\xe9");

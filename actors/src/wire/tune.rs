@@ -1,30 +1,51 @@
-//! Agreeing on limits: channels, frame size, heartbeat.
+//! Negotiation of limits: channels, frame size, heartbeat.
 //!
-//! A 0 says "no limit" on either side, and the other side's limit holds then. It never means unlimited memory: the
-//! client always has a ceiling for frames of its own.
+//! A limit of 0 means that a side has no limit, so the limit of the other side applies. The frame size always has a
+//! limit, because the client never accepts frames of any size.
 
 use super::{
-    frame::FRAME_MIN_SIZE,
-    handshake::{HandshakeError, Negotiated, Terms},
-    method::connection,
-    table::Table,
+    frame::FRAME_MIN_SIZE, handshake_error::HandshakeError, handshake_options::HandshakeOptions,
+    method::connection, table::Table,
 };
 
-/// Bounds the frames of a client that names none, that of RabbitMQ by default.
+/// The largest frame in bytes if neither side sets a limit. This is the default of RabbitMQ.
+pub const FRAME_MAX: u32 = 131_072;
+
+/// The smallest `frame_max` in bytes that RabbitMQ 4.1 and later accept in `tune-ok`.
+const FRAME_MIN_SIZE_4_1: u32 = 8192;
+
+/// The limits that both sides agreed on.
+///
+/// The lower of two limits applies; 0 means that a side has no limit. RabbitMQ 4.1 and later require a `frame_max` of at
+/// least 8,192 bytes.
+///
+/// **Over a reconnect**: the limits are negotiated again.
+///
+/// Source: AMQP 0-9-1 sections 1.4.2.5 and 1.4.2.6; <https://www.rabbitmq.com/docs/configure>
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::wire::tune::FRAME_MAX;
-/// assert_eq!(FRAME_MAX, 128 * 1024);
+/// # use actix_pika_actors::Negotiated;
+/// fn describe(negotiated: &Negotiated) -> String {
+///     format!("{} channels, frames of {} bytes", negotiated.channel_max, negotiated.frame_max)
+/// }
 /// ```
-pub const FRAME_MAX: u32 = 131_072;
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Negotiated {
+    /// The highest channel number, never 0.
+    pub channel_max: u16,
+    /// The largest frame in bytes, never 0.
+    pub frame_max: u32,
+    /// Seconds between heartbeats, 0 for no heartbeats.
+    pub heartbeat: u16,
+    /// The properties that the server sent in `connection.start`.
+    pub server_properties: Table,
+}
 
-/// RabbitMQ 4.1 and later refuse a `tune-ok` with less.
-const FRAME_MIN_SIZE_4_1: u32 = 8192;
-
-/// What follows from the client's terms and the server's `tune`.
+/// Combines the options of the client with the `tune` of the server.
 pub(super) fn negotiate(
-    terms: &Terms,
+    options: &HandshakeOptions,
     tune: &connection::Tune,
     server_properties: Table,
 ) -> Result<Negotiated, HandshakeError> {
@@ -33,17 +54,17 @@ pub(super) fn negotiate(
             format!("server allows frames of {} bytes, AMQP at least {FRAME_MIN_SIZE}", tune.frame_max);
         return Err(HandshakeError::Limit(text));
     }
-    let ceiling = if terms.frame_max == 0 { FRAME_MAX } else { terms.frame_max };
+    let ceiling = if options.frame_max == 0 { FRAME_MAX } else { options.frame_max };
     let frame_max = lower(ceiling.max(least_frame_max(&server_properties)), tune.frame_max);
-    let channel_max = match lower(terms.channel_max.into(), tune.channel_max.into()) {
+    let channel_max = match lower(options.channel_max.into(), tune.channel_max.into()) {
         0 => u16::MAX,
         channels => u16::try_from(channels).unwrap_or(u16::MAX),
     };
-    let heartbeat = terms.heartbeat.map_or(tune.heartbeat, |ours| ours.min(tune.heartbeat));
+    let heartbeat = options.heartbeat.map_or(tune.heartbeat, |ours| ours.min(tune.heartbeat));
     Ok(Negotiated { channel_max, frame_max, heartbeat, server_properties })
 }
 
-/// The lower of two limits of which 0 is none.
+/// Returns the lower of two limits, where 0 is no limit.
 fn lower(ours: u32, theirs: u32) -> u32 {
     match (ours, theirs) {
         (0, limit) | (limit, 0) => limit,
@@ -51,6 +72,7 @@ fn lower(ours: u32, theirs: u32) -> u32 {
     }
 }
 
+/// Returns the smallest `frame_max` that the server accepts.
 fn least_frame_max(server_properties: &Table) -> u32 {
     let text = |key| server_properties.get(key).and_then(|value| value.as_str());
     let mut version = text("version").unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0));
@@ -61,21 +83,21 @@ fn least_frame_max(server_properties: &Table) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::handshake::Mechanism;
+    use crate::wire::mechanism::Mechanism;
 
-    fn tuned(
+    fn negotiated(
         ours: (u16, u32, Option<u16>),
         theirs: (u16, u32, u16),
     ) -> Result<(u16, u32, u16), HandshakeError> {
-        on(ours, theirs, Table::new())
+        negotiated_with(ours, theirs, Table::new())
     }
 
-    fn on(
+    fn negotiated_with(
         (channel_max, frame_max, heartbeat): (u16, u32, Option<u16>),
         theirs: (u16, u32, u16),
         server_properties: Table,
     ) -> Result<(u16, u32, u16), HandshakeError> {
-        let terms = Terms {
+        let options = HandshakeOptions {
             mechanisms: vec![Mechanism::Plain],
             user: String::new(),
             password: "".into(),
@@ -87,31 +109,31 @@ mod tests {
             client_properties: Table::new(),
         };
         let tune = connection::Tune { channel_max: theirs.0, frame_max: theirs.1, heartbeat: theirs.2 };
-        negotiate(&terms, &tune, server_properties)
-            .map(|agreed| (agreed.channel_max, agreed.frame_max, agreed.heartbeat))
+        negotiate(&options, &tune, server_properties)
+            .map(|limits| (limits.channel_max, limits.frame_max, limits.heartbeat))
     }
 
     #[test]
-    fn the_lower_limit_holds() {
-        assert_eq!(tuned((100, 65_536, Some(10)), (2047, 131_072, 60)).unwrap(), (100, 65_536, 10));
-        assert_eq!(tuned((3000, 262_144, None), (2047, 131_072, 60)).unwrap(), (2047, 131_072, 60));
+    fn the_lower_limit_applies() {
+        assert_eq!(negotiated((100, 65_536, Some(10)), (2047, 131_072, 60)).unwrap(), (100, 65_536, 10));
+        assert_eq!(negotiated((3000, 262_144, None), (2047, 131_072, 60)).unwrap(), (2047, 131_072, 60));
     }
 
     #[test]
-    fn no_limit_leaves_the_other_sides() {
-        assert_eq!(tuned((0, 0, None), (2047, 0, 0)).unwrap(), (2047, FRAME_MAX, 0));
-        assert_eq!(tuned((0, 0, Some(0)), (0, u32::MAX >> 1, 60)).unwrap(), (u16::MAX, FRAME_MAX, 0));
-        assert_eq!(tuned((7, 8192, Some(5)), (0, 0, 0)).unwrap(), (7, 8192, 0));
+    fn without_a_limit_the_other_side_decides() {
+        assert_eq!(negotiated((0, 0, None), (2047, 0, 0)).unwrap(), (2047, FRAME_MAX, 0));
+        assert_eq!(negotiated((0, 0, Some(0)), (0, u32::MAX >> 1, 60)).unwrap(), (u16::MAX, FRAME_MAX, 0));
+        assert_eq!(negotiated((7, 8192, Some(5)), (0, 0, 0)).unwrap(), (7, 8192, 0));
     }
 
     /// PRO-05
     #[test]
-    fn frames_have_a_least_size() {
-        assert_eq!(tuned((0, 1, None), (0, 8192, 0)).unwrap().1, FRAME_MIN_SIZE);
-        assert_eq!(tuned((0, 2048, None), (0, 0, 0)).unwrap().1, FRAME_MIN_SIZE);
-        assert!(matches!(tuned((0, 0, None), (0, 1, 0)), Err(HandshakeError::Limit(_))));
+    fn frame_max_has_a_minimum() {
+        assert_eq!(negotiated((0, 1, None), (0, 8192, 0)).unwrap().1, FRAME_MIN_SIZE);
+        assert_eq!(negotiated((0, 2048, None), (0, 0, 0)).unwrap().1, FRAME_MIN_SIZE);
+        assert!(matches!(negotiated((0, 0, None), (0, 1, 0)), Err(HandshakeError::Limit(_))));
         let rabbit = |version: &str| Table::new().with("product", "RabbitMQ").with("version", version);
-        assert_eq!(on((0, 4096, None), (0, 131_072, 0), rabbit("4.1.0")).unwrap().1, 8192);
-        assert_eq!(on((0, 4096, None), (0, 131_072, 0), rabbit("3.13.7")).unwrap().1, 4096);
+        assert_eq!(negotiated_with((0, 4096, None), (0, 131_072, 0), rabbit("4.1.0")).unwrap().1, 8192);
+        assert_eq!(negotiated_with((0, 4096, None), (0, 131_072, 0), rabbit("3.13.7")).unwrap().1, 4096);
     }
 }

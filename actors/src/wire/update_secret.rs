@@ -1,29 +1,22 @@
-//! `connection.update-secret`, written by hand so that the secret is in one buffer only, which is wiped.
+//! `connection.update-secret`, encoded by hand so that the secret is in a single buffer, which is wiped.
 
 use bytes::{BufMut, Bytes};
 use zeroize::Zeroizing;
 
 use super::{
-    frame::{FRAME_END, FRAME_OVERHEAD},
-    short::cut_short,
+    frame::{FRAME_END, FRAME_OVERHEAD, METHOD},
+    short::short_truncated,
 };
 use crate::secret::Secret;
 
-const CLASS: u16 = 10;
+const CONNECTION: u16 = 10;
 const UPDATE_SECRET: u16 = 70;
 
-/// Makes the frame of `connection.update-secret`; its memory is wiped when the last part of it is dropped.
+/// Returns the frame of `connection.update-secret`, or `None` if it would exceed `frame_max`.
 ///
-/// The reason is cut to 255 bytes. `None` when the frame would be larger than `frame_max`.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::{Secret, wire::update_secret};
-/// assert!(update_secret(&Secret::new("token"), "rotation", 4096).is_some());
-/// assert!(update_secret(&Secret::new("x".repeat(5000)), "rotation", 4096).is_none());
-/// ```
+/// The memory of the frame is wiped when the last view of it is dropped. The reason is truncated to 255 bytes.
 pub fn update_secret(secret: &Secret, reason: &str, frame_max: u32) -> Option<Bytes> {
-    let (secret, reason) = (secret.expose().as_bytes(), cut_short(reason));
+    let (secret, reason) = (secret.expose().as_bytes(), short_truncated(reason));
     let reason = reason.as_str().as_bytes();
     let payload = 4 + 4 + secret.len() + 1 + reason.len();
     let len = payload + FRAME_OVERHEAD;
@@ -31,9 +24,9 @@ pub fn update_secret(secret: &Secret, reason: &str, frame_max: u32) -> Option<By
         return None;
     }
     let mut frame = Zeroizing::new(Vec::with_capacity(len));
-    frame.put_slice(&[1, 0, 0]);
+    frame.put_slice(&[METHOD, 0, 0]);
     frame.put_u32(payload as u32);
-    frame.put_u16(CLASS);
+    frame.put_u16(CONNECTION);
     frame.put_u16(UPDATE_SECRET);
     frame.put_u32(secret.len() as u32);
     frame.put_slice(secret);
@@ -51,9 +44,10 @@ mod tests {
     use crate::wire::{AMQPClass, connection, put_method};
 
     #[test]
-    fn it_is_what_amq_protocol_writes() {
+    fn the_frame_equals_that_of_amq_protocol() {
         for (secret, reason) in [("s3cret", "rotation"), ("", ""), ("t\u{f6}ken", &"r".repeat(300))] {
-            let method = connection::UpdateSecret { new_secret: secret.into(), reason: cut_short(reason) };
+            let method =
+                connection::UpdateSecret { new_secret: secret.into(), reason: short_truncated(reason) };
             let mut expected = BytesMut::new();
             let method = AMQPClass::Connection(connection::AMQPMethod::UpdateSecret(method));
             put_method(&mut expected, 0, &method).unwrap();

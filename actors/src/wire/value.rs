@@ -1,7 +1,6 @@
-//! The values that a field table can hold, in all types that RabbitMQ knows.
+//! [`Value`]: a value of a field table, of every type that RabbitMQ supports.
 //!
-//! Each variant names its AMQP type and the octet that marks it on the wire. `From` chooses the natural one of a
-//! Rust type; there is none for `u64` and `usize`, because AMQP as RabbitMQ speaks it has no unsigned 64 bits.
+//! Each variant documents the octet that marks its type on the wire.
 
 use std::{
     fmt,
@@ -12,10 +11,13 @@ use bytes::Bytes;
 
 use super::{table::Table, text::Text};
 
-/// Holds a value of a [`Table`], of one of the types that RabbitMQ knows.
+/// A value of a [`Table`], of one of the types that RabbitMQ supports.
 ///
-/// `From` chooses the type for what Rust has; the letter of each is how it is marked on the wire. There are
-/// no unsigned 64 bits, and floats have to be finite (`Codec` when it is sent).
+/// `From` converts a Rust type to the AMQP type of the same width. `u64` and `usize` have no conversion, because RabbitMQ
+/// has no unsigned 64-bit type. Floats have to be finite: sending a NaN or an infinity fails with
+/// [`Codec`](crate::ErrorKind::Codec).
+///
+/// The letter of each variant is its type octet on the wire.
 ///
 /// Source: AMQP 0-9-1 section 4.2.1; <https://www.rabbitmq.com/amqp-0-9-1-errata#section_3>
 ///
@@ -49,18 +51,18 @@ pub enum Value {
     Float(f32),
     /// `d`
     Double(f64),
-    /// `D`: `value` divided by ten to the power of `scale`.
+    /// `D`: `value` divided by 10 to the power of `scale`.
     Decimal {
-        /// How many digits are behind the point.
+        /// Number of digits after the decimal point.
         scale: u8,
-        /// The digits.
+        /// The unscaled value.
         value: i32,
     },
     /// `S`
     LongString(Text),
     /// `A`
     Array(Vec<Value>),
-    /// `T`: seconds since 1970.
+    /// `T`: seconds since the Unix epoch.
     Timestamp(u64),
     /// `F`
     Table(Table),
@@ -71,7 +73,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Shows the boolean, if it is one.
+    /// Returns the boolean, or `None` for another type.
     ///
     /// # Examples
     /// ```
@@ -82,7 +84,7 @@ impl Value {
         if let Self::Boolean(value) = *self { Some(value) } else { None }
     }
 
-    /// Shows the integer, of whichever width.
+    /// Returns the integer, of any width, or `None` for another type.
     ///
     /// # Examples
     /// ```
@@ -103,7 +105,7 @@ impl Value {
         }
     }
 
-    /// Shows the float or double.
+    /// Returns the float or double, or `None` for another type.
     ///
     /// # Examples
     /// ```
@@ -118,7 +120,7 @@ impl Value {
         }
     }
 
-    /// Shows the long string, if it is one and UTF-8.
+    /// Returns the long string, or `None` for another type or a string that is not UTF-8.
     ///
     /// # Examples
     /// ```
@@ -129,7 +131,7 @@ impl Value {
         if let Self::LongString(text) = self { text.as_str() } else { None }
     }
 
-    /// Shows the bytes of a byte array or a long string.
+    /// Returns the bytes of a byte array or a long string, or `None` for another type.
     ///
     /// # Examples
     /// ```
@@ -144,7 +146,7 @@ impl Value {
         }
     }
 
-    /// Shows the array, if it is one.
+    /// Returns the array, or `None` for another type.
     ///
     /// # Examples
     /// ```
@@ -156,7 +158,7 @@ impl Value {
         if let Self::Array(values) = self { Some(values) } else { None }
     }
 
-    /// Shows the table, if it is one.
+    /// Returns the table, or `None` for another type.
     ///
     /// # Examples
     /// ```
@@ -167,7 +169,7 @@ impl Value {
         if let Self::Table(table) = self { Some(table) } else { None }
     }
 
-    /// Shows the timestamp, if it is one that the system can express.
+    /// Returns the timestamp, or `None` for another type or a time that `SystemTime` cannot represent.
     ///
     /// # Examples
     /// ```
@@ -180,12 +182,12 @@ impl Value {
     }
 }
 
-/// The point in time `seconds` after 1970, if the system can express it.
+/// Converts seconds since the Unix epoch; `None` if `SystemTime` cannot represent them.
 pub(super) fn time_of(seconds: u64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// Whole seconds since 1970; nothing is earlier.
+/// Returns whole seconds since the Unix epoch, 0 for earlier times.
 pub(super) fn seconds_of(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -261,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn from_chooses_the_natural_type() {
+    fn from_converts_to_the_type_of_the_same_width() {
         assert_eq!(Value::from(7i32), Value::LongInt(7));
         assert_eq!(Value::from("a"), Value::LongString("a".into()));
         assert_eq!(Value::from(vec![1u8]), Value::ByteArray(Bytes::from_static(&[1])));
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_of_all_widths_read_alike() {
+    fn as_i64_reads_integers_of_all_widths() {
         for value in [Value::from(5i8), 5u8.into(), 5i16.into(), 5u16.into(), 5u32.into(), 5i64.into()] {
             assert_eq!(value.as_i64(), Some(5));
             assert_eq!(value.to_string(), "5");

@@ -1,31 +1,33 @@
-//! Frames come out the same whether a stream arrives whole or in pieces, and nothing is lost before a fault.
+//! Decodes a random stream, whole and in pieces. The frames are the same, and frames before a fault are not lost.
 #![no_main]
 
 use actix_pika_actors::wire::{
     fault::Fault,
-    frame::{FrameDecoder, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, other_protocol_detected},
+    frame::{FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame},
+    frame_decoder::FrameDecoder,
+    other_protocol::other_protocol_detected,
 };
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
-fn cut<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Fault>, usize) {
-    let (mut cutter, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
+fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Fault>, usize) {
+    let (mut decoder, mut buf) = (FrameDecoder::new(FRAME_MIN_SIZE), BytesMut::new());
     let mut frames = Vec::new();
     for piece in pieces {
         buf.extend_from_slice(piece);
         loop {
-            match cutter.next_run(&mut buf) {
-                Ok(Some(run)) => {
+            match decoder.next_batch(&mut buf) {
+                Ok(Some(batch)) => {
                     let before = frames.len();
-                    frames.extend(run.iter());
-                    assert_eq!(frames.len() - before, run.frames);
-                    assert!(frames[before..].iter().all(|frame| frame.channel == run.channel));
+                    frames.extend(batch.iter());
+                    assert_eq!(frames.len() - before, batch.frames);
+                    assert!(frames[before..].iter().all(|frame| frame.channel == batch.channel));
                 }
                 Ok(None) => break,
                 Err(fault) => return (frames, Some(fault), 0),
             }
         }
-        assert!(buf.len() + cutter.wanted() <= FRAME_MIN_SIZE as usize);
+        assert!(buf.len() + decoder.missing_bytes() <= FRAME_MIN_SIZE as usize);
     }
     (frames, None, buf.len())
 }
@@ -33,8 +35,8 @@ fn cut<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Fault>
 fuzz_target!(|data: &[u8]| {
     let Some((&step, stream)) = data.split_first() else { return };
     let _ = other_protocol_detected(stream);
-    let (whole, fault, left) = cut([stream].into_iter());
-    let (pieces, same_fault, same_left) = cut(stream.chunks(usize::from(step) + 1));
+    let (whole, fault, left) = decode([stream].into_iter());
+    let (pieces, same_fault, same_left) = decode(stream.chunks(usize::from(step) + 1));
     assert_eq!(whole.len(), pieces.len());
     for (one, other) in whole.iter().zip(&pieces) {
         assert_eq!((one.kind, one.channel, &one.payload), (other.kind, other.channel, &other.payload));

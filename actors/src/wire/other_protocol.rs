@@ -1,20 +1,12 @@
-//! A peer that is no AMQP 0-9-1 server: an older or newer AMQP, HTTP, TLS, anything.
+//! Detects a peer that is not an AMQP 0-9-1 server: another version of AMQP, HTTP, TLS, anything else.
 //!
-//! AMQP gives a server that does not like a protocol header one way to say so: to send its own and hang up.
+//! A server that does not accept our protocol header sends its own and closes the socket.
 
 use super::{fault::Fault, frame::FrameKind};
 
-/// Recognises a peer whose first bytes are no frame: another version of AMQP, another protocol.
+/// Checks the first bytes of a connection and returns a [`Fault`] if the peer does not use AMQP 0-9-1.
 ///
-/// To be asked while nothing but the beginning of a connection was read; `None` means that it may be AMQP 0-9-1,
-/// or that more bytes are needed to tell.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::wire::other_protocol_detected;
-/// assert!(other_protocol_detected(b"AMQP\0\x01\0\0").is_some());
-/// assert!(other_protocol_detected(b"\x01\0\0").is_none());
-/// ```
+/// Returns `None` if the bytes may be AMQP 0-9-1, or if more bytes are needed to decide.
 pub fn other_protocol_detected(buf: &[u8]) -> Option<Fault> {
     let first = *buf.first()?;
     if FrameKind::of(first).is_some() {
@@ -33,14 +25,14 @@ pub fn other_protocol_detected(buf: &[u8]) -> Option<Fault> {
         return None;
     }
     if matches!(buf, [0x15 | 0x16, 0x03, ..]) || buf == [0x15] || buf == [0x16] {
-        return Some(Fault::frame("peer speaks TLS on this port"));
+        return Some(Fault::frame("peer uses TLS on this port"));
     }
     let excerpt: String = buf
         .iter()
         .take(16)
         .map(|&octet| if octet.is_ascii_graphic() || octet == b' ' { char::from(octet) } else { '.' })
         .collect();
-    Some(Fault::frame(format!("peer does not speak AMQP, it begins with \"{excerpt}\"")))
+    Some(Fault::frame(format!("peer does not use AMQP, its first bytes are \"{excerpt}\"")))
 }
 
 #[cfg(test)]
@@ -48,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_are_recognised() {
+    fn other_protocols_are_detected() {
         assert_eq!(other_protocol_detected(b""), None);
         assert_eq!(other_protocol_detected(b"\x01\0\0\0\0\0\0\xce"), None);
         assert_eq!(other_protocol_detected(b"AM"), None);
