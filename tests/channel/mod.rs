@@ -1,0 +1,8 @@
+//! Channels: opening, closing, events, transactions, `basic.recover`.
+
+mod actor_messages;
+mod basic_recover;
+mod events;
+mod open;
+mod registry;
+mod transactions;
