@@ -81,6 +81,28 @@ pub(crate) enum SupervisorMessage {
     ProtocolFault { epoch: u64, fault: Fault },
 }
 
+impl SupervisorMessage {
+    /// Returns the epoch of the connection that the message is about, if it is about one.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::ConnectionOpened { epoch, .. }
+            | Self::ConnectionEnded { epoch, .. }
+            | Self::ConnectionBlocked { epoch, .. }
+            | Self::SecretUpdated { epoch }
+            | Self::ChannelRecovered { epoch, .. }
+            | Self::RepairConsumer { epoch, .. }
+            | Self::ConsumerRepaired { epoch, .. }
+            | Self::StepsDone { epoch, .. }
+            | Self::ProtocolFault { epoch, .. } => Some(*epoch),
+            Self::ChannelOpened { .. }
+            | Self::TopologyChanged(_)
+            | Self::QueueDeleting { .. }
+            | Self::ChannelClosed { .. }
+            | Self::ChannelDrained { .. } => None,
+        }
+    }
+}
+
 /// What becomes of the record of the topology.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {

@@ -1,41 +1,39 @@
-//! How well the connection does.
+//! The health of a supervised connection, and when an event reports it.
 
-use actix::{Context, Handler, MessageResult};
-
-use super::ConnectionSupervisor;
+use super::{effect::Effect, supervision::Supervision};
 use crate::{
-    message::{ConnectionEvent, ConnectionState, Degradation, GetHealth, Health},
+    message::{ConnectionEvent, ConnectionState, Degradation, Health},
     options::Recovery,
 };
 
-impl ConnectionSupervisor {
-    fn health_now(&self) -> Health {
+impl Supervision {
+    pub(super) fn health(&self) -> Health {
         let mut reasons = Vec::new();
-        match &*self.state.borrow() {
+        match self.phase.state() {
             ConnectionState::Connecting => return Health::Down(None),
-            ConnectionState::Reconnecting(error) => return Health::Down(Some(error.clone())),
-            ConnectionState::Closed(cause) => return Health::Down(cause.clone()),
+            ConnectionState::Reconnecting(error) => return Health::Down(Some(error)),
+            ConnectionState::Closed(cause) => return Health::Down(cause),
             ConnectionState::Open(opened) => {
                 reasons.extend(opened.blocked.clone().map(Degradation::Blocked));
             }
         }
-        if self.is_restoring() {
+        if self.phase.is_recovering() {
             reasons.push(Degradation::Recovering);
         }
-        reasons.extend(self.recovering.skipped.iter().cloned().map(Degradation::Missing));
+        reasons.extend(self.missing.iter().cloned().map(Degradation::Missing));
         if reasons.is_empty() { Health::Up } else { Health::Degraded(reasons) }
     }
 
-    /// Looks whether the health is another one, and tells of it where no other event does.
+    /// Sends a `Health` event if the health is another one, unless another event reports that.
     pub(super) fn health_changed(&mut self) {
-        let health = self.health_now();
+        let health = self.health();
         let marks = marks(&health);
         if marks == self.health_marks {
             return;
         }
         self.health_marks = marks;
         if self.options.recovery != Recovery::Never && !matches!(health, Health::Down(_)) {
-            self.tell(&ConnectionEvent::Health(health));
+            self.effects.push_back(Effect::Notify(ConnectionEvent::Health(health)));
         }
     }
 }
@@ -47,19 +45,11 @@ fn marks(health: &Health) -> Vec<String> {
         Health::Down(_) => vec!["down".into()],
         Health::Degraded(reasons) => {
             let mark = |reason: &Degradation| match reason {
-                Degradation::Recovering => "restoring".into(),
+                Degradation::Recovering => "recovering".into(),
                 Degradation::Blocked(_) => "blocked".into(),
                 Degradation::Missing(skipped) => format!("{} {}", skipped.kind, skipped.name),
             };
             reasons.iter().map(mark).collect()
         }
-    }
-}
-
-impl Handler<GetHealth> for ConnectionSupervisor {
-    type Result = MessageResult<GetHealth>;
-
-    fn handle(&mut self, _: GetHealth, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.health_now())
     }
 }

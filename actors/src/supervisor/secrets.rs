@@ -1,15 +1,19 @@
-//! New passwords and tokens for an open connection: `connection.update-secret`, asked for by hand, or in time before
-//! the credentials expire.
+//! New passwords and tokens for an open connection: `connection.update-secret`, sent for the application, or in time
+//! before the credentials expire.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
-use tokio::time::Instant;
-use tokio::time::sleep;
+use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use tokio::time::{Instant, sleep};
 
-use super::ConnectionSupervisor;
+use super::{
+    ConnectionSupervisor,
+    channels::not_open_yet,
+    phase::Phase,
+    secret_updates::{MAX_PENDING, SecretUpdates, Waiter},
+};
 use crate::{
-    channel::{Answer, Reply},
+    channel::Reply,
     credentials::Credentials,
     error::{Error, Result},
     message::{
@@ -21,50 +25,40 @@ use crate::{
     wire::update_secret,
 };
 
-/// More than anybody needs to have under way at once.
-const MOST_UNDER_WAY: usize = 32;
-/// Whatever the lifetime: no provider is asked more often than this.
-const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// No provider is asked more often than this, whatever the lifetime of its credentials.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause after a failed refresh.
-const MOST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// What there is to know of the login's secret.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
-    /// The one that the broker took last, for later connects.
-    pub(super) current: Option<Secret>,
-    under_way: VecDeque<UnderWay>,
-    deadline: Option<SpawnHandle>,
+    updates: SecretUpdates,
+    /// Asks the provider before the credentials expire.
     refresh: Option<SpawnHandle>,
 }
 
-#[derive(Debug)]
-struct UnderWay {
-    secret: Secret,
-    until: Instant,
-    /// `None` once the deadline has passed: the place is kept for the late answer.
-    who: Option<Who>,
+impl Secrets {
+    pub(super) fn current(&self) -> Option<Secret> {
+        self.updates.current()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.updates.deadline()
+    }
 }
 
-#[derive(Debug)]
-enum Who {
-    Caller(Answer<()>),
-    /// A refresh, of credentials that are good for this long.
-    Refresh(Duration),
-}
-
-/// When to ask for new credentials: at 80 % of the life of these.
+/// When new credentials are asked for: at 80 % of the lifetime.
 fn refresh_at(lifetime: Duration) -> Duration {
-    lifetime.mul_f64(0.8).max(LEAST_PAUSE)
+    lifetime.mul_f64(0.8).max(MIN_PAUSE)
 }
 
-/// When to try again after a failure: several times in what is left of the life.
+/// The pause after a failed refresh: several attempts fit into the rest of the lifetime.
 fn retry_after(lifetime: Duration) -> Duration {
-    (lifetime / 20).clamp(LEAST_PAUSE, MOST_PAUSE)
+    (lifetime / 20).clamp(MIN_PAUSE, MAX_PAUSE)
 }
 
 impl ConnectionSupervisor {
-    /// Begins to look after credentials that are good for `lifetime` from now on.
+    /// Refreshes credentials that are valid for `lifetime` from now on.
     pub(super) fn keep_fresh(&mut self, lifetime: Option<Duration>, ctx: &mut Context<Self>) {
         if let Some(lifetime) = lifetime {
             self.refresh_after(refresh_at(lifetime), lifetime, ctx);
@@ -84,6 +78,7 @@ impl ConnectionSupervisor {
                 Ok(credentials) => supervisor.refreshed(&credentials, lifetime, ctx),
                 Err(error) => supervisor.refresh_failed(error, lifetime, ctx),
             }
+            supervisor.perform_effects(ctx);
         });
         if let Some(earlier) = self.secrets.refresh.replace(ctx.spawn(refresh)) {
             ctx.cancel_future(earlier);
@@ -91,117 +86,90 @@ impl ConnectionSupervisor {
     }
 
     fn refreshed(&mut self, credentials: &Credentials, before: Duration, ctx: &mut Context<Self>) {
-        // Credentials that do not expire any more are not asked for again.
+        // Zero: these credentials do not expire, and are not refreshed again.
         let lifetime = credentials.lifetime().unwrap_or(Duration::ZERO);
         let update = UpdateSecret::new(credentials.password().clone(), "refreshed before it expires")
             .deadline(self.options.connect_timeout);
-        if let Err(error) = self.send_secret(update, Who::Refresh(lifetime), ctx) {
+        if let Err(error) = self.send_secret(update, Waiter::Refresh(lifetime)) {
             self.refresh_failed(error, before, ctx);
         }
     }
 
     fn refresh_failed(&mut self, error: Error, lifetime: Duration, ctx: &mut Context<Self>) {
-        if self.negotiated().is_none() || self.closing.is_some() {
+        if self.supervision.open().is_none() || matches!(self.supervision.phase, Phase::Closing(_)) {
             return;
         }
         let pause = retry_after(lifetime);
-        log::warn!("the credentials could not be refreshed, next try in {pause:?}: {error}");
-        self.tell(&ConnectionEvent::RefreshFailed(error));
+        let epoch = self.supervision.epoch;
+        log::warn!("connection {epoch}: credentials not refreshed, next attempt in {pause:?}: {error}");
+        self.watchers.notify(&ConnectionEvent::RefreshFailed(error));
         self.refresh_after(pause, lifetime, ctx);
     }
 
-    fn send_secret(&mut self, update: UpdateSecret, who: Who, ctx: &mut Context<Self>) -> Result<()> {
-        if let Some(error) = self.closed() {
-            return Err(error);
+    pub(super) fn update_secret(&mut self, update: UpdateSecret) -> Reply<()> {
+        let (reply, caller) = Reply::later();
+        match self.send_secret(update, Waiter::Caller(caller)) {
+            Ok(()) => reply,
+            Err(error) => Reply::now(Err(error)),
         }
-        if self.closing.is_some() {
-            return Err(Error::connection_closed("the connection is being closed", None));
-        }
-        let Some(frame_max) = self.negotiated().map(|negotiated| negotiated.frame_max) else {
-            return Err(Error::connection_closed("the connection is not open yet", None));
+    }
+
+    fn send_secret(&mut self, update: UpdateSecret, waiter: Waiter) -> Result<()> {
+        self.supervision.check_not_closed()?;
+        let frame_max = match self.supervision.open() {
+            Some(open) => open.opened.negotiated.frame_max,
+            None => return Err(not_open_yet()),
         };
-        if self.secrets.under_way.len() >= MOST_UNDER_WAY {
-            return Err(Error::limit(format!("{MOST_UNDER_WAY} connection.update-secret are unanswered")));
+        if self.secrets.updates.is_full() {
+            return Err(Error::limit(format!("{MAX_PENDING} connection.update-secret are unanswered")));
         }
         let UpdateSecret { secret, reason, deadline } = update;
         let Some(frame) = update_secret(&secret, &reason, frame_max) else {
             return Err(Error::limit(format!("the secret does not fit a frame of {frame_max} bytes")));
         };
-        let Some(life) = &self.connection else {
-            return Err(Error::connection_closed("the connection is closed", None));
-        };
-        life.actor.do_send(ConnectionCommand::UpdateSecret { frame: SecretBytes(frame) });
-        let until = Instant::now() + clamp_timeout(deadline);
-        self.secrets.under_way.push_back(UnderWay { secret, until, who: Some(who) });
-        self.await_deadline(ctx);
+        self.command(ConnectionCommand::UpdateSecret { frame: SecretBytes(frame) });
+        self.secrets.updates.push(secret, Instant::now() + clamp_timeout(deadline), waiter);
         Ok(())
     }
 
-    /// Sets the timer for the deadline that is next.
-    fn await_deadline(&mut self, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.secrets.deadline.take() {
-            ctx.cancel_future(timer);
-        }
-        let next = self.secrets.under_way.iter().filter(|one| one.who.is_some()).map(|one| one.until).min();
-        if let Some(next) = next {
-            let left = next.saturating_duration_since(Instant::now());
-            self.secrets.deadline = Some(ctx.run_later(left, Self::secrets_expire));
-        }
-    }
-
-    fn secrets_expire(&mut self, ctx: &mut Context<Self>) {
-        self.secrets.deadline = None;
-        let now = Instant::now();
-        let blocked = self.is_blocked();
-        let late = |one: &mut UnderWay| if one.until <= now { one.who.take() } else { None };
-        let expired: Vec<Who> = self.secrets.under_way.iter_mut().filter_map(late).collect();
-        for who in expired {
+    /// Answers those whose deadline has passed.
+    pub(super) fn expire_secrets(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        for waiter in self.secrets.updates.take_expired(now) {
             let what = "connection.update-secret: no answer in time";
-            let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
-            match who {
-                // Nobody waits any more: fine.
-                Who::Caller(caller) => drop(caller.send(Err(error))),
-                Who::Refresh(lifetime) => self.refresh_failed(error, lifetime, ctx),
+            let error =
+                if self.supervision.is_blocked() { Error::blocked(what) } else { Error::timeout(what) };
+            match waiter {
+                Waiter::Caller(caller) => {
+                    let _ = caller.send(Err(error));
+                }
+                Waiter::Refresh(lifetime) => self.refresh_failed(error, lifetime, ctx),
             }
         }
-        self.await_deadline(ctx);
     }
 
-    /// The broker took the oldest that is under way.
+    /// The broker has accepted the oldest update.
     pub(super) fn secret_updated(&mut self, ctx: &mut Context<Self>) {
-        let Some(taken) = self.secrets.under_way.pop_front() else { return };
-        self.secrets.current = Some(taken.secret);
-        match taken.who {
-            Some(Who::Caller(caller)) => drop(caller.send(Ok(()))),
-            Some(Who::Refresh(lifetime)) if !lifetime.is_zero() => self.keep_fresh(Some(lifetime), ctx),
-            Some(Who::Refresh(_)) | None => {}
-        }
-        log::debug!("the broker has taken a new secret");
-        self.tell(&ConnectionEvent::SecretUpdated);
-        self.await_deadline(ctx);
-    }
-
-    /// The connection is over: nothing is refreshed, nothing is answered any more.
-    pub(super) fn forget_secrets(&mut self, error: &Error, ctx: &mut Context<Self>) {
-        for timer in [self.secrets.deadline.take(), self.secrets.refresh.take()].into_iter().flatten() {
-            ctx.cancel_future(timer);
-        }
-        for one in self.secrets.under_way.drain(..) {
-            if let Some(Who::Caller(caller)) = one.who {
-                drop(caller.send(Err(Error::connection_lost(error))));
+        let Some(waiter) = self.secrets.updates.accepted() else { return };
+        match waiter {
+            Some(Waiter::Caller(caller)) => {
+                let _ = caller.send(Ok(()));
             }
+            Some(Waiter::Refresh(lifetime)) if !lifetime.is_zero() => self.keep_fresh(Some(lifetime), ctx),
+            Some(Waiter::Refresh(_)) | None => {}
         }
+        log::debug!("connection {}: secret updated", self.supervision.epoch);
+        self.watchers.notify(&ConnectionEvent::SecretUpdated);
     }
-}
 
-impl Handler<UpdateSecret> for ConnectionSupervisor {
-    type Result = Reply<()>;
-
-    fn handle(&mut self, update: UpdateSecret, ctx: &mut Context<Self>) -> Reply<()> {
-        let (reply, caller) = Reply::later();
-        match self.send_secret(update, Who::Caller(caller), ctx) {
-            Ok(()) => reply,
-            Err(error) => Reply::now(Err(error)),
+    /// The connection is lost: fails the callers and stops the refresh.
+    pub(super) fn fail_secrets(&mut self, error: &Error, ctx: &mut Context<Self>) {
+        if let Some(refresh) = self.secrets.refresh.take() {
+            ctx.cancel_future(refresh);
+        }
+        for waiter in self.secrets.updates.take_all() {
+            if let Waiter::Caller(caller) = waiter {
+                let _ = caller.send(Err(Error::connection_lost(error)));
+            }
         }
     }
 }
@@ -211,11 +179,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_refreshed_at_four_fifths_of_their_life() {
+    fn credentials_are_refreshed_at_four_fifths_of_their_lifetime() {
         assert_eq!(refresh_at(Duration::from_secs(600)), Duration::from_secs(480));
-        assert_eq!(refresh_at(Duration::ZERO), LEAST_PAUSE);
+        assert_eq!(refresh_at(Duration::ZERO), MIN_PAUSE);
         assert_eq!(retry_after(Duration::from_secs(600)), Duration::from_secs(30));
         assert_eq!(retry_after(Duration::from_secs(100)), Duration::from_secs(5));
-        assert_eq!(retry_after(Duration::from_secs(1)), LEAST_PAUSE);
+        assert_eq!(retry_after(Duration::from_secs(1)), MIN_PAUSE);
     }
 }

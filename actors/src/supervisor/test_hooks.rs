@@ -1,4 +1,4 @@
-//! For tests that look inside.
+//! Handlers for tests that look inside.
 
 use actix::{Context, Handler, MessageResult, ResponseFuture};
 
@@ -9,8 +9,8 @@ impl Handler<PanicConnection> for ConnectionSupervisor {
     type Result = ();
 
     fn handle(&mut self, _: PanicConnection, _: &mut Context<Self>) {
-        if let Some(life) = &self.connection {
-            life.actor.do_send(Panic);
+        if let Some(connection) = &self.connection {
+            connection.actor.do_send(Panic);
         }
     }
 }
@@ -19,8 +19,8 @@ impl Handler<GetIoCounts> for ConnectionSupervisor {
     type Result = ResponseFuture<Option<IoCounts>>;
 
     fn handle(&mut self, count: GetIoCounts, _: &mut Context<Self>) -> Self::Result {
-        let counted = self.connection.as_ref().map(|life| life.actor.send(count));
-        Box::pin(async move { counted?.await.ok().flatten() })
+        let counts = self.connection.as_ref().map(|connection| connection.actor.send(count));
+        Box::pin(async move { counts?.await.ok().flatten() })
     }
 }
 
@@ -28,6 +28,6 @@ impl Handler<GetRecordCounts> for ConnectionSupervisor {
     type Result = MessageResult<GetRecordCounts>;
 
     fn handle(&mut self, _: GetRecordCounts, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(RecordCounts::new(self.recovering.topology.counts()))
+        MessageResult(RecordCounts::new(self.supervision.topology.counts()))
     }
 }

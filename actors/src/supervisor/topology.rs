@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::recovery_steps::RecoveryStep;
+use super::redeclare_steps::RecoveryStep;
 use crate::{
     message::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName,
@@ -24,6 +24,15 @@ pub(super) struct Topology {
     consumers: HashMap<(u16, String), String>,
     /// Queues about to be deleted, and how many times.
     deleting: HashMap<String, usize>,
+}
+
+/// What is declared together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TopologyGroup {
+    Exchanges,
+    ExchangeBindings,
+    Queues,
+    QueueBindings,
 }
 
 #[derive(Debug)]
@@ -243,19 +252,18 @@ impl Topology {
         Some(old)
     }
 
-    /// What must be there before queues can be bound: exchanges, their bindings, queues.
-    pub(super) fn declarations(&self) -> Vec<RecoveryStep> {
-        let exchanges =
-            in_order(self.exchanges.values()).map(|known| RecoveryStep::Exchange(known.what.clone()));
-        let between = self.bindings_where(|ends| !ends.to_queue);
-        let queues = in_order(self.queues.values())
-            .map(|known| RecoveryStep::of_queue(&known.what.declare, &known.what.name));
-        exchanges.chain(between).chain(queues).collect()
-    }
-
-    /// The bindings of all queues.
-    pub(super) fn queue_bindings(&self) -> Vec<RecoveryStep> {
-        self.bindings_where(|ends| ends.to_queue)
+    /// Returns the steps that declare a group again, in the order of the first declarations.
+    pub(super) fn steps(&self, group: TopologyGroup) -> Vec<RecoveryStep> {
+        match group {
+            TopologyGroup::Exchanges => in_order(self.exchanges.values())
+                .map(|known| RecoveryStep::Exchange(known.what.clone()))
+                .collect(),
+            TopologyGroup::ExchangeBindings => self.bindings_where(|ends| !ends.to_queue),
+            TopologyGroup::Queues => in_order(self.queues.values())
+                .map(|known| RecoveryStep::of_queue(&known.what.declare, &known.what.name))
+                .collect(),
+            TopologyGroup::QueueBindings => self.bindings_where(|ends| ends.to_queue),
+        }
     }
 
     fn bindings_where(&self, which: impl Fn(&Ends) -> bool) -> Vec<RecoveryStep> {
@@ -274,9 +282,14 @@ impl Topology {
         Some((&known.what.declare, &known.what.name, bindings))
     }
 
+    /// Returns whether the queue is recorded and was named by the broker.
+    pub(super) fn is_server_named(&self, name: &str) -> bool {
+        self.queues.get(name).is_some_and(|known| known.what.declare.name.is_empty())
+    }
+
     /// The queue that is to be declared once more before a binding of it that was refused: one that deletes itself may
     /// have been the dead connection's when it was declared, and have gone with that.
-    pub(super) fn vanished(&self, step: &RecoveryStep) -> Option<RecoveryStep> {
+    pub(super) fn vanished_queue(&self, step: &RecoveryStep) -> Option<RecoveryStep> {
         let RecoveryStep::BindQueue(bind) = step else { return None };
         let known = self.queues.get(&bind.queue)?;
         let declare = &known.what.declare;
@@ -370,8 +383,13 @@ mod tests {
 
         /// What is declared and bound, in this order.
         fn said(&self) -> Vec<String> {
-            let steps = self.declarations().into_iter().chain(self.queue_bindings());
-            steps.map(|step| step.name()).collect()
+            let groups = [
+                TopologyGroup::Exchanges,
+                TopologyGroup::ExchangeBindings,
+                TopologyGroup::Queues,
+                TopologyGroup::QueueBindings,
+            ];
+            groups.into_iter().flat_map(|group| self.steps(group)).map(|step| step.name()).collect()
         }
     }
 
@@ -453,9 +471,9 @@ mod tests {
         topology.has(bind("log", "back")).has(queue(DeclareQueue::new("jobs"))).has(exchange("front"));
         topology.has(between("back", "front")).has(consumer(1, "a", "jobs"));
         assert_eq!((topology.said(), topology.counts()), (before, [2, 2, 4, 3]));
-        let snapshot = topology.declarations();
+        let snapshot = topology.steps(TopologyGroup::Queues);
         topology.lost(Removal::Queue("jobs".to_owned())).lost(Removal::Exchange("front".to_owned()));
-        assert_eq!((snapshot.len(), topology.declarations().len()), (5, 2));
+        assert_eq!((snapshot.len(), topology.steps(TopologyGroup::Queues).len()), (2, 1));
     }
 
     /// REC-16: a queue that deletes itself goes with its last consumer, and not with one that was only lost.

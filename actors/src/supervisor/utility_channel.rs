@@ -6,7 +6,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::recovery_steps::{RecoveryStep, RecoverySteps};
+use super::redeclare_steps::{RecoveryStep, RecoverySteps};
 use crate::{
     error::{CloseReason, Error, Result},
     message::internal::{ChannelMessage, SupervisorMessage},

@@ -1,0 +1,208 @@
+//! Closing: by the application, when no handle is left, or for good because of an error.
+//!
+//! A close by the application waits until every channel has its publishes confirmed, or for the close timeout, and
+//! then sends `connection.close`. A connection that is not open, or is still recovering, has nothing to wait for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    channels::ChannelStatus,
+    effect::Effect,
+    phase::{History, Open, Phase, Retry},
+    supervision::Supervision,
+};
+use crate::{
+    error::{Error, Result},
+    message::internal::{ChannelMessage, ConnectionCommand},
+    options::clamp_timeout,
+};
+
+/// The least time that the broker has for the reply to `connection.close`.
+const CLOSE_OK_MIN: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+pub(super) struct Closing {
+    code: u16,
+    text: String,
+    until: Instant,
+    progress: CloseProgress,
+    pub(super) interrupted: Interrupted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CloseProgress {
+    /// Waits for the confirms of the channels.
+    Draining,
+    /// `connection.close` was ordered from the `Connection` actor.
+    Ordered,
+}
+
+/// What the connection was doing when it was closed.
+#[derive(Debug)]
+pub(super) enum Interrupted {
+    Dialling(Option<Retry>),
+    Recovery(Open),
+    Up(Open),
+}
+
+impl Interrupted {
+    pub(super) fn open(&self) -> Option<&Open> {
+        match self {
+            Self::Dialling(_) => None,
+            Self::Recovery(open) | Self::Up(open) => Some(open),
+        }
+    }
+
+    pub(super) fn open_mut(&mut self) -> Option<&mut Open> {
+        match self {
+            Self::Dialling(_) => None,
+            Self::Recovery(open) | Self::Up(open) => Some(open),
+        }
+    }
+
+    pub(super) fn retry(&self) -> Option<&Retry> {
+        match self {
+            Self::Dialling(retry) => retry.as_ref(),
+            Self::Recovery(_) | Self::Up(_) => None,
+        }
+    }
+
+    pub(super) fn is_recovery(&self) -> bool {
+        matches!(self, Self::Recovery(_))
+    }
+
+    pub(super) fn history(&self) -> History {
+        match self {
+            Self::Dialling(None) => History::NeverOpen,
+            Self::Dialling(Some(retry)) => retry.history,
+            Self::Recovery(_) | Self::Up(_) => History::WasOpen,
+        }
+    }
+}
+
+impl Closing {
+    /// Returns when the close no longer waits for confirms.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.progress == CloseProgress::Draining).then_some(self.until)
+    }
+}
+
+impl Supervision {
+    /// Closes the connection for the application; closing again changes nothing.
+    pub(super) fn close(&mut self, code: u16, text: String, now: Instant) {
+        self.begin_close(code, text, now);
+        if let Phase::Closing(Closing {
+            interrupted: Interrupted::Dialling(_) | Interrupted::Recovery(_),
+            ..
+        }) = &self.phase
+        {
+            self.order_close(now);
+        }
+    }
+
+    /// The last handle of the connection was dropped.
+    pub(super) fn release(&mut self, now: Instant) {
+        self.released = true;
+        self.close_if_unneeded(now);
+    }
+
+    pub(super) fn is_unneeded(&self) -> bool {
+        self.released && self.channels.is_empty()
+    }
+
+    /// Closes the connection when neither it nor a channel has a handle any more, and ends the actor once it is closed.
+    pub(super) fn close_if_unneeded(&mut self, now: Instant) {
+        if self.is_unneeded() {
+            self.begin_close(200, "no handle is left".into(), now);
+            if matches!(self.phase, Phase::Closed(_)) {
+                self.effects.push_back(Effect::Stop);
+            }
+        }
+    }
+
+    /// # Errors
+    /// `ConnectionClosed` when the connection is closed, or being closed.
+    pub(super) fn check_not_closed(&self) -> Result<()> {
+        match &self.phase {
+            Phase::Closed(Some(error)) => Err(Error::connection_lost(error)),
+            Phase::Closed(None) => Err(closed_by_application()),
+            Phase::Closing(_) => Err(Error::connection_closed("the connection is being closed", None)),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_close(&mut self, code: u16, text: String, now: Instant) {
+        let interrupted = match &mut self.phase {
+            Phase::Closing(_) | Phase::Closed(_) => return,
+            // There is no connection to send connection.close on.
+            Phase::BackingOff { .. } => return self.close_for_good(closed_by_application(), None),
+            Phase::Dialling(retry) => Interrupted::Dialling(retry.take()),
+            Phase::RedeclaringTopology(open, _) | Phase::Attaching(open, _) => {
+                Interrupted::Recovery(open.clone())
+            }
+            Phase::Up(open) => Interrupted::Up(open.clone()),
+        };
+        let until = now + clamp_timeout(self.options.close_timeout);
+        let progress = CloseProgress::Draining;
+        self.phase = Phase::Closing(Closing { code, text, until, progress, interrupted });
+        self.send_to_channels(|| ChannelMessage::Drain);
+        self.order_close_if_drained(now);
+    }
+
+    /// Ends the wait for confirms when its time is over.
+    pub(super) fn check_close_deadline(&mut self, now: Instant) {
+        if let Phase::Closing(closing) = &self.phase
+            && closing.deadline().is_some_and(|until| until <= now)
+        {
+            self.order_close(now);
+        }
+    }
+
+    pub(super) fn order_close_if_drained(&mut self, now: Instant) {
+        if self.channels.all(ChannelStatus::Drained) {
+            self.order_close(now);
+        }
+    }
+
+    fn order_close(&mut self, now: Instant) {
+        let Phase::Closing(closing) = &mut self.phase else { return };
+        if closing.progress == CloseProgress::Draining {
+            closing.progress = CloseProgress::Ordered;
+            let text = std::mem::take(&mut closing.text);
+            let within = closing.until.saturating_duration_since(now).max(CLOSE_OK_MIN);
+            let close = ConnectionCommand::Close { code: closing.code, text, within };
+            self.effects.push_back(Effect::CountUnconfirmed);
+            self.effects.push_back(Effect::Command(close));
+        }
+    }
+
+    /// The connection has ended, or could not be opened, and is not dialled again.
+    pub(super) fn end(&mut self, error: Error) {
+        let by_application =
+            matches!(&self.phase, Phase::Closing(closing) if closing.progress == CloseProgress::Ordered);
+        let cause = (!by_application).then(|| error.clone());
+        self.close_for_good(error, cause);
+    }
+
+    /// Closes for good; channels and callers get `error`, the state and the last event have `cause`.
+    pub(super) fn close_for_good(&mut self, error: Error, cause: Option<Error>) {
+        let epoch = self.epoch;
+        match &cause {
+            Some(error) if self.phase.open().is_some() => log::warn!("connection {epoch}: lost: {error}"),
+            Some(error) => log::debug!("connection {epoch}: not connected: {error}"),
+            None => log::info!("connection {epoch}: closed"),
+        }
+        let blocked = self.is_blocked();
+        self.phase = Phase::Closed(cause.clone());
+        self.channels.clear();
+        self.utility = None;
+        self.effects.push_back(Effect::CloseForGood { error, cause, blocked });
+        self.health_changed();
+    }
+}
+
+fn closed_by_application() -> Error {
+    Error::connection_closed("the connection was closed by the application", None)
+}

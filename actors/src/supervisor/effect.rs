@@ -1,0 +1,42 @@
+//! The effects of the machine: what the actor has to do, in this order, after the machine has handled an input.
+
+use super::redeclare_steps::RecoveryStep;
+use crate::{
+    error::Error,
+    message::{
+        ConnectionEvent, ConnectionState,
+        internal::{ChannelMessage, ConnectionCommand},
+    },
+};
+
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Start a `Connection` actor for the current epoch.
+    Dial,
+    /// Forget the `Connection` actor, which has ended.
+    DropConnection,
+    /// Send a command to the `Connection` actor.
+    Command(ConnectionCommand),
+    /// Publish the state of the connection.
+    SetState(ConnectionState),
+    /// Send an event to the watchers.
+    Notify(ConnectionEvent),
+    /// Give the open connection to a channel.
+    Attach(u16),
+    /// Send a message to a channel.
+    SendToChannel(u16, ChannelMessage),
+    /// Start the utility channel under this number; it reports the results of its steps.
+    StartUtility { number: u16, steps: Vec<RecoveryStep> },
+    /// Report an alarm, or its end, to the utility channel.
+    BlockUtility(bool),
+    /// End the utility channel with its connection.
+    StopUtility(Error),
+    /// Fail unanswered secret updates and stop refreshing credentials.
+    FailSecrets(Error),
+    /// Note how many publishes are unconfirmed, for the callers that close the connection.
+    CountUnconfirmed,
+    /// Close channels, streams and callers; the connection is closed for good.
+    CloseForGood { error: Error, cause: Option<Error>, blocked: bool },
+    /// End the actor.
+    Stop,
+}

@@ -1,0 +1,186 @@
+//! The mailbox of the ConnectionSupervisor: each message that it takes, from the application and from its actors.
+//!
+//! A handler passes values to the machine and then carries out its effects.
+
+use actix::{AsyncContext, Context, Handler, MessageResult, Recipient};
+use tokio::time::Instant;
+
+use super::{
+    ChannelEntry, ConnectionSupervisor,
+    phase::Phase,
+    repair::{Repair, ServerNamed},
+};
+use crate::{
+    channel::{Channel, OpenedChannel, Reply},
+    error::{Error, Result},
+    message::{
+        CloseConnection, FollowConnection, GetHealth, GetState, OpenChannel, Opened, ReleaseConnection,
+        UpdateSecret, WatchConnection,
+        internal::{ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
+    },
+    options::Recovery,
+    wire::Negotiated,
+};
+
+impl Handler<OpenChannel> for ConnectionSupervisor {
+    type Result = Reply<OpenedChannel>;
+
+    fn handle(&mut self, open: OpenChannel, ctx: &mut Context<Self>) -> Self::Result {
+        let reply = self.open_channel(&open, ctx).unwrap_or_else(|error| Reply::now(Err(error)));
+        self.perform_effects(ctx);
+        reply
+    }
+}
+
+impl Handler<CloseConnection> for ConnectionSupervisor {
+    type Result = Reply<()>;
+
+    fn handle(&mut self, close: CloseConnection, ctx: &mut Context<Self>) -> Self::Result {
+        if let Phase::Closed(_) = self.supervision.phase {
+            return Reply::now(Ok(()));
+        }
+        let (reply, answer) = Reply::later();
+        self.closers.answers.push(answer);
+        self.supervision.close(close.code, close.text, Instant::now());
+        self.perform_effects(ctx);
+        reply
+    }
+}
+
+impl Handler<UpdateSecret> for ConnectionSupervisor {
+    type Result = Reply<()>;
+
+    fn handle(&mut self, update: UpdateSecret, ctx: &mut Context<Self>) -> Self::Result {
+        let reply = self.update_secret(update);
+        self.perform_effects(ctx);
+        reply
+    }
+}
+
+impl Handler<WatchConnection> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, watch: WatchConnection, _: &mut Context<Self>) {
+        self.watchers.add_recipient(watch.0);
+    }
+}
+
+impl Handler<FollowConnection> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, follow: FollowConnection, _: &mut Context<Self>) {
+        self.watchers.add_stream(follow.0);
+    }
+}
+
+impl Handler<GetState> for ConnectionSupervisor {
+    type Result = MessageResult<GetState>;
+
+    fn handle(&mut self, _: GetState, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.supervision.phase.state())
+    }
+}
+
+impl Handler<GetHealth> for ConnectionSupervisor {
+    type Result = MessageResult<GetHealth>;
+
+    fn handle(&mut self, _: GetHealth, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.supervision.health())
+    }
+}
+
+impl Handler<ReleaseConnection> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: ReleaseConnection, ctx: &mut Context<Self>) {
+        self.supervision.release(Instant::now());
+        self.perform_effects(ctx);
+    }
+}
+
+impl Handler<SupervisorMessage> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: SupervisorMessage, ctx: &mut Context<Self>) {
+        if message.epoch().is_some_and(|epoch| !self.supervision.is_current(epoch)) {
+            return;
+        }
+        let now = Instant::now();
+        match message {
+            SupervisorMessage::ConnectionOpened { negotiated, link, .. } => {
+                self.connection_opened(negotiated, link, now, ctx);
+            }
+            SupervisorMessage::ConnectionEnded { error, .. } => self.supervision.connection_ended(error, now),
+            SupervisorMessage::ConnectionBlocked { reason, .. } => self.supervision.set_blocked(reason),
+            SupervisorMessage::SecretUpdated { .. } => self.secret_updated(ctx),
+            SupervisorMessage::ProtocolFault { fault, .. } => self.command(ConnectionCommand::Fail { fault }),
+            SupervisorMessage::ChannelOpened { channel, result } => self.channel_opened(channel, result),
+            SupervisorMessage::ChannelRecovered { channel, skipped, .. } => {
+                self.supervision.channel_recovered(channel, skipped, now);
+            }
+            SupervisorMessage::ChannelDrained { channel } => self.supervision.channel_drained(channel, now),
+            SupervisorMessage::ChannelClosed { channel, free } => {
+                self.channels.remove(&channel);
+                self.supervision.channel_closed(channel, free, now);
+            }
+            SupervisorMessage::TopologyChanged(change) => self.supervision.topology_changed(change),
+            SupervisorMessage::QueueDeleting { queue, is } => self.supervision.queue_deleting(&queue, is),
+            SupervisorMessage::RepairConsumer { channel, consumer, probe: trial, cause, .. } => {
+                let repair = Repair { channel, consumer, trial, cause, queue: ServerNamed::Check };
+                self.supervision.repair(repair, now);
+            }
+            SupervisorMessage::ConsumerRepaired { tag, .. } => self.supervision.consumer_recovered(&tag),
+            SupervisorMessage::StepsDone { number, results, .. } => {
+                self.supervision.steps_done(number, results, now);
+            }
+        }
+        self.perform_effects(ctx);
+    }
+}
+
+impl ConnectionSupervisor {
+    fn open_channel(
+        &mut self,
+        options: &OpenChannel,
+        ctx: &mut Context<Self>,
+    ) -> Result<Reply<OpenedChannel>> {
+        let number = self.supervision.open_channel(options)?;
+        let supervisor = ctx.address().recipient();
+        let recovers = self.options.recovery != Recovery::Never;
+        let channel = Channel::start(number, options, self.options.body_max, supervisor, recovers);
+        let recipient: Recipient<ChannelMessage> = channel.actor.clone().recipient();
+        let (reply, answer) = Reply::later();
+        self.channels.insert(number, ChannelEntry { channel, recipient, opening: Some(answer) });
+        Ok(reply)
+    }
+
+    fn channel_opened(&mut self, channel: u16, result: Result<(), Error>) {
+        if let Some(entry) = self.channels.get_mut(&channel)
+            && let Some(opening) = entry.opening.take()
+        {
+            // If the caller gave up, the lease is dropped here, which releases the channel.
+            let _ = opening.send(result.map(|()| entry.channel.leased()));
+            self.supervision.channel_opened(channel);
+        }
+    }
+
+    fn connection_opened(
+        &mut self,
+        negotiated: Negotiated,
+        socket: SocketInfo,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let SocketInfo { address, local, peer, lifetime } = socket;
+        let opened = Opened {
+            negotiated: negotiated.into(),
+            address,
+            local_addr: local,
+            peer_addr: peer,
+            blocked: None,
+        };
+        if self.supervision.connection_opened(opened, now) {
+            self.keep_fresh(lifetime, ctx);
+        }
+    }
+}

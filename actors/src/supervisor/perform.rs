@@ -1,0 +1,181 @@
+//! Carries out the effects of the machine: starts actors, sends messages, publishes the state, sets the timer.
+
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Recipient};
+use tokio::time::Instant;
+
+use super::{
+    ActiveConnection, ConnectionSupervisor, effect::Effect, redeclare_steps::RecoveryStep,
+    utility_channel::UtilityChannel,
+};
+use crate::{
+    connection::Connection,
+    error::Error,
+    message::{
+        ConnectionEvent, ConnectionState,
+        internal::{ChannelMessage, ConnectionCommand},
+    },
+    outbox::Outbox,
+    transport::ReadCredit,
+};
+
+impl ConnectionSupervisor {
+    /// Does what the machine asks for, then waits for its next deadline. Every handler ends with this.
+    pub(super) fn perform_effects(&mut self, ctx: &mut Context<Self>) {
+        while let Some(effect) = self.supervision.next_effect() {
+            self.perform(effect, ctx);
+        }
+        self.set_timer(ctx);
+    }
+
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Dial => self.start_connection(ctx),
+            Effect::DropConnection => self.connection = None,
+            Effect::Command(command) => self.command(command),
+            Effect::SetState(state) => {
+                self.state.send_replace(state);
+            }
+            Effect::Notify(event) => self.watchers.notify(&event),
+            Effect::Attach(channel) => self.attach(channel),
+            Effect::SendToChannel(channel, message) => {
+                if let Some(entry) = self.channels.get(&channel) {
+                    entry.recipient.do_send(message);
+                }
+            }
+            Effect::StartUtility { number, steps } => self.start_utility(number, steps, ctx),
+            Effect::BlockUtility(blocked) => self.send_to_utility(ChannelMessage::Blocked(blocked)),
+            Effect::StopUtility(error) => {
+                self.send_to_utility(ChannelMessage::ConnectionClosed { error });
+                self.utility = None;
+            }
+            Effect::FailSecrets(error) => self.fail_secrets(&error, ctx),
+            Effect::CountUnconfirmed => self.count_unconfirmed(),
+            Effect::CloseForGood { error, cause, blocked } => {
+                self.close_for_good(&error, cause, blocked, ctx)
+            }
+            Effect::Stop => ctx.stop(),
+        }
+    }
+
+    fn start_connection(&mut self, ctx: &mut Context<Self>) {
+        let credit = Arc::new(ReadCredit::new(self.options.read_ahead));
+        let supervisor = ctx.address().recipient();
+        let secret = self.secrets.current();
+        let epoch = self.supervision.epoch;
+        let actor = Connection::new(self.options.clone(), epoch, credit.clone(), supervisor, secret).start();
+        let flush = Arc::new(actor.clone().recipient());
+        self.connection = Some(ActiveConnection { actor, flush, credit });
+    }
+
+    pub(super) fn command(&self, command: ConnectionCommand) {
+        if let Some(connection) = &self.connection {
+            connection.actor.do_send(command);
+        }
+    }
+
+    fn attach(&self, number: u16) {
+        if let Some(entry) = self.channels.get(&number) {
+            self.attach_to_connection(number, &entry.recipient, entry.channel.outbox.clone());
+            if self.supervision.is_blocked() {
+                entry.recipient.do_send(ChannelMessage::Blocked(true));
+            }
+        }
+    }
+
+    fn attach_to_connection(&self, channel: u16, recipient: &Recipient<ChannelMessage>, outbox: Arc<Outbox>) {
+        let (Some(connection), Some(open)) = (&self.connection, self.supervision.open()) else { return };
+        connection.actor.do_send(ConnectionCommand::AttachChannel {
+            channel,
+            down: recipient.clone(),
+            outbox,
+        });
+        recipient.do_send(ChannelMessage::Attached {
+            epoch: self.supervision.epoch,
+            flush: connection.flush.clone(),
+            frame_max: open.opened.negotiated.frame_max,
+            credit: connection.credit.clone(),
+        });
+    }
+
+    fn start_utility(&mut self, number: u16, steps: Vec<RecoveryStep>, ctx: &mut Context<Self>) {
+        let epoch = self.supervision.epoch;
+        let supervisor = ctx.address().recipient();
+        let (actor, outbox) = UtilityChannel::start_with(number, epoch, steps, supervisor);
+        let recipient: Recipient<ChannelMessage> = actor.recipient();
+        self.attach_to_connection(number, &recipient, outbox);
+        recipient.do_send(ChannelMessage::Blocked(self.supervision.is_blocked()));
+        self.utility = Some(recipient);
+    }
+
+    fn send_to_utility(&self, message: ChannelMessage) {
+        if let Some(utility) = &self.utility {
+            utility.do_send(message);
+        }
+    }
+
+    fn count_unconfirmed(&mut self) {
+        let outboxes = self.channels.values().map(|entry| &entry.channel.outbox);
+        let count = || outboxes.map(|outbox| outbox.load().unconfirmed).sum();
+        self.closers.unconfirmed.get_or_insert_with(count);
+    }
+
+    fn close_for_good(
+        &mut self,
+        error: &Error,
+        cause: Option<Error>,
+        blocked: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        self.connection = None;
+        self.send_to_utility(ChannelMessage::ConnectionClosed { error: error.clone() });
+        self.utility = None;
+        self.count_unconfirmed();
+        for (_, entry) in self.channels.drain() {
+            entry.recipient.do_send(ChannelMessage::ConnectionClosed { error: error.clone() });
+            if let Some(opening) = entry.opening {
+                let _ = opening.send(Err(Error::connection_lost(error)));
+            }
+        }
+        self.state.send_replace(ConnectionState::Closed(cause.clone()));
+        self.watchers.close(ConnectionEvent::Closed(cause));
+        self.fail_secrets(error, ctx);
+        // Last: whoever has closed the connection finds it closed, on another thread too.
+        let unconfirmed = self.closers.unconfirmed.unwrap_or_default();
+        for closer in self.closers.answers.drain(..) {
+            let _ = closer.send(close_result(unconfirmed, blocked));
+        }
+    }
+
+    /// Wakes the actor at the next deadline of the machine or of a secret update.
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        let deadline = self.supervision.deadline().into_iter().chain(self.secrets.deadline()).min();
+        if self.timer.as_ref().map(|(at, _)| *at) == deadline {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(at) = deadline {
+            let left = at.saturating_duration_since(Instant::now());
+            let timer = ctx.run_later(left, |supervisor, ctx| {
+                supervisor.timer = None;
+                let now = Instant::now();
+                supervisor.supervision.time_passed(now);
+                supervisor.expire_secrets(now, ctx);
+                supervisor.perform_effects(ctx);
+            });
+            self.timer = Some((at, timer));
+        }
+    }
+}
+
+fn close_result(unconfirmed: usize, blocked: bool) -> Result<(), Error> {
+    if unconfirmed == 0 {
+        return Ok(());
+    }
+    let what = format!("closed with {unconfirmed} publishes unconfirmed, which may have arrived");
+    let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
+    Err(error.maybe_arrived())
+}

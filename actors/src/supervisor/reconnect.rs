@@ -1,0 +1,109 @@
+//! Dialling: the first connection, a lost connection, the back-off before the next attempt, and when to give up.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    effect::Effect,
+    phase::{History, Open, Phase, Retry},
+    supervision::Supervision,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    message::{ConnectionEvent, Opened, internal::ChannelMessage},
+    options::{Backoff, Recovery, clamp_timeout},
+};
+
+impl Supervision {
+    pub(super) fn dial(&mut self, retry: Option<Retry>) {
+        self.epoch += 1;
+        self.phase = Phase::Dialling(retry);
+        self.effects.push_back(Effect::Dial);
+    }
+
+    /// Dials again when the back-off is over.
+    pub(super) fn dial_when_due(&mut self, now: Instant) {
+        if let Phase::BackingOff { until, retry } = &self.phase
+            && *until <= now
+        {
+            let retry = retry.clone();
+            self.dial(Some(retry));
+        }
+    }
+
+    /// The handshake is done. Returns whether the connection is used: not when it is being closed.
+    pub(super) fn connection_opened(&mut self, opened: Opened, now: Instant) -> bool {
+        let Phase::Dialling(_) = self.phase else { return false };
+        let history = self.phase.history();
+        log::info!("connection {}: open, {} ({})", self.epoch, opened.address, opened.peer_addr);
+        self.channels.numbers.set_max(opened.negotiated.channel_max);
+        self.backoff.connected();
+        let open = Open { opened: opened.into(), since: now };
+        self.phase = Phase::Up(open.clone());
+        self.effects.push_back(Effect::SetState(self.phase.state()));
+        self.notify(ConnectionEvent::Connected);
+        match history {
+            History::NeverOpen => self.health_changed(),
+            History::WasOpen => self.redeclare_topology(open, now),
+        }
+        true
+    }
+
+    /// The `Connection` actor has ended: the connection is lost, or could not be opened.
+    pub(super) fn connection_ended(&mut self, error: Error, now: Instant) {
+        self.effects.push_back(Effect::DropConnection);
+        let fails_fast = self.options.fail_fast && self.phase.history() == History::NeverOpen;
+        match self.options.recovery {
+            Recovery::After(backoff)
+                if !matches!(self.phase, Phase::Closing(_)) && !fails_fast && !self.is_unneeded() =>
+            {
+                self.back_off(error, backoff, now);
+            }
+            _ => self.end(error),
+        }
+    }
+
+    fn back_off(&mut self, error: Error, backoff: Backoff, now: Instant) {
+        let history = self.phase.history();
+        let epoch = self.epoch;
+        if let Some(open) = self.phase.open() {
+            let lasting = Duration::from_secs(open.opened.negotiated.heartbeat.max(1).into());
+            if now.saturating_duration_since(open.since) >= lasting {
+                self.backoff.reset();
+            }
+            log::warn!("connection {epoch}: lost: {error}");
+            self.detach_all(&error);
+            self.notify(ConnectionEvent::Lost(error.clone()));
+        } else {
+            log::debug!("connection {epoch}: not connected: {error}");
+        }
+        let is_refusal =
+            matches!(error.kind(), ErrorKind::Auth | ErrorKind::Vhost) && error.close_reason().is_some();
+        let is_final = self.backoff.is_refused_for_good(is_refusal, now);
+        let next = self.backoff.next(&backoff, now).filter(|_| !is_final);
+        let Some((attempt, delay)) = next else {
+            log::error!("connection {epoch}: gave up: {error}");
+            return self.end(error);
+        };
+        log::info!("connection: attempt {attempt} in {delay:?}: {error}");
+        let until = now + clamp_timeout(delay);
+        self.phase = Phase::BackingOff { until, retry: Retry { error: error.clone(), history } };
+        self.effects.push_back(Effect::SetState(self.phase.state()));
+        self.health_changed();
+        self.notify(ConnectionEvent::Retrying { attempt, delay, error });
+    }
+
+    /// Takes the lost connection from everything that used it.
+    fn detach_all(&mut self, error: &Error) {
+        let epoch = self.epoch;
+        self.utility = None;
+        self.effects.push_back(Effect::StopUtility(error.clone()));
+        self.retries.clear();
+        self.missing.clear();
+        self.topology.forget_deletes();
+        self.effects.push_back(Effect::FailSecrets(error.clone()));
+        self.send_to_channels(|| ChannelMessage::Detached { epoch, error: error.clone() });
+        self.channels.reset_numbers();
+    }
+}

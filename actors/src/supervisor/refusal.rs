@@ -1,0 +1,50 @@
+//! Refusals of the broker: which of them may pass by themselves.
+
+use crate::error::Error;
+
+/// Returns whether a refusal may be one of the moment: a lock that the dead connection still holds, or a node that is
+/// down.
+pub(super) fn is_transient(error: &Error) -> bool {
+    error.close_reason().is_some_and(|reason| match reason.code {
+        403 | 405 | 541 => true,
+        // A name may contain one of the words below.
+        404 if reason.text.starts_with("NOT_FOUND - no ") => false,
+        404 => ["down", "stopped", "unavailable"].iter().any(|word| reason.text.contains(word)),
+        _ => false,
+    })
+}
+
+/// Returns whether the refusal is a 404: what it names may be among what is declared again later.
+pub(super) fn is_not_found(error: &Error) -> bool {
+    error.close_reason().is_some_and(|reason| reason.code == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CloseReason;
+
+    #[test]
+    fn a_missing_entity_is_not_transient() {
+        let is_transient = |code, text: &str| {
+            is_transient(&Error::refused("queue.declare", CloseReason::new(code, text.to_owned(), 50, 10)))
+        };
+        assert!(!is_transient(404, "NOT_FOUND - no queue 'countdown' in vhost '/'"));
+        assert!(!is_transient(404, "NOT_FOUND - no exchange 'stopped' in vhost '/'"));
+        assert!(!is_transient(
+            406,
+            "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'down' in vhost '/'"
+        ));
+        assert!(is_transient(
+            404,
+            "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down or inaccessible"
+        ));
+        assert!(is_transient(404, "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor"));
+        assert!(is_transient(
+            405,
+            "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'"
+        ));
+        assert!(is_transient(403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"));
+        assert!(is_transient(541, "INTERNAL_ERROR"));
+    }
+}

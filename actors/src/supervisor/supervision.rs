@@ -1,0 +1,143 @@
+//! The machine behind the `ConnectionSupervisor` actor. It decides; the actor carries out.
+//!
+//! An input is a method that takes values, the time among them, and adds [`Effect`]s for the actor. The inputs are in
+//! the file of what they are about: `reconnect.rs` (dialling, a lost connection), `recovery.rs` (redeclaration,
+//! attaching channels, repairs), `channels.rs`, `closing.rs`, `health.rs`. No actix and no clock here.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{
+    backoff::ReconnectBackoff,
+    channels::Channels,
+    effect::Effect,
+    missing::Missing,
+    phase::{Open, Phase},
+    recovery::UtilityTask,
+    repair::RetryList,
+    topology::Topology,
+};
+use crate::{
+    message::{
+        ConnectionEvent,
+        internal::{Change, ChannelMessage},
+    },
+    options::ConnectionOptions,
+};
+
+#[derive(Debug)]
+pub(super) struct Supervision {
+    pub(super) options: Arc<ConnectionOptions>,
+    /// Counts attempts from 1; each `Connection` actor has its own.
+    pub(super) epoch: u64,
+    pub(super) phase: Phase,
+    pub(super) backoff: ReconnectBackoff,
+    pub(super) channels: Channels,
+    pub(super) topology: Topology,
+    pub(super) missing: Missing,
+    pub(super) retries: RetryList,
+    /// What the utility channel is doing.
+    pub(super) utility: Option<UtilityTask>,
+    /// The last handle of the connection was dropped.
+    pub(super) released: bool,
+    pub(super) health_marks: Vec<String>,
+    pub(super) effects: VecDeque<Effect>,
+}
+
+impl Supervision {
+    /// Starts with the first dial.
+    pub(super) fn new(options: Arc<ConnectionOptions>) -> Self {
+        let mut supervision = Self {
+            options,
+            epoch: 0,
+            phase: Phase::Dialling(None),
+            backoff: ReconnectBackoff::default(),
+            channels: Channels::default(),
+            topology: Topology::default(),
+            missing: Missing::default(),
+            retries: RetryList::default(),
+            utility: None,
+            released: false,
+            health_marks: Vec::new(),
+            effects: VecDeque::new(),
+        };
+        supervision.dial(None);
+        supervision
+    }
+
+    /// Returns whether a message of this epoch is about the present `Connection` actor.
+    pub(super) fn is_current(&self, epoch: u64) -> bool {
+        epoch == self.epoch && self.phase.has_connection()
+    }
+
+    /// Returns the open connection, also while it is being closed.
+    pub(super) fn open(&self) -> Option<&Open> {
+        self.phase.open()
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.phase.open().is_some_and(|open| open.opened.blocked.is_some())
+    }
+
+    /// The broker sent `connection.blocked` or `connection.unblocked`.
+    pub(super) fn set_blocked(&mut self, reason: Option<String>) {
+        let epoch = self.epoch;
+        match &reason {
+            Some(reason) => log::warn!("connection {epoch}: publishes are blocked: {reason}"),
+            None => log::info!("connection {epoch}: publishes are not blocked any more"),
+        }
+        let is_blocked = reason.is_some();
+        if let Some(open) = self.phase.open_mut() {
+            Arc::make_mut(&mut open.opened).blocked.clone_from(&reason);
+            self.effects.push_back(Effect::SetState(self.phase.state()));
+        }
+        self.send_to_channels(|| ChannelMessage::Blocked(is_blocked));
+        self.effects.push_back(Effect::BlockUtility(is_blocked));
+        self.notify(reason.map_or(ConnectionEvent::Unblocked, ConnectionEvent::Blocked));
+        self.health_changed();
+    }
+
+    /// A channel has changed the topology.
+    pub(super) fn topology_changed(&mut self, change: Change) {
+        let is_removal = matches!(change, Change::Forget(_));
+        self.topology.change(change);
+        if is_removal {
+            self.forget_unrecorded();
+        }
+    }
+
+    /// A queue is about to be deleted, or that was refused.
+    pub(super) fn queue_deleting(&mut self, queue: &str, is_deleting: bool) {
+        self.topology.deleting(queue, is_deleting);
+    }
+
+    /// Returns when [`time_passed`](Self::time_passed) has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let retries = if self.can_retry() { self.retries.deadline() } else { None };
+        let phase = match &self.phase {
+            Phase::BackingOff { until, .. } => Some(*until),
+            Phase::RedeclaringTopology(_, redeclare) => redeclare.deadline(),
+            Phase::Closing(closing) => closing.deadline(),
+            _ => None,
+        };
+        retries.into_iter().chain(phase).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn time_passed(&mut self, now: Instant) {
+        self.dial_when_due(now);
+        self.redeclare_when_due(now);
+        self.check_close_deadline(now);
+        self.retry_when_due(now);
+    }
+
+    /// Takes the next effect for the actor.
+    pub(super) fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    pub(super) fn notify(&mut self, event: ConnectionEvent) {
+        self.effects.push_back(Effect::Notify(event));
+    }
+}

@@ -1,0 +1,97 @@
+use super::*;
+use crate::message::Health;
+
+#[test]
+fn the_first_connect_fails_at_its_first_failure() {
+    let mut machine = Machine::with(|_| {});
+    machine.lose();
+    assert_eq!(machine.effects(), ["drop connection", "closed with an error"]);
+    assert_eq!(machine.supervision.deadline(), None);
+    assert!(machine.supervision.open_channel(&OpenChannel::new()).is_err());
+}
+
+#[test]
+fn without_fail_fast_the_first_connect_is_tried_again() {
+    let mut machine = Machine::with(|options| options.fail_fast = false);
+    assert!(matches!(machine.supervision.health(), Health::Down(None)));
+    machine.lose();
+    assert_eq!(machine.effects(), ["drop connection", "state reconnecting", "event retrying 1"]);
+    assert_eq!(machine.supervision.deadline(), Some(machine.now + SECOND));
+    machine.pass(SECOND - MILLISECOND);
+    assert!(machine.effects().is_empty());
+    machine.pass(MILLISECOND);
+    assert_eq!(machine.effects(), ["dial"]);
+    assert!(matches!(machine.supervision.health(), Health::Down(Some(_))));
+    assert!(matches!(machine.supervision.phase.state(), ConnectionState::Reconnecting(_)));
+    // Nothing was open before, so that no channel opens and nothing is recovered.
+    assert!(machine.supervision.open_channel(&OpenChannel::new()).is_err());
+    machine.connect();
+    assert_eq!(machine.effects(), ["state open", "event connected", "event up"]);
+}
+
+#[test]
+fn without_recovery_a_lost_connection_is_closed() {
+    let mut machine = Machine::with(|options| options.recovery = Recovery::Never);
+    machine.connect();
+    assert_eq!(machine.effects(), ["state open", "event connected"]);
+    machine.lose();
+    assert_eq!(machine.effects(), ["drop connection", "closed with an error"]);
+}
+
+#[test]
+fn a_lost_connection_is_taken_from_its_channels_and_dialled_again() {
+    let mut machine = Machine::open();
+    machine.open_channel();
+    machine.effects();
+    machine.lose();
+    let effects = ["drop connection", "stop utility", "fail secrets", "1: detached 1", "event lost"];
+    assert_eq!(machine.effects(), [&effects[..], &["state reconnecting", "event retrying 1"]].concat());
+    assert!(!machine.supervision.is_current(1));
+    machine.pass(SECOND);
+    assert_eq!(machine.effects(), ["dial"]);
+    assert!(machine.supervision.is_current(2) && !machine.supervision.is_current(1));
+    machine.connect();
+    let effects = ["state open", "event connected", "event degraded", "attach 1"];
+    assert_eq!(machine.effects(), effects);
+    machine.supervision.channel_recovered(1, Vec::new(), machine.now);
+    assert_eq!(machine.effects(), ["event recovered 2, 0 skipped", "event up"]);
+}
+
+#[test]
+fn the_last_attempt_closes_the_connection_with_its_failure() {
+    let recovery = Recovery::fixed(SECOND).attempts(1);
+    let mut machine = Machine::with(|options| options.recovery = recovery);
+    machine.connect();
+    machine.lose();
+    machine.pass(SECOND);
+    machine.effects();
+    machine.lose();
+    assert_eq!(machine.effects(), ["drop connection", "closed with an error"]);
+    assert!(matches!(machine.supervision.phase.state(), ConnectionState::Closed(Some(_))));
+}
+
+/// A connection that has lasted for a heartbeat interval begins a new count.
+#[test]
+fn attempts_count_from_one_after_a_connection_that_lasted() {
+    let mut machine = Machine::open();
+    for (lasted, attempt) in [(SECOND, 1), (SECOND, 2), (10 * SECOND, 1)] {
+        machine.pass(lasted);
+        machine.lose();
+        assert!(machine.effects().contains(&format!("event retrying {attempt}")), "attempt {attempt}");
+        machine.pass(SECOND);
+        machine.connect();
+    }
+}
+
+#[test]
+fn an_alarm_ends_with_its_connection() {
+    let mut machine = Machine::open();
+    machine.open_channel();
+    machine.effects();
+    machine.supervision.set_blocked(Some("low on memory".into()));
+    let effects = ["state open", "1: blocked true", "utility blocked: true"];
+    assert_eq!(machine.effects()[..3], effects);
+    assert!(machine.supervision.is_blocked());
+    machine.reconnect();
+    assert!(!machine.supervision.is_blocked());
+}
