@@ -151,7 +151,7 @@ impl Channel {
     /// ```
     pub async fn declare_queue(&self, declare: impl Into<DeclareQueue>) -> Result<Queue> {
         let declare = declare.into();
-        let (queue_type, robust) = (declare.said_type(), declare.is_robust());
+        let (queue_type, robust) = (declare.declared_type(), declare.is_robust());
         let declared = self.call(declare).await?;
         let queue = Queue::new(self.clone(), declared.current_name.clone(), Some(declared));
         Ok(queue.of_type(queue_type).robust(robust))

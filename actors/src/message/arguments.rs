@@ -1,18 +1,18 @@
-//! The arguments of queues and exchanges that RabbitMQ knows, typed: nobody need remember their names and units.
+//! Typed arguments of queues and exchanges: names and units of the arguments that RabbitMQ supports.
 //!
-//! They go out as the `arguments` table of a declare. Which of them a queue takes depends on its type and on the
-//! broker's version; what it does not take, it refuses with 406 or ignores.
+//! They are sent in the `arguments` table of a declare. Which of them apply to a queue depends on its type
+//! and on the broker's version. The broker refuses the others with 406, or ignores them.
 
 use std::time::Duration;
 
 use super::{DeclareExchange, DeclareQueue};
 use crate::wire::Value;
 
-/// Says how a queue keeps its messages (`x-queue-type`).
-///
-/// Source: RabbitMQ, "Queues", section "Queue types".
+/// Selects how a queue stores its messages (`x-queue-type`).
 ///
 /// Only classic queues may be transient or exclusive.
+///
+/// Source: RabbitMQ, "Queues", section "Queue types".
 ///
 /// # Examples
 /// ```
@@ -23,16 +23,16 @@ use crate::wire::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum QueueType {
-    /// On one node.
+    /// Stored on one node.
     Classic,
     /// Replicated over several nodes; always durable.
     Quorum,
-    /// An append-only log that is read from any point, without being consumed; always durable.
+    /// An append-only log; reading it, from any position, does not remove messages. Always durable.
     Stream,
 }
 
 impl QueueType {
-    /// Names it as the broker does.
+    /// Returns the name that the broker uses.
     ///
     /// # Examples
     /// ```
@@ -48,7 +48,7 @@ impl QueueType {
     }
 }
 
-/// Says what becomes of a publish to a queue that is full (`x-overflow`).
+/// Selects what the broker does with a publish to a full queue (`x-overflow`).
 ///
 /// Source: RabbitMQ, "Queue Length Limit".
 ///
@@ -60,16 +60,17 @@ impl QueueType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The oldest message goes, dead-lettered if the queue does that. The broker's default.
+    /// The oldest message is dropped, or dead-lettered if the queue has a dead-letter exchange. The broker's
+    /// default.
     DropHead,
-    /// The publish is refused: with confirms, an error of kind `Nacked`.
+    /// The publish is refused. With confirms this is an error of kind `Nacked`.
     RejectPublish,
     /// Like `RejectPublish`, and the refused message is dead-lettered. Classic queues only.
     RejectPublishDlx,
 }
 
 impl Overflow {
-    /// Names it as the broker does.
+    /// Returns the name that the broker uses.
     ///
     /// # Examples
     /// ```
@@ -85,7 +86,7 @@ impl Overflow {
     }
 }
 
-/// Says how safely a quorum queue dead-letters (`x-dead-letter-strategy`).
+/// Selects how safely a quorum queue dead-letters messages (`x-dead-letter-strategy`).
 ///
 /// Source: RabbitMQ, "Quorum Queues", section "At-least-once dead lettering".
 ///
@@ -101,14 +102,14 @@ impl Overflow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadLetterStrategy {
-    /// A message may be lost on its way. The broker's default.
+    /// A message may be lost between the queues. The broker's default.
     AtMostOnce,
-    /// Messages stay until the target has them; needs [`Overflow::RejectPublish`] to take effect.
+    /// Messages stay in the queue until the target queue confirms them. Requires [`Overflow::RejectPublish`].
     AtLeastOnce,
 }
 
 impl DeadLetterStrategy {
-    /// Names it as the broker does.
+    /// Returns the name that the broker uses.
     ///
     /// # Examples
     /// ```
@@ -123,7 +124,7 @@ impl DeadLetterStrategy {
     }
 }
 
-/// Says which of the messages that come back to a quorum queue wait before they are delivered again
+/// Selects which of the messages that return to a quorum queue are delayed before they are delivered again
 /// (`x-delayed-retry-type`).
 ///
 /// Source: RabbitMQ, "Quorum Queues", section "Delayed retries".
@@ -132,24 +133,24 @@ impl DeadLetterStrategy {
 /// ```
 /// # use std::time::Duration;
 /// # use actix_pika_actors::{DeclareQueue, DelayedRetry};
-/// let patient = DeclareQueue::new("orders")
+/// let orders = DeclareQueue::new("orders")
 ///     .quorum()
 ///     .delayed_retry(DelayedRetry::All, Duration::from_secs(1), Duration::from_secs(60));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DelayedRetry {
-    /// All.
+    /// All of them.
     All,
-    /// Those whose delivery failed, which is what counts toward the delivery limit: rejected with requeue, or their
-    /// consumer's channel is gone.
+    /// Those whose delivery failed, which also count towards the delivery limit: rejected with requeue, or
+    /// their consumer's channel closed.
     Failed,
-    /// Those that were given back without having failed: `basic.nack` with requeue, or a consumer that took too long.
+    /// Those that were returned without a failure: `basic.nack` with requeue, or a consumer timeout.
     Returned,
 }
 
 impl DelayedRetry {
-    /// Names it as the broker does.
+    /// Returns the name that the broker uses.
     ///
     /// # Examples
     /// ```
@@ -165,7 +166,7 @@ impl DelayedRetry {
     }
 }
 
-/// Says on which node of a cluster the leader of a queue begins (`x-queue-leader-locator`).
+/// Selects the node of a cluster that hosts the leader of a new queue (`x-queue-leader-locator`).
 ///
 /// Source: RabbitMQ, "Clustering", section "Queue leader location".
 ///
@@ -177,14 +178,14 @@ impl DelayedRetry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeaderLocator {
-    /// On the node that the declaring client is connected to. The broker's default.
+    /// The node that the declaring client is connected to. The broker's default.
     ClientLocal,
-    /// Where few leaders are.
+    /// A node with few leaders.
     Balanced,
 }
 
 impl LeaderLocator {
-    /// Names it as the broker does.
+    /// Returns the name that the broker uses.
     ///
     /// # Examples
     /// ```
@@ -200,7 +201,7 @@ impl LeaderLocator {
 }
 
 impl DeclareQueue {
-    /// Tells the name; empty where the broker is to choose one.
+    /// Returns the name; empty if the broker chooses it.
     ///
     /// # Examples
     /// ```
@@ -212,7 +213,7 @@ impl DeclareQueue {
         &self.name
     }
 
-    /// Sets the type (`x-queue-type`); quorum queues and streams become durable, as they must be.
+    /// Sets the queue type (`x-queue-type`). Quorum queues and streams become durable, which they must be.
     ///
     /// # Examples
     /// ```
@@ -226,7 +227,7 @@ impl DeclareQueue {
         self.argument("x-queue-type", queue_type.as_str())
     }
 
-    /// Makes it a classic queue (`x-queue-type`), whatever the virtual host makes of queues that do not say.
+    /// Sets the type to classic (`x-queue-type`), whatever the default queue type of the virtual host is.
     ///
     /// Source: <https://www.rabbitmq.com/docs/classic-queues>
     ///
@@ -239,10 +240,11 @@ impl DeclareQueue {
         self.queue_type(QueueType::Classic)
     }
 
-    /// Makes it a stream (`x-queue-type`): read with [`Consume::stream_offset`](super::Consume::stream_offset), never
-    /// consumed.
+    /// Sets the type to stream (`x-queue-type`). A stream is read with
+    /// [`Consume::stream_offset`](super::Consume::stream_offset); reading does not remove messages.
     ///
-    /// **Over a reconnect**: a consumer resumes behind the highest offset up to which all is settled.
+    /// **Over a reconnect**: a consumer continues after the highest offset up to which all deliveries are
+    /// settled.
     ///
     /// Source: <https://www.rabbitmq.com/docs/streams>
     ///
@@ -256,9 +258,10 @@ impl DeclareQueue {
         self.queue_type(QueueType::Stream)
     }
 
-    /// Drops or dead-letters messages that have waited this long (`x-message-ttl`).
+    /// Sets how long a message may stay in the queue before it is dropped or dead-lettered (`x-message-ttl`).
     ///
-    /// Whole milliseconds, rounded up, 2^32 - 1 at most (406 beyond). Zero: what cannot be delivered at once expires.
+    /// Whole milliseconds, rounded up; at most 2^32 - 1 (406 beyond). With zero, a message expires unless it
+    /// can be delivered at once.
     ///
     /// Source: <https://www.rabbitmq.com/docs/ttl>
     ///
@@ -272,11 +275,12 @@ impl DeclareQueue {
         self.argument("x-message-ttl", millis(ttl))
     }
 
-    /// Deletes the queue once it was unused for this long (`x-expires`): no consumer, no `get`, no declare.
+    /// Sets after which time without use the broker deletes the queue (`x-expires`). Use is a consumer, a
+    /// `basic.get` or a declare.
     ///
-    /// Whole milliseconds, rounded up, from 1 to 2^32 - 1 (406 beyond).
+    /// Whole milliseconds, rounded up; from 1 to 2^32 - 1 (406 beyond).
     ///
-    /// **Over a reconnect**: where it has expired meanwhile, it is declared again, empty.
+    /// **Over a reconnect**: a queue that expired in the meantime is declared again, empty.
     ///
     /// Source: <https://www.rabbitmq.com/docs/ttl#queue-ttl>
     ///
@@ -290,7 +294,8 @@ impl DeclareQueue {
         self.argument("x-expires", millis(unused_for))
     }
 
-    /// Bounds how many messages may be ready (`x-max-length`); [`overflow`](Self::overflow) tells what goes.
+    /// Sets the maximum number of ready messages (`x-max-length`). [`overflow`](Self::overflow) selects what
+    /// happens to further ones.
     ///
     /// Source: <https://www.rabbitmq.com/docs/maxlength>
     ///
@@ -300,10 +305,10 @@ impl DeclareQueue {
     /// let latest = DeclareQueue::new("latest").max_length(1);
     /// ```
     pub fn max_length(self, messages: u64) -> Self {
-        self.argument("x-max-length", long(messages))
+        self.argument("x-max-length", saturate(messages))
     }
 
-    /// Bounds how many bytes of bodies may be ready (`x-max-length-bytes`).
+    /// Sets the maximum size of all ready message bodies in bytes (`x-max-length-bytes`).
     ///
     /// Source: <https://www.rabbitmq.com/docs/maxlength>
     ///
@@ -313,10 +318,10 @@ impl DeclareQueue {
     /// let jobs = DeclareQueue::new("jobs").max_length_bytes(64 << 20);
     /// ```
     pub fn max_length_bytes(self, bytes: u64) -> Self {
-        self.argument("x-max-length-bytes", long(bytes))
+        self.argument("x-max-length-bytes", saturate(bytes))
     }
 
-    /// Sets what becomes of publishes when it is full (`x-overflow`).
+    /// Sets what the broker does with a publish while the queue is full (`x-overflow`).
     ///
     /// Source: <https://www.rabbitmq.com/docs/maxlength#overflow-behaviour>
     ///
@@ -329,9 +334,10 @@ impl DeclareQueue {
         self.argument("x-overflow", overflow.as_str())
     }
 
-    /// Names the exchange that gets what expires, is rejected or overflows (`x-dead-letter-exchange`).
+    /// Sets the exchange that receives expired, rejected and overflowing messages (`x-dead-letter-exchange`).
     ///
-    /// An empty name is the default exchange. It need not exist yet; while it does not, messages are lost.
+    /// An empty name is the default exchange. The exchange need not exist yet, but such messages are lost
+    /// until it does.
     ///
     /// Source: <https://www.rabbitmq.com/docs/dlx>
     ///
@@ -345,7 +351,8 @@ impl DeclareQueue {
         self.argument("x-dead-letter-exchange", exchange)
     }
 
-    /// Sets the routing key of dead letters (`x-dead-letter-routing-key`), which else is their own.
+    /// Sets the routing key of dead-lettered messages (`x-dead-letter-routing-key`). They keep their own
+    /// unless set.
     ///
     /// # Examples
     /// ```
@@ -356,7 +363,7 @@ impl DeclareQueue {
         self.argument("x-dead-letter-routing-key", routing_key)
     }
 
-    /// Sets how safely it dead-letters (`x-dead-letter-strategy`). Quorum queues only.
+    /// Sets how safely the queue dead-letters messages (`x-dead-letter-strategy`). Quorum queues only.
     ///
     /// # Examples
     /// ```
@@ -367,7 +374,10 @@ impl DeclareQueue {
         self.argument("x-dead-letter-strategy", strategy.as_str())
     }
 
-    /// Delivers by priority, from 0 to this (`x-max-priority`). Classic queues only; each level costs, 5 are plenty.
+    /// Sets the highest priority (`x-max-priority`); messages have priorities from 0 to this one. Classic
+    /// queues only.
+    ///
+    /// Each level costs memory and CPU on the broker; 5 levels are enough for most uses.
     ///
     /// Source: <https://www.rabbitmq.com/docs/priority>
     ///
@@ -381,8 +391,8 @@ impl DeclareQueue {
         self.argument("x-max-priority", i32::from(highest))
     }
 
-    /// Sets whether one consumer at a time gets deliveries (`x-single-active-consumer`). When it ends, another consumer
-    /// of the queue takes over.
+    /// Sets whether only one consumer at a time gets deliveries (`x-single-active-consumer`). When it ends,
+    /// another consumer of the queue takes over.
     ///
     /// Source: <https://www.rabbitmq.com/docs/consumers#single-active-consumer>
     ///
@@ -395,9 +405,10 @@ impl DeclareQueue {
         self.argument("x-single-active-consumer", single_active_consumer)
     }
 
-    /// Drops or dead-letters a message that came back this often (`x-delivery-limit`). Quorum queues only.
+    /// Sets how often a message may be returned to the queue before it is dropped or dead-lettered
+    /// (`x-delivery-limit`). Quorum queues only.
     ///
-    /// RabbitMQ 4 has a limit of 20 where none is set.
+    /// RabbitMQ 4 applies a limit of 20 if none is set.
     ///
     /// Source: <https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling>
     ///
@@ -410,8 +421,9 @@ impl DeclareQueue {
         self.argument("x-delivery-limit", i64::from(deliveries))
     }
 
-    /// Lets messages that come back wait before they are delivered again: `min` the first time, as much more each time
-    /// after, `max` at most (`x-delayed-retry-type`, `-min`, `-max`).
+    /// Sets how long a returned message is delayed before it is delivered again (`x-delayed-retry-type`,
+    /// `x-delayed-retry-min`, `x-delayed-retry-max`). The delay is `min` the first time, grows by `min` each
+    /// time, and is at most `max`.
     ///
     /// Whole milliseconds, rounded up. Quorum queues of RabbitMQ 4.3 and later; older brokers ignore it.
     ///
@@ -421,7 +433,7 @@ impl DeclareQueue {
     /// ```
     /// # use std::time::Duration;
     /// # use actix_pika_actors::{DeclareQueue, DelayedRetry};
-    /// let patient = DeclareQueue::new("orders")
+    /// let orders = DeclareQueue::new("orders")
     ///     .quorum()
     ///     .delivery_limit(5)
     ///     .delayed_retry(DelayedRetry::Failed, Duration::from_secs(1), Duration::from_secs(60));
@@ -432,7 +444,7 @@ impl DeclareQueue {
             .argument("x-delayed-retry-max", millis(max))
     }
 
-    /// Sets where its leader begins (`x-queue-leader-locator`).
+    /// Sets the node on which the leader of the queue is created (`x-queue-leader-locator`).
     ///
     /// # Examples
     /// ```
@@ -443,9 +455,10 @@ impl DeclareQueue {
         self.argument("x-queue-leader-locator", locator.as_str())
     }
 
-    /// Bounds how long a consumer may keep a delivery unsettled before its channel is closed (`x-consumer-timeout`).
+    /// Sets how long a consumer may leave a delivery unsettled before the broker closes its channel
+    /// (`x-consumer-timeout`).
     ///
-    /// Whole milliseconds, rounded up. RabbitMQ 3.12 and later; the broker's own default is 30 minutes.
+    /// Whole milliseconds, rounded up. RabbitMQ 3.12 and later; the broker's default is 30 minutes.
     ///
     /// Source: <https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout>
     ///
@@ -459,7 +472,9 @@ impl DeclareQueue {
         self.argument("x-consumer-timeout", millis(timeout))
     }
 
-    /// Bounds how long a stream keeps its messages (`x-max-age`); whole seconds, rounded up. Streams only.
+    /// Sets how long a stream keeps its messages (`x-max-age`). Streams only.
+    ///
+    /// Whole seconds, rounded up.
     ///
     /// Source: <https://www.rabbitmq.com/docs/streams#retention>
     ///
@@ -473,10 +488,10 @@ impl DeclareQueue {
         self.argument("x-max-age", seconds(age))
     }
 
-    /// Sets the size of a stream's segment files in bytes (`x-stream-max-segment-size-bytes`), up to 3 GB. Streams
-    /// only.
+    /// Sets the size of a stream's segment files in bytes (`x-stream-max-segment-size-bytes`), at most 3 GB.
+    /// Streams only.
     ///
-    /// Limits of age and length take effect a segment at a time.
+    /// The limits of age and length apply to whole segments.
     ///
     /// # Examples
     /// ```
@@ -484,11 +499,11 @@ impl DeclareQueue {
     /// let log = DeclareQueue::new("log").stream().max_segment_size(100_000_000);
     /// ```
     pub fn max_segment_size(self, bytes: u64) -> Self {
-        self.argument("x-stream-max-segment-size-bytes", long(bytes))
+        self.argument("x-stream-max-segment-size-bytes", saturate(bytes))
     }
 
-    /// Sets whether messages are kept on disk rather than in memory (`x-queue-mode`). For classic queues before
-    /// RabbitMQ 3.12; later versions always do so.
+    /// Sets whether messages are kept on disk instead of in memory (`x-queue-mode`). Classic queues before
+    /// RabbitMQ 3.12 only; later versions always keep them on disk.
     ///
     /// # Examples
     /// ```
@@ -499,20 +514,21 @@ impl DeclareQueue {
         self.argument("x-queue-mode", if lazy { "lazy" } else { "default" })
     }
 
-    /// Tells which type the arguments say.
+    /// Returns the type that the arguments select, if any.
     #[doc(hidden)]
-    pub fn said_type(&self) -> Option<QueueType> {
-        let said = self.arguments.get("x-queue-type").and_then(Value::as_str)?;
+    pub fn declared_type(&self) -> Option<QueueType> {
+        let name = self.arguments.get("x-queue-type").and_then(Value::as_str)?;
         [QueueType::Classic, QueueType::Quorum, QueueType::Stream]
             .into_iter()
-            .find(|known| known.as_str() == said)
+            .find(|known| known.as_str() == name)
     }
 }
 
 impl DeclareExchange {
-    /// Names the exchange that gets what this one cannot route (`alternate-exchange`).
+    /// Sets the exchange that receives messages that this one cannot route (`alternate-exchange`).
     ///
-    /// A message that it routes counts as routed: a mandatory one does not come back.
+    /// A message that the alternate exchange routes counts as routed: a mandatory one is not returned.
+    ///
     /// Source: RabbitMQ, "Alternate Exchanges".
     ///
     /// # Examples
@@ -525,18 +541,19 @@ impl DeclareExchange {
     }
 }
 
-/// As the broker writes a time, such as `90s`; rounded up.
+/// Formats a duration as the broker expects it, such as `90s`; rounded up.
 pub(super) fn seconds(duration: Duration) -> String {
     let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
     format!("{seconds}s")
 }
 
+/// Returns whole milliseconds, rounded up.
 fn millis(duration: Duration) -> i64 {
     let up = u128::from(!duration.subsec_nanos().is_multiple_of(1_000_000));
     (duration.as_millis() + up).try_into().unwrap_or(i64::MAX)
 }
 
-fn long(value: u64) -> i64 {
+fn saturate(value: u64) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
@@ -545,7 +562,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_rounded_up_and_never_wrap() {
+    fn durations_are_rounded_up_and_saturate() {
         assert_eq!(millis(Duration::ZERO), 0);
         assert_eq!(millis(Duration::from_micros(1)), 1);
         assert_eq!(millis(Duration::from_micros(2001)), 3);

@@ -1,26 +1,27 @@
-//! The health of a connection, and what of its topology is missing.
+//! The health of a connection, and the entities that are missing after a reconnect.
 
 use std::fmt;
 
 use crate::error::Error;
 
-/// Names what of a connection could not be restored, and why.
+/// Describes an entity that could not be recovered after a reconnect, and why.
 ///
-/// An exchange, queue or binding, or a consumer, that a lock of the dead connection held (403, 405) is tried again for a
-/// minute at least, and [`Health`] tells when it is there. A consumer whose queue was declared over this connection and
-/// is gone (404) is named, too, and repaired right afterwards: mostly the queue deletes itself, and went with the dead
-/// connection after it was declared again. It is declared once more, and the consumer goes on
-/// ([`ConsumerRecovered`](crate::ChannelEvent::ConsumerRecovered)). What is refused otherwise is tried again at the next
-/// reconnect.
+/// - An exchange, queue, binding or consumer that the lost connection still locks (403, 405) is retried for
+///   at least one minute. [`Health`] changes when it is there.
+/// - A consumer whose queue is missing (404), although this connection declared it, is repaired right
+///   afterwards. This happens with a queue that deletes itself: the broker removed it together with the lost
+///   connection, after it had been declared again. The queue is declared once more and the consumer starts
+///   ([`ConsumerRecovered`](crate::ChannelEvent::ConsumerRecovered)).
+/// - Any other refusal is retried at the next reconnect.
 ///
 /// # Examples
 /// ```
 /// use actix_pika_actors::ConnectionEvent;
 ///
-/// fn look(event: &ConnectionEvent) {
+/// fn print_skipped(event: &ConnectionEvent) {
 ///     if let ConnectionEvent::Recovered { skipped, .. } = event {
-///         for skipped in skipped.iter() {
-///             eprintln!("{skipped}");
+///         for entity in skipped.iter() {
+///             eprintln!("not recovered: {entity}");
 ///         }
 ///     }
 /// }
@@ -28,11 +29,11 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Skipped {
-    /// What it is.
+    /// Kind of the entity.
     pub kind: EntityKind,
-    /// Its name; for a binding, `source -> destination (routing key)`.
+    /// Name of the entity; for a binding, `source -> destination (routing key)`.
     pub name: String,
-    /// Why it is not there: mostly `Refused`, with the broker's reply code.
+    /// Why it could not be recovered: usually `Refused`, with the broker's reply code.
     pub error: Error,
 }
 
@@ -42,7 +43,7 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// Lists the kinds of things that are restored.
+/// Lists the kinds of entities that are recovered after a reconnect.
 ///
 /// # Examples
 /// ```
@@ -77,10 +78,10 @@ impl fmt::Display for EntityKind {
     }
 }
 
-/// Tells how well a connection does what it is there for.
+/// Describes whether a connection is usable and complete.
 ///
-/// **Over a reconnect**: `Down` with the cause, then `Degraded` by [`Restoring`](Degradation::Recovering), then `Up`, or
-/// `Degraded` by what is [missing](Degradation::Missing).
+/// **Over a reconnect**: `Down` with the cause, then `Degraded` by [`Recovering`](Degradation::Recovering),
+/// then `Up`, or `Degraded` by what is [`Missing`](Degradation::Missing).
 ///
 /// Source: <https://www.rabbitmq.com/docs/monitoring>
 ///
@@ -91,7 +92,7 @@ impl fmt::Display for EntityKind {
 /// fn status_code(health: &Health) -> u16 {
 ///     match health {
 ///         Health::Down(_) => 503,
-///         _ => 200, // degraded is better than restarted
+///         _ => 200, // a restart would not help a degraded connection
 ///     }
 /// }
 /// assert!(Health::Up.is_up());
@@ -100,17 +101,17 @@ impl fmt::Display for EntityKind {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Health {
-    /// Connected, and everything that was declared on it is there.
+    /// Connected, and everything that was declared on the connection exists.
     #[default]
     Up,
-    /// Connected, but for these reasons not all that it should be.
+    /// Connected, but limited for these reasons.
     Degraded(Vec<Degradation>),
-    /// Not connected: not yet, not now, or not any more; the error where there is one.
+    /// Not connected: connecting, reconnecting or closed; with the error, if there is one.
     Down(Option<Error>),
 }
 
 impl Health {
-    /// Tells whether all is well.
+    /// Returns whether the connection is up, and not degraded.
     ///
     /// # Examples
     /// ```
@@ -123,28 +124,28 @@ impl Health {
     }
 }
 
-/// Tells why a connection is not all that it should be.
+/// Describes why a connection is degraded.
 ///
 /// # Examples
 /// ```
 /// use actix_pika_actors::{Degradation, Health};
 ///
-/// fn publishes(health: &Health) -> bool {
+/// fn can_publish(health: &Health) -> bool {
 ///     match health {
 ///         Health::Up => true,
-///         Health::Degraded(why) => !why.iter().any(|one| matches!(one, Degradation::Blocked(_))),
+///         Health::Degraded(reasons) => !reasons.iter().any(|reason| matches!(reason, Degradation::Blocked(_))),
 ///         _ => false,
 ///     }
 /// }
-/// assert!(publishes(&Health::Up));
+/// assert!(can_publish(&Health::Up));
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Degradation {
-    /// The topology, the channels and their consumers are being restored.
+    /// The topology, the channels and their consumers are being recovered.
     Recovering,
-    /// The broker takes no publishes, for the reason given.
+    /// The broker blocks publishing (`connection.blocked`), with its reason.
     Blocked(String),
-    /// Something is not there any more, or not yet.
+    /// An entity is missing.
     Missing(Skipped),
 }

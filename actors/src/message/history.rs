@@ -1,11 +1,11 @@
-//! What the broker notes on a message about its past: how often it came, where it died, where it stands in a stream.
+//! The history that the broker records in a message's headers: delivery count, dead-lettering, stream offset.
 
 use std::time::{Duration, SystemTime};
 
 use super::Delivery;
 use crate::wire::{Table, Value};
 
-/// Tells why a message was dead-lettered.
+/// Lists the reasons for which a message is dead-lettered.
 ///
 /// Source: <https://www.rabbitmq.com/docs/dlx#effects>
 ///
@@ -19,15 +19,15 @@ use crate::wire::{Table, Value};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeathReason {
-    /// A consumer refused it without requeue.
+    /// A consumer rejected it without requeue.
     Rejected,
-    /// It waited too long.
+    /// Its time-to-live in the queue passed.
     Expired,
     /// The queue was full.
     MaxLength,
     /// It was delivered too often (quorum queues).
     DeliveryLimit,
-    /// Something that this version does not know.
+    /// A reason that this version of the crate does not list.
     Other(String),
 }
 
@@ -43,14 +43,14 @@ impl DeathReason {
     }
 }
 
-/// Holds one entry of `x-death`: how often, and why, a message was dead-lettered from one queue.
+/// Holds one entry of `x-death`: how often and why a message was dead-lettered from one queue.
 ///
 /// Source: RabbitMQ, "Dead Letter Exchanges", section "Dead-Lettered Effects on Messages".
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::Delivery;
-/// fn explain(delivery: &Delivery) {
+/// fn print_history(delivery: &Delivery) {
 ///     for death in delivery.deaths() {
 ///         println!("{} times in {}: {:?}", death.count, death.queue, death.reason);
 ///     }
@@ -59,24 +59,24 @@ impl DeathReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Death {
-    /// The queue that it died in.
+    /// Queue from which it was dead-lettered.
     pub queue: String,
-    /// Why.
+    /// Reason.
     pub reason: DeathReason,
-    /// How often it died there for this reason.
+    /// How often it was dead-lettered from this queue for this reason.
     pub count: u64,
-    /// When it did so first, in whole seconds.
+    /// Time of the first such event, in whole seconds.
     pub time: Option<SystemTime>,
-    /// The exchange that it had been published to, which after the first death is a dead-letter exchange.
+    /// Exchange that it was published to. After the first dead-lettering this is a dead-letter exchange.
     pub exchange: String,
-    /// The routing keys that it had been published with, `CC` included and `BCC` not.
+    /// Routing keys that it was published with, including those of `CC`, but not those of `BCC`.
     pub routing_keys: Vec<String>,
-    /// The expiration that it had, which is removed so that it does not expire again.
+    /// Original expiration of the message. The broker removes it, so that the message does not expire again.
     pub original_expiration: Option<Duration>,
 }
 
 impl Death {
-    fn read(entry: &Table) -> Self {
+    fn parse(entry: &Table) -> Self {
         let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let keys = entry.get("routing-keys").and_then(Value::as_array).unwrap_or_default();
         let expiration = entry.get("original-expiration").and_then(Value::as_str);
@@ -93,10 +93,10 @@ impl Death {
 }
 
 impl Delivery {
-    /// Tells how often it was delivered before and came back (`x-delivery-count`); `None` where the queue does not
-    /// count, which only quorum queues do.
+    /// Returns how often the message was delivered before and returned to the queue (`x-delivery-count`).
     ///
-    /// RabbitMQ leaves the header out of the first delivery.
+    /// `None` if the queue does not count deliveries; only quorum queues do. RabbitMQ omits the header from
+    /// the first delivery.
     ///
     /// Source: <https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling>
     ///
@@ -114,10 +114,11 @@ impl Delivery {
         self.header("x-delivery-count")?.as_i64()?.try_into().ok()
     }
 
-    /// Tells how often a consumer had it before and gave it back or lost it, failed or not (`x-acquired-count`); `None`
-    /// where the queue does not count it, which only quorum queues of RabbitMQ 4.3 and later do.
+    /// Returns how often a consumer received the message before and returned or lost it, with or without a
+    /// failure (`x-acquired-count`).
     ///
-    /// There a `nack` with requeue and a consumer that took too long count here, and not in
+    /// `None` if the queue does not count this; only quorum queues of RabbitMQ 4.3 and later do. They count a
+    /// `basic.nack` with requeue and a consumer timeout here, and not in
     /// [`delivery_count`](Self::delivery_count).
     ///
     /// Source: <https://www.rabbitmq.com/docs/quorum-queues>
@@ -136,34 +137,36 @@ impl Delivery {
         self.header("x-acquired-count")?.as_i64()?.try_into().ok()
     }
 
-    /// Tells how often, where and why it was dead-lettered (`x-death`), the latest first; empty if it never was.
+    /// Returns how often, where and why the message was dead-lettered (`x-death`), the latest first; empty if
+    /// it never was.
     ///
-    /// Of those behind the first, RabbitMQ 3.10 keeps no order.
+    /// RabbitMQ 3.10 does not sort the entries after the first one.
     ///
-    /// The header is the publisher's where the broker added nothing to it: do not trust it further than the publisher.
+    /// If the broker added no entry, the header is the publisher's own: do not trust it more than the
+    /// publisher.
     ///
     /// Source: <https://www.rabbitmq.com/docs/dlx#effects>
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Delivery;
-    /// fn attempts(delivery: &Delivery) -> u64 {
+    /// fn times_dead_lettered(delivery: &Delivery) -> u64 {
     ///     delivery.deaths().iter().map(|death| death.count).sum()
     /// }
     /// ```
     pub fn deaths(&self) -> Vec<Death> {
         let entries = self.header("x-death").and_then(Value::as_array).unwrap_or_default();
-        entries.iter().filter_map(Value::as_table).map(Death::read).collect()
+        entries.iter().filter_map(Value::as_table).map(Death::parse).collect()
     }
 
-    /// Tells where it stands in its stream (`x-stream-offset`); `None` where it is from a queue.
+    /// Returns the offset of the message in its stream (`x-stream-offset`); `None` for a message of a queue.
     ///
     /// Source: <https://www.rabbitmq.com/docs/streams#consuming>
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::{Delivery, StreamOffset};
-    /// fn go_on_behind(delivery: &Delivery) -> Option<StreamOffset> {
+    /// fn resume_after(delivery: &Delivery) -> Option<StreamOffset> {
     ///     delivery.stream_offset().map(|offset| StreamOffset::Offset(offset + 1))
     /// }
     /// ```
@@ -181,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_read_whatever_is_missing() {
+    fn entries_with_missing_fields_are_parsed() {
         let entry = Table::new()
             .with("queue", "q")
             .with("reason", "expired")
@@ -189,11 +192,11 @@ mod tests {
             .with("exchange", "")
             .with("routing-keys", vec![Value::from("a"), Value::from("b")])
             .with("original-expiration", "500");
-        let death = Death::read(&entry);
+        let death = Death::parse(&entry);
         assert_eq!((death.queue.as_str(), death.reason, death.count), ("q", DeathReason::Expired, 3));
         assert_eq!(death.routing_keys, ["a", "b"]);
         assert_eq!(death.original_expiration, Some(Duration::from_millis(500)));
-        let death = Death::read(&Table::new().with("count", -1i64).with("reason", "new"));
+        let death = Death::parse(&Table::new().with("count", -1i64).with("reason", "new"));
         assert_eq!((death.count, death.reason), (0, DeathReason::Other("new".into())));
         assert_eq!((death.time, death.original_expiration), (None, None));
     }

@@ -1,11 +1,11 @@
-//! A guard over the work on a delivery: whatever becomes of the work, the delivery is settled.
+//! A guard for the processing of a delivery, which settles the delivery in every case.
 
 use std::ops::Deref;
 
 use super::Delivery;
 use crate::{error::Result, outbox::Outcome};
 
-/// Says what becomes of a delivery whose work fails: ends in an error, panics, or is given up.
+/// Selects what happens to a delivery whose processing fails: it returns an error, panics or is cancelled.
 ///
 /// # Examples
 /// ```
@@ -19,34 +19,38 @@ use crate::{error::Result, outbox::Outcome};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Requeue {
-    /// Back into its queue, every time. Work that always fails then comes again at once and for ever; give such queues
-    /// a delivery limit, or take [`OnceThenDrop`](Self::OnceThenDrop).
+    /// The delivery returns to its queue, every time. A message whose processing always fails is then
+    /// redelivered immediately and endlessly; set a delivery limit on such queues, or use
+    /// [`OnceThenDrop`](Self::OnceThenDrop).
     Yes,
-    /// Dropped, or dead-lettered where its queue has a dead-letter exchange.
+    /// The delivery is dropped, or dead-lettered if its queue has a dead-letter exchange.
     No,
-    /// Back into its queue the first time; dropped or dead-lettered when it had been delivered before.
+    /// The delivery returns to its queue the first time. A redelivered one is dropped or dead-lettered.
     #[doc(alias = "reject_on_redelivered")]
     OnceThenDrop,
 }
 
 impl Requeue {
-    fn verdict(self, redelivered: bool) -> Outcome {
+    fn outcome(self, redelivered: bool) -> Outcome {
         match self {
             Self::OnceThenDrop if redelivered => Outcome::Reject { requeue: false },
-            // Held back, not sent round in circles, while the consumer is being cancelled.
+            // Deferred while the consumer is being cancelled, so that it is not redelivered to the same
+            // consumer.
             Self::Yes | Self::OnceThenDrop => Outcome::Dropped,
             Self::No => Outcome::Reject { requeue: false },
         }
     }
 }
 
-/// Guards a delivery that is being worked on: [`done`](Self::done) acknowledges it; dropped without that, by an early
-/// return or a panic, it is refused (`basic.reject`) as its [`Requeue`] says.
+/// Guards a delivery while it is processed. [`done`](Self::done) acknowledges it. If the guard is dropped
+/// without that, by an early return or a panic, the delivery is rejected (`basic.reject`) as its [`Requeue`]
+/// selects.
 ///
-/// It reads like the [`Delivery`] that it guards. Settling it otherwise takes the guard, so nothing is settled twice.
+/// The guard dereferences to the [`Delivery`]. Every method that settles the delivery consumes the guard, so
+/// nothing is settled twice.
 ///
-/// **Over a reconnect**: what it guards comes again, and [`done`](Self::done) says `StaleDelivery`; dropped,
-/// it sends nothing.
+/// **Over a reconnect**: the broker delivers the message again. [`done`](Self::done) then fails with
+/// `StaleDelivery`, and dropping the guard sends nothing.
 ///
 /// # Examples
 /// ```
@@ -58,16 +62,16 @@ impl Requeue {
 ///
 /// async fn work(delivery: Delivery) -> Result<(), Box<dyn std::error::Error>> {
 ///     let job = delivery.process(Requeue::OnceThenDrop);
-///     resize(job.body()).await?; // an error, or a panic, refuses the job
+///     resize(job.body()).await?; // an error or a panic rejects the delivery
 ///     Ok(job.done()?)
 /// }
 /// ```
 #[derive(Debug)]
-#[must_use = "dropping it refuses the delivery"]
+#[must_use = "dropping the guard rejects the delivery"]
 pub struct Processing(Delivery);
 
 impl Delivery {
-    /// Begins the work on it, under a guard that settles it whatever happens.
+    /// Starts processing the delivery: returns a guard that settles it in every case.
     ///
     /// # Examples
     /// ```
@@ -75,28 +79,29 @@ impl Delivery {
     /// fn work(delivery: Delivery) -> Result<()> {
     ///     let job = delivery.process(Requeue::No);
     ///     let Ok(text) = std::str::from_utf8(job.body()) else {
-    ///         return Ok(()); // refused as the guard is dropped
+    ///         return Ok(()); // dropping the guard rejects the delivery
     ///     };
     ///     println!("{text}");
     ///     job.done()
     /// }
     /// ```
     pub fn process(mut self, requeue: Requeue) -> Processing {
-        self.fate = Some(requeue.verdict(self.redelivered()));
+        self.fate = Some(requeue.outcome(self.redelivered()));
         Processing(self)
     }
 }
 
 impl Processing {
-    /// Says that the work is done, and acknowledges the delivery (`basic.ack`).
+    /// Acknowledges the delivery (`basic.ack`): the processing succeeded.
     ///
     /// # Errors
-    /// Those of [`Delivery::ack`]: the channel has begun another life or is closed, and the delivery comes again.
+    /// Those of [`Delivery::ack`]: the channel was reopened or is closed, and the broker delivers the message
+    /// again.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::{Processing, Result};
-    /// fn end(job: Processing) -> Result<()> {
+    /// fn finish(job: Processing) -> Result<()> {
     ///     job.done()
     /// }
     /// ```
@@ -104,7 +109,7 @@ impl Processing {
         self.0.ack()
     }
 
-    /// Refuses the delivery (`basic.reject`), otherwise than its policy would.
+    /// Rejects the delivery (`basic.reject`) with a requeue flag that overrides its [`Requeue`].
     ///
     /// # Errors
     /// Those of [`Delivery::reject`].
@@ -112,7 +117,7 @@ impl Processing {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::{Processing, Result};
-    /// fn drop_it(job: Processing) -> Result<()> {
+    /// fn discard(job: Processing) -> Result<()> {
     ///     job.reject(false)
     /// }
     /// ```
@@ -120,7 +125,8 @@ impl Processing {
         self.0.reject(requeue)
     }
 
-    /// Refuses the delivery as its policy says, and tells whether that could still be done.
+    /// Rejects the delivery (`basic.reject`) as its [`Requeue`] selects, and returns whether that was still
+    /// possible.
     ///
     /// # Errors
     /// Those of [`Delivery::reject`].
@@ -137,12 +143,12 @@ impl Processing {
         self.0.reject(requeue)
     }
 
-    /// Ends the guard and hands the delivery back, unsettled; dropped then, it goes back into its queue.
+    /// Removes the guard and returns the delivery, unsettled. Dropping the delivery returns it to its queue.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::{Delivery, Processing};
-    /// fn hand_on(job: Processing) -> Delivery {
+    /// fn forward(job: Processing) -> Delivery {
     ///     job.into_delivery()
     /// }
     /// ```
