@@ -31,12 +31,12 @@ use crate::{
 pub struct Consumer {
     channel: Channel,
     tag: Arc<str>,
-    life: ConsumerState,
+    state: ConsumerState,
 }
 
 impl Consumer {
     pub(crate) fn new(channel: Channel, consumed: Consumed) -> Self {
-        Self { channel, tag: consumed.tag, life: consumed.life }
+        Self { channel, tag: consumed.tag, state: consumed.state }
     }
 
     /// Tells the consumer tag: the one that [`Consume::tag`](crate::Consume::tag) gave, or one that is made up here.
@@ -134,7 +134,7 @@ impl Consumer {
     /// # }
     /// ```
     pub fn end(&self) -> Option<ConsumerEnd> {
-        self.life.end()
+        self.state.end()
     }
 
     /// Waits until the consumer has ended, whoever ended it, and tells why.
@@ -151,7 +151,7 @@ impl Consumer {
     /// # }
     /// ```
     pub async fn ended(&self) -> ConsumerEnd {
-        self.life.ended().await
+        self.state.ended().await
     }
 
     /// Ends the consumer and waits until the application has settled, or dropped, all that it holds of it: the
@@ -177,7 +177,7 @@ impl Consumer {
     pub async fn drain(&self, limit: Duration) -> Result<()> {
         let drained = async {
             self.cancel().await?;
-            self.life.settled().await;
+            self.state.settled().await;
             Ok(())
         };
         match tokio::time::timeout(limit, drained).await {

@@ -90,7 +90,7 @@ impl Entry {
     }
 
     pub(super) fn consumed(&self) -> Consumed {
-        Consumed { tag: self.link.tag.clone(), life: self.life.clone() }
+        Consumed { tag: self.link.tag.clone(), state: self.life.clone() }
     }
 }
 
@@ -293,7 +293,7 @@ impl Channel {
         let bounded = !consume.no_ack && prefetch > 0;
         let permits = (!bounded && prefetch > 0).then_some(prefetch.into());
         inlet.bind(SinkRegistration { consumer: id, permits, lost: ctx.address().recipient() });
-        let (ends, life) = ConsumerState::begin();
+        let (ends, life) = ConsumerState::new();
         let link = Arc::new(ChannelAcker {
             outbox: self.outbox.clone(),
             consumer: id,
@@ -302,7 +302,7 @@ impl Channel {
             inlet: permits.is_some().then(|| inlet.clone()),
             warned: AtomicBool::new(false),
             offsets: (self.robust && consume.queue_type == Some(QueueType::Stream)).then(Arc::default),
-            held: Some(Arc::new(ends.held)),
+            held: Some(Arc::new(ends.deliveries)),
         });
         let entry = Entry {
             link,

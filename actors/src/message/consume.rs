@@ -289,9 +289,9 @@ impl Message for Consume {
 pub struct Consumed {
     /// Its tag.
     pub tag: Arc<str>,
-    /// Tells of its end.
+    /// Reports its end.
     #[doc(hidden)]
-    pub life: ConsumerState,
+    pub state: ConsumerState,
 }
 
 /// Ends a consumer; answered after `basic.cancel-ok`. An unknown tag is no error, nor is a channel that is

@@ -1,17 +1,17 @@
-//! Message ids, so that consumers can recognise a message that comes twice.
+//! Random message ids, with which consumers can recognize duplicates.
 
 use super::{OpenChannel, Publishing};
 
 impl Publishing {
-    /// Sets a random message id (the text of a version 4 UUID), unless it has one.
+    /// Sets a random message id (the text of a version 4 UUID), unless one is set.
     ///
-    /// The broker does not look at it: a message that comes twice is the consumer's to recognise.
+    /// The broker ignores the id; consumers have to recognize duplicates themselves.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Publishing;
-    /// let order = Publishing::new("7").generate_message_id();
-    /// let mine = Publishing::new("7").message_id("order-7").generate_message_id(); // keeps its own
+    /// let random = Publishing::new("7").generate_message_id();
+    /// let unchanged = Publishing::new("7").message_id("order-7").generate_message_id();
     /// ```
     pub fn generate_message_id(self) -> Self {
         if self.properties.message_id().is_some() { self } else { self.message_id(random_id()) }
@@ -19,9 +19,9 @@ impl Publishing {
 }
 
 impl OpenChannel {
-    /// Gives every publish of the channel a random message id, unless it has one.
+    /// Sets whether every publish of the channel gets a random message id, unless it has one.
     ///
-    /// A publish that is sent again keeps its id.
+    /// A resent publish keeps its id.
     ///
     /// # Examples
     /// ```
@@ -33,13 +33,14 @@ impl OpenChannel {
         self
     }
 
+    /// Returns whether publishes get random message ids.
     #[doc(hidden)]
     pub fn has_ids(&self) -> bool {
         self.message_ids
     }
 }
 
-/// A version 4 UUID; unique, and nothing that must not be guessed.
+/// Returns a version 4 UUID. It is unique, but not unpredictable.
 fn random_id() -> String {
     let bits = fastrand::u128(..) & !(0xF << 76 | 0xC << 60) | 0x4 << 76 | 0x8 << 60;
     let hex = format!("{bits:032x}");
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_there_stays() {
+    fn existing_id_is_kept() {
         let with = Publishing::new("x").message_id("mine").generate_message_id();
         assert_eq!(with.properties.message_id(), Some("mine"));
         assert!(Publishing::new("x").generate_message_id().properties.message_id().is_some());

@@ -1,12 +1,12 @@
-//! The name of a queue, which changes when the broker names the queue anew.
+//! The name of a queue, which changes if the broker chose it and chooses another one after a reconnect.
 
 use std::sync::{Arc, OnceLock};
 
-/// Holds the name of a queue, which the broker changes when it named the queue itself and that is declared again.
+/// Holds the name of a queue. A name that the broker chose changes when the queue is declared again.
 #[derive(Clone, Debug)]
 pub struct QueueName(Arc<Name>);
 
-/// Names are only ever added, so that what was shown stays where it is.
+/// Names are only added, never removed, so that a `&str` of an old name stays valid.
 #[derive(Debug)]
 struct Name {
     text: String,
@@ -34,7 +34,7 @@ impl QueueName {
             let next = next.clone();
             name = next;
         }
-        // Only the supervisor renames.
+        // Only the supervisor renames queues, so no other value can be set here.
         let _ = name.next.set(Self::new(text));
     }
 }
