@@ -58,7 +58,6 @@ pub mod testing;
 mod transport;
 pub mod uri;
 mod watchers;
-/// Not part of the public API: exempt from semver, for the tests and tools of this repository.
 #[cfg(feature = "unstable-wire")]
 #[doc(hidden)]
 pub mod wire;

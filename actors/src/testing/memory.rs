@@ -16,7 +16,7 @@ const BUFFER: usize = 64 * 1024;
 
 /// Plays a broker without a network: returns one [`PeerSocket`] per client connection, over an in-memory stream.
 ///
-/// Nothing waits for the operating system, so tests can pause the clock with [`tokio::time::pause`]: timeouts and
+/// Nothing waits for the operating system, so tests can pause the clock with `tokio::time::pause`: timeouts and
 /// heartbeats then take no real time. A client connects through [`dialer`](Self::dialer). Dropping the peer refuses
 /// further connects. [`PeerSocket::reset`] only closes an in-memory stream: the client reads its end, not a reset.
 ///
