@@ -15,8 +15,8 @@ use crate::{
     error::{Error, Result},
     message::ConsumerState,
     message::{
-        CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, DeliveryTarget,
-        Get, Parts, PauseConsumer, QueueType, SinkRegistration, StreamOffset, TargetLost,
+        CancelConsumer, ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliveryParts, DeliverySink,
+        DeliveryTarget, Get, PauseConsumer, QueueType, SinkRegistration, StreamOffset, TargetLost,
         internal::{Change, Entity, SupervisorMessage, TrialConsume},
     },
     transport::CreditAccount,
@@ -215,7 +215,7 @@ impl Consumers {
     }
 
     /// Adds a delivery to the batch of this run.
-    pub(super) fn stage(&mut self, at: usize, parts: Parts) {
+    pub(super) fn stage(&mut self, at: usize, parts: DeliveryParts) {
         let Some(Some(entry)) = self.entries.get_mut(at) else { return };
         if let Some(credit) = &entry.link.credit {
             credit.take(parts.size());

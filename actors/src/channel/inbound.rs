@@ -9,7 +9,10 @@ use bytes::Bytes;
 use super::{Channel, ChannelState, acker::ChannelAcker, replies::PendingReply};
 use crate::{
     error::Error,
-    message::{ChannelEvent, Consumed, Delivery, Layout, Parts, QueueDeclared, QueueName, internal::Entity},
+    message::{
+        ChannelEvent, Consumed, ContentLayout, Delivery, DeliveryParts, QueueDeclared, QueueName,
+        internal::Entity,
+    },
     outbox::{Outcome, Seen},
     returned::Return,
     wire::{
@@ -61,8 +64,9 @@ impl Channel {
                 if let Some(whole) = single_frame_delivery(front, self.inbox.assembler.body_limit()) {
                     rest = FrameViews::new(front.get(whole.len..).unwrap_or_default());
                     let own = bytes.slice(at + HEAD_LEN..at + whole.len);
-                    let layout = Layout::Together { properties: whole.properties, body: whole.body };
-                    self.deliver(&whole.deliver, own, layout);
+                    let content =
+                        ContentLayout::Contiguous { properties: whole.properties, body: whole.body };
+                    self.deliver(&whole.deliver, own, content);
                     continue;
                 }
             }
@@ -78,7 +82,7 @@ impl Channel {
         self.hand_on()
     }
 
-    fn deliver(&mut self, head: &Deliver, bytes: Bytes, layout: Layout) {
+    fn deliver(&mut self, head: &Deliver, bytes: Bytes, content: ContentLayout) {
         let tag = head.delivery_tag;
         let Some((at, entry)) = self.consumers.find(head.consumer_tag.of(&bytes)) else {
             self.inbox.saw(tag, Some(0));
@@ -91,9 +95,9 @@ impl Channel {
             return;
         }
         self.inbox.saw(tag, (!no_ack).then_some(entry.link.consumer));
-        let parts = Parts {
+        let parts = DeliveryParts {
             bytes,
-            layout,
+            content,
             tag,
             channel_epoch: self.channel_epoch,
             message_count: None,
@@ -299,12 +303,12 @@ impl Channel {
     }
 
     fn take_content(&mut self, content: AssembledContent) -> Result<(), Fault> {
-        let apart = |content: &AssembledContent| {
-            Layout::Apart(Box::new((content.header.properties.clone(), content.body.clone())))
+        let separate = |content: &AssembledContent| {
+            ContentLayout::Separate(Box::new((content.header.properties.clone(), content.body.clone())))
         };
         match &content.method {
             ContentMethod::Deliver(head) => {
-                self.deliver(head, content.payload.clone(), apart(&content));
+                self.deliver(head, content.payload.clone(), separate(&content));
                 Ok(())
             }
             ContentMethod::GetOk(head) => {
@@ -328,8 +332,8 @@ impl Channel {
                 };
                 let delivery = Delivery::new(
                     Arc::new(link),
-                    Parts {
-                        layout: apart(&content),
+                    DeliveryParts {
+                        content: separate(&content),
                         bytes: content.payload,
                         tag: head.delivery_tag,
                         channel_epoch: self.channel_epoch.wrapping_sub(requeued.into()),

@@ -7,7 +7,7 @@ use std::{
 
 use actix::{Message, Recipient};
 
-use super::{ConsumerState, Delivery, QueueType, delivery::DeliverySink};
+use super::{ConsumerState, Delivery, DeliverySink, QueueType};
 use crate::{
     error::{Error, Result},
     wire::{Table, Value},

@@ -3,6 +3,7 @@
 //! The options of a call are its message: `DeclareQueue::new("jobs")` is both the argument of
 //! `Channel::declare_queue` and what is sent to the Channel actor.
 
+mod acker;
 mod arguments;
 mod binding;
 mod channel;
@@ -12,6 +13,8 @@ mod consume;
 mod consume_options;
 mod consumer_state;
 mod delivery;
+mod delivery_parts;
+mod delivery_sink;
 mod events;
 mod exchange;
 mod health;
@@ -24,10 +27,17 @@ mod publish;
 mod publishing;
 mod queue;
 mod queue_name;
+mod settle;
 mod settle_many;
 mod state;
 mod transaction;
 
+pub(crate) use self::{
+    acker::Acker,
+    consume::{DeliveryTarget, WorkerFactory},
+    delivery_parts::{ContentLayout, DeliveryParts},
+    delivery_sink::{DeliverySink, SinkRegistration, TargetLost},
+};
 pub use self::{
     arguments::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},
     channel::{CloseChannel, Qos, ReleaseChannel},
@@ -38,7 +48,7 @@ pub use self::{
     consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get, PauseConsumer},
     consume_options::StreamOffset,
     consumer_state::ConsumerState,
-    delivery::{Delivery, Settle},
+    delivery::Delivery,
     events::{ChannelEvent, FollowChannel, WatchChannel},
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
     health::{Degradation, EntityKind, Health, Skipped},
@@ -48,10 +58,7 @@ pub use self::{
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
     queue_name::QueueName,
+    settle::Settle,
     state::{ConnectionState, Opened},
     transaction::{CommitTx, Recover, RollbackTx, SelectTx},
-};
-pub(crate) use self::{
-    consume::{DeliveryTarget, WorkerFactory},
-    delivery::{Acker, DeliverySink, Layout, Parts, SinkRegistration, TargetLost},
 };

@@ -86,7 +86,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn process(mut self, requeue: Requeue) -> Processing {
-        self.fate = Some(requeue.outcome(self.redelivered()));
+        self.on_drop = Some(requeue.outcome(self.redelivered()));
         Processing(self)
     }
 }
@@ -139,7 +139,7 @@ impl Processing {
     /// }
     /// ```
     pub fn fail(self) -> Result<()> {
-        let requeue = !matches!(self.0.fate, Some(Outcome::Reject { requeue: false }));
+        let requeue = !matches!(self.0.on_drop, Some(Outcome::Reject { requeue: false }));
         self.0.reject(requeue)
     }
 
@@ -153,7 +153,7 @@ impl Processing {
     /// }
     /// ```
     pub fn into_delivery(mut self) -> Delivery {
-        self.0.fate = None;
+        self.0.on_drop = None;
         self.0
     }
 }

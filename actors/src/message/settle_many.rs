@@ -4,13 +4,13 @@ use super::Delivery;
 use crate::{error::Result, outbox::Outcome};
 
 impl Delivery {
-    /// Acknowledges many deliveries, of one or several consumers, and sends their frames together.
+    /// Acknowledges many deliveries, of one or several consumers (`basic.ack`), and sends the frames together.
     ///
-    /// Sends `basic.ack`. Neighbours of the same consumer are settled under one lock. A delivery that cannot be settled
-    /// does not keep the others from being settled.
+    /// Adjacent deliveries of the same consumer are settled under one lock. If a delivery cannot be settled, the
+    /// others are settled all the same.
     ///
     /// # Errors
-    /// The first error, of those of [`ack`](Self::ack).
+    /// The first error; the errors are those of [`ack`](Self::ack).
     ///
     /// # Examples
     /// ```
@@ -23,14 +23,14 @@ impl Delivery {
         settle_many(deliveries, Outcome::Ack)
     }
 
-    /// Refuses many deliveries, of one or several consumers, and sends their frames together. With `requeue` they go back
-    /// into their queues, without it they are dropped or dead-lettered.
+    /// Refuses many deliveries, of one or several consumers (`basic.nack`), and sends the frames together.
     ///
-    /// Sends `basic.nack`. Neighbours of the same consumer are settled under one lock. A delivery that cannot be settled
-    /// does not keep the others from being settled.
+    /// With `requeue` the messages return to their queues; without, they are dropped or dead-lettered. Adjacent
+    /// deliveries of the same consumer are settled under one lock. If a delivery cannot be settled, the others are
+    /// settled all the same.
     ///
     /// # Errors
-    /// The first error, of those of [`ack`](Self::ack).
+    /// The first error; the errors are those of [`ack`](Self::ack).
     ///
     /// # Examples
     /// ```
@@ -48,7 +48,7 @@ fn settle_many(deliveries: impl IntoIterator<Item = Delivery>, outcome: Outcome)
     let mut result = Ok(());
     let mut group: Vec<Delivery> = Vec::new();
     for delivery in deliveries {
-        if group.last().is_some_and(|last| !last.goes_with(&delivery)) {
+        if group.last().is_some_and(|last| !last.same_consumer(&delivery)) {
             result = result.and(Delivery::settle_group(&mut group, outcome));
         }
         group.push(delivery);

@@ -1,0 +1,46 @@
+//! Where a channel sends the deliveries of a consumer: a Consumer actor or a stream.
+
+use std::fmt;
+
+use actix::{Message, Recipient};
+
+use super::{ConsumerEnd, Delivery};
+
+/// Receives the deliveries of one consumer.
+pub(crate) trait DeliverySink: Send + Sync + fmt::Debug {
+    /// Connects the sink to its consumer. Called before any other method.
+    fn bind(&self, registration: SinkRegistration);
+    /// Takes the consumer's deliveries of one frame batch.
+    fn batch(&self, deliveries: Vec<Delivery>);
+    /// Called when a delivery is settled or dropped: the target may get another one.
+    fn ended(&self);
+    /// Discards the deliveries that the target did not get yet. The broker delivers them again.
+    fn discard(&self);
+    /// Stops or resumes passing deliveries to the target.
+    fn pause(&self, paused: bool);
+    /// Called while the consumer is being cancelled; dropped deliveries return to the queue only after that.
+    /// Drops the deliveries that no target will take. With `at_once` it drops all that are waiting, because they
+    /// may keep the connection from reading `basic.cancel-ok`.
+    fn leave(&self, at_once: bool);
+    /// Ends the sink: no more deliveries follow.
+    fn end(&self, end: ConsumerEnd);
+}
+
+/// Connects a sink to its consumer.
+#[derive(Debug)]
+pub(crate) struct SinkRegistration {
+    pub(crate) consumer: u32,
+    /// How many deliveries the application may hold, if the broker does not limit them.
+    pub(crate) permits: Option<usize>,
+    pub(crate) lost: Recipient<TargetLost>,
+}
+
+/// The target of this consumer has stopped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TargetLost {
+    pub(crate) consumer: u32,
+}
+
+impl Message for TargetLost {
+    type Result = ();
+}
