@@ -56,8 +56,9 @@ semver: ## Compare the public API with the last release (needs cargo-semver-chec
 	@scripts/semver.sh
 
 .PHONY: bench
-bench: ## Measure throughput and latency against a broker
-	@$(with_broker) cargo run --release --example perf
+bench: ## Measure the wire format and the outbox, then publishing against a broker
+	cargo bench --package actix-pika-actors --all-features --bench wire --bench outbox
+	@$(with_broker) cargo run --release --example perf -- --url "$$AMQP_URL"
 
 .PHONY: chaos
 chaos: ## Run the full chaos test, about 20 minutes; PART=3 SEED=7 runs one part with a given seed

@@ -57,6 +57,7 @@ mod line;
 mod memory;
 mod method;
 mod mismatch;
+mod outbox;
 mod peer;
 mod probe;
 mod script;
@@ -72,6 +73,7 @@ pub use self::{
     memory::{MemoryDialer, MemoryPeer},
     method::Method,
     mismatch::{TestError, TestErrorKind},
+    outbox::BenchOutbox,
     peer::Peer,
     probe::Probe,
     script::{ClientHandshake, HandshakeScript, HandshakeStep},
