@@ -1,173 +1,154 @@
-//! The Consumer actor: it feeds one user actor, on the thread where `consume` was called, so that a batch crosses
-//! threads once and each delivery is then a local letter.
+//! The Consumer actor: it feeds one user actor, on the thread where `consume` was called, so that a batch of deliveries
+//! crosses threads once and each delivery is then a message within one thread.
 //!
-//! Where the broker bounds what is unsettled (prefetch), it hands on at once; where it does not, permits do.
+//! Where the broker bounds the unsettled deliveries (prefetch), it hands them on at once; elsewhere, as far as
+//! [`permits`] allow. What it decides is in [`state`] and [`worker_backoff`].
+//!
+//! Its mailbox, all from the channel by way of [`sink`]: [`Registered`], [`DeliveryBatch`], [`Resume`], [`Discard`],
+//! [`Leave`], [`End`]. It reports a target that has stopped to the channel, with `TargetLost`.
+//!
+//! A stream of deliveries has no Consumer actor: see [`stream_sink`].
 
 mod permits;
+mod sink;
+mod state;
 mod stream_sink;
+mod stream_state;
 mod target;
+mod worker_backoff;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, OnceLock},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
+use tokio::time::Instant;
 
 pub use self::stream_sink::StreamSink;
-use self::{permits::Permits, target::Target};
-use crate::message::{
-    Consume, ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost, WorkerFactory,
+use self::{
+    permits::Permits,
+    sink::ActorSink,
+    state::{FeedState, LossAction},
+    target::Target,
+    worker_backoff::WorkerBackoff,
 };
+use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost};
 
-/// How often an idle consumer looks whether its target is still there.
-const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
+/// How often an idle consumer checks whether its target still runs.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Feeds one user actor with its deliveries, on the thread where `consume` was called. It takes no messages
-/// of an application: [`CancelConsumer`](crate::CancelConsumer) and [`PauseConsumer`](crate::PauseConsumer)
-/// are for the [`Channel`](crate::Channel).
+/// Feeds one user actor with deliveries, on the thread where `consume` was called. Applications send their messages,
+/// such as [`CancelConsumer`](crate::CancelConsumer) and [`PauseConsumer`](crate::PauseConsumer), to the
+/// [`Channel`](crate::Channel), not to this actor.
 ///
 /// **Over a reconnect**: it stays, with its target.
 #[derive(Debug)]
 pub struct Consumer {
+    state: FeedState,
     target: Target,
-    /// A worker is to be built, after a wait.
-    building: bool,
+    backoff: WorkerBackoff,
     permits: Arc<Permits>,
+    /// The deliveries that wait for a permit or for a target.
     waiting: VecDeque<Delivery>,
-    /// Whom to tell when the target is gone; taken once told.
-    lost: Option<(u32, Recipient<TargetLost>)>,
-    /// Nobody takes any more; what comes until the cancel is answered is held back by the channel.
-    left: bool,
-    /// Nothing more comes; what waits is still the target's.
-    ended: bool,
+    /// Set from the registration with the channel until the target is reported lost or the consumer has ended.
+    loss_report: Option<LossReport>,
+}
+
+/// Tells the channel that nobody takes the deliveries. Sent when it is dropped, too: if the arbiter has ended or a
+/// factory has panicked, the broker would otherwise deliver the same messages again for ever.
+#[derive(Debug)]
+struct LossReport {
+    consumer: u32,
+    channel: Option<Recipient<TargetLost>>,
+}
+
+impl LossReport {
+    fn disarm(mut self) {
+        self.channel = None;
+    }
+}
+
+impl Drop for LossReport {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            channel.do_send(TargetLost { consumer: self.consumer });
+        }
+    }
 }
 
 impl Consumer {
-    /// Starts one on the thread of `arbiter`, or on the calling one.
-    pub(crate) fn start(
-        target: Recipient<Delivery>,
-        arbiter: Option<&ArbiterHandle>,
-    ) -> Arc<dyn DeliverySink> {
-        Self::launch(Target::actor(target), arbiter)
-    }
-
-    /// Starts one that builds its workers itself, on the thread of `arbiter`, or on the calling one.
-    pub(crate) fn start_supervised(
-        factory: WorkerFactory,
-        arbiter: Option<&ArbiterHandle>,
-    ) -> Arc<dyn DeliverySink> {
-        Self::launch(Target::supervised(factory), arbiter)
-    }
-
     fn launch(target: Target, arbiter: Option<&ArbiterHandle>) -> Arc<dyn DeliverySink> {
         let permits = Arc::new(Permits::default());
         let actor = Self {
+            state: FeedState::Feeding,
             target,
-            building: false,
+            backoff: WorkerBackoff::new(Instant::now()),
             permits: permits.clone(),
             waiting: VecDeque::new(),
-            lost: None,
-            left: false,
-            ended: false,
+            loss_report: None,
         };
-        let addr = match arbiter {
+        let consumer = match arbiter {
             Some(arbiter) => Self::start_in_arbiter(arbiter, |ctx| {
                 ctx.set_mailbox_capacity(0);
                 actor
             }),
             None => Actor::start(actor),
         };
-        Arc::new(ToConsumer { addr, permits, lost: OnceLock::new() })
+        Arc::new(ActorSink::new(consumer, permits))
     }
 
-    fn hand_on(&mut self, ctx: &mut Context<Self>) {
-        let target = self.target.alive();
+    /// Hands waiting deliveries on, as far as there is a target and permits allow.
+    fn feed(&mut self, ctx: &mut Context<Self>) {
+        let target = self.target.running();
         if !self.waiting.is_empty() && target.is_none() {
-            self.target_gone(ctx);
-            if self.ended {
-                ctx.stop();
-            }
+            self.target_stopped(ctx);
             return;
         }
-        while let Some(target) = target.filter(|_| self.permits.allows(self.waiting.len())) {
+        while let Some(target) = target.filter(|_| self.permits.allow(self.waiting.len())) {
             let Some(delivery) = self.waiting.pop_front() else { break };
             target.do_send(delivery);
         }
         if self.waiting.is_empty() {
-            if self.ended {
+            if self.state.is_draining() {
                 ctx.stop();
             }
             return;
         }
         self.permits.wait(self.waiting.len());
-        // A permit may have come back between the two lines above.
-        if self.permits.allows(self.waiting.len()) {
+        // A permit may have been released between the two lines above.
+        if self.permits.allow(self.waiting.len()) {
             ctx.notify(Resume);
         }
     }
 
-    /// Deliveries wait until the broker has cancelled the consumer: handed back now, they would come again.
-    fn target_gone(&mut self, ctx: &mut Context<Self>) {
-        if self.target.is_supervised() {
-            self.build_later(ctx);
-            return;
-        }
-        if let Some((consumer, lost)) = self.lost.take() {
-            log::warn!("consumer {consumer}: the actor that it feeds is gone");
-            lost.do_send(TargetLost { consumer });
+    fn target_stopped(&mut self, ctx: &mut Context<Self>) {
+        match self.state.target_stopped(self.target.is_supervised()) {
+            LossAction::None => {}
+            LossAction::Rebuild => self.rebuild_later(ctx),
+            LossAction::Report => {
+                if let Some(report) = self.loss_report.take() {
+                    log::warn!("consumer {}: its actor has stopped", report.consumer);
+                    drop(report);
+                }
+            }
+            LossAction::Stop => ctx.stop(),
         }
     }
-}
 
-impl Consumer {
-    /// Builds the next worker after a wait; deliveries wait meanwhile, at most as many as the prefetch lets come.
-    fn build_later(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.building, true) {
-            return;
-        }
-        let wait = self.target.lost();
-        log::warn!("consumer: its worker is gone; another one is built in {wait:?}");
+    fn rebuild_later(&mut self, ctx: &mut Context<Self>) {
+        self.target.clear();
+        let wait = self.backoff.worker_stopped(Instant::now(), fastrand::f64());
+        let consumer = self.loss_report.as_ref().map_or(0, |report| report.consumer);
+        log::warn!("consumer {consumer}: its worker has stopped, the next one is built in {wait:?}");
         ctx.run_later(wait, |consumer, ctx| {
-            consumer.building = false;
-            consumer.target.build();
-            consumer.hand_on(ctx);
+            if consumer.state.rebuild() {
+                consumer.build();
+                consumer.feed(ctx);
+            }
         });
     }
-}
 
-impl Consume {
-    /// Names who builds the actors that get the deliveries, on `arbiter` rather than beside the channel.
-    #[doc(hidden)]
-    pub fn deliver_by(
-        mut self,
-        factory: impl FnMut() -> Recipient<Delivery> + Send + 'static,
-        arbiter: Option<&ArbiterHandle>,
-    ) -> Self {
-        match arbiter {
-            Some(arbiter) => self.inlet(Consumer::start_supervised(Box::new(factory), Some(arbiter))),
-            None => {
-                self.target = Some(crate::message::DeliveryTarget::Supervised(Arc::new(Mutex::new(Some(
-                    Box::new(factory),
-                )))));
-                self
-            }
-        }
-    }
-
-    /// Names the actor that gets the deliveries, fed from a Consumer actor on `arbiter` rather than beside the channel.
-    #[doc(hidden)]
-    pub fn deliver_from(self, target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Self {
-        match arbiter {
-            Some(arbiter) => self.inlet(Consumer::start(target, Some(arbiter))),
-            None => self.deliver_to(target),
-        }
-    }
-
-    /// Puts the deliveries where a stream takes them.
-    #[doc(hidden)]
-    pub fn feed(self, feed: Arc<StreamSink>) -> Self {
-        self.inlet(feed)
+    fn build(&mut self) {
+        self.target.build();
+        self.backoff.worker_built(Instant::now());
     }
 }
 
@@ -176,60 +157,80 @@ impl Actor for Consumer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
-        ctx.run_interval(LOOK, |consumer, ctx| {
-            if consumer.target.alive().is_none() {
-                consumer.target_gone(ctx);
-                if consumer.ended {
-                    ctx.stop();
-                }
+        ctx.run_interval(CHECK_INTERVAL, |consumer, ctx| {
+            if consumer.target.running().is_none() {
+                consumer.target_stopped(ctx);
             }
         });
-        self.target.build();
+        self.build();
     }
 }
 
-impl Drop for Consumer {
-    // Its arbiter has ended, or the factory of its workers has panicked: without a word to the channel, what comes would be dropped and come again for ever.
-    fn drop(&mut self) {
-        if let Some((consumer, lost)) = self.lost.take() {
-            lost.do_send(TargetLost { consumer });
+macro_rules! messages {
+    ($($message:ty),*) => { $(
+        impl Message for $message {
+            type Result = ();
         }
+    )* };
+}
+
+messages! { Registered, DeliveryBatch, Resume, Discard, Leave, End }
+
+/// The consumer is registered with a channel.
+#[derive(Debug)]
+struct Registered(SinkRegistration);
+
+impl Handler<Registered> for Consumer {
+    type Result = ();
+
+    fn handle(&mut self, Registered(registration): Registered, _: &mut Self::Context) {
+        if let Some(earlier) = self.loss_report.take() {
+            earlier.disarm();
+        }
+        let SinkRegistration { consumer, lost, .. } = registration;
+        self.loss_report = Some(LossReport { consumer, channel: Some(lost) });
+        self.state.registered();
     }
 }
 
-/// What one run of frames held for one consumer.
+/// The deliveries of this consumer in one batch of frames.
 #[derive(Debug)]
 struct DeliveryBatch(Vec<Delivery>);
 
-impl Message for DeliveryBatch {
+impl Handler<DeliveryBatch> for Consumer {
     type Result = ();
+
+    fn handle(&mut self, DeliveryBatch(batch): DeliveryBatch, ctx: &mut Self::Context) {
+        if self.state.is_dropping() {
+            return;
+        }
+        let target = self.target.running().filter(|_| self.permits.is_free() && self.waiting.is_empty());
+        if let Some(target) = target {
+            for delivery in batch {
+                target.do_send(delivery);
+            }
+            return;
+        }
+        self.waiting.extend(batch);
+        self.feed(ctx);
+    }
 }
 
-/// The consumer is being cancelled.
-#[derive(Debug)]
-struct Leave {
-    at_once: bool,
-}
-
-impl Message for Leave {
-    type Result = ();
-}
-
-/// Permits have come back.
+/// Permits were released, or a pause is over.
 #[derive(Debug)]
 struct Resume;
 
-impl Message for Resume {
+impl Handler<Resume> for Consumer {
     type Result = ();
+
+    fn handle(&mut self, _: Resume, ctx: &mut Self::Context) {
+        self.feed(ctx);
+    }
 }
 
-/// What waits has become stale.
+/// The waiting deliveries are stale: the broker delivers them again.
 #[derive(Debug)]
 struct Discard;
-
-impl Message for Discard {
-    type Result = ();
-}
 
 impl Handler<Discard> for Consumer {
     type Result = ();
@@ -239,137 +240,42 @@ impl Handler<Discard> for Consumer {
     }
 }
 
+/// The consumer is being cancelled. With `at_once`, waiting deliveries are dropped even if the target runs.
 #[derive(Debug)]
-struct Bound(SinkRegistration);
-
-impl Message for Bound {
-    type Result = ();
-}
-
-#[derive(Debug)]
-struct End(ConsumerEnd);
-
-impl Message for End {
-    type Result = ();
-}
-
-impl Handler<Bound> for Consumer {
-    type Result = ();
-
-    fn handle(&mut self, Bound(binding): Bound, _: &mut Self::Context) {
-        self.lost = Some((binding.consumer, binding.lost));
-    }
-}
-
-impl Handler<DeliveryBatch> for Consumer {
-    type Result = ();
-
-    fn handle(&mut self, DeliveryBatch(batch): DeliveryBatch, ctx: &mut Self::Context) {
-        if self.left {
-            return;
-        }
-        let target = self.target.alive().filter(|_| self.permits.free() && self.waiting.is_empty());
-        if let Some(target) = target {
-            for delivery in batch {
-                target.do_send(delivery);
-            }
-            return;
-        }
-        self.waiting.extend(batch);
-        self.hand_on(ctx);
-    }
+struct Leave {
+    at_once: bool,
 }
 
 impl Handler<Leave> for Consumer {
     type Result = ();
 
     fn handle(&mut self, Leave { at_once }: Leave, _: &mut Self::Context) {
-        if at_once || self.target.alive().is_none() {
-            self.left = true;
+        if at_once || self.target.running().is_none() {
+            self.state.drop_deliveries();
             self.waiting.clear();
         }
     }
 }
 
-impl Handler<Resume> for Consumer {
-    type Result = ();
-
-    fn handle(&mut self, _: Resume, ctx: &mut Self::Context) {
-        self.hand_on(ctx);
-    }
-}
+/// The consumer has ended.
+#[derive(Debug)]
+struct End(ConsumerEnd);
 
 impl Handler<End> for Consumer {
     type Result = ();
 
     fn handle(&mut self, End(end): End, ctx: &mut Self::Context) {
-        self.lost = None;
+        if let Some(report) = self.loss_report.take() {
+            report.disarm();
+        }
         if matches!(end, ConsumerEnd::CancelledByBroker | ConsumerEnd::Closed(_)) {
-            // What needs no settling came for good, and nowhere is another copy of it.
+            // Deliveries that need no acknowledgement still go to the target: the broker has no copy of them.
             self.waiting.retain(Delivery::is_no_ack);
-            self.ended = true;
-            self.hand_on(ctx);
+            self.state.drain();
+            self.feed(ctx);
         } else {
-            log::debug!("consumer ended, {} let go: {end:?}", self.waiting.len());
+            log::debug!("consumer ended ({end:?}), {} waiting deliveries dropped", self.waiting.len());
             ctx.stop();
         }
-    }
-}
-
-#[derive(Debug)]
-struct ToConsumer {
-    addr: Addr<Consumer>,
-    permits: Arc<Permits>,
-    lost: OnceLock<(u32, Recipient<TargetLost>)>,
-}
-
-impl Drop for ToConsumer {
-    // A consumer that never began.
-    fn drop(&mut self) {
-        self.addr.do_send(End(ConsumerEnd::Cancelled));
-    }
-}
-
-impl DeliverySink for ToConsumer {
-    fn bind(&self, binding: SinkRegistration) {
-        self.permits.set(binding.permits);
-        self.lost.get_or_init(|| (binding.consumer, binding.lost.clone()));
-        self.addr.do_send(Bound(binding));
-    }
-
-    fn batch(&self, deliveries: Vec<Delivery>) {
-        if !self.addr.connected() {
-            // Its arbiter has ended.
-            if let Some((consumer, lost)) = self.lost.get() {
-                lost.do_send(TargetLost { consumer: *consumer });
-            }
-        }
-        self.permits.add(deliveries.len());
-        self.addr.do_send(DeliveryBatch(deliveries));
-    }
-
-    fn ended(&self) {
-        if self.permits.release() {
-            self.addr.do_send(Resume);
-        }
-    }
-
-    fn pause(&self, paused: bool) {
-        self.permits.pause(paused);
-        if !paused {
-            self.addr.do_send(Resume);
-        }
-    }
-
-    fn discard(&self) {
-        self.addr.do_send(Discard);
-    }
-
-    fn leave(&self, at_once: bool) {
-        self.addr.do_send(Leave { at_once });
-    }
-
-    fn end(&self, end: ConsumerEnd) {
-        self.addr.do_send(End(end));
     }
 }

@@ -1,26 +1,26 @@
-//! How many deliveries an application may hold at once, where the broker does not bound them.
+//! Permits: how many deliveries an application may hold at once where the broker does not bound them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// No bound.
-const UNBOUNDED: usize = usize::MAX;
+/// The limit that stands for none.
+const UNLIMITED: usize = usize::MAX;
 
 #[derive(Debug)]
 pub(super) struct Permits {
-    most: AtomicUsize,
-    /// Deliveries that exist, handed on or waiting.
-    alive: AtomicUsize,
-    /// Those that wait for a permit, and want to be told.
+    limit: AtomicUsize,
+    /// The deliveries that exist, handed on or waiting.
+    existing: AtomicUsize,
+    /// The deliveries that wait for a permit; 0 when [`release`](Self::release) need not wake the consumer.
     waiting: AtomicUsize,
-    /// Nothing is handed on, whatever the permits say.
+    /// While paused nothing is handed on, whatever the permits allow.
     paused: AtomicBool,
 }
 
 impl Default for Permits {
     fn default() -> Self {
         Self {
-            most: AtomicUsize::new(UNBOUNDED),
-            alive: AtomicUsize::new(0),
+            limit: AtomicUsize::new(UNLIMITED),
+            existing: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
         }
@@ -28,53 +28,83 @@ impl Default for Permits {
 }
 
 impl Permits {
-    pub(super) fn set(&self, most: Option<usize>) {
-        self.most.store(most.unwrap_or(UNBOUNDED), Ordering::SeqCst);
+    pub(super) fn set_limit(&self, limit: Option<usize>) {
+        self.limit.store(limit.unwrap_or(UNLIMITED), Ordering::SeqCst);
     }
 
-    pub(super) fn unbounded(&self) -> bool {
-        self.most.load(Ordering::Relaxed) == UNBOUNDED
+    fn is_unlimited(&self) -> bool {
+        self.limit.load(Ordering::Relaxed) == UNLIMITED
     }
 
-    /// Tells whether nothing bounds what is handed on, now.
-    pub(super) fn free(&self) -> bool {
-        self.unbounded() && !self.paused()
+    /// Returns whether everything may be handed on at once: there is no limit and no pause.
+    pub(super) fn is_free(&self) -> bool {
+        self.is_unlimited() && !self.is_paused()
     }
 
-    pub(super) fn pause(&self, paused: bool) {
+    pub(super) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::SeqCst);
     }
 
-    pub(super) fn paused(&self) -> bool {
+    fn is_paused(&self) -> bool {
         self.paused.load(Ordering::SeqCst)
     }
 
+    /// Counts deliveries that have arrived.
     pub(super) fn add(&self, deliveries: usize) {
-        if !self.unbounded() {
-            self.alive.fetch_add(deliveries, Ordering::SeqCst);
+        if !self.is_unlimited() {
+            self.existing.fetch_add(deliveries, Ordering::SeqCst);
         }
     }
 
-    /// Tells whether one of the `waiting` may be handed on.
-    pub(super) fn allows(&self, waiting: usize) -> bool {
-        let most = self.most.load(Ordering::Relaxed);
-        let room = || self.alive.load(Ordering::SeqCst).saturating_sub(waiting) < most;
-        !self.paused() && (most == UNBOUNDED || room())
+    /// Returns whether one of the `waiting` deliveries may be handed on.
+    pub(super) fn allow(&self, waiting: usize) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let has_room = || self.existing.load(Ordering::SeqCst).saturating_sub(waiting) < limit;
+        !self.is_paused() && (limit == UNLIMITED || has_room())
     }
 
-    /// Asks to be told when permits come back, if any wait.
+    /// Asks [`release`](Self::release) to wake the consumer. Check [`allow`](Self::allow) again afterwards.
     pub(super) fn wait(&self, waiting: usize) {
         self.waiting.store(waiting, Ordering::SeqCst);
     }
 
-    /// Gives one back; tells whether the one who waits must be told, which is so once half of them are free.
+    /// Counts a delivery that is settled or dropped. Returns whether to wake the consumer: once per
+    /// [`wait`](Self::wait), when half of the permits are free.
     pub(super) fn release(&self) -> bool {
-        let most = self.most.load(Ordering::Relaxed);
-        if most == UNBOUNDED {
+        let limit = self.limit.load(Ordering::Relaxed);
+        if limit == UNLIMITED {
             return false;
         }
-        let alive = self.alive.fetch_sub(1, Ordering::SeqCst).saturating_sub(1);
+        let existing = self.existing.fetch_sub(1, Ordering::SeqCst).saturating_sub(1);
         let waiting = self.waiting.load(Ordering::SeqCst);
-        waiting > 0 && alive.saturating_sub(waiting) <= most / 2 && self.waiting.swap(0, Ordering::SeqCst) > 0
+        let is_half_free = existing.saturating_sub(waiting) <= limit / 2;
+        waiting > 0 && is_half_free && self.waiting.swap(0, Ordering::SeqCst) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_limit_everything_is_allowed_unless_paused() {
+        let permits = Permits::default();
+        permits.add(1000);
+        assert!(permits.is_free() && permits.allow(1000) && !permits.release());
+        permits.set_paused(true);
+        assert!(!permits.is_free() && !permits.allow(1));
+    }
+
+    #[test]
+    fn the_consumer_is_woken_once_when_half_of_the_permits_are_free() {
+        let permits = Permits::default();
+        permits.set_limit(Some(4));
+        permits.add(6);
+        // Six wait, then four of them are handed on.
+        assert!(permits.allow(6) && permits.allow(3) && !permits.allow(2));
+        permits.wait(2);
+        assert!(!permits.release());
+        assert!(permits.release());
+        assert!(!permits.release());
     }
 }

@@ -1,4 +1,4 @@
-//! The queue between a channel and a stream of deliveries: no Consumer actor in the way.
+//! The queue between a channel and a stream of deliveries. A stream needs no Consumer actor.
 
 use std::{
     collections::VecDeque,
@@ -12,10 +12,13 @@ use std::{
 
 use actix::Recipient;
 
+use super::stream_state::StreamState;
 use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost};
 
-/// Keeps what a stream takes its deliveries from: the queue between a channel and a `DeliveryStream` of the
-/// crate `actix-pika`.
+/// The queue between a channel and a `DeliveryStream` of the crate `actix-pika`.
+///
+/// **Over a reconnect**: it stays. Deliveries that were queued are discarded, since the broker delivers them again, and
+/// [`generation`](Self::generation) is increased.
 ///
 /// # Examples
 /// ```
@@ -24,44 +27,43 @@ use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, Targ
 /// ```
 #[derive(Default)]
 pub struct StreamSink {
-    state: Mutex<State>,
-    /// How often what was here has become stale.
+    inner: Mutex<Inner>,
+    /// How often the deliveries have become stale.
     generation: AtomicU64,
-    /// The channel is closed: what was taken and must be settled cannot be.
+    /// Whether the channel is closed, so that deliveries cannot be settled any more.
     closed: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
+struct Inner {
+    state: StreamState,
     queue: VecDeque<Delivery>,
     waker: Option<Waker>,
-    end: Option<ConsumerEnd>,
-    /// Nobody takes any more; what comes waits for the cancel, or it would come again and again.
-    left: bool,
-    /// The cancel is on its way, and the channel holds back what is dropped.
-    leaving: bool,
-    /// Whom to tell that nobody takes any more.
-    lost: Option<TargetLost>,
-    channel: Option<Recipient<TargetLost>>,
+    /// Where to report that the stream is dropped; taken once it is reported.
+    registration: Option<(TargetLost, Recipient<TargetLost>)>,
 }
 
 impl StreamSink {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells how often deliveries have become stale; those taken in an earlier era are.
+    /// Returns how often the deliveries have become stale. Deliveries taken in an earlier generation are stale.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::StreamSink;
-    /// assert_eq!(StreamSink::default().era(), 0);
+    /// assert_eq!(StreamSink::default().generation(), 0);
     /// ```
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Moves everything that is there into `taken` and tells of which era it is; `Err` when nothing more will come.
+    /// Moves all queued deliveries into `taken` and returns their [`generation`](Self::generation). Waits while there
+    /// are none.
+    ///
+    /// # Errors
+    /// The end of the consumer, once the queue is empty and nothing more arrives.
     ///
     /// # Examples
     /// ```
@@ -78,28 +80,28 @@ impl StreamSink {
         taken: &mut VecDeque<Delivery>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<u64, ConsumerEnd>> {
-        let mut state = self.lock();
-        if !state.queue.is_empty() {
+        let mut inner = self.lock();
+        if !inner.queue.is_empty() {
             if taken.is_empty() {
-                std::mem::swap(taken, &mut state.queue);
+                std::mem::swap(taken, &mut inner.queue);
             } else {
-                taken.append(&mut state.queue);
+                taken.append(&mut inner.queue);
             }
             return Poll::Ready(Ok(self.generation()));
         }
-        if let Some(end) = &state.end {
+        if let Some(end) = inner.state.end() {
             return Poll::Ready(Err(end.clone()));
         }
-        let old = match &state.waker {
+        let old = match &inner.waker {
             Some(waker) if waker.will_wake(cx.waker()) => None,
-            _ => state.waker.replace(cx.waker().clone()),
+            _ => inner.waker.replace(cx.waker().clone()),
         };
-        drop(state);
+        drop(inner);
         drop(old);
         Poll::Pending
     }
 
-    /// Counts the deliveries that wait.
+    /// Returns the number of queued deliveries.
     ///
     /// # Examples
     /// ```
@@ -110,7 +112,7 @@ impl StreamSink {
         self.lock().queue.len()
     }
 
-    /// Tells whether the channel is closed, so that nothing can be settled any more.
+    /// Returns whether the channel is closed, so that deliveries cannot be settled any more.
     ///
     /// # Examples
     /// ```
@@ -121,7 +123,8 @@ impl StreamSink {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Gives back what was taken and not handed out, in front of what has come since, and takes no more.
+    /// Puts deliveries that were taken and not handed out back in front of the queue, and takes no more. They are kept
+    /// until the consumer is cancelled; if that has begun, they are dropped.
     ///
     /// # Examples
     /// ```
@@ -130,17 +133,16 @@ impl StreamSink {
     /// StreamSink::default().give_back(VecDeque::new());
     /// ```
     pub fn give_back(&self, mut taken: VecDeque<Delivery>) {
-        let mut state = self.lock();
-        state.left = true;
-        taken.append(&mut state.queue);
-        if state.end.is_none() && !state.leaving {
-            state.queue = std::mem::take(&mut taken);
+        let mut inner = self.lock();
+        taken.append(&mut inner.queue);
+        if inner.state.stream_dropped() {
+            inner.queue = std::mem::take(&mut taken);
         }
-        drop(state);
+        drop(inner);
         drop(taken);
     }
 
-    /// Says that nobody will take anything: the consumer is to be cancelled.
+    /// Has the channel cancel the consumer, because nobody takes its deliveries any more.
     ///
     /// # Examples
     /// ```
@@ -148,38 +150,38 @@ impl StreamSink {
     /// StreamSink::default().abandon();
     /// ```
     pub fn abandon(&self) {
-        let mut state = self.lock();
-        state.left = true;
-        let to = state.channel.take().zip(state.lost);
-        drop(state);
-        if let Some((channel, lost)) = to {
+        let mut inner = self.lock();
+        inner.state.stream_dropped();
+        let registration = inner.registration.take();
+        drop(inner);
+        if let Some((lost, channel)) = registration {
             channel.do_send(lost);
         }
     }
 }
 
 impl DeliverySink for StreamSink {
-    fn bind(&self, binding: SinkRegistration) {
-        let lost = TargetLost { consumer: binding.consumer };
-        let mut state = self.lock();
-        if state.left {
-            drop(state);
-            binding.lost.do_send(lost);
+    fn bind(&self, registration: SinkRegistration) {
+        let lost = TargetLost { consumer: registration.consumer };
+        let mut inner = self.lock();
+        if inner.state.has_stream() {
+            inner.registration = Some((lost, registration.lost));
         } else {
-            (state.lost, state.channel) = (Some(lost), Some(binding.lost));
+            drop(inner);
+            registration.lost.do_send(lost);
         }
     }
 
     fn batch(&self, deliveries: Vec<Delivery>) {
-        let mut state = self.lock();
-        if state.left && state.leaving {
-            drop(state);
+        let mut inner = self.lock();
+        if inner.state.is_dropping() {
+            drop(inner);
             drop(deliveries);
             return;
         }
-        state.queue.extend(deliveries);
-        let waker = state.waker.take();
-        drop(state);
+        inner.queue.extend(deliveries);
+        let waker = inner.waker.take();
+        drop(inner);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -190,39 +192,39 @@ impl DeliverySink for StreamSink {
     fn pause(&self, _: bool) {}
 
     fn discard(&self) {
-        let mut state = self.lock();
+        let mut inner = self.lock();
         self.generation.fetch_add(1, Ordering::Release);
-        let gone = std::mem::take(&mut state.queue);
-        drop(state);
-        gone.into_iter().for_each(Delivery::discard);
+        let stale = std::mem::take(&mut inner.queue);
+        drop(inner);
+        stale.into_iter().for_each(Delivery::discard);
     }
 
     fn leave(&self, at_once: bool) {
-        let mut state = self.lock();
-        state.leaving = true;
-        state.left |= at_once;
-        let gone = if state.left { std::mem::take(&mut state.queue) } else { VecDeque::new() };
-        drop(state);
-        drop(gone);
+        let mut inner = self.lock();
+        let keep = inner.state.cancel_started(at_once);
+        let dropped = if keep { VecDeque::new() } else { std::mem::take(&mut inner.queue) };
+        drop(inner);
+        drop(dropped);
     }
 
     fn end(&self, end: ConsumerEnd) {
         let closed = matches!(end, ConsumerEnd::Closed(_));
-        let mut state = self.lock();
-        // What the stream has not taken yet is still its to take, unless that cannot be settled or the stream is gone.
-        let (keep, gone): (VecDeque<_>, VecDeque<_>) = match end {
-            _ if state.left => (VecDeque::new(), std::mem::take(&mut state.queue)),
-            ConsumerEnd::CancelledByBroker => (std::mem::take(&mut state.queue), VecDeque::new()),
-            ConsumerEnd::Closed(_) => state.queue.drain(..).partition(Delivery::is_no_ack),
-            _ => (VecDeque::new(), std::mem::take(&mut state.queue)),
+        let mut inner = self.lock();
+        let queue = std::mem::take(&mut inner.queue);
+        // The stream still gets what it can settle, and what needs no acknowledgement.
+        let (kept, dropped): (VecDeque<_>, VecDeque<_>) = match end {
+            _ if !inner.state.has_stream() => (VecDeque::new(), queue),
+            ConsumerEnd::CancelledByBroker => (queue, VecDeque::new()),
+            ConsumerEnd::Closed(_) => queue.into_iter().partition(Delivery::is_no_ack),
+            _ => (VecDeque::new(), queue),
         };
-        state.queue = keep;
-        state.end.get_or_insert(end);
+        inner.queue = kept;
+        inner.state.consumer_ended(end);
         self.closed.fetch_or(closed, Ordering::Relaxed);
-        let channel = state.channel.take();
-        let waker = state.waker.take();
-        drop(state);
-        drop((gone, channel));
+        let registration = inner.registration.take();
+        let waker = inner.waker.take();
+        drop(inner);
+        drop((dropped, registration));
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -231,7 +233,10 @@ impl DeliverySink for StreamSink {
 
 impl fmt::Debug for StreamSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
-        f.debug_struct("StreamSink").field("waiting", &state.queue.len()).field("end", &state.end).finish()
+        let inner = self.lock();
+        f.debug_struct("StreamSink")
+            .field("state", &inner.state)
+            .field("waiting", &inner.queue.len())
+            .finish_non_exhaustive()
     }
 }
