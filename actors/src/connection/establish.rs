@@ -31,7 +31,7 @@ const MAX_HANDSHAKE_FRAME: u32 = 64 * 1024;
 pub(super) struct Established {
     pub(super) socket: Socket,
     pub(super) negotiated: Negotiated,
-    pub(super) link: SocketInfo,
+    pub(super) info: SocketInfo,
     /// Bytes that the broker sent after `connection.open-ok`.
     pub(super) rest: BytesMut,
 }
@@ -132,13 +132,13 @@ fn established(
 ) -> Result<Established> {
     let checked =
         |addr: io::Result<SocketAddr>| addr.map_err(|e| Error::io("reading the addresses of the socket", &e));
-    let link = SocketInfo {
+    let info = SocketInfo {
         address: address.clone(),
         local: checked(socket.local_addr())?,
         peer: checked(socket.peer_addr())?,
         lifetime: credentials.lifetime(),
     };
-    Ok(Established { socket, negotiated, link, rest })
+    Ok(Established { socket, negotiated, info, rest })
 }
 
 /// Dials the next IP address and runs the handshake. `stage` names the current step, for the error of a timeout.

@@ -140,7 +140,7 @@ impl Connection {
 
     /// Starts the I/O loop on the socket of a finished handshake.
     fn opened(&mut self, established: Established, ctx: &mut Context<Self>) {
-        let Established { socket, negotiated, link, rest } = established;
+        let Established { socket, negotiated, info, rest } = established;
         log::debug!("connection {}: open, {negotiated:?}", self.epoch());
         self.socket = Some(socket);
         self.reader.buffer = rest;
@@ -151,7 +151,7 @@ impl Connection {
         }
         self.phase = ConnectionPhase::Open;
         let epoch = self.epoch();
-        let opened = SupervisorMessage::ConnectionOpened { epoch, negotiated, link };
+        let opened = SupervisorMessage::ConnectionOpened { epoch, negotiated, socket: info };
         self.end_report.supervisor.do_send(opened);
         ctx.spawn(IoLoop);
     }
@@ -204,8 +204,8 @@ impl Handler<ConnectionCommand> for Connection {
 
     fn handle(&mut self, command: ConnectionCommand, ctx: &mut Self::Context) {
         match command {
-            ConnectionCommand::AttachChannel { channel, down, outbox } => {
-                self.channels.attach(channel, down, outbox);
+            ConnectionCommand::AttachChannel { channel, recipient, outbox } => {
+                self.channels.attach(channel, recipient, outbox);
             }
             ConnectionCommand::DetachChannel { channel } => self.detach_channel(channel),
             ConnectionCommand::Close { code, text, within } => match self.phase {

@@ -1,5 +1,5 @@
-//! The letters between actors. Every one carries the epoch of the connection that it speaks of; a letter of another
-//! epoch is dropped.
+//! The messages between the actors of a connection. A message about one connection has its epoch; the receiver drops
+//! messages of another epoch.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,28 +18,28 @@ use crate::{
     wire::{Fault, FrameBatch, Negotiated, Table},
 };
 
-/// To a channel.
+/// To a channel, from the supervisor or from a connection.
 #[derive(Debug)]
 pub(crate) enum ChannelMessage {
-    /// Frames of this channel that arrived next to one another.
+    /// Consecutive frames of this channel.
     Frames { epoch: u64, batch: FrameBatch },
-    /// There is a connection; the channel may open.
+    /// A connection is open; the channel opens on it.
     Attached { epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, credit: Arc<ReadCredit> },
-    /// The connection is gone, and another one will come.
+    /// The connection is lost; the supervisor reconnects.
     Detached { epoch: u64, error: Error },
-    /// The connection is gone for good.
+    /// The connection is closed for good.
     ConnectionClosed { error: Error },
-    /// The broker has given a queue another name.
+    /// A queue that the broker names was declared again and has another name.
     QueueRenamed { old: String, new: String },
-    /// A consumer that could not go on can, or must end.
+    /// A consumer that could not recover can start again, or ends.
     ConsumerRepaired { consumer: u32, result: Result<(), ConsumerEnd> },
-    /// Reading has paused for too long, and this consumer has the most to answer for.
+    /// Reading has paused for too long, and this consumer has the most unsettled bytes.
     CancelSlowConsumer { consumer: u32 },
-    /// The broker does, or does not, accept publishes.
+    /// Whether the broker blocks publishes.
     Blocked(bool),
-    /// The connection is about to be closed: say [`SupervisorMessage::ChannelDrained`] when every publish is answered.
+    /// The connection is being closed: send [`SupervisorMessage::ChannelDrained`] when no publish is unconfirmed.
     Drain,
-    /// Panic, which no peer can ask for.
+    /// Panic, for tests.
     #[cfg(feature = "testing")]
     Panic,
 }
@@ -52,32 +52,32 @@ impl Message for ChannelMessage {
 #[derive(Debug)]
 pub(crate) enum SupervisorMessage {
     /// From a connection: the handshake is done.
-    ConnectionOpened { epoch: u64, negotiated: Negotiated, link: SocketInfo },
-    /// From a connection, exactly once: its socket is gone, or never was.
+    ConnectionOpened { epoch: u64, negotiated: Negotiated, socket: SocketInfo },
+    /// From a connection, exactly once: its socket is closed, or was never open.
     ConnectionEnded { epoch: u64, error: Error },
     /// From a connection: `connection.blocked` with its reason, or `connection.unblocked`.
     ConnectionBlocked { epoch: u64, reason: Option<String> },
     /// From a connection: `connection.update-secret-ok`.
     SecretUpdated { epoch: u64 },
-    /// From a channel: open, or not to be.
+    /// From a channel: it is open, or could not be opened.
     ChannelOpened { channel: u16, result: Result<(), Error> },
-    /// From a channel: it goes on where it stood in another life, but for these consumers.
+    /// From a channel: it has recovered on this connection, except for these consumers.
     ChannelRecovered { channel: u16, epoch: u64, skipped: Vec<Skipped> },
-    /// From a channel: the broker has done this to the topology.
+    /// From a channel: the broker has confirmed a change of the topology.
     TopologyChanged(Change),
     /// From a channel: a queue is about to be deleted, or that was refused.
     QueueDeleting { queue: String, is: bool },
-    /// From a channel: a consumer that must not be tried on the channel itself.
+    /// From a channel: a consumer that must not start on the channel itself, where a refusal would close that.
     RepairConsumer { epoch: u64, channel: u16, consumer: u32, probe: TrialConsume, cause: ConsumerEnd },
-    /// From a channel: such a consumer goes on.
+    /// From a channel: such a consumer has started again.
     ConsumerRepaired { epoch: u64, tag: Arc<str> },
-    /// From a scratch channel: what came of its steps, in their order; none where its life ended before.
+    /// From the utility channel: the results of its steps, in order; fewer if it ended before all were answered.
     StepsDone { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },
-    /// From a channel: it has ended; its number is free if the broker knows that, too.
+    /// From a channel: it has ended; its number is free if the broker has closed the channel too.
     ChannelClosed { channel: u16, free: bool },
-    /// From a channel: it has nothing under way.
+    /// From a channel: no publish is unconfirmed.
     ChannelDrained { channel: u16 },
-    /// From a channel: its frames break the protocol, so the connection cannot go on.
+    /// From a channel: its frames violate the protocol; the connection has to be closed.
     ProtocolFault { epoch: u64, fault: Fault },
 }
 
@@ -103,16 +103,16 @@ impl SupervisorMessage {
     }
 }
 
-/// What becomes of the record of the topology.
+/// A change of the recorded topology.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    /// It is there now, and is to be there again.
+    /// Recorded, to be declared again after a reconnect.
     Record(Entity),
-    /// It is gone, and is to stay so.
+    /// Not to be declared again.
     Forget(Removal),
 }
 
-/// Something of the topology.
+/// A recorded entity.
 #[derive(Clone, Debug)]
 pub(crate) enum Entity {
     Exchange(DeclareExchange),
@@ -122,7 +122,7 @@ pub(crate) enum Entity {
     },
     QueueBinding(BindQueue),
     ExchangeBinding(BindExchange),
-    /// One that is not to be there again keeps its queue meanwhile, too.
+    /// Also a consumer with `robust(false)`, which keeps an auto-delete queue recorded while it exists.
     Consumer {
         channel: u16,
         tag: Arc<str>,
@@ -130,7 +130,7 @@ pub(crate) enum Entity {
     },
 }
 
-/// What is gone of it.
+/// A removed entity.
 #[derive(Clone, Debug)]
 pub(crate) enum Removal {
     Exchange(String),
@@ -141,14 +141,14 @@ pub(crate) enum Removal {
         channel: u16,
         tag: Arc<str>,
     },
-    /// A consumer that nobody has cancelled here: its queue is to be there again.
+    /// A consumer that the application has not cancelled: an auto-delete queue stays recorded.
     LostConsumer {
         channel: u16,
         tag: Arc<str>,
     },
 }
 
-/// A consumer that is tried on a channel that may be lost.
+/// A consumer that is started on the utility channel, to see whether the broker accepts it.
 #[derive(Clone, Debug)]
 pub(crate) struct TrialConsume {
     pub(crate) tag: Arc<str>,
@@ -164,19 +164,19 @@ impl Message for SupervisorMessage {
 /// From the supervisor to a connection.
 #[derive(Debug)]
 pub(crate) enum ConnectionCommand {
-    /// Read for this channel, and take its bytes.
-    AttachChannel { channel: u16, down: Recipient<ChannelMessage>, outbox: Arc<Outbox> },
+    /// Pass frames to this channel, and write what its outbox has.
+    AttachChannel { channel: u16, recipient: Recipient<ChannelMessage>, outbox: Arc<Outbox> },
     /// The channel has ended.
     DetachChannel { channel: u16 },
-    /// Say `connection.close`, and end when it is answered, or after this time.
+    /// Send `connection.close`, and end when it is answered, or after this time.
     Close { code: u16, text: String, within: Duration },
-    /// Say `connection.close` because the peer broke the protocol, and end.
+    /// Send `connection.close` because the peer violated the protocol, and end.
     Fail { fault: Fault },
-    /// Say `connection.update-secret`; the frame wipes itself.
+    /// Send `connection.update-secret`; the frame is overwritten when it is dropped.
     UpdateSecret { frame: SecretBytes },
 }
 
-/// Bytes that must not be printed.
+/// Bytes that are not printed.
 pub(crate) struct SecretBytes(pub(crate) Bytes);
 
 impl fmt::Debug for SecretBytes {
@@ -185,14 +185,14 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// What a connection knows of its socket, and of the login that opened it.
+/// The socket of a connection, and the login that opened it.
 #[derive(Debug)]
 pub(crate) struct SocketInfo {
-    /// Which of the addresses it was.
+    /// The one of the addresses that was used.
     pub(crate) address: Address,
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
-    /// How long the credentials are good.
+    /// How long the credentials are valid.
     pub(crate) lifetime: Option<Duration>,
 }
 

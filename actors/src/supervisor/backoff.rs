@@ -1,4 +1,4 @@
-//! How many tries there were, and how long to wait before the next.
+//! The back-off between attempts to connect: how long to wait, and when to give up.
 
 use std::time::Duration;
 
@@ -6,45 +6,45 @@ use tokio::time::Instant;
 
 use crate::options::Backoff;
 
-/// How long the broker may refuse login or virtual host before that is taken for its last word: one that restarts does so
-/// for a while.
+/// How long the broker may refuse the login or the virtual host before the connection gives up: a broker that restarts
+/// refuses them for a while.
 const REFUSED_FOR_GOOD: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct ReconnectBackoff {
-    made: u32,
+    attempts: u32,
     since: Option<Instant>,
-    /// Since when every try was refused.
+    /// Since when every attempt was refused.
     refused_since: Option<Instant>,
 }
 
 impl ReconnectBackoff {
-    /// The number of the next try, and the wait before it; `None` when it is to be given up.
+    /// Returns the number of the next attempt, and the wait before it, or `None` to give up.
     pub(super) fn next(&mut self, backoff: &Backoff, now: Instant) -> Option<(u32, Duration)> {
         let since = *self.since.get_or_insert(now);
         let out_of_time = backoff.within.is_some_and(|within| now.saturating_duration_since(since) >= within);
-        if out_of_time || backoff.attempts.is_some_and(|attempts| self.made >= attempts) {
+        if out_of_time || backoff.attempts.is_some_and(|attempts| self.attempts >= attempts) {
             return None;
         }
-        let longest = backoff.first.saturating_mul(1 << self.made.min(20)).min(backoff.most);
-        self.made = self.made.saturating_add(1);
-        let wait = if backoff.jitter { longest.mul_f64(fastrand::f64()) } else { longest };
-        Some((self.made, wait))
+        let limit = backoff.first.saturating_mul(1 << self.attempts.min(20)).min(backoff.most);
+        self.attempts = self.attempts.saturating_add(1);
+        let wait = if backoff.jitter { limit.mul_f64(fastrand::f64()) } else { limit };
+        Some((self.attempts, wait))
     }
 
-    /// Notes whether a try was refused; tells whether it has been so for long enough to be given up.
+    /// Notes whether an attempt was refused. Returns whether all were, for long enough to give up.
     pub(super) fn is_refused_for_good(&mut self, refused: bool, now: Instant) -> bool {
         self.refused_since = if refused { self.refused_since.or(Some(now)) } else { None };
         self.refused_since.is_some_and(|since| now.saturating_duration_since(since) >= REFUSED_FOR_GOOD)
     }
 
-    /// A connection came about.
+    /// A connection was opened.
     pub(super) fn connected(&mut self) {
         self.since = None;
         self.refused_since = None;
     }
 
-    /// And it has lasted.
+    /// A connection has lasted: attempts count from 1 again.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
@@ -66,7 +66,7 @@ mod tests {
         Duration::from_secs(secs)
     }
 
-    /// REC-32: a growing wait has a cap, and is random up to all of it, so that a thousand clients do not come at once.
+    /// REC-32: an exponential wait has a cap and is random below it, so that clients do not reconnect all at once.
     #[test]
     fn waits_are_random_and_their_limits_double_up_to_the_cap() {
         let policy = backoff(Recovery::exponential(secs(1), secs(5)));
@@ -83,9 +83,9 @@ mod tests {
                     wait
                 })
                 .collect();
-            assert!(waits.iter().all(|&wait| wait <= secs(limit)), "try {at}");
-            assert!(waits.iter().any(|&wait| wait > secs(limit) / 2), "try {at}");
-            assert!(waits.iter().any(|&wait| wait < secs(limit) / 2), "try {at}");
+            assert!(waits.iter().all(|&wait| wait <= secs(limit)), "attempt {at}");
+            assert!(waits.iter().any(|&wait| wait > secs(limit) / 2), "attempt {at}");
+            assert!(waits.iter().any(|&wait| wait < secs(limit) / 2), "attempt {at}");
         }
     }
 
@@ -102,14 +102,14 @@ mod tests {
         assert!((0..50).all(|_| attempts.next(&huge, Instant::now()).is_some()));
     }
 
-    /// REC-33: tries count from 1 and end at their number, or with their time; none is made where none is allowed.
+    /// REC-33: attempts count from 1, and are limited in number and time; zero attempts are possible.
     #[test]
-    fn tries_and_time_are_limited_and_counted_anew_after_a_quiet_time() {
+    fn attempts_and_time_are_limited_until_a_connection_lasts() {
         let policy = backoff(Recovery::fixed(secs(1)).attempts(2));
         let mut attempts = ReconnectBackoff::default();
         let now = Instant::now();
-        let tries: Vec<_> = (0..4).map(|_| attempts.next(&policy, now)).collect();
-        assert_eq!(tries, [Some((1, secs(1))), Some((2, secs(1))), None, None]);
+        let delays: Vec<_> = (0..4).map(|_| attempts.next(&policy, now)).collect();
+        assert_eq!(delays, [Some((1, secs(1))), Some((2, secs(1))), None, None]);
         let none = backoff(Recovery::fixed(secs(1)).attempts(0));
         assert_eq!(ReconnectBackoff::default().next(&none, now), None);
         attempts.connected();
@@ -126,15 +126,15 @@ mod tests {
         assert!(attempts.next(&policy, now + secs(61)).is_some());
     }
 
-    /// Design 7.9: refusals of the login or the virtual host are the last word after a minute of nothing else.
+    /// Design 7.9: only refusals of the login or the virtual host for a minute are final.
     #[test]
-    fn refusals_end_it_after_a_minute_of_nothing_else() {
+    fn a_minute_of_refusals_is_final() {
         let mut attempts = ReconnectBackoff::default();
         let now = Instant::now();
         assert!(!attempts.is_refused_for_good(true, now));
         assert!(!attempts.is_refused_for_good(true, now + secs(59)));
         assert!(attempts.is_refused_for_good(true, now + secs(60)));
-        // Another failure in between, or a connection, and the minute begins anew.
+        // The minute starts again after another failure, or a connection.
         assert!(!attempts.is_refused_for_good(false, now + secs(61)));
         assert!(!attempts.is_refused_for_good(true, now + secs(62)));
         assert!(!attempts.is_refused_for_good(true, now + secs(121)));

@@ -1,4 +1,4 @@
-//! Channel numbers: the lowest free one, or the one that is asked for.
+//! The allocator of channel numbers: the lowest free one, or the one that is asked for.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ impl ChannelNumbers {
         self.max
     }
 
-    /// Begins anew with these in use.
+    /// Starts again with only these in use.
     pub(super) fn reset(&mut self, used: impl Iterator<Item = u16>) {
         self.used = used.collect();
         self.lowest = 0;
@@ -47,7 +47,7 @@ impl ChannelNumbers {
         Ok(number)
     }
 
-    /// The highest free number: the one that is least likely to be asked for.
+    /// Takes the highest free number, which is the least likely one to be asked for.
     pub(super) fn take_last(&mut self) -> Option<u16> {
         let number = (1..=self.max).rev().find(|number| !self.used.contains(number))?;
         self.used.insert(number);

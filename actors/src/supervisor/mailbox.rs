@@ -107,8 +107,8 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
         }
         let now = Instant::now();
         match message {
-            SupervisorMessage::ConnectionOpened { negotiated, link, .. } => {
-                self.connection_opened(negotiated, link, now, ctx);
+            SupervisorMessage::ConnectionOpened { negotiated, socket, .. } => {
+                self.connection_opened(negotiated, socket, now, ctx);
             }
             SupervisorMessage::ConnectionEnded { error, .. } => self.supervision.connection_ended(error, now),
             SupervisorMessage::ConnectionBlocked { reason, .. } => self.supervision.set_blocked(reason),
@@ -124,7 +124,9 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
                 self.supervision.channel_closed(channel, free, now);
             }
             SupervisorMessage::TopologyChanged(change) => self.supervision.topology_changed(change),
-            SupervisorMessage::QueueDeleting { queue, is } => self.supervision.queue_deleting(&queue, is),
+            SupervisorMessage::QueueDeleting { queue, is: is_deleting } => {
+                self.supervision.queue_deleting(&queue, is_deleting)
+            }
             SupervisorMessage::RepairConsumer { channel, consumer, probe: trial, cause, .. } => {
                 let repair = Repair { channel, consumer, trial, cause, queue: ServerNamed::Check };
                 self.supervision.repair(repair, now);

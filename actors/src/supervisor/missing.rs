@@ -21,7 +21,7 @@ impl Missing {
 
     /// Removes what is not recorded any more.
     pub(super) fn retain_recorded(&mut self, topology: &Topology) {
-        self.0.retain(|one| topology.knows(one.kind, &one.name));
+        self.0.retain(|one| topology.is_recorded(one.kind, &one.name));
     }
 
     pub(super) fn clear(&mut self) {

@@ -30,6 +30,7 @@ mod test_hooks;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod topology_steps;
 mod utility_channel;
 
 use std::{collections::HashMap, sync::Arc};

@@ -88,7 +88,7 @@ impl ConnectionSupervisor {
         let (Some(connection), Some(open)) = (&self.connection, self.supervision.open()) else { return };
         connection.actor.do_send(ConnectionCommand::AttachChannel {
             channel,
-            down: recipient.clone(),
+            recipient: recipient.clone(),
             outbox,
         });
         recipient.do_send(ChannelMessage::Attached {

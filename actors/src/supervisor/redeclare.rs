@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use super::{
     redeclare_steps::{RecoveryStep, StepResult},
     refusal::{is_not_found, is_transient},
-    topology::{Topology, TopologyGroup},
+    topology::Topology,
+    topology_steps::TopologyGroup,
 };
 use crate::message::Skipped;
 

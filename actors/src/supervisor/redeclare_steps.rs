@@ -1,7 +1,7 @@
-//! What is declared again, one step at a time, and how the answers and refusals are assigned to the steps.
+//! The steps that the utility channel sends, and how replies and refusals are assigned to them.
 //!
-//! Steps are sent one behind the other without waiting. A refusal costs the scratch channel and the step, never the
-//! others: the channel opens again and goes on behind it.
+//! Steps are sent one after the other without waiting for replies. The broker closes the utility channel because of a
+//! step that it refuses. The channel is opened again then, and continues with the next step.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -23,9 +23,9 @@ pub(super) enum RecoveryStep {
     },
     BindQueue(BindQueue),
     BindExchange(BindExchange),
-    /// Starts a consumer.
+    /// Starts a consumer, to see whether the broker accepts it.
     TrialConsume(TrialConsume),
-    /// Cancels it again; said when it has started, because RabbitMQ 3.10 would end the connection otherwise.
+    /// Cancels it. Sent after the consumer has started, because RabbitMQ 3.10 closes the connection otherwise.
     TrialCancel(Arc<str>),
 }
 
@@ -40,18 +40,18 @@ impl RecoveryStep {
             Self::Queue { declare, .. } => vec![declare.method()?],
             Self::BindQueue(bind) => vec![bind.method()?],
             Self::BindExchange(bind) => vec![bind.method()?],
-            Self::TrialConsume(probe) => {
-                let consumer_tag = short("consumer tag", &probe.tag)?;
-                // What it gets goes back when the channel closes, so it must not get much, and nothing for good.
+            Self::TrialConsume(trial) => {
+                let consumer_tag = short("consumer tag", &trial.tag)?;
+                // Its deliveries are requeued when the channel closes: at most one, and none without ack.
                 let qos = basic::Qos { prefetch_count: 1, global: false };
                 let consume = basic::Consume {
-                    queue: short("queue name", &probe.queue)?,
+                    queue: short("queue name", &trial.queue)?,
                     consumer_tag,
                     no_local: false,
                     no_ack: false,
-                    exclusive: probe.exclusive,
+                    exclusive: trial.exclusive,
                     nowait: false,
-                    arguments: to_field_table(&probe.arguments)?,
+                    arguments: to_field_table(&trial.arguments)?,
                 };
                 vec![
                     AMQPClass::Basic(basic::AMQPMethod::Qos(qos)),
@@ -82,7 +82,7 @@ impl RecoveryStep {
             Self::BindExchange(bind) => {
                 format!("{} -> {} ({})", bind.source, bind.destination, bind.routing_key)
             }
-            Self::TrialConsume(probe) => probe.tag.to_string(),
+            Self::TrialConsume(trial) => trial.tag.to_string(),
             Self::TrialCancel(tag) => tag.to_string(),
         }
     }
@@ -91,7 +91,7 @@ impl RecoveryStep {
         matches!(self, Self::TrialConsume(_) | Self::TrialCancel(_))
     }
 
-    fn what(&self) -> &'static str {
+    fn method_name(&self) -> &'static str {
         match self {
             Self::Exchange(_) => "exchange.declare",
             Self::Queue { .. } => "queue.declare",
@@ -107,37 +107,37 @@ impl RecoveryStep {
     }
 }
 
-/// What came of a step: for a queue, its name.
+/// The result of a step; for a queue, the name that the broker returned.
 pub(super) type StepResult = Result<Option<String>>;
 
-/// Assigns answers to steps.
+/// Assigns replies to steps. No actix and no clock: it is fed with what the channel reads.
 #[derive(Debug)]
 pub(super) struct RecoverySteps {
     steps: Vec<RecoveryStep>,
-    outcomes: Vec<StepResult>,
-    /// Which step expects which answer next.
+    results: Vec<StepResult>,
+    /// The steps and the replies that they expect, in the order in which they were sent.
     expected: VecDeque<(usize, (u16, u16))>,
 }
 
 impl RecoverySteps {
     pub(super) fn new(steps: Vec<RecoveryStep>) -> Self {
-        Self { steps, outcomes: Vec::new(), expected: VecDeque::new() }
+        Self { steps, results: Vec::new(), expected: VecDeque::new() }
     }
 
-    /// What is to be said of all steps that have no outcome yet. A step that cannot be said is refused here.
-    pub(super) fn say(&mut self, mut send: impl FnMut(&AMQPClass) -> Result<()>) {
+    /// Sends steps that have no result yet, as many as may be sent now. A step that cannot be encoded fails here.
+    pub(super) fn send_pending(&mut self, mut send: impl FnMut(&AMQPClass) -> Result<()>) {
         self.expected.clear();
-        let first = self.outcomes.len();
+        let first = self.results.len();
         for at in first..self.steps.len() {
             let Some(step) = self.steps.get(at) else { break };
-            // Other answers may overtake those to a consumer's methods.
+            // Replies to other methods may overtake those to a consumer's.
             let behind_consumer =
                 at > first && self.steps.get(at - 1).is_some_and(RecoveryStep::is_of_consumer);
             if !self.expected.is_empty() && (matches!(step, RecoveryStep::TrialCancel(_)) || behind_consumer)
             {
                 break;
             }
-            let said = step.methods().and_then(|methods| {
+            let sent = step.methods().and_then(|methods| {
                 for method in &methods {
                     send(method)?;
                     let (class_id, method_id) = ids(method);
@@ -145,48 +145,126 @@ impl RecoverySteps {
                 }
                 Ok(())
             });
-            if let Err(error) = said {
+            if let Err(error) = sent {
                 if self.expected.is_empty() {
-                    self.outcomes.push(Err(error));
+                    self.results.push(Err(error));
                     continue;
                 }
-                // The rest is said when the answers to this much are there.
+                // The rest is sent after the replies to these.
                 break;
             }
         }
     }
 
-    /// Tells whether everything that was said is answered.
-    pub(super) fn is_quiet(&self) -> bool {
+    /// Returns whether every step that was sent is answered.
+    pub(super) fn is_answered(&self) -> bool {
         self.expected.is_empty()
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.outcomes.len() == self.steps.len()
+        self.results.len() == self.steps.len()
     }
 
-    /// Takes in an answer; `false` for one that nobody expects.
-    pub(super) fn answered(&mut self, answer: (u16, u16), name: Option<String>) -> bool {
-        if self.expected.front().is_none_or(|(_, expected)| *expected != answer) {
+    /// Takes a reply, by its class and method id. Returns `false` for one that no step expects.
+    pub(super) fn replied(&mut self, reply: (u16, u16), name: Option<String>) -> bool {
+        if self.expected.front().is_none_or(|(_, expected)| *expected != reply) {
             return false;
         }
         if let Some((at, _)) = self.expected.pop_front()
             && self.expected.front().is_none_or(|(next, _)| *next != at)
         {
-            self.outcomes.push(Ok(name));
+            self.results.push(Ok(name));
         }
         true
     }
 
-    /// The broker has closed the channel: because of the step that is next.
+    /// The broker has closed the channel because of the first step without a result.
     pub(super) fn refused(&mut self, reason: CloseReason) {
-        if let Some(step) = self.steps.get(self.outcomes.len()) {
-            self.outcomes.push(Err(Error::refused(step.what(), reason).on(step.name())));
+        if let Some(step) = self.steps.get(self.results.len()) {
+            self.results.push(Err(Error::refused(step.method_name(), reason).on(step.name())));
         }
         self.expected.clear();
     }
 
-    pub(super) fn outcomes(&mut self) -> Vec<StepResult> {
-        std::mem::take(&mut self.outcomes)
+    pub(super) fn take_results(&mut self) -> Vec<StepResult> {
+        std::mem::take(&mut self.results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Table;
+
+    const DECLARE_OK: (u16, u16) = (50, 11);
+    const QOS_OK: (u16, u16) = (60, 11);
+    const CONSUME_OK: (u16, u16) = (60, 21);
+    const CANCEL_OK: (u16, u16) = (60, 31);
+
+    fn queue(name: &str) -> RecoveryStep {
+        RecoveryStep::of_queue(&DeclareQueue::new(name), &QueueName::new(name))
+    }
+
+    fn trial(tag: &str) -> [RecoveryStep; 2] {
+        let trial =
+            TrialConsume { tag: tag.into(), queue: "jobs".into(), exclusive: false, arguments: Table::new() };
+        [RecoveryStep::TrialConsume(trial), RecoveryStep::TrialCancel(tag.into())]
+    }
+
+    fn send(steps: &mut RecoverySteps) -> usize {
+        let mut sent = 0;
+        steps.send_pending(|_| {
+            sent += 1;
+            Ok(())
+        });
+        sent
+    }
+
+    #[test]
+    fn replies_are_assigned_in_the_order_of_the_steps() {
+        let mut steps = RecoverySteps::new(vec![queue("a"), queue("b")]);
+        assert_eq!(send(&mut steps), 2);
+        assert!(!steps.replied(QOS_OK, None), "nobody expects it");
+        assert!(steps.replied(DECLARE_OK, Some("a".into())));
+        assert!(!steps.is_answered() && !steps.is_done());
+        assert!(steps.replied(DECLARE_OK, Some("b".into())));
+        assert!(steps.is_answered() && steps.is_done());
+        let names: Vec<_> = steps.take_results().into_iter().map(|result| result.unwrap()).collect();
+        assert_eq!(names, [Some("a".into()), Some("b".into())]);
+    }
+
+    #[test]
+    fn a_refusal_is_of_the_first_step_without_a_result_and_the_rest_is_sent_again() {
+        let mut steps = RecoverySteps::new(vec![queue("a"), queue("b"), queue("c")]);
+        send(&mut steps);
+        assert!(steps.replied(DECLARE_OK, None));
+        steps.refused(CloseReason::new(406, "PRECONDITION_FAILED", 50, 10));
+        assert!(steps.is_answered() && !steps.is_done());
+        assert_eq!(send(&mut steps), 1);
+        assert!(steps.replied(DECLARE_OK, None));
+        let results = steps.take_results();
+        assert_eq!(results[1].as_ref().unwrap_err().entity(), Some("b"));
+        assert!(results[0].is_ok() && results[2].is_ok());
+    }
+
+    #[test]
+    fn a_cancel_is_sent_after_the_consumer_has_started_and_the_rest_after_the_cancel() {
+        let [consume, cancel] = trial("tag");
+        let mut steps = RecoverySteps::new(vec![queue("a"), consume, cancel, queue("a")]);
+        assert_eq!(send(&mut steps), 3, "declare, qos, consume");
+        assert!([DECLARE_OK, QOS_OK, CONSUME_OK].iter().all(|reply| steps.replied(*reply, None)));
+        assert_eq!(send(&mut steps), 1, "cancel");
+        assert!(steps.replied(CANCEL_OK, None));
+        assert_eq!(send(&mut steps), 1, "declare");
+        assert!(steps.replied(DECLARE_OK, None) && steps.is_done());
+    }
+
+    #[test]
+    fn a_step_that_cannot_be_encoded_fails_without_the_broker() {
+        let mut steps = RecoverySteps::new(vec![queue(&"x".repeat(256)), queue("a")]);
+        assert_eq!(send(&mut steps), 1);
+        assert!(steps.replied(DECLARE_OK, None));
+        let results = steps.take_results();
+        assert!(results[0].is_err() && results[1].is_ok());
     }
 }

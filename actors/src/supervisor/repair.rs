@@ -187,7 +187,7 @@ impl RetryTask {
         match &self.kind {
             // What was deleted or unbound since then stays so.
             RetryKind::Declare(steps) => {
-                let is_recorded = |step: &&RecoveryStep| topology.knows(step.kind(), &step.name());
+                let is_recorded = |step: &&RecoveryStep| topology.is_recorded(step.kind(), &step.name());
                 steps.iter().filter(is_recorded).cloned().collect()
             }
             RetryKind::Repair(repair) => repair_steps(topology, &repair.trial, repair.queue),

@@ -109,7 +109,7 @@ impl Supervision {
 
     /// A queue is about to be deleted, or that was refused.
     pub(super) fn queue_deleting(&mut self, queue: &str, is_deleting: bool) {
-        self.topology.deleting(queue, is_deleting);
+        self.topology.set_deleting(queue, is_deleting);
     }
 
     /// Returns when [`time_passed`](Self::time_passed) has something to do.

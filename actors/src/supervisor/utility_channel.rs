@@ -1,4 +1,8 @@
-//! A channel that may be lost: what the broker might refuse is tried here, so that it costs no channel of the user's.
+//! The utility channel: an actor for a channel of the library's own, on which topology is redeclared and consumers are
+//! tried. A refusal closes this channel, and none of the application's.
+//!
+//! It opens the channel, sends its steps, closes the channel, and reports the results once. The steps are in
+//! `redeclare_steps.rs`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +21,8 @@ use crate::{
     },
 };
 
-/// How long the broker may say nothing.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long the broker may send nothing.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct UtilityChannel {
@@ -27,17 +31,22 @@ pub(super) struct UtilityChannel {
     outbox: Arc<Outbox>,
     supervisor: Recipient<SupervisorMessage>,
     steps: RecoverySteps,
-    stage: UtilityState,
+    state: UtilityState,
+    /// The broker blocks the connection, and may answer late.
     blocked: bool,
-    heard: Instant,
-    reported: bool,
+    last_frame: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UtilityState {
+    /// `channel.open` is not answered yet.
     Opening,
+    /// Steps are sent and answered.
     Working,
+    /// `channel.close` is not answered yet.
     Closing,
+    /// The results are reported.
+    Reported,
 }
 
 impl UtilityChannel {
@@ -52,7 +61,7 @@ impl UtilityChannel {
             confirms: false,
             window: 1,
             window_bytes: 1,
-            deadline: SILENCE,
+            deadline: REPLY_TIMEOUT,
         }));
         let actor = Self {
             number,
@@ -60,82 +69,72 @@ impl UtilityChannel {
             outbox: outbox.clone(),
             supervisor,
             steps: RecoverySteps::new(steps),
-            stage: UtilityState::Opening,
+            state: UtilityState::Opening,
             blocked: false,
-            heard: Instant::now(),
-            reported: false,
+            last_frame: Instant::now(),
         };
         (actor.start(), outbox)
     }
 
-    fn send(outbox: &Outbox, number: u16, method: &AMQPClass) -> Result<()> {
+    fn send_on(outbox: &Outbox, number: u16, method: &AMQPClass) -> Result<()> {
         let mut frame = BytesMut::new();
         put_method(&mut frame, number, method)?;
         outbox.method(frame.freeze())
     }
 
-    fn say(&self, method: channel::AMQPMethod) {
-        // Nothing of this class is too long, and a closed outbox has no reader.
-        let _ = Self::send(&self.outbox, self.number, &AMQPClass::Channel(method));
+    fn send(&self, method: channel::AMQPMethod) {
+        // No method of this class is too long, and nobody reads from a closed outbox.
+        let _ = Self::send_on(&self.outbox, self.number, &AMQPClass::Channel(method));
     }
 
     fn open(&mut self) {
-        self.stage = UtilityState::Opening;
-        self.say(channel::AMQPMethod::Open(channel::Open {}));
+        self.state = UtilityState::Opening;
+        self.send(channel::AMQPMethod::Open(channel::Open {}));
     }
 
-    fn work(&mut self) {
-        self.stage = UtilityState::Working;
+    fn send_steps(&mut self) {
+        self.state = UtilityState::Working;
         let (outbox, number) = (self.outbox.clone(), self.number);
-        self.steps.say(|method| Self::send(&outbox, number, method));
-        self.go_on();
+        self.steps.send_pending(|method| Self::send_on(&outbox, number, method));
+        self.send_next();
     }
 
-    /// Says more, or closes when all is answered.
-    fn go_on(&mut self) {
-        if !self.steps.is_quiet() || self.stage != UtilityState::Working {
+    /// Sends the next steps, or closes the channel, when all is answered.
+    fn send_next(&mut self) {
+        if !self.steps.is_answered() || self.state != UtilityState::Working {
             return;
         }
         if self.steps.is_done() {
-            self.stage = UtilityState::Closing;
-            let reply_text = short_truncated("done");
-            self.say(channel::AMQPMethod::Close(channel::Close {
-                reply_code: 200,
-                reply_text,
-                class_id: 0,
-                method_id: 0,
-            }));
+            self.state = UtilityState::Closing;
+            let (reply_text, class_id, method_id) = (short_truncated("done"), 0, 0);
+            let close = channel::Close { reply_code: 200, reply_text, class_id, method_id };
+            self.send(channel::AMQPMethod::Close(close));
         } else {
-            self.work();
+            self.send_steps();
         }
     }
 
-    fn report(&mut self, ctx: &mut Context<Self>) {
-        self.reported = true;
-        let results = self.steps.outcomes();
-        self.supervisor.do_send(SupervisorMessage::StepsDone {
-            epoch: self.epoch,
-            number: self.number,
-            results,
-        });
-        ctx.stop();
+    fn report(&mut self) {
+        self.state = UtilityState::Reported;
+        let (epoch, number, results) = (self.epoch, self.number, self.steps.take_results());
+        self.supervisor.do_send(SupervisorMessage::StepsDone { epoch, number, results });
     }
 
-    fn read(&mut self, run: &FrameBatch, ctx: &mut Context<Self>) -> Result<(), Fault> {
-        for frame in run.iter() {
+    fn read(&mut self, batch: &FrameBatch, ctx: &mut Context<Self>) -> Result<(), Fault> {
+        for frame in batch.iter() {
             if frame.kind != FrameKind::Method {
-                // A delivery to the probe; it goes back when the channel closes.
+                // Content of a delivery to the trial consumer, which is requeued when the channel closes.
                 continue;
             }
             let method = read_method(&frame.payload)?;
-            let answer = ids(&method);
+            let reply = ids(&method);
             match method {
-                AMQPClass::Channel(channel::AMQPMethod::OpenOk(_)) if self.stage == UtilityState::Opening => {
-                    self.work()
+                AMQPClass::Channel(channel::AMQPMethod::OpenOk(_)) if self.state == UtilityState::Opening => {
+                    self.send_steps();
                 }
                 AMQPClass::Channel(channel::AMQPMethod::Close(close)) => {
-                    self.say(channel::AMQPMethod::CloseOk(channel::CloseOk {}));
-                    if self.stage == UtilityState::Closing {
+                    self.send(channel::AMQPMethod::CloseOk(channel::CloseOk {}));
+                    if self.state == UtilityState::Closing {
                         continue;
                     }
                     let text = close.reply_text.to_string();
@@ -144,29 +143,29 @@ impl UtilityChannel {
                     self.open();
                 }
                 AMQPClass::Channel(channel::AMQPMethod::CloseOk(_))
-                    if self.stage == UtilityState::Closing =>
+                    if self.state == UtilityState::Closing =>
                 {
-                    self.report(ctx);
+                    self.report();
+                    ctx.stop();
                     return Ok(());
                 }
                 AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
-                    self.answered(answer, Some(ok.queue.to_string()))?;
+                    self.replied(reply, Some(ok.queue.to_string()))?;
                 }
-                // Deliveries, and a cancel of the probe, whose queue is gone again.
-                AMQPClass::Basic(basic::AMQPMethod::Deliver(_)) => {}
-                AMQPClass::Basic(basic::AMQPMethod::Cancel(_)) => {}
-                _ => self.answered(answer, None)?,
+                // A delivery to the trial consumer, or its cancel because the queue was deleted.
+                AMQPClass::Basic(basic::AMQPMethod::Deliver(_) | basic::AMQPMethod::Cancel(_)) => {}
+                _ => self.replied(reply, None)?,
             }
         }
         Ok(())
     }
 
-    fn answered(&mut self, answer: (u16, u16), name: Option<String>) -> Result<(), Fault> {
-        if !self.steps.answered(answer, name) {
-            let fault = Fault::unexpected("an answer that nobody asked for");
-            return Err(fault.with_method(answer.0, answer.1));
+    fn replied(&mut self, reply: (u16, u16), name: Option<String>) -> Result<(), Fault> {
+        if !self.steps.replied(reply, name) {
+            let fault = Fault::unexpected("a reply that no method on the utility channel expects");
+            return Err(fault.with_method(reply.0, reply.1));
         }
-        self.go_on();
+        self.send_next();
         Ok(())
     }
 }
@@ -176,10 +175,10 @@ impl Actor for UtilityChannel {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
-        ctx.run_interval(SILENCE / 10, |scratch, ctx| {
-            if scratch.blocked {
-                scratch.heard = Instant::now();
-            } else if scratch.heard.elapsed() >= SILENCE {
+        ctx.run_interval(REPLY_TIMEOUT / 10, |channel, ctx| {
+            if channel.blocked {
+                channel.last_frame = Instant::now();
+            } else if channel.last_frame.elapsed() >= REPLY_TIMEOUT {
                 ctx.stop();
             }
         });
@@ -187,31 +186,27 @@ impl Actor for UtilityChannel {
 }
 
 impl Drop for UtilityChannel {
-    // Whatever ended it, a panic included: the supervisor does not wait for ever.
+    // Whatever ended the actor, a panic included: the supervisor does not wait forever.
     fn drop(&mut self) {
-        if !self.reported {
-            let results = Vec::new();
-            self.supervisor.do_send(SupervisorMessage::StepsDone {
-                epoch: self.epoch,
-                number: self.number,
-                results,
-            });
+        if self.state != UtilityState::Reported {
+            let (epoch, number, results) = (self.epoch, self.number, Vec::new());
+            self.supervisor.do_send(SupervisorMessage::StepsDone { epoch, number, results });
         }
-        self.outbox.close(Error::stopped("the scratch channel ended"), None);
+        self.outbox.close(Error::stopped("the utility channel ended"), None);
     }
 }
 
 impl Handler<ChannelMessage> for UtilityChannel {
     type Result = ();
 
-    fn handle(&mut self, letter: ChannelMessage, ctx: &mut Context<Self>) {
-        match letter {
+    fn handle(&mut self, message: ChannelMessage, ctx: &mut Context<Self>) {
+        match message {
             ChannelMessage::Attached { epoch, flush, frame_max, .. } => {
                 self.outbox.attach(epoch, flush, frame_max, false);
                 self.open();
             }
             ChannelMessage::Frames { epoch, batch } if epoch == self.epoch => {
-                self.heard = Instant::now();
+                self.last_frame = Instant::now();
                 if let Err(fault) = self.read(&batch, ctx) {
                     self.supervisor.do_send(SupervisorMessage::ProtocolFault { epoch, fault });
                     ctx.stop();

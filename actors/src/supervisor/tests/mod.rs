@@ -3,6 +3,7 @@
 mod closing;
 mod reconnect;
 mod recovery;
+mod topology;
 
 use std::{sync::Arc, time::Duration};
 
