@@ -92,8 +92,8 @@ impl Bench {
 
     /// Cuts these bytes as the connection does, and sends the runs; tells how many they were.
     async fn hear(&self, bytes: &[u8]) -> usize {
-        let (mut cutter, mut buffer, mut runs) = (FrameDecoder::new(131_072), BytesMut::from(bytes), 0);
-        while let Some(run) = cutter.next_batch(&mut buffer).unwrap() {
+        let (mut decoder, mut buffer, mut runs) = (FrameDecoder::new(131_072), BytesMut::from(bytes), 0);
+        while let Some(run) = decoder.next_batch(&mut buffer).unwrap() {
             runs += 1;
             self.channel.actor.send(ChannelMessage::Frames { epoch: 1, batch: run }).await.unwrap();
         }

@@ -95,10 +95,10 @@ enum Seen {
 }
 
 fn read_back(mut bytes: BytesMut, frame_max: u32) -> Vec<Seen> {
-    let mut cutter = FrameDecoder::new(frame_max);
+    let mut decoder = FrameDecoder::new(frame_max);
     let mut assembler = Assembler::new(u64::MAX);
     let mut seen = Vec::new();
-    while let Some(run) = cutter.next_batch(&mut bytes).unwrap() {
+    while let Some(run) = decoder.next_batch(&mut bytes).unwrap() {
         for frame in run.iter() {
             assert_eq!(frame.channel, 3);
             let content = match frame.kind {
