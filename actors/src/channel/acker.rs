@@ -1,4 +1,4 @@
-//! What ties a delivery to its channel: the way back for its settling, and the counts that it holds.
+//! Connects a delivery to its channel: how it is settled, and what its end releases.
 
 use std::sync::{
     Arc,
@@ -21,42 +21,44 @@ pub(super) struct ChannelAcker {
     pub(super) outbox: Arc<Outbox>,
     pub(super) consumer: u32,
     pub(super) tag: Arc<str>,
-    /// Where only our memory bounds what is under way.
+    /// Where the broker does not bound what is unsettled, the memory of the connection does.
     pub(super) credit: Option<Arc<CreditAccount>>,
-    pub(super) inlet: Option<Arc<dyn DeliverySink>>,
+    /// The sink, where it counts permits.
+    pub(super) sink: Option<Arc<dyn DeliverySink>>,
+    /// A delivery was dropped unsettled, and that is logged.
     pub(super) warned: AtomicBool,
-    /// Where a stream is, to go on from there in another life.
+    /// Of a stream: where it goes on after a reconnect.
     pub(super) offsets: Option<Arc<Offsets>>,
-    /// Told of the end of the last delivery by being dropped.
-    pub(super) held: Option<Arc<watch::Sender<()>>>,
+    /// Dropped with the last delivery, which ends the wait for it.
+    pub(super) deliveries: Option<Arc<watch::Sender<()>>>,
 }
 
 impl ChannelAcker {
-    /// The same consumer, with another connection's budget.
+    /// Returns the acker of the same consumer on another connection.
     pub(super) fn with_credit(&self, credit: Option<Arc<CreditAccount>>) -> Self {
         Self {
             outbox: self.outbox.clone(),
             consumer: self.consumer,
             tag: self.tag.clone(),
             credit,
-            inlet: self.inlet.clone(),
+            sink: self.sink.clone(),
             warned: AtomicBool::new(self.warned.load(Ordering::Relaxed)),
             offsets: self.offsets.clone(),
-            held: self.held.clone(),
+            deliveries: self.deliveries.clone(),
         }
     }
 
-    fn note_offsets(&self, tags: &mut dyn Iterator<Item = u64>, verdict: Outcome) {
+    fn note_offsets(&self, tags: &mut dyn Iterator<Item = u64>, outcome: Outcome) {
         if let Some(offsets) = &self.offsets {
-            tags.for_each(|tag| offsets.settled(tag, verdict));
+            tags.for_each(|tag| offsets.settled(tag, outcome));
         }
     }
 }
 
 impl Acker for ChannelAcker {
-    fn settle(&self, channel_epoch: u32, tag: u64, verdict: Outcome) -> Result<()> {
-        self.outbox.settle(channel_epoch, tag, self.consumer, verdict)?;
-        self.note_offsets(&mut std::iter::once(tag), verdict);
+    fn settle(&self, channel_epoch: u32, tag: u64, outcome: Outcome) -> Result<()> {
+        self.outbox.settle(channel_epoch, tag, self.consumer, outcome)?;
+        self.note_offsets(&mut std::iter::once(tag), outcome);
         Ok(())
     }
 
@@ -64,14 +66,14 @@ impl Acker for ChannelAcker {
         &self,
         channel_epoch: u32,
         tags: &mut dyn Iterator<Item = u64>,
-        verdict: Outcome,
+        outcome: Outcome,
     ) -> Result<()> {
         if self.offsets.is_none() {
-            return self.outbox.settle_each(channel_epoch, tags, self.consumer, verdict);
+            return self.outbox.settle_each(channel_epoch, tags, self.consumer, outcome);
         }
         let tags: Vec<u64> = tags.collect();
-        self.outbox.settle_each(channel_epoch, tags.iter().copied(), self.consumer, verdict)?;
-        self.note_offsets(&mut tags.into_iter(), verdict);
+        self.outbox.settle_each(channel_epoch, tags.iter().copied(), self.consumer, outcome)?;
+        self.note_offsets(&mut tags.into_iter(), outcome);
         Ok(())
     }
 
@@ -86,7 +88,7 @@ impl Acker for ChannelAcker {
     fn ended(&self, size: usize, unsettled: bool) {
         if unsettled && !self.warned.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "channel {}, consumer {:?}: a delivery was dropped unsettled and goes back into its queue",
+                "channel {}: consumer {:?}: a delivery was dropped unsettled and is requeued",
                 self.outbox.terms().channel,
                 self.tag
             );
@@ -94,8 +96,8 @@ impl Acker for ChannelAcker {
         if let Some(credit) = &self.credit {
             credit.give_back(size);
         }
-        if let Some(inlet) = &self.inlet {
-            inlet.ended();
+        if let Some(sink) = &self.sink {
+            sink.ended();
         }
     }
 }

@@ -5,18 +5,35 @@
 
 mod acker;
 mod calls;
+mod cancel;
+mod close_history;
+mod closing;
 mod consume;
+mod consumer_entry;
+mod consumer_phase;
+mod consumers;
 #[cfg(test)]
 mod counting;
+mod deliver;
 mod inbound;
-mod life;
+mod machine;
+mod mailbox;
 mod nack_retry;
 mod offsets;
+mod outage;
+mod output;
+mod pending_reply;
+mod prefetch;
+mod publish;
 mod recovery;
 mod renames;
+mod reopen;
+mod repair;
 mod replies;
 mod reply;
+mod state;
 mod transaction;
+mod waiting_calls;
 
 use std::sync::Arc;
 
@@ -24,22 +41,15 @@ use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 use tokio::time::Instant;
 
 pub use self::reply::Reply;
-use self::{
-    consume::Consumers, inbound::Inbox, nack_retry::NackRetry, recovery::ChannelRecovery, replies::Replies,
-    reply::Responder, transaction::TransactionState,
-};
+use self::{calls::Call, machine::ChannelMachine, pending_reply::PendingReply, reply::Responder};
 use crate::{
-    error::{Error, Result},
-    message::{ChannelEvent, OnOutage, OpenChannel, ReleaseChannel, internal::SupervisorMessage},
+    error::Result,
+    message::{ChannelEvent, OpenChannel, ReleaseChannel, internal::SupervisorMessage},
     outbox::{Outbox, OutboxConfig},
-    transport::ReadCredit,
     watchers::Watchers,
 };
 
 pub(crate) use self::reply::Responder as Answer;
-
-/// Deliveries that a consumer may have unsettled unless told otherwise.
-const DEFAULT_PREFETCH: u16 = 250;
 
 /// Speaks for a logical channel: it owns the channel's state, its outbox, and all parsing. [`OpenChannel`] starts
 /// one; nobody else can.
@@ -94,75 +104,21 @@ const DEFAULT_PREFETCH: u16 = 250;
 /// ```
 #[derive(Debug)]
 pub struct Channel {
-    outbox: Arc<Outbox>,
+    machine: ChannelMachine,
     supervisor: Recipient<SupervisorMessage>,
-    epoch: u64,
-    credit: Option<Arc<ReadCredit>>,
-    phase: ChannelState,
-    replies: Replies,
-    consumers: Consumers,
-    inbox: Inbox,
-    /// Of consumers that start from now on.
-    prefetch: u16,
-    /// What the broker takes for that.
-    prefetch_said: Option<u16>,
-    /// The bound that all consumers share, if there is one.
-    prefetch_shared: Option<u16>,
-    closers: Vec<Responder<()>>,
-    /// The connection is about to be closed and waits for our word.
-    draining: bool,
-    /// The last handle is gone; publishes under way are awaited until then.
-    released: Option<Instant>,
-    ticking: bool,
-    /// The outbox's; deliveries of another one are stale.
-    channel_epoch: u32,
-    transacting: TransactionState,
     watchers: Watchers<ChannelEvent>,
     /// Publishes without a message id get one.
-    ids: bool,
-    /// How many `basic.recover` are under way: what comes meanwhile is requeued, and nobody's.
-    recovering: usize,
-    /// The connection recovers, and the channel with it.
-    robust: bool,
-    fails_in_outage: bool,
-    /// Since when it is to open.
-    since: Instant,
-    going: ChannelRecovery,
-    nacks: NackRetry,
+    message_ids: bool,
+    /// A tick is scheduled.
+    ticking: bool,
 }
 
-#[derive(Debug)]
-enum ChannelState {
-    /// Without a connection, or not open yet.
-    Opening,
-    Open,
-    /// Publishes under way are awaited, then `channel.close` goes out.
-    Draining {
-        code: u16,
-        text: String,
-        until: Instant,
-    },
-    /// Without a connection, until there is one again.
-    Lost,
-    /// What it stands for was said, and is not answered yet.
-    Restoring,
-    /// `channel.close` is out, for the reason given; `abandoned` publishes were not confirmed. Perhaps it is to open
-    /// again, perhaps a close of the broker's has crossed it.
-    Closing {
-        abandoned: usize,
-        error: Error,
-        reopen: bool,
-        crossed: bool,
-    },
-    Closed(Error),
-}
-
-/// What becomes of the number of a channel that ends.
+/// Whether the number of a channel that ends can be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Number {
-    /// Both sides know that the channel is closed.
+    /// Both sides have closed the channel.
     Free,
-    /// The broker may take the channel for open: to open it again would cost the connection.
+    /// The broker may hold the channel open; to open it again would close the connection.
     InUse,
 }
 
@@ -227,38 +183,15 @@ impl Channel {
             window_bytes: options.window_bytes,
             deadline: options.deadline,
         }));
+        let machine = ChannelMachine::new(outbox.clone(), options, body_max, robust, Instant::now());
         let actor = Self {
-            outbox: outbox.clone(),
+            machine,
             supervisor,
-            epoch: 0,
-            credit: None,
-            phase: ChannelState::Opening,
-            replies: Replies::default(),
-            consumers: Consumers::default(),
-            inbox: Inbox::new(body_max),
-            prefetch: DEFAULT_PREFETCH,
-            prefetch_said: None,
-            prefetch_shared: None,
-            closers: Vec::new(),
-            draining: false,
-            released: None,
-            ticking: false,
-            channel_epoch: 0,
-            transacting: TransactionState::default(),
             watchers: Watchers::new(format!("channel {number}")),
-            ids: options.message_ids,
-            recovering: 0,
-            robust,
-            fails_in_outage: options.on_outage == OnOutage::Fail,
-            since: Instant::now(),
-            going: ChannelRecovery::default(),
-            nacks: NackRetry::default(),
+            message_ids: options.message_ids,
+            ticking: false,
         };
         OpenedChannel { actor: Actor::start(actor), outbox, _lease: None }
-    }
-
-    fn number(&self) -> u16 {
-        self.outbox.terms().channel
     }
 }
 
@@ -267,16 +200,17 @@ impl Actor for Channel {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
-        self.outbox.on_tick(ctx.address().recipient());
-        // It may take long until there is a connection.
-        self.keep_ticking(ctx);
+        self.machine.outbox.on_tick(ctx.address().recipient());
+        self.turn(ctx, |_| ());
     }
 }
 
 impl Drop for Channel {
     // Whatever ended the actor, a panic included: nobody waits for ever.
     fn drop(&mut self) {
-        let final_frames = self.close_frame(200, "the Channel actor ended").ok();
-        self.end(Error::stopped("the Channel actor ended"), final_frames, Number::InUse);
+        self.machine.stop();
+        while let Some(output) = self.machine.outputs.next() {
+            self.carry_out(output, None);
+        }
     }
 }

@@ -66,7 +66,7 @@ impl Offsets {
     }
 
     /// A life is over: what is open comes again.
-    pub(super) fn forget(&self) {
+    pub(super) fn reset(&self) {
         let mut state = self.lock();
         state.end = state.next();
         state.open.clear();
@@ -104,7 +104,7 @@ mod tests {
         offsets.settled(2, Outcome::Nack { requeue: true });
         offsets.settled(3, Outcome::Ack);
         assert_eq!(offsets.next(), Some(1));
-        offsets.forget();
+        offsets.reset();
         assert_eq!(offsets.next(), Some(1));
         offsets.delivered(1, 1);
         offsets.settled(1, Outcome::Ack);

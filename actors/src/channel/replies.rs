@@ -1,241 +1,120 @@
-//! Who waits for which answer, in the order in which the broker gives them.
+//! The calls that wait for a reply, in the order in which the broker answers.
 //!
-//! `basic.consume` and `basic.cancel` are answered by the queue, not by the broker's channel, so that answers to later
-//! calls may overtake theirs; these are found by their consumer tag.
+//! `basic.consume` and `basic.cancel` are answered by the queue, not by the broker's channel, so that the replies to
+//! later calls may come first; these two are found by their consumer tag.
 //!
-//! A caller whose deadline has passed is answered, but its place is kept: its late answer must not answer the next
-//! call. When the broker is silent for one more deadline, the channel is given up.
+//! A call whose deadline has passed fails, but its place is kept: its late reply must not answer the next call. When
+//! there is no reply for one more deadline, the channel is given up.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Responder;
+use super::{PendingReply, Responder};
 use crate::{
     error::{CloseReason, Error, ErrorKind, Result},
-    message::{Consumed, DeclareQueue, Delivery, QueueDeclared, internal::Change},
-    wire::Fault,
+    message::internal::Change,
+    wire::{AMQPClass, Fault, ids, method_name},
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     pending: VecDeque<Pending>,
-    /// What answered calls have done to the topology, a late answer's included.
+    /// What answered calls have done to the topology; late replies count.
     changes: Vec<Change>,
-    /// What calls that failed have not done to it.
-    unchanged: Vec<Change>,
+    /// What failed calls have not done to it.
+    failed_changes: Vec<Change>,
 }
 
 #[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) what: &'static str,
-    pub(super) entity: Option<String>,
+struct Pending {
     /// Class and method of the call.
-    pub(super) ids: (u16, u16),
-    pub(super) since: Instant,
-    pub(super) late: bool,
-    /// A later call was answered, so that the broker has accepted this one: it works in order.
-    pub(super) accepted: bool,
-    pub(super) on: PendingReply,
+    ids: (u16, u16),
+    entity: Option<String>,
+    since: Instant,
+    late: bool,
+    /// A later call was answered; the broker works in order, so it has accepted this one.
+    accepted: bool,
+    reply: PendingReply,
     /// What the call does to the topology.
-    pub(super) change: Option<Change>,
+    change: Option<Change>,
 }
 
-/// What a call that was refused was about.
+impl Pending {
+    fn name(&self) -> &'static str {
+        method_name(self.ids.0, self.ids.1)
+    }
+}
+
+/// The call for which the broker closed the channel.
 #[derive(Debug, Default)]
 pub(super) struct FailedCall {
     pub(super) entity: Option<String>,
-    pub(super) what: Refused,
+    pub(super) consume: Option<FailedConsume>,
 }
 
-/// What an answer is for.
+/// A `basic.consume` for which the broker closed the channel.
 #[derive(Debug)]
-pub(super) enum PendingReply {
-    Open,
-    ConfirmSelect,
-    Close,
-    /// Of ours; the answer changes nothing.
-    Internal,
-    Done(Responder<()>),
-    Committed(Responder<()>),
-    /// Deliveries until then are requeued by the broker, and nobody's.
-    Recovered(Responder<()>),
-    Count(Responder<u32>),
-    Declared {
-        /// What is to be recorded, once the queue has its name.
-        record: Option<Box<DeclareQueue>>,
-        responder: Responder<QueueDeclared>,
-    },
-    /// A consumer of an earlier life starts again.
-    Resumed {
-        tag: Arc<str>,
-        consumer: u32,
-        /// Who waits for its cancel, which cannot be said before the answer.
-        cancel: Option<Vec<Responder<()>>>,
-    },
-    Consumed {
-        tag: String,
-        responder: Responder<Consumed>,
-        /// Who waits for the `basic.cancel` that follows, if one does: sent before the answer, it would have RabbitMQ 3.10
-        /// end the connection with 541.
-        cancel: Option<Vec<Responder<()>>>,
-    },
-    Cancelled {
-        tag: String,
-        /// Which consumer had the tag, if one had it: the next may have it already when the answer comes.
-        consumer: Option<u32>,
-        responders: Vec<Responder<()>>,
-    },
-    Got {
-        no_ack: bool,
-        responder: Responder<Option<Delivery>>,
-    },
-}
-
-/// Why the broker has closed the channel.
-#[derive(Debug, Default)]
-pub(super) enum Refused {
-    /// A consumer was to start again.
-    Resumed(u32, Error),
-    /// A consumer was to start.
-    Consumed(String, Error),
-    /// A consumer was to start again, and to be cancelled then.
+pub(super) enum FailedConsume {
+    /// Of a new consumer.
+    New(String, Error),
+    /// Of a consumer that was started again.
+    Restarted(u32, Error),
+    /// Of a consumer that was started again and is to be cancelled.
     Unwanted(Arc<str>),
-    #[default]
-    Other,
-}
-
-impl PendingReply {
-    pub(super) fn fail(self, error: Error) {
-        // Whoever does not wait any more need not hear of it.
-        match self {
-            Self::Open | Self::ConfirmSelect | Self::Close | Self::Internal => {}
-            Self::Resumed { cancel, .. } => {
-                cancel.into_iter().flatten().for_each(|r| drop(r.send(Ok(()))));
-            }
-            Self::Done(responder) | Self::Committed(responder) | Self::Recovered(responder) => {
-                drop(responder.send(Err(error)));
-            }
-            Self::Count(responder) => drop(responder.send(Err(error))),
-            Self::Declared { responder, .. } => drop(responder.send(Err(error))),
-            Self::Consumed { responder, cancel, .. } => {
-                drop(responder.send(Err(error)));
-                cancel.into_iter().flatten().for_each(|r| drop(r.send(Ok(()))));
-            }
-            Self::Cancelled { responders, .. } => {
-                // A consumer of a closed channel is as good as cancelled.
-                responders.into_iter().for_each(|r| drop(r.send(Ok(()))));
-            }
-            Self::Got { responder, .. } => drop(responder.send(Err(error))),
-        }
-    }
-
-    /// Answers that the deadline has passed, and leaves what is needed to undo a late success.
-    fn expire(&mut self, error: Error) {
-        match self {
-            Self::Resumed { cancel, .. } => {
-                cancel.iter_mut().for_each(|c| c.drain(..).for_each(|r| drop(r.send(Err(error.clone())))));
-            }
-            Self::Consumed { responder, cancel, .. } => {
-                cancel.iter_mut().for_each(|c| c.drain(..).for_each(|r| drop(r.send(Err(error.clone())))));
-                let (_, unheard) = super::Reply::later();
-                drop(std::mem::replace(responder, unheard).send(Err(error)));
-            }
-            Self::Got { responder, .. } => {
-                let (_, unheard) = super::Reply::later();
-                drop(std::mem::replace(responder, unheard).send(Err(error)));
-            }
-            Self::Declared { responder, .. } => {
-                let (_, unheard) = super::Reply::later();
-                drop(std::mem::replace(responder, unheard).send(Err(error)));
-            }
-            Self::Recovered(responder) => {
-                let (_, unheard) = super::Reply::later();
-                drop(std::mem::replace(responder, unheard).send(Err(error)));
-            }
-            Self::Cancelled { responders, .. } => {
-                responders.drain(..).for_each(|r| drop(r.send(Err(error.clone()))));
-            }
-            Self::Open | Self::ConfirmSelect | Self::Close => {}
-            Self::Internal | Self::Done(_) | Self::Committed(_) | Self::Count(_) => {
-                std::mem::replace(self, Self::Internal).fail(error);
-            }
-        }
-    }
-
-    /// The consumer concerned, where the answer names it.
-    fn consumer(&self) -> Option<&str> {
-        match self {
-            Self::Consumed { tag, .. } | Self::Cancelled { tag, .. } => Some(tag),
-            Self::Resumed { tag, .. } => Some(tag),
-            _ => None,
-        }
-    }
-
-    /// Tells whether the channel is nothing without the answer.
-    fn is_vital(&self) -> bool {
-        matches!(self, Self::Open | Self::ConfirmSelect | Self::Close)
-    }
 }
 
 impl Replies {
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Counts the deadline of all but the first `before` calls from `since`.
-    pub(super) fn backdate(&mut self, before: usize, since: Instant) {
-        self.pending.iter_mut().skip(before).for_each(|pending| pending.since = since);
-    }
-
+    /// Expects the reply to a method that was sent.
     pub(super) fn expect(
         &mut self,
-        what: &'static str,
+        method: &AMQPClass,
         entity: Option<String>,
-        ids: (u16, u16),
-        on: PendingReply,
+        change: Option<Change>,
+        reply: PendingReply,
+        now: Instant,
     ) {
-        let change = None;
+        let ids = ids(method);
         self.pending.push_back(Pending {
-            what,
-            entity,
             ids,
-            since: Instant::now(),
+            entity,
+            since: now,
             late: false,
             accepted: false,
-            on,
+            reply,
             change,
         });
     }
 
-    /// Notes what the call that was made last does to the topology when it is answered.
-    pub(super) fn which_will(&mut self, change: Option<Change>) {
-        if let Some(last) = self.pending.back_mut() {
-            last.change = change;
-        }
+    /// Notes a change whose call was not sent.
+    pub(super) fn not_made(&mut self, change: Option<Change>) {
+        self.failed_changes.extend(change);
     }
 
-    /// What was done to the topology since the last time.
-    pub(super) fn changes(&mut self) -> Vec<Change> {
+    /// Takes what was done to the topology since the last time.
+    #[inline]
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
-    /// What was not done to it since the last time, because the call failed.
-    pub(super) fn unchanged(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.unchanged)
+    /// Takes what was not done to it since the last time.
+    #[inline]
+    pub(super) fn take_failed_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.failed_changes)
     }
 
-    /// The call that is answered next, if its answer has these ids.
+    /// Takes the call that is answered next, if a reply with these ids answers it.
     pub(super) fn next(&mut self, class_id: u16, method_id: u16) -> Result<PendingReply, Fault> {
-        let at = self.place((class_id, method_id));
+        let at = self.position((class_id, method_id));
         self.take(at, (class_id, method_id))
     }
 
-    /// The call for this consumer that an answer with these ids is for.
+    /// Takes the call for this consumer that a reply with these ids answers.
     pub(super) fn of_consumer(
         &mut self,
         class_id: u16,
@@ -245,22 +124,27 @@ impl Replies {
         let reply = (class_id, method_id);
         let mut those = self.pending.iter().enumerate().filter(|(_, pending)| answers(pending.ids, reply));
         let first = those.clone().next();
-        // A broker that names the consumer otherwise at least keeps the order.
-        let found = those.find(|(_, pending)| pending.on.consumer() == Some(tag)).or(first);
+        // A broker that gives the consumer another tag at least keeps the order.
+        let found = those.find(|(_, pending)| pending.reply.consumer_tag() == Some(tag)).or(first);
         self.take(found.map(|(at, _)| at), reply)
     }
 
-    /// Looks whether the next answer is awaited, before its content is there.
-    pub(super) fn awaits(&self, class_id: u16, method_id: u16) -> Result<(), Fault> {
-        match self.place((class_id, method_id)) {
+    /// Checks that the reply is awaited, before its content is there.
+    pub(super) fn check_next(&self, class_id: u16, method_id: u16) -> Result<(), Fault> {
+        match self.position((class_id, method_id)) {
             Some(_) => Ok(()),
             None => Err(unasked((class_id, method_id))),
         }
     }
 
-    fn place(&self, reply: (u16, u16)) -> Option<usize> {
-        let at = self.pending.iter().position(|pending| pending.on.consumer().is_none())?;
+    fn position(&self, reply: (u16, u16)) -> Option<usize> {
+        let at = self.in_order()?;
         self.pending.get(at).filter(|pending| answers(pending.ids, reply)).map(|_| at)
+    }
+
+    /// Finds the first call that is answered in order.
+    fn in_order(&self) -> Option<usize> {
+        self.pending.iter().position(|pending| pending.reply.consumer_tag().is_none())
     }
 
     fn take(&mut self, at: Option<usize>, reply: (u16, u16)) -> Result<PendingReply, Fault> {
@@ -270,15 +154,16 @@ impl Replies {
         });
         let pending = pending.ok_or_else(|| unasked(reply))?;
         self.changes.extend(pending.change);
-        Ok(pending.on)
+        Ok(pending.reply)
     }
 
-    pub(super) fn cancel_of(
+    /// Finds the `basic.cancel` of this consumer that is not answered.
+    pub(super) fn pending_cancel(
         &mut self,
         wanted: &str,
         consumer_id: Option<u32>,
     ) -> Option<&mut Vec<Responder<()>>> {
-        self.pending.iter_mut().find_map(|pending| match &mut pending.on {
+        self.pending.iter_mut().find_map(|pending| match &mut pending.reply {
             PendingReply::Cancelled { tag, consumer, responders }
                 if tag == wanted && *consumer == consumer_id =>
             {
@@ -288,91 +173,98 @@ impl Replies {
         })
     }
 
-    /// Whoever waits for the consumer of this tag to be cancelled as soon as it has begun, if it has not yet.
-    pub(super) fn cancel_behind(&mut self, wanted: &str) -> Option<&mut Vec<Responder<()>>> {
-        self.pending.iter_mut().find_map(|pending| match &mut pending.on {
+    /// Has the consumer of this tag cancelled once its `basic.consume` is answered; `None` if no such reply is awaited.
+    pub(super) fn cancel_once_consumed(&mut self, wanted: &str) -> Option<&mut Vec<Responder<()>>> {
+        self.pending.iter_mut().find_map(|pending| match &mut pending.reply {
             PendingReply::Consumed { tag, cancel, .. } if tag == wanted => {
                 Some(cancel.get_or_insert_default())
             }
-            PendingReply::Resumed { tag, cancel, .. } if **tag == *wanted => {
+            PendingReply::Restarted { tag, cancel, .. } if **tag == *wanted => {
                 Some(cancel.get_or_insert_default())
             }
             _ => None,
         })
     }
 
-    /// Answers the call that made the broker close the channel, and tells what it was about.
-    pub(super) fn refuse(&mut self, cause: (u16, u16), reason: &CloseReason) -> Option<FailedCall> {
-        let pending = self.blamed(cause, reason).and_then(|at| self.pending.remove(at))?;
-        let error = Error::refused(pending.what, reason.clone());
+    /// Fails the call for which the broker closed the channel, and returns what it was.
+    pub(super) fn fail_refused(&mut self, cause: (u16, u16), reason: &CloseReason) -> FailedCall {
+        let Some(pending) = self.refused(cause, reason).and_then(|at| self.pending.remove(at)) else {
+            return FailedCall::default();
+        };
+        let error = Error::refused(pending.name(), reason.clone());
         let error = match &pending.entity {
             Some(entity) => error.on(entity.as_str()),
             None => error,
         };
-        self.unchanged.extend(pending.change);
-        let refused = match &pending.on {
-            PendingReply::Resumed { tag, cancel: Some(_), .. } => Refused::Unwanted(tag.clone()),
-            PendingReply::Resumed { consumer, .. } => Refused::Resumed(*consumer, error.clone()),
-            PendingReply::Consumed { tag, .. } => Refused::Consumed(tag.clone(), error.clone()),
-            _ => Refused::Other,
+        self.failed_changes.extend(pending.change);
+        let consume = match &pending.reply {
+            PendingReply::Restarted { tag, cancel: Some(_), .. } => {
+                Some(FailedConsume::Unwanted(tag.clone()))
+            }
+            PendingReply::Restarted { consumer, .. } => {
+                Some(FailedConsume::Restarted(*consumer, error.clone()))
+            }
+            PendingReply::Consumed { tag, .. } => Some(FailedConsume::New(tag.clone(), error.clone())),
+            _ => None,
         };
-        pending.on.fail(error);
-        Some(FailedCall { entity: pending.entity, what: refused })
+        pending.reply.fail(error);
+        FailedCall { entity: pending.entity, consume }
     }
 
-    /// The call that the broker refused. It works in order: that call came after all that are accepted, and not after
-    /// one that should have been answered before. Where several consumes are left, the text names a queue.
-    fn blamed(&self, cause: (u16, u16), reason: &CloseReason) -> Option<usize> {
-        let in_order = self.pending.iter().position(|pending| pending.on.consumer().is_none());
-        let reached = in_order.map_or(self.pending.len(), |at| at + 1);
+    /// Finds the call that the broker refused. The broker works in order: it is a call behind all that are accepted, and
+    /// not behind one that should have been answered before. Of several consumes, the text names the queue.
+    fn refused(&self, cause: (u16, u16), reason: &CloseReason) -> Option<usize> {
+        let reached = self.in_order().map_or(self.pending.len(), |at| at + 1);
         let open = self.pending.iter().take(reached).enumerate();
         let mut open = open.filter(|(_, pending)| pending.ids == cause && !pending.accepted);
-        let named = open.clone().find(|(_, pending)| {
-            let queue = pending.entity.as_ref().map(|queue| format!("queue '{queue}' in vhost"));
-            queue.is_some_and(|queue| reason.text.contains(&queue))
-        });
+        let named =
+            open.clone().find(|(_, pending)| pending.entity.as_deref().is_some_and(|q| names(reason, q)));
         let found = named.or_else(|| open.next()).map(|(at, _)| at);
         found.or_else(|| self.pending.iter().position(|pending| pending.ids == cause))
     }
 
+    /// Fails all calls. Where the connection was closed for a method, calls of that method name what they concern.
     pub(super) fn fail_all(&mut self, error: &Error) {
-        // A connection that is closed says by which method, not on which channel.
-        let whole = error.kind() == ErrorKind::ConnectionClosed;
-        let method = error.close_reason().filter(|_| whole).map_or("", |reason| reason.method);
+        let by_connection = error.kind() == ErrorKind::ConnectionClosed;
+        let method = error.close_reason().filter(|_| by_connection).map_or("", |reason| reason.method);
         for pending in std::mem::take(&mut self.pending) {
-            self.unchanged.extend(pending.change);
-            pending.on.fail(match pending.entity {
-                Some(entity) if pending.what == method => error.clone().on(entity),
+            let name = pending.name();
+            self.failed_changes.extend(pending.change);
+            pending.reply.fail(match pending.entity {
+                Some(entity) if name == method => error.clone().on(entity),
                 _ => error.clone(),
             });
         }
     }
 
-    /// The consumer that was to start again and cost the connection, where the broker names its queue.
-    pub(super) fn culprit(&self, reason: &CloseReason) -> Option<u32> {
-        let resumed = |pending: &Pending| match (&pending.on, &pending.entity) {
-            (PendingReply::Resumed { consumer, .. }, Some(queue)) => {
-                reason.text.contains(&format!("queue '{queue}' in vhost")).then_some(*consumer)
+    /// Returns the consumer whose restart closed the connection, where the broker names its queue.
+    pub(super) fn restart_that_closed(&self, reason: &CloseReason) -> Option<u32> {
+        if reason.code < 500 || reason.method != "basic.consume" {
+            return None;
+        }
+        self.pending.iter().find_map(|pending| match (&pending.reply, &pending.entity) {
+            (PendingReply::Restarted { consumer, .. }, Some(queue)) => {
+                names(reason, queue).then_some(*consumer)
             }
             _ => None,
-        };
-        let hard = reason.code >= 500 && reason.method == "basic.consume";
-        self.pending.iter().filter(|_| hard).find_map(resumed)
+        })
     }
 
-    /// The consumers whose start or whose end (`true`) is not answered.
-    pub(super) fn unsettled_consumers(&self) -> Vec<(String, bool)> {
-        let of = |pending: &Pending| match &pending.on {
+    /// Returns the tags of the consumers whose first start is not answered, or whose cancel (`true`) is not.
+    pub(super) fn unanswered_consumers(&self) -> Vec<(String, bool)> {
+        let of = |pending: &Pending| match &pending.reply {
             PendingReply::Consumed { tag, .. } => Some((tag.clone(), false)),
             PendingReply::Cancelled { tag, .. } => Some((tag.clone(), true)),
-            PendingReply::Resumed { tag, cancel: Some(_), .. } => Some((tag.to_string(), true)),
+            PendingReply::Restarted { tag, cancel: Some(_), .. } => Some((tag.to_string(), true)),
             _ => None,
         };
         self.pending.iter().filter_map(of).collect()
     }
 
-    /// Answers callers whose deadline has passed; the error says that the broker is silent for too long, or, of kind
-    /// `Blocked`, that what the channel cannot be without is only held up: the broker does not read us now.
+    /// Fails calls whose deadline has passed.
+    ///
+    /// Returns an error where the broker is silent for too long. It has the kind `Blocked` where the channel only waits
+    /// for the broker to read again: opening or closing takes longer then.
     pub(super) fn expire(&mut self, now: Instant, deadline: Duration, blocked: bool) -> Option<Error> {
         let mut held_up = None;
         for pending in &mut self.pending {
@@ -380,20 +272,20 @@ impl Replies {
             if age < deadline {
                 break;
             }
-            let what = format!("{}: no answer within {deadline:?}", pending.what);
+            let what = format!("{}: no answer within {deadline:?}", pending.name());
             let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
             if blocked {
                 // Once unblocked, the broker has one more deadline.
                 pending.since = now.checked_sub(deadline).unwrap_or(now);
-            } else if age >= deadline.saturating_mul(2) || (pending.on.is_vital() && !pending.late) {
+            } else if age >= deadline.saturating_mul(2) || (pending.reply.is_vital() && !pending.late) {
                 return Some(error);
             }
             if !std::mem::replace(&mut pending.late, true) {
-                if pending.on.is_vital() {
+                if pending.reply.is_vital() {
                     held_up = Some(error);
                     continue;
                 }
-                pending.on.expire(match &pending.entity {
+                pending.reply.expire(match &pending.entity {
                     Some(entity) => error.on(entity.as_str()),
                     None => error,
                 });
@@ -403,18 +295,138 @@ impl Replies {
     }
 }
 
-/// A channel that opens or closes by itself is an invalid command; any other answer has only come out of turn.
+/// Returns whether the broker's text names this queue.
+fn names(reason: &CloseReason, queue: &str) -> bool {
+    reason.text.contains(&format!("queue '{queue}' in vhost"))
+}
+
+/// A channel that opens or closes by itself is an invalid command; any other reply has only come out of turn.
 fn unasked((class_id, method_id): (u16, u16)) -> Fault {
     let text = "an answer that nobody asked for";
     let fault = if class_id == 20 { Fault::command(text) } else { Fault::unexpected(text) };
     fault.with_method(class_id, method_id)
 }
 
-/// In AMQP 0-9-1 the answer's method id follows the call's, but for `get`, which has two.
+/// In AMQP 0-9-1 the reply's method id follows the call's, except for `get`, which has two replies, and
+/// `exchange.unbind`.
 fn answers(call: (u16, u16), reply: (u16, u16)) -> bool {
     match call {
         (60, 70) => reply == (60, 71) || reply == (60, 72),
         (40, 40) => reply == (40, 51),
         (class_id, method_id) => reply == (class_id, method_id + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{PurgeQueue, methods};
+    use crate::{channel::Reply, message::methods::Method};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn purge(replies: &mut Replies, queue: &str, now: Instant) -> Reply<u32> {
+        let (reply, responder) = Reply::later();
+        let method = PurgeQueue::new(queue).method().expect("a short name");
+        replies.expect(&method, Some(queue.into()), None, PendingReply::Count(responder), now);
+        reply
+    }
+
+    fn consume(replies: &mut Replies, tag: &str, queue: &str, consumer: u32) {
+        let method = methods::basic_consume(queue, tag, false, false, &Default::default());
+        let reply = PendingReply::Restarted { tag: tag.into(), consumer, cancel: None };
+        replies.expect(&method.expect("short names"), Some(queue.into()), None, reply, Instant::now());
+    }
+
+    fn open(replies: &mut Replies, now: Instant) {
+        replies.expect(&methods::channel_open(), None, None, PendingReply::Open, now);
+    }
+
+    fn reason(text: &str, class_id: u16, method_id: u16, code: u16) -> CloseReason {
+        CloseReason::new(code, text, class_id, method_id)
+    }
+
+    #[test]
+    fn replies_come_in_order_except_those_of_consumers() {
+        let (mut replies, now) = (Replies::default(), Instant::now());
+        consume(&mut replies, "a", "jobs", 1);
+        consume(&mut replies, "b", "jobs", 2);
+        let _purged = purge(&mut replies, "jobs", now);
+        assert!(replies.next(50, 41).is_err(), "a delete-ok for a purge");
+        assert!(matches!(replies.next(50, 31), Ok(PendingReply::Count(_))));
+        let second = replies.of_consumer(60, 21, "b");
+        assert!(matches!(second, Ok(PendingReply::Restarted { consumer: 2, .. })));
+        let renamed = replies.of_consumer(60, 21, "another tag");
+        assert!(matches!(renamed, Ok(PendingReply::Restarted { consumer: 1, .. })));
+        assert!(replies.is_empty());
+        assert!(replies.of_consumer(60, 21, "a").is_err());
+    }
+
+    #[test]
+    fn a_refused_consume_is_the_one_whose_queue_the_broker_names() {
+        let mut replies = Replies::default();
+        consume(&mut replies, "a", "jobs", 1);
+        consume(&mut replies, "b", "mail", 2);
+        let failed = replies.fail_refused((60, 20), &reason("no queue 'mail' in vhost '/'", 60, 20, 404));
+        assert_eq!(failed.entity.as_deref(), Some("mail"));
+        assert!(matches!(failed.consume, Some(FailedConsume::Restarted(2, _))));
+    }
+
+    #[test]
+    fn a_refused_call_comes_behind_accepted_ones() {
+        let (mut replies, now) = (Replies::default(), Instant::now());
+        consume(&mut replies, "a", "jobs", 1);
+        let purged = purge(&mut replies, "jobs", now);
+        consume(&mut replies, "b", "mail", 2);
+        assert!(replies.next(50, 31).is_ok());
+        drop(purged);
+        let failed = replies.fail_refused((60, 20), &reason("refused", 60, 20, 403));
+        assert!(matches!(failed.consume, Some(FailedConsume::Restarted(2, _))), "{failed:?}");
+    }
+
+    #[test]
+    fn only_a_hard_error_that_names_the_queue_blames_a_restart() {
+        let mut replies = Replies::default();
+        consume(&mut replies, "a", "jobs", 7);
+        let text = "queue 'jobs' in vhost '/'";
+        assert_eq!(replies.restart_that_closed(&reason(text, 60, 20, 540)), Some(7));
+        assert_eq!(replies.restart_that_closed(&reason(text, 60, 20, 404)), None);
+        assert_eq!(replies.restart_that_closed(&reason("another queue", 60, 20, 540)), None);
+    }
+
+    #[test]
+    fn a_late_reply_does_not_answer_the_next_call() {
+        let (mut replies, start) = (Replies::default(), Instant::now());
+        let first = purge(&mut replies, "first", start);
+        let second = purge(&mut replies, "second", start + SECOND / 2);
+        assert!(replies.expire(start + SECOND, SECOND, false).is_none());
+        assert!(first.take().is_some_and(|answer| answer.is_err()));
+        assert!(matches!(replies.next(50, 31), Ok(PendingReply::Internal)));
+        assert!(second.take().is_none());
+        assert!(matches!(replies.next(50, 31), Ok(PendingReply::Count(_))));
+    }
+
+    #[test]
+    fn a_silent_broker_has_two_deadlines_and_one_for_what_the_channel_needs() {
+        let (mut replies, start) = (Replies::default(), Instant::now());
+        let _purged = purge(&mut replies, "jobs", start);
+        assert!(replies.expire(start + SECOND, SECOND, false).is_none());
+        let silence = replies.expire(start + 2 * SECOND, SECOND, false).expect("silence");
+        assert_eq!(silence.kind(), ErrorKind::Timeout);
+        let mut replies = Replies::default();
+        open(&mut replies, start);
+        assert!(replies.expire(start + SECOND, SECOND, false).is_some());
+    }
+
+    #[test]
+    fn a_blocked_broker_has_one_more_deadline_once_it_reads_again() {
+        let (mut replies, start) = (Replies::default(), Instant::now());
+        open(&mut replies, start);
+        let held_up = replies.expire(start + 5 * SECOND, SECOND, true).expect("it takes longer");
+        assert_eq!(held_up.kind(), ErrorKind::Blocked);
+        assert!(replies.expire(start + 9 * SECOND, SECOND, true).is_none(), "reported once");
+        assert!(replies.expire(start + 9 * SECOND + SECOND / 2, SECOND, false).is_none());
+        let silence = replies.expire(start + 10 * SECOND, SECOND, false).expect("silence");
+        assert_eq!(silence.kind(), ErrorKind::Timeout);
     }
 }

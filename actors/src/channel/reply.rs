@@ -1,4 +1,5 @@
-//! Answers that come later: a handler keeps the way back and uses it when the broker has spoken.
+//! Replies that come later: a handler returns a [`Reply`], keeps its [`Responder`] and uses it when the broker has
+//! answered.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -9,12 +10,13 @@ use actix::{
 
 use crate::error::{Error, Result};
 
-/// Stands for the answer of a handler that will answer later. Only the actors of this crate make one; who sends them a
-/// message awaits the answer as ever.
+/// The answer of a handler that answers later.
+///
+/// Only the actors of this crate create one; whoever sends them a message awaits the answer as usual.
 #[derive(Debug)]
 pub struct Reply<T>(Rc<RefCell<Slot<T>>>);
 
-/// The other end: whoever holds it answers, and if it is dropped, the caller hears that the actor is gone.
+/// Answers a [`Reply`]. Dropped unused, the caller gets a [`MailboxError`](actix::MailboxError).
 #[derive(Debug)]
 pub(crate) struct Responder<T>(Rc<RefCell<Slot<T>>>);
 
@@ -22,9 +24,9 @@ pub(crate) struct Responder<T>(Rc<RefCell<Slot<T>>>);
 enum Slot<T> {
     /// The handler has not returned yet.
     Fresh,
-    WaitingCall(OneshotSender<Result<T>>),
+    Waiting(OneshotSender<Result<T>>),
     Answered(Result<T>),
-    /// Nobody waits, or nobody does any more.
+    /// Answered, or nobody waits.
     Done,
 }
 
@@ -37,38 +39,53 @@ impl<T> Reply<T> {
     pub(crate) fn now(answer: Result<T>) -> Self {
         Self(Rc::new(RefCell::new(Slot::Answered(answer))))
     }
-}
 
-impl<T> Reply<T> {
-    /// Answers who waits at `to` as soon as this one is answered.
+    /// Passes the answer on to `to` as soon as there is one.
     pub(crate) fn forward(self, to: Responder<T>) {
-        let waiting = match std::mem::replace(&mut *to.0.borrow_mut(), Slot::Done) {
-            Slot::WaitingCall(tx) => tx,
-            // Nobody waits any more.
-            _ => return,
+        let Slot::Waiting(waiting) = std::mem::replace(&mut *to.0.borrow_mut(), Slot::Done) else {
+            return;
         };
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {
-            Slot::Answered(answer) => drop(waiting.send(answer)),
-            Slot::Fresh if Rc::strong_count(&self.0) > 1 => *self.0.borrow_mut() = Slot::WaitingCall(waiting),
-            Slot::Fresh | Slot::WaitingCall(_) | Slot::Done => {
-                drop(waiting.send(Err(Error::stopped("the call was dropped unanswered"))));
+            Slot::Answered(answer) => {
+                let _ = waiting.send(answer);
             }
+            Slot::Fresh if Rc::strong_count(&self.0) > 1 => *self.0.borrow_mut() = Slot::Waiting(waiting),
+            Slot::Fresh | Slot::Waiting(_) | Slot::Done => {
+                let _ = waiting.send(Err(Error::stopped("the call was dropped unanswered")));
+            }
+        }
+    }
+
+    /// Takes the answer, if there is one.
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Option<Result<T>> {
+        if !matches!(*self.0.borrow(), Slot::Answered(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done) {
+            Slot::Answered(answer) => Some(answer),
+            _ => None,
         }
     }
 }
 
 impl<T> Responder<T> {
-    /// Tells whether somebody waited, and does not any more. Who only sent the message never did.
-    pub(crate) fn is_given_up(&self) -> bool {
-        matches!(&*self.0.borrow(), Slot::WaitingCall(tx) if tx.is_closed())
+    /// Creates one whose answer nobody waits for.
+    pub(crate) fn unheard() -> Self {
+        Self(Rc::new(RefCell::new(Slot::Fresh)))
     }
 
-    /// Answers; gives the answer back if nobody waits for it.
+    /// Returns whether a caller waited and gave up. A message that was sent without waiting never gives up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(&*self.0.borrow(), Slot::Waiting(tx) if tx.is_closed())
+    }
+
+    /// Sends the answer; returns it if nobody waits for it.
     pub(crate) fn send(self, answer: Result<T>) -> Result<(), Result<T>> {
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {
-            Slot::WaitingCall(tx) => tx.send(answer),
+            Slot::Waiting(tx) => tx.send(answer),
             Slot::Fresh if Rc::strong_count(&self.0) > 1 => {
                 *self.0.borrow_mut() = Slot::Answered(answer);
                 Ok(())
@@ -88,11 +105,10 @@ where
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match (slot, tx) {
             (Slot::Answered(answer), Some(tx)) => {
-                // Nobody waits any more: nothing to do about it here.
                 let _ = tx.send(answer);
             }
             (Slot::Fresh, Some(tx)) if Rc::strong_count(&self.0) > 1 => {
-                *self.0.borrow_mut() = Slot::WaitingCall(tx);
+                *self.0.borrow_mut() = Slot::Waiting(tx);
             }
             (Slot::Fresh, Some(tx)) => {
                 let _ = tx.send(Err(Error::stopped("the call was dropped unanswered")));

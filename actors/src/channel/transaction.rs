@@ -1,156 +1,193 @@
-//! Transactions and `basic.recover`: calls that change what the settles before them mean, so that they go out under the
-//! same lock with them.
+//! Transactions (`tx.*`) and `basic.recover`.
+//!
+//! These calls change what the acks before them mean, so the outbox writes both under one lock.
 
-use actix::{Context, Handler};
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use super::{Channel, Reply, Responder, replies::PendingReply};
+use super::{Call, ChannelMachine, PendingReply, Reply, Responder};
 use crate::{
     error::{Error, Result},
-    message::{CommitTx, Recover, RollbackTx, SelectTx},
+    message::{CommitTx, Recover, RollbackTx, SelectTx, methods},
     returned::Return,
-    wire::{AMQPClass, basic, ids, tx},
+    wire::AMQPClass,
 };
 
-/// What a channel knows of its transaction.
+/// The transaction of a channel.
 #[derive(Debug, Default)]
-pub(super) struct TransactionState {
-    selected: bool,
-    /// The first publish that came back since the last commit.
-    returned: Option<Return>,
+pub(super) enum TransactionState {
+    #[default]
+    None,
+    /// `tx.select` is sent.
+    Selected {
+        /// The first publish that came back since the last commit.
+        returned: Option<Box<Return>>,
+    },
 }
 
 impl TransactionState {
     pub(super) fn selected(&self) -> bool {
-        self.selected
+        matches!(self, Self::Selected { .. })
+    }
+
+    fn select(&mut self) {
+        if !self.selected() {
+            *self = Self::Selected { returned: None };
+        }
     }
 
     /// Keeps a publish that came back for the answer to the commit.
-    pub(super) fn returned(&mut self, returned: &Return) {
-        if self.selected && self.returned.is_none() {
-            self.returned = Some(returned.clone());
+    pub(super) fn returned(&mut self, publish: &Return) {
+        if let Self::Selected { returned } = self {
+            returned.get_or_insert_with(|| Box::new(publish.clone()));
+        }
+    }
+
+    /// Returns the answer to a commit.
+    fn committed(&mut self) -> Result<()> {
+        match self {
+            Self::Selected { returned } => match returned.take() {
+                Some(returned) => Err(Error::unroutable(*returned)),
+                None => Ok(()),
+            },
+            Self::None => Ok(()),
         }
     }
 }
 
-impl Channel {
-    /// Sends `method` by way of `send`, and expects its answer.
+impl ChannelMachine {
+    /// Sends `method` by way of `send`, and expects its reply.
     fn ask_by(
         &mut self,
-        ctx: &mut Context<Self>,
-        what: &'static str,
-        method: AMQPClass,
+        method: &AMQPClass,
         send: impl FnOnce(&mut Self, Bytes) -> Result<()>,
-        on: impl FnOnce(Responder<()>) -> PendingReply,
+        reply: impl FnOnce(Responder<()>) -> PendingReply,
+        now: Instant,
     ) -> Reply<()> {
-        let sent = self.usable().and_then(|()| {
-            let frame = self.frame(&method)?;
+        let sent = self.state.usable().and_then(|()| {
+            let frame = self.frame(method)?;
             send(self, frame)
         });
         if let Err(error) = sent {
             return Reply::now(Err(error));
         }
-        let (reply, responder) = Reply::later();
-        self.replies.expect(what, None, ids(&method), on(responder));
-        self.keep_ticking(ctx);
-        reply
+        let (answer, responder) = Reply::later();
+        self.replies.expect(method, None, None, reply(responder), now);
+        self.outputs.request_tick();
+        answer
     }
 
     fn in_transaction(&self) -> Result<()> {
-        self.usable()?;
-        if self.transacting.selected {
-            Ok(())
-        } else {
-            Err(Error::refused_here("the channel is not in transaction mode (tx.select)"))
+        self.state.usable()?;
+        match self.transaction {
+            TransactionState::Selected { .. } => Ok(()),
+            TransactionState::None => {
+                Err(Error::refused_here("the channel is not in transaction mode (tx.select)"))
+            }
         }
     }
 
-    /// `tx.commit` was answered.
-    pub(super) fn committed(&mut self, responder: Responder<()>) {
-        let answer = match self.transacting.returned.take() {
-            Some(returned) => Err(Error::unroutable(returned)),
-            None => Ok(()),
-        };
-        drop(responder.send(answer));
-    }
-}
-
-impl Handler<SelectTx> for Channel {
-    type Result = Reply<()>;
-
-    fn handle(&mut self, select: SelectTx, ctx: &mut Context<Self>) -> Reply<()> {
-        if self.waits() {
-            return self.later(select, ctx);
-        }
-        if self.outbox.terms().confirms {
-            let what = "a channel with confirms cannot have transactions; open one with confirms(false)";
-            return Reply::now(Err(Error::refused_here(what)));
-        }
-        let select = AMQPClass::Tx(tx::AMQPMethod::Select(tx::Select {}));
-        let send = |channel: &mut Self, frame| {
-            channel.outbox.select_tx(frame)?;
-            channel.transacting.selected = true;
-            Ok(())
-        };
-        self.ask_by(ctx, "tx.select", select, send, PendingReply::Done)
-    }
-}
-
-impl Handler<CommitTx> for Channel {
-    type Result = Reply<()>;
-
-    fn handle(&mut self, _: CommitTx, ctx: &mut Context<Self>) -> Reply<()> {
+    /// A transaction does not survive its connection, so a commit never waits for the next one.
+    pub(super) fn commit(&mut self, _: CommitTx, now: Instant) -> Reply<()> {
         if let Err(error) = self.in_transaction() {
             return Reply::now(Err(error));
         }
         let send = |channel: &mut Self, frame| channel.outbox.commit_tx(frame);
-        self.ask_by(ctx, "tx.commit", commit(), send, PendingReply::Committed)
+        self.ask_by(&methods::tx_commit(), send, PendingReply::Committed, now)
     }
-}
 
-impl Handler<RollbackTx> for Channel {
-    type Result = Reply<()>;
-
-    fn handle(&mut self, _: RollbackTx, ctx: &mut Context<Self>) -> Reply<()> {
-        let rollback = AMQPClass::Tx(tx::AMQPMethod::Rollback(tx::Rollback {}));
+    pub(super) fn rollback(&mut self, _: RollbackTx, now: Instant) -> Reply<()> {
+        let (rollback, commit) = (methods::tx_rollback(), methods::tx_commit());
         let sent = self.in_transaction().and_then(|()| {
-            let (rollback, commit) = (self.frame(&rollback)?, self.frame(&commit())?);
-            self.outbox.rollback_tx(rollback, commit)
+            let frames = (self.frame(&rollback)?, self.frame(&commit)?);
+            self.outbox.rollback_tx(frames.0, frames.1)
         });
         let (reply, responder) = Reply::later();
+        let done = PendingReply::Done(responder);
         match sent {
             Err(error) => return Reply::now(Err(error)),
-            Ok(0) => self.replies.expect("tx.rollback", None, ids(&rollback), PendingReply::Done(responder)),
+            Ok(0) => self.replies.expect(&rollback, None, None, done, now),
             Ok(requeued) => {
-                log::debug!("channel {}: rolled back, {requeued} deliveries go back", self.number());
-                self.replies.expect("tx.rollback", None, ids(&rollback), PendingReply::Internal);
-                // Only then are they in their queues.
-                self.replies.expect("tx.commit", None, ids(&commit()), PendingReply::Done(responder));
+                log::debug!("channel {}: rolled back, {requeued} deliveries requeued", self.number());
+                self.replies.expect(&rollback, None, None, PendingReply::Internal, now);
+                // They are in their queues once their refusal is committed.
+                self.replies.expect(&commit, None, None, done, now);
             }
         }
-        self.keep_ticking(ctx);
+        self.outputs.request_tick();
         reply
+    }
+
+    /// `tx.commit` is answered.
+    pub(super) fn committed(&mut self, responder: Responder<()>) {
+        let _ = responder.send(self.transaction.committed());
+    }
+
+    /// `basic.recover` is answered: what was delivered before is requeued, what comes from now on counts.
+    pub(super) fn basic_recovered(&mut self, responder: Responder<()>) {
+        self.basic_recovers = self.basic_recovers.saturating_sub(1);
+        let _ = responder.send(Ok(()));
     }
 }
 
-impl Handler<Recover> for Channel {
-    type Result = Reply<()>;
+impl Call for SelectTx {
+    type Answer = ();
 
-    fn handle(&mut self, recover: Recover, ctx: &mut Context<Self>) -> Reply<()> {
-        if self.waits() {
-            return self.later(recover, ctx);
+    fn make(self, channel: &mut ChannelMachine, now: Instant) -> Reply<()> {
+        if channel.outbox.terms().confirms {
+            let what = "a channel with confirms cannot have transactions; open one with confirms(false)";
+            return Reply::now(Err(Error::refused_here(what)));
         }
-        let recover = AMQPClass::Basic(basic::AMQPMethod::Recover(basic::Recover { requeue: true }));
-        let send = |channel: &mut Self, frame| {
+        let send = |channel: &mut ChannelMachine, frame| {
+            channel.outbox.select_tx(frame)?;
+            channel.transaction.select();
+            Ok(())
+        };
+        channel.ask_by(&methods::tx_select(), send, PendingReply::Done, now)
+    }
+}
+
+impl Call for Recover {
+    type Answer = ();
+
+    fn make(self, channel: &mut ChannelMachine, now: Instant) -> Reply<()> {
+        let send = |channel: &mut ChannelMachine, frame| {
             channel.channel_epoch = channel.outbox.recover(frame)?;
-            channel.recovering += 1;
+            channel.basic_recovers += 1;
             channel.consumers.discard();
             Ok(())
         };
-        self.ask_by(ctx, "basic.recover", recover, send, PendingReply::Recovered)
+        channel.ask_by(&methods::basic_recover(), send, PendingReply::BasicRecovered, now)
     }
 }
 
-fn commit() -> AMQPClass {
-    AMQPClass::Tx(tx::AMQPMethod::Commit(tx::Commit {}))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::ErrorKind, wire::Properties};
+
+    fn returned(key: &str) -> Return {
+        Return {
+            code: 312,
+            text: "NO_ROUTE".into(),
+            exchange: String::new(),
+            routing_key: key.into(),
+            properties: Ok(Properties::default()),
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn a_commit_reports_the_first_returned_publish_once() {
+        let mut state = TransactionState::default();
+        state.returned(&returned("before the transaction"));
+        state.select();
+        assert!(state.committed().is_ok());
+        state.returned(&returned("first"));
+        state.returned(&returned("second"));
+        let error = state.committed().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unroutable);
+        assert_eq!(error.returned().map(|returned| returned.routing_key.as_str()), Some("first"));
+        assert!(state.committed().is_ok());
+    }
 }

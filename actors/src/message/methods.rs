@@ -1,13 +1,120 @@
-//! What of the topology is said on the wire: the same words for people and for recovery.
+//! Every AMQP method that this crate sends once a connection is open, built from messages and options.
+//!
+//! The methods of the handshake are in `wire`, and so is what is written for each message: `basic.publish`, `basic.ack`,
+//! `basic.nack` and `basic.reject`. A method with a name that is too long for AMQP is an error.
 
-use super::{BindExchange, BindQueue, DeclareExchange, DeclareQueue, UnbindExchange, UnbindQueue};
+use super::{
+    BindExchange, BindQueue, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Get, PurgeQueue,
+    Qos, UnbindExchange, UnbindQueue,
+};
 use crate::{
     error::Result,
-    wire::{AMQPClass, exchange, queue, short, to_field_table},
+    wire::{
+        AMQPClass, Table, basic, channel, confirm, exchange, queue, short, short_truncated, to_field_table,
+        tx,
+    },
 };
 
-impl DeclareExchange {
-    pub(crate) fn method(&self) -> Result<AMQPClass> {
+/// Builds `channel.open`.
+pub(crate) fn channel_open() -> AMQPClass {
+    AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}))
+}
+
+/// Builds `channel.close`; the text is cut to 255 bytes.
+pub(crate) fn channel_close(code: u16, text: &str) -> AMQPClass {
+    AMQPClass::Channel(channel::AMQPMethod::Close(channel::Close {
+        reply_code: code,
+        reply_text: short_truncated(text),
+        class_id: 0,
+        method_id: 0,
+    }))
+}
+
+/// Builds `channel.close-ok`.
+pub(crate) fn channel_close_ok() -> AMQPClass {
+    AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {}))
+}
+
+/// Builds `channel.flow-ok`.
+pub(crate) fn flow_ok(active: bool) -> AMQPClass {
+    AMQPClass::Channel(channel::AMQPMethod::FlowOk(channel::FlowOk { active }))
+}
+
+/// Builds `confirm.select`.
+pub(crate) fn confirm_select() -> AMQPClass {
+    AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select { nowait: false }))
+}
+
+/// Builds `tx.select`.
+pub(crate) fn tx_select() -> AMQPClass {
+    AMQPClass::Tx(tx::AMQPMethod::Select(tx::Select {}))
+}
+
+/// Builds `tx.commit`.
+pub(crate) fn tx_commit() -> AMQPClass {
+    AMQPClass::Tx(tx::AMQPMethod::Commit(tx::Commit {}))
+}
+
+/// Builds `tx.rollback`.
+pub(crate) fn tx_rollback() -> AMQPClass {
+    AMQPClass::Tx(tx::AMQPMethod::Rollback(tx::Rollback {}))
+}
+
+/// Builds `basic.recover`, which requeues.
+pub(crate) fn basic_recover() -> AMQPClass {
+    AMQPClass::Basic(basic::AMQPMethod::Recover(basic::Recover { requeue: true }))
+}
+
+/// Builds `basic.consume`.
+pub(crate) fn basic_consume(
+    queue: &str,
+    tag: &str,
+    no_ack: bool,
+    exclusive: bool,
+    arguments: &Table,
+) -> Result<AMQPClass> {
+    Ok(AMQPClass::Basic(basic::AMQPMethod::Consume(basic::Consume {
+        queue: short("queue name", queue)?,
+        consumer_tag: short("consumer tag", tag)?,
+        no_local: false,
+        no_ack,
+        exclusive,
+        nowait: false,
+        arguments: to_field_table(arguments)?,
+    })))
+}
+
+/// Builds `basic.cancel`.
+pub(crate) fn basic_cancel(tag: &str) -> Result<AMQPClass> {
+    let consumer_tag = short("consumer tag", tag)?;
+    Ok(AMQPClass::Basic(basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: false })))
+}
+
+/// A message that is one AMQP method.
+pub(crate) trait Method {
+    /// Builds the method.
+    fn method(&self) -> Result<AMQPClass>;
+}
+
+/// `basic.qos`
+impl Method for Qos {
+    fn method(&self) -> Result<AMQPClass> {
+        let Self { prefetch_count, global } = *self;
+        Ok(AMQPClass::Basic(basic::AMQPMethod::Qos(basic::Qos { prefetch_count, global })))
+    }
+}
+
+/// `basic.get`
+impl Method for Get {
+    fn method(&self) -> Result<AMQPClass> {
+        let queue = short("queue name", &self.queue)?;
+        Ok(AMQPClass::Basic(basic::AMQPMethod::Get(basic::Get { queue, no_ack: self.no_ack })))
+    }
+}
+
+/// `exchange.declare`
+impl Method for DeclareExchange {
+    fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Exchange(exchange::AMQPMethod::Declare(exchange::Declare {
             exchange: short("exchange name", &self.name)?,
             kind: short("exchange type", self.kind.as_str())?,
@@ -21,8 +128,9 @@ impl DeclareExchange {
     }
 }
 
-impl DeclareQueue {
-    pub(crate) fn method(&self) -> Result<AMQPClass> {
+/// `queue.declare`
+impl Method for DeclareQueue {
+    fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Queue(queue::AMQPMethod::Declare(queue::Declare {
             queue: short("queue name", &self.name)?,
             passive: self.passive,
@@ -35,8 +143,9 @@ impl DeclareQueue {
     }
 }
 
-impl BindExchange {
-    pub(crate) fn method(&self) -> Result<AMQPClass> {
+/// `exchange.bind`
+impl Method for BindExchange {
+    fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Exchange(exchange::AMQPMethod::Bind(exchange::Bind {
             destination: short("exchange name", &self.destination)?,
             source: short("exchange name", &self.source)?,
@@ -47,8 +156,9 @@ impl BindExchange {
     }
 }
 
-impl UnbindExchange {
-    pub(crate) fn method(&self) -> Result<AMQPClass> {
+/// `exchange.unbind`
+impl Method for UnbindExchange {
+    fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Exchange(exchange::AMQPMethod::Unbind(exchange::Unbind {
             destination: short("exchange name", &self.destination)?,
             source: short("exchange name", &self.source)?,
@@ -59,8 +169,9 @@ impl UnbindExchange {
     }
 }
 
-impl BindQueue {
-    pub(crate) fn method(&self) -> Result<AMQPClass> {
+/// `queue.bind`
+impl Method for BindQueue {
+    fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Queue(queue::AMQPMethod::Bind(queue::Bind {
             queue: short("queue name", &self.queue)?,
             exchange: short("exchange name", &self.exchange)?,
@@ -71,13 +182,47 @@ impl BindQueue {
     }
 }
 
-impl UnbindQueue {
-    pub(crate) fn method(&self) -> Result<AMQPClass> {
+/// `queue.unbind`
+impl Method for UnbindQueue {
+    fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Queue(queue::AMQPMethod::Unbind(queue::Unbind {
             queue: short("queue name", &self.queue)?,
             exchange: short("exchange name", &self.exchange)?,
             routing_key: short("routing key", &self.routing_key)?,
             arguments: to_field_table(&self.arguments)?,
+        })))
+    }
+}
+
+/// `exchange.delete`
+impl Method for DeleteExchange {
+    fn method(&self) -> Result<AMQPClass> {
+        Ok(AMQPClass::Exchange(exchange::AMQPMethod::Delete(exchange::Delete {
+            exchange: short("exchange name", &self.name)?,
+            if_unused: self.if_unused,
+            nowait: false,
+        })))
+    }
+}
+
+/// `queue.purge`
+impl Method for PurgeQueue {
+    fn method(&self) -> Result<AMQPClass> {
+        Ok(AMQPClass::Queue(queue::AMQPMethod::Purge(queue::Purge {
+            queue: short("queue name", &self.queue)?,
+            nowait: false,
+        })))
+    }
+}
+
+/// `queue.delete`
+impl Method for DeleteQueue {
+    fn method(&self) -> Result<AMQPClass> {
+        Ok(AMQPClass::Queue(queue::AMQPMethod::Delete(queue::Delete {
+            queue: short("queue name", &self.queue)?,
+            if_unused: self.if_unused,
+            if_empty: self.if_empty,
+            nowait: false,
         })))
     }
 }

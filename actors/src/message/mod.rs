@@ -21,7 +21,7 @@ mod health;
 mod history;
 mod ids;
 pub(crate) mod internal;
-mod methods;
+pub(crate) mod methods;
 mod processing;
 mod publish;
 mod publishing;

@@ -9,7 +9,7 @@ use crate::{
     error::{CloseReason, Error, Result},
     message::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName, Skipped,
-        internal::TrialConsume,
+        internal::TrialConsume, methods::Method,
     },
     wire::{AMQPClass, basic, ids, short, to_field_table},
 };

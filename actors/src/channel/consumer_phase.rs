@@ -1,0 +1,199 @@
+//! The state of one consumer, and every change of it.
+
+use crate::message::ConsumerEnd;
+
+#[derive(Debug)]
+pub(super) enum ConsumerPhase {
+    /// The first `basic.consume` is not answered yet.
+    Starting,
+    /// The broker delivers to it.
+    Active,
+    /// It is started again with the channel, or as soon as the channel is open. `repaired` is set where it was suspended
+    /// on this connection.
+    Restarting { repaired: bool },
+    /// The broker has cancelled it. The answer to our own `basic.cancel` is awaited: some brokers keep the consumer until
+    /// then and would not take its tag twice.
+    Freeing,
+    /// It cannot start; the supervisor repairs what it needs.
+    Suspended,
+    /// It is being cancelled: by the application, or for the reason given.
+    Cancelling { end: Option<ConsumerEnd> },
+}
+
+impl ConsumerPhase {
+    /// `basic.consume` is answered; returns whether the consumer was suspended before.
+    pub(super) fn consumed(&mut self) -> bool {
+        let repaired = matches!(self, Self::Restarting { repaired: true });
+        if matches!(self, Self::Starting | Self::Restarting { .. }) {
+            *self = Self::Active;
+        }
+        repaired
+    }
+
+    /// It is cancelled here. Of two reasons the first counts, and any counts before the application's wish.
+    pub(super) fn cancel(&mut self, why: Option<ConsumerEnd>) {
+        match self {
+            Self::Cancelling { end } => {
+                if end.is_none() {
+                    *end = why;
+                }
+            }
+            _ => *self = Self::Cancelling { end: why },
+        }
+    }
+
+    /// The broker has cancelled it; returns whether it can be repaired.
+    pub(super) fn cancelled_by_broker(&mut self) -> bool {
+        let running = matches!(self, Self::Starting | Self::Active | Self::Restarting { .. });
+        if running {
+            *self = Self::Freeing;
+        }
+        running
+    }
+
+    /// `basic.cancel` is answered; returns whether it waits for its repair now.
+    pub(super) fn freed(&mut self) -> bool {
+        let freeing = matches!(self, Self::Freeing);
+        if freeing {
+            *self = Self::Suspended;
+        }
+        freeing
+    }
+
+    /// It could not start again.
+    pub(super) fn suspend(&mut self) {
+        *self = Self::Suspended;
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        matches!(self, Self::Suspended)
+    }
+
+    /// The supervisor has repaired what it needs; returns whether it waited for that.
+    pub(super) fn repaired(&mut self) -> bool {
+        let suspended = self.is_suspended();
+        if suspended {
+            *self = Self::Restarting { repaired: true };
+        }
+        suspended
+    }
+
+    /// The channel is closed and reopens: the broker has forgotten its consumers.
+    pub(super) fn channel_closed(&mut self) {
+        match self {
+            Self::Starting | Self::Active => *self = Self::Restarting { repaired: false },
+            Self::Freeing => *self = Self::Restarting { repaired: true },
+            Self::Restarting { .. } | Self::Suspended | Self::Cancelling { .. } => {}
+        }
+    }
+
+    /// The connection is lost: the consumer is tried again on the next one, suspended or not.
+    pub(super) fn connection_lost(&mut self) {
+        if !matches!(self, Self::Cancelling { .. }) {
+            *self = Self::Restarting { repaired: false };
+        }
+    }
+
+    /// Returns whether it is started when the channel opens again.
+    pub(super) fn restarts(&self) -> bool {
+        matches!(self, Self::Restarting { .. })
+    }
+
+    pub(super) fn is_freeing(&self) -> bool {
+        matches!(self, Self::Freeing)
+    }
+
+    pub(super) fn is_cancelling(&self) -> bool {
+        matches!(self, Self::Cancelling { .. })
+    }
+
+    /// Returns why it is cancelled, unless the application wants it.
+    pub(super) fn end(&self) -> Option<&ConsumerEnd> {
+        match self {
+            Self::Cancelling { end } => end.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> [ConsumerPhase; 7] {
+        [
+            ConsumerPhase::Starting,
+            ConsumerPhase::Active,
+            ConsumerPhase::Restarting { repaired: false },
+            ConsumerPhase::Restarting { repaired: true },
+            ConsumerPhase::Freeing,
+            ConsumerPhase::Suspended,
+            ConsumerPhase::Cancelling { end: None },
+        ]
+    }
+
+    fn of_all<T>(ask: impl Fn(&mut ConsumerPhase) -> T) -> Vec<T> {
+        all().each_mut().map(ask).into()
+    }
+
+    #[test]
+    fn a_consumer_recovers_from_the_brokers_cancel_by_way_of_its_repair() {
+        let mut phase = ConsumerPhase::Starting;
+        assert!(!phase.consumed(), "it starts for the first time");
+        assert!(phase.cancelled_by_broker());
+        assert!(!phase.repaired(), "not before the broker has forgotten it");
+        assert!(phase.freed() && phase.is_suspended());
+        assert!(phase.repaired() && phase.restarts());
+        assert!(phase.consumed(), "it was suspended");
+        assert!(matches!(phase, ConsumerPhase::Active));
+    }
+
+    #[test]
+    fn a_consumer_that_is_cancelled_stays_so() {
+        for mut phase in all() {
+            phase.cancel(None);
+            assert!(!phase.cancelled_by_broker() && !phase.freed() && !phase.repaired());
+            phase.channel_closed();
+            phase.connection_lost();
+            assert!(!phase.consumed() && phase.is_cancelling() && !phase.restarts());
+        }
+    }
+
+    #[test]
+    fn the_first_reason_for_a_cancel_counts() {
+        let mut phase = ConsumerPhase::Active;
+        phase.cancel(None);
+        assert!(phase.end().is_none());
+        phase.cancel(Some(ConsumerEnd::TooSlow));
+        phase.cancel(Some(ConsumerEnd::TargetGone));
+        assert!(matches!(phase.end(), Some(ConsumerEnd::TooSlow)));
+    }
+
+    #[test]
+    fn only_a_running_consumer_is_repaired_after_the_brokers_cancel() {
+        let repaired = of_all(ConsumerPhase::cancelled_by_broker);
+        assert_eq!(repaired, [true, true, true, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_reopened_channel_starts_all_but_suspended_consumers() {
+        let restart = of_all(|phase| {
+            phase.channel_closed();
+            phase.restarts()
+        });
+        assert_eq!(restart, [true, true, true, true, true, false, false]);
+        let mut freeing = ConsumerPhase::Freeing;
+        freeing.channel_closed();
+        assert!(freeing.consumed(), "its repair is done by the reopening");
+    }
+
+    #[test]
+    fn a_new_connection_starts_suspended_consumers_too() {
+        let restart = of_all(|phase| {
+            phase.connection_lost();
+            (phase.restarts(), phase.consumed())
+        });
+        assert_eq!(restart[5], (true, false), "nobody was told that it was lost on that connection");
+        assert_eq!(restart[6], (false, false));
+    }
+}

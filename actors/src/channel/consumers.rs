@@ -1,0 +1,153 @@
+//! The consumers of a channel, by tag and by id. The lookup of a delivery's consumer is on the hot path.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::consumer_entry::ConsumerEntry;
+use crate::message::{ConsumerEnd, DeliveryParts};
+
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    /// By consumer tag, as in `basic.deliver`.
+    positions: HashMap<Box<[u8]>, usize>,
+    entries: Vec<Option<ConsumerEntry>>,
+    /// The position of the last delivery's consumer; mostly that of the next one, too.
+    last: usize,
+    /// Positions whose batch is not empty.
+    staged: Vec<usize>,
+    ids: u32,
+}
+
+impl Consumers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    pub(super) fn next_id(&mut self) -> u32 {
+        self.ids += 1;
+        self.ids
+    }
+
+    pub(super) fn insert(&mut self, entry: ConsumerEntry) {
+        let at = self.entries.iter().position(Option::is_none).unwrap_or(self.entries.len());
+        if at == self.entries.len() {
+            self.entries.push(None);
+        }
+        if let Some(free) = self.entries.get_mut(at) {
+            self.positions.insert(entry.tag().as_bytes().into(), at);
+            *free = Some(entry);
+        }
+    }
+
+    pub(super) fn get(&self, tag: &str) -> Option<&ConsumerEntry> {
+        self.positions.get(tag.as_bytes()).and_then(|&at| self.entries.get(at)?.as_ref())
+    }
+
+    pub(super) fn get_mut(&mut self, tag: &str) -> Option<&mut ConsumerEntry> {
+        self.positions.get(tag.as_bytes()).and_then(|&at| self.entries.get_mut(at)?.as_mut())
+    }
+
+    pub(super) fn remove(&mut self, tag: &str) -> Option<ConsumerEntry> {
+        let at = self.positions.remove(tag.as_bytes())?;
+        self.entries.get_mut(at)?.take()
+    }
+
+    pub(super) fn by_id(&mut self, id: u32) -> Option<&mut ConsumerEntry> {
+        self.entries.iter_mut().flatten().find(|entry| entry.id() == id)
+    }
+
+    pub(super) fn remove_id(&mut self, id: u32) -> Option<ConsumerEntry> {
+        let tag = self.by_id(id)?.tag().clone();
+        self.remove(&tag)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ConsumerEntry> {
+        self.entries.iter().flatten()
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut ConsumerEntry> {
+        self.entries.iter_mut().flatten()
+    }
+
+    /// Returns the ids of those that start again with the channel, oldest first.
+    pub(super) fn restarting(&self) -> Vec<u32> {
+        let restarting = self.all().filter(|entry| entry.phase.restarts());
+        let mut ids: Vec<u32> = restarting.map(ConsumerEntry::id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Returns the ids of others that start again on the queue of this one.
+    pub(super) fn restarting_beside(&mut self, id: u32) -> Vec<u32> {
+        let Some(queue) = self.by_id(id).map(|entry| entry.subscription.queue.clone()) else {
+            return Vec::new();
+        };
+        let those = self.all().filter(|entry| entry.subscription.queue == queue && entry.phase.restarts());
+        those.map(ConsumerEntry::id).filter(|other| *other != id).collect()
+    }
+
+    pub(super) fn rename(&mut self, old: &str, new: &str) {
+        for entry in self.all_mut().filter(|entry| entry.subscription.queue == old) {
+            new.clone_into(&mut entry.subscription.queue);
+        }
+    }
+
+    /// The channel is closed and reopens.
+    pub(super) fn channel_closed(&mut self) {
+        self.all_mut().for_each(|entry| entry.phase.channel_closed());
+    }
+
+    /// The connection is lost. Ends those that do not recover, and returns their tags.
+    pub(super) fn connection_lost(&mut self, end: &ConsumerEnd) -> Vec<Arc<str>> {
+        self.all_mut().for_each(|entry| entry.phase.connection_lost());
+        let those = self.all().filter(|entry| !entry.subscription.recovers);
+        let tags: Vec<Arc<str>> = those.map(|entry| entry.tag().clone()).collect();
+        for tag in &tags {
+            if let Some(entry) = self.remove(tag) {
+                entry.end(end.clone());
+            }
+        }
+        tags
+    }
+
+    /// Finds the consumer of a delivery.
+    #[inline]
+    pub(super) fn find(&mut self, tag: &[u8]) -> Option<(usize, &ConsumerEntry)> {
+        let last = self.entries.get(self.last).and_then(Option::as_ref);
+        if last.is_none_or(|entry| entry.acker.tag.as_bytes() != tag) {
+            self.last = *self.positions.get(tag)?;
+        }
+        let entry = self.entries.get(self.last)?.as_ref()?;
+        Some((self.last, entry))
+    }
+
+    /// Adds a delivery to the batch of the consumer at this position.
+    #[inline]
+    pub(super) fn stage(&mut self, at: usize, parts: DeliveryParts) {
+        let Some(Some(entry)) = self.entries.get_mut(at) else { return };
+        if entry.batch.is_empty() {
+            self.staged.push(at);
+        }
+        entry.stage(parts);
+    }
+
+    /// Sends every batch to its sink.
+    pub(super) fn flush(&mut self) {
+        for at in self.staged.drain(..) {
+            if let Some(Some(entry)) = self.entries.get_mut(at) {
+                entry.flush();
+            }
+        }
+    }
+
+    /// Discards deliveries that no target has received: the broker requeues them.
+    pub(super) fn discard(&mut self) {
+        self.all_mut().for_each(ConsumerEntry::discard);
+    }
+
+    pub(super) fn end_all(&mut self, end: impl Fn() -> ConsumerEnd) {
+        self.positions.clear();
+        for entry in self.entries.drain(..).flatten() {
+            entry.end(end());
+        }
+    }
+}

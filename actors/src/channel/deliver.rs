@@ -1,0 +1,175 @@
+//! Messages that the broker sends: deliveries, the answer to `basic.get`, and returned publishes.
+//!
+//! The deliveries of one frame batch are noted in the outbox under one lock and sent to each sink as one batch. This is
+//! the hot path: nothing here allocates for each delivery.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use bytes::Bytes;
+
+use super::{ChannelMachine, PendingReply, acker::ChannelAcker};
+use crate::{
+    error::Error,
+    message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts},
+    outbox::{Outcome, Seen},
+    returned::Return,
+    wire::{
+        AssembledContent, Assembler, ContentMethod, Deliver, Fault,
+        basic_decode::{GetOk, ReturnHead},
+        decode_properties,
+    },
+};
+
+/// What the frames of a batch have brought so far.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) assembler: Assembler,
+    /// Deliveries that the outbox has not noted yet, and the consumers that settle them.
+    seen: Vec<Seen>,
+    /// Tags of deliveries for an unknown consumer.
+    unknown: Vec<u64>,
+}
+
+impl Inbox {
+    pub(super) fn new(body_max: u64) -> Self {
+        Self { assembler: Assembler::new(body_max), seen: Vec::new(), unknown: Vec::new() }
+    }
+
+    /// Notes a delivery that `consumer` settles, or nobody.
+    #[inline]
+    fn note(&mut self, tag: u64, consumer: Option<u32>) {
+        match self.seen.last_mut() {
+            Some(seen) if seen.consumer == consumer && tag == seen.last + 1 => seen.last = tag,
+            _ => self.seen.push(Seen { first: tag, last: tag, consumer }),
+        }
+    }
+
+    /// Forgets what a closed channel has left unfinished.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.assembler.body_limit());
+    }
+}
+
+impl ChannelMachine {
+    /// Adds a delivery to the batch of its consumer.
+    pub(super) fn deliver(&mut self, head: &Deliver, bytes: Bytes, content: ContentLayout) {
+        let tag = head.delivery_tag;
+        let Some((at, entry)) = self.consumers.find(head.consumer_tag.of(&bytes)) else {
+            self.inbox.note(tag, Some(0));
+            self.inbox.unknown.push(tag);
+            return;
+        };
+        let no_ack = entry.subscription.no_ack;
+        if self.basic_recovers > 0 && !no_ack {
+            self.inbox.note(tag, None);
+            return;
+        }
+        self.inbox.note(tag, (!no_ack).then_some(entry.acker.consumer));
+        let parts = DeliveryParts {
+            bytes,
+            content,
+            tag,
+            channel_epoch: self.channel_epoch,
+            message_count: None,
+            exchange: head.exchange,
+            routing_key: head.routing_key,
+            redelivered: head.redelivered,
+            no_ack,
+        };
+        self.consumers.stage(at, parts);
+    }
+
+    /// Notes the deliveries of a batch in the outbox and sends them to their sinks.
+    pub(super) fn flush_deliveries(&mut self) -> Result<(), Fault> {
+        if self.inbox.seen.is_empty() {
+            return Ok(());
+        }
+        self.outbox.delivered(&self.inbox.seen).map_err(out_of_turn)?;
+        self.inbox.seen.clear();
+        for tag in self.inbox.unknown.drain(..) {
+            // Legal while a cancel is under way.
+            log::debug!("channel {}: a delivery for no consumer requeued", self.outbox.terms().channel);
+            let requeue = Outcome::Reject { requeue: true };
+            let _ = self.outbox.settle(self.channel_epoch, tag, 0, requeue);
+        }
+        self.consumers.flush();
+        Ok(())
+    }
+
+    /// Takes a message whose content is complete.
+    pub(super) fn take_content(&mut self, content: AssembledContent) -> Result<(), Fault> {
+        match &content.method {
+            ContentMethod::Deliver(head) => {
+                self.deliver(head, content.payload.clone(), separate(&content));
+                Ok(())
+            }
+            ContentMethod::GetOk(head) => self.got(head, &content),
+            ContentMethod::Return(head) => {
+                self.returned(head, &content);
+                Ok(())
+            }
+        }
+    }
+
+    /// `basic.get` is answered with a message.
+    fn got(&mut self, head: &GetOk, content: &AssembledContent) -> Result<(), Fault> {
+        self.flush_deliveries()?;
+        let PendingReply::Got { no_ack, responder } = self.replies.next(60, 71)? else {
+            return Err(Fault::command("an answer of another kind").with_method(60, 71));
+        };
+        let requeued = self.basic_recovers > 0 && !no_ack;
+        self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(0));
+        self.flush_deliveries()?;
+        let acker = ChannelAcker {
+            outbox: self.outbox.clone(),
+            consumer: 0,
+            tag: Arc::from(""),
+            credit: None,
+            sink: None,
+            warned: AtomicBool::new(true),
+            offsets: None,
+            deliveries: None,
+        };
+        let parts = DeliveryParts {
+            content: separate(content),
+            bytes: content.payload.clone(),
+            tag: head.delivery_tag,
+            channel_epoch: self.channel_epoch.wrapping_sub(requeued.into()),
+            message_count: Some(head.message_count),
+            exchange: head.exchange,
+            routing_key: head.routing_key,
+            redelivered: head.redelivered,
+            no_ack,
+        };
+        // Where the caller gave up, dropping the delivery requeues it.
+        let _ = responder.send(Ok(Some(Delivery::new(Arc::new(acker), parts))));
+        Ok(())
+    }
+
+    /// A publish came back. The confirm behind it reports that, where there is one.
+    fn returned(&mut self, head: &ReturnHead, content: &AssembledContent) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let returned = Return {
+            code: head.code,
+            text: text(head.text.of(&content.payload)),
+            exchange: text(head.exchange.of(&content.payload)),
+            routing_key: text(head.routing_key.of(&content.payload)),
+            properties: decode_properties(&content.header.properties).map_err(Error::properties),
+            body: content.body.clone(),
+        };
+        if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
+            self.transaction.returned(&returned);
+            let (code, text) = (returned.code, &returned.text);
+            log::debug!("channel {}: a publish without confirms returned: {code} {text}", self.number());
+            self.notify(ChannelEvent::Returned(returned));
+        }
+    }
+}
+
+fn separate(content: &AssembledContent) -> ContentLayout {
+    ContentLayout::Separate(Box::new((content.header.properties.clone(), content.body.clone())))
+}
+
+fn out_of_turn(tag: u64) -> Fault {
+    Fault::command(format!("delivery tag {tag} is out of turn")).with_method(60, 60)
+}

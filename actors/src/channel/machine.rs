@@ -1,0 +1,245 @@
+//! The machine of a channel: what decides, without an actor, a runtime or a clock.
+//!
+//! It is fed with frames, calls and the time, writes to the outbox, answers callers, and leaves everything else to the
+//! actor as [`Output`]s. Its methods are in the files of this folder, one idea each.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::{
+    Call, PendingReply, Reply, Responder,
+    close_history::CloseHistory,
+    consumers::Consumers,
+    deliver::Inbox,
+    nack_retry::NackRetry,
+    output::{Output, Outputs},
+    prefetch::Prefetch,
+    renames::Renames,
+    replies::Replies,
+    state::ChannelState,
+    transaction::TransactionState,
+    waiting_calls::WaitingCalls,
+};
+use crate::{
+    error::{Error, Result},
+    message::{
+        ChannelEvent, OnOutage, OpenChannel,
+        internal::{Change, Entity, Removal, SupervisorMessage},
+    },
+    outbox::Outbox,
+    transport::ReadCredit,
+    wire::{AMQPClass, Fault, put_method},
+};
+
+#[derive(Debug)]
+pub(super) struct ChannelMachine {
+    pub(super) outbox: Arc<Outbox>,
+    /// The connection that the channel is attached to.
+    pub(super) connection: Option<ConnectionLink>,
+    /// The outbox's; deliveries of another one are stale.
+    pub(super) channel_epoch: u32,
+    pub(super) state: ChannelState,
+    /// The connection recovers, and the channel with it.
+    pub(super) recovers: bool,
+    /// Publishes fail while the connection is lost.
+    pub(super) fails_in_outage: bool,
+    /// The connection is about to be closed and waits until nothing is under way.
+    pub(super) drain_requested: bool,
+    /// All handles are dropped; publishes under way are awaited until then.
+    pub(super) released: Option<Instant>,
+    pub(super) closers: Vec<Responder<()>>,
+    pub(super) replies: Replies,
+    pub(super) waiting: WaitingCalls,
+    pub(super) consumers: Consumers,
+    pub(super) inbox: Inbox,
+    pub(super) prefetch: Prefetch,
+    pub(super) transaction: TransactionState,
+    /// How many `basic.recover` are not answered: the broker requeues what it delivered before.
+    pub(super) basic_recovers: usize,
+    pub(super) renames: Renames,
+    pub(super) closes: CloseHistory,
+    pub(super) nacks: NackRetry,
+    pub(super) outputs: Outputs,
+}
+
+/// What a channel has of its connection.
+#[derive(Debug)]
+pub(super) struct ConnectionLink {
+    pub(super) epoch: u64,
+    pub(super) credit: Arc<ReadCredit>,
+}
+
+/// A method that is answered.
+#[derive(Debug)]
+pub(super) struct Request {
+    method: AMQPClass,
+    entity: String,
+    change: Option<Change>,
+    reply: PendingReply,
+}
+
+impl Request {
+    pub(super) fn new(method: AMQPClass, reply: PendingReply) -> Self {
+        Self { method, entity: String::new(), change: None, reply }
+    }
+
+    /// Names the exchange, queue or consumer that it concerns.
+    pub(super) fn on(mut self, entity: impl Into<String>) -> Self {
+        self.entity = entity.into();
+        self
+    }
+
+    /// Sets what the answer does to the topology.
+    pub(super) fn changing(mut self, change: Option<Change>) -> Self {
+        self.change = change;
+        self
+    }
+}
+
+impl ChannelMachine {
+    pub(super) fn new(
+        outbox: Arc<Outbox>,
+        options: &OpenChannel,
+        body_max: u64,
+        recovers: bool,
+        now: Instant,
+    ) -> Self {
+        let mut outputs = Outputs::default();
+        // It may take long until there is a connection.
+        outputs.request_tick();
+        Self {
+            outbox,
+            connection: None,
+            channel_epoch: 0,
+            state: ChannelState::Opening { since: now },
+            recovers,
+            fails_in_outage: options.on_outage == OnOutage::Fail,
+            drain_requested: false,
+            released: None,
+            closers: Vec::new(),
+            replies: Replies::default(),
+            waiting: WaitingCalls::default(),
+            consumers: Consumers::default(),
+            inbox: Inbox::new(body_max),
+            prefetch: Prefetch::default(),
+            transaction: TransactionState::default(),
+            basic_recovers: 0,
+            renames: Renames::default(),
+            closes: CloseHistory::default(),
+            nacks: NackRetry::default(),
+            outputs,
+        }
+    }
+
+    pub(super) fn number(&self) -> u16 {
+        self.outbox.terms().channel
+    }
+
+    /// Makes a call, or queues it while the channel recovers. It fails when its deadline passes first.
+    pub(super) fn call<C: Call>(&mut self, call: C, now: Instant) -> Reply<C::Answer> {
+        self.outputs.request_tick();
+        if self.state.is_recovering() {
+            return self.waiting.push(call, now);
+        }
+        call.make(self, now)
+    }
+
+    /// Sends a method that is answered; returns whether it was sent.
+    pub(super) fn ask(&mut self, request: Request, now: Instant) -> bool {
+        let Request { method, entity, change, reply } = request;
+        if let ChannelState::Closed(error) = &self.state {
+            reply.fail(error.clone());
+            return false;
+        }
+        let entity = Some(entity).filter(|name| !name.is_empty());
+        let change = change.filter(|_| self.recovers);
+        match self.frame(&method).map_err(Error::from).and_then(|frame| self.outbox.method(frame)) {
+            Ok(()) => {
+                self.replies.expect(&method, entity, change, reply, now);
+                true
+            }
+            Err(error) => {
+                if let PendingReply::Consumed { tag, .. } = &reply {
+                    self.unregister(tag, &error);
+                }
+                self.replies.not_made(change);
+                reply.fail(match entity {
+                    Some(entity) => error.on(entity),
+                    None => error,
+                });
+                false
+            }
+        }
+    }
+
+    /// Sends a method that is not answered.
+    pub(super) fn send(&self, method: &AMQPClass) {
+        if let Ok(frame) = self.frame(method) {
+            // An error means that the channel is closed.
+            let _ = self.outbox.method(frame);
+        }
+    }
+
+    pub(super) fn frame(&self, method: &AMQPClass) -> Result<Bytes, Fault> {
+        let mut frame = BytesMut::new();
+        put_method(&mut frame, self.number(), method)?;
+        Ok(frame.freeze())
+    }
+
+    pub(super) fn notify(&mut self, event: ChannelEvent) {
+        self.outputs.push(Output::Event(event));
+    }
+
+    pub(super) fn report(&mut self, message: SupervisorMessage) {
+        self.outputs.push(Output::Supervisor(message));
+    }
+
+    /// The epoch of the connection, for messages that concern it.
+    pub(super) fn epoch(&self) -> u64 {
+        self.connection.as_ref().map_or(0, |connection| connection.epoch)
+    }
+
+    /// Reports what answered and failed calls did to the topology.
+    pub(super) fn report_changes(&mut self) {
+        for change in self.replies.take_changes() {
+            self.report(SupervisorMessage::TopologyChanged(change));
+        }
+        for change in self.replies.take_failed_changes() {
+            if let Change::Forget(Removal::Queue(queue)) = change {
+                self.report(SupervisorMessage::QueueDeleting { queue, is: false });
+            }
+        }
+    }
+
+    /// Reports a change of the topology, behind those of earlier replies.
+    fn change(&mut self, change: Change) {
+        self.report_changes();
+        if self.recovers {
+            self.report(SupervisorMessage::TopologyChanged(change));
+        }
+    }
+
+    pub(super) fn record(&mut self, entity: Entity) {
+        self.change(Change::Record(entity));
+    }
+
+    pub(super) fn forget(&mut self, removal: Removal) {
+        self.change(Change::Forget(removal));
+    }
+
+    /// Replaces an earlier name of a queue that the broker has renamed.
+    pub(super) fn rename(&self, name: &mut String) {
+        if let Some(new) = self.renames.current().get(name) {
+            name.clone_from(new);
+        }
+    }
+
+    /// The broker has given a queue another name.
+    pub(super) fn queue_renamed(&mut self, old: String, new: String) {
+        self.renames.renamed(&old, &new);
+        self.consumers.rename(&old, &new);
+        self.notify(ChannelEvent::QueueRenamed { old, new });
+    }
+}

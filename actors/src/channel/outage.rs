@@ -1,0 +1,86 @@
+//! What a channel loses with its connection, or with a close by the broker, and what it keeps.
+
+use super::{ChannelMachine, Number, state::Loss};
+use crate::{
+    error::Error,
+    message::{
+        ConsumerEnd,
+        internal::{Removal, SupervisorMessage},
+    },
+    outbox::Outage,
+    wire::Fault,
+};
+
+impl ChannelMachine {
+    /// The broker's frames break the protocol; the connection must be closed.
+    pub(super) fn fault(&mut self, fault: Fault) {
+        let epoch = self.epoch();
+        self.report(SupervisorMessage::ProtocolFault { epoch, fault: fault.clone() });
+        let error = fault.into();
+        if self.recovers {
+            self.connection_lost(&error);
+        } else {
+            self.end(Error::connection_lost(&error), None, Number::InUse);
+        }
+    }
+
+    /// The connection is lost, and another one comes.
+    pub(super) fn connection_lost(&mut self, error: &Error) {
+        let cause = Error::connection_lost(error);
+        match self.state.loss() {
+            Loss::Ignored => return,
+            Loss::OpensLater => {
+                let outage = Outage { error: &cause, fail: false, suspicious: false };
+                self.channel_epoch = self.outbox.detach(&outage);
+                self.replies.fail_all(&cause);
+                self.connection = None;
+                return;
+            }
+            Loss::Ends => return self.end(cause, None, Number::Free),
+            Loss::Recovers => {}
+        }
+        if self.transaction.selected() {
+            let what = "the transaction is lost with its connection";
+            let reason = cause.close_reason().cloned();
+            return self.end(Error::channel_closed(what, reason), None, Number::Free);
+        }
+        self.end_consumer_of_failed_call(error);
+        // Publishes that made the broker close the connection with a hard error would do so again.
+        let suspicious = error.close_reason().is_some_and(|reason| reason.code >= 500);
+        let outage = Outage { error: &cause, fail: self.fails_in_outage, suspicious };
+        self.channel_epoch = self.outbox.detach(&outage);
+        self.reset_for_new_connection(&cause);
+        for tag in self.consumers.connection_lost(&ConsumerEnd::Closed(cause.clone())) {
+            self.forget(Removal::LostConsumer { channel: self.number(), tag });
+        }
+        self.state.detach(cause);
+        // Frames of this connection that are still to come are dropped.
+        self.connection = None;
+    }
+
+    /// Forgets what the broker forgets when a channel is closed, and fails calls under way.
+    pub(super) fn reset_for_new_connection(&mut self, cause: &Error) {
+        for (tag, cancelled) in self.replies.unanswered_consumers() {
+            if self.consumers.get(&tag).is_some_and(|entry| entry.phase.is_freeing()) {
+                continue;
+            }
+            if let Some(entry) = self.consumers.remove(&tag) {
+                self.forget_consumer(&entry);
+                let end = match entry.phase.end() {
+                    Some(end) => end.clone(),
+                    None if cancelled => ConsumerEnd::Cancelled,
+                    None => ConsumerEnd::Closed(cause.clone()),
+                };
+                entry.end(end);
+            }
+        }
+        self.replies.fail_all(cause);
+        self.report_changes();
+        self.inbox.reset();
+        self.basic_recovers = 0;
+        self.prefetch.reset();
+        self.state.take_skipped();
+        self.consumers.discard();
+        self.consumers.channel_closed();
+    }
+}

@@ -1,0 +1,49 @@
+//! What the machine of a channel wants done outside of it. The actor does it after each message that it handles.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use crate::message::{ChannelEvent, DeliverySink, internal::SupervisorMessage};
+
+#[derive(Debug)]
+pub(super) enum Output {
+    /// A message to the supervisor.
+    Supervisor(SupervisorMessage),
+    /// An event for the watchers.
+    Event(ChannelEvent),
+    /// A new consumer: its sink gets the channel's address.
+    BindSink {
+        sink: Arc<dyn DeliverySink>,
+        consumer: u32,
+        /// How many deliveries may be unsettled, where the broker does not bound them.
+        permits: Option<usize>,
+    },
+    /// `retry_nacks` is to be called after this time.
+    RetryNacks { channel_epoch: u32, after: Duration },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    queue: VecDeque<Output>,
+    tick: bool,
+}
+
+impl Outputs {
+    pub(super) fn push(&mut self, output: Output) {
+        self.queue.push_back(output);
+    }
+
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+
+    /// Asks for a call of `tick` within a tick's time.
+    pub(super) fn request_tick(&mut self) {
+        self.tick = true;
+    }
+
+    #[inline]
+    pub(super) fn take_tick(&mut self) -> bool {
+        std::mem::take(&mut self.tick)
+    }
+}

@@ -1,0 +1,128 @@
+//! Channels that are closed while their connection goes on: by the broker, or because it does not answer. One that
+//! recovers is reopened on the same connection.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    ChannelMachine, Number, PendingReply,
+    close_history::MOST,
+    replies::{FailedCall, FailedConsume},
+    state::AfterClose,
+};
+use crate::{
+    error::{CloseReason, Error},
+    message::{ConsumerEnd, methods},
+    wire::{Fault, channel},
+};
+
+impl ChannelMachine {
+    /// The broker has closed the channel.
+    pub(super) fn closed_by_broker(&mut self, close: channel::Close, now: Instant) {
+        let cause = (close.class_id, close.method_id);
+        let text = close.reply_text.to_string();
+        let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
+        log::debug!("channel {}: closed by the broker, {reason}", self.number());
+        let FailedCall { entity, consume } = self.replies.fail_refused(cause, &reason);
+        let entity = entity.or_else(|| reason.entity().map(str::to_owned));
+        let reopens = self.may_reopen(&reason, consume.as_ref(), now);
+        let error = Error::channel_closed("the broker closed the channel", Some(reason));
+        let error = match entity {
+            Some(entity) => error.on(entity),
+            None => error,
+        };
+        match self.frame(&methods::channel_close_ok()) {
+            Ok(close_ok) if reopens => self.reopen(error, close_ok, consume, now),
+            close_ok => self.end(error, close_ok.ok(), Number::Free),
+        }
+    }
+
+    /// Returns whether the channel reopens after the broker's close.
+    fn may_reopen(&mut self, reason: &CloseReason, consume: Option<&FailedConsume>, now: Instant) -> bool {
+        // A channel that recovers without the failed consumer terminates: each attempt drops one.
+        let drops_one = matches!(consume, Some(FailedConsume::Restarted(..) | FailedConsume::Unwanted(_)));
+        let may = if self.state.awaits_recovery() && drops_one {
+            true
+        } else if self.state.is_open_or_reopened() {
+            let may = self.closes.closed(now);
+            if !may {
+                log::error!("channel {}: closed {MOST} times, given up: {reason}", self.number());
+            }
+            may
+        } else {
+            false
+        };
+        may && self.can_reopen()
+    }
+
+    fn can_reopen(&self) -> bool {
+        self.recovers && !self.transaction.selected() && !self.drain_requested
+    }
+
+    /// Reopens the channel behind the answer to the broker's close.
+    fn reopen(&mut self, cause: Error, close_ok: Bytes, consume: Option<FailedConsume>, now: Instant) {
+        log::warn!("channel {}: reopened: {cause}", self.number());
+        let mut skipped = self.state.take_skipped();
+        self.channel_epoch = self.outbox.reopen(&cause, close_ok);
+        self.reset_for_new_connection(&cause);
+        match consume {
+            Some(FailedConsume::Restarted(consumer, error)) => {
+                // A missing queue closes the channel once, and not once for each of its consumers.
+                let missing = error.close_reason().is_some_and(|reason| reason.code == 404);
+                let others = if missing { self.consumers.restarting_beside(consumer) } else { Vec::new() };
+                skipped.extend(others.into_iter().map(|other| (other, error.clone())));
+                skipped.push((consumer, error));
+            }
+            Some(FailedConsume::New(tag, error)) => {
+                if let Some(entry) = self.consumers.remove(&tag) {
+                    entry.end(ConsumerEnd::Closed(error));
+                }
+            }
+            Some(FailedConsume::Unwanted(tag)) => {
+                if let Some(entry) = self.consumers.remove(&tag) {
+                    self.forget_consumer(&entry);
+                    let end = entry.phase.end().cloned().unwrap_or(ConsumerEnd::Cancelled);
+                    entry.end(end);
+                }
+            }
+            None => {}
+        }
+        for (consumer, _) in &skipped {
+            if let Some(entry) = self.consumers.by_id(*consumer) {
+                entry.phase.suspend();
+            }
+        }
+        self.state.reopen(cause, skipped);
+        self.send_recovery(now);
+    }
+
+    /// Sends `channel.close` in order to reopen the channel. Returns `false` for one that does not recover now.
+    pub(super) fn close_and_reopen(&mut self, code: u16, text: &str, cause: Error, now: Instant) -> bool {
+        if !self.can_reopen() || !self.state.is_open_or_reopened() {
+            return false;
+        }
+        let close = methods::channel_close(code, text);
+        let Ok(frame) = self.frame(&close) else { return false };
+        self.channel_epoch = self.outbox.reopen(&cause, frame);
+        self.reset_for_new_connection(&cause);
+        self.state.close_to_reopen_sent(cause);
+        self.replies.expect(&close, None, None, PendingReply::Close, now);
+        true
+    }
+
+    /// `channel.close` is answered.
+    pub(super) fn close_answered(&mut self, now: Instant) -> Result<(), Fault> {
+        match self.state.after_close() {
+            Some(AfterClose::Reopen) => {
+                self.replies.fail_all(&self.state.cause());
+                self.recover(now);
+                Ok(())
+            }
+            Some(AfterClose::End) => {
+                self.end(Error::channel_closed("the channel is closed", None), None, Number::Free);
+                Ok(())
+            }
+            None => Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41)),
+        }
+    }
+}

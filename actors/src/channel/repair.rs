@@ -1,0 +1,66 @@
+//! Consumers that cannot start: the supervisor repairs what they need, and they start again or are lost.
+
+use tokio::time::Instant;
+
+use super::ChannelMachine;
+use crate::{
+    error::Error,
+    message::{ChannelEvent, ConsumerEnd, EntityKind, Skipped, internal::SupervisorMessage},
+};
+
+impl ChannelMachine {
+    /// The supervisor has repaired what a suspended consumer needs, or could not.
+    pub(super) fn consumer_repaired(&mut self, consumer: u32, result: Result<(), ConsumerEnd>, now: Instant) {
+        let Some(entry) = self.consumers.by_id(consumer).filter(|entry| entry.phase.is_suspended()) else {
+            return;
+        };
+        if let Err(end) = result {
+            self.lose_consumer(consumer, end);
+            return self.continue_closing(now);
+        }
+        entry.phase.repaired();
+        if self.state.is_open_or_reopened() {
+            self.state.unskip(consumer);
+            self.restart_consumer(consumer, now);
+            self.outputs.request_tick();
+        }
+    }
+
+    /// Asks the supervisor to repair the consumers that were not started with the channel. Returns what is missing
+    /// meanwhile, and the requests, which are sent behind the report that the channel has recovered.
+    pub(super) fn repairs(&mut self, skipped: Vec<(u32, Error)>) -> (Vec<Skipped>, Vec<SupervisorMessage>) {
+        let (epoch, channel) = (self.epoch(), self.number());
+        let (mut missing, mut repairs) = (Vec::new(), Vec::new());
+        for (consumer, error) in skipped {
+            let Some(entry) = self.consumers.by_id(consumer) else { continue };
+            if !entry.subscription.recovers {
+                self.lose_consumer(consumer, ConsumerEnd::Closed(error));
+                continue;
+            }
+            let (name, probe) = (entry.tag().to_string(), entry.trial());
+            let cause = ConsumerEnd::Closed(error.clone());
+            repairs.push(SupervisorMessage::RepairConsumer { epoch, channel, consumer, probe, cause });
+            missing.push(Skipped { kind: EntityKind::Consumer, name, error });
+        }
+        (missing, repairs)
+    }
+
+    /// Ends a consumer that cannot start again.
+    pub(super) fn lose_consumer(&mut self, consumer: u32, end: ConsumerEnd) {
+        let Some(entry) = self.consumers.remove_id(consumer) else { return };
+        let tag = entry.tag().clone();
+        log::warn!("channel {}: consumer {tag:?} lost: {end:?}", self.number());
+        self.outbox.release(consumer);
+        self.forget_lost_consumer(&entry);
+        self.notify(ChannelEvent::ConsumerLost { tag, end: end.clone() });
+        entry.end(end);
+    }
+
+    /// Ends the consumer whose restart closed the connection: it would close every connection.
+    pub(super) fn end_consumer_of_failed_call(&mut self, error: &Error) {
+        let failed = error.close_reason().and_then(|reason| self.replies.restart_that_closed(reason));
+        if let Some(consumer) = failed {
+            self.lose_consumer(consumer, ConsumerEnd::Closed(error.clone()));
+        }
+    }
+}
