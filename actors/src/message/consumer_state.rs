@@ -1,8 +1,41 @@
-//! The state of a consumer, for those who wait for its end.
+//! The end of a consumer, and how to wait for it.
 
+use actix::Message;
 use tokio::sync::watch;
 
-use crate::{error::Error, message::ConsumerEnd};
+use crate::error::Error;
+
+/// Describes why a consumer has ended.
+///
+/// Source: <https://www.rabbitmq.com/docs/consumer-cancel>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::ConsumerEnd;
+/// fn should_restart(end: &ConsumerEnd) -> bool {
+///     matches!(end, ConsumerEnd::TargetGone | ConsumerEnd::TooSlow)
+/// }
+/// assert!(!should_restart(&ConsumerEnd::Cancelled));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConsumerEnd {
+    /// The application cancelled it.
+    Cancelled,
+    /// The broker cancelled it (`basic.cancel`): its queue was deleted, or its node failed.
+    CancelledByBroker,
+    /// The actor that got its deliveries has stopped.
+    TargetGone,
+    /// Its waiting deliveries kept the connection from reading for too long (`stall_limit`), and no other consumer had
+    /// more of them.
+    TooSlow,
+    /// Its channel or connection is closed.
+    Closed(Error),
+}
+
+impl Message for ConsumerEnd {
+    type Result = ();
+}
 
 /// The sending side of a [`ConsumerState`]: one half stays with the channel, the other with the deliveries.
 #[derive(Debug)]

@@ -1,27 +1,31 @@
-//! The vocabulary: what people and actors say to one another. Builders and accessors only.
+//! The messages that actors receive, and the types in them. Builders and accessors only, no logic of actors.
 //!
 //! The options of a call are its message: `DeclareQueue::new("jobs")` is both the argument of
-//! `Channel::declare_queue` and what is sent to the Channel actor.
+//! `Channel::declare_queue` and the message that is sent to the Channel actor.
 
 mod acker;
 mod arguments;
 mod binding;
+mod cancel;
 mod channel;
+mod channel_events;
 mod closing;
 mod connection;
+mod connection_events;
 mod consume;
 mod consume_options;
 mod consumer_state;
 mod delivery;
 mod delivery_parts;
 mod delivery_sink;
-mod events;
 mod exchange;
+mod get;
 mod health;
 mod history;
 mod ids;
 pub(crate) mod internal;
 pub(crate) mod methods;
+mod open_channel;
 mod processing;
 mod publish;
 mod publishing;
@@ -40,19 +44,20 @@ pub(crate) use self::{
 };
 pub use self::{
     arguments::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},
+    cancel::{CancelConsumer, PauseConsumer},
     channel::{CloseChannel, Qos, ReleaseChannel},
-    connection::{
-        CloseConnection, ConnectionEvent, FollowConnection, GetHealth, GetState, OnOutage, OpenChannel,
-        ReleaseConnection, UpdateSecret, WatchConnection,
-    },
-    consume::{CancelConsumer, Consume, Consumed, ConsumerEnd, Get, PauseConsumer},
+    channel_events::{ChannelEvent, FollowChannel, WatchChannel},
+    connection::{CloseConnection, GetHealth, GetState, ReleaseConnection, UpdateSecret},
+    connection_events::{ConnectionEvent, FollowConnection, WatchConnection},
+    consume::{Consume, Consumed},
     consume_options::StreamOffset,
-    consumer_state::ConsumerState,
+    consumer_state::{ConsumerEnd, ConsumerState},
     delivery::Delivery,
-    events::{ChannelEvent, FollowChannel, WatchChannel},
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
+    get::Get,
     health::{Degradation, EntityKind, Health, Skipped},
     history::{Death, DeathReason},
+    open_channel::{OnOutage, OpenChannel},
     processing::{Processing, Requeue},
     publish::{Confirmation, Publish},
     publishing::{IntoBody, Publishing},

@@ -1,0 +1,103 @@
+//! Cancelling and pausing a consumer.
+
+use actix::Message;
+
+use crate::error::Result;
+
+/// Cancels a consumer (`basic.cancel`). The reply is sent after `basic.cancel-ok`.
+///
+/// Deliveries that the application holds can still be settled. Those that it did not get return to the queue. An
+/// unknown tag is no error, and neither is a closed channel.
+///
+/// # Errors
+/// `Timeout` if the deadline passes, or `Blocked` if it passes while the broker blocks the connection.
+///
+/// **Over a reconnect**: a cancelled consumer does not start again.
+///
+/// Source: AMQP 0-9-1 section 1.8.3.5
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{CancelConsumer, Channel, Result};
+/// # async fn cancel(channel: Addr<Channel>) -> Result<()> {
+/// channel.send(CancelConsumer::new("resizer")).await??;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
+pub struct CancelConsumer {
+    pub(crate) tag: String,
+}
+
+impl CancelConsumer {
+    /// Cancels the consumer with this tag.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::CancelConsumer;
+    /// let cancel = CancelConsumer::new("resizer");
+    /// ```
+    pub fn new(tag: impl Into<String>) -> Self {
+        Self { tag: tag.into() }
+    }
+}
+
+impl Message for CancelConsumer {
+    type Result = Result<()>;
+}
+
+/// Pauses or resumes a consumer: while it is paused, its actor gets no deliveries. Nothing is sent to the broker.
+///
+/// Deliveries keep arriving up to the prefetch limit, and wait. A stream of deliveries is read on demand, so that
+/// pausing it has no effect.
+///
+/// # Errors
+/// `Refused` without a code if the channel has no consumer with this tag; `ChannelClosed` or `ConnectionClosed` if the
+/// channel or connection is closed.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::Addr;
+/// # use actix_pika_actors::{Channel, PauseConsumer, Result};
+/// # async fn pause(channel: Addr<Channel>) -> Result<()> {
+/// channel.send(PauseConsumer::pause("resizer")).await??;
+/// channel.send(PauseConsumer::resume("resizer")).await??;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
+pub struct PauseConsumer {
+    pub(crate) tag: String,
+    pub(crate) paused: bool,
+}
+
+impl PauseConsumer {
+    /// Pauses the consumer with this tag.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::PauseConsumer;
+    /// let pause = PauseConsumer::pause("resizer");
+    /// ```
+    pub fn pause(tag: impl Into<String>) -> Self {
+        Self { tag: tag.into(), paused: true }
+    }
+
+    /// Resumes the consumer with this tag.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::PauseConsumer;
+    /// let resume = PauseConsumer::resume("resizer");
+    /// ```
+    pub fn resume(tag: impl Into<String>) -> Self {
+        Self { tag: tag.into(), paused: false }
+    }
+}
+
+impl Message for PauseConsumer {
+    type Result = Result<()>;
+}

@@ -1,0 +1,103 @@
+//! The events of a channel, and how to watch them.
+
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+use tokio::sync::mpsc;
+
+use super::ConsumerEnd;
+use crate::{error::Error, returned::Return};
+
+/// Reports a change of a channel.
+///
+/// **Over a reconnect**: `QueueRenamed` for each queue with a name that the broker chose, then `Reopened`. For a
+/// consumer that could not be started again at once, `ConsumerRecovered` or `ConsumerLost` follows. `Closed` is sent
+/// once, as the last event.
+///
+/// Source: <https://www.rabbitmq.com/docs/channels>, <https://www.rabbitmq.com/docs/consumer-cancel>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::ChannelEvent;
+/// fn print(event: &ChannelEvent) {
+///     match event {
+///         ChannelEvent::Returned(returned) => eprintln!("unroutable: {}", returned.routing_key),
+///         ChannelEvent::ConsumerLost { tag, end } => eprintln!("{tag} ended: {end:?}"),
+///         ChannelEvent::Reopened(cause) => eprintln!("reopened after: {cause}"),
+///         ChannelEvent::Closed(Some(error)) => eprintln!("closed: {error}"),
+///         _ => {}
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ChannelEvent {
+    /// The broker returned a publish (`basic.return`) of a channel without confirms, or one whose confirm nobody
+    /// awaits.
+    Returned(Return),
+    /// A consumer has ended, but neither because the application cancelled it, nor because the channel is
+    /// [`Closed`](Self::Closed).
+    ConsumerLost {
+        /// Tag of the consumer.
+        tag: Arc<str>,
+        /// Why it has ended.
+        end: ConsumerEnd,
+    },
+    /// A consumer is running again after the broker cancelled it, or refused it during recovery.
+    ConsumerRecovered {
+        /// Tag of the consumer.
+        tag: Arc<str>,
+    },
+    /// The channel is open again, with its prefetch limit and its consumers. The cause is that of the lost connection,
+    /// or of the broker's close of the channel. Deliveries from before can no longer be settled.
+    Reopened(Error),
+    /// A queue with a name that the broker chose was declared again, and has a new name. Handles use the new name;
+    /// calls on this channel that use one of the last eight names are sent with the new one.
+    QueueRenamed {
+        /// Previous name.
+        old: String,
+        /// New name.
+        new: String,
+    },
+    /// The broker asks to stop publishing (`false`) or to resume it (`channel.flow`). RabbitMQ never does.
+    Flow(bool),
+    /// The channel is closed for good: by the application (`None`), or for this cause. No event follows.
+    Closed(Option<Error>),
+}
+
+impl Message for ChannelEvent {
+    type Result = ();
+}
+
+/// Sends every later [`ChannelEvent`] to a recipient. Registering a recipient twice has no effect.
+///
+/// A closed channel sends `Closed` immediately.
+///
+/// Events are actor messages. No event is dropped while the recipient runs; a stopped recipient is removed.
+///
+/// **Over a reconnect**: the recipient stays registered.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::{Addr, Recipient};
+/// # use actix_pika_actors::{Channel, ChannelEvent, Result, WatchChannel};
+/// # async fn watch(channel: Addr<Channel>, watcher: Recipient<ChannelEvent>) -> Result<()> {
+/// channel.send(WatchChannel(watcher)).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
+pub struct WatchChannel(pub Recipient<ChannelEvent>);
+
+impl Message for WatchChannel {
+    type Result = ();
+}
+
+/// Sends every later [`ChannelEvent`] to a bounded queue. Events that find it full are dropped.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct FollowChannel(pub mpsc::Sender<ChannelEvent>);
+
+impl Message for FollowChannel {
+    type Result = ();
+}

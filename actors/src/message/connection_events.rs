@@ -1,0 +1,106 @@
+//! The events of a connection, and how to watch them.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::{Message, Recipient};
+use tokio::sync::mpsc;
+
+use super::{Health, Skipped};
+use crate::error::Error;
+
+/// Reports a change of a connection.
+///
+/// **Over a reconnect**: `Lost`, then `Retrying` before each attempt, then `Connected`, and `Recovered` when recovery
+/// is complete. If the connection is lost during recovery, the sequence starts again with `Lost`. `Blocked` ends with
+/// `Lost`; if the broker blocks the next connection too, it is reported again.
+///
+/// Source: <https://www.rabbitmq.com/docs/connections#recovery>, <https://www.rabbitmq.com/docs/connection-blocked>
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::ConnectionEvent;
+/// fn print(event: &ConnectionEvent) {
+///     match event {
+///         ConnectionEvent::Blocked(reason) => eprintln!("publishing is blocked: {reason}"),
+///         ConnectionEvent::Lost(error) => eprintln!("lost, reconnecting: {error}"),
+///         ConnectionEvent::Recovered { skipped, .. } => eprintln!("recovered, except for {skipped:?}"),
+///         ConnectionEvent::Closed(Some(error)) => eprintln!("closed: {error}"),
+///         other => eprintln!("{other:?}"),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    /// The handshake is complete: of the first connection, or of one that replaces a lost one.
+    Connected,
+    /// The connection is lost, and the supervisor will reconnect.
+    Lost(Error),
+    /// The next attempt to connect follows after a delay.
+    Retrying {
+        /// Number of the attempt, from 1 on. It restarts at 1 after a connection that lasted for a heartbeat interval.
+        attempt: u32,
+        /// Delay before the attempt.
+        delay: Duration,
+        /// Why the connection was lost, or the last attempt failed.
+        error: Error,
+    },
+    /// Recovery is complete: topology, channels and consumers are there again, except for those listed. Publishes
+    /// that were kept have been sent.
+    Recovered {
+        /// Number of the connection; every attempt to connect counts, from 1 on.
+        epoch: u64,
+        /// Entities that could not be recovered. Some of them are retried; [`Health`] changes when they are there.
+        skipped: Arc<[Skipped]>,
+    },
+    /// The health of a connected connection has changed. Only connections that recover report it. The end of the
+    /// connection is reported as [`Lost`](Self::Lost) or [`Closed`](Self::Closed).
+    Health(Health),
+    /// The broker blocks publishing (`connection.blocked`), with its reason.
+    Blocked(String),
+    /// The broker accepts publishes again (`connection.unblocked`).
+    Unblocked,
+    /// The broker has accepted a new password or token (`connection.update-secret-ok`).
+    SecretUpdated,
+    /// Renewing the credentials failed: the provider failed, or the broker did not accept them. It is retried before
+    /// the present ones expire.
+    RefreshFailed(Error),
+    /// The connection is closed for good: by the application (`None`), or because it was lost or refused. No event
+    /// follows.
+    Closed(Option<Error>),
+}
+
+impl Message for ConnectionEvent {
+    type Result = ();
+}
+
+/// Sends every later [`ConnectionEvent`] to a recipient. A closed connection sends `Closed` immediately.
+///
+/// Events are actor messages. No event is dropped while the recipient runs; a stopped recipient is removed.
+///
+/// **Over a reconnect**: the recipient stays registered.
+///
+/// # Examples
+/// ```no_run
+/// # use actix::{Addr, Recipient};
+/// # use actix_pika_actors::{ConnectionEvent, ConnectionSupervisor, Result, WatchConnection};
+/// # async fn watch(connection: Addr<ConnectionSupervisor>, to: Recipient<ConnectionEvent>) -> Result<()> {
+/// connection.send(WatchConnection(to)).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a message does nothing until it is sent or passed to a call"]
+pub struct WatchConnection(pub Recipient<ConnectionEvent>);
+
+impl Message for WatchConnection {
+    type Result = ();
+}
+
+/// Sends every later [`ConnectionEvent`] to a bounded queue. Events that find it full are dropped.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct FollowConnection(pub mpsc::Sender<ConnectionEvent>);
+
+impl Message for FollowConnection {
+    type Result = ();
+}
