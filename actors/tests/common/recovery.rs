@@ -7,7 +7,7 @@ use actix_pika_actors::{
     WatchConnection,
     testing::{
         HandshakeScript, PeerSocket, Probe, Published,
-        protocol::{channel as methods, confirm},
+        protocol::{channel as methods, confirm, queue},
     },
 };
 
@@ -140,4 +140,16 @@ pub fn until(what: &str, mut is: impl FnMut() -> bool) -> impl Future<Output = (
             tokio::task::yield_now().await;
         }
     })
+}
+
+/// Answers a `queue.declare` of this queue on a channel.
+pub async fn declare_ok(socket: &mut PeerSocket, channel: u16, name: &str) {
+    let declared = socket
+        .answer(channel, |declare: queue::Declare| queue::DeclareOk {
+            queue: declare.queue,
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(declared.queue.as_str(), name);
 }

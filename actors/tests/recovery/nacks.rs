@@ -1,9 +1,5 @@
 //! Nacks soon after the connection came back: a leader may still be elected, so the publish is sent again.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
-
 use actix_pika_actors::{
     ChannelEvent, CloseChannel, ErrorKind, Load, OnOutage, OpenChannel, Publish, Publishing, WatchChannel,
     testing::{
@@ -12,7 +8,7 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{
+use super::common::{
     ask, at_once,
     recovery::{RecoveryBench, publish, publish_as},
 };

@@ -1,9 +1,5 @@
 //! Publishing over lost connections and closed channels: what is sent again, in which order, and what is not.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
-
 use std::time::Duration;
 
 use actix_pika_actors::{
@@ -15,7 +11,7 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{
+use super::common::{
     TAG, ask, at_once,
     recovery::{RecoveryBench, publish, publish_as, until},
 };

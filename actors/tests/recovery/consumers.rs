@@ -1,9 +1,5 @@
 //! When `Recovered` is sent, and what happens to consumers and waiting calls over a reconnect.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
-
 use std::time::Duration;
 
 use actix_pika_actors::{
@@ -15,7 +11,7 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{
+use super::common::{
     TAG, answer_consume, ask, at_once,
     recovery::{RecoveryBench, publish},
 };

@@ -1,0 +1,13 @@
+//! Recovery against a peer that the test plays: reconnecting, channels, consumers, publishes, closing.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod channels;
+mod closing;
+mod consumers;
+mod nacks;
+mod publish;
+mod reconnect;
