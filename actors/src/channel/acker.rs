@@ -89,7 +89,7 @@ impl Acker for ChannelAcker {
         if unsettled && !self.warned.swap(true, Ordering::Relaxed) {
             log::warn!(
                 "channel {}: consumer {:?}: a delivery was dropped unsettled and is requeued",
-                self.outbox.terms().channel,
+                self.outbox.config().channel,
                 self.tag
             );
         }

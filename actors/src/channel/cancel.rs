@@ -57,7 +57,7 @@ impl ChannelMachine {
         let entry = self.consumers.get_mut(tag);
         let consumer = entry.as_ref().map(|entry| entry.id());
         if let Some(entry) = entry {
-            self.outbox.hold(entry.id());
+            self.outbox.hold_back(entry.id());
             entry.phase.cancel(None);
             // A target that is gone or too slow gets nothing more.
             entry.sink.leave(entry.phase.end().is_some());

@@ -25,11 +25,11 @@ impl ChannelMachine {
             return reply;
         }
         // One tick past the publish deadline, so that late publishes report their own timeout.
-        let terms = self.outbox.terms();
+        let terms = self.outbox.config();
         let until = now + clamp_timeout(terms.deadline) + terms.tick();
         if self.state.drain(close.code, close.text, until) {
-            self.outbox.refuse_more(Error::channel_closed("the channel is being closed", None));
-            self.outbox.lose_patience();
+            self.outbox.refuse_publishes(Error::channel_closed("the channel is being closed", None));
+            self.outbox.end_nack_retry();
             self.continue_closing(now);
         }
         self.outputs.request_tick();
@@ -38,8 +38,8 @@ impl ChannelMachine {
 
     /// All handles are dropped: the channel closes once nothing is in flight.
     pub(super) fn release(&mut self, now: Instant) {
-        self.released = Some(now + clamp_timeout(self.outbox.terms().deadline));
-        self.outbox.tell_idle();
+        self.released = Some(now + clamp_timeout(self.outbox.config().deadline));
+        self.outbox.close_when_idle();
         self.continue_closing(now);
         self.outputs.request_tick();
     }
@@ -47,8 +47,8 @@ impl ChannelMachine {
     /// The connection is about to be closed, and waits until no publish is under way.
     pub(super) fn drain(&mut self, now: Instant) {
         self.drain_requested = true;
-        self.outbox.refuse_more(Error::connection_closed("the connection is being closed", None));
-        self.outbox.lose_patience();
+        self.outbox.refuse_publishes(Error::connection_closed("the connection is being closed", None));
+        self.outbox.end_nack_retry();
         self.continue_closing(now);
         self.outputs.request_tick();
     }
@@ -107,7 +107,7 @@ impl ChannelMachine {
         let abandoned = self.outbox.load().unconfirmed;
         let close = methods::channel_close(code, text);
         if let Ok(frame) = self.frame(&close) {
-            self.outbox.close_behind(error.clone(), frame);
+            self.outbox.close_after_queued(error.clone(), frame);
         }
         self.replies.fail_all(&error);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
@@ -166,7 +166,7 @@ impl ChannelMachine {
             return;
         }
         let publishing = self.outbox.expire(now);
-        let deadline = self.outbox.terms().deadline;
+        let deadline = self.outbox.config().deadline;
         let waiting = self.waiting.expire(now, deadline, || self.state.cause());
         if self.state.opens_late(now, deadline) && self.replies.is_empty() {
             let what = format!("channel.open: no connection within {deadline:?}");

@@ -11,7 +11,7 @@ use super::{ChannelMachine, PendingReply, acker::ChannelAcker};
 use crate::{
     error::Error,
     message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts},
-    outbox::{Outcome, Seen},
+    outbox::{DeliveredTags, Outcome},
     returned::Return,
     wire::{
         AssembledContent, Assembler, ContentMethod, Deliver, Fault,
@@ -25,7 +25,7 @@ use crate::{
 pub(super) struct Inbox {
     pub(super) assembler: Assembler,
     /// Deliveries that the outbox has not noted yet, and the consumers that settle them.
-    seen: Vec<Seen>,
+    seen: Vec<DeliveredTags>,
     /// Tags of deliveries for an unknown consumer.
     unknown: Vec<u64>,
 }
@@ -40,7 +40,7 @@ impl Inbox {
     fn note(&mut self, tag: u64, consumer: Option<u32>) {
         match self.seen.last_mut() {
             Some(seen) if seen.consumer == consumer && tag == seen.last + 1 => seen.last = tag,
-            _ => self.seen.push(Seen { first: tag, last: tag, consumer }),
+            _ => self.seen.push(DeliveredTags { first: tag, last: tag, consumer }),
         }
     }
 
@@ -88,7 +88,7 @@ impl ChannelMachine {
         self.inbox.seen.clear();
         for tag in self.inbox.unknown.drain(..) {
             // Legal while a cancel is under way.
-            log::debug!("channel {}: a delivery for no consumer requeued", self.outbox.terms().channel);
+            log::debug!("channel {}: a delivery for no consumer requeued", self.outbox.config().channel);
             let requeue = Outcome::Reject { requeue: true };
             let _ = self.outbox.settle(self.channel_epoch, tag, 0, requeue);
         }

@@ -240,7 +240,7 @@ impl ChannelMachine {
         match parse_method(&frame.payload)? {
             Inbound::Other { class_id: 20, method_id: 40 } => {
                 // Each side gets the answer to its own close.
-                self.outbox.final_frames(self.frame(&methods::channel_close_ok())?);
+                self.outbox.append_final_frame(self.frame(&methods::channel_close_ok())?);
                 self.closes_crossed();
                 Ok(())
             }

@@ -134,7 +134,7 @@ impl ChannelMachine {
     }
 
     pub(super) fn number(&self) -> u16 {
-        self.outbox.terms().channel
+        self.outbox.config().channel
     }
 
     /// Makes a call, or queues it while the channel recovers. It fails when its deadline passes first.

@@ -60,7 +60,7 @@ impl Channel {
 
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
         if !std::mem::replace(&mut self.ticking, true) {
-            ctx.run_later(self.machine.outbox.terms().tick(), |channel, ctx| {
+            ctx.run_later(self.machine.outbox.config().tick(), |channel, ctx| {
                 channel.ticking = false;
                 channel.turn(ctx, |machine| machine.tick(Instant::now()));
             });

@@ -200,7 +200,7 @@ impl Actor for Channel {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
-        self.machine.outbox.on_tick(ctx.address().recipient());
+        self.machine.outbox.set_ticked_actor(ctx.address().recipient());
         self.turn(ctx, |_| ());
     }
 }

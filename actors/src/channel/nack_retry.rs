@@ -111,10 +111,10 @@ impl ChannelMachine {
         if channel_epoch != self.channel_epoch || !self.state.is_open() {
             return;
         }
-        let quiet = self.replies.is_empty() && self.outbox.awaits_only_nacked();
+        let quiet = self.replies.is_empty() && self.outbox.awaits_only_deferred_nacks();
         match self.nacks.retry(now, self.only_publishes(), quiet) {
             Step::Fail => {
-                self.outbox.lose_patience();
+                self.outbox.end_nack_retry();
                 self.continue_closing(now);
             }
             Step::Wait => self.schedule_nack_retry(),

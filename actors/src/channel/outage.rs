@@ -30,7 +30,7 @@ impl ChannelMachine {
         match self.state.loss() {
             Loss::Ignored => return,
             Loss::OpensLater => {
-                let outage = Outage { error: &cause, fail: false, suspicious: false };
+                let outage = Outage { error: &cause, fail: false, hard_error: false };
                 self.channel_epoch = self.outbox.detach(&outage);
                 self.replies.fail_all(&cause);
                 self.connection = None;
@@ -46,8 +46,8 @@ impl ChannelMachine {
         }
         self.end_consumer_of_failed_call(error);
         // Publishes that made the broker close the connection with a hard error would do so again.
-        let suspicious = error.close_reason().is_some_and(|reason| reason.code >= 500);
-        let outage = Outage { error: &cause, fail: self.fails_in_outage, suspicious };
+        let hard_error = error.close_reason().is_some_and(|reason| reason.code >= 500);
+        let outage = Outage { error: &cause, fail: self.fails_in_outage, hard_error };
         self.channel_epoch = self.outbox.detach(&outage);
         self.reset_for_new_connection(&cause);
         for tag in self.consumers.connection_lost(&ConsumerEnd::Closed(cause.clone())) {

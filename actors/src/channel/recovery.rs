@@ -43,14 +43,14 @@ impl ChannelMachine {
     }
 
     fn select_confirms(&mut self, now: Instant) {
-        if self.outbox.terms().confirms {
+        if self.outbox.config().confirms {
             self.ask(Request::new(methods::confirm_select(), PendingReply::ConfirmSelect), now);
         }
     }
 
     /// `channel.open` is answered, or `confirm.select` (`confirms`).
     pub(super) fn opened(&mut self, confirms: bool) {
-        if self.state.is_opening() && confirms == self.outbox.terms().confirms {
+        if self.state.is_opening() && confirms == self.outbox.config().confirms {
             self.state.opened();
             let channel = self.number();
             log::debug!("channel {channel}: open");
@@ -86,7 +86,7 @@ impl ChannelMachine {
         log::debug!("channel {channel}: open again");
         let only_publishes = self.only_publishes();
         let retry_nacks_until = self.nacks.reopened(now, only_publishes);
-        self.outbox.go_on(self.renames.current(), retry_nacks_until);
+        self.outbox.finish_recovery(self.renames.current(), retry_nacks_until);
         self.notify(ChannelEvent::Reopened(cause));
         let (skipped, repairs) = self.repairs(skipped);
         self.report(SupervisorMessage::ChannelRecovered { channel, epoch, skipped });

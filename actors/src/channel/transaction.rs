@@ -134,7 +134,7 @@ impl Call for SelectTx {
     type Answer = ();
 
     fn make(self, channel: &mut ChannelMachine, now: Instant) -> Reply<()> {
-        if channel.outbox.terms().confirms {
+        if channel.outbox.config().confirms {
             let what = "a channel with confirms cannot have transactions; open one with confirms(false)";
             return Reply::now(Err(Error::refused_here(what)));
         }
@@ -152,7 +152,7 @@ impl Call for Recover {
 
     fn make(self, channel: &mut ChannelMachine, now: Instant) -> Reply<()> {
         let send = |channel: &mut ChannelMachine, frame| {
-            channel.channel_epoch = channel.outbox.recover(frame)?;
+            channel.channel_epoch = channel.outbox.basic_recover(frame)?;
             channel.basic_recovers += 1;
             channel.consumers.discard();
             Ok(())

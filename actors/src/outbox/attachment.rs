@@ -1,273 +1,308 @@
-//! How an outbox goes from one life of its channel to the next, and how it ends.
+//! Whether an outbox has a connection, what happens to publishes meanwhile, and the changes between these states.
 //!
-//! Content is what survives: what was handed over and is not confirmed is written again, in the old order, before what
-//! came later. Methods and settles belong to the life in which they were written.
+//! Content survives a reconnect: what was written and is not confirmed is written again, in the old order and before
+//! newer publishes. Methods and acks belong to the channel epoch in which they were written.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use actix::Recipient;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Attachment, DeferredEffects, Flush, Outbox, State, over_frame_max, queue::Queue};
-use crate::{error::Error, wire::FRAME_OVERHEAD};
+use super::{
+    Outbox, OutboxConfig, State,
+    effects::DeferredEffects,
+    flush::{Flush, Flusher},
+    queue::Queue,
+};
+use crate::error::Error;
 
-/// What is to become of publishes when the connection is lost.
+/// What an outbox has to a connection.
+pub(super) enum Attachment {
+    /// No connection. Publishes are queued, or refused with `outage`.
+    Detached { outage: Option<Error> },
+    /// A connection takes bytes.
+    Attached { flusher: Flusher, publishes: PublishMode },
+    /// Closed for good. Only final frames are left, for the connection that there was.
+    Closed { error: Error, flusher: Option<Flusher> },
+}
+
+/// What happens to a new publish while a connection is attached.
+pub(super) enum PublishMode {
+    /// It is written. Nacks are deferred until `nack_retry_until`.
+    Writing { nack_retry_until: Option<Instant> },
+    /// Nacked publishes wait to be sent again. Newer ones, from the sequence number `first` on, are queued behind them.
+    RetryingNacks { nack_retry_until: Option<Instant>, queued: Queue, first: u64 },
+    /// The channel is opened again. Publishes are queued, or refused with `outage`.
+    Recovering { queued: Queue, outage: Option<Error> },
+}
+
+impl Attachment {
+    /// Returns the error that closed the outbox.
+    #[inline]
+    pub(super) fn closed(&self) -> Option<&Error> {
+        match self {
+            Self::Closed { error, .. } => Some(error),
+            Self::Detached { .. } | Self::Attached { .. } => None,
+        }
+    }
+
+    /// Returns the publishes that wait until the channel is recovered.
+    pub(super) fn queued(&self) -> Option<&Queue> {
+        match self {
+            Self::Attached {
+                publishes: PublishMode::RetryingNacks { queued, .. } | PublishMode::Recovering { queued, .. },
+                ..
+            } => Some(queued),
+            _ => None,
+        }
+    }
+}
+
+/// Why a connection was lost, and what that means for publishes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outage<'a> {
     pub(crate) error: &'a Error,
-    /// Answer them with the error, and take no more until the connection is back.
+    /// Fail publishes with the error, and refuse new ones until the channel is recovered.
     pub(crate) fail: bool,
-    /// The broker closed the connection for an error of ours, of which one of them may be the reason.
-    pub(crate) suspicious: bool,
+    /// The broker closed the connection with a code of 500 or above; one of the publishes may be the cause.
+    pub(crate) hard_error: bool,
+}
+
+/// Which frames still leave before the final ones when an outbox closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CloseOrder {
+    /// None but the rest of a partially written publish.
+    Now,
+    /// All that was written before.
+    AfterQueued,
+}
+
+/// What an interruption of the channel leaves behind.
+struct Interrupted {
+    /// One more than the last unconfirmed publish that was written in this channel epoch; 0 if none was.
+    written: u64,
+    /// Publishes that were not written, on a channel without confirms.
+    unsent: Queue,
+    /// The outage of an earlier interruption that is not over.
+    outage: Option<Error>,
 }
 
 impl Outbox {
-    /// Begins the first life, or with `gate` a later one: publishes wait until [`go_on`](Self::go_on).
-    pub(crate) fn attach(&self, epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, gate: bool) {
-        let mut after = DeferredEffects::default();
-        let mut state = self.lock();
-        if matches!(state.life, Attachment::Closed { .. }) {
-            return;
-        }
-        state.frame_max = frame_max as usize;
-        state.scheduled = false;
-        // Another broker may have said so, in a life that this channel had no part in.
-        if std::mem::take(&mut state.blocked) {
-            state.window.wake_front(&mut after.wakers);
-        }
-        let old = std::mem::replace(&mut state.life, Attachment::Attached { epoch, flush });
-        if gate {
-            state.hold_back();
-        } else {
-            state.between = false;
+    /// Attaches a connection. With `recovering`, publishes are queued until
+    /// [`finish_recovery`](Self::finish_recovery).
+    pub(crate) fn attach(
+        &self,
+        epoch: u64,
+        connection: Arc<Recipient<Flush>>,
+        frame_max: u32,
+        recovering: bool,
+    ) {
+        let flusher = Flusher { epoch, connection, requested: false };
+        let _old = self.with(|state, effects| {
+            if state.attachment.closed().is_some() {
+                return None;
+            }
+            state.frame_max = frame_max as usize;
+            // A connection that this channel was not attached to may have been blocked.
+            if std::mem::take(&mut state.blocked) {
+                state.window.wake_front(&mut effects.wakers);
+            }
+            let publishes = if recovering {
+                let outage = match &mut state.attachment {
+                    Attachment::Detached { outage } => outage.take(),
+                    _ => None,
+                };
+                PublishMode::Recovering { queued: std::mem::take(&mut state.queue), outage }
+            } else {
+                PublishMode::Writing { nack_retry_until: None }
+            };
+            let attached = Attachment::Attached { flusher, publishes };
+            let old = std::mem::replace(&mut state.attachment, attached);
             if !state.queue.is_empty() {
-                state.schedule(&self.terms, &mut after);
+                state.request_flush(self.config.channel, effects);
             }
-        }
-        drop(state);
-        after.run();
-        drop(old);
+            Some(old)
+        });
     }
 
-    /// The connection is gone, and another one will come. Tells the new incarnation.
+    /// Detaches from a connection that was lost; another one will be attached. Returns the new channel epoch.
     pub(crate) fn detach(&self, outage: &Outage<'_>) -> u32 {
-        let mut after = DeferredEffects::default();
-        let mut state = self.lock();
-        if matches!(state.life, Attachment::Closed { .. }) {
-            return state.channel_epoch;
-        }
-        let (handed_over, begun) = state.interrupt(self.terms.confirms, false);
-        let old = std::mem::replace(&mut state.life, Attachment::Detached);
-        let mut failed = Default::default();
-        state.blocked = false;
-        if outage.fail {
-            state.outage = Some(outage.error.clone());
-        }
-        // Without confirms, whoever published has been told that it will leave.
-        if outage.fail && self.terms.confirms {
-            let sent = state.sent;
-            state.confirms.fail_all(outage.error, sent, &mut after.wakers);
-            failed = (std::mem::take(&mut state.queue), std::mem::take(&mut state.kept));
-            state.window.close(&mut after.wakers);
-        } else if self.terms.confirms {
-            state.confirms.outlive(outage, handed_over, &mut after.wakers);
-            let unconfirmed = state.confirms.unconfirmed();
-            state.window.set(unconfirmed, 0, &mut after.wakers);
-        }
-        let channel_epoch = state.channel_epoch;
-        drop(state);
-        after.run();
-        drop((old, begun, failed));
+        let (channel_epoch, _dropped) =
+            self.with(|state, effects| state.detach(self.config.confirms, outage, effects));
         channel_epoch
     }
 
-    /// The channel was closed, and opens again on the same connection: what it was handed may have arrived, the rest
-    /// waits until [`go_on`](Self::go_on). `final_frames` leave first. Tells the new incarnation.
+    /// Prepares to open the channel again on the same connection, after `final_frames`. Publishes that were written fail
+    /// and may have arrived; the others are queued until [`finish_recovery`](Self::finish_recovery). Returns the new
+    /// channel epoch.
     pub(crate) fn reopen(&self, error: &Error, final_frames: Bytes) -> u32 {
-        let mut after = DeferredEffects::default();
-        let mut state = self.lock();
-        if matches!(state.life, Attachment::Closed { .. }) {
-            return state.channel_epoch;
-        }
-        let (handed_over, begun) = state.interrupt(self.terms.confirms, true);
-        state.confirms.fail_below(error, handed_over, &mut after.wakers);
-        if self.terms.confirms {
-            let unconfirmed = state.confirms.unconfirmed();
-            state.window.set(unconfirmed, 0, &mut after.wakers);
-        }
-        state.queue.method(final_frames);
-        state.scheduled = false;
-        state.schedule(&self.terms, &mut after);
-        let channel_epoch = state.channel_epoch;
-        drop(state);
-        after.run();
-        drop(begun);
-        channel_epoch
+        self.with(|state, effects| state.reopen(&self.config, error, final_frames, effects))
     }
 
-    /// The channel is restored: writes again what is not confirmed, then what waited. Queues that have another name now
-    /// are addressed by it. Until `patience` ends, nacked publishes are to be sent again.
-    pub(crate) fn go_on(&self, renamed: &HashMap<String, String>, patience: Option<Instant>) {
-        let mut after = DeferredEffects::default();
-        let mut state = self.lock();
-        state.outage = None;
-        state.between = false;
-        state.patience = patience;
-        let Some(held) = state.held.take() else { return };
-        let mut kept = Default::default();
-        if self.terms.confirms {
-            held.keep(&mut state.kept);
-            kept = std::mem::take(&mut state.kept);
-            let State { queue, confirms, window, frame_max, .. } = &mut *state;
-            let mut replayed = Vec::new();
-            let mut bytes = 0;
-            kept.each(|publish| {
-                let len = publish.header.len() + FRAME_OVERHEAD;
-                if !confirms.is_open(publish.sequence) {
-                } else if len > *frame_max {
-                    let error = over_frame_max("the headers", len, *frame_max);
-                    confirms.fail(publish.sequence, error, &mut after.wakers);
-                } else {
-                    replayed.push(publish.sequence);
-                    bytes += queue.again(self.terms.channel, *frame_max, &publish, renamed);
-                }
-            });
-            queue.end_batch();
-            confirms.restart(replayed, &mut after.wakers);
-            window.restart(confirms.unconfirmed(), bytes, &mut after.wakers);
-        } else {
-            held.keep(&mut kept);
-            let State { queue, window, frame_max, .. } = &mut *state;
-            let (mut messages, mut bytes) = (0, 0);
-            kept.each(|publish| {
-                let len = publish.header.len() + FRAME_OVERHEAD;
-                if len > *frame_max {
-                    let error = over_frame_max("the headers", len, *frame_max);
-                    log::warn!("channel {}: an unconfirmed publish is dropped: {error}", self.terms.channel);
-                } else {
-                    messages += 1;
-                    bytes += queue.again(self.terms.channel, *frame_max, &publish, renamed);
-                }
-            });
-            window.restart(messages, bytes, &mut after.wakers);
-        }
-        if !state.queue.is_empty() {
-            state.schedule(&self.terms, &mut after);
-        }
-        drop(state);
-        after.run();
-        drop(kept);
-    }
-
-    /// Ends it for good: every waiter is answered, and nothing but `final_frames` is taken any more.
+    /// Closes it for good: every waiter is resolved, and only `final_frames` are taken.
     pub(crate) fn close(&self, error: Error, final_frames: Option<Bytes>) {
-        self.shut(error, final_frames, false);
+        let order = CloseOrder::Now;
+        let _dropped =
+            self.with(|state, effects| state.close(&self.config, error, final_frames, order, effects));
     }
 
-    /// Ends it for good: every waiter is answered, and `final_frames` are taken behind what was written before.
-    pub(crate) fn close_behind(&self, error: Error, final_frames: Bytes) {
-        self.shut(error, Some(final_frames), true);
+    /// Closes it for good: every waiter is resolved, and `final_frames` are taken after all that was written before.
+    pub(crate) fn close_after_queued(&self, error: Error, final_frames: Bytes) {
+        let (frames, order) = (Some(final_frames), CloseOrder::AfterQueued);
+        let _dropped = self.with(|state, effects| state.close(&self.config, error, frames, order, effects));
     }
 
-    /// Appends to the last words.
-    pub(crate) fn final_frames(&self, frame: Bytes) {
-        let mut after = DeferredEffects::default();
-        let mut state = self.lock();
-        state.queue.method(frame);
-        state.schedule(&self.terms, &mut after);
-        drop(state);
-        after.run();
-    }
-
-    fn shut(&self, error: Error, final_frames: Option<Bytes>, in_order: bool) {
-        let mut after = DeferredEffects::default();
-        let mut state = self.lock();
-        if matches!(state.life, Attachment::Closed { .. }) {
-            return;
-        }
-        let mut dropped = [Queue::default(), Queue::default()];
-        let sent = state.sent.max(state.handed_over());
-        // What waits for another life leaves no more, and was not written before the last words either.
-        let handed_over = match state.held {
-            _ if !in_order || state.between => sent,
-            Some(_) => state.held_from,
-            None => u64::MAX,
-        };
-        if in_order {
-            let State { queue, settles, .. } = &mut *state;
-            queue.settles(self.terms.channel, settles);
-        } else {
-            dropped[0] = state.queue.abandon();
-        }
-        let held = state.held.take();
-        match final_frames {
-            Some(frame) => {
-                state.queue.method(frame);
-                state.scheduled = false;
-                state.schedule(&self.terms, &mut after);
-            }
-            None => dropped[1] = std::mem::take(&mut state.queue),
-        }
-        let to = match &state.life {
-            Attachment::Attached { epoch, flush } => Some((*epoch, flush.clone())),
-            _ => None,
-        };
-        let old = std::mem::replace(&mut state.life, Attachment::Closed { error: error.clone(), to });
-        state.channel_epoch += 1;
-        state.settles.reset();
-        let kept = std::mem::take(&mut state.kept);
-        let tick = state.tick.take();
-        state.window.close(&mut after.wakers);
-        state.confirms.fail_all(&error, handed_over, &mut after.wakers);
-        drop(state);
-        after.run();
-        drop((old, dropped, held, kept, tick));
+    /// Appends a frame to the final frames.
+    pub(crate) fn append_final_frame(&self, frame: Bytes) {
+        self.with(|state, effects| {
+            state.queue.method(frame);
+            state.request_flush(self.config.channel, effects);
+        });
     }
 }
 
 impl State {
-    /// Ends a life: only content is left, and nothing of the old life can be settled. With `going_on`, what is left of
-    /// a content that was begun still leaves first. Tells one more than the number of the last publish that this life was
-    /// handed, and gives what is to be dropped.
-    fn interrupt(&mut self, confirms: bool, going_on: bool) -> (u64, Queue) {
-        self.channel_epoch += 1;
-        self.settles.reset();
-        self.scheduled = false;
-        self.patience = None;
-        let handed_over = self.handed_over();
-        self.sent = self.sent.max(handed_over);
-        self.between = true;
-        let held = self.held.take();
-        let mut rest = self.queue.abandon();
-        if confirms {
-            self.queue.keep_begun(&mut self.kept);
-            rest.keep(&mut self.kept);
-            if let Some(held) = held {
-                held.keep(&mut self.kept);
-            }
-            rest = Queue::default();
-        } else {
-            rest.only_content();
-            if let Some(held) = held {
-                rest.append(held);
-            }
+    /// Returns the channel epoch, and what to drop when the lock is free.
+    fn detach(
+        &mut self,
+        confirms: bool,
+        outage: &Outage<'_>,
+        effects: &mut DeferredEffects,
+    ) -> (u32, impl Sized + use<>) {
+        if self.attachment.closed().is_some() {
+            return (self.channel_epoch, None);
         }
-        let begun = if going_on {
-            self.held = Some(rest);
-            Queue::default()
-        } else {
-            std::mem::replace(&mut self.queue, rest)
+        let interrupted = self.interrupt(confirms);
+        let partially_written = std::mem::replace(&mut self.queue, interrupted.unsent);
+        let refused = if outage.fail { Some(outage.error.clone()) } else { interrupted.outage };
+        let old = std::mem::replace(&mut self.attachment, Attachment::Detached { outage: refused });
+        self.blocked = false;
+        let mut failed = Default::default();
+        if confirms && outage.fail {
+            self.confirms.fail_all(outage.error, self.written_before, &mut effects.wakers);
+            failed = (std::mem::take(&mut self.queue), std::mem::take(&mut self.unconfirmed));
+            self.window.close(&mut effects.wakers);
+        } else if confirms {
+            self.confirms.connection_lost(outage, interrupted.written, &mut effects.wakers);
+            self.window.set(self.confirms.unconfirmed(), 0, &mut effects.wakers);
+        }
+        // Without confirms, publishes have succeeded already and stay queued.
+        (self.channel_epoch, Some((old, partially_written, failed)))
+    }
+
+    fn reopen(
+        &mut self,
+        config: &OutboxConfig,
+        error: &Error,
+        final_frames: Bytes,
+        effects: &mut DeferredEffects,
+    ) -> u32 {
+        if !matches!(self.attachment, Attachment::Attached { .. }) {
+            return self.channel_epoch;
+        }
+        let Interrupted { written, unsent, outage } = self.interrupt(config.confirms);
+        self.confirms.fail_written(error, written, &mut effects.wakers);
+        if config.confirms {
+            self.window.set(self.confirms.unconfirmed(), 0, &mut effects.wakers);
+        }
+        self.queue.method(final_frames);
+        if let Attachment::Attached { flusher, publishes } = &mut self.attachment {
+            *publishes = PublishMode::Recovering { queued: unsent, outage };
+            flusher.requested = false;
+        }
+        self.request_flush(config.channel, effects);
+        self.channel_epoch
+    }
+
+    /// Returns what to drop when the lock is free.
+    fn close(
+        &mut self,
+        config: &OutboxConfig,
+        error: Error,
+        final_frames: Option<Bytes>,
+        order: CloseOrder,
+        effects: &mut DeferredEffects,
+    ) -> impl Sized + use<> {
+        if self.attachment.closed().is_some() {
+            return None;
+        }
+        let written = self.written_before.max(self.written());
+        // What waits for the recovery of the channel is never written.
+        let may_have_arrived_below = match (order, &self.attachment) {
+            (CloseOrder::AfterQueued, Attachment::Attached { publishes, .. }) => match publishes {
+                PublishMode::Writing { .. } => u64::MAX,
+                PublishMode::RetryingNacks { first, .. } => *first,
+                PublishMode::Recovering { .. } => written,
+            },
+            _ => written,
         };
-        (handed_over, begun)
+        let (mut abandoned, mut rest) = (Queue::default(), Queue::default());
+        match order {
+            CloseOrder::Now => abandoned = self.queue.abandon(),
+            CloseOrder::AfterQueued => self.queue.acks(config.channel, &mut self.acks),
+        }
+        let mut flusher = match &self.attachment {
+            Attachment::Attached { flusher, .. } => Some(flusher.clone()),
+            _ => None,
+        };
+        let has_final_frames = final_frames.is_some();
+        match final_frames {
+            Some(frame) => {
+                self.queue.method(frame);
+                flusher.iter_mut().for_each(|flusher| flusher.requested = false);
+            }
+            None => rest = std::mem::take(&mut self.queue),
+        }
+        let closed = Attachment::Closed { error: error.clone(), flusher };
+        let old = std::mem::replace(&mut self.attachment, closed);
+        if has_final_frames {
+            self.request_flush(config.channel, effects);
+        }
+        self.channel_epoch += 1;
+        self.acks.reset();
+        self.window.close(&mut effects.wakers);
+        self.confirms.fail_all(&error, may_have_arrived_below, &mut effects.wakers);
+        let unconfirmed = std::mem::take(&mut self.unconfirmed);
+        Some((old, abandoned, rest, unconfirmed, self.ticker.actor.take()))
     }
 
-    /// One more than the number of the last publish that this life was handed, if it is not confirmed.
-    fn handed_over(&self) -> u64 {
-        if self.between { 0 } else { self.kept.handed_over() }
+    /// Ends a channel epoch. Only the rest of a partially written publish stays in the queue; deliveries become stale.
+    fn interrupt(&mut self, confirms: bool) -> Interrupted {
+        self.channel_epoch += 1;
+        self.acks.reset();
+        let written = self.written();
+        self.written_before = self.written_before.max(written);
+        let (queued, outage) = match &mut self.attachment {
+            Attachment::Attached { publishes, .. } => match publishes {
+                PublishMode::Writing { .. } => (Queue::default(), None),
+                PublishMode::RetryingNacks { queued, .. } => (std::mem::take(queued), None),
+                PublishMode::Recovering { queued, outage } => (std::mem::take(queued), outage.take()),
+            },
+            Attachment::Detached { outage } => (Queue::default(), outage.take()),
+            Attachment::Closed { .. } => (Queue::default(), None),
+        };
+        let mut unsent = self.queue.abandon();
+        if confirms {
+            self.queue.keep_partially_written(&mut self.unconfirmed);
+            unsent.keep(&mut self.unconfirmed);
+            queued.keep(&mut self.unconfirmed);
+            unsent = Queue::default();
+        } else {
+            unsent.retain_content();
+            unsent.append(queued);
+        }
+        Interrupted { written, unsent, outage }
     }
 
-    fn hold_back(&mut self) {
-        self.held = Some(std::mem::take(&mut self.queue));
+    /// Returns one more than the last unconfirmed publish that was written in this channel epoch; 0 if none was.
+    fn written(&self) -> u64 {
+        match &self.attachment {
+            Attachment::Attached {
+                publishes: PublishMode::Writing { .. } | PublishMode::RetryingNacks { .. },
+                ..
+            } => self.unconfirmed.end(),
+            _ => 0,
+        }
     }
 }

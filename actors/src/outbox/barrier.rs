@@ -8,31 +8,33 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Attachment, Outbox};
+use super::Outbox;
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default)]
 pub(super) struct Barrier {
-    waiters: Vec<Waiter>,
+    waiters: Vec<BarrierWaiter>,
     next_key: u64,
-    /// The first publish that failed while nobody waited for its confirm.
-    unheard: Option<Error>,
+    /// The first failure of a publish whose confirm nobody waited for.
+    failure: Option<Error>,
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct BarrierWaiter {
     key: u64,
-    /// One more than the last publish that it waits for.
+    /// One more than the last publish to wait for.
     end: u64,
     waker: Waker,
 }
 
 impl Barrier {
+    /// Keeps the first failure for the next caller.
     pub(super) fn failed(&mut self, error: &Error) {
-        self.unheard.get_or_insert_with(|| error.clone());
+        self.failure.get_or_insert_with(|| error.clone());
     }
 
-    /// Wakes those for whom everything below `base` is enough.
+    /// Wakes those that wait for publishes below `base` only.
+    #[inline]
     pub(super) fn passed(&mut self, base: u64, wakers: &mut Vec<Waker>) {
         if self.waiters.is_empty() {
             return;
@@ -52,7 +54,7 @@ impl Barrier {
         let key = self.next_key;
         self.next_key += 1;
         *place = Some(key);
-        self.waiters.push(Waiter { key, end, waker: cx.waker().clone() });
+        self.waiters.push(BarrierWaiter { key, end, waker: cx.waker().clone() });
         None
     }
 
@@ -80,32 +82,26 @@ impl Outbox {
         end: u64,
         cx: &mut Context<'_>,
     ) -> Poll<Result<()>> {
-        let mut state = self.lock();
-        let closed = match &state.life {
-            Attachment::Closed { error, .. } => Some(error.clone()),
-            _ => None,
-        };
-        let confirms = &mut state.confirms;
-        let answer = match confirms.progress(end) {
-            _ if closed.is_some() => closed.map_or(Ok(()), Err),
-            Progress::Answered => confirms.barrier.unheard.take().map_or(Ok(()), Err),
-            Progress::Late => Err(Error::timeout("no confirm within the deadline").in_flight()),
-            Progress::Waiting => {
-                let old = confirms.barrier.wait(place, end, cx);
-                drop(state);
-                drop(old);
-                return Poll::Pending;
-            }
-        };
-        let old = confirms.barrier.leave(place);
-        drop(state);
-        drop(old);
-        Poll::Ready(answer)
+        let (result, _old) = self.with(|state, _| {
+            let closed = state.attachment.closed();
+            let confirms = &mut state.confirms;
+            let result = match (closed, confirms.progress(end)) {
+                (Some(error), _) => Err(error.clone()),
+                (None, BarrierProgress::Resolved) => confirms.barrier.failure.take().map_or(Ok(()), Err),
+                (None, BarrierProgress::Late) => {
+                    Err(Error::timeout("no confirm within the deadline").in_flight())
+                }
+                (None, BarrierProgress::Waiting) => {
+                    return (Poll::Pending, confirms.barrier.wait(place, end, cx));
+                }
+            };
+            (Poll::Ready(result), confirms.barrier.leave(place))
+        });
+        result
     }
 
     fn leave_barrier(&self, place: &mut Option<u64>) {
-        let old = self.lock().confirms.barrier.leave(place);
-        drop(old);
+        let _old = self.lock().confirms.barrier.leave(place);
     }
 }
 
@@ -130,7 +126,7 @@ impl Future for WaitForConfirmsFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if !this.outbox.terms.confirms {
+        if !this.outbox.config.confirms {
             return Poll::Ready(Err(Error::refused_here("a channel without confirms has none to wait for")));
         }
         let end = *this.end.get_or_insert_with(|| this.outbox.published());
@@ -152,11 +148,12 @@ impl fmt::Debug for WaitForConfirmsFuture {
     }
 }
 
-/// How far the publishes below a point are.
+/// The progress of the publishes below a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum BarrierProgress {
     Waiting,
-    Answered,
-    /// Answered, or told to be late.
+    /// All are resolved.
+    Resolved,
+    /// Some are late, and the others resolved.
     Late,
 }

@@ -99,6 +99,21 @@ impl Drop for Confirm {
     }
 }
 
+impl Outbox {
+    /// Returns the outcome of a publish.
+    #[inline]
+    pub(super) fn poll_confirm(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let (outcome, _old) = self.lock().confirms.poll(sequence, cx);
+        outcome
+    }
+
+    /// Removes the waiter for a confirm; the publish goes on.
+    #[inline]
+    pub(super) fn forget_confirm(&self, sequence: u64) {
+        let _old = self.lock().confirms.forget(sequence);
+    }
+}
+
 impl fmt::Debug for Confirm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Confirm").field("sequence", &self.sequence).finish_non_exhaustive()

@@ -1,60 +1,109 @@
-//! Nacks that come soon after the channel was restored: they are not told, but their publishes sent again.
+//! The retry of nacked publishes: a nack soon after a recovery is deferred, and the publish is sent again.
 //!
-//! A quorum queue whose leader died takes nothing until another one leads. RabbitMQ 3.10 even nacks all that comes by a
-//! channel for as long as the channel is open when the first publish came too early. So what is new waits, and when
-//! all else is answered, the channel is opened again.
+//! A quorum queue whose leader is gone nacks publishes until it has another one. RabbitMQ 3.10 even nacks all later
+//! publishes of a channel whose first one came too early, for as long as the channel is open. So after a deferred nack,
+//! newer publishes are queued; once all others have an answer, the Channel actor opens the channel again, which sends
+//! the nacked ones first. The actor decides when: see `channel/nack_retry.rs`.
 
+use std::task::Waker;
+
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Answer, DeferredEffects, Outbox};
+use super::{
+    Outbox, State,
+    attachment::{Attachment, PublishMode},
+    confirms::{BrokerAnswer, ConfirmState, Confirms},
+    effects::DeferredEffects,
+    queue::Queue,
+};
 
 impl Outbox {
-    /// Takes in `basic.nack` from the broker; tells whether publishes are to be sent again. `Err` for a tag that was
-    /// never published.
-    pub(crate) fn nack(&self, tag: u64, multiple: bool) -> Result<bool, ()> {
-        let mut after = DeferredEffects::default();
-        let mut freed = Vec::new();
-        let mut state = self.lock();
-        let patient = state.patience.is_some_and(|until| Instant::now() < until);
-        let answer = if patient { Answer::NotYet } else { Answer::Nack };
-        let known = state.answered(tag, multiple, answer, &mut after, &mut freed);
-        let put_off = state.confirms.put_off() > 0;
-        if put_off && state.held.is_none() {
-            // What is sent now would come before them.
-            state.held = Some(Default::default());
-            state.held_from = state.confirms.end();
-        }
-        drop(state);
-        after.run();
-        drop(freed);
-        known.map(|()| put_off)
-    }
-
-    /// Tells whether every publish that was sent is answered or to be sent again.
-    pub(crate) fn awaits_only_nacked(&self) -> bool {
+    /// Returns whether every publish that was written is answered, and some of the nacks are deferred.
+    pub(crate) fn awaits_only_deferred_nacks(&self) -> bool {
         let state = self.lock();
-        let held = state.confirms.end().saturating_sub(state.held_from) as usize;
-        state.confirms.unconfirmed() == state.confirms.put_off() + held
+        let Attachment::Attached { publishes: PublishMode::RetryingNacks { first, .. }, .. } =
+            &state.attachment
+        else {
+            return false;
+        };
+        let queued = state.confirms.end().saturating_sub(*first) as usize;
+        state.confirms.unconfirmed() == state.confirms.deferred + queued
     }
 
-    /// Tells of the nacks that were not told, and of those to come.
-    pub(crate) fn lose_patience(&self) {
-        let mut after = DeferredEffects::default();
-        let mut freed = Vec::new();
-        let mut state = self.lock();
-        state.patience = None;
-        if state.confirms.put_off() > 0 {
-            state.confirms.admit(&mut after.wakers);
-            state.forget_answered(&mut after, &mut freed);
-            if !state.between
-                && let Some(held) = state.held.take()
-            {
-                state.queue.append(held);
-                state.schedule(&self.terms, &mut after);
-            }
+    /// Fails publishes with a deferred nack, and defers no more nacks until the next recovery.
+    pub(crate) fn end_nack_retry(&self) {
+        let _freed = self.with(|state, effects| state.end_nack_retry(self.config.channel, effects));
+    }
+}
+
+impl State {
+    /// Returns how a nack that arrives now is treated.
+    pub(super) fn nack_answer(&self, now: Instant) -> BrokerAnswer {
+        let until = match &self.attachment {
+            Attachment::Attached { publishes, .. } => publishes.nack_retry_until(),
+            Attachment::Detached { .. } | Attachment::Closed { .. } => None,
+        };
+        match until {
+            Some(until) if now < until => BrokerAnswer::DeferrableNack,
+            _ => BrokerAnswer::Nack,
         }
-        drop(state);
-        after.run();
-        drop(freed);
+    }
+
+    /// Queues newer publishes if nacks are deferred; returns whether some are.
+    pub(super) fn retry_nacks(&mut self) -> bool {
+        let deferred = self.confirms.deferred > 0;
+        if deferred
+            && let Attachment::Attached { publishes, .. } = &mut self.attachment
+            && let PublishMode::Writing { nack_retry_until } = *publishes
+        {
+            let first = self.confirms.end();
+            *publishes = PublishMode::RetryingNacks { nack_retry_until, queued: Queue::default(), first };
+        }
+        deferred
+    }
+
+    fn end_nack_retry(&mut self, channel: u16, effects: &mut DeferredEffects) -> Vec<Bytes> {
+        let mut freed = Vec::new();
+        if self.confirms.deferred > 0 {
+            self.confirms.fail_deferred_nacks(&mut effects.wakers);
+            freed = self.drop_resolved(effects);
+        }
+        let Attachment::Attached { publishes, .. } = &mut self.attachment else { return freed };
+        match publishes {
+            PublishMode::Writing { nack_retry_until } => *nack_retry_until = None,
+            PublishMode::RetryingNacks { queued, .. } => {
+                self.queue.append(std::mem::take(queued));
+                *publishes = PublishMode::Writing { nack_retry_until: None };
+                self.request_flush(channel, effects);
+            }
+            PublishMode::Recovering { .. } => {}
+        }
+        freed
+    }
+}
+
+impl PublishMode {
+    fn nack_retry_until(&self) -> Option<Instant> {
+        match self {
+            Self::Writing { nack_retry_until } | Self::RetryingNacks { nack_retry_until, .. } => {
+                *nack_retry_until
+            }
+            Self::Recovering { .. } => None,
+        }
+    }
+}
+
+impl Confirms {
+    fn fail_deferred_nacks(&mut self, wakers: &mut Vec<Waker>) {
+        let nacked: Vec<_> = (self.base..)
+            .zip(&self.ring)
+            .filter(|(_, slot)| slot.state == ConfirmState::NackDeferred)
+            .map(|(sequence, slot)| (sequence, slot.nacked()))
+            .collect();
+        for (sequence, error) in nacked {
+            self.fail(sequence, error, wakers);
+        }
+        self.advance(wakers);
     }
 }

@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Ticket, publish_future::Destination, publish_future::poll_queue};
+use super::{
+    publish::Ticket,
+    publish_future::{Destination, poll_queue},
+};
 use crate::{error::Result, message::Publishing};
 
 /// The most confirms to wait for; the oldest must arrive before more is published.

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Confirm, Outbox, Ticket};
+use super::{Confirm, Outbox, publish::Ticket};
 use crate::{
     error::Result,
     message::{Confirmation, Publishing},
@@ -33,10 +33,10 @@ pub trait Destination: Unpin {
 #[must_use = "futures do nothing unless polled"]
 pub struct PublishFuture<D: Destination> {
     destination: D,
-    step: Step,
+    step: PublishStep,
 }
 
-enum Step {
+enum PublishStep {
     /// Waits for room in the publish window.
     Queueing {
         content: Publishing,
@@ -52,7 +52,7 @@ enum Step {
 impl<D: Destination> PublishFuture<D> {
     /// Creates the future.
     pub fn new(destination: D, content: Publishing) -> Self {
-        Self { destination, step: Step::Queueing { content, ticket: Ticket::default() } }
+        Self { destination, step: PublishStep::Queueing { content, ticket: Ticket::default() } }
     }
 }
 
@@ -61,22 +61,22 @@ impl<D: Destination> Future for PublishFuture<D> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Step::Queueing { content, ticket } = &mut this.step {
+        if let PublishStep::Queueing { content, ticket } = &mut this.step {
             match ready!(poll_queue(&this.destination, content, ticket, cx)) {
                 Ok(0) => {
-                    this.step = Step::Done;
+                    this.step = PublishStep::Done;
                     return Poll::Ready(Ok(Confirmation::new(0)));
                 }
-                Ok(sequence) => this.step = Step::Confirming { sequence },
+                Ok(sequence) => this.step = PublishStep::Confirming { sequence },
                 Err(error) => {
-                    this.step = Step::Done;
+                    this.step = PublishStep::Done;
                     return Poll::Ready(Err(error));
                 }
             }
         }
-        let Step::Confirming { sequence } = this.step else { return Poll::Pending };
+        let PublishStep::Confirming { sequence } = this.step else { return Poll::Pending };
         let result = ready!(this.destination.outbox().poll_confirm(sequence, cx));
-        this.step = Step::Done;
+        this.step = PublishStep::Done;
         Poll::Ready(result.map(|()| Confirmation::new(sequence)))
     }
 }
@@ -84,9 +84,9 @@ impl<D: Destination> Future for PublishFuture<D> {
 impl<D: Destination> Drop for PublishFuture<D> {
     fn drop(&mut self) {
         match &mut self.step {
-            Step::Queueing { ticket, .. } => self.destination.outbox().leave_queue(ticket),
-            Step::Confirming { sequence } => self.destination.outbox().forget_confirm(*sequence),
-            Step::Done => {}
+            PublishStep::Queueing { ticket, .. } => self.destination.outbox().leave_queue(ticket),
+            PublishStep::Confirming { sequence } => self.destination.outbox().forget_confirm(*sequence),
+            PublishStep::Done => {}
         }
     }
 }

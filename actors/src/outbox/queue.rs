@@ -1,71 +1,75 @@
-//! What waits to be taken: publishes, methods and settles as frames, in the order in which they were written.
+//! What waits to be taken by the connection: publishes, methods and acks as frames, in the order in which they were
+//! written.
 //!
-//! Small bodies are copied behind their headers, larger ones chained as they are. Every chunk with content begins
-//! with the method frame of a publish, or is the rest of the publish that its predecessor began. What is taken at a time
-//! ends with a frame: other channels write next.
+//! Small bodies are copied behind their headers, larger ones are chained without a copy. A chunk of content begins with
+//! the method frame of a publish, or continues the publish that the chunk before it began. What is taken at a time ends
+//! with a whole frame, since other channels write next.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    ops::RangeInclusive,
-};
+use std::{collections::VecDeque, ops::RangeInclusive};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    CHAIN_FROM, Outgoing, PUBLISH_COST,
+    Outgoing,
     acks::Acks,
-    unconfirmed::{Publish, Range, Unconfirmed},
+    unconfirmed::{PublishRange, Unconfirmed},
 };
 use crate::wire::{
-    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_encoded_header, put_header,
-    put_publish, put_reject,
+    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_publish,
+    put_reject,
 };
 
+/// Bodies below this size are copied, larger ones are chained.
+pub(super) const COPY_BELOW: usize = 4096;
+
 /// A chunk of copied frames is closed at this size.
-const CHUNK: usize = 64 * 1024;
-const SMALLEST: usize = 1024;
-/// `basic.reject` as a frame.
-const SETTLE_LEN: usize = 21;
+const CHUNK_SIZE: usize = 64 * 1024;
+const CHUNK_MIN: usize = 1024;
+/// The size of a frame with `basic.reject`.
+const REJECT_LEN: usize = 21;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    chunks: VecDeque<Chunk>,
-    tail: BytesMut,
-    open: Range,
-    /// Bytes that the last closed chunk had, to size the next buffer.
+    pub(super) chunks: VecDeque<Chunk>,
+    /// The open chunk: copied frames.
+    pub(super) tail: BytesMut,
+    /// The publishes in the open chunk.
+    pub(super) open: PublishRange,
+    /// The size of the last closed chunk, to size the next buffer.
     last_len: usize,
-    /// A content was handed over in part.
-    begun: bool,
+    /// A publish was taken in part; the rest is at the front.
+    partially_written: bool,
 }
 
 #[derive(Debug)]
-struct Chunk {
-    bytes: Bytes,
-    kind: Kind,
-    range: Range,
-    ends: Ends,
-}
-
-/// What ends where a chunk does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
-    Nothing,
-    /// Other channels may write next.
-    Frame,
-    /// Anything may follow on this channel.
-    Content,
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    pub(super) kind: ChunkKind,
+    pub(super) range: PublishRange,
+    pub(super) end: ChunkEnd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum ChunkKind {
     Content,
     Method,
     Acks,
 }
 
-/// Publishes that one take handed over.
+/// What ends at the end of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChunkEnd {
+    /// Nothing: a frame continues.
+    InFrame,
+    /// A frame: other channels may write next.
+    Frame,
+    /// A method or the content of a publish: anything may follow on this channel.
+    Content,
+}
+
+/// Publishes that one take has moved.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Written {
+pub(super) struct Taken {
     pub(super) messages: usize,
     pub(super) cost: usize,
 }
@@ -75,10 +79,11 @@ impl Queue {
         self.chunks.is_empty() && self.tail.is_empty()
     }
 
+    #[inline]
     pub(super) fn publish(&mut self, channel: u16, frame_max: usize, sequence: u64, outgoing: Outgoing<'_>) {
         let body = outgoing.body;
-        let most = frame_max - FRAME_OVERHEAD;
-        let copied = body.len() < CHAIN_FROM && body.len() <= most;
+        let payload_max = frame_max - FRAME_OVERHEAD;
+        let copied = body.len() < COPY_BELOW && body.len() <= payload_max;
         let head = FRAME_OVERHEAD * 3
             + 9
             + outgoing.exchange.len()
@@ -88,230 +93,166 @@ impl Queue {
         put_publish(&mut self.tail, channel, outgoing.exchange, outgoing.routing_key, outgoing.mandatory);
         put_header(&mut self.tail, channel, body.len() as u64, outgoing.properties);
         self.open.add(sequence, outgoing.cost());
-        if body.is_empty() {
-        } else if copied {
+        if !copied {
+            self.chain(channel, payload_max, sequence, body);
+        } else if !body.is_empty() {
             put_body(&mut self.tail, channel, body);
-        } else {
-            self.chain(channel, most, sequence, body);
         }
-        if self.tail.len() >= CHUNK {
-            self.close(Kind::Content);
-        }
+        self.close_full_chunk();
     }
 
-    fn chain(&mut self, channel: u16, most: usize, sequence: u64, body: &Bytes) {
-        let rest = Range { first: sequence, last: sequence, messages: 0, cost: 0 };
-        for at in (0..body.len()).step_by(most) {
-            let end = body.len().min(at + most);
+    fn chain(&mut self, channel: u16, payload_max: usize, sequence: u64, body: &Bytes) {
+        let rest = PublishRange::rest_of(sequence);
+        for at in (0..body.len()).step_by(payload_max) {
+            let end = body.len().min(at + payload_max);
             self.reserve(HEAD_LEN);
             put_body_head(&mut self.tail, channel, (end - at) as u32);
-            self.close_at(Kind::Content, Ends::Nothing);
-            let ends = if end < body.len() { Ends::Frame } else { Ends::Content };
-            let chunk = |bytes, ends| Chunk { bytes, kind: Kind::Content, range: rest, ends };
-            self.chunks.push_back(chunk(body.slice(at..end), Ends::Nothing));
-            self.chunks.push_back(chunk(Bytes::from_static(&[FRAME_END]), ends));
+            self.close_chunk_at(ChunkKind::Content, ChunkEnd::InFrame);
+            let chunk_end = if end < body.len() { ChunkEnd::Frame } else { ChunkEnd::Content };
+            let chunk = |bytes, end| Chunk { bytes, kind: ChunkKind::Content, range: rest, end };
+            self.chunks.push_back(chunk(body.slice(at..end), ChunkEnd::InFrame));
+            self.chunks.push_back(chunk(Bytes::from_static(&[FRAME_END]), chunk_end));
             self.open = rest;
         }
-        self.open = Range::default();
+        self.open = PublishRange::default();
     }
 
     /// Appends one method frame.
     pub(super) fn method(&mut self, frame: Bytes) {
-        self.close(Kind::Content);
-        let range = Range::default();
-        self.chunks.push_back(Chunk { bytes: frame, kind: Kind::Method, range, ends: Ends::Content });
+        self.close_chunk(ChunkKind::Content);
+        let (kind, range, end) = (ChunkKind::Method, PublishRange::default(), ChunkEnd::Content);
+        self.chunks.push_back(Chunk { bytes: frame, kind, range, end });
     }
 
-    /// Renders what is to be settled, behind everything that was written before.
-    pub(super) fn settles(&mut self, channel: u16, settles: &mut Acks) {
-        if settles.is_dirty() {
-            self.close(Kind::Content);
-            self.reserve(settles.rendered_len());
-            settles.render(channel, &mut self.tail);
-            self.close(Kind::Acks);
+    /// Appends the frames of pending acks.
+    #[inline]
+    pub(super) fn acks(&mut self, channel: u16, acks: &mut Acks) {
+        if acks.is_dirty() {
+            self.close_chunk(ChunkKind::Content);
+            self.reserve(acks.rendered_len());
+            acks.render(channel, &mut self.tail);
+            self.close_chunk(ChunkKind::Acks);
         }
     }
 
-    /// Appends the requeue of deliveries one by one, whatever else is outstanding.
+    /// Appends one `basic.reject` with requeue for each of `tags`.
     pub(super) fn requeue(&mut self, channel: u16, tags: Vec<RangeInclusive<u64>>) {
-        self.close(Kind::Content);
+        self.close_chunk(ChunkKind::Content);
         for tag in tags.into_iter().flatten() {
-            self.reserve_for(Kind::Acks, SETTLE_LEN);
+            self.reserve_for(ChunkKind::Acks, REJECT_LEN);
             put_reject(&mut self.tail, channel, tag, true);
         }
-        self.close(Kind::Acks);
+        self.close_chunk(ChunkKind::Acks);
     }
 
-    /// Hands over whole frames until `budget` is spent; content goes to `kept` as well, if that is given.
+    /// Moves whole frames to `out` until `budget` bytes are spent. Content is added to `unconfirmed`, if that is given.
+    #[inline]
     pub(super) fn take(
         &mut self,
         budget: usize,
-        mut kept: Option<&mut Unconfirmed>,
+        mut unconfirmed: Option<&mut Unconfirmed>,
         out: &mut Vec<Bytes>,
-    ) -> Written {
-        let mut written = Written::default();
+    ) -> Taken {
+        let mut taken = Taken::default();
         let mut spent = 0;
-        let mut ends = Ends::Content;
+        let mut end = ChunkEnd::Content;
         if self.chunks.is_empty() {
-            self.close(Kind::Content);
+            self.close_chunk(ChunkKind::Content);
         }
-        while spent < budget || ends == Ends::Nothing {
+        while spent < budget || end == ChunkEnd::InFrame {
             let Some(chunk) = self.chunks.pop_front() else { break };
-            ends = chunk.ends;
-            self.begun = ends != Ends::Content;
+            end = chunk.end;
+            self.partially_written = end != ChunkEnd::Content;
             spent += chunk.bytes.len();
-            written.messages += chunk.range.messages;
-            written.cost += chunk.range.cost;
-            if let (Kind::Content, Some(kept)) = (chunk.kind, kept.as_deref_mut()) {
-                kept.push(chunk.bytes.clone(), chunk.range);
+            taken.messages += chunk.range.messages;
+            taken.cost += chunk.range.cost;
+            if let (ChunkKind::Content, Some(unconfirmed)) = (chunk.kind, unconfirmed.as_deref_mut()) {
+                unconfirmed.push(chunk.bytes.clone(), chunk.range);
             }
             out.push(chunk.bytes);
             if self.chunks.is_empty() && spent < budget {
-                self.close(Kind::Content);
+                self.close_chunk(ChunkKind::Content);
             }
         }
-        written
+        taken
     }
 
-    /// Leaves nothing but the rest of a content that was handed over in part: the broker takes no method before it,
-    /// not even the answer to `channel.close`. Gives back the rest, to be dropped.
+    /// Removes everything but the rest of a partially written publish: the broker takes no method before it, not even
+    /// `channel.close-ok`. Returns what was removed.
     pub(super) fn abandon(&mut self) -> Self {
         let mut left = Self::default();
-        while self.begun {
+        while self.partially_written {
             let Some(chunk) = self.chunks.pop_front() else { break };
-            self.begun = chunk.ends != Ends::Content;
+            self.partially_written = chunk.end != ChunkEnd::Content;
             left.chunks.push_back(chunk);
         }
-        left.begun = !left.chunks.is_empty();
+        left.partially_written = !left.chunks.is_empty();
         std::mem::replace(self, left)
     }
 
-    /// Gives all content to `kept`, as if it had been handed over.
-    pub(super) fn keep(mut self, kept: &mut Unconfirmed) {
-        self.close(Kind::Content);
-        for chunk in self.chunks.into_iter().filter(|chunk| chunk.kind == Kind::Content) {
-            kept.push(chunk.bytes, chunk.range);
+    /// Moves all content to `unconfirmed`, as if it had been written.
+    pub(super) fn keep(mut self, unconfirmed: &mut Unconfirmed) {
+        self.close_chunk(ChunkKind::Content);
+        for chunk in self.chunks.into_iter().filter(|chunk| chunk.kind == ChunkKind::Content) {
+            unconfirmed.push(chunk.bytes, chunk.range);
         }
     }
 
-    /// Gives the rest of a content that was begun to `kept`, and leaves it here to be taken.
-    pub(super) fn keep_begun(&mut self, kept: &mut Unconfirmed) {
-        // In a life that is interrupted twice, it is kept already.
-        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.kind == Kind::Content) {
-            kept.push(chunk.bytes.clone(), chunk.range);
-            chunk.kind = Kind::Method;
+    /// Copies the rest of a partially written publish to `unconfirmed`.
+    pub(super) fn keep_partially_written(&mut self, unconfirmed: &mut Unconfirmed) {
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.kind == ChunkKind::Content) {
+            unconfirmed.push(chunk.bytes.clone(), chunk.range);
+            // So that a second interruption does not copy it again.
+            chunk.kind = ChunkKind::Method;
         }
     }
 
-    /// Forgets methods and settles.
-    pub(super) fn only_content(&mut self) {
-        self.close(Kind::Content);
-        self.chunks.retain(|chunk| chunk.kind == Kind::Content);
+    /// Removes methods and acks.
+    pub(super) fn retain_content(&mut self) {
+        self.close_chunk(ChunkKind::Content);
+        self.chunks.retain(|chunk| chunk.kind == ChunkKind::Content);
     }
 
     pub(super) fn append(&mut self, mut more: Self) {
-        self.close(Kind::Content);
-        more.close(Kind::Content);
+        self.close_chunk(ChunkKind::Content);
+        more.close_chunk(ChunkKind::Content);
         self.chunks.append(&mut more.chunks);
     }
 
-    /// Writes a publish of an earlier life again, cut for this one; tells what it costs in the window.
-    pub(super) fn again(
-        &mut self,
-        channel: u16,
-        frame_max: usize,
-        publish: &Publish<'_>,
-        renamed: &HashMap<String, String>,
-    ) -> usize {
-        let most = frame_max - FRAME_OVERHEAD;
-        let len = publish.body_len();
-        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        let (exchange, routing_key) = (text(publish.exchange), text(publish.routing_key));
-        let new_name = if exchange.is_empty() { renamed.get(routing_key) } else { None };
-        let routing_key = new_name.map_or(routing_key, String::as_str);
-        // A batch holds numbers in a row.
-        if self.open.messages > 0 && self.open.last + 1 != publish.sequence {
-            self.close(Kind::Content);
+    #[inline]
+    pub(super) fn close_full_chunk(&mut self) {
+        if self.tail.len() >= CHUNK_SIZE {
+            self.close_chunk(ChunkKind::Content);
         }
-        let copied = len < CHAIN_FROM && len <= most;
-        let head = FRAME_OVERHEAD * 3 + 9 + exchange.len() + routing_key.len() + publish.header.len();
-        self.reserve(if copied { head + len } else { head });
-        put_publish(&mut self.tail, channel, exchange, routing_key, publish.mandatory);
-        put_encoded_header(&mut self.tail, channel, publish.header);
-        let cost = exchange.len() + routing_key.len() + len + PUBLISH_COST;
-        self.open.add(publish.sequence, cost);
-        if len == 0 {
-        } else if copied {
-            put_body_head(&mut self.tail, channel, len as u32);
-            publish.body().for_each(|part| self.tail.extend_from_slice(&part));
-            self.tail.extend_from_slice(&[FRAME_END]);
-        } else {
-            self.chain_again(channel, most, publish);
-        }
-        if self.tail.len() >= CHUNK {
-            self.close(Kind::Content);
-        }
-        cost
     }
 
-    /// What is published next begins a batch of its own: its number need not be the next one.
-    pub(super) fn end_batch(&mut self) {
-        self.close(Kind::Content);
+    #[inline]
+    pub(super) fn close_chunk(&mut self, kind: ChunkKind) {
+        self.close_chunk_at(kind, ChunkEnd::Content);
     }
 
-    fn chain_again(&mut self, channel: u16, most: usize, publish: &Publish<'_>) {
-        let rest = Range { first: publish.sequence, last: publish.sequence, messages: 0, cost: 0 };
-        let chunk = |bytes, ends| Chunk { bytes, kind: Kind::Content, range: rest, ends };
-        let mut left = publish.body_len();
-        let mut parts = publish.body();
-        let mut part = Bytes::new();
-        while left > 0 {
-            let mut frame = left.min(most);
-            left -= frame;
-            self.reserve(HEAD_LEN);
-            put_body_head(&mut self.tail, channel, frame as u32);
-            self.close_at(Kind::Content, Ends::Nothing);
-            while frame > 0 {
-                if part.is_empty() {
-                    let Some(next) = parts.next() else { break };
-                    part = next;
-                    continue;
-                }
-                let piece = part.split_to(part.len().min(frame));
-                frame -= piece.len();
-                self.chunks.push_back(chunk(piece, Ends::Nothing));
-            }
-            let ends = if left > 0 { Ends::Frame } else { Ends::Content };
-            self.chunks.push_back(chunk(Bytes::from_static(&[FRAME_END]), ends));
-            self.open = rest;
-        }
-        self.open = Range::default();
-    }
-
-    /// Closes the open chunk.
-    fn close(&mut self, kind: Kind) {
-        self.close_at(kind, Ends::Content);
-    }
-
-    fn close_at(&mut self, kind: Kind, ends: Ends) {
+    #[inline]
+    pub(super) fn close_chunk_at(&mut self, kind: ChunkKind, end: ChunkEnd) {
         if !self.tail.is_empty() {
             self.last_len = self.tail.len();
             let bytes = self.tail.split().freeze();
-            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open), ends });
+            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open), end });
         }
     }
 
     /// Makes room without moving what is written: a full buffer is closed and a new one begun.
-    fn reserve(&mut self, more: usize) {
-        self.reserve_for(Kind::Content, more);
+    #[inline]
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.reserve_for(ChunkKind::Content, more);
     }
 
-    fn reserve_for(&mut self, kind: Kind, more: usize) {
+    #[inline]
+    fn reserve_for(&mut self, kind: ChunkKind, more: usize) {
         if self.tail.capacity() - self.tail.len() >= more {
             return;
         }
-        self.close(kind);
-        let size = (self.last_len * 2).clamp(SMALLEST, CHUNK + CHAIN_FROM).max(more);
+        self.close_chunk(kind);
+        let size = (self.last_len * 2).clamp(CHUNK_MIN, CHUNK_SIZE + COPY_BELOW).max(more);
         self.tail = BytesMut::with_capacity(size);
     }
 }

@@ -1,4 +1,4 @@
-//! The publish window: how many publishes and bytes are under way, and who waits for room, in order.
+//! The publish window: how many publishes and bytes are in flight, and the queue of callers that wait for room.
 
 use std::{
     collections::VecDeque,
@@ -14,12 +14,12 @@ pub(super) struct Window {
     max_bytes: usize,
     messages: usize,
     bytes: usize,
-    line: VecDeque<Waiter>,
+    callers: VecDeque<QueuedCaller>,
     next_key: u64,
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct QueuedCaller {
     key: u64,
     since: Instant,
     expired: bool,
@@ -33,14 +33,16 @@ impl Window {
             max_bytes,
             messages: 0,
             bytes: 0,
-            line: VecDeque::new(),
+            callers: VecDeque::new(),
             next_key: 0,
         }
     }
 
-    /// Tells whether the one at `place` may enter now: nobody overtakes, and a giant enters alone.
-    pub(super) fn admits(&self, place: Option<u64>, cost: usize) -> bool {
-        let first = match (place, self.line.front()) {
+    /// Returns whether a publish may enter now: callers do not overtake each other, and a publish that is larger than the
+    /// window enters alone.
+    #[inline]
+    pub(super) fn admits(&self, ticket: Option<u64>, cost: usize) -> bool {
+        let first = match (ticket, self.callers.front()) {
             (_, None) => true,
             (Some(key), Some(front)) => front.key == key && !front.expired,
             (None, Some(_)) => false,
@@ -50,109 +52,123 @@ impl Window {
             && (self.bytes + cost <= self.max_bytes || self.messages == 0)
     }
 
-    /// Takes a place in the line, or keeps it; `false` if its deadline has passed, and it is gone. What is not needed any
-    /// more goes to `gone`, to be dropped where no lock is held.
+    /// Enters the wait queue, or stays in it; returns `false` if the deadline has passed, and leaves it. A waker that is
+    /// not needed any more goes to `dropped`.
     pub(super) fn wait(
         &mut self,
-        place: &mut Option<u64>,
+        ticket: &mut Option<u64>,
         cx: &Context<'_>,
         now: Instant,
-        gone: &mut Vec<Waker>,
+        dropped: &mut Vec<Waker>,
     ) -> bool {
-        let Some(key) = *place else {
+        let Some(key) = *ticket else {
             let key = self.next_key;
             self.next_key += 1;
-            *place = Some(key);
-            self.line.push_back(Waiter { key, since: now, expired: false, waker: cx.waker().clone() });
+            *ticket = Some(key);
+            self.callers.push_back(QueuedCaller {
+                key,
+                since: now,
+                expired: false,
+                waker: cx.waker().clone(),
+            });
             return true;
         };
-        let at = self.line.iter().position(|waiter| waiter.key == key);
-        match at.and_then(|at| self.line.get_mut(at)) {
-            Some(waiter) if !waiter.expired => {
-                if !waiter.waker.will_wake(cx.waker()) {
-                    gone.push(std::mem::replace(&mut waiter.waker, cx.waker().clone()));
+        let at = self.callers.iter().position(|caller| caller.key == key);
+        match at.and_then(|at| self.callers.get_mut(at)) {
+            Some(caller) if !caller.expired => {
+                if !caller.waker.will_wake(cx.waker()) {
+                    dropped.push(std::mem::replace(&mut caller.waker, cx.waker().clone()));
                 }
                 true
             }
             _ => {
-                *place = None;
-                gone.extend(at.and_then(|at| self.line.remove(at)).map(|waiter| waiter.waker));
+                *ticket = None;
+                dropped.extend(at.and_then(|at| self.callers.remove(at)).map(|caller| caller.waker));
                 false
             }
         }
     }
 
-    /// Counts one in, and lets the next in line try.
+    /// Admits a publish and wakes the next caller.
+    #[inline]
     pub(super) fn enter(
         &mut self,
-        place: Option<u64>,
+        ticket: Option<u64>,
         cost: usize,
         wakers: &mut Vec<Waker>,
-        gone: &mut Vec<Waker>,
+        dropped: &mut Vec<Waker>,
     ) {
         self.messages += 1;
         self.bytes += cost;
-        if place.is_some() {
-            gone.extend(self.line.pop_front().map(|waiter| waiter.waker));
+        if ticket.is_some() {
+            dropped.extend(self.callers.pop_front().map(|caller| caller.waker));
             self.wake_front(wakers);
         }
     }
 
+    /// Leaves the wait queue; returns a waker to drop when the lock is free.
     pub(super) fn leave(&mut self, key: u64, wakers: &mut Vec<Waker>) -> Option<Waker> {
-        let at = self.line.iter().position(|w| w.key == key)?;
-        let gone = self.line.remove(at);
+        let at = self.callers.iter().position(|caller| caller.key == key)?;
+        let left = self.callers.remove(at);
         if at == 0 {
             self.wake_front(wakers);
         }
-        gone.map(|w| w.waker)
+        left.map(|caller| caller.waker)
     }
 
-    /// Sets what is under way, after confirms.
+    /// Sets how many publishes are in flight, and frees bytes.
+    #[inline]
     pub(super) fn set(&mut self, messages: usize, freed: usize, wakers: &mut Vec<Waker>) {
         self.messages = messages;
         self.bytes = self.bytes.saturating_sub(freed);
         self.wake_front(wakers);
     }
 
-    /// Counts anew what a new life begins with.
+    /// Sets what is in flight after a recovery.
     pub(super) fn restart(&mut self, messages: usize, bytes: usize, wakers: &mut Vec<Waker>) {
         self.bytes = bytes;
         self.set(messages, 0, wakers);
     }
 
-    /// Counts publishes out that need no confirm, once written.
+    /// Removes publishes that need no confirm, once they are written.
+    #[inline]
     pub(super) fn written(&mut self, messages: usize, bytes: usize, wakers: &mut Vec<Waker>) {
         self.set(self.messages.saturating_sub(messages), bytes, wakers);
     }
 
+    /// Wakes the first caller if there is room.
+    #[inline]
     pub(super) fn wake_front(&mut self, wakers: &mut Vec<Waker>) {
         if self.messages < self.max_messages
-            && let Some(front) = self.line.front()
+            && let Some(front) = self.callers.front()
         {
             wakers.push(front.waker.clone());
         }
     }
 
+    /// Wakes callers that have waited for `late`; they leave with an error.
     pub(super) fn expire(&mut self, now: Instant, late: Duration, wakers: &mut Vec<Waker>) {
-        for waiter in &mut self.line {
-            if !waiter.expired && now.saturating_duration_since(waiter.since) >= late {
-                waiter.expired = true;
-                wakers.push(waiter.waker.clone());
+        for caller in &mut self.callers {
+            if !caller.expired && now.saturating_duration_since(caller.since) >= late {
+                caller.expired = true;
+                wakers.push(caller.waker.clone());
             }
         }
-        // An expired front must not keep the line waiting until its own task runs.
-        while self.line.front().is_some_and(|w| w.expired) {
-            self.line.pop_front();
+        // An expired front must not block the others until its own task runs.
+        while self.callers.front().is_some_and(|caller| caller.expired) {
+            self.callers.pop_front();
         }
         self.wake_front(wakers);
     }
 
-    pub(super) fn close_line(&mut self, wakers: &mut Vec<Waker>) {
-        wakers.extend(self.line.drain(..).map(|w| w.waker));
+    /// Removes and wakes all callers.
+    pub(super) fn wake_all(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.extend(self.callers.drain(..).map(|caller| caller.waker));
     }
 
+    /// Removes and wakes all callers, and forgets what is in flight.
     pub(super) fn close(&mut self, wakers: &mut Vec<Waker>) {
-        self.close_line(wakers);
+        self.wake_all(wakers);
         self.messages = 0;
         self.bytes = 0;
     }
@@ -162,6 +178,6 @@ impl Window {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.line.len()
+        self.callers.len()
     }
 }

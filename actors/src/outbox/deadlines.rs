@@ -1,0 +1,119 @@
+//! Deadlines of publishes: when they run, and what becomes of a publish that is late.
+
+use std::{sync::Arc, task::Waker, time::Duration};
+
+use actix::{Message, Recipient};
+use tokio::time::Instant;
+
+use super::{
+    Outbox,
+    confirms::{ConfirmState, Confirms},
+    effects::DeferredEffects,
+};
+use crate::error::Error;
+
+/// Asks the Channel actor to tick: deadlines run again, or the channel may be idle.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick;
+
+impl Message for Tick {
+    type Result = ();
+}
+
+/// When the Channel actor ticks. Both flags are independent of each other.
+pub(super) struct Ticker {
+    pub(super) actor: Option<Arc<Recipient<Tick>>>,
+    /// The actor ticks, because something has a deadline.
+    running: bool,
+    /// The channel closes when it is idle, so the actor must learn of it.
+    close_when_idle: bool,
+    /// The time of the last tick. Publishes between two ticks share it, so the clock is not read for each of them.
+    now: Instant,
+}
+
+impl Default for Ticker {
+    fn default() -> Self {
+        Self { actor: None, running: false, close_when_idle: false, now: Instant::now() }
+    }
+}
+
+impl Ticker {
+    /// Starts ticks unless they run.
+    #[inline]
+    pub(super) fn start(&mut self, effects: &mut DeferredEffects) {
+        if !self.running {
+            self.running = true;
+            self.now = Instant::now();
+            effects.tick = self.actor.clone();
+        }
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Nothing is left to be taken or settled.
+    #[inline]
+    pub(super) fn idle(&self, effects: &mut DeferredEffects) {
+        if self.close_when_idle {
+            effects.tick = self.actor.clone();
+        }
+    }
+}
+
+impl Outbox {
+    pub(crate) fn set_ticked_actor(&self, actor: Recipient<Tick>) {
+        self.lock().ticker.actor = Some(Arc::new(actor));
+    }
+
+    /// Sends a [`Tick`] from now on whenever the queue is empty and all deliveries are settled.
+    pub(crate) fn close_when_idle(&self) {
+        self.lock().ticker.close_when_idle = true;
+    }
+
+    /// Resolves every wait whose deadline has passed; returns whether another tick is needed.
+    pub(crate) fn expire(&self, now: Instant) -> bool {
+        let late = self.config.deadline.saturating_add(self.config.tick());
+        self.with(|state, effects| {
+            state.confirms.expire(now, late, state.blocked, &mut effects.wakers);
+            state.window.expire(now, late, &mut effects.wakers);
+            state.ticker.now = now;
+            state.ticker.running = state.confirms.unconfirmed() > 0 || state.window.waiting() > 0;
+            state.ticker.running
+        })
+    }
+}
+
+impl Confirms {
+    /// Fails publishes that are older than `late`. They stay in the ring: the broker still answers them.
+    pub(super) fn expire(&mut self, now: Instant, late: Duration, blocked: bool, wakers: &mut Vec<Waker>) {
+        // Times are in order: all publishes before the first one that is in time are late.
+        let in_time = self.published_at.iter().position(|&(_, at)| now.saturating_duration_since(at) < late);
+        let end = match in_time {
+            Some(at) => self.published_at.get(at).map_or(self.base, |&(from, _)| from),
+            None if self.published_at.is_empty() => self.base,
+            None => self.end(),
+        };
+        let from = self.expired_below.max(self.base);
+        for sequence in from..end {
+            let Some(slot) = self.ring.get_mut((sequence - self.base) as usize) else { break };
+            if slot.state == ConfirmState::Resolved {
+                continue;
+            }
+            wakers.extend(slot.waker.take());
+            if !slot.forgotten {
+                let what = "no confirm within the deadline";
+                let error = match slot.state {
+                    ConfirmState::NackDeferred => slot.nacked(),
+                    _ if blocked => Error::blocked(what).in_flight(),
+                    _ => Error::timeout(what).in_flight(),
+                };
+                self.failures.insert(sequence, error);
+                slot.forgotten = true;
+            }
+        }
+        self.expired_below = self.expired_below.max(end);
+        self.barrier.passed(self.expired_below.max(self.base), wakers);
+    }
+}

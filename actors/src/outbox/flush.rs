@@ -1,0 +1,83 @@
+//! How the connection is asked to take bytes, and takes them.
+
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+use bytes::Bytes;
+
+use super::{Outbox, State, attachment::Attachment, effects::DeferredEffects};
+
+/// Asks the connection to take what a channel has to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush {
+    pub(crate) channel: u16,
+    pub(crate) epoch: u64,
+}
+
+impl Message for Flush {
+    type Result = ();
+}
+
+/// The connection that takes bytes, and whether it was asked to.
+#[derive(Clone)]
+pub(super) struct Flusher {
+    pub(super) epoch: u64,
+    pub(super) connection: Arc<Recipient<Flush>>,
+    /// A flush was requested and the queue was not empty since.
+    pub(super) requested: bool,
+}
+
+impl Flusher {
+    #[inline]
+    fn request(&mut self, channel: u16, effects: &mut DeferredEffects) {
+        if !self.requested {
+            self.requested = true;
+            effects.flush = Some((self.connection.clone(), Flush { channel, epoch: self.epoch }));
+        }
+    }
+}
+
+impl Outbox {
+    /// Moves at most about `budget` bytes to `out` for connection `epoch`; returns whether there is more.
+    ///
+    /// When the queue is empty, whoever writes next requests a flush again.
+    pub(crate) fn take(&self, epoch: u64, budget: usize, out: &mut Vec<Bytes>) -> bool {
+        let config = &self.config;
+        self.with(|state, effects| {
+            let State { attachment, queue, acks, unconfirmed, window, ticker, .. } = state;
+            // Nobody resends for a closed channel.
+            let (flusher, keep) = match attachment {
+                Attachment::Attached { flusher, .. } => (flusher, config.confirms),
+                Attachment::Closed { flusher: Some(flusher), .. } => (flusher, false),
+                Attachment::Closed { flusher: None, .. } | Attachment::Detached { .. } => return false,
+            };
+            if flusher.epoch != epoch {
+                return false;
+            }
+            queue.acks(config.channel, acks);
+            let taken = queue.take(budget, keep.then_some(unconfirmed), out);
+            let more = !queue.is_empty();
+            if !config.confirms && taken.messages > 0 {
+                window.written(taken.messages, taken.cost, &mut effects.wakers);
+            }
+            flusher.requested = more;
+            if !more && acks.outstanding() == 0 {
+                ticker.idle(effects);
+            }
+            more
+        })
+    }
+}
+
+impl State {
+    /// Asks the connection to take bytes, once until it has taken all of them.
+    #[inline]
+    pub(super) fn request_flush(&mut self, channel: u16, effects: &mut DeferredEffects) {
+        match &mut self.attachment {
+            Attachment::Attached { flusher, .. } | Attachment::Closed { flusher: Some(flusher), .. } => {
+                flusher.request(channel, effects);
+            }
+            Attachment::Detached { .. } | Attachment::Closed { flusher: None, .. } => {}
+        }
+    }
+}

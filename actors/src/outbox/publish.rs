@@ -1,0 +1,158 @@
+//! The way of a publish into the outbox: refused, waiting for room in the window, or queued.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::{
+    Outbox, OutboxConfig, State,
+    attachment::{Attachment, PublishMode},
+    effects::DeferredEffects,
+};
+use crate::{
+    error::{Error, Result},
+    wire::{Properties, header_len},
+};
+
+/// What a publish costs in the window beside its bytes.
+pub(super) const PUBLISH_COST: usize = 64;
+
+/// A publish by reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    /// Empty for the default exchange.
+    pub(crate) exchange: &'a str,
+    pub(crate) routing_key: &'a str,
+    pub(crate) mandatory: bool,
+    /// Whether it is sent again when the connection is lost before its confirm.
+    pub(crate) resend: bool,
+    pub(crate) properties: &'a Properties,
+    pub(crate) body: &'a Bytes,
+}
+
+impl Outgoing<'_> {
+    #[inline]
+    pub(super) fn cost(&self) -> usize {
+        self.exchange.len() + self.routing_key.len() + self.body.len() + PUBLISH_COST
+    }
+}
+
+/// A place in the wait queue of the publish window.
+#[derive(Debug, Default)]
+pub(super) struct Ticket(Option<u64>);
+
+impl Ticket {
+    /// Returns whether it has a place in the queue.
+    #[inline]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Outbox {
+    /// Queues a publish and returns its sequence number (0 without confirms), once the window has room.
+    ///
+    /// # Errors
+    /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame; `Timeout` or
+    /// `Blocked` when the deadline passed while it waited.
+    #[inline]
+    pub(super) fn poll_publish(
+        &self,
+        ticket: &mut Ticket,
+        cx: &mut Context<'_>,
+        outgoing: Outgoing<'_>,
+    ) -> Poll<Result<u64>> {
+        self.with(|state, effects| state.publish(&self.config, ticket, Some(cx), outgoing, effects))
+    }
+
+    /// Queues a publish if the window has room now.
+    pub(crate) fn queue_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
+        let mut ticket = Ticket::default();
+        let queued =
+            self.with(|state, effects| state.publish(&self.config, &mut ticket, None, outgoing, effects));
+        match queued {
+            Poll::Ready(result) => result.map(Some),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Gives up a place in the wait queue and wakes the next caller if it was the first.
+    #[inline]
+    pub(super) fn leave_queue(&self, ticket: &mut Ticket) {
+        if let Some(key) = ticket.0.take() {
+            let _waker = self.with(|state, effects| state.window.leave(key, &mut effects.wakers));
+        }
+    }
+}
+
+impl State {
+    /// Queues a publish, or lets `cx` wait for room in the window; without `cx` it does not wait.
+    fn publish(
+        &mut self,
+        config: &OutboxConfig,
+        ticket: &mut Ticket,
+        cx: Option<&mut Context<'_>>,
+        outgoing: Outgoing<'_>,
+        effects: &mut DeferredEffects,
+    ) -> Poll<Result<u64>> {
+        if let Some(error) = self.refusal() {
+            ticket.0 = None;
+            return Poll::Ready(Err(error.clone()));
+        }
+        // Only headers have no limit of their own, and a content header cannot be divided.
+        if outgoing.properties.headers().is_some() {
+            let len = header_len(outgoing.properties);
+            if len > self.frame_max {
+                return Poll::Ready(Err(over_frame_max("the headers", len, self.frame_max)));
+            }
+        }
+        let cost = outgoing.cost();
+        if self.blocked || !self.window.admits(ticket.0, cost) {
+            let Some(cx) = cx else { return Poll::Pending };
+            self.ticker.start(effects);
+            if self.window.wait(&mut ticket.0, cx, self.ticker.now(), &mut effects.dropped) {
+                return Poll::Pending;
+            }
+            let what = "no room in the publish window within the deadline; not sent";
+            let error = if self.blocked { Error::blocked(what) } else { Error::timeout(what) };
+            return Poll::Ready(Err(error));
+        }
+        self.window.enter(ticket.0.take(), cost, &mut effects.wakers, &mut effects.dropped);
+        let sequence = if config.confirms {
+            self.ticker.start(effects);
+            self.confirms.push(self.ticker.now(), outgoing.mandatory, outgoing.resend)
+        } else {
+            0
+        };
+        match &mut self.attachment {
+            Attachment::Attached {
+                publishes: PublishMode::RetryingNacks { queued, .. } | PublishMode::Recovering { queued, .. },
+                ..
+            } => queued.publish(config.channel, self.frame_max, sequence, outgoing),
+            _ => {
+                self.queue.publish(config.channel, self.frame_max, sequence, outgoing);
+                self.request_flush(config.channel, effects);
+            }
+        }
+        Poll::Ready(Ok(sequence))
+    }
+
+    /// Returns the error for new publishes, if they are refused.
+    #[inline]
+    fn refusal(&self) -> Option<&Error> {
+        match &self.attachment {
+            Attachment::Closed { error, .. } => Some(error),
+            _ if self.refusing.is_some() => self.refusing.as_ref(),
+            Attachment::Detached { outage }
+            | Attachment::Attached { publishes: PublishMode::Recovering { outage, .. }, .. } => {
+                outage.as_ref()
+            }
+            Attachment::Attached { .. } => None,
+        }
+    }
+}
+
+#[cold]
+pub(super) fn over_frame_max(what: &str, len: usize, frame_max: usize) -> Error {
+    Error::limit(format!("{what} make a frame of {len} bytes, this connection allows {frame_max}"))
+}

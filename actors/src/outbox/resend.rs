@@ -1,0 +1,270 @@
+//! What is sent again once a channel is recovered, in which order, and which publishes fail instead.
+//!
+//! Unconfirmed publishes come first, in their old order and divided into frames for the new connection; then those that
+//! were queued during the recovery.
+
+use std::{collections::HashMap, task::Waker};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    Outbox, OutboxConfig, State,
+    attachment::{Attachment, Outage, PublishMode},
+    confirms::{ConfirmState, Confirms, PendingConfirm},
+    effects::DeferredEffects,
+    publish::{PUBLISH_COST, over_frame_max},
+    queue::{COPY_BELOW, Chunk, ChunkEnd, ChunkKind, Queue},
+    unconfirmed::{PublishRange, Unconfirmed},
+    written_publish::WrittenPublish,
+};
+use crate::{
+    error::Error,
+    wire::{FRAME_END, FRAME_OVERHEAD, HEAD_LEN, put_body_head, put_encoded_header, put_publish},
+};
+
+impl Outbox {
+    /// Writes unconfirmed publishes again, then those that were queued. Routing keys are translated by the queue names
+    /// in `renamed`. Nacks are deferred until `nack_retry_until`.
+    pub(crate) fn finish_recovery(
+        &self,
+        renamed: &HashMap<String, String>,
+        nack_retry_until: Option<Instant>,
+    ) {
+        let _dropped = self
+            .with(|state, effects| state.finish_recovery(&self.config, renamed, nack_retry_until, effects));
+    }
+}
+
+impl State {
+    /// Returns what to drop when the lock is free.
+    fn finish_recovery(
+        &mut self,
+        config: &OutboxConfig,
+        renamed: &HashMap<String, String>,
+        nack_retry_until: Option<Instant>,
+        effects: &mut DeferredEffects,
+    ) -> impl Sized + use<> {
+        let Attachment::Attached { publishes, .. } = &mut self.attachment else { return None };
+        let PublishMode::Recovering { queued, outage } = publishes else { return None };
+        let (queued, outage) = (std::mem::take(queued), outage.take());
+        *publishes = PublishMode::Writing { nack_retry_until };
+        let sent = if config.confirms {
+            queued.keep(&mut self.unconfirmed);
+            let unconfirmed = std::mem::take(&mut self.unconfirmed);
+            self.resend(config.channel, &unconfirmed, renamed, effects);
+            unconfirmed
+        } else {
+            let mut unsent = Unconfirmed::default();
+            queued.keep(&mut unsent);
+            self.send_queued(config.channel, &unsent, renamed, effects);
+            unsent
+        };
+        if !self.queue.is_empty() {
+            self.request_flush(config.channel, effects);
+        }
+        Some((sent, outage))
+    }
+
+    /// Writes unconfirmed publishes that are not late.
+    fn resend(
+        &mut self,
+        channel: u16,
+        unconfirmed: &Unconfirmed,
+        renamed: &HashMap<String, String>,
+        effects: &mut DeferredEffects,
+    ) {
+        let State { queue, confirms, window, frame_max, .. } = self;
+        let mut resent = Vec::new();
+        let mut bytes = 0;
+        unconfirmed.for_each(|publish| {
+            if !confirms.may_be_resent(publish.sequence) {
+                return;
+            }
+            match publish.check_header(*frame_max) {
+                Ok(()) => {
+                    resent.push(publish.sequence);
+                    bytes += queue.publish_again(channel, *frame_max, &publish, renamed);
+                }
+                Err(error) => confirms.fail(publish.sequence, error, &mut effects.wakers),
+            }
+        });
+        queue.end_batch();
+        confirms.restart(resent, &mut effects.wakers);
+        window.restart(confirms.unconfirmed(), bytes, &mut effects.wakers);
+    }
+
+    /// Writes publishes of a channel without confirms.
+    fn send_queued(
+        &mut self,
+        channel: u16,
+        unsent: &Unconfirmed,
+        renamed: &HashMap<String, String>,
+        effects: &mut DeferredEffects,
+    ) {
+        let State { queue, window, frame_max, .. } = self;
+        let (mut messages, mut bytes) = (0, 0);
+        unsent.for_each(|publish| match publish.check_header(*frame_max) {
+            Ok(()) => {
+                messages += 1;
+                bytes += queue.publish_again(channel, *frame_max, &publish, renamed);
+            }
+            Err(error) => log::warn!("channel {channel}: an unconfirmed publish is dropped: {error}"),
+        });
+        window.restart(messages, bytes, &mut effects.wakers);
+    }
+}
+
+impl WrittenPublish<'_> {
+    /// Refuses a content header that does not fit a frame of the connection.
+    fn check_header(&self, frame_max: usize) -> Result<(), Error> {
+        let len = self.header.len() + FRAME_OVERHEAD;
+        if len > frame_max { Err(over_frame_max("the headers", len, frame_max)) } else { Ok(()) }
+    }
+}
+
+impl Confirms {
+    /// The channel was closed: fails open publishes below `written` with `error`; they may have arrived.
+    pub(super) fn fail_written(&mut self, error: &Error, written: u64, wakers: &mut Vec<Waker>) {
+        self.fail_open_where(error, written, |_| true, wakers);
+    }
+
+    /// The connection was lost: fails those open publishes below `written` that must not be sent again.
+    pub(super) fn connection_lost(&mut self, outage: &Outage<'_>, written: u64, wakers: &mut Vec<Waker>) {
+        let given_up = |slot: &mut PendingConfirm| {
+            slot.failures += u8::from(outage.hard_error);
+            slot.may_have_arrived = true;
+            !slot.resend || slot.failures >= 2
+        };
+        self.fail_open_where(outage.error, written, given_up, wakers);
+    }
+
+    fn fail_open_where(
+        &mut self,
+        error: &Error,
+        written: u64,
+        mut fails: impl FnMut(&mut PendingConfirm) -> bool,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let in_flight = error.in_flight();
+        let mut failed = Vec::new();
+        for (sequence, slot) in (self.base..written).zip(&mut self.ring) {
+            if slot.state == ConfirmState::Open && fails(slot) {
+                failed.push(sequence);
+            }
+        }
+        for sequence in failed {
+            self.fail(sequence, in_flight.clone(), wakers);
+        }
+        self.advance(wakers);
+    }
+
+    /// Returns whether a publish is neither resolved nor late.
+    fn may_be_resent(&self, sequence: u64) -> bool {
+        let at = sequence.checked_sub(self.base);
+        let slot = at.and_then(|at| self.ring.get(at as usize));
+        slot.is_some_and(|slot| slot.state != ConfirmState::Resolved) && sequence >= self.expired_below
+    }
+
+    /// The channel is open again: the broker counts the `resent` publishes from 1. Publishes that are not resolved and
+    /// not among them are late; they are resolved.
+    fn restart(&mut self, resent: Vec<u64>, wakers: &mut Vec<Waker>) {
+        for slot in self.ring.iter_mut().filter(|slot| slot.state == ConfirmState::NackDeferred) {
+            slot.state = ConfirmState::Open;
+        }
+        self.deferred = 0;
+        let mut again = resent.iter().copied().peekable();
+        let late: Vec<u64> = (self.base..)
+            .zip(&self.ring)
+            .filter(|(sequence, slot)| {
+                again.next_if_eq(sequence).is_none() && slot.state != ConfirmState::Resolved
+            })
+            .map(|(sequence, _)| sequence)
+            .collect();
+        for sequence in late {
+            if sequence >= self.expired_below {
+                self.fail(sequence, Error::timeout("not sent again").in_flight(), wakers);
+            } else if let Some(slot) = self.slot(sequence) {
+                // The caller has its timeout already.
+                slot.state = ConfirmState::Resolved;
+                self.resolved += 1;
+            }
+        }
+        self.offset = self.end() - 1 - resent.len() as u64;
+        self.resent = resent;
+        self.returns.clear();
+        self.advance(wakers);
+    }
+}
+
+impl Queue {
+    /// Writes a publish again, in frames of at most `frame_max`; returns what it costs in the window.
+    fn publish_again(
+        &mut self,
+        channel: u16,
+        frame_max: usize,
+        publish: &WrittenPublish<'_>,
+        renamed: &HashMap<String, String>,
+    ) -> usize {
+        let payload_max = frame_max - FRAME_OVERHEAD;
+        let len = publish.body_len();
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        let (exchange, routing_key) = (text(publish.exchange), text(publish.routing_key));
+        let new_name = if exchange.is_empty() { renamed.get(routing_key) } else { None };
+        let routing_key = new_name.map_or(routing_key, String::as_str);
+        // The sequence numbers of a batch are consecutive.
+        if self.open.messages > 0 && self.open.last + 1 != publish.sequence {
+            self.close_chunk(ChunkKind::Content);
+        }
+        let copied = len < COPY_BELOW && len <= payload_max;
+        let head = FRAME_OVERHEAD * 3 + 9 + exchange.len() + routing_key.len() + publish.header.len();
+        self.reserve(if copied { head + len } else { head });
+        put_publish(&mut self.tail, channel, exchange, routing_key, publish.mandatory);
+        put_encoded_header(&mut self.tail, channel, publish.header);
+        let cost = exchange.len() + routing_key.len() + len + PUBLISH_COST;
+        self.open.add(publish.sequence, cost);
+        if len > 0 && copied {
+            put_body_head(&mut self.tail, channel, len as u32);
+            publish.body().for_each(|part| self.tail.extend_from_slice(&part));
+            self.tail.extend_from_slice(&[FRAME_END]);
+        } else if len > 0 {
+            self.chain_again(channel, payload_max, publish);
+        }
+        self.close_full_chunk();
+        cost
+    }
+
+    /// Ends the current batch: the next publish may have any sequence number.
+    fn end_batch(&mut self) {
+        self.close_chunk(ChunkKind::Content);
+    }
+
+    fn chain_again(&mut self, channel: u16, payload_max: usize, publish: &WrittenPublish<'_>) {
+        let rest = PublishRange::rest_of(publish.sequence);
+        let chunk = |bytes, end| Chunk { bytes, kind: ChunkKind::Content, range: rest, end };
+        let mut left = publish.body_len();
+        let mut parts = publish.body();
+        let mut part = Bytes::new();
+        while left > 0 {
+            let mut frame = left.min(payload_max);
+            left -= frame;
+            self.reserve(HEAD_LEN);
+            put_body_head(&mut self.tail, channel, frame as u32);
+            self.close_chunk_at(ChunkKind::Content, ChunkEnd::InFrame);
+            while frame > 0 {
+                if part.is_empty() {
+                    let Some(next) = parts.next() else { break };
+                    part = next;
+                    continue;
+                }
+                let piece = part.split_to(part.len().min(frame));
+                frame -= piece.len();
+                self.chunks.push_back(chunk(piece, ChunkEnd::InFrame));
+            }
+            let end = if left > 0 { ChunkEnd::Frame } else { ChunkEnd::Content };
+            self.chunks.push_back(chunk(Bytes::from_static(&[FRAME_END]), end));
+            self.open = rest;
+        }
+        self.open = PublishRange::default();
+    }
+}
