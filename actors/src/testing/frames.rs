@@ -1,4 +1,4 @@
-//! Frames as the peer sees them: kind, channel, payload, with nothing checked, so that wrong ones can be built too.
+//! [`RawFrame`]: kind, channel, payload. Nothing is checked, so that a test can build wrong frames.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use amq_protocol::{
 
 use super::method::{self, Method};
 
-/// Holds one frame, of which nothing is checked: what the client sent, or anything a test wants to send.
+/// One frame, received from the client or built by a test. Nothing is checked.
 ///
 /// ```text
 /// 0      1         3             7                  size+7 size+8
@@ -26,16 +26,16 @@ use super::method::{self, Method};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawFrame {
-    /// 1 method, 2 content header, 3 content body, 8 heartbeat.
+    /// The kind: 1 method, 2 content header, 3 content body, 8 heartbeat.
     pub kind: u8,
-    /// The channel, 0 for the connection itself.
+    /// The channel number, 0 for the connection.
     pub channel: u16,
-    /// What stands between the length and the end octet.
+    /// The bytes between the length and the end octet.
     pub payload: Vec<u8>,
 }
 
 impl RawFrame {
-    /// Marks a method frame.
+    /// The kind of a method frame.
     ///
     /// # Examples
     /// ```
@@ -43,7 +43,7 @@ impl RawFrame {
     /// assert_eq!(RawFrame::METHOD, 1);
     /// ```
     pub const METHOD: u8 = constants::FRAME_METHOD;
-    /// Marks a content header frame.
+    /// The kind of a content header frame.
     ///
     /// # Examples
     /// ```
@@ -51,7 +51,7 @@ impl RawFrame {
     /// assert_eq!(RawFrame::HEADER, 2);
     /// ```
     pub const HEADER: u8 = constants::FRAME_HEADER;
-    /// Marks a content body frame.
+    /// The kind of a content body frame.
     ///
     /// # Examples
     /// ```
@@ -59,7 +59,7 @@ impl RawFrame {
     /// assert_eq!(RawFrame::BODY, 3);
     /// ```
     pub const BODY: u8 = constants::FRAME_BODY;
-    /// Marks a heartbeat frame.
+    /// The kind of a heartbeat.
     ///
     /// # Examples
     /// ```
@@ -137,7 +137,7 @@ impl RawFrame {
         Self::new(Self::HEARTBEAT, 0, [])
     }
 
-    /// Makes the bytes on the wire, header and end octet included.
+    /// Returns the bytes of the whole frame, header and end octet included.
     ///
     /// # Examples
     /// ```
@@ -154,7 +154,7 @@ impl RawFrame {
         bytes
     }
 
-    /// Reads the method in it: `None` when it is no method frame, or is malformed, or has bytes to spare.
+    /// Decodes the method; `None` if this is not a method frame, is malformed, or has bytes left over.
     ///
     /// # Examples
     /// ```
@@ -169,7 +169,7 @@ impl RawFrame {
         parse_class(&self.payload[..]).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, class)| class)
     }
 
-    /// Tells whether it is a heartbeat as it should be: on channel 0, with nothing in it.
+    /// Returns whether it is a correct heartbeat: on channel 0, without a payload.
     ///
     /// # Examples
     /// ```
@@ -180,7 +180,7 @@ impl RawFrame {
         self.kind == Self::HEARTBEAT && self.channel == 0 && self.payload.is_empty()
     }
 
-    /// Tells whether it is a method of this type.
+    /// Returns whether it is the method `M`.
     ///
     /// # Examples
     /// ```
@@ -192,7 +192,7 @@ impl RawFrame {
     }
 }
 
-/// Tells what it is, without bodies and without credentials.
+/// Describes the frame, without bodies and credentials.
 impl fmt::Display for RawFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (channel, size) = (self.channel, self.payload.len());
@@ -216,7 +216,7 @@ impl fmt::Display for RawFrame {
     }
 }
 
-/// A content header taken apart; the properties stay bytes and were proved readable.
+/// The parts of a content header. The properties are decoded, and kept as bytes.
 #[derive(Debug)]
 pub(super) struct HeaderParts {
     pub(super) size: u64,
@@ -224,7 +224,7 @@ pub(super) struct HeaderParts {
     pub(super) properties: BasicProperties,
 }
 
-/// Takes a content header of class `basic` apart; `None` when it is anything else.
+/// Decodes a content header of class `basic` with weight 0; `None` for any other frame.
 pub(super) fn parse_header(frame: &RawFrame) -> Option<HeaderParts> {
     if frame.kind != RawFrame::HEADER {
         return None;
@@ -238,13 +238,13 @@ pub(super) fn parse_header(frame: &RawFrame) -> Option<HeaderParts> {
     })
 }
 
-/// The payload of a method frame. Into a `Vec`, which grows: given a slice, the generator panics where it ends.
+/// Encodes the payload of a method frame. Into a `Vec`, which grows: the generator panics at the end of a slice.
 fn encode(class: &AMQPClass) -> Vec<u8> {
     let written = gen_class(class)(WriteContext::from(Vec::new()));
     written.expect("a Vec takes all bytes").into_inner().0
 }
 
-/// The property flags and values of a content header.
+/// Encodes the property flags and values of a content header.
 pub(super) fn encode_properties(properties: &BasicProperties) -> Vec<u8> {
     let written = gen_properties(properties)(WriteContext::from(Vec::new()));
     written.expect("a Vec takes all bytes").into_inner().0
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ack_is_these_21_bytes() {
+    fn an_ack_is_encoded_in_21_bytes() {
         let frame = RawFrame::method(3, basic::Ack { delivery_tag: 258, multiple: true });
         let bytes = [1, 0, 3, 0, 0, 0, 13, 0, 60, 0, 80, 0, 0, 0, 0, 0, 0, 1, 2, 1, 0xCE];
         assert_eq!(frame.to_bytes(), bytes);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_to_spare_make_a_method_unreadable() {
+    fn a_method_with_bytes_left_over_is_not_decoded() {
         let mut frame = RawFrame::method(1, queue::BindOk {});
         assert!(frame.class().is_some());
         frame.payload.push(0);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn header_keeps_its_properties_as_bytes() {
+    fn a_content_header_keeps_its_properties_as_bytes() {
         let properties = BasicProperties::default().with_delivery_mode(2);
         let parts = parse_header(&RawFrame::header(1, 7, &properties)).expect("a header");
         assert_eq!((parts.size, parts.raw_properties), (7, vec![0x10, 0, 2]));

@@ -1,10 +1,10 @@
-//! The bridge between the method structs of `amq-protocol` and its `AMQPClass`, and the name of each method.
+//! Conversions between the method structs of `amq-protocol` and its `AMQPClass`, and the name of each method.
 
 use std::fmt;
 
 use amq_protocol::protocol::{AMQPClass, access, basic, channel, confirm, connection, exchange, queue, tx};
 
-/// A method of AMQP 0-9-1, such as `queue::Declare`: goes into an [`AMQPClass`] and comes out of one.
+/// A method of AMQP 0-9-1, such as `queue::Declare`, which converts to an [`AMQPClass`] and back.
 ///
 /// Implemented for every method struct of [`protocol`](super::protocol).
 ///
@@ -14,10 +14,10 @@ use amq_protocol::protocol::{AMQPClass, access, basic, channel, confirm, connect
 /// assert_eq!(queue::Declare::NAME, "queue.declare");
 /// ```
 pub trait Method: fmt::Debug + Sized {
-    /// Names it as the specification does, such as `queue.declare`.
+    /// The name in the specification, such as `queue.declare`.
     const NAME: &'static str;
 
-    /// Wraps it into its class.
+    /// Wraps the method in its class.
     ///
     /// # Examples
     /// ```
@@ -26,10 +26,10 @@ pub trait Method: fmt::Debug + Sized {
     /// ```
     fn into_class(self) -> AMQPClass;
 
-    /// Takes it out of its class; gives back what is another method.
+    /// Unwraps the method from its class.
     ///
     /// # Errors
-    /// The class as it was, where it is another method.
+    /// The class unchanged, if it holds another method.
     ///
     /// # Examples
     /// ```
@@ -59,7 +59,7 @@ macro_rules! methods {
             }
         )*)*
 
-        /// The specification's name of whichever method this is.
+        /// Returns the name of a method in the specification.
         pub(super) fn name(class: &AMQPClass) -> &'static str {
             match class {
                 $($(AMQPClass::$variant($class::AMQPMethod::$method(_)) => $class::$method::NAME,)*)*
@@ -100,7 +100,7 @@ methods! {
     confirm::Confirm { Select = "select", SelectOk = "select-ok" }
 }
 
-/// Tells a method with its arguments, except those that carry credentials: of these only the name.
+/// Describes a method for errors: its name, and reply code and text of a close. Credentials are never shown.
 pub(super) fn describe(class: &AMQPClass) -> String {
     match class {
         AMQPClass::Connection(

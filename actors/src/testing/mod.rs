@@ -1,30 +1,31 @@
-//! Tools for tests: a scripted peer that plays the server, and probes that record what actors say.
+//! Tools for tests: a scripted peer that plays the server, and probes that record the messages of actors.
 //!
-//! A [`Peer`] listens on a loopback port; each [`PeerSocket`] that it accepts is one side of a dialogue which the test
-//! writes down line by line. It does what a real broker will not: it stops in the middle of a handshake, frame_lengths a
-//! message in two, answers what nobody asked, resets the connection. It encodes and decodes with `amq-protocol`
-//! alone and shares no code with this library's own wire, so that each can be held against the other.
+//! A [`Peer`] listens on a loopback port, a [`MemoryPeer`] accepts in-memory streams. Each [`PeerSocket`] that they
+//! accept is the server's side of one connection, which the test plays frame by frame. It can do what a real broker does
+//! not: stop in the middle of a handshake, cut a message in two, send a reply that nobody asked for, reset the connection.
+//! It encodes and decodes with `amq-protocol` alone and shares no code with the codec of this library, so each checks
+//! the other.
 //!
-//! Nothing here sleeps and nothing waits for ever: every wait has a limit (5 s unless told otherwise) and ends with
-//! a [`TestError`] that says what was awaited, what came, and what had been said before.
-//! What a test builds is taken at its word: a short string over 255 bytes panics, as it does in `amq-protocol`.
+//! Nothing here sleeps, and every wait has a limit ([`TIME_LIMIT`] unless another one is set). A wait that fails ends
+//! with a [`TestError`]: what was awaited, what came instead, and the frames before it. Arguments are not checked: a short
+//! string over 255 bytes panics, as it does in `amq-protocol`.
 //!
 //! # Examples
 //!
 //! ```
-//! use actix_pika_actors::testing::{TestError, Peer, PeerSocket, protocol::queue};
+//! use actix_pika_actors::testing::{Peer, PeerSocket, TestError, protocol::queue};
 //! # async fn client(url: String) {
 //! #     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! #     use actix_pika_actors::testing::{RawFrame, protocol::{channel, connection}};
 //! #     let address = url.trim_start_matches("amqp://guest:guest@").trim_end_matches('/');
 //! #     let mut io = tokio::net::TcpStream::connect(address).await.unwrap();
-//! #     let mut words = b"AMQP\0\0\x09\x01".to_vec();
-//! #     words.extend(RawFrame::method(0, connection::StartOk::default()).to_bytes());
-//! #     words.extend(RawFrame::method(0, connection::TuneOk::default()).to_bytes());
-//! #     words.extend(RawFrame::method(0, connection::Open::default()).to_bytes());
-//! #     words.extend(RawFrame::method(1, channel::Open::default()).to_bytes());
-//! #     words.extend(RawFrame::method(1, queue::Declare { queue: "jobs".into(), ..Default::default() }).to_bytes());
-//! #     io.write_all(&words).await.unwrap();
+//! #     let mut bytes = b"AMQP\0\0\x09\x01".to_vec();
+//! #     bytes.extend(RawFrame::method(0, connection::StartOk::default()).to_bytes());
+//! #     bytes.extend(RawFrame::method(0, connection::TuneOk::default()).to_bytes());
+//! #     bytes.extend(RawFrame::method(0, connection::Open::default()).to_bytes());
+//! #     bytes.extend(RawFrame::method(1, channel::Open::default()).to_bytes());
+//! #     bytes.extend(RawFrame::method(1, queue::Declare { queue: "jobs".into(), ..Default::default() }).to_bytes());
+//! #     io.write_all(&bytes).await.unwrap();
 //! #     let _ = io.read_to_end(&mut Vec::new()).await;
 //! # }
 //!
@@ -42,48 +43,49 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 //! # runtime.block_on(async {
 //! let peer = Peer::listen().await?;
-//! let client = client(peer.url()); // whatever is under test
-//! let (said, _) = tokio::join!(server(peer), client);
-//! said
+//! let client = client(peer.url()); // the client under test
+//! let (played, ()) = tokio::join!(server(peer), client);
+//! played
 //! # }).unwrap();
 //! # Ok::<(), TestError>(())
 //! ```
 
-mod content;
-mod dialogue;
-mod endings;
+mod closing;
+mod error;
+mod expect;
+mod frame_stream;
 mod frames;
-mod line;
+mod handshake;
 mod memory;
+mod message;
 mod method;
-mod mismatch;
 mod outbox;
 mod peer;
 mod probe;
-mod script;
+mod request_reply;
 mod socket;
 mod test_hooks;
 
 pub use amq_protocol::{protocol, types};
 
 pub use self::{
-    content::{PeerMessage, Published},
-    endings::Disconnect,
+    closing::Disconnect,
+    error::{TestError, TestErrorKind},
     frames::RawFrame,
+    handshake::{ClientHandshake, HandshakeScript, HandshakeStep},
     memory::{MemoryDialer, MemoryPeer},
+    message::{PeerMessage, Published},
     method::Method,
-    mismatch::{TestError, TestErrorKind},
     outbox::BenchOutbox,
     peer::Peer,
     probe::Probe,
-    script::{ClientHandshake, HandshakeScript, HandshakeStep},
     socket::PeerSocket,
     test_hooks::{GetIoCounts, GetRecordCounts, IoCounts, Panic, PanicConnection, RecordCounts},
 };
 
 use std::time::Duration;
 
-/// The limit of every wait that was not given another one.
+/// The default limit of every wait: five seconds.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! The listener: a loopback port that hands out sockets one by one.
+//! [`Peer`]: a loopback port that accepts client connections.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -9,11 +9,11 @@ use tokio::{net::TcpListener, time};
 
 use super::{PeerSocket, TIME_LIMIT, TestError};
 
-/// Listens on a loopback port in place of a broker, and hands over one [`PeerSocket`] per client connection.
+/// Listens on a loopback port in place of a broker, and returns one [`PeerSocket`] per client connection.
 ///
-/// Between two calls of [`accept`](Self::accept) the operating system takes connections on its behalf, so a client
-/// that dials again finds the port open; drop the peer to have clients refused, and come back on the same port with
-/// [`listen_at`](Self::listen_at).
+/// Between two calls of [`accept`](Self::accept) the operating system accepts connections for it, so a client that
+/// reconnects finds the port open. Drop the peer to have clients refused; [`listen_at`](Self::listen_at) opens the same
+/// port again. For a peer without a network see [`MemoryPeer`](super::MemoryPeer).
 ///
 /// # Examples
 /// ```
@@ -36,7 +36,7 @@ impl Peer {
     /// Listens on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// [`Io`](super::TestErrorKind::Io) when the system has no port for it.
+    /// [`Io`](super::TestErrorKind::Io) when the system has no free port.
     ///
     /// # Examples
     /// ```
@@ -51,10 +51,10 @@ impl Peer {
         Self::listen_at((Ipv4Addr::LOCALHOST, 0).into()).await
     }
 
-    /// Listens at this address, for a client that is to find its server again.
+    /// Listens at an address, for a client that reconnects.
     ///
     /// # Errors
-    /// [`Io`](super::TestErrorKind::Io) when the address is taken.
+    /// [`Io`](super::TestErrorKind::Io) when the address is in use.
     ///
     /// # Examples
     /// ```
@@ -74,7 +74,8 @@ impl Peer {
         Ok(Self { listener, addr, limit: TIME_LIMIT })
     }
 
-    /// Sets the limit of every wait, for this peer and for the sockets it accepts from now on.
+    /// Sets the limit of every wait, for this peer and for the sockets it accepts from now on. The default is
+    /// [`TIME_LIMIT`].
     ///
     /// # Examples
     /// ```
@@ -91,7 +92,7 @@ impl Peer {
         self
     }
 
-    /// Tells the address it listens at.
+    /// Returns the address it listens at.
     ///
     /// # Examples
     /// ```
@@ -105,7 +106,7 @@ impl Peer {
         self.addr
     }
 
-    /// Makes the URL to give to the client: `amqp://guest:guest@127.0.0.1:PORT/`.
+    /// Returns the URL for the client: `amqp://guest:guest@127.0.0.1:PORT/`.
     ///
     /// # Examples
     /// ```
@@ -119,11 +120,10 @@ impl Peer {
         format!("amqp://guest:guest@{}/", self.addr)
     }
 
-    /// Takes the next client connection.
+    /// Accepts the next client connection.
     ///
     /// # Errors
-    ///
-    /// [`TimedOut`](super::TestErrorKind::TimedOut) when no client comes.
+    /// [`TimedOut`](super::TestErrorKind::TimedOut) when no client connects within the limit.
     ///
     /// # Examples
     /// ```

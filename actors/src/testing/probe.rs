@@ -1,4 +1,4 @@
-//! A probe: an actor to hand to whatever reports to a `Recipient`, and the end at which a test reads the reports.
+//! [`Probe`]: an actor that records messages for a test.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{TIME_LIMIT, TestError, TestErrorKind};
 
-/// Receives messages of type `M` as an actor does, and hands them to the test one by one.
+/// Receives messages of type `M` as an actor, and returns them to the test one by one.
 ///
 /// # Examples
 ///
@@ -31,29 +31,29 @@ use super::{TIME_LIMIT, TestError, TestErrorKind};
 ///
 /// #[derive(Message, Debug, PartialEq)]
 /// #[rtype(result = "()")]
-/// struct Rang(u32);
+/// struct Ping(u32);
 ///
 /// # actix::System::new().block_on(async {
-/// let mut probe = Probe::<Rang>::start();
-/// let bell: Recipient<Rang> = probe.recipient(); // goes to what is under test
+/// let mut probe = Probe::<Ping>::start();
+/// let recipient: Recipient<Ping> = probe.recipient(); // for the code under test
 ///
-/// bell.do_send(Rang(1));
-/// assert_eq!(probe.next().await?, Rang(1));
-/// probe.expect_none_until(async { /* whatever must not ring it */ }).await?;
+/// recipient.do_send(Ping(1));
+/// assert_eq!(probe.next().await?, Ping(1));
+/// probe.expect_none_until(async { /* must send no message */ }).await?;
 /// assert_eq!(probe.count().await, 1);
 /// # Ok::<(), actix_pika_actors::testing::TestError>(()) }).unwrap();
 /// ```
 pub struct Probe<M: Message<Result = ()> + Send + 'static> {
     recorder: Addr<Recorder<M>>,
-    tape: UnboundedReceiver<M>,
-    /// Came while none should: the next to be taken.
+    messages: UnboundedReceiver<M>,
+    /// A message that [`expect_none_until`](Self::expect_none_until) received: the next one to return.
     peeked: Option<M>,
     count: Arc<AtomicUsize>,
     limit: Duration,
 }
 
 impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
-    /// Starts the actor on the current arbiter. It stops when the probe and all its recipients are dropped.
+    /// Starts a probe on the current arbiter. Its actor stops when the probe and all its recipients are dropped.
     ///
     /// # Examples
     /// ```
@@ -61,19 +61,19 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
-    /// # struct Ding(u32);
+    /// # struct Ping(u32);
     /// # actix::System::new().block_on(async {
-    /// let probe = Probe::<Ding>::start();
+    /// let probe = Probe::<Ping>::start();
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub fn start() -> Self {
-        let (sender, tape) = mpsc::unbounded_channel();
+        let (sender, messages) = mpsc::unbounded_channel();
         let count = Arc::new(AtomicUsize::new(0));
-        let recorder = Recorder { tape: sender, count: Arc::clone(&count) }.start();
-        Self { recorder, tape, peeked: None, count, limit: TIME_LIMIT }
+        let recorder = Recorder { messages: sender, count: Arc::clone(&count) }.start();
+        Self { recorder, messages, peeked: None, count, limit: TIME_LIMIT }
     }
 
-    /// Sets the limit of every wait.
+    /// Sets the limit of every wait. The default is [`TIME_LIMIT`].
     ///
     /// # Examples
     /// ```
@@ -81,9 +81,9 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
-    /// # struct Ding(u32);
+    /// # struct Ping(u32);
     /// # actix::System::new().block_on(async {
-    /// let mut probe = Probe::<Ding>::start().time_limit(std::time::Duration::from_millis(10));
+    /// let mut probe = Probe::<Ping>::start().time_limit(std::time::Duration::from_millis(10));
     /// assert!(probe.next().await.is_err());
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
@@ -93,7 +93,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
         self
     }
 
-    /// Makes an address to report to.
+    /// Returns a recipient for the code under test.
     ///
     /// # Examples
     /// ```
@@ -101,22 +101,22 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
-    /// # struct Ding(u32);
+    /// # struct Ping(u32);
     /// # actix::System::new().block_on(async {
-    /// let probe = Probe::<Ding>::start();
-    /// probe.recipient().do_send(Ding(1));
+    /// let probe = Probe::<Ping>::start();
+    /// probe.recipient().do_send(Ping(1));
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub fn recipient(&self) -> Recipient<M> {
         self.recorder.clone().recipient()
     }
 
-    /// Awaits the next message.
+    /// Waits for the next message.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](TestErrorKind::TimedOut) when none comes, [`Disconnected`](TestErrorKind::Disconnected) when its arbiter
-    /// ended.
+    /// [`TimedOut`](TestErrorKind::TimedOut) when none comes within the limit,
+    /// [`Disconnected`](TestErrorKind::Disconnected) when its arbiter has ended.
     ///
     /// # Examples
     /// ```
@@ -124,18 +124,18 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
-    /// # struct Ding(u32);
+    /// # struct Ping(u32);
     /// # actix::System::new().block_on(async {
-    /// let mut probe = Probe::<Ding>::start();
-    /// probe.recipient().do_send(Ding(1));
-    /// assert_eq!(probe.next().await?, Ding(1));
+    /// let mut probe = Probe::<Ping>::start();
+    /// probe.recipient().do_send(Ping(1));
+    /// assert_eq!(probe.next().await?, Ping(1));
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn next(&mut self) -> Result<M, TestError> {
         if let Some(message) = self.peeked.take() {
             return Ok(message);
         }
-        match time::timeout(self.limit, self.tape.recv()).await {
+        match time::timeout(self.limit, self.messages.recv()).await {
             Ok(Some(message)) => Ok(message),
             Ok(None) => {
                 Err(TestError::new(TestErrorKind::Disconnected, awaited::<M>(), "the probe's arbiter ended"))
@@ -144,10 +144,10 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
         }
     }
 
-    /// Awaits messages until one is wanted, and returns it; drops the others.
+    /// Waits for a message for which `wanted` returns true, and returns it. Drops the messages before it.
     ///
     /// # Errors
-    /// Those of [`next`](Self::next).
+    /// The same as [`next`](Self::next).
     ///
     /// # Examples
     /// ```
@@ -155,11 +155,11 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
-    /// # struct Ding(u32);
+    /// # struct Ping(u32);
     /// # actix::System::new().block_on(async {
-    /// let mut probe = Probe::<Ding>::start();
-    /// (1..=3).for_each(|n| probe.recipient().do_send(Ding(n)));
-    /// assert_eq!(probe.next_matching(|ding| ding.0 > 1).await?, Ding(2));
+    /// let mut probe = Probe::<Ping>::start();
+    /// (1..=3).for_each(|n| probe.recipient().do_send(Ping(n)));
+    /// assert_eq!(probe.next_matching(|ping| ping.0 > 1).await?, Ping(2));
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn next_matching(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Result<M, TestError> {
@@ -169,7 +169,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
             match time::timeout(left, self.next()).await {
                 Ok(Ok(message)) if wanted(&message) => return Ok(message),
                 Ok(Ok(_)) => {}
-                Ok(Err(mismatch)) => return Err(mismatch),
+                Ok(Err(error)) => return Err(error),
                 Err(_) => {
                     return Err(TestError::timed_out(format!("a certain {}", awaited::<M>()), self.limit));
                 }
@@ -177,13 +177,13 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
         }
     }
 
-    /// Runs this future to its end, and fails as soon as a message is there, one from before included.
+    /// Runs a future to its end, during which no message may arrive and none may be left.
     ///
-    /// Everything that was sent to the probe before the future ended is seen, so no time has to be waited for. The
-    /// message stays and can be taken with [`next`](Self::next). A future that needs a limit brings its own.
+    /// It sees every message that was sent before the future ended, so no time has to pass afterwards. The future has no
+    /// time limit.
     ///
     /// # Errors
-    /// [`Unexpected`](TestErrorKind::Unexpected) when a message is there.
+    /// [`Unexpected`](TestErrorKind::Unexpected) when a message is there; [`next`](Self::next) still returns it.
     ///
     /// # Examples
     /// ```
@@ -191,9 +191,9 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
-    /// # struct Ding(u32);
+    /// # struct Ping(u32);
     /// # actix::System::new().block_on(async {
-    /// let mut probe = Probe::<Ding>::start();
+    /// let mut probe = Probe::<Ping>::start();
     /// assert_eq!(probe.expect_none_until(async { 7 }).await?, 7);
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
@@ -207,16 +207,16 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
         .await;
         self.fence().await;
         match output {
-            Some(output) if self.peeked.is_none() && self.tape.is_empty() => Ok(output),
+            Some(output) if self.peeked.is_none() && self.messages.is_empty() => Ok(output),
             _ => {
-                let came = self.tape.len() + usize::from(self.peeked.is_some());
+                let came = self.messages.len() + usize::from(self.peeked.is_some());
                 let awaited = format!("no {}", awaited::<M>());
                 Err(TestError::new(TestErrorKind::Unexpected, awaited, format!("{came} came")))
             }
         }
     }
 
-    /// Takes all messages that were sent until now and not taken yet.
+    /// Returns all messages that were sent until now and not returned yet.
     ///
     /// # Examples
     /// ```
@@ -224,23 +224,23 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
-    /// # struct Ding(u32);
+    /// # struct Ping(u32);
     /// # actix::System::new().block_on(async {
-    /// let mut probe = Probe::<Ding>::start();
-    /// probe.recipient().do_send(Ding(1));
-    /// assert_eq!(probe.drain().await, [Ding(1)]);
+    /// let mut probe = Probe::<Ping>::start();
+    /// probe.recipient().do_send(Ping(1));
+    /// assert_eq!(probe.drain().await, [Ping(1)]);
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn drain(&mut self) -> Vec<M> {
         self.fence().await;
         let mut messages = Vec::from_iter(self.peeked.take());
-        while let Ok(message) = self.tape.try_recv() {
+        while let Ok(message) = self.messages.try_recv() {
             messages.push(message);
         }
         messages
     }
 
-    /// Counts the messages that were sent to it until now, taken or not.
+    /// Returns the number of all messages that were sent until now.
     ///
     /// # Examples
     /// ```
@@ -248,10 +248,10 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # use actix_pika_actors::testing::{TestError, Probe};
     /// # #[derive(Message, Debug, PartialEq)]
     /// # #[rtype(result = "()")]
-    /// # struct Ding(u32);
+    /// # struct Ping(u32);
     /// # actix::System::new().block_on(async {
-    /// let probe = Probe::<Ding>::start();
-    /// probe.recipient().do_send(Ding(1));
+    /// let probe = Probe::<Ping>::start();
+    /// probe.recipient().do_send(Ping(1));
     /// assert_eq!(probe.count().await, 1);
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
@@ -260,19 +260,19 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Ready when a message is there, which stays.
+    /// Waits until a message is there, and keeps it.
     fn peek(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         if self.peeked.is_none() {
-            // A closed tape brings nothing any more: that is quiet too.
-            let Poll::Ready(Some(message)) = self.tape.poll_recv(cx) else { return Poll::Pending };
+            // A closed queue stays pending: no message can arrive.
+            let Poll::Ready(Some(message)) = self.messages.poll_recv(cx) else { return Poll::Pending };
             self.peeked = Some(message);
         }
         Poll::Ready(())
     }
 
-    /// Returns when the actor has handled all that was sent to it before: a mailbox keeps the order.
+    /// Waits until the actor has handled all messages that were sent before: a mailbox keeps the order.
     async fn fence(&self) {
-        // An error means that the actor is gone and handles nothing more.
+        // Fails if the actor has stopped, which handles nothing more.
         let _ = self.recorder.send(Fence(PhantomData)).await;
     }
 }
@@ -281,18 +281,18 @@ impl<M: Message<Result = ()> + Send + 'static> fmt::Debug for Probe<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Probe")
             .field("of", &awaited::<M>())
-            .field("waiting", &self.tape.len())
+            .field("waiting", &self.messages.len())
             .finish_non_exhaustive()
     }
 }
 
 /// The actor behind a probe.
 struct Recorder<M> {
-    tape: UnboundedSender<M>,
+    messages: UnboundedSender<M>,
     count: Arc<AtomicUsize>,
 }
 
-/// Says that everything before it was handled.
+/// Answered when everything before it was handled.
 struct Fence<M>(PhantomData<fn() -> M>);
 
 impl<M> Message for Fence<M> {
@@ -309,7 +309,7 @@ impl<M: Message<Result = ()> + Send + 'static> Handler<M> for Recorder<M> {
     fn handle(&mut self, message: M, _: &mut Self::Context) {
         self.count.fetch_add(1, Ordering::Release);
         // The test may have dropped the probe and kept a recipient.
-        let _ = self.tape.send(message);
+        let _ = self.messages.send(message);
     }
 }
 
@@ -319,7 +319,7 @@ impl<M: Message<Result = ()> + Send + 'static> Handler<Fence<M>> for Recorder<M>
     fn handle(&mut self, _: Fence<M>, _: &mut Self::Context) {}
 }
 
-/// The name of the message type, without its path.
+/// Returns the name of the message type, without its path.
 fn awaited<M>() -> &'static str {
     let name = std::any::type_name::<M>();
     name.rsplit("::").next().unwrap_or(name)

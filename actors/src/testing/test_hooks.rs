@@ -1,12 +1,10 @@
-//! What no peer can do from outside: make an actor panic, and count what a connection does.
+//! Messages to actors under test: make one panic, and count what a connection or a supervisor has.
 
 use actix::{Context, Handler, Message};
 
 use crate::{Channel, Connection, Consumer, message::internal::ChannelMessage};
 
-/// Makes the actor that gets it panic: a Channel, a Consumer or a supervisor.
-///
-/// For tests of what becomes of those who wait for it.
+/// Makes the receiving actor panic: a Channel, a Connection, a Consumer, or a supervisor.
 ///
 /// # Examples
 /// ```no_run
@@ -19,7 +17,7 @@ use crate::{Channel, Connection, Consumer, message::internal::ChannelMessage};
 #[derive(Clone, Copy, Debug)]
 pub struct Panic;
 
-/// Makes the Connection actor of the supervisor that gets it panic.
+/// Makes the Connection actor of the receiving supervisor panic.
 ///
 /// # Examples
 /// ```no_run
@@ -32,22 +30,22 @@ pub struct Panic;
 #[derive(Clone, Copy, Debug)]
 pub struct PanicConnection;
 
-/// Asks a supervisor what its connection has done so far; `None` without one.
+/// Returns the number of reads and writes of the current connection of a supervisor; `None` without one.
 ///
 /// # Examples
 /// ```no_run
 /// # use actix::Addr;
 /// # use actix_pika_actors::{ConnectionSupervisor, Result, testing::GetIoCounts};
 /// # async fn count(connection: Addr<ConnectionSupervisor>) -> Result<()> {
-/// if let Some(work) = connection.send(GetIoCounts).await? {
-///     println!("{} reads, {} writes", work.reads, work.writes);
+/// if let Some(counts) = connection.send(GetIoCounts).await? {
+///     println!("{} reads, {} writes", counts.reads, counts.writes);
 /// }
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GetIoCounts;
 
-/// Tells what a connection has done so far.
+/// The number of reads and writes of a connection.
 ///
 /// # Examples
 /// ```
@@ -59,9 +57,9 @@ pub struct GetIoCounts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IoCounts {
-    /// How often its socket gave something.
+    /// Reads from the socket that returned bytes.
     pub reads: u64,
-    /// How often its socket took something.
+    /// Writes to the socket that took bytes.
     pub writes: u64,
 }
 
@@ -71,7 +69,7 @@ impl IoCounts {
     }
 }
 
-/// Asks a supervisor what it would declare again.
+/// Returns how many entities a supervisor would redeclare after a reconnect.
 ///
 /// # Examples
 /// ```no_run
@@ -84,7 +82,7 @@ impl IoCounts {
 #[derive(Clone, Copy, Debug)]
 pub struct GetRecordCounts;
 
-/// Tells what a supervisor would declare again.
+/// The number of entities that a supervisor would redeclare after a reconnect.
 ///
 /// # Examples
 /// ```
@@ -100,9 +98,9 @@ pub struct RecordCounts {
     pub exchanges: usize,
     /// Queues.
     pub queues: usize,
-    /// Bindings of queues and of exchanges.
+    /// Bindings of queues and exchanges.
     pub bindings: usize,
-    /// Consumers, which channels start again by themselves.
+    /// Consumers. Their channels start them, not the supervisor.
     pub consumers: usize,
 }
 
@@ -134,13 +132,13 @@ macro_rules! panics {
             type Result = ();
 
             fn handle(&mut self, _: Panic, _: &mut Context<Self>) {
-                panic!("a test asked for it");
+                panic!("requested by a test");
             }
         }
     )* };
 }
 
-// As the broker's frames and the supervisor's letters would.
+// Panics where it handles frames and messages of the supervisor, too.
 impl Handler<Panic> for Channel {
     type Result = ();
 

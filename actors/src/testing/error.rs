@@ -1,16 +1,16 @@
-//! The one error of this module: what a test awaited, and what came instead.
+//! The error of this module: what a test awaited, and what came instead.
 
 use std::{error, fmt, io, time::Duration};
 
-/// Says what was awaited, what came instead, and the last lines of the dialogue before it.
+/// What a test awaited, what came instead, and the last frames before it in both directions.
 ///
 /// `Debug` prints the same text as `Display`, because that is what a failing test shows.
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::testing::{TestError, TestErrorKind};
-/// fn is_slow(mismatch: &TestError) -> bool {
-///     mismatch.kind() == TestErrorKind::TimedOut
+/// fn is_slow(error: &TestError) -> bool {
+///     error.kind() == TestErrorKind::TimedOut
 /// }
 /// ```
 pub struct TestError {
@@ -20,14 +20,14 @@ pub struct TestError {
     before: Vec<String>,
 }
 
-/// Tells how the other side failed to do what was awaited.
+/// The kind of a [`TestError`].
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::testing::{TestErrorKind, PeerSocket};
-/// # async fn said(socket: &mut PeerSocket) {
-/// let mismatch = socket.next_frame().await.unwrap_err();
-/// assert_eq!(mismatch.kind(), TestErrorKind::Disconnected);
+/// # async fn example(socket: &mut PeerSocket) {
+/// let error = socket.next_frame().await.unwrap_err();
+/// assert_eq!(error.kind(), TestErrorKind::Disconnected);
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,22 +37,22 @@ pub enum TestErrorKind {
     TimedOut,
     /// Something else came.
     Unexpected,
-    /// The other side hung up, with FIN or RST.
+    /// The other side closed the connection, with FIN or RST.
     Disconnected,
-    /// Bytes came that are not AMQP.
+    /// Bytes came that are not AMQP frames.
     Malformed,
-    /// The operating system refused.
+    /// The operating system returned an error.
     Io,
 }
 
 impl TestError {
-    /// Tells the cases apart.
+    /// Returns the kind.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, TestErrorKind};
-    /// fn has_hung_up(mismatch: &TestError) -> bool {
-    ///     mismatch.kind() == TestErrorKind::Disconnected
+    /// fn is_disconnected(error: &TestError) -> bool {
+    ///     error.kind() == TestErrorKind::Disconnected
     /// }
     /// ```
     pub fn kind(&self) -> TestErrorKind {
@@ -79,14 +79,16 @@ impl TestError {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
 
         match error.kind() {
-            ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => {
-                Self::new(TestErrorKind::Disconnected, awaited, format!("the client hung up ({error})"))
-            }
+            ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => Self::new(
+                TestErrorKind::Disconnected,
+                awaited,
+                format!("the client closed the connection ({error})"),
+            ),
             _ => Self::new(TestErrorKind::Io, awaited, error.to_string()),
         }
     }
 
-    /// Adds what had been said before, oldest line first.
+    /// Adds the frames before the error, oldest first.
     pub(super) fn after<'a>(mut self, lines: impl IntoIterator<Item = &'a String>) -> Self {
         self.before = lines.into_iter().cloned().collect();
         self
@@ -97,7 +99,7 @@ impl fmt::Display for TestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "awaited {}, but {}", self.awaited, self.came)?;
         if !self.before.is_empty() {
-            write!(f, "\nsaid before (client >, peer <):")?;
+            write!(f, "\nsent before (client >, peer <):")?;
         }
         self.before.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }

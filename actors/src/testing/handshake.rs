@@ -1,4 +1,4 @@
-//! The handshake from the server's side, as a broker does it or with one step changed.
+//! The handshake on the server's side: as a broker runs it, or with one step changed.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,7 +10,7 @@ use super::{
 
 const HEADER: [u8; 8] = *b"AMQP\0\0\x09\x01";
 
-/// What a broker of these days says that it can do.
+/// The capabilities of a current broker.
 const CAPABILITIES: [&str; 9] = [
     "publisher_confirms",
     "exchange_exchange_bindings",
@@ -23,7 +23,7 @@ const CAPABILITIES: [&str; 9] = [
     "direct_reply_to",
 ];
 
-/// Names the points of the handshake at which the server speaks.
+/// The steps of the handshake in which the server sends something.
 ///
 /// # Examples
 /// ```
@@ -37,60 +37,60 @@ pub enum HandshakeStep {
     Start,
     /// After start-ok, the first `connection.secure`; only in a script with a [challenge](HandshakeScript::challenge).
     Secure,
-    /// When the client's answers are complete, `connection.tune`. Here a broker refuses credentials.
+    /// After the last response, `connection.tune`. Here a broker refuses credentials.
     Tune,
-    /// After tune-ok and open, `connection.open-ok`. Here a broker refuses the vhost.
+    /// After tune-ok and open, `connection.open-ok`. Here a broker refuses the virtual host.
     OpenOk,
 }
 
-/// Holds what the client said in the handshake, as far as it went.
+/// What the client sent in the handshake, as far as it went.
 ///
-/// `Debug` leaves out the answers, which carry credentials.
+/// `Debug` omits the responses, which hold credentials.
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-/// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
-/// let terms = socket.handshake().await?;
-/// assert_eq!((terms.mechanism.as_str(), terms.vhost.as_str()), ("PLAIN", "/"));
+/// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
+/// let client = socket.handshake().await?;
+/// assert_eq!((client.mechanism.as_str(), client.vhost.as_str()), ("PLAIN", "/"));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ClientHandshake {
-    /// The SASL mechanism of its choice.
+    /// The SASL mechanism that it chose.
     pub mechanism: String,
     /// Its first SASL response: for `PLAIN`, a zero, the user, a zero, the password.
     pub response: Vec<u8>,
-    /// Its answers to the challenges, in order.
+    /// Its responses to the challenges, in order.
     pub answers: Vec<Vec<u8>>,
-    /// The locale of its choice.
+    /// The locale that it chose.
     pub locale: String,
-    /// Its properties, with a table `capabilities` among them.
+    /// Its client properties, with the table `capabilities`.
     pub properties: FieldTable,
-    /// The channels it agreed to.
+    /// The negotiated `channel_max`.
     pub channel_max: u16,
-    /// The length of frames it agreed to.
+    /// The negotiated `frame_max`.
     pub frame_max: u32,
-    /// The heartbeat interval it agreed to, in seconds.
+    /// The negotiated heartbeat interval in seconds.
     pub heartbeat: u16,
-    /// The vhost it asked for.
+    /// The virtual host.
     pub vhost: String,
 }
 
-/// A script for the server's side of a handshake, which by default does what RabbitMQ does.
+/// The server's side of a handshake. By default it does what RabbitMQ does; one step can be replaced.
 ///
 /// # Examples
 ///
 /// ```
 /// # use actix_pika_actors::testing::{HandshakeScript, TestError, PeerSocket, HandshakeStep};
 /// # async fn scripts(socket: &mut PeerSocket) -> Result<(), TestError> {
-/// // A broker of another protocol version, which answers with its own header.
+/// // A broker of another protocol version answers with its own header.
 /// socket.handshake_with(&HandshakeScript::new().raw_at(HandshakeStep::Start, *b"AMQP\0\x01\0\0")).await?;
-/// // A broker that refuses the password.
+/// // A broker refuses the password.
 /// let refused = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED");
 /// socket.handshake_with(&refused).await?;
-/// // A broker that grants next to nothing.
+/// // A broker offers one channel, small frames, and a short heartbeat.
 /// socket.handshake_with(&HandshakeScript::new().tune(1, 4096, 1)).await?;
 /// # Ok(()) }
 /// ```
@@ -99,24 +99,25 @@ pub struct HandshakeScript {
     start: connection::Start,
     challenges: Vec<Vec<u8>>,
     tune: connection::Tune,
-    change: Option<(HandshakeStep, Turn)>,
+    replaced: Option<(HandshakeStep, Replacement)>,
 }
 
-/// What the peer does in place of a step; the script ends with it.
+/// What the peer does instead of a step. The script ends with it.
 #[derive(Clone, Debug)]
-enum Turn {
-    Mute,
+enum Replacement {
+    Silence,
     Raw(Vec<u8>),
     Refuse(u16, String),
 }
 
 impl HandshakeScript {
-    /// Begins with the script of a willing broker: `PLAIN AMQPLAIN`, all capabilities, tune 2047 / 131072 / 60.
+    /// Creates the script of a broker that accepts everything: `PLAIN AMQPLAIN`, all capabilities, `channel_max` 2047,
+    /// `frame_max` 131,072, heartbeat 60.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::HandshakeScript;
-    /// let willing = HandshakeScript::new();
+    /// let script = HandshakeScript::new();
     /// ```
     pub fn new() -> Self {
         let capabilities = CAPABILITIES.map(|name| (ShortString::from(name), AMQPValue::Boolean(true)));
@@ -135,7 +136,7 @@ impl HandshakeScript {
             },
             challenges: Vec::new(),
             tune: connection::Tune { channel_max: 2047, frame_max: 131_072, heartbeat: 60 },
-            change: None,
+            replaced: None,
         }
     }
 
@@ -144,7 +145,7 @@ impl HandshakeScript {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::HandshakeScript;
-    /// let old = HandshakeScript::new().version(0, 8);
+    /// let script = HandshakeScript::new().version(0, 8);
     /// ```
     #[must_use]
     pub fn version(mut self, major: u8, minor: u8) -> Self {
@@ -152,12 +153,12 @@ impl HandshakeScript {
         self
     }
 
-    /// Sets the SASL mechanisms on offer, separated by spaces.
+    /// Sets the SASL mechanisms of `connection.start`, separated by spaces.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::HandshakeScript;
-    /// let strange = HandshakeScript::new().mechanisms("KERBEROS NTLM");
+    /// let script = HandshakeScript::new().mechanisms("EXTERNAL");
     /// ```
     #[must_use]
     pub fn mechanisms(mut self, mechanisms: &str) -> Self {
@@ -165,12 +166,12 @@ impl HandshakeScript {
         self
     }
 
-    /// Sets the locales on offer, separated by spaces.
+    /// Sets the locales of `connection.start`, separated by spaces.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::HandshakeScript;
-    /// let foreign = HandshakeScript::new().locales("de_DE");
+    /// let script = HandshakeScript::new().locales("de_DE");
     /// ```
     #[must_use]
     pub fn locales(mut self, locales: &str) -> Self {
@@ -183,7 +184,7 @@ impl HandshakeScript {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{HandshakeScript, types::AMQPValue};
-    /// let future = HandshakeScript::new().server_property("version", AMQPValue::LongString("9.9.9".into()));
+    /// let script = HandshakeScript::new().server_property("version", AMQPValue::LongString("9.9.9".into()));
     /// ```
     #[must_use]
     pub fn server_property(mut self, name: &str, value: AMQPValue) -> Self {
@@ -191,12 +192,12 @@ impl HandshakeScript {
         self
     }
 
-    /// Replaces the capabilities by these, each true.
+    /// Sets the capabilities of the server, each with the value true.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::HandshakeScript;
-    /// let plain = HandshakeScript::new().capabilities(&["basic.nack"]); // no confirms
+    /// let script = HandshakeScript::new().capabilities(&["basic.nack"]); // no confirms
     /// ```
     #[must_use]
     pub fn capabilities(self, names: &[&str]) -> Self {
@@ -205,12 +206,12 @@ impl HandshakeScript {
         self.server_property("capabilities", AMQPValue::FieldTable(table.into()))
     }
 
-    /// Adds a round of `connection.secure` with this challenge.
+    /// Adds a `connection.secure` with a challenge.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::HandshakeScript;
-    /// let curious = HandshakeScript::new().challenge(*b"who are you?");
+    /// let script = HandshakeScript::new().challenge(*b"who are you?");
     /// ```
     #[must_use]
     pub fn challenge(mut self, challenge: impl Into<Vec<u8>>) -> Self {
@@ -218,12 +219,12 @@ impl HandshakeScript {
         self
     }
 
-    /// Sets what `connection.tune` proposes; 0 stands for no limit.
+    /// Sets what `connection.tune` proposes; 0 means no limit. The heartbeat is in seconds.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::HandshakeScript;
-    /// let tight = HandshakeScript::new().tune(1, 4096, 1);
+    /// let script = HandshakeScript::new().tune(1, 4096, 1);
     /// ```
     #[must_use]
     pub fn tune(mut self, channel_max: u16, frame_max: u32, heartbeat: u16) -> Self {
@@ -231,32 +232,31 @@ impl HandshakeScript {
         self
     }
 
-    /// Says nothing at this step: the script ends there, and the socket stays open.
+    /// Sends nothing at a step. The script ends there, and the socket stays open.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{HandshakeScript, HandshakeStep};
-    /// let silent = HandshakeScript::new().silent_at(HandshakeStep::Tune);
+    /// let script = HandshakeScript::new().silent_at(HandshakeStep::Tune);
     /// ```
     #[must_use]
     pub fn silent_at(self, step: HandshakeStep) -> Self {
-        self.change(step, Turn::Mute)
+        self.replace(step, Replacement::Silence)
     }
 
-    /// Sends these bytes in place of this step: garbage, an HTTP response, another protocol header. The script ends
-    /// there.
+    /// Sends bytes instead of a step, such as an HTTP response or another protocol header. The script ends there.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{HandshakeScript, HandshakeStep};
-    /// let web = HandshakeScript::new().raw_at(HandshakeStep::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    /// let script = HandshakeScript::new().raw_at(HandshakeStep::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n");
     /// ```
     #[must_use]
     pub fn raw_at(self, step: HandshakeStep, bytes: impl Into<Vec<u8>>) -> Self {
-        self.change(step, Turn::Raw(bytes.into()))
+        self.replace(step, Replacement::Raw(bytes.into()))
     }
 
-    /// Sends `connection.close` in place of this step, and awaits close-ok. The script ends there.
+    /// Sends `connection.close` instead of a step, and waits for `connection.close-ok`. The script ends there.
     ///
     /// # Examples
     /// ```
@@ -265,11 +265,11 @@ impl HandshakeScript {
     /// ```
     #[must_use]
     pub fn refuse_at(self, step: HandshakeStep, code: u16, text: &str) -> Self {
-        self.change(step, Turn::Refuse(code, text.to_owned()))
+        self.replace(step, Replacement::Refuse(code, text.to_owned()))
     }
 
-    fn change(mut self, step: HandshakeStep, turn: Turn) -> Self {
-        self.change = Some((step, turn));
+    fn replace(mut self, step: HandshakeStep, replacement: Replacement) -> Self {
+        self.replaced = Some((step, replacement));
         self
     }
 }
@@ -281,15 +281,15 @@ impl Default for HandshakeScript {
 }
 
 impl PeerSocket {
-    /// Shakes hands as a willing broker does, and returns what the client said.
+    /// Runs the handshake of a broker that accepts everything, and returns what the client sent.
     ///
     /// # Errors
-    /// Those of [`handshake_with`](Self::handshake_with).
+    /// The same as [`handshake_with`](Self::handshake_with).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// assert_eq!(socket.handshake().await?.vhost, "/");
     /// # Ok(()) }
     /// ```
@@ -297,76 +297,75 @@ impl PeerSocket {
         self.handshake_with(&HandshakeScript::new()).await
     }
 
-    /// Shakes hands by this script, and returns what the client said until it ended.
+    /// Runs the handshake of a script, and returns what the client sent until the script ended.
     ///
-    /// For an order of things that no script has, say it line by line, from
-    /// [`expect_header`](Self::expect_header) on.
+    /// For what no script can do, send and expect each frame, starting with [`expect_header`](Self::expect_header).
     ///
     /// # Errors
-    /// [`Unexpected`](super::TestErrorKind::Unexpected) where the client says something else,
-    /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut) where it says
+    /// [`Unexpected`](super::TestErrorKind::Unexpected) when the client sends something else,
+    /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut) when it sends
     /// nothing.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket, HandshakeScript, HandshakeStep};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// let refused = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED");
     /// socket.handshake_with(&refused).await?;
     /// # Ok(()) }
     /// ```
     pub async fn handshake_with(&mut self, script: &HandshakeScript) -> Result<ClientHandshake, TestError> {
-        let mut terms = ClientHandshake::default();
+        let mut client = ClientHandshake::default();
 
         let header = self.expect_header().await?;
         if header != HEADER {
             return Err(self.other_header(header));
         }
-        if self.takes_turn(script, HandshakeStep::Start).await? {
-            return Ok(terms);
+        if self.is_replaced(script, HandshakeStep::Start).await? {
+            return Ok(client);
         }
         self.send(0, script.start.clone()).await?;
         let start_ok: connection::StartOk = self.expect(0).await?;
-        terms.mechanism = start_ok.mechanism.into();
-        terms.response = start_ok.response.as_bytes().to_vec();
-        terms.locale = start_ok.locale.into();
-        terms.properties = start_ok.client_properties;
+        client.mechanism = start_ok.mechanism.into();
+        client.response = start_ok.response.as_bytes().to_vec();
+        client.locale = start_ok.locale.into();
+        client.properties = start_ok.client_properties;
 
         for challenge in &script.challenges {
-            if self.takes_turn(script, HandshakeStep::Secure).await? {
-                return Ok(terms);
+            if self.is_replaced(script, HandshakeStep::Secure).await? {
+                return Ok(client);
             }
             self.send(0, connection::Secure { challenge: challenge.clone().into() }).await?;
             let secure_ok: connection::SecureOk = self.expect(0).await?;
-            terms.answers.push(secure_ok.response.as_bytes().to_vec());
+            client.answers.push(secure_ok.response.as_bytes().to_vec());
         }
 
-        if self.takes_turn(script, HandshakeStep::Tune).await? {
-            return Ok(terms);
+        if self.is_replaced(script, HandshakeStep::Tune).await? {
+            return Ok(client);
         }
         self.send(0, script.tune.clone()).await?;
         let tune_ok: connection::TuneOk = self.expect(0).await?;
-        (terms.channel_max, terms.frame_max) = (tune_ok.channel_max, tune_ok.frame_max);
-        terms.heartbeat = tune_ok.heartbeat;
+        (client.channel_max, client.frame_max) = (tune_ok.channel_max, tune_ok.frame_max);
+        client.heartbeat = tune_ok.heartbeat;
         if tune_ok.frame_max > 0 {
             self.frame_max = tune_ok.frame_max;
         }
         let open: connection::Open = self.expect(0).await?;
-        terms.vhost = open.virtual_host.into();
+        client.vhost = open.virtual_host.into();
 
-        if !self.takes_turn(script, HandshakeStep::OpenOk).await? {
+        if !self.is_replaced(script, HandshakeStep::OpenOk).await? {
             self.send(0, connection::OpenOk {}).await?;
         }
-        Ok(terms)
+        Ok(client)
     }
 
-    /// Does what the script wants in place of this step, if anything.
-    async fn takes_turn(&mut self, script: &HandshakeScript, at: HandshakeStep) -> Result<bool, TestError> {
-        match &script.change {
-            Some((step, turn)) if *step == at => match turn {
-                Turn::Mute => {}
-                Turn::Raw(bytes) => self.send_raw(bytes).await?,
-                Turn::Refuse(code, text) => self.close_connection(*code, text).await?,
+    /// Returns whether the script replaces a step; if so, does that instead.
+    async fn is_replaced(&mut self, script: &HandshakeScript, at: HandshakeStep) -> Result<bool, TestError> {
+        match &script.replaced {
+            Some((step, replacement)) if *step == at => match replacement {
+                Replacement::Silence => {}
+                Replacement::Raw(bytes) => self.send_raw(bytes).await?,
+                Replacement::Refuse(code, text) => self.close_connection(*code, text).await?,
             },
             _ => return Ok(false),
         }

@@ -1,4 +1,4 @@
-//! The line to the client: bytes out, and frames cut from the bytes that come in. No limits, no memory.
+//! The stream to the client: writes bytes, and decodes frames from the bytes that it reads. No time limits here.
 
 use std::{fmt, io, time::Duration};
 
@@ -10,23 +10,23 @@ use tokio::{
 
 use super::{Disconnect, RawFrame, protocol::constants};
 
-/// A larger announcement is no frame but garbage.
+/// A frame that announces more than this is malformed.
 const LARGEST_FRAME: usize = 256 << 20;
 
-/// A stream and what was read from it but not yet taken.
-pub(super) struct Line {
+/// A stream, and the bytes that were read from it and not decoded yet.
+pub(super) struct FrameStream {
     io: Io,
     input: BytesMut,
 }
 
-/// What one reading yields.
-pub(super) enum Heard {
+/// What was received.
+pub(super) enum Received {
     Frame(RawFrame),
     End(Disconnect),
 }
 
-/// Why a reading yields nothing.
-pub(super) enum Noise {
+/// Why nothing was received.
+pub(super) enum ReadError {
     Io(io::Error),
     Malformed(String),
 }
@@ -36,11 +36,12 @@ enum Io {
     Other(Box<dyn Stream>),
 }
 
+/// Any stream that is not TCP.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-impl Line {
+impl FrameStream {
     pub(super) fn tcp(stream: TcpStream) -> Self {
         Self { io: Io::Tcp(stream), input: BytesMut::new() }
     }
@@ -49,39 +50,40 @@ impl Line {
         Self { io: Io::Other(Box::new(stream)), input: BytesMut::new() }
     }
 
-    /// The next eight bytes. Loses nothing when it is dropped half way, and so does [`frame`](Self::frame).
-    pub(super) async fn header(&mut self) -> Result<Result<[u8; 8], Disconnect>, Noise> {
-        if let Some(hangup) = self.fill(8).await? {
-            return Ok(Err(hangup));
+    /// Receives the next eight bytes. Like [`frame`](Self::frame), it loses nothing if its future is dropped.
+    pub(super) async fn header(&mut self) -> Result<Result<[u8; 8], Disconnect>, ReadError> {
+        if let Some(disconnect) = self.fill(8).await? {
+            return Ok(Err(disconnect));
         }
         let mut header = [0; 8];
         self.input.copy_to_slice(&mut header);
         Ok(Ok(header))
     }
 
-    pub(super) async fn frame(&mut self) -> Result<Heard, Noise> {
-        if let Some(hangup) = self.fill(7).await? {
-            return self.end(hangup);
+    /// Receives the next frame.
+    pub(super) async fn frame(&mut self) -> Result<Received, ReadError> {
+        if let Some(disconnect) = self.fill(7).await? {
+            return self.end(disconnect);
         }
         let kind = self.input[0];
         let channel = u16::from_be_bytes([self.input[1], self.input[2]]);
         let size = u32::from_be_bytes([self.input[3], self.input[4], self.input[5], self.input[6]]) as usize;
         if size > LARGEST_FRAME {
-            return Err(Noise::Malformed(format!("a frame of kind {kind} announcing {size} bytes")));
+            return Err(ReadError::Malformed(format!("a frame of kind {kind} announcing {size} bytes")));
         }
-        if let Some(hangup) = self.fill(size + 8).await? {
-            return self.end(hangup);
+        if let Some(disconnect) = self.fill(size + 8).await? {
+            return self.end(disconnect);
         }
         let frame = RawFrame::new(kind, channel, &self.input[7..size + 7]);
         let end = self.input[size + 7];
         self.input.advance(size + 8);
         if end != constants::FRAME_END {
-            return Err(Noise::Malformed(format!("{frame}, with {end:#04x} as its end octet,")));
+            return Err(ReadError::Malformed(format!("{frame}, with {end:#04x} as its end octet,")));
         }
-        Ok(Heard::Frame(frame))
+        Ok(Received::Frame(frame))
     }
 
-    /// Whether nothing was read that waits for its rest.
+    /// Returns whether no part of a frame was read.
     pub(super) fn is_empty(&self) -> bool {
         self.input.is_empty()
     }
@@ -102,15 +104,15 @@ impl Line {
 
     pub(super) fn reset(self) -> io::Result<()> {
         match self.io {
-            // Deprecated because other lengths than zero block; its successor is too new for our lowest tokio.
+            // Deprecated because it blocks for other durations than zero. Its successor is missing in our minimum tokio.
             #[allow(deprecated)]
             Io::Tcp(stream) => stream.set_linger(Some(Duration::ZERO)),
             Io::Other(_) => Ok(()),
         }
     }
 
-    /// Reads until so many bytes are there, or the client hangs up.
-    async fn fill(&mut self, wanted: usize) -> Result<Option<Disconnect>, Noise> {
+    /// Reads until so many bytes are there, or the client closes the connection.
+    async fn fill(&mut self, wanted: usize) -> Result<Option<Disconnect>, ReadError> {
         while self.input.len() < wanted {
             let read = match &mut self.io {
                 Io::Tcp(stream) => stream.read_buf(&mut self.input).await,
@@ -122,26 +124,29 @@ impl Line {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Ok(Some(Disconnect::Reset));
                 }
-                Err(error) => return Err(Noise::Io(error)),
+                Err(error) => return Err(ReadError::Io(error)),
             }
         }
         Ok(None)
     }
 
-    fn end(&self, hangup: Disconnect) -> Result<Heard, Noise> {
-        if hangup == Disconnect::Closed && !self.input.is_empty() {
-            return Err(Noise::Malformed(format!("{} bytes of a frame and then its end", self.input.len())));
+    fn end(&self, disconnect: Disconnect) -> Result<Received, ReadError> {
+        if disconnect == Disconnect::Closed && !self.input.is_empty() {
+            return Err(ReadError::Malformed(format!(
+                "{} bytes of a frame and then its end",
+                self.input.len()
+            )));
         }
-        Ok(Heard::End(hangup))
+        Ok(Received::End(disconnect))
     }
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for FrameStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let peer = match &self.io {
             Io::Tcp(stream) => stream.peer_addr().ok(),
             Io::Other(_) => None,
         };
-        f.debug_struct("Line").field("peer", &peer).field("unread", &self.input.len()).finish()
+        f.debug_struct("FrameStream").field("peer", &peer).field("unread", &self.input.len()).finish()
     }
 }

@@ -1,4 +1,5 @@
-//! Messages in both directions: what the client published, and what the peer delivers, returns or hands to a get.
+//! Messages in both directions: those that the client publishes, and those that the peer delivers, returns, or sends
+//! for `basic.get`.
 
 use bytes::Bytes;
 
@@ -8,12 +9,12 @@ use super::{
     protocol::{BasicProperties, basic},
 };
 
-/// Holds a message as the client sent it: `basic.publish`, header and body frames put together.
+/// A message from the client: `basic.publish`, its header, and its body.
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-/// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+/// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
 /// let publish = socket.expect_publish(1).await?;
 /// assert_eq!((publish.exchange.as_str(), publish.routing_key.as_str()), ("", "jobs"));
 /// assert_eq!(publish.body, "resize 7.png");
@@ -26,31 +27,31 @@ pub struct Published {
     pub exchange: String,
     /// The routing key.
     pub routing_key: String,
-    /// Whether it is to come back when no queue takes it.
+    /// Whether the client wants it returned if no queue takes it.
     pub mandatory: bool,
-    /// The old `immediate` flag, which RabbitMQ refuses.
+    /// The flag `immediate`, which RabbitMQ refuses.
     pub immediate: bool,
     /// The properties.
     pub properties: BasicProperties,
-    /// Property flags and values as they stood on the wire.
+    /// The property flags and values as bytes.
     pub raw_properties: Bytes,
     /// The body.
     pub body: Bytes,
-    /// The length of each body frame, in order.
+    /// The length of each body frame.
     pub frame_lengths: Vec<usize>,
 }
 
-/// Makes a message for the client, with all that may be wrong with it.
+/// A message to the client, which may be wrong in many ways.
 ///
-/// Anything that turns into bytes is a content with that body, no properties, and no exchange.
+/// Everything that converts to bytes is a message with that body, without properties, from the default exchange.
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::testing::{TestError, PeerSocket, PeerMessage};
-/// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+/// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
 /// socket.deliver(1, "ctag", 1, "hello").await?;
 /// socket.deliver(1, "ctag", 2, PeerMessage::from("again").published_to("logs", "info").redelivered(true)).await?;
-/// // Announces more than follows, in frames of one byte.
+/// // The header announces more bytes than follow, in frames of one byte.
 /// socket.deliver(1, "ctag", 3, PeerMessage::from("short").announced_size(1 << 63).body_frame_size(1)).await?;
 /// # Ok(()) }
 /// ```
@@ -66,12 +67,12 @@ pub struct PeerMessage {
 }
 
 impl PeerMessage {
-    /// Sets the exchange it went through and the routing key.
+    /// Sets the exchange and the routing key with which it was published.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::PeerMessage;
-    /// let content = PeerMessage::from("hello").published_to("logs", "info");
+    /// let message = PeerMessage::from("hello").published_to("logs", "info");
     /// ```
     #[must_use]
     pub fn published_to(mut self, exchange: &str, routing_key: &str) -> Self {
@@ -79,12 +80,12 @@ impl PeerMessage {
         self
     }
 
-    /// Marks it as redelivered.
+    /// Sets whether it is marked as redelivered. Off by default.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::PeerMessage;
-    /// let content = PeerMessage::from("again").redelivered(true);
+    /// let message = PeerMessage::from("again").redelivered(true);
     /// ```
     #[must_use]
     pub fn redelivered(mut self, redelivered: bool) -> Self {
@@ -97,19 +98,19 @@ impl PeerMessage {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{PeerMessage, protocol::BasicProperties};
-    /// let content = PeerMessage::from("x").properties(&BasicProperties::default().with_priority(5));
+    /// let message = PeerMessage::from("x").properties(&BasicProperties::default().with_priority(5));
     /// ```
     #[must_use]
     pub fn properties(self, properties: &BasicProperties) -> Self {
         self.raw_properties(encode_properties(properties))
     }
 
-    /// Sets property flags and values as bytes, right or wrong.
+    /// Sets property flags and values as bytes, which need not be correct.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::PeerMessage;
-    /// let content = PeerMessage::from("x").raw_properties([0xff, 0xff]); // flags without values
+    /// let message = PeerMessage::from("x").raw_properties([0xff, 0xff]); // flags without values
     /// ```
     #[must_use]
     pub fn raw_properties(mut self, properties: impl Into<Vec<u8>>) -> Self {
@@ -117,12 +118,12 @@ impl PeerMessage {
         self
     }
 
-    /// Announces another size than the body has.
+    /// Sets the body size in the header to another one than the body has.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::PeerMessage;
-    /// let content = PeerMessage::from("short").announced_size(1 << 63);
+    /// let message = PeerMessage::from("short").announced_size(1 << 63);
     /// ```
     #[must_use]
     pub fn announced_size(mut self, size: u64) -> Self {
@@ -130,9 +131,7 @@ impl PeerMessage {
         self
     }
 
-    /// Cuts the body into frames with so many bytes each, in place of what the handshake agreed to.
-    ///
-    /// At least 1.
+    /// Sets the number of body bytes in each frame, at least 1. By default it follows from the negotiated `frame_max`.
     ///
     /// # Examples
     /// ```
@@ -145,7 +144,7 @@ impl PeerMessage {
         self
     }
 
-    /// Makes the content header and body frames, without the method before them.
+    /// Returns the content header and body frames, without the method before them.
     ///
     /// # Examples
     /// ```
@@ -170,17 +169,17 @@ impl<T: Into<Bytes>> From<T> for PeerMessage {
 }
 
 impl PeerSocket {
-    /// Awaits a whole message on this channel: `basic.publish`, its header and its body.
+    /// Waits for a whole message on a channel: `basic.publish`, its header, and its body.
     ///
     /// # Errors
-    ///
-    /// Besides what [`expect`](Self::expect) says: a header that is not of class `basic`, or has a weight, or
-    /// unreadable properties; a body that is longer than announced; an empty body frame.
+    /// The same as [`expect`](Self::expect). Besides, [`Unexpected`](super::TestErrorKind::Unexpected) for a header that
+    /// is not of class `basic`, has a weight, or malformed properties; for a body longer than announced; and for an empty
+    /// body frame.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// let publish = socket.expect_publish(1).await?;
     /// socket.confirm(1, 1, false).await?;
     /// # Ok(()) }
@@ -215,16 +214,16 @@ impl PeerSocket {
         })
     }
 
-    /// Delivers a message to a consumer with `basic.deliver`.
+    /// Sends a message to a consumer with `basic.deliver`.
     ///
     /// # Errors
-    /// [`Disconnected`](super::TestErrorKind::Disconnected) when the client is gone,
+    /// [`Disconnected`](super::TestErrorKind::Disconnected) when the client has closed the connection,
     /// [`TimedOut`](super::TestErrorKind::TimedOut) when it does not read.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.deliver(1, "ctag", 1, "hello").await?;
     /// # Ok(()) }
     /// ```
@@ -233,28 +232,29 @@ impl PeerSocket {
         channel: u16,
         consumer_tag: &str,
         delivery_tag: u64,
-        content: impl Into<PeerMessage>,
+        message: impl Into<PeerMessage>,
     ) -> Result<(), TestError> {
-        let content = content.into();
+        let message = message.into();
         let method = basic::Deliver {
             consumer_tag: consumer_tag.into(),
             delivery_tag,
-            redelivered: content.redelivered,
-            exchange: content.exchange.as_str().into(),
-            routing_key: content.routing_key.as_str().into(),
+            redelivered: message.redelivered,
+            exchange: message.exchange.as_str().into(),
+            routing_key: message.routing_key.as_str().into(),
         };
-        self.send_content(RawFrame::method(channel, method), &content).await
+        self.send_message(RawFrame::method(channel, method), &message).await
     }
 
-    /// Answers a `basic.get` with `basic.get-ok`; `message_count` is what is left in the queue.
+    /// Sends a message with `basic.get-ok`, the reply to `basic.get`. `message_count` is the number of messages left in
+    /// the queue.
     ///
     /// # Errors
-    /// Those of [`deliver`](Self::deliver).
+    /// The same as [`deliver`](Self::deliver).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket, protocol::basic};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.expect::<basic::Get>(1).await?;
     /// socket.get_ok(1, 1, 0, "the last one").await?;
     /// # Ok(()) }
@@ -264,28 +264,28 @@ impl PeerSocket {
         channel: u16,
         delivery_tag: u64,
         message_count: u32,
-        content: impl Into<PeerMessage>,
+        message: impl Into<PeerMessage>,
     ) -> Result<(), TestError> {
-        let content = content.into();
+        let message = message.into();
         let method = basic::GetOk {
             delivery_tag,
-            redelivered: content.redelivered,
-            exchange: content.exchange.as_str().into(),
-            routing_key: content.routing_key.as_str().into(),
+            redelivered: message.redelivered,
+            exchange: message.exchange.as_str().into(),
+            routing_key: message.routing_key.as_str().into(),
             message_count,
         };
-        self.send_content(RawFrame::method(channel, method), &content).await
+        self.send_message(RawFrame::method(channel, method), &message).await
     }
 
-    /// Gives a message back with `basic.return`, such as 312 `NO_ROUTE`.
+    /// Returns a message to the client with `basic.return`, such as 312 `NO_ROUTE`.
     ///
     /// # Errors
-    /// Those of [`deliver`](Self::deliver).
+    /// The same as [`deliver`](Self::deliver).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// let publish = socket.expect_publish(1).await?;
     /// socket.return_message(1, 312, "NO_ROUTE", publish).await?;
     /// socket.confirm(1, 1, false).await?;
@@ -296,26 +296,26 @@ impl PeerSocket {
         channel: u16,
         code: u16,
         text: &str,
-        content: impl Into<PeerMessage>,
+        message: impl Into<PeerMessage>,
     ) -> Result<(), TestError> {
-        let content = content.into();
+        let message = message.into();
         let method = basic::Return {
             reply_code: code,
             reply_text: text.into(),
-            exchange: content.exchange.as_str().into(),
-            routing_key: content.routing_key.as_str().into(),
+            exchange: message.exchange.as_str().into(),
+            routing_key: message.routing_key.as_str().into(),
         };
-        self.send_content(RawFrame::method(channel, method), &content).await
+        self.send_message(RawFrame::method(channel, method), &message).await
     }
 
-    async fn send_content(&mut self, method: RawFrame, content: &PeerMessage) -> Result<(), TestError> {
-        let mut frames = content.frames(method.channel, self.frame_max);
+    async fn send_message(&mut self, method: RawFrame, message: &PeerMessage) -> Result<(), TestError> {
+        let mut frames = message.frames(method.channel, self.frame_max);
         frames.insert(0, method);
         self.send_frames(&frames).await
     }
 }
 
-/// Turns a publish round, for `basic.return` and for a delivery of the same message.
+/// The same message in the other direction, for `basic.return` or a delivery.
 impl From<Published> for PeerMessage {
     fn from(published: Published) -> Self {
         Self {

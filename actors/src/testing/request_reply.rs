@@ -1,4 +1,4 @@
-//! The usual turns of a dialogue, in which the peer plays the broker for a line or two.
+//! Requests and replies of a broker: channels that open and close, confirms, and the close of the connection.
 
 use super::{
     Method, PeerSocket, TestError,
@@ -7,15 +7,15 @@ use super::{
 };
 
 impl PeerSocket {
-    /// Awaits `channel.open` on this channel and answers it.
+    /// Waits for `channel.open` and sends `channel.open-ok`.
     ///
     /// # Errors
-    /// Those of [`expect`](Self::expect).
+    /// The same as [`expect`](Self::expect).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.handshake().await?;
     /// socket.open_channel(1).await?;
     /// # Ok(()) }
@@ -24,10 +24,10 @@ impl PeerSocket {
         self.answer(channel, |_: channel::Open| channel::OpenOk {}).await.map(drop)
     }
 
-    /// Awaits a method on this channel, answers it with what `reply` makes of it, and returns it.
+    /// Waits for the method `Q` on a channel, sends the method that `reply` returns for it, and returns the request.
     ///
     /// # Errors
-    /// Those of [`expect`](Self::expect).
+    /// The same as [`expect`](Self::expect).
     ///
     /// # Examples
     ///
@@ -50,15 +50,15 @@ impl PeerSocket {
         Ok(request)
     }
 
-    /// Confirms publishes with `basic.ack`.
+    /// Sends `basic.ack`, which confirms one publish, or with `multiple` all up to it.
     ///
     /// # Errors
-    /// Those of [`deliver`](Self::deliver).
+    /// The same as [`deliver`](Self::deliver).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.confirm(1, 3, true).await?; // all up to the third publish
     /// # Ok(()) }
     /// ```
@@ -71,15 +71,15 @@ impl PeerSocket {
         self.send(channel, basic::Ack { delivery_tag, multiple }).await
     }
 
-    /// Refuses publishes with `basic.nack`.
+    /// Sends `basic.nack`, which refuses one publish, or with `multiple` all up to it.
     ///
     /// # Errors
-    /// Those of [`deliver`](Self::deliver).
+    /// The same as [`deliver`](Self::deliver).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.nack(1, 1, false).await?;
     /// # Ok(()) }
     /// ```
@@ -87,7 +87,8 @@ impl PeerSocket {
         self.send(channel, basic::Nack { delivery_tag, multiple, requeue: false }).await
     }
 
-    /// Says `connection.close` and awaits `connection.close-ok`; discards, as a broker does, what comes in between.
+    /// Sends `connection.close` and waits for `connection.close-ok`. Other frames before it are dropped, as a broker
+    /// does.
     ///
     /// # Errors
     /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut) when the client
@@ -96,7 +97,7 @@ impl PeerSocket {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.close_connection(320, "CONNECTION_FORCED").await?;
     /// # Ok(()) }
     /// ```
@@ -112,16 +113,16 @@ impl PeerSocket {
         }
     }
 
-    /// Says `channel.close` on account of a method, `(0, 0)` for none, and awaits `channel.close-ok`; discards, as a
-    /// broker does, what else the client says on this channel.
+    /// Sends `channel.close` and waits for `channel.close-ok`. Other frames of the channel before it are dropped, as a
+    /// broker does. `class_id` and `method_id` name the failed method, 0 for none.
     ///
     /// # Errors
-    /// Those of [`close_connection`](Self::close_connection).
+    /// The same as [`close_connection`](Self::close_connection).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// socket.close_channel(1, 404, "NOT_FOUND - no queue 'jobs'", 50, 10).await?; // for queue.declare
     /// # Ok(()) }
     /// ```
@@ -141,15 +142,15 @@ impl PeerSocket {
         Ok(())
     }
 
-    /// Awaits the client's `connection.close`, answers it, and returns its code and text.
+    /// Waits for `connection.close`, sends `connection.close-ok`, and returns the reply code and text.
     ///
     /// # Errors
-    /// Those of [`expect`](Self::expect).
+    /// The same as [`expect`](Self::expect).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// assert_eq!(socket.expect_close().await?.0, 200);
     /// # Ok(()) }
     /// ```
@@ -158,15 +159,15 @@ impl PeerSocket {
         Ok((close.reply_code, close.reply_text.into()))
     }
 
-    /// Awaits the client's `channel.close`, answers it, and returns its code and text.
+    /// Waits for `channel.close`, sends `channel.close-ok`, and returns the reply code and text.
     ///
     /// # Errors
-    /// Those of [`expect`](Self::expect).
+    /// The same as [`expect`](Self::expect).
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::testing::{TestError, PeerSocket};
-    /// # async fn said(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
     /// assert_eq!(socket.expect_channel_close(1).await?.0, 200);
     /// # Ok(()) }
     /// ```
