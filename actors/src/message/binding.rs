@@ -1,4 +1,4 @@
-//! The one shape of the four binding messages.
+//! The macro for the four messages that create and remove bindings.
 
 /// Defines a message with the two ends of a binding, its routing key and its arguments.
 macro_rules! binding {
@@ -18,7 +18,8 @@ macro_rules! binding {
         impl $name {
             #[doc = $new]
             ///
-            /// Each has 255 bytes at most (`Limit` when it is sent); an empty routing key is a key like any other.
+            /// Each has at most 255 bytes; a longer one fails with `Limit` when the call is sent. An empty routing key is
+            /// a valid key.
             ///
             /// # Examples
             /// ```
@@ -41,7 +42,7 @@ macro_rules! binding {
 
             /// Adds an argument, such as a header to match.
             ///
-            /// Bindings that differ only in their arguments are different ones: to unbind takes the same arguments.
+            /// Bindings with different arguments are different bindings: removing one requires the same arguments.
             ///
             /// # Examples
             /// ```
@@ -55,26 +56,27 @@ macro_rules! binding {
                 self
             }
 
-            /// Adds all arguments of a table; of two of the same name the later one counts.
+            /// Adds all arguments of a table, replacing those with the same key.
             ///
-            /// Keys have 255 bytes at most (`Codec` when it is sent).
+            /// A key has at most 255 bytes; a longer one fails with `Codec` when the call is sent.
             ///
             /// # Examples
             /// ```
             #[doc = concat!("# use actix_pika_actors::{", stringify!($name), ", Table};")]
-            /// let pictures = Table::new().with("x-match", "all").with("format", "png");
+            /// let arguments = Table::new().with("x-match", "all").with("format", "png");
             #[doc = concat!("let binding = ", stringify!($name), "::new(\"thumbnails\", \"images\", \"\")")]
-            ///     .arguments(pictures);
+            ///     .arguments(arguments);
             /// ```
             pub fn arguments(mut self, arguments: $crate::wire::Table) -> Self {
                 self.arguments.extend(arguments);
                 self
             }
 
-            /// Sets whether a connection that recovers repeats it after a reconnect (a bind), or forgets the bind of which
-            /// it is the opposite (an unbind); so by default. What binds something that is not declared again should
-            /// not be repeated either; only handles of queues and exchanges that were declared so see to it by
-            /// themselves.
+            /// Sets whether the call changes what a connection that recovers creates after a reconnect; it does unless
+            /// set. A bind is then repeated, and an unbind removes the bind that would be repeated.
+            ///
+            /// Use `false` for bindings of queues and exchanges that are not declared again. Handles of such queues and
+            /// exchanges do so themselves.
             ///
             /// # Examples
             /// ```
@@ -86,7 +88,7 @@ macro_rules! binding {
                 self
             }
 
-            /// Tells what is bound.
+            /// Returns the queue or exchange that receives.
             #[doc(hidden)]
             pub fn bound(&self) -> &str {
                 &self.$to

@@ -1,24 +1,20 @@
-//! What is said to a channel about itself.
+//! Messages to a channel about itself: the prefetch limit, and closing.
 
 use actix::Message;
 
 use super::closing::closing;
 use crate::error::Result;
 
-/// Sets the prefetch (`basic.qos`): deliveries that a consumer may have unsettled.
+/// Sets the prefetch limit of a channel (`basic.qos`): how many unsettled deliveries a consumer may have.
 ///
-/// Applies to consumers that start afterwards, each for itself. 0 means no bound.
-/// Source: RabbitMQ, "Consumer Prefetch".
-///
-/// Sends `basic.qos`. A channel begins with 250 for each consumer. A consumer with a prefetch of [its
-/// own](crate::Consume::prefetch) does not look at this one, and a consumer with `no_ack` has no use for the
-/// broker's bound.
+/// It applies to each consumer that starts afterwards; 0 means no limit. A new channel has a limit of 250. A consumer
+/// with a [limit of its own](crate::Consume::prefetch) does not use this one, and the broker applies none to consumers
+/// with `no_ack`. There is no limit in bytes: RabbitMQ does not support one (540).
 ///
 /// # Errors
-/// Those of every call ([`Channel`](crate::Channel)). A size in bytes, which RabbitMQ lacks (540), cannot be
-/// said.
+/// Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: it is set again when the channel opens again, before its consumers.
+/// **Over a reconnect**: the limit is set again when the channel is reopened, before its consumers start.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.1; <https://www.rabbitmq.com/docs/consumer-prefetch>
 ///
@@ -39,7 +35,7 @@ pub struct Qos {
 }
 
 impl Qos {
-    /// Bounds each new consumer to `prefetch_count` unsettled deliveries.
+    /// Creates a limit of `prefetch_count` unsettled deliveries for each new consumer.
     ///
     /// # Examples
     /// ```
@@ -50,18 +46,19 @@ impl Qos {
         Self { prefetch_count, global: false }
     }
 
-    /// Sets whether all consumers of the channel share the bound. Without it, each consumer has its own.
+    /// Sets whether all consumers of the channel share the limit. Otherwise each consumer has its own.
     ///
-    /// Quorum queues and streams have no such bound: to consume from one then is refused here where its type is known,
-    /// from its declare, and costs the connection (540) where it is not. RabbitMQ 4.3 refuses it for all, unless allowed.
+    /// Quorum queues and streams do not support a shared limit. If the client knows the type of the queue, from its
+    /// declare, it refuses to consume from one; otherwise the broker closes the connection (540). RabbitMQ 4.3 refuses
+    /// shared limits unless they are permitted in its configuration.
     ///
-    /// Each consumer keeps its own bound beside it. Set that one first: RabbitMQ lifts a shared bound for a moment when
-    /// it is told another one for each consumer.
+    /// Each consumer keeps its own limit in addition. Set that one first: RabbitMQ suspends a shared limit for a moment
+    /// when it receives a limit for each consumer.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Qos;
-    /// let ten_together = Qos::new(10).global(true);
+    /// let shared = Qos::new(10).global(true);
     /// ```
     pub fn global(mut self, global: bool) -> Self {
         self.global = global;
@@ -74,15 +71,15 @@ impl Message for Qos {
 }
 
 closing! {
-    /// Closes the channel (`channel.close`), after the publishes under way are confirmed or their deadline has passed.
+    /// Closes the channel (`channel.close`), after all publishes are confirmed or their deadlines have passed.
     ///
-    /// What consumers of the channel have not settled goes back into its queues. Closing twice is fine.
+    /// Unsettled deliveries of its consumers return to their queues. Closing twice is no error.
     ///
     /// # Errors
-    /// `Timeout` where publishes were not confirmed when their deadline passed, or where the broker does not
-    /// answer: `Blocked` while it blocks the connection. The channel is closed all the same.
+    /// `Timeout` if publishes were not confirmed within their deadline, or if the broker does not reply; `Blocked` if
+    /// it blocks the connection meanwhile. The channel is closed all the same.
     ///
-    /// **Over a reconnect**: a channel that was closed stays closed.
+    /// **Over a reconnect**: a closed channel stays closed.
     ///
     /// Source: AMQP 0-9-1 section 1.5.2.5
     ///
@@ -97,7 +94,7 @@ closing! {
     CloseChannel
 }
 
-/// Tells the Channel actor that the last handle is gone: it closes when nothing else needs it.
+/// Reports that the last handle was dropped: the channel closes when its consumers and publishes are done.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseChannel;

@@ -1,4 +1,4 @@
-//! The one shape of the two messages that close something.
+//! The macro for the two messages that close a channel or a connection.
 
 /// Defines a message with a reply code and a text for the broker.
 macro_rules! closing {
@@ -13,7 +13,7 @@ macro_rules! closing {
         }
 
         impl $name {
-            /// Closes with reply code 200.
+            /// Creates a close with reply code 200.
             ///
             /// # Examples
             /// ```
@@ -24,7 +24,7 @@ macro_rules! closing {
                 Self { code: 200, text: "closed by the application".into() }
             }
 
-            /// Gives the broker another reason; the text is cut to 255 bytes.
+            /// Sets the reply code and text that the broker receives. The text is cut to 255 bytes.
             ///
             /// # Examples
             /// ```

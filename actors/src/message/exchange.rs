@@ -1,4 +1,4 @@
-//! What is said about exchanges.
+//! Declaring, binding and deleting exchanges.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::{
     wire::{Table, Value},
 };
 
-/// Says how an exchange routes.
+/// Selects how an exchange routes messages.
 ///
 /// Source: AMQP 0-9-1 section 3.1.3; <https://www.rabbitmq.com/docs/exchanges>
 ///
@@ -25,17 +25,19 @@ use crate::{
 pub enum ExchangeKind {
     /// By the exact routing key.
     Direct,
-    /// To every queue bound.
+    /// To every bound queue.
     Fanout,
-    /// By patterns of words, `*` for one and `#` for any number.
+    /// By patterns of words; `*` matches one word, `#` any number of words.
     Topic,
     /// By header values.
     Headers,
-    /// A type of a plugin, such as `x-delayed-message`. The broker closes the *connection* (503) if it has no such.
+    /// A type that a plugin provides, such as `x-delayed-message`. If the broker does not support it, it closes the
+    /// *connection* (503).
     Custom(String),
 }
 
-/// Takes a type by the name that the broker knows; one that is not the protocol's is [`Custom`](ExchangeKind::Custom).
+/// Converts the name of a type. A name that the protocol does not define becomes
+/// [`Custom`](ExchangeKind::Custom).
 ///
 /// # Examples
 /// ```
@@ -55,7 +57,7 @@ impl From<&str> for ExchangeKind {
     }
 }
 
-/// Takes a type by its name, as from a `&str`.
+/// Converts the name of a type, as from a `&str`.
 impl From<String> for ExchangeKind {
     fn from(name: String) -> Self {
         Self::from(name.as_str())
@@ -63,7 +65,7 @@ impl From<String> for ExchangeKind {
 }
 
 impl ExchangeKind {
-    /// Names the type as the broker knows it.
+    /// Returns the name that the broker uses.
     ///
     /// # Examples
     /// ```
@@ -88,18 +90,22 @@ impl fmt::Display for ExchangeKind {
     }
 }
 
-/// Declares an exchange, durable unless said otherwise. One that exists in the same way already is left as it
-/// is.
+/// Declares an exchange (`exchange.declare`), durable unless set otherwise. An exchange that exists with the
+/// same attributes is left unchanged.
 ///
-/// Sends `exchange.declare`. A name has 255 bytes at most.
+/// A name has at most 255 bytes.
 ///
 /// # Errors
-/// `Refused`: 403 for `amq.*` names or missing permission, 404 for a passive declare of what does not exist,
-/// 406 where it exists otherwise ([`Error::mismatch`](crate::Error::mismatch) tells what differs). Each
-/// closes the channel. A type that the broker does not know closes the connection: `ConnectionClosed` with
-/// 503. `Limit` and `Codec` for what cannot be sent, and those of every call ([`Channel`](crate::Channel)).
+/// - `Refused` with 403 for a name that begins with `amq.`, or if permission is missing; 404 for a passive
+///   declare of an exchange that does not exist; 406 if it exists with different attributes
+///   ([`Error::mismatch`](crate::Error::mismatch) returns the first one that differs). Each closes the
+///   channel.
+/// - `ConnectionClosed` with 503 for a type that the broker does not support.
+/// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: it is declared again, unless `robust(false)`; a passive one is asked for again.
+/// **Over a reconnect**: the exchange is declared again, unless `robust(false)`. A passive declare is
+/// repeated as a passive one.
 ///
 /// Source: AMQP 0-9-1 section 1.6.2.1; <https://www.rabbitmq.com/docs/exchanges>
 ///
@@ -126,7 +132,7 @@ pub struct DeclareExchange {
 }
 
 impl DeclareExchange {
-    /// Declares an exchange of any kind, be it one of a plugin by its name.
+    /// Creates the declare of an exchange of any type, including those of plugins.
     ///
     /// # Examples
     /// ```
@@ -147,7 +153,7 @@ impl DeclareExchange {
         }
     }
 
-    /// Declares a direct exchange.
+    /// Creates the declare of a direct exchange.
     ///
     /// # Examples
     /// ```
@@ -158,7 +164,7 @@ impl DeclareExchange {
         Self::new(name, ExchangeKind::Direct)
     }
 
-    /// Declares a fanout exchange.
+    /// Creates the declare of a fanout exchange.
     ///
     /// # Examples
     /// ```
@@ -169,7 +175,7 @@ impl DeclareExchange {
         Self::new(name, ExchangeKind::Fanout)
     }
 
-    /// Declares a topic exchange.
+    /// Creates the declare of a topic exchange.
     ///
     /// # Examples
     /// ```
@@ -180,7 +186,7 @@ impl DeclareExchange {
         Self::new(name, ExchangeKind::Topic)
     }
 
-    /// Declares a headers exchange.
+    /// Creates the declare of a headers exchange.
     ///
     /// # Examples
     /// ```
@@ -191,11 +197,11 @@ impl DeclareExchange {
         Self::new(name, ExchangeKind::Headers)
     }
 
-    /// Only asks whether an exchange of this name exists, of whatever kind (passive `exchange.declare`).
+    /// Creates a passive declare (`exchange.declare`): it checks that an exchange of any type exists.
     ///
-    /// What does not exist is refused with 404, which closes the channel.
+    /// A missing exchange fails with `Refused` (404), which closes the channel.
     ///
-    /// **Over a reconnect**: it is asked for again, and never declared.
+    /// **Over a reconnect**: the check is repeated; the exchange is never declared.
     ///
     /// # Examples
     /// ```no_run
@@ -207,11 +213,11 @@ impl DeclareExchange {
     /// ```
     #[doc(alias = "passive")]
     pub fn existing(name: impl Into<String>) -> Self {
-        // RabbitMQ does not look at the kind then.
+        // RabbitMQ ignores the type of a passive declare.
         Self::direct(name).passive(true)
     }
 
-    /// Tells the name.
+    /// Returns the name.
     ///
     /// # Examples
     /// ```
@@ -222,67 +228,68 @@ impl DeclareExchange {
         &self.name
     }
 
-    /// Only asks whether it exists; nothing but the name counts. [`existing`](Self::existing) says it in one.
+    /// Sets whether the declare only checks that the exchange exists (passive `exchange.declare`). Options
+    /// other than the name are then ignored. [`existing`](Self::existing) is the short form.
     ///
-    /// What does not exist is refused with 404, which closes the channel.
+    /// A missing exchange fails with `Refused` (404), which closes the channel.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;
-    /// let is_there = DeclareExchange::topic("logs").passive(true);
+    /// let check = DeclareExchange::topic("logs").passive(true);
     /// ```
     pub fn passive(mut self, passive: bool) -> Self {
         self.passive = passive;
         self
     }
 
-    /// Sets whether it survives a restart of the broker.
-    ///
-    /// Durable unless set.
+    /// Sets whether the exchange survives a restart of the broker; it does unless set.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;
-    /// let passing = DeclareExchange::fanout("news").durable(false);
+    /// let news = DeclareExchange::fanout("news").durable(false);
     /// ```
     pub fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
         self
     }
 
-    /// Sets whether the broker deletes the exchange when its last binding is removed. An exchange that never had a binding
-    /// stays.
+    /// Sets whether the broker deletes the exchange when its last binding is removed. An exchange that never
+    /// had a binding stays.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;
-    /// let passing = DeclareExchange::fanout("news").auto_delete(true);
+    /// let news = DeclareExchange::fanout("news").auto_delete(true);
     /// ```
     pub fn auto_delete(mut self, auto_delete: bool) -> Self {
         self.auto_delete = auto_delete;
         self
     }
 
-    /// Sets whether the exchange is internal: it takes no publishes, only messages from other exchanges.
+    /// Sets whether the exchange is internal: clients cannot publish to it, it only receives messages from
+    /// other exchanges.
     ///
-    /// A publish to it is refused with 403, which closes the channel.
+    /// A publish to it fails with 403, which closes the channel.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;
-    /// let inner = DeclareExchange::topic("orders.eu").internal(true);
+    /// let orders = DeclareExchange::topic("orders.eu").internal(true);
     /// ```
     pub fn internal(mut self, internal: bool) -> Self {
         self.internal = internal;
         self
     }
 
-    /// Sets whether it is declared again after a reconnect, which is so by default on a connection that recovers.
+    /// Sets whether the exchange is declared again after a reconnect; it is unless set. It has no effect on a
+    /// connection that does not recover.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;
-    /// let once = DeclareExchange::fanout("migration").robust(false);
+    /// let temporary = DeclareExchange::fanout("migration").robust(false);
     /// ```
     pub fn robust(mut self, robust: bool) -> Self {
         self.robust = robust;
@@ -295,9 +302,9 @@ impl DeclareExchange {
         self.robust
     }
 
-    /// Adds an argument, such as `alternate-exchange`.
+    /// Adds an argument, such as `alternate-exchange`. A further value of the same key replaces the first.
     ///
-    /// A key that is there already gets the new value; of keys, 255 bytes at most (`Codec` when it is sent).
+    /// A key has at most 255 bytes; a longer one fails with `Codec` when the call is sent.
     ///
     /// # Examples
     /// ```
@@ -309,16 +316,16 @@ impl DeclareExchange {
         self
     }
 
-    /// Adds all arguments of a table; of two of the same name the later one counts.
+    /// Adds all arguments of a table, replacing those with the same key.
     ///
-    /// Keys have 255 bytes at most (`Codec` when it is sent).
+    /// A key has at most 255 bytes; a longer one fails with `Codec` when the call is sent.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::{DeclareExchange, Table};
-    /// let ours = Table::new().with("alternate-exchange", "unrouted");
-    /// let orders = DeclareExchange::topic("orders").arguments(ours.clone());
-    /// let news = DeclareExchange::fanout("news").arguments(ours);
+    /// let arguments = Table::new().with("alternate-exchange", "unrouted");
+    /// let orders = DeclareExchange::topic("orders").arguments(arguments.clone());
+    /// let news = DeclareExchange::fanout("news").arguments(arguments);
     /// ```
     pub fn arguments(mut self, arguments: Table) -> Self {
         self.arguments.extend(arguments);
@@ -336,15 +343,14 @@ impl From<&DeclareExchange> for DeclareExchange {
     }
 }
 
-/// Deletes an exchange with its bindings. One that does not exist is no error.
-///
-/// Sends `exchange.delete`.
+/// Deletes an exchange with its bindings (`exchange.delete`). A missing exchange is no error.
 ///
 /// # Errors
-/// `Refused`: 403 for predeclared ones or missing permission, 406 for `if_unused` on one with bindings. Each
-/// closes the channel. Otherwise those of every call ([`Channel`](crate::Channel)).
+/// - `Refused` with 403 for a predeclared exchange, or if permission is missing; 406 if `if_unused` is set
+///   and it has bindings. Each closes the channel.
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: what was deleted is not declared again.
+/// **Over a reconnect**: a deleted exchange is not declared again.
 ///
 /// Source: AMQP 0-9-1 section 1.6.2.3
 ///
@@ -365,7 +371,7 @@ pub struct DeleteExchange {
 }
 
 impl DeleteExchange {
-    /// Deletes the exchange of this name.
+    /// Creates the deletion of the exchange with this name.
     ///
     /// # Examples
     /// ```
@@ -394,16 +400,16 @@ impl Message for DeleteExchange {
 }
 
 binding! {
-    /// Binds an exchange to another one, a RabbitMQ extension. A binding that exists is left as it is.
-    ///
-    /// Sends `exchange.bind`.
+    /// Binds an exchange to another one (`exchange.bind`, a RabbitMQ extension). An existing binding is left
+    /// unchanged.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange or missing permission, 404 where either is missing.
-    /// Each closes the channel. `Limit` and `Codec` for what cannot be sent, and those of every call
-    /// ([`Channel`](crate::Channel)).
+    /// - `Refused` with 403 for the default exchange, or if permission is missing; 404 if one of them does
+    ///   not exist. Each closes the channel.
+    /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
+    /// - Those of every call ([`Channel`](crate::Channel)).
     ///
-    /// **Over a reconnect**: the binding is made again with its exchanges.
+    /// **Over a reconnect**: the binding is created again with its exchanges.
     ///
     /// Source: <https://www.rabbitmq.com/docs/e2e>
     ///
@@ -416,18 +422,17 @@ binding! {
     /// # Ok(()) }
     /// ```
     BindExchange { destination, source },
-    "Names the exchange that receives, the exchange that it receives from, and the routing key."
+    "Creates the message with the destination exchange, the source exchange and the routing key."
 }
 binding! {
-    /// Removes a binding between exchanges. One that does not exist is no error.
-    ///
-    /// Sends `exchange.unbind`.
+    /// Removes a binding between exchanges (`exchange.unbind`). A missing binding is no error.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange or missing permission, which closes the channel. `Limit` and `Codec` for
-    /// what cannot be sent, and those of every call ([`Channel`](crate::Channel)).
+    /// - `Refused` with 403 for the default exchange, or if permission is missing, which closes the channel.
+    /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
+    /// - Those of every call ([`Channel`](crate::Channel)).
     ///
-    /// **Over a reconnect**: what was unbound is not bound again.
+    /// **Over a reconnect**: a removed binding is not created again.
     ///
     /// Source: <https://www.rabbitmq.com/docs/e2e>
     ///
@@ -440,5 +445,5 @@ binding! {
     /// # Ok(()) }
     /// ```
     UnbindExchange { destination, source },
-    "Names the exchange that receives, the exchange that it receives from, and the routing key."
+    "Creates the message with the destination exchange, the source exchange and the routing key."
 }

@@ -1,29 +1,36 @@
-//! Publishing by message, and what comes of a publish.
+//! Publishing by a message to the Channel actor, and the confirmation of a publish.
 
 use actix::Message;
 
 use super::Publishing;
 use crate::error::Result;
 
-/// Publishes by a message to the Channel actor, for people who speak in messages. Handles do the same without
-/// a mailbox in the way.
+/// Publishes a message (`basic.publish`) by a message to the Channel actor.
 ///
-/// Sends `basic.publish`. Answered when the broker has taken responsibility, or, on a channel without
-/// confirms, when there was room in the window. Once the actor has begun with it, it goes on though nobody awaits it.
+/// Handles publish without passing through a mailbox. The reply is sent when the broker has confirmed the publish
+/// or, on a channel without confirms, when the window had room and it is queued. Once the actor has started, the publish is sent even if
+/// nobody awaits the reply.
 ///
 /// # Errors
-/// Before anything is sent: `Limit` for a name over 255 bytes or headers over the connection's frame size,
-/// `Codec` for properties that cannot be encoded, `Timeout` or `Blocked` where the window had no room within
-/// the deadline. Then: `Unroutable` where no queue got it, `Nacked` where the broker cannot keep it,
-/// `Timeout` or `Blocked` after the deadline. `ChannelClosed` with the broker's reason where it closed the
-/// channel: 404 for a missing exchange, 403 without permission or for an internal exchange, 406 for
-/// properties that it refuses or a body that is too large.
-/// [`may_have_arrived`](crate::Error::may_have_arrived) tells whether it was on its way.
+/// Before anything is sent:
 ///
-/// **Over a reconnect**: a publish that was not confirmed is sent again, in the old order and before newer
-/// ones, within its deadline; one that begins while the connection is down waits. With `on_outage(Fail)` it
-/// is `ConnectionClosed` instead, and may have arrived. Nacked within five seconds of the reconnect, it is sent
-/// again, too, on a channel without consumers, which is closed and opened for that.
+/// - `Limit` for a name of more than 255 bytes, or headers that exceed the connection's frame size.
+/// - `Codec` for properties that cannot be encoded.
+/// - `Timeout` or `Blocked` if the publish window had no room within the deadline.
+///
+/// Afterwards; [`may_have_arrived`](crate::Error::may_have_arrived) returns whether the publish was written:
+///
+/// - `Unroutable` if it is mandatory and no queue received it.
+/// - `Nacked` if the broker did not take responsibility.
+/// - `Timeout` or `Blocked` if it was not confirmed within the deadline.
+/// - `ChannelClosed` with the broker's reason, if it closed the channel: 404 for a missing exchange, 403 if
+///   permission is missing or for an internal exchange, 406 for properties that the broker refuses or a body that is
+///   too large.
+///
+/// **Over a reconnect**: an unconfirmed publish is resent in the original order, before newer ones and within its
+/// deadline. A publish that starts while the connection is down waits. With `on_outage(Fail)` it fails with
+/// `ConnectionClosed` instead, and may have arrived. On a channel without consumers, a publish that is nacked within
+/// five seconds after a reconnect is resent, too; the channel is closed and reopened for that.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.7; <https://www.rabbitmq.com/docs/confirms#publisher-confirms>
 ///
@@ -47,7 +54,8 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Publishes to an exchange; an empty name is the default exchange, which routes to the queue named by the key.
+    /// Creates a publish to an exchange. An empty name is the default exchange, which routes to the queue whose name is
+    /// the routing key.
     ///
     /// # Examples
     /// ```
@@ -67,15 +75,15 @@ impl Message for Publish {
     type Result = Result<Confirmation>;
 }
 
-/// Says that the broker has taken responsibility for a publish, or was not asked to.
+/// Reports that the broker has confirmed a publish, or that it was sent on a channel without confirms.
 ///
 /// Source: <https://www.rabbitmq.com/docs/confirms#when-publishes-are-confirmed>
 ///
 /// # Examples
 /// ```
 /// # use actix_pika_actors::Confirmation;
-/// fn is_safe(confirmation: Confirmation) -> bool {
-///     confirmation.is_confirmed()
+/// fn print(confirmation: Confirmation) {
+///     println!("confirmed: {}", confirmation.is_confirmed());
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,23 +97,22 @@ impl Confirmation {
         Self { sequence }
     }
 
-    /// Tells the number of the publish on its channel, from 1 on; `None` on a channel without confirms, where the
-    /// publish is only on its way.
+    /// Returns the sequence number of the publish on its channel, from 1 on; `None` on a channel without confirms.
     ///
-    /// **Over a reconnect**: the numbers go on.
+    /// **Over a reconnect**: the numbers continue.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Confirmation;
-    /// fn log(confirmation: Confirmation) {
-    ///     println!("publish {:?} is safe", confirmation.sequence());
+    /// fn print(confirmation: Confirmation) {
+    ///     println!("publish {:?} is confirmed", confirmation.sequence());
     /// }
     /// ```
     pub fn sequence(&self) -> Option<u64> {
         (self.sequence > 0).then_some(self.sequence)
     }
 
-    /// Tells whether the broker confirmed it.
+    /// Returns whether the broker has confirmed the publish; false on a channel without confirms.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,4 @@
-//! What is published.
+//! The message that is published: a body, its properties and options.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +10,9 @@ use crate::{
     wire::{DeliveryMode, Properties, Table, Value, check_properties},
 };
 
-/// Holds a body with its properties, on its way to the broker. Persistent and mandatory unless said otherwise.
+/// Holds the body, properties and options of a publish. It is persistent and mandatory unless set otherwise.
 ///
-/// Texts among the properties have 255 bytes at most; a longer one is `Codec` when it is published, before
+/// A string property has at most 255 bytes; a longer one fails with `Codec` when it is published, before
 /// anything is sent.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.7; <https://www.rabbitmq.com/docs/publishers#message-properties>
@@ -51,10 +51,11 @@ impl Publishing {
         }
     }
 
-    /// Sets whether the broker must hand it back when no queue gets it; without, it is dropped and confirmed.
+    /// Sets whether the publish is mandatory; it is unless set.
     ///
-    /// On by default. What comes back is an error of kind `Unroutable`, or a
-    /// [`ChannelEvent::Returned`](crate::ChannelEvent::Returned) on a channel without confirms.
+    /// The broker returns a mandatory publish that no queue receives: it fails with `Unroutable`, or is
+    /// reported as [`ChannelEvent::Returned`](crate::ChannelEvent::Returned) on a channel without confirms.
+    /// Otherwise the broker drops and confirms such a publish.
     ///
     /// # Examples
     /// ```
@@ -66,10 +67,11 @@ impl Publishing {
         self
     }
 
-    /// Sets whether it is sent again when the connection breaks before its confirm, which is so by default.
+    /// Sets whether the publish is resent if the connection is lost before its confirm; it is unless set.
     ///
-    /// Without that, such a publish fails with `ConnectionClosed` and "may have arrived". What had not left yet waits for
-    /// the next connection either way. Has no meaning on a connection that does not recover.
+    /// Otherwise it fails with `ConnectionClosed`, and [may have arrived](crate::Error::may_have_arrived). A
+    /// publish that was not written yet waits for the next connection in any case. It has no effect on a
+    /// connection that does not recover.
     ///
     /// # Examples
     /// ```
@@ -82,8 +84,8 @@ impl Publishing {
         self
     }
 
-    /// Sets whether the message survives a restart of the broker, if its queue is durable (`delivery-mode`). True by
-    /// default.
+    /// Sets whether the message survives a restart of the broker (`delivery-mode`), if its queue is durable;
+    /// it does unless set.
     ///
     /// # Examples
     /// ```
@@ -95,12 +97,13 @@ impl Publishing {
         self.with(|p| p.with_delivery_mode(mode))
     }
 
-    /// Sets all properties at once, the delivery mode included: without one the message is transient.
+    /// Replaces all properties, including the delivery mode. Without a delivery mode the message is
+    /// transient.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::{Properties, Publishing};
-    /// let copy = Publishing::new("x").properties(Properties::new().with_message_type("order"));
+    /// let order = Publishing::new("x").properties(Properties::new().with_message_type("order"));
     /// ```
     pub fn properties(mut self, properties: Properties) -> Self {
         self.properties = properties;
@@ -123,13 +126,13 @@ impl Publishing {
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Publishing;
-    /// let packed = Publishing::new(vec![0x1f, 0x8b]).content_encoding("gzip");
+    /// let compressed = Publishing::new(vec![0x1f, 0x8b]).content_encoding("gzip");
     /// ```
     pub fn content_encoding(self, value: impl Into<String>) -> Self {
         self.with(|p| p.with_content_encoding(value))
     }
 
-    /// Sets the id by which a reply names its request.
+    /// Sets the correlation id, with which a reply identifies its request.
     ///
     /// # Examples
     /// ```
@@ -151,7 +154,7 @@ impl Publishing {
         self.with(|p| p.with_reply_to(value))
     }
 
-    /// Sets an id of the application.
+    /// Sets the message id.
     ///
     /// # Examples
     /// ```
@@ -184,7 +187,7 @@ impl Publishing {
         self.with(|p| p.with_app_id(value))
     }
 
-    /// Sets the user, which the broker checks against the login (406 if it differs).
+    /// Sets the user id. The broker refuses the publish if it differs from the login (406, closes the channel).
     ///
     /// Source: <https://www.rabbitmq.com/docs/validated-user-id>
     ///
@@ -208,10 +211,11 @@ impl Publishing {
         self.with(|p| p.with_priority(value))
     }
 
-    /// Sets how long it may wait in a queue; whole milliseconds, rounded up.
+    /// Sets how long the message may stay in a queue before it expires.
     ///
-    /// Zero: what cannot be delivered at once expires. 2^32 - 1 milliseconds at most; more is `Codec` when it is
-    /// published. A queue's own limit holds beside it, the shorter one of both.
+    /// Whole milliseconds, rounded up; at most 2^32 - 1, more fails with `Codec` when it is published. With zero, the
+    /// message expires unless it can be delivered at once. If the queue has a limit of its own, the shorter one
+    /// applies.
     ///
     /// Source: <https://www.rabbitmq.com/docs/ttl#per-message-ttl-in-publishers>
     ///
@@ -239,7 +243,7 @@ impl Publishing {
 
     /// Sets the headers.
     ///
-    /// Together they must fit a frame: `Limit` when it is published.
+    /// They must fit into one frame together; otherwise the publish fails with `Limit`.
     ///
     /// # Examples
     /// ```
@@ -263,7 +267,7 @@ impl Publishing {
         self.headers(headers)
     }
 
-    /// Shows the body.
+    /// Returns the body.
     ///
     /// # Examples
     /// ```
@@ -295,9 +299,9 @@ impl Publishing {
     }
 }
 
-/// Stands for what can be the body of a [`Publishing`].
+/// Converts into the body of a [`Publishing`].
 ///
-/// Strings, byte slices, vectors and [`Bytes`] are bodies; only what is borrowed is copied.
+/// Strings, byte slices, vectors and [`Bytes`] implement it. Only borrowed data is copied.
 ///
 /// # Examples
 /// ```
@@ -314,7 +318,7 @@ impl Publishing {
 /// assert_eq!(Publishing::new(Order(7)).body(), r#"{"id": 7}"#.as_bytes());
 /// ```
 pub trait IntoBody {
-    /// Turns it into bytes, without a copy where it can.
+    /// Converts the value into bytes, without a copy if possible.
     ///
     /// # Examples
     /// ```

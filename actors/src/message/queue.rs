@@ -1,4 +1,4 @@
-//! What is said about queues.
+//! Declaring, binding, purging and deleting queues.
 
 use actix::Message;
 
@@ -9,19 +9,23 @@ use crate::{
     wire::{Table, Value},
 };
 
-/// Declares a queue, durable unless said otherwise. One that exists in the same way already is left as it is.
+/// Declares a queue (`queue.declare`), durable unless set otherwise. A queue that exists with the same
+/// attributes is left unchanged.
 ///
-/// Sends `queue.declare`. A name has 255 bytes at most.
+/// A name has at most 255 bytes.
 ///
 /// # Errors
-/// `Refused`: 403 for `amq.*` names or missing permission, 404 for a passive declare of what does not exist, 405 for a
-/// queue that is exclusive to another connection or not as exclusive as declared, 406 where it exists otherwise
-/// ([`Error::mismatch`](crate::Error::mismatch) tells what differs) or an argument makes no sense. Each closes the
-/// channel. `Limit` and `Codec` for what cannot be sent, and those of every call ([`Channel`](crate::Channel)).
+/// - `Refused` with 403 for a name that begins with `amq.`, or if permission is missing; 404 for a passive
+///   declare of a queue that does not exist; 405 if the queue is exclusive to another connection, or exists
+///   with another `exclusive` flag; 406 if it exists with different attributes
+///   ([`Error::mismatch`](crate::Error::mismatch) returns the first one that differs), or for an invalid
+///   argument. Each closes the channel.
+/// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: it is declared again with its bindings, unless `robust(false)`; a passive one is
-/// asked for again. A queue that the broker named gets a new name, which handles, bindings and consumers
-/// follow.
+/// **Over a reconnect**: the queue is declared again with its bindings, unless `robust(false)`. A passive
+/// declare is repeated as a passive one. A queue with a name that the broker chose gets a new name, which its
+/// handles, bindings and consumers then use.
 ///
 /// Source: AMQP 0-9-1 section 1.7.2.1; <https://www.rabbitmq.com/docs/queues>
 ///
@@ -50,7 +54,7 @@ pub struct DeclareQueue {
 }
 
 impl DeclareQueue {
-    /// Declares a durable queue; an empty name lets the broker choose one.
+    /// Creates the declare of a durable queue. With an empty name the broker chooses one.
     ///
     /// # Examples
     /// ```
@@ -69,10 +73,11 @@ impl DeclareQueue {
         }
     }
 
-    /// Declares an exclusive, auto-delete queue that the broker names (`amq.gen-...`).
+    /// Creates the declare of an exclusive, auto-delete queue with a name that the broker chooses
+    /// (`amq.gen-...`).
     ///
-    /// **Over a reconnect**: it is declared again under a new name; what was in it is lost with the old
-    /// connection.
+    /// **Over a reconnect**: the queue is declared again under a new name. The broker deleted the old one
+    /// with its messages.
     ///
     /// # Examples
     /// ```
@@ -83,12 +88,12 @@ impl DeclareQueue {
         Self { durable: false, exclusive: true, auto_delete: true, ..Self::new("") }
     }
 
-    /// Only asks whether a queue of this name exists, and how many messages and consumers it has (passive
-    /// `queue.declare`).
+    /// Creates a passive declare (`queue.declare`): it checks that the queue exists, and returns how many
+    /// messages and consumers it has.
     ///
-    /// What does not exist is refused with 404, which closes the channel.
+    /// A missing queue fails with `Refused` (404), which closes the channel.
     ///
-    /// **Over a reconnect**: it is asked for again, and never declared.
+    /// **Over a reconnect**: the check is repeated; the queue is never declared.
     ///
     /// # Examples
     /// ```no_run
@@ -103,30 +108,30 @@ impl DeclareQueue {
         Self::new(name).passive(true)
     }
 
-    /// Sets whether the declare only checks that the queue exists (passive `queue.declare`). Options other than the name
-    /// are ignored then. [`existing`](Self::existing) is the short form.
+    /// Sets whether the declare only checks that the queue exists (passive `queue.declare`). Options other
+    /// than the name are then ignored. [`existing`](Self::existing) is the short form.
     ///
-    /// What does not exist is refused with 404, which closes the channel.
+    /// A missing queue fails with `Refused` (404), which closes the channel.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let is_there = DeclareQueue::new("jobs").passive(true);
+    /// let check = DeclareQueue::new("jobs").passive(true);
     /// ```
     pub fn passive(mut self, passive: bool) -> Self {
         self.passive = passive;
         self
     }
 
-    /// Sets whether it survives a restart of the broker. RabbitMQ 4.3 refuses queues that neither do nor are exclusive.
+    /// Sets whether the queue survives a restart of the broker; it does unless set.
     ///
-    /// Quorum queues and streams have to be durable, and become so again with
-    /// [`queue_type`](Self::queue_type).
+    /// RabbitMQ 4.3 refuses queues that are neither durable nor exclusive. Quorum queues and streams must be
+    /// durable, and [`queue_type`](Self::queue_type) makes them so.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let passing = DeclareQueue::new("ticks").durable(false).exclusive(true);
+    /// let ticks = DeclareQueue::new("ticks").durable(false).exclusive(true);
     /// ```
     pub fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
@@ -135,31 +140,32 @@ impl DeclareQueue {
 
     /// Sets whether only this connection may use the queue. The broker deletes it when the connection closes.
     ///
-    /// Other connections are refused with 405 (`Refused`), which closes their channel.
+    /// Calls of other connections fail with `Refused` (405), which closes their channel.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let mine = DeclareQueue::new("basket.7").exclusive(true);
+    /// let basket = DeclareQueue::new("basket.7").exclusive(true);
     /// ```
     pub fn exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;
         self
     }
 
-    /// Sets whether the broker deletes the queue when its last consumer ends. A queue that never had a consumer stays.
+    /// Sets whether the broker deletes the queue when its last consumer ends. A queue that never had a
+    /// consumer stays.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let passing = DeclareQueue::new("ticks").auto_delete(true);
+    /// let ticks = DeclareQueue::new("ticks").auto_delete(true);
     /// ```
     pub fn auto_delete(mut self, auto_delete: bool) -> Self {
         self.auto_delete = auto_delete;
         self
     }
 
-    /// Makes it a quorum queue (`x-queue-type`), which must be durable.
+    /// Sets the type to quorum (`x-queue-type`), and makes the queue durable, which it must be.
     ///
     /// Source: <https://www.rabbitmq.com/docs/quorum-queues>
     ///
@@ -172,12 +178,13 @@ impl DeclareQueue {
         self.queue_type(QueueType::Quorum)
     }
 
-    /// Sets whether it is declared again after a reconnect, which is so by default on a connection that recovers.
+    /// Sets whether the queue is declared again after a reconnect; it is unless set. It has no effect on a
+    /// connection that does not recover.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareQueue;
-    /// let once = DeclareQueue::new("migration").robust(false);
+    /// let temporary = DeclareQueue::new("migration").robust(false);
     /// ```
     pub fn robust(mut self, robust: bool) -> Self {
         self.robust = robust;
@@ -190,10 +197,10 @@ impl DeclareQueue {
         self.robust
     }
 
-    /// Adds an argument, such as `x-message-ttl`.
+    /// Adds an argument, such as `x-message-ttl`. A further value of the same key replaces the first.
     ///
-    /// A key that is there already gets the new value; of keys, 255 bytes at most (`Codec` when it is sent).
-    /// Arguments of RabbitMQ have methods of their own, with their units.
+    /// A key has at most 255 bytes; a longer one fails with `Codec` when the call is sent. The arguments of
+    /// RabbitMQ have methods of their own, which take care of units.
     ///
     /// # Examples
     /// ```
@@ -205,16 +212,16 @@ impl DeclareQueue {
         self
     }
 
-    /// Adds all arguments of a table; of two of the same name the later one counts.
+    /// Adds all arguments of a table, replacing those with the same key.
     ///
-    /// Keys have 255 bytes at most (`Codec` when it is sent).
+    /// A key has at most 255 bytes; a longer one fails with `Codec` when the call is sent.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::{DeclareQueue, Table};
-    /// let ours = Table::new().with("x-max-length", 10_000).with("x-overflow", "reject-publish");
-    /// let jobs = DeclareQueue::new("jobs").arguments(ours.clone());
-    /// let mails = DeclareQueue::new("mails").arguments(ours).quorum();
+    /// let arguments = Table::new().with("x-max-length", 10_000).with("x-overflow", "reject-publish");
+    /// let jobs = DeclareQueue::new("jobs").arguments(arguments.clone());
+    /// let mails = DeclareQueue::new("mails").arguments(arguments).quorum();
     /// ```
     pub fn arguments(mut self, arguments: Table) -> Self {
         self.arguments.extend(arguments);
@@ -238,9 +245,9 @@ impl Message for DeclareQueue {
     type Result = Result<QueueDeclared>;
 }
 
-/// Holds what the broker answered to a declare.
+/// Holds the broker's reply to a declare (`queue.declare-ok`).
 ///
-/// The counts are those of the moment, and of a queue that others use, too.
+/// The counts are those at the time of the declare. Other clients may use the queue, too.
 ///
 /// Source: AMQP 0-9-1 section 1.7.2.2
 ///
@@ -255,30 +262,29 @@ impl Message for DeclareQueue {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueDeclared {
-    /// The name, which the broker may have chosen or changed (it strips line ends).
+    /// Name of the queue. The broker may have chosen or changed it (it removes line ends).
     pub name: String,
-    /// Messages that are ready for delivery.
+    /// Number of messages that are ready for delivery.
     pub message_count: u32,
-    /// Consumers that it has.
+    /// Number of consumers.
     pub consumer_count: u32,
-    /// What it is called, now and later.
+    /// Name of the queue, which changes if the broker renames it after a reconnect.
     #[doc(hidden)]
     pub current_name: QueueName,
 }
 
 binding! {
-    /// Binds a queue to an exchange. A binding that exists is left as it is.
-    ///
-    /// Sends `queue.bind`.
+    /// Binds a queue to an exchange (`queue.bind`). An existing binding is left unchanged.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange or missing permission, 404 where either is missing, 405 for a
-    /// queue that is exclusive to another connection.
-    /// Each closes the channel. `Limit` and `Codec` for what cannot be sent, and those of every call
-    /// ([`Channel`](crate::Channel)).
+    /// - `Refused` with 403 for the default exchange, or if permission is missing; 404 if the queue or the
+    ///   exchange does not exist; 405 if the queue is exclusive to another connection. Each closes the
+    ///   channel.
+    /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
+    /// - Those of every call ([`Channel`](crate::Channel)).
     ///
-    /// **Over a reconnect**: the binding is made again with its queue, under the new name of a queue that the broker
-    /// names.
+    /// **Over a reconnect**: the binding is created again with its queue, under the queue's new name if it
+    /// has one.
     ///
     /// Source: AMQP 0-9-1 section 1.7.2.3
     ///
@@ -295,16 +301,15 @@ binding! {
 }
 
 binding! {
-    /// Removes the binding of a queue. One that does not exist is no error.
-    ///
-    /// Sends `queue.unbind`.
+    /// Removes a binding of a queue (`queue.unbind`). A missing binding is no error.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange or missing permission, 405 for a queue that is exclusive to another
-    /// connection. Each closes the channel. `Limit` and `Codec` for what cannot be sent, and those of every call
-    /// ([`Channel`](crate::Channel)).
+    /// - `Refused` with 403 for the default exchange, or if permission is missing; 405 if the queue is
+    ///   exclusive to another connection. Each closes the channel.
+    /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
+    /// - Those of every call ([`Channel`](crate::Channel)).
     ///
-    /// **Over a reconnect**: what was unbound is not bound again.
+    /// **Over a reconnect**: a removed binding is not created again.
     ///
     /// Source: AMQP 0-9-1 section 1.7.2.5
     ///
@@ -320,15 +325,14 @@ binding! {
     "Names the queue, the exchange that it receives from, and the routing key."
 }
 
-/// Removes the messages of a queue that are ready, and answers how many there were. What is delivered and not
-/// settled stays.
-///
-/// Sends `queue.purge`.
+/// Removes the ready messages of a queue (`queue.purge`), and returns their number. Unsettled deliveries
+/// stay.
 ///
 /// # Errors
-/// `Refused`: 403 without permission, 404 where it is missing, 405 where it is exclusive to another connection. Each
-/// closes the channel. A stream refuses it for the whole connection: `ConnectionClosed` with 540. Otherwise those of
-/// every call ([`Channel`](crate::Channel)).
+/// - `Refused` with 403 if permission is missing, 404 if the queue does not exist, 405 if it is exclusive to
+///   another connection. Each closes the channel.
+/// - `ConnectionClosed` with 540 if the queue is a stream.
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
 /// Source: AMQP 0-9-1 section 1.7.2.7
 ///
@@ -348,7 +352,7 @@ pub struct PurgeQueue {
 }
 
 impl PurgeQueue {
-    /// Purges the queue of this name.
+    /// Creates the purge of the queue with this name.
     ///
     /// # Examples
     /// ```
@@ -364,20 +368,20 @@ impl Message for PurgeQueue {
     type Result = Result<u32>;
 }
 
-/// Deletes a queue with its bindings, and answers how many messages were ready in it. A missing one is no
-/// error.
+/// Deletes a queue with its bindings (`queue.delete`), and returns the number of its ready messages. A
+/// missing queue is no error.
 ///
-/// Sends `queue.delete`. Its consumers end ([`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker)).
+/// Its consumers end with [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker).
 ///
-/// Conditions are for classic queues: the broker closes the *connection* (540) where one is given for a quorum queue, and
-/// deletes a stream whatever they say.
+/// The conditions are for classic queues. With a condition, the broker closes the *connection* (540) for a
+/// quorum queue, and deletes a stream regardless.
 ///
 /// # Errors
-/// `Refused`: 403 without permission, 405 where it is exclusive to another connection, 406 where `if_unused`
-/// or `if_empty` does not hold. Each closes the channel. Otherwise those of every call
-/// ([`Channel`](crate::Channel)).
+/// - `Refused` with 403 if permission is missing, 405 if the queue is exclusive to another connection, 406 if
+///   `if_unused` or `if_empty` does not hold. Each closes the channel.
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: what was deleted is not declared again, and its bindings neither.
+/// **Over a reconnect**: neither a deleted queue nor its bindings are declared again.
 ///
 /// Source: AMQP 0-9-1 section 1.7.2.9
 ///
@@ -386,8 +390,8 @@ impl Message for PurgeQueue {
 /// # use actix::Addr;
 /// # use actix_pika_actors::{Channel, DeleteQueue, Result};
 /// # async fn delete(channel: Addr<Channel>) -> Result<u32> {
-/// let dropped = channel.send(DeleteQueue::new("jobs").if_unused(true).if_empty(true)).await??;
-/// # Ok(dropped) }
+/// let message_count = channel.send(DeleteQueue::new("jobs").if_unused(true).if_empty(true)).await??;
+/// # Ok(message_count) }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -399,7 +403,7 @@ pub struct DeleteQueue {
 }
 
 impl DeleteQueue {
-    /// Deletes the queue of this name.
+    /// Creates the deletion of the queue with this name.
     ///
     /// # Examples
     /// ```
@@ -412,8 +416,8 @@ impl DeleteQueue {
 
     /// Sets whether the queue is deleted only if it has no consumers.
     ///
-    /// Of classic queues: for a quorum queue the broker closes the connection (540), for a stream it deletes all the
-    /// same.
+    /// For classic queues only: for a quorum queue the broker closes the connection (540), and it deletes a
+    /// stream regardless.
     ///
     /// # Examples
     /// ```
@@ -427,8 +431,8 @@ impl DeleteQueue {
 
     /// Sets whether the queue is deleted only if it has no messages.
     ///
-    /// Of classic queues: for a quorum queue the broker closes the connection (540), for a stream it deletes all the
-    /// same.
+    /// For classic queues only: for a quorum queue the broker closes the connection (540), and it deletes a
+    /// stream regardless.
     ///
     /// # Examples
     /// ```

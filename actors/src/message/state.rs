@@ -1,4 +1,4 @@
-//! How a connection stands, and what is known of an open one.
+//! The state of a connection, and the properties of an open one.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     wire::{Negotiated, Table},
 };
 
-/// Tells how a connection stands.
+/// Describes the state of a connection.
 ///
 /// # Examples
 /// ```
@@ -21,13 +21,13 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// Dialling or shaking hands.
+    /// Connecting for the first time: dialling, or in the handshake.
     Connecting,
-    /// Open, with what both sides agreed on.
+    /// Open, with the negotiated limits.
     Open(Arc<Opened>),
-    /// Lost, and to be tried again.
+    /// Lost, with the cause; the supervisor reconnects.
     Reconnecting(Error),
-    /// Over: closed by the user (`None`), or lost.
+    /// Closed for good: by the application (`None`), or because it was lost or refused.
     Closed(Option<Error>),
 }
 
@@ -48,13 +48,13 @@ pub enum ConnectionState {
 pub struct Opened {
     /// Limits, and the broker's properties.
     pub(crate) negotiated: Arc<Negotiated>,
-    /// Which of the addresses to connect to it was.
+    /// Address that was connected to, of those in the options.
     pub address: Address,
-    /// Our end of the socket.
+    /// Local address of the socket.
     pub local_addr: SocketAddr,
-    /// The broker's end of the socket.
+    /// The broker's address of the socket.
     pub peer_addr: SocketAddr,
-    /// The reason for which the broker takes no publishes now (`connection.blocked`).
+    /// Reason for which the broker blocks publishing now (`connection.blocked`); `None` if it does not.
     pub blocked: Option<String>,
 }
 

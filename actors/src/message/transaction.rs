@@ -1,19 +1,19 @@
-//! What is said about transactions, and about taking deliveries back.
+//! Transactions, and returning all unsettled deliveries (`basic.recover`).
 
 use actix::Message;
 
 use crate::error::Result;
 
-/// Puts the channel into transaction mode, for good: what is published or settled on it from now on takes
-/// effect with the next [`CommitTx`]. Again on such a channel it changes nothing.
+/// Puts the channel into transaction mode (`tx.select`). It stays in this mode.
 ///
-/// Sends `tx.select`.
+/// From now on, publishes and acknowledgements on the channel take effect with the next [`CommitTx`]. Selecting the
+/// mode again has no effect.
 ///
 /// # Errors
-/// `Refused` without a code on a channel with confirms, before anything is sent: the broker would close it
-/// (406). Otherwise those of every call ([`Channel`](crate::Channel)).
+/// - `Refused` without a code on a channel with confirms, before anything is sent; the broker would close it (406).
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: a channel in transaction mode is not restored: it ends with `ChannelClosed`.
+/// **Over a reconnect**: a channel in transaction mode does not recover; it ends with `ChannelClosed`.
 ///
 /// Source: AMQP 0-9-1 section 1.9.2.1; <https://www.rabbitmq.com/docs/semantics#tx>
 ///
@@ -36,17 +36,18 @@ impl Message for SelectTx {
     type Result = Result<()>;
 }
 
-/// Lets everything since the last commit or rollback take effect: publishes, then settles.
+/// Commits the transaction (`tx.commit`): the publishes since the last commit or rollback take effect, then the
+/// acknowledgements.
 ///
-/// Sends `tx.commit`. It is atomic for one queue at most.
+/// It is atomic only if all of them concern one queue.
 ///
 /// # Errors
-/// `Refused` without a code outside transaction mode, before anything is sent. `Unroutable` where a mandatory
-/// publish came back: the rest has taken effect all the same. Otherwise those of every call
-/// ([`Channel`](crate::Channel)).
+/// - `Refused` without a code outside transaction mode, before anything is sent.
+/// - `Unroutable` if the broker returned a mandatory publish. Everything else has taken effect.
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: the channel ends with `ChannelClosed`; whether a commit under way has taken effect
-/// is not known.
+/// **Over a reconnect**: the channel ends with `ChannelClosed`. A commit that awaited its reply may or may not have
+/// taken effect.
 ///
 /// Source: AMQP 0-9-1 section 1.9.2.3; <https://www.rabbitmq.com/docs/semantics#tx>
 ///
@@ -57,7 +58,7 @@ impl Message for SelectTx {
 /// # async fn commit(channel: Addr<Channel>) -> Result<()> {
 /// match channel.send(CommitTx).await? {
 ///     Err(error) if error.kind() == ErrorKind::Unroutable => eprintln!("committed, but {error}"),
-///     answer => answer?,
+///     result => result?,
 /// }
 /// # Ok(()) }
 /// ```
@@ -69,17 +70,17 @@ impl Message for CommitTx {
     type Result = Result<()>;
 }
 
-/// Undoes everything since the last commit or rollback: what was published is discarded, what was settled
-/// goes back into its queue, because nobody has it any more.
+/// Rolls the transaction back (`tx.rollback`): the publishes since the last commit or rollback are discarded, and the
+/// deliveries that were settled since then return to their queues.
 ///
-/// Sends `tx.rollback`; where deliveries go back, their refusal and a `tx.commit` behind it. Answered when
-/// they are in their queues.
+/// If deliveries return, the client also sends `basic.reject` for them, and `tx.commit`. The reply is sent when they
+/// are in their queues.
 ///
 /// # Errors
-/// `Refused` without a code outside transaction mode, before anything is sent. Otherwise those of every call
-/// ([`Channel`](crate::Channel)).
+/// - `Refused` without a code outside transaction mode, before anything is sent.
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: the channel ends with `ChannelClosed`, which undoes as much.
+/// **Over a reconnect**: the channel ends with `ChannelClosed`, which rolls the transaction back, too.
 ///
 /// Source: AMQP 0-9-1 section 1.9.2.5; <https://www.rabbitmq.com/docs/semantics#tx>
 ///
@@ -99,14 +100,17 @@ impl Message for RollbackTx {
     type Result = Result<()>;
 }
 
-/// Puts all unsettled deliveries of the channel back into their queues; they come again, here or elsewhere,
-/// marked as redelivered.
+/// Returns all unsettled deliveries of the channel to their queues (`basic.recover` with requeue).
 ///
-/// Sends `basic.recover` with requeue; RabbitMQ refuses it without (540). Deliveries handed out before can no
-/// longer be settled: `StaleDelivery`. Those of `no_ack` consumers are not touched.
+/// The broker delivers them again, to this or another consumer, with the redelivered flag. Settling one from before
+/// fails with `StaleDelivery`. Deliveries of `no_ack` consumers are not affected. Without requeue, RabbitMQ closes the
+/// connection (540), so that there is no such option.
 ///
 /// # Errors
 /// Those of every call ([`Channel`](crate::Channel)).
+///
+/// **Over a reconnect**: a call that awaited its reply fails with `ConnectionClosed`; the broker returns the deliveries
+/// in any case.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.16
 ///
@@ -114,7 +118,7 @@ impl Message for RollbackTx {
 /// ```no_run
 /// # use actix::Addr;
 /// # use actix_pika_actors::{Channel, Recover, Result};
-/// # async fn give_all_back(channel: Addr<Channel>) -> Result<()> {
+/// # async fn return_all(channel: Addr<Channel>) -> Result<()> {
 /// channel.send(Recover).await??;
 /// # Ok(()) }
 /// ```
