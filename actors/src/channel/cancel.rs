@@ -6,7 +6,7 @@
 use tokio::time::Instant;
 
 use super::{
-    ChannelMachine, PendingReply, Reply, Responder, consumer_entry::ConsumerEntry, machine::Request,
+    ChannelMachine, PendingReply, Reply, Responder, consumers::ConsumerEntry, machine::Request,
     pending_reply::answer_all, state::ConsumersAt,
 };
 use crate::{

@@ -9,9 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Call, ChannelMachine, PendingReply, Reply, Responder,
-    acker::ChannelAcker,
-    consumer_entry::{ConsumerEntry, Subscription},
-    consumer_phase::ConsumerPhase,
+    consumers::{ChannelAcker, ConsumerEntry, ConsumerPhase, Subscription},
     machine::Request,
     output::Output,
 };

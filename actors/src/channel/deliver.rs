@@ -7,7 +7,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 
-use super::{ChannelMachine, PendingReply, acker::ChannelAcker};
+use super::{ChannelMachine, PendingReply, consumers::ChannelAcker};
 use crate::{
     error::Error,
     message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts},

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use super::{
     Call, PendingReply, Reply, Responder,
-    close_history::CloseHistory,
     consumers::Consumers,
     deliver::Inbox,
     nack_retry::NackRetry,
     output::{Output, Outputs},
     prefetch::Prefetch,
     renames::Renames,
+    reopen::CloseHistory,
     replies::Replies,
     state::ChannelState,
     transaction::TransactionState,

@@ -3,7 +3,10 @@
 //! Every handler is one turn of the machine, after which the actor does what the machine asks for. Only this file reads
 //! the clock.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use tokio::time::Instant;
@@ -18,7 +21,7 @@ use crate::{
         RollbackTx, SelectTx, Settle, SinkRegistration, TargetLost, UnbindExchange, UnbindQueue,
         WatchChannel, internal::ChannelMessage,
     },
-    outbox::Tick,
+    outbox::{Destination, Outbox, PublishFuture, Tick},
     wire::Fault,
 };
 
@@ -258,5 +261,36 @@ impl Handler<FollowChannel> for Channel {
 
     fn handle(&mut self, FollowChannel(stream): FollowChannel, _: &mut Context<Self>) {
         self.watchers.add_stream(stream);
+    }
+}
+
+/// Where a [`Publish`] message goes.
+struct Route {
+    outbox: Arc<Outbox>,
+    exchange: String,
+    routing_key: String,
+}
+
+impl Destination for Route {
+    fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    fn exchange(&self) -> &str {
+        &self.exchange
+    }
+
+    fn routing_key(&self) -> &str {
+        &self.routing_key
+    }
+}
+
+impl Channel {
+    fn publish(&self, publish: Publish) -> PublishFuture<Route> {
+        let Publish { exchange, routing_key, mut content } = publish;
+        if self.message_ids {
+            content = content.generate_message_id();
+        }
+        PublishFuture::new(Route { outbox: self.machine.outbox.clone(), exchange, routing_key }, content)
     }
 }

@@ -1,30 +1,24 @@
-//! The Channel actor: a logical channel. It owns the channel's state, its outbox, and all parsing.
+//! The Channel actor: one AMQP channel.
 //!
-//! `life` opens and closes, `calls` speaks for people, `replies` remembers who waits for what, `inbound` reads,
-//! `consume` keeps the consumers, `restore` goes on in another life.
+//! The actor is a shell: `mailbox.rs` has the messages that it takes, and from whom. What it does with them is decided in
+//! [`ChannelMachine`], a plain struct without a runtime or a clock, which the other files implement: `recovery.rs` what is
+//! recovered after a reconnect and in which order, `cancel.rs` what happens on `basic.cancel`, `nack_retry.rs` on a nack,
+//! `state.rs` and `consumers/phase.rs` the states of a channel and of a consumer.
 
-mod acker;
 mod calls;
 mod cancel;
-mod close_history;
 mod closing;
 mod consume;
-mod consumer_entry;
-mod consumer_phase;
 mod consumers;
-#[cfg(test)]
-mod counting;
 mod deliver;
 mod inbound;
 mod machine;
 mod mailbox;
 mod nack_retry;
-mod offsets;
 mod outage;
 mod output;
 mod pending_reply;
 mod prefetch;
-mod publish;
 mod recovery;
 mod renames;
 mod reopen;
@@ -32,6 +26,8 @@ mod repair;
 mod replies;
 mod reply;
 mod state;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod waiting_calls;
 
@@ -51,11 +47,10 @@ use crate::{
 
 pub(crate) use self::reply::Responder as Answer;
 
-/// Speaks for a logical channel: it owns the channel's state, its outbox, and all parsing. [`OpenChannel`] starts
-/// one; nobody else can.
+/// The actor of one channel: it reads what the broker sends on it, and makes the calls of the application.
 ///
-/// It lives on the thread of its connection and takes these messages; each is one AMQP method, answered in
-/// the order in which they were sent.
+/// [`OpenChannel`] starts it. It runs on the thread of its connection and takes the messages below. Each of them is one
+/// AMQP method, and they are answered in the order in which they were sent.
 ///
 /// | message | answer |
 /// |---|---|
@@ -76,19 +71,19 @@ pub(crate) use self::reply::Responder as Answer;
 /// | [`CloseChannel`](crate::CloseChannel) | `()` |
 ///
 /// # Errors
-/// Those that every call may have:
+/// Every call can fail with:
 ///
-/// - `Refused` where the broker closed the channel for this very call; [`Error::close_reason`] has the code.
-/// - `ChannelClosed` where the channel is closed, or was before the answer came, with the reason if the
-///   broker gave one.
-/// - `ConnectionClosed` where the connection is.
-/// - `Timeout` after the channel's deadline (30 seconds unless set), `Blocked` while the broker blocks the
-///   connection. A broker that is silent for one more deadline costs the channel.
-/// - `Stopped` where the actor is gone, which is what a [`MailboxError`](actix::MailboxError) becomes.
+/// - `Refused`: the broker closed the channel because of this call; [`Error::close_reason`] has the reply code.
+/// - `ChannelClosed`: the channel is closed, or was closed before the reply came; with the broker's reason, if it gave
+///   one.
+/// - `ConnectionClosed`: the connection is closed.
+/// - `Timeout`: there is no reply within the channel's deadline (30 seconds unless set). `Blocked` instead while the broker
+///   blocks the connection. A channel without a reply for one more deadline is closed, or reopened.
+/// - `Stopped`: the actor has ended; a [`MailboxError`](actix::MailboxError) converts to it.
 ///
-/// **Over a reconnect**: the actor stays the same and opens its channel again under the same number, with its
-/// prefetch, confirm mode and consumers. A call whose answer was outstanding fails with `ConnectionClosed`;
-/// one that begins while the connection is down waits for it within its deadline.
+/// **Over a reconnect**: the actor stays, and reopens its channel under the same number with its prefetch, consumers and
+/// confirm mode. A call without a reply fails with `ConnectionClosed`. A call that is made while the connection is down
+/// waits for the channel, within its deadline.
 ///
 /// Source: <https://www.rabbitmq.com/docs/channels>
 ///
@@ -122,9 +117,9 @@ enum Number {
     InUse,
 }
 
-/// Holds an open channel: the actor that reads for it, and the outbox that writes for it.
+/// An open channel: the actor that reads for it, and the outbox that writes for it.
 ///
-/// When the last clone of it is gone and nothing is under way, the channel closes.
+/// The channel closes once the last clone is dropped and nothing is in flight.
 ///
 /// # Examples
 /// ```no_run
@@ -133,7 +128,7 @@ enum Number {
 /// # async fn run(connection: Addr<ConnectionSupervisor>) -> Result<()> {
 /// let channel = connection.send(OpenChannel::new()).await??;
 /// channel.actor.send(DeclareQueue::new("jobs")).await??;
-/// println!("{} publishes under way", channel.outbox.load().unconfirmed);
+/// println!("{} unconfirmed publishes", channel.outbox.load().unconfirmed);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -141,13 +136,13 @@ enum Number {
 pub struct OpenedChannel {
     /// The Channel actor.
     pub actor: Addr<Channel>,
-    /// The channel's way out.
+    /// What the channel writes goes through it.
     pub outbox: Arc<Outbox>,
-    /// The supervisor's own copy has none.
+    /// Closes the channel when it is dropped. The supervisor's own copy has none.
     _lease: Option<Arc<Lease>>,
 }
 
-/// Says that nobody holds the channel any more, even if it was dropped on its way to who asked for it.
+/// Releases the channel when the last handle is dropped, even on its way to the caller that asked for it.
 #[derive(Debug)]
 struct Lease(Addr<Channel>);
 
@@ -174,7 +169,7 @@ impl Channel {
         options: &OpenChannel,
         body_max: u64,
         supervisor: Recipient<SupervisorMessage>,
-        robust: bool,
+        recovers: bool,
     ) -> OpenedChannel {
         let outbox = Arc::new(Outbox::new(OutboxConfig {
             channel: number,
@@ -183,7 +178,7 @@ impl Channel {
             window_bytes: options.window_bytes,
             deadline: options.deadline,
         }));
-        let machine = ChannelMachine::new(outbox.clone(), options, body_max, robust, Instant::now());
+        let machine = ChannelMachine::new(outbox.clone(), options, body_max, recovers, Instant::now());
         let actor = Self {
             machine,
             supervisor,
@@ -206,7 +201,7 @@ impl Actor for Channel {
 }
 
 impl Drop for Channel {
-    // Whatever ended the actor, a panic included: nobody waits for ever.
+    // Also after a panic: nobody must wait for ever.
     fn drop(&mut self) {
         self.machine.stop();
         while let Some(output) = self.machine.outputs.next() {

@@ -1,9 +1,11 @@
-//! What queues that the broker names are called now, for who still says an earlier name.
+//! The present names of queues that the broker has named, by their earlier names.
+//!
+//! The broker gives such a queue another name when it is redeclared. Handles follow by themselves; an earlier name is in
+//! publishes that were queued before, and with callers that have copied it.
 
 use std::collections::{HashMap, VecDeque};
 
-/// So many names of a queue are known besides its present one. Handles follow by themselves, so that an earlier one is
-/// said in publishes that were kept, and by who has copied it.
+/// How many earlier names of a queue are kept.
 const KNOWN: usize = 8;
 
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ impl Renames {
         self.earlier.insert(new.to_owned(), names);
     }
 
-    /// The present names, by earlier ones.
+    /// Returns the present names by earlier ones.
     pub(super) fn current(&self) -> &HashMap<String, String> {
         &self.current
     }
@@ -44,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_names_of_each_queue_are_known_and_no_more() {
+    fn the_last_earlier_names_of_each_queue_are_kept() {
         let mut renames = Renames::default();
         for n in 0..1000 {
             for queue in ["a", "b"] {

@@ -1,12 +1,13 @@
 //! Channels that are closed while their connection goes on: by the broker, or because it does not answer. One that
 //! recovers is reopened on the same connection.
 
+use std::{collections::VecDeque, time::Duration};
+
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
     ChannelMachine, Number, PendingReply,
-    close_history::MOST,
     replies::{FailedCall, FailedConsume},
     state::AfterClose,
 };
@@ -15,6 +16,25 @@ use crate::{
     message::{ConsumerEnd, methods},
     wire::{Fault, channel},
 };
+
+/// A channel reopens after so many closes within [`WITHIN`], and not after one more.
+const MOST: usize = 5;
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// When the broker has closed the channel lately: one that is closed again and again is given up.
+#[derive(Debug, Default)]
+pub(super) struct CloseHistory(VecDeque<Instant>);
+
+impl CloseHistory {
+    /// Notes a close by the broker; returns whether the channel may reopen.
+    pub(super) fn closed(&mut self, now: Instant) -> bool {
+        while self.0.front().is_some_and(|at| now.saturating_duration_since(*at) > WITHIN) {
+            self.0.pop_front();
+        }
+        self.0.push_back(now);
+        self.0.len() <= MOST
+    }
+}
 
 impl ChannelMachine {
     /// The broker has closed the channel.
@@ -124,5 +144,24 @@ impl ChannelMachine {
             }
             None => Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_close_too_many_within_the_time_gives_the_channel_up() {
+        let (mut history, start) = (CloseHistory::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert!((0..5).all(|n| history.closed(start + n * second)));
+        assert!(!history.closed(start + 5 * second));
+    }
+
+    #[test]
+    fn old_closes_do_not_count() {
+        let (mut history, start) = (CloseHistory::default(), Instant::now());
+        assert!((0..50).all(|n| history.closed(start + n * Duration::from_secs(3))));
     }
 }

@@ -3,7 +3,7 @@
 use crate::message::ConsumerEnd;
 
 #[derive(Debug)]
-pub(super) enum ConsumerPhase {
+pub(in crate::channel) enum ConsumerPhase {
     /// The first `basic.consume` is not answered yet.
     Starting,
     /// The broker delivers to it.
@@ -22,7 +22,7 @@ pub(super) enum ConsumerPhase {
 
 impl ConsumerPhase {
     /// `basic.consume` is answered; returns whether the consumer was suspended before.
-    pub(super) fn consumed(&mut self) -> bool {
+    pub(in crate::channel) fn consumed(&mut self) -> bool {
         let repaired = matches!(self, Self::Restarting { repaired: true });
         if matches!(self, Self::Starting | Self::Restarting { .. }) {
             *self = Self::Active;
@@ -31,7 +31,7 @@ impl ConsumerPhase {
     }
 
     /// It is cancelled here. Of two reasons the first counts, and any counts before the application's wish.
-    pub(super) fn cancel(&mut self, why: Option<ConsumerEnd>) {
+    pub(in crate::channel) fn cancel(&mut self, why: Option<ConsumerEnd>) {
         match self {
             Self::Cancelling { end } => {
                 if end.is_none() {
@@ -43,7 +43,7 @@ impl ConsumerPhase {
     }
 
     /// The broker has cancelled it; returns whether it can be repaired.
-    pub(super) fn cancelled_by_broker(&mut self) -> bool {
+    pub(in crate::channel) fn cancelled_by_broker(&mut self) -> bool {
         let running = matches!(self, Self::Starting | Self::Active | Self::Restarting { .. });
         if running {
             *self = Self::Freeing;
@@ -52,7 +52,7 @@ impl ConsumerPhase {
     }
 
     /// `basic.cancel` is answered; returns whether it waits for its repair now.
-    pub(super) fn freed(&mut self) -> bool {
+    pub(in crate::channel) fn freed(&mut self) -> bool {
         let freeing = matches!(self, Self::Freeing);
         if freeing {
             *self = Self::Suspended;
@@ -61,16 +61,16 @@ impl ConsumerPhase {
     }
 
     /// It could not start again.
-    pub(super) fn suspend(&mut self) {
+    pub(in crate::channel) fn suspend(&mut self) {
         *self = Self::Suspended;
     }
 
-    pub(super) fn is_suspended(&self) -> bool {
+    pub(in crate::channel) fn is_suspended(&self) -> bool {
         matches!(self, Self::Suspended)
     }
 
     /// The supervisor has repaired what it needs; returns whether it waited for that.
-    pub(super) fn repaired(&mut self) -> bool {
+    pub(in crate::channel) fn repaired(&mut self) -> bool {
         let suspended = self.is_suspended();
         if suspended {
             *self = Self::Restarting { repaired: true };
@@ -79,7 +79,7 @@ impl ConsumerPhase {
     }
 
     /// The channel is closed and reopens: the broker has forgotten its consumers.
-    pub(super) fn channel_closed(&mut self) {
+    pub(in crate::channel) fn channel_closed(&mut self) {
         match self {
             Self::Starting | Self::Active => *self = Self::Restarting { repaired: false },
             Self::Freeing => *self = Self::Restarting { repaired: true },
@@ -88,27 +88,27 @@ impl ConsumerPhase {
     }
 
     /// The connection is lost: the consumer is tried again on the next one, suspended or not.
-    pub(super) fn connection_lost(&mut self) {
+    pub(in crate::channel) fn connection_lost(&mut self) {
         if !matches!(self, Self::Cancelling { .. }) {
             *self = Self::Restarting { repaired: false };
         }
     }
 
     /// Returns whether it is started when the channel opens again.
-    pub(super) fn restarts(&self) -> bool {
+    pub(in crate::channel) fn restarts(&self) -> bool {
         matches!(self, Self::Restarting { .. })
     }
 
-    pub(super) fn is_freeing(&self) -> bool {
+    pub(in crate::channel) fn is_freeing(&self) -> bool {
         matches!(self, Self::Freeing)
     }
 
-    pub(super) fn is_cancelling(&self) -> bool {
+    pub(in crate::channel) fn is_cancelling(&self) -> bool {
         matches!(self, Self::Cancelling { .. })
     }
 
     /// Returns why it is cancelled, unless the application wants it.
-    pub(super) fn end(&self) -> Option<&ConsumerEnd> {
+    pub(in crate::channel) fn end(&self) -> Option<&ConsumerEnd> {
         match self {
             Self::Cancelling { end } => end.as_ref(),
             _ => None,

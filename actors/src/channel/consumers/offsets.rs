@@ -1,6 +1,6 @@
-//! Where the consumer of a stream queue is: behind the highest offset up to which everything was settled.
+//! The position of a consumer in a stream: behind the highest offset up to which everything is settled.
 //!
-//! A stream keeps its messages, and the broker does not remember for a consumer where it was.
+//! A stream keeps its messages, and the broker does not keep the position of a consumer.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
 use crate::outbox::Outcome;
 
 #[derive(Debug, Default)]
-pub(super) struct Offsets(Mutex<State>);
+pub(in crate::channel) struct Offsets(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -18,15 +18,15 @@ struct State {
     open: BTreeMap<u64, u64>,
     /// One more than the highest offset delivered.
     end: Option<u64>,
-    /// The lowest offset that was refused, or handed back: nothing behind it counts as done.
-    refused: Option<u64>,
+    /// The lowest offset that was requeued: nothing behind it counts as settled.
+    requeued: Option<u64>,
 }
 
 impl State {
     fn next(&self) -> Option<u64> {
         let oldest = self.open.values().next().copied();
         let next = oldest.into_iter().chain(self.end).min()?;
-        Some(self.refused.map_or(next, |refused| refused.min(next)))
+        Some(self.requeued.map_or(next, |requeued| requeued.min(next)))
     }
 }
 
@@ -41,36 +41,36 @@ impl Offsets {
         state.end = Some(state.end.unwrap_or(0).max(offset + 1));
     }
 
-    pub(super) fn settled(&self, tag: u64, verdict: Outcome) {
+    pub(super) fn settled(&self, tag: u64, outcome: Outcome) {
         let mut state = self.lock();
-        let those = match verdict {
+        let those = match outcome {
             Outcome::AckAll | Outcome::NackAll { .. } => {
                 let later = state.open.split_off(&(tag + 1));
                 std::mem::replace(&mut state.open, later)
             }
             _ => state.open.remove(&tag).map(|offset| BTreeMap::from([(tag, offset)])).unwrap_or_default(),
         };
-        let undone = match verdict {
+        let requeued = match outcome {
             Outcome::Nack { requeue } | Outcome::NackAll { requeue } | Outcome::Reject { requeue } => requeue,
             Outcome::Dropped => true,
             Outcome::Ack | Outcome::AckAll => false,
         };
-        if undone && let Some(&lowest) = those.values().next() {
-            state.refused = Some(state.refused.map_or(lowest, |refused| refused.min(lowest)));
+        if requeued && let Some(&lowest) = those.values().next() {
+            state.requeued = Some(state.requeued.map_or(lowest, |requeued| requeued.min(lowest)));
         }
     }
 
-    /// The offset to go on from, once something was delivered.
+    /// Returns the offset to consume from, once something was delivered.
     pub(super) fn next(&self) -> Option<u64> {
         self.lock().next()
     }
 
-    /// A life is over: what is open comes again.
+    /// The channel is closed: what is not settled is delivered again.
     pub(super) fn reset(&self) {
         let mut state = self.lock();
         state.end = state.next();
         state.open.clear();
-        state.refused = None;
+        state.requeued = None;
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn goes_on_behind_what_is_settled_without_a_gap() {
+    fn the_next_offset_is_behind_what_is_settled_without_a_gap() {
         let offsets = Offsets::default();
         assert_eq!(offsets.next(), None);
         for (tag, offset) in [(1, 10), (2, 11), (3, 12), (4, 13)] {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_back_comes_again_in_the_next_life() {
+    fn requeued_deliveries_come_again_on_the_next_channel() {
         let offsets = Offsets::default();
         for (tag, offset) in [(1, 0), (2, 1), (3, 2)] {
             offsets.delivered(tag, offset);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Recipient;
 use tokio::sync::watch;
 
-use super::{acker::ChannelAcker, consumer_phase::ConsumerPhase};
+use super::{ChannelAcker, ConsumerPhase};
 use crate::{
     error::Result,
     message::{
@@ -16,47 +16,47 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct ConsumerEntry {
-    pub(super) acker: Arc<ChannelAcker>,
-    pub(super) sink: Arc<dyn DeliverySink>,
-    pub(super) phase: ConsumerPhase,
-    pub(super) subscription: Subscription,
-    pub(super) watcher: Option<Recipient<ConsumerEnd>>,
-    pub(super) ended: watch::Sender<Option<ConsumerEnd>>,
-    pub(super) handle: ConsumerState,
+pub(in crate::channel) struct ConsumerEntry {
+    pub(in crate::channel) acker: Arc<ChannelAcker>,
+    pub(in crate::channel) sink: Arc<dyn DeliverySink>,
+    pub(in crate::channel) phase: ConsumerPhase,
+    pub(in crate::channel) subscription: Subscription,
+    pub(in crate::channel) watcher: Option<Recipient<ConsumerEnd>>,
+    pub(in crate::channel) ended: watch::Sender<Option<ConsumerEnd>>,
+    pub(in crate::channel) handle: ConsumerState,
     /// Deliveries of the frame batch that is read now.
-    pub(super) batch: Vec<Delivery>,
+    pub(in crate::channel) batch: Vec<Delivery>,
 }
 
 /// What the broker was asked for.
 #[derive(Debug)]
-pub(super) struct Subscription {
-    pub(super) queue: String,
-    pub(super) no_ack: bool,
-    pub(super) exclusive: bool,
-    pub(super) arguments: Table,
-    pub(super) prefetch: u16,
+pub(in crate::channel) struct Subscription {
+    pub(in crate::channel) queue: String,
+    pub(in crate::channel) no_ack: bool,
+    pub(in crate::channel) exclusive: bool,
+    pub(in crate::channel) arguments: Table,
+    pub(in crate::channel) prefetch: u16,
     /// The consumer starts again when the channel recovers.
-    pub(super) recovers: bool,
+    pub(in crate::channel) recovers: bool,
 }
 
 impl ConsumerEntry {
-    pub(super) fn id(&self) -> u32 {
+    pub(in crate::channel) fn id(&self) -> u32 {
         self.acker.consumer
     }
 
-    pub(super) fn tag(&self) -> &Arc<str> {
+    pub(in crate::channel) fn tag(&self) -> &Arc<str> {
         &self.acker.tag
     }
 
     /// Builds its `basic.consume`.
-    pub(super) fn method(&self) -> Result<AMQPClass> {
+    pub(in crate::channel) fn method(&self) -> Result<AMQPClass> {
         let Subscription { queue, no_ack, exclusive, .. } = &self.subscription;
         methods::basic_consume(queue, self.tag(), *no_ack, *exclusive, &self.arguments_now())
     }
 
     /// Returns what the supervisor tries in its place before the channel does.
-    pub(super) fn trial(&self) -> TrialConsume {
+    pub(in crate::channel) fn trial(&self) -> TrialConsume {
         TrialConsume {
             tag: self.tag().clone(),
             queue: self.subscription.queue.clone(),
@@ -74,13 +74,13 @@ impl ConsumerEntry {
         arguments
     }
 
-    pub(super) fn consumed(&self) -> Consumed {
+    pub(in crate::channel) fn consumed(&self) -> Consumed {
         Consumed { tag: self.tag().clone(), state: self.handle.clone() }
     }
 
     /// Adds a delivery to its batch.
     #[inline]
-    pub(super) fn stage(&mut self, parts: DeliveryParts) {
+    pub(in crate::channel) fn stage(&mut self, parts: DeliveryParts) {
         if let Some(credit) = &self.acker.credit {
             credit.take(parts.size());
         }
@@ -95,14 +95,14 @@ impl ConsumerEntry {
     }
 
     /// Sends its batch to the sink.
-    pub(super) fn flush(&mut self) {
+    pub(in crate::channel) fn flush(&mut self) {
         // The next batch is likely to be as large as this one.
         let next = Vec::with_capacity(self.batch.len());
         self.sink.batch(std::mem::replace(&mut self.batch, next));
     }
 
     /// Discards deliveries that the target has not received: the broker requeues them.
-    pub(super) fn discard(&mut self) {
+    pub(in crate::channel) fn discard(&mut self) {
         if self.subscription.no_ack {
             return;
         }
@@ -114,7 +114,7 @@ impl ConsumerEntry {
     }
 
     /// Ends it for good.
-    pub(super) fn end(self, end: ConsumerEnd) {
+    pub(in crate::channel) fn end(self, end: ConsumerEnd) {
         self.ended.send_replace(Some(end.clone()));
         if let Some(watcher) = &self.watcher {
             watcher.do_send(end.clone());

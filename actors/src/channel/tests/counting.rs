@@ -1,4 +1,4 @@
-//! Costs that show in counts: how many letters a burst takes.
+//! Costs that are counted: how many messages to actors, batches and buffers a burst takes.
 
 use std::sync::{
     Arc, Mutex,
@@ -8,8 +8,8 @@ use std::sync::{
 use actix::{Actor, Addr, Context, Handler};
 use bytes::{Bytes, BytesMut};
 
-use super::{Channel, OpenedChannel};
 use crate::{
+    channel::{Channel, OpenedChannel},
     message::{
         Consume, ConsumerEnd, Delivery, DeliverySink, Get, OpenChannel, ReleaseChannel, SinkRegistration,
         internal::{ChannelMessage, SupervisorMessage},
@@ -19,17 +19,17 @@ use crate::{
     wire::{FrameDecoder, Properties},
 };
 
-/// Stands for connection and supervisor, and counts what they get.
+/// Stands for connection and supervisor, and counts the flushes.
 #[derive(Default)]
-struct Office {
+struct Receiver {
     flushes: Arc<AtomicUsize>,
 }
 
-impl Actor for Office {
+impl Actor for Receiver {
     type Context = Context<Self>;
 }
 
-impl Handler<Flush> for Office {
+impl Handler<Flush> for Receiver {
     type Result = ();
 
     fn handle(&mut self, _: Flush, _: &mut Self::Context) {
@@ -37,7 +37,7 @@ impl Handler<Flush> for Office {
     }
 }
 
-impl Handler<SupervisorMessage> for Office {
+impl Handler<SupervisorMessage> for Receiver {
     type Result = ();
 
     fn handle(&mut self, _: SupervisorMessage, _: &mut Self::Context) {}
@@ -73,35 +73,35 @@ struct Bench {
 impl Bench {
     /// A channel without confirms that the broker has opened.
     async fn open() -> Self {
-        let office = Office::default();
-        let flushes = office.flushes.clone();
-        let office: Addr<Office> = office.start();
+        let receiver = Receiver::default();
+        let flushes = receiver.flushes.clone();
+        let receiver: Addr<Receiver> = receiver.start();
         let options = OpenChannel::new().confirms(false);
-        let channel = Channel::start(1, &options, 1 << 20, office.clone().recipient(), false);
+        let channel = Channel::start(1, &options, 1 << 20, receiver.clone().recipient(), false);
         channel.actor.do_send(ChannelMessage::Attached {
             epoch: 1,
-            flush: Arc::new(office.recipient()),
+            flush: Arc::new(receiver.recipient()),
             frame_max: 131_072,
             credit: Arc::new(ReadCredit::new(1 << 20)),
         });
         let bench = Self { channel, flushes };
-        bench.hear(&frame(b"\0\x14\0\x0b\0\0\0\0")).await;
+        bench.receive(&frame(b"\0\x14\0\x0b\0\0\0\0")).await;
         bench.taken();
         bench
     }
 
-    /// Cuts these bytes as the connection does, and sends the runs; tells how many they were.
-    async fn hear(&self, bytes: &[u8]) -> usize {
-        let (mut decoder, mut buffer, mut runs) = (FrameDecoder::new(131_072), BytesMut::from(bytes), 0);
-        while let Some(run) = decoder.next_batch(&mut buffer).unwrap() {
-            runs += 1;
-            self.channel.actor.send(ChannelMessage::Frames { epoch: 1, batch: run }).await.unwrap();
+    /// Decodes these bytes as the connection does, and sends the batches; returns how many they were.
+    async fn receive(&self, bytes: &[u8]) -> usize {
+        let (mut decoder, mut buffer, mut batches) = (FrameDecoder::new(131_072), BytesMut::from(bytes), 0);
+        while let Some(batch) = decoder.next_batch(&mut buffer).unwrap() {
+            batches += 1;
+            self.channel.actor.send(ChannelMessage::Frames { epoch: 1, batch }).await.unwrap();
         }
         assert!(buffer.is_empty());
-        runs
+        batches
     }
 
-    /// Takes what there is, as the connection does, and counts it: letters, chunks, bytes.
+    /// Takes what is written, as the connection does, and counts it: flushes, buffers, bytes.
     fn taken(&self) -> (usize, usize, usize) {
         let mut out: Vec<Bytes> = Vec::new();
         while self.channel.outbox.take(1, 64 * 1024, &mut out) {}
@@ -116,7 +116,7 @@ impl Bench {
         let mut ok = b"\0\x3c\0\x15".to_vec();
         ok.push(tag.len() as u8);
         ok.extend(tag.as_bytes());
-        self.hear(&[frame(b"\0\x3c\0\x0b"), frame(&ok)].concat()).await;
+        self.receive(&[frame(b"\0\x3c\0\x0b"), frame(&ok)].concat()).await;
         call.await.unwrap().unwrap().unwrap();
         self.taken();
         batches
@@ -128,7 +128,7 @@ impl Bench {
         tokio::task::yield_now().await;
         let method = b"\0\x3c\0\x47\0\0\0\0\0\0\0\x01\0\0\x04jobs\0\0\0\0";
         let header = b"\0\x3c\0\0\0\0\0\0\0\0\0\x04\0\0";
-        self.hear(&[frame(method), frame_of(2, header), frame_of(3, b"body")].concat()).await;
+        self.receive(&[frame(method), frame_of(2, header), frame_of(3, b"body")].concat()).await;
         self.taken();
         call.await.unwrap().unwrap().unwrap().unwrap()
     }
@@ -146,12 +146,12 @@ impl Bench {
         assert!(self.channel.outbox.queue_publish(outgoing).unwrap().is_some());
     }
 
-    /// Waits until the actor has read all its letters.
+    /// Waits until the actor has handled all its messages.
     async fn settled(&self) {
         self.channel.actor.send(ChannelMessage::Blocked(false)).await.unwrap();
     }
 
-    /// What the connection takes now has `channel.close` for its only frame.
+    /// Checks that what the connection takes now has `channel.close` for its only frame.
     async fn expect_close(&self) {
         self.settled().await;
         let mut out: Vec<Bytes> = Vec::new();
@@ -186,11 +186,11 @@ fn delivery(consumer: &str, tag: u64) -> Vec<u8> {
 }
 
 #[actix::test]
-async fn a_burst_of_deliveries_is_one_letter_and_one_batch() {
+async fn a_burst_of_deliveries_is_one_message_and_one_batch() {
     let bench = Bench::open().await;
     let batches = bench.consume("a").await;
     let burst: Vec<u8> = (1..=100).flat_map(|tag| delivery("a", tag)).collect();
-    assert_eq!(bench.hear(&burst).await, 1);
+    assert_eq!(bench.receive(&burst).await, 1);
     let lengths: Vec<usize> = batches.0.lock().unwrap().iter().map(Vec::len).collect();
     assert_eq!(lengths, [100]);
 }
@@ -200,7 +200,7 @@ async fn a_burst_for_two_consumers_is_one_batch_each() {
     let bench = Bench::open().await;
     let (a, b) = (bench.consume("a").await, bench.consume("b").await);
     let burst: Vec<u8> = (1..=100).flat_map(|tag| delivery(["a", "b"][tag as usize % 2], tag)).collect();
-    assert_eq!(bench.hear(&burst).await, 1);
+    assert_eq!(bench.receive(&burst).await, 1);
     for batches in [a, b] {
         let lengths: Vec<usize> = batches.0.lock().unwrap().iter().map(Vec::len).collect();
         assert_eq!(lengths, [50]);
@@ -208,11 +208,11 @@ async fn a_burst_for_two_consumers_is_one_batch_each() {
 }
 
 #[actix::test]
-async fn a_burst_of_acks_is_one_letter_and_one_frame() {
+async fn a_burst_of_acks_is_one_message_and_one_frame() {
     let bench = Bench::open().await;
     let batches = bench.consume("a").await;
     let burst: Vec<u8> = (1..=100).flat_map(|tag| delivery("a", tag)).collect();
-    bench.hear(&burst).await;
+    bench.receive(&burst).await;
     let deliveries = std::mem::take(&mut *batches.0.lock().unwrap());
     deliveries.into_iter().flatten().for_each(|delivery| delivery.ack().unwrap());
     tokio::task::yield_now().await;
@@ -224,7 +224,7 @@ async fn acks_around_a_gap_are_as_few_frames_as_can_be() {
     let bench = Bench::open().await;
     let batches = bench.consume("a").await;
     let burst: Vec<u8> = (1..=10).flat_map(|tag| delivery("a", tag)).collect();
-    bench.hear(&burst).await;
+    bench.receive(&burst).await;
     let mut deliveries: Vec<Delivery> =
         std::mem::take(&mut *batches.0.lock().unwrap()).into_iter().flatten().collect();
     let kept = deliveries.remove(7);
@@ -238,19 +238,19 @@ async fn acks_around_a_gap_are_as_few_frames_as_can_be() {
 }
 
 #[actix::test]
-async fn a_burst_of_publishes_is_one_letter_and_few_chunks() {
+async fn a_burst_of_publishes_is_one_message_and_few_buffers() {
     let bench = Bench::open().await;
     for _ in 0..1000 {
         bench.publish();
     }
     tokio::task::yield_now().await;
-    let (letters, chunks, bytes) = bench.taken();
+    let (messages, buffers, bytes) = bench.taken();
     // Method, header and body frame of each; buffers double from 1 KiB to 64 KiB.
-    assert_eq!((letters, bytes), (1, 1000 * (21 + 22 + 24)));
-    assert!(chunks <= 8, "{chunks}");
+    assert_eq!((messages, bytes), (1, 1000 * (21 + 22 + 24)));
+    assert!(buffers <= 8, "{buffers}");
 }
 
-/// No tick is waited for: these come a second apart.
+/// Without waiting for a tick: these come a second apart.
 #[actix::test]
 async fn a_released_channel_closes_with_its_last_settle() {
     let bench = Bench::open().await;

@@ -17,25 +17,25 @@ use crate::{
 
 /// Shared by all deliveries of one consumer.
 #[derive(Debug)]
-pub(super) struct ChannelAcker {
-    pub(super) outbox: Arc<Outbox>,
-    pub(super) consumer: u32,
-    pub(super) tag: Arc<str>,
+pub(in crate::channel) struct ChannelAcker {
+    pub(in crate::channel) outbox: Arc<Outbox>,
+    pub(in crate::channel) consumer: u32,
+    pub(in crate::channel) tag: Arc<str>,
     /// Where the broker does not bound what is unsettled, the memory of the connection does.
-    pub(super) credit: Option<Arc<CreditAccount>>,
+    pub(in crate::channel) credit: Option<Arc<CreditAccount>>,
     /// The sink, where it counts permits.
-    pub(super) sink: Option<Arc<dyn DeliverySink>>,
+    pub(in crate::channel) sink: Option<Arc<dyn DeliverySink>>,
     /// A delivery was dropped unsettled, and that is logged.
-    pub(super) warned: AtomicBool,
+    pub(in crate::channel) warned: AtomicBool,
     /// Of a stream: where it goes on after a reconnect.
-    pub(super) offsets: Option<Arc<Offsets>>,
+    pub(in crate::channel) offsets: Option<Arc<Offsets>>,
     /// Dropped with the last delivery, which ends the wait for it.
-    pub(super) deliveries: Option<Arc<watch::Sender<()>>>,
+    pub(in crate::channel) deliveries: Option<Arc<watch::Sender<()>>>,
 }
 
 impl ChannelAcker {
     /// Returns the acker of the same consumer on another connection.
-    pub(super) fn with_credit(&self, credit: Option<Arc<CreditAccount>>) -> Self {
+    pub(in crate::channel) fn with_credit(&self, credit: Option<Arc<CreditAccount>>) -> Self {
         Self {
             outbox: self.outbox.clone(),
             consumer: self.consumer,

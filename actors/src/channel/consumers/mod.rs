@@ -1,8 +1,17 @@
 //! The consumers of a channel, by tag and by id. The lookup of a delivery's consumer is on the hot path.
 
+mod acker;
+mod entry;
+mod offsets;
+mod phase;
+
 use std::{collections::HashMap, sync::Arc};
 
-use super::consumer_entry::ConsumerEntry;
+pub(super) use self::{
+    acker::ChannelAcker,
+    entry::{ConsumerEntry, Subscription},
+    phase::ConsumerPhase,
+};
 use crate::message::{ConsumerEnd, DeliveryParts};
 
 #[derive(Debug, Default)]
