@@ -211,8 +211,8 @@ pub mod options {
 pub mod message {
     pub use actix_pika_actors::{
         BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CommitTx, Confirmation,
-        Consumed, ConsumerState, Death, DeathReason, DeleteExchange, DeleteQueue, DeliveryMode, Get,
-        GetHealth, GetState, IntoBody, PauseConsumer, Processing, Properties, Publish, PurgeQueue, Qos,
+        Consumed, ConsumerState, Death, DeathReason, DecodeError, DeleteExchange, DeleteQueue, DeliveryMode,
+        Get, GetHealth, GetState, IntoBody, PauseConsumer, Processing, Properties, Publish, PurgeQueue, Qos,
         QueueDeclared, QueueName, Recover, Return, RollbackTx, SelectTx, Settle, Table, Text, UnbindExchange,
         UnbindQueue, UpdateSecret, Value, WatchChannel, WatchConnection,
     };
@@ -236,7 +236,9 @@ pub mod message {
 /// # }
 /// ```
 pub mod events {
-    pub use actix_pika_actors::{ConnectionState, Degradation, EntityKind, Health, Load, Opened, Skipped};
+    pub use actix_pika_actors::{
+        ConnectionState, Degradation, EntityKind, Health, Load, Negotiated, Opened, Skipped,
+    };
 
     pub use crate::event_stream::Events;
     #[doc(no_inline)]

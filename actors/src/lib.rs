@@ -86,7 +86,7 @@ pub use self::{
     returned::Return,
     secret::Secret,
     supervisor::ConnectionSupervisor,
-    wire::{DeliveryMode, Mechanism, Negotiated, Properties, Table, Text, Value},
+    wire::{DecodeError, DeliveryMode, Mechanism, Negotiated, Properties, Table, Text, Value},
 };
 
 // For the handles of the crate `actix-pika`.

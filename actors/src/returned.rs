@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{error::Result, wire::Properties};
+use crate::wire::{DecodeError, Properties};
 
 /// Holds a publish that the broker returned (`basic.return`), because it was mandatory and reached no queue.
 ///
@@ -32,7 +32,7 @@ pub struct Return {
     /// Routing key of the publish.
     pub routing_key: String,
     /// Properties of the publish, or the reason why they could not be decoded.
-    pub properties: Result<Properties>,
+    pub properties: Result<Properties, DecodeError>,
     /// Body of the publish.
     pub body: Bytes,
 }

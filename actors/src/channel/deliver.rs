@@ -9,12 +9,11 @@ use bytes::Bytes;
 
 use super::{ChannelMachine, PendingReply, consumers::ChannelAcker};
 use crate::{
-    error::Error,
     message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts},
     outbox::{DeliveredTags, Outcome},
     returned::Return,
     wire::{
-        AssembledContent, Assembler, ContentMethod, Deliver, Fault,
+        AssembledContent, Assembler, ContentMethod, DecodeError, Deliver, Fault,
         basic_decode::{GetOk, ReturnHead},
         decode_properties,
     },
@@ -154,7 +153,7 @@ impl ChannelMachine {
             text: text(head.text.of(&content.payload)),
             exchange: text(head.exchange.of(&content.payload)),
             routing_key: text(head.routing_key.of(&content.payload)),
-            properties: decode_properties(&content.header.properties).map_err(Error::properties),
+            properties: decode_properties(&content.header.properties).map_err(DecodeError::from),
             body: content.body.clone(),
         };
         if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {

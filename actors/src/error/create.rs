@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, io, sync::Arc};
 use super::{CloseReason, Error, ErrorData, ErrorKind};
 use crate::{
     returned::Return,
-    wire::{EncodeError, Fault, TooLong},
+    wire::{DecodeError, EncodeError, Fault, TooLong},
 };
 
 impl Error {
@@ -36,11 +36,6 @@ impl Error {
     #[doc(hidden)]
     pub fn codec(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Codec, what).into()
-    }
-
-    /// Creates the error of properties that cannot be decoded.
-    pub(crate) fn properties(fault: Fault) -> Self {
-        Self::codec(format!("properties: {fault}"))
     }
 
     #[doc(hidden)]
@@ -207,6 +202,12 @@ impl From<TooLong> for Error {
 
 impl From<EncodeError> for Error {
     fn from(error: EncodeError) -> Self {
+        Self::codec(error.to_string())
+    }
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
         Self::codec(error.to_string())
     }
 }

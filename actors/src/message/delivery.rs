@@ -12,7 +12,7 @@ use super::{Acker, DeliveryParts};
 use crate::{
     error::{Error, Result},
     outbox::Outcome,
-    wire::{Properties, Span, decode_properties},
+    wire::{DecodeError, Properties, Span, decode_properties},
 };
 
 /// Holds a message from the broker, and the right to settle it once.
@@ -419,7 +419,8 @@ impl Delivery {
                 Err(_) => String::from_utf8_lossy(span.of(&self.parts.bytes)).into_owned(),
             };
             Box::new(Decoded {
-                properties: decode_properties(self.raw_properties()).map_err(Error::properties),
+                properties: decode_properties(self.raw_properties())
+                    .map_err(|fault| DecodeError::from(fault).into()),
                 lossy: [text(self.parts.exchange), text(self.parts.routing_key)],
             })
         })

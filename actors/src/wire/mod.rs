@@ -14,6 +14,7 @@ pub mod basic_decode;
 pub mod basic_encode;
 pub mod client_handshake;
 pub mod content;
+pub mod decode_error;
 pub mod encode_error;
 pub mod fault;
 pub mod field;
@@ -70,6 +71,7 @@ pub(crate) use self::{
 };
 // These are part of the public API, at the root of the crate.
 pub use self::{
+    decode_error::DecodeError,
     mechanism::Mechanism,
     properties::{DeliveryMode, Properties},
     table::Table,
