@@ -217,7 +217,7 @@ impl MethodCall for DeleteQueue {
 
     fn notice(&self) -> Option<SupervisorMessage> {
         // Before the broker cancels its consumers, whose repair would declare it again.
-        Some(SupervisorMessage::QueueDeleting { queue: self.queue.clone(), is: true })
+        Some(SupervisorMessage::QueueDeleting { queue: self.queue.clone(), is_deleting: true })
     }
 }
 

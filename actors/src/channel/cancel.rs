@@ -105,13 +105,13 @@ impl ChannelMachine {
         }
         self.outbox.release(id);
         if entry.phase.freed() {
-            let probe = entry.trial();
+            let trial = entry.trial();
             let (epoch, channel, cause) = (self.epoch(), self.number(), ConsumerEnd::CancelledByBroker);
             return self.report(SupervisorMessage::RepairConsumer {
                 epoch,
                 channel,
                 consumer: id,
-                probe,
+                trial,
                 cause,
             });
         }

@@ -208,7 +208,7 @@ impl ChannelMachine {
         }
         for change in self.replies.take_failed_changes() {
             if let Change::Forget(Removal::Queue(queue)) = change {
-                self.report(SupervisorMessage::QueueDeleting { queue, is: false });
+                self.report(SupervisorMessage::QueueDeleting { queue, is_deleting: false });
             }
         }
     }

@@ -37,9 +37,9 @@ impl ChannelMachine {
                 self.lose_consumer(consumer, ConsumerEnd::Closed(error));
                 continue;
             }
-            let (name, probe) = (entry.tag().to_string(), entry.trial());
+            let (name, trial) = (entry.tag().to_string(), entry.trial());
             let cause = ConsumerEnd::Closed(error.clone());
-            repairs.push(SupervisorMessage::RepairConsumer { epoch, channel, consumer, probe, cause });
+            repairs.push(SupervisorMessage::RepairConsumer { epoch, channel, consumer, trial, cause });
             missing.push(Skipped { kind: EntityKind::Consumer, name, error });
         }
         (missing, repairs)

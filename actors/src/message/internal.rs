@@ -66,9 +66,9 @@ pub(crate) enum SupervisorMessage {
     /// From a channel: the broker has confirmed a change of the topology.
     TopologyChanged(Change),
     /// From a channel: a queue is about to be deleted, or that was refused.
-    QueueDeleting { queue: String, is: bool },
+    QueueDeleting { queue: String, is_deleting: bool },
     /// From a channel: a consumer that must not start on the channel itself, where a refusal would close that.
-    RepairConsumer { epoch: u64, channel: u16, consumer: u32, probe: TrialConsume, cause: ConsumerEnd },
+    RepairConsumer { epoch: u64, channel: u16, consumer: u32, trial: TrialConsume, cause: ConsumerEnd },
     /// From a channel: such a consumer has started again.
     ConsumerRepaired { epoch: u64, tag: Arc<str> },
     /// From the utility channel: the results of its steps, in order; fewer if it ended before all were answered.

@@ -124,10 +124,10 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
                 self.supervision.channel_closed(channel, free, now);
             }
             SupervisorMessage::TopologyChanged(change) => self.supervision.topology_changed(change),
-            SupervisorMessage::QueueDeleting { queue, is: is_deleting } => {
+            SupervisorMessage::QueueDeleting { queue, is_deleting } => {
                 self.supervision.queue_deleting(&queue, is_deleting)
             }
-            SupervisorMessage::RepairConsumer { channel, consumer, probe: trial, cause, .. } => {
+            SupervisorMessage::RepairConsumer { channel, consumer, trial, cause, .. } => {
                 let repair = Repair { channel, consumer, trial, cause, queue: ServerNamed::Check };
                 self.supervision.repair(repair, now);
             }

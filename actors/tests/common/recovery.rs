@@ -3,7 +3,7 @@
 use std::{mem, time::Duration};
 
 use actix_pika_actors::{
-    Confirmation, ConnectionEvent, ConnectionOptions, Error, OpenedChannel, Publish, Recovery,
+    Confirmation, ConnectionEvent, ConnectionOptions, Error, Load, OpenedChannel, Publish, Recovery,
     WatchConnection,
     testing::{
         HandshakeScript, PeerSocket, Probe, Published,
@@ -12,6 +12,9 @@ use actix_pika_actors::{
 };
 
 use super::{Bench, Call, ask, at_once};
+
+/// The load of a channel without publishes and deliveries.
+pub const IDLE: Load = Load { unconfirmed: 0, unsettled: 0, bytes: 0, waiting: 0, drained: true };
 
 /// A bench whose client reconnects after a millisecond, and the events of its connection.
 pub struct RecoveryBench {

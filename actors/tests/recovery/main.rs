@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod channel_closes;
 mod channels;
 mod closing;
 mod consumers;

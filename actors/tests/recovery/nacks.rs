@@ -1,7 +1,7 @@
-//! Nacks soon after the connection came back: a leader may still be elected, so the publish is sent again.
+//! Nacks soon after a reconnect: a leader may still be elected, so the publish is resent.
 
 use actix_pika_actors::{
-    ChannelEvent, CloseChannel, ErrorKind, Load, OnOutage, OpenChannel, Publish, Publishing, WatchChannel,
+    ChannelEvent, CloseChannel, ErrorKind, OnOutage, OpenChannel, Publish, Publishing, WatchChannel,
     testing::{
         Probe,
         protocol::{basic, channel as methods, confirm},
@@ -10,14 +10,12 @@ use actix_pika_actors::{
 
 use super::common::{
     ask, at_once,
-    recovery::{RecoveryBench, publish, publish_as},
+    recovery::{IDLE, RecoveryBench, publish, publish_as},
 };
 
-const IDLE: Load = Load { unconfirmed: 0, unsettled: 0, bytes: 0, waiting: 0, drained: true };
-
-/// CLU-05, design 13.1: what is new waits behind it; when all else is answered the channel is opened again.
+/// CLU-05, design 13.1: new publishes wait behind the nacked ones; the channel is reopened when all others are answered.
 #[actix::test]
-async fn what_is_nacked_after_a_reconnect_is_sent_again_in_order() {
+async fn publishes_nacked_after_a_reconnect_are_resent_in_order() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
     let mut events = Probe::start();
@@ -35,11 +33,11 @@ async fn what_is_nacked_after_a_reconnect_is_sent_again_in_order() {
     test.bench.round_trip(&channel).await;
     calls.push(publish(&channel, "4").await);
     assert_eq!(channel.outbox.load().unconfirmed, 4);
-    // Covers 1 and 3, which had their answer.
+    // Covers 1 and 3, which are nacked already.
     test.bench.socket.confirm(1, 3, true).await.unwrap();
     test.close_and_reopen().await;
     test.expect_publishes(&["1", "3", "4"]).await;
-    // And once more: a pause, and the others are not in the way.
+    // Once more, after a pause.
     test.bench.socket.nack(1, 2, true).await.unwrap();
     test.bench.socket.confirm(1, 3, false).await.unwrap();
     test.close_and_reopen().await;
@@ -55,9 +53,9 @@ async fn what_is_nacked_after_a_reconnect_is_sent_again_in_order() {
     }
 }
 
-/// CLU-05: a broker that goes on like this is believed after five seconds, and what waited leaves.
+/// CLU-05: after five seconds a nack is final, and publishes that waited are sent.
 #[actix::test]
-async fn a_broker_that_goes_on_with_nacks_is_believed() {
+async fn a_repeated_nack_is_final_after_the_retry_window() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
     test.disconnect_and_recover().await;
@@ -74,7 +72,7 @@ async fn a_broker_that_goes_on_with_nacks_is_believed() {
     }
     test.close_and_reopen().await;
     test.expect_publishes(&["1", "2"]).await;
-    // As long as it is silent about one of them, the channel stays open.
+    // The channel stays open while one of them is unanswered.
     test.bench.socket.nack(1, 1, false).await.unwrap();
     test.bench.round_trip(&channel).await;
     let third = publish(&channel, "3").await;
@@ -86,13 +84,13 @@ async fn a_broker_that_goes_on_with_nacks_is_believed() {
     assert_eq!(channel.outbox.load(), IDLE);
 }
 
-/// CLU-05: before any reconnect, with a consumer, where nothing is to be kept or sent again, a nack is told at once.
+/// CLU-05: a nack is final at once before any reconnect, with a consumer, with `OnOutage::Fail`, and without resend.
 #[actix::test]
-async fn other_nacks_are_told_at_once() {
+async fn other_nacks_are_final_at_once() {
     let mut test = RecoveryBench::start().await;
     let fails = test.bench.channel(1, OpenChannel::new().on_outage(OnOutage::Fail)).await;
-    let call = publish(&fails, "first life").await;
-    test.expect_publishes(&["first life"]).await;
+    let call = publish(&fails, "first connection").await;
+    test.expect_publishes(&["first connection"]).await;
     test.bench.socket.nack(1, 1, false).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
     test.disconnect_and_recover().await;
@@ -130,9 +128,9 @@ async fn other_nacks_are_told_at_once() {
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
 }
 
-/// CLU-05, design 13.12: who closes the channel does not wait for another try; what waited leaves first.
+/// CLU-05, design 13.12: closing the channel does not wait for another attempt; publishes that waited are sent first.
 #[actix::test]
-async fn closing_tells_of_the_nacks() {
+async fn a_close_makes_deferred_nacks_final() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
     test.disconnect_and_recover().await;

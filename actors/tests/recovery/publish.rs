@@ -1,27 +1,24 @@
-//! Publishing over lost connections and closed channels: what is sent again, in which order, and what is not.
+//! Publishing over lost connections: which publishes are resent, in which order, and which are not.
 
 use std::time::Duration;
 
 use actix_pika_actors::{
-    ChannelEvent, Consume, DeclareQueue, ErrorKind, Load, OnOutage, OpenChannel, Publish, Publishing,
-    WatchChannel,
+    Consume, ErrorKind, OnOutage, OpenChannel, Publish, Publishing,
     testing::{
-        HandshakeScript, Probe,
-        protocol::{basic, channel as methods, confirm, queue},
+        HandshakeScript,
+        protocol::{basic, channel as methods, confirm},
     },
 };
 
 use super::common::{
     TAG, ask, at_once,
-    recovery::{RecoveryBench, publish, publish_as, until},
+    recovery::{IDLE, RecoveryBench, publish, publish_as, until},
 };
 
-const IDLE: Load = Load { unconfirmed: 0, unsettled: 0, bytes: 0, waiting: 0, drained: true };
-
-/// Design 13.1, design 13.4, PUB-14: the unconfirmed ones come again, in the old order and before newer ones; numbers of
-/// ours go on, and acks, nacks and returns of each life find their publishes.
+/// Design 13.1, design 13.4, PUB-14: unconfirmed publishes are resent, in the old order and before newer ones. Their
+/// sequence numbers continue; acks, nacks and returns of each connection find their publishes.
 #[actix::test]
-async fn what_is_unconfirmed_is_sent_again_in_order() {
+async fn unconfirmed_publishes_are_resent_in_order() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
     let mut calls = Vec::new();
@@ -39,11 +36,11 @@ async fn what_is_unconfirmed_is_sent_again_in_order() {
     test.reconnect().await;
     test.bench.socket.open_channel(1).await.unwrap();
     test.bench.socket.expect::<confirm::Select>(1).await.unwrap();
-    // Nothing is published before the channel is restored.
+    // Nothing is published before the channel is reopened.
     calls.push(publish(&channel, "8").await);
     test.bench.socket.send(1, confirm::SelectOk {}).await.unwrap();
     test.expect_publishes(&["1", "3", "5", "6", "7", "8"]).await;
-    // Another life in between: only the first of these was confirmed.
+    // Another connection in between: only the first of these was confirmed.
     test.bench.socket.confirm(1, 1, false).await.unwrap();
     test.bench.round_trip(&channel).await;
     test.disconnect_and_recover().await;
@@ -69,9 +66,10 @@ async fn what_is_unconfirmed_is_sent_again_in_order() {
     assert_eq!(channel.outbox.load(), IDLE);
 }
 
-/// Design 13.3, NET: a loss in the middle of a frame and of a body; the next life cuts by its own limit, smaller or larger.
+/// Design 13.3, NET: the connection is lost in the middle of a frame and of a body. The next one splits the body by its
+/// own frame size, smaller or larger.
 #[actix::test]
-async fn large_bodies_are_cut_anew_for_every_life() {
+async fn large_bodies_are_split_again_for_every_connection() {
     let limits = |frame_max| HandshakeScript::new().tune(10, frame_max, 60);
     let mut test = RecoveryBench::start_with(&limits(131_072), |_| {}).await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
@@ -100,7 +98,7 @@ async fn large_bodies_are_cut_anew_for_every_life() {
     assert_eq!(channel.outbox.load(), IDLE);
 }
 
-/// Design 13.3: a header cannot be divided: where it does not fit any more, its publish fails alone.
+/// Design 13.3: a header cannot be split: if it does not fit any more, only its publish fails.
 #[actix::test]
 async fn headers_that_do_not_fit_any_more_fail_alone() {
     let mut test = RecoveryBench::start().await;
@@ -121,9 +119,9 @@ async fn headers_that_do_not_fit_any_more_fail_alone() {
     assert_eq!(channel.outbox.load(), IDLE);
 }
 
-/// Design 13.4, design 13.6: deadlines run while the connection is away; what they end is not sent later.
+/// Design 13.4, design 13.6: deadlines run while the connection is down; a publish that timed out is not sent later.
 #[actix::test]
-async fn deadlines_run_while_the_connection_is_away() {
+async fn deadlines_run_while_the_connection_is_down() {
     let mut test = RecoveryBench::start().await;
     let options = OpenChannel::new().window(2).deadline(Duration::from_millis(100));
     let channel = test.bench.channel(1, options).await;
@@ -147,10 +145,10 @@ async fn deadlines_run_while_the_connection_is_away() {
     assert_eq!(next.answer().await.unwrap().sequence(), Some(3));
 }
 
-/// Design 13.6: those who wait for the window go in their order, and the window is right after the recovery, in messages
-/// and in bytes.
+/// Design 13.6: callers that wait for the window continue in their order, and the window counts messages and bytes
+/// correctly after the recovery.
 #[actix::test]
-async fn the_window_and_its_line_outlive_the_connection() {
+async fn the_window_and_its_queue_outlive_the_connection() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new().window(10).window_bytes(10_000)).await;
     let body = "x".repeat(6000);
@@ -168,7 +166,7 @@ async fn the_window_and_its_line_outlive_the_connection() {
         let load = channel.outbox.load();
         assert_eq!((load.unconfirmed, load.waiting), (1, 3));
     }
-    // A dropped waiter passes its place on.
+    // A dropped waiter gives its ticket to the next one.
     calls.remove(1).give_up().await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
     test.expect_publishes(&[&body]).await;
@@ -181,9 +179,9 @@ async fn the_window_and_its_line_outlive_the_connection() {
     assert_eq!(channel.outbox.load(), IDLE);
 }
 
-/// Design 7.1, PUB-13: a channel may fail in an outage: what was handed over may have arrived, and nothing is sent later.
+/// Design 7.1, PUB-13: with `OnOutage::Fail`, written publishes may have arrived, and none is sent later.
 #[actix::test]
-async fn a_channel_may_fail_in_an_outage() {
+async fn publishes_may_fail_in_an_outage() {
     let mut test = RecoveryBench::start().await;
     let options = OpenChannel::new().window(1).on_outage(OnOutage::Fail);
     let channel = test.bench.channel(1, options).await;
@@ -210,9 +208,9 @@ async fn a_channel_may_fail_in_an_outage() {
     assert_eq!(channel.outbox.load(), IDLE);
 }
 
-/// Design 7.1: a publish may ask not to be sent again; it fails only where it may have arrived.
+/// Design 7.1: a publish with `resend(false)` fails only if it may have arrived.
 #[actix::test]
-async fn a_publish_may_ask_not_to_be_sent_again() {
+async fn a_publish_without_resend_fails_if_it_may_have_arrived() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
     let once = |body: &'static str| Publish::new("", "jobs", Publishing::new(body).resend(false));
@@ -232,10 +230,10 @@ async fn a_publish_may_ask_not_to_be_sent_again() {
     assert_eq!(channel.outbox.load(), IDLE);
 }
 
-/// Design 13.1: what was under way at two closes of the connection for an error may be their reason, and is not sent a
-/// third time; a broker that shuts down, or a socket that breaks, is nobody's fault.
+/// Design 13.1: a publish that was unconfirmed at two connection closes with an error may be their cause, and is not sent
+/// a third time. A broker that shuts down and a broken socket do not count.
 #[actix::test]
-async fn what_was_under_way_at_two_errors_is_given_up() {
+async fn a_publish_that_was_unconfirmed_at_two_errors_fails() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
     let bad = publish(&channel, "bad").await;
@@ -246,7 +244,7 @@ async fn what_was_under_way_at_two_errors_is_given_up() {
         test.reopen_channel(1).await;
         test.expect_publishes(&["bad"]).await;
     }
-    // A life in which it was not sent does not count.
+    // A connection on which it was not sent does not count.
     test.disconnect().await;
     test.reconnect().await;
     test.bench.socket.open_channel(1).await.unwrap();
@@ -268,7 +266,7 @@ async fn what_was_under_way_at_two_errors_is_given_up() {
     assert_eq!(channel.outbox.load(), IDLE);
 }
 
-/// Design 13.1, PUB-02: without confirms what was handed over is never sent again, and what was not is, cut for its life.
+/// Design 13.1, PUB-02: without confirms, written publishes are not resent; the others are sent on the next connection.
 #[actix::test]
 async fn publishes_without_confirms_wait_for_the_connection() {
     let mut test = RecoveryBench::start().await;
@@ -294,48 +292,10 @@ async fn publishes_without_confirms_wait_for_the_connection() {
     until("the window is empty", || channel.outbox.load() == IDLE).await;
 }
 
-/// Design 13.1, CH-05: a channel that the broker closes fails what it was handed, and the rest goes on in its next life.
-#[actix::test]
-async fn a_closed_channel_fails_what_it_was_handed_and_goes_on() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new().window(3)).await;
-    let mut events = Probe::<ChannelEvent>::start();
-    channel.actor.send(WatchChannel(events.recipient())).await.unwrap();
-    let mut failed = Vec::new();
-    for body in ["1", "2", "3"] {
-        failed.push(publish(&channel, body).await);
-    }
-    test.expect_publishes(&["1", "2", "3"]).await;
-    test.bench.socket.confirm(1, 2, false).await.unwrap();
-    test.bench.round_trip(&channel).await;
-    failed.remove(1).answer().await.unwrap();
-    test.bench.socket.close_channel(1, 404, "NOT_FOUND - no exchange", 60, 40).await.unwrap();
-    for call in failed {
-        let error = call.answer().await.unwrap_err();
-        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
-        assert_eq!(error.close_reason().unwrap().code, 404);
-    }
-    let fourth = publish(&channel, "4").await;
-    test.bench.socket.open_channel(1).await.unwrap();
-    let fifth = publish(&channel, "5").await;
-    test.bench.socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
-    test.expect_publishes(&["4", "5"]).await;
-    test.bench.socket.confirm(1, 1, false).await.unwrap();
-    assert_eq!(fourth.answer().await.unwrap().sequence(), Some(4));
-    let event = events.next().await.unwrap();
-    assert!(matches!(event, ChannelEvent::Reopened(cause) if cause.close_reason().unwrap().code == 404));
-    // Then the connection is lost: the fifth comes again.
-    test.disconnect_and_recover().await;
-    test.expect_publishes(&["5"]).await;
-    test.bench.socket.confirm(1, 1, false).await.unwrap();
-    assert_eq!(fifth.answer().await.unwrap().sequence(), Some(5));
-    assert_eq!(channel.outbox.load(), IDLE);
-}
-
-/// Design 13.1, design 13.3: a consumer that is refused while its channel is restored costs no publish that was under way
+/// Design 13.1, design 13.3: a consumer that is refused while its channel recovers fails no publish that was unconfirmed
 /// when the connection was lost.
 #[actix::test]
-async fn a_refused_consumer_costs_no_publish() {
+async fn a_refused_consumer_fails_no_publish() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
     let _deliveries = test.bench.consume_as(&channel, Consume::new().tag(TAG).exclusive(true)).await;
@@ -355,9 +315,9 @@ async fn a_refused_consumer_costs_no_publish() {
     second.answer().await.unwrap();
 }
 
-/// Design 13.1: a channel that was still opening when the connection was lost is like any other afterwards.
+/// Design 13.1: a channel that was still opening when the connection was lost recovers like any other afterwards.
 #[actix::test]
-async fn a_channel_that_opened_late_knows_what_it_handed_over() {
+async fn a_channel_that_opened_late_resends_its_publishes() {
     let mut test = RecoveryBench::start().await;
     let call = ask(&test.bench.client.supervisor, OpenChannel::new());
     test.bench.socket.expect::<methods::Open>(1).await.unwrap();
@@ -378,49 +338,9 @@ async fn a_channel_that_opened_late_knows_what_it_handed_over() {
     second.answer().await.unwrap();
 }
 
-/// Design 13.1: five closes within ten seconds are borne, the sixth ends the channel for good, and the connection goes on.
+/// Design 13.4: a publish that was written on an earlier connection may have arrived, even if it was not resent.
 #[actix::test]
-async fn a_channel_that_is_closed_over_and_over_ends() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
-    for _ in 0..5 {
-        test.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 0, 0).await.unwrap();
-        test.reopen_channel(1).await;
-        test.bench.round_trip(&channel).await;
-    }
-    let waiting = ask(&channel.actor, DeclareQueue::new("jobs"));
-    test.bench.socket.expect::<queue::Declare>(1).await.unwrap();
-    test.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 0, 0).await.unwrap();
-    for call in [waiting, ask(&channel.actor, DeclareQueue::new("jobs"))] {
-        let error = call.answer().await.unwrap_err();
-        assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 406));
-    }
-    test.bench.assert_works(1).await;
-}
-
-/// Design 13.1: the same while it is restored, for a reason that is not a consumer's.
-#[actix::test]
-async fn a_channel_that_cannot_be_restored_ends() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
-    let in_flight = publish(&channel, "in flight").await;
-    test.expect_publishes(&["in flight"]).await;
-    test.disconnect().await;
-    test.reconnect().await;
-    for _ in 0..6 {
-        test.bench.socket.open_channel(1).await.unwrap();
-        test.bench.socket.expect::<confirm::Select>(1).await.unwrap();
-        test.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED", 85, 10).await.unwrap();
-    }
-    let error = in_flight.answer().await.unwrap_err();
-    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
-    test.recovered().await;
-    test.bench.assert_works(1).await;
-}
-
-/// Design 13.4: what was handed to an earlier life may have arrived, even if the present one was never handed it.
-#[actix::test]
-async fn what_an_earlier_life_was_handed_may_have_arrived() {
+async fn a_publish_of_an_earlier_connection_may_have_arrived() {
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
     let first = publish(&channel, "first").await;
