@@ -297,7 +297,7 @@ binding! {
     /// # Ok(()) }
     /// ```
     BindQueue { queue, exchange },
-    "Names the queue, the exchange that it receives from, and the routing key."
+    "Creates the message with the queue, the exchange and the routing key."
 }
 
 binding! {
@@ -322,7 +322,7 @@ binding! {
     /// # Ok(()) }
     /// ```
     UnbindQueue { queue, exchange },
-    "Names the queue, the exchange that it receives from, and the routing key."
+    "Creates the message with the queue, the exchange and the routing key."
 }
 
 /// Removes the ready messages of a queue (`queue.purge`), and returns their number. Unsettled deliveries

@@ -1,11 +1,11 @@
-//! What a TCP socket is asked for before it connects.
+//! The options of the TCP socket under a connection.
 
 use std::time::Duration;
 
-/// Says what the TCP socket under a connection is asked for.
+/// Holds the options of the TCP socket under a connection.
 ///
-/// Heartbeats find a dead peer by themselves; keepalive and the user timeout help where heartbeats are turned off, and
-/// let the system notice earlier that what was written does not arrive.
+/// Heartbeats detect a lost peer. Keepalive and the user timeout help if heartbeats are turned off, and let
+/// the system detect unacknowledged writes earlier.
 ///
 /// Source: <https://www.rabbitmq.com/docs/networking>,
 /// <https://www.rabbitmq.com/docs/heartbeats#tcp-keepalives>
@@ -15,28 +15,29 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use actix_pika_actors::TcpOptions;
 ///
-/// let patient = TcpOptions::new().keepalive(Duration::from_secs(60)).user_timeout(Duration::from_secs(20));
-/// assert_eq!(patient.keepalive, Some(Duration::from_secs(60)));
+/// let options = TcpOptions::new().keepalive(Duration::from_secs(60)).user_timeout(Duration::from_secs(20));
+/// assert_eq!(options.keepalive, Some(Duration::from_secs(60)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "a builder does nothing until it is used"]
 pub struct TcpOptions {
-    /// Whether small writes leave at once (`TCP_NODELAY`).
+    /// Whether small writes are sent at once (`TCP_NODELAY`).
     pub nodelay: bool,
-    /// Silence after which the system probes the peer (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); `None` never does.
+    /// Silence after which the system probes the peer (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); `None` turns probes
+    /// off.
     pub keepalive: Option<Duration>,
-    /// How long written bytes may stay unacknowledged before the system drops the connection (`TCP_USER_TIMEOUT`);
-    /// `None` leaves it to the system.
+    /// How long written bytes may stay unacknowledged before the system closes the connection
+    /// (`TCP_USER_TIMEOUT`); `None` keeps the system's default.
     pub user_timeout: Option<Duration>,
-    /// Bytes of the send buffer (`SO_SNDBUF`); `None` leaves it to the system.
+    /// Size of the send buffer in bytes (`SO_SNDBUF`); `None` keeps the system's default.
     pub send_buffer: Option<u32>,
-    /// Bytes of the receive buffer (`SO_RCVBUF`); `None` leaves it to the system.
+    /// Size of the receive buffer in bytes (`SO_RCVBUF`); `None` keeps the system's default.
     pub receive_buffer: Option<u32>,
 }
 
 impl TcpOptions {
-    /// Starts with no delay, and everything else as the system has it.
+    /// Creates options with `TCP_NODELAY` and the system's defaults.
     ///
     /// # Examples
     /// ```
@@ -48,7 +49,7 @@ impl TcpOptions {
         Self { nodelay: true, keepalive: None, user_timeout: None, send_buffer: None, receive_buffer: None }
     }
 
-    /// Sets whether small writes leave at once (`TCP_NODELAY`, on by default).
+    /// Sets whether small writes are sent at once (`TCP_NODELAY`); they are unless set.
     ///
     /// # Examples
     /// ```
@@ -60,7 +61,8 @@ impl TcpOptions {
         self
     }
 
-    /// Has the system probe a peer that was silent for this long, whole seconds.
+    /// Sets the silence after which the system probes the peer (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); whole
+    /// seconds.
     ///
     /// # Examples
     /// ```
@@ -73,9 +75,11 @@ impl TcpOptions {
         self
     }
 
-    /// Has the system drop a connection whose bytes stay unacknowledged for this long, milliseconds.
+    /// Sets how long written bytes may stay unacknowledged before the system closes the connection
+    /// (`TCP_USER_TIMEOUT`); milliseconds.
     ///
-    /// Known on Linux, Android and Fuchsia; a connect with it fails with kind `Io` elsewhere.
+    /// Linux, Android and Fuchsia support it. On other systems a connect with this option fails with kind
+    /// `Io`.
     ///
     /// # Examples
     /// ```
@@ -88,7 +92,7 @@ impl TcpOptions {
         self
     }
 
-    /// Asks for a send buffer of this many bytes; the system may round it or limit it.
+    /// Sets the size of the send buffer in bytes (`SO_SNDBUF`). The system may round or limit it.
     ///
     /// # Examples
     /// ```
@@ -100,7 +104,7 @@ impl TcpOptions {
         self
     }
 
-    /// Asks for a receive buffer of this many bytes; the system may round it or limit it.
+    /// Sets the size of the receive buffer in bytes (`SO_RCVBUF`). The system may round or limit it.
     ///
     /// # Examples
     /// ```
