@@ -1,4 +1,4 @@
-//! What the engine relies on in actix 0.13, each fact by its name: a framework that changes one of them fails here.
+//! What the engine relies on in actix 0.13. A version of actix that behaves differently fails here.
 
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
@@ -19,10 +19,10 @@ use actix::{
     dev::{MessageResponse, OneshotSender, SendError},
 };
 
-/// What happened, in order.
+/// The calls so far, in order.
 type Log = Rc<RefCell<Vec<&'static str>>>;
 
-/// Does what it is told to.
+/// The actor under test.
 #[derive(Default)]
 struct Subject {
     log: Log,
@@ -59,7 +59,7 @@ impl Drop for Subject {
     }
 }
 
-/// An item that never ends and counts its polls.
+/// A future in the context of the actor that never ends and counts its polls.
 struct Hook(Log, Rc<Cell<usize>>);
 
 impl ActorFuture<Subject> for Hook {
@@ -115,11 +115,11 @@ impl Handler<Panic> for Subject {
     type Result = ();
 
     fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to");
+        panic!("requested by a test");
     }
 }
 
-/// Tells when it is dropped.
+/// Counts its drops.
 struct Guarded(Arc<AtomicUsize>);
 
 impl Drop for Guarded {
@@ -144,7 +144,7 @@ impl Message for Question {
     type Result = u32;
 }
 
-/// Leaves the way back with the actor.
+/// Keeps the sender of the response.
 struct Later(Rc<RefCell<Option<OneshotSender<u32>>>>);
 
 impl MessageResponse<Subject, Question> for Later {
@@ -154,7 +154,7 @@ impl MessageResponse<Subject, Question> for Later {
 }
 
 thread_local! {
-    static WAY_BACK: Rc<RefCell<Option<OneshotSender<u32>>>> = Rc::default();
+    static RESPONDER: Rc<RefCell<Option<OneshotSender<u32>>>> = Rc::default();
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -163,7 +163,7 @@ impl Handler<Question> for Subject {
 
     fn handle(&mut self, _: Question, _: &mut Self::Context) -> Later {
         ASKED.set(ASKED.get() + 1);
-        Later(WAY_BACK.with(Rc::clone))
+        Later(RESPONDER.with(Rc::clone))
     }
 }
 
@@ -174,7 +174,7 @@ fn start(set: impl FnOnce(&mut Subject)) -> (Addr<Subject>, Log) {
     (subject.start(), log)
 }
 
-/// Lets every task run that can.
+/// Lets every runnable task run.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -182,7 +182,7 @@ async fn settle() {
 }
 
 #[actix::test]
-async fn capacity_0_is_no_bound() {
+async fn a_mailbox_capacity_of_0_is_unbounded() {
     let (subject, log) = start(|subject| subject.capacity = Some(0));
     settle().await;
     for _ in 0..10_000 {
@@ -193,7 +193,7 @@ async fn capacity_0_is_no_bound() {
 }
 
 #[actix::test]
-async fn a_capacity_is_no_bound_for_send_and_do_send_either() {
+async fn a_mailbox_capacity_does_not_bound_send_and_do_send() {
     let (subject, log) = start(|subject| subject.capacity = Some(4));
     settle().await;
     let mut sends: Vec<_> = (0..100).map(|_| Box::pin(subject.send(Note("x")))).collect();
@@ -207,7 +207,7 @@ async fn a_capacity_is_no_bound_for_send_and_do_send_either() {
 }
 
 #[actix::test]
-async fn try_send_tells_whether_an_unbounded_actor_lives() {
+async fn try_send_to_an_unbounded_actor_fails_only_if_it_has_stopped() {
     let (subject, _log) = start(|subject| subject.capacity = Some(0));
     settle().await;
     assert!(subject.try_send(Note("x")).is_ok());
@@ -223,7 +223,7 @@ async fn a_mailbox_is_drained_before_items_are_polled() {
     let (subject, log) = start(|subject| subject.items.push(Hook(subject.log.clone(), polls.clone())));
     settle().await;
     log.borrow_mut().clear();
-    (0..1000).for_each(|_| subject.do_send(Note("letter")));
+    (0..1000).for_each(|_| subject.do_send(Note("message")));
     settle().await;
     let log = log.borrow();
     assert_eq!(log.iter().position(|&what| what == "item"), Some(1000));
@@ -236,7 +236,7 @@ async fn a_pending_item_is_polled_once_after_each_drain() {
     settle().await;
     for _ in 0..5 {
         let before = polls.get();
-        (0..10).for_each(|_| subject.do_send(Note("letter")));
+        (0..10).for_each(|_| subject.do_send(Note("message")));
         settle().await;
         assert_eq!(polls.get(), before + 1);
     }
@@ -248,44 +248,44 @@ async fn an_item_is_not_polled_after_stop() {
     let (subject, log) = start(|subject| subject.items.push(Hook(subject.log.clone(), polls.clone())));
     settle().await;
     log.borrow_mut().clear();
-    subject.do_send(Note("letter"));
+    subject.do_send(Note("message"));
     subject.do_send(Stop);
     subject.do_send(Note("never"));
     settle().await;
-    assert_eq!(*log.borrow(), ["letter", "stopping", "stopped", "dropped"]);
+    assert_eq!(*log.borrow(), ["message", "stopping", "stopped", "dropped"]);
 }
 
 #[actix::test]
-async fn a_response_may_keep_the_way_back() {
+async fn a_response_may_be_sent_later() {
     let (subject, _log) = start(|_| {});
     let answer = actix_rt::spawn(subject.send(Question));
     settle().await;
     assert!(!answer.is_finished());
-    let way_back = WAY_BACK.with(|way| way.borrow_mut().take()).expect("the way back");
-    way_back.send(7).unwrap();
+    let responder = RESPONDER.with(|responder| responder.borrow_mut().take()).expect("a responder");
+    responder.send(7).unwrap();
     assert_eq!(answer.await.unwrap(), Ok(7));
 
-    // Dropped, it says that nobody answers.
+    // Dropping the sender answers with an error.
     let answer = actix_rt::spawn(subject.send(Question));
     settle().await;
-    drop(WAY_BACK.with(|way| way.borrow_mut().take()));
+    drop(RESPONDER.with(|responder| responder.borrow_mut().take()));
     assert_eq!(answer.await.unwrap(), Err(MailboxError::Closed));
 
-    // And it tells when nobody waits any more.
+    // Sending fails if the caller has stopped waiting.
     let answer = actix_rt::spawn(subject.send(Question));
     settle().await;
     answer.abort();
     settle().await;
-    let way_back = WAY_BACK.with(|way| way.borrow_mut().take()).expect("the way back");
-    assert_eq!(way_back.send(7), Err(7));
+    let responder = RESPONDER.with(|responder| responder.borrow_mut().take()).expect("a responder");
+    assert_eq!(responder.send(7), Err(7));
 }
 
 #[actix::test]
-async fn a_letter_without_a_caller_has_no_way_back() {
+async fn a_message_sent_with_do_send_has_no_responder() {
     let (subject, _log) = start(|_| {});
     subject.do_send(Question);
     settle().await;
-    assert!(WAY_BACK.with(|way| way.borrow().is_none()));
+    assert!(RESPONDER.with(|responder| responder.borrow().is_none()));
 }
 
 #[actix::test]
@@ -315,13 +315,13 @@ async fn a_panic_drops_what_is_queued_and_closes_the_address() {
     assert_eq!(after.await.unwrap(), Err(MailboxError::Closed));
     assert_eq!(drops.load(Ordering::SeqCst), 1);
     assert!(!subject.connected());
-    // The arbiter lives, and so do its other actors.
+    // The arbiter and its other actors still run.
     let (other, _log) = start(|_| {});
     other.send(Note("x")).await.unwrap();
 }
 
 #[actix::test]
-async fn a_context_that_is_dropped_while_unwinding_says_stopping_and_stopped() {
+async fn a_panic_calls_stopping_and_stopped() {
     let (subject, log) = start(|_| {});
     subject.do_send(Panic);
     settle().await;
@@ -329,7 +329,7 @@ async fn a_context_that_is_dropped_while_unwinding_says_stopping_and_stopped() {
 }
 
 #[actix::test]
-async fn a_letter_to_a_closed_address_is_dropped_in_silence() {
+async fn a_message_to_a_stopped_actor_is_dropped() {
     let (subject, _log) = start(|_| {});
     subject.do_send(Stop);
     settle().await;
@@ -340,7 +340,7 @@ async fn a_letter_to_a_closed_address_is_dropped_in_silence() {
     assert_eq!(drops.load(Ordering::SeqCst), 2);
 }
 
-/// Polls a future once, for nobody.
+/// Polls a future once, without a waker.
 fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut TaskContext::from_waker(std::task::Waker::noop()))
 }

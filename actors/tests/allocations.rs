@@ -1,4 +1,4 @@
-//! Costs that show in counts: how many allocations a message takes. One test, because the counts are of the process.
+//! The number of allocations per message. One test only, because they are counted for the whole process.
 
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
@@ -22,15 +22,15 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const BURST: u64 = 400;
 
-/// Allocations of what ran since, a reallocation counted as one.
+/// Returns the number of allocations in a region, reallocations included.
 fn allocations(region: &Region<'_, System>) -> usize {
     let change = region.change();
     change.allocations + change.reallocations
 }
 
-/// The peer works before and after what is counted, never meanwhile: it allocates for every frame.
+/// The peer allocates for every frame, so it runs before and after what is counted.
 #[actix::test]
-async fn a_message_takes_no_allocation_of_its_own() {
+async fn no_allocation_per_message() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let mut sent = 0;
@@ -53,7 +53,7 @@ async fn a_message_takes_no_allocation_of_its_own() {
             tokio::task::yield_now().await;
         }
         let confirming = allocations(&region);
-        // The first round finds the buffers small.
+        // In the first round the buffers still grow.
         if round > 0 {
             assert!(publishing < 40, "{publishing} for {BURST} publishes");
             assert!(confirming < 40, "{confirming} for {BURST} confirms");
@@ -83,7 +83,7 @@ async fn a_message_takes_no_allocation_of_its_own() {
         let last = (round + 1) * BURST;
         while bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag < last {}
         if round > 0 {
-            // `Deliveries::next` has a timer, which takes none on the heap.
+            // The timer of `Deliveries::next` does not allocate.
             assert!(consuming < 80, "{consuming} for {BURST} deliveries");
         }
     }

@@ -1,4 +1,4 @@
-//! The scripted peer and the probe against a client of a few lines that says, byte for byte, what a test wants.
+//! The scripted peer and the probe, tested with a client of a few lines that sends exactly the bytes a test wants.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use actix_pika_actors::testing::{
 const HEADER: &[u8] = b"AMQP\0\0\x09\x01";
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Speaks for the client. It knows frames and nothing of their order.
+/// The client. It encodes and decodes frames, in any order.
 struct Client {
     stream: TcpStream,
 }
@@ -29,7 +29,7 @@ impl Client {
         Self { stream: TcpStream::connect(peer.addr()).await.expect("the peer listens") }
     }
 
-    async fn say(&mut self, frames: &[RawFrame]) {
+    async fn send(&mut self, frames: &[RawFrame]) {
         for frame in frames {
             self.raw(&frame.to_bytes()).await;
         }
@@ -49,7 +49,7 @@ impl Client {
         RawFrame::new(head[0], u16::from_be_bytes([head[1], head[2]]), payload)
     }
 
-    async fn hear<M: actix_pika_actors::testing::Method>(&mut self, channel: u16) -> M {
+    async fn expect<M: actix_pika_actors::testing::Method>(&mut self, channel: u16) -> M {
         let frame = self.frame().await;
         assert_eq!(frame.channel, channel, "{frame}");
         M::from_class(frame.class().expect("a method")).expect("the method that is due")
@@ -57,12 +57,12 @@ impl Client {
 
     async fn shake_hands(&mut self) {
         self.raw(HEADER).await;
-        let start: connection::Start = self.hear(0).await;
+        let start: connection::Start = self.expect(0).await;
         assert_eq!((start.version_major, start.version_minor), (0, 9));
-        self.say(&[start_ok()]).await;
-        let tune: connection::Tune = self.hear(0).await;
-        self.say(&[tune_ok(tune.channel_max, 4096, 10), open("/")]).await;
-        self.hear::<connection::OpenOk>(0).await;
+        self.send(&[start_ok()]).await;
+        let tune: connection::Tune = self.expect(0).await;
+        self.send(&[tune_ok(tune.channel_max, 4096, 10), open("/")]).await;
+        self.expect::<connection::OpenOk>(0).await;
     }
 }
 
@@ -94,40 +94,37 @@ fn publish(channel: u16, routing_key: &str, mandatory: bool) -> RawFrame {
     )
 }
 
-/// A peer and a client, connected, nothing said.
-async fn strangers() -> (PeerSocket, Client) {
+/// A peer and a client before the handshake.
+async fn connected() -> (PeerSocket, Client) {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial(&peer).await;
     (peer.accept().await.unwrap(), client)
 }
 
 /// A peer and a client after the handshake.
-async fn acquainted() -> (PeerSocket, Client) {
-    let (mut socket, mut client) = strangers().await;
-    let (terms, ()) = tokio::join!(socket.handshake(), client.shake_hands());
-    terms.unwrap();
+async fn open_connection() -> (PeerSocket, Client) {
+    let (mut socket, mut client) = connected().await;
+    let (sent, ()) = tokio::join!(socket.handshake(), client.shake_hands());
+    sent.unwrap();
     (socket, client)
 }
 
 #[actix::test]
-async fn handshake_returns_what_the_client_said() {
-    let (mut socket, mut client) = strangers().await;
-    let (terms, ()) = tokio::join!(socket.handshake(), client.shake_hands());
-    let terms: ClientHandshake = terms.unwrap();
+async fn handshake_returns_what_the_client_sent() {
+    let (mut socket, mut client) = connected().await;
+    let (sent, ()) = tokio::join!(socket.handshake(), client.shake_hands());
+    let sent: ClientHandshake = sent.unwrap();
 
-    assert_eq!(
-        (terms.mechanism.as_str(), terms.locale.as_str(), terms.vhost.as_str()),
-        ("PLAIN", "en_US", "/")
-    );
-    assert_eq!(terms.response, b"\0guest\0secret");
-    assert_eq!((terms.channel_max, terms.frame_max, terms.heartbeat), (2047, 4096, 10));
-    assert_eq!(terms.properties.inner().get("product"), Some(&AMQPValue::LongString("tiny".into())));
-    assert!(!format!("{terms:?}").contains("secret"));
+    assert_eq!((sent.mechanism.as_str(), sent.locale.as_str(), sent.vhost.as_str()), ("PLAIN", "en_US", "/"));
+    assert_eq!(sent.response, b"\0guest\0secret");
+    assert_eq!((sent.channel_max, sent.frame_max, sent.heartbeat), (2047, 4096, 10));
+    assert_eq!(sent.properties.inner().get("product"), Some(&AMQPValue::LongString("tiny".into())));
+    assert!(!format!("{sent:?}").contains("secret"));
 }
 
 #[actix::test]
-async fn handshake_proposes_what_the_script_says() {
-    let (mut socket, mut client) = strangers().await;
+async fn handshake_sends_what_the_script_contains() {
+    let (mut socket, mut client) = connected().await;
     let script = HandshakeScript::new()
         .version(1, 0)
         .mechanisms("EXTERNAL")
@@ -139,7 +136,7 @@ async fn handshake_proposes_what_the_script_says() {
         .tune(0, 1, u16::MAX);
     let talk = async {
         client.raw(HEADER).await;
-        let start: connection::Start = client.hear(0).await;
+        let start: connection::Start = client.expect(0).await;
         assert_eq!((start.version_major, start.version_minor), (1, 0));
         assert_eq!(
             (start.mechanisms.as_bytes(), start.locales.as_bytes()),
@@ -150,48 +147,51 @@ async fn handshake_proposes_what_the_script_says() {
             panic!("no capabilities")
         };
         assert_eq!(can.inner().len(), 1);
-        client.say(&[start_ok()]).await;
+        client.send(&[start_ok()]).await;
         for (challenge, response) in [("who?", "me"), ("sure?", "yes")] {
-            assert_eq!(client.hear::<connection::Secure>(0).await.challenge.as_bytes(), challenge.as_bytes());
-            client.say(&[RawFrame::method(0, connection::SecureOk { response: response.into() })]).await;
+            assert_eq!(
+                client.expect::<connection::Secure>(0).await.challenge.as_bytes(),
+                challenge.as_bytes()
+            );
+            client.send(&[RawFrame::method(0, connection::SecureOk { response: response.into() })]).await;
         }
-        let tune: connection::Tune = client.hear(0).await;
+        let tune: connection::Tune = client.expect(0).await;
         assert_eq!((tune.channel_max, tune.frame_max, tune.heartbeat), (0, 1, u16::MAX));
-        client.say(&[tune_ok(1, 4096, 0), open("v")]).await;
-        client.hear::<connection::OpenOk>(0).await;
+        client.send(&[tune_ok(1, 4096, 0), open("v")]).await;
+        client.expect::<connection::OpenOk>(0).await;
     };
-    let (terms, ()) = tokio::join!(socket.handshake_with(&script), talk);
-    assert_eq!(terms.unwrap().answers, [b"me".to_vec(), b"yes".to_vec()]);
+    let (sent, ()) = tokio::join!(socket.handshake_with(&script), talk);
+    assert_eq!(sent.unwrap().answers, [b"me".to_vec(), b"yes".to_vec()]);
 }
 
 #[actix::test]
-async fn another_protocol_can_answer_in_place_of_start() {
+async fn a_script_can_answer_with_another_protocol() {
     for bytes in [&b"AMQP\0\x01\0\0"[..], b"HTTP/1.1 400 Bad Request\r\n\r\n"] {
-        let (mut socket, mut client) = strangers().await;
+        let (mut socket, mut client) = connected().await;
         client.raw(HEADER).await;
-        let terms =
+        let sent =
             socket.handshake_with(&HandshakeScript::new().raw_at(HandshakeStep::Start, bytes)).await.unwrap();
-        assert_eq!(terms, ClientHandshake::default());
+        assert_eq!(sent, ClientHandshake::default());
         socket.shutdown().await.unwrap();
 
-        let mut heard = Vec::new();
-        client.stream.read_to_end(&mut heard).await.unwrap();
-        assert_eq!(heard, bytes);
+        let mut received = Vec::new();
+        client.stream.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, bytes);
         drop(client);
         assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Closed);
     }
 }
 
 #[actix::test]
-async fn a_script_can_fall_silent_at_each_step() {
-    let said = [start_ok(), tune_ok(0, 4096, 0), open("/")];
+async fn a_script_can_be_silent_at_each_step() {
+    let frames = [start_ok(), tune_ok(0, 4096, 0), open("/")];
     for (step, answers) in [(HandshakeStep::Start, 0), (HandshakeStep::Tune, 1), (HandshakeStep::OpenOk, 3)] {
-        let (mut socket, mut client) = strangers().await;
+        let (mut socket, mut client) = connected().await;
         client.raw(HEADER).await;
-        client.say(&said[..answers]).await;
-        let terms = socket.handshake_with(&HandshakeScript::new().silent_at(step)).await.unwrap();
-        assert_eq!(terms.vhost, if step == HandshakeStep::OpenOk { "/" } else { "" });
-        client.say(&[RawFrame::heartbeat(), open("late")]).await;
+        client.send(&frames[..answers]).await;
+        let sent = socket.handshake_with(&HandshakeScript::new().silent_at(step)).await.unwrap();
+        assert_eq!(sent.vhost, if step == HandshakeStep::OpenOk { "/" } else { "" });
+        client.send(&[RawFrame::heartbeat(), open("late")]).await;
         client.stream.shutdown().await.unwrap();
         assert_eq!(socket.read_to_end().await.unwrap(), [open("late")]);
         assert_eq!(socket.heartbeats(), 1);
@@ -199,43 +199,46 @@ async fn a_script_can_fall_silent_at_each_step() {
 }
 
 #[actix::test]
-async fn refusal_awaits_close_ok_and_discards_what_was_under_way() {
-    let (mut socket, mut client) = strangers().await;
+async fn a_refusal_waits_for_close_ok_and_drops_other_frames() {
+    let (mut socket, mut client) = connected().await;
     let script =
         HandshakeScript::new().refuse_at(HandshakeStep::OpenOk, 530, "NOT_ALLOWED - vhost x not found");
     let talk = async {
         client.raw(HEADER).await;
-        client.say(&[start_ok(), tune_ok(0, 0, 0), open("x")]).await;
-        client.say(&[RawFrame::method(1, channel::Open {}), RawFrame::heartbeat()]).await;
-        client.hear::<connection::Start>(0).await;
-        client.hear::<connection::Tune>(0).await;
-        let close: connection::Close = client.hear(0).await;
+        client.send(&[start_ok(), tune_ok(0, 0, 0), open("x")]).await;
+        client.send(&[RawFrame::method(1, channel::Open {}), RawFrame::heartbeat()]).await;
+        client.expect::<connection::Start>(0).await;
+        client.expect::<connection::Tune>(0).await;
+        let close: connection::Close = client.expect(0).await;
         assert_eq!((close.reply_code, close.class_id, close.method_id), (530, 0, 0));
-        client.say(&[RawFrame::method(0, connection::CloseOk {})]).await;
+        client.send(&[RawFrame::method(0, connection::CloseOk {})]).await;
     };
-    let (terms, ()) = tokio::join!(socket.handshake_with(&script), talk);
-    assert_eq!(terms.unwrap().vhost, "x");
+    let (sent, ()) = tokio::join!(socket.handshake_with(&script), talk);
+    assert_eq!(sent.unwrap().vhost, "x");
 }
 
 #[actix::test]
-async fn a_publish_is_put_together_from_its_frames() {
-    let (mut socket, mut client) = acquainted().await;
+async fn a_publish_is_assembled_from_its_frames() {
+    let (mut socket, mut client) = open_connection().await;
     client
-        .say(&[RawFrame::method(1, channel::Open {}), RawFrame::method(1, confirm::Select { nowait: false })])
+        .send(&[
+            RawFrame::method(1, channel::Open {}),
+            RawFrame::method(1, confirm::Select { nowait: false }),
+        ])
         .await;
     socket.open_channel(1).await.unwrap();
     socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
-    client.hear::<channel::OpenOk>(1).await;
-    client.hear::<confirm::SelectOk>(1).await;
+    client.expect::<channel::OpenOk>(1).await;
+    client.expect::<confirm::SelectOk>(1).await;
 
     let properties = BasicProperties::default().with_delivery_mode(2).with_message_id("m1".into());
-    client.say(&[publish(1, "info", true), RawFrame::header(1, 5, &properties)]).await;
-    // What another channel says meanwhile disturbs nothing and is not lost.
+    client.send(&[publish(1, "info", true), RawFrame::header(1, 5, &properties)]).await;
+    // Frames of another channel in between are kept.
     client
-        .say(&[RawFrame::body(1, "hel"), RawFrame::method(2, channel::Open {}), RawFrame::heartbeat()])
+        .send(&[RawFrame::body(1, "hel"), RawFrame::method(2, channel::Open {}), RawFrame::heartbeat()])
         .await;
     client
-        .say(&[RawFrame::body(1, "lo"), publish(1, "empty", false), RawFrame::header(1, 0, &properties)])
+        .send(&[RawFrame::body(1, "lo"), publish(1, "empty", false), RawFrame::header(1, 0, &properties)])
         .await;
 
     let first: Published = socket.expect_publish(1).await.unwrap();
@@ -249,19 +252,19 @@ async fn a_publish_is_put_together_from_its_frames() {
     socket.open_channel(2).await.unwrap();
     assert_eq!(socket.heartbeats(), 1);
 
-    client.hear::<channel::OpenOk>(2).await;
+    client.expect::<channel::OpenOk>(2).await;
     socket.return_message(1, 312, "NO_ROUTE", first).await.unwrap();
     socket.confirm(1, 1, false).await.unwrap();
     socket.nack(1, 2, true).await.unwrap();
-    assert_eq!(client.hear::<basic::Return>(1).await.routing_key.as_str(), "info");
+    assert_eq!(client.expect::<basic::Return>(1).await.routing_key.as_str(), "info");
     assert_eq!(client.frame().await, RawFrame::header(1, 5, &properties));
     assert_eq!(client.frame().await, RawFrame::body(1, "hello"));
-    assert_eq!(client.hear::<basic::Ack>(1).await, basic::Ack { delivery_tag: 1, multiple: false });
-    assert!(client.hear::<basic::Nack>(1).await.multiple);
+    assert_eq!(client.expect::<basic::Ack>(1).await, basic::Ack { delivery_tag: 1, multiple: false });
+    assert!(client.expect::<basic::Nack>(1).await.multiple);
 }
 
 #[actix::test]
-async fn wrong_content_is_told_from_right() {
+async fn malformed_content_is_unexpected() {
     let cases: [(&[RawFrame], &str); 7] = [
         (&[RawFrame::body(1, "x")], "a content body of 1 bytes"),
         (&[publish(1, "again", false)], "basic.publish on channel 1 came"),
@@ -274,24 +277,24 @@ async fn wrong_content_is_told_from_right() {
         (&[RawFrame::raw_header(1, 1, &[0, 0]), RawFrame::body(1, "xy")], "a content body of 2 bytes"),
         (&[RawFrame::raw_header(1, 1, &[0, 0]), RawFrame::body(1, "")], "a content body of 0 bytes"),
     ];
-    for (frames, told) in cases {
-        let (mut socket, mut client) = acquainted().await;
-        client.say(&[publish(1, "k", false)]).await;
-        client.say(frames).await;
-        let mismatch = socket.expect_publish(1).await.unwrap_err();
-        assert_eq!(mismatch.kind(), TestErrorKind::Unexpected);
-        assert!(mismatch.to_string().contains(told), "{mismatch}");
+    for (frames, shown) in cases {
+        let (mut socket, mut client) = open_connection().await;
+        client.send(&[publish(1, "k", false)]).await;
+        client.send(frames).await;
+        let error = socket.expect_publish(1).await.unwrap_err();
+        assert_eq!(error.kind(), TestErrorKind::Unexpected);
+        assert!(error.to_string().contains(shown), "{error}");
     }
 }
 
 #[actix::test]
-async fn deliveries_are_cut_to_the_frames_agreed_to_or_as_told() {
-    let (mut socket, mut client) = acquainted().await;
+async fn deliveries_are_split_at_the_negotiated_frame_size_or_as_set() {
+    let (mut socket, mut client) = open_connection().await;
     socket
         .deliver(1, "ctag", 1, PeerMessage::from(vec![7; 5000]).published_to("e", "k").redelivered(true))
         .await
         .unwrap();
-    let deliver: basic::Deliver = client.hear(1).await;
+    let deliver: basic::Deliver = client.expect(1).await;
     assert_eq!((deliver.consumer_tag.as_str(), deliver.delivery_tag, deliver.redelivered), ("ctag", 1, true));
     assert_eq!((deliver.exchange.as_str(), deliver.routing_key.as_str()), ("e", "k"));
     assert_eq!(client.frame().await, RawFrame::raw_header(1, 5000, &[0, 0]));
@@ -301,25 +304,25 @@ async fn deliveries_are_cut_to_the_frames_agreed_to_or_as_told() {
     let wrong =
         PeerMessage::from("abc").announced_size(1 << 63).body_frame_size(2).raw_properties([0x20, 0, 0xFF]);
     socket.get_ok(1, 2, 9, wrong).await.unwrap();
-    assert_eq!(client.hear::<basic::GetOk>(1).await.message_count, 9);
+    assert_eq!(client.expect::<basic::GetOk>(1).await.message_count, 9);
     assert_eq!(client.frame().await, RawFrame::raw_header(1, 1 << 63, &[0x20, 0, 0xFF]));
     assert_eq!(client.frame().await, RawFrame::body(1, "ab"));
     assert_eq!(client.frame().await, RawFrame::body(1, "c"));
 
     socket.deliver(1, "ctag", 3, "").await.unwrap();
     socket.send_frame(7, 77, b"odd").await.unwrap();
-    client.hear::<basic::Deliver>(1).await;
+    client.expect::<basic::Deliver>(1).await;
     assert_eq!(client.frame().await.kind, RawFrame::HEADER);
     assert_eq!(client.frame().await, RawFrame::new(7, 77, *b"odd"));
 }
 
 #[actix::test]
-async fn an_error_says_what_was_awaited_what_came_and_what_was_said() {
-    let (mut socket, mut client) = acquainted().await;
-    client.say(&[RawFrame::method(2, channel::Open {}), RawFrame::method(1, basic::RecoverOk {})]).await;
-    let mismatch = socket.expect::<queue::Declare>(1).await.unwrap_err();
+async fn an_error_shows_what_was_awaited_what_came_and_what_was_before() {
+    let (mut socket, mut client) = open_connection().await;
+    client.send(&[RawFrame::method(2, channel::Open {}), RawFrame::method(1, basic::RecoverOk {})]).await;
+    let error = socket.expect::<queue::Declare>(1).await.unwrap_err();
 
-    let text = format!("{mismatch:?}");
+    let text = format!("{error:?}");
     let first = text.lines().next().unwrap();
     assert_eq!(first, "awaited queue.declare on channel 1, but basic.recover-ok on channel 1 came");
     assert!(text.contains("\n  < connection.tune on channel 0\n"), "{text}");
@@ -340,15 +343,15 @@ async fn every_wait_ends() {
     assert_eq!(socket.expect_heartbeat().await.unwrap_err().kind(), TestErrorKind::TimedOut);
     assert_eq!(socket.read_to_end().await.unwrap_err().kind(), TestErrorKind::TimedOut);
     assert_eq!(socket.expect_nothing(MOMENT).await.unwrap_err().kind(), TestErrorKind::Malformed);
-    // What was cut short by a limit is not lost.
+    // A part of a frame that a timeout interrupted is kept.
     client.raw(&RawFrame::method(1, channel::Open {}).to_bytes()[11..]).await;
     socket.open_channel(1).await.unwrap();
-    // A client that does not read takes what the system buffers and no more.
+    // A client that does not read takes what the system buffers, and no more.
     assert_eq!(socket.send_raw(&vec![0; 64 << 20]).await.unwrap_err().kind(), TestErrorKind::TimedOut);
 }
 
 #[actix::test]
-async fn bytes_that_are_no_frame_are_malformed() {
+async fn bytes_that_are_not_a_frame_are_malformed() {
     let ack = RawFrame::method(1, basic::Ack { delivery_tag: 1, multiple: false }).to_bytes();
     let mut bad_end = ack.clone();
     *bad_end.last_mut().unwrap() = 0;
@@ -357,91 +360,91 @@ async fn bytes_that_are_no_frame_are_malformed() {
         (b"\x01\0\0\xFF\xFF\xFF\xFF", "a frame of kind 1 announcing 4294967295 bytes came"),
         (&ack[..12], "12 bytes of a frame and then its end came"),
     ];
-    for (bytes, told) in cases {
-        let (mut socket, mut client) = acquainted().await;
+    for (bytes, shown) in cases {
+        let (mut socket, mut client) = open_connection().await;
         client.raw(bytes).await;
         client.stream.shutdown().await.unwrap();
-        let mismatch = socket.next_frame().await.unwrap_err();
-        assert_eq!(mismatch.kind(), TestErrorKind::Malformed);
-        assert!(mismatch.to_string().contains(told), "{mismatch}");
+        let error = socket.next_frame().await.unwrap_err();
+        assert_eq!(error.kind(), TestErrorKind::Malformed);
+        assert!(error.to_string().contains(shown), "{error}");
     }
 }
 
 #[actix::test]
-async fn another_header_than_ours_is_named() {
-    let (mut socket, mut client) = strangers().await;
+async fn another_protocol_header_is_named() {
+    let (mut socket, mut client) = connected().await;
     client.raw(b"AMQP\x03\x01\0\0").await;
-    let mismatch = socket.handshake().await.unwrap_err();
-    assert!(mismatch.to_string().contains(r"the protocol header AMQP\x03\x01\x00\x00 came"), "{mismatch}");
+    let error = socket.handshake().await.unwrap_err();
+    assert!(error.to_string().contains(r"the protocol header AMQP\x03\x01\x00\x00 came"), "{error}");
 
-    let (mut socket, mut client) = strangers().await;
+    let (mut socket, mut client) = connected().await;
     client.raw(b"AMQ").await;
     client.stream.shutdown().await.unwrap();
     assert_eq!(socket.handshake().await.unwrap_err().kind(), TestErrorKind::Disconnected);
 }
 
 #[actix::test]
-async fn heartbeats_are_counted_awaited_and_held_apart_from_wrong_ones() {
-    let (mut socket, mut client) = acquainted().await;
+async fn heartbeats_are_counted_and_malformed_ones_are_frames() {
+    let (mut socket, mut client) = open_connection().await;
     socket.expect_nothing(MOMENT).await.unwrap();
-    client.say(&[RawFrame::method(1, channel::Open {}), RawFrame::heartbeat(), RawFrame::heartbeat()]).await;
+    client.send(&[RawFrame::method(1, channel::Open {}), RawFrame::heartbeat(), RawFrame::heartbeat()]).await;
     socket.expect_heartbeat().await.unwrap();
     socket.expect_heartbeat().await.unwrap();
     assert_eq!(socket.heartbeats(), 2);
     socket.open_channel(1).await.unwrap();
 
-    client.say(&[RawFrame::new(8, 1, [])]).await;
+    client.send(&[RawFrame::new(8, 1, [])]).await;
     assert_eq!(socket.next_frame().await.unwrap(), RawFrame::new(8, 1, []));
-    client.say(&[RawFrame::heartbeat()]).await;
-    let mismatch = socket.expect_nothing(Duration::from_secs(5)).await.unwrap_err();
-    assert_eq!(mismatch.kind(), TestErrorKind::Unexpected);
+    client.send(&[RawFrame::heartbeat()]).await;
+    let error = socket.expect_nothing(Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(error.kind(), TestErrorKind::Unexpected);
 
     socket.send_heartbeat().await.unwrap();
-    client.hear::<channel::OpenOk>(1).await;
+    client.expect::<channel::OpenOk>(1).await;
     assert!(client.frame().await.is_heartbeat());
 }
 
 #[actix::test]
 async fn channels_and_connections_close_from_both_sides() {
-    let (mut socket, mut client) = acquainted().await;
+    let (mut socket, mut client) = open_connection().await;
     let talk = async {
-        client.say(&[publish(1, "late", false), RawFrame::raw_header(1, 0, &[0, 0])]).await;
-        client.say(&[RawFrame::method(2, channel::Open {})]).await;
-        let close: channel::Close = client.hear(1).await;
+        client.send(&[publish(1, "late", false), RawFrame::raw_header(1, 0, &[0, 0])]).await;
+        client.send(&[RawFrame::method(2, channel::Open {})]).await;
+        let close: channel::Close = client.expect(1).await;
         assert_eq!((close.reply_code, close.class_id, close.method_id), (404, 50, 10));
-        client.say(&[RawFrame::method(1, channel::CloseOk {})]).await;
+        client.send(&[RawFrame::method(1, channel::CloseOk {})]).await;
     };
     let (closed, ()) = tokio::join!(socket.close_channel(1, 404, "NOT_FOUND", 50, 10), talk);
     closed.unwrap();
     socket.open_channel(2).await.unwrap();
-    client.hear::<channel::OpenOk>(2).await;
+    client.expect::<channel::OpenOk>(2).await;
 
     let close = channel::Close { reply_code: 200, reply_text: "done".into(), ..Default::default() };
-    client.say(&[RawFrame::method(2, close)]).await;
+    client.send(&[RawFrame::method(2, close)]).await;
     assert_eq!(socket.expect_channel_close(2).await.unwrap(), (200, "done".to_owned()));
-    client.hear::<channel::CloseOk>(2).await;
+    client.expect::<channel::CloseOk>(2).await;
 
     let close =
         connection::Close { reply_code: 505, reply_text: "UNEXPECTED_FRAME".into(), ..Default::default() };
-    client.say(&[RawFrame::method(0, close)]).await;
+    client.send(&[RawFrame::method(0, close)]).await;
     for _ in 0..2 {
-        let mismatch = socket.expect::<queue::Declare>(3).await.unwrap_err();
-        assert!(mismatch.to_string().contains(r#"connection.close 505 "UNEXPECTED_FRAME""#), "{mismatch}");
+        let error = socket.expect::<queue::Declare>(3).await.unwrap_err();
+        assert!(error.to_string().contains(r#"connection.close 505 "UNEXPECTED_FRAME""#), "{error}");
     }
     assert_eq!(socket.expect_close().await.unwrap(), (505, "UNEXPECTED_FRAME".to_owned()));
-    client.hear::<connection::CloseOk>(0).await;
+    client.expect::<connection::CloseOk>(0).await;
     drop(client);
     assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Closed);
 }
 
 #[actix::test]
-async fn a_reset_is_a_reset_for_either_side() {
-    let (socket, mut client) = acquainted().await;
+async fn both_sides_see_a_reset() {
+    let (socket, mut client) = open_connection().await;
     socket.reset().unwrap();
     let error = client.stream.read(&mut [0]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 
-    let (mut socket, client) = acquainted().await;
+    let (mut socket, client) = open_connection().await;
     socket.send_heartbeat().await.unwrap();
     client.stream.readable().await.unwrap(); // and dropped with the heartbeat unread
     drop(client);
@@ -450,7 +453,7 @@ async fn a_reset_is_a_reset_for_either_side() {
 }
 
 #[actix::test]
-async fn a_peer_comes_back_on_its_port() {
+async fn a_peer_can_listen_again_on_its_port() {
     let peer = Peer::listen().await.unwrap();
     let addr = peer.addr();
     assert_eq!(peer.url(), format!("amqp://guest:guest@{addr}/"));
@@ -463,7 +466,7 @@ async fn a_peer_comes_back_on_its_port() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_duplex_stream_keeps_to_a_paused_clock() {
+async fn a_duplex_stream_works_with_a_paused_clock() {
     let (ours, mut theirs) = tokio::io::duplex(1024);
     let mut socket = PeerSocket::over(ours);
     socket.set_time_limit(Duration::from_secs(3600));
@@ -471,48 +474,48 @@ async fn a_duplex_stream_keeps_to_a_paused_clock() {
         tokio::time::sleep(Duration::from_secs(1800)).await;
         theirs.write_all(&RawFrame::heartbeat().to_bytes()).await.unwrap();
     };
-    let (heard, ()) = tokio::join!(socket.expect_heartbeat(), beat);
-    heard.unwrap();
+    let (received, ()) = tokio::join!(socket.expect_heartbeat(), beat);
+    received.unwrap();
     socket.reset().unwrap();
     assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
 }
 
 #[derive(Message, Debug, PartialEq)]
 #[rtype(result = "()")]
-struct Rang(u32);
+struct Ping(u32);
 
 #[actix::test]
-async fn a_probe_hands_over_what_it_was_told_in_order() {
-    let mut probe = Probe::<Rang>::start().time_limit(MOMENT);
-    let bell: Recipient<Rang> = probe.recipient();
+async fn a_probe_returns_messages_in_order() {
+    let mut probe = Probe::<Ping>::start().time_limit(MOMENT);
+    let recipient: Recipient<Ping> = probe.recipient();
     assert_eq!(probe.next().await.unwrap_err().kind(), TestErrorKind::TimedOut);
-    (1..=6).for_each(|number| bell.do_send(Rang(number)));
+    (1..=6).for_each(|number| recipient.do_send(Ping(number)));
     assert_eq!(probe.count().await, 6);
-    assert_eq!(probe.next().await.unwrap(), Rang(1));
-    assert_eq!(probe.next_matching(|rang| rang.0 > 2).await.unwrap(), Rang(3));
-    assert_eq!(probe.drain().await, [Rang(4), Rang(5), Rang(6)]);
+    assert_eq!(probe.next().await.unwrap(), Ping(1));
+    assert_eq!(probe.next_matching(|rang| rang.0 > 2).await.unwrap(), Ping(3));
+    assert_eq!(probe.drain().await, [Ping(4), Ping(5), Ping(6)]);
     assert_eq!(probe.next_matching(|_| true).await.unwrap_err().kind(), TestErrorKind::TimedOut);
     assert_eq!(probe.count().await, 6);
     drop(probe);
-    bell.send(Rang(7)).await.unwrap();
+    recipient.send(Ping(7)).await.unwrap();
 }
 
 #[actix::test]
-async fn a_probe_sees_what_came_before_the_event_even_if_unhandled() -> Result<(), TestError> {
-    let mut probe = Probe::<Rang>::start();
-    let bell = probe.recipient();
+async fn a_probe_sees_messages_sent_before_the_future_ended() -> Result<(), TestError> {
+    let mut probe = Probe::<Ping>::start();
+    let recipient = probe.recipient();
     assert_eq!(probe.expect_none_until(async { 7 }).await?, 7);
 
-    // Sent by the event itself, which ends before the actor ran.
-    let mismatch = probe.expect_none_until(async { bell.do_send(Rang(1)) }).await.unwrap_err();
-    assert_eq!(mismatch.to_string(), "awaited no Rang, but 1 came");
-    assert_eq!(probe.next().await?, Rang(1));
+    // Sent by the future itself, which ends before the actor has run.
+    let error = probe.expect_none_until(async { recipient.do_send(Ping(1)) }).await.unwrap_err();
+    assert_eq!(error.to_string(), "awaited no Ping, but 1 came");
+    assert_eq!(probe.next().await?, Ping(1));
 
-    // Ends an event that never would.
+    // A message ends the wait for a future that never ends.
     let (hold, never) = oneshot::channel::<()>();
-    bell.do_send(Rang(2));
+    recipient.do_send(Ping(2));
     assert!(probe.expect_none_until(never).await.is_err());
     drop(hold);
-    assert_eq!(probe.drain().await, [Rang(2)]);
+    assert_eq!(probe.drain().await, [Ping(2)]);
     Ok(())
 }

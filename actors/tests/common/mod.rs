@@ -1,4 +1,4 @@
-//! What the dialogues share: a client under test, and a peer that has opened with it what they need.
+//! What the tests share: a client under test, and a peer with which it has opened a connection.
 
 pub mod recovery;
 
@@ -22,13 +22,13 @@ use actix_pika_actors::{
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-/// What the consumer of [`Waiters`] is called, on channel 1.
+/// The tag of the consumer of [`Waiters`], on channel 1.
 pub const TAG: &str = "ctag";
 
-/// No wait in these tests may take longer.
+/// The limit of every wait in these tests.
 pub const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Awaits `future`, and panics with `what` when that takes more than two seconds.
+/// Awaits `future`, and panics with `what` if that takes longer than [`AT_ONCE`].
 #[track_caller]
 pub fn at_once<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let at = Location::caller();
@@ -40,7 +40,7 @@ pub fn at_once<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Ou
     }
 }
 
-/// The engine under test, as its user sees it.
+/// The client under test.
 pub struct Client {
     pub supervisor: Addr<ConnectionSupervisor>,
     pub state: watch::Receiver<ConnectionState>,
@@ -79,19 +79,19 @@ impl Client {
     pub async fn opened(&self) -> Arc<Opened> {
         let mut state = self.state.clone();
         let open = state.wait_for(|state| !matches!(state, ConnectionState::Connecting));
-        match &*at_once("the connection opens", open).await.expect("the supervisor lives") {
+        match &*at_once("the connection opens", open).await.expect("the supervisor runs") {
             ConnectionState::Open(opened) => opened.clone(),
             other => panic!("not open but {other:?}"),
         }
     }
 
-    /// Waits for the end of the connection, and tells its cause.
+    /// Waits until the connection is closed, and returns the cause.
     #[track_caller]
     pub fn closed(&self) -> impl Future<Output = Option<Error>> {
         let mut state = self.state.clone();
         at_once("the connection ends", async move {
             let closed = state.wait_for(|state| matches!(state, ConnectionState::Closed(_))).await;
-            match &*closed.expect("the supervisor lives") {
+            match &*closed.expect("the supervisor runs") {
                 ConnectionState::Closed(cause) => cause.clone(),
                 other => panic!("not closed but {other:?}"),
             }
@@ -99,11 +99,11 @@ impl Client {
     }
 }
 
-/// A call under way.
+/// A call whose answer is not awaited yet.
 pub struct Call<T>(JoinHandle<Result<Result<T>, MailboxError>>);
 
 impl<T> Call<T> {
-    /// The answer, which must be there within two seconds.
+    /// Waits for the answer.
     #[track_caller]
     pub fn answer(self) -> impl Future<Output = Result<T>> {
         let answer = at_once("the call is answered", self.0);
@@ -121,7 +121,7 @@ impl<T> Call<T> {
     }
 }
 
-/// Sends a message and leaves its answer for later.
+/// Sends a message, and returns without waiting for the answer.
 pub fn ask<A, M, T>(actor: &Addr<A>, message: M) -> Call<T>
 where
     A: Actor + Handler<M>,
@@ -132,7 +132,7 @@ where
     Call(actix_rt::spawn(actor.send(message)))
 }
 
-/// The deliveries of one consumer, as a stream has them.
+/// The deliveries of one consumer, as a stream takes them.
 pub struct Deliveries {
     pub feed: Arc<StreamSink>,
     taken: VecDeque<Delivery>,
@@ -143,7 +143,7 @@ impl Deliveries {
         Self { feed: Arc::default(), taken: VecDeque::new() }
     }
 
-    /// The next delivery, or why there is none any more.
+    /// Waits for the next delivery or the end.
     #[track_caller]
     pub fn next(&mut self) -> impl Future<Output = Result<Delivery, ConsumerEnd>> {
         at_once("a delivery or the end", async move {
@@ -156,7 +156,7 @@ impl Deliveries {
         })
     }
 
-    /// The error that closed the channel of the consumer.
+    /// Waits for the error that closed the channel of the consumer.
     #[track_caller]
     pub fn closed(&mut self) -> impl Future<Output = Error> {
         let next = self.next();
@@ -193,7 +193,7 @@ impl Bench {
 }
 
 impl Bench<MemoryPeer> {
-    /// Opens a connection over an in-memory stream, which keeps to a paused clock.
+    /// Opens a connection over an in-memory stream, so that the clock can be paused.
     pub async fn open_in_memory(script: &HandshakeScript, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
         let mut peer = MemoryPeer::new();
         let client = Client::dial_in_memory(&peer, set);
@@ -205,7 +205,7 @@ impl Bench<MemoryPeer> {
 }
 
 impl<P> Bench<P> {
-    /// Opens the channel that is due next.
+    /// Opens the next channel, which must get this number.
     pub async fn channel(&mut self, number: u16, options: OpenChannel) -> OpenedChannel {
         let mut call = ask(&self.client.supervisor, options);
         self.socket.open_channel(number).await.unwrap();
@@ -236,7 +236,7 @@ impl<P> Bench<P> {
         deliveries
     }
 
-    /// Asks and answers something: when it returns, the client has read all that came before.
+    /// Makes a call and answers it. Afterwards the client has read everything that was sent before.
     pub async fn round_trip(&mut self, channel: &OpenedChannel) {
         let number = channel.outbox.channel();
         let call = ask(&channel.actor, PurgeQueue::new("jobs"));
@@ -244,13 +244,13 @@ impl<P> Bench<P> {
         call.answer().await.unwrap();
     }
 
-    /// Proves that the connection works: a channel opens on this number.
+    /// Checks that the connection works, by opening the next channel, which must get this number.
     pub async fn assert_works(&mut self, number: u16) {
         self.channel(number, OpenChannel::new().confirms(false)).await;
     }
 }
 
-/// Plays the broker for `basic.qos`, if it comes, and `basic.consume`.
+/// Answers `basic.qos`, if it comes, and `basic.consume`.
 pub async fn answer_consume(socket: &mut PeerSocket, channel: u16) -> basic::Consume {
     let mut frame = socket.next_frame_on(channel).await.unwrap();
     if frame.is::<basic::Qos>() {
@@ -263,22 +263,22 @@ pub async fn answer_consume(socket: &mut PeerSocket, channel: u16) -> basic::Con
     consume
 }
 
-/// Reads the method in a frame.
+/// Decodes the method in a frame.
 #[track_caller]
 pub fn method<M: actix_pika_actors::testing::Method>(frame: &RawFrame) -> M {
     let class = frame.class().unwrap_or_else(|| panic!("{frame}"));
-    M::from_class(class).unwrap_or_else(|_| panic!("{frame} where {} is due", M::NAME))
+    M::from_class(class).unwrap_or_else(|_| panic!("{frame} instead of {}", M::NAME))
 }
 
-/// One caller of each sort that waits for something, on three channels.
+/// One pending call of each kind, on three channels.
 pub struct Waiters {
-    /// On channel 1, of the consumer [`TAG`].
+    /// Of the consumer [`TAG`] on channel 1.
     pub deliveries: Deliveries,
-    /// On channel 1, not confirmed.
+    /// On channel 1, unconfirmed.
     publish: Call<Confirmation>,
-    /// On channel 2, not answered.
+    /// On channel 2, unanswered.
     declare: Call<QueueDeclared>,
-    /// Of channel 3, on which another publish is not confirmed.
+    /// Of channel 3, which has an unconfirmed publish.
     close: Call<()>,
 }
 
@@ -298,7 +298,7 @@ impl Waiters {
         Self { deliveries, publish, declare, close }
     }
 
-    /// Every caller is answered at once: its actor has ended, or its connection.
+    /// Every call fails at once, because its actor has stopped or its connection is closed.
     pub async fn are_answered(self) {
         let publish = self.publish.answer().await.unwrap_err();
         for error in [publish, self.declare.answer().await.unwrap_err()] {
@@ -308,7 +308,7 @@ impl Waiters {
         self.close.answer().await.unwrap_err();
     }
 
-    /// Every waiter is answered at once, and with the end of the connection; hands out the errors.
+    /// Every call fails at once, because the connection is closed. Returns the errors.
     pub async fn all_fail(mut self) -> [Error; 3] {
         let publish = self.publish.answer().await.unwrap_err();
         assert!(publish.may_have_arrived(), "{publish}");
@@ -316,13 +316,13 @@ impl Waiters {
         for error in &errors {
             assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
         }
-        // Of what was not confirmed, closing says that it does not know.
+        // The close reports its unconfirmed publish.
         assert_eq!(self.close.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
         errors
     }
 }
 
-/// Publishes without waiting for anything.
+/// Publishes without waiting for a confirm.
 pub trait TryPublish {
     fn try_publish_text(&self, routing_key: &str, text: &'static str) -> u64;
 }
@@ -337,7 +337,7 @@ impl TryPublish for std::sync::Arc<actix_pika_actors::Outbox> {
     }
 }
 
-/// `connection.close` of a broker, for no method.
+/// `connection.close` of a broker, not caused by a method.
 pub fn close(code: u16, text: &str) -> connection::Close {
     connection::Close { reply_code: code, reply_text: text.into(), ..Default::default() }
 }

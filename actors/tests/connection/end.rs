@@ -1,8 +1,4 @@
-//! Every way in which a connection ends: its cause survives, and everyone who waits is answered.
-
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
+//! Every way in which a connection ends: its cause is reported, and every waiting call is answered.
 
 use std::{io, time::Duration};
 
@@ -14,13 +10,13 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{Bench, TryPublish, Waiters, ask, at_once, close};
+use crate::common::{Bench, TryPublish, Waiters, ask, at_once, close};
 
 fn code(error: &Error) -> u16 {
     error.close_reason().unwrap_or_else(|| panic!("no reason: {error}")).code
 }
 
-/// CON-19, CH-28, PRO-13: the broker's close reaches everyone, code and text as they came.
+/// CON-19, CH-28, PRO-13: every waiting call gets reply code and text of the broker's close, unchanged.
 #[actix::test]
 async fn a_close_by_the_broker_fails_everything_with_its_code() {
     for (number, text) in [(320, "CONNECTION_FORCED - so"), (599, ""), (999, "caf\u{e9}")] {
@@ -47,7 +43,7 @@ async fn a_close_by_the_broker_fails_everything_with_its_code() {
     }
 }
 
-/// CON-19: the method that the broker names, and the question whether it was soft.
+/// CON-19: the error names the failed method.
 #[actix::test]
 async fn a_close_names_the_method_that_caused_it() {
     let mut bench = Bench::open().await;
@@ -61,7 +57,7 @@ async fn a_close_names_the_method_that_caused_it() {
 
 /// PRO-14
 #[actix::test]
-async fn codes_are_soft_or_hard() {
+async fn reply_codes_are_soft_or_hard() {
     for (number, soft) in
         [(311, true), (403, true), (404, true), (405, true), (406, true), (500, false), (541, false)]
     {
@@ -77,9 +73,9 @@ async fn codes_are_soft_or_hard() {
     }
 }
 
-/// CON-19: after its close the broker resets the socket; the first reason counts.
+/// CON-19: the broker may reset the socket after connection.close. The first reason counts.
 #[actix::test]
-async fn a_reset_behind_the_close_keeps_the_reason() {
+async fn a_reset_after_the_close_keeps_the_reason() {
     let mut bench = Bench::open().await;
     let waiters = Waiters::start(&mut bench).await;
     bench.socket.send(0, close(320, "CONNECTION_FORCED")).await.unwrap();
@@ -90,22 +86,22 @@ async fn a_reset_behind_the_close_keeps_the_reason() {
     assert_eq!(code(&bench.client.closed().await.unwrap()), 320);
 }
 
-/// CON-19: a write that fails is no reason while there may be a better one to read.
+/// CON-19: after a failed write the client still reads, since the reason may be there.
 #[actix::test]
-async fn a_write_into_a_reset_socket_keeps_the_reason() {
+async fn a_failed_write_keeps_the_reason_of_the_broker() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
-    let waiters = ask(&channel.actor, Publish::new("", "jobs", "first"));
+    let publish = ask(&channel.actor, Publish::new("", "jobs", "first"));
     bench.socket.expect_publish(1).await.unwrap();
     bench.socket.send(0, close(320, "CONNECTION_FORCED")).await.unwrap();
     bench.socket.reset().unwrap();
-    // Written before anyone could see that there is something to read.
+    // Written before the client reads.
     channel.outbox.try_publish_text("jobs", "second");
-    assert_eq!(code(&waiters.answer().await.unwrap_err()), 320);
+    assert_eq!(code(&publish.answer().await.unwrap_err()), 320);
     assert_eq!(code(&bench.client.closed().await.unwrap()), 320);
 }
 
-/// A socket that ends without a word, in each way.
+/// A socket that ends without connection.close, by FIN and by RST.
 #[actix::test]
 async fn a_lost_socket_fails_everything_with_its_io_error() {
     for (reset, kind) in [(false, io::ErrorKind::UnexpectedEof), (true, io::ErrorKind::ConnectionReset)] {
@@ -125,12 +121,13 @@ async fn a_lost_socket_fails_everything_with_its_io_error() {
     }
 }
 
-/// NET-19: a frame that was cut off by the end is no delivery.
+/// NET-19
 #[actix::test]
-async fn half_a_delivery_is_none() {
+async fn a_delivery_cut_off_by_the_end_is_dropped() {
     let mut bench = Bench::open().await;
     let mut waiters = Waiters::start(&mut bench).await;
-    let names = basic::Deliver { consumer_tag: common::TAG.into(), delivery_tag: 1, ..Default::default() };
+    let names =
+        basic::Deliver { consumer_tag: crate::common::TAG.into(), delivery_tag: 1, ..Default::default() };
     let mut bytes = RawFrame::method(1, names).to_bytes();
     bytes.extend(RawFrame::header(1, 4, &Default::default()).to_bytes());
     bytes.extend(&RawFrame::body(1, "half").to_bytes()[..9]);
@@ -140,14 +137,14 @@ async fn half_a_delivery_is_none() {
     waiters.all_fail().await;
 }
 
-/// CON-01, CON-04: an orderly close by the user, heard once.
+/// CON-01, CON-04: two calls of close send one connection.close and report one event.
 #[actix::test]
-async fn a_close_by_the_user_is_said_once_and_told_once() {
+async fn a_close_by_the_user_is_sent_once_and_reported_once() {
     let mut bench = Bench::open().await;
     let mut probe = Probe::<ConnectionEvent>::start();
     bench.client.supervisor.do_send(WatchConnection(probe.recipient()));
-    let bye = CloseConnection::new().reason(200, "good bye");
-    let first = ask(&bench.client.supervisor, bye);
+    let close = CloseConnection::new().reason(200, "good bye");
+    let first = ask(&bench.client.supervisor, close);
     let second = ask(&bench.client.supervisor, CloseConnection::new());
     assert_eq!(bench.socket.expect_close().await.unwrap(), (200, "good bye".into()));
     first.answer().await.unwrap();
@@ -159,13 +156,13 @@ async fn a_close_by_the_user_is_said_once_and_told_once() {
     assert_eq!(probe.count().await, 1);
 }
 
-/// Both sides close at once: each answers the other, and nobody waits for what does not come.
+/// Both sides close at once: the client sends close-ok and does not wait for one.
 #[actix::test]
 async fn closes_that_cross_are_both_answered() {
     let mut bench = Bench::open().await;
     let call = ask(&bench.client.supervisor, CloseConnection::new());
     bench.socket.expect::<connection::Close>(0).await.unwrap();
-    // Said before it read ours: it gives no answer.
+    // The broker sent this before it read the close of the client, which it does not answer.
     bench.socket.send(0, close(320, "CONNECTION_FORCED")).await.unwrap();
     bench.socket.expect::<connection::CloseOk>(0).await.unwrap();
     call.answer().await.unwrap();
@@ -173,7 +170,7 @@ async fn closes_that_cross_are_both_answered() {
     assert!(bench.client.closed().await.is_none());
 }
 
-/// A broker that answers `connection.close` with nothing, or with the end of the socket.
+/// The broker does not answer connection.close, or closes the socket.
 #[actix::test]
 async fn a_close_that_is_not_answered_ends_in_time() {
     for hangs_up in [false, true] {
@@ -189,16 +186,16 @@ async fn a_close_that_is_not_answered_ends_in_time() {
     }
 }
 
-/// A close waits for confirms, but not longer than it may; then it says how many it did not get.
+/// A close waits for confirms until its timeout, and then returns the number of unconfirmed publishes.
 #[actix::test]
-async fn a_close_tells_of_publishes_that_were_not_confirmed() {
+async fn a_close_reports_unconfirmed_publishes() {
     let mut bench =
         Bench::open_with(&Default::default(), |o| o.close_timeout = Duration::from_millis(200)).await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let publish = ask(&channel.actor, Publish::new("", "jobs", "lost"));
     bench.socket.expect_publish(1).await.unwrap();
     let call = ask(&bench.client.supervisor, CloseConnection::new());
-    // Nothing new begins meanwhile.
+    // No channel opens meanwhile.
     let late = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::ConnectionClosed);
     bench.socket.expect_close().await.unwrap();
@@ -210,7 +207,7 @@ async fn a_close_tells_of_publishes_that_were_not_confirmed() {
 
 /// The same when the connection is lost before the confirms have come.
 #[actix::test]
-async fn a_close_that_loses_its_connection_tells_of_publishes_that_were_not_confirmed() {
+async fn a_close_that_loses_its_connection_reports_unconfirmed_publishes() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let publish = ask(&channel.actor, Publish::new("", "jobs", "lost"));
@@ -223,7 +220,6 @@ async fn a_close_that_loses_its_connection_tells_of_publishes_that_were_not_conf
     assert_eq!(publish.answer().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
 }
 
-/// A close awaits the confirms that come.
 #[actix::test]
 async fn a_close_waits_for_confirms() {
     let mut bench = Bench::open().await;
@@ -231,7 +227,7 @@ async fn a_close_waits_for_confirms() {
     let publish = ask(&channel.actor, Publish::new("", "jobs", "kept"));
     bench.socket.expect_publish(1).await.unwrap();
     let call = ask(&bench.client.supervisor, CloseConnection::new());
-    // Behind the close in its mailbox: by now it has begun.
+    // Queued behind the close in the mailbox: once it is answered, the close has begun.
     ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
     bench.socket.confirm(1, 1, false).await.unwrap();
     publish.answer().await.unwrap();
@@ -239,11 +235,11 @@ async fn a_close_waits_for_confirms() {
     call.answer().await.unwrap();
 }
 
-/// CON-23: closed by the user while it is in its handshake.
+/// CON-23
 #[actix::test]
 async fn a_close_during_the_handshake_ends_it() {
     let peer = actix_pika_actors::testing::Peer::listen().await.unwrap();
-    let client = common::Client::dial(&peer);
+    let client = crate::common::Client::dial(&peer);
     let mut socket = peer.accept().await.unwrap();
     socket.expect_header().await.unwrap();
     ask(&client.supervisor, CloseConnection::new()).answer().await.unwrap();
@@ -251,9 +247,8 @@ async fn a_close_during_the_handshake_ends_it() {
     assert_eq!(socket.read_to_end().await.unwrap(), []);
 }
 
-/// The broker closes the connection while a channel opens.
 #[actix::test]
-async fn a_close_while_a_channel_opens_fails_it() {
+async fn a_close_while_a_channel_opens_fails_the_channel() {
     let mut bench = Bench::open().await;
     let call = ask(&bench.client.supervisor, OpenChannel::new());
     bench.socket.expect::<channel::Open>(1).await.unwrap();
@@ -262,7 +257,7 @@ async fn a_close_while_a_channel_opens_fails_it() {
     assert_eq!((error.kind(), code(&error)), (ErrorKind::ConnectionClosed, 504));
 }
 
-/// A peer that reads nothing cannot hold up a close, whatever waits to be written.
+/// A peer that reads nothing cannot delay a close, however much is queued.
 #[actix::test]
 async fn a_close_against_a_full_socket_ends_in_time() {
     let quick = |options: &mut actix_pika_actors::ConnectionOptions| {
@@ -274,10 +269,10 @@ async fn a_close_against_a_full_socket_ends_in_time() {
         let body = vec![b'x'; 12 << 20];
         let publishes = [(); 4].map(|()| ask(&channel.actor, Publish::new("", "jobs", body.clone())));
         let call = ask(&bench.client.supervisor, CloseConnection::new());
-        drop(call.answer().await);
+        let _ = call.answer().await;
         assert!(bench.client.closed().await.is_none());
         for publish in publishes {
-            // Without confirms, on its way is all that is promised.
+            // Without confirms, a publish succeeds once it is queued.
             let answer = publish.answer().await;
             assert!(!confirms || answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionClosed));
         }
@@ -285,15 +280,15 @@ async fn a_close_against_a_full_socket_ends_in_time() {
     }
 }
 
-/// The answer to a close is read even when nothing else is, because user code has too much to do.
+/// While reading is paused because consumers hold too much, close-ok is still read.
 #[actix::test]
-async fn a_close_of_a_connection_that_does_not_read_is_answered() {
+async fn a_close_while_reading_is_paused_is_answered() {
     let mut bench = Bench::open_with(&Default::default(), |options| options.read_ahead = 1000).await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
-    let consume = actix_pika_actors::Consume::new().tag(common::TAG).no_ack(true);
+    let consume = actix_pika_actors::Consume::new().tag(crate::common::TAG).no_ack(true);
     let mut deliveries = bench.consume_as(&channel, consume).await;
     for tag in 1..=1000 {
-        bench.socket.deliver(1, common::TAG, tag, vec![b'x'; 1000]).await.unwrap();
+        bench.socket.deliver(1, crate::common::TAG, tag, vec![b'x'; 1000]).await.unwrap();
     }
     let call = ask(&bench.client.supervisor, CloseConnection::new());
     bench.socket.expect_close().await.unwrap();

@@ -1,9 +1,5 @@
-//! A peer that breaks the protocol after the connection was opened: it is told how with `connection.close`, and
-//! everyone who waits for anything is answered at once.
-
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
+//! A peer that violates the protocol on an open connection: the client sends `connection.close` with the reply code, and
+//! every waiting call is answered at once.
 
 use actix_pika_actors::{
     ErrorKind,
@@ -13,25 +9,25 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{Bench, TAG, Waiters};
+use crate::common::{Bench, TAG, Waiters};
 
-/// Breaks the protocol with these bytes, and looks at everything that follows.
-async fn breaks(bytes: Vec<u8>, code: u16) {
+/// Sends bytes that violate the protocol, and checks everything that follows.
+async fn assert_fault(bytes: Vec<u8>, code: u16) {
     let mut bench = Bench::open().await;
     let waiters = Waiters::start(&mut bench).await;
     bench.socket.send_raw(&bytes).await.unwrap();
 
-    let (said, text) = bench.socket.expect_close().await.unwrap();
-    assert_eq!(said, code, "{text}");
+    let (reply_code, text) = bench.socket.expect_close().await.unwrap();
+    assert_eq!(reply_code, code, "{text}");
     for error in waiters.all_fail().await {
         assert!(error.to_string().contains(&code.to_string()), "{error}");
-        // The code is ours, not a reason of the broker's.
+        // The code was sent by the client, so it is not the broker's reason.
         assert_eq!(error.close_reason(), None);
     }
     let cause = bench.client.closed().await.expect("a cause");
     assert_eq!(cause.kind(), ErrorKind::Protocol, "{cause}");
     assert!(cause.to_string().contains(&format!("{code} {text}")), "{cause}");
-    // Nothing else is said, and the socket is not kept.
+    // The client sends nothing else, and closes the socket.
     assert_eq!(bench.socket.read_to_end().await.unwrap(), []);
 }
 
@@ -40,7 +36,7 @@ macro_rules! faults {
         $(#[$meta])*
         #[actix::test]
         async fn $name() {
-            breaks($bytes, $code).await;
+            assert_fault($bytes, $code).await;
         }
     )* };
 }
@@ -66,7 +62,7 @@ fn header(channel: u16, size: u64) -> RawFrame {
     RawFrame::header(channel, size, &BasicProperties::default())
 }
 
-/// A whole delivery, right or wrong.
+/// The frames of a delivery.
 fn delivery(delivery_tag: u64, content: PeerMessage) -> Vec<RawFrame> {
     let mut all = vec![deliver(1, delivery_tag)];
     all.extend(content.frames(1, 131_072));
@@ -84,7 +80,7 @@ faults! {
     /// PRO-01
     a_body_without_a_header_is_an_unexpected_frame: 505, one(RawFrame::body(1, "x"));
     /// PRO-01
-    a_body_right_behind_its_method_is_an_unexpected_frame: 505, frames([deliver(1, 1), RawFrame::body(1, "x")]);
+    a_body_after_its_method_is_an_unexpected_frame: 505, frames([deliver(1, 1), RawFrame::body(1, "x")]);
     /// PRO-01
     a_method_within_a_content_is_an_unexpected_frame: 505, frames([deliver(1, 1), header(1, 5), deliver(1, 2)]);
     /// PRO-01
@@ -96,7 +92,7 @@ faults! {
     /// PRO-02
     a_body_longer_than_announced_is_an_unexpected_frame: 505, frames(delivery(1, PeerMessage::from("xx").announced_size(1)));
     /// PRO-02
-    a_body_behind_a_header_that_announced_none_is_an_unexpected_frame: 505,
+    a_body_after_a_header_that_announced_none_is_an_unexpected_frame: 505,
         frames(delivery(1, PeerMessage::from("x").announced_size(0)));
     /// PRO-09
     a_body_of_2_to_the_63_is_refused_before_its_first_octet: 506,
@@ -108,11 +104,11 @@ faults! {
     an_unknown_method_is_an_invalid_command: 503, one(RawFrame::new(1, 1, [0, 60, 0, 200]));
     an_unknown_class_is_an_invalid_command: 503, one(RawFrame::new(1, 1, [0, 99, 0, 10]));
     an_unknown_method_on_channel_0_is_an_invalid_command: 503, one(RawFrame::new(1, 0, [0, 10, 0, 99]));
-    a_frame_with_another_end_is_a_frame_error: 501, with_end(method(1, basic::QosOk {}), 0xCD);
-    a_frame_type_that_is_none_is_a_frame_error: 501, one(RawFrame::new(7, 1, [0; 4]));
-    /// Seven octets are enough to know.
+    a_wrong_frame_end_is_a_frame_error: 501, with_end(method(1, basic::QosOk {}), 0xCD);
+    an_unknown_frame_type_is_a_frame_error: 501, one(RawFrame::new(7, 1, [0; 4]));
+    /// Seven octets are enough to tell.
     a_frame_of_4_gib_is_a_frame_error_before_its_payload: 501, vec![1, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF];
-    /// Seven octets are enough to know.
+    /// Seven octets are enough to tell.
     a_frame_over_frame_max_is_a_frame_error_before_its_payload: 501, {
         let [_, s2, s1, s0] = 200_000u32.to_be_bytes();
         vec![3, 0, 1, 0, s2, s1, s0]
@@ -134,7 +130,7 @@ faults! {
     an_unsolicited_select_ok_is_an_unexpected_frame: 505, method(1, confirm::SelectOk {});
     an_unsolicited_get_ok_is_an_unexpected_frame: 505, method(1, basic::GetOk::default());
     an_unsolicited_get_empty_is_an_unexpected_frame: 505, method(1, basic::GetEmpty {});
-    /// CH-24: the answer that is due is another one.
+    /// CH-24: another reply is pending.
     an_answer_to_another_call_is_an_unexpected_frame: 505, method(2, queue::BindOk {});
     an_unsolicited_open_ok_is_an_invalid_command: 503, method(1, channel::OpenOk {});
     an_unsolicited_close_ok_is_an_invalid_command: 503, method(1, channel::CloseOk {});
@@ -150,12 +146,12 @@ faults! {
     a_second_connection_open_ok_is_an_invalid_command: 503, method(0, connection::OpenOk {});
     a_close_ok_without_a_close_is_an_invalid_command: 503, method(0, connection::CloseOk {});
     a_channel_close_on_channel_0_is_an_invalid_command: 503, method(0, channel::Close::default());
-    a_confirm_of_what_was_never_published_is_refused: 503,
+    a_confirm_of_a_message_never_published_is_refused: 503,
         method(1, basic::Ack { delivery_tag: 2, multiple: false });
-    a_nack_of_what_was_never_published_is_refused: 503,
+    a_nack_of_a_message_never_published_is_refused: 503,
         method(1, basic::Nack { delivery_tag: 2, multiple: true, requeue: false });
-    a_confirm_without_confirms_is_refused: 503, method(2, basic::Ack { delivery_tag: 1, multiple: false });
-    a_delivery_tag_that_was_there_before_is_refused: 503,
+    a_confirm_outside_confirm_mode_is_refused: 503, method(2, basic::Ack { delivery_tag: 1, multiple: false });
+    a_delivery_tag_used_before_is_refused: 503,
         frames(delivery(1, "x".into()).into_iter().chain(delivery(1, "y".into())));
     delivery_tag_0_is_refused: 503, frames(delivery(0, "x".into()));
     /// PRO-10
@@ -165,16 +161,16 @@ faults! {
     };
 }
 
-/// PRO-08: what is wrong behind the fault is not answered again, and the first reason stays.
+/// PRO-08: later faults are not reported, and the first reason is kept.
 #[actix::test]
-async fn only_the_first_fault_is_told() {
+async fn only_the_first_fault_is_reported() {
     let wrong = [one(RawFrame::new(7, 1, [0; 4])), one(header(1, 5)), vec![0xFF; 64]].concat();
-    breaks(wrong, 501).await;
+    assert_fault(wrong, 501).await;
 }
 
-/// A good delivery that came with the fault is still handed out, and cannot be settled any more.
+/// A correct delivery before the fault still reaches its consumer, and cannot be settled any more.
 #[actix::test]
-async fn what_came_before_the_fault_is_handed_out() {
+async fn a_delivery_before_the_fault_is_handed_out() {
     let mut bench = Bench::open().await;
     let mut waiters = Waiters::start(&mut bench).await;
     let mut bytes = frames(delivery(1, "good".into()));
@@ -182,7 +178,7 @@ async fn what_came_before_the_fault_is_handed_out() {
     bench.socket.send_raw(&bytes).await.unwrap();
     assert_eq!(bench.socket.expect_close().await.unwrap().0, 501);
     let good = waiters.deliveries.next().await;
-    // The channel may have ended before anyone looked: then it is the broker that requeues.
+    // The channel may have closed before the stream took it: then the broker requeues it.
     if let Ok(good) = good {
         assert_eq!(good.body(), b"good");
         assert!(good.is_stale());

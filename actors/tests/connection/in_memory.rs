@@ -1,9 +1,5 @@
 //! Connections over in-memory streams with a paused clock: no network, and no waiting for timeouts.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
-
 use std::{io, time::Duration};
 
 use actix_pika_actors::{
@@ -12,7 +8,7 @@ use actix_pika_actors::{
 };
 use tokio::time::{Instant, pause};
 
-use self::common::{Bench, Client, ask};
+use crate::common::{Bench, Client, ask};
 
 #[actix::test]
 async fn a_publish_is_confirmed() {

@@ -1,10 +1,6 @@
 //! Heartbeats of one second, over in-memory streams with a paused clock: an idle connection sends them, a busy one does
 //! not, and a silent peer is found dead after two intervals. One test does the same over TCP in real time.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
-
 use std::time::Duration;
 
 use actix_pika_actors::{
@@ -13,7 +9,7 @@ use actix_pika_actors::{
 };
 use tokio::time::{Instant, interval, pause, sleep, timeout};
 
-use self::common::{Bench, Deliveries, TAG, TryPublish, Waiters, ask};
+use crate::common::{Bench, Deliveries, TAG, TryPublish, Waiters, ask};
 
 const TICK: Duration = Duration::from_millis(250);
 

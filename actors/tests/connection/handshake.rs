@@ -1,9 +1,5 @@
-//! A peer that does something else than open the connection: the client learns what, at once, and leaves without a
-//! word, as the protocol wants it before a connection is open. And what both sides agree on when it does open.
-
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
+//! The handshake: every way in which it fails, and the limits that both sides negotiate. A client whose handshake fails
+//! closes the socket without `connection.close`, as the protocol requires before a connection is open.
 
 use std::time::Duration;
 
@@ -16,9 +12,9 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{Bench, Client, ask};
+use crate::common::{Bench, Client, ask};
 
-/// Plays this script, and looks at what the client makes of it.
+/// Plays a script that fails, and returns the error of the client.
 async fn fails(script: HandshakeScript) -> Error {
     fails_with(script, |_| {}).await
 }
@@ -32,7 +28,7 @@ async fn fails_with(script: HandshakeScript, set: impl FnOnce(&mut ConnectionOpt
     let cause = client.closed().await.expect("a cause");
     assert_eq!(cause.entity(), Some(format!("127.0.0.1:{}", peer.addr().port()).as_str()));
     assert_eq!(socket.read_to_end().await.unwrap(), [], "after {cause}");
-    // Who asked meanwhile was answered, and who asks now is told why.
+    // Calls from before and after the end are answered with the cause.
     assert_eq!(channel.answer().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     let late = ask(&client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::ConnectionClosed);
@@ -40,14 +36,12 @@ async fn fails_with(script: HandshakeScript, set: impl FnOnce(&mut ConnectionOpt
     cause
 }
 
-/// Breaks the protocol with these bytes at each step.
-async fn breaks(bytes: Vec<u8>, code: u16) {
+/// Sends bytes that violate the protocol at each step.
+async fn assert_fault(bytes: Vec<u8>, code: u16) {
     for step in [HandshakeStep::Start, HandshakeStep::Tune, HandshakeStep::OpenOk] {
         let cause = fails(HandshakeScript::new().raw_at(step, bytes.clone())).await;
         assert_eq!(cause.kind(), ErrorKind::Protocol, "at {step:?}: {cause}");
-        // The first octets of all are not judged as a frame when they are none.
-        let told = cause.to_string().contains(&code.to_string());
-        assert!(told, "at {step:?}: {cause}");
+        assert!(cause.to_string().contains(&code.to_string()), "at {step:?}: {cause}");
     }
 }
 
@@ -56,7 +50,7 @@ macro_rules! faults {
         /// PRO-12
         #[actix::test]
         async fn $name() {
-            breaks($bytes, $code).await;
+            assert_fault($bytes, $code).await;
         }
     )* };
 }
@@ -66,11 +60,11 @@ fn method<M: actix_pika_actors::testing::Method>(channel: u16, method: M) -> Vec
 }
 
 faults! {
-    a_frame_type_that_is_none_before_open_is_a_frame_error: 501, RawFrame::new(7, 0, [0; 4]).to_bytes();
+    an_unknown_frame_type_before_open_is_a_frame_error: 501, RawFrame::new(7, 0, [0; 4]).to_bytes();
     a_frame_of_4_gib_before_open_is_a_frame_error: 501, vec![1, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
     a_heartbeat_with_a_payload_before_open_is_a_frame_error: 501, RawFrame::new(8, 0, [0]).to_bytes();
     a_heartbeat_on_a_channel_before_open_is_a_frame_error: 501, RawFrame::new(8, 1, []).to_bytes();
-    another_frame_end_before_open_is_a_frame_error: 501, {
+    a_wrong_frame_end_before_open_is_a_frame_error: 501, {
         let mut bytes = method(0, connection::Start::default());
         *bytes.last_mut().unwrap() = 0;
         bytes
@@ -88,13 +82,13 @@ faults! {
 /// PRO-07: another version of AMQP, 0-9-1 again, HTTP, TLS.
 #[actix::test]
 async fn another_protocol_is_named() {
-    let strangers = [
+    let protocols = [
         (&b"AMQP\0\x01\0\0"[..], "AMQP 0-1-0-0"),
         (b"AMQP\0\0\x09\x01", "0-9-1"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.1 400 Bad"),
         (b"\x15\x03\x01\0\x02\x02\x46", "TLS"),
     ];
-    for (bytes, name) in strangers {
+    for (bytes, name) in protocols {
         let cause = fails(HandshakeScript::new().raw_at(HandshakeStep::Start, bytes)).await;
         assert_eq!(cause.kind(), ErrorKind::Protocol, "{cause}");
         assert!(cause.to_string().contains(name), "{cause}");
@@ -109,7 +103,7 @@ async fn another_version_in_start_is_named() {
     assert!(cause.to_string().contains("AMQP 1-0"), "{cause}");
 }
 
-/// Nobody's password goes to a broker that did not ask for it.
+/// A password is only sent with a mechanism that the broker offers.
 #[actix::test]
 async fn without_a_mechanism_in_common_nothing_is_sent() {
     for mechanisms in ["", "EXTERNAL", "PLAINER AMQPLAIN"] {
@@ -135,12 +129,12 @@ async fn client_properties_that_are_too_large_are_refused_before_they_are_sent()
     assert_eq!(socket.read_to_end().await.unwrap(), []);
 }
 
-/// Plays a `connection.start` that the client does not answer.
+/// Plays a `connection.start` that the client does not answer, and returns its error.
 async fn fails_before_an_answer(script: HandshakeScript) -> Error {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial(&peer);
     let mut socket = peer.accept().await.unwrap();
-    // The script would go on to await start-ok, which does not come: the client hangs up.
+    // The script waits for start-ok; the client closes the socket instead.
     socket.handshake_with(&script).await.unwrap_err();
     client.closed().await.expect("a cause")
 }
@@ -152,7 +146,7 @@ fn start() -> connection::Start {
     start
 }
 
-/// CON-19, PRO-13: refused at each step, by its code.
+/// CON-19, PRO-13: the broker closes the connection at each step.
 #[actix::test]
 async fn a_close_during_the_handshake_keeps_its_code() {
     let refusals = [
@@ -171,21 +165,21 @@ async fn a_close_during_the_handshake_keeps_its_code() {
     }
 }
 
-/// CON-19: the broker resets the socket after its words.
+/// CON-19: the broker resets the socket after connection.close.
 #[actix::test]
 async fn a_close_and_a_reset_during_the_handshake_keep_the_reason() {
     let peer = Peer::listen().await.unwrap();
     let client = Client::dial(&peer);
     let mut socket = peer.accept().await.unwrap();
     socket.handshake_with(&HandshakeScript::new().silent_at(HandshakeStep::OpenOk)).await.unwrap();
-    socket.send(0, common::close(530, "NOT_ALLOWED - vhost gone")).await.unwrap();
+    socket.send(0, crate::common::close(530, "NOT_ALLOWED - vhost gone")).await.unwrap();
     socket.reset().unwrap();
     let cause = client.closed().await.unwrap();
     assert_eq!((cause.kind(), cause.close_reason().unwrap().code), (ErrorKind::Vhost, 530));
 }
 
 #[actix::test]
-async fn a_peer_that_hangs_up_during_the_handshake_is_named_with_the_step() {
+async fn the_error_names_the_step_at_which_the_peer_closed_the_socket() {
     for (step, stage) in
         [(HandshakeStep::Start, "start"), (HandshakeStep::Tune, "tune"), (HandshakeStep::OpenOk, "open-ok")]
     {
@@ -201,7 +195,7 @@ async fn a_peer_that_hangs_up_during_the_handshake_is_named_with_the_step() {
 }
 
 #[actix::test]
-async fn a_peer_that_falls_silent_during_the_handshake_is_left_in_time() {
+async fn a_silent_handshake_times_out_and_names_the_step() {
     for (step, stage) in
         [(HandshakeStep::Start, "start"), (HandshakeStep::Tune, "tune"), (HandshakeStep::OpenOk, "open-ok")]
     {
@@ -212,9 +206,9 @@ async fn a_peer_that_falls_silent_during_the_handshake_is_left_in_time() {
     }
 }
 
-/// PRO-05: the lower one of each, none below 4096, 0 for none, and never without a limit.
+/// PRO-05: the lower of both, where 0 means no limit; frame_max is at least 4096.
 #[actix::test]
-async fn limits_are_the_lower_ones() {
+async fn the_lower_limits_are_negotiated() {
     let table = [
         // (ours), (theirs), (agreed): channel_max, frame_max
         ((u16::MAX, 131_072), (2047, 131_072), (2047, 131_072)),
@@ -236,7 +230,7 @@ async fn limits_are_the_lower_ones() {
     }
 }
 
-/// PRO-05: a peer that allows less than the least frame is refused, before tune-ok.
+/// PRO-05: a frame_max below 4096 is refused before tune-ok.
 #[actix::test]
 async fn a_frame_max_of_1_is_refused() {
     let peer = Peer::listen().await.unwrap();
@@ -246,9 +240,9 @@ async fn a_frame_max_of_1_is_refused() {
     assert_eq!(client.closed().await.unwrap().kind(), ErrorKind::Limit);
 }
 
-/// HB-07: the shorter interval, 0 for none; without an own one the broker's.
+/// HB-07: the shorter of both, 0 turns heartbeats off; unset, the broker's.
 #[actix::test]
-async fn the_heartbeat_is_the_shorter_one() {
+async fn the_shorter_heartbeat_is_negotiated() {
     let table = [(None, 60, 60), (Some(10), 60, 10), (Some(0), 60, 0), (Some(60), 10, 10), (None, 0, 0)];
     for (ours, theirs, agreed) in table {
         let script = HandshakeScript::new().tune(0, 0, theirs);
@@ -259,9 +253,9 @@ async fn the_heartbeat_is_the_shorter_one() {
     }
 }
 
-/// PRO-05, PUB-01: bodies are cut to what was agreed, to the octet.
+/// PRO-05, PUB-01: to the octet.
 #[actix::test]
-async fn bodies_are_cut_to_the_frame_size_agreed() {
+async fn bodies_are_split_at_the_negotiated_frame_size() {
     for frame_max in [4096, 8192] {
         let most = frame_max as usize - 8;
         let mut bench = Bench::open_with(&HandshakeScript::new().tune(0, frame_max, 0), |_| {}).await;
@@ -274,17 +268,17 @@ async fn bodies_are_cut_to_the_frame_size_agreed() {
             bench.socket.confirm(1, tag as u64 + 1, false).await.unwrap();
             call.answer().await.unwrap();
         }
-        // A frame of that size is taken as well.
+        // The client accepts frames of that size.
         let mut deliveries = bench.consume(&channel).await;
         let content = actix_pika_actors::testing::PeerMessage::from(vec![b'y'; 2 * most]);
-        bench.socket.deliver(1, common::TAG, 1, content).await.unwrap();
+        bench.socket.deliver(1, crate::common::TAG, 1, content).await.unwrap();
         assert_eq!(deliveries.next().await.unwrap().body().len(), 2 * most);
     }
 }
 
-/// PRO-05: one octet more than agreed is refused, before the payload comes.
+/// PRO-05: before its payload arrives.
 #[actix::test]
-async fn a_frame_one_octet_over_what_was_agreed_is_refused() {
+async fn a_frame_one_octet_over_the_negotiated_size_is_refused() {
     let mut bench = Bench::open_with(&HandshakeScript::new().tune(0, 4096, 0), |_| {}).await;
     bench.channel(1, OpenChannel::new()).await;
     let [s3, s2, s1, s0] = (4096u32 - 8 + 1).to_be_bytes();
