@@ -100,7 +100,10 @@ async fn a_late_watcher_hears_of_the_end_at_once() {
     let state = within("a turn of the actor", 5, connection.actor().send(GetState)).await;
     assert!(matches!(state, Ok(ConnectionState::Closed(_))));
     assert_eq!(probe.count().await, 1);
-    assert!(within("a stream of a closed connection", 5, connection.events().next()).await.is_none());
+    let mut events = connection.events();
+    let event = within("an event of a closed connection", 5, events.next()).await;
+    assert!(matches!(event, Some(ConnectionEvent::Closed(Some(_)))), "{event:?}");
+    assert!(within("the end of the stream", 5, events.next()).await.is_none());
 }
 
 /// CON-22: the error says which step it was and what may have been wrong with it; it is not one of kind `Auth`.
