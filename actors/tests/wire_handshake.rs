@@ -4,7 +4,7 @@ use actix_pika_actors::{
     Mechanism, Negotiated, Table, Value,
     wire::{
         basic_encode::put_heartbeat,
-        client_handshake::{ClientHandshake, HandshakeStatus},
+        client_handshake::{HandshakeMachine, HandshakeStatus},
         fault::Fault,
         field_table::{from_field_table, to_field_table},
         frame::{FRAME_MIN_SIZE, Frame, FrameKind},
@@ -81,7 +81,7 @@ fn close(reply_code: u16, text: &str) -> Frame {
 
 /// Returns the methods that the client replies with.
 fn reply(
-    handshake: &mut ClientHandshake,
+    handshake: &mut HandshakeMachine,
     frame: &Frame,
 ) -> Result<Vec<connection::AMQPMethod>, HandshakeError> {
     let mut out = BytesMut::new();
@@ -98,7 +98,7 @@ fn methods(out: &[u8]) -> Vec<connection::AMQPMethod> {
 }
 
 /// Returns the error for `frame`, after checking that nothing was written.
-fn silent_error(handshake: &mut ClientHandshake, frame: &Frame) -> HandshakeError {
+fn silent_error(handshake: &mut HandshakeMachine, frame: &Frame) -> HandshakeError {
     let mut out = BytesMut::new();
     let error = handshake.advance(frame, &mut out).unwrap_err();
     assert!(out.is_empty());
@@ -113,7 +113,7 @@ fn fault(error: HandshakeError) -> Fault {
 }
 
 fn negotiated(options: HandshakeOptions, tune: &Frame) -> Result<Negotiated, HandshakeError> {
-    let mut handshake = ClientHandshake::new(options);
+    let mut handshake = HandshakeMachine::new(options);
     reply(&mut handshake, &good_start())?;
     reply(&mut handshake, tune)?;
     match handshake.advance(&open_ok(), &mut BytesMut::new())? {
@@ -124,7 +124,7 @@ fn negotiated(options: HandshakeOptions, tune: &Frame) -> Result<Negotiated, Han
 
 #[test]
 fn a_connection_opens_in_three_steps() {
-    let mut handshake = ClientHandshake::new(options());
+    let mut handshake = HandshakeMachine::new(options());
     let mut out = BytesMut::new();
     handshake.start(&mut out);
     assert_eq!(out[..], *b"AMQP\0\0\x09\x01");
@@ -165,7 +165,7 @@ fn the_client_sends_its_properties_and_capabilities() {
         .with("product", "orders")
         .with("connection_name", "c1")
         .with("capabilities", Table::from([("basic.nack", false), ("own", true)]));
-    let start_ok = reply(&mut ClientHandshake::new(options), &good_start()).unwrap().remove(0);
+    let start_ok = reply(&mut HandshakeMachine::new(options), &good_start()).unwrap().remove(0);
     let connection::AMQPMethod::StartOk(start_ok) = start_ok else { panic!() };
     let properties = from_field_table(&start_ok.client_properties);
     let text = |key| properties.get(key).and_then(Value::as_str);
@@ -191,17 +191,17 @@ fn the_client_sends_its_properties_and_capabilities() {
 #[test]
 fn without_a_common_mechanism_nothing_is_sent() {
     for offered in ["KERBEROS NTLM", "", "EXTERNAL", "XPLAIN PLAINX"] {
-        let error = silent_error(&mut ClientHandshake::new(options()), &start(offered, "en_US"));
+        let error = silent_error(&mut HandshakeMachine::new(options()), &start(offered, "en_US"));
         assert_eq!(error, HandshakeError::Mechanism { offered: offered.into() });
     }
-    let error = silent_error(&mut ClientHandshake::new(options()), &start("PLAIN", "de_DE"));
+    let error = silent_error(&mut HandshakeMachine::new(options()), &start("PLAIN", "de_DE"));
     assert_eq!(error, HandshakeError::Locale { offered: "de_DE".into() });
 }
 
 #[test]
 fn a_close_is_replied_to_and_keeps_its_reason() {
     for before in [&[][..], &[good_start()], &[good_start(), tune(0, 0, 0)]] {
-        let mut handshake = ClientHandshake::new(options());
+        let mut handshake = HandshakeMachine::new(options());
         for frame in before {
             reply(&mut handshake, frame).unwrap();
         }
@@ -241,7 +241,7 @@ fn a_method_out_of_order_is_a_503() {
         (&[good_start()], &open_ok()),
         (&[good_start(), tune(0, 0, 0)], &tune(0, 0, 0)),
     ] {
-        let mut handshake = ClientHandshake::new(options());
+        let mut handshake = HandshakeMachine::new(options());
         for frame in before {
             reply(&mut handshake, frame).unwrap();
         }
@@ -253,12 +253,12 @@ fn a_method_out_of_order_is_a_503() {
     let mut buf = BytesMut::new();
     let flow = channel::AMQPMethod::Flow(channel::Flow { active: true });
     put_method(&mut buf, 0, &AMQPClass::Channel(flow)).unwrap();
-    assert_eq!(fault(silent_error(&mut ClientHandshake::new(options()), &frames(&buf)[0])).code, 503);
+    assert_eq!(fault(silent_error(&mut HandshakeMachine::new(options()), &frames(&buf)[0])).code, 503);
 }
 
 #[test]
 fn frames_that_are_not_methods_of_channel_0_are_faults() {
-    let mut handshake = ClientHandshake::new(options());
+    let mut handshake = HandshakeMachine::new(options());
     let heartbeat = Frame { kind: FrameKind::Heartbeat, channel: 0, payload: Bytes::new() };
     assert_eq!(handshake.advance(&heartbeat, &mut BytesMut::new()), Ok(HandshakeStatus::Pending));
     let body = Frame { kind: FrameKind::Body, ..heartbeat.clone() };
@@ -279,23 +279,23 @@ fn what_the_server_would_not_accept_is_not_sent() {
     let vhost = HandshakeOptions { vhost: "v".repeat(256), ..options() };
     let nul = HandshakeOptions { user: "al\0ice".into(), ..options() };
     for options in [large, nan, vhost, nul] {
-        let error = silent_error(&mut ClientHandshake::new(options), &good_start());
+        let error = silent_error(&mut HandshakeMachine::new(options), &good_start());
         assert!(matches!(error, HandshakeError::Limit(_)), "{error}");
     }
     let mut largest = options();
     largest.client_properties.insert("x", "");
     let mut out = BytesMut::new();
-    ClientHandshake::new(largest.clone()).advance(&good_start(), &mut out).unwrap();
+    HandshakeMachine::new(largest.clone()).advance(&good_start(), &mut out).unwrap();
     largest.client_properties.insert("x", "x".repeat(4096 - out.len()));
     out.clear();
-    ClientHandshake::new(largest).advance(&good_start(), &mut out).unwrap();
+    HandshakeMachine::new(largest).advance(&good_start(), &mut out).unwrap();
     assert_eq!(out.len(), 4096);
 }
 
 // URI-12, AUTH-12
 #[test]
 fn the_password_is_neither_printed_nor_kept() {
-    let mut handshake = ClientHandshake::new(options());
+    let mut handshake = HandshakeMachine::new(options());
     assert!(!format!("{handshake:?}").contains("hunter2"));
     let mut out = BytesMut::new();
     handshake.advance(&good_start(), &mut out).unwrap();

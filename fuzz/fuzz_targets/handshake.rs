@@ -4,7 +4,7 @@
 use actix_pika_actors::{
     Mechanism, Table,
     wire::{
-        client_handshake::{ClientHandshake, HandshakeStatus},
+        client_handshake::{HandshakeMachine, HandshakeStatus},
         frame::FRAME_MIN_SIZE,
         frame_decoder::FrameDecoder,
         handshake_options::HandshakeOptions,
@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let mut handshake = ClientHandshake::new(HandshakeOptions {
+    let mut handshake = HandshakeMachine::new(HandshakeOptions {
         mechanisms: vec![Mechanism::Plain],
         user: "guest".into(),
         password: "hunter2-unmistakable".into(),

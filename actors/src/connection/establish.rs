@@ -18,7 +18,7 @@ use crate::{
     secret::Secret,
     transport::{Candidates, Socket},
     wire::{
-        ClientHandshake, FrameDecoder, HandshakeError, HandshakeOptions, HandshakeStatus, Negotiated,
+        FrameDecoder, HandshakeError, HandshakeMachine, HandshakeOptions, HandshakeStatus, Negotiated,
         other_protocol_detected,
     },
 };
@@ -149,7 +149,7 @@ async fn dial_and_shake_hands(
     stage: &Cell<&'static str>,
 ) -> Result<(Socket, Negotiated, BytesMut)> {
     let mut socket = candidates.dial(&options.tcp).await?;
-    let mut handshake = ClientHandshake::new(HandshakeOptions {
+    let mut handshake = HandshakeMachine::new(HandshakeOptions {
         mechanisms: options.mechanisms.clone(),
         user: credentials.user().to_owned(),
         password: credentials.password().clone(),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Outbox, OutboxConfig, State,
+    Outbox, OutboxConfig, OutboxState,
     effects::DeferredEffects,
     flush::{Flush, Flusher},
     queue::Queue,
@@ -162,7 +162,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Returns the channel epoch, and what to drop when the lock is free.
     fn detach(
         &mut self,

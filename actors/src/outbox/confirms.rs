@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Outbox, State,
+    Outbox, OutboxState,
     barrier::{Barrier, BarrierProgress},
     effects::DeferredEffects,
 };
@@ -105,7 +105,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Returns bodies to drop when the lock is free.
     #[inline]
     fn answered(

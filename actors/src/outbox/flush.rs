@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-use super::{Outbox, State, attachment::Attachment, effects::DeferredEffects};
+use super::{Outbox, OutboxState, attachment::Attachment, effects::DeferredEffects};
 
 /// Asks the connection to take what a channel has to send.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Outbox {
     pub(crate) fn take(&self, epoch: u64, budget: usize, out: &mut Vec<Bytes>) -> bool {
         let config = &self.config;
         self.with(|state, effects| {
-            let State { attachment, queue, acks, unconfirmed, window, ticker, .. } = state;
+            let OutboxState { attachment, queue, acks, unconfirmed, window, ticker, .. } = state;
             // Nobody resends for a closed channel.
             let (flusher, keep) = match attachment {
                 Attachment::Attached { flusher, .. } => (flusher, config.confirms),
@@ -69,7 +69,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Asks the connection to take bytes, once until it has taken all of them.
     #[inline]
     pub(super) fn request_flush(&mut self, channel: u16, effects: &mut DeferredEffects) {

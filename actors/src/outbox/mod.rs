@@ -1,8 +1,8 @@
 //! The output of one channel, shared by its handles, its deliveries, its Channel actor and the connection.
 //!
-//! Handles append publishes, deliveries are settled, the Channel actor appends methods, and the connection takes bytes
-//! when its socket accepts them. All of it is in one plain [`State`] behind a mutex, so there is one order. While the
-//! lock is held, nothing is woken, sent or dropped: see [`Outbox::with`].
+//! Handles append publishes, deliveries are settled, the Channel actor appends methods, and the connection
+//! takes bytes when its socket accepts them. All of it is in one plain [`OutboxState`] behind a mutex, so
+//! there is one order. While the lock is held, nothing is woken, sent or dropped: see [`Outbox::with`].
 
 mod ack_frames;
 mod acks;
@@ -98,10 +98,10 @@ impl OutboxConfig {
 /// ```
 pub struct Outbox {
     config: OutboxConfig,
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
 }
 
-struct State {
+struct OutboxState {
     attachment: Attachment,
     /// Bumped when the connection is lost and when the channel is closed; deliveries of an earlier epoch are stale.
     channel_epoch: u32,
@@ -153,7 +153,7 @@ pub struct Load {
 impl Outbox {
     /// Creates the outbox of a channel that has no connection yet.
     pub(crate) fn new(config: OutboxConfig) -> Self {
-        let state = State {
+        let state = OutboxState {
             attachment: Attachment::Detached { outage: None },
             channel_epoch: 0,
             frame_max: crate::wire::FRAME_MIN_SIZE as usize,
@@ -250,7 +250,7 @@ impl Outbox {
 
     // A panic while the lock is held would be ours; the state is consistent enough to resolve its waiters.
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -259,7 +259,7 @@ impl Outbox {
     /// A change returns what it removes, so that the caller drops it when the lock is free: a waker, a body or a
     /// recipient may run code of the application when it is dropped.
     #[inline]
-    fn with<T>(&self, change: impl FnOnce(&mut State, &mut DeferredEffects) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut OutboxState, &mut DeferredEffects) -> T) -> T {
         let mut effects = DeferredEffects::default();
         let mut state = self.lock();
         let result = change(&mut state, &mut effects);

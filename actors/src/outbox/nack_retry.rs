@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Outbox, State,
+    Outbox, OutboxState,
     attachment::{Attachment, PublishMode},
     confirms::{BrokerAnswer, ConfirmState, Confirms},
     effects::DeferredEffects,
@@ -37,7 +37,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Returns how a nack that arrives now is treated.
     pub(super) fn nack_answer(&self, now: Instant) -> BrokerAnswer {
         let until = match &self.attachment {

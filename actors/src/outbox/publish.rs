@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::{
-    Outbox, OutboxConfig, State,
+    Outbox, OutboxConfig, OutboxState,
     attachment::{Attachment, PublishMode},
     effects::DeferredEffects,
 };
@@ -85,7 +85,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Queues a publish, or lets `cx` wait for room in the window; without `cx` it does not wait.
     fn publish(
         &mut self,

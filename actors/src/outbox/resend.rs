@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Outbox, OutboxConfig, State,
+    Outbox, OutboxConfig, OutboxState,
     attachment::{Attachment, Outage, PublishMode},
     confirms::{ConfirmState, Confirms, PendingConfirm},
     effects::DeferredEffects,
@@ -36,7 +36,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Returns what to drop when the lock is free.
     fn finish_recovery(
         &mut self,
@@ -74,7 +74,7 @@ impl State {
         renamed: &HashMap<String, String>,
         effects: &mut DeferredEffects,
     ) {
-        let State { queue, confirms, window, frame_max, .. } = self;
+        let OutboxState { queue, confirms, window, frame_max, .. } = self;
         let mut resent = Vec::new();
         let mut bytes = 0;
         unconfirmed.for_each(|publish| {
@@ -102,7 +102,7 @@ impl State {
         renamed: &HashMap<String, String>,
         effects: &mut DeferredEffects,
     ) {
-        let State { queue, window, frame_max, .. } = self;
+        let OutboxState { queue, window, frame_max, .. } = self;
         let (mut messages, mut bytes) = (0, 0);
         unsent.for_each(|publish| match publish.check_header(*frame_max) {
             Ok(()) => {

@@ -3,7 +3,7 @@
 //! The broker sends the exchange, the routing key, the properties and the body, but no delivery tag.
 
 use super::{
-    Outbox, State,
+    Outbox, OutboxState,
     confirms::{ConfirmState, Confirms},
     unconfirmed::Unconfirmed,
     written_publish::{PublishReader, ReadPosition, WrittenPublish},
@@ -24,7 +24,7 @@ impl Outbox {
     /// back if no unconfirmed publish matches it.
     pub(crate) fn returned(&self, returned: Return, properties: &[u8]) -> Option<Return> {
         let (unmatched, _old) = self.with(|state, _| {
-            let State { unconfirmed, confirms, .. } = state;
+            let OutboxState { unconfirmed, confirms, .. } = state;
             let awaits = |sequence| confirms.awaits_return(sequence);
             match unconfirmed.match_return(&returned, properties, awaits) {
                 Some(sequence) => (None, confirms.returns.insert(sequence, returned)),

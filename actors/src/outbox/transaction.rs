@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Outbox, State};
+use super::{Outbox, OutboxState};
 use crate::error::Result;
 
 impl Outbox {
@@ -49,7 +49,7 @@ impl Outbox {
         })
     }
 
-    fn append<T>(&self, append: impl FnOnce(&mut State, u16) -> T) -> Result<T> {
+    fn append<T>(&self, append: impl FnOnce(&mut OutboxState, u16) -> T) -> Result<T> {
         self.with(|state, effects| {
             if let Some(error) = state.attachment.closed() {
                 return Err(error.clone());
@@ -61,7 +61,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     fn append_after_acks(&mut self, channel: u16, frame: Bytes) {
         self.queue.acks(channel, &mut self.acks);
         self.queue.method(frame);

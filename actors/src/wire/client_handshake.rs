@@ -10,7 +10,7 @@
 //!                             <--         open-ok, or close 530
 //! ```
 //!
-//! A [`ClientHandshake`] takes frames and appends its replies to a buffer. `start-ok` is encoded by hand, directly into
+//! A [`HandshakeMachine`] takes frames and appends its replies to a buffer. `start-ok` is encoded by hand, directly into
 //! that buffer, so that the password is in no other place; the handshake then drops its own copy. The owner of the buffer
 //! wipes it after the write.
 
@@ -48,7 +48,7 @@ pub enum HandshakeStatus {
 
 /// The client side of a handshake, without a socket.
 #[derive(Debug)]
-pub struct ClientHandshake {
+pub struct HandshakeMachine {
     options: HandshakeOptions,
     state: HandshakeState,
 }
@@ -61,7 +61,7 @@ enum HandshakeState {
     Finished,
 }
 
-impl ClientHandshake {
+impl HandshakeMachine {
     /// Creates a handshake.
     pub fn new(options: HandshakeOptions) -> Self {
         Self { options, state: HandshakeState::AwaitStart }

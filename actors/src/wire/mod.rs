@@ -49,7 +49,7 @@ pub(crate) use self::{
         header_len, put_ack, put_body, put_body_head, put_encoded_header, put_header, put_heartbeat,
         put_nack, put_publish, put_reject,
     },
-    client_handshake::{ClientHandshake, HandshakeStatus},
+    client_handshake::{HandshakeMachine, HandshakeStatus},
     content::{AssembledContent, Assembler, ContentMethod},
     encode_error::EncodeError,
     fault::Fault,
