@@ -105,7 +105,7 @@ async fn show_progress(counts: Arc<Counts>) {
 }
 
 #[actix::main]
-async fn main() -> Result<()> {
+async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/".into());
     let connection = connect(&url).await?;
     let channel = connection.channel().await?;
@@ -119,7 +119,7 @@ async fn main() -> Result<()> {
     let progress = actix::spawn(show_progress(counts.clone()));
     let publisher = actix::spawn(publish_all(channel.default_exchange(), counts.clone()));
 
-    publisher.await.map_err(|_| actix_pika::Error::stopped("the publisher panicked"))??;
+    publisher.await??;
     counts.all_consumed.notified().await;
     let took = start.elapsed();
     progress.abort();

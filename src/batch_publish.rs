@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_pika_actors as engine;
+use actix_pika_actors::facade as engine;
 
 use crate::{Channel, Exchange, Publishing, Result, publisher::Route};
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox, QueueName};
+use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox, QueueName, facade};
 
 use crate::{
     Connection, DeclareExchange, DeclareQueue, Error, Exchange, Publishing, Queue, Result, Transaction,
@@ -114,7 +114,7 @@ impl Channel {
     /// ```
     pub async fn declare_exchange(&self, declare: impl Into<DeclareExchange>) -> Result<Exchange> {
         let declare = declare.into();
-        let exchange = Exchange::new(self.clone(), declare.name(), declare.is_robust());
+        let exchange = Exchange::new(self.clone(), declare.name(), facade::is_exchange_robust(&declare));
         self.call(declare).await?;
         Ok(exchange)
     }
@@ -151,7 +151,7 @@ impl Channel {
     /// ```
     pub async fn declare_queue(&self, declare: impl Into<DeclareQueue>) -> Result<Queue> {
         let declare = declare.into();
-        let (queue_type, robust) = (declare.declared_type(), declare.is_robust());
+        let (queue_type, robust) = (facade::queue_type(&declare), facade::is_queue_robust(&declare));
         let declared = self.call(declare).await?;
         let queue = Queue::new(self.clone(), declared.current_name.clone(), Some(declared));
         Ok(queue.of_type(queue_type).robust(robust))
@@ -206,7 +206,7 @@ impl Channel {
     /// # }
     /// ```
     pub fn queue(&self, name: impl Into<String>) -> Queue {
-        Queue::new(self.clone(), QueueName::new(name), None)
+        Queue::new(self.clone(), QueueName::from(name), None)
     }
 
     /// Hands out an exchange that exists, whatever its kind.
@@ -393,7 +393,7 @@ impl Channel {
 
     pub(crate) fn claim_transaction(&self) -> Result<()> {
         if self.inner.in_transaction.swap(true, Ordering::AcqRel) {
-            return Err(Error::refused_here("the channel has a transaction already"));
+            return Err(facade::refused("the channel has a transaction already"));
         }
         Ok(())
     }

@@ -3,11 +3,11 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::Addr;
-use actix_pika_actors::{ConnectionState, ConnectionSupervisor, ReleaseConnection};
+use actix_pika_actors::{ConnectionState, ConnectionSupervisor, facade};
 use tokio::sync::watch;
 
 use crate::{
-    Channel, Error, OpenChannel, Result,
+    Channel, OpenChannel, Result,
     events::{Health, Opened},
     message::{CloseConnection, GetHealth, Table, UpdateSecret},
     options::Secret,
@@ -46,7 +46,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.supervisor.do_send(ReleaseConnection);
+        self.supervisor.do_send(facade::ReleaseConnection);
     }
 }
 
@@ -114,7 +114,7 @@ impl Connection {
     /// # }
     /// ```
     pub async fn channel_with(&self, options: OpenChannel) -> Result<Channel> {
-        let ids = options.has_ids();
+        let ids = facade::has_message_ids(&options);
         let opened = self.inner.supervisor.send(options).await??;
         Ok(Channel::new(self.clone(), opened, ids))
     }
@@ -247,7 +247,7 @@ impl Connection {
                 return cause.clone().map_or(Ok(()), Err);
             }
             if state.changed().await.is_err() {
-                return Err(Error::stopped("the arbiter of the connection has ended"));
+                return Err(facade::stopped("the arbiter of the connection has ended"));
             }
         }
     }

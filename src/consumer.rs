@@ -2,10 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use actix_pika_actors::ConsumerState;
+use actix_pika_actors::{ConsumerState, facade};
 
 use crate::{
-    Channel, ConsumerEnd, Error, Result,
+    Channel, ConsumerEnd, Result,
     message::{CancelConsumer, Consumed, PauseConsumer},
 };
 
@@ -182,7 +182,7 @@ impl Consumer {
         };
         match tokio::time::timeout(limit, drained).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::timeout(format!("deliveries were still unsettled after {limit:?}"))),
+            Err(_) => Err(facade::timed_out(format!("deliveries were still unsettled after {limit:?}"))),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use actix_pika_actors::StreamSink;
+use actix_pika_actors::facade::{self, StreamSink};
 use futures_core::Stream;
 
 use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelConsumer};
@@ -55,7 +55,7 @@ impl DeliveryStream {
         let feed = Arc::new(StreamSink::default());
         // Before it is open, so that dropping the call drops the stream.
         let mut stream = Self { channel, feed, tag: None, taken: VecDeque::new(), generation: 0, end: None };
-        let options = options.feed(stream.feed.clone());
+        let options = facade::deliver_into(options, stream.feed.clone());
         stream.tag = Some(stream.channel.call(options).await?.tag);
         Ok(stream)
     }
@@ -160,7 +160,7 @@ impl Stream for DeliveryStream {
         let this = &mut *self;
         loop {
             if this.feed.generation() != this.generation {
-                this.taken.drain(..).for_each(Delivery::discard);
+                this.taken.drain(..).for_each(facade::discard);
             }
             if let Some(delivery) = this.taken.pop_front() {
                 if this.feed.is_closed() && !delivery.is_no_ack() {

@@ -8,7 +8,8 @@ use std::{
 
 use actix::Recipient;
 use actix_pika_actors::{
-    ChannelEvent, ConnectionEvent, FollowChannel, FollowConnection, WatchChannel, WatchConnection,
+    ChannelEvent, ConnectionEvent, WatchChannel, WatchConnection,
+    facade::{FollowChannel, FollowConnection},
 };
 use futures_core::Stream;
 use tokio::sync::mpsc;

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use actix_pika_actors::facade;
+
 use crate::{
     Channel, Confirm, Publishing, Result,
     futures::{PublishDeferredFuture, PublishFuture},
@@ -217,7 +219,7 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn bind_with(&self, bind: BindExchange) -> Result<()> {
-        let passing = !self.inner.robust && bind.bound() == self.name();
+        let passing = !self.inner.robust && facade::bound_exchange(&bind) == self.name();
         let bind = if passing { bind.robust(false) } else { bind };
         self.inner.channel.call(bind).await
     }

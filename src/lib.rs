@@ -124,6 +124,7 @@ mod batches;
 mod channel;
 mod connect;
 mod connection;
+mod connector;
 mod consumer;
 mod delivery_stream;
 mod event_stream;
@@ -142,8 +143,9 @@ pub use actix_pika_actors::{
 
 pub use self::{
     channel::Channel,
-    connect::{Connector, connect, connect_robust},
+    connect::{connect, connect_robust},
     connection::Connection,
+    connector::Connector,
     consumer::Consumer,
     delivery_stream::DeliveryStream,
     exchange::Exchange,
@@ -236,9 +238,7 @@ pub mod message {
 /// # }
 /// ```
 pub mod events {
-    pub use actix_pika_actors::{
-        ConnectionState, Degradation, EntityKind, Health, Load, Negotiated, Opened, Skipped,
-    };
+    pub use actix_pika_actors::{ConnectionState, Degradation, EntityKind, Health, Load, Opened, Skipped};
 
     pub use crate::event_stream::Events;
     #[doc(no_inline)]

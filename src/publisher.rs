@@ -8,7 +8,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_pika_actors::{self as engine, Destination, Outbox};
+use actix_pika_actors::{
+    Outbox,
+    facade::{self as engine, Destination},
+};
 
 use crate::{Confirm, Exchange, Publishing, Result, message::Confirmation};
 

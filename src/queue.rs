@@ -4,10 +4,10 @@ use std::fmt;
 
 use actix::{Actor, Context, Handler, Recipient};
 
-use actix_pika_actors::QueueName;
+use actix_pika_actors::{QueueName, facade};
 
 use crate::{
-    Channel, Consume, Consumer, Delivery, DeliveryStream, Error, Result,
+    Channel, Consume, Consumer, Delivery, DeliveryStream, Result,
     message::{BindQueue, DeleteQueue, Get, PurgeQueue, QueueDeclared, UnbindQueue},
     options::QueueType,
     runtime,
@@ -63,13 +63,13 @@ impl Queue {
     }
 
     fn options(&self, options: Consume) -> Consume {
-        options.queue(self.name()).of_type(self.queue_type)
+        facade::consume_from_type(options.queue(self.name()), self.queue_type)
     }
 
     /// Refuses what would cost the connection, where `named` is this queue.
     fn refuse(&self, queue_type: QueueType, named: &str, why: &'static str) -> Result<()> {
         if self.queue_type == Some(queue_type) && named == self.name() {
-            return Err(Error::refused_here(why).on(named));
+            return Err(facade::queue_refused(why, named));
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Queue {
     /// # }
     /// ```
     pub async fn bind_with(&self, bind: BindQueue) -> Result<()> {
-        let passing = !self.robust && bind.bound() == self.name();
+        let passing = !self.robust && facade::bound_queue(&bind) == self.name();
         let bind = if passing { bind.robust(false) } else { bind };
         self.channel.call(bind).await
     }
@@ -278,7 +278,7 @@ impl Queue {
         options: Consume,
         to: impl Into<Recipient<Delivery>>,
     ) -> Result<Consumer> {
-        let options = self.options(options).deliver_from(to.into(), runtime::here().as_ref());
+        let options = facade::deliver_to(self.options(options), to.into(), runtime::here().as_ref());
         let consumed = self.channel.call(options).await?;
         Ok(Consumer::new(self.channel.clone(), consumed))
     }
@@ -319,7 +319,7 @@ impl Queue {
         F: FnMut() -> A + Send + 'static,
     {
         let build = move || factory().start().recipient();
-        let options = self.options(options).deliver_by(build, runtime::here().as_ref());
+        let options = facade::deliver_by(self.options(options), build, runtime::here().as_ref());
         let consumed = self.channel.call(options).await?;
         Ok(Consumer::new(self.channel.clone(), consumed))
     }
@@ -433,7 +433,7 @@ impl Queue {
     pub async fn get_with(&self, get: Get) -> Result<Option<Delivery>> {
         self.refuse(
             QueueType::Stream,
-            get.queue(),
+            facade::queue_of_get(&get),
             "nothing can be taken from a stream (basic.get); consume it",
         )?;
         self.channel.call(get).await
@@ -516,9 +516,13 @@ impl Queue {
     /// # }
     /// ```
     pub async fn delete_with(&self, delete: DeleteQueue) -> Result<u32> {
-        if delete.is_conditional() {
+        if facade::is_conditional(&delete) {
             for queue_type in [QueueType::Quorum, QueueType::Stream] {
-                self.refuse(queue_type, delete.queue(), "only a classic queue is deleted on conditions")?;
+                self.refuse(
+                    queue_type,
+                    facade::deleted_queue(&delete),
+                    "only a classic queue is deleted on conditions",
+                )?;
             }
         }
         self.channel.call(delete).await

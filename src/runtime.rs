@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError, mpsc};
 
 use actix_rt::{Arbiter, ArbiterHandle, System};
 
-use crate::{Error, Result};
+use actix_pika_actors::facade;
+
+use crate::Result;
 
 /// The thread of ours, once somebody needed it.
 static OWN: Mutex<Option<ArbiterHandle>> = Mutex::new(None);
@@ -44,8 +46,8 @@ fn own_arbiter() -> Result<ArbiterHandle> {
                 drop(runner.run());
             }
         })
-        .map_err(|error| Error::stopped(format!("no thread for the I/O: {error}")))?;
-    let arbiter = told.recv().map_err(|_| Error::stopped("the thread for the I/O ended at once"))?;
+        .map_err(|error| facade::stopped(format!("no thread for the I/O: {error}")))?;
+    let arbiter = told.recv().map_err(|_| facade::stopped("the thread for the I/O ended at once"))?;
     *own = Some(arbiter.clone());
     Ok(arbiter)
 }

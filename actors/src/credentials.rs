@@ -1,6 +1,6 @@
 //! Credentials for the login, and providers that return them at each connect.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::timeout};
 
@@ -163,22 +163,12 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     /// }
     /// ```
     fn credentials(&self) -> CredentialsFuture;
-
-    /// Returns the credentials if only `connection.update-secret` changes them.
-    #[doc(hidden)]
-    fn fixed(&self) -> Option<&Credentials> {
-        None
-    }
 }
 
 impl CredentialsProvider for Credentials {
     fn credentials(&self) -> CredentialsFuture {
         let credentials = self.clone();
         Box::pin(async move { Ok(credentials) })
-    }
-
-    fn fixed(&self) -> Option<&Credentials> {
-        Some(self)
     }
 }
 
@@ -192,7 +182,9 @@ where
     }
 }
 
-/// Shares a [`CredentialsProvider`] between the successive connections of one supervisor.
+/// The login of a connection: fixed [`Credentials`], or a [`CredentialsProvider`]. Clones share the provider.
+///
+/// The default is user `guest` with password `guest`.
 ///
 /// # Examples
 /// ```
@@ -201,10 +193,17 @@ where
 /// assert_eq!(format!("{provider:?}"), "***");
 /// ```
 #[derive(Clone)]
-pub struct SharedProvider(Arc<dyn CredentialsProvider>);
+pub struct SharedProvider(Source);
+
+#[derive(Clone)]
+enum Source {
+    /// Changed by `connection.update-secret` only.
+    Fixed(Credentials),
+    Provider(Arc<dyn CredentialsProvider>),
+}
 
 impl SharedProvider {
-    /// Wraps a provider.
+    /// Takes credentials or a provider.
     ///
     /// # Examples
     /// ```
@@ -212,12 +211,32 @@ impl SharedProvider {
     /// let provider = SharedProvider::new(|| async { Ok(Credentials::new("alice", "secret")) });
     /// ```
     pub fn new(provider: impl CredentialsProvider) -> Self {
-        Self(Arc::new(provider))
+        match (&provider as &dyn Any).downcast_ref::<Credentials>() {
+            Some(fixed) => Self(Source::Fixed(fixed.clone())),
+            None => Self(Source::Provider(Arc::new(provider))),
+        }
     }
 
-    /// Asks the provider in a task of its own, so that a panic becomes an error.
+    /// Returns whether the credentials never change but by `connection.update-secret`.
+    pub(crate) fn is_fixed(&self) -> bool {
+        matches!(self.0, Source::Fixed(_))
+    }
+
+    /// Returns the credentials for a connect: those of the provider, or the fixed ones with the secret that the broker
+    /// accepted last.
+    pub(crate) async fn log_in(&self, updated: Option<Secret>, limit: Duration) -> Result<Credentials> {
+        match (&self.0, updated) {
+            (Source::Fixed(fixed), Some(secret)) => Ok(Credentials::new(fixed.user.clone(), secret)),
+            _ => self.ask(limit).await,
+        }
+    }
+
+    /// Asks the provider in a separate task, so that a panic in it becomes an error.
     pub(crate) async fn ask(&self, limit: Duration) -> Result<Credentials> {
-        let provider = self.0.clone();
+        let provider = match &self.0 {
+            Source::Fixed(fixed) => return Ok(fixed.clone()),
+            Source::Provider(provider) => provider.clone(),
+        };
         // Dropped with this future, and the task with it.
         let mut task = JoinSet::new();
         task.spawn(async move { provider.credentials().await });
@@ -228,6 +247,12 @@ impl SharedProvider {
                 Err(Error::timeout(format!("the credentials provider did not answer within {limit:?}")))
             }
         }
+    }
+}
+
+impl Default for SharedProvider {
+    fn default() -> Self {
+        Self(Source::Fixed(Credentials::new("guest", "guest")))
     }
 }
 

@@ -46,6 +46,8 @@ mod connection;
 mod consumer;
 mod credentials;
 mod error;
+#[doc(hidden)]
+pub mod facade;
 mod message;
 mod mismatch;
 mod options;
@@ -67,18 +69,18 @@ mod wire;
 pub use self::{
     channel::{Channel, OpenedChannel, Reply},
     connection::Connection,
-    consumer::{Consumer, StreamSink},
+    consumer::Consumer,
     credentials::{Credentials, CredentialsFuture, CredentialsProvider, SharedProvider},
     error::{CloseReason, Error, ErrorKind, Result},
     message::{
         BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel, CloseConnection, CommitTx,
         Confirmation, ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd, ConsumerState,
         DeadLetterStrategy, Death, DeathReason, DeclareExchange, DeclareQueue, Degradation, DelayedRetry,
-        DeleteExchange, DeleteQueue, Delivery, EntityKind, ExchangeKind, FollowChannel, FollowConnection,
-        Get, GetHealth, GetState, Health, IntoBody, LeaderLocator, OnOutage, OpenChannel, Opened, Overflow,
-        PauseConsumer, Processing, Publish, Publishing, PurgeQueue, Qos, QueueDeclared, QueueName, QueueType,
-        Recover, ReleaseChannel, ReleaseConnection, Requeue, RollbackTx, SelectTx, Settle, Skipped,
-        StreamOffset, UnbindExchange, UnbindQueue, UpdateSecret, WatchChannel, WatchConnection,
+        DeleteExchange, DeleteQueue, Delivery, EntityKind, ExchangeKind, Get, GetHealth, GetState, Health,
+        IntoBody, LeaderLocator, OnOutage, OpenChannel, Opened, Overflow, PauseConsumer, Processing, Publish,
+        Publishing, PurgeQueue, Qos, QueueDeclared, QueueName, QueueType, Recover, Requeue, RollbackTx,
+        SelectTx, Settle, Skipped, StreamOffset, UnbindExchange, UnbindQueue, UpdateSecret, WatchChannel,
+        WatchConnection,
     },
     mismatch::Mismatch,
     options::{Address, AddressOrder, Backoff, ConnectionOptions, HappyEyeballs, Recovery, TcpOptions},
@@ -86,11 +88,5 @@ pub use self::{
     returned::Return,
     secret::Secret,
     supervisor::ConnectionSupervisor,
-    wire::{DecodeError, DeliveryMode, Mechanism, Negotiated, Properties, Table, Text, Value},
-};
-
-// For the handles of the crate `actix-pika`.
-#[doc(hidden)]
-pub use self::outbox::{
-    Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture, WaitForConfirmsFuture,
+    wire::{DecodeError, DeliveryMode, Mechanism, Properties, Table, Text, Value},
 };

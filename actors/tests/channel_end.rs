@@ -6,7 +6,7 @@ mod common;
 
 use actix_pika_actors::{
     CancelConsumer, CloseChannel, Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, Publish,
-    ReleaseChannel,
+    facade::{ReleaseChannel, deliver_into},
     testing::{
         RawFrame,
         protocol::{basic, channel, queue},
@@ -195,7 +195,7 @@ async fn a_cancel_waits_until_its_consumer_has_begun() {
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
     let mut deliveries = Deliveries::new();
     let consume = || Consume::new().queue("jobs").tag(TAG);
-    let begun = ask(&channel.actor, consume().feed(deliveries.feed.clone()));
+    let begun = ask(&channel.actor, deliver_into(consume(), deliveries.feed.clone()));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     let cancels = [(); 2].map(|()| ask(&channel.actor, CancelConsumer::new(TAG)));
@@ -216,7 +216,7 @@ async fn a_cancel_waits_until_its_consumer_has_begun() {
     assert_eq!(channel.outbox.load().unsettled, 0);
     bench.round_trip(&channel).await;
     // Of one that never begins there is nothing to cancel.
-    let refused = ask(&channel.actor, consume().feed(Deliveries::new().feed));
+    let refused = ask(&channel.actor, deliver_into(consume(), Deliveries::new().feed));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     let cancel = ask(&channel.actor, CancelConsumer::new(TAG));

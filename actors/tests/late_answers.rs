@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_pika_actors::{
     CancelConsumer, CloseChannel, Consume, DeclareQueue, ErrorKind, Get, OpenChannel, OpenedChannel, Publish,
-    StreamSink,
+    facade::{StreamSink, deliver_into},
     testing::{
         PeerSocket,
         protocol::{basic, channel, confirm, queue},
@@ -57,7 +57,7 @@ async fn a_late_answer_does_not_answer_the_next_call() {
 async fn a_consumer_that_starts_late_is_cancelled() {
     let (mut bench, channel) = hasty().await;
     let feed = std::sync::Arc::new(StreamSink::default());
-    let call = ask(&channel.actor, Consume::new().queue("jobs").tag(TAG).feed(feed));
+    let call = ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), feed));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -211,7 +211,7 @@ async fn calls_that_are_dropped_are_undone() {
     assert!(bench.socket.expect::<basic::Reject>(1).await.unwrap().requeue);
 
     let feed = std::sync::Arc::new(StreamSink::default());
-    let consume = ask(&channel.actor, Consume::new().queue("jobs").tag(TAG).feed(feed));
+    let consume = ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), feed));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     let frame = bench.socket.next_frame_on(1).await.unwrap();
     assert_eq!(method::<basic::Consume>(&frame).queue.as_str(), "jobs");
@@ -260,7 +260,8 @@ async fn deliveries_before_consume_ok_are_handed_out() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let mut deliveries = common::Deliveries::new();
-    let call = ask(&channel.actor, Consume::new().queue("jobs").tag(TAG).feed(deliveries.feed.clone()));
+    let call =
+        ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), deliveries.feed.clone()));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     bench.socket.deliver(1, TAG, 1, "early").await.unwrap();

@@ -7,7 +7,7 @@ mod common;
 use actix::Arbiter;
 use actix_pika_actors::{
     CloseConnection, ConnectionOptions, ConnectionSupervisor, Consume, DeclareQueue, Delivery, ErrorKind,
-    OpenChannel, Publish,
+    OpenChannel, Publish, facade,
     testing::{
         Panic, PanicConnection, Peer, Probe,
         protocol::{basic, queue},
@@ -91,8 +91,8 @@ async fn a_consumer_ends_with_its_arbiter() {
     let arbiter = Arbiter::new();
     // The target lives on: only the Consumer actor in between is gone.
     let mut target = Probe::<Delivery>::start();
-    let consume =
-        Consume::new().queue("jobs").tag(TAG).deliver_from(target.recipient(), Some(&arbiter.handle()));
+    let consume = Consume::new().queue("jobs").tag(TAG);
+    let consume = facade::deliver_to(consume, target.recipient(), Some(&arbiter.handle()));
     let call = ask(&channel.actor, consume);
     answer_consume(&mut bench.socket, 1).await;
     call.answer().await.unwrap();

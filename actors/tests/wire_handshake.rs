@@ -1,7 +1,7 @@
 //! The client handshake, with the frames of the server built by the test.
 
 use actix_pika_actors::{
-    Mechanism, Negotiated, Table, Value,
+    Mechanism, Table, Value,
     wire::{
         basic_encode::put_heartbeat,
         client_handshake::{HandshakeMachine, HandshakeStatus},
@@ -13,6 +13,7 @@ use actix_pika_actors::{
         handshake_options::HandshakeOptions,
         method::{AMQPClass, channel, connection, put_method, read_method},
         short::short,
+        tune::Negotiated,
     },
 };
 use bytes::{Bytes, BytesMut};

@@ -77,9 +77,9 @@ banks! {
         let failing = async {
             let _transaction = bank.channel.transaction().await?;
             bank.channel.default_exchange().publish("never", "ledger").await?;
-            Err::<(), _>(actix_pika::Error::codec("the work failed"))
+            Err::<(), _>(actix_pika::Error::credentials("the work failed"))
         };
-        assert_eq!(failing.await.unwrap_err().kind(), ErrorKind::Codec, "the error is the one of the work");
+        assert_eq!(failing.await.unwrap_err().kind(), ErrorKind::Auth, "the error is the one of the work");
         let transaction = bank.channel.transaction().await.unwrap();
         transaction.commit().await.unwrap();
         assert_eq!(bank.oracle.count("ledger").await, 0);

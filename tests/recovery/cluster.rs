@@ -97,15 +97,16 @@ async fn a_leader_is_killed_under_load(cluster: &Cluster, vhost: &Vhost) {
     let publisher = actix_rt::spawn(async move {
         let mut confirms = Vec::new();
         for n in 0..3000 {
-            confirms.push(exchange.publish_deferred(n.to_string(), "led").await?);
+            let confirm = exchange.publish_deferred(n.to_string(), "led").await;
+            confirms.push(confirm.map_err(|error| (n, error))?);
             if n % 100 == 0 {
                 tokio::task::yield_now().await;
             }
         }
         for (n, confirm) in confirms.into_iter().enumerate() {
-            confirm.await.map_err(|error| error.on(n.to_string()))?;
+            confirm.await.map_err(|error| (n, error))?;
         }
-        Ok::<_, actix_pika::Error>(())
+        Ok::<_, (usize, actix_pika::Error)>(())
     });
     within("under load", 10, async {
         while channel.load().unconfirmed == 0 {

@@ -58,7 +58,7 @@ pub(super) async fn establish(
     options: Arc<ConnectionOptions>,
     secret: Option<Secret>,
 ) -> Result<Established> {
-    let credentials = log_in(&options, secret).await?;
+    let credentials = options.credentials.log_in(secret, options.connect_timeout).await?;
     let mut addresses: Vec<&Address> =
         std::iter::once(&options.address).chain(&options.other_addresses).collect();
     options.address_order.arrange(&mut addresses);
@@ -73,18 +73,6 @@ pub(super) async fn establish(
         }
     }
     Err(last.unwrap_or_else(|| Error::protocol("no address to connect to")))
-}
-
-/// Returns the credentials of the provider, if there is one. Otherwise the user of the options with `secret`, which an
-/// update replaced, or else with the password of the options.
-async fn log_in(options: &ConnectionOptions, secret: Option<Secret>) -> Result<Credentials> {
-    match &options.credentials {
-        Some(provider) => provider.ask(options.connect_timeout).await,
-        None => {
-            let password = secret.unwrap_or_else(|| options.password.clone());
-            Ok(Credentials::new(options.user.clone(), password))
-        }
-    }
 }
 
 fn is_final(error: &Error) -> bool {

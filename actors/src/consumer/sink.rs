@@ -1,16 +1,13 @@
-//! The way from a channel to a Consumer actor, and how a [`Consume`] gets it.
+//! The way from a channel to a Consumer actor.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use actix::{Addr, ArbiterHandle, Recipient};
 
 use super::{
-    Consumer, DeliveryBatch, Discard, End, Leave, Registered, Resume, StreamSink, permits::Permits,
-    target::Target,
+    Consumer, DeliveryBatch, Discard, End, Leave, Registered, Resume, permits::Permits, target::Target,
 };
-use crate::message::{
-    Consume, ConsumerEnd, Delivery, DeliverySink, DeliveryTarget, SinkRegistration, TargetLost, WorkerFactory,
-};
+use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost, WorkerFactory};
 
 /// Sends the deliveries of a channel to a Consumer actor.
 #[derive(Debug)]
@@ -92,40 +89,5 @@ impl Consumer {
         arbiter: Option<&ArbiterHandle>,
     ) -> Arc<dyn DeliverySink> {
         Self::launch(Target::supervised(factory), arbiter)
-    }
-}
-
-impl Consume {
-    /// Sets a factory of workers that get the deliveries. They run on `arbiter`, or else on the thread of the channel.
-    #[doc(hidden)]
-    pub fn deliver_by(
-        mut self,
-        factory: impl FnMut() -> Recipient<Delivery> + Send + 'static,
-        arbiter: Option<&ArbiterHandle>,
-    ) -> Self {
-        match arbiter {
-            Some(arbiter) => self.inlet(Consumer::start_supervised(Box::new(factory), Some(arbiter))),
-            None => {
-                let factory: WorkerFactory = Box::new(factory);
-                self.target = Some(DeliveryTarget::Supervised(Arc::new(Mutex::new(Some(factory)))));
-                self
-            }
-        }
-    }
-
-    /// Sets the actor that gets the deliveries. The Consumer actor that feeds it runs on `arbiter`, or else on the
-    /// thread of the channel.
-    #[doc(hidden)]
-    pub fn deliver_from(self, target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Self {
-        match arbiter {
-            Some(arbiter) => self.inlet(Consumer::start(target, Some(arbiter))),
-            None => self.deliver_to(target),
-        }
-    }
-
-    /// Sets the queue of a stream that gets the deliveries.
-    #[doc(hidden)]
-    pub fn feed(self, sink: Arc<StreamSink>) -> Self {
-        self.inlet(sink)
     }
 }

@@ -22,7 +22,7 @@ use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, Targ
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::StreamSink;
+/// # use actix_pika_actors::facade::StreamSink;
 /// assert_eq!(StreamSink::default().waiting(), 0);
 /// ```
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl StreamSink {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::StreamSink;
+    /// # use actix_pika_actors::facade::StreamSink;
     /// assert_eq!(StreamSink::default().generation(), 0);
     /// ```
     pub fn generation(&self) -> u64 {
@@ -68,7 +68,7 @@ impl StreamSink {
     /// # Examples
     /// ```
     /// # use std::collections::VecDeque;
-    /// # use actix_pika_actors::{ConsumerEnd, Delivery, StreamSink};
+    /// # use actix_pika_actors::{ConsumerEnd, Delivery, facade::StreamSink};
     /// async fn take(feed: &StreamSink) -> Result<VecDeque<Delivery>, ConsumerEnd> {
     ///     let mut taken = VecDeque::new();
     ///     std::future::poll_fn(|cx| feed.poll_take(&mut taken, cx)).await?;
@@ -105,7 +105,7 @@ impl StreamSink {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::StreamSink;
+    /// # use actix_pika_actors::facade::StreamSink;
     /// assert_eq!(StreamSink::default().waiting(), 0);
     /// ```
     pub fn waiting(&self) -> usize {
@@ -116,7 +116,7 @@ impl StreamSink {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::StreamSink;
+    /// # use actix_pika_actors::facade::StreamSink;
     /// assert!(!StreamSink::default().is_closed());
     /// ```
     pub fn is_closed(&self) -> bool {
@@ -129,7 +129,7 @@ impl StreamSink {
     /// # Examples
     /// ```
     /// # use std::collections::VecDeque;
-    /// # use actix_pika_actors::StreamSink;
+    /// # use actix_pika_actors::facade::StreamSink;
     /// StreamSink::default().give_back(VecDeque::new());
     /// ```
     pub fn give_back(&self, mut taken: VecDeque<Delivery>) {
@@ -146,7 +146,7 @@ impl StreamSink {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::StreamSink;
+    /// # use actix_pika_actors::facade::StreamSink;
     /// StreamSink::default().abandon();
     /// ```
     pub fn abandon(&self) {

@@ -23,23 +23,19 @@ impl Error {
         }
     }
 
-    #[doc(hidden)]
-    pub fn uri(what: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn uri(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Uri, what).into()
     }
 
-    #[doc(hidden)]
-    pub fn limit(what: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn limit(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Limit, what).into()
     }
 
-    #[doc(hidden)]
-    pub fn codec(what: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn codec(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Codec, what).into()
     }
 
-    #[doc(hidden)]
-    pub fn stopped(what: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn stopped(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Stopped, what).into()
     }
 
@@ -50,8 +46,7 @@ impl Error {
         data.into()
     }
 
-    #[doc(hidden)]
-    pub fn timeout(what: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn timeout(what: impl Into<Cow<'static, str>>) -> Self {
         let mut data = Self::data(ErrorKind::Timeout, what);
         data.retryable = true;
         data.into()
@@ -126,8 +121,7 @@ impl Error {
         data.into()
     }
 
-    #[doc(hidden)]
-    pub fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn refused_here(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Refused, what).into()
     }
 
@@ -173,8 +167,7 @@ impl Error {
     }
 
     /// Adds the entity concerned, unless the error has one already.
-    #[doc(hidden)]
-    pub fn on(self, entity: impl Into<String>) -> Self {
+    pub(crate) fn on(self, entity: impl Into<String>) -> Self {
         if self.entity().is_some() {
             return self;
         }

@@ -515,8 +515,7 @@ impl DeclareQueue {
     }
 
     /// Returns the type that the arguments select, if any.
-    #[doc(hidden)]
-    pub fn declared_type(&self) -> Option<QueueType> {
+    pub(crate) fn declared_type(&self) -> Option<QueueType> {
         let name = self.arguments.get("x-queue-type").and_then(Value::as_str)?;
         [QueueType::Classic, QueueType::Quorum, QueueType::Stream]
             .into_iter()

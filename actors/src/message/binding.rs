@@ -87,12 +87,6 @@ macro_rules! binding {
                 self.robust = robust;
                 self
             }
-
-            /// Returns the queue or exchange that receives.
-            #[doc(hidden)]
-            pub fn bound(&self) -> &str {
-                &self.$to
-            }
         }
 
         impl actix::Message for $name {

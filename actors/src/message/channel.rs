@@ -95,7 +95,6 @@ closing! {
 }
 
 /// Reports that the last handle was dropped: the channel closes when its consumers and publishes are done.
-#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseChannel;
 

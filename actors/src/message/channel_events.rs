@@ -94,7 +94,6 @@ impl Message for WatchChannel {
 }
 
 /// Sends every later [`ChannelEvent`] to a bounded queue. Events that find it full are dropped.
-#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FollowChannel(pub mpsc::Sender<ChannelEvent>);
 

@@ -141,7 +141,6 @@ impl Message for GetHealth {
 }
 
 /// Reports that the last handle was dropped: the supervisor closes the connection when its last channel is closed.
-#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseConnection;
 

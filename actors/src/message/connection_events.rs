@@ -97,7 +97,6 @@ impl Message for WatchConnection {
 }
 
 /// Sends every later [`ConnectionEvent`] to a bounded queue. Events that find it full are dropped.
-#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FollowConnection(pub mpsc::Sender<ConnectionEvent>);
 

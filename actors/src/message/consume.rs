@@ -264,8 +264,12 @@ impl Consume {
         self
     }
 
-    pub(crate) fn inlet(mut self, inlet: Arc<dyn DeliverySink>) -> Self {
-        self.target = Some(DeliveryTarget::DeliverySink(inlet));
+    pub(crate) fn inlet(self, inlet: Arc<dyn DeliverySink>) -> Self {
+        self.target(DeliveryTarget::DeliverySink(inlet))
+    }
+
+    pub(crate) fn target(mut self, target: DeliveryTarget) -> Self {
+        self.target = Some(target);
         self
     }
 }
@@ -294,7 +298,6 @@ impl Message for Consume {
 pub struct Consumed {
     /// Tag of the consumer.
     pub tag: Arc<str>,
-    /// Reports its end.
-    #[doc(hidden)]
+    /// Whether and why it has ended.
     pub state: ConsumerState,
 }

@@ -91,8 +91,7 @@ impl Consume {
     }
 
     /// Sets the type of the queue, if it is known.
-    #[doc(hidden)]
-    pub fn of_type(mut self, queue_type: Option<QueueType>) -> Self {
+    pub(crate) fn of_type(mut self, queue_type: Option<QueueType>) -> Self {
         self.queue_type = queue_type.or(self.queue_type);
         self
     }

@@ -405,8 +405,7 @@ impl Delivery {
     }
 
     /// Drops a delivery that is already settled, or that the broker delivers again, without sending anything.
-    #[doc(hidden)]
-    pub fn discard(mut self) {
+    pub(crate) fn discard(mut self) {
         if let Some(acker) = self.acker.take() {
             acker.ended(self.parts.size(), false);
         }

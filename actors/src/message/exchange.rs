@@ -296,12 +296,6 @@ impl DeclareExchange {
         self
     }
 
-    /// Tells whether it is declared again.
-    #[doc(hidden)]
-    pub fn is_robust(&self) -> bool {
-        self.robust
-    }
-
     /// Adds an argument, such as `alternate-exchange`. A further value of the same key replaces the first.
     ///
     /// A key has at most 255 bytes; a longer one fails with `Codec` when the call is sent.

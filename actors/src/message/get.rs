@@ -50,12 +50,6 @@ impl Get {
         Self { queue: queue.into(), no_ack: false }
     }
 
-    /// Returns the queue.
-    #[doc(hidden)]
-    pub fn queue(&self) -> &str {
-        &self.queue
-    }
-
     /// Sets whether the message needs no acknowledgement. The broker then removes it from the queue when it sends it.
     ///
     /// # Examples

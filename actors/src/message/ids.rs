@@ -32,12 +32,6 @@ impl OpenChannel {
         self.message_ids = message_ids;
         self
     }
-
-    /// Returns whether publishes get random message ids.
-    #[doc(hidden)]
-    pub fn has_ids(&self) -> bool {
-        self.message_ids
-    }
 }
 
 /// Returns a version 4 UUID. It is unique, but not unpredictable.

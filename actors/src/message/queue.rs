@@ -191,12 +191,6 @@ impl DeclareQueue {
         self
     }
 
-    /// Tells whether it is declared again.
-    #[doc(hidden)]
-    pub fn is_robust(&self) -> bool {
-        self.robust
-    }
-
     /// Adds an argument, such as `x-message-ttl`. A further value of the same key replaces the first.
     ///
     /// A key has at most 255 bytes; a longer one fails with `Codec` when the call is sent. The arguments of
@@ -268,8 +262,7 @@ pub struct QueueDeclared {
     pub message_count: u32,
     /// Number of consumers.
     pub consumer_count: u32,
-    /// Name of the queue, which changes if the broker renames it after a reconnect.
-    #[doc(hidden)]
+    /// The same name, which follows a queue that the broker names again after a reconnect.
     pub current_name: QueueName,
 }
 
@@ -442,18 +435,6 @@ impl DeleteQueue {
     pub fn if_empty(mut self, if_empty: bool) -> Self {
         self.if_empty = if_empty;
         self
-    }
-
-    /// Names the queue.
-    #[doc(hidden)]
-    pub fn queue(&self) -> &str {
-        &self.queue
-    }
-
-    /// Tells whether there are conditions.
-    #[doc(hidden)]
-    pub fn is_conditional(&self) -> bool {
-        self.if_unused || self.if_empty
     }
 }
 

@@ -1,12 +1,22 @@
-//! The name of a queue, which changes if the broker chose it and chooses another one after a reconnect.
+//! The name of a queue, which changes when the broker names the queue again.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
-/// Holds the name of a queue. A name that the broker chose changes when the queue is declared again.
+/// The name of a queue. Clones share it: when a queue that the broker named is redeclared after a reconnect, all of them
+/// have its new name.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::QueueName;
+/// assert_eq!(QueueName::from("jobs").as_str(), "jobs");
+/// ```
 #[derive(Clone, Debug)]
 pub struct QueueName(Arc<Name>);
 
-/// Names are only added, never removed, so that a `&str` of an old name stays valid.
+/// Names are only ever added, so that a `&str` that was returned stays valid.
 #[derive(Debug)]
 struct Name {
     text: String,
@@ -14,12 +24,17 @@ struct Name {
 }
 
 impl QueueName {
-    #[doc(hidden)]
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(Arc::new(Name { text: text.into(), next: OnceLock::new() }))
     }
 
-    #[doc(hidden)]
+    /// Returns the name that the queue has now.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::QueueName;
+    /// assert_eq!(QueueName::from("jobs").as_str(), "jobs");
+    /// ```
     pub fn as_str(&self) -> &str {
         let mut name = &self.0;
         while let Some(QueueName(next)) = name.next.get() {
@@ -36,6 +51,18 @@ impl QueueName {
         }
         // Only the supervisor renames queues, so no other value can be set here.
         let _ = name.next.set(Self::new(text));
+    }
+}
+
+impl<T: Into<String>> From<T> for QueueName {
+    fn from(text: T) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

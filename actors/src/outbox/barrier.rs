@@ -66,9 +66,8 @@ impl Barrier {
 }
 
 impl Outbox {
-    /// Returns the sequence number of the next publish, for tests.
-    #[doc(hidden)]
-    pub fn published(&self) -> u64 {
+    /// Returns the sequence number of the next publish.
+    pub(crate) fn published(&self) -> u64 {
         self.lock().confirms.end()
     }
 

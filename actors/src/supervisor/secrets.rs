@@ -66,7 +66,10 @@ impl ConnectionSupervisor {
     }
 
     fn refresh_after(&mut self, pause: Duration, lifetime: Duration, ctx: &mut Context<Self>) {
-        let Some(provider) = self.options.credentials.clone() else { return };
+        let provider = self.options.credentials.clone();
+        if provider.is_fixed() {
+            return;
+        }
         let limit = self.options.connect_timeout;
         let asked = async move {
             sleep(pause).await;

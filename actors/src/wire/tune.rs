@@ -25,7 +25,7 @@ const FRAME_MIN_SIZE_4_1: u32 = 8192;
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_actors::Negotiated;
+/// # use actix_pika_actors::wire::tune::Negotiated;
 /// fn describe(negotiated: &Negotiated) -> String {
 ///     format!("{} channels, frames of {} bytes", negotiated.channel_max, negotiated.frame_max)
 /// }

@@ -14,7 +14,8 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, dev::ToEnvelope};
 use actix_pika_actors::{
     Address, CloseChannel, Confirmation, ConnectionOptions, ConnectionState, ConnectionSupervisor, Consume,
     Consumed, ConsumerEnd, DeclareQueue, Delivery, Error, ErrorKind, OpenChannel, Opened, OpenedChannel,
-    Publish, Publishing, PurgeQueue, QueueDeclared, Result, StreamSink,
+    Publish, Publishing, PurgeQueue, QueueDeclared, Result,
+    facade::{StreamSink, deliver_into},
     testing::{
         ClientHandshake, HandshakeScript, MemoryPeer, Peer, PeerSocket, RawFrame,
         protocol::{basic, confirm, connection, queue},
@@ -230,7 +231,8 @@ impl<P> Bench<P> {
     pub async fn consume_as(&mut self, channel: &OpenedChannel, options: Consume) -> Deliveries {
         let number = channel.outbox.channel();
         let deliveries = Deliveries::new();
-        let call: Call<Consumed> = ask(&channel.actor, options.queue("jobs").feed(deliveries.feed.clone()));
+        let call: Call<Consumed> =
+            ask(&channel.actor, deliver_into(options.queue("jobs"), deliveries.feed.clone()));
         answer_consume(&mut self.socket, number).await;
         call.answer().await.unwrap();
         deliveries

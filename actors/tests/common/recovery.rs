@@ -4,7 +4,7 @@ use std::{mem, time::Duration};
 
 use actix_pika_actors::{
     Confirmation, ConnectionEvent, ConnectionOptions, Error, Load, OpenedChannel, Publish, Recovery,
-    WatchConnection,
+    WatchConnection, facade,
     testing::{
         HandshakeScript, PeerSocket, Probe, Published,
         protocol::{channel as methods, confirm, queue},
@@ -128,7 +128,8 @@ pub async fn publish(channel: &OpenedChannel, body: &'static str) -> Call<Confir
 }
 
 pub async fn publish_as(channel: &OpenedChannel, publish: Publish) -> Call<Confirmation> {
-    let busy = |channel: &OpenedChannel| channel.outbox.load().waiting + channel.outbox.published() as usize;
+    let busy =
+        |channel: &OpenedChannel| channel.outbox.load().waiting + facade::published(&channel.outbox) as usize;
     let before = busy(channel);
     let call = ask(&channel.actor, publish);
     until("the publish is in the outbox", || busy(channel) > before || call.is_answered()).await;

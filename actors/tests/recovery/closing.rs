@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use actix_pika_actors::{
-    CloseConnection, ConnectionEvent, DeclareQueue, ErrorKind, OpenChannel, Recovery, ReleaseConnection,
+    CloseConnection, ConnectionEvent, DeclareQueue, ErrorKind, OpenChannel, Recovery,
+    facade::ReleaseConnection,
     testing::{HandshakeScript, HandshakeStep, protocol::channel as methods},
 };
 

@@ -144,7 +144,7 @@ async fn credentials_are_asked_for_at_every_attempt() {
             let times = asked.fetch_add(1, Ordering::Relaxed);
             async move { Ok(Credentials::new("user", format!("secret{times}"))) }
         };
-        options.credentials = Some(SharedProvider::new(provider));
+        options.credentials = SharedProvider::new(provider);
     });
     let mut responses = Vec::new();
     for refused in [false, true, false] {

@@ -1,0 +1,127 @@
+//! What the handles of the crate `actix-pika` need of the engine, and applications do not. Not covered by semantic
+//! versioning.
+
+use std::sync::{Arc, Mutex};
+
+use actix::Recipient;
+use actix_rt::ArbiterHandle;
+
+use crate::{
+    consumer::Consumer,
+    error::Error,
+    message::{
+        BindExchange, BindQueue, Consume, DeclareExchange, DeclareQueue, DeleteQueue, Delivery,
+        DeliveryTarget, Get, OpenChannel, QueueType,
+    },
+    outbox::Outbox,
+};
+pub use crate::{
+    consumer::StreamSink,
+    message::{FollowChannel, FollowConnection, ReleaseChannel, ReleaseConnection},
+    outbox::{Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture, WaitForConfirmsFuture},
+};
+
+/// Returns an error of kind `Stopped`.
+pub fn stopped(what: impl Into<String>) -> Error {
+    Error::stopped(what.into())
+}
+
+/// Returns an error of kind `Timeout`.
+pub fn timed_out(what: impl Into<String>) -> Error {
+    Error::timeout(what.into())
+}
+
+/// Returns an error of kind `Refused` without a reply code, for a call that is refused before anything is sent.
+pub fn refused(what: &'static str) -> Error {
+    Error::refused_here(what)
+}
+
+/// Returns the same for a queue.
+pub fn queue_refused(what: &'static str, queue: &str) -> Error {
+    Error::refused_here(what).on(queue)
+}
+
+/// Returns the type that a queue is declared with, if it is among the arguments.
+pub fn queue_type(declare: &DeclareQueue) -> Option<QueueType> {
+    declare.declared_type()
+}
+
+/// Returns whether a queue is redeclared after a reconnect.
+pub fn is_queue_robust(declare: &DeclareQueue) -> bool {
+    declare.robust
+}
+
+/// Returns whether an exchange is redeclared after a reconnect.
+pub fn is_exchange_robust(declare: &DeclareExchange) -> bool {
+    declare.robust
+}
+
+/// Returns the queue of a binding.
+pub fn bound_queue(bind: &BindQueue) -> &str {
+    &bind.queue
+}
+
+/// Returns the exchange that a binding of exchanges delivers to.
+pub fn bound_exchange(bind: &BindExchange) -> &str {
+    &bind.destination
+}
+
+/// Returns the queue to delete.
+pub fn deleted_queue(delete: &DeleteQueue) -> &str {
+    &delete.queue
+}
+
+/// Returns whether a queue is deleted only if it is unused or empty.
+pub fn is_conditional(delete: &DeleteQueue) -> bool {
+    delete.if_unused || delete.if_empty
+}
+
+/// Returns the queue to take a message from.
+pub fn queue_of_get(get: &Get) -> &str {
+    &get.queue
+}
+
+/// Returns whether every publish of a channel gets a message id.
+pub fn has_message_ids(options: &OpenChannel) -> bool {
+    options.message_ids
+}
+
+/// Sets the type of the queue to consume from, if it is known.
+pub fn consume_from_type(consume: Consume, queue_type: Option<QueueType>) -> Consume {
+    consume.of_type(queue_type)
+}
+
+/// Delivers to an actor, by a Consumer actor on `arbiter`, or else on the arbiter of the channel.
+pub fn deliver_to(consume: Consume, target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Consume {
+    match arbiter {
+        Some(arbiter) => consume.inlet(Consumer::start(target, Some(arbiter))),
+        None => consume.deliver_to(target),
+    }
+}
+
+/// Delivers to actors that `factory` makes, on `arbiter`, or else on the arbiter of the channel.
+pub fn deliver_by(
+    consume: Consume,
+    factory: impl FnMut() -> Recipient<Delivery> + Send + 'static,
+    arbiter: Option<&ArbiterHandle>,
+) -> Consume {
+    match arbiter {
+        Some(arbiter) => consume.inlet(Consumer::start_supervised(Box::new(factory), Some(arbiter))),
+        None => consume.target(DeliveryTarget::Supervised(Arc::new(Mutex::new(Some(Box::new(factory)))))),
+    }
+}
+
+/// Delivers to a stream.
+pub fn deliver_into(consume: Consume, stream: Arc<StreamSink>) -> Consume {
+    consume.inlet(stream)
+}
+
+/// Drops a delivery without settling it, because the broker delivers it again.
+pub fn discard(delivery: Delivery) {
+    delivery.discard();
+}
+
+/// Returns the sequence number of the next publish, for tests of the engine.
+pub fn published(outbox: &Outbox) -> u64 {
+    outbox.published()
+}

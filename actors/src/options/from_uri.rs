@@ -1,0 +1,102 @@
+//! What a URI sets of the options of a connection.
+
+use std::{str::FromStr, time::Duration};
+
+use super::{Address, ConnectionOptions};
+use crate::{
+    credentials::{Credentials, SharedProvider},
+    error::{Error, Result},
+    uri::{AmqpUri, Scheme, UriParameters, parse_list},
+    wire::Mechanism,
+};
+
+impl ConnectionOptions {
+    /// Returns the options that one or several URIs describe: the nodes of a cluster, of which the first URI has all
+    /// options, and the others may leave out everything but the address.
+    ///
+    /// # Errors
+    /// `Uri`, which names the part or the parameter, never the password: what cannot be parsed, a parameter that is
+    /// unknown, `amqps` and parameters of TLS (this version has none), a URI that differs from the first, and no URI at all.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/uri-spec>, <https://www.rabbitmq.com/docs/uri-query-parameters>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{ConnectionOptions, Result};
+    /// # fn main() -> Result<()> {
+    /// let options = ConnectionOptions::from_uris(["amqp://app:secret@rabbit-1/orders?fail_fast=0", "amqp://rabbit-2"])?;
+    /// assert_eq!((options.vhost.as_str(), options.other_addresses.len(), options.fail_fast), ("orders", 1, false));
+    /// # Ok(()) }
+    /// ```
+    pub fn from_uris<T: AsRef<str>>(uris: impl IntoIterator<Item = T>) -> Result<Self> {
+        let (uri, others) = parse_list(uris).map_err(|error| Error::uri(error.to_string()))?;
+        let mut options = Self::try_from(uri)?;
+        options.other_addresses = others;
+        Ok(options)
+    }
+
+    fn set_parameters(&mut self, parameters: UriParameters) -> Result<()> {
+        self.heartbeat = parameters.heartbeat.map(|seconds| Duration::from_secs(seconds.into()));
+        set(&mut self.channel_max, parameters.channel_max);
+        set(&mut self.frame_max, parameters.frame_max);
+        set(&mut self.fail_fast, parameters.fail_fast);
+        // `connection_timeout` takes precedence.
+        set(&mut self.connect_timeout, not_zero("timeout", parameters.timeout)?);
+        set(&mut self.connect_timeout, not_zero("connection_timeout", parameters.connection_timeout)?);
+        if !parameters.auth_mechanism.is_empty() {
+            let named = parameters.auth_mechanism.iter().map(|name| Mechanism::named(name));
+            self.mechanisms = named.collect::<Option<_>>().ok_or_else(|| {
+                Error::uri("AMQP URI: parameter auth_mechanism has to be PLAIN, AMQPLAIN or EXTERNAL")
+            })?;
+        }
+        self.reconnect_interval = parameters.reconnect_interval;
+        self.happy_eyeballs.delay = parameters.happy_eyeballs_delay;
+        self.happy_eyeballs.interleave = parameters.interleave;
+        if let Some(name) = parameters.name {
+            self.client_properties.insert("connection_name", name);
+        }
+        Ok(())
+    }
+}
+
+fn set<T>(option: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *option = value;
+    }
+}
+
+fn not_zero(key: &str, timeout: Option<Duration>) -> Result<Option<Duration>> {
+    match timeout {
+        Some(Duration::ZERO) => Err(Error::uri(format!("AMQP URI: parameter {key} has to be more than 0"))),
+        timeout => Ok(timeout),
+    }
+}
+
+impl TryFrom<AmqpUri> for ConnectionOptions {
+    type Error = Error;
+
+    fn try_from(uri: AmqpUri) -> Result<Self> {
+        if uri.scheme == Scheme::Amqps {
+            return Err(Error::uri("amqps: this version speaks plain TCP only"));
+        }
+        if let Some(key) = uri.parameters.needs_tls() {
+            return Err(Error::uri(format!("AMQP URI: parameter {key} needs amqps, not in this version")));
+        }
+        let mut options = Self {
+            address: Address::new(uri.host, uri.port),
+            credentials: SharedProvider::new(Credentials::new(uri.user, uri.password)),
+            vhost: uri.vhost,
+            ..Self::default()
+        };
+        options.set_parameters(uri.parameters)?;
+        Ok(options)
+    }
+}
+
+impl FromStr for ConnectionOptions {
+    type Err = Error;
+
+    fn from_str(uri: &str) -> Result<Self> {
+        Self::from_uris([uri])
+    }
+}
