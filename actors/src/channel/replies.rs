@@ -320,16 +320,21 @@ fn answers(call: (u16, u16), reply: (u16, u16)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{PurgeQueue, methods};
-    use crate::{channel::Reply, message::methods::Method};
+    use crate::{
+        channel::reply::{Answer, Reply},
+        message::{
+            PurgeQueue,
+            methods::{self, Method},
+        },
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn purge(replies: &mut Replies, queue: &str, now: Instant) -> Reply<u32> {
+    fn purge(replies: &mut Replies, queue: &str, now: Instant) -> Answer<u32> {
         let (reply, responder) = Reply::later();
         let method = PurgeQueue::new(queue).method().expect("a short name");
         replies.expect(&method, Some(queue.into()), None, PendingReply::Count(responder), now);
-        reply
+        reply.listen()
     }
 
     fn consume(replies: &mut Replies, tag: &str, queue: &str, consumer: u32) {
@@ -400,7 +405,7 @@ mod tests {
         let first = purge(&mut replies, "first", start);
         let second = purge(&mut replies, "second", start + SECOND / 2);
         assert!(replies.expire(start + SECOND, SECOND, false).is_none());
-        assert!(first.take().is_some_and(|answer| answer.is_err()));
+        assert_eq!(first.error_kind(), Some(ErrorKind::Timeout));
         assert!(matches!(replies.next(50, 31), Ok(PendingReply::Internal)));
         assert!(second.take().is_none());
         assert!(matches!(replies.next(50, 31), Ok(PendingReply::Count(_))));

@@ -45,28 +45,52 @@ impl<T> Reply<T> {
         let Slot::Waiting(waiting) = std::mem::replace(&mut *to.0.borrow_mut(), Slot::Done) else {
             return;
         };
+        self.answer_to(waiting);
+    }
+
+    /// Sends the answer to `tx` as soon as there is one.
+    fn answer_to(self, tx: OneshotSender<Result<T>>) {
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {
             Slot::Answered(answer) => {
-                let _ = waiting.send(answer);
+                let _ = tx.send(answer);
             }
-            Slot::Fresh if Rc::strong_count(&self.0) > 1 => *self.0.borrow_mut() = Slot::Waiting(waiting),
+            Slot::Fresh if Rc::strong_count(&self.0) > 1 => *self.0.borrow_mut() = Slot::Waiting(tx),
             Slot::Fresh | Slot::Waiting(_) | Slot::Done => {
-                let _ = waiting.send(Err(Error::stopped("the call was dropped unanswered")));
+                let _ = tx.send(Err(Error::stopped("the call was dropped unanswered")));
             }
         }
     }
 
-    /// Takes the answer, if there is one.
+    /// Waits for the answer as a caller does.
     #[cfg(test)]
+    pub(crate) fn listen(self) -> Answer<T> {
+        let (tx, answer) = tokio::sync::oneshot::channel();
+        self.answer_to(tx);
+        Answer(RefCell::new(answer))
+    }
+}
+
+/// A call under test.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Answer<T>(RefCell<tokio::sync::oneshot::Receiver<Result<T>>>);
+
+#[cfg(test)]
+impl<T> Answer<T> {
+    /// Takes the answer, if there is one.
     pub(crate) fn take(&self) -> Option<Result<T>> {
-        if !matches!(*self.0.borrow(), Slot::Answered(_)) {
-            return None;
-        }
-        match std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done) {
-            Slot::Answered(answer) => Some(answer),
-            _ => None,
-        }
+        self.0.borrow_mut().try_recv().ok()
+    }
+
+    /// Takes the answer and returns whether it is one without an error.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.take().is_some_and(|answer| answer.is_ok())
+    }
+
+    /// Takes the answer and returns the kind of its error.
+    pub(crate) fn error_kind(&self) -> Option<crate::error::ErrorKind> {
+        self.take().and_then(Result::err).map(|error| error.kind())
     }
 }
 
@@ -102,18 +126,9 @@ where
     T: 'static,
 {
     fn handle(self, _: &mut A::Context, tx: Option<OneshotSender<Result<T>>>) {
-        let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
-        match (slot, tx) {
-            (Slot::Answered(answer), Some(tx)) => {
-                let _ = tx.send(answer);
-            }
-            (Slot::Fresh, Some(tx)) if Rc::strong_count(&self.0) > 1 => {
-                *self.0.borrow_mut() = Slot::Waiting(tx);
-            }
-            (Slot::Fresh, Some(tx)) => {
-                let _ = tx.send(Err(Error::stopped("the call was dropped unanswered")));
-            }
-            _ => {}
+        match tx {
+            Some(tx) => self.answer_to(tx),
+            None => *self.0.borrow_mut() = Slot::Done,
         }
     }
 }

@@ -84,29 +84,25 @@ mod tests {
     use super::*;
     use crate::{error::ErrorKind, message::PurgeQueue};
 
-    fn kind<T>(reply: &Reply<T>) -> Option<ErrorKind> {
-        reply.take().map(|answer| answer.err().expect("an error").kind())
-    }
-
     #[test]
     fn calls_fail_at_their_own_deadline() {
         let (mut calls, start, second) = (WaitingCalls::default(), Instant::now(), Duration::from_secs(1));
         let lost = || Error::connection_closed("lost", None);
-        let replies = [0, 1].map(|n| calls.push(PurgeQueue::new("jobs"), start + n * second));
+        let replies = [0, 1].map(|n| calls.push(PurgeQueue::new("jobs"), start + n * second).listen());
         assert!(calls.expire(start + second, 2 * second, lost));
         assert!(replies.iter().all(|reply| reply.take().is_none()));
         assert!(calls.expire(start + 2 * second, 2 * second, lost));
-        assert_eq!(kind(&replies[0]), Some(ErrorKind::Timeout));
+        assert_eq!(replies[0].error_kind(), Some(ErrorKind::Timeout));
         assert!(!calls.expire(start + 3 * second, 2 * second, lost));
-        assert_eq!(kind(&replies[1]), Some(ErrorKind::Timeout));
+        assert_eq!(replies[1].error_kind(), Some(ErrorKind::Timeout));
     }
 
     #[test]
     fn all_calls_fail_with_the_channel() {
         let mut calls = WaitingCalls::default();
-        let replies = [(); 3].map(|()| calls.push(PurgeQueue::new("jobs"), Instant::now()));
+        let replies = [(); 3].map(|()| calls.push(PurgeQueue::new("jobs"), Instant::now()).listen());
         calls.fail_all(&Error::channel_closed("closed", None));
-        assert!(replies.iter().all(|reply| kind(reply) == Some(ErrorKind::ChannelClosed)));
+        assert!(replies.iter().all(|reply| reply.error_kind() == Some(ErrorKind::ChannelClosed)));
         assert_eq!(calls.take().count(), 0);
     }
 }

@@ -1,3 +1,7 @@
-//! Tests of the channel: costs that are counted, with an actor, and the machine without a runtime.
+//! Tests of the channel: its machine without a runtime, and costs that are counted, with the actor.
 
+mod bench;
+mod cancel;
+mod closing;
 mod counting;
+mod recovery;

@@ -1,0 +1,283 @@
+//! A machine under test: the broker's methods go in, and what the channel sends and reports comes out.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::{
+    channel::{
+        Call,
+        machine::{ChannelMachine, ConnectionLink},
+        output::Output,
+        reply::Answer,
+    },
+    error::Error,
+    message::{
+        ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, OpenChannel, SinkRegistration,
+        internal::SupervisorMessage,
+    },
+    outbox::{Flush, Outbox, OutboxConfig, Outgoing},
+    transport::ReadCredit,
+    wire::{
+        AMQPClass, FrameDecoder, FrameKind, Properties, basic, channel, confirm, ids, method_name,
+        parse_method, put_method, queue, read_method,
+    },
+};
+
+pub(super) struct Bench {
+    pub(super) machine: ChannelMachine,
+    pub(super) now: Instant,
+    epoch: u64,
+}
+
+impl Bench {
+    /// Creates the machine of a channel with confirms that was never attached.
+    pub(super) fn new(recovers: bool) -> Self {
+        let options = OpenChannel::new();
+        let outbox = Outbox::new(OutboxConfig {
+            channel: 1,
+            confirms: true,
+            window: options.window,
+            window_bytes: options.window_bytes,
+            deadline: options.deadline,
+        });
+        let now = Instant::now();
+        let machine = ChannelMachine::new(Arc::new(outbox), &options, 1 << 20, recovers, now);
+        Self { machine, now, epoch: 0 }
+    }
+
+    /// Creates the machine of an open channel that recovers.
+    pub(super) fn open() -> Self {
+        let mut bench = Self::new(true);
+        bench.attach();
+        assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+        bench.answer_opening();
+        assert!(bench.machine.state.is_open());
+        bench.outputs();
+        bench
+    }
+
+    pub(super) fn attach(&mut self) {
+        self.epoch += 1;
+        let connection = ConnectionLink { epoch: self.epoch, credit: Arc::new(ReadCredit::new(1 << 20)) };
+        self.machine.attached(connection, Arc::new(flushes()), 131_072, self.now);
+    }
+
+    pub(super) fn lose_connection(&mut self) {
+        self.machine.connection_lost(&Error::connection_closed("reset", None));
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.machine.tick(self.now);
+    }
+
+    /// Makes a call of the application.
+    pub(super) fn call<C: Call>(&mut self, call: C) -> Answer<C::Answer> {
+        self.machine.call(call, self.now).listen()
+    }
+
+    /// Starts a consumer on `jobs`.
+    pub(super) fn start_consumer(&mut self, tag: &str) -> (Answer<Consumed>, Arc<Sink>) {
+        let sink = Arc::new(Sink::default());
+        (self.call(Consume::new().queue("jobs").tag(tag).inlet(sink.clone())), sink)
+    }
+
+    /// Starts a consumer on `jobs`, which the broker accepts.
+    pub(super) fn consume(&mut self, tag: &str) -> Arc<Sink> {
+        let (consumed, sink) = self.start_consumer(tag);
+        assert_eq!(self.sent(), ["basic.qos", "basic.consume"]);
+        self.answer_qos();
+        self.answer_consume(tag);
+        assert!(consumed.is_ok());
+        sink
+    }
+
+    pub(super) fn publish(&mut self) {
+        let (properties, body) = (Properties::default(), Bytes::from_static(b"body"));
+        let outgoing = Outgoing {
+            exchange: "",
+            routing_key: "jobs",
+            mandatory: true,
+            resend: true,
+            properties: &properties,
+            body: &body,
+        };
+        assert!(self.machine.outbox.queue_publish(outgoing).unwrap().is_some());
+    }
+
+    /// Reads a method of the broker.
+    pub(super) fn receive(&mut self, method: AMQPClass) {
+        let mut buffer = BytesMut::new();
+        put_method(&mut buffer, 1, &method).unwrap();
+        let batch = FrameDecoder::new(131_072).next_batch(&mut buffer).unwrap().expect("a batch");
+        let now = self.now;
+        self.machine.frames(self.epoch, &batch, || now);
+    }
+
+    pub(super) fn answer_opening(&mut self) {
+        self.answer_open();
+        self.answer_confirm_select();
+    }
+
+    pub(super) fn answer_open(&mut self) {
+        self.receive(AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {})));
+    }
+
+    pub(super) fn answer_confirm_select(&mut self) {
+        self.receive(AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})));
+    }
+
+    pub(super) fn answer_qos(&mut self) {
+        self.receive(AMQPClass::Basic(basic::AMQPMethod::QosOk(basic::QosOk {})));
+    }
+
+    pub(super) fn answer_consume(&mut self, tag: &str) {
+        let ok = basic::ConsumeOk { consumer_tag: tag.into() };
+        self.receive(AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)));
+    }
+
+    pub(super) fn answer_cancel(&mut self, tag: &str) {
+        let ok = basic::CancelOk { consumer_tag: tag.into() };
+        self.receive(AMQPClass::Basic(basic::AMQPMethod::CancelOk(ok)));
+    }
+
+    pub(super) fn answer_purge(&mut self) {
+        self.receive(AMQPClass::Queue(queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count: 3 })));
+    }
+
+    pub(super) fn answer_close(&mut self) {
+        self.receive(AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+    }
+
+    pub(super) fn cancel_by_broker(&mut self, tag: &str) {
+        let cancel = basic::Cancel { consumer_tag: tag.into(), nowait: true };
+        self.receive(AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)));
+    }
+
+    /// The broker closes the channel because of a method.
+    pub(super) fn close_by_broker(&mut self, code: u16, text: &str, class_id: u16, method_id: u16) {
+        let close = channel::Close { reply_code: code, reply_text: text.into(), class_id, method_id };
+        self.receive(AMQPClass::Channel(channel::AMQPMethod::Close(close)));
+    }
+
+    pub(super) fn confirm(&mut self, tag: u64) {
+        let ack = basic::Ack { delivery_tag: tag, multiple: false };
+        self.receive(AMQPClass::Basic(basic::AMQPMethod::Ack(ack)));
+    }
+
+    /// Returns the names of the methods that were sent since the last time; of consumes and cancels with their tag.
+    pub(super) fn sent(&self) -> Vec<String> {
+        let (mut out, mut bytes) = (Vec::new(), BytesMut::new());
+        while self.machine.outbox.take(self.epoch, 1 << 20, &mut out) {}
+        out.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+        let mut methods = Vec::new();
+        let mut decoder = FrameDecoder::new(131_072);
+        while let Some(batch) = decoder.next_batch(&mut bytes).unwrap() {
+            for view in batch.views().filter(|view| view.kind == FrameKind::Method) {
+                methods.push(name(view.payload));
+            }
+        }
+        methods
+    }
+
+    /// Takes what the machine has asked for since the last time.
+    pub(super) fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.machine.outputs.next()).collect()
+    }
+
+    /// Takes the names of the events since the last time.
+    pub(super) fn events(&mut self) -> Vec<&'static str> {
+        let name = |output| match output {
+            Output::Event(ChannelEvent::Reopened(_)) => Some("reopened"),
+            Output::Event(ChannelEvent::ConsumerLost { .. }) => Some("consumer lost"),
+            Output::Event(ChannelEvent::ConsumerRecovered { .. }) => Some("consumer recovered"),
+            Output::Event(ChannelEvent::Closed(None)) => Some("closed"),
+            Output::Event(ChannelEvent::Closed(Some(_))) => Some("closed for a cause"),
+            _ => None,
+        };
+        self.outputs().into_iter().filter_map(name).collect()
+    }
+
+    /// Takes the id of the consumer that the supervisor is to repair, if there is one.
+    pub(super) fn repair(&mut self) -> Option<u32> {
+        self.outputs().into_iter().find_map(|output| match output {
+            Output::Supervisor(SupervisorMessage::RepairConsumer { consumer, .. }) => Some(consumer),
+            _ => None,
+        })
+    }
+
+    /// Takes whether the number is free, if the channel has ended.
+    pub(super) fn ended(&mut self) -> Option<bool> {
+        self.outputs().into_iter().find_map(|output| match output {
+            Output::Supervisor(SupervisorMessage::ChannelClosed { free, .. }) => Some(free),
+            _ => None,
+        })
+    }
+}
+
+/// Names a method that was sent.
+fn name(payload: &[u8]) -> String {
+    let name = |class_id, method_id| method_name(class_id, method_id).to_owned();
+    // Those that `read_method` does not decode are of the hot path.
+    match parse_method(&Bytes::copy_from_slice(payload)) {
+        Ok(crate::wire::Inbound::Other { .. }) => {}
+        _ => return name(payload[1].into(), payload[3].into()),
+    }
+    match read_method(payload).unwrap() {
+        AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
+            format!("basic.cancel {}", cancel.consumer_tag)
+        }
+        other => {
+            let (class_id, method_id) = ids(&other);
+            name(class_id, method_id)
+        }
+    }
+}
+
+/// Returns a recipient that nobody reads for.
+fn flushes() -> Recipient<Flush> {
+    struct Nobody;
+    impl Actor for Nobody {
+        type Context = Context<Self>;
+    }
+    impl Handler<Flush> for Nobody {
+        type Result = ();
+
+        fn handle(&mut self, _: Flush, _: &mut Self::Context) {}
+    }
+    Context::<Nobody>::new().address().recipient()
+}
+
+/// Keeps how it ended.
+#[derive(Debug, Default)]
+pub(super) struct Sink(Mutex<Option<ConsumerEnd>>);
+
+impl Sink {
+    pub(super) fn end(&self) -> Option<ConsumerEnd> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl DeliverySink for Sink {
+    fn bind(&self, _: SinkRegistration) {}
+
+    fn batch(&self, _: Vec<Delivery>) {}
+
+    fn ended(&self) {}
+
+    fn leave(&self, _: bool) {}
+
+    fn discard(&self) {}
+
+    fn pause(&self, _: bool) {}
+
+    fn end(&self, end: ConsumerEnd) {
+        self.0.lock().unwrap().get_or_insert(end);
+    }
+}

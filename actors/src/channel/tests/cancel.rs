@@ -1,0 +1,164 @@
+//! What happens on `basic.cancel`, whoever sends it. No runtime, no clock.
+
+use super::bench::Bench;
+use crate::{
+    channel::reply::Answer,
+    error::ErrorKind,
+    message::{CancelConsumer, ConsumerEnd},
+};
+
+fn cancel(bench: &mut Bench, tag: &str) -> Answer<()> {
+    bench.machine.cancel_consumer(&CancelConsumer::new(tag), bench.now).listen()
+}
+
+#[test]
+fn one_cancel_is_sent_for_all_callers() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    let calls = [cancel(&mut bench, "a"), cancel(&mut bench, "a")];
+    assert_eq!(bench.sent(), ["basic.cancel a"]);
+    assert!(sink.end().is_none(), "deliveries may come until the reply");
+    bench.answer_cancel("a");
+    assert!(calls.iter().all(Answer::is_ok));
+    assert!(matches!(sink.end(), Some(ConsumerEnd::Cancelled)));
+    assert_eq!(bench.events(), [""; 0], "the application wanted it");
+}
+
+#[test]
+fn a_cancel_waits_for_the_reply_to_the_consume() {
+    let mut bench = Bench::open();
+    let (consumed, sink) = bench.start_consumer("a");
+    bench.sent();
+    let call = cancel(&mut bench, "a");
+    assert_eq!(bench.sent(), [""; 0]);
+    bench.answer_qos();
+    bench.answer_consume("a");
+    assert!(consumed.is_ok());
+    assert_eq!(bench.sent(), ["basic.cancel a"]);
+    bench.answer_cancel("a");
+    assert!(call.is_ok() && sink.end().is_some());
+}
+
+#[test]
+fn a_consumer_whose_target_is_gone_is_lost() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    bench.machine.cancel_because(1, ConsumerEnd::TargetGone, bench.now);
+    assert_eq!(bench.sent(), ["basic.cancel a"]);
+    bench.answer_cancel("a");
+    assert!(matches!(sink.end(), Some(ConsumerEnd::TargetGone)));
+    assert_eq!(bench.events(), ["consumer lost"]);
+}
+
+#[test]
+fn a_consumer_cancelled_by_the_broker_is_freed_and_repaired() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    bench.outputs();
+    bench.cancel_by_broker("a");
+    assert_eq!(bench.sent(), ["basic.cancel a"]);
+    assert_eq!(bench.repair(), None, "not before the broker has forgotten it");
+    bench.answer_cancel("a");
+    let consumer = bench.repair().expect("a repair");
+    bench.machine.consumer_repaired(consumer, Ok(()), bench.now);
+    assert_eq!(bench.sent(), ["basic.qos", "basic.consume"]);
+    bench.answer_qos();
+    bench.answer_consume("a");
+    assert_eq!(bench.events(), ["consumer recovered"]);
+    assert!(sink.end().is_none());
+}
+
+#[test]
+fn a_repair_that_fails_ends_the_consumer() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    bench.cancel_by_broker("a");
+    bench.answer_cancel("a");
+    let consumer = bench.repair().expect("a repair");
+    bench.machine.consumer_repaired(consumer, Err(ConsumerEnd::CancelledByBroker), bench.now);
+    assert!(matches!(sink.end(), Some(ConsumerEnd::CancelledByBroker)));
+    assert_eq!(bench.events(), ["consumer lost"]);
+}
+
+#[test]
+fn a_consumer_that_is_cancelled_during_its_repair_does_not_start_again() {
+    for freed in [false, true] {
+        let mut bench = Bench::open();
+        let sink = bench.consume("a");
+        bench.cancel_by_broker("a");
+        if freed {
+            bench.answer_cancel("a");
+        }
+        let call = cancel(&mut bench, "a");
+        assert_eq!(bench.sent().last().map(String::as_str), Some("basic.cancel a"));
+        bench.machine.consumer_repaired(1, Ok(()), bench.now);
+        assert_eq!(bench.sent(), [""; 0]);
+        bench.answer_cancel("a");
+        assert!(call.is_ok() && matches!(sink.end(), Some(ConsumerEnd::Cancelled)));
+    }
+}
+
+#[test]
+fn cancels_of_both_sides_that_cross_end_the_consumer_once() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    let call = cancel(&mut bench, "a");
+    assert_eq!(bench.sent(), ["basic.cancel a"]);
+    bench.cancel_by_broker("a");
+    assert_eq!(bench.sent(), [""; 0]);
+    assert!(matches!(sink.end(), Some(ConsumerEnd::CancelledByBroker)));
+    bench.answer_cancel("a");
+    assert!(call.is_ok());
+}
+
+#[test]
+fn a_consumer_is_cancelled_here_while_there_is_no_connection() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    bench.lose_connection();
+    let call = cancel(&mut bench, "a");
+    assert!(call.is_ok() && matches!(sink.end(), Some(ConsumerEnd::Cancelled)));
+    bench.attach();
+    assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+}
+
+#[test]
+fn a_cancel_during_recovery_waits_for_the_restart() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    bench.lose_connection();
+    bench.attach();
+    bench.sent();
+    let call = cancel(&mut bench, "a");
+    assert_eq!(bench.sent(), [""; 0]);
+    bench.answer_open();
+    bench.answer_qos();
+    bench.answer_confirm_select();
+    bench.answer_consume("a");
+    assert_eq!(bench.sent(), ["basic.cancel a"]);
+    bench.answer_cancel("a");
+    assert!(call.is_ok() && matches!(sink.end(), Some(ConsumerEnd::Cancelled)));
+    assert!(bench.machine.state.is_open());
+}
+
+#[test]
+fn a_refused_restart_of_an_unwanted_consumer_is_its_cancel() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    bench.lose_connection();
+    bench.attach();
+    let call = cancel(&mut bench, "a");
+    bench.sent();
+    bench.close_by_broker(404, "NOT_FOUND - no queue 'jobs' in vhost '/'", 60, 20);
+    assert!(call.is_ok() && matches!(sink.end(), Some(ConsumerEnd::Cancelled)));
+    assert_eq!(bench.sent(), ["channel.close-ok", "channel.open", "confirm.select"]);
+}
+
+#[test]
+fn a_tag_in_use_is_refused() {
+    let mut bench = Bench::open();
+    bench.consume("a");
+    let (second, _) = bench.start_consumer("a");
+    assert_eq!(second.error_kind(), Some(ErrorKind::Refused));
+    assert_eq!(bench.sent(), [""; 0]);
+}

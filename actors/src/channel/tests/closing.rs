@@ -1,0 +1,140 @@
+//! How a channel closes. No runtime, no clock.
+
+use std::time::Duration;
+
+use super::bench::Bench;
+use crate::{
+    channel::{output::Output, reply::Answer},
+    error::{Error, ErrorKind},
+    message::{CloseChannel, PurgeQueue, internal::SupervisorMessage},
+};
+
+fn close(bench: &mut Bench) -> Answer<()> {
+    bench.machine.close(CloseChannel::new(), bench.now).listen()
+}
+
+#[test]
+fn publishes_are_confirmed_before_the_channel_closes() {
+    let mut bench = Bench::open();
+    bench.publish();
+    let call = close(&mut bench);
+    assert_eq!(bench.sent(), ["basic.publish"]);
+    let late = bench.call(PurgeQueue::new("jobs"));
+    assert_eq!(late.error_kind(), Some(ErrorKind::ChannelClosed));
+    bench.confirm(1);
+    assert_eq!(bench.sent(), ["channel.close"]);
+    assert!(call.take().is_none());
+    bench.answer_close();
+    assert!(call.is_ok());
+    assert_eq!(bench.ended(), Some(true));
+    assert!(close(&mut bench).is_ok(), "closing twice is no error");
+}
+
+#[test]
+fn a_channel_closes_without_confirms_at_the_deadline() {
+    let mut bench = Bench::open();
+    bench.publish();
+    let call = close(&mut bench);
+    bench.sent();
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.sent(), [""; 0], "late publishes report first");
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.sent(), ["channel.close"]);
+    bench.answer_close();
+    assert_eq!(call.error_kind(), Some(ErrorKind::Timeout));
+}
+
+#[test]
+fn closes_that_cross_answer_the_caller_and_keep_the_number() {
+    let mut bench = Bench::open();
+    let call = close(&mut bench);
+    assert_eq!(bench.sent(), ["channel.close"]);
+    bench.close_by_broker(404, "NOT_FOUND", 60, 40);
+    assert_eq!(bench.sent(), ["channel.close-ok"]);
+    assert!(call.is_ok());
+    assert_eq!(bench.ended(), None);
+    bench.answer_close();
+    assert_eq!(bench.ended(), Some(true));
+}
+
+#[test]
+fn a_broker_that_does_not_answer_the_close_keeps_the_number() {
+    let mut bench = Bench::open();
+    let call = close(&mut bench);
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(call.error_kind(), Some(ErrorKind::Timeout));
+    assert_eq!(bench.ended(), Some(false));
+}
+
+#[test]
+fn a_channel_without_a_connection_closes_at_once() {
+    let mut bench = Bench::open();
+    bench.lose_connection();
+    let waiting = bench.call(PurgeQueue::new("jobs"));
+    let call = close(&mut bench);
+    assert!(call.is_ok());
+    assert_eq!(waiting.error_kind(), Some(ErrorKind::ChannelClosed));
+    assert_eq!(bench.events(), ["closed", "closed for a cause"], "watchers get the first only");
+}
+
+#[test]
+fn a_channel_that_recovers_is_closed_without_its_recovery() {
+    let mut bench = Bench::open();
+    bench.lose_connection();
+    bench.attach();
+    bench.sent();
+    let call = close(&mut bench);
+    assert_eq!(bench.sent(), ["channel.close"]);
+    bench.answer_close();
+    assert!(call.is_ok());
+}
+
+#[test]
+fn a_released_channel_closes_once_nothing_is_in_flight() {
+    let mut bench = Bench::open();
+    bench.publish();
+    bench.machine.release(bench.now);
+    assert_eq!(bench.sent(), ["basic.publish"]);
+    bench.confirm(1);
+    assert_eq!(bench.sent(), ["channel.close"]);
+}
+
+#[test]
+fn a_drain_is_reported_once_when_nothing_is_in_flight() {
+    let drained = |bench: &mut Bench| {
+        let is =
+            |output: &Output| matches!(output, Output::Supervisor(SupervisorMessage::ChannelDrained { .. }));
+        bench.outputs().iter().filter(|output| is(output)).count()
+    };
+    let mut bench = Bench::open();
+    bench.publish();
+    bench.machine.drain(bench.now);
+    assert_eq!(drained(&mut bench), 0);
+    bench.sent();
+    bench.confirm(1);
+    assert_eq!(drained(&mut bench), 1);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(drained(&mut bench), 0);
+}
+
+#[test]
+fn everyone_is_answered_when_the_actor_ends() {
+    let mut bench = Bench::open();
+    let sink = bench.consume("a");
+    let purged = bench.call(PurgeQueue::new("jobs"));
+    bench.machine.stop();
+    assert_eq!(purged.error_kind(), Some(ErrorKind::Stopped));
+    assert!(sink.end().is_some());
+    assert_eq!(bench.ended(), Some(false));
+}
+
+#[test]
+fn a_channel_that_never_opens_ends_at_its_deadline() {
+    let mut bench = Bench::new(true);
+    bench.wait(Duration::from_secs(30));
+    let opened = bench.outputs().into_iter().find_map(|output| match output {
+        Output::Supervisor(SupervisorMessage::ChannelOpened { result, .. }) => result.err(),
+        _ => None,
+    });
+    assert_eq!(opened.as_ref().map(Error::kind), Some(ErrorKind::Timeout));
+}

@@ -1,0 +1,169 @@
+//! What is recovered, and in which order. No runtime, no clock.
+
+use std::time::Duration;
+
+use super::bench::Bench;
+use crate::{
+    error::ErrorKind,
+    message::{Consume, ConsumerEnd, PurgeQueue, Qos},
+};
+
+#[test]
+fn a_channel_recovers_in_two_phases() {
+    let mut bench = Bench::open();
+    bench.consume("first");
+    bench.consume("second");
+    let shared = bench.call(Qos::new(9).global(true));
+    bench.answer_qos();
+    assert!(shared.is_ok());
+    bench.publish();
+    assert_eq!(bench.sent(), ["basic.qos", "basic.publish"]);
+
+    bench.lose_connection();
+    bench.publish();
+    let purged = bench.call(PurgeQueue::new("jobs"));
+    bench.attach();
+    let first_phase = [
+        "channel.open",
+        "basic.qos",
+        "basic.qos",
+        "basic.consume",
+        "basic.consume",
+        "basic.qos",
+        "confirm.select",
+    ];
+    assert_eq!(bench.sent(), first_phase);
+    bench.answer_open();
+    (0..3).for_each(|_| bench.answer_qos());
+    bench.answer_confirm_select();
+    bench.answer_consume("second");
+    assert!(purged.take().is_none());
+    assert_eq!(bench.sent(), [""; 0], "not all is answered");
+    bench.answer_consume("first");
+    assert_eq!(bench.sent(), ["basic.publish", "basic.publish", "queue.purge"]);
+    assert!(bench.machine.state.is_open());
+    assert_eq!(bench.events(), ["reopened"]);
+    bench.answer_purge();
+    assert!(matches!(purged.take(), Some(Ok(3))));
+}
+
+#[test]
+fn calls_without_a_reply_fail_with_the_connection() {
+    let mut bench = Bench::open();
+    let purged = bench.call(PurgeQueue::new("jobs"));
+    let (consumed, sink) = bench.start_consumer("new");
+    bench.lose_connection();
+    assert_eq!(purged.error_kind(), Some(ErrorKind::ConnectionClosed));
+    assert_eq!(consumed.error_kind(), Some(ErrorKind::ConnectionClosed));
+    assert!(matches!(sink.end(), Some(ConsumerEnd::Closed(_))), "it had not started");
+    bench.attach();
+    assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+}
+
+#[test]
+fn a_call_waits_for_the_channel_until_its_deadline() {
+    let mut bench = Bench::open();
+    bench.lose_connection();
+    let early = bench.call(PurgeQueue::new("jobs"));
+    bench.wait(Duration::from_secs(20));
+    let late = bench.call(PurgeQueue::new("jobs"));
+    bench.wait(Duration::from_secs(10));
+    assert_eq!(early.error_kind(), Some(ErrorKind::Timeout));
+    bench.attach();
+    bench.sent();
+    bench.answer_opening();
+    assert_eq!(bench.sent(), ["queue.purge"]);
+    // Its deadline runs since it was made.
+    bench.wait(Duration::from_secs(20));
+    assert_eq!(late.error_kind(), Some(ErrorKind::Timeout));
+}
+
+#[test]
+fn a_consumer_that_does_not_recover_ends_with_its_connection() {
+    let mut bench = Bench::open();
+    let sink = std::sync::Arc::new(super::bench::Sink::default());
+    let _consumed = bench.call(Consume::new().queue("jobs").tag("once").robust(false).inlet(sink.clone()));
+    bench.answer_qos();
+    bench.answer_consume("once");
+    bench.sent();
+    bench.lose_connection();
+    assert!(matches!(sink.end(), Some(ConsumerEnd::Closed(_))));
+    bench.attach();
+    assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+}
+
+#[test]
+fn a_channel_without_recovery_ends_for_a_protocol_fault() {
+    let mut bench = Bench::new(false);
+    bench.attach();
+    bench.answer_opening();
+    bench.answer_purge();
+    assert_eq!(bench.ended(), Some(false));
+}
+
+#[test]
+fn the_broker_closes_the_channel_and_it_reopens() {
+    let mut bench = Bench::open();
+    bench.consume("jobs");
+    bench.sent();
+    let purged = bench.call(PurgeQueue::new("missing"));
+    bench.sent();
+    bench.close_by_broker(404, "NOT_FOUND - no queue 'missing' in vhost '/'", 50, 30);
+    let error = purged.take().expect("an answer").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("missing"), "{error}");
+    let sent = ["channel.close-ok", "channel.open", "basic.qos", "basic.consume", "confirm.select"];
+    assert_eq!(bench.sent(), sent);
+    bench.answer_open();
+    bench.answer_qos();
+    bench.answer_consume("jobs");
+    bench.answer_confirm_select();
+    assert!(bench.machine.state.is_open());
+}
+
+#[test]
+fn a_channel_that_is_closed_again_and_again_is_given_up() {
+    let mut bench = Bench::open();
+    for _ in 0..5 {
+        bench.close_by_broker(406, "PRECONDITION_FAILED", 60, 80);
+        bench.answer_opening();
+        assert!(bench.machine.state.is_open());
+    }
+    bench.close_by_broker(406, "PRECONDITION_FAILED", 60, 80);
+    assert_eq!(bench.ended(), Some(true));
+}
+
+#[test]
+fn consumers_of_a_missing_queue_are_skipped_together_and_repaired() {
+    let mut bench = Bench::open();
+    bench.consume("first");
+    bench.consume("second");
+    bench.lose_connection();
+    bench.attach();
+    bench.sent();
+    bench.close_by_broker(404, "NOT_FOUND - no queue 'jobs' in vhost '/'", 60, 20);
+    assert_eq!(bench.sent(), ["channel.close-ok", "channel.open", "confirm.select"]);
+    bench.outputs();
+    bench.answer_opening();
+    assert!(bench.machine.state.is_open());
+    let first = bench.repair().expect("a repair");
+    bench.machine.consumer_repaired(first, Ok(()), bench.now);
+    assert_eq!(bench.sent(), ["basic.qos", "basic.consume"]);
+    bench.answer_qos();
+    bench.answer_consume(["first", "second"][first as usize - 1]);
+    assert_eq!(bench.events(), ["consumer recovered"]);
+}
+
+#[test]
+fn a_silent_broker_has_the_channel_closed_and_reopened() {
+    let mut bench = Bench::open();
+    let purged = bench.call(PurgeQueue::new("jobs"));
+    bench.sent();
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(purged.error_kind(), Some(ErrorKind::Timeout));
+    assert_eq!(bench.sent(), [""; 0]);
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.sent(), ["channel.close"]);
+    bench.answer_close();
+    assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+}
