@@ -32,6 +32,7 @@ mod tests;
 mod topology;
 mod topology_steps;
 mod utility_channel;
+mod utility_dialogue;
 
 use std::{collections::HashMap, sync::Arc};
 
