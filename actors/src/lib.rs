@@ -48,6 +48,7 @@ mod credentials;
 mod error;
 #[doc(hidden)]
 pub mod facade;
+mod internal;
 mod message;
 mod mismatch;
 mod options;

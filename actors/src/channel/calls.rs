@@ -9,11 +9,10 @@ use tokio::time::Instant;
 use super::{ChannelMachine, PendingReply, Reply, Responder, machine::Request};
 use crate::{
     error::Result,
+    internal::{Change, Entity, Removal, SupervisorMessage},
     message::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery, Get,
-        PurgeQueue, Qos, QueueDeclared, UnbindExchange, UnbindQueue,
-        internal::{Change, Entity, Removal, SupervisorMessage},
-        methods::Method,
+        PurgeQueue, Qos, QueueDeclared, UnbindExchange, UnbindQueue, methods::Method,
     },
 };
 

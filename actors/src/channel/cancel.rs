@@ -11,11 +11,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    message::{
-        CancelConsumer, ChannelEvent, ConsumerEnd,
-        internal::{Removal, SupervisorMessage},
-        methods,
-    },
+    internal::{Removal, SupervisorMessage},
+    message::{CancelConsumer, ChannelEvent, ConsumerEnd, methods},
 };
 
 impl ChannelMachine {

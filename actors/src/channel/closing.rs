@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::{ChannelMachine, Number, PendingReply, Reply, pending_reply::answer_all, state::CloseUnopened};
 use crate::{
     error::{Error, ErrorKind},
-    message::{ChannelEvent, CloseChannel, ConsumerEnd, internal::SupervisorMessage, methods},
+    internal::SupervisorMessage,
+    message::{ChannelEvent, CloseChannel, ConsumerEnd, methods},
     options::clamp_timeout,
 };
 

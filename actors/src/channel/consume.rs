@@ -16,11 +16,10 @@ use super::{
 use crate::{
     consumer::Consumer,
     error::{Error, Result},
+    internal::{Change, Entity, SupervisorMessage},
     message::{
         ChannelEvent, Consume, Consumed, ConsumerEnd, ConsumerState, DeliverySink, DeliveryTarget,
-        PauseConsumer, QueueType,
-        internal::{Change, Entity, SupervisorMessage},
-        methods,
+        PauseConsumer, QueueType, methods,
     },
     transport::CreditAccount,
 };

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::{ChannelMachine, PendingReply, consumers::ChannelAcker};
 use crate::{
-    message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts},
-    outbox::{DeliveredTags, Outcome},
+    message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts, Outcome},
+    outbox::DeliveredTags,
     returned::Return,
     wire::{
         AssembledContent, Assembler, ContentMethod, DecodeError, Deliver, Fault,

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::{ChannelMachine, PendingReply, pending_reply::answer_all, state::Reading};
 use crate::{
-    message::{ChannelEvent, ContentLayout, QueueDeclared, QueueName, internal::Entity, methods},
+    internal::Entity,
+    message::{ChannelEvent, ContentLayout, QueueDeclared, QueueName, methods},
     wire::{
         AMQPClass, ContentMethod, Fault, Frame, FrameBatch, FrameKind, FrameViews, HEAD_LEN, Inbound, basic,
         channel, confirm, exchange, ids, parse_method, queue, read_method, single_frame_delivery, tx,

@@ -24,10 +24,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    message::{
-        ChannelEvent, OnOutage, OpenChannel,
-        internal::{Change, Entity, Removal, SupervisorMessage},
-    },
+    internal::{Change, Entity, Removal, SupervisorMessage},
+    message::{ChannelEvent, OnOutage, OpenChannel},
     outbox::Outbox,
     transport::ReadCredit,
     wire::{AMQPClass, Fault, put_method},

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use super::{Channel, ChannelMachine, Number, Reply, machine::ConnectionLink, output::Output};
 use crate::{
     error::{Error, ErrorKind, Result},
+    internal::ChannelMessage,
     message::{
         BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel, CommitTx, Confirmation, Consume,
         Consumed, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery,
         FollowChannel, Get, PauseConsumer, Publish, PurgeQueue, Qos, QueueDeclared, Recover, ReleaseChannel,
         RollbackTx, SelectTx, Settle, SinkRegistration, TargetLost, UnbindExchange, UnbindQueue,
-        WatchChannel, internal::ChannelMessage,
+        WatchChannel,
     },
     outbox::{Destination, Outbox, PublishFuture, Tick},
     wire::Fault,

@@ -40,7 +40,8 @@ pub use self::reply::Reply;
 use self::{calls::Call, machine::ChannelMachine, pending_reply::PendingReply, reply::Responder};
 use crate::{
     error::Result,
-    message::{ChannelEvent, OpenChannel, ReleaseChannel, internal::SupervisorMessage},
+    internal::SupervisorMessage,
+    message::{ChannelEvent, OpenChannel, ReleaseChannel},
     outbox::{Outbox, OutboxConfig},
     watchers::Watchers,
 };

@@ -3,10 +3,8 @@
 use super::{ChannelMachine, Number, state::Loss};
 use crate::{
     error::Error,
-    message::{
-        ConsumerEnd,
-        internal::{Removal, SupervisorMessage},
-    },
+    internal::{Removal, SupervisorMessage},
+    message::ConsumerEnd,
     outbox::Outage,
     wire::Fault,
 };

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::message::{ChannelEvent, DeliverySink, internal::SupervisorMessage};
+use crate::{
+    internal::SupervisorMessage,
+    message::{ChannelEvent, DeliverySink},
+};
 
 #[derive(Debug)]
 pub(super) enum Output {

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::{ChannelMachine, PendingReply, machine::ConnectionLink, machine::Request};
 use crate::{
-    message::{ChannelEvent, internal::SupervisorMessage, methods},
+    internal::SupervisorMessage,
+    message::{ChannelEvent, methods},
     outbox::Flush,
 };
 

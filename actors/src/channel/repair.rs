@@ -5,7 +5,8 @@ use tokio::time::Instant;
 use super::ChannelMachine;
 use crate::{
     error::Error,
-    message::{ChannelEvent, ConsumerEnd, EntityKind, Skipped, internal::SupervisorMessage},
+    internal::SupervisorMessage,
+    message::{ChannelEvent, ConsumerEnd, EntityKind, Skipped},
 };
 
 impl ChannelMachine {

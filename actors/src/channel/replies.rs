@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{PendingReply, Responder};
 use crate::{
     error::{CloseReason, Error, ErrorKind, Result},
-    message::internal::Change,
+    internal::Change,
     wire::{AMQPClass, Fault, ids, method_name},
 };
 

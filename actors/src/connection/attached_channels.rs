@@ -6,7 +6,7 @@ use actix::Recipient;
 use bytes::Bytes;
 
 use crate::{
-    message::internal::ChannelMessage,
+    internal::ChannelMessage,
     outbox::Outbox,
     wire::{Fault, FrameBatch},
 };

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Connection;
 use crate::{
     error::{CloseReason, Error},
-    message::internal::SupervisorMessage,
+    internal::SupervisorMessage,
     transport::Writer,
     wire::{
         AMQPClass, Fault, Frame, FrameBatch, FrameKind, connection as methods, ids, put_method, read_method,

@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 use crate::{
     credentials::Credentials,
     error::{CloseReason, Error, ErrorKind, Result},
-    message::internal::SocketInfo,
+    internal::SocketInfo,
     options::{Address, ConnectionOptions, clamp_timeout},
     secret::Secret,
     transport::{Candidates, Socket},

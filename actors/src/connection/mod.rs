@@ -41,7 +41,7 @@ use self::{
 };
 use crate::{
     error::Error,
-    message::internal::{ConnectionCommand, SupervisorMessage},
+    internal::{ConnectionCommand, SupervisorMessage},
     options::ConnectionOptions,
     outbox::Flush,
     secret::Secret,

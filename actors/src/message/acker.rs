@@ -2,7 +2,33 @@
 
 use std::fmt;
 
-use crate::{error::Result, outbox::Outcome};
+use crate::error::Result;
+
+/// How a delivery is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// `basic.ack`
+    Ack,
+    /// `basic.ack` for this delivery and all older ones of its consumer.
+    AckAll,
+    /// `basic.nack`
+    Nack {
+        /// Back into its queue, or dropped or dead-lettered.
+        requeue: bool,
+    },
+    /// `basic.nack` for this delivery and all older ones of its consumer.
+    NackAll {
+        /// Back into their queue, or dropped or dead-lettered.
+        requeue: bool,
+    },
+    /// `basic.reject`
+    Reject {
+        /// Back into its queue, or dropped or dead-lettered.
+        requeue: bool,
+    },
+    /// The delivery was dropped unsettled: requeue it, or hold it back while its consumer is cancelled.
+    Dropped,
+}
 
 /// Settles the deliveries of one consumer.
 pub(crate) trait Acker: Send + Sync + fmt::Debug {

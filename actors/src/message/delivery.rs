@@ -8,10 +8,9 @@ use std::{
 use actix::Message;
 use bytes::Bytes;
 
-use super::{Acker, DeliveryParts};
+use super::{Acker, DeliveryParts, Outcome};
 use crate::{
     error::{Error, Result},
-    outbox::Outcome,
     wire::{DecodeError, Properties, Span, decode_properties},
 };
 

@@ -23,7 +23,6 @@ mod get;
 mod health;
 mod history;
 mod ids;
-pub(crate) mod internal;
 pub(crate) mod methods;
 mod open_channel;
 mod processing;
@@ -37,10 +36,11 @@ mod state;
 mod transaction;
 
 pub(crate) use self::{
-    acker::Acker,
+    acker::{Acker, Outcome},
     consume::{DeliveryTarget, WorkerFactory},
     delivery_parts::{ContentLayout, DeliveryParts},
     delivery_sink::{DeliverySink, SinkRegistration, TargetLost},
+    publishing::Outgoing,
 };
 pub use self::{
     arguments::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},

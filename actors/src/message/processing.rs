@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 
-use super::Delivery;
-use crate::{error::Result, outbox::Outcome};
+use super::{Delivery, Outcome};
+use crate::error::Result;
 
 /// Selects what happens to a delivery whose processing fails: it returns an error, panics or is cancelled.
 ///

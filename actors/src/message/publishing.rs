@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use crate::{
     error::Result,
-    outbox::Outgoing,
     wire::{DeliveryMode, Properties, Table, Value, check_properties},
 };
 
@@ -297,6 +296,19 @@ impl Publishing {
         self.properties = change(std::mem::take(&mut self.properties));
         self
     }
+}
+
+/// A publish by reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    /// Empty for the default exchange.
+    pub(crate) exchange: &'a str,
+    pub(crate) routing_key: &'a str,
+    pub(crate) mandatory: bool,
+    /// Whether it is sent again when the connection is lost before its confirm.
+    pub(crate) resend: bool,
+    pub(crate) properties: &'a Properties,
+    pub(crate) body: &'a Bytes,
 }
 
 /// Converts into the body of a [`Publishing`].

@@ -2,8 +2,8 @@
 
 use actix::Message;
 
-use super::Delivery;
-use crate::{error::Result, outbox::Outcome};
+use super::{Delivery, Outcome};
+use crate::error::Result;
 
 /// Settles a delivery by a message to the Channel actor.
 ///

@@ -1,7 +1,7 @@
 //! Settling many deliveries at once, so that their frames are sent together.
 
-use super::Delivery;
-use crate::{error::Result, outbox::Outcome};
+use super::{Delivery, Outcome};
+use crate::error::Result;
 
 impl Delivery {
     /// Acknowledges many deliveries, of one or several consumers (`basic.ack`), and sends the frames together.

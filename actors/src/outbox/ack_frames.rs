@@ -7,8 +7,11 @@ use std::ops::RangeInclusive;
 
 use bytes::BytesMut;
 
-use super::acks::{AckState, Acks, Outcome};
-use crate::wire::{put_ack, put_nack, put_reject};
+use super::acks::{AckState, Acks};
+use crate::{
+    message::Outcome,
+    wire::{put_ack, put_nack, put_reject},
+};
 
 /// The size of a frame with `basic.ack`, `basic.nack` or `basic.reject`.
 pub(super) const ACK_LEN: usize = 21;

@@ -8,36 +8,13 @@ use std::{
 };
 
 use super::Outbox;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    message::Outcome,
+};
 
 /// The most tags between the lowest unsettled one and the newest. Older unsettled ones move to `stragglers`.
 pub(super) const RING: usize = 32 * 1024;
-
-/// How a delivery is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// `basic.ack`
-    Ack,
-    /// `basic.ack` for this delivery and all older ones of its consumer.
-    AckAll,
-    /// `basic.nack`
-    Nack {
-        /// Back into its queue, or dropped or dead-lettered.
-        requeue: bool,
-    },
-    /// `basic.nack` for this delivery and all older ones of its consumer.
-    NackAll {
-        /// Back into their queue, or dropped or dead-lettered.
-        requeue: bool,
-    },
-    /// `basic.reject`
-    Reject {
-        /// Back into its queue, or dropped or dead-lettered.
-        requeue: bool,
-    },
-    /// The delivery was dropped unsettled: requeue it, or hold it back while its consumer is cancelled.
-    Dropped,
-}
 
 /// Deliveries with consecutive tags, and the consumer that must settle them, if one must.
 #[derive(Clone, Copy, Debug)]

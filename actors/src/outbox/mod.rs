@@ -39,11 +39,7 @@ use self::{
     acks::Acks, attachment::Attachment, confirms::Confirms, deadlines::Ticker, effects::DeferredEffects,
     publish::over_frame_max, queue::Queue, unconfirmed::Unconfirmed, window::Window,
 };
-pub(crate) use self::{
-    acks::{DeliveredTags, Outcome},
-    attachment::Outage,
-    publish::Outgoing,
-};
+pub(crate) use self::{acks::DeliveredTags, attachment::Outage};
 pub use self::{
     barrier::WaitForConfirmsFuture,
     confirm::Confirm,

@@ -2,8 +2,6 @@
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-
 use super::{
     Outbox, OutboxConfig, OutboxState,
     attachment::{Attachment, PublishMode},
@@ -11,24 +9,12 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    wire::{Properties, header_len},
+    message::Outgoing,
+    wire::header_len,
 };
 
 /// What a publish costs in the window beside its bytes.
 pub(super) const PUBLISH_COST: usize = 64;
-
-/// A publish by reference.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Outgoing<'a> {
-    /// Empty for the default exchange.
-    pub(crate) exchange: &'a str,
-    pub(crate) routing_key: &'a str,
-    pub(crate) mandatory: bool,
-    /// Whether it is sent again when the connection is lost before its confirm.
-    pub(crate) resend: bool,
-    pub(crate) properties: &'a Properties,
-    pub(crate) body: &'a Bytes,
-}
 
 impl Outgoing<'_> {
     #[inline]

@@ -10,13 +10,15 @@ use std::{collections::VecDeque, ops::RangeInclusive};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    Outgoing,
     acks::Acks,
     unconfirmed::{PublishRange, Unconfirmed},
 };
-use crate::wire::{
-    FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_publish,
-    put_reject,
+use crate::{
+    message::Outgoing,
+    wire::{
+        FRAME_END, FRAME_OVERHEAD, HEAD_LEN, header_len, put_body, put_body_head, put_header, put_publish,
+        put_reject,
+    },
 };
 
 /// Bodies below this size are copied, larger ones are chained.

@@ -12,10 +12,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    message::{
-        EntityKind, OpenChannel, Opened, Skipped,
-        internal::{ChannelMessage, ConnectionCommand},
-    },
+    internal::{ChannelMessage, ConnectionCommand},
+    message::{EntityKind, OpenChannel, Opened, Skipped},
     wire::Value,
 };
 

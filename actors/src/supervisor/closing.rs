@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    message::internal::{ChannelMessage, ConnectionCommand},
+    internal::{ChannelMessage, ConnectionCommand},
     options::clamp_timeout,
 };
 

@@ -3,10 +3,8 @@
 use super::redeclare_steps::RecoveryStep;
 use crate::{
     error::Error,
-    message::{
-        ConnectionEvent, ConnectionState,
-        internal::{ChannelMessage, ConnectionCommand},
-    },
+    internal::{ChannelMessage, ConnectionCommand},
+    message::{ConnectionEvent, ConnectionState},
 };
 
 #[derive(Debug)]

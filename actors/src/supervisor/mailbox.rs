@@ -13,10 +13,10 @@ use super::{
 use crate::{
     channel::{Channel, OpenedChannel, Reply},
     error::{Error, Result},
+    internal::{ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
     message::{
         CloseConnection, FollowConnection, GetHealth, GetState, OpenChannel, Opened, ReleaseConnection,
         UpdateSecret, WatchConnection,
-        internal::{ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
     },
     options::Recovery,
     wire::Negotiated,

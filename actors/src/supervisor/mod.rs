@@ -44,10 +44,8 @@ use crate::{
     channel::{Answer, OpenedChannel},
     connection::Connection,
     error::Error,
-    message::{
-        ConnectionEvent, ConnectionState,
-        internal::{ChannelMessage, ConnectionCommand},
-    },
+    internal::{ChannelMessage, ConnectionCommand},
+    message::{ConnectionEvent, ConnectionState},
     options::ConnectionOptions,
     outbox::Flush,
     transport::ReadCredit,

@@ -12,10 +12,8 @@ use super::{
 use crate::{
     connection::Connection,
     error::Error,
-    message::{
-        ConnectionEvent, ConnectionState,
-        internal::{ChannelMessage, ConnectionCommand},
-    },
+    internal::{ChannelMessage, ConnectionCommand},
+    message::{ConnectionEvent, ConnectionState},
     outbox::Outbox,
     transport::ReadCredit,
 };

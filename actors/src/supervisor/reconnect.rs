@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    message::{ConnectionEvent, Opened, internal::ChannelMessage},
+    internal::ChannelMessage,
+    message::{ConnectionEvent, Opened},
     options::{Backoff, Recovery, clamp_timeout},
 };
 

@@ -19,10 +19,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    message::{
-        ConnectionEvent, ConsumerEnd, EntityKind, Skipped,
-        internal::{ChannelMessage, ConnectionCommand},
-    },
+    internal::{ChannelMessage, ConnectionCommand},
+    message::{ConnectionEvent, ConsumerEnd, EntityKind, Skipped},
     wire::Fault,
 };
 

@@ -159,10 +159,8 @@ mod tests {
     use super::*;
     use crate::{
         error::{CloseReason, Error},
-        message::{
-            BindExchange, BindQueue, DeclareExchange, DeclareQueue, QueueName,
-            internal::{Change, Entity},
-        },
+        internal::{Change, Entity},
+        message::{BindExchange, BindQueue, DeclareExchange, DeclareQueue, QueueName},
     };
 
     fn topology() -> Topology {

@@ -7,9 +7,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     error::{CloseReason, Error, Result},
+    internal::TrialConsume,
     message::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName, Skipped,
-        internal::TrialConsume, methods::Method,
+        methods::Method,
     },
     wire::{AMQPClass, basic, ids, short, to_field_table},
 };

@@ -15,7 +15,10 @@ use super::{
     repair_steps::repair_steps,
     topology::Topology,
 };
-use crate::message::{ConsumerEnd, EntityKind, internal::TrialConsume};
+use crate::{
+    internal::TrialConsume,
+    message::{ConsumerEnd, EntityKind},
+};
 
 /// The first pause before a task runs again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

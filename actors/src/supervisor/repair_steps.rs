@@ -2,7 +2,7 @@
 //! cancelled again.
 
 use super::{redeclare_steps::RecoveryStep, repair::ServerNamed, topology::Topology};
-use crate::message::internal::TrialConsume;
+use crate::internal::TrialConsume;
 
 pub(super) fn repair_steps(
     topology: &Topology,
@@ -54,9 +54,9 @@ pub(super) fn repair_steps(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{
-        BindQueue, DeclareExchange, DeclareQueue, QueueName,
+    use crate::{
         internal::{Change, Entity},
+        message::{BindQueue, DeclareExchange, DeclareQueue, QueueName},
     };
 
     fn steps(declare: DeclareQueue, name: &str, server_named: ServerNamed) -> Vec<String> {

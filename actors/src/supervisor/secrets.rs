@@ -16,10 +16,8 @@ use crate::{
     channel::Reply,
     credentials::Credentials,
     error::{Error, Result},
-    message::{
-        ConnectionEvent, UpdateSecret,
-        internal::{ConnectionCommand, SecretBytes},
-    },
+    internal::{ConnectionCommand, SecretBytes},
+    message::{ConnectionEvent, UpdateSecret},
     options::clamp_timeout,
     secret::Secret,
     wire::update_secret,

@@ -19,10 +19,8 @@ use super::{
     topology::Topology,
 };
 use crate::{
-    message::{
-        ConnectionEvent,
-        internal::{Change, ChannelMessage},
-    },
+    internal::{Change, ChannelMessage},
+    message::ConnectionEvent,
     options::ConnectionOptions,
 };
 

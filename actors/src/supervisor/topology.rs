@@ -7,10 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    message::{
-        DeclareExchange, DeclareQueue, EntityKind, QueueName,
-        internal::{Change, Entity, Removal},
-    },
+    internal::{Change, Entity, Removal},
+    message::{DeclareExchange, DeclareQueue, EntityKind, QueueName},
     wire::Table,
 };
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{redeclare_steps::RecoveryStep, utility_dialogue::UtilityDialogue};
 use crate::{
     error::{Error, Result},
-    message::internal::{ChannelMessage, SupervisorMessage},
+    internal::{ChannelMessage, SupervisorMessage},
     outbox::{Outbox, OutboxConfig},
     wire::{AMQPClass, Fault, FrameBatch, FrameKind, put_method, read_method},
 };

@@ -2,7 +2,7 @@
 
 use actix::{Context, Handler, Message};
 
-use crate::{Channel, Connection, Consumer, message::internal::ChannelMessage};
+use crate::{Channel, Connection, Consumer, internal::ChannelMessage};
 
 /// Makes the receiving actor panic: a Channel, a Connection, a Consumer, or a supervisor.
 ///

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use super::offsets::Offsets;
 use crate::{
     error::Result,
-    message::{Acker, DeliverySink},
-    outbox::{Outbox, Outcome},
+    message::{Acker, DeliverySink, Outcome},
+    outbox::Outbox,
     transport::CreditAccount,
 };
 

@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use super::{ChannelAcker, ConsumerPhase};
 use crate::{
     error::Result,
+    internal::TrialConsume,
     message::{
-        Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, StreamOffset,
-        internal::TrialConsume, methods,
+        Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, StreamOffset, methods,
     },
     wire::{AMQPClass, Table},
 };

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::outbox::Outcome;
+use crate::message::Outcome;
 
 #[derive(Debug, Default)]
 pub(in crate::channel) struct Offsets(Mutex<State>);

@@ -17,11 +17,12 @@ use crate::{
         reply::Answer,
     },
     error::Error,
+    internal::SupervisorMessage,
     message::{
-        ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, OpenChannel, SinkRegistration,
-        internal::SupervisorMessage,
+        ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, OpenChannel, Outgoing,
+        SinkRegistration,
     },
-    outbox::{Flush, Outbox, OutboxConfig, Outgoing},
+    outbox::{Flush, Outbox, OutboxConfig},
     transport::ReadCredit,
     wire::{
         AMQPClass, FrameDecoder, FrameKind, Properties, basic, channel, confirm, ids, method_name,

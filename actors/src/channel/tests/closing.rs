@@ -6,7 +6,8 @@ use super::bench::Bench;
 use crate::{
     channel::{output::Output, reply::Answer},
     error::{Error, ErrorKind},
-    message::{CloseChannel, PurgeQueue, internal::SupervisorMessage},
+    internal::SupervisorMessage,
+    message::{CloseChannel, PurgeQueue},
 };
 
 fn close(bench: &mut Bench) -> Answer<()> {

@@ -10,11 +10,12 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     channel::{Channel, OpenedChannel},
+    internal::{ChannelMessage, SupervisorMessage},
     message::{
-        Consume, ConsumerEnd, Delivery, DeliverySink, Get, OpenChannel, ReleaseChannel, SinkRegistration,
-        internal::{ChannelMessage, SupervisorMessage},
+        Consume, ConsumerEnd, Delivery, DeliverySink, Get, OpenChannel, Outgoing, ReleaseChannel,
+        SinkRegistration,
     },
-    outbox::{Flush, Outgoing},
+    outbox::Flush,
     transport::ReadCredit,
     wire::{FrameDecoder, Properties},
 };

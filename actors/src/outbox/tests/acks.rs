@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-use crate::outbox::{
-    DeliveredTags, Outcome,
-    ack_frames::ACK_LEN,
-    acks::{Acks, RING},
+use crate::{
+    message::Outcome,
+    outbox::{
+        DeliveredTags,
+        ack_frames::ACK_LEN,
+        acks::{Acks, RING},
+    },
 };
 
 /// A frame as the broker reads it.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     ErrorKind,
+    message::{Outcome, Outgoing},
     returned::Return,
     wire::{Assembler, ContentMethod, Fault, FrameDecoder, FrameKind, Inbound, Properties, parse_method},
 };

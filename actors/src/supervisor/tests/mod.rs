@@ -12,10 +12,8 @@ use tokio::time::Instant;
 use super::{effect::Effect, supervision::Supervision};
 use crate::{
     error::{CloseReason, Error},
-    message::{
-        ConnectionEvent, ConnectionState, DeclareQueue, OpenChannel, Opened, QueueName,
-        internal::{Change, ChannelMessage, ConnectionCommand, Entity},
-    },
+    internal::{Change, ChannelMessage, ConnectionCommand, Entity},
+    message::{ConnectionEvent, ConnectionState, DeclareQueue, OpenChannel, Opened, QueueName},
     options::{Address, ConnectionOptions, Recovery},
     wire::{Negotiated, Table},
 };

@@ -1,9 +1,7 @@
 use super::*;
 use crate::{
-    message::{
-        BindQueue, ConsumerEnd, Degradation, Health,
-        internal::{Removal, TrialConsume},
-    },
+    internal::{Removal, TrialConsume},
+    message::{BindQueue, ConsumerEnd, Degradation, Health},
     supervisor::repair::{Repair, ServerNamed},
 };
 

@@ -1,9 +1,9 @@
 //! The record of the topology.
 
 use crate::{
+    internal::{Change, Entity, Removal},
     message::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, QueueName, UnbindExchange, UnbindQueue,
-        internal::{Change, Entity, Removal},
     },
     supervisor::{topology::Topology, topology_steps::TopologyGroup},
 };

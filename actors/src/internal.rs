@@ -6,12 +6,12 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
-use super::{
-    BindExchange, BindQueue, ConsumerEnd, DeclareExchange, DeclareQueue, QueueName, Skipped, UnbindExchange,
-    UnbindQueue,
-};
 use crate::{
     error::Error,
+    message::{
+        BindExchange, BindQueue, ConsumerEnd, DeclareExchange, DeclareQueue, QueueName, Skipped,
+        UnbindExchange, UnbindQueue,
+    },
     options::Address,
     outbox::{Flush, Outbox},
     transport::ReadCredit,
