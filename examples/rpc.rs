@@ -1,0 +1,71 @@
+//! A call over the broker: a server that answers requests, and a client that waits for the reply (direct reply-to).
+//!
+//! ```text
+//! cargo run --example rpc     # takes AMQP_URL, or the broker on localhost
+//! ```
+
+#![allow(clippy::print_stdout, missing_docs)]
+
+use actix::prelude::*;
+use actix_pika::prelude::*;
+use futures_util::StreamExt;
+
+const REQUESTS: &str = "actix-pika.rpc";
+
+/// Answers each request with its text in upper case.
+struct Server {
+    replies: Exchange,
+}
+
+impl Actor for Server {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery> for Server {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, request: Delivery, _: &mut Self::Context) -> Self::Result {
+        let replies = self.replies.clone();
+        Box::pin(async move {
+            let job = request.process(Requeue::No);
+            if let Err(error) = answer(&replies, &job).await {
+                println!("not answered: {error}"); // the request is dropped with its guard
+                return;
+            }
+            job.done().ok();
+        })
+    }
+}
+
+async fn answer(replies: &Exchange, request: &Delivery) -> actix_pika::Result<()> {
+    let properties = request.properties()?;
+    let reply_to = properties.reply_to().unwrap_or_default();
+    // Not mandatory: a reply goes to the channel that asked, not to a queue, and would be returned as unroutable.
+    let text = String::from_utf8_lossy(request.body()).to_uppercase();
+    let mut reply = Publishing::new(text).persistent(false).mandatory(false);
+    if let Some(id) = properties.correlation_id() {
+        reply = reply.correlation_id(id);
+    }
+    replies.publish(reply, reply_to).await?;
+    Ok(())
+}
+
+#[actix::main]
+async fn main() -> actix_pika::Result<()> {
+    let url = std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@localhost/".into());
+    let connection = connect(url).await?;
+    let serving = connection.channel().await?;
+    let requests = serving.declare_queue(DeclareQueue::new(REQUESTS).auto_delete(true)).await?;
+    requests.consume(Server { replies: serving.default_exchange() }.start()).await?;
+
+    // Replies come to the channel that asks, over a pseudo-queue of the broker.
+    let asking = connection.channel().await?;
+    let mut replies =
+        asking.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack(true)).await?;
+    let question = Publishing::new("hello").reply_to("amq.rabbitmq.reply-to").correlation_id("1");
+    asking.default_exchange().publish(question, REQUESTS).await?;
+    if let Some(reply) = replies.next().await {
+        println!("{}", String::from_utf8_lossy(&reply.into_body()));
+    }
+    connection.close().await
+}
