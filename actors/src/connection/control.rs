@@ -9,11 +9,9 @@ use super::Connection;
 use crate::{
     error::{CloseReason, Error},
     internal::SupervisorMessage,
+    message::methods,
     transport::Writer,
-    wire::{
-        AMQPClass, Fault, Frame, FrameBatch, FrameKind, connection as methods, ids, put_method, read_method,
-        short_truncated,
-    },
+    wire::{AMQPClass, Fault, Frame, FrameBatch, FrameKind, connection, ids, put_method, read_method},
 };
 
 /// The longest wait for `connection.close-ok`, whatever timeout the user sets.
@@ -47,23 +45,23 @@ impl Connection {
             return Ok(());
         }
         match method {
-            methods::AMQPMethod::Close(close) => {
+            connection::AMQPMethod::Close(close) => {
                 let text = close.reply_text.to_string();
                 let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
                 let error = Error::connection_closed("the broker closed the connection", Some(reason));
                 self.end_now(error, false);
-                self.send_method(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
+                self.send_method(&methods::connection_close_ok());
                 Ok(())
             }
-            methods::AMQPMethod::Blocked(blocked) => {
+            connection::AMQPMethod::Blocked(blocked) => {
                 self.report_blocked(Some(blocked.reason.to_string()));
                 Ok(())
             }
-            methods::AMQPMethod::Unblocked(_) => {
+            connection::AMQPMethod::Unblocked(_) => {
                 self.report_blocked(None);
                 Ok(())
             }
-            methods::AMQPMethod::UpdateSecretOk(_) if self.unanswered_secrets > 0 => {
+            connection::AMQPMethod::UpdateSecretOk(_) if self.unanswered_secrets > 0 => {
                 self.unanswered_secrets -= 1;
                 let epoch = self.epoch();
                 self.end_report.supervisor.do_send(SupervisorMessage::SecretUpdated { epoch });
@@ -76,12 +74,12 @@ impl Connection {
         }
     }
 
-    fn handle_method_while_closing(&mut self, method: methods::AMQPMethod) {
+    fn handle_method_while_closing(&mut self, method: connection::AMQPMethod) {
         match method {
-            methods::AMQPMethod::CloseOk(_) => self.phase.close_ok_received(),
+            connection::AMQPMethod::CloseOk(_) => self.phase.close_ok_received(),
             // Both sides closed at once: the peer waits for our close-ok and does not answer our close.
-            methods::AMQPMethod::Close(_) => {
-                self.send_method(methods::AMQPMethod::CloseOk(methods::CloseOk {}));
+            connection::AMQPMethod::Close(_) => {
+                self.send_method(&methods::connection_close_ok());
                 self.phase.close_ok_received();
             }
             _ => {}
@@ -107,13 +105,9 @@ impl Connection {
             return;
         }
         log::warn!("connection {}: {fault}", self.epoch());
-        self.end_now(fault.clone().into(), true);
-        self.send_method(methods::AMQPMethod::Close(methods::Close {
-            reply_code: fault.code,
-            reply_text: short_truncated(&fault.text),
-            class_id: fault.class_id,
-            method_id: fault.method_id,
-        }));
+        let close = methods::connection_close(&fault);
+        self.end_now(fault.into(), true);
+        self.send_method(&close);
     }
 
     /// Closes the connection for the user. The supervisor gets the end when the broker has answered, or after
@@ -123,12 +117,8 @@ impl Connection {
         let cause = Error::connection_closed("closed by the application", None);
         self.phase.start_closing(true, Some(cause));
         self.close_timer.set(Instant::now() + timeout.min(MAX_CLOSE_TIMEOUT));
-        self.send_method(methods::AMQPMethod::Close(methods::Close {
-            reply_code: code,
-            reply_text: short_truncated(text),
-            class_id: 0,
-            method_id: 0,
-        }));
+        let reason = Fault { code, text: text.to_owned().into(), class_id: 0, method_id: 0 };
+        self.send_method(&methods::connection_close(&reason));
     }
 
     /// Stops writing after a failed write, and reads on for a moment: the peer may have sent the reason.
@@ -145,10 +135,10 @@ impl Connection {
         self.end_report.send(error);
     }
 
-    fn send_method(&mut self, method: methods::AMQPMethod) {
+    fn send_method(&mut self, method: &AMQPClass) {
         let mut frame = BytesMut::new();
         // Never fails: none of these methods is too long to encode.
-        if put_method(&mut frame, 0, &AMQPClass::Connection(method)).is_ok() {
+        if put_method(&mut frame, 0, method).is_ok() {
             self.writer.push(frame.freeze());
         }
     }

@@ -10,10 +10,25 @@ use super::{
 use crate::{
     error::Result,
     wire::{
-        AMQPClass, Table, basic, channel, confirm, exchange, queue, short, short_truncated, to_field_table,
-        tx,
+        AMQPClass, Fault, Table, basic, channel, confirm, connection, exchange, queue, short,
+        short_truncated, to_field_table, tx,
     },
 };
+
+/// Builds `connection.close`; the text is cut to 255 bytes.
+pub(crate) fn connection_close(reason: &Fault) -> AMQPClass {
+    AMQPClass::Connection(connection::AMQPMethod::Close(connection::Close {
+        reply_code: reason.code,
+        reply_text: short_truncated(&reason.text),
+        class_id: reason.class_id,
+        method_id: reason.method_id,
+    }))
+}
+
+/// Builds `connection.close-ok`.
+pub(crate) fn connection_close_ok() -> AMQPClass {
+    AMQPClass::Connection(connection::AMQPMethod::CloseOk(connection::CloseOk {}))
+}
 
 /// Builds `channel.open`.
 pub(crate) fn channel_open() -> AMQPClass {

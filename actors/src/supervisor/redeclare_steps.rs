@@ -9,10 +9,10 @@ use crate::{
     error::{CloseReason, Error, Result},
     internal::TrialConsume,
     message::{
-        BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName, Skipped,
-        methods::Method,
+        BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, Qos, QueueName, Skipped,
+        methods::{self, Method},
     },
-    wire::{AMQPClass, basic, ids, short, to_field_table},
+    wire::{AMQPClass, ids},
 };
 
 #[derive(Clone, Debug)]
@@ -41,28 +41,12 @@ impl RecoveryStep {
             Self::Queue { declare, .. } => vec![declare.method()?],
             Self::BindQueue(bind) => vec![bind.method()?],
             Self::BindExchange(bind) => vec![bind.method()?],
-            Self::TrialConsume(trial) => {
-                let consumer_tag = short("consumer tag", &trial.tag)?;
+            Self::TrialConsume(trial) => vec![
                 // Its deliveries are requeued when the channel closes: at most one, and none without ack.
-                let qos = basic::Qos { prefetch_count: 1, global: false };
-                let consume = basic::Consume {
-                    queue: short("queue name", &trial.queue)?,
-                    consumer_tag,
-                    no_local: false,
-                    no_ack: false,
-                    exclusive: trial.exclusive,
-                    nowait: false,
-                    arguments: to_field_table(&trial.arguments)?,
-                };
-                vec![
-                    AMQPClass::Basic(basic::AMQPMethod::Qos(qos)),
-                    AMQPClass::Basic(basic::AMQPMethod::Consume(consume)),
-                ]
-            }
-            Self::TrialCancel(tag) => {
-                let cancel = basic::Cancel { consumer_tag: short("consumer tag", tag)?, nowait: false };
-                vec![AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel))]
-            }
+                Qos::new(1).method()?,
+                methods::basic_consume(&trial.queue, &trial.tag, false, trial.exclusive, &trial.arguments)?,
+            ],
+            Self::TrialCancel(tag) => vec![methods::basic_cancel(tag)?],
         })
     }
 

@@ -3,7 +3,8 @@
 use super::redeclare_steps::{RecoveryStep, RecoverySteps, StepResult};
 use crate::{
     error::{CloseReason, Result},
-    wire::{AMQPClass, Fault, basic, channel, ids, queue, short_truncated},
+    message::methods,
+    wire::{AMQPClass, Fault, basic, channel, ids, queue},
 };
 
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl UtilityDialogue {
 
     pub(super) fn open(&mut self, send: &mut impl FnMut(&AMQPClass) -> Result<()>) {
         self.state = UtilityState::Opening;
-        send_channel(send, channel::AMQPMethod::Open(channel::Open {}));
+        send_own(send, &methods::channel_open());
     }
 
     /// Returns whether the channel is closed, and every step has a result.
@@ -59,7 +60,7 @@ impl UtilityDialogue {
                 Ok(())
             }
             (AMQPClass::Channel(channel::AMQPMethod::Close(close)), state) => {
-                send_channel(send, channel::AMQPMethod::CloseOk(channel::CloseOk {}));
+                send_own(send, &methods::channel_close_ok());
                 if state != UtilityState::Closing {
                     let text = close.reply_text.to_string();
                     let (class_id, method_id) = (close.class_id, close.method_id);
@@ -100,9 +101,7 @@ impl UtilityDialogue {
         while self.state == UtilityState::Working && self.steps.is_answered() {
             if self.steps.is_done() {
                 self.state = UtilityState::Closing;
-                let (reply_text, class_id, method_id) = (short_truncated("done"), 0, 0);
-                let close = channel::Close { reply_code: 200, reply_text, class_id, method_id };
-                send_channel(send, channel::AMQPMethod::Close(close));
+                send_own(send, &methods::channel_close(200, "done"));
             } else {
                 self.steps.send_pending(&mut *send);
             }
@@ -110,9 +109,9 @@ impl UtilityDialogue {
     }
 }
 
-fn send_channel(send: &mut impl FnMut(&AMQPClass) -> Result<()>, method: channel::AMQPMethod) {
-    // No method of this class is too long, and nobody reads from a closed outbox.
-    let _ = send(&AMQPClass::Channel(method));
+fn send_own(send: &mut impl FnMut(&AMQPClass) -> Result<()>, method: &AMQPClass) {
+    // None of these methods is too long, and nobody reads from a closed outbox.
+    let _ = send(method);
 }
 
 #[cfg(test)]
@@ -159,7 +158,7 @@ mod tests {
     }
 
     fn refusal() -> AMQPClass {
-        let (reply_text, class_id, method_id) = (short_truncated("refused"), 50, 10);
+        let (reply_text, class_id, method_id) = ("refused".into(), 50, 10);
         AMQPClass::Channel(channel::AMQPMethod::Close(channel::Close {
             reply_code: 406,
             reply_text,
