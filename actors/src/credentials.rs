@@ -182,7 +182,7 @@ where
     }
 }
 
-/// The login of a connection: fixed [`Credentials`], or a [`CredentialsProvider`]. Clones share the provider.
+/// Holds the login of a connection: fixed [`Credentials`], or a [`CredentialsProvider`]. Clones share the provider.
 ///
 /// The default is user `guest` with password `guest`.
 ///
@@ -197,13 +197,13 @@ pub struct SharedProvider(Source);
 
 #[derive(Clone)]
 enum Source {
-    /// Changed by `connection.update-secret` only.
+    /// Only `connection.update-secret` changes them.
     Fixed(Credentials),
     Provider(Arc<dyn CredentialsProvider>),
 }
 
 impl SharedProvider {
-    /// Takes credentials or a provider.
+    /// Wraps credentials or a provider.
     ///
     /// # Examples
     /// ```
@@ -217,7 +217,7 @@ impl SharedProvider {
         }
     }
 
-    /// Returns whether the credentials never change but by `connection.update-secret`.
+    /// Returns whether only `connection.update-secret` changes the credentials.
     pub(crate) fn is_fixed(&self) -> bool {
         matches!(self.0, Source::Fixed(_))
     }

@@ -28,7 +28,7 @@ pub(crate) fn clamp_timeout(limit: Duration) -> Duration {
     limit.min(Duration::from_secs(10 * 365 * 86_400))
 }
 
-/// The options of a connection, for [`ConnectionSupervisor::launch`](crate::ConnectionSupervisor::launch).
+/// Holds the options of a connection, for [`ConnectionSupervisor::launch`](crate::ConnectionSupervisor::launch).
 ///
 /// The default is `guest` at `localhost:5672` with the virtual host `/`, the broker's heartbeat interval, 30 seconds for a
 /// connect and for a close, and no recovery. A `Connector` of the crate `actix-pika` sets them from a URI and by its
@@ -77,10 +77,10 @@ pub struct ConnectionOptions {
     pub body_max: u64,
     /// How many bytes may wait for the application in `no_ack` consumers before reading from the socket pauses.
     pub read_ahead: usize,
-    /// How long reading may pause for that reason before the consumer with the most waiting bytes is cancelled. A warning is
-    /// logged after a quarter of it. The broker drops a connection that is not read for 30 seconds.
+    /// How long reading may pause for that reason before the consumer with the most waiting bytes is cancelled. A
+    /// warning is logged after a quarter of it. The broker closes a connection that is not read for 30 seconds.
     pub stall_limit: Duration,
-    /// Client properties, which the broker shows in its management interface, beside those of the library.
+    /// Client properties that the broker shows in its management interface, in addition to those of the library.
     pub client_properties: Table,
     /// What happens when the connection is lost.
     pub recovery: Recovery,
@@ -94,8 +94,9 @@ pub struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
-    /// Turns recovery on, unless [`recovery`](Self::recovery) is set: with the `reconnect_interval` of the URI as a fixed
-    /// pause, or as [`Recovery::default`].
+    /// Turns recovery on, unless [`recovery`](Self::recovery) is set.
+    ///
+    /// It uses the `reconnect_interval` of the URI as a fixed pause, or else [`Recovery::default`].
     ///
     /// # Examples
     /// ```

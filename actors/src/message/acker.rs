@@ -7,26 +7,26 @@ use crate::error::Result;
 /// How a delivery is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// `basic.ack`
+    /// Acknowledges it (`basic.ack`).
     Ack,
-    /// `basic.ack` for this delivery and all older ones of its consumer.
+    /// Acknowledges it and all older ones of its consumer.
     AckAll,
-    /// `basic.nack`
+    /// Refuses it (`basic.nack`).
     Nack {
-        /// Back into its queue, or dropped or dead-lettered.
+        /// Whether it returns to its queue; otherwise it is dropped or dead-lettered.
         requeue: bool,
     },
-    /// `basic.nack` for this delivery and all older ones of its consumer.
+    /// Refuses it and all older ones of its consumer.
     NackAll {
-        /// Back into their queue, or dropped or dead-lettered.
+        /// Whether they return to their queue; otherwise they are dropped or dead-lettered.
         requeue: bool,
     },
-    /// `basic.reject`
+    /// Rejects it (`basic.reject`).
     Reject {
-        /// Back into its queue, or dropped or dead-lettered.
+        /// Whether it returns to its queue; otherwise it is dropped or dead-lettered.
         requeue: bool,
     },
-    /// The delivery was dropped unsettled: requeue it, or hold it back while its consumer is cancelled.
+    /// It was dropped unsettled: it returns to its queue, after its consumer is cancelled if that is under way.
     Dropped,
 }
 

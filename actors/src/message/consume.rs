@@ -298,6 +298,6 @@ impl Message for Consume {
 pub struct Consumed {
     /// Tag of the consumer.
     pub tag: Arc<str>,
-    /// Whether and why it has ended.
+    /// Reports whether and why it has ended.
     pub state: ConsumerState,
 }

@@ -7,9 +7,9 @@ use crate::error::Result;
 
 /// Publishes a message (`basic.publish`) by a message to the Channel actor.
 ///
-/// Handles publish without passing through a mailbox. The reply is sent when the broker has confirmed the publish
-/// or, on a channel without confirms, when the window had room and it is queued. Once the actor has started, the publish is sent even if
-/// nobody awaits the reply.
+/// Handles publish without passing through a mailbox. The reply is sent when the broker has confirmed the
+/// publish or, on a channel without confirms, when the window had room and it is queued. Once the actor has
+/// started, the publish is sent even if nobody awaits the reply.
 ///
 /// # Errors
 /// Before anything is sent:

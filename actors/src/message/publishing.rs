@@ -298,14 +298,14 @@ impl Publishing {
     }
 }
 
-/// A publish by reference.
+/// The parts of a publish, by reference.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
     /// Empty for the default exchange.
     pub(crate) exchange: &'a str,
     pub(crate) routing_key: &'a str,
     pub(crate) mandatory: bool,
-    /// Whether it is sent again when the connection is lost before its confirm.
+    /// Whether it is resent if the connection is lost before its confirm.
     pub(crate) resend: bool,
     pub(crate) properties: &'a Properties,
     pub(crate) body: &'a Bytes,

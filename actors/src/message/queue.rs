@@ -262,7 +262,7 @@ pub struct QueueDeclared {
     pub message_count: u32,
     /// Number of consumers.
     pub consumer_count: u32,
-    /// The same name, which follows a queue that the broker names again after a reconnect.
+    /// The same name, which changes if the broker chooses another one after a reconnect.
     pub current_name: QueueName,
 }
 

@@ -1,12 +1,14 @@
-//! The name of a queue, which changes when the broker names the queue again.
+//! The name of a queue, which changes if the broker chose it and chooses another one after a reconnect.
 
 use std::{
     fmt,
     sync::{Arc, OnceLock},
 };
 
-/// The name of a queue. Clones share it: when a queue that the broker named is redeclared after a reconnect, all of them
-/// have its new name.
+/// Holds the name of a queue. Clones share it.
+///
+/// **Over a reconnect**: a queue with a name that the broker chose is declared again under a new name, which all clones
+/// then return.
 ///
 /// # Examples
 /// ```

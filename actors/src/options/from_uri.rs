@@ -1,4 +1,4 @@
-//! What a URI sets of the options of a connection.
+//! Connection options from URIs.
 
 use std::{str::FromStr, time::Duration};
 
@@ -11,12 +11,14 @@ use crate::{
 };
 
 impl ConnectionOptions {
-    /// Returns the options that one or several URIs describe: the nodes of a cluster, of which the first URI has all
-    /// options, and the others may leave out everything but the address.
+    /// Creates options from one URI, or from several URIs of the nodes of a cluster.
+    ///
+    /// The first URI has all options. The others add addresses; they may omit everything else.
     ///
     /// # Errors
-    /// `Uri`, which names the part or the parameter, never the password: what cannot be parsed, a parameter that is
-    /// unknown, `amqps` and parameters of TLS (this version has none), a URI that differs from the first, and no URI at all.
+    /// `Uri` for an invalid part, an unknown parameter, `amqps` or a TLS parameter (this version has no TLS), a URI that
+    /// contradicts the first one, or an empty list. The error names the part or the parameter, and never contains the
+    /// password.
     ///
     /// Source: <https://www.rabbitmq.com/docs/uri-spec>, <https://www.rabbitmq.com/docs/uri-query-parameters>
     ///

@@ -1,11 +1,12 @@
-//! What happens when a connection is lost: nothing, or attempts to replace it.
+//! What happens when a connection is lost: it closes, or the supervisor reconnects.
 
 use std::time::Duration;
 
-/// What happens when a connection is lost.
+/// Selects what happens when a connection is lost.
 ///
-/// **Over a reconnect**: attempts are counted, and pauses grow, until a connection has lasted for a heartbeat interval.
-/// Recovery also ends when the connection is closed, or when login or virtual host were refused for a minute.
+/// **Over a reconnect**: the number of attempts and the pauses keep growing until a connection has lasted for
+/// a heartbeat interval. Recovery also ends when the connection is closed, or when the broker has refused the
+/// login or the virtual host for one minute.
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections#recovery>
 ///
@@ -23,13 +24,14 @@ use std::time::Duration;
 #[non_exhaustive]
 #[must_use = "a builder does nothing until it is used"]
 pub enum Recovery {
-    /// The connection closes, with its cause.
+    /// The connection closes with the cause.
     Never,
-    /// A new connection is made, after a pause.
+    /// The supervisor reconnects after a pause.
     After(Backoff),
 }
 
-/// The pauses before attempts to reconnect, and when to give up. Made by the functions of [`Recovery`].
+/// Sets the pauses before attempts to reconnect, and when to give up. The functions of [`Recovery`] create
+/// it.
 ///
 /// # Examples
 /// ```
@@ -42,54 +44,56 @@ pub enum Recovery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backoff {
-    /// The longest pause before the first attempt. It doubles with each attempt.
+    /// Longest pause before the first attempt. It doubles with each attempt.
     pub first: Duration,
-    /// The longest pause before any attempt.
+    /// Longest pause before any attempt.
     pub most: Duration,
-    /// Whether each pause is random, between zero and the longest, so that clients of one broker do not reconnect at the
-    /// same moment.
+    /// Whether each pause is random, between zero and the longest. Clients of one broker then do not
+    /// reconnect at the same moment.
     pub jitter: bool,
-    /// The number of attempts in a row after which recovery ends.
+    /// Number of consecutive attempts after which recovery ends; `None` for no limit.
     pub attempts: Option<u32>,
-    /// The time since the loss after which recovery ends.
+    /// Time since the loss after which recovery ends; `None` for no limit.
     pub within: Option<Duration>,
 }
 
 impl Recovery {
-    /// Returns a recovery with random pauses: up to `first` before the first attempt, up to twice that before the second,
-    /// and so on, up to `most`. It has no end unless [`attempts`](Self::attempts) or [`within`](Self::within) is set. Pauses
+    /// Creates a recovery with random pauses that grow: up to `first` before the first attempt, up to twice
+    /// that before the second, and so on, up to `most`.
+    ///
+    /// It does not end unless [`attempts`](Self::attempts) or [`within`](Self::within) is set. The pauses
     /// start at `first` again when a connection has lasted for a heartbeat interval.
     ///
     /// # Examples
     /// ```
     /// # use std::time::Duration;
     /// # use actix_pika_actors::Recovery;
-    /// let soon = Recovery::exponential(Duration::from_millis(50), Duration::from_secs(2));
+    /// let recovery = Recovery::exponential(Duration::from_millis(50), Duration::from_secs(2));
     /// ```
     pub fn exponential(first: Duration, most: Duration) -> Self {
         Self::After(Backoff { first, most: most.max(first), jitter: true, attempts: None, within: None })
     }
 
-    /// Returns a recovery with the same pause before each attempt. It has no end unless limited.
+    /// Creates a recovery with the same pause before each attempt. It does not end unless limited.
     ///
     /// # Examples
     /// ```
     /// # use std::time::Duration;
     /// # use actix_pika_actors::Recovery;
-    /// let steady = Recovery::fixed(Duration::from_secs(5));
+    /// let recovery = Recovery::fixed(Duration::from_secs(5));
     /// ```
     pub fn fixed(interval: Duration) -> Self {
         Self::After(Backoff { first: interval, most: interval, jitter: false, attempts: None, within: None })
     }
 
-    /// Sets the number of attempts in a row after which recovery ends. The connection then closes with the error of the
-    /// last attempt.
+    /// Sets the number of consecutive attempts after which recovery ends. The connection then closes with the
+    /// error of the last attempt.
     ///
     /// # Examples
     /// ```
     /// # use std::time::Duration;
     /// # use actix_pika_actors::Recovery;
-    /// let twelve_times = Recovery::fixed(Duration::from_secs(5)).attempts(12);
+    /// let recovery = Recovery::fixed(Duration::from_secs(5)).attempts(12);
     /// ```
     pub fn attempts(self, attempts: u32) -> Self {
         match self {
@@ -104,7 +108,7 @@ impl Recovery {
     /// ```
     /// # use std::time::Duration;
     /// # use actix_pika_actors::Recovery;
-    /// let an_hour = Recovery::default().within(Duration::from_secs(3600));
+    /// let recovery = Recovery::default().within(Duration::from_secs(3600));
     /// ```
     pub fn within(self, limit: Duration) -> Self {
         match self {
@@ -115,7 +119,7 @@ impl Recovery {
 }
 
 impl Default for Recovery {
-    /// Returns pauses that grow from 200 milliseconds to 30 seconds, without an end.
+    /// Creates a recovery with pauses that grow from 200 milliseconds to 30 seconds, without a limit.
     fn default() -> Self {
         Self::exponential(Duration::from_millis(200), Duration::from_secs(30))
     }

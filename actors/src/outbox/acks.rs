@@ -209,7 +209,7 @@ impl Acks {
         let outstanding = self.entry(tag).is_some_and(|entry| entry.state == AckState::Outstanding);
         if !outstanding {
             let dropped = matches!(outcome, Outcome::Dropped);
-            return if dropped { Ok(()) } else { Err(Error::stale("the delivery is settled already")) };
+            return if dropped { Ok(()) } else { Err(Error::stale("the delivery is already settled")) };
         }
         match outcome {
             Outcome::Ack => self.ack(tag),
