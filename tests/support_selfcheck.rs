@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::broker::{Broker, SecondNode, Vhost, base64};
 use crate::support::oracle::Oracle;
-use crate::support::proxy::{Cut, Proxy, Way};
+use crate::support::proxy::{Cut, Direction, Proxy};
 use crate::support::{eventually, unique, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,8 +42,8 @@ async fn a_fresh_vhost_takes_and_gives_messages() {
     oracle.publish("", "q", "one").await;
     oracle.publish("x", "a.b", "two").await;
     oracle.publish("x", "b.b", "nowhere").await;
-    assert_eq!(oracle.look("q").await, Some((2, 0)));
-    assert_eq!(oracle.look("absent").await, None);
+    assert_eq!(oracle.queue_counts("q").await, Some((2, 0)));
+    assert_eq!(oracle.queue_counts("absent").await, None);
     eventually("the API counts two messages", 10, async || {
         (vhost.queue_depth("q").await == Some(2)).then_some(())
     })
@@ -102,34 +102,34 @@ async fn an_operator_closes_a_connection() {
 async fn the_proxy_carries_amqp() {
     let vhost = Vhost::fresh().await;
     let proxy = Proxy::to(&vhost.broker().address());
-    proxy.tap();
+    proxy.record();
     assert_ne!(proxy.url(&vhost.url()), vhost.url());
     let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
-    proxy.accepted(1).await;
-    assert_eq!(proxy.live_now(), 1);
+    proxy.wait_for_accepted(1).await;
+    assert_eq!(proxy.open_count(), 1);
     oracle.declare_queue("q").await;
     oracle.publish("", "q", "through").await;
     assert_eq!(oracle.drain_bodies("q").await, [b"through"]);
-    within("publish is on the tape", 5, proxy.seen_method(Way::Up, (60, 40), 1)).await;
+    within("publish is on the tape", 5, proxy.wait_for_method(Direction::ToBroker, (60, 40), 1)).await;
 
-    let tape = &proxy.tapes()[0];
+    let tape = &proxy.recordings()[0];
     assert_eq!(tape.connection, 1);
     let methods = |way| tape.frames(way).filter_map(|frame| frame.method()).collect::<Vec<_>>();
-    assert_eq!(methods(Way::Up)[0], (10, 11), "start-ok first");
-    assert_eq!(methods(Way::Down)[0], (10, 10), "start first");
-    let body = tape.frames(Way::Up).find(|frame| frame.kind == 3);
+    assert_eq!(methods(Direction::ToBroker)[0], (10, 11), "start-ok first");
+    assert_eq!(methods(Direction::ToClient)[0], (10, 10), "start first");
+    let body = tape.frames(Direction::ToBroker).find(|frame| frame.kind == 3);
     assert_eq!(body.expect("a body frame").payload, b"through");
 
     oracle.close().await;
-    within("it ends", 10, proxy.live(0)).await;
+    within("it ends", 10, proxy.wait_for_open(0)).await;
 }
 
 #[tokio::test]
 async fn amqp_in_small_pieces() {
     let vhost = Vhost::fresh().await;
     let proxy = Proxy::to(&vhost.broker().address());
-    proxy.bytewise(Way::Up);
-    proxy.chop(Way::Down, 7, 42);
+    proxy.one_byte_segments(Direction::ToBroker);
+    proxy.random_segments(Direction::ToClient, 7, 42);
     let oracle = within("connect", 20, Oracle::connect(&proxy.url(&vhost.url()))).await;
     oracle.declare_queue("q").await;
     oracle.publish("", "q", "piecemeal").await;
@@ -143,10 +143,10 @@ async fn a_fin_cut_is_an_end_of_stream_for_both() {
     assert_eq!(read(&mut peer, 2).await, b"up");
     // Not read by the client: it must arrive all the same, before the end.
     peer.write_all(b"down").await.expect("written");
-    within("forwarded", 5, proxy.moved(Way::Down, 4)).await;
+    within("forwarded", 5, proxy.wait_for_bytes(Direction::ToClient, 4)).await;
     // Not read by the proxy's other side either.
     proxy.cut_all(Cut::Fin);
-    within("gone", 5, proxy.live(0)).await;
+    within("gone", 5, proxy.wait_for_open(0)).await;
     let mut rest = Vec::new();
     within("end", 5, client.read_to_end(&mut rest)).await.expect("an orderly end");
     assert_eq!(rest, b"down");
@@ -154,14 +154,14 @@ async fn a_fin_cut_is_an_end_of_stream_for_both() {
     assert_eq!(length.expect("an orderly end"), 0);
 
     TcpStream::connect(proxy.address()).await.expect("open for the next one");
-    within("the next one", 5, proxy.accepted(2)).await;
+    within("the next one", 5, proxy.wait_for_accepted(2)).await;
 }
 
 #[tokio::test]
 async fn a_reset_is_a_reset_for_both() {
     let (proxy, mut client, mut peer, _listener) = pair().await;
     proxy.cut_all(Cut::Rst);
-    within("gone", 5, proxy.live(0)).await;
+    within("gone", 5, proxy.wait_for_open(0)).await;
     for stream in [&mut client, &mut peer] {
         let read = within("reset", 5, stream.read(&mut [0; 8])).await;
         assert_eq!(read.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
@@ -185,17 +185,17 @@ async fn amqp_clients_see_the_cuts() {
 #[tokio::test]
 async fn a_stall_holds_back_and_resume_lets_go() {
     let (proxy, mut client, mut peer, _listener) = pair().await;
-    proxy.stall(Way::Up);
+    proxy.stall(Direction::ToBroker);
     client.write_all(b"held").await.expect("written");
     // The other direction is not stalled, and its bytes have come through by now.
     peer.write_all(b"free").await.expect("written");
     assert_eq!(read(&mut client, 4).await, b"free");
-    assert_eq!(proxy.moved_so_far(Way::Up), 0);
+    assert_eq!(proxy.byte_count(Direction::ToBroker), 0);
     assert!(is_silent(&peer));
-    proxy.stall(Way::Both);
+    proxy.stall(Direction::Both);
     client.shutdown().await.expect("shut down");
     assert!(is_silent(&peer));
-    proxy.resume(Way::Both);
+    proxy.resume(Direction::Both);
     assert_eq!(read(&mut peer, 4).await, b"held");
     let length = within("end", 5, peer.read(&mut [0; 8])).await;
     assert_eq!(length.expect("the end that was held back, too"), 0);
@@ -207,14 +207,14 @@ async fn an_amqp_call_waits_out_a_stall() {
     let proxy = Proxy::to(&vhost.broker().address());
     let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
     let direct = within("connect", 10, Oracle::connect(&vhost.url())).await;
-    proxy.stall(Way::Up);
+    proxy.stall(Direction::ToBroker);
     let declared = oracle.declare_queue("q");
     tokio::pin!(declared);
     tokio::select! {
         _ = &mut declared => panic!("declared through a stalled proxy"),
-        looked = direct.look("q") => assert_eq!(looked, None),
+        looked = direct.queue_counts("q") => assert_eq!(looked, None),
     }
-    proxy.resume(Way::Up);
+    proxy.resume(Direction::ToBroker);
     within("declared after all", 10, declared).await;
 }
 
@@ -223,12 +223,12 @@ async fn a_cut_after_n_bytes_is_exact() {
     let (proxy, mut client, mut peer, listener) = pair().await;
     client.write_all(b"before").await.expect("written");
     assert_eq!(read(&mut peer, 6).await, b"before");
-    proxy.cut_once_after(Way::Up, 5, Cut::Fin);
+    proxy.cut_once_after(Direction::ToBroker, 5, Cut::Fin);
     client.write_all(b"0123456789").await.expect("written");
     let mut rest = Vec::new();
     within("end", 5, peer.read_to_end(&mut rest)).await.expect("an orderly end");
     assert_eq!(rest, b"01234");
-    assert_eq!(proxy.moved_so_far(Way::Up), 11);
+    assert_eq!(proxy.byte_count(Direction::ToBroker), 11);
 
     // Once: the next one is spared.
     let mut client = TcpStream::connect(proxy.address()).await.expect("accepted");
@@ -237,7 +237,7 @@ async fn a_cut_after_n_bytes_is_exact() {
     assert_eq!(read(&mut peer, 10).await, b"0123456789");
 
     // Each: this one is not.
-    proxy.cut_each_after(Way::Down, 3, Cut::Fin);
+    proxy.cut_each_after(Direction::ToClient, 3, Cut::Fin);
     for again in [false, true] {
         if again {
             client = TcpStream::connect(proxy.address()).await.expect("accepted");
@@ -253,24 +253,24 @@ async fn a_cut_after_n_bytes_is_exact() {
 #[tokio::test]
 async fn one_byte_per_segment() {
     let (proxy, mut client, mut peer, _listener) = pair().await;
-    proxy.bytewise(Way::Up);
-    proxy.tap();
+    proxy.one_byte_segments(Direction::ToBroker);
+    proxy.record();
     client.write_all(&[7; 500]).await.expect("written");
     assert_eq!(read(&mut peer, 500).await, [7; 500]);
-    assert_eq!(proxy.tapes()[0].up.len(), 500);
+    assert_eq!(proxy.recordings()[0].to_broker.len(), 500);
 }
 
 #[tokio::test]
 async fn rate_and_delay_take_their_time() {
     let (proxy, mut client, mut peer, _listener) = pair().await;
-    proxy.limit(Way::Up, 10_000);
+    proxy.limit_rate(Direction::ToBroker, 10_000);
     let start = Instant::now();
     client.write_all(&[0; 5_000]).await.expect("written");
     read(&mut peer, 5_000).await;
     assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
-    proxy.unlimit(Way::Up);
+    proxy.unlimit_rate(Direction::ToBroker);
 
-    proxy.delay(Way::Both, Duration::from_millis(100));
+    proxy.delay(Direction::Both, Duration::from_millis(100));
     let start = Instant::now();
     client.write_all(b"ping").await.expect("written");
     read(&mut peer, 4).await;
@@ -282,22 +282,22 @@ async fn rate_and_delay_take_their_time() {
 #[tokio::test]
 async fn the_door_is_refused_slammed_and_opened() {
     let (proxy, mut client, mut peer, _listener) = pair().await;
-    within("closed", 5, proxy.refuse()).await;
+    within("closed", 5, proxy.refuse_new()).await;
     let refused = TcpStream::connect(proxy.address()).await;
     assert_eq!(refused.expect_err("refused").kind(), ErrorKind::ConnectionRefused);
     client.write_all(b"still").await.expect("written");
     assert_eq!(read(&mut peer, 5).await, b"still");
 
-    within("slammed", 5, proxy.slam()).await;
+    within("slammed", 5, proxy.reset_new()).await;
     // The reset may come before the connect returns, or after.
     if let Ok(mut slammed) = TcpStream::connect(proxy.address()).await {
         let read = within("reset", 5, slammed.read(&mut [0; 1])).await;
         assert_eq!(read.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
     }
-    within("open", 5, proxy.welcome()).await;
-    let before = proxy.accepted_so_far();
+    within("open", 5, proxy.accept_new()).await;
+    let before = proxy.accepted_count();
     let _again = TcpStream::connect(proxy.address()).await.expect("welcome");
-    within("accepted", 5, proxy.accepted(before + 1)).await;
+    within("accepted", 5, proxy.wait_for_accepted(before + 1)).await;
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn the_second_node_can_be_killed() {
         .await;
     node.start_again().await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
-    assert_eq!(oracle.look("durable").await, Some((0, 0)));
+    assert_eq!(oracle.queue_counts("durable").await, Some((0, 0)));
     let vhosts = node.broker().rabbitmqctl(&["-q", "list_vhosts"]).await;
     assert!(vhosts.contains(vhost.name()));
 }

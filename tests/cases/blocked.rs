@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_pika::testing::{PeerSocket, protocol::connection};
 use actix_pika::{Connection, ErrorKind, OpenChannel};
 
-use crate::support::dialogue::{meet, open};
+use crate::support::scripted_peer::{connect_to_peer, open_channel};
 use crate::support::{eventually, within};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -19,8 +19,8 @@ async fn raise_alarm(connection: &Connection, socket: &mut PeerSocket) {
 #[actix::test]
 #[ignore = "known fault: the error mentions the publish window only"]
 async fn publish_that_an_alarm_holds_up_names_the_alarm() {
-    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
-    let channel = open(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
     raise_alarm(&connection, &mut socket).await;
     let error = within("a deadline", 5, channel.default_exchange().publish("m", "q")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Blocked, "{error}");

@@ -3,13 +3,13 @@
 use actix_pika::testing::{PeerMessage, Probe, protocol::basic};
 use actix_pika::{Delivery, OpenChannel, message::Value};
 
-use crate::support::{peer::talk, take, within};
+use crate::support::{scripted_peer::connect_with_channel, take, within};
 
 /// A correlation id that is not UTF-8 hides no other property.
 #[actix::test]
 #[ignore = "known fault: with a correlation id that is not UTF-8, all properties are an error"]
 async fn binary_correlation_id_hides_no_other_property() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new(), false).await;
+    let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), false).await;
     let mut probe = Probe::<Delivery>::start();
     let consume = actix_rt::spawn({
         let (queue, to) = (channel.queue("rpc"), probe.recipient());

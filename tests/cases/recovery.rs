@@ -17,7 +17,7 @@ use crate::support::{
     eventually,
     oracle::Oracle,
     proxy::{Cut, Proxy},
-    robust::Robust,
+    robust_connection::RobustConnection,
     take, within,
 };
 
@@ -61,16 +61,16 @@ async fn refusal_at_the_connection_limit_of_a_user_is_retryable() {
 #[ignore = "known fault: a robust connection gives up after 60 s at the connection limit"]
 async fn connection_limit_is_waited_out_beyond_a_minute() {
     let slow = Recovery::fixed(Duration::from_millis(500));
-    let mut robust = Robust::connect_with(|connector| connector.recovery(slow)).await;
+    let mut robust = RobustConnection::connect_with(|connector| connector.recovery(slow)).await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
     limit_connections(&robust.vhost, 1).await;
-    robust.lose().await;
+    robust.disconnect().await;
     let url = robust.vhost.url();
     let other = eventually("the free place", 20, async || connect(url.as_str()).await.ok()).await;
-    robust.proxy.welcome().await;
+    robust.proxy.accept_new().await;
     let end = tokio::time::timeout(Duration::from_secs(75), robust.connection.closed()).await;
     assert!(end.is_err(), "{end:?}");
     within("close", 10, other.close()).await.unwrap();
@@ -83,7 +83,7 @@ async fn connection_limit_is_waited_out_beyond_a_minute() {
 #[actix::test]
 #[ignore = "known fault: repeated 404s within 10 s close the robust channel and its consumers for good"]
 async fn publishes_to_a_missing_exchange_do_not_end_the_consumer_beside_them() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
@@ -103,7 +103,7 @@ async fn publishes_to_a_missing_exchange_do_not_end_the_consumer_beside_them() {
 #[actix::test]
 #[ignore = "known fault: a consumer refused with 540 is lost, while nothing is skipped and the health is up"]
 async fn consumer_of_a_queue_that_changed_its_type_is_reported_as_missing() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let oracle = robust.oracle().await;
     oracle.declare_queue("jobs").await;
     oracle.declare_queue("other").await;
@@ -114,13 +114,13 @@ async fn consumer_of_a_queue_that_changed_its_type_is_reported_as_missing() {
     let neighbour = robust.channel().await;
     let mut beside = Probe::<Delivery>::start();
     neighbour.queue("other").consume(beside.recipient()).await.unwrap();
-    robust.lose().await;
+    robust.disconnect().await;
     oracle.channel().queue_delete("jobs".into(), QueueDeleteOptions::default()).await.unwrap();
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     oracle.declare_queue_with("jobs", QueueDeclareOptions::durable(), arguments).await;
-    robust.proxy.welcome().await;
-    let skipped = robust.restored().await;
+    robust.proxy.accept_new().await;
+    let skipped = robust.wait_for_recovery().await;
     assert!(skipped.iter().any(|skipped| skipped.kind == EntityKind::Consumer), "{skipped:?}");
     let health = robust.connection.health().await.unwrap();
     assert!(is_missing(&health, EntityKind::Consumer), "{health:?}");
@@ -171,7 +171,7 @@ async fn publish_that_one_queue_of_two_refuses_may_have_arrived() {
     within("a publish", 10, exchange.publish("one", "")).await.unwrap();
     let error = within("a nack", 10, exchange.publish("two", "")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Nacked, "{error}");
-    Oracle::connect(&vhost.url()).await.holds("roomy", 2).await;
+    Oracle::connect(&vhost.url()).await.wait_for_count("roomy", 2).await;
     assert!(error.may_have_arrived(), "{error}");
 }
 
@@ -207,13 +207,13 @@ async fn reconnect_passes_over_a_node_that_refuses_the_login() {
     let vhost = Vhost::fresh().await;
     let good = Proxy::to(&vhost.broker().address());
     let (refusing, bad) = refusing_node(&vhost).await;
-    refusing.refuse().await;
+    refusing.refuse_new().await;
     let connector = Connector::from_uris([bad, good.url(&vhost.url())]).unwrap();
     let connector = connector.recovery(Recovery::fixed(Duration::from_millis(300)));
     let connection = within("connect", 10, connector.connect()).await.unwrap();
     let mut events = connection.events();
-    refusing.welcome().await;
+    refusing.accept_new().await;
     good.cut_all(Cut::Rst);
     assert!(recovered(&mut events).await.is_empty());
-    assert_eq!(good.accepted_so_far(), 2);
+    assert_eq!(good.accepted_count(), 2);
 }

@@ -61,6 +61,6 @@ async fn drain_puts_back_what_was_not_begun() {
     let took = start.elapsed();
     let done = counts.done.load(Ordering::SeqCst);
     assert_eq!(counts.begun.load(Ordering::SeqCst), done);
-    Oracle::connect(&vhost.url()).await.holds("jobs", 40 - done).await;
+    Oracle::connect(&vhost.url()).await.wait_for_count("jobs", 40 - done).await;
     assert!(took < Duration::from_secs(3), "{took:?}, {done} done");
 }

@@ -4,7 +4,7 @@ use actix::prelude::*;
 use actix_pika::{Delivery, events::EntityKind};
 
 use super::is_missing;
-use crate::support::{eventually, robust::Robust, within};
+use crate::support::{eventually, robust_connection::RobustConnection, within};
 
 /// Stops or panics when a message asks for it.
 struct Worker;
@@ -27,7 +27,7 @@ impl Handler<Delivery> for Worker {
 }
 
 async fn consumer_is_missing_after(body: &'static str) {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     queue.consume(Worker.start()).await.unwrap();

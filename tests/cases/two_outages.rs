@@ -34,14 +34,14 @@ async fn second_outage_begins_with_short_waits() {
     let connection = within("connect", 10, connector.connect()).await.unwrap();
     let mut events = connection.events();
     for outage in 1..=2 {
-        proxy.refuse().await;
+        proxy.refuse_new().await;
         proxy.cut_all(Cut::Rst);
         let attempts = attempts(&mut events, 6).await;
         let numbers: Vec<u32> = attempts.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 6], "outage {outage}");
         let longest = attempts.iter().map(|(_, delay)| *delay).max();
         assert!(longest <= Some(Duration::from_secs(5)), "outage {outage}: {attempts:?}");
-        proxy.welcome().await;
+        proxy.accept_new().await;
         recovered(&mut events).await;
         // The connection has to stand for a few seconds.
         tokio::time::sleep(Duration::from_secs(8)).await;

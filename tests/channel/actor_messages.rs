@@ -1,6 +1,6 @@
 //! Speaking to the Channel actor in messages, without handles in between.
 
-use crate::support::tapped::{Said, Tapped};
+use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use actix_pika::{
     Consume, DeclareQueue, Delivery, ErrorKind, OpenChannel, Publishing, actors,
     message::{CancelConsumer, CloseChannel, DeleteQueue, Get, Publish, PurgeQueue, Qos, Settle},
@@ -31,7 +31,7 @@ crate::modes! {
 
     /// ACT: 100 messages keep their order, sent without waiting, large and empty ones among them.
     async fn a_hundred_messages_keep_their_order(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let channel = bench.channel.actor();
         let mut probe = Probe::<Delivery>::start();
         let body = |n: usize| match n % 10 {
@@ -55,32 +55,32 @@ crate::modes! {
 
     /// ACT: gets and every way to settle by message.
     async fn gets_and_settles_by_message(bench: Bench) {
-        let oracle = bench.filled("jobs", (1..=8).map(|n| n.to_string())).await;
-        let tapped = Tapped::open(&bench).await;
-        let channel = tapped.channel.actor();
+        let oracle = bench.fill_queue("jobs", (1..=8).map(|n| n.to_string())).await;
+        let recorded = RecordedConnection::open(&bench).await;
+        let channel = recorded.channel.actor();
         let get = async || channel.send(Get::new("jobs")).await.unwrap().unwrap().unwrap();
         let (one, two, three) = (get().await, get().await, get().await);
         channel.send(Settle::nack(two, true)).await.unwrap().unwrap();
         channel.send(Settle::ack_all(three)).await.unwrap().unwrap();
         let error = channel.send(Settle::ack(one)).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StaleDelivery);
-        tapped.flush().await;
+        recorded.flush().await;
         let two = get().await;
         assert!(two.redelivered());
         let four = get().await;
         channel.send(Settle::nack_all(four, false)).await.unwrap().unwrap();
         drop(two);
         channel.send(Settle::reject(get().await, false)).await.unwrap().unwrap();
-        tapped.flush().await;
-        let nack = |tag, requeue| Said::Nack { tag, multiple: false, requeue };
+        recorded.flush().await;
+        let nack = |tag, requeue| SettleFrame::Nack { tag, multiple: false, requeue };
         let expected = [
             nack(2, true),
-            Said::Ack { tag: 3, multiple: true },
+            SettleFrame::Ack { tag: 3, multiple: true },
             nack(4, false),
             nack(5, false),
-            Said::Reject { tag: 6, requeue: false },
+            SettleFrame::Reject { tag: 6, requeue: false },
         ];
-        assert_eq!(tapped.said(), expected);
+        assert_eq!(recorded.settle_frames(), expected);
         assert_eq!(channel.send(PurgeQueue::new("jobs")).await.unwrap().unwrap(), 3);
         assert_eq!(oracle.count("jobs").await, 0);
     }
@@ -103,11 +103,11 @@ crate::modes! {
 
     /// ACT: a consume without anybody to deliver to is refused before the broker hears of it.
     async fn a_consume_for_nobody_is_refused_here(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let error = bench.channel.actor().send(Consume::new().queue("jobs")).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.close_reason().is_none() && !bench.channel.is_closed());
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
     /// RPC-13: direct replies repeat the delivery tag that is next, which costs neither the channel nor what else it

@@ -181,7 +181,7 @@ crate::modes! {
         within("the close", 5, bench.channel.close()).await.unwrap();
         assert!(within("the end of the stream", 5, deliveries.next()).await.is_none());
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
     /// CH-16: publishes to a missing exchange end their channel, and nothing else.

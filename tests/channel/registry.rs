@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{broker::Vhost, eventually, modes::Bench, tapped::Tapped, within};
+use crate::support::{
+    broker::Vhost, eventually, modes::Bench, recorded_connection::RecordedConnection, within,
+};
 use actix_pika::{Channel, ErrorKind, OpenChannel, connect};
 use futures_util::future::join_all;
 
@@ -38,15 +40,15 @@ crate::modes! {
     /// CH-35: confirms are asked for once for each channel that has them, however much is published, and never for one
     /// that has not.
     async fn confirms_are_asked_for_once(bench: Bench) {
-        let tapped = Tapped::open(&bench).await;
-        tapped.channel.declare_queue("q").await.unwrap();
+        let recorded = RecordedConnection::open(&bench).await;
+        recorded.channel.declare_queue("q").await.unwrap();
         for _ in 0..3 {
-            tapped.channel.clone().default_exchange().publish("x", "q").await.unwrap();
+            recorded.channel.clone().default_exchange().publish("x", "q").await.unwrap();
         }
         // A transaction is refused here on a channel with confirms.
-        assert_eq!(tapped.channel.transaction().await.is_err(), bench.confirms);
-        tapped.flush().await;
-        assert_eq!(tapped.methods_up((85, 10)), usize::from(bench.confirms));
+        assert_eq!(recorded.channel.transaction().await.is_err(), bench.confirms);
+        recorded.flush().await;
+        assert_eq!(recorded.count_sent((85, 10)), usize::from(bench.confirms));
     }
 }
 

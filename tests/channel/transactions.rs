@@ -1,6 +1,8 @@
 //! Transactions.
 
-use crate::support::{broker::Vhost, eventually, oracle::Oracle, peer::talk, within};
+use crate::support::{
+    broker::Vhost, eventually, oracle::Oracle, scripted_peer::connect_with_channel, within,
+};
 use actix_pika::testing::protocol::{basic, tx};
 use actix_pika::{
     Channel, Connection, DeclareQueue, ErrorKind, OpenChannel, Queue, connect,
@@ -225,7 +227,7 @@ banks! {
 #[actix::test]
 async fn an_unknown_tag_ends_the_transaction() {
     let test = async {
-        let (mut socket, connection, channel) = talk(OpenChannel::new(), false).await;
+        let (mut socket, connection, channel) = connect_with_channel(OpenChannel::new(), false).await;
         let (transaction, select) =
             tokio::join!(channel.transaction(), socket.answer(1, |_: tx::Select| tx::SelectOk {}));
         let (transaction, _) = (transaction.unwrap(), select.unwrap());

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::support::dialogue::{mute, nowhere, serve};
+use crate::support::scripted_peer::{accept_with_script, silent_listener, unused_address};
 use crate::support::{broker::Vhost, oracle::Oracle, within};
 use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer};
 use actix_pika::{Connector, ErrorKind, options::AddressOrder};
@@ -20,26 +20,26 @@ async fn an_address_that_refuses_leads_to_the_next() {
     let url = vhost.url();
     let rest = url.split_once('@').unwrap().1;
     let (address, path) = rest.split_once('/').unwrap();
-    let first = url.replace(address, &nowhere().to_string());
+    let first = url.replace(address, &unused_address().to_string());
     assert!(first.ends_with(path));
     let connector = Connector::from_uris([first, format!("amqp://{address}")]).unwrap();
     let connection = within("the second address", 10, connector.connect()).await.unwrap();
     let channel = within("a channel", 10, connection.channel()).await.unwrap();
     within("a queue", 10, channel.declare_queue("here")).await.unwrap();
     let oracle = Oracle::connect(&url).await;
-    assert_eq!(oracle.look("here").await, Some((0, 0)));
+    assert_eq!(oracle.queue_counts("here").await, Some((0, 0)));
     within("close", 10, connection.close()).await.unwrap();
 }
 
 /// CON-14
 #[actix::test]
 async fn an_address_that_hangs_leads_to_the_next() {
-    let (silent, peer) = (mute(), Peer::listen().await.unwrap());
+    let (silent, peer) = (silent_listener(), Peer::listen().await.unwrap());
     let connector = Connector::from_uris([at(silent.local_addr().unwrap()), at(peer.addr())])
         .unwrap()
         .connect_timeout(Duration::from_millis(300));
     let script = HandshakeScript::new();
-    let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+    let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
     let (connection, _) = within("the second address", 10, both).await;
     assert_eq!(connection.unwrap().peer_addr(), Some(peer.addr()));
     assert!(silent.accept().is_ok());
@@ -63,7 +63,7 @@ async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
             // The one with the impossible tune is not answered.
             let _ = socket.handshake_with(&script).await;
             drop(socket);
-            serve(&good, &willing).await
+            accept_with_script(&good, &willing).await
         };
         let both = async { tokio::join!(connector.connect(), servers) };
         let (connection, _) = within("the second address", 10, both).await;
@@ -77,10 +77,10 @@ async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
     for (step, code, kind) in
         [(HandshakeStep::Tune, 403, ErrorKind::Auth), (HandshakeStep::OpenOk, 530, ErrorKind::Vhost)]
     {
-        let (peer, other) = (Peer::listen().await.unwrap(), mute());
+        let (peer, other) = (Peer::listen().await.unwrap(), silent_listener());
         let connector = Connector::from_uris([at(peer.addr()), at(other.local_addr().unwrap())]).unwrap();
         let script = HandshakeScript::new().refuse_at(step, code, "no");
-        let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+        let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
         let error = within("an answer", 10, both).await.0.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (kind, code));
         assert_eq!(error.entity(), Some(peer.addr().to_string().as_str()));
@@ -91,14 +91,14 @@ async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
 
 #[actix::test]
 async fn when_no_address_works_the_last_error_is_told_and_names_it() {
-    let (silent, gone) = (mute(), nowhere());
+    let (silent, gone) = (silent_listener(), unused_address());
     let connector = Connector::from_uris([at(silent.local_addr().unwrap()), at(gone)]).unwrap();
     let connect = connector.connect_timeout(Duration::from_millis(200)).connect();
     let error = within("an answer", 10, connect).await.unwrap_err();
     assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionRefused));
     assert_eq!(error.entity(), Some(gone.to_string().as_str()));
 
-    let connector = Connector::from_uris([at(nowhere()), at(silent.local_addr().unwrap())]).unwrap();
+    let connector = Connector::from_uris([at(unused_address()), at(silent.local_addr().unwrap())]).unwrap();
     let connect = connector.connect_timeout(Duration::from_millis(200)).connect();
     let error = within("an answer", 10, connect).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -109,7 +109,7 @@ async fn when_no_address_works_the_last_error_is_told_and_names_it() {
 /// Two that hang and one that does not: the limit is per address.
 #[actix::test]
 async fn each_address_has_the_connect_limit_for_itself() {
-    let (first, second, peer) = (mute(), mute(), Peer::listen().await.unwrap());
+    let (first, second, peer) = (silent_listener(), silent_listener(), Peer::listen().await.unwrap());
     let limit = Duration::from_millis(250);
     let connector = Connector::new(&at(first.local_addr().unwrap()))
         .unwrap()
@@ -118,7 +118,7 @@ async fn each_address_has_the_connect_limit_for_itself() {
         .connect_timeout(limit);
     let started = Instant::now();
     let script = HandshakeScript::new();
-    let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+    let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
     within("the third address", 10, both).await.0.unwrap();
     assert!(started.elapsed() >= 2 * limit);
 }
@@ -160,9 +160,9 @@ async fn an_ipv6_address_is_connected_to() {
     let script = HandshakeScript::new();
     for connector in [
         Connector::new(&format!("amqp://[::1]:{port}")).unwrap(),
-        Connector::new(&at(nowhere())).unwrap().address("::1", port),
+        Connector::new(&at(unused_address())).unwrap().address("::1", port),
     ] {
-        let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+        let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
         let (connection, _) = within("a connection", 10, both).await;
         let connection = connection.unwrap();
         assert_eq!(connection.peer_addr(), Some(peer.addr()));
@@ -181,7 +181,7 @@ async fn every_record_of_a_name_is_tried() {
         let url = format!("amqp://localhost:{}/{parameters}", peer.addr().port());
         let connector = Connector::new(&url).unwrap();
         let script = HandshakeScript::new();
-        let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+        let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
         let (connection, _) = within("the record that answers", 4, both).await;
         assert_eq!(connection.unwrap().peer_addr(), Some(peer.addr()));
     }

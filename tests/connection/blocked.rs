@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use crate::support::dialogue::{meet, open};
+use crate::support::scripted_peer::{connect_to_peer, open_channel};
 use crate::support::{
     broker::{SecondNode, Vhost},
     eventually, within,
@@ -44,7 +44,7 @@ async fn unblock(connection: &Connection, socket: &mut PeerSocket) {
 /// BLK-01: to actors and to streams, and readable at any time.
 #[actix::test]
 async fn the_notices_of_the_broker_are_told() {
-    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
     let mut probe = Probe::<ConnectionEvent>::start();
     connection.watch(probe.recipient());
     assert!(!connection.is_blocked());
@@ -62,8 +62,8 @@ async fn the_notices_of_the_broker_are_told() {
 /// BLK-07: nothing of it is written while the broker blocks, and it goes out when that ends.
 #[actix::test]
 async fn publishes_wait_until_the_broker_takes_them_again() {
-    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
-    let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
     block(&connection, &mut socket, "low on memory").await;
     // The channel has heard of it, too, once it has answered.
     let waiting = channel.default_exchange();
@@ -80,8 +80,8 @@ async fn publishes_wait_until_the_broker_takes_them_again() {
 /// BLK-05, design 7.13: deadlines are answered `Blocked`; the channel stays and no late answer goes astray.
 #[actix::test]
 async fn what_reaches_its_deadline_is_answered_blocked_and_the_channel_stays() {
-    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
-    let channel = open(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
     block(&connection, &mut socket, "low on memory").await;
     let error = within("a deadline", 5, channel.declare_queue("first")).await.unwrap_err();
     assert_eq!((error.kind(), error.entity()), (ErrorKind::Blocked, Some("first")));
@@ -108,7 +108,7 @@ async fn what_reaches_its_deadline_is_answered_blocked_and_the_channel_stays() {
 /// A channel that was given up while it could not open is closed when it can, and its number is not used before that.
 #[actix::test]
 async fn a_channel_that_cannot_open_is_answered_blocked_and_closed_later() {
-    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
     block(&connection, &mut socket, "low on memory").await;
     let options = OpenChannel::new().deadline(SHORT);
     let error = within("a deadline", 5, connection.channel_with(options)).await.unwrap_err();
@@ -137,8 +137,8 @@ async fn a_channel_that_cannot_open_is_answered_blocked_and_closed_later() {
 /// Closing a channel takes until the broker reads again; who waits for it is answered in time.
 #[actix::test]
 async fn closing_a_channel_while_blocked_is_answered_blocked() {
-    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
-    let channel = open(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
     block(&connection, &mut socket, "low on memory").await;
     let error = within("a deadline", 5, channel.close()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Blocked);
@@ -151,7 +151,7 @@ async fn closing_a_channel_while_blocked_is_answered_blocked() {
 /// AUTH-13 in the dark: the broker does not read it.
 #[actix::test]
 async fn a_new_secret_that_is_not_read_is_answered_blocked() {
-    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
     block(&connection, &mut socket, "low on memory").await;
     let update = connection.update_secret_with(UpdateSecret::new("new", "").deadline(SHORT));
     assert_eq!(within("a deadline", 5, update).await.unwrap_err().kind(), ErrorKind::Blocked);
@@ -161,8 +161,8 @@ async fn a_new_secret_that_is_not_read_is_answered_blocked() {
 #[actix::test]
 async fn closing_while_blocked_says_what_was_abandoned() {
     let set = |connector: actix_pika::Connector| connector.close_timeout(SHORT);
-    let (connection, mut socket) = within("connect", 10, meet(set)).await;
-    let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(set)).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
     let _confirm = channel.default_exchange().publish_deferred("x", "q").await.unwrap();
     socket.expect_publish(1).await.unwrap();
     block(&connection, &mut socket, "low on memory").await;
@@ -276,8 +276,8 @@ impl Handler<ConnectionEvent> for Failing {
 /// BLK-06: a watcher that fails at the notice harms nobody: the others are told, and publishing goes on afterwards.
 #[actix::test]
 async fn a_watcher_that_fails_leaves_the_connection_alone() {
-    let (connection, mut socket) = within("connect", 10, meet(|connector| connector)).await;
-    let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
     let (to, mut failed) = mpsc::unbounded_channel();
     connection.watch(Failing(to).start());
     let mut probe = Probe::<ConnectionEvent>::start();

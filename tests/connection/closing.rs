@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::dialogue::{meet, open};
+use crate::support::scripted_peer::{connect_to_peer, open_channel};
 use crate::support::{modes::Bench, oracle::Oracle, within};
 use actix_pika::testing::protocol::{basic, channel, connection, queue};
 use actix_pika::testing::{Disconnect, PeerSocket, RawFrame};
@@ -29,8 +29,8 @@ async fn expect_publish(socket: &mut PeerSocket, number: u16) {
 #[actix::test]
 async fn closing_a_channel_awaits_its_confirms() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let confirm = channel.default_exchange().publish_deferred("x", "jobs").await.unwrap();
         expect_publish(&mut socket, 1).await;
         let close = actix::spawn({
@@ -53,8 +53,8 @@ async fn closing_a_channel_awaits_its_confirms() {
 #[actix::test]
 async fn closing_a_channel_gives_up_unconfirmed_publishes_at_the_deadline() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let channel = open(&connection, &mut socket, 1, fast()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let channel = open_channel(&connection, &mut socket, 1, fast()).await;
         let exchange = channel.default_exchange();
         let confirms = [
             exchange.publish_deferred("x", "jobs").await.unwrap(),
@@ -83,11 +83,11 @@ async fn closing_a_channel_gives_up_unconfirmed_publishes_at_the_deadline() {
 #[actix::test]
 async fn closing_a_connection_awaits_the_confirms_of_all_channels() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let mut confirms = Vec::new();
         let mut channels = Vec::new();
         for number in 1..=2 {
-            let channel = open(&connection, &mut socket, number, OpenChannel::new()).await;
+            let channel = open_channel(&connection, &mut socket, number, OpenChannel::new()).await;
             confirms.push(channel.default_exchange().publish_deferred("x", "jobs").await.unwrap());
             expect_publish(&mut socket, number).await;
             channels.push(channel);
@@ -116,8 +116,8 @@ async fn closing_a_connection_awaits_the_confirms_of_all_channels() {
 #[actix::test]
 async fn closing_a_connection_ends_publishing() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let first = channel.default_exchange().publish_deferred("x", "jobs").await.unwrap();
         expect_publish(&mut socket, 1).await;
         let close = actix::spawn({
@@ -140,8 +140,8 @@ async fn closing_a_connection_ends_publishing() {
 async fn closing_a_connection_gives_up_unconfirmed_publishes_at_the_close_limit() {
     let test = async {
         let limit = Duration::from_millis(100);
-        let (connection, mut socket) = meet(|connector| connector.close_timeout(limit)).await;
-        let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector.close_timeout(limit)).await;
+        let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let confirm = channel.default_exchange().publish_deferred("x", "jobs").await.unwrap();
         let server = async {
             expect_publish(&mut socket, 1).await;
@@ -162,7 +162,7 @@ async fn closing_a_connection_gives_up_unconfirmed_publishes_at_the_close_limit(
 #[actix::test]
 async fn a_mute_peer_does_not_hold_up_the_close_of_a_connection() {
     let limit = Duration::from_millis(100);
-    let (connection, mut socket) = meet(|connector| connector.close_timeout(limit)).await;
+    let (connection, mut socket) = connect_to_peer(|connector| connector.close_timeout(limit)).await;
     let server = async {
         socket.expect::<connection::Close>(0).await.unwrap();
         socket.read_to_end().await.unwrap()
@@ -177,7 +177,7 @@ async fn a_mute_peer_does_not_hold_up_the_close_of_a_connection() {
 /// Both sides close at once.
 #[actix::test]
 async fn crossing_closes_of_a_connection_end_it() {
-    let (connection, mut socket) = meet(|connector| connector).await;
+    let (connection, mut socket) = connect_to_peer(|connector| connector).await;
     let server = async {
         socket.expect::<connection::Close>(0).await.unwrap();
         socket.close_connection(320, "forced").await.unwrap();
@@ -191,9 +191,9 @@ async fn crossing_closes_of_a_connection_end_it() {
 #[actix::test]
 async fn crossing_closes_of_a_channel_end_it_and_no_other() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let one = open(&connection, &mut socket, 1, OpenChannel::new()).await;
-        let two = open(&connection, &mut socket, 2, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let one = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let two = open_channel(&connection, &mut socket, 2, OpenChannel::new()).await;
         let server = async {
             socket.expect::<channel::Close>(1).await.unwrap();
             let close =
@@ -208,7 +208,7 @@ async fn crossing_closes_of_a_channel_end_it_and_no_other() {
             two.set_qos(1).await.unwrap();
         };
         tokio::join!(client, server);
-        let again = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let again = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         assert_eq!(again.number(), 1);
     };
     within("the close", 10, test).await;
@@ -242,8 +242,8 @@ crate::modes! {
 #[actix::test]
 async fn a_channel_that_is_given_up_is_closed_before_its_number_is_used_again() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let channel = open(&connection, &mut socket, 1, fast()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let channel = open_channel(&connection, &mut socket, 1, fast()).await;
         let (first, close) = tokio::join!(channel.declare_queue("jobs"), async {
             socket.expect::<queue::Declare>(1).await.unwrap();
             socket.expect::<channel::Close>(1).await.unwrap()
@@ -251,13 +251,13 @@ async fn a_channel_that_is_given_up_is_closed_before_its_number_is_used_again() 
         assert_eq!(first.unwrap_err().kind(), ErrorKind::Timeout);
         assert_eq!(close.reply_code, 541);
         assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
-        let next = open(&connection, &mut socket, 2, OpenChannel::new()).await;
+        let next = open_channel(&connection, &mut socket, 2, OpenChannel::new()).await;
         // What comes late is nobody's.
         socket.send(1, queue::DeclareOk { queue: "jobs".into(), ..Default::default() }).await.unwrap();
         socket.send(1, channel::CloseOk {}).await.unwrap();
         let server = async { socket.answer(2, |_: basic::Qos| basic::QosOk {}).await.unwrap() };
         tokio::join!(async { next.set_qos(1).await.unwrap() }, server);
-        let again = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let again = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         assert_eq!(again.number(), 1);
     };
     within("a channel given up", 15, test).await;
@@ -267,8 +267,8 @@ async fn a_channel_that_is_given_up_is_closed_before_its_number_is_used_again() 
 #[actix::test]
 async fn a_long_reason_is_cut_between_characters() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let reason = "ä".repeat(200);
         let close = channel.close_with(CloseChannel::new().reason(501, reason.clone()));
         let (closed, said) = tokio::join!(close, socket.expect_channel_close(1));
@@ -348,9 +348,9 @@ async fn a_race_of_closes_opens_and_settles_ends() {
 #[actix::test]
 async fn a_call_that_times_out_leaves_the_connection_usable() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         for number in 1..=3 {
-            let channel = open(&connection, &mut socket, number, fast()).await;
+            let channel = open_channel(&connection, &mut socket, number, fast()).await;
             let began = Instant::now();
             let (timed_out, declare) =
                 tokio::join!(channel.declare_queue("jobs"), socket.expect::<queue::Declare>(number));

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use crate::support::dialogue::{meet, open, try_meet};
+use crate::support::scripted_peer::{connect_to_peer, open_channel, try_connect_with_script};
 use crate::support::{broker::Vhost, eventually, modes::Bench, oracle::Oracle, within};
 use actix::prelude::*;
 use actix_pika::testing::protocol::{basic, channel, confirm};
@@ -22,8 +22,8 @@ async fn expect_publish(socket: &mut PeerSocket, number: u16) {
 #[actix::test]
 async fn the_last_handle_of_a_channel_closes_it() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let (clone, exchange, queue) = (channel.clone(), channel.default_exchange(), channel.queue("jobs"));
         drop(channel);
         drop(clone);
@@ -34,7 +34,7 @@ async fn the_last_handle_of_a_channel_closes_it() {
         assert_eq!(socket.expect_channel_close(1).await.unwrap().0, 200);
         // The connection's own handle keeps that open, and the number is free.
         socket.expect_nothing(QUIET).await.unwrap();
-        open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         assert!(!connection.is_closed());
     };
     within("the close", 10, test).await;
@@ -44,9 +44,9 @@ async fn the_last_handle_of_a_channel_closes_it() {
 #[actix::test]
 async fn the_last_handle_of_all_closes_the_connection() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let first = open(&connection, &mut socket, 1, OpenChannel::new()).await;
-        let second = open(&connection, &mut socket, 2, OpenChannel::new().confirms(false)).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let first = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let second = open_channel(&connection, &mut socket, 2, OpenChannel::new().confirms(false)).await;
         drop(connection.clone());
         drop(connection);
         drop(first);
@@ -64,7 +64,7 @@ async fn the_last_handle_of_all_closes_the_connection() {
 /// A connection without a channel.
 #[actix::test]
 async fn a_dropped_connection_says_goodbye() {
-    let (connection, mut socket) = within("a handshake", 10, meet(|connector| connector)).await;
+    let (connection, mut socket) = within("a handshake", 10, connect_to_peer(|connector| connector)).await;
     drop(connection);
     within("the close", 10, socket.expect_close()).await.unwrap();
 }
@@ -73,8 +73,8 @@ async fn a_dropped_connection_says_goodbye() {
 #[actix::test]
 async fn dropping_the_last_handle_awaits_the_confirms_under_way() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         drop(channel.default_exchange().publish_deferred("x", "jobs").await.unwrap());
         drop((channel, connection));
         expect_publish(&mut socket, 1).await;
@@ -90,9 +90,9 @@ async fn dropping_the_last_handle_awaits_the_confirms_under_way() {
 #[actix::test]
 async fn dropping_the_last_handle_gives_up_unconfirmed_publishes_at_the_deadline() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let options = OpenChannel::new().deadline(Duration::from_millis(200));
-        let channel = open(&connection, &mut socket, 1, options).await;
+        let channel = open_channel(&connection, &mut socket, 1, options).await;
         drop(channel.default_exchange().publish_deferred("x", "jobs").await.unwrap());
         drop((channel, connection));
         expect_publish(&mut socket, 1).await;
@@ -106,7 +106,7 @@ async fn dropping_the_last_handle_gives_up_unconfirmed_publishes_at_the_deadline
 #[actix::test]
 async fn a_channel_that_nobody_waits_for_closes() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         {
             let mut opening = pin!(connection.channel());
             assert!(poll!(&mut opening).is_pending());
@@ -122,7 +122,7 @@ async fn a_channel_that_nobody_waits_for_closes() {
 #[actix::test]
 async fn a_channel_that_is_not_fetched_closes() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         {
             let mut opening = pin!(connection.channel());
             assert!(poll!(&mut opening).is_pending());
@@ -166,7 +166,7 @@ async fn a_consumer_outlives_all_handles() {
         drop((connection, channel));
         let oracle = Oracle::connect(&vhost.url()).await;
         for body in ["first", "second", "last"] {
-            assert_eq!(oracle.look("jobs").await.unwrap().1, 1);
+            assert_eq!(oracle.queue_counts("jobs").await.unwrap().1, 1);
             oracle.publish("", "jobs", body).await;
             eventually("an empty queue", 10, async || (oracle.count("jobs").await == 0).then_some(())).await;
         }
@@ -192,7 +192,7 @@ async fn a_dropped_stream_puts_back_what_it_had() {
         let first = deliveries.next().await.unwrap();
         drop((connection, channel, deliveries));
         eventually("nine messages and no consumer", 10, async || {
-            (oracle.look("jobs").await == Some((9, 0))).then_some(())
+            (oracle.queue_counts("jobs").await == Some((9, 0))).then_some(())
         })
         .await;
         // The channel is still there for who holds a delivery.
@@ -252,13 +252,13 @@ async fn handles_may_be_dropped_on_any_thread() {
 #[actix::test]
 async fn confirms_are_refused_where_the_broker_has_none() {
     let script = HandshakeScript::new().capabilities(&["basic.nack"]);
-    let (result, mut socket, _) = within("a handshake", 10, try_meet(|c| c, &script)).await;
+    let (result, mut socket, _) = within("a handshake", 10, try_connect_with_script(|c| c, &script)).await;
     let connection = result.unwrap();
     let error = within("the answer", 5, connection.channel()).await.unwrap_err();
     assert_eq!((error.kind(), error.close_reason()), (actix_pika::ErrorKind::Refused, None));
     assert!(error.to_string().contains("publisher_confirms"), "{error}");
     let options = OpenChannel::new().confirms(false);
-    let channel = within("a channel", 5, open(&connection, &mut socket, 1, options)).await;
+    let channel = within("a channel", 5, open_channel(&connection, &mut socket, 1, options)).await;
     assert_eq!(channel.number(), 1);
 }
 
@@ -266,8 +266,8 @@ async fn confirms_are_refused_where_the_broker_has_none() {
 #[actix::test]
 async fn the_brokers_flow_is_answered() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let kept = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let kept = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         for active in [false, true] {
             socket.send(1, channel::Flow { active }).await.unwrap();
             assert_eq!(socket.expect::<channel::FlowOk>(1).await.unwrap().active, active);

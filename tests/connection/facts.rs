@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::dialogue::{meet_by, serve};
+use crate::support::scripted_peer::{accept_with_script, connect_with_script};
 use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer, Probe};
 use actix_pika::{
@@ -62,7 +62,7 @@ async fn the_peer_hears_the_reason_of_a_close() {
         (CloseConnection::new().reason(200, "\u{e9}".repeat(200)), (200, "\u{e9}".repeat(127))),
     ] {
         let (connection, mut socket, _) =
-            within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
+            within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
         let (closed, said) = tokio::join!(connection.close_with(reason), socket.expect_close());
         closed.unwrap();
         assert_eq!(said.unwrap(), heard);
@@ -74,7 +74,7 @@ async fn the_peer_hears_the_reason_of_a_close() {
 #[actix::test]
 async fn the_state_can_be_asked_for_in_a_message() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
+        within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
     let state = within("the state", 5, connection.actor().send(GetState)).await.unwrap();
     assert!(matches!(state, ConnectionState::Open(_)));
     socket.close_connection(320, "CONNECTION_FORCED - bye").await.unwrap();
@@ -88,7 +88,7 @@ async fn the_state_can_be_asked_for_in_a_message() {
 #[actix::test]
 async fn a_late_watcher_hears_of_the_end_at_once() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
+        within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
     socket.close_connection(320, "CONNECTION_FORCED - bye").await.unwrap();
     within("the end", 5, connection.closed()).await.unwrap_err();
     let mut probe = Probe::<ConnectionEvent>::start();
@@ -116,7 +116,7 @@ async fn a_hang_up_without_a_word_names_what_may_have_been_refused() {
         let peer = Peer::listen().await.unwrap();
         let script = HandshakeScript::new().silent_at(step);
         let hang_up = async {
-            let (socket, _) = serve(&peer, &script).await;
+            let (socket, _) = accept_with_script(&peer, &script).await;
             socket.reset().unwrap();
         };
         let connect = Connector::new(&peer.url()).unwrap().connect();

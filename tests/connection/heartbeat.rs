@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{
     broker::Vhost,
-    proxy::{Cut, Proxy, Way},
+    proxy::{Cut, Direction, Proxy},
     within,
 };
 use actix_pika::{Connector, DeclareQueue, ErrorKind};
@@ -24,13 +24,13 @@ async fn the_broker_drops_who_stops_sending() {
     let idle = beating(&vhost.url()).await;
     let dumb = beating(&proxy.url(&vhost.url())).await;
     let channel = dumb.channel().await.unwrap();
-    let before = proxy.moved_so_far(Way::Down);
-    proxy.stall(Way::Up);
+    let before = proxy.byte_count(Direction::ToClient);
+    proxy.stall(Direction::ToBroker);
     let call = actix_rt::spawn(async move { channel.declare_queue("never").await.map(drop) });
     let error = within("the end", 20, dumb.closed()).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true), "{error}");
     assert!(!error.to_string().contains("heartbeat"), "{error}");
-    assert!(proxy.moved_so_far(Way::Down) > before, "the broker went on with its own heartbeats");
+    assert!(proxy.byte_count(Direction::ToClient) > before, "the broker went on with its own heartbeats");
     let error = within("the call", 5, call).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
     // It had as much time in silence, and more.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::dialogue::{meet_by, mute};
+use crate::support::scripted_peer::{connect_with_script, silent_listener};
 use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{HandshakeScript, Probe, protocol::connection};
 use actix_pika::{
@@ -25,7 +25,7 @@ async fn each_mechanism_has_its_response() {
         let set = |connector: Connector| {
             connector.credentials(Credentials::new("alice", "hunter2")).mechanisms([mechanism])
         };
-        let (_, _, terms) = within("a connection", 10, meet_by(set, &all)).await;
+        let (_, _, terms) = within("a connection", 10, connect_with_script(set, &all)).await;
         assert_eq!((terms.mechanism.as_str(), terms.response.as_slice()), (name, response));
     }
 }
@@ -84,7 +84,7 @@ async fn without_credentials_nothing_is_dialled() {
     async fn panics() -> Result<Credentials> {
         panic!("a bug in the provider")
     }
-    let listener = mute();
+    let listener = silent_listener();
     let connector = Connector::new(&format!("amqp://{}", listener.local_addr().unwrap())).unwrap();
     let error = within("an error", 5, connector.clone().credentials(fails).connect()).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Auth, true));
@@ -119,7 +119,7 @@ async fn the_broker_takes_a_new_secret() {
 #[actix::test]
 async fn an_answer_after_the_deadline_is_not_taken_for_the_next() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
+        within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
     let slow = UpdateSecret::new("one", "r".repeat(300)).deadline(Duration::from_millis(100));
     let error = within("a deadline", 5, connection.update_secret_with(slow)).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Timeout, true));
@@ -147,7 +147,7 @@ async fn an_answer_after_the_deadline_is_not_taken_for_the_next() {
 #[actix::test]
 async fn a_secret_that_is_refused_costs_the_connection() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
+        within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
     let peer = async {
         socket.expect::<connection::UpdateSecret>(0).await.unwrap();
         socket
@@ -167,7 +167,8 @@ async fn a_secret_that_is_refused_costs_the_connection() {
 #[actix::test]
 async fn a_secret_that_fits_no_frame_is_a_limit_error_and_is_not_sent() {
     let set = |connector: Connector| connector.frame_max(4096);
-    let (connection, mut socket, _) = within("connect", 10, meet_by(set, &HandshakeScript::new())).await;
+    let (connection, mut socket, _) =
+        within("connect", 10, connect_with_script(set, &HandshakeScript::new())).await;
     let error = connection.update_secret("x".repeat(4096), "").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
     let (closed, heard) = tokio::join!(connection.close(), socket.expect_close());
@@ -179,7 +180,7 @@ async fn a_secret_that_fits_no_frame_is_a_limit_error_and_is_not_sent() {
 #[actix::test]
 async fn an_unasked_update_secret_ok_is_a_protocol_error() {
     let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector, &HandshakeScript::new())).await;
+        within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
     socket.send(0, connection::UpdateSecretOk {}).await.unwrap();
     assert_eq!(socket.expect_close().await.unwrap().0, 503);
     let error = within("the end", 5, connection.closed()).await.unwrap_err();
@@ -208,9 +209,12 @@ fn tokens(
 async fn credentials_that_expire_are_renewed_until_the_connection_closes() {
     let asked = Arc::new(AtomicU64::new(0));
     let provider = tokens(&asked, |_| false);
-    let (connection, mut socket, terms) =
-        within("connect", 10, meet_by(|connector| connector.credentials(provider), &HandshakeScript::new()))
-            .await;
+    let (connection, mut socket, terms) = within(
+        "connect",
+        10,
+        connect_with_script(|connector| connector.credentials(provider), &HandshakeScript::new()),
+    )
+    .await;
     assert_eq!(terms.response, b"\0\0token 1");
     let mut probe = Probe::<ConnectionEvent>::start();
     connection.watch(probe.recipient());
@@ -234,9 +238,12 @@ async fn credentials_that_expire_are_renewed_until_the_connection_closes() {
 async fn a_refresh_that_fails_is_told_and_tried_again() {
     let asked = Arc::new(AtomicU64::new(0));
     let provider = tokens(&asked, |n| n == 2);
-    let (connection, mut socket, _) =
-        within("connect", 10, meet_by(|connector| connector.credentials(provider), &HandshakeScript::new()))
-            .await;
+    let (connection, mut socket, _) = within(
+        "connect",
+        10,
+        connect_with_script(|connector| connector.credentials(provider), &HandshakeScript::new()),
+    )
+    .await;
     let mut probe = Probe::<ConnectionEvent>::start();
     connection.watch(probe.recipient());
     match probe.next().await.unwrap() {
@@ -263,7 +270,7 @@ async fn secrets_are_not_shown() {
     let (connection, ..) = within(
         "connect",
         10,
-        meet_by(|connector| connector.credentials(credentials), &HandshakeScript::new()),
+        connect_with_script(|connector| connector.credentials(credentials), &HandshakeScript::new()),
     )
     .await;
     assert!(!format!("{connection:?} {:?}", connection.state()).contains("hunter2"));

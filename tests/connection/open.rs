@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::dialogue::{meet, open, try_meet};
+use crate::support::scripted_peer::{connect_to_peer, open_channel, try_connect_with_script};
 use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{HandshakeScript, Probe, protocol::connection, types::AMQPValue};
 use actix_pika::{
@@ -62,7 +62,7 @@ async fn tune_ok_says_what_the_connection_tells() {
     ];
     for (offer, agreed) in cases {
         let script = HandshakeScript::new().tune(offer.0, offer.1, offer.2);
-        let meeting = try_meet(|connector| connector, &script);
+        let meeting = try_connect_with_script(|connector| connector, &script);
         let (result, _socket, terms) = within("a handshake", 10, meeting).await;
         assert_eq!((terms.channel_max, terms.frame_max, terms.heartbeat), agreed);
         let connection = result.unwrap();
@@ -76,7 +76,8 @@ async fn tune_ok_says_what_the_connection_tells() {
 #[actix::test]
 async fn client_properties_name_the_library_and_what_it_can_do() {
     let (_result, _socket, terms) =
-        within("a handshake", 10, try_meet(|connector| connector, &HandshakeScript::new())).await;
+        within("a handshake", 10, try_connect_with_script(|connector| connector, &HandshakeScript::new()))
+            .await;
     assert_eq!(terms.locale, "en_US");
     let properties = terms.properties.inner();
     let text = |key: &str| match properties.get(key) {
@@ -104,7 +105,8 @@ async fn client_properties_name_the_library_and_what_it_can_do() {
 #[actix::test]
 async fn client_properties_of_the_application_replace_those_of_the_library() {
     let own = |connector: Connector| connector.client_property("product", "shop").client_property("shard", 7);
-    let (_result, _socket, terms) = within("a handshake", 10, try_meet(own, &HandshakeScript::new())).await;
+    let (_result, _socket, terms) =
+        within("a handshake", 10, try_connect_with_script(own, &HandshakeScript::new())).await;
     let properties = terms.properties.inner();
     assert_eq!(properties.get("product"), Some(&AMQPValue::LongString("shop".into())));
     assert_eq!(properties.get("shard"), Some(&AMQPValue::LongInt(7)));
@@ -137,7 +139,7 @@ async fn the_heartbeat_that_is_asked_for_is_that_of_tune_ok() {
     for (asked, said) in [(0, 0), (1, 1), (500, 1), (1_000, 1), (1_500, 2), (9_000, 9), (600_000, 60)] {
         let ours = |connector: Connector| connector.heartbeat(Duration::from_millis(asked));
         let (_result, _socket, terms) =
-            within("a handshake", 10, try_meet(ours, &HandshakeScript::new())).await;
+            within("a handshake", 10, try_connect_with_script(ours, &HandshakeScript::new())).await;
         assert_eq!(terms.heartbeat, said, "asked for {asked} ms");
     }
 }
@@ -167,7 +169,7 @@ async fn the_end_of_a_connection_is_told_once() {
 /// D7: whoever closes twice, or from many tasks at once, sends one close frame.
 #[actix::test]
 async fn a_connection_is_closed_with_one_frame() {
-    let (connection, mut socket) = within("a handshake", 10, meet(|connector| connector)).await;
+    let (connection, mut socket) = within("a handshake", 10, connect_to_peer(|connector| connector)).await;
     let closes = join_all((0..8).map(|_| connection.close()));
     let server = async {
         assert_eq!(socket.expect_close().await.unwrap().0, 200);
@@ -244,10 +246,10 @@ async fn a_connection_error_reaches_every_channel_with_its_cause() {
 /// CON-19: calls and publishes that wait on several channels when the connection goes, all answered.
 #[actix::test]
 async fn pending_calls_of_all_channels_fail_when_the_connection_is_closed() {
-    let (connection, mut socket) = within("a handshake", 10, meet(|connector| connector)).await;
+    let (connection, mut socket) = within("a handshake", 10, connect_to_peer(|connector| connector)).await;
     let mut channels = Vec::new();
     for number in 1..=3 {
-        channels.push(open(&connection, &mut socket, number, OpenChannel::new()).await);
+        channels.push(open_channel(&connection, &mut socket, number, OpenChannel::new()).await);
     }
     let calls = join_all(channels.iter().map(|channel| channel.set_qos(1)));
     let exchanges: Vec<_> = channels.iter().map(|channel| channel.default_exchange()).collect();
@@ -275,7 +277,8 @@ async fn pending_calls_of_all_channels_fail_when_the_connection_is_closed() {
 #[actix::test]
 async fn the_reason_of_a_close_survives_the_reset_that_follows() {
     for _ in 0..20 {
-        let (connection, mut socket) = within("a handshake", 10, meet(|connector| connector)).await;
+        let (connection, mut socket) =
+            within("a handshake", 10, connect_to_peer(|connector| connector)).await;
         let close = connection::Close { reply_code: 320, reply_text: "forced".into(), ..Default::default() };
         socket.send(0, close).await.unwrap();
         socket.reset().unwrap();

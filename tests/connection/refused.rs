@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::dialogue::{try_meet, turned_away};
+use crate::support::scripted_peer::{failed_connect, try_connect_with_script};
 use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{
     Disconnect, HandshakeScript, HandshakeStep, Peer, TestErrorKind, protocol::connection,
@@ -48,7 +48,7 @@ async fn a_mute_peer_is_given_up_at_the_connect_limit() {
             HandshakeStep::Secure => HandshakeScript::new().challenge("who are you?").silent_at(step),
             _ => HandshakeScript::new().silent_at(step),
         };
-        let meeting = turned_away(|connector| connector.connect_timeout(limit), &script);
+        let meeting = failed_connect(|connector| connector.connect_timeout(limit), &script);
         let (error, mut socket, _) = within("a mute peer", 10, meeting).await;
         assert_eq!(error.kind(), ErrorKind::Timeout, "{step:?}: {error}");
         assert!(error.is_retryable());
@@ -72,7 +72,7 @@ async fn a_peer_that_does_not_even_accept_is_given_up_at_the_connect_limit() {
 async fn half_a_frame_is_no_sign_of_life() {
     let script = HandshakeScript::new().raw_at(HandshakeStep::Start, [1, 0, 0, 0, 0, 1, 0, 0, 10]);
     let limit = Duration::from_millis(100);
-    let meeting = turned_away(|connector| connector.connect_timeout(limit), &script);
+    let meeting = failed_connect(|connector| connector.connect_timeout(limit), &script);
     let (error, ..) = within("half a frame", 10, meeting).await;
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
@@ -154,7 +154,7 @@ async fn a_peer_that_speaks_another_protocol_is_a_protocol_error() {
     ];
     for (greeting, excerpt) in greetings {
         let script = HandshakeScript::new().raw_at(HandshakeStep::Start, greeting);
-        let (error, ..) = within("a foreign peer", 10, turned_away(|connector| connector, &script)).await;
+        let (error, ..) = within("a foreign peer", 10, failed_connect(|connector| connector, &script)).await;
         assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
         assert!(error.to_string().contains(excerpt), "{error}");
     }
@@ -180,7 +180,7 @@ async fn a_peer_of_another_protocol_version_is_a_protocol_error_that_names_the_v
     {
         let script = HandshakeScript::new().raw_at(HandshakeStep::Start, *header);
         let (error, mut socket, _) =
-            within("another version", 10, turned_away(|connector| connector, &script)).await;
+            within("another version", 10, failed_connect(|connector| connector, &script)).await;
         assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(error.to_string().contains(version), "{error}");
         assert_eq!(socket.expect_eof().await.unwrap(), Disconnect::Closed);
@@ -281,7 +281,7 @@ async fn another_refusal_is_a_closed_connection_with_its_code() {
         [(HandshakeStep::Tune, 320), (HandshakeStep::OpenOk, 541), (HandshakeStep::OpenOk, 999)]
     {
         let script = HandshakeScript::new().refuse_at(step, code, "for another reason");
-        let (error, ..) = within("a refusal", 10, turned_away(|connector| connector, &script)).await;
+        let (error, ..) = within("a refusal", 10, failed_connect(|connector| connector, &script)).await;
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
         let reason = error.close_reason().expect("a reason");
         assert_eq!((reason.code, &*reason.text), (code, "for another reason"));
@@ -317,7 +317,8 @@ async fn a_connect_that_is_dropped_hangs_up() {
 /// A peer that is content with everything, so that the scripts above fail for their reasons.
 #[actix::test]
 async fn a_willing_peer_is_connected_to() {
-    let (result, mut socket, terms) = try_meet(|connector| connector, &HandshakeScript::new()).await;
+    let (result, mut socket, terms) =
+        try_connect_with_script(|connector| connector, &HandshakeScript::new()).await;
     let connection = result.unwrap();
     assert_eq!((&*terms.mechanism, &*terms.vhost), ("PLAIN", "/"));
     let server = async {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::dialogue::{meet, mute, open, serve};
+use crate::support::scripted_peer::{accept_with_script, connect_to_peer, open_channel, silent_listener};
 use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{
     HandshakeScript, Peer,
@@ -16,20 +16,21 @@ const FOREVER: Duration = Duration::MAX;
 /// CON-24: no time at all is a limit that has passed, for connecting and for each call, and costs nobody else.
 #[actix::test]
 async fn a_limit_of_zero_has_passed() {
-    let silent = mute();
+    let silent = silent_listener();
     let connector = Connector::new(&format!("amqp://{}/", silent.local_addr().unwrap())).unwrap();
     let connect = connector.connect_timeout(Duration::ZERO).connect();
     assert_eq!(within("a limit", 5, connect).await.unwrap_err().kind(), ErrorKind::Timeout);
 
     let hasty = |connector: Connector| connector.close_timeout(Duration::ZERO);
-    let (connection, mut socket) = within("connect", 10, meet(hasty)).await;
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(hasty)).await;
     let options = OpenChannel::new().confirms(false).deadline(Duration::ZERO);
     let error = within("a limit", 5, connection.channel_with(options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     socket.open_channel(1).await.unwrap();
     // It is nobody's, and goes again.
     socket.answer(1, |_: channel::Close| channel::CloseOk {}).await.unwrap();
-    let patient = open(&connection, &mut socket, 2, OpenChannel::new().confirms(false).number(2)).await;
+    let patient =
+        open_channel(&connection, &mut socket, 2, OpenChannel::new().confirms(false).number(2)).await;
     let update = connection.update_secret_with(UpdateSecret::new("new", "").deadline(Duration::ZERO));
     assert_eq!(within("a limit", 5, update).await.unwrap_err().kind(), ErrorKind::Timeout);
     let _: connection::UpdateSecret = socket.expect(0).await.unwrap();
@@ -90,11 +91,11 @@ async fn without_limits_an_end_is_still_an_end() {
     let peer = Peer::listen().await.unwrap();
     let connector = Connector::new(&peer.url()).unwrap().connect_timeout(FOREVER).close_timeout(FOREVER);
     let script = HandshakeScript::new();
-    let both = async { tokio::join!(connector.connect(), serve(&peer, &script)) };
+    let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
     let (connection, (mut socket, _)) = within("connect", 10, both).await;
     let connection = connection.unwrap();
     let options = OpenChannel::new().confirms(false).deadline(FOREVER);
-    let channel = open(&connection, &mut socket, 1, options).await;
+    let channel = open_channel(&connection, &mut socket, 1, options).await;
     let call = actix_rt::spawn(async move { channel.declare_queue("q").await.map(drop) });
     let _: queue::Declare = socket.expect(1).await.unwrap();
     socket.reset().unwrap();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::broker::Vhost;
-use crate::support::dialogue::{mute, nowhere, serve};
+use crate::support::scripted_peer::{accept_with_script, silent_listener, unused_address};
 use crate::support::within;
 use actix_pika::testing::{ClientHandshake, HandshakeScript, Peer, types::AMQPValue};
 use actix_pika::{Connector, Credentials, ErrorKind, options::Mechanism};
@@ -12,7 +12,7 @@ use actix_pika::{Connector, Credentials, ErrorKind, options::Mechanism};
 async fn heard(query: &str, script: &HandshakeScript) -> ClientHandshake {
     let peer = Peer::listen().await.unwrap();
     let connector = Connector::new(&format!("{}?{query}", peer.url())).unwrap();
-    let both = async { tokio::join!(connector.connect(), serve(&peer, script)) };
+    let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, script)) };
     let (connection, (_, terms)) = within("a connection", 10, both).await;
     connection.unwrap();
     terms
@@ -58,7 +58,7 @@ async fn a_uri_and_its_parts_say_the_same() {
     let said = async |connector: fn(&Peer) -> Connector| {
         let peer = Peer::listen().await.unwrap();
         let script = HandshakeScript::new();
-        let both = async { tokio::join!(connector(&peer).connect(), serve(&peer, &script)) };
+        let both = async { tokio::join!(connector(&peer).connect(), accept_with_script(&peer, &script)) };
         let (connection, (_, terms)) = within("a connection", 10, both).await;
         connection.unwrap();
         terms
@@ -101,7 +101,7 @@ async fn parts_need_no_escapes() {
     assert_eq!(vhost.queues().await.len(), 1);
     within("close", 10, connection.close()).await.unwrap();
 
-    let port = nowhere().port();
+    let port = unused_address().port();
     let error = within("an error", 10, Connector::host("::1", port).connect()).await.unwrap_err();
     assert_eq!((error.kind(), error.entity()), (ErrorKind::Io, Some(&*format!("[::1]:{port}"))));
 }
@@ -123,7 +123,7 @@ async fn mechanisms_are_taken_in_their_order() {
 #[actix::test]
 async fn timeouts_limit_the_connect() {
     for query in ["connection_timeout=150", "timeout=0.15", "timeout=60&connection_timeout=150"] {
-        let silent = mute();
+        let silent = silent_listener();
         let uri = format!("amqp://{}/?{query}", silent.local_addr().unwrap());
         let started = Instant::now();
         let error = within("a limit", 5, Connector::new(&uri).unwrap().connect()).await.unwrap_err();

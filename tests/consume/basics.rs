@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::proxy::Way;
-use crate::support::tapped::{Said, Tapped};
+use crate::support::proxy::Direction;
+use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use crate::support::{eventually, take, within};
 use actix_pika::{
     Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Publishing, message::CancelConsumer,
@@ -21,7 +21,7 @@ fn numbers(n: usize) -> Vec<String> {
 crate::modes! {
     /// CNS-01: a handler gets body and routing key of what is published after it began, and acknowledges.
     async fn a_handler_gets_what_is_published_later(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
         let consumer = bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         bench.channel.default_exchange().publish("work", "jobs").await.unwrap();
@@ -30,12 +30,12 @@ crate::modes! {
         assert_eq!((delivery.consumer_tag(), delivery.redelivered()), (consumer.tag(), false));
         delivery.ack().unwrap();
         bench.channel.close().await.unwrap();
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
     /// CNS-03: after a cancel the broker has no consumer, later messages stay in the queue, and nothing more comes.
     async fn after_a_cancel_nothing_more_comes(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
         let mut ends = Probe::<ConsumerEnd>::start();
         let options = Consume::new().tag("mine").watch(ends.recipient());
@@ -45,7 +45,7 @@ crate::modes! {
         probe.next().await.unwrap().ack().unwrap();
         consumer.cancel().await.unwrap();
         assert!(matches!(ends.next().await.unwrap(), ConsumerEnd::Cancelled));
-        assert_eq!(oracle.look("jobs").await.unwrap().1, 0);
+        assert_eq!(oracle.queue_counts("jobs").await.unwrap().1, 0);
         let quiet = async {
             oracle.publish("", "jobs", "second").await;
             bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
@@ -76,7 +76,7 @@ crate::modes! {
 
     /// CNS-09: channel and connection end every consumer of theirs, and say why.
     async fn a_closed_channel_ends_its_consumers(bench: Bench) {
-        let _oracle = bench.filled("jobs", []).await;
+        let _oracle = bench.fill_queue("jobs", []).await;
         let probe = Probe::<Delivery>::start();
         let mut ends = Probe::<ConsumerEnd>::start();
         let watcher = ends.recipient();
@@ -103,7 +103,7 @@ crate::modes! {
     /// CNS-13: two consumers, one of a tag of its own and one of an empty tag, share 100 messages, an empty and a
     /// large one among them; each comes once.
     async fn two_consumers_share_a_queue(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let (mut one, mut two) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
         let queue = bench.channel.queue("jobs");
         let named = queue.consume_with(Consume::new().tag("named"), one.recipient()).await.unwrap();
@@ -137,7 +137,7 @@ crate::modes! {
     /// CNS: a tag that is in use on the channel is refused before the broker hears of it, which would close the
     /// connection.
     async fn a_tag_in_use_is_refused_here(bench: Bench) {
-        let _oracle = bench.filled("jobs", ["one".to_owned()]).await;
+        let _oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let mut probe = Probe::<Delivery>::start();
         let queue = bench.channel.queue("jobs");
         queue.consume_with(Consume::new().tag("same"), probe.recipient()).await.unwrap();
@@ -154,17 +154,17 @@ crate::modes! {
 
     /// CNS-14: a cancel leaves what the application holds unsettled with it; closing the channel puts it back.
     async fn a_cancel_requeues_nothing_that_is_held(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(5)).await;
+        let oracle = bench.fill_queue("jobs", numbers(5)).await;
         let mut probe = Probe::<Delivery>::start();
         let consumer = bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let mut held = take(&mut probe, 5).await;
         consumer.cancel().await.unwrap();
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
         held.remove(0).ack().unwrap();
         bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (0, 4));
         bench.channel.close().await.unwrap();
-        oracle.holds("jobs", 4).await;
+        oracle.wait_for_count("jobs", 4).await;
         let back = oracle.drain("jobs").await;
         let back: Vec<_> = back.iter().map(|d| (d.data[0], d.redelivered)).collect();
         assert_eq!(back, [(b'1', true), (b'2', true), (b'3', true), (b'4', true)]);
@@ -173,7 +173,7 @@ crate::modes! {
     /// CNS-16: of 2,000 messages 20 are acknowledged, then the channel closes with more in flight: exactly 1,980 come
     /// back, none twice.
     async fn what_is_in_flight_comes_back_when_the_channel_closes(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let exchange = bench.channel.default_exchange();
         for n in 0..2000 {
             drop(exchange.publish_deferred(n.to_string(), "jobs").await.unwrap());
@@ -186,7 +186,7 @@ crate::modes! {
             delivery.ack().unwrap();
         }
         channel.close().await.unwrap();
-        oracle.holds("jobs", 1980).await;
+        oracle.wait_for_count("jobs", 1980).await;
         let mut bodies = oracle.drain_bodies("jobs").await;
         assert_eq!(bodies.len(), 1980);
         bodies.sort_unstable();
@@ -196,7 +196,7 @@ crate::modes! {
 
     /// CNS-16: the same when the connection is closed.
     async fn what_is_in_flight_comes_back_when_the_connection_closes(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let exchange = bench.channel.default_exchange();
         for n in 0..1000 {
             drop(exchange.publish_deferred(Publishing::new(n.to_string()), "jobs").await.unwrap());
@@ -207,7 +207,7 @@ crate::modes! {
             delivery.ack().unwrap();
         }
         bench.connection.close().await.unwrap();
-        oracle.holds("jobs", 980).await;
+        oracle.wait_for_count("jobs", 980).await;
         let mut bodies = oracle.drain_bodies("jobs").await;
         assert_eq!(bodies.len(), 980);
         bodies.sort_unstable();
@@ -218,42 +218,42 @@ crate::modes! {
     /// CNS-03: cancelled with deliveries in flight: what was dropped in between goes back after cancel-ok, once, and
     /// none is delivered to the consumer that goes.
     async fn a_cancel_in_the_midst_loses_nothing(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(300)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(300)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
-        let consumer = tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let consumer = recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let mut held = take(&mut probe, 150).await;
         for delivery in held.drain(..100) {
             delivery.ack().unwrap();
         }
-        tapped.proxy.stall(Way::Down);
+        recorded.proxy.stall(Direction::ToClient);
         let cancelling = actix::spawn(async move { consumer.cancel().await });
-        within("basic.cancel", 5, tapped.proxy.seen_method(Way::Up, (60, 30), 1)).await;
+        within("basic.cancel", 5, recorded.proxy.wait_for_method(Direction::ToBroker, (60, 30), 1)).await;
         drop(held);
-        drop(tapped.channel.default_exchange().publish_deferred("mark", "nowhere").await.unwrap());
-        within("the mark", 5, tapped.proxy.seen_method(Way::Up, (60, 40), 1)).await;
-        assert!(tapped.said().iter().all(|said| matches!(said, Said::Ack { .. })));
-        tapped.proxy.resume(Way::Down);
+        drop(recorded.channel.default_exchange().publish_deferred("mark", "nowhere").await.unwrap());
+        within("the mark", 5, recorded.proxy.wait_for_method(Direction::ToBroker, (60, 40), 1)).await;
+        assert!(recorded.settle_frames().iter().all(|said| matches!(said, SettleFrame::Ack { .. })));
+        recorded.proxy.resume(Direction::ToClient);
         cancelling.await.unwrap().unwrap();
         let rest = probe.drain().await;
         for delivery in rest {
             assert!(!delivery.redelivered());
             delivery.nack(true).unwrap();
         }
-        tapped.flush().await;
-        assert_eq!((tapped.channel.load().unsettled, tapped.methods_up((60, 30))), (0, 1));
+        recorded.flush().await;
+        assert_eq!((recorded.channel.load().unsettled, recorded.count_sent((60, 30))), (0, 1));
         let mut tags = BTreeSet::new();
-        for said in tapped.said() {
+        for said in recorded.settle_frames() {
             match said {
-                Said::Reject { tag, requeue: true } | Said::Nack { tag, multiple: false, requeue: true } => {
+                SettleFrame::Reject { tag, requeue: true } | SettleFrame::Nack { tag, multiple: false, requeue: true } => {
                     assert!(tags.insert(tag), "{tag} twice");
                 }
-                Said::Ack { tag, .. } => assert!(tag <= 100),
+                SettleFrame::Ack { tag, .. } => assert!(tag <= 100),
                 other => panic!("{other:?}"),
             }
         }
-        tapped.channel.close().await.unwrap();
-        oracle.holds("jobs", 200).await;
+        recorded.channel.close().await.unwrap();
+        oracle.wait_for_count("jobs", 200).await;
         let bodies = oracle.drain_bodies("jobs").await;
         let expected: Vec<_> = (100..300).map(|n| n.to_string().into_bytes()).collect();
         assert_eq!(bodies, expected);
@@ -261,7 +261,7 @@ crate::modes! {
 
     /// CNS: a queue that is deleted ends its consumers, not their channel; the same tag can begin anew at once.
     async fn a_deleted_queue_ends_its_consumers(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
         let mut ends = Probe::<ConsumerEnd>::start();
         let watcher = ends.recipient();
@@ -281,7 +281,7 @@ crate::modes! {
 
     /// CNS: an exclusive consumer keeps others out with 403, which costs their channel only.
     async fn an_exclusive_consumer_keeps_others_out(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
         let queue = bench.channel.queue("jobs");
         queue.consume_with(Consume::new().exclusive(true), probe.recipient()).await.unwrap();
@@ -294,7 +294,7 @@ crate::modes! {
 
     /// CNS-18: out of order acks of a bounded consumer never close the channel.
     async fn acks_out_of_order_are_fine(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(12)).await;
+        let oracle = bench.fill_queue("jobs", numbers(12)).await;
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume_with(Consume::new().prefetch(3), probe.recipient()).await.unwrap();
         for _ in 0..4 {
@@ -313,31 +313,31 @@ crate::modes! {
 #[actix::test]
 async fn deliveries_in_one_read_with_the_end_are_not_lost() {
     let bench = crate::support::modes::Bench::open(true).await;
-    let oracle = bench.filled("jobs", []).await;
+    let oracle = bench.fill_queue("jobs", []).await;
     oracle.declare_queue("others").await;
-    let tapped = Tapped::open(&bench).await;
+    let recorded = RecordedConnection::open(&bench).await;
     let mut probe = Probe::<Delivery>::start();
-    tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
-    tapped.proxy.stall(Way::Down);
+    recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+    recorded.proxy.stall(Direction::ToClient);
     for n in 0..3 {
         oracle.publish("", "jobs", n.to_string()).await;
     }
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
-    tapped.proxy.resume(Way::Down);
+    recorded.proxy.resume(Direction::ToClient);
     for (n, delivery) in take(&mut probe, 3).await.into_iter().enumerate() {
         assert_eq!(text(&delivery), n.to_string());
         delivery.ack().unwrap();
     }
-    tapped.flush().await;
-    assert_eq!(tapped.channel.load().unsettled, 0);
-    tapped.channel.queue("others").consume(probe.recipient()).await.unwrap();
+    recorded.flush().await;
+    assert_eq!(recorded.channel.load().unsettled, 0);
+    recorded.channel.queue("others").consume(probe.recipient()).await.unwrap();
     for n in 0..3 {
         oracle.publish("", "others", n.to_string()).await;
     }
     for delivery in take(&mut probe, 3).await {
         delivery.ack().unwrap();
     }
-    tapped.flush().await;
-    assert_eq!(tapped.said().last(), Some(&Said::Ack { tag: 6, multiple: true }));
-    tapped.channel.actor().send(CancelConsumer::new("unknown")).await.unwrap().unwrap();
+    recorded.flush().await;
+    assert_eq!(recorded.settle_frames().last(), Some(&SettleFrame::Ack { tag: 6, multiple: true }));
+    recorded.channel.actor().send(CancelConsumer::new("unknown")).await.unwrap().unwrap();
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{oracle::Oracle, proxy::Way, tapped::Tapped, within};
+use crate::support::{oracle::Oracle, proxy::Direction, recorded_connection::RecordedConnection, within};
 use actix::prelude::*;
 use actix_pika::{
     Consume, ConsumerEnd, DeclareQueue, Delivery, ErrorKind, Requeue,
@@ -168,10 +168,10 @@ crate::modes! {
     /// CNS-05: the broker tells of a lost consumer only where the client has said that it wants to hear of it, which
     /// ours does unless the application says otherwise.
     async fn the_end_of_a_consumer_is_told_to_who_asked_for_it(bench: Bench) {
-        let oracle = bench.filled("q", []).await;
+        let oracle = bench.fill_queue("q", []).await;
         let silent = Table::new().with("consumer_cancel_notify", false);
-        let deaf = Tapped::open_with(&bench, |connector| connector.client_property("capabilities", silent)).await;
-        let listens = Tapped::open(&bench).await;
+        let deaf = RecordedConnection::open_with(&bench, |connector| connector.client_property("capabilities", silent)).await;
+        let listens = RecordedConnection::open(&bench).await;
         let probe = Probe::<Delivery>::start();
         let unaware = deaf.channel.queue("q").consume(probe.recipient()).await.unwrap();
         let consumer = listens.channel.queue("q").consume(probe.recipient()).await.unwrap();
@@ -182,9 +182,9 @@ crate::modes! {
             deaf.flush().await;
         }
         assert!(unaware.end().is_none(), "{:?}", unaware.end());
-        let cancels = |tapped: &Tapped| {
-            let tapes = tapped.proxy.tapes();
-            tapes.iter().flat_map(|tape| tape.frames(Way::Down)).filter(|f| f.method() == Some((60, 30))).count()
+        let cancels = |recorded: &RecordedConnection| {
+            let tapes = recorded.proxy.recordings();
+            tapes.iter().flat_map(|tape| tape.frames(Direction::ToClient)).filter(|f| f.method() == Some((60, 30))).count()
         };
         assert_eq!((cancels(&deaf), cancels(&listens)), (0, 1));
         // To cancel what is not there any more is fine.
@@ -195,13 +195,13 @@ crate::modes! {
     /// CNS-12: a cancel right behind the consume, with 100 messages queued: nothing is left of the consumer here or at
     /// the broker, and the messages are in the queue.
     async fn a_cancel_right_behind_the_consume_leaves_nothing(bench: Bench) {
-        let oracle = bench.filled("q", (0..100).map(|n| format!("{n:02}"))).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("q", (0..100).map(|n| format!("{n:02}"))).await;
+        let recorded = RecordedConnection::open(&bench).await;
         for _ in 0..3 {
             let mut probe = Probe::<Delivery>::start();
             let mut ends = Probe::<ConsumerEnd>::start();
             let options = Consume::new().queue("q").tag("mine").watch(ends.recipient()).deliver_to(probe.recipient());
-            let actor = tapped.channel.actor();
+            let actor = recorded.channel.actor();
             let (consumed, cancelled) = tokio::join!(actor.send(options), actor.send(CancelConsumer::new("mine")));
             consumed.unwrap().unwrap();
             cancelled.unwrap().unwrap();
@@ -211,9 +211,9 @@ crate::modes! {
             for delivery in probe.drain().await {
                 delivery.nack(true).unwrap();
             }
-            tapped.flush().await;
-            assert_eq!(tapped.channel.load().unsettled, 0);
-            assert_eq!(oracle.look("q").await, Some((100, 0)));
+            recorded.flush().await;
+            assert_eq!(recorded.channel.load().unsettled, 0);
+            assert_eq!(oracle.queue_counts("q").await, Some((100, 0)));
             assert_eq!(ends.count().await, 1);
         }
         let bodies = oracle.drain_bodies("q").await;
@@ -222,7 +222,7 @@ crate::modes! {
 
     /// CNS-17: a queue that is deleted takes its own consumers along, on whatever channel, and no other.
     async fn a_deleted_queue_takes_only_its_own_consumers_along(bench: Bench) {
-        let oracle = bench.filled("one", []).await;
+        let oracle = bench.fill_queue("one", []).await;
         oracle.declare_queue("other").await;
         let mut probe = Probe::<Delivery>::start();
         let elsewhere = bench.another_channel().await;
@@ -239,6 +239,6 @@ crate::modes! {
         delivery.ack().unwrap();
         assert!(stays.end().is_none());
         stays.cancel().await.unwrap();
-        assert_eq!(oracle.look("other").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("other").await, Some((0, 0)));
     }
 }

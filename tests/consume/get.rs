@@ -2,8 +2,8 @@
 
 use crate::support::eventually;
 use crate::support::oracle::Oracle;
-use crate::support::proxy::Way;
-use crate::support::tapped::{Said, Tapped};
+use crate::support::proxy::Direction;
+use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use actix_pika::{
     DeclareQueue, Delivery, ErrorKind,
     message::{Get, Settle},
@@ -51,7 +51,7 @@ crate::modes! {
 
     /// GET: a `no_ack` get takes the message for good.
     async fn a_no_ack_get_needs_no_settling(bench: Bench) {
-        let oracle = bench.filled("jobs", ["one".to_owned()]).await;
+        let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let delivery = bench.channel.queue("jobs").get_with(Get::new("jobs").no_ack(true)).await.unwrap().unwrap();
         assert!(delivery.is_no_ack());
         assert_eq!(bench.channel.load().unsettled, 0);
@@ -62,25 +62,25 @@ crate::modes! {
 
     /// GET, design 13.10: a get that nobody waits for any more puts its message back, once.
     async fn a_get_that_was_given_up_puts_its_message_back(bench: Bench) {
-        let oracle = bench.filled("jobs", ["one".to_owned()]).await;
-        let tapped = Tapped::open(&bench).await;
-        let queue = tapped.channel.queue("jobs");
+        let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
+        let recorded = RecordedConnection::open(&bench).await;
+        let queue = recorded.channel.queue("jobs");
         let mut get = Box::pin(queue.get());
         assert!(get.as_mut().now_or_never().is_none());
-        tapped.proxy.seen_method(Way::Up, (60, 70), 1).await;
+        recorded.proxy.wait_for_method(Direction::ToBroker, (60, 70), 1).await;
         drop(get);
-        tapped.proxy.seen_method(Way::Up, (60, 90), 1).await;
+        recorded.proxy.wait_for_method(Direction::ToBroker, (60, 90), 1).await;
         eventually("it is back", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;
-        assert_eq!(tapped.said(), [Said::Reject { tag: 1, requeue: true }]);
+        assert_eq!(recorded.settle_frames(), [SettleFrame::Reject { tag: 1, requeue: true }]);
         // The next get is answered with its own answer.
-        let delivery = tapped.channel.queue("jobs").get().await.unwrap().unwrap();
+        let delivery = recorded.channel.queue("jobs").get().await.unwrap().unwrap();
         assert_eq!((delivery.delivery_tag(), delivery.redelivered()), (2, true));
         delivery.ack().unwrap();
     }
 
     /// GET: gets and other calls under way at once are answered each with its own.
     async fn gets_under_way_at_once_are_answered_in_order(bench: Bench) {
-        let oracle = bench.filled("jobs", (0..20).map(|n| n.to_string())).await;
+        let oracle = bench.fill_queue("jobs", (0..20).map(|n| n.to_string())).await;
         let queue = bench.channel.queue("jobs");
         let got = join_all((0..21).map(|_| queue.get())).await;
         let got: Vec<Option<Delivery>> = got.into_iter().map(Result::unwrap).collect();
@@ -96,12 +96,12 @@ crate::modes! {
 
     /// ACK-04: of two taken, the one that was not acknowledged comes back when the channel closes.
     async fn what_was_not_acknowledged_comes_back(bench: Bench) {
-        let oracle = bench.filled("jobs", ["first".to_owned(), "second".to_owned()]).await;
+        let oracle = bench.fill_queue("jobs", ["first".to_owned(), "second".to_owned()]).await;
         let queue = bench.channel.queue("jobs");
         let first = queue.get().await.unwrap().unwrap();
         queue.get().await.unwrap().unwrap().ack().unwrap();
         bench.channel.close().await.unwrap();
-        oracle.holds("jobs", 1).await;
+        oracle.wait_for_count("jobs", 1).await;
         let back = oracle.drain("jobs").await;
         assert_eq!(back.len(), 1);
         assert_eq!((&back[0].data[..], back[0].redelivered), (&b"first"[..], true));
@@ -110,7 +110,7 @@ crate::modes! {
 
     /// ACK-05: `ack_all` of the last of two gets settles both.
     async fn ack_all_covers_earlier_gets(bench: Bench) {
-        let oracle = bench.filled("jobs", ["first".to_owned(), "second".to_owned()]).await;
+        let oracle = bench.fill_queue("jobs", ["first".to_owned(), "second".to_owned()]).await;
         let queue = bench.channel.queue("jobs");
         let first = queue.get().await.unwrap().unwrap();
         queue.get().await.unwrap().unwrap().ack_all().unwrap();
@@ -121,7 +121,7 @@ crate::modes! {
 
     /// ACK-06: a nack with requeue brings the same body again, redelivered; without, it is gone.
     async fn a_nack_requeues_or_drops(bench: Bench) {
-        let oracle = bench.filled("jobs", ["one".to_owned()]).await;
+        let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let queue = bench.channel.queue("jobs");
         let first = queue.get().await.unwrap().unwrap();
         assert!(!first.redelivered());
@@ -139,7 +139,7 @@ crate::modes! {
 
     /// ACK-08: of five, four taken and the second acknowledged, `nack_all` of the fourth puts 1, 3, 4 back in front.
     async fn nack_all_puts_back_in_order(bench: Bench) {
-        let oracle = bench.filled("jobs", (1..=5).map(|n| n.to_string())).await;
+        let oracle = bench.fill_queue("jobs", (1..=5).map(|n| n.to_string())).await;
         let queue = bench.channel.queue("jobs");
         let mut taken = Vec::new();
         for _ in 0..4 {
@@ -159,14 +159,14 @@ crate::modes! {
     /// ACK-01, ACK-02: settling takes the delivery, so only another copy of the right could settle twice; none is made.
     /// What is dropped unsettled goes back exactly once.
     async fn what_is_dropped_goes_back_exactly_once(bench: Bench) {
-        let oracle = bench.filled("jobs", ["one".to_owned()]).await;
-        let tapped = Tapped::open(&bench).await;
-        let delivery = tapped.channel.queue("jobs").get().await.unwrap().unwrap();
+        let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
+        let recorded = RecordedConnection::open(&bench).await;
+        let delivery = recorded.channel.queue("jobs").get().await.unwrap().unwrap();
         std::thread::spawn(move || drop(delivery)).join().unwrap();
-        tapped.flush().await;
-        assert_eq!(tapped.said(), [Said::Reject { tag: 1, requeue: true }]);
-        tapped.channel.close().await.unwrap();
-        oracle.holds("jobs", 1).await;
+        recorded.flush().await;
+        assert_eq!(recorded.settle_frames(), [SettleFrame::Reject { tag: 1, requeue: true }]);
+        recorded.channel.close().await.unwrap();
+        oracle.wait_for_count("jobs", 1).await;
         assert_eq!(oracle.drain_bodies("jobs").await, [b"one"]);
     }
 }
@@ -181,14 +181,14 @@ async fn a_get_without_an_answer_times_out_and_its_late_message_goes_back() {
     let oracle = Oracle::connect(&bench.vhost.url()).await;
     oracle.declare_queue("jobs").await;
     oracle.publish("", "jobs", "one").await;
-    let tapped = Tapped::open(&bench).await;
+    let recorded = RecordedConnection::open(&bench).await;
     let options = OpenChannel::new().deadline(Duration::from_millis(800));
-    let channel = tapped.connection.channel_with(options).await.unwrap();
-    tapped.proxy.stall(Way::Down);
+    let channel = recorded.connection.channel_with(options).await.unwrap();
+    recorded.proxy.stall(Direction::ToClient);
     let error = crate::support::within("the deadline", 5, channel.queue("jobs").get()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    tapped.proxy.resume(Way::Down);
+    recorded.proxy.resume(Direction::ToClient);
     eventually("it is back", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;
-    assert_eq!(tapped.said_on(channel.number()), [Said::Reject { tag: 1, requeue: true }]);
+    assert_eq!(recorded.settle_frames_on(channel.number()), [SettleFrame::Reject { tag: 1, requeue: true }]);
     assert!(channel.queue("jobs").get().await.unwrap().is_some());
 }

@@ -59,7 +59,7 @@ crate::modes! {
     /// CNS-02: handlers that answer at once, that work in a future, that let nothing else in meanwhile, and that block a
     /// thread of their own get the same messages, each one time.
     async fn every_kind_of_handler_works_alike(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let queue = bench.channel.queue("jobs");
         let log = Log::default();
         let recipients: [(Recipient<Delivery>, bool); 5] = [
@@ -87,7 +87,7 @@ crate::modes! {
             consumer.cancel().await.unwrap();
         }
         bench.channel.close().await.unwrap();
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 }
 
@@ -125,18 +125,18 @@ async fn tags_are_unique_and_short_whatever_the_name() {
 crate::modes! {
     /// CNS-15, FT-06: a tag of one's own has 255 bytes at most; a longer one is refused here, and costs nothing.
     async fn a_tag_has_255_bytes_at_most(bench: Bench) {
-        let oracle = bench.filled("jobs", ["one".to_owned()]).await;
+        let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let mut probe = Probe::<Delivery>::start();
         let queue = bench.channel.queue("jobs");
         let error = queue.consume_with(Consume::new().tag("t".repeat(256)), probe.recipient()).await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason()), (ErrorKind::Limit, None));
-        assert_eq!(oracle.look("jobs").await, Some((1, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((1, 0)));
         let consumer = queue.consume_with(Consume::new().tag("t".repeat(255)), probe.recipient()).await.unwrap();
         assert_eq!(consumer.tag(), "t".repeat(255));
         let delivery = probe.next().await.unwrap();
         assert_eq!(delivery.consumer_tag(), consumer.tag());
         delivery.ack().unwrap();
         consumer.cancel().await.unwrap();
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 }

@@ -1,7 +1,7 @@
 //! Prefetch: what the broker leaves unsettled with a consumer.
 
 use crate::support::oracle::Oracle;
-use crate::support::tapped::Tapped;
+use crate::support::recorded_connection::RecordedConnection;
 use crate::support::{eventually, modes::Bench, take, within};
 use actix_pika::{Channel, Consume, DeclareQueue, Delivery, message::Qos, testing::Probe};
 
@@ -39,7 +39,7 @@ crate::modes! {
     /// QOS-02: of 15 queued 5 arrive, a get in between frees nothing; single acks, an ack of all, nacks with and
     /// without requeue bring as many more as they settle.
     async fn the_prefetch_bounds_what_is_unsettled(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(15)).await;
+        let oracle = bench.fill_queue("jobs", numbers(15)).await;
         let mut probe = Probe::<Delivery>::start();
         let queue = bench.channel.queue("jobs");
         queue.consume_with(Consume::new().prefetch(5), probe.recipient()).await.unwrap();
@@ -72,7 +72,7 @@ crate::modes! {
 
     /// QOS-02: and so does recover, which brings the same again.
     async fn recover_brings_the_prefetch_again(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(15)).await;
+        let oracle = bench.fill_queue("jobs", numbers(15)).await;
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume_with(Consume::new().prefetch(5), probe.recipient()).await.unwrap();
         let held = exactly(&mut probe, 5, &bench.channel).await;
@@ -88,7 +88,7 @@ crate::modes! {
 
     /// QOS-03: a prefetch of 0 is no bound.
     async fn a_prefetch_of_zero_is_no_bound(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(300)).await;
+        let oracle = bench.fill_queue("jobs", numbers(300)).await;
         bench.channel.set_qos(0).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
@@ -98,7 +98,7 @@ crate::modes! {
 
     /// QOS-03: the broker knows no prefetch for `no_ack` consumers; the application holds no more than that many.
     async fn no_ack_consumers_are_bounded_here(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(100)).await;
+        let oracle = bench.fill_queue("jobs", numbers(100)).await;
         let mut probe = Probe::<Delivery>::start();
         let options = Consume::new().no_ack(true).prefetch(10);
         bench.channel.queue("jobs").consume_with(options, probe.recipient()).await.unwrap();
@@ -120,7 +120,7 @@ crate::modes! {
 
     /// QOS: a consumer holds 250 unless told otherwise.
     async fn the_default_prefetch_is_250(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(300)).await;
+        let oracle = bench.fill_queue("jobs", numbers(300)).await;
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let held = exactly(&mut probe, 250, &bench.channel).await;
@@ -138,7 +138,7 @@ crate::modes! {
 
     /// QOS-04: each consumer has its own bound, 3 and 2 of 10, and what one settles serves itself.
     async fn each_consumer_has_its_own_bound(bench: Bench) {
-        let oracle = bench.filled("one", numbers(10)).await;
+        let oracle = bench.fill_queue("one", numbers(10)).await;
         oracle.declare_queue("two").await;
         for n in 0..10 {
             oracle.publish("", "two", n.to_string()).await;
@@ -163,7 +163,7 @@ crate::modes! {
 
     /// QOS-04: a global bound is shared by the consumers of the channel.
     async fn a_global_bound_is_shared(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(10)).await;
+        let oracle = bench.fill_queue("jobs", numbers(10)).await;
         bench.channel.set_qos_with(Qos::new(3).global(true)).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
@@ -187,13 +187,13 @@ crate::modes! {
 
     /// QOS-06: the size of a prefetch, which RabbitMQ answers with 540, cannot be said; it leaves as 0.
     async fn the_prefetch_has_no_size(bench: Bench) {
-        let _oracle = bench.filled("jobs", []).await;
-        let tapped = Tapped::open(&bench).await;
+        let _oracle = bench.fill_queue("jobs", []).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let probe = Probe::<Delivery>::start();
-        tapped.channel.set_qos(7).await.unwrap();
-        tapped.channel.queue("jobs").consume_with(Consume::new().prefetch(9), probe.recipient()).await.unwrap();
-        let tapes = tapped.proxy.tapes();
-        let frames = tapes.iter().flat_map(|tape| tape.frames(crate::support::proxy::Way::Up));
+        recorded.channel.set_qos(7).await.unwrap();
+        recorded.channel.queue("jobs").consume_with(Consume::new().prefetch(9), probe.recipient()).await.unwrap();
+        let tapes = recorded.proxy.recordings();
+        let frames = tapes.iter().flat_map(|tape| tape.frames(crate::support::proxy::Direction::ToBroker));
         let qos: Vec<_> = frames.filter(|f| f.method() == Some((60, 10))).map(|f| f.payload[4..].to_vec()).collect();
         assert_eq!(qos, [[0, 0, 0, 0, 0, 7, 0], [0, 0, 0, 0, 0, 9, 0]]);
     }
@@ -202,7 +202,7 @@ crate::modes! {
 crate::modes! {
     /// QOS-05: a global bound that is raised, lowered and lifted under a consumer counts what is unsettled already.
     async fn a_global_bound_can_be_changed_under_a_consumer(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(30)).await;
+        let oracle = bench.fill_queue("jobs", numbers(30)).await;
         let channel = &bench.channel;
         let bound = async |count| channel.set_qos_with(Qos::new(count).global(true)).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
@@ -236,7 +236,7 @@ crate::modes! {
 
     /// QOS-05: two queues under one global bound of two: neither starves until the other is empty.
     async fn a_global_bound_starves_no_queue(bench: Bench) {
-        let oracle = bench.filled("one", numbers(50)).await;
+        let oracle = bench.fill_queue("one", numbers(50)).await;
         oracle.declare_queue("two").await;
         for n in 0..50 {
             oracle.publish("", "two", n.to_string()).await;
@@ -266,7 +266,7 @@ async fn in_a_transaction_only_the_commit_makes_room() {
     let test = async {
         for global in [true, false] {
             let bench = Bench::open(false).await;
-            let oracle = bench.filled("jobs", numbers(10)).await;
+            let oracle = bench.fill_queue("jobs", numbers(10)).await;
             let channel = &bench.channel;
             let qos = if global { Qos::new(2).global(true) } else { Qos::new(2) };
             channel.set_qos_with(qos).await.unwrap();

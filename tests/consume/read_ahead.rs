@@ -10,7 +10,7 @@ use std::{
 
 use crate::support::modes::Bench;
 use crate::support::oracle::Oracle;
-use crate::support::proxy::{Proxy, Way};
+use crate::support::proxy::{Direction, Proxy};
 use crate::support::{eventually, within};
 use actix::{Actor, Context, Handler, Message};
 use actix_pika::{
@@ -37,7 +37,7 @@ fn number(delivery: &Delivery) -> usize {
 
 /// A queue with that many messages of 4 kB each.
 async fn flooded(bench: &Bench, queue: &str, messages: usize) -> Oracle {
-    let oracle = bench.filled(queue, []).await;
+    let oracle = bench.fill_queue(queue, []).await;
     let channel = bench.connection.channel_with(OpenChannel::new().confirms(true)).await.unwrap();
     let exchange = channel.default_exchange();
     let mut last = None;
@@ -134,7 +134,7 @@ async fn a_flood_is_read_ahead_by_the_budget_only() {
         assert!(stream.waiting() * BODY <= AHEAD + SLACK);
     }
     stream.close().await.unwrap();
-    assert_eq!(oracle.look("flood").await, Some((0, 0)));
+    assert_eq!(oracle.queue_counts("flood").await, Some((0, 0)));
 }
 
 /// Rule 7: an actor that is slow holds its permits, its Consumer the budget; when it works again, all comes, in order.
@@ -150,7 +150,7 @@ async fn a_slow_actor_holds_its_permits_only() {
     let options = Consume::new().no_ack(true).prefetch(40);
     channel.queue("flood").consume_with(options, gate.clone().recipient()).await.unwrap();
     // What the sockets buffer counts here, too.
-    let moved = still(AHEAD, || proxy.moved_so_far(Way::Down) as usize).await;
+    let moved = still(AHEAD, || proxy.byte_count(Direction::ToClient) as usize).await;
     assert!(moved < 24 << 20, "{moved} bytes");
     assert_eq!(seen.load(Ordering::SeqCst), 40);
     gate.send(Open).await.unwrap();
@@ -166,16 +166,17 @@ async fn heartbeats_go_on_while_reading_pauses() {
     let bench = Bench::open(true).await;
     let _oracle = flooded(&bench, "flood", 4000).await;
     let proxy = proxy(&bench);
-    proxy.tap();
+    proxy.record();
     let connection = connect(&bench, &proxy, |c| c.heartbeat(Duration::from_secs(1))).await;
     let channel = connection.channel().await.unwrap();
     let mut stream = channel.queue("flood").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
     let waiting = standstill(&stream).await;
-    let beats =
-        |tape: &crate::support::proxy::Tape| tape.frames(Way::Up).filter(|frame| frame.kind == 8).count();
-    let so_far = proxy.tapes().iter().map(beats).sum::<usize>();
+    let beats = |tape: &crate::support::proxy::Recording| {
+        tape.frames(Direction::ToBroker).filter(|frame| frame.kind == 8).count()
+    };
+    let so_far = proxy.recordings().iter().map(beats).sum::<usize>();
     // At a beat each half second or quarter of it, this is more than the broker's patience.
-    let many = proxy.seen(|tape| beats(tape) >= so_far + 10);
+    let many = proxy.wait_for_recording(|tape| beats(tape) >= so_far + 10);
     let began = std::time::Instant::now();
     within("heartbeats", 20, many).await;
     assert!(began.elapsed() > Duration::from_secs(2), "too many heartbeats: 10 in {:?}", began.elapsed());
@@ -201,14 +202,19 @@ async fn a_stream_that_paused_the_connection_can_be_ended() {
     standstill(&stream).await;
     within("close", 15, stream.close()).await.unwrap();
     // A broker takes seconds to put thousands back one by one.
-    eventually("all is back", 30, async || (oracle.look("flood").await == Some((6000, 0))).then_some(()))
-        .await;
+    eventually("all is back", 30, async || {
+        (oracle.queue_counts("flood").await == Some((6000, 0))).then_some(())
+    })
+    .await;
     assert_eq!(channel.load().unsettled, 0);
 
     let stream = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
     standstill(&stream).await;
     drop(stream);
-    eventually("no consumer", 15, async || (oracle.look("flood").await.unwrap().1 == 0).then_some(())).await;
+    eventually("no consumer", 15, async || {
+        (oracle.queue_counts("flood").await.unwrap().1 == 0).then_some(())
+    })
+    .await;
     within("a call", 10, channel.declare_queue("other")).await.unwrap();
     let mut stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
     bench.channel.default_exchange().publish(body(6000), "flood").await.unwrap();
@@ -236,7 +242,7 @@ async fn a_target_that_dies_while_reading_pauses_is_cancelled() {
     arbiter.stop();
     assert!(matches!(ends.next().await.unwrap(), ConsumerEnd::TargetGone));
     within("a call", 10, channel.declare_queue("other")).await.unwrap();
-    assert_eq!(oracle.look("flood").await.unwrap().1, 0);
+    assert_eq!(oracle.queue_counts("flood").await.unwrap().1, 0);
 }
 
 /// NET-14, design 13.7: who pauses the connection for too long is cancelled, the greediest one only; the others go on, and
@@ -270,7 +276,7 @@ async fn the_greediest_consumer_goes_when_reading_pauses_for_too_long() {
     let third = within("a delivery", 10, acked.next()).await.unwrap();
     third.ack().unwrap();
     within("a call", 10, other.declare_queue("later")).await.unwrap();
-    assert_eq!(oracle.look("flood").await.unwrap().1, 0);
+    assert_eq!(oracle.queue_counts("flood").await.unwrap().1, 0);
     assert!(!connection.is_closed());
     connection.close().await.unwrap();
 }
@@ -298,8 +304,10 @@ async fn an_unbounded_consumer_that_is_too_slow_loses_nothing() {
     for delivery in taken {
         delivery.nack(true).unwrap();
     }
-    eventually("all is back", 30, async || (oracle.look("flood").await == Some((5999, 0))).then_some(()))
-        .await;
+    eventually("all is back", 30, async || {
+        (oracle.queue_counts("flood").await == Some((5999, 0))).then_some(())
+    })
+    .await;
     assert_eq!(channel.load().unsettled, 0);
     assert!(channel.close_cause().is_none());
     channel.close().await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::dialogue::{meet, open};
+use crate::support::scripted_peer::{connect_to_peer, open_channel};
 use crate::support::within;
 use actix_pika::testing::protocol::{basic, queue};
 use actix_pika::testing::{PeerSocket, RawFrame};
@@ -79,8 +79,8 @@ async fn the_peers_refusal_is_told_to_the_right_caller() {
     ];
     for (queues, qos, began, text, expected) in cases {
         let case = async {
-            let (connection, mut socket) = meet(|connector| connector).await;
-            let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+            let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+            let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
             let server = answer_some(&mut socket, &queues, qos, &began, &text);
             let (outcomes, ()) = tokio::join!(consume_all(&channel, &queues), server);
             assert_eq!(outcomes, expected, "{queues:?}, {qos} answers, {text}");
@@ -94,9 +94,9 @@ async fn the_peers_refusal_is_told_to_the_right_caller() {
 #[actix::test]
 async fn a_consume_behind_an_unanswered_call_is_not_blamed() {
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let options = OpenChannel::new().deadline(Duration::from_secs(20));
-        let channel = open(&connection, &mut socket, 1, options).await;
+        let channel = open_channel(&connection, &mut socket, 1, options).await;
         let jobs = [channel.queue("jobs"), channel.queue("jobs")];
         let clients = async {
             tokio::join!(

@@ -1,8 +1,8 @@
 //! What goes over the wire when deliveries are settled: frames in their number and order.
 
 use crate::support::oracle::Oracle;
-use crate::support::proxy::Way;
-use crate::support::tapped::{Said, Tapped};
+use crate::support::proxy::Direction;
+use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use crate::support::{eventually, take, within};
 use actix_pika::{Consume, Delivery, ErrorKind, Publishing, testing::Probe};
 use futures_util::StreamExt;
@@ -14,46 +14,46 @@ fn numbers(n: usize) -> impl Iterator<Item = String> {
 crate::modes! {
     /// Rule 7: acks of one turn leave as one `multiple` ack when they are the lowest run.
     async fn acks_of_one_turn_are_one_frame(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(10)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(10)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
-        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         for delivery in take(&mut probe, 10).await {
             delivery.ack().unwrap();
         }
-        tapped.flush().await;
-        assert_eq!(tapped.said(), [Said::Ack { tag: 10, multiple: true }]);
-        tapped.channel.close().await.unwrap();
+        recorded.flush().await;
+        assert_eq!(recorded.settle_frames(), [SettleFrame::Ack { tag: 10, multiple: true }]);
+        recorded.channel.close().await.unwrap();
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
     /// Rule 7: a single ack is not `multiple`, be it the lowest one or not.
     async fn a_single_ack_says_single(bench: Bench) {
-        let _oracle = bench.filled("jobs", numbers(3)).await;
-        let tapped = Tapped::open(&bench).await;
+        let _oracle = bench.fill_queue("jobs", numbers(3)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
-        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let mut deliveries = take(&mut probe, 3).await;
         deliveries.remove(0).ack().unwrap();
-        tapped.flush().await;
+        recorded.flush().await;
         deliveries.remove(1).ack().unwrap();
-        tapped.flush().await;
+        recorded.flush().await;
         deliveries.remove(0).ack().unwrap();
-        tapped.flush().await;
-        let single = |tag| Said::Ack { tag, multiple: false };
-        assert_eq!(tapped.said(), [single(1), single(3), single(2)]);
+        recorded.flush().await;
+        let single = |tag| SettleFrame::Ack { tag, multiple: false };
+        assert_eq!(recorded.settle_frames(), [single(1), single(3), single(2)]);
     }
 
     /// Design 13.2: `multiple` is not used while anything lower is unsettled, over two consumers and a get.
     async fn an_unsettled_lower_tag_of_anyone_forbids_multiple(bench: Bench) {
-        let oracle = bench.filled("got", ["g".to_owned()]).await;
+        let oracle = bench.fill_queue("got", ["g".to_owned()]).await;
         oracle.declare_queue("one").await;
         oracle.declare_queue("two").await;
-        let tapped = Tapped::open(&bench).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let (mut one, mut two) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
-        let got = tapped.channel.queue("got").get().await.unwrap().expect("a message");
-        tapped.channel.queue("one").consume(one.recipient()).await.unwrap();
-        tapped.channel.queue("two").consume(two.recipient()).await.unwrap();
+        let got = recorded.channel.queue("got").get().await.unwrap().expect("a message");
+        recorded.channel.queue("one").consume(one.recipient()).await.unwrap();
+        recorded.channel.queue("two").consume(two.recipient()).await.unwrap();
         let mut taken = vec![got];
         for n in 0..6 {
             let (queue, probe) = if n % 2 == 0 { ("one", &mut one) } else { ("two", &mut two) };
@@ -67,14 +67,14 @@ crate::modes! {
         for delivery in taken {
             delivery.ack().unwrap();
         }
-        tapped.flush().await;
-        let single = |tag| Said::Ack { tag, multiple: false };
-        assert_eq!(tapped.said(), (2..=6).map(single).collect::<Vec<_>>());
+        recorded.flush().await;
+        let single = |tag| SettleFrame::Ack { tag, multiple: false };
+        assert_eq!(recorded.settle_frames(), (2..=6).map(single).collect::<Vec<_>>());
         got.ack().unwrap();
         last.ack().unwrap();
-        tapped.flush().await;
-        assert_eq!(tapped.said()[5..], [Said::Ack { tag: 7, multiple: true }]);
-        tapped.channel.close().await.unwrap();
+        recorded.flush().await;
+        assert_eq!(recorded.settle_frames()[5..], [SettleFrame::Ack { tag: 7, multiple: true }]);
+        recorded.channel.close().await.unwrap();
         for queue in ["got", "one", "two"] {
             assert_eq!(oracle.count(queue).await, 0, "{queue}");
         }
@@ -82,10 +82,10 @@ crate::modes! {
 
     /// Design 13.2: refusals leave before a `multiple` ack that would cover them.
     async fn refusals_leave_before_a_multiple_ack(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(6)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(6)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
-        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let mut deliveries = take(&mut probe, 6).await.into_iter();
         let mut next = || deliveries.next().unwrap();
         next().ack().unwrap();
@@ -94,25 +94,25 @@ crate::modes! {
         next().reject(false).unwrap();
         next().ack().unwrap();
         next().ack().unwrap();
-        tapped.flush().await;
+        recorded.flush().await;
         let expected = [
-            Said::Nack { tag: 2, multiple: false, requeue: false },
-            Said::Reject { tag: 4, requeue: false },
-            Said::Ack { tag: 6, multiple: true },
+            SettleFrame::Nack { tag: 2, multiple: false, requeue: false },
+            SettleFrame::Reject { tag: 4, requeue: false },
+            SettleFrame::Ack { tag: 6, multiple: true },
         ];
-        assert_eq!(tapped.said(), expected);
-        tapped.channel.close().await.unwrap();
+        assert_eq!(recorded.settle_frames(), expected);
+        recorded.channel.close().await.unwrap();
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
     /// ACK-05, design 13.2: `ack_all` covers its own consumer and is said singly where another one interleaves.
     async fn ack_all_covers_its_own_consumer_only(bench: Bench) {
-        let oracle = bench.filled("one", []).await;
+        let oracle = bench.fill_queue("one", []).await;
         oracle.declare_queue("two").await;
-        let tapped = Tapped::open(&bench).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let (mut one, mut two) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
-        tapped.channel.queue("one").consume(one.recipient()).await.unwrap();
-        tapped.channel.queue("two").consume(two.recipient()).await.unwrap();
+        recorded.channel.queue("one").consume(one.recipient()).await.unwrap();
+        recorded.channel.queue("two").consume(two.recipient()).await.unwrap();
         let (mut ones, mut twos) = (Vec::new(), Vec::new());
         for n in 0..3 {
             oracle.publish("", "two", n.to_string()).await;
@@ -122,44 +122,44 @@ crate::modes! {
         }
         // two: 1, 3, 5; one: 2, 4, 6
         ones.pop().unwrap().ack_all().unwrap();
-        tapped.flush().await;
-        let single = |tag| Said::Ack { tag, multiple: false };
-        assert_eq!(tapped.said(), [single(2), single(4), single(6)]);
+        recorded.flush().await;
+        let single = |tag| SettleFrame::Ack { tag, multiple: false };
+        assert_eq!(recorded.settle_frames(), [single(2), single(4), single(6)]);
         let error = ones.pop().unwrap().ack().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StaleDelivery);
         drop(ones);
         drop(twos);
-        tapped.channel.close().await.unwrap();
-        oracle.holds("two", 3).await;
+        recorded.channel.close().await.unwrap();
+        oracle.wait_for_count("two", 3).await;
         assert_eq!(oracle.count("one").await, 0);
     }
 
     /// ACK-05: `ack_all` of an only consumer is one `multiple` frame.
     async fn ack_all_of_an_only_consumer_is_one_frame(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(5)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(5)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
-        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let mut deliveries = take(&mut probe, 5).await;
         let fifth = deliveries.pop().unwrap();
         deliveries.pop().unwrap().ack_all().unwrap();
-        tapped.flush().await;
-        assert_eq!(tapped.said(), [Said::Ack { tag: 4, multiple: true }]);
+        recorded.flush().await;
+        assert_eq!(recorded.settle_frames(), [SettleFrame::Ack { tag: 4, multiple: true }]);
         // Dropping what is settled already says nothing more.
         drop(deliveries);
         drop(fifth);
-        tapped.flush().await;
-        assert_eq!(tapped.said()[1..], [Said::Reject { tag: 5, requeue: true }]);
+        recorded.flush().await;
+        assert_eq!(recorded.settle_frames()[1..], [SettleFrame::Reject { tag: 5, requeue: true }]);
         assert_eq!(within("redelivered", 5, probe.next()).await.unwrap().delivery_tag(), 6);
-        tapped.channel.close().await.unwrap();
-        oracle.holds("jobs", 1).await;
+        recorded.channel.close().await.unwrap();
+        oracle.wait_for_count("jobs", 1).await;
     }
 
     /// ACK-03: a `no_ack` delivery is settled without a word, whatever is said of it.
     async fn nothing_is_said_of_no_ack_deliveries(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(6)).await;
-        let tapped = Tapped::open(&bench).await;
-        let mut stream = tapped.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
+        let oracle = bench.fill_queue("jobs", numbers(6)).await;
+        let recorded = RecordedConnection::open(&bench).await;
+        let mut stream = recorded.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         let mut next = async || stream.next().await.unwrap();
         let first = next().await;
         assert!(first.is_no_ack());
@@ -168,57 +168,57 @@ crate::modes! {
         next().await.nack(true).unwrap();
         next().await.reject(true).unwrap();
         drop(next().await);
-        tapped.flush().await;
-        assert_eq!(tapped.said(), []);
-        tapped.channel.close().await.unwrap();
+        recorded.flush().await;
+        assert_eq!(recorded.settle_frames(), []);
+        recorded.channel.close().await.unwrap();
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
     /// ACK-09, design 13.2: what is settled or dropped while the channel closes never becomes a frame behind
     /// `channel.close`, which would cost the connection.
     async fn nothing_is_said_of_deliveries_behind_channel_close(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(4)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(4)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
-        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let mut deliveries = take(&mut probe, 4).await;
         deliveries.pop().unwrap().ack().unwrap();
-        tapped.proxy.stall(Way::Down);
+        recorded.proxy.stall(Direction::ToClient);
         let closing = actix::spawn({
-            let channel = tapped.channel.clone();
+            let channel = recorded.channel.clone();
             async move { channel.close().await }
         });
-        within("channel.close", 5, tapped.proxy.seen_method(Way::Up, (20, 40), 1)).await;
+        within("channel.close", 5, recorded.proxy.wait_for_method(Direction::ToBroker, (20, 40), 1)).await;
         let error = deliveries.pop().unwrap().ack().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ChannelClosed);
         drop(deliveries);
         // The target goes, too: a late cancel would be as bad.
         drop(probe);
         let other = async {
-            tapped.connection.channel_with(crate::support::modes::Bench::options(bench.confirms)).await.unwrap()
+            recorded.connection.channel_with(crate::support::modes::Bench::options(bench.confirms)).await.unwrap()
         };
-        let resume = async { tapped.proxy.resume(Way::Down) };
+        let resume = async { recorded.proxy.resume(Direction::ToClient) };
         let (other, ()) = within("another channel", 10, async { tokio::join!(other, resume) }).await;
         closing.await.unwrap().unwrap();
         other.declare_queue("later").await.unwrap();
-        assert_eq!(tapped.said(), [Said::Ack { tag: 4, multiple: false }]);
-        assert_eq!(tapped.methods_up((60, 30)), 0);
+        assert_eq!(recorded.settle_frames(), [SettleFrame::Ack { tag: 4, multiple: false }]);
+        assert_eq!(recorded.count_sent((60, 30)), 0);
         eventually("the rest is back", 5, async || (oracle.count("jobs").await == 3).then_some(())).await;
     }
 
     /// ACK-09, D9: on a closed channel a settle is an error that names the cause, and never a frame; also when the
     /// number of the channel is in use again.
     async fn a_settle_on_a_closed_channel_is_an_error_and_no_frame(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(3)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(3)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
-        tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let deliveries = take(&mut probe, 3).await;
-        tapped.channel.queue("missing").get().await.unwrap_err();
-        oracle.holds("jobs", 3).await;
-        let again = tapped.connection.channel_with(crate::support::modes::Bench::options(bench.confirms)).await.unwrap();
+        recorded.channel.queue("missing").get().await.unwrap_err();
+        oracle.wait_for_count("jobs", 3).await;
+        let again = recorded.connection.channel_with(crate::support::modes::Bench::options(bench.confirms)).await.unwrap();
         let got = again.queue("jobs").get().await.unwrap().expect("back in its queue");
-        assert_eq!((again.number(), got.delivery_tag(), got.redelivered()), (tapped.channel.number(), 1, true));
+        assert_eq!((again.number(), got.delivery_tag(), got.redelivered()), (recorded.channel.number(), 1, true));
         for (n, delivery) in deliveries.into_iter().enumerate() {
             assert!(delivery.is_stale());
             let error = match n {
@@ -231,44 +231,44 @@ crate::modes! {
             assert_eq!(error.close_reason().unwrap().code, 404);
         }
         again.declare_queue("later").await.unwrap();
-        assert_eq!(tapped.said(), []);
+        assert_eq!(recorded.settle_frames(), []);
         assert!(!got.is_stale());
     }
 
     /// Rule 2: an ack that is followed by a call on its channel is written before it.
     async fn an_ack_leaves_before_a_later_call(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(1)).await;
-        let tapped = Tapped::open(&bench).await;
-        let got = tapped.channel.queue("jobs").get().await.unwrap().unwrap();
+        let oracle = bench.fill_queue("jobs", numbers(1)).await;
+        let recorded = RecordedConnection::open(&bench).await;
+        let got = recorded.channel.queue("jobs").get().await.unwrap().unwrap();
         got.ack().unwrap();
-        tapped.channel.close().await.unwrap();
-        assert_eq!(tapped.said(), [Said::Ack { tag: 1, multiple: false }]);
+        recorded.channel.close().await.unwrap();
+        assert_eq!(recorded.settle_frames(), [SettleFrame::Ack { tag: 1, multiple: false }]);
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
     /// Rules 2 and 8: what is dropped while its consumer is being cancelled waits for cancel-ok, and an `ack_all` of a
     /// later delivery does not cover it: it comes back, once.
     async fn ack_all_does_not_cover_what_was_dropped_before(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(4)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(4)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
-        let consumer = tapped.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+        let consumer = recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         let mut deliveries = take(&mut probe, 4).await;
-        tapped.proxy.stall(Way::Down);
+        recorded.proxy.stall(Direction::ToClient);
         let cancelling = actix::spawn(async move { consumer.cancel().await });
-        within("basic.cancel", 5, tapped.proxy.seen_method(Way::Up, (60, 30), 1)).await;
+        within("basic.cancel", 5, recorded.proxy.wait_for_method(Direction::ToBroker, (60, 30), 1)).await;
         let last = deliveries.pop().unwrap();
         drop(deliveries.remove(1));
         last.ack_all().unwrap();
-        within("acks", 5, tapped.proxy.seen_method(Way::Up, (60, 80), 2)).await;
-        let single = |tag| Said::Ack { tag, multiple: false };
-        assert_eq!(tapped.said(), [single(1), single(3), single(4)]);
-        tapped.proxy.resume(Way::Down);
+        within("acks", 5, recorded.proxy.wait_for_method(Direction::ToBroker, (60, 80), 2)).await;
+        let single = |tag| SettleFrame::Ack { tag, multiple: false };
+        assert_eq!(recorded.settle_frames(), [single(1), single(3), single(4)]);
+        recorded.proxy.resume(Direction::ToClient);
         cancelling.await.unwrap().unwrap();
-        tapped.flush().await;
-        assert_eq!(tapped.said()[3..], [Said::Reject { tag: 2, requeue: true }]);
-        tapped.channel.close().await.unwrap();
-        oracle.holds("jobs", 1).await;
+        recorded.flush().await;
+        assert_eq!(recorded.settle_frames()[3..], [SettleFrame::Reject { tag: 2, requeue: true }]);
+        recorded.channel.close().await.unwrap();
+        oracle.wait_for_count("jobs", 1).await;
         assert_eq!(oracle.drain_bodies("jobs").await, [b"2"]);
     }
 }
@@ -277,10 +277,10 @@ crate::modes! {
 #[actix::test]
 async fn settles_come_from_other_threads() {
     let bench = crate::support::modes::Bench::open(true).await;
-    let tapped = Tapped::open(&bench).await;
+    let recorded = RecordedConnection::open(&bench).await;
     let oracle = Oracle::connect(&bench.vhost.url()).await;
-    let queue = tapped.channel.declare_queue("jobs").await.unwrap();
-    let exchange = tapped.channel.default_exchange();
+    let queue = recorded.channel.declare_queue("jobs").await.unwrap();
+    let exchange = recorded.channel.default_exchange();
     for n in 0..400 {
         drop(exchange.publish_deferred(Publishing::new(n.to_string()), "jobs").await.unwrap());
     }
@@ -316,18 +316,17 @@ async fn settles_come_from_other_threads() {
             .unwrap();
     assert_eq!(settled, 400);
     stream.close().await.unwrap();
-    assert_eq!(tapped.channel.load().unsettled, 0);
-    tapped.channel.close().await.unwrap();
+    assert_eq!(recorded.channel.load().unsettled, 0);
+    recorded.channel.close().await.unwrap();
     assert_eq!(oracle.count("jobs").await, 0);
     // Every tag once, and no `multiple` beyond what was delivered.
-    let mut said: Vec<u64> = tapped
-        .said()
+    let mut said: Vec<u64> = recorded
+        .settle_frames()
         .iter()
         .filter_map(|said| match said {
-            Said::Nack { tag, multiple: false, requeue: false } | Said::Reject { tag, requeue: false } => {
-                Some(*tag)
-            }
-            Said::Ack { tag, .. } if *tag <= 400 => None,
+            SettleFrame::Nack { tag, multiple: false, requeue: false }
+            | SettleFrame::Reject { tag, requeue: false } => Some(*tag),
+            SettleFrame::Ack { tag, .. } if *tag <= 400 => None,
             other => panic!("{other:?}"),
         })
         .collect();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::proxy::Way;
-use crate::support::tapped::{Said, Tapped};
+use crate::support::proxy::Direction;
+use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use crate::support::{eventually, within};
 use actix_pika::{Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, message::CancelConsumer};
 use futures_util::{FutureExt, StreamExt};
@@ -19,7 +19,7 @@ fn numbers(n: usize) -> Vec<String> {
 crate::modes! {
     /// ITR-01: a stream read while another task publishes has all in order; when it is dropped, the consumer ends.
     async fn a_stream_brings_all_in_order(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let publisher = bench.another_channel().await;
         actix::spawn(async move {
             for n in 0..100 {
@@ -27,7 +27,7 @@ crate::modes! {
             }
         });
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
-        assert_eq!(oracle.look("jobs").await.unwrap().1, 1);
+        assert_eq!(oracle.queue_counts("jobs").await.unwrap().1, 1);
         let mut bodies = Vec::new();
         while let Some(delivery) = stream.next().await {
             bodies.push(text(&delivery));
@@ -38,12 +38,12 @@ crate::modes! {
         }
         assert_eq!(bodies, numbers(100));
         drop(stream);
-        eventually("no consumer", 5, async || (oracle.look("jobs").await == Some((0, 0))).then_some(())).await;
+        eventually("no consumer", 5, async || (oracle.queue_counts("jobs").await == Some((0, 0))).then_some(())).await;
     }
 
     /// ITR-02, CNS-09: a stream ends by itself when the connection is closed from elsewhere, and says so.
     async fn a_stream_ends_with_its_connection(bench: Bench) {
-        let _oracle = bench.filled("jobs", numbers(100)).await;
+        let _oracle = bench.fill_queue("jobs", numbers(100)).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
         let mut bodies = Vec::new();
         while let Some(delivery) = stream.next().await {
@@ -62,7 +62,7 @@ crate::modes! {
 
     /// CNS-09: a stream ends with its channel, with the broker's reason where it has one.
     async fn a_stream_ends_with_its_channel(bench: Bench) {
-        let _oracle = bench.filled("jobs", []).await;
+        let _oracle = bench.fill_queue("jobs", []).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
         let refused = async {
             bench.channel.queue("missing").get().await.unwrap_err();
@@ -76,7 +76,7 @@ crate::modes! {
     /// CNS-10: of two prefetched deliveries one was taken when the connection is closed: the other one is not handed
     /// out, since it cannot be settled any more.
     async fn what_was_prefetched_is_not_handed_out_after_the_end(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(2)).await;
+        let oracle = bench.fill_queue("jobs", numbers(2)).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
         eventually("both are here", 5, async || (bench.channel.load().unsettled == 2).then_some(())).await;
         let first = stream.next().await.unwrap();
@@ -85,28 +85,28 @@ crate::modes! {
         assert!(matches!(stream.end(), Some(ConsumerEnd::Closed(_))));
         assert!(first.is_stale());
         drop(first);
-        oracle.holds("jobs", 2).await;
+        oracle.wait_for_count("jobs", 2).await;
         assert_eq!(oracle.drain_bodies("jobs").await, [b"0", b"1"]);
     }
 
     /// CNS: a queue that is deleted ends its streams after what they were sent, and the channel goes on.
     async fn a_stream_ends_with_its_queue(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(3)).await;
-        let tapped = Tapped::open(&bench).await;
-        let mut stream = tapped.channel.queue("jobs").deliveries().await.unwrap();
+        let oracle = bench.fill_queue("jobs", numbers(3)).await;
+        let recorded = RecordedConnection::open(&bench).await;
+        let mut stream = recorded.channel.queue("jobs").deliveries().await.unwrap();
         let mut bodies = Vec::new();
         for _ in 0..3 {
             let delivery = stream.next().await.unwrap();
             bodies.push(text(&delivery));
             delivery.ack().unwrap();
         }
-        tapped.flush().await;
+        recorded.flush().await;
         // Deliveries and the end come in one read.
-        tapped.proxy.stall(Way::Down);
+        recorded.proxy.stall(Direction::ToClient);
         oracle.publish("", "jobs", "3").await;
         oracle.publish("", "jobs", "4").await;
         oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
-        tapped.proxy.resume(Way::Down);
+        recorded.proxy.resume(Direction::ToClient);
         while let Some(delivery) = within("the rest", 5, stream.next()).await {
             bodies.push(text(&delivery));
             delivery.ack().unwrap();
@@ -114,14 +114,14 @@ crate::modes! {
         assert_eq!(bodies, numbers(5));
         assert!(matches!(stream.end(), Some(ConsumerEnd::CancelledByBroker)));
         drop(stream);
-        assert_eq!(tapped.channel.load().unsettled, 0);
-        tapped.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
-        assert!(!tapped.channel.is_closed());
+        assert_eq!(recorded.channel.load().unsettled, 0);
+        recorded.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
+        assert!(!recorded.channel.is_closed());
     }
 
     /// ITR-03, CNS-03: a stream that is cancelled from outside ends; ending it once more is no error.
     async fn a_stream_may_be_ended_twice(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(1)).await;
+        let oracle = bench.fill_queue("jobs", numbers(1)).await;
         let mut stream = bench.channel.queue("jobs").deliveries_with(Consume::new().tag("mine")).await.unwrap();
         assert_eq!(stream.tag(), "mine");
         stream.next().await.unwrap().ack().unwrap();
@@ -130,24 +130,24 @@ crate::modes! {
         assert!(matches!(stream.end(), Some(ConsumerEnd::Cancelled)));
         bench.channel.actor().send(CancelConsumer::new("mine")).await.unwrap().unwrap();
         stream.close().await.unwrap();
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
     /// ITR-04: a `no_ack` stream that is left after its first message closes cleanly; there is nothing to refuse.
     async fn a_no_ack_stream_closes_cleanly(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(3)).await;
-        let tapped = Tapped::open(&bench).await;
-        let mut stream = tapped.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
+        let oracle = bench.fill_queue("jobs", numbers(3)).await;
+        let recorded = RecordedConnection::open(&bench).await;
+        let mut stream = recorded.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         assert_eq!(text(&stream.next().await.unwrap()), "0");
         stream.close().await.unwrap();
-        tapped.flush().await;
-        assert_eq!(tapped.said(), []);
-        assert_eq!(oracle.look("jobs").await.unwrap().1, 0);
+        recorded.flush().await;
+        assert_eq!(recorded.settle_frames(), []);
+        assert_eq!(oracle.queue_counts("jobs").await.unwrap().1, 0);
     }
 
     /// ITR-06: a stream of an empty queue waits, and a limit put around it holds.
     async fn a_stream_of_an_empty_queue_waits(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
         let next = within("a limit", 5, tokio::time::timeout(Duration::from_millis(200), stream.next())).await;
         assert!(next.is_err());
@@ -157,31 +157,31 @@ crate::modes! {
 
     /// ITR-07: what was prefetched and not handed out goes back in order, whether the stream is closed or dropped.
     async fn what_was_not_handed_out_goes_back_in_order(bench: Bench) {
-        let oracle = bench.filled("jobs", (1..=5).map(|n| n.to_string())).await;
-        let tapped = Tapped::open(&bench).await;
-        let queue = tapped.channel.queue("jobs");
+        let oracle = bench.fill_queue("jobs", (1..=5).map(|n| n.to_string())).await;
+        let recorded = RecordedConnection::open(&bench).await;
+        let queue = recorded.channel.queue("jobs");
         let mut stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
         stream.next().await.unwrap().ack().unwrap();
-        eventually("the others are here", 5, async || (tapped.channel.load().unsettled == 4).then_some(())).await;
+        eventually("the others are here", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
         stream.close().await.unwrap();
-        tapped.flush().await;
-        let rejects = |tags: std::ops::RangeInclusive<u64>| tags.map(|tag| Said::Reject { tag, requeue: true });
-        let mut expected = vec![Said::Ack { tag: 1, multiple: false }];
+        recorded.flush().await;
+        let rejects = |tags: std::ops::RangeInclusive<u64>| tags.map(|tag| SettleFrame::Reject { tag, requeue: true });
+        let mut expected = vec![SettleFrame::Ack { tag: 1, multiple: false }];
         expected.extend(rejects(2..=5));
-        assert_eq!(tapped.said(), expected);
+        assert_eq!(recorded.settle_frames(), expected);
 
         let stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
-        eventually("they are here again", 5, async || (tapped.channel.load().unsettled == 4).then_some(())).await;
+        eventually("they are here again", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
         drop(stream);
-        eventually("they are back", 5, async || (oracle.look("jobs").await == Some((4, 0))).then_some(())).await;
+        eventually("they are back", 5, async || (oracle.queue_counts("jobs").await == Some((4, 0))).then_some(())).await;
         expected.extend(rejects(6..=9));
-        assert_eq!(tapped.said(), expected);
+        assert_eq!(recorded.settle_frames(), expected);
         assert_eq!(oracle.drain_bodies("jobs").await, [b"2", b"3", b"4", b"5"]);
     }
 
     /// Cancel safety: a `next` that loses a race keeps nothing for itself.
     async fn a_next_that_is_given_up_loses_nothing(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
         let publishing = actix::spawn(async move {
             for n in 0..200 {
@@ -219,7 +219,7 @@ crate::modes! {
 
     /// Rule 10: a stream that is given up while it is opened leaves no consumer behind.
     async fn a_stream_that_is_given_up_while_opening_leaves_no_consumer(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(3)).await;
+        let oracle = bench.fill_queue("jobs", numbers(3)).await;
         // Before the answer.
         let queue = bench.channel.queue("jobs");
         let mut opening = Box::pin(queue.deliveries());
@@ -230,22 +230,22 @@ crate::modes! {
         assert!(opening.as_mut().now_or_never().is_none());
         eventually("it consumes", 5, async || (bench.channel.load().unsettled == 3).then_some(())).await;
         drop(opening);
-        eventually("all is back", 5, async || (oracle.look("jobs").await == Some((3, 0))).then_some(())).await;
+        eventually("all is back", 5, async || (oracle.queue_counts("jobs").await == Some((3, 0))).then_some(())).await;
         assert_eq!(bench.channel.load().unsettled, 0);
     }
 
     /// Rule 10: a close that is given up at once still ends the consumer.
     async fn a_close_that_is_given_up_still_ends_the_consumer(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(3)).await;
+        let oracle = bench.fill_queue("jobs", numbers(3)).await;
         let stream = bench.channel.queue("jobs").deliveries().await.unwrap();
         eventually("they are here", 5, async || (bench.channel.load().unsettled == 3).then_some(())).await;
         assert!(stream.close().now_or_never().is_none());
-        eventually("all is back", 5, async || (oracle.look("jobs").await == Some((3, 0))).then_some(())).await;
+        eventually("all is back", 5, async || (oracle.queue_counts("jobs").await == Some((3, 0))).then_some(())).await;
     }
 
     /// Where there is no copy left at the broker, what was read stays the stream's when its channel closes.
     async fn no_ack_messages_outlive_their_channel(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(50)).await;
+        let oracle = bench.fill_queue("jobs", numbers(50)).await;
         let mut stream = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         assert_eq!(text(&stream.next().await.unwrap()), "0");
         eventually("all were sent", 5, async || (oracle.count("jobs").await == 0).then_some(())).await;
@@ -264,7 +264,7 @@ crate::modes! {
 #[actix::test]
 async fn a_stream_keeps_its_channel_open() {
     let bench = crate::support::modes::Bench::open(true).await;
-    let oracle = bench.filled("jobs", numbers(2)).await;
+    let oracle = bench.fill_queue("jobs", numbers(2)).await;
     let channel = bench.connection.channel_with(OpenChannel::new()).await.unwrap();
     let mut stream = channel.queue("jobs").deliveries().await.unwrap();
     drop(channel);
@@ -278,7 +278,10 @@ async fn a_stream_keeps_its_channel_open() {
     drop(stream);
     // What the application holds can still be settled: the channel waits for it.
     last.ack().unwrap();
-    eventually("all is settled", 5, async || (oracle.look("jobs").await == Some((0, 0))).then_some(())).await;
+    eventually("all is settled", 5, async || {
+        (oracle.queue_counts("jobs").await == Some((0, 0))).then_some(())
+    })
+    .await;
     eventually("one channel less", 10, async || (bench.vhost.channels().await.len() <= 2).then_some(()))
         .await;
     assert_eq!(oracle.count("jobs").await, 0);

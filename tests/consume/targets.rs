@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::support::oracle::Oracle;
-use crate::support::tapped::{Said, Tapped};
+use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use crate::support::{eventually, within};
 use actix::{Actor, ActorContext, Addr, Arbiter, Context, Handler, Message};
 use actix_pika::{Consume, ConsumerEnd, DeclareQueue, Delivery, testing::Probe};
@@ -99,37 +99,37 @@ impl Handler<Stop> for Worker {
 }
 
 async fn all_back(oracle: &Oracle, queue: &str, n: u32) {
-    let there = async || (oracle.look(queue).await == Some((n, 0))).then_some(());
+    let there = async || (oracle.queue_counts(queue).await == Some((n, 0))).then_some(());
     eventually("all is back, and nobody consumes", 20, there).await;
 }
 
-fn rejects(said: &[Said]) -> usize {
-    said.iter().filter(|said| matches!(said, Said::Reject { requeue: true, .. })).count()
+fn rejects(said: &[SettleFrame]) -> usize {
+    said.iter().filter(|said| matches!(said, SettleFrame::Reject { requeue: true, .. })).count()
 }
 
 crate::modes! {
     /// Design 13.8: a target that stops with deliveries in hand: its consumer is cancelled and says why, each message is
     /// back once, in few frames, and other consumers of the channel go on.
     async fn a_target_that_stops_ends_its_consumer(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(100)).await;
+        let oracle = bench.fill_queue("jobs", numbers(100)).await;
         oracle.declare_queue("others").await;
-        let tapped = Tapped::open(&bench).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let mut other = Probe::<Delivery>::start();
-        tapped.channel.queue("others").consume(other.recipient()).await.unwrap();
+        recorded.channel.queue("others").consume(other.recipient()).await.unwrap();
         let mut ends = Probe::<ConsumerEnd>::start();
         let log = Arc::new(Log::default());
         let worker = Worker::new(Deed::StopAt(4), &log).start();
         let options = Consume::new().prefetch(20).watch(ends.recipient());
-        tapped.channel.queue("jobs").consume_with(options, worker.clone().recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume_with(options, worker.clone().recipient()).await.unwrap();
         assert!(matches!(within("the end", 10, ends.next()).await.unwrap(), ConsumerEnd::TargetGone));
         all_back(&oracle, "jobs", 100).await;
-        tapped.flush().await;
+        recorded.flush().await;
         // The 20 that it had, and those that came for them before the cancel.
-        let said = tapped.said();
+        let said = recorded.settle_frames();
         assert_eq!(rejects(&said), said.len());
         assert!((20..=60).contains(&said.len()), "{} rejects", said.len());
-        assert_eq!(tapped.methods_up((60, 30)), 1);
-        assert_eq!((log.stopped.load(Ordering::SeqCst), tapped.channel.load().unsettled), (1, 0));
+        assert_eq!(recorded.count_sent((60, 30)), 1);
+        assert_eq!((log.stopped.load(Ordering::SeqCst), recorded.channel.load().unsettled), (1, 0));
         oracle.publish("", "others", "still here").await;
         assert_eq!(other.next().await.unwrap().body(), b"still here");
         let bodies = oracle.drain_bodies("jobs").await;
@@ -138,8 +138,8 @@ crate::modes! {
 
     /// Design 13.8: a panic in a handler costs its actor: the delivery in hand goes back, and those in its mailbox.
     async fn a_panic_puts_back_what_was_in_hand_and_what_waited(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(30)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(30)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let arbiter = Arbiter::new();
         let log = Arc::new(Log::default());
         let worker = Worker::start_in_arbiter(&arbiter.handle(), {
@@ -148,23 +148,23 @@ crate::modes! {
         });
         let mut ends = Probe::<ConsumerEnd>::start();
         let options = Consume::new().prefetch(10).watch(ends.recipient());
-        tapped.channel.queue("jobs").consume_with(options, worker.recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume_with(options, worker.recipient()).await.unwrap();
         assert!(matches!(within("the end", 10, ends.next()).await.unwrap(), ConsumerEnd::TargetGone));
         all_back(&oracle, "jobs", 27).await;
-        tapped.flush().await;
-        let rejects = rejects(&tapped.said());
+        recorded.flush().await;
+        let rejects = rejects(&recorded.settle_frames());
         assert!((10..=40).contains(&rejects), "{rejects} rejects");
-        assert_eq!((log.seen.load(Ordering::SeqCst), tapped.channel.load().unsettled), (4, 0));
+        assert_eq!((log.seen.load(Ordering::SeqCst), recorded.channel.load().unsettled), (4, 0));
         let bodies = oracle.drain("jobs").await;
         assert_eq!(bodies[0].data, b"3");
         assert!(bodies[0].redelivered);
-        assert!(!tapped.channel.is_closed());
+        assert!(!recorded.channel.is_closed());
         arbiter.stop();
     }
 
     /// Rule 8: a target that stops while nothing comes is noticed, too.
     async fn an_idle_target_that_stops_is_noticed(bench: Bench) {
-        let oracle = bench.filled("jobs", []).await;
+        let oracle = bench.fill_queue("jobs", []).await;
         let log = Arc::new(Log::default());
         let worker = Worker::new(Deed::Ack, &log).start();
         bench.channel.queue("jobs").consume(worker.clone().recipient()).await.unwrap();
@@ -177,11 +177,11 @@ crate::modes! {
 
     /// Rule 8: an arbiter that ends takes its consumer along: the channel cancels it, and there is no storm.
     async fn an_arbiter_that_ends_takes_its_consumers_along(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(50)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(50)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let arbiter = Arbiter::new();
         let log = Arc::new(Log::default());
-        let queue = tapped.channel.queue("jobs");
+        let queue = recorded.channel.queue("jobs");
         let (tell, told) = tokio::sync::oneshot::channel();
         arbiter.spawn({
             let log = log.clone();
@@ -196,25 +196,25 @@ crate::modes! {
         arbiter.stop();
         arbiter.join().unwrap();
         all_back(&oracle, "jobs", 50).await;
-        tapped.flush().await;
-        assert!((5..=25).contains(&tapped.said().len()), "{:?}", tapped.said());
-        assert!(!tapped.channel.is_closed());
+        recorded.flush().await;
+        assert!((5..=25).contains(&recorded.settle_frames().len()), "{:?}", recorded.settle_frames());
+        assert!(!recorded.channel.is_closed());
     }
 
     /// Rule 8: to consume on an arbiter that has ended already leaves no consumer behind.
     async fn a_consumer_on_an_ended_arbiter_is_cancelled(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(5)).await;
-        let tapped = Tapped::open(&bench).await;
+        let oracle = bench.fill_queue("jobs", numbers(5)).await;
+        let recorded = RecordedConnection::open(&bench).await;
         let arbiter = Arbiter::new();
         let handle = arbiter.handle();
         arbiter.stop();
         arbiter.join().unwrap();
         let log = Arc::new(Log::default());
         let worker = Worker::start_in_arbiter(&handle, move |_| Worker::new(Deed::Keep, &log));
-        tapped.channel.queue("jobs").consume(worker.recipient()).await.unwrap();
+        recorded.channel.queue("jobs").consume(worker.recipient()).await.unwrap();
         all_back(&oracle, "jobs", 5).await;
-        tapped.flush().await;
-        assert!(tapped.said().len() <= 15, "{:?}", tapped.said());
+        recorded.flush().await;
+        assert!(recorded.settle_frames().len() <= 15, "{:?}", recorded.settle_frames());
     }
 
     /// The target of a consume that is refused is let go: it stops when nobody else has its address.
@@ -229,7 +229,7 @@ crate::modes! {
 
     /// Rule 2: the actor holds no more than the prefetch at any time, seen from its side.
     async fn an_actor_holds_no_more_than_the_prefetch(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(60)).await;
+        let oracle = bench.fill_queue("jobs", numbers(60)).await;
         let log = Arc::new(Log::default());
         let worker: Addr<Worker> = Worker::new(Deed::Keep, &log).start();
         let options = Consume::new().prefetch(7);
@@ -243,7 +243,7 @@ crate::modes! {
 
     /// Placement: the target is fed on its own arbiter, the connection lives on another; all arrive in order.
     async fn a_target_lives_on_another_arbiter(bench: Bench) {
-        let oracle = bench.filled("jobs", numbers(500)).await;
+        let oracle = bench.fill_queue("jobs", numbers(500)).await;
         let arbiter = Arbiter::new();
         let log = Arc::new(Log::default());
         let queue = bench.channel.queue("jobs");
@@ -260,7 +260,7 @@ crate::modes! {
         assert_eq!(log.threads.lock().unwrap().len(), 1);
         assert_ne!(log.threads.lock().unwrap()[0], std::thread::current().id());
         consumer.cancel().await.unwrap();
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
         bench.channel.close().await.unwrap();
         assert_eq!(oracle.count("jobs").await, 0);
         arbiter.stop();
@@ -272,7 +272,7 @@ crate::modes! {
 #[actix::test]
 async fn consumers_live_on_the_workers_of_an_application() {
     let bench = crate::support::modes::Bench::open(true).await;
-    let oracle = bench.filled("jobs", []).await;
+    let oracle = bench.fill_queue("jobs", []).await;
     let workers: Vec<_> = (0..3).map(|_| Arbiter::new()).collect();
     let log = Arc::new(Log::default());
     let mut started = Vec::new();

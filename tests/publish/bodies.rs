@@ -5,7 +5,7 @@ use crate::support::{
     eventually,
     modes::Bench,
     oracle::Oracle,
-    proxy::{Proxy, Tape, Way},
+    proxy::{Direction, Proxy, Recording},
     within,
 };
 use actix_pika::{
@@ -32,11 +32,11 @@ fn sizes(frame_max: usize) -> Vec<usize> {
 
 /// What the client published according to the tape: for each publish its announced size and the sizes of its body
 /// frames. Panics for a frame over `frame_max`, and for content that is not publish, header, body in this order.
-fn published(tape: &Tape, frame_max: usize) -> Vec<(u64, Vec<usize>)> {
+fn published(tape: &Recording, frame_max: usize) -> Vec<(u64, Vec<usize>)> {
     let mut all: Vec<(u64, Vec<usize>)> = Vec::new();
     let mut missing = 0;
     let mut header_due = false;
-    for frame in tape.frames(Way::Up) {
+    for frame in tape.frames(Direction::ToBroker) {
         assert!(frame.payload.len() + 8 <= frame_max, "a frame of {} bytes", frame.payload.len() + 8);
         match frame.kind {
             1 => {
@@ -161,7 +161,7 @@ async fn frames_are_cut_to_the_byte() {
         for confirms in [true, false] {
             let vhost = Vhost::fresh().await;
             let proxy = Proxy::to(&vhost.broker().address());
-            proxy.tap();
+            proxy.record();
             let url = proxy.url(&vhost.url());
             let connection = Connector::new(&url).unwrap().frame_max(frame_max).connect().await.unwrap();
             assert_eq!(connection.frame_max(), Some(frame_max));
@@ -173,7 +173,7 @@ async fn frames_are_cut_to_the_byte() {
                 channel.default_exchange().publish(noise(size), "q").await.unwrap();
             }
             channel.declare_queue("q").await.unwrap();
-            let tapes = proxy.tapes();
+            let tapes = proxy.recordings();
             let published = published(&tapes[0], frame_max);
             let expected: Vec<(u64, Vec<usize>)> = sizes
                 .iter()

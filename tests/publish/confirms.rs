@@ -6,7 +6,7 @@ use crate::support::{
     eventually,
     modes::Bench,
     oracle::Oracle,
-    proxy::{Cut, Proxy, Way},
+    proxy::{Cut, Direction, Proxy},
     within,
 };
 use actix_pika::{
@@ -245,7 +245,7 @@ async fn the_end_of_the_connection_answers_every_confirm() {
         .await
         .unwrap();
     let exchange = channel.default_exchange();
-    proxy.stall(Way::Down);
+    proxy.stall(Direction::ToClient);
     let mut confirms = Vec::new();
     for _ in 0..10 {
         confirms.push(exchange.publish_deferred("body", "q").await.unwrap());

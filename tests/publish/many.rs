@@ -104,7 +104,7 @@ crate::modes! {
 /// PUB-15: what the broker never confirms is late for those who wait for all.
 #[actix::test]
 async fn waiting_for_all_ends_with_the_deadline() {
-    use crate::support::proxy::{Proxy, Way};
+    use crate::support::proxy::{Direction, Proxy};
     within("the whole test", 30, async {
         let vhost = crate::support::broker::Vhost::fresh().await;
         let proxy = Proxy::to(&vhost.broker().address());
@@ -112,7 +112,7 @@ async fn waiting_for_all_ends_with_the_deadline() {
         let options = OpenChannel::new().deadline(Duration::from_millis(300));
         let channel = connection.channel_with(options).await.unwrap();
         channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
-        proxy.stall(Way::Down);
+        proxy.stall(Direction::ToClient);
         drop(channel.default_exchange().publish_deferred("x", "q").await.unwrap());
         let late = channel.wait_for_confirms().await.unwrap_err();
         assert_eq!((late.kind(), late.may_have_arrived()), (ErrorKind::Timeout, true));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::support::dialogue::{meet, open};
+use crate::support::scripted_peer::{connect_to_peer, open_channel};
 use crate::support::{broker::Vhost, eventually, oracle::Oracle, within};
 use actix::prelude::*;
 use actix_pika::testing::protocol::{basic, queue};
@@ -103,8 +103,8 @@ async fn an_answer_to_a_consume_or_a_cancel_may_be_overtaken() {
         socket.expect::<basic::Consume>(1).await.unwrap().consumer_tag.to_string()
     }
     let test = async {
-        let (connection, mut socket) = meet(|connector| connector).await;
-        let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let (connection, mut socket) = connect_to_peer(|connector| connector).await;
+        let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let ok = |tag: &str| RawFrame::method(1, basic::ConsumeOk { consumer_tag: tag.into() });
         let qos = || RawFrame::method(1, basic::QosOk {});
         let (a, b) = (channel.queue("a"), channel.queue("b"));
@@ -170,7 +170,7 @@ impl Handler<Delivery> for Meeting {
 crate::modes! {
     /// STR-03: a hundred deliveries are in their handlers at one time: none gets out before all are in.
     async fn a_hundred_handlers_run_side_by_side(bench: Bench) {
-        let oracle = bench.filled("jobs", (0..100).map(|n| n.to_string())).await;
+        let oracle = bench.fill_queue("jobs", (0..100).map(|n| n.to_string())).await;
         let (done, mut bodies) = mpsc::unbounded_channel();
         let worker = Meeting { met: Arc::new(Barrier::new(100)), done }.start();
         bench.channel.queue("jobs").consume(worker).await.unwrap();
@@ -180,12 +180,12 @@ crate::modes! {
         }
         assert_eq!(seen.len(), 100);
         bench.channel.close().await.unwrap();
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
     /// STR-03: and so with a stream.
     async fn a_hundred_deliveries_of_a_stream_are_worked_on_side_by_side(bench: Bench) {
-        let oracle = bench.filled("jobs", (0..100).map(|n| n.to_string())).await;
+        let oracle = bench.fill_queue("jobs", (0..100).map(|n| n.to_string())).await;
         let met = Barrier::new(100);
         let deliveries = bench.channel.queue("jobs").deliveries().await.unwrap();
         let work = deliveries.take(100).for_each_concurrent(None, |delivery| {
@@ -197,7 +197,7 @@ crate::modes! {
         });
         work.await;
         bench.channel.close().await.unwrap();
-        assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
     /// STR-02, scaled: 150 queues of the broker's naming, bound to one fanout, with a consumer each that settles nothing,

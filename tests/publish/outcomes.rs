@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::support::{
     broker::Vhost,
     modes::Bench,
-    proxy::{Cut, Proxy, Way},
+    proxy::{Cut, Direction, Proxy},
     within,
 };
 use actix_pika::{
@@ -282,7 +282,7 @@ async fn a_cut_among_returns_answers_every_publish() {
             let connection = connect(proxy.url(&vhost.url())).await.unwrap();
             let channel = connection.channel_with(Bench::options(confirms_on)).await.unwrap();
             let events = channel.events();
-            proxy.cut_once_after(Way::Down, passed, Cut::Rst);
+            proxy.cut_once_after(Direction::ToClient, passed, Cut::Rst);
             let exchange = channel.default_exchange();
             let mut confirms = Vec::new();
             for n in 0..400 {

@@ -1,8 +1,8 @@
 //! Confirms, nacks and returns in every order that the protocol allows, and some that it does not.
 
 use crate::support::{
-    dialogue::{meet_by, open},
-    peer::{answer, publish, send_back, sync, talk},
+    scripted_peer::{confirm_result, connect_with_channel, publish, return_message, round_trip},
+    scripted_peer::{connect_with_script, open_channel},
     within,
 };
 use actix_pika::{
@@ -20,7 +20,7 @@ use futures_util::{FutureExt, future::join_all};
 /// and not before its time.
 #[actix::test]
 async fn confirms_in_any_order_find_their_publishes() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     let mut confirms = Vec::new();
     for n in 1..=10u64 {
         let confirm = publish(&channel, "key", n.to_string()).await;
@@ -43,7 +43,7 @@ async fn confirms_in_any_order_find_their_publishes() {
             true => socket.nack(1, tag, multiple).await.unwrap(),
             false => socket.confirm(1, tag, multiple).await.unwrap(),
         }
-        sync(&mut socket, &channel).await;
+        round_trip(&mut socket, &channel).await;
         for n in 1..=10usize {
             let answer = if is_open[n - 1] { (&mut confirms[n - 1]).now_or_never() } else { None };
             assert_eq!(answer.is_some(), answers.contains(&n), "{n} after {tag} {multiple} {nack}");
@@ -63,7 +63,7 @@ async fn confirms_in_any_order_find_their_publishes() {
 /// was sent back, never one that was not mandatory.
 #[actix::test]
 async fn returns_in_odd_orders_find_their_publishes() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     let large = "large ".repeat(5000);
     let publishes = [
         ("k1", "a"),
@@ -88,7 +88,7 @@ async fn returns_in_odd_orders_find_their_publishes() {
     assert_eq!(published[4].frame_lengths.len(), 8);
     let back = [7, 2, 4, 5, 0, 3];
     for n in back {
-        send_back(&mut socket, published[n].clone()).await;
+        return_message(&mut socket, published[n].clone()).await;
     }
     // Of nothing that was published, and of what was not to be handed back: harmless.
     socket.return_message(1, 312, "NO_ROUTE", PeerMessage::from("a").published_to("ex", "k4")).await.unwrap();
@@ -98,7 +98,7 @@ async fn returns_in_odd_orders_find_their_publishes() {
         .unwrap();
     socket.confirm(1, 16, true).await.unwrap();
     for (n, confirm) in confirms.into_iter().enumerate() {
-        match answer(confirm).await {
+        match confirm_result(confirm).await {
             Ok(sequence) => assert!(!back.contains(&n) && sequence == 2 * n as u64 + 2, "{n}"),
             Err(error) => {
                 assert!(back.contains(&n), "{n}: {error}");
@@ -117,7 +117,7 @@ async fn returns_in_odd_orders_find_their_publishes() {
 /// sent back, and the oldest first.
 #[actix::test]
 async fn identical_publishes_come_back_in_order() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     for round in 0..20u64 {
         let mut confirms = Vec::new();
         for _ in 0..10 {
@@ -129,12 +129,12 @@ async fn identical_publishes_come_back_in_order() {
         }
         let base = round * 10;
         // 1 comes back and is confirmed, then 2 and 3, then nothing.
-        send_back(&mut socket, first.clone()).await;
+        return_message(&mut socket, first.clone()).await;
         socket.confirm(1, base + 1, false).await.unwrap();
-        send_back(&mut socket, first.clone()).await;
-        send_back(&mut socket, first).await;
+        return_message(&mut socket, first.clone()).await;
+        return_message(&mut socket, first).await;
         socket.confirm(1, base + 10, true).await.unwrap();
-        let kinds = join_all(confirms.into_iter().map(answer)).await;
+        let kinds = join_all(confirms.into_iter().map(confirm_result)).await;
         let kinds: Vec<_> = kinds.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
         let expected: Vec<_> =
             (1..=10).map(|n| if n <= 3 { Err(ErrorKind::Unroutable) } else { Ok(base + n) }).collect();
@@ -145,12 +145,12 @@ async fn identical_publishes_come_back_in_order() {
 /// PUB-06: what came back and is nacked is a nack; properties that cannot be read do not hide the rest of a return.
 #[actix::test]
 async fn returns_may_be_nacked_or_unreadable() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     let nacked = publish(&channel, "key", "nacked").await;
     let published = socket.expect_publish(1).await.unwrap();
-    send_back(&mut socket, published).await;
+    return_message(&mut socket, published).await;
     socket.nack(1, 1, false).await.unwrap();
-    assert_eq!(answer(nacked).await.unwrap_err().kind(), ErrorKind::Nacked);
+    assert_eq!(confirm_result(nacked).await.unwrap_err().kind(), ErrorKind::Nacked);
 
     let odd = publish(&channel, "key", "odd").await;
     socket.expect_publish(1).await.unwrap();
@@ -159,7 +159,7 @@ async fn returns_may_be_nacked_or_unreadable() {
         .raw_properties([0x20, 0, 0, 0, 0, 4, 1, b'k', b'Z', 0]);
     socket.return_message(1, 313, "NO_CONSUMERS", content.body_frame_size(1)).await.unwrap();
     socket.confirm(1, 2, false).await.unwrap();
-    let error = answer(odd).await.unwrap_err();
+    let error = confirm_result(odd).await.unwrap_err();
     let returned = error.returned().unwrap();
     assert_eq!((returned.code, &*returned.text, &returned.body[..]), (313, "NO_CONSUMERS", &b"odd"[..]));
     assert!(returned.properties.is_err());
@@ -168,11 +168,11 @@ async fn returns_may_be_nacked_or_unreadable() {
 /// PUB-07: on a channel without confirms a return changes nothing.
 #[actix::test]
 async fn a_return_without_confirms_is_only_logged() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new(), false).await;
+    let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), false).await;
     assert_eq!(within("no wait", 5, publish(&channel, "key", "body").await).await.unwrap().sequence(), None);
     let published = socket.expect_publish(1).await.unwrap();
-    send_back(&mut socket, published).await;
-    sync(&mut socket, &channel).await;
+    return_message(&mut socket, published).await;
+    round_trip(&mut socket, &channel).await;
     assert!(!channel.is_closed());
 }
 
@@ -183,7 +183,7 @@ async fn a_confirm_of_nothing_closes_the_connection() {
     for (confirms, nack, tag) in
         [(true, false, 2), (true, true, 2), (true, false, u64::MAX), (false, false, 1)]
     {
-        let (mut socket, connection, channel) = talk(OpenChannel::new(), confirms).await;
+        let (mut socket, connection, channel) = connect_with_channel(OpenChannel::new(), confirms).await;
         let confirm = publish(&channel, "key", "body").await;
         socket.expect_publish(1).await.unwrap();
         match nack {
@@ -194,7 +194,7 @@ async fn a_confirm_of_nothing_closes_the_connection() {
         assert_eq!(code, 503, "{text}");
         assert!(text.contains(&tag.to_string()), "{text}");
         if confirms {
-            let error = answer(confirm).await.unwrap_err();
+            let error = confirm_result(confirm).await.unwrap_err();
             assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, true));
         }
         let error = within("the end", 5, connection.closed()).await.unwrap_err();
@@ -206,7 +206,7 @@ async fn a_confirm_of_nothing_closes_the_connection() {
 /// PUB-14: publishes and calls of one task leave in the order in which they were made.
 #[actix::test]
 async fn publishes_and_calls_keep_their_order() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new(), true).await;
+    let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     let client = actix_rt::spawn({
         let channel = channel.clone();
         async move {
@@ -228,7 +228,7 @@ async fn publishes_and_calls_keep_their_order() {
 /// MSG-05, PUB-03, PUB-25: by default a publish is mandatory, never immediate, and persistent; nothing else is set.
 #[actix::test]
 async fn a_plain_publish_is_mandatory_and_persistent() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new(), false).await;
+    let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), false).await;
     drop(publish(&channel, "key", "body").await);
     let published = socket.expect_publish(1).await.unwrap();
     assert_eq!((published.mandatory, published.immediate), (true, false));
@@ -248,7 +248,7 @@ async fn a_plain_publish_is_mandatory_and_persistent() {
 /// PUB-11: a method that only a client sends, said by the peer, is an error of the protocol.
 #[actix::test]
 async fn a_peer_that_publishes_breaks_the_protocol() {
-    let (mut socket, connection, _channel) = talk(OpenChannel::new(), true).await;
+    let (mut socket, connection, _channel) = connect_with_channel(OpenChannel::new(), true).await;
     socket.send_frames(&[RawFrame::method(1, basic::Publish::default())]).await.unwrap();
     assert_eq!(socket.expect_close().await.unwrap().0, 503);
     let error = within("the end", 5, connection.closed()).await.unwrap_err();
@@ -260,9 +260,9 @@ async fn a_peer_that_publishes_breaks_the_protocol() {
 async fn a_server_without_a_frame_limit_gets_content_of_any_size() {
     let script = HandshakeScript::new().tune(10, 0, 60);
     let (connection, mut socket, terms) =
-        within("connect", 10, meet_by(|connector| connector, &script)).await;
+        within("connect", 10, connect_with_script(|connector| connector, &script)).await;
     assert_eq!((terms.frame_max, connection.frame_max()), (131_072, Some(131_072)));
-    let channel = open(&connection, &mut socket, 1, OpenChannel::new()).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
     let headers = Table::new().with("k", "v".repeat(50_000));
     let body: Vec<u8> = (0..500_000_u32).map(|n| (n / 7) as u8).collect();
     let confirm = publish(&channel, "key", Publishing::new(body.clone()).headers(headers)).await;
@@ -272,5 +272,5 @@ async fn a_server_without_a_frame_limit_gets_content_of_any_size() {
     let headers = published.properties.headers().as_ref().expect("headers").inner();
     assert_eq!(headers.get("k"), Some(&AMQPValue::LongString("v".repeat(50_000).into())));
     socket.confirm(1, 1, false).await.unwrap();
-    assert_eq!(answer(confirm).await.unwrap(), 1);
+    assert_eq!(confirm_result(confirm).await.unwrap(), 1);
 }

@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use crate::support::{
     eventually,
-    peer::{answer, publish, send_back, sync, talk},
+    scripted_peer::{confirm_result, connect_with_channel, publish, return_message, round_trip},
     within,
 };
 use actix_pika::{
@@ -18,14 +18,14 @@ use futures_util::{future::join_all, poll};
 #[actix::test]
 async fn a_publish_without_a_confirm_times_out_and_the_channel_goes_on() {
     let options = OpenChannel::new().deadline(Duration::from_millis(200));
-    let (mut socket, _connection, channel) = talk(options, true).await;
+    let (mut socket, _connection, channel) = connect_with_channel(options, true).await;
     let late = [
         publish(&channel, "key", "1").await,
         publish(&channel, "key", "2").await,
         publish(&channel, "key", "3").await,
     ];
     for confirm in late {
-        let error = answer(confirm).await.unwrap_err();
+        let error = confirm_result(confirm).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.may_have_arrived(), error.is_retryable()),
             (ErrorKind::Timeout, true, true)
@@ -40,24 +40,24 @@ async fn a_publish_without_a_confirm_times_out_and_the_channel_goes_on() {
     let next = publish(&channel, "key", "4").await;
     socket.expect_publish(1).await.unwrap();
     socket.confirm(1, 4, false).await.unwrap();
-    assert_eq!(answer(next).await.unwrap(), 4);
-    send_back(&mut socket, published.remove(0)).await;
+    assert_eq!(confirm_result(next).await.unwrap(), 4);
+    return_message(&mut socket, published.remove(0)).await;
     socket.confirm(1, 1, false).await.unwrap();
     socket.nack(1, 2, false).await.unwrap();
     socket.confirm(1, 3, true).await.unwrap();
-    sync(&mut socket, &channel).await;
+    round_trip(&mut socket, &channel).await;
     assert_eq!((channel.load().unconfirmed, channel.load().bytes), (0, 0));
     let last = publish(&channel, "key", "5").await;
     socket.expect_publish(1).await.unwrap();
     socket.confirm(1, 5, false).await.unwrap();
-    assert_eq!(answer(last).await.unwrap(), 5);
+    assert_eq!(confirm_result(last).await.unwrap(), 5);
 }
 
 /// PUB-04, PUB-13: when the broker closes the channel, what was sent may have arrived, and what waited has not; all of
 /// them hear why.
 #[actix::test]
 async fn a_channel_close_answers_what_was_sent_and_what_waited() {
-    let (mut socket, connection, channel) = talk(OpenChannel::new().window(2), true).await;
+    let (mut socket, connection, channel) = connect_with_channel(OpenChannel::new().window(2), true).await;
     let sent = [publish(&channel, "key", "1").await, publish(&channel, "key", "2").await];
     let waits = actix_rt::spawn({
         let exchange = channel.exchange("ex");
@@ -68,7 +68,7 @@ async fn a_channel_close_answers_what_was_sent_and_what_waited() {
     eventually("it waits", 5, || async { (channel.load().waiting == 1).then_some(()) }).await;
     socket.close_channel(1, 404, "NOT_FOUND - no exchange 'ex'", 60, 40).await.unwrap();
     for confirm in sent {
-        let error = answer(confirm).await.unwrap_err();
+        let error = confirm_result(confirm).await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
         assert_eq!(
             error.close_reason().map(|reason| (reason.code, reason.method)),
@@ -87,7 +87,7 @@ async fn a_channel_close_answers_what_was_sent_and_what_waited() {
 #[actix::test]
 async fn close_tells_what_was_not_confirmed() {
     let options = OpenChannel::new().deadline(Duration::from_millis(300));
-    let (mut socket, _connection, channel) = talk(options, true).await;
+    let (mut socket, _connection, channel) = connect_with_channel(options, true).await;
     let first = publish(&channel, "key", "1").await;
     let second = publish(&channel, "key", "2").await;
     socket.expect_publish(1).await.unwrap();
@@ -99,7 +99,7 @@ async fn close_tells_what_was_not_confirmed() {
     let refused = channel.exchange("ex").try_publish("late", "key").unwrap_err();
     assert_eq!((refused.kind(), refused.may_have_arrived()), (ErrorKind::ChannelClosed, false));
     for confirm in [first, second] {
-        let error = answer(confirm).await.unwrap_err();
+        let error = confirm_result(confirm).await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true), "{error}");
     }
     let server = async { socket.expect_channel_close(1).await.unwrap() };
@@ -113,7 +113,8 @@ async fn close_tells_what_was_not_confirmed() {
 /// larger than the window goes alone.
 #[actix::test]
 async fn a_message_larger_than_the_window_goes_alone() {
-    let (mut socket, _connection, channel) = talk(OpenChannel::new().window_bytes(10_000), true).await;
+    let (mut socket, _connection, channel) =
+        connect_with_channel(OpenChannel::new().window_bytes(10_000), true).await;
     let small = [publish(&channel, "key", "1").await, publish(&channel, "key", vec![2; 9000]).await];
     let mut waits = Vec::new();
     for (at, body) in [vec![3; 50_000], vec![4]].into_iter().enumerate() {
@@ -126,11 +127,11 @@ async fn a_message_larger_than_the_window_goes_alone() {
     assert_eq!(socket.expect_publish(1).await.unwrap().body.len(), 9000);
     socket.confirm(1, 1, false).await.unwrap();
     // Nothing but the call comes: the giant waits for the window to be empty, and the other one for the giant.
-    sync(&mut socket, &channel).await;
+    round_trip(&mut socket, &channel).await;
     assert_eq!((channel.load().waiting, channel.load().unconfirmed), (2, 1));
     socket.confirm(1, 2, false).await.unwrap();
     assert_eq!(socket.expect_publish(1).await.unwrap().body, vec![3; 50_000]);
-    sync(&mut socket, &channel).await;
+    round_trip(&mut socket, &channel).await;
     assert_eq!((channel.load().waiting, channel.load().unconfirmed), (1, 1));
     assert!(channel.load().bytes > 50_000);
     socket.confirm(1, 3, false).await.unwrap();
@@ -148,12 +149,12 @@ async fn a_message_larger_than_the_window_goes_alone() {
 #[actix::test]
 async fn a_blocked_connection_holds_publishes_back() {
     let options = OpenChannel::new().deadline(Duration::from_millis(400));
-    let (mut socket, _connection, channel) = talk(options, true).await;
+    let (mut socket, _connection, channel) = connect_with_channel(options, true).await;
     let under_way = publish(&channel, "key", "under way").await;
     socket.expect_publish(1).await.unwrap();
     socket.send(0, Blocked { reason: "low on memory".into() }).await.unwrap();
     let exchange = channel.exchange("ex");
-    sync(&mut socket, &channel).await;
+    round_trip(&mut socket, &channel).await;
     assert!(exchange.try_publish("refused", "key").unwrap().is_none());
     let late = exchange.publish("late", "key");
     let error = within("the deadline", 5, late).await.unwrap_err();
@@ -161,7 +162,7 @@ async fn a_blocked_connection_holds_publishes_back() {
         (error.kind(), error.may_have_arrived(), error.is_retryable()),
         (ErrorKind::Blocked, false, true)
     );
-    let error = answer(under_way).await.unwrap_err();
+    let error = confirm_result(under_way).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, true));
     assert!(!channel.is_closed());
 

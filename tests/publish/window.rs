@@ -17,7 +17,7 @@ use crate::support::{
     eventually,
     modes::Bench,
     oracle::Oracle,
-    proxy::{Proxy, Way},
+    proxy::{Direction, Proxy},
     within,
 };
 use actix_pika::{
@@ -86,7 +86,7 @@ impl Wake for Wakes {
 async fn waiters_enter_in_order_and_nobody_barges() {
     let line = Line::open(OpenChannel::new().window(1)).await;
     let exchange = line.channel.default_exchange();
-    line.proxy.stall(Way::Down);
+    line.proxy.stall(Direction::ToClient);
     let first = exchange.publish_deferred("first", "q").await.unwrap();
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
     let done = Rc::default();
@@ -95,7 +95,7 @@ async fn waiters_enter_in_order_and_nobody_barges() {
         tasks.push(line.wait(n.to_string(), &done).await);
         assert!(exchange.try_publish("refused", "q").unwrap().is_none());
     }
-    line.proxy.resume(Way::Down);
+    line.proxy.resume(Direction::ToClient);
     // The window is free at this point and ten wait for it: none of them has been polled yet.
     within("the first", 10, first).await.unwrap();
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
@@ -117,7 +117,7 @@ async fn waiters_enter_in_order_and_nobody_barges() {
 async fn a_dropped_waiter_passes_its_wake_on() {
     let line = Line::open(OpenChannel::new().window(1)).await;
     let exchange = line.channel.default_exchange();
-    line.proxy.stall(Way::Down);
+    line.proxy.stall(Direction::ToClient);
     let first = exchange.publish_deferred("first", "q").await.unwrap();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(wakes.clone());
@@ -131,7 +131,7 @@ async fn a_dropped_waiter_passes_its_wake_on() {
     assert_eq!(line.waiting(), 2);
     assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
 
-    line.proxy.resume(Way::Down);
+    line.proxy.resume(Direction::ToClient);
     within("the first", 10, first).await.unwrap();
     assert!(wakes.0.load(Ordering::SeqCst) > 0);
     assert!(!next.is_finished());
@@ -146,7 +146,7 @@ async fn a_dropped_waiter_passes_its_wake_on() {
 async fn deadlines_tell_what_was_sent_from_what_was_not() {
     let line = Line::open(OpenChannel::new().window(1).deadline(Duration::from_millis(300))).await;
     let exchange = line.channel.default_exchange();
-    line.proxy.stall(Way::Down);
+    line.proxy.stall(Direction::ToClient);
     let sent = exchange.publish_deferred("sent", "q").await.unwrap();
     let done = Rc::default();
     let waits = [line.wait("not sent", &done).await, line.wait("nor this", &done).await];
@@ -168,7 +168,7 @@ async fn deadlines_tell_what_was_sent_from_what_was_not() {
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, false));
     assert_eq!(line.waiting(), 0);
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
-    line.proxy.resume(Way::Down);
+    line.proxy.resume(Direction::ToClient);
     eventually("the confirm comes late", 5, || async {
         (line.channel.load().unconfirmed == 0).then_some(())
     })
@@ -185,7 +185,7 @@ async fn without_confirms_the_socket_holds_publishers_back() {
     let line = Line::open(options).await;
     let exchange = line.channel.default_exchange();
     let body = vec![7u8; 256 << 10];
-    line.proxy.stall(Way::Up);
+    line.proxy.stall(Direction::ToBroker);
     let mut sent = 0;
     let error = loop {
         match within("the window or the deadline", 10, exchange.publish(body.clone(), "q")).await {
@@ -197,7 +197,7 @@ async fn without_confirms_the_socket_holds_publishers_back() {
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, false));
     assert!(line.channel.load().bytes <= 5 * (body.len() + 100), "{:?}", line.channel.load());
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
-    line.proxy.resume(Way::Up);
+    line.proxy.resume(Direction::ToBroker);
     within("the window", 10, exchange.publish("last", "q")).await.unwrap();
     line.channel.declare_queue("q").await.unwrap();
     let bodies = Oracle::connect(&line.vhost.url()).await.drain("q").await;
@@ -210,13 +210,13 @@ async fn without_confirms_the_socket_holds_publishers_back() {
 async fn a_dropped_confirm_keeps_its_place() {
     let line = Line::open(OpenChannel::new().window(2)).await;
     let exchange = line.channel.default_exchange();
-    line.proxy.stall(Way::Down);
+    line.proxy.stall(Direction::ToClient);
     drop(exchange.publish_deferred("1", "q").await.unwrap());
     drop(exchange.try_publish("2", "q").unwrap().expect("room for two"));
     assert_eq!(line.channel.load().unconfirmed, 2);
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
     let third = line.wait("3", &Rc::default()).await;
-    line.proxy.resume(Way::Down);
+    line.proxy.resume(Direction::ToClient);
     assert_eq!(within("the third", 10, third).await.unwrap().unwrap().sequence(), Some(3));
     assert_eq!(line.bodies().await, ["1", "2", "3"]);
 }
@@ -225,7 +225,7 @@ async fn a_dropped_confirm_keeps_its_place() {
 #[actix::test]
 async fn closing_answers_who_waits() {
     let line = Line::open(OpenChannel::new().window(1)).await;
-    line.proxy.stall(Way::Down);
+    line.proxy.stall(Direction::ToClient);
     let sent = line.channel.default_exchange().publish_deferred("sent", "q").await.unwrap();
     let waits = line.wait("not sent", &Rc::default()).await;
     let closing = actix_rt::spawn({
@@ -235,7 +235,7 @@ async fn closing_answers_who_waits() {
     let error = within("an answer", 5, waits).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, false));
     assert!(!closing.is_finished());
-    line.proxy.resume(Way::Down);
+    line.proxy.resume(Direction::ToClient);
     within("the confirm", 10, sent).await.unwrap();
     within("the close", 10, closing).await.unwrap().unwrap();
     assert_eq!(line.bodies().await, ["sent"]);
@@ -245,12 +245,12 @@ async fn closing_answers_who_waits() {
 #[actix::test]
 async fn dropping_every_handle_awaits_the_confirms() {
     let Line { vhost, proxy, connection, channel } = Line::open(OpenChannel::new()).await;
-    proxy.stall(Way::Down);
+    proxy.stall(Direction::ToClient);
     let confirm = channel.default_exchange().publish_deferred("body", "q").await.unwrap();
     drop((channel, connection));
-    proxy.resume(Way::Down);
+    proxy.resume(Direction::ToClient);
     assert_eq!(within("the confirm", 10, confirm).await.unwrap().sequence(), Some(1));
-    within("the connection ends", 10, proxy.live(0)).await;
+    within("the connection ends", 10, proxy.wait_for_open(0)).await;
     assert_eq!(Oracle::connect(&vhost.url()).await.count("q").await, 1);
 }
 
@@ -300,7 +300,7 @@ crate::modes! {
                 tokio::task::yield_now().await;
             }
         });
-        within("some publishes", 10, proxy.moved(Way::Up, 50_000)).await;
+        within("some publishes", 10, proxy.wait_for_bytes(Direction::ToBroker, 50_000)).await;
         proxy.cut_all(crate::support::proxy::Cut::Rst);
         let (sent, error) = within("an error", 5, publisher).await.unwrap();
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{robust::Robust, take, within};
+use crate::support::{robust_connection::RobustConnection, take, within};
 use actix_pika::{
     ConnectionEvent, Consume, DeclareExchange, DeclareQueue, Delivery, ErrorKind,
     events::ConnectionState,
@@ -13,12 +13,12 @@ use futures_util::StreamExt;
 /// REC-02, REC-03: the same handle, open again, and told in order.
 #[actix::test]
 async fn a_connection_comes_back_under_its_handle() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     robust.proxy.cut_all(crate::support::proxy::Cut::Rst);
-    let error = robust.lost().await;
+    let error = robust.wait_for_loss().await;
     assert_eq!(error.kind(), ErrorKind::Io);
-    assert!(matches!(robust.event().await, ConnectionEvent::Connected));
-    let ConnectionEvent::Recovered { skipped, .. } = robust.event().await else { panic!() };
+    assert!(matches!(robust.next_event().await, ConnectionEvent::Connected));
+    let ConnectionEvent::Recovered { skipped, .. } = robust.next_event().await else { panic!() };
     assert!(skipped.is_empty());
     assert!(matches!(robust.connection.state(), ConnectionState::Open(_)));
     assert!(robust.connection.health().await.unwrap().is_up());
@@ -29,7 +29,7 @@ async fn a_connection_comes_back_under_its_handle() {
 /// REC-05, REC-06, NET-12: publisher, queue and consumer go on; what was not acknowledged comes again.
 #[actix::test]
 async fn publishing_and_consuming_go_on() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let events = channel.declare_exchange(DeclareExchange::topic("events").auto_delete(true)).await.unwrap();
     let queue = channel.declare_queue("log").await.unwrap();
@@ -38,7 +38,7 @@ async fn publishing_and_consuming_go_on() {
     let consumer = queue.consume_with(Consume::new().tag("mine"), probe.recipient()).await.unwrap();
     events.publish("before", "a").await.unwrap();
     let before = take(&mut probe, 1).await.remove(0);
-    robust.cut().await;
+    robust.cut_and_recover().await;
     assert!(before.is_stale());
     assert_eq!(before.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
     let again = take(&mut probe, 1).await.remove(0);
@@ -56,13 +56,13 @@ async fn publishing_and_consuming_go_on() {
 /// REC-11, REC-12: a queue that the broker named has another name, which bindings, consumers and handles follow.
 #[actix::test]
 async fn a_queue_named_by_the_broker_is_renamed_everywhere() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
     let old = queue.name().to_owned();
-    robust.cut().await;
+    robust.cut_and_recover().await;
     let new = queue.name().to_owned();
     assert_ne!(old, new);
     channel.exchange("amq.fanout").publish("bound", "").await.unwrap();
@@ -82,18 +82,18 @@ async fn a_queue_named_by_the_broker_is_renamed_everywhere() {
 /// PUB: what was not confirmed when the connection broke is sent again, in order, before what came later.
 #[actix::test]
 async fn unconfirmed_publishes_are_sent_again_in_order() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     channel.declare_queue("jobs").await.unwrap();
     let exchange = channel.default_exchange();
-    robust.proxy.stall(crate::support::proxy::Way::Down);
+    robust.proxy.stall(crate::support::proxy::Direction::ToClient);
     let mut confirms = Vec::new();
     for n in 0..50 {
         confirms.push(exchange.publish_deferred(format!("{n}"), "jobs").await.unwrap());
     }
     robust.proxy.cut_all(crate::support::proxy::Cut::Rst);
-    robust.proxy.resume(crate::support::proxy::Way::Down);
-    robust.lost().await;
+    robust.proxy.resume(crate::support::proxy::Direction::ToClient);
+    robust.wait_for_loss().await;
     for n in 50..100 {
         confirms.push(exchange.publish_deferred(format!("{n}"), "jobs").await.unwrap());
     }
@@ -118,7 +118,7 @@ async fn unconfirmed_publishes_are_sent_again_in_order() {
 /// CH-05, NET-04: a channel that an error closed comes back on the same handle, and so does its prefetch.
 #[actix::test]
 async fn a_channel_closed_by_an_error_opens_again() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut events = channel.events();
     let error = within("a refusal", 10, channel.get_queue("missing")).await.unwrap_err();
@@ -129,7 +129,7 @@ async fn a_channel_closed_by_an_error_opens_again() {
         matches!(event, actix_pika::ChannelEvent::Reopened(cause) if cause.close_reason().unwrap().code == 404)
     );
     channel.set_qos(7).await.unwrap();
-    robust.cut().await;
+    robust.cut_and_recover().await;
     channel.set_qos(8).await.unwrap();
     assert!(!channel.is_closed());
 }

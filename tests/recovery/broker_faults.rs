@@ -6,8 +6,8 @@ use crate::support::{
     broker::{SecondNode, Vhost},
     eventually,
     oracle::Oracle,
-    proxy::{Cut, Way},
-    robust::Robust,
+    proxy::{Cut, Direction},
+    robust_connection::RobustConnection,
     take, within,
 };
 use actix_pika::{
@@ -18,7 +18,7 @@ use actix_pika::{
 };
 use futures_util::StreamExt;
 
-async fn close_all(robust: &Robust, reason: &str) {
+async fn close_all(robust: &RobustConnection, reason: &str) {
     eventually("a connection to close", 20, async || {
         (robust.vhost.delete_connections(reason).await > 0).then_some(())
     })
@@ -29,20 +29,20 @@ async fn close_all(robust: &Robust, reason: &str) {
 /// comes back.
 #[actix::test]
 async fn a_connection_that_an_operator_closes_comes_back() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
     for round in 1..=2 {
         close_all(&robust, "time for a break").await;
-        let error = robust.lost().await;
+        let error = robust.wait_for_loss().await;
         let reason = error.close_reason().expect("the broker's");
         assert_eq!(reason.code, 320);
         assert!(reason.text.contains("time for a break"), "{reason}");
         assert!(error.is_retryable(), "{error}");
-        assert!(matches!(robust.event().await, ConnectionEvent::Connected));
-        let ConnectionEvent::Recovered { epoch, skipped, .. } = robust.event().await else { panic!() };
+        assert!(matches!(robust.next_event().await, ConnectionEvent::Connected));
+        let ConnectionEvent::Recovered { epoch, skipped, .. } = robust.next_event().await else { panic!() };
         assert_eq!((epoch, skipped.len()), (round + 1, 0));
         within("a publish", 10, channel.default_exchange().publish("x", queue.name())).await.unwrap();
         take(&mut probe, 1).await.remove(0).ack().unwrap();
@@ -52,7 +52,8 @@ async fn a_connection_that_an_operator_closes_comes_back() {
 /// BRK-07: the virtual host is deleted: 320, then refused with 530 until it is there again, and so is what was declared.
 #[actix::test]
 async fn a_virtual_host_that_is_deleted_and_created_again_is_filled_again() {
-    let mut robust = Robust::direct(Vhost::fresh().await, |connector| connector).await;
+    let mut robust =
+        RobustConnection::connect_without_proxy(Vhost::fresh().await, |connector| connector).await;
     let channel = robust.channel().await;
     let exchange = channel.declare_exchange(DeclareExchange::topic("events")).await.unwrap();
     let queue = channel.declare_queue("log").await.unwrap();
@@ -89,7 +90,7 @@ async fn a_virtual_host_that_is_deleted_and_created_again_is_filled_again() {
         actix_rt::spawn(async move { exchange.publish("while it was away", "b").await.map(drop) })
     };
     robust.vhost.create().await;
-    assert!(robust.restored().await.is_empty());
+    assert!(robust.wait_for_recovery().await.is_empty());
     assert_eq!(before.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
     within("the publish", 10, waiting).await.unwrap().unwrap();
     within("a publish", 10, exchange.publish("after", "c")).await.unwrap();
@@ -104,7 +105,7 @@ async fn a_virtual_host_that_is_deleted_and_created_again_is_filled_again() {
 #[actix::test]
 async fn a_virtual_host_that_stays_away_ends_the_connection_after_its_tries() {
     let recovery = Recovery::fixed(Duration::from_millis(10)).attempts(3);
-    let mut robust = Robust::connect_with(|connector| connector.recovery(recovery)).await;
+    let mut robust = RobustConnection::connect_with(|connector| connector.recovery(recovery)).await;
     let channel = robust.channel().await;
     channel.declare_queue("log").await.unwrap();
     robust.vhost.delete().await;
@@ -112,8 +113,8 @@ async fn a_virtual_host_that_stays_away_ends_the_connection_after_its_tries() {
         let exchange = channel.default_exchange();
         actix_rt::spawn(async move { exchange.publish("never", "log").await.map(drop) })
     };
-    robust.lost().await;
-    let ConnectionEvent::Closed(Some(error)) = robust.event().await else { panic!() };
+    robust.wait_for_loss().await;
+    let ConnectionEvent::Closed(Some(error)) = robust.next_event().await else { panic!() };
     assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Vhost, 530));
     within("the publish", 10, publish).await.unwrap().unwrap_err();
     let error = within("a call", 10, channel.declare_queue("more")).await.unwrap_err();
@@ -124,20 +125,20 @@ async fn a_virtual_host_that_stays_away_ends_the_connection_after_its_tries() {
 #[actix::test]
 async fn a_broker_that_boots_is_tried_until_it_answers() {
     // A busy machine may take longer for the first handshake as well.
-    let mut robust = Robust::connect_with(|connector| {
+    let mut robust = RobustConnection::connect_with(|connector| {
         let short = connector.connect_timeout(Duration::from_millis(200)).heartbeat(Duration::from_secs(1));
         short.fail_fast(false)
     })
     .await;
     let channel = robust.channel().await;
     channel.declare_queue("log").await.unwrap();
-    let before = robust.proxy.accepted_so_far();
-    robust.proxy.slam().await;
+    let before = robust.proxy.accepted_count();
+    robust.proxy.reset_new().await;
     robust.proxy.cut_all(Cut::Fin);
-    robust.lost().await;
-    robust.proxy.accepted(before + 3).await;
-    robust.proxy.stall(Way::Down);
-    robust.proxy.welcome().await;
+    robust.wait_for_loss().await;
+    robust.proxy.wait_for_accepted(before + 3).await;
+    robust.proxy.stall(Direction::ToClient);
+    robust.proxy.accept_new().await;
     let mut silent = 0;
     while silent < 2 {
         match within("an event", 30, robust.events.next()).await.unwrap() {
@@ -146,8 +147,8 @@ async fn a_broker_that_boots_is_tried_until_it_answers() {
             event => panic!("{event:?}"),
         }
     }
-    robust.proxy.resume(Way::Down);
-    assert!(robust.restored().await.is_empty());
+    robust.proxy.resume(Direction::ToClient);
+    assert!(robust.wait_for_recovery().await.is_empty());
     within("a publish", 10, channel.default_exchange().publish("x", "log")).await.unwrap();
 }
 
@@ -162,7 +163,8 @@ async fn a_delivery_that_is_kept_too_long_costs_its_channel_for_a_moment() {
     };
     set("channel_tick_interval", 200).await;
     set("consumer_timeout", 500).await;
-    let robust = Robust::connect_to(Vhost::fresh_on(node.broker()).await, |connector| connector).await;
+    let robust =
+        RobustConnection::connect_to(Vhost::fresh_on(node.broker()).await, |connector| connector).await;
     let channel = robust.channel().await;
     // Channels have read it when they began.
     set("consumer_timeout", 1_800_000).await;
@@ -185,7 +187,7 @@ async fn a_delivery_that_is_kept_too_long_costs_its_channel_for_a_moment() {
     assert!(consumer.end().is_none());
     within("close", 10, robust.connection.close()).await.unwrap();
     let oracle = within("the oracle", 10, Oracle::connect(&robust.vhost.url())).await;
-    oracle.holds("slow", 0).await;
+    oracle.wait_for_count("slow", 0).await;
     set("channel_tick_interval", 60_000).await;
 }
 
@@ -194,7 +196,7 @@ async fn a_delivery_that_is_kept_too_long_costs_its_channel_for_a_moment() {
 #[actix::test]
 async fn a_node_that_stands_still_is_given_up_and_found_again() {
     let node = SecondNode::start().await;
-    let mut robust = Robust::connect_to(Vhost::fresh_on(node.broker()).await, |connector| {
+    let mut robust = RobustConnection::connect_to(Vhost::fresh_on(node.broker()).await, |connector| {
         let short = connector.heartbeat(Duration::from_secs(1)).connect_timeout(Duration::from_millis(500));
         short.fail_fast(false)
     })
@@ -209,7 +211,7 @@ async fn a_node_that_stands_still_is_given_up_and_found_again() {
         let (exchange, name) = (channel.default_exchange(), queue.name().to_owned());
         actix_rt::spawn(async move { exchange.publish("kept", &name).await.map(drop) })
     };
-    let error = robust.lost().await;
+    let error = robust.wait_for_loss().await;
     assert!(error.to_string().contains("two heartbeats"), "{error}");
     let mut silent = 0;
     while silent < 2 {
@@ -220,7 +222,7 @@ async fn a_node_that_stands_still_is_given_up_and_found_again() {
         }
     }
     node.resume().await;
-    assert!(robust.restored().await.is_empty());
+    assert!(robust.wait_for_recovery().await.is_empty());
     within("the publish", 20, publish).await.unwrap().unwrap();
     let delivery = take(&mut probe, 1).await.remove(0);
     assert_eq!(delivery.body(), b"kept");
@@ -230,11 +232,11 @@ async fn a_node_that_stands_still_is_given_up_and_found_again() {
 /// REC, CLU-02: a queue that is locked for longer than channels wait, and its bindings, come when the lock goes.
 #[actix::test]
 async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
-    robust.lose().await;
+    robust.disconnect().await;
     let thief =
         within("the thief", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
     let stolen = thief.channel().await.unwrap();
@@ -242,8 +244,8 @@ async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
         stolen.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.ok().map(drop)
     })
     .await;
-    robust.proxy.welcome().await;
-    let skipped = robust.restored().await;
+    robust.proxy.accept_new().await;
+    let skipped = robust.wait_for_recovery().await;
     let codes: Vec<_> =
         skipped.iter().map(|one| (one.kind, one.error.close_reason().unwrap().code)).collect();
     assert_eq!(codes, [(EntityKind::Queue, 405), (EntityKind::Binding, 405)]);
@@ -262,19 +264,19 @@ async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
 /// REC: a consumer that could not go on is not missing any more once it is cancelled.
 #[actix::test]
 async fn a_consumer_that_is_cancelled_is_not_missed() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("shared").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     let consumer = queue.consume(probe.recipient()).await.unwrap();
-    robust.lose().await;
+    robust.disconnect().await;
     let other = within("another", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
     let taken = other.channel().await.unwrap().queue("shared");
     eventually("alone", 10, async || robust.vhost.consumers("shared").await.is_empty().then_some(())).await;
     let mut alone = Probe::<Delivery>::start();
     let alone_on_it = taken.consume_with(Consume::new().exclusive(true), alone.recipient()).await.unwrap();
-    robust.proxy.welcome().await;
-    let skipped = robust.restored().await;
+    robust.proxy.accept_new().await;
+    let skipped = robust.wait_for_recovery().await;
     assert_eq!((skipped.len(), skipped[0].kind), (1, EntityKind::Consumer));
     assert_eq!(skipped[0].error.close_reason().unwrap().code, 403);
     assert!(!robust.connection.health().await.unwrap().is_up());

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::support::{
     broker::{SecondNode, Vhost},
-    robust::Robust,
+    robust_connection::RobustConnection,
     take, within,
 };
 use actix_pika::{
@@ -19,8 +19,8 @@ fn patient(connector: Connector) -> Connector {
     connector.recovery(Recovery::fixed(Duration::from_millis(500)))
 }
 
-async fn robust_on(node: &SecondNode) -> Robust {
-    Robust::connect_to(Vhost::fresh_on(node.broker()).await, patient).await
+async fn robust_on(node: &SecondNode) -> RobustConnection {
+    RobustConnection::connect_to(Vhost::fresh_on(node.broker()).await, patient).await
 }
 
 /// Takes what is in a queue; the numbers in the bodies, in the order of their first appearance.
@@ -65,13 +65,13 @@ async fn publishing_goes_on_over_a_broker_that_is_killed() {
         })
     };
     // Some are under way.
-    let before = robust.proxy.moved_so_far(crate::support::proxy::Way::Down);
-    robust.proxy.moved(crate::support::proxy::Way::Down, before + 1).await;
+    let before = robust.proxy.byte_count(crate::support::proxy::Direction::ToClient);
+    robust.proxy.wait_for_bytes(crate::support::proxy::Direction::ToClient, before + 1).await;
     node.kill9().await;
-    let error = robust.lost().await;
+    let error = robust.wait_for_loss().await;
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     node.start_again().await;
-    assert!(robust.restored().await.is_empty());
+    assert!(robust.wait_for_recovery().await.is_empty());
     within("the publisher", 60, publisher).await.unwrap().unwrap();
     assert_eq!(numbers(&queue).await, (0..6000).collect::<Vec<_>>());
     within("a publish", 10, exchange.publish("done", "results")).await.unwrap();
@@ -88,7 +88,8 @@ async fn publishing_goes_on_over_a_broker_that_is_killed() {
 #[actix::test]
 async fn what_a_restart_takes_is_declared_again() {
     let node = SecondNode::start().await;
-    let mut robust = Robust::direct(Vhost::fresh_on(node.broker()).await, patient).await;
+    let mut robust =
+        RobustConnection::connect_without_proxy(Vhost::fresh_on(node.broker()).await, patient).await;
     let channel = robust.channel().await;
     let transient = DeclareExchange::fanout("transient").durable(false);
     let exchange = channel.declare_exchange(transient).await.unwrap();
@@ -113,7 +114,7 @@ async fn what_a_restart_takes_is_declared_again() {
     channel.default_exchange().publish("kept", "durable").await.unwrap();
     exclusive.channel().default_exchange().publish("lost", "mine").await.unwrap();
     node.stop().await;
-    let error = robust.lost().await;
+    let error = robust.wait_for_loss().await;
     let reason = error.close_reason().unwrap_or_else(|| panic!("{error}"));
     assert_eq!(reason.code, 320);
     assert!(error.is_retryable(), "{error}");
@@ -134,7 +135,7 @@ async fn what_a_restart_takes_is_declared_again() {
         }
     }
     node.start_again().await;
-    assert!(robust.restored().await.is_empty());
+    assert!(robust.wait_for_recovery().await.is_empty());
     within("the publish", 10, publish).await.unwrap().unwrap();
     assert_ne!(nameless.name(), old);
     let records = robust.connection.actor().send(GetRecordCounts).await.unwrap();

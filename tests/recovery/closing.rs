@@ -10,8 +10,8 @@ use futures_util::StreamExt;
 
 use crate::support::{
     eventually,
-    proxy::{Cut, Way},
-    robust::Robust,
+    proxy::{Cut, Direction},
+    robust_connection::RobustConnection,
     within,
 };
 
@@ -19,8 +19,8 @@ use crate::support::{
 const STAGES: [Option<(u16, u16)>; 6] =
     [None, Some((10, 11)), Some((10, 40)), Some((50, 10)), Some((50, 20)), Some((60, 20))];
 
-async fn with_everything() -> Robust {
-    let robust = Robust::connect().await;
+async fn with_everything() -> RobustConnection {
+    let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
@@ -31,16 +31,16 @@ async fn with_everything() -> Robust {
 }
 
 /// Brings a connection to a stage of its recovery, where the broker's answers are held back.
-async fn brought_to(robust: &mut Robust, stage: Option<(u16, u16)>) {
-    robust.proxy.tap();
+async fn brought_to(robust: &mut RobustConnection, stage: Option<(u16, u16)>) {
+    robust.proxy.record();
     match stage {
-        None => robust.proxy.refuse().await,
-        Some(_) => robust.proxy.delay(Way::Down, Duration::from_millis(100)),
+        None => robust.proxy.refuse_new().await,
+        Some(_) => robust.proxy.delay(Direction::ToClient, Duration::from_millis(100)),
     }
     robust.proxy.cut_all(Cut::Rst);
-    robust.lost().await;
+    robust.wait_for_loss().await;
     if let Some(method) = stage {
-        let up = robust.proxy.seen_method(Way::Up, method, 1);
+        let up = robust.proxy.wait_for_method(Direction::ToBroker, method, 1);
         within("the stage", 20, up).await;
     }
 }
@@ -64,7 +64,7 @@ async fn close_at_each_stage_of_a_recovery() {
             }
         }
         assert_eq!(closes, 1, "{stage:?}");
-        within("no connection", 10, robust.proxy.live(0)).await;
+        within("no connection", 10, robust.proxy.wait_for_open(0)).await;
         let gone = async || robust.vhost.connections().await.is_empty().then_some(());
         eventually("no connection at the broker", 15, gone).await;
         assert_eq!(robust.connection.channel().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
@@ -75,7 +75,7 @@ async fn close_at_each_stage_of_a_recovery() {
 #[actix::test]
 async fn a_channel_closed_at_each_stage_stays_closed() {
     for stage in STAGES {
-        let mut robust = Robust::connect().await;
+        let mut robust = RobustConnection::connect().await;
         let channel = robust.channel().await;
         let other = robust.channel().await;
         let queue = channel.declare_queue("jobs").await.unwrap();
@@ -84,14 +84,14 @@ async fn a_channel_closed_at_each_stage_stays_closed() {
         queue.consume_with(Consume::new().tag("c"), probe.recipient()).await.unwrap();
         brought_to(&mut robust, stage).await;
         within(&format!("close at {stage:?}"), 10, channel.close()).await.unwrap();
-        robust.proxy.delay(Way::Down, Duration::ZERO);
-        robust.proxy.welcome().await;
-        let skipped = robust.restored().await;
+        robust.proxy.delay(Direction::ToClient, Duration::ZERO);
+        robust.proxy.accept_new().await;
+        let skipped = robust.wait_for_recovery().await;
         assert!(skipped.is_empty(), "{stage:?}: {skipped:?}");
         assert!(channel.is_closed());
         assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
         within("the other", 10, other.set_qos(1)).await.unwrap();
-        assert_eq!(robust.oracle().await.look("jobs").await, Some((0, 0)), "{stage:?}");
+        assert_eq!(robust.oracle().await.queue_counts("jobs").await, Some((0, 0)), "{stage:?}");
         assert_eq!(robust.records().await.consumers, 0);
         // Its number is free, at the broker, too.
         let again =
@@ -103,13 +103,13 @@ async fn a_channel_closed_at_each_stage_stays_closed() {
 /// A channel that is asked for while the connection is away opens with the next one, or fails at its deadline.
 #[actix::test]
 async fn a_channel_asked_for_during_an_outage() {
-    let mut robust = Robust::connect().await;
-    robust.lose().await;
+    let mut robust = RobustConnection::connect().await;
+    robust.disconnect().await;
     let short = OpenChannel::new().deadline(Duration::from_millis(300));
     let error = within("its deadline", 10, robust.connection.channel_with(short)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     let later = robust.connection.channel_with(OpenChannel::new().number(1));
-    let (channel, ()) = futures_util::join!(within("a channel", 20, later), robust.proxy.welcome());
+    let (channel, ()) = futures_util::join!(within("a channel", 20, later), robust.proxy.accept_new());
     let channel = channel.unwrap();
     within("a declare", 10, channel.declare_queue(DeclareQueue::server_named())).await.unwrap();
 }
@@ -138,9 +138,9 @@ fn nothing_is_left_behind() {
                 let mut robust = with_everything().await;
                 let port = robust.proxy.address().port();
                 for n in 0..4 {
-                    robust.proxy.cut_once_after(Way::Up, 200 + n * 150, Cut::Rst);
-                    robust.cut().await;
-                    robust.proxy.cut_no_more();
+                    robust.proxy.cut_once_after(Direction::ToBroker, 200 + n * 150, Cut::Rst);
+                    robust.cut_and_recover().await;
+                    robust.proxy.stop_cutting();
                     let one = async || matches!(sockets_to(port), None | Some(1)).then_some(());
                     eventually("one socket", 10, one).await;
                 }

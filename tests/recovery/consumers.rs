@@ -11,8 +11,8 @@ use futures_util::{FutureExt, StreamExt, future::join_all};
 
 use crate::support::{
     eventually,
-    proxy::{Cut, Way},
-    robust::Robust,
+    proxy::{Cut, Direction},
+    robust_connection::RobustConnection,
     take, within,
 };
 
@@ -30,7 +30,7 @@ async fn reopened(events: &mut Events<ChannelEvent>) -> Option<u16> {
 /// REC-26: a thousand consumers of one queue are there again, under their tags, and not one twice.
 #[actix::test]
 async fn a_thousand_consumers_go_on() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     let probe = Probe::<Delivery>::start();
@@ -38,8 +38,8 @@ async fn a_thousand_consumers_go_on() {
     let tags: BTreeSet<String> = consumers.iter().map(|c| c.as_ref().unwrap().tag().to_owned()).collect();
     let oracle = robust.oracle().await;
     for _ in 0..2 {
-        robust.cut().await;
-        assert_eq!(oracle.look("jobs").await, Some((0, 1000)));
+        robust.cut_and_recover().await;
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 1000)));
     }
     let at_broker = async || {
         let those = robust.vhost.consumers("jobs").await;
@@ -53,25 +53,29 @@ async fn a_thousand_consumers_go_on() {
 /// REC-29, REC-40: ten drops in a row, some of them while the last one is being repaired.
 #[actix::test]
 async fn ten_drops_leave_one_consumer() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
     let oracle = robust.oracle().await;
     for n in 0..10_u64 {
         // To the byte, somewhere in the handshake, the declarations or the consume of the next life.
-        robust.proxy.cut_once_after(if n % 2 == 0 { Way::Up } else { Way::Down }, 150 + n * 90, Cut::Rst);
+        robust.proxy.cut_once_after(
+            if n % 2 == 0 { Direction::ToBroker } else { Direction::ToClient },
+            150 + n * 90,
+            Cut::Rst,
+        );
         robust.proxy.cut_all(Cut::Rst);
-        robust.lost().await;
-        assert!(robust.restored().await.is_empty());
-        robust.proxy.cut_no_more();
+        robust.wait_for_loss().await;
+        assert!(robust.wait_for_recovery().await.is_empty());
+        robust.proxy.stop_cutting();
         within("a publish", 10, channel.default_exchange().publish("x", "jobs")).await.unwrap();
         // Settled in an earlier life, it may come twice.
         let delivery = within("a delivery", 10, deliveries.next()).await.unwrap();
         drop(delivery.ack());
-        assert_eq!(oracle.look("jobs").await.unwrap().1, 1, "drop {n}");
+        assert_eq!(oracle.queue_counts("jobs").await.unwrap().1, 1, "drop {n}");
     }
-    let lives = robust.proxy.accepted_so_far();
+    let lives = robust.proxy.accepted_count();
     assert!(lives > 1 + 10, "{lives} connections: none was lost while it was restored");
     let records = robust.records().await;
     assert_eq!((records.queues, records.consumers), (1, 1));
@@ -80,7 +84,7 @@ async fn ten_drops_leave_one_consumer() {
 /// REC-41, design 13.11: exclusive, no-ack, priority and prefetch are said again.
 #[actix::test]
 async fn what_a_consumer_asked_for_is_asked_again() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let probe = Probe::<Delivery>::start();
     let alone = channel.declare_queue("alone").await.unwrap();
@@ -88,7 +92,7 @@ async fn what_a_consumer_asked_for_is_asked_again() {
     let alone = alone.consume_with(options, probe.recipient()).await.unwrap();
     let flood = channel.declare_queue("flood").await.unwrap();
     flood.consume_with(Consume::new().no_ack(true).tag("flood"), probe.recipient()).await.unwrap();
-    robust.cut().await;
+    robust.cut_and_recover().await;
     for (queue, tag, exclusive, ack, prefetch) in
         [("alone", alone.tag(), true, true, 7), ("flood", "flood", false, false, 0)]
     {
@@ -107,7 +111,7 @@ async fn what_a_consumer_asked_for_is_asked_again() {
 /// A consume that the broker refuses is refused: it does not start when the channel is open again.
 #[actix::test]
 async fn a_refused_consumer_does_not_come_back() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut events = channel.events();
     let probe = Probe::<Delivery>::start();
@@ -127,9 +131,9 @@ async fn a_refused_consumer_does_not_come_back() {
     assert_eq!(reopened(&mut events).await, Some(403));
     oracle.channel().basic_cancel("o".into(), Default::default()).await.unwrap();
     drop(holder);
-    robust.cut().await;
+    robust.cut_and_recover().await;
     assert!(matches!(event(&mut events).await, ChannelEvent::Reopened(_)));
-    assert_eq!(oracle.look("missing").await, Some((0, 0)));
+    assert_eq!(oracle.queue_counts("missing").await, Some((0, 0)));
     assert_eq!(robust.records().await.consumers, 0);
     assert!(robust.connection.health().await.unwrap().is_up());
     assert!(events.next().now_or_never().is_none(), "nothing else was said");
@@ -139,13 +143,13 @@ async fn a_refused_consumer_does_not_come_back() {
 /// Consumers whose queue is gone cost their channel one more opening and are said to be lost; the others go on.
 #[actix::test]
 async fn consumers_of_missing_queues_cost_their_channel_once() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
     for queue in ["a", "b", "c"] {
         oracle.declare_queue(queue).await;
     }
-    robust.proxy.tap();
+    robust.proxy.record();
     let mut probe = Probe::<Delivery>::start();
     let mut gone = Vec::new();
     for queue in ["a", "a", "a", "b"] {
@@ -153,12 +157,12 @@ async fn consumers_of_missing_queues_cost_their_channel_once() {
     }
     let there = channel.queue("c").consume(probe.recipient()).await.unwrap();
     let mut events = channel.events();
-    robust.lose().await;
+    robust.disconnect().await;
     for queue in ["a", "b"] {
         oracle.channel().queue_delete(queue.into(), Default::default()).await.unwrap();
     }
-    robust.proxy.welcome().await;
-    let skipped = robust.restored().await;
+    robust.proxy.accept_new().await;
+    let skipped = robust.wait_for_recovery().await;
     assert_eq!(skipped.len(), 4, "{skipped:?}");
     assert!(skipped.iter().all(|one| one.error.close_reason().unwrap().code == 404));
     assert_eq!(reopened(&mut events).await, Some(404));
@@ -173,9 +177,9 @@ async fn consumers_of_missing_queues_cost_their_channel_once() {
     assert!(there.end().is_none());
     oracle.publish("", "c", "still").await;
     take(&mut probe, 1).await.remove(0).ack().unwrap();
-    assert_eq!(oracle.look("c").await.unwrap().1, 1);
-    let tape = robust.proxy.tapes().pop().unwrap();
-    let closes = tape.frames(Way::Up).filter(|frame| frame.method() == Some((20, 41))).count();
+    assert_eq!(oracle.queue_counts("c").await.unwrap().1, 1);
+    let tape = robust.proxy.recordings().pop().unwrap();
+    let closes = tape.frames(Direction::ToBroker).filter(|frame| frame.method() == Some((20, 41))).count();
     assert_eq!(closes, 2, "one for each missing queue");
 }
 
@@ -183,7 +187,7 @@ async fn consumers_of_missing_queues_cost_their_channel_once() {
 /// are answered. TOP: bindings, and the auto-delete exchange that went with the last one, are there again.
 #[actix::test]
 async fn a_cancel_by_the_broker_is_repaired() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let events_exchange =
         channel.declare_exchange(DeclareExchange::topic("events").auto_delete(true)).await.unwrap();
@@ -204,7 +208,7 @@ async fn a_cancel_by_the_broker_is_repaired() {
             restored.insert(tag.to_string());
         }
         assert_eq!(restored, [first.tag(), second.tag()].map(str::to_owned).into());
-        assert_eq!(oracle.look("jobs").await, Some((0, 2)), "round {round}");
+        assert_eq!(oracle.queue_counts("jobs").await, Some((0, 2)), "round {round}");
         events_exchange.publish("routed", "a").await.unwrap();
         channel.exchange("front").publish("chained", "a").await.unwrap();
         for delivery in take(&mut probe, 2).await {
@@ -218,7 +222,7 @@ async fn a_cancel_by_the_broker_is_repaired() {
 /// A binding that cannot be had any more costs the binding only.
 #[actix::test]
 async fn a_consumer_goes_on_without_a_binding() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
     oracle.declare_exchange("theirs", lapin::ExchangeKind::Fanout).await;
@@ -233,16 +237,16 @@ async fn a_consumer_goes_on_without_a_binding() {
     assert!(consumer.end().is_none());
     channel.default_exchange().publish("x", "jobs").await.unwrap();
     take(&mut probe, 1).await.remove(0).ack().unwrap();
-    robust.healthy(|health| matches!(health, Health::Degraded(why) if why.len() == 1)).await;
+    robust.wait_for_health(|health| matches!(health, Health::Degraded(why) if why.len() == 1)).await;
     // What is unbound is not missed.
     queue.unbind("theirs", "").await.unwrap();
-    robust.healthy(Health::is_up).await;
+    robust.wait_for_health(Health::is_up).await;
 }
 
 /// A queue that the broker named and someone else deleted: another one takes its place, for all of its consumers.
 #[actix::test]
 async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     // Not exclusive, so that the other client can delete it.
     let queue = channel.declare_queue(DeclareQueue::new("").auto_delete(true)).await.unwrap();
@@ -265,7 +269,7 @@ async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
     }
     assert_eq!(restored, ["first", "second"].map(str::to_owned).into());
     assert_eq!(queue.name(), new);
-    assert_eq!(oracle.look(&new).await, Some((0, 2)));
+    assert_eq!(oracle.queue_counts(&new).await, Some((0, 2)));
     channel.exchange("amq.fanout").publish("x", "").await.unwrap();
     take(&mut probe, 1).await.remove(0).ack().unwrap();
     let records = robust.records().await;
@@ -275,7 +279,7 @@ async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
 /// An auto-delete queue that someone else deletes comes back with its consumer, although trying it would delete it.
 #[actix::test]
 async fn an_auto_delete_queue_is_repaired() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::new("jobs").auto_delete(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
@@ -293,7 +297,7 @@ async fn an_auto_delete_queue_is_repaired() {
 /// Without a record of its queue, a consumer that the broker cancels has ended.
 #[actix::test]
 async fn a_cancel_by_the_broker_ends_who_has_no_queue() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
     oracle.declare_queue("theirs").await;
@@ -309,14 +313,14 @@ async fn a_cancel_by_the_broker_ends_who_has_no_queue() {
         assert!(matches!(consumer.ended().await, ConsumerEnd::CancelledByBroker));
     }
     assert_eq!(robust.records().await.consumers, 0);
-    robust.cut().await;
-    assert!(oracle.look("theirs").await.is_none() && oracle.look("loose").await.is_none());
+    robust.cut_and_recover().await;
+    assert!(oracle.queue_counts("theirs").await.is_none() && oracle.queue_counts("loose").await.is_none());
 }
 
 /// REC-15, REC-34: what was cancelled, deleted or closed stays so; what is beside it goes on.
 #[actix::test]
 async fn what_was_cancelled_stays_cancelled() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let other = robust.channel().await;
     let probe = Probe::<Delivery>::start();
@@ -335,12 +339,12 @@ async fn what_was_cancelled_stays_cancelled() {
     other.close().await.unwrap();
     let records = robust.records().await;
     assert_eq!((records.queues, records.consumers), (3, 1));
-    robust.cut().await;
+    robust.cut_and_recover().await;
     let oracle = robust.oracle().await;
-    assert_eq!(oracle.look("deleted").await, None);
-    assert_eq!(oracle.look("cancelled").await, Some((0, 0)));
-    assert_eq!(oracle.look("closed").await, Some((0, 0)));
-    assert_eq!(oracle.look("kept").await, Some((0, 1)));
+    assert_eq!(oracle.queue_counts("deleted").await, None);
+    assert_eq!(oracle.queue_counts("cancelled").await, Some((0, 0)));
+    assert_eq!(oracle.queue_counts("closed").await, Some((0, 0)));
+    assert_eq!(oracle.queue_counts("kept").await, Some((0, 1)));
     assert!(kept.end().is_none());
     assert_eq!(other.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
@@ -348,23 +352,23 @@ async fn what_was_cancelled_stays_cancelled() {
 /// A consumer that was not to be restored ends with its connection, and is not at the broker afterwards.
 #[actix::test]
 async fn a_consumer_that_is_not_robust_ends() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     let probe = Probe::<Delivery>::start();
     let consumer = queue.consume_with(Consume::new().robust(false), probe.recipient()).await.unwrap();
-    robust.cut().await;
+    robust.cut_and_recover().await;
     let end = within("its end", 10, consumer.ended()).await;
     assert!(matches!(end, ConsumerEnd::Closed(error) if error.kind() == ErrorKind::ConnectionClosed));
-    assert_eq!(robust.oracle().await.look("jobs").await, Some((0, 0)));
+    assert_eq!(robust.oracle().await.queue_counts("jobs").await, Some((0, 0)));
 }
 
 /// REC-06, REC-42, design 13.2: stale settles never become frames, over consumers, streams and gets; each message is counted once.
 #[actix::test]
 async fn stale_settles_never_become_frames() {
-    let mut robust = Robust::connect_with(|connector| connector).await;
-    robust.proxy.tap();
-    robust.cut().await;
+    let mut robust = RobustConnection::connect_with(|connector| connector).await;
+    robust.proxy.record();
+    robust.cut_and_recover().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     let got = channel.declare_queue("got").await.unwrap();
@@ -379,7 +383,7 @@ async fn stale_settles_never_become_frames() {
     for _ in 0..6 {
         stale.push(got.get().await.unwrap().unwrap());
     }
-    robust.cut().await;
+    robust.cut_and_recover().await;
     for (n, delivery) in stale.into_iter().enumerate() {
         assert!(delivery.is_stale());
         let answer = match n % 4 {
@@ -404,11 +408,11 @@ async fn stale_settles_never_become_frames() {
     }
     // A round trip behind the settles.
     channel.set_qos(1).await.unwrap();
-    let tapes = robust.proxy.tapes();
+    let tapes = robust.proxy.recordings();
     let settles: Vec<usize> = tapes
         .iter()
         .map(|tape| {
-            let tags = tape.frames(Way::Up).filter_map(|frame| match frame.method() {
+            let tags = tape.frames(Direction::ToBroker).filter_map(|frame| match frame.method() {
                 Some((60, 80 | 90 | 120)) => {
                     assert_eq!(frame.method(), Some((60, 80)), "only acks were said in time");
                     Some(u64::from_be_bytes(frame.payload[4..12].try_into().unwrap()))
@@ -421,14 +425,14 @@ async fn stale_settles_never_become_frames() {
     assert_eq!(settles.last(), Some(&12), "{settles:?}");
     assert!(settles[..settles.len() - 1].iter().all(|&tag| tag == 0), "{settles:?}");
     let oracle = robust.oracle().await;
-    oracle.holds("jobs", 0).await;
-    oracle.holds("got", 0).await;
+    oracle.wait_for_count("jobs", 0).await;
+    oracle.wait_for_count("got", 0).await;
 }
 
 /// REC-28: sixteen channels with twenty queues, bindings and consumers each.
 #[actix::test]
 async fn sixteen_channels_with_twenty_queues_go_on() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let mut probe = Probe::<Delivery>::start();
     let mut channels = Vec::new();
     for c in 0..16 {
@@ -444,7 +448,7 @@ async fn sixteen_channels_with_twenty_queues_go_on() {
         join_all(declares).await.into_iter().for_each(|consumer| drop(consumer.unwrap()));
         channels.push(channel);
     }
-    robust.cut().await;
+    robust.cut_and_recover().await;
     let records = robust.records().await;
     assert_eq!((records.queues, records.bindings, records.consumers), (320, 320, 320));
     let exchanges: Vec<_> = channels.iter().map(|channel| channel.exchange("amq.topic")).collect();
@@ -463,7 +467,7 @@ async fn sixteen_channels_with_twenty_queues_go_on() {
 /// on.
 #[actix::test]
 async fn a_consumer_that_costs_the_connection_is_given_up() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut events = channel.events();
     let (mut probe, quiet) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
@@ -478,7 +482,7 @@ async fn a_consumer_that_costs_the_connection_is_given_up() {
     assert_eq!(error.close_reason().map(|reason| reason.code), Some(540));
     let told = event(&mut events).await;
     assert!(matches!(&told, ChannelEvent::ConsumerLost { tag, .. } if **tag == *lost.tag()), "{told:?}");
-    robust.restored().await;
+    robust.wait_for_recovery().await;
     within("a publish", 10, channel.default_exchange().publish("on", "classic")).await.unwrap();
     assert_eq!(take(&mut probe, 1).await[0].body(), b"on");
 }

@@ -8,7 +8,7 @@ use actix_pika::{
 };
 use futures_util::{FutureExt, StreamExt};
 
-use crate::support::{robust::Robust, within};
+use crate::support::{robust_connection::RobustConnection, within};
 
 fn is_restored(event: &ConnectionEvent) -> bool {
     matches!(event, ConnectionEvent::Recovered { .. })
@@ -19,7 +19,7 @@ fn is_restored(event: &ConnectionEvent) -> bool {
 /// connection is, all do.
 #[actix::test]
 async fn everyone_who_watches_hears_of_each_loss_and_its_end() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let connection = robust.connection.clone();
     let mut of_connection = [Probe::<ConnectionEvent>::start(), Probe::start()];
     for probe in of_connection.iter().chain(&of_connection) {
@@ -44,7 +44,7 @@ async fn everyone_who_watches_hears_of_each_loss_and_its_end() {
         assert!(!told.iter().any(is_restored), "the first connection restores nothing: {told:?}");
     }
     for round in 0..2 {
-        robust.cut().await;
+        robust.cut_and_recover().await;
         for probe in &mut of_connection {
             let lost = probe.next_matching(|event| matches!(event, ConnectionEvent::Lost(_))).await.unwrap();
             assert!(matches!(lost, ConnectionEvent::Lost(error) if error.kind() == ErrorKind::Io));
@@ -104,7 +104,7 @@ async fn everyone_who_watches_hears_of_each_loss_and_its_end() {
 /// confirms, to who watches where there are none.
 #[actix::test]
 async fn returns_and_confirms_work_after_a_recovery() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let confirming = robust.channel().await;
     let plain = robust.connection.channel_with(OpenChannel::new().confirms(false)).await.unwrap();
     confirming.declare_queue("jobs").await.unwrap();
@@ -113,7 +113,7 @@ async fn returns_and_confirms_work_after_a_recovery() {
     let mut stream = plain.events();
     for round in 0..3_u64 {
         if round > 0 {
-            robust.cut().await;
+            robust.cut_and_recover().await;
             assert!(matches!(returns.next().await.unwrap(), ChannelEvent::Reopened(_)));
             assert!(matches!(stream.next().await.unwrap(), ChannelEvent::Reopened(_)));
         }
@@ -142,7 +142,7 @@ async fn returns_and_confirms_work_after_a_recovery() {
 #[actix::test]
 async fn a_policy_that_is_used_up_ends_everything_once() {
     let recovery = Recovery::fixed(Duration::from_millis(20)).attempts(2);
-    let mut robust = Robust::connect_with(|connector| connector.recovery(recovery)).await;
+    let mut robust = RobustConnection::connect_with(|connector| connector.recovery(recovery)).await;
     let connection = robust.connection.clone();
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
@@ -157,7 +157,7 @@ async fn a_policy_that_is_used_up_ends_everything_once() {
     let (target, mut ends) = (Probe::<Delivery>::start(), Probe::<ConsumerEnd>::start());
     let options = Consume::new().watch(ends.recipient());
     let consumer = queue.consume_with(options, target.recipient()).await.unwrap();
-    robust.lose().await;
+    robust.disconnect().await;
     let exchange = channel.default_exchange();
     let waiting = async { futures_util::join!(exchange.publish("x", "jobs"), channel.set_qos(1)) };
     let (published, called) = within("what waits", 20, waiting).await;
@@ -212,7 +212,7 @@ async fn a_policy_that_is_used_up_ends_everything_once() {
         ];
         assert_eq!(errors.map(|error| error.kind()), [ErrorKind::ConnectionClosed; 4]);
     }
-    assert_eq!(robust.proxy.accepted_so_far(), 1, "nobody let it in");
+    assert_eq!(robust.proxy.accepted_count(), 1, "nobody let it in");
     within("close", 5, connection.close()).await.unwrap();
     within("close", 5, channel.close()).await.unwrap();
     assert!(of_connection.drain().await.is_empty() && late.drain().await.is_empty());

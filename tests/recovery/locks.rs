@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 
 use crate::support::{
     broker::Vhost,
-    proxy::{Cut, Proxy, Way},
+    proxy::{Cut, Direction, Proxy},
     take, within,
 };
 
@@ -33,7 +33,7 @@ impl Half {
         let far = Proxy::to(&vhost.broker().address());
         let near = Proxy::to(&far.address().to_string());
         let second = Proxy::to(&vhost.broker().address());
-        second.tap();
+        second.record();
         let urls = [near.url(&vhost.url()), second.url(&vhost.url())];
         let recovery = Recovery::exponential(Duration::from_millis(20), Duration::from_millis(100));
         let connector = Connector::from_uris(urls).unwrap().recovery(recovery);
@@ -44,14 +44,14 @@ impl Half {
 
     /// The client loses its connection, and the broker does not hear of it.
     async fn lose(&mut self) {
-        self.far.stall(Way::Both);
-        self.near.refuse().await;
+        self.far.stall(Direction::Both);
+        self.near.refuse_new().await;
         self.near.cut_all(Cut::Rst);
     }
 
     /// The broker hears of it.
     fn bury(&self) {
-        self.far.resume(Way::Both);
+        self.far.resume(Direction::Both);
         self.far.cut_all(Cut::Rst);
     }
 
@@ -84,7 +84,7 @@ async fn an_exclusive_queue_is_won_back() {
     let mut probe = Probe::<Delivery>::start();
     queue.consume_with(Consume::new().tag("c"), probe.recipient()).await.unwrap();
     half.lose().await;
-    within("a second try", 20, half.second.seen_method(Way::Up, (50, 10), 2)).await;
+    within("a second try", 20, half.second.wait_for_method(Direction::ToBroker, (50, 10), 2)).await;
     half.bury();
     assert_eq!(half.restored().await, 0, "in time, so that nothing was skipped");
     channel.exchange("amq.fanout").publish("x", "").await.unwrap();
@@ -154,7 +154,7 @@ async fn an_exclusive_consumer_is_won_back() {
     assert_eq!(half.restored().await, 1);
     share(&channel, &mut probe).await;
     // Refused on the channel, and once more beside it.
-    within("another try", 20, half.second.seen_method(Way::Up, (60, 20), 4)).await;
+    within("another try", 20, half.second.wait_for_method(Direction::ToBroker, (60, 20), 4)).await;
     // An error of the application's costs the channel, but not the waiting consumer.
     let error = channel.get_queue("missing").await.unwrap_err();
     assert_eq!(error.close_reason().unwrap().code, 404);
@@ -196,5 +196,5 @@ async fn a_waiting_consumer_can_be_cancelled() {
         within("health", 30, half.events.next()).await.unwrap();
     }
     let oracle = crate::support::oracle::Oracle::connect(&half.vhost.url()).await;
-    assert_eq!(oracle.look("mine").await, Some((0, 0)));
+    assert_eq!(oracle.queue_counts("mine").await, Some((0, 0)));
 }

@@ -6,8 +6,8 @@ use crate::support::{
     broker::Vhost,
     eventually,
     oracle::Oracle,
-    proxy::{Proxy, Way},
-    robust::Robust,
+    proxy::{Direction, Proxy},
+    robust_connection::RobustConnection,
     take, within,
 };
 use actix_pika::{
@@ -25,39 +25,39 @@ async fn oracle(vhost: &Vhost) -> Oracle {
 /// NET-01: the connection goes through the proxy, and so does what is declared.
 #[actix::test]
 async fn the_proxy_stands_between() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     assert_ne!(robust.proxy.url(&robust.vhost.url()), robust.vhost.url());
     assert_eq!(robust.connection.peer_addr(), Some(robust.proxy.address()));
     let channel = robust.channel().await;
-    let before = robust.proxy.moved_so_far(Way::Down);
+    let before = robust.proxy.byte_count(Direction::ToClient);
     channel.declare_queue("there").await.unwrap();
-    assert!(robust.proxy.moved_so_far(Way::Down) > before);
-    assert_eq!(oracle(&robust.vhost).await.look("there").await, Some((0, 0)));
+    assert!(robust.proxy.byte_count(Direction::ToClient) > before);
+    assert_eq!(oracle(&robust.vhost).await.queue_counts("there").await, Some((0, 0)));
 }
 
 /// NET-02: a slow link that is cut with deliveries and acknowledgements under way. A channel that is asked for
 /// meanwhile comes with the next connection, or not within its deadline.
 #[actix::test]
 async fn a_slow_link_that_is_cut_loses_nothing() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("slow").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
-    for way in [Way::Up, Way::Down] {
+    for way in [Direction::ToBroker, Direction::ToClient] {
         robust.proxy.delay(way, Duration::from_millis(200));
     }
     let oracle = oracle(&robust.vhost).await;
     for n in 0..5 {
         oracle.publish("", "slow", format!("{n}")).await;
     }
-    robust.lose().await;
+    robust.disconnect().await;
     let options = OpenChannel::new().deadline(SHORT);
     let error = within("no channel", 10, robust.connection.channel_with(options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     let connection = robust.connection.clone();
     let patient = actix_rt::spawn(async move { connection.channel().await });
-    robust.proxy.welcome().await;
-    assert!(robust.restored().await.is_empty());
+    robust.proxy.accept_new().await;
+    assert!(robust.wait_for_recovery().await.is_empty());
     let patient = within("a channel", 10, patient).await.unwrap().unwrap();
     within("a call", 10, patient.set_qos(1)).await.unwrap();
     for n in 5..10 {
@@ -72,13 +72,13 @@ async fn a_slow_link_that_is_cut_loses_nothing() {
     }
     within("close", 10, deliveries.close()).await.unwrap();
     within("close", 10, robust.connection.close()).await.unwrap();
-    oracle.holds("slow", 0).await;
+    oracle.wait_for_count("slow", 0).await;
 }
 
 /// NET-03, NET-10: what was published while the link was down arrives after it, in a loop that saw no error.
 #[actix::test]
 async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("loop").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
@@ -91,12 +91,12 @@ async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
     }
     // What was acknowledged has left before the cut.
     within("a call", 10, channel.set_qos(0)).await.unwrap();
-    robust.lose().await;
+    robust.disconnect().await;
     for n in 3..8 {
         oracle.publish("", "loop", format!("{n}")).await;
     }
-    robust.proxy.welcome().await;
-    assert!(robust.restored().await.is_empty());
+    robust.proxy.accept_new().await;
+    assert!(robust.wait_for_recovery().await.is_empty());
     for n in 3..8 {
         // The broker may have sent it to the connection that was lost, before it knew.
         let delivery = within("a delivery", 10, deliveries.next()).await.unwrap();
@@ -105,13 +105,13 @@ async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
     }
     assert!(deliveries.end().is_none());
     within("close", 10, deliveries.close()).await.unwrap();
-    oracle.holds("loop", 0).await;
+    oracle.wait_for_count("loop", 0).await;
 }
 
 /// NET-11: a stream that is asked message by message.
 #[actix::test]
 async fn a_stream_that_is_asked_one_by_one_goes_on() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("one").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
@@ -119,7 +119,7 @@ async fn a_stream_that_is_asked_one_by_one_goes_on() {
     exchange.publish("1", "one").await.unwrap();
     let first = within("1", 10, deliveries.next()).await.unwrap();
     first.ack().unwrap();
-    robust.cut().await;
+    robust.cut_and_recover().await;
     within("a publish", 10, exchange.publish("2", "one")).await.unwrap();
     loop {
         let delivery = within("2", 10, deliveries.next()).await.unwrap();
@@ -138,7 +138,7 @@ async fn a_stream_that_is_asked_one_by_one_goes_on() {
 #[actix::test]
 async fn a_stuck_link_is_noticed_by_its_silence_and_replaced() {
     // A busy machine may take longer for the first handshake as well.
-    let mut robust = Robust::connect_with(|connector| {
+    let mut robust = RobustConnection::connect_with(|connector| {
         let limit = Duration::from_secs(1);
         connector.heartbeat(limit).connect_timeout(limit).fail_fast(false)
     })
@@ -146,24 +146,24 @@ async fn a_stuck_link_is_noticed_by_its_silence_and_replaced() {
     assert_eq!(robust.connection.heartbeat(), Some(Duration::from_secs(1)));
     let channel = robust.channel().await;
     channel.set_qos(5).await.unwrap();
-    let before = robust.proxy.accepted_so_far();
-    robust.proxy.stall(Way::Down);
+    let before = robust.proxy.accepted_count();
+    robust.proxy.stall(Direction::ToClient);
     let publish = {
         let exchange = channel.exchange("amq.topic");
         let publishing = actix_pika::Publishing::new("kept").mandatory(false);
         actix_rt::spawn(async move { exchange.publish(publishing, "k").await.map(drop) })
     };
-    let error = robust.lost().await;
+    let error = robust.wait_for_loss().await;
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ConnectionClosed, true), "{error}");
     assert!(error.to_string().contains("two heartbeats"), "{error}");
     // The handshakes of the next ones are stuck as well.
-    within("two tries", 30, robust.proxy.accepted(before + 2)).await;
-    robust.proxy.resume(Way::Down);
-    assert!(robust.restored().await.is_empty());
+    within("two tries", 30, robust.proxy.wait_for_accepted(before + 2)).await;
+    robust.proxy.resume(Direction::ToClient);
+    assert!(robust.wait_for_recovery().await.is_empty());
     within("the publish", 10, publish).await.unwrap().unwrap();
     within("a call", 10, channel.set_qos(6)).await.unwrap();
     within("close", 10, robust.connection.close()).await.unwrap();
-    robust.proxy.live(0).await;
+    robust.proxy.wait_for_open(0).await;
 }
 
 /// NET-09: a connection that does not recover closes itself on a stuck link, and leaves no socket.
@@ -174,30 +174,30 @@ async fn a_plain_connection_ends_on_a_stuck_link() {
     let connector = Connector::new(&proxy.url(&vhost.url())).unwrap().heartbeat(Duration::from_secs(1));
     let connection = within("connect", 10, connector.connect()).await.unwrap();
     let channel = connection.channel().await.unwrap();
-    proxy.stall(Way::Down);
+    proxy.stall(Direction::ToClient);
     let call = actix_rt::spawn(async move { channel.declare_queue("q").await.map(drop) });
     let error = within("the end", 20, connection.closed()).await.unwrap_err();
     assert!(error.to_string().contains("two heartbeats"), "{error}");
     let error = within("the call", 5, call).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
     assert!(connection.is_closed());
-    proxy.resume(Way::Down);
-    within("no socket", 10, proxy.live(0)).await;
+    proxy.resume(Direction::ToClient);
+    within("no socket", 10, proxy.wait_for_open(0)).await;
 }
 
 /// NET-13, CH-21: the channel of a call that is not answered opens again after one more deadline, and works.
 #[actix::test]
 async fn a_call_that_timed_out_can_be_made_again() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let options = OpenChannel::new().deadline(SHORT);
     let channel = within("a channel", 10, robust.connection.channel_with(options)).await.unwrap();
     let mut events = channel.events();
-    robust.proxy.stall(Way::Down);
+    robust.proxy.stall(Direction::ToClient);
     let error = within("a deadline", 10, channel.declare_queue("late")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert_eq!(error.entity(), Some("late"));
-    robust.proxy.seen_method(Way::Up, (20, 40), 0).await;
-    robust.proxy.resume(Way::Down);
+    robust.proxy.wait_for_method(Direction::ToBroker, (20, 40), 0).await;
+    robust.proxy.resume(Direction::ToClient);
     let again = loop {
         match within("a declare", 10, channel.declare_queue("late")).await {
             // It waits for its turn, and the first one is not answered yet.
@@ -207,10 +207,10 @@ async fn a_call_that_timed_out_can_be_made_again() {
     };
     assert_eq!(again.name(), "late");
     // A link that is slow, not stuck, and one that is cut afterwards.
-    robust.proxy.delay(Way::Down, 2 * SHORT);
+    robust.proxy.delay(Direction::ToClient, 2 * SHORT);
     within("a deadline", 10, channel.set_qos(3)).await.unwrap_err();
-    robust.proxy.delay(Way::Down, Duration::ZERO);
-    robust.cut().await;
+    robust.proxy.delay(Direction::ToClient, Duration::ZERO);
+    robust.cut_and_recover().await;
     within("a call", 10, channel.set_qos(4)).await.unwrap();
     let reopened = within("reopened", 10, events.next()).await.unwrap();
     assert!(matches!(reopened, ChannelEvent::Reopened(_)), "{reopened:?}");
@@ -219,16 +219,16 @@ async fn a_call_that_timed_out_can_be_made_again() {
 /// NET-18: one byte per segment in both directions, from the handshake on, and then many frames in one segment.
 #[actix::test]
 async fn segments_of_a_byte_and_of_many_frames() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("bytes").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
-    for way in [Way::Up, Way::Down] {
-        robust.proxy.bytewise(way);
+    for way in [Direction::ToBroker, Direction::ToClient] {
+        robust.proxy.one_byte_segments(way);
     }
     // The handshake and the restore are in pieces, too.
-    robust.cut().await;
+    robust.cut_and_recover().await;
     let exchange = channel.default_exchange();
     let sizes = [0, 1, 7, 300];
     for size in sizes {
@@ -238,19 +238,19 @@ async fn segments_of_a_byte_and_of_many_frames() {
         assert_eq!(delivery.body().len(), size);
         delivery.ack().unwrap();
     }
-    for way in [Way::Up, Way::Down] {
-        robust.proxy.whole(way);
+    for way in [Direction::ToBroker, Direction::ToClient] {
+        robust.proxy.unchanged_segments(way);
         robust.proxy.stall(way);
     }
     let mut confirms = Vec::new();
     for n in 0..200 {
         confirms.push(exchange.publish_deferred(format!("{n}"), "bytes").await.unwrap());
     }
-    robust.proxy.resume(Way::Up);
+    robust.proxy.resume(Direction::ToBroker);
     let oracle = oracle(&robust.vhost).await;
-    let arrived = async || (oracle.look("bytes").await == Some((0, 1))).then_some(());
+    let arrived = async || (oracle.queue_counts("bytes").await == Some((0, 1))).then_some(());
     eventually("all arrived", 10, arrived).await;
-    robust.proxy.resume(Way::Down);
+    robust.proxy.resume(Direction::ToClient);
     for confirm in confirms {
         within("a confirm", 10, confirm).await.unwrap();
     }
@@ -264,9 +264,10 @@ async fn segments_of_a_byte_and_of_many_frames() {
 /// the rest after that.
 #[actix::test]
 async fn a_consumer_goes_on_after_its_connection_was_too_slow() {
-    let mut robust =
-        Robust::connect_with(|connector| connector.heartbeat(Duration::from_secs(1)).read_ahead(64 << 10))
-            .await;
+    let mut robust = RobustConnection::connect_with(|connector| {
+        connector.heartbeat(Duration::from_secs(1)).read_ahead(64 << 10)
+    })
+    .await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::new("fast")).await.unwrap();
     let mut deliveries = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
@@ -275,13 +276,13 @@ async fn a_consumer_goes_on_after_its_connection_was_too_slow() {
     let first = within("the first", 10, deliveries.next()).await.unwrap();
     assert_eq!(first.body(), b"first");
     // Nothing of what we say arrives: the broker closes the connection for want of heartbeats.
-    robust.proxy.stall(Way::Up);
-    robust.lost().await;
-    robust.proxy.resume(Way::Up);
-    robust.restored().await;
+    robust.proxy.stall(Direction::ToBroker);
+    robust.wait_for_loss().await;
+    robust.proxy.resume(Direction::ToBroker);
+    robust.wait_for_recovery().await;
     oracle.publish("", "fast", "second").await;
     let second = within("the second", 10, deliveries.next()).await.unwrap();
     assert_eq!(second.body(), b"second");
     within("close", 10, robust.connection.close()).await.unwrap();
-    assert!(matches!(robust.event().await, ConnectionEvent::Closed(None)));
+    assert!(matches!(robust.next_event().await, ConnectionEvent::Closed(None)));
 }

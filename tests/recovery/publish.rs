@@ -3,8 +3,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use crate::support::{
-    proxy::{Cut, Way},
-    robust::Robust,
+    proxy::{Cut, Direction},
+    robust_connection::RobustConnection,
     within,
 };
 use actix_pika::{Confirm, ErrorKind, Publishing};
@@ -13,7 +13,7 @@ use actix_pika::{Confirm, ErrorKind, Publishing};
 /// the queue, in the order in which it was published but for repeats, and nothing is left in the channel.
 #[actix::test]
 async fn publishes_go_on_through_cuts() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     channel.declare_queue("jobs").await.unwrap();
     let exchange = channel.default_exchange();
@@ -25,7 +25,7 @@ async fn publishes_go_on_through_cuts() {
                 for confirm in confirms.drain(..) {
                     within("a confirm", 20, confirm).await.unwrap();
                 }
-                robust.proxy.stall(Way::Down);
+                robust.proxy.stall(Direction::ToClient);
             }
             let number = round * 100 + n;
             let size = if n % 25 == 24 { 300_000 } else { 10 };
@@ -35,9 +35,9 @@ async fn publishes_go_on_through_cuts() {
         }
         let cut = if round % 2 == 0 { Cut::Rst } else { Cut::Fin };
         robust.proxy.cut_all(cut);
-        robust.proxy.resume(Way::Down);
-        robust.lost().await;
-        let skipped = robust.restored().await;
+        robust.proxy.resume(Direction::ToClient);
+        robust.wait_for_loss().await;
+        let skipped = robust.wait_for_recovery().await;
         assert!(skipped.is_empty(), "{skipped:?}");
     }
     for (n, confirm) in (551..).zip(confirms) {
@@ -65,7 +65,7 @@ async fn publishes_go_on_through_cuts() {
 /// go on, and each has its own answer.
 #[actix::test]
 async fn a_missing_exchange_costs_what_was_under_way_only() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     channel.declare_queue("jobs").await.unwrap();
     let (exchange, missing) = (channel.default_exchange(), channel.exchange("missing"));

@@ -6,16 +6,16 @@ use actix_pika::{
     testing::Probe,
 };
 
-use crate::support::{eventually, oracle::Oracle, robust::Robust, take, within};
+use crate::support::{eventually, oracle::Oracle, robust_connection::RobustConnection, take, within};
 
-async fn welcome(robust: &mut Robust) {
-    robust.proxy.welcome().await;
-    let skipped = robust.restored().await;
+async fn welcome(robust: &mut RobustConnection) {
+    robust.proxy.accept_new().await;
+    let skipped = robust.wait_for_recovery().await;
     assert!(skipped.is_empty(), "{skipped:?}");
 }
 
 async fn gone(oracle: &Oracle, queue: &str) {
-    let gone = async || oracle.look(queue).await.is_none().then_some(());
+    let gone = async || oracle.queue_counts(queue).await.is_none().then_some(());
     eventually("the queue is gone", 10, gone).await;
 }
 
@@ -23,7 +23,7 @@ async fn gone(oracle: &Oracle, queue: &str) {
 /// others are not.
 #[actix::test]
 async fn of_each_pair_only_the_robust_one_is_restored() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut probe = Probe::<Delivery>::start();
     for (name, is) in [("kept", true), ("loose", false)] {
@@ -41,14 +41,14 @@ async fn of_each_pair_only_the_robust_one_is_restored() {
     // The other consumer keeps its queue while it is there.
     assert_eq!(counts, [1, 1, 1, 2]);
     let oracle = robust.oracle().await;
-    robust.lose().await;
+    robust.disconnect().await;
     for name in ["kept", "loose"] {
         oracle.channel().queue_delete(name.into(), Default::default()).await.unwrap();
         oracle.channel().exchange_delete(name.into(), Default::default()).await.unwrap();
     }
     welcome(&mut robust).await;
-    assert_eq!(oracle.look("kept").await, Some((0, 1)));
-    assert_eq!(oracle.look("loose").await, None);
+    assert_eq!(oracle.queue_counts("kept").await, Some((0, 1)));
+    assert_eq!(oracle.queue_counts("loose").await, None);
     assert!(kept.end().is_none());
     let end = within("its end", 10, loose.ended()).await;
     assert!(matches!(end, ConsumerEnd::Closed(error) if error.kind() == ErrorKind::ConnectionClosed));
@@ -66,7 +66,7 @@ async fn of_each_pair_only_the_robust_one_is_restored() {
 /// Channel actor comes back, or stays gone, as if it had been done by handle.
 #[actix::test]
 async fn what_is_done_by_message_is_recorded_alike() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let handle = robust.channel().await;
     let channel = handle.actor();
     let mut probe = Probe::<Delivery>::start();
@@ -97,13 +97,13 @@ async fn what_is_done_by_message_is_recorded_alike() {
     let counts = [records.exchanges, records.queues, records.bindings, records.consumers];
     assert_eq!(counts, [2, 1, 3, 1]);
     let oracle = robust.oracle().await;
-    robust.lose().await;
+    robust.disconnect().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
     for name in ["front", "back"] {
         oracle.channel().exchange_delete(name.into(), Default::default()).await.unwrap();
     }
     welcome(&mut robust).await;
-    assert_eq!((oracle.look("jobs").await, oracle.look("gone").await), (Some((0, 1)), None));
+    assert_eq!((oracle.queue_counts("jobs").await, oracle.queue_counts("gone").await), (Some((0, 1)), None));
     for (exchange, key) in [("front", "a"), ("back", "b")] {
         handle.exchange(exchange).publish(key, key).await.unwrap();
         let delivery = take(&mut probe, 1).await.remove(0);
@@ -122,7 +122,7 @@ async fn what_is_done_by_message_is_recorded_alike() {
 /// that no reconnect misses it.
 #[actix::test]
 async fn bindings_of_what_is_not_robust_are_not_recorded() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mine = DeclareQueue::server_named().robust(false);
     let mine = channel.declare_queue(mine).await.unwrap();
@@ -138,20 +138,20 @@ async fn bindings_of_what_is_not_robust_are_not_recorded() {
     mine.bind_with(BindQueue::new("jobs", "amq.topic", "jobs")).await.unwrap();
     assert_eq!(robust.records().await.bindings, 1);
     let oracle = robust.oracle().await;
-    robust.lose().await;
+    robust.disconnect().await;
     gone(&oracle, mine.name()).await;
     oracle.channel().exchange_delete("loose".into(), Default::default()).await.unwrap();
     welcome(&mut robust).await;
     assert!(robust.connection.health().await.unwrap().is_up());
     channel.exchange("amq.topic").publish("x", "jobs").await.unwrap();
-    oracle.holds("jobs", 1).await;
+    oracle.wait_for_count("jobs", 1).await;
 }
 
 /// REC-16: a queue that deletes itself is forgotten with its last consumer, also where that is one that would not have
 /// been restored; and not with a robust one while such a one is left.
 #[actix::test]
 async fn a_queue_is_forgotten_with_its_last_consumer_of_any_kind() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
     let probe = Probe::<Delivery>::start();
@@ -169,10 +169,10 @@ async fn a_queue_is_forgotten_with_its_last_consumer_of_any_kind() {
     first.cancel().await.unwrap();
     second.cancel().await.unwrap();
     assert_eq!(counts().await, [1, 1, 1]);
-    assert_eq!(oracle.look("own").await, Some((0, 1)));
+    assert_eq!(oracle.queue_counts("own").await, Some((0, 1)));
     third.cancel().await.unwrap();
     assert_eq!(counts().await, [0, 0, 0]);
-    assert_eq!(oracle.look("own").await, None);
+    assert_eq!(oracle.queue_counts("own").await, None);
 
     // With its channel, too.
     let other = robust.channel().await;
@@ -181,16 +181,16 @@ async fn a_queue_is_forgotten_with_its_last_consumer_of_any_kind() {
     assert_eq!(counts().await, [1, 0, 1]);
     other.close().await.unwrap();
     assert_eq!(counts().await, [0, 0, 0]);
-    assert_eq!(oracle.look("own").await, None);
+    assert_eq!(oracle.queue_counts("own").await, None);
 
     // A consumer that was lost has not left: the queue is there again, without it.
     let queue = channel.declare_queue(DeclareQueue::new("own").auto_delete(true)).await.unwrap();
     let lost = queue.consume_with(passing(), probe.recipient()).await.unwrap();
-    robust.lose().await;
+    robust.disconnect().await;
     gone(&oracle, "own").await;
     welcome(&mut robust).await;
     assert!(lost.end().is_some());
-    assert_eq!(oracle.look("own").await, Some((0, 0)));
+    assert_eq!(oracle.queue_counts("own").await, Some((0, 0)));
     let records = robust.records().await;
     assert_eq!((records.queues, records.consumers), (1, 0));
 }
@@ -198,7 +198,7 @@ async fn a_queue_is_forgotten_with_its_last_consumer_of_any_kind() {
 /// TOP-46: each channel has its own prefetch again.
 #[actix::test]
 async fn the_prefetch_stays_that_of_its_channel() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let probe = Probe::<Delivery>::start();
     let mut channels = Vec::new();
     for prefetch in [3, 5] {
@@ -207,7 +207,7 @@ async fn the_prefetch_stays_that_of_its_channel() {
         channels.push((channel, prefetch));
     }
     channels[0].0.declare_queue("jobs").await.unwrap();
-    robust.cut().await;
+    robust.cut_and_recover().await;
     for (channel, prefetch) in &channels {
         let options = Consume::new().tag(prefetch.to_string());
         channel.queue("jobs").consume_with(options, probe.recipient()).await.unwrap();

@@ -13,8 +13,8 @@ use futures_util::{StreamExt, future::join_all};
 use crate::support::{
     broker::Vhost,
     eventually,
-    proxy::{Cut, Proxy, Way},
-    robust::Robust,
+    proxy::{Cut, Direction, Proxy},
+    robust_connection::RobustConnection,
     take, within,
 };
 
@@ -41,7 +41,7 @@ async fn only_a_robust_connection_comes_back() {
     let published = channels[0].default_exchange().publish("y", "jobs").await;
     assert_eq!(published.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     channels[1].default_exchange().publish("y", "jobs").await.unwrap();
-    assert_eq!(proxy.accepted_so_far(), 3);
+    assert_eq!(proxy.accepted_count(), 3);
 }
 
 /// CON-09, CON-14: the name is given again, and the addresses are tried in turn at each recovery.
@@ -49,9 +49,9 @@ async fn only_a_robust_connection_comes_back() {
 async fn name_and_addresses_are_used_again() {
     let vhost = Vhost::fresh().await;
     let dead = Proxy::to(&vhost.broker().address());
-    dead.refuse().await;
+    dead.refuse_new().await;
     let silent = Proxy::to(&vhost.broker().address());
-    silent.stall(Way::Down);
+    silent.stall(Direction::ToClient);
     let good = Proxy::to(&vhost.broker().address());
     let name = crate::support::unique("named");
     let urls = [&dead, &silent, &good].map(|proxy| proxy.url(&vhost.url()));
@@ -66,7 +66,7 @@ async fn name_and_addresses_are_used_again() {
             ConnectionEvent::Recovered { .. }
         ) {}
     }
-    assert_eq!(good.accepted_so_far(), 3);
+    assert_eq!(good.accepted_count(), 3);
     let named = async || {
         let those = vhost.connections().await;
         let names = those.iter().filter(|c| c["user_provided_name"] == name.as_str()).count();
@@ -78,14 +78,14 @@ async fn name_and_addresses_are_used_again() {
 /// REC-07: channels keep their numbers; those that were closed are free.
 #[actix::test]
 async fn channels_keep_their_numbers() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let mut channels = Vec::new();
     for number in [1, 2, 3, 4, 11, 22] {
         channels.push(robust.connection.channel_with(OpenChannel::new().number(number)).await.unwrap());
     }
     channels.remove(3).close().await.unwrap();
     channels.remove(1).close().await.unwrap();
-    robust.cut().await;
+    robust.cut_and_recover().await;
     for channel in &channels {
         within("a call", 10, channel.set_qos(1)).await.unwrap();
     }
@@ -101,7 +101,7 @@ async fn channels_keep_their_numbers() {
 /// REC-10, REC-13: exchanges, chains of them, queues and bindings are there again, in an order that works.
 #[actix::test]
 async fn a_whole_topology_is_declared_again() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let third = channel.declare_exchange(DeclareExchange::fanout("third").auto_delete(true)).await.unwrap();
     let first = channel.declare_exchange(DeclareExchange::topic("first").auto_delete(true)).await.unwrap();
@@ -116,7 +116,7 @@ async fn a_whole_topology_is_declared_again() {
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
     for _ in 0..2 {
-        robust.cut().await;
+        robust.cut_and_recover().await;
         first.publish("x", "k").await.unwrap();
         take(&mut probe, 1).await.remove(0).ack().unwrap();
     }
@@ -127,7 +127,7 @@ async fn a_whole_topology_is_declared_again() {
 /// REC-16: what deletes itself is forgotten when its last user goes, along the whole chain.
 #[actix::test]
 async fn what_deletes_itself_is_forgotten() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     channel.declare_exchange(DeclareExchange::fanout("front").auto_delete(true)).await.unwrap();
     let back = channel.declare_exchange(DeclareExchange::fanout("back").auto_delete(true)).await.unwrap();
@@ -143,7 +143,7 @@ async fn what_deletes_itself_is_forgotten() {
     last.cancel().await.unwrap();
     let records = robust.records().await;
     assert_eq!((records.exchanges, records.queues, records.bindings, records.consumers), (0, 1, 0, 0));
-    robust.cut().await;
+    robust.cut_and_recover().await;
     for error in [
         channel.get_queue("jobs").await.unwrap_err(),
         channel.get_exchange("front").await.unwrap_err(),
@@ -166,7 +166,7 @@ async fn what_deletes_itself_is_forgotten() {
 /// REC-18: a long life of declaring and deleting leaves no record.
 #[actix::test]
 async fn records_do_not_pile_up() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let probe = Probe::<Delivery>::start();
     for n in 0..100 {
@@ -198,16 +198,23 @@ async fn records_do_not_pile_up() {
 /// A delete and a declare of one name, sent one behind the other, leave the declared one, here and at the broker.
 #[actix::test]
 async fn the_last_of_a_delete_and_a_declare_counts() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     for _ in 0..5 {
         // Both answers in one read.
-        robust.proxy.stall(Way::Down);
+        robust.proxy.stall(Direction::ToClient);
         let both = async { futures_util::join!(queue.delete(), channel.declare_queue("jobs")) };
         let go = async {
-            within("both", 10, robust.proxy.moved(Way::Up, robust.proxy.moved_so_far(Way::Up) + 1)).await;
-            robust.proxy.resume(Way::Down);
+            within(
+                "both",
+                10,
+                robust
+                    .proxy
+                    .wait_for_bytes(Direction::ToBroker, robust.proxy.byte_count(Direction::ToBroker) + 1),
+            )
+            .await;
+            robust.proxy.resume(Direction::ToClient);
         };
         let ((deleted, declared), ()) = within("both", 10, async { futures_util::join!(both, go) }).await;
         deleted.unwrap();
@@ -215,17 +222,17 @@ async fn the_last_of_a_delete_and_a_declare_counts() {
         assert_eq!(robust.records().await.queues, 1);
     }
     let oracle = robust.oracle().await;
-    robust.lose().await;
+    robust.disconnect().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
-    robust.proxy.welcome().await;
-    assert!(robust.restored().await.is_empty());
-    assert_eq!(oracle.look("jobs").await, Some((0, 0)));
+    robust.proxy.accept_new().await;
+    assert!(robust.wait_for_recovery().await.is_empty());
+    assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
 }
 
 /// REC-19 in our words: what is declared or bound with `robust(false)` is not declared again.
 #[actix::test]
 async fn what_is_not_robust_is_not_declared_again() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let loose = DeclareExchange::fanout("loose").durable(false).robust(false);
     channel.declare_exchange(loose).await.unwrap();
@@ -236,12 +243,12 @@ async fn what_is_not_robust_is_not_declared_again() {
     let records = robust.records().await;
     assert_eq!((records.exchanges, records.queues, records.bindings), (0, 1, 1));
     let oracle = robust.oracle().await;
-    robust.lose().await;
+    robust.disconnect().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
     oracle.channel().exchange_delete("loose".into(), Default::default()).await.unwrap();
-    robust.proxy.welcome().await;
-    assert!(robust.restored().await.is_empty());
-    assert_eq!(oracle.look("mine").await, None);
+    robust.proxy.accept_new().await;
+    assert!(robust.wait_for_recovery().await.is_empty());
+    assert_eq!(oracle.queue_counts("mine").await, None);
     let error = channel.get_exchange("loose").await.unwrap_err();
     assert_eq!(error.close_reason().unwrap().code, 404);
     let direct = channel.exchange("amq.direct");
@@ -252,31 +259,31 @@ async fn what_is_not_robust_is_not_declared_again() {
 /// REC-36: a passive declare is asked again passively; what is gone is skipped and reported, not created.
 #[actix::test]
 async fn a_passive_declare_creates_nothing() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
     for queue in ["gone", "there"] {
         oracle.declare_queue(queue).await;
         channel.get_queue(queue).await.unwrap();
     }
-    robust.lose().await;
+    robust.disconnect().await;
     oracle.channel().queue_delete("gone".into(), Default::default()).await.unwrap();
-    robust.proxy.welcome().await;
-    let skipped = robust.restored().await;
+    robust.proxy.accept_new().await;
+    let skipped = robust.wait_for_recovery().await;
     let skipped: Vec<_> =
         skipped.iter().map(|s| (s.kind, s.name.as_str(), s.error.close_reason().unwrap().code)).collect();
     assert_eq!(skipped, [(EntityKind::Queue, "gone", 404)]);
-    assert_eq!(oracle.look("gone").await, None);
-    assert_eq!(robust.proxy.accepted_so_far(), 2, "one drop, one reconnect");
+    assert_eq!(oracle.queue_counts("gone").await, None);
+    assert_eq!(robust.proxy.accepted_count(), 2, "one drop, one reconnect");
     // To declare it for real is to have it.
     channel.declare_queue("gone").await.unwrap();
-    robust.cut().await;
+    robust.cut_and_recover().await;
 }
 
 /// REC-21: what was redefined behind our back is skipped and reported; everything behind it is there.
 #[actix::test]
 async fn one_refused_entity_does_not_hold_up_the_rest() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
     channel.declare_exchange(DeclareExchange::fanout("kind")).await.unwrap();
@@ -287,7 +294,7 @@ async fn one_refused_entity_does_not_hold_up_the_rest() {
     }
     let mut probe = Probe::<Delivery>::start();
     channel.queue("limited").consume(probe.recipient()).await.unwrap();
-    robust.lose().await;
+    robust.disconnect().await;
     let other = connect(robust.vhost.url()).await.unwrap().channel().await.unwrap();
     other.delete_queue(DeleteQueue::new("limited")).await.unwrap();
     other.declare_queue(DeclareQueue::new("limited").argument("x-max-length", 99)).await.unwrap();
@@ -296,8 +303,8 @@ async fn one_refused_entity_does_not_hold_up_the_rest() {
     for queue in ["a", "z"] {
         other.delete_queue(DeleteQueue::new(queue)).await.unwrap();
     }
-    robust.proxy.welcome().await;
-    let skipped = robust.restored().await;
+    robust.proxy.accept_new().await;
+    let skipped = robust.wait_for_recovery().await;
     let skipped: Vec<_> =
         skipped.iter().map(|s| (s.kind, s.name.as_str(), s.error.close_reason().unwrap().code)).collect();
     assert_eq!(skipped, [(EntityKind::Exchange, "kind", 406), (EntityKind::Queue, "limited", 406)]);
@@ -313,7 +320,7 @@ async fn one_refused_entity_does_not_hold_up_the_rest() {
 /// TOP-06, LEAK-04: to look at or declare a thing many times leaves one record of it.
 #[actix::test]
 async fn one_thing_has_one_record() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let (one, two) = (robust.channel().await, robust.channel().await);
     for _ in 0..5 {
         for channel in [&one, &two] {
@@ -332,7 +339,7 @@ async fn one_thing_has_one_record() {
 /// TOP-45: bindings that differ in their arguments are two, also after a reconnect.
 #[actix::test]
 async fn bindings_that_differ_in_arguments_are_two() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     for kind in ["a", "b", "a"] {
@@ -343,7 +350,7 @@ async fn bindings_that_differ_in_arguments_are_two() {
     let unbind = UnbindQueue::new(queue.name(), "amq.headers", "");
     queue.unbind_with(unbind.argument("x-match", "all").argument("kind", "a")).await.unwrap();
     assert_eq!(robust.records().await.bindings, 1);
-    robust.cut().await;
+    robust.cut_and_recover().await;
     let headers = channel.exchange("amq.headers");
     let publish = |kind: &str| actix_pika::Publishing::new(kind.to_owned()).header("kind", kind);
     headers.publish(publish("b"), "").await.unwrap();
@@ -353,18 +360,18 @@ async fn bindings_that_differ_in_arguments_are_two() {
 /// Design 13.13: publishes kept for a queue of the broker's naming reach it under its new name.
 #[actix::test]
 async fn kept_publishes_follow_a_renamed_queue() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
-    robust.proxy.stall(Way::Up);
+    robust.proxy.stall(Direction::ToBroker);
     let exchange = channel.default_exchange();
     let sent: Vec<_> = (0..20).map(|n| exchange.publish(n.to_string(), queue.name())).collect();
     let cut = async {
         robust.proxy.cut_all(Cut::Rst);
-        robust.lost().await;
-        robust.proxy.resume(Way::Up);
-        robust.restored().await
+        robust.wait_for_loss().await;
+        robust.proxy.resume(Direction::ToBroker);
+        robust.wait_for_recovery().await
     };
     let (sent, skipped) = within("all of it", 30, async { futures_util::join!(join_all(sent), cut) }).await;
     assert!(skipped.is_empty());
@@ -379,7 +386,7 @@ async fn kept_publishes_follow_a_renamed_queue() {
 /// REC-25: two hundred queues with bindings and consumers, whose connections are all closed by an operator.
 #[actix::test]
 async fn two_hundred_queues_survive_an_operator() {
-    let mut robust = Robust::connect().await;
+    let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut probe = Probe::<Delivery>::start();
     let declares = (0..200).map(|n| {
@@ -395,14 +402,14 @@ async fn two_hundred_queues_survive_an_operator() {
     let known = async || (!robust.vhost.connections().await.is_empty()).then_some(());
     eventually("the connection", 15, known).await;
     assert_eq!(robust.vhost.delete_connections("for a test").await, 1);
-    let error = robust.lost().await;
+    let error = robust.wait_for_loss().await;
     assert_eq!(error.close_reason().unwrap().code, 320);
     // The broker may still delete a queue of the dead connection after it was declared again.
-    robust.restored().await;
-    robust.healthy(Health::is_up).await;
+    robust.wait_for_recovery().await;
+    robust.wait_for_health(Health::is_up).await;
     let records = robust.records().await;
     assert_eq!((records.queues, records.bindings, records.consumers), (200, 400, 200));
-    assert_eq!(robust.oracle().await.look("q100").await, Some((0, 1)));
+    assert_eq!(robust.oracle().await.queue_counts("q100").await, Some((0, 1)));
     for n in [0, 99, 199] {
         channel.exchange("amq.topic").publish("x", &format!("b.{n}")).await.unwrap();
         take(&mut probe, 1).await.remove(0).ack().unwrap();
@@ -412,12 +419,12 @@ async fn two_hundred_queues_survive_an_operator() {
 /// CH-21: a call that a slow network keeps past its deadline costs the channel at most one opening.
 #[actix::test]
 async fn a_slow_network_costs_a_call_not_the_channel() {
-    let robust = Robust::connect().await;
+    let robust = RobustConnection::connect().await;
     let options = OpenChannel::new().deadline(Duration::from_millis(500));
     let channel = robust.connection.channel_with(options).await.unwrap();
-    robust.proxy.delay(Way::Both, Duration::from_millis(700));
+    robust.proxy.delay(Direction::Both, Duration::from_millis(700));
     assert_eq!(channel.set_qos(5).await.unwrap_err().kind(), ErrorKind::Timeout);
-    robust.proxy.delay(Way::Both, Duration::ZERO);
+    robust.proxy.delay(Direction::Both, Duration::ZERO);
     for count in [0, 1] {
         let set = async || channel.set_qos(count).await.ok();
         eventually("a prefetch", 20, set).await;

@@ -1,25 +1,23 @@
-//! What the tests against a real RabbitMQ share: `mod support;` at the top of a test file.
+//! Shared by the tests against a real RabbitMQ.
 //!
-//! - [`broker`]: which broker is tested, a virtual host of one's own, what the broker
-//!   itself says (management API), the second node and the cluster, which may be stopped and killed;
-//! - [`dialogue`]: our client and a scripted peer, past the steps that a test is not about;
-//! - [`oracle`]: another client, to see with other eyes what ours did;
-//! - [`peer`]: a client with a channel, and the scripted peer that it publishes to;
-//! - [`proxy`]: a network between client and broker that can be made to misbehave;
-//! - [`robust`]: a connection that recovers, behind a proxy that cuts it;
-//! - [`tapped`]: a connection that is listened in on.
+//! - [`broker`]: the broker under test, virtual hosts, the management API, nodes that a test may stop or kill;
+//! - [`modes`]: runs a test with publisher confirms on and off;
+//! - [`oracle`]: another client, to check results independently;
+//! - [`proxy`]: a network between client and broker that injects faults;
+//! - [`recorded_connection`]: a connection whose frames are recorded;
+//! - [`robust_connection`]: a connection that recovers, behind a proxy that cuts it;
+//! - [`scripted_peer`]: a client connected to a scripted peer.
 //!
-//! Tests wait for events, never for time to pass: [`within`] puts a limit on any
-//! await, [`eventually`] asks again until the answer is there.
+//! Tests wait for events and do not sleep: [`within`] limits the time of a future, [`eventually`] polls until a
+//! condition holds.
 
 pub mod broker;
-pub mod dialogue;
 pub mod modes;
 pub mod oracle;
-pub mod peer;
 pub mod proxy;
-pub mod robust;
-pub mod tapped;
+pub mod recorded_connection;
+pub mod robust_connection;
+pub mod scripted_peer;
 
 use actix_pika::{Delivery, testing::Probe};
 use std::future::Future;
@@ -27,7 +25,7 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Awaits `future`, and panics with `what` when that takes more than `secs` seconds.
+/// Awaits `future`, and panics with `what` if that takes more than `secs` seconds.
 #[track_caller]
 pub fn within<T>(what: &str, secs: u64, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let at = Location::caller();
@@ -39,9 +37,9 @@ pub fn within<T>(what: &str, secs: u64, future: impl Future<Output = T>) -> impl
     }
 }
 
-/// Asks `probe` again and again until it answers `Some`; panics with `what` after
-/// `secs` seconds. For what only shows from outside, such as the management API,
-/// which learns of most things after a second or two (five, if the broker is not our own).
+/// Calls `probe` every 50 milliseconds until it returns `Some`, and panics with `what` after `secs` seconds. For
+/// conditions that can only be polled, such as those of the management API, which is a second or two behind (up to five
+/// seconds on a broker other than the project's own).
 #[track_caller]
 pub fn eventually<T, F, Fut>(what: &str, secs: u64, mut probe: F) -> impl Future<Output = T>
 where
@@ -56,14 +54,14 @@ where
                 return value;
             }
             if Instant::now() >= until {
-                panic!("still not so after {secs} s: {what} ({at})");
+                panic!("not within {secs} s: {what} ({at})");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
 
-/// A name that no other test, process or earlier run has used: `prefix-…`.
+/// Returns a name that no other test, process or earlier run uses: `prefix-...`.
 pub fn unique(prefix: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -71,7 +69,7 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{now:x}-{:x}-{next}", std::process::id())
 }
 
-/// Takes `n` deliveries of a probe.
+/// Takes the next `n` deliveries of a probe.
 pub async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
     let mut deliveries = Vec::new();
     for _ in 0..n {

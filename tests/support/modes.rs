@@ -1,11 +1,11 @@
-//! One suite, two modes: every test written with `modes!` runs on a channel with confirms and on one without.
+//! `modes!` runs a test twice: on a channel with publisher confirms, and on one without.
 
 use actix_pika::{Channel, Connection, OpenChannel, connect};
 
 use super::broker::Vhost;
 use super::oracle::Oracle;
 
-/// A fresh vhost with one connection and one channel in it.
+/// A new virtual host with one connection and one channel.
 pub struct Bench {
     pub vhost: Vhost,
     pub connection: Connection,
@@ -25,8 +25,8 @@ impl Bench {
         OpenChannel::new().confirms(confirms)
     }
 
-    /// A durable queue with these messages in it, and a look at it through the other client.
-    pub async fn filled(&self, queue: &str, bodies: impl IntoIterator<Item = String>) -> Oracle {
+    /// Declares a durable queue and publishes `bodies` to it with the other client, which it returns.
+    pub async fn fill_queue(&self, queue: &str, bodies: impl IntoIterator<Item = String>) -> Oracle {
         let oracle = Oracle::connect(&self.vhost.url()).await;
         oracle.declare_queue(queue).await;
         for body in bodies {
@@ -35,13 +35,14 @@ impl Bench {
         oracle
     }
 
-    /// Another channel in the same mode, for after the first one was closed.
+    /// Opens another channel in the same mode.
     pub async fn another_channel(&self) -> Channel {
         self.connection.channel_with(Self::options(self.confirms)).await.expect("channel")
     }
 }
 
-/// Runs an `async fn(bench: Bench)` with confirms on and off, 60 seconds each at most.
+/// Defines two tests for each `async fn name(bench: Bench)`: `name::with_confirms` and `name::without_confirms`. Each of
+/// them has 60 seconds.
 #[macro_export]
 macro_rules! modes {
     ($($(#[$meta:meta])* async fn $name:ident($bench:ident: Bench) $body:block)*) => { $(

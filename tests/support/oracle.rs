@@ -1,5 +1,6 @@
-//! Another client (lapin), to do and to see with other eyes what the library does.
-//! Everything panics when it does not work: a test has no use for the error.
+//! Another client (lapin), which prepares and checks queues independently of this library.
+//!
+//! Its methods panic when they fail.
 
 use lapin::message::Delivery;
 use lapin::options::{
@@ -9,7 +10,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 
-/// One connection of the other client, with one channel in confirm mode.
+/// A connection of the other client with one channel in confirm mode.
 pub struct Oracle {
     connection: Connection,
     channel: Channel,
@@ -22,7 +23,7 @@ impl std::fmt::Debug for Oracle {
 }
 
 impl Oracle {
-    /// Connects to the virtual host of `url`, directly or through a proxy.
+    /// Connects to the virtual host of `url`.
     pub async fn connect(url: &str) -> Self {
         Self::try_connect(url).await.unwrap_or_else(|e| panic!("the oracle cannot connect to {url}: {e}"))
     }
@@ -34,7 +35,7 @@ impl Oracle {
         Ok(Self { connection, channel })
     }
 
-    /// For whatever has no helper here.
+    /// Returns the channel, for methods without a helper here.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
@@ -43,7 +44,7 @@ impl Oracle {
         &self.connection
     }
 
-    /// A durable queue.
+    /// Declares a durable queue.
     pub async fn declare_queue(&self, queue: &str) {
         self.declare_queue_with(queue, QueueDeclareOptions::durable(), FieldTable::default()).await;
     }
@@ -55,7 +56,7 @@ impl Oracle {
             .unwrap_or_else(|e| panic!("the oracle cannot declare queue {queue}: {e}"));
     }
 
-    /// A durable exchange.
+    /// Declares a durable exchange.
     pub async fn declare_exchange(&self, exchange: &str, kind: ExchangeKind) {
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
         self.channel
@@ -77,7 +78,7 @@ impl Oracle {
             .unwrap_or_else(|e| panic!("the oracle cannot bind {queue} to {exchange}: {e}"));
     }
 
-    /// Publishes and waits until the broker has confirmed it.
+    /// Publishes and waits for the confirm.
     pub async fn publish(&self, exchange: &str, routing_key: &str, body: impl AsRef<[u8]>) {
         self.publish_with(exchange, routing_key, body, BasicProperties::default()).await;
     }
@@ -103,11 +104,11 @@ impl Oracle {
         };
         match publish.await {
             Ok(Confirmation::Ack(_)) => {}
-            other => panic!("the oracle's message to {exchange}/{routing_key}: {other:?}"),
+            other => panic!("the oracle cannot publish to {exchange}/{routing_key}: {other:?}"),
         }
     }
 
-    /// Takes one message, acknowledged by taking it.
+    /// Takes one message without acknowledgement.
     pub async fn get(&self, queue: &str) -> Option<Delivery> {
         self.channel
             .basic_get(queue.into(), BasicGetOptions { no_ack: true })
@@ -125,16 +126,16 @@ impl Oracle {
         messages
     }
 
-    /// Takes all messages that are ready; their bodies, in order.
+    /// Takes all messages that are ready, and returns their bodies in order.
     pub async fn drain_bodies(&self, queue: &str) -> Vec<Vec<u8>> {
         let messages = self.drain(queue).await;
         messages.into_iter().map(|message| message.data).collect()
     }
 
-    /// Messages ready (unacknowledged ones do not count) and consumers of a queue, as the
-    /// broker knows them now; `None` when there is no such queue.
-    pub async fn look(&self, queue: &str) -> Option<(u32, u32)> {
-        // On a channel of its own, since a missing queue costs the channel.
+    /// Returns the numbers of ready messages (without the unacknowledged ones) and of consumers of a queue, without delay;
+    /// `None` if the queue does not exist.
+    pub async fn queue_counts(&self, queue: &str) -> Option<(u32, u32)> {
+        // On a new channel, because the broker closes the channel if the queue is missing.
         let channel = self.connection.create_channel().await.expect("a channel");
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
         let answer = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
@@ -144,20 +145,20 @@ impl Oracle {
                 Some((queue.message_count(), queue.consumer_count()))
             }
             Err(e) if e.to_string().contains("NOT_FOUND") || e.to_string().contains("NOT-FOUND") => None,
-            Err(e) => panic!("the oracle cannot look at {queue}: {e}"),
+            Err(e) => panic!("the oracle cannot inspect {queue}: {e}"),
         }
     }
 
-    /// Messages ready in a queue that must be there.
+    /// Returns the number of ready messages of a queue that must exist.
     pub async fn count(&self, queue: &str) -> u32 {
-        match self.look(queue).await {
+        match self.queue_counts(queue).await {
             Some((messages, _)) => messages,
             None => panic!("there is no queue {queue}"),
         }
     }
 
-    /// Waits until so many messages are ready. A broker puts back what a closed channel held after it has said so.
-    pub async fn holds(&self, queue: &str, messages: u32) {
+    /// Waits for a number of ready messages. A broker requeues the messages of a closed channel after it has sent close-ok.
+    pub async fn wait_for_count(&self, queue: &str, messages: u32) {
         let what = format!("{messages} messages in {queue}");
         super::eventually(&what, 10, async || (self.count(queue).await == messages).then_some(())).await;
     }

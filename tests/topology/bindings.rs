@@ -105,10 +105,10 @@ crate::modes! {
         let second = queue.deliveries().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         first.close().await.unwrap();
-        assert_eq!(oracle.look("used").await, Some((0, 1)));
+        assert_eq!(oracle.queue_counts("used").await, Some((0, 1)));
         second.close().await.unwrap();
-        assert_eq!(oracle.look("used").await, None);
-        assert_eq!(oracle.look("unused").await, Some((0, 0)));
+        assert_eq!(oracle.queue_counts("used").await, None);
+        assert_eq!(oracle.queue_counts("unused").await, Some((0, 0)));
     }
 
     /// TOP-19: auto-delete exchanges go with their last binding, all the way up a chain.

@@ -35,7 +35,7 @@ crate::modes! {
         assert_eq!(channel.queue("never").delete().await.unwrap(), 0);
         assert!(!channel.is_closed());
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        assert_eq!(oracle.look("q").await, None);
+        assert_eq!(oracle.queue_counts("q").await, None);
     }
 
     /// TOP-02: a queue without a name gets one from the broker, and is reached by it.
@@ -231,7 +231,7 @@ crate::modes! {
         assert!(bench.channel.declare_queue(exclusive()).await.is_ok());
         bench.connection.close().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        crate::support::eventually("the queue goes", 10, || async { oracle.look("mine").await.is_none().then_some(()) }).await;
+        crate::support::eventually("the queue goes", 10, || async { oracle.queue_counts("mine").await.is_none().then_some(()) }).await;
         stranger.close().await.unwrap();
     }
 

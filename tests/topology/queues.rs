@@ -283,7 +283,7 @@ crate::modes! {
         publish(2..5).await;
         let count = async || channel.declare_queue(DeclareQueue::new("q").passive(true)).await.unwrap().declared().unwrap().message_count;
         // A count may overtake what was published before it.
-        oracle.holds("q", 3).await;
+        oracle.wait_for_count("q", 3).await;
         assert_eq!(channel.load().unsettled, 2);
         for delivery in held {
             delivery.nack(true).unwrap();

@@ -51,23 +51,23 @@ pub async fn run(row: &mut Row, plan: &Plan) {
 /// topology recovery, or while publishes are resent.
 async fn cut(proxy: &Proxy, traffic: &Traffic, random: &mut fastrand::Rng, messages: u64) -> Instant {
     let how = if random.bool() { Cut::Fin } else { Cut::Rst };
-    let way = if random.bool() { Way::Up } else { Way::Down };
+    let way = if random.bool() { Direction::ToBroker } else { Direction::ToClient };
     let before = traffic.losses();
     proxy.cut_once_after(way, random.u64(1..messages * 80), how);
     if tokio::time::timeout(Duration::from_secs(5), traffic.wait_for_loss(before)).await.is_err() {
         // Too few bytes went this way.
-        proxy.cut_no_more();
+        proxy.stop_cutting();
         proxy.cut_all(how);
         traffic.wait_for_loss(before).await;
     }
     if random.u8(..4) == 0 {
-        let accepted = proxy.accepted_so_far();
+        let accepted = proxy.accepted_count();
         let bytes = if random.bool() { 2_000 } else { 200_000 };
         proxy.cut_each_after(way, random.u64(1..bytes), how);
         // Fewer bytes may go this way.
-        let again = tokio::time::timeout(Duration::from_secs(3), proxy.accepted(accepted + 2));
+        let again = tokio::time::timeout(Duration::from_secs(3), proxy.wait_for_accepted(accepted + 2));
         again.await.ok();
-        proxy.cut_no_more();
+        proxy.stop_cutting();
         return Instant::now();
     }
     let histories = [traffic.publishing.history(), traffic.consuming.history()];
@@ -79,7 +79,7 @@ async fn go_silent(proxy: &Proxy, traffic: &Traffic, random: &mut fastrand::Rng)
     let losses = [&traffic.publishing, &traffic.consuming].map(|watched| watched.history().losses);
     tokio::time::sleep(Duration::from_millis(random.u64(..200))).await;
     let since = Instant::now();
-    let way = if random.bool() { Way::Both } else { Way::Down };
+    let way = if random.bool() { Direction::Both } else { Direction::ToClient };
     proxy.stall(way);
     traffic.publishing.wait_for_loss(losses[0]).await;
     traffic.consuming.wait_for_loss(losses[1]).await;

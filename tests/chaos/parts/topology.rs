@@ -44,15 +44,15 @@ pub async fn run(row: &mut Row, plan: &Plan) {
         let losses = watched.history().losses;
         // In half of the cases, the next connections are cut early as well.
         if random.bool() {
-            let way = if random.bool() { Way::Up } else { Way::Down };
+            let way = if random.bool() { Direction::ToBroker } else { Direction::ToClient };
             proxy.cut_each_after(way, random.u64(1..6000), how);
-            let accepted = proxy.accepted_so_far();
+            let accepted = proxy.accepted_count();
             proxy.cut_all(how);
-            within("a connection", 30, proxy.accepted(accepted + 1)).await;
+            within("a connection", 30, proxy.wait_for_accepted(accepted + 1)).await;
             // Recovery may need fewer bytes than that.
-            let again = tokio::time::timeout(Duration::from_secs(3), proxy.accepted(accepted + 2));
+            let again = tokio::time::timeout(Duration::from_secs(3), proxy.wait_for_accepted(accepted + 2));
             again.await.ok();
-            proxy.cut_no_more();
+            proxy.stop_cutting();
         } else {
             proxy.cut_all(how);
         }

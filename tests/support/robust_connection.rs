@@ -9,16 +9,16 @@ use actix_pika::{
 use futures_util::StreamExt;
 use std::{sync::Arc, time::Duration};
 
-/// A virtual host, a proxy in front of it, a connection that recovers, and what it says of itself.
-pub struct Robust {
+/// A connection that recovers, its virtual host, the proxy between, and its events.
+pub struct RobustConnection {
     pub vhost: Vhost,
     pub proxy: Proxy,
     pub connection: Connection,
     pub events: Events<ConnectionEvent>,
 }
 
-impl Robust {
-    /// Recovers after 10 to 100 milliseconds.
+impl RobustConnection {
+    /// Connects to a new virtual host of the broker under test. Reconnects after 20 to 100 milliseconds.
     pub async fn connect() -> Self {
         Self::connect_with(|connector| connector).await
     }
@@ -31,17 +31,17 @@ impl Robust {
     pub async fn connect_to(vhost: Vhost, settings: impl FnOnce(Connector) -> Connector) -> Self {
         let proxy = Proxy::to(&vhost.broker().address());
         let url = proxy.url(&vhost.url());
-        Self::through(vhost, proxy, &url, settings).await
+        Self::connect_by_url(vhost, proxy, &url, settings).await
     }
 
-    /// Connects past the proxy, which would lose what a broker says right before it resets the connection.
-    pub async fn direct(vhost: Vhost, settings: impl FnOnce(Connector) -> Connector) -> Self {
+    /// Connects without the proxy, which may lose the last frames that a broker sends before it resets the connection.
+    pub async fn connect_without_proxy(vhost: Vhost, settings: impl FnOnce(Connector) -> Connector) -> Self {
         let proxy = Proxy::to(&vhost.broker().address());
         let url = vhost.url();
-        Self::through(vhost, proxy, &url, settings).await
+        Self::connect_by_url(vhost, proxy, &url, settings).await
     }
 
-    async fn through(
+    async fn connect_by_url(
         vhost: Vhost,
         proxy: Proxy,
         url: &str,
@@ -58,46 +58,46 @@ impl Robust {
         within("a channel", 10, self.connection.channel()).await.unwrap()
     }
 
-    /// Another client in the same virtual host, past the proxy.
+    /// Connects the other client to the same virtual host, without the proxy.
     pub async fn oracle(&self) -> Oracle {
         Oracle::connect(&self.vhost.url()).await
     }
 
-    /// What would be declared again.
+    /// Returns how many entities a recovery would declare again.
     pub async fn records(&self) -> RecordCounts {
         self.connection.actor().send(GetRecordCounts).await.unwrap()
     }
 
-    /// Waits until the health is one that satisfies `test`.
-    pub async fn healthy(&mut self, test: impl Fn(&Health) -> bool) {
+    /// Waits for a health that satisfies `test`.
+    pub async fn wait_for_health(&mut self, test: impl Fn(&Health) -> bool) {
         while !test(&self.connection.health().await.unwrap()) {
-            within("another health", 30, self.events.next()).await.expect("a connection that goes on");
+            within("another health", 30, self.events.next()).await.expect("the connection is not closed");
         }
     }
 
-    /// The next event that is neither of the health nor of a try.
-    pub async fn event(&mut self) -> ConnectionEvent {
+    /// Returns the next event other than `Health` and `Retrying`.
+    pub async fn next_event(&mut self) -> ConnectionEvent {
         loop {
-            match within("an event", 30, self.events.next()).await.expect("a connection that goes on") {
+            match within("an event", 30, self.events.next()).await.expect("the connection is not closed") {
                 ConnectionEvent::Health(_) | ConnectionEvent::Retrying { .. } => {}
                 event => return event,
             }
         }
     }
 
-    /// Waits until the connection is lost.
-    pub async fn lost(&mut self) -> Error {
-        match self.event().await {
+    /// Waits until the connection is lost, and returns the cause.
+    pub async fn wait_for_loss(&mut self) -> Error {
+        match self.next_event().await {
             ConnectionEvent::Lost(error) => error,
             event => panic!("{event:?}"),
         }
     }
 
-    /// Waits until everything is as before; tells what is not.
-    pub async fn restored(&mut self) -> Arc<[Skipped]> {
+    /// Waits until the connection has recovered, and returns what was skipped.
+    pub async fn wait_for_recovery(&mut self) -> Arc<[Skipped]> {
         loop {
-            match self.event().await {
-                // Lost once more on the way.
+            match self.next_event().await {
+                // The connection may be lost again before it has recovered.
                 ConnectionEvent::Connected | ConnectionEvent::Lost(_) => {}
                 ConnectionEvent::Recovered { skipped, .. } => return skipped,
                 event => panic!("{event:?}"),
@@ -105,18 +105,18 @@ impl Robust {
         }
     }
 
-    /// Takes the connection away, until the proxy lets in others.
-    pub async fn lose(&mut self) {
-        self.proxy.refuse().await;
+    /// Resets the connection and refuses new ones until `proxy.accept_new()`.
+    pub async fn disconnect(&mut self) {
+        self.proxy.refuse_new().await;
         self.proxy.cut_all(Cut::Rst);
-        self.lost().await;
+        self.wait_for_loss().await;
     }
 
-    /// Cuts the connection and waits until everything is as before.
-    pub async fn cut(&mut self) {
+    /// Resets the connection and waits until it has recovered completely.
+    pub async fn cut_and_recover(&mut self) {
         self.proxy.cut_all(Cut::Rst);
-        self.lost().await;
-        let skipped = self.restored().await;
+        self.wait_for_loss().await;
+        let skipped = self.wait_for_recovery().await;
         assert!(skipped.is_empty(), "{skipped:?}");
     }
 }
