@@ -94,7 +94,7 @@ pub fn consume_from_type(consume: Consume, queue_type: Option<QueueType>) -> Con
 /// Delivers to an actor, by a Consumer actor on `arbiter`, or else on the arbiter of the channel.
 pub fn deliver_to(consume: Consume, target: Recipient<Delivery>, arbiter: Option<&ArbiterHandle>) -> Consume {
     match arbiter {
-        Some(arbiter) => consume.inlet(Consumer::start(target, Some(arbiter))),
+        Some(arbiter) => consume.sink(Consumer::start(target, Some(arbiter))),
         None => consume.deliver_to(target),
     }
 }
@@ -106,14 +106,14 @@ pub fn deliver_by(
     arbiter: Option<&ArbiterHandle>,
 ) -> Consume {
     match arbiter {
-        Some(arbiter) => consume.inlet(Consumer::start_supervised(Box::new(factory), Some(arbiter))),
+        Some(arbiter) => consume.sink(Consumer::start_supervised(Box::new(factory), Some(arbiter))),
         None => consume.target(DeliveryTarget::Supervised(Arc::new(Mutex::new(Some(Box::new(factory)))))),
     }
 }
 
 /// Delivers to a stream.
 pub fn deliver_into(consume: Consume, stream: Arc<StreamSink>) -> Consume {
-    consume.inlet(stream)
+    consume.sink(stream)
 }
 
 /// Drops a delivery without settling it, because the broker delivers it again.

@@ -1,23 +1,25 @@
-//! The engine of `actix-pika`: the AMQP 0-9-1 wire, the actors that speak it, and the messages that they exchange.
+//! The engine of `actix-pika`: the AMQP 0-9-1 wire format, the actors of connections, channels and consumers, and the
+//! messages that they receive.
 //!
-//! Applications use the crate `actix-pika`, which has the handles; this crate is for those who speak to the actors, and
-//! its vocabulary is the one of both: what a handle takes as options is the message that its actor gets.
+//! Applications use the crate `actix-pika`, which has handles. This crate is for applications that send messages to the
+//! actors. Both have the same types: the options of a handle's method are the message that its actor receives.
 //!
-//! | room | what lives there |
+//! | module | contents |
 //! |---|---|
 //! | `wire` | encodes and decodes AMQP 0-9-1; no I/O, no clock: [`Properties`], [`Table`], [`Value`] |
 //! | [`uri`] | connection URIs and their parameters |
-//! | `options` | where to connect to, and within which limits: [`ConnectionOptions`] |
-//! | `credentials`, `secret` | who logs in: [`Credentials`], [`CredentialsProvider`], [`Secret`] |
+//! | `options` | addresses, limits and recovery of a connection: [`ConnectionOptions`] |
+//! | `credentials`, `secret` | the login: [`Credentials`], [`CredentialsProvider`], [`Secret`] |
 //! | `transport` | sockets |
-//! | `connection` | one life of one socket: [`Connection`] |
-//! | `supervisor` | the connection that the user holds: [`ConnectionSupervisor`] |
-//! | `outbox` | the byte mailbox of a channel, its only way out: [`Outbox`] |
-//! | `channel` | a logical channel: [`Channel`], which lists its messages and the errors of every call |
-//! | `consumer` | feeds one user actor, or a stream: [`Consumer`] |
-//! | `message` | the vocabulary: [`DeclareQueue`], [`Publishing`], [`Consume`], [`Delivery`] and the rest |
-//! | `watchers` | who receives the events of a channel or a connection |
-//! | `error` | the one error type: [`Error`], [`ErrorKind`] |
+//! | `connection` | one socket, from the handshake to its end: [`Connection`] |
+//! | `supervisor` | the connection as the application sees it, over all reconnects: [`ConnectionSupervisor`] |
+//! | `outbox` | everything that a channel sends: [`Outbox`] |
+//! | `channel` | a channel: [`Channel`], which lists its messages and the errors of every call |
+//! | `consumer` | passes deliveries to an actor of the application, or to a stream: [`Consumer`] |
+//! | `message` | messages and their types: [`DeclareQueue`], [`Publishing`], [`Consume`], [`Delivery`] and others |
+//! | `internal` | the messages between the actors of a connection |
+//! | `watchers` | the recipients of the events of a channel or a connection |
+//! | `error` | the error type: [`Error`], [`ErrorKind`] |
 //! | `testing` | with the feature `testing`: a scripted peer and probes |
 //!
 //! # Examples

@@ -264,8 +264,8 @@ impl Consume {
         self
     }
 
-    pub(crate) fn inlet(self, inlet: Arc<dyn DeliverySink>) -> Self {
-        self.target(DeliveryTarget::DeliverySink(inlet))
+    pub(crate) fn sink(self, sink: Arc<dyn DeliverySink>) -> Self {
+        self.target(DeliveryTarget::DeliverySink(sink))
     }
 
     pub(crate) fn target(mut self, target: DeliveryTarget) -> Self {

@@ -86,7 +86,7 @@ impl Bench {
     /// Starts a consumer on `jobs`.
     pub(super) fn start_consumer(&mut self, tag: &str) -> (Answer<Consumed>, Arc<Sink>) {
         let sink = Arc::new(Sink::default());
-        (self.call(Consume::new().queue("jobs").tag(tag).inlet(sink.clone())), sink)
+        (self.call(Consume::new().queue("jobs").tag(tag).sink(sink.clone())), sink)
     }
 
     /// Starts a consumer on `jobs`, which the broker accepts.

@@ -111,7 +111,7 @@ impl Bench {
 
     async fn consume(&self, tag: &str) -> Arc<Batches> {
         let batches = Arc::new(Batches::default());
-        let consume = Consume::new().queue("jobs").tag(tag).inlet(batches.clone());
+        let consume = Consume::new().queue("jobs").tag(tag).sink(batches.clone());
         let call = actix_rt::spawn(self.channel.actor.send(consume));
         tokio::task::yield_now().await;
         let mut ok = b"\0\x3c\0\x15".to_vec();

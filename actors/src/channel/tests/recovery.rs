@@ -82,7 +82,7 @@ fn a_call_waits_for_the_channel_until_its_deadline() {
 fn a_consumer_that_does_not_recover_ends_with_its_connection() {
     let mut bench = Bench::open();
     let sink = std::sync::Arc::new(super::bench::Sink::default());
-    let _consumed = bench.call(Consume::new().queue("jobs").tag("once").robust(false).inlet(sink.clone()));
+    let _consumed = bench.call(Consume::new().queue("jobs").tag("once").robust(false).sink(sink.clone()));
     bench.answer_qos();
     bench.answer_consume("once");
     bench.sent();
