@@ -32,7 +32,7 @@ impl ChannelMachine {
         let Some(entry) = self.consumers.by_id(consumer) else { return };
         entry.phase.cancel(Some(why));
         if let Some(account) = &entry.acker.credit {
-            account.write_off();
+            account.close();
         }
         let tag = entry.tag().clone();
         self.cancel(&tag, None, now);

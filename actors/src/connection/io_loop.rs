@@ -193,7 +193,7 @@ impl Connection {
                     limit / 4
                 ),
                 WatchdogAction::CancelSlowestConsumer => {
-                    if let Some((channel, consumer)) = self.credit.greediest() {
+                    if let Some((channel, consumer)) = self.credit.largest_consumer() {
                         self.channels.cancel_slow_consumer(channel, consumer);
                     }
                 }

@@ -60,7 +60,6 @@ pub(super) struct Acks {
 
 impl Outbox {
     /// Marks a delivery as settled; the frame leaves with the next flush.
-    #[inline]
     pub(crate) fn settle(&self, channel_epoch: u32, tag: u64, consumer: u32, outcome: Outcome) -> Result<()> {
         self.settle_each(channel_epoch, std::iter::once(tag), consumer, outcome)
     }

@@ -18,7 +18,8 @@ pub(super) struct DeferredEffects {
 }
 
 impl DeferredEffects {
-    #[inline]
+    // Inlined into each change, so that what a change cannot ask for costs nothing.
+    #[inline(always)]
     pub(super) fn run(self) {
         if let Some((to, flush)) = self.flush {
             to.do_send(flush);
@@ -26,8 +27,15 @@ impl DeferredEffects {
         if let Some(to) = self.tick {
             to.do_send(Tick);
         }
-        for waker in self.wakers {
-            waker.wake();
+        if !self.wakers.is_empty() {
+            wake(self.wakers);
         }
+    }
+}
+
+#[inline(never)]
+fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
     }
 }

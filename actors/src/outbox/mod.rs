@@ -254,7 +254,7 @@ impl Outbox {
     ///
     /// A change returns what it removes, so that the caller drops it when the lock is free: a waker, a body or a
     /// recipient may run code of the application when it is dropped.
-    #[inline]
+    #[inline(always)]
     fn with<T>(&self, change: impl FnOnce(&mut OutboxState, &mut DeferredEffects) -> T) -> T {
         let mut effects = DeferredEffects::default();
         let mut state = self.lock();

@@ -1,5 +1,7 @@
-//! Credit in bytes between the socket and consumers whose deliveries the broker does not bound (`no_ack`, or a
-//! prefetch of 0): when too much waits for user code, the connection stops reading its socket.
+//! A limit in bytes for deliveries that the broker does not limit (`no_ack`, or a prefetch of 0).
+//!
+//! When more than the limit waits for application code, the connection stops reading its socket until half of it is free
+//! again.
 
 use std::{
     fmt,
@@ -10,22 +12,24 @@ use std::{
     task::Waker,
 };
 
-/// The budget of one connection for deliveries that only its own memory bounds.
+/// The bytes of unlimited deliveries on one connection.
 pub(crate) struct ReadCredit {
     limit: usize,
     used: AtomicUsize,
     paused: AtomicBool,
+    /// Woken when reading may continue.
     reader: Mutex<Option<Waker>>,
     accounts: Mutex<Vec<Weak<CreditAccount>>>,
 }
 
-/// What one consumer uses of it.
+/// The bytes that wait for one consumer.
 pub(crate) struct CreditAccount {
     credit: Arc<ReadCredit>,
     channel: u16,
     consumer: u32,
     used: AtomicUsize,
-    written_off: AtomicBool,
+    /// The consumer is gone and uses no more credit.
+    closed: AtomicBool,
 }
 
 impl CreditAccount {
@@ -35,7 +39,7 @@ impl CreditAccount {
             channel,
             consumer,
             used: AtomicUsize::new(0),
-            written_off: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         });
         let mut accounts = credit.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.retain(|account| account.strong_count() > 0);
@@ -44,23 +48,23 @@ impl CreditAccount {
     }
 
     pub(crate) fn take(&self, bytes: usize) {
-        if !self.written_off.load(Ordering::Relaxed) {
+        if !self.closed.load(Ordering::Relaxed) {
             self.used.fetch_add(bytes, Ordering::SeqCst);
             self.credit.take(bytes);
         }
     }
 
     pub(crate) fn give_back(&self, bytes: usize) {
-        // What was written off is back already.
+        // The bytes of a closed account are given back already.
         let less = |used: usize| Some(used.saturating_sub(bytes));
         if let Ok(used) = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
             self.credit.give_back(bytes.min(used));
         }
     }
 
-    /// Counts the consumer no more; called by whoever takes for it.
-    pub(crate) fn write_off(&self) {
-        self.written_off.store(true, Ordering::Relaxed);
+    /// Gives back all bytes and takes no more. Must not be called while another thread calls [`take`](Self::take).
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.credit.give_back(self.used.swap(0, Ordering::SeqCst));
     }
 }
@@ -72,7 +76,7 @@ impl fmt::Debug for CreditAccount {
 }
 
 impl ReadCredit {
-    /// Makes a budget of `limit` bytes.
+    /// Creates a credit of `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -83,13 +87,13 @@ impl ReadCredit {
         }
     }
 
-    /// Counts the bytes in use.
+    /// Returns the bytes in use.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Names the channel and the consumer that use most of it.
-    pub(crate) fn greediest(&self) -> Option<(u16, u32)> {
+    /// Returns the channel and the consumer with the most bytes.
+    pub(crate) fn largest_consumer(&self) -> Option<(u16, u32)> {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let alive = accounts.iter().filter_map(Weak::upgrade);
         let used = alive.map(|account| (account.used.load(Ordering::SeqCst), account));
@@ -101,7 +105,7 @@ impl ReadCredit {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Gives bytes back, and wakes the reader once half of the budget is free again.
+    /// Gives bytes back, and wakes the reader once half of the limit is free.
     fn give_back(&self, bytes: usize) {
         let left = self.used.fetch_sub(bytes, Ordering::SeqCst) - bytes;
         if left <= self.limit / 2 && self.paused.swap(false, Ordering::SeqCst) {
@@ -112,22 +116,22 @@ impl ReadCredit {
         }
     }
 
-    /// Tells whether reading must pause, and if so wakes `reader` when it need not any more.
+    /// Returns whether reading must pause; if so, `reader` is woken when it may continue.
     pub(crate) fn must_pause(&self, reader: &Waker) -> bool {
         let used = self.used.load(Ordering::SeqCst);
         let paused = self.paused.load(Ordering::SeqCst);
         if used <= self.limit && !paused {
             return false;
         }
-        let mut place = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = place.replace(reader.clone());
+        let mut waiting = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = waiting.replace(reader.clone());
         self.paused.store(true, Ordering::SeqCst);
-        // Whoever gave back between the first look and the store saw no pause, so look again.
+        // Bytes that were given back between the first check and the store saw no pause, so check again.
         let free = self.used.load(Ordering::SeqCst) <= self.limit / 2;
         if free {
             self.paused.store(false, Ordering::SeqCst);
         }
-        drop(place);
+        drop(waiting);
         drop(old);
         !free
     }
