@@ -1,8 +1,4 @@
-//! Actors that end without a word, by a panic or with their arbiter: everyone who waits is answered, the others go on.
-
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
+//! Actors that end by a panic or with their arbiter: everyone who waits gets an error, and the other actors go on.
 
 use actix::Arbiter;
 use actix_pika_actors::{
@@ -14,10 +10,10 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{Bench, Client, TAG, Waiters, answer_consume, ask, at_once};
+use crate::common::{Bench, Client, TAG, Waiters, answer_consume, ask, at_once};
 
 #[actix::test]
-async fn a_connection_that_panics_answers_everyone() {
+async fn everyone_gets_an_error_when_the_connection_panics() {
     let mut bench = Bench::open().await;
     let waiters = Waiters::start(&mut bench).await;
     bench.client.supervisor.do_send(PanicConnection);
@@ -31,7 +27,7 @@ async fn a_connection_that_panics_answers_everyone() {
 }
 
 #[actix::test]
-async fn a_supervisor_that_panics_answers_everyone() {
+async fn everyone_gets_an_error_when_the_supervisor_panics() {
     let mut bench = Bench::open().await;
     let waiters = Waiters::start(&mut bench).await;
     // Waits for the confirms, which do not come.
@@ -40,7 +36,7 @@ async fn a_supervisor_that_panics_answers_everyone() {
     waiters.all_fail().await;
     assert_eq!(close.answer().await.unwrap_err().kind(), ErrorKind::Stopped);
     assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Stopped);
-    // The connection is not left behind.
+    // The connection is closed.
     bench.socket.expect_close().await.unwrap();
     bench.socket.read_to_end().await.unwrap();
     let late = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
@@ -48,7 +44,7 @@ async fn a_supervisor_that_panics_answers_everyone() {
 }
 
 #[actix::test]
-async fn a_channel_that_panics_answers_its_own_and_is_closed() {
+async fn a_channel_that_panics_is_closed_and_its_callers_get_an_error() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
@@ -67,14 +63,14 @@ async fn a_channel_that_panics_answers_its_own_and_is_closed() {
     assert_eq!(deliveries.closed().await.kind(), ErrorKind::Stopped);
     assert_eq!(delivery.ack().unwrap_err().kind(), ErrorKind::Stopped);
     assert_eq!(channel.outbox.closed().unwrap().kind(), ErrorKind::Stopped);
-    // The broker is told, so that it requeues; the number is not used again before anyone knows that it did.
+    // `channel.close` makes the broker requeue. The number is not used again, because nobody reads the answer.
     bench.socket.expect_channel_close(1).await.unwrap();
     bench.round_trip(&neighbour).await;
     bench.assert_works(3).await;
 }
 
 #[actix::test]
-async fn a_channel_that_panics_while_it_opens_answers_its_caller() {
+async fn a_call_to_a_channel_that_panics_fails() {
     let mut bench = Bench::open().await;
     let first = bench.channel(1, OpenChannel::new().confirms(false)).await;
     let call = ask(&first.actor, DeclareQueue::new("jobs"));
@@ -83,13 +79,13 @@ async fn a_channel_that_panics_while_it_opens_answers_its_caller() {
     bench.assert_works(2).await;
 }
 
-/// ACT: deliveries must not go round for ever between the broker and an arbiter that has ended.
+/// ACT: the broker must not deliver for ever to an arbiter that has ended.
 #[actix::test]
 async fn a_consumer_ends_with_its_arbiter() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
     let arbiter = Arbiter::new();
-    // The target lives on: only the Consumer actor in between is gone.
+    // The target goes on: only the Consumer actor in between has ended.
     let mut target = Probe::<Delivery>::start();
     let consume = Consume::new().queue("jobs").tag(TAG);
     let consume = facade::deliver_to(consume, target.recipient(), Some(&arbiter.handle()));
@@ -102,7 +98,7 @@ async fn a_consumer_ends_with_its_arbiter() {
     arbiter.stop();
     let cancel = bench.socket.expect::<basic::Cancel>(1).await.unwrap();
     assert_eq!(cancel.consumer_tag.as_str(), TAG);
-    // What comes meanwhile is held back until the broker has cancelled.
+    // Deliveries until cancel-ok are requeued after it.
     bench.socket.deliver(1, TAG, 2, "y").await.unwrap();
     bench.socket.expect_nothing(std::time::Duration::from_millis(50)).await.unwrap();
     bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
@@ -113,7 +109,7 @@ async fn a_consumer_ends_with_its_arbiter() {
     arbiter.join().unwrap();
 }
 
-/// A connection ends with its arbiter, and everyone elsewhere is told.
+/// A connection ends with its arbiter, and callers on other threads get an error.
 #[actix::test]
 async fn a_connection_ends_with_its_arbiter() {
     let peer = Peer::listen().await.unwrap();

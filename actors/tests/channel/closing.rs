@@ -1,8 +1,4 @@
-//! Every way in which a channel ends: its number, its neighbours, and what is still on its way.
-
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
+//! Every way in which a channel closes: what becomes of its number, of other channels, and of frames under way.
 
 use actix_pika_actors::{
     CancelConsumer, CloseChannel, Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, Publish,
@@ -13,9 +9,9 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{Bench, Deliveries, TAG, TryPublish, ask, at_once};
+use crate::common::{Bench, Deliveries, TAG, TryPublish, ask, at_once};
 
-/// CH-04, CH-07: the call that did it, the calls after it, and the neighbour.
+/// CH-04, CH-07: what the refused call, the calls after it and another channel get.
 #[actix::test]
 async fn a_refused_call_closes_its_channel_only() {
     let mut bench = Bench::open().await;
@@ -42,11 +38,11 @@ async fn a_refused_call_closes_its_channel_only() {
         assert_eq!((error.kind(), reason.code, reason.method), (kind, 403, "queue.declare"), "{error}");
     }
     bench.round_trip(&second).await;
-    // Its number is free again, and nothing else was said on it.
+    // Its number is free again, and nothing else was sent on it.
     bench.assert_works(1).await;
 }
 
-/// PRO-08, CH-17: 600 frames of content between `channel.close` and its answer, and as many behind it.
+/// PRO-08, CH-17: 200 deliveries between `channel.close` and its answer, and one after it.
 #[actix::test]
 async fn content_for_a_closing_or_closed_channel_is_discarded() {
     let mut bench = Bench::open().await;
@@ -66,12 +62,12 @@ async fn content_for_a_closing_or_closed_channel_is_discarded() {
     );
     bench.socket.deliver(1, TAG, 201, "later").await.unwrap();
     bench.round_trip(&neighbour).await;
-    // A content that was begun on the old channel is nothing to the new one.
+    // Content of the old channel is not taken for content of the new one.
     bench.assert_works(1).await;
 }
 
-/// CH-17: both sides close at once; our caller does not wait for the broker's answer behind its own close, which
-/// RabbitMQ may lose, but the number does.
+/// CH-17: both sides close at once. The caller does not wait for the answer to its close, which RabbitMQ may omit; the
+/// number is free only after it.
 #[actix::test]
 async fn channel_closes_that_cross_are_both_answered() {
     for broker_first in [true, false] {
@@ -79,7 +75,7 @@ async fn channel_closes_that_cross_are_both_answered() {
         let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
         let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
         if broker_first {
-            // Not read by the client before it closes, too.
+            // The client closes before it has read this.
             let close = channel::Close {
                 reply_code: 404,
                 reply_text: "NOT_FOUND".into(),
@@ -113,9 +109,9 @@ async fn channel_closes_that_cross_are_both_answered() {
     }
 }
 
-/// CH-09, CON-05: one channel more than both sides agreed on, and each number again once it is free.
+/// CH-09, CON-05: the channel beyond the limit is refused, and a number is used again once it is free.
 #[actix::test]
-async fn a_channel_too_many_is_refused_here() {
+async fn a_channel_beyond_the_limit_is_refused_by_the_client() {
     let mut bench =
         Bench::open_with(&actix_pika_actors::testing::HandshakeScript::new().tune(3, 0, 0), |_| {}).await;
     let mut channels = Vec::new();
@@ -126,7 +122,7 @@ async fn a_channel_too_many_is_refused_here() {
     assert_eq!(error.kind(), ErrorKind::Limit);
     let call = ask(&channels[1].actor, CloseChannel::new());
     bench.socket.expect::<channel::Close>(2).await.unwrap();
-    // Not free before the broker says so.
+    // Not free before the broker has answered.
     let error = ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
     bench.socket.send(2, channel::CloseOk {}).await.unwrap();
@@ -139,9 +135,9 @@ async fn a_channel_too_many_is_refused_here() {
     assert!(bench.client.is_open());
 }
 
-/// CH-33, CNS: the queue of a consumer is deleted; what came before is handed out, and the broker gets its answer.
+/// CH-33, CNS: the queue of a consumer is deleted; earlier deliveries reach the consumer, and the broker is answered.
 #[actix::test]
-async fn a_cancel_by_the_broker_ends_the_consumer_behind_its_deliveries() {
+async fn a_consumer_cancelled_by_the_broker_ends_after_its_deliveries() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
     let mut deliveries = bench.consume(&channel).await;
@@ -160,7 +156,7 @@ async fn a_cancel_by_the_broker_ends_the_consumer_behind_its_deliveries() {
     delivery.ack().unwrap();
     assert_eq!(bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 1);
     assert_eq!(channel.outbox.load().unsettled, 0);
-    // To cancel it again, or what never was, asks the broker and harms nothing.
+    // The cancel of an ended or unknown consumer is sent to the broker, and succeeds.
     let cancel = basic::Cancel { consumer_tag: "nobody".into(), nowait: true };
     bench.socket.send(1, cancel).await.unwrap();
     bench.round_trip(&channel).await;
@@ -173,9 +169,9 @@ async fn a_cancel_by_the_broker_ends_the_consumer_behind_its_deliveries() {
     call.answer().await.unwrap();
 }
 
-/// The broker cancels a consumer that is being cancelled.
+/// The broker cancels a consumer while the application cancels it.
 #[actix::test]
-async fn cancels_that_cross_are_one() {
+async fn cancels_that_cross_end_the_consumer_once() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
     let mut deliveries = bench.consume(&channel).await;
@@ -188,9 +184,9 @@ async fn cancels_that_cross_are_one() {
     bench.round_trip(&channel).await;
 }
 
-/// CNS-12: RabbitMQ 3.10 cannot bear a cancel before it has answered the consume, so one that is asked for earlier waits.
+/// CNS-12: RabbitMQ 3.10 closes the connection for a cancel before its answer to the consume, so the cancel waits.
 #[actix::test]
-async fn a_cancel_waits_until_its_consumer_has_begun() {
+async fn a_cancel_waits_for_consume_ok() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
     let mut deliveries = Deliveries::new();
@@ -199,7 +195,7 @@ async fn a_cancel_waits_until_its_consumer_has_begun() {
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     let cancels = [(); 2].map(|()| ask(&channel.actor, CancelConsumer::new(TAG)));
-    // What is asked after them is said at once.
+    // Later calls do not wait.
     bench.round_trip(&channel).await;
     assert!(!begun.is_answered() && cancels.iter().all(|cancel| !cancel.is_answered()));
     bench.socket.send(1, basic::ConsumeOk { consumer_tag: TAG.into() }).await.unwrap();
@@ -215,7 +211,7 @@ async fn a_cancel_waits_until_its_consumer_has_begun() {
     assert!(matches!(deliveries.next().await, Err(ConsumerEnd::Cancelled)));
     assert_eq!(channel.outbox.load().unsettled, 0);
     bench.round_trip(&channel).await;
-    // Of one that never begins there is nothing to cancel.
+    // The cancel of a consumer that is refused succeeds.
     let refused = ask(&channel.actor, deliver_into(consume(), Deliveries::new().feed));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
@@ -225,7 +221,7 @@ async fn a_cancel_waits_until_its_consumer_has_begun() {
     cancel.answer().await.unwrap();
 }
 
-/// CH-36: `channel.flow` is answered with what it asks for.
+/// CH-36: `channel.flow` is answered with `channel.flow-ok`.
 #[actix::test]
 async fn flow_is_answered() {
     let mut bench = Bench::open().await;
@@ -236,9 +232,9 @@ async fn flow_is_answered() {
     }
 }
 
-/// CH-26: the last handle goes while a publish is under way: it is awaited, then the channel closes.
+/// CH-26: the last handle is dropped before a publish is confirmed: the channel closes after the confirm.
 #[actix::test]
-async fn a_released_channel_closes_when_nothing_is_under_way() {
+async fn a_released_channel_closes_once_nothing_is_in_flight() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
@@ -252,7 +248,7 @@ async fn a_released_channel_closes_when_nothing_is_under_way() {
     bench.assert_works(1).await;
 }
 
-/// CH-32: texts of both sides are kept to what fits, whole characters.
+/// CH-32: the text is cut to what fits, at a character.
 #[actix::test]
 async fn a_reason_that_is_too_long_is_cut() {
     let mut bench = Bench::open().await;
@@ -263,10 +259,10 @@ async fn a_reason_that_is_too_long_is_cut() {
     call.answer().await.unwrap();
 }
 
-/// PRO-08, ACK: behind `channel.close` nothing is settled: the broker would take it for a channel that is not open
-/// (504), and it requeues anyway.
+/// PRO-08, ACK: no ack is sent after `channel.close`: the broker would close the connection (504), and it requeues the
+/// deliveries anyway.
 #[actix::test]
-async fn nothing_is_said_behind_a_close() {
+async fn nothing_is_sent_after_a_close() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let mut deliveries = bench.consume(&channel).await;
@@ -277,7 +273,7 @@ async fn nothing_is_said_behind_a_close() {
     let (second, third) = (deliveries.next().await.unwrap(), deliveries.next().await.unwrap());
     first.ack().unwrap();
     let call = ask(&channel.actor, CloseChannel::new());
-    // What was settled before is said before.
+    // An earlier ack is sent before the close.
     assert_eq!(bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 1);
     bench.socket.expect::<channel::Close>(1).await.unwrap();
     assert!(second.is_stale());

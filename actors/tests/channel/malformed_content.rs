@@ -1,9 +1,5 @@
-//! Content that a publisher made to break consumers: it arrives, it can be settled, and the next one arrives as well.
-//! And content in every way in which a network may cut it.
-
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
+//! Content that a publisher made to break consumers: it is delivered, it can be settled, and so is the next one. And
+//! content that the network cuts anywhere.
 
 use actix_pika_actors::{
     Delivery, ErrorKind, Get, OpenChannel, OpenedChannel, Publish,
@@ -13,9 +9,9 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{Bench, Deliveries, TAG, ask};
+use crate::common::{Bench, Deliveries, TAG, ask};
 
-/// What `basic.deliver` is made of, names that are not UTF-8 included.
+/// Builds `basic.deliver` from names that need not be UTF-8.
 fn deliver_raw(tag: u64, exchange: &[u8], routing_key: &[u8]) -> RawFrame {
     let mut payload = vec![0, 60, 0, 60];
     let short = |payload: &mut Vec<u8>, bytes: &[u8]| {
@@ -30,7 +26,7 @@ fn deliver_raw(tag: u64, exchange: &[u8], routing_key: &[u8]) -> RawFrame {
     RawFrame::new(RawFrame::METHOD, 1, payload)
 }
 
-/// Property flags and list with these bytes as the table of headers.
+/// Encodes properties with these bytes as the table of headers.
 fn headers(table: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x20, 0];
     bytes.extend((table.len() as u32).to_be_bytes());
@@ -38,7 +34,7 @@ fn headers(table: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A header of so many arrays, one in another.
+/// Encodes a header of so many arrays, one in another.
 fn nested(levels: u32) -> Vec<u8> {
     let mut table = b"\x01k".to_vec();
     for level in (0..levels).rev() {
@@ -59,8 +55,8 @@ async fn expect_ack(socket: &mut PeerSocket, tag: u64) {
     assert_eq!(socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, tag);
 }
 
-/// The properties cannot be read; everything else works, for this delivery and the next.
-async fn is_survived(properties: Vec<u8>) {
+/// Checks that only the properties cannot be read, and that later deliveries are not affected.
+async fn assert_only_properties_fail(properties: Vec<u8>) {
     let (mut bench, _channel, mut deliveries) = consuming().await;
     let content = PeerMessage::from("poison").published_to("logs", "info").raw_properties(properties.clone());
     bench.socket.deliver(1, TAG, 1, content.clone()).await.unwrap();
@@ -91,12 +87,12 @@ async fn is_survived(properties: Vec<u8>) {
 }
 
 #[actix::test]
-async fn headers_26000_arrays_deep_are_survived() {
-    is_survived(nested(26_000)).await;
+async fn headers_26000_arrays_deep_do_no_harm() {
+    assert_only_properties_fail(nested(26_000)).await;
 }
 
 #[actix::test]
-async fn headers_one_array_too_deep_are_survived() {
+async fn headers_one_array_too_deep_do_no_harm() {
     let (mut bench, _channel, mut deliveries) = consuming().await;
     bench.socket.deliver(1, TAG, 1, PeerMessage::from("x").raw_properties(nested(32))).await.unwrap();
     bench.socket.deliver(1, TAG, 2, PeerMessage::from("x").raw_properties(nested(33))).await.unwrap();
@@ -106,13 +102,13 @@ async fn headers_one_array_too_deep_are_survived() {
 }
 
 #[actix::test]
-async fn a_correlation_id_that_is_not_utf8_is_survived() {
-    is_survived(b"\x04\x00\x03\xff\xfe\xfd".to_vec()).await;
+async fn a_correlation_id_that_is_not_utf8_does_no_harm() {
+    assert_only_properties_fail(b"\x04\x00\x03\xff\xfe\xfd".to_vec()).await;
 }
 
-/// Keys are octets where they are no text, so that the other headers can still be read.
+/// A key that is not text is kept as bytes, so that the other headers can be read.
 #[actix::test]
-async fn a_header_key_that_is_not_utf8_costs_no_other_header() {
+async fn other_headers_are_read_beside_a_key_that_is_not_utf8() {
     let (mut bench, _channel, mut deliveries) = consuming().await;
     let content = PeerMessage::from("x").raw_properties(headers(b"\x02\xc3\x28t\x01\x01at\x01"));
     bench.socket.deliver(1, TAG, 1, content).await.unwrap();
@@ -124,27 +120,27 @@ async fn a_header_key_that_is_not_utf8_costs_no_other_header() {
 }
 
 #[actix::test]
-async fn an_unknown_field_type_is_survived() {
-    is_survived(headers(b"\x01kZ\0\0\0\0")).await;
+async fn an_unknown_field_type_does_no_harm() {
+    assert_only_properties_fail(headers(b"\x01kZ\0\0\0\0")).await;
 }
 
 /// PRO-16
 #[actix::test]
-async fn a_table_within_a_table_that_ends_too_late_is_survived() {
-    is_survived(headers(b"\x01kF\0\0\0\x09\x01kV")).await;
+async fn a_table_within_a_table_that_ends_too_late_does_no_harm() {
+    assert_only_properties_fail(headers(b"\x01kF\0\0\0\x09\x01kV")).await;
 }
 
 /// PRO-16
 #[actix::test]
-async fn properties_cut_short_are_survived() {
+async fn properties_cut_short_do_no_harm() {
     for properties in [&b""[..], b"\x80", b"\x80\0", b"\x80\0\x09text", b"\x20\0\0\0\0\x09", b"\xff\xff\xff"]
     {
-        is_survived(properties.to_vec()).await;
+        assert_only_properties_fail(properties.to_vec()).await;
     }
 }
 
 #[actix::test]
-async fn names_that_are_not_utf8_are_survived() {
+async fn names_that_are_not_utf8_do_no_harm() {
     let (mut bench, _channel, mut deliveries) = consuming().await;
     let mut frames = vec![deliver_raw(1, b"lo\xffs", b"k\xc3\x28")];
     frames.extend(PeerMessage::from("x").frames(1, 4096));
@@ -155,18 +151,18 @@ async fn names_that_are_not_utf8_are_survived() {
     assert!(delivery.properties().is_ok());
     delivery.ack().unwrap();
     expect_ack(&mut bench.socket, 1).await;
-    // A consumer tag that is not UTF-8 is nobody's.
-    let stray =
+    // A consumer tag that is not UTF-8 belongs to no consumer.
+    let unknown =
         RawFrame::new(1, 1, [&b"\0\x3c\0\x3c\x02\xff\xfe"[..], &2u64.to_be_bytes(), &[0, 0, 0]].concat());
-    let mut frames = vec![stray];
+    let mut frames = vec![unknown];
     frames.extend(PeerMessage::from("x").frames(1, 4096));
     bench.socket.send_frames(&frames).await.unwrap();
     assert_eq!(bench.socket.expect::<basic::Reject>(1).await.unwrap().delivery_tag, 2);
 }
 
-/// What `get` and `basic.return` bring is survived as well.
+/// The same with `basic.get` and `basic.return`.
 #[actix::test]
-async fn poison_in_a_get_or_a_return_is_survived() {
+async fn malformed_properties_of_a_get_or_a_return_do_no_harm() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let call = ask(&channel.actor, Get::new("jobs"));
@@ -186,7 +182,7 @@ async fn poison_in_a_get_or_a_return_is_survived() {
     assert!(error.returned().unwrap().properties.is_err());
 }
 
-/// PRO-09: by consume and by get, announced in one frame or in many; at the limit it is taken.
+/// PRO-09: by consume and by get; a body at the limit is accepted.
 #[actix::test]
 async fn a_body_over_the_limit_closes_the_connection() {
     for by_get in [false, true] {
@@ -196,7 +192,7 @@ async fn a_body_over_the_limit_closes_the_connection() {
         let most = PeerMessage::from(vec![b'x'; 20_000]).body_frame_size(5000 - 8);
         bench.socket.deliver(1, TAG, 1, most).await.unwrap();
         assert_eq!(deliveries.next().await.unwrap().body().len(), 20_000);
-        // Announced is enough: no octet of it is awaited.
+        // The size in the header is enough: no body is awaited.
         let more = PeerMessage::default().announced_size(20_001);
         let call = by_get.then(|| ask(&channel.actor, Get::new("jobs")));
         match call {
@@ -217,7 +213,7 @@ async fn a_body_over_the_limit_closes_the_connection() {
 
 /// PRO-10
 #[actix::test]
-async fn a_body_in_frames_of_one_octet_and_of_none_is_put_together() {
+async fn a_body_in_frames_of_one_byte_and_of_none_is_assembled() {
     let (mut bench, _channel, mut deliveries) = consuming().await;
     let names = basic::Deliver { consumer_tag: TAG.into(), delivery_tag: 1, ..Default::default() };
     let mut frames = vec![RawFrame::method(1, names), RawFrame::header(1, 200, &BasicProperties::default())];
@@ -232,9 +228,9 @@ async fn a_body_in_frames_of_one_octet_and_of_none_is_put_together() {
     assert_eq!(delivery.body()[..], (0..200).collect::<Vec<u8>>()[..]);
 }
 
-/// A whole dialogue, one octet at a time.
+/// A dialogue, one byte at a time.
 #[actix::test]
-async fn one_octet_per_segment_is_the_same_dialogue() {
+async fn one_byte_per_segment_is_the_same_dialogue() {
     let (mut bench, channel, mut deliveries) = consuming().await;
     let publish = ask(&channel.actor, Publish::new("", "jobs", "x"));
     bench.socket.expect_publish(1).await.unwrap();
@@ -245,20 +241,20 @@ async fn one_octet_per_segment_is_the_same_dialogue() {
         // Lets the client read before the next one is there.
         tokio::task::yield_now().await;
     }
-    hears_the_dialogue(bench, deliveries_of(&mut deliveries).await, publish).await;
+    assert_dialogue_is_read(bench, deliveries_of(&mut deliveries).await, publish).await;
 }
 
-/// The same, all in one segment.
+/// The same dialogue in one segment.
 #[actix::test]
 async fn everything_in_one_segment_is_the_same_dialogue() {
     let (mut bench, channel, mut deliveries) = consuming().await;
     let publish = ask(&channel.actor, Publish::new("", "jobs", "x"));
     bench.socket.expect_publish(1).await.unwrap();
     bench.socket.send_frames(&dialogue()).await.unwrap();
-    hears_the_dialogue(bench, deliveries_of(&mut deliveries).await, publish).await;
+    assert_dialogue_is_read(bench, deliveries_of(&mut deliveries).await, publish).await;
 }
 
-/// Two deliveries, a heartbeat in between, a confirm, flow, and blocked.
+/// Returns two deliveries with heartbeats in between, a confirm, flow, and blocked.
 fn dialogue() -> Vec<RawFrame> {
     let properties = BasicProperties::default().with_message_id("m1".into());
     let mut frames = Vec::new();
@@ -281,10 +277,10 @@ async fn deliveries_of(deliveries: &mut Deliveries) -> [Delivery; 2] {
     [deliveries.next().await.unwrap(), deliveries.next().await.unwrap()]
 }
 
-async fn hears_the_dialogue(
+async fn assert_dialogue_is_read(
     mut bench: Bench,
     deliveries: [Delivery; 2],
-    publish: common::Call<actix_pika_actors::Confirmation>,
+    publish: crate::common::Call<actix_pika_actors::Confirmation>,
 ) {
     for (tag, delivery) in (1..).zip(deliveries) {
         assert_eq!((delivery.delivery_tag(), delivery.body()), (tag, &b"some words"[..]));
@@ -296,7 +292,7 @@ async fn hears_the_dialogue(
     while acked < 2 || flows < 1 {
         let frame = bench.socket.next_frame_on(1).await.unwrap();
         if frame.is::<basic::Ack>() {
-            acked = common::method::<basic::Ack>(&frame).delivery_tag;
+            acked = crate::common::method::<basic::Ack>(&frame).delivery_tag;
         } else if frame.is::<channel::FlowOk>() {
             flows += 1;
         }

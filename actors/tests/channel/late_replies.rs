@@ -1,9 +1,5 @@
-//! Answers that come late, or to nobody, or never: none of them answers another call, and what they promise is
+//! Replies that come late, after the caller gave up, or never: none of them answers another call, and what they did is
 //! undone.
-
-#![allow(missing_docs, unreachable_pub, dead_code)]
-
-mod common;
 
 use std::time::Duration;
 
@@ -16,12 +12,12 @@ use actix_pika_actors::{
     },
 };
 
-use self::common::{Bench, TAG, ask, at_once, method};
+use crate::common::{Bench, TAG, ask, at_once, method};
 
-/// Long enough to be kept, short enough to be waited for.
+/// Long enough to be met by the calls that must, short enough for the tests to wait.
 const DEADLINE: Duration = Duration::from_millis(120);
 
-async fn hasty() -> (Bench, OpenedChannel) {
+async fn with_short_deadline() -> (Bench, OpenedChannel) {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new().deadline(DEADLINE)).await;
     (bench, channel)
@@ -32,10 +28,10 @@ async fn declare_ok(socket: &mut PeerSocket, name: &str) {
     socket.send(1, ok).await.unwrap();
 }
 
-/// CH-18, design 13.10: three times, and each late answer meets nobody.
+/// CH-18, design 13.10: three times, because each late reply must be matched with its own call.
 #[actix::test]
-async fn a_late_answer_does_not_answer_the_next_call() {
-    let (mut bench, channel) = hasty().await;
+async fn a_late_reply_does_not_answer_the_next_call() {
+    let (mut bench, channel) = with_short_deadline().await;
     for round in ["a", "b", "c"] {
         let late = ask(&channel.actor, DeclareQueue::new(format!("late-{round}")));
         bench.socket.expect::<queue::Declare>(1).await.unwrap();
@@ -52,12 +48,12 @@ async fn a_late_answer_does_not_answer_the_next_call() {
     assert!(bench.client.is_open());
 }
 
-/// Design 13.10: a late success is undone: a consumer that nobody has is cancelled.
+/// Design 13.10: a late success is undone: the consumer is cancelled.
 #[actix::test]
 async fn a_consumer_that_starts_late_is_cancelled() {
-    let (mut bench, channel) = hasty().await;
-    let feed = std::sync::Arc::new(StreamSink::default());
-    let call = ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), feed));
+    let (mut bench, channel) = with_short_deadline().await;
+    let sink = std::sync::Arc::new(StreamSink::default());
+    let call = ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), sink));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -65,7 +61,7 @@ async fn a_consumer_that_starts_late_is_cancelled() {
     bench.socket.deliver(1, TAG, 1, "for nobody").await.unwrap();
     let cancel = bench.socket.expect::<basic::Cancel>(1).await.unwrap();
     assert_eq!(cancel.consumer_tag.as_str(), TAG);
-    // Only behind cancel-ok, or it would come again at once.
+    // Requeued after cancel-ok only, or it would be delivered again at once.
     bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
     let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
     assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
@@ -73,17 +69,17 @@ async fn a_consumer_that_starts_late_is_cancelled() {
     bench.round_trip(&channel).await;
 }
 
-/// Design 13.10: a late success is undone: a message that nobody has goes back.
+/// Design 13.10: a late success is undone: the message is requeued.
 #[actix::test]
-async fn a_message_that_comes_late_to_a_get_goes_back() {
-    let (mut bench, channel) = hasty().await;
+async fn a_late_message_of_a_get_is_requeued() {
+    let (mut bench, channel) = with_short_deadline().await;
     let call = ask(&channel.actor, Get::new("jobs"));
     bench.socket.expect::<basic::Get>(1).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
     bench.socket.get_ok(1, 1, 0, "for nobody").await.unwrap();
     let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
     assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
-    // One that was empty, late, is no answer either.
+    // A late get-empty does not answer the next call.
     let call = ask(&channel.actor, Get::new("jobs"));
     bench.socket.expect::<basic::Get>(1).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -95,10 +91,10 @@ async fn a_message_that_comes_late_to_a_get_goes_back() {
     assert_eq!((delivery.body(), delivery.message_count()), (&b"for the next"[..], Some(7)));
 }
 
-/// A cancel that times out is still a cancel.
+/// A cancel whose deadline has passed still cancels.
 #[actix::test]
 async fn a_late_cancel_ok_ends_the_consumer() {
-    let (mut bench, channel) = hasty().await;
+    let (mut bench, channel) = with_short_deadline().await;
     let mut deliveries = bench.consume(&channel).await;
     let call = ask(&channel.actor, CancelConsumer::new(TAG));
     bench.socket.expect::<basic::Cancel>(1).await.unwrap();
@@ -108,11 +104,11 @@ async fn a_late_cancel_ok_ends_the_consumer() {
     bench.round_trip(&channel).await;
 }
 
-/// Design 13.10: after one more deadline of silence nothing that comes can be trusted: the channel goes, its number when the
-/// broker says so, and everyone is told.
+/// Design 13.10: without a reply for one more deadline the channel is closed. Everyone who waits gets an error, and the
+/// number is free once the broker has answered.
 #[actix::test]
-async fn a_channel_whose_broker_is_silent_is_given_up() {
-    let (mut bench, channel) = hasty().await;
+async fn a_channel_without_replies_is_closed() {
+    let (mut bench, channel) = with_short_deadline().await;
     let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
     let mut deliveries = bench.consume(&channel).await;
     let first = ask(&channel.actor, DeclareQueue::new("first"));
@@ -124,7 +120,7 @@ async fn a_channel_whose_broker_is_silent_is_given_up() {
     bench.socket.expect_publish(1).await.unwrap();
     let close = at_once("channel.close", bench.socket.expect::<channel::Close>(1)).await.unwrap();
     assert_eq!(close.reply_code, 541);
-    // One of them may have reached its own deadline in the same moment.
+    // One of them may have reached its own deadline at the same time.
     for kind in [second.answer().await.unwrap_err().kind(), publish.answer().await.unwrap_err().kind()] {
         assert!(matches!(kind, ErrorKind::ChannelClosed | ErrorKind::Timeout), "{kind:?}");
     }
@@ -132,7 +128,7 @@ async fn a_channel_whose_broker_is_silent_is_given_up() {
     assert_eq!(error.kind(), ErrorKind::ChannelClosed);
     assert!(error.to_string().contains("queue.declare"), "{error}");
     assert_eq!(ask(&channel.actor, DeclareQueue::new("x")).answer().await.unwrap_err().kind(), error.kind());
-    // What comes late is nothing any more, and the number is not free yet.
+    // A late reply is ignored, and the number is not free yet.
     declare_ok(&mut bench.socket, "first").await;
     bench.round_trip(&neighbour).await;
     bench.assert_works(3).await;
@@ -141,10 +137,10 @@ async fn a_channel_whose_broker_is_silent_is_given_up() {
     bench.assert_works(1).await;
 }
 
-/// The same, with a broker that does not even answer the close: its number is never used again.
+/// Without an answer to `channel.close` the number is never used again.
 #[actix::test]
-async fn a_close_that_is_not_answered_costs_the_number() {
-    let (mut bench, channel) = hasty().await;
+async fn the_number_of_an_unanswered_close_is_not_used_again() {
+    let (mut bench, channel) = with_short_deadline().await;
     let neighbour = bench.channel(2, OpenChannel::new().confirms(false)).await;
     let call = ask(&channel.actor, CloseChannel::new());
     bench.socket.expect::<channel::Close>(1).await.unwrap();
@@ -155,7 +151,7 @@ async fn a_close_that_is_not_answered_costs_the_number() {
     assert!(bench.client.is_open());
 }
 
-/// Design 13.10: a channel that opens too late is closed again, and only then its number is free.
+/// Design 13.10: a channel that opens after the deadline is closed, and its number is free after that.
 #[actix::test]
 async fn a_channel_that_opens_late_is_closed() {
     let mut bench = Bench::open().await;
@@ -171,10 +167,10 @@ async fn a_channel_that_opens_late_is_closed() {
     bench.assert_works(2).await;
 }
 
-/// PUB: a confirm that comes late confirms no other publish.
+/// PUB: a late confirm does not confirm another publish.
 #[actix::test]
 async fn a_late_confirm_is_for_its_own_publish() {
-    let (mut bench, channel) = hasty().await;
+    let (mut bench, channel) = with_short_deadline().await;
     let first = ask(&channel.actor, Publish::new("", "jobs", "first"));
     bench.socket.expect_publish(1).await.unwrap();
     let error = first.answer().await.unwrap_err();
@@ -189,9 +185,9 @@ async fn a_late_confirm_is_for_its_own_publish() {
     assert_eq!(channel.outbox.load().unconfirmed, 0);
 }
 
-/// CH-22: callers that go away while they wait.
+/// CH-22: callers that give up while they wait.
 #[actix::test]
-async fn calls_that_are_dropped_are_undone() {
+async fn calls_whose_callers_give_up_are_undone() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
 
@@ -210,8 +206,8 @@ async fn calls_that_are_dropped_are_undone() {
     bench.socket.get_ok(1, 1, 0, "for nobody").await.unwrap();
     assert!(bench.socket.expect::<basic::Reject>(1).await.unwrap().requeue);
 
-    let feed = std::sync::Arc::new(StreamSink::default());
-    let consume = ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), feed));
+    let sink = std::sync::Arc::new(StreamSink::default());
+    let consume = ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), sink));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     let frame = bench.socket.next_frame_on(1).await.unwrap();
     assert_eq!(method::<basic::Consume>(&frame).queue.as_str(), "jobs");
@@ -232,9 +228,9 @@ async fn calls_that_are_dropped_are_undone() {
     bench.assert_works(2).await;
 }
 
-/// A publish by message is accepted with the message: it goes on without its caller, and holds nobody back.
+/// A publish that is sent to the actor does not need its caller, and later publishes do not wait for that caller.
 #[actix::test]
-async fn publishes_by_message_go_on_without_their_callers() {
+async fn publishes_sent_to_the_actor_do_not_need_their_callers() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new().window(1)).await;
     let first = ask(&channel.actor, Publish::new("", "jobs", "first"));
@@ -254,12 +250,12 @@ async fn publishes_by_message_go_on_without_their_callers() {
     assert_eq!((channel.outbox.load().unconfirmed, channel.outbox.load().waiting), (0, 0));
 }
 
-/// CNS: a consumer is known before its `basic.consume` leaves, so that nothing can come too early.
+/// CNS: a consumer is registered before its `basic.consume` is sent, so no delivery comes too early.
 #[actix::test]
-async fn deliveries_before_consume_ok_are_handed_out() {
+async fn deliveries_before_consume_ok_reach_the_consumer() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
-    let mut deliveries = common::Deliveries::new();
+    let mut deliveries = crate::common::Deliveries::new();
     let call =
         ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), deliveries.feed.clone()));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
@@ -271,15 +267,15 @@ async fn deliveries_before_consume_ok_are_handed_out() {
     call.answer().await.unwrap();
 }
 
-/// CNS, 20 of the malformed cases: legal while a cancel is under way, so it goes back and nothing else happens.
+/// CNS, 20 of the malformed cases: legal while a cancel is under way, so the delivery is requeued.
 #[actix::test]
-async fn a_delivery_for_no_consumer_goes_back() {
+async fn a_delivery_for_an_unknown_consumer_is_requeued() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     bench.socket.deliver(1, "nobody", 1, "x").await.unwrap();
     let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
     assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
-    // Between cancel and cancel-ok they are still taken, and go back behind it.
+    // A delivery between cancel and cancel-ok is requeued after cancel-ok.
     let deliveries = bench.consume(&channel).await;
     let call = ask(&channel.actor, CancelConsumer::new(TAG));
     bench.socket.expect::<basic::Cancel>(1).await.unwrap();

@@ -1,0 +1,11 @@
+//! A channel against a peer that the test plays: how it closes, late replies, panics, and malformed content.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod closing;
+mod late_replies;
+mod malformed_content;
+mod panics;
