@@ -1,4 +1,4 @@
-//! Deliveries many at a time: by size and by time, and one acknowledgement for all.
+//! Deliveries in batches, limited by size and by time, and settled together.
 
 use std::{
     fmt,
@@ -14,14 +14,14 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{ConsumerEnd, Delivery, DeliveryStream, Result};
 
-/// Hands out the deliveries of one consumer in batches: each ends when it is full, or when its first delivery has
-/// waited long enough.
+/// A stream of the deliveries of one consumer in batches. A batch ends when it is full, or when its first delivery
+/// has waited for the maximum time.
 ///
-/// `next` is cancel-safe: what was collected stays. An actor takes batches by `ctx.add_stream`. Dropping it cancels
-/// the consumer and puts back into the queue, in order, what was not handed out.
+/// `next` is cancel-safe: collected deliveries are kept. An actor receives batches with `ctx.add_stream`. Dropping
+/// the stream cancels the consumer and returns deliveries that it had not yielded to the queue, in order.
 ///
-/// **Over a reconnect**: it goes on. A batch that was being collected may still hold deliveries of the earlier life:
-/// acknowledging it answers `StaleDelivery` for these, and acknowledges the others.
+/// **Over a reconnect**: the stream continues. A batch that was being collected may contain deliveries of the lost
+/// connection: acknowledging it returns `StaleDelivery` for these, and acknowledges the others.
 ///
 /// Source: <https://www.rabbitmq.com/docs/confirms>, on acknowledging multiple deliveries at once.
 ///
@@ -47,16 +47,15 @@ pub struct Batches {
     max: usize,
     wait: Duration,
     batch: Vec<Delivery>,
-    /// Runs while the batch has something.
+    /// Runs while the batch is not empty.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl DeliveryStream {
-    /// Hands out deliveries in batches of up to `max`, at least 1, each `wait` after its first delivery at the
-    /// latest.
+    /// Returns deliveries in batches of up to `max`, at least 1, each at most `wait` after its first delivery.
     ///
-    /// A prefetch below `max` keeps batches from becoming full: they then come by time only. Give it at least twice
-    /// `max`, so that the next batch fills while the last one is worked on.
+    /// With a prefetch below `max`, batches never become full and end by time only. Set it to at least twice `max`,
+    /// so that the next batch fills while the last one is processed.
     ///
     /// # Examples
     /// ```no_run
@@ -68,14 +67,14 @@ impl DeliveryStream {
     /// # }
     /// ```
     pub fn batches(self, max: usize, wait: Duration) -> Batches {
-        // As long as the clock can bear.
+        // Caps `wait`, so that the deadline cannot overflow.
         let wait = wait.min(Duration::from_secs(10 * 365 * 86_400));
         Batches { stream: self, max: max.max(1), wait, batch: Vec::new(), timer: None }
     }
 }
 
 impl Batches {
-    /// Tells the consumer tag.
+    /// Returns the consumer tag.
     ///
     /// **Over a reconnect**: it stays the same.
     ///
@@ -89,9 +88,9 @@ impl Batches {
         self.stream.tag()
     }
 
-    /// Tells why the stream has ended, once it has given its last delivery.
+    /// Returns why the stream has ended, once it has yielded its last delivery.
     ///
-    /// **Over a reconnect**: a stream that is to go on has not ended.
+    /// **Over a reconnect**: a stream that is being recovered has not ended.
     ///
     /// # Examples
     /// ```no_run
@@ -109,9 +108,9 @@ impl Batches {
         self.stream.end()
     }
 
-    /// Ends the consumer and puts back into the queue, in order, what was not handed out.
+    /// Cancels the consumer, and returns deliveries that were not yielded to the queue, in order.
     ///
-    /// Sends `basic.cancel`. On a channel that is closed already it returns at once.
+    /// Sends `basic.cancel`. On a closed channel it returns at once.
     ///
     /// # Errors
     /// `Timeout`, or `Blocked` while the broker blocks the connection, after the channel's deadline.
@@ -186,11 +185,11 @@ impl fmt::Debug for Batches {
     }
 }
 
-/// Holds some deliveries of one consumer, oldest first; never empty.
+/// Deliveries of one consumer, oldest first; never empty.
 ///
-/// It reads like a slice. What is dropped unsettled goes back into its queue.
+/// It dereferences to a slice. Deliveries that are dropped unsettled go back into their queue.
 ///
-/// **Over a reconnect**: those that were delivered before cannot be settled any more, and come again.
+/// **Over a reconnect**: earlier deliveries can no longer be settled, and are delivered again.
 ///
 /// # Examples
 /// ```no_run
@@ -205,16 +204,17 @@ impl fmt::Debug for Batches {
 pub struct DeliveryBatch(Vec<Delivery>);
 
 impl DeliveryBatch {
-    /// Acknowledges all of them.
+    /// Acknowledges all deliveries of the batch.
     ///
-    /// Sends `basic.ack`: one with `multiple` where nothing older is unsettled, else as few as can be. They leave
-    /// with the next flush; there is no answer.
+    /// Sends `basic.ack`: one frame with `multiple` if nothing older is unsettled, otherwise as few frames as
+    /// possible. They are sent with the next flush; there is no reply.
     ///
     /// # Errors
-    /// `StaleDelivery` where the channel has begun another life since: those of the earlier one come again, the
-    /// others are acknowledged. `ChannelClosed` or `ConnectionClosed` when that is closed: all of them come again.
+    /// `StaleDelivery` if the channel was reopened since some of them were delivered: these are delivered again, the
+    /// others are acknowledged. `ChannelClosed` or `ConnectionClosed` if the channel or the connection is closed: all
+    /// of them are delivered again.
     ///
-    /// **Over a reconnect**: those that were delivered before cannot be settled any more, and come again.
+    /// **Over a reconnect**: earlier deliveries can no longer be settled, and are delivered again.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.ack`); <https://www.rabbitmq.com/docs/confirms>.
     ///
@@ -228,7 +228,8 @@ impl DeliveryBatch {
         Delivery::ack_many(self.0)
     }
 
-    /// Refuses all of them: back into their queue, or dropped or dead-lettered.
+    /// Refuses all deliveries of the batch. With `requeue` they go back into the queue, without it they are dropped
+    /// or dead-lettered.
     ///
     /// Sends `basic.nack`, a RabbitMQ extension.
     ///
@@ -249,7 +250,7 @@ impl DeliveryBatch {
         Delivery::nack_many(self.0, requeue)
     }
 
-    /// Hands out the deliveries, to settle them one by one.
+    /// Returns the deliveries, to settle them one by one.
     ///
     /// # Examples
     /// ```no_run

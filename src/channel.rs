@@ -16,36 +16,36 @@ use crate::{
     message::{CloseChannel, DeleteExchange, DeleteQueue, Qos, Recover},
 };
 
-/// A channel: declares, publishes and consumes, beside others on one connection. Clones are the same channel.
+/// A channel, on which exchanges and queues are declared, and messages published and consumed. Clones are the same
+/// channel.
 ///
-/// It closes when the last handle of it is gone (a [`Queue`], an [`Exchange`], a [`Consumer`](crate::Consumer) and a
-/// stream are handles, too) and nothing is under way: no publish without its confirm, no delivery that is not
-/// settled, no consumer that goes on.
+/// The channel closes when its last handle is dropped and nothing is outstanding: no unconfirmed publish, no
+/// unsettled delivery, no consumer. A [`Queue`], an [`Exchange`], a [`Consumer`](crate::Consumer) and a stream are
+/// handles, too.
 ///
-/// What is published leaves at once; every other call goes by way of the Channel actor. Calls are made in the order
-/// in which they are awaited, and one that nobody has awaited yet may be overtaken by a later publish.
+/// Publishes are written directly. Every other call is a message to the Channel actor. Calls are sent in the order in
+/// which they are first polled; a publish may overtake a call that was not polled yet.
 ///
 /// # Errors of every call
-/// What the methods say of their errors comes on top of these:
+/// Methods list further errors of their own.
 ///
 /// | kind | when | then |
 /// |---|---|---|
-/// | `Refused` with a code | the broker refuses this very call (403 to 406) | the broker has closed the channel; every later call gets `ChannelClosed` with the same code, and the connection goes on |
-/// | `Refused` without a code | the library refuses it, since the broker would | nothing was sent |
-/// | `ChannelClosed` | the channel is closed, or being closed | [`close_cause`](Self::close_cause) tells why |
-/// | `ConnectionClosed` | the connection is lost or closed; with a code of 500 and above, this call or another one cost it | another connection is needed |
-/// | `Timeout` | no answer within the [deadline](crate::OpenChannel::deadline) of the channel, 30 seconds unless set | the channel goes on, and a late answer answers nobody else; a broker that is silent for one more deadline costs the channel |
-/// | `Blocked` | the same, while the broker [blocks](Connection::is_blocked) the connection | the channel goes on |
+/// | `Refused` with a code | the broker refuses this call (403 to 406) | the broker has closed the channel; every later call returns `ChannelClosed` with the same code; the connection stays open |
+/// | `Refused` without a code | the library refuses the call, because the broker would | nothing was sent |
+/// | `ChannelClosed` | the channel is closed or closing | [`close_cause`](Self::close_cause) returns the reason |
+/// | `ConnectionClosed` | the connection is lost or closed; a code of 500 or above means that a call closed it | a new connection is needed |
+/// | `Timeout` | no reply within the [deadline](crate::OpenChannel::deadline) of the channel, 30 seconds unless set | the channel stays open, and a late reply is discarded; if the broker does not reply for one more deadline, the channel closes |
+/// | `Blocked` | the same, while the broker [blocks](Connection::is_blocked) the connection | the channel stays open |
 /// | `Limit` | a name, key or tag of more than 255 bytes; arguments or headers that do not fit a frame of the connection | nothing was sent |
 /// | `Codec` | arguments that cannot be encoded | nothing was sent |
-/// | `Stopped` | the arbiter of the connection has ended | nothing works any more |
+/// | `Stopped` | the arbiter of the connection has ended | every call fails |
 ///
-/// **Over a reconnect**: it stays the same handle with the same number. It is opened again with its prefetch, its
-/// consumers and its confirm mode, in this order; publishes that were not confirmed are sent again, in their order
-/// and in front of newer ones. A call that is made while the connection is down waits for it within its deadline; one
-/// whose answer was outstanding when the connection broke fails with `ConnectionClosed`, and may be made again.
-/// Deliveries of the earlier life cannot be settled any more (`StaleDelivery`): the broker delivers them again. A
-/// channel in transaction mode is not restored, it ends with `ChannelClosed`.
+/// **Over a reconnect**: the handle stays valid, with the same number. The channel is reopened with its prefetch, its
+/// consumers and its confirm mode, in this order. Unconfirmed publishes are resent in order, before newer ones. A
+/// call that is made while the connection is down waits within its deadline. A call whose reply was outstanding fails
+/// with `ConnectionClosed`, and may be repeated. Earlier deliveries can no longer be settled (`StaleDelivery`); the
+/// broker delivers them again. A channel in transaction mode is not recovered: it ends with `ChannelClosed`.
 ///
 /// Source: AMQP 0-9-1 section 1.5 (class channel); <https://www.rabbitmq.com/docs/channels>.
 ///
@@ -75,30 +75,30 @@ struct Inner {
     // Before the connection, so that it is released first.
     opened: OpenedChannel,
     connection: Connection,
-    /// A [`Transaction`] is alive.
+    /// A [`Transaction`] exists.
     in_transaction: AtomicBool,
-    ids: bool,
+    message_ids: bool,
 }
 
 impl Channel {
-    pub(crate) fn new(connection: Connection, opened: OpenedChannel, ids: bool) -> Self {
+    pub(crate) fn new(connection: Connection, opened: OpenedChannel, message_ids: bool) -> Self {
         let in_transaction = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { opened, connection, in_transaction, ids }) }
+        Self { inner: Arc::new(Inner { opened, connection, in_transaction, message_ids }) }
     }
 
-    /// Declares an exchange: makes it, or checks that it is there as described.
+    /// Declares an exchange: creates it, or checks that it exists with the same attributes.
     ///
-    /// Sends `exchange.declare`. Exchanges are durable unless told otherwise.
+    /// Sends `exchange.declare`. Exchanges are durable by default.
     ///
     /// # Errors
     /// `Refused`: 403 for the default exchange, for a new name that begins with `amq.`, or without permission; 404
-    /// for a passive declare of what does not exist; 406 where it exists with another type, durability or argument.
-    /// Each closes the channel. A type that the broker does not know closes the *connection*: `ConnectionClosed` with
-    /// 503. And [those of every call](Self#errors-of-every-call).
+    /// for a passive declare of an exchange that does not exist; 406 if it exists with another type, durability or
+    /// argument. Each closes the channel. A type that the broker does not know closes the *connection*:
+    /// `ConnectionClosed` with 503. And [those of every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: what was declared is recorded and declared again, unless its declaration says
-    /// `robust(false)`; a passive declare is asked again passively. What was refused is not recorded, and what was
-    /// deleted stays gone.
+    /// **Over a reconnect**: the exchange is redeclared, unless it was declared with `robust(false)`. A passive
+    /// declare is repeated passively. Declarations that were refused, and exchanges that were deleted, are not
+    /// repeated.
     ///
     /// Source: AMQP 0-9-1 section 1.6 (`exchange.declare`); <https://www.rabbitmq.com/docs/exchanges>.
     ///
@@ -119,21 +119,20 @@ impl Channel {
         Ok(exchange)
     }
 
-    /// Declares a queue: makes it, or checks that it is there as described. A `&str` declares a durable one of that
-    /// name.
+    /// Declares a queue: creates it, or checks that it exists with the same attributes. A `&str` declares a durable
+    /// queue of that name.
     ///
-    /// Sends `queue.declare`. An empty name lets the broker choose one, which [`Queue::name`] tells.
+    /// Sends `queue.declare`. With an empty name the broker chooses one, which [`Queue::name`] returns.
     ///
     /// # Errors
-    /// `Refused`: 403 for a new name that begins with `amq.`, or without permission; 404 for a passive declare of
-    /// what does not exist; 405 where it is exclusive to another connection, or its exclusiveness differs; 406 where
-    /// it exists otherwise, or for arguments that make no sense. Each closes the channel. And [those of every
+    /// `Refused`: 403 for a new name that begins with `amq.`, or without permission; 404 for a passive declare of a
+    /// queue that does not exist; 405 if it is exclusive to another connection, or exists with another exclusiveness;
+    /// 406 if it exists with other attributes, or for invalid arguments. Each closes the channel. And [those of every
     /// call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: what was declared is recorded and declared again, unless its declaration says
-    /// `robust(false)`; a passive declare is asked again passively. A queue that the broker named gets a new name,
-    /// which its handles, bindings and consumers follow. What was refused is not recorded, and what was deleted stays
-    /// gone.
+    /// **Over a reconnect**: the queue is redeclared, unless it was declared with `robust(false)`. A passive declare
+    /// is repeated passively. A queue that the broker named gets a new name, which its handles, bindings and
+    /// consumers follow. Declarations that were refused, and queues that were deleted, are not repeated.
     ///
     /// Source: AMQP 0-9-1 section 1.7 (`queue.declare`); <https://www.rabbitmq.com/docs/queues>.
     ///
@@ -157,9 +156,9 @@ impl Channel {
         Ok(queue.of_type(queue_type).robust(robust))
     }
 
-    /// Hands out the default exchange, which routes to the queue that the routing key names. Nothing is sent.
+    /// Returns the default exchange, which routes to the queue whose name is the routing key. Sends nothing.
     ///
-    /// It takes publishes only: declaring, binding and deleting it is refused (403).
+    /// It accepts publishes only: declaring, binding and deleting it is refused (403).
     ///
     /// Source: <https://www.rabbitmq.com/docs/exchanges>.
     ///
@@ -174,10 +173,10 @@ impl Channel {
         Exchange::new(self.clone(), "", true)
     }
 
-    /// Hands out an exchange by name, without asking the broker. A missing one shows when it is used (404).
+    /// Returns a handle of an exchange by name. Sends nothing. If the exchange does not exist, its use fails (404).
     ///
-    /// **Over a reconnect**: the handle stays good, but an exchange that was not declared on this connection is not
-    /// declared again.
+    /// **Over a reconnect**: the handle stays valid. An exchange that was not declared on this connection is not
+    /// redeclared.
     ///
     /// # Examples
     /// ```no_run
@@ -190,13 +189,13 @@ impl Channel {
         Exchange::new(self.clone(), name, true)
     }
 
-    /// Hands out a queue by name, without asking the broker. A missing one shows when it is used (404).
+    /// Returns a handle of a queue by name. Sends nothing. If the queue does not exist, its use fails (404).
     ///
-    /// It has no counts ([`Queue::declared`]), and is not known to be a stream or a quorum queue: what these cannot do is
-    /// refused by the broker only, which may cost the *connection* (540).
+    /// The handle has no counts ([`Queue::declared`]) and does not have the type of the queue: what streams and
+    /// quorum queues do not support is then refused by the broker only, which may close the *connection* (540).
     ///
-    /// **Over a reconnect**: the handle stays good, but a queue that was not declared on this connection is not
-    /// declared again.
+    /// **Over a reconnect**: the handle stays valid. A queue that was not declared on this connection is not
+    /// redeclared.
     ///
     /// # Examples
     /// ```no_run
@@ -209,15 +208,16 @@ impl Channel {
         Queue::new(self.clone(), QueueName::from(name), None)
     }
 
-    /// Hands out an exchange that exists, whatever its kind.
+    /// Returns an exchange of any kind, after checking that it exists.
     ///
-    /// Sends a passive `exchange.declare`, in which nothing but the name counts.
+    /// Sends a passive `exchange.declare` with the name only.
     ///
     /// # Errors
-    /// `Refused`: 404 where it does not exist, and 403 for the default exchange. Each closes the channel. And [those
-    /// of every call](Self#errors-of-every-call).
+    /// `Refused`: 404 if it does not exist, 403 for the default exchange. Each closes the channel. And [those of
+    /// every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: it is asked for again, passively; that it is missing then is reported, and no more.
+    /// **Over a reconnect**: the passive declare is repeated. If it fails then, that is reported, and nothing else
+    /// happens.
     ///
     /// Source: AMQP 0-9-1 section 1.6 (`exchange.declare`).
     ///
@@ -232,15 +232,16 @@ impl Channel {
         self.declare_exchange(DeclareExchange::existing(name)).await
     }
 
-    /// Hands out a queue that exists, with its counts.
+    /// Returns a queue with its counts, after checking that it exists.
     ///
-    /// Sends a passive `queue.declare`, in which nothing but the name counts.
+    /// Sends a passive `queue.declare` with the name only.
     ///
     /// # Errors
-    /// `Refused`: 404 where it does not exist, and for an empty name; 405 where it is exclusive to another
-    /// connection. Each closes the channel. And [those of every call](Self#errors-of-every-call).
+    /// `Refused`: 404 if it does not exist, or for an empty name; 405 if it is exclusive to another connection. Each
+    /// closes the channel. And [those of every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: it is asked for again, passively; that it is missing then is reported, and no more.
+    /// **Over a reconnect**: the passive declare is repeated. If it fails then, that is reported, and nothing else
+    /// happens.
     ///
     /// Source: AMQP 0-9-1 section 1.7 (`queue.declare`).
     ///
@@ -256,16 +257,16 @@ impl Channel {
         self.declare_queue(DeclareQueue::existing(name)).await
     }
 
-    /// Deletes an exchange with its bindings; one that does not exist is no error.
+    /// Deletes an exchange with its bindings. Deleting one that does not exist succeeds.
     ///
-    /// Sends `exchange.delete`. [`Exchange::delete`] does it from a handle.
+    /// Sends `exchange.delete`, like [`Exchange::delete`].
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission; 406 for
-    /// [`if_unused`](DeleteExchange::if_unused) where something is bound to it. Each closes the channel. And [those
-    /// of every call](Self#errors-of-every-call).
+    /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission; 406 with
+    /// [`if_unused`](DeleteExchange::if_unused) if something is bound to it. Each closes the channel. And [those of
+    /// every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: it stays gone; its record and those of its bindings go with it.
+    /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
     /// Source: AMQP 0-9-1 section 1.6 (`exchange.delete`).
     ///
@@ -282,18 +283,19 @@ impl Channel {
         self.call(delete).await
     }
 
-    /// Deletes a queue with its messages, and tells how many were ready in it; one that does not exist is no error.
+    /// Deletes a queue with its messages, and returns how many of them were ready. Deleting one that does not exist
+    /// succeeds and returns 0.
     ///
-    /// Sends `queue.delete`. [`Queue::delete`] does it from a handle. Its consumers end, with
+    /// Sends `queue.delete`, like [`Queue::delete`]. Its consumers end with
     /// [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker).
     ///
     /// # Errors
-    /// `Refused`: 403 without permission; 405 where it is exclusive to another connection; 406 for
-    /// [`if_unused`](DeleteQueue::if_unused) or [`if_empty`](DeleteQueue::if_empty) where that does not hold. Each
-    /// closes the channel. Conditions are for classic queues: on a quorum queue they close the *connection* (540),
-    /// and a stream is deleted nevertheless. And [those of every call](Self#errors-of-every-call).
+    /// `Refused`: 403 without permission; 405 if it is exclusive to another connection; 406 with
+    /// [`if_unused`](DeleteQueue::if_unused) or [`if_empty`](DeleteQueue::if_empty) if the condition does not hold.
+    /// Each closes the channel. Conditions are for classic queues: with a quorum queue they close the *connection*
+    /// (540), and a stream is deleted regardless. And [those of every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: it stays gone; its record and those of its bindings go with it.
+    /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
     /// Source: AMQP 0-9-1 section 1.7 (`queue.delete`); <https://www.rabbitmq.com/docs/queues>.
     ///
@@ -311,15 +313,15 @@ impl Channel {
         self.call(delete).await
     }
 
-    /// Bounds the unsettled deliveries of each consumer that starts from now on.
+    /// Sets the prefetch of each consumer that starts from now on: the most deliveries that it may have unsettled.
     ///
-    /// Sends `basic.qos`. A channel begins with 250; 0 means no bound. Consumers that run already keep theirs, and
+    /// Sends `basic.qos`. The default is 250; 0 means no limit. Running consumers keep their prefetch.
     /// [`Consume::prefetch`](crate::Consume::prefetch) sets one for a single consumer.
     ///
     /// # Errors
     /// [Those of every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: it is set again, before the consumers; each of these gets the bound that it had.
+    /// **Over a reconnect**: it is set again before the consumers start; each consumer gets its own prefetch.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>.
     ///
@@ -335,16 +337,16 @@ impl Channel {
         self.call(Qos::new(prefetch_count)).await
     }
 
-    /// Bounds unsettled deliveries as the options say: for each consumer, or for all of the channel together.
+    /// Sets the prefetch with options: of each consumer, or of all consumers of the channel together.
     ///
     /// Sends `basic.qos`.
     ///
     /// # Errors
-    /// [Those of every call](Self#errors-of-every-call). With a bound that is shared, consumers of quorum queues and
-    /// streams are refused: without a code by a handle that was declared with the type, else by the broker, which closes
-    /// the *connection* (540).
+    /// [Those of every call](Self#errors-of-every-call). With a shared prefetch, consumers of quorum queues and
+    /// streams are refused: without a code if the handle was declared with the type, or else by the broker, which
+    /// closes the *connection* (540).
     ///
-    /// **Over a reconnect**: it is set again, before the consumers.
+    /// **Over a reconnect**: it is set again before the consumers start.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>.
     ///
@@ -362,16 +364,16 @@ impl Channel {
         self.call(qos).await
     }
 
-    /// Begins a transaction, one at a time; the channel must have been opened without confirms.
+    /// Starts a transaction. A channel has one at a time, and must have been opened without confirms.
     ///
-    /// Sends `tx.select`, which leaves the channel in transaction mode for good: see [`Transaction`].
+    /// Sends `tx.select`, which puts the channel into transaction mode permanently: see [`Transaction`].
     ///
     /// # Errors
     /// `Refused` without a code on a channel with confirms (the broker would close it, 406), or while another
-    /// transaction of the channel is alive; the channel goes on. And [those of every
+    /// transaction of the channel exists; the channel stays open. And [those of every
     /// call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: a channel in transaction mode is not restored: it ends with `ChannelClosed`.
+    /// **Over a reconnect**: a channel in transaction mode is not recovered: it ends with `ChannelClosed`.
     ///
     /// Source: AMQP 0-9-1 section 1.9 (`tx.select`); <https://www.rabbitmq.com/docs/semantics>.
     ///
@@ -402,16 +404,17 @@ impl Channel {
         self.inner.in_transaction.store(false, Ordering::Release);
     }
 
-    /// Puts all unsettled deliveries of the channel back into their queues; they come again, here or elsewhere,
-    /// marked as redelivered.
+    /// Requeues all unsettled deliveries of the channel. The broker delivers them again, marked as redelivered, to
+    /// this or another consumer.
     ///
-    /// Sends `basic.recover` with `requeue`, the only form that RabbitMQ has. Deliveries that were handed out before
-    /// can no longer be settled: `StaleDelivery`, and no frame. Those of `no_ack` consumers are not touched.
+    /// Sends `basic.recover` with `requeue`, the only form that RabbitMQ supports. Earlier deliveries can no longer
+    /// be settled: that returns `StaleDelivery`, and sends nothing. Deliveries of `no_ack` consumers are not
+    /// affected.
     ///
     /// # Errors
     /// [Those of every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: there is nothing to repeat, the broker has put everything back by itself.
+    /// **Over a reconnect**: it is not repeated; the broker has requeued the deliveries.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.recover`); <https://www.rabbitmq.com/docs/specification>.
     ///
@@ -432,17 +435,17 @@ impl Channel {
         self.call(Recover).await
     }
 
-    /// Closes the channel once the publishes under way are confirmed, or its deadline has passed.
+    /// Closes the channel when its outstanding publishes are confirmed, or its deadline has passed.
     ///
-    /// Sends `channel.close` with 200. New publishes and calls are refused from then on (`ChannelClosed`); what its
-    /// consumers have not settled goes back into its queues. Closing twice is fine.
+    /// Sends `channel.close` with 200. New publishes and calls are refused from then on (`ChannelClosed`), and
+    /// unsettled deliveries go back into their queues. Closing twice succeeds.
     ///
     /// # Errors
-    /// `Timeout` when publishes were still unconfirmed at the deadline, or the broker did not answer; `Blocked` when
-    /// it blocks the connection. The channel is closed all the same.
+    /// `Timeout` if publishes were unconfirmed at the deadline, or the broker did not reply; `Blocked` if it blocks
+    /// the connection. The channel is closed nevertheless.
     ///
-    /// **Over a reconnect**: it stays closed. While the connection is down there is nobody to confirm anything, and
-    /// it closes at once.
+    /// **Over a reconnect**: it stays closed. While the connection is down nothing can be confirmed, and it closes at
+    /// once.
     ///
     /// Source: AMQP 0-9-1 section 1.5 (`channel.close`).
     ///
@@ -462,7 +465,7 @@ impl Channel {
 
     /// Closes the channel with a code and a text for the broker's log.
     ///
-    /// Sends `channel.close`. A text of more than 255 bytes is cut between two characters.
+    /// Sends `channel.close`. A text of more than 255 bytes is cut at a character boundary.
     ///
     /// # Errors
     /// Those of [`close`](Self::close).
@@ -479,15 +482,15 @@ impl Channel {
     /// ```
     pub async fn close_with(&self, close: CloseChannel) -> Result<()> {
         match self.inner.opened.actor.send(close).await {
-            Ok(answer) => answer,
+            Ok(result) => result,
             Err(_) if self.is_closed() => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Tells whether the channel, or its connection, is closed.
+    /// Returns whether the channel, or its connection, is closed.
     ///
-    /// **Over a reconnect**: a channel that is to be opened again is not closed.
+    /// **Over a reconnect**: a channel that is being recovered is not closed.
     ///
     /// # Examples
     /// ```no_run
@@ -501,8 +504,8 @@ impl Channel {
         self.inner.opened.outbox.closed().is_some() || self.inner.connection.is_closed()
     }
 
-    /// Tells why the channel is closed, if it is: an error of kind `ChannelClosed` or `ConnectionClosed`, with the
-    /// broker's code where it closed the channel, or `Stopped` where the arbiter has ended.
+    /// Returns why the channel is closed, or `None` if it is open: an error of kind `ChannelClosed` or
+    /// `ConnectionClosed`, with the broker's code if it closed the channel, or `Stopped` if the arbiter has ended.
     ///
     /// # Examples
     /// ```no_run
@@ -517,8 +520,8 @@ impl Channel {
         self.inner.opened.outbox.closed()
     }
 
-    /// Tells the channel's number, from 1 on: the lowest free one, unless
-    /// [`OpenChannel::number`](crate::OpenChannel::number) asked for another.
+    /// Returns the channel number, from 1 on: the lowest free one, unless
+    /// [`OpenChannel::number`](crate::OpenChannel::number) was set.
     ///
     /// **Over a reconnect**: it keeps its number.
     ///
@@ -532,9 +535,9 @@ impl Channel {
         self.inner.opened.outbox.channel()
     }
 
-    /// Counts what is under way: publishes, deliveries, bytes, callers that wait.
+    /// Returns counts of what is outstanding: publishes, deliveries, bytes, waiting callers.
     ///
-    /// **Over a reconnect**: publishes that are kept still count; deliveries of the earlier life do not.
+    /// **Over a reconnect**: unconfirmed publishes still count, earlier deliveries do not.
     ///
     /// # Examples
     /// ```no_run
@@ -547,7 +550,7 @@ impl Channel {
         self.inner.opened.outbox.load()
     }
 
-    /// Hands out the connection of the channel.
+    /// Returns the connection of the channel.
     ///
     /// # Examples
     /// ```no_run
@@ -561,9 +564,9 @@ impl Channel {
         &self.inner.connection
     }
 
-    /// Hands out the address of the actor behind the handle, for those who speak to it in messages.
+    /// Returns the address of the Channel actor, for applications that send it messages.
     ///
-    /// An address does not keep the channel open as a handle does.
+    /// Unlike a handle, an address does not keep the channel open.
     ///
     /// # Examples
     /// ```no_run
@@ -579,16 +582,16 @@ impl Channel {
         &self.inner.opened.actor
     }
 
-    /// Gives content what the channel gives to all.
+    /// Applies the options of the channel to a publish.
     pub(crate) fn finish(&self, content: Publishing) -> Publishing {
-        if self.inner.ids { content.generate_message_id() } else { content }
+        if self.inner.message_ids { content.generate_message_id() } else { content }
     }
 
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
         &self.inner.opened.outbox
     }
 
-    /// Sends a call to the actor; if that is gone, the cause of its end is the answer.
+    /// Sends a call to the actor. If the actor has stopped, returns the cause.
     pub(crate) async fn call<M, T>(&self, message: M) -> Result<T>
     where
         M: Message<Result = Result<T>> + Send + 'static,
@@ -597,7 +600,7 @@ impl Channel {
         <Actor as actix::Actor>::Context: ToEnvelope<Actor, M>,
     {
         match self.inner.opened.actor.send(message).await {
-            Ok(answer) => answer,
+            Ok(result) => result,
             Err(error) => Err(self.inner.opened.outbox.closed().unwrap_or_else(|| error.into())),
         }
     }

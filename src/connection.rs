@@ -15,13 +15,13 @@ use crate::{
 
 /// A connection to a broker, on which channels are opened. Clones are the same connection.
 ///
-/// It closes when the last handle of it, and of its channels, is gone, and nothing is under way on these. RabbitMQ
-/// stops reading from a connection that it [blocks](Self::is_blocked): publishers and consumers that must not wait
-/// for each other take two connections.
+/// The connection closes when its last handle and those of its channels are dropped, and nothing is outstanding on
+/// the channels. RabbitMQ stops reading from a connection that it [blocks](Self::is_blocked): use two connections for
+/// publishers and consumers that must not wait for each other.
 ///
-/// **Over a reconnect**: it stays the same handle, and so do its channels. One made with [`connect`](crate::connect)
-/// is never restored: everything on it ends with `ConnectionClosed`. What ends the recovery of one made with
-/// [`connect_robust`](crate::connect_robust) is told there.
+/// **Over a reconnect**: the handle stays valid, and so do its channels. A connection made with
+/// [`connect`](crate::connect()) is not recovered: everything on it ends with `ConnectionClosed`. For what ends
+/// recovery, see [`connect_robust`](crate::connect_robust).
 ///
 /// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>.
 ///
@@ -60,17 +60,17 @@ impl Connection {
 
     /// Opens a channel with publisher confirms.
     ///
-    /// Sends `channel.open` and `confirm.select`. It has room for 1,024 publishes and 16 MiB of them under way, and
-    /// deadlines of 30 seconds; [`channel_with`](Self::channel_with) sets others.
+    /// Sends `channel.open` and `confirm.select`. At most 1,024 publishes and 16 MiB may be unconfirmed, and
+    /// deadlines are 30 seconds; [`channel_with`](Self::channel_with) takes other limits.
     ///
     /// # Errors
-    /// `Limit` when all channels are open: as many as [`channel_max`](Self::channel_max) says, 2,047 by RabbitMQ's
-    /// default. `Refused` without a code where the broker has no confirms. Both leave the connection as it is.
-    /// `ConnectionClosed` when it is closed, or being closed; `Timeout`, or `Blocked`, when the broker has not
-    /// answered within the deadline; `Stopped` when the arbiter of the connection has ended.
+    /// `Limit` if all channels are in use: as many as [`channel_max`](Self::channel_max), 2,047 by RabbitMQ's
+    /// default. `Refused` without a code if the broker has no confirms. Both leave the connection open.
+    /// `ConnectionClosed` if it is closed or closing; `Timeout`, or `Blocked`, if the broker did not reply within the
+    /// deadline; `Stopped` if the arbiter of the connection has ended.
     ///
-    /// **Over a reconnect**: the channel is opened again under the same number, in confirm mode. One that is opened
-    /// while the connection is down waits for it within its deadline.
+    /// **Over a reconnect**: the channel is reopened with the same number, in confirm mode. A call made while the
+    /// connection is down waits within its deadline.
     ///
     /// Source: AMQP 0-9-1 section 1.5 (`channel.open`); <https://www.rabbitmq.com/docs/confirms>.
     ///
@@ -87,7 +87,7 @@ impl Connection {
         self.channel_with(OpenChannel::new()).await
     }
 
-    /// Opens a channel as the options say: with or without confirms, with another window, deadline or number.
+    /// Opens a channel with options: without confirms, with another window, deadline or number.
     ///
     /// Sends `channel.open`, and `confirm.select` unless confirms are off.
     ///
@@ -95,9 +95,8 @@ impl Connection {
     /// Those of [`channel`](Self::channel); `Limit` also for a number that is 0, in use, or above
     /// [`channel_max`](Self::channel_max).
     ///
-    /// **Over a reconnect**: the channel is opened again as these options say. Publishes that were not confirmed are
-    /// sent again, unless [`OpenChannel::on_outage`] says otherwise: then they fail with `ConnectionClosed`, "may have
-    /// arrived".
+    /// **Over a reconnect**: the channel is reopened with these options. Unconfirmed publishes are resent, unless
+    /// [`OpenChannel::on_outage`] is set to fail: then they fail with `ConnectionClosed`, and may have arrived.
     ///
     /// Source: AMQP 0-9-1 section 1.5 (`channel.open`).
     ///
@@ -114,25 +113,26 @@ impl Connection {
     /// # }
     /// ```
     pub async fn channel_with(&self, options: OpenChannel) -> Result<Channel> {
-        let ids = facade::has_message_ids(&options);
+        let message_ids = facade::has_message_ids(&options);
         let opened = self.inner.supervisor.send(options).await??;
-        Ok(Channel::new(self.clone(), opened, ids))
+        Ok(Channel::new(self.clone(), opened, message_ids))
     }
 
-    /// Gives the broker a new password or token for the login of this connection.
+    /// Sends the broker a new password or token for the login of this connection.
     ///
-    /// Sends `connection.update-secret`, a RabbitMQ extension for OAuth 2. Once the broker has taken it, it is used
-    /// for later connects as well, unless the connection has a [`CredentialsProvider`](crate::options::CredentialsProvider),
-    /// which is asked at each of them. Dropping the future takes nothing back.
+    /// Sends `connection.update-secret`, a RabbitMQ extension for OAuth 2. The new secret is also used for later
+    /// connects, unless the connection has a [`CredentialsProvider`](crate::options::CredentialsProvider), which is
+    /// asked at each connect. Dropping the future does not withdraw the secret.
     ///
     /// # Errors
     /// `Timeout` after 30 seconds, or `Blocked` while the broker blocks the connection; [`UpdateSecret`] sets another
-    /// limit with [`update_secret_with`](Self::update_secret_with). `ConnectionClosed` with 530 when the broker
-    /// refuses it, which closes the connection, and without a code when it is closed already. `Limit` when the secret
-    /// does not fit a frame, or 32 of them are unanswered. `Stopped` when the arbiter of the connection has ended.
+    /// deadline, see [`update_secret_with`](Self::update_secret_with). `ConnectionClosed` with 530 if the broker
+    /// refuses the secret, which closes the connection, and without a code if it is closed already. `Limit` if the
+    /// secret does not fit a frame, or 32 of them are unanswered. `Stopped` if the arbiter of the connection has
+    /// ended.
     ///
-    /// **Over a reconnect**: the new connection logs in with the secret that the broker took last. One whose answer
-    /// was outstanding when the connection broke fails with `ConnectionClosed`.
+    /// **Over a reconnect**: the new connection logs in with the secret that the broker accepted last. A call whose
+    /// reply was outstanding fails with `ConnectionClosed`.
     ///
     /// Source: <https://www.rabbitmq.com/docs/oauth2>.
     ///
@@ -146,7 +146,7 @@ impl Connection {
         self.update_secret_with(UpdateSecret::new(secret, reason)).await
     }
 
-    /// Gives the broker a new password or token, as the options say.
+    /// Sends the broker a new password or token, with options.
     ///
     /// Sends `connection.update-secret`.
     ///
@@ -169,17 +169,18 @@ impl Connection {
         self.inner.supervisor.send(update).await?
     }
 
-    /// Closes the connection after the confirms under way have come, or the limit has passed.
+    /// Closes the connection when its outstanding publishes are confirmed, or the time limit has passed.
     ///
     /// Sends `connection.close` with 200. The limit is 30 seconds unless
-    /// [`Connector::close_timeout`](crate::Connector::close_timeout) says otherwise. No channel takes publishes any
-    /// more, and no new channel is opened. Closing twice is fine.
+    /// [`Connector::close_timeout`](crate::Connector::close_timeout) is set. From then on no channel takes publishes,
+    /// and no channel can be opened. Closing twice succeeds.
     ///
     /// # Errors
-    /// `Timeout`, or `Blocked` while the broker blocks the connection, when publishes were still unconfirmed: they
-    /// may have arrived. The connection is closed all the same. `Stopped` when its arbiter has ended.
+    /// `Timeout`, or `Blocked` while the broker blocks the connection, if publishes were unconfirmed: they may have
+    /// arrived. The connection is closed nevertheless. `Stopped` if its arbiter has ended.
     ///
-    /// **Over a reconnect**: it wins, the recovery ends; what waited for it fails with `ConnectionClosed`.
+    /// **Over a reconnect**: closing ends recovery. Calls and publishes that waited for it fail with
+    /// `ConnectionClosed`.
     ///
     /// Source: AMQP 0-9-1 section 1.4 (`connection.close`).
     ///
@@ -197,7 +198,7 @@ impl Connection {
 
     /// Closes the connection with a code and a text for the broker's log.
     ///
-    /// Sends `connection.close`. A text of more than 255 bytes is cut between two characters.
+    /// Sends `connection.close`. A text of more than 255 bytes is cut at a character boundary.
     ///
     /// # Errors
     /// Those of [`close`](Self::close).
@@ -214,8 +215,8 @@ impl Connection {
     /// ```
     pub async fn close_with(&self, close: CloseConnection) -> Result<()> {
         match self.inner.supervisor.send(close).await {
-            Ok(answer) => answer,
-            // The actor ends with its connection.
+            Ok(result) => result,
+            // The actor stops with its connection.
             Err(_) if self.is_closed() => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -224,12 +225,12 @@ impl Connection {
     /// Waits until the connection is closed.
     ///
     /// # Errors
-    /// The cause, if it was not closed by this application: `ConnectionClosed` with the broker's code (320 where an
-    /// operator or a shutdown did it), or without one where heartbeats stayed away; `Io` for a broken socket;
-    /// `Protocol` for a peer that broke the protocol, or sent a body above
-    /// [`Connector::body_max`](crate::Connector::body_max). `Stopped` when its arbiter has ended.
+    /// The cause, if it was not closed by this application: `ConnectionClosed` with the broker's code (320 if an
+    /// operator or a shutdown closed it), or without one if heartbeats were missed; `Io` for a socket error;
+    /// `Protocol` for a peer that violated the protocol, or sent a body above
+    /// [`Connector::body_max`](crate::Connector::body_max). `Stopped` if its arbiter has ended.
     ///
-    /// **Over a reconnect**: it goes on to wait; a connection that is being restored is not closed.
+    /// **Over a reconnect**: it continues to wait. A connection that is being recovered is not closed.
     ///
     /// # Examples
     /// ```no_run
@@ -252,9 +253,9 @@ impl Connection {
         }
     }
 
-    /// Tells whether the connection is closed, or its arbiter has ended.
+    /// Returns whether the connection is closed, or its arbiter has ended.
     ///
-    /// **Over a reconnect**: a connection that is being restored is not closed.
+    /// **Over a reconnect**: a connection that is being recovered is not closed.
     ///
     /// # Examples
     /// ```no_run
@@ -270,10 +271,10 @@ impl Connection {
             || self.inner.state.has_changed().is_err()
     }
 
-    /// Tells how the connection stands: a copy of the moment.
+    /// Returns a copy of the present state of the connection.
     ///
-    /// **Over a reconnect**: it is `Reconnecting` while the connection is down, and `Open` again before everything on
-    /// it is restored; [`health`](Self::health) tells of that.
+    /// **Over a reconnect**: it is `Reconnecting` while the connection is down, and `Open` before everything on it is
+    /// recovered; see [`health`](Self::health) for that.
     ///
     /// # Examples
     /// ```no_run
@@ -289,15 +290,17 @@ impl Connection {
         self.inner.state.borrow().clone()
     }
 
-    /// Tells how well the connection does: connected, everything there that was declared, and publishes accepted.
+    /// Returns the health of the connection: whether it is open, everything that was declared exists, and publishes
+    /// are accepted.
     ///
-    /// While a connection that recovers is there, [`ConnectionEvent::Health`](crate::ConnectionEvent::Health) tells of every change.
+    /// [`ConnectionEvent::Health`](crate::ConnectionEvent::Health) reports every change while the connection is open,
+    /// if it is one that is recovered.
     ///
     /// # Errors
-    /// `Stopped` where the actor is gone: its arbiter has ended.
+    /// `Stopped` if the arbiter of the connection has ended.
     ///
-    /// **Over a reconnect**: it is `Down` with the cause, then `Degraded` while everything is restored, then `Up`, or
-    /// `Degraded` for as long as something that was declared is missing.
+    /// **Over a reconnect**: it is `Down` with the cause, then `Degraded` during recovery, then `Up`, or `Degraded`
+    /// as long as something that was declared is missing.
     ///
     /// # Examples
     /// ```no_run
@@ -312,9 +315,9 @@ impl Connection {
         Ok(self.inner.supervisor.send(GetHealth).await?)
     }
 
-    /// Tells the highest channel number that both sides agreed on; `None` unless the connection is open.
+    /// Returns the highest channel number that both sides agreed on; `None` unless the connection is open.
     ///
-    /// **Over a reconnect**: it is agreed on anew, and another node may allow less.
+    /// **Over a reconnect**: it is negotiated again, and another node may allow less.
     ///
     /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`).
     ///
@@ -328,11 +331,11 @@ impl Connection {
         self.opened(Opened::channel_max)
     }
 
-    /// Tells the largest frame in bytes that both sides agreed on; `None` unless the connection is open.
+    /// Returns the largest frame in bytes that both sides agreed on; `None` unless the connection is open.
     ///
-    /// Bodies may be larger, they go in several frames; headers and arguments may not.
+    /// Larger bodies are sent in several frames. Headers and arguments must fit one frame.
     ///
-    /// **Over a reconnect**: it is agreed on anew, and another node may allow less.
+    /// **Over a reconnect**: it is negotiated again, and another node may allow less.
     ///
     /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`).
     ///
@@ -348,7 +351,7 @@ impl Connection {
 
     /// Returns the heartbeat interval that both sides agreed on, zero for none; `None` unless the connection is open.
     ///
-    /// **Over a reconnect**: it is agreed on anew.
+    /// **Over a reconnect**: it is negotiated again.
     ///
     /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/heartbeats>.
     ///
@@ -364,9 +367,9 @@ impl Connection {
         self.opened(Opened::heartbeat)
     }
 
-    /// Shows what the broker says of itself: product, version, capabilities; `None` unless the connection is open.
+    /// Returns the broker's properties: product, version, capabilities; `None` unless the connection is open.
     ///
-    /// **Over a reconnect**: they are those of the node that it is connected to now.
+    /// **Over a reconnect**: they are those of the node to which it is connected then.
     ///
     /// Source: AMQP 0-9-1 section 1.4 (`connection.start`).
     ///
@@ -383,7 +386,7 @@ impl Connection {
         self.opened(|opened| opened.server_properties().clone())
     }
 
-    /// Tells our end of the socket, while the connection is open.
+    /// Returns the local address of the socket; `None` unless the connection is open.
     ///
     /// **Over a reconnect**: it is that of the new socket.
     ///
@@ -397,9 +400,9 @@ impl Connection {
         self.opened(|opened| opened.local_addr)
     }
 
-    /// Tells the broker's end of the socket, while the connection is open.
+    /// Returns the broker's address; `None` unless the connection is open.
     ///
-    /// **Over a reconnect**: it is that of the new socket, maybe of another node.
+    /// **Over a reconnect**: it is that of the new socket, which may belong to another node.
     ///
     /// # Examples
     /// ```no_run
@@ -414,12 +417,13 @@ impl Connection {
         self.opened(|opened| opened.peer_addr)
     }
 
-    /// Tells whether the broker takes no publishes now (`connection.blocked`), because it is short of memory or disk.
+    /// Returns whether the broker blocks the connection (`connection.blocked`), because it is short of memory or
+    /// disk.
     ///
-    /// Publishes wait in the window meanwhile. RabbitMQ reads nothing at all from a connection that it has blocked,
-    /// so calls, acknowledgements and closing wait, too: what reaches its deadline is answered with kind `Blocked`.
+    /// Publishes wait in the window meanwhile. RabbitMQ reads nothing from a connection that it has blocked, so
+    /// calls, acknowledgements and closing wait, too. What reaches its deadline fails with kind `Blocked`.
     ///
-    /// **Over a reconnect**: a new connection is not blocked until the broker says so again.
+    /// **Over a reconnect**: a new connection is not blocked until the broker blocks it.
     ///
     /// Source: <https://www.rabbitmq.com/docs/connection-blocked>.
     ///
@@ -435,9 +439,9 @@ impl Connection {
         self.opened(|opened| opened.blocked.is_some()).unwrap_or(false)
     }
 
-    /// Hands out the address of the actor behind the handle, for those who speak to it in messages.
+    /// Returns the address of the ConnectionSupervisor actor, for applications that send it messages.
     ///
-    /// An address does not keep the connection open as a handle does.
+    /// Unlike a handle, an address does not keep the connection open.
     ///
     /// # Examples
     /// ```no_run

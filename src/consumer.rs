@@ -9,10 +9,10 @@ use crate::{
     message::{CancelConsumer, Consumed, PauseConsumer},
 };
 
-/// Cancels, pauses and drains a consumer that feeds an actor, and tells when it has ended. Dropping the handle does
-/// not cancel it. Clones are the same consumer.
+/// Handle of a consumer that delivers to an actor: cancels, pauses and drains it, and reports its end. Dropping the
+/// handle does not cancel the consumer. Clones are the same consumer.
 ///
-/// **Over a reconnect**: it stays the same consumer, with its tag and its actor.
+/// **Over a reconnect**: the handle stays valid, and the consumer keeps its tag and its actor.
 ///
 /// Source: AMQP 0-9-1 section 1.8 (class basic); <https://www.rabbitmq.com/docs/consumers>.
 ///
@@ -39,7 +39,7 @@ impl Consumer {
         Self { channel, tag: consumed.tag, state: consumed.state }
     }
 
-    /// Tells the consumer tag: the one that [`Consume::tag`](crate::Consume::tag) gave, or one that is made up here.
+    /// Returns the consumer tag: that of [`Consume::tag`](crate::Consume::tag), or a generated one.
     ///
     /// **Over a reconnect**: it stays the same.
     ///
@@ -53,16 +53,15 @@ impl Consumer {
         &self.tag
     }
 
-    /// Ends the consumer: when it returns, nothing more comes.
+    /// Cancels the consumer. When it returns, no further delivery arrives.
     ///
-    /// Sends `basic.cancel`. What the application holds can still be settled; what it has not seen goes back into the
-    /// queue, but for a `no_ack` consumer, whose broker has forgotten it: that is lost. Cancelling twice is fine, and
-    /// so is cancelling on a closed channel.
+    /// Sends `basic.cancel`. Deliveries that the application holds can still be settled. Those that it did not
+    /// receive go back into the queue, or are lost with `no_ack`. Cancelling twice, or on a closed channel, succeeds.
     ///
     /// # Errors
     /// `Timeout`, or `Blocked` while the broker blocks the connection, after the channel's deadline.
     ///
-    /// **Over a reconnect**: what was cancelled stays gone.
+    /// **Over a reconnect**: a cancelled consumer is not started again.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.cancel`).
     ///
@@ -76,16 +75,16 @@ impl Consumer {
         self.channel.call(CancelConsumer::new(&*self.tag)).await
     }
 
-    /// Keeps deliveries back from the actor, until [`resume`](Self::resume).
+    /// Stops delivering to the actor until [`resume`](Self::resume).
     ///
-    /// Nothing is sent: the broker still counts the consumer and fills its prefetch, which is held here, unsettled,
-    /// and goes on in order. What is in the actor's mailbox already is still handled. A broker closes the channel of
-    /// a consumer that keeps a delivery for too long (406), or cancels the consumer, after 30 minutes by default: for
-    /// longer pauses, cancel.
+    /// Sends nothing. The broker still fills the prefetch of the consumer; these deliveries wait unsettled, in order.
+    /// Deliveries that are in the actor's mailbox are still handled. A broker closes the channel of a consumer that
+    /// keeps a delivery for too long (406), or cancels the consumer, after 30 minutes by default: for longer pauses,
+    /// cancel.
     ///
     /// # Errors
-    /// `Refused` without a code when the consumer has ended; `ChannelClosed` or `ConnectionClosed` when its channel
-    /// or its connection is closed.
+    /// `Refused` without a code if the consumer has ended; `ChannelClosed` or `ConnectionClosed` if its channel or
+    /// its connection is closed.
     ///
     /// **Over a reconnect**: it stays paused.
     ///
@@ -103,7 +102,7 @@ impl Consumer {
         self.channel.call(PauseConsumer::pause(&*self.tag)).await
     }
 
-    /// Hands deliveries on again, those first that were held back. Nothing is sent.
+    /// Resumes delivering to the actor, waiting deliveries first. Sends nothing.
     ///
     /// # Errors
     /// Those of [`pause`](Self::pause).
@@ -118,9 +117,9 @@ impl Consumer {
         self.channel.call(PauseConsumer::resume(&*self.tag)).await
     }
 
-    /// Tells why the consumer has ended, if it has.
+    /// Returns why the consumer has ended, or `None` if it has not.
     ///
-    /// **Over a reconnect**: a consumer that is to be started again has not ended.
+    /// **Over a reconnect**: a consumer that is being recovered has not ended.
     ///
     /// # Examples
     /// ```no_run
@@ -137,9 +136,9 @@ impl Consumer {
         self.state.end()
     }
 
-    /// Waits until the consumer has ended, whoever ended it, and tells why.
+    /// Waits until the consumer has ended for any reason, and returns it.
     ///
-    /// **Over a reconnect**: it goes on to wait; a consumer that is to be started again has not ended.
+    /// **Over a reconnect**: it continues to wait. A consumer that is being recovered has not ended.
     ///
     /// # Examples
     /// ```no_run
@@ -154,16 +153,17 @@ impl Consumer {
         self.state.ended().await
     }
 
-    /// Ends the consumer and waits until the application has settled, or dropped, all that it holds of it: the
-    /// orderly way to shut a worker down.
+    /// Cancels the consumer, and waits until the application has settled or dropped all of its deliveries. Use it to
+    /// shut down a worker.
     ///
     /// Sends `basic.cancel`.
     ///
     /// # Errors
-    /// `Timeout` when it still holds something after `limit`; the consumer has ended all the same. Those of
+    /// `Timeout` if deliveries are unsettled after `limit`; the consumer has ended nevertheless. And those of
     /// [`cancel`](Self::cancel).
     ///
-    /// **Over a reconnect**: what the application holds becomes stale, and still has to be settled or dropped.
+    /// **Over a reconnect**: deliveries that the application holds become stale, and still have to be settled or
+    /// dropped.
     ///
     /// # Examples
     /// ```no_run
@@ -181,12 +181,12 @@ impl Consumer {
             Ok(())
         };
         match tokio::time::timeout(limit, drained).await {
-            Ok(answer) => answer,
+            Ok(result) => result,
             Err(_) => Err(facade::timed_out(format!("deliveries were still unsettled after {limit:?}"))),
         }
     }
 
-    /// Hands out the channel of the handle.
+    /// Returns the channel of the handle.
     ///
     /// # Examples
     /// ```no_run

@@ -1,4 +1,4 @@
-//! Deliveries as a stream: what a channel has read is taken a batch at a time, under one lock.
+//! Deliveries as a stream, which takes what a channel has read in batches, under one lock.
 
 use std::{
     collections::VecDeque,
@@ -13,13 +13,14 @@ use futures_core::Stream;
 
 use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelConsumer};
 
-/// Hands out the deliveries of one consumer, in order. `next` is cancel-safe: what is not handed out stays.
+/// A stream of the deliveries of one consumer, in order. `next` is cancel-safe.
 ///
-/// It ends when the consumer does; [`end`](Self::end) tells why. What cannot be settled any more is not handed out.
-/// Dropping it cancels the consumer and puts back into the queue, in order, what was prefetched.
+/// It ends with its consumer, for the reason that [`end`](Self::end) returns. Deliveries that can no longer be
+/// settled are not yielded. Dropping the stream cancels the consumer and returns prefetched deliveries to the queue,
+/// in order.
 ///
-/// **Over a reconnect**: it goes on, with the same tag, and skips what it had not handed out of the earlier life: the
-/// broker delivers that again.
+/// **Over a reconnect**: the stream continues, with the same tag. Deliveries of the lost connection that were not
+/// yielded are skipped; the broker delivers them again.
 ///
 /// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>.
 ///
@@ -41,26 +42,26 @@ use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelCons
 #[must_use = "dropping the stream cancels its consumer"]
 pub struct DeliveryStream {
     channel: Channel,
-    feed: Arc<StreamSink>,
-    /// Once the consumer is there.
+    sink: Arc<StreamSink>,
+    /// Set when the consumer has started.
     tag: Option<Arc<str>>,
     taken: VecDeque<Delivery>,
-    /// Of the feed, when `taken` was taken.
+    /// The generation of the sink when `taken` was filled.
     generation: u64,
     end: Option<ConsumerEnd>,
 }
 
 impl DeliveryStream {
     pub(crate) async fn open(channel: Channel, options: Consume) -> Result<Self> {
-        let feed = Arc::new(StreamSink::default());
-        // Before it is open, so that dropping the call drops the stream.
-        let mut stream = Self { channel, feed, tag: None, taken: VecDeque::new(), generation: 0, end: None };
-        let options = facade::deliver_into(options, stream.feed.clone());
+        let sink = Arc::new(StreamSink::default());
+        // Created before the call, so that dropping the call drops the stream.
+        let mut stream = Self { channel, sink, tag: None, taken: VecDeque::new(), generation: 0, end: None };
+        let options = facade::deliver_into(options, stream.sink.clone());
         stream.tag = Some(stream.channel.call(options).await?.tag);
         Ok(stream)
     }
 
-    /// Tells the consumer tag.
+    /// Returns the consumer tag.
     ///
     /// **Over a reconnect**: it stays the same.
     ///
@@ -78,7 +79,7 @@ impl DeliveryStream {
         self.tag.as_deref().unwrap_or_default()
     }
 
-    /// Counts the deliveries that have come and were not handed out yet; the prefetch bounds them.
+    /// Returns how many deliveries have arrived and were not yielded yet. The prefetch limits them.
     ///
     /// # Examples
     /// ```no_run
@@ -87,12 +88,12 @@ impl DeliveryStream {
     /// # }
     /// ```
     pub fn waiting(&self) -> usize {
-        self.taken.len() + self.feed.waiting()
+        self.taken.len() + self.sink.waiting()
     }
 
-    /// Tells why the stream has ended, once it has given its last delivery.
+    /// Returns why the stream has ended, once it has yielded its last delivery.
     ///
-    /// **Over a reconnect**: a stream that is to go on has not ended.
+    /// **Over a reconnect**: a stream that is being recovered has not ended.
     ///
     /// # Examples
     /// ```no_run
@@ -110,9 +111,9 @@ impl DeliveryStream {
         self.end.as_ref()
     }
 
-    /// Ends the consumer and puts back into the queue, in order, what was not handed out.
+    /// Cancels the consumer, and returns deliveries that were not yielded to the queue, in order.
     ///
-    /// Sends `basic.cancel`. On a channel that is closed already it returns at once.
+    /// Sends `basic.cancel`. On a closed channel it returns at once.
     ///
     /// # Errors
     /// `Timeout`, or `Blocked` while the broker blocks the connection, after the channel's deadline.
@@ -135,17 +136,17 @@ impl DeliveryStream {
         self.end_now(Vec::new()).await
     }
 
-    /// Ends the consumer; what was handed out `unseen` goes back as well.
+    /// Cancels the consumer. Deliveries in `unseen`, which were yielded, go back as well.
     pub(crate) async fn end_now(&mut self, unseen: Vec<Delivery>) -> Result<()> {
         self.give_back(unseen);
-        self.feed.give_back(std::mem::take(&mut self.taken));
-        let answer = self.channel.call(CancelConsumer::new(self.tag())).await;
-        // Not before: the call may be given up before it has reached the channel.
+        self.sink.give_back(std::mem::take(&mut self.taken));
+        let result = self.channel.call(CancelConsumer::new(self.tag())).await;
+        // Not earlier: the call may be dropped before the channel has received it.
         self.end = Some(ConsumerEnd::Cancelled);
-        answer
+        result
     }
 
-    /// Takes deliveries back, in front of all others.
+    /// Puts deliveries back, in front of all others.
     pub(crate) fn give_back(&mut self, unseen: Vec<Delivery>) {
         for delivery in unseen.into_iter().rev() {
             self.taken.push_front(delivery);
@@ -159,11 +160,11 @@ impl Stream for DeliveryStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let this = &mut *self;
         loop {
-            if this.feed.generation() != this.generation {
+            if this.sink.generation() != this.generation {
                 this.taken.drain(..).for_each(facade::discard);
             }
             if let Some(delivery) = this.taken.pop_front() {
-                if this.feed.is_closed() && !delivery.is_no_ack() {
+                if this.sink.is_closed() && !delivery.is_no_ack() {
                     continue;
                 }
                 return Poll::Ready(Some(delivery));
@@ -171,7 +172,7 @@ impl Stream for DeliveryStream {
             if this.end.is_some() {
                 return Poll::Ready(None);
             }
-            match ready!(this.feed.poll_take(&mut this.taken, cx)) {
+            match ready!(this.sink.poll_take(&mut this.taken, cx)) {
                 Ok(generation) => this.generation = generation,
                 Err(end) => this.end = Some(end),
             }
@@ -182,9 +183,9 @@ impl Stream for DeliveryStream {
 impl Drop for DeliveryStream {
     fn drop(&mut self) {
         match &self.tag {
-            None => self.feed.abandon(),
+            None => self.sink.abandon(),
             Some(tag) if self.end.is_none() => {
-                self.feed.give_back(std::mem::take(&mut self.taken));
+                self.sink.give_back(std::mem::take(&mut self.taken));
                 self.channel.actor().do_send(CancelConsumer::new(&**tag));
             }
             Some(_) => {}

@@ -10,12 +10,12 @@ use crate::{
     message::{BindExchange, DeleteExchange, UnbindExchange},
 };
 
-/// Publishes to an exchange, and binds and deletes it: a name on a channel.
+/// Handle of an exchange: publishes, binds and deletes.
 ///
-/// [`Channel::declare_exchange`] makes one and hands it out, [`Channel::exchange`] hands one out unasked. Clones are
-/// the same; each keeps its channel open.
+/// [`Channel::declare_exchange`] declares the exchange and returns its handle; [`Channel::exchange`] returns a handle
+/// without asking the broker. Clones are the same handle. Each keeps the channel open.
 ///
-/// **Over a reconnect**: the handle stays good. What was declared and bound by it is declared and bound again.
+/// **Over a reconnect**: the handle stays valid. Exchanges that were declared, and bindings, are redeclared.
 ///
 /// Source: AMQP 0-9-1 section 1.6 (class exchange); <https://www.rabbitmq.com/docs/exchanges>.
 ///
@@ -38,7 +38,7 @@ pub struct Exchange {
 struct Inner {
     channel: Channel,
     name: Box<str>,
-    /// It is declared again after a reconnect, as far as is known.
+    /// Whether it is redeclared after a reconnect; true if unknown.
     robust: bool,
 }
 
@@ -47,7 +47,7 @@ impl Exchange {
         Self { inner: Arc::new(Inner { channel, name: Box::from(name), robust }) }
     }
 
-    /// Tells the name; empty for the default exchange.
+    /// Returns the name; empty for the default exchange.
     ///
     /// # Examples
     /// ```no_run
@@ -60,33 +60,35 @@ impl Exchange {
         &self.inner.name
     }
 
-    /// Publishes and waits until the broker has taken responsibility.
+    /// Publishes, and waits until the broker has confirmed the message.
     ///
-    /// Sends `basic.publish`. What `?` lets through is confirmed and was routed to a queue, unless
-    /// [`Publishing::mandatory`] was turned off. Without confirms it waits only for room in the window, and `Ok`
-    /// promises nothing. Dropped before the first poll, nothing is sent; dropped later, the publish goes on.
+    /// Sends `basic.publish`. `Ok` means that the message is confirmed and was routed to a queue, unless
+    /// [`Publishing::mandatory`] was turned off. On a channel without confirms it waits only for room in the window,
+    /// and `Ok` guarantees nothing. If the future is dropped before its first poll, nothing is sent; if it is dropped
+    /// later, the message is still published.
     ///
     /// # Errors
     /// Before anything is sent: `Limit` for a name or key over 255 bytes, or headers over the frame size of the
-    /// connection; `Codec` for properties that cannot be encoded; `Timeout`, or `Blocked`, when the window had no
-    /// room within the deadline; `ChannelClosed` or `ConnectionClosed` when that is closed.
+    /// connection; `Codec` for properties that cannot be encoded; `Timeout`, or `Blocked`, if the window had no room
+    /// within the deadline; `ChannelClosed` or `ConnectionClosed` if the channel or the connection is closed.
     ///
-    /// Afterwards: `Unroutable` when no queue gets it, with the publish in
-    /// [`Error::returned`](crate::Error::returned); `Nacked` when the broker cannot keep it; `Timeout`, or `Blocked`,
-    /// when it was not confirmed within the deadline. These leave the channel open. `ChannelClosed` with 404 when the
+    /// Afterwards: `Unroutable` if no queue receives it, with the message in
+    /// [`Error::returned`](crate::Error::returned); `Nacked` if the broker cannot accept it; `Timeout`, or `Blocked`,
+    /// if it was not confirmed within the deadline. These leave the channel open. `ChannelClosed` with 404 if the
     /// exchange does not exist, 403 without permission or for an internal exchange, 406 for a `user_id` that is not
-    /// the login, or a body above the broker's limit: the broker has closed the channel. `ConnectionClosed` when the
+    /// the login, or a body above the broker's limit: the broker has closed the channel. `ConnectionClosed` if the
     /// connection is lost.
     ///
-    /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) tells whether the broker may have it in spite of
-    /// the error.
+    /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have the message in
+    /// spite of the error.
     ///
-    /// **Over a reconnect**: what was not confirmed is kept and sent again, in the old order and in front of newer
-    /// ones. The future just takes longer, its deadline holds. A message may come twice then; [`Publishing::generate_message_id`]
-    /// helps to recognise it. With `OpenChannel::on_outage(Fail)` it fails instead with `ConnectionClosed`, "may have
-    /// arrived". A publish that is made while the connection is down waits for it within its deadline. A nack within
-    /// five seconds of the reconnect is not told at once: quorum queues take nothing until they have a leader again, so
-    /// the publish is sent again, for which a channel without consumers is closed and opened.
+    /// **Over a reconnect**: an unconfirmed publish is resent, in order and before newer ones. The future takes
+    /// longer; its deadline still applies. The message may arrive twice; [`Publishing::generate_message_id`] lets
+    /// consumers recognise it. With `OpenChannel::on_outage(OnOutage::Fail)` the publish fails with
+    /// `ConnectionClosed` instead, and may have arrived. A publish that is made while the connection is down waits
+    /// within its deadline. A nack within five seconds of the reconnect is not reported at once, because quorum
+    /// queues accept nothing until they have elected a leader: the publish is sent again, for which a channel without
+    /// consumers is closed and reopened.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
     ///
@@ -111,15 +113,16 @@ impl Exchange {
         PublishFuture::new(self, content, routing_key)
     }
 
-    /// Publishes and waits only for room in the window; what comes of it is told by the [`Confirm`].
+    /// Publishes, and waits only for room in the window. The returned [`Confirm`] completes when the broker has
+    /// confirmed the message.
     ///
     /// Sends `basic.publish`. The window is 1,024 publishes and 16 MiB, unless [`OpenChannel`](crate::OpenChannel)
-    /// says otherwise; a larger publish goes alone.
+    /// sets another; a larger publish is sent alone.
     ///
     /// # Errors
-    /// Those of [`publish`](Self::publish) that come before anything is sent.
+    /// Those of [`publish`](Self::publish) that are returned before anything is sent.
     ///
-    /// **Over a reconnect**: as for [`publish`](Self::publish): the [`Confirm`] just takes longer.
+    /// **Over a reconnect**: as for [`publish`](Self::publish).
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
     ///
@@ -146,15 +149,15 @@ impl Exchange {
         PublishDeferredFuture::new(self, content, routing_key)
     }
 
-    /// Publishes if the window has room now; `None`, and nothing sent, if it has not, or the broker takes no
-    /// publishes.
+    /// Publishes if the window has room now. Otherwise, or if the broker accepts no publishes, returns `None` and
+    /// sends nothing.
     ///
-    /// Sends `basic.publish`. It waits for nothing, and so can be called where nothing can be awaited.
+    /// Sends `basic.publish`. It does not wait, and can be called outside of async code.
     ///
     /// # Errors
-    /// Those of [`publish_deferred`](Self::publish_deferred), but for the deadline.
+    /// Those of [`publish_deferred`](Self::publish_deferred), without the deadline.
     ///
-    /// **Over a reconnect**: while the connection is down, publishes are taken until the window is full.
+    /// **Over a reconnect**: while the connection is down, publishes are queued until the window is full.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`).
     ///
@@ -173,16 +176,16 @@ impl Exchange {
         self.channel().outbox().try_publish(self.name(), routing_key, &content)
     }
 
-    /// Binds this exchange to another one, to receive what that one routes here.
+    /// Binds this exchange to another one, from which it then receives messages.
     ///
-    /// Sends `exchange.bind`, a RabbitMQ extension. The same binding again changes nothing.
+    /// Sends `exchange.bind`, a RabbitMQ extension. Repeating a binding changes nothing.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, or without permission; 404 where either does not exist. Each closes
-    /// the channel. And [those of every call](Channel#errors-of-every-call).
+    /// `Refused`: 403 for the default exchange, or without permission; 404 if one of the exchanges does not exist.
+    /// Each closes the channel. And [those of every call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the binding is recorded and made again, after the exchanges; not that of an exchange that
-    /// was declared with `robust(false)`.
+    /// **Over a reconnect**: the binding is redeclared after the exchanges, unless this exchange was declared with
+    /// `robust(false)`.
     ///
     /// Source: <https://www.rabbitmq.com/docs/e2e>.
     ///
@@ -200,7 +203,7 @@ impl Exchange {
         self.bind_with(BindExchange::new(self.name(), source, routing_key)).await
     }
 
-    /// Binds as the options say, which name both ends and may have arguments; the handle adds only its channel.
+    /// Binds with options, which have both names, and may have arguments.
     ///
     /// Sends `exchange.bind`.
     ///
@@ -219,12 +222,12 @@ impl Exchange {
     /// # }
     /// ```
     pub async fn bind_with(&self, bind: BindExchange) -> Result<()> {
-        let passing = !self.inner.robust && facade::bound_exchange(&bind) == self.name();
-        let bind = if passing { bind.robust(false) } else { bind };
+        let transient = !self.inner.robust && facade::bound_exchange(&bind) == self.name();
+        let bind = if transient { bind.robust(false) } else { bind };
         self.inner.channel.call(bind).await
     }
 
-    /// Removes a binding to another exchange; a missing one, or a missing exchange, is no error.
+    /// Removes a binding to another exchange. If the binding or an exchange does not exist, it succeeds.
     ///
     /// Sends `exchange.unbind`, a RabbitMQ extension.
     ///
@@ -232,7 +235,7 @@ impl Exchange {
     /// `Refused`: 403 for the default exchange, or without permission, which closes the channel. And [those of every
     /// call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: what was unbound stays gone.
+    /// **Over a reconnect**: the binding is not redeclared.
     ///
     /// Source: <https://www.rabbitmq.com/docs/e2e>.
     ///
@@ -246,14 +249,14 @@ impl Exchange {
         self.unbind_with(UnbindExchange::new(self.name(), source, routing_key)).await
     }
 
-    /// Removes a binding as the options say, which name both ends; the arguments must be those of the binding.
+    /// Removes a binding with options, which have both names. The arguments must be those of the binding.
     ///
     /// Sends `exchange.unbind`.
     ///
     /// # Errors
     /// Those of [`unbind`](Self::unbind).
     ///
-    /// **Over a reconnect**: what was unbound stays gone.
+    /// **Over a reconnect**: the binding is not redeclared.
     ///
     /// # Examples
     /// ```no_run
@@ -268,15 +271,15 @@ impl Exchange {
         self.inner.channel.call(unbind).await
     }
 
-    /// Deletes the exchange with its bindings; a missing one is no error.
+    /// Deletes the exchange with its bindings. Deleting one that does not exist succeeds.
     ///
-    /// Sends `exchange.delete`. [`delete_with`](Self::delete_with) does it on conditions.
+    /// Sends `exchange.delete`. For conditions, see [`delete_with`](Self::delete_with).
     ///
     /// # Errors
     /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission, which closes
     /// the channel. And [those of every call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: it stays gone, and so do its bindings.
+    /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
     /// Source: AMQP 0-9-1 section 1.6 (`exchange.delete`).
     ///
@@ -290,13 +293,13 @@ impl Exchange {
         self.inner.channel.call(DeleteExchange::new(self.name())).await
     }
 
-    /// Deletes the exchange as the options say, if nothing is bound to it; the exchange is that of the options.
+    /// Deletes an exchange with options, which have its name, and a condition: only if nothing is bound to it.
     ///
     /// Sends `exchange.delete`.
     ///
     /// # Errors
-    /// Those of [`delete`](Self::delete), and `Refused` with 406 for [`if_unused`](DeleteExchange::if_unused) where
-    /// something is bound to it, which closes the channel.
+    /// Those of [`delete`](Self::delete), and `Refused` with 406 if the condition
+    /// [`if_unused`](DeleteExchange::if_unused) does not hold, which closes the channel.
     ///
     /// **Over a reconnect**: as for [`delete`](Self::delete).
     ///
@@ -316,7 +319,7 @@ impl Exchange {
         self.inner.channel.call(delete).await
     }
 
-    /// Hands out the channel of the handle.
+    /// Returns the channel of the handle.
     ///
     /// # Examples
     /// ```no_run

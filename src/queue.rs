@@ -3,7 +3,6 @@
 use std::fmt;
 
 use actix::{Actor, Context, Handler, Recipient};
-
 use actix_pika_actors::{QueueName, facade};
 
 use crate::{
@@ -13,13 +12,13 @@ use crate::{
     runtime,
 };
 
-/// Consumes from a queue, takes from it, binds, purges and deletes it: a name on a channel.
+/// Handle of a queue: consumes, gets, binds, purges and deletes.
 ///
-/// [`Channel::declare_queue`] makes one and hands it out, [`Channel::queue`] hands one out unasked. Clones are the
-/// same; each keeps its channel open.
+/// [`Channel::declare_queue`] declares the queue and returns its handle; [`Channel::queue`] returns a handle without
+/// asking the broker. Clones are the same handle. Each keeps the channel open.
 ///
-/// **Over a reconnect**: the handle stays good, and follows a queue that the broker names anew. What was declared,
-/// bound and consumed by it is there again.
+/// **Over a reconnect**: the handle stays valid, and follows a queue that the broker names again. Queues that were
+/// declared, bindings and consumers are recovered.
 ///
 /// Source: AMQP 0-9-1 section 1.7 (class queue); <https://www.rabbitmq.com/docs/queues>.
 ///
@@ -41,9 +40,9 @@ pub struct Queue {
     channel: Channel,
     name: QueueName,
     declared: Option<QueueDeclared>,
-    /// What it was declared as, if that was said.
+    /// The type that it was declared with, if that is known.
     queue_type: Option<QueueType>,
-    /// It is declared again after a reconnect, as far as is known.
+    /// Whether it is redeclared after a reconnect; true if unknown.
     robust: bool,
 }
 
@@ -66,7 +65,7 @@ impl Queue {
         facade::consume_from_type(options.queue(self.name()), self.queue_type)
     }
 
-    /// Refuses what would cost the connection, where `named` is this queue.
+    /// Refuses a call that would close the connection, if `named` is this queue.
     fn refuse(&self, queue_type: QueueType, named: &str, why: &'static str) -> Result<()> {
         if self.queue_type == Some(queue_type) && named == self.name() {
             return Err(facade::queue_refused(why, named));
@@ -74,9 +73,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Tells the name, as the broker knows it: where an empty one was declared, the one that the broker chose.
+    /// Returns the name of the queue. If it was declared with an empty name, that is the one that the broker chose.
     ///
-    /// **Over a reconnect**: a name that the broker chose changes, and this tells the new one.
+    /// **Over a reconnect**: a name that the broker chose changes, and the new one is returned.
     ///
     /// # Examples
     /// ```no_run
@@ -92,8 +91,7 @@ impl Queue {
         self.name.as_str()
     }
 
-    /// Tells what the broker answered to the declare, with the counts as they were then; `None` where nothing was
-    /// declared.
+    /// Returns the broker's reply to the declare, with the counts of that moment; `None` if nothing was declared.
     ///
     /// # Examples
     /// ```no_run
@@ -111,15 +109,16 @@ impl Queue {
 
     /// Binds the queue to an exchange.
     ///
-    /// Sends `queue.bind`. The same binding again changes nothing; another key or other arguments make another one.
+    /// Sends `queue.bind`. Repeating a binding changes nothing. Another key or other arguments make a further
+    /// binding.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, or without permission; 404 where either does not exist; 405 where the
-    /// queue is exclusive to another connection. Each closes the channel. And [those of every
+    /// `Refused`: 403 for the default exchange, or without permission; 404 if queue or exchange do not exist; 405 if
+    /// the queue is exclusive to another connection. Each closes the channel. And [those of every
     /// call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the binding is recorded and made again, after the queues; not that of a queue that was
-    /// declared with `robust(false)`.
+    /// **Over a reconnect**: the binding is redeclared after the queues, unless its queue was declared with
+    /// `robust(false)`.
     ///
     /// Source: AMQP 0-9-1 section 1.7 (`queue.bind`).
     ///
@@ -134,7 +133,7 @@ impl Queue {
         self.bind_with(BindQueue::new(self.name(), exchange, routing_key)).await
     }
 
-    /// Binds as the options say, which name both ends and may have arguments; the handle adds only its channel.
+    /// Binds with options, which have both names, and may have arguments.
     ///
     /// Sends `queue.bind`.
     ///
@@ -153,20 +152,20 @@ impl Queue {
     /// # }
     /// ```
     pub async fn bind_with(&self, bind: BindQueue) -> Result<()> {
-        let passing = !self.robust && facade::bound_queue(&bind) == self.name();
-        let bind = if passing { bind.robust(false) } else { bind };
+        let transient = !self.robust && facade::bound_queue(&bind) == self.name();
+        let bind = if transient { bind.robust(false) } else { bind };
         self.channel.call(bind).await
     }
 
-    /// Removes a binding; a missing one, a missing queue or a missing exchange is no error.
+    /// Removes a binding. If binding, queue or exchange do not exist, it succeeds.
     ///
     /// Sends `queue.unbind`.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, or without permission; 405 where the queue is exclusive to another
+    /// `Refused`: 403 for the default exchange, or without permission; 405 if the queue is exclusive to another
     /// connection. Each closes the channel. And [those of every call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: what was unbound stays gone.
+    /// **Over a reconnect**: the binding is not redeclared.
     ///
     /// Source: AMQP 0-9-1 section 1.7 (`queue.unbind`).
     ///
@@ -180,14 +179,14 @@ impl Queue {
         self.unbind_with(UnbindQueue::new(self.name(), exchange, routing_key)).await
     }
 
-    /// Removes a binding as the options say, which name both ends; the arguments must be those of the binding.
+    /// Removes a binding with options, which have both names. The arguments must be those of the binding.
     ///
     /// Sends `queue.unbind`.
     ///
     /// # Errors
     /// Those of [`unbind`](Self::unbind).
     ///
-    /// **Over a reconnect**: what was unbound stays gone.
+    /// **Over a reconnect**: the binding is not redeclared.
     ///
     /// # Examples
     /// ```no_run
@@ -202,19 +201,19 @@ impl Queue {
         self.channel.call(unbind).await
     }
 
-    /// Sends deliveries to an actor, 250 unsettled at most unless the channel's prefetch says else.
+    /// Sends deliveries to an actor. 250 may be unsettled, unless the prefetch of the channel is set.
     ///
-    /// Sends `basic.qos` and `basic.consume`. The actor is a handler of [`Delivery`]; when it is gone, the consumer
-    /// ends with [`TargetGone`](crate::ConsumerEnd::TargetGone) and what it had goes back into the queue.
+    /// Sends `basic.qos` and `basic.consume`. The actor handles [`Delivery`]. When it stops, the consumer ends with
+    /// [`TargetGone`](crate::ConsumerEnd::TargetGone), and its unsettled deliveries go back into the queue.
     ///
     /// # Errors
-    /// `Refused`: 403 where another consumer is exclusive, or without permission; 404 where the queue does not exist;
-    /// 405 where it is exclusive to another connection; 406 for arguments that make no sense. Each closes the
-    /// channel. And [those of every call](Channel#errors-of-every-call).
+    /// `Refused`: 403 if another consumer is exclusive, or without permission; 404 if the queue does not exist; 405
+    /// if it is exclusive to another connection; 406 for invalid arguments. Each closes the channel. And [those of
+    /// every call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the queue is consumed again, with the same tag, target, prefetch and arguments.
-    /// Deliveries of the earlier life cannot be settled any more (`StaleDelivery`), and come again. The consumer of a
-    /// stream goes on behind the last offset up to which everything was settled.
+    /// **Over a reconnect**: the consumer starts again, with the same tag, target, prefetch and arguments. Earlier
+    /// deliveries can no longer be settled (`StaleDelivery`), and are delivered again. The consumer of a stream
+    /// continues after the last offset up to which all deliveries were settled.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>.
     ///
@@ -238,17 +237,17 @@ impl Queue {
         self.consume_with(Consume::new(), to).await
     }
 
-    /// Sends deliveries to an actor as the options say.
+    /// Sends deliveries to an actor, with options.
     ///
-    /// Sends `basic.consume`, and `basic.qos` before it unless the options say `no_ack`. The Consumer actor between
-    /// channel and target lives on the calling thread, if that has an arbiter. The queue is that of the handle,
-    /// whatever the options say.
+    /// Sends `basic.consume`, and `basic.qos` before it unless `no_ack` is set. The Consumer actor between channel
+    /// and target runs on the calling thread, if that has an arbiter. The queue is that of the handle; a queue in the
+    /// options is ignored.
     ///
     /// # Errors
     /// Those of [`consume`](Self::consume). `Refused` without a code for a tag in use on this channel, for a stream
-    /// without a prefetch or with `no_ack`, and for a stream or a quorum queue on a channel whose prefetch is
-    /// [shared](crate::message::Qos::global). Where this handle does not know what the queue was declared as, that is the
-    /// broker's to refuse: 406 without a prefetch, else 540, which closes the *connection*.
+    /// without a prefetch or with `no_ack`, and for a stream or a quorum queue on a channel with a [shared
+    /// prefetch](crate::message::Qos::global). If the handle does not have the type of the queue, the broker refuses:
+    /// with 406 for a missing prefetch, otherwise with 540, which closes the *connection*.
     ///
     /// **Over a reconnect**: as for [`consume`](Self::consume).
     ///
@@ -283,18 +282,19 @@ impl Queue {
         Ok(Consumer::new(self.channel.clone(), consumed))
     }
 
-    /// Sends deliveries to an actor that `factory` makes, and makes another one when that has panicked or stopped.
+    /// Sends deliveries to an actor that `factory` creates. When the actor panics or stops, another one is created.
     ///
-    /// Sends `basic.qos` and `basic.consume`. The actors live on the calling thread, if that has an arbiter. Before
-    /// each new one there is a wait, of 100 ms at most to begin with and twice as long each time up to 10 s, short
-    /// again after one that lived 30 s; up to half of it is left to chance. Meanwhile deliveries wait, no more than
-    /// the prefetch. What an actor had begun when it panicked is settled as its [`process`](Delivery::process) guard
-    /// says; what it had not begun goes back into the queue. A factory that panics ends the consumer.
+    /// Sends `basic.qos` and `basic.consume`. The actors run on the calling thread if it has an arbiter, otherwise on
+    /// that of the connection. Before each further actor there is a pause: 100 ms at most, doubled each time up to 10
+    /// s, short again after an actor that ran for 30 s; up to half of it is random. Meanwhile deliveries wait, within
+    /// the prefetch. A delivery that an actor was handling when it panicked is settled by its
+    /// [`process`](Delivery::process) guard; those not handled yet go back into the queue. A factory that panics ends
+    /// the consumer.
     ///
     /// # Errors
     /// Those of [`consume_with`](Self::consume_with).
     ///
-    /// **Over a reconnect**: as for [`consume`](Self::consume); the actor that lives then goes on to be fed.
+    /// **Over a reconnect**: as for [`consume`](Self::consume); the running actor is kept.
     ///
     /// # Examples
     /// ```no_run
@@ -324,15 +324,16 @@ impl Queue {
         Ok(Consumer::new(self.channel.clone(), consumed))
     }
 
-    /// Hands out deliveries as a stream: the way with the least between channel and application.
+    /// Returns deliveries as a stream. It has the least overhead of all ways to consume.
     ///
-    /// Sends `basic.qos` and `basic.consume`. 250 are unsettled at most, unless the channel's prefetch says else.
+    /// Sends `basic.qos` and `basic.consume`. 250 deliveries may be unsettled, unless the prefetch of the channel is
+    /// set.
     ///
     /// # Errors
     /// Those of [`consume`](Self::consume).
     ///
-    /// **Over a reconnect**: the stream goes on, and skips what it had not handed out of the earlier life: that comes
-    /// again.
+    /// **Over a reconnect**: the stream continues. Deliveries of the lost connection that it had not returned yet are
+    /// skipped; the broker delivers them again.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>.
     ///
@@ -352,10 +353,10 @@ impl Queue {
         self.deliveries_with(Consume::new()).await
     }
 
-    /// Hands out deliveries as a stream, as the options say.
+    /// Returns deliveries as a stream, with options.
     ///
-    /// Sends `basic.consume`, and `basic.qos` before it unless the options say `no_ack`. The queue is that of the
-    /// handle, whatever the options say.
+    /// Sends `basic.consume`, and `basic.qos` before it unless `no_ack` is set. The queue is that of the handle; a
+    /// queue in the options is ignored.
     ///
     /// # Errors
     /// Those of [`consume_with`](Self::consume_with).
@@ -382,18 +383,18 @@ impl Queue {
         DeliveryStream::open(self.channel.clone(), self.options(options)).await
     }
 
-    /// Takes one message, if there is one.
+    /// Takes one message from the queue, or returns `None` if it is empty.
     ///
-    /// Sends `basic.get`. It is to be settled like any delivery, and counts for no prefetch. To take all that comes,
-    /// consume: that is much cheaper.
+    /// Sends `basic.get`. The delivery must be settled like any other, and does not count towards a prefetch. To take
+    /// many messages, consume: that is much faster.
     ///
     /// # Errors
-    /// `Refused`: 403 without permission, 404 where the queue does not exist, 405 where it is exclusive to another
-    /// connection. Each closes the channel. `Refused` without a code for a queue that was declared here as a stream;
-    /// on one that is not known as a stream it closes the *connection* (540). And [those of every
+    /// `Refused`: 403 without permission, 404 if the queue does not exist, 405 if it is exclusive to another
+    /// connection. Each closes the channel. `Refused` without a code if the handle was declared as a stream; with
+    /// other handles of a stream, the broker closes the *connection* (540). And [those of every
     /// call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: what was taken and not settled is stale (`StaleDelivery`), and comes again.
+    /// **Over a reconnect**: an unsettled delivery is stale (`StaleDelivery`), and delivered again.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.get`); <https://www.rabbitmq.com/docs/consumers>.
     ///
@@ -411,14 +412,14 @@ impl Queue {
         self.get_with(Get::new(self.name())).await
     }
 
-    /// Takes one message as the options say; the queue is that of the options.
+    /// Takes one message with options, which have the queue.
     ///
     /// Sends `basic.get`.
     ///
     /// # Errors
-    /// Those of [`get`](Self::get). Where the options name another queue, nothing is known of its type here.
+    /// Those of [`get`](Self::get). If the options have another queue than the handle, its type is not known.
     ///
-    /// **Over a reconnect**: as for [`get`](Self::get). Taken with `no_ack`, it needs no settling, and does not come
+    /// **Over a reconnect**: as for [`get`](Self::get). With `no_ack` it needs no settling, and is not delivered
     /// again.
     ///
     /// # Examples
@@ -439,18 +440,18 @@ impl Queue {
         self.channel.call(get).await
     }
 
-    /// Removes all ready messages, and tells how many there were. What is delivered and not settled stays.
+    /// Removes all ready messages, and returns their number. Unsettled deliveries are not removed.
     ///
     /// Sends `queue.purge`.
     ///
     /// # Errors
-    /// `Refused`: 403 without permission, 404 where the queue does not exist, 405 where it is exclusive to another
-    /// connection. Each closes the channel. `Refused` without a code for a queue that was declared here as a stream;
-    /// on one that is not known as a stream it closes the *connection* (540). And [those of every
+    /// `Refused`: 403 without permission, 404 if the queue does not exist, 405 if it is exclusive to another
+    /// connection. Each closes the channel. `Refused` without a code if the handle was declared as a stream; with
+    /// other handles of a stream, the broker closes the *connection* (540). And [those of every
     /// call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: it is not made again; one whose answer was outstanding fails with `ConnectionClosed`,
-    /// and may have been done.
+    /// **Over a reconnect**: a purge whose reply was outstanding fails with `ConnectionClosed`, and may have
+    /// happened.
     ///
     /// Source: AMQP 0-9-1 section 1.7 (`queue.purge`).
     ///
@@ -466,16 +467,17 @@ impl Queue {
         self.channel.call(PurgeQueue::new(self.name())).await
     }
 
-    /// Deletes the queue with its messages, and tells how many were ready in it; a missing one is no error.
+    /// Deletes the queue with its messages, and returns how many of them were ready. Deleting one that does not exist
+    /// succeeds and returns 0.
     ///
-    /// Sends `queue.delete`. Its consumers end, with [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker).
-    /// [`delete_with`](Self::delete_with) does it on conditions.
+    /// Sends `queue.delete`. Its consumers end with [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker). For
+    /// conditions, see [`delete_with`](Self::delete_with).
     ///
     /// # Errors
-    /// `Refused`: 403 without permission, 405 where it is exclusive to another connection. Each closes the channel.
-    /// And [those of every call](Channel#errors-of-every-call).
+    /// `Refused`: 403 without permission, 405 if it is exclusive to another connection. Each closes the channel. And
+    /// [those of every call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: it stays gone, and so do its bindings.
+    /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
     /// Source: AMQP 0-9-1 section 1.7 (`queue.delete`).
     ///
@@ -490,16 +492,17 @@ impl Queue {
         self.channel.call(DeleteQueue::new(self.name())).await
     }
 
-    /// Deletes the queue as the options say, if it is unused or empty; the queue is that of the options.
+    /// Deletes a queue with options, which have its name, and conditions: only if it is unused or empty.
     ///
-    /// Sends `queue.delete`, and tells how many messages were ready. Its consumers end, with
+    /// Sends `queue.delete`, and returns how many messages were ready. Its consumers end with
     /// [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker).
     ///
     /// # Errors
-    /// Those of [`delete`](Self::delete), and `Refused` with 406 for [`if_unused`](DeleteQueue::if_unused) or
-    /// [`if_empty`](DeleteQueue::if_empty) where that does not hold, which closes the channel. `Refused` without a code
-    /// for a condition on a queue that was declared here as a quorum queue or as a stream; where the type is not known
-    /// here, the former closes the *connection* (540), and the latter is deleted nevertheless.
+    /// Those of [`delete`](Self::delete), and `Refused` with 406 if the condition
+    /// [`if_unused`](DeleteQueue::if_unused) or [`if_empty`](DeleteQueue::if_empty) does not hold, which closes the
+    /// channel. `Refused` without a code for a condition if the handle was declared as a quorum queue or a stream.
+    /// With other handles, a condition closes the *connection* (540) for a quorum queue, and a stream is deleted
+    /// regardless.
     ///
     /// **Over a reconnect**: as for [`delete`](Self::delete).
     ///
@@ -528,7 +531,7 @@ impl Queue {
         self.channel.call(delete).await
     }
 
-    /// Hands out the channel of the handle.
+    /// Returns the channel of the handle.
     ///
     /// # Examples
     /// ```no_run

@@ -1,18 +1,17 @@
-//! Where actors live: on the caller's arbiter, on one that it names, or on a thread of ours where there is no actix
-//! `System` at all.
+//! The arbiter on which actors run: that of the caller, or, without an actix `System`, that of a thread of the
+//! library.
 
 use std::sync::{Mutex, PoisonError, mpsc};
 
-use actix_rt::{Arbiter, ArbiterHandle, System};
-
 use actix_pika_actors::facade;
+use actix_rt::{Arbiter, ArbiterHandle, System};
 
 use crate::Result;
 
-/// The thread of ours, once somebody needed it.
+/// The arbiter of the library's thread, once it was needed.
 static OWN: Mutex<Option<ArbiterHandle>> = Mutex::new(None);
 
-/// The arbiter for the I/O of a connection that is opened here.
+/// Returns the arbiter for a connection that is opened here.
 pub(crate) fn io_arbiter() -> Result<ArbiterHandle> {
     match here() {
         Some(arbiter) => Ok(arbiter),
@@ -20,13 +19,13 @@ pub(crate) fn io_arbiter() -> Result<ArbiterHandle> {
     }
 }
 
-/// The arbiter of the calling thread, if it has one.
+/// Returns the arbiter of the calling thread, if it has one.
 pub(crate) fn here() -> Option<ArbiterHandle> {
-    // A thread remembers the arbiter of a System that is over.
+    // A thread keeps the arbiter of a `System` that has stopped.
     Arbiter::try_current().filter(is_alive)
 }
 
-/// A closed arbiter refuses whatever is spawned on it.
+/// An arbiter that has ended refuses to spawn.
 fn is_alive(arbiter: &ArbiterHandle) -> bool {
     arbiter.spawn(async {})
 }
@@ -36,18 +35,18 @@ fn own_arbiter() -> Result<ArbiterHandle> {
     if let Some(arbiter) = own.as_ref().filter(|arbiter| is_alive(arbiter)) {
         return Ok(arbiter.clone());
     }
-    let (tell, told) = mpsc::sync_channel(1);
+    let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("actix-pika".into())
         .spawn(move || {
             let runner = System::new();
-            // Whoever asked has gone if this fails, and then nobody needs the thread.
-            if tell.send(Arbiter::current()).is_ok() {
-                drop(runner.run());
+            // If this fails, the caller has gone, and the thread is not needed.
+            if sender.send(Arbiter::current()).is_ok() {
+                let _ = runner.run();
             }
         })
         .map_err(|error| facade::stopped(format!("no thread for the I/O: {error}")))?;
-    let arbiter = told.recv().map_err(|_| facade::stopped("the thread for the I/O ended at once"))?;
+    let arbiter = receiver.recv().map_err(|_| facade::stopped("the thread for the I/O ended at once"))?;
     *own = Some(arbiter.clone());
     Ok(arbiter)
 }

@@ -6,16 +6,16 @@ use actix_pika_actors::{CommitTx, RollbackTx, SelectTx};
 
 use crate::{Channel, Result};
 
-/// Groups what is published and settled on its channel: it takes effect with [`commit`](Self::commit), all of it, or
-/// not at all.
+/// A transaction: what is published and settled on its channel takes effect with [`commit`](Self::commit), or not at
+/// all.
 ///
-/// Dropping it rolls back, as far as the channel still can. It is the channel that is in the transaction, so every
-/// handle and every delivery of it takes part, and a channel that once had a transaction takes nothing outside of one
-/// any more: what is published or settled between two of them waits for the next commit. The broker guarantees
-/// atomicity within one queue only; confirms are faster and usually the better choice.
+/// Dropping it rolls back, unless the channel is closed. The transaction belongs to the channel: it covers every
+/// handle and every delivery of it. A channel that once had a transaction stays in transaction mode: what is
+/// published or settled between two transactions takes effect with the next commit. The broker guarantees atomicity
+/// within one queue only. Confirms are faster and usually the better choice.
 ///
-/// **Over a reconnect**: a connection that is lost takes the transaction with it, and its channel is not restored:
-/// that ends with `ChannelClosed`. Nothing has taken effect, unless the commit itself was under way.
+/// **Over a reconnect**: the transaction ends, and its channel is not recovered: it ends with `ChannelClosed`.
+/// Nothing took effect, unless the commit was outstanding.
 ///
 /// Source: AMQP 0-9-1 section 1.9 (class tx); <https://www.rabbitmq.com/docs/semantics>.
 ///
@@ -34,30 +34,30 @@ use crate::{Channel, Result};
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Transaction {
     channel: Channel,
-    over: bool,
+    finished: bool,
 }
 
 impl Transaction {
     pub(crate) async fn begin(channel: Channel) -> Result<Self> {
         channel.claim_transaction()?;
-        // From here on dropping it gives the claim back.
-        let mut transaction = Self { channel, over: true };
+        // From here on, dropping it releases the claim.
+        let mut transaction = Self { channel, finished: true };
         transaction.channel.call(SelectTx).await?;
-        transaction.over = false;
+        transaction.finished = false;
         Ok(transaction)
     }
 
-    /// Lets everything take effect.
+    /// Commits: everything takes effect.
     ///
     /// Sends `tx.commit`.
     ///
     /// # Errors
-    /// `Unroutable` where a mandatory publish came back, the first of them: the rest has taken effect.
-    /// `ChannelClosed` with 404 where an exchange did not exist: the broker has closed the channel, and nothing has
-    /// taken effect. And [those of every call](Channel#errors-of-every-call): after `Timeout`, `Blocked` or a loss of
-    /// the connection it may have taken effect.
+    /// `Unroutable` for the first mandatory publish that was returned; the rest has taken effect. `ChannelClosed`
+    /// with 404 if an exchange does not exist: the broker has closed the channel, and nothing has taken effect. And
+    /// [those of every call](Channel#errors-of-every-call): after `Timeout`, `Blocked` or a loss of the connection
+    /// the commit may have taken effect.
     ///
-    /// **Over a reconnect**: a commit whose answer was outstanding fails with `ChannelClosed`; it may have taken
+    /// **Over a reconnect**: a commit whose reply was outstanding fails with `ChannelClosed`; it may have taken
     /// effect.
     ///
     /// Source: AMQP 0-9-1 section 1.9 (`tx.commit`).
@@ -74,21 +74,21 @@ impl Transaction {
     /// # }
     /// ```
     pub async fn commit(mut self) -> Result<()> {
-        let answer = self.channel.call(CommitTx).await;
-        self.over = true;
-        answer
+        let result = self.channel.call(CommitTx).await;
+        self.finished = true;
+        result
     }
 
-    /// Undoes everything: publishes are discarded, deliveries that were settled go back into their queues and come
-    /// again, marked as redelivered.
+    /// Rolls back: publishes are discarded, and deliveries that were settled go back into their queues and are
+    /// delivered again, marked as redelivered.
     ///
-    /// Sends `tx.rollback`. Where deliveries were settled, it then refuses them and sends `tx.commit`, since nobody
-    /// has them any more.
+    /// Sends `tx.rollback`. If deliveries were settled, it then refuses them and sends `tx.commit`, because the
+    /// application no longer has them.
     ///
     /// # Errors
-    /// [Those of every call](Channel#errors-of-every-call); on a closed channel everything is undone as well.
+    /// [Those of every call](Channel#errors-of-every-call). On a closed channel everything is rolled back as well.
     ///
-    /// **Over a reconnect**: the broker has undone everything by itself.
+    /// **Over a reconnect**: the broker has rolled back.
     ///
     /// Source: AMQP 0-9-1 section 1.9 (`tx.rollback`).
     ///
@@ -101,12 +101,12 @@ impl Transaction {
     /// # }
     /// ```
     pub async fn rollback(mut self) -> Result<()> {
-        let answer = self.channel.call(RollbackTx).await;
-        self.over = true;
-        answer
+        let result = self.channel.call(RollbackTx).await;
+        self.finished = true;
+        result
     }
 
-    /// Hands out the channel.
+    /// Returns the channel.
     ///
     /// # Examples
     /// ```no_run
@@ -122,7 +122,7 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if !self.over {
+        if !self.finished {
             self.channel.actor().do_send(RollbackTx);
         }
         self.channel.release_transaction();
