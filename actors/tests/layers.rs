@@ -1,0 +1,109 @@
+//! The folders of the engine import one another in one direction, as the table in ARCHITECTURE.md says.
+
+#![allow(missing_docs)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// From the bottom to the top. A folder imports only folders of earlier rows, or of its own row where the row has one
+/// entry.
+const LAYERS: &[&[&str]] = &[
+    &["secret"],
+    &["wire"],
+    &["returned"],
+    &["error"],
+    &["credentials", "mismatch"],
+    &["uri"],
+    &["options"],
+    &["transport"],
+    &["outbox", "message"],
+    &["watchers", "consumer"],
+    &["channel", "connection"],
+    &["supervisor"],
+    &["facade", "testing"],
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if path.file_name().unwrap() != "tests" {
+                sources(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The code without comments, unit tests and test hooks.
+fn code(source: &str) -> String {
+    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The folders that follow `crate::`, in paths and in grouped imports.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for after in code.split("crate::").skip(1) {
+        match after.strip_prefix('{') {
+            None => found.insert(name(after)),
+            Some(group) => {
+                let mut depth = 0;
+                let mut item = true;
+                for (at, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => item = true,
+                        c if item && c.is_alphabetic() => {
+                            found.insert(name(&group[at..]));
+                            item = false;
+                        }
+                        _ => {}
+                    }
+                }
+                true
+            }
+        };
+    }
+    found
+}
+
+fn name(path: &str) -> String {
+    path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn folders_import_only_what_is_below_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let layers: BTreeMap<&str, usize> =
+        LAYERS.iter().enumerate().flat_map(|(row, names)| names.iter().map(move |name| (*name, row))).collect();
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&root).unwrap();
+        let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+        let folder = first.trim_end_matches(".rs");
+        let hooks = relative.to_str().unwrap().ends_with("test_hooks.rs");
+        if folder == "lib" || hooks {
+            continue;
+        }
+        let row = *layers.get(folder).unwrap_or_else(|| panic!("{folder} is not in the list of layers"));
+        for import in imports(&code(&fs::read_to_string(&file).unwrap())) {
+            // Names in upper case are items that the crate's root exports.
+            let Some(imported) = layers.get(import.as_str()) else { continue };
+            let own = import == folder;
+            let same_row = *imported == row && LAYERS[row].contains(&folder) && !own;
+            if *imported > row || (same_row && !["outbox", "message"].contains(&folder)) {
+                wrong.push(format!("{} imports {import}", relative.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
