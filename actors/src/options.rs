@@ -22,6 +22,7 @@ mod from_uri;
 mod memory;
 mod recovery;
 mod tcp;
+mod uri_list;
 
 /// Caps a duration so that `Instant + d` cannot overflow: ten years for `Duration::MAX`.
 pub(crate) fn clamp_timeout(limit: Duration) -> Duration {

@@ -12,11 +12,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::secret::Secret;
 
 pub use error::UriError;
-pub use list::parse_list;
 pub use parameters::{UriParameters, Verify};
 
 mod error;
-mod list;
 mod parameters;
 
 /// Selects plain TCP or TLS.

@@ -2,11 +2,11 @@
 
 use std::{str::FromStr, time::Duration};
 
-use super::{Address, ConnectionOptions};
+use super::{Address, ConnectionOptions, uri_list::parse_list};
 use crate::{
     credentials::{Credentials, SharedProvider},
     error::{Error, Result},
-    uri::{AmqpUri, Scheme, UriParameters, parse_list},
+    uri::{AmqpUri, Scheme, UriParameters},
     wire::Mechanism,
 };
 

@@ -1,7 +1,7 @@
 //! A list of URIs for one connection: the nodes of a cluster.
 
-use super::{AmqpUri, UriError};
-use crate::options::Address;
+use super::Address;
+use crate::uri::{AmqpUri, UriError};
 
 /// Parses a list of URIs: the first one is complete, the others add addresses of further nodes.
 ///
@@ -11,15 +11,7 @@ use crate::options::Address;
 /// # Errors
 /// The error of the first URI that is invalid; [`Differs`](UriError::Differs) for another scheme, login,
 /// virtual host or list of parameters; [`None`](UriError::None) for an empty list.
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::uri::parse_list;
-/// let (uri, others) = parse_list(["amqp://alice:secret@a/orders", "amqp://b:5673"])?;
-/// assert_eq!((uri.host.as_str(), others[0].to_string().as_str()), ("a", "b:5673"));
-/// # Ok::<(), actix_pika_actors::uri::UriError>(())
-/// ```
-pub fn parse_list<T: AsRef<str>>(
+pub(super) fn parse_list<T: AsRef<str>>(
     uris: impl IntoIterator<Item = T>,
 ) -> Result<(AmqpUri, Vec<Address>), UriError> {
     let mut uris = uris.into_iter();
