@@ -1,7 +1,8 @@
-//! Consumers that feed an actor: beginning, sharing, cancelling, and what comes back.
+//! Consumers that deliver to an actor: start, cancel, shared queues, and the requeue of unsettled deliveries.
 
 use std::collections::BTreeSet;
 
+use super::{numbers, text};
 use crate::support::proxy::Direction;
 use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use crate::support::{eventually, take, within};
@@ -10,17 +11,10 @@ use actix_pika::{
     testing::Probe,
 };
 
-fn text(delivery: &Delivery) -> String {
-    String::from_utf8(delivery.body().to_vec()).unwrap()
-}
-
-fn numbers(n: usize) -> Vec<String> {
-    (0..n).map(|n| n.to_string()).collect()
-}
-
 crate::modes! {
-    /// CNS-01: a handler gets body and routing key of what is published after it began, and acknowledges.
-    async fn a_handler_gets_what_is_published_later(bench: Bench) {
+    /// CNS-01: a handler receives body, exchange and routing key of a message published after the consume, and
+    /// acknowledges it.
+    async fn a_handler_receives_a_later_publish(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
         let consumer = bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
@@ -33,8 +27,8 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
-    /// CNS-03: after a cancel the broker has no consumer, later messages stay in the queue, and nothing more comes.
-    async fn after_a_cancel_nothing_more_comes(bench: Bench) {
+    /// CNS-03: after a cancel the broker has no consumer, later messages stay in the queue, and no delivery arrives.
+    async fn no_delivery_arrives_after_a_cancel(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
         let mut ends = Probe::<ConsumerEnd>::start();
@@ -52,7 +46,7 @@ crate::modes! {
         };
         probe.expect_none_until(quiet).await.unwrap();
         assert_eq!(oracle.count("jobs").await, 1);
-        // The tag is free again, and cancelling twice is fine.
+        // The tag is free again, and a second cancel succeeds.
         consumer.cancel().await.unwrap();
         let again = Consume::new().tag("mine");
         bench.channel.queue("jobs").consume_with(again, probe.recipient()).await.unwrap();
@@ -60,9 +54,9 @@ crate::modes! {
         assert_eq!(ends.count().await, 1);
     }
 
-    /// CNS-07: an unknown queue is 404 to the caller, ten times over; the connection goes on, and the target that was
-    /// given is let go.
-    async fn an_unknown_queue_is_refused(bench: Bench) {
+    /// CNS-07: a consume on a missing queue fails with 404 and closes its channel, ten times; the connection stays
+    /// open.
+    async fn a_consume_on_a_missing_queue_returns_404(bench: Bench) {
         for _ in 0..10 {
             let channel = bench.another_channel().await;
             let probe = Probe::<Delivery>::start();
@@ -74,8 +68,8 @@ crate::modes! {
         bench.channel.declare_queue("jobs").await.unwrap();
     }
 
-    /// CNS-09: channel and connection end every consumer of theirs, and say why.
-    async fn a_closed_channel_ends_its_consumers(bench: Bench) {
+    /// CNS-09: when a channel or the connection closes, its consumers end with the reason.
+    async fn consumers_end_with_their_channel_and_connection(bench: Bench) {
         let _oracle = bench.fill_queue("jobs", []).await;
         let probe = Probe::<Delivery>::start();
         let mut ends = Probe::<ConsumerEnd>::start();
@@ -91,7 +85,7 @@ crate::modes! {
         }
         let other = bench.another_channel().await;
         other.queue("jobs").consume_with(Consume::new().watch(ends.recipient()), probe.recipient()).await.unwrap();
-        // The management API learns of connections late; the other client's is the second one.
+        // The management API shows connections late. The second one is the other client's.
         let both = async || (bench.vhost.connections().await.len() == 2).then_some(());
         eventually("both connections are known", 15, both).await;
         bench.vhost.delete_connections("enough").await;
@@ -100,8 +94,8 @@ crate::modes! {
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 320));
     }
 
-    /// CNS-13: two consumers, one of a tag of its own and one of an empty tag, share 100 messages, an empty and a
-    /// large one among them; each comes once.
+    /// CNS-13: two consumers, one with a given tag and one with a generated tag, share 100 messages, an empty and a
+    /// large one among them; each is delivered once.
     async fn two_consumers_share_a_queue(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let (mut one, mut two) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
@@ -134,9 +128,8 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// CNS: a tag that is in use on the channel is refused before the broker hears of it, which would close the
-    /// connection.
-    async fn a_tag_in_use_is_refused_here(bench: Bench) {
+    /// CNS: a tag that is in use on the channel is refused locally: the broker would close the connection.
+    async fn a_tag_in_use_is_refused_locally(bench: Bench) {
         let _oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let mut probe = Probe::<Delivery>::start();
         let queue = bench.channel.queue("jobs");
@@ -152,8 +145,8 @@ crate::modes! {
         assert!(!bench.channel.is_closed());
     }
 
-    /// CNS-14: a cancel leaves what the application holds unsettled with it; closing the channel puts it back.
-    async fn a_cancel_requeues_nothing_that_is_held(bench: Bench) {
+    /// CNS-14: a cancel does not requeue deliveries that the application holds; closing the channel does.
+    async fn a_cancel_does_not_requeue_held_deliveries(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(5)).await;
         let mut probe = Probe::<Delivery>::start();
         let consumer = bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
@@ -165,14 +158,14 @@ crate::modes! {
         assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (0, 4));
         bench.channel.close().await.unwrap();
         oracle.wait_for_count("jobs", 4).await;
-        let back = oracle.drain("jobs").await;
-        let back: Vec<_> = back.iter().map(|d| (d.data[0], d.redelivered)).collect();
-        assert_eq!(back, [(b'1', true), (b'2', true), (b'3', true), (b'4', true)]);
+        let requeued = oracle.drain("jobs").await;
+        let requeued: Vec<_> = requeued.iter().map(|d| (d.data[0], d.redelivered)).collect();
+        assert_eq!(requeued, [(b'1', true), (b'2', true), (b'3', true), (b'4', true)]);
     }
 
-    /// CNS-16: of 2,000 messages 20 are acknowledged, then the channel closes with more in flight: exactly 1,980 come
-    /// back, none twice.
-    async fn what_is_in_flight_comes_back_when_the_channel_closes(bench: Bench) {
+    /// CNS-16: of 2,000 messages 20 are acknowledged, then the channel closes with others in flight: 1,980 are
+    /// requeued, each once.
+    async fn deliveries_in_flight_are_requeued_when_the_channel_closes(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let exchange = bench.channel.default_exchange();
         for n in 0..2000 {
@@ -194,8 +187,8 @@ crate::modes! {
         assert_eq!(bodies.len(), 1980);
     }
 
-    /// CNS-16: the same when the connection is closed.
-    async fn what_is_in_flight_comes_back_when_the_connection_closes(bench: Bench) {
+    /// CNS-16: of 1,000 messages 20 are acknowledged, then the connection closes: 980 are requeued, each once.
+    async fn deliveries_in_flight_are_requeued_when_the_connection_closes(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let exchange = bench.channel.default_exchange();
         for n in 0..1000 {
@@ -215,9 +208,9 @@ crate::modes! {
         assert_eq!(bodies.len(), 980);
     }
 
-    /// CNS-03: cancelled with deliveries in flight: what was dropped in between goes back after cancel-ok, once, and
-    /// none is delivered to the consumer that goes.
-    async fn a_cancel_in_the_midst_loses_nothing(bench: Bench) {
+    /// CNS-03: deliveries that are dropped during a cancel are requeued once, after cancel-ok, so that they do not come
+    /// back to the cancelled consumer.
+    async fn a_cancel_with_deliveries_in_flight_requeues_each_once(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(300)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
@@ -230,9 +223,9 @@ crate::modes! {
         let cancelling = actix::spawn(async move { consumer.cancel().await });
         within("basic.cancel", 5, recorded.proxy.wait_for_method(Direction::ToBroker, (60, 30), 1)).await;
         drop(held);
-        drop(recorded.channel.default_exchange().publish_deferred("mark", "nowhere").await.unwrap());
-        within("the mark", 5, recorded.proxy.wait_for_method(Direction::ToBroker, (60, 40), 1)).await;
-        assert!(recorded.settle_frames().iter().all(|said| matches!(said, SettleFrame::Ack { .. })));
+        drop(recorded.channel.default_exchange().publish_deferred("marker", "nowhere").await.unwrap());
+        within("the marker", 5, recorded.proxy.wait_for_method(Direction::ToBroker, (60, 40), 1)).await;
+        assert!(recorded.settle_frames().iter().all(|frame| matches!(frame, SettleFrame::Ack { .. })));
         recorded.proxy.resume(Direction::ToClient);
         cancelling.await.unwrap().unwrap();
         let rest = probe.drain().await;
@@ -243,8 +236,8 @@ crate::modes! {
         recorded.flush().await;
         assert_eq!((recorded.channel.load().unsettled, recorded.count_sent((60, 30))), (0, 1));
         let mut tags = BTreeSet::new();
-        for said in recorded.settle_frames() {
-            match said {
+        for frame in recorded.settle_frames() {
+            match frame {
                 SettleFrame::Reject { tag, requeue: true } | SettleFrame::Nack { tag, multiple: false, requeue: true } => {
                     assert!(tags.insert(tag), "{tag} twice");
                 }
@@ -259,7 +252,7 @@ crate::modes! {
         assert_eq!(bodies, expected);
     }
 
-    /// CNS: a queue that is deleted ends its consumers, not their channel; the same tag can begin anew at once.
+    /// CNS: deleting a queue ends its consumers, not their channel; the same tag can be used again immediately.
     async fn a_deleted_queue_ends_its_consumers(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
@@ -279,7 +272,7 @@ crate::modes! {
         assert_eq!(ends.count().await, 1);
     }
 
-    /// CNS: an exclusive consumer keeps others out with 403, which costs their channel only.
+    /// CNS: while a queue has an exclusive consumer, another consume fails with 403 and closes only its own channel.
     async fn an_exclusive_consumer_keeps_others_out(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let mut probe = Probe::<Delivery>::start();
@@ -292,8 +285,8 @@ crate::modes! {
         assert_eq!(text(&probe.next().await.unwrap()), "one");
     }
 
-    /// CNS-18: out of order acks of a bounded consumer never close the channel.
-    async fn acks_out_of_order_are_fine(bench: Bench) {
+    /// CNS-18: acks out of order with a prefetch of three keep the channel open and acknowledge everything.
+    async fn acks_out_of_order_are_accepted(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(12)).await;
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume_with(Consume::new().prefetch(3), probe.recipient()).await.unwrap();
@@ -308,10 +301,10 @@ crate::modes! {
     }
 }
 
-/// CNS, design 13.8: deliveries that come in one read with the end of their queue reach the actor, and leave no tag behind
-/// that keeps later acks from being merged.
+/// CNS, design 13.8: deliveries that arrive in one read with the broker's cancel reach the actor, and leave no
+/// unsettled tag that would keep later acks from being merged.
 #[actix::test]
-async fn deliveries_in_one_read_with_the_end_are_not_lost() {
+async fn deliveries_read_together_with_a_cancel_are_not_lost() {
     let bench = crate::support::modes::Bench::open(true).await;
     let oracle = bench.fill_queue("jobs", []).await;
     oracle.declare_queue("others").await;

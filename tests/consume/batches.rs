@@ -1,4 +1,4 @@
-//! Deliveries in batches, and consumers that are held back.
+//! Batches of deliveries, and paused consumers.
 
 use std::time::{Duration, Instant};
 
@@ -13,28 +13,29 @@ use tokio::sync::mpsc;
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(50);
 
-async fn queue_of(channel: &Channel, count: usize) -> Queue {
+/// Declares the queue "q" and publishes the bodies "0" to `count - 1`.
+async fn fill_queue(channel: &Channel, count: usize) -> Queue {
     let queue = channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
     for n in 0..count {
         channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
     }
-    // An answer behind the publishes.
+    // The reply to this call follows the publishes.
     channel.get_queue("q").await.unwrap();
     queue
 }
 
-fn numbers(batch: &DeliveryBatch) -> Vec<usize> {
+fn bodies(batch: &DeliveryBatch) -> Vec<usize> {
     batch.iter().map(|d| std::str::from_utf8(d.body()).unwrap().parse().unwrap()).collect()
 }
 
-/// Passes every delivery on.
-struct Sink(mpsc::UnboundedSender<Delivery>);
+/// Sends each delivery to a channel.
+struct Forwarder(mpsc::UnboundedSender<Delivery>);
 
-impl Actor for Sink {
+impl Actor for Forwarder {
     type Context = Context<Self>;
 }
 
-impl Handler<Delivery> for Sink {
+impl Handler<Delivery> for Forwarder {
     type Result = ();
     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
         let _ = self.0.send(delivery);
@@ -42,20 +43,20 @@ impl Handler<Delivery> for Sink {
 }
 
 crate::modes! {
-    /// Full batches come at once and in order, the rest after its time; one acknowledgement settles each.
+    /// A full batch is returned at once, a partial one after the time limit, in order; `ack_all` settles a batch.
     async fn batches_end_by_size_and_by_time(bench: Bench) {
-        let queue = queue_of(&bench.channel, 25).await;
+        let queue = fill_queue(&bench.channel, 25).await;
         let deliveries = queue.deliveries_with(Consume::new().prefetch(100)).await.unwrap();
         let mut batches = deliveries.batches(10, Duration::from_secs(1));
         let first = batches.next().await.expect("a batch");
-        assert_eq!(numbers(&first), (0..10).collect::<Vec<_>>());
+        assert_eq!(bodies(&first), (0..10).collect::<Vec<_>>());
         first.ack_all().unwrap();
         let second = batches.next().await.expect("a batch");
-        assert_eq!(numbers(&second), (10..20).collect::<Vec<_>>());
-        let asked = Instant::now();
+        assert_eq!(bodies(&second), (10..20).collect::<Vec<_>>());
+        let started = Instant::now();
         let third = batches.next().await.expect("a batch");
-        assert_eq!(numbers(&third), (20..25).collect::<Vec<_>>());
-        assert!(asked.elapsed() >= Duration::from_millis(900), "by time: {:?}", asked.elapsed());
+        assert_eq!(bodies(&third), (20..25).collect::<Vec<_>>());
+        assert!(started.elapsed() >= Duration::from_millis(900), "{:?}", started.elapsed());
         third.nack_all(true).unwrap();
         second.ack_all().unwrap();
         let again = batches.next().await.expect("a batch");
@@ -67,13 +68,13 @@ crate::modes! {
         assert_eq!(oracle.count("q").await, 0);
     }
 
-    /// A wait for a batch that is given up loses nothing of it; what was collected goes back with the stream.
-    async fn giving_up_a_batch_loses_nothing(bench: Bench) {
-        let queue = queue_of(&bench.channel, 5).await;
+    /// Dropping the wait for a batch loses no delivery; a batch that is dropped unsettled is requeued.
+    async fn dropping_the_wait_for_a_batch_loses_nothing(bench: Bench) {
+        let queue = fill_queue(&bench.channel, 5).await;
         let deliveries = queue.deliveries_with(Consume::new().prefetch(100)).await.unwrap();
         let mut batches = deliveries.batches(10, LONG);
-        crate::support::eventually("five are here", 10, || {
-            assert!(batches.next().now_or_never().is_none(), "neither full nor late");
+        crate::support::eventually("five deliveries", 10, || {
+            assert!(batches.next().now_or_never().is_none(), "neither full nor over the time limit");
             std::future::ready((bench.channel.load().unsettled == 5).then_some(()))
         })
         .await;
@@ -81,7 +82,7 @@ crate::modes! {
             bench.channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
         }
         let batch = batches.next().await.expect("a batch");
-        assert_eq!(numbers(&batch), (0..10).collect::<Vec<_>>());
+        assert_eq!(bodies(&batch), (0..10).collect::<Vec<_>>());
         drop(batch);
         let again = batches.next().await.expect("a batch");
         assert!(again.len() == 10 && again.iter().all(Delivery::redelivered));
@@ -92,9 +93,9 @@ crate::modes! {
         assert_eq!(oracle.count("q").await, 10);
     }
 
-    /// CNS-09: the end of the channel ends the batches, and their deliveries are stale.
+    /// CNS-09: when the channel closes, the batches end and their deliveries are stale.
     async fn batches_end_with_their_channel(bench: Bench) {
-        let queue = queue_of(&bench.channel, 3).await;
+        let queue = fill_queue(&bench.channel, 3).await;
         let mut batches = queue.deliveries().await.unwrap().batches(3, LONG);
         let batch = batches.next().await.expect("a batch");
         bench.channel.close().await.unwrap();
@@ -106,8 +107,8 @@ crate::modes! {
         ));
     }
 
-    /// An actor takes batches as a stream.
-    async fn an_actor_takes_batches(bench: Bench) {
+    /// An actor can handle batches as a stream.
+    async fn an_actor_handles_batches(bench: Bench) {
         struct Worker(mpsc::UnboundedSender<usize>);
         impl Actor for Worker {
             type Context = Context<Self>;
@@ -118,27 +119,27 @@ crate::modes! {
                 batch.ack_all().unwrap();
             }
         }
-        let queue = queue_of(&bench.channel, 7).await;
+        let queue = fill_queue(&bench.channel, 7).await;
         let batches = queue.deliveries().await.unwrap().batches(3, SHORT);
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (sender, mut sizes) = mpsc::unbounded_channel();
         Worker::create(|ctx| {
             ctx.add_stream(batches);
-            Worker(tell)
+            Worker(sender)
         });
         let mut seen = 0;
         while seen < 7 {
-            let size = told.recv().await.expect("a batch");
+            let size = sizes.recv().await.expect("a batch");
             assert!((1..=3).contains(&size));
             seen += size;
         }
     }
 
-    /// A paused consumer hands nothing on, keeps its prefetch, and goes on where it stopped.
-    async fn a_paused_consumer_holds_its_prefetch(bench: Bench) {
-        let queue = queue_of(&bench.channel, 0).await;
-        let (to, mut deliveries) = mpsc::unbounded_channel();
-        let sink = Sink(to).start().recipient();
-        let consumer = queue.consume_with(Consume::new().prefetch(5), sink).await.unwrap();
+    /// A paused consumer delivers nothing and receives up to its prefetch; `resume` delivers from where it stopped.
+    async fn a_paused_consumer_receives_up_to_its_prefetch(bench: Bench) {
+        let queue = fill_queue(&bench.channel, 0).await;
+        let (sender, mut deliveries) = mpsc::unbounded_channel();
+        let forwarder = Forwarder(sender).start().recipient();
+        let consumer = queue.consume_with(Consume::new().prefetch(5), forwarder).await.unwrap();
         consumer.pause().await.unwrap();
         for n in 0..8 {
             bench.channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
@@ -158,22 +159,22 @@ crate::modes! {
         }
         consumer.pause().await.unwrap();
         consumer.cancel().await.unwrap();
-        let gone = bench.channel.actor().send(PauseConsumer::resume(consumer.tag())).await.unwrap().unwrap_err();
-        assert_eq!((gone.kind(), gone.close_reason()), (ErrorKind::Refused, None));
+        let error = bench.channel.actor().send(PauseConsumer::resume(consumer.tag())).await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.close_reason()), (ErrorKind::Refused, None));
     }
 
-    /// What a paused `no_ack` consumer holds is handed on later, all of it.
+    /// The messages that a paused `no_ack` consumer received are all delivered after `resume`.
     async fn a_paused_no_ack_consumer_loses_nothing(bench: Bench) {
-        let queue = queue_of(&bench.channel, 0).await;
-        let (to, mut deliveries) = mpsc::unbounded_channel();
-        let sink = Sink(to).start().recipient();
-        let consumer = queue.consume_with(Consume::new().no_ack(true), sink).await.unwrap();
+        let queue = fill_queue(&bench.channel, 0).await;
+        let (sender, mut deliveries) = mpsc::unbounded_channel();
+        let forwarder = Forwarder(sender).start().recipient();
+        let consumer = queue.consume_with(Consume::new().no_ack(true), forwarder).await.unwrap();
         for round in 0..3 {
             consumer.pause().await.unwrap();
             for n in 0..400 {
                 bench.channel.default_exchange().publish(format!("{round}-{n}"), "q").await.unwrap();
             }
-            // An answer behind the deliveries, as the consumer is fast.
+            // The reply to this call follows the deliveries, since the consumer is fast.
             bench.channel.get_queue("q").await.unwrap();
             assert!(deliveries.try_recv().is_err());
             consumer.resume().await.unwrap();

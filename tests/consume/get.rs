@@ -1,4 +1,4 @@
-//! `basic.get`: one message at a time.
+//! `basic.get`, and settling the messages that it returns.
 
 use crate::support::eventually;
 use crate::support::oracle::Oracle;
@@ -11,8 +11,8 @@ use actix_pika::{
 use futures_util::{FutureExt, future::join_all};
 
 crate::modes! {
-    /// GET-01: a get from an empty queue is `None`, after a publish it is the message, then `None` again.
-    async fn a_get_from_an_empty_queue_is_none(bench: Bench) {
+    /// GET-01: a get returns `None` from an empty queue, the message after a publish, then `None` again.
+    async fn a_get_from_an_empty_queue_returns_none(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
         assert!(queue.get().await.unwrap().is_none());
         bench.channel.default_exchange().publish("one", "jobs").await.unwrap();
@@ -23,8 +23,8 @@ crate::modes! {
         assert!(queue.get().await.unwrap().is_none());
     }
 
-    /// GET-02: a get tells how many are left; normal, empty and larger than a frame.
-    async fn a_get_tells_how_many_are_left(bench: Bench) {
+    /// GET-02: a get returns how many messages are left; bodies are short, empty and larger than a frame.
+    async fn a_get_returns_the_message_count(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
         let exchange = bench.channel.default_exchange();
         let large: Vec<u8> = (0..131_082_u32).map(|n| n as u8).collect();
@@ -40,8 +40,8 @@ crate::modes! {
         assert!(queue.get().await.unwrap().is_none());
     }
 
-    /// GET-01: a missing queue is 404, and costs the channel only.
-    async fn a_get_from_a_missing_queue_is_refused(bench: Bench) {
+    /// GET-01: a get from a missing queue fails with 404 and closes only its channel.
+    async fn a_get_from_a_missing_queue_returns_404(bench: Bench) {
         let error = bench.channel.queue("missing").get().await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 404));
         assert_eq!(error.close_reason().unwrap().method, "basic.get");
@@ -49,8 +49,8 @@ crate::modes! {
         bench.another_channel().await.declare_queue("jobs").await.unwrap();
     }
 
-    /// GET: a `no_ack` get takes the message for good.
-    async fn a_no_ack_get_needs_no_settling(bench: Bench) {
+    /// GET: a `no_ack` get removes the message from the queue.
+    async fn a_no_ack_get_removes_the_message(bench: Bench) {
         let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let delivery = bench.channel.queue("jobs").get_with(Get::new("jobs").no_ack(true)).await.unwrap().unwrap();
         assert!(delivery.is_no_ack());
@@ -60,8 +60,8 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// GET, design 13.10: a get that nobody waits for any more puts its message back, once.
-    async fn a_get_that_was_given_up_puts_its_message_back(bench: Bench) {
+    /// GET, design 13.10: the message of a get whose future was dropped is requeued once.
+    async fn the_message_of_a_dropped_get_is_requeued(bench: Bench) {
         let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let recorded = RecordedConnection::open(&bench).await;
         let queue = recorded.channel.queue("jobs");
@@ -70,16 +70,16 @@ crate::modes! {
         recorded.proxy.wait_for_method(Direction::ToBroker, (60, 70), 1).await;
         drop(get);
         recorded.proxy.wait_for_method(Direction::ToBroker, (60, 90), 1).await;
-        eventually("it is back", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;
+        eventually("the message is requeued", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;
         assert_eq!(recorded.settle_frames(), [SettleFrame::Reject { tag: 1, requeue: true }]);
-        // The next get is answered with its own answer.
+        // The next get receives its own reply.
         let delivery = recorded.channel.queue("jobs").get().await.unwrap().unwrap();
         assert_eq!((delivery.delivery_tag(), delivery.redelivered()), (2, true));
         delivery.ack().unwrap();
     }
 
-    /// GET: gets and other calls under way at once are answered each with its own.
-    async fn gets_under_way_at_once_are_answered_in_order(bench: Bench) {
+    /// GET: simultaneous gets return the messages in order.
+    async fn simultaneous_gets_return_messages_in_order(bench: Bench) {
         let oracle = bench.fill_queue("jobs", (0..20).map(|n| n.to_string())).await;
         let queue = bench.channel.queue("jobs");
         let got = join_all((0..21).map(|_| queue.get())).await;
@@ -94,17 +94,17 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACK-04: of two taken, the one that was not acknowledged comes back when the channel closes.
-    async fn what_was_not_acknowledged_comes_back(bench: Bench) {
+    /// ACK-04: of two messages, the one that was not acknowledged is requeued when the channel closes.
+    async fn an_unacknowledged_message_is_requeued_at_close(bench: Bench) {
         let oracle = bench.fill_queue("jobs", ["first".to_owned(), "second".to_owned()]).await;
         let queue = bench.channel.queue("jobs");
         let first = queue.get().await.unwrap().unwrap();
         queue.get().await.unwrap().unwrap().ack().unwrap();
         bench.channel.close().await.unwrap();
         oracle.wait_for_count("jobs", 1).await;
-        let back = oracle.drain("jobs").await;
-        assert_eq!(back.len(), 1);
-        assert_eq!((&back[0].data[..], back[0].redelivered), (&b"first"[..], true));
+        let requeued = oracle.drain("jobs").await;
+        assert_eq!(requeued.len(), 1);
+        assert_eq!((&requeued[0].data[..], requeued[0].redelivered), (&b"first"[..], true));
         assert!(first.is_stale());
     }
 
@@ -119,7 +119,7 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACK-06: a nack with requeue brings the same body again, redelivered; without, it is gone.
+    /// ACK-06: a nack with requeue makes the message redelivered; without, it is dropped.
     async fn a_nack_requeues_or_drops(bench: Bench) {
         let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let queue = bench.channel.queue("jobs");
@@ -137,8 +137,9 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACK-08: of five, four taken and the second acknowledged, `nack_all` of the fourth puts 1, 3, 4 back in front.
-    async fn nack_all_puts_back_in_order(bench: Bench) {
+    /// ACK-08: four of five messages are taken and the second is acknowledged: `nack_all` of the fourth requeues 1, 3
+    /// and 4 in front of the fifth.
+    async fn nack_all_requeues_in_order(bench: Bench) {
         let oracle = bench.fill_queue("jobs", (1..=5).map(|n| n.to_string())).await;
         let queue = bench.channel.queue("jobs");
         let mut taken = Vec::new();
@@ -150,15 +151,15 @@ crate::modes! {
         fourth.nack_all(true).unwrap();
         bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!(bench.channel.load().unsettled, 0);
-        let back = oracle.drain("jobs").await;
-        let back: Vec<_> = back.iter().map(|d| (d.data[0], d.redelivered)).collect();
-        assert_eq!(back, [(b'1', true), (b'3', true), (b'4', true), (b'5', false)]);
+        let messages = oracle.drain("jobs").await;
+        let messages: Vec<_> = messages.iter().map(|d| (d.data[0], d.redelivered)).collect();
+        assert_eq!(messages, [(b'1', true), (b'3', true), (b'4', true), (b'5', false)]);
         assert_eq!(taken.pop().unwrap().ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
     }
 
-    /// ACK-01, ACK-02: settling takes the delivery, so only another copy of the right could settle twice; none is made.
-    /// What is dropped unsettled goes back exactly once.
-    async fn what_is_dropped_goes_back_exactly_once(bench: Bench) {
+    /// ACK-01, ACK-02: settling consumes the delivery, so it cannot be settled twice. A delivery that is dropped
+    /// unsettled is requeued exactly once.
+    async fn a_dropped_delivery_is_requeued_exactly_once(bench: Bench) {
         let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let recorded = RecordedConnection::open(&bench).await;
         let delivery = recorded.channel.queue("jobs").get().await.unwrap().unwrap();
@@ -171,9 +172,9 @@ crate::modes! {
     }
 }
 
-/// GET-03: a get that is not answered in time is `Timeout`, and its late message goes back.
+/// GET-03: a get without a reply in time fails with `Timeout`, and its late message is requeued.
 #[actix::test]
-async fn a_get_without_an_answer_times_out_and_its_late_message_goes_back() {
+async fn a_get_without_a_reply_times_out_and_its_late_message_is_requeued() {
     use actix_pika::OpenChannel;
     use std::time::Duration;
 
@@ -188,7 +189,7 @@ async fn a_get_without_an_answer_times_out_and_its_late_message_goes_back() {
     let error = crate::support::within("the deadline", 5, channel.queue("jobs").get()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     recorded.proxy.resume(Direction::ToClient);
-    eventually("it is back", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;
+    eventually("the message is requeued", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;
     assert_eq!(recorded.settle_frames_on(channel.number()), [SettleFrame::Reject { tag: 1, requeue: true }]);
     assert!(channel.queue("jobs").get().await.unwrap().is_some());
 }

@@ -1,4 +1,4 @@
-//! Every way in which an actor can handle a delivery, and the tags of consumers.
+//! Every kind of `Handler<Delivery>` result, and consumer tags.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ fn handle(log: &Log, delivery: Delivery) {
     delivery.ack().unwrap();
 }
 
-/// An actor whose handler has the given kind of result.
+/// Defines an actor whose handler has the given context and result.
 macro_rules! worker {
     ($name:ident: $context:ty, $result:ty, |$this:ident, $delivery:ident| $handle:expr) => {
         struct $name(Log);
@@ -37,37 +37,37 @@ macro_rules! worker {
     };
 }
 
-worker!(AtOnce: Context<Self>, (), |this, delivery| handle(&this.0, delivery));
-worker!(Later: Context<Self>, ResponseFuture<()>, |this, delivery| {
+worker!(Immediate: Context<Self>, (), |this, delivery| handle(&this.0, delivery));
+worker!(InFuture: Context<Self>, ResponseFuture<()>, |this, delivery| {
     let log = this.0.clone();
     Box::pin(async move {
         tokio::task::yield_now().await;
         handle(&log, delivery);
     })
 });
-worker!(LaterWithItself: Context<Self>, ResponseActFuture<Self, ()>, |_this, delivery| {
+worker!(InActorFuture: Context<Self>, ResponseActFuture<Self, ()>, |_this, delivery| {
     let wait = tokio::task::yield_now().into_actor(_this);
     Box::pin(wait.map(move |(), this, _| handle(&this.0, delivery)))
 });
-worker!(OneByOne: Context<Self>, AtomicResponse<Self, ()>, |_this, delivery| {
+worker!(Atomic: Context<Self>, AtomicResponse<Self, ()>, |_this, delivery| {
     let wait = tokio::task::yield_now().into_actor(_this);
     AtomicResponse::new(Box::pin(wait.map(move |(), this: &mut Self, _| handle(&this.0, delivery))))
 });
-worker!(OnItsThread: SyncContext<Self>, (), |this, delivery| handle(&this.0, delivery));
+worker!(OnSyncArbiter: SyncContext<Self>, (), |this, delivery| handle(&this.0, delivery));
 
 crate::modes! {
-    /// CNS-02: handlers that answer at once, that work in a future, that let nothing else in meanwhile, and that block a
-    /// thread of their own get the same messages, each one time.
-    async fn every_kind_of_handler_works_alike(bench: Bench) {
+    /// CNS-02: handlers that return at once, that return a future, an actor future or an atomic response, and those of
+    /// a `SyncArbiter` each receive every message once.
+    async fn every_kind_of_handler_receives_each_message_once(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let queue = bench.channel.queue("jobs");
         let log = Log::default();
         let recipients: [(Recipient<Delivery>, bool); 5] = [
-            (AtOnce(log.clone()).start().recipient(), true),
-            (Later(log.clone()).start().recipient(), false),
-            (LaterWithItself(log.clone()).start().recipient(), false),
-            (OneByOne(log.clone()).start().recipient(), true),
-            (SyncArbiter::start(2, { let log = log.clone(); move || OnItsThread(log.clone()) }).recipient(), false),
+            (Immediate(log.clone()).start().recipient(), true),
+            (InFuture(log.clone()).start().recipient(), false),
+            (InActorFuture(log.clone()).start().recipient(), false),
+            (Atomic(log.clone()).start().recipient(), true),
+            (SyncArbiter::start(2, { let log = log.clone(); move || OnSyncArbiter(log.clone()) }).recipient(), false),
         ];
         let sent: Vec<_> = (0..50).map(|n| format!("{n:02}").into_bytes()).collect();
         for (at, (recipient, in_order)) in recipients.into_iter().enumerate() {
@@ -75,14 +75,14 @@ crate::modes! {
                 oracle.publish("", "jobs", body).await;
             }
             let consumer = queue.consume_with(Consume::new().prefetch(10), recipient).await.unwrap();
-            let all = async || (log.lock().unwrap().len() == 50).then_some(());
-            eventually("all were handled", 20, all).await;
+            let all_handled = async || (log.lock().unwrap().len() == 50).then_some(());
+            eventually("all were handled", 20, all_handled).await;
             let mut handled = std::mem::take(&mut *log.lock().unwrap());
             if !in_order {
                 handled.sort();
             }
             assert_eq!(handled, sent, "kind {at}");
-            // The last ack of another thread may be a moment behind the log.
+            // Another thread may still be about to send its last ack.
             eventually("all is settled", 5, async || (bench.channel.load().unsettled == 0).then_some(())).await;
             consumer.cancel().await.unwrap();
         }
@@ -91,10 +91,10 @@ crate::modes! {
     }
 }
 
-/// CNS-15: tags that the library makes are told apart over channels and connections, and no name of a program makes
-/// them too long.
+/// CNS-15: generated tags are unique over channels and connections, and at most 255 bytes long with a connection name
+/// of any length.
 #[actix::test]
-async fn tags_are_unique_and_short_whatever_the_name() {
+async fn generated_tags_are_unique_and_short() {
     let vhost = Vhost::fresh().await;
     let probe = Probe::<Delivery>::start();
     let mut tags = BTreeSet::new();
@@ -123,8 +123,8 @@ async fn tags_are_unique_and_short_whatever_the_name() {
 }
 
 crate::modes! {
-    /// CNS-15, FT-06: a tag of one's own has 255 bytes at most; a longer one is refused here, and costs nothing.
-    async fn a_tag_has_255_bytes_at_most(bench: Bench) {
+    /// CNS-15, FT-06: a given tag may have 255 bytes; a longer one is refused locally, and the channel stays open.
+    async fn a_tag_may_have_255_bytes(bench: Bench) {
         let oracle = bench.fill_queue("jobs", ["one".to_owned()]).await;
         let mut probe = Probe::<Delivery>::start();
         let queue = bench.channel.queue("jobs");

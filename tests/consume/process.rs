@@ -1,4 +1,4 @@
-//! The guard over the work on a delivery.
+//! `Delivery::process`: a guard that settles a delivery by a policy.
 
 use crate::support::oracle::Oracle;
 use actix::prelude::*;
@@ -6,9 +6,10 @@ use actix_pika::{Channel, Consume, DeclareQueue, Delivery, ErrorKind, Queue, Req
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
+/// Declares "q", whose dead letters go to the queue "dead", and publishes `bodies`.
 async fn queue_with(channel: &Channel, bodies: &[&str]) -> Queue {
-    channel.declare_queue("graveyard").await.unwrap();
-    let declare = DeclareQueue::new("q").dead_letter_exchange("").dead_letter_routing_key("graveyard");
+    channel.declare_queue("dead").await.unwrap();
+    let declare = DeclareQueue::new("q").dead_letter_exchange("").dead_letter_routing_key("dead");
     let queue = channel.declare_queue(declare).await.unwrap();
     for body in bodies {
         channel.default_exchange().publish(*body, "q").await.unwrap();
@@ -21,19 +22,19 @@ async fn take(queue: &Queue) -> Delivery {
 }
 
 crate::modes! {
-    /// ACK-11: work that is done is acknowledged, once.
-    async fn done_acknowledges(bench: Bench) {
+    /// ACK-11: `done` acknowledges the delivery, once.
+    async fn done_acknowledges_the_delivery(bench: Bench) {
         let queue = queue_with(&bench.channel, &["x"]).await;
         let work = take(&queue).await.process(Requeue::Yes);
         assert_eq!((work.body(), work.redelivered()), (&b"x"[..], false));
         work.done().unwrap();
         bench.channel.close().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        assert_eq!((oracle.count("q").await, oracle.count("graveyard").await), (0, 0));
+        assert_eq!((oracle.count("q").await, oracle.count("dead").await), (0, 0));
     }
 
-    /// ACK-10: work that ends in an error goes back where the policy says so, and the error goes on.
-    async fn failing_work_is_requeued(bench: Bench) {
+    /// ACK-10: with `Requeue::Yes`, a guard that is dropped by an early return requeues its delivery.
+    async fn a_dropped_guard_requeues(bench: Bench) {
         let queue = queue_with(&bench.channel, &["x"]).await;
         let delivery = take(&queue).await;
         let work = async move {
@@ -48,12 +49,12 @@ crate::modes! {
         again.ack().unwrap();
     }
 
-    /// ACK-10: without requeue it is dead-lettered; once-then-drop does either, in this order.
-    async fn the_policy_decides(bench: Bench) {
+    /// ACK-10: `Requeue::No` dead-letters; `OnceThenDrop` requeues the first time and dead-letters the second time.
+    async fn a_dropped_guard_follows_its_policy(bench: Bench) {
         let queue = queue_with(&bench.channel, &["drop"]).await;
-        let graveyard = bench.channel.queue("graveyard");
+        let dead_letters = bench.channel.queue("dead");
         drop(take(&queue).await.process(Requeue::No));
-        let dead = take(&graveyard).await;
+        let dead = take(&dead_letters).await;
         assert_eq!(dead.body(), b"drop");
         dead.ack().unwrap();
 
@@ -62,35 +63,34 @@ crate::modes! {
         let again = take(&queue).await;
         assert!(again.redelivered());
         drop(again.process(Requeue::OnceThenDrop));
-        let dead = take(&graveyard).await;
+        let dead = take(&dead_letters).await;
         assert_eq!(dead.body(), b"once");
         dead.ack().unwrap();
 
         bench.channel.default_exchange().publish("fail", "q").await.unwrap();
         take(&queue).await.process(Requeue::No).fail().unwrap();
-        let dead = take(&graveyard).await;
+        let dead = take(&dead_letters).await;
         assert_eq!(dead.body(), b"fail");
         dead.ack().unwrap();
     }
 
-    /// ACK-12: settling inside takes the guard, so that it cannot be settled again.
-    async fn settling_inside_is_the_last_word(bench: Bench) {
+    /// ACK-12: settling through the guard consumes it; `into_delivery` returns the delivery without a policy.
+    async fn settling_through_the_guard_consumes_it(bench: Bench) {
         let queue = queue_with(&bench.channel, &["refused", "kept"]).await;
         take(&queue).await.process(Requeue::Yes).reject(false).unwrap();
-        let kept = take(&queue).await.process(Requeue::No).into_delivery();
-        assert_eq!(kept.body(), b"kept");
-        drop(kept);
-        let kept = take(&queue).await;
-        assert!(kept.redelivered(), "unguarded again, it goes back");
-        kept.ack().unwrap();
-        let dead = take(&bench.channel.queue("graveyard")).await;
+        let delivery = take(&queue).await.process(Requeue::No).into_delivery();
+        assert_eq!(delivery.body(), b"kept");
+        drop(delivery);
+        let delivery = take(&queue).await;
+        assert!(delivery.redelivered(), "dropped without a guard, it is requeued");
+        delivery.ack().unwrap();
+        let dead = take(&bench.channel.queue("dead")).await;
         assert_eq!(dead.body(), b"refused");
         dead.ack().unwrap();
     }
 
-    /// ACK-10: a handler that panics at work refuses what it worked on by the policy; what waited in its mailbox goes
-    /// back into the queue.
-    async fn a_panic_refuses_by_the_policy(bench: Bench) {
+    /// ACK-10: when a handler panics, its delivery is settled by the policy, and those in the mailbox are requeued.
+    async fn a_panic_settles_by_the_policy(bench: Bench) {
         struct Worker(mpsc::UnboundedSender<()>);
         impl Actor for Worker {
             type Context = Context<Self>;
@@ -100,24 +100,24 @@ crate::modes! {
             fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
                 let _work = delivery.process(Requeue::No);
                 let _ = self.0.send(());
-                panic!("the work fails (as it should in this test)");
+                panic!("this handler panics on purpose");
             }
         }
         let queue = queue_with(&bench.channel, &["poison", "next"]).await;
-        let (began, mut begins) = mpsc::unbounded_channel();
+        let (sender, mut started) = mpsc::unbounded_channel();
         let arbiter = Arbiter::new();
-        let worker = Worker::start_in_arbiter(&arbiter.handle(), |_| Worker(began));
+        let worker = Worker::start_in_arbiter(&arbiter.handle(), |_| Worker(sender));
         queue.consume_with(Consume::new().prefetch(2), worker.recipient()).await.unwrap();
-        begins.recv().await.expect("it began");
+        started.recv().await.expect("the handler runs");
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        let dead = crate::support::eventually("it is dead", 10, || oracle.get("graveyard")).await;
+        let dead = crate::support::eventually("the dead letter", 10, || oracle.get("dead")).await;
         assert_eq!(dead.data, b"poison");
-        let next = crate::support::eventually("the next one is back", 20, || oracle.get("q")).await;
+        let next = crate::support::eventually("the next message is requeued", 20, || oracle.get("q")).await;
         assert_eq!(next.data, b"next");
     }
 
-    /// CH-30: the channel dies under the work: `done` says so, and the message comes again on the next channel.
-    async fn a_channel_that_dies_under_the_work_is_told(bench: Bench) {
+    /// CH-30: when the channel closes during the work, `done` returns the reason, and the message is redelivered.
+    async fn done_after_a_channel_close_returns_the_reason(bench: Bench) {
         let queue = queue_with(&bench.channel, &["x"]).await;
         let mut deliveries = queue.deliveries().await.unwrap();
         let work = deliveries.next().await.expect("a delivery").process(Requeue::No);

@@ -1,83 +1,80 @@
-//! Prefetch: what the broker leaves unsettled with a consumer.
+//! Prefetch: per consumer and global, and the local limit of `no_ack` consumers.
 
+use super::numbers;
 use crate::support::oracle::Oracle;
 use crate::support::recorded_connection::RecordedConnection;
 use crate::support::{eventually, modes::Bench, take, within};
 use actix_pika::{Channel, Consume, DeclareQueue, Delivery, message::Qos, testing::Probe};
 
-fn numbers(n: usize) -> Vec<String> {
-    (0..n).map(|n| n.to_string()).collect()
-}
-
-/// Two round trips: what the broker sends of its own accord by then has come.
-async fn settled(channel: &Channel) {
+/// Makes two round trips, after which the deliveries that the broker sends unasked have arrived.
+async fn round_trips(channel: &Channel) {
     for _ in 0..2 {
         channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     }
 }
 
-/// The next `n` deliveries, and no more than these.
-async fn exactly(probe: &mut Probe<Delivery>, n: usize, channel: &Channel) -> Vec<Delivery> {
+/// Takes the next `n` deliveries, and checks that no more arrive.
+async fn take_exactly(probe: &mut Probe<Delivery>, n: usize, channel: &Channel) -> Vec<Delivery> {
     let taken = take(probe, n).await;
-    probe.expect_none_until(settled(channel)).await.unwrap();
+    probe.expect_none_until(round_trips(channel)).await.unwrap();
     taken
 }
 
-async fn ready_is(oracle: &Oracle, queue: &str, n: u32) {
-    eventually("so many are ready", 5, async || (oracle.count(queue).await == n).then_some(())).await;
+async fn wait_for_ready(oracle: &Oracle, queue: &str, n: u32) {
+    eventually("the ready count", 5, async || (oracle.count(queue).await == n).then_some(())).await;
 }
 
 crate::modes! {
-    /// QOS-01: setting the prefetch is answered, the global one, too; a channel can be given several in turn.
-    async fn setting_the_prefetch_is_answered(bench: Bench) {
+    /// QOS-01: `set_qos` succeeds for a consumer and a global prefetch, several times on one channel.
+    async fn set_qos_succeeds_repeatedly(bench: Bench) {
         bench.channel.set_qos(1).await.unwrap();
         bench.channel.set_qos_with(Qos::new(1).global(true)).await.unwrap();
         bench.channel.set_qos(u16::MAX).await.unwrap();
         bench.channel.set_qos(0).await.unwrap();
     }
 
-    /// QOS-02: of 15 queued 5 arrive, a get in between frees nothing; single acks, an ack of all, nacks with and
-    /// without requeue bring as many more as they settle.
-    async fn the_prefetch_bounds_what_is_unsettled(bench: Bench) {
+    /// QOS-02: of 15 messages 5 arrive, and a get does not raise that; single acks, `ack_all`, and nacks with and
+    /// without requeue let as many more arrive as they settle.
+    async fn the_prefetch_limits_unsettled_deliveries(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(15)).await;
         let mut probe = Probe::<Delivery>::start();
         let queue = bench.channel.queue("jobs");
         queue.consume_with(Consume::new().prefetch(5), probe.recipient()).await.unwrap();
-        let five = exactly(&mut probe, 5, &bench.channel).await;
+        let five = take_exactly(&mut probe, 5, &bench.channel).await;
         assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (10, 5));
         queue.get().await.unwrap().unwrap().ack().unwrap();
-        probe.expect_none_until(settled(&bench.channel)).await.unwrap();
+        probe.expect_none_until(round_trips(&bench.channel)).await.unwrap();
         for delivery in five {
             delivery.ack().unwrap();
         }
-        let mut five = exactly(&mut probe, 5, &bench.channel).await;
+        let mut five = take_exactly(&mut probe, 5, &bench.channel).await;
         five.pop().unwrap().ack_all().unwrap();
         drop(five);
-        let mut four = exactly(&mut probe, 4, &bench.channel).await;
+        let mut four = take_exactly(&mut probe, 4, &bench.channel).await;
         for n in 15..20 {
             oracle.publish("", "jobs", n.to_string()).await;
         }
-        let one = exactly(&mut probe, 1, &bench.channel).await;
+        let one = take_exactly(&mut probe, 1, &bench.channel).await;
         four.extend(one);
         for delivery in four {
             delivery.nack(false).unwrap();
         }
-        let four = exactly(&mut probe, 4, &bench.channel).await;
+        let four = take_exactly(&mut probe, 4, &bench.channel).await;
         for delivery in four {
             delivery.nack(true).unwrap();
         }
-        let four = exactly(&mut probe, 4, &bench.channel).await;
+        let four = take_exactly(&mut probe, 4, &bench.channel).await;
         assert!(four.iter().all(Delivery::redelivered));
     }
 
-    /// QOS-02: and so does recover, which brings the same again.
-    async fn recover_brings_the_prefetch_again(bench: Bench) {
+    /// QOS-02: `basic.recover` redelivers the unsettled messages, within the prefetch.
+    async fn basic_recover_redelivers_within_the_prefetch(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(15)).await;
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume_with(Consume::new().prefetch(5), probe.recipient()).await.unwrap();
-        let held = exactly(&mut probe, 5, &bench.channel).await;
+        let held = take_exactly(&mut probe, 5, &bench.channel).await;
         bench.channel.recover().await.unwrap();
-        let again = exactly(&mut probe, 5, &bench.channel).await;
+        let again = take_exactly(&mut probe, 5, &bench.channel).await;
         assert!(held.iter().all(Delivery::is_stale) && !again.iter().any(Delivery::is_stale));
         assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (10, 5));
         let mut bodies: Vec<_> = again.iter().map(|delivery| delivery.body().to_vec()).collect();
@@ -86,8 +83,8 @@ crate::modes! {
         assert!(again.iter().all(Delivery::redelivered));
     }
 
-    /// QOS-03: a prefetch of 0 is no bound.
-    async fn a_prefetch_of_zero_is_no_bound(bench: Bench) {
+    /// QOS-03: a prefetch of 0 is unlimited.
+    async fn a_prefetch_of_zero_is_unlimited(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(300)).await;
         bench.channel.set_qos(0).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
@@ -96,21 +93,21 @@ crate::modes! {
         assert_eq!((all.len(), oracle.count("jobs").await, bench.channel.load().unsettled), (300, 0, 300));
     }
 
-    /// QOS-03: the broker knows no prefetch for `no_ack` consumers; the application holds no more than that many.
-    async fn no_ack_consumers_are_bounded_here(bench: Bench) {
+    /// QOS-03: the broker ignores the prefetch of `no_ack` consumers; the library hands out no more than that many.
+    async fn the_prefetch_of_no_ack_consumers_is_enforced_locally(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(100)).await;
         let mut probe = Probe::<Delivery>::start();
         let options = Consume::new().no_ack(true).prefetch(10);
         bench.channel.queue("jobs").consume_with(options, probe.recipient()).await.unwrap();
-        ready_is(&oracle, "jobs", 0).await;
-        let ten = exactly(&mut probe, 10, &bench.channel).await;
+        wait_for_ready(&oracle, "jobs", 0).await;
+        let ten = take_exactly(&mut probe, 10, &bench.channel).await;
         drop(ten);
-        let mut ten = exactly(&mut probe, 10, &bench.channel).await;
-        // Room is made once half of the ten are gone, not one by one.
+        let mut ten = take_exactly(&mut probe, 10, &bench.channel).await;
+        // More are handed out once half of the ten are dropped, not one by one.
         ten.truncate(6);
-        probe.expect_none_until(settled(&bench.channel)).await.unwrap();
+        probe.expect_none_until(round_trips(&bench.channel)).await.unwrap();
         ten.truncate(5);
-        let five = exactly(&mut probe, 5, &bench.channel).await;
+        let five = take_exactly(&mut probe, 5, &bench.channel).await;
         drop((ten, five));
         for left in (0..75).rev() {
             let delivery = probe.next().await.unwrap();
@@ -118,26 +115,25 @@ crate::modes! {
         }
     }
 
-    /// QOS: a consumer holds 250 unless told otherwise.
+    /// QOS: the default prefetch is 250, for actors and streams.
     async fn the_default_prefetch_is_250(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(300)).await;
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
-        let held = exactly(&mut probe, 250, &bench.channel).await;
+        let held = take_exactly(&mut probe, 250, &bench.channel).await;
         assert_eq!((oracle.count("jobs").await, bench.channel.load().unsettled), (50, 250));
         drop(held);
-        // Streams alike.
         bench.channel.close().await.unwrap();
-        ready_is(&oracle, "jobs", 300).await;
+        wait_for_ready(&oracle, "jobs", 300).await;
         let channel = bench.another_channel().await;
         let _stream = channel.queue("jobs").deliveries().await.unwrap();
-        ready_is(&oracle, "jobs", 50).await;
-        settled(&channel).await;
+        wait_for_ready(&oracle, "jobs", 50).await;
+        round_trips(&channel).await;
         assert_eq!((oracle.count("jobs").await, channel.load().unsettled), (50, 250));
     }
 
-    /// QOS-04: each consumer has its own bound, 3 and 2 of 10, and what one settles serves itself.
-    async fn each_consumer_has_its_own_bound(bench: Bench) {
+    /// QOS-04: consumers with a prefetch of 3 and 2 are limited independently.
+    async fn each_consumer_has_its_own_prefetch(bench: Bench) {
         let oracle = bench.fill_queue("one", numbers(10)).await;
         oracle.declare_queue("two").await;
         for n in 0..10 {
@@ -148,94 +144,94 @@ crate::modes! {
         bench.channel.queue("one").consume(one.recipient()).await.unwrap();
         let options = Consume::new().prefetch(2);
         bench.channel.queue("two").consume_with(options, two.recipient()).await.unwrap();
-        let mut ones = exactly(&mut one, 3, &bench.channel).await;
-        let twos = exactly(&mut two, 2, &bench.channel).await;
+        let mut ones = take_exactly(&mut one, 3, &bench.channel).await;
+        let twos = take_exactly(&mut two, 2, &bench.channel).await;
         assert_eq!((oracle.count("one").await, oracle.count("two").await), (7, 8));
         ones.pop().unwrap().ack().unwrap();
-        ones.extend(exactly(&mut one, 1, &bench.channel).await);
-        two.expect_none_until(settled(&bench.channel)).await.unwrap();
-        // The prefetch of the second changed nothing for consumers that are still to come.
+        ones.extend(take_exactly(&mut one, 1, &bench.channel).await);
+        two.expect_none_until(round_trips(&bench.channel)).await.unwrap();
+        // The prefetch of the second consumer does not apply to later consumers.
         let mut third = Probe::<Delivery>::start();
         bench.channel.queue("one").consume(third.recipient()).await.unwrap();
-        let thirds = exactly(&mut third, 3, &bench.channel).await;
+        let thirds = take_exactly(&mut third, 3, &bench.channel).await;
         drop((ones, twos, thirds));
     }
 
-    /// QOS-04: a global bound is shared by the consumers of the channel.
-    async fn a_global_bound_is_shared(bench: Bench) {
+    /// QOS-04: a global prefetch is shared by the consumers of the channel.
+    async fn a_global_prefetch_is_shared(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(10)).await;
         bench.channel.set_qos_with(Qos::new(3).global(true)).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
         bench.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
-        let three = exactly(&mut probe, 3, &bench.channel).await;
+        let three = take_exactly(&mut probe, 3, &bench.channel).await;
         assert_eq!(oracle.count("jobs").await, 7);
         for delivery in three {
             delivery.ack().unwrap();
         }
-        let three = exactly(&mut probe, 3, &bench.channel).await;
-        // One more consumer does not lift the bound.
+        let three = take_exactly(&mut probe, 3, &bench.channel).await;
+        // One more consumer does not raise the limit.
         let mut other = Probe::<Delivery>::start();
         bench.channel.queue("jobs").consume(other.recipient()).await.unwrap();
-        other.expect_none_until(settled(&bench.channel)).await.unwrap();
-        probe.expect_none_until(settled(&bench.channel)).await.unwrap();
+        other.expect_none_until(round_trips(&bench.channel)).await.unwrap();
+        probe.expect_none_until(round_trips(&bench.channel)).await.unwrap();
         assert_eq!((three.len(), oracle.count("jobs").await), (3, 4));
-        // Nor is it kept for ever.
+        // 0 removes it.
         bench.channel.set_qos_with(Qos::new(0).global(true)).await.unwrap();
-        ready_is(&oracle, "jobs", 0).await;
+        wait_for_ready(&oracle, "jobs", 0).await;
     }
 
-    /// QOS-06: the size of a prefetch, which RabbitMQ answers with 540, cannot be said; it leaves as 0.
-    async fn the_prefetch_has_no_size(bench: Bench) {
+    /// QOS-06: `basic.qos` is sent with a prefetch size of 0; RabbitMQ answers any other with 540, so there is no
+    /// option for it.
+    async fn the_prefetch_size_is_always_zero(bench: Bench) {
         let _oracle = bench.fill_queue("jobs", []).await;
         let recorded = RecordedConnection::open(&bench).await;
         let probe = Probe::<Delivery>::start();
         recorded.channel.set_qos(7).await.unwrap();
         recorded.channel.queue("jobs").consume_with(Consume::new().prefetch(9), probe.recipient()).await.unwrap();
-        let tapes = recorded.proxy.recordings();
-        let frames = tapes.iter().flat_map(|tape| tape.frames(crate::support::proxy::Direction::ToBroker));
+        let recordings = recorded.proxy.recordings();
+        let frames = recordings.iter().flat_map(|recording| recording.frames(crate::support::proxy::Direction::ToBroker));
         let qos: Vec<_> = frames.filter(|f| f.method() == Some((60, 10))).map(|f| f.payload[4..].to_vec()).collect();
         assert_eq!(qos, [[0, 0, 0, 0, 0, 7, 0], [0, 0, 0, 0, 0, 9, 0]]);
     }
 }
 
 crate::modes! {
-    /// QOS-05: a global bound that is raised, lowered and lifted under a consumer counts what is unsettled already.
-    async fn a_global_bound_can_be_changed_under_a_consumer(bench: Bench) {
+    /// QOS-05: a global prefetch can be raised, lowered and removed while a consumer has unsettled deliveries.
+    async fn a_global_prefetch_can_be_changed_during_consuming(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(30)).await;
         let channel = &bench.channel;
-        let bound = async |count| channel.set_qos_with(Qos::new(count).global(true)).await.unwrap();
+        let set_global = async |count| channel.set_qos_with(Qos::new(count).global(true)).await.unwrap();
         let mut probe = Probe::<Delivery>::start();
-        bound(3).await;
+        set_global(3).await;
         channel.queue("jobs").consume(probe.recipient()).await.unwrap();
-        let mut held = exactly(&mut probe, 3, channel).await;
-        bound(5).await;
-        held.extend(exactly(&mut probe, 2, channel).await);
-        // Five are out, two may be: three settles make no room.
-        bound(2).await;
+        let mut held = take_exactly(&mut probe, 3, channel).await;
+        set_global(5).await;
+        held.extend(take_exactly(&mut probe, 2, channel).await);
+        // Five are unsettled and two are allowed: after three acks no more arrive.
+        set_global(2).await;
         for delivery in held.drain(..3) {
             delivery.ack().unwrap();
         }
-        probe.expect_none_until(settled(channel)).await.unwrap();
+        probe.expect_none_until(round_trips(channel)).await.unwrap();
         held.remove(0).ack().unwrap();
-        held.extend(exactly(&mut probe, 1, channel).await);
+        held.extend(take_exactly(&mut probe, 1, channel).await);
         assert_eq!((channel.load().unsettled, oracle.count("jobs").await), (2, 24));
-        bound(0).await;
-        held.extend(exactly(&mut probe, 24, channel).await);
+        set_global(0).await;
+        held.extend(take_exactly(&mut probe, 24, channel).await);
         let bodies: Vec<_> = held.iter().map(|delivery| delivery.body().to_vec()).collect();
         assert_eq!(bodies, (4..30).map(|n| n.to_string().into_bytes()).collect::<Vec<_>>());
-        // And it can be set again.
-        bound(1).await;
+        set_global(1).await;
         oracle.publish("", "jobs", "late").await;
-        probe.expect_none_until(settled(channel)).await.unwrap();
+        probe.expect_none_until(round_trips(channel)).await.unwrap();
         for delivery in held {
             delivery.ack().unwrap();
         }
-        assert_eq!(exactly(&mut probe, 1, channel).await[0].body(), b"late");
+        assert_eq!(take_exactly(&mut probe, 1, channel).await[0].body(), b"late");
     }
 
-    /// QOS-05: two queues under one global bound of two: neither starves until the other is empty.
-    async fn a_global_bound_starves_no_queue(bench: Bench) {
+    /// QOS-05: with a global prefetch of two, both of two queues are served before one is empty.
+    async fn a_global_prefetch_starves_no_queue(bench: Bench) {
         let oracle = bench.fill_queue("one", numbers(50)).await;
         oracle.declare_queue("two").await;
         for n in 0..50 {
@@ -260,9 +256,9 @@ crate::modes! {
     }
 }
 
-/// QOS-05: in a transaction acks make room at the commit, for a consumer's own bound as for a global one.
+/// QOS-05: in a transaction, acks let more deliveries arrive at the commit, with a global and a consumer prefetch.
 #[actix::test]
-async fn in_a_transaction_only_the_commit_makes_room() {
+async fn acks_in_a_transaction_count_at_the_commit() {
     let test = async {
         for global in [true, false] {
             let bench = Bench::open(false).await;
@@ -273,12 +269,12 @@ async fn in_a_transaction_only_the_commit_makes_room() {
             let transaction = channel.transaction().await.unwrap();
             let mut probe = Probe::<Delivery>::start();
             channel.queue("jobs").consume(probe.recipient()).await.unwrap();
-            for delivery in exactly(&mut probe, 2, channel).await {
+            for delivery in take_exactly(&mut probe, 2, channel).await {
                 delivery.ack().unwrap();
             }
-            probe.expect_none_until(settled(channel)).await.unwrap();
+            probe.expect_none_until(round_trips(channel)).await.unwrap();
             transaction.commit().await.unwrap();
-            let two = exactly(&mut probe, 2, channel).await;
+            let two = take_exactly(&mut probe, 2, channel).await;
             assert_eq!(oracle.count("jobs").await, 6, "global: {global}");
             drop(two);
         }

@@ -1,4 +1,4 @@
-//! Floods that the broker does not bound: what is read ahead, what goes on meanwhile, and who has to go.
+//! Consumers without a prefetch limit: the read-ahead budget, pauses of reading, and the cancel of a slow consumer.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use futures_util::StreamExt;
 
 const BODY: usize = 4096;
 const AHEAD: usize = 512 * 1024;
-/// Beside the budget: one read that was cut when it was used up, and another one on its way through the mailbox.
+/// What may exceed the budget: the read that used it up, and another one in the mailbox.
 const SLACK: usize = 2 * 64 * 1024;
 
 fn body(n: usize) -> Vec<u8> {
@@ -35,8 +35,8 @@ fn number(delivery: &Delivery) -> usize {
     text.trim_end_matches('.').parse().unwrap()
 }
 
-/// A queue with that many messages of 4 kB each.
-async fn flooded(bench: &Bench, queue: &str, messages: usize) -> Oracle {
+/// Fills a queue with `messages` messages of 4 KiB.
+async fn fill_with_large(bench: &Bench, queue: &str, messages: usize) -> Oracle {
     let oracle = bench.fill_queue(queue, []).await;
     let channel = bench.connection.channel_with(OpenChannel::new().confirms(true)).await.unwrap();
     let exchange = channel.default_exchange();
@@ -59,10 +59,10 @@ fn proxy(bench: &Bench) -> Proxy {
     Proxy::to(&bench.vhost.broker().address())
 }
 
-/// Waits until a count is more than `least` and grows no more.
-async fn still(least: usize, count: impl Fn() -> usize) -> usize {
+/// Waits until `count` is above `least` and stops growing.
+async fn stable_count(least: usize, count: impl Fn() -> usize) -> usize {
     let mut before = 0;
-    let standstill = async {
+    let stable = async {
         loop {
             tokio::time::sleep(Duration::from_millis(150)).await;
             let now = count();
@@ -72,15 +72,15 @@ async fn still(least: usize, count: impl Fn() -> usize) -> usize {
             before = now;
         }
     };
-    within("a standstill", 20, standstill).await
+    within("a stable count", 20, stable).await
 }
 
-/// Waits until nothing more comes to a stream that nobody reads, and tells how much came.
-async fn standstill(stream: &DeliveryStream) -> usize {
-    still(0, || stream.waiting()).await
+/// Waits until a stream that is not read receives no more, and returns how many deliveries wait in it.
+async fn wait_until_full(stream: &DeliveryStream) -> usize {
+    stable_count(0, || stream.waiting()).await
 }
 
-/// An actor that holds what it gets while the gate is shut.
+/// An actor that keeps its deliveries until it gets `Open`.
 struct Gate {
     shut: Arc<AtomicBool>,
     held: Vec<Delivery>,
@@ -115,19 +115,19 @@ impl Handler<Open> for Gate {
     }
 }
 
-/// Design 7.5, design 13.7: of a flood without acks a stream that nobody reads holds no more than the budget; read again, all
-/// comes, in order.
+/// Design 7.5, design 13.7: a `no_ack` stream that is not read receives no more than the budget; once it is read, all
+/// messages arrive in order.
 #[actix::test]
-async fn a_flood_is_read_ahead_by_the_budget_only() {
+async fn an_unread_stream_stays_within_the_budget() {
     let bench = Bench::open(true).await;
-    let oracle = flooded(&bench, "flood", 8000).await;
+    let oracle = fill_with_large(&bench, "flood", 8000).await;
     let proxy = proxy(&bench);
     let connection = connect(&bench, &proxy, |c| c).await;
     let channel = connection.channel().await.unwrap();
     let mut stream = channel.queue("flood").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
-    let waiting = standstill(&stream).await;
-    assert!(waiting * BODY <= AHEAD + SLACK, "{waiting} messages are here");
-    assert!((waiting + 1) * (BODY + 512) > AHEAD, "only {waiting} messages are here");
+    let waiting = wait_until_full(&stream).await;
+    assert!(waiting * BODY <= AHEAD + SLACK, "{waiting} messages were read");
+    assert!((waiting + 1) * (BODY + 512) > AHEAD, "only {waiting} messages were read");
     for n in 0..8000 {
         let delivery = within("a delivery", 10, stream.next()).await.unwrap();
         assert_eq!(number(&delivery), n);
@@ -137,11 +137,12 @@ async fn a_flood_is_read_ahead_by_the_budget_only() {
     assert_eq!(oracle.queue_counts("flood").await, Some((0, 0)));
 }
 
-/// Rule 7: an actor that is slow holds its permits, its Consumer the budget; when it works again, all comes, in order.
+/// Design 13.7: a slow `no_ack` actor gets no more deliveries than its prefetch; once it continues, all arrive in
+/// order.
 #[actix::test]
-async fn a_slow_actor_holds_its_permits_only() {
+async fn a_slow_actor_gets_no_more_than_its_prefetch() {
     let bench = Bench::open(true).await;
-    let oracle = flooded(&bench, "flood", 8000).await;
+    let oracle = fill_with_large(&bench, "flood", 8000).await;
     let proxy = proxy(&bench);
     let connection = connect(&bench, &proxy, |c| c).await;
     let channel = connection.channel().await.unwrap();
@@ -149,37 +150,37 @@ async fn a_slow_actor_holds_its_permits_only() {
     let gate = Gate { shut: shut.clone(), held: Vec::new(), seen: seen.clone() }.start();
     let options = Consume::new().no_ack(true).prefetch(40);
     channel.queue("flood").consume_with(options, gate.clone().recipient()).await.unwrap();
-    // What the sockets buffer counts here, too.
-    let moved = still(AHEAD, || proxy.byte_count(Direction::ToClient) as usize).await;
+    // This includes the bytes in the socket buffers.
+    let moved = stable_count(AHEAD, || proxy.byte_count(Direction::ToClient) as usize).await;
     assert!(moved < 24 << 20, "{moved} bytes");
     assert_eq!(seen.load(Ordering::SeqCst), 40);
     gate.send(Open).await.unwrap();
-    eventually("all were seen", 20, async || (seen.load(Ordering::SeqCst) == 8000).then_some(())).await;
+    eventually("all were handled", 20, async || (seen.load(Ordering::SeqCst) == 8000).then_some(())).await;
     assert_eq!(oracle.count("flood").await, 0);
     assert!(!connection.is_closed());
 }
 
-/// HB-05, design 13.7: while reading pauses, heartbeats go out, the broker's silence is not death, and reading goes on where
-/// it paused.
+/// HB-05, design 13.7: while reading is paused, heartbeats are sent, the connection is not taken for dead, and reading
+/// then resumes where it paused.
 #[actix::test]
-async fn heartbeats_go_on_while_reading_pauses() {
+async fn heartbeats_are_sent_while_reading_is_paused() {
     let bench = Bench::open(true).await;
-    let _oracle = flooded(&bench, "flood", 4000).await;
+    let _oracle = fill_with_large(&bench, "flood", 4000).await;
     let proxy = proxy(&bench);
     proxy.record();
     let connection = connect(&bench, &proxy, |c| c.heartbeat(Duration::from_secs(1))).await;
     let channel = connection.channel().await.unwrap();
     let mut stream = channel.queue("flood").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
-    let waiting = standstill(&stream).await;
-    let beats = |tape: &crate::support::proxy::Recording| {
-        tape.frames(Direction::ToBroker).filter(|frame| frame.kind == 8).count()
+    let waiting = wait_until_full(&stream).await;
+    let heartbeats = |recording: &crate::support::proxy::Recording| {
+        recording.frames(Direction::ToBroker).filter(|frame| frame.kind == 8).count()
     };
-    let so_far = proxy.recordings().iter().map(beats).sum::<usize>();
-    // At a beat each half second or quarter of it, this is more than the broker's patience.
-    let many = proxy.wait_for_recording(|tape| beats(tape) >= so_far + 10);
-    let began = std::time::Instant::now();
-    within("heartbeats", 20, many).await;
-    assert!(began.elapsed() > Duration::from_secs(2), "too many heartbeats: 10 in {:?}", began.elapsed());
+    let so_far = proxy.recordings().iter().map(heartbeats).sum::<usize>();
+    // With a heartbeat each half second or more often, ten take longer than the broker's timeout.
+    let ten_more = proxy.wait_for_recording(|recording| heartbeats(recording) >= so_far + 10);
+    let started = std::time::Instant::now();
+    within("heartbeats", 20, ten_more).await;
+    assert!(started.elapsed() > Duration::from_secs(2), "too many heartbeats: 10 in {:?}", started.elapsed());
     assert_eq!(stream.waiting(), waiting);
     assert!(!connection.is_closed());
     for n in 0..4000 {
@@ -188,28 +189,28 @@ async fn heartbeats_go_on_while_reading_pauses() {
     assert!(!connection.is_closed());
 }
 
-/// Rule 7: a stream that is closed, or dropped, while reading pauses because of what it holds does not wait for ever
-/// for the answer behind that.
+/// Design 13.7: closing or dropping the stream for which reading is paused ends its consumer: its deliveries do not
+/// block the reply to `basic.cancel`.
 #[actix::test]
-async fn a_stream_that_paused_the_connection_can_be_ended() {
+async fn a_stream_that_paused_reading_can_be_closed() {
     let bench = Bench::open(true).await;
-    let oracle = flooded(&bench, "flood", 6000).await;
+    let oracle = fill_with_large(&bench, "flood", 6000).await;
     let proxy = proxy(&bench);
     let connection = connect(&bench, &proxy, |c| c).await;
     let channel = connection.channel().await.unwrap();
     let queue = channel.queue("flood");
     let stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
-    standstill(&stream).await;
+    wait_until_full(&stream).await;
     within("close", 15, stream.close()).await.unwrap();
-    // A broker takes seconds to put thousands back one by one.
-    eventually("all is back", 30, async || {
+    // The broker takes seconds to requeue thousands one by one.
+    eventually("all messages are requeued", 30, async || {
         (oracle.queue_counts("flood").await == Some((6000, 0))).then_some(())
     })
     .await;
     assert_eq!(channel.load().unsettled, 0);
 
     let stream = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
-    standstill(&stream).await;
+    wait_until_full(&stream).await;
     drop(stream);
     eventually("no consumer", 15, async || {
         (oracle.queue_counts("flood").await.unwrap().1 == 0).then_some(())
@@ -221,11 +222,11 @@ async fn a_stream_that_paused_the_connection_can_be_ended() {
     within("a delivery", 10, stream.next()).await.unwrap().ack().unwrap();
 }
 
-/// Rules 7 and 8: a target that dies while reading pauses because of what waits for it is cancelled.
+/// Design 13.7, 13.8: when the target for which reading is paused stops, its consumer is cancelled.
 #[actix::test]
-async fn a_target_that_dies_while_reading_pauses_is_cancelled() {
+async fn a_consumer_is_cancelled_if_its_target_stops_while_reading_is_paused() {
     let bench = Bench::open(true).await;
-    let oracle = flooded(&bench, "flood", 6000).await;
+    let oracle = fill_with_large(&bench, "flood", 6000).await;
     let proxy = proxy(&bench);
     let connection = connect(&bench, &proxy, |c| c).await;
     let channel = connection.channel().await.unwrap();
@@ -238,19 +239,22 @@ async fn a_target_that_dies_while_reading_pauses_is_cancelled() {
     });
     let options = Consume::new().no_ack(true).prefetch(40).watch(ends.recipient());
     channel.queue("flood").consume_with(options, gate.recipient()).await.unwrap();
-    eventually("it holds forty", 10, async || (seen.load(Ordering::SeqCst) == 40).then_some(())).await;
+    eventually("forty deliveries are handled", 10, async || {
+        (seen.load(Ordering::SeqCst) == 40).then_some(())
+    })
+    .await;
     arbiter.stop();
     assert!(matches!(ends.next().await.unwrap(), ConsumerEnd::TargetGone));
     within("a call", 10, channel.declare_queue("other")).await.unwrap();
     assert_eq!(oracle.queue_counts("flood").await.unwrap().1, 0);
 }
 
-/// NET-14, design 13.7: who pauses the connection for too long is cancelled, the greediest one only; the others go on, and
-/// so does the connection.
+/// NET-14, design 13.7: when reading is paused for longer than the stall limit, the consumer with the most waiting
+/// bytes is cancelled; other consumers and the connection are not affected.
 #[actix::test]
-async fn the_greediest_consumer_goes_when_reading_pauses_for_too_long() {
+async fn the_slowest_consumer_is_cancelled_after_a_long_pause() {
     let bench = Bench::open(true).await;
-    let oracle = flooded(&bench, "flood", 6000).await;
+    let oracle = fill_with_large(&bench, "flood", 6000).await;
     oracle.declare_queue("quiet").await;
     oracle.declare_queue("acked").await;
     let proxy = proxy(&bench);
@@ -259,17 +263,17 @@ async fn the_greediest_consumer_goes_when_reading_pauses_for_too_long() {
     let mut quiet = channel.queue("quiet").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
     let mut acked = channel.queue("acked").deliveries().await.unwrap();
     oracle.publish("", "quiet", "first").await;
-    eventually("it is here", 5, async || (quiet.waiting() == 1).then_some(())).await;
+    eventually("the first message", 5, async || (quiet.waiting() == 1).then_some(())).await;
     let other = connection.channel().await.unwrap();
     let mut ends = Probe::<ConsumerEnd>::start();
     let options = Consume::new().no_ack(true).watch(ends.recipient());
-    let mut greedy = other.queue("flood").deliveries_with(options).await.unwrap();
-    standstill(&greedy).await;
+    let mut slow = other.queue("flood").deliveries_with(options).await.unwrap();
+    wait_until_full(&slow).await;
     oracle.publish("", "quiet", "second").await;
     oracle.publish("", "acked", "third").await;
     assert!(matches!(ends.next().await.unwrap(), ConsumerEnd::TooSlow));
-    assert!(within("the end", 10, greedy.next()).await.is_none());
-    assert!(matches!(greedy.end(), Some(ConsumerEnd::TooSlow)));
+    assert!(within("the end", 10, slow.next()).await.is_none());
+    assert!(matches!(slow.end(), Some(ConsumerEnd::TooSlow)));
     for body in ["first", "second"] {
         assert_eq!(within("a delivery", 10, quiet.next()).await.unwrap().body(), body.as_bytes());
     }
@@ -281,18 +285,18 @@ async fn the_greediest_consumer_goes_when_reading_pauses_for_too_long() {
     connection.close().await.unwrap();
 }
 
-/// Rule 7: a consumer without a bound that must settle is treated alike; what it did not see goes back, and what it
-/// holds can be settled.
+/// Design 13.7: an acknowledging consumer without a prefetch limit is cancelled in the same way: deliveries that it did
+/// not receive are requeued, and those that it holds can be settled.
 #[actix::test]
-async fn an_unbounded_consumer_that_is_too_slow_loses_nothing() {
+async fn cancelling_a_slow_unlimited_consumer_loses_nothing() {
     let bench = Bench::open(true).await;
-    let oracle = flooded(&bench, "flood", 6000).await;
+    let oracle = fill_with_large(&bench, "flood", 6000).await;
     let proxy = proxy(&bench);
     let connection = connect(&bench, &proxy, |c| c.stall_limit(Duration::from_millis(800))).await;
     let channel = connection.channel().await.unwrap();
     let mut stream = channel.queue("flood").deliveries_with(Consume::new().prefetch(0)).await.unwrap();
     let first = stream.next().await.unwrap();
-    // All that was taken with it is the stream's to hand out.
+    // The stream still hands out the deliveries that it already has.
     let mut taken = Vec::new();
     while let Some(delivery) = within("the rest", 20, stream.next()).await {
         taken.push(delivery);
@@ -304,7 +308,7 @@ async fn an_unbounded_consumer_that_is_too_slow_loses_nothing() {
     for delivery in taken {
         delivery.nack(true).unwrap();
     }
-    eventually("all is back", 30, async || {
+    eventually("the unsettled messages are requeued", 30, async || {
         (oracle.queue_counts("flood").await == Some((5999, 0))).then_some(())
     })
     .await;

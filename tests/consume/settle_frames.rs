@@ -1,5 +1,6 @@
-//! What goes over the wire when deliveries are settled: frames in their number and order.
+//! The settle frames on the wire: their number, their order and `multiple`.
 
+use super::numbers;
 use crate::support::oracle::Oracle;
 use crate::support::proxy::Direction;
 use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
@@ -7,13 +8,10 @@ use crate::support::{eventually, take, within};
 use actix_pika::{Consume, Delivery, ErrorKind, Publishing, testing::Probe};
 use futures_util::StreamExt;
 
-fn numbers(n: usize) -> impl Iterator<Item = String> {
-    (1..=n).map(|n| n.to_string())
-}
-
 crate::modes! {
-    /// Rule 7: acks of one turn leave as one `multiple` ack when they are the lowest run.
-    async fn acks_of_one_turn_are_one_frame(bench: Bench) {
+    /// Design 7.7: acks given in one poll of the I/O loop are sent as one `multiple` ack if they are the lowest
+    /// unsettled tags.
+    async fn acks_of_one_poll_are_one_frame(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(10)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
@@ -27,8 +25,8 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// Rule 7: a single ack is not `multiple`, be it the lowest one or not.
-    async fn a_single_ack_says_single(bench: Bench) {
+    /// Design 7.7: a single ack is not `multiple`, whether its tag is the lowest or not.
+    async fn a_single_ack_is_not_multiple(bench: Bench) {
         let _oracle = bench.fill_queue("jobs", numbers(3)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
@@ -44,8 +42,8 @@ crate::modes! {
         assert_eq!(recorded.settle_frames(), [single(1), single(3), single(2)]);
     }
 
-    /// Design 13.2: `multiple` is not used while anything lower is unsettled, over two consumers and a get.
-    async fn an_unsettled_lower_tag_of_anyone_forbids_multiple(bench: Bench) {
+    /// Design 13.2: `multiple` is not used while a lower tag is unsettled, of whichever of two consumers or a get.
+    async fn multiple_is_not_used_above_an_unsettled_tag(bench: Bench) {
         let oracle = bench.fill_queue("got", ["g".to_owned()]).await;
         oracle.declare_queue("one").await;
         oracle.declare_queue("two").await;
@@ -61,7 +59,7 @@ crate::modes! {
             taken.push(probe.next().await.unwrap());
         }
         assert_eq!(taken.iter().map(Delivery::delivery_tag).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
-        // 1 is the get's, 2, 4, 6 of one and 3, 5, 7 of two. All but the get:
+        // Tag 1 is the get's; 2, 4, 6 belong to queue "one" and 3, 5, 7 to "two".
         let got = taken.remove(0);
         let last = taken.pop().unwrap();
         for delivery in taken {
@@ -80,8 +78,8 @@ crate::modes! {
         }
     }
 
-    /// Design 13.2: refusals leave before a `multiple` ack that would cover them.
-    async fn refusals_leave_before_a_multiple_ack(bench: Bench) {
+    /// Design 13.2: nacks and rejects are sent before a `multiple` ack that would cover them.
+    async fn nacks_are_sent_before_a_multiple_ack(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(6)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
@@ -105,7 +103,8 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACK-05, design 13.2: `ack_all` covers its own consumer and is said singly where another one interleaves.
+    /// ACK-05, design 13.2: `ack_all` settles only its own consumer's deliveries, with single acks if tags of others
+    /// lie between.
     async fn ack_all_covers_its_own_consumer_only(bench: Bench) {
         let oracle = bench.fill_queue("one", []).await;
         oracle.declare_queue("two").await;
@@ -120,7 +119,7 @@ crate::modes! {
             oracle.publish("", "one", n.to_string()).await;
             ones.push(one.next().await.unwrap());
         }
-        // two: 1, 3, 5; one: 2, 4, 6
+        // Tags 1, 3, 5 belong to queue "two", and 2, 4, 6 to "one".
         ones.pop().unwrap().ack_all().unwrap();
         recorded.flush().await;
         let single = |tag| SettleFrame::Ack { tag, multiple: false };
@@ -134,8 +133,8 @@ crate::modes! {
         assert_eq!(oracle.count("one").await, 0);
     }
 
-    /// ACK-05: `ack_all` of an only consumer is one `multiple` frame.
-    async fn ack_all_of_an_only_consumer_is_one_frame(bench: Bench) {
+    /// ACK-05: `ack_all` of the only consumer is one `multiple` frame.
+    async fn ack_all_of_the_only_consumer_is_one_frame(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(5)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
@@ -145,7 +144,7 @@ crate::modes! {
         deliveries.pop().unwrap().ack_all().unwrap();
         recorded.flush().await;
         assert_eq!(recorded.settle_frames(), [SettleFrame::Ack { tag: 4, multiple: true }]);
-        // Dropping what is settled already says nothing more.
+        // Dropping deliveries that are settled sends nothing.
         drop(deliveries);
         drop(fifth);
         recorded.flush().await;
@@ -155,8 +154,8 @@ crate::modes! {
         oracle.wait_for_count("jobs", 1).await;
     }
 
-    /// ACK-03: a `no_ack` delivery is settled without a word, whatever is said of it.
-    async fn nothing_is_said_of_no_ack_deliveries(bench: Bench) {
+    /// ACK-03: settling or dropping a `no_ack` delivery sends no frame.
+    async fn no_ack_deliveries_send_no_settle_frame(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(6)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut stream = recorded.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
@@ -174,9 +173,9 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACK-09, design 13.2: what is settled or dropped while the channel closes never becomes a frame behind
-    /// `channel.close`, which would cost the connection.
-    async fn nothing_is_said_of_deliveries_behind_channel_close(bench: Bench) {
+    /// ACK-09, design 13.2: settling or dropping a delivery while its channel closes sends no frame after
+    /// `channel.close`, for which the broker would close the connection.
+    async fn no_settle_frame_follows_channel_close(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(4)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
@@ -192,7 +191,7 @@ crate::modes! {
         let error = deliveries.pop().unwrap().ack().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ChannelClosed);
         drop(deliveries);
-        // The target goes, too: a late cancel would be as bad.
+        // The end of the target must not send a late `basic.cancel` either.
         drop(probe);
         let other = async {
             recorded.connection.channel_with(crate::support::modes::Bench::options(bench.confirms)).await.unwrap()
@@ -203,12 +202,12 @@ crate::modes! {
         other.declare_queue("later").await.unwrap();
         assert_eq!(recorded.settle_frames(), [SettleFrame::Ack { tag: 4, multiple: false }]);
         assert_eq!(recorded.count_sent((60, 30)), 0);
-        eventually("the rest is back", 5, async || (oracle.count("jobs").await == 3).then_some(())).await;
+        eventually("the other messages are requeued", 5, async || (oracle.count("jobs").await == 3).then_some(())).await;
     }
 
-    /// ACK-09, D9: on a closed channel a settle is an error that names the cause, and never a frame; also when the
-    /// number of the channel is in use again.
-    async fn a_settle_on_a_closed_channel_is_an_error_and_no_frame(bench: Bench) {
+    /// ACK-09, D9: settling on a closed channel returns its close reason and sends no frame, even if the channel number
+    /// is in use again.
+    async fn settling_on_a_closed_channel_sends_no_frame(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(3)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
@@ -217,7 +216,7 @@ crate::modes! {
         recorded.channel.queue("missing").get().await.unwrap_err();
         oracle.wait_for_count("jobs", 3).await;
         let again = recorded.connection.channel_with(crate::support::modes::Bench::options(bench.confirms)).await.unwrap();
-        let got = again.queue("jobs").get().await.unwrap().expect("back in its queue");
+        let got = again.queue("jobs").get().await.unwrap().expect("a requeued message");
         assert_eq!((again.number(), got.delivery_tag(), got.redelivered()), (recorded.channel.number(), 1, true));
         for (n, delivery) in deliveries.into_iter().enumerate() {
             assert!(delivery.is_stale());
@@ -235,8 +234,8 @@ crate::modes! {
         assert!(!got.is_stale());
     }
 
-    /// Rule 2: an ack that is followed by a call on its channel is written before it.
-    async fn an_ack_leaves_before_a_later_call(bench: Bench) {
+    /// Design 13.2: an ack is written before a later call on its channel.
+    async fn an_ack_is_sent_before_a_later_call(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(1)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let got = recorded.channel.queue("jobs").get().await.unwrap().unwrap();
@@ -246,9 +245,9 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// Rules 2 and 8: what is dropped while its consumer is being cancelled waits for cancel-ok, and an `ack_all` of a
-    /// later delivery does not cover it: it comes back, once.
-    async fn ack_all_does_not_cover_what_was_dropped_before(bench: Bench) {
+    /// Design 13.2, 13.8: a delivery that is dropped while its consumer is being cancelled is requeued after cancel-ok,
+    /// and an `ack_all` of a later delivery does not cover it.
+    async fn ack_all_does_not_cover_dropped_deliveries(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(4)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut probe = Probe::<Delivery>::start();
@@ -273,9 +272,9 @@ crate::modes! {
     }
 }
 
-/// Rule 7: settles from other threads all arrive, and nothing is settled twice.
+/// Design 7.7: deliveries settled on other threads are each settled once.
 #[actix::test]
-async fn settles_come_from_other_threads() {
+async fn deliveries_can_be_settled_on_other_threads() {
     let bench = crate::support::modes::Bench::open(true).await;
     let recorded = RecordedConnection::open(&bench).await;
     let oracle = Oracle::connect(&bench.vhost.url()).await;
@@ -285,15 +284,15 @@ async fn settles_come_from_other_threads() {
         drop(exchange.publish_deferred(Publishing::new(n.to_string()), "jobs").await.unwrap());
     }
     let mut stream = queue.deliveries_with(Consume::new().prefetch(50)).await.unwrap();
-    let (to, from) = std::sync::mpsc::channel::<Delivery>();
-    let from = std::sync::Arc::new(std::sync::Mutex::new(from));
+    let (sender, receiver) = std::sync::mpsc::channel::<Delivery>();
+    let receiver = std::sync::Arc::new(std::sync::Mutex::new(receiver));
     let workers: Vec<_> = (0..4)
         .map(|_| {
-            let from = from.clone();
+            let receiver = receiver.clone();
             std::thread::spawn(move || {
                 let mut settled = 0;
                 loop {
-                    let next = from.lock().unwrap().recv();
+                    let next = receiver.lock().unwrap().recv();
                     let Ok(delivery) = next else { return settled };
                     match delivery.delivery_tag() % 3 {
                         0 => delivery.nack(false).unwrap(),
@@ -307,9 +306,9 @@ async fn settles_come_from_other_threads() {
         .collect();
     for _ in 0..400 {
         let delivery = within("a delivery", 10, stream.next()).await.unwrap();
-        to.send(delivery).unwrap();
+        sender.send(delivery).unwrap();
     }
-    drop(to);
+    drop(sender);
     let settled: usize =
         tokio::task::spawn_blocking(move || workers.into_iter().map(|w| w.join().unwrap()).sum())
             .await
@@ -319,17 +318,17 @@ async fn settles_come_from_other_threads() {
     assert_eq!(recorded.channel.load().unsettled, 0);
     recorded.channel.close().await.unwrap();
     assert_eq!(oracle.count("jobs").await, 0);
-    // Every tag once, and no `multiple` beyond what was delivered.
-    let mut said: Vec<u64> = recorded
+    // Each nack and reject has its own tag, and no `multiple` ack is beyond the last delivery.
+    let mut refused: Vec<u64> = recorded
         .settle_frames()
         .iter()
-        .filter_map(|said| match said {
+        .filter_map(|frame| match frame {
             SettleFrame::Nack { tag, multiple: false, requeue: false }
             | SettleFrame::Reject { tag, requeue: false } => Some(*tag),
             SettleFrame::Ack { tag, .. } if *tag <= 400 => None,
             other => panic!("{other:?}"),
         })
         .collect();
-    said.sort_unstable();
-    assert_eq!(said, (1..=400).filter(|tag| tag % 3 != 2).collect::<Vec<u64>>());
+    refused.sort_unstable();
+    assert_eq!(refused, (1..=400).filter(|tag| tag % 3 != 2).collect::<Vec<u64>>());
 }

@@ -1,24 +1,18 @@
-//! Deliveries as a stream: order, giving back, and why it ends.
+//! Streams of deliveries: order, requeue of unread deliveries, and the reasons why a stream ends.
 
 use std::time::Duration;
 
+use super::{numbers, text};
 use crate::support::proxy::Direction;
 use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use crate::support::{eventually, within};
 use actix_pika::{Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, message::CancelConsumer};
 use futures_util::{FutureExt, StreamExt};
 
-fn text(delivery: &actix_pika::Delivery) -> String {
-    String::from_utf8(delivery.body().to_vec()).unwrap()
-}
-
-fn numbers(n: usize) -> Vec<String> {
-    (0..n).map(|n| n.to_string()).collect()
-}
-
 crate::modes! {
-    /// ITR-01: a stream read while another task publishes has all in order; when it is dropped, the consumer ends.
-    async fn a_stream_brings_all_in_order(bench: Bench) {
+    /// ITR-01: a stream that is read while another task publishes returns all messages in order; dropping it ends the
+    /// consumer.
+    async fn a_stream_returns_messages_in_order(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let publisher = bench.another_channel().await;
         actix::spawn(async move {
@@ -41,7 +35,7 @@ crate::modes! {
         eventually("no consumer", 5, async || (oracle.queue_counts("jobs").await == Some((0, 0))).then_some(())).await;
     }
 
-    /// ITR-02, CNS-09: a stream ends by itself when the connection is closed from elsewhere, and says so.
+    /// ITR-02, CNS-09: a stream ends when another task closes the connection, and `end` returns that reason.
     async fn a_stream_ends_with_its_connection(bench: Bench) {
         let _oracle = bench.fill_queue("jobs", numbers(100)).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
@@ -60,7 +54,7 @@ crate::modes! {
         assert!(stream.next().await.is_none());
     }
 
-    /// CNS-09: a stream ends with its channel, with the broker's reason where it has one.
+    /// CNS-09: a stream ends when the broker closes its channel, and `end` returns the broker's reason.
     async fn a_stream_ends_with_its_channel(bench: Bench) {
         let _oracle = bench.fill_queue("jobs", []).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
@@ -73,12 +67,12 @@ crate::modes! {
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 404));
     }
 
-    /// CNS-10: of two prefetched deliveries one was taken when the connection is closed: the other one is not handed
-    /// out, since it cannot be settled any more.
-    async fn what_was_prefetched_is_not_handed_out_after_the_end(bench: Bench) {
+    /// CNS-10: a prefetched delivery is not returned after the connection was closed, since it cannot be settled any
+    /// more.
+    async fn prefetched_deliveries_are_not_returned_after_a_close(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(2)).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
-        eventually("both are here", 5, async || (bench.channel.load().unsettled == 2).then_some(())).await;
+        eventually("both deliveries", 5, async || (bench.channel.load().unsettled == 2).then_some(())).await;
         let first = stream.next().await.unwrap();
         bench.connection.close().await.unwrap();
         assert!(within("the end", 5, stream.next()).await.is_none());
@@ -89,7 +83,7 @@ crate::modes! {
         assert_eq!(oracle.drain_bodies("jobs").await, [b"0", b"1"]);
     }
 
-    /// CNS: a queue that is deleted ends its streams after what they were sent, and the channel goes on.
+    /// CNS: when a queue is deleted, its streams return what they received and then end; the channel stays open.
     async fn a_stream_ends_with_its_queue(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(3)).await;
         let recorded = RecordedConnection::open(&bench).await;
@@ -101,7 +95,7 @@ crate::modes! {
             delivery.ack().unwrap();
         }
         recorded.flush().await;
-        // Deliveries and the end come in one read.
+        // The deliveries and the cancel arrive in one read.
         recorded.proxy.stall(Direction::ToClient);
         oracle.publish("", "jobs", "3").await;
         oracle.publish("", "jobs", "4").await;
@@ -119,8 +113,8 @@ crate::modes! {
         assert!(!recorded.channel.is_closed());
     }
 
-    /// ITR-03, CNS-03: a stream that is cancelled from outside ends; ending it once more is no error.
-    async fn a_stream_may_be_ended_twice(bench: Bench) {
+    /// ITR-03, CNS-03: a stream whose consumer is cancelled by its tag ends; cancelling and closing it again succeeds.
+    async fn a_stream_may_be_closed_twice(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(1)).await;
         let mut stream = bench.channel.queue("jobs").deliveries_with(Consume::new().tag("mine")).await.unwrap();
         assert_eq!(stream.tag(), "mine");
@@ -133,8 +127,8 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
-    /// ITR-04: a `no_ack` stream that is left after its first message closes cleanly; there is nothing to refuse.
-    async fn a_no_ack_stream_closes_cleanly(bench: Bench) {
+    /// ITR-04: closing a `no_ack` stream after its first message sends no settle frame.
+    async fn closing_a_no_ack_stream_sends_no_settle_frame(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(3)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let mut stream = recorded.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
@@ -145,24 +139,24 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("jobs").await.unwrap().1, 0);
     }
 
-    /// ITR-06: a stream of an empty queue waits, and a limit put around it holds.
+    /// ITR-06: a stream of an empty queue waits, can be given a timeout, and then returns the next message.
     async fn a_stream_of_an_empty_queue_waits(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
-        let next = within("a limit", 5, tokio::time::timeout(Duration::from_millis(200), stream.next())).await;
+        let next = within("a timeout", 5, tokio::time::timeout(Duration::from_millis(200), stream.next())).await;
         assert!(next.is_err());
         oracle.publish("", "jobs", "late").await;
         assert_eq!(text(&within("a message", 5, stream.next()).await.unwrap()), "late");
     }
 
-    /// ITR-07: what was prefetched and not handed out goes back in order, whether the stream is closed or dropped.
-    async fn what_was_not_handed_out_goes_back_in_order(bench: Bench) {
+    /// ITR-07: closing and dropping a stream requeue its unread deliveries in order.
+    async fn unread_deliveries_are_requeued_in_order(bench: Bench) {
         let oracle = bench.fill_queue("jobs", (1..=5).map(|n| n.to_string())).await;
         let recorded = RecordedConnection::open(&bench).await;
         let queue = recorded.channel.queue("jobs");
         let mut stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
         stream.next().await.unwrap().ack().unwrap();
-        eventually("the others are here", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
+        eventually("four unread deliveries", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
         stream.close().await.unwrap();
         recorded.flush().await;
         let rejects = |tags: std::ops::RangeInclusive<u64>| tags.map(|tag| SettleFrame::Reject { tag, requeue: true });
@@ -171,16 +165,16 @@ crate::modes! {
         assert_eq!(recorded.settle_frames(), expected);
 
         let stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
-        eventually("they are here again", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
+        eventually("four unread deliveries again", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
         drop(stream);
-        eventually("they are back", 5, async || (oracle.queue_counts("jobs").await == Some((4, 0))).then_some(())).await;
+        eventually("they are requeued", 5, async || (oracle.queue_counts("jobs").await == Some((4, 0))).then_some(())).await;
         expected.extend(rejects(6..=9));
         assert_eq!(recorded.settle_frames(), expected);
         assert_eq!(oracle.drain_bodies("jobs").await, [b"2", b"3", b"4", b"5"]);
     }
 
-    /// Cancel safety: a `next` that loses a race keeps nothing for itself.
-    async fn a_next_that_is_given_up_loses_nothing(bench: Bench) {
+    /// `next` is cancel safe: dropping it in a `select!` loses no delivery.
+    async fn dropping_next_loses_nothing(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
         let publishing = actix::spawn(async move {
@@ -189,19 +183,19 @@ crate::modes! {
             }
             oracle
         });
-        let (mut bodies, mut given_up) = (Vec::new(), 0);
+        let (mut bodies, mut dropped) = (Vec::new(), 0);
         while bodies.len() < 200 {
             tokio::select! {
                 biased;
-                _ = tokio::task::yield_now() => given_up += 1,
+                _ = tokio::task::yield_now() => dropped += 1,
                 delivery = stream.next() => {
                     let delivery = delivery.unwrap();
                     bodies.push(text(&delivery));
                     delivery.ack().unwrap();
                 }
             }
-            if given_up % 2 == 1 {
-                given_up += 1;
+            if dropped % 2 == 1 {
+                dropped += 1;
                 tokio::task::yield_now().await;
                 if let Some(delivery) = stream.next().now_or_never() {
                     let delivery = delivery.unwrap();
@@ -210,41 +204,42 @@ crate::modes! {
                 }
             }
         }
-        assert!(given_up > 0);
+        assert!(dropped > 0);
         assert_eq!(bodies, numbers(200));
         stream.close().await.unwrap();
         bench.channel.close().await.unwrap();
         assert_eq!(publishing.await.unwrap().count("jobs").await, 0);
     }
 
-    /// Rule 10: a stream that is given up while it is opened leaves no consumer behind.
-    async fn a_stream_that_is_given_up_while_opening_leaves_no_consumer(bench: Bench) {
+    /// Design 13.10: dropping the future that opens a stream leaves no consumer.
+    async fn dropping_a_stream_while_it_opens_leaves_no_consumer(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(3)).await;
-        // Before the answer.
+        // Dropped before the reply.
         let queue = bench.channel.queue("jobs");
         let mut opening = Box::pin(queue.deliveries());
         assert!(opening.as_mut().now_or_never().is_none());
         drop(opening);
-        // After the answer, which nobody looks at.
+        // Dropped after the reply, which was not polled.
         let mut opening = Box::pin(queue.deliveries());
         assert!(opening.as_mut().now_or_never().is_none());
-        eventually("it consumes", 5, async || (bench.channel.load().unsettled == 3).then_some(())).await;
+        eventually("three deliveries", 5, async || (bench.channel.load().unsettled == 3).then_some(())).await;
         drop(opening);
-        eventually("all is back", 5, async || (oracle.queue_counts("jobs").await == Some((3, 0))).then_some(())).await;
+        eventually("all messages are requeued", 5, async || (oracle.queue_counts("jobs").await == Some((3, 0))).then_some(())).await;
         assert_eq!(bench.channel.load().unsettled, 0);
     }
 
-    /// Rule 10: a close that is given up at once still ends the consumer.
-    async fn a_close_that_is_given_up_still_ends_the_consumer(bench: Bench) {
+    /// Design 13.10: dropping `close` after one poll still ends the consumer.
+    async fn dropping_close_still_ends_the_consumer(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(3)).await;
         let stream = bench.channel.queue("jobs").deliveries().await.unwrap();
-        eventually("they are here", 5, async || (bench.channel.load().unsettled == 3).then_some(())).await;
+        eventually("three deliveries", 5, async || (bench.channel.load().unsettled == 3).then_some(())).await;
         assert!(stream.close().now_or_never().is_none());
-        eventually("all is back", 5, async || (oracle.queue_counts("jobs").await == Some((3, 0))).then_some(())).await;
+        eventually("all messages are requeued", 5, async || (oracle.queue_counts("jobs").await == Some((3, 0))).then_some(())).await;
     }
 
-    /// Where there is no copy left at the broker, what was read stays the stream's when its channel closes.
-    async fn no_ack_messages_outlive_their_channel(bench: Bench) {
+    /// A `no_ack` stream still returns the messages that were read after its channel closed: the broker has no copy of
+    /// them.
+    async fn no_ack_messages_are_returned_after_the_channel_closed(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(50)).await;
         let mut stream = bench.channel.queue("jobs").deliveries_with(Consume::new().no_ack(true)).await.unwrap();
         assert_eq!(text(&stream.next().await.unwrap()), "0");
@@ -260,7 +255,7 @@ crate::modes! {
     }
 }
 
-/// Rule 12: a stream alone keeps its channel open, and dropping it lets the channel close.
+/// Design 13.12: a stream keeps its channel open, and the channel closes after the stream is dropped.
 #[actix::test]
 async fn a_stream_keeps_its_channel_open() {
     let bench = crate::support::modes::Bench::open(true).await;
@@ -276,7 +271,7 @@ async fn a_stream_keeps_its_channel_open() {
     oracle.publish("", "jobs", "2").await;
     let last = within("a delivery", 5, stream.next()).await.unwrap();
     drop(stream);
-    // What the application holds can still be settled: the channel waits for it.
+    // The channel stays open until the delivery that the application holds is settled.
     last.ack().unwrap();
     eventually("all is settled", 5, async || {
         (oracle.queue_counts("jobs").await == Some((0, 0))).then_some(())

@@ -1,4 +1,4 @@
-//! Actors that get deliveries: where they live, and what happens when they stop or panic.
+//! Actors that receive deliveries: on which arbiter they run, and what happens when they stop or panic.
 
 use std::{
     sync::{
@@ -8,29 +8,27 @@ use std::{
     thread::ThreadId,
 };
 
+use super::numbers;
 use crate::support::oracle::Oracle;
 use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use crate::support::{eventually, within};
 use actix::{Actor, ActorContext, Addr, Arbiter, Context, Handler, Message};
 use actix_pika::{Consume, ConsumerEnd, DeclareQueue, Delivery, testing::Probe};
 
-fn numbers(n: usize) -> Vec<String> {
-    (0..n).map(|n| n.to_string()).collect()
-}
-
-/// What a worker does with its `n`th delivery, counted from 0.
+/// What a worker does with its deliveries, which are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum Action {
     Ack,
-    /// Holds them all.
+    /// Keeps all.
     Keep,
+    /// Acknowledges until it panics at the nth.
     PanicAt(usize),
-    /// Holds them all, and stops at the nth.
+    /// Keeps all, and stops at the nth.
     StopAt(usize),
 }
 
 struct Worker {
-    deed: Deed,
+    action: Action,
     seen: usize,
     kept: Vec<Delivery>,
     log: Arc<Log>,
@@ -45,8 +43,8 @@ struct Log {
 }
 
 impl Worker {
-    fn new(deed: Deed, log: &Arc<Log>) -> Self {
-        Self { deed, seen: 0, kept: Vec::new(), log: log.clone() }
+    fn new(action: Action, log: &Arc<Log>) -> Self {
+        Self { action, seen: 0, kept: Vec::new(), log: log.clone() }
     }
 }
 
@@ -71,14 +69,14 @@ impl Handler<Delivery> for Worker {
             threads.push(thread);
         }
         drop(threads);
-        match self.deed {
-            Deed::Ack => delivery.ack().unwrap(),
-            Deed::PanicAt(n) if n == nth => panic!("on purpose"),
-            Deed::PanicAt(_) => delivery.ack().unwrap(),
-            Deed::Keep | Deed::StopAt(_) => {
+        match self.action {
+            Action::Ack => delivery.ack().unwrap(),
+            Action::PanicAt(n) if n == nth => panic!("this handler panics on purpose"),
+            Action::PanicAt(_) => delivery.ack().unwrap(),
+            Action::Keep | Action::StopAt(_) => {
                 self.kept.push(delivery);
                 self.log.most_held.fetch_max(self.kept.len(), Ordering::SeqCst);
-                if self.deed == Deed::StopAt(nth) {
+                if self.action == Action::StopAt(nth) {
                     ctx.stop();
                 }
             }
@@ -98,18 +96,19 @@ impl Handler<Stop> for Worker {
     }
 }
 
-async fn all_back(oracle: &Oracle, queue: &str, n: u32) {
-    let there = async || (oracle.queue_counts(queue).await == Some((n, 0))).then_some(());
-    eventually("all is back, and nobody consumes", 20, there).await;
+/// Waits until a queue has `n` ready messages and no consumer.
+async fn wait_for_requeue(oracle: &Oracle, queue: &str, n: u32) {
+    let requeued = async || (oracle.queue_counts(queue).await == Some((n, 0))).then_some(());
+    eventually("all messages are requeued, and no consumer is left", 20, requeued).await;
 }
 
-fn rejects(said: &[SettleFrame]) -> usize {
-    said.iter().filter(|said| matches!(said, SettleFrame::Reject { requeue: true, .. })).count()
+fn count_requeues(frames: &[SettleFrame]) -> usize {
+    frames.iter().filter(|frame| matches!(frame, SettleFrame::Reject { requeue: true, .. })).count()
 }
 
 crate::modes! {
-    /// Design 13.8: a target that stops with deliveries in hand: its consumer is cancelled and says why, each message is
-    /// back once, in few frames, and other consumers of the channel go on.
+    /// Design 13.8: when a target stops with unsettled deliveries, its consumer is cancelled with that reason, each
+    /// message is requeued with few frames, and other consumers of the channel are not affected.
     async fn a_target_that_stops_ends_its_consumer(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(100)).await;
         oracle.declare_queue("others").await;
@@ -118,16 +117,16 @@ crate::modes! {
         recorded.channel.queue("others").consume(other.recipient()).await.unwrap();
         let mut ends = Probe::<ConsumerEnd>::start();
         let log = Arc::new(Log::default());
-        let worker = Worker::new(Deed::StopAt(4), &log).start();
+        let worker = Worker::new(Action::StopAt(4), &log).start();
         let options = Consume::new().prefetch(20).watch(ends.recipient());
         recorded.channel.queue("jobs").consume_with(options, worker.clone().recipient()).await.unwrap();
         assert!(matches!(within("the end", 10, ends.next()).await.unwrap(), ConsumerEnd::TargetGone));
-        all_back(&oracle, "jobs", 100).await;
+        wait_for_requeue(&oracle, "jobs", 100).await;
         recorded.flush().await;
-        // The 20 that it had, and those that came for them before the cancel.
-        let said = recorded.settle_frames();
-        assert_eq!(rejects(&said), said.len());
-        assert!((20..=60).contains(&said.len()), "{} rejects", said.len());
+        // The 20 that it had, and those that arrived before the cancel.
+        let frames = recorded.settle_frames();
+        assert_eq!(count_requeues(&frames), frames.len());
+        assert!((20..=60).contains(&frames.len()), "{} rejects", frames.len());
         assert_eq!(recorded.count_sent((60, 30)), 1);
         assert_eq!((log.stopped.load(Ordering::SeqCst), recorded.channel.load().unsettled), (1, 0));
         oracle.publish("", "others", "still here").await;
@@ -136,23 +135,23 @@ crate::modes! {
         assert_eq!(bodies, numbers(100).into_iter().map(String::into_bytes).collect::<Vec<_>>());
     }
 
-    /// Design 13.8: a panic in a handler costs its actor: the delivery in hand goes back, and those in its mailbox.
-    async fn a_panic_puts_back_what_was_in_hand_and_what_waited(bench: Bench) {
+    /// Design 13.8: when a handler panics, its actor ends: its delivery and those in the mailbox are requeued.
+    async fn a_panic_requeues_the_unsettled_deliveries(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(30)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let arbiter = Arbiter::new();
         let log = Arc::new(Log::default());
         let worker = Worker::start_in_arbiter(&arbiter.handle(), {
             let log = log.clone();
-            move |_| Worker::new(Deed::PanicAt(3), &log)
+            move |_| Worker::new(Action::PanicAt(3), &log)
         });
         let mut ends = Probe::<ConsumerEnd>::start();
         let options = Consume::new().prefetch(10).watch(ends.recipient());
         recorded.channel.queue("jobs").consume_with(options, worker.recipient()).await.unwrap();
         assert!(matches!(within("the end", 10, ends.next()).await.unwrap(), ConsumerEnd::TargetGone));
-        all_back(&oracle, "jobs", 27).await;
+        wait_for_requeue(&oracle, "jobs", 27).await;
         recorded.flush().await;
-        let rejects = rejects(&recorded.settle_frames());
+        let rejects = count_requeues(&recorded.settle_frames());
         assert!((10..=40).contains(&rejects), "{rejects} rejects");
         assert_eq!((log.seen.load(Ordering::SeqCst), recorded.channel.load().unsettled), (4, 0));
         let bodies = oracle.drain("jobs").await;
@@ -162,47 +161,47 @@ crate::modes! {
         arbiter.stop();
     }
 
-    /// Rule 8: a target that stops while nothing comes is noticed, too.
-    async fn an_idle_target_that_stops_is_noticed(bench: Bench) {
+    /// Design 13.8: when a target stops while no delivery arrives, its consumer is cancelled.
+    async fn an_idle_target_that_stops_ends_its_consumer(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let log = Arc::new(Log::default());
-        let worker = Worker::new(Deed::Ack, &log).start();
+        let worker = Worker::new(Action::Ack, &log).start();
         bench.channel.queue("jobs").consume(worker.clone().recipient()).await.unwrap();
         worker.send(Stop).await.unwrap();
-        all_back(&oracle, "jobs", 0).await;
+        wait_for_requeue(&oracle, "jobs", 0).await;
         oracle.publish("", "jobs", "one").await;
         bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!(oracle.count("jobs").await, 1);
     }
 
-    /// Rule 8: an arbiter that ends takes its consumer along: the channel cancels it, and there is no storm.
-    async fn an_arbiter_that_ends_takes_its_consumers_along(bench: Bench) {
+    /// Design 13.8: when the arbiter of a target stops, the channel cancels its consumer and requeues with few frames.
+    async fn an_arbiter_that_stops_ends_its_consumers(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(50)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let arbiter = Arbiter::new();
         let log = Arc::new(Log::default());
         let queue = recorded.channel.queue("jobs");
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         arbiter.spawn({
             let log = log.clone();
             async move {
-                let worker = Worker::new(Deed::Keep, &log).start();
+                let worker = Worker::new(Action::Keep, &log).start();
                 let consumer = queue.consume_with(Consume::new().prefetch(5), worker.clone().recipient()).await;
-                tell.send((consumer.unwrap(), worker)).ok();
+                sender.send((consumer.unwrap(), worker)).ok();
             }
         });
-        let (_consumer, _worker) = told.await.unwrap();
-        eventually("it holds five", 5, async || (log.seen.load(Ordering::SeqCst) == 5).then_some(())).await;
+        let (_consumer, _worker) = receiver.await.unwrap();
+        eventually("five deliveries are handled", 5, async || (log.seen.load(Ordering::SeqCst) == 5).then_some(())).await;
         arbiter.stop();
         arbiter.join().unwrap();
-        all_back(&oracle, "jobs", 50).await;
+        wait_for_requeue(&oracle, "jobs", 50).await;
         recorded.flush().await;
         assert!((5..=25).contains(&recorded.settle_frames().len()), "{:?}", recorded.settle_frames());
         assert!(!recorded.channel.is_closed());
     }
 
-    /// Rule 8: to consume on an arbiter that has ended already leaves no consumer behind.
-    async fn a_consumer_on_an_ended_arbiter_is_cancelled(bench: Bench) {
+    /// Design 13.8: a consume with a target on an arbiter that has already stopped leaves no consumer.
+    async fn a_consumer_on_a_stopped_arbiter_is_cancelled(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(5)).await;
         let recorded = RecordedConnection::open(&bench).await;
         let arbiter = Arbiter::new();
@@ -210,53 +209,53 @@ crate::modes! {
         arbiter.stop();
         arbiter.join().unwrap();
         let log = Arc::new(Log::default());
-        let worker = Worker::start_in_arbiter(&handle, move |_| Worker::new(Deed::Keep, &log));
+        let worker = Worker::start_in_arbiter(&handle, move |_| Worker::new(Action::Keep, &log));
         recorded.channel.queue("jobs").consume(worker.recipient()).await.unwrap();
-        all_back(&oracle, "jobs", 5).await;
+        wait_for_requeue(&oracle, "jobs", 5).await;
         recorded.flush().await;
         assert!(recorded.settle_frames().len() <= 15, "{:?}", recorded.settle_frames());
     }
 
-    /// The target of a consume that is refused is let go: it stops when nobody else has its address.
-    async fn the_target_of_a_refused_consume_is_let_go(bench: Bench) {
+    /// A refused consume drops the address of its target, which stops if that was the last one.
+    async fn a_refused_consume_drops_its_target(bench: Bench) {
         let log = Arc::new(Log::default());
-        let worker = Worker::new(Deed::Ack, &log).start();
+        let worker = Worker::new(Action::Ack, &log).start();
         bench.channel.queue("missing").consume(worker.recipient()).await.unwrap_err();
-        let worker = Worker::new(Deed::Ack, &log).start();
+        let worker = Worker::new(Action::Ack, &log).start();
         bench.channel.queue("jobs").consume(worker.recipient()).await.unwrap_err();
         eventually("both are stopped", 5, async || (log.stopped.load(Ordering::SeqCst) == 2).then_some(())).await;
     }
 
-    /// Rule 2: the actor holds no more than the prefetch at any time, seen from its side.
-    async fn an_actor_holds_no_more_than_the_prefetch(bench: Bench) {
+    /// An actor never has more unsettled deliveries than the prefetch.
+    async fn an_actor_never_has_more_than_the_prefetch(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(60)).await;
         let log = Arc::new(Log::default());
-        let worker: Addr<Worker> = Worker::new(Deed::Keep, &log).start();
+        let worker: Addr<Worker> = Worker::new(Action::Keep, &log).start();
         let options = Consume::new().prefetch(7);
         bench.channel.queue("jobs").consume_with(options, worker.clone().recipient()).await.unwrap();
-        eventually("it holds seven", 5, async || (log.seen.load(Ordering::SeqCst) == 7).then_some(())).await;
+        eventually("seven deliveries are handled", 5, async || (log.seen.load(Ordering::SeqCst) == 7).then_some(())).await;
         bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!((oracle.count("jobs").await, log.most_held.load(Ordering::SeqCst)), (53, 7));
         bench.channel.close().await.unwrap();
-        all_back(&oracle, "jobs", 60).await;
+        wait_for_requeue(&oracle, "jobs", 60).await;
     }
 
-    /// Placement: the target is fed on its own arbiter, the connection lives on another; all arrive in order.
-    async fn a_target_lives_on_another_arbiter(bench: Bench) {
+    /// A target on another arbiter than its connection receives all messages, on its own thread.
+    async fn a_target_can_run_on_another_arbiter(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(500)).await;
         let arbiter = Arbiter::new();
         let log = Arc::new(Log::default());
         let queue = bench.channel.queue("jobs");
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         arbiter.spawn({
             let log = log.clone();
             async move {
-                let worker = Worker::new(Deed::Ack, &log).start();
-                tell.send(queue.consume(worker.recipient()).await.unwrap()).ok();
+                let worker = Worker::new(Action::Ack, &log).start();
+                sender.send(queue.consume(worker.recipient()).await.unwrap()).ok();
             }
         });
-        let consumer = told.await.unwrap();
-        eventually("all were seen", 10, async || (log.seen.load(Ordering::SeqCst) == 500).then_some(())).await;
+        let consumer = receiver.await.unwrap();
+        eventually("all were handled", 10, async || (log.seen.load(Ordering::SeqCst) == 500).then_some(())).await;
         assert_eq!(log.threads.lock().unwrap().len(), 1);
         assert_ne!(log.threads.lock().unwrap()[0], std::thread::current().id());
         consumer.cancel().await.unwrap();
@@ -267,10 +266,10 @@ crate::modes! {
     }
 }
 
-/// Placement: a connection of one arbiter serves consumers of several worker threads, as an actix-web application has
-/// them, each on its own thread; a stream likewise.
+/// One connection serves consumers on several worker threads, as an actix-web application has them. Each handles its
+/// deliveries on its own thread.
 #[actix::test]
-async fn consumers_live_on_the_workers_of_an_application() {
+async fn one_connection_serves_consumers_on_several_arbiters() {
     let bench = crate::support::modes::Bench::open(true).await;
     let oracle = bench.fill_queue("jobs", []).await;
     let workers: Vec<_> = (0..3).map(|_| Arbiter::new()).collect();
@@ -278,20 +277,20 @@ async fn consumers_live_on_the_workers_of_an_application() {
     let mut started = Vec::new();
     for arbiter in &workers {
         let (connection, log) = (bench.connection.clone(), log.clone());
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         arbiter.spawn(async move {
-            // One channel for each worker, as is usual.
+            // Each worker opens its own channel.
             let channel = connection.channel().await.unwrap();
-            let worker = Worker::new(Deed::Ack, &log).start();
+            let worker = Worker::new(Action::Ack, &log).start();
             channel.queue("jobs").consume(worker.recipient()).await.unwrap();
-            tell.send(channel).ok();
+            sender.send(channel).ok();
         });
-        started.push(told.await.unwrap());
+        started.push(receiver.await.unwrap());
     }
     for n in 0..300 {
         oracle.publish("", "jobs", n.to_string()).await;
     }
-    eventually("all were seen", 10, async || (log.seen.load(Ordering::SeqCst) == 300).then_some(())).await;
+    eventually("all were handled", 10, async || (log.seen.load(Ordering::SeqCst) == 300).then_some(())).await;
     assert_eq!(log.threads.lock().unwrap().len(), 3);
     for channel in started {
         channel.close().await.unwrap();

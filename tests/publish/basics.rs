@@ -1,4 +1,4 @@
-//! Publishing to a broker: what is confirmed, refused, returned.
+//! Basic publishing: confirms, closed channels, missing exchanges, bodies and dropped futures.
 
 use crate::support::{eventually, modes::Bench, oracle::Oracle, within};
 use actix_pika::{
@@ -15,8 +15,9 @@ fn bodies(from: usize, to: usize) -> Vec<Vec<u8>> {
 }
 
 crate::modes! {
-    /// PUB-01, PUB-02, TOP-11: what is published to a bound exchange is in the queue; a confirmation has its number.
-    async fn a_publish_reaches_the_queue_that_is_bound(bench: Bench) {
+    /// PUB-01, PUB-02, TOP-11: a publish to an exchange arrives in the bound queue; the first confirmation has sequence
+    /// 1.
+    async fn a_publish_reaches_the_bound_queue(bench: Bench) {
         let channel = &bench.channel;
         let exchange = channel.declare_exchange(DeclareExchange::direct("ex")).await.unwrap();
         let queue = channel.declare_queue("q").await.unwrap();
@@ -30,7 +31,7 @@ crate::modes! {
         queue.unbind("ex", "key").await.unwrap();
     }
 
-    /// PUB-03: a publish without a delivery mode, and without any property, is fine.
+    /// PUB-03: a publish without a delivery mode or any other property is accepted.
     async fn properties_may_all_be_absent(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let bare = Publishing::new("body").properties(Properties::new());
@@ -40,23 +41,23 @@ crate::modes! {
         assert_eq!(message.raw_properties()[..], [0, 0]);
     }
 
-    /// PUB-04, PUB-13: publishing on a channel or a connection that was closed is an error at once, in every way.
-    async fn a_publish_after_closing_is_an_error_at_once(bench: Bench) {
+    /// PUB-04, PUB-13: each way to publish fails immediately on a closed channel and on a closed connection.
+    async fn a_publish_after_close_fails_immediately(bench: Bench) {
         let exchange = bench.channel.default_exchange();
         bench.channel.close().await.unwrap();
-        let gone = |error: Error, kind| assert_eq!((error.kind(), error.may_have_arrived()), (kind, false), "{error}");
-        gone(exchange.publish("body", "q").await.unwrap_err(), ErrorKind::ChannelClosed);
-        gone(exchange.publish_deferred("body", "q").await.unwrap_err(), ErrorKind::ChannelClosed);
-        gone(exchange.try_publish("body", "q").unwrap_err(), ErrorKind::ChannelClosed);
+        let assert_not_sent = |error: Error, kind| assert_eq!((error.kind(), error.may_have_arrived()), (kind, false), "{error}");
+        assert_not_sent(exchange.publish("body", "q").await.unwrap_err(), ErrorKind::ChannelClosed);
+        assert_not_sent(exchange.publish_deferred("body", "q").await.unwrap_err(), ErrorKind::ChannelClosed);
+        assert_not_sent(exchange.try_publish("body", "q").unwrap_err(), ErrorKind::ChannelClosed);
         let other = bench.another_channel().await;
         bench.connection.close().await.unwrap();
-        gone(other.default_exchange().publish("body", "q").await.unwrap_err(), ErrorKind::ConnectionClosed);
-        gone(other.default_exchange().try_publish("body", "q").unwrap_err(), ErrorKind::ConnectionClosed);
+        assert_not_sent(other.default_exchange().publish("body", "q").await.unwrap_err(), ErrorKind::ConnectionClosed);
+        assert_not_sent(other.default_exchange().try_publish("body", "q").unwrap_err(), ErrorKind::ConnectionClosed);
     }
 
-    /// PUB-04: a publish to an exchange that does not exist closes the channel with 404; with confirms, every publish
-    /// without an answer hears of it.
-    async fn a_missing_exchange_fails_all_that_is_unconfirmed(bench: Bench) {
+    /// PUB-04: a publish to a missing exchange closes the channel with 404; with confirms, each unconfirmed publish
+    /// fails with that reason.
+    async fn a_missing_exchange_fails_all_unconfirmed_publishes(bench: Bench) {
         let channel = &bench.channel;
         channel.declare_queue("q").await.unwrap();
         let missing = channel.exchange("never");
@@ -64,13 +65,13 @@ crate::modes! {
         for n in 0..10 {
             confirms.push(missing.publish_deferred(format!("{n}"), "key").await.unwrap());
         }
-        let answers = within("an answer to each", 10, join_all(confirms)).await;
-        for answer in answers {
+        let results = within("a result of each", 10, join_all(confirms)).await;
+        for result in results {
             if !bench.confirms {
-                assert_eq!(answer.unwrap().sequence(), None);
+                assert_eq!(result.unwrap().sequence(), None);
                 continue;
             }
-            let error = answer.unwrap_err();
+            let error = result.unwrap_err();
             assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
             let reason = error.close_reason().expect("the broker's reason");
             assert_eq!((reason.code, reason.method), (404, "basic.publish"));
@@ -81,19 +82,19 @@ crate::modes! {
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 404));
         assert!(!error.may_have_arrived());
         assert_eq!(channel.close_cause().unwrap().close_reason().unwrap().code, 404);
-        // The connection and its other channels do not notice.
+        // The connection and its other channels still work.
         bench.another_channel().await.default_exchange().publish("body", "q").await.unwrap();
     }
 
-    /// PUB-26: what the broker checks of the properties: a foreign user, and before 4.0 a senseless delivery mode.
+    /// PUB-26: the broker refuses another user's id, and before 4.0 an invalid delivery mode.
     async fn the_broker_checks_user_and_delivery_mode(bench: Bench) {
         let mut checked = vec![Properties::new().with_user_id("somebody else")];
-        let senseless = [3, 0].map(DeliveryMode::Other);
+        let invalid_modes = [3, 0].map(DeliveryMode::Other);
         let with = |mode| Properties::new().with_delivery_mode(mode);
         if bench.vhost.broker().version().await < (4, 0) {
-            checked.extend(senseless.map(with));
+            checked.extend(invalid_modes.map(with));
         } else {
-            for mode in senseless {
+            for mode in invalid_modes {
                 let queue = bench.channel.declare_queue("lenient").await.unwrap();
                 let publish = Publishing::new("body").properties(with(mode));
                 bench.channel.default_exchange().publish(publish, "lenient").await.unwrap();
@@ -106,8 +107,8 @@ crate::modes! {
             let channel = bench.another_channel().await;
             channel.declare_queue("q").await.unwrap();
             let publish = Publishing::new("body").properties(properties);
-            let answer = channel.default_exchange().publish(publish, "q").await;
-            let error = match answer {
+            let result = channel.default_exchange().publish(publish, "q").await;
+            let error = match result {
                 Err(error) if bench.confirms => error,
                 Ok(_) if !bench.confirms => channel.declare_queue("q").await.unwrap_err(),
                 other => panic!("{other:?}"),
@@ -118,17 +119,17 @@ crate::modes! {
         assert!(!bench.connection.is_closed());
     }
 
-    /// PUB-22, PUB-33: many bodies of random bytes between two connections, all as they were and in order.
-    async fn bodies_of_all_sizes_pass_unchanged(bench: Bench) {
+    /// PUB-22, PUB-33: 1024 random bodies of 0 to 7161 bytes pass between two connections, unchanged and in order.
+    async fn bodies_of_many_sizes_arrive_unchanged(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let other = connect(bench.vhost.url()).await.unwrap();
-        let from = other.channel_with(Bench::options(bench.confirms)).await.unwrap().default_exchange();
+        let exchange = other.channel_with(Bench::options(bench.confirms)).await.unwrap().default_exchange();
         let bodies: Vec<Vec<u8>> = (0..1024).map(|n| (0..7 * n).map(|_| fastrand::u8(..)).collect()).collect();
         let sent = bodies.clone();
         let publisher = actix_rt::spawn(async move {
             let mut confirms = Vec::new();
             for body in sent {
-                confirms.push(from.publish_deferred(body, "q").await.unwrap());
+                confirms.push(exchange.publish_deferred(body, "q").await.unwrap());
             }
             for confirm in confirms {
                 confirm.await.unwrap();
@@ -143,20 +144,20 @@ crate::modes! {
         publisher.await.unwrap();
     }
 
-    /// PUB-19: a publish that is dropped before it was polled sends nothing and takes no number.
-    async fn a_publish_that_was_never_polled_sends_nothing(bench: Bench) {
+    /// PUB-19: a publish that is dropped before its first poll sends nothing and uses no sequence number.
+    async fn a_publish_dropped_before_its_first_poll_sends_nothing(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
         drop(exchange.publish("dropped", "q"));
         drop(exchange.publish_deferred("dropped", "q"));
         let confirmation = exchange.publish("sent", "q").await.unwrap();
         assert_eq!(confirmation.sequence(), bench.confirms.then_some(1));
-        // The broker has handled what came before.
+        // When the broker answers this, it has handled the publishes.
         bench.channel.declare_queue("q").await.unwrap();
         assert_eq!(Oracle::connect(&bench.vhost.url()).await.drain_bodies("q").await, [b"sent"]);
     }
 
-    /// PUB-18: a publish that is dropped after its first poll goes on, and so does one whose Confirm is dropped.
+    /// PUB-18: a publish is still sent when it is dropped after its first poll, or when its Confirm is dropped.
     async fn dropping_a_confirm_cancels_nothing(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
@@ -173,14 +174,14 @@ crate::modes! {
         assert_eq!((load.unconfirmed, load.bytes, load.waiting), (0, 0, 0));
     }
 
-    /// PUB-01: the same by messages to the Channel actor.
-    async fn publishing_by_message_is_the_same(bench: Bench) {
+    /// PUB-01: `Publish` messages to the `Channel` actor get the same sequence numbers, in order.
+    async fn publish_messages_to_the_actor_are_confirmed(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         let actor = bench.channel.actor();
         let publishes = (0..20).map(|n| actor.send(Publish::new("", "q", n.to_string())));
-        let answers = join_all(publishes).await;
-        for (n, answer) in answers.into_iter().enumerate() {
-            let sequence = answer.unwrap().unwrap().sequence();
+        let results = join_all(publishes).await;
+        for (n, result) in results.into_iter().enumerate() {
+            let sequence = result.unwrap().unwrap().sequence();
             assert_eq!(sequence, bench.confirms.then_some(n as u64 + 1));
         }
         bench.channel.declare_queue("q").await.unwrap();

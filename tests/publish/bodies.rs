@@ -1,4 +1,4 @@
-//! Bodies of every size that matters, and how they are cut into frames.
+//! Bodies around the sizes at which the encoding changes, and their split into frames.
 
 use crate::support::{
     broker::Vhost,
@@ -14,14 +14,14 @@ use actix_pika::{
 };
 use bytes::Bytes;
 
-fn noise(len: usize) -> Bytes {
+fn random_bytes(len: usize) -> Bytes {
     let mut random = fastrand::Rng::with_seed(len as u64);
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
     bytes.into()
 }
 
-/// The sizes at which something changes: nothing, one, copied or chained, one frame or two, many.
+/// Sizes around each change of the encoding: an empty body, one byte, a body copied or chained, one frame, two, many.
 fn sizes(frame_max: usize) -> Vec<usize> {
     let payload = frame_max - 8;
     let mut sizes =
@@ -30,27 +30,30 @@ fn sizes(frame_max: usize) -> Vec<usize> {
     sizes
 }
 
-/// What the client published according to the tape: for each publish its announced size and the sizes of its body
-/// frames. Panics for a frame over `frame_max`, and for content that is not publish, header, body in this order.
-fn published(tape: &Recording, frame_max: usize) -> Vec<(u64, Vec<usize>)> {
+/// Returns the recorded publishes: for each the body size of its header and the sizes of its body frames. Panics if a
+/// frame is over `frame_max`, or if content frames are not in the order publish, header, body.
+fn published(recording: &Recording, frame_max: usize) -> Vec<(u64, Vec<usize>)> {
     let mut all: Vec<(u64, Vec<usize>)> = Vec::new();
     let mut missing = 0;
-    let mut header_due = false;
-    for frame in tape.frames(Direction::ToBroker) {
+    let mut expects_header = false;
+    for frame in recording.frames(Direction::ToBroker) {
         assert!(frame.payload.len() + 8 <= frame_max, "a frame of {} bytes", frame.payload.len() + 8);
         match frame.kind {
             1 => {
-                assert!(missing == 0 && !header_due, "a method within content");
-                header_due = frame.method() == Some((60, 40));
+                assert!(missing == 0 && !expects_header, "a method within content");
+                expects_header = frame.method() == Some((60, 40));
             }
             2 => {
-                assert!(std::mem::take(&mut header_due), "a header without its method");
+                assert!(std::mem::take(&mut expects_header), "a header without a publish before it");
                 let size = u64::from_be_bytes(frame.payload[4..12].try_into().unwrap());
                 missing = size as usize;
                 all.push((size, Vec::new()));
             }
             3 => {
-                assert!(!frame.payload.is_empty() && frame.payload.len() <= missing, "a body frame too many");
+                assert!(
+                    !frame.payload.is_empty() && frame.payload.len() <= missing,
+                    "an empty body frame, or one beyond the announced size"
+                );
                 missing -= frame.payload.len();
                 all.last_mut().unwrap().1.push(frame.payload.len());
             }
@@ -62,33 +65,34 @@ fn published(tape: &Recording, frame_max: usize) -> Vec<(u64, Vec<usize>)> {
 }
 
 crate::modes! {
-    /// PUB-30, GET-02: bodies around every limit arrive as they were, here and at another client.
+    /// PUB-30, GET-02: bodies around each size limit arrive unchanged, at this client and at another one.
     async fn bodies_around_every_limit_are_intact(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
         let sizes = sizes(bench.connection.frame_max().unwrap() as usize);
         for &size in &sizes {
-            exchange.publish(noise(size), "q").await.unwrap();
-            exchange.publish(noise(size), "q").await.unwrap();
+            exchange.publish(random_bytes(size), "q").await.unwrap();
+            exchange.publish(random_bytes(size), "q").await.unwrap();
         }
         bench.channel.declare_queue("q").await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         for &size in &sizes {
             let message = queue.get().await.unwrap().expect("a message");
-            assert!(*message.body() == noise(size), "{size} bytes became {}", message.body().len());
+            assert!(*message.body() == random_bytes(size), "{size} bytes became {}", message.body().len());
             message.ack().unwrap();
             let message = oracle.get("q").await.expect("a message");
-            assert!(message.data == noise(size), "{size} bytes became {}", message.data.len());
+            assert!(message.data == random_bytes(size), "{size} bytes became {}", message.data.len());
         }
         assert!(queue.get().await.unwrap().is_none());
     }
 
-    /// PUB-30: 20 MiB, or what the broker takes at most, go out and come back, by `get` and by a stream, between small ones.
-    async fn twenty_mebibytes_are_intact(bench: Bench) {
+    /// PUB-30: a body of 20 MiB, or the broker's maximum, between small ones is received unchanged by `get` and by a
+    /// stream.
+    async fn a_body_of_twenty_mebibytes_is_intact(bench: Bench) {
         use futures_util::StreamExt;
         let queue = bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
         let exchange = bench.channel.default_exchange();
-        let body = noise(bench.vhost.broker().largest_body().await.min(20 << 20));
+        let body = random_bytes(bench.vhost.broker().largest_body().await.min(20 << 20));
         for _ in 0..2 {
             exchange.publish("before", "q").await.unwrap();
             exchange.publish(Publishing::new(&body).persistent(false), "q").await.unwrap();
@@ -106,13 +110,14 @@ crate::modes! {
         assert!(got[0] == b"before" && got[1] == body && got[2] == b"after");
     }
 
-    /// PUB-04, PUB-30: a channel that the broker closes while a large body is on its way costs that channel only.
-    async fn a_channel_may_be_closed_within_a_large_body(bench: Bench) {
+    /// PUB-04, PUB-30: when the broker closes a channel during large publishes, the connection and its other channels
+    /// work.
+    async fn a_channel_close_during_a_large_body_leaves_the_connection_open(bench: Bench) {
         let other = bench.another_channel().await;
         other.declare_queue("q").await.unwrap();
         for _ in 0..3 {
             let channel = bench.another_channel().await;
-            let body = noise(8 << 20);
+            let body = random_bytes(8 << 20);
             let mut confirms = vec![channel.exchange("never").publish_deferred("body", "q").await.unwrap()];
             for _ in 0..3 {
                 match channel.default_exchange().publish_deferred(&body, "q").await {
@@ -121,7 +126,7 @@ crate::modes! {
                 }
             }
             for confirm in confirms {
-                match within("an answer", 20, confirm).await {
+                match within("a result", 20, confirm).await {
                     Ok(confirmation) => assert!(!bench.confirms && !confirmation.is_confirmed()),
                     Err(error) => assert_eq!(error.close_reason().unwrap().code, 404, "{error}"),
                 }
@@ -133,8 +138,8 @@ crate::modes! {
         assert!(!bench.connection.is_closed());
     }
 
-    /// PUB-30: five thousand small and five thousand empty ones, in order.
-    async fn thousands_of_small_and_empty_bodies(bench: Bench) {
+    /// PUB-30: 5000 small and 5000 empty bodies arrive in order.
+    async fn thousands_of_small_and_empty_bodies_arrive_in_order(bench: Bench) {
         use futures_util::StreamExt;
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
@@ -153,10 +158,10 @@ crate::modes! {
     }
 }
 
-/// PUB-30: no frame is longer than agreed by a byte, none is empty, and there are no more than need be: seen on the wire,
-/// since the broker is too forgiving to tell.
+/// PUB-30: no frame exceeds the negotiated size, no body frame is empty, and there are as few as possible. Recorded by
+/// a proxy, since the broker accepts other splits too.
 #[actix::test]
-async fn frames_are_cut_to_the_byte() {
+async fn bodies_are_split_into_full_frames() {
     for frame_max in [4096, 8192, 131_072] {
         for confirms in [true, false] {
             let vhost = Vhost::fresh().await;
@@ -170,41 +175,44 @@ async fn frames_are_cut_to_the_byte() {
             let frame_max = frame_max as usize;
             let sizes = sizes(frame_max);
             for &size in &sizes {
-                channel.default_exchange().publish(noise(size), "q").await.unwrap();
+                channel.default_exchange().publish(random_bytes(size), "q").await.unwrap();
             }
             channel.declare_queue("q").await.unwrap();
-            let tapes = proxy.recordings();
-            let published = published(&tapes[0], frame_max);
+            let recordings = proxy.recordings();
+            let published = published(&recordings[0], frame_max);
             let expected: Vec<(u64, Vec<usize>)> = sizes
                 .iter()
-                .map(|&size| (size as u64, noise(size).chunks(frame_max - 8).map(<[u8]>::len).collect()))
+                .map(|&size| {
+                    (size as u64, random_bytes(size).chunks(frame_max - 8).map(<[u8]>::len).collect())
+                })
                 .collect();
             assert_eq!(published, expected);
             let oracle = Oracle::connect(&vhost.url()).await;
             for message in oracle.drain("q").await {
-                assert!(message.data == noise(message.data.len()));
+                assert!(message.data == random_bytes(message.data.len()));
             }
             connection.close().await.unwrap();
         }
     }
 }
 
-/// A table that makes a content header frame of `frame` bytes, of a persistent message without other properties.
+/// Returns headers with which the content header frame of a persistent message has exactly `frame` bytes.
 fn headers(frame: usize) -> Table {
-    // Frame 8, class to size 12, flags 2, delivery mode 1, table length 4, key 2, type 1, length 4.
+    // Frame 8; class, weight and body size 12; flags 2; delivery mode 1; table length 4; key 2; type 1; string length
+    // 4.
     Table::new().with("k", Value::LongString("v".repeat(frame - 34).into()))
 }
 
 crate::modes! {
-    /// FT-06: headers must fit one frame: to the byte they pass, one more is refused here, before anything is sent.
-    async fn headers_over_the_frame_size_are_refused_here(bench: Bench) {
+    /// FT-06: headers that fill a frame exactly are sent; one byte more is a `Limit` error before anything is sent.
+    async fn headers_over_the_frame_size_are_refused_locally(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
         let frame_max = bench.connection.frame_max().unwrap() as usize;
         let fits = Publishing::new("body").headers(headers(frame_max));
         exchange.publish(fits.clone(), "q").await.unwrap();
         let message = queue.get().await.unwrap().unwrap();
-        // Class, weight and size are not among them.
+        // Class, weight and body size (12) and the frame's own 8 bytes are not included.
         assert_eq!(message.raw_properties().len() + 12 + 8, frame_max);
         message.ack().unwrap();
 
@@ -220,8 +228,8 @@ crate::modes! {
         assert_eq!(queue.purge().await.unwrap(), 1);
     }
 
-    /// TOP-27: and so must the arguments of a method; a consumer that was not started leaves its tag free.
-    async fn arguments_over_the_frame_size_are_refused_here(bench: Bench) {
+    /// TOP-27: method arguments over the frame size are a `Limit` error; a consumer that failed so leaves its tag free.
+    async fn arguments_over_the_frame_size_are_refused_locally(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let large = "v".repeat(bench.connection.frame_max().unwrap() as usize);
         let error = bench.channel.declare_queue(DeclareQueue::new("p").argument("k", &*large)).await.unwrap_err();
@@ -236,7 +244,7 @@ crate::modes! {
     }
 }
 
-/// PUB-30: small frames and a small window at once: large bodies from many tasks do not mix.
+/// PUB-30: with small frames and a small window, large bodies from many tasks do not mix.
 #[actix::test]
 async fn bodies_from_many_tasks_do_not_mix() {
     let vhost = Vhost::fresh().await;
@@ -248,7 +256,7 @@ async fn bodies_from_many_tasks_do_not_mix() {
         channel.declare_queue("q").await.unwrap();
         for m in 0..20 {
             let exchange = channel.default_exchange();
-            let body = noise(1 + (n * 20 + m) * 3_000);
+            let body = random_bytes(1 + (n * 20 + m) * 3_000);
             tasks.push(actix_rt::spawn(async move { exchange.publish(body, "q").await }));
         }
     }
@@ -257,7 +265,7 @@ async fn bodies_from_many_tasks_do_not_mix() {
     }
     let mut lengths = Vec::new();
     for message in Oracle::connect(&vhost.url()).await.drain("q").await {
-        assert!(message.data == noise(message.data.len()));
+        assert!(message.data == random_bytes(message.data.len()));
         lengths.push(message.data.len());
     }
     lengths.sort_unstable();

@@ -1,4 +1,4 @@
-//! How large a body may be, against a real broker.
+//! The largest body: the client's `body_max` and the broker's limit.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::support::{
 };
 
 crate::modes! {
-    /// PRO-09: by get and by consume, in many frames and in one; the message goes back into its queue, and a client
-    /// with a larger limit gets it.
-    async fn a_body_over_the_limit_goes_back_into_its_queue(bench: Bench) {
+    /// PRO-09: a message over `body_max` closes the connection, by get and by consume, in many frames and in one. The
+    /// message is requeued, and a client with a larger limit receives it.
+    async fn a_body_over_the_limit_is_requeued(bench: Bench) {
         let body = vec![b'x'; 40_000];
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
         bench.channel.default_exchange().publish(body.clone(), "jobs").await.unwrap();
@@ -26,7 +26,7 @@ crate::modes! {
                 let small = connector.connect().await.unwrap();
                 let channel = small.channel().await.unwrap();
                 let jobs = channel.queue("jobs");
-                // The message is back once the connection of the last turn is gone.
+                // The broker requeues the message once the previous connection is gone.
                 eventually("the message is back", 10, || async {
                     let declared = queue.channel().declare_queue(DeclareQueue::new("jobs")).await.unwrap();
                     (declared.declared().unwrap().message_count == 1).then_some(())
@@ -53,9 +53,9 @@ crate::modes! {
     }
 }
 
-/// PUB-30, PUB-32: the largest body that RabbitMQ takes goes out with a confirm and comes back as it was.
+/// PUB-30, PUB-32: the largest body that RabbitMQ accepts is confirmed, and is received unchanged.
 #[actix::test]
-async fn the_largest_body_of_all_is_intact() {
+async fn the_largest_body_is_intact() {
     let bench = Bench::open(true).await;
     let queue = bench.channel.declare_queue(DeclareQueue::new("large")).await.unwrap();
     let mut random = fastrand::Rng::with_seed(7);
@@ -67,28 +67,28 @@ async fn the_largest_body_of_all_is_intact() {
     assert_eq!(bench.channel.load().bytes, 0);
     let mut deliveries = queue.deliveries().await.unwrap();
     let delivery = within("the delivery", 60, deliveries.next()).await.unwrap();
-    assert!(*delivery.body() == body, "{} bytes came", delivery.body().len());
+    assert!(*delivery.body() == body, "received {} bytes", delivery.body().len());
     delivery.ack().unwrap();
     deliveries.close().await.unwrap();
     assert_eq!(queue.delete().await.unwrap(), 0);
 }
 
-/// PUB-32: a body above the broker's limit is 406 for its channel, with the sizes; one that fits is taken before and
-/// after it on another.
+/// PUB-32: a body above the broker's limit closes its channel with 406 and both sizes in the text; bodies at the limit
+/// are accepted before it, and after it on another channel.
 #[actix::test]
-async fn a_body_over_the_brokers_limit_costs_its_channel() {
+async fn a_body_over_the_brokers_limit_closes_its_channel() {
     let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
-    // A channel has the limit of the time when it was opened; since 4.0, that of now, which is kept elsewhere.
+    // Before 4.0 a channel keeps the limit from when it was opened. Since 4.0 the current limit counts, kept elsewhere.
     let global = node.broker().version().await >= (4, 0);
-    let limit = async |bytes: usize| {
-        let set = match global {
+    let set_limit = async |bytes: usize| {
+        let command = match global {
             true => format!("persistent_term:put(max_message_size, {bytes})."),
             false => format!("application:set_env(rabbit, max_message_size, {bytes})."),
         };
-        node.broker().eval(&set).await;
+        node.broker().eval(&command).await;
     };
-    let story = async {
+    let test = async {
         let connection = connect(vhost.url()).await.unwrap();
         let (one, other) = (connection.channel().await.unwrap(), connection.channel().await.unwrap());
         let queue = one.declare_queue("q").await.unwrap();
@@ -105,12 +105,12 @@ async fn a_body_over_the_brokers_limit_costs_its_channel() {
         assert_eq!(other.queue("q").purge().await.unwrap(), 2);
         connection.close().await.unwrap();
     };
-    limit(1000).await;
-    // The next test has the node as it was, whatever comes of this one.
-    let story = std::panic::AssertUnwindSafe(story).catch_unwind();
-    let told = tokio::time::timeout(Duration::from_secs(30), story).await;
-    limit(node.broker().largest_body().await).await;
-    if let Err(panic) = told.expect("publishes around the limit in time") {
+    set_limit(1000).await;
+    // Resets the limit for the next test, even if this one fails.
+    let test = std::panic::AssertUnwindSafe(test).catch_unwind();
+    let result = tokio::time::timeout(Duration::from_secs(30), test).await;
+    set_limit(node.broker().largest_body().await).await;
+    if let Err(panic) = result.expect("the test takes at most 30 s") {
         std::panic::resume_unwind(panic);
     }
 }

@@ -1,4 +1,4 @@
-//! What the broker says to a publish: taken, refused, without a queue.
+//! The results of a publish: confirmed, nacked, returned as unroutable.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use actix_pika::{
 };
 use futures_util::{FutureExt, future::join_all};
 
-/// PUB-05, PUB-06, MSG-02: a publish without a queue comes back as `Unroutable`, with key, body and properties, a
-/// hundred times over; mandatory is the default.
+/// PUB-05, PUB-06, MSG-02: an unroutable publish fails with `Unroutable`, which has code 312, key, body and properties;
+/// the channel stays open over a hundred of them. Mandatory is the default.
 #[actix::test]
-async fn what_reaches_no_queue_comes_back_as_it_was() {
+async fn an_unroutable_publish_returns_312() {
     let bench = Bench::open(true).await;
     let exchange = bench.channel.default_exchange();
     for n in 0..100 {
@@ -27,7 +27,7 @@ async fn what_reaches_no_queue_comes_back_as_it_was() {
         let key = format!("nowhere {}", n % 3);
         let error = exchange.publish(publish, &key).await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unroutable, false));
-        let returned = error.returned().expect("what came back");
+        let returned = error.returned().expect("the returned message");
         assert_eq!((returned.code, &*returned.text), (312, "NO_ROUTE"));
         assert_eq!((&*returned.exchange, &*returned.routing_key), ("", &*key));
         assert_eq!(returned.body, format!("body {n}"));
@@ -36,15 +36,14 @@ async fn what_reaches_no_queue_comes_back_as_it_was() {
         assert_eq!(properties.header("n"), Some(&n.into()));
     }
     assert!(!bench.channel.is_closed());
-    let unasked = Publishing::new("body").mandatory(false);
-    assert_eq!(exchange.publish(unasked, "nowhere").await.unwrap().sequence(), Some(101));
+    let optional = Publishing::new("body").mandatory(false);
+    assert_eq!(exchange.publish(optional, "nowhere").await.unwrap().sequence(), Some(101));
     assert_eq!(bench.channel.load().bytes, 0);
 }
 
-/// PUB-06: returns find their publish when routable and unroutable ones, with equal and different bodies, follow each
-/// other.
+/// PUB-06: each return is matched to its publish, among routable and unroutable ones with equal and different bodies.
 #[actix::test]
-async fn every_return_finds_its_publish() {
+async fn every_return_is_matched_to_its_publish() {
     let bench = Bench::open(true).await;
     bench.channel.declare_queue("q").await.unwrap();
     let exchange = bench.channel.default_exchange();
@@ -55,20 +54,20 @@ async fn every_return_finds_its_publish() {
         publishes.push((n, key, body.clone(), exchange.publish_deferred(body, key).await.unwrap()));
     }
     for (n, key, body, confirm) in publishes {
-        match within("an answer", 10, confirm).await {
+        match within("a result", 10, confirm).await {
             Ok(confirmation) => assert!(key == "q" && confirmation.sequence() == Some(n as u64 + 1), "{n}"),
             Err(error) => {
-                assert_eq!(error.returned().expect("what came back").body, body, "{n}");
+                assert_eq!(error.returned().expect("the returned message").body, body, "{n}");
                 assert_eq!(key, "nowhere");
             }
         }
     }
 }
 
-/// PUB-06: where headers decide, key and body may be the same for what is routed and for what is not: the return still
-/// finds its own publish.
+/// PUB-06: with a headers exchange, routed and unroutable publishes may have the same key and body: a return is still
+/// matched to its own publish.
 #[actix::test]
-async fn a_return_is_told_apart_by_its_headers() {
+async fn a_return_is_matched_by_its_headers() {
     let bench = Bench::open(true).await;
     let exchange = bench.channel.declare_exchange(DeclareExchange::headers("ex")).await.unwrap();
     let queue = bench.channel.declare_queue("q").await.unwrap();
@@ -81,10 +80,10 @@ async fn a_return_is_told_apart_by_its_headers() {
         confirms.push(exchange.publish_deferred(publish, "").await.unwrap());
     }
     for (n, confirm) in confirms.into_iter().enumerate() {
-        match within("an answer", 10, confirm).await {
+        match within("a result", 10, confirm).await {
             Ok(_) => assert_eq!(n % 2, 0, "{n} reached no queue"),
             Err(error) => {
-                let returned = error.returned().expect("what came back");
+                let returned = error.returned().expect("the returned message");
                 let properties = returned.properties.as_ref().unwrap();
                 assert_eq!(properties.header("n"), Some(&(n as i32).into()));
             }
@@ -92,9 +91,9 @@ async fn a_return_is_told_apart_by_its_headers() {
     }
 }
 
-/// PUB-08, TOP-35: a full queue that rejects publishes makes the broker nack; the channel goes on.
+/// PUB-08, TOP-35: a publish to a full queue with `reject-publish` is nacked; the channel stays open.
 #[actix::test]
-async fn a_full_queue_that_rejects_publishes_is_a_nack() {
+async fn a_full_queue_that_rejects_publishes_nacks() {
     let bench = Bench::open(true).await;
     let full = DeclareQueue::new("q").argument("x-max-length", 1).argument("x-overflow", "reject-publish");
     let queue = bench.channel.declare_queue(full).await.unwrap();
@@ -106,7 +105,7 @@ async fn a_full_queue_that_rejects_publishes_is_a_nack() {
                 return error;
             }
         }
-        panic!("ten publishes into a queue for one");
+        panic!("ten publishes into a queue of length one");
     })
     .await;
     assert_eq!(
@@ -118,9 +117,9 @@ async fn a_full_queue_that_rejects_publishes_is_a_nack() {
     exchange.publish("again", "q").await.unwrap();
 }
 
-/// PUB-11: publishes at one time to one routable and nine unroutable keys: each has its answer.
+/// PUB-11: of ten simultaneous publishes to one routable and nine unroutable keys, each gets its own result.
 #[actix::test]
-async fn simultaneous_publishes_have_an_answer_each() {
+async fn simultaneous_publishes_each_get_their_own_result() {
     let bench = Bench::open(true).await;
     let exchange = bench.channel.declare_exchange(DeclareExchange::topic("ex")).await.unwrap();
     bench.channel.declare_queue("q").await.unwrap().bind("ex", "test.5").await.unwrap();
@@ -129,9 +128,9 @@ async fn simultaneous_publishes_have_an_answer_each() {
             let exchange = exchange.clone();
             async move { exchange.publish(format!("body {n}"), &format!("test.{n}")).await }
         });
-        for (n, answer) in within("ten answers", 10, join_all(publishes)).await.into_iter().enumerate() {
+        for (n, result) in within("ten results", 10, join_all(publishes)).await.into_iter().enumerate() {
             assert_eq!(
-                answer.map(|c: Confirmation| c.is_confirmed()).map_err(|e| e.kind()),
+                result.map(|c: Confirmation| c.is_confirmed()).map_err(|e| e.kind()),
                 match n {
                     5 => Ok(true),
                     _ => Err(ErrorKind::Unroutable),
@@ -141,7 +140,7 @@ async fn simultaneous_publishes_have_an_answer_each() {
     }
 }
 
-/// PUB-14: the numbers of a channel begin at 1 and have no gaps, for any number of tasks; another channel has its own.
+/// PUB-14: the sequence numbers of a channel start at 1 and have no gaps, with many tasks; each channel has its own.
 #[actix::test]
 async fn sequence_numbers_have_no_gaps() {
     let bench = Bench::open(true).await;
@@ -165,22 +164,22 @@ async fn sequence_numbers_have_no_gaps() {
     assert_eq!(other.publish("1", "q").await.unwrap().sequence(), Some(1));
 }
 
-/// PUB-15, PUB-16: thousands of publishes, persistent or not, mandatory or not, to queues that are purged, expire or
-/// are deleted meanwhile: each is confirmed, and nothing stays behind.
+/// PUB-15, PUB-16: thousands of publishes, persistent or not, mandatory or not, to a queue that is purged meanwhile,
+/// one whose messages expire at once, and others: each is confirmed, and no load is left.
 #[actix::test]
-async fn every_publish_is_confirmed_whatever_becomes_of_it() {
+async fn every_publish_is_confirmed_whatever_happens_to_its_message() {
     let bench = Bench::open(true).await;
     let channel = &bench.channel;
     let transient = DeclareQueue::new("transient").durable(false);
-    let fleeting = DeclareQueue::new("fleeting").argument("x-message-ttl", 0);
+    let expiring = DeclareQueue::new("expiring").argument("x-message-ttl", 0);
     let mut queues = Vec::new();
-    for declare in [transient, fleeting, DeclareQueue::new("purged"), DeclareQueue::new("deleted")] {
+    for declare in [transient, expiring, DeclareQueue::new("purged"), DeclareQueue::new("deleted")] {
         queues.push(channel.declare_queue(declare).await.unwrap());
     }
     let exchange = channel.default_exchange();
     let mut confirms = Vec::new();
     for n in 0..1000 {
-        for name in ["transient", "fleeting", "purged", "deleted", "unknown"] {
+        for name in ["transient", "expiring", "purged", "deleted", "unknown"] {
             let mut publish = Publishing::new(name).mandatory(n % 2 == 0 && name != "unknown");
             if n % 3 == 0 {
                 publish = publish.persistent(false);
@@ -199,9 +198,9 @@ async fn every_publish_is_confirmed_whatever_becomes_of_it() {
     assert_eq!((load.unconfirmed, load.bytes, load.waiting, load.drained), (0, 0, 0, true));
 }
 
-/// PUB-15: the close of a channel awaits the confirms that are under way.
+/// PUB-15: closing a channel waits for outstanding confirms.
 #[actix::test]
-async fn close_awaits_the_confirms_under_way() {
+async fn close_waits_for_outstanding_confirms() {
     let bench = Bench::open(true).await;
     bench.channel.declare_queue("q").await.unwrap();
     let exchange = bench.channel.default_exchange();
@@ -211,14 +210,13 @@ async fn close_awaits_the_confirms_under_way() {
     }
     bench.channel.close().await.unwrap();
     for confirm in confirms {
-        // Answered already.
-        confirm.now_or_never().expect("an answer").unwrap();
+        confirm.now_or_never().expect("a result without waiting").unwrap();
     }
 }
 
-/// PUB-30: without confirms, what is unroutable is returned and costs nothing; the channel goes on.
+/// PUB-30: without confirms, returned messages of any size are accepted; the channel stays open.
 #[actix::test]
-async fn without_confirms_returns_do_no_harm() {
+async fn returns_without_confirms_leave_the_channel_open() {
     let bench = Bench::open(false).await;
     bench.channel.declare_queue("q").await.unwrap();
     let exchange = bench.channel.default_exchange();
@@ -233,9 +231,9 @@ async fn without_confirms_returns_do_no_harm() {
     assert_eq!(lengths, [0, 5, frame_max + 10]);
 }
 
-/// PUB-13: when the connection goes, every confirm that is outstanding has an answer.
+/// PUB-13: when the connection is lost, each outstanding confirm and each waiting publish fails.
 #[actix::test]
-async fn the_end_of_the_connection_answers_every_confirm() {
+async fn a_lost_connection_fails_every_confirm() {
     let bench = Bench::open(true).await;
     bench.channel.declare_queue("q").await.unwrap();
     let proxy = Proxy::to(&bench.vhost.broker().address());
@@ -250,21 +248,21 @@ async fn the_end_of_the_connection_answers_every_confirm() {
     for _ in 0..10 {
         confirms.push(exchange.publish_deferred("body", "q").await.unwrap());
     }
-    // The eleventh waits for the window.
-    let waits = actix_rt::spawn({
+    // The eleventh waits for room in the window.
+    let waiting = actix_rt::spawn({
         let exchange = exchange.clone();
         async move { exchange.publish("body", "q").await }
     });
-    eventually("it waits", 10, || async { (channel.load().waiting == 1).then_some(()) }).await;
-    eventually("all is written", 10, || async { channel.load().drained.then_some(()) }).await;
+    eventually("a waiting publish", 10, || async { (channel.load().waiting == 1).then_some(()) }).await;
+    eventually("everything is written", 10, || async { channel.load().drained.then_some(()) }).await;
     proxy.cut_all(Cut::Rst);
-    for answer in within("an answer to each", 10, join_all(confirms)).await {
-        let error = answer.unwrap_err();
+    for result in within("a result of each", 10, join_all(confirms)).await {
+        let error = result.unwrap_err();
         assert_eq!(
             (error.kind(), error.may_have_arrived(), error.is_retryable()),
             (ErrorKind::ConnectionClosed, true, true)
         );
     }
-    let error = within("an answer to who waited", 10, waits).await.unwrap().unwrap_err();
+    let error = within("a result of the waiting publish", 10, waiting).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, false));
 }

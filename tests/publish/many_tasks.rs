@@ -1,4 +1,4 @@
-//! Many tasks on one channel: everyone gets the answer to what it asked, and nothing is lost or doubled.
+//! Many tasks on one channel: each gets the reply to its own call, and no message is lost or duplicated.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,7 +15,7 @@ use futures_util::{StreamExt, future::join_all};
 use tokio::sync::{Barrier, mpsc};
 
 crate::modes! {
-    /// STR-01: 50 tasks, 200 publishes each, all confirmed, with the numbers 1 to 10,000.
+    /// STR-01: 50 tasks publish 200 messages each; the sequence numbers are 1 to 10,000, and each task's order is kept.
     async fn fifty_tasks_publish_on_one_channel(bench: Bench) {
         bench.channel.declare_queue("jobs").await.unwrap();
         let tasks = (0..50).map(|task| {
@@ -46,8 +46,8 @@ crate::modes! {
         assert_eq!(next, [200; 50]);
     }
 
-    /// CH-24: declares of two kinds from two hundred tasks, each with its own answer.
-    async fn declares_of_many_tasks_are_not_mixed_up(bench: Bench) {
+    /// CH-24: a hundred queues and a hundred exchanges declared at the same time each get their own reply.
+    async fn simultaneous_declares_each_get_their_own_reply(bench: Bench) {
         let queues = join_all((0..100).map(|n| bench.channel.declare_queue(format!("q{n}"))));
         let exchanges = join_all((0..100).map(|n| bench.channel.declare_exchange(DeclareExchange::topic(format!("e{n}")))));
         let (queues, exchanges) = tokio::join!(queues, exchanges);
@@ -58,8 +58,9 @@ crate::modes! {
         assert_eq!(bench.vhost.queues().await.len(), 100);
     }
 
-    /// CH-24: consumers, gets and declares at once; a queue's own answers come out of order with the rest.
-    async fn consumers_of_many_tasks_are_not_mixed_up(bench: Bench) {
+    /// CH-24: simultaneous consumes, gets and declares each get their own reply, also when the broker replies out of
+    /// order.
+    async fn simultaneous_consumes_and_gets_each_get_their_own_reply(bench: Bench) {
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         for n in 0..30 {
             oracle.declare_queue(&format!("q{n}")).await;
@@ -82,7 +83,7 @@ crate::modes! {
         assert!(!bench.channel.is_closed());
     }
 
-    /// STR-04: what is asked before the answer to anything has come is done in order.
+    /// STR-04: publishes that are started before any confirm came arrive in order.
     async fn four_thousand_publishes_at_once_arrive_in_order(bench: Bench) {
         bench.channel.declare_queue("jobs").await.unwrap();
         let exchange = bench.channel.default_exchange();
@@ -95,10 +96,11 @@ crate::modes! {
     }
 }
 
-/// The broker's queues answer consume and cancel, its channel the rest: the one may overtake the other.
+/// Replies to consume and cancel may come after replies to later calls: in the broker, queues send the former and the
+/// channel the latter.
 #[actix::test]
-async fn an_answer_to_a_consume_or_a_cancel_may_be_overtaken() {
-    async fn consume(socket: &mut PeerSocket) -> String {
+async fn consume_and_cancel_replies_may_come_after_later_replies() {
+    async fn expect_consume(socket: &mut PeerSocket) -> String {
         socket.expect::<basic::Qos>(1).await.unwrap();
         socket.expect::<basic::Consume>(1).await.unwrap().consumer_tag.to_string()
     }
@@ -116,7 +118,7 @@ async fn an_answer_to_a_consume_or_a_cancel_may_be_overtaken() {
             )
         };
         let server = async {
-            assert_eq!([consume(&mut socket).await, consume(&mut socket).await], ["A", "B"]);
+            assert_eq!([expect_consume(&mut socket).await, expect_consume(&mut socket).await], ["A", "B"]);
             socket.expect::<queue::Declare>(1).await.unwrap();
             let declared = queue::DeclareOk { queue: "c".into(), ..Default::default() };
             let frames = [qos(), qos(), RawFrame::method(1, declared), ok("B"), ok("A")];
@@ -141,26 +143,26 @@ async fn an_answer_to_a_consume_or_a_cancel_may_be_overtaken() {
         limited.unwrap();
         assert!(a.unwrap().next().await.is_none());
     };
-    within("answers out of order", 10, test).await;
+    within("replies out of order", 10, test).await;
 }
 
-/// Takes each delivery into a future of its own, which ends when a hundred of them have met.
-struct Meeting {
-    met: Arc<Barrier>,
+/// A consumer whose handlers wait at `barrier`, and then send the body and acknowledge.
+struct BarrierWorker {
+    barrier: Arc<Barrier>,
     done: mpsc::UnboundedSender<Vec<u8>>,
 }
 
-impl Actor for Meeting {
+impl Actor for BarrierWorker {
     type Context = Context<Self>;
 }
 
-impl Handler<Delivery> for Meeting {
+impl Handler<Delivery> for BarrierWorker {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) -> Self::Result {
-        let (met, done) = (self.met.clone(), self.done.clone());
+        let (barrier, done) = (self.barrier.clone(), self.done.clone());
         Box::pin(async move {
-            met.wait().await;
+            barrier.wait().await;
             done.send(delivery.body().to_vec()).unwrap();
             delivery.ack().unwrap();
         })
@@ -168,11 +170,11 @@ impl Handler<Delivery> for Meeting {
 }
 
 crate::modes! {
-    /// STR-03: a hundred deliveries are in their handlers at one time: none gets out before all are in.
-    async fn a_hundred_handlers_run_side_by_side(bench: Bench) {
+    /// STR-03: a hundred handlers run at the same time: none returns before all have started.
+    async fn a_hundred_handlers_run_concurrently(bench: Bench) {
         let oracle = bench.fill_queue("jobs", (0..100).map(|n| n.to_string())).await;
         let (done, mut bodies) = mpsc::unbounded_channel();
-        let worker = Meeting { met: Arc::new(Barrier::new(100)), done }.start();
+        let worker = BarrierWorker { barrier: Arc::new(Barrier::new(100)), done }.start();
         bench.channel.queue("jobs").consume(worker).await.unwrap();
         let mut seen = BTreeSet::new();
         for _ in 0..100 {
@@ -183,15 +185,15 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
-    /// STR-03: and so with a stream.
-    async fn a_hundred_deliveries_of_a_stream_are_worked_on_side_by_side(bench: Bench) {
+    /// STR-03: a hundred deliveries of a stream are processed at the same time.
+    async fn a_hundred_stream_deliveries_are_processed_concurrently(bench: Bench) {
         let oracle = bench.fill_queue("jobs", (0..100).map(|n| n.to_string())).await;
-        let met = Barrier::new(100);
+        let barrier = Barrier::new(100);
         let deliveries = bench.channel.queue("jobs").deliveries().await.unwrap();
         let work = deliveries.take(100).for_each_concurrent(None, |delivery| {
-            let met = &met;
+            let barrier = &barrier;
             async move {
-                met.wait().await;
+                barrier.wait().await;
                 delivery.ack().unwrap();
             }
         });
@@ -200,9 +202,9 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
-    /// STR-02, scaled: 150 queues of the broker's naming, bound to one fanout, with a consumer each that settles nothing,
-    /// and 100 publishers: closing the channel in the midst of it returns, and costs neither the connection nor a message.
-    async fn a_channel_with_very_many_consumers_closes_in_the_midst(bench: Bench) {
+    /// STR-02, scaled: a channel with 150 consumers that settle nothing, on 150 queues bound to one fanout, is closed
+    /// while 100 tasks publish: the close returns, the connection stays open, and no message is lost.
+    async fn a_channel_with_many_consumers_closes_during_publishes(bench: Bench) {
         let (mut names, mut streams, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..150 {
             let declare = DeclareQueue::new("").exclusive(true).durable(false);
@@ -227,7 +229,7 @@ crate::modes! {
         assert!(held.iter().all(Delivery::is_stale));
         join_all(publishers).await.into_iter().for_each(|published| published.unwrap());
         for name in names {
-            eventually("all is back", 10, async || {
+            eventually("all messages are requeued", 10, async || {
                 let queue = other.declare_queue(DeclareQueue::new(&*name).passive(true)).await.unwrap();
                 let declared = queue.declared().unwrap();
                 ((declared.message_count, declared.consumer_count) == (400, 0)).then_some(())
@@ -237,7 +239,7 @@ crate::modes! {
     }
 }
 
-/// STR-05, scaled: three connections, five channels each, a hundred messages each.
+/// STR-05, scaled: three connections with five channels each publish a hundred messages per channel; all arrive once.
 #[actix::test]
 async fn counts_of_many_channels_agree() {
     let vhost = Vhost::fresh().await;

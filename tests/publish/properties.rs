@@ -1,4 +1,5 @@
-//! Properties and headers over a real broker: what goes out comes back, bit by bit, and another client reads the same.
+//! Properties and headers through a real broker: the round trip keeps every bit, and another client reads the same
+//! values.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +20,7 @@ fn time() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(TIME)
 }
 
-fn everything() -> Properties {
+fn all_properties() -> Properties {
     Properties::new()
         .with_content_type("text/plain")
         .with_content_encoding("gzip")
@@ -37,7 +38,7 @@ fn everything() -> Properties {
         .with_cluster_id("c".repeat(255))
 }
 
-/// Each type of field value, at the ends of its range.
+/// Returns headers with every type of field value, at the ends of its range.
 fn every_type() -> Table {
     let inner = Table::new().with("again", Table::new().with("void", Value::Void)).with("n", -1i64);
     let array = Value::Array(vec![
@@ -74,8 +75,8 @@ fn every_type() -> Table {
         .with("", "an empty key")
 }
 
-/// The same as the other client says it.
-fn every_type_of_the_oracle() -> Vec<(String, AMQPValue)> {
+/// Returns the same values in the types of the other client.
+fn every_type_in_lapin() -> Vec<(String, AMQPValue)> {
     let long = |bytes: &[u8]| AMQPValue::LongString(bytes.to_vec().into());
     let table = |entries: Vec<(&str, AMQPValue)>| {
         let mut table = FieldTable::default();
@@ -121,8 +122,8 @@ fn every_type_of_the_oracle() -> Vec<(String, AMQPValue)> {
     entries
 }
 
-/// Since 4.0 the broker reads the headers of what it takes, and writes them in the order of their keys.
-async fn as_the_broker_tells(properties: Properties, bench: &crate::support::modes::Bench) -> Properties {
+/// Returns `properties` as the broker sends them: since 4.0 it decodes headers and writes them sorted by key.
+async fn as_sent_by_the_broker(properties: Properties, bench: &crate::support::modes::Bench) -> Properties {
     let Some(headers) = properties.headers().cloned() else { return properties };
     if bench.vhost.broker().version().await < (4, 0) {
         return properties;
@@ -137,23 +138,23 @@ async fn as_the_broker_tells(properties: Properties, bench: &crate::support::mod
 }
 
 crate::modes! {
-    /// PUB-34, MSG-02, MSG-03, FT-05, FT-08, FT-09: all fourteen properties and every type of header come back bit by
-    /// bit, with what the broker says of the way.
-    async fn everything_comes_back_bit_by_bit(bench: Bench) {
+    /// PUB-34, MSG-02, MSG-03, FT-05, FT-08, FT-09: all fourteen properties and every type of header are received
+    /// unchanged; exchange, routing key and message count are those of the `get`.
+    async fn all_properties_are_received_unchanged(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
-        let publish = Publishing::new("body").properties(everything());
+        let publish = Publishing::new("body").properties(all_properties());
         exchange.publish(publish, "q").await.unwrap();
         exchange.publish("other", "q").await.unwrap();
         let message = queue.get().await.unwrap().unwrap();
-        let meant = as_the_broker_tells(everything(), &bench).await;
+        let expected = as_sent_by_the_broker(all_properties(), &bench).await;
         assert_eq!(message.raw_properties()[..2], [0xff, 0xfc]);
         let properties = message.properties().unwrap();
-        assert_eq!(properties, &meant);
+        assert_eq!(properties, &expected);
         assert_eq!(properties.expiration(), Some(Duration::from_millis(91_500)));
         assert_eq!((properties.timestamp(), properties.priority()), (Some(time()), Some(0)));
         assert_eq!((properties.message_id(), properties.user_id()), (Some(""), Some("guest")));
-        // Equal numbers can differ in their bits.
+        // 0.0 equals -0.0: the sign needs its own check.
         let double = properties.header("d").and_then(Value::as_f64).unwrap();
         assert!(double.is_sign_negative());
         assert_eq!((message.exchange(), message.routing_key(), message.redelivered()), ("", "q", false));
@@ -161,13 +162,13 @@ crate::modes! {
         message.ack().unwrap();
     }
 
-    /// PUB-34, MSG-04, MSG-05: another client reads each property and each header as it was meant.
-    async fn another_client_reads_what_was_meant(bench: Bench) {
+    /// PUB-34, MSG-04, MSG-05: another client reads each property and each header with its type and value.
+    async fn another_client_reads_the_properties(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
-        // Its decoder takes decimals with an unsigned value only.
+        // Its decoder accepts only decimals with an unsigned value.
         let mut headers = every_type();
         headers.remove("D-least");
-        let publish = Publishing::new("body").properties(everything().with_headers(headers));
+        let publish = Publishing::new("body").properties(all_properties().with_headers(headers));
         bench.channel.default_exchange().publish(publish, "q").await.unwrap();
         bench.channel.declare_queue("q").await.unwrap();
         let message = Oracle::connect(&bench.vhost.url()).await.get("q").await.unwrap();
@@ -186,18 +187,18 @@ crate::modes! {
         assert_eq!(text(read.app_id()).as_deref(), Some("Grüße \u{1F980}"));
         assert_eq!(text(read.cluster_id()), Some("c".repeat(255)));
         let read = read.headers().as_ref().unwrap().inner();
-        let meant = every_type_of_the_oracle();
-        for (key, value) in &meant {
+        let expected = every_type_in_lapin();
+        for (key, value) in &expected {
             assert_eq!(read.get(key.as_str()), Some(value), "{key}");
         }
-        assert_eq!(read.len(), meant.len());
+        assert_eq!(read.len(), expected.len());
     }
 
-    /// FT-09, PUB-34: and what another client sent is read as that meant it.
-    async fn what_another_client_meant_is_read(bench: Bench) {
+    /// FT-09, PUB-34: the properties and headers that another client sent are read with their types and values.
+    async fn properties_of_another_client_are_read(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let mut headers = FieldTable::default();
-        for (key, value) in every_type_of_the_oracle() {
+        for (key, value) in every_type_in_lapin() {
             headers.insert(key.into(), value);
         }
         let properties = BasicProperties::default()
@@ -209,19 +210,19 @@ crate::modes! {
         oracle.publish_with("", "q", "body", properties).await;
         let message = queue.get_with(Get::new("q").no_ack(true)).await.unwrap().unwrap();
         let read = message.properties().unwrap();
-        let mut meant = every_type();
-        meant.remove("D-least");
-        for (key, value) in meant.iter() {
+        let mut expected = every_type();
+        expected.remove("D-least");
+        for (key, value) in expected.iter() {
             assert_eq!(read.header(key.as_str().unwrap()), Some(value), "{key}");
         }
-        assert_eq!(read.headers().unwrap().len(), meant.len());
+        assert_eq!(read.headers().unwrap().len(), expected.len());
         assert_eq!(read.expiration(), Some(Duration::from_millis(91_500)));
         assert_eq!((read.timestamp(), read.message_type()), (Some(time()), Some("a type")));
         assert_eq!((read.content_type(), read.delivery_mode()), (None, None));
     }
 
-    /// MSG-01, PUB-33: random choices of properties and bodies come back as they were; a clone is the same message.
-    async fn random_choices_come_back(bench: Bench) {
+    /// MSG-01, PUB-33: random properties and bodies are received unchanged; a clone is the same message.
+    async fn random_properties_are_received_unchanged(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
         for seed in 0..100 {
@@ -230,10 +231,10 @@ crate::modes! {
             let message = queue.get().await.unwrap().expect("the message");
             let body = publish.body();
             assert_eq!(message.body(), body, "seed {seed}");
-            let meant = as_the_broker_tells(random_properties(seed), &bench).await;
+            let expected = as_sent_by_the_broker(random_properties(seed), &bench).await;
             let properties = message.properties().unwrap();
-            assert_eq!(properties, &meant, "seed {seed}");
-            // Encoding what was decoded does not change a bit.
+            assert_eq!(properties, &expected, "seed {seed}");
+            // Encoding the decoded properties gives the same bytes.
             exchange.publish(Publishing::new("again").properties(properties.clone()), "q").await.unwrap();
             let again = queue.get().await.unwrap().expect("the message");
             assert_eq!(again.raw_properties(), message.raw_properties(), "seed {seed}");
@@ -242,9 +243,9 @@ crate::modes! {
         }
     }
 
-    /// MSG-04, FT-06, FT-07: what the broker would punish is refused here, before anything is sent: floats that are no
-    /// numbers, long keys and properties, endless nesting, expirations over 32 bits.
-    async fn what_cannot_be_encoded_is_refused_here(bench: Bench) {
+    /// MSG-04, FT-06, FT-07: values that the broker would refuse are a `Codec` error before anything is sent: NaN and
+    /// infinite floats, long keys and properties, deep nesting, expirations over 32 bits.
+    async fn invalid_properties_are_refused_locally(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
         let mut deep = Value::Void;
@@ -275,17 +276,17 @@ crate::modes! {
                 assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Codec, false), "{error}");
             }
         }
-        // The most that is allowed.
-        let most = Publishing::new("body").expiration(Duration::from_millis(u32::MAX.into())).message_id("m".repeat(255));
-        exchange.publish(most, "q").await.unwrap();
+        // The largest allowed values.
+        let largest = Publishing::new("body").expiration(Duration::from_millis(u32::MAX.into())).message_id("m".repeat(255));
+        exchange.publish(largest, "q").await.unwrap();
         let message = queue.get().await.unwrap().unwrap();
         assert_eq!(message.properties().unwrap().expiration(), Some(Duration::from_millis(u32::MAX.into())));
         message.ack().unwrap();
         assert!(queue.get().await.unwrap().is_none());
     }
 
-    /// MSG-04: an expiration of zero is one, and takes a message away that nobody waits for.
-    async fn an_expiration_of_zero_is_one(bench: Bench) {
+    /// MSG-04: an expiration of zero is sent as such: without a consumer, the message expires at once.
+    async fn an_expiration_of_zero_removes_the_message(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let publish = Publishing::new("body").expiration(Duration::ZERO);
         bench.channel.default_exchange().publish(publish, "q").await.unwrap();

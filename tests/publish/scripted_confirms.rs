@@ -1,4 +1,5 @@
-//! Confirms, nacks and returns in every order that the protocol allows, and some that it does not.
+//! Confirms, nacks and returns from a scripted peer, in every order that the protocol allows and in some that it does
+//! not.
 
 use crate::support::{
     scripted_peer::{confirm_result, connect_with_channel, publish, return_message, round_trip},
@@ -16,10 +17,10 @@ use actix_pika::{
 };
 use futures_util::{FutureExt, future::join_all};
 
-/// PUB-11, PUB-14: confirms come single and multiple, in any order, mixed with nacks: each publish has its own answer
-/// and not before its time.
+/// PUB-11, PUB-14: single and multiple confirms in any order, mixed with nacks: each publish completes with its own
+/// result, when its tag is covered and not before.
 #[actix::test]
-async fn confirms_in_any_order_find_their_publishes() {
+async fn confirms_in_any_order_complete_their_publishes() {
     let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     let mut confirms = Vec::new();
     for n in 1..=10u64 {
@@ -29,7 +30,7 @@ async fn confirms_in_any_order_find_their_publishes() {
         confirms.push(confirm);
     }
     let mut is_open = [true; 10];
-    for (tag, multiple, nack, answers) in [
+    for (tag, multiple, nack, completed) in [
         (10, false, false, &[10][..]),
         (3, false, false, &[3]),
         (3, false, true, &[]),
@@ -45,11 +46,11 @@ async fn confirms_in_any_order_find_their_publishes() {
         }
         round_trip(&mut socket, &channel).await;
         for n in 1..=10usize {
-            let answer = if is_open[n - 1] { (&mut confirms[n - 1]).now_or_never() } else { None };
-            assert_eq!(answer.is_some(), answers.contains(&n), "{n} after {tag} {multiple} {nack}");
-            let Some(answer) = answer else { continue };
+            let result = if is_open[n - 1] { (&mut confirms[n - 1]).now_or_never() } else { None };
+            assert_eq!(result.is_some(), completed.contains(&n), "{n} after {tag} {multiple} {nack}");
+            let Some(result) = result else { continue };
             is_open[n - 1] = false;
-            match answer {
+            match result {
                 Ok(confirmation) => assert!(!nack && confirmation.sequence() == Some(n as u64)),
                 Err(error) => assert!(nack && error.kind() == ErrorKind::Nacked, "{error}"),
             }
@@ -59,10 +60,10 @@ async fn confirms_in_any_order_find_their_publishes() {
     assert_eq!((load.unconfirmed, load.bytes), (0, 0));
 }
 
-/// PUB-06: returns in an odd order, with equal keys, equal bodies, and bodies of many frames, find the publish that
-/// was sent back, never one that was not mandatory.
+/// PUB-06: returns out of order, with equal keys, equal bodies and bodies of many frames, are matched to the publish
+/// that was returned, never to one that was not mandatory.
 #[actix::test]
-async fn returns_in_odd_orders_find_their_publishes() {
+async fn returns_out_of_order_are_matched_to_their_publishes() {
     let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     let large = "large ".repeat(5000);
     let publishes = [
@@ -78,19 +79,19 @@ async fn returns_in_odd_orders_find_their_publishes() {
     let mut confirms = Vec::new();
     let mut published = Vec::new();
     for (n, (key, body)) in publishes.into_iter().enumerate() {
-        let unasked = Publishing::new(body).mandatory(false).message_id("unasked");
-        drop(publish(&channel, key, unasked).await);
+        let optional = Publishing::new(body).mandatory(false).message_id("optional");
+        drop(publish(&channel, key, optional).await);
         assert!(!socket.expect_publish(1).await.unwrap().mandatory);
         confirms.push(publish(&channel, key, Publishing::new(body).message_id(n.to_string())).await);
         published.push(socket.expect_publish(1).await.unwrap());
         assert!(published[n].mandatory);
     }
     assert_eq!(published[4].frame_lengths.len(), 8);
-    let back = [7, 2, 4, 5, 0, 3];
-    for n in back {
+    let returned_order = [7, 2, 4, 5, 0, 3];
+    for n in returned_order {
         return_message(&mut socket, published[n].clone()).await;
     }
-    // Of nothing that was published, and of what was not to be handed back: harmless.
+    // A return that matches no publish, and one that matches only a publish that is not mandatory, are ignored.
     socket.return_message(1, 312, "NO_ROUTE", PeerMessage::from("a").published_to("ex", "k4")).await.unwrap();
     socket
         .return_message(1, 312, "NO_ROUTE", PeerMessage::from("").published_to("other", "k3"))
@@ -99,9 +100,9 @@ async fn returns_in_odd_orders_find_their_publishes() {
     socket.confirm(1, 16, true).await.unwrap();
     for (n, confirm) in confirms.into_iter().enumerate() {
         match confirm_result(confirm).await {
-            Ok(sequence) => assert!(!back.contains(&n) && sequence == 2 * n as u64 + 2, "{n}"),
+            Ok(sequence) => assert!(returned_order.contains(&n) && sequence == 2 * n as u64 + 2, "{n}"),
             Err(error) => {
-                assert!(back.contains(&n), "{n}: {error}");
+                assert!(returned_order.contains(&n), "{n}: {error}");
                 let returned = error.returned().unwrap();
                 assert_eq!(returned.properties.as_ref().unwrap().message_id(), Some(&*n.to_string()));
                 assert_eq!(
@@ -113,10 +114,9 @@ async fn returns_in_odd_orders_find_their_publishes() {
     }
 }
 
-/// PUB-06, PUB-07: the same many times over, with identical publishes, answered in rounds: as many come back as were
-/// sent back, and the oldest first.
+/// PUB-06, PUB-07: of identical publishes, as many fail as were returned, the oldest first, in each of twenty rounds.
 #[actix::test]
-async fn identical_publishes_come_back_in_order() {
+async fn returns_of_identical_publishes_fail_the_oldest() {
     let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     for round in 0..20u64 {
         let mut confirms = Vec::new();
@@ -128,23 +128,24 @@ async fn identical_publishes_come_back_in_order() {
             assert_eq!(socket.expect_publish(1).await.unwrap(), first);
         }
         let base = round * 10;
-        // 1 comes back and is confirmed, then 2 and 3, then nothing.
+        // The first publish is returned and confirmed, then the second and third; the others are only confirmed.
         return_message(&mut socket, first.clone()).await;
         socket.confirm(1, base + 1, false).await.unwrap();
         return_message(&mut socket, first.clone()).await;
         return_message(&mut socket, first).await;
         socket.confirm(1, base + 10, true).await.unwrap();
         let kinds = join_all(confirms.into_iter().map(confirm_result)).await;
-        let kinds: Vec<_> = kinds.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
+        let kinds: Vec<_> = kinds.into_iter().map(|result| result.map_err(|error| error.kind())).collect();
         let expected: Vec<_> =
             (1..=10).map(|n| if n <= 3 { Err(ErrorKind::Unroutable) } else { Ok(base + n) }).collect();
         assert_eq!(kinds, expected);
     }
 }
 
-/// PUB-06: what came back and is nacked is a nack; properties that cannot be read do not hide the rest of a return.
+/// PUB-06: a publish that is returned and then nacked is `Nacked`; malformed properties do not hide the rest of a
+/// return.
 #[actix::test]
-async fn returns_may_be_nacked_or_unreadable() {
+async fn returns_may_be_nacked_or_have_malformed_properties() {
     let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
     let nacked = publish(&channel, "key", "nacked").await;
     let published = socket.expect_publish(1).await.unwrap();
@@ -165,9 +166,9 @@ async fn returns_may_be_nacked_or_unreadable() {
     assert!(returned.properties.is_err());
 }
 
-/// PUB-07: on a channel without confirms a return changes nothing.
+/// PUB-07: on a channel without confirms, a return completes no publish and leaves the channel open.
 #[actix::test]
-async fn a_return_without_confirms_is_only_logged() {
+async fn a_return_without_confirms_leaves_the_channel_open() {
     let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), false).await;
     assert_eq!(within("no wait", 5, publish(&channel, "key", "body").await).await.unwrap().sequence(), None);
     let published = socket.expect_publish(1).await.unwrap();
@@ -176,10 +177,10 @@ async fn a_return_without_confirms_is_only_logged() {
     assert!(!channel.is_closed());
 }
 
-/// PUB-11: a confirm of what was never published breaks the protocol: the connection closes with 503, and everyone
-/// hears why.
+/// PUB-11: a confirm of a tag that was never published is a protocol error: the connection closes with 503, and each
+/// unconfirmed publish fails.
 #[actix::test]
-async fn a_confirm_of_nothing_closes_the_connection() {
+async fn a_confirm_of_an_unknown_tag_closes_the_connection() {
     for (confirms, nack, tag) in
         [(true, false, 2), (true, true, 2), (true, false, u64::MAX), (false, false, 1)]
     {
@@ -203,7 +204,7 @@ async fn a_confirm_of_nothing_closes_the_connection() {
     }
 }
 
-/// PUB-14: publishes and calls of one task leave in the order in which they were made.
+/// PUB-14: publishes and calls of one task are sent in the order in which they were made.
 #[actix::test]
 async fn publishes_and_calls_keep_their_order() {
     let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), true).await;
@@ -225,9 +226,9 @@ async fn publishes_and_calls_keep_their_order() {
     within("the client", 5, client).await.unwrap();
 }
 
-/// MSG-05, PUB-03, PUB-25: by default a publish is mandatory, never immediate, and persistent; nothing else is set.
+/// MSG-05, PUB-03, PUB-25: a publish is mandatory and persistent by default, never immediate; no other property is set.
 #[actix::test]
-async fn a_plain_publish_is_mandatory_and_persistent() {
+async fn a_publish_is_mandatory_and_persistent_by_default() {
     let (mut socket, _connection, channel) = connect_with_channel(OpenChannel::new(), false).await;
     drop(publish(&channel, "key", "body").await);
     let published = socket.expect_publish(1).await.unwrap();
@@ -245,9 +246,9 @@ async fn a_plain_publish_is_mandatory_and_persistent() {
     assert_eq!(socket.expect_publish(1).await.unwrap().raw_properties[..], [0, 0]);
 }
 
-/// PUB-11: a method that only a client sends, said by the peer, is an error of the protocol.
+/// PUB-11: a method that only a client may send is a protocol error when the peer sends it.
 #[actix::test]
-async fn a_peer_that_publishes_breaks_the_protocol() {
+async fn a_publish_from_the_peer_is_a_protocol_error() {
     let (mut socket, connection, _channel) = connect_with_channel(OpenChannel::new(), true).await;
     socket.send_frames(&[RawFrame::method(1, basic::Publish::default())]).await.unwrap();
     assert_eq!(socket.expect_close().await.unwrap().0, 503);
@@ -255,13 +256,13 @@ async fn a_peer_that_publishes_breaks_the_protocol() {
     assert_eq!(error.kind(), ErrorKind::Protocol);
 }
 
-/// PUB-24: a server without a limit for frames gets the client's own, and content of any size in them.
+/// PUB-24: with a server that tunes no frame limit, the client uses its own, and splits content of any size by it.
 #[actix::test]
-async fn a_server_without_a_frame_limit_gets_content_of_any_size() {
+async fn without_a_server_frame_limit_the_clients_own_is_used() {
     let script = HandshakeScript::new().tune(10, 0, 60);
-    let (connection, mut socket, terms) =
+    let (connection, mut socket, handshake) =
         within("connect", 10, connect_with_script(|connector| connector, &script)).await;
-    assert_eq!((terms.frame_max, connection.frame_max()), (131_072, Some(131_072)));
+    assert_eq!((handshake.frame_max, connection.frame_max()), (131_072, Some(131_072)));
     let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
     let headers = Table::new().with("k", "v".repeat(50_000));
     let body: Vec<u8> = (0..500_000_u32).map(|n| (n / 7) as u8).collect();

@@ -1,4 +1,4 @@
-//! The publish window and the deadlines, with a peer that confirms when it is told to.
+//! The publish window and the publish deadline, with a scripted peer.
 
 use std::{pin::pin, time::Duration};
 
@@ -13,10 +13,10 @@ use actix_pika::{
 };
 use futures_util::{future::join_all, poll};
 
-/// PUB-13: a peer that never confirms: after the deadline the publish may have arrived, the channel goes on, and late
-/// confirms, nacks and returns do no harm.
+/// PUB-13: a publish that is not confirmed by its deadline fails with `Timeout` and may have arrived. The channel stays
+/// open, and late confirms, nacks and returns are accepted.
 #[actix::test]
-async fn a_publish_without_a_confirm_times_out_and_the_channel_goes_on() {
+async fn an_unconfirmed_publish_times_out_and_the_channel_stays_open() {
     let options = OpenChannel::new().deadline(Duration::from_millis(200));
     let (mut socket, _connection, channel) = connect_with_channel(options, true).await;
     let late = [
@@ -35,7 +35,7 @@ async fn a_publish_without_a_confirm_times_out_and_the_channel_goes_on() {
     for _ in 0..3 {
         published.push(socket.expect_publish(1).await.unwrap());
     }
-    // Their places in the window are taken until they are confirmed.
+    // They count in the window until they are confirmed.
     assert_eq!(channel.load().unconfirmed, 3);
     let next = publish(&channel, "key", "4").await;
     socket.expect_publish(1).await.unwrap();
@@ -53,19 +53,19 @@ async fn a_publish_without_a_confirm_times_out_and_the_channel_goes_on() {
     assert_eq!(confirm_result(last).await.unwrap(), 5);
 }
 
-/// PUB-04, PUB-13: when the broker closes the channel, what was sent may have arrived, and what waited has not; all of
-/// them hear why.
+/// PUB-04, PUB-13: when the broker closes the channel, each publish fails with the reason: those that were sent may
+/// have arrived, those that waited have not.
 #[actix::test]
-async fn a_channel_close_answers_what_was_sent_and_what_waited() {
+async fn a_channel_close_fails_sent_and_waiting_publishes() {
     let (mut socket, connection, channel) = connect_with_channel(OpenChannel::new().window(2), true).await;
     let sent = [publish(&channel, "key", "1").await, publish(&channel, "key", "2").await];
-    let waits = actix_rt::spawn({
+    let waiting = actix_rt::spawn({
         let exchange = channel.exchange("ex");
         async move { exchange.publish("3", "key").await }
     });
     socket.expect_publish(1).await.unwrap();
     socket.expect_publish(1).await.unwrap();
-    eventually("it waits", 5, || async { (channel.load().waiting == 1).then_some(()) }).await;
+    eventually("a waiting publish", 5, || async { (channel.load().waiting == 1).then_some(()) }).await;
     socket.close_channel(1, 404, "NOT_FOUND - no exchange 'ex'", 60, 40).await.unwrap();
     for confirm in sent {
         let error = confirm_result(confirm).await.unwrap_err();
@@ -75,17 +75,17 @@ async fn a_channel_close_answers_what_was_sent_and_what_waited() {
             Some((404, "basic.publish"))
         );
     }
-    let error = within("an answer", 5, waits).await.unwrap().unwrap_err();
+    let error = within("a result", 5, waiting).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, false));
     assert_eq!(error.close_reason().unwrap().code, 404);
     assert!(!connection.is_closed());
     assert_eq!(channel.load().waiting, 0);
 }
 
-/// PUB-15: closing a channel with a peer that never confirms tells so after the deadline, and closes all the same; each
-/// publish under way has timed out by then, and those that come meanwhile are refused.
+/// PUB-15: with a peer that never confirms, closing a channel waits until the publishes time out, closes it, and
+/// returns `Timeout` with their number. Publishes and calls made meanwhile are refused.
 #[actix::test]
-async fn close_tells_what_was_not_confirmed() {
+async fn close_reports_unconfirmed_publishes() {
     let options = OpenChannel::new().deadline(Duration::from_millis(300));
     let (mut socket, _connection, channel) = connect_with_channel(options, true).await;
     let first = publish(&channel, "key", "1").await;
@@ -94,7 +94,7 @@ async fn close_tells_what_was_not_confirmed() {
     socket.expect_publish(1).await.unwrap();
     let mut closing = pin!(channel.close());
     assert!(poll!(&mut closing).is_pending());
-    // The channel has read of the close when it answers the next call.
+    // When this call returns, the channel has handled the close.
     assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
     let refused = channel.exchange("ex").try_publish("late", "key").unwrap_err();
     assert_eq!((refused.kind(), refused.may_have_arrived()), (ErrorKind::ChannelClosed, false));
@@ -103,30 +103,33 @@ async fn close_tells_what_was_not_confirmed() {
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true), "{error}");
     }
     let server = async { socket.expect_channel_close(1).await.unwrap() };
-    let (closed, said) = within("the close", 5, async { tokio::join!(closing, server) }).await;
+    let (closed, close) = within("the close", 5, async { tokio::join!(closing, server) }).await;
     let error = closed.unwrap_err();
-    assert_eq!((error.kind(), said.0, channel.is_closed()), (ErrorKind::Timeout, 200, true));
+    assert_eq!((error.kind(), close.0, channel.is_closed()), (ErrorKind::Timeout, 200, true));
     assert!(error.to_string().contains("2 publishes"), "{error}");
 }
 
-/// Design 13.6: a window of bytes holds back what does not fit, and also what would fit but came later; a message
-/// larger than the window goes alone.
+/// Design 13.6: a publish that does not fit into the byte window waits, and so do later ones that would fit; a message
+/// larger than the window is sent alone.
 #[actix::test]
-async fn a_message_larger_than_the_window_goes_alone() {
+async fn a_message_larger_than_the_window_is_sent_alone() {
     let (mut socket, _connection, channel) =
         connect_with_channel(OpenChannel::new().window_bytes(10_000), true).await;
     let small = [publish(&channel, "key", "1").await, publish(&channel, "key", vec![2; 9000]).await];
-    let mut waits = Vec::new();
+    let mut waiting = Vec::new();
     for (at, body) in [vec![3; 50_000], vec![4]].into_iter().enumerate() {
         let exchange = channel.exchange("ex");
-        waits.push(actix_rt::spawn(async move { exchange.publish(body, "key").await }));
-        eventually("it waits", 5, || async { (channel.load().waiting == at + 1).then_some(()) }).await;
+        waiting.push(actix_rt::spawn(async move { exchange.publish(body, "key").await }));
+        eventually("one more waiting publish", 5, || async {
+            (channel.load().waiting == at + 1).then_some(())
+        })
+        .await;
     }
-    assert!(channel.exchange("ex").try_publish("barges", "key").unwrap().is_none());
+    assert!(channel.exchange("ex").try_publish("refused", "key").unwrap().is_none());
     assert_eq!(socket.expect_publish(1).await.unwrap().body.len(), 1);
     assert_eq!(socket.expect_publish(1).await.unwrap().body.len(), 9000);
     socket.confirm(1, 1, false).await.unwrap();
-    // Nothing but the call comes: the giant waits for the window to be empty, and the other one for the giant.
+    // No publish is sent: the large one waits for an empty window, and the small one waits behind it.
     round_trip(&mut socket, &channel).await;
     assert_eq!((channel.load().waiting, channel.load().unconfirmed), (2, 1));
     socket.confirm(1, 2, false).await.unwrap();
@@ -137,20 +140,21 @@ async fn a_message_larger_than_the_window_goes_alone() {
     socket.confirm(1, 3, false).await.unwrap();
     assert_eq!(socket.expect_publish(1).await.unwrap().body, vec![4]);
     socket.confirm(1, 4, false).await.unwrap();
-    for (at, wait) in waits.into_iter().enumerate() {
-        assert_eq!(within("an answer", 5, wait).await.unwrap().unwrap().sequence(), Some(at as u64 + 3));
+    for (at, publish) in waiting.into_iter().enumerate() {
+        assert_eq!(within("a result", 5, publish).await.unwrap().unwrap().sequence(), Some(at as u64 + 3));
     }
-    join_all(small).await.into_iter().for_each(|answer| assert!(answer.is_ok()));
+    join_all(small).await.into_iter().for_each(|result| assert!(result.is_ok()));
     assert_eq!(channel.load().bytes, 0);
 }
 
-/// BLK-07, design 7.13: while the broker blocks, publishes wait in line, and the deadline answers `Blocked`: "not sent"
-/// for those that waited, "may have arrived" for the one that was under way. The channel goes on when it is unblocked.
+/// BLK-07, design 7.13: while the broker blocks the connection, publishes wait. At their deadline they fail with
+/// `Blocked`: not sent for those that waited, may have arrived for the one that was written. After
+/// `connection.unblocked` the waiting ones are sent.
 #[actix::test]
-async fn a_blocked_connection_holds_publishes_back() {
+async fn publishes_wait_while_the_connection_is_blocked() {
     let options = OpenChannel::new().deadline(Duration::from_millis(400));
     let (mut socket, _connection, channel) = connect_with_channel(options, true).await;
-    let under_way = publish(&channel, "key", "under way").await;
+    let written = publish(&channel, "key", "written").await;
     socket.expect_publish(1).await.unwrap();
     socket.send(0, Blocked { reason: "low on memory".into() }).await.unwrap();
     let exchange = channel.exchange("ex");
@@ -162,23 +166,26 @@ async fn a_blocked_connection_holds_publishes_back() {
         (error.kind(), error.may_have_arrived(), error.is_retryable()),
         (ErrorKind::Blocked, false, true)
     );
-    let error = confirm_result(under_way).await.unwrap_err();
+    let error = confirm_result(written).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, true));
     assert!(!channel.is_closed());
 
-    let mut waits = Vec::new();
+    let mut waiting = Vec::new();
     for at in 0..3 {
         let exchange = exchange.clone();
-        waits.push(actix_rt::spawn(async move { exchange.publish(at.to_string(), "key").await }));
-        eventually("it waits", 5, || async { (channel.load().waiting == at + 1).then_some(()) }).await;
+        waiting.push(actix_rt::spawn(async move { exchange.publish(at.to_string(), "key").await }));
+        eventually("one more waiting publish", 5, || async {
+            (channel.load().waiting == at + 1).then_some(())
+        })
+        .await;
     }
     socket.send(0, Unblocked {}).await.unwrap();
     for at in 0..3 {
         assert_eq!(socket.expect_publish(1).await.unwrap().body, at.to_string());
     }
     socket.confirm(1, 4, true).await.unwrap();
-    for (at, wait) in waits.into_iter().enumerate() {
-        assert_eq!(within("an answer", 5, wait).await.unwrap().unwrap().sequence(), Some(at as u64 + 2));
+    for (at, publish) in waiting.into_iter().enumerate() {
+        assert_eq!(within("a result", 5, publish).await.unwrap().unwrap().sequence(), Some(at as u64 + 2));
     }
     assert_eq!(channel.load().unconfirmed, 0);
 }

@@ -1,4 +1,4 @@
-//! The publish window: who waits, in which order, for how long, and what is sent meanwhile.
+//! The publish window with a real broker: the order in which publishes wait, deadlines, closing, and dropped handles.
 
 use std::{
     cell::RefCell,
@@ -27,15 +27,15 @@ use actix_pika::{
 use actix_rt::task::JoinHandle;
 use futures_util::{FutureExt, future::join_all};
 
-/// A channel through a proxy, with the queue "q" to publish to.
-struct Line {
+/// A channel through a proxy, with the queue "q".
+struct ProxiedChannel {
     vhost: Vhost,
     proxy: Proxy,
     connection: Connection,
     channel: Channel,
 }
 
-impl Line {
+impl ProxiedChannel {
     async fn open(options: OpenChannel) -> Self {
         let vhost = Vhost::fresh().await;
         let proxy = Proxy::to(&vhost.broker().address());
@@ -45,8 +45,8 @@ impl Line {
         Self { vhost, proxy, connection, channel }
     }
 
-    /// Publishes from a task of its own, and waits until that waits.
-    async fn wait(
+    /// Spawns a task that publishes `body` and then adds it to `done`. Returns when the publish waits for the window.
+    async fn spawn_waiting(
         &self,
         body: impl Into<String>,
         done: &Rc<RefCell<Vec<String>>>,
@@ -54,11 +54,12 @@ impl Line {
         let (exchange, body, done) = (self.channel.default_exchange(), body.into(), done.clone());
         let before = self.waiting();
         let task = actix_rt::spawn(async move {
-            let answer = exchange.publish(body.clone(), "q").await;
+            let result = exchange.publish(body.clone(), "q").await;
             done.borrow_mut().push(body);
-            answer
+            result
         });
-        eventually("it waits", 5, || async { (self.waiting() == before + 1).then_some(()) }).await;
+        eventually("one more waiting publish", 5, || async { (self.waiting() == before + 1).then_some(()) })
+            .await;
         task
     }
 
@@ -72,92 +73,97 @@ impl Line {
     }
 }
 
+/// Counts the wakes of a waker.
 #[derive(Default)]
-struct Wakes(AtomicUsize);
+struct WakeCount(AtomicUsize);
 
-impl Wake for Wakes {
+impl Wake for WakeCount {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// Design 13.6: those who wait for the window enter in the order in which they came, and nobody overtakes them.
+/// Design 13.6: publishes that wait for the window are sent in the order in which they came, and no other overtakes
+/// them.
 #[actix::test]
-async fn waiters_enter_in_order_and_nobody_barges() {
-    let line = Line::open(OpenChannel::new().window(1)).await;
-    let exchange = line.channel.default_exchange();
-    line.proxy.stall(Direction::ToClient);
+async fn waiting_publishes_are_sent_in_order() {
+    let proxied = ProxiedChannel::open(OpenChannel::new().window(1)).await;
+    let exchange = proxied.channel.default_exchange();
+    proxied.proxy.stall(Direction::ToClient);
     let first = exchange.publish_deferred("first", "q").await.unwrap();
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
     let done = Rc::default();
     let mut tasks = Vec::new();
     for n in 0..10 {
-        tasks.push(line.wait(n.to_string(), &done).await);
+        tasks.push(proxied.spawn_waiting(n.to_string(), &done).await);
         assert!(exchange.try_publish("refused", "q").unwrap().is_none());
     }
-    line.proxy.resume(Direction::ToClient);
-    // The window is free at this point and ten wait for it: none of them has been polled yet.
+    proxied.proxy.resume(Direction::ToClient);
+    // The window has room again, and none of the ten waiting tasks has been polled yet.
     within("the first", 10, first).await.unwrap();
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
-    let barger = exchange.publish("last", "q");
-    let (barger, answers) = within("the window", 10, async { tokio::join!(barger, join_all(tasks)) }).await;
-    assert_eq!(barger.unwrap().sequence(), Some(12));
-    for (n, answer) in answers.into_iter().enumerate() {
-        assert_eq!(answer.unwrap().unwrap().sequence(), Some(n as u64 + 2));
+    let last = exchange.publish("last", "q");
+    let (last, results) = within("the window", 10, async { tokio::join!(last, join_all(tasks)) }).await;
+    assert_eq!(last.unwrap().sequence(), Some(12));
+    for (n, result) in results.into_iter().enumerate() {
+        assert_eq!(result.unwrap().unwrap().sequence(), Some(n as u64 + 2));
     }
     let mut expected: Vec<String> = (0..10).map(|n| n.to_string()).collect();
     assert_eq!(*done.borrow(), expected);
     expected.insert(0, "first".into());
     expected.push("last".into());
-    assert_eq!(line.bodies().await, expected);
+    assert_eq!(proxied.bodies().await, expected);
 }
 
-/// Design 13.6: a waiter that was woken and is dropped passes its wake on; one that is dropped before leaves the line.
+/// Design 13.6: a waiting publish that is dropped after its wake wakes the next one; one dropped before leaves the
+/// queue.
 #[actix::test]
-async fn a_dropped_waiter_passes_its_wake_on() {
-    let line = Line::open(OpenChannel::new().window(1)).await;
-    let exchange = line.channel.default_exchange();
-    line.proxy.stall(Direction::ToClient);
+async fn a_dropped_waiting_publish_wakes_the_next_one() {
+    let proxied = ProxiedChannel::open(OpenChannel::new().window(1)).await;
+    let exchange = proxied.channel.default_exchange();
+    proxied.proxy.stall(Direction::ToClient);
     let first = exchange.publish_deferred("first", "q").await.unwrap();
-    let wakes = Arc::new(Wakes::default());
+    let wakes = Arc::new(WakeCount::default());
     let waker = Waker::from(wakes.clone());
     let mut woken = Box::pin(exchange.publish("dropped", "q"));
     assert!(woken.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     let mut unwoken = Box::pin(exchange.publish("dropped", "q"));
     assert!((&mut unwoken).now_or_never().is_none());
-    assert_eq!(line.waiting(), 2);
-    let next = line.wait("next", &Rc::default()).await;
+    assert_eq!(proxied.waiting(), 2);
+    let next = proxied.spawn_waiting("next", &Rc::default()).await;
     drop(unwoken);
-    assert_eq!(line.waiting(), 2);
+    assert_eq!(proxied.waiting(), 2);
     assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
 
-    line.proxy.resume(Direction::ToClient);
+    proxied.proxy.resume(Direction::ToClient);
     within("the first", 10, first).await.unwrap();
     assert!(wakes.0.load(Ordering::SeqCst) > 0);
     assert!(!next.is_finished());
     drop(woken);
     assert_eq!(within("the wake", 10, next).await.unwrap().unwrap().sequence(), Some(2));
-    assert_eq!(line.bodies().await, ["first", "next"]);
+    assert_eq!(proxied.bodies().await, ["first", "next"]);
 }
 
-/// Design 13.4: a deadline that passes while a publish waits means "not sent"; after it was sent, "may have arrived".
-/// The channel goes on.
+/// Design 13.4: a publish whose deadline passes while it waits was not sent; one that was sent may have arrived. The
+/// channel stays open.
 #[actix::test]
-async fn deadlines_tell_what_was_sent_from_what_was_not() {
-    let line = Line::open(OpenChannel::new().window(1).deadline(Duration::from_millis(300))).await;
-    let exchange = line.channel.default_exchange();
-    line.proxy.stall(Direction::ToClient);
+async fn a_timeout_distinguishes_sent_from_waiting_publishes() {
+    let proxied =
+        ProxiedChannel::open(OpenChannel::new().window(1).deadline(Duration::from_millis(300))).await;
+    let exchange = proxied.channel.default_exchange();
+    proxied.proxy.stall(Direction::ToClient);
     let sent = exchange.publish_deferred("sent", "q").await.unwrap();
     let done = Rc::default();
-    let waits = [line.wait("not sent", &done).await, line.wait("nor this", &done).await];
-    let message = line.channel.actor().send(Publish::new("", "q", "by message"));
+    let waiting =
+        [proxied.spawn_waiting("not sent", &done).await, proxied.spawn_waiting("not sent", &done).await];
+    let message = proxied.channel.actor().send(Publish::new("", "q", "by message"));
     let error = within("the deadline", 5, sent).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.may_have_arrived(), error.is_retryable()),
         (ErrorKind::Timeout, true, true)
     );
-    for wait in waits {
-        let error = within("the deadline", 5, wait).await.unwrap().unwrap_err();
+    for publish in waiting {
+        let error = within("the deadline", 5, publish).await.unwrap().unwrap_err();
         assert_eq!(
             (error.kind(), error.may_have_arrived(), error.is_retryable()),
             (ErrorKind::Timeout, false, true)
@@ -166,85 +172,84 @@ async fn deadlines_tell_what_was_sent_from_what_was_not() {
     }
     let error = within("the deadline", 5, message).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, false));
-    assert_eq!(line.waiting(), 0);
+    assert_eq!(proxied.waiting(), 0);
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
-    line.proxy.resume(Direction::ToClient);
-    eventually("the confirm comes late", 5, || async {
-        (line.channel.load().unconfirmed == 0).then_some(())
-    })
-    .await;
-    assert_eq!(exchange.publish("goes on", "q").await.unwrap().sequence(), Some(2));
-    assert_eq!(line.bodies().await, ["sent", "goes on"]);
+    proxied.proxy.resume(Direction::ToClient);
+    eventually("the late confirm", 5, || async { (proxied.channel.load().unconfirmed == 0).then_some(()) })
+        .await;
+    assert_eq!(exchange.publish("next", "q").await.unwrap().sequence(), Some(2));
+    assert_eq!(proxied.bodies().await, ["sent", "next"]);
 }
 
-/// BLK-07, PUB-02: without confirms the window is of what the socket has not taken: a peer that does not read holds the
-/// publisher back, "not sent" after the deadline, and goes on when it reads again.
+/// BLK-07, PUB-02: without confirms, the window limits the bytes that are not written to the socket yet: while the peer
+/// does not read, publishes wait, and fail as not sent at their deadline. They are sent once it reads again.
 #[actix::test]
-async fn without_confirms_the_socket_holds_publishers_back() {
+async fn without_confirms_publishes_wait_for_the_socket() {
     let options = OpenChannel::new().confirms(false).window(4).deadline(Duration::from_millis(500));
-    let line = Line::open(options).await;
-    let exchange = line.channel.default_exchange();
+    let proxied = ProxiedChannel::open(options).await;
+    let exchange = proxied.channel.default_exchange();
     let body = vec![7u8; 256 << 10];
-    line.proxy.stall(Direction::ToBroker);
+    proxied.proxy.stall(Direction::ToBroker);
     let mut sent = 0;
     let error = loop {
         match within("the window or the deadline", 10, exchange.publish(body.clone(), "q")).await {
             Ok(_) => sent += 1,
             Err(error) => break error,
         }
-        assert!(sent < 400, "100 MiB and nothing held the publisher back");
+        assert!(sent < 400, "100 MiB were published without waiting");
     };
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, false));
-    assert!(line.channel.load().bytes <= 5 * (body.len() + 100), "{:?}", line.channel.load());
+    assert!(proxied.channel.load().bytes <= 5 * (body.len() + 100), "{:?}", proxied.channel.load());
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
-    line.proxy.resume(Direction::ToBroker);
+    proxied.proxy.resume(Direction::ToBroker);
     within("the window", 10, exchange.publish("last", "q")).await.unwrap();
-    line.channel.declare_queue("q").await.unwrap();
-    let bodies = Oracle::connect(&line.vhost.url()).await.drain("q").await;
+    proxied.channel.declare_queue("q").await.unwrap();
+    let bodies = Oracle::connect(&proxied.vhost.url()).await.drain("q").await;
     assert_eq!(bodies.len(), sent + 1);
     assert!(bodies.iter().take(sent).all(|message| message.data == body));
 }
 
-/// PUB-18, design 13.4: a Confirm that is dropped frees nothing: its publish counts until the broker has answered.
+/// PUB-18, design 13.4: the publish of a dropped Confirm counts in the window until the broker confirms it.
 #[actix::test]
-async fn a_dropped_confirm_keeps_its_place() {
-    let line = Line::open(OpenChannel::new().window(2)).await;
-    let exchange = line.channel.default_exchange();
-    line.proxy.stall(Direction::ToClient);
+async fn the_publish_of_a_dropped_confirm_stays_in_the_window() {
+    let proxied = ProxiedChannel::open(OpenChannel::new().window(2)).await;
+    let exchange = proxied.channel.default_exchange();
+    proxied.proxy.stall(Direction::ToClient);
     drop(exchange.publish_deferred("1", "q").await.unwrap());
     drop(exchange.try_publish("2", "q").unwrap().expect("room for two"));
-    assert_eq!(line.channel.load().unconfirmed, 2);
+    assert_eq!(proxied.channel.load().unconfirmed, 2);
     assert!(exchange.try_publish("refused", "q").unwrap().is_none());
-    let third = line.wait("3", &Rc::default()).await;
-    line.proxy.resume(Direction::ToClient);
+    let third = proxied.spawn_waiting("3", &Rc::default()).await;
+    proxied.proxy.resume(Direction::ToClient);
     assert_eq!(within("the third", 10, third).await.unwrap().unwrap().sequence(), Some(3));
-    assert_eq!(line.bodies().await, ["1", "2", "3"]);
+    assert_eq!(proxied.bodies().await, ["1", "2", "3"]);
 }
 
-/// Design 7.2, 13.12: closing the channel answers those who wait for the window, and awaits those who have entered.
+/// Design 7.2, 13.12: closing a channel fails the publishes that wait for the window, and waits for those that were
+/// sent.
 #[actix::test]
-async fn closing_answers_who_waits() {
-    let line = Line::open(OpenChannel::new().window(1)).await;
-    line.proxy.stall(Direction::ToClient);
-    let sent = line.channel.default_exchange().publish_deferred("sent", "q").await.unwrap();
-    let waits = line.wait("not sent", &Rc::default()).await;
+async fn closing_fails_waiting_publishes() {
+    let proxied = ProxiedChannel::open(OpenChannel::new().window(1)).await;
+    proxied.proxy.stall(Direction::ToClient);
+    let sent = proxied.channel.default_exchange().publish_deferred("sent", "q").await.unwrap();
+    let waiting = proxied.spawn_waiting("not sent", &Rc::default()).await;
     let closing = actix_rt::spawn({
-        let channel = line.channel.clone();
+        let channel = proxied.channel.clone();
         async move { channel.close().await }
     });
-    let error = within("an answer", 5, waits).await.unwrap().unwrap_err();
+    let error = within("a result", 5, waiting).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, false));
     assert!(!closing.is_finished());
-    line.proxy.resume(Direction::ToClient);
+    proxied.proxy.resume(Direction::ToClient);
     within("the confirm", 10, sent).await.unwrap();
     within("the close", 10, closing).await.unwrap().unwrap();
-    assert_eq!(line.bodies().await, ["sent"]);
+    assert_eq!(proxied.bodies().await, ["sent"]);
 }
 
-/// PUB-18, design 13.12: when every handle is dropped, what is under way is still confirmed, and who awaits it hears so.
+/// PUB-18, design 13.12: when all handles are dropped, a publish that was sent is still confirmed to its Confirm.
 #[actix::test]
-async fn dropping_every_handle_awaits_the_confirms() {
-    let Line { vhost, proxy, connection, channel } = Line::open(OpenChannel::new()).await;
+async fn outstanding_confirms_arrive_after_all_handles_are_dropped() {
+    let ProxiedChannel { vhost, proxy, connection, channel } = ProxiedChannel::open(OpenChannel::new()).await;
     proxy.stall(Direction::ToClient);
     let confirm = channel.default_exchange().publish_deferred("body", "q").await.unwrap();
     drop((channel, connection));
@@ -255,8 +260,9 @@ async fn dropping_every_handle_awaits_the_confirms() {
 }
 
 crate::modes! {
-    /// Design 13.12: what was published before the last handle was dropped arrives, also where nobody waits for it.
-    async fn what_was_published_before_the_handles_were_dropped_arrives(bench: Bench) {
+    /// Design 13.12: messages that were published before all handles were dropped arrive, even without awaiting a
+    /// Confirm.
+    async fn messages_published_before_all_handles_are_dropped_arrive(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         let exchange = bench.channel.default_exchange();
         for n in 0..200 {
@@ -265,11 +271,11 @@ crate::modes! {
         let Bench { vhost, connection, channel, .. } = bench;
         drop((exchange, channel, connection));
         let oracle = Oracle::connect(&vhost.url()).await;
-        eventually("all of them", 10, || async { (oracle.count("q").await == 200).then_some(()) }).await;
+        eventually("all messages", 10, || async { (oracle.count("q").await == 200).then_some(()) }).await;
     }
 
-    /// Design 13.12: closing writes out what was published before it.
-    async fn closing_writes_out_what_was_published(bench: Bench) {
+    /// Design 13.12: closing a channel or connection first writes the earlier publishes.
+    async fn closing_writes_earlier_publishes(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         let other = bench.another_channel().await;
         for n in 0..200 {
@@ -283,8 +289,8 @@ crate::modes! {
         assert_eq!(oracle.count("q").await, 400);
     }
 
-    /// PUB-27: a connection that breaks while somebody publishes without pause: the next publishes are errors at once.
-    async fn a_broken_connection_ends_a_publish_loop(bench: Bench) {
+    /// PUB-27: a loop of publishes ends with an error soon after the connection is lost; later publishes fail at once.
+    async fn a_lost_connection_ends_a_publish_loop(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         let proxy = Proxy::to(&bench.vhost.broker().address());
         let connection = connect(proxy.url(&bench.vhost.url())).await.unwrap();
@@ -310,7 +316,7 @@ crate::modes! {
         assert_eq!((again.kind(), again.may_have_arrived()), (ErrorKind::ConnectionClosed, false));
     }
 
-    /// PUB-31: a thousand tasks with a window of sixteen: all are done, and all is there.
+    /// PUB-31: a thousand tasks publish on a channel with a window of sixteen: all messages arrive, in order.
     async fn a_thousand_tasks_share_a_small_window(bench: Bench) {
         let options = Bench::options(bench.confirms).window(16);
         let channel = bench.connection.channel_with(options).await.unwrap();
@@ -330,8 +336,8 @@ crate::modes! {
         assert_eq!((load.unconfirmed, load.bytes, load.waiting), (0, 0, 0));
     }
 
-    /// Design 13.6: a window of nothing is one of one, not a hang.
-    async fn a_window_of_nothing_lets_one_through(bench: Bench) {
+    /// Design 13.6: a window of zero lets one publish at a time through.
+    async fn a_window_of_zero_lets_one_publish_through(bench: Bench) {
         let options = Bench::options(bench.confirms).window(0).window_bytes(0);
         let channel = bench.connection.channel_with(options).await.unwrap();
         channel.declare_queue("q").await.unwrap();
@@ -343,8 +349,8 @@ crate::modes! {
         assert_eq!(Oracle::connect(&bench.vhost.url()).await.count("q").await, 10);
     }
 
-    /// PUB-31: handles may be used from other threads than the connection's.
-    async fn publishing_from_other_threads(bench: Bench) {
+    /// PUB-31: handles can publish from threads other than the connection's.
+    async fn handles_publish_from_other_threads(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         let threads: Vec<_> = (0..4)
             .map(|_| {

@@ -1,4 +1,4 @@
-//! Properties that a broker relays and a careful client must survive.
+//! Malformed properties that a broker may relay.
 
 use crate::support::within;
 use actix_pika::{
@@ -10,19 +10,20 @@ use actix_pika::{
     },
 };
 
-/// A content header's property bytes: the flag of headers, then these bytes.
+/// Returns the property bytes of a content header: the flag of headers, then `table`.
 fn headers(table: &[u8]) -> Vec<u8> {
     [&[0x20, 0][..], table].concat()
 }
 
+/// Like `headers`, with the table's length before its entries.
 fn table(entries: &[u8]) -> Vec<u8> {
     headers(&[&(entries.len() as u32).to_be_bytes()[..], entries].concat())
 }
 
-/// FT-03, MSG-06: headers that cannot be read are an error of the delivery, which is whole otherwise and can be settled;
-/// the connection goes on. Octets behind the last property are passed over.
+/// FT-03, MSG-06: malformed properties are an error of `properties()` only: the rest of the delivery can be read, it
+/// can be acknowledged, and the connection stays open. Octets after the last property are ignored.
 #[actix::test]
-async fn unreadable_properties_cost_nothing_but_themselves() {
+async fn malformed_properties_do_not_affect_the_delivery() {
     let mut deep = vec![b'V'];
     for _ in 0..10_000 {
         let len = (deep.len() as u32).to_be_bytes();

@@ -1,4 +1,4 @@
-//! How consumers end, who is told, and workers that are built again.
+//! The end of a consumer and its reason, draining, and supervised workers.
 
 use std::{
     sync::{
@@ -17,9 +17,9 @@ use actix_pika::{
 };
 use tokio::sync::mpsc;
 
-/// Passes every delivery on, and ends as it is told.
+/// Sends each delivery to a channel; stops at a "stop" and panics at a "panic".
 struct Worker {
-    to: mpsc::UnboundedSender<Delivery>,
+    deliveries: mpsc::UnboundedSender<Delivery>,
 }
 
 impl Actor for Worker {
@@ -36,21 +36,21 @@ impl Handler<Delivery> for Worker {
             }
             b"panic" => {
                 let _work = delivery.process(Requeue::No);
-                panic!("the work fails (as it should in this test)");
+                panic!("this handler panics on purpose");
             }
             _ => {
-                let _ = self.to.send(delivery);
+                let _ = self.deliveries.send(delivery);
             }
         }
     }
 }
 
 crate::modes! {
-    /// CNS-03: whoever waits for the end of a consumer learns why it ended.
-    async fn the_end_of_a_consumer_is_told_with_its_reason(bench: Bench) {
+    /// CNS-03: `ended` returns why the consumer ended: cancel, deleted queue, stopped target, closed channel.
+    async fn ended_returns_the_reason(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
-        let (to, _deliveries) = mpsc::unbounded_channel();
-        let worker = Worker { to }.start();
+        let (sender, _deliveries) = mpsc::unbounded_channel();
+        let worker = Worker { deliveries: sender }.start();
         let consumer = queue.consume(worker.clone()).await.unwrap();
         assert!(consumer.end().is_none());
         let waiting = tokio::spawn({
@@ -68,27 +68,27 @@ crate::modes! {
         let queue = bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
         let consumer = queue.consume(worker).await.unwrap();
         bench.channel.default_exchange().publish("stop", "q").await.unwrap();
-        bench.channel.default_exchange().publish("for nobody", "q").await.unwrap();
+        bench.channel.default_exchange().publish("undelivered", "q").await.unwrap();
         assert!(matches!(consumer.ended().await, ConsumerEnd::TargetGone));
 
-        let (to, _deliveries) = mpsc::unbounded_channel();
-        let consumer = queue.consume(Worker { to }.start()).await.unwrap();
+        let (sender, _deliveries) = mpsc::unbounded_channel();
+        let consumer = queue.consume(Worker { deliveries: sender }.start()).await.unwrap();
         bench.channel.get_queue("nothing").await.unwrap_err();
         let ConsumerEnd::Closed(cause) = consumer.ended().await else { panic!("{:?}", consumer.end()) };
         assert_eq!(cause.close_reason().unwrap().code, 404);
     }
 
-    /// CNS-14: draining waits for what the application holds, and tells when that takes too long.
-    async fn draining_waits_for_what_is_held(bench: Bench) {
+    /// CNS-14: `drain` waits until the held deliveries are settled, and returns `Timeout` if that takes too long.
+    async fn drain_waits_for_held_deliveries(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
-        let (to, mut deliveries) = mpsc::unbounded_channel();
-        let consumer = queue.consume(Worker { to }.start()).await.unwrap();
+        let (sender, mut deliveries) = mpsc::unbounded_channel();
+        let consumer = queue.consume(Worker { deliveries: sender }.start()).await.unwrap();
         bench.channel.default_exchange().publish("x", "q").await.unwrap();
         let held = deliveries.recv().await.expect("a delivery");
         let late = consumer.drain(Duration::from_millis(100)).await.unwrap_err();
         assert_eq!(late.kind(), ErrorKind::Timeout);
         assert!(matches!(consumer.end(), Some(ConsumerEnd::Cancelled)));
-        assert!(!held.is_stale(), "what is held can still be settled");
+        assert!(!held.is_stale(), "a held delivery can still be settled");
         let drained = consumer.drain(Duration::from_secs(30));
         let settled = async {
             tokio::task::yield_now().await;
@@ -101,19 +101,19 @@ crate::modes! {
         assert_eq!(oracle.count("q").await, 0);
     }
 
-    /// A worker that stops or panics is built again, the consumer goes on, and nothing is lost.
-    async fn a_worker_that_ends_is_built_again(bench: Bench) {
-        let graveyard = bench.channel.declare_queue("graveyard").await.unwrap();
-        let declare = DeclareQueue::new("q").dead_letter_exchange("").dead_letter_routing_key("graveyard");
+    /// A supervised worker that stops or panics is created again; the consumer continues, and no message is lost.
+    async fn a_supervised_worker_is_created_again(bench: Bench) {
+        let dead_letters = bench.channel.declare_queue("dead_letters").await.unwrap();
+        let declare = DeclareQueue::new("q").dead_letter_exchange("").dead_letter_routing_key("dead_letters");
         let queue = bench.channel.declare_queue(declare).await.unwrap();
-        let (to, mut deliveries) = mpsc::unbounded_channel();
-        let built = Arc::new(AtomicUsize::new(0));
+        let (sender, mut deliveries) = mpsc::unbounded_channel();
+        let created = Arc::new(AtomicUsize::new(0));
         let consumer = queue
             .consume_supervised(Consume::new().prefetch(10), {
-                let built = built.clone();
+                let created = created.clone();
                 move || {
-                    built.fetch_add(1, Ordering::SeqCst);
-                    Worker { to: to.clone() }
+                    created.fetch_add(1, Ordering::SeqCst);
+                    Worker { deliveries: sender.clone() }
                 }
             })
             .await
@@ -128,12 +128,12 @@ crate::modes! {
         }
         got.sort();
         assert_eq!(got, ["0", "1", "2", "3"]);
-        let dead = crate::support::eventually("the poison is dead", 10, async || graveyard.get().await.unwrap()).await;
+        let dead = crate::support::eventually("the dead letter", 10, async || dead_letters.get().await.unwrap()).await;
         assert_eq!(dead.body(), b"panic");
         dead.ack().unwrap();
-        crate::support::eventually("three were built", 10, async || {
+        crate::support::eventually("three workers were created", 10, async || {
             bench.channel.default_exchange().publish("x", "q").await.unwrap();
-            (built.load(Ordering::SeqCst) == 3).then_some(())
+            (created.load(Ordering::SeqCst) == 3).then_some(())
         })
         .await;
         assert!(consumer.end().is_none());
@@ -142,59 +142,59 @@ crate::modes! {
         assert_eq!(bench.vhost.consumers("q").await.len(), 0);
     }
 
-    /// A factory that panics ends its consumer, and what it had goes back.
+    /// When a worker factory panics, its consumer ends, and its deliveries are requeued.
     async fn a_factory_that_panics_ends_its_consumer(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
         bench.channel.default_exchange().publish("stop", "q").await.unwrap();
-        bench.channel.default_exchange().publish("kept", "q").await.unwrap();
-        let mut built = 0;
-        let (to, _deliveries) = mpsc::unbounded_channel();
+        bench.channel.default_exchange().publish("next", "q").await.unwrap();
+        let mut created = 0;
+        let (sender, _deliveries) = mpsc::unbounded_channel();
         let options = Consume::new().prefetch(1);
         let consumer = queue
             .consume_supervised(options, move || {
-                built += 1;
-                assert!(built == 1, "the factory fails (as it should in this test)");
-                Worker { to: to.clone() }
+                created += 1;
+                assert!(created == 1, "this factory panics on purpose");
+                Worker { deliveries: sender.clone() }
             })
             .await
             .unwrap();
-        let end = within("it ends", 20, consumer.ended()).await;
+        let end = within("the end", 20, consumer.ended()).await;
         assert!(matches!(end, ConsumerEnd::TargetGone), "{end:?}");
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        let kept = crate::support::eventually("it is back", 10, || oracle.get("q")).await;
-        assert_eq!(kept.data, b"kept");
+        let requeued = crate::support::eventually("the message is requeued", 10, || oracle.get("q")).await;
+        assert_eq!(requeued.data, b"next");
     }
 
-    /// CNS-05: the broker tells of a lost consumer only where the client has said that it wants to hear of it, which
-    /// ours does unless the application says otherwise.
-    async fn the_end_of_a_consumer_is_told_to_who_asked_for_it(bench: Bench) {
+    /// CNS-05: the broker sends `basic.cancel` only to clients with the capability `consumer_cancel_notify`, which ours
+    /// announces unless the application sets its own capabilities.
+    async fn a_broker_cancel_needs_the_announced_capability(bench: Bench) {
         let oracle = bench.fill_queue("q", []).await;
-        let silent = Table::new().with("consumer_cancel_notify", false);
-        let deaf = RecordedConnection::open_with(&bench, |connector| connector.client_property("capabilities", silent)).await;
-        let listens = RecordedConnection::open(&bench).await;
+        let capabilities = Table::new().with("consumer_cancel_notify", false);
+        let without = RecordedConnection::open_with(&bench, |connector| connector.client_property("capabilities", capabilities)).await;
+        let with = RecordedConnection::open(&bench).await;
         let probe = Probe::<Delivery>::start();
-        let unaware = deaf.channel.queue("q").consume(probe.recipient()).await.unwrap();
-        let consumer = listens.channel.queue("q").consume(probe.recipient()).await.unwrap();
+        let not_notified = without.channel.queue("q").consume(probe.recipient()).await.unwrap();
+        let consumer = with.channel.queue("q").consume(probe.recipient()).await.unwrap();
         oracle.channel().queue_delete("q".into(), Default::default()).await.unwrap();
         assert!(matches!(within("the notice", 10, consumer.ended()).await, ConsumerEnd::CancelledByBroker));
-        // The broker would have said so before this answer.
+        // The broker would have sent the cancel before these replies.
         for _ in 0..2 {
-            deaf.flush().await;
+            without.flush().await;
         }
-        assert!(unaware.end().is_none(), "{:?}", unaware.end());
+        assert!(not_notified.end().is_none(), "{:?}", not_notified.end());
         let cancels = |recorded: &RecordedConnection| {
-            let tapes = recorded.proxy.recordings();
-            tapes.iter().flat_map(|tape| tape.frames(Direction::ToClient)).filter(|f| f.method() == Some((60, 30))).count()
+            let recordings = recorded.proxy.recordings();
+            recordings.iter().flat_map(|recording| recording.frames(Direction::ToClient)).filter(|f| f.method() == Some((60, 30))).count()
         };
-        assert_eq!((cancels(&deaf), cancels(&listens)), (0, 1));
-        // To cancel what is not there any more is fine.
-        unaware.cancel().await.unwrap();
-        assert!(matches!(unaware.end(), Some(ConsumerEnd::Cancelled)));
+        assert_eq!((cancels(&without), cancels(&with)), (0, 1));
+        // Cancelling a consumer that the broker no longer has succeeds.
+        not_notified.cancel().await.unwrap();
+        assert!(matches!(not_notified.end(), Some(ConsumerEnd::Cancelled)));
     }
 
-    /// CNS-12: a cancel right behind the consume, with 100 messages queued: nothing is left of the consumer here or at
-    /// the broker, and the messages are in the queue.
-    async fn a_cancel_right_behind_the_consume_leaves_nothing(bench: Bench) {
+    /// CNS-12: a cancel sent right after its consume, with 100 queued messages, leaves no consumer at the client or the
+    /// broker, and the messages stay in the queue.
+    async fn a_cancel_right_after_the_consume_leaves_no_consumer(bench: Bench) {
         let oracle = bench.fill_queue("q", (0..100).map(|n| format!("{n:02}"))).await;
         let recorded = RecordedConnection::open(&bench).await;
         for _ in 0..3 {
@@ -207,7 +207,7 @@ crate::modes! {
             cancelled.unwrap().unwrap();
             let end = within("the end", 5, ends.next()).await.unwrap();
             assert!(matches!(end, ConsumerEnd::Cancelled), "{end:?}");
-            // What had been handed on before the cancel-ok is the application's.
+            // Deliveries before the cancel-ok reached the application.
             for delivery in probe.drain().await {
                 delivery.nack(true).unwrap();
             }
@@ -220,25 +220,25 @@ crate::modes! {
         assert_eq!(bodies, (0..100).map(|n| format!("{n:02}").into_bytes()).collect::<Vec<_>>());
     }
 
-    /// CNS-17: a queue that is deleted takes its own consumers along, on whatever channel, and no other.
-    async fn a_deleted_queue_takes_only_its_own_consumers_along(bench: Bench) {
+    /// CNS-17: deleting a queue ends its consumers on all channels, and no others.
+    async fn a_deleted_queue_ends_only_its_own_consumers(bench: Bench) {
         let oracle = bench.fill_queue("one", []).await;
         oracle.declare_queue("other").await;
         let mut probe = Probe::<Delivery>::start();
-        let elsewhere = bench.another_channel().await;
+        let other_channel = bench.another_channel().await;
         let first = bench.channel.queue("one").consume(probe.recipient()).await.unwrap();
-        let second = elsewhere.queue("one").consume(probe.recipient()).await.unwrap();
-        let stays = bench.channel.queue("other").consume(probe.recipient()).await.unwrap();
+        let second = other_channel.queue("one").consume(probe.recipient()).await.unwrap();
+        let unaffected = bench.channel.queue("other").consume(probe.recipient()).await.unwrap();
         oracle.channel().queue_delete("one".into(), Default::default()).await.unwrap();
         for consumer in [&first, &second] {
             assert!(matches!(within("the end", 10, consumer.ended()).await, ConsumerEnd::CancelledByBroker));
         }
         oracle.publish("", "other", "still here").await;
         let delivery = probe.next().await.unwrap();
-        assert_eq!((delivery.body(), delivery.consumer_tag()), (&b"still here"[..], stays.tag()));
+        assert_eq!((delivery.body(), delivery.consumer_tag()), (&b"still here"[..], unaffected.tag()));
         delivery.ack().unwrap();
-        assert!(stays.end().is_none());
-        stays.cancel().await.unwrap();
+        assert!(unaffected.end().is_none());
+        unaffected.cancel().await.unwrap();
         assert_eq!(oracle.queue_counts("other").await, Some((0, 0)));
     }
 }

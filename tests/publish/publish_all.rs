@@ -1,4 +1,4 @@
-//! Many publishes with one await, and message ids.
+//! `publish_all`, `wait_for_confirms` and generated message ids.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -6,7 +6,7 @@ use crate::support::{oracle::Oracle, within};
 use actix_pika::{DeclareQueue, ErrorKind, OpenChannel, Publishing, message::Publish, options::Overflow};
 
 crate::modes! {
-    /// PUB-15: a batch is published in order, and counted.
+    /// PUB-15: a batch is published in order; `publish_all` returns its length.
     async fn a_batch_is_published_in_order(bench: Bench) {
         bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
         let bodies = (0..5000).map(|n| n.to_string());
@@ -20,54 +20,55 @@ crate::modes! {
         assert_eq!(bench.channel.default_exchange().publish_all([""; 0], "q").await.unwrap(), 0);
     }
 
-    /// PUB-15: one failure in a batch is the answer, after the others were published.
-    async fn a_failure_in_a_batch_is_the_answer(bench: Bench) {
+    /// PUB-15: `publish_all` publishes the whole batch and then returns the first failure.
+    async fn publish_all_returns_a_failure(bench: Bench) {
         let declare = DeclareQueue::new("q").max_length(3).overflow(Overflow::RejectPublish);
         bench.channel.declare_queue(declare).await.unwrap();
-        let answer = bench.channel.default_exchange().publish_all((0..50).map(|n| n.to_string()), "q").await;
+        let result = bench.channel.default_exchange().publish_all((0..50).map(|n| n.to_string()), "q").await;
         if bench.confirms {
-            assert_eq!(answer.unwrap_err().kind(), ErrorKind::Nacked);
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Nacked);
             assert_eq!(bench.channel.load().unconfirmed, 0);
         } else {
-            assert_eq!(answer.unwrap(), 50);
+            assert_eq!(result.unwrap(), 50);
         }
         bench.channel.close().await.unwrap();
         let late = bench.channel.default_exchange().publish_all(["x"], "q").await.unwrap_err();
         assert_eq!(late.kind(), ErrorKind::ChannelClosed);
     }
 
-    /// PUB-15: waiting for all after 1000 publishes leaves none unconfirmed; without confirms it is an error.
-    async fn waiting_for_all_leaves_none_unconfirmed(bench: Bench) {
+    /// PUB-15: `wait_for_confirms` returns when all publishes are confirmed, and reports each failure of a dropped
+    /// Confirm once; without confirms it is an error.
+    async fn wait_for_confirms_leaves_none_unconfirmed(bench: Bench) {
         bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
         let exchange = bench.channel.default_exchange();
         for n in 0..1000 {
             drop(exchange.publish_deferred(n.to_string(), "q").await.unwrap());
         }
-        let answer = bench.channel.wait_for_confirms().await;
+        let result = bench.channel.wait_for_confirms().await;
         if !bench.confirms {
-            let refused = answer.unwrap_err();
+            let refused = result.unwrap_err();
             assert_eq!((refused.kind(), refused.close_reason()), (ErrorKind::Refused, None));
             return;
         }
-        answer.unwrap();
+        result.unwrap();
         assert_eq!(bench.channel.load().unconfirmed, 0);
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         assert_eq!(oracle.count("q").await, 1000);
         bench.channel.wait_for_confirms().await.expect("nothing to wait for");
 
         drop(exchange.publish_deferred("lost", "nowhere").await.unwrap());
-        let kept = exchange.publish_deferred("lost, and heard of", "nowhere").await.unwrap();
+        let awaited = exchange.publish_deferred("lost, but awaited", "nowhere").await.unwrap();
         let (one, other) = tokio::join!(bench.channel.wait_for_confirms(), bench.channel.wait_for_confirms());
         let failed: Vec<_> = [one, other].into_iter().filter_map(Result::err).collect();
-        assert_eq!(failed.len(), 1, "told once: {failed:?}");
+        assert_eq!(failed.len(), 1, "reported once: {failed:?}");
         assert_eq!(failed[0].kind(), ErrorKind::Unroutable);
         assert_eq!(failed[0].returned().unwrap().body, "lost");
-        assert_eq!(kept.await.unwrap_err().kind(), ErrorKind::Unroutable);
-        bench.channel.wait_for_confirms().await.expect("the other one told its own");
+        assert_eq!(awaited.await.unwrap_err().kind(), ErrorKind::Unroutable);
+        bench.channel.wait_for_confirms().await.expect("the awaited Confirm reported its own failure");
     }
 
-    /// PUB-15: on a channel that closes meanwhile, waiting for all reports that close.
-    async fn waiting_for_all_reports_the_close(bench: Bench) {
+    /// PUB-15: `wait_for_confirms` returns the reason when the broker closes the channel.
+    async fn wait_for_confirms_reports_a_channel_close(bench: Bench) {
         if !bench.confirms {
             return;
         }
@@ -76,14 +77,14 @@ crate::modes! {
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 404));
     }
 
-    /// Ids are unique, kept where they are set, and set by handle and message alike.
-    async fn message_ids_are_given_where_asked_for(bench: Bench) {
+    /// Generated message ids are unique and set for handle and actor message alike; an id that is already set is kept.
+    async fn message_ids_are_generated_on_request(bench: Bench) {
         bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
         let options = OpenChannel::new().confirms(bench.confirms).message_ids(true);
         let channel = bench.connection.channel_with(options).await.unwrap();
         let exchange = channel.default_exchange();
         exchange.publish("by handle", "q").await.unwrap();
-        drop(exchange.try_publish("by handle, now", "q").unwrap().expect("room"));
+        drop(exchange.try_publish("by handle, without waiting", "q").unwrap().expect("room"));
         channel.actor().send(Publish::new("", "q", "by message")).await.unwrap().unwrap();
         exchange.publish(Publishing::new("own").message_id("mine"), "q").await.unwrap();
         channel.close().await.unwrap();
@@ -101,9 +102,9 @@ crate::modes! {
     }
 }
 
-/// PUB-15: what the broker never confirms is late for those who wait for all.
+/// PUB-15: `wait_for_confirms` returns a timeout for a publish that the broker does not confirm by its deadline.
 #[actix::test]
-async fn waiting_for_all_ends_with_the_deadline() {
+async fn wait_for_confirms_times_out_with_the_deadline() {
     use crate::support::proxy::{Direction, Proxy};
     within("the whole test", 30, async {
         let vhost = crate::support::broker::Vhost::fresh().await;
