@@ -470,11 +470,11 @@ async fn a_duplex_stream_works_with_a_paused_clock() {
     let (ours, mut theirs) = tokio::io::duplex(1024);
     let mut socket = PeerSocket::over(ours);
     socket.set_time_limit(Duration::from_secs(3600));
-    let beat = async {
+    let heartbeat = async {
         tokio::time::sleep(Duration::from_secs(1800)).await;
         theirs.write_all(&RawFrame::heartbeat().to_bytes()).await.unwrap();
     };
-    let (received, ()) = tokio::join!(socket.expect_heartbeat(), beat);
+    let (received, ()) = tokio::join!(socket.expect_heartbeat(), heartbeat);
     received.unwrap();
     socket.reset().unwrap();
     assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);

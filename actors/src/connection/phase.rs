@@ -73,7 +73,7 @@ impl ConnectionPhase {
         matches!(self, Self::Closing(closing) if all_written && !closing.await_close_ok)
     }
 
-    /// Takes the error to report when the socket is gone.
+    /// Takes the error to report at the end.
     pub(super) fn take_cause(&mut self) -> Option<Error> {
         match self {
             Self::Opening | Self::Open => None,

@@ -52,8 +52,8 @@ pub struct Consumer {
     loss_report: Option<LossReport>,
 }
 
-/// Tells the channel that nobody takes the deliveries. Sent when it is dropped, too: if the arbiter has ended or a
-/// factory has panicked, the broker would otherwise deliver the same messages again for ever.
+/// Reports to the channel, when it is dropped, that nobody takes the deliveries. This includes a drop of the actor: if
+/// its arbiter has ended or a factory has panicked, the broker would otherwise deliver the same messages again for ever.
 #[derive(Debug)]
 struct LossReport {
     consumer: u32,

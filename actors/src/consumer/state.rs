@@ -25,7 +25,7 @@ pub(super) enum LossAction {
     None,
     /// Build the next worker after a wait.
     Rebuild,
-    /// Have the channel cancel the consumer, unless it was told before.
+    /// Have the channel cancel the consumer, unless that was reported before.
     Report,
     /// Stop: nothing more can be handed to anyone.
     Stop,

@@ -69,9 +69,9 @@ impl StreamSink {
     /// ```
     /// # use std::collections::VecDeque;
     /// # use actix_pika_actors::{ConsumerEnd, Delivery, facade::StreamSink};
-    /// async fn take(feed: &StreamSink) -> Result<VecDeque<Delivery>, ConsumerEnd> {
+    /// async fn take(sink: &StreamSink) -> Result<VecDeque<Delivery>, ConsumerEnd> {
     ///     let mut taken = VecDeque::new();
-    ///     std::future::poll_fn(|cx| feed.poll_take(&mut taken, cx)).await?;
+    ///     std::future::poll_fn(|cx| sink.poll_take(&mut taken, cx)).await?;
     ///     Ok(taken)
     /// }
     /// ```

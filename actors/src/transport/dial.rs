@@ -193,16 +193,16 @@ mod tests {
     #[actix::test]
     async fn a_race_continues_after_a_failure_and_keeps_untried_addresses() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (here, nobody) = (listener.local_addr().unwrap(), gone.local_addr().unwrap());
-        drop(gone);
-        let mut candidates = racing(&[nobody, here, nobody]);
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (open, refused) = (listener.local_addr().unwrap(), closed.local_addr().unwrap());
+        drop(closed);
+        let mut candidates = racing(&[refused, open, refused]);
         let stream = candidates.dial(&TcpOptions::new()).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), here);
-        assert_eq!(candidates.waiting, [nobody]);
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        assert_eq!(candidates.waiting, [refused]);
         let error = candidates.dial(&TcpOptions::new()).await.unwrap_err();
         assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionRefused));
-        assert!(error.to_string().contains(&nobody.to_string()));
+        assert!(error.to_string().contains(&refused.to_string()));
         assert!(candidates.is_empty());
     }
 

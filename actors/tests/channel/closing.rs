@@ -191,7 +191,7 @@ async fn a_cancel_waits_for_consume_ok() {
     let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
     let mut deliveries = Deliveries::new();
     let consume = || Consume::new().queue("jobs").tag(TAG);
-    let begun = ask(&channel.actor, deliver_into(consume(), deliveries.feed.clone()));
+    let begun = ask(&channel.actor, deliver_into(consume(), deliveries.sink.clone()));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     let cancels = [(); 2].map(|()| ask(&channel.actor, CancelConsumer::new(TAG)));
@@ -212,7 +212,7 @@ async fn a_cancel_waits_for_consume_ok() {
     assert_eq!(channel.outbox.load().unsettled, 0);
     bench.round_trip(&channel).await;
     // The cancel of a consumer that is refused succeeds.
-    let refused = ask(&channel.actor, deliver_into(consume(), Deliveries::new().feed));
+    let refused = ask(&channel.actor, deliver_into(consume(), Deliveries::new().sink));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     let cancel = ask(&channel.actor, CancelConsumer::new(TAG));

@@ -257,7 +257,7 @@ async fn deliveries_before_consume_ok_reach_the_consumer() {
     let channel = bench.channel(1, OpenChannel::new()).await;
     let mut deliveries = crate::common::Deliveries::new();
     let call =
-        ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), deliveries.feed.clone()));
+        ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), deliveries.sink.clone()));
     bench.socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
     bench.socket.expect::<basic::Consume>(1).await.unwrap();
     bench.socket.deliver(1, TAG, 1, "early").await.unwrap();

@@ -135,13 +135,13 @@ where
 
 /// The deliveries of one consumer, as a stream takes them.
 pub struct Deliveries {
-    pub feed: Arc<StreamSink>,
+    pub sink: Arc<StreamSink>,
     taken: VecDeque<Delivery>,
 }
 
 impl Deliveries {
     pub fn new() -> Self {
-        Self { feed: Arc::default(), taken: VecDeque::new() }
+        Self { sink: Arc::default(), taken: VecDeque::new() }
     }
 
     /// Waits for the next delivery or the end.
@@ -152,7 +152,7 @@ impl Deliveries {
                 if let Some(delivery) = self.taken.pop_front() {
                     return Ok(delivery);
                 }
-                poll_fn(|cx| self.feed.poll_take(&mut self.taken, cx)).await?;
+                poll_fn(|cx| self.sink.poll_take(&mut self.taken, cx)).await?;
             }
         })
     }
@@ -232,7 +232,7 @@ impl<P> Bench<P> {
         let number = channel.outbox.channel();
         let deliveries = Deliveries::new();
         let call: Call<Consumed> =
-            ask(&channel.actor, deliver_into(options.queue("jobs"), deliveries.feed.clone()));
+            ask(&channel.actor, deliver_into(options.queue("jobs"), deliveries.sink.clone()));
         answer_consume(&mut self.socket, number).await;
         call.answer().await.unwrap();
         deliveries
