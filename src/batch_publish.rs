@@ -9,7 +9,7 @@ use std::{
 
 use actix_pika_actors::facade as engine;
 
-use crate::{Channel, Exchange, Publishing, Result, publisher::Route};
+use crate::{Channel, Exchange, Publishing, Result, publisher::ExchangeRoute};
 
 impl Exchange {
     /// Publishes all contents under one routing key and waits for all confirms; returns their number.
@@ -41,7 +41,7 @@ impl Exchange {
         I::Item: Into<Publishing>,
     {
         let contents = Contents { channel: self.channel().clone(), contents: contents.into_iter() };
-        let route = Route { exchange: self.clone(), routing_key };
+        let route = ExchangeRoute { exchange: self.clone(), routing_key };
         PublishAllFuture(engine::PublishAllFuture::new(route, contents))
     }
 }
@@ -93,7 +93,7 @@ impl Channel {
 /// # }
 /// ```
 #[must_use = "futures do nothing unless polled"]
-pub struct PublishAllFuture<'k, I>(engine::PublishAllFuture<Route<'k>, Contents<I>>)
+pub struct PublishAllFuture<'k, I>(engine::PublishAllFuture<ExchangeRoute<'k>, Contents<I>>)
 where
     I: Iterator<Item: Into<Publishing>>;
 

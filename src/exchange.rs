@@ -32,10 +32,10 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Exchange {
-    inner: Arc<Inner>,
+    inner: Arc<ExchangeInner>,
 }
 
-struct Inner {
+struct ExchangeInner {
     channel: Channel,
     name: Box<str>,
     /// Whether it is redeclared after a reconnect; true if unknown.
@@ -44,7 +44,7 @@ struct Inner {
 
 impl Exchange {
     pub(crate) fn new(channel: Channel, name: &str, robust: bool) -> Self {
-        Self { inner: Arc::new(Inner { channel, name: Box::from(name), robust }) }
+        Self { inner: Arc::new(ExchangeInner { channel, name: Box::from(name), robust }) }
     }
 
     /// Returns the name; empty for the default exchange.

@@ -29,7 +29,7 @@ use crate::{Confirm, Exchange, Publishing, Result, message::Confirmation};
 /// # }
 /// ```
 #[must_use = "futures do nothing unless polled"]
-pub struct PublishFuture<'k>(engine::PublishFuture<Route<'k>>);
+pub struct PublishFuture<'k>(engine::PublishFuture<ExchangeRoute<'k>>);
 
 /// Publishes and waits only for room in the window: the future of [`Exchange::publish_deferred`].
 ///
@@ -46,15 +46,15 @@ pub struct PublishFuture<'k>(engine::PublishFuture<Route<'k>>);
 /// # }
 /// ```
 #[must_use = "futures do nothing unless polled"]
-pub struct PublishDeferredFuture<'k>(engine::PublishDeferredFuture<Route<'k>>);
+pub struct PublishDeferredFuture<'k>(engine::PublishDeferredFuture<ExchangeRoute<'k>>);
 
 /// An exchange and a routing key.
-pub(crate) struct Route<'k> {
+pub(crate) struct ExchangeRoute<'k> {
     pub(crate) exchange: Exchange,
     pub(crate) routing_key: &'k str,
 }
 
-impl Destination for Route<'_> {
+impl Destination for ExchangeRoute<'_> {
     #[inline]
     fn outbox(&self) -> &Arc<Outbox> {
         self.exchange.channel().outbox()
@@ -74,7 +74,7 @@ impl Destination for Route<'_> {
 impl<'k> PublishFuture<'k> {
     #[inline]
     pub(crate) fn new(exchange: &Exchange, content: Publishing, routing_key: &'k str) -> Self {
-        Self(engine::PublishFuture::new(Route { exchange: exchange.clone(), routing_key }, content))
+        Self(engine::PublishFuture::new(ExchangeRoute { exchange: exchange.clone(), routing_key }, content))
     }
 }
 
@@ -96,7 +96,10 @@ impl fmt::Debug for PublishFuture<'_> {
 impl<'k> PublishDeferredFuture<'k> {
     #[inline]
     pub(crate) fn new(exchange: &Exchange, content: Publishing, routing_key: &'k str) -> Self {
-        Self(engine::PublishDeferredFuture::new(Route { exchange: exchange.clone(), routing_key }, content))
+        Self(engine::PublishDeferredFuture::new(
+            ExchangeRoute { exchange: exchange.clone(), routing_key },
+            content,
+        ))
     }
 }
 

@@ -39,7 +39,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Reply`], [`Flush`] and [`Tick`] are public for this crate's own tests only.
+//! [`Reply`] is public because it is the result type of messages.
 
 #![forbid(unsafe_code)]
 
@@ -87,7 +87,7 @@ pub use self::{
     },
     mismatch::Mismatch,
     options::{Address, AddressOrder, Backoff, ConnectionOptions, HappyEyeballs, Recovery, TcpOptions},
-    outbox::{Confirm, Flush, Load, Outbox, Tick},
+    outbox::{Confirm, Load, Outbox},
     returned::Return,
     secret::Secret,
     supervisor::ConnectionSupervisor,

@@ -13,7 +13,7 @@ use super::{
     Outbox, OutboxConfig, OutboxState,
     effects::DeferredEffects,
     flush::{Flush, Flusher},
-    queue::Queue,
+    queue::FrameQueue,
 };
 use crate::error::Error;
 
@@ -32,9 +32,9 @@ pub(super) enum PublishMode {
     /// It is written. Nacks are deferred until `nack_retry_until`.
     Writing { nack_retry_until: Option<Instant> },
     /// Nacked publishes wait to be sent again. Newer ones, from the sequence number `first` on, are queued behind them.
-    RetryingNacks { nack_retry_until: Option<Instant>, queued: Queue, first: u64 },
+    RetryingNacks { nack_retry_until: Option<Instant>, queued: FrameQueue, first: u64 },
     /// The channel is opened again. Publishes are queued, or refused with `outage`.
-    Recovering { queued: Queue, outage: Option<Error> },
+    Recovering { queued: FrameQueue, outage: Option<Error> },
 }
 
 impl Attachment {
@@ -48,7 +48,7 @@ impl Attachment {
     }
 
     /// Returns the publishes that wait until the channel is recovered.
-    pub(super) fn queued(&self) -> Option<&Queue> {
+    pub(super) fn queued(&self) -> Option<&FrameQueue> {
         match self {
             Self::Attached {
                 publishes: PublishMode::RetryingNacks { queued, .. } | PublishMode::Recovering { queued, .. },
@@ -78,13 +78,13 @@ enum CloseOrder {
     AfterQueued,
 }
 
-/// What an interruption of the channel leaves behind.
-struct Interrupted {
+/// What a channel epoch leaves behind when it ends.
+struct EndedEpoch {
     /// One more than the last unconfirmed publish that was written in this channel epoch; 0 if none was.
     written: u64,
     /// Publishes that were not written, on a channel without confirms.
-    unsent: Queue,
-    /// The outage of an earlier interruption that is not over.
+    unsent: FrameQueue,
+    /// The outage that is not over.
     outage: Option<Error>,
 }
 
@@ -173,9 +173,9 @@ impl OutboxState {
         if self.attachment.closed().is_some() {
             return (self.channel_epoch, None);
         }
-        let interrupted = self.interrupt(confirms);
-        let partially_written = std::mem::replace(&mut self.queue, interrupted.unsent);
-        let refused = if outage.fail { Some(outage.error.clone()) } else { interrupted.outage };
+        let ended = self.end_epoch(confirms);
+        let partially_written = std::mem::replace(&mut self.queue, ended.unsent);
+        let refused = if outage.fail { Some(outage.error.clone()) } else { ended.outage };
         let old = std::mem::replace(&mut self.attachment, Attachment::Detached { outage: refused });
         self.blocked = false;
         let mut failed = Default::default();
@@ -184,7 +184,7 @@ impl OutboxState {
             failed = (std::mem::take(&mut self.queue), std::mem::take(&mut self.unconfirmed));
             self.window.close(&mut effects.wakers);
         } else if confirms {
-            self.confirms.connection_lost(outage, interrupted.written, &mut effects.wakers);
+            self.confirms.connection_lost(outage, ended.written, &mut effects.wakers);
             self.window.set(self.confirms.unconfirmed(), 0, &mut effects.wakers);
         }
         // Without confirms, publishes have succeeded already and stay queued.
@@ -201,7 +201,7 @@ impl OutboxState {
         if !matches!(self.attachment, Attachment::Attached { .. }) {
             return self.channel_epoch;
         }
-        let Interrupted { written, unsent, outage } = self.interrupt(config.confirms);
+        let EndedEpoch { written, unsent, outage } = self.end_epoch(config.confirms);
         self.confirms.fail_written(error, written, &mut effects.wakers);
         if config.confirms {
             self.window.set(self.confirms.unconfirmed(), 0, &mut effects.wakers);
@@ -237,7 +237,7 @@ impl OutboxState {
             },
             _ => written,
         };
-        let (mut abandoned, mut rest) = (Queue::default(), Queue::default());
+        let (mut abandoned, mut rest) = (FrameQueue::default(), FrameQueue::default());
         match order {
             CloseOrder::Now => abandoned = self.queue.abandon(),
             CloseOrder::AfterQueued => self.queue.acks(config.channel, &mut self.acks),
@@ -268,31 +268,31 @@ impl OutboxState {
     }
 
     /// Ends a channel epoch. Only the rest of a partially written publish stays in the queue; deliveries become stale.
-    fn interrupt(&mut self, confirms: bool) -> Interrupted {
+    fn end_epoch(&mut self, confirms: bool) -> EndedEpoch {
         self.channel_epoch += 1;
         self.acks.reset();
         let written = self.written();
         self.written_before = self.written_before.max(written);
         let (queued, outage) = match &mut self.attachment {
             Attachment::Attached { publishes, .. } => match publishes {
-                PublishMode::Writing { .. } => (Queue::default(), None),
+                PublishMode::Writing { .. } => (FrameQueue::default(), None),
                 PublishMode::RetryingNacks { queued, .. } => (std::mem::take(queued), None),
                 PublishMode::Recovering { queued, outage } => (std::mem::take(queued), outage.take()),
             },
-            Attachment::Detached { outage } => (Queue::default(), outage.take()),
-            Attachment::Closed { .. } => (Queue::default(), None),
+            Attachment::Detached { outage } => (FrameQueue::default(), outage.take()),
+            Attachment::Closed { .. } => (FrameQueue::default(), None),
         };
         let mut unsent = self.queue.abandon();
         if confirms {
             self.queue.keep_partially_written(&mut self.unconfirmed);
             unsent.keep(&mut self.unconfirmed);
             queued.keep(&mut self.unconfirmed);
-            unsent = Queue::default();
+            unsent = FrameQueue::default();
         } else {
             unsent.retain_content();
             unsent.append(queued);
         }
-        Interrupted { written, unsent, outage }
+        EndedEpoch { written, unsent, outage }
     }
 
     /// Returns one more than the last unconfirmed publish that was written in this channel epoch; 0 if none was.

@@ -46,20 +46,20 @@ impl Barrier {
         }
     }
 
-    fn wait(&mut self, place: &mut Option<u64>, end: u64, cx: &Context<'_>) -> Option<Waker> {
-        let known = place.and_then(|key| self.waiters.iter_mut().find(|waiter| waiter.key == key));
+    fn wait(&mut self, ticket: &mut Option<u64>, end: u64, cx: &Context<'_>) -> Option<Waker> {
+        let known = ticket.and_then(|key| self.waiters.iter_mut().find(|waiter| waiter.key == key));
         if let Some(waiter) = known {
             return Some(std::mem::replace(&mut waiter.waker, cx.waker().clone()));
         }
         let key = self.next_key;
         self.next_key += 1;
-        *place = Some(key);
+        *ticket = Some(key);
         self.waiters.push(BarrierWaiter { key, end, waker: cx.waker().clone() });
         None
     }
 
-    fn leave(&mut self, place: &mut Option<u64>) -> Option<Waker> {
-        let key = place.take()?;
+    fn leave(&mut self, ticket: &mut Option<u64>) -> Option<Waker> {
+        let key = ticket.take()?;
         let at = self.waiters.iter().position(|waiter| waiter.key == key)?;
         Some(self.waiters.swap_remove(at).waker)
     }
@@ -75,9 +75,9 @@ impl Outbox {
     ///
     /// # Errors
     /// The error that closed the channel; `Timeout` if some are late; else the first failure that nobody waited for.
-    fn poll_confirmed_below(
+    pub(super) fn poll_confirmed_below(
         &self,
-        place: &mut Option<u64>,
+        ticket: &mut Option<u64>,
         end: u64,
         cx: &mut Context<'_>,
     ) -> Poll<Result<()>> {
@@ -91,16 +91,16 @@ impl Outbox {
                     Err(Error::timeout("no confirm within the deadline").in_flight())
                 }
                 (None, BarrierProgress::Waiting) => {
-                    return (Poll::Pending, confirms.barrier.wait(place, end, cx));
+                    return (Poll::Pending, confirms.barrier.wait(ticket, end, cx));
                 }
             };
-            (Poll::Ready(result), confirms.barrier.leave(place))
+            (Poll::Ready(result), confirms.barrier.leave(ticket))
         });
         result
     }
 
-    fn leave_barrier(&self, place: &mut Option<u64>) {
-        let _old = self.lock().confirms.barrier.leave(place);
+    pub(super) fn leave_barrier(&self, ticket: &mut Option<u64>) {
+        let _old = self.lock().confirms.barrier.leave(ticket);
     }
 }
 
@@ -110,13 +110,13 @@ pub struct WaitForConfirmsFuture {
     outbox: Arc<Outbox>,
     /// The first sequence number that it does not wait for, known since the first poll.
     end: Option<u64>,
-    place: Option<u64>,
+    ticket: Option<u64>,
 }
 
 impl WaitForConfirmsFuture {
     /// Creates the future.
     pub fn new(outbox: Arc<Outbox>) -> Self {
-        Self { outbox, end: None, place: None }
+        Self { outbox, end: None, ticket: None }
     }
 }
 
@@ -129,14 +129,14 @@ impl Future for WaitForConfirmsFuture {
             return Poll::Ready(Err(Error::refused_here("a channel without confirms has none to wait for")));
         }
         let end = *this.end.get_or_insert_with(|| this.outbox.published());
-        this.outbox.poll_confirmed_below(&mut this.place, end, cx)
+        this.outbox.poll_confirmed_below(&mut this.ticket, end, cx)
     }
 }
 
 impl Drop for WaitForConfirmsFuture {
     fn drop(&mut self) {
-        if self.place.is_some() {
-            self.outbox.leave_barrier(&mut self.place);
+        if self.ticket.is_some() {
+            self.outbox.leave_barrier(&mut self.ticket);
         }
     }
 }

@@ -107,7 +107,7 @@ impl Outbox {
         outcome
     }
 
-    /// Removes the waiter for a confirm; the publish goes on.
+    /// Removes the waiter for a confirm; the publish is not cancelled.
     #[inline]
     pub(super) fn forget_confirm(&self, sequence: u64) {
         let _old = self.lock().confirms.forget(sequence);

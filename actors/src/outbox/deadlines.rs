@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// Asks the Channel actor to tick: deadlines run again, or the channel may be idle.
 #[derive(Clone, Copy, Debug)]
-pub struct Tick;
+pub(crate) struct Tick;
 
 impl Message for Tick {
     type Result = ();

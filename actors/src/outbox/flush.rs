@@ -9,7 +9,7 @@ use super::{Outbox, OutboxState, attachment::Attachment, effects::DeferredEffect
 
 /// Asks the connection to take what a channel has to send.
 #[derive(Clone, Copy, Debug)]
-pub struct Flush {
+pub(crate) struct Flush {
     pub(crate) channel: u16,
     pub(crate) epoch: u64,
 }

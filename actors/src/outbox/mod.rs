@@ -37,14 +37,12 @@ use bytes::Bytes;
 
 use self::{
     acks::Acks, attachment::Attachment, confirms::Confirms, deadlines::Ticker, effects::DeferredEffects,
-    publish::over_frame_max, queue::Queue, unconfirmed::Unconfirmed, window::Window,
+    publish::over_frame_max, queue::FrameQueue, unconfirmed::Unconfirmed, window::Window,
 };
-pub(crate) use self::{acks::DeliveredTags, attachment::Outage};
+pub(crate) use self::{acks::DeliveredTags, attachment::Outage, deadlines::Tick, flush::Flush};
 pub use self::{
     barrier::WaitForConfirmsFuture,
     confirm::Confirm,
-    deadlines::Tick,
-    flush::Flush,
     publish_all::PublishAllFuture,
     publish_future::{Destination, PublishDeferredFuture, PublishFuture},
 };
@@ -108,7 +106,7 @@ struct OutboxState {
     blocked: bool,
     ticker: Ticker,
     /// What the connection takes next.
-    queue: Queue,
+    queue: FrameQueue,
     window: Window,
     confirms: Confirms,
     unconfirmed: Unconfirmed,
@@ -156,7 +154,7 @@ impl Outbox {
             refusing: None,
             blocked: false,
             ticker: Ticker::default(),
-            queue: Queue::default(),
+            queue: FrameQueue::default(),
             window: Window::new(config.window, config.window_bytes),
             confirms: Confirms::default(),
             unconfirmed: Unconfirmed::default(),
@@ -227,7 +225,7 @@ impl Outbox {
             bytes: state.window.bytes(),
             waiting: state.window.waiting(),
             drained: state.queue.is_empty()
-                && state.attachment.queued().is_none_or(Queue::is_empty)
+                && state.attachment.queued().is_none_or(FrameQueue::is_empty)
                 && !state.acks.is_dirty(),
         }
     }
@@ -283,7 +281,7 @@ impl Outbox {
         })
     }
 
-    /// Accepts no more publishes; those in flight go on.
+    /// Accepts no more publishes; those that are queued are still sent.
     pub(crate) fn refuse_publishes(&self, error: Error) {
         let _old = self.with(|state, effects| {
             state.window.wake_all(&mut effects.wakers);

@@ -15,7 +15,7 @@ use super::{
     attachment::{Attachment, PublishMode},
     confirms::{BrokerAnswer, ConfirmState, Confirms},
     effects::DeferredEffects,
-    queue::Queue,
+    queue::FrameQueue,
 };
 
 impl Outbox {
@@ -58,7 +58,8 @@ impl OutboxState {
             && let PublishMode::Writing { nack_retry_until } = *publishes
         {
             let first = self.confirms.end();
-            *publishes = PublishMode::RetryingNacks { nack_retry_until, queued: Queue::default(), first };
+            *publishes =
+                PublishMode::RetryingNacks { nack_retry_until, queued: FrameQueue::default(), first };
         }
         deferred
     }

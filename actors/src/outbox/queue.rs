@@ -31,7 +31,7 @@ const CHUNK_MIN: usize = 1024;
 const REJECT_LEN: usize = 21;
 
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct FrameQueue {
     pub(super) chunks: VecDeque<Chunk>,
     /// The open chunk: copied frames.
     pub(super) tail: BytesMut,
@@ -76,7 +76,7 @@ pub(super) struct Taken {
     pub(super) cost: usize,
 }
 
-impl Queue {
+impl FrameQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.chunks.is_empty() && self.tail.is_empty()
     }

@@ -14,7 +14,7 @@ use super::{
     confirms::{ConfirmState, Confirms, PendingConfirm},
     effects::DeferredEffects,
     publish::{PUBLISH_COST, over_frame_max},
-    queue::{COPY_BELOW, Chunk, ChunkEnd, ChunkKind, Queue},
+    queue::{COPY_BELOW, Chunk, ChunkEnd, ChunkKind, FrameQueue},
     unconfirmed::{PublishRange, Unconfirmed},
     written_publish::WrittenPublish,
 };
@@ -197,7 +197,7 @@ impl Confirms {
     }
 }
 
-impl Queue {
+impl FrameQueue {
     /// Writes a publish again, in frames of at most `frame_max`; returns what it costs in the window.
     fn publish_again(
         &mut self,

@@ -30,7 +30,7 @@ pub(super) struct PublishRange {
 }
 
 impl PublishRange {
-    /// Returns the range of bytes in which a publish goes on that has begun before.
+    /// Returns the range of bytes that continue a publish of an earlier batch.
     #[inline]
     pub(super) fn rest_of(sequence: u64) -> Self {
         Self { first: sequence, last: sequence, messages: 0, cost: 0 }

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use actix::{Actor, Context, Handler};
 use bytes::Bytes;
 
-use crate::{Confirm, Flush, Outbox, Publishing, Result, outbox::OutboxConfig};
+use crate::{
+    Confirm, Outbox, Publishing, Result,
+    outbox::{Flush, OutboxConfig},
+};
 
 const EPOCH: u64 = 1;
 

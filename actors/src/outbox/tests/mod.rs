@@ -2,6 +2,8 @@
 
 mod acks;
 mod confirms;
+mod lock;
+mod model_broker;
 mod returns;
 mod schedules;
 mod transaction;
