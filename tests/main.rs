@@ -1,4 +1,4 @@
-//! The tests against a real RabbitMQ, in one binary: what an id in a test's comment means is in `README.md`.
+//! The tests against a real RabbitMQ, in one binary. `README.md` lists the ids in the comments of tests.
 
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
@@ -12,5 +12,5 @@ mod consume;
 mod publish;
 mod recovery;
 mod smoke;
-mod support_selfcheck;
+mod support_checks;
 mod topology;

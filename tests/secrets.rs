@@ -1,4 +1,4 @@
-//! Passwords are never shown: not by `Debug` or `Display`, not by an error, not by a line of the log at any level.
+//! Passwords do not appear in `Debug` or `Display` output, in errors, or in the log at any level.
 
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
@@ -17,10 +17,10 @@ use support::{
 const RIGHT: &str = "Zq7-hunter2!open/sesame";
 const WRONG: &str = "Xk9-hunter3?open/pepper";
 
-/// Every line of every crate in this process, from `trace` on.
-struct Tape(Mutex<Vec<String>>);
+/// A logger that keeps every line of every crate in this process, at all levels.
+struct LogLines(Mutex<Vec<String>>);
 
-impl log::Log for Tape {
+impl log::Log for LogLines {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -33,26 +33,27 @@ impl log::Log for Tape {
     fn flush(&self) {}
 }
 
-fn tape() -> &'static Tape {
-    static TAPE: OnceLock<&'static Tape> = OnceLock::new();
-    TAPE.get_or_init(|| {
-        let tape = Box::leak(Box::new(Tape(Mutex::default())));
-        log::set_logger(tape).unwrap();
+/// Installs the logger at the first call.
+fn log_lines() -> &'static LogLines {
+    static LOG_LINES: OnceLock<&'static LogLines> = OnceLock::new();
+    LOG_LINES.get_or_init(|| {
+        let log_lines = Box::leak(Box::new(LogLines(Mutex::default())));
+        log::set_logger(log_lines).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
-        tape
+        log_lines
     })
 }
 
-/// The forms in which bytes are printed: as they are, escaped, base64, hex, decimal.
+/// Returns the forms in which a password may be printed: plain, escaped, base64, hexadecimal, decimal.
 fn forms(user: &str, password: &str) -> Vec<String> {
     let mut forms = vec![password.to_owned(), encode(password), password.escape_debug().to_string()];
     let response = format!("\0{user}\0{password}");
     forms.push(base64(response.as_bytes()));
     for text in [password, "hunter"] {
-        // In the middle of something longer, base64 begins at one of three offsets.
+        // Within a longer base64 text, the password begins at one of three offsets.
         for skipped in 0..3 {
-            let coded = base64(text.get(skipped..).unwrap().as_bytes());
-            forms.push(coded[..coded.len() - 4].to_owned());
+            let encoded = base64(text.get(skipped..).unwrap().as_bytes());
+            forms.push(encoded[..encoded.len() - 4].to_owned());
         }
         for separator in ["", " ", ":", ", "] {
             let join = |parts: Vec<String>| parts.join(separator);
@@ -68,16 +69,16 @@ fn forms(user: &str, password: &str) -> Vec<String> {
     forms
 }
 
-fn assert_silent(what: &str, text: &str, user: &str) {
+fn assert_no_password(what: &str, text: &str, user: &str) {
     for form in [RIGHT, WRONG].into_iter().flat_map(|password| forms(user, password)) {
         assert!(!text.contains(&form), "{what} shows a password as {form}: {text}");
     }
 }
 
-/// URI-12: a whole session, and one that is refused, with everything that says something of itself.
+/// URI-12: in a session and in a refused connect, for every type with `Debug` output.
 #[actix::test]
 async fn a_password_is_never_shown() {
-    let tape = tape();
+    let log_lines = log_lines();
     let vhost = Vhost::fresh().await;
     let user = vhost.create_user(RIGHT).await;
     vhost.permit(&user, ".*", ".*", ".*").await;
@@ -101,27 +102,27 @@ async fn a_password_is_never_shown() {
     let error = within("a wrong password", 10, connect(vhost.url_as(&user, WRONG))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth);
     shown.push(("Auth", format!("{error} {error:?} {error:#?}")));
-    let nowhere = format!("amqp://{}:{}@127.0.0.1:1/", encode(&user), encode(RIGHT));
-    let error = connect(nowhere).await.unwrap_err();
+    let unused = format!("amqp://{}:{}@127.0.0.1:1/", encode(&user), encode(RIGHT));
+    let error = connect(unused).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     shown.push(("Io", format!("{error} {error:?}")));
     let secret = Secret::new(RIGHT);
     shown.push(("Secret", format!("{secret:?} {secret:#?}")));
 
     for (what, text) in shown {
-        assert_silent(what, &text, &user);
+        assert_no_password(what, &text, &user);
     }
-    let lines = tape.0.lock().unwrap().clone();
-    let ours = lines.iter().filter(|line| line.contains("actix_pika")).count();
-    assert!(ours > 3, "the tape does not run: {lines:?}");
+    let lines = log_lines.0.lock().unwrap().clone();
+    let of_library = lines.iter().filter(|line| line.contains("actix_pika")).count();
+    assert!(of_library > 3, "the logger is not installed: {lines:?}");
     for line in &lines {
-        assert_silent("the log", line, &user);
+        assert_no_password("the log", line, &user);
     }
 }
 
-/// URI-12: whatever is wrong with a URI, the error does not repeat what might be a password.
+/// URI-12: the error does not repeat any part of the URI that may be a password.
 #[test]
-fn errors_of_a_uri_do_not_repeat_it() {
+fn uri_errors_do_not_repeat_the_password() {
     let uris = [
         "amqp://user:PASS@host:port/",
         "amqp://user:PASS@[::1/",

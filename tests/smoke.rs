@@ -1,11 +1,11 @@
-//! The shortest way through all rooms, against a real broker.
+//! One test of the main path: declare, publish, get, consume, acknowledge, close.
 
 use actix_pika::{DeclareQueue, Publishing};
 use futures_util::StreamExt;
 
 crate::modes! {
-    /// PUB-01, CNS-01, GET-01: what is published arrives, by `get` and by a stream, and is gone once acknowledged.
-    async fn a_message_goes_all_the_way(bench: Bench) {
+    /// PUB-01, CNS-01, GET-01: messages arrive by `get` and by a stream, and acknowledging removes them.
+    async fn messages_are_published_consumed_and_acknowledged(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
         let exchange = bench.channel.default_exchange();
         exchange.publish("first", "jobs").await.unwrap();

@@ -123,7 +123,7 @@ async fn each_address_has_the_connect_limit_for_itself() {
     assert!(started.elapsed() >= 2 * limit);
 }
 
-/// Every node refuses the login, so the error tells which one was tried first.
+/// Every node refuses the login, so the error names the first address tried.
 #[actix::test]
 async fn shuffled_addresses_take_turns_in_being_first() {
     let peers = [Peer::listen().await.unwrap(), Peer::listen().await.unwrap()];

@@ -1,4 +1,4 @@
-//! A broker that blocks a connection: what waits, what is told, and how every wait ends.
+//! A broker that blocks a connection: events, pending publishes and calls, and deadlines.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -18,15 +18,16 @@ use actix_pika::{
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-const SHORT: Duration = Duration::from_millis(200);
+const DEADLINE: Duration = Duration::from_millis(200);
 
+/// Sends connection.blocked and waits until the client has handled it.
 async fn block(connection: &Connection, socket: &mut PeerSocket, reason: &str) {
     let mut events = connection.events();
-    // The stream is there once the supervisor has answered.
+    // The stream is registered once the supervisor has answered.
     connection.actor().send(actix_pika::message::GetState).await.unwrap();
     socket.send(0, connection::Blocked { reason: reason.into() }).await.unwrap();
     match within("blocked", 5, events.next()).await {
-        Some(ConnectionEvent::Blocked(told)) => assert_eq!(told, reason),
+        Some(ConnectionEvent::Blocked(reported)) => assert_eq!(reported, reason),
         other => panic!("{other:?}"),
     }
     assert!(connection.is_blocked());
@@ -41,9 +42,9 @@ async fn unblock(connection: &Connection, socket: &mut PeerSocket) {
     assert!(!connection.is_blocked());
 }
 
-/// BLK-01: to actors and to streams, and readable at any time.
+/// BLK-01: by events and by `is_blocked`.
 #[actix::test]
-async fn the_notices_of_the_broker_are_told() {
+async fn blocked_and_unblocked_are_reported() {
     let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
     let mut probe = Probe::<ConnectionEvent>::start();
     connection.watch(probe.recipient());
@@ -59,16 +60,15 @@ async fn the_notices_of_the_broker_are_told() {
     assert!(!connection.is_blocked());
 }
 
-/// BLK-07: nothing of it is written while the broker blocks, and it goes out when that ends.
+/// BLK-07: nothing is written while the connection is blocked.
 #[actix::test]
-async fn publishes_wait_until_the_broker_takes_them_again() {
+async fn publishes_are_sent_after_unblocked() {
     let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
     let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
     block(&connection, &mut socket, "low on memory").await;
-    // The channel has heard of it, too, once it has answered.
-    let waiting = channel.default_exchange();
-    let publish = actix_rt::spawn(async move { waiting.publish("later", "q").await.map(drop) });
-    socket.expect_nothing(SHORT).await.unwrap();
+    let exchange = channel.default_exchange();
+    let publish = actix_rt::spawn(async move { exchange.publish("later", "q").await.map(drop) });
+    socket.expect_nothing(DEADLINE).await.unwrap();
     assert!(!publish.is_finished());
     unblock(&connection, &mut socket).await;
     let published = socket.expect_publish(1).await.unwrap();
@@ -77,17 +77,17 @@ async fn publishes_wait_until_the_broker_takes_them_again() {
     within("a confirm", 5, publish).await.unwrap().unwrap();
 }
 
-/// BLK-05, design 7.13: deadlines are answered `Blocked`; the channel stays and no late answer goes astray.
+/// BLK-05, design 7.13: the channel stays open, and late answers are matched to their calls.
 #[actix::test]
-async fn what_reaches_its_deadline_is_answered_blocked_and_the_channel_stays() {
+async fn a_deadline_while_blocked_is_a_blocked_error_and_keeps_the_channel() {
     let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
-    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new().deadline(DEADLINE)).await;
     block(&connection, &mut socket, "low on memory").await;
     let error = within("a deadline", 5, channel.declare_queue("first")).await.unwrap_err();
     assert_eq!((error.kind(), error.entity()), (ErrorKind::Blocked, Some("first")));
     let error = within("a deadline", 5, channel.default_exchange().publish("x", "q")).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, false));
-    // Two more deadlines of silence do not cost the channel while it is blocked.
+    // Further deadlines do not close the channel while it is blocked.
     for _ in 0..2 {
         let error = within("a deadline", 5, channel.declare_queue("more")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Blocked);
@@ -105,12 +105,12 @@ async fn what_reaches_its_deadline_is_answered_blocked_and_the_channel_stays() {
     assert_eq!(last.unwrap().name(), "last");
 }
 
-/// A channel that was given up while it could not open is closed when it can, and its number is not used before that.
+/// The channel is closed once the broker has opened it. Its number is not used before.
 #[actix::test]
-async fn a_channel_that_cannot_open_is_answered_blocked_and_closed_later() {
+async fn opening_a_channel_while_blocked_fails_and_closes_it_later() {
     let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
     block(&connection, &mut socket, "low on memory").await;
-    let options = OpenChannel::new().deadline(SHORT);
+    let options = OpenChannel::new().deadline(DEADLINE);
     let error = within("a deadline", 5, connection.channel_with(options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Blocked);
     unblock(&connection, &mut socket).await;
@@ -122,7 +122,7 @@ async fn a_channel_that_cannot_open_is_answered_blocked_and_closed_later() {
         socket.expect_channel_close(1).await.unwrap();
     };
     let (second, ()) = tokio::join!(connection.channel(), answers);
-    within("a channel that works", 5, async {
+    within("a call on the second channel", 5, async {
         let second = second.unwrap();
         let declare = socket.answer(2, |declare: queue::Declare| queue::DeclareOk {
             queue: declare.queue,
@@ -134,48 +134,48 @@ async fn a_channel_that_cannot_open_is_answered_blocked_and_closed_later() {
     .await;
 }
 
-/// Closing a channel takes until the broker reads again; who waits for it is answered in time.
+/// The close completes once the broker reads again.
 #[actix::test]
-async fn closing_a_channel_while_blocked_is_answered_blocked() {
+async fn closing_a_channel_while_blocked_fails_at_the_deadline() {
     let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
-    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new().deadline(SHORT)).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new().deadline(DEADLINE)).await;
     block(&connection, &mut socket, "low on memory").await;
     let error = within("a deadline", 5, channel.close()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Blocked);
     unblock(&connection, &mut socket).await;
     socket.answer(1, |_: channel::Close| channel::CloseOk {}).await.unwrap();
-    eventually("it is closed", 5, async || channel.is_closed().then_some(())).await;
+    eventually("the channel is closed", 5, async || channel.is_closed().then_some(())).await;
     within("closing again", 5, channel.close()).await.unwrap();
 }
 
-/// AUTH-13 in the dark: the broker does not read it.
+/// AUTH-13: a blocked broker does not read the method.
 #[actix::test]
-async fn a_new_secret_that_is_not_read_is_answered_blocked() {
+async fn update_secret_while_blocked_fails_at_the_deadline() {
     let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
     block(&connection, &mut socket, "low on memory").await;
-    let update = connection.update_secret_with(UpdateSecret::new("new", "").deadline(SHORT));
+    let update = connection.update_secret_with(UpdateSecret::new("new", "").deadline(DEADLINE));
     assert_eq!(within("a deadline", 5, update).await.unwrap_err().kind(), ErrorKind::Blocked);
 }
 
-/// BLK-05: closing gives up at its limit and says what was abandoned, and why.
+/// BLK-05: at the close timeout.
 #[actix::test]
-async fn closing_while_blocked_says_what_was_abandoned() {
-    let set = |connector: actix_pika::Connector| connector.close_timeout(SHORT);
-    let (connection, mut socket) = within("connect", 10, connect_to_peer(set)).await;
+async fn closing_while_blocked_reports_unconfirmed_publishes() {
+    let settings = |connector: actix_pika::Connector| connector.close_timeout(DEADLINE);
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(settings)).await;
     let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
     let _confirm = channel.default_exchange().publish_deferred("x", "q").await.unwrap();
     socket.expect_publish(1).await.unwrap();
     block(&connection, &mut socket, "low on memory").await;
-    let (closed, heard) = tokio::join!(connection.close(), socket.expect_close());
+    let (closed, sent) = tokio::join!(connection.close(), socket.expect_close());
     let error = closed.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Blocked);
     assert!(error.to_string().contains("1 publishes unconfirmed"), "{error}");
-    heard.unwrap();
+    sent.unwrap();
 }
 
-/// BLK-01 with a broker: the alarm precedes the connection, the first publish brings the notice, a consumer goes on.
+/// BLK-01: a real broker sends `connection.blocked` after the first publish.
 #[actix::test]
-async fn an_alarm_of_the_broker_blocks_who_publishes() {
+async fn an_alarm_blocks_publishing_connections() {
     let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
     let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
@@ -187,11 +187,11 @@ async fn an_alarm_of_the_broker_blocks_who_publishes() {
     };
     watermark("0").await;
     let first = channel.default_exchange().publish_deferred("first", "q").await.unwrap();
-    let event = within("the notice", 20, events.next()).await;
-    let told = matches!(&event, Some(ConnectionEvent::Blocked(reason)) if reason.contains("memory"));
+    let event = within("blocked", 20, events.next()).await;
+    let reported = matches!(&event, Some(ConnectionEvent::Blocked(reason)) if reason.contains("memory"));
     let blocked = connection.is_blocked();
     watermark("0.6").await;
-    assert!(told && blocked, "{event:?}");
+    assert!(reported && blocked, "{event:?}");
     let event = within("the end of the alarm", 20, events.next()).await;
     assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
     within("the confirm", 20, first).await.unwrap();
@@ -199,29 +199,31 @@ async fn an_alarm_of_the_broker_blocks_who_publishes() {
     within("close", 10, connection.close()).await.unwrap();
 }
 
-/// BLK-03: of two alarms that overlap the first to end lifts nothing; only the end of the second does, and it is told once.
+/// BLK-03: the end of the first alarm is not reported; the end of the second is reported once.
 #[actix::test]
-async fn overlapping_alarms_block_until_both_are_over() {
+async fn overlapping_alarms_block_until_both_have_ended() {
     let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
-    let ctl = async |args: &[&str]| drop(node.broker().rabbitmqctl(&[&["-q"], args].concat()).await);
+    let ctl = async |args: &[&str]| {
+        node.broker().rabbitmqctl(&[&["-q"], args].concat()).await;
+    };
     let memory = async |fraction| ctl(&["set_vm_memory_high_watermark", fraction]).await;
     let disk = async |limit| ctl(&["set_disk_free_limit", limit]).await;
-    let story = AssertUnwindSafe(async {
+    let test = AssertUnwindSafe(async {
         let (first, mut events) = publisher(&vhost).await;
         memory("0").await;
         let confirm = first.default_exchange().publish_deferred("first", "q").await.unwrap();
-        told_of(&mut events, "memory").await;
+        expect_blocked(&mut events, "memory").await;
         disk("1000000GB").await;
         memory("0.6").await;
-        // Who begins to publish now hears of the disk alone, so the end of the other alarm has gone round.
-        let (second, mut seconds) = publisher(&vhost).await;
+        // A new publisher is blocked by the disk alarm alone, so the broker has processed the end of the memory alarm.
+        let (second, mut other_events) = publisher(&vhost).await;
         let late = second.default_exchange().publish_deferred("second", "q").await.unwrap();
-        let reason = told_of(&mut seconds, "disk").await;
+        let reason = expect_blocked(&mut other_events, "disk").await;
         assert!(!reason.contains("memory"), "{reason}");
         assert!(first.connection().is_blocked() && second.connection().is_blocked());
         disk("50MB").await;
-        for events in [&mut events, &mut seconds] {
+        for events in [&mut events, &mut other_events] {
             let event = within("the end of the alarms", 20, events.next()).await;
             assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
         }
@@ -233,14 +235,14 @@ async fn overlapping_alarms_block_until_both_are_over() {
         let rest: Vec<_> = within("the end", 10, events.collect()).await;
         assert!(matches!(rest[..], [ConnectionEvent::Closed(None)]), "{rest:?}");
     });
-    let story = story.catch_unwind().await;
-    // The node is left as it was, for the next test.
+    let test = test.catch_unwind().await;
+    // Resets the node for the next test.
     memory("0.6").await;
     disk("50MB").await;
-    story.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    test.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// A channel with a queue "q", and the events of its connection.
+/// Connects and declares the queue "q". Returns a channel and the events of the connection.
 async fn publisher(vhost: &Vhost) -> (actix_pika::Channel, Events<ConnectionEvent>) {
     let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
     let events = connection.events();
@@ -249,9 +251,9 @@ async fn publisher(vhost: &Vhost) -> (actix_pika::Channel, Events<ConnectionEven
     (channel, events)
 }
 
-/// The reason that the next event gives for being blocked.
-async fn told_of(events: &mut Events<ConnectionEvent>, what: &str) -> String {
-    match within("the notice", 20, events.next()).await {
+/// Asserts that the next event is `Blocked` with a reason that contains `what`, and returns the reason.
+async fn expect_blocked(events: &mut Events<ConnectionEvent>, what: &str) -> String {
+    match within("blocked", 20, events.next()).await {
         Some(ConnectionEvent::Blocked(reason)) if reason.contains(what) => reason.to_string(),
         other => panic!("{other:?}"),
     }
@@ -268,22 +270,22 @@ impl Handler<ConnectionEvent> for Failing {
     type Result = ();
 
     fn handle(&mut self, _: ConnectionEvent, _: &mut Self::Context) {
-        self.0.send(()).ok();
+        let _ = self.0.send(());
         panic!("a watcher panics (as it should in this test)");
     }
 }
 
-/// BLK-06: a watcher that fails at the notice harms nobody: the others are told, and publishing goes on afterwards.
+/// BLK-06: other watchers receive the event, and publishing continues after `unblocked`.
 #[actix::test]
-async fn a_watcher_that_fails_leaves_the_connection_alone() {
+async fn a_watcher_that_panics_does_not_affect_the_connection() {
     let (connection, mut socket) = within("connect", 10, connect_to_peer(|connector| connector)).await;
     let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
-    let (to, mut failed) = mpsc::unbounded_channel();
-    connection.watch(Failing(to).start());
+    let (sender, mut handled) = mpsc::unbounded_channel();
+    connection.watch(Failing(sender).start());
     let mut probe = Probe::<ConnectionEvent>::start();
     connection.watch(probe.recipient());
     block(&connection, &mut socket, "low on memory").await;
-    assert_eq!(within("the failure", 5, failed.recv()).await, Some(()));
+    assert_eq!(within("the panic", 5, handled.recv()).await, Some(()));
     assert!(matches!(probe.next().await.unwrap(), ConnectionEvent::Blocked(_)));
     let exchange = channel.default_exchange();
     let publish = actix_rt::spawn(async move { exchange.publish("later", "q").await.map(drop) });
@@ -292,10 +294,10 @@ async fn a_watcher_that_fails_leaves_the_connection_alone() {
     assert_eq!(&socket.expect_publish(1).await.unwrap().body[..], b"later");
     socket.confirm(1, 1, false).await.unwrap();
     within("a confirm", 5, publish).await.unwrap().unwrap();
-    // It failed once and for all.
-    assert_eq!(within("no more", 5, failed.recv()).await, None);
+    // The watcher has stopped.
+    assert_eq!(within("the watcher stops", 5, handled.recv()).await, None);
     assert!(!connection.is_closed());
-    let (closed, heard) = tokio::join!(connection.close(), socket.expect_close());
+    let (closed, sent) = tokio::join!(connection.close(), socket.expect_close());
     closed.unwrap();
-    assert_eq!(heard.unwrap().0, 200);
+    assert_eq!(sent.unwrap().0, 200);
 }

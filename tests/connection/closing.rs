@@ -1,43 +1,36 @@
-//! Closing channels and connections: what is under way is awaited, within the time allowed, and nobody hangs.
+//! Closing channels and connections: pending confirms, time limits, concurrent closes.
 
 use std::time::{Duration, Instant};
 
 use crate::support::scripted_peer::{connect_to_peer, open_channel};
 use crate::support::{modes::Bench, oracle::Oracle, within};
 use actix_pika::testing::protocol::{basic, channel, connection, queue};
-use actix_pika::testing::{Disconnect, PeerSocket, RawFrame};
+use actix_pika::testing::{Disconnect, RawFrame};
 use actix_pika::{
     Error, ErrorKind, OpenChannel, Publishing,
     message::{CloseChannel, CloseConnection},
 };
 use futures_util::{FutureExt, StreamExt, future::join_all};
 
-const QUIET: Duration = Duration::from_millis(50);
+const IDLE: Duration = Duration::from_millis(50);
 
-fn fast() -> OpenChannel {
+fn short_deadline() -> OpenChannel {
     OpenChannel::new().deadline(Duration::from_millis(200))
 }
 
-/// Reads one publish of the scripted peer's side: its three frames.
-async fn expect_publish(socket: &mut PeerSocket, number: u16) {
-    socket.expect::<basic::Publish>(number).await.unwrap();
-    socket.next_frame_on(number).await.unwrap();
-    socket.next_frame_on(number).await.unwrap();
-}
-
-/// 13.12: a channel is closed behind the confirms that are under way.
+/// 13.12: new publishes and calls fail meanwhile.
 #[actix::test]
-async fn closing_a_channel_awaits_its_confirms() {
+async fn closing_a_channel_waits_for_its_confirms() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let confirm = channel.default_exchange().publish_deferred("x", "jobs").await.unwrap();
-        expect_publish(&mut socket, 1).await;
+        socket.expect_publish(1).await.unwrap();
         let close = actix::spawn({
             let channel = channel.clone();
             async move { channel.close().await }
         });
-        socket.expect_nothing(QUIET).await.unwrap();
+        socket.expect_nothing(IDLE).await.unwrap();
         let late = channel.default_exchange().publish("late", "jobs").await.unwrap_err();
         assert_eq!((late.kind(), late.may_have_arrived()), (ErrorKind::ChannelClosed, false));
         assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
@@ -49,20 +42,20 @@ async fn closing_a_channel_awaits_its_confirms() {
     within("the close", 10, test).await;
 }
 
-/// 13.12: the deadline is the channel's; the error says how many publishes are in doubt.
+/// 13.12: the error has the number of unconfirmed publishes.
 #[actix::test]
-async fn closing_a_channel_gives_up_unconfirmed_publishes_at_the_deadline() {
+async fn closing_a_channel_waits_for_confirms_until_the_deadline() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
-        let channel = open_channel(&connection, &mut socket, 1, fast()).await;
+        let channel = open_channel(&connection, &mut socket, 1, short_deadline()).await;
         let exchange = channel.default_exchange();
         let confirms = [
             exchange.publish_deferred("x", "jobs").await.unwrap(),
             exchange.publish_deferred("y", "jobs").await.unwrap(),
         ];
         let server = async {
-            expect_publish(&mut socket, 1).await;
-            expect_publish(&mut socket, 1).await;
+            socket.expect_publish(1).await.unwrap();
+            socket.expect_publish(1).await.unwrap();
             socket.expect_channel_close(1).await.unwrap();
         };
         let (closed, ()) = tokio::join!(channel.close(), server);
@@ -79,9 +72,9 @@ async fn closing_a_channel_gives_up_unconfirmed_publishes_at_the_deadline() {
     within("the close", 10, test).await;
 }
 
-/// 13.12: `connection.close` goes out behind the last confirm of the last channel.
+/// 13.12
 #[actix::test]
-async fn closing_a_connection_awaits_the_confirms_of_all_channels() {
+async fn closing_a_connection_waits_for_the_confirms_of_all_channels() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let mut confirms = Vec::new();
@@ -89,18 +82,18 @@ async fn closing_a_connection_awaits_the_confirms_of_all_channels() {
         for number in 1..=2 {
             let channel = open_channel(&connection, &mut socket, number, OpenChannel::new()).await;
             confirms.push(channel.default_exchange().publish_deferred("x", "jobs").await.unwrap());
-            expect_publish(&mut socket, number).await;
+            socket.expect_publish(number).await.unwrap();
             channels.push(channel);
         }
         let close = actix::spawn({
             let connection = connection.clone();
             async move { connection.close().await }
         });
-        socket.expect_nothing(QUIET).await.unwrap();
+        socket.expect_nothing(IDLE).await.unwrap();
         let refused = connection.channel().await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionClosed);
         socket.confirm(1, 1, false).await.unwrap();
-        socket.expect_nothing(QUIET).await.unwrap();
+        socket.expect_nothing(IDLE).await.unwrap();
         socket.confirm(2, 1, false).await.unwrap();
         assert_eq!(socket.expect_close().await.unwrap().0, 200);
         close.await.unwrap().unwrap();
@@ -112,19 +105,19 @@ async fn closing_a_connection_awaits_the_confirms_of_all_channels() {
     within("the close", 10, test).await;
 }
 
-/// 13.12: who keeps on publishing does not keep the connection open.
+/// 13.12
 #[actix::test]
-async fn closing_a_connection_ends_publishing() {
+async fn publishes_fail_while_a_connection_closes() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let first = channel.default_exchange().publish_deferred("x", "jobs").await.unwrap();
-        expect_publish(&mut socket, 1).await;
+        socket.expect_publish(1).await.unwrap();
         let close = actix::spawn({
             let connection = connection.clone();
             async move { connection.close().await }
         });
-        socket.expect_nothing(QUIET).await.unwrap();
+        socket.expect_nothing(IDLE).await.unwrap();
         let late = channel.default_exchange().publish("late", "jobs").await.unwrap_err();
         assert_eq!((late.kind(), late.may_have_arrived()), (ErrorKind::ConnectionClosed, false), "{late:?}");
         socket.confirm(1, 1, false).await.unwrap();
@@ -137,14 +130,14 @@ async fn closing_a_connection_ends_publishing() {
 
 /// 13.12
 #[actix::test]
-async fn closing_a_connection_gives_up_unconfirmed_publishes_at_the_close_limit() {
+async fn closing_a_connection_waits_for_confirms_until_close_timeout() {
     let test = async {
         let limit = Duration::from_millis(100);
         let (connection, mut socket) = connect_to_peer(|connector| connector.close_timeout(limit)).await;
         let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let confirm = channel.default_exchange().publish_deferred("x", "jobs").await.unwrap();
         let server = async {
-            expect_publish(&mut socket, 1).await;
+            socket.expect_publish(1).await.unwrap();
             socket.expect_close().await.unwrap();
         };
         let (closed, ()) = tokio::join!(connection.close(), server);
@@ -158,9 +151,9 @@ async fn closing_a_connection_gives_up_unconfirmed_publishes_at_the_close_limit(
     within("the close", 10, test).await;
 }
 
-/// A peer that takes `connection.close` and says nothing more is left at the close limit.
+/// The peer reads `connection.close` and does not answer.
 #[actix::test]
-async fn a_mute_peer_does_not_hold_up_the_close_of_a_connection() {
+async fn closing_a_connection_waits_for_close_ok_until_close_timeout() {
     let limit = Duration::from_millis(100);
     let (connection, mut socket) = connect_to_peer(|connector| connector.close_timeout(limit)).await;
     let server = async {
@@ -168,15 +161,15 @@ async fn a_mute_peer_does_not_hold_up_the_close_of_a_connection() {
         socket.read_to_end().await.unwrap()
     };
     let both = async { tokio::join!(connection.close(), server) };
-    let (closed, said) = within("the close", 5, both).await;
+    let (closed, rest) = within("the close", 5, both).await;
     closed.unwrap();
-    assert_eq!(said, []);
+    assert_eq!(rest, []);
     assert!(connection.is_closed());
 }
 
-/// Both sides close at once.
+/// Both sides close at the same time.
 #[actix::test]
-async fn crossing_closes_of_a_connection_end_it() {
+async fn simultaneous_closes_end_a_connection() {
     let (connection, mut socket) = connect_to_peer(|connector| connector).await;
     let server = async {
         socket.expect::<connection::Close>(0).await.unwrap();
@@ -187,9 +180,9 @@ async fn crossing_closes_of_a_connection_end_it() {
     within("the close", 5, both).await.0.unwrap();
 }
 
-/// CH-17: the broker's `channel.close` and ours cross.
+/// CH-17: client and broker send `channel.close` at the same time.
 #[actix::test]
-async fn crossing_closes_of_a_channel_end_it_and_no_other() {
+async fn simultaneous_closes_of_a_channel_do_not_affect_other_channels() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let one = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
@@ -215,19 +208,19 @@ async fn crossing_closes_of_a_channel_end_it_and_no_other() {
 }
 
 crate::modes! {
-    /// CH-17 against a broker: whichever close is first, the other channel goes on.
-    async fn a_channel_that_dies_while_it_is_closed_costs_no_other(bench: Bench) {
+    /// CH-17 with a real broker: other channels stay open, whichever side closes first.
+    async fn a_channel_error_during_its_close_does_not_affect_other_channels(bench: Bench) {
         for _ in 0..50 {
-            let doomed = bench.another_channel().await;
-            let lost = doomed.exchange("missing").publish_deferred("x", "y").await.unwrap();
-            let closed = doomed.close().await;
-            assert!(doomed.is_closed());
+            let channel = bench.another_channel().await;
+            let lost = channel.exchange("missing").publish_deferred("x", "y").await.unwrap();
+            let closed = channel.close().await;
+            assert!(channel.is_closed());
             if bench.confirms {
-                // The close waits for the confirm, the broker closes the channel meanwhile, and what is left unconfirmed is told.
+                // The broker closes the channel while the close waits for the confirm.
                 let error = closed.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Timeout);
                 assert!(error.to_string().contains("1 publishes unconfirmed"), "{error}");
-                for error in [doomed.close_cause().unwrap(), within("the answer", 5, lost).await.unwrap_err()] {
+                for error in [channel.close_cause().unwrap(), within("the answer", 5, lost).await.unwrap_err()] {
                     assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 404));
                 }
             } else {
@@ -238,12 +231,12 @@ crate::modes! {
     }
 }
 
-/// D13: a number may not be used again while the broker may think its channel open.
+/// D13: its number is not used until the broker has answered the close.
 #[actix::test]
-async fn a_channel_that_is_given_up_is_closed_before_its_number_is_used_again() {
+async fn a_timed_out_channel_is_closed_before_its_number_is_reused() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
-        let channel = open_channel(&connection, &mut socket, 1, fast()).await;
+        let channel = open_channel(&connection, &mut socket, 1, short_deadline()).await;
         let (first, close) = tokio::join!(channel.declare_queue("jobs"), async {
             socket.expect::<queue::Declare>(1).await.unwrap();
             socket.expect::<channel::Close>(1).await.unwrap()
@@ -252,7 +245,7 @@ async fn a_channel_that_is_given_up_is_closed_before_its_number_is_used_again() 
         assert_eq!(close.reply_code, 541);
         assert_eq!(channel.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
         let next = open_channel(&connection, &mut socket, 2, OpenChannel::new()).await;
-        // What comes late is nobody's.
+        // The late answer is ignored.
         socket.send(1, queue::DeclareOk { queue: "jobs".into(), ..Default::default() }).await.unwrap();
         socket.send(1, channel::CloseOk {}).await.unwrap();
         let server = async { socket.answer(2, |_: basic::Qos| basic::QosOk {}).await.unwrap() };
@@ -260,29 +253,29 @@ async fn a_channel_that_is_given_up_is_closed_before_its_number_is_used_again() 
         let again = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         assert_eq!(again.number(), 1);
     };
-    within("a channel given up", 15, test).await;
+    within("the timed out channel", 15, test).await;
 }
 
-/// CH-32: cut to what a short string holds, between characters.
+/// CH-32: a short string holds 255 bytes.
 #[actix::test]
-async fn a_long_reason_is_cut_between_characters() {
+async fn a_long_close_reason_is_cut_between_characters() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         let reason = "ä".repeat(200);
         let close = channel.close_with(CloseChannel::new().reason(501, reason.clone()));
-        let (closed, said) = tokio::join!(close, socket.expect_channel_close(1));
+        let (closed, sent) = tokio::join!(close, socket.expect_channel_close(1));
         closed.unwrap();
-        assert_eq!(said.unwrap(), (501, "ä".repeat(127)));
+        assert_eq!(sent.unwrap(), (501, "ä".repeat(127)));
         let close = connection.close_with(CloseConnection::new().reason(320, reason));
-        let (closed, said) = tokio::join!(close, socket.expect_close());
+        let (closed, sent) = tokio::join!(close, socket.expect_close());
         closed.unwrap();
-        assert_eq!(said.unwrap(), (320, "ä".repeat(127)));
+        assert_eq!(sent.unwrap(), (320, "ä".repeat(127)));
     };
     within("the closes", 10, test).await;
 }
 
-/// CON-13: closing from elsewhere while a stream is read: what came is in order, and the stream ends.
+/// CON-13: another task closes the connection.
 #[actix::test]
 async fn a_stream_ends_in_order_when_its_connection_is_closed() {
     let bench = Bench::open(true).await;
@@ -302,16 +295,16 @@ async fn a_stream_ends_in_order_when_its_connection_is_closed() {
         let connection = bench.connection.clone();
         actix::spawn(async move { connection.close().await }).await.unwrap().unwrap();
         assert!(deliveries.next().await.is_none());
-        // The acks went out in front of connection.close.
+        // The acks were sent before connection.close.
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         assert_eq!(oracle.count("jobs").await, 0);
     };
     within("a hundred deliveries", 20, test).await;
 }
 
-/// CH-29: everything at once; whatever wins, everyone is answered.
+/// CH-29: all calls return, in whatever order they run.
 #[actix::test]
-async fn a_race_of_closes_opens_and_settles_ends() {
+async fn concurrent_closes_opens_and_acks_all_return() {
     let test = async {
         for round in 0..8 {
             let bench = Bench::open(round % 2 == 0).await;
@@ -321,14 +314,20 @@ async fn a_race_of_closes_opens_and_settles_ends() {
             for _ in 0..8 {
                 exchange.publish(publishing(), "jobs").await.unwrap();
             }
-            let held: Vec<_> = queue.deliveries().await.unwrap().take(8).collect().await;
-            let tasks = held.into_iter().enumerate().flat_map(|(n, delivery)| {
+            let deliveries: Vec<_> = queue.deliveries().await.unwrap().take(8).collect().await;
+            let tasks = deliveries.into_iter().enumerate().flat_map(|(n, delivery)| {
                 let (connection, channel) = (bench.connection.clone(), bench.channel.clone());
                 let exchange = exchange.clone();
                 [
-                    actix::spawn(async move { drop(delivery.ack()) }),
-                    actix::spawn(async move { drop(exchange.publish("y", "jobs").await) }),
-                    actix::spawn(async move { drop(channel.close().await) }),
+                    actix::spawn(async move {
+                        let _ = delivery.ack();
+                    }),
+                    actix::spawn(async move {
+                        let _ = exchange.publish("y", "jobs").await;
+                    }),
+                    actix::spawn(async move {
+                        let _ = channel.close().await;
+                    }),
                     actix::spawn(async move {
                         match n {
                             5 => drop(connection.close().await),
@@ -341,22 +340,22 @@ async fn a_race_of_closes_opens_and_settles_ends() {
             assert!(bench.connection.is_closed());
         }
     };
-    within("the races", 40, test).await;
+    within("all rounds", 40, test).await;
 }
 
-/// CH-18: a late answer is for nobody, and the connection stays as it is.
+/// CH-18: the late answer is ignored.
 #[actix::test]
 async fn a_call_that_times_out_leaves_the_connection_usable() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         for number in 1..=3 {
-            let channel = open_channel(&connection, &mut socket, number, fast()).await;
-            let began = Instant::now();
+            let channel = open_channel(&connection, &mut socket, number, short_deadline()).await;
+            let started = Instant::now();
             let (timed_out, declare) =
                 tokio::join!(channel.declare_queue("jobs"), socket.expect::<queue::Declare>(number));
             let error: Error = timed_out.unwrap_err();
             assert_eq!((error.kind(), error.entity()), (ErrorKind::Timeout, Some("jobs")));
-            assert!(began.elapsed() >= Duration::from_millis(200));
+            assert!(started.elapsed() >= Duration::from_millis(200));
             // The late answer of the first call must not answer the second.
             let second = channel.declare_queue("others");
             let server = async {

@@ -1,24 +1,18 @@
-//! Handles that are cloned and dropped: what is under way goes on, and what nobody needs is closed.
+//! Cloned and dropped handles: the last one closes the channel or the connection, after pending work has finished.
 
 use std::{pin::pin, time::Duration};
 
 use crate::support::scripted_peer::{connect_to_peer, open_channel, try_connect_with_script};
 use crate::support::{broker::Vhost, eventually, modes::Bench, oracle::Oracle, within};
 use actix::prelude::*;
-use actix_pika::testing::protocol::{basic, channel, confirm};
-use actix_pika::testing::{Disconnect, HandshakeScript, PeerSocket};
+use actix_pika::testing::protocol::{channel, confirm};
+use actix_pika::testing::{Disconnect, HandshakeScript};
 use actix_pika::{Channel, Connector, Delivery, OpenChannel, Result, connect};
 use futures_util::{StreamExt, future::join_all, poll};
 
-const QUIET: Duration = Duration::from_millis(50);
+const IDLE: Duration = Duration::from_millis(50);
 
-async fn expect_publish(socket: &mut PeerSocket, number: u16) {
-    socket.expect::<basic::Publish>(number).await.unwrap();
-    socket.next_frame_on(number).await.unwrap();
-    socket.next_frame_on(number).await.unwrap();
-}
-
-/// CH-26: clones are one channel, which the last of them closes; exchanges and queues are handles of it, too.
+/// CH-26: clones of the channel, and its exchanges and queues, are handles of the channel.
 #[actix::test]
 async fn the_last_handle_of_a_channel_closes_it() {
     let test = async {
@@ -28,21 +22,21 @@ async fn the_last_handle_of_a_channel_closes_it() {
         drop(channel);
         drop(clone);
         drop(queue);
-        socket.expect_nothing(QUIET).await.unwrap();
+        socket.expect_nothing(IDLE).await.unwrap();
         assert!(!exchange.channel().is_closed());
         drop(exchange);
         assert_eq!(socket.expect_channel_close(1).await.unwrap().0, 200);
-        // The connection's own handle keeps that open, and the number is free.
-        socket.expect_nothing(QUIET).await.unwrap();
+        // The connection stays open, because it has a handle. The channel number is free.
+        socket.expect_nothing(IDLE).await.unwrap();
         open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         assert!(!connection.is_closed());
     };
     within("the close", 10, test).await;
 }
 
-/// A channel keeps its connection: the connection's handle may go first.
+/// A channel keeps its connection open.
 #[actix::test]
-async fn the_last_handle_of_all_closes_the_connection() {
+async fn the_last_handle_of_any_kind_closes_the_connection() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let first = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
@@ -51,7 +45,7 @@ async fn the_last_handle_of_all_closes_the_connection() {
         drop(connection);
         drop(first);
         socket.expect_channel_close(1).await.unwrap();
-        socket.expect_nothing(QUIET).await.unwrap();
+        socket.expect_nothing(IDLE).await.unwrap();
         assert!(!second.connection().is_closed());
         drop(second);
         socket.expect_channel_close(2).await.unwrap();
@@ -61,24 +55,24 @@ async fn the_last_handle_of_all_closes_the_connection() {
     within("the close", 10, test).await;
 }
 
-/// A connection without a channel.
+/// The connection has no channel.
 #[actix::test]
-async fn a_dropped_connection_says_goodbye() {
+async fn a_dropped_connection_sends_close() {
     let (connection, mut socket) = within("a handshake", 10, connect_to_peer(|connector| connector)).await;
     drop(connection);
     within("the close", 10, socket.expect_close()).await.unwrap();
 }
 
-/// 13.12: publishes that nobody awaits are still confirmed before the channel is closed.
+/// 13.12: also for publishes whose confirms were dropped.
 #[actix::test]
-async fn dropping_the_last_handle_awaits_the_confirms_under_way() {
+async fn dropping_the_last_handle_waits_for_pending_confirms() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         drop(channel.default_exchange().publish_deferred("x", "jobs").await.unwrap());
         drop((channel, connection));
-        expect_publish(&mut socket, 1).await;
-        socket.expect_nothing(QUIET).await.unwrap();
+        socket.expect_publish(1).await.unwrap();
+        socket.expect_nothing(IDLE).await.unwrap();
         socket.confirm(1, 1, false).await.unwrap();
         socket.expect_channel_close(1).await.unwrap();
         socket.expect_close().await.unwrap();
@@ -86,25 +80,25 @@ async fn dropping_the_last_handle_awaits_the_confirms_under_way() {
     within("the close", 10, test).await;
 }
 
-/// 13.12: but not for ever.
+/// 13.12
 #[actix::test]
-async fn dropping_the_last_handle_gives_up_unconfirmed_publishes_at_the_deadline() {
+async fn dropping_the_last_handle_waits_for_confirms_until_the_deadline() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         let options = OpenChannel::new().deadline(Duration::from_millis(200));
         let channel = open_channel(&connection, &mut socket, 1, options).await;
         drop(channel.default_exchange().publish_deferred("x", "jobs").await.unwrap());
         drop((channel, connection));
-        expect_publish(&mut socket, 1).await;
+        socket.expect_publish(1).await.unwrap();
         socket.expect_channel_close(1).await.unwrap();
         socket.expect_close().await.unwrap();
     };
     within("the close", 10, test).await;
 }
 
-/// A channel that was opened for somebody who has stopped waiting closes: before the broker's answer...
+/// The future of the call is dropped before the broker answers `confirm.select`.
 #[actix::test]
-async fn a_channel_that_nobody_waits_for_closes() {
+async fn a_channel_whose_open_call_is_dropped_closes() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         {
@@ -118,9 +112,9 @@ async fn a_channel_that_nobody_waits_for_closes() {
     within("the close", 10, test).await;
 }
 
-/// ... and behind it, when it is on its way to who waited.
+/// The future of the call is dropped after the channel has opened.
 #[actix::test]
-async fn a_channel_that_is_not_fetched_closes() {
+async fn an_open_channel_whose_open_call_is_dropped_closes() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
         {
@@ -128,15 +122,15 @@ async fn a_channel_that_is_not_fetched_closes() {
             assert!(poll!(&mut opening).is_pending());
             socket.open_channel(1).await.unwrap();
             socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
-            // Long enough for the answer to be there, unread.
-            socket.expect_nothing(QUIET).await.unwrap();
+            // Long enough for the client to read the answer.
+            socket.expect_nothing(IDLE).await.unwrap();
         }
         socket.expect_channel_close(1).await.unwrap();
     };
     within("the close", 10, test).await;
 }
 
-/// Ends with the message that says so.
+/// Stops at the message "last".
 struct Worker;
 
 impl Actor for Worker {
@@ -154,13 +148,13 @@ impl Handler<Delivery> for Worker {
     }
 }
 
-/// A consumer goes on without any handle: it is what is under way.
+/// A consumer keeps its channel open without any handle, until its target stops.
 #[actix::test]
-async fn a_consumer_outlives_all_handles() {
+async fn a_consumer_keeps_its_channel_open_without_handles() {
     let bench = Bench::open(true).await;
     let test = async {
         let queue = bench.channel.declare_queue("jobs").await.unwrap();
-        drop(queue.consume(Worker.start().recipient()).await.unwrap());
+        let _ = queue.consume(Worker.start().recipient()).await.unwrap();
         drop(queue);
         let Bench { vhost, connection, channel, .. } = bench;
         drop((connection, channel));
@@ -170,16 +164,16 @@ async fn a_consumer_outlives_all_handles() {
             oracle.publish("", "jobs", body).await;
             eventually("an empty queue", 10, async || (oracle.count("jobs").await == 0).then_some(())).await;
         }
-        // The end of its target is the end of it all.
+        // The target has stopped, so the consumer, its channel and its connection close.
         oracle.close().await;
         eventually("no connection", 15, async || vhost.connections().await.is_empty().then_some(())).await;
     };
     within("a consumer", 20, test).await;
 }
 
-/// A stream that is dropped cancels its consumer, puts back what nobody saw, and lets the channel close.
+/// A dropped stream cancels its consumer and requeues the deliveries that were not taken. The channel can then close.
 #[actix::test]
-async fn a_dropped_stream_puts_back_what_it_had() {
+async fn a_dropped_stream_requeues_its_deliveries() {
     let bench = Bench::open(false).await;
     let test = async {
         let oracle = Oracle::connect(&bench.vhost.url()).await;
@@ -195,7 +189,7 @@ async fn a_dropped_stream_puts_back_what_it_had() {
             (oracle.queue_counts("jobs").await == Some((9, 0))).then_some(())
         })
         .await;
-        // The channel is still there for who holds a delivery.
+        // An unsettled delivery keeps the channel open.
         assert!(!first.is_stale());
         first.ack().unwrap();
         let bodies: Vec<Vec<u8>> = (1..10).map(|n: u8| n.to_string().into_bytes()).collect();
@@ -206,9 +200,9 @@ async fn a_dropped_stream_puts_back_what_it_had() {
     within("a stream", 30, test).await;
 }
 
-/// LEAK-02, LEAK-03: every channel that is dropped, in whatever state, gives its number back.
+/// LEAK-02, LEAK-03: in whatever state the channel is.
 #[actix::test]
-async fn dropped_channels_give_their_numbers_back() {
+async fn dropped_channels_release_their_numbers() {
     let vhost = Vhost::fresh().await;
     let connection = Connector::new(&vhost.url()).unwrap().channel_max(5).connect().await.unwrap();
     let test = async {
@@ -234,7 +228,6 @@ async fn dropped_channels_give_their_numbers_back() {
         .await;
 }
 
-/// Many handles of many connections, dropped from other threads.
 #[actix::test]
 async fn handles_may_be_dropped_on_any_thread() {
     let vhost = Vhost::fresh().await;
@@ -248,9 +241,9 @@ async fn handles_may_be_dropped_on_any_thread() {
     eventually("no connection", 15, async || vhost.connections().await.is_empty().then_some(())).await;
 }
 
-/// CH-27: what the broker cannot do is refused here, before anything is sent.
+/// CH-27: the client refuses to open the channel, before anything is sent.
 #[actix::test]
-async fn confirms_are_refused_where_the_broker_has_none() {
+async fn confirms_are_refused_when_the_broker_does_not_offer_them() {
     let script = HandshakeScript::new().capabilities(&["basic.nack"]);
     let (result, mut socket, _) = within("a handshake", 10, try_connect_with_script(|c| c, &script)).await;
     let connection = result.unwrap();
@@ -262,17 +255,17 @@ async fn confirms_are_refused_where_the_broker_has_none() {
     assert_eq!(channel.number(), 1);
 }
 
-/// CH-36: flow is answered, and channels that are gone are not asked for more.
+/// CH-36
 #[actix::test]
-async fn the_brokers_flow_is_answered() {
+async fn flow_from_the_broker_is_answered() {
     let test = async {
         let (connection, mut socket) = connect_to_peer(|connector| connector).await;
-        let kept = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
+        let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
         for active in [false, true] {
             socket.send(1, channel::Flow { active }).await.unwrap();
             assert_eq!(socket.expect::<channel::FlowOk>(1).await.unwrap().active, active);
         }
-        assert!(!kept.is_closed());
+        assert!(!channel.is_closed());
     };
     within("flow", 10, test).await;
 }

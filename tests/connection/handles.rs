@@ -1,4 +1,4 @@
-//! What holds for every handle: clones are the same thing, and to end something twice is fine.
+//! Properties of all handles: clones share one object, and closing twice is no error.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -11,11 +11,11 @@ use actix_pika::{
 };
 use futures_util::StreamExt;
 
-/// They go where the work is, and can be shown.
+/// A compile-time check.
 #[test]
-fn handles_are_cloned_and_what_is_there_once_is_sent() {
+fn handles_are_clone_send_and_sync() {
     fn handle<T: Clone + Send + Sync + Debug + 'static>() {}
-    fn single<T: Send + Debug + 'static>() {}
+    fn unique<T: Send + Debug + 'static>() {}
     handle::<Connector>();
     handle::<Connection>();
     handle::<Channel>();
@@ -23,19 +23,19 @@ fn handles_are_cloned_and_what_is_there_once_is_sent() {
     handle::<Queue>();
     handle::<Consumer>();
     handle::<Error>();
-    single::<Confirm>();
-    single::<Delivery>();
-    single::<Processing>();
-    single::<DeliveryStream>();
-    single::<Batches>();
-    single::<DeliveryBatch>();
-    single::<Transaction>();
+    unique::<Confirm>();
+    unique::<Delivery>();
+    unique::<Processing>();
+    unique::<DeliveryStream>();
+    unique::<Batches>();
+    unique::<DeliveryBatch>();
+    unique::<Transaction>();
 }
 
 crate::modes! {
-    /// CNS-09, ITR-03: each clone tells of the end, whichever was used to end it, and a channel that is closed, its
-    /// consumers and its streams may be ended again, in whatever order.
-    async fn a_channel_and_what_is_on_it_may_be_ended_again(bench: Bench) {
+    /// CNS-09, ITR-03: closing one clone closes all. A closed channel, its consumers and its streams may be closed again,
+    /// in any order.
+    async fn a_channel_its_consumers_and_streams_may_be_closed_again(bench: Bench) {
         let (channel, clone) = (bench.channel.clone(), bench.channel.clone());
         let queue = channel.declare_queue("jobs").await.unwrap();
         let mut probe = Probe::<Delivery>::start();
@@ -47,32 +47,32 @@ crate::modes! {
 
         clone.close().await.unwrap();
         assert!(channel.is_closed() && queue.channel().is_closed() && consumer.channel().is_closed());
-        let facts = |error: Error| (error.kind(), error.close_reason().cloned());
-        assert_eq!(facts(channel.close_cause().unwrap()), (ErrorKind::ChannelClosed, None));
+        let kind_and_reason = |error: Error| (error.kind(), error.close_reason().cloned());
+        assert_eq!(kind_and_reason(channel.close_cause().unwrap()), (ErrorKind::ChannelClosed, None));
         assert!(stream.next().await.is_none() && batches.next().await.is_none());
         assert!(matches!(consumer.ended().await, ConsumerEnd::Closed(_)));
         channel.close().await.unwrap();
         channel.close_with(CloseChannel::new().reason(311, "again")).await.unwrap();
         for handle in [&consumer, &consumer.clone()] {
             handle.cancel().await.unwrap();
-            let in_hand = handle.drain(Duration::from_millis(10)).await.unwrap_err();
-            assert_eq!(in_hand.kind(), ErrorKind::Timeout);
+            let timed_out = handle.drain(Duration::from_millis(10)).await.unwrap_err();
+            assert_eq!(timed_out.kind(), ErrorKind::Timeout);
         }
         stream.close().await.unwrap();
         batches.close().await.unwrap();
 
-        // Everything else is refused, by each of them.
-        assert_eq!(facts(delivery.ack().unwrap_err()), (ErrorKind::ChannelClosed, None));
-        assert_eq!(facts(consumer.pause().await.unwrap_err()), (ErrorKind::ChannelClosed, None));
-        assert_eq!(facts(clone.set_qos(1).await.unwrap_err()), (ErrorKind::ChannelClosed, None));
-        assert_eq!(facts(queue.clone().purge().await.unwrap_err()), (ErrorKind::ChannelClosed, None));
+        // Everything else fails, on each clone.
+        assert_eq!(kind_and_reason(delivery.ack().unwrap_err()), (ErrorKind::ChannelClosed, None));
+        assert_eq!(kind_and_reason(consumer.pause().await.unwrap_err()), (ErrorKind::ChannelClosed, None));
+        assert_eq!(kind_and_reason(clone.set_qos(1).await.unwrap_err()), (ErrorKind::ChannelClosed, None));
+        assert_eq!(kind_and_reason(queue.clone().purge().await.unwrap_err()), (ErrorKind::ChannelClosed, None));
         let published = channel.exchange("amq.topic").clone().publish("late", "key").await;
-        assert_eq!(facts(published.unwrap_err()), (ErrorKind::ChannelClosed, None));
+        assert_eq!(kind_and_reason(published.unwrap_err()), (ErrorKind::ChannelClosed, None));
         consumer.drain(Duration::from_secs(5)).await.unwrap();
     }
 
-    /// CON-05: so may a connection, its channels and all that is on them.
-    async fn a_connection_and_what_is_on_it_may_be_ended_again(bench: Bench) {
+    /// CON-05
+    async fn a_connection_its_channels_and_consumers_may_be_closed_again(bench: Bench) {
         let (connection, clone) = (bench.connection.clone(), bench.connection.clone());
         let channel = bench.channel.clone();
         let queue = channel.declare_queue("jobs").await.unwrap();
@@ -96,19 +96,19 @@ crate::modes! {
         assert_eq!(queue.get().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     }
 
-    /// CH-26: a publish that has not been polled yet keeps its channel open.
-    async fn a_publish_future_keeps_the_channel(bench: Bench) {
+    /// CH-26: also before it is polled.
+    async fn a_publish_future_keeps_its_channel_open(bench: Bench) {
         bench.channel.declare_queue("jobs").await.unwrap();
         let sent = bench.another_channel().await.default_exchange().publish("work", "jobs");
-        let queued = bench.another_channel().await.default_exchange().publish_deferred("more", "jobs");
-        // Time for the channels to close, if anything let go of them.
+        let deferred = bench.another_channel().await.default_exchange().publish_deferred("more", "jobs");
+        // A round trip, in which the channels would close if nothing kept them open.
         bench.channel.declare_queue("jobs").await.unwrap();
         sent.await.unwrap();
-        queued.await.unwrap().await.unwrap();
+        deferred.await.unwrap().await.unwrap();
     }
 
-    /// CH-26: a clone of any handle keeps the channel, and only the last one lets it go.
-    async fn any_clone_keeps_the_channel(bench: Bench) {
+    /// CH-26: a clone of any handle keeps the channel open, and the last one closes it.
+    async fn any_clone_keeps_its_channel_open(bench: Bench) {
         let channel = bench.another_channel().await;
         let queue = channel.declare_queue("jobs").await.unwrap();
         let exchange = channel.default_exchange();
@@ -119,15 +119,14 @@ crate::modes! {
         exchange.publish("more", "jobs").await.unwrap();
         confirm.await.unwrap();
         drop(exchange);
-        crate::support::eventually("both are there", 10, async || {
+        crate::support::eventually("both messages arrive", 10, async || {
             let declared = bench.channel.get_queue("jobs").await.unwrap().declared().unwrap().message_count;
             (declared == 2).then_some(())
         })
         .await;
         assert_eq!((clone.channel().is_closed(), clone.purge().await.unwrap()), (false, 2));
         drop(clone);
-        // Its number is free again.
-        crate::support::eventually("the channel is gone", 10, async || {
+        crate::support::eventually("the channel number is free", 10, async || {
             let options = crate::support::modes::Bench::options(true).number(number);
             bench.connection.channel_with(options).await.ok()
         })

@@ -1,16 +1,16 @@
-//! Connections: opening, login, addresses, limits, events, closing.
+//! Connections: connecting, authentication, addresses, limits, events, closing.
 
 mod addresses;
 mod blocked;
 mod closing;
 mod dropped_handles;
-mod facts;
+mod failed_connects;
 mod handles;
 mod heartbeat;
 mod login;
 mod open;
 mod permissions;
-mod refused;
 mod runtimes;
+mod state;
 mod time_limits;
 mod uri;

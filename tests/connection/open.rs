@@ -1,4 +1,4 @@
-//! A connection from its opening to its end: what both sides agree on, what it tells of itself, what its end means.
+//! Opening and closing a connection: negotiated limits, client properties, events, and errors after the end.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use actix_pika::{
 };
 use futures_util::{StreamExt, future::join_all};
 
-/// The answer of a call that the end of its connection has reached.
-fn assert_lost(error: &Error, code: u16) {
+/// Asserts that a call failed because its connection was closed with this reply code.
+fn assert_connection_closed(error: &Error, code: u16) {
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error:?}");
     assert_eq!(error.close_reason().map(|reason| reason.code), Some(code), "{error:?}");
 }
@@ -30,9 +30,9 @@ async fn a_connection_is_open_until_it_is_closed() {
     within("closed", 5, connection.closed()).await.unwrap();
 }
 
-/// CON-08: what the node offers, and what we ask for where it is less.
+/// CON-08: those of the broker, or those of the client where they are lower.
 #[actix::test]
-async fn the_limits_that_were_agreed_on_are_readable() {
+async fn the_negotiated_limits_are_readable() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
     assert!(connection.channel_max().unwrap() > 0);
@@ -44,42 +44,42 @@ async fn the_limits_that_were_agreed_on_are_readable() {
     assert_eq!(connection.channel_max(), None);
 
     let url = format!("{}?heartbeat=30&channel_max=10&frame_max=8192", vhost.url());
-    let less = within("connect", 10, connect(url)).await.unwrap();
+    let limited = within("connect", 10, connect(url)).await.unwrap();
     assert_eq!(
-        (less.heartbeat(), less.channel_max(), less.frame_max()),
+        (limited.heartbeat(), limited.channel_max(), limited.frame_max()),
         (Some(Duration::from_secs(30)), Some(10), Some(8192))
     );
 }
 
-/// CON-08: equal to what was sent in tune-ok, zeros included.
+/// CON-08: the getters return what was sent in tune-ok, also where the server offered 0.
 #[actix::test]
-async fn tune_ok_says_what_the_connection_tells() {
+async fn the_limits_of_tune_ok_are_those_of_the_connection() {
     let cases = [
         ((2047, 131_072, 60), (2047, 131_072, 60)),
         ((1, 4096, 1), (1, 4096, 1)),
         ((0, 0, 0), (u16::MAX, 131_072, 0)),
         ((u16::MAX, u32::MAX, u16::MAX), (u16::MAX, 131_072, u16::MAX)),
     ];
-    for (offer, agreed) in cases {
-        let script = HandshakeScript::new().tune(offer.0, offer.1, offer.2);
-        let meeting = try_connect_with_script(|connector| connector, &script);
-        let (result, _socket, terms) = within("a handshake", 10, meeting).await;
-        assert_eq!((terms.channel_max, terms.frame_max, terms.heartbeat), agreed);
+    for (offered, agreed) in cases {
+        let script = HandshakeScript::new().tune(offered.0, offered.1, offered.2);
+        let connect = try_connect_with_script(|connector| connector, &script);
+        let (result, _socket, handshake) = within("a handshake", 10, connect).await;
+        assert_eq!((handshake.channel_max, handshake.frame_max, handshake.heartbeat), agreed);
         let connection = result.unwrap();
-        let told = (connection.channel_max(), connection.frame_max(), connection.heartbeat());
+        let limits = (connection.channel_max(), connection.frame_max(), connection.heartbeat());
         let heartbeat = Duration::from_secs(agreed.2.into());
-        assert_eq!(told, (Some(agreed.0), Some(agreed.1), Some(heartbeat)));
+        assert_eq!(limits, (Some(agreed.0), Some(agreed.1), Some(heartbeat)));
     }
 }
 
 /// CON-10
 #[actix::test]
-async fn client_properties_name_the_library_and_what_it_can_do() {
-    let (_result, _socket, terms) =
+async fn client_properties_have_product_version_and_capabilities() {
+    let (_result, _socket, handshake) =
         within("a handshake", 10, try_connect_with_script(|connector| connector, &HandshakeScript::new()))
             .await;
-    assert_eq!(terms.locale, "en_US");
-    let properties = terms.properties.inner();
+    assert_eq!(handshake.locale, "en_US");
+    let properties = handshake.properties.inner();
     let text = |key: &str| match properties.get(key) {
         Some(AMQPValue::LongString(text)) => text.to_string(),
         other => panic!("{key}: {other:?}"),
@@ -101,25 +101,25 @@ async fn client_properties_name_the_library_and_what_it_can_do() {
     }
 }
 
-/// CON-10: of two equal keys the application's counts.
+/// CON-10
 #[actix::test]
 async fn client_properties_of_the_application_replace_those_of_the_library() {
     let own = |connector: Connector| connector.client_property("product", "shop").client_property("shard", 7);
-    let (_result, _socket, terms) =
+    let (_result, _socket, handshake) =
         within("a handshake", 10, try_connect_with_script(own, &HandshakeScript::new())).await;
-    let properties = terms.properties.inner();
+    let properties = handshake.properties.inner();
     assert_eq!(properties.get("product"), Some(&AMQPValue::LongString("shop".into())));
     assert_eq!(properties.get("shard"), Some(&AMQPValue::LongInt(7)));
     assert!(properties.contains_key("capabilities"));
 }
 
-/// CON-09: by builder and by URI; two connections may have the same one.
+/// CON-09: set by the builder or by the URI. Two connections may have the same name.
 #[actix::test]
-async fn the_name_of_a_connection_is_shown_by_the_broker() {
+async fn the_management_api_shows_the_connection_name() {
     let vhost = Vhost::fresh().await;
     let first = Connector::new(&vhost.url()).unwrap().name("orders").connect().await.unwrap();
     let second = connect(format!("{}?name=orders", vhost.url())).await.unwrap();
-    let names = eventually("two connections with a name", 10, async || {
+    let names = eventually("the API shows two connections with a name", 10, async || {
         let connections = vhost.connections().await;
         let names: Vec<_> = connections
             .iter()
@@ -133,20 +133,20 @@ async fn the_name_of_a_connection_is_shown_by_the_broker() {
     second.close().await.unwrap();
 }
 
-/// URI-10, HB: what a URI and the builder say reaches the broker; a heartbeat is never rounded down to none.
+/// URI-10, HB: fractions of a second are rounded up, so that a short interval does not turn heartbeats off.
 #[actix::test]
-async fn the_heartbeat_that_is_asked_for_is_that_of_tune_ok() {
-    for (asked, said) in [(0, 0), (1, 1), (500, 1), (1_000, 1), (1_500, 2), (9_000, 9), (600_000, 60)] {
-        let ours = |connector: Connector| connector.heartbeat(Duration::from_millis(asked));
-        let (_result, _socket, terms) =
-            within("a handshake", 10, try_connect_with_script(ours, &HandshakeScript::new())).await;
-        assert_eq!(terms.heartbeat, said, "asked for {asked} ms");
+async fn the_heartbeat_of_tune_ok_is_the_configured_one() {
+    for (configured, sent) in [(0, 0), (1, 1), (500, 1), (1_000, 1), (1_500, 2), (9_000, 9), (600_000, 60)] {
+        let settings = |connector: Connector| connector.heartbeat(Duration::from_millis(configured));
+        let (_result, _socket, handshake) =
+            within("a handshake", 10, try_connect_with_script(settings, &HandshakeScript::new())).await;
+        assert_eq!(handshake.heartbeat, sent, "configured {configured} ms");
     }
 }
 
-/// CON-04: one end, told once to each who listens, by a message and by a stream.
+/// CON-04: each watcher and each stream receives one `Closed` event.
 #[actix::test]
-async fn the_end_of_a_connection_is_told_once() {
+async fn the_end_of_a_connection_is_reported_once() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
     let mut probe = Probe::<ConnectionEvent>::start();
@@ -166,7 +166,7 @@ async fn the_end_of_a_connection_is_told_once() {
     assert!(within("the end of the stream", 5, events.next()).await.is_none());
 }
 
-/// D7: whoever closes twice, or from many tasks at once, sends one close frame.
+/// D7: eight concurrent calls of `close` send one `connection.close`.
 #[actix::test]
 async fn a_connection_is_closed_with_one_frame() {
     let (connection, mut socket) = within("a handshake", 10, connect_to_peer(|connector| connector)).await;
@@ -181,7 +181,7 @@ async fn a_connection_is_closed_with_one_frame() {
 
 /// CON-05
 #[actix::test]
-async fn every_call_on_a_closed_connection_is_refused() {
+async fn calls_on_a_closed_connection_fail_with_connection_closed() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
     let channel = connection.channel().await.unwrap();
@@ -213,7 +213,7 @@ async fn every_call_on_a_closed_connection_is_refused() {
     assert!(channel.is_closed());
 }
 
-/// CON-19, CH-28: one broken rule ends all channels, with the same cause.
+/// CON-19, CH-28
 #[actix::test]
 async fn a_connection_error_reaches_every_channel_with_its_cause() {
     let vhost = Vhost::fresh().await;
@@ -222,30 +222,30 @@ async fn a_connection_error_reaches_every_channel_with_its_cause() {
     let channels: Vec<_> = join_all((0..3).map(|_| connection.channel())).await;
     let [first, second, third] = &channels[..] else { panic!("three channels") };
     let (first, second, third) = (first.as_ref().unwrap(), second.as_ref().unwrap(), third.as_ref().unwrap());
-    // A quorum queue on a channel whose bound is shared.
+    // A quorum queue does not support a global prefetch.
     within("a queue", 10, first.declare_queue(DeclareQueue::new("jobs").quorum())).await.unwrap();
     first.set_qos_with(Qos::new(1).global(true)).await.unwrap();
-    // A handle that knew the type would refuse it.
+    // The handle returned by the declare knows the queue type, and would refuse the consume.
     let jobs = first.queue("jobs");
     let error = within("540", 10, jobs.deliveries()).await.unwrap_err();
-    assert_lost(&error, 540);
-    assert_lost(&within("closed", 5, connection.closed()).await.unwrap_err(), 540);
+    assert_connection_closed(&error, 540);
+    assert_connection_closed(&within("closed", 5, connection.closed()).await.unwrap_err(), 540);
     for channel in [first, second, third] {
-        assert_lost(&channel.close_cause().expect("a cause"), 540);
-        assert_lost(&within("a call", 5, channel.set_qos(1)).await.unwrap_err(), 540);
-        let publish = channel.default_exchange();
-        assert_lost(&within("a publish", 5, publish.publish("x", "y")).await.unwrap_err(), 540);
+        assert_connection_closed(&channel.close_cause().expect("a cause"), 540);
+        assert_connection_closed(&within("a call", 5, channel.set_qos(1)).await.unwrap_err(), 540);
+        let exchange = channel.default_exchange();
+        assert_connection_closed(&within("a publish", 5, exchange.publish("x", "y")).await.unwrap_err(), 540);
     }
-    assert_lost(&within("channel", 5, connection.channel()).await.unwrap_err(), 540);
+    assert_connection_closed(&within("channel", 5, connection.channel()).await.unwrap_err(), 540);
     match events.next().await {
-        Some(ConnectionEvent::Closed(Some(error))) => assert_lost(&error, 540),
+        Some(ConnectionEvent::Closed(Some(error))) => assert_connection_closed(&error, 540),
         other => panic!("{other:?}"),
     }
 }
 
-/// CON-19: calls and publishes that wait on several channels when the connection goes, all answered.
+/// CON-19: pending calls and publishes of several channels, and a channel that is opening.
 #[actix::test]
-async fn pending_calls_of_all_channels_fail_when_the_connection_is_closed() {
+async fn pending_calls_of_all_channels_fail_when_the_connection_closes() {
     let (connection, mut socket) = within("a handshake", 10, connect_to_peer(|connector| connector)).await;
     let mut channels = Vec::new();
     for number in 1..=3 {
@@ -263,19 +263,19 @@ async fn pending_calls_of_all_channels_fail_when_the_connection_is_closed() {
         socket.close_connection(541, "INTERNAL_ERROR").await.unwrap();
     };
     let all = async { tokio::join!(calls, publishes, opening, server) };
-    let (calls, publishes, opening, ()) = within("the answers", 10, all).await;
+    let (calls, publishes, opening, ()) = within("the results", 10, all).await;
     for error in calls.into_iter().map(Result::unwrap_err) {
-        assert_lost(&error, 541);
+        assert_connection_closed(&error, 541);
     }
     for error in publishes.into_iter().map(Result::unwrap_err) {
-        assert_lost(&error, 541);
+        assert_connection_closed(&error, 541);
     }
-    assert_lost(&opening.unwrap_err(), 541);
+    assert_connection_closed(&opening.unwrap_err(), 541);
 }
 
-/// After its close the broker resets the socket: the reason must not be lost to that.
+/// The broker may reset the socket right after connection.close.
 #[actix::test]
-async fn the_reason_of_a_close_survives_the_reset_that_follows() {
+async fn the_close_reason_is_reported_despite_a_reset_after_it() {
     for _ in 0..20 {
         let (connection, mut socket) =
             within("a handshake", 10, connect_to_peer(|connector| connector)).await;
@@ -283,28 +283,28 @@ async fn the_reason_of_a_close_survives_the_reset_that_follows() {
         socket.send(0, close).await.unwrap();
         socket.reset().unwrap();
         let error = within("closed", 10, connection.closed()).await.unwrap_err();
-        assert_lost(&error, 320);
+        assert_connection_closed(&error, 320);
         assert_eq!(error.close_reason().unwrap().text, "forced");
     }
 }
 
-/// 0.1: what an operator's click in the management interface looks like.
+/// 0.1
 #[actix::test]
-async fn an_operators_close_is_320_with_the_reason() {
+async fn a_close_by_the_management_api_is_320_with_its_reason() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
-    eventually("the connection in the list", 10, async || {
+    eventually("the API lists the connection", 10, async || {
         (vhost.delete_connections("out of hours").await > 0).then_some(())
     })
     .await;
     let error = within("closed", 10, connection.closed()).await.unwrap_err();
-    assert_lost(&error, 320);
+    assert_connection_closed(&error, 320);
     assert!(error.close_reason().unwrap().text.contains("out of hours"), "{error}");
 }
 
 /// CON-20
 #[actix::test]
-async fn ten_tasks_open_and_close_connections_of_their_own() {
+async fn ten_tasks_open_and_close_connections_concurrently() {
     let vhost = Vhost::fresh().await;
     let tasks = (0..10).map(|_| async {
         let connection = connect(vhost.url()).await?;

@@ -1,4 +1,4 @@
-//! Who one is and what one may do: PLAIN, and the broker's permissions.
+//! PLAIN authentication, and the broker's permissions.
 
 use crate::support::{broker::Vhost, broker::encode, eventually, oracle::Oracle, within};
 use actix_pika::testing::{HandshakeScript, Peer};
@@ -7,9 +7,9 @@ use actix_pika::{
     connect,
 };
 
-/// AUTH-03: on the wire, and built anew for each connect.
+/// AUTH-03: also when the connector is used a second time.
 #[actix::test]
-async fn plain_says_user_and_password_between_zeros() {
+async fn plain_sends_user_and_password_separated_by_nul() {
     let logins = [("guest", "guest"), ("", ""), ("Jürgen", "p@ss:w/ör%d"), ("a b", "\u{1F511}#?&=")];
     for (user, password) in logins {
         let peer = Peer::listen().await.unwrap();
@@ -21,17 +21,17 @@ async fn plain_says_user_and_password_between_zeros() {
                 (socket.handshake_with(&HandshakeScript::new()).await.unwrap(), socket)
             };
             let both = async { tokio::join!(connector.connect(), server) };
-            let (result, (terms, _socket)) = within("a handshake", 10, both).await;
+            let (result, (handshake, _socket)) = within("a handshake", 10, both).await;
             assert!(!result.unwrap().is_closed());
-            assert_eq!(terms.mechanism, "PLAIN");
-            assert_eq!(terms.response, format!("\0{user}\0{password}").into_bytes());
+            assert_eq!(handshake.mechanism, "PLAIN");
+            assert_eq!(handshake.response, format!("\0{user}\0{password}").into_bytes());
         }
     }
 }
 
-/// AUTH-03, URI-01: against the broker, with everything that has to be escaped, in the vhost's name, too.
+/// AUTH-03, URI-01: with the real broker, and every character that a URI has to escape.
 #[actix::test]
-async fn odd_characters_in_login_and_vhost_arrive() {
+async fn special_characters_in_login_and_vhost_work() {
     let vhost = Vhost::fresh().await;
     for password in ["p@ss:w/ör%d?#[]&=+ ", "%2f", "*"] {
         let user = vhost.create_user(password).await;
@@ -56,7 +56,7 @@ async fn odd_characters_in_login_and_vhost_arrive() {
     }
 }
 
-/// A bench of a user who may do only so much.
+/// Connects as a user with these permissions. There are queues and topic exchanges named "mine" and "theirs".
 async fn limited(configure: &str, write: &str, read: &str) -> (Vhost, Connection) {
     let vhost = Vhost::fresh().await;
     let user = vhost.create_user("secret").await;
@@ -70,14 +70,14 @@ async fn limited(configure: &str, write: &str, read: &str) -> (Vhost, Connection
     (vhost, connection)
 }
 
-/// Asserts that a call is refused with 403 for its own channel, and that another one opens.
+/// Asserts that a call on a new channel is refused with 403, and that the error is one of the channel only.
 async fn assert_forbidden<T: std::fmt::Debug>(
     connection: &Connection,
     kind: ErrorKind,
     call: impl AsyncFnOnce(Channel) -> Result<T, Error>,
 ) {
-    let channel = connection.channel().await.expect("a new channel works");
-    let error = within("a refusal", 10, call(channel)).await.unwrap_err();
+    let channel = connection.channel().await.expect("a new channel");
+    let error = within("the error", 10, call(channel)).await.unwrap_err();
     assert_eq!((error.kind(), error.close_reason().map(|reason| reason.code)), (kind, Some(403)), "{error}");
     assert!(error.is_soft());
 }
@@ -96,11 +96,11 @@ async fn without_configure_permission_nothing_is_declared_or_deleted() {
     assert_forbidden(&connection, refused, async |c| c.exchange("theirs.x").delete().await).await;
     let channel = connection.channel().await.unwrap();
     channel.declare_queue("mine").await.unwrap();
-    // To look needs no permission to configure.
+    // A passive declare needs no configure permission.
     channel.declare_queue(DeclareQueue::new("theirs").passive(true)).await.unwrap();
 }
 
-/// AUTH-09: the default exchange is `amq.default` here.
+/// AUTH-09: permissions name the default exchange `amq.default`.
 #[actix::test]
 async fn without_write_permission_nothing_is_published_or_bound() {
     let (vhost, connection) = limited(".*", "^mine", ".*").await;
@@ -109,10 +109,10 @@ async fn without_write_permission_nothing_is_published_or_bound() {
     assert_forbidden(&connection, closed, async |c| c.default_exchange().publish("x", "mine").await).await;
     assert_forbidden(&connection, refused, async |c| c.queue("theirs").bind("mine.x", "k").await).await;
     assert_forbidden(&connection, closed, async |_| {
-        // Without confirms the next call hears of it.
-        let quiet = connection.channel_with(OpenChannel::new().confirms(false)).await?;
-        quiet.default_exchange().publish("x", "mine").await?;
-        quiet.set_qos(1).await
+        // Without confirms the next call fails.
+        let unconfirmed = connection.channel_with(OpenChannel::new().confirms(false)).await?;
+        unconfirmed.default_exchange().publish("x", "mine").await?;
+        unconfirmed.set_qos(1).await
     })
     .await;
     let channel = connection.channel().await.unwrap();
@@ -124,7 +124,7 @@ async fn without_write_permission_nothing_is_published_or_bound() {
 
 /// AUTH-09
 #[actix::test]
-async fn without_read_permission_nothing_is_consumed_got_purged_or_bound_from() {
+async fn without_read_permission_nothing_is_consumed_purged_or_bound_from() {
     let (_vhost, connection) = limited(".*", ".*", "^mine").await;
     let refused = ErrorKind::Refused;
     assert_forbidden(&connection, refused, async |c| c.queue("theirs").deliveries().await).await;
@@ -135,10 +135,9 @@ async fn without_read_permission_nothing_is_consumed_got_purged_or_bound_from() 
     assert!(channel.queue("mine").get().await.unwrap().is_none());
 }
 
-/// AUTH-10: on a topic exchange the keys that may be published and bound can be narrowed down; another exchange does not
-/// mind.
+/// AUTH-10: they limit the keys to publish and to bind. They do not apply to other exchanges, or to a direct exchange.
 #[actix::test]
-async fn topic_permissions_narrow_the_keys_of_their_exchange() {
+async fn topic_permissions_limit_the_keys_of_their_exchange() {
     let (vhost, connection) = limited(".*", ".*", ".*").await;
     let oracle = Oracle::connect(&vhost.url()).await;
     oracle.declare_exchange("mine.direct", lapin::ExchangeKind::Direct).await;
@@ -146,8 +145,8 @@ async fn topic_permissions_narrow_the_keys_of_their_exchange() {
     let user = vhost.users().pop().unwrap();
     let path = format!("/api/topic-permissions/{}/{}", encode(vhost.name()), encode(&user));
     for exchange in ["mine.x", "mine.direct"] {
-        let narrow = serde_json::json!({ "exchange": exchange, "write": "^w\\.", "read": "^r\\." });
-        vhost.broker().change("PUT", &path, Some(narrow)).await;
+        let limited = serde_json::json!({ "exchange": exchange, "write": "^w\\.", "read": "^r\\." });
+        vhost.broker().change("PUT", &path, Some(limited)).await;
     }
     let (refused, closed) = (ErrorKind::Refused, ErrorKind::ChannelClosed);
     assert_forbidden(&connection, closed, async |c| c.exchange("mine.x").publish("x", "r.1").await).await;
@@ -160,22 +159,22 @@ async fn topic_permissions_narrow_the_keys_of_their_exchange() {
     for key in ["r.1", "w.1", "other"] {
         channel.queue("mine").bind("mine.direct", key).await.unwrap();
         channel.exchange("mine.direct").publish("x", key).await.unwrap();
-        // The other topic exchange has no such limits.
+        // The other topic exchange has no topic permissions.
         channel.queue("mine").bind("theirs.x", key).await.unwrap();
         channel.exchange("theirs.x").publish("x", key).await.unwrap();
     }
     assert_eq!(oracle.count("mine").await, 6);
 }
 
-/// AUTH-14, for a plain connection: it ends with the broker's reason, and the next connect is refused.
+/// AUTH-14: the next connect is refused.
 #[actix::test]
-async fn the_end_of_a_user_is_the_end_of_its_connections() {
+async fn deleting_a_user_closes_its_connections() {
     let vhost = Vhost::fresh().await;
     let user = vhost.create_user("secret").await;
     vhost.permit(&user, ".*", ".*", ".*").await;
     let url = vhost.url_as(&user, "secret");
     let connection = within("connect", 10, connect(&url)).await.unwrap();
-    eventually("the connection in the list", 10, async || {
+    eventually("the API lists the connection", 10, async || {
         (!vhost.connections().await.is_empty()).then_some(())
     })
     .await;

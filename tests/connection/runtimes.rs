@@ -1,4 +1,4 @@
-//! Where a connection can live: an actix `System`, several arbiters, a tokio runtime without any of these.
+//! Connections in an actix `System`, on several arbiters, and in a tokio runtime without actix.
 
 use std::sync::mpsc;
 
@@ -7,7 +7,7 @@ use actix::prelude::*;
 use actix_pika::{Channel, Connection, Connector, Delivery, ErrorKind, Result, connect};
 use futures_util::{StreamExt, future::join_all};
 
-/// Publishes to a queue of this name, reads it back from a stream, and closes.
+/// Connects, makes a [`round_trip`] through a queue of this name, and closes.
 async fn session(url: &str, name: &str) -> Result<()> {
     let connection = connect(url).await?;
     let channel = connection.channel().await?;
@@ -17,6 +17,7 @@ async fn session(url: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Publishes 20 messages to a queue of this name and consumes them.
 async fn round_trip(channel: &Channel, name: &str) -> Result<()> {
     let queue = channel.declare_queue(name).await?;
     let exchange = channel.default_exchange();
@@ -32,22 +33,22 @@ async fn round_trip(channel: &Channel, name: &str) -> Result<()> {
     deliveries.close().await
 }
 
-/// A virtual host from outside of any runtime.
+/// Creates a virtual host without a runtime of the caller.
 fn vhost() -> Vhost {
     tokio::runtime::Runtime::new().unwrap().block_on(Vhost::fresh())
 }
 
-/// `#[actix::main]` is this.
+/// As with `#[actix::main]`.
 #[test]
-fn a_session_runs_in_a_system() {
+fn a_session_works_in_a_system() {
     let vhost = vhost();
     let url = vhost.url();
     System::new().block_on(within("a session", 20, async { session(&url, "jobs").await.unwrap() }));
 }
 
-/// One System after the other, on the same thread.
+/// On the same thread.
 #[test]
-fn a_session_runs_in_one_system_after_the_other() {
+fn sessions_work_in_consecutive_systems() {
     let vhost = vhost();
     for n in 0..3 {
         let session = async { session(&vhost.url(), &format!("jobs{n}")).await.unwrap() };
@@ -55,18 +56,18 @@ fn a_session_runs_in_one_system_after_the_other() {
     }
 }
 
-/// A tokio runtime on a thread whose System is over.
+/// On the same thread.
 #[test]
-fn a_session_runs_in_tokio_after_a_system() {
+fn a_session_works_in_tokio_after_a_system_has_ended() {
     let vhost = vhost();
     System::new().block_on(async {});
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(within("a session", 20, async { session(&vhost.url(), "jobs").await.unwrap() }));
 }
 
-/// `#[tokio::main]`: no System anywhere, many threads.
+/// As with `#[tokio::main]`, which has several threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_run_in_tokio_without_a_system() {
+async fn sessions_work_in_tokio_without_a_system() {
     let vhost = Vhost::fresh().await;
     within("a session", 20, session(&vhost.url(), "jobs")).await.unwrap();
     let sessions = (0..6).map(|n| {
@@ -77,9 +78,9 @@ async fn sessions_run_in_tokio_without_a_system() {
     all.into_iter().for_each(|session| session.unwrap().unwrap());
 }
 
-/// The handles of one connection, used and dropped by tasks on several threads.
+/// On several threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handles_are_shared_by_the_tasks_of_a_tokio_runtime() {
+async fn tasks_of_a_tokio_runtime_share_a_connection() {
     let vhost = Vhost::fresh().await;
     let connection = connect(vhost.url()).await.unwrap();
     let tasks = (0..4).map(|n| {
@@ -91,9 +92,9 @@ async fn handles_are_shared_by_the_tasks_of_a_tokio_runtime() {
     within("close", 10, connection.close()).await.unwrap();
 }
 
-/// What lives on the library's own thread outlives the runtime that asked for it.
+/// The connection runs on the library's own thread.
 #[test]
-fn a_connection_outlives_the_tokio_runtime_that_made_it() {
+fn a_connection_outlives_the_tokio_runtime_that_opened_it() {
     let vhost = vhost();
     let runtime =
         || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -116,28 +117,30 @@ fn a_connection_outlives_the_tokio_runtime_that_made_it() {
     drop((connection, channel));
 }
 
-/// As in actix-web: every worker has an arbiter, and either connects or shares a connection.
+/// As in actix-web, where every worker has an arbiter. A worker uses its own connection, its own channel on a shared
+/// connection, or a shared channel.
 #[test]
-fn several_arbiters_connect_and_share() {
+fn arbiters_use_own_and_shared_connections() {
     let vhost = vhost();
     System::new().block_on(within("three arbiters", 30, async {
         let shared = connect(vhost.url()).await.unwrap();
         let channel = shared.channel().await.unwrap();
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut results) = tokio::sync::mpsc::unbounded_channel();
         let arbiters: Vec<Arbiter> = (0..3).map(|_| Arbiter::new()).collect();
         for (n, arbiter) in arbiters.iter().enumerate() {
-            let (url, shared, channel, tell) = (vhost.url(), shared.clone(), channel.clone(), tell.clone());
+            let (url, shared, channel, sender) =
+                (vhost.url(), shared.clone(), channel.clone(), sender.clone());
             arbiter.spawn(async move {
-                let results = [
+                let of_arbiter = [
                     session(&url, &format!("own{n}")).await,
                     async { round_trip(&shared.channel().await?, &format!("connection{n}")).await }.await,
                     round_trip(&channel, &format!("channel{n}")).await,
                 ];
-                tell.send(results).unwrap();
+                sender.send(of_arbiter).unwrap();
             });
         }
         for _ in 0..3 {
-            told.recv().await.unwrap().into_iter().for_each(|result| result.unwrap());
+            results.recv().await.unwrap().into_iter().for_each(|result| result.unwrap());
         }
         shared.close().await.unwrap();
         for arbiter in arbiters {
@@ -147,7 +150,7 @@ fn several_arbiters_connect_and_share() {
     }));
 }
 
-/// Acknowledges, and tells the bodies and its thread.
+/// Acknowledges each delivery, and sends its body and the thread of the actor.
 struct Worker(mpsc::Sender<(String, std::thread::ThreadId)>);
 
 impl Actor for Worker {
@@ -160,30 +163,30 @@ impl Handler<Delivery> for Worker {
     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
         let body = String::from_utf8(delivery.body().to_vec()).unwrap();
         delivery.ack().unwrap();
-        // The test may have seen enough.
+        // The test may have ended.
         let _ = self.0.send((body, std::thread::current().id()));
     }
 }
 
-/// The connection on an arbiter by choice, the worker on another: it runs where it was started.
+/// The worker runs on the arbiter that it was started on.
 #[actix::test]
-async fn a_connection_lives_on_the_arbiter_that_it_is_given() {
+async fn a_connection_runs_on_the_given_arbiter() {
     let vhost = Vhost::fresh().await;
     let (io, work) = (Arbiter::new(), Arbiter::new());
     let connector = Connector::new(&vhost.url()).unwrap().arbiter(&io.handle());
     let connection = within("connect", 10, connector.connect()).await.unwrap();
     let channel = connection.channel().await.unwrap();
     let queue = channel.declare_queue("jobs").await.unwrap();
-    let (tell, told) = mpsc::channel();
-    let worker = Worker::start_in_arbiter(&work.handle(), |_| Worker(tell));
+    let (sender, received) = mpsc::channel();
+    let worker = Worker::start_in_arbiter(&work.handle(), |_| Worker(sender));
     let consumer = queue.consume(worker.recipient()).await.unwrap();
     for n in 0..50 {
         channel.default_exchange().publish(n.to_string(), "jobs").await.unwrap();
     }
-    // Before anything ends: the worker acknowledges on a thread of its own.
+    // Before the cancel, because the worker acknowledges on another thread.
     let seen = tokio::task::spawn_blocking(move || {
         let limit = std::time::Duration::from_secs(10);
-        (0..50).map(|_| told.recv_timeout(limit).unwrap()).collect::<Vec<_>>()
+        (0..50).map(|_| received.recv_timeout(limit).unwrap()).collect::<Vec<_>>()
     });
     let seen = seen.await.unwrap();
     within("cancel", 10, consumer.cancel()).await.unwrap();
@@ -195,9 +198,9 @@ async fn a_connection_lives_on_the_arbiter_that_it_is_given() {
     assert_eq!(oracle.count("jobs").await, 0);
 }
 
-/// Whoever stops the arbiter below a connection leaves nobody waiting.
+/// Every pending and later call fails or returns.
 #[actix::test]
-async fn the_end_of_its_arbiter_is_the_end_of_a_connection() {
+async fn a_connection_ends_when_its_arbiter_stops() {
     let vhost = Vhost::fresh().await;
     let io = Arbiter::new();
     let connector = Connector::new(&vhost.url()).unwrap().arbiter(&io.handle());
@@ -211,20 +214,21 @@ async fn the_end_of_its_arbiter_is_the_end_of_a_connection() {
         assert!(deliveries.next().await.is_none());
         assert_eq!(connection.closed().await.unwrap_err().kind(), ErrorKind::Stopped);
         assert!(connection.is_closed() && channel.is_closed());
-        let gone = [ErrorKind::Stopped, ErrorKind::ConnectionClosed];
+        let kinds = [ErrorKind::Stopped, ErrorKind::ConnectionClosed];
         let publish = channel.default_exchange().publish("late", "jobs").await.unwrap_err();
-        assert!(gone.contains(&publish.kind()), "{publish:?}");
-        assert!(gone.contains(&channel.set_qos(1).await.unwrap_err().kind()));
-        assert!(gone.contains(&connection.channel().await.unwrap_err().kind()));
+        assert!(kinds.contains(&publish.kind()), "{publish:?}");
+        assert!(kinds.contains(&channel.set_qos(1).await.unwrap_err().kind()));
+        assert!(kinds.contains(&connection.channel().await.unwrap_err().kind()));
         channel.close().await.unwrap();
         connection.close().await.unwrap();
-        let again = Connector::new(&vhost.url()).unwrap().arbiter(&io_handle_of_the_dead()).connect().await;
+        let again =
+            Connector::new(&vhost.url()).unwrap().arbiter(&handle_of_a_stopped_arbiter()).connect().await;
         assert_eq!(again.unwrap_err().kind(), ErrorKind::Stopped);
     };
-    within("the answers", 10, rest).await;
+    within("the results", 10, rest).await;
 }
 
-fn io_handle_of_the_dead() -> ArbiterHandle {
+fn handle_of_a_stopped_arbiter() -> ArbiterHandle {
     let arbiter = Arbiter::new();
     let handle = arbiter.handle();
     arbiter.stop();

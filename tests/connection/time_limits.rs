@@ -1,4 +1,4 @@
-//! The least and the most that a limit of time can be: a `Duration` is never negative, and any of them will do.
+//! Time limits of `Duration::ZERO` and `Duration::MAX`.
 
 use std::time::Duration;
 
@@ -13,41 +13,41 @@ use futures_util::StreamExt;
 
 const FOREVER: Duration = Duration::MAX;
 
-/// CON-24: no time at all is a limit that has passed, for connecting and for each call, and costs nobody else.
+/// CON-24: for connects and for calls. The connection stays usable.
 #[actix::test]
-async fn a_limit_of_zero_has_passed() {
+async fn a_limit_of_zero_times_out_at_once() {
     let silent = silent_listener();
     let connector = Connector::new(&format!("amqp://{}/", silent.local_addr().unwrap())).unwrap();
     let connect = connector.connect_timeout(Duration::ZERO).connect();
-    assert_eq!(within("a limit", 5, connect).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(within("the timeout", 5, connect).await.unwrap_err().kind(), ErrorKind::Timeout);
 
-    let hasty = |connector: Connector| connector.close_timeout(Duration::ZERO);
-    let (connection, mut socket) = within("connect", 10, connect_to_peer(hasty)).await;
+    let settings = |connector: Connector| connector.close_timeout(Duration::ZERO);
+    let (connection, mut socket) = within("connect", 10, connect_to_peer(settings)).await;
     let options = OpenChannel::new().confirms(false).deadline(Duration::ZERO);
-    let error = within("a limit", 5, connection.channel_with(options)).await.unwrap_err();
+    let error = within("the timeout", 5, connection.channel_with(options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     socket.open_channel(1).await.unwrap();
-    // It is nobody's, and goes again.
+    // The channel has no handle, so the client closes it.
     socket.answer(1, |_: channel::Close| channel::CloseOk {}).await.unwrap();
-    let patient =
+    let channel =
         open_channel(&connection, &mut socket, 2, OpenChannel::new().confirms(false).number(2)).await;
     let update = connection.update_secret_with(UpdateSecret::new("new", "").deadline(Duration::ZERO));
-    assert_eq!(within("a limit", 5, update).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(within("the timeout", 5, update).await.unwrap_err().kind(), ErrorKind::Timeout);
     let _: connection::UpdateSecret = socket.expect(0).await.unwrap();
     let declare = socket
         .answer(2, |declare: queue::Declare| queue::DeclareOk { queue: declare.queue, ..Default::default() });
-    let (queue, _) = tokio::join!(patient.declare_queue("q"), declare);
+    let (queue, _) = tokio::join!(channel.declare_queue("q"), declare);
     assert_eq!(queue.unwrap().name(), "q");
     let peer = async { socket.expect_close().await.unwrap() };
-    let (closed, said) = within("close", 10, async { tokio::join!(connection.close(), peer) }).await;
-    // On a busy machine the moment that is left may not do for the answer.
+    let (closed, sent) = within("close", 10, async { tokio::join!(connection.close(), peer) }).await;
+    // Whether close-ok arrives in time depends on the load of the machine.
     assert!(closed.as_ref().map_or_else(|error| error.kind() == ErrorKind::Timeout, |()| true), "{closed:?}");
-    assert_eq!(said.0, 200);
+    assert_eq!(sent.0, 200);
 }
 
-/// CON-24: who sets no limit sets `Duration::MAX`, and everything works, ends included.
+/// CON-24: every operation works with it.
 #[actix::test]
-async fn the_longest_limit_is_no_limit() {
+async fn a_limit_of_duration_max_is_no_limit() {
     let vhost = Vhost::fresh().await;
     let connector = Connector::new(&vhost.url()).unwrap();
     let connector = connector
@@ -56,7 +56,7 @@ async fn the_longest_limit_is_no_limit() {
         .stall_limit(FOREVER)
         .heartbeat(FOREVER)
         .happy_eyeballs(FOREVER);
-    let story = async {
+    let test = async {
         let connection = connector.connect().await.unwrap();
         assert_eq!(connection.heartbeat(), Some(Duration::from_secs(60)));
         let mut channels = Vec::new();
@@ -74,20 +74,20 @@ async fn the_longest_limit_is_no_limit() {
         let mut batches = deliveries.batches(2, FOREVER);
         assert_eq!(batches.next().await.unwrap().len(), 2);
         batches.close().await.unwrap();
-        // Longer than the clock of a channel needs to look for what is late.
+        // Longer than the interval in which a channel checks its deadlines.
         tokio::time::sleep(Duration::from_millis(1100)).await;
         channels[0].default_exchange().publish("y", "q").await.unwrap();
         channels[0].close().await.unwrap();
-        // The last handle of the other.
+        // Drops the last handle of the other channel.
         channels.clear();
         connection.close().await.unwrap();
     };
-    within("a connection without limits", 30, story).await;
+    within("a connection without limits", 30, test).await;
 }
 
-/// CON-24: nor does it keep anybody waiting when the other side ends first.
+/// CON-24
 #[actix::test]
-async fn without_limits_an_end_is_still_an_end() {
+async fn a_reset_ends_pending_calls_without_limits() {
     let peer = Peer::listen().await.unwrap();
     let connector = Connector::new(&peer.url()).unwrap().connect_timeout(FOREVER).close_timeout(FOREVER);
     let script = HandshakeScript::new();

@@ -1,4 +1,4 @@
-//! What an open connection tells of itself, and what the broker is told of its end.
+//! The state of a connection: addresses, TCP options, close reasons, and errors of the handshake.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use actix_pika::{
 };
 use futures_util::StreamExt;
 
-/// CON-11: our end is what the broker takes for its peer.
+/// CON-11: the local address is the peer address at the broker.
 #[actix::test]
-async fn both_ends_of_the_socket_are_told() {
+async fn local_and_peer_address_are_those_of_the_socket() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
     let (local, peer) = (connection.local_addr().unwrap(), connection.peer_addr().unwrap());
-    let shown = eventually("the broker shows the connection", 15, async || {
+    let ports = eventually("the API shows the connection", 15, async || {
         let connections = vhost.connections().await;
-        let one = connections.first()?;
-        Some((one["peer_port"].as_u64()?, one["port"].as_u64()?))
+        let connection = connections.first()?;
+        Some((connection["peer_port"].as_u64()?, connection["port"].as_u64()?))
     });
-    assert_eq!(shown.await, (local.port().into(), peer.port().into()));
-    let ConnectionState::Open(opened) = connection.state() else { panic!("open") };
+    assert_eq!(ports.await, (local.port().into(), peer.port().into()));
+    let ConnectionState::Open(opened) = connection.state() else { panic!("not open") };
     assert_eq!((opened.local_addr, opened.peer_addr), (local, peer));
     assert_eq!(opened.address.port, peer.port());
     assert_eq!(Some(opened.channel_max()), connection.channel_max());
@@ -33,9 +33,9 @@ async fn both_ends_of_the_socket_are_told() {
     assert_eq!((connection.local_addr(), connection.peer_addr()), (None, None));
 }
 
-/// The socket is set up before it connects, and works.
+/// A connection with every TCP option set transfers a large message.
 #[actix::test]
-async fn tcp_options_do_not_get_in_the_way() {
+async fn tcp_options_are_accepted() {
     let vhost = Vhost::fresh().await;
     let options = TcpOptions::new()
         .keepalive(Duration::from_secs(60))
@@ -53,26 +53,26 @@ async fn tcp_options_do_not_get_in_the_way() {
     within("close", 10, connection.close()).await.unwrap();
 }
 
-/// The reason that an application gives for closing.
+/// The reason of `close_with`, which is cut to 255 bytes between characters.
 #[actix::test]
-async fn the_peer_hears_the_reason_of_a_close() {
-    for (reason, heard) in [
+async fn the_close_reason_is_sent_to_the_broker() {
+    for (close, expected) in [
         (CloseConnection::new(), (200, "closed by the application".to_owned())),
         (CloseConnection::new().reason(320, "moving house"), (320, "moving house".to_owned())),
         (CloseConnection::new().reason(200, "\u{e9}".repeat(200)), (200, "\u{e9}".repeat(127))),
     ] {
         let (connection, mut socket, _) =
             within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
-        let (closed, said) = tokio::join!(connection.close_with(reason), socket.expect_close());
+        let (closed, sent) = tokio::join!(connection.close_with(close), socket.expect_close());
         closed.unwrap();
-        assert_eq!(said.unwrap(), heard);
+        assert_eq!(sent.unwrap(), expected);
         assert!(within("the end", 5, connection.closed()).await.is_ok());
     }
 }
 
-/// ACT-08: at any time, as a message, before and after the end.
+/// ACT-08: before and after the end of the connection.
 #[actix::test]
-async fn the_state_can_be_asked_for_in_a_message() {
+async fn get_state_returns_the_state_at_any_time() {
     let (connection, mut socket, _) =
         within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
     let state = within("the state", 5, connection.actor().send(GetState)).await.unwrap();
@@ -84,9 +84,9 @@ async fn the_state_can_be_asked_for_in_a_message() {
     assert_eq!(cause.close_reason().unwrap().code, 320);
 }
 
-/// CON-04: who comes too late to see the end is told of it all the same, once.
+/// CON-04: a watcher of a closed connection receives one `Closed` event.
 #[actix::test]
-async fn a_late_watcher_hears_of_the_end_at_once() {
+async fn a_watcher_of_a_closed_connection_gets_closed_at_once() {
     let (connection, mut socket, _) =
         within("connect", 10, connect_with_script(|connector| connector, &HandshakeScript::new())).await;
     socket.close_connection(320, "CONNECTION_FORCED - bye").await.unwrap();
@@ -97,7 +97,7 @@ async fn a_late_watcher_hears_of_the_end_at_once() {
         ConnectionEvent::Closed(Some(cause)) => assert_eq!(cause.close_reason().unwrap().code, 320),
         other => panic!("{other:?}"),
     }
-    let state = within("a turn of the actor", 5, connection.actor().send(GetState)).await;
+    let state = within("the actor handles a message", 5, connection.actor().send(GetState)).await;
     assert!(matches!(state, Ok(ConnectionState::Closed(_))));
     assert_eq!(probe.count().await, 1);
     let mut events = connection.events();
@@ -106,29 +106,29 @@ async fn a_late_watcher_hears_of_the_end_at_once() {
     assert!(within("the end of the stream", 5, events.next()).await.is_none());
 }
 
-/// CON-22: the error says which step it was and what may have been wrong with it; it is not one of kind `Auth`.
+/// CON-22: the error names the step of the handshake and what the server may have rejected. Its kind is not `Auth`.
 #[actix::test]
-async fn a_hang_up_without_a_word_names_what_may_have_been_refused() {
-    for (step, stage, suspect) in [
+async fn a_disconnect_in_the_handshake_names_the_likely_rejection() {
+    for (step, method, rejected) in [
         (HandshakeStep::Tune, "connection.tune", "the login"),
         (HandshakeStep::OpenOk, "connection.open-ok", "the limits of tune-ok"),
     ] {
         let peer = Peer::listen().await.unwrap();
         let script = HandshakeScript::new().silent_at(step);
-        let hang_up = async {
+        let server = async {
             let (socket, _) = accept_with_script(&peer, &script).await;
             socket.reset().unwrap();
         };
         let connect = Connector::new(&peer.url()).unwrap().connect();
-        let (result, ()) = within("an end", 10, async { tokio::join!(connect, hang_up) }).await;
+        let (result, ()) = within("an end", 10, async { tokio::join!(connect, server) }).await;
         let error = result.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true));
         let text = error.to_string();
-        assert!(text.contains(stage) && text.contains(suspect), "{text}");
+        assert!(text.contains(method) && text.contains(rejected), "{text}");
     }
 }
 
-/// PRO-15: too long by one byte is refused before anything of it is sent, for every address alike.
+/// PRO-15: nothing is sent, because no server would accept it.
 #[actix::test]
 async fn a_start_ok_that_is_too_long_is_a_limit_error() {
     let peer = Peer::listen().await.unwrap();

@@ -1,22 +1,21 @@
-//! What comes of a connect that cannot succeed: the right kind of error, in time, and nothing left behind.
+//! Connects that fail: the kind of the error, the time limit, and the closed socket.
 
 use std::{
     io,
-    net::TcpListener,
     time::{Duration, Instant},
 };
 
-use crate::support::scripted_peer::{failed_connect, try_connect_with_script};
+use crate::support::scripted_peer::{failed_connect, try_connect_with_script, unused_address};
 use crate::support::{broker::Vhost, within};
 use actix_pika::testing::{
     Disconnect, HandshakeScript, HandshakeStep, Peer, TestErrorKind, protocol::connection,
 };
 use actix_pika::{Connector, ErrorKind, connect};
 
-/// CON-03: the port was free a moment ago, so nothing listens there.
+/// CON-03
 #[actix::test]
 async fn a_connect_to_a_port_where_nothing_listens_is_refused_at_once() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = unused_address();
     let connect = connect(format!("amqp://guest:guest@{address}/"));
     let error = within("a refused connect", 5, connect).await.unwrap_err();
     assert_eq!((error.kind(), error.io_kind()), (ErrorKind::Io, Some(io::ErrorKind::ConnectionRefused)));
@@ -32,9 +31,9 @@ async fn a_host_that_has_no_address_is_an_io_error() {
     assert_eq!(error.entity(), Some("no-such-host.invalid:5672"));
 }
 
-/// Whichever step it stalls in, the limit is that of the whole connect, and the error names the step.
+/// In whichever step of the handshake. The error names the method that was awaited.
 #[actix::test]
-async fn a_mute_peer_is_given_up_at_the_connect_limit() {
+async fn a_silent_server_times_out_at_connect_timeout() {
     let steps = [
         (HandshakeStep::Start, "connection.start"),
         (HandshakeStep::Secure, "connection.tune"),
@@ -43,42 +42,42 @@ async fn a_mute_peer_is_given_up_at_the_connect_limit() {
     ];
     for (step, name) in steps {
         let limit = Duration::from_millis(150);
-        let began = Instant::now();
+        let started = Instant::now();
         let script = match step {
             HandshakeStep::Secure => HandshakeScript::new().challenge("who are you?").silent_at(step),
             _ => HandshakeScript::new().silent_at(step),
         };
-        let meeting = failed_connect(|connector| connector.connect_timeout(limit), &script);
-        let (error, mut socket, _) = within("a mute peer", 10, meeting).await;
+        let connect = failed_connect(|connector| connector.connect_timeout(limit), &script);
+        let (error, mut socket, _) = within("the timeout", 10, connect).await;
         assert_eq!(error.kind(), ErrorKind::Timeout, "{step:?}: {error}");
         assert!(error.is_retryable());
         assert!(error.to_string().contains(name), "{error}");
-        assert!(began.elapsed() >= limit, "{step:?}: {:?}", began.elapsed());
+        assert!(started.elapsed() >= limit, "{step:?}: {:?}", started.elapsed());
         socket.expect_eof().await.unwrap();
     }
 }
 
-/// A peer that never accepts: the system takes the connection on its behalf, and nothing comes.
+/// The operating system accepts the connection, and the server never does.
 #[actix::test]
-async fn a_peer_that_does_not_even_accept_is_given_up_at_the_connect_limit() {
+async fn a_server_that_does_not_accept_times_out_at_connect_timeout() {
     let peer = Peer::listen().await.unwrap();
     let connector = Connector::new(&peer.url()).unwrap().connect_timeout(Duration::from_millis(100));
-    let error = within("a mute peer", 10, connector.connect()).await.unwrap_err();
+    let error = within("the timeout", 10, connector.connect()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 
-/// The limit covers a peer that says something, but never the whole of it.
+/// Bytes that complete no method do not extend the limit.
 #[actix::test]
-async fn half_a_frame_is_no_sign_of_life() {
+async fn an_incomplete_frame_does_not_extend_connect_timeout() {
     let script = HandshakeScript::new().raw_at(HandshakeStep::Start, [1, 0, 0, 0, 0, 1, 0, 0, 10]);
     let limit = Duration::from_millis(100);
-    let meeting = failed_connect(|connector| connector.connect_timeout(limit), &script);
-    let (error, ..) = within("half a frame", 10, meeting).await;
+    let connect = failed_connect(|connector| connector.connect_timeout(limit), &script);
+    let (error, ..) = within("the timeout", 10, connect).await;
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 
 #[actix::test]
-async fn a_peer_that_hangs_up_in_the_handshake_is_an_io_error_that_names_the_step() {
+async fn a_disconnect_in_the_handshake_is_an_io_error_that_names_the_method() {
     let names = ["connection.start", "connection.tune", "connection.open-ok"];
     for (step, name) in
         [HandshakeStep::Start, HandshakeStep::Tune, HandshakeStep::OpenOk].into_iter().zip(names)
@@ -91,7 +90,7 @@ async fn a_peer_that_hangs_up_in_the_handshake_is_an_io_error_that_names_the_ste
                 if reset { socket.reset().unwrap() } else { socket.shutdown().await.unwrap() }
             };
             let both = async { tokio::join!(connect(peer.url()), server) };
-            let error = within("a peer that hangs up", 10, both).await.0.unwrap_err();
+            let error = within("the disconnect", 10, both).await.0.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Io, "{step:?}: {error}");
             let kind = if reset { io::ErrorKind::ConnectionReset } else { io::ErrorKind::UnexpectedEof };
             assert_eq!(error.io_kind(), Some(kind), "{step:?}: {error}");
@@ -100,7 +99,7 @@ async fn a_peer_that_hangs_up_in_the_handshake_is_an_io_error_that_names_the_ste
     }
 }
 
-/// AUTH-04: what a broker answers to a wrong password.
+/// AUTH-04
 #[actix::test]
 async fn a_wrong_password_is_an_auth_error_with_403() {
     let vhost = Vhost::fresh().await;
@@ -141,9 +140,9 @@ async fn a_vhost_without_permission_is_a_vhost_error_with_530() {
     assert!(reason.text.contains(&text), "{}", reason.text);
 }
 
-/// Whatever else listens there: the error shows how it begins.
+/// The error shows the first bytes.
 #[actix::test]
-async fn a_peer_that_speaks_another_protocol_is_a_protocol_error() {
+async fn another_protocol_is_a_protocol_error() {
     let greetings: [(&[u8], &str); 6] = [
         (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "HTTP/1.1 400 Bad"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "SSH-2.0-OpenSSH_"),
@@ -154,28 +153,29 @@ async fn a_peer_that_speaks_another_protocol_is_a_protocol_error() {
     ];
     for (greeting, excerpt) in greetings {
         let script = HandshakeScript::new().raw_at(HandshakeStep::Start, greeting);
-        let (error, ..) = within("a foreign peer", 10, failed_connect(|connector| connector, &script)).await;
+        let (error, ..) =
+            within("another protocol", 10, failed_connect(|connector| connector, &script)).await;
         assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
         assert!(error.to_string().contains(excerpt), "{error}");
     }
 }
 
-/// The management API's own port, which is a real HTTP server.
+/// Connects to the port of the management API.
 #[actix::test]
-async fn a_real_http_server_is_a_protocol_error_or_hangs_up() {
+async fn an_http_server_is_a_protocol_io_or_timeout_error() {
     let url = std::env::var("MANAGEMENT_URL").unwrap_or_else(|_| "http://127.0.0.1:15672".into());
     let url = url::Url::parse(&url).unwrap();
     let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(15672));
     let connector = Connector::new(&format!("amqp://guest:guest@{host}:{port}/")).unwrap();
     let connect = connector.connect_timeout(Duration::from_millis(500)).connect();
     let error = within("an HTTP server", 10, connect).await.unwrap_err();
-    // Servers differ in whether they answer a line that never ends.
+    // Not every server answers a request line without an end.
     let kinds = [ErrorKind::Protocol, ErrorKind::Io, ErrorKind::Timeout];
     assert!(kinds.contains(&error.kind()), "{error:?}");
 }
 
 #[actix::test]
-async fn a_peer_of_another_protocol_version_is_a_protocol_error_that_names_the_version() {
+async fn another_protocol_version_is_a_protocol_error_that_names_the_version() {
     for (header, version) in [(b"AMQP\0\x01\0\0", "AMQP 0-1-0-0"), (b"AMQP\x01\x01\x00\x0a", "AMQP 1-1-0-10")]
     {
         let script = HandshakeScript::new().raw_at(HandshakeStep::Start, *header);
@@ -188,46 +188,46 @@ async fn a_peer_of_another_protocol_version_is_a_protocol_error_that_names_the_v
 }
 
 #[actix::test]
-async fn a_start_of_another_version_is_a_protocol_error_and_nothing_is_sent() {
+async fn nothing_is_sent_after_a_start_of_another_version() {
     let script = HandshakeScript::new().version(0, 10);
-    let (error, said) = answer_to_start(&script).await;
-    assert_eq!((error, said), (ErrorKind::Protocol, 0));
+    let (error, sent) = answer_to_start(&script).await;
+    assert_eq!((error, sent), (ErrorKind::Protocol, 0));
 }
 
 /// AUTH-06
 #[actix::test]
-async fn a_peer_without_a_mechanism_of_ours_is_an_auth_error_and_nothing_is_sent() {
+async fn nothing_is_sent_when_no_mechanism_is_shared() {
     for mechanisms in ["KERBEROS NTLM", "", "PLAINER XPLAIN plain"] {
         let script = HandshakeScript::new().mechanisms(mechanisms);
-        let (error, said) = answer_to_start(&script).await;
-        assert_eq!((error, said), (ErrorKind::Auth, 0), "{mechanisms:?}");
+        let (error, sent) = answer_to_start(&script).await;
+        assert_eq!((error, sent), (ErrorKind::Auth, 0), "{mechanisms:?}");
     }
 }
 
 #[actix::test]
-async fn a_peer_without_our_locale_is_a_protocol_error_and_nothing_is_sent() {
-    let (error, said) = answer_to_start(&HandshakeScript::new().locales("de_AT eo")).await;
-    assert_eq!((error, said), (ErrorKind::Protocol, 0));
+async fn nothing_is_sent_when_the_locale_is_not_offered() {
+    let (error, sent) = answer_to_start(&HandshakeScript::new().locales("de_AT eo")).await;
+    assert_eq!((error, sent), (ErrorKind::Protocol, 0));
 }
 
-/// Says `connection.start` and counts the frames of the answer.
+/// Sends `connection.start`, and returns the kind of the client's error and the number of frames that it sent.
 async fn answer_to_start(script: &HandshakeScript) -> (ErrorKind, usize) {
     let peer = Peer::listen().await.unwrap();
     let server = async {
         let mut socket = peer.accept().await.unwrap();
-        // The script fails where it awaits start-ok: the client has hung up.
+        // The script fails where it waits for start-ok, because the client has closed the socket.
         let failed = socket.handshake_with(script).await.unwrap_err();
         assert_eq!(failed.kind(), TestErrorKind::Disconnected, "{failed}");
         socket.read_to_end().await.unwrap().len()
     };
     let both = async { tokio::join!(connect(peer.url()), server) };
-    let (result, said) = within("an answer to start", 10, both).await;
-    (result.unwrap_err().kind(), said)
+    let (result, sent) = within("the error", 10, both).await;
+    (result.unwrap_err().kind(), sent)
 }
 
-/// PLAIN has no way to say a NUL, and start-ok may be 4,096 bytes long: refused before anything is sent.
+/// A NUL, which PLAIN cannot encode, or a start-ok above 4,096 bytes. Nothing is sent.
 #[actix::test]
-async fn a_login_that_cannot_be_said_is_a_limit_error() {
+async fn a_login_that_cannot_be_encoded_is_a_limit_error() {
     for url in ["amqp://guest:a%00b@HOST/", "amqp://a%00b:guest@HOST/"] {
         let peer = Peer::listen().await.unwrap();
         let server = async {
@@ -242,13 +242,13 @@ async fn a_login_that_cannot_be_said_is_a_limit_error() {
     let connector = Connector::new(&peer.url()).unwrap().client_property("note", "x".repeat(4096));
     let server = async { peer.accept().await.unwrap().handshake().await.unwrap_err().kind() };
     let both = async { tokio::join!(connector.connect(), server) };
-    let (result, server) = within("a start-ok too long", 10, both).await;
+    let (result, server) = within("a long start-ok", 10, both).await;
     assert_eq!((result.unwrap_err().kind(), server), (ErrorKind::Limit, TestErrorKind::Disconnected));
 }
 
-/// CON-22: no close frame, so nothing says that the login was at fault.
+/// CON-22: without a close frame the cause is unknown.
 #[actix::test]
-async fn a_peer_that_resets_after_tune_ok_is_not_an_auth_error() {
+async fn a_reset_after_tune_ok_is_an_io_error() {
     let peer = Peer::listen().await.unwrap();
     let server = async {
         let mut socket = peer.accept().await.unwrap();
@@ -261,9 +261,9 @@ async fn a_peer_that_resets_after_tune_ok_is_not_an_auth_error() {
     assert!(error.to_string().contains("connection.open-ok"), "{error}");
 }
 
-/// Frames of less than 4,096 bytes are no AMQP.
+/// AMQP requires a `frame_max` of at least 4,096.
 #[actix::test]
-async fn a_tune_that_breaks_the_protocol_is_a_limit_error() {
+async fn a_tune_with_a_small_frame_max_is_a_limit_error() {
     let peer = Peer::listen().await.unwrap();
     let server = async {
         let mut socket = peer.accept().await.unwrap();
@@ -274,27 +274,27 @@ async fn a_tune_that_breaks_the_protocol_is_a_limit_error() {
     assert_eq!((result.unwrap_err().kind(), server), (ErrorKind::Limit, TestErrorKind::Disconnected));
 }
 
-/// Codes that say nothing of login or vhost keep their number.
+/// Codes other than those for login and vhost.
 #[actix::test]
-async fn another_refusal_is_a_closed_connection_with_its_code() {
+async fn another_close_in_the_handshake_is_connection_closed_with_its_code() {
     for (step, code) in
         [(HandshakeStep::Tune, 320), (HandshakeStep::OpenOk, 541), (HandshakeStep::OpenOk, 999)]
     {
         let script = HandshakeScript::new().refuse_at(step, code, "for another reason");
-        let (error, ..) = within("a refusal", 10, failed_connect(|connector| connector, &script)).await;
+        let (error, ..) = within("the close", 10, failed_connect(|connector| connector, &script)).await;
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
         let reason = error.close_reason().expect("a reason");
         assert_eq!((reason.code, &*reason.text), (code, "for another reason"));
     }
 }
 
-/// The answer to a challenge that PLAIN does not have.
+/// PLAIN has no response to a challenge.
 #[actix::test]
 async fn a_challenge_is_a_protocol_error() {
     let peer = Peer::listen().await.unwrap();
     let server = async {
         let mut socket = peer.accept().await.unwrap();
-        drop(socket.handshake_with(&HandshakeScript::new().challenge("who are you?")).await);
+        let _ = socket.handshake_with(&HandshakeScript::new().challenge("who are you?")).await;
     };
     let both = async { tokio::join!(connect(peer.url()), server) };
     let error = within("a challenge", 10, both).await.0.unwrap_err();
@@ -302,9 +302,9 @@ async fn a_challenge_is_a_protocol_error() {
     assert!(error.to_string().contains("connection.secure"), "{error}");
 }
 
-/// Whoever stops waiting for a connect leaves no connection behind.
+/// The future of the connect is dropped during the handshake.
 #[actix::test]
-async fn a_connect_that_is_dropped_hangs_up() {
+async fn a_dropped_connect_closes_its_socket() {
     let peer = Peer::listen().await.unwrap();
     let url = peer.url();
     let client = actix::spawn(async move { connect(url).await.map(drop) });
@@ -314,13 +314,13 @@ async fn a_connect_that_is_dropped_hangs_up() {
     within("the end of the socket", 5, socket.expect_eof()).await.unwrap();
 }
 
-/// A peer that is content with everything, so that the scripts above fail for their reasons.
+/// With the default script the connect succeeds, so the scripts above fail for their own reasons.
 #[actix::test]
-async fn a_willing_peer_is_connected_to() {
-    let (result, mut socket, terms) =
+async fn the_default_script_connects() {
+    let (result, mut socket, handshake) =
         try_connect_with_script(|connector| connector, &HandshakeScript::new()).await;
     let connection = result.unwrap();
-    assert_eq!((&*terms.mechanism, &*terms.vhost), ("PLAIN", "/"));
+    assert_eq!((&*handshake.mechanism, &*handshake.vhost), ("PLAIN", "/"));
     let server = async {
         let close: connection::Close = socket.expect(0).await.unwrap();
         socket.send(0, connection::CloseOk {}).await.unwrap();

@@ -1,5 +1,5 @@
-//! Tests of what the other tests stand on: the broker's helpers, the other client, the
-//! proxy.
+//! Tests of `support/`: the helpers for brokers, the other client, the proxy.
+
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use crate::support::{eventually, unique, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A connection through a proxy to a peer of the test's own: proxy, client, peer.
-async fn pair() -> (Proxy, TcpStream, TcpStream, TcpListener) {
+/// Connects a client through a proxy to a listener. Returns proxy, client, the accepted peer and the listener.
+async fn connect_through_proxy() -> (Proxy, TcpStream, TcpStream, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let proxy = Proxy::to(&listener.local_addr().expect("an address").to_string());
     let client = TcpStream::connect(proxy.address()).await.expect("accepted");
@@ -23,17 +23,17 @@ async fn pair() -> (Proxy, TcpStream, TcpStream, TcpListener) {
 
 async fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    within("bytes arrive", 10, stream.read_exact(&mut bytes)).await.expect("all of them");
+    within("bytes arrive", 10, stream.read_exact(&mut bytes)).await.expect("all bytes");
     bytes
 }
 
-/// Nothing to read now, and nobody says that there will not be.
-fn is_silent(stream: &TcpStream) -> bool {
+/// Returns whether there is neither a byte nor the end of the stream to read.
+fn has_nothing_to_read(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0; 1]), Err(e) if e.kind() == ErrorKind::WouldBlock)
 }
 
 #[tokio::test]
-async fn a_fresh_vhost_takes_and_gives_messages() {
+async fn messages_can_be_published_and_fetched_in_a_new_vhost() {
     let vhost = Vhost::fresh().await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
     oracle.declare_queue("q").await;
@@ -57,7 +57,7 @@ async fn a_fresh_vhost_takes_and_gives_messages() {
 }
 
 #[tokio::test]
-async fn a_vhost_is_gone_when_dropped() {
+async fn dropping_a_vhost_deletes_it_and_its_users() {
     let vhost = Vhost::fresh().await;
     let user = vhost.create_user("secret").await;
     let (url, path) = (vhost.url(), format!("/api/vhosts/{}", vhost.name()));
@@ -71,7 +71,7 @@ async fn a_vhost_is_gone_when_dropped() {
 }
 
 #[tokio::test]
-async fn permissions_count() {
+async fn permissions_apply() {
     let vhost = Vhost::fresh().await;
     let user = vhost.create_user("p/w d").await;
     let url = vhost.url_as(&user, "p/w d");
@@ -84,22 +84,25 @@ async fn permissions_count() {
 }
 
 #[tokio::test]
-async fn an_operator_closes_a_connection() {
+async fn delete_connections_closes_connections() {
     let vhost = Vhost::fresh().await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
-    let closed =
-        eventually("the connection shows", 10, async || match vhost.delete_connections("for a test").await {
+    let closed = eventually("the API lists the connection", 10, async || {
+        match vhost.delete_connections("for a test").await {
             0 => None,
             n => Some(n),
-        })
-        .await;
+        }
+    })
+    .await;
     assert_eq!(closed, 1);
-    eventually("the client knows", 10, async || (!oracle.connection().status().connected()).then_some(()))
-        .await;
+    eventually("the client is disconnected", 10, async || {
+        (!oracle.connection().status().connected()).then_some(())
+    })
+    .await;
 }
 
 #[actix::test]
-async fn the_proxy_carries_amqp() {
+async fn the_proxy_forwards_and_records_amqp() {
     let vhost = Vhost::fresh().await;
     let proxy = Proxy::to(&vhost.broker().address());
     proxy.record();
@@ -110,22 +113,23 @@ async fn the_proxy_carries_amqp() {
     oracle.declare_queue("q").await;
     oracle.publish("", "q", "through").await;
     assert_eq!(oracle.drain_bodies("q").await, [b"through"]);
-    within("publish is on the tape", 5, proxy.wait_for_method(Direction::ToBroker, (60, 40), 1)).await;
+    within("publish is recorded", 5, proxy.wait_for_method(Direction::ToBroker, (60, 40), 1)).await;
 
-    let tape = &proxy.recordings()[0];
-    assert_eq!(tape.connection, 1);
-    let methods = |way| tape.frames(way).filter_map(|frame| frame.method()).collect::<Vec<_>>();
+    let recording = &proxy.recordings()[0];
+    assert_eq!(recording.connection, 1);
+    let methods =
+        |direction| recording.frames(direction).filter_map(|frame| frame.method()).collect::<Vec<_>>();
     assert_eq!(methods(Direction::ToBroker)[0], (10, 11), "start-ok first");
     assert_eq!(methods(Direction::ToClient)[0], (10, 10), "start first");
-    let body = tape.frames(Direction::ToBroker).find(|frame| frame.kind == 3);
+    let body = recording.frames(Direction::ToBroker).find(|frame| frame.kind == 3);
     assert_eq!(body.expect("a body frame").payload, b"through");
 
     oracle.close().await;
-    within("it ends", 10, proxy.wait_for_open(0)).await;
+    within("the connection closes", 10, proxy.wait_for_open(0)).await;
 }
 
 #[tokio::test]
-async fn amqp_in_small_pieces() {
+async fn amqp_works_in_small_segments() {
     let vhost = Vhost::fresh().await;
     let proxy = Proxy::to(&vhost.broker().address());
     proxy.one_byte_segments(Direction::ToBroker);
@@ -137,31 +141,30 @@ async fn amqp_in_small_pieces() {
 }
 
 #[tokio::test]
-async fn a_fin_cut_is_an_end_of_stream_for_both() {
-    let (proxy, mut client, mut peer, _listener) = pair().await;
+async fn a_fin_cut_is_the_end_of_the_stream_for_both_peers() {
+    let (proxy, mut client, mut peer, _listener) = connect_through_proxy().await;
     client.write_all(b"up").await.expect("written");
     assert_eq!(read(&mut peer, 2).await, b"up");
-    // Not read by the client: it must arrive all the same, before the end.
+    // Unread bytes arrive before the end of the stream.
     peer.write_all(b"down").await.expect("written");
     within("forwarded", 5, proxy.wait_for_bytes(Direction::ToClient, 4)).await;
-    // Not read by the proxy's other side either.
     proxy.cut_all(Cut::Fin);
-    within("gone", 5, proxy.wait_for_open(0)).await;
+    within("the connection closes", 5, proxy.wait_for_open(0)).await;
     let mut rest = Vec::new();
     within("end", 5, client.read_to_end(&mut rest)).await.expect("an orderly end");
     assert_eq!(rest, b"down");
     let length = within("end", 5, peer.read(&mut [0; 8])).await;
     assert_eq!(length.expect("an orderly end"), 0);
 
-    TcpStream::connect(proxy.address()).await.expect("open for the next one");
-    within("the next one", 5, proxy.wait_for_accepted(2)).await;
+    TcpStream::connect(proxy.address()).await.expect("accepted");
+    within("the next connection", 5, proxy.wait_for_accepted(2)).await;
 }
 
 #[tokio::test]
-async fn a_reset_is_a_reset_for_both() {
-    let (proxy, mut client, mut peer, _listener) = pair().await;
+async fn a_reset_is_a_reset_for_both_peers() {
+    let (proxy, mut client, mut peer, _listener) = connect_through_proxy().await;
     proxy.cut_all(Cut::Rst);
-    within("gone", 5, proxy.wait_for_open(0)).await;
+    within("the connection closes", 5, proxy.wait_for_open(0)).await;
     for stream in [&mut client, &mut peer] {
         let read = within("reset", 5, stream.read(&mut [0; 8])).await;
         assert_eq!(read.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
@@ -169,13 +172,13 @@ async fn a_reset_is_a_reset_for_both() {
 }
 
 #[tokio::test]
-async fn amqp_clients_see_the_cuts() {
+async fn amqp_clients_notice_cuts() {
     for how in [Cut::Fin, Cut::Rst] {
         let vhost = Vhost::fresh().await;
         let proxy = Proxy::to(&vhost.broker().address());
         let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
         proxy.cut_all(how);
-        eventually("the client knows", 10, async || {
+        eventually("the client is disconnected", 10, async || {
             (!oracle.connection().status().connected()).then_some(())
         })
         .await;
@@ -183,26 +186,26 @@ async fn amqp_clients_see_the_cuts() {
 }
 
 #[tokio::test]
-async fn a_stall_holds_back_and_resume_lets_go() {
-    let (proxy, mut client, mut peer, _listener) = pair().await;
+async fn a_stall_holds_bytes_back_until_resume() {
+    let (proxy, mut client, mut peer, _listener) = connect_through_proxy().await;
     proxy.stall(Direction::ToBroker);
     client.write_all(b"held").await.expect("written");
-    // The other direction is not stalled, and its bytes have come through by now.
+    // The other direction is not stalled.
     peer.write_all(b"free").await.expect("written");
     assert_eq!(read(&mut client, 4).await, b"free");
     assert_eq!(proxy.byte_count(Direction::ToBroker), 0);
-    assert!(is_silent(&peer));
+    assert!(has_nothing_to_read(&peer));
     proxy.stall(Direction::Both);
     client.shutdown().await.expect("shut down");
-    assert!(is_silent(&peer));
+    assert!(has_nothing_to_read(&peer));
     proxy.resume(Direction::Both);
     assert_eq!(read(&mut peer, 4).await, b"held");
     let length = within("end", 5, peer.read(&mut [0; 8])).await;
-    assert_eq!(length.expect("the end that was held back, too"), 0);
+    assert_eq!(length.expect("the end of the stream"), 0);
 }
 
 #[tokio::test]
-async fn an_amqp_call_waits_out_a_stall() {
+async fn an_amqp_call_completes_after_a_stall() {
     let vhost = Vhost::fresh().await;
     let proxy = Proxy::to(&vhost.broker().address());
     let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
@@ -212,15 +215,15 @@ async fn an_amqp_call_waits_out_a_stall() {
     tokio::pin!(declared);
     tokio::select! {
         _ = &mut declared => panic!("declared through a stalled proxy"),
-        looked = direct.queue_counts("q") => assert_eq!(looked, None),
+        counts = direct.queue_counts("q") => assert_eq!(counts, None),
     }
     proxy.resume(Direction::ToBroker);
-    within("declared after all", 10, declared).await;
+    within("the declare", 10, declared).await;
 }
 
 #[tokio::test]
 async fn a_cut_after_n_bytes_is_exact() {
-    let (proxy, mut client, mut peer, listener) = pair().await;
+    let (proxy, mut client, mut peer, listener) = connect_through_proxy().await;
     client.write_all(b"before").await.expect("written");
     assert_eq!(read(&mut peer, 6).await, b"before");
     proxy.cut_once_after(Direction::ToBroker, 5, Cut::Fin);
@@ -230,18 +233,18 @@ async fn a_cut_after_n_bytes_is_exact() {
     assert_eq!(rest, b"01234");
     assert_eq!(proxy.byte_count(Direction::ToBroker), 11);
 
-    // Once: the next one is spared.
+    // `cut_once_after` does not cut the next connection.
     let mut client = TcpStream::connect(proxy.address()).await.expect("accepted");
-    let (mut peer, _) = within("the next", 5, listener.accept()).await.expect("accepted");
+    let (mut peer, _) = within("the next connection", 5, listener.accept()).await.expect("accepted");
     client.write_all(b"0123456789").await.expect("written");
     assert_eq!(read(&mut peer, 10).await, b"0123456789");
 
-    // Each: this one is not.
+    // `cut_each_after` cuts it.
     proxy.cut_each_after(Direction::ToClient, 3, Cut::Fin);
     for again in [false, true] {
         if again {
             client = TcpStream::connect(proxy.address()).await.expect("accepted");
-            peer = within("the next", 5, listener.accept()).await.expect("accepted").0;
+            peer = within("the next connection", 5, listener.accept()).await.expect("accepted").0;
         }
         peer.write_all(b"0123456789").await.expect("written");
         let mut rest = Vec::new();
@@ -251,8 +254,8 @@ async fn a_cut_after_n_bytes_is_exact() {
 }
 
 #[tokio::test]
-async fn one_byte_per_segment() {
-    let (proxy, mut client, mut peer, _listener) = pair().await;
+async fn one_byte_segments_transfer_all_bytes() {
+    let (proxy, mut client, mut peer, _listener) = connect_through_proxy().await;
     proxy.one_byte_segments(Direction::ToBroker);
     proxy.record();
     client.write_all(&[7; 500]).await.expect("written");
@@ -261,8 +264,8 @@ async fn one_byte_per_segment() {
 }
 
 #[tokio::test]
-async fn rate_and_delay_take_their_time() {
-    let (proxy, mut client, mut peer, _listener) = pair().await;
+async fn rate_limit_and_delay_apply() {
+    let (proxy, mut client, mut peer, _listener) = connect_through_proxy().await;
     proxy.limit_rate(Direction::ToBroker, 10_000);
     let start = Instant::now();
     client.write_all(&[0; 5_000]).await.expect("written");
@@ -280,23 +283,23 @@ async fn rate_and_delay_take_their_time() {
 }
 
 #[tokio::test]
-async fn the_door_is_refused_slammed_and_opened() {
-    let (proxy, mut client, mut peer, _listener) = pair().await;
-    within("closed", 5, proxy.refuse_new()).await;
+async fn new_connections_are_refused_reset_and_accepted() {
+    let (proxy, mut client, mut peer, _listener) = connect_through_proxy().await;
+    within("the listener closes", 5, proxy.refuse_new()).await;
     let refused = TcpStream::connect(proxy.address()).await;
     assert_eq!(refused.expect_err("refused").kind(), ErrorKind::ConnectionRefused);
     client.write_all(b"still").await.expect("written");
     assert_eq!(read(&mut peer, 5).await, b"still");
 
-    within("slammed", 5, proxy.reset_new()).await;
-    // The reset may come before the connect returns, or after.
-    if let Ok(mut slammed) = TcpStream::connect(proxy.address()).await {
-        let read = within("reset", 5, slammed.read(&mut [0; 1])).await;
+    within("the listener opens", 5, proxy.reset_new()).await;
+    // The reset may arrive before the connect returns.
+    if let Ok(mut client) = TcpStream::connect(proxy.address()).await {
+        let read = within("reset", 5, client.read(&mut [0; 1])).await;
         assert_eq!(read.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
     }
-    within("open", 5, proxy.accept_new()).await;
+    within("the listener opens", 5, proxy.accept_new()).await;
     let before = proxy.accepted_count();
-    let _again = TcpStream::connect(proxy.address()).await.expect("welcome");
+    let _client = TcpStream::connect(proxy.address()).await.expect("accepted");
     within("accepted", 5, proxy.wait_for_accepted(before + 1)).await;
 }
 
@@ -308,8 +311,10 @@ async fn the_second_node_can_be_killed() {
     oracle.declare_queue("durable").await;
     node.sync().await;
     node.kill9().await;
-    eventually("the client knows", 10, async || (!oracle.connection().status().connected()).then_some(()))
-        .await;
+    eventually("the client is disconnected", 10, async || {
+        (!oracle.connection().status().connected()).then_some(())
+    })
+    .await;
     node.start_again().await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
     assert_eq!(oracle.queue_counts("durable").await, Some((0, 0)));
@@ -335,9 +340,9 @@ async fn the_second_node_is_renewed_after_a_test_that_failed() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "not within 0 s: patience")]
-async fn a_time_limit_names_what_was_awaited() {
-    within("patience", 0, std::future::pending::<()>()).await;
+#[should_panic(expected = "not within 0 s: a future")]
+async fn within_names_what_timed_out() {
+    within("a future", 0, std::future::pending::<()>()).await;
 }
 
 #[test]
@@ -346,7 +351,7 @@ fn names_are_unique() {
 }
 
 #[test]
-fn base64_pads() {
+fn base64_is_padded() {
     assert_eq!(base64(b"guest:guest"), "Z3Vlc3Q6Z3Vlc3Q=");
     assert_eq!(base64(b"a"), "YQ==");
     assert_eq!(base64(b"abc"), "YWJj");
