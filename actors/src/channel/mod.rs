@@ -37,7 +37,8 @@ use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 use tokio::time::Instant;
 
 pub use self::reply::Reply;
-use self::{calls::Call, machine::ChannelMachine, pending_reply::PendingReply, reply::Responder};
+pub(crate) use self::reply::Responder;
+use self::{calls::Call, machine::ChannelMachine, pending_reply::PendingReply};
 use crate::{
     error::Result,
     internal::SupervisorMessage,
@@ -45,8 +46,6 @@ use crate::{
     outbox::{Outbox, OutboxConfig},
     watchers::Watchers,
 };
-
-pub(crate) use self::reply::Responder as Answer;
 
 /// The actor of one channel: it reads what the broker sends on it, and makes the calls of the application.
 ///

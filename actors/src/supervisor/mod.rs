@@ -41,7 +41,7 @@ use tokio::{sync::watch, time::Instant};
 
 use self::{secrets::Secrets, supervision::Supervision};
 use crate::{
-    channel::{Answer, OpenedChannel},
+    channel::{OpenedChannel, Responder},
     connection::Connection,
     error::Error,
     internal::{ChannelMessage, ConnectionCommand},
@@ -111,13 +111,13 @@ struct ChannelEntry {
     channel: OpenedChannel,
     recipient: Recipient<ChannelMessage>,
     /// The caller that waits for the channel to open.
-    opening: Option<Answer<OpenedChannel>>,
+    opening: Option<Responder<OpenedChannel>>,
 }
 
 /// The callers that close the connection.
 #[derive(Debug, Default)]
 struct Closers {
-    answers: Vec<Answer<()>>,
+    answers: Vec<Responder<()>>,
     /// How many publishes were unconfirmed when the connection was closed.
     unconfirmed: Option<usize>,
 }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{channel::Answer, secret::Secret};
+use crate::{channel::Responder, secret::Secret};
 
 /// How many updates may be unanswered.
 pub(super) const MAX_PENDING: usize = 32;
@@ -27,7 +27,7 @@ struct PendingUpdate {
 /// Who waits for the answer of the broker.
 #[derive(Debug)]
 pub(super) enum Waiter {
-    Caller(Answer<()>),
+    Caller(Responder<()>),
     /// A refresh with credentials that are valid for this long.
     Refresh(Duration),
 }

@@ -193,7 +193,7 @@ mod tests {
             phase.connection_lost();
             (phase.restarts(), phase.consumed())
         });
-        assert_eq!(restart[5], (true, false), "nobody was told that it was lost on that connection");
+        assert_eq!(restart[5], (true, false), "its loss was reported on the earlier connection only");
         assert_eq!(restart[6], (false, false));
     }
 }

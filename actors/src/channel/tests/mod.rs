@@ -5,3 +5,5 @@ mod cancel;
 mod closing;
 mod counting;
 mod recovery;
+mod replies;
+mod state;

@@ -1,0 +1,129 @@
+//! The states of a channel.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    channel::state::{AfterClose, ChannelState, CloseUnopened, Loss, Reading},
+    error::{CloseReason, Error},
+};
+
+fn error(text: &str) -> Error {
+    Error::channel_closed(text.to_owned(), None)
+}
+
+fn by_broker() -> Error {
+    Error::channel_closed("the broker closed it", Some(CloseReason::new(406, "no", 50, 10)))
+}
+
+/// One of each.
+fn all(now: Instant) -> [ChannelState; 8] {
+    [
+        ChannelState::Opening { since: now },
+        ChannelState::Open,
+        ChannelState::Draining { code: 200, text: "bye".into(), until: now + Duration::from_secs(1) },
+        ChannelState::Detached { cause: error("lost") },
+        ChannelState::Recovering { cause: error("lost"), skipped: vec![(1, error("gone"))] },
+        ChannelState::ClosingToReopen { cause: error("silent"), crossed: false },
+        ChannelState::Closing { error: error("closed"), abandoned: 2, crossed: false },
+        ChannelState::Closed(error("closed")),
+    ]
+}
+
+fn of_all<T>(ask: impl Fn(&mut ChannelState) -> T) -> Vec<T> {
+    all(Instant::now()).each_mut().map(ask).into()
+}
+
+#[test]
+fn calls_are_made_when_open_and_wait_during_recovery() {
+    let usable = of_all(|state| state.usable().is_ok());
+    assert_eq!(usable, [false, true, false, false, false, false, false, false]);
+    let wait = of_all(|state| state.is_recovering());
+    assert_eq!(wait, [false, false, false, true, true, true, false, false]);
+}
+
+#[test]
+fn a_channel_that_closes_reads_only_the_end() {
+    use Reading::{All, Close, Nothing};
+    let reading = of_all(|state| state.reading());
+    assert_eq!(reading, [All, All, All, All, All, Close, Close, Nothing]);
+}
+
+#[test]
+fn a_lost_connection_ends_channels_that_were_being_closed() {
+    use Loss::{Ends, Ignored, OpensLater, Recovers};
+    let losses = of_all(|state| state.loss());
+    assert_eq!(losses, [OpensLater, Recovers, Ends, Ignored, Recovers, Recovers, Ends, Ignored]);
+}
+
+#[test]
+fn only_an_open_channel_is_drained() {
+    let now = Instant::now();
+    let drained = of_all(|state| state.drain(200, "bye".into(), now));
+    assert_eq!(drained, [false, true, false, false, false, false, false, false]);
+}
+
+#[test]
+fn a_close_is_due_when_publishes_are_confirmed_or_late() {
+    let now = Instant::now();
+    let until = now + Duration::from_secs(1);
+    let state = ChannelState::Draining { code: 320, text: "bye".into(), until };
+    assert_eq!(state.close_due(now, false), None);
+    assert_eq!(state.close_due(now, true), Some((320, "bye".into())));
+    assert_eq!(state.close_due(until, false), Some((320, "bye".into())));
+    assert_eq!(ChannelState::Open.close_due(until, true), None);
+}
+
+#[test]
+fn a_recovered_channel_is_open_and_returns_its_cause_and_skipped_consumers_once() {
+    let mut state = ChannelState::Detached { cause: error("lost") };
+    state.recover();
+    assert!(state.awaits_recovery());
+    state.reopen(error("refused"), vec![(1, error("gone")), (2, error("locked"))]);
+    state.unskip(1);
+    let (cause, skipped) = state.recovered().expect("it recovered");
+    assert!(cause.to_string().contains("refused"), "{cause}");
+    assert_eq!(skipped.into_iter().map(|(consumer, _)| consumer).collect::<Vec<_>>(), [2]);
+    assert!(state.is_open() && state.recovered().is_none());
+}
+
+#[test]
+fn a_channel_closed_to_reopen_reopens_unless_it_is_closed_meanwhile() {
+    let mut state = ChannelState::Open;
+    state.close_to_reopen_sent(error("silent"));
+    assert_eq!(state.after_close(), Some(AfterClose::Reopen));
+    assert_eq!(state.crossed(), Some(0));
+    assert_eq!(state.close_unopened(), CloseUnopened::Wait);
+    assert_eq!(state.after_close(), Some(AfterClose::End));
+    assert!(state.is_crossed(), "the broker's close is not forgotten");
+}
+
+#[test]
+fn a_channel_is_closed_unopened_by_what_the_broker_has_of_it() {
+    use CloseUnopened::{End, SendClose, Wait};
+    let how = of_all(|state| state.close_unopened());
+    assert_eq!(how[3..7], [End, SendClose, Wait, Wait]);
+}
+
+#[test]
+fn the_first_reason_of_an_end_counts() {
+    let mut state = ChannelState::Open;
+    state.close_sent(error("first"), 3);
+    let ended = state.end(error("second"), 5).expect("an end");
+    assert!(ended.error.to_string().contains("first"));
+    assert_eq!((ended.abandoned, ended.never_open, ended.cause.is_none()), (3, false, true));
+    assert!(state.end(error("third"), 0).is_none(), "it has ended");
+}
+
+#[test]
+fn watchers_get_the_cause_of_an_end_that_the_application_did_not_ask_for() {
+    let causes = of_all(|state| state.end(by_broker(), 1).map(|ended| ended.cause.is_some()));
+    let [some, none] = [Some(true), Some(false)];
+    assert_eq!(causes, [some, some, some, some, some, none, none, None]);
+    let never = of_all(|state| state.end(by_broker(), 1).is_some_and(|ended| ended.never_open));
+    assert_eq!(never.iter().position(|never| *never), Some(0));
+    let mut state = ChannelState::Open;
+    state.close_sent(by_broker(), 0);
+    assert!(state.end(error("late"), 0).is_some_and(|ended| ended.cause.is_some()));
+}
