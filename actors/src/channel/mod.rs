@@ -73,7 +73,7 @@ use crate::{
 /// # Errors
 /// Every call can fail with:
 ///
-/// - `Refused`: the broker closed the channel because of this call; [`Error::close_reason`] has the reply code.
+/// - `Refused`: the broker closed the channel because of this call; [`Error::close_reason`](crate::Error::close_reason) has the reply code.
 /// - `ChannelClosed`: the channel is closed, or was closed before the reply came; with the broker's reason, if it gave
 ///   one.
 /// - `ConnectionClosed`: the connection is closed.
