@@ -3,6 +3,8 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+#[cfg(feature = "testing")]
+use actix_pika_actors::testing::MemoryDialer;
 use actix_pika_actors::{
     Address, ConnectionOptions, ConnectionState, ConnectionSupervisor, HappyEyeballs, SharedProvider, facade,
 };
@@ -494,6 +496,31 @@ impl Connector {
     /// ```
     pub fn fail_fast(mut self, fail_fast: bool) -> Self {
         self.options.fail_fast = fail_fast;
+        self
+    }
+
+    /// Connects to a [`MemoryPeer`](crate::testing::MemoryPeer) instead of the addresses: tests without a network, also under
+    /// a paused clock.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika::{Connector, testing::{HandshakeScript, MemoryPeer}};
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// let mut peer = MemoryPeer::new();
+    /// let connect = Connector::host("memory", 0).memory(peer.dialer()).connect();
+    /// let serve = async {
+    ///     let mut socket = peer.accept().await?;
+    ///     socket.handshake_with(&HandshakeScript::new()).await?;
+    ///     Ok::<_, actix_pika::testing::TestError>(socket)
+    /// };
+    /// let (connection, socket) = futures_util::join!(connect, serve);
+    /// assert!(connection.is_ok() && socket.is_ok());
+    /// # });
+    /// ```
+    #[cfg(feature = "testing")]
+    pub fn memory(mut self, dialer: MemoryDialer) -> Self {
+        self.options.memory = Some(dialer);
         self
     }
 

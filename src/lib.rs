@@ -186,9 +186,9 @@ pub mod prelude {
 /// ```
 pub mod options {
     pub use actix_pika_actors::{
-        Address, AddressOrder, Backoff, CredentialsFuture, CredentialsProvider, DeadLetterStrategy,
-        DelayedRetry, ExchangeKind, LeaderLocator, Mechanism, OnOutage, Overflow, QueueType, Secret,
-        StreamOffset, TcpOptions,
+        Address, AddressOrder, Backoff, ConnectionOptions, CredentialsFuture, CredentialsProvider,
+        DeadLetterStrategy, DelayedRetry, ExchangeKind, HappyEyeballs, LeaderLocator, Mechanism, OnOutage,
+        Overflow, QueueType, Secret, SharedProvider, StreamOffset, TcpOptions,
     };
 
     pub use crate::connect::IntoConnector;
@@ -324,7 +324,7 @@ pub mod error {
 /// }
 /// ```
 pub mod actors {
-    pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel};
+    pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel, Outbox};
 }
 
 /// The examples of the README compile.

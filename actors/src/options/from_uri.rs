@@ -32,8 +32,25 @@ impl ConnectionOptions {
     /// ```
     pub fn from_uris<T: AsRef<str>>(uris: impl IntoIterator<Item = T>) -> Result<Self> {
         let (uri, others) = parse_list(uris).map_err(|error| Error::uri(error.to_string()))?;
-        let mut options = Self::try_from(uri)?;
+        let mut options = Self::from_uri(uri)?;
         options.other_addresses = others;
+        Ok(options)
+    }
+
+    fn from_uri(uri: AmqpUri) -> Result<Self> {
+        if uri.scheme == Scheme::Amqps {
+            return Err(Error::uri("amqps: this version speaks plain TCP only"));
+        }
+        if let Some(key) = uri.parameters.needs_tls() {
+            return Err(Error::uri(format!("AMQP URI: parameter {key} needs amqps, not in this version")));
+        }
+        let mut options = Self {
+            address: Address::new(uri.host, uri.port),
+            credentials: SharedProvider::new(Credentials::new(uri.user, uri.password)),
+            vhost: uri.vhost,
+            ..Self::default()
+        };
+        options.set_parameters(uri.parameters)?;
         Ok(options)
     }
 
@@ -71,27 +88,6 @@ fn not_zero(key: &str, timeout: Option<Duration>) -> Result<Option<Duration>> {
     match timeout {
         Some(Duration::ZERO) => Err(Error::uri(format!("AMQP URI: parameter {key} has to be more than 0"))),
         timeout => Ok(timeout),
-    }
-}
-
-impl TryFrom<AmqpUri> for ConnectionOptions {
-    type Error = Error;
-
-    fn try_from(uri: AmqpUri) -> Result<Self> {
-        if uri.scheme == Scheme::Amqps {
-            return Err(Error::uri("amqps: this version speaks plain TCP only"));
-        }
-        if let Some(key) = uri.parameters.needs_tls() {
-            return Err(Error::uri(format!("AMQP URI: parameter {key} needs amqps, not in this version")));
-        }
-        let mut options = Self {
-            address: Address::new(uri.host, uri.port),
-            credentials: SharedProvider::new(Credentials::new(uri.user, uri.password)),
-            vhost: uri.vhost,
-            ..Self::default()
-        };
-        options.set_parameters(uri.parameters)?;
-        Ok(options)
     }
 }
 
