@@ -13,4 +13,10 @@ for crate in $(cargo tree --quiet --workspace --depth 0 --prefix none | awk 'NF 
         fi
     done
 done
+
+# Cargo assumes that a package of a registry does not change without its version, and keeps the unpacked and the
+# compiled package of the last run.
+export CARGO_TARGET_DIR=target/package-check
+rm -rf "$CARGO_TARGET_DIR"/package "$CARGO_TARGET_DIR"/debug/.fingerprint/actix-pika* \
+    "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/actix-pika*
 cargo package --workspace --all-features --allow-dirty
