@@ -85,17 +85,17 @@ async fn wait(confirm: actix_pika::Confirm, counts: &Counts) -> Result<()> {
     Ok(())
 }
 
-/// Shows a line as it grows, or now and then where nobody watches.
+/// Prints progress: one line that is updated on a terminal, or a line now and then.
 async fn show_progress(counts: Arc<Counts>) {
-    let watched = io::stdout().is_terminal();
-    let pause = if watched { Duration::from_millis(100) } else { Duration::from_millis(500) };
+    let terminal = io::stdout().is_terminal();
+    let pause = if terminal { Duration::from_millis(100) } else { Duration::from_millis(500) };
     loop {
         tokio::time::sleep(pause).await;
         let [published, confirmed, _, acknowledged] = counts.read();
         let bar = "#".repeat((acknowledged * 30 / MESSAGES) as usize);
         let line =
             format!("[{bar:<30}] published {published}, confirmed {confirmed}, acknowledged {acknowledged}");
-        if watched {
+        if terminal {
             print!("\r{line}");
             let _ = io::stdout().flush();
         } else {

@@ -72,7 +72,7 @@ impl Args {
     }
 
     fn publishing(&self) -> Publishing {
-        // The contestants send no properties, so that all send the same bytes.
+        // The other clients in the comparison send no properties.
         Publishing::new(Bytes::from(vec![b'x'; self.body])).properties(Properties::new()).mandatory(false)
     }
 }
@@ -156,7 +156,7 @@ async fn count(channel: &Channel, queue: &str) -> Result<u64> {
     Ok(queue.declared().map_or(0, |d| d.message_count.into()))
 }
 
-/// Whether the queue comes to hold `want` messages; RabbitMQ answers a declare before publishes have reached the queue.
+/// Returns whether the queue gets to hold `want` messages. RabbitMQ replies to a declare before publishes have reached the queue.
 async fn comes_to_hold(channel: &Channel, queue: &str, want: u64) -> Result<bool> {
     for _ in 0..500 {
         if count(channel, queue).await? == want {
@@ -298,7 +298,7 @@ async fn tasks(args: &Args) -> Result<(Meter, bool)> {
     Ok((meter, ok && confirmed == args.messages))
 }
 
-/// Counts deliveries, and says when the last one has come.
+/// Counts deliveries, and reports the last one.
 struct Worker {
     want: u64,
     got: u64,
@@ -366,7 +366,7 @@ async fn consume(args: &Args, no_ack: bool) -> Result<(Meter, bool)> {
         let worker = if actix::Arbiter::try_current().is_some() {
             worker.start()
         } else {
-            // Under #[tokio::main]: an arbiter of the library's thread is not to be had here, so one of its own.
+            // Under #[tokio::main] there is no arbiter here, so the actor gets one.
             let (tell, told) = std::sync::mpsc::channel();
             std::thread::spawn(move || {
                 let system = System::new();
@@ -477,6 +477,6 @@ fn main() -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
         return runtime.block_on(async { tokio::spawn(run(args)).await.expect("task") });
     }
-    // A task of its own: the root future of `block_on` pays for an extra look at epoll each time it waits.
+    // In a separate task: the root future of `block_on` costs an extra epoll call each time it waits.
     System::new().block_on(async { actix::spawn(run(args)).await.expect("task") })
 }

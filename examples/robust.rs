@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_pika::{ConnectionEvent, Consume, Delivery, OpenChannel, Requeue, Result, connect_robust};
 
-/// One that panics is built again; the message that it had begun comes once more.
+/// A worker that panics is replaced; the delivery that it was handling is delivered once more.
 struct Worker;
 
 impl Actor for Worker {
@@ -25,7 +25,7 @@ impl Handler<Delivery> for Worker {
         let job = delivery.process(Requeue::OnceThenDrop);
         let id = job.properties().ok().and_then(|properties| properties.message_id());
         println!("{} (id {id:?})", String::from_utf8_lossy(job.body()));
-        // Its connection may be gone: then it comes again, and the id tells.
+        // Fails if the connection was lost: the message is delivered again, with the same id.
         job.done().ok();
     }
 }
@@ -42,9 +42,9 @@ impl Handler<ConnectionEvent> for Watcher {
     fn handle(&mut self, event: ConnectionEvent, _: &mut Self::Context) {
         match event {
             ConnectionEvent::Lost(error) => println!("lost: {error}"),
-            ConnectionEvent::Retrying { attempt, delay, .. } => println!("try {attempt} in {delay:?}"),
-            ConnectionEvent::Recovered { skipped, .. } => println!("restored, but for {skipped:?}"),
-            ConnectionEvent::Closed(cause) => println!("over: {cause:?}"),
+            ConnectionEvent::Retrying { attempt, delay, .. } => println!("attempt {attempt} in {delay:?}"),
+            ConnectionEvent::Recovered { skipped, .. } => println!("recovered, except {skipped:?}"),
+            ConnectionEvent::Closed(cause) => println!("closed: {cause:?}"),
             _ => {}
         }
     }
@@ -61,7 +61,7 @@ async fn main() -> Result<()> {
 
     let exchange = channel.default_exchange();
     for n in 1.. {
-        // Just takes longer while the broker is away; fails when it is away for longer than the deadline.
+        // Takes longer while the broker is down. Fails if it is down for longer than the deadline.
         if let Err(error) = exchange.publish(format!("job {n}"), "actix-pika.robust").await {
             println!("job {n}: {error}");
         }
