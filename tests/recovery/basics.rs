@@ -1,4 +1,4 @@
-//! A connection that is lost and comes back: what goes on as before.
+//! Basic recovery: the same handles work after a loss, queues are renamed, and unconfirmed publishes are resent.
 
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use actix_pika::{
 };
 use futures_util::StreamExt;
 
-/// REC-02, REC-03: the same handle, open again, and told in order.
+/// REC-02, REC-03: a lost connection reconnects under the same handle, with `Lost`, `Connected` and `Recovered` in
+/// order.
 #[actix::test]
-async fn a_connection_comes_back_under_its_handle() {
+async fn a_connection_recovers_under_its_handle() {
     let mut robust = RobustConnection::connect().await;
     robust.proxy.cut_all(crate::support::proxy::Cut::Rst);
     let error = robust.wait_for_loss().await;
@@ -26,9 +27,9 @@ async fn a_connection_comes_back_under_its_handle() {
     within("close", 10, robust.connection.close()).await.unwrap();
 }
 
-/// REC-05, REC-06, NET-12: publisher, queue and consumer go on; what was not acknowledged comes again.
+/// REC-05, REC-06, NET-12: publishing and consuming continue after a loss; unacknowledged messages are redelivered.
 #[actix::test]
-async fn publishing_and_consuming_go_on() {
+async fn publishing_and_consuming_continue() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let events = channel.declare_exchange(DeclareExchange::topic("events").auto_delete(true)).await.unwrap();
@@ -53,9 +54,9 @@ async fn publishing_and_consuming_go_on() {
     assert_eq!(robust.vhost.consumers("log").await.len(), 0);
 }
 
-/// REC-11, REC-12: a queue that the broker named has another name, which bindings, consumers and handles follow.
+/// REC-11, REC-12: a server-named queue has a new name after a recovery; its bindings, consumers and handles use it.
 #[actix::test]
-async fn a_queue_named_by_the_broker_is_renamed_everywhere() {
+async fn a_server_named_queue_is_renamed_everywhere() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
@@ -79,9 +80,9 @@ async fn a_queue_named_by_the_broker_is_renamed_everywhere() {
     assert_eq!((records.queues, records.bindings, records.consumers), (0, 0, 0));
 }
 
-/// PUB: what was not confirmed when the connection broke is sent again, in order, before what came later.
+/// PUB: publishes that were unconfirmed at the loss are resent in order, before later ones.
 #[actix::test]
-async fn unconfirmed_publishes_are_sent_again_in_order() {
+async fn unconfirmed_publishes_are_resent_in_order() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     channel.declare_queue("jobs").await.unwrap();
@@ -115,9 +116,10 @@ async fn unconfirmed_publishes_are_sent_again_in_order() {
     tokio::time::timeout(Duration::from_secs(10), robust.connection.close()).await.unwrap().unwrap();
 }
 
-/// CH-05, NET-04: a channel that an error closed comes back on the same handle, and so does its prefetch.
+/// CH-05, NET-04: a channel that the broker closed is reopened under the same handle, and also recovers with its
+/// connection.
 #[actix::test]
-async fn a_channel_closed_by_an_error_opens_again() {
+async fn a_channel_closed_by_an_error_is_reopened() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut events = channel.events();

@@ -1,7 +1,8 @@
-//! What a broker does to connections while it goes on running: closes them, takes their virtual host, stands still.
+//! Faults of a running broker: closed connections, a deleted virtual host, a silent or paused node, locks, timeouts.
 
 use std::time::Duration;
 
+use super::restart_options;
 use crate::support::{
     broker::{SecondNode, Vhost},
     eventually,
@@ -18,28 +19,28 @@ use actix_pika::{
 };
 use futures_util::StreamExt;
 
-async fn close_all(robust: &RobustConnection, reason: &str) {
+async fn close_connections(robust: &RobustConnection, reason: &str) {
     eventually("a connection to close", 20, async || {
         (robust.vhost.delete_connections(reason).await > 0).then_some(())
     })
     .await;
 }
 
-/// REC-02, BRK-01: an operator closes the connection in the management API: it is told with 320 and the reason, and
-/// comes back.
+/// REC-02, BRK-01: a connection that is closed through the management API is lost with 320 and the given reason, and
+/// recovers.
 #[actix::test]
-async fn a_connection_that_an_operator_closes_comes_back() {
+async fn a_connection_closed_by_an_operator_recovers() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
     for round in 1..=2 {
-        close_all(&robust, "time for a break").await;
+        close_connections(&robust, "closed by an operator").await;
         let error = robust.wait_for_loss().await;
-        let reason = error.close_reason().expect("the broker's");
+        let reason = error.close_reason().expect("the broker's reason");
         assert_eq!(reason.code, 320);
-        assert!(reason.text.contains("time for a break"), "{reason}");
+        assert!(reason.text.contains("closed by an operator"), "{reason}");
         assert!(error.is_retryable(), "{error}");
         assert!(matches!(robust.next_event().await, ConnectionEvent::Connected));
         let ConnectionEvent::Recovered { epoch, skipped, .. } = robust.next_event().await else { panic!() };
@@ -49,12 +50,13 @@ async fn a_connection_that_an_operator_closes_comes_back() {
     }
 }
 
-/// BRK-07: the virtual host is deleted: 320, then refused with 530 until it is there again, and so is what was declared.
+/// BRK-07: when the virtual host is deleted, the connection is lost with 320, and reconnects fail with 530 until it is
+/// created again; then the topology is redeclared.
 #[actix::test]
-async fn a_virtual_host_that_is_deleted_and_created_again_is_filled_again() {
+async fn the_topology_is_redeclared_after_the_virtual_host_was_deleted() {
     let mut robust =
         RobustConnection::connect_without_proxy(Vhost::fresh().await, |connector| connector).await;
-    let channel = robust.channel().await;
+    let channel = within("a channel", 10, robust.connection.channel_with(restart_options())).await.unwrap();
     let exchange = channel.declare_exchange(DeclareExchange::topic("events")).await.unwrap();
     let queue = channel.declare_queue("log").await.unwrap();
     queue.bind("events", "#").await.unwrap();
@@ -72,7 +74,7 @@ async fn a_virtual_host_that_is_deleted_and_created_again_is_filled_again() {
     };
     let reason = error.close_reason().unwrap_or_else(|| panic!("{error}"));
     assert_eq!(reason.code, 320);
-    // "is deleted", or "is down" where the connection hears of that first.
+    // The text is "is deleted", or "is down" if the broker stops the virtual host first.
     assert!(reason.text.contains(robust.vhost.name()), "{reason}");
     let mut refused = 0;
     while refused < 3 {
@@ -87,23 +89,23 @@ async fn a_virtual_host_that_is_deleted_and_created_again_is_filled_again() {
     assert!(matches!(robust.connection.state(), ConnectionState::Reconnecting(_)));
     let waiting = {
         let exchange = exchange.clone();
-        actix_rt::spawn(async move { exchange.publish("while it was away", "b").await.map(drop) })
+        actix_rt::spawn(async move { exchange.publish("published meanwhile", "b").await.map(drop) })
     };
     robust.vhost.create().await;
     assert!(robust.wait_for_recovery().await.is_empty());
     assert_eq!(before.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
     within("the publish", 10, waiting).await.unwrap().unwrap();
     within("a publish", 10, exchange.publish("after", "c")).await.unwrap();
-    for body in ["while it was away", "after"] {
+    for body in ["published meanwhile", "after"] {
         let delivery = take(&mut probe, 1).await.remove(0);
         assert_eq!((delivery.body(), delivery.redelivered()), (body.as_bytes(), false));
         delivery.ack().unwrap();
     }
 }
 
-/// BRK-07: where it does not come again and the tries are limited, the end says why.
+/// BRK-07: if the virtual host stays deleted, the connection is closed with 530 after the given number of attempts.
 #[actix::test]
-async fn a_virtual_host_that_stays_away_ends_the_connection_after_its_tries() {
+async fn a_deleted_virtual_host_closes_the_connection_after_its_attempts() {
     let recovery = Recovery::fixed(Duration::from_millis(10)).attempts(3);
     let mut robust = RobustConnection::connect_with(|connector| connector.recovery(recovery)).await;
     let channel = robust.channel().await;
@@ -121,10 +123,10 @@ async fn a_virtual_host_that_stays_away_ends_the_connection_after_its_tries() {
     assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 530));
 }
 
-/// BRK-06: a broker that listens but still boots, silent or closing at once: each try ends, and the next follows.
+/// BRK-06: while a broker that boots resets connections or sends nothing, each attempt fails and the next follows.
 #[actix::test]
-async fn a_broker_that_boots_is_tried_until_it_answers() {
-    // A busy machine may take longer for the first handshake as well.
+async fn a_booting_broker_is_retried_until_it_replies() {
+    // On a busy machine the first handshake may time out as well.
     let mut robust = RobustConnection::connect_with(|connector| {
         let short = connector.connect_timeout(Duration::from_millis(200)).heartbeat(Duration::from_secs(1));
         short.fail_fast(false)
@@ -152,35 +154,35 @@ async fn a_broker_that_boots_is_tried_until_it_answers() {
     within("a publish", 10, channel.default_exchange().publish("x", "log")).await.unwrap();
 }
 
-/// BRK-09: the broker closes the channel of a delivery that is not acknowledged in time: it opens again, and the
-/// delivery comes again.
+/// BRK-09: the broker closes the channel of a delivery that is not acknowledged in time: the channel is reopened, and
+/// the message is redelivered.
 #[actix::test]
-async fn a_delivery_that_is_kept_too_long_costs_its_channel_for_a_moment() {
+async fn a_channel_is_reopened_after_a_delivery_timeout() {
     let node = SecondNode::start().await;
     let set = async |name: &str, millis: u32| {
-        let set = format!("application:set_env(rabbit, {name}, {millis}).");
-        node.broker().eval(&set).await;
+        let command = format!("application:set_env(rabbit, {name}, {millis}).");
+        node.broker().eval(&command).await;
     };
     set("channel_tick_interval", 200).await;
     set("consumer_timeout", 500).await;
     let robust =
         RobustConnection::connect_to(Vhost::fresh_on(node.broker()).await, |connector| connector).await;
     let channel = robust.channel().await;
-    // Channels have read it when they began.
+    // A channel reads the timeout when it is opened.
     set("consumer_timeout", 1_800_000).await;
     let mut events = channel.events();
     let queue = channel.declare_queue("slow").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     let consumer = queue.consume_with(Consume::new().tag("slow"), probe.recipient()).await.unwrap();
     channel.default_exchange().publish("x", "slow").await.unwrap();
-    let kept = take(&mut probe, 1).await.remove(0);
+    let unsettled = take(&mut probe, 1).await.remove(0);
     let ChannelEvent::Reopened(cause) = within("reopened", 60, events.next()).await.unwrap() else {
         panic!()
     };
-    let reason = cause.close_reason().expect("the broker's");
+    let reason = cause.close_reason().expect("the broker's reason");
     assert_eq!(reason.code, 406);
     assert!(reason.text.contains("timed out"), "{reason}");
-    assert_eq!(kept.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
+    assert_eq!(unsettled.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
     let again = take(&mut probe, 1).await.remove(0);
     assert_eq!((again.body(), again.redelivered(), again.consumer_tag()), (&b"x"[..], true, "slow"));
     again.ack().unwrap();
@@ -191,10 +193,10 @@ async fn a_delivery_that_is_kept_too_long_costs_its_channel_for_a_moment() {
     set("channel_tick_interval", 60_000).await;
 }
 
-/// NET-08, HB: a node that stands still, with its sockets open, is given up for its silence; when it goes on, so does the
-/// connection.
+/// NET-08, HB: the connection to a paused node is lost after two heartbeats without data, and recovers when the node is
+/// resumed.
 #[actix::test]
-async fn a_node_that_stands_still_is_given_up_and_found_again() {
+async fn a_paused_node_is_detected_by_heartbeats() {
     let node = SecondNode::start().await;
     let mut robust = RobustConnection::connect_to(Vhost::fresh_on(node.broker()).await, |connector| {
         let short = connector.heartbeat(Duration::from_secs(1)).connect_timeout(Duration::from_millis(500));
@@ -202,20 +204,20 @@ async fn a_node_that_stands_still_is_given_up_and_found_again() {
     })
     .await;
     assert_eq!(robust.connection.heartbeat(), Some(Duration::from_secs(1)));
-    let channel = robust.channel().await;
+    let channel = within("a channel", 10, robust.connection.channel_with(restart_options())).await.unwrap();
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
     node.pause().await;
     let publish = {
         let (exchange, name) = (channel.default_exchange(), queue.name().to_owned());
-        actix_rt::spawn(async move { exchange.publish("kept", &name).await.map(drop) })
+        actix_rt::spawn(async move { exchange.publish("meanwhile", &name).await.map(drop) })
     };
     let error = robust.wait_for_loss().await;
     assert!(error.to_string().contains("two heartbeats"), "{error}");
     let mut silent = 0;
     while silent < 2 {
-        match within("a try", 30, robust.events.next()).await.unwrap() {
+        match within("an attempt", 30, robust.events.next()).await.unwrap() {
             ConnectionEvent::Retrying { error, .. } if error.kind() == ErrorKind::Timeout => silent += 1,
             ConnectionEvent::Retrying { .. } => {}
             event => panic!("{event:?}"),
@@ -225,23 +227,25 @@ async fn a_node_that_stands_still_is_given_up_and_found_again() {
     assert!(robust.wait_for_recovery().await.is_empty());
     within("the publish", 20, publish).await.unwrap().unwrap();
     let delivery = take(&mut probe, 1).await.remove(0);
-    assert_eq!(delivery.body(), b"kept");
+    assert_eq!(delivery.body(), b"meanwhile");
     delivery.ack().unwrap();
 }
 
-/// REC, CLU-02: a queue that is locked for longer than channels wait, and its bindings, come when the lock goes.
+/// REC, CLU-02: a queue that another connection locks is skipped with its bindings, and redeclared when the lock is
+/// gone.
 #[actix::test]
-async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
+async fn a_locked_queue_is_redeclared_when_the_lock_is_gone() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     robust.disconnect().await;
-    let thief =
-        within("the thief", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
-    let stolen = thief.channel().await.unwrap();
+    let other = within("the other connection", 10, Connector::new(&robust.vhost.url()).unwrap().connect())
+        .await
+        .unwrap();
+    let other_channel = other.channel().await.unwrap();
     eventually("the lock", 10, async || {
-        stolen.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.ok().map(drop)
+        other_channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.ok().map(drop)
     })
     .await;
     robust.proxy.accept_new().await;
@@ -250,8 +254,8 @@ async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
         skipped.iter().map(|one| (one.kind, one.error.close_reason().unwrap().code)).collect();
     assert_eq!(codes, [(EntityKind::Queue, 405), (EntityKind::Binding, 405)]);
     assert!(!robust.connection.health().await.unwrap().is_up());
-    within("close", 10, thief.close()).await.unwrap();
-    within("healthy", 30, async {
+    within("close", 10, other.close()).await.unwrap();
+    within("health", 30, async {
         while !matches!(robust.events.next().await.unwrap(), ConnectionEvent::Health(Health::Up)) {}
     })
     .await;
@@ -261,20 +265,24 @@ async fn a_queue_that_is_locked_for_long_comes_later_with_its_bindings() {
     delivery.ack().unwrap();
 }
 
-/// REC: a consumer that could not go on is not missing any more once it is cancelled.
+/// REC: a consumer that was skipped is removed from the health when it is cancelled.
 #[actix::test]
-async fn a_consumer_that_is_cancelled_is_not_missed() {
+async fn cancelling_a_skipped_consumer_restores_health() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("shared").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     let consumer = queue.consume(probe.recipient()).await.unwrap();
     robust.disconnect().await;
-    let other = within("another", 10, Connector::new(&robust.vhost.url()).unwrap().connect()).await.unwrap();
-    let taken = other.channel().await.unwrap().queue("shared");
-    eventually("alone", 10, async || robust.vhost.consumers("shared").await.is_empty().then_some(())).await;
-    let mut alone = Probe::<Delivery>::start();
-    let alone_on_it = taken.consume_with(Consume::new().exclusive(true), alone.recipient()).await.unwrap();
+    let other = within("the other connection", 10, Connector::new(&robust.vhost.url()).unwrap().connect())
+        .await
+        .unwrap();
+    let other_queue = other.channel().await.unwrap().queue("shared");
+    eventually("no consumer", 10, async || robust.vhost.consumers("shared").await.is_empty().then_some(()))
+        .await;
+    let mut other_probe = Probe::<Delivery>::start();
+    let exclusive =
+        other_queue.consume_with(Consume::new().exclusive(true), other_probe.recipient()).await.unwrap();
     robust.proxy.accept_new().await;
     let skipped = robust.wait_for_recovery().await;
     assert_eq!((skipped.len(), skipped[0].kind), (1, EntityKind::Consumer));
@@ -282,9 +290,9 @@ async fn a_consumer_that_is_cancelled_is_not_missed() {
     assert!(!robust.connection.health().await.unwrap().is_up());
     within("a cancel", 10, consumer.cancel()).await.unwrap();
     assert!(robust.connection.health().await.unwrap().is_up());
-    channel.default_exchange().publish("for the other", "shared").await.unwrap();
-    take(&mut alone, 1).await.remove(0).ack().unwrap();
-    alone_on_it.cancel().await.unwrap();
+    channel.default_exchange().publish("x", "shared").await.unwrap();
+    take(&mut other_probe, 1).await.remove(0).ack().unwrap();
+    exclusive.cancel().await.unwrap();
     within("close", 10, robust.connection.close()).await.unwrap();
     assert!(probe.drain().await.is_empty());
 }

@@ -1,7 +1,8 @@
-//! A broker that is stopped, killed and started again under a connection that recovers.
+//! Restarts of a broker: a node that is stopped or killed, and started again.
 
 use std::{collections::BTreeSet, time::Duration};
 
+use super::restart_options;
 use crate::support::{
     broker::{SecondNode, Vhost},
     robust_connection::RobustConnection,
@@ -14,17 +15,17 @@ use actix_pika::{
 };
 use futures_util::StreamExt;
 
-/// So few tries that a stream of events holds those of a whole restart.
-fn patient(connector: Connector) -> Connector {
+/// Retries every 500 ms, so that the event stream has room for the events of a whole restart.
+fn retry_slowly(connector: Connector) -> Connector {
     connector.recovery(Recovery::fixed(Duration::from_millis(500)))
 }
 
-async fn robust_on(node: &SecondNode) -> RobustConnection {
-    RobustConnection::connect_to(Vhost::fresh_on(node.broker()).await, patient).await
+async fn connect_to(node: &SecondNode) -> RobustConnection {
+    RobustConnection::connect_to(Vhost::fresh_on(node.broker()).await, retry_slowly).await
 }
 
-/// Takes what is in a queue; the numbers in the bodies, in the order of their first appearance.
-async fn numbers(queue: &Queue) -> Vec<u32> {
+/// Takes all messages of a queue. Returns the numbers in their bodies without repeats, in order of first appearance.
+async fn drain_numbers(queue: &Queue) -> Vec<u32> {
     let (mut first, mut seen) = (Vec::new(), BTreeSet::new());
     while let Some(delivery) = within("a get", 10, queue.get()).await.unwrap() {
         let n = std::str::from_utf8(delivery.body()).unwrap().parse().unwrap();
@@ -36,13 +37,13 @@ async fn numbers(queue: &Queue) -> Vec<u32> {
     first
 }
 
-/// BRK-02: killed in the midst of publishing: every publish is confirmed in the end, each message is there, in order, and
-/// the consumer of another queue goes on.
+/// BRK-02: when the broker is killed during publishes, each publish is still confirmed, all messages arrive in order,
+/// and the consumer of another queue continues.
 #[actix::test]
-async fn publishing_goes_on_over_a_broker_that_is_killed() {
+async fn publishes_are_confirmed_after_the_broker_was_killed() {
     let node = SecondNode::start().await;
-    let mut robust = robust_on(&node).await;
-    let channel = robust.channel().await;
+    let mut robust = connect_to(&node).await;
+    let channel = within("a channel", 10, robust.connection.channel_with(restart_options())).await.unwrap();
     let queue = channel.declare_queue("jobs").await.unwrap();
     let results = channel.declare_queue("results").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
@@ -50,7 +51,7 @@ async fn publishing_goes_on_over_a_broker_that_is_killed() {
     node.sync().await;
     let exchange = channel.default_exchange();
     let early: Vec<String> = (0..2000).map(|n| n.to_string()).collect();
-    assert_eq!(within("confirmed", 60, exchange.publish_all(early, "jobs")).await.unwrap(), 2000);
+    assert_eq!(within("the confirms", 60, exchange.publish_all(early, "jobs")).await.unwrap(), 2000);
     let publisher = {
         let exchange = exchange.clone();
         actix_rt::spawn(async move {
@@ -64,7 +65,7 @@ async fn publishing_goes_on_over_a_broker_that_is_killed() {
             Ok::<_, actix_pika::Error>(())
         })
     };
-    // Some are under way.
+    // Waits until the broker has confirmed some of them.
     let before = robust.proxy.byte_count(crate::support::proxy::Direction::ToClient);
     robust.proxy.wait_for_bytes(crate::support::proxy::Direction::ToClient, before + 1).await;
     node.kill9().await;
@@ -73,7 +74,7 @@ async fn publishing_goes_on_over_a_broker_that_is_killed() {
     node.start_again().await;
     assert!(robust.wait_for_recovery().await.is_empty());
     within("the publisher", 60, publisher).await.unwrap().unwrap();
-    assert_eq!(numbers(&queue).await, (0..6000).collect::<Vec<_>>());
+    assert_eq!(drain_numbers(&queue).await, (0..6000).collect::<Vec<_>>());
     within("a publish", 10, exchange.publish("done", "results")).await.unwrap();
     let delivery = take(&mut probe, 1).await.remove(0);
     assert_eq!((delivery.body(), delivery.consumer_tag()), (&b"done"[..], "mine"));
@@ -81,28 +82,27 @@ async fn publishing_goes_on_over_a_broker_that_is_killed() {
     assert!(consumer.end().is_none());
 }
 
-/// BRK-01, BRK-03, BRK-04, CLU-04: a broker that is stopped in order says 320, and is tried until it is back. Over the
-/// restart, what the broker does not keep is declared again: an exclusive queue, transient ones named by the client and by
-/// the broker, with their bindings. What is not robust is not: of a durable queue, the binding to a transient exchange has
-/// gone with that.
+/// BRK-01, BRK-03, BRK-04, CLU-04: a broker that is stopped closes the connection with 320, and reconnects are tried
+/// until it is back. Entities that the broker does not keep over the restart are redeclared: an exclusive queue,
+/// transient queues with a given and a generated name, and bindings. Entities declared with `robust(false)` are not.
 #[actix::test]
-async fn what_a_restart_takes_is_declared_again() {
+async fn transient_entities_are_redeclared_after_a_restart() {
     let node = SecondNode::start().await;
     let mut robust =
-        RobustConnection::connect_without_proxy(Vhost::fresh_on(node.broker()).await, patient).await;
-    let channel = robust.channel().await;
+        RobustConnection::connect_without_proxy(Vhost::fresh_on(node.broker()).await, retry_slowly).await;
+    let channel = within("a channel", 10, robust.connection.channel_with(restart_options())).await.unwrap();
     let transient = DeclareExchange::fanout("transient").durable(false);
     let exchange = channel.declare_exchange(transient).await.unwrap();
-    let gone = DeclareExchange::fanout("gone").durable(false).robust(false);
-    channel.declare_exchange(gone).await.unwrap();
+    let not_robust = DeclareExchange::fanout("gone").durable(false).robust(false);
+    channel.declare_exchange(not_robust).await.unwrap();
     let durable = channel.declare_queue("durable").await.unwrap();
     let exclusive = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
     let named = DeclareQueue::new("named").durable(false).auto_delete(true);
     let named = channel.declare_queue(named).await.unwrap();
-    let nameless = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
-    let unkept = DeclareQueue::new("unkept").durable(false).robust(false);
-    channel.declare_queue(unkept).await.unwrap();
-    let queues = [&durable, &exclusive, &named, &nameless];
+    let server_named = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
+    let not_robust = DeclareQueue::new("gone").durable(false).robust(false);
+    channel.declare_queue(not_robust).await.unwrap();
+    let queues = [&durable, &exclusive, &named, &server_named];
     for queue in queues {
         queue.bind("transient", "").await.unwrap();
     }
@@ -110,7 +110,7 @@ async fn what_a_restart_takes_is_declared_again() {
         .bind_with(actix_pika::message::BindQueue::new("durable", "gone", "").robust(false))
         .await
         .unwrap();
-    let old = nameless.name().to_owned();
+    let old_name = server_named.name().to_owned();
     channel.default_exchange().publish("kept", "durable").await.unwrap();
     exclusive.channel().default_exchange().publish("lost", "mine").await.unwrap();
     node.stop().await;
@@ -124,8 +124,8 @@ async fn what_a_restart_takes_is_declared_again() {
     };
     let mut refused = 0;
     while refused < 2 {
-        match within("a try", 30, robust.events.next()).await.unwrap() {
-            // The reason of the first one is the loss.
+        match within("an attempt", 30, robust.events.next()).await.unwrap() {
+            // The error of the first attempt is the loss itself.
             ConnectionEvent::Retrying { attempt: 2.., error, .. } => {
                 assert_eq!(error.kind(), ErrorKind::Io, "{error}");
                 refused += 1;
@@ -137,7 +137,7 @@ async fn what_a_restart_takes_is_declared_again() {
     node.start_again().await;
     assert!(robust.wait_for_recovery().await.is_empty());
     within("the publish", 10, publish).await.unwrap().unwrap();
-    assert_ne!(nameless.name(), old);
+    assert_ne!(server_named.name(), old_name);
     let records = robust.connection.actor().send(GetRecordCounts).await.unwrap();
     assert_eq!((records.exchanges, records.queues, records.bindings), (1, 4, 4));
     exchange.publish("routed", "").await.unwrap();
@@ -146,7 +146,7 @@ async fn what_a_restart_takes_is_declared_again() {
             if queue.name() == "durable" { &[b"kept", b"meanwhile", b"routed"] } else { &[b"routed"] };
         for body in expected {
             let delivery = within("a get", 10, queue.get()).await.unwrap();
-            let delivery = delivery.unwrap_or_else(|| panic!("{} has nothing", queue.name()));
+            let delivery = delivery.unwrap_or_else(|| panic!("{} is empty", queue.name()));
             assert_eq!(delivery.body(), *body, "{}", queue.name());
             delivery.ack().unwrap();
         }
@@ -154,7 +154,7 @@ async fn what_a_restart_takes_is_declared_again() {
     }
     let exchanges = robust.vhost.exchanges().await;
     assert!(exchanges.iter().all(|exchange| exchange["name"] != "gone"));
-    assert!(robust.vhost.queue("unkept").await.is_none());
+    assert!(robust.vhost.queue("gone").await.is_none());
     let bindings = robust.vhost.bindings().await;
     assert!(bindings.iter().all(|binding| binding["source"] != "gone"), "{bindings:?}");
     assert!(bindings.iter().any(|binding| binding["source"] == "transient"));

@@ -1,7 +1,8 @@
-//! Three nodes of one cluster, of which one is killed at a time.
+//! A cluster of three nodes, of which one is killed at a time.
 
 use std::time::Duration;
 
+use super::restart_options;
 use crate::support::{
     broker::{Broker, Cluster, Vhost, encode},
     eventually,
@@ -15,7 +16,7 @@ use actix_pika::{
 };
 use futures_util::StreamExt;
 
-/// Connects to the first of these nodes that answers, and to the others when that is lost.
+/// Connects to the first node that can be reached; reconnects try all of them.
 async fn connect(vhost: &Vhost, nodes: &[&Broker]) -> (Connection, Events<ConnectionEvent>) {
     let urls: Vec<String> = nodes.iter().map(|node| node.url(vhost.name())).collect();
     let recovery = Recovery::exponential(Duration::from_millis(20), Duration::from_millis(200));
@@ -32,20 +33,20 @@ fn is_at(connection: &Connection, node: &Broker) -> bool {
     }
 }
 
-async fn until(events: &mut Events<ConnectionEvent>, what: &str, test: impl Fn(&ConnectionEvent) -> bool) {
-    within(what, 60, async { while !test(&events.next().await.expect("a connection that goes on")) {} })
+async fn wait_for(events: &mut Events<ConnectionEvent>, what: &str, test: impl Fn(&ConnectionEvent) -> bool) {
+    within(what, 60, async { while !test(&events.next().await.expect("the connection is not closed")) {} })
         .await;
 }
 
-/// Waits until the other nodes know of the virtual host.
-async fn vhost_everywhere(cluster: &Cluster) -> Vhost {
+/// Creates a virtual host, and waits until it runs on all nodes.
+async fn vhost_on_all_nodes(cluster: &Cluster) -> Vhost {
     let vhost = Vhost::fresh_on(cluster.node(1)).await;
     for number in 2..=3 {
         let path = format!("/api/vhosts/{}", encode(vhost.name()));
         eventually("the virtual host", 30, async || {
-            let answer = cluster.node(number).request("GET", &path, None).await;
-            (answer.status == 200
-                && answer.json()["cluster_state"]
+            let response = cluster.node(number).request("GET", &path, None).await;
+            (response.status == 200
+                && response.json()["cluster_state"]
                     .as_object()
                     .is_some_and(|nodes| nodes.len() == 3 && nodes.values().all(|state| state == "running")))
             .then_some(())
@@ -55,12 +56,12 @@ async fn vhost_everywhere(cluster: &Cluster) -> Vhost {
     vhost
 }
 
-/// CLU-03: what is published through one node is there for a purge through another.
-async fn purges_see_what_was_published_elsewhere(cluster: &Cluster, vhost: &Vhost) {
-    let (here, _) = connect(vhost, &[cluster.node(1)]).await;
-    let (there, _) = connect(vhost, &[cluster.node(2)]).await;
-    let channel = within("a channel", 10, here.channel()).await.unwrap();
-    let other = within("a channel", 10, there.channel()).await.unwrap();
+/// CLU-03: a purge through one node counts the messages that were published through another.
+async fn purge_counts_publishes_of_another_node(cluster: &Cluster, vhost: &Vhost) {
+    let (publisher, _) = connect(vhost, &[cluster.node(1)]).await;
+    let (purger, _) = connect(vhost, &[cluster.node(2)]).await;
+    let channel = within("a channel", 10, publisher.channel()).await.unwrap();
+    let other = within("a channel", 10, purger.channel()).await.unwrap();
     let names = ["p1", "p2", "p3"];
     for name in names {
         channel.declare_queue(name).await.unwrap();
@@ -74,16 +75,17 @@ async fn purges_see_what_was_published_elsewhere(cluster: &Cluster, vhost: &Vhos
             assert_eq!(within("a purge", 10, other.queue(name).purge()).await.unwrap(), 5);
         }
     }
-    within("close", 10, here.close()).await.unwrap();
-    within("close", 10, there.close()).await.unwrap();
+    within("close", 10, publisher.close()).await.unwrap();
+    within("close", 10, purger.close()).await.unwrap();
 }
 
-/// CLU-01, CLU-05: the node of the connection, which leads a quorum queue, is killed while messages are published to it.
-async fn a_leader_is_killed_under_load(cluster: &Cluster, vhost: &Vhost) {
+/// CLU-01, CLU-05: the node of the connection and leader of a quorum queue is killed during publishes to that queue: no
+/// confirmed message is lost.
+async fn killing_the_leader_loses_no_confirmed_message(cluster: &Cluster, vhost: &Vhost) {
     let nodes = [cluster.node(3), cluster.node(2)];
     let (connection, mut events) = connect(vhost, &nodes).await;
     assert!(is_at(&connection, cluster.node(3)));
-    let channel = within("a channel", 10, connection.channel()).await.unwrap();
+    let channel = within("a channel", 10, connection.channel_with(restart_options())).await.unwrap();
     let queue =
         within("a declare", 30, channel.declare_queue(DeclareQueue::new("led").quorum())).await.unwrap();
     let leader = eventually("a leader", 30, async || {
@@ -92,7 +94,7 @@ async fn a_leader_is_killed_under_load(cluster: &Cluster, vhost: &Vhost) {
         led["leader"].as_str().filter(|_| members).map(|name| cluster.number(name))
     })
     .await;
-    assert_eq!(leader, 3, "it leads where it was declared");
+    assert_eq!(leader, 3, "the leader is on the node of the declare");
     let exchange = channel.default_exchange();
     let publisher = actix_rt::spawn(async move {
         let mut confirms = Vec::new();
@@ -108,73 +110,72 @@ async fn a_leader_is_killed_under_load(cluster: &Cluster, vhost: &Vhost) {
         }
         Ok::<_, (usize, actix_pika::Error)>(())
     });
-    within("under load", 10, async {
+    within("an unconfirmed publish", 10, async {
         while channel.load().unconfirmed == 0 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     cluster.kill(3).await;
-    until(&mut events, "lost", |event| matches!(event, ConnectionEvent::Lost(_))).await;
-    until(
+    wait_for(&mut events, "the loss", |event| matches!(event, ConnectionEvent::Lost(_))).await;
+    wait_for(
         &mut events,
-        "restored",
+        "the recovery",
         |event| matches!(event, ConnectionEvent::Recovered { skipped, .. } if skipped.is_empty()),
     )
     .await;
     assert!(is_at(&connection, cluster.node(2)));
     within("the publisher", 60, publisher).await.unwrap().unwrap();
     let mut seen = vec![0; 3000];
-    let mut early = 0;
+    let mut failed_gets = 0;
     loop {
         let delivery = match within("a get", 40, queue.get()).await {
             Ok(Some(delivery)) => delivery,
             Ok(None) => break,
-            // To ask a queue without a leader costs the connection, with 541.
+            // A get from a queue without a leader closes the connection with 541.
             Err(error) => {
-                early += 1;
-                assert!(error.is_retryable() && early < 100, "{error}");
+                failed_gets += 1;
+                assert!(error.is_retryable() && failed_gets < 100, "{error}");
                 continue;
             }
         };
         seen[std::str::from_utf8(delivery.body()).unwrap().parse::<usize>().unwrap()] += 1;
-        // Lost with its connection, it comes again.
-        drop(delivery.ack());
+        // If the connection was lost, the message is redelivered.
+        let _ = delivery.ack();
     }
     let lost: Vec<_> = seen.iter().enumerate().filter(|(_, times)| **times == 0).map(|(n, _)| n).collect();
     assert_eq!(lost, [0usize; 0], "of 3000 that were confirmed");
     within("close", 10, connection.close()).await.unwrap();
 }
 
-/// CLU-02: the node of a queue is killed, not that of the connection: the consumer is tried again until it is back.
-async fn the_home_of_a_queue_goes_and_comes(cluster: &Cluster, vhost: &Vhost) {
-    // Declared by another one, on its node.
+/// CLU-02: the node of a queue is killed, not that of the connection: the consumer is retried until the node is back.
+async fn a_consumer_recovers_when_the_node_of_its_queue_is_back(cluster: &Cluster, vhost: &Vhost) {
+    // The other client declares it, so that the queue is on node 3.
     let oracle = within("the oracle", 10, Oracle::connect(&cluster.node(3).url(vhost.name()))).await;
-    oracle.declare_queue("homely").await;
+    oracle.declare_queue("remote").await;
     let (connection, mut events) = connect(vhost, &[cluster.node(1)]).await;
     let channel = within("a channel", 10, connection.channel()).await.unwrap();
-    let mut told = channel.events();
-    let queue = within("a declare", 10, channel.declare_queue("homely")).await.unwrap();
+    let mut channel_events = channel.events();
+    let queue = within("a declare", 10, channel.declare_queue("remote")).await.unwrap();
     let mut probe = Probe::<Delivery>::start().time_limit(Duration::from_secs(60));
-    let consumer = queue.consume_with(Consume::new().tag("patient"), probe.recipient()).await.unwrap();
-    within("a publish", 10, channel.default_exchange().publish("before", "homely")).await.unwrap();
+    let consumer = queue.consume_with(Consume::new().tag("mine"), probe.recipient()).await.unwrap();
+    within("a publish", 10, channel.default_exchange().publish("before", "remote")).await.unwrap();
     let before = take(&mut probe, 1).await.remove(0);
     assert_eq!(before.body(), b"before");
     drop(oracle);
     cluster.kill(3).await;
-    until(
+    wait_for(
         &mut events,
-        "missing",
+        "degraded health",
         |event| matches!(event, ConnectionEvent::Health(health) if !health.is_up()),
     )
     .await;
-    // Its queue is gone for now, but it is not.
     drop(before);
     assert!(consumer.end().is_none());
     cluster.start_again(3).await;
-    let event = within("restored", 60, told.next()).await.unwrap();
-    assert!(matches!(&event, ChannelEvent::ConsumerRecovered { tag } if **tag == *"patient"), "{event:?}");
-    within("a publish", 10, channel.default_exchange().publish("after", "homely")).await.unwrap();
+    let event = within("the recovery of the consumer", 60, channel_events.next()).await.unwrap();
+    assert!(matches!(&event, ChannelEvent::ConsumerRecovered { tag } if **tag == *"mine"), "{event:?}");
+    within("a publish", 10, channel.default_exchange().publish("after", "remote")).await.unwrap();
     let mut bodies = Vec::new();
     while bodies.last().is_none_or(|body| body != b"after") {
         let delivery = take(&mut probe, 1).await.remove(0);
@@ -186,13 +187,13 @@ async fn the_home_of_a_queue_goes_and_comes(cluster: &Cluster, vhost: &Vhost) {
     within("close", 10, connection.close()).await.unwrap();
 }
 
-/// CLU-01, CLU-02, CLU-03, CLU-05: one test, because starting and killing nodes takes most of its time.
+/// CLU-01, CLU-02, CLU-03, CLU-05: one test, because starting the nodes takes most of its time.
 #[actix::test]
-async fn nodes_of_a_cluster_come_and_go() {
+async fn connections_and_queues_survive_killed_cluster_nodes() {
     let cluster = Cluster::start().await;
-    let vhost = vhost_everywhere(&cluster).await;
-    purges_see_what_was_published_elsewhere(&cluster, &vhost).await;
-    a_leader_is_killed_under_load(&cluster, &vhost).await;
+    let vhost = vhost_on_all_nodes(&cluster).await;
+    purge_counts_publishes_of_another_node(&cluster, &vhost).await;
+    killing_the_leader_loses_no_confirmed_message(&cluster, &vhost).await;
     cluster.start_again(3).await;
-    the_home_of_a_queue_goes_and_comes(&cluster, &vhost).await;
+    a_consumer_recovers_when_the_node_of_its_queue_is_back(&cluster, &vhost).await;
 }

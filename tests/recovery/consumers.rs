@@ -1,4 +1,4 @@
-//! Consumers of a connection that comes back: each goes on once, with what it was started with, or is said to be lost.
+//! Consumers over a recovery: each is consumed again once, with its options, or is reported as lost.
 
 use std::collections::BTreeSet;
 
@@ -16,20 +16,21 @@ use crate::support::{
     take, within,
 };
 
-async fn event(events: &mut Events<ChannelEvent>) -> ChannelEvent {
-    within("an event of the channel", 15, events.next()).await.expect("a channel that goes on")
+async fn next_event(events: &mut Events<ChannelEvent>) -> ChannelEvent {
+    within("an event of the channel", 15, events.next()).await.expect("the channel is not closed")
 }
 
-async fn reopened(events: &mut Events<ChannelEvent>) -> Option<u16> {
-    match event(events).await {
+/// Expects `Reopened`, and returns the code of its cause.
+async fn expect_reopened(events: &mut Events<ChannelEvent>) -> Option<u16> {
+    match next_event(events).await {
         ChannelEvent::Reopened(cause) => cause.close_reason().map(|reason| reason.code),
         other => panic!("{other:?}"),
     }
 }
 
-/// REC-26: a thousand consumers of one queue are there again, under their tags, and not one twice.
+/// REC-26: a thousand consumers of one queue recover under their tags, each once.
 #[actix::test]
-async fn a_thousand_consumers_go_on() {
+async fn a_thousand_consumers_recover() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
@@ -42,24 +43,24 @@ async fn a_thousand_consumers_go_on() {
         assert_eq!(oracle.queue_counts("jobs").await, Some((0, 1000)));
     }
     let at_broker = async || {
-        let those = robust.vhost.consumers("jobs").await;
+        let consumers = robust.vhost.consumers("jobs").await;
         let tag = |c: &serde_json::Value| c["consumer_tag"].as_str().unwrap().to_owned();
-        (those.len() == 1000).then(|| those.iter().map(tag).collect::<BTreeSet<_>>())
+        (consumers.len() == 1000).then(|| consumers.iter().map(tag).collect::<BTreeSet<_>>())
     };
     assert_eq!(eventually("a thousand consumers", 40, at_broker).await, tags);
     assert_eq!(robust.records().await.consumers, 1000);
 }
 
-/// REC-29, REC-40: ten drops in a row, some of them while the last one is being repaired.
+/// REC-29, REC-40: after ten losses in a row, some of them during a recovery, the queue has one consumer.
 #[actix::test]
-async fn ten_drops_leave_one_consumer() {
+async fn ten_losses_leave_one_consumer() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
     let oracle = robust.oracle().await;
     for n in 0..10_u64 {
-        // To the byte, somewhere in the handshake, the declarations or the consume of the next life.
+        // The next connection is cut in the handshake, the declarations or the consume.
         robust.proxy.cut_once_after(
             if n % 2 == 0 { Direction::ToBroker } else { Direction::ToClient },
             150 + n * 90,
@@ -70,20 +71,20 @@ async fn ten_drops_leave_one_consumer() {
         assert!(robust.wait_for_recovery().await.is_empty());
         robust.proxy.stop_cutting();
         within("a publish", 10, channel.default_exchange().publish("x", "jobs")).await.unwrap();
-        // Settled in an earlier life, it may come twice.
+        // It may be a redelivery, if an earlier ack was lost with its connection.
         let delivery = within("a delivery", 10, deliveries.next()).await.unwrap();
-        drop(delivery.ack());
-        assert_eq!(oracle.queue_counts("jobs").await.unwrap().1, 1, "drop {n}");
+        let _ = delivery.ack();
+        assert_eq!(oracle.queue_counts("jobs").await.unwrap().1, 1, "loss {n}");
     }
-    let lives = robust.proxy.accepted_count();
-    assert!(lives > 1 + 10, "{lives} connections: none was lost while it was restored");
+    let connections = robust.proxy.accepted_count();
+    assert!(connections > 1 + 10, "{connections} connections: none was lost during a recovery");
     let records = robust.records().await;
     assert_eq!((records.queues, records.consumers), (1, 1));
 }
 
-/// REC-41, design 13.11: exclusive, no-ack, priority and prefetch are said again.
+/// REC-41, design 13.11: a recovered consumer has the same exclusive flag, `no_ack`, priority and prefetch.
 #[actix::test]
-async fn what_a_consumer_asked_for_is_asked_again() {
+async fn consumers_keep_their_options() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let probe = Probe::<Delivery>::start();
@@ -96,8 +97,8 @@ async fn what_a_consumer_asked_for_is_asked_again() {
     for (queue, tag, exclusive, ack, prefetch) in
         [("alone", alone.tag(), true, true, 7), ("flood", "flood", false, false, 0)]
     {
-        let those = async || Some(robust.vhost.consumers(queue).await).filter(|those| those.len() == 1);
-        let consumer = eventually("the consumer", 15, those).await.remove(0);
+        let one = async || Some(robust.vhost.consumers(queue).await).filter(|consumers| consumers.len() == 1);
+        let consumer = eventually("the consumer", 15, one).await.remove(0);
         assert_eq!(consumer["consumer_tag"], tag);
         assert_eq!(consumer["exclusive"], exclusive);
         assert_eq!(consumer["ack_required"], ack);
@@ -108,9 +109,9 @@ async fn what_a_consumer_asked_for_is_asked_again() {
     }
 }
 
-/// A consume that the broker refuses is refused: it does not start when the channel is open again.
+/// A consume that the broker refuses does not start when its channel is reopened.
 #[actix::test]
-async fn a_refused_consumer_does_not_come_back() {
+async fn a_refused_consume_is_not_retried() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut events = channel.events();
@@ -118,7 +119,7 @@ async fn a_refused_consumer_does_not_come_back() {
     let ends = Probe::<ConsumerEnd>::start();
     let error = channel.queue("missing").consume(probe.recipient()).await.unwrap_err();
     assert_eq!(error.close_reason().unwrap().code, 404);
-    assert_eq!(reopened(&mut events).await, Some(404));
+    assert_eq!(expect_reopened(&mut events).await, Some(404));
     let queue = channel.declare_queue("missing").await.unwrap();
 
     let oracle = robust.oracle().await;
@@ -128,21 +129,21 @@ async fn a_refused_consumer_does_not_come_back() {
     let options = Consume::new().exclusive(true).watch(ends.recipient());
     let error = queue.consume_with(options, probe.recipient()).await.unwrap_err();
     assert_eq!(error.close_reason().unwrap().code, 403);
-    assert_eq!(reopened(&mut events).await, Some(403));
+    assert_eq!(expect_reopened(&mut events).await, Some(403));
     oracle.channel().basic_cancel("o".into(), Default::default()).await.unwrap();
     drop(holder);
     robust.cut_and_recover().await;
-    assert!(matches!(event(&mut events).await, ChannelEvent::Reopened(_)));
+    assert!(matches!(next_event(&mut events).await, ChannelEvent::Reopened(_)));
     assert_eq!(oracle.queue_counts("missing").await, Some((0, 0)));
     assert_eq!(robust.records().await.consumers, 0);
     assert!(robust.connection.health().await.unwrap().is_up());
-    assert!(events.next().now_or_never().is_none(), "nothing else was said");
+    assert!(events.next().now_or_never().is_none(), "no other event");
     assert_eq!(ends.count().await, 1);
 }
 
-/// Consumers whose queue is gone cost their channel one more opening and are said to be lost; the others go on.
+/// Consumers of deleted queues are reported as lost, with one reopening of their channel per queue; the others recover.
 #[actix::test]
-async fn consumers_of_missing_queues_cost_their_channel_once() {
+async fn consumers_of_deleted_queues_are_lost() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
@@ -151,11 +152,11 @@ async fn consumers_of_missing_queues_cost_their_channel_once() {
     }
     robust.proxy.record();
     let mut probe = Probe::<Delivery>::start();
-    let mut gone = Vec::new();
+    let mut of_deleted = Vec::new();
     for queue in ["a", "a", "a", "b"] {
-        gone.push(channel.queue(queue).consume(probe.recipient()).await.unwrap());
+        of_deleted.push(channel.queue(queue).consume(probe.recipient()).await.unwrap());
     }
-    let there = channel.queue("c").consume(probe.recipient()).await.unwrap();
+    let of_existing = channel.queue("c").consume(probe.recipient()).await.unwrap();
     let mut events = channel.events();
     robust.disconnect().await;
     for queue in ["a", "b"] {
@@ -165,28 +166,29 @@ async fn consumers_of_missing_queues_cost_their_channel_once() {
     let skipped = robust.wait_for_recovery().await;
     assert_eq!(skipped.len(), 4, "{skipped:?}");
     assert!(skipped.iter().all(|one| one.error.close_reason().unwrap().code == 404));
-    assert_eq!(reopened(&mut events).await, Some(404));
+    assert_eq!(expect_reopened(&mut events).await, Some(404));
     let mut lost = BTreeSet::new();
     for _ in 0..4 {
-        let ChannelEvent::ConsumerLost { tag, end } = event(&mut events).await else { panic!() };
+        let ChannelEvent::ConsumerLost { tag, end } = next_event(&mut events).await else { panic!() };
         assert!(matches!(end, ConsumerEnd::Closed(error) if error.close_reason().unwrap().code == 404));
         lost.insert(tag.to_string());
     }
-    assert_eq!(lost, gone.iter().map(|consumer| consumer.tag().to_owned()).collect());
-    assert!(gone.iter().all(|consumer| consumer.end().is_some()));
-    assert!(there.end().is_none());
-    oracle.publish("", "c", "still").await;
+    assert_eq!(lost, of_deleted.iter().map(|consumer| consumer.tag().to_owned()).collect());
+    assert!(of_deleted.iter().all(|consumer| consumer.end().is_some()));
+    assert!(of_existing.end().is_none());
+    oracle.publish("", "c", "x").await;
     take(&mut probe, 1).await.remove(0).ack().unwrap();
     assert_eq!(oracle.queue_counts("c").await.unwrap().1, 1);
-    let tape = robust.proxy.recordings().pop().unwrap();
-    let closes = tape.frames(Direction::ToBroker).filter(|frame| frame.method() == Some((20, 41))).count();
-    assert_eq!(closes, 2, "one for each missing queue");
+    let recording = robust.proxy.recordings().pop().unwrap();
+    let closes =
+        recording.frames(Direction::ToBroker).filter(|frame| frame.method() == Some((20, 41))).count();
+    assert_eq!(closes, 2, "one for each deleted queue");
 }
 
-/// A queue that someone else deletes: its recorded definition is declared again, and its consumers go on; their cancels
-/// are answered. TOP: bindings, and the auto-delete exchange that went with the last one, are there again.
+/// When another client deletes a queue, it is redeclared, and its consumers recover. TOP: its bindings, and the
+/// auto-delete exchanges that were deleted with them, are redeclared as well.
 #[actix::test]
-async fn a_cancel_by_the_broker_is_repaired() {
+async fn consumers_of_a_recorded_queue_recover_from_a_broker_cancel() {
     let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let events_exchange =
@@ -202,12 +204,12 @@ async fn a_cancel_by_the_broker_is_repaired() {
     let oracle = robust.oracle().await;
     for round in 0..2 {
         oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
-        let mut restored = BTreeSet::new();
+        let mut recovered = BTreeSet::new();
         for _ in 0..2 {
-            let ChannelEvent::ConsumerRecovered { tag } = event(&mut events).await else { panic!() };
-            restored.insert(tag.to_string());
+            let ChannelEvent::ConsumerRecovered { tag } = next_event(&mut events).await else { panic!() };
+            recovered.insert(tag.to_string());
         }
-        assert_eq!(restored, [first.tag(), second.tag()].map(str::to_owned).into());
+        assert_eq!(recovered, [first.tag(), second.tag()].map(str::to_owned).into());
         assert_eq!(oracle.queue_counts("jobs").await, Some((0, 2)), "round {round}");
         events_exchange.publish("routed", "a").await.unwrap();
         channel.exchange("front").publish("chained", "a").await.unwrap();
@@ -219,9 +221,9 @@ async fn a_cancel_by_the_broker_is_repaired() {
     assert_eq!(robust.records().await.bindings, 2);
 }
 
-/// A binding that cannot be had any more costs the binding only.
+/// If one of its bindings cannot be redeclared, a consumer recovers all the same.
 #[actix::test]
-async fn a_consumer_goes_on_without_a_binding() {
+async fn a_consumer_recovers_without_a_failed_binding() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
@@ -233,19 +235,19 @@ async fn a_consumer_goes_on_without_a_binding() {
     let mut events = channel.events();
     oracle.channel().exchange_delete("theirs".into(), Default::default()).await.unwrap();
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
-    assert!(matches!(event(&mut events).await, ChannelEvent::ConsumerRecovered { .. }));
+    assert!(matches!(next_event(&mut events).await, ChannelEvent::ConsumerRecovered { .. }));
     assert!(consumer.end().is_none());
     channel.default_exchange().publish("x", "jobs").await.unwrap();
     take(&mut probe, 1).await.remove(0).ack().unwrap();
     robust.wait_for_health(|health| matches!(health, Health::Degraded(why) if why.len() == 1)).await;
-    // What is unbound is not missed.
+    // After the unbind, the binding is no longer missing.
     queue.unbind("theirs", "").await.unwrap();
     robust.wait_for_health(Health::is_up).await;
 }
 
-/// A queue that the broker named and someone else deleted: another one takes its place, for all of its consumers.
+/// When another client deletes a server-named queue, a new one replaces it for all of its consumers.
 #[actix::test]
-async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
+async fn a_deleted_server_named_queue_is_replaced() {
     let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     // Not exclusive, so that the other client can delete it.
@@ -255,19 +257,19 @@ async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
     for tag in ["first", "second"] {
         queue.consume_with(Consume::new().tag(tag), probe.recipient()).await.unwrap();
     }
-    let old = queue.name().to_owned();
+    let old_name = queue.name().to_owned();
     let mut events = channel.events();
     let oracle = robust.oracle().await;
-    oracle.channel().queue_delete(old.as_str().into(), Default::default()).await.unwrap();
-    let renamed = event(&mut events).await;
-    let ChannelEvent::QueueRenamed { old: was, new } = renamed else { panic!("{renamed:?}") };
-    assert_eq!(was, old);
-    let mut restored = BTreeSet::new();
+    oracle.channel().queue_delete(old_name.as_str().into(), Default::default()).await.unwrap();
+    let renamed = next_event(&mut events).await;
+    let ChannelEvent::QueueRenamed { old, new } = renamed else { panic!("{renamed:?}") };
+    assert_eq!(old, old_name);
+    let mut recovered = BTreeSet::new();
     for _ in 0..2 {
-        let ChannelEvent::ConsumerRecovered { tag } = event(&mut events).await else { panic!() };
-        restored.insert(tag.to_string());
+        let ChannelEvent::ConsumerRecovered { tag } = next_event(&mut events).await else { panic!() };
+        recovered.insert(tag.to_string());
     }
-    assert_eq!(restored, ["first", "second"].map(str::to_owned).into());
+    assert_eq!(recovered, ["first", "second"].map(str::to_owned).into());
     assert_eq!(queue.name(), new);
     assert_eq!(oracle.queue_counts(&new).await, Some((0, 2)));
     channel.exchange("amq.fanout").publish("x", "").await.unwrap();
@@ -276,9 +278,9 @@ async fn a_deleted_queue_of_the_brokers_naming_is_replaced() {
     assert_eq!((records.queues, records.bindings, records.consumers), (1, 1, 2));
 }
 
-/// An auto-delete queue that someone else deletes comes back with its consumer, although trying it would delete it.
+/// An auto-delete queue that another client deletes is redeclared with its consumer: a trial consumer would delete it.
 #[actix::test]
-async fn an_auto_delete_queue_is_repaired() {
+async fn a_deleted_auto_delete_queue_is_redeclared() {
     let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::new("jobs").auto_delete(true)).await.unwrap();
@@ -288,53 +290,55 @@ async fn an_auto_delete_queue_is_repaired() {
     let mut events = channel.events();
     let oracle = robust.oracle().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
-    let restored = event(&mut events).await;
-    assert!(matches!(restored, ChannelEvent::ConsumerRecovered { .. }), "{restored:?}");
+    let recovered = next_event(&mut events).await;
+    assert!(matches!(recovered, ChannelEvent::ConsumerRecovered { .. }), "{recovered:?}");
     channel.exchange("amq.fanout").publish("x", "").await.unwrap();
     take(&mut probe, 1).await.remove(0).ack().unwrap();
 }
 
-/// Without a record of its queue, a consumer that the broker cancels has ended.
+/// A broker cancel ends a consumer whose queue is not recorded.
 #[actix::test]
-async fn a_cancel_by_the_broker_ends_who_has_no_queue() {
+async fn a_broker_cancel_ends_consumers_of_unrecorded_queues() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
     oracle.declare_queue("theirs").await;
-    let unrecorded = channel.declare_queue(DeclareQueue::new("loose").robust(false)).await.unwrap();
+    let unrecorded = channel.declare_queue(DeclareQueue::new("not robust").robust(false)).await.unwrap();
     let probe = Probe::<Delivery>::start();
     let mut events = channel.events();
     for queue in [channel.queue("theirs"), unrecorded] {
         let consumer = queue.consume(probe.recipient()).await.unwrap();
         oracle.channel().queue_delete(queue.name().into(), Default::default()).await.unwrap();
-        let ChannelEvent::ConsumerLost { tag, end } = event(&mut events).await else { panic!() };
+        let ChannelEvent::ConsumerLost { tag, end } = next_event(&mut events).await else { panic!() };
         assert_eq!(&*tag, consumer.tag());
         assert!(matches!(end, ConsumerEnd::CancelledByBroker));
         assert!(matches!(consumer.ended().await, ConsumerEnd::CancelledByBroker));
     }
     assert_eq!(robust.records().await.consumers, 0);
     robust.cut_and_recover().await;
-    assert!(oracle.queue_counts("theirs").await.is_none() && oracle.queue_counts("loose").await.is_none());
+    assert!(
+        oracle.queue_counts("theirs").await.is_none() && oracle.queue_counts("not robust").await.is_none()
+    );
 }
 
-/// REC-15, REC-34: what was cancelled, deleted or closed stays so; what is beside it goes on.
+/// REC-15, REC-34: a deleted queue, a cancelled consumer and a closed channel do not come back in a recovery.
 #[actix::test]
-async fn what_was_cancelled_stays_cancelled() {
+async fn cancelled_consumers_and_deleted_queues_do_not_come_back() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let other = robust.channel().await;
     let probe = Probe::<Delivery>::start();
     let mut queues = Vec::new();
-    for name in ["deleted", "cancelled", "closed", "kept"] {
+    for name in ["deleted", "cancelled", "closed", "active"] {
         queues.push(channel.declare_queue(name).await.unwrap());
     }
     let deleted = queues[0].consume(probe.recipient()).await.unwrap();
     let cancelled = queues[1].consume(probe.recipient()).await.unwrap();
     other.queue("closed").consume(probe.recipient()).await.unwrap();
-    let kept = queues[3].consume(probe.recipient()).await.unwrap();
+    let active = queues[3].consume(probe.recipient()).await.unwrap();
     assert_eq!(robust.records().await.consumers, 4);
     queues[0].delete().await.unwrap();
-    assert!(matches!(within("its end", 10, deleted.ended()).await, ConsumerEnd::CancelledByBroker));
+    assert!(matches!(within("the end", 10, deleted.ended()).await, ConsumerEnd::CancelledByBroker));
     cancelled.cancel().await.unwrap();
     other.close().await.unwrap();
     let records = robust.records().await;
@@ -344,12 +348,12 @@ async fn what_was_cancelled_stays_cancelled() {
     assert_eq!(oracle.queue_counts("deleted").await, None);
     assert_eq!(oracle.queue_counts("cancelled").await, Some((0, 0)));
     assert_eq!(oracle.queue_counts("closed").await, Some((0, 0)));
-    assert_eq!(oracle.queue_counts("kept").await, Some((0, 1)));
-    assert!(kept.end().is_none());
+    assert_eq!(oracle.queue_counts("active").await, Some((0, 1)));
+    assert!(active.end().is_none());
     assert_eq!(other.set_qos(1).await.unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
 
-/// A consumer that was not to be restored ends with its connection, and is not at the broker afterwards.
+/// A consumer with `robust(false)` ends with its connection and is not started again.
 #[actix::test]
 async fn a_consumer_that_is_not_robust_ends() {
     let mut robust = RobustConnection::connect().await;
@@ -358,14 +362,15 @@ async fn a_consumer_that_is_not_robust_ends() {
     let probe = Probe::<Delivery>::start();
     let consumer = queue.consume_with(Consume::new().robust(false), probe.recipient()).await.unwrap();
     robust.cut_and_recover().await;
-    let end = within("its end", 10, consumer.ended()).await;
+    let end = within("the end", 10, consumer.ended()).await;
     assert!(matches!(end, ConsumerEnd::Closed(error) if error.kind() == ErrorKind::ConnectionClosed));
     assert_eq!(robust.oracle().await.queue_counts("jobs").await, Some((0, 0)));
 }
 
-/// REC-06, REC-42, design 13.2: stale settles never become frames, over consumers, streams and gets; each message is counted once.
+/// REC-06, REC-42, design 13.2: settling stale deliveries of a consumer or a get sends no frame, and each message is
+/// redelivered once.
 #[actix::test]
-async fn stale_settles_never_become_frames() {
+async fn stale_deliveries_send_no_settle_frame() {
     let mut robust = RobustConnection::connect_with(|connector| connector).await;
     robust.proxy.record();
     robust.cut_and_recover().await;
@@ -386,7 +391,7 @@ async fn stale_settles_never_become_frames() {
     robust.cut_and_recover().await;
     for (n, delivery) in stale.into_iter().enumerate() {
         assert!(delivery.is_stale());
-        let answer = match n % 4 {
+        let result = match n % 4 {
             0 => delivery.ack(),
             1 => delivery.ack_all(),
             2 => delivery.nack(true),
@@ -395,7 +400,7 @@ async fn stale_settles_never_become_frames() {
                 continue;
             }
         };
-        assert_eq!(answer.unwrap_err().kind(), ErrorKind::StaleDelivery);
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::StaleDelivery);
     }
     for (n, delivery) in take(&mut probe, 6).await.into_iter().enumerate() {
         assert_eq!((delivery.body(), delivery.redelivered()), (n.to_string().as_bytes(), true));
@@ -406,15 +411,15 @@ async fn stale_settles_never_become_frames() {
         assert_eq!((delivery.body(), delivery.redelivered()), (n.to_string().as_bytes(), true));
         delivery.ack().unwrap();
     }
-    // A round trip behind the settles.
+    // When this returns, the settle frames were sent.
     channel.set_qos(1).await.unwrap();
-    let tapes = robust.proxy.recordings();
-    let settles: Vec<usize> = tapes
+    let recordings = robust.proxy.recordings();
+    let settles: Vec<usize> = recordings
         .iter()
-        .map(|tape| {
-            let tags = tape.frames(Direction::ToBroker).filter_map(|frame| match frame.method() {
+        .map(|recording| {
+            let tags = recording.frames(Direction::ToBroker).filter_map(|frame| match frame.method() {
                 Some((60, 80 | 90 | 120)) => {
-                    assert_eq!(frame.method(), Some((60, 80)), "only acks were said in time");
+                    assert_eq!(frame.method(), Some((60, 80)), "only the acks were sent in time");
                     Some(u64::from_be_bytes(frame.payload[4..12].try_into().unwrap()))
                 }
                 _ => None,
@@ -429,9 +434,9 @@ async fn stale_settles_never_become_frames() {
     oracle.wait_for_count("got", 0).await;
 }
 
-/// REC-28: sixteen channels with twenty queues, bindings and consumers each.
+/// REC-28: sixteen channels recover with twenty queues, bindings and consumers each.
 #[actix::test]
-async fn sixteen_channels_with_twenty_queues_go_on() {
+async fn sixteen_channels_with_twenty_queues_recover() {
     let mut robust = RobustConnection::connect().await;
     let mut probe = Probe::<Delivery>::start();
     let mut channels = Vec::new();
@@ -463,26 +468,26 @@ async fn sixteen_channels_with_twenty_queues_go_on() {
     }
 }
 
-/// Design 13.3: a consumer whose start costs the connection (540) is told of it and not tried again, so that the others go
-/// on.
+/// Design 13.3: a consumer for which the broker closes the connection (540) is reported as lost and not tried again;
+/// the other consumers recover.
 #[actix::test]
-async fn a_consumer_that_costs_the_connection_is_given_up() {
+async fn a_consumer_that_closes_the_connection_is_given_up() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut events = channel.events();
-    let (mut probe, quiet) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
+    let (mut probe, unused) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
     let quorum = channel.declare_queue(DeclareQueue::new("quorum").quorum()).await.unwrap();
-    let lost = quorum.consume(quiet.recipient()).await.unwrap();
+    let lost = quorum.consume(unused.recipient()).await.unwrap();
     channel.declare_queue("classic").await.unwrap().consume(probe.recipient()).await.unwrap();
-    // Legal behind the consume, and refused before it, which is where it comes to be in the next life.
+    // The broker allows this after the consume and refuses it before. On the next connection it is sent before.
     channel.set_qos_with(actix_pika::message::Qos::new(5).global(true)).await.unwrap();
     robust.proxy.cut_all(Cut::Rst);
     let end = within("the end of a consumer", 30, lost.ended()).await;
     let ConsumerEnd::Closed(error) = end else { panic!("{end:?}") };
     assert_eq!(error.close_reason().map(|reason| reason.code), Some(540));
-    let told = event(&mut events).await;
-    assert!(matches!(&told, ChannelEvent::ConsumerLost { tag, .. } if **tag == *lost.tag()), "{told:?}");
+    let event = next_event(&mut events).await;
+    assert!(matches!(&event, ChannelEvent::ConsumerLost { tag, .. } if **tag == *lost.tag()), "{event:?}");
     robust.wait_for_recovery().await;
-    within("a publish", 10, channel.default_exchange().publish("on", "classic")).await.unwrap();
-    assert_eq!(take(&mut probe, 1).await[0].body(), b"on");
+    within("a publish", 10, channel.default_exchange().publish("x", "classic")).await.unwrap();
+    assert_eq!(take(&mut probe, 1).await[0].body(), b"x");
 }

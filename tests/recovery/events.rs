@@ -1,4 +1,4 @@
-//! What those who watch hear of a connection that comes back, or does not.
+//! Events of connections and channels over a recovery and at the final close.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use futures_util::{FutureExt, StreamExt};
 
 use crate::support::{robust_connection::RobustConnection, within};
 
-fn is_restored(event: &ConnectionEvent) -> bool {
+fn is_recovered(event: &ConnectionEvent) -> bool {
     matches!(event, ConnectionEvent::Recovered { .. })
 }
 
-/// REC-01, REC-04: two actors and two streams of the connection, and as many of each channel, hear of each loss and of
-/// its end, once; an actor that watches twice is one. When a channel is closed for good its streams end, and when the
-/// connection is, all do.
+/// REC-01, REC-04: two actors and two streams of the connection, and two of each channel, receive each loss and
+/// recovery once; an actor that watches twice counts as one. The streams of a channel end when it is closed, and all
+/// streams end when the connection is closed.
 #[actix::test]
-async fn everyone_who_watches_hears_of_each_loss_and_its_end() {
+async fn every_watcher_receives_each_loss_and_recovery_once() {
     let mut robust = RobustConnection::connect().await;
     let connection = robust.connection.clone();
     let mut of_connection = [Probe::<ConnectionEvent>::start(), Probe::start()];
@@ -40,35 +40,35 @@ async fn everyone_who_watches_hears_of_each_loss_and_its_end() {
         within("a call", 10, channel.set_qos(1)).await.unwrap();
     }
     for probe in &mut of_connection {
-        let told = probe.drain().await;
-        assert!(!told.iter().any(is_restored), "the first connection restores nothing: {told:?}");
+        let events = probe.drain().await;
+        assert!(!events.iter().any(is_recovered), "no recovery at the first connect: {events:?}");
     }
     for round in 0..2 {
         robust.cut_and_recover().await;
         for probe in &mut of_connection {
             let lost = probe.next_matching(|event| matches!(event, ConnectionEvent::Lost(_))).await.unwrap();
             assert!(matches!(lost, ConnectionEvent::Lost(error) if error.kind() == ErrorKind::Io));
-            probe.next_matching(is_restored).await.unwrap();
+            probe.next_matching(is_recovered).await.unwrap();
             let rest = probe.drain().await;
             assert!(rest.iter().all(|event| matches!(event, ConnectionEvent::Health(_))), "{rest:?}");
         }
-        let mut heard = Vec::new();
-        while !heard.last().is_some_and(is_restored) {
-            heard.push(within("an event", 10, other_events.next()).await.unwrap());
+        let mut received = Vec::new();
+        while !received.last().is_some_and(is_recovered) {
+            received.push(within("an event", 10, other_events.next()).await.unwrap());
         }
-        let losses = heard.iter().filter(|event| matches!(event, ConnectionEvent::Lost(_)));
-        assert_eq!(losses.count(), 1, "round {round}: {heard:?}");
+        let losses = received.iter().filter(|event| matches!(event, ConnectionEvent::Lost(_)));
+        assert_eq!(losses.count(), 1, "round {round}: {received:?}");
         for (_, probes, streams) in &mut channels {
-            let mut heard = Vec::new();
+            let mut received = Vec::new();
             for probe in probes {
-                heard.push(probe.next().await.unwrap());
+                received.push(probe.next().await.unwrap());
                 assert!(probe.drain().await.is_empty());
             }
             for stream in streams {
-                heard.push(within("an event", 10, stream.next()).await.unwrap());
+                received.push(within("an event", 10, stream.next()).await.unwrap());
                 assert!(stream.next().now_or_never().is_none());
             }
-            for event in heard {
+            for event in received {
                 let ChannelEvent::Reopened(cause) = event else { panic!("{event:?}") };
                 assert_eq!(cause.kind(), ErrorKind::ConnectionClosed);
             }
@@ -100,8 +100,8 @@ async fn everyone_who_watches_hears_of_each_loss_and_its_end() {
     }
 }
 
-/// REC-08: after each of two recoveries, returns and confirms find their way as before: to the publish where there are
-/// confirms, to who watches where there are none.
+/// REC-08: after each of two recoveries, confirms and returns still reach their publishes on a channel with confirms,
+/// and returns the watchers on a channel without.
 #[actix::test]
 async fn returns_and_confirms_work_after_a_recovery() {
     let mut robust = RobustConnection::connect().await;
@@ -125,8 +125,8 @@ async fn returns_and_confirms_work_after_a_recovery() {
         assert_eq!(error.kind(), ErrorKind::Unroutable);
         assert_eq!(error.returned().unwrap().body, format!("{round}").as_bytes());
         plain.default_exchange().publish(format!("plain {round}"), "nowhere").await.unwrap();
-        let told = [returns.next().await.unwrap(), within("a return", 10, stream.next()).await.unwrap()];
-        for event in told {
+        let returned = [returns.next().await.unwrap(), within("a return", 10, stream.next()).await.unwrap()];
+        for event in returned {
             let ChannelEvent::Returned(returned) = event else { panic!("{event:?}") };
             assert_eq!((returned.code, returned.routing_key.as_str()), (312, "nowhere"));
             assert_eq!(returned.body, format!("plain {round}").as_bytes());
@@ -137,10 +137,10 @@ async fn returns_and_confirms_work_after_a_recovery() {
     assert_eq!(robust.oracle().await.count("jobs").await, 3);
 }
 
-/// REC-23: when the tries of a policy are used up, the connection is closed for good: everyone who watches hears of it
-/// exactly once, with the cause, streams end, and whatever waits or is asked later fails.
+/// REC-23: when the attempts of the recovery policy are used up, the connection is closed: each watcher receives
+/// `Closed` with the cause once, streams end, and waiting and later calls fail.
 #[actix::test]
-async fn a_policy_that_is_used_up_ends_everything_once() {
+async fn exhausted_attempts_close_the_connection() {
     let recovery = Recovery::fixed(Duration::from_millis(20)).attempts(2);
     let mut robust = RobustConnection::connect_with(|connector| connector.recovery(recovery)).await;
     let connection = robust.connection.clone();
@@ -160,7 +160,7 @@ async fn a_policy_that_is_used_up_ends_everything_once() {
     robust.disconnect().await;
     let exchange = channel.default_exchange();
     let waiting = async { futures_util::join!(exchange.publish("x", "jobs"), channel.set_qos(1)) };
-    let (published, called) = within("what waits", 20, waiting).await;
+    let (published, called) = within("the waiting calls", 20, waiting).await;
     assert_eq!(published.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     assert_eq!(called.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     let cause = within("the end", 10, connection.closed()).await.unwrap_err();
@@ -170,28 +170,29 @@ async fn a_policy_that_is_used_up_ends_everything_once() {
     );
 
     let rest: Vec<_> = within("the end of the events", 10, robust.events.collect()).await;
-    let told = of_connection.drain().await;
-    for (told, losses) in [(rest, 0), (told, 1)] {
-        let count = |which: fn(&ConnectionEvent) -> bool| told.iter().filter(|event| which(event)).count();
-        assert_eq!(count(|event| matches!(event, ConnectionEvent::Lost(_))), losses, "{told:?}");
+    let watched = of_connection.drain().await;
+    for (received, losses) in [(rest, 0), (watched, 1)] {
+        let count =
+            |which: fn(&ConnectionEvent) -> bool| received.iter().filter(|event| which(event)).count();
+        assert_eq!(count(|event| matches!(event, ConnectionEvent::Lost(_))), losses, "{received:?}");
         assert_eq!(
             count(|event| matches!(event, ConnectionEvent::Retrying { attempt: 1, .. })),
             1,
-            "{told:?}"
+            "{received:?}"
         );
         assert_eq!(
             count(|event| matches!(event, ConnectionEvent::Retrying { attempt: 2, .. })),
             1,
-            "{told:?}"
+            "{received:?}"
         );
-        assert_eq!(count(|event| matches!(event, ConnectionEvent::Retrying { .. })), 2, "{told:?}");
-        assert_eq!(count(|event| matches!(event, ConnectionEvent::Closed(_))), 1, "{told:?}");
-        let Some(ConnectionEvent::Closed(Some(error))) = told.last() else { panic!("{told:?}") };
+        assert_eq!(count(|event| matches!(event, ConnectionEvent::Retrying { .. })), 2, "{received:?}");
+        assert_eq!(count(|event| matches!(event, ConnectionEvent::Closed(_))), 1, "{received:?}");
+        let Some(ConnectionEvent::Closed(Some(error))) = received.last() else { panic!("{received:?}") };
         assert_eq!(error.kind(), ErrorKind::Io);
     }
     let rest: Vec<_> = within("the end of the events", 10, events.collect()).await;
-    for told in [rest, of_channel.drain().await] {
-        let [ChannelEvent::Closed(Some(error))] = &told[..] else { panic!("{told:?}") };
+    for received in [rest, of_channel.drain().await] {
+        let [ChannelEvent::Closed(Some(error))] = &received[..] else { panic!("{received:?}") };
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
     }
     assert!(within("the end of the stream", 10, deliveries.next()).await.is_none());
@@ -199,7 +200,7 @@ async fn a_policy_that_is_used_up_ends_everything_once() {
     assert!(matches!(end, ConsumerEnd::Closed(error) if error.kind() == ErrorKind::ConnectionClosed));
     assert!(ends.drain().await.is_empty() && consumer.end().is_some());
 
-    // Whoever comes later hears at once, and once.
+    // A later watcher receives `Closed` at once.
     let mut late = Probe::<ConnectionEvent>::start();
     connection.watch(late.recipient());
     assert!(matches!(late.next().await.unwrap(), ConnectionEvent::Closed(Some(_))));
@@ -212,7 +213,7 @@ async fn a_policy_that_is_used_up_ends_everything_once() {
         ];
         assert_eq!(errors.map(|error| error.kind()), [ErrorKind::ConnectionClosed; 4]);
     }
-    assert_eq!(robust.proxy.accepted_count(), 1, "nobody let it in");
+    assert_eq!(robust.proxy.accepted_count(), 1, "the proxy refused all later ones");
     within("close", 5, connection.close()).await.unwrap();
     within("close", 5, channel.close()).await.unwrap();
     assert!(of_connection.drain().await.is_empty() && late.drain().await.is_empty());

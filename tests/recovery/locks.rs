@@ -1,7 +1,8 @@
-//! What the dead connection still holds at the broker: exclusive queues and consumers are won back.
+//! Locks that the lost connection still holds at the broker: exclusive queues and consumers are retried until it lets
+//! go.
 //!
-//! The first address of these connections leads through two proxies: the first is cut, which the client sees, while the
-//! second holds back everything, so that the broker takes the connection for alive.
+//! The first address of these connections leads through two proxies. The near one is cut, so that the client loses its
+//! connection; the far one is stalled, so that the broker keeps it.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::support::{
     take, within,
 };
 
-struct Half {
+struct HalfOpen {
     vhost: Vhost,
     near: Proxy,
     far: Proxy,
@@ -27,7 +28,7 @@ struct Half {
     events: Events<ConnectionEvent>,
 }
 
-impl Half {
+impl HalfOpen {
     async fn connect() -> Self {
         let vhost = Vhost::fresh().await;
         let far = Proxy::to(&vhost.broker().address());
@@ -42,22 +43,23 @@ impl Half {
         Self { vhost, near, far, second, connection, events }
     }
 
-    /// The client loses its connection, and the broker does not hear of it.
-    async fn lose(&mut self) {
+    /// Cuts the client's side only: the broker keeps the connection.
+    async fn disconnect_client(&mut self) {
         self.far.stall(Direction::Both);
         self.near.refuse_new().await;
         self.near.cut_all(Cut::Rst);
     }
 
-    /// The broker hears of it.
-    fn bury(&self) {
+    /// Cuts the broker's side, which releases the locks.
+    fn disconnect_broker(&self) {
         self.far.resume(Direction::Both);
         self.far.cut_all(Cut::Rst);
     }
 
-    async fn restored(&mut self) -> usize {
+    /// Waits for the recovery, and returns how many entities were skipped.
+    async fn wait_for_recovery(&mut self) -> usize {
         loop {
-            match within("restored", 30, self.events.next()).await.unwrap() {
+            match within("the recovery", 30, self.events.next()).await.unwrap() {
                 ConnectionEvent::Recovered { skipped, .. } => return skipped.len(),
                 ConnectionEvent::Closed(cause) => panic!("{cause:?}"),
                 _ => {}
@@ -66,37 +68,38 @@ impl Half {
     }
 }
 
-/// The consumer of `other` goes on; so does the one of the dead connection, for the broker.
-async fn share(channel: &Channel, probe: &mut Probe<Delivery>) {
+/// Publishes two messages to `other`: the broker delivers one to the recovered consumer, and one to that of the lost
+/// connection.
+async fn publish_to_both(channel: &Channel, probe: &mut Probe<Delivery>) {
     for _ in 0..2 {
         channel.default_exchange().publish("meanwhile", "other").await.unwrap();
     }
     take(probe, 1).await.remove(0).ack().unwrap();
 }
 
-/// An exclusive queue is asked for again until the dead connection lets go of it, and then everything on it is there.
+/// The declare of an exclusive queue is retried until the lost connection releases it; the recovery then skips nothing.
 #[actix::test]
-async fn an_exclusive_queue_is_won_back() {
-    let mut half = Half::connect().await;
-    let channel = within("a channel", 10, half.connection.channel()).await.unwrap();
+async fn an_exclusive_queue_is_retried_during_the_recovery() {
+    let mut half_open = HalfOpen::connect().await;
+    let channel = within("a channel", 10, half_open.connection.channel()).await.unwrap();
     let queue = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume_with(Consume::new().tag("c"), probe.recipient()).await.unwrap();
-    half.lose().await;
-    within("a second try", 20, half.second.wait_for_method(Direction::ToBroker, (50, 10), 2)).await;
-    half.bury();
-    assert_eq!(half.restored().await, 0, "in time, so that nothing was skipped");
+    half_open.disconnect_client().await;
+    within("a second declare", 20, half_open.second.wait_for_method(Direction::ToBroker, (50, 10), 2)).await;
+    half_open.disconnect_broker();
+    assert_eq!(half_open.wait_for_recovery().await, 0, "released in time, so nothing was skipped");
     channel.exchange("amq.fanout").publish("x", "").await.unwrap();
     take(&mut probe, 1).await.remove(0).ack().unwrap();
-    assert!(half.connection.health().await.unwrap().is_up());
+    assert!(half_open.connection.health().await.unwrap().is_up());
 }
 
-/// When that takes too long for the channels to wait, queue, binding and consumer are skipped, and had later.
+/// If the lock lasts longer than the recovery waits, queue, binding and consumer are skipped, and recovered later.
 #[actix::test]
-async fn an_exclusive_queue_is_won_back_later() {
-    let mut half = Half::connect().await;
-    let channel = within("a channel", 10, half.connection.channel()).await.unwrap();
+async fn an_exclusive_queue_is_recovered_after_the_lock_is_released() {
+    let mut half_open = HalfOpen::connect().await;
+    let channel = within("a channel", 10, half_open.connection.channel()).await.unwrap();
     let other = channel.declare_queue("other").await.unwrap();
     let queue = channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
@@ -104,9 +107,9 @@ async fn an_exclusive_queue_is_won_back_later() {
     queue.consume_with(Consume::new().tag("c"), probe.recipient()).await.unwrap();
     other.consume(probe.recipient()).await.unwrap();
     let mut channel_events = channel.events();
-    half.lose().await;
-    assert_eq!(half.restored().await, 3);
-    let Health::Degraded(why) = half.connection.health().await.unwrap() else { panic!("not degraded") };
+    half_open.disconnect_client().await;
+    assert_eq!(half_open.wait_for_recovery().await, 3);
+    let Health::Degraded(why) = half_open.connection.health().await.unwrap() else { panic!("not degraded") };
     let mut kinds: Vec<EntityKind> = why
         .iter()
         .map(|one| match one {
@@ -116,10 +119,10 @@ async fn an_exclusive_queue_is_won_back_later() {
         .collect();
     kinds.sort_unstable();
     assert_eq!(kinds, [EntityKind::Queue, EntityKind::Binding, EntityKind::Consumer]);
-    // The rest goes on meanwhile.
-    share(&channel, &mut probe).await;
-    half.bury();
-    // What the dead consumer had.
+    // The other consumer works meanwhile.
+    publish_to_both(&channel, &mut probe).await;
+    half_open.disconnect_broker();
+    // The message that the consumer of the lost connection had.
     take(&mut probe, 1).await.remove(0).ack().unwrap();
     loop {
         match within("the consumer", 30, channel_events.next()).await.unwrap() {
@@ -128,9 +131,9 @@ async fn an_exclusive_queue_is_won_back_later() {
             _ => {}
         }
     }
-    let mut health = half.connection.health().await.unwrap();
+    let mut health = half_open.connection.health().await.unwrap();
     while !health.is_up() {
-        match within("health", 30, half.events.next()).await.unwrap() {
+        match within("health", 30, half_open.events.next()).await.unwrap() {
             ConnectionEvent::Health(new) => health = new,
             other => panic!("{other:?}"),
         }
@@ -139,28 +142,28 @@ async fn an_exclusive_queue_is_won_back_later() {
     take(&mut probe, 1).await.remove(0).ack().unwrap();
 }
 
-/// An exclusive consumer is tried beside its channel until the dead one is gone; the channel's others go on at once.
+/// An exclusive consumer is tried on a utility channel until the lost one is gone; other consumers recover at once.
 #[actix::test]
-async fn an_exclusive_consumer_is_won_back() {
-    let mut half = Half::connect().await;
-    let channel = within("a channel", 10, half.connection.channel()).await.unwrap();
+async fn an_exclusive_consumer_is_recovered_after_the_lock_is_released() {
+    let mut half_open = HalfOpen::connect().await;
+    let channel = within("a channel", 10, half_open.connection.channel()).await.unwrap();
     let queue = channel.declare_queue("mine").await.unwrap();
     let other = channel.declare_queue("other").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume_with(Consume::new().tag("alone").exclusive(true), probe.recipient()).await.unwrap();
     other.consume(probe.recipient()).await.unwrap();
     let mut channel_events = channel.events();
-    half.lose().await;
-    assert_eq!(half.restored().await, 1);
-    share(&channel, &mut probe).await;
-    // Refused on the channel, and once more beside it.
-    within("another try", 20, half.second.wait_for_method(Direction::ToBroker, (60, 20), 4)).await;
-    // An error of the application's costs the channel, but not the waiting consumer.
+    half_open.disconnect_client().await;
+    assert_eq!(half_open.wait_for_recovery().await, 1);
+    publish_to_both(&channel, &mut probe).await;
+    // Refused on its channel, and again on the utility channel.
+    within("another consume", 20, half_open.second.wait_for_method(Direction::ToBroker, (60, 20), 4)).await;
+    // An error that closes the channel does not end the waiting consumer.
     let error = channel.get_queue("missing").await.unwrap_err();
     assert_eq!(error.close_reason().unwrap().code, 404);
     channel.set_qos(3).await.unwrap();
-    half.bury();
-    // What the dead consumer had.
+    half_open.disconnect_broker();
+    // The message that the consumer of the lost connection had.
     take(&mut probe, 1).await.remove(0).ack().unwrap();
     loop {
         match within("the consumer", 30, channel_events.next()).await.unwrap() {
@@ -173,28 +176,28 @@ async fn an_exclusive_consumer_is_won_back() {
     take(&mut probe, 1).await.remove(0).ack().unwrap();
     channel.default_exchange().publish("y", "other").await.unwrap();
     take(&mut probe, 1).await.remove(0).ack().unwrap();
-    while !half.connection.health().await.unwrap().is_up() {
-        within("health", 30, half.events.next()).await.unwrap();
+    while !half_open.connection.health().await.unwrap().is_up() {
+        within("health", 30, half_open.events.next()).await.unwrap();
     }
-    let those = half.vhost.consumers("mine").await;
-    assert!(those.len() <= 1, "{those:?}");
+    let consumers = half_open.vhost.consumers("mine").await;
+    assert!(consumers.len() <= 1, "{consumers:?}");
 }
 
-/// One that is cancelled while it waits for the lock stays cancelled.
+/// A consumer that is cancelled while it waits for the lock is not started.
 #[actix::test]
 async fn a_waiting_consumer_can_be_cancelled() {
-    let mut half = Half::connect().await;
-    let channel = within("a channel", 10, half.connection.channel()).await.unwrap();
+    let mut half_open = HalfOpen::connect().await;
+    let channel = within("a channel", 10, half_open.connection.channel()).await.unwrap();
     let queue = channel.declare_queue("mine").await.unwrap();
     let probe = Probe::<Delivery>::start();
     let consumer = queue.consume_with(Consume::new().exclusive(true), probe.recipient()).await.unwrap();
-    half.lose().await;
-    assert_eq!(half.restored().await, 1);
-    within("its cancel", 10, consumer.cancel()).await.unwrap();
-    half.bury();
-    while !half.connection.health().await.unwrap().is_up() {
-        within("health", 30, half.events.next()).await.unwrap();
+    half_open.disconnect_client().await;
+    assert_eq!(half_open.wait_for_recovery().await, 1);
+    within("the cancel", 10, consumer.cancel()).await.unwrap();
+    half_open.disconnect_broker();
+    while !half_open.connection.health().await.unwrap().is_up() {
+        within("health", 30, half_open.events.next()).await.unwrap();
     }
-    let oracle = crate::support::oracle::Oracle::connect(&half.vhost.url()).await;
+    let oracle = crate::support::oracle::Oracle::connect(&half_open.vhost.url()).await;
     assert_eq!(oracle.queue_counts("mine").await, Some((0, 0)));
 }

@@ -1,5 +1,9 @@
 //! Connections that recover: topology, consumers, publishes, restarts and network faults.
 
+use std::time::Duration;
+
+use actix_pika::OpenChannel;
+
 mod basics;
 mod broker_faults;
 mod broker_restarts;
@@ -14,3 +18,8 @@ mod publish;
 mod records;
 mod streams;
 mod topology;
+
+/// Channel options with a deadline that a publish keeps over the restart of a node, even on a busy machine.
+fn restart_options() -> OpenChannel {
+    OpenChannel::new().deadline(Duration::from_secs(300))
+}

@@ -1,4 +1,4 @@
-//! A network that is slow, stuck or in pieces, and a connection that recovers behind it.
+//! Network faults: slow and silent links, and segments of one byte or of many frames.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,9 +22,9 @@ async fn oracle(vhost: &Vhost) -> Oracle {
     within("the oracle", 10, Oracle::connect(&vhost.url())).await
 }
 
-/// NET-01: the connection goes through the proxy, and so does what is declared.
+/// NET-01: the connection and its declarations go through the proxy.
 #[actix::test]
-async fn the_proxy_stands_between() {
+async fn the_connection_goes_through_the_proxy() {
     let robust = RobustConnection::connect().await;
     assert_ne!(robust.proxy.url(&robust.vhost.url()), robust.vhost.url());
     assert_eq!(robust.connection.peer_addr(), Some(robust.proxy.address()));
@@ -35,16 +35,16 @@ async fn the_proxy_stands_between() {
     assert_eq!(oracle(&robust.vhost).await.queue_counts("there").await, Some((0, 0)));
 }
 
-/// NET-02: a slow link that is cut with deliveries and acknowledgements under way. A channel that is asked for
-/// meanwhile comes with the next connection, or not within its deadline.
+/// NET-02: a slow link that is cut with deliveries in flight loses no message. A channel that is opened meanwhile opens
+/// on the next connection, or times out at its deadline.
 #[actix::test]
-async fn a_slow_link_that_is_cut_loses_nothing() {
+async fn a_cut_of_a_slow_link_loses_no_message() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("slow").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
-    for way in [Direction::ToBroker, Direction::ToClient] {
-        robust.proxy.delay(way, Duration::from_millis(200));
+    for direction in [Direction::ToBroker, Direction::ToClient] {
+        robust.proxy.delay(direction, Duration::from_millis(200));
     }
     let oracle = oracle(&robust.vhost).await;
     for n in 0..5 {
@@ -55,19 +55,19 @@ async fn a_slow_link_that_is_cut_loses_nothing() {
     let error = within("no channel", 10, robust.connection.channel_with(options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     let connection = robust.connection.clone();
-    let patient = actix_rt::spawn(async move { connection.channel().await });
+    let opening = actix_rt::spawn(async move { connection.channel().await });
     robust.proxy.accept_new().await;
     assert!(robust.wait_for_recovery().await.is_empty());
-    let patient = within("a channel", 10, patient).await.unwrap().unwrap();
-    within("a call", 10, patient.set_qos(1)).await.unwrap();
+    let opened = within("a channel", 10, opening).await.unwrap().unwrap();
+    within("a call", 10, opened.set_qos(1)).await.unwrap();
     for n in 5..10 {
         oracle.publish("", "slow", format!("{n}")).await;
     }
     let mut seen = BTreeSet::new();
     while seen.len() < 10 {
         let delivery = within("a delivery", 10, deliveries.next()).await.unwrap();
-        let fresh = seen.insert(delivery.body().to_vec());
-        assert!(fresh || delivery.redelivered());
+        let first = seen.insert(delivery.body().to_vec());
+        assert!(first || delivery.redelivered());
         delivery.ack().unwrap();
     }
     within("close", 10, deliveries.close()).await.unwrap();
@@ -75,9 +75,9 @@ async fn a_slow_link_that_is_cut_loses_nothing() {
     oracle.wait_for_count("slow", 0).await;
 }
 
-/// NET-03, NET-10: what was published while the link was down arrives after it, in a loop that saw no error.
+/// NET-03, NET-10: a loop over a stream sees no error, and receives the messages that were published during the outage.
 #[actix::test]
-async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
+async fn a_delivery_loop_continues_after_an_outage() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("loop").await.unwrap();
@@ -89,7 +89,7 @@ async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
         assert_eq!((delivery.body(), delivery.redelivered()), (format!("{n}").as_bytes(), false));
         delivery.ack().unwrap();
     }
-    // What was acknowledged has left before the cut.
+    // When this returns, the acks were sent.
     within("a call", 10, channel.set_qos(0)).await.unwrap();
     robust.disconnect().await;
     for n in 3..8 {
@@ -98,7 +98,7 @@ async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
     robust.proxy.accept_new().await;
     assert!(robust.wait_for_recovery().await.is_empty());
     for n in 3..8 {
-        // The broker may have sent it to the connection that was lost, before it knew.
+        // It may be redelivered, if the broker had sent it on the lost connection.
         let delivery = within("a delivery", 10, deliveries.next()).await.unwrap();
         assert_eq!(delivery.body(), format!("{n}").as_bytes());
         delivery.ack().unwrap();
@@ -108,9 +108,9 @@ async fn a_loop_goes_on_with_what_came_while_the_link_was_down() {
     oracle.wait_for_count("loop", 0).await;
 }
 
-/// NET-11: a stream that is asked message by message.
+/// NET-11: a stream that is polled for single messages continues after a cut.
 #[actix::test]
-async fn a_stream_that_is_asked_one_by_one_goes_on() {
+async fn a_stream_polled_for_single_messages_continues() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("one").await.unwrap();
@@ -129,14 +129,13 @@ async fn a_stream_that_is_asked_one_by_one_goes_on() {
         if body == b"2" {
             break;
         }
-        assert!(body == b"1" && redelivered, "its acknowledgement may have been lost");
+        assert!(body == b"1" && redelivered, "only a lost ack allows a redelivery");
     }
 }
 
-/// NET-08: silence in both directions. The connection is given up by its heartbeat, and another one works, while the
-/// stuck one is still there.
+/// NET-08: a silent link is detected by heartbeats, and the connection recovers once data passes again.
 #[actix::test]
-async fn a_stuck_link_is_noticed_by_its_silence_and_replaced() {
+async fn a_silent_link_is_detected_and_replaced() {
     // A busy machine may take longer for the first handshake as well.
     let mut robust = RobustConnection::connect_with(|connector| {
         let limit = Duration::from_secs(1);
@@ -156,8 +155,8 @@ async fn a_stuck_link_is_noticed_by_its_silence_and_replaced() {
     let error = robust.wait_for_loss().await;
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ConnectionClosed, true), "{error}");
     assert!(error.to_string().contains("two heartbeats"), "{error}");
-    // The handshakes of the next ones are stuck as well.
-    within("two tries", 30, robust.proxy.wait_for_accepted(before + 2)).await;
+    // The handshakes of the next connections get no reply either.
+    within("two attempts", 30, robust.proxy.wait_for_accepted(before + 2)).await;
     robust.proxy.resume(Direction::ToClient);
     assert!(robust.wait_for_recovery().await.is_empty());
     within("the publish", 10, publish).await.unwrap().unwrap();
@@ -166,9 +165,9 @@ async fn a_stuck_link_is_noticed_by_its_silence_and_replaced() {
     robust.proxy.wait_for_open(0).await;
 }
 
-/// NET-09: a connection that does not recover closes itself on a stuck link, and leaves no socket.
+/// NET-09: a connection without recovery is closed on a silent link, and leaves no socket.
 #[actix::test]
-async fn a_plain_connection_ends_on_a_stuck_link() {
+async fn a_plain_connection_is_closed_on_a_silent_link() {
     let vhost = Vhost::fresh().await;
     let proxy = Proxy::to(&vhost.broker().address());
     let connector = Connector::new(&proxy.url(&vhost.url())).unwrap().heartbeat(Duration::from_secs(1));
@@ -185,9 +184,9 @@ async fn a_plain_connection_ends_on_a_stuck_link() {
     within("no socket", 10, proxy.wait_for_open(0)).await;
 }
 
-/// NET-13, CH-21: the channel of a call that is not answered opens again after one more deadline, and works.
+/// NET-13, CH-21: a channel with a call that timed out is reopened after one more deadline, and works.
 #[actix::test]
-async fn a_call_that_timed_out_can_be_made_again() {
+async fn a_timed_out_call_can_be_repeated() {
     let mut robust = RobustConnection::connect().await;
     let options = OpenChannel::new().deadline(SHORT);
     let channel = within("a channel", 10, robust.connection.channel_with(options)).await.unwrap();
@@ -200,13 +199,13 @@ async fn a_call_that_timed_out_can_be_made_again() {
     robust.proxy.resume(Direction::ToClient);
     let again = loop {
         match within("a declare", 10, channel.declare_queue("late")).await {
-            // It waits for its turn, and the first one is not answered yet.
+            // The channel still waits for the reply to the first one.
             Err(error) if error.kind() == ErrorKind::Timeout => {}
             other => break other.unwrap(),
         }
     };
     assert_eq!(again.name(), "late");
-    // A link that is slow, not stuck, and one that is cut afterwards.
+    // The same on a link that is slow but not silent, and is then cut.
     robust.proxy.delay(Direction::ToClient, 2 * SHORT);
     within("a deadline", 10, channel.set_qos(3)).await.unwrap_err();
     robust.proxy.delay(Direction::ToClient, Duration::ZERO);
@@ -216,18 +215,19 @@ async fn a_call_that_timed_out_can_be_made_again() {
     assert!(matches!(reopened, ChannelEvent::Reopened(_)), "{reopened:?}");
 }
 
-/// NET-18: one byte per segment in both directions, from the handshake on, and then many frames in one segment.
+/// NET-18: handshake, recovery and messages with one byte per segment in both directions, then many frames in one
+/// segment.
 #[actix::test]
-async fn segments_of_a_byte_and_of_many_frames() {
+async fn segments_of_one_byte_and_of_many_frames() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("bytes").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
-    for way in [Direction::ToBroker, Direction::ToClient] {
-        robust.proxy.one_byte_segments(way);
+    for direction in [Direction::ToBroker, Direction::ToClient] {
+        robust.proxy.one_byte_segments(direction);
     }
-    // The handshake and the restore are in pieces, too.
+    // The next handshake and recovery use segments of one byte, too.
     robust.cut_and_recover().await;
     let exchange = channel.default_exchange();
     let sizes = [0, 1, 7, 300];
@@ -238,9 +238,9 @@ async fn segments_of_a_byte_and_of_many_frames() {
         assert_eq!(delivery.body().len(), size);
         delivery.ack().unwrap();
     }
-    for way in [Direction::ToBroker, Direction::ToClient] {
-        robust.proxy.unchanged_segments(way);
-        robust.proxy.stall(way);
+    for direction in [Direction::ToBroker, Direction::ToClient] {
+        robust.proxy.unchanged_segments(direction);
+        robust.proxy.stall(direction);
     }
     let mut confirms = Vec::new();
     for n in 0..200 {
@@ -249,7 +249,7 @@ async fn segments_of_a_byte_and_of_many_frames() {
     robust.proxy.resume(Direction::ToBroker);
     let oracle = oracle(&robust.vhost).await;
     let arrived = async || (oracle.queue_counts("bytes").await == Some((0, 1))).then_some(());
-    eventually("all arrived", 10, arrived).await;
+    eventually("all messages", 10, arrived).await;
     robust.proxy.resume(Direction::ToClient);
     for confirm in confirms {
         within("a confirm", 10, confirm).await.unwrap();
@@ -260,10 +260,9 @@ async fn segments_of_a_byte_and_of_many_frames() {
     }
 }
 
-/// NET-14: a consumer without acknowledgements that does not read in time is dropped by its broker or by us, and has
-/// the rest after that.
+/// NET-14: a `no_ack` consumer whose connection the broker closed for missing heartbeats continues after the recovery.
 #[actix::test]
-async fn a_consumer_goes_on_after_its_connection_was_too_slow() {
+async fn a_no_ack_consumer_continues_after_missing_heartbeats() {
     let mut robust = RobustConnection::connect_with(|connector| {
         connector.heartbeat(Duration::from_secs(1)).read_ahead(64 << 10)
     })
@@ -275,7 +274,7 @@ async fn a_consumer_goes_on_after_its_connection_was_too_slow() {
     oracle.publish("", "fast", "first").await;
     let first = within("the first", 10, deliveries.next()).await.unwrap();
     assert_eq!(first.body(), b"first");
-    // Nothing of what we say arrives: the broker closes the connection for want of heartbeats.
+    // No heartbeat reaches the broker, so it closes the connection.
     robust.proxy.stall(Direction::ToBroker);
     robust.wait_for_loss().await;
     robust.proxy.resume(Direction::ToBroker);

@@ -1,4 +1,4 @@
-//! A link that is cut over and over, at chosen bytes.
+//! A link that is cut repeatedly, after given numbers of bytes.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::support::{
 use actix_pika::{Consume, Recovery};
 use futures_util::StreamExt;
 
-/// NET-05: a link that lives for 5,000 bytes at a time; nothing is acknowledged, and deliveries come all the same.
+/// NET-05: on a link that is cut every 5,000 bytes, 50 deliveries arrive although none is acknowledged.
 #[actix::test]
-async fn deliveries_come_over_a_link_that_is_cut_every_five_kilobytes() {
+async fn deliveries_arrive_on_a_link_cut_every_five_kilobytes() {
     for wait in [0, 25, 100] {
         let mut robust = RobustConnection::connect_with(|connector| {
             connector.recovery(Recovery::fixed(Duration::from_millis(wait)))
@@ -27,23 +27,23 @@ async fn deliveries_come_over_a_link_that_is_cut_every_five_kilobytes() {
         }
         robust.proxy.cut_each_after(Direction::ToClient, 5000, Cut::Rst);
         let mut deliveries = queue.deliveries_with(Consume::new().prefetch(5)).await.unwrap();
-        let mut kept = Vec::new();
+        let mut unsettled = Vec::new();
         for _ in 0..50 {
-            kept.push(within("a delivery", 30, deliveries.next()).await.unwrap());
+            unsettled.push(within("a delivery", 30, deliveries.next()).await.unwrap());
         }
-        assert!(kept.iter().all(|delivery| delivery.body().len() == 1200));
+        assert!(unsettled.iter().all(|delivery| delivery.body().len() == 1200));
         robust.wait_for_loss().await;
         robust.proxy.stop_cutting();
         robust.proxy.cut_all(Cut::Rst);
-        drop(kept);
+        drop(unsettled);
         within("close", 10, robust.connection.close()).await.unwrap();
         oracle.wait_for_count("kilobytes", 50).await;
     }
 }
 
-/// NET-05: the same with acknowledgements and publishes: all arrive, and the queue empties.
+/// NET-05: on a link that is cut every few kilobytes, 50 messages are published, delivered and acknowledged.
 #[actix::test]
-async fn work_gets_done_over_a_link_that_is_cut_every_six_kilobytes() {
+async fn publishes_and_acks_arrive_on_a_link_cut_every_six_kilobytes() {
     let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("work").await.unwrap();
@@ -68,13 +68,13 @@ async fn work_gets_done_over_a_link_that_is_cut_every_six_kilobytes() {
     within("the publisher", 30, publisher).await.unwrap();
     assert!(robust.proxy.accepted_count() > 5);
     robust.proxy.stop_cutting();
-    // Those that were published again, or whose acknowledgement was lost.
+    // Takes the messages that were resent, and those whose ack was lost.
     let oracle = within("the oracle", 10, Oracle::connect(&robust.vhost.url())).await;
-    within("empty", 30, async {
+    within("an empty queue", 30, async {
         loop {
             tokio::select! {
-                Some(delivery) = deliveries.next() => drop(delivery.ack()),
-                look = oracle.queue_counts("work") => if look == Some((0, 1)) { break },
+                Some(delivery) = deliveries.next() => { let _ = delivery.ack(); }
+                counts = oracle.queue_counts("work") => if counts == Some((0, 1)) { break },
             }
         }
     })
@@ -83,9 +83,9 @@ async fn work_gets_done_over_a_link_that_is_cut_every_six_kilobytes() {
     oracle.wait_for_count("work", 0).await;
 }
 
-/// NET-19: cut within and between the frames of a delivery: it comes again, whole.
+/// NET-19: a delivery that is cut within or between its frames is redelivered completely.
 #[actix::test]
-async fn a_delivery_that_is_cut_in_two_comes_again_whole() {
+async fn a_partly_read_delivery_is_redelivered_completely() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("halves").await.unwrap();
@@ -98,21 +98,22 @@ async fn a_delivery_that_is_cut_in_two_comes_again_whole() {
     let first = within("the first", 10, deliveries.next()).await.unwrap();
     assert_eq!(first.body(), &body(0));
     first.ack().unwrap();
-    let tapes = robust.proxy.recordings();
-    let frames: Vec<_> = tapes.iter().flat_map(|tape| tape.frames(Direction::ToClient)).collect();
+    let recordings = robust.proxy.recordings();
+    let frames: Vec<_> =
+        recordings.iter().flat_map(|recording| recording.frames(Direction::ToClient)).collect();
     let at = frames.iter().rposition(|frame| frame.method() == Some((60, 60))).unwrap();
     let lengths: Vec<u64> = frames[at..at + 3].iter().map(|frame| frame.payload.len() as u64 + 8).collect();
     let [method, header, content] = lengths[..] else { panic!("{lengths:?}") };
     let cuts = [7, method, method + 3, method + header, method + header + 9, method + header + content - 1];
     for (n, cut) in cuts.into_iter().enumerate() {
         let n = n + 1;
-        // The acknowledgement before has left.
+        // When this returns, the previous ack was sent.
         within("a call", 10, channel.set_qos(0)).await.unwrap();
         robust.proxy.cut_once_after(Direction::ToClient, cut, Cut::Fin);
         oracle.publish("", "halves", body(n)).await;
         robust.wait_for_loss().await;
         assert!(robust.wait_for_recovery().await.is_empty());
-        let delivery = within("again", 10, deliveries.next()).await.unwrap();
+        let delivery = within("a redelivery", 10, deliveries.next()).await.unwrap();
         assert_eq!((delivery.body(), delivery.redelivered()), (&body(n)[..], true), "cut after {cut}");
         delivery.ack().unwrap();
     }

@@ -1,4 +1,4 @@
-//! Publishing through a network that breaks over and over.
+//! Publishing over lost connections and closed channels.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,17 +9,17 @@ use crate::support::{
 };
 use actix_pika::{Confirm, ErrorKind, Publishing};
 
-/// Design 13.1, design 13.4, NET-03: whatever is cut and whenever, each publish is confirmed, everything confirmed is in
-/// the queue, in the order in which it was published but for repeats, and nothing is left in the channel.
+/// Design 13.1, design 13.4, NET-03: over six cuts, each publish is confirmed and arrives, in order except for repeats,
+/// and no load is left in the channel.
 #[actix::test]
-async fn publishes_go_on_through_cuts() {
+async fn publishes_continue_over_cuts() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     channel.declare_queue("jobs").await.unwrap();
     let exchange = channel.default_exchange();
     let mut confirms: Vec<Confirm> = Vec::new();
     for round in 0..6u32 {
-        // What the broker says of the second half is lost with the connection.
+        // The confirms of the second half are lost with the connection.
         for n in 0..100u32 {
             if n == 50 {
                 for confirm in confirms.drain(..) {
@@ -61,20 +61,20 @@ async fn publishes_go_on_through_cuts() {
     within("close", 10, robust.connection.close()).await.unwrap();
 }
 
-/// Design 13.1, CH-16: publishes to an exchange that is missing cost their channel, which opens again each time; the others
-/// go on, and each has its own answer.
+/// Design 13.1, CH-16: each publish to a missing exchange fails and closes the channel, which is reopened; other
+/// publishes are confirmed.
 #[actix::test]
-async fn a_missing_exchange_costs_what_was_under_way_only() {
+async fn publishes_to_a_missing_exchange_leave_others_confirmed() {
     let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     channel.declare_queue("jobs").await.unwrap();
     let (exchange, missing) = (channel.default_exchange(), channel.exchange("missing"));
     for _ in 0..3 {
-        let error = within("an answer", 10, missing.publish("x", "jobs")).await.unwrap_err();
+        let error = within("a result", 10, missing.publish("x", "jobs")).await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
         assert_eq!(error.close_reason().unwrap().code, 404);
         let next = exchange.publish(Publishing::new("y").resend(false), "jobs");
-        within("an answer", 10, next).await.unwrap();
+        within("a result", 10, next).await.unwrap();
     }
     let count = within("a purge", 10, channel.queue("jobs").purge()).await.unwrap();
     assert_eq!(count, 3);

@@ -1,4 +1,4 @@
-//! What was declared on a connection that comes back: it is there again, once, and what is gone stays gone.
+//! Topology recovery: what was declared is redeclared once, and what was deleted is not.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::support::{
     take, within,
 };
 
-/// CON-02: a plain connection and a robust one are used alike; only the robust one comes back.
+/// CON-02: a plain and a robust connection have the same interface; only the robust one recovers.
 #[actix::test]
-async fn only_a_robust_connection_comes_back() {
+async fn only_a_robust_connection_recovers() {
     let vhost = Vhost::fresh().await;
     let proxy = Proxy::to(&vhost.broker().address());
     let url = proxy.url(&vhost.url());
@@ -35,47 +35,49 @@ async fn only_a_robust_connection_comes_back() {
         channels.push(channel);
     }
     proxy.cut_all(Cut::Rst);
-    assert_eq!(within("its end", 10, plain.closed()).await.unwrap_err().kind(), ErrorKind::Io);
-    while !matches!(within("restored", 20, events.next()).await.unwrap(), ConnectionEvent::Recovered { .. }) {
-    }
+    assert_eq!(within("the end", 10, plain.closed()).await.unwrap_err().kind(), ErrorKind::Io);
+    while !matches!(
+        within("the recovery", 20, events.next()).await.unwrap(),
+        ConnectionEvent::Recovered { .. }
+    ) {}
     let published = channels[0].default_exchange().publish("y", "jobs").await;
     assert_eq!(published.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     channels[1].default_exchange().publish("y", "jobs").await.unwrap();
     assert_eq!(proxy.accepted_count(), 3);
 }
 
-/// CON-09, CON-14: the name is given again, and the addresses are tried in turn at each recovery.
+/// CON-09, CON-14: each reconnect uses the connection name again, and tries the addresses in turn.
 #[actix::test]
-async fn name_and_addresses_are_used_again() {
+async fn reconnects_use_the_name_and_all_addresses() {
     let vhost = Vhost::fresh().await;
-    let dead = Proxy::to(&vhost.broker().address());
-    dead.refuse_new().await;
+    let refusing = Proxy::to(&vhost.broker().address());
+    refusing.refuse_new().await;
     let silent = Proxy::to(&vhost.broker().address());
     silent.stall(Direction::ToClient);
-    let good = Proxy::to(&vhost.broker().address());
+    let working = Proxy::to(&vhost.broker().address());
     let name = crate::support::unique("named");
-    let urls = [&dead, &silent, &good].map(|proxy| proxy.url(&vhost.url()));
+    let urls = [&refusing, &silent, &working].map(|proxy| proxy.url(&vhost.url()));
     let connector = Connector::from_uris(urls).unwrap().name(&name).connect_timeout(Duration::from_secs(1));
     let recovery = actix_pika::Recovery::fixed(Duration::from_millis(10));
     let connection = within("connect", 20, connector.recovery(recovery).connect()).await.unwrap();
     let mut events = connection.events();
     for _ in 0..2 {
-        good.cut_all(Cut::Fin);
+        working.cut_all(Cut::Fin);
         while !matches!(
-            within("restored", 30, events.next()).await.unwrap(),
+            within("the recovery", 30, events.next()).await.unwrap(),
             ConnectionEvent::Recovered { .. }
         ) {}
     }
-    assert_eq!(good.accepted_count(), 3);
+    assert_eq!(working.accepted_count(), 3);
     let named = async || {
-        let those = vhost.connections().await;
-        let names = those.iter().filter(|c| c["user_provided_name"] == name.as_str()).count();
+        let connections = vhost.connections().await;
+        let names = connections.iter().filter(|c| c["user_provided_name"] == name.as_str()).count();
         (names == 1).then_some(())
     };
     eventually("the name", 15, named).await;
 }
 
-/// REC-07: channels keep their numbers; those that were closed are free.
+/// REC-07: channels keep their numbers over a recovery; the numbers of closed channels are free.
 #[actix::test]
 async fn channels_keep_their_numbers() {
     let mut robust = RobustConnection::connect().await;
@@ -98,9 +100,9 @@ async fn channels_keep_their_numbers() {
     assert_eq!(numbers, [1, 3, 11, 22, 2, 4, 5, 6, 7]);
 }
 
-/// REC-10, REC-13: exchanges, chains of them, queues and bindings are there again, in an order that works.
+/// REC-10, REC-13: chained exchanges, queues and bindings are redeclared in an order that the broker accepts.
 #[actix::test]
-async fn a_whole_topology_is_declared_again() {
+async fn a_chained_topology_is_redeclared() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let third = channel.declare_exchange(DeclareExchange::fanout("third").auto_delete(true)).await.unwrap();
@@ -124,9 +126,9 @@ async fn a_whole_topology_is_declared_again() {
     assert_eq!((records.exchanges, records.queues, records.bindings), (3, 1, 3));
 }
 
-/// REC-16: what deletes itself is forgotten when its last user goes, along the whole chain.
+/// REC-16: the records of auto-delete entities are removed with their last user, along a chain of exchanges.
 #[actix::test]
-async fn what_deletes_itself_is_forgotten() {
+async fn auto_delete_entities_lose_their_records() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     channel.declare_exchange(DeclareExchange::fanout("front").auto_delete(true)).await.unwrap();
@@ -134,7 +136,7 @@ async fn what_deletes_itself_is_forgotten() {
     back.bind("front", "").await.unwrap();
     let queue = channel.declare_queue(DeclareQueue::new("jobs").auto_delete(true)).await.unwrap();
     queue.bind("back", "").await.unwrap();
-    channel.declare_queue("survivor").await.unwrap();
+    channel.declare_queue("durable").await.unwrap();
     let probe = Probe::<Delivery>::start();
     let first = queue.consume(probe.recipient()).await.unwrap();
     let last = queue.consume(probe.recipient()).await.unwrap();
@@ -151,21 +153,21 @@ async fn what_deletes_itself_is_forgotten() {
     ] {
         assert_eq!(error.close_reason().unwrap().code, 404);
     }
-    channel.get_queue("survivor").await.unwrap();
-    // To look is not to declare, and what was refused is not recorded.
+    channel.get_queue("durable").await.unwrap();
+    // A passive declare of a queue that is recorded, and refused declares, add no record.
     let records = robust.records().await;
     assert_eq!((records.exchanges, records.queues), (0, 1));
 
     channel.declare_exchange(DeclareExchange::fanout("front").auto_delete(true)).await.unwrap();
-    let survivor = channel.queue("survivor");
-    survivor.bind("front", "").await.unwrap();
-    survivor.unbind("front", "").await.unwrap();
+    let durable = channel.queue("durable");
+    durable.bind("front", "").await.unwrap();
+    durable.unbind("front", "").await.unwrap();
     assert_eq!(robust.records().await.exchanges, 0);
 }
 
-/// REC-18: a long life of declaring and deleting leaves no record.
+/// REC-18: a hundred rounds of declaring and deleting leave no record.
 #[actix::test]
-async fn records_do_not_pile_up() {
+async fn records_do_not_accumulate() {
     let robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let probe = Probe::<Delivery>::start();
@@ -177,7 +179,9 @@ async fn records_do_not_pile_up() {
         queue.bind(&exchange, "").await.unwrap();
         match n % 4 {
             0 => queue.consume(probe.recipient()).await.unwrap().cancel().await.unwrap(),
-            1 => drop(queue.delete().await.unwrap()),
+            1 => {
+                queue.delete().await.unwrap();
+            }
             2 => {
                 queue.unbind(&exchange, "").await.unwrap();
                 channel.delete_queue(DeleteQueue::new(&name)).await.unwrap();
@@ -195,17 +199,17 @@ async fn records_do_not_pile_up() {
     }
 }
 
-/// A delete and a declare of one name, sent one behind the other, leave the declared one, here and at the broker.
+/// A delete followed by a declare of the same name leaves the queue declared, in the records and at the broker.
 #[actix::test]
-async fn the_last_of_a_delete_and_a_declare_counts() {
+async fn a_declare_after_a_delete_is_recorded() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     for _ in 0..5 {
-        // Both answers in one read.
+        // Both replies arrive in one read.
         robust.proxy.stall(Direction::ToClient);
         let both = async { futures_util::join!(queue.delete(), channel.declare_queue("jobs")) };
-        let go = async {
+        let resume = async {
             within(
                 "both",
                 10,
@@ -216,7 +220,7 @@ async fn the_last_of_a_delete_and_a_declare_counts() {
             .await;
             robust.proxy.resume(Direction::ToClient);
         };
-        let ((deleted, declared), ()) = within("both", 10, async { futures_util::join!(both, go) }).await;
+        let ((deleted, declared), ()) = within("both", 10, async { futures_util::join!(both, resume) }).await;
         deleted.unwrap();
         declared.unwrap();
         assert_eq!(robust.records().await.queues, 1);
@@ -229,36 +233,36 @@ async fn the_last_of_a_delete_and_a_declare_counts() {
     assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
 }
 
-/// REC-19 in our words: what is declared or bound with `robust(false)` is not declared again.
+/// REC-19: entities and bindings with `robust(false)` are not redeclared.
 #[actix::test]
-async fn what_is_not_robust_is_not_declared_again() {
+async fn entities_that_are_not_robust_are_not_redeclared() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
-    let loose = DeclareExchange::fanout("loose").durable(false).robust(false);
-    channel.declare_exchange(loose).await.unwrap();
+    let not_robust = DeclareExchange::fanout("not robust").durable(false).robust(false);
+    channel.declare_exchange(not_robust).await.unwrap();
     let queue = channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
     channel.declare_queue(DeclareQueue::new("mine").exclusive(true).robust(false)).await.unwrap();
-    queue.bind_with(BindQueue::new("jobs", "amq.direct", "loose").robust(false)).await.unwrap();
-    queue.bind("amq.direct", "tight").await.unwrap();
+    queue.bind_with(BindQueue::new("jobs", "amq.direct", "not robust").robust(false)).await.unwrap();
+    queue.bind("amq.direct", "robust").await.unwrap();
     let records = robust.records().await;
     assert_eq!((records.exchanges, records.queues, records.bindings), (0, 1, 1));
     let oracle = robust.oracle().await;
     robust.disconnect().await;
     oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
-    oracle.channel().exchange_delete("loose".into(), Default::default()).await.unwrap();
+    oracle.channel().exchange_delete("not robust".into(), Default::default()).await.unwrap();
     robust.proxy.accept_new().await;
     assert!(robust.wait_for_recovery().await.is_empty());
     assert_eq!(oracle.queue_counts("mine").await, None);
-    let error = channel.get_exchange("loose").await.unwrap_err();
+    let error = channel.get_exchange("not robust").await.unwrap_err();
     assert_eq!(error.close_reason().unwrap().code, 404);
     let direct = channel.exchange("amq.direct");
-    direct.publish("x", "tight").await.unwrap();
-    assert_eq!(direct.publish("x", "loose").await.unwrap_err().kind(), ErrorKind::Unroutable);
+    direct.publish("x", "robust").await.unwrap();
+    assert_eq!(direct.publish("x", "not robust").await.unwrap_err().kind(), ErrorKind::Unroutable);
 }
 
-/// REC-36: a passive declare is asked again passively; what is gone is skipped and reported, not created.
+/// REC-36: a passive declare is repeated as passive: a missing entity is skipped and reported, not created.
 #[actix::test]
-async fn a_passive_declare_creates_nothing() {
+async fn a_passive_declare_creates_nothing_in_a_recovery() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
@@ -274,15 +278,15 @@ async fn a_passive_declare_creates_nothing() {
         skipped.iter().map(|s| (s.kind, s.name.as_str(), s.error.close_reason().unwrap().code)).collect();
     assert_eq!(skipped, [(EntityKind::Queue, "gone", 404)]);
     assert_eq!(oracle.queue_counts("gone").await, None);
-    assert_eq!(robust.proxy.accepted_count(), 2, "one drop, one reconnect");
-    // To declare it for real is to have it.
+    assert_eq!(robust.proxy.accepted_count(), 2, "one loss, one reconnect");
+    // An active declare creates it, also in the next recovery.
     channel.declare_queue("gone").await.unwrap();
     robust.cut_and_recover().await;
 }
 
-/// REC-21: what was redefined behind our back is skipped and reported; everything behind it is there.
+/// REC-21: entities that another client redefined are skipped and reported; all others are redeclared.
 #[actix::test]
-async fn one_refused_entity_does_not_hold_up_the_rest() {
+async fn a_refused_entity_does_not_stop_the_recovery() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let oracle = robust.oracle().await;
@@ -317,9 +321,9 @@ async fn one_refused_entity_does_not_hold_up_the_rest() {
     assert!(matches!(health, Health::Degraded(why) if why.len() == 2));
 }
 
-/// TOP-06, LEAK-04: to look at or declare a thing many times leaves one record of it.
+/// TOP-06, LEAK-04: declaring an entity many times, active or passive, leaves one record.
 #[actix::test]
-async fn one_thing_has_one_record() {
+async fn an_entity_has_one_record() {
     let robust = RobustConnection::connect().await;
     let (one, two) = (robust.channel().await, robust.channel().await);
     for _ in 0..5 {
@@ -336,9 +340,9 @@ async fn one_thing_has_one_record() {
     assert_eq!((records.exchanges, records.queues, records.bindings), (2, 1, 1));
 }
 
-/// TOP-45: bindings that differ in their arguments are two, also after a reconnect.
+/// TOP-45: bindings that differ only in their arguments are two bindings, also after a recovery.
 #[actix::test]
-async fn bindings_that_differ_in_arguments_are_two() {
+async fn bindings_with_different_arguments_are_recorded_separately() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
@@ -357,9 +361,9 @@ async fn bindings_that_differ_in_arguments_are_two() {
     assert_eq!(headers.publish(publish("a"), "").await.unwrap_err().kind(), ErrorKind::Unroutable);
 }
 
-/// Design 13.13: publishes kept for a queue of the broker's naming reach it under its new name.
+/// Design 13.13: unconfirmed publishes to a server-named queue are resent to its new name.
 #[actix::test]
-async fn kept_publishes_follow_a_renamed_queue() {
+async fn resent_publishes_follow_a_renamed_queue() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
@@ -373,7 +377,8 @@ async fn kept_publishes_follow_a_renamed_queue() {
         robust.proxy.resume(Direction::ToBroker);
         robust.wait_for_recovery().await
     };
-    let (sent, skipped) = within("all of it", 30, async { futures_util::join!(join_all(sent), cut) }).await;
+    let (sent, skipped) =
+        within("publishes and recovery", 30, async { futures_util::join!(join_all(sent), cut) }).await;
     assert!(skipped.is_empty());
     sent.into_iter().for_each(|sent| assert!(sent.is_ok()));
     for n in 0..20 {
@@ -383,9 +388,9 @@ async fn kept_publishes_follow_a_renamed_queue() {
     }
 }
 
-/// REC-25: two hundred queues with bindings and consumers, whose connections are all closed by an operator.
+/// REC-25: two hundred queues with bindings and consumers are recovered after an operator closed the connection.
 #[actix::test]
-async fn two_hundred_queues_survive_an_operator() {
+async fn two_hundred_queues_are_recovered_after_a_close() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
     let mut probe = Probe::<Delivery>::start();
@@ -399,12 +404,12 @@ async fn two_hundred_queues_survive_an_operator() {
         }
     });
     join_all(declares).await.into_iter().for_each(|consumer| drop(consumer.unwrap()));
-    let known = async || (!robust.vhost.connections().await.is_empty()).then_some(());
-    eventually("the connection", 15, known).await;
+    let listed = async || (!robust.vhost.connections().await.is_empty()).then_some(());
+    eventually("the connection", 15, listed).await;
     assert_eq!(robust.vhost.delete_connections("for a test").await, 1);
     let error = robust.wait_for_loss().await;
     assert_eq!(error.close_reason().unwrap().code, 320);
-    // The broker may still delete a queue of the dead connection after it was declared again.
+    // The broker may delete a queue of the lost connection even after the redeclare, which is then repaired.
     robust.wait_for_recovery().await;
     robust.wait_for_health(Health::is_up).await;
     let records = robust.records().await;
@@ -416,9 +421,9 @@ async fn two_hundred_queues_survive_an_operator() {
     }
 }
 
-/// CH-21: a call that a slow network keeps past its deadline costs the channel at most one opening.
+/// CH-21: after a call timed out on a slow network, the channel accepts further calls.
 #[actix::test]
-async fn a_slow_network_costs_a_call_not_the_channel() {
+async fn a_channel_works_after_a_timeout_on_a_slow_network() {
     let robust = RobustConnection::connect().await;
     let options = OpenChannel::new().deadline(Duration::from_millis(500));
     let channel = robust.connection.channel_with(options).await.unwrap();
@@ -426,8 +431,8 @@ async fn a_slow_network_costs_a_call_not_the_channel() {
     assert_eq!(channel.set_qos(5).await.unwrap_err().kind(), ErrorKind::Timeout);
     robust.proxy.delay(Direction::Both, Duration::ZERO);
     for count in [0, 1] {
-        let set = async || channel.set_qos(count).await.ok();
-        eventually("a prefetch", 20, set).await;
+        let set_qos = async || channel.set_qos(count).await.ok();
+        eventually("a prefetch", 20, set_qos).await;
     }
     assert!(!channel.is_closed());
 }
