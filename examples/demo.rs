@@ -1,9 +1,9 @@
-//! The main job: 100,000 messages through a durable queue, each confirmed by the broker, consumed by an actor within
-//! its prefetch, and acknowledged.
+//! Publishes 100,000 messages to a durable queue, waits for their confirms, and consumes and acknowledges them with an
+//! actor.
 //!
 //! ```text
-//! make demo                              # starts a broker if none answers
-//! cargo run --release --example demo     # takes AMQP_URL, or the broker on localhost
+//! make demo                              # starts a broker if none is running
+//! cargo run --release --example demo     # uses AMQP_URL, or the broker on localhost
 //! ```
 
 #![allow(clippy::print_stdout, missing_docs)]
@@ -43,7 +43,7 @@ impl Counts {
     }
 }
 
-/// Takes deliveries and acknowledges each.
+/// Acknowledges each delivery.
 struct Worker(Arc<Counts>);
 
 impl Actor for Worker {
@@ -61,25 +61,25 @@ impl Handler<Delivery> for Worker {
     }
 }
 
-/// Publishes all messages, a thousand of them unconfirmed at most.
+/// Publishes all messages, with at most `UNCONFIRMED` unconfirmed ones.
 async fn publish_all(exchange: Exchange, counts: Arc<Counts>) -> Result<()> {
     let mut confirms = VecDeque::with_capacity(UNCONFIRMED);
     for n in 0..MESSAGES {
         if confirms.len() == UNCONFIRMED
             && let Some(oldest) = confirms.pop_front()
         {
-            wait(oldest, &counts).await?;
+            count_confirm(oldest, &counts).await?;
         }
         confirms.push_back(exchange.publish_deferred(Publishing::new(format!("message {n}")), QUEUE).await?);
         counts.published.fetch_add(1, Ordering::Relaxed);
     }
     for confirm in confirms {
-        wait(confirm, &counts).await?;
+        count_confirm(confirm, &counts).await?;
     }
     Ok(())
 }
 
-async fn wait(confirm: actix_pika::Confirm, counts: &Counts) -> Result<()> {
+async fn count_confirm(confirm: actix_pika::Confirm, counts: &Counts) -> Result<()> {
     confirm.await?;
     counts.confirmed.fetch_add(1, Ordering::Relaxed);
     Ok(())
@@ -110,7 +110,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let connection = connect(&url).await?;
     let channel = connection.channel().await?;
     let queue = channel.declare_queue(QUEUE).await?;
-    queue.purge().await?; // what an earlier run may have left
+    queue.purge().await?; // removes messages of an earlier run
 
     let counts = Arc::new(Counts::default());
     let start = Instant::now();
@@ -126,7 +126,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     consumer.cancel().await?;
     channel.close().await?;
 
-    // On a channel of its own the count is that of the broker, with every acknowledgement in.
+    // The first channel was closed, so the broker has handled all of its acknowledgements.
     let left = connection.channel().await?.queue(QUEUE).delete().await?;
     connection.close().await?;
 

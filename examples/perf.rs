@@ -1,4 +1,4 @@
-//! Measures what this client costs, one scenario at a time, and prints one line of JSON.
+//! Measures the throughput and CPU time of one scenario, and prints them as one line of JSON.
 //!
 //! ```text
 //! perf --scenario publish-confirm --messages 100000 --body 16 --url amqp://... --queue Q --prefetch 1000 --inflight 1000
@@ -6,7 +6,7 @@
 //!
 //! Scenarios: publish, publish-confirm, publish-confirm-seq, many-channels, tasks, consume-ack, consume-noack, connect,
 //! rpc. Environment: `BENCH_CONSUME=stream` takes deliveries from a stream instead of an actor, `BENCH_STYLE=await`
-//! awaits each publish in turn, `BENCH_RT=tokio` runs under `#[tokio::main]` with the I/O on a thread of the library's.
+//! awaits each publish before the next, `BENCH_RT=tokio` runs on a tokio runtime, with the I/O on a thread of the library.
 
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -77,11 +77,11 @@ impl Args {
     }
 }
 
-fn chosen(variable: &str, value: &str) -> bool {
+fn env_is(variable: &str, value: &str) -> bool {
     std::env::var(variable).is_ok_and(|v| v == value)
 }
 
-/// Wall and CPU time of the timed section.
+/// The wall and CPU time of the measured section.
 struct Meter {
     start: Instant,
     cpu: (i64, i64),
@@ -156,8 +156,9 @@ async fn count(channel: &Channel, queue: &str) -> Result<u64> {
     Ok(queue.declared().map_or(0, |d| d.message_count.into()))
 }
 
-/// Returns whether the queue gets to hold `want` messages. RabbitMQ replies to a declare before publishes have reached the queue.
-async fn comes_to_hold(channel: &Channel, queue: &str, want: u64) -> Result<bool> {
+/// Waits until the queue has `want` messages, for five seconds at most. RabbitMQ may reply to a declare before earlier
+/// publishes are in the queue.
+async fn reaches_count(channel: &Channel, queue: &str, want: u64) -> Result<bool> {
     for _ in 0..500 {
         if count(channel, queue).await? == want {
             return Ok(true);
@@ -168,25 +169,25 @@ async fn comes_to_hold(channel: &Channel, queue: &str, want: u64) -> Result<bool
 }
 
 async fn finish(args: &Args, connection: &Connection, channel: &Channel, want: u64) -> Result<bool> {
-    let held = comes_to_hold(channel, &args.queue, want).await?;
+    let complete = reaches_count(channel, &args.queue, want).await?;
     channel.queue(&args.queue).delete().await?;
     connection.close().await?;
-    Ok(held)
+    Ok(complete)
 }
 
-/// Publishes `n` messages, `window` unconfirmed at most, and counts the confirms.
-async fn pump(exchange: &Exchange, queue: &str, content: &Publishing, n: u64, window: usize) -> Result<u64> {
+/// Publishes `n` messages, with at most `window` unconfirmed ones, and returns the number of confirms.
+async fn publish_confirmed(exchange: &Exchange, queue: &str, content: &Publishing, n: u64, window: usize) -> Result<u64> {
     let mut confirmed = 0;
-    let mut open: VecDeque<Confirm> = VecDeque::with_capacity(window);
+    let mut pending: VecDeque<Confirm> = VecDeque::with_capacity(window);
     for _ in 0..n {
-        if open.len() == window
-            && let Some(oldest) = open.pop_front()
+        if pending.len() == window
+            && let Some(oldest) = pending.pop_front()
         {
             confirmed += u64::from(oldest.await?.is_confirmed());
         }
-        open.push_back(exchange.publish_deferred(content.clone(), queue).await?);
+        pending.push_back(exchange.publish_deferred(content.clone(), queue).await?);
     }
-    for confirm in open {
+    for confirm in pending {
         confirmed += u64::from(confirm.await?.is_confirmed());
     }
     Ok(confirmed)
@@ -203,8 +204,8 @@ async fn publish(args: &Args, confirms: bool) -> Result<(Meter, bool)> {
     let mut meter = Meter::start();
     let mut confirmed = 0;
     if confirms {
-        confirmed = pump(&exchange, &args.queue, &content, args.messages, window).await?;
-    } else if chosen("BENCH_STYLE", "await") {
+        confirmed = publish_confirmed(&exchange, &args.queue, &content, args.messages, window).await?;
+    } else if env_is("BENCH_STYLE", "await") {
         for _ in 0..args.messages {
             exchange.publish(content.clone(), &args.queue).await?;
         }
@@ -256,7 +257,7 @@ async fn many_channels(args: &Args) -> Result<(Meter, bool)> {
         .map(|channel| {
             let (exchange, queue, content) =
                 (channel.default_exchange(), args.queue.clone(), args.publishing());
-            tokio::spawn(async move { pump(&exchange, &queue, &content, share, window).await })
+            tokio::spawn(async move { publish_confirmed(&exchange, &queue, &content, share, window).await })
         })
         .collect();
     let mut confirmed = 0;
@@ -338,7 +339,7 @@ async fn consume(args: &Args, no_ack: bool) -> Result<(Meter, bool)> {
         options = options.no_ack(true);
     }
     let mut meter = Meter::start();
-    let (got, right) = if chosen("BENCH_CONSUME", "stream") {
+    let (got, right) = if env_is("BENCH_CONSUME", "stream") {
         let mut deliveries = queue.deliveries_with(options).await?;
         let (want, body) = (args.messages, args.body);
         let task = async move {
@@ -367,15 +368,15 @@ async fn consume(args: &Args, no_ack: bool) -> Result<(Meter, bool)> {
             worker.start()
         } else {
             // Under #[tokio::main] there is no arbiter here, so the actor gets one.
-            let (tell, told) = std::sync::mpsc::channel();
+            let (sender, started) = std::sync::mpsc::channel();
             std::thread::spawn(move || {
                 let system = System::new();
                 system.block_on(async move {
-                    tell.send(worker.start()).expect("main");
+                    sender.send(worker.start()).expect("main");
                     std::future::pending::<()>().await;
                 });
             });
-            told.recv().expect("worker")
+            started.recv().expect("worker")
         };
         queue.consume_with(options, worker.recipient()).await?;
         let (got, right) = last.await.expect("worker");
@@ -410,14 +411,15 @@ async fn connects(args: &Args) -> Result<(Meter, bool)> {
 }
 
 async fn rpc(args: &Args) -> Result<(Meter, bool)> {
-    let (asking, answering) = (connect(&args.url).await?, connect(&args.url).await?);
-    let fast = || OpenChannel::new().confirms(false);
-    let (ask, answer) = (asking.channel_with(fast()).await?, answering.channel_with(fast()).await?);
-    declare(&answer, &args.queue).await?;
-    let mut requests = answer.queue(&args.queue).deliveries_with(Consume::new().no_ack(true)).await?;
-    let mut replies = ask.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack(true)).await?;
-    let exchange = answer.default_exchange();
-    let server = tokio::spawn(async move {
+    let (client, server) = (connect(&args.url).await?, connect(&args.url).await?);
+    let options = || OpenChannel::new().confirms(false);
+    let client_channel = client.channel_with(options()).await?;
+    let server_channel = server.channel_with(options()).await?;
+    declare(&server_channel, &args.queue).await?;
+    let mut requests = server_channel.queue(&args.queue).deliveries_with(Consume::new().no_ack(true)).await?;
+    let mut replies = client_channel.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack(true)).await?;
+    let exchange = server_channel.default_exchange();
+    let serving = tokio::spawn(async move {
         while let Some(request) = requests.next().await {
             let properties = request.properties()?;
             let (Some(to), Some(id)) = (properties.reply_to(), properties.correlation_id()) else { continue };
@@ -428,7 +430,7 @@ async fn rpc(args: &Args) -> Result<(Meter, bool)> {
         }
         Ok::<(), actix_pika::Error>(())
     });
-    let exchange = ask.default_exchange();
+    let exchange = client_channel.default_exchange();
     let body = Bytes::from(vec![b'x'; args.body]);
     let mut latencies = Vec::with_capacity(args.messages as usize);
     let mut right = 0;
@@ -447,10 +449,10 @@ async fn rpc(args: &Args) -> Result<(Meter, bool)> {
     }
     meter.stop();
     meter.latencies = latencies;
-    answer.queue(&args.queue).delete().await?;
-    asking.close().await?;
-    answering.close().await?;
-    server.abort();
+    server_channel.queue(&args.queue).delete().await?;
+    client.close().await?;
+    server.close().await?;
+    serving.abort();
     Ok((meter, right == args.messages))
 }
 
@@ -473,7 +475,7 @@ async fn run(args: Args) -> Result<()> {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if chosen("BENCH_RT", "tokio") {
+    if env_is("BENCH_RT", "tokio") {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
         return runtime.block_on(async { tokio::spawn(run(args)).await.expect("task") });
     }

@@ -1,7 +1,7 @@
-//! Publishes to a topic exchange: one message that waits for its confirm, and many with one await.
+//! Publishes to a topic exchange: one message, a batch of messages, and one that is returned as unroutable.
 //!
 //! ```text
-//! cargo run --example publish     # takes AMQP_URL, or the broker on localhost
+//! cargo run --example publish     # uses AMQP_URL, or the broker on localhost
 //! ```
 
 #![allow(clippy::print_stdout, missing_docs)]
@@ -27,7 +27,7 @@ async fn main() -> actix_pika::Result<()> {
     let hours = (0..24).map(|hour| format!("{hour}:00"));
     println!("{} confirmed", weather.publish_all(hours, "at.vienna.hourly").await?);
 
-    // No queue is bound with this key: the broker returns the message.
+    // No queue is bound with this key, so the broker returns the message.
     match weather.publish("rain", "at.graz.now").await {
         Err(error) if error.kind() == ErrorKind::Unroutable => println!("returned: {error}"),
         result => println!("{:?}", result?),

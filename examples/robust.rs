@@ -1,7 +1,7 @@
-//! A producer and a consumer that survive restarts of their broker: stop it and start it while they run.
+//! A publisher and a consumer on a connection that recovers. Stop and start the broker while they run.
 //!
 //! ```text
-//! cargo run --example robust     # takes AMQP_URL, or the broker on localhost
+//! cargo run --example robust     # uses AMQP_URL, or the broker on localhost
 //! ```
 
 #![allow(clippy::print_stdout, missing_docs)]

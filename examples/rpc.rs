@@ -1,7 +1,7 @@
-//! A call over the broker: a server that answers requests, and a client that waits for the reply (direct reply-to).
+//! RPC with direct reply-to: a server that replies to requests, and a client that waits for the reply.
 //!
 //! ```text
-//! cargo run --example rpc     # takes AMQP_URL, or the broker on localhost
+//! cargo run --example rpc     # uses AMQP_URL, or the broker on localhost
 //! ```
 
 #![allow(clippy::print_stdout, missing_docs)]
@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 
 const REQUESTS: &str = "actix-pika.rpc";
 
-/// Answers each request with its text in upper case.
+/// Replies to each request with its text in upper case.
 struct Server {
     replies: Exchange,
 }
@@ -28,8 +28,8 @@ impl Handler<Delivery> for Server {
         let replies = self.replies.clone();
         Box::pin(async move {
             let job = request.process(Requeue::No);
-            if let Err(error) = answer(&replies, &job).await {
-                println!("not answered: {error}"); // the request is dropped with its guard
+            if let Err(error) = reply_to(&replies, &job).await {
+                println!("no reply: {error}"); // dropping `job` rejects the request
                 return;
             }
             job.done().ok();
@@ -37,10 +37,10 @@ impl Handler<Delivery> for Server {
     }
 }
 
-async fn answer(replies: &Exchange, request: &Delivery) -> actix_pika::Result<()> {
+async fn reply_to(replies: &Exchange, request: &Delivery) -> actix_pika::Result<()> {
     let properties = request.properties()?;
     let reply_to = properties.reply_to().unwrap_or_default();
-    // Not mandatory: a reply goes to the channel that asked, not to a queue, and would be returned as unroutable.
+    // Not mandatory: a reply goes to the channel of the client instead of a queue, and would be returned as unroutable.
     let text = String::from_utf8_lossy(request.body()).to_uppercase();
     let mut reply = Publishing::new(text).persistent(false).mandatory(false);
     if let Some(id) = properties.correlation_id() {
@@ -54,16 +54,16 @@ async fn answer(replies: &Exchange, request: &Delivery) -> actix_pika::Result<()
 async fn main() -> actix_pika::Result<()> {
     let url = std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@localhost/".into());
     let connection = connect(url).await?;
-    let serving = connection.channel().await?;
-    let requests = serving.declare_queue(DeclareQueue::new(REQUESTS).auto_delete(true)).await?;
-    requests.consume(Server { replies: serving.default_exchange() }.start()).await?;
+    let server_channel = connection.channel().await?;
+    let requests = server_channel.declare_queue(DeclareQueue::new(REQUESTS).auto_delete(true)).await?;
+    requests.consume(Server { replies: server_channel.default_exchange() }.start()).await?;
 
-    // Replies come to the channel that asks, over a pseudo-queue of the broker.
-    let asking = connection.channel().await?;
+    // The broker sends replies to the channel that consumes from this pseudo-queue and publishes the request.
+    let client_channel = connection.channel().await?;
     let mut replies =
-        asking.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack(true)).await?;
-    let question = Publishing::new("hello").reply_to("amq.rabbitmq.reply-to").correlation_id("1");
-    asking.default_exchange().publish(question, REQUESTS).await?;
+        client_channel.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack(true)).await?;
+    let request = Publishing::new("hello").reply_to("amq.rabbitmq.reply-to").correlation_id("1");
+    client_channel.default_exchange().publish(request, REQUESTS).await?;
     if let Some(reply) = replies.next().await {
         println!("{}", String::from_utf8_lossy(&reply.into_body()));
     }

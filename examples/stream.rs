@@ -1,7 +1,7 @@
-//! Reads deliveries as a stream, without an actor, under `#[tokio::main]`.
+//! Consumes a stream of deliveries, without an actor, on a tokio runtime.
 //!
 //! ```text
-//! cargo run --example stream     # takes AMQP_URL, or the broker on localhost
+//! cargo run --example stream     # uses AMQP_URL, or the broker on localhost
 //! ```
 
 #![allow(clippy::print_stdout, missing_docs)]
@@ -18,12 +18,12 @@ async fn main() -> actix_pika::Result<()> {
     let mut deliveries = jobs.deliveries_with(Consume::new().prefetch(10)).await?;
 
     channel.default_exchange().publish_all(["one", "two", "three"], jobs.name()).await?;
-    let mut rest = 3;
+    let mut remaining = 3;
     while let Some(delivery) = deliveries.next().await {
         println!("{}", String::from_utf8_lossy(delivery.body()));
         delivery.ack()?;
-        rest -= 1;
-        if rest == 0 {
+        remaining -= 1;
+        if remaining == 0 {
             break;
         }
     }

@@ -76,10 +76,10 @@ crate::modes! {
 
     /// ACK-12: settling through the guard consumes it; `into_delivery` returns the delivery without a policy.
     async fn settling_through_the_guard_consumes_it(bench: Bench) {
-        let queue = queue_with(&bench.channel, &["refused", "kept"]).await;
+        let queue = queue_with(&bench.channel, &["refused", "dropped"]).await;
         take(&queue).await.process(Requeue::Yes).reject(false).unwrap();
         let delivery = take(&queue).await.process(Requeue::No).into_delivery();
-        assert_eq!(delivery.body(), b"kept");
+        assert_eq!(delivery.body(), b"dropped");
         drop(delivery);
         let delivery = take(&queue).await;
         assert!(delivery.redelivered(), "dropped without a guard, it is requeued");

@@ -51,9 +51,9 @@ pub async fn run(row: &mut Row, plan: &Plan) {
 /// topology recovery, or while publishes are resent.
 async fn cut(proxy: &Proxy, traffic: &Traffic, random: &mut fastrand::Rng, messages: u64) -> Instant {
     let how = if random.bool() { Cut::Fin } else { Cut::Rst };
-    let way = if random.bool() { Direction::ToBroker } else { Direction::ToClient };
+    let direction = if random.bool() { Direction::ToBroker } else { Direction::ToClient };
     let before = traffic.losses();
-    proxy.cut_once_after(way, random.u64(1..messages * 80), how);
+    proxy.cut_once_after(direction, random.u64(1..messages * 80), how);
     if tokio::time::timeout(Duration::from_secs(5), traffic.wait_for_loss(before)).await.is_err() {
         // Too few bytes went this way.
         proxy.stop_cutting();
@@ -63,7 +63,7 @@ async fn cut(proxy: &Proxy, traffic: &Traffic, random: &mut fastrand::Rng, messa
     if random.u8(..4) == 0 {
         let accepted = proxy.accepted_count();
         let bytes = if random.bool() { 2_000 } else { 200_000 };
-        proxy.cut_each_after(way, random.u64(1..bytes), how);
+        proxy.cut_each_after(direction, random.u64(1..bytes), how);
         // Fewer bytes may go this way.
         let again = tokio::time::timeout(Duration::from_secs(3), proxy.wait_for_accepted(accepted + 2));
         again.await.ok();
@@ -79,11 +79,11 @@ async fn go_silent(proxy: &Proxy, traffic: &Traffic, random: &mut fastrand::Rng)
     let losses = [&traffic.publishing, &traffic.consuming].map(|watched| watched.history().losses);
     tokio::time::sleep(Duration::from_millis(random.u64(..200))).await;
     let since = Instant::now();
-    let way = if random.bool() { Direction::Both } else { Direction::ToClient };
-    proxy.stall(way);
+    let direction = if random.bool() { Direction::Both } else { Direction::ToClient };
+    proxy.stall(direction);
     traffic.publishing.wait_for_loss(losses[0]).await;
     traffic.consuming.wait_for_loss(losses[1]).await;
     let noticed = since.elapsed();
-    proxy.resume(way);
+    proxy.resume(direction);
     noticed
 }

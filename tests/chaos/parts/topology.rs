@@ -44,8 +44,8 @@ pub async fn run(row: &mut Row, plan: &Plan) {
         let losses = watched.history().losses;
         // In half of the cases, the next connections are cut early as well.
         if random.bool() {
-            let way = if random.bool() { Direction::ToBroker } else { Direction::ToClient };
-            proxy.cut_each_after(way, random.u64(1..6000), how);
+            let direction = if random.bool() { Direction::ToBroker } else { Direction::ToClient };
+            proxy.cut_each_after(direction, random.u64(1..6000), how);
             let accepted = proxy.accepted_count();
             proxy.cut_all(how);
             within("a connection", 30, proxy.wait_for_accepted(accepted + 1)).await;
