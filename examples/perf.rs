@@ -176,7 +176,13 @@ async fn finish(args: &Args, connection: &Connection, channel: &Channel, want: u
 }
 
 /// Publishes `n` messages, with at most `window` unconfirmed ones, and returns the number of confirms.
-async fn publish_confirmed(exchange: &Exchange, queue: &str, content: &Publishing, n: u64, window: usize) -> Result<u64> {
+async fn publish_confirmed(
+    exchange: &Exchange,
+    queue: &str,
+    content: &Publishing,
+    n: u64,
+    window: usize,
+) -> Result<u64> {
     let mut confirmed = 0;
     let mut pending: VecDeque<Confirm> = VecDeque::with_capacity(window);
     for _ in 0..n {
@@ -417,7 +423,8 @@ async fn rpc(args: &Args) -> Result<(Meter, bool)> {
     let server_channel = server.channel_with(options()).await?;
     declare(&server_channel, &args.queue).await?;
     let mut requests = server_channel.queue(&args.queue).deliveries_with(Consume::new().no_ack(true)).await?;
-    let mut replies = client_channel.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack(true)).await?;
+    let mut replies =
+        client_channel.queue("amq.rabbitmq.reply-to").deliveries_with(Consume::new().no_ack(true)).await?;
     let exchange = server_channel.default_exchange();
     let serving = tokio::spawn(async move {
         while let Some(request) = requests.next().await {

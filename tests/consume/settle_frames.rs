@@ -268,7 +268,7 @@ crate::modes! {
         assert_eq!(recorded.settle_frames()[3..], [SettleFrame::Reject { tag: 2, requeue: true }]);
         recorded.channel.close().await.unwrap();
         oracle.wait_for_count("jobs", 1).await;
-        assert_eq!(oracle.drain_bodies("jobs").await, [b"2"]);
+        assert_eq!(oracle.drain_bodies("jobs").await, [b"1"]);
     }
 }
 
