@@ -10,7 +10,9 @@ seconds=${1:-20}
 command -v c++ >/dev/null || { echo "libFuzzer needs a C++ compiler (Debian: apt install g++)" >&2; exit 1; }
 cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
 
-for target in ${*:-$(cargo fuzz list)}; do
+# shellcheck disable=SC2046 # one word for each target
+[ $# -gt 0 ] || set -- $(cargo fuzz list)
+for target in "$@"; do
     corpus="fuzz/corpus/$target"
     log="fuzz/corpus/$target.log"
     mkdir -p "$corpus"
