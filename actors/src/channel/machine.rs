@@ -1,7 +1,7 @@
-//! The machine of a channel: what decides, without an actor, a runtime or a clock.
+//! The machine of a channel: every decision, without an actor, a runtime or a clock.
 //!
-//! It is fed with frames, calls and the time, writes to the outbox, answers callers, and leaves everything else to the
-//! actor as [`Output`]s. Its methods are in the files of this folder, one idea each.
+//! It takes frames, calls and the time, writes to the outbox and answers callers. Everything else it leaves to the actor,
+//! as [`Output`]s. Its methods are in the files of this folder, one idea each.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The mailbox of the Channel actor: which messages it takes, and from whom.
 //!
-//! Every handler is one turn of the machine, after which the actor does what the machine asks for. Only this file reads
-//! the clock.
+//! Every handler is one turn of the machine, after which the actor does what the machine asks for. Only the actor, here
+//! and in `mod.rs`, reads the clock.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

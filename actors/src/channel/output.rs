@@ -1,4 +1,5 @@
-//! What the machine of a channel wants done outside of it. The actor does it after each message that it handles.
+//! The effects of a turn of the machine, besides bytes and answers: messages, events and timers. The actor carries them
+//! out after each message that it handles.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

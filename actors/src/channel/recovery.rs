@@ -59,12 +59,13 @@ impl ChannelMachine {
         }
     }
 
-    /// The first phase: sends what the channel stands for.
+    /// The first phase.
     pub(super) fn recover(&mut self, now: Instant) {
         self.state.recover();
         self.send_recovery(now);
     }
 
+    /// Sends what is recovered, in its order.
     pub(super) fn send_recovery(&mut self, now: Instant) {
         self.ask(Request::new(methods::channel_open(), PendingReply::Open), now);
         for consumer in self.consumers.restarting() {

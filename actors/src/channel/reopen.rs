@@ -59,7 +59,7 @@ impl ChannelMachine {
 
     /// Returns whether the channel reopens after the broker's close.
     fn may_reopen(&mut self, reason: &CloseReason, consume: Option<&FailedConsume>, now: Instant) -> bool {
-        // A channel that recovers without the failed consumer terminates: each attempt drops one.
+        // Terminates: each attempt drops one consumer.
         let drops_one = matches!(consume, Some(FailedConsume::Restarted(..) | FailedConsume::Unwanted(_)));
         let may = if self.state.awaits_recovery() && drops_one {
             true

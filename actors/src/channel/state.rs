@@ -86,7 +86,7 @@ pub(super) enum AfterClose {
     Reopen,
 }
 
-/// How a channel is closed that is not open.
+/// How a channel that is not open is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseUnopened {
     /// `channel.close` is sent already; the channel stays closed after it.

@@ -30,7 +30,7 @@ impl ConsumerPhase {
         repaired
     }
 
-    /// It is cancelled here. Of two reasons the first counts, and any counts before the application's wish.
+    /// It is cancelled here, by the application (`None`) or for a reason. The first reason counts.
     pub(in crate::channel) fn cancel(&mut self, why: Option<ConsumerEnd>) {
         match self {
             Self::Cancelling { end } => {
