@@ -1,4 +1,4 @@
-//! Speaking to the Channel actor in messages, without handles in between.
+//! Messages sent to the `Channel` actor directly, without handles.
 
 use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use actix_pika::{
@@ -9,16 +9,16 @@ use actix_pika::{
 use futures_util::{StreamExt, future::join_all};
 
 crate::modes! {
-    /// ACT-09: publishes through the actor, 34 of them, all arrive in order at an actor.
-    async fn what_is_published_by_message_arrives_by_message(bench: Bench) {
+    /// ACT-09: 34 messages, in order.
+    async fn publish_messages_are_delivered_to_an_actor(bench: Bench) {
         let channel: &actix::Addr<actors::Channel> = bench.channel.actor();
         channel.send(DeclareQueue::new("jobs")).await.unwrap().unwrap();
         let mut probe = Probe::<Delivery>::start();
         let consume = Consume::new().queue("jobs").deliver_to(probe.recipient());
         let consumed = channel.send(consume).await.unwrap().unwrap();
         let publishes = (0..34).map(|n| channel.send(Publish::new("", "jobs", n.to_string())));
-        for answer in join_all(publishes).await {
-            assert_eq!(answer.unwrap().unwrap().sequence().is_some(), bench.confirms);
+        for result in join_all(publishes).await {
+            assert_eq!(result.unwrap().unwrap().sequence().is_some(), bench.confirms);
         }
         for n in 0..34 {
             let delivery = probe.next().await.unwrap();
@@ -29,7 +29,7 @@ crate::modes! {
         assert_eq!(channel.send(DeleteQueue::new("jobs")).await.unwrap().unwrap(), 0);
     }
 
-    /// ACT: 100 messages keep their order, sent without waiting, large and empty ones among them.
+    /// ACT: sent by `do_send`, some of them large or empty.
     async fn a_hundred_messages_keep_their_order(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let channel = bench.channel.actor();
@@ -53,8 +53,8 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACT: gets and every way to settle by message.
-    async fn gets_and_settles_by_message(bench: Bench) {
+    /// ACT: `Get`, and every kind of `Settle`.
+    async fn get_and_settle_messages_send_their_frames(bench: Bench) {
         let oracle = bench.fill_queue("jobs", (1..=8).map(|n| n.to_string())).await;
         let recorded = RecordedConnection::open(&bench).await;
         let channel = recorded.channel.actor();
@@ -85,8 +85,8 @@ crate::modes! {
         assert_eq!(oracle.count("jobs").await, 0);
     }
 
-    /// ACT: a refusal reaches who sent the message, and later messages hear why the channel is closed.
-    async fn a_refused_message_is_answered(bench: Bench) {
+    /// ACT: later messages fail with the cause of the channel's end.
+    async fn a_refused_message_fails_with_the_reason(bench: Bench) {
         let channel = bench.channel.actor();
         let error = channel.send(Get::new("missing")).await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 404));
@@ -101,8 +101,8 @@ crate::modes! {
         channel.send(CloseChannel::new()).await.unwrap().unwrap();
     }
 
-    /// ACT: a consume without anybody to deliver to is refused before the broker hears of it.
-    async fn a_consume_for_nobody_is_refused_here(bench: Bench) {
+    /// ACT: the client refuses it, and sends nothing.
+    async fn a_consume_without_a_target_is_refused(bench: Bench) {
         let oracle = bench.fill_queue("jobs", []).await;
         let error = bench.channel.actor().send(Consume::new().queue("jobs")).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
@@ -110,8 +110,7 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
-    /// RPC-13: direct replies repeat the delivery tag that is next, which costs neither the channel nor what else it
-    /// settles.
+    /// RPC-13: direct replies repeat the next delivery tag, which does not affect the acks of other deliveries.
     async fn direct_replies_and_other_deliveries_share_a_channel(bench: Bench) {
         let jobs = bench.channel.declare_queue("jobs").await.unwrap();
         let replies = bench.channel.queue("amq.rabbitmq.reply-to");
@@ -123,7 +122,7 @@ crate::modes! {
             bench.channel.default_exchange().publish(request, "jobs").await.unwrap();
             let request = requests.next().await.unwrap();
             let reply_to = request.properties().unwrap().reply_to().unwrap().to_owned();
-            // Mandatory, it would be delivered and returned as well.
+            // A mandatory reply would be delivered and also returned.
             server.publish(Publishing::new(request.body()).mandatory(false), &reply_to).await.unwrap();
             assert_eq!(replies.next().await.unwrap().body(), format!("{n}").as_bytes());
             request.ack().unwrap();
@@ -132,8 +131,8 @@ crate::modes! {
         assert_eq!(bench.another_channel().await.queue("jobs").delete().await.unwrap(), 0);
     }
 
-    /// ACT-08: state and load of a channel answer at any time.
-    async fn a_channel_tells_how_it_stands_at_any_time(bench: Bench) {
+    /// ACT-08: before and after its end.
+    async fn state_and_load_of_a_channel_can_be_read_at_any_time(bench: Bench) {
         assert!(!bench.channel.is_closed());
         assert!(bench.channel.close_cause().is_none());
         assert_eq!(bench.channel.load().unsettled, 0);

@@ -1,4 +1,4 @@
-//! What happens to a channel, told to those who watch it.
+//! Channel events, received by watchers and by streams.
 
 use crate::support::within;
 use actix::prelude::*;
@@ -6,9 +6,9 @@ use actix_pika::{ChannelEvent, ConsumerEnd, DeclareQueue, ErrorKind, Publishing}
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-/// Passes every event on.
+/// Forwards every event to a tokio channel.
 struct Watcher {
-    to: mpsc::UnboundedSender<ChannelEvent>,
+    sender: mpsc::UnboundedSender<ChannelEvent>,
     panics: bool,
 }
 
@@ -19,19 +19,19 @@ impl Actor for Watcher {
 impl Handler<ChannelEvent> for Watcher {
     type Result = ();
     fn handle(&mut self, event: ChannelEvent, _: &mut Self::Context) {
-        let _ = self.to.send(event);
+        let _ = self.sender.send(event);
         assert!(!self.panics, "a watcher panics (as it should in this test)");
     }
 }
 
 fn watcher(panics: bool) -> (Recipient<ChannelEvent>, mpsc::UnboundedReceiver<ChannelEvent>) {
-    let (to, events) = mpsc::unbounded_channel();
-    (Watcher { to, panics }.start().recipient(), events)
+    let (sender, events) = mpsc::unbounded_channel();
+    (Watcher { sender, panics }.start().recipient(), events)
 }
 
 crate::modes! {
-    /// CH-01: who watches is told of the end once, however often it asked, and the connection opens another channel.
-    async fn the_end_is_told_once(bench: Bench) {
+    /// CH-01: also to a recipient that was registered twice. The connection can open another channel.
+    async fn closed_is_sent_once(bench: Bench) {
         let (recipient, mut events) = watcher(false);
         bench.channel.watch(recipient.clone());
         bench.channel.watch(recipient.clone());
@@ -46,11 +46,11 @@ crate::modes! {
         let late: Vec<_> = bench.channel.events().collect().await;
         assert!(matches!(late[..], [ChannelEvent::Closed(None)]), "{late:?}");
         bench.another_channel().await.close().await.unwrap();
-        assert!(events.recv().await.is_none(), "nobody is left to tell it again");
+        assert!(events.recv().await.is_none(), "the watcher was removed");
     }
 
-    /// CH-01: the cause is told with the end, where it was not ours.
-    async fn the_end_is_told_with_its_cause(bench: Bench) {
+    /// CH-01: when the broker or the end of the connection closed the channel.
+    async fn closed_has_the_cause(bench: Bench) {
         let stream = bench.channel.events();
         bench.channel.get_queue("nothing").await.unwrap_err();
         let all: Vec<_> = stream.collect().await;
@@ -63,9 +63,9 @@ crate::modes! {
         assert!(matches!(all[..], [ChannelEvent::Closed(_)]), "{all:?}");
     }
 
-    /// PUB-07: without confirms, what comes back is told with its body; a watcher that panics harms nobody.
-    async fn what_comes_back_is_told(bench: Bench) {
-        let (panicking, mut first) = watcher(true);
+    /// PUB-07: on a channel without confirms, with body and properties. A watcher that panics does not affect others.
+    async fn returned_messages_are_events(bench: Bench) {
+        let (panicking, mut its_events) = watcher(true);
         bench.channel.watch(panicking);
         let mut events = bench.channel.events();
         let content = Publishing::new("a body").content_type("text/plain");
@@ -75,27 +75,27 @@ crate::modes! {
             return;
         }
         published.unwrap();
-        assert!(matches!(first.recv().await, Some(ChannelEvent::Returned(_))));
+        assert!(matches!(its_events.recv().await, Some(ChannelEvent::Returned(_))));
         let Some(ChannelEvent::Returned(returned)) = events.next().await else { panic!("no return") };
         assert_eq!((returned.code, returned.routing_key.as_str()), (312, "nowhere"));
         assert_eq!((&returned.body[..], returned.exchange.as_str()), (&b"a body"[..], ""));
         assert_eq!(returned.properties.unwrap().content_type(), Some("text/plain"));
-        let quiet = Publishing::new("for nobody").mandatory(false);
-        bench.channel.default_exchange().publish(quiet, "nowhere").await.unwrap();
+        let not_mandatory = Publishing::new("dropped").mandatory(false);
+        bench.channel.default_exchange().publish(not_mandatory, "nowhere").await.unwrap();
         bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
         bench.channel.close().await.unwrap();
         let rest: Vec<_> = events.collect().await;
         assert!(matches!(rest[..], [ChannelEvent::Closed(None)]), "{rest:?}");
     }
 
-    /// CNS-09: a consumer whose queue is deleted is told to be lost, with its tag; one that is cancelled is not.
-    async fn a_lost_consumer_is_told(bench: Bench) {
+    /// CNS-09: when its queue is deleted, but not when the client cancels it.
+    async fn a_lost_consumer_is_an_event(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("q")).await.unwrap();
         let mut events = bench.channel.events();
         queue.deliveries().await.unwrap().close().await.unwrap();
         let mut deliveries = queue.deliveries().await.unwrap();
         queue.delete().await.unwrap();
-        let Some(ChannelEvent::ConsumerLost { tag, end }) = events.next().await else { panic!("not told") };
+        let Some(ChannelEvent::ConsumerLost { tag, end }) = events.next().await else { panic!("no event") };
         assert_eq!(&*tag, deliveries.tag());
         assert!(matches!(end, ConsumerEnd::CancelledByBroker));
         assert!(within("the stream ends", 10, deliveries.next()).await.is_none());

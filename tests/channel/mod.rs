@@ -1,4 +1,4 @@
-//! Channels: opening, closing, events, transactions, `basic.recover`.
+//! Channels: opening, closing, channel numbers, events, actor messages, transactions, `basic.recover`.
 
 mod actor_messages;
 mod basic_recover;

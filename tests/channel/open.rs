@@ -1,4 +1,4 @@
-//! Channels: their numbers, their opening and closing, and what an error of one leaves of the others.
+//! Opening and closing channels: numbers, errors that close a channel, and their effect on other channels.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,19 +10,19 @@ use actix_pika::{
 };
 use futures_util::{StreamExt, future::join_all};
 
-/// The kind, the code, and the method that caused it.
-fn facts(error: &Error) -> (ErrorKind, u16, &'static str) {
+/// Returns the kind of an error, and the code and method of its close reason.
+fn kind_code_method(error: &Error) -> (ErrorKind, u16, &'static str) {
     let reason = error.close_reason().unwrap_or_else(|| panic!("no reason: {error:?}"));
     (error.kind(), reason.code, reason.method)
 }
 
-/// Makes the broker close the channel with 404.
-async fn kill(channel: &Channel) -> Error {
+/// Makes the broker close the channel with 404, and returns the error of the call.
+async fn close_with_404(channel: &Channel) -> Error {
     channel.declare_queue(DeclareQueue::new("missing").passive(true)).await.expect_err("404")
 }
 
 crate::modes! {
-    /// CH-01, CH-02, CH-07: a closed channel stays closed and says so, its number is free, and others open.
+    /// CH-01, CH-02, CH-07: a closed channel stays closed and keeps its cause. Its number is free.
     async fn a_closed_channel_leaves_the_connection_open(bench: Bench) {
         bench.channel.close().await.unwrap();
         assert!(bench.channel.is_closed());
@@ -38,19 +38,19 @@ crate::modes! {
         assert!(bench.channel.is_closed());
     }
 
-    /// CH-04: the call that is refused has the code, and so has every later one, without asking the broker.
+    /// CH-04: the refused call and all later ones fail with the code. Later calls send nothing.
     async fn a_refused_declare_closes_only_its_channel(bench: Bench) {
         let other = bench.another_channel().await;
         let error = bench.channel.declare_queue("amq.restricted").await.unwrap_err();
-        assert_eq!(facts(&error), (ErrorKind::Refused, 403, "queue.declare"));
+        assert_eq!(kind_code_method(&error), (ErrorKind::Refused, 403, "queue.declare"));
         assert_eq!(error.entity(), Some("amq.restricted"));
         assert!(error.is_soft());
         let later = bench.channel.set_qos(100).await.unwrap_err();
-        assert_eq!(facts(&later), (ErrorKind::ChannelClosed, 403, "queue.declare"));
+        assert_eq!(kind_code_method(&later), (ErrorKind::ChannelClosed, 403, "queue.declare"));
         let later = bench.channel.queue("jobs").delete().await.unwrap_err();
-        assert_eq!(facts(&later), (ErrorKind::ChannelClosed, 403, "queue.declare"));
+        assert_eq!(kind_code_method(&later), (ErrorKind::ChannelClosed, 403, "queue.declare"));
         let publish = bench.channel.default_exchange().publish("x", "jobs").await.unwrap_err();
-        assert_eq!(facts(&publish), (ErrorKind::ChannelClosed, 403, "queue.declare"));
+        assert_eq!(kind_code_method(&publish), (ErrorKind::ChannelClosed, 403, "queue.declare"));
         assert!(!publish.may_have_arrived());
         bench.channel.close().await.unwrap();
         other.declare_queue("jobs").await.unwrap();
@@ -58,22 +58,22 @@ crate::modes! {
     }
 
     /// CH-07
-    async fn the_cause_of_a_closed_channel_is_kept(bench: Bench) {
+    async fn calls_on_a_closed_channel_fail_with_its_cause(bench: Bench) {
         bench.channel.declare_queue("jobs").await.unwrap();
         let error = bench.channel.declare_queue(DeclareQueue::new("jobs").durable(false)).await.unwrap_err();
-        assert_eq!(facts(&error), (ErrorKind::Refused, 406, "queue.declare"));
+        assert_eq!(kind_code_method(&error), (ErrorKind::Refused, 406, "queue.declare"));
         assert!(error.to_string().contains("PRECONDITION_FAILED"), "{error}");
         for _ in 0..3 {
             let later = bench.channel.queue("jobs").purge().await.unwrap_err();
-            assert_eq!(facts(&later), (ErrorKind::ChannelClosed, 406, "queue.declare"));
+            assert_eq!(kind_code_method(&later), (ErrorKind::ChannelClosed, 406, "queue.declare"));
             assert!(later.to_string().contains("406 PRECONDITION_FAILED"), "{later}");
         }
-        assert_eq!(facts(&bench.channel.close_cause().unwrap()), (ErrorKind::ChannelClosed, 406, "queue.declare"));
+        assert_eq!(kind_code_method(&bench.channel.close_cause().unwrap()), (ErrorKind::ChannelClosed, 406, "queue.declare"));
     }
 
-    /// CH-04, CH-07: whatever ended a channel, each later call, the channel's consumers and its unsettled deliveries tell
-    /// code, text, method and entity of it.
-    async fn what_the_cause_was_about_is_kept(bench: Bench) {
+    /// CH-04, CH-07: later calls, the consumers and the unsettled deliveries of a channel fail with the code, text, method
+    /// and entity of the cause.
+    async fn the_cause_names_code_method_and_entity(bench: Bench) {
         bench.channel.declare_queue("jobs").await.unwrap();
         bench.channel.declare_exchange(DeclareExchange::fanout("inner").internal(true)).await.unwrap();
         let cases = [
@@ -102,50 +102,50 @@ crate::modes! {
                 ("basic.get", _) => channel.queue("never").get().await.err(),
                 _ => channel.exchange(entity).publish("x", "").await.err(),
             };
-            let told = |error: &Error| {
+            let assert_cause = |error: &Error| {
                 let reason = error.close_reason().unwrap_or_else(|| panic!("no reason in {error}"));
                 assert_eq!((reason.method, reason.code, error.entity()), (method, code, Some(entity)), "{error}");
                 assert!(reason.text.contains(" - "), "{error}");
                 assert!(error.to_string().contains(&format!("[{entity}]: {code} ")), "{error}");
             };
             match refused {
-                Some(error) => told(&error),
-                // Without confirms a publish is on its way, no more.
+                Some(error) => assert_cause(&error),
+                // Without confirms a publish succeeds when it is written.
                 None => assert!(method == "basic.publish" && !bench.confirms),
             }
             assert!(deliveries.next().await.is_none());
             match deliveries.end() {
-                Some(ConsumerEnd::Closed(error)) => told(error),
+                Some(ConsumerEnd::Closed(error)) => assert_cause(error),
                 end => panic!("{end:?}"),
             }
-            told(&delivery.ack().unwrap_err());
-            told(&channel.close_cause().expect("a cause"));
-            told(&channel.declare_queue("other").await.unwrap_err());
-            told(&channel.default_exchange().publish("x", "jobs").await.unwrap_err());
+            assert_cause(&delivery.ack().unwrap_err());
+            assert_cause(&channel.close_cause().expect("a cause"));
+            assert_cause(&channel.declare_queue("other").await.unwrap_err());
+            assert_cause(&channel.default_exchange().publish("x", "jobs").await.unwrap_err());
             let jobs = bench.another_channel().await.queue("jobs");
-            eventually("the work is back", 10, async || (jobs.purge().await.unwrap() == 1).then_some(())).await;
+            eventually("the message is requeued", 10, async || (jobs.purge().await.unwrap() == 1).then_some(())).await;
         }
         assert!(!bench.connection.is_closed());
     }
 
-    /// CH-08: opened and closed ten times, and ten times more with an error for an end.
-    async fn a_number_can_be_asked_for_again_and_again(bench: Bench) {
-        let eleven = || bench.connection.channel_with(Bench::options(bench.confirms).number(11));
+    /// CH-08: after ten closes, and after ten channel errors.
+    async fn a_chosen_number_can_be_reused(bench: Bench) {
+        let open_eleventh = || bench.connection.channel_with(Bench::options(bench.confirms).number(11));
         for _ in 0..10 {
-            let channel = eleven().await.unwrap();
+            let channel = open_eleventh().await.unwrap();
             assert_eq!(channel.number(), 11);
             channel.close().await.unwrap();
         }
         for _ in 0..10 {
-            let channel = eleven().await.unwrap();
+            let channel = open_eleventh().await.unwrap();
             let error = channel.declare_queue("amq.restricted").await.unwrap_err();
-            assert_eq!(facts(&error), (ErrorKind::Refused, 403, "queue.declare"));
+            assert_eq!(kind_code_method(&error), (ErrorKind::Refused, 403, "queue.declare"));
         }
-        eleven().await.unwrap().set_qos(1).await.unwrap();
+        open_eleventh().await.unwrap().set_qos(1).await.unwrap();
     }
 
-    /// CH-09, CH-12: numbers that are no channel, or one that is open.
-    async fn a_number_that_cannot_be_had_is_a_limit_error(bench: Bench) {
+    /// CH-09, CH-12: a number that is out of range or in use.
+    async fn an_unavailable_number_is_a_limit_error(bench: Bench) {
         let max = bench.connection.channel_max().unwrap();
         let numbers = [0, bench.channel.number(), max + 1, u16::MAX];
         for number in numbers {
@@ -158,8 +158,8 @@ crate::modes! {
         bench.channel.set_qos(1).await.unwrap();
     }
 
-    /// CH-11: in order, without those that are taken, and the lowest again when it is free.
-    async fn numbers_are_handed_out_in_order(bench: Bench) {
+    /// CH-11: numbers in use are skipped.
+    async fn the_lowest_free_number_is_allocated(bench: Bench) {
         assert_eq!(bench.channel.number(), 1);
         let fifth = bench.connection.channel_with(Bench::options(bench.confirms).number(5)).await.unwrap();
         let mut channels = Vec::new();
@@ -184,8 +184,8 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("jobs").await, Some((0, 0)));
     }
 
-    /// CH-16: publishes to a missing exchange end their channel, and nothing else.
-    async fn many_channels_die_of_publishes_without_an_exchange(bench: Bench) {
+    /// CH-16: over and over.
+    async fn publishes_to_a_missing_exchange_close_only_their_channel(bench: Bench) {
         for round in 0..25 {
             let channel = bench.another_channel().await;
             let missing = channel.exchange("missing");
@@ -194,7 +194,7 @@ crate::modes! {
                 match missing.publish_deferred("x", "y").await {
                     Ok(confirm) => outcomes.push(confirm),
                     Err(error) => {
-                        assert_eq!(facts(&error), (ErrorKind::ChannelClosed, 404, "basic.publish"));
+                        assert_eq!(kind_code_method(&error), (ErrorKind::ChannelClosed, 404, "basic.publish"));
                         break;
                     }
                 }
@@ -202,21 +202,21 @@ crate::modes! {
             for outcome in outcomes {
                 match outcome.await {
                     Err(error) => {
-                        assert_eq!(facts(&error), (ErrorKind::ChannelClosed, 404, "basic.publish"), "{round}");
+                        assert_eq!(kind_code_method(&error), (ErrorKind::ChannelClosed, 404, "basic.publish"), "{round}");
                         assert!(bench.confirms);
                     }
                     Ok(_) => assert!(!bench.confirms),
                 }
             }
-            // Without confirms nobody has heard of it yet.
+            // Without confirms the next call fails.
             let error = channel.set_qos(1).await.unwrap_err();
-            assert_eq!(facts(&error), (ErrorKind::ChannelClosed, 404, "basic.publish"), "{round}");
+            assert_eq!(kind_code_method(&error), (ErrorKind::ChannelClosed, 404, "basic.publish"), "{round}");
         }
         bench.channel.set_qos(1).await.unwrap();
     }
 
-    /// CH-23: a delivery on its way does not hold up another call.
-    async fn a_delivery_under_way_does_not_hold_up_calls(bench: Bench) {
+    /// CH-23
+    async fn pending_deliveries_do_not_block_calls(bench: Bench) {
         let queue = bench.channel.declare_queue("jobs").await.unwrap();
         let mut deliveries = queue.deliveries_with(Consume::new().prefetch(1)).await.unwrap();
         let exchange = bench.channel.default_exchange();
@@ -233,16 +233,16 @@ crate::modes! {
         second.ack().unwrap();
     }
 
-    /// CH-28, CH-30: who holds a delivery of a dead channel is told, and the message comes again elsewhere.
-    async fn a_delivery_of_a_dead_channel_cannot_be_settled(bench: Bench) {
+    /// CH-28, CH-30: an ack fails with the cause, and the message is delivered to another consumer.
+    async fn deliveries_of_a_closed_channel_are_stale_and_redelivered(bench: Bench) {
         let queue = bench.channel.declare_queue("jobs").await.unwrap();
         bench.channel.default_exchange().publish("work", "jobs").await.unwrap();
         let mut deliveries = queue.deliveries().await.unwrap();
         let delivery = deliveries.next().await.unwrap();
         assert!(!delivery.is_stale());
-        assert_eq!(facts(&kill(&bench.channel).await), (ErrorKind::Refused, 404, "queue.declare"));
+        assert_eq!(kind_code_method(&close_with_404(&bench.channel).await), (ErrorKind::Refused, 404, "queue.declare"));
         assert!(delivery.is_stale());
-        assert_eq!(facts(&delivery.ack().unwrap_err()), (ErrorKind::ChannelClosed, 404, "queue.declare"));
+        assert_eq!(kind_code_method(&delivery.ack().unwrap_err()), (ErrorKind::ChannelClosed, 404, "queue.declare"));
         assert!(deliveries.next().await.is_none());
         let channel = bench.another_channel().await;
         let mut deliveries = channel.queue("jobs").deliveries().await.unwrap();
@@ -251,8 +251,8 @@ crate::modes! {
         again.ack().unwrap();
     }
 
-    /// CH-14: opened and closed in batches of 2 to 256, each batch at once.
-    async fn channels_come_and_go_in_batches(bench: Bench) {
+    /// CH-14: in batches of 2 to 256.
+    async fn channels_open_and_close_concurrently(bench: Bench) {
         for exponent in 1..=8 {
             let size = 1 << exponent;
             let options = || Bench::options(bench.confirms);
@@ -266,23 +266,23 @@ crate::modes! {
         bench.channel.set_qos(1).await.unwrap();
     }
 
-    /// CH-28: a channel's failure is its own: pending calls of its siblings go on.
-    async fn an_error_of_a_channel_leaves_its_siblings_calls_alone(bench: Bench) {
+    /// CH-28
+    async fn a_channel_error_does_not_affect_pending_calls_of_other_channels(bench: Bench) {
         let (one, two) = (bench.another_channel().await, bench.another_channel().await);
         let calls = join_all((0..50).map(|n| two.declare_queue(format!("q{n}"))));
-        let doomed = join_all((0..10).map(|n| {
+        let failing = join_all((0..10).map(|n| {
             one.declare_queue(match n {
                 4 => "amq.restricted".into(),
                 n => format!("r{n}"),
             })
         }));
-        let (calls, doomed) = tokio::join!(calls, doomed);
+        let (calls, failing) = tokio::join!(calls, failing);
         assert!(calls.iter().all(Result::is_ok));
-        for (n, result) in doomed.into_iter().enumerate() {
+        for (n, result) in failing.into_iter().enumerate() {
             match n {
                 0..4 => assert_eq!(result.unwrap().name(), format!("r{n}")),
-                4 => assert_eq!(facts(&result.unwrap_err()), (ErrorKind::Refused, 403, "queue.declare")),
-                _ => assert_eq!(facts(&result.unwrap_err()), (ErrorKind::ChannelClosed, 403, "queue.declare")),
+                4 => assert_eq!(kind_code_method(&result.unwrap_err()), (ErrorKind::Refused, 403, "queue.declare")),
+                _ => assert_eq!(kind_code_method(&result.unwrap_err()), (ErrorKind::ChannelClosed, 403, "queue.declare")),
             }
         }
         two.declare_exchange(DeclareExchange::topic("orders")).await.unwrap();
@@ -291,7 +291,7 @@ crate::modes! {
     }
 
     /// CH-33
-    async fn to_cancel_an_unknown_consumer_is_no_error(bench: Bench) {
+    async fn cancelling_an_unknown_consumer_is_no_error(bench: Bench) {
         let actor = bench.channel.actor();
         actor.send(CancelConsumer::new("nobody")).await.unwrap().unwrap();
         actor.send(CancelConsumer::new("x".repeat(300))).await.unwrap().unwrap();
@@ -299,15 +299,15 @@ crate::modes! {
     }
 
     /// CH-34
-    async fn the_limits_of_prefetch_are_accepted(bench: Bench) {
+    async fn the_least_and_the_greatest_prefetch_are_accepted(bench: Bench) {
         bench.channel.set_qos(0).await.unwrap();
         bench.channel.set_qos(u16::MAX).await.unwrap();
     }
 }
 
-/// LEAK-03, CH-14: five channels at most, opened and closed in every way: the numbers are free again.
+/// LEAK-03, CH-14: closed by a call, by a channel error, or by dropping the handle.
 #[actix::test]
-async fn a_channel_that_is_gone_gives_its_number_back() {
+async fn closed_channels_release_their_numbers_and_actors() {
     let vhost = Vhost::fresh().await;
     let connection = Connector::new(&vhost.url()).unwrap().channel_max(5).connect().await.unwrap();
     let all = async || join_all((0..5).map(|_| connection.channel())).await;
@@ -324,7 +324,9 @@ async fn a_channel_that_is_gone_gives_its_number_back() {
             for channel in channels {
                 match round % 3 {
                     0 => channel.close().await.unwrap(),
-                    1 => drop(kill(&channel).await),
+                    1 => {
+                        close_with_404(&channel).await;
+                    }
                     _ => {
                         channel.default_exchange().publish_deferred("x", "missing").await.map(drop).unwrap();
                         channel.exchange("missing").publish("x", "y").await.unwrap_err();
@@ -334,33 +336,33 @@ async fn a_channel_that_is_gone_gives_its_number_back() {
         }
     };
     within("rounds of five channels", 30, rounds).await;
-    crate::support::eventually("no channel here and at the broker", 10, async || {
-        let here = actors.iter().filter(|actor| actor.upgrade().is_some()).count();
-        (here == 0 && vhost.channels().await.is_empty()).then_some(())
+    eventually("neither client nor broker has a channel", 10, async || {
+        let running = actors.iter().filter(|actor| actor.upgrade().is_some()).count();
+        (running == 0 && vhost.channels().await.is_empty()).then_some(())
     })
     .await;
 }
 
-/// CH-14, scaled to what a test may take: one after the other, then eight tasks at once.
+/// CH-14: 500 one after the other, then 800 in eight tasks.
 #[actix::test]
-async fn many_channels_come_and_go() {
+async fn many_channels_open_and_close() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
-    let churn = async |n: usize| {
+    let open_and_close = async |n: usize| {
         for _ in 0..n {
             connection.channel_with(OpenChannel::new().confirms(false)).await?.close().await?;
         }
         Ok::<_, Error>(())
     };
-    within("one after the other", 30, churn(500)).await.unwrap();
-    let results = within("eight tasks", 30, join_all((0..8).map(|_| churn(100)))).await;
+    within("one after the other", 30, open_and_close(500)).await.unwrap();
+    let results = within("eight tasks", 30, join_all((0..8).map(|_| open_and_close(100)))).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(connection.channel().await.unwrap().number(), 1);
 }
 
-/// LEAK-02: what is closed with its connection.
+/// LEAK-02
 #[actix::test]
-async fn a_closed_connection_leaves_no_channel() {
+async fn closing_a_connection_ends_its_channels() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
     let channels = join_all((0..5).map(|_| connection.channel())).await;
@@ -368,23 +370,23 @@ async fn a_closed_connection_leaves_no_channel() {
     let actors: Vec<_> = channels.iter().flatten().map(|channel| channel.actor().downgrade()).collect();
     assert_eq!(actors.len(), 5);
     assert!(channels.into_iter().all(|channel| channel.unwrap().is_closed()));
-    crate::support::eventually("no Channel actor", 5, async || {
+    eventually("no Channel actor", 5, async || {
         actors.iter().all(|actor| actor.upgrade().is_none()).then_some(())
     })
     .await;
-    crate::support::eventually("no channel at the broker", 10, async || {
+    eventually("no channel at the broker", 10, async || {
         let (channels, connections) = (vhost.channels().await, vhost.connections().await);
         (channels.is_empty() && connections.is_empty()).then_some(())
     })
     .await;
 }
 
-/// A deadline is a channel's own.
+/// The deadline limits each call, not the channel.
 #[actix::test]
-async fn an_open_channel_outlives_its_deadline() {
+async fn a_channel_stays_open_beyond_its_deadline() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
-    // Long enough for a broker that has much to do.
+    // Long enough for a broker under load.
     let options = OpenChannel::new().deadline(Duration::from_secs(1));
     let channel = connection.channel_with(options).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;

@@ -1,4 +1,4 @@
-//! Several addresses: which are tried, in which order, and when the trying ends.
+//! Several addresses: which are tried, in which order, and which errors end the attempts.
 
 use std::collections::HashSet;
 use std::io;
@@ -9,13 +9,13 @@ use crate::support::{broker::Vhost, oracle::Oracle, within};
 use actix_pika::testing::{HandshakeScript, HandshakeStep, Peer};
 use actix_pika::{Connector, ErrorKind, options::AddressOrder};
 
-fn at(address: impl std::fmt::Display) -> String {
+fn url_of(address: impl std::fmt::Display) -> String {
     format!("amqp://{address}")
 }
 
-/// CON-14: the broker is at the second address, and it is the broker that answers there.
+/// CON-14: the real broker is at the second address.
 #[actix::test]
-async fn an_address_that_refuses_leads_to_the_next() {
+async fn the_next_address_is_tried_after_a_refusal() {
     let vhost = Vhost::fresh().await;
     let url = vhost.url();
     let rest = url.split_once('@').unwrap().1;
@@ -33,9 +33,9 @@ async fn an_address_that_refuses_leads_to_the_next() {
 
 /// CON-14
 #[actix::test]
-async fn an_address_that_hangs_leads_to_the_next() {
+async fn the_next_address_is_tried_after_a_timeout() {
     let (silent, peer) = (silent_listener(), Peer::listen().await.unwrap());
-    let connector = Connector::from_uris([at(silent.local_addr().unwrap()), at(peer.addr())])
+    let connector = Connector::from_uris([url_of(silent.local_addr().unwrap()), url_of(peer.addr())])
         .unwrap()
         .connect_timeout(Duration::from_millis(300));
     let script = HandshakeScript::new();
@@ -45,9 +45,9 @@ async fn an_address_that_hangs_leads_to_the_next() {
     assert!(silent.accept().is_ok());
 }
 
-/// CON-14: whatever a peer does that is not a refusal of login or virtual host.
+/// CON-14: after any error but a refusal of login or virtual host.
 #[actix::test]
-async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
+async fn the_next_address_is_tried_after_a_failed_handshake() {
     for script in [
         HandshakeScript::new().raw_at(HandshakeStep::Start, *b"HTTP/1.1 400 Bad Request\r\n\r\n"),
         HandshakeScript::new().raw_at(HandshakeStep::Start, *b"AMQP\0\x01\0\0"),
@@ -56,14 +56,14 @@ async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
         HandshakeScript::new().tune(2047, 100, 60).silent_at(HandshakeStep::OpenOk),
     ] {
         let (bad, good) = (Peer::listen().await.unwrap(), Peer::listen().await.unwrap());
-        let connector = Connector::new(&at(bad.addr())).unwrap().address("127.0.0.1", good.addr().port());
-        let willing = HandshakeScript::new();
+        let connector = Connector::new(&url_of(bad.addr())).unwrap().address("127.0.0.1", good.addr().port());
+        let default_script = HandshakeScript::new();
         let servers = async {
             let mut socket = bad.accept().await.unwrap();
-            // The one with the impossible tune is not answered.
+            // The script with the invalid tune fails.
             let _ = socket.handshake_with(&script).await;
             drop(socket);
-            accept_with_script(&good, &willing).await
+            accept_with_script(&good, &default_script).await
         };
         let both = async { tokio::join!(connector.connect(), servers) };
         let (connection, _) = within("the second address", 10, both).await;
@@ -71,17 +71,18 @@ async fn an_address_that_fails_in_the_handshake_leads_to_the_next() {
     }
 }
 
-/// A wrong password is wrong everywhere; the other address is not even dialled.
+/// The next address would refuse as well, and is not dialled.
 #[actix::test]
-async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
+async fn the_next_address_is_not_tried_after_a_refused_login_or_vhost() {
     for (step, code, kind) in
         [(HandshakeStep::Tune, 403, ErrorKind::Auth), (HandshakeStep::OpenOk, 530, ErrorKind::Vhost)]
     {
         let (peer, other) = (Peer::listen().await.unwrap(), silent_listener());
-        let connector = Connector::from_uris([at(peer.addr()), at(other.local_addr().unwrap())]).unwrap();
+        let connector =
+            Connector::from_uris([url_of(peer.addr()), url_of(other.local_addr().unwrap())]).unwrap();
         let script = HandshakeScript::new().refuse_at(step, code, "no");
         let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
-        let error = within("an answer", 10, both).await.0.unwrap_err();
+        let error = within("the error", 10, both).await.0.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (kind, code));
         assert_eq!(error.entity(), Some(peer.addr().to_string().as_str()));
         assert!(!error.is_retryable());
@@ -90,28 +91,29 @@ async fn a_refusal_of_login_or_vhost_is_reported_at_once() {
 }
 
 #[actix::test]
-async fn when_no_address_works_the_last_error_is_told_and_names_it() {
-    let (silent, gone) = (silent_listener(), unused_address());
-    let connector = Connector::from_uris([at(silent.local_addr().unwrap()), at(gone)]).unwrap();
+async fn the_error_is_that_of_the_last_address_and_names_it() {
+    let (silent, unused) = (silent_listener(), unused_address());
+    let connector = Connector::from_uris([url_of(silent.local_addr().unwrap()), url_of(unused)]).unwrap();
     let connect = connector.connect_timeout(Duration::from_millis(200)).connect();
-    let error = within("an answer", 10, connect).await.unwrap_err();
+    let error = within("the error", 10, connect).await.unwrap_err();
     assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionRefused));
-    assert_eq!(error.entity(), Some(gone.to_string().as_str()));
+    assert_eq!(error.entity(), Some(unused.to_string().as_str()));
 
-    let connector = Connector::from_uris([at(unused_address()), at(silent.local_addr().unwrap())]).unwrap();
+    let connector =
+        Connector::from_uris([url_of(unused_address()), url_of(silent.local_addr().unwrap())]).unwrap();
     let connect = connector.connect_timeout(Duration::from_millis(200)).connect();
-    let error = within("an answer", 10, connect).await.unwrap_err();
+    let error = within("the error", 10, connect).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains(&silent.local_addr().unwrap().to_string()), "{error}");
     assert!(error.to_string().contains("waiting for connection.start"), "{error}");
 }
 
-/// Two that hang and one that does not: the limit is per address.
+/// Two addresses time out before the third one connects.
 #[actix::test]
-async fn each_address_has_the_connect_limit_for_itself() {
+async fn connect_timeout_applies_to_each_address() {
     let (first, second, peer) = (silent_listener(), silent_listener(), Peer::listen().await.unwrap());
     let limit = Duration::from_millis(250);
-    let connector = Connector::new(&at(first.local_addr().unwrap()))
+    let connector = Connector::new(&url_of(first.local_addr().unwrap()))
         .unwrap()
         .address("127.0.0.1", second.local_addr().unwrap().port())
         .address("127.0.0.1", peer.addr().port())
@@ -123,9 +125,9 @@ async fn each_address_has_the_connect_limit_for_itself() {
     assert!(started.elapsed() >= 2 * limit);
 }
 
-/// Every node refuses the login, so the error names the first address tried.
+/// Every node refuses the login, so the error names the address that was tried first.
 #[actix::test]
-async fn shuffled_addresses_take_turns_in_being_first() {
+async fn shuffled_addresses_begin_with_any_of_them() {
     let peers = [Peer::listen().await.unwrap(), Peer::listen().await.unwrap()];
     let [first, second] = peers.each_ref().map(Peer::addr);
     for peer in peers {
@@ -136,8 +138,8 @@ async fn shuffled_addresses_take_turns_in_being_first() {
             }
         });
     }
-    let connector = Connector::from_uris([at(first), at(second)]).unwrap();
-    let who_is_first = async |connector: &Connector| {
+    let connector = Connector::from_uris([url_of(first), url_of(second)]).unwrap();
+    let first_addresses = async |connector: &Connector| {
         let mut seen = HashSet::new();
         for _ in 0..30 {
             let error = connector.clone().connect().await.unwrap_err();
@@ -145,22 +147,22 @@ async fn shuffled_addresses_take_turns_in_being_first() {
         }
         seen
     };
-    let seen = within("thirty connects", 20, who_is_first(&connector)).await;
+    let seen = within("thirty connects", 20, first_addresses(&connector)).await;
     assert_eq!(seen, HashSet::from([first.to_string()]));
     let shuffled = connector.address_order(AddressOrder::Shuffled);
-    let seen = within("thirty connects", 20, who_is_first(&shuffled)).await;
+    let seen = within("thirty connects", 20, first_addresses(&shuffled)).await;
     assert_eq!(seen, HashSet::from([first.to_string(), second.to_string()]));
 }
 
-/// URI-08: with brackets in the URI, without them in the builder and in the error's address.
+/// URI-08: with brackets in a URI and in errors, without them in the builder.
 #[actix::test]
-async fn an_ipv6_address_is_connected_to() {
+async fn ipv6_addresses_work() {
     let Ok(peer) = Peer::listen_at("[::1]:0".parse().unwrap()).await else { return };
     let port = peer.addr().port();
     let script = HandshakeScript::new();
     for connector in [
         Connector::new(&format!("amqp://[::1]:{port}")).unwrap(),
-        Connector::new(&at(unused_address())).unwrap().address("::1", port),
+        Connector::new(&url_of(unused_address())).unwrap().address("::1", port),
     ] {
         let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
         let (connection, _) = within("a connection", 10, both).await;
@@ -173,22 +175,22 @@ async fn an_ipv6_address_is_connected_to() {
     assert_eq!(error.entity(), Some(format!("[::1]:{port}").as_str()));
 }
 
-/// A name with several records (`localhost` has one or two), of which one answers.
+/// `localhost` has one or two address records, of which one accepts.
 #[actix::test]
-async fn every_record_of_a_name_is_tried() {
+async fn every_address_record_of_a_name_is_tried() {
     for parameters in ["", "?happy_eyeballs_delay=0.05&interleave=1", "?happy_eyeballs_delay=5"] {
         let peer = Peer::listen().await.unwrap();
         let url = format!("amqp://localhost:{}/{parameters}", peer.addr().port());
         let connector = Connector::new(&url).unwrap();
         let script = HandshakeScript::new();
         let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
-        let (connection, _) = within("the record that answers", 4, both).await;
+        let (connection, _) = within("a connection", 4, both).await;
         assert_eq!(connection.unwrap().peer_addr(), Some(peer.addr()));
     }
 }
 
 #[test]
-fn further_uris_may_not_say_anything_else() {
+fn further_uris_may_differ_in_host_and_port_only() {
     for (other, part) in [
         ("amqp://guest:other@b", "login"),
         ("amqp://b/elsewhere", "virtual host"),

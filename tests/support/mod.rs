@@ -19,7 +19,7 @@ pub mod recorded_connection;
 pub mod robust_connection;
 pub mod scripted_peer;
 
-use actix_pika::{Delivery, testing::Probe};
+use actix_pika::{Delivery, Queue, testing::Probe};
 use std::future::Future;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,4 +76,9 @@ pub async fn take(probe: &mut Probe<Delivery>, n: usize) -> Vec<Delivery> {
         deliveries.push(probe.next().await.unwrap());
     }
     deliveries
+}
+
+/// Polls `basic.get` until the queue returns a message.
+pub async fn get_message(queue: &Queue) -> Delivery {
+    eventually("a message", 10, async || queue.get().await.unwrap()).await
 }

@@ -1,4 +1,4 @@
-//! Typed arguments of queues and exchanges, looking them up, and what a refused declare tells.
+//! Typed arguments of queues and exchanges, lookups by name, and the mismatch in a refused declare.
 
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Returns the arguments of a queue from the management API.
 async fn arguments(bench: &crate::support::modes::Bench, queue: &str) -> Value {
-    let info = crate::support::eventually("the queue shows", 10, || bench.vhost.queue(queue)).await;
+    let info = crate::support::eventually("the API shows the queue", 10, || bench.vhost.queue(queue)).await;
     info["arguments"].clone()
 }
 
 crate::modes! {
-    /// TOP-28: every typed argument of a classic queue is what the broker shows.
-    async fn a_classic_queue_has_its_arguments(bench: Bench) {
+    /// TOP-28
+    async fn the_broker_has_every_argument_of_a_classic_queue(bench: Bench) {
         let declare = DeclareQueue::new("q")
             .queue_type(QueueType::Classic)
             .message_ttl(60 * SECOND)
@@ -42,8 +43,8 @@ crate::modes! {
         assert_eq!(arguments(&bench, "q").await, expected);
     }
 
-    /// TOP-36, TOP-37: quorum queues and streams take theirs, and are durable whatever was said before.
-    async fn quorum_queues_and_streams_have_theirs(bench: Bench) {
+    /// TOP-36, TOP-37: `quorum` and `stream` also set `durable`.
+    async fn the_broker_has_every_argument_of_quorum_queues_and_streams(bench: Bench) {
         let quorum = DeclareQueue::new("votes")
             .durable(false)
             .quorum()
@@ -70,45 +71,44 @@ crate::modes! {
         assert_eq!(arguments(&bench, "log").await, expected);
     }
 
-    /// TOP-28, TOP-45: a table of arguments arrives whole wherever arguments may be, beside those that are given singly;
-    /// of two of the same name the later one counts.
-    async fn arguments_may_come_in_a_table(bench: Bench) {
+    /// TOP-28, TOP-45: together with single arguments. Of two with the same name the later one applies.
+    async fn every_method_accepts_a_table_of_arguments(bench: Bench) {
         let channel = &bench.channel;
         let deep = Table::new().with("deep", vec![actix_pika::message::Value::from(1), "a".into()]);
         let table = Table::new().with("x-max-length", 7i64).with("x-my-own", deep);
         let declare = DeclareQueue::new("q").max_length(1).arguments(table).message_ttl(SECOND);
         let queue = channel.declare_queue(declare).await.unwrap();
         let mut expected = json!({ "x-max-length": 7, "x-my-own": { "deep": [1, "a"] }, "x-message-ttl": 1000 });
-        // Since 4.0 every vhost has a default type of queues, which shows where none was given.
+        // Since 4.0 every vhost has a default queue type, which the API shows if none was given.
         if bench.vhost.broker().version().await >= (4, 0) {
             expected["x-queue-type"] = "classic".into();
         }
         assert_eq!(arguments(&bench, "q").await, expected);
 
-        let own = || Table::new().with("x-match", "all").with("n", 5);
-        channel.declare_exchange(DeclareExchange::headers("e").arguments(own())).await.unwrap();
-        queue.bind_with(BindQueue::new("q", "e", "").arguments(own()).argument("m", true)).await.unwrap();
-        channel.exchange("amq.fanout").bind_with(BindExchange::new("amq.fanout", "e", "").arguments(own())).await.unwrap();
+        let arguments_of_binding = || Table::new().with("x-match", "all").with("n", 5);
+        channel.declare_exchange(DeclareExchange::headers("e").arguments(arguments_of_binding())).await.unwrap();
+        queue.bind_with(BindQueue::new("q", "e", "").arguments(arguments_of_binding()).argument("m", true)).await.unwrap();
+        channel.exchange("amq.fanout").bind_with(BindExchange::new("amq.fanout", "e", "").arguments(arguments_of_binding())).await.unwrap();
         let mut bound: Vec<_> = bench.vhost.bindings().await.into_iter().filter(|b| b["source"] == "e").collect();
         bound.sort_by_key(|binding| binding["destination"].to_string());
-        let of: Vec<_> = bound.iter().map(|binding| &binding["arguments"]).collect();
-        assert_eq!(of, [&json!({ "x-match": "all", "n": 5 }), &json!({ "x-match": "all", "n": 5, "m": true })]);
+        let shown: Vec<_> = bound.iter().map(|binding| &binding["arguments"]).collect();
+        assert_eq!(shown, [&json!({ "x-match": "all", "n": 5 }), &json!({ "x-match": "all", "n": 5, "m": true })]);
         channel.exchange("e").publish(Publishing::new("x").header("n", 5).header("m", true), "").await.unwrap();
         assert_eq!(queue.purge().await.unwrap(), 1);
-        queue.unbind_with(UnbindQueue::new("q", "e", "").argument("m", true).arguments(own())).await.unwrap();
+        queue.unbind_with(UnbindQueue::new("q", "e", "").argument("m", true).arguments(arguments_of_binding())).await.unwrap();
         let left = bench.vhost.bindings().await.into_iter().filter(|b| b["source"] == "e").count();
         assert_eq!(left, 1);
 
         let options = Consume::new().arguments(Table::new().with("x-priority", 3).with("x-my-own", "y"));
         let _deliveries = queue.deliveries_with(options).await.unwrap();
-        let shown = crate::support::eventually("the consumer shows", 10, async || {
+        let shown = crate::support::eventually("the API shows the consumer", 10, async || {
             bench.vhost.consumers("q").await.first().map(|consumer| consumer["arguments"].clone())
         });
         assert_eq!(shown.await, json!({ "x-priority": 3, "x-my-own": "y" }));
     }
 
-    /// TOP-35: a full queue refuses or drops as its overflow says, and dead letters go where the arguments say.
-    async fn a_full_queue_does_as_it_was_told(bench: Bench) {
+    /// TOP-35: `drop-head` with a dead-letter exchange, and `reject-publish`.
+    async fn the_overflow_argument_decides_what_a_full_queue_does(bench: Bench) {
         let exchange = bench.channel.default_exchange();
         bench.channel.declare_queue("graveyard").await.unwrap();
         let dropping = DeclareQueue::new("dropping").max_length(1).overflow(Overflow::DropHead);
@@ -117,7 +117,7 @@ crate::modes! {
         exchange.publish("old", "dropping").await.unwrap();
         exchange.publish("new", "dropping").await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        let dead = crate::support::eventually("the dead letter is there", 10, || oracle.get("graveyard")).await;
+        let dead = crate::support::eventually("the dead letter arrives", 10, || oracle.get("graveyard")).await;
         assert_eq!(dead.data, b"old");
         let left = dropping.get().await.unwrap().expect("the newer one");
         assert_eq!(left.body(), b"new");
@@ -125,7 +125,7 @@ crate::modes! {
 
         let refusing = DeclareQueue::new("refusing").max_length(1).overflow(Overflow::RejectPublish);
         bench.channel.declare_queue(refusing).await.unwrap();
-        exchange.publish("kept", "refusing").await.unwrap();
+        exchange.publish("first", "refusing").await.unwrap();
         let second = exchange.publish("refused", "refusing").await;
         if bench.confirms {
             assert_eq!(second.unwrap_err().kind(), ErrorKind::Nacked);
@@ -133,30 +133,30 @@ crate::modes! {
             second.unwrap();
         }
         let get = async || bench.channel.queue("refusing").get().await.unwrap();
-        let kept = get().await.expect("the first");
-        assert_eq!(kept.body(), b"kept");
-        kept.ack().unwrap();
+        let first = get().await.expect("the first");
+        assert_eq!(first.body(), b"first");
+        first.ack().unwrap();
         assert!(get().await.is_none());
     }
 
-    /// TOP-42: what an exchange cannot route goes to its alternate, and counts as routed.
-    async fn an_alternate_exchange_gets_what_is_unroutable(bench: Bench) {
+    /// TOP-42: they count as routed.
+    async fn an_alternate_exchange_gets_unroutable_messages(bench: Bench) {
         let lost = bench.channel.declare_exchange(DeclareExchange::fanout("lost")).await.unwrap();
         let declare = DeclareExchange::direct("orders").alternate_exchange("lost");
         let orders = bench.channel.declare_exchange(declare).await.unwrap();
         let queue = bench.channel.declare_queue("found").await.unwrap();
         queue.bind_with(BindQueue::new("found", lost.name(), "")).await.unwrap();
-        orders.publish(Publishing::new("to nobody"), "nowhere").await.unwrap();
+        orders.publish(Publishing::new("unroutable"), "nowhere").await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        let found = crate::support::eventually("it arrives", 10, || oracle.get("found")).await;
-        assert_eq!(found.data, b"to nobody");
+        let found = crate::support::eventually("the message arrives", 10, || oracle.get("found")).await;
+        assert_eq!(found.data, b"unroutable");
     }
 
-    /// TOP-05: looking up what exists hands it out with its counts; what does not costs the channel with 404.
-    async fn looking_up_asks_the_broker(bench: Bench) {
+    /// TOP-05: a handle with counts, or 404, which closes the channel.
+    async fn a_lookup_returns_a_handle_or_404(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         bench.channel.default_exchange().publish("x", "q").await.unwrap();
-        crate::support::eventually("it is counted", 10, async || {
+        crate::support::eventually("the message is counted", 10, async || {
             let queue = bench.channel.get_queue("q").await.unwrap();
             (queue.declared().unwrap().message_count == 1).then_some(())
         })
@@ -172,8 +172,8 @@ crate::modes! {
         assert_eq!(missing.mismatch(), None);
     }
 
-    /// TOP-12: a declare that differs is refused with 406, and the error tells what differs and how.
-    async fn a_mismatch_names_the_argument(bench: Bench) {
+    /// TOP-12: the error has the argument, the received and the current value.
+    async fn a_mismatch_names_argument_and_values(bench: Bench) {
         bench.channel.declare_queue(DeclareQueue::new("q").max_length(5)).await.unwrap();
         bench.channel.declare_exchange(DeclareExchange::direct("e")).await.unwrap();
         let cases = [
@@ -194,7 +194,7 @@ crate::modes! {
         let error = bench.channel.declare_exchange(DeclareExchange::fanout("e")).await.unwrap_err();
         let mismatch = error.mismatch().expect("a mismatch");
         assert_eq!((mismatch.argument.as_str(), mismatch.current.as_deref()), ("type", Some("direct")));
-        // The channel's own end tells it, too.
+        // The close cause of the channel has it as well.
         assert_eq!(bench.channel.close_cause().unwrap().mismatch(), Some(mismatch));
     }
 }

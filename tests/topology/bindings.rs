@@ -1,14 +1,14 @@
-//! Bindings between exchanges and queues, what goes with what, and dead letters.
+//! Bindings, auto-delete, limits of names, and dead-letter exchanges.
 
 use std::time::Duration;
 
-use crate::support::{eventually, modes::Bench, oracle::Oracle};
+use crate::support::{get_message, modes::Bench, oracle::Oracle};
 use actix_pika::{
     Channel, DeclareExchange, DeclareQueue, Delivery, Error, ErrorKind, Publishing, Queue,
     message::{BindExchange, BindQueue, UnbindQueue, Value},
 };
 
-/// Whether a mandatory publish reaches a queue; in both modes, since a channel of its own asks with confirms.
+/// Returns whether a mandatory publish reaches a queue. Uses its own channel with confirms.
 async fn routes(bench: &Bench, exchange: &str, key: &str) -> bool {
     let channel = bench.connection.channel().await.unwrap();
     match channel.exchange(exchange).publish("probe", key).await {
@@ -19,10 +19,6 @@ async fn routes(bench: &Bench, exchange: &str, key: &str) -> bool {
             false
         }
     }
-}
-
-async fn next(queue: &Queue) -> Delivery {
-    eventually("a message", 10, || async { queue.get().await.unwrap() }).await
 }
 
 async fn exists(bench: &Bench, exchange: &str) -> bool {
@@ -36,8 +32,8 @@ async fn exists(bench: &Bench, exchange: &str) -> bool {
 }
 
 crate::modes! {
-    /// TOP-08: an exchange passes on to another one while it is bound, and not any more once it is unbound.
-    async fn exchanges_can_be_bound_to_exchanges(bench: Bench) {
+    /// TOP-08: until the unbind.
+    async fn exchanges_route_to_bound_exchanges(bench: Bench) {
         let channel = &bench.channel;
         let from = channel.declare_exchange(DeclareExchange::direct("from")).await.unwrap();
         let to = channel.declare_exchange(DeclareExchange::direct("to")).await.unwrap();
@@ -45,7 +41,7 @@ crate::modes! {
         queue.bind("to", "key").await.unwrap();
         to.bind("from", "key").await.unwrap();
         from.publish("body", "key").await.unwrap();
-        let message = next(&queue).await;
+        let message = get_message(&queue).await;
         assert_eq!((message.exchange(), message.routing_key(), message.body()), ("from", "key", &b"body"[..]));
         message.ack().unwrap();
         to.unbind("from", "key").await.unwrap();
@@ -54,8 +50,8 @@ crate::modes! {
         assert!(routes(&bench, "to", "key").await);
     }
 
-    /// TOP-11, TOP-25, TOP-26: a binding ends with an unbind and with its exchange, and the queue stays.
-    async fn a_binding_ends_with_its_exchange(bench: Bench) {
+    /// TOP-11, TOP-25, TOP-26: or with its queue.
+    async fn a_binding_ends_with_an_unbind_or_with_its_exchange(bench: Bench) {
         let channel = &bench.channel;
         let declare = || DeclareExchange::direct("ex");
         let exchange = channel.declare_exchange(declare()).await.unwrap();
@@ -72,15 +68,15 @@ crate::modes! {
         assert_eq!(oracle.count("q").await, 1);
         channel.declare_exchange(declare()).await.unwrap();
         assert!(!routes(&bench, "ex", "key").await);
-        // And in the other order.
+        // In the other order.
         queue.bind("ex", "key").await.unwrap();
         assert_eq!(queue.delete().await.unwrap(), 1);
         assert!(!routes(&bench, "ex", "key").await);
         exchange.delete().await.unwrap();
     }
 
-    /// TOP-16: an internal exchange takes no publishes (403), but passes on what other exchanges route to it.
-    async fn an_internal_exchange_is_closed_to_publishers(bench: Bench) {
+    /// TOP-16: with 403. It routes what it gets from other exchanges.
+    async fn an_internal_exchange_refuses_publishes(bench: Bench) {
         let channel = &bench.channel;
         channel.declare_exchange(DeclareExchange::fanout("outer")).await.unwrap();
         let inner = channel.declare_exchange(DeclareExchange::fanout("inner").internal(true)).await.unwrap();
@@ -96,8 +92,8 @@ crate::modes! {
         assert!(!channel.is_closed());
     }
 
-    /// TOP-19: an auto-delete queue goes with its last consumer, and stays when it never had one.
-    async fn an_auto_delete_queue_goes_with_its_last_consumer(bench: Bench) {
+    /// TOP-19: one that never had a consumer stays.
+    async fn an_auto_delete_queue_is_deleted_with_its_last_consumer(bench: Bench) {
         let channel = &bench.channel;
         let queue = channel.declare_queue(DeclareQueue::new("used").auto_delete(true)).await.unwrap();
         channel.declare_queue(DeclareQueue::new("unused").auto_delete(true)).await.unwrap();
@@ -111,8 +107,8 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("unused").await, Some((0, 0)));
     }
 
-    /// TOP-19: auto-delete exchanges go with their last binding, all the way up a chain.
-    async fn auto_delete_exchanges_go_in_a_chain(bench: Bench) {
+    /// TOP-19: each one with its last binding.
+    async fn a_chain_of_auto_delete_exchanges_is_deleted(bench: Bench) {
         let channel = &bench.channel;
         let chain = ["a", "b", "c", "d"];
         for name in chain {
@@ -123,7 +119,7 @@ crate::modes! {
         }
         channel.exchange("d").delete().await.unwrap();
         for name in chain {
-            assert!(!exists(&bench, name).await, "{name} is still there");
+            assert!(!exists(&bench, name).await, "{name} still exists");
         }
         let single = channel.declare_exchange(DeclareExchange::fanout("single").auto_delete(true)).await.unwrap();
         let queue = channel.declare_queue("q").await.unwrap();
@@ -133,24 +129,24 @@ crate::modes! {
         assert!(!exists(&bench, "single").await);
     }
 
-    /// TOP-19: and all the way round a loop.
-    async fn auto_delete_exchanges_go_in_a_loop(bench: Bench) {
+    /// TOP-19
+    async fn a_cycle_of_auto_delete_exchanges_is_deleted(bench: Bench) {
         let channel = &bench.channel;
-        let ring = ["a", "b", "c", "a"];
-        for name in &ring[1..] {
+        let cycle = ["a", "b", "c", "a"];
+        for name in &cycle[1..] {
             channel.declare_exchange(DeclareExchange::fanout(*name).auto_delete(true)).await.unwrap();
         }
-        for pair in ring.windows(2) {
+        for pair in cycle.windows(2) {
             channel.exchange(pair[1]).bind(pair[0], "").await.unwrap();
         }
         channel.exchange("b").delete().await.unwrap();
-        for name in ring {
-            assert!(!exists(&bench, name).await, "{name} is still there");
+        for name in cycle {
+            assert!(!exists(&bench, name).await, "{name} still exists");
         }
     }
 
-    /// TOP-45: bindings that differ in their arguments are two, equal ones are one.
-    async fn bindings_are_told_apart_by_their_arguments(bench: Bench) {
+    /// TOP-45
+    async fn bindings_with_different_arguments_are_distinct(bench: Bench) {
         let channel = &bench.channel;
         channel.declare_exchange(DeclareExchange::headers("ex")).await.unwrap();
         let queue = channel.declare_queue("q").await.unwrap();
@@ -169,7 +165,7 @@ crate::modes! {
         assert_eq!(Oracle::connect(&bench.vhost.url()).await.drain_bodies("q").await, [b"b"]);
     }
 
-    /// TOP-15: the default exchange cannot be bound (403).
+    /// TOP-15: the broker answers 403.
     async fn the_default_exchange_cannot_be_bound(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         for n in 0..4 {
@@ -187,8 +183,8 @@ crate::modes! {
         }
     }
 
-    /// TOP-08, TOP-11: binding to what is not there is refused with 404.
-    async fn binding_to_what_is_not_there_is_refused(bench: Bench) {
+    /// TOP-08, TOP-11: with 404.
+    async fn binding_missing_queues_or_exchanges_is_refused(bench: Bench) {
         bench.channel.declare_queue("q").await.unwrap();
         for n in 0..4 {
             let channel = bench.another_channel().await;
@@ -204,8 +200,8 @@ crate::modes! {
         }
     }
 
-    /// TOP-23, FT-06: names and keys of 255 bytes work; 256 are refused here, before any frame, and the channel is fine.
-    async fn names_have_255_bytes_at_most(bench: Bench) {
+    /// TOP-23, FT-06: the client refuses longer names and keys, sends nothing, and keeps the channel open.
+    async fn names_and_keys_have_255_bytes_at_most(bench: Bench) {
         let channel = &bench.channel;
         let (long, longer) = ("n".repeat(255), "n".repeat(256));
         let exchange = channel.declare_exchange(DeclareExchange::topic(&*long)).await.unwrap();
@@ -214,11 +210,11 @@ crate::modes! {
         queue.bind(&long, &long).await.unwrap();
         other.bind(&long, &long).await.unwrap();
         exchange.publish("body", &long).await.unwrap();
-        let message = next(&queue).await;
+        let message = get_message(&queue).await;
         assert_eq!((message.exchange(), message.routing_key()), (&*long, &*long));
         message.ack().unwrap();
 
-        let limits: Vec<Result<(), Error>> = vec![
+        let results: Vec<Result<(), Error>> = vec![
             channel.declare_exchange(DeclareExchange::topic(&*longer)).await.map(drop),
             channel.declare_queue(&*longer).await.map(drop),
             channel.declare_queue(DeclareQueue::new("ok").argument(&longer, 1)).await.map(drop),
@@ -238,10 +234,10 @@ crate::modes! {
             channel.queue(&*longer).deliveries().await.map(drop),
             channel.exchange(&longer).delete().await,
         ];
-        for (at, result) in limits.into_iter().enumerate() {
+        for (index, result) in results.into_iter().enumerate() {
             let error = result.unwrap_err();
-            let kind = if at == 2 { ErrorKind::Codec } else { ErrorKind::Limit };
-            assert_eq!(error.kind(), kind, "{at}: {error}");
+            let kind = if index == 2 { ErrorKind::Codec } else { ErrorKind::Limit };
+            assert_eq!(error.kind(), kind, "{index}: {error}");
         }
         assert!(!channel.is_closed());
         assert_eq!((channel.load().unconfirmed, channel.load().waiting), (0, 0));
@@ -250,17 +246,17 @@ crate::modes! {
         assert_eq!(queue.delete().await.unwrap(), 0);
     }
 
-    /// TOP-29, TOP-30: what expires goes to the dead-letter exchange; `original-expiration` tells its own time to live.
-    async fn what_expires_is_dead_lettered(bench: Bench) {
+    /// TOP-29, TOP-30: by the TTL of the queue or of the message, which is then in `original-expiration`.
+    async fn expired_messages_are_dead_lettered(bench: Bench) {
         let (channel, dead) = with_dead_letters(&bench, 300).await;
         channel.default_exchange().publish("by the queue", "source").await.unwrap();
-        let message = next(&dead).await;
+        let message = get_message(&dead).await;
         assert_eq!((message.body(), message.routing_key()), (&b"by the queue"[..], "dead"));
         message.ack().unwrap();
         let (channel, dead) = with_dead_letters(&bench, 10_000).await;
-        let half = Publishing::new("by itself").expiration(Duration::from_millis(500));
-        channel.default_exchange().publish(half, "source").await.unwrap();
-        let message = next(&dead).await;
+        let expiring = Publishing::new("by itself").expiration(Duration::from_millis(500));
+        channel.default_exchange().publish(expiring, "source").await.unwrap();
+        let message = get_message(&dead).await;
         let properties = message.properties().unwrap();
         assert_eq!(properties.expiration(), None);
         let death = first_death(&message);
@@ -269,17 +265,17 @@ crate::modes! {
         message.ack().unwrap();
     }
 
-    /// TOP-31, FT-10: what is rejected is dead-lettered, and `x-death` tells how often, when, why and from where.
-    async fn what_is_rejected_is_dead_lettered(bench: Bench) {
+    /// TOP-31, FT-10: `x-death` has count, time, reason, queue, exchange and routing keys.
+    async fn rejected_messages_are_dead_lettered(bench: Bench) {
         let (channel, dead) = with_dead_letters(&bench, 60_000).await;
         let source = channel.queue("source");
         for (round, cc) in [(1, "CC"), (2, "BCC")] {
             let copies = vec![Value::from("copy")];
             let publish = Publishing::new("body").header(cc, copies).header("own", 7u16);
             channel.default_exchange().publish(publish, "source").await.unwrap();
-            let delivery = next(&source).await;
+            let delivery = get_message(&source).await;
             if round == 1 { delivery.reject(false).unwrap() } else { delivery.nack(false).unwrap() }
-            let message = next(&dead).await;
+            let message = get_message(&dead).await;
             let death = first_death(&message);
             assert_eq!(death.get("count").and_then(Value::as_i64), Some(1));
             assert!(matches!(death.get("count"), Some(Value::LongLongInt(1))));
@@ -298,7 +294,7 @@ crate::modes! {
     }
 }
 
-/// A channel with a queue "source" whose dead letters go to the queue that is handed out with it.
+/// Declares the queue "source", and a queue for its dead letters. Returns a channel and the second queue.
 async fn with_dead_letters(bench: &Bench, ttl: i32) -> (Channel, Queue) {
     let channel = bench.another_channel().await;
     channel.queue("source").delete().await.unwrap();

@@ -1,4 +1,4 @@
-//! Exchanges and queues: declared, looked up, refused, purged, deleted.
+//! Declare, passive declare, purge and delete of exchanges and queues, and their refusals.
 
 use crate::support::{eventually, modes::Bench, oracle::Oracle};
 use actix_pika::{
@@ -7,7 +7,7 @@ use actix_pika::{
     options::ExchangeKind,
 };
 
-/// The call was refused with this code for this method, and the channel closed for the same reason.
+/// Asserts that a call was refused with this code and method, and that the channel closed for the same reason.
 async fn assert_refused<T>(channel: &Channel, result: Result<T, Error>, code: u16, method: &str) -> Error {
     let Err(error) = result else { panic!("{method} was not refused") };
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
@@ -22,8 +22,8 @@ async fn assert_refused<T>(channel: &Channel, result: Result<T, Error>, code: u1
 }
 
 crate::modes! {
-    /// TOP-01, TOP-17: what was declared can be deleted by name, twice, and so can what never existed.
-    async fn deleting_what_is_not_there_is_no_error(bench: Bench) {
+    /// TOP-01, TOP-17: deleted before or never declared.
+    async fn deleting_a_missing_queue_or_exchange_is_no_error(bench: Bench) {
         let channel = &bench.channel;
         channel.declare_exchange(DeclareExchange::direct("ex").auto_delete(true)).await.unwrap();
         channel.declare_queue(DeclareQueue::new("q").auto_delete(true)).await.unwrap();
@@ -38,8 +38,8 @@ crate::modes! {
         assert_eq!(oracle.queue_counts("q").await, None);
     }
 
-    /// TOP-02: a queue without a name gets one from the broker, and is reached by it.
-    async fn the_broker_names_a_queue_without_a_name(bench: Bench) {
+    /// TOP-02: publishes reach it by that name.
+    async fn the_broker_names_a_queue_declared_without_a_name(bench: Bench) {
         let body: Vec<u8> = (0..32).map(|_| fastrand::u8(..)).collect();
         let queue = bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert!(queue.name().starts_with("amq.gen-"), "{}", queue.name());
@@ -52,17 +52,16 @@ crate::modes! {
         message.ack().unwrap();
     }
 
-    /// TOP-02: the broker strips line ends from a queue's name, and the handle has the name that it chose.
-    async fn the_handle_has_the_name_that_the_broker_answered(bench: Bench) {
+    /// TOP-02: the broker removes line ends from queue names.
+    async fn the_handle_has_the_name_of_declare_ok(bench: Bench) {
         let queue = bench.channel.declare_queue("one\r\ntwo\n").await.unwrap();
         assert_eq!(queue.name(), "onetwo");
         assert_eq!(queue.declared().unwrap().name, "onetwo");
         assert_eq!(queue.get().await.unwrap().map(|m| m.delivery_tag()), None);
     }
 
-    /// TOP-03, TOP-05, TOP-07: a passive declare asks for the name only, and 404 where there is none closes the
-    /// channel.
-    async fn a_passive_exchange_declare_asks_for_the_name_only(bench: Bench) {
+    /// TOP-03, TOP-05, TOP-07: if there is none, 404 closes the channel.
+    async fn a_passive_exchange_declare_checks_the_name_only(bench: Bench) {
         let first = &bench.channel;
         let missing = first.declare_exchange(DeclareExchange::direct("ex").passive(true)).await;
         let error = assert_refused(first, missing, 404, "exchange.declare").await;
@@ -74,13 +73,13 @@ crate::modes! {
         let passive = DeclareExchange::new("ex", ExchangeKind::Fanout).durable(false).passive(true);
         assert_eq!(third.declare_exchange(passive.clone()).await.unwrap().name(), "ex");
         exchange.delete().await.unwrap();
-        let gone = third.declare_exchange(passive).await;
-        assert_refused(&third, gone, 404, "exchange.declare").await;
+        let missing = third.declare_exchange(passive).await;
+        assert_refused(&third, missing, 404, "exchange.declare").await;
         assert!(!second.is_closed() && !bench.connection.is_closed());
     }
 
-    /// TOP-04, TOP-05: and so for queues.
-    async fn a_passive_queue_declare_asks_for_the_name_only(bench: Bench) {
+    /// TOP-04, TOP-05: if there is none, 404 closes the channel.
+    async fn a_passive_queue_declare_checks_the_name_only(bench: Bench) {
         let missing = bench.channel.declare_queue(DeclareQueue::new("q").passive(true)).await;
         let error = assert_refused(&bench.channel, missing, 404, "queue.declare").await;
         assert_eq!(error.entity(), Some("q"));
@@ -88,13 +87,12 @@ crate::modes! {
         channel.declare_queue("q").await.unwrap();
         let found = channel.declare_queue(DeclareQueue::new("q").quorum().durable(false).passive(true)).await.unwrap();
         assert_eq!(found.name(), "q");
-        let nameless = channel.declare_queue(DeclareQueue::new("").passive(true)).await;
-        assert_refused(&channel, nameless, 404, "queue.declare").await;
+        let unnamed = channel.declare_queue(DeclareQueue::new("").passive(true)).await;
+        assert_refused(&channel, unnamed, 404, "queue.declare").await;
     }
 
-    /// TOP-03, TOP-04, TOP-05: what exists is asked for by its name alone, in handles and in messages, however it was
-    /// declared.
-    async fn what_exists_is_asked_for_by_its_name(bench: Bench) {
+    /// TOP-03, TOP-04, TOP-05: `existing`, with handles and with messages, for any attributes.
+    async fn existing_queues_and_exchanges_are_found_by_name(bench: Bench) {
         let channel = &bench.channel;
         channel.declare_exchange(DeclareExchange::headers("ex").durable(false).internal(true)).await.unwrap();
         channel.declare_queue(DeclareQueue::new("q").quorum().max_length(5)).await.unwrap();
@@ -119,8 +117,8 @@ crate::modes! {
         assert_eq!(error.entity(), Some("never"));
     }
 
-    /// TOP-03: an exchange type is given by its name as well, and it is that one for the broker.
-    async fn an_exchange_type_may_be_a_text(bench: Bench) {
+    /// TOP-03: a string or `ExchangeKind::Custom` with the name of a known type is that type.
+    async fn an_exchange_type_may_be_a_string(bench: Bench) {
         for kind in ["direct", "fanout", "topic", "headers"] {
             let channel = bench.another_channel().await;
             channel.declare_exchange(DeclareExchange::new(kind, kind)).await.unwrap();
@@ -135,9 +133,8 @@ crate::modes! {
         }
     }
 
-    /// TOP-09, TOP-10: the counts of declare-ok are of ready messages and consumers; a purge spares what is
-    /// unacknowledged.
-    async fn declare_and_purge_count_what_is_ready(bench: Bench) {
+    /// TOP-09, TOP-10: `declare-ok` counts ready messages and consumers. A purge leaves unacknowledged messages.
+    async fn declare_and_purge_count_ready_messages(bench: Bench) {
         let channel = &bench.channel;
         let counts = |queue: actix_pika::Queue| {
             let declared = queue.declared().expect("counts").clone();
@@ -149,7 +146,7 @@ crate::modes! {
         for n in 0..5 {
             exchange.publish(format!("{n}"), "q").await.unwrap();
         }
-        let held = [queue.get().await.unwrap().unwrap(), queue.get().await.unwrap().unwrap()];
+        let unsettled = [queue.get().await.unwrap().unwrap(), queue.get().await.unwrap().unwrap()];
         assert_eq!(counts(channel.declare_queue("q").await.unwrap()), (3, 0));
         let idle = channel.declare_queue("idle").await.unwrap();
         let consumer = idle.deliveries().await.unwrap();
@@ -161,14 +158,14 @@ crate::modes! {
         assert_eq!(queue.purge().await.unwrap(), 0);
         assert!(queue.get().await.unwrap().is_none());
         channel.close().await.unwrap();
-        drop(held);
+        drop(unsettled);
         let again = bench.another_channel().await.declare_queue("q").await.unwrap();
         assert_eq!(counts(again.clone()), (2, 0));
         assert_eq!(again.delete().await.unwrap(), 2);
     }
 
-    /// TOP-12: a declare that differs is refused with 406, which names what differs; the same again is fine.
-    async fn declaring_it_otherwise_is_refused(bench: Bench) {
+    /// TOP-12: with 406, which names the attribute. An equal declare succeeds.
+    async fn a_declare_with_other_attributes_is_refused(bench: Bench) {
         let queue = || DeclareQueue::new("q").argument("x-max-length", 5).argument("x-message-ttl", 60_000);
         let exchange = || DeclareExchange::topic("ex");
         bench.channel.declare_queue(queue()).await.unwrap();
@@ -199,25 +196,25 @@ crate::modes! {
         assert!(!bench.channel.is_closed());
     }
 
-    /// TOP-13: an exclusive queue is closed to other connections in every way (405), and open to other channels of its
-    /// own; TOP-20: it outlives its consumers and goes with the connection.
-    async fn an_exclusive_queue_is_for_its_connection_alone(bench: Bench) {
+    /// TOP-13: every method of another connection is refused with 405. TOP-20: the queue is deleted with its connection, not
+    /// with its last consumer.
+    async fn an_exclusive_queue_is_for_its_connection_only(bench: Bench) {
         let exclusive = || DeclareQueue::new("mine").exclusive(true);
         bench.channel.declare_queue(exclusive()).await.unwrap();
         let sibling = bench.another_channel().await;
         let queue = sibling.declare_queue(exclusive()).await.unwrap();
         queue.deliveries().await.unwrap().close().await.unwrap();
         assert_eq!(queue.purge().await.unwrap(), 0);
-        let flipped = sibling.declare_queue(DeclareQueue::new("mine")).await;
-        assert_refused(&sibling, flipped, 405, "queue.declare").await;
+        let not_exclusive = sibling.declare_queue(DeclareQueue::new("mine")).await;
+        assert_refused(&sibling, not_exclusive, 405, "queue.declare").await;
 
-        let stranger = connect(bench.vhost.url()).await.unwrap();
-        for (at, method) in [
+        let other_connection = connect(bench.vhost.url()).await.unwrap();
+        for (index, method) in [
             "queue.declare", "queue.declare", "basic.consume", "basic.get", "queue.purge", "queue.delete", "queue.bind",
         ].into_iter().enumerate() {
-            let channel = stranger.channel_with(Bench::options(bench.confirms)).await.unwrap();
+            let channel = other_connection.channel_with(Bench::options(bench.confirms)).await.unwrap();
             let queue = channel.queue("mine");
-            let result = match at {
+            let result = match index {
                 0 => channel.declare_queue(exclusive()).await.map(drop),
                 1 => channel.declare_queue(exclusive().passive(true)).await.map(drop),
                 2 => queue.deliveries().await.map(drop),
@@ -231,12 +228,12 @@ crate::modes! {
         assert!(bench.channel.declare_queue(exclusive()).await.is_ok());
         bench.connection.close().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        crate::support::eventually("the queue goes", 10, || async { oracle.queue_counts("mine").await.is_none().then_some(()) }).await;
-        stranger.close().await.unwrap();
+        eventually("the queue is deleted", 10, || async { oracle.queue_counts("mine").await.is_none().then_some(()) }).await;
+        other_connection.close().await.unwrap();
     }
 
-    /// TOP-15: what belongs to the broker is refused with 403 to declare and to delete.
-    async fn the_brokers_own_names_are_refused(bench: Bench) {
+    /// TOP-15: with 403, for declare and delete.
+    async fn reserved_names_are_refused(bench: Bench) {
         for n in 0..6 {
             let channel = bench.another_channel().await;
             let (result, method) = match n {
@@ -252,8 +249,8 @@ crate::modes! {
         assert!(!bench.connection.is_closed());
     }
 
-    /// TOP-18: conditional deletes are refused while the condition does not hold, and count what was ready when it does.
-    async fn conditional_deletes_keep_what_is_in_use(bench: Bench) {
+    /// TOP-18: with 406, while the condition does not hold.
+    async fn conditional_deletes_are_refused(bench: Bench) {
         let channel = &bench.channel;
         let queue = channel.declare_queue("q").await.unwrap();
         let exchange = channel.declare_exchange(DeclareExchange::direct("ex")).await.unwrap();
@@ -277,21 +274,21 @@ crate::modes! {
         exchange.delete_with(DeleteExchange::new("ex").if_unused(true)).await.unwrap();
     }
 
-    /// TOP-27: arguments that make no sense are refused with 406.
-    async fn senseless_arguments_are_refused(bench: Bench) {
+    /// TOP-27: with 406.
+    async fn invalid_arguments_are_refused(bench: Bench) {
         let queue = DeclareQueue::new("q");
-        for senseless in [
+        for invalid in [
             queue.clone().argument("x-message-ttl", "a minute"),
             queue.clone().argument("x-message-ttl", -1),
             queue.clone().argument("x-expires", 0),
             queue.clone().argument("x-max-priority", 260),
             queue.clone().argument("x-max-priority", -10),
             queue.clone().argument("x-dead-letter-routing-key", "key"),
-            queue.clone().argument("x-queue-type", "unheard-of"),
+            queue.clone().argument("x-queue-type", "unknown-type"),
             queue.clone().quorum().durable(false),
         ] {
             let channel = bench.another_channel().await;
-            let refused = channel.declare_queue(senseless).await;
+            let refused = channel.declare_queue(invalid).await;
             assert_refused(&channel, refused, 406, "queue.declare").await;
         }
         bench.channel.declare_queue("q").await.unwrap();
@@ -299,8 +296,8 @@ crate::modes! {
         assert_refused(&bench.channel, refused, 406, "basic.consume").await;
     }
 
-    /// TOP-27: arguments that cannot be encoded, which would cost the connection, are refused here.
-    async fn arguments_that_cannot_be_encoded_are_refused_here(bench: Bench) {
+    /// TOP-27: the client refuses them, because the broker would close the connection.
+    async fn arguments_that_cannot_be_encoded_are_codec_errors(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let bind = BindQueue::new("q", "amq.headers", "").argument("n", f64::NAN);
         for error in [
@@ -314,42 +311,36 @@ crate::modes! {
         assert_eq!(queue.delete().await.unwrap(), 0);
     }
 
-    /// TOP-27: a type of exchange that the broker does not know costs the connection (503), and every channel hears why;
-    /// since 4.0 it costs its channel only (406).
+    /// TOP-27: the broker closes the connection with 503, which every channel reports; since 4.0 it closes the channel with
+    /// 406.
     async fn an_unknown_exchange_type_is_refused(bench: Bench) {
         let other = bench.another_channel().await;
-        let custom = DeclareExchange::new("ex", ExchangeKind::Custom("unheard-of".into()));
+        let custom = DeclareExchange::new("ex", ExchangeKind::Custom("unknown-type".into()));
         if bench.vhost.broker().version().await >= (4, 0) {
             let refused = bench.channel.declare_exchange(custom).await;
             assert_refused(&bench.channel, refused, 406, "exchange.declare").await;
-            other.call_anything().await.unwrap();
+            round_trip(&other).await.unwrap();
             return;
         }
         let error = bench.channel.declare_exchange(custom).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
         assert_eq!(error.close_reason().unwrap().code, 503);
         assert_eq!((error.close_reason().unwrap().method, error.entity()), ("exchange.declare", Some("ex")));
-        let error = other.call_anything().await.unwrap_err();
+        let error = round_trip(&other).await.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ConnectionClosed, 503));
         assert_eq!(bench.connection.closed().await.unwrap_err().close_reason().unwrap().code, 503);
     }
 
-    /// TOP-10: what is not there, or has no name yet, cannot be purged (404).
-    async fn purging_what_is_not_there_is_refused(bench: Bench) {
+    /// TOP-10: with 404, also for an empty name before any declare.
+    async fn purging_a_missing_queue_is_refused(bench: Bench) {
         let missing = bench.channel.queue("never").purge().await;
         assert_refused(&bench.channel, missing, 404, "queue.purge").await;
         let channel = bench.another_channel().await;
-        let nameless = channel.actor().send(PurgeQueue::new("")).await.unwrap();
-        assert_refused(&channel, nameless, 404, "queue.purge").await;
+        let unnamed = channel.actor().send(PurgeQueue::new("")).await.unwrap();
+        assert_refused(&channel, unnamed, 404, "queue.purge").await;
     }
 }
 
-trait CallAnything {
-    async fn call_anything(&self) -> Result<(), Error>;
-}
-
-impl CallAnything for Channel {
-    async fn call_anything(&self) -> Result<(), Error> {
-        self.declare_queue(DeclareQueue::server_named()).await.map(drop)
-    }
+async fn round_trip(channel: &Channel) -> Result<(), Error> {
+    channel.declare_queue(DeclareQueue::server_named()).await.map(drop)
 }

@@ -1,8 +1,8 @@
-//! Exchanges, queues, bindings and their arguments.
+//! Exchanges, queues and bindings, and their arguments.
 
 mod arguments;
 mod bindings;
 mod declare;
+mod queue_types;
 mod queues;
 mod routing;
-mod streams;

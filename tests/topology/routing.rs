@@ -1,4 +1,4 @@
-//! What exchanges and queues do with a message by their kind and their arguments.
+//! Routing by exchange type, alternate exchange, CC and BCC, and queue arguments that order or limit messages.
 
 use crate::support::{eventually, oracle::Oracle};
 use actix_pika::{
@@ -13,11 +13,12 @@ async fn queues<const N: usize>(channel: &Channel, names: [&str; N]) -> [Queue; 
     for name in names {
         queues.push(channel.declare_queue(name).await.unwrap());
     }
-    queues.try_into().expect("as many")
+    queues.try_into().expect("N queues")
 }
 
+/// Asserts that the ready messages of a queue are these, and takes them.
 async fn expect_bodies(channel: &Channel, oracle: &Oracle, queue: &str, expected: &[&str]) {
-    // The broker has handled every publish before it.
+    // A round trip: the broker has processed the publishes before it.
     channel.declare_queue(DeclareQueue::new(queue).passive(true)).await.unwrap();
     let bodies = oracle.drain_bodies(queue).await;
     let bodies: Vec<&str> = bodies.iter().map(|body| std::str::from_utf8(body).unwrap()).collect();
@@ -25,8 +26,8 @@ async fn expect_bodies(channel: &Channel, oracle: &Oracle, queue: &str, expected
 }
 
 crate::modes! {
-    /// TOP-43: each kind of exchange routes as it should, one copy to each queue, however many bindings it has.
-    async fn every_kind_of_exchange_routes_as_it_should(bench: Bench) {
+    /// TOP-43: one copy to each queue, however many bindings match.
+    async fn each_exchange_type_routes_by_its_rules(bench: Bench) {
         let channel = &bench.channel;
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         let [a, b] = queues(channel, ["a", "b"]).await;
@@ -57,13 +58,12 @@ crate::modes! {
         headers.publish(Publishing::new("none").header("s", "y").mandatory(false), "").await.unwrap();
         expect_bodies(channel, &oracle, "a", &["both"]).await;
         expect_bodies(channel, &oracle, "b", &["both", "one"]).await;
-        let senseless = a.bind_with(match_of("a", "a sentence")).await.unwrap_err();
-        assert_eq!((senseless.kind(), senseless.close_reason().unwrap().code), (ErrorKind::Refused, 406));
+        let invalid = a.bind_with(match_of("a", "a sentence")).await.unwrap_err();
+        assert_eq!((invalid.kind(), invalid.close_reason().unwrap().code), (ErrorKind::Refused, 406));
     }
 
-    /// TOP-43: headers whose names begin with "x-" count only where that is asked for; a match that is no word is refused
-    /// with 406.
-    async fn headers_of_the_broker_count_where_that_is_asked_for(bench: Bench) {
+    /// TOP-43: an `x-match` that is no string is refused with 406.
+    async fn x_headers_match_with_all_with_x_and_any_with_x_only(bench: Bench) {
         let channel = &bench.channel;
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         channel.declare_exchange(DeclareExchange::headers("headers")).await.unwrap();
@@ -90,8 +90,8 @@ crate::modes! {
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::Refused, 406));
     }
 
-    /// TOP-42: an alternate exchange gets what finds no queue; only what finds none there either comes back.
-    async fn an_alternate_exchange_gets_what_finds_no_queue(bench: Bench) {
+    /// TOP-42: a message that is unroutable there as well is returned.
+    async fn alternate_exchanges_may_form_a_cycle(bench: Bench) {
         let channel = bench.connection.channel().await.unwrap();
         let main = DeclareExchange::direct("main").argument("alternate-exchange", "rest");
         let main = channel.declare_exchange(main).await.unwrap();
@@ -100,12 +100,12 @@ crate::modes! {
         queue.bind("rest", "known").await.unwrap();
         main.publish("body", "known").await.unwrap();
         let error = main.publish("body", "unknown").await.unwrap_err();
-        assert_eq!(error.returned().expect("what came back").exchange, "main");
+        assert_eq!(error.returned().expect("the returned message").exchange, "main");
         assert_eq!(queue.get().await.unwrap().unwrap().exchange(), "main");
     }
 
-    /// TOP-40: a queue with priorities gives the highest first; 255 is one.
-    async fn higher_priorities_come_first(bench: Bench) {
+    /// TOP-40: up to 255.
+    async fn messages_of_higher_priority_are_delivered_first(bench: Bench) {
         let declare = DeclareQueue::new("q").argument("x-max-priority", 255);
         let queue = bench.channel.declare_queue(declare).await.unwrap();
         for priority in [1, 255, 0, 3, 2] {
@@ -117,9 +117,8 @@ crate::modes! {
         queue.delete().await.unwrap();
     }
 
-    /// TOP-41: `CC` and `BCC` copy to other keys, one copy to each queue; `BCC` is not delivered; a `CC` that is no array
-    /// costs the channel (406).
-    async fn carbon_copies_are_routed(bench: Bench) {
+    /// TOP-41: one copy to each queue. `BCC` is removed. A `CC` that is no array closes the channel with 406.
+    async fn cc_and_bcc_route_to_further_keys(bench: Bench) {
         let channel = &bench.channel;
         let [a, b, c] = queues(channel, ["a", "b", "c"]).await;
         let keys = |keys: &[&str]| keys.iter().map(|&key| Value::from(key)).collect::<Vec<_>>();
@@ -135,13 +134,13 @@ crate::modes! {
             assert!(queue.get().await.unwrap().is_none());
         }
         let other = bench.another_channel().await;
-        drop(other.default_exchange().publish(Publishing::new("body").header("CC", "a"), "a").await);
+        let _ = other.default_exchange().publish(Publishing::new("body").header("CC", "a"), "a").await;
         let cause = eventually("the channel closes", 10, || async { other.close_cause() }).await;
         assert_eq!(cause.close_reason().unwrap().code, 406);
     }
 
-    /// TOP-28: whole numbers are accepted as arguments in every width.
-    async fn arguments_may_be_of_any_width(bench: Bench) {
+    /// TOP-28
+    async fn integer_arguments_may_have_any_width(bench: Bench) {
         let widths: [Value; 7] =
             [100i8.into(), 100u8.into(), 100i16.into(), 100u16.into(), 100i32.into(), 100u32.into(), 100i64.into()];
         for (n, width) in widths.into_iter().enumerate() {
@@ -154,8 +153,8 @@ crate::modes! {
         assert_eq!(bench.vhost.queues().await.len(), 7);
     }
 
-    /// TOP-35: a queue with a maximum length drops from its head.
-    async fn a_full_queue_drops_from_its_head(bench: Bench) {
+    /// TOP-35
+    async fn a_full_queue_drops_its_oldest_messages(bench: Bench) {
         let declare = DeclareQueue::new("q").argument("x-max-length", 3);
         bench.channel.declare_queue(declare).await.unwrap();
         for n in 0..6 {
@@ -165,21 +164,21 @@ crate::modes! {
         expect_bodies(&bench.channel, &oracle, "q", &["3", "4", "5"]).await;
     }
 
-    /// TOP-21: an empty queue name means the one declared last on the channel to the broker; before any, 404.
-    async fn an_empty_queue_name_means_the_last_one_declared(bench: Bench) {
+    /// TOP-21: for the broker. Before any declare on the channel it is 404.
+    async fn an_empty_queue_name_means_the_last_declared_queue(bench: Bench) {
         let [queue] = queues(&bench.channel, ["q"]).await;
         bench.channel.default_exchange().publish("body", "q").await.unwrap();
-        let nameless = bench.channel.queue("");
-        nameless.bind("amq.direct", "").await.unwrap();
-        let message = nameless.get().await.unwrap().unwrap();
+        let unnamed = bench.channel.queue("");
+        unnamed.bind("amq.direct", "").await.unwrap();
+        let message = unnamed.get().await.unwrap().unwrap();
         assert_eq!(message.body(), b"body");
         message.ack().unwrap();
         let bindings = bench.vhost.bindings().await;
         let binding = bindings.iter().find(|binding| binding["source"] == "amq.direct").expect("the binding");
         assert_eq!((&binding["destination"], &binding["routing_key"]), (&"q".into(), &"q".into()));
         bench.channel.default_exchange().publish("again", "q").await.unwrap();
-        assert_eq!(nameless.purge().await.unwrap(), 1);
-        let mut deliveries = nameless.deliveries().await.unwrap();
+        assert_eq!(unnamed.purge().await.unwrap(), 1);
+        let mut deliveries = unnamed.deliveries().await.unwrap();
         bench.channel.default_exchange().publish("consumed", "q").await.unwrap();
         let delivery = deliveries.next().await.unwrap();
         assert_eq!(delivery.body(), b"consumed");
@@ -187,12 +186,12 @@ crate::modes! {
         queue.delete().await.unwrap();
         for n in 0..4 {
             let other = bench.another_channel().await;
-            let nameless = other.queue("");
+            let unnamed = other.queue("");
             let refused = match n {
-                0 => nameless.get().await.map(drop),
-                1 => nameless.bind("amq.direct", "").await,
-                2 => nameless.purge().await.map(drop),
-                _ => nameless.deliveries().await.map(drop),
+                0 => unnamed.get().await.map(drop),
+                1 => unnamed.bind("amq.direct", "").await,
+                2 => unnamed.purge().await.map(drop),
+                _ => unnamed.deliveries().await.map(drop),
             };
             let error = refused.unwrap_err();
             assert_eq!(error.close_reason().unwrap().code, 404, "{n}");
