@@ -180,7 +180,7 @@ async fn an_alarm_blocks_publishing_connections() {
     let vhost = Vhost::fresh_on(node.broker()).await;
     let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
     let mut events = connection.events();
-    let channel = within("a channel", 10, connection.channel()).await.unwrap();
+    let channel = within("a channel", 10, connection.channel_with(alarm_options())).await.unwrap();
     within("a queue", 10, channel.declare_queue("q")).await.unwrap();
     let watermark = async |fraction: &str| {
         node.broker().rabbitmqctl(&["-q", "set_vm_memory_high_watermark", fraction]).await;
@@ -242,11 +242,16 @@ async fn overlapping_alarms_block_until_both_have_ended() {
     test.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
+/// Channel options with a deadline that a publish keeps while `rabbitmqctl` sets and clears alarms on a busy machine.
+fn alarm_options() -> OpenChannel {
+    OpenChannel::new().deadline(Duration::from_secs(120))
+}
+
 /// Connects and declares the queue "q". Returns a channel and the events of the connection.
 async fn publisher(vhost: &Vhost) -> (actix_pika::Channel, Events<ConnectionEvent>) {
     let connection = within("connect", 10, actix_pika::connect(vhost.url())).await.unwrap();
     let events = connection.events();
-    let channel = within("a channel", 10, connection.channel()).await.unwrap();
+    let channel = within("a channel", 10, connection.channel_with(alarm_options())).await.unwrap();
     within("a queue", 10, channel.declare_queue("q")).await.unwrap();
     (channel, events)
 }

@@ -82,9 +82,10 @@ async fn a_body_over_the_brokers_limit_closes_its_channel() {
     // Before 4.0 a channel keeps the limit from when it was opened. Since 4.0 the current limit counts, kept elsewhere.
     let global = node.broker().version().await >= (4, 0);
     let set_limit = async |bytes: usize| {
-        let command = match global {
-            true => format!("persistent_term:put(max_message_size, {bytes})."),
-            false => format!("application:set_env(rabbit, max_message_size, {bytes})."),
+        let command = if global {
+            format!("persistent_term:put(max_message_size, {bytes}).")
+        } else {
+            format!("application:set_env(rabbit, max_message_size, {bytes}).")
         };
         node.broker().eval(&command).await;
     };

@@ -227,10 +227,8 @@ crate::modes! {
             let events = channel.events();
             let confirms = publish(&channel, "", "nowhere", 200).await;
             let closing = async {
-                match close_connection {
-                    true => bench.connection.close().await.unwrap(),
-                    false => channel.close().await.unwrap(),
-                }
+                let closed = if close_connection { bench.connection.close().await } else { channel.close().await };
+                closed.unwrap();
             };
             let (kinds, all, ()) = within("the end", 20, async {
                 tokio::join!(count_results(confirms), events.collect::<Vec<_>>(), closing)

@@ -10,12 +10,18 @@ use actix_pika::{
     ErrorKind, OpenChannel, Publishing,
     message::{Properties, Table},
     testing::{
-        HandshakeScript, PeerMessage, RawFrame,
+        HandshakeScript, PeerMessage, PeerSocket, RawFrame,
         protocol::{BasicProperties, basic, queue},
         types::AMQPValue,
     },
 };
 use futures_util::{FutureExt, future::join_all};
+
+async fn settle(socket: &mut PeerSocket, tag: u64, multiple: bool, nack: bool) {
+    let sent =
+        if nack { socket.nack(1, tag, multiple).await } else { socket.confirm(1, tag, multiple).await };
+    sent.unwrap();
+}
 
 /// PUB-11, PUB-14: single and multiple confirms in any order, mixed with nacks: each publish completes with its own
 /// result, when its tag is covered and not before.
@@ -40,10 +46,7 @@ async fn confirms_in_any_order_complete_their_publishes() {
         (8, true, true, &[6, 8]),
         (0, true, false, &[9]),
     ] {
-        match nack {
-            true => socket.nack(1, tag, multiple).await.unwrap(),
-            false => socket.confirm(1, tag, multiple).await.unwrap(),
-        }
+        settle(&mut socket, tag, multiple, nack).await;
         round_trip(&mut socket, &channel).await;
         for n in 1..=10usize {
             let result = if is_open[n - 1] { (&mut confirms[n - 1]).now_or_never() } else { None };
@@ -187,10 +190,7 @@ async fn a_confirm_of_an_unknown_tag_closes_the_connection() {
         let (mut socket, connection, channel) = connect_with_channel(OpenChannel::new(), confirms).await;
         let confirm = publish(&channel, "key", "body").await;
         socket.expect_publish(1).await.unwrap();
-        match nack {
-            true => socket.nack(1, tag, false).await.unwrap(),
-            false => socket.confirm(1, tag, false).await.unwrap(),
-        }
+        settle(&mut socket, tag, false, nack).await;
         let (code, text) = socket.expect_close().await.unwrap();
         assert_eq!(code, 503, "{text}");
         assert!(text.contains(&tag.to_string()), "{text}");
