@@ -25,6 +25,7 @@ use crate::{
 /// assert!(!format!("{token:?}").contains("eyJ"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "credentials do nothing until a connector gets them"]
 pub struct Credentials {
     user: String,
     password: Secret,

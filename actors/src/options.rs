@@ -46,6 +46,7 @@ pub(crate) fn clamp_timeout(limit: Duration) -> Duration {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "options do nothing until a connection is launched with them"]
 pub struct ConnectionOptions {
     /// The address of the broker.
     pub address: Address,
@@ -108,7 +109,6 @@ impl ConnectionOptions {
     /// assert_eq!(options.recovery, Recovery::fixed(Duration::from_secs(5)));
     /// # Ok(()) }
     /// ```
-    #[must_use]
     pub fn robust(mut self) -> Self {
         if self.recovery == Recovery::Never {
             self.recovery = self.reconnect_interval.map_or_else(Recovery::default, Recovery::fixed);
