@@ -82,13 +82,15 @@ impl OutboxState {
         effects: &mut DeferredEffects,
     ) -> Poll<Result<u64>> {
         if let Some(error) = self.refusal() {
-            ticket.0 = None;
-            return Poll::Ready(Err(error.clone()));
+            let error = error.clone();
+            self.leave_window(ticket, effects);
+            return Poll::Ready(Err(error));
         }
         // Only headers have no limit of their own, and a content header cannot be divided.
         if outgoing.properties.headers().is_some() {
             let len = header_len(outgoing.properties);
             if len > self.frame_max {
+                self.leave_window(ticket, effects);
                 return Poll::Ready(Err(over_frame_max("the headers", len, self.frame_max)));
             }
         }
@@ -121,6 +123,15 @@ impl OutboxState {
             }
         }
         Poll::Ready(Ok(sequence))
+    }
+
+    /// Gives up the place of a publish that fails; the callers behind it move up.
+    #[cold]
+    fn leave_window(&mut self, ticket: &mut Ticket, effects: &mut DeferredEffects) {
+        if let Some(key) = ticket.0.take() {
+            let waker = self.window.leave(key, &mut effects.wakers);
+            effects.dropped.extend(waker);
+        }
     }
 
     /// Returns the error for new publishes, if they are refused.

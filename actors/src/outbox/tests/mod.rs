@@ -7,6 +7,7 @@ mod model_broker;
 mod returns;
 mod schedules;
 mod transaction;
+mod window;
 
 use std::task::{Context, Poll, Waker};
 
