@@ -77,8 +77,13 @@ impl ChannelMachine {
         self.inbox.reset();
         self.basic_recovers = 0;
         self.prefetch.reset();
-        self.state.take_skipped();
         self.consumers.discard();
         self.consumers.channel_closed();
+        // No repair was requested for skipped consumers yet, so they start with the channel.
+        for (consumer, _) in self.state.take_skipped() {
+            if let Some(entry) = self.consumers.by_id(consumer) {
+                entry.phase.repaired();
+            }
+        }
     }
 }

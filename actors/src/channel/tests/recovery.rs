@@ -154,6 +154,22 @@ fn consumers_of_a_missing_queue_are_skipped_together_and_repaired() {
     assert_eq!(bench.events(), ["consumer recovered"]);
 }
 
+/// The supervisor was not asked to repair it: the channel had not recovered.
+#[test]
+fn a_skipped_consumer_starts_when_the_recovery_itself_is_not_answered() {
+    let mut bench = Bench::open();
+    bench.consume("jobs");
+    bench.lose_connection();
+    bench.attach();
+    bench.sent();
+    bench.close_by_broker(404, "NOT_FOUND - no queue 'jobs' in vhost '/'", 60, 20);
+    assert_eq!(bench.sent(), ["channel.close-ok", "channel.open", "confirm.select"]);
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.sent(), ["channel.close"]);
+    bench.answer_close();
+    assert_eq!(bench.sent(), ["channel.open", "basic.qos", "basic.consume", "confirm.select"]);
+}
+
 #[test]
 fn a_silent_broker_has_the_channel_closed_and_reopened() {
     let mut bench = Bench::open();
