@@ -72,7 +72,6 @@ impl ChannelMachine {
         let sink = open_sink(consume.target)?;
         acker.credit = self.open_account(!bounded, id);
         acker.sink = permits.is_some().then(|| sink.clone());
-        self.outputs.push(Output::BindSink { sink: sink.clone(), consumer: id, permits });
         // One that recovers is recorded once its tag is known.
         let record = (!subscription.recovers).then(|| {
             let (channel, tag) = (self.number(), acker.tag.clone());
@@ -80,7 +79,7 @@ impl ChannelMachine {
         });
         self.consumers.insert(ConsumerEntry {
             acker: Arc::new(acker),
-            sink,
+            sink: sink.clone(),
             phase: ConsumerPhase::Starting,
             subscription,
             watcher: consume.watcher,
@@ -93,7 +92,9 @@ impl ChannelMachine {
         }
         let (reply, responder) = Reply::later();
         let consumed = PendingReply::Consumed { tag, responder, cancel: None };
-        self.ask(Request::new(method, consumed).on(queue).changing(record), now);
+        if self.ask(Request::new(method, consumed).on(queue).changing(record), now) {
+            self.outputs.push(Output::BindSink { sink, consumer: id, permits });
+        }
         Ok(reply)
     }
 

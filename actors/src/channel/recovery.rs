@@ -27,8 +27,10 @@ impl ChannelMachine {
         now: Instant,
     ) {
         let again = self.state.is_detached();
-        self.outbox.attach(connection.epoch, flush, frame_max, again);
+        let epoch = connection.epoch;
+        // First, so that a fault that follows is reported for this connection.
         self.connection = Some(connection);
+        self.outbox.attach(epoch, flush, frame_max, again);
         if again {
             self.nacks.begin(now, !self.fails_in_outage);
             self.recover(now);

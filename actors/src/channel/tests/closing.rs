@@ -7,7 +7,7 @@ use crate::{
     channel::{output::Output, reply::Answer},
     error::{Error, ErrorKind},
     internal::SupervisorMessage,
-    message::{CloseChannel, PurgeQueue},
+    message::{CloseChannel, ConsumerEnd, PurgeQueue},
 };
 
 fn close(bench: &mut Bench) -> Answer<()> {
@@ -138,4 +138,15 @@ fn a_channel_that_never_opens_ends_at_its_deadline() {
         _ => None,
     });
     assert_eq!(opened.as_ref().map(Error::kind), Some(ErrorKind::Timeout));
+}
+
+/// A sink is bound before anything else happens to it, so one that ends at once is not bound afterwards.
+#[test]
+fn a_consumer_whose_basic_consume_cannot_be_sent_ends_without_being_bound() {
+    let mut bench = Bench::open();
+    bench.machine.outbox.close(Error::channel_closed("closed", None), None);
+    let (consumed, sink) = bench.start_consumer("a");
+    assert_eq!(consumed.error_kind(), Some(ErrorKind::ChannelClosed));
+    assert!(matches!(sink.end(), Some(ConsumerEnd::Closed(_))));
+    assert!(!bench.outputs().iter().any(|output| matches!(output, Output::BindSink { .. })));
 }
