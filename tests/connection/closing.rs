@@ -329,9 +329,10 @@ async fn concurrent_closes_opens_and_acks_all_return() {
                         let _ = channel.close().await;
                     }),
                     actix::spawn(async move {
-                        match n {
-                            5 => drop(connection.close().await),
-                            _ => drop(connection.channel().await),
+                        if n == 5 {
+                            let _ = connection.close().await;
+                        } else {
+                            let _ = connection.channel().await;
                         }
                     }),
                 ]
