@@ -10,10 +10,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Outbox, OutboxConfig, OutboxState,
-    effects::DeferredEffects,
-    flush::{Flush, Flusher},
-    queue::FrameQueue,
+    Outbox, OutboxConfig, OutboxState, effects::DeferredEffects, flusher::Flusher, queue::FrameQueue,
+    signals::Flush,
 };
 use crate::error::Error;
 

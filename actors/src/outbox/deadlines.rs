@@ -2,23 +2,16 @@
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
-use actix::{Message, Recipient};
+use actix::Recipient;
 use tokio::time::Instant;
 
 use super::{
     Outbox,
     confirms::{ConfirmState, Confirms},
     effects::DeferredEffects,
+    signals::Tick,
 };
 use crate::error::Error;
-
-/// Asks the Channel actor to tick: deadlines run again, or the channel may be idle.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tick;
-
-impl Message for Tick {
-    type Result = ();
-}
 
 /// When the Channel actor ticks. Both flags are independent of each other.
 pub(super) struct Ticker {

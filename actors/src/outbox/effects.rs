@@ -4,7 +4,7 @@ use std::{sync::Arc, task::Waker};
 
 use actix::Recipient;
 
-use super::{deadlines::Tick, flush::Flush};
+use super::signals::{Flush, Tick};
 
 /// Collects wakes and messages while the lock is held.
 #[derive(Default)]

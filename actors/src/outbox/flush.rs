@@ -1,41 +1,8 @@
 //! How the connection is asked to take bytes, and takes them.
 
-use std::sync::Arc;
-
-use actix::{Message, Recipient};
 use bytes::Bytes;
 
 use super::{Outbox, OutboxState, attachment::Attachment, effects::DeferredEffects};
-
-/// Asks the connection to take what a channel has to send.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flush {
-    pub(crate) channel: u16,
-    pub(crate) epoch: u64,
-}
-
-impl Message for Flush {
-    type Result = ();
-}
-
-/// The connection that takes bytes, and whether it was asked to.
-#[derive(Clone)]
-pub(super) struct Flusher {
-    pub(super) epoch: u64,
-    pub(super) connection: Arc<Recipient<Flush>>,
-    /// A flush was requested and the queue was not empty since.
-    pub(super) requested: bool,
-}
-
-impl Flusher {
-    #[inline]
-    fn request(&mut self, channel: u16, effects: &mut DeferredEffects) {
-        if !self.requested {
-            self.requested = true;
-            effects.flush = Some((self.connection.clone(), Flush { channel, epoch: self.epoch }));
-        }
-    }
-}
 
 impl Outbox {
     /// Moves at most about `budget` bytes to `out` for connection `epoch`; returns whether there is more.

@@ -13,6 +13,7 @@ mod confirms;
 mod deadlines;
 mod effects;
 mod flush;
+mod flusher;
 mod nack_retry;
 mod publish;
 mod publish_all;
@@ -20,6 +21,7 @@ mod publish_future;
 mod queue;
 mod resend;
 mod returns;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -39,7 +41,11 @@ use self::{
     acks::Acks, attachment::Attachment, confirms::Confirms, deadlines::Ticker, effects::DeferredEffects,
     publish::over_frame_max, queue::FrameQueue, unconfirmed::Unconfirmed, window::Window,
 };
-pub(crate) use self::{acks::DeliveredTags, attachment::Outage, deadlines::Tick, flush::Flush};
+pub(crate) use self::{
+    acks::DeliveredTags,
+    attachment::Outage,
+    signals::{Flush, Tick},
+};
 pub use self::{
     barrier::WaitForConfirmsFuture,
     confirm::Confirm,

@@ -5,8 +5,9 @@
 use super::{
     Outbox, OutboxState,
     confirms::{ConfirmState, Confirms},
+    unconfirmed::ReadPosition,
     unconfirmed::Unconfirmed,
-    written_publish::{PublishReader, ReadPosition, WrittenPublish},
+    written_publish::{PublishReader, WrittenPublish},
 };
 use crate::returned::Return;
 

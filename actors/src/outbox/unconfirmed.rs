@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::written_publish::{PublishReader, ReadPosition, WrittenPublish};
-
 #[derive(Debug, Default)]
 pub(super) struct Unconfirmed {
     batches: VecDeque<WrittenBatch>,
@@ -16,6 +14,22 @@ pub(super) struct Unconfirmed {
     dropped: u64,
     /// Where the search for the next returned publish begins.
     pub(super) next_return: Option<ReadPosition>,
+}
+
+/// A place between two publishes. It stays valid while batches are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReadPosition {
+    /// The number of the batch.
+    pub(super) batch: u64,
+    pub(super) at: usize,
+    /// The sequence number of the next publish.
+    pub(super) sequence: u64,
+}
+
+impl ReadPosition {
+    pub(super) fn start_of(batch: u64, first: u64) -> Self {
+        Self { batch, at: 0, sequence: first }
+    }
 }
 
 /// The publishes of which bytes hold the whole or a part. Sequence numbers are consecutive.
@@ -88,14 +102,5 @@ impl Unconfirmed {
     /// Returns the position of the oldest publish.
     pub(super) fn front(&self) -> Option<ReadPosition> {
         self.batches.front().map(|batch| ReadPosition::start_of(self.dropped, batch.range.first))
-    }
-
-    /// Calls `visit` with every publish, oldest first.
-    pub(super) fn for_each(&self, mut visit: impl FnMut(WrittenPublish<'_>)) {
-        let Some(front) = self.front() else { return };
-        let mut reader = PublishReader::new(self, front);
-        while let Some(publish) = reader.next_publish() {
-            visit(publish);
-        }
     }
 }

@@ -2,24 +2,8 @@
 
 use bytes::Bytes;
 
-use super::unconfirmed::Unconfirmed;
+use super::unconfirmed::{ReadPosition, Unconfirmed};
 use crate::wire::{FRAME_OVERHEAD, HEAD_LEN};
-
-/// A place between two publishes. It stays valid while batches are dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ReadPosition {
-    /// The number of the batch.
-    pub(super) batch: u64,
-    at: usize,
-    /// The sequence number of the next publish.
-    pub(super) sequence: u64,
-}
-
-impl ReadPosition {
-    pub(super) fn start_of(batch: u64, first: u64) -> Self {
-        Self { batch, at: 0, sequence: first }
-    }
-}
 
 /// One publish, by reference to the frames in which it was written.
 pub(super) struct WrittenPublish<'a> {
@@ -154,4 +138,15 @@ impl<'a> PublishReader<'a> {
 fn short_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&len, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(len))
+}
+
+impl Unconfirmed {
+    /// Calls `visit` with every publish, oldest first.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(WrittenPublish<'_>)) {
+        let Some(front) = self.front() else { return };
+        let mut reader = PublishReader::new(self, front);
+        while let Some(publish) = reader.next_publish() {
+            visit(publish);
+        }
+    }
 }

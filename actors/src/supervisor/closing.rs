@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     channels::ChannelStatus,
     effect::Effect,
-    phase::{History, Open, Phase, Retry},
+    phase::{CloseProgress, Closing, Interrupted, Phase},
     supervision::Supervision,
 };
 use crate::{
@@ -21,73 +21,6 @@ use crate::{
 
 /// The least time that the broker has for the reply to `connection.close`.
 const CLOSE_OK_MIN: Duration = Duration::from_millis(250);
-
-#[derive(Debug)]
-pub(super) struct Closing {
-    code: u16,
-    text: String,
-    until: Instant,
-    progress: CloseProgress,
-    pub(super) interrupted: Interrupted,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CloseProgress {
-    /// Waits for the confirms of the channels.
-    Draining,
-    /// `connection.close` was ordered from the `Connection` actor.
-    Ordered,
-}
-
-/// What the connection was doing when it was closed.
-#[derive(Debug)]
-pub(super) enum Interrupted {
-    Dialling(Option<Retry>),
-    Recovery(Open),
-    Up(Open),
-}
-
-impl Interrupted {
-    pub(super) fn open(&self) -> Option<&Open> {
-        match self {
-            Self::Dialling(_) => None,
-            Self::Recovery(open) | Self::Up(open) => Some(open),
-        }
-    }
-
-    pub(super) fn open_mut(&mut self) -> Option<&mut Open> {
-        match self {
-            Self::Dialling(_) => None,
-            Self::Recovery(open) | Self::Up(open) => Some(open),
-        }
-    }
-
-    pub(super) fn retry(&self) -> Option<&Retry> {
-        match self {
-            Self::Dialling(retry) => retry.as_ref(),
-            Self::Recovery(_) | Self::Up(_) => None,
-        }
-    }
-
-    pub(super) fn is_recovery(&self) -> bool {
-        matches!(self, Self::Recovery(_))
-    }
-
-    pub(super) fn history(&self) -> History {
-        match self {
-            Self::Dialling(None) => History::NeverOpen,
-            Self::Dialling(Some(retry)) => retry.history,
-            Self::Recovery(_) | Self::Up(_) => History::WasOpen,
-        }
-    }
-}
-
-impl Closing {
-    /// Returns when the close no longer waits for confirms.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        (self.progress == CloseProgress::Draining).then_some(self.until)
-    }
-}
 
 impl Supervision {
     /// Closes the connection for the application; closing again changes nothing.

@@ -5,11 +5,7 @@
 use actix::{AsyncContext, Context, Handler, MessageResult, Recipient};
 use tokio::time::Instant;
 
-use super::{
-    ChannelEntry, ConnectionSupervisor,
-    phase::Phase,
-    repair::{Repair, ServerNamed},
-};
+use super::{ChannelEntry, ConnectionSupervisor, phase::Phase, repair::Repair, repair_steps::ServerNamed};
 use crate::{
     channel::{Channel, OpenedChannel, Reply},
     error::{Error, Result},

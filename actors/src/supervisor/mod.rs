@@ -5,6 +5,7 @@
 //! `perform.rs` how it carries out the effects that the machine asks for. `utility_channel.rs` is a second, small
 //! actor: the channel on which the library declares topology and repairs consumers.
 
+mod attach;
 mod backoff;
 mod channel_numbers;
 mod channels;
@@ -33,6 +34,7 @@ mod topology;
 mod topology_steps;
 mod utility_channel;
 mod utility_dialogue;
+mod utility_task;
 
 use std::{collections::HashMap, sync::Arc};
 

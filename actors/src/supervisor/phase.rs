@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{closing::Closing, redeclare::Redeclare};
+use super::redeclare::Redeclare;
 use crate::{
     error::Error,
     message::{ConnectionState, Opened},
@@ -52,6 +52,74 @@ pub(super) enum History {
 pub(super) struct Open {
     pub(super) opened: Arc<Opened>,
     pub(super) since: Instant,
+}
+
+/// A close by the application that is under way.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) code: u16,
+    pub(super) text: String,
+    pub(super) until: Instant,
+    pub(super) progress: CloseProgress,
+    pub(super) interrupted: Interrupted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseProgress {
+    /// Waits for the confirms of the channels.
+    Draining,
+    /// `connection.close` was ordered from the `Connection` actor.
+    Ordered,
+}
+
+/// What the connection was doing when it was closed.
+#[derive(Debug)]
+pub(super) enum Interrupted {
+    Dialling(Option<Retry>),
+    Recovery(Open),
+    Up(Open),
+}
+
+impl Interrupted {
+    pub(super) fn open(&self) -> Option<&Open> {
+        match self {
+            Self::Dialling(_) => None,
+            Self::Recovery(open) | Self::Up(open) => Some(open),
+        }
+    }
+
+    pub(super) fn open_mut(&mut self) -> Option<&mut Open> {
+        match self {
+            Self::Dialling(_) => None,
+            Self::Recovery(open) | Self::Up(open) => Some(open),
+        }
+    }
+
+    pub(super) fn retry(&self) -> Option<&Retry> {
+        match self {
+            Self::Dialling(retry) => retry.as_ref(),
+            Self::Recovery(_) | Self::Up(_) => None,
+        }
+    }
+
+    pub(super) fn is_recovery(&self) -> bool {
+        matches!(self, Self::Recovery(_))
+    }
+
+    pub(super) fn history(&self) -> History {
+        match self {
+            Self::Dialling(None) => History::NeverOpen,
+            Self::Dialling(Some(retry)) => retry.history,
+            Self::Recovery(_) | Self::Up(_) => History::WasOpen,
+        }
+    }
+}
+
+impl Closing {
+    /// Returns when the close no longer waits for confirms.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.progress == CloseProgress::Draining).then_some(self.until)
+    }
 }
 
 impl Phase {

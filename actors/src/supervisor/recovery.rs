@@ -16,6 +16,7 @@ use super::{
     refusal::is_transient,
     repair::{Repair, RetryTask, TaskEnd},
     supervision::Supervision,
+    utility_task::{Purpose, UtilityTask},
 };
 use crate::{
     error::Error,
@@ -26,20 +27,6 @@ use crate::{
 
 /// How long a refusal is tried again at least; longer where the broker may take longer to notice the dead connection.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
-
-/// What the utility channel is doing.
-#[derive(Debug)]
-pub(super) struct UtilityTask {
-    number: u16,
-    steps: Vec<RecoveryStep>,
-    purpose: Purpose,
-}
-
-#[derive(Debug)]
-enum Purpose {
-    Redeclare,
-    Retry(RetryTask),
-}
 
 impl Supervision {
     pub(super) fn redeclare_topology(&mut self, open: Open, now: Instant) {

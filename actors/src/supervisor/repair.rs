@@ -12,7 +12,7 @@ use super::{
     missing::Missing,
     redeclare_steps::{RecoveryStep, StepResult},
     refusal::{is_not_found, is_transient},
-    repair_steps::repair_steps,
+    repair_steps::{ServerNamed, repair_steps},
     topology::Topology,
 };
 use crate::{
@@ -52,15 +52,6 @@ pub(super) struct Repair {
     /// Why it ended.
     pub(super) cause: ConsumerEnd,
     pub(super) queue: ServerNamed,
-}
-
-/// What a repair does about a queue that the broker has named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ServerNamed {
-    /// Looks whether it still exists, with a passive declare.
-    Check,
-    /// Declares another one in its place.
-    Replace,
 }
 
 /// What came of a task.

@@ -1,8 +1,17 @@
 //! The steps that repair one consumer: its queue is declared and bound as recorded, and a trial consumer is started and
 //! cancelled again.
 
-use super::{redeclare_steps::RecoveryStep, repair::ServerNamed, topology::Topology};
+use super::{redeclare_steps::RecoveryStep, topology::Topology};
 use crate::internal::TrialConsume;
+
+/// What a repair does about a queue that the broker has named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServerNamed {
+    /// Looks whether it still exists, with a passive declare.
+    Check,
+    /// Declares another one in its place.
+    Replace,
+}
 
 pub(super) fn repair_steps(
     topology: &Topology,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     ConnectionSupervisor,
-    channels::not_open_yet,
+    attach::not_open_yet,
     phase::Phase,
     secret_updates::{MAX_PENDING, SecretUpdates, Waiter},
 };

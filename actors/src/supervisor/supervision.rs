@@ -2,7 +2,7 @@
 //!
 //! An input is a method that takes values, the time among them, and adds [`Effect`]s for the actor. The inputs are in
 //! the file of what they are about: `reconnect.rs` (dialling, a lost connection), `recovery.rs` (redeclaration,
-//! attaching channels, repairs), `channels.rs`, `closing.rs`, `health.rs`. No actix and no clock here.
+//! attaching channels, repairs), `attach.rs`, `closing.rs`, `health.rs`. No actix and no clock here.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -14,9 +14,9 @@ use super::{
     effect::Effect,
     missing::Missing,
     phase::{Open, Phase},
-    recovery::UtilityTask,
     repair::RetryList,
     topology::Topology,
+    utility_task::UtilityTask,
 };
 use crate::{
     internal::{Change, ChannelMessage},

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     internal::{Removal, TrialConsume},
     message::{BindQueue, ConsumerEnd, Degradation, Health},
-    supervisor::repair::{Repair, ServerNamed},
+    supervisor::{repair::Repair, repair_steps::ServerNamed},
 };
 
 /// A machine with a queue that has a consumer on channel 1.

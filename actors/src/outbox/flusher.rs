@@ -1,0 +1,26 @@
+//! The connection that takes bytes from an outbox.
+
+use std::sync::Arc;
+
+use actix::Recipient;
+
+use super::{effects::DeferredEffects, signals::Flush};
+
+/// The connection that takes bytes, and whether it was asked to.
+#[derive(Clone)]
+pub(super) struct Flusher {
+    pub(super) epoch: u64,
+    pub(super) connection: Arc<Recipient<Flush>>,
+    /// A flush was requested and the queue was not empty since.
+    pub(super) requested: bool,
+}
+
+impl Flusher {
+    #[inline]
+    pub(super) fn request(&mut self, channel: u16, effects: &mut DeferredEffects) {
+        if !self.requested {
+            self.requested = true;
+            effects.flush = Some((self.connection.clone(), Flush { channel, epoch: self.epoch }));
+        }
+    }
+}
