@@ -19,7 +19,7 @@ use crate::{
 
 /// Where a publish goes: the outbox of a channel, an exchange and a routing key.
 ///
-/// The futures below own their destination, so that a handle inside it lives as long as the future.
+/// The futures below own their destination, so that a handle inside it is not dropped before the future.
 pub trait Destination: Unpin {
     /// Returns the outbox of the channel.
     fn outbox(&self) -> &Arc<Outbox>;
