@@ -1,6 +1,6 @@
 //! The watchers of a channel or of a connection: actors and bounded streams that receive its events.
 //!
-//! One list for both. It decides who receives an event; when an event happens is the owner's affair.
+//! One list for both. It decides who receives an event. The owner decides when to send one.
 
 use actix::{Message, Recipient};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
@@ -59,7 +59,7 @@ impl<E: Event> Watchers<E> {
         streams.retain(|stream| send(stream, event, &self.watched));
     }
 
-    /// Sends the last event; streams end with it. The first last event counts.
+    /// Sends the last event; streams end with it. After it, nothing is sent any more.
     pub(crate) fn close(&mut self, last: E) {
         self.notify(&last);
         if let State::Open { .. } = self.state {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_nobody_reads_are_forgotten() {
+    fn streams_without_a_reader_are_forgotten() {
         let mut watchers = Watchers::new("connection");
         let (stream, events) = mpsc::channel(8);
         watchers.add_stream(stream);

@@ -140,7 +140,7 @@ impl ChannelMachine {
         self.notify(ChannelEvent::ConsumerLost { tag: tag.clone(), end: end.clone() });
         self.forget_lost_consumer(&entry);
         entry.end(end);
-        // Some brokers keep the consumer until it is cancelled here, too; the others succeed for an unknown tag.
+        // Some brokers keep the consumer until it is cancelled here too. The others accept the cancel of an unknown tag.
         if self.replies.pending_cancel(&tag, Some(consumer)).is_none() {
             self.cancel(&tag, None, now);
         }

@@ -1,6 +1,6 @@
 //! How a channel closes for good: it drains, sends `channel.close`, and ends.
 //!
-//! Draining waits for the publishes under way. A channel that nobody holds any more closes by itself.
+//! Draining waits for the confirms of publishes. A channel without handles closes by itself.
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -45,7 +45,7 @@ impl ChannelMachine {
         self.outputs.request_tick();
     }
 
-    /// The connection is about to be closed, and waits until no publish is under way.
+    /// The connection is being closed, and waits until no publish is unconfirmed.
     pub(super) fn drain(&mut self, now: Instant) {
         self.drain_requested = true;
         self.outbox.refuse_publishes(Error::connection_closed("the connection is being closed", None));
@@ -54,13 +54,13 @@ impl ChannelMachine {
         self.outputs.request_tick();
     }
 
-    /// Returns whether something waits until nothing is in flight.
+    /// Returns whether the channel closes, or its connection does, once nothing is in flight.
     #[inline]
     pub(super) fn is_closing_soon(&self) -> bool {
         self.drain_requested || self.released.is_some() || self.state.is_draining()
     }
 
-    /// Closes further when nothing is in flight any more.
+    /// Continues to close once nothing is in flight any more.
     pub(super) fn continue_closing(&mut self, now: Instant) {
         if !self.is_closing_soon() {
             return;
@@ -100,10 +100,9 @@ impl ChannelMachine {
         }
     }
 
-    /// Sends `channel.close` and fails everyone but the closers.
+    /// Sends `channel.close`; fails calls and ends consumers. The callers that close the channel wait for the reply.
     ///
-    /// Only the answer to a close of the broker's may follow it: for anything else, an ack included, the channel would be
-    /// one that is not open.
+    /// Only `channel.close-ok` may follow it. For any other frame, an ack included, the channel would not be open.
     fn send_close(&mut self, code: u16, text: &str, error: Error, now: Instant) {
         let abandoned = self.outbox.load().unconfirmed;
         let close = methods::channel_close(code, text);
@@ -116,15 +115,15 @@ impl ChannelMachine {
         self.replies.expect(&close, None, None, PendingReply::Close, now);
     }
 
-    /// The broker has closed the channel before it read our close. The closers need not wait; but the number is free only
-    /// once our close is answered, which RabbitMQ may omit.
+    /// The broker has closed the channel before it read our close. The callers that close it need not wait. The number is
+    /// free only once our close is answered, which RabbitMQ may omit.
     pub(super) fn closes_crossed(&mut self) {
         if let Some(abandoned) = self.state.crossed() {
             self.answer_closers(abandoned);
         }
     }
 
-    /// Ends the channel for good and answers everyone.
+    /// Ends the channel for good, and answers all callers and consumers.
     pub(super) fn end(&mut self, error: Error, final_frames: Option<Bytes>, number: Number) {
         let unconfirmed = self.outbox.load().unconfirmed;
         let Some(ended) = self.state.end(error, unconfirmed) else { return };
@@ -143,7 +142,7 @@ impl ChannelMachine {
         self.report(SupervisorMessage::ChannelClosed { channel, free: number == Number::Free });
     }
 
-    /// The actor ends: nobody must wait for ever.
+    /// Ends the channel with its actor, so that no caller waits forever.
     pub(super) fn stop(&mut self) {
         let text = "the Channel actor ended";
         let final_frames = self.frame(&methods::channel_close(200, text)).ok();
@@ -161,7 +160,7 @@ impl ChannelMachine {
         answer_all(self.closers.drain(..), &answer);
     }
 
-    /// Fails what is late, and closes the channel where the broker is silent for too long.
+    /// Fails what is late, and closes the channel if the broker has not replied for too long.
     pub(super) fn tick(&mut self, now: Instant) {
         if self.state.is_closed() {
             return;
@@ -186,11 +185,11 @@ impl ChannelMachine {
         }
     }
 
-    /// The broker is silent for too long: whether and what it will answer is unknown.
+    /// The broker has not replied for too long. A later reply could be taken for that to another call.
     fn give_up(&mut self, silence: &Error, now: Instant) {
         let channel = self.number();
         if self.state.is_crossed() {
-            // Only a close that was not sent is a fault.
+            // Fails only if our close was not sent.
             let _ = self.close_answered(now);
             return;
         }
@@ -211,13 +210,13 @@ impl ChannelMachine {
         self.send_close(541, "no answer to a call", error, now);
     }
 
-    /// Opening or closing takes too long, but is done once the broker reads again.
+    /// Opening or closing takes too long because the broker blocks the connection; it is done once that reads again.
     fn held_up(&mut self, error: &Error, now: Instant) {
         answer_all(self.closers.drain(..), &Err(error.clone()));
         if self.state.is_opening() {
             let channel = self.number();
             self.report(SupervisorMessage::ChannelOpened { channel, result: Err(error.clone()) });
-            self.send_close(200, "nobody waits for the channel any more", error.clone(), now);
+            self.send_close(200, "the application gave up opening the channel", error.clone(), now);
         }
     }
 }

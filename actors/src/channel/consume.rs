@@ -72,7 +72,7 @@ impl ChannelMachine {
         let sink = open_sink(consume.target)?;
         acker.credit = self.open_account(!bounded, id);
         acker.sink = permits.is_some().then(|| sink.clone());
-        // One that recovers is recorded once its tag is known.
+        // A consumer that recovers is recorded when the broker has accepted it: see `consumed`.
         let record = (!subscription.recovers).then(|| {
             let (channel, tag) = (self.number(), acker.tag.clone());
             Change::Record(Entity::Consumer { channel, tag, queue: queue.clone() })
@@ -104,7 +104,7 @@ impl ChannelMachine {
         }
     }
 
-    /// Opens an account of the connection's read credit for a consumer that the broker does not bound.
+    /// Opens an account of the connection's read credit for a consumer whose deliveries the broker does not limit.
     fn open_account(&self, unbounded: bool, consumer: u32) -> Option<Arc<CreditAccount>> {
         let connection = self.connection.as_ref().filter(|_| unbounded)?;
         Some(CreditAccount::open(&connection.credit, self.number(), consumer))
@@ -117,7 +117,7 @@ impl ChannelMachine {
             (entry.tag().clone(), entry.subscription.queue.clone(), entry.subscription.prefetch);
         let (no_ack, method) = (entry.subscription.no_ack, entry.method());
         if entry.acker.credit.is_some() {
-            // The credit is the connection's.
+            // The read credit belongs to the connection.
             let credit = self.open_account(true, id);
             if let Some(entry) = self.consumers.by_id(id) {
                 entry.acker = Arc::new(entry.acker.with_credit(credit));
@@ -204,7 +204,7 @@ impl ChannelMachine {
     }
 }
 
-/// Opens the sink of a target: an actor of the library's feeds an actor of the application's.
+/// Opens the sink of a target. For an actor of the application it starts a [`Consumer`], which feeds that actor.
 fn open_sink(target: Option<DeliveryTarget>) -> Result<Arc<dyn DeliverySink>> {
     match target {
         Some(DeliveryTarget::DeliverySink(sink)) => Ok(sink),
@@ -215,6 +215,6 @@ fn open_sink(target: Option<DeliveryTarget>) -> Result<Arc<dyn DeliverySink>> {
                 .map(|factory| Consumer::start_supervised(factory, None))
                 .ok_or_else(|| Error::refused_here("the workers of these options feed another consumer"))
         }
-        None => Err(Error::refused_here("nobody to deliver to")),
+        None => Err(Error::refused_here("the options have no target for deliveries")),
     }
 }

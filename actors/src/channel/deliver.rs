@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What the frames of a batch have brought so far.
+/// What was read of a frame batch so far.
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) assembler: Assembler,
@@ -34,7 +34,7 @@ impl Inbox {
         Self { assembler: Assembler::new(body_max), seen: Vec::new(), unknown: Vec::new() }
     }
 
-    /// Notes a delivery that `consumer` settles, or nobody.
+    /// Notes a delivery that `consumer` settles; `None` if it needs no settling.
     #[inline]
     fn note(&mut self, tag: u64, consumer: Option<u32>) {
         match self.seen.last_mut() {
@@ -114,7 +114,7 @@ impl ChannelMachine {
     fn got(&mut self, head: &GetOk, content: &AssembledContent) -> Result<(), Fault> {
         self.flush_deliveries()?;
         let PendingReply::Got { no_ack, responder } = self.replies.next(60, 71)? else {
-            return Err(Fault::command("an answer of another kind").with_method(60, 71));
+            return Err(Fault::command("a reply to another method").with_method(60, 71));
         };
         let requeued = self.basic_recovers > 0 && !no_ack;
         self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(0));
@@ -140,12 +140,12 @@ impl ChannelMachine {
             redelivered: head.redelivered,
             no_ack,
         };
-        // Where the caller gave up, dropping the delivery requeues it.
+        // If the caller gave up, the delivery is dropped here, which requeues it.
         let _ = responder.send(Ok(Some(Delivery::new(Arc::new(acker), parts))));
         Ok(())
     }
 
-    /// A publish came back. The confirm behind it reports that, where there is one.
+    /// A publish was returned. Its confirm reports that, if there is one.
     fn returned(&mut self, head: &ReturnHead, content: &AssembledContent) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let returned = Return {

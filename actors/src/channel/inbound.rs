@@ -1,6 +1,6 @@
-//! Reads the frames that the broker sends on a channel, and finds out what each is for.
+//! Reads the frames that the broker sends on a channel, and dispatches them.
 //!
-//! The time is a function here: most frames do not need it, and to read the clock for each batch would cost the hot path.
+//! The time is passed as a function, so that the clock is not read for batches that do not need it.
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -134,7 +134,7 @@ impl ChannelMachine {
                         self.restarted(&tag, consumer, cancel, now);
                     }
                     _ => {
-                        let fault = Fault::command("an answer of another kind");
+                        let fault = Fault::command("a reply to another method");
                         return Err(fault.with_method(class_id, method_id));
                     }
                 }
@@ -233,14 +233,14 @@ impl ChannelMachine {
         }));
     }
 
-    /// Between our `channel.close` and its answer only the two methods count that end the channel.
+    /// Reads frames between our `channel.close` and its reply: only `channel.close` and `channel.close-ok` matter.
     fn read_while_closing(&mut self, frame: &Frame, now: &impl Fn() -> Instant) -> Result<(), Fault> {
         if frame.kind != FrameKind::Method {
             return Ok(());
         }
         match parse_method(&frame.payload)? {
             Inbound::Other { class_id: 20, method_id: 40 } => {
-                // Each side gets the answer to its own close.
+                // Both sides have sent a close, and each gets a close-ok.
                 self.outbox.append_final_frame(self.frame(&methods::channel_close_ok())?);
                 self.closes_crossed();
                 Ok(())

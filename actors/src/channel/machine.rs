@@ -36,16 +36,16 @@ pub(super) struct ChannelMachine {
     pub(super) outbox: Arc<Outbox>,
     /// The connection that the channel is attached to.
     pub(super) connection: Option<ConnectionLink>,
-    /// The outbox's; deliveries of another one are stale.
+    /// The channel epoch of the outbox. Deliveries of another epoch are stale.
     pub(super) channel_epoch: u32,
     pub(super) state: ChannelState,
     /// The connection recovers, and the channel with it.
     pub(super) recovers: bool,
     /// Publishes fail while the connection is lost.
     pub(super) fails_in_outage: bool,
-    /// The connection is about to be closed and waits until nothing is under way.
+    /// The connection is being closed, and waits until this channel has no unconfirmed publish.
     pub(super) drain_requested: bool,
-    /// All handles are dropped; publishes under way are awaited until then.
+    /// Set once all handles are dropped: how long unconfirmed publishes are awaited.
     pub(super) released: Option<Instant>,
     pub(super) closers: Vec<Responder<()>>,
     pub(super) replies: Replies,
@@ -54,7 +54,7 @@ pub(super) struct ChannelMachine {
     pub(super) inbox: Inbox,
     pub(super) prefetch: Prefetch,
     pub(super) transaction: TransactionState,
-    /// How many `basic.recover` are not answered: the broker requeues what it delivered before.
+    /// How many `basic.recover` are not answered. The broker requeues the deliveries that arrive before its reply.
     pub(super) basic_recovers: usize,
     pub(super) renames: Renames,
     pub(super) closes: CloseHistory,
@@ -62,14 +62,14 @@ pub(super) struct ChannelMachine {
     pub(super) outputs: Outputs,
 }
 
-/// What a channel has of its connection.
+/// The connection that a channel is attached to.
 #[derive(Debug)]
 pub(super) struct ConnectionLink {
     pub(super) epoch: u64,
     pub(super) credit: Arc<ReadCredit>,
 }
 
-/// A method that is answered.
+/// A method that has a reply.
 #[derive(Debug)]
 pub(super) struct Request {
     method: AMQPClass,
@@ -89,7 +89,7 @@ impl Request {
         self
     }
 
-    /// Sets what the answer does to the topology.
+    /// Sets the change of the topology that the reply confirms.
     pub(super) fn changing(mut self, change: Option<Change>) -> Self {
         self.change = change;
         self
@@ -144,7 +144,7 @@ impl ChannelMachine {
         call.make(self, now)
     }
 
-    /// Sends a method that is answered; returns whether it was sent.
+    /// Sends a method that has a reply; returns whether it was sent.
     pub(super) fn ask(&mut self, request: Request, now: Instant) -> bool {
         let Request { method, entity, change, reply } = request;
         if let ChannelState::Closed(error) = &self.state {
@@ -172,7 +172,7 @@ impl ChannelMachine {
         }
     }
 
-    /// Sends a method that is not answered.
+    /// Sends a method without a reply.
     pub(super) fn send(&self, method: &AMQPClass) {
         if let Ok(frame) = self.frame(method) {
             // An error means that the channel is closed.
@@ -199,7 +199,7 @@ impl ChannelMachine {
         self.connection.as_ref().map_or(0, |connection| connection.epoch)
     }
 
-    /// Reports what answered and failed calls did to the topology.
+    /// Reports the changes of the topology that calls have made, and those that failed.
     pub(super) fn report_changes(&mut self) {
         for change in self.replies.take_changes() {
             self.report(SupervisorMessage::TopologyChanged(change));

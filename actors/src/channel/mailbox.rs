@@ -1,7 +1,7 @@
 //! The mailbox of the Channel actor: which messages it takes, and from whom.
 //!
-//! Every handler is one turn of the machine, after which the actor does what the machine asks for. Only the actor, here
-//! and in `mod.rs`, reads the clock.
+//! Every handler calls the machine once, and then carries out the outputs of the machine. Only the actor, here and in
+//! `mod.rs`, reads the clock.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl Channel {
-    /// One turn of the machine.
+    /// Calls the machine, then carries out its outputs.
     #[inline]
     pub(super) fn turn<T>(
         &mut self,
@@ -44,7 +44,7 @@ impl Channel {
         answer
     }
 
-    /// Does what the machine asks for. Without a context the actor has ended, and only reports.
+    /// Carries out an output. Without a context the actor has ended, and starts nothing any more.
     pub(super) fn carry_out(&mut self, output: Output, ctx: Option<&mut Context<Self>>) {
         match (output, ctx) {
             (Output::Supervisor(message), _) => self.supervisor.do_send(message),
@@ -130,7 +130,7 @@ impl Handler<ChannelMessage> for Channel {
     }
 }
 
-/// From the outbox: nothing is in flight any more, or something has a deadline.
+/// From the outbox: a publish has a deadline, or nothing is in flight any more.
 impl Handler<Tick> for Channel {
     type Result = ();
 

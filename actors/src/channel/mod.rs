@@ -1,9 +1,18 @@
 //! The Channel actor: one AMQP channel.
 //!
-//! The actor is a shell: `mailbox.rs` has the messages that it takes, and from whom. What it does with them is decided in
-//! [`ChannelMachine`], a plain struct without a runtime or a clock, which the other files implement: `recovery.rs` what is
-//! recovered after a reconnect and in which order, `cancel.rs` what happens on `basic.cancel`, `nack_retry.rs` on a nack,
-//! `state.rs` and `consumers/phase.rs` the states of a channel and of a consumer.
+//! The actor is a shell: `mailbox.rs` has the messages that it takes, and from whom. [`ChannelMachine`], a plain struct
+//! without a runtime or a clock, decides what to do with them. Its methods are in the other files:
+//!
+//! | file | subject |
+//! |---|---|
+//! | `calls`, `waiting_calls` | calls of the application, and those that wait during a recovery |
+//! | `replies`, `pending_reply` | which reply of the broker is for which call |
+//! | `inbound`, `deliver` | frames of the broker, deliveries |
+//! | `consume`, `cancel`, `repair` | `basic.consume`, `basic.cancel`, consumers that cannot start again |
+//! | `outage`, `reopen`, `recovery` | a lost connection, a closed channel, what is recovered in which order |
+//! | `nack_retry` | what happens on a nack |
+//! | `closing` | how a channel closes for good |
+//! | `state`, `consumers/phase` | the states of a channel and of a consumer |
 
 mod calls;
 mod cancel;
@@ -73,7 +82,8 @@ use crate::{
 /// # Errors
 /// Every call can fail with:
 ///
-/// - `Refused`: the broker closed the channel because of this call; [`Error::close_reason`](crate::Error::close_reason) has the reply code.
+/// - `Refused`: the broker closed the channel because of this call;
+///   [`Error::close_reason`](crate::Error::close_reason) has the reply code.
 /// - `ChannelClosed`: the channel is closed, or was closed before the reply came; with the broker's reason, if it gave
 ///   one.
 /// - `ConnectionClosed`: the connection is closed.
@@ -136,7 +146,7 @@ enum Number {
 pub struct OpenedChannel {
     /// The Channel actor.
     pub actor: Addr<Channel>,
-    /// What the channel writes goes through it.
+    /// The output of the channel.
     pub outbox: Arc<Outbox>,
     /// Closes the channel when it is dropped. The supervisor's own copy has none.
     _lease: Option<Arc<Lease>>,
@@ -201,7 +211,7 @@ impl Actor for Channel {
 }
 
 impl Drop for Channel {
-    // Also after a panic: nobody must wait for ever.
+    // Runs after a panic too, so that no caller waits forever.
     fn drop(&mut self) {
         self.machine.stop();
         while let Some(output) = self.machine.outputs.next() {

@@ -41,7 +41,7 @@ enum Step {
     /// The nacked publishes fail.
     Fail,
     Resend,
-    /// Others are under way: later.
+    /// Other publishes are unconfirmed: try again later.
     Wait,
 }
 
@@ -76,7 +76,7 @@ impl NackRetry {
         LAST_PAUSE.min(FIRST_PAUSE * (self.retries + 1))
     }
 
-    /// Decides what a retry does. `quiet` is whether nothing but nacked publishes is under way.
+    /// Decides what a retry does. `quiet` is whether only nacked publishes are unconfirmed.
     fn retry(&mut self, now: Instant, only_publishes: bool, quiet: bool) -> Step {
         self.deferred = Deferred::Some;
         if !only_publishes || self.until.is_none_or(|until| now >= until) {

@@ -1,4 +1,4 @@
-//! What a channel loses with its connection, or with a close by the broker, and what it keeps.
+//! What a channel loses with its connection or when the broker closes it, and what it keeps.
 
 use super::{ChannelMachine, Number, state::Loss};
 use crate::{
@@ -43,7 +43,7 @@ impl ChannelMachine {
             return self.end(Error::channel_closed(what, reason), None, Number::Free);
         }
         self.end_consumer_of_failed_call(error);
-        // Publishes that made the broker close the connection with a hard error would do so again.
+        // A publish that made the broker close the connection with a hard error would do so again when it is resent.
         let hard_error = error.close_reason().is_some_and(|reason| reason.code >= 500);
         let outage = Outage { error: &cause, fail: self.fails_in_outage, hard_error };
         self.channel_epoch = self.outbox.detach(&outage);
@@ -56,7 +56,7 @@ impl ChannelMachine {
         self.connection = None;
     }
 
-    /// Forgets what the broker forgets when a channel is closed, and fails calls under way.
+    /// Resets what the broker forgets when a channel is closed, and fails calls without a reply.
     pub(super) fn reset_for_new_connection(&mut self, cause: &Error) {
         for (tag, cancelled) in self.replies.unanswered_consumers() {
             if self.consumers.get(&tag).is_some_and(|entry| entry.phase.is_freeing()) {

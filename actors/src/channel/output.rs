@@ -1,5 +1,5 @@
-//! The effects of a turn of the machine, besides bytes and answers: messages, events and timers. The actor carries them
-//! out after each message that it handles.
+//! The outputs of the machine, besides bytes and answers: messages, events and timers. The actor carries them out after
+//! each message that it handles.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ pub(super) enum Output {
     Supervisor(SupervisorMessage),
     /// An event for the watchers.
     Event(ChannelEvent),
-    /// A new consumer: its sink gets the channel's address.
+    /// Give the sink of a new consumer the address of the channel.
     BindSink {
         sink: Arc<dyn DeliverySink>,
         consumer: u32,
         /// How many deliveries may be unsettled, where the broker does not bound them.
         permits: Option<usize>,
     },
-    /// `retry_nacks` is to be called after this time.
+    /// Call `retry_nacks` after this time.
     RetryNacks { channel_epoch: u32, after: Duration },
 }
 
@@ -41,7 +41,7 @@ impl Outputs {
         self.queue.pop_front()
     }
 
-    /// Asks for a call of `tick` within a tick's time.
+    /// Requests a call of `tick`, one tick from now at the latest.
     pub(super) fn request_tick(&mut self) {
         self.tick = true;
     }

@@ -1,4 +1,4 @@
-//! What a reply of the broker is for: who waits for it, and what it completes.
+//! What a reply of the broker completes, and the caller that waits for it.
 
 use std::sync::Arc;
 
@@ -122,5 +122,5 @@ pub(super) fn answer_all(responders: impl IntoIterator<Item = Responder<()>>, an
 }
 
 fn fail_in_place<T>(responder: &mut Responder<T>, error: Error) {
-    let _ = std::mem::replace(responder, Responder::unheard()).send(Err(error));
+    let _ = std::mem::replace(responder, Responder::without_caller()).send(Err(error));
 }

@@ -80,7 +80,7 @@ impl ChannelMachine {
         self.outputs.request_tick();
     }
 
-    /// The second phase: all of it is answered.
+    /// The second phase, once all of the first is answered.
     pub(super) fn finish_recovery(&mut self, now: Instant) {
         if !self.replies.is_empty() {
             return;

@@ -17,11 +17,11 @@ use crate::{
     wire::{Fault, channel},
 };
 
-/// A channel reopens after so many closes within [`WITHIN`], and not after one more.
+/// The most closes within [`WITHIN`] after which a channel still reopens.
 const MOST: usize = 5;
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// When the broker has closed the channel lately: one that is closed again and again is given up.
+/// The times of recent closes by the broker. A channel that is closed too often is given up.
 #[derive(Debug, Default)]
 pub(super) struct CloseHistory(VecDeque<Instant>);
 
@@ -116,7 +116,7 @@ impl ChannelMachine {
         self.send_recovery(now);
     }
 
-    /// Sends `channel.close` in order to reopen the channel. Returns `false` for one that does not recover now.
+    /// Sends `channel.close` in order to reopen the channel. Returns `false` if the channel cannot reopen now.
     pub(super) fn close_and_reopen(&mut self, code: u16, text: &str, cause: Error, now: Instant) -> bool {
         if !self.can_reopen() || !self.state.is_open_or_reopened() {
             return false;

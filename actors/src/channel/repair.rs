@@ -1,4 +1,4 @@
-//! Consumers that cannot start: the supervisor repairs what they need, and they start again or are lost.
+//! Consumers that cannot start: the supervisor repairs what they need, then they start again, or are lost.
 
 use tokio::time::Instant;
 
@@ -27,8 +27,8 @@ impl ChannelMachine {
         }
     }
 
-    /// Asks the supervisor to repair the consumers that were not started with the channel. Returns what is missing
-    /// meanwhile, and the requests, which are sent behind the report that the channel has recovered.
+    /// Returns what is missing because consumers were not started with the channel, and the messages that ask the
+    /// supervisor to repair them. These follow the message that the channel has recovered.
     pub(super) fn repairs(&mut self, skipped: Vec<(u32, Error)>) -> (Vec<Skipped>, Vec<SupervisorMessage>) {
         let (epoch, channel) = (self.epoch(), self.number());
         let (mut missing, mut repairs) = (Vec::new(), Vec::new());

@@ -22,7 +22,7 @@ pub(super) struct Replies {
     pending: VecDeque<Pending>,
     /// What answered calls have done to the topology; late replies count.
     changes: Vec<Change>,
-    /// What failed calls have not done to it.
+    /// The changes of failed calls, which were not made.
     failed_changes: Vec<Change>,
 }
 
@@ -102,7 +102,7 @@ impl Replies {
         std::mem::take(&mut self.changes)
     }
 
-    /// Takes what was not done to it since the last time.
+    /// Takes the changes that were not made since the last time.
     #[inline]
     pub(super) fn take_failed_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.failed_changes)
@@ -263,8 +263,8 @@ impl Replies {
 
     /// Fails calls whose deadline has passed.
     ///
-    /// Returns an error where the broker is silent for too long. It has the kind `Blocked` where the channel only waits
-    /// for the broker to read again: opening or closing takes longer then.
+    /// Returns an error if the broker has not replied for too long. It has the kind `Blocked` if the channel only waits for
+    /// the broker to read again: opening and closing take longer then.
     pub(super) fn expire(&mut self, now: Instant, deadline: Duration, blocked: bool) -> Option<Error> {
         let mut held_up = None;
         for pending in &mut self.pending {
@@ -300,9 +300,9 @@ fn names(reason: &CloseReason, queue: &str) -> bool {
     reason.text.contains(&format!("queue '{queue}' in vhost"))
 }
 
-/// A channel that opens or closes by itself is an invalid command; any other reply has only come out of turn.
+/// A reply of class `channel` without a call is an invalid command, any other one an unexpected frame.
 fn unasked((class_id, method_id): (u16, u16)) -> Fault {
-    let text = "an answer that nobody asked for";
+    let text = "a reply without a call";
     let fault = if class_id == 20 { Fault::command(text) } else { Fault::unexpected(text) };
     fault.with_method(class_id, method_id)
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// The answer of a handler that answers later.
 ///
-/// Only the actors of this crate create one; whoever sends them a message awaits the answer as usual.
+/// Only the actors of this crate create one. The sender of a message awaits the answer as usual.
 #[derive(Debug)]
 pub struct Reply<T>(Rc<RefCell<Slot<T>>>);
 
@@ -26,7 +26,7 @@ enum Slot<T> {
     Fresh,
     Waiting(OneshotSender<Result<T>>),
     Answered(Result<T>),
-    /// Answered, or nobody waits.
+    /// Answered, or without a caller.
     Done,
 }
 
@@ -95,8 +95,8 @@ impl<T> Answer<T> {
 }
 
 impl<T> Responder<T> {
-    /// Creates one whose answer nobody waits for.
-    pub(crate) fn unheard() -> Self {
+    /// Creates one without a caller: its answer goes nowhere.
+    pub(crate) fn without_caller() -> Self {
         Self(Rc::new(RefCell::new(Slot::Fresh)))
     }
 
@@ -105,7 +105,7 @@ impl<T> Responder<T> {
         matches!(&*self.0.borrow(), Slot::Waiting(tx) if tx.is_closed())
     }
 
-    /// Sends the answer; returns it if nobody waits for it.
+    /// Sends the answer; returns it if no caller waits for it.
     pub(crate) fn send(self, answer: Result<T>) -> Result<(), Result<T>> {
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {

@@ -36,8 +36,8 @@ pub(super) enum ChannelState {
         cause: Error,
         crossed: bool,
     },
-    /// `channel.close` is sent, `abandoned` publishes were not confirmed. `crossed` is set where the broker has sent a
-    /// close of its own.
+    /// `channel.close` is sent; `abandoned` publishes were not confirmed. `crossed` is set once the broker has sent a close
+    /// of its own.
     Closing {
         error: Error,
         abandoned: usize,
@@ -55,10 +55,10 @@ pub(super) enum Reading {
     Nothing,
 }
 
-/// Where the consumers of a channel are.
+/// Where the consumers of a channel exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConsumersAt {
-    /// At the broker, too: a cancel is sent.
+    /// At the broker too: a cancel is sent.
     Broker,
     /// Only here: the broker has forgotten them.
     Client,
@@ -99,13 +99,13 @@ pub(super) enum CloseUnopened {
 /// The end of a channel.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// The reason for everyone who waits.
+    /// The error for callers and consumers.
     pub(super) error: Error,
     /// How many publishes were not confirmed.
     pub(super) abandoned: usize,
     /// The channel had never been open.
     pub(super) never_open: bool,
-    /// The reason for watchers; `None` where the application closed the channel.
+    /// The error in the event for watchers; `None` if the application closed the channel.
     pub(super) cause: Option<Error>,
 }
 
@@ -143,13 +143,14 @@ impl ChannelState {
         matches!(self, Self::Detached { .. } | Self::Recovering { .. } | Self::ClosingToReopen { .. })
     }
 
-    /// Returns whether what is recovered is sent, and the answers are awaited.
+    /// Returns whether the recovery is sent, and not all of it is answered.
     #[inline]
     pub(super) fn awaits_recovery(&self) -> bool {
         matches!(self, Self::Recovering { .. })
     }
 
-    /// Returns whether consumers can be started, or a channel that recovers can be closed and reopened.
+    /// Returns whether the channel is open at the broker, or is opened there again. Then consumers can be started, and the
+    /// channel can be closed in order to reopen it.
     pub(super) fn is_open_or_reopened(&self) -> bool {
         matches!(self, Self::Open | Self::Recovering { .. })
     }
@@ -192,7 +193,7 @@ impl ChannelState {
         }
     }
 
-    /// The last answer of the first opening is here.
+    /// The last reply of the first opening has arrived.
     pub(super) fn opened(&mut self) {
         *self = Self::Open;
     }
@@ -237,7 +238,7 @@ impl ChannelState {
         }
     }
 
-    /// The broker has sent `channel.close`, too; returns how many publishes our close abandoned.
+    /// The broker has sent `channel.close` too; returns how many publishes our close abandoned.
     pub(super) fn crossed(&mut self) -> Option<usize> {
         match self {
             Self::Closing { abandoned, crossed, .. } => {
@@ -299,7 +300,7 @@ impl ChannelState {
         }
     }
 
-    /// A consumer is started again after all.
+    /// A consumer is started again; it is not skipped any more.
     pub(super) fn unskip(&mut self, consumer: u32) {
         if let Self::Recovering { skipped, .. } = self {
             skipped.retain(|(skipped, _)| *skipped != consumer);
@@ -318,7 +319,7 @@ impl ChannelState {
         }
     }
 
-    /// Ends the channel for good, unless it has ended. Of two reasons the first counts.
+    /// Ends the channel for good, unless it has ended. The error of a close that was sent before is kept.
     pub(super) fn end(&mut self, error: Error, unconfirmed: usize) -> Option<Ended> {
         let closing = self.after_close().is_some();
         let (error, abandoned) = match self {

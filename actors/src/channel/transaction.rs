@@ -1,6 +1,6 @@
 //! Transactions (`tx.*`) and `basic.recover`.
 //!
-//! These calls change what the acks before them mean, so the outbox writes both under one lock.
+//! These calls change the meaning of earlier acks, so the outbox writes both under one lock.
 
 use bytes::Bytes;
 use tokio::time::Instant;

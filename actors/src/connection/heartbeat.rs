@@ -57,8 +57,8 @@ impl Heartbeat {
         self.next_tick
     }
 
-    /// Handles one tick, given how many reads and writes the connection has made so far. A late tick counts as one: if
-    /// this thread was blocked, the peer is not to blame.
+    /// Handles one tick, given how many reads and writes the connection has made so far. A late tick counts as one: this
+    /// thread may have been blocked, and the peer not silent.
     pub(super) fn tick(
         &mut self,
         now: Instant,

@@ -52,7 +52,7 @@ impl ActorFuture<Connection> for IoLoop {
             Ok(IoState::Ended) => connection.phase.take_cause(),
             Err(error) => {
                 log::debug!("connection {}: {error}", connection.epoch());
-                // The broker may reset the socket after connection.close: the first reason counts.
+                // The broker may reset the socket after connection.close: the first error is reported.
                 Some(connection.phase.take_cause().unwrap_or(error))
             }
         };

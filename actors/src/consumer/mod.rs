@@ -52,7 +52,7 @@ pub struct Consumer {
     loss_report: Option<LossReport>,
 }
 
-/// Reports to the channel, when it is dropped, that nobody takes the deliveries. This includes a drop of the actor: if
+/// Reports to the channel, when it is dropped, that the deliveries have no target. The drop of the actor counts too: if
 /// its arbiter has ended or a factory has panicked, the broker would otherwise deliver the same messages again for ever.
 #[derive(Debug)]
 struct LossReport {

@@ -2,7 +2,7 @@
 //!
 //! A plain machine: it is fed with what happened, and returns what the actor has to do.
 
-/// See each variant for what happens to deliveries that arrive, and to those that wait for a permit or a target.
+/// What happens to deliveries: to those that arrive, and to those that wait for a permit or a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FeedState {
     /// They go to the target, as far as permits allow.
@@ -12,7 +12,7 @@ pub(super) enum FeedState {
     /// The target has stopped, and the channel was asked to cancel the consumer. They wait for the cancel: returned to
     /// the queue now, the broker would deliver them here again.
     TargetLost,
-    /// The consumer is being cancelled and nobody takes them. They are dropped; the channel holds them back until the
+    /// The consumer is being cancelled, without a target. They are dropped; the channel holds them back until the
     /// cancel is answered.
     Dropping,
     /// The consumer has ended. No more arrive; those that wait go to the target, as far as permits allow.
@@ -27,7 +27,7 @@ pub(super) enum LossAction {
     Rebuild,
     /// Have the channel cancel the consumer, unless that was reported before.
     Report,
-    /// Stop: nothing more can be handed to anyone.
+    /// Stop: waiting deliveries have no target any more.
     Stop,
 }
 
@@ -66,7 +66,7 @@ impl FeedState {
         }
     }
 
-    /// Handles the start of a cancel whose deliveries nobody takes.
+    /// Handles the start of a cancel during which deliveries are dropped.
     pub(super) fn drop_deliveries(&mut self) {
         *self = Self::Dropping;
     }

@@ -142,7 +142,7 @@ impl StreamSink {
         drop(taken);
     }
 
-    /// Has the channel cancel the consumer, because nobody takes its deliveries any more.
+    /// Has the channel cancel the consumer, because its stream is dropped.
     ///
     /// # Examples
     /// ```

@@ -14,7 +14,7 @@ pub(super) enum StreamState {
     /// The stream is dropped. Deliveries are kept until the cancel begins: returned to the queue now, the broker would
     /// deliver them here again.
     Abandoned,
-    /// The consumer is being cancelled and nobody takes deliveries. They are dropped; the channel holds them back until
+    /// The consumer is being cancelled, without a stream. Deliveries are dropped; the channel holds them back until
     /// the cancel is answered.
     Dropping,
     /// Nothing more arrives.
@@ -37,7 +37,7 @@ impl StreamState {
         }
     }
 
-    /// Handles the start of a cancel, `at_once` if nobody may take more. Returns whether queued deliveries are kept.
+    /// Handles the start of a cancel. With `at_once` the stream takes no more. Returns whether queued deliveries are kept.
     pub(super) fn cancel_started(&mut self, at_once: bool) -> bool {
         match self {
             Self::Open | Self::Cancelling if !at_once => {

@@ -80,7 +80,7 @@ impl Outbox {
             let result = if let Some(error) = state.attachment.closed() {
                 Err(error.clone())
             } else if channel_epoch != state.channel_epoch {
-                Err(Error::stale("the delivery belongs to an earlier connection of its channel"))
+                Err(Error::stale("the delivery is stale, the broker delivers it again"))
             } else {
                 let mut result = Ok(());
                 for tag in tags {
@@ -160,8 +160,8 @@ impl Acks {
 
     /// Records deliveries; `Err` if their tags are not the next ones.
     pub(super) fn delivered(&mut self, tags: DeliveredTags) -> Result<(), ()> {
-        // Deliveries that nobody settles are not counted: RabbitMQ gives a direct reply the next tag, and the same tag to
-        // the delivery after it.
+        // Deliveries that need no settling are not counted: RabbitMQ gives a direct reply the next tag, and the same tag
+        // to the delivery after it.
         let Some(consumer) = tags.consumer else { return Ok(()) };
         let next = self.base + self.ring.len() as u64;
         if tags.first < next || tags.last < tags.first || tags.last == u64::MAX {

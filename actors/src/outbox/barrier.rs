@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub(super) struct Barrier {
     waiters: Vec<BarrierWaiter>,
     next_key: u64,
-    /// The first failure of a publish whose confirm nobody waited for.
+    /// The first failure of a publish without a waiter for its confirm.
     failure: Option<Error>,
 }
 
@@ -74,7 +74,7 @@ impl Outbox {
     /// Resolves once every publish below `end` has an outcome or is late.
     ///
     /// # Errors
-    /// The error that closed the channel; `Timeout` if some are late; else the first failure that nobody waited for.
+    /// The error that closed the channel; `Timeout` if some are late; else the first failure that no confirm reported.
     pub(super) fn poll_confirmed_below(
         &self,
         ticket: &mut Option<u64>,

@@ -49,7 +49,7 @@ pub(super) struct PendingConfirm {
     pub(super) waker: Option<Waker>,
     pub(super) state: ConfirmState,
     pub(super) mandatory: bool,
-    /// Nobody waits for the outcome: the [`Confirm`](super::Confirm) was dropped, or has returned an error.
+    /// No caller waits for the outcome: the [`Confirm`](super::Confirm) was dropped, or has returned an error.
     pub(super) forgotten: bool,
     /// It may be sent again after a reconnect.
     pub(super) resend: bool,
@@ -340,7 +340,7 @@ impl Confirms {
         self.barrier.passed(self.base, wakers);
     }
 
-    /// Keeps an error for whoever waits: the confirm of the publish, or else the next barrier.
+    /// Keeps an error for the confirm of the publish, or for the next barrier if no caller waits for the confirm.
     fn failed(&mut self, sequence: u64, forgotten: bool, error: Error) {
         if forgotten {
             self.barrier.failed(&error);

@@ -18,7 +18,7 @@ pub(super) struct Ticker {
     pub(super) actor: Option<Arc<Recipient<Tick>>>,
     /// The actor ticks, because something has a deadline.
     running: bool,
-    /// The channel closes when it is idle, so the actor must learn of it.
+    /// The channel closes when it is idle, so the actor ticks then.
     close_when_idle: bool,
     /// The time of the last tick. Publishes between two ticks share it, so the clock is not read for each of them.
     now: Instant,

@@ -7,12 +7,12 @@ use super::{Outbox, OutboxState, attachment::Attachment, effects::DeferredEffect
 impl Outbox {
     /// Moves at most about `budget` bytes to `out` for connection `epoch`; returns whether there is more.
     ///
-    /// When the queue is empty, whoever writes next requests a flush again.
+    /// Once the queue is empty, the next write requests a flush again.
     pub(crate) fn take(&self, epoch: u64, budget: usize, out: &mut Vec<Bytes>) -> bool {
         let config = &self.config;
         self.with(|state, effects| {
             let OutboxState { attachment, queue, acks, unconfirmed, window, ticker, .. } = state;
-            // Nobody resends for a closed channel.
+            // A closed channel resends nothing.
             let (flusher, keep) = match attachment {
                 Attachment::Attached { flusher, .. } => (flusher, config.confirms),
                 Attachment::Closed { flusher: Some(flusher), .. } => (flusher, false),

@@ -11,7 +11,7 @@ use super::{effects::DeferredEffects, signals::Flush};
 pub(super) struct Flusher {
     pub(super) epoch: u64,
     pub(super) connection: Arc<Recipient<Flush>>,
-    /// A flush was requested and the queue was not empty since.
+    /// A flush is requested; unset once the connection has taken everything.
     pub(super) requested: bool,
 }
 

@@ -248,13 +248,13 @@ impl Outbox {
         self.lock().attachment.closed().cloned()
     }
 
-    // A panic while the lock is held would be ours; the state is consistent enough to resolve its waiters.
+    // Only a panic of this crate can poison the lock; the state is consistent enough to resolve its waiters.
     #[inline]
     fn lock(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state under the lock, releases it, then wakes and sends what the change asked for.
+    /// Changes the state under the lock, releases it, then runs the effects of the change.
     ///
     /// A change returns what it removes, so that the caller drops it when the lock is free: a waker, a body or a
     /// recipient may run code of the application when it is dropped.

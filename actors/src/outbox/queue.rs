@@ -179,8 +179,8 @@ impl FrameQueue {
         taken
     }
 
-    /// Removes everything but the rest of a partially written publish: the broker takes no method before it, not even
-    /// `channel.close-ok`. Returns what was removed.
+    /// Removes everything but the rest of a partially written publish. That must be written before any method, even
+    /// before `channel.close-ok`. Returns what was removed.
     pub(super) fn abandon(&mut self) -> Self {
         let mut left = Self::default();
         while self.partially_written {

@@ -1,4 +1,4 @@
-//! The channels of a supervised connection: which numbers are in use, and how far each channel is.
+//! The channels of a supervised connection: which numbers are in use, and the status of each channel.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ impl Channels {
         self.statuses.iter().map(|(number, status)| (*number, *status))
     }
 
-    /// A new connection uses no number but those of these channels.
+    /// After a reconnect, only the numbers of these channels are in use.
     pub(super) fn reset_numbers(&mut self) {
         self.numbers.reset(self.statuses.keys().copied());
     }

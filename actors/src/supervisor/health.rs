@@ -24,7 +24,7 @@ impl Supervision {
         if reasons.is_empty() { Health::Up } else { Health::Degraded(reasons) }
     }
 
-    /// Sends a `Health` event if the health is another one, unless another event reports that.
+    /// Sends a `Health` event if the health has changed. `Down` is reported by other events.
     pub(super) fn health_changed(&mut self) {
         let health = self.health();
         let marks = marks(&health);
@@ -38,7 +38,7 @@ impl Supervision {
     }
 }
 
-/// What makes two healths the same.
+/// Returns what is compared to find out whether the health has changed.
 fn marks(health: &Health) -> Vec<String> {
     match health {
         Health::Up => Vec::new(),

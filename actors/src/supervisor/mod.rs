@@ -1,5 +1,5 @@
 //! The ConnectionSupervisor: the actor behind a connection handle. It starts Connection actors one after the other,
-//! gives them the channels, and answers for as long as a handle exists.
+//! attaches the channels to them, and replies to handles, also while there is no connection.
 //!
 //! The actor is a shell around [`Supervision`], which decides. `mailbox.rs` shows which messages it takes, and
 //! `perform.rs` how it carries out the effects that the machine asks for. `utility_channel.rs` is a second, small
@@ -179,7 +179,7 @@ impl Actor for ConnectionSupervisor {
 }
 
 impl Drop for ConnectionSupervisor {
-    // Whatever ended the actor, a panic included: nobody waits forever, and no connection is left open.
+    // Runs after a panic too: callers get an error, and the connection is closed.
     fn drop(&mut self) {
         let error = Error::stopped("the ConnectionSupervisor actor ended");
         let channels = self.channels.drain().map(|(_, entry)| entry.recipient);

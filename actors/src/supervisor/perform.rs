@@ -139,7 +139,7 @@ impl ConnectionSupervisor {
         self.state.send_replace(ConnectionState::Closed(cause.clone()));
         self.watchers.close(ConnectionEvent::Closed(cause));
         self.fail_secrets(error, ctx);
-        // Last: whoever has closed the connection finds it closed, on another thread too.
+        // Last, so that a caller on another thread sees the state `Closed` when it gets its reply.
         let unconfirmed = self.closers.unconfirmed.unwrap_or_default();
         for closer in self.closers.answers.drain(..) {
             let _ = closer.send(close_result(unconfirmed, blocked));

@@ -95,7 +95,7 @@ impl Supervision {
         self.notify(ConnectionEvent::Retrying { attempt, delay, error });
     }
 
-    /// Takes the lost connection from everything that used it.
+    /// Detaches the channels and ends what used the lost connection: the utility channel, repairs, secret updates.
     fn detach_all(&mut self, error: &Error) {
         let epoch = self.epoch;
         self.utility = None;

@@ -25,7 +25,8 @@ use crate::{
     wire::Fault,
 };
 
-/// How long a refusal is tried again at least; longer where the broker may take longer to notice the dead connection.
+/// The least time for which a refused step is tried again. With a long heartbeat interval it is longer, because the
+/// broker may notice the dead connection later.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
 
 impl Supervision {
@@ -131,7 +132,7 @@ impl Supervision {
         self.retry_when_due(now);
     }
 
-    /// Ends what belongs to entities that are not recorded any more: they are not missing, and their consumers are lost.
+    /// Forgets what is missing of entities that are not recorded any more, and ends their consumers.
     pub(super) fn forget_unrecorded(&mut self) {
         let lost = self.retries.remove_unrecorded(&self.topology);
         // `Recovered` names everything that its recovery skipped.
@@ -151,7 +152,7 @@ impl Supervision {
         self.health_changed();
     }
 
-    /// A consumer cannot start again, and trying it on its channel would close that.
+    /// A consumer cannot start again. It is tried on the utility channel, because a refusal would close its own.
     pub(super) fn repair(&mut self, repair: Repair, now: Instant) {
         self.retries.remove_consumer(repair.channel, repair.consumer);
         let is_recorded = self.topology.queue(&repair.trial.queue).is_some();

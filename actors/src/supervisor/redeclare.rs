@@ -8,8 +8,8 @@
 //! 5. channels, each by itself: `channel.open`, prefetch and consumers, `confirm.select`
 //! 6. per channel: unconfirmed publishes, publishes that were queued, calls that waited
 //!
-//! Steps 1 to 4 are below; 5 and 6 are in `channel/recovery.rs`. A refusal that may be transient is tried again for a
-//! moment, while the channels wait. After that it goes to the retry list (`repair.rs`).
+//! Steps 1 to 4 are below; 5 and 6 are in `channel/recovery.rs`. A step whose refusal may be transient is sent again for
+//! up to five seconds, while the channels wait. After that it goes to the retry list (`repair.rs`).
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ impl Redeclare {
         now: Instant,
     ) -> Redeclared {
         let in_time = now.saturating_duration_since(self.since) < LOCK_WAIT;
-        // What a 404 names may be declared later.
+        // The entity that a 404 names may still be declared.
         let may_appear =
             retries_pending || results.iter().any(|result| result.as_ref().is_err_and(is_transient));
         let (mut refused, mut skipped, mut retry) = (Vec::new(), Vec::new(), Vec::new());

@@ -209,7 +209,7 @@ mod tests {
     fn replies_are_assigned_in_the_order_of_the_steps() {
         let mut steps = RecoverySteps::new(vec![queue("a"), queue("b")]);
         assert_eq!(send(&mut steps), 2);
-        assert!(!steps.replied(QOS_OK, None), "nobody expects it");
+        assert!(!steps.replied(QOS_OK, None), "no step expects it");
         assert!(steps.replied(DECLARE_OK, Some("a".into())));
         assert!(!steps.is_answered() && !steps.is_done());
         assert!(steps.replied(DECLARE_OK, Some("b".into())));

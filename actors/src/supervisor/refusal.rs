@@ -1,9 +1,8 @@
-//! Refusals of the broker: which of them may pass by themselves.
+//! Refusals of the broker: which of them are worth another attempt.
 
 use crate::error::Error;
 
-/// Returns whether a refusal may be one of the moment: a lock that the dead connection still holds, or a node that is
-/// down.
+/// Returns whether a refusal may be transient: for a lock that the dead connection still holds, or a node that is down.
 pub(super) fn is_transient(error: &Error) -> bool {
     error.close_reason().is_some_and(|reason| match reason.code {
         403 | 405 | 541 => true,
@@ -14,7 +13,7 @@ pub(super) fn is_transient(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the refusal is a 404: what it names may be among what is declared again later.
+/// Returns whether the refusal is a 404. The entity that it names may be one that is declared again later.
 pub(super) fn is_not_found(error: &Error) -> bool {
     error.close_reason().is_some_and(|reason| reason.code == 404)
 }

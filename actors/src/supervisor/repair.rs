@@ -1,8 +1,8 @@
 //! The retry list: consumers that did not recover, and entities that could not be redeclared, one task each.
 //!
 //! A task runs on the utility channel, where a refusal closes no channel of the application. Given the results and the
-//! time, this file decides what comes of a task: it is done, it is tried again after a pause that doubles, or its
-//! consumer is lost. The steps of a task are in `repair_steps.rs`.
+//! time, this file decides how a task ends: it is done, it is tried again after a pause that doubles, or its consumer is
+//! lost. The steps of a task are in `repair_steps.rs`.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,6 +16,7 @@ use super::{
     topology::Topology,
 };
 use crate::{
+    error::Error,
     internal::TrialConsume,
     message::{ConsumerEnd, EntityKind},
 };
@@ -54,7 +55,7 @@ pub(super) struct Repair {
     pub(super) queue: ServerNamed,
 }
 
-/// What came of a task.
+/// How a task ended.
 #[derive(Debug)]
 pub(super) enum TaskEnd {
     /// The entities are declared, or given up.
@@ -205,9 +206,10 @@ impl RetryTask {
         match kind {
             RetryKind::Declare(_) => {
                 let again = finish_declares(steps, results, missing, in_time);
-                match again.is_empty() {
-                    true => TaskEnd::Declared,
-                    false => TaskEnd::DeclareAgain(task(RetryKind::Declare(again)).postponed(now)),
+                if again.is_empty() {
+                    TaskEnd::Declared
+                } else {
+                    TaskEnd::DeclareAgain(task(RetryKind::Declare(again)).postponed(now))
                 }
             }
             RetryKind::Repair(mut repair) => {
@@ -250,9 +252,9 @@ fn finish_declares(
         match result {
             Ok(_) => missing.remove(step.kind(), &step.name()),
             Err(error) => {
-                let is_worth_it = is_transient(&error) || (may_appear && is_not_found(&error));
+                let may_succeed = is_transient(&error) || (may_appear && is_not_found(&error));
                 missing.insert(step.skipped(error));
-                if in_time && is_worth_it {
+                if in_time && may_succeed {
                     again.push(step);
                 }
             }
@@ -261,12 +263,12 @@ fn finish_declares(
     again
 }
 
-/// Returns the first refusal that the consumer cannot do without. It can do without bindings and their exchanges.
+/// Returns the first refusal that keeps the consumer from starting. Those of bindings and exchanges do not.
 fn first_refusal<'a>(
     steps: &'a [RecoveryStep],
     results: Vec<StepResult>,
     missing: &mut Missing,
-) -> Option<(&'a RecoveryStep, crate::error::Error)> {
+) -> Option<(&'a RecoveryStep, Error)> {
     let mut refused = None;
     for (step, result) in steps.iter().zip(results) {
         match result {

@@ -18,9 +18,10 @@ pub(super) fn repair_steps(
     trial: &TrialConsume,
     server_named: ServerNamed,
 ) -> Vec<RecoveryStep> {
-    let tries = [RecoveryStep::TrialConsume(trial.clone()), RecoveryStep::TrialCancel(trial.tag.clone())];
+    let start_and_cancel =
+        [RecoveryStep::TrialConsume(trial.clone()), RecoveryStep::TrialCancel(trial.tag.clone())];
     let Some((declare, name, bindings)) = topology.queue(&trial.queue) else {
-        return tries.into();
+        return start_and_cancel.into();
     };
     let mut declare = declare.clone();
     let is_server_named = declare.name.is_empty();
@@ -31,7 +32,7 @@ pub(super) fn repair_steps(
         declare.passive = true;
         let mut steps = vec![RecoveryStep::of_queue(&declare, name)];
         if !is_auto_delete {
-            steps.extend(tries);
+            steps.extend(start_and_cancel);
         }
         return steps;
     }
@@ -47,12 +48,12 @@ pub(super) fn repair_steps(
     }
     let mut steps = topology.sources_of(&trial.queue);
     if is_server_named {
-        // A new queue is used by nobody else, so that a trial shows nothing.
+        // No trial: a new queue has no other consumer that could be in the way.
         steps.extend(queue);
         return steps;
     }
     steps.extend(queue.iter().cloned());
-    steps.extend(tries);
+    steps.extend(start_and_cancel);
     if is_auto_delete {
         // The broker may have deleted it with the trial consumer.
         steps.extend(queue);

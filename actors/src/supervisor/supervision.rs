@@ -1,8 +1,8 @@
 //! The machine behind the `ConnectionSupervisor` actor. It decides; the actor carries out.
 //!
-//! An input is a method that takes values, the time among them, and adds [`Effect`]s for the actor. The inputs are in
-//! the file of what they are about: `reconnect.rs` (dialling, a lost connection), `recovery.rs` (redeclaration,
-//! attaching channels, repairs), `attach.rs`, `closing.rs`, `health.rs`. No actix and no clock here.
+//! An input is a method that takes values, the time among them, and adds [`Effect`]s for the actor. Each of these files
+//! has the inputs of one subject: `reconnect.rs` (dialling, a lost connection), `recovery.rs` (redeclaration, attaching
+//! channels, repairs), `attach.rs`, `closing.rs`, `health.rs`. No actix and no clock here.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -83,7 +83,7 @@ impl Supervision {
         let epoch = self.epoch;
         match &reason {
             Some(reason) => log::warn!("connection {epoch}: publishes are blocked: {reason}"),
-            None => log::info!("connection {epoch}: publishes are not blocked any more"),
+            None => log::info!("connection {epoch}: publishes are unblocked"),
         }
         let is_blocked = reason.is_some();
         if let Some(open) = self.phase.open_mut() {

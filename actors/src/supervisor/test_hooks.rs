@@ -1,4 +1,4 @@
-//! Handlers for tests that look inside.
+//! Handlers for tests: internal counts, and a panic of the Connection actor.
 
 use actix::{Context, Handler, MessageResult, ResponseFuture};
 

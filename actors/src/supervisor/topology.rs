@@ -37,7 +37,7 @@ pub(super) struct QueueRecord {
     pub(super) name: QueueName,
 }
 
-/// What makes bindings one, apart from their arguments.
+/// What identifies a binding, besides its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BindingKey {
     pub(super) to_queue: bool,

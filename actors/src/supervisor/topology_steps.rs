@@ -38,7 +38,7 @@ impl Topology {
         let mut steps: Vec<(u64, RecoveryStep)> = those
             .flat_map(|(key, tables)| tables.iter().map(move |table| (table.order, key.step(&table.entity))))
             .collect();
-        steps.sort_by_key(|(place, _)| *place);
+        steps.sort_by_key(|(order, _)| *order);
         steps.into_iter().map(|(_, step)| step).collect()
     }
 

@@ -96,7 +96,7 @@ impl Actor for UtilityChannel {
 }
 
 impl Drop for UtilityChannel {
-    // Reports whatever ended the actor, a panic included: the supervisor does not wait forever.
+    // Reports after a panic too, so that the supervisor does not wait forever.
     fn drop(&mut self) {
         let results = if self.dialogue.is_closed() { self.dialogue.take_results() } else { Vec::new() };
         let (epoch, number) = (self.epoch, self.number);

@@ -110,7 +110,7 @@ impl UtilityDialogue {
 }
 
 fn send_own(send: &mut impl FnMut(&AMQPClass) -> Result<()>, method: &AMQPClass) {
-    // None of these methods is too long, and nobody reads from a closed outbox.
+    // None of these methods is too long, and a closed outbox needs no method.
     let _ = send(method);
 }
 

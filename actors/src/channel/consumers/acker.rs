@@ -1,4 +1,4 @@
-//! Connects a delivery to its channel: how it is settled, and what its end releases.
+//! Connects a delivery to its channel: how it is settled, and what is released when it ends.
 
 use std::sync::{
     Arc,
@@ -21,13 +21,13 @@ pub(in crate::channel) struct ChannelAcker {
     pub(in crate::channel) outbox: Arc<Outbox>,
     pub(in crate::channel) consumer: u32,
     pub(in crate::channel) tag: Arc<str>,
-    /// Where the broker does not bound what is unsettled, the memory of the connection does.
+    /// Set if the broker does not limit the deliveries: the read credit of the connection does.
     pub(in crate::channel) credit: Option<Arc<CreditAccount>>,
     /// The sink, where it counts permits.
     pub(in crate::channel) sink: Option<Arc<dyn DeliverySink>>,
     /// A delivery was dropped unsettled, and that is logged.
     pub(in crate::channel) warned: AtomicBool,
-    /// Of a stream: where it goes on after a reconnect.
+    /// Of a stream: where to continue after a reconnect.
     pub(in crate::channel) offsets: Option<Arc<Offsets>>,
     /// Dropped with the last delivery, which ends the wait for it.
     pub(in crate::channel) deliveries: Option<Arc<watch::Sender<()>>>,

@@ -1,4 +1,4 @@
-//! One consumer of a channel: what the broker was asked for, where its deliveries go, and who waits for its end.
+//! One consumer of a channel: what it consumes, where its deliveries go, and what reports its end.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(in crate::channel) struct ConsumerEntry {
     pub(in crate::channel) batch: Vec<Delivery>,
 }
 
-/// What the broker was asked for.
+/// The arguments of its `basic.consume`.
 #[derive(Debug)]
 pub(in crate::channel) struct Subscription {
     pub(in crate::channel) queue: String,
@@ -55,7 +55,7 @@ impl ConsumerEntry {
         methods::basic_consume(queue, self.tag(), *no_ack, *exclusive, &self.arguments_now())
     }
 
-    /// Returns what the supervisor tries in its place before the channel does.
+    /// Returns what the supervisor tries on the utility channel before this channel starts the consumer.
     pub(in crate::channel) fn trial(&self) -> TrialConsume {
         TrialConsume {
             tag: self.tag().clone(),
@@ -65,7 +65,7 @@ impl ConsumerEntry {
         }
     }
 
-    /// Returns the arguments; a stream's consumer goes on behind what it has settled.
+    /// Returns the arguments; the consumer of a stream continues behind what it has settled.
     fn arguments_now(&self) -> Table {
         let mut arguments = self.subscription.arguments.clone();
         if let Some(next) = self.acker.offsets.as_ref().and_then(|offsets| offsets.next()) {

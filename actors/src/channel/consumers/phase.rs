@@ -16,7 +16,7 @@ pub(in crate::channel) enum ConsumerPhase {
     Freeing,
     /// It cannot start; the supervisor repairs what it needs.
     Suspended,
-    /// It is being cancelled: by the application, or for the reason given.
+    /// It is being cancelled: by the application (`None`), or for this reason.
     Cancelling { end: Option<ConsumerEnd> },
 }
 
@@ -30,7 +30,7 @@ impl ConsumerPhase {
         repaired
     }
 
-    /// It is cancelled here, by the application (`None`) or for a reason. The first reason counts.
+    /// It is cancelled here, by the application (`None`) or for a reason. The first reason is kept.
     pub(in crate::channel) fn cancel(&mut self, why: Option<ConsumerEnd>) {
         match self {
             Self::Cancelling { end } => {
@@ -107,7 +107,7 @@ impl ConsumerPhase {
         matches!(self, Self::Cancelling { .. })
     }
 
-    /// Returns why it is cancelled, unless the application wants it.
+    /// Returns why it is cancelled; `None` if the application cancels it.
     pub(in crate::channel) fn end(&self) -> Option<&ConsumerEnd> {
         match self {
             Self::Cancelling { end } => end.as_ref(),

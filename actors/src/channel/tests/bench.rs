@@ -241,7 +241,7 @@ fn name(payload: &[u8]) -> String {
     }
 }
 
-/// Returns a recipient that nobody reads for.
+/// Returns a recipient without a running actor.
 fn flushes() -> Recipient<Flush> {
     struct Nobody;
     impl Actor for Nobody {

@@ -1,4 +1,4 @@
-//! The machine, driven by hand: inputs with a made-up time, and the effects that they lead to.
+//! Tests of the machine: inputs with a made-up time, and the effects that follow.
 
 mod closing;
 mod reconnect;
