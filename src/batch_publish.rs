@@ -22,7 +22,7 @@ impl Exchange {
     /// or a routing key over 255 bytes, is returned at once; what was published before may have arrived. The kinds are
     /// those of [`publish`](Self::publish).
     ///
-    /// **Over a reconnect**: unconfirmed publishes are sent again in their order, then the rest follows.
+    /// **Over a reconnect**: unconfirmed publishes are resent in order, then the rest follows.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
     ///
@@ -58,7 +58,7 @@ impl Channel {
     ///
     /// None of them closes the channel.
     ///
-    /// **Over a reconnect**: it waits on; unconfirmed publishes are sent again, with their deadlines.
+    /// **Over a reconnect**: it continues to wait; unconfirmed publishes are resent within their deadlines.
     ///
     /// Source: <https://www.rabbitmq.com/docs/confirms>.
     ///

@@ -18,7 +18,7 @@ use crate::{ConsumerEnd, Delivery, DeliveryStream, Result};
 /// has waited for the maximum time.
 ///
 /// `next` is cancel-safe: collected deliveries are kept. An actor receives batches with `ctx.add_stream`. Dropping
-/// the stream cancels the consumer and returns deliveries that it had not yielded to the queue, in order.
+/// the stream cancels the consumer. Deliveries that it has not yielded return to the queue, in order.
 ///
 /// **Over a reconnect**: the stream continues. A batch that was being collected may contain deliveries of the lost
 /// connection: acknowledging it returns `StaleDelivery` for these, and acknowledges the others.
@@ -108,7 +108,7 @@ impl Batches {
         self.stream.end()
     }
 
-    /// Cancels the consumer, and returns deliveries that were not yielded to the queue, in order.
+    /// Cancels the consumer. Deliveries that were not yielded return to the queue, in order.
     ///
     /// Sends `basic.cancel`. On a closed channel it returns at once.
     ///
@@ -187,7 +187,7 @@ impl fmt::Debug for Batches {
 
 /// Deliveries of one consumer, oldest first; never empty.
 ///
-/// It dereferences to a slice. Deliveries that are dropped unsettled go back into their queue.
+/// It dereferences to a slice. Deliveries that are dropped unsettled return to their queue.
 ///
 /// **Over a reconnect**: earlier deliveries can no longer be settled, and are delivered again.
 ///
@@ -200,7 +200,7 @@ impl fmt::Debug for Batches {
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "what is dropped unsettled goes back into its queue"]
+#[must_use = "deliveries that are dropped unsettled return to their queue"]
 pub struct DeliveryBatch(Vec<Delivery>);
 
 impl DeliveryBatch {
@@ -228,7 +228,7 @@ impl DeliveryBatch {
         Delivery::ack_many(self.0)
     }
 
-    /// Refuses all deliveries of the batch. With `requeue` they go back into the queue, without it they are dropped
+    /// Refuses all deliveries of the batch. With `requeue` they return to the queue, without it they are dropped
     /// or dead-lettered.
     ///
     /// Sends `basic.nack`, a RabbitMQ extension.

@@ -438,7 +438,7 @@ impl Channel {
     /// Closes the channel when its outstanding publishes are confirmed, or its deadline has passed.
     ///
     /// Sends `channel.close` with 200. New publishes and calls are refused from then on (`ChannelClosed`), and
-    /// unsettled deliveries go back into their queues. Closing twice succeeds.
+    /// unsettled deliveries return to their queues. Closing twice succeeds.
     ///
     /// # Errors
     /// `Timeout` if publishes were unconfirmed at the deadline, or the broker did not reply; `Blocked` if it blocks

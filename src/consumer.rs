@@ -22,7 +22,7 @@ use crate::{
 /// use std::time::Duration;
 ///
 /// let consumer = jobs.consume(worker).await?;
-/// // At the end of the day: nothing new, and what is in hand is finished.
+/// // No new deliveries; waits for those that the worker holds.
 /// consumer.drain(Duration::from_secs(60)).await?;
 /// # Ok(())
 /// # }
@@ -56,7 +56,7 @@ impl Consumer {
     /// Cancels the consumer. When it returns, no further delivery arrives.
     ///
     /// Sends `basic.cancel`. Deliveries that the application holds can still be settled. Those that it did not
-    /// receive go back into the queue, or are lost with `no_ack`. Cancelling twice, or on a closed channel, succeeds.
+    /// receive return to the queue, or are lost with `no_ack`. Cancelling twice, or on a closed channel, succeeds.
     ///
     /// # Errors
     /// `Timeout`, or `Blocked` while the broker blocks the connection, after the channel's deadline.
@@ -94,7 +94,7 @@ impl Consumer {
     /// ```no_run
     /// # async fn run(consumer: actix_pika::Consumer) -> actix_pika::Result<()> {
     /// consumer.pause().await?;
-    /// // Nothing is handed on meanwhile.
+    /// // The actor gets no deliveries.
     /// consumer.resume().await
     /// # }
     /// ```

@@ -16,8 +16,8 @@ use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelCons
 /// A stream of the deliveries of one consumer, in order. `next` is cancel-safe.
 ///
 /// It ends with its consumer, for the reason that [`end`](Self::end) returns. Deliveries that can no longer be
-/// settled are not yielded. Dropping the stream cancels the consumer and returns prefetched deliveries to the queue,
-/// in order.
+/// settled are not yielded. Dropping the stream cancels the consumer. Prefetched deliveries return to the queue, in
+/// order.
 ///
 /// **Over a reconnect**: the stream continues, with the same tag. Deliveries of the lost connection that were not
 /// yielded are skipped; the broker delivers them again.
@@ -111,7 +111,7 @@ impl DeliveryStream {
         self.end.as_ref()
     }
 
-    /// Cancels the consumer, and returns deliveries that were not yielded to the queue, in order.
+    /// Cancels the consumer. Deliveries that were not yielded return to the queue, in order.
     ///
     /// Sends `basic.cancel`. On a closed channel it returns at once.
     ///

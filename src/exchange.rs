@@ -13,7 +13,7 @@ use crate::{
 /// Handle of an exchange: publishes, binds and deletes.
 ///
 /// [`Channel::declare_exchange`] declares the exchange and returns its handle; [`Channel::exchange`] returns a handle
-/// without asking the broker. Clones are the same handle. Each keeps the channel open.
+/// and sends nothing. Clones are the same handle. Each keeps the channel open.
 ///
 /// **Over a reconnect**: the handle stays valid. Exchanges that were declared, and bindings, are redeclared.
 ///
@@ -87,7 +87,7 @@ impl Exchange {
     /// consumers recognise it. With `OpenChannel::on_outage(OnOutage::Fail)` the publish fails with
     /// `ConnectionClosed` instead, and may have arrived. A publish that is made while the connection is down waits
     /// within its deadline. A nack within five seconds of the reconnect is not reported at once, because quorum
-    /// queues accept nothing until they have elected a leader: the publish is sent again, for which a channel without
+    /// queues accept nothing until they have elected a leader: the publish is resent, for which a channel without
     /// consumers is closed and reopened.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
@@ -101,9 +101,9 @@ impl Exchange {
     /// exchange.publish("resize 7.png", "jobs").await?;
     /// exchange.publish(Publishing::new("{}").content_type("application/json"), "jobs").await?;
     ///
-    /// match exchange.publish("for nobody", "no such queue").await {
-    ///     Err(error) if error.kind() == ErrorKind::Unroutable => println!("came back: {:?}", error.returned()),
-    ///     answer => println!("confirmed: {}", answer?.is_confirmed()),
+    /// match exchange.publish("hello", "no such queue").await {
+    ///     Err(error) if error.kind() == ErrorKind::Unroutable => println!("returned: {:?}", error.returned()),
+    ///     result => println!("confirmed: {}", result?.is_confirmed()),
     /// }
     /// # Ok(())
     /// # }

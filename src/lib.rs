@@ -34,7 +34,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | the crate root | what most programs name: the handles, their most used options, [`Error`] |
+//! | the crate root | the names that most programs use: the handles, their most used options, [`Error`] |
 //! | [`prelude`] | the names that a short program needs |
 //! | [`options`] | connection options, and the enumerations that options take |
 //! | [`message`] | the messages that actors take and reply with, which are also the options of the handles; properties, tables |
@@ -324,7 +324,9 @@ pub mod error {
 /// }
 /// ```
 pub mod actors {
-    pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel, Outbox};
+    pub use actix_pika_actors::{
+        Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel, Outbox, Reply,
+    };
 }
 
 /// The examples of the README compile.

@@ -14,8 +14,8 @@ use crate::{
 
 /// Handle of a queue: consumes, gets, binds, purges and deletes.
 ///
-/// [`Channel::declare_queue`] declares the queue and returns its handle; [`Channel::queue`] returns a handle without
-/// asking the broker. Clones are the same handle. Each keeps the channel open.
+/// [`Channel::declare_queue`] declares the queue and returns its handle; [`Channel::queue`] returns a handle and
+/// sends nothing. Clones are the same handle. Each keeps the channel open.
 ///
 /// **Over a reconnect**: the handle stays valid, and follows a queue that the broker names again. Queues that were
 /// declared, bindings and consumers are recovered.
@@ -204,7 +204,7 @@ impl Queue {
     /// Sends deliveries to an actor. 250 may be unsettled, unless the prefetch of the channel is set.
     ///
     /// Sends `basic.qos` and `basic.consume`. The actor handles [`Delivery`]. When it stops, the consumer ends with
-    /// [`TargetGone`](crate::ConsumerEnd::TargetGone), and its unsettled deliveries go back into the queue.
+    /// [`TargetGone`](crate::ConsumerEnd::TargetGone), and its unsettled deliveries return to the queue.
     ///
     /// # Errors
     /// `Refused`: 403 if another consumer is exclusive, or without permission; 404 if the queue does not exist; 405
@@ -286,9 +286,9 @@ impl Queue {
     ///
     /// Sends `basic.qos` and `basic.consume`. The actors run on the calling thread if it has an arbiter, otherwise on
     /// that of the connection. Before each further actor there is a pause: 100 ms at most, doubled each time up to 10
-    /// s, short again after an actor that ran for 30 s; up to half of it is random. Meanwhile deliveries wait, within
+    /// s. It is 100 ms again after an actor that ran for 30 s. Up to half of it is random. Meanwhile deliveries wait, within
     /// the prefetch. A delivery that an actor was handling when it panicked is settled by its
-    /// [`process`](Delivery::process) guard; those not handled yet go back into the queue. A factory that panics ends
+    /// [`process`](Delivery::process) guard; those not handled yet return to the queue. A factory that panics ends
     /// the consumer.
     ///
     /// # Errors
@@ -332,7 +332,7 @@ impl Queue {
     /// # Errors
     /// Those of [`consume`](Self::consume).
     ///
-    /// **Over a reconnect**: the stream continues. Deliveries of the lost connection that it had not returned yet are
+    /// **Over a reconnect**: the stream continues. Deliveries of the lost connection that it has not yielded are
     /// skipped; the broker delivers them again.
     ///
     /// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>.
@@ -417,7 +417,7 @@ impl Queue {
     /// Sends `basic.get`.
     ///
     /// # Errors
-    /// Those of [`get`](Self::get). If the options have another queue than the handle, its type is not known.
+    /// Those of [`get`](Self::get). If the options name another queue than that of the handle, the type of that queue is not checked.
     ///
     /// **Over a reconnect**: as for [`get`](Self::get). With `no_ack` it needs no settling, and is not delivered
     /// again.

@@ -40,7 +40,7 @@ fn own_arbiter() -> Result<ArbiterHandle> {
         .name("actix-pika".into())
         .spawn(move || {
             let runner = System::new();
-            // If this fails, the caller has gone, and the thread is not needed.
+            // If this fails, the caller no longer waits, and the thread is not needed.
             if sender.send(Arbiter::current()).is_ok() {
                 let _ = runner.run();
             }

@@ -70,7 +70,7 @@ impl Transaction {
     ///     channel.default_exchange().publish("done", "results").await?;
     ///     job.ack()?;
     /// }
-    /// transaction.commit().await // the result is there, and the job is gone
+    /// transaction.commit().await // publishes the result and acknowledges the job
     /// # }
     /// ```
     pub async fn commit(mut self) -> Result<()> {
@@ -79,7 +79,7 @@ impl Transaction {
         result
     }
 
-    /// Rolls back: publishes are discarded, and deliveries that were settled go back into their queues and are
+    /// Rolls back: publishes are discarded, and deliveries that were settled return to their queues and are
     /// delivered again, marked as redelivered.
     ///
     /// Sends `tx.rollback`. If deliveries were settled, it then refuses them and sends `tx.commit`, because the

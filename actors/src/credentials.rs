@@ -25,7 +25,7 @@ use crate::{
 /// assert!(!format!("{token:?}").contains("eyJ"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "credentials do nothing until a connector gets them"]
+#[must_use = "credentials do nothing until they are passed to a connector"]
 pub struct Credentials {
     user: String,
     password: Secret,

@@ -12,7 +12,7 @@
 //! | `credentials`, `secret` | the login: [`Credentials`], [`CredentialsProvider`], [`Secret`] |
 //! | `transport` | sockets |
 //! | `connection` | one socket, from the handshake to its end: [`Connection`] |
-//! | `supervisor` | the connection as the application sees it, over all reconnects: [`ConnectionSupervisor`] |
+//! | `supervisor` | the connection that an application holds, over all reconnects: [`ConnectionSupervisor`] |
 //! | `outbox` | everything that a channel sends: [`Outbox`] |
 //! | `channel` | a channel: [`Channel`], which lists its messages and the errors of every call |
 //! | `consumer` | passes deliveries to an actor of the application, or to a stream: [`Consumer`] |

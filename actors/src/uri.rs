@@ -25,6 +25,7 @@ mod parameters;
 /// assert_eq!((Scheme::Amqp.port(), Scheme::Amqps.port()), (5672, 5671));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scheme {
     /// `amqp`: plain TCP, port 5672 by default.
     #[default]
@@ -53,6 +54,7 @@ pub enum Scheme {
 /// # Ok::<(), actix_pika_actors::uri::UriError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AmqpUri {
     /// Plain or TLS.
     pub scheme: Scheme,

@@ -59,15 +59,15 @@ use crate::{
 /// The actor of one channel: it reads what the broker sends on it, and makes the calls of the application.
 ///
 /// [`OpenChannel`] starts it. It runs on the thread of its connection and takes the messages below. Each of them is one
-/// AMQP method, and they are answered in the order in which they were sent.
+/// AMQP method. Replies come in the order in which the messages were sent.
 ///
-/// | message | answer |
+/// | message | reply |
 /// |---|---|
 /// | [`DeclareExchange`](crate::DeclareExchange), [`DeleteExchange`](crate::DeleteExchange) | `()` |
 /// | [`BindExchange`](crate::BindExchange), [`UnbindExchange`](crate::UnbindExchange) | `()` |
 /// | [`DeclareQueue`](crate::DeclareQueue) | [`QueueDeclared`](crate::QueueDeclared) |
 /// | [`BindQueue`](crate::BindQueue), [`UnbindQueue`](crate::UnbindQueue) | `()` |
-/// | [`PurgeQueue`](crate::PurgeQueue), [`DeleteQueue`](crate::DeleteQueue) | how many messages |
+/// | [`PurgeQueue`](crate::PurgeQueue), [`DeleteQueue`](crate::DeleteQueue) | the number of messages |
 /// | [`Qos`](crate::Qos) | `()` |
 /// | [`Publish`](crate::Publish) | [`Confirmation`](crate::Confirmation) |
 /// | [`Consume`](crate::Consume) | [`Consumed`](crate::Consumed) |

@@ -10,9 +10,9 @@ use actix::{
 
 use crate::error::{Error, Result};
 
-/// The answer of a handler that answers later.
+/// The result of a handler that replies later.
 ///
-/// Only the actors of this crate create one. The sender of a message awaits the answer as usual.
+/// Only the actors of this crate create it. A caller receives the reply as the result of `Addr::send`.
 #[derive(Debug)]
 pub struct Reply<T>(Rc<RefCell<Slot<T>>>);
 

@@ -280,7 +280,7 @@ impl DeclareQueue {
     ///
     /// Whole milliseconds, rounded up; from 1 to 2^32 - 1 (406 beyond).
     ///
-    /// **Over a reconnect**: a queue that expired in the meantime is declared again, empty.
+    /// **Over a reconnect**: a queue that expired in the meantime is redeclared, empty.
     ///
     /// Source: <https://www.rabbitmq.com/docs/ttl#queue-ttl>
     ///

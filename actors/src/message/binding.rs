@@ -75,8 +75,8 @@ macro_rules! binding {
             /// Sets whether the call changes what a connection that recovers creates after a reconnect; it does unless
             /// set. A bind is then repeated, and an unbind removes the bind that would be repeated.
             ///
-            /// Use `false` for bindings of queues and exchanges that are not declared again. Handles of such queues and
-            /// exchanges do so themselves.
+            /// Use `false` for bindings of queues and exchanges that are not redeclared. Handles of such queues and
+            /// exchanges set it themselves.
             ///
             /// # Examples
             /// ```

@@ -50,7 +50,7 @@ impl Message for CancelConsumer {
 
 /// Pauses or resumes a consumer: while it is paused, its actor gets no deliveries. Nothing is sent to the broker.
 ///
-/// Deliveries keep arriving up to the prefetch limit, and wait. A stream of deliveries is read on demand, so that
+/// Deliveries keep arriving up to the prefetch, and wait. A stream of deliveries is read on demand, so that
 /// pausing it has no effect.
 ///
 /// # Errors

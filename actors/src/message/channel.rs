@@ -1,11 +1,11 @@
-//! Messages to a channel about itself: the prefetch limit, and closing.
+//! Setting the prefetch of a channel, and closing it.
 
 use actix::Message;
 
 use super::closing::closing;
 use crate::error::Result;
 
-/// Sets the prefetch limit of a channel (`basic.qos`): how many unsettled deliveries a consumer may have.
+/// Sets the prefetch of a channel (`basic.qos`): how many unsettled deliveries a consumer may have.
 ///
 /// It applies to each consumer that starts afterwards; 0 means no limit. A new channel has a limit of 250. A consumer
 /// with a [limit of its own](crate::Consume::prefetch) does not use this one, and the broker applies none to consumers
@@ -48,9 +48,9 @@ impl Qos {
 
     /// Sets whether all consumers of the channel share the limit. Otherwise each consumer has its own.
     ///
-    /// Quorum queues and streams do not support a shared limit. If the client knows the type of the queue, from its
-    /// declare, it refuses to consume from one; otherwise the broker closes the connection (540). RabbitMQ 4.3 refuses
-    /// shared limits unless they are permitted in its configuration.
+    /// Quorum queues and streams do not support a shared limit. If the type of the queue is known from its declare, the
+    /// client refuses to consume from it; otherwise the broker closes the connection (540). RabbitMQ 4.3 refuses shared
+    /// limits unless they are permitted in its configuration.
     ///
     /// Each consumer keeps its own limit in addition. Set that one first: RabbitMQ suspends a shared limit for a moment
     /// when it receives a limit for each consumer.

@@ -32,8 +32,8 @@ use crate::{error::Error, returned::Return};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ChannelEvent {
-    /// The broker returned a publish (`basic.return`) of a channel without confirms, or one whose confirm nobody
-    /// awaits.
+    /// The broker returned a publish (`basic.return`) of a channel without confirms, or one whose `Confirm`
+    /// was dropped.
     Returned(Return),
     /// A consumer has ended, but neither because the application cancelled it, nor because the channel is
     /// [`Closed`](Self::Closed).
@@ -48,10 +48,10 @@ pub enum ChannelEvent {
         /// Tag of the consumer.
         tag: Arc<str>,
     },
-    /// The channel is open again, with its prefetch limit and its consumers. The cause is that of the lost connection,
+    /// The channel is open again, with its prefetch and its consumers. The cause is that of the lost connection,
     /// or of the broker's close of the channel. Deliveries from before can no longer be settled.
     Reopened(Error),
-    /// A queue with a name that the broker chose was declared again, and has a new name. Handles use the new name;
+    /// A queue with a name that the broker chose was redeclared, and has a new name. Handles use the new name;
     /// calls on this channel that use one of the last eight names are sent with the new one.
     QueueRenamed {
         /// Previous name.
@@ -61,7 +61,7 @@ pub enum ChannelEvent {
     },
     /// The broker asks to stop publishing (`false`) or to resume it (`channel.flow`). RabbitMQ never does.
     Flow(bool),
-    /// The channel is closed for good: by the application (`None`), or for this cause. No event follows.
+    /// The channel is closed: by the application (`None`), or for this cause. No event follows.
     Closed(Option<Error>),
 }
 
@@ -93,7 +93,7 @@ impl Message for WatchChannel {
     type Result = ();
 }
 
-/// Sends every later [`ChannelEvent`] to a bounded queue. Events that find it full are dropped.
+/// Sends every later [`ChannelEvent`] to a bounded queue. Events are dropped while it is full.
 #[derive(Clone, Debug)]
 pub struct FollowChannel(pub mpsc::Sender<ChannelEvent>);
 

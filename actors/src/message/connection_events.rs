@@ -45,12 +45,12 @@ pub enum ConnectionEvent {
         /// Why the connection was lost, or the last attempt failed.
         error: Error,
     },
-    /// Recovery is complete: topology, channels and consumers are there again, except for those listed. Publishes
+    /// Recovery is complete: topology, channels and consumers are recovered, except for those listed. Publishes
     /// that were kept have been sent.
     Recovered {
         /// Number of the connection; every attempt to connect counts, from 1 on.
         epoch: u64,
-        /// Entities that could not be recovered. Some of them are retried; [`Health`] changes when they are there.
+        /// Entities that could not be recovered. Some of them are retried; [`Health`] changes when they are recovered.
         skipped: Arc<[Skipped]>,
     },
     /// The health of a connected connection has changed. Only connections that recover report it. The end of the
@@ -65,8 +65,8 @@ pub enum ConnectionEvent {
     /// Renewing the credentials failed: the provider failed, or the broker did not accept them. It is retried before
     /// the present ones expire.
     RefreshFailed(Error),
-    /// The connection is closed for good: by the application (`None`), or because it was lost or refused. No event
-    /// follows.
+    /// The connection is closed, and is not recovered: by the application (`None`), or because it was lost or refused.
+    /// No event follows.
     Closed(Option<Error>),
 }
 
@@ -96,7 +96,7 @@ impl Message for WatchConnection {
     type Result = ();
 }
 
-/// Sends every later [`ConnectionEvent`] to a bounded queue. Events that find it full are dropped.
+/// Sends every later [`ConnectionEvent`] to a bounded queue. Events are dropped while it is full.
 #[derive(Clone, Debug)]
 pub struct FollowConnection(pub mpsc::Sender<ConnectionEvent>);
 

@@ -18,21 +18,22 @@ pub(crate) type WorkerFactory = Box<dyn FnMut() -> Recipient<Delivery> + Send>;
 
 /// Starts a consumer (`basic.consume`). The reply is sent when the broker has accepted it.
 ///
-/// Sends `basic.qos` for its prefetch limit first. Without a [tag](Self::tag), the consumer gets one that is unique on
+/// Sends `basic.qos` for its prefetch first. Without a [tag](Self::tag), the consumer gets one that is unique on
 /// the channel.
 ///
 /// # Errors
 /// - `Refused` with 403 if the queue has an exclusive consumer, or permission is missing; 404 if the queue does not
 ///   exist; 405 if it is exclusive to another connection; 406 for an invalid argument. Each closes the channel.
-/// - `ConnectionClosed` with 540 if a quorum queue or a stream is consumed with a [shared prefetch
-///   limit](crate::Qos::global), and the client does not know the queue's type.
+/// - `ConnectionClosed` with 540 if a quorum queue or a stream is consumed with a [shared
+///   prefetch](crate::Qos::global), and the
+///   type of the queue is not known from its declare.
 /// - `Refused` without a code, before anything is sent: the tag is in use on the channel; there is [no
-///   target](Self::deliver_to); a known stream is consumed with `no_ack` or without a prefetch limit; a known stream
-///   or quorum queue is consumed with a shared prefetch limit.
+///   target](Self::deliver_to); a known stream is consumed with `no_ack` or without a prefetch; a known stream
+///   or quorum queue is consumed with a shared prefetch.
 /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: the consumer starts again with its tag, prefetch limit and target. Deliveries from before can
+/// **Over a reconnect**: the consumer starts again with its tag, prefetch and target. Deliveries from before can
 /// no longer be settled; the broker delivers them again. A consumer of a stream continues after the highest offset up
 /// to which all deliveries are settled.
 ///
@@ -87,7 +88,7 @@ impl fmt::Debug for DeliveryTarget {
 }
 
 impl Consume {
-    /// Creates options with the channel's prefetch limit (250 unless set), acknowledgements and a generated tag.
+    /// Creates options with the channel's prefetch (250 unless set), acknowledgements and a generated tag.
     ///
     /// # Examples
     /// ```
@@ -109,7 +110,7 @@ impl Consume {
         }
     }
 
-    /// Sets the queue. A queue handle does so itself.
+    /// Sets the queue. The methods of a queue handle set it themselves.
     ///
     /// At most 255 bytes; a longer name fails with `Limit` before anything is sent.
     ///
@@ -138,7 +139,7 @@ impl Consume {
         self
     }
 
-    /// Sets the prefetch limit: how many unsettled deliveries the consumer may have. 0 means no limit.
+    /// Sets the prefetch: how many unsettled deliveries the consumer may have. 0 means no limit.
     ///
     /// With `no_ack`, where the broker applies no limit, it is the number of deliveries that the application gets at
     /// once.
@@ -172,9 +173,9 @@ impl Consume {
         self
     }
 
-    /// Sets whether this is to be the only consumer of the queue.
+    /// Sets whether the consumer is exclusive: the only one of the queue.
     ///
-    /// If there is another one, the call fails with 403, which closes the channel. While this consumer runs, others are
+    /// If the queue has another consumer, the call fails with 403, which closes the channel. While this consumer runs, others are
     /// refused.
     ///
     /// # Examples
@@ -247,7 +248,7 @@ impl Consume {
         self
     }
 
-    /// Sets the actor that gets the deliveries. Handles do so themselves.
+    /// Sets the actor that receives the deliveries. The methods of a queue handle set it themselves.
     ///
     /// When it stops, the consumer is cancelled ([`TargetGone`](ConsumerEnd::TargetGone)).
     ///

@@ -56,7 +56,7 @@ impl From<StreamOffset> for Value {
 impl Consume {
     /// Sets the priority of this consumer among those of the queue (`x-priority`); 0 unless set.
     ///
-    /// Consumers with the highest priority are served first, as long as their prefetch limit allows.
+    /// Consumers with the highest priority are served first, as long as their prefetch allows.
     ///
     /// Source: RabbitMQ, "Consumer Priorities".
     ///
@@ -71,7 +71,7 @@ impl Consume {
 
     /// Sets the position in a stream at which the consumer starts (`x-stream-offset`).
     ///
-    /// Streams require a prefetch limit and acknowledgements. Otherwise the call is refused before anything
+    /// Streams require a prefetch and acknowledgements. Otherwise the call is refused before anything
     /// is sent.
     ///
     /// **Over a reconnect**: the consumer continues after the highest offset up to which all deliveries are
@@ -96,16 +96,14 @@ impl Consume {
         self
     }
 
-    /// Refuses what the broker would refuse: a stream without a prefetch limit closes the channel (406); a
-    /// stream with `no_ack`, or with a prefetch limit shared by the channel, closes the connection (540).
+    /// Refuses what the broker would refuse: a stream without a prefetch closes the channel (406); a
+    /// stream with `no_ack`, or with a prefetch shared by the channel, closes the connection (540).
     pub(crate) fn check_type(&self, prefetch: u16, shared: bool) -> Result<()> {
         let reason = match self.queue_type {
             Some(QueueType::Stream) if self.no_ack => "a stream cannot be consumed with no_ack",
-            Some(QueueType::Stream) if prefetch == 0 => {
-                "a stream cannot be consumed without a prefetch limit"
-            }
+            Some(QueueType::Stream) if prefetch == 0 => "a stream cannot be consumed without a prefetch",
             Some(QueueType::Stream | QueueType::Quorum) if shared => {
-                "a stream or a quorum queue cannot be consumed with a prefetch limit that the channel shares (Qos::global)"
+                "a stream or a quorum queue cannot be consumed with a prefetch that the channel shares (Qos::global)"
             }
             _ => return Ok(()),
         };

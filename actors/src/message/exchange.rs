@@ -104,7 +104,7 @@ impl fmt::Display for ExchangeKind {
 /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: the exchange is declared again, unless `robust(false)`. A passive declare is
+/// **Over a reconnect**: the exchange is redeclared, unless `robust(false)`. A passive declare is
 /// repeated as a passive one.
 ///
 /// Source: AMQP 0-9-1 section 1.6.2.1; <https://www.rabbitmq.com/docs/exchanges>
@@ -283,7 +283,7 @@ impl DeclareExchange {
         self
     }
 
-    /// Sets whether the exchange is declared again after a reconnect; it is unless set. It has no effect on a
+    /// Sets whether the exchange is redeclared after a reconnect; it is unless set. It has no effect on a
     /// connection that does not recover.
     ///
     /// # Examples
@@ -344,7 +344,7 @@ impl From<&DeclareExchange> for DeclareExchange {
 ///   and it has bindings. Each closes the channel.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: a deleted exchange is not declared again.
+/// **Over a reconnect**: a deleted exchange is not redeclared.
 ///
 /// Source: AMQP 0-9-1 section 1.6.2.3
 ///
@@ -403,7 +403,7 @@ binding! {
     /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
     /// - Those of every call ([`Channel`](crate::Channel)).
     ///
-    /// **Over a reconnect**: the binding is created again with its exchanges.
+    /// **Over a reconnect**: the binding is redeclared after its exchanges.
     ///
     /// Source: <https://www.rabbitmq.com/docs/e2e>
     ///
@@ -426,7 +426,7 @@ binding! {
     /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
     /// - Those of every call ([`Channel`](crate::Channel)).
     ///
-    /// **Over a reconnect**: a removed binding is not created again.
+    /// **Over a reconnect**: a removed binding is not redeclared.
     ///
     /// Source: <https://www.rabbitmq.com/docs/e2e>
     ///

@@ -7,10 +7,10 @@ use crate::error::Error;
 /// Describes an entity that could not be recovered after a reconnect, and why.
 ///
 /// - An exchange, queue, binding or consumer that the lost connection still locks (403, 405) is retried for
-///   at least one minute. [`Health`] changes when it is there.
+///   at least one minute. [`Health`] changes when it is recovered.
 /// - A consumer whose queue is missing (404), although this connection declared it, is repaired right
 ///   afterwards. This happens with a queue that deletes itself: the broker removed it together with the lost
-///   connection, after it had been declared again. The queue is declared once more and the consumer starts
+///   connection, after it had been redeclared. The queue is redeclared once more and the consumer starts
 ///   ([`ConsumerRecovered`](crate::ChannelEvent::ConsumerRecovered)).
 /// - Any other refusal is retried at the next reconnect.
 ///

@@ -1,11 +1,11 @@
-//! Random message ids, with which consumers can recognize duplicates.
+//! Random message ids, with which consumers can recognise duplicates.
 
 use super::{OpenChannel, Publishing};
 
 impl Publishing {
     /// Sets a random message id (the text of a version 4 UUID), unless one is set.
     ///
-    /// The broker ignores the id; consumers have to recognize duplicates themselves.
+    /// The broker ignores the id; consumers have to recognise duplicates themselves.
     ///
     /// # Examples
     /// ```

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// - `Timeout` if the deadline passes, or `Blocked` if it passes while the broker blocks the connection.
 /// - `ConnectionClosed` if the connection is closed.
 ///
-/// **Over a reconnect**: the channel is reopened under its number, with its prefetch limit, its consumers and
+/// **Over a reconnect**: the channel is reopened under its number, with its prefetch, its consumers and
 /// confirms, in that order. A channel that is opened while the connection is down opens after the reconnect,
 /// within its deadline.
 ///

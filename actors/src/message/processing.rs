@@ -125,8 +125,8 @@ impl Processing {
         self.0.reject(requeue)
     }
 
-    /// Rejects the delivery (`basic.reject`) as its [`Requeue`] selects, and returns whether that was still
-    /// possible.
+    /// Rejects the delivery (`basic.reject`) as its [`Requeue`] selects, or returns the error that
+    /// prevents it.
     ///
     /// # Errors
     /// Those of [`Delivery::reject`].

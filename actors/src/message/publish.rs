@@ -9,7 +9,7 @@ use crate::error::Result;
 ///
 /// Handles publish without passing through a mailbox. The reply is sent when the broker has confirmed the
 /// publish or, on a channel without confirms, when the window had room and it is queued. Once the actor has
-/// started, the publish is sent even if nobody awaits the reply.
+/// started, the publish is sent even if the caller drops the reply.
 ///
 /// # Errors
 /// Before anything is sent:

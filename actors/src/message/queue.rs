@@ -23,7 +23,7 @@ use crate::{
 /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: the queue is declared again with its bindings, unless `robust(false)`. A passive
+/// **Over a reconnect**: the queue is redeclared with its bindings, unless `robust(false)`. A passive
 /// declare is repeated as a passive one. A queue with a name that the broker chose gets a new name, which its
 /// handles, bindings and consumers then use.
 ///
@@ -76,7 +76,7 @@ impl DeclareQueue {
     /// Creates the declare of an exclusive, auto-delete queue with a name that the broker chooses
     /// (`amq.gen-...`).
     ///
-    /// **Over a reconnect**: the queue is declared again under a new name. The broker deleted the old one
+    /// **Over a reconnect**: the queue is redeclared under a new name. The broker deleted the old one
     /// with its messages.
     ///
     /// # Examples
@@ -178,7 +178,7 @@ impl DeclareQueue {
         self.queue_type(QueueType::Quorum)
     }
 
-    /// Sets whether the queue is declared again after a reconnect; it is unless set. It has no effect on a
+    /// Sets whether the queue is redeclared after a reconnect; it is unless set. It has no effect on a
     /// connection that does not recover.
     ///
     /// # Examples
@@ -194,7 +194,7 @@ impl DeclareQueue {
     /// Adds an argument, such as `x-message-ttl`. A further value of the same key replaces the first.
     ///
     /// A key has at most 255 bytes; a longer one fails with `Codec` when the call is sent. The arguments of
-    /// RabbitMQ have methods of their own, which take care of units.
+    /// RabbitMQ have methods of their own, which convert units.
     ///
     /// # Examples
     /// ```
@@ -276,7 +276,7 @@ binding! {
     /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
     /// - Those of every call ([`Channel`](crate::Channel)).
     ///
-    /// **Over a reconnect**: the binding is created again with its queue, under the queue's new name if it
+    /// **Over a reconnect**: the binding is redeclared after its queue, under the queue's new name if it
     /// has one.
     ///
     /// Source: AMQP 0-9-1 section 1.7.2.3
@@ -302,7 +302,7 @@ binding! {
     /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
     /// - Those of every call ([`Channel`](crate::Channel)).
     ///
-    /// **Over a reconnect**: a removed binding is not created again.
+    /// **Over a reconnect**: a removed binding is not redeclared.
     ///
     /// Source: AMQP 0-9-1 section 1.7.2.5
     ///
@@ -374,7 +374,7 @@ impl Message for PurgeQueue {
 ///   `if_unused` or `if_empty` does not hold. Each closes the channel.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: neither a deleted queue nor its bindings are declared again.
+/// **Over a reconnect**: neither a deleted queue nor its bindings are redeclared.
 ///
 /// Source: AMQP 0-9-1 section 1.7.2.9
 ///

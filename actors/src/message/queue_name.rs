@@ -7,7 +7,7 @@ use std::{
 
 /// Holds the name of a queue. Clones share it.
 ///
-/// **Over a reconnect**: a queue with a name that the broker chose is declared again under a new name, which all clones
+/// **Over a reconnect**: a queue with a name that the broker chose is redeclared under a new name, which all clones
 /// then return.
 ///
 /// # Examples

@@ -27,7 +27,7 @@ pub enum ConnectionState {
     Open(Arc<Opened>),
     /// Lost, with the cause; the supervisor reconnects.
     Reconnecting(Error),
-    /// Closed for good: by the application (`None`), or because it was lost or refused.
+    /// Closed and not recovered: by the application (`None`), or because it was lost or refused.
     Closed(Option<Error>),
 }
 
@@ -52,7 +52,7 @@ pub struct Opened {
     pub address: Address,
     /// Local address of the socket.
     pub local_addr: SocketAddr,
-    /// The broker's address of the socket.
+    /// Address of the broker's end of the socket.
     pub peer_addr: SocketAddr,
     /// Reason for which the broker blocks publishing now (`connection.blocked`); `None` if it does not.
     pub blocked: Option<String>,

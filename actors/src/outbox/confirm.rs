@@ -11,7 +11,7 @@ use std::{
 use super::Outbox;
 use crate::{error::Result, message::Confirmation};
 
-/// Waits for the broker's answer to a publish that was written. Dropping it cancels nothing.
+/// Waits for the broker's confirm of a publish. Dropping it does not cancel the publish.
 ///
 /// On a channel without confirms it resolves at once and guarantees nothing: see
 /// [`Confirmation::is_confirmed`].
@@ -26,7 +26,7 @@ use crate::{error::Result, message::Confirmation};
 /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have stored the publish
 /// in spite of the error.
 ///
-/// **Over a reconnect**: it waits on. The publish is sent again, with its sequence number and its deadline. With
+/// **Over a reconnect**: it continues to wait. The publish is resent with its sequence number, within its deadline. With
 /// [`OnOutage::Fail`](crate::OnOutage::Fail) it fails with `ConnectionClosed` and may have arrived.
 ///
 /// Source: <https://www.rabbitmq.com/docs/confirms>.
@@ -59,7 +59,7 @@ impl Confirm {
 
     /// Returns the sequence number of the publish on its channel, counted from 1; `None` without confirms.
     ///
-    /// **Over a reconnect**: a publish that is sent again keeps its number, and the next ones continue from it.
+    /// **Over a reconnect**: a publish that is resent keeps its number, and the next ones continue from it.
     ///
     /// # Examples
     /// ```no_run

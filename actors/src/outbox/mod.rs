@@ -121,11 +121,11 @@ struct OutboxState {
     acks: Acks,
 }
 
-/// How much a channel holds, for tests, metrics and an orderly shutdown.
+/// Counts what is outstanding on a channel, for tests, metrics and an orderly shutdown.
 ///
 /// The numbers are those of one moment. Without confirms, `unconfirmed` is always 0.
 ///
-/// **Over a reconnect**: publishes that wait to be sent again are unconfirmed. Deliveries of the lost connection are not
+/// **Over a reconnect**: publishes that wait to be resent are unconfirmed. Deliveries of the lost connection are not
 /// counted.
 ///
 /// # Examples
@@ -137,12 +137,13 @@ struct OutboxState {
 /// assert!(is_idle(&Load::default()));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Load {
     /// Publishes without a confirm yet.
     pub unconfirmed: usize,
-    /// Deliveries that were handed out and are not settled.
+    /// Deliveries that are not settled.
     pub unsettled: usize,
-    /// The bytes of publishes in flight.
+    /// Bytes of the unconfirmed publishes.
     pub bytes: usize,
     /// Callers that wait for room in the publish window.
     pub waiting: usize,

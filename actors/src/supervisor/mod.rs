@@ -59,7 +59,7 @@ use crate::{
 /// It starts a [`Connection`](crate::Connection) actor for each TCP connection, opens channels on it, and reconnects
 /// as the options allow.
 ///
-/// | message | answer |
+/// | message | reply |
 /// |---|---|
 /// | [`OpenChannel`](crate::OpenChannel) | [`OpenedChannel`] |
 /// | [`UpdateSecret`](crate::UpdateSecret) | `()` |
@@ -72,7 +72,7 @@ use crate::{
 /// Messages that need the connection return `ConnectionClosed` when it is not open yet, being closed, or closed. Its
 /// [`close_reason`](Error::close_reason) is the one that the broker sent, if it sent one.
 ///
-/// **Over a reconnect**: the actor stays the same, and keeps its watchers and channels. It closes for good when the
+/// **Over a reconnect**: the actor stays the same, and keeps its watchers and channels. It closes when the
 /// limits of its [`Recovery`](crate::Recovery) are reached, or when the broker has refused the login or the virtual
 /// host for a minute.
 ///
@@ -128,7 +128,7 @@ impl ConnectionSupervisor {
     /// Starts the actor, which connects at once.
     ///
     /// The actor and those that it starts run on `arbiter`, or, without one, on the calling thread, which must have an
-    /// actix `System`. The receiver has the state of the connection. The result of the connect is shown by it alone:
+    /// actix `System`. The receiver has the state of the connection. It is the only report of the connect:
     /// [`ConnectionState::Open`], or [`Closed`](ConnectionState::Closed) with the cause: `Io`, `Auth` (403), `Vhost`
     /// (530), `Timeout`, `Protocol`, `Limit`, or `ConnectionClosed` for another refusal.
     ///

@@ -78,6 +78,7 @@ pub struct UriParameters {
 /// # Ok::<(), actix_pika_actors::uri::UriError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verify {
     /// `verify_peer`: the certificate is verified.
     Peer,

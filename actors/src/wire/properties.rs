@@ -22,6 +22,7 @@ use super::{
 /// assert_eq!(DeliveryMode::from(1), DeliveryMode::Transient);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DeliveryMode {
     /// 1: the message may be kept in memory only.
     Transient,

@@ -13,8 +13,12 @@ use actix_pika_actors::{
 
 use super::{Bench, Call, ask, at_once};
 
-/// The load of a channel without publishes and deliveries.
-pub const IDLE: Load = Load { unconfirmed: 0, unsettled: 0, bytes: 0, waiting: 0, drained: true };
+/// Returns the load of a channel without publishes and deliveries.
+pub fn idle() -> Load {
+    let mut load = Load::default();
+    load.drained = true;
+    load
+}
 
 /// A bench whose client reconnects after a millisecond, and the events of its connection.
 pub struct RecoveryBench {

@@ -10,7 +10,7 @@ use actix_pika_actors::{
 
 use super::common::{
     ask,
-    recovery::{IDLE, RecoveryBench, publish},
+    recovery::{RecoveryBench, idle, publish},
 };
 
 /// Design 13.1, CH-05: when the broker closes a channel, written publishes fail; the rest is sent when it is reopened.
@@ -48,7 +48,7 @@ async fn a_closed_channel_fails_written_publishes_and_is_reopened() {
     test.expect_publishes(&["5"]).await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
     assert_eq!(fifth.answer().await.unwrap().sequence(), Some(5));
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// Design 13.1: after five closes within ten seconds, the sixth closes the channel for good; the connection stays open.

@@ -10,7 +10,7 @@ use actix_pika_actors::{
 
 use super::common::{
     ask, at_once,
-    recovery::{IDLE, RecoveryBench, publish, publish_as},
+    recovery::{RecoveryBench, idle, publish, publish_as},
 };
 
 /// CLU-05, design 13.1: new publishes wait behind the nacked ones; the channel is reopened when all others are answered.
@@ -46,7 +46,7 @@ async fn publishes_nacked_after_a_reconnect_are_resent_in_order() {
     for (n, call) in (1..).zip(calls) {
         assert_eq!(call.answer().await.unwrap().sequence(), Some(n));
     }
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
     for _ in 0..3 {
         let event = at_once("an event", events.next()).await.unwrap();
         assert!(matches!(event, ChannelEvent::Reopened(_)), "{event:?}");
@@ -81,7 +81,7 @@ async fn a_repeated_nack_is_final_after_the_retry_window() {
     test.bench.socket.confirm(1, 3, true).await.unwrap();
     assert_eq!(second.answer().await.unwrap().sequence(), Some(2));
     assert_eq!(third.answer().await.unwrap().sequence(), Some(3));
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// CLU-05: a nack is final at once before any reconnect, with a consumer, with `OnOutage::Fail`, and without resend.
@@ -109,7 +109,7 @@ async fn other_nacks_are_final_at_once() {
     test.expect_publishes(&["once"]).await;
     test.bench.socket.nack(1, 1, false).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 
     let mut test = RecoveryBench::start().await;
     let channel = test.bench.channel(1, OpenChannel::new()).await;
@@ -147,5 +147,5 @@ async fn a_close_makes_deferred_nacks_final() {
     second.answer().await.unwrap();
     test.bench.socket.answer(1, |_: methods::Close| methods::CloseOk {}).await.unwrap();
     closed.answer().await.unwrap();
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }

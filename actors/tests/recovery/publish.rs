@@ -12,7 +12,7 @@ use actix_pika_actors::{
 
 use super::common::{
     TAG, ask, at_once,
-    recovery::{IDLE, RecoveryBench, publish, publish_as, until},
+    recovery::{RecoveryBench, idle, publish, publish_as, until},
 };
 
 /// Design 13.1, design 13.4, PUB-14: unconfirmed publishes are resent, in the old order and before newer ones. Their
@@ -63,7 +63,7 @@ async fn unconfirmed_publishes_are_resent_in_order() {
             (_, answer) => assert_eq!(answer.unwrap().sequence(), Some(n)),
         }
     }
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// Design 13.3, NET: the connection is lost in the middle of a frame and of a body. The next one splits the body by its
@@ -95,7 +95,7 @@ async fn large_bodies_are_split_again_for_every_connection() {
     for call in [small, large, last] {
         call.answer().await.unwrap();
     }
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// Design 13.3: a header cannot be split: if it does not fit any more, only its publish fails.
@@ -116,7 +116,7 @@ async fn headers_that_do_not_fit_any_more_fail_alone() {
     test.bench.socket.confirm(1, 2, true).await.unwrap();
     assert_eq!(before.answer().await.unwrap().sequence(), Some(1));
     assert_eq!(after.answer().await.unwrap().sequence(), Some(3));
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// Design 13.4, design 13.6: deadlines run while the connection is down; a publish that timed out is not sent later.
@@ -138,7 +138,7 @@ async fn deadlines_run_while_the_connection_is_down() {
     test.reconnect().await;
     test.reopen_channel(1).await;
     test.recovered().await;
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
     let next = publish(&channel, "next").await;
     test.expect_publishes(&["next"]).await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
@@ -176,7 +176,7 @@ async fn the_window_and_its_queue_outlive_the_connection() {
     for call in calls {
         call.answer().await.unwrap();
     }
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// Design 7.1, PUB-13: with `OnOutage::Fail`, written publishes may have arrived, and none is sent later.
@@ -197,7 +197,7 @@ async fn publishes_may_fail_in_an_outage() {
             (ErrorKind::ConnectionClosed, arrived, true)
         );
     }
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
     test.reconnect().await;
     test.reopen_channel(1).await;
     test.recovered().await;
@@ -205,7 +205,7 @@ async fn publishes_may_fail_in_an_outage() {
     test.expect_publishes(&["again"]).await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
     again.answer().await.unwrap();
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// Design 7.1: a publish with `resend(false)` fails only if it may have arrived.
@@ -227,7 +227,7 @@ async fn a_publish_without_resend_fails_if_it_may_have_arrived() {
     test.bench.socket.confirm(1, 2, true).await.unwrap();
     second.answer().await.unwrap();
     assert_eq!(third.answer().await.unwrap().sequence(), Some(3));
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// Design 13.1: a publish that was unconfirmed at two connection closes with an error may be their cause, and is not sent
@@ -263,7 +263,7 @@ async fn a_publish_that_was_unconfirmed_at_two_errors_fails() {
     test.expect_publishes(&["good"]).await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
     good.answer().await.unwrap();
-    assert_eq!(channel.outbox.load(), IDLE);
+    assert_eq!(channel.outbox.load(), idle());
 }
 
 /// Design 13.1, PUB-02: without confirms, written publishes are not resent; the others are sent on the next connection.
@@ -289,7 +289,7 @@ async fn publishes_without_confirms_wait_for_the_connection() {
     assert_eq!(published.frame_lengths, [4088, 4088, 1824]);
     test.expect_publishes(&["third"]).await;
     third.answer().await.unwrap();
-    until("the window is empty", || channel.outbox.load() == IDLE).await;
+    until("the window is empty", || channel.outbox.load() == idle()).await;
 }
 
 /// Design 13.1, design 13.3: a consumer that is refused while its channel recovers fails no publish that was unconfirmed
