@@ -1,7 +1,7 @@
 //! Encoding of the frames that are sent once per message: `basic.publish`, settlements, content and heartbeats.
 //!
-//! Every function appends complete frames to a buffer and allocates nothing but its growth. The bytes are the same
-//! whichever side sends them.
+//! Every function appends to a buffer, and allocates only if the buffer has to grow. Client and server send the same
+//! bytes.
 
 use bytes::{BufMut, BytesMut};
 

@@ -23,7 +23,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Creates an `internal-error` (541): the mistake is ours.
+    /// Creates an `internal-error` (541): this client has made a mistake.
     pub(crate) fn internal(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(541, text)
     }

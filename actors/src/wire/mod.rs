@@ -67,6 +67,7 @@ pub(crate) use self::{
     short::{TooLong, check_short, short, short_truncated},
     single_frame::single_frame_delivery,
     span::{LongSpan, Span},
+    tune::Negotiated,
     update_secret::update_secret,
 };
 // These are part of the public API, at the root of the crate.
@@ -76,6 +77,5 @@ pub use self::{
     properties::{DeliveryMode, Properties},
     table::Table,
     text::Text,
-    tune::Negotiated,
     value::Value,
 };
