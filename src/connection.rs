@@ -122,7 +122,7 @@ impl Connection {
     ///
     /// Sends `connection.update-secret`, a RabbitMQ extension for OAuth 2. The new secret is also used for later
     /// connects, unless the connection has a [`CredentialsProvider`](crate::options::CredentialsProvider), which is
-    /// asked at each connect. Dropping the future does not withdraw the secret.
+    /// called at each connect. Dropping the future does not withdraw the secret.
     ///
     /// # Errors
     /// `Timeout` after 30 seconds, or `Blocked` while the broker blocks the connection; [`UpdateSecret`] sets another

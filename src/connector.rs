@@ -59,7 +59,7 @@ impl Connector {
     /// | `auth_mechanism`, or `auth` | `PLAIN`, `AMQPLAIN` or `EXTERNAL`; may be repeated, in order of preference, see [`mechanisms`](Self::mechanisms) |
     /// | `happy_eyeballs_delay`, `interleave` | as [`happy_eyeballs`](Self::happy_eyeballs): seconds with a fraction, and a count |
     /// | `reconnect_interval` | seconds with a fraction between a loss and the next attempt, for [`connect_robust`](crate::connect_robust); without effect if [`recovery`](Self::recovery) is set, or if the connection is not recovered |
-    /// | `fail_fast` | as [`fail_fast`](Self::fail_fast): `0` or `1` |
+    /// | `fail_fast` | as [`fail_fast`](Self::fail_fast): `1` or `0`, also `true` or `false` |
     /// | `cacertfile`, `certfile`, `keyfile`, `verify`, `server_name_indication`, `cafile`, `capath`, `cadata`, `no_verify_ssl` | refused: they need TLS |
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl Connector {
         self
     }
 
-    /// Sets the login: [`Credentials`](crate::Credentials), or a provider that is asked at every connect, and again before
+    /// Sets the login: [`Credentials`](crate::Credentials), or a provider that is called at every connect, and again before
     /// its credentials expire.
     ///
     /// New credentials are sent with `connection.update-secret` at 80 % of the lifetime of the current ones. Watchers
@@ -234,7 +234,7 @@ impl Connector {
     /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed). A provider that panics, or takes longer than the
     /// [connect timeout](Self::connect_timeout), counts as failed, and so does the connect.
     ///
-    /// **Over a reconnect**: the provider is asked again.
+    /// **Over a reconnect**: the provider is called again.
     ///
     /// Source: <https://www.rabbitmq.com/docs/access-control>, <https://www.rabbitmq.com/docs/oauth2>.
     ///
@@ -370,8 +370,8 @@ impl Connector {
         self
     }
 
-    /// Sets the most channels. The broker may allow fewer, 2,047 by RabbitMQ's default. 0, which is the default, leaves the
-    /// limit to the broker.
+    /// Sets the highest number of channels. The broker may allow fewer, 2,047 by RabbitMQ's default. Without a limit here,
+    /// which is the default and the meaning of 0, the broker's limit applies.
     ///
     /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/channels>.
     ///

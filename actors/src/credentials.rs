@@ -12,7 +12,7 @@ use crate::{
 /// Holds a user, its password or token, and how long they are valid.
 ///
 /// **Over a reconnect**: the same credentials are used at each connect, with the secret of the last
-/// `connection.update-secret`. A [`CredentialsProvider`] is asked again instead.
+/// `connection.update-secret`. A [`CredentialsProvider`] is called again instead.
 ///
 /// Source: <https://www.rabbitmq.com/docs/access-control>, <https://www.rabbitmq.com/docs/oauth2>
 ///
@@ -51,7 +51,7 @@ impl Credentials {
 
     /// Sets for how long the credentials are valid, from now on.
     ///
-    /// At 80 % of it the provider is asked again, and the new secret is sent to the broker
+    /// At 80 % of it the provider is called again, and the new secret is sent to the broker
     /// (`connection.update-secret`). This applies to what a [`CredentialsProvider`] returns; fixed
     /// credentials are not renewed.
     ///
@@ -122,7 +122,7 @@ pub type CredentialsFuture = Pin<Box<dyn Future<Output = Result<Credentials>> + 
 /// [`Error::credentials`]. A provider that panics, or takes longer than the connect timeout, counts as
 /// failed.
 ///
-/// **Over a reconnect**: the provider is asked at each attempt, so that a rotated password is used. The
+/// **Over a reconnect**: the provider is called at each attempt, so that a rotated password is used. The
 /// broker may refuse the credentials for up to one minute, for example while it restarts, before recovery
 /// ends.
 ///
@@ -146,7 +146,7 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     /// # Errors
     /// The connect fails with the returned error. [`Error::credentials`] creates a retryable error of kind
     /// `Auth`. While the connection is open, the error is reported as
-    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed), and the provider is asked again later.
+    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed), and the provider is called again later.
     ///
     /// # Examples
     /// ```

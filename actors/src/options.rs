@@ -67,9 +67,9 @@ pub struct ConnectionOptions {
     /// The heartbeat interval, rounded up to whole seconds. `None` accepts the broker's proposal, zero turns heartbeats
     /// off.
     pub heartbeat: Option<Duration>,
-    /// The most channels. The broker may allow fewer.
+    /// The highest number of channels; 0 for no limit. The broker may allow fewer.
     pub channel_max: u16,
-    /// The largest frame in bytes, 4,096 at least. The broker may allow less.
+    /// The largest frame in bytes, 4,096 at least; 0 for 128 KiB. The broker may allow less.
     pub frame_max: u32,
     /// The time limit for dialling and the handshake together, for each address.
     pub connect_timeout: Duration,

@@ -35,7 +35,7 @@ use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, Targ
 /// How often an idle consumer checks whether its target still runs.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Feeds one user actor with deliveries, on the thread where `consume` was called. Applications send their messages,
+/// Passes deliveries to one user actor, on the thread where `consume` was called. Applications send their messages,
 /// such as [`CancelConsumer`](crate::CancelConsumer) and [`PauseConsumer`](crate::PauseConsumer), to the
 /// [`Channel`](crate::Channel), not to this actor.
 ///

@@ -59,7 +59,7 @@ pub enum ChannelEvent {
         /// New name.
         new: String,
     },
-    /// The broker asks to stop publishing (`false`) or to resume it (`channel.flow`). RabbitMQ never does.
+    /// The broker requests to stop publishing (`false`) or to resume it (`channel.flow`). RabbitMQ never sends it.
     Flow(bool),
     /// The channel is closed: by the application (`None`), or for this cause. No event follows.
     Closed(Option<Error>),

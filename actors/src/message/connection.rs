@@ -35,7 +35,7 @@ closing! {
 /// Sends the broker a new password or token (`connection.update-secret`, a RabbitMQ extension).
 ///
 /// The reply is sent when the broker has accepted it. From then on it is also used for later connects, unless a
-/// [`CredentialsProvider`](crate::CredentialsProvider) is asked at each of them.
+/// [`CredentialsProvider`](crate::CredentialsProvider) is called for each of them.
 ///
 /// # Errors
 /// - `Timeout` if the deadline passes, or `Blocked` if it passes while the broker blocks the connection. The broker

@@ -39,7 +39,7 @@ impl ConnectionOptions {
 
     fn from_uri(uri: AmqpUri) -> Result<Self> {
         if uri.scheme == Scheme::Amqps {
-            return Err(Error::uri("amqps: this version speaks plain TCP only"));
+            return Err(Error::uri("amqps: this version supports plain TCP only"));
         }
         if let Some(key) = uri.parameters.needs_tls() {
             return Err(Error::uri(format!("AMQP URI: parameter {key} needs amqps, not in this version")));

@@ -1,4 +1,4 @@
-//! How the connection is asked to take bytes, and takes them.
+//! The request to the connection to take bytes, and taking them.
 
 use bytes::Bytes;
 
