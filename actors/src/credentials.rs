@@ -19,7 +19,7 @@ use crate::{
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use actix_pika_actors::Credentials;
+/// # use actix_pika_actors::Credentials;
 ///
 /// let token = Credentials::new("", "eyJhbGciOi...").expires_in(Duration::from_secs(300));
 /// assert!(!format!("{token:?}").contains("eyJ"));
@@ -131,7 +131,7 @@ pub type CredentialsFuture = Pin<Box<dyn Future<Output = Result<Credentials>> + 
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use actix_pika_actors::{Credentials, CredentialsProvider, Error};
+/// # use actix_pika_actors::{Credentials, CredentialsProvider, Error};
 ///
 /// fn vault() -> impl CredentialsProvider {
 ///     || async {

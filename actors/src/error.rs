@@ -30,8 +30,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::{Error, ErrorKind};
-///
+/// # use actix_pika_actors::{Error, ErrorKind};
 /// fn queue_is_missing(error: &Error) -> bool {
 ///     error.kind() == ErrorKind::Refused && error.code() == Some(404)
 /// }

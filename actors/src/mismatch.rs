@@ -15,8 +15,7 @@ use crate::error::{CloseReason, Error};
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::Error;
-///
+/// # use actix_pika_actors::Error;
 /// fn explain(error: &Error) -> Option<String> {
 ///     let mismatch = error.mismatch()?;
 ///     Some(format!("{} is {:?} on the broker", mismatch.argument, mismatch.current))

@@ -47,7 +47,6 @@ pub enum Scheme {
 /// # Examples
 /// ```
 /// # use actix_pika_actors::uri::AmqpUri;
-///
 /// let uri: AmqpUri = "amqp://alice:secret@broker.example/orders?heartbeat=10".parse()?;
 /// assert_eq!((uri.port, uri.vhost.as_str(), uri.parameters.heartbeat), (5672, "orders", Some(10)));
 /// assert_eq!(uri.to_string(), "amqp://alice:***@broker.example/orders?heartbeat=10");

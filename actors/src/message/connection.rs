@@ -50,7 +50,7 @@ closing! {
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use actix_pika_actors::UpdateSecret;
+/// # use actix_pika_actors::UpdateSecret;
 ///
 /// let update = UpdateSecret::new("a new token", "rotation").deadline(Duration::from_secs(5));
 /// assert!(!format!("{update:?}").contains("token"));
@@ -125,8 +125,7 @@ impl Message for GetState {
 /// ```
 /// # use actix::prelude::*;
 /// # async fn example(supervisor: Addr<actix_pika_actors::ConnectionSupervisor>) -> Result<(), MailboxError> {
-/// use actix_pika_actors::GetHealth;
-///
+/// # use actix_pika_actors::GetHealth;
 /// let health = supervisor.send(GetHealth).await?;
 /// println!("connection is up: {}", health.is_up());
 /// # Ok(())

@@ -26,8 +26,7 @@ use crate::{
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::{Delivery, Result};
-///
+/// # use actix_pika_actors::{Delivery, Result};
 /// fn work(delivery: Delivery) -> Result<()> {
 ///     if delivery.body().is_empty() {
 ///         return delivery.reject(false);

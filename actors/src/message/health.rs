@@ -16,8 +16,7 @@ use crate::error::Error;
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::ConnectionEvent;
-///
+/// # use actix_pika_actors::ConnectionEvent;
 /// fn print_skipped(event: &ConnectionEvent) {
 ///     if let ConnectionEvent::Recovered { skipped, .. } = event {
 ///         for entity in skipped.iter() {
@@ -47,8 +46,7 @@ impl fmt::Display for Skipped {
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::EntityKind;
-///
+/// # use actix_pika_actors::EntityKind;
 /// assert_eq!(EntityKind::Queue.to_string(), "queue");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,8 +85,7 @@ impl fmt::Display for EntityKind {
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::Health;
-///
+/// # use actix_pika_actors::Health;
 /// fn status_code(health: &Health) -> u16 {
 ///     match health {
 ///         Health::Down(_) => 503,
@@ -128,8 +125,7 @@ impl Health {
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::{Degradation, Health};
-///
+/// # use actix_pika_actors::{Degradation, Health};
 /// fn can_publish(health: &Health) -> bool {
 ///     match health {
 ///         Health::Up => true,

@@ -48,8 +48,7 @@ pub struct OpenChannel {
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::{OnOutage, OpenChannel};
-///
+/// # use actix_pika_actors::{OnOutage, OpenChannel};
 /// assert_eq!(OnOutage::default(), OnOutage::Keep);
 /// let options = OpenChannel::new().on_outage(OnOutage::Fail);
 /// ```

@@ -54,8 +54,7 @@ impl Requeue {
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::{Delivery, Requeue, Result};
-///
+/// # use actix_pika_actors::{Delivery, Requeue, Result};
 /// async fn resize(_: &[u8]) -> std::io::Result<()> {
 ///     Ok(())
 /// }

@@ -19,7 +19,6 @@ use crate::{
 /// # Examples
 /// ```
 /// # use actix_pika_actors::Publishing;
-///
 /// let order = Publishing::new(r#"{"id": 7}"#).content_type("application/json").header("attempt", 1);
 /// let event = Publishing::new("tick").persistent(false).mandatory(false);
 /// ```
@@ -74,8 +73,7 @@ impl Publishing {
     ///
     /// # Examples
     /// ```
-    /// use actix_pika_actors::Publishing;
-    ///
+    /// # use actix_pika_actors::Publishing;
     /// let question = Publishing::new("the time?").reply_to("answers").resend(false);
     /// ```
     pub fn resend(mut self, resend: bool) -> Self {

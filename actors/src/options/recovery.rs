@@ -13,7 +13,7 @@ use std::time::Duration;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use actix_pika_actors::Recovery;
+/// # use actix_pika_actors::Recovery;
 ///
 /// let growing = Recovery::exponential(Duration::from_millis(200), Duration::from_secs(30));
 /// let limited = Recovery::fixed(Duration::from_secs(5)).attempts(12);
@@ -36,7 +36,7 @@ pub enum Recovery {
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use actix_pika_actors::Recovery;
+/// # use actix_pika_actors::Recovery;
 ///
 /// let Recovery::After(backoff) = Recovery::fixed(Duration::from_secs(5)) else { unreachable!() };
 /// assert_eq!((backoff.first, backoff.most), (Duration::from_secs(5), Duration::from_secs(5)));

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use actix_pika_actors::TcpOptions;
+/// # use actix_pika_actors::TcpOptions;
 ///
 /// let options = TcpOptions::new().keepalive(Duration::from_secs(60)).user_timeout(Duration::from_secs(20));
 /// assert_eq!(options.keepalive, Some(Duration::from_secs(60)));

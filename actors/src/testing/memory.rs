@@ -22,11 +22,10 @@ const BUFFER: usize = 64 * 1024;
 ///
 /// # Examples
 /// ```
-/// use actix_pika_actors::{
-///     ConnectionOptions, ConnectionSupervisor,
-///     testing::{MemoryPeer, TestError},
-/// };
-///
+/// # use actix_pika_actors::{
+/// #     ConnectionOptions, ConnectionSupervisor,
+/// #     testing::{MemoryPeer, TestError},
+/// # };
 /// # actix::System::new().block_on(async {
 /// let mut peer = MemoryPeer::new();
 /// let mut options = ConnectionOptions::default();
