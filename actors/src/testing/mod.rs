@@ -2,7 +2,7 @@
 //!
 //! A [`Peer`] listens on a loopback port, a [`MemoryPeer`] accepts in-memory streams. Each [`PeerSocket`] that they
 //! accept is the server's side of one connection, which the test plays frame by frame. It can do what a real broker does
-//! not: stop in the middle of a handshake, cut a message in two, send a reply that nobody asked for, reset the connection.
+//! not: stop in the middle of a handshake, cut a message in two, send an unexpected reply, reset the connection.
 //! It encodes and decodes with `amq-protocol` alone and shares no code with the codec of this library, so each checks
 //! the other.
 //!
