@@ -36,6 +36,12 @@ test-4: ## Run all tests against RabbitMQ 4.0, installed under .broker/ (Linux, 
 	@AMQP_URL=$$(scripts/broker.sh four ensure); export AMQP_URL TEST_BROKER=four; unset MANAGEMENT_URL; \
 		$(run_tests)
 
+.PHONY: test-full
+test-full: ## Run all that takes longer: RabbitMQ 4.0, each feature, the full chaos test (about 40 minutes)
+	@$(MAKE) test-4
+	@$(MAKE) features
+	@$(MAKE) chaos
+
 .PHONY: check
 check: ## Check formatting, lints, documentation and packages
 	cargo fmt --all --check
