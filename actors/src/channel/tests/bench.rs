@@ -25,7 +25,7 @@ use crate::{
     outbox::{Flush, Outbox, OutboxConfig},
     transport::ReadCredit,
     wire::{
-        AMQPClass, FrameDecoder, FrameKind, Properties, basic, channel, confirm, ids, method_name,
+        AMQPClass, FrameDecoder, FrameKind, Inbound, Properties, basic, channel, confirm, ids, method_name,
         parse_method, put_method, queue, read_method,
     },
 };
@@ -172,19 +172,34 @@ impl Bench {
         self.receive(AMQPClass::Basic(basic::AMQPMethod::Ack(ack)));
     }
 
-    /// Returns the names of the methods that were sent since the last time; of consumes and cancels with their tag.
+    /// Returns the names of the methods that were sent since the last time; of cancels with their tag.
     pub(super) fn sent(&self) -> Vec<String> {
+        self.sent_payloads().iter().map(|payload| name(payload)).collect()
+    }
+
+    /// Returns the methods that were sent since the last time, except publishes and acks.
+    pub(super) fn sent_methods(&self) -> Vec<AMQPClass> {
+        let is_other = |payload: &Bytes| matches!(parse_method(payload), Ok(Inbound::Other { .. }));
+        let payloads = self.sent_payloads();
+        payloads
+            .iter()
+            .filter(|payload| is_other(payload))
+            .map(|payload| read_method(payload).unwrap())
+            .collect()
+    }
+
+    fn sent_payloads(&self) -> Vec<Bytes> {
         let (mut out, mut bytes) = (Vec::new(), BytesMut::new());
         while self.machine.outbox.take(self.epoch, 1 << 20, &mut out) {}
         out.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
-        let mut methods = Vec::new();
+        let mut payloads = Vec::new();
         let mut decoder = FrameDecoder::new(131_072);
         while let Some(batch) = decoder.next_batch(&mut bytes).unwrap() {
-            for view in batch.views().filter(|view| view.kind == FrameKind::Method) {
-                methods.push(name(view.payload));
-            }
+            payloads.extend(
+                batch.iter().filter(|frame| frame.kind == FrameKind::Method).map(|frame| frame.payload),
+            );
         }
-        methods
+        payloads
     }
 
     /// Takes what the machine has asked for since the last time.
@@ -226,8 +241,8 @@ impl Bench {
 fn name(payload: &[u8]) -> String {
     let name = |class_id, method_id| method_name(class_id, method_id).to_owned();
     // Those that `read_method` does not decode are of the hot path.
-    match parse_method(&Bytes::copy_from_slice(payload)) {
-        Ok(crate::wire::Inbound::Other { .. }) => {}
+    match parse_method(payload) {
+        Ok(Inbound::Other { .. }) => {}
         _ => return name(payload[1].into(), payload[3].into()),
     }
     match read_method(payload).unwrap() {

@@ -6,4 +6,5 @@ mod closing;
 mod counting;
 mod recovery;
 mod replies;
+mod schedules;
 mod state;

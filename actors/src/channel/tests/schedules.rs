@@ -1,0 +1,447 @@
+//! Random schedules: the machine of a channel against a model of a broker that refuses, cancels, nacks, closes the channel
+//! and loses the connection.
+//!
+//! Whatever happens, the channel sends nothing for which a broker closes the connection, every call and publish has an
+//! outcome, and in the end each consumer that has not ended is at the broker. `PROPTEST_CASES` sets how many are tried.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::bench::{Bench, Sink};
+use crate::{
+    channel::{output::Output, reply::Answer},
+    error::{CloseReason, Error},
+    internal::SupervisorMessage,
+    message::{CancelConsumer, CloseChannel, Consume, Consumed, ConsumerEnd, Outgoing, PurgeQueue},
+    wire::{AMQPClass, Properties, basic, channel, confirm, queue},
+};
+
+const TAGS: [&str; 3] = ["a", "b", "c"];
+
+fn queue_of(tag: &str) -> &'static str {
+    if tag == "c" { "other" } else { "jobs" }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Consume {
+        tag: usize,
+        robust: bool,
+    },
+    Cancel(usize),
+    TargetLost(usize),
+    Purge,
+    Publish,
+    /// Whether the broker nacks publishes from now on.
+    Nack(bool),
+    /// One reply of the broker arrives, from the channel or from a queue.
+    Reply {
+        from_queue: bool,
+    },
+    Replies,
+    DeleteQueue(usize),
+    DeclareQueue(usize),
+    /// The broker closes the channel because of a publish.
+    CloseByBroker,
+    Repair {
+        repaired: bool,
+    },
+    LoseConnection {
+        hard: bool,
+    },
+    Attach,
+    Wait(u64),
+    Close,
+    /// The last handle is dropped.
+    Release,
+    /// The connection is being closed.
+    Drain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..3usize, prop::bool::weighted(0.8)).prop_map(|(tag, robust)| Step::Consume { tag, robust }),
+        3 => (0..3usize).prop_map(Step::Cancel),
+        1 => (0..3usize).prop_map(Step::TargetLost),
+        2 => Just(Step::Purge),
+        4 => Just(Step::Publish),
+        1 => any::<bool>().prop_map(Step::Nack),
+        10 => any::<bool>().prop_map(|from_queue| Step::Reply { from_queue }),
+        4 => Just(Step::Replies),
+        4 => (0..3usize).prop_map(Step::DeleteQueue),
+        2 => (0..3usize).prop_map(Step::DeclareQueue),
+        2 => Just(Step::CloseByBroker),
+        3 => prop::bool::weighted(0.8).prop_map(|repaired| Step::Repair { repaired }),
+        3 => prop::bool::weighted(0.3).prop_map(|hard| Step::LoseConnection { hard }),
+        5 => Just(Step::Attach),
+        6 => prop_oneof![2 => Just(1), 3 => Just(3), 2 => Just(12), 3 => Just(31)].prop_map(Step::Wait),
+        1 => prop_oneof![17 => Just(Step::Wait(3)), 1 => Just(Step::Close), 1 => Just(Step::Release), 1 => Just(Step::Drain)],
+    ]
+}
+
+/// What a broker has of the channel on one connection.
+#[derive(Debug, Default)]
+struct Broker {
+    state: BrokerChannel,
+    consumers: BTreeSet<String>,
+    replies: VecDeque<AMQPClass>,
+    /// Replies of queues, which those of the channel may overtake.
+    queue_replies: VecDeque<AMQPClass>,
+    omits_close_ok: bool,
+    published: u64,
+}
+
+#[derive(Debug, Default, PartialEq)]
+enum BrokerChannel {
+    #[default]
+    Closed,
+    Open,
+    /// The broker has sent `channel.close`, and ignores everything until the reply.
+    Closing,
+}
+
+impl Broker {
+    fn close(&mut self, code: u16, text: String, class_id: u16, method_id: u16) {
+        self.state = BrokerChannel::Closing;
+        self.consumers.clear();
+        self.queue_replies.clear();
+        let close =
+            channel::Close { reply_code: code, reply_text: text.as_str().into(), class_id, method_id };
+        self.replies.push_back(AMQPClass::Channel(channel::AMQPMethod::Close(close)));
+    }
+
+    fn awaits_consume_ok(&self, tag: &str) -> bool {
+        self.queue_replies.iter().any(|reply| {
+            matches!(reply, AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) if ok.consumer_tag.as_str() == tag)
+        })
+    }
+
+    /// Reads a method of the client; panics for one that would close the connection.
+    fn read(&mut self, method: AMQPClass, missing: &BTreeSet<&'static str>, nacks: bool) {
+        use AMQPClass::{Basic, Channel, Confirm, Queue};
+        match (&self.state, method) {
+            (BrokerChannel::Closed, Channel(channel::AMQPMethod::Open(_))) => {
+                self.state = BrokerChannel::Open;
+                self.published = 0;
+                self.replies.push_back(Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {})));
+            }
+            (BrokerChannel::Closing, Channel(channel::AMQPMethod::CloseOk(_))) => {
+                self.state = BrokerChannel::Closed;
+            }
+            (BrokerChannel::Closing, Channel(channel::AMQPMethod::Close(_))) => {
+                if !self.omits_close_ok {
+                    self.replies.push_back(Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+                }
+            }
+            (BrokerChannel::Closing, _) => {}
+            (BrokerChannel::Open, Channel(channel::AMQPMethod::Close(_))) => {
+                self.state = BrokerChannel::Closed;
+                self.consumers.clear();
+                self.replies.append(&mut self.queue_replies);
+                self.replies.push_back(Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+            }
+            (BrokerChannel::Open, Confirm(confirm::AMQPMethod::Select(_))) => {
+                self.replies.push_back(Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})));
+            }
+            (BrokerChannel::Open, Basic(basic::AMQPMethod::Qos(_))) => {
+                self.replies.push_back(Basic(basic::AMQPMethod::QosOk(basic::QosOk {})));
+            }
+            (BrokerChannel::Open, Basic(basic::AMQPMethod::Publish(_))) => {
+                self.published += 1;
+                let (delivery_tag, multiple) = (self.published, false);
+                self.replies.push_back(Basic(if nacks {
+                    basic::AMQPMethod::Nack(basic::Nack { delivery_tag, multiple, requeue: false })
+                } else {
+                    basic::AMQPMethod::Ack(basic::Ack { delivery_tag, multiple })
+                }));
+            }
+            (BrokerChannel::Open, Queue(queue::AMQPMethod::Purge(_))) => {
+                let ok = queue::PurgeOk { message_count: 0 };
+                self.replies.push_back(Queue(queue::AMQPMethod::PurgeOk(ok)));
+            }
+            (BrokerChannel::Open, Basic(basic::AMQPMethod::Consume(consume))) => {
+                let (tag, queue) = (consume.consumer_tag.to_string(), consume.queue.as_str());
+                assert!(!self.consumers.contains(&tag), "530: consumer tag {tag} is in use");
+                if missing.contains(queue) {
+                    return self.close(404, format!("NOT_FOUND - no queue '{queue}' in vhost '/'"), 60, 20);
+                }
+                self.consumers.insert(tag.clone());
+                let ok = basic::ConsumeOk { consumer_tag: tag.as_str().into() };
+                self.queue_replies.push_back(Basic(basic::AMQPMethod::ConsumeOk(ok)));
+            }
+            (BrokerChannel::Open, Basic(basic::AMQPMethod::Cancel(cancel))) => {
+                let tag = cancel.consumer_tag.to_string();
+                assert!(!self.awaits_consume_ok(&tag), "541: cancel of {tag} before consume-ok");
+                self.consumers.remove(&tag);
+                let ok = basic::CancelOk { consumer_tag: tag.as_str().into() };
+                self.queue_replies.push_back(Basic(basic::AMQPMethod::CancelOk(ok)));
+            }
+            (state, method) => panic!("504 or 503: {method:?} on a channel that is {state:?}"),
+        }
+    }
+}
+
+struct Run {
+    bench: Bench,
+    broker: Option<Broker>,
+    missing: BTreeSet<&'static str>,
+    sinks: Vec<(&'static str, Arc<Sink>)>,
+    consumed: Vec<Answer<Consumed>>,
+    done: Vec<Answer<()>>,
+    purged: Vec<Answer<u32>>,
+    repairs: VecDeque<(u32, String)>,
+    /// The addresses of sinks whose consumer was started.
+    bound: BTreeSet<usize>,
+    omits_close_ok: bool,
+    nacks: bool,
+    is_released: bool,
+    /// When nacked publishes are tried again, and in which channel epoch.
+    nack_retries: Vec<(Instant, u32)>,
+    ended: bool,
+}
+
+impl Run {
+    fn new(omits_close_ok: bool) -> Self {
+        let mut run = Self {
+            bench: Bench::new(true),
+            broker: None,
+            missing: BTreeSet::new(),
+            sinks: Vec::new(),
+            consumed: Vec::new(),
+            done: Vec::new(),
+            purged: Vec::new(),
+            repairs: VecDeque::new(),
+            bound: BTreeSet::new(),
+            omits_close_ok,
+            nacks: false,
+            is_released: false,
+            nack_retries: Vec::new(),
+            ended: false,
+        };
+        run.step(&Step::Attach);
+        run.step(&Step::Replies);
+        assert!(run.bench.machine.state.is_open());
+        run
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Consume { tag, robust } => {
+                let (tag, sink) = (TAGS[*tag], Arc::new(Sink::default()));
+                let consume = Consume::new().queue(queue_of(tag)).tag(tag).robust(*robust).sink(sink.clone());
+                self.consumed.push(self.bench.call(consume));
+                self.sinks.push((tag, sink));
+            }
+            Step::Cancel(tag) => {
+                let cancel = CancelConsumer::new(TAGS[*tag]);
+                self.done.push(self.bench.machine.cancel_consumer(&cancel, self.bench.now).listen());
+            }
+            Step::TargetLost(tag) => {
+                let id = self.bench.machine.consumers.get(TAGS[*tag]).map(|entry| entry.id());
+                if let Some(id) = id {
+                    self.bench.machine.cancel_because(id, ConsumerEnd::TargetGone, self.bench.now);
+                }
+            }
+            Step::Purge => self.purged.push(self.bench.call(PurgeQueue::new("jobs"))),
+            Step::Publish => self.publish(),
+            Step::Nack(nacks) => self.nacks = *nacks,
+            Step::Reply { from_queue } => self.reply(*from_queue),
+            Step::Replies => {
+                while self.has_replies() {
+                    self.reply(true);
+                    self.reply(false);
+                }
+            }
+            Step::DeleteQueue(tag) => self.delete_queue(queue_of(TAGS[*tag])),
+            Step::DeclareQueue(tag) => {
+                self.missing.remove(queue_of(TAGS[*tag]));
+            }
+            Step::CloseByBroker => {
+                if let Some(broker) =
+                    self.broker.as_mut().filter(|broker| broker.state == BrokerChannel::Open)
+                {
+                    broker.close(406, "PRECONDITION_FAILED".into(), 60, 40);
+                }
+            }
+            Step::Repair { repaired } => {
+                if let Some((consumer, queue)) = self.repairs.pop_front() {
+                    let result = if *repaired { Ok(()) } else { Err(ConsumerEnd::CancelledByBroker) };
+                    self.missing.retain(|missing| !repaired || *missing != queue);
+                    self.bench.machine.consumer_repaired(consumer, result, self.bench.now);
+                }
+            }
+            Step::LoseConnection { hard } => {
+                if self.broker.take().is_some() {
+                    let text = "INTERNAL_ERROR - queue 'jobs' in vhost '/'";
+                    let reason = hard.then(|| CloseReason::new(541, text, 60, 20));
+                    self.bench.machine.connection_lost(&Error::connection_closed("lost", reason));
+                    self.repairs.clear();
+                }
+            }
+            Step::Attach => {
+                if self.broker.is_none() {
+                    let omits_close_ok = self.omits_close_ok;
+                    self.broker = Some(Broker { omits_close_ok, ..Broker::default() });
+                    self.bench.attach();
+                }
+            }
+            Step::Wait(seconds) => self.wait(Duration::from_secs(*seconds)),
+            Step::Release => {
+                self.is_released = true;
+                self.bench.machine.release(self.bench.now);
+            }
+            Step::Drain => self.bench.machine.drain(self.bench.now),
+            Step::Close => {
+                let close = self.bench.machine.close(CloseChannel::new(), self.bench.now);
+                self.done.push(close.listen());
+            }
+        }
+        self.exchange();
+    }
+
+    /// The broker reads what the channel has sent, and the supervisor what it reports.
+    fn exchange(&mut self) {
+        let methods = self.bench.sent_methods();
+        if let Some(broker) = &mut self.broker {
+            methods.into_iter().for_each(|method| broker.read(method, &self.missing, self.nacks));
+        }
+        for output in self.bench.outputs() {
+            match output {
+                Output::Supervisor(SupervisorMessage::RepairConsumer { consumer, trial, .. }) => {
+                    self.repairs.push_back((consumer, trial.queue));
+                }
+                Output::Supervisor(SupervisorMessage::ChannelClosed { .. }) => self.ended = true,
+                // After crossed closes the broker may omit its close-ok. One that is later than the deadline costs the
+                // connection.
+                Output::Supervisor(SupervisorMessage::ProtocolFault { fault, .. })
+                    if fault.method_id == 41 =>
+                {
+                    self.broker = None;
+                    self.repairs.clear();
+                }
+                Output::Supervisor(SupervisorMessage::ProtocolFault { fault, .. }) => panic!("{fault}"),
+                Output::RetryNacks { channel_epoch, after } => {
+                    self.nack_retries.push((self.bench.now + after, channel_epoch));
+                }
+                Output::BindSink { sink, .. } => {
+                    self.bound.insert(Arc::as_ptr(&sink).cast::<()>() as usize);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let (properties, body) = (Properties::default(), Bytes::from_static(b"body"));
+        let (exchange, routing_key) = ("", "jobs");
+        let outgoing = Outgoing {
+            exchange,
+            routing_key,
+            mandatory: false,
+            resend: true,
+            properties: &properties,
+            body: &body,
+        };
+        // Fails while the channel closes.
+        let _ = self.bench.machine.outbox.queue_publish(outgoing);
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.bench.wait(time);
+        let now = self.bench.now;
+        for (_, epoch) in self.nack_retries.extract_if(.., |(due, _)| *due <= now) {
+            self.bench.machine.retry_nacks(epoch, now);
+        }
+    }
+
+    fn has_replies(&self) -> bool {
+        let all = self.broker.as_ref().map(|broker| broker.replies.len() + broker.queue_replies.len());
+        all.is_some_and(|count| count > 0)
+    }
+
+    fn reply(&mut self, from_queue: bool) {
+        let Some(broker) = &mut self.broker else { return };
+        let replies = if from_queue { &mut broker.queue_replies } else { &mut broker.replies };
+        if let Some(reply) = replies.pop_front() {
+            self.bench.receive(reply);
+            self.exchange();
+        }
+    }
+
+    fn delete_queue(&mut self, queue: &'static str) {
+        self.missing.insert(queue);
+        let Some(broker) = self.broker.as_mut().filter(|broker| broker.state == BrokerChannel::Open) else {
+            return;
+        };
+        for tag in TAGS.into_iter().filter(|tag| queue_of(tag) == queue) {
+            // The queue has answered basic.consume before it sends its cancel.
+            if broker.consumers.remove(tag) {
+                let cancel = basic::Cancel { consumer_tag: tag.into(), nowait: true };
+                broker.queue_replies.push_back(AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)));
+            }
+        }
+    }
+
+    /// Lets everything come to rest: the broker answers, and what is missing is repaired.
+    fn settle(&mut self) {
+        self.missing.clear();
+        self.nacks = false;
+        for _ in 0..20 {
+            self.step(&Step::Attach);
+            self.step(&Step::Replies);
+            while !self.repairs.is_empty() {
+                self.step(&Step::Repair { repaired: true });
+            }
+            self.step(&Step::Replies);
+            // Long enough for a close-ok that the broker omits.
+            self.step(&Step::Wait(if self.omits_close_ok { 31 } else { 12 }));
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.consumed.iter().all(|answer| answer.take().is_some()), "a consume without an answer");
+        assert!(self.done.iter().all(|answer| answer.take().is_some()), "a cancel without an answer");
+        assert!(self.purged.iter().all(|answer| answer.take().is_some()), "a purge without an answer");
+        assert_eq!(self.bench.machine.outbox.load().unconfirmed, 0, "a publish without an outcome");
+        let is_running = |sink: &Arc<Sink>| {
+            self.bound.contains(&(Arc::as_ptr(sink).cast::<()>() as usize)) && sink.end().is_none()
+        };
+        let running: Vec<&str> =
+            self.sinks.iter().filter(|(_, sink)| is_running(sink)).map(|(tag, _)| *tag).collect();
+        if self.ended {
+            assert!(running.is_empty(), "{running:?} run on a closed channel");
+            return;
+        }
+        assert!(self.bench.machine.state.is_open(), "{:?}", self.bench.machine.state);
+        assert!(!self.is_released || !running.is_empty(), "a channel without handles and consumers");
+        let broker = self.broker.as_ref().expect("a connection");
+        let running_tags: BTreeSet<String> = running.iter().map(|tag| (*tag).to_owned()).collect();
+        assert_eq!(running.len(), running_tags.len(), "two consumers of one tag: {running:?}");
+        assert_eq!(running_tags, broker.consumers, "consumers here and at the broker");
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_consumer_that_has_not_ended_is_at_the_broker(
+        steps in prop::collection::vec(step(), 1..60),
+        omits_close_ok in prop::bool::weighted(0.2),
+    ) {
+        let mut run = Run::new(omits_close_ok);
+        for step in &steps {
+            if run.ended {
+                break;
+            }
+            run.step(step);
+        }
+        run.settle();
+        run.check();
+    }
+}
