@@ -24,7 +24,7 @@ impl Exchange {
     ///
     /// **Over a reconnect**: unconfirmed publishes are resent in order, then the rest follows.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
+    /// Source: AMQP 0-9-1 section 1.8.3.7 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>
     ///
     /// # Examples
     /// ```no_run
@@ -60,7 +60,7 @@ impl Channel {
     ///
     /// **Over a reconnect**: it continues to wait; unconfirmed publishes are resent within their deadlines.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/confirms>.
+    /// Source: <https://www.rabbitmq.com/docs/confirms>
     ///
     /// # Examples
     /// ```no_run

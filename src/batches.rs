@@ -23,7 +23,7 @@ use crate::{ConsumerEnd, Delivery, DeliveryStream, Result};
 /// **Over a reconnect**: the stream continues. A batch that was being collected may contain deliveries of the lost
 /// connection: acknowledging it returns `StaleDelivery` for these, and acknowledges the others.
 ///
-/// Source: <https://www.rabbitmq.com/docs/confirms>, on acknowledging multiple deliveries at once.
+/// Source: <https://www.rabbitmq.com/docs/confirms#consumer-acks-multiple-parameter>
 ///
 /// # Examples
 /// ```no_run
@@ -117,7 +117,7 @@ impl Batches {
     ///
     /// **Over a reconnect**: it stays closed.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.cancel`).
+    /// Source: AMQP 0-9-1 section 1.8.3.5 (`basic.cancel`)
     ///
     /// # Examples
     /// ```no_run
@@ -216,7 +216,7 @@ impl DeliveryBatch {
     ///
     /// **Over a reconnect**: earlier deliveries can no longer be settled, and are delivered again.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.ack`); <https://www.rabbitmq.com/docs/confirms>.
+    /// Source: AMQP 0-9-1 section 1.8.3.13 (`basic.ack`); <https://www.rabbitmq.com/docs/confirms>
     ///
     /// # Examples
     /// ```no_run
@@ -238,7 +238,7 @@ impl DeliveryBatch {
     ///
     /// **Over a reconnect**: as for [`ack_all`](Self::ack_all).
     ///
-    /// Source: <https://www.rabbitmq.com/docs/nack>.
+    /// Source: <https://www.rabbitmq.com/docs/nack>
     ///
     /// # Examples
     /// ```no_run

@@ -47,7 +47,7 @@ use crate::{
 /// with `ConnectionClosed`, and may be repeated. Earlier deliveries can no longer be settled (`StaleDelivery`); the
 /// broker delivers them again. A channel in transaction mode is not recovered: it ends with `ChannelClosed`.
 ///
-/// Source: AMQP 0-9-1 section 1.5 (class channel); <https://www.rabbitmq.com/docs/channels>.
+/// Source: AMQP 0-9-1 section 1.5 (class channel); <https://www.rabbitmq.com/docs/channels>
 ///
 /// # Examples
 /// ```no_run
@@ -100,7 +100,7 @@ impl Channel {
     /// declare is repeated passively. Declarations that were refused, and exchanges that were deleted, are not
     /// repeated.
     ///
-    /// Source: AMQP 0-9-1 section 1.6 (`exchange.declare`); <https://www.rabbitmq.com/docs/exchanges>.
+    /// Source: AMQP 0-9-1 section 1.6.2.1 (`exchange.declare`); <https://www.rabbitmq.com/docs/exchanges>
     ///
     /// # Examples
     /// ```no_run
@@ -134,7 +134,7 @@ impl Channel {
     /// is repeated passively. A queue that the broker named gets a new name, which its handles, bindings and
     /// consumers follow. Declarations that were refused, and queues that were deleted, are not repeated.
     ///
-    /// Source: AMQP 0-9-1 section 1.7 (`queue.declare`); <https://www.rabbitmq.com/docs/queues>.
+    /// Source: AMQP 0-9-1 section 1.7.2.1 (`queue.declare`); <https://www.rabbitmq.com/docs/queues>
     ///
     /// # Examples
     /// ```no_run
@@ -160,7 +160,7 @@ impl Channel {
     ///
     /// It accepts publishes only: declaring, binding and deleting it is refused (403).
     ///
-    /// Source: <https://www.rabbitmq.com/docs/exchanges>.
+    /// Source: <https://www.rabbitmq.com/docs/exchanges>
     ///
     /// # Examples
     /// ```no_run
@@ -219,7 +219,7 @@ impl Channel {
     /// **Over a reconnect**: the passive declare is repeated. If it fails then, that is reported, and nothing else
     /// happens.
     ///
-    /// Source: AMQP 0-9-1 section 1.6 (`exchange.declare`).
+    /// Source: AMQP 0-9-1 section 1.6.2.1 (`exchange.declare`)
     ///
     /// # Examples
     /// ```no_run
@@ -243,7 +243,7 @@ impl Channel {
     /// **Over a reconnect**: the passive declare is repeated. If it fails then, that is reported, and nothing else
     /// happens.
     ///
-    /// Source: AMQP 0-9-1 section 1.7 (`queue.declare`).
+    /// Source: AMQP 0-9-1 section 1.7.2.1 (`queue.declare`)
     ///
     /// # Examples
     /// ```no_run
@@ -268,7 +268,7 @@ impl Channel {
     ///
     /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
-    /// Source: AMQP 0-9-1 section 1.6 (`exchange.delete`).
+    /// Source: AMQP 0-9-1 section 1.6.2.3 (`exchange.delete`)
     ///
     /// # Examples
     /// ```no_run
@@ -297,7 +297,7 @@ impl Channel {
     ///
     /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
-    /// Source: AMQP 0-9-1 section 1.7 (`queue.delete`); <https://www.rabbitmq.com/docs/queues>.
+    /// Source: AMQP 0-9-1 section 1.7.2.9 (`queue.delete`); <https://www.rabbitmq.com/docs/queues>
     ///
     /// # Examples
     /// ```no_run
@@ -323,7 +323,7 @@ impl Channel {
     ///
     /// **Over a reconnect**: it is set again before the consumers start; each consumer gets its own prefetch.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>.
+    /// Source: AMQP 0-9-1 section 1.8.3.1 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>
     ///
     /// # Examples
     /// ```no_run
@@ -348,7 +348,7 @@ impl Channel {
     ///
     /// **Over a reconnect**: it is set again before the consumers start.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>.
+    /// Source: AMQP 0-9-1 section 1.8.3.1 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>
     ///
     /// # Examples
     /// ```no_run
@@ -375,7 +375,7 @@ impl Channel {
     ///
     /// **Over a reconnect**: a channel in transaction mode is not recovered: it ends with `ChannelClosed`.
     ///
-    /// Source: AMQP 0-9-1 section 1.9 (`tx.select`); <https://www.rabbitmq.com/docs/semantics>.
+    /// Source: AMQP 0-9-1 section 1.9.2.1 (`tx.select`); <https://www.rabbitmq.com/docs/semantics>
     ///
     /// # Examples
     /// ```no_run
@@ -416,7 +416,7 @@ impl Channel {
     ///
     /// **Over a reconnect**: it is not repeated; the broker has requeued the deliveries.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.recover`); <https://www.rabbitmq.com/docs/specification>.
+    /// Source: AMQP 0-9-1 section 1.8.3.16 (`basic.recover`); <https://www.rabbitmq.com/docs/specification>
     ///
     /// # Examples
     /// ```no_run
@@ -447,7 +447,7 @@ impl Channel {
     /// **Over a reconnect**: it stays closed. While the connection is down nothing can be confirmed, and it closes at
     /// once.
     ///
-    /// Source: AMQP 0-9-1 section 1.5 (`channel.close`).
+    /// Source: AMQP 0-9-1 section 1.5.2.5 (`channel.close`)
     ///
     /// # Examples
     /// ```no_run

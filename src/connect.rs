@@ -25,7 +25,7 @@ use crate::{Connection, Connector, Result};
 /// **Over a reconnect**: there is none. When the connection is lost, everything on it ends with `ConnectionClosed`, which
 /// has the cause. Paragraphs with this heading elsewhere describe connections made with [`connect_robust`].
 ///
-/// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>.
+/// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>
 ///
 /// # Examples
 /// ```no_run
@@ -68,7 +68,7 @@ pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
 /// [`Recovery`](crate::Recovery), or when login or virtual host are refused for a minute.
 /// See [the crate documentation](crate#over-a-reconnect).
 ///
-/// Source: <https://www.rabbitmq.com/docs/connections#recovery>, <https://www.rabbitmq.com/docs/reliability>.
+/// Source: <https://www.rabbitmq.com/docs/connections#recovery>; <https://www.rabbitmq.com/docs/reliability>
 ///
 /// # Examples
 /// ```no_run

@@ -23,7 +23,7 @@ use crate::{
 /// [`connect`](crate::connect()) is not recovered: everything on it ends with `ConnectionClosed`. For what ends
 /// recovery, see [`connect_robust`](crate::connect_robust).
 ///
-/// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>.
+/// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>
 ///
 /// # Examples
 /// ```no_run
@@ -72,7 +72,7 @@ impl Connection {
     /// **Over a reconnect**: the channel is reopened with the same number, in confirm mode. A call made while the
     /// connection is down waits within its deadline.
     ///
-    /// Source: AMQP 0-9-1 section 1.5 (`channel.open`); <https://www.rabbitmq.com/docs/confirms>.
+    /// Source: AMQP 0-9-1 section 1.5.2.1 (`channel.open`); <https://www.rabbitmq.com/docs/confirms>
     ///
     /// # Examples
     /// ```no_run
@@ -98,7 +98,7 @@ impl Connection {
     /// **Over a reconnect**: the channel is reopened with these options. Unconfirmed publishes are resent, unless
     /// [`OpenChannel::on_outage`] is set to fail: then they fail with `ConnectionClosed`, and may have arrived.
     ///
-    /// Source: AMQP 0-9-1 section 1.5 (`channel.open`).
+    /// Source: AMQP 0-9-1 section 1.5.2.1 (`channel.open`)
     ///
     /// # Examples
     /// ```no_run
@@ -134,7 +134,7 @@ impl Connection {
     /// **Over a reconnect**: the new connection logs in with the secret that the broker accepted last. A call whose
     /// reply was outstanding fails with `ConnectionClosed`.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/oauth2>.
+    /// Source: <https://www.rabbitmq.com/docs/oauth2>
     ///
     /// # Examples
     /// ```no_run
@@ -182,7 +182,7 @@ impl Connection {
     /// **Over a reconnect**: closing ends recovery. Calls and publishes that waited for it fail with
     /// `ConnectionClosed`.
     ///
-    /// Source: AMQP 0-9-1 section 1.4 (`connection.close`).
+    /// Source: AMQP 0-9-1 section 1.4.2.9 (`connection.close`)
     ///
     /// # Examples
     /// ```no_run
@@ -319,7 +319,7 @@ impl Connection {
     ///
     /// **Over a reconnect**: it is negotiated again, and another node may allow less.
     ///
-    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`).
+    /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`)
     ///
     /// # Examples
     /// ```no_run
@@ -337,7 +337,7 @@ impl Connection {
     ///
     /// **Over a reconnect**: it is negotiated again, and another node may allow less.
     ///
-    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`).
+    /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`)
     ///
     /// # Examples
     /// ```no_run
@@ -353,7 +353,7 @@ impl Connection {
     ///
     /// **Over a reconnect**: it is negotiated again.
     ///
-    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/heartbeats>.
+    /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); <https://www.rabbitmq.com/docs/heartbeats>
     ///
     /// # Examples
     /// ```no_run
@@ -371,7 +371,7 @@ impl Connection {
     ///
     /// **Over a reconnect**: they are those of the node to which it is connected then.
     ///
-    /// Source: AMQP 0-9-1 section 1.4 (`connection.start`).
+    /// Source: AMQP 0-9-1 section 1.4.2.1 (`connection.start`)
     ///
     /// # Examples
     /// ```no_run
@@ -425,7 +425,7 @@ impl Connection {
     ///
     /// **Over a reconnect**: a new connection is not blocked until the broker blocks it.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/connection-blocked>.
+    /// Source: <https://www.rabbitmq.com/docs/connection-blocked>
     ///
     /// # Examples
     /// ```no_run

@@ -65,7 +65,8 @@ impl Connector {
     /// # Errors
     /// `Uri`, which names the part or the parameter, never the password.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/uri-spec>, <https://www.rabbitmq.com/docs/uri-query-parameters>.
+    /// Source: <https://www.rabbitmq.com/docs/uri-spec>;
+    /// <https://www.rabbitmq.com/docs/uri-query-parameters>
     ///
     /// # Examples
     /// ```
@@ -192,7 +193,7 @@ impl Connector {
     /// Sets the options of the TCP socket: no delay, keepalive, buffers. By default small writes are sent at once, and the
     /// rest is left to the operating system.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/networking>.
+    /// Source: <https://www.rabbitmq.com/docs/networking>
     ///
     /// # Examples
     /// ```
@@ -211,7 +212,7 @@ impl Connector {
 
     /// Sets the virtual host, unescaped, 255 bytes at most. The default is that of the URI, or `/`.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/vhosts>.
+    /// Source: <https://www.rabbitmq.com/docs/vhosts>
     ///
     /// # Examples
     /// ```
@@ -236,7 +237,7 @@ impl Connector {
     ///
     /// **Over a reconnect**: the provider is called again.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/access-control>, <https://www.rabbitmq.com/docs/oauth2>.
+    /// Source: <https://www.rabbitmq.com/docs/access-control>; <https://www.rabbitmq.com/docs/oauth2>
     ///
     /// # Examples
     /// ```no_run
@@ -261,7 +262,7 @@ impl Connector {
     /// Sets the login mechanisms, in order of preference. The first that the broker offers is used; none is an error of kind
     /// `Auth` at the connect. The default is `PLAIN`.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/access-control>.
+    /// Source: <https://www.rabbitmq.com/docs/access-control>
     ///
     /// # Examples
     /// ```
@@ -282,7 +283,7 @@ impl Connector {
     ///
     /// **Over a reconnect**: the new connection has the same name.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/connections>.
+    /// Source: <https://www.rabbitmq.com/docs/connections>
     ///
     /// # Examples
     /// ```
@@ -320,7 +321,7 @@ impl Connector {
     /// The default is the broker's proposal, 60 seconds for RabbitMQ. A connection on which nothing arrives for two
     /// intervals is lost.
     ///
-    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/heartbeats>.
+    /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); <https://www.rabbitmq.com/docs/heartbeats>
     ///
     /// # Examples
     /// ```
@@ -373,7 +374,7 @@ impl Connector {
     /// Sets the highest number of channels. The broker may allow fewer, 2,047 by RabbitMQ's default. Without a limit here,
     /// which is the default and the meaning of 0, the broker's limit applies.
     ///
-    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/channels>.
+    /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); <https://www.rabbitmq.com/docs/channels>
     ///
     /// # Examples
     /// ```
@@ -392,7 +393,7 @@ impl Connector {
     /// Less than 4,096, the minimum of AMQP, counts as 4,096. Less than 8,192 counts as 8,192 with RabbitMQ 4.1 and later,
     /// which refuse less.
     ///
-    /// Source: AMQP 0-9-1 section 1.4 (`connection.tune`); <https://www.rabbitmq.com/docs/configure>.
+    /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); <https://www.rabbitmq.com/docs/configure>
     ///
     /// # Examples
     /// ```

@@ -14,7 +14,7 @@ use crate::{
 ///
 /// **Over a reconnect**: the handle stays valid, and the consumer keeps its tag and its actor.
 ///
-/// Source: AMQP 0-9-1 section 1.8 (class basic); <https://www.rabbitmq.com/docs/consumers>.
+/// Source: AMQP 0-9-1 section 1.8 (class basic); <https://www.rabbitmq.com/docs/consumers>
 ///
 /// # Examples
 /// ```no_run
@@ -63,7 +63,7 @@ impl Consumer {
     ///
     /// **Over a reconnect**: a cancelled consumer is not started again.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.cancel`).
+    /// Source: AMQP 0-9-1 section 1.8.3.5 (`basic.cancel`)
     ///
     /// # Examples
     /// ```no_run
@@ -88,7 +88,7 @@ impl Consumer {
     ///
     /// **Over a reconnect**: it stays paused.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/consumers>.
+    /// Source: <https://www.rabbitmq.com/docs/consumers>
     ///
     /// # Examples
     /// ```no_run

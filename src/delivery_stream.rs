@@ -22,7 +22,7 @@ use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelCons
 /// **Over a reconnect**: the stream continues, with the same tag. Deliveries of the lost connection that were not
 /// yielded are skipped; the broker delivers them again.
 ///
-/// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>.
+/// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
 ///
 /// # Examples
 /// ```no_run
@@ -120,7 +120,7 @@ impl DeliveryStream {
     ///
     /// **Over a reconnect**: it stays closed.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.cancel`).
+    /// Source: AMQP 0-9-1 section 1.8.3.5 (`basic.cancel`)
     ///
     /// # Examples
     /// ```no_run

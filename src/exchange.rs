@@ -17,7 +17,7 @@ use crate::{
 ///
 /// **Over a reconnect**: the handle stays valid. Exchanges that were declared, and bindings, are redeclared.
 ///
-/// Source: AMQP 0-9-1 section 1.6 (class exchange); <https://www.rabbitmq.com/docs/exchanges>.
+/// Source: AMQP 0-9-1 section 1.6 (class exchange); <https://www.rabbitmq.com/docs/exchanges>
 ///
 /// # Examples
 /// ```no_run
@@ -90,7 +90,7 @@ impl Exchange {
     /// queues accept nothing until they have elected a leader: the publish is resent, for which a channel without
     /// consumers is closed and reopened.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
+    /// Source: AMQP 0-9-1 section 1.8.3.7 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>
     ///
     /// # Examples
     /// ```no_run
@@ -124,7 +124,7 @@ impl Exchange {
     ///
     /// **Over a reconnect**: as for [`publish`](Self::publish).
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>.
+    /// Source: AMQP 0-9-1 section 1.8.3.7 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>
     ///
     /// # Examples
     /// ```no_run
@@ -159,7 +159,7 @@ impl Exchange {
     ///
     /// **Over a reconnect**: while the connection is down, publishes are queued until the window is full.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.publish`).
+    /// Source: AMQP 0-9-1 section 1.8.3.7 (`basic.publish`)
     ///
     /// # Examples
     /// ```no_run
@@ -187,7 +187,7 @@ impl Exchange {
     /// **Over a reconnect**: the binding is redeclared after the exchanges, unless this exchange was declared with
     /// `robust(false)`.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/e2e>.
+    /// Source: <https://www.rabbitmq.com/docs/e2e>
     ///
     /// # Examples
     /// ```no_run
@@ -237,7 +237,7 @@ impl Exchange {
     ///
     /// **Over a reconnect**: the binding is not redeclared.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/e2e>.
+    /// Source: <https://www.rabbitmq.com/docs/e2e>
     ///
     /// # Examples
     /// ```no_run
@@ -281,7 +281,7 @@ impl Exchange {
     ///
     /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
-    /// Source: AMQP 0-9-1 section 1.6 (`exchange.delete`).
+    /// Source: AMQP 0-9-1 section 1.6.2.3 (`exchange.delete`)
     ///
     /// # Examples
     /// ```no_run
@@ -303,7 +303,7 @@ impl Exchange {
     ///
     /// **Over a reconnect**: as for [`delete`](Self::delete).
     ///
-    /// Source: AMQP 0-9-1 section 1.6 (`exchange.delete`).
+    /// Source: AMQP 0-9-1 section 1.6.2.3 (`exchange.delete`)
     ///
     /// # Examples
     /// ```no_run

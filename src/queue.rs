@@ -20,7 +20,7 @@ use crate::{
 /// **Over a reconnect**: the handle stays valid, and follows a queue that the broker names again. Queues that were
 /// declared, bindings and consumers are recovered.
 ///
-/// Source: AMQP 0-9-1 section 1.7 (class queue); <https://www.rabbitmq.com/docs/queues>.
+/// Source: AMQP 0-9-1 section 1.7 (class queue); <https://www.rabbitmq.com/docs/queues>
 ///
 /// # Examples
 /// ```no_run
@@ -120,7 +120,7 @@ impl Queue {
     /// **Over a reconnect**: the binding is redeclared after the queues, unless its queue was declared with
     /// `robust(false)`.
     ///
-    /// Source: AMQP 0-9-1 section 1.7 (`queue.bind`).
+    /// Source: AMQP 0-9-1 section 1.7.2.3 (`queue.bind`)
     ///
     /// # Examples
     /// ```no_run
@@ -167,7 +167,7 @@ impl Queue {
     ///
     /// **Over a reconnect**: the binding is not redeclared.
     ///
-    /// Source: AMQP 0-9-1 section 1.7 (`queue.unbind`).
+    /// Source: AMQP 0-9-1 section 1.7.2.5 (`queue.unbind`)
     ///
     /// # Examples
     /// ```no_run
@@ -215,7 +215,7 @@ impl Queue {
     /// deliveries can no longer be settled (`StaleDelivery`), and are delivered again. The consumer of a stream
     /// continues after the last offset up to which all deliveries were settled.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>.
+    /// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
     ///
     /// # Examples
     /// ```no_run
@@ -251,7 +251,8 @@ impl Queue {
     ///
     /// **Over a reconnect**: as for [`consume`](Self::consume).
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumer-prefetch>.
+    /// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`);
+    /// <https://www.rabbitmq.com/docs/consumer-prefetch>
     ///
     /// # Examples
     /// ```no_run
@@ -335,7 +336,7 @@ impl Queue {
     /// **Over a reconnect**: the stream continues. Deliveries of the lost connection that it has not yielded are
     /// skipped; the broker delivers them again.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>.
+    /// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
     ///
     /// # Examples
     /// ```no_run
@@ -396,7 +397,7 @@ impl Queue {
     ///
     /// **Over a reconnect**: an unsettled delivery is stale (`StaleDelivery`), and delivered again.
     ///
-    /// Source: AMQP 0-9-1 section 1.8 (`basic.get`); <https://www.rabbitmq.com/docs/consumers>.
+    /// Source: AMQP 0-9-1 section 1.8.3.10 (`basic.get`); <https://www.rabbitmq.com/docs/consumers>
     ///
     /// # Examples
     /// ```no_run
@@ -453,7 +454,7 @@ impl Queue {
     /// **Over a reconnect**: a purge whose reply was outstanding fails with `ConnectionClosed`, and may have
     /// happened.
     ///
-    /// Source: AMQP 0-9-1 section 1.7 (`queue.purge`).
+    /// Source: AMQP 0-9-1 section 1.7.2.7 (`queue.purge`)
     ///
     /// # Examples
     /// ```no_run
@@ -479,7 +480,7 @@ impl Queue {
     ///
     /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
-    /// Source: AMQP 0-9-1 section 1.7 (`queue.delete`).
+    /// Source: AMQP 0-9-1 section 1.7.2.9 (`queue.delete`)
     ///
     /// # Examples
     /// ```no_run
@@ -506,7 +507,7 @@ impl Queue {
     ///
     /// **Over a reconnect**: as for [`delete`](Self::delete).
     ///
-    /// Source: AMQP 0-9-1 section 1.7 (`queue.delete`); <https://www.rabbitmq.com/docs/queues>.
+    /// Source: AMQP 0-9-1 section 1.7.2.9 (`queue.delete`); <https://www.rabbitmq.com/docs/queues>
     ///
     /// # Examples
     /// ```no_run

@@ -17,7 +17,7 @@ use crate::{Channel, Result};
 /// **Over a reconnect**: the transaction ends, and its channel is not recovered: it ends with `ChannelClosed`.
 /// Nothing took effect, unless the commit was outstanding.
 ///
-/// Source: AMQP 0-9-1 section 1.9 (class tx); <https://www.rabbitmq.com/docs/semantics>.
+/// Source: AMQP 0-9-1 section 1.9 (class tx); <https://www.rabbitmq.com/docs/semantics>
 ///
 /// # Examples
 /// ```no_run
@@ -60,7 +60,7 @@ impl Transaction {
     /// **Over a reconnect**: a commit whose reply was outstanding fails with `ChannelClosed`; it may have taken
     /// effect.
     ///
-    /// Source: AMQP 0-9-1 section 1.9 (`tx.commit`).
+    /// Source: AMQP 0-9-1 section 1.9.2.3 (`tx.commit`)
     ///
     /// # Examples
     /// ```no_run
@@ -90,7 +90,7 @@ impl Transaction {
     ///
     /// **Over a reconnect**: the broker has rolled back.
     ///
-    /// Source: AMQP 0-9-1 section 1.9 (`tx.rollback`).
+    /// Source: AMQP 0-9-1 section 1.9.2.5 (`tx.rollback`)
     ///
     /// # Examples
     /// ```no_run

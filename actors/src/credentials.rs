@@ -14,7 +14,7 @@ use crate::{
 /// **Over a reconnect**: the same credentials are used at each connect, with the secret of the last
 /// `connection.update-secret`. A [`CredentialsProvider`] is called again instead.
 ///
-/// Source: <https://www.rabbitmq.com/docs/access-control>, <https://www.rabbitmq.com/docs/oauth2>
+/// Source: <https://www.rabbitmq.com/docs/access-control>; <https://www.rabbitmq.com/docs/oauth2>
 ///
 /// # Examples
 /// ```

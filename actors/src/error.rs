@@ -134,7 +134,7 @@ impl Error {
     ///
     /// Most refused calls have 403, 404, 405 or 406, and `Unroutable` has 312. `None` if the broker sent no code.
     ///
-    /// Source: AMQP 0-9-1 section 1.2.
+    /// Source: AMQP 0-9-1 section 1.2 (reply codes)
     ///
     /// # Examples
     /// ```

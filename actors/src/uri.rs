@@ -42,7 +42,7 @@ pub enum Scheme {
 /// # Errors
 /// Parsing fails with a [`UriError`] that names the part and repeats nothing of the text.
 ///
-/// Source: <https://www.rabbitmq.com/docs/uri-spec>, <https://www.rabbitmq.com/docs/uri-query-parameters>
+/// Source: <https://www.rabbitmq.com/docs/uri-spec>; <https://www.rabbitmq.com/docs/uri-query-parameters>
 ///
 /// # Examples
 /// ```

@@ -6,8 +6,8 @@ use crate::wire::method_name;
 
 /// Holds the broker's reason for closing a connection or a channel.
 ///
-/// Source: AMQP 0-9-1 constants (section 1.2), and methods `connection.close` and `channel.close` (sections 1.4.2.9,
-/// 1.5.2.5).
+/// Source: AMQP 0-9-1 section 1.2 (reply codes); section 1.4.2.9 (`connection.close`);
+/// section 1.5.2.5 (`channel.close`)
 ///
 /// # Examples
 /// ```

@@ -9,7 +9,7 @@
 /// **Over a reconnect**: a call that awaited its reply when the connection was lost fails with
 /// `ConnectionClosed`, and is retryable. A delivery from before the reconnect fails with `StaleDelivery`.
 ///
-/// Source: the reply codes are among the constants of AMQP 0-9-1 (section 1.2).
+/// Source: AMQP 0-9-1 section 1.2 (reply codes)
 ///
 /// # Examples
 /// ```

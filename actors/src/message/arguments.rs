@@ -12,7 +12,7 @@ use crate::wire::Value;
 ///
 /// Only classic queues may be transient or exclusive.
 ///
-/// Source: RabbitMQ, "Queues", section "Queue types".
+/// Source: <https://www.rabbitmq.com/docs/queues> ("Queue types")
 ///
 /// # Examples
 /// ```
@@ -50,7 +50,7 @@ impl QueueType {
 
 /// Selects what the broker does with a publish to a full queue (`x-overflow`).
 ///
-/// Source: RabbitMQ, "Queue Length Limit".
+/// Source: <https://www.rabbitmq.com/docs/maxlength>
 ///
 /// # Examples
 /// ```
@@ -88,7 +88,7 @@ impl Overflow {
 
 /// Selects how safely a quorum queue dead-letters messages (`x-dead-letter-strategy`).
 ///
-/// Source: RabbitMQ, "Quorum Queues", section "At-least-once dead lettering".
+/// Source: <https://www.rabbitmq.com/docs/quorum-queues> ("At-least-once dead lettering")
 ///
 /// # Examples
 /// ```
@@ -127,7 +127,7 @@ impl DeadLetterStrategy {
 /// Selects which of the messages that return to a quorum queue are delayed before they are delivered again
 /// (`x-delayed-retry-type`).
 ///
-/// Source: RabbitMQ, "Quorum Queues", section "Delayed retries".
+/// Source: <https://www.rabbitmq.com/docs/quorum-queues> ("Delayed retries")
 ///
 /// # Examples
 /// ```
@@ -168,7 +168,7 @@ impl DelayedRetry {
 
 /// Selects the node of a cluster that hosts the leader of a new queue (`x-queue-leader-locator`).
 ///
-/// Source: RabbitMQ, "Clustering", section "Queue leader location".
+/// Source: <https://www.rabbitmq.com/docs/clustering> ("Queue leader location")
 ///
 /// # Examples
 /// ```
@@ -528,7 +528,7 @@ impl DeclareExchange {
     ///
     /// A message that the alternate exchange routes counts as routed: a mandatory one is not returned.
     ///
-    /// Source: RabbitMQ, "Alternate Exchanges".
+    /// Source: <https://www.rabbitmq.com/docs/ae>
     ///
     /// # Examples
     /// ```

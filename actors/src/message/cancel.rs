@@ -14,7 +14,7 @@ use crate::error::Result;
 ///
 /// **Over a reconnect**: a cancelled consumer does not start again.
 ///
-/// Source: AMQP 0-9-1 section 1.8.3.5
+/// Source: AMQP 0-9-1 section 1.8.3.5 (`basic.cancel`)
 ///
 /// # Examples
 /// ```no_run

@@ -16,7 +16,7 @@ use crate::error::Result;
 ///
 /// **Over a reconnect**: the limit is set again when the channel is reopened, before its consumers start.
 ///
-/// Source: AMQP 0-9-1 section 1.8.3.1; <https://www.rabbitmq.com/docs/consumer-prefetch>
+/// Source: AMQP 0-9-1 section 1.8.3.1 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>
 ///
 /// # Examples
 /// ```no_run
@@ -81,7 +81,7 @@ closing! {
     ///
     /// **Over a reconnect**: a closed channel stays closed.
     ///
-    /// Source: AMQP 0-9-1 section 1.5.2.5
+    /// Source: AMQP 0-9-1 section 1.5.2.5 (`channel.close`)
     ///
     /// # Examples
     /// ```no_run

@@ -14,7 +14,7 @@ use crate::{error::Error, returned::Return};
 /// consumer that could not be started again at once, `ConsumerRecovered` or `ConsumerLost` follows. `Closed` is sent
 /// once, as the last event.
 ///
-/// Source: <https://www.rabbitmq.com/docs/channels>, <https://www.rabbitmq.com/docs/consumer-cancel>
+/// Source: <https://www.rabbitmq.com/docs/channels>; <https://www.rabbitmq.com/docs/consumer-cancel>
 ///
 /// # Examples
 /// ```

@@ -19,7 +19,7 @@ closing! {
     ///
     /// **Over a reconnect**: closing the connection ends recovery immediately.
     ///
-    /// Source: AMQP 0-9-1 section 1.4.2.9
+    /// Source: AMQP 0-9-1 section 1.4.2.9 (`connection.close`)
     ///
     /// # Examples
     /// ```no_run

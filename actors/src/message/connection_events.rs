@@ -14,7 +14,8 @@ use crate::error::Error;
 /// is complete. If the connection is lost during recovery, the sequence starts again with `Lost`. `Blocked` ends with
 /// `Lost`; if the broker blocks the next connection too, it is reported again.
 ///
-/// Source: <https://www.rabbitmq.com/docs/connections#recovery>, <https://www.rabbitmq.com/docs/connection-blocked>
+/// Source: <https://www.rabbitmq.com/docs/connections#recovery>;
+/// <https://www.rabbitmq.com/docs/connection-blocked>
 ///
 /// # Examples
 /// ```

@@ -37,7 +37,7 @@ pub(crate) type WorkerFactory = Box<dyn FnMut() -> Recipient<Delivery> + Send>;
 /// no longer be settled; the broker delivers them again. A consumer of a stream continues after the highest offset up
 /// to which all deliveries are settled.
 ///
-/// Source: AMQP 0-9-1 section 1.8.3.3; <https://www.rabbitmq.com/docs/consumers>
+/// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
 ///
 /// # Examples
 /// ```no_run

@@ -10,7 +10,7 @@ use crate::{
 
 /// Selects the position in a stream at which a consumer starts (`x-stream-offset`).
 ///
-/// Source: RabbitMQ, "Streams and Super Streams", section "Consuming".
+/// Source: <https://www.rabbitmq.com/docs/streams#consuming>
 ///
 /// # Examples
 /// ```
@@ -58,7 +58,7 @@ impl Consume {
     ///
     /// Consumers with the highest priority are served first, as long as their prefetch allows.
     ///
-    /// Source: RabbitMQ, "Consumer Priorities".
+    /// Source: <https://www.rabbitmq.com/docs/consumer-priority>
     ///
     /// # Examples
     /// ```

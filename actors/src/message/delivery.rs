@@ -22,7 +22,7 @@ use crate::{
 /// **Over a reconnect**: a delivery from before can no longer be settled ([`is_stale`](Self::is_stale)). The
 /// broker delivers the message again.
 ///
-/// Source: AMQP 0-9-1 section 1.8.3.9; <https://www.rabbitmq.com/docs/confirms>
+/// Source: AMQP 0-9-1 section 1.8.3.9 (`basic.deliver`); <https://www.rabbitmq.com/docs/confirms>
 ///
 /// # Examples
 /// ```
@@ -285,7 +285,7 @@ impl Delivery {
     /// **Over a reconnect**: a delivery from before fails with `StaleDelivery`. The broker delivers the
     /// message again.
     ///
-    /// Source: AMQP 0-9-1 section 1.8.3.13; <https://www.rabbitmq.com/docs/confirms>
+    /// Source: AMQP 0-9-1 section 1.8.3.13 (`basic.ack`); <https://www.rabbitmq.com/docs/confirms>
     ///
     /// # Examples
     /// ```
@@ -365,7 +365,7 @@ impl Delivery {
     /// # Errors
     /// Those of [`ack`](Self::ack).
     ///
-    /// Source: AMQP 0-9-1 section 1.8.3.14
+    /// Source: AMQP 0-9-1 section 1.8.3.14 (`basic.reject`)
     ///
     /// # Examples
     /// ```

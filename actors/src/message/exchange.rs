@@ -107,7 +107,7 @@ impl fmt::Display for ExchangeKind {
 /// **Over a reconnect**: the exchange is redeclared, unless `robust(false)`. A passive declare is
 /// repeated as a passive one.
 ///
-/// Source: AMQP 0-9-1 section 1.6.2.1; <https://www.rabbitmq.com/docs/exchanges>
+/// Source: AMQP 0-9-1 section 1.6.2.1 (`exchange.declare`); <https://www.rabbitmq.com/docs/exchanges>
 ///
 /// # Examples
 /// ```no_run
@@ -346,7 +346,7 @@ impl From<&DeclareExchange> for DeclareExchange {
 ///
 /// **Over a reconnect**: a deleted exchange is not redeclared.
 ///
-/// Source: AMQP 0-9-1 section 1.6.2.3
+/// Source: AMQP 0-9-1 section 1.6.2.3 (`exchange.delete`)
 ///
 /// # Examples
 /// ```no_run

@@ -17,7 +17,7 @@ use crate::error::Result;
 ///
 /// **Over a reconnect**: an unsettled delivery returns to the queue, and settling it fails with `StaleDelivery`.
 ///
-/// Source: AMQP 0-9-1 section 1.8.3.10
+/// Source: AMQP 0-9-1 section 1.8.3.10 (`basic.get`)
 ///
 /// # Examples
 /// ```no_run

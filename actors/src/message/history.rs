@@ -45,7 +45,7 @@ impl DeathReason {
 
 /// Holds one entry of `x-death`: how often and why a message was dead-lettered from one queue.
 ///
-/// Source: RabbitMQ, "Dead Letter Exchanges", section "Dead-Lettered Effects on Messages".
+/// Source: <https://www.rabbitmq.com/docs/dlx#effects>
 ///
 /// # Examples
 /// ```

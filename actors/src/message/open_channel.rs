@@ -18,7 +18,7 @@ use std::time::Duration;
 /// confirms, in that order. A channel that is opened while the connection is down opens after the reconnect,
 /// within its deadline.
 ///
-/// Source: AMQP 0-9-1 section 1.5.2.1; <https://www.rabbitmq.com/docs/channels>
+/// Source: AMQP 0-9-1 section 1.5.2.1 (`channel.open`); <https://www.rabbitmq.com/docs/channels>
 ///
 /// # Examples
 /// ```no_run

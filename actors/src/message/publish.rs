@@ -32,7 +32,8 @@ use crate::error::Result;
 /// `ConnectionClosed` instead, and may have arrived. On a channel without consumers, a publish that is nacked within
 /// five seconds after a reconnect is resent, too; the channel is closed and reopened for that.
 ///
-/// Source: AMQP 0-9-1 section 1.8.3.7; <https://www.rabbitmq.com/docs/confirms#publisher-confirms>
+/// Source: AMQP 0-9-1 section 1.8.3.7 (`basic.publish`);
+/// <https://www.rabbitmq.com/docs/confirms#publisher-confirms>
 ///
 /// # Examples
 /// ```no_run

@@ -14,7 +14,8 @@ use crate::{
 /// A string property has at most 255 bytes; a longer one fails with `Codec` when it is published, before
 /// anything is sent.
 ///
-/// Source: AMQP 0-9-1 section 1.8.3.7; <https://www.rabbitmq.com/docs/publishers#message-properties>
+/// Source: AMQP 0-9-1 section 1.8.3.7 (`basic.publish`);
+/// <https://www.rabbitmq.com/docs/publishers#message-properties>
 ///
 /// # Examples
 /// ```

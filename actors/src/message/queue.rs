@@ -27,7 +27,7 @@ use crate::{
 /// declare is repeated as a passive one. A queue with a name that the broker chose gets a new name, which its
 /// handles, bindings and consumers then use.
 ///
-/// Source: AMQP 0-9-1 section 1.7.2.1; <https://www.rabbitmq.com/docs/queues>
+/// Source: AMQP 0-9-1 section 1.7.2.1 (`queue.declare`); <https://www.rabbitmq.com/docs/queues>
 ///
 /// # Examples
 /// ```no_run
@@ -243,7 +243,7 @@ impl Message for DeclareQueue {
 ///
 /// The counts are those at the time of the declare. Other clients may use the queue, too.
 ///
-/// Source: AMQP 0-9-1 section 1.7.2.2
+/// Source: AMQP 0-9-1 section 1.7.2.2 (`queue.declare-ok`)
 ///
 /// # Examples
 /// ```no_run
@@ -279,7 +279,7 @@ binding! {
     /// **Over a reconnect**: the binding is redeclared after its queue, under the queue's new name if it
     /// has one.
     ///
-    /// Source: AMQP 0-9-1 section 1.7.2.3
+    /// Source: AMQP 0-9-1 section 1.7.2.3 (`queue.bind`)
     ///
     /// # Examples
     /// ```no_run
@@ -304,7 +304,7 @@ binding! {
     ///
     /// **Over a reconnect**: a removed binding is not redeclared.
     ///
-    /// Source: AMQP 0-9-1 section 1.7.2.5
+    /// Source: AMQP 0-9-1 section 1.7.2.5 (`queue.unbind`)
     ///
     /// # Examples
     /// ```no_run
@@ -327,7 +327,7 @@ binding! {
 /// - `ConnectionClosed` with 540 if the queue is a stream.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// Source: AMQP 0-9-1 section 1.7.2.7
+/// Source: AMQP 0-9-1 section 1.7.2.7 (`queue.purge`)
 ///
 /// # Examples
 /// ```no_run
@@ -376,7 +376,7 @@ impl Message for PurgeQueue {
 ///
 /// **Over a reconnect**: neither a deleted queue nor its bindings are redeclared.
 ///
-/// Source: AMQP 0-9-1 section 1.7.2.9
+/// Source: AMQP 0-9-1 section 1.7.2.9 (`queue.delete`)
 ///
 /// # Examples
 /// ```no_run

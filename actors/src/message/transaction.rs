@@ -15,7 +15,7 @@ use crate::error::Result;
 ///
 /// **Over a reconnect**: a channel in transaction mode does not recover; it ends with `ChannelClosed`.
 ///
-/// Source: AMQP 0-9-1 section 1.9.2.1; <https://www.rabbitmq.com/docs/semantics#tx>
+/// Source: AMQP 0-9-1 section 1.9.2.1 (`tx.select`); <https://www.rabbitmq.com/docs/semantics#tx>
 ///
 /// # Examples
 /// ```no_run
@@ -49,7 +49,7 @@ impl Message for SelectTx {
 /// **Over a reconnect**: the channel ends with `ChannelClosed`. A commit that awaited its reply may or may not have
 /// taken effect.
 ///
-/// Source: AMQP 0-9-1 section 1.9.2.3; <https://www.rabbitmq.com/docs/semantics#tx>
+/// Source: AMQP 0-9-1 section 1.9.2.3 (`tx.commit`); <https://www.rabbitmq.com/docs/semantics#tx>
 ///
 /// # Examples
 /// ```no_run
@@ -82,7 +82,7 @@ impl Message for CommitTx {
 ///
 /// **Over a reconnect**: the channel ends with `ChannelClosed`, which rolls the transaction back, too.
 ///
-/// Source: AMQP 0-9-1 section 1.9.2.5; <https://www.rabbitmq.com/docs/semantics#tx>
+/// Source: AMQP 0-9-1 section 1.9.2.5 (`tx.rollback`); <https://www.rabbitmq.com/docs/semantics#tx>
 ///
 /// # Examples
 /// ```no_run
@@ -112,7 +112,7 @@ impl Message for RollbackTx {
 /// **Over a reconnect**: a call that awaited its reply fails with `ConnectionClosed`; the broker returns the deliveries
 /// in any case.
 ///
-/// Source: AMQP 0-9-1 section 1.8.3.16
+/// Source: AMQP 0-9-1 section 1.8.3.16 (`basic.recover`)
 ///
 /// # Examples
 /// ```no_run

@@ -20,7 +20,8 @@ impl ConnectionOptions {
     /// contradicts the first one, or an empty list. The error names the part or the parameter, and never contains the
     /// password.
     ///
-    /// Source: <https://www.rabbitmq.com/docs/uri-spec>, <https://www.rabbitmq.com/docs/uri-query-parameters>
+    /// Source: <https://www.rabbitmq.com/docs/uri-spec>;
+    /// <https://www.rabbitmq.com/docs/uri-query-parameters>
     ///
     /// # Examples
     /// ```

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Heartbeats detect a lost peer. Keepalive and the user timeout help if heartbeats are turned off, and let
 /// the system detect unacknowledged writes earlier.
 ///
-/// Source: <https://www.rabbitmq.com/docs/networking>,
+/// Source: <https://www.rabbitmq.com/docs/networking>;
 /// <https://www.rabbitmq.com/docs/heartbeats#tcp-keepalives>
 ///
 /// # Examples

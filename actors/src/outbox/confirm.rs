@@ -29,7 +29,7 @@ use crate::{error::Result, message::Confirmation};
 /// **Over a reconnect**: it continues to wait. The publish is resent with its sequence number, within its deadline. With
 /// [`OnOutage::Fail`](crate::OnOutage::Fail) it fails with `ConnectionClosed` and may have arrived.
 ///
-/// Source: <https://www.rabbitmq.com/docs/confirms>.
+/// Source: <https://www.rabbitmq.com/docs/confirms>
 ///
 /// # Examples
 /// ```no_run

@@ -9,7 +9,7 @@ use super::method_names::method_name;
 
 /// A protocol violation by the peer, or an internal error, as `connection.close` reports it.
 ///
-/// Source: AMQP 0-9-1 sections 1.2 (reply codes) and 4.10
+/// Source: AMQP 0-9-1 section 1.2 (reply codes); section 4.10
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// AMQP 0-9-1 reply code, such as 501.

@@ -13,7 +13,7 @@ use super::{
 
 /// Whether a message in a durable queue survives a restart of the broker.
 ///
-/// Source: AMQP 0-9-1 section 1.8; <https://www.rabbitmq.com/docs/persistence-conf>
+/// Source: AMQP 0-9-1 section 1.8 (class basic); <https://www.rabbitmq.com/docs/persistence-conf>
 ///
 /// # Examples
 /// ```
@@ -36,7 +36,8 @@ pub enum DeliveryMode {
 ///
 /// A text property has at most 255 bytes. Publishing a longer one fails with [`Codec`](crate::ErrorKind::Codec).
 ///
-/// Source: AMQP 0-9-1 section 1.8 and 4.2.6.1; <https://www.rabbitmq.com/docs/publishers#message-properties>
+/// Source: AMQP 0-9-1 section 1.8 (class basic); section 4.2.6.1;
+/// <https://www.rabbitmq.com/docs/publishers#message-properties>
 ///
 /// # Examples
 /// ```

@@ -21,7 +21,8 @@ const FRAME_MIN_SIZE_4_1: u32 = 8192;
 ///
 /// **Over a reconnect**: the limits are negotiated again.
 ///
-/// Source: AMQP 0-9-1 sections 1.4.2.5 and 1.4.2.6; <https://www.rabbitmq.com/docs/configure>
+/// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); section 1.4.2.6 (`connection.tune-ok`);
+/// <https://www.rabbitmq.com/docs/configure>
 ///
 /// # Examples
 /// ```
