@@ -128,7 +128,7 @@ impl Connection {
     /// `Timeout` after 30 seconds, or `Blocked` while the broker blocks the connection; [`UpdateSecret`] sets another
     /// deadline, see [`update_secret_with`](Self::update_secret_with). `ConnectionClosed` with 530 if the broker
     /// refuses the secret, which closes the connection, and without a code if it is closed already. `Limit` if the
-    /// secret does not fit a frame, or 32 of them are unanswered. `Stopped` if the arbiter of the connection has
+    /// secret does not fit a frame, or 32 of them have no reply yet. `Stopped` if the arbiter of the connection has
     /// ended.
     ///
     /// **Over a reconnect**: the new connection logs in with the secret that the broker accepted last. A call whose

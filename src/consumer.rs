@@ -145,7 +145,7 @@ impl Consumer {
     /// # async fn run(consumer: actix_pika::Consumer) {
     /// use actix_pika::ConsumerEnd;
     /// if let ConsumerEnd::CancelledByBroker = consumer.ended().await {
-    ///     println!("the queue is gone");
+    ///     println!("the queue was deleted or is unavailable");
     /// }
     /// # }
     /// ```

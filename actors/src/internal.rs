@@ -71,7 +71,7 @@ pub(crate) enum SupervisorMessage {
     RepairConsumer { epoch: u64, channel: u16, consumer: u32, trial: TrialConsume, cause: ConsumerEnd },
     /// From a channel: such a consumer has started again.
     ConsumerRepaired { epoch: u64, tag: Arc<str> },
-    /// From the utility channel: the results of its steps, in order; fewer if it ended before all were answered.
+    /// From the utility channel: the results of its steps, in order; fewer if it ended before all replies had come.
     StepsDone { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },
     /// From a channel: it has ended; its number is free if the broker has closed the channel too.
     ChannelClosed { channel: u16, free: bool },
@@ -168,7 +168,7 @@ pub(crate) enum ConnectionCommand {
     AttachChannel { channel: u16, recipient: Recipient<ChannelMessage>, outbox: Arc<Outbox> },
     /// The channel has ended.
     DetachChannel { channel: u16 },
-    /// Send `connection.close`, and end when it is answered, or after this time.
+    /// Send `connection.close`, and end when the reply has come, or after this time.
     Close { code: u16, text: String, within: Duration },
     /// Send `connection.close` because the peer violated the protocol, and end.
     Fail { fault: Fault },

@@ -49,7 +49,7 @@ impl<E: Event> Watchers<E> {
         Self { watched: watched.into(), state: State::Open { recipients: Vec::new(), streams: Vec::new() } }
     }
 
-    /// Sends an event to all watchers and forgets those that are gone.
+    /// Sends an event to all watchers and removes those that have stopped.
     pub(crate) fn notify(&mut self, event: &E) {
         let State::Open { recipients, streams } = &mut self.state else { return };
         recipients.retain(Recipient::connected);

@@ -1,6 +1,6 @@
-//! What happens on `basic.cancel`, whoever sends it: the application, the channel, or the broker.
+//! What happens on `basic.cancel`, which may come from the application, the channel, or the broker.
 //!
-//! A consumer is cancelled once. It ends when the broker has answered, because deliveries come until then. One that the
+//! A consumer is cancelled once. It ends when the broker has replied, because deliveries come until then. One that the
 //! broker has cancelled is repaired, if it recovers: see `repair.rs`.
 
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl ChannelMachine {
-    /// The application cancels a consumer. One of a closed channel is gone already, which is no error.
+    /// The application cancels a consumer. One of a closed channel has ended already, which is no error.
     pub(super) fn cancel_consumer(&mut self, cancel: &CancelConsumer, now: Instant) -> Reply<()> {
         if self.state.usable().is_err() && !self.state.is_recovering() {
             return Reply::now(Ok(()));
@@ -39,7 +39,7 @@ impl ChannelMachine {
         self.outputs.request_tick();
     }
 
-    /// Sends `basic.cancel`, unless that is done already, or once `basic.consume` is answered.
+    /// Sends `basic.cancel`, unless that is done already, or once the reply to `basic.consume` has come.
     pub(super) fn cancel(&mut self, tag: &str, responder: Option<Responder<()>>, now: Instant) {
         match self.state.consumers_at() {
             ConsumersAt::Broker => {}
@@ -56,7 +56,7 @@ impl ChannelMachine {
         if let Some(entry) = entry {
             self.outbox.hold_back(entry.id());
             entry.phase.cancel(None);
-            // A target that is gone or too slow gets nothing more.
+            // A target that has stopped or is too slow gets nothing more.
             entry.sink.leave(entry.phase.end().is_some());
         }
         if let Some(responders) = self.replies.cancel_once_consumed(tag) {
@@ -68,7 +68,7 @@ impl ChannelMachine {
         }
     }
 
-    /// Sends the cancels that waited for the answer to `basic.consume`.
+    /// Sends the cancels that waited for the reply to `basic.consume`.
     pub(super) fn cancel_now(&mut self, tag: &str, waiting: Option<Vec<Responder<()>>>, now: Instant) {
         if let Some(responders) = waiting {
             self.cancel(tag, None, now);
@@ -93,7 +93,7 @@ impl ChannelMachine {
         }
     }
 
-    /// `basic.cancel` is answered: no more deliveries come, and acks that were held back are sent.
+    /// The reply to `basic.cancel` has come: no more deliveries come, and acks that were held back are sent.
     pub(super) fn cancelled(&mut self, tag: &str, consumer: Option<u32>) {
         let Some(entry) = self.consumers.get_mut(tag) else { return };
         let id = entry.id();
@@ -127,7 +127,7 @@ impl ChannelMachine {
         entry.end(why.unwrap_or(ConsumerEnd::Cancelled));
     }
 
-    /// The broker has cancelled a consumer, because its queue is gone.
+    /// The broker has cancelled a consumer, because its queue was deleted or is unavailable.
     pub(super) fn cancelled_by_broker(&mut self, tag: &str, now: Instant) {
         if self.free_for_repair(tag, now) {
             return;

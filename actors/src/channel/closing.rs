@@ -115,15 +115,15 @@ impl ChannelMachine {
         self.replies.expect(&close, None, None, PendingReply::Close, now);
     }
 
-    /// The broker has closed the channel before it read our close. The callers that close it need not wait. The number is
-    /// free only once our close is answered, which RabbitMQ may omit.
+    /// The broker has closed the channel before it read the client's close. The callers that close it need not wait. The number is
+    /// free only once the reply to the client's close has come, which RabbitMQ may omit.
     pub(super) fn closes_crossed(&mut self) {
         if let Some(abandoned) = self.state.crossed() {
             self.answer_closers(abandoned);
         }
     }
 
-    /// Ends the channel for good, and answers all callers and consumers.
+    /// Ends the channel for good, and replies to all callers and consumers.
     pub(super) fn end(&mut self, error: Error, final_frames: Option<Bytes>, number: Number) {
         let unconfirmed = self.outbox.load().unconfirmed;
         let Some(ended) = self.state.end(error, unconfirmed) else { return };
@@ -189,7 +189,7 @@ impl ChannelMachine {
     fn give_up(&mut self, silence: &Error, now: Instant) {
         let channel = self.number();
         if self.state.is_crossed() {
-            // Fails only if our close was not sent.
+            // Fails only if the client's close was not sent.
             let _ = self.close_answered(now);
             return;
         }

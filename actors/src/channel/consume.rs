@@ -142,7 +142,7 @@ impl ChannelMachine {
         }
     }
 
-    /// `basic.consume` of a new consumer is answered.
+    /// The reply to `basic.consume` of a new consumer has come.
     pub(super) fn consumed(
         &mut self,
         tag: &str,
@@ -174,7 +174,7 @@ impl ChannelMachine {
         self.cancel_now(tag, cancel, now);
     }
 
-    /// `basic.consume` of a consumer that was started again is answered.
+    /// The reply to `basic.consume` of a consumer that was started again has come.
     pub(super) fn restarted(
         &mut self,
         tag: &Arc<str>,

@@ -1,4 +1,4 @@
-//! Messages that the broker sends: deliveries, the answer to `basic.get`, and returned publishes.
+//! Messages that the broker sends: deliveries, the reply to `basic.get`, and returned publishes.
 //!
 //! The deliveries of one frame batch are noted in the outbox under one lock and sent to each sink as one batch. This is
 //! the hot path: nothing here allocates for each delivery.
@@ -110,7 +110,7 @@ impl ChannelMachine {
         }
     }
 
-    /// `basic.get` is answered with a message.
+    /// The reply to `basic.get` is a message.
     fn got(&mut self, head: &GetOk, content: &AssembledContent) -> Result<(), Fault> {
         self.flush_deliveries()?;
         let PendingReply::Got { no_ack, responder } = self.replies.next(60, 71)? else {

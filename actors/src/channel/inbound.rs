@@ -218,7 +218,7 @@ impl ChannelMachine {
         }
     }
 
-    /// `queue.declare` is answered: the queue has its name.
+    /// The reply to `queue.declare` has come: the queue has its name.
     fn queue_declared(&mut self, reply: PendingReply, ok: &queue::DeclareOk) {
         let PendingReply::Declared { record, responder } = reply else { return };
         let name = QueueName::new(ok.queue.to_string());
@@ -233,7 +233,7 @@ impl ChannelMachine {
         }));
     }
 
-    /// Reads frames between our `channel.close` and its reply: only `channel.close` and `channel.close-ok` matter.
+    /// Reads frames between the client's `channel.close` and its reply: only `channel.close` and `channel.close-ok` matter.
     fn read_while_closing(&mut self, frame: &Frame, now: &impl Fn() -> Instant) -> Result<(), Fault> {
         if frame.kind != FrameKind::Method {
             return Ok(());

@@ -142,7 +142,7 @@ impl Handler<Tick> for Channel {
     }
 }
 
-/// From a delivery sink: its target is gone.
+/// From a delivery sink: its target has stopped or was dropped.
 impl Handler<TargetLost> for Channel {
     type Result = ();
 

@@ -1,4 +1,4 @@
-//! The outputs of the machine, besides bytes and answers: messages, events and timers. The actor carries them out after
+//! The outputs of the machine, besides bytes and replies: messages, events and timers. The actor carries them out after
 //! each message that it handles.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};

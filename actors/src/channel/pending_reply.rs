@@ -53,7 +53,7 @@ pub(super) enum PendingReply {
 }
 
 impl PendingReply {
-    /// Fails the call. Callers that wait for a cancel succeed: the consumer is gone with the channel.
+    /// Fails the call. Callers that wait for a cancel succeed: the consumer has ended with the channel.
     pub(super) fn fail(self, error: Error) {
         match self {
             Self::Open | Self::ConfirmSelect | Self::Close | Self::Internal => {}
@@ -114,7 +114,7 @@ impl PendingReply {
     }
 }
 
-/// Answers callers; those that gave up are skipped.
+/// Replies to callers; those that gave up are skipped.
 pub(super) fn answer_all(responders: impl IntoIterator<Item = Responder<()>>, answer: &Result<()>) {
     for responder in responders {
         let _ = responder.send(answer.clone());

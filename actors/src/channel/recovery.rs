@@ -1,7 +1,7 @@
 //! How a channel opens, and what is recovered after a reconnect, in which order.
 //!
 //! A channel recovers in two phases. First it sends, without waiting in between: `channel.open`, for each consumer its
-//! prefetch and `basic.consume`, the shared prefetch, `confirm.select`. Once all of that is answered the channel is open:
+//! prefetch and `basic.consume`, the shared prefetch, `confirm.select`. Once all replies have come the channel is open:
 //! unconfirmed publishes are resent and queued ones sent, watchers and the supervisor are notified, and the calls that
 //! waited are made. The topology is redeclared before, by the supervisor.
 
@@ -51,7 +51,7 @@ impl ChannelMachine {
         }
     }
 
-    /// `channel.open` is answered, or `confirm.select` (`confirms`).
+    /// The reply to `channel.open` has come, or that to `confirm.select` (`confirms`).
     pub(super) fn opened(&mut self, confirms: bool) {
         if self.state.is_opening() && confirms == self.outbox.config().confirms {
             self.state.opened();
@@ -80,7 +80,7 @@ impl ChannelMachine {
         self.outputs.request_tick();
     }
 
-    /// The second phase, once all of the first is answered.
+    /// The second phase, once all replies of the first have come.
     pub(super) fn finish_recovery(&mut self, now: Instant) {
         if !self.replies.is_empty() {
             return;

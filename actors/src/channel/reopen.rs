@@ -1,4 +1,4 @@
-//! Channels that are closed while their connection goes on: by the broker, or because it does not answer. One that
+//! Channels that are closed while their connection goes on: by the broker, or because it does not reply. One that
 //! recovers is reopened on the same connection.
 
 use std::{collections::VecDeque, time::Duration};
@@ -79,7 +79,7 @@ impl ChannelMachine {
         self.recovers && !self.transaction.selected() && !self.drain_requested
     }
 
-    /// Reopens the channel behind the answer to the broker's close.
+    /// Reopens the channel behind the reply to the broker's close.
     fn reopen(&mut self, cause: Error, close_ok: Bytes, consume: Option<FailedConsume>, now: Instant) {
         log::warn!("channel {}: reopened: {cause}", self.number());
         let mut skipped = self.state.take_skipped();
@@ -130,7 +130,7 @@ impl ChannelMachine {
         true
     }
 
-    /// `channel.close` is answered.
+    /// The reply to `channel.close` has come.
     pub(super) fn close_answered(&mut self, now: Instant) -> Result<(), Fault> {
         match self.state.after_close() {
             Some(AfterClose::Reopen) => {

@@ -1,9 +1,9 @@
-//! The calls that wait for a reply, in the order in which the broker answers.
+//! The calls that wait for a reply, in the order in which the broker replies.
 //!
-//! `basic.consume` and `basic.cancel` are answered by the queue, not by the broker's channel, so that the replies to
+//! The replies to `basic.consume` and `basic.cancel` come from the queue, not from the broker's channel, so that the replies to
 //! later calls may come first; these two are found by their consumer tag.
 //!
-//! A call whose deadline has passed fails, but its place is kept: its late reply must not answer the next call. When
+//! A call whose deadline has passed fails, but its place is kept: its late reply must not be taken for that of the next call. When
 //! there is no reply for one more deadline, the channel is given up.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     pending: VecDeque<Pending>,
-    /// What answered calls have done to the topology; late replies count.
+    /// What calls that have their reply have done to the topology; late replies count.
     changes: Vec<Change>,
     /// The changes of failed calls, which were not made.
     failed_changes: Vec<Change>,
@@ -33,7 +33,7 @@ struct Pending {
     entity: Option<String>,
     since: Instant,
     late: bool,
-    /// A later call was answered; the broker works in order, so it has accepted this one.
+    /// A later call has its reply; the broker works in order, so it has accepted this one.
     accepted: bool,
     reply: PendingReply,
     /// What the call does to the topology.
@@ -108,13 +108,13 @@ impl Replies {
         std::mem::take(&mut self.failed_changes)
     }
 
-    /// Takes the call that is answered next, if a reply with these ids answers it.
+    /// Takes the call whose reply is due next, if a reply with these ids belongs to it.
     pub(super) fn next(&mut self, class_id: u16, method_id: u16) -> Result<PendingReply, Fault> {
         let at = self.position((class_id, method_id));
         self.take(at, (class_id, method_id))
     }
 
-    /// Takes the call for this consumer that a reply with these ids answers.
+    /// Takes the call for this consumer to which a reply with these ids belongs.
     pub(super) fn of_consumer(
         &mut self,
         class_id: u16,
@@ -142,7 +142,7 @@ impl Replies {
         self.pending.get(at).filter(|pending| answers(pending.ids, reply)).map(|_| at)
     }
 
-    /// Finds the first call that is answered in order.
+    /// Finds the first of the calls that get their replies in order.
     fn in_order(&self) -> Option<usize> {
         self.pending.iter().position(|pending| pending.reply.consumer_tag().is_none())
     }
@@ -157,7 +157,7 @@ impl Replies {
         Ok(pending.reply)
     }
 
-    /// Finds the `basic.cancel` of this consumer that is not answered.
+    /// Finds the `basic.cancel` of this consumer that has no reply yet.
     pub(super) fn pending_cancel(
         &mut self,
         wanted: &str,
@@ -173,7 +173,7 @@ impl Replies {
         })
     }
 
-    /// Has the consumer of this tag cancelled once its `basic.consume` is answered; `None` if no such reply is awaited.
+    /// Has the consumer of this tag cancelled once the reply to its `basic.consume` has come; `None` if no such reply is awaited.
     pub(super) fn cancel_once_consumed(&mut self, wanted: &str) -> Option<&mut Vec<Responder<()>>> {
         self.pending.iter_mut().find_map(|pending| match &mut pending.reply {
             PendingReply::Consumed { tag, cancel, .. } if tag == wanted => {
@@ -212,7 +212,7 @@ impl Replies {
     }
 
     /// Finds the call that the broker refused. The broker works in order: it is a call behind all that are accepted, and
-    /// not behind one that should have been answered before. Of several consumes, the text names the queue.
+    /// not behind one whose reply should have come before. Of several consumes, the text names the queue.
     fn refused(&self, cause: (u16, u16), reason: &CloseReason) -> Option<usize> {
         let reached = self.in_order().map_or(self.pending.len(), |at| at + 1);
         let open = self.pending.iter().take(reached).enumerate();
@@ -250,7 +250,7 @@ impl Replies {
         })
     }
 
-    /// Returns the tags of the consumers whose first start is not answered, or whose cancel (`true`) is not.
+    /// Returns the tags of the consumers whose first start has no reply yet, or whose cancel (`true`) has none.
     pub(super) fn unanswered_consumers(&self) -> Vec<(String, bool)> {
         let of = |pending: &Pending| match &pending.reply {
             PendingReply::Consumed { tag, .. } => Some((tag.clone(), false)),

@@ -1,5 +1,5 @@
 //! Replies that come later: a handler returns a [`Reply`], keeps its [`Responder`] and uses it when the broker has
-//! answered.
+//! replied.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Reply<T>(Rc<RefCell<Slot<T>>>);
 
-/// Answers a [`Reply`]. Dropped unused, the caller gets a [`MailboxError`](actix::MailboxError).
+/// Completes a [`Reply`]. Dropped unused, the caller gets a [`MailboxError`](actix::MailboxError).
 #[derive(Debug)]
 pub(crate) struct Responder<T>(Rc<RefCell<Slot<T>>>);
 
@@ -26,7 +26,7 @@ enum Slot<T> {
     Fresh,
     Waiting(OneshotSender<Result<T>>),
     Answered(Result<T>),
-    /// Answered, or without a caller.
+    /// Completed, or without a caller.
     Done,
 }
 
@@ -40,7 +40,7 @@ impl<T> Reply<T> {
         Self(Rc::new(RefCell::new(Slot::Answered(answer))))
     }
 
-    /// Passes the answer on to `to` as soon as there is one.
+    /// Passes the reply on to `to` as soon as there is one.
     pub(crate) fn forward(self, to: Responder<T>) {
         let Slot::Waiting(waiting) = std::mem::replace(&mut *to.0.borrow_mut(), Slot::Done) else {
             return;
@@ -48,7 +48,7 @@ impl<T> Reply<T> {
         self.answer_to(waiting);
     }
 
-    /// Sends the answer to `tx` as soon as there is one.
+    /// Sends the reply to `tx` as soon as there is one.
     fn answer_to(self, tx: OneshotSender<Result<T>>) {
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {
@@ -62,7 +62,7 @@ impl<T> Reply<T> {
         }
     }
 
-    /// Waits for the answer as a caller does.
+    /// Waits for the reply as a caller does.
     #[cfg(test)]
     pub(crate) fn listen(self) -> Answer<T> {
         let (tx, answer) = tokio::sync::oneshot::channel();
@@ -78,24 +78,24 @@ pub(crate) struct Answer<T>(RefCell<tokio::sync::oneshot::Receiver<Result<T>>>);
 
 #[cfg(test)]
 impl<T> Answer<T> {
-    /// Takes the answer, if there is one.
+    /// Takes the reply, if there is one.
     pub(crate) fn take(&self) -> Option<Result<T>> {
         self.0.borrow_mut().try_recv().ok()
     }
 
-    /// Takes the answer and returns whether it is one without an error.
+    /// Takes the reply and returns whether it is one without an error.
     pub(crate) fn is_ok(&self) -> bool {
         self.take().is_some_and(|answer| answer.is_ok())
     }
 
-    /// Takes the answer and returns the kind of its error.
+    /// Takes the reply and returns the kind of its error.
     pub(crate) fn error_kind(&self) -> Option<crate::error::ErrorKind> {
         self.take().and_then(Result::err).map(|error| error.kind())
     }
 }
 
 impl<T> Responder<T> {
-    /// Creates one without a caller: its answer goes nowhere.
+    /// Creates one without a caller: its reply goes nowhere.
     pub(crate) fn without_caller() -> Self {
         Self(Rc::new(RefCell::new(Slot::Fresh)))
     }
@@ -105,7 +105,7 @@ impl<T> Responder<T> {
         matches!(&*self.0.borrow(), Slot::Waiting(tx) if tx.is_closed())
     }
 
-    /// Sends the answer; returns it if no caller waits for it.
+    /// Sends the reply; returns it if no caller waits for it.
     pub(crate) fn send(self, answer: Result<T>) -> Result<(), Result<T>> {
         let slot = std::mem::replace(&mut *self.0.borrow_mut(), Slot::Done);
         match slot {

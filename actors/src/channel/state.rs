@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 #[derive(Debug)]
 pub(super) enum ChannelState {
-    /// Never open yet: there is no connection, or `channel.open` is not answered.
+    /// Never open yet: there is no connection, or `channel.open` has no reply yet.
     Opening {
         since: Instant,
     },
@@ -25,13 +25,13 @@ pub(super) enum ChannelState {
     Detached {
         cause: Error,
     },
-    /// `channel.open`, consumers and `confirm.select` are sent again, and not all of them are answered.
+    /// `channel.open`, consumers and `confirm.select` are sent again, and not all of them have their reply.
     Recovering {
         cause: Error,
         /// Consumers that are not started again, and why.
         skipped: Vec<(u32, Error)>,
     },
-    /// `channel.close` is sent; the channel reopens once it is answered.
+    /// `channel.close` is sent; the channel reopens after the reply.
     ClosingToReopen {
         cause: Error,
         crossed: bool,
@@ -79,7 +79,7 @@ pub(super) enum Loss {
     Recovers,
 }
 
-/// What follows the answer to `channel.close`.
+/// What follows the reply to `channel.close`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterClose {
     End,
@@ -143,7 +143,7 @@ impl ChannelState {
         matches!(self, Self::Detached { .. } | Self::Recovering { .. } | Self::ClosingToReopen { .. })
     }
 
-    /// Returns whether the recovery is sent, and not all of it is answered.
+    /// Returns whether the recovery is sent, and not all replies have come.
     #[inline]
     pub(super) fn awaits_recovery(&self) -> bool {
         matches!(self, Self::Recovering { .. })
@@ -238,7 +238,7 @@ impl ChannelState {
         }
     }
 
-    /// The broker has sent `channel.close` too; returns how many publishes our close abandoned.
+    /// The broker has sent `channel.close` too; returns how many publishes the client's close abandoned.
     pub(super) fn crossed(&mut self) -> Option<usize> {
         match self {
             Self::Closing { abandoned, crossed, .. } => {
@@ -253,12 +253,12 @@ impl ChannelState {
         }
     }
 
-    /// Returns whether the broker has closed the channel as well, so that the answer to our close may never come.
+    /// Returns whether the broker has closed the channel as well, so that the reply to the client's close may never come.
     pub(super) fn is_crossed(&self) -> bool {
         matches!(self, Self::Closing { crossed: true, .. } | Self::ClosingToReopen { crossed: true, .. })
     }
 
-    /// Returns what follows the answer to `channel.close`, if one is awaited.
+    /// Returns what follows the reply to `channel.close`, if one is awaited.
     pub(super) fn after_close(&self) -> Option<AfterClose> {
         match self {
             Self::Closing { .. } => Some(AfterClose::End),
@@ -307,7 +307,7 @@ impl ChannelState {
         }
     }
 
-    /// All that was recovered is answered: the channel is open. Returns why it was not, and the consumers that were not
+    /// All replies of the recovery have come: the channel is open. Returns why it was not, and the consumers that were not
     /// started.
     pub(super) fn recovered(&mut self) -> Option<(Error, Vec<(u32, Error)>)> {
         if !self.awaits_recovery() {

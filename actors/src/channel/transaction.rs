@@ -36,14 +36,14 @@ impl TransactionState {
         }
     }
 
-    /// Keeps a publish that came back for the answer to the commit.
+    /// Keeps a publish that came back for the reply to the commit.
     pub(super) fn returned(&mut self, publish: &Return) {
         if let Self::Selected { returned } = self {
             returned.get_or_insert_with(|| Box::new(publish.clone()));
         }
     }
 
-    /// Returns the answer to a commit.
+    /// Returns the reply to a commit.
     fn committed(&mut self) -> Result<()> {
         match self {
             Self::Selected { returned } => match returned.take() {
@@ -118,12 +118,12 @@ impl ChannelMachine {
         reply
     }
 
-    /// `tx.commit` is answered.
+    /// The reply to `tx.commit` has come.
     pub(super) fn committed(&mut self, responder: Responder<()>) {
         let _ = responder.send(self.transaction.committed());
     }
 
-    /// `basic.recover` is answered: what was delivered before is requeued, what comes from now on counts.
+    /// The reply to `basic.recover` has come: what was delivered before is requeued, what comes from now on counts.
     pub(super) fn basic_recovered(&mut self, responder: Responder<()>) {
         self.basic_recovers = self.basic_recovers.saturating_sub(1);
         let _ = responder.send(Ok(()));

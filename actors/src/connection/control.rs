@@ -77,7 +77,7 @@ impl Connection {
     fn handle_method_while_closing(&mut self, method: connection::AMQPMethod) {
         match method {
             connection::AMQPMethod::CloseOk(_) => self.phase.close_ok_received(),
-            // Both sides closed at once: the peer waits for our close-ok and does not answer our close.
+            // Both sides closed at once: the peer waits for the client's close-ok and does not reply to the client's close.
             connection::AMQPMethod::Close(_) => {
                 self.send_method(&methods::connection_close_ok());
                 self.phase.close_ok_received();
@@ -110,7 +110,7 @@ impl Connection {
         self.send_method(&close);
     }
 
-    /// Closes the connection for the user. The supervisor gets the end when the broker has answered, or after
+    /// Closes the connection for the user. The supervisor gets the end when the broker has replied, or after
     /// `timeout`.
     pub(super) fn close(&mut self, code: u16, text: &str, timeout: Duration) {
         self.take_from_all_channels();

@@ -1,7 +1,7 @@
 //! The I/O loop of a connection: each poll reads, then takes bytes from channels and writes them, then looks at the
 //! timers.
 //!
-//! Reading comes first: otherwise two peers that both write could wait for each other for ever. While a write is
+//! Reading comes first: otherwise two peers that both write could wait for each other forever. While a write is
 //! pending no bytes are taken from a channel, so that a slow socket holds publishers back.
 
 use std::{
@@ -169,7 +169,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Keeps a slow consumer from pausing the whole connection for ever.
+    /// Keeps a slow consumer from pausing the whole connection forever.
     fn poll_watchdog(&mut self, cx: &mut TaskContext<'_>, read_paused: bool) {
         if !read_paused {
             if self.watchdog.take().is_some() {

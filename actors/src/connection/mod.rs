@@ -78,7 +78,7 @@ pub struct Connection {
     /// Set while reading is paused.
     watchdog: Option<SlowConsumerWatchdog>,
     watchdog_timer: Timer,
-    /// The number of `connection.update-secret` that the broker has not answered.
+    /// The number of `connection.update-secret` that have no reply of the broker.
     unanswered_secrets: usize,
 }
 

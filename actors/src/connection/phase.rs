@@ -61,7 +61,7 @@ impl ConnectionPhase {
         *self = Self::Closing(Closing { await_close_ok, write_closed, cause });
     }
 
-    /// Notes that the peer has answered `connection.close`, or does not have to.
+    /// Notes that the peer has replied to `connection.close`, or does not have to.
     pub(super) fn close_ok_received(&mut self) {
         if let Self::Closing(closing) = self {
             closing.await_close_ok = false;

@@ -53,7 +53,7 @@ pub struct Consumer {
 }
 
 /// Reports to the channel, when it is dropped, that the deliveries have no target. The drop of the actor counts too: if
-/// its arbiter has ended or a factory has panicked, the broker would otherwise deliver the same messages again for ever.
+/// its arbiter has ended or a factory has panicked, the broker would otherwise deliver the same messages again forever.
 #[derive(Debug)]
 struct LossReport {
     consumer: u32,

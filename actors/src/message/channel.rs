@@ -77,7 +77,7 @@ closing! {
     ///
     /// # Errors
     /// `Timeout` if publishes were not confirmed within their deadline, or if the broker does not reply; `Blocked` if
-    /// it blocks the connection meanwhile. The channel is closed all the same.
+    /// it blocks the connection meanwhile. The channel is closed nevertheless.
     ///
     /// **Over a reconnect**: a closed channel stays closed.
     ///

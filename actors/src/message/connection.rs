@@ -15,7 +15,7 @@ closing! {
     ///
     /// # Errors
     /// `Timeout`, or `Blocked` while the broker blocks the connection, if publishes were not confirmed in time; they
-    /// may have arrived. The connection is closed all the same.
+    /// may have arrived. The connection is closed nevertheless.
     ///
     /// **Over a reconnect**: closing the connection ends recovery immediately.
     ///

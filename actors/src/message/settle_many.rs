@@ -7,7 +7,7 @@ impl Delivery {
     /// Acknowledges many deliveries, of one or several consumers (`basic.ack`), and sends the frames together.
     ///
     /// Adjacent deliveries of the same consumer are settled under one lock. If a delivery cannot be settled, the
-    /// others are settled all the same.
+    /// others are settled nevertheless.
     ///
     /// # Errors
     /// The first error; the errors are those of [`ack`](Self::ack).
@@ -27,7 +27,7 @@ impl Delivery {
     ///
     /// With `requeue` the messages return to their queues; without, they are dropped or dead-lettered. Adjacent
     /// deliveries of the same consumer are settled under one lock. If a delivery cannot be settled, the others are
-    /// settled all the same.
+    /// settled nevertheless.
     ///
     /// # Errors
     /// The first error; the errors are those of [`ack`](Self::ack).

@@ -27,7 +27,7 @@ pub(crate) struct DeliveredTags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AckState {
     Outstanding,
-    /// Dropped, and requeued once its consumer is gone.
+    /// Dropped, and requeued once its consumer has ended.
     HeldBack,
     /// To be acked in the next frames.
     Acked,
@@ -248,7 +248,7 @@ impl Acks {
         }
     }
 
-    /// Holds back a tag: neither its delivery, which is gone, nor an `AckAll` of a later one settles it.
+    /// Holds back a tag: neither its delivery, which was dropped, nor an `AckAll` of a later one settles it.
     fn keep_back(&mut self, tag: u64, consumer: u32) {
         if let Some(entry) = self.entry(tag) {
             entry.state = AckState::HeldBack;

@@ -61,7 +61,7 @@ pub(super) struct PendingConfirm {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConfirmState {
-    /// Without an answer of the broker.
+    /// Without a confirm of the broker.
     Open,
     /// Nacked, and to be sent again: see [`nack_retry`](super::nack_retry).
     NackDeferred,
@@ -69,7 +69,7 @@ pub(super) enum ConfirmState {
     Resolved,
 }
 
-/// The broker's answer to publishes.
+/// The broker's confirm of publishes: an ack or a nack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BrokerAnswer {
     Ack,
@@ -222,7 +222,7 @@ impl Confirms {
         (waker, error)
     }
 
-    /// Applies an answer of the broker; `Err` for a delivery tag that was never published.
+    /// Applies a confirm of the broker; `Err` for a delivery tag that was never published.
     #[inline]
     pub(super) fn answered(
         &mut self,

@@ -79,7 +79,7 @@ impl Outbox {
 }
 
 impl Confirms {
-    /// Fails publishes that are older than `late`. They stay in the ring: the broker still answers them.
+    /// Fails publishes that are older than `late`. They stay in the ring: the broker still confirms them.
     pub(super) fn expire(&mut self, now: Instant, late: Duration, blocked: bool, wakers: &mut Vec<Waker>) {
         // Times are in order: all publishes before the first one that is in time are late.
         let in_time = self.published_at.iter().position(|&(_, at)| now.saturating_duration_since(at) < late);

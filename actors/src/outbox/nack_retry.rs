@@ -1,8 +1,8 @@
 //! The retry of nacked publishes: a nack soon after a recovery is deferred, and the publish is sent again.
 //!
-//! A quorum queue whose leader is gone nacks publishes until it has another one. RabbitMQ 3.10 even nacks all later
+//! A quorum queue that has lost its leader nacks publishes until it has another one. RabbitMQ 3.10 even nacks all later
 //! publishes of a channel whose first one came too early, for as long as the channel is open. So after a deferred nack,
-//! newer publishes are queued; once all others have an answer, the Channel actor opens the channel again, which sends
+//! newer publishes are queued; once all others have their confirm, the Channel actor opens the channel again, which sends
 //! the nacked ones first. The actor decides when: see `channel/nack_retry.rs`.
 
 use std::task::Waker;
@@ -19,7 +19,7 @@ use super::{
 };
 
 impl Outbox {
-    /// Returns whether every publish that was written is answered, and some of the nacks are deferred.
+    /// Returns whether every publish that was written has its confirm, and some of the nacks are deferred.
     pub(crate) fn awaits_only_deferred_nacks(&self) -> bool {
         let state = self.lock();
         let Attachment::Attached { publishes: PublishMode::RetryingNacks { first, .. }, .. } =

@@ -36,7 +36,7 @@ impl Supervision {
         Ok(number)
     }
 
-    /// The first `channel.open` of a channel was answered.
+    /// The reply to the first `channel.open` of a channel has come.
     pub(super) fn channel_opened(&mut self, channel: u16) {
         self.channels.opened(channel);
     }

@@ -13,7 +13,7 @@ pub(super) struct Channels {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChannelStatus {
-    /// Its first `channel.open` is not answered yet.
+    /// Its first `channel.open` has no reply yet.
     Opening,
     Open,
     /// The connection is being closed, and the channel has no unconfirmed publish.

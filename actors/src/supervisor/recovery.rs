@@ -66,7 +66,7 @@ impl Supervision {
         self.utility = Some(UtilityTask { number, steps, purpose });
     }
 
-    /// The utility channel has ended. There is no result for a step that was not answered.
+    /// The utility channel has ended. There is no result for a step without a reply.
     pub(super) fn steps_done(&mut self, number: u16, results: Vec<StepResult>, now: Instant) {
         let Some(mut task) = self.utility.take_if(|task| task.number == number) else { return };
         if results.len() < task.steps.len() {

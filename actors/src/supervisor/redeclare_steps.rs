@@ -141,7 +141,7 @@ impl RecoverySteps {
         }
     }
 
-    /// Returns whether every step that was sent is answered.
+    /// Returns whether every step that was sent has its reply.
     pub(super) fn is_answered(&self) -> bool {
         self.expected.is_empty()
     }

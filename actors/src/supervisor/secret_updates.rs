@@ -1,4 +1,4 @@
-//! The secret of the login, and the `connection.update-secret` that the broker has not answered yet.
+//! The secret of the login, and the `connection.update-secret` that have no reply of the broker yet.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -20,11 +20,11 @@ pub(super) struct SecretUpdates {
 struct PendingUpdate {
     secret: Secret,
     deadline: Instant,
-    /// `None` once the deadline has passed: the entry stays for the late answer.
+    /// `None` once the deadline has passed: the entry stays for the late reply.
     waiter: Option<Waiter>,
 }
 
-/// Who waits for the answer of the broker.
+/// Who waits for the reply of the broker.
 #[derive(Debug)]
 pub(super) enum Waiter {
     Caller(Responder<()>),

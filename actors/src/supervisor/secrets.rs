@@ -133,7 +133,7 @@ impl ConnectionSupervisor {
         Ok(())
     }
 
-    /// Answers those whose deadline has passed.
+    /// Replies to the callers whose deadline has passed.
     pub(super) fn expire_secrets(&mut self, now: Instant, ctx: &mut Context<Self>) {
         for waiter in self.secrets.updates.take_expired(now) {
             let what = "connection.update-secret: no answer in time";

@@ -213,7 +213,7 @@ impl Topology {
         self.deleting.contains_key(queue)
     }
 
-    /// Deletes that the broker has not answered end with the connection.
+    /// Deletes to which the broker has not replied end with the connection.
     pub(super) fn forget_deletes(&mut self) {
         self.deleting.clear();
     }

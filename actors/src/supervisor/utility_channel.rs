@@ -28,7 +28,7 @@ pub(super) struct UtilityChannel {
     outbox: Arc<Outbox>,
     supervisor: Recipient<SupervisorMessage>,
     dialogue: UtilityDialogue,
-    /// The broker blocks the connection, and may answer late.
+    /// The broker blocks the connection, and may reply late.
     blocked: bool,
     last_frame: Instant,
 }

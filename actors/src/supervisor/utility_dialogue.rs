@@ -15,11 +15,11 @@ pub(super) struct UtilityDialogue {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UtilityState {
-    /// `channel.open` is not answered yet.
+    /// `channel.open` has no reply yet.
     Opening,
-    /// Steps are sent and answered.
+    /// Steps are sent and replies are received.
     Working,
-    /// `channel.close` is not answered yet.
+    /// `channel.close` has no reply yet.
     Closing,
     Closed,
 }
@@ -96,7 +96,7 @@ impl UtilityDialogue {
         Ok(())
     }
 
-    /// Sends the next steps when all is answered, or closes the channel after the last one.
+    /// Sends the next steps when all replies have come, or closes the channel after the last one.
     fn send_next(&mut self, send: &mut impl FnMut(&AMQPClass) -> Result<()>) {
         while self.state == UtilityState::Working && self.steps.is_answered() {
             if self.steps.is_done() {

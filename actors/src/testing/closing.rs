@@ -51,7 +51,7 @@ impl PeerSocket {
         }
     }
 
-    /// Reads without answering until the client closes its connection, and returns the frames it sent, except
+    /// Reads without replying until the client closes its connection, and returns the frames it sent, except
     /// heartbeats.
     ///
     /// For a peer that does not even read, keep the socket and call nothing.

@@ -104,7 +104,7 @@ impl FrameStream {
 
     pub(super) fn reset(self) -> io::Result<()> {
         match self.io {
-            // Deprecated because it blocks for other durations than zero. Its successor is missing in our minimum tokio.
+            // Deprecated because it blocks for other durations than zero. Its successor is missing in the minimum version of tokio.
             #[allow(deprecated)]
             Io::Tcp(stream) => stream.set_linger(Some(Duration::ZERO)),
             Io::Other(_) => Ok(()),

@@ -85,7 +85,7 @@ pub struct ClientHandshake {
 /// ```
 /// # use actix_pika_actors::testing::{HandshakeScript, TestError, PeerSocket, HandshakeStep};
 /// # async fn scripts(socket: &mut PeerSocket) -> Result<(), TestError> {
-/// // A broker of another protocol version answers with its own header.
+/// // A broker of another protocol version replies with its own header.
 /// socket.handshake_with(&HandshakeScript::new().raw_at(HandshakeStep::Start, *b"AMQP\0\x01\0\0")).await?;
 /// // A broker refuses the password.
 /// let refused = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED");

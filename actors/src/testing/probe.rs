@@ -292,7 +292,7 @@ struct Recorder<M> {
     count: Arc<AtomicUsize>,
 }
 
-/// Answered when everything before it was handled.
+/// The reply is sent when everything before it was handled.
 struct Fence<M>(PhantomData<fn() -> M>);
 
 impl<M> Message for Fence<M> {

@@ -92,7 +92,7 @@ impl PeerSocket {
     ///
     /// # Errors
     /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut) when the client
-    /// does not answer.
+    /// does not reply.
     ///
     /// # Examples
     /// ```

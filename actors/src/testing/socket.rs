@@ -18,7 +18,7 @@ use super::{
 const TRANSCRIPT_LINES: usize = 16;
 
 /// The server's side of one client connection. A test sends frames and waits for those it expects, one after the other;
-/// nothing is answered automatically.
+/// no reply is sent automatically.
 ///
 /// Frames of other channels than the awaited one are kept until they are asked for. Heartbeats are counted and skipped.
 /// Dropping the socket closes it.

@@ -28,7 +28,7 @@ pub(crate) struct CreditAccount {
     channel: u16,
     consumer: u32,
     used: AtomicUsize,
-    /// The consumer is gone and uses no more credit.
+    /// The consumer has ended and uses no more credit.
     closed: AtomicBool,
 }
 

@@ -1,6 +1,6 @@
 //! Detects a peer that is not an AMQP 0-9-1 server: another version of AMQP, HTTP, TLS, anything else.
 //!
-//! A server that does not accept our protocol header sends its own and closes the socket.
+//! A server that does not accept the client's protocol header sends its own and closes the socket.
 
 use super::{fault::Fault, frame::FrameKind};
 

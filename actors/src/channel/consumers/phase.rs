@@ -4,14 +4,14 @@ use crate::message::ConsumerEnd;
 
 #[derive(Debug)]
 pub(in crate::channel) enum ConsumerPhase {
-    /// The first `basic.consume` is not answered yet.
+    /// The first `basic.consume` has no reply yet.
     Starting,
     /// The broker delivers to it.
     Active,
     /// It is started again with the channel, or as soon as the channel is open. `repaired` is set where it was suspended
     /// on this connection.
     Restarting { repaired: bool },
-    /// The broker has cancelled it. The answer to our own `basic.cancel` is awaited: some brokers keep the consumer until
+    /// The broker has cancelled it. The reply to the client's `basic.cancel` is awaited: some brokers keep the consumer until
     /// then and would not take its tag twice.
     Freeing,
     /// It cannot start; the supervisor repairs what it needs.
@@ -21,7 +21,7 @@ pub(in crate::channel) enum ConsumerPhase {
 }
 
 impl ConsumerPhase {
-    /// `basic.consume` is answered; returns whether the consumer was suspended before.
+    /// The reply to `basic.consume` has come; returns whether the consumer was suspended before.
     pub(in crate::channel) fn consumed(&mut self) -> bool {
         let repaired = matches!(self, Self::Restarting { repaired: true });
         if matches!(self, Self::Starting | Self::Restarting { .. }) {
@@ -51,7 +51,7 @@ impl ConsumerPhase {
         running
     }
 
-    /// `basic.cancel` is answered; returns whether it waits for its repair now.
+    /// The reply to `basic.cancel` has come; returns whether it waits for its repair now.
     pub(in crate::channel) fn freed(&mut self) -> bool {
         let freeing = matches!(self, Self::Freeing);
         if freeing {

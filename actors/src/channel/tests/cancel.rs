@@ -1,4 +1,4 @@
-//! What happens on `basic.cancel`, whoever sends it. No runtime, no clock.
+//! What happens on `basic.cancel`, from either side. No runtime, no clock.
 
 use super::bench::Bench;
 use crate::{

@@ -1,4 +1,4 @@
-//! Which call a reply answers, and what happens without one.
+//! To which call a reply belongs, and what happens without one.
 
 use std::time::Duration;
 

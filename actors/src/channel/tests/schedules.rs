@@ -381,7 +381,7 @@ impl Run {
             return;
         };
         for tag in TAGS.into_iter().filter(|tag| queue_of(tag) == queue) {
-            // The queue has answered basic.consume before it sends its cancel.
+            // The queue has replied to basic.consume before it sends its cancel.
             if broker.consumers.remove(tag) {
                 let cancel = basic::Cancel { consumer_tag: tag.into(), nowait: true };
                 broker.queue_replies.push_back(AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)));
@@ -389,7 +389,7 @@ impl Run {
         }
     }
 
-    /// Lets everything come to rest: the broker answers, and what is missing is repaired.
+    /// Lets everything come to rest: the broker replies, and what is missing is repaired.
     fn settle(&mut self) {
         self.missing.clear();
         self.nacks = false;

@@ -13,10 +13,10 @@ pub(super) struct PartialContent {
 #[derive(Debug, Default)]
 pub(super) struct ModelBroker {
     pub(super) frame_max: usize,
-    /// It has sent `channel.close`, which is not answered yet.
+    /// It has sent `channel.close`, which has no reply yet.
     pub(super) closing: bool,
     pub(super) partial: Option<PartialContent>,
-    /// What it received in this channel epoch, in order, and whether it has answered it.
+    /// What it received in this channel epoch, in order, and whether it has replied to it.
     pub(super) received: Vec<(u64, bool)>,
     pub(super) returned: BTreeSet<u64>,
     /// What it has ever received, in part or whole.
@@ -104,7 +104,7 @@ impl ModelBroker {
         (0..self.received.len()).filter(|&at| !self.received[at].1).collect()
     }
 
-    /// Returns what was received in this channel epoch, and is not answered.
+    /// Returns what was received in this channel epoch, and has no reply.
     pub(super) fn in_flight(&self) -> Vec<u64> {
         let whole = self.received.iter().filter(|(_, answered)| !answered).map(|(id, _)| *id);
         whole.chain(self.partial.iter().map(|partial| partial.id)).collect()
