@@ -14,13 +14,14 @@ use crate::{Channel, Exchange, Publishing, Result, publisher::ExchangeRoute};
 impl Exchange {
     /// Publishes all contents under one routing key and waits for all confirms; returns their number.
     ///
-    /// Sends `basic.publish` for each content as the window has room, so that the broker confirms many at once. If the
-    /// future is dropped, publishes that were written are still delivered, and the rest is not sent.
+    /// Sends `basic.publish` for each content as the window has room, so that the broker confirms many at
+    /// once. If the future is dropped, publishes that were written are still delivered, and the rest is not
+    /// sent.
     ///
     /// # Errors
-    /// The first failure, once all publishes have an outcome. An error that prevents sending, such as a closed channel
-    /// or a routing key over 255 bytes, is returned at once; what was published before may have arrived. The kinds are
-    /// those of [`publish`](Self::publish).
+    /// The first failure, once all publishes have an outcome. An error that prevents sending, such as a
+    /// closed channel or a routing key over 255 bytes, is returned at once; what was published before may
+    /// have arrived. The kinds are those of [`publish`](Self::publish).
     ///
     /// **Over a reconnect**: unconfirmed publishes are resent in order, then the rest follows.
     ///
@@ -52,8 +53,9 @@ impl Channel {
     /// # Errors
     /// - `Refused` without a code: the channel has no confirms.
     /// - `Timeout`: some publishes were not confirmed within the deadline.
-    /// - `Nacked`, `Unroutable`: the first failure, since the last call, of a publish whose [`Confirm`](crate::Confirm)
-    ///   was dropped. Other failures are returned by their [`Confirm`](crate::Confirm).
+    /// - `Nacked`, `Unroutable`: the first failure, since the last call, of a publish whose
+    ///   [`Confirm`](crate::Confirm) was dropped. Other failures are returned by their
+    ///   [`Confirm`](crate::Confirm).
     /// - `ChannelClosed`, `ConnectionClosed`.
     ///
     /// None of them closes the channel.
@@ -81,8 +83,8 @@ impl Channel {
 
 /// Publishes many contents and waits for all confirms: the future of [`Exchange::publish_all`].
 ///
-/// It owns a handle of the exchange, which keeps the channel open, and borrows the routing key. Nothing happens before
-/// the first poll.
+/// It owns a handle of the exchange, which keeps the channel open, and borrows the routing key. Nothing
+/// happens before the first poll.
 ///
 /// # Examples
 /// ```no_run

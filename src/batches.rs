@@ -14,14 +14,15 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{ConsumerEnd, Delivery, DeliveryStream, Result};
 
-/// A stream of the deliveries of one consumer in batches. A batch ends when it is full, or when its first delivery
-/// has waited for the maximum time.
+/// A stream of the deliveries of one consumer in batches. A batch ends when it is full, or when its first
+/// delivery has waited for the maximum time.
 ///
-/// `next` is cancel-safe: collected deliveries are kept. An actor receives batches with `ctx.add_stream`. Dropping
-/// the stream cancels the consumer. Deliveries that it has not yielded return to the queue, in order.
+/// `next` is cancel-safe: collected deliveries are kept. An actor receives batches with `ctx.add_stream`.
+/// Dropping the stream cancels the consumer. Deliveries that it has not yielded return to the queue, in
+/// order.
 ///
-/// **Over a reconnect**: the stream continues. A batch that was being collected may contain deliveries of the lost
-/// connection: acknowledging it returns `StaleDelivery` for these, and acknowledges the others.
+/// **Over a reconnect**: the stream continues. A batch that was being collected may contain deliveries of the
+/// lost connection: acknowledging it returns `StaleDelivery` for these, and acknowledges the others.
 ///
 /// Source: <https://www.rabbitmq.com/docs/confirms#consumer-acks-multiple-parameter>
 ///
@@ -35,7 +36,7 @@ use crate::{ConsumerEnd, Delivery, DeliveryStream, Result};
 /// let deliveries = channel.queue("jobs").deliveries_with(Consume::new().prefetch(200)).await?;
 /// let mut batches = deliveries.batches(100, Duration::from_millis(50));
 /// while let Some(batch) = batches.next().await {
-///     println!("{} jobs, the first is {:?}", batch.len(), batch[0].body());
+///     println!("{} jobs, the first is {}", batch.len(), String::from_utf8_lossy(batch[0].body()));
 ///     batch.ack_all()?;
 /// }
 /// # Ok(())
@@ -52,10 +53,11 @@ pub struct Batches {
 }
 
 impl DeliveryStream {
-    /// Returns deliveries in batches of up to `max`, at least 1, each at most `wait` after its first delivery.
+    /// Returns deliveries in batches of up to `max`, at least 1, each at most `wait` after its first
+    /// delivery.
     ///
-    /// With a prefetch below `max`, batches never become full and end by time only. Set it to at least twice `max`,
-    /// so that the next batch fills while the last one is processed.
+    /// With a prefetch below `max`, batches never become full and end by time only. Set it to at least twice
+    /// `max`, so that the next batch fills while the last one is processed.
     ///
     /// # Examples
     /// ```no_run
@@ -210,9 +212,9 @@ impl DeliveryBatch {
     /// possible. They are sent with the next flush; there is no reply.
     ///
     /// # Errors
-    /// `StaleDelivery` if the channel was reopened since some of them were delivered: these are delivered again, the
-    /// others are acknowledged. `ChannelClosed` or `ConnectionClosed` if the channel or the connection is closed: all
-    /// of them are delivered again.
+    /// `StaleDelivery` if the channel was reopened since some of them were delivered: these are delivered
+    /// again, the others are acknowledged. `ChannelClosed` or `ConnectionClosed` if the channel or the
+    /// connection is closed: all of them are delivered again.
     ///
     /// **Over a reconnect**: earlier deliveries can no longer be settled, and are delivered again.
     ///
@@ -228,8 +230,8 @@ impl DeliveryBatch {
         Delivery::ack_many(self.0)
     }
 
-    /// Refuses all deliveries of the batch. With `requeue` they return to the queue, without it they are dropped
-    /// or dead-lettered.
+    /// Refuses all deliveries of the batch. With `requeue` they return to the queue, without it they are
+    /// dropped or dead-lettered.
     ///
     /// Sends `basic.nack`, a RabbitMQ extension.
     ///

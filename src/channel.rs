@@ -16,15 +16,15 @@ use crate::{
     message::{CloseChannel, DeleteExchange, DeleteQueue, Qos, Recover},
 };
 
-/// A channel, on which exchanges and queues are declared, and messages published and consumed. Clones are the same
-/// channel.
+/// A channel, on which exchanges and queues are declared, and messages published and consumed. Clones are the
+/// same channel.
 ///
 /// The channel closes when its last handle is dropped and nothing is outstanding: no unconfirmed publish, no
-/// unsettled delivery, no consumer. A [`Queue`], an [`Exchange`], a [`Consumer`](crate::Consumer) and a stream are
-/// handles, too.
+/// unsettled delivery, no consumer. A [`Queue`], an [`Exchange`], a [`Consumer`](crate::Consumer) and a
+/// stream are handles, too.
 ///
-/// Publishes are written directly. Every other call is a message to the Channel actor. Calls are sent in the order in
-/// which they are first polled; a publish may overtake a call that was not polled yet.
+/// Publishes are written directly. Every other call is a message to the Channel actor. Calls are sent in the
+/// order in which they are first polled; a publish may overtake a call that was not polled yet.
 ///
 /// # Errors of every call
 /// Methods list further errors of their own.
@@ -41,11 +41,12 @@ use crate::{
 /// | `Codec` | arguments that cannot be encoded | nothing was sent |
 /// | `Stopped` | the arbiter of the connection has ended | every call fails |
 ///
-/// **Over a reconnect**: the handle stays valid, with the same number. The channel is reopened with its prefetch, its
-/// consumers and its confirm mode, in this order. Unconfirmed publishes are resent in order, before newer ones. A
-/// call that is made while the connection is down waits within its deadline. A call whose reply was outstanding fails
-/// with `ConnectionClosed`, and may be repeated. Earlier deliveries can no longer be settled (`StaleDelivery`); the
-/// broker delivers them again. A channel in transaction mode is not recovered: it ends with `ChannelClosed`.
+/// **Over a reconnect**: the handle stays valid, with the same number. The channel is reopened with its
+/// prefetch, its consumers and its confirm mode, in this order. Unconfirmed publishes are resent in order,
+/// before newer ones. A call that is made while the connection is down waits within its deadline. A call
+/// whose reply was outstanding fails with `ConnectionClosed`, and may be repeated. Earlier deliveries can no
+/// longer be settled (`StaleDelivery`); the broker delivers them again. A channel in transaction mode is not
+/// recovered: it ends with `ChannelClosed`.
 ///
 /// Source: AMQP 0-9-1 section 1.5 (class channel); <https://www.rabbitmq.com/docs/channels>
 ///
@@ -91,14 +92,15 @@ impl Channel {
     /// Sends `exchange.declare`. Exchanges are durable by default.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, for a new name that begins with `amq.`, or without permission; 404
-    /// for a passive declare of an exchange that does not exist; 406 if it exists with another type, durability or
-    /// argument. Each closes the channel. A type that the broker does not know closes the *connection*:
-    /// `ConnectionClosed` with 503. And [those of every call](Self#errors-of-every-call).
+    /// `Refused`: 403 for the default exchange, for a new name that begins with `amq.`, or without
+    /// permission; 404 for a passive declare of an exchange that does not exist; 406 if it exists with
+    /// another type, durability or argument. Each closes the channel. A type that the broker does not know
+    /// closes the *connection*: `ConnectionClosed` with 503. And [those of every
+    /// call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the exchange is redeclared, unless it was declared with `robust(false)`. A passive
-    /// declare is repeated passively. Declarations that were refused, and exchanges that were deleted, are not
-    /// repeated.
+    /// **Over a reconnect**: the exchange is redeclared, unless it was declared with `robust(false)`. A
+    /// passive declare is repeated passively. Declarations that were refused, and exchanges that were
+    /// deleted, are not repeated.
     ///
     /// Source: AMQP 0-9-1 section 1.6.2.1 (`exchange.declare`); <https://www.rabbitmq.com/docs/exchanges>
     ///
@@ -119,20 +121,21 @@ impl Channel {
         Ok(exchange)
     }
 
-    /// Declares a queue: creates it, or checks that it exists with the same attributes. A `&str` declares a durable
-    /// queue of that name.
+    /// Declares a queue: creates it, or checks that it exists with the same attributes. A `&str` declares a
+    /// durable queue of that name.
     ///
     /// Sends `queue.declare`. With an empty name the broker chooses one, which [`Queue::name`] returns.
     ///
     /// # Errors
-    /// `Refused`: 403 for a new name that begins with `amq.`, or without permission; 404 for a passive declare of a
-    /// queue that does not exist; 405 if it is exclusive to another connection, or exists with another exclusiveness;
-    /// 406 if it exists with other attributes, or for invalid arguments. Each closes the channel. And [those of every
-    /// call](Self#errors-of-every-call).
+    /// `Refused`: 403 for a new name that begins with `amq.`, or without permission; 404 for a passive
+    /// declare of a queue that does not exist; 405 if it is exclusive to another connection, or exists with
+    /// another exclusiveness; 406 if it exists with other attributes, or for invalid arguments. Each closes
+    /// the channel. And [those of every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the queue is redeclared, unless it was declared with `robust(false)`. A passive declare
-    /// is repeated passively. A queue that the broker named gets a new name, which its handles, bindings and
-    /// consumers follow. Declarations that were refused, and queues that were deleted, are not repeated.
+    /// **Over a reconnect**: the queue is redeclared, unless it was declared with `robust(false)`. A passive
+    /// declare is repeated passively. A queue that the broker named gets a new name, which its handles,
+    /// bindings and consumers follow. Declarations that were refused, and queues that were deleted, are not
+    /// repeated.
     ///
     /// Source: AMQP 0-9-1 section 1.7.2.1 (`queue.declare`); <https://www.rabbitmq.com/docs/queues>
     ///
@@ -173,10 +176,11 @@ impl Channel {
         Exchange::new(self.clone(), "", true)
     }
 
-    /// Returns a handle of an exchange by name. Sends nothing. If the exchange does not exist, its use fails (404).
+    /// Returns a handle of an exchange by name. Sends nothing. If the exchange does not exist, its use fails
+    /// (404).
     ///
-    /// **Over a reconnect**: the handle stays valid. An exchange that was not declared on this connection is not
-    /// redeclared.
+    /// **Over a reconnect**: the handle stays valid. An exchange that was not declared on this connection is
+    /// not redeclared.
     ///
     /// # Examples
     /// ```no_run
@@ -191,8 +195,9 @@ impl Channel {
 
     /// Returns a handle of a queue by name. Sends nothing. If the queue does not exist, its use fails (404).
     ///
-    /// The handle has no counts ([`Queue::declared`]) and does not have the type of the queue: what streams and
-    /// quorum queues do not support is then refused by the broker only, which may close the *connection* (540).
+    /// The handle has no counts ([`Queue::declared`]) and does not have the type of the queue: what streams
+    /// and quorum queues do not support is then refused by the broker only, which may close the *connection*
+    /// (540).
     ///
     /// **Over a reconnect**: the handle stays valid. A queue that was not declared on this connection is not
     /// redeclared.
@@ -213,11 +218,11 @@ impl Channel {
     /// Sends a passive `exchange.declare` with the name only.
     ///
     /// # Errors
-    /// `Refused`: 404 if it does not exist, 403 for the default exchange. Each closes the channel. And [those of
-    /// every call](Self#errors-of-every-call).
+    /// `Refused`: 404 if it does not exist, 403 for the default exchange. Each closes the channel. And [those
+    /// of every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the passive declare is repeated. If it fails then, that is reported, and nothing else
-    /// happens.
+    /// **Over a reconnect**: the passive declare is repeated. If it fails then, that is reported, and nothing
+    /// else happens.
     ///
     /// Source: AMQP 0-9-1 section 1.6.2.1 (`exchange.declare`)
     ///
@@ -237,11 +242,11 @@ impl Channel {
     /// Sends a passive `queue.declare` with the name only.
     ///
     /// # Errors
-    /// `Refused`: 404 if it does not exist, or for an empty name; 405 if it is exclusive to another connection. Each
-    /// closes the channel. And [those of every call](Self#errors-of-every-call).
+    /// `Refused`: 404 if it does not exist, or for an empty name; 405 if it is exclusive to another
+    /// connection. Each closes the channel. And [those of every call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the passive declare is repeated. If it fails then, that is reported, and nothing else
-    /// happens.
+    /// **Over a reconnect**: the passive declare is repeated. If it fails then, that is reported, and nothing
+    /// else happens.
     ///
     /// Source: AMQP 0-9-1 section 1.7.2.1 (`queue.declare`)
     ///
@@ -262,9 +267,9 @@ impl Channel {
     /// Sends `exchange.delete`, like [`Exchange::delete`].
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission; 406 with
-    /// [`if_unused`](DeleteExchange::if_unused) if something is bound to it. Each closes the channel. And [those of
-    /// every call](Self#errors-of-every-call).
+    /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission; 406
+    /// with [`if_unused`](DeleteExchange::if_unused) if something is bound to it. Each closes the channel.
+    /// And [those of every call](Self#errors-of-every-call).
     ///
     /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
@@ -283,17 +288,18 @@ impl Channel {
         self.call(delete).await
     }
 
-    /// Deletes a queue with its messages, and returns how many of them were ready. Deleting one that does not exist
-    /// succeeds and returns 0.
+    /// Deletes a queue with its messages, and returns how many of them were ready. Deleting one that does not
+    /// exist succeeds and returns 0.
     ///
     /// Sends `queue.delete`, like [`Queue::delete`]. Its consumers end with
     /// [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker).
     ///
     /// # Errors
     /// `Refused`: 403 without permission; 405 if it is exclusive to another connection; 406 with
-    /// [`if_unused`](DeleteQueue::if_unused) or [`if_empty`](DeleteQueue::if_empty) if the condition does not hold.
-    /// Each closes the channel. Conditions are for classic queues: with a quorum queue they close the *connection*
-    /// (540), and a stream is deleted regardless. And [those of every call](Self#errors-of-every-call).
+    /// [`if_unused`](DeleteQueue::if_unused) or [`if_empty`](DeleteQueue::if_empty) if the condition does not
+    /// hold. Each closes the channel. Conditions are for classic queues: with a quorum queue they close the
+    /// *connection* (540), and a stream is deleted regardless. And [those of every
+    /// call](Self#errors-of-every-call).
     ///
     /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
@@ -313,7 +319,8 @@ impl Channel {
         self.call(delete).await
     }
 
-    /// Sets the prefetch of each consumer that starts from now on: the most deliveries that it may have unsettled.
+    /// Sets the prefetch of each consumer that starts from now on: the most deliveries that it may have
+    /// unsettled.
     ///
     /// Sends `basic.qos`. The default is 250; 0 means no limit. Running consumers keep their prefetch.
     /// [`Consume::prefetch`](crate::Consume::prefetch) sets one for a single consumer.
@@ -342,9 +349,9 @@ impl Channel {
     /// Sends `basic.qos`.
     ///
     /// # Errors
-    /// [Those of every call](Self#errors-of-every-call). With a shared prefetch, consumers of quorum queues and
-    /// streams are refused: without a code if the handle was declared with the type, or else by the broker, which
-    /// closes the *connection* (540).
+    /// [Those of every call](Self#errors-of-every-call). With a shared prefetch, consumers of quorum queues
+    /// and streams are refused: without a code if the handle was declared with the type, or else by the
+    /// broker, which closes the *connection* (540).
     ///
     /// **Over a reconnect**: it is set again before the consumers start.
     ///
@@ -404,12 +411,12 @@ impl Channel {
         self.inner.in_transaction.store(false, Ordering::Release);
     }
 
-    /// Requeues all unsettled deliveries of the channel. The broker delivers them again, marked as redelivered, to
-    /// this or another consumer.
+    /// Requeues all unsettled deliveries of the channel. The broker delivers them again, marked as
+    /// redelivered, to this or another consumer.
     ///
-    /// Sends `basic.recover` with `requeue`, the only form that RabbitMQ supports. Earlier deliveries can no longer
-    /// be settled: that returns `StaleDelivery`, and sends nothing. Deliveries of `no_ack` consumers are not
-    /// affected.
+    /// Sends `basic.recover` with `requeue`, the only form that RabbitMQ supports. Earlier deliveries can no
+    /// longer be settled: that returns `StaleDelivery`, and sends nothing. Deliveries of `no_ack` consumers
+    /// are not affected.
     ///
     /// # Errors
     /// [Those of every call](Self#errors-of-every-call).
@@ -437,15 +444,15 @@ impl Channel {
 
     /// Closes the channel when its outstanding publishes are confirmed, or its deadline has passed.
     ///
-    /// Sends `channel.close` with 200. New publishes and calls are refused from then on (`ChannelClosed`), and
-    /// unsettled deliveries return to their queues. Closing twice succeeds.
+    /// Sends `channel.close` with 200. New publishes and calls are refused from then on (`ChannelClosed`),
+    /// and unsettled deliveries return to their queues. Closing twice succeeds.
     ///
     /// # Errors
-    /// `Timeout` if publishes were unconfirmed at the deadline, or the broker did not reply; `Blocked` if it blocks
-    /// the connection. The channel is closed nevertheless.
+    /// `Timeout` if publishes were unconfirmed at the deadline, or the broker did not reply; `Blocked` if it
+    /// blocks the connection. The channel is closed nevertheless.
     ///
-    /// **Over a reconnect**: it stays closed. While the connection is down nothing can be confirmed, and it closes at
-    /// once.
+    /// **Over a reconnect**: it stays closed. While the connection is down nothing can be confirmed, and it
+    /// closes at once.
     ///
     /// Source: AMQP 0-9-1 section 1.5.2.5 (`channel.close`)
     ///
@@ -505,7 +512,8 @@ impl Channel {
     }
 
     /// Returns why the channel is closed, or `None` if it is open: an error of kind `ChannelClosed` or
-    /// `ConnectionClosed`, with the broker's code if it closed the channel, or `Stopped` if the arbiter has ended.
+    /// `ConnectionClosed`, with the broker's code if it closed the channel, or `Stopped` if the arbiter has
+    /// ended.
     ///
     /// # Examples
     /// ```no_run

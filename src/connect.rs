@@ -4,26 +4,28 @@ use crate::{Connection, Connector, Result};
 
 /// Opens a connection. It is not recovered when it is lost.
 ///
-/// Sends the protocol header, `connection.start-ok`, `connection.tune-ok` and `connection.open`. Takes a URI, or a
-/// [`Connector`] with further options. A failed attempt is not repeated. The connection runs on the caller's arbiter, or,
-/// where no actix `System` runs (`#[tokio::main]`), on a thread of the library.
+/// Sends the protocol header, `connection.start-ok`, `connection.tune-ok` and `connection.open`. Takes a URI,
+/// or a [`Connector`] with further options. A failed attempt is not repeated. The connection runs on the
+/// caller's arbiter, or, where no actix `System` runs (`#[tokio::main]`), on a thread of the library.
 ///
 /// # Errors
 /// - `Uri`: the URI cannot be parsed, or is `amqps` (this version has no TLS).
 /// - `Io`: nothing listens, the name has no address, or the socket fails during the handshake. Retryable.
 /// - `Timeout`: dialling and the handshake took longer than 30 seconds. Retryable.
-/// - `Auth`: the broker refuses the login (403), there is no mechanism in common, or the provider has no credentials.
+/// - `Auth`: the broker refuses the login (403), there is no mechanism in common, or the provider has no
+///   credentials.
 /// - `Vhost`: the virtual host does not exist, or the user has no access to it (530).
 /// - `ConnectionClosed`: the broker refuses for another reason, with its code.
 /// - `Protocol`: the peer does not speak AMQP 0-9-1.
-/// - `Limit`: client properties and login have more than 4,096 bytes together, the login contains a NUL, or the broker's
-///   largest frame is smaller than AMQP allows.
+/// - `Limit`: client properties and login have more than 4,096 bytes together, the login contains a NUL, or
+///   the broker's largest frame is smaller than AMQP allows.
 /// - `Stopped`: the arbiter has ended.
 ///
 /// [`Error::entity`](crate::Error::entity) names the address.
 ///
-/// **Over a reconnect**: there is none. When the connection is lost, everything on it ends with `ConnectionClosed`, which
-/// has the cause. Paragraphs with this heading elsewhere describe connections made with [`connect_robust`].
+/// **Over a reconnect**: there is none. When the connection is lost, everything on it ends with
+/// `ConnectionClosed`, which has the cause. Paragraphs with this heading elsewhere describe connections made
+/// with [`connect_robust`].
 ///
 /// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>
 ///
@@ -54,19 +56,21 @@ pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
 ///
 /// The first connect fails at its first error, like [`connect`]; with the URI parameter `fail_fast=0` or
 /// [`Connector::fail_fast`] it is retried. A connection that is lost later is replaced after a pause: as in
-/// [`Recovery::default`](crate::Recovery), after the URI's `reconnect_interval`, or as set by [`Connector::recovery`].
+/// [`Recovery::default`](crate::Recovery), after the URI's `reconnect_interval`, or as set by
+/// [`Connector::recovery`].
 ///
 /// # Errors
 /// Those of [`connect`]. When recovery ends later, its cause is in
-/// [`ConnectionEvent::Closed`](crate::ConnectionEvent::Closed) and in the `ConnectionClosed` that every call returns from
-/// then on.
+/// [`ConnectionEvent::Closed`](crate::ConnectionEvent::Closed) and in the `ConnectionClosed` that every call
+/// returns from then on.
 ///
-/// **Over a reconnect**: all handles stay valid. Exchanges, queues and bindings that were declared over the connection are
-/// redeclared. Then channels are reopened with their prefetch, consumers and confirm mode, unconfirmed publishes are resent
-/// in order, and new ones follow. [`ConnectionEvent::Recovered`](crate::ConnectionEvent::Recovered) reports when that is
-/// done, and what could not be recovered. Recovery ends by [`Connection::close`], by the limits of the
-/// [`Recovery`](crate::Recovery), or when login or virtual host are refused for a minute.
-/// See [the crate documentation](crate#over-a-reconnect).
+/// **Over a reconnect**: all handles stay valid. Exchanges, queues and bindings that were declared over the
+/// connection are redeclared. Then channels are reopened with their prefetch, consumers and confirm mode,
+/// unconfirmed publishes are resent in order, and new ones follow.
+/// [`ConnectionEvent::Recovered`](crate::ConnectionEvent::Recovered) reports when that is done, and what
+/// could not be recovered. Recovery ends by [`Connection::close`], by the limits of the
+/// [`Recovery`](crate::Recovery), or when login or virtual host are refused for a minute. See [the crate
+/// documentation](crate#over-a-reconnect).
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections#recovery>; <https://www.rabbitmq.com/docs/reliability>
 ///

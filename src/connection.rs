@@ -15,13 +15,13 @@ use crate::{
 
 /// A connection to a broker, on which channels are opened. Clones are the same connection.
 ///
-/// The connection closes when its last handle and those of its channels are dropped, and nothing is outstanding on
-/// the channels. RabbitMQ stops reading from a connection that it [blocks](Self::is_blocked): use two connections for
-/// publishers and consumers that must not wait for each other.
+/// The connection closes when its last handle and those of its channels are dropped, and nothing is
+/// outstanding on the channels. RabbitMQ stops reading from a connection that it [blocks](Self::is_blocked):
+/// use two connections for publishers and consumers that must not wait for each other.
 ///
 /// **Over a reconnect**: the handle stays valid, and so do its channels. A connection made with
-/// [`connect`](crate::connect()) is not recovered: everything on it ends with `ConnectionClosed`. For what ends
-/// recovery, see [`connect_robust`](crate::connect_robust).
+/// [`connect`](crate::connect()) is not recovered: everything on it ends with `ConnectionClosed`. For what
+/// ends recovery, see [`connect_robust`](crate::connect_robust).
 ///
 /// Source: AMQP 0-9-1 section 1.4 (class connection); <https://www.rabbitmq.com/docs/connections>
 ///
@@ -66,11 +66,11 @@ impl Connection {
     /// # Errors
     /// `Limit` if all channels are in use: as many as [`channel_max`](Self::channel_max), 2,047 by RabbitMQ's
     /// default. `Refused` without a code if the broker has no confirms. Both leave the connection open.
-    /// `ConnectionClosed` if it is closed or closing; `Timeout`, or `Blocked`, if the broker did not reply within the
-    /// deadline; `Stopped` if the arbiter of the connection has ended.
+    /// `ConnectionClosed` if it is closed or closing; `Timeout`, or `Blocked`, if the broker did not reply
+    /// within the deadline; `Stopped` if the arbiter of the connection has ended.
     ///
-    /// **Over a reconnect**: the channel is reopened with the same number, in confirm mode. A call made while the
-    /// connection is down waits within its deadline.
+    /// **Over a reconnect**: the channel is reopened with the same number, in confirm mode. A call made while
+    /// the connection is down waits within its deadline.
     ///
     /// Source: AMQP 0-9-1 section 1.5.2.1 (`channel.open`); <https://www.rabbitmq.com/docs/confirms>
     ///
@@ -95,8 +95,9 @@ impl Connection {
     /// Those of [`channel`](Self::channel); `Limit` also for a number that is 0, in use, or above
     /// [`channel_max`](Self::channel_max).
     ///
-    /// **Over a reconnect**: the channel is reopened with these options. Unconfirmed publishes are resent, unless
-    /// [`OpenChannel::on_outage`] is set to fail: then they fail with `ConnectionClosed`, and may have arrived.
+    /// **Over a reconnect**: the channel is reopened with these options. Unconfirmed publishes are resent,
+    /// unless [`OpenChannel::on_outage`] is set to fail: then they fail with `ConnectionClosed`, and may have
+    /// arrived.
     ///
     /// Source: AMQP 0-9-1 section 1.5.2.1 (`channel.open`)
     ///
@@ -120,19 +121,20 @@ impl Connection {
 
     /// Sends the broker a new password or token for the login of this connection.
     ///
-    /// Sends `connection.update-secret`, a RabbitMQ extension for OAuth 2. The new secret is also used for later
-    /// connects, unless the connection has a [`CredentialsProvider`](crate::options::CredentialsProvider), which is
-    /// called at each connect. Dropping the future does not withdraw the secret.
+    /// Sends `connection.update-secret`, a RabbitMQ extension for OAuth 2. The new secret is also used for
+    /// later connects, unless the connection has a
+    /// [`CredentialsProvider`](crate::options::CredentialsProvider), which is called at each connect.
+    /// Dropping the future does not withdraw the secret.
     ///
     /// # Errors
-    /// `Timeout` after 30 seconds, or `Blocked` while the broker blocks the connection; [`UpdateSecret`] sets another
-    /// deadline, see [`update_secret_with`](Self::update_secret_with). `ConnectionClosed` with 530 if the broker
-    /// refuses the secret, which closes the connection, and without a code if it is closed already. `Limit` if the
-    /// secret does not fit a frame, or 32 of them have no reply yet. `Stopped` if the arbiter of the connection has
-    /// ended.
+    /// `Timeout` after 30 seconds, or `Blocked` while the broker blocks the connection; [`UpdateSecret`] sets
+    /// another deadline, see [`update_secret_with`](Self::update_secret_with). `ConnectionClosed` with 530 if
+    /// the broker refuses the secret, which closes the connection, and without a code if it is closed
+    /// already. `Limit` if the secret does not fit a frame, or 32 of them have no reply yet. `Stopped` if the
+    /// arbiter of the connection has ended.
     ///
-    /// **Over a reconnect**: the new connection logs in with the secret that the broker accepted last. A call whose
-    /// reply was outstanding fails with `ConnectionClosed`.
+    /// **Over a reconnect**: the new connection logs in with the secret that the broker accepted last. A call
+    /// whose reply was outstanding fails with `ConnectionClosed`.
     ///
     /// Source: <https://www.rabbitmq.com/docs/oauth2>
     ///
@@ -172,12 +174,12 @@ impl Connection {
     /// Closes the connection when its outstanding publishes are confirmed, or the time limit has passed.
     ///
     /// Sends `connection.close` with 200. The limit is 30 seconds unless
-    /// [`Connector::close_timeout`](crate::Connector::close_timeout) is set. From then on no channel takes publishes,
-    /// and no channel can be opened. Closing twice succeeds.
+    /// [`Connector::close_timeout`](crate::Connector::close_timeout) is set. From then on no channel takes
+    /// publishes, and no channel can be opened. Closing twice succeeds.
     ///
     /// # Errors
-    /// `Timeout`, or `Blocked` while the broker blocks the connection, if publishes were unconfirmed: they may have
-    /// arrived. The connection is closed nevertheless. `Stopped` if its arbiter has ended.
+    /// `Timeout`, or `Blocked` while the broker blocks the connection, if publishes were unconfirmed: they
+    /// may have arrived. The connection is closed nevertheless. `Stopped` if its arbiter has ended.
     ///
     /// **Over a reconnect**: closing ends recovery. Calls and publishes that waited for it fail with
     /// `ConnectionClosed`.
@@ -225,9 +227,9 @@ impl Connection {
     /// Waits until the connection is closed.
     ///
     /// # Errors
-    /// The cause, if it was not closed by this application: `ConnectionClosed` with the broker's code (320 if an
-    /// operator or a shutdown closed it), or without one if heartbeats were missed; `Io` for a socket error;
-    /// `Protocol` for a peer that violated the protocol, or sent a body above
+    /// The cause, if it was not closed by this application: `ConnectionClosed` with the broker's code (320 if
+    /// an operator or a shutdown closed it), or without one if heartbeats were missed; `Io` for a socket
+    /// error; `Protocol` for a peer that violated the protocol, or sent a body above
     /// [`Connector::body_max`](crate::Connector::body_max). `Stopped` if its arbiter has ended.
     ///
     /// **Over a reconnect**: it continues to wait. A connection that is being recovered is not closed.
@@ -273,8 +275,8 @@ impl Connection {
 
     /// Returns a copy of the present state of the connection.
     ///
-    /// **Over a reconnect**: it is `Reconnecting` while the connection is down, and `Open` before everything on it is
-    /// recovered; see [`health`](Self::health) for that.
+    /// **Over a reconnect**: it is `Reconnecting` while the connection is down, and `Open` before everything
+    /// on it is recovered; see [`health`](Self::health) for that.
     ///
     /// # Examples
     /// ```no_run
@@ -290,17 +292,17 @@ impl Connection {
         self.inner.state.borrow().clone()
     }
 
-    /// Returns the health of the connection: whether it is open, everything that was declared exists, and publishes
-    /// are accepted.
+    /// Returns the health of the connection: whether it is open, everything that was declared exists, and
+    /// publishes are accepted.
     ///
-    /// [`ConnectionEvent::Health`](crate::ConnectionEvent::Health) reports every change while the connection is open,
-    /// if it is one that is recovered.
+    /// [`ConnectionEvent::Health`](crate::ConnectionEvent::Health) reports every change while the connection
+    /// is open, if it is one that is recovered.
     ///
     /// # Errors
     /// `Stopped` if the arbiter of the connection has ended.
     ///
-    /// **Over a reconnect**: it is `Down` with the cause, then `Degraded` during recovery, then `Up`, or `Degraded`
-    /// as long as something that was declared is missing.
+    /// **Over a reconnect**: it is `Down` with the cause, then `Degraded` during recovery, then `Up`, or
+    /// `Degraded` as long as something that was declared is missing.
     ///
     /// # Examples
     /// ```no_run
@@ -349,7 +351,8 @@ impl Connection {
         self.opened(Opened::frame_max)
     }
 
-    /// Returns the heartbeat interval that both sides agreed on, zero for none; `None` unless the connection is open.
+    /// Returns the heartbeat interval that both sides agreed on, zero for none; `None` unless the connection
+    /// is open.
     ///
     /// **Over a reconnect**: it is negotiated again.
     ///
@@ -417,11 +420,11 @@ impl Connection {
         self.opened(|opened| opened.peer_addr)
     }
 
-    /// Returns whether the broker blocks the connection (`connection.blocked`), because it is short of memory or
-    /// disk.
+    /// Returns whether the broker blocks the connection (`connection.blocked`), because it is short of memory
+    /// or disk.
     ///
-    /// Publishes wait in the window meanwhile. RabbitMQ reads nothing from a connection that it has blocked, so
-    /// calls, acknowledgements and closing wait, too. What reaches its deadline fails with kind `Blocked`.
+    /// Publishes wait in the window meanwhile. RabbitMQ reads nothing from a connection that it has blocked,
+    /// so calls, acknowledgements and closing wait, too. What reaches its deadline fails with kind `Blocked`.
     ///
     /// **Over a reconnect**: a new connection is not blocked until the broker blocks it.
     ///

@@ -1,5 +1,5 @@
-//! The builder of a connection. Its options are the fields of the engine's `ConnectionOptions`, where their defaults are,
-//! and what a URI sets.
+//! The builder of a connection. Its options are the fields of the engine's `ConnectionOptions`, where their
+//! defaults are, and what a URI sets.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -19,8 +19,8 @@ use crate::{
 
 /// Builder for a connection.
 ///
-/// Unset options come from the URI, or are those of `amqp://guest:guest@localhost:5672/%2f`. A clone opens another
-/// connection with the same options.
+/// Unset options come from the URI, or are those of `amqp://guest:guest@localhost:5672/%2f`. A clone opens
+/// another connection with the same options.
 ///
 /// # Examples
 /// ```no_run
@@ -44,11 +44,12 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Creates a connector from a URI: address, login, virtual host and parameters (RabbitMQ URI specification, and
-    /// aio-pika). `"amqp://...".parse()` and `Connector::try_from("amqp://...")` do the same.
+    /// Creates a connector from a URI: address, login, virtual host and parameters (RabbitMQ URI
+    /// specification, and aio-pika). `"amqp://...".parse()` and `Connector::try_from("amqp://...")` do the
+    /// same.
     ///
-    /// The defaults are `guest`, `guest`, `localhost`, 5672 and the virtual host `/`. Special characters are escaped with
-    /// `%`. A malformed part or an unknown parameter is an error.
+    /// The defaults are `guest`, `guest`, `localhost`, 5672 and the virtual host `/`. Special characters are
+    /// escaped with `%`. A malformed part or an unknown parameter is an error.
     ///
     /// | parameter | meaning |
     /// |---|---|
@@ -89,13 +90,14 @@ impl Connector {
     /// Creates a connector from several URIs, the nodes of a cluster. They are tried in this order, unless
     /// [`address_order`](Self::address_order) is set.
     ///
-    /// The first URI has all options. The others may leave out login, virtual host and parameters; what they have must equal
-    /// that of the first. If an address refuses, exceeds the connect timeout, or fails in the handshake, the next one is
-    /// tried. If login or virtual host are refused, the connect fails at once. If no address works, the error is that of the
-    /// last one, and names it.
+    /// The first URI has all options. The others may leave out login, virtual host and parameters; what they
+    /// have must equal that of the first. If an address refuses, exceeds the connect timeout, or fails in the
+    /// handshake, the next one is tried. If login or virtual host are refused, the connect fails at once. If
+    /// no address works, the error is that of the last one, and names it.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new), for any of them; `Uri` for one that differs from the first, and for no URI at all.
+    /// Those of [`new`](Self::new), for any of them; `Uri` for one that differs from the first, and for no
+    /// URI at all.
     ///
     /// # Examples
     /// ```
@@ -116,8 +118,8 @@ impl Connector {
         Ok(Self { options: ConnectionOptions::from_uris(uris)?, arbiter: None })
     }
 
-    /// Creates a connector from a host and a port, without a URI, so that nothing needs escaping. An IPv6 address has no
-    /// brackets here.
+    /// Creates a connector from a host and a port, without a URI, so that nothing needs escaping. An IPv6
+    /// address has no brackets here.
     ///
     /// The login is `guest` with password `guest` at virtual host `/`, unless set.
     ///
@@ -135,8 +137,8 @@ impl Connector {
         Self { options, arbiter: None }
     }
 
-    /// Adds an address of the same broker or cluster. It is tried after those before it. An IPv6 address has no brackets
-    /// here.
+    /// Adds an address of the same broker or cluster. It is tried after those before it. An IPv6 address has
+    /// no brackets here.
     ///
     /// # Examples
     /// ```
@@ -152,7 +154,8 @@ impl Connector {
         self
     }
 
-    /// Sets the order in which several addresses are tried. By default it is the order in which they were given.
+    /// Sets the order in which several addresses are tried. By default it is the order in which they were
+    /// given.
     ///
     /// **Over a reconnect**: each attempt starts with the first address, or shuffles again.
     ///
@@ -171,8 +174,8 @@ impl Connector {
         self
     }
 
-    /// Tries the IP addresses of a name in parallel (RFC 8305): after `delay`, the next one is tried beside those before it,
-    /// and IPv4 and IPv6 alternate. By default they are tried one after the other.
+    /// Tries the IP addresses of a name in parallel (RFC 8305): after `delay`, the next one is tried beside
+    /// those before it, and IPv4 and IPv6 alternate. By default they are tried one after the other.
     ///
     /// # Examples
     /// ```
@@ -190,8 +193,8 @@ impl Connector {
         self
     }
 
-    /// Sets the options of the TCP socket: no delay, keepalive, buffers. By default small writes are sent at once, and the
-    /// rest is left to the operating system.
+    /// Sets the options of the TCP socket: no delay, keepalive, buffers. By default small writes are sent at
+    /// once, and the rest is left to the operating system.
     ///
     /// Source: <https://www.rabbitmq.com/docs/networking>
     ///
@@ -227,13 +230,13 @@ impl Connector {
         self
     }
 
-    /// Sets the login: [`Credentials`](crate::Credentials), or a provider that is called at every connect, and again before
-    /// its credentials expire.
+    /// Sets the login: [`Credentials`](crate::Credentials), or a provider that is called at every connect,
+    /// and again before its credentials expire.
     ///
-    /// New credentials are sent with `connection.update-secret` at 80 % of the lifetime of the current ones. Watchers
-    /// receive [`SecretUpdated`](crate::ConnectionEvent::SecretUpdated) or
-    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed). A provider that panics, or takes longer than the
-    /// [connect timeout](Self::connect_timeout), counts as failed, and so does the connect.
+    /// New credentials are sent with `connection.update-secret` at 80 % of the lifetime of the current ones.
+    /// Watchers receive [`SecretUpdated`](crate::ConnectionEvent::SecretUpdated) or
+    /// [`RefreshFailed`](crate::ConnectionEvent::RefreshFailed). A provider that panics, or takes longer than
+    /// the [connect timeout](Self::connect_timeout), counts as failed, and so does the connect.
     ///
     /// **Over a reconnect**: the provider is called again.
     ///
@@ -259,8 +262,8 @@ impl Connector {
         self
     }
 
-    /// Sets the login mechanisms, in order of preference. The first that the broker offers is used; none is an error of kind
-    /// `Auth` at the connect. The default is `PLAIN`.
+    /// Sets the login mechanisms, in order of preference. The first that the broker offers is used; none is
+    /// an error of kind `Auth` at the connect. The default is `PLAIN`.
     ///
     /// Source: <https://www.rabbitmq.com/docs/access-control>
     ///
@@ -278,8 +281,8 @@ impl Connector {
         self
     }
 
-    /// Sets the name of the connection in the management interface (the client property `connection_name`). It need not be
-    /// unique.
+    /// Sets the name of the connection in the management interface (the client property `connection_name`).
+    /// It need not be unique.
     ///
     /// **Over a reconnect**: the new connection has the same name.
     ///
@@ -296,10 +299,11 @@ impl Connector {
         self.client_property("connection_name", name.into())
     }
 
-    /// Adds a client property, which the broker shows in its management interface. It may replace those of the library, such
-    /// as product and version.
+    /// Adds a client property, which the broker shows in its management interface. It may replace those of
+    /// the library, such as product and version.
     ///
-    /// Client properties and login may have 4,096 bytes together; more is an error of kind `Limit` at the connect.
+    /// Client properties and login may have 4,096 bytes together; more is an error of kind `Limit` at the
+    /// connect.
     ///
     /// # Examples
     /// ```
@@ -315,11 +319,11 @@ impl Connector {
         self
     }
 
-    /// Sets the heartbeat interval, rounded up to whole seconds. The broker may ask for a shorter one. Zero turns heartbeats
-    /// off.
+    /// Sets the heartbeat interval, rounded up to whole seconds. The broker may ask for a shorter one. Zero
+    /// turns heartbeats off.
     ///
-    /// The default is the broker's proposal, 60 seconds for RabbitMQ. A connection on which nothing arrives for two
-    /// intervals is lost.
+    /// The default is the broker's proposal, 60 seconds for RabbitMQ. A connection on which nothing arrives
+    /// for two intervals is lost.
     ///
     /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); <https://www.rabbitmq.com/docs/heartbeats>
     ///
@@ -337,7 +341,8 @@ impl Connector {
         self
     }
 
-    /// Sets the time limit for dialling and the handshake together, for each address. The default is 30 seconds.
+    /// Sets the time limit for dialling and the handshake together, for each address. The default is 30
+    /// seconds.
     ///
     /// **Over a reconnect**: it applies to each attempt.
     ///
@@ -355,7 +360,8 @@ impl Connector {
         self
     }
 
-    /// Sets the time limit for [closing](Connection::close), outstanding confirms included. The default is 30 seconds.
+    /// Sets the time limit for [closing](Connection::close), outstanding confirms included. The default is 30
+    /// seconds.
     ///
     /// # Examples
     /// ```
@@ -371,8 +377,8 @@ impl Connector {
         self
     }
 
-    /// Sets the highest number of channels. The broker may allow fewer, 2,047 by RabbitMQ's default. Without a limit here,
-    /// which is the default and the meaning of 0, the broker's limit applies.
+    /// Sets the highest number of channels. The broker may allow fewer, 2,047 by RabbitMQ's default. Without
+    /// a limit here, which is the default and the meaning of 0, the broker's limit applies.
     ///
     /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); <https://www.rabbitmq.com/docs/channels>
     ///
@@ -388,10 +394,11 @@ impl Connector {
         self
     }
 
-    /// Sets the largest frame in bytes. The broker may allow less. The default, and the meaning of 0, is 128 KiB.
+    /// Sets the largest frame in bytes. The broker may allow less. The default, and the meaning of 0, is 128
+    /// KiB.
     ///
-    /// Less than 4,096, the minimum of AMQP, counts as 4,096. Less than 8,192 counts as 8,192 with RabbitMQ 4.1 and later,
-    /// which refuse less.
+    /// Less than 4,096, the minimum of AMQP, counts as 4,096. Less than 8,192 counts as 8,192 with RabbitMQ
+    /// 4.1 and later, which refuse less.
     ///
     /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); <https://www.rabbitmq.com/docs/configure>
     ///
@@ -409,9 +416,9 @@ impl Connector {
 
     /// Sets the largest body in bytes that is received. The default is 128 MiB.
     ///
-    /// A larger one closes the connection before it is read (506), with an error of kind `Protocol`; the message goes back
-    /// into its queue. Bodies that are published are limited by the broker only: 16 MiB by default in RabbitMQ 4, which
-    /// closes the channel for more (406).
+    /// A larger one closes the connection before it is read (506), with an error of kind `Protocol`; the
+    /// message goes back into its queue. Bodies that are published are limited by the broker only: 16 MiB by
+    /// default in RabbitMQ 4, which closes the channel for more (406).
     ///
     /// # Examples
     /// ```
@@ -425,8 +432,9 @@ impl Connector {
         self
     }
 
-    /// Sets how many bytes may wait for the application, in consumers without a prefetch (`no_ack`, or a prefetch of 0),
-    /// before reading from the socket pauses. The default is 8 MiB. It applies to the whole connection.
+    /// Sets how many bytes may wait for the application, in consumers without a prefetch (`no_ack`, or a
+    /// prefetch of 0), before reading from the socket pauses. The default is 8 MiB. It applies to the whole
+    /// connection.
     ///
     /// # Examples
     /// ```
@@ -440,9 +448,9 @@ impl Connector {
         self
     }
 
-    /// Sets how long reading may pause because of [`read_ahead`](Self::read_ahead) before the consumer with the most waiting
-    /// bytes is cancelled as too slow. The default is 20 seconds. A warning is logged after a quarter of it. The broker drops
-    /// a connection that is not read for 30 seconds.
+    /// Sets how long reading may pause because of [`read_ahead`](Self::read_ahead) before the consumer with
+    /// the most waiting bytes is cancelled as too slow. The default is 20 seconds. A warning is logged after
+    /// a quarter of it. The broker drops a connection that is not read for 30 seconds.
     ///
     /// # Examples
     /// ```
@@ -479,11 +487,11 @@ impl Connector {
         self
     }
 
-    /// Sets whether the first connect fails at its first error, which is the default. With `false` it is retried like a lost
-    /// connection. Without [`recovery`](Self::recovery) it has no effect.
+    /// Sets whether the first connect fails at its first error, which is the default. With `false` it is
+    /// retried like a lost connection. Without [`recovery`](Self::recovery) it has no effect.
     ///
-    /// With `false`, [`connect`](Self::connect) returns when the connection is open, when the limits of the recovery are
-    /// reached, or when login or virtual host were refused for a minute.
+    /// With `false`, [`connect`](Self::connect) returns when the connection is open, when the limits of the
+    /// recovery are reached, or when login or virtual host were refused for a minute.
     ///
     /// # Examples
     /// ```
@@ -500,8 +508,8 @@ impl Connector {
         self
     }
 
-    /// Connects to a [`MemoryPeer`](crate::testing::MemoryPeer) instead of the addresses: tests without a network, also under
-    /// a paused clock.
+    /// Connects to a [`MemoryPeer`](crate::testing::MemoryPeer) instead of the addresses: tests without a
+    /// network, also under a paused clock.
     ///
     /// # Examples
     /// ```
@@ -554,8 +562,9 @@ impl Connector {
     /// # Errors
     /// Those of [`connect`](crate::connect()), with the limits that were set here.
     ///
-    /// **Over a reconnect**: with [`recovery`](Self::recovery) set, as with [`connect_robust`](crate::connect_robust).
-    /// Otherwise there is none, as with [`connect`](crate::connect()).
+    /// **Over a reconnect**: with [`recovery`](Self::recovery) set, as with
+    /// [`connect_robust`](crate::connect_robust). Otherwise there is none, as with
+    /// [`connect`](crate::connect()).
     ///
     /// # Examples
     /// ```no_run

@@ -9,8 +9,8 @@ use crate::{
     message::{CancelConsumer, Consumed, PauseConsumer},
 };
 
-/// Handle of a consumer that delivers to an actor: cancels, pauses and drains it, and reports its end. Dropping the
-/// handle does not cancel the consumer. Clones are the same consumer.
+/// Handle of a consumer that delivers to an actor: cancels, pauses and drains it, and reports its end.
+/// Dropping the handle does not cancel the consumer. Clones are the same consumer.
 ///
 /// **Over a reconnect**: the handle stays valid, and the consumer keeps its tag and its actor.
 ///
@@ -55,8 +55,9 @@ impl Consumer {
 
     /// Cancels the consumer. When it returns, no further delivery arrives.
     ///
-    /// Sends `basic.cancel`. Deliveries that the application holds can still be settled. Those that it did not
-    /// receive return to the queue, or are lost with `no_ack`. Cancelling twice, or on a closed channel, succeeds.
+    /// Sends `basic.cancel`. Deliveries that the application holds can still be settled. Those that it did
+    /// not receive return to the queue, or are lost with `no_ack`. Cancelling twice, or on a closed channel,
+    /// succeeds.
     ///
     /// # Errors
     /// `Timeout`, or `Blocked` while the broker blocks the connection, after the channel's deadline.
@@ -77,14 +78,14 @@ impl Consumer {
 
     /// Stops delivering to the actor until [`resume`](Self::resume).
     ///
-    /// Sends nothing. The broker still fills the prefetch of the consumer; these deliveries wait unsettled, in order.
-    /// Deliveries that are in the actor's mailbox are still handled. A broker closes the channel of a consumer that
-    /// keeps a delivery for too long (406), or cancels the consumer, after 30 minutes by default: for longer pauses,
-    /// cancel.
+    /// Sends nothing. The broker still fills the prefetch of the consumer; these deliveries wait unsettled,
+    /// in order. Deliveries that are in the actor's mailbox are still handled. A broker closes the channel of
+    /// a consumer that keeps a delivery for too long (406), or cancels the consumer, after 30 minutes by
+    /// default: for longer pauses, cancel.
     ///
     /// # Errors
-    /// `Refused` without a code if the consumer has ended; `ChannelClosed` or `ConnectionClosed` if its channel or
-    /// its connection is closed.
+    /// `Refused` without a code if the consumer has ended; `ChannelClosed` or `ConnectionClosed` if its
+    /// channel or its connection is closed.
     ///
     /// **Over a reconnect**: it stays paused.
     ///
@@ -153,8 +154,8 @@ impl Consumer {
         self.state.ended().await
     }
 
-    /// Cancels the consumer, and waits until the application has settled or dropped all of its deliveries. Use it to
-    /// shut down a worker.
+    /// Cancels the consumer, and waits until the application has settled or dropped all of its deliveries.
+    /// Use it to shut down a worker.
     ///
     /// Sends `basic.cancel`.
     ///
@@ -162,8 +163,8 @@ impl Consumer {
     /// `Timeout` if deliveries are unsettled after `limit`; the consumer has ended nevertheless. And those of
     /// [`cancel`](Self::cancel).
     ///
-    /// **Over a reconnect**: deliveries that the application holds become stale, and still have to be settled or
-    /// dropped.
+    /// **Over a reconnect**: deliveries that the application holds become stale, and still have to be settled
+    /// or dropped.
     ///
     /// # Examples
     /// ```no_run

@@ -15,12 +15,12 @@ use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelCons
 
 /// A stream of the deliveries of one consumer, in order. `next` is cancel-safe.
 ///
-/// It ends with its consumer, for the reason that [`end`](Self::end) returns. Deliveries that can no longer be
-/// settled are not yielded. Dropping the stream cancels the consumer. Prefetched deliveries return to the queue, in
-/// order.
+/// It ends with its consumer, for the reason that [`end`](Self::end) returns. Deliveries that can no longer
+/// be settled are not yielded. Dropping the stream cancels the consumer. Prefetched deliveries return to the
+/// queue, in order.
 ///
-/// **Over a reconnect**: the stream continues, with the same tag. Deliveries of the lost connection that were not
-/// yielded are skipped; the broker delivers them again.
+/// **Over a reconnect**: the stream continues, with the same tag. Deliveries of the lost connection that were
+/// not yielded are skipped; the broker delivers them again.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
 ///
@@ -31,7 +31,7 @@ use crate::{Channel, Consume, ConsumerEnd, Delivery, Result, message::CancelCons
 ///
 /// let mut deliveries = jobs.deliveries().await?;
 /// while let Some(delivery) = deliveries.next().await {
-///     println!("{:?}", delivery.body());
+///     println!("{}", String::from_utf8_lossy(delivery.body()));
 ///     delivery.ack()?;
 /// }
 /// println!("the stream has ended: {:?}", deliveries.end());

@@ -19,10 +19,11 @@ use crate::{Channel, Connection};
 /// How many events a stream buffers.
 const BUFFERED_EVENTS: usize = 256;
 
-/// A stream of [`ConnectionEvent`]s or [`ChannelEvent`]s, made by [`Connection::events`] or [`Channel::events`].
+/// A stream of [`ConnectionEvent`]s or [`ChannelEvent`]s, made by [`Connection::events`] or
+/// [`Channel::events`].
 ///
-/// The stream yields `Closed` as its last item and then ends. It buffers 256 events. When the buffer is full, further
-/// events are dropped, and a warning is logged.
+/// The stream yields `Closed` as its last item and then ends. It buffers 256 events. When the buffer is full,
+/// further events are dropped, and a warning is logged.
 ///
 /// **Over a reconnect**: the stream continues.
 ///
@@ -57,8 +58,8 @@ impl<E> fmt::Debug for Events<E> {
 impl Connection {
     /// Sends every [`ConnectionEvent`] from now on to an actor.
     ///
-    /// Watching twice with the same recipient changes nothing. A recipient whose actor has stopped is removed. On a closed
-    /// connection, the recipient gets `Closed` at once, and nothing else.
+    /// Watching twice with the same recipient changes nothing. A recipient whose actor has stopped is
+    /// removed. On a closed connection, the recipient gets `Closed` at once, and nothing else.
     ///
     /// **Over a reconnect**: the recipient stays registered. `Closed` is sent once, as the last event.
     ///
@@ -88,8 +89,8 @@ impl Connection {
 
     /// Returns a stream of every [`ConnectionEvent`] from now on. It ends after `Closed`.
     ///
-    /// The stream buffers 256 events. When the buffer is full, further events are dropped, and a warning is logged. On a
-    /// closed connection, the stream yields `Closed` and ends.
+    /// The stream buffers 256 events. When the buffer is full, further events are dropped, and a warning is
+    /// logged. On a closed connection, the stream yields `Closed` and ends.
     ///
     /// **Over a reconnect**: the stream continues, and reports the loss and the recovery.
     ///
@@ -115,10 +116,11 @@ impl Connection {
 }
 
 impl Channel {
-    /// Sends every [`ChannelEvent`] from now on to an actor: returned publishes, consumers that ended, the close.
+    /// Sends every [`ChannelEvent`] from now on to an actor: returned publishes, consumers that ended, the
+    /// close.
     ///
-    /// Watching twice with the same recipient changes nothing. A recipient whose actor has stopped is removed. On a closed
-    /// channel, the recipient gets `Closed` at once, and nothing else.
+    /// Watching twice with the same recipient changes nothing. A recipient whose actor has stopped is
+    /// removed. On a closed channel, the recipient gets `Closed` at once, and nothing else.
     ///
     /// **Over a reconnect**: the recipient stays registered. `Closed` is sent once, as the last event.
     ///
@@ -150,8 +152,8 @@ impl Channel {
 
     /// Returns a stream of every [`ChannelEvent`] from now on. It ends after `Closed`.
     ///
-    /// The stream buffers 256 events. When the buffer is full, further events are dropped, and a warning is logged. On a
-    /// closed channel, the stream yields `Closed` and ends.
+    /// The stream buffers 256 events. When the buffer is full, further events are dropped, and a warning is
+    /// logged. On a closed channel, the stream yields `Closed` and ends.
     ///
     /// **Over a reconnect**: the stream continues.
     ///

@@ -12,8 +12,8 @@ use crate::{
 
 /// Handle of an exchange: publishes, binds and deletes.
 ///
-/// [`Channel::declare_exchange`] declares the exchange and returns its handle; [`Channel::exchange`] returns a handle
-/// and sends nothing. Clones are the same handle. Each keeps the channel open.
+/// [`Channel::declare_exchange`] declares the exchange and returns its handle; [`Channel::exchange`] returns
+/// a handle and sends nothing. Clones are the same handle. Each keeps the channel open.
 ///
 /// **Over a reconnect**: the handle stays valid. Exchanges that were declared, and bindings, are redeclared.
 ///
@@ -63,32 +63,34 @@ impl Exchange {
     /// Publishes, and waits until the broker has confirmed the message.
     ///
     /// Sends `basic.publish`. `Ok` means that the message is confirmed and was routed to a queue, unless
-    /// [`Publishing::mandatory`] was turned off. On a channel without confirms it waits only for room in the window,
-    /// and `Ok` guarantees nothing. If the future is dropped before its first poll, nothing is sent; if it is dropped
-    /// later, the message is still published.
+    /// [`Publishing::mandatory`] was turned off. On a channel without confirms it waits only for room in the
+    /// window, and `Ok` guarantees nothing. If the future is dropped before its first poll, nothing is sent;
+    /// if it is dropped later, the message is still published.
     ///
     /// # Errors
-    /// Before anything is sent: `Limit` for a name or key over 255 bytes, or headers over the frame size of the
-    /// connection; `Codec` for properties that cannot be encoded; `Timeout`, or `Blocked`, if the window had no room
-    /// within the deadline; `ChannelClosed` or `ConnectionClosed` if the channel or the connection is closed.
+    /// Before anything is sent: `Limit` for a name or key over 255 bytes, or headers over the frame size of
+    /// the connection; `Codec` for properties that cannot be encoded; `Timeout`, or `Blocked`, if the window
+    /// had no room within the deadline; `ChannelClosed` or `ConnectionClosed` if the channel or the
+    /// connection is closed.
     ///
     /// Afterwards: `Unroutable` if no queue receives it, with the message in
-    /// [`Error::returned`](crate::Error::returned); `Nacked` if the broker cannot accept it; `Timeout`, or `Blocked`,
-    /// if it was not confirmed within the deadline. These leave the channel open. `ChannelClosed` with 404 if the
-    /// exchange does not exist, 403 without permission or for an internal exchange, 406 for a `user_id` that is not
-    /// the login, or a body above the broker's limit: the broker has closed the channel. `ConnectionClosed` if the
-    /// connection is lost.
+    /// [`Error::returned`](crate::Error::returned); `Nacked` if the broker cannot accept it; `Timeout`, or
+    /// `Blocked`, if it was not confirmed within the deadline. These leave the channel open. `ChannelClosed`
+    /// with 404 if the exchange does not exist, 403 without permission or for an internal exchange, 406 for a
+    /// `user_id` that is not the login, or a body above the broker's limit: the broker has closed the
+    /// channel. `ConnectionClosed` if the connection is lost.
     ///
-    /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have the message in
-    /// spite of the error.
+    /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have the
+    /// message in spite of the error.
     ///
-    /// **Over a reconnect**: an unconfirmed publish is resent, in order and before newer ones. The future takes
-    /// longer; its deadline still applies. The message may arrive twice; [`Publishing::generate_message_id`] lets
-    /// consumers recognise it. With `OpenChannel::on_outage(OnOutage::Fail)` the publish fails with
-    /// `ConnectionClosed` instead, and may have arrived. A publish that is made while the connection is down waits
-    /// within its deadline. A nack within five seconds of the reconnect is not reported at once, because quorum
-    /// queues accept nothing until they have elected a leader: the publish is resent, for which a channel without
-    /// consumers is closed and reopened.
+    /// **Over a reconnect**: an unconfirmed publish is resent, in order and before newer ones. The future
+    /// takes longer; its deadline still applies. The message may arrive twice;
+    /// [`Publishing::generate_message_id`] lets consumers recognise it. With
+    /// `OpenChannel::on_outage(OnOutage::Fail)` the publish fails with `ConnectionClosed` instead, and may
+    /// have arrived. A publish that is made while the connection is down waits within its deadline. A nack
+    /// within five seconds of the reconnect is not reported at once, because quorum queues accept nothing
+    /// until they have elected a leader: the publish is resent, for which a channel without consumers is
+    /// closed and reopened.
     ///
     /// Source: AMQP 0-9-1 section 1.8.3.7 (`basic.publish`); <https://www.rabbitmq.com/docs/confirms>
     ///
@@ -113,11 +115,11 @@ impl Exchange {
         PublishFuture::new(self, content, routing_key)
     }
 
-    /// Publishes, and waits only for room in the window. The returned [`Confirm`] completes when the broker has
-    /// confirmed the message.
+    /// Publishes, and waits only for room in the window. The returned [`Confirm`] completes when the broker
+    /// has confirmed the message.
     ///
-    /// Sends `basic.publish`. The window is 1,024 publishes and 16 MiB, unless [`OpenChannel`](crate::OpenChannel)
-    /// sets another; a larger publish is sent alone.
+    /// Sends `basic.publish`. The window is 1,024 publishes and 16 MiB, unless
+    /// [`OpenChannel`](crate::OpenChannel) sets another; a larger publish is sent alone.
     ///
     /// # Errors
     /// Those of [`publish`](Self::publish) that are returned before anything is sent.
@@ -149,8 +151,8 @@ impl Exchange {
         PublishDeferredFuture::new(self, content, routing_key)
     }
 
-    /// Publishes if the window has room now. Otherwise, or if the broker accepts no publishes, returns `None` and
-    /// sends nothing.
+    /// Publishes if the window has room now. Otherwise, or if the broker accepts no publishes, returns `None`
+    /// and sends nothing.
     ///
     /// Sends `basic.publish`. It does not wait, and can be called outside of async code.
     ///
@@ -181,11 +183,11 @@ impl Exchange {
     /// Sends `exchange.bind`, a RabbitMQ extension. Repeating a binding changes nothing.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, or without permission; 404 if one of the exchanges does not exist.
-    /// Each closes the channel. And [those of every call](Channel#errors-of-every-call).
+    /// `Refused`: 403 for the default exchange, or without permission; 404 if one of the exchanges does not
+    /// exist. Each closes the channel. And [those of every call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the binding is redeclared after the exchanges, unless this exchange was declared with
-    /// `robust(false)`.
+    /// **Over a reconnect**: the binding is redeclared after the exchanges, unless this exchange was declared
+    /// with `robust(false)`.
     ///
     /// Source: <https://www.rabbitmq.com/docs/e2e>
     ///
@@ -232,8 +234,8 @@ impl Exchange {
     /// Sends `exchange.unbind`, a RabbitMQ extension.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, or without permission, which closes the channel. And [those of every
-    /// call](Channel#errors-of-every-call).
+    /// `Refused`: 403 for the default exchange, or without permission, which closes the channel. And [those
+    /// of every call](Channel#errors-of-every-call).
     ///
     /// **Over a reconnect**: the binding is not redeclared.
     ///
@@ -276,8 +278,8 @@ impl Exchange {
     /// Sends `exchange.delete`. For conditions, see [`delete_with`](Self::delete_with).
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission, which closes
-    /// the channel. And [those of every call](Channel#errors-of-every-call).
+    /// `Refused`: 403 for the default exchange, for names that begin with `amq.`, or without permission,
+    /// which closes the channel. And [those of every call](Channel#errors-of-every-call).
     ///
     /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
@@ -293,7 +295,8 @@ impl Exchange {
         self.inner.channel.call(DeleteExchange::new(self.name())).await
     }
 
-    /// Deletes an exchange with options, which have its name, and a condition: only if nothing is bound to it.
+    /// Deletes an exchange with options, which have its name, and a condition: only if nothing is bound to
+    /// it.
     ///
     /// Sends `exchange.delete`.
     ///

@@ -1,5 +1,5 @@
-//! RabbitMQ (AMQP 0-9-1) client for actix. Connections, channels and consumers are actors, and a delivery is a message
-//! to your actor.
+//! RabbitMQ (AMQP 0-9-1) client for actix. Connections, channels and consumers are actors, and a delivery is
+//! a message to your actor.
 //!
 //! ```no_run
 //! use actix::prelude::*;
@@ -45,36 +45,36 @@
 //! | [`actors`] | the actors behind the handles |
 //! | `testing` | with the feature `testing`: a scripted peer and probes for tests of applications |
 //!
-//! A handle and its actor take the same options: [`DeclareQueue`] is the argument of [`Channel::declare_queue`] and the
-//! message that the channel's actor handles.
+//! A handle and its actor take the same options: [`DeclareQueue`] is the argument of
+//! [`Channel::declare_queue`] and the message that the channel's actor handles.
 //!
 //! # Guarantees
 //!
 //! - A publish that returns `Ok` is confirmed by the broker and was routed to a queue, unless
-//!   [`Publishing::mandatory`] or the confirms of the channel were turned off. Publishes are persistent and queues
-//!   durable by default.
+//!   [`Publishing::mandatory`] or the confirms of the channel were turned off. Publishes are persistent and
+//!   queues durable by default.
 //! - Every publish and every call has a deadline (30 seconds unless set) and always completes.
-//! - Settling consumes the [`Delivery`], so no delivery is settled twice. A delivery that is dropped unsettled goes back
-//!   into its queue.
+//! - Settling consumes the [`Delivery`], so no delivery is settled twice. A delivery that is dropped
+//!   unsettled goes back into its queue.
 //! - Memory is bounded: unconfirmed publishes by a window, deliveries by the prefetch (250 per consumer).
 //!
-//! The guarantees do not hold with `panic = "abort"` (a panicking handler ends the process), when the arbiter of the
-//! connection is blocked for longer than half a heartbeat interval, or when a delivery is acknowledged before the publish
-//! that results from it is confirmed.
+//! The guarantees do not hold with `panic = "abort"` (a panicking handler ends the process), when the arbiter
+//! of the connection is blocked for longer than half a heartbeat interval, or when a delivery is acknowledged
+//! before the publish that results from it is confirmed.
 //!
 //! # Errors
 //!
-//! There is one [`Error`] type. [`kind`](Error::kind) returns its class, [`code`](Error::code) the broker's reply code,
-//! [`close_reason`](Error::close_reason) code and text. [`is_retryable`](Error::is_retryable) and
-//! [`may_have_arrived`](Error::may_have_arrived) help to decide what to do next. A call that the broker refuses closes its
-//! channel. A few close the connection; their documentation names the case. The errors that every call on a channel can
-//! return are listed at [`Channel`](Channel#errors-of-every-call).
+//! There is one [`Error`] type. [`kind`](Error::kind) returns its class, [`code`](Error::code) the broker's
+//! reply code, [`close_reason`](Error::close_reason) code and text. [`is_retryable`](Error::is_retryable) and
+//! [`may_have_arrived`](Error::may_have_arrived) help to decide what to do next. A call that the broker
+//! refuses closes its channel. A few close the connection; their documentation names the case. The errors
+//! that every call on a channel can return are listed at [`Channel`](Channel#errors-of-every-call).
 //!
 //! # Over a reconnect
 //!
-//! A connection made with [`connect`] ends when it is lost, and everything on it ends with `ConnectionClosed`. A
-//! connection made with [`connect_robust`], or with [`Connector::recovery`], is recovered. Items document what happens to
-//! them in a paragraph that begins with "Over a reconnect".
+//! A connection made with [`connect`] ends when it is lost, and everything on it ends with
+//! `ConnectionClosed`. A connection made with [`connect_robust`], or with [`Connector::recovery`], is
+//! recovered. Items document what happens to them in a paragraph that begins with "Over a reconnect".
 //!
 //! | | what happens |
 //! |---|---|
@@ -89,33 +89,36 @@
 //! | deliveries | can no longer be settled (`StaleDelivery`); the broker delivers them again, marked as redelivered |
 //! | a transaction | ends with its channel (`ChannelClosed`); nothing took effect, unless its commit was outstanding |
 //!
-//! Publishing with confirms is therefore *at least once*: a message may arrive twice. [`OpenChannel::message_ids`] or
-//! [`Publishing::generate_message_id`] give each message an id, by which a consumer recognises a duplicate. Where a
-//! duplicate is worse than a loss, [`Publishing::resend`] set to `false` makes the publish fail instead of being resent.
-//! [`OpenChannel::on_outage`] set to [`OnOutage::Fail`](options::OnOutage::Fail) makes all publishes of a channel fail at
-//! once while the connection is down. The publish window bounds the queued publishes. They are kept in memory only.
+//! Publishing with confirms is therefore *at least once*: a message may arrive twice.
+//! [`OpenChannel::message_ids`] or [`Publishing::generate_message_id`] give each message an id, by which a
+//! consumer recognises a duplicate. Where a duplicate is worse than a loss, [`Publishing::resend`] set to
+//! `false` makes the publish fail instead of being resent. [`OpenChannel::on_outage`] set to
+//! [`OnOutage::Fail`](options::OnOutage::Fail) makes all publishes of a channel fail at once while the
+//! connection is down. The publish window bounds the queued publishes. They are kept in memory only.
 //!
 //! [`Connection::watch`] and [`Connection::events`] report [`Lost`](ConnectionEvent::Lost),
 //! [`Retrying`](ConnectionEvent::Retrying) before each attempt, [`Connected`](ConnectionEvent::Connected) and
-//! [`Recovered`](ConnectionEvent::Recovered), in this order. What the broker refuses with 403 or 405, mostly because of a
-//! lock of the dead connection, is retried for at least a minute. What it refuses otherwise is skipped, listed in
-//! `Recovered`, and part of [`Connection::health`] as long as it is missing.
+//! [`Recovered`](ConnectionEvent::Recovered), in this order. What the broker refuses with 403 or 405, mostly
+//! because of a lock of the dead connection, is retried for at least a minute. What it refuses otherwise is
+//! skipped, listed in `Recovered`, and part of [`Connection::health`] as long as it is missing.
 //!
-//! Recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by the limits of
-//! its [`Recovery`], or when login or virtual host were refused for a minute (a broker that restarts refuses them for a
-//! while). The first connect is not part of recovery: it fails at once, unless [`Connector::fail_fast`] is `false`.
+//! Recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by
+//! the limits of its [`Recovery`], or when login or virtual host were refused for a minute (a broker that
+//! restarts refuses them for a while). The first connect is not part of recovery: it fails at once, unless
+//! [`Connector::fail_fast`] is `false`.
 //!
 //! # Runtimes
 //!
-//! Under `#[actix::main]` and `#[actix_web::main]` a connection runs on the arbiter that opens it, or on the one given to
-//! [`Connector::arbiter`]. Under `#[tokio::main]` there is no arbiter: a connection runs on a thread of the library, and
-//! so do consumers. `Actor::start` panics there; [`Queue::consume_supervised`] starts the actor on the library's thread,
-//! and [`Queue::deliveries`] needs no actor. Handles can be used from any thread.
+//! Under `#[actix::main]` and `#[actix_web::main]` a connection runs on the arbiter that opens it, or on the
+//! one given to [`Connector::arbiter`]. Under `#[tokio::main]` there is no arbiter: a connection runs on a
+//! thread of the library, and so do consumers. `Actor::start` panics there; [`Queue::consume_supervised`]
+//! starts the actor on the library's thread, and [`Queue::deliveries`] needs no actor. Handles can be used
+//! from any thread.
 //!
 //! # Shutting down
 //!
-//! A process that exits flushes nothing. [`Connection::close`] waits for outstanding confirms and then closes. Call it
-//! before the actix `System` ends.
+//! A process that exits flushes nothing. [`Connection::close`] waits for outstanding confirms and then
+//! closes. Call it before the actix `System` ends.
 
 #![forbid(unsafe_code)]
 
@@ -176,7 +179,8 @@ pub mod prelude {
     };
 }
 
-/// Options of a connection, and the enumerations that options of queues, exchanges, consumers and channels take.
+/// Options of a connection, and the enumerations that options of queues, exchanges, consumers and channels
+/// take.
 ///
 /// # Examples
 /// ```
@@ -308,7 +312,8 @@ pub mod error {
 
 /// The actors behind the handles, for applications that send messages to them.
 ///
-/// [`Connection::actor`] and [`Channel::actor`] return their addresses. They take the messages of [`message`].
+/// [`Connection::actor`] and [`Channel::actor`] return their addresses. They take the messages of
+/// [`message`].
 ///
 /// # Examples
 /// ```no_run

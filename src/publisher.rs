@@ -17,8 +17,8 @@ use crate::{Confirm, Exchange, Publishing, Result, message::Confirmation};
 
 /// Publishes and waits for the confirm: the future of [`Exchange::publish`].
 ///
-/// It owns a handle of the exchange, which keeps the channel open, and borrows the routing key. Nothing happens before
-/// the first poll.
+/// It owns a handle of the exchange, which keeps the channel open, and borrows the routing key. Nothing
+/// happens before the first poll.
 ///
 /// # Examples
 /// ```no_run
@@ -33,8 +33,8 @@ pub struct PublishFuture<'k>(engine::PublishFuture<ExchangeRoute<'k>>);
 
 /// Publishes and waits only for room in the window: the future of [`Exchange::publish_deferred`].
 ///
-/// It owns a handle of the exchange, which keeps the channel open, and borrows the routing key. Nothing happens before
-/// the first poll.
+/// It owns a handle of the exchange, which keeps the channel open, and borrows the routing key. Nothing
+/// happens before the first poll.
 ///
 /// # Examples
 /// ```no_run

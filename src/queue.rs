@@ -14,11 +14,11 @@ use crate::{
 
 /// Handle of a queue: consumes, gets, binds, purges and deletes.
 ///
-/// [`Channel::declare_queue`] declares the queue and returns its handle; [`Channel::queue`] returns a handle and
-/// sends nothing. Clones are the same handle. Each keeps the channel open.
+/// [`Channel::declare_queue`] declares the queue and returns its handle; [`Channel::queue`] returns a handle
+/// and sends nothing. Clones are the same handle. Each keeps the channel open.
 ///
-/// **Over a reconnect**: the handle stays valid, and follows a queue that the broker names again. Queues that were
-/// declared, bindings and consumers are recovered.
+/// **Over a reconnect**: the handle stays valid, and follows a queue that the broker names again. Queues that
+/// were declared, bindings and consumers are recovered.
 ///
 /// Source: AMQP 0-9-1 section 1.7 (class queue); <https://www.rabbitmq.com/docs/queues>
 ///
@@ -73,7 +73,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Returns the name of the queue. If it was declared with an empty name, that is the one that the broker chose.
+    /// Returns the name of the queue. If it was declared with an empty name, that is the one that the broker
+    /// chose.
     ///
     /// **Over a reconnect**: a name that the broker chose changes, and the new one is returned.
     ///
@@ -91,7 +92,8 @@ impl Queue {
         self.name.as_str()
     }
 
-    /// Returns the broker's reply to the declare, with the counts of that moment; `None` if nothing was declared.
+    /// Returns the broker's reply to the declare, with the counts of that moment; `None` if nothing was
+    /// declared.
     ///
     /// # Examples
     /// ```no_run
@@ -113,8 +115,8 @@ impl Queue {
     /// binding.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, or without permission; 404 if queue or exchange do not exist; 405 if
-    /// the queue is exclusive to another connection. Each closes the channel. And [those of every
+    /// `Refused`: 403 for the default exchange, or without permission; 404 if queue or exchange do not exist;
+    /// 405 if the queue is exclusive to another connection. Each closes the channel. And [those of every
     /// call](Channel#errors-of-every-call).
     ///
     /// **Over a reconnect**: the binding is redeclared after the queues, unless its queue was declared with
@@ -162,8 +164,8 @@ impl Queue {
     /// Sends `queue.unbind`.
     ///
     /// # Errors
-    /// `Refused`: 403 for the default exchange, or without permission; 405 if the queue is exclusive to another
-    /// connection. Each closes the channel. And [those of every call](Channel#errors-of-every-call).
+    /// `Refused`: 403 for the default exchange, or without permission; 405 if the queue is exclusive to
+    /// another connection. Each closes the channel. And [those of every call](Channel#errors-of-every-call).
     ///
     /// **Over a reconnect**: the binding is not redeclared.
     ///
@@ -203,17 +205,18 @@ impl Queue {
 
     /// Sends deliveries to an actor. 250 may be unsettled, unless the prefetch of the channel is set.
     ///
-    /// Sends `basic.qos` and `basic.consume`. The actor handles [`Delivery`]. When it stops, the consumer ends with
-    /// [`TargetGone`](crate::ConsumerEnd::TargetGone), and its unsettled deliveries return to the queue.
+    /// Sends `basic.qos` and `basic.consume`. The actor handles [`Delivery`]. When it stops, the consumer
+    /// ends with [`TargetGone`](crate::ConsumerEnd::TargetGone), and its unsettled deliveries return to the
+    /// queue.
     ///
     /// # Errors
-    /// `Refused`: 403 if another consumer is exclusive, or without permission; 404 if the queue does not exist; 405
-    /// if it is exclusive to another connection; 406 for invalid arguments. Each closes the channel. And [those of
-    /// every call](Channel#errors-of-every-call).
+    /// `Refused`: 403 if another consumer is exclusive, or without permission; 404 if the queue does not
+    /// exist; 405 if it is exclusive to another connection; 406 for invalid arguments. Each closes the
+    /// channel. And [those of every call](Channel#errors-of-every-call).
     ///
-    /// **Over a reconnect**: the consumer starts again, with the same tag, target, prefetch and arguments. Earlier
-    /// deliveries can no longer be settled (`StaleDelivery`), and are delivered again. The consumer of a stream
-    /// continues after the last offset up to which all deliveries were settled.
+    /// **Over a reconnect**: the consumer starts again, with the same tag, target, prefetch and arguments.
+    /// Earlier deliveries can no longer be settled (`StaleDelivery`), and are delivered again. The consumer
+    /// of a stream continues after the last offset up to which all deliveries were settled.
     ///
     /// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
     ///
@@ -239,15 +242,15 @@ impl Queue {
 
     /// Sends deliveries to an actor, with options.
     ///
-    /// Sends `basic.consume`, and `basic.qos` before it unless `no_ack` is set. The Consumer actor between channel
-    /// and target runs on the calling thread, if that has an arbiter. The queue is that of the handle; a queue in the
-    /// options is ignored.
+    /// Sends `basic.consume`, and `basic.qos` before it unless `no_ack` is set. The Consumer actor between
+    /// channel and target runs on the calling thread, if that has an arbiter. The queue is that of the
+    /// handle; a queue in the options is ignored.
     ///
     /// # Errors
-    /// Those of [`consume`](Self::consume). `Refused` without a code for a tag in use on this channel, for a stream
-    /// without a prefetch or with `no_ack`, and for a stream or a quorum queue on a channel with a [shared
-    /// prefetch](crate::message::Qos::global). If the handle does not have the type of the queue, the broker refuses:
-    /// with 406 for a missing prefetch, otherwise with 540, which closes the *connection*.
+    /// Those of [`consume`](Self::consume). `Refused` without a code for a tag in use on this channel, for a
+    /// stream without a prefetch or with `no_ack`, and for a stream or a quorum queue on a channel with a
+    /// [shared prefetch](crate::message::Qos::global). If the handle does not have the type of the queue, the
+    /// broker refuses: with 406 for a missing prefetch, otherwise with 540, which closes the *connection*.
     ///
     /// **Over a reconnect**: as for [`consume`](Self::consume).
     ///
@@ -283,14 +286,15 @@ impl Queue {
         Ok(Consumer::new(self.channel.clone(), consumed))
     }
 
-    /// Sends deliveries to an actor that `factory` creates. When the actor panics or stops, another one is created.
+    /// Sends deliveries to an actor that `factory` creates. When the actor panics or stops, another one is
+    /// created.
     ///
-    /// Sends `basic.qos` and `basic.consume`. The actors run on the calling thread if it has an arbiter, otherwise on
-    /// that of the connection. Before each further actor there is a pause: 100 ms at most, doubled each time up to 10
-    /// s. It is 100 ms again after an actor that ran for 30 s. Up to half of it is random. Meanwhile deliveries wait, within
-    /// the prefetch. A delivery that an actor was handling when it panicked is settled by its
-    /// [`process`](Delivery::process) guard; those not handled yet return to the queue. A factory that panics ends
-    /// the consumer.
+    /// Sends `basic.qos` and `basic.consume`. The actors run on the calling thread if it has an arbiter,
+    /// otherwise on that of the connection. Before each further actor there is a pause: 100 ms at most,
+    /// doubled each time up to 10 s. It is 100 ms again after an actor that ran for 30 s. Up to half of it is
+    /// random. Meanwhile deliveries wait, within the prefetch. A delivery that an actor was handling when it
+    /// panicked is settled by its [`process`](Delivery::process) guard; those not handled yet return to the
+    /// queue. A factory that panics ends the consumer.
     ///
     /// # Errors
     /// Those of [`consume_with`](Self::consume_with).
@@ -327,14 +331,14 @@ impl Queue {
 
     /// Returns deliveries as a stream. It has the least overhead of all ways to consume.
     ///
-    /// Sends `basic.qos` and `basic.consume`. 250 deliveries may be unsettled, unless the prefetch of the channel is
-    /// set.
+    /// Sends `basic.qos` and `basic.consume`. 250 deliveries may be unsettled, unless the prefetch of the
+    /// channel is set.
     ///
     /// # Errors
     /// Those of [`consume`](Self::consume).
     ///
-    /// **Over a reconnect**: the stream continues. Deliveries of the lost connection that it has not yielded are
-    /// skipped; the broker delivers them again.
+    /// **Over a reconnect**: the stream continues. Deliveries of the lost connection that it has not yielded
+    /// are skipped; the broker delivers them again.
     ///
     /// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
     ///
@@ -356,8 +360,8 @@ impl Queue {
 
     /// Returns deliveries as a stream, with options.
     ///
-    /// Sends `basic.consume`, and `basic.qos` before it unless `no_ack` is set. The queue is that of the handle; a
-    /// queue in the options is ignored.
+    /// Sends `basic.consume`, and `basic.qos` before it unless `no_ack` is set. The queue is that of the
+    /// handle; a queue in the options is ignored.
     ///
     /// # Errors
     /// Those of [`consume_with`](Self::consume_with).
@@ -386,13 +390,13 @@ impl Queue {
 
     /// Takes one message from the queue, or returns `None` if it is empty.
     ///
-    /// Sends `basic.get`. The delivery must be settled like any other, and does not count towards a prefetch. To take
-    /// many messages, consume: that is much faster.
+    /// Sends `basic.get`. The delivery must be settled like any other, and does not count towards a prefetch.
+    /// To take many messages, consume: that is much faster.
     ///
     /// # Errors
     /// `Refused`: 403 without permission, 404 if the queue does not exist, 405 if it is exclusive to another
-    /// connection. Each closes the channel. `Refused` without a code if the handle was declared as a stream; with
-    /// other handles of a stream, the broker closes the *connection* (540). And [those of every
+    /// connection. Each closes the channel. `Refused` without a code if the handle was declared as a stream;
+    /// with other handles of a stream, the broker closes the *connection* (540). And [those of every
     /// call](Channel#errors-of-every-call).
     ///
     /// **Over a reconnect**: an unsettled delivery is stale (`StaleDelivery`), and delivered again.
@@ -403,7 +407,7 @@ impl Queue {
     /// ```no_run
     /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
     /// if let Some(job) = channel.queue("jobs").get().await? {
-    ///     println!("{:?}, and {:?} more", job.body(), job.message_count());
+    ///     println!("{}, and {:?} more", String::from_utf8_lossy(job.body()), job.message_count());
     ///     job.ack()?;
     /// }
     /// # Ok(())
@@ -418,10 +422,11 @@ impl Queue {
     /// Sends `basic.get`.
     ///
     /// # Errors
-    /// Those of [`get`](Self::get). If the options name another queue than that of the handle, the type of that queue is not checked.
+    /// Those of [`get`](Self::get). If the options name another queue than that of the handle, the type of
+    /// that queue is not checked.
     ///
-    /// **Over a reconnect**: as for [`get`](Self::get). With `no_ack` it needs no settling, and is not delivered
-    /// again.
+    /// **Over a reconnect**: as for [`get`](Self::get). With `no_ack` it needs no settling, and is not
+    /// delivered again.
     ///
     /// # Examples
     /// ```no_run
@@ -447,8 +452,8 @@ impl Queue {
     ///
     /// # Errors
     /// `Refused`: 403 without permission, 404 if the queue does not exist, 405 if it is exclusive to another
-    /// connection. Each closes the channel. `Refused` without a code if the handle was declared as a stream; with
-    /// other handles of a stream, the broker closes the *connection* (540). And [those of every
+    /// connection. Each closes the channel. `Refused` without a code if the handle was declared as a stream;
+    /// with other handles of a stream, the broker closes the *connection* (540). And [those of every
     /// call](Channel#errors-of-every-call).
     ///
     /// **Over a reconnect**: a purge whose reply was outstanding fails with `ConnectionClosed`, and may have
@@ -468,15 +473,16 @@ impl Queue {
         self.channel.call(PurgeQueue::new(self.name())).await
     }
 
-    /// Deletes the queue with its messages, and returns how many of them were ready. Deleting one that does not exist
-    /// succeeds and returns 0.
+    /// Deletes the queue with its messages, and returns how many of them were ready. Deleting one that does
+    /// not exist succeeds and returns 0.
     ///
-    /// Sends `queue.delete`. Its consumers end with [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker). For
-    /// conditions, see [`delete_with`](Self::delete_with).
+    /// Sends `queue.delete`. Its consumers end with
+    /// [`CancelledByBroker`](crate::ConsumerEnd::CancelledByBroker). For conditions, see
+    /// [`delete_with`](Self::delete_with).
     ///
     /// # Errors
-    /// `Refused`: 403 without permission, 405 if it is exclusive to another connection. Each closes the channel. And
-    /// [those of every call](Channel#errors-of-every-call).
+    /// `Refused`: 403 without permission, 405 if it is exclusive to another connection. Each closes the
+    /// channel. And [those of every call](Channel#errors-of-every-call).
     ///
     /// **Over a reconnect**: it is not redeclared, and neither are its bindings.
     ///
@@ -500,10 +506,10 @@ impl Queue {
     ///
     /// # Errors
     /// Those of [`delete`](Self::delete), and `Refused` with 406 if the condition
-    /// [`if_unused`](DeleteQueue::if_unused) or [`if_empty`](DeleteQueue::if_empty) does not hold, which closes the
-    /// channel. `Refused` without a code for a condition if the handle was declared as a quorum queue or a stream.
-    /// With other handles, a condition closes the *connection* (540) for a quorum queue, and a stream is deleted
-    /// regardless.
+    /// [`if_unused`](DeleteQueue::if_unused) or [`if_empty`](DeleteQueue::if_empty) does not hold, which
+    /// closes the channel. `Refused` without a code for a condition if the handle was declared as a quorum
+    /// queue or a stream. With other handles, a condition closes the *connection* (540) for a quorum queue,
+    /// and a stream is deleted regardless.
     ///
     /// **Over a reconnect**: as for [`delete`](Self::delete).
     ///

@@ -1,5 +1,5 @@
-//! The arbiter on which actors run: that of the caller, or, without an actix `System`, that of a thread of the
-//! library.
+//! The arbiter on which actors run: that of the caller, or, without an actix `System`, that of a thread of
+//! the library.
 
 use std::sync::{Mutex, PoisonError, mpsc};
 

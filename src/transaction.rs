@@ -6,16 +6,16 @@ use actix_pika_actors::{CommitTx, RollbackTx, SelectTx};
 
 use crate::{Channel, Result};
 
-/// A transaction: what is published and settled on its channel takes effect with [`commit`](Self::commit), or not at
-/// all.
+/// A transaction: what is published and settled on its channel takes effect with [`commit`](Self::commit), or
+/// not at all.
 ///
-/// Dropping it rolls back, unless the channel is closed. The transaction belongs to the channel: it covers every
-/// handle and every delivery of it. A channel that once had a transaction stays in transaction mode: what is
-/// published or settled between two transactions takes effect with the next commit. The broker guarantees atomicity
-/// within one queue only. Confirms are faster and usually the better choice.
+/// Dropping it rolls back, unless the channel is closed. The transaction belongs to the channel: it covers
+/// every handle and every delivery of it. A channel that once had a transaction stays in transaction mode:
+/// what is published or settled between two transactions takes effect with the next commit. The broker
+/// guarantees atomicity within one queue only. Confirms are faster and usually the better choice.
 ///
-/// **Over a reconnect**: the transaction ends, and its channel is not recovered: it ends with `ChannelClosed`.
-/// Nothing took effect, unless the commit was outstanding.
+/// **Over a reconnect**: the transaction ends, and its channel is not recovered: it ends with
+/// `ChannelClosed`. Nothing took effect, unless the commit was outstanding.
 ///
 /// Source: AMQP 0-9-1 section 1.9 (class tx); <https://www.rabbitmq.com/docs/semantics>
 ///
@@ -52,13 +52,13 @@ impl Transaction {
     /// Sends `tx.commit`.
     ///
     /// # Errors
-    /// `Unroutable` for the first mandatory publish that was returned; the rest has taken effect. `ChannelClosed`
-    /// with 404 if an exchange does not exist: the broker has closed the channel, and nothing has taken effect. And
-    /// [those of every call](Channel#errors-of-every-call): after `Timeout`, `Blocked` or a loss of the connection
-    /// the commit may have taken effect.
+    /// `Unroutable` for the first mandatory publish that was returned; the rest has taken effect.
+    /// `ChannelClosed` with 404 if an exchange does not exist: the broker has closed the channel, and nothing
+    /// has taken effect. And [those of every call](Channel#errors-of-every-call): after `Timeout`, `Blocked`
+    /// or a loss of the connection the commit may have taken effect.
     ///
-    /// **Over a reconnect**: a commit whose reply was outstanding fails with `ChannelClosed`; it may have taken
-    /// effect.
+    /// **Over a reconnect**: a commit whose reply was outstanding fails with `ChannelClosed`; it may have
+    /// taken effect.
     ///
     /// Source: AMQP 0-9-1 section 1.9.2.3 (`tx.commit`)
     ///
@@ -82,11 +82,12 @@ impl Transaction {
     /// Rolls back: publishes are discarded, and deliveries that were settled return to their queues and are
     /// delivered again, marked as redelivered.
     ///
-    /// Sends `tx.rollback`. If deliveries were settled, it then refuses them and sends `tx.commit`, because the
-    /// application no longer has them.
+    /// Sends `tx.rollback`. If deliveries were settled, it then refuses them and sends `tx.commit`, because
+    /// the application no longer has them.
     ///
     /// # Errors
-    /// [Those of every call](Channel#errors-of-every-call). On a closed channel everything is rolled back as well.
+    /// [Those of every call](Channel#errors-of-every-call). On a closed channel everything is rolled back as
+    /// well.
     ///
     /// **Over a reconnect**: the broker has rolled back.
     ///

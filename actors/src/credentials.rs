@@ -183,7 +183,8 @@ where
     }
 }
 
-/// Holds the login of a connection: fixed [`Credentials`], or a [`CredentialsProvider`]. Clones share the provider.
+/// Holds the login of a connection: fixed [`Credentials`], or a [`CredentialsProvider`]. Clones share the
+/// provider.
 ///
 /// The default is user `guest` with password `guest`.
 ///
@@ -223,8 +224,8 @@ impl SharedProvider {
         matches!(self.0, Source::Fixed(_))
     }
 
-    /// Returns the credentials for a connect: those of the provider, or the fixed ones with the secret that the broker
-    /// accepted last.
+    /// Returns the credentials for a connect: those of the provider, or the fixed ones with the secret that
+    /// the broker accepted last.
     pub(crate) async fn log_in(&self, updated: Option<Secret>, limit: Duration) -> Result<Credentials> {
         match (&self.0, updated) {
             (Source::Fixed(fixed), Some(secret)) => Ok(Credentials::new(fixed.user.clone(), secret)),

@@ -24,9 +24,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Describes a failure. Cloning is cheap.
 ///
-/// When a connection is lost, every call and publish that awaited a reply fails with a clone of the same cause.
-/// `Display` writes what failed, the entity concerned, and the broker's reply code and text. It contains no
-/// credentials.
+/// When a connection is lost, every call and publish that awaited a reply fails with a clone of the same
+/// cause. `Display` writes what failed, the entity concerned, and the broker's reply code and text. It
+/// contains no credentials.
 ///
 /// # Examples
 /// ```
@@ -95,11 +95,12 @@ impl Error {
 
     /// Returns whether the publish may have reached the broker in spite of the error.
     ///
-    /// True if the publish was written to a socket, on this connection or an earlier one, and no confirm arrived;
-    /// publishing it again may duplicate it. False if it was not written, or if the broker refused it.
+    /// True if the publish was written to a socket, on this connection or an earlier one, and no confirm
+    /// arrived; publishing it again may duplicate it. False if it was not written, or if the broker refused
+    /// it.
     ///
-    /// **Over a reconnect**: an unconfirmed publish is resent automatically. An error is returned only when its
-    /// deadline passes, or with `on_outage(Fail)`.
+    /// **Over a reconnect**: an unconfirmed publish is resent automatically. An error is returned only when
+    /// its deadline passes, or with `on_outage(Fail)`.
     ///
     /// # Examples
     /// ```
@@ -115,8 +116,8 @@ impl Error {
 
     /// Returns the reply code, text and method with which the broker closed the channel or the connection.
     ///
-    /// An error that wraps another one returns the reason of that one. `None` if the broker closed nothing, such
-    /// as for a lost socket or a deadline.
+    /// An error that wraps another one returns the reason of that one. `None` if the broker closed nothing,
+    /// such as for a lost socket or a deadline.
     ///
     /// # Examples
     /// ```
@@ -130,9 +131,11 @@ impl Error {
         self.0.close.as_ref().or_else(|| self.0.source.as_ref().and_then(Error::close_reason))
     }
 
-    /// Returns the broker's reply code, from the close of the channel or connection, or from the returned publish.
+    /// Returns the broker's reply code, from the close of the channel or connection, or from the returned
+    /// publish.
     ///
-    /// Most refused calls have 403, 404, 405 or 406, and `Unroutable` has 312. `None` if the broker sent no code.
+    /// Most refused calls have 403, 404, 405 or 406, and `Unroutable` has 312. `None` if the broker sent no
+    /// code.
     ///
     /// Source: AMQP 0-9-1 section 1.2 (reply codes)
     ///
@@ -177,8 +180,8 @@ impl Error {
         self.0.io.or_else(|| self.0.source.as_ref().and_then(Error::io_kind))
     }
 
-    /// Returns the name of the exchange, queue, consumer or address concerned, if known. On a closed channel it is
-    /// that of the call that closed it.
+    /// Returns the name of the exchange, queue, consumer or address concerned, if known. On a closed channel
+    /// it is that of the call that closed it.
     ///
     /// # Examples
     /// ```

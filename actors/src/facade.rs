@@ -1,5 +1,5 @@
-//! What the handles of the crate `actix-pika` need of the engine, and applications do not. Not covered by semantic
-//! versioning.
+//! What the handles of the crate `actix-pika` need of the engine, and applications do not. Not covered by
+//! semantic versioning.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +31,8 @@ pub fn timed_out(what: impl Into<String>) -> Error {
     Error::timeout(what.into())
 }
 
-/// Returns an error of kind `Refused` without a reply code, for a call that is refused before anything is sent.
+/// Returns an error of kind `Refused` without a reply code, for a call that is refused before anything is
+/// sent.
 pub fn refused(what: &'static str) -> Error {
     Error::refused_here(what)
 }

@@ -1,5 +1,5 @@
-//! The messages between the actors of a connection. A message about one connection has its epoch; the receiver drops
-//! messages of another epoch.
+//! The messages between the actors of a connection. A message about one connection has its epoch; the
+//! receiver drops messages of another epoch.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -37,7 +37,8 @@ pub(crate) enum ChannelMessage {
     CancelSlowConsumer { consumer: u32 },
     /// Whether the broker blocks publishes.
     Blocked(bool),
-    /// The connection is being closed: send [`SupervisorMessage::ChannelDrained`] when no publish is unconfirmed.
+    /// The connection is being closed: send [`SupervisorMessage::ChannelDrained`] when no publish is
+    /// unconfirmed.
     Drain,
     /// Panic, for tests.
     #[cfg(feature = "testing")]
@@ -67,11 +68,13 @@ pub(crate) enum SupervisorMessage {
     TopologyChanged(Change),
     /// From a channel: a queue is about to be deleted, or that was refused.
     QueueDeleting { queue: String, is_deleting: bool },
-    /// From a channel: a consumer that must not start on the channel itself, where a refusal would close that.
+    /// From a channel: a consumer that must not start on the channel itself, where a refusal would close
+    /// that.
     RepairConsumer { epoch: u64, channel: u16, consumer: u32, trial: TrialConsume, cause: ConsumerEnd },
     /// From a channel: such a consumer has started again.
     ConsumerRepaired { epoch: u64, tag: Arc<str> },
-    /// From the utility channel: the results of its steps, in order; fewer if it ended before all replies had come.
+    /// From the utility channel: the results of its steps, in order; fewer if it ended before all replies had
+    /// come.
     StepsDone { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },
     /// From a channel: it has ended; its number is free if the broker has closed the channel too.
     ChannelClosed { channel: u16, free: bool },

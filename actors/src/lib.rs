@@ -1,8 +1,9 @@
-//! The engine of `actix-pika`: the AMQP 0-9-1 wire format, the actors of connections, channels and consumers, and the
-//! messages that they receive.
+//! The engine of `actix-pika`: the AMQP 0-9-1 wire format, the actors of connections, channels and consumers,
+//! and the messages that they receive.
 //!
-//! Applications use the crate `actix-pika`, which has handles. This crate is for applications that send messages to the
-//! actors. Both have the same types: the options of a handle's method are the message that its actor receives.
+//! Applications use the crate `actix-pika`, which has handles. This crate is for applications that send
+//! messages to the actors. Both have the same types: the options of a handle's method are the message that
+//! its actor receives.
 //!
 //! | module | contents |
 //! |---|---|

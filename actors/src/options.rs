@@ -1,7 +1,7 @@
 //! The options of a connection: addresses, login, limits, recovery.
 //!
-//! [`ConnectionOptions`] is the one table of them: its fields, their defaults, and (in `from_uri`) what a URI sets. The
-//! `Connector` of the crate `actix-pika` has a method for each.
+//! [`ConnectionOptions`] is the one table of them: its fields, their defaults, and (in `from_uri`) what a URI
+//! sets. The `Connector` of the crate `actix-pika` has a method for each.
 
 use std::time::Duration;
 
@@ -29,11 +29,12 @@ pub(crate) fn clamp_timeout(limit: Duration) -> Duration {
     limit.min(Duration::from_secs(10 * 365 * 86_400))
 }
 
-/// Holds the options of a connection, for [`ConnectionSupervisor::launch`](crate::ConnectionSupervisor::launch).
+/// Holds the options of a connection, for
+/// [`ConnectionSupervisor::launch`](crate::ConnectionSupervisor::launch).
 ///
-/// The default is `guest` at `localhost:5672` with the virtual host `/`, the broker's heartbeat interval, 30 seconds for a
-/// connect and for a close, and no recovery. A `Connector` of the crate `actix-pika` sets them from a URI and by its
-/// methods.
+/// The default is `guest` at `localhost:5672` with the virtual host `/`, the broker's heartbeat interval, 30
+/// seconds for a connect and for a close, and no recovery. A `Connector` of the crate `actix-pika` sets them
+/// from a URI and by its methods.
 ///
 /// # Examples
 /// ```
@@ -64,8 +65,8 @@ pub struct ConnectionOptions {
     pub credentials: SharedProvider,
     /// The virtual host.
     pub vhost: String,
-    /// The heartbeat interval, rounded up to whole seconds. `None` accepts the broker's proposal, zero turns heartbeats
-    /// off.
+    /// The heartbeat interval, rounded up to whole seconds. `None` accepts the broker's proposal, zero turns
+    /// heartbeats off.
     pub heartbeat: Option<Duration>,
     /// The highest number of channels; 0 for no limit. The broker may allow fewer.
     pub channel_max: u16,
@@ -77,12 +78,15 @@ pub struct ConnectionOptions {
     pub close_timeout: Duration,
     /// The largest body in bytes. A larger one closes the connection.
     pub body_max: u64,
-    /// How many bytes may wait for the application in `no_ack` consumers before reading from the socket pauses.
+    /// How many bytes may wait for the application in `no_ack` consumers before reading from the socket
+    /// pauses.
     pub read_ahead: usize,
-    /// How long reading may pause for that reason before the consumer with the most waiting bytes is cancelled. A
-    /// warning is logged after a quarter of it. The broker closes a connection that is not read for 30 seconds.
+    /// How long reading may pause for that reason before the consumer with the most waiting bytes is
+    /// cancelled. A warning is logged after a quarter of it. The broker closes a connection that is not read
+    /// for 30 seconds.
     pub stall_limit: Duration,
-    /// Client properties that the broker shows in its management interface, in addition to those of the library.
+    /// Client properties that the broker shows in its management interface, in addition to those of the
+    /// library.
     pub client_properties: Table,
     /// What happens when the connection is lost.
     pub recovery: Recovery,

@@ -6,8 +6,8 @@ use crate::wire::{DecodeError, Properties};
 
 /// Holds a publish that the broker returned (`basic.return`), because it was mandatory and reached no queue.
 ///
-/// On a channel with confirms it is part of an error of kind [`Unroutable`](crate::ErrorKind::Unroutable). On a
-/// channel without, it is sent as [`ChannelEvent::Returned`](crate::ChannelEvent::Returned).
+/// On a channel with confirms it is part of an error of kind [`Unroutable`](crate::ErrorKind::Unroutable). On
+/// a channel without, it is sent as [`ChannelEvent::Returned`](crate::ChannelEvent::Returned).
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.8 (`basic.return`);
 /// <https://www.rabbitmq.com/docs/publishers#unroutable>

@@ -9,8 +9,8 @@ use crate::message::{ChannelEvent, ConnectionEvent};
 
 /// An event that watchers receive.
 pub(crate) trait Event: Message<Result = ()> + Clone + Send + 'static {
-    /// Returns whether the event is one of many that a long outage repeats. Minor events leave the last quarter of
-    /// a stream to the others.
+    /// Returns whether the event is one of many that a long outage repeats. Minor events leave the last
+    /// quarter of a stream to the others.
     fn is_minor(&self) -> bool;
 }
 

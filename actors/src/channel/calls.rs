@@ -1,7 +1,7 @@
 //! The calls of the application, and those that are one AMQP method with one reply.
 //!
-//! A call waits while the channel recovers. Calls that do more than send a method are in the files of what they do:
-//! `consume.rs`, `transaction.rs`. The methods are built in `message/methods.rs`.
+//! A call waits while the channel recovers. Calls that do more than send a method are in the files of what
+//! they do: `consume.rs`, `transaction.rs`. The methods are built in `message/methods.rs`.
 
 use actix::Message;
 use tokio::time::Instant;

@@ -1,7 +1,7 @@
 //! What happens on `basic.cancel`, which may come from the application, the channel, or the broker.
 //!
-//! A consumer is cancelled once. It ends when the broker has replied, because deliveries come until then. One that the
-//! broker has cancelled is repaired, if it recovers: see `repair.rs`.
+//! A consumer is cancelled once. It ends when the broker has replied, because deliveries come until then. One
+//! that the broker has cancelled is repaired, if it recovers: see `repair.rs`.
 
 use tokio::time::Instant;
 
@@ -140,14 +140,15 @@ impl ChannelMachine {
         self.notify(ChannelEvent::ConsumerLost { tag: tag.clone(), end: end.clone() });
         self.forget_lost_consumer(&entry);
         entry.end(end);
-        // Some brokers keep the consumer until it is cancelled here too. The others accept the cancel of an unknown tag.
+        // Some brokers keep the consumer until it is cancelled here too. The others accept the cancel of an
+        // unknown tag.
         if self.replies.pending_cancel(&tag, Some(consumer)).is_none() {
             self.cancel(&tag, None, now);
         }
     }
 
-    /// Cancels a consumer that the broker has cancelled, so that it can start again under its tag. Returns `false` for one
-    /// that is not repaired.
+    /// Cancels a consumer that the broker has cancelled, so that it can start again under its tag. Returns
+    /// `false` for one that is not repaired.
     fn free_for_repair(&mut self, tag: &str, now: Instant) -> bool {
         let Some(entry) = self.consumers.get_mut(tag) else { return false };
         if !entry.subscription.recovers || !entry.phase.cancelled_by_broker() {

@@ -100,9 +100,11 @@ impl ChannelMachine {
         }
     }
 
-    /// Sends `channel.close`; fails calls and ends consumers. The callers that close the channel wait for the reply.
+    /// Sends `channel.close`; fails calls and ends consumers. The callers that close the channel wait for the
+    /// reply.
     ///
-    /// Only `channel.close-ok` may follow it. For any other frame, an ack included, the channel would not be open.
+    /// Only `channel.close-ok` may follow it. For any other frame, an ack included, the channel would not be
+    /// open.
     fn send_close(&mut self, code: u16, text: &str, error: Error, now: Instant) {
         let abandoned = self.outbox.load().unconfirmed;
         let close = methods::channel_close(code, text);
@@ -115,8 +117,9 @@ impl ChannelMachine {
         self.replies.expect(&close, None, None, PendingReply::Close, now);
     }
 
-    /// The broker has closed the channel before it read the client's close. The callers that close it need not wait. The number is
-    /// free only once the reply to the client's close has come, which RabbitMQ may omit.
+    /// The broker has closed the channel before it read the client's close. The callers that close it need
+    /// not wait. The number is free only once the reply to the client's close has come, which RabbitMQ may
+    /// omit.
     pub(super) fn closes_crossed(&mut self) {
         if let Some(abandoned) = self.state.crossed() {
             self.answer_closers(abandoned);
@@ -210,7 +213,8 @@ impl ChannelMachine {
         self.send_close(541, "no answer to a call", error, now);
     }
 
-    /// Opening or closing takes too long because the broker blocks the connection; it is done once that reads again.
+    /// Opening or closing takes too long because the broker blocks the connection; it is done once that reads
+    /// again.
     fn held_up(&mut self, error: &Error, now: Instant) {
         answer_all(self.closers.drain(..), &Err(error.clone()));
         if self.state.is_opening() {

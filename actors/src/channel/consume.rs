@@ -1,7 +1,7 @@
 //! What happens on `basic.consume`: consumers that start, and start again.
 //!
-//! A consumer is registered before its `basic.consume` is sent, so that no delivery comes too early. How consumers end is
-//! in `cancel.rs`.
+//! A consumer is registered before its `basic.consume` is sent, so that no delivery comes too early. How
+//! consumers end is in `cancel.rs`.
 
 use std::sync::{Arc, PoisonError, atomic::AtomicBool};
 
@@ -104,7 +104,8 @@ impl ChannelMachine {
         }
     }
 
-    /// Opens an account of the connection's read credit for a consumer whose deliveries the broker does not limit.
+    /// Opens an account of the connection's read credit for a consumer whose deliveries the broker does not
+    /// limit.
     fn open_account(&self, unbounded: bool, consumer: u32) -> Option<Arc<CreditAccount>> {
         let connection = self.connection.as_ref().filter(|_| unbounded)?;
         Some(CreditAccount::open(&connection.credit, self.number(), consumer))
@@ -204,7 +205,8 @@ impl ChannelMachine {
     }
 }
 
-/// Opens the sink of a target. For an actor of the application it starts a [`Consumer`], which feeds that actor.
+/// Opens the sink of a target. For an actor of the application it starts a [`Consumer`], which feeds that
+/// actor.
 fn open_sink(target: Option<DeliveryTarget>) -> Result<Arc<dyn DeliverySink>> {
     match target {
         Some(DeliveryTarget::DeliverySink(sink)) => Ok(sink),

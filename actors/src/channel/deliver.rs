@@ -1,7 +1,7 @@
 //! Messages that the broker sends: deliveries, the reply to `basic.get`, and returned publishes.
 //!
-//! The deliveries of one frame batch are noted in the outbox under one lock and sent to each sink as one batch. This is
-//! the hot path: nothing here allocates for each delivery.
+//! The deliveries of one frame batch are noted in the outbox under one lock and sent to each sink as one
+//! batch. This is the hot path: nothing here allocates for each delivery.
 
 use std::sync::{Arc, atomic::AtomicBool};
 

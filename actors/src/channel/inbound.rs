@@ -233,7 +233,8 @@ impl ChannelMachine {
         }));
     }
 
-    /// Reads frames between the client's `channel.close` and its reply: only `channel.close` and `channel.close-ok` matter.
+    /// Reads frames between the client's `channel.close` and its reply: only `channel.close` and
+    /// `channel.close-ok` matter.
     fn read_while_closing(&mut self, frame: &Frame, now: &impl Fn() -> Instant) -> Result<(), Fault> {
         if frame.kind != FrameKind::Method {
             return Ok(());

@@ -1,7 +1,7 @@
 //! The machine of a channel: every decision, without an actor, a runtime or a clock.
 //!
-//! It takes frames, calls and the time, writes to the outbox and replies to callers. Everything else it leaves to the actor,
-//! as [`Output`]s. Its methods are in the files of this folder, one idea each.
+//! It takes frames, calls and the time, writes to the outbox and replies to callers. Everything else it
+//! leaves to the actor, as [`Output`]s. Its methods are in the files of this folder, one idea each.
 
 use std::sync::Arc;
 
@@ -54,7 +54,8 @@ pub(super) struct ChannelMachine {
     pub(super) inbox: Inbox,
     pub(super) prefetch: Prefetch,
     pub(super) transaction: TransactionState,
-    /// How many `basic.recover` have no reply yet. The broker requeues the deliveries that arrive before its reply.
+    /// How many `basic.recover` have no reply yet. The broker requeues the deliveries that arrive before its
+    /// reply.
     pub(super) basic_recovers: usize,
     pub(super) renames: Renames,
     pub(super) closes: CloseHistory,

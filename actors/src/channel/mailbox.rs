@@ -1,7 +1,7 @@
 //! The mailbox of the Channel actor: which messages it takes, and from whom.
 //!
-//! Every handler calls the machine once, and then carries out the outputs of the machine. Only the actor, here and in
-//! `mod.rs`, reads the clock.
+//! Every handler calls the machine once, and then carries out the outputs of the machine. Only the actor,
+//! here and in `mod.rs`, reads the clock.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -120,8 +120,8 @@ impl Handler<ChannelMessage> for Channel {
             if !machine.recovers {
                 return machine.receive(message);
             }
-            // A panic would end the actor, whose address all handles have. The next connection resets most of what it
-            // leaves half done.
+            // A panic would end the actor, whose address all handles have. The next connection resets most of
+            // what it leaves half done.
             if catch_unwind(AssertUnwindSafe(|| machine.receive(message))).is_err() {
                 log::error!("channel {}: panicked, the connection is given up", machine.number());
                 machine.fault(Fault::internal("the Channel actor panicked"));

@@ -1,7 +1,8 @@
 //! The Channel actor: one AMQP channel.
 //!
-//! The actor is a shell: `mailbox.rs` has the messages that it takes, and from whom. [`ChannelMachine`], a plain struct
-//! without a runtime or a clock, decides what to do with them. Its methods are in the other files:
+//! The actor is a shell: `mailbox.rs` has the messages that it takes, and from whom. [`ChannelMachine`], a
+//! plain struct without a runtime or a clock, decides what to do with them. Its methods are in the other
+//! files:
 //!
 //! | file | subject |
 //! |---|---|
@@ -58,8 +59,8 @@ use crate::{
 
 /// The actor of one channel: it reads what the broker sends on it, and makes the calls of the application.
 ///
-/// [`OpenChannel`] starts it. It runs on the thread of its connection and takes the messages below. Each of them is one
-/// AMQP method. Replies come in the order in which the messages were sent.
+/// [`OpenChannel`] starts it. It runs on the thread of its connection and takes the messages below. Each of
+/// them is one AMQP method. Replies come in the order in which the messages were sent.
 ///
 /// | message | reply |
 /// |---|---|
@@ -84,16 +85,17 @@ use crate::{
 ///
 /// - `Refused`: the broker closed the channel because of this call;
 ///   [`Error::close_reason`](crate::Error::close_reason) has the reply code.
-/// - `ChannelClosed`: the channel is closed, or was closed before the reply came; with the broker's reason, if it gave
-///   one.
+/// - `ChannelClosed`: the channel is closed, or was closed before the reply came; with the broker's reason,
+///   if it gave one.
 /// - `ConnectionClosed`: the connection is closed.
-/// - `Timeout`: there is no reply within the channel's deadline (30 seconds unless set). `Blocked` instead while the broker
-///   blocks the connection. A channel without a reply for one more deadline is closed, or reopened.
+/// - `Timeout`: there is no reply within the channel's deadline (30 seconds unless set). `Blocked` instead
+///   while the broker blocks the connection. A channel without a reply for one more deadline is closed, or
+///   reopened.
 /// - `Stopped`: the actor has ended; a [`MailboxError`](actix::MailboxError) converts to it.
 ///
-/// **Over a reconnect**: the actor stays, and reopens its channel under the same number with its prefetch, consumers and
-/// confirm mode. A call without a reply fails with `ConnectionClosed`. A call that is made while the connection is down
-/// waits for the channel, within its deadline.
+/// **Over a reconnect**: the actor stays, and reopens its channel under the same number with its prefetch,
+/// consumers and confirm mode. A call without a reply fails with `ConnectionClosed`. A call that is made
+/// while the connection is down waits for the channel, within its deadline.
 ///
 /// Source: <https://www.rabbitmq.com/docs/channels>
 ///

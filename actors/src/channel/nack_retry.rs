@@ -1,8 +1,8 @@
 //! What happens on a nack: the publish fails, except soon after the connection came back.
 //!
-//! Queues may have no leader yet then, and a broker nacks what it cannot store. For a few seconds such nacks are deferred:
-//! the channel is closed and reopened, after a pause that grows, which resends what was nacked. Only a channel without
-//! consumers and unsettled deliveries does so, because a reopened channel loses them.
+//! Queues may have no leader yet then, and a broker nacks what it cannot store. For a few seconds such nacks
+//! are deferred: the channel is closed and reopened, after a pause that grows, which resends what was nacked.
+//! Only a channel without consumers and unsettled deliveries does so, because a reopened channel loses them.
 
 use std::time::Duration;
 

@@ -43,7 +43,8 @@ impl ChannelMachine {
             return self.end(Error::channel_closed(what, reason), None, Number::Free);
         }
         self.end_consumer_of_failed_call(error);
-        // A publish that made the broker close the connection with a hard error would do so again when it is resent.
+        // A publish that made the broker close the connection with a hard error would do so again when it is
+        // resent.
         let hard_error = error.close_reason().is_some_and(|reason| reason.code >= 500);
         let outage = Outage { error: &cause, fail: self.fails_in_outage, hard_error };
         self.channel_epoch = self.outbox.detach(&outage);

@@ -1,5 +1,5 @@
-//! The outputs of the machine, besides bytes and replies: messages, events and timers. The actor carries them out after
-//! each message that it handles.
+//! The outputs of the machine, besides bytes and replies: messages, events and timers. The actor carries them
+//! out after each message that it handles.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

@@ -30,8 +30,8 @@ pub(super) enum PendingReply {
     Consumed {
         tag: String,
         responder: Responder<Consumed>,
-        /// Who waits for the `basic.cancel` that follows the reply, if one does: RabbitMQ 3.10 closes the connection (541)
-        /// for one that comes before.
+        /// Who waits for the `basic.cancel` that follows the reply, if one does: RabbitMQ 3.10 closes the
+        /// connection (541) for one that comes before.
         cancel: Option<Vec<Responder<()>>>,
     },
     /// `basic.consume` of a consumer that is started again.

@@ -1,7 +1,7 @@
 //! The prefetch of a channel: which `basic.qos` are sent, and when again.
 //!
-//! RabbitMQ has one bound for each consumer that starts afterwards, and one that all consumers of the channel share. It
-//! forgets the shared one when it gets another one for each consumer.
+//! RabbitMQ has one bound for each consumer that starts afterwards, and one that all consumers of the channel
+//! share. It forgets the shared one when it gets another one for each consumer.
 
 use crate::message::Qos;
 

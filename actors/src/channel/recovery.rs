@@ -1,9 +1,10 @@
 //! How a channel opens, and what is recovered after a reconnect, in which order.
 //!
-//! A channel recovers in two phases. First it sends, without waiting in between: `channel.open`, for each consumer its
-//! prefetch and `basic.consume`, the shared prefetch, `confirm.select`. Once all replies have come the channel is open:
-//! unconfirmed publishes are resent and queued ones sent, watchers and the supervisor are notified, and the calls that
-//! waited are made. The topology is redeclared before, by the supervisor.
+//! A channel recovers in two phases. First it sends, without waiting in between: `channel.open`, for each
+//! consumer its prefetch and `basic.consume`, the shared prefetch, `confirm.select`. Once all replies have
+//! come the channel is open: unconfirmed publishes are resent and queued ones sent, watchers and the
+//! supervisor are notified, and the calls that waited are made. The topology is redeclared before, by the
+//! supervisor.
 
 use std::sync::Arc;
 

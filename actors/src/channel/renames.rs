@@ -1,7 +1,7 @@
 //! The present names of queues that the broker has named, by their earlier names.
 //!
-//! The broker gives such a queue another name when it is redeclared. Handles follow by themselves; an earlier name is in
-//! publishes that were queued before, and with callers that have copied it.
+//! The broker gives such a queue another name when it is redeclared. Handles follow by themselves; an earlier
+//! name is in publishes that were queued before, and with callers that have copied it.
 
 use std::collections::{HashMap, VecDeque};
 

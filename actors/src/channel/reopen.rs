@@ -1,5 +1,5 @@
-//! Channels that are closed while their connection goes on: by the broker, or because it does not reply. One that
-//! recovers is reopened on the same connection.
+//! Channels that are closed while their connection goes on: by the broker, or because it does not reply. One
+//! that recovers is reopened on the same connection.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -116,7 +116,8 @@ impl ChannelMachine {
         self.send_recovery(now);
     }
 
-    /// Sends `channel.close` in order to reopen the channel. Returns `false` if the channel cannot reopen now.
+    /// Sends `channel.close` in order to reopen the channel. Returns `false` if the channel cannot reopen
+    /// now.
     pub(super) fn close_and_reopen(&mut self, code: u16, text: &str, cause: Error, now: Instant) -> bool {
         if !self.can_reopen() || !self.state.is_open_or_reopened() {
             return false;

@@ -27,8 +27,8 @@ impl ChannelMachine {
         }
     }
 
-    /// Returns what is missing because consumers were not started with the channel, and the messages that ask the
-    /// supervisor to repair them. These follow the message that the channel has recovered.
+    /// Returns what is missing because consumers were not started with the channel, and the messages that ask
+    /// the supervisor to repair them. These follow the message that the channel has recovered.
     pub(super) fn repairs(&mut self, skipped: Vec<(u32, Error)>) -> (Vec<Skipped>, Vec<SupervisorMessage>) {
         let (epoch, channel) = (self.epoch(), self.number());
         let (mut missing, mut repairs) = (Vec::new(), Vec::new());

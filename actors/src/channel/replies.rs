@@ -1,10 +1,10 @@
 //! The calls that wait for a reply, in the order in which the broker replies.
 //!
-//! The replies to `basic.consume` and `basic.cancel` come from the queue, not from the broker's channel, so that the replies to
-//! later calls may come first; these two are found by their consumer tag.
+//! The replies to `basic.consume` and `basic.cancel` come from the queue, not from the broker's channel, so
+//! that the replies to later calls may come first; these two are found by their consumer tag.
 //!
-//! A call whose deadline has passed fails, but its place is kept: its late reply must not be taken for that of the next call. When
-//! there is no reply for one more deadline, the channel is given up.
+//! A call whose deadline has passed fails, but its place is kept: its late reply must not be taken for that
+//! of the next call. When there is no reply for one more deadline, the channel is given up.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -173,7 +173,8 @@ impl Replies {
         })
     }
 
-    /// Has the consumer of this tag cancelled once the reply to its `basic.consume` has come; `None` if no such reply is awaited.
+    /// Has the consumer of this tag cancelled once the reply to its `basic.consume` has come; `None` if no
+    /// such reply is awaited.
     pub(super) fn cancel_once_consumed(&mut self, wanted: &str) -> Option<&mut Vec<Responder<()>>> {
         self.pending.iter_mut().find_map(|pending| match &mut pending.reply {
             PendingReply::Consumed { tag, cancel, .. } if tag == wanted => {
@@ -211,8 +212,9 @@ impl Replies {
         FailedCall { entity: pending.entity, consume }
     }
 
-    /// Finds the call that the broker refused. The broker works in order: it is a call behind all that are accepted, and
-    /// not behind one whose reply should have come before. Of several consumes, the text names the queue.
+    /// Finds the call that the broker refused. The broker works in order: it is a call behind all that are
+    /// accepted, and not behind one whose reply should have come before. Of several consumes, the text names
+    /// the queue.
     fn refused(&self, cause: (u16, u16), reason: &CloseReason) -> Option<usize> {
         let reached = self.in_order().map_or(self.pending.len(), |at| at + 1);
         let open = self.pending.iter().take(reached).enumerate();
@@ -223,7 +225,8 @@ impl Replies {
         found.or_else(|| self.pending.iter().position(|pending| pending.ids == cause))
     }
 
-    /// Fails all calls. Where the connection was closed for a method, calls of that method name what they concern.
+    /// Fails all calls. Where the connection was closed for a method, calls of that method name what they
+    /// concern.
     pub(super) fn fail_all(&mut self, error: &Error) {
         let by_connection = error.kind() == ErrorKind::ConnectionClosed;
         let method = error.close_reason().filter(|_| by_connection).map_or("", |reason| reason.method);
@@ -250,7 +253,8 @@ impl Replies {
         })
     }
 
-    /// Returns the tags of the consumers whose first start has no reply yet, or whose cancel (`true`) has none.
+    /// Returns the tags of the consumers whose first start has no reply yet, or whose cancel (`true`) has
+    /// none.
     pub(super) fn unanswered_consumers(&self) -> Vec<(String, bool)> {
         let of = |pending: &Pending| match &pending.reply {
             PendingReply::Consumed { tag, .. } => Some((tag.clone(), false)),
@@ -263,8 +267,8 @@ impl Replies {
 
     /// Fails calls whose deadline has passed.
     ///
-    /// Returns an error if the broker has not replied for too long. It has the kind `Blocked` if the channel only waits for
-    /// the broker to read again: opening and closing take longer then.
+    /// Returns an error if the broker has not replied for too long. It has the kind `Blocked` if the channel
+    /// only waits for the broker to read again: opening and closing take longer then.
     pub(super) fn expire(&mut self, now: Instant, deadline: Duration, blocked: bool) -> Option<Error> {
         let mut held_up = None;
         for pending in &mut self.pending {

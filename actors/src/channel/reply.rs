@@ -1,5 +1,5 @@
-//! Replies that come later: a handler returns a [`Reply`], keeps its [`Responder`] and uses it when the broker has
-//! replied.
+//! Replies that come later: a handler returns a [`Reply`], keeps its [`Responder`] and uses it when the
+//! broker has replied.
 
 use std::{cell::RefCell, rc::Rc};
 

@@ -36,8 +36,8 @@ pub(super) enum ChannelState {
         cause: Error,
         crossed: bool,
     },
-    /// `channel.close` is sent; `abandoned` publishes were not confirmed. `crossed` is set once the broker has sent a close
-    /// of its own.
+    /// `channel.close` is sent; `abandoned` publishes were not confirmed. `crossed` is set once the broker
+    /// has sent a close of its own.
     Closing {
         error: Error,
         abandoned: usize,
@@ -149,8 +149,8 @@ impl ChannelState {
         matches!(self, Self::Recovering { .. })
     }
 
-    /// Returns whether the channel is open at the broker, or is opened there again. Then consumers can be started, and the
-    /// channel can be closed in order to reopen it.
+    /// Returns whether the channel is open at the broker, or is opened there again. Then consumers can be
+    /// started, and the channel can be closed in order to reopen it.
     pub(super) fn is_open_or_reopened(&self) -> bool {
         matches!(self, Self::Open | Self::Recovering { .. })
     }
@@ -207,7 +207,8 @@ impl ChannelState {
         true
     }
 
-    /// Returns code and text of the `channel.close` that is due; `confirmed` is whether no publish is under way.
+    /// Returns code and text of the `channel.close` that is due; `confirmed` is whether no publish is under
+    /// way.
     pub(super) fn close_due(&self, now: Instant, confirmed: bool) -> Option<(u16, String)> {
         match self {
             Self::Draining { code, text, until } if confirmed || now >= *until => Some((*code, text.clone())),
@@ -253,7 +254,8 @@ impl ChannelState {
         }
     }
 
-    /// Returns whether the broker has closed the channel as well, so that the reply to the client's close may never come.
+    /// Returns whether the broker has closed the channel as well, so that the reply to the client's close may
+    /// never come.
     pub(super) fn is_crossed(&self) -> bool {
         matches!(self, Self::Closing { crossed: true, .. } | Self::ClosingToReopen { crossed: true, .. })
     }
@@ -307,8 +309,8 @@ impl ChannelState {
         }
     }
 
-    /// All replies of the recovery have come: the channel is open. Returns why it was not, and the consumers that were not
-    /// started.
+    /// All replies of the recovery have come: the channel is open. Returns why it was not, and the consumers
+    /// that were not started.
     pub(super) fn recovered(&mut self) -> Option<(Error, Vec<(u32, Error)>)> {
         if !self.awaits_recovery() {
             return None;

@@ -123,7 +123,8 @@ impl ChannelMachine {
         let _ = responder.send(self.transaction.committed());
     }
 
-    /// The reply to `basic.recover` has come: what was delivered before is requeued, what comes from now on counts.
+    /// The reply to `basic.recover` has come: what was delivered before is requeued, what comes from now on
+    /// counts.
     pub(super) fn basic_recovered(&mut self, responder: Responder<()>) {
         self.basic_recovers = self.basic_recovers.saturating_sub(1);
         let _ = responder.send(Ok(()));

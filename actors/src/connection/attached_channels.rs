@@ -94,8 +94,8 @@ impl AttachedChannels {
         !self.ready.is_empty()
     }
 
-    /// Takes about `budget` bytes from the next ready channel; a channel that has more queues up again. Returns
-    /// whether there was a ready channel.
+    /// Takes about `budget` bytes from the next ready channel; a channel that has more queues up again.
+    /// Returns whether there was a ready channel.
     pub(super) fn take_next(&mut self, epoch: u64, budget: usize, out: &mut Vec<Bytes>) -> bool {
         let Some(channel) = self.ready.pop_front() else { return false };
         if let Some(Entry::Attached(attached)) = self.entries.get_mut(usize::from(channel)) {

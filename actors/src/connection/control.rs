@@ -1,4 +1,5 @@
-//! Channel 0: the methods of class `connection` after the handshake, and the close of a connection from either side.
+//! Channel 0: the methods of class `connection` after the handshake, and the close of a connection from
+//! either side.
 
 use std::time::Duration;
 
@@ -77,7 +78,8 @@ impl Connection {
     fn handle_method_while_closing(&mut self, method: connection::AMQPMethod) {
         match method {
             connection::AMQPMethod::CloseOk(_) => self.phase.close_ok_received(),
-            // Both sides closed at once: the peer waits for the client's close-ok and does not reply to the client's close.
+            // Both sides closed at once: the peer waits for the client's close-ok and does not reply to the
+            // client's close.
             connection::AMQPMethod::Close(_) => {
                 self.send_method(&methods::connection_close_ok());
                 self.phase.close_ok_received();

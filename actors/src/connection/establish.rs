@@ -1,5 +1,5 @@
-//! Opens a connection: logs in, tries the addresses in order, dials, and runs the handshake. Each address has the
-//! connect timeout for itself.
+//! Opens a connection: logs in, tries the addresses in order, dials, and runs the handshake. Each address has
+//! the connect timeout for itself.
 
 use std::{cell::Cell, io, net::SocketAddr, sync::Arc};
 
@@ -52,8 +52,8 @@ impl Drop for SecretBuffer {
     }
 }
 
-/// Tries all addresses until one connects. A refused login or virtual host is final: the other addresses belong to the
-/// same cluster, and more attempts could lock the account.
+/// Tries all addresses until one connects. A refused login or virtual host is final: the other addresses
+/// belong to the same cluster, and more attempts could lock the account.
 pub(super) async fn establish(
     options: Arc<ConnectionOptions>,
     secret: Option<Secret>,
@@ -129,7 +129,8 @@ fn established(
     Ok(Established { socket, negotiated, info, rest })
 }
 
-/// Dials the next IP address and runs the handshake. `stage` names the current step, for the error of a timeout.
+/// Dials the next IP address and runs the handshake. `stage` names the current step, for the error of a
+/// timeout.
 async fn dial_and_shake_hands(
     candidates: &mut Candidates,
     options: &ConnectionOptions,

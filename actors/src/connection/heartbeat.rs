@@ -1,8 +1,9 @@
 //! Heartbeats: when to send one, and when the peer counts as dead.
 //!
-//! The interval is divided into four ticks. A tick in which nothing was written sends a heartbeat, so that an idle
-//! connection sends two in each interval. After eight ticks (two intervals) in which nothing was read, the peer is
-//! dead and the connection ends. Ticks while reading is paused count as ticks in which something was read.
+//! The interval is divided into four ticks. A tick in which nothing was written sends a heartbeat, so that an
+//! idle connection sends two in each interval. After eight ticks (two intervals) in which nothing was read,
+//! the peer is dead and the connection ends. Ticks while reading is paused count as ticks in which something
+//! was read.
 //!
 //! A plain machine: the I/O loop holds the timer and calls [`tick`](Heartbeat::tick) with the time.
 //!
@@ -57,8 +58,8 @@ impl Heartbeat {
         self.next_tick
     }
 
-    /// Handles one tick, given how many reads and writes the connection has made so far. A late tick counts as one: this
-    /// thread may have been blocked, and the peer not silent.
+    /// Handles one tick, given how many reads and writes the connection has made so far. A late tick counts
+    /// as one: this thread may have been blocked, and the peer not silent.
     pub(super) fn tick(
         &mut self,
         now: Instant,

@@ -1,8 +1,8 @@
-//! The I/O loop of a connection: each poll reads, then takes bytes from channels and writes them, then looks at the
-//! timers.
+//! The I/O loop of a connection: each poll reads, then takes bytes from channels and writes them, then looks
+//! at the timers.
 //!
-//! Reading comes first: otherwise two peers that both write could wait for each other forever. While a write is
-//! pending no bytes are taken from a channel, so that a slow socket holds publishers back.
+//! Reading comes first: otherwise two peers that both write could wait for each other forever. While a write
+//! is pending no bytes are taken from a channel, so that a slow socket holds publishers back.
 
 use std::{
     io,
@@ -85,7 +85,8 @@ impl Connection {
         Ok(IoState::Running)
     }
 
-    /// Reads what is there, within the budget. Returns whether reading is paused because consumers hold too much.
+    /// Reads what is there, within the budget. Returns whether reading is paused because consumers hold too
+    /// much.
     fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Error> {
         let mut budget = READ_BUDGET;
         self.decode_frames();
@@ -137,7 +138,8 @@ impl Connection {
         self.reader.want(self.decoder.missing_bytes());
     }
 
-    /// Takes bytes from channels and writes them until nothing is left, the socket is full, or the budget is spent.
+    /// Takes bytes from channels and writes them until nothing is left, the socket is full, or the budget is
+    /// spent.
     fn poll_write(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Error> {
         if self.phase.is_write_closed() {
             self.writer = Writer::default();

@@ -1,5 +1,5 @@
-//! The Connection actor: one socket, from dialling to its end. It is never repaired: after a loss the supervisor starts
-//! another one, with the next epoch.
+//! The Connection actor: one socket, from dialling to its end. It is never repaired: after a loss the
+//! supervisor starts another one, with the next epoch.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -10,8 +10,9 @@
 //! | `attached_channels` | where frames of a channel go, and which channels have bytes to write |
 //! | `heartbeat`, `read_stall` | when to send heartbeats and when the peer is dead; slow consumers |
 //!
-//! Its mailbox: [`Flush`] from an outbox that has bytes to write, [`ConnectionCommand`] from the supervisor. It reports
-//! to the supervisor with [`SupervisorMessage`], and sends frames to channels with `ChannelMessage::Frames`.
+//! Its mailbox: [`Flush`] from an outbox that has bytes to write, [`ConnectionCommand`] from the supervisor.
+//! It reports to the supervisor with [`SupervisorMessage`], and sends frames to channels with
+//! `ChannelMessage::Frames`.
 
 mod attached_channels;
 mod control;
@@ -50,8 +51,8 @@ use crate::{
 };
 
 /// The actor of one socket to a broker: it dials, runs the handshake, decodes frames, writes bytes, and sends
-/// heartbeats. The [`ConnectionSupervisor`](crate::ConnectionSupervisor) starts it; applications send their messages
-/// to the supervisor, not to this actor.
+/// heartbeats. The [`ConnectionSupervisor`](crate::ConnectionSupervisor) starts it; applications send their
+/// messages to the supervisor, not to this actor.
 ///
 /// **Over a reconnect**: another Connection actor replaces it.
 #[derive(Debug)]

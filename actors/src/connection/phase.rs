@@ -1,6 +1,7 @@
 //! The phases of a connection, from dialling to the end of its close handshake.
 //!
-//! A plain machine: no socket, no clock. The time limit of the phases that end a connection is a timer of the actor.
+//! A plain machine: no socket, no clock. The time limit of the phases that end a connection is a timer of the
+//! actor.
 
 use crate::error::Error;
 

@@ -1,9 +1,10 @@
 //! The slow-consumer watchdog: what happens while reading is paused because consumers hold too many bytes.
 //!
-//! After a quarter of the limit it warns. At the limit it has the consumer that holds most cancelled; while reading
-//! stays paused, another one every twentieth of the limit.
+//! After a quarter of the limit it warns. At the limit it has the consumer that holds most cancelled; while
+//! reading stays paused, another one every twentieth of the limit.
 //!
-//! A plain machine: the I/O loop holds the timer and calls [`expire`](SlowConsumerWatchdog::expire) with the time.
+//! A plain machine: the I/O loop holds the timer and calls [`expire`](SlowConsumerWatchdog::expire) with the
+//! time.
 
 use std::time::Duration;
 

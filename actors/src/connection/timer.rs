@@ -12,7 +12,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
-    /// Sets the time at which it is due. Call [`is_due`](Self::is_due) afterwards, otherwise the task is not woken.
+    /// Sets the time at which it is due. Call [`is_due`](Self::is_due) afterwards, otherwise the task is not
+    /// woken.
     pub(super) fn set(&mut self, at: Instant) {
         match &mut self.0 {
             Some(sleep) => sleep.as_mut().reset(at),

@@ -1,11 +1,11 @@
-//! The Consumer actor: it feeds one user actor, on the thread where `consume` was called, so that a batch of deliveries
-//! crosses threads once and each delivery is then a message within one thread.
+//! The Consumer actor: it feeds one user actor, on the thread where `consume` was called, so that a batch of
+//! deliveries crosses threads once and each delivery is then a message within one thread.
 //!
-//! Where the broker bounds the unsettled deliveries (prefetch), it hands them on at once; elsewhere, as far as
-//! [`permits`] allow. What it decides is in [`state`] and [`worker_backoff`].
+//! Where the broker bounds the unsettled deliveries (prefetch), it hands them on at once; elsewhere, as far
+//! as [`permits`] allow. What it decides is in [`state`] and [`worker_backoff`].
 //!
-//! Its mailbox, all from the channel by way of [`sink`]: [`Registered`], [`DeliveryBatch`], [`Resume`], [`Discard`],
-//! [`Leave`], [`End`]. It reports a target that has stopped to the channel, with `TargetLost`.
+//! Its mailbox, all from the channel by way of [`sink`]: [`Registered`], [`DeliveryBatch`], [`Resume`],
+//! [`Discard`], [`Leave`], [`End`]. It reports a target that has stopped to the channel, with `TargetLost`.
 //!
 //! A stream of deliveries has no Consumer actor: see [`stream_sink`].
 
@@ -35,9 +35,9 @@ use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, Targ
 /// How often an idle consumer checks whether its target still runs.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Passes deliveries to one user actor, on the thread where `consume` was called. Applications send their messages,
-/// such as [`CancelConsumer`](crate::CancelConsumer) and [`PauseConsumer`](crate::PauseConsumer), to the
-/// [`Channel`](crate::Channel), not to this actor.
+/// Passes deliveries to one user actor, on the thread where `consume` was called. Applications send their
+/// messages, such as [`CancelConsumer`](crate::CancelConsumer) and [`PauseConsumer`](crate::PauseConsumer),
+/// to the [`Channel`](crate::Channel), not to this actor.
 ///
 /// **Over a reconnect**: it stays, with its target.
 #[derive(Debug)]
@@ -48,12 +48,14 @@ pub struct Consumer {
     permits: Arc<Permits>,
     /// The deliveries that wait for a permit or for a target.
     waiting: VecDeque<Delivery>,
-    /// Set from the registration with the channel until the target is reported lost or the consumer has ended.
+    /// Set from the registration with the channel until the target is reported lost or the consumer has
+    /// ended.
     loss_report: Option<LossReport>,
 }
 
-/// Reports to the channel, when it is dropped, that the deliveries have no target. The drop of the actor counts too: if
-/// its arbiter has ended or a factory has panicked, the broker would otherwise deliver the same messages again forever.
+/// Reports to the channel, when it is dropped, that the deliveries have no target. The drop of the actor
+/// counts too: if its arbiter has ended or a factory has panicked, the broker would otherwise deliver the
+/// same messages again forever.
 #[derive(Debug)]
 struct LossReport {
     consumer: u32,

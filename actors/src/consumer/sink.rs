@@ -83,7 +83,8 @@ impl Consumer {
         Self::launch(Target::actor(target), arbiter)
     }
 
-    /// Starts an actor that builds its workers with `factory`, on the thread of `arbiter` or else on the current one.
+    /// Starts an actor that builds its workers with `factory`, on the thread of `arbiter` or else on the
+    /// current one.
     pub(crate) fn start_supervised(
         factory: WorkerFactory,
         arbiter: Option<&ArbiterHandle>,

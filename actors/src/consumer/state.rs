@@ -9,11 +9,11 @@ pub(super) enum FeedState {
     Feeding,
     /// The worker has stopped and another one will be built. They wait; the prefetch bounds how many.
     Rebuilding,
-    /// The target has stopped, and the channel was asked to cancel the consumer. They wait for the cancel: returned to
-    /// the queue now, the broker would deliver them here again.
+    /// The target has stopped, and the channel was asked to cancel the consumer. They wait for the cancel:
+    /// returned to the queue now, the broker would deliver them here again.
     TargetLost,
-    /// The consumer is being cancelled, without a target. They are dropped; the channel holds them back until the
-    /// cancel is answered.
+    /// The consumer is being cancelled, without a target. They are dropped; the channel holds them back until
+    /// the reply to the cancel has come.
     Dropping,
     /// The consumer has ended. No more arrive; those that wait go to the target, as far as permits allow.
     Draining,

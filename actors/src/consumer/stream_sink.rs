@@ -17,8 +17,8 @@ use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, Targ
 
 /// The queue between a channel and a `DeliveryStream` of the crate `actix-pika`.
 ///
-/// **Over a reconnect**: it stays. Deliveries that were queued are discarded, since the broker delivers them again, and
-/// [`generation`](Self::generation) is increased.
+/// **Over a reconnect**: it stays. Deliveries that were queued are discarded, since the broker delivers them
+/// again, and [`generation`](Self::generation) is increased.
 ///
 /// # Examples
 /// ```
@@ -48,7 +48,8 @@ impl StreamSink {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns how often the deliveries have become stale. Deliveries taken in an earlier generation are stale.
+    /// Returns how often the deliveries have become stale. Deliveries taken in an earlier generation are
+    /// stale.
     ///
     /// # Examples
     /// ```
@@ -59,8 +60,8 @@ impl StreamSink {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Moves all queued deliveries into `taken` and returns their [`generation`](Self::generation). Waits while there
-    /// are none.
+    /// Moves all queued deliveries into `taken` and returns their [`generation`](Self::generation). Waits
+    /// while there are none.
     ///
     /// # Errors
     /// The end of the consumer, once the queue is empty and nothing more arrives.
@@ -123,8 +124,8 @@ impl StreamSink {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Puts deliveries that were taken and not handed out back in front of the queue, and takes no more. They are kept
-    /// until the consumer is cancelled; if that has begun, they are dropped.
+    /// Puts deliveries that were taken and not handed out back in front of the queue, and takes no more. They
+    /// are kept until the consumer is cancelled; if that has begun, they are dropped.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,5 @@
-//! The state of a stream's queue: whether a stream takes its deliveries, and whether the consumer is being cancelled.
+//! The state of a stream's queue: whether a stream takes its deliveries, and whether the consumer is being
+//! cancelled.
 //!
 //! A plain machine. Its methods return whether the deliveries in question are kept or dropped.
 
@@ -11,11 +12,11 @@ pub(super) enum StreamState {
     Open,
     /// The consumer is being cancelled; the stream still takes deliveries.
     Cancelling,
-    /// The stream is dropped. Deliveries are kept until the cancel begins: returned to the queue now, the broker would
-    /// deliver them here again.
+    /// The stream is dropped. Deliveries are kept until the cancel begins: returned to the queue now, the
+    /// broker would deliver them here again.
     Abandoned,
-    /// The consumer is being cancelled, without a stream. Deliveries are dropped; the channel holds them back until
-    /// the cancel is answered.
+    /// The consumer is being cancelled, without a stream. Deliveries are dropped; the channel holds them back
+    /// until the reply to the cancel has come.
     Dropping,
     /// Nothing more arrives.
     Ended(ConsumerEnd),
@@ -37,7 +38,8 @@ impl StreamState {
         }
     }
 
-    /// Handles the start of a cancel. With `at_once` the stream takes no more. Returns whether queued deliveries are kept.
+    /// Handles the start of a cancel. With `at_once` the stream takes no more. Returns whether queued
+    /// deliveries are kept.
     pub(super) fn cancel_started(&mut self, at_once: bool) -> bool {
         match self {
             Self::Open | Self::Cancelling if !at_once => {

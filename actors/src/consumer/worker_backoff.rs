@@ -25,8 +25,8 @@ impl WorkerBackoff {
         self.built_at = now;
     }
 
-    /// Returns the wait before the next worker. `random`, from 0 to 1, shortens it by up to a half, so that workers
-    /// that stopped together do not come back together.
+    /// Returns the wait before the next worker. `random`, from 0 to 1, shortens it by up to a half, so that
+    /// workers that stopped together do not come back together.
     pub(super) fn worker_stopped(&mut self, now: Instant, random: f64) -> Duration {
         if now.saturating_duration_since(self.built_at) >= SOUND_AFTER {
             self.next_wait = FIRST_WAIT;

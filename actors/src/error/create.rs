@@ -64,7 +64,8 @@ impl Error {
         data.into()
     }
 
-    /// Creates the error of a failed [`CredentialsProvider`](crate::CredentialsProvider): retryable, of kind `Auth`.
+    /// Creates the error of a failed [`CredentialsProvider`](crate::CredentialsProvider): retryable, of kind
+    /// `Auth`.
     ///
     /// # Examples
     /// ```

@@ -39,12 +39,14 @@ pub enum ErrorKind {
     Timeout,
     /// The peer violated the protocol, or is not an AMQP 0-9-1 server.
     Protocol,
-    /// The connection is closed; [`close_reason`](crate::Error::close_reason) has the reason if the broker closed it.
+    /// The connection is closed; [`close_reason`](crate::Error::close_reason) has the reason if the broker
+    /// closed it.
     ConnectionClosed,
-    /// The channel is closed; [`close_reason`](crate::Error::close_reason) has the reason if the broker closed it.
+    /// The channel is closed; [`close_reason`](crate::Error::close_reason) has the reason if the broker
+    /// closed it.
     ChannelClosed,
-    /// The broker refused this call and closed the channel, or the client refused it before sending anything; the
-    /// latter has no [`code`](crate::Error::code).
+    /// The broker refused this call and closed the channel, or the client refused it before sending anything;
+    /// the latter has no [`code`](crate::Error::code).
     Refused,
     /// The broker did not take responsibility for a publish (`basic.nack`).
     Nacked,

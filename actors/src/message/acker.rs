@@ -26,15 +26,16 @@ pub(crate) enum Outcome {
         /// Whether it returns to its queue; otherwise it is dropped or dead-lettered.
         requeue: bool,
     },
-    /// It was dropped unsettled: it returns to its queue, after its consumer is cancelled if that is under way.
+    /// It was dropped unsettled: it returns to its queue, after its consumer is cancelled if that is under
+    /// way.
     Dropped,
 }
 
 /// Settles the deliveries of one consumer.
 pub(crate) trait Acker: Send + Sync + fmt::Debug {
     fn settle(&self, channel_epoch: u32, tag: u64, outcome: Outcome) -> Result<()>;
-    /// Settles several deliveries of one channel epoch under one lock. Returns the first error, after all others
-    /// are settled.
+    /// Settles several deliveries of one channel epoch under one lock. Returns the first error, after all
+    /// others are settled.
     fn settle_all(
         &self,
         channel_epoch: u32,

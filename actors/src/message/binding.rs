@@ -18,8 +18,8 @@ macro_rules! binding {
         impl $name {
             #[doc = $new]
             ///
-            /// Each has at most 255 bytes; a longer one fails with `Limit` when the call is sent. An empty routing key is
-            /// a valid key.
+            /// Each has at most 255 bytes; a longer one fails with `Limit` when the call is sent. An empty
+            /// routing key is a valid key.
             ///
             /// # Examples
             /// ```
@@ -42,7 +42,8 @@ macro_rules! binding {
 
             /// Adds an argument, such as a header to match.
             ///
-            /// Bindings with different arguments are different bindings: removing one requires the same arguments.
+            /// Bindings with different arguments are different bindings: removing one requires the same
+            /// arguments.
             ///
             /// # Examples
             /// ```
@@ -72,11 +73,12 @@ macro_rules! binding {
                 self
             }
 
-            /// Sets whether the call changes what a connection that recovers creates after a reconnect; it does unless
-            /// set. A bind is then repeated, and an unbind removes the bind that would be repeated.
+            /// Sets whether the call changes what a connection that recovers creates after a reconnect; it
+            /// does unless set. A bind is then repeated, and an unbind removes the bind that would be
+            /// repeated.
             ///
-            /// Use `false` for bindings of queues and exchanges that are not redeclared. Handles of such queues and
-            /// exchanges set it themselves.
+            /// Use `false` for bindings of queues and exchanges that are not redeclared. Handles of such
+            /// queues and exchanges set it themselves.
             ///
             /// # Examples
             /// ```

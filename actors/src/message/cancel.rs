@@ -6,8 +6,8 @@ use crate::error::Result;
 
 /// Cancels a consumer (`basic.cancel`). The reply is sent after `basic.cancel-ok`.
 ///
-/// Deliveries that the application holds can still be settled. Those that it did not get return to the queue. An
-/// unknown tag is no error, and neither is a closed channel.
+/// Deliveries that the application holds can still be settled. Those that it did not get return to the queue.
+/// An unknown tag is no error, and neither is a closed channel.
 ///
 /// # Errors
 /// `Timeout` if the deadline passes, or `Blocked` if it passes while the broker blocks the connection.
@@ -48,14 +48,15 @@ impl Message for CancelConsumer {
     type Result = Result<()>;
 }
 
-/// Pauses or resumes a consumer: while it is paused, its actor gets no deliveries. Nothing is sent to the broker.
+/// Pauses or resumes a consumer: while it is paused, its actor gets no deliveries. Nothing is sent to the
+/// broker.
 ///
 /// Deliveries keep arriving up to the prefetch, and wait. A stream of deliveries is read on demand, so that
 /// pausing it has no effect.
 ///
 /// # Errors
-/// `Refused` without a code if the channel has no consumer with this tag; `ChannelClosed` or `ConnectionClosed` if the
-/// channel or connection is closed.
+/// `Refused` without a code if the channel has no consumer with this tag; `ChannelClosed` or
+/// `ConnectionClosed` if the channel or connection is closed.
 ///
 /// # Examples
 /// ```no_run

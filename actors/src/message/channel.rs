@@ -7,9 +7,9 @@ use crate::error::Result;
 
 /// Sets the prefetch of a channel (`basic.qos`): how many unsettled deliveries a consumer may have.
 ///
-/// It applies to each consumer that starts afterwards; 0 means no limit. A new channel has a limit of 250. A consumer
-/// with a [limit of its own](crate::Consume::prefetch) does not use this one, and the broker applies none to consumers
-/// with `no_ack`. There is no limit in bytes: RabbitMQ does not support one (540).
+/// It applies to each consumer that starts afterwards; 0 means no limit. A new channel has a limit of 250. A
+/// consumer with a [limit of its own](crate::Consume::prefetch) does not use this one, and the broker applies
+/// none to consumers with `no_ack`. There is no limit in bytes: RabbitMQ does not support one (540).
 ///
 /// # Errors
 /// Those of every call ([`Channel`](crate::Channel)).
@@ -48,12 +48,12 @@ impl Qos {
 
     /// Sets whether all consumers of the channel share the limit. Otherwise each consumer has its own.
     ///
-    /// Quorum queues and streams do not support a shared limit. If the type of the queue is known from its declare, the
-    /// client refuses to consume from it; otherwise the broker closes the connection (540). RabbitMQ 4.3 refuses shared
-    /// limits unless they are permitted in its configuration.
+    /// Quorum queues and streams do not support a shared limit. If the type of the queue is known from its
+    /// declare, the client refuses to consume from it; otherwise the broker closes the connection (540).
+    /// RabbitMQ 4.3 refuses shared limits unless they are permitted in its configuration.
     ///
-    /// Each consumer keeps its own limit in addition. Set that one first: RabbitMQ suspends a shared limit for a moment
-    /// when it receives a limit for each consumer.
+    /// Each consumer keeps its own limit in addition. Set that one first: RabbitMQ suspends a shared limit
+    /// for a moment when it receives a limit for each consumer.
     ///
     /// # Examples
     /// ```
@@ -71,13 +71,14 @@ impl Message for Qos {
 }
 
 closing! {
-    /// Closes the channel (`channel.close`), after all publishes are confirmed or their deadlines have passed.
+    /// Closes the channel (`channel.close`), after all publishes are confirmed or their deadlines have
+    /// passed.
     ///
     /// Unsettled deliveries of its consumers return to their queues. Closing twice is no error.
     ///
     /// # Errors
-    /// `Timeout` if publishes were not confirmed within their deadline, or if the broker does not reply; `Blocked` if
-    /// it blocks the connection meanwhile. The channel is closed nevertheless.
+    /// `Timeout` if publishes were not confirmed within their deadline, or if the broker does not reply;
+    /// `Blocked` if it blocks the connection meanwhile. The channel is closed nevertheless.
     ///
     /// **Over a reconnect**: a closed channel stays closed.
     ///

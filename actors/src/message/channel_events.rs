@@ -10,9 +10,9 @@ use crate::{error::Error, returned::Return};
 
 /// Reports a change of a channel.
 ///
-/// **Over a reconnect**: `QueueRenamed` for each queue with a name that the broker chose, then `Reopened`. For a
-/// consumer that could not be started again at once, `ConsumerRecovered` or `ConsumerLost` follows. `Closed` is sent
-/// once, as the last event.
+/// **Over a reconnect**: `QueueRenamed` for each queue with a name that the broker chose, then `Reopened`.
+/// For a consumer that could not be started again at once, `ConsumerRecovered` or `ConsumerLost` follows.
+/// `Closed` is sent once, as the last event.
 ///
 /// Source: <https://www.rabbitmq.com/docs/channels>; <https://www.rabbitmq.com/docs/consumer-cancel>
 ///
@@ -48,18 +48,19 @@ pub enum ChannelEvent {
         /// Tag of the consumer.
         tag: Arc<str>,
     },
-    /// The channel is open again, with its prefetch and its consumers. The cause is that of the lost connection,
-    /// or of the broker's close of the channel. Deliveries from before can no longer be settled.
+    /// The channel is open again, with its prefetch and its consumers. The cause is that of the lost
+    /// connection, or of the broker's close of the channel. Deliveries from before can no longer be settled.
     Reopened(Error),
-    /// A queue with a name that the broker chose was redeclared, and has a new name. Handles use the new name;
-    /// calls on this channel that use one of the last eight names are sent with the new one.
+    /// A queue with a name that the broker chose was redeclared, and has a new name. Handles use the new
+    /// name; calls on this channel that use one of the last eight names are sent with the new one.
     QueueRenamed {
         /// Previous name.
         old: String,
         /// New name.
         new: String,
     },
-    /// The broker requests to stop publishing (`false`) or to resume it (`channel.flow`). RabbitMQ never sends it.
+    /// The broker requests to stop publishing (`false`) or to resume it (`channel.flow`). RabbitMQ never
+    /// sends it.
     Flow(bool),
     /// The channel is closed: by the application (`None`), or for this cause. No event follows.
     Closed(Option<Error>),

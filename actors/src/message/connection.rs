@@ -10,12 +10,12 @@ use crate::{error::Result, secret::Secret};
 closing! {
     /// Closes the connection (`connection.close`), after all publishes are confirmed.
     ///
-    /// New publishes are refused from now on. The reply is sent when the broker has replied or the socket is lost,
-    /// at the latest after `close_timeout` (30 seconds unless set). Closing twice is no error.
+    /// New publishes are refused from now on. The reply is sent when the broker has replied or the socket is
+    /// lost, at the latest after `close_timeout` (30 seconds unless set). Closing twice is no error.
     ///
     /// # Errors
-    /// `Timeout`, or `Blocked` while the broker blocks the connection, if publishes were not confirmed in time; they
-    /// may have arrived. The connection is closed nevertheless.
+    /// `Timeout`, or `Blocked` while the broker blocks the connection, if publishes were not confirmed in
+    /// time; they may have arrived. The connection is closed nevertheless.
     ///
     /// **Over a reconnect**: closing the connection ends recovery immediately.
     ///
@@ -34,12 +34,12 @@ closing! {
 
 /// Sends the broker a new password or token (`connection.update-secret`, a RabbitMQ extension).
 ///
-/// The reply is sent when the broker has accepted it. From then on it is also used for later connects, unless a
-/// [`CredentialsProvider`](crate::CredentialsProvider) is called for each of them.
+/// The reply is sent when the broker has accepted it. From then on it is also used for later connects, unless
+/// a [`CredentialsProvider`](crate::CredentialsProvider) is called for each of them.
 ///
 /// # Errors
-/// - `Timeout` if the deadline passes, or `Blocked` if it passes while the broker blocks the connection. The broker
-///   may accept the secret later.
+/// - `Timeout` if the deadline passes, or `Blocked` if it passes while the broker blocks the connection. The
+///   broker may accept the secret later.
 /// - `ConnectionClosed` with the reason if the broker refuses the secret (530), which closes the connection.
 /// - `Limit` if the secret does not fit into a frame.
 ///
@@ -118,8 +118,8 @@ impl Message for GetState {
 
 /// Returns the health of the connection.
 ///
-/// **Over a reconnect**: `Down` with the cause, then `Degraded` during recovery, then `Up`, or `Degraded` for as long
-/// as an entity is missing.
+/// **Over a reconnect**: `Down` with the cause, then `Degraded` during recovery, then `Up`, or `Degraded` for
+/// as long as an entity is missing.
 ///
 /// # Examples
 /// ```
@@ -139,7 +139,8 @@ impl Message for GetHealth {
     type Result = Health;
 }
 
-/// Reports that the last handle was dropped: the supervisor closes the connection when its last channel is closed.
+/// Reports that the last handle was dropped: the supervisor closes the connection when its last channel is
+/// closed.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseConnection;
 

@@ -10,9 +10,9 @@ use crate::error::Error;
 
 /// Reports a change of a connection.
 ///
-/// **Over a reconnect**: `Lost`, then `Retrying` before each attempt, then `Connected`, and `Recovered` when recovery
-/// is complete. If the connection is lost during recovery, the sequence starts again with `Lost`. `Blocked` ends with
-/// `Lost`; if the broker blocks the next connection too, it is reported again.
+/// **Over a reconnect**: `Lost`, then `Retrying` before each attempt, then `Connected`, and `Recovered` when
+/// recovery is complete. If the connection is lost during recovery, the sequence starts again with `Lost`.
+/// `Blocked` ends with `Lost`; if the broker blocks the next connection too, it is reported again.
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections#recovery>;
 /// <https://www.rabbitmq.com/docs/connection-blocked>
@@ -39,23 +39,25 @@ pub enum ConnectionEvent {
     Lost(Error),
     /// The next attempt to connect follows after a delay.
     Retrying {
-        /// Number of the attempt, from 1 on. It restarts at 1 after a connection that lasted for a heartbeat interval.
+        /// Number of the attempt, from 1 on. It restarts at 1 after a connection that lasted for a heartbeat
+        /// interval.
         attempt: u32,
         /// Delay before the attempt.
         delay: Duration,
         /// Why the connection was lost, or the last attempt failed.
         error: Error,
     },
-    /// Recovery is complete: topology, channels and consumers are recovered, except for those listed. Publishes
-    /// that were kept have been sent.
+    /// Recovery is complete: topology, channels and consumers are recovered, except for those listed.
+    /// Publishes that were kept have been sent.
     Recovered {
         /// Number of the connection; every attempt to connect counts, from 1 on.
         epoch: u64,
-        /// Entities that could not be recovered. Some of them are retried; [`Health`] changes when they are recovered.
+        /// Entities that could not be recovered. Some of them are retried; [`Health`] changes when they are
+        /// recovered.
         skipped: Arc<[Skipped]>,
     },
-    /// The health of a connected connection has changed. Only connections that recover report it. The end of the
-    /// connection is reported as [`Lost`](Self::Lost) or [`Closed`](Self::Closed).
+    /// The health of a connected connection has changed. Only connections that recover report it. The end of
+    /// the connection is reported as [`Lost`](Self::Lost) or [`Closed`](Self::Closed).
     Health(Health),
     /// The broker blocks publishing (`connection.blocked`), with its reason.
     Blocked(String),
@@ -63,11 +65,11 @@ pub enum ConnectionEvent {
     Unblocked,
     /// The broker has accepted a new password or token (`connection.update-secret-ok`).
     SecretUpdated,
-    /// Renewing the credentials failed: the provider failed, or the broker did not accept them. It is retried before
-    /// the present ones expire.
+    /// Renewing the credentials failed: the provider failed, or the broker did not accept them. It is retried
+    /// before the present ones expire.
     RefreshFailed(Error),
-    /// The connection is closed, and is not recovered: by the application (`None`), or because it was lost or refused.
-    /// No event follows.
+    /// The connection is closed, and is not recovered: by the application (`None`), or because it was lost or
+    /// refused. No event follows.
     Closed(Option<Error>),
 }
 

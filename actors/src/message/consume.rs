@@ -18,24 +18,25 @@ pub(crate) type WorkerFactory = Box<dyn FnMut() -> Recipient<Delivery> + Send>;
 
 /// Starts a consumer (`basic.consume`). The reply is sent when the broker has accepted it.
 ///
-/// Sends `basic.qos` for its prefetch first. Without a [tag](Self::tag), the consumer gets one that is unique on
-/// the channel.
+/// Sends `basic.qos` for its prefetch first. Without a [tag](Self::tag), the consumer gets one that is unique
+/// on the channel.
 ///
 /// # Errors
-/// - `Refused` with 403 if the queue has an exclusive consumer, or permission is missing; 404 if the queue does not
-///   exist; 405 if it is exclusive to another connection; 406 for an invalid argument. Each closes the channel.
+/// - `Refused` with 403 if the queue has an exclusive consumer, or permission is missing; 404 if the queue
+///   does not exist; 405 if it is exclusive to another connection; 406 for an invalid argument. Each closes
+///   the channel.
 /// - `ConnectionClosed` with 540 if a quorum queue or a stream is consumed with a [shared
 ///   prefetch](crate::Qos::global), and the
 ///   type of the queue is not known from its declare.
 /// - `Refused` without a code, before anything is sent: the tag is in use on the channel; there is [no
-///   target](Self::deliver_to); a known stream is consumed with `no_ack` or without a prefetch; a known stream
-///   or quorum queue is consumed with a shared prefetch.
+///   target](Self::deliver_to); a known stream is consumed with `no_ack` or without a prefetch; a known
+///   stream or quorum queue is consumed with a shared prefetch.
 /// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: the consumer starts again with its tag, prefetch and target. Deliveries from before can
-/// no longer be settled; the broker delivers them again. A consumer of a stream continues after the highest offset up
-/// to which all deliveries are settled.
+/// **Over a reconnect**: the consumer starts again with its tag, prefetch and target. Deliveries from before
+/// can no longer be settled; the broker delivers them again. A consumer of a stream continues after the
+/// highest offset up to which all deliveries are settled.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
 ///
@@ -126,8 +127,8 @@ impl Consume {
 
     /// Sets the consumer tag, which must be unique on the channel.
     ///
-    /// At most 255 bytes. A tag that is in use fails with `Refused` before anything is sent. An empty tag is the same
-    /// as no tag.
+    /// At most 255 bytes. A tag that is in use fails with `Refused` before anything is sent. An empty tag is
+    /// the same as no tag.
     ///
     /// # Examples
     /// ```
@@ -141,8 +142,8 @@ impl Consume {
 
     /// Sets the prefetch: how many unsettled deliveries the consumer may have. 0 means no limit.
     ///
-    /// With `no_ack`, where the broker applies no limit, it is the number of deliveries that the application gets at
-    /// once.
+    /// With `no_ack`, where the broker applies no limit, it is the number of deliveries that the application
+    /// gets at once.
     ///
     /// # Examples
     /// ```
@@ -156,10 +157,10 @@ impl Consume {
 
     /// Sets whether deliveries need no acknowledgement.
     ///
-    /// The broker then removes each message from the queue when it sends it: nothing has to be settled, and nothing is
-    /// delivered again. Deliveries that wait for the application when the consumer is cancelled are lost. More than
-    /// 8 MiB of waiting deliveries (`read_ahead`) pause reading from the connection, and a consumer that pauses it for
-    /// too long is cancelled ([`TooSlow`](ConsumerEnd::TooSlow)).
+    /// The broker then removes each message from the queue when it sends it: nothing has to be settled, and
+    /// nothing is delivered again. Deliveries that wait for the application when the consumer is cancelled
+    /// are lost. More than 8 MiB of waiting deliveries (`read_ahead`) pause reading from the connection, and
+    /// a consumer that pauses it for too long is cancelled ([`TooSlow`](ConsumerEnd::TooSlow)).
     ///
     /// Source: <https://www.rabbitmq.com/docs/confirms#acknowledgement-modes>
     ///
@@ -175,8 +176,8 @@ impl Consume {
 
     /// Sets whether the consumer is exclusive: the only one of the queue.
     ///
-    /// If the queue has another consumer, the call fails with 403, which closes the channel. While this consumer runs, others are
-    /// refused.
+    /// If the queue has another consumer, the call fails with 403, which closes the channel. While this
+    /// consumer runs, others are refused.
     ///
     /// # Examples
     /// ```
@@ -231,7 +232,8 @@ impl Consume {
         self
     }
 
-    /// Sets an actor that receives a [`ConsumerEnd`] when the consumer ends. It may be the one that gets the deliveries.
+    /// Sets an actor that receives a [`ConsumerEnd`] when the consumer ends. It may be the one that gets the
+    /// deliveries.
     ///
     /// **Over a reconnect**: a reconnect does not end the consumer, so that nothing is sent.
     ///

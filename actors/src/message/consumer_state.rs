@@ -26,8 +26,8 @@ pub enum ConsumerEnd {
     CancelledByBroker,
     /// The actor that got its deliveries has stopped.
     TargetGone,
-    /// Its waiting deliveries kept the connection from reading for too long (`stall_limit`), and no other consumer had
-    /// more of them.
+    /// Its waiting deliveries kept the connection from reading for too long (`stall_limit`), and no other
+    /// consumer had more of them.
     TooSlow,
     /// Its channel or connection is closed.
     Closed(Error),

@@ -29,8 +29,8 @@ pub(crate) enum ContentLayout {
     Separate(Box<(Bytes, Bytes)>),
 }
 
-/// Bodies of at least this size are returned as a view of the block that was read. A view of a smaller one would
-/// keep much more memory than its size, so that it is copied.
+/// Bodies of at least this size are returned as a view of the block that was read. A view of a smaller one
+/// would keep much more memory than its size, so that it is copied.
 const VIEW_FROM: usize = 4096;
 
 /// What a delivery costs in the mailboxes in addition to its bytes.

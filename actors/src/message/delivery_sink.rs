@@ -19,8 +19,8 @@ pub(crate) trait DeliverySink: Send + Sync + fmt::Debug {
     /// Stops or resumes passing deliveries to the target.
     fn pause(&self, paused: bool);
     /// Called while the consumer is being cancelled; dropped deliveries return to the queue only after that.
-    /// Drops the deliveries that no target will take. With `at_once` it drops all that are waiting, because they
-    /// may keep the connection from reading `basic.cancel-ok`.
+    /// Drops the deliveries that no target will take. With `at_once` it drops all that are waiting, because
+    /// they may keep the connection from reading `basic.cancel-ok`.
     fn leave(&self, at_once: bool);
     /// Ends the sink: no more deliveries follow.
     fn end(&self, end: ConsumerEnd);

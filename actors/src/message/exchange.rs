@@ -31,8 +31,8 @@ pub enum ExchangeKind {
     Topic,
     /// By header values.
     Headers,
-    /// A type that a plugin provides, such as `x-delayed-message`. If the broker does not support it, it closes the
-    /// *connection* (503).
+    /// A type that a plugin provides, such as `x-delayed-message`. If the broker does not support it, it
+    /// closes the *connection* (503).
     Custom(String),
 }
 

@@ -10,12 +10,13 @@ use crate::error::Result;
 /// Each message costs a round trip; a consumer is faster.
 ///
 /// # Errors
-/// - `Refused` with 403 if permission is missing, 404 if the queue does not exist, 405 if it is exclusive to another
-///   connection. Each closes the channel.
+/// - `Refused` with 403 if permission is missing, 404 if the queue does not exist, 405 if it is exclusive to
+///   another connection. Each closes the channel.
 /// - `ConnectionClosed` with 540 if the queue is a stream.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: an unsettled delivery returns to the queue, and settling it fails with `StaleDelivery`.
+/// **Over a reconnect**: an unsettled delivery returns to the queue, and settling it fails with
+/// `StaleDelivery`.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.10 (`basic.get`)
 ///
@@ -25,7 +26,7 @@ use crate::error::Result;
 /// # use actix_pika_actors::{Channel, Get, Result};
 /// # async fn take(channel: Addr<Channel>) -> Result<()> {
 /// while let Some(delivery) = channel.send(Get::new("jobs")).await?? {
-///     println!("{:?}, {:?} left", delivery.body(), delivery.message_count());
+///     println!("{}, {:?} left", String::from_utf8_lossy(delivery.body()), delivery.message_count());
 ///     delivery.ack()?;
 /// }
 /// # Ok(()) }
@@ -50,7 +51,8 @@ impl Get {
         Self { queue: queue.into(), no_ack: false }
     }
 
-    /// Sets whether the message needs no acknowledgement. The broker then removes it from the queue when it sends it.
+    /// Sets whether the message needs no acknowledgement. The broker then removes it from the queue when it
+    /// sends it.
     ///
     /// # Examples
     /// ```

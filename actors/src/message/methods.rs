@@ -1,7 +1,7 @@
 //! Every AMQP method that this crate sends once a connection is open, built from messages and options.
 //!
-//! The methods of the handshake are in `wire`, and so is what is written for each message: `basic.publish`, `basic.ack`,
-//! `basic.nack` and `basic.reject`. A method with a name that is too long for AMQP is an error.
+//! The methods of the handshake are in `wire`, and so is what is written for each message: `basic.publish`,
+//! `basic.ack`, `basic.nack` and `basic.reject`. A method with a name that is too long for AMQP is an error.
 
 use super::{
     BindExchange, BindQueue, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Get, PurgeQueue,

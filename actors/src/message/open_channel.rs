@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Opens a channel. The reply is sent when the channel is open.
 ///
-/// Sends `channel.open`, and `confirm.select` unless confirms are off. The protocol allows 65,535 channels per
-/// connection, RabbitMQ 2,047 by default.
+/// Sends `channel.open`, and `confirm.select` unless confirms are off. The protocol allows 65,535 channels
+/// per connection, RabbitMQ 2,047 by default.
 ///
 /// # Errors
 /// - `Limit` if all channel numbers are in use, or the [requested one](Self::number) is. The connection stays
@@ -44,7 +44,8 @@ pub struct OpenChannel {
     pub(crate) on_outage: OnOutage,
 }
 
-/// Selects what happens to publishes while a connection that recovers is down, see [`OpenChannel::on_outage`].
+/// Selects what happens to publishes while a connection that recovers is down, see
+/// [`OpenChannel::on_outage`].
 ///
 /// # Examples
 /// ```
@@ -55,8 +56,9 @@ pub struct OpenChannel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnOutage {
-    /// They are kept, up to the limits of the publish window, and sent after the reconnect: first the unconfirmed
-    /// ones are resent in their original order, then new ones are sent. Their deadlines keep running.
+    /// They are kept, up to the limits of the publish window, and sent after the reconnect: first the
+    /// unconfirmed ones are resent in their original order, then new ones are sent. Their deadlines keep
+    /// running.
     #[default]
     Keep,
     /// They fail immediately with `ConnectionClosed`, and so do new ones until the channel is open again.
@@ -65,7 +67,8 @@ pub enum OnOutage {
 }
 
 impl OpenChannel {
-    /// Creates options with confirms, a publish window of 1,024 publishes and 16 MiB, and a deadline of 30 seconds.
+    /// Creates options with confirms, a publish window of 1,024 publishes and 16 MiB, and a deadline of 30
+    /// seconds.
     ///
     /// # Examples
     /// ```
@@ -118,8 +121,8 @@ impl OpenChannel {
 
     /// Sets how many bytes of publishes may be unconfirmed before callers have to wait; 16 MiB unless set.
     ///
-    /// A publish counts with its body, its names and a small overhead. One that is larger than the limit is sent
-    /// when no other is unconfirmed.
+    /// A publish counts with its body, its names and a small overhead. One that is larger than the limit is
+    /// sent when no other is unconfirmed.
     ///
     /// # Examples
     /// ```
@@ -150,8 +153,8 @@ impl OpenChannel {
 
     /// Sets what happens to publishes while the connection is down; they are kept unless set.
     ///
-    /// This concerns neither calls, which always wait for the connection, nor deliveries. It has no effect on a
-    /// connection that does not recover.
+    /// This concerns neither calls, which always wait for the connection, nor deliveries. It has no effect on
+    /// a connection that does not recover.
     ///
     /// # Examples
     /// ```
@@ -166,7 +169,8 @@ impl OpenChannel {
 
     /// Sets the channel number, instead of the next free one.
     ///
-    /// It ranges from 1 to the negotiated `channel_max`. A number that is in use or out of range fails with `Limit`.
+    /// It ranges from 1 to the negotiated `channel_max`. A number that is in use or out of range fails with
+    /// `Limit`.
     ///
     /// # Examples
     /// ```

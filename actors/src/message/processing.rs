@@ -12,7 +12,7 @@ use crate::error::Result;
 /// # use actix_pika_actors::{Delivery, Requeue, Result};
 /// fn work(delivery: Delivery) -> Result<()> {
 ///     let job = delivery.process(Requeue::OnceThenDrop);
-///     println!("{:?}", job.body());
+///     println!("{}", String::from_utf8_lossy(job.body()));
 ///     job.done()
 /// }
 /// ```

@@ -24,13 +24,13 @@ use crate::error::Result;
 /// - `Nacked` if the broker did not take responsibility.
 /// - `Timeout` or `Blocked` if it was not confirmed within the deadline.
 /// - `ChannelClosed` with the broker's reason, if it closed the channel: 404 for a missing exchange, 403 if
-///   permission is missing or for an internal exchange, 406 for properties that the broker refuses or a body that is
-///   too large.
+///   permission is missing or for an internal exchange, 406 for properties that the broker refuses or a body
+///   that is too large.
 ///
-/// **Over a reconnect**: an unconfirmed publish is resent in the original order, before newer ones and within its
-/// deadline. A publish that starts while the connection is down waits. With `on_outage(Fail)` it fails with
-/// `ConnectionClosed` instead, and may have arrived. On a channel without consumers, a publish that is nacked within
-/// five seconds after a reconnect is resent, too; the channel is closed and reopened for that.
+/// **Over a reconnect**: an unconfirmed publish is resent in the original order, before newer ones and within
+/// its deadline. A publish that starts while the connection is down waits. With `on_outage(Fail)` it fails
+/// with `ConnectionClosed` instead, and may have arrived. On a channel without consumers, a publish that is
+/// nacked within five seconds after a reconnect is resent, too; the channel is closed and reopened for that.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.7 (`basic.publish`);
 /// <https://www.rabbitmq.com/docs/confirms#publisher-confirms>
@@ -55,8 +55,8 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Creates a publish to an exchange. An empty name is the default exchange, which routes to the queue whose name is
-    /// the routing key.
+    /// Creates a publish to an exchange. An empty name is the default exchange, which routes to the queue
+    /// whose name is the routing key.
     ///
     /// # Examples
     /// ```
@@ -98,7 +98,8 @@ impl Confirmation {
         Self { sequence }
     }
 
-    /// Returns the sequence number of the publish on its channel, from 1 on; `None` on a channel without confirms.
+    /// Returns the sequence number of the publish on its channel, from 1 on; `None` on a channel without
+    /// confirms.
     ///
     /// **Over a reconnect**: the numbers continue.
     ///

@@ -185,7 +185,8 @@ impl Publishing {
         self.with(|p| p.with_app_id(value))
     }
 
-    /// Sets the user id. The broker refuses the publish if it differs from the login (406, closes the channel).
+    /// Sets the user id. The broker refuses the publish if it differs from the login (406, closes the
+    /// channel).
     ///
     /// Source: <https://www.rabbitmq.com/docs/validated-user-id>
     ///
@@ -211,9 +212,9 @@ impl Publishing {
 
     /// Sets how long the message may stay in a queue before it expires.
     ///
-    /// Whole milliseconds, rounded up; at most 2^32 - 1, more fails with `Codec` when it is published. With zero, the
-    /// message expires unless it can be delivered at once. If the queue has a limit of its own, the shorter one
-    /// applies.
+    /// Whole milliseconds, rounded up; at most 2^32 - 1, more fails with `Codec` when it is published. With
+    /// zero, the message expires unless it can be delivered at once. If the queue has a limit of its own, the
+    /// shorter one applies.
     ///
     /// Source: <https://www.rabbitmq.com/docs/ttl#per-message-ttl-in-publishers>
     ///

@@ -7,8 +7,8 @@ use std::{
 
 /// Holds the name of a queue. Clones share it.
 ///
-/// **Over a reconnect**: a queue with a name that the broker chose is redeclared under a new name, which all clones
-/// then return.
+/// **Over a reconnect**: a queue with a name that the broker chose is redeclared under a new name, which all
+/// clones then return.
 ///
 /// # Examples
 /// ```

@@ -7,8 +7,8 @@ use crate::error::Result;
 
 /// Settles a delivery by a message to the Channel actor.
 ///
-/// The methods of [`Delivery`] do the same without passing through a mailbox. The delivery is settled on its own
-/// channel, whichever Channel actor receives the message.
+/// The methods of [`Delivery`] do the same without passing through a mailbox. The delivery is settled on its
+/// own channel, whichever Channel actor receives the message.
 ///
 /// # Errors
 /// Those of [`Delivery::ack`].

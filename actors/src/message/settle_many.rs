@@ -4,10 +4,11 @@ use super::{Delivery, Outcome};
 use crate::error::Result;
 
 impl Delivery {
-    /// Acknowledges many deliveries, of one or several consumers (`basic.ack`), and sends the frames together.
+    /// Acknowledges many deliveries, of one or several consumers (`basic.ack`), and sends the frames
+    /// together.
     ///
-    /// Adjacent deliveries of the same consumer are settled under one lock. If a delivery cannot be settled, the
-    /// others are settled nevertheless.
+    /// Adjacent deliveries of the same consumer are settled under one lock. If a delivery cannot be settled,
+    /// the others are settled nevertheless.
     ///
     /// # Errors
     /// The first error; the errors are those of [`ack`](Self::ack).
@@ -25,9 +26,9 @@ impl Delivery {
 
     /// Refuses many deliveries, of one or several consumers (`basic.nack`), and sends the frames together.
     ///
-    /// With `requeue` the messages return to their queues; without, they are dropped or dead-lettered. Adjacent
-    /// deliveries of the same consumer are settled under one lock. If a delivery cannot be settled, the others are
-    /// settled nevertheless.
+    /// With `requeue` the messages return to their queues; without, they are dropped or dead-lettered.
+    /// Adjacent deliveries of the same consumer are settled under one lock. If a delivery cannot be settled,
+    /// the others are settled nevertheless.
     ///
     /// # Errors
     /// The first error; the errors are those of [`ack`](Self::ack).

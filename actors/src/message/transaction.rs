@@ -6,11 +6,12 @@ use crate::error::Result;
 
 /// Puts the channel into transaction mode (`tx.select`). It stays in this mode.
 ///
-/// From now on, publishes and acknowledgements on the channel take effect with the next [`CommitTx`]. Selecting the
-/// mode again has no effect.
+/// From now on, publishes and acknowledgements on the channel take effect with the next [`CommitTx`].
+/// Selecting the mode again has no effect.
 ///
 /// # Errors
-/// - `Refused` without a code on a channel with confirms, before anything is sent; the broker would close it (406).
+/// - `Refused` without a code on a channel with confirms, before anything is sent; the broker would close it
+///   (406).
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
 /// **Over a reconnect**: a channel in transaction mode does not recover; it ends with `ChannelClosed`.
@@ -36,8 +37,8 @@ impl Message for SelectTx {
     type Result = Result<()>;
 }
 
-/// Commits the transaction (`tx.commit`): the publishes since the last commit or rollback take effect, then the
-/// acknowledgements.
+/// Commits the transaction (`tx.commit`): the publishes since the last commit or rollback take effect, then
+/// the acknowledgements.
 ///
 /// It is atomic only if all of them concern one queue.
 ///
@@ -46,8 +47,8 @@ impl Message for SelectTx {
 /// - `Unroutable` if the broker returned a mandatory publish. Everything else has taken effect.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: the channel ends with `ChannelClosed`. A commit that awaited its reply may or may not have
-/// taken effect.
+/// **Over a reconnect**: the channel ends with `ChannelClosed`. A commit that awaited its reply may or may
+/// not have taken effect.
 ///
 /// Source: AMQP 0-9-1 section 1.9.2.3 (`tx.commit`); <https://www.rabbitmq.com/docs/semantics#tx>
 ///
@@ -70,11 +71,11 @@ impl Message for CommitTx {
     type Result = Result<()>;
 }
 
-/// Rolls the transaction back (`tx.rollback`): the publishes since the last commit or rollback are discarded, and the
-/// deliveries that were settled since then return to their queues.
+/// Rolls the transaction back (`tx.rollback`): the publishes since the last commit or rollback are discarded,
+/// and the deliveries that were settled since then return to their queues.
 ///
-/// If deliveries return, the client also sends `basic.reject` for them, and `tx.commit`. The reply is sent when they
-/// are in their queues.
+/// If deliveries return, the client also sends `basic.reject` for them, and `tx.commit`. The reply is sent
+/// when they are in their queues.
 ///
 /// # Errors
 /// - `Refused` without a code outside transaction mode, before anything is sent.
@@ -102,15 +103,15 @@ impl Message for RollbackTx {
 
 /// Returns all unsettled deliveries of the channel to their queues (`basic.recover` with requeue).
 ///
-/// The broker delivers them again, to this or another consumer, with the redelivered flag. Settling one from before
-/// fails with `StaleDelivery`. Deliveries of `no_ack` consumers are not affected. Without requeue, RabbitMQ closes the
-/// connection (540), so that there is no such option.
+/// The broker delivers them again, to this or another consumer, with the redelivered flag. Settling one from
+/// before fails with `StaleDelivery`. Deliveries of `no_ack` consumers are not affected. Without requeue,
+/// RabbitMQ closes the connection (540), so that there is no such option.
 ///
 /// # Errors
 /// Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: a call that awaited its reply fails with `ConnectionClosed`; the broker returns the deliveries
-/// in any case.
+/// **Over a reconnect**: a call that awaited its reply fails with `ConnectionClosed`; the broker returns the
+/// deliveries in any case.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.16 (`basic.recover`)
 ///

@@ -16,9 +16,9 @@ impl ConnectionOptions {
     /// The first URI has all options. The others add addresses; they may omit everything else.
     ///
     /// # Errors
-    /// `Uri` for an invalid part, an unknown parameter, `amqps` or a TLS parameter (this version has no TLS), a URI that
-    /// contradicts the first one, or an empty list. The error names the part or the parameter, and never contains the
-    /// password.
+    /// `Uri` for an invalid part, an unknown parameter, `amqps` or a TLS parameter (this version has no TLS),
+    /// a URI that contradicts the first one, or an empty list. The error names the part or the parameter, and
+    /// never contains the password.
     ///
     /// Source: <https://www.rabbitmq.com/docs/uri-spec>;
     /// <https://www.rabbitmq.com/docs/uri-query-parameters>

@@ -10,8 +10,9 @@ use tokio::{
 /// Connects to a [`MemoryPeer`](crate::testing::MemoryPeer) without a network;
 /// [`MemoryPeer::dialer`](crate::testing::MemoryPeer::dialer) returns one.
 ///
-/// It goes into [`ConnectionOptions::memory`](crate::ConnectionOptions::memory). Each connect makes a new stream, as a
-/// new TCP connection would. The addresses of the options are not used, except to name the connection in errors.
+/// It goes into [`ConnectionOptions::memory`](crate::ConnectionOptions::memory). Each connect makes a new
+/// stream, as a new TCP connection would. The addresses of the options are not used, except to name the
+/// connection in errors.
 ///
 /// # Examples
 /// ```
@@ -32,7 +33,8 @@ impl MemoryDialer {
         Self { streams, buffer }
     }
 
-    /// Makes a stream and passes its other end to the peer. Fails with `ConnectionRefused` once the peer is dropped.
+    /// Makes a stream and passes its other end to the peer. Fails with `ConnectionRefused` once the peer is
+    /// dropped.
     pub(crate) fn dial(&self) -> io::Result<DuplexStream> {
         let (client, server) = duplex(self.buffer);
         self.streams.send(server).map_err(|_| io::ErrorKind::ConnectionRefused)?;

@@ -1,7 +1,7 @@
 //! The frames that settle deliveries, in as few as possible.
 //!
-//! The lowest settled tags are acked by one `basic.ack` with `multiple`, but only up to the first tag, of any consumer or
-//! get, that is not settled.
+//! The lowest settled tags are acked by one `basic.ack` with `multiple`, but only up to the first tag, of any
+//! consumer or get, that is not settled.
 
 use std::ops::RangeInclusive;
 

@@ -1,6 +1,7 @@
 //! The unsettled deliveries of a channel, and how each is settled: `basic.ack`, `basic.nack`, `basic.reject`.
 //!
-//! A delivery tag that is not outstanding never becomes a frame. The frames are in [`ack_frames`](super::ack_frames).
+//! A delivery tag that is not outstanding never becomes a frame. The frames are in
+//! [`ack_frames`](super::ack_frames).
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -110,7 +111,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Holds back dropped deliveries of `consumer`, instead of requeueing them, until [`release`](Self::release).
+    /// Holds back dropped deliveries of `consumer`, instead of requeueing them, until
+    /// [`release`](Self::release).
     pub(crate) fn hold_back(&self, consumer: u32) {
         self.lock().acks.hold_back(consumer);
     }
@@ -160,8 +162,8 @@ impl Acks {
 
     /// Records deliveries; `Err` if their tags are not the next ones.
     pub(super) fn delivered(&mut self, tags: DeliveredTags) -> Result<(), ()> {
-        // Deliveries that need no settling are not counted: RabbitMQ gives a direct reply the next tag, and the same tag
-        // to the delivery after it.
+        // Deliveries that need no settling are not counted: RabbitMQ gives a direct reply the next tag, and
+        // the same tag to the delivery after it.
         let Some(consumer) = tags.consumer else { return Ok(()) };
         let next = self.base + self.ring.len() as u64;
         if tags.first < next || tags.last < tags.first || tags.last == u64::MAX {

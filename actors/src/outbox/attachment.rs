@@ -1,7 +1,8 @@
-//! Whether an outbox has a connection, what happens to publishes meanwhile, and the changes between these states.
+//! Whether an outbox has a connection, what happens to publishes meanwhile, and the changes between these
+//! states.
 //!
-//! Content survives a reconnect: what was written and is not confirmed is written again, in the old order and before
-//! newer publishes. Methods and acks belong to the channel epoch in which they were written.
+//! Content survives a reconnect: what was written and is not confirmed is written again, in the old order and
+//! before newer publishes. Methods and acks belong to the channel epoch in which they were written.
 
 use std::sync::Arc;
 
@@ -29,7 +30,8 @@ pub(super) enum Attachment {
 pub(super) enum PublishMode {
     /// It is written. Nacks are deferred until `nack_retry_until`.
     Writing { nack_retry_until: Option<Instant> },
-    /// Nacked publishes wait to be sent again. Newer ones, from the sequence number `first` on, are queued behind them.
+    /// Nacked publishes wait to be sent again. Newer ones, from the sequence number `first` on, are queued
+    /// behind them.
     RetryingNacks { nack_retry_until: Option<Instant>, queued: FrameQueue, first: u64 },
     /// The channel is opened again. Publishes are queued, or refused with `outage`.
     Recovering { queued: FrameQueue, outage: Option<Error> },
@@ -131,9 +133,9 @@ impl Outbox {
         channel_epoch
     }
 
-    /// Prepares to open the channel again on the same connection, after `final_frames`. Publishes that were written fail
-    /// and may have arrived; the others are queued until [`finish_recovery`](Self::finish_recovery). Returns the new
-    /// channel epoch.
+    /// Prepares to open the channel again on the same connection, after `final_frames`. Publishes that were
+    /// written fail and may have arrived; the others are queued until
+    /// [`finish_recovery`](Self::finish_recovery). Returns the new channel epoch.
     pub(crate) fn reopen(&self, error: &Error, final_frames: Bytes) -> u32 {
         self.with(|state, effects| state.reopen(&self.config, error, final_frames, effects))
     }
@@ -145,7 +147,8 @@ impl Outbox {
             self.with(|state, effects| state.close(&self.config, error, final_frames, order, effects));
     }
 
-    /// Closes it for good: every waiter is resolved, and `final_frames` are taken after all that was written before.
+    /// Closes it for good: every waiter is resolved, and `final_frames` are taken after all that was written
+    /// before.
     pub(crate) fn close_after_queued(&self, error: Error, final_frames: Bytes) {
         let (frames, order) = (Some(final_frames), CloseOrder::AfterQueued);
         let _dropped = self.with(|state, effects| state.close(&self.config, error, frames, order, effects));
@@ -265,7 +268,8 @@ impl OutboxState {
         Some((old, abandoned, rest, unconfirmed, self.ticker.actor.take()))
     }
 
-    /// Ends a channel epoch. Only the rest of a partially written publish stays in the queue; deliveries become stale.
+    /// Ends a channel epoch. Only the rest of a partially written publish stays in the queue; deliveries
+    /// become stale.
     fn end_epoch(&mut self, confirms: bool) -> EndedEpoch {
         self.channel_epoch += 1;
         self.acks.reset();
@@ -293,7 +297,8 @@ impl OutboxState {
         EndedEpoch { written, unsent, outage }
     }
 
-    /// Returns one more than the last unconfirmed publish that was written in this channel epoch; 0 if none was.
+    /// Returns one more than the last unconfirmed publish that was written in this channel epoch; 0 if none
+    /// was.
     fn written(&self) -> u64 {
         match &self.attachment {
             Attachment::Attached {

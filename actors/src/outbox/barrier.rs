@@ -74,7 +74,8 @@ impl Outbox {
     /// Resolves once every publish below `end` has an outcome or is late.
     ///
     /// # Errors
-    /// The error that closed the channel; `Timeout` if some are late; else the first failure that no confirm reported.
+    /// The error that closed the channel; `Timeout` if some are late; else the first failure that no confirm
+    /// reported.
     pub(super) fn poll_confirmed_below(
         &self,
         ticket: &mut Option<u64>,

@@ -18,16 +18,19 @@ use crate::{error::Result, message::Confirmation};
 ///
 /// # Errors
 /// These leave the channel open:
-/// - `Unroutable`: no queue matches a mandatory publish. [`Error::returned`](crate::Error::returned) has the publish.
+/// - `Unroutable`: no queue matches a mandatory publish. [`Error::returned`](crate::Error::returned) has the
+///   publish.
 /// - `Nacked`: the broker could not store it (`basic.nack`).
-/// - `Timeout`: no confirm within the deadline of the channel; `Blocked` while the broker blocks the connection.
+/// - `Timeout`: no confirm within the deadline of the channel; `Blocked` while the broker blocks the
+///   connection.
 ///
 /// `ChannelClosed` and `ConnectionClosed` have the cause.
-/// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have stored the publish
-/// in spite of the error.
+/// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have stored the
+/// publish in spite of the error.
 ///
-/// **Over a reconnect**: it continues to wait. The publish is resent with its sequence number, within its deadline. With
-/// [`OnOutage::Fail`](crate::OnOutage::Fail) it fails with `ConnectionClosed` and may have arrived.
+/// **Over a reconnect**: it continues to wait. The publish is resent with its sequence number, within its
+/// deadline. With [`OnOutage::Fail`](crate::OnOutage::Fail) it fails with `ConnectionClosed` and may have
+/// arrived.
 ///
 /// Source: <https://www.rabbitmq.com/docs/confirms>
 ///

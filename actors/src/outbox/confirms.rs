@@ -1,8 +1,9 @@
-//! The confirm ring: the state of each publish, by sequence number, and the broker's `basic.ack` and `basic.nack`.
+//! The confirm ring: the state of each publish, by sequence number, and the broker's `basic.ack` and
+//! `basic.nack`.
 //!
-//! Sequence numbers are never used again. The broker counts from 1 whenever the channel is opened: `resent` and `offset`
-//! translate its delivery tags. A publish below `base` that is not in `failures` is confirmed, so a success needs no
-//! memory.
+//! Sequence numbers are never used again. The broker counts from 1 whenever the channel is opened: `resent`
+//! and `offset` translate its delivery tags. A publish below `base` that is not in `failures` is confirmed,
+//! so a success needs no memory.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -49,7 +50,8 @@ pub(super) struct PendingConfirm {
     pub(super) waker: Option<Waker>,
     pub(super) state: ConfirmState,
     pub(super) mandatory: bool,
-    /// No caller waits for the outcome: the [`Confirm`](super::Confirm) was dropped, or has returned an error.
+    /// No caller waits for the outcome: the [`Confirm`](super::Confirm) was dropped, or has returned an
+    /// error.
     pub(super) forgotten: bool,
     /// It may be sent again after a reconnect.
     pub(super) resend: bool,
@@ -93,8 +95,8 @@ impl Outbox {
         known
     }
 
-    /// Applies `basic.nack` from the broker; returns whether publishes wait to be sent again. `Err` for a delivery tag
-    /// that was never published.
+    /// Applies `basic.nack` from the broker; returns whether publishes wait to be sent again. `Err` for a
+    /// delivery tag that was never published.
     pub(crate) fn nack(&self, tag: u64, multiple: bool) -> Result<bool, ()> {
         let now = Instant::now();
         let (known, _freed) = self.with(|state, effects| {
@@ -119,8 +121,8 @@ impl OutboxState {
         (known, self.drop_resolved(effects))
     }
 
-    /// Removes the content of resolved publishes and makes room in the window; returns bodies to drop when the lock is
-    /// free.
+    /// Removes the content of resolved publishes and makes room in the window; returns bodies to drop when
+    /// the lock is free.
     #[inline]
     pub(super) fn drop_resolved(&mut self, effects: &mut DeferredEffects) -> Vec<Bytes> {
         let (cost, freed) = self.unconfirmed.drop_below(self.confirms.base);
@@ -340,7 +342,8 @@ impl Confirms {
         self.barrier.passed(self.base, wakers);
     }
 
-    /// Keeps an error for the confirm of the publish, or for the next barrier if no caller waits for the confirm.
+    /// Keeps an error for the confirm of the publish, or for the next barrier if no caller waits for the
+    /// confirm.
     fn failed(&mut self, sequence: u64, forgotten: bool, error: Error) {
         if forgotten {
             self.barrier.failed(&error);

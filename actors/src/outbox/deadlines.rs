@@ -20,7 +20,8 @@ pub(super) struct Ticker {
     running: bool,
     /// The channel closes when it is idle, so the actor ticks then.
     close_when_idle: bool,
-    /// The time of the last tick. Publishes between two ticks share it, so the clock is not read for each of them.
+    /// The time of the last tick. Publishes between two ticks share it, so the clock is not read for each of
+    /// them.
     now: Instant,
 }
 

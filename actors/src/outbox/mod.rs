@@ -81,8 +81,8 @@ impl OutboxConfig {
 
 /// The output of one channel: keeps bytes until the connection takes them.
 ///
-/// Publishes go into it without passing a mailbox. Applications publish with the handles of the crate `actix-pika` or
-/// with the message [`Publish`](crate::Publish).
+/// Publishes go into it without passing a mailbox. Applications publish with the handles of the crate
+/// `actix-pika` or with the message [`Publish`](crate::Publish).
 ///
 /// # Examples
 /// ```no_run
@@ -103,7 +103,8 @@ pub struct Outbox {
 
 struct OutboxState {
     attachment: Attachment,
-    /// Bumped when the connection is lost and when the channel is closed; deliveries of an earlier epoch are stale.
+    /// Bumped when the connection is lost and when the channel is closed; deliveries of an earlier epoch are
+    /// stale.
     channel_epoch: u32,
     frame_max: usize,
     /// The error for new publishes while the channel drains.
@@ -125,8 +126,8 @@ struct OutboxState {
 ///
 /// The numbers are those of one moment. Without confirms, `unconfirmed` is always 0.
 ///
-/// **Over a reconnect**: publishes that wait to be resent are unconfirmed. Deliveries of the lost connection are not
-/// counted.
+/// **Over a reconnect**: publishes that wait to be resent are unconfirmed. Deliveries of the lost connection
+/// are not counted.
 ///
 /// # Examples
 /// ```
@@ -192,8 +193,8 @@ impl Outbox {
     /// Sends `basic.publish`. An empty exchange name is the default exchange.
     ///
     /// # Errors
-    /// `ChannelClosed`, `ConnectionClosed` when it is closed; `Limit` for a name or key over 255 bytes, or headers over
-    /// the frame size; `Codec` for properties that cannot be encoded.
+    /// `ChannelClosed`, `ConnectionClosed` when it is closed; `Limit` for a name or key over 255 bytes, or
+    /// headers over the frame size; `Codec` for properties that cannot be encoded.
     ///
     /// **Over a reconnect**: while the connection is down, publishes are taken until the window is full.
     ///
@@ -257,8 +258,8 @@ impl Outbox {
 
     /// Changes the state under the lock, releases it, then runs the effects of the change.
     ///
-    /// A change returns what it removes, so that the caller drops it when the lock is free: a waker, a body or a
-    /// recipient may run code of the application when it is dropped.
+    /// A change returns what it removes, so that the caller drops it when the lock is free: a waker, a body
+    /// or a recipient may run code of the application when it is dropped.
     #[inline(always)]
     fn with<T>(&self, change: impl FnOnce(&mut OutboxState, &mut DeferredEffects) -> T) -> T {
         let mut effects = DeferredEffects::default();

@@ -1,9 +1,10 @@
 //! The retry of nacked publishes: a nack soon after a recovery is deferred, and the publish is sent again.
 //!
-//! A quorum queue that has lost its leader nacks publishes until it has another one. RabbitMQ 3.10 even nacks all later
-//! publishes of a channel whose first one came too early, for as long as the channel is open. So after a deferred nack,
-//! newer publishes are queued; once all others have their confirm, the Channel actor opens the channel again, which sends
-//! the nacked ones first. The actor decides when: see `channel/nack_retry.rs`.
+//! A quorum queue that has lost its leader nacks publishes until it has another one. RabbitMQ 3.10 even nacks
+//! all later publishes of a channel whose first one came too early, for as long as the channel is open. So
+//! after a deferred nack, newer publishes are queued; once all others have their confirm, the Channel actor
+//! opens the channel again, which sends the nacked ones first. The actor decides when: see
+//! `channel/nack_retry.rs`.
 
 use std::task::Waker;
 

@@ -39,8 +39,8 @@ impl Outbox {
     /// Queues a publish and returns its sequence number (0 without confirms), once the window has room.
     ///
     /// # Errors
-    /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame; `Timeout` or
-    /// `Blocked` when the deadline passed while it waited.
+    /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame;
+    /// `Timeout` or `Blocked` when the deadline passed while it waited.
     #[inline]
     pub(super) fn poll_publish(
         &self,

@@ -1,9 +1,9 @@
-//! What waits to be taken by the connection: publishes, methods and acks as frames, in the order in which they were
-//! written.
+//! What waits to be taken by the connection: publishes, methods and acks as frames, in the order in which
+//! they were written.
 //!
-//! Small bodies are copied behind their headers, larger ones are chained without a copy. A chunk of content begins with
-//! the method frame of a publish, or continues the publish that the chunk before it began. What is taken at a time ends
-//! with a whole frame, since other channels write next.
+//! Small bodies are copied behind their headers, larger ones are chained without a copy. A chunk of content
+//! begins with the method frame of a publish, or continues the publish that the chunk before it began. What
+//! is taken at a time ends with a whole frame, since other channels write next.
 
 use std::{collections::VecDeque, ops::RangeInclusive};
 
@@ -147,7 +147,8 @@ impl FrameQueue {
         self.close_chunk(ChunkKind::Acks);
     }
 
-    /// Moves whole frames to `out` until `budget` bytes are spent. Content is added to `unconfirmed`, if that is given.
+    /// Moves whole frames to `out` until `budget` bytes are spent. Content is added to `unconfirmed`, if that
+    /// is given.
     #[inline]
     pub(super) fn take(
         &mut self,
@@ -179,8 +180,8 @@ impl FrameQueue {
         taken
     }
 
-    /// Removes everything but the rest of a partially written publish. That must be written before any method, even
-    /// before `channel.close-ok`. Returns what was removed.
+    /// Removes everything but the rest of a partially written publish. That must be written before any
+    /// method, even before `channel.close-ok`. Returns what was removed.
     pub(super) fn abandon(&mut self) -> Self {
         let mut left = Self::default();
         while self.partially_written {

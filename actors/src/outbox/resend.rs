@@ -1,7 +1,7 @@
 //! What is sent again once a channel is recovered, in which order, and which publishes fail instead.
 //!
-//! Unconfirmed publishes come first, in their old order and divided into frames for the new connection; then those that
-//! were queued during the recovery.
+//! Unconfirmed publishes come first, in their old order and divided into frames for the new connection; then
+//! those that were queued during the recovery.
 
 use std::{collections::HashMap, task::Waker};
 
@@ -24,8 +24,8 @@ use crate::{
 };
 
 impl Outbox {
-    /// Writes unconfirmed publishes again, then those that were queued. Routing keys are translated by the queue names
-    /// in `renamed`. Nacks are deferred until `nack_retry_until`.
+    /// Writes unconfirmed publishes again, then those that were queued. Routing keys are translated by the
+    /// queue names in `renamed`. Nacks are deferred until `nack_retry_until`.
     pub(crate) fn finish_recovery(
         &self,
         renamed: &HashMap<String, String>,
@@ -166,8 +166,8 @@ impl Confirms {
         slot.is_some_and(|slot| slot.state != ConfirmState::Resolved) && sequence >= self.expired_below
     }
 
-    /// The channel is open again: the broker counts the `resent` publishes from 1. Publishes that are not resolved and
-    /// not among them are late; they are resolved.
+    /// The channel is open again: the broker counts the `resent` publishes from 1. Publishes that are not
+    /// resolved and not among them are late; they are resolved.
     fn restart(&mut self, resent: Vec<u64>, wakers: &mut Vec<Waker>) {
         for slot in self.ring.iter_mut().filter(|slot| slot.state == ConfirmState::NackDeferred) {
             slot.state = ConfirmState::Open;

@@ -21,8 +21,8 @@ enum Likeness {
 }
 
 impl Outbox {
-    /// Applies `basic.return`, with its encoded properties: the publish fails when its confirm arrives. Gives the return
-    /// back if no unconfirmed publish matches it.
+    /// Applies `basic.return`, with its encoded properties: the publish fails when its confirm arrives. Gives
+    /// the return back if no unconfirmed publish matches it.
     pub(crate) fn returned(&self, returned: Return, properties: &[u8]) -> Option<Return> {
         let (unmatched, _old) = self.with(|state, _| {
             let OutboxState { unconfirmed, confirms, .. } = state;
@@ -47,8 +47,8 @@ impl Confirms {
 }
 
 impl Unconfirmed {
-    /// Finds the publish that came back: of those with the same exchange and routing key the most similar one, and among
-    /// equals the oldest one behind the last match.
+    /// Finds the publish that came back: of those with the same exchange and routing key the most similar
+    /// one, and among equals the oldest one behind the last match.
     fn match_return(
         &mut self,
         returned: &Return,

@@ -1,5 +1,5 @@
-//! Transactions and `basic.recover`: methods that change the meaning of earlier acks. They are appended together with
-//! these acks, under one lock.
+//! Transactions and `basic.recover`: methods that change the meaning of earlier acks. They are appended
+//! together with these acks, under one lock.
 
 use bytes::Bytes;
 
@@ -23,8 +23,9 @@ impl Outbox {
         })
     }
 
-    /// Appends `tx.rollback`. It undoes acks of deliveries that the application does not hold any more, so these are
-    /// requeued, followed by `tx.commit`. Returns how many there are; without any, `tx.commit` is not appended.
+    /// Appends `tx.rollback`. It undoes acks of deliveries that the application does not hold any more, so
+    /// these are requeued, followed by `tx.commit`. Returns how many there are; without any, `tx.commit` is
+    /// not appended.
     pub(crate) fn rollback_tx(&self, rollback: Bytes, commit: Bytes) -> Result<u64> {
         self.append(|state, channel| {
             state.append_after_acks(channel, rollback);
@@ -38,8 +39,8 @@ impl Outbox {
         })
     }
 
-    /// Appends `basic.recover` behind all acks. Outstanding deliveries become stale: returns the new channel epoch. The
-    /// broker's tags count on.
+    /// Appends `basic.recover` behind all acks. Outstanding deliveries become stale: returns the new channel
+    /// epoch. The broker's tags count on.
     pub(crate) fn basic_recover(&self, frame: Bytes) -> Result<u32> {
         self.append(|state, channel| {
             state.append_after_acks(channel, frame);

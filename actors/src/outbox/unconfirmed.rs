@@ -1,7 +1,7 @@
 //! Content that was written and is not confirmed, in the batches in which it was written.
 //!
-//! A batch is dropped when all of its publishes are resolved. No exchange or routing key is kept per publish: the rare
-//! reader of a single publish parses the frames, see [`written_publish`](super::written_publish).
+//! A batch is dropped when all of its publishes are resolved. No exchange or routing key is kept per publish:
+//! the rare reader of a single publish parses the frames, see [`written_publish`](super::written_publish).
 
 use std::collections::VecDeque;
 
@@ -78,8 +78,8 @@ impl Unconfirmed {
         self.batches.back().map_or(0, |batch| batch.range.last + 1)
     }
 
-    /// Removes the batches that lie wholly below `base`; returns what their publishes cost in the window, and their
-    /// bytes, to be dropped when the lock is free.
+    /// Removes the batches that lie wholly below `base`; returns what their publishes cost in the window, and
+    /// their bytes, to be dropped when the lock is free.
     #[inline]
     pub(super) fn drop_below(&mut self, base: u64) -> (usize, Vec<Bytes>) {
         let (mut cost, mut freed) = (0, Vec::new());

@@ -1,4 +1,5 @@
-//! The publish window: how many publishes and bytes are in flight, and the queue of callers that wait for room.
+//! The publish window: how many publishes and bytes are in flight, and the queue of callers that wait for
+//! room.
 
 use std::{
     collections::VecDeque,
@@ -38,8 +39,8 @@ impl Window {
         }
     }
 
-    /// Returns whether a publish may enter now: callers do not overtake each other, and a publish that is larger than the
-    /// window enters alone.
+    /// Returns whether a publish may enter now: callers do not overtake each other, and a publish that is
+    /// larger than the window enters alone.
     #[inline]
     pub(super) fn admits(&self, ticket: Option<u64>, cost: usize) -> bool {
         let first = match (ticket, self.callers.front()) {
@@ -52,8 +53,8 @@ impl Window {
             && (self.bytes + cost <= self.max_bytes || self.messages == 0)
     }
 
-    /// Enters the wait queue, or stays in it; returns `false` if the deadline has passed, and leaves it. A waker that is
-    /// not needed any more goes to `dropped`.
+    /// Enters the wait queue, or stays in it; returns `false` if the deadline has passed, and leaves it. A
+    /// waker that is not needed any more goes to `dropped`.
     pub(super) fn wait(
         &mut self,
         ticket: &mut Option<u64>,

@@ -116,7 +116,8 @@ impl<'a> PublishReader<'a> {
         self.batch_and_rest().map(|(_, rest)| rest)
     }
 
-    /// Returns the bytes of the batch here, or of the next one at the end of it, and those of them that are left.
+    /// Returns the bytes of the batch here, or of the next one at the end of it, and those of them that are
+    /// left.
     fn batch_and_rest(&mut self) -> Option<(&'a Bytes, &'a [u8])> {
         loop {
             let batch = self.unconfirmed.batch(self.position.batch)?;

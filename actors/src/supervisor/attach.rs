@@ -18,7 +18,8 @@ use crate::{
 };
 
 impl Supervision {
-    /// Takes the number for a channel that the application opens, and attaches the channel if there is a connection.
+    /// Takes the number for a channel that the application opens, and attaches the channel if there is a
+    /// connection.
     pub(super) fn open_channel(&mut self, options: &OpenChannel) -> Result<u16> {
         self.check_not_closed()?;
         if self.phase.history() == History::NeverOpen {

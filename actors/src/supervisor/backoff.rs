@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::options::Backoff;
 
-/// How long the broker may refuse the login or the virtual host before the connection gives up: a broker that restarts
-/// refuses them for a while.
+/// How long the broker may refuse the login or the virtual host before the connection gives up: a broker that
+/// restarts refuses them for a while.
 const REFUSED_FOR_GOOD: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -66,7 +66,8 @@ mod tests {
         Duration::from_secs(secs)
     }
 
-    /// REC-32: an exponential wait has a cap and is random below it, so that clients do not reconnect all at once.
+    /// REC-32: an exponential wait has a cap and is random below it, so that clients do not reconnect all at
+    /// once.
     #[test]
     fn waits_are_random_and_their_limits_double_up_to_the_cap() {
         let policy = backoff(Recovery::exponential(secs(1), secs(5)));

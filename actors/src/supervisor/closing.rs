@@ -1,7 +1,8 @@
 //! Closing: by the application, when no handle is left, or for good because of an error.
 //!
-//! A close by the application waits until every channel has its publishes confirmed, or for the close timeout, and
-//! then sends `connection.close`. A connection that is not open, or is still recovering, has nothing to wait for.
+//! A close by the application waits until every channel has its publishes confirmed, or for the close
+//! timeout, and then sends `connection.close`. A connection that is not open, or is still recovering, has
+//! nothing to wait for.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ impl Supervision {
         self.released && self.channels.is_empty()
     }
 
-    /// Closes the connection when neither it nor a channel has a handle any more, and ends the actor once it is closed.
+    /// Closes the connection when neither it nor a channel has a handle any more, and ends the actor once it
+    /// is closed.
     pub(super) fn close_if_unneeded(&mut self, now: Instant) {
         if self.is_unneeded() {
             self.begin_close(200, "no handle is left".into(), now);

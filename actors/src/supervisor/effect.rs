@@ -1,4 +1,5 @@
-//! The effects of the machine: what the actor has to do, in this order, after the machine has handled an input.
+//! The effects of the machine: what the actor has to do, in this order, after the machine has handled an
+//! input.
 
 use super::redeclare_steps::RecoveryStep;
 use crate::{

@@ -1,4 +1,5 @@
-//! The mailbox of the ConnectionSupervisor: each message that it takes, from the application and from its actors.
+//! The mailbox of the ConnectionSupervisor: each message that it takes, from the application and from its
+//! actors.
 //!
 //! A handler passes values to the machine and then carries out its effects.
 

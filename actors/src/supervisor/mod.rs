@@ -1,9 +1,9 @@
-//! The ConnectionSupervisor: the actor behind a connection handle. It starts Connection actors one after the other,
-//! attaches the channels to them, and replies to handles, also while there is no connection.
+//! The ConnectionSupervisor: the actor behind a connection handle. It starts Connection actors one after the
+//! other, attaches the channels to them, and replies to handles, also while there is no connection.
 //!
-//! The actor is a shell around [`Supervision`], which decides. `mailbox.rs` shows which messages it takes, and
-//! `perform.rs` how it carries out the effects that the machine asks for. `utility_channel.rs` is a second, small
-//! actor: the channel on which the library declares topology and repairs consumers.
+//! The actor is a shell around [`Supervision`], which decides. `mailbox.rs` shows which messages it takes,
+//! and `perform.rs` how it carries out the effects that the machine asks for. `utility_channel.rs` is a
+//! second, small actor: the channel on which the library declares topology and repairs consumers.
 
 mod attach;
 mod backoff;
@@ -56,8 +56,8 @@ use crate::{
 
 /// An actor that keeps one connection to a broker open.
 ///
-/// It starts a [`Connection`](crate::Connection) actor for each TCP connection, opens channels on it, and reconnects
-/// as the options allow.
+/// It starts a [`Connection`](crate::Connection) actor for each TCP connection, opens channels on it, and
+/// reconnects as the options allow.
 ///
 /// | message | reply |
 /// |---|---|
@@ -69,12 +69,12 @@ use crate::{
 /// | [`CloseConnection`](crate::CloseConnection) | `()` |
 ///
 /// # Errors
-/// Messages that need the connection return `ConnectionClosed` when it is not open yet, being closed, or closed. Its
-/// [`close_reason`](Error::close_reason) is the one that the broker sent, if it sent one.
+/// Messages that need the connection return `ConnectionClosed` when it is not open yet, being closed, or
+/// closed. Its [`close_reason`](Error::close_reason) is the one that the broker sent, if it sent one.
 ///
 /// **Over a reconnect**: the actor stays the same, and keeps its watchers and channels. It closes when the
-/// limits of its [`Recovery`](crate::Recovery) are reached, or when the broker has refused the login or the virtual
-/// host for a minute.
+/// limits of its [`Recovery`](crate::Recovery) are reached, or when the broker has refused the login or the
+/// virtual host for a minute.
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections>
 ///
@@ -127,10 +127,11 @@ struct Closers {
 impl ConnectionSupervisor {
     /// Starts the actor, which connects at once.
     ///
-    /// The actor and those that it starts run on `arbiter`, or, without one, on the calling thread, which must have an
-    /// actix `System`. The receiver has the state of the connection. It is the only report of the connect:
-    /// [`ConnectionState::Open`], or [`Closed`](ConnectionState::Closed) with the cause: `Io`, `Auth` (403), `Vhost`
-    /// (530), `Timeout`, `Protocol`, `Limit`, or `ConnectionClosed` for another refusal.
+    /// The actor and those that it starts run on `arbiter`, or, without one, on the calling thread, which
+    /// must have an actix `System`. The receiver has the state of the connection. It is the only report of
+    /// the connect: [`ConnectionState::Open`], or [`Closed`](ConnectionState::Closed) with the cause: `Io`,
+    /// `Auth` (403), `Vhost` (530), `Timeout`, `Protocol`, `Limit`, or `ConnectionClosed` for another
+    /// refusal.
     ///
     /// # Examples
     /// ```no_run

@@ -1,4 +1,5 @@
-//! Carries out the effects of the machine: starts actors, sends messages, publishes the state, sets the timer.
+//! Carries out the effects of the machine: starts actors, sends messages, publishes the state, sets the
+//! timer.
 
 use std::sync::Arc;
 

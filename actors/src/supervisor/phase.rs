@@ -1,7 +1,7 @@
 //! The phases of a supervised connection, from the first dial to the end.
 //!
-//! One enum: what a phase needs is in its variant, so that a phase cannot have what belongs to another one. When a
-//! phase ends is decided in `supervision.rs` and its neighbours.
+//! One enum: what a phase needs is in its variant, so that a phase cannot have what belongs to another one.
+//! When a phase ends is decided in `supervision.rs` and its neighbours.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! Dialling: the first connection, a lost connection, the back-off before the next attempt, and when to give up.
+//! Dialling: the first connection, a lost connection, the back-off before the next attempt, and when to give
+//! up.
 
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ impl Supervision {
         self.notify(ConnectionEvent::Retrying { attempt, delay, error });
     }
 
-    /// Detaches the channels and ends what used the lost connection: the utility channel, repairs, secret updates.
+    /// Detaches the channels and ends what used the lost connection: the utility channel, repairs, secret
+    /// updates.
     fn detach_all(&mut self, error: &Error) {
         let epoch = self.epoch;
         self.utility = None;

@@ -1,8 +1,8 @@
-//! From an open connection to a recovered one: the topology is redeclared, the channels are attached, and what is
-//! missing is repaired.
+//! From an open connection to a recovered one: the topology is redeclared, the channels are attached, and
+//! what is missing is repaired.
 //!
-//! What is declared in which order is in `redeclare.rs`, what is repaired when in `repair.rs`. Here their decisions
-//! become work of the utility channel, messages to channels, and phases.
+//! What is declared in which order is in `redeclare.rs`, what is repaired when in `repair.rs`. Here their
+//! decisions become work of the utility channel, messages to channels, and phases.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ use crate::{
     wire::Fault,
 };
 
-/// The least time for which a refused step is tried again. With a long heartbeat interval it is longer, because the
-/// broker may notice the dead connection later.
+/// The least time for which a refused step is tried again. With a long heartbeat interval it is longer,
+/// because the broker may notice the dead connection later.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
 
 impl Supervision {
@@ -152,7 +152,8 @@ impl Supervision {
         self.health_changed();
     }
 
-    /// A consumer cannot start again. It is tried on the utility channel, because a refusal would close its own.
+    /// A consumer cannot start again. It is tried on the utility channel, because a refusal would close its
+    /// own.
     pub(super) fn repair(&mut self, repair: Repair, now: Instant) {
         self.retries.remove_consumer(repair.channel, repair.consumer);
         let is_recorded = self.topology.queue(&repair.trial.queue).is_some();

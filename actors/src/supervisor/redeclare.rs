@@ -8,8 +8,9 @@
 //! 5. channels, each by itself: `channel.open`, prefetch and consumers, `confirm.select`
 //! 6. per channel: unconfirmed publishes, publishes that were queued, calls that waited
 //!
-//! Steps 1 to 4 are below; 5 and 6 are in `channel/recovery.rs`. A step whose refusal may be transient is sent again for
-//! up to five seconds, while the channels wait. After that it goes to the retry list (`repair.rs`).
+//! Steps 1 to 4 are below; 5 and 6 are in `channel/recovery.rs`. A step whose refusal may be transient is
+//! sent again for up to five seconds, while the channels wait. After that it goes to the retry list
+//! (`repair.rs`).
 
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ use super::{
 };
 use crate::message::Skipped;
 
-/// The order of the redeclaration. The steps of a row are sent together; the next row follows when each of them is
-/// declared or given up for now.
+/// The order of the redeclaration. The steps of a row are sent together; the next row follows when each of
+/// them is declared or given up for now.
 const ORDER: [&[TopologyGroup]; 2] = [
     &[TopologyGroup::Exchanges, TopologyGroup::ExchangeBindings, TopologyGroup::Queues],
     &[TopologyGroup::QueueBindings],

@@ -1,7 +1,7 @@
 //! The steps that the utility channel sends, and how replies and refusals are assigned to them.
 //!
-//! Steps are sent one after the other without waiting for replies. The broker closes the utility channel because of a
-//! step that it refuses. The channel is opened again then, and continues with the next step.
+//! Steps are sent one after the other without waiting for replies. The broker closes the utility channel
+//! because of a step that it refuses. The channel is opened again then, and continues with the next step.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -26,7 +26,8 @@ pub(super) enum RecoveryStep {
     BindExchange(BindExchange),
     /// Starts a consumer, to see whether the broker accepts it.
     TrialConsume(TrialConsume),
-    /// Cancels it. Sent after the consumer has started, because RabbitMQ 3.10 closes the connection otherwise.
+    /// Cancels it. Sent after the consumer has started, because RabbitMQ 3.10 closes the connection
+    /// otherwise.
     TrialCancel(Arc<str>),
 }
 
@@ -109,7 +110,8 @@ impl RecoverySteps {
         Self { steps, results: Vec::new(), expected: VecDeque::new() }
     }
 
-    /// Sends steps that have no result yet, as many as may be sent now. A step that cannot be encoded fails here.
+    /// Sends steps that have no result yet, as many as may be sent now. A step that cannot be encoded fails
+    /// here.
     pub(super) fn send_pending(&mut self, mut send: impl FnMut(&AMQPClass) -> Result<()>) {
         self.expected.clear();
         let first = self.results.len();

@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 
-/// Returns whether a refusal may be transient: for a lock that the dead connection still holds, or a node that is down.
+/// Returns whether a refusal may be transient: for a lock that the dead connection still holds, or a node
+/// that is down.
 pub(super) fn is_transient(error: &Error) -> bool {
     error.close_reason().is_some_and(|reason| match reason.code {
         403 | 405 | 541 => true,

@@ -1,8 +1,8 @@
 //! The retry list: consumers that did not recover, and entities that could not be redeclared, one task each.
 //!
-//! A task runs on the utility channel, where a refusal closes no channel of the application. Given the results and the
-//! time, this file decides how a task ends: it is done, it is tried again after a pause that doubles, or its consumer is
-//! lost. The steps of a task are in `repair_steps.rs`.
+//! A task runs on the utility channel, where a refusal closes no channel of the application. Given the
+//! results and the time, this file decides how a task ends: it is done, it is tried again after a pause that
+//! doubles, or its consumer is lost. The steps of a task are in `repair_steps.rs`.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

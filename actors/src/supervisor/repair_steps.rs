@@ -1,5 +1,5 @@
-//! The steps that repair one consumer: its queue is declared and bound as recorded, and a trial consumer is started and
-//! cancelled again.
+//! The steps that repair one consumer: its queue is declared and bound as recorded, and a trial consumer is
+//! started and cancelled again.
 
 use super::{redeclare_steps::RecoveryStep, topology::Topology};
 use crate::internal::TrialConsume;

@@ -45,7 +45,8 @@ impl SecretUpdates {
         self.pending.push_back(PendingUpdate { secret, deadline, waiter: Some(waiter) });
     }
 
-    /// The broker has accepted the oldest update. Returns `None` if there is none, otherwise who still waits for it.
+    /// The broker has accepted the oldest update. Returns `None` if there is none, otherwise who still waits
+    /// for it.
     pub(super) fn accepted(&mut self) -> Option<Option<Waiter>> {
         let update = self.pending.pop_front()?;
         self.current = Some(update.secret);

@@ -1,5 +1,5 @@
-//! New passwords and tokens for an open connection: `connection.update-secret`, sent for the application, or in time
-//! before the credentials expire.
+//! New passwords and tokens for an open connection: `connection.update-secret`, sent for the application, or
+//! in time before the credentials expire.
 
 use std::time::Duration;
 

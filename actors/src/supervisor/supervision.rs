@@ -1,8 +1,9 @@
 //! The machine behind the `ConnectionSupervisor` actor. It decides; the actor carries out.
 //!
-//! An input is a method that takes values, the time among them, and adds [`Effect`]s for the actor. Each of these files
-//! has the inputs of one subject: `reconnect.rs` (dialling, a lost connection), `recovery.rs` (redeclaration, attaching
-//! channels, repairs), `attach.rs`, `closing.rs`, `health.rs`. No actix and no clock here.
+//! An input is a method that takes values, the time among them, and adds [`Effect`]s for the actor. Each of
+//! these files has the inputs of one subject: `reconnect.rs` (dialling, a lost connection), `recovery.rs`
+//! (redeclaration, attaching channels, repairs), `attach.rs`, `closing.rs`, `health.rs`. No actix and no
+//! clock here.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,8 +1,8 @@
-//! The record of the topology that was declared over the connection: exchanges, queues, bindings and consumers, once
-//! each, with the order of their first declarations.
+//! The record of the topology that was declared over the connection: exchanges, queues, bindings and
+//! consumers, once each, with the order of their first declarations.
 //!
-//! An auto-delete queue or exchange is forgotten with its last user, along whole chains, as the broker deletes it. The
-//! steps that declare the record again are in `topology_steps.rs`.
+//! An auto-delete queue or exchange is forgotten with its last user, along whole chains, as the broker
+//! deletes it. The steps that declare the record again are in `topology_steps.rs`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -197,7 +197,8 @@ impl Topology {
         tags.iter().for_each(|tag| self.forget_consumer(channel, tag));
     }
 
-    /// A queue is about to be deleted, or that was refused. Its consumers must not declare it again meanwhile.
+    /// A queue is about to be deleted, or that was refused. Its consumers must not declare it again
+    /// meanwhile.
     pub(super) fn set_deleting(&mut self, queue: &str, is_deleting: bool) {
         if is_deleting {
             *self.deleting.entry(queue.to_owned()).or_default() += 1;

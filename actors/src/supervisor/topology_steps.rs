@@ -49,8 +49,9 @@ impl Topology {
         Some((&known.entity.declare, &known.entity.name, bindings))
     }
 
-    /// Returns the queue to declare once more before a binding of it that was refused. The broker may have deleted an
-    /// auto-delete queue with the consumers of the dead connection after the redeclaration found it.
+    /// Returns the queue to declare once more before a binding of it that was refused. The broker may have
+    /// deleted an auto-delete queue with the consumers of the dead connection after the redeclaration found
+    /// it.
     pub(super) fn vanished_queue(&self, step: &RecoveryStep) -> Option<RecoveryStep> {
         let RecoveryStep::BindQueue(bind) = step else { return None };
         let known = self.queues.get(&bind.queue)?;
@@ -59,8 +60,8 @@ impl Topology {
         is_auto_delete.then(|| RecoveryStep::of_queue(declare, &known.entity.name))
     }
 
-    /// Returns the exchanges that a binding of this queue needs, and that the broker may have deleted with the queue:
-    /// auto-delete exchanges, and those that they are bound to.
+    /// Returns the exchanges that a binding of this queue needs, and that the broker may have deleted with
+    /// the queue: auto-delete exchanges, and those that they are bound to.
     pub(super) fn sources_of(&self, queue: &str) -> Vec<RecoveryStep> {
         let mut names: Vec<&str> = Vec::new();
         let to_it = self.bindings.keys().filter(|key| key.to_queue && key.destination == queue);

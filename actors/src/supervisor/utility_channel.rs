@@ -1,8 +1,8 @@
-//! The utility channel: an actor for a channel of the library's own, on which topology is redeclared and consumers are
-//! tried. A refusal closes this channel, and none of the application's.
+//! The utility channel: an actor for a channel of the library's own, on which topology is redeclared and
+//! consumers are tried. A refusal closes this channel, and none of the application's.
 //!
-//! It reports the results of its steps once, when it ends. What it sends is decided in `utility_dialogue.rs`, the steps
-//! are in `redeclare_steps.rs`.
+//! It reports the results of its steps once, when it ends. What it sends is decided in `utility_dialogue.rs`,
+//! the steps are in `redeclare_steps.rs`.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! What the utility channel sends and expects: it opens, sends its steps, opens again after a refusal, and closes.
+//! What the utility channel sends and expects: it opens, sends its steps, opens again after a refusal, and
+//! closes.
 
 use super::redeclare_steps::{RecoveryStep, RecoverySteps, StepResult};
 use crate::{

@@ -12,7 +12,8 @@ impl PeerSocket {
     /// Waits for the protocol header, the first eight bytes of a client, and returns them without a check.
     ///
     /// # Errors
-    /// [`Disconnected`](TestErrorKind::Disconnected) or [`TimedOut`](TestErrorKind::TimedOut) before eight bytes are there.
+    /// [`Disconnected`](TestErrorKind::Disconnected) or [`TimedOut`](TestErrorKind::TimedOut) before eight
+    /// bytes are there.
     ///
     /// # Examples
     /// ```
@@ -55,8 +56,9 @@ impl PeerSocket {
     /// Waits for the next frame of a channel. Frames of other channels are kept.
     ///
     /// # Errors
-    /// The same as [`next_frame`](Self::next_frame). Besides, [`Unexpected`](TestErrorKind::Unexpected) when the client
-    /// sends `connection.close`, since nothing follows it; [`expect_close`](Self::expect_close) still returns it.
+    /// The same as [`next_frame`](Self::next_frame). Besides, [`Unexpected`](TestErrorKind::Unexpected) when
+    /// the client sends `connection.close`, since nothing follows it; [`expect_close`](Self::expect_close)
+    /// still returns it.
     ///
     /// # Examples
     /// ```
@@ -120,8 +122,8 @@ impl PeerSocket {
     /// Waits for a duration in which the client must send nothing, heartbeats included.
     ///
     /// # Errors
-    /// [`Unexpected`](TestErrorKind::Unexpected) for a frame, [`Disconnected`](TestErrorKind::Disconnected) for the end
-    /// of the connection, [`Malformed`](TestErrorKind::Malformed) for a part of a frame.
+    /// [`Unexpected`](TestErrorKind::Unexpected) for a frame, [`Disconnected`](TestErrorKind::Disconnected)
+    /// for the end of the connection, [`Malformed`](TestErrorKind::Malformed) for a part of a frame.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,5 @@
-//! The stream to the client: writes bytes, and decodes frames from the bytes that it reads. No time limits here.
+//! The stream to the client: writes bytes, and decodes frames from the bytes that it reads. No time limits
+//! here.
 
 use std::{fmt, io, time::Duration};
 
@@ -104,7 +105,8 @@ impl FrameStream {
 
     pub(super) fn reset(self) -> io::Result<()> {
         match self.io {
-            // Deprecated because it blocks for other durations than zero. Its successor is missing in the minimum version of tokio.
+            // Deprecated because it blocks for other durations than zero. Its successor is missing in the
+            // minimum version of tokio.
             #[allow(deprecated)]
             Io::Tcp(stream) => stream.set_linger(Some(Duration::ZERO)),
             Io::Other(_) => Ok(()),

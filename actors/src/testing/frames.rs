@@ -238,7 +238,8 @@ pub(super) fn parse_header(frame: &RawFrame) -> Option<HeaderParts> {
     })
 }
 
-/// Encodes the payload of a method frame. Into a `Vec`, which grows: the generator panics at the end of a slice.
+/// Encodes the payload of a method frame. Into a `Vec`, which grows: the generator panics at the end of a
+/// slice.
 fn encode(class: &AMQPClass) -> Vec<u8> {
     let written = gen_class(class)(WriteContext::from(Vec::new()));
     written.expect("a Vec takes all bytes").into_inner().0

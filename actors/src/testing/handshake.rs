@@ -35,7 +35,8 @@ const CAPABILITIES: [&str; 9] = [
 pub enum HandshakeStep {
     /// After the protocol header, `connection.start`.
     Start,
-    /// After start-ok, the first `connection.secure`; only in a script with a [challenge](HandshakeScript::challenge).
+    /// After start-ok, the first `connection.secure`; only in a script with a
+    /// [challenge](HandshakeScript::challenge).
     Secure,
     /// After the last response, `connection.tune`. Here a broker refuses credentials.
     Tune,
@@ -111,8 +112,8 @@ enum Replacement {
 }
 
 impl HandshakeScript {
-    /// Creates the script of a broker that accepts everything: `PLAIN AMQPLAIN`, all capabilities, `channel_max` 2047,
-    /// `frame_max` 131,072, heartbeat 60.
+    /// Creates the script of a broker that accepts everything: `PLAIN AMQPLAIN`, all capabilities,
+    /// `channel_max` 2047, `frame_max` 131,072, heartbeat 60.
     ///
     /// # Examples
     /// ```
@@ -244,7 +245,8 @@ impl HandshakeScript {
         self.replace(step, Replacement::Silence)
     }
 
-    /// Sends bytes instead of a step, such as an HTTP response or another protocol header. The script ends there.
+    /// Sends bytes instead of a step, such as an HTTP response or another protocol header. The script ends
+    /// there.
     ///
     /// # Examples
     /// ```
@@ -256,7 +258,8 @@ impl HandshakeScript {
         self.replace(step, Replacement::Raw(bytes.into()))
     }
 
-    /// Sends `connection.close` instead of a step, and waits for `connection.close-ok`. The script ends there.
+    /// Sends `connection.close` instead of a step, and waits for `connection.close-ok`. The script ends
+    /// there.
     ///
     /// # Examples
     /// ```
@@ -299,12 +302,13 @@ impl PeerSocket {
 
     /// Runs the handshake of a script, and returns what the client sent until the script ended.
     ///
-    /// For what no script can do, send and expect each frame, starting with [`expect_header`](Self::expect_header).
+    /// For what no script can do, send and expect each frame, starting with
+    /// [`expect_header`](Self::expect_header).
     ///
     /// # Errors
     /// [`Unexpected`](super::TestErrorKind::Unexpected) when the client sends something else,
-    /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut) when it sends
-    /// nothing.
+    /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut)
+    /// when it sends nothing.
     ///
     /// # Examples
     /// ```

@@ -14,11 +14,13 @@ pub use crate::options::MemoryDialer;
 /// The bytes that a stream buffers in each direction, as a TCP socket would.
 const BUFFER: usize = 64 * 1024;
 
-/// Plays a broker without a network: returns one [`PeerSocket`] per client connection, over an in-memory stream.
+/// Plays a broker without a network: returns one [`PeerSocket`] per client connection, over an in-memory
+/// stream.
 ///
-/// Nothing waits for the operating system, so tests can pause the clock with `tokio::time::pause`: timeouts and
-/// heartbeats then take no real time. A client connects through [`dialer`](Self::dialer). Dropping the peer refuses
-/// further connects. [`PeerSocket::reset`] only closes an in-memory stream: the client reads its end, not a reset.
+/// Nothing waits for the operating system, so tests can pause the clock with `tokio::time::pause`: timeouts
+/// and heartbeats then take no real time. A client connects through [`dialer`](Self::dialer). Dropping the
+/// peer refuses further connects. [`PeerSocket::reset`] only closes an in-memory stream: the client reads its
+/// end, not a reset.
 ///
 /// # Examples
 /// ```
@@ -57,8 +59,8 @@ impl MemoryPeer {
         Self { streams, sender, buffer: BUFFER, limit: TIME_LIMIT }
     }
 
-    /// Sets how many bytes each stream made by later [`dialer`](Self::dialer)s buffers in each direction. A stream with
-    /// a full buffer takes no more writes until the other side reads.
+    /// Sets how many bytes each stream made by later [`dialer`](Self::dialer)s buffers in each direction. A
+    /// stream with a full buffer takes no more writes until the other side reads.
     ///
     /// # Examples
     /// ```

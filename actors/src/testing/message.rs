@@ -1,5 +1,5 @@
-//! Messages in both directions: those that the client publishes, and those that the peer delivers, returns, or sends
-//! for `basic.get`.
+//! Messages in both directions: those that the client publishes, and those that the peer delivers, returns,
+//! or sends for `basic.get`.
 
 use bytes::Bytes;
 
@@ -43,7 +43,8 @@ pub struct Published {
 
 /// A message to the client, which may be wrong in many ways.
 ///
-/// Everything that converts to bytes is a message with that body, without properties, from the default exchange.
+/// Everything that converts to bytes is a message with that body, without properties, from the default
+/// exchange.
 ///
 /// # Examples
 /// ```
@@ -131,7 +132,8 @@ impl PeerMessage {
         self
     }
 
-    /// Sets the number of body bytes in each frame, at least 1. By default it follows from the negotiated `frame_max`.
+    /// Sets the number of body bytes in each frame, at least 1. By default it follows from the negotiated
+    /// `frame_max`.
     ///
     /// # Examples
     /// ```
@@ -172,9 +174,9 @@ impl PeerSocket {
     /// Waits for a whole message on a channel: `basic.publish`, its header, and its body.
     ///
     /// # Errors
-    /// The same as [`expect`](Self::expect). Besides, [`Unexpected`](super::TestErrorKind::Unexpected) for a header that
-    /// is not of class `basic`, has a weight, or malformed properties; for a body longer than announced; and for an empty
-    /// body frame.
+    /// The same as [`expect`](Self::expect). Besides, [`Unexpected`](super::TestErrorKind::Unexpected) for a
+    /// header that is not of class `basic`, has a weight, or malformed properties; for a body longer than
+    /// announced; and for an empty body frame.
     ///
     /// # Examples
     /// ```
@@ -245,8 +247,8 @@ impl PeerSocket {
         self.send_message(RawFrame::method(channel, method), &message).await
     }
 
-    /// Sends a message with `basic.get-ok`, the reply to `basic.get`. `message_count` is the number of messages left in
-    /// the queue.
+    /// Sends a message with `basic.get-ok`, the reply to `basic.get`. `message_count` is the number of
+    /// messages left in the queue.
     ///
     /// # Errors
     /// The same as [`deliver`](Self::deliver).

@@ -1,14 +1,14 @@
 //! Tools for tests: a scripted peer that plays the server, and probes that record the messages of actors.
 //!
-//! A [`Peer`] listens on a loopback port, a [`MemoryPeer`] accepts in-memory streams. Each [`PeerSocket`] that they
-//! accept is the server's side of one connection, which the test plays frame by frame. It can do what a real broker does
-//! not: stop in the middle of a handshake, cut a message in two, send an unexpected reply, reset the connection.
-//! It encodes and decodes with `amq-protocol` alone and shares no code with the codec of this library, so each checks
-//! the other.
+//! A [`Peer`] listens on a loopback port, a [`MemoryPeer`] accepts in-memory streams. Each [`PeerSocket`]
+//! that they accept is the server's side of one connection, which the test plays frame by frame. It can do
+//! what a real broker does not: stop in the middle of a handshake, cut a message in two, send an unexpected
+//! reply, reset the connection. It encodes and decodes with `amq-protocol` alone and shares no code with the
+//! codec of this library, so each checks the other.
 //!
-//! Nothing here sleeps, and every wait has a limit ([`TIME_LIMIT`] unless another one is set). A wait that fails ends
-//! with a [`TestError`]: what was awaited, what came instead, and the frames before it. Arguments are not checked: a short
-//! string over 255 bytes panics, as it does in `amq-protocol`.
+//! Nothing here sleeps, and every wait has a limit ([`TIME_LIMIT`] unless another one is set). A wait that
+//! fails ends with a [`TestError`]: what was awaited, what came instead, and the frames before it. Arguments
+//! are not checked: a short string over 255 bytes panics, as it does in `amq-protocol`.
 //!
 //! # Examples
 //!

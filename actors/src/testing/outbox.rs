@@ -12,7 +12,8 @@ use crate::{
 
 const EPOCH: u64 = 1;
 
-/// An [`Outbox`] in confirm mode whose caller plays the connection: it takes the written bytes and acknowledges them.
+/// An [`Outbox`] in confirm mode whose caller plays the connection: it takes the written bytes and
+/// acknowledges them.
 pub struct BenchOutbox(Arc<Outbox>);
 
 impl BenchOutbox {
@@ -43,7 +44,8 @@ impl BenchOutbox {
         while self.0.take(EPOCH, 1 << 20, out) {}
     }
 
-    /// Handles a `basic.ack` with `multiple` from the broker. Returns `false` for a tag that was not published.
+    /// Handles a `basic.ack` with `multiple` from the broker. Returns `false` for a tag that was not
+    /// published.
     pub fn ack_up_to(&self, tag: u64) -> bool {
         self.0.ack(tag, true).is_ok()
     }

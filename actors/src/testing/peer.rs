@@ -11,9 +11,9 @@ use super::{PeerSocket, TIME_LIMIT, TestError};
 
 /// Listens on a loopback port in place of a broker, and returns one [`PeerSocket`] per client connection.
 ///
-/// Between two calls of [`accept`](Self::accept) the operating system accepts connections for it, so a client that
-/// reconnects finds the port open. Drop the peer to have clients refused; [`listen_at`](Self::listen_at) opens the same
-/// port again. For a peer without a network see [`MemoryPeer`](super::MemoryPeer).
+/// Between two calls of [`accept`](Self::accept) the operating system accepts connections for it, so a client
+/// that reconnects finds the port open. Drop the peer to have clients refused; [`listen_at`](Self::listen_at)
+/// opens the same port again. For a peer without a network see [`MemoryPeer`](super::MemoryPeer).
 ///
 /// # Examples
 /// ```

@@ -53,7 +53,8 @@ pub struct Probe<M: Message<Result = ()> + Send + 'static> {
 }
 
 impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
-    /// Starts a probe on the current arbiter. Its actor stops when the probe and all its recipients are dropped.
+    /// Starts a probe on the current arbiter. Its actor stops when the probe and all its recipients are
+    /// dropped.
     ///
     /// # Examples
     /// ```
@@ -179,11 +180,12 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
 
     /// Runs a future to its end, during which no message may arrive and none may be left.
     ///
-    /// It sees every message that was sent before the future ended, so no time has to pass afterwards. The future has no
-    /// time limit.
+    /// It sees every message that was sent before the future ended, so no time has to pass afterwards. The
+    /// future has no time limit.
     ///
     /// # Errors
-    /// [`Unexpected`](TestErrorKind::Unexpected) when a message is there; [`next`](Self::next) still returns it.
+    /// [`Unexpected`](TestErrorKind::Unexpected) when a message is there; [`next`](Self::next) still returns
+    /// it.
     ///
     /// # Examples
     /// ```

@@ -24,7 +24,8 @@ impl PeerSocket {
         self.answer(channel, |_: channel::Open| channel::OpenOk {}).await.map(drop)
     }
 
-    /// Waits for the method `Q` on a channel, sends the method that `reply` returns for it, and returns the request.
+    /// Waits for the method `Q` on a channel, sends the method that `reply` returns for it, and returns the
+    /// request.
     ///
     /// # Errors
     /// The same as [`expect`](Self::expect).
@@ -87,12 +88,12 @@ impl PeerSocket {
         self.send(channel, basic::Nack { delivery_tag, multiple, requeue: false }).await
     }
 
-    /// Sends `connection.close` and waits for `connection.close-ok`. Other frames before it are dropped, as a broker
-    /// does.
+    /// Sends `connection.close` and waits for `connection.close-ok`. Other frames before it are dropped, as a
+    /// broker does.
     ///
     /// # Errors
-    /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut) when the client
-    /// does not reply.
+    /// [`Disconnected`](super::TestErrorKind::Disconnected) or [`TimedOut`](super::TestErrorKind::TimedOut)
+    /// when the client does not reply.
     ///
     /// # Examples
     /// ```
@@ -113,8 +114,8 @@ impl PeerSocket {
         }
     }
 
-    /// Sends `channel.close` and waits for `channel.close-ok`. Other frames of the channel before it are dropped, as a
-    /// broker does. `class_id` and `method_id` name the failed method, 0 for none.
+    /// Sends `channel.close` and waits for `channel.close-ok`. Other frames of the channel before it are
+    /// dropped, as a broker does. `class_id` and `method_id` name the failed method, 0 for none.
     ///
     /// # Errors
     /// The same as [`close_connection`](Self::close_connection).

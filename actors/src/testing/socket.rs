@@ -1,5 +1,5 @@
-//! [`PeerSocket`]: one client connection, seen from the server. Sending is here; what is expected of the client is in
-//! `expect`.
+//! [`PeerSocket`]: one client connection, seen from the server. Sending is here; what is expected of the
+//! client is in `expect`.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -17,11 +17,11 @@ use super::{
 /// The number of sent and received frames that an error lists.
 const TRANSCRIPT_LINES: usize = 16;
 
-/// The server's side of one client connection. A test sends frames and waits for those it expects, one after the other;
-/// no reply is sent automatically.
+/// The server's side of one client connection. A test sends frames and waits for those it expects, one after
+/// the other; no reply is sent automatically.
 ///
-/// Frames of other channels than the awaited one are kept until they are asked for. Heartbeats are counted and skipped.
-/// Dropping the socket closes it.
+/// Frames of other channels than the awaited one are kept until they are asked for. Heartbeats are counted
+/// and skipped. Dropping the socket closes it.
 ///
 /// # Examples
 /// ```

@@ -59,8 +59,8 @@ impl Candidates {
         self.waiting.is_empty()
     }
 
-    /// Connects to the next address; where addresses are raced, to the first that accepts. An address that failed is
-    /// not tried again.
+    /// Connects to the next address; where addresses are raced, to the first that accepts. An address that
+    /// failed is not tried again.
     pub(crate) async fn dial(&mut self, tcp: &TcpOptions) -> Result<Socket> {
         #[cfg(feature = "testing")]
         if let Some(memory) = self.memory.take() {
@@ -75,7 +75,8 @@ impl Candidates {
         .map(Socket::Tcp)
     }
 
-    /// Starts another attempt when the last one failed or `delay` has passed, and returns the first that succeeds.
+    /// Starts another attempt when the last one failed or `delay` has passed, and returns the first that
+    /// succeeds.
     async fn race(&mut self, first: SocketAddr, delay: Duration, tcp: &TcpOptions) -> Result<TcpStream> {
         let mut running = JoinSet::new();
         let mut pending = vec![first];

@@ -1,5 +1,5 @@
-//! Byte streams to the broker: connecting them ([`dial`]), reading in blocks, writing many chunks in one call, and the
-//! credit that pauses reading. No AMQP here.
+//! Byte streams to the broker: connecting them ([`dial`]), reading in blocks, writing many chunks in one
+//! call, and the credit that pauses reading. No AMQP here.
 //!
 //! Another kind of stream is another variant of [`Socket`]; nothing else names `TcpStream`.
 

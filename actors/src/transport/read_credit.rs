@@ -1,7 +1,7 @@
 //! A limit in bytes for deliveries that the broker does not limit (`no_ack`, or a prefetch of 0).
 //!
-//! When more than the limit waits for application code, the connection stops reading its socket until half of it is free
-//! again.
+//! When more than the limit waits for application code, the connection stops reading its socket until half of
+//! it is free again.
 
 use std::{
     fmt,
@@ -62,7 +62,8 @@ impl CreditAccount {
         }
     }
 
-    /// Gives back all bytes and takes no more. Must not be called while another thread calls [`take`](Self::take).
+    /// Gives back all bytes and takes no more. Must not be called while another thread calls
+    /// [`take`](Self::take).
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.credit.give_back(self.used.swap(0, Ordering::SeqCst));

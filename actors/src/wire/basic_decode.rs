@@ -1,7 +1,7 @@
 //! Decoding of the frames that are received once per message: `basic.deliver`, confirms and content headers.
 //!
-//! No string is copied: a [`Span`] marks its position in the payload, which the caller keeps. Strings need not be UTF-8,
-//! because RabbitMQ relays what was published.
+//! No string is copied: a [`Span`] marks its position in the payload, which the caller keeps. Strings need
+//! not be UTF-8, because RabbitMQ relays what was published.
 
 use bytes::Bytes;
 
@@ -96,11 +96,13 @@ pub struct ReturnHead {
 pub struct ContentHeader {
     /// The size of the body in octets.
     pub body_size: u64,
-    /// The property flags and the property list, for [`decode_properties`](super::property_codec::decode_properties).
+    /// The property flags and the property list, for
+    /// [`decode_properties`](super::property_codec::decode_properties).
     pub properties: Bytes,
 }
 
-/// Decodes the payload of a method frame if the method is in [`Inbound`]. Octets after the last argument are ignored.
+/// Decodes the payload of a method frame if the method is in [`Inbound`]. Octets after the last argument are
+/// ignored.
 ///
 /// # Errors
 /// [`Fault`] with 502 for a payload that ends too early.

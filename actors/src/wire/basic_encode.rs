@@ -1,7 +1,8 @@
-//! Encoding of the frames that are sent once per message: `basic.publish`, settlements, content and heartbeats.
+//! Encoding of the frames that are sent once per message: `basic.publish`, settlements, content and
+//! heartbeats.
 //!
-//! Every function appends to a buffer, and allocates only if the buffer has to grow. Client and server send the same
-//! bytes.
+//! Every function appends to a buffer, and allocates only if the buffer has to grow. Client and server send
+//! the same bytes.
 
 use bytes::{BufMut, BytesMut};
 
@@ -12,7 +13,8 @@ use super::{
     property_codec::{properties_len, put_properties},
 };
 
-/// Appends the frame of `basic.publish`. Names longer than 255 bytes are truncated; the caller must have checked them.
+/// Appends the frame of `basic.publish`. Names longer than 255 bytes are truncated; the caller must have
+/// checked them.
 #[inline]
 pub fn put_publish(buf: &mut BytesMut, channel: u16, exchange: &str, routing_key: &str, mandatory: bool) {
     let (exchange, routing_key) = (clip(exchange), clip(routing_key));
@@ -28,8 +30,8 @@ pub fn put_publish(buf: &mut BytesMut, channel: u16, exchange: &str, routing_key
     buf.put_slice(&[u8::from(mandatory), FRAME_END]);
 }
 
-/// Appends the header frame of a content. The caller must have [checked](super::property_codec::check_properties) the
-/// properties.
+/// Appends the header frame of a content. The caller must have
+/// [checked](super::property_codec::check_properties) the properties.
 #[inline]
 pub fn put_header(buf: &mut BytesMut, channel: u16, body_size: u64, properties: &Properties) {
     let payload = CONTENT_HEADER_LEN + properties_len(properties);
@@ -55,7 +57,8 @@ pub fn header_len(properties: &Properties) -> usize {
     FRAME_OVERHEAD + CONTENT_HEADER_LEN + properties_len(properties)
 }
 
-/// Appends the head of a body frame with `len` octets of payload. The caller appends the payload and [`FRAME_END`].
+/// Appends the head of a body frame with `len` octets of payload. The caller appends the payload and
+/// [`FRAME_END`].
 #[inline]
 pub fn put_body_head(buf: &mut BytesMut, channel: u16, len: u32) {
     put_head(buf, BODY, channel, len);

@@ -10,9 +10,9 @@
 //!                             <--         open-ok, or close 530
 //! ```
 //!
-//! A [`HandshakeMachine`] takes frames and appends its replies to a buffer. `start-ok` is encoded by hand, directly into
-//! that buffer, so that the password is in no other place; the handshake then drops its own copy. The owner of the buffer
-//! wipes it after the write.
+//! A [`HandshakeMachine`] takes frames and appends its replies to a buffer. `start-ok` is encoded by hand,
+//! directly into that buffer, so that the password is in no other place; the handshake then drops its own
+//! copy. The owner of the buffer wipes it after the write.
 
 use bytes::{BufMut, BytesMut};
 

@@ -1,8 +1,8 @@
 //! Assembly of contents from a method, a header and body frames.
 //!
-//! An [`Assembler`] belongs to one channel, where the frames of different contents never interleave. A body in one frame is
-//! a view of that frame, not a copy. A longer body is joined in a buffer that grows with what arrives, not with the size
-//! that the header announces.
+//! An [`Assembler`] belongs to one channel, where the frames of different contents never interleave. A body
+//! in one frame is a view of that frame, not a copy. A longer body is joined in a buffer that grows with what
+//! arrives, not with the size that the header announces.
 
 use bytes::{Bytes, BytesMut};
 
@@ -44,8 +44,8 @@ pub struct AssembledContent {
 
 /// Assembles the contents of one channel.
 ///
-/// The parts are fields that stay in place: moving them between the variants of an enum would cost more than the rest of
-/// the assembly.
+/// The parts are fields that stay in place: moving them between the variants of an enum would cost more than
+/// the rest of the assembly.
 #[derive(Debug)]
 pub struct Assembler {
     body_limit: u64,
@@ -131,7 +131,8 @@ impl Assembler {
     /// Adds a body frame. Returns the content if this is its last frame.
     ///
     /// # Errors
-    /// [`Fault`] for a body frame that is out of order, exceeds the announced size, or is one empty frame too many.
+    /// [`Fault`] for a body frame that is out of order, exceeds the announced size, or is one empty frame too
+    /// many.
     #[inline]
     pub fn body(&mut self, payload: Bytes) -> Result<Option<AssembledContent>, Fault> {
         if self.expected != ExpectedFrame::Body {

@@ -1,7 +1,7 @@
 //! A bounds-checked reader of big-endian fields.
 //!
-//! Every read returns `None` at the end of the bytes; the caller turns that into the [`Fault`](super::fault::Fault)
-//! that fits.
+//! Every read returns `None` at the end of the bytes; the caller turns that into the
+//! [`Fault`](super::fault::Fault) that fits.
 
 use super::span::Span;
 

@@ -6,7 +6,8 @@ use super::fault::Fault;
 
 /// The properties of a message cannot be decoded.
 ///
-/// The broker relays properties unchecked, so the cause is the publisher. The channel and the connection stay open.
+/// The broker relays properties unchecked, so the cause is the publisher. The channel and the connection stay
+/// open.
 ///
 /// # Examples
 /// ```

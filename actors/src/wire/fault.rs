@@ -1,7 +1,7 @@
 //! Protocol violations found in received bytes.
 //!
-//! A [`Fault`] holds what `connection.close` needs: the reply code, a text, and the method that was being decoded. The
-//! text contains at most short, printable excerpts of what the peer sent.
+//! A [`Fault`] holds what `connection.close` needs: the reply code, a text, and the method that was being
+//! decoded. The text contains at most short, printable excerpts of what the peer sent.
 
 use std::{borrow::Cow, error, fmt};
 

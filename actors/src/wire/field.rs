@@ -1,8 +1,8 @@
 //! Encoding and decoding of field tables and field values.
 //!
-//! Both directions recurse into nested values and stop at [`MAX_DEPTH`]. The decoder copies the table once and makes every
-//! string a view of that copy: a length that a peer claims is never allocated, and a table that is kept does not keep the
-//! read buffer alive.
+//! Both directions recurse into nested values and stop at [`MAX_DEPTH`]. The decoder copies the table once
+//! and makes every string a view of that copy: a length that a peer claims is never allocated, and a table
+//! that is kept does not keep the read buffer alive.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -42,8 +42,8 @@ pub fn encode_table(buf: &mut BytesMut, table: &Table) -> Result<(), EncodeError
 
 /// Appends a table that was [checked](check_table).
 ///
-/// An unchecked table is still encoded as valid bytes: long keys are truncated, and values that nest too deep become
-/// void.
+/// An unchecked table is still encoded as valid bytes: long keys are truncated, and values that nest too deep
+/// become void.
 pub(super) fn put_table(buf: &mut BytesMut, table: &Table) {
     put_entries(table, buf, 0);
 }

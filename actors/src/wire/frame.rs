@@ -7,8 +7,8 @@
 //!  +------+---------+-------------+---------------------+-----------+
 //! ```
 //!
-//! A [`FrameBatch`] holds consecutive frames of one channel as a single view of the read buffer. The decoder in
-//! `frame_decoder.rs` checks frames; the iterators here read frames that were checked.
+//! A [`FrameBatch`] holds consecutive frames of one channel as a single view of the read buffer. The decoder
+//! in `frame_decoder.rs` checks frames; the iterators here read frames that were checked.
 
 use bytes::{Buf, Bytes};
 
@@ -84,8 +84,8 @@ impl FrameBatch {
         Frames { bytes: self.bytes.clone() }
     }
 
-    /// Returns an iterator over borrowed frames, which does not touch the reference count of the read buffer. To keep a
-    /// payload, call `bytes.slice_ref`.
+    /// Returns an iterator over borrowed frames, which does not touch the reference count of the read buffer.
+    /// To keep a payload, call `bytes.slice_ref`.
     pub fn views(&self) -> FrameViews<'_> {
         FrameViews { bytes: &self.bytes }
     }

@@ -33,9 +33,11 @@ impl FrameDecoder {
         self.frame_max = usize::try_from(frame_max.max(FRAME_MIN_SIZE)).unwrap_or(usize::MAX);
     }
 
-    /// Removes the next batch of complete frames from the front of `buf`, or returns `None` if more bytes are needed.
+    /// Removes the next batch of complete frames from the front of `buf`, or returns `None` if more bytes are
+    /// needed.
     ///
-    /// Valid frames before an invalid one are returned first, so that a `connection.close` followed by garbage is seen.
+    /// Valid frames before an invalid one are returned first, so that a `connection.close` followed by
+    /// garbage is seen.
     ///
     /// # Errors
     /// [`Fault`] with 501 for a frame that has an unknown type, is too long, or lacks its end octet.

@@ -25,7 +25,8 @@ pub enum Mechanism {
     Plain,
     /// `AMQPLAIN`: sends user and password in a field table.
     AmqPlain,
-    /// `EXTERNAL`: sends nothing; the broker identifies the user otherwise, for example by a client certificate.
+    /// `EXTERNAL`: sends nothing; the broker identifies the user otherwise, for example by a client
+    /// certificate.
     External,
 }
 

@@ -1,9 +1,9 @@
 //! Encoding and decoding of every method through `amq-protocol`, in both directions.
 //!
-//! The decoder of `amq-protocol` recurses as deep as a table nests, and its errors do not name what failed. So class and
-//! method are looked up here, and tables are [scanned](super::scan::scan) first. The text of `close` is decoded by hand,
-//! because RabbitMQ truncates it at 255 bytes, possibly inside a character. Methods that are sent once per message are in
-//! `basic_encode.rs` and `basic_decode.rs`.
+//! The decoder of `amq-protocol` recurses as deep as a table nests, and its errors do not name what failed.
+//! So class and method are looked up here, and tables are [scanned](super::scan::scan) first. The text of
+//! `close` is decoded by hand, because RabbitMQ truncates it at 255 bytes, possibly inside a character.
+//! Methods that are sent once per message are in `basic_encode.rs` and `basic_decode.rs`.
 
 pub use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, exchange, queue, tx};
 use amq_protocol::protocol::{gen_class, parse_class};
@@ -48,8 +48,8 @@ pub fn ids(method: &AMQPClass) -> (u16, u16) {
 /// Decodes the payload of a method frame. Octets after the last argument are ignored.
 ///
 /// # Errors
-/// [`Fault`] with 503 for a method that AMQP 0-9-1 does not have, and with 502 for arguments that cannot be decoded, both
-/// with the ids of the method.
+/// [`Fault`] with 503 for a method that AMQP 0-9-1 does not have, and with 502 for arguments that cannot be
+/// decoded, both with the ids of the method.
 pub fn read_method(payload: &[u8]) -> Result<AMQPClass, Fault> {
     let mut cursor = Cursor::new(payload);
     let ids = cursor.short().zip(cursor.short());

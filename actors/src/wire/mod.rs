@@ -1,12 +1,12 @@
 //! The AMQP 0-9-1 wire format: plain encoders and decoders of bytes.
 //!
-//! Nothing here uses a socket, a clock or an actor, so everything is tested and fuzzed without a runtime. What is sent or
-//! received once per message (`basic_encode`, `basic_decode`, `content`, `frame`) is written by hand and does not allocate.
-//! All other methods go through `amq-protocol` (`method`). Bytes from the network are checked before any recursive decoder
-//! sees them; invalid ones produce a `Fault`, never a panic.
+//! Nothing here uses a socket, a clock or an actor, so everything is tested and fuzzed without a runtime.
+//! What is sent or received once per message (`basic_encode`, `basic_decode`, `content`, `frame`) is written
+//! by hand and does not allocate. All other methods go through `amq-protocol` (`method`). Bytes from the
+//! network are checked before any recursive decoder sees them; invalid ones produce a `Fault`, never a panic.
 //!
-//! The modules are private to the crate. The feature `unstable-wire` makes them public for tests, fuzzing and tools of this
-//! repository, outside semver.
+//! The modules are private to the crate. The feature `unstable-wire` makes them public for tests, fuzzing and
+//! tools of this repository, outside semver.
 
 #![cfg_attr(not(feature = "unstable-wire"), allow(unreachable_pub))]
 

@@ -1,7 +1,8 @@
 //! [`Properties`]: the fourteen properties of a message.
 //!
-//! Most messages have a delivery mode and few other properties, so [`Properties`] keeps two small fields inline and the
-//! rest in a box that exists only when needed. Encoding and decoding are in `property_codec.rs`.
+//! Most messages have a delivery mode and few other properties, so [`Properties`] keeps two small fields
+//! inline and the rest in a box that exists only when needed. Encoding and decoding are in
+//! `property_codec.rs`.
 
 use std::time::{Duration, SystemTime};
 
@@ -34,7 +35,8 @@ pub enum DeliveryMode {
 
 /// The properties of a message, which are sent in its content header.
 ///
-/// A text property has at most 255 bytes. Publishing a longer one fails with [`Codec`](crate::ErrorKind::Codec).
+/// A text property has at most 255 bytes. Publishing a longer one fails with
+/// [`Codec`](crate::ErrorKind::Codec).
 ///
 /// Source: AMQP 0-9-1 section 1.8 (class basic); section 4.2.6.1;
 /// <https://www.rabbitmq.com/docs/publishers#message-properties>
@@ -132,7 +134,8 @@ impl Properties {
         message_type, with_message_type;
         /// Returns the user that published the message (`user-id`).
         ///
-        /// The broker refuses a publish with a user other than that of the connection with 406, which closes the channel.
+        /// The broker refuses a publish with a user other than that of the connection with 406, which closes
+        /// the channel.
         user_id, with_user_id;
         /// Returns the application that published the message (`app-id`).
         app_id, with_app_id;
@@ -268,8 +271,8 @@ impl Properties {
 
     /// Sets [`expiration`](Self::expiration), rounded up to whole milliseconds.
     ///
-    /// With zero the message expires unless it can be delivered immediately. The limit is 2^32 - 1 milliseconds; publishing
-    /// with a longer expiration fails with [`Codec`](crate::ErrorKind::Codec).
+    /// With zero the message expires unless it can be delivered immediately. The limit is 2^32 - 1
+    /// milliseconds; publishing with a longer expiration fails with [`Codec`](crate::ErrorKind::Codec).
     ///
     /// # Examples
     /// ```

@@ -1,8 +1,8 @@
 //! Encoding and decoding of the properties in a content header.
 //!
-//! A content header has one or more words of flags, then the properties that the flags announce, in the order of the flags.
-//! Properties to be sent must pass [`check_properties`] first. Properties that cannot be decoded do not affect the
-//! connection.
+//! A content header has one or more words of flags, then the properties that the flags announce, in the order
+//! of the flags. Properties to be sent must pass [`check_properties`] first. Properties that cannot be
+//! decoded do not affect the connection.
 
 use bytes::{BufMut, BytesMut};
 
@@ -129,7 +129,8 @@ impl MoreProperties {
         Ok(())
     }
 
-    // Short strings in the order of the flags: before the inline properties, then those before and after `message-id`.
+    // Short strings in the order of the flags: before the inline properties, then those before and after
+    // `message-id`.
 
     fn before(&self) -> [(u16, &'static str, &Option<String>); 2] {
         [

@@ -1,7 +1,7 @@
 //! A check of field tables before `amq-protocol` decodes them.
 //!
-//! The decoder of `amq-protocol` recurses as deep as a table nests: a table of 20 kB can overflow the stack, which ends
-//! the process. [`scan`] uses a stack of its own, of fixed size.
+//! The decoder of `amq-protocol` recurses as deep as a table nests: a table of 20 kB can overflow the stack,
+//! which ends the process. [`scan`] uses a stack of its own, of fixed size.
 
 use super::{
     cursor::Cursor,
@@ -10,10 +10,11 @@ use super::{
     table::MAX_DEPTH,
 };
 
-/// Checks the table at the front of `bytes` and returns the number of bytes it takes, its length field included.
+/// Checks the table at the front of `bytes` and returns the number of bytes it takes, its length field
+/// included.
 ///
-/// `amq-protocol` decodes every table that passes: all types are known, lengths end where their container ends, keys are
-/// UTF-8, and containers nest at most [`MAX_DEPTH`] deep.
+/// `amq-protocol` decodes every table that passes: all types are known, lengths end where their container
+/// ends, keys are UTF-8, and containers nest at most [`MAX_DEPTH`] deep.
 ///
 /// # Errors
 /// [`Fault`] with 502 for a table that does not pass.

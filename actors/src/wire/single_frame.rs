@@ -1,7 +1,8 @@
-//! Decoding of the most common delivery in one step: `basic.deliver`, its header and at most one body frame, adjacent in
-//! one batch.
+//! Decoding of the most common delivery in one step: `basic.deliver`, its header and at most one body frame,
+//! adjacent in one batch.
 //!
-//! Every other delivery, valid or not, is left to the [assembler](super::content), which reports what is wrong.
+//! Every other delivery, valid or not, is left to the [assembler](super::content), which reports what is
+//! wrong.
 
 use super::{
     basic_decode::{Deliver, Inbound, parse_method},
@@ -23,8 +24,8 @@ pub struct SingleFrameDelivery {
     pub len: usize,
 }
 
-/// Decodes the delivery at the front of checked frames, or returns `None` if it does not have this form or its body exceeds
-/// `body_limit`.
+/// Decodes the delivery at the front of checked frames, or returns `None` if it does not have this form or
+/// its body exceeds `body_limit`.
 #[inline]
 pub fn single_frame_delivery(bytes: &[u8], body_limit: u64) -> Option<SingleFrameDelivery> {
     let mut frames = FrameViews::new(bytes);

@@ -1,6 +1,7 @@
 //! Positions of fields inside received bytes.
 //!
-//! A span borrows nothing; `of` resolves it, given the bytes. A span that is out of range resolves to an empty slice.
+//! A span borrows nothing; `of` resolves it, given the bytes. A span that is out of range resolves to an
+//! empty slice.
 
 /// The position of a short string in a method payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! [`Table`]: arguments of methods, headers of messages, properties of peers.
 //!
-//! A table keeps the order of its entries. A received table also keeps keys that occur twice (the first one counts) and
-//! keys that are not UTF-8, so it can be sent on unchanged. Encoding and decoding are in `field.rs`.
+//! A table keeps the order of its entries. A received table also keeps keys that occur twice (the first one
+//! counts) and keys that are not UTF-8, so it can be sent on unchanged. Encoding and decoding are in
+//! `field.rs`.
 
 use std::fmt;
 
@@ -12,9 +13,9 @@ pub const MAX_DEPTH: usize = 32;
 
 /// An AMQP field table: an ordered list of named values.
 ///
-/// Field tables are the arguments of methods, the headers of messages and the properties of peers. A key has at most
-/// 255 bytes, and tables and arrays nest at most 32 deep. Sending a table that exceeds a limit fails with
-/// [`Codec`](crate::ErrorKind::Codec).
+/// Field tables are the arguments of methods, the headers of messages and the properties of peers. A key has
+/// at most 255 bytes, and tables and arrays nest at most 32 deep. Sending a table that exceeds a limit fails
+/// with [`Codec`](crate::ErrorKind::Codec).
 ///
 /// Source: AMQP 0-9-1 section 4.2.5.5; <https://www.rabbitmq.com/amqp-0-9-1-errata#section_3>
 ///

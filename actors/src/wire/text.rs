@@ -1,7 +1,7 @@
 //! [`Text`]: a string from the wire that is usually UTF-8, but need not be.
 //!
-//! RabbitMQ relays the keys and long strings of message headers unchecked, so a consumer receives whatever bytes a
-//! publisher wrote.
+//! RabbitMQ relays the keys and long strings of message headers unchecked, so a consumer receives whatever
+//! bytes a publisher wrote.
 
 use std::{borrow::Cow, fmt};
 

@@ -1,7 +1,7 @@
 //! Negotiation of limits: channels, frame size, heartbeat.
 //!
-//! A limit of 0 means that a side has no limit, so the limit of the other side applies. The frame size always has a
-//! limit, because the client never accepts frames of any size.
+//! A limit of 0 means that a side has no limit, so the limit of the other side applies. The frame size always
+//! has a limit, because the client never accepts frames of any size.
 
 use super::{
     frame::FRAME_MIN_SIZE, handshake_error::HandshakeError, handshake_options::HandshakeOptions,
@@ -16,8 +16,8 @@ const FRAME_MIN_SIZE_4_1: u32 = 8192;
 
 /// The limits that both sides agreed on.
 ///
-/// The lower of two limits applies; 0 means that a side has no limit. RabbitMQ 4.1 and later require a `frame_max` of at
-/// least 8,192 bytes.
+/// The lower of two limits applies; 0 means that a side has no limit. RabbitMQ 4.1 and later require a
+/// `frame_max` of at least 8,192 bytes.
 ///
 /// **Over a reconnect**: the limits are negotiated again.
 ///

@@ -14,7 +14,8 @@ const UPDATE_SECRET: u16 = 70;
 
 /// Returns the frame of `connection.update-secret`, or `None` if it would exceed `frame_max`.
 ///
-/// The memory of the frame is wiped when the last view of it is dropped. The reason is truncated to 255 bytes.
+/// The memory of the frame is wiped when the last view of it is dropped. The reason is truncated to 255
+/// bytes.
 pub fn update_secret(secret: &Secret, reason: &str, frame_max: u32) -> Option<Bytes> {
     let (secret, reason) = (secret.expose().as_bytes(), short_truncated(reason));
     let reason = reason.as_str().as_bytes();

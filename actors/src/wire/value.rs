@@ -13,9 +13,9 @@ use super::{table::Table, text::Text};
 
 /// A value of a [`Table`], of one of the types that RabbitMQ supports.
 ///
-/// `From` converts a Rust type to the AMQP type of the same width. `u64` and `usize` have no conversion, because RabbitMQ
-/// has no unsigned 64-bit type. Floats have to be finite: sending a NaN or an infinity fails with
-/// [`Codec`](crate::ErrorKind::Codec).
+/// `From` converts a Rust type to the AMQP type of the same width. `u64` and `usize` have no conversion,
+/// because RabbitMQ has no unsigned 64-bit type. Floats have to be finite: sending a NaN or an infinity fails
+/// with [`Codec`](crate::ErrorKind::Codec).
 ///
 /// The letter of each variant is its type octet on the wire.
 ///

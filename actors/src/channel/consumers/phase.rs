@@ -8,11 +8,11 @@ pub(in crate::channel) enum ConsumerPhase {
     Starting,
     /// The broker delivers to it.
     Active,
-    /// It is started again with the channel, or as soon as the channel is open. `repaired` is set where it was suspended
-    /// on this connection.
+    /// It is started again with the channel, or as soon as the channel is open. `repaired` is set where it
+    /// was suspended on this connection.
     Restarting { repaired: bool },
-    /// The broker has cancelled it. The reply to the client's `basic.cancel` is awaited: some brokers keep the consumer until
-    /// then and would not take its tag twice.
+    /// The broker has cancelled it. The reply to the client's `basic.cancel` is awaited: some brokers keep
+    /// the consumer until then and would not take its tag twice.
     Freeing,
     /// It cannot start; the supervisor repairs what it needs.
     Suspended,

@@ -1,8 +1,9 @@
-//! Random schedules: the machine of a channel against a model of a broker that refuses, cancels, nacks, closes the channel
-//! and loses the connection.
+//! Random schedules: the machine of a channel against a model of a broker that refuses, cancels, nacks,
+//! closes the channel and loses the connection.
 //!
-//! Whatever happens, the channel sends nothing for which a broker closes the connection, every call and publish has an
-//! outcome, and in the end each consumer that has not ended is at the broker. `PROPTEST_CASES` sets how many are tried.
+//! Whatever happens, the channel sends nothing for which a broker closes the connection, every call and
+//! publish has an outcome, and in the end each consumer that has not ended is at the broker. `PROPTEST_CASES`
+//! sets how many are tried.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -318,8 +319,8 @@ impl Run {
                     self.repairs.push_back((consumer, trial.queue));
                 }
                 Output::Supervisor(SupervisorMessage::ChannelClosed { .. }) => self.ended = true,
-                // After crossed closes the broker may omit its close-ok. One that is later than the deadline costs the
-                // connection.
+                // After crossed closes the broker may omit its close-ok. One that is later than the deadline
+                // costs the connection.
                 Output::Supervisor(SupervisorMessage::ProtocolFault { fault, .. })
                     if fault.method_id == 41 =>
                 {

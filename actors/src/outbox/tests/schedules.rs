@@ -311,7 +311,8 @@ impl World {
         self.poll_all();
     }
 
-    /// Either everything is confirmed after one more recovery, or the channel closes. Every publish has an outcome.
+    /// Either everything is confirmed after one more recovery, or the channel closes. Every publish has an
+    /// outcome.
     fn end(&mut self, all_confirmed: bool) {
         if all_confirmed {
             if !self.attached {
@@ -362,7 +363,8 @@ async fn every_publish_has_one_outcome_over_any_connections() {
     TestRunner::new(config).run(&(steps(), prop::bool::weighted(0.2), any::<bool>()), check).unwrap();
 }
 
-/// Design 13.1: new publishes come behind those that are sent again, and keep their numbers on the next connection.
+/// Design 13.1: new publishes come behind those that are sent again, and keep their numbers on the next
+/// connection.
 #[actix::test]
 async fn numbers_may_skip_before_new_publishes() {
     let flush: Arc<Recipient<Flush>> = Arc::new(Flushes::default().start().recipient());

@@ -110,7 +110,8 @@ fn unknown_removals_change_nothing() {
     assert_eq!((topology.names(), topology.counts()), (before, [2, 2, 4, 3]));
 }
 
-/// TOP-46: what several channels declare is recorded once, in its first order; steps that were taken stay as they were.
+/// TOP-46: what several channels declare is recorded once, in its first order; steps that were taken stay as
+/// they were.
 #[test]
 fn what_is_declared_again_is_recorded_once() {
     let mut topology = sample();
