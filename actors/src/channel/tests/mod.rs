@@ -4,6 +4,7 @@ mod bench;
 mod cancel;
 mod closing;
 mod counting;
+mod model_broker;
 mod recovery;
 mod replies;
 mod schedules;
