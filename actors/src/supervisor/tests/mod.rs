@@ -3,6 +3,7 @@
 mod closing;
 mod reconnect;
 mod recovery;
+mod schedules;
 mod topology;
 
 use std::{sync::Arc, time::Duration};

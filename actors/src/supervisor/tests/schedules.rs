@@ -1,0 +1,316 @@
+//! Random schedules: the machine of the supervisor, with connections that come and go, refusals, repairs and closes.
+//!
+//! Whatever happens, the effects fit the state of the connection, and nothing is due twice. In the end the connection is up,
+//! every consumer to repair has a result, and no task is left; or the connection is closed.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    internal::{Removal, TrialConsume},
+    message::{BindQueue, ConsumerEnd},
+    supervisor::{phase::Phase, redeclare_steps::RecoveryStep, repair::Repair, repair_steps::ServerNamed},
+};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Opened,
+    Ended,
+    OpenChannel,
+    ChannelOpened(usize),
+    ChannelClosed {
+        at: usize,
+        free: bool,
+    },
+    ChannelRecovered(usize),
+    ChannelDrained(usize),
+    Declare {
+        queue: usize,
+        auto_delete: bool,
+    },
+    Forget(usize),
+    Deleting {
+        queue: usize,
+        is_deleting: bool,
+    },
+    Repair {
+        at: usize,
+        queue: usize,
+        transient: bool,
+    },
+    /// The utility channel reports: the code of each refusal, 0 for success; fewer results if it ended early.
+    Results {
+        codes: Vec<u16>,
+        all: bool,
+    },
+    Blocked(bool),
+    Wait(u64),
+    Close,
+    Release,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let code = || prop_oneof![6 => Just(0), 1 => Just(403), 1 => Just(404), 2 => Just(405), 1 => Just(406)];
+    prop_oneof![
+        8 => Just(Step::Opened),
+        3 => Just(Step::Ended),
+        3 => Just(Step::OpenChannel),
+        3 => (0..4usize).prop_map(Step::ChannelOpened),
+        1 => (0..4usize, any::<bool>()).prop_map(|(at, free)| Step::ChannelClosed { at, free }),
+        4 => (0..4usize).prop_map(Step::ChannelRecovered),
+        1 => (0..4usize).prop_map(Step::ChannelDrained),
+        3 => (0..3usize, any::<bool>()).prop_map(|(queue, auto_delete)| Step::Declare { queue, auto_delete }),
+        1 => (0..3usize).prop_map(Step::Forget),
+        1 => (0..3usize, any::<bool>())
+            .prop_map(|(queue, is_deleting)| Step::Deleting { queue, is_deleting }),
+        4 => (0..4usize, 0..3usize, any::<bool>())
+            .prop_map(|(at, queue, transient)| Step::Repair { at, queue, transient }),
+        10 => (prop::collection::vec(code(), 4), prop::bool::weighted(0.97))
+            .prop_map(|(codes, all)| Step::Results { codes, all }),
+        1 => any::<bool>().prop_map(Step::Blocked),
+        8 => prop_oneof![Just(50), Just(1000), Just(5000), Just(70_000)].prop_map(Step::Wait),
+        1 => prop_oneof![6 => Just(Step::Wait(10)), 1 => Just(Step::Close), 1 => Just(Step::Release)],
+    ]
+}
+
+struct Run {
+    machine: Machine,
+    /// There is a `Connection` actor.
+    connection: bool,
+    /// `connection.close` was ordered from it, or a fault.
+    ends: bool,
+    utility: Option<(u16, Vec<RecoveryStep>)>,
+    channels: Vec<u16>,
+    attached: BTreeSet<u16>,
+    /// Consumers whose repair has no result yet, with their channels.
+    repairs: BTreeSet<(u16, u32)>,
+    consumers: u32,
+    state: &'static str,
+    closed: bool,
+}
+
+fn name(state: &ConnectionState) -> &'static str {
+    match state {
+        ConnectionState::Connecting => "connecting",
+        ConnectionState::Open(_) => "open",
+        ConnectionState::Reconnecting(_) => "reconnecting",
+        ConnectionState::Closed(_) => "closed",
+    }
+}
+
+fn queue(at: usize) -> String {
+    format!("queue {at}")
+}
+
+impl Run {
+    fn new() -> Self {
+        let mut run = Self {
+            machine: Machine::with(|_| {}),
+            connection: true,
+            ends: false,
+            utility: None,
+            channels: Vec::new(),
+            attached: BTreeSet::new(),
+            repairs: BTreeSet::new(),
+            consumers: 0,
+            state: "connecting",
+            closed: false,
+        };
+        run.step(&Step::Opened);
+        run
+    }
+
+    fn step(&mut self, step: &Step) {
+        let now = self.machine.now;
+        let channel = |at: &usize| self.channels.get(*at).copied();
+        let supervision = &mut self.machine.supervision;
+        match step {
+            Step::Opened => {
+                if self.connection && matches!(supervision.phase, Phase::Dialling(_)) {
+                    self.machine.connect_with_channels(200);
+                }
+            }
+            Step::Ended => {
+                if self.connection {
+                    self.machine.lose();
+                }
+            }
+            Step::OpenChannel => {
+                if let Ok(number) = supervision.open_channel(&OpenChannel::new().confirms(false)) {
+                    self.channels.push(number);
+                }
+            }
+            Step::ChannelOpened(at) => {
+                if let Some(channel) = channel(at).filter(|channel| self.attached.contains(channel)) {
+                    supervision.channel_opened(channel);
+                }
+            }
+            Step::ChannelClosed { at, free } => {
+                if let Some(channel) = channel(at) {
+                    self.channels.retain(|other| *other != channel);
+                    self.repairs.retain(|(of, _)| *of != channel);
+                    supervision.channel_closed(channel, *free, now);
+                    self.attached.remove(&channel);
+                }
+            }
+            Step::ChannelRecovered(at) => {
+                if let Some(channel) = channel(at).filter(|channel| self.attached.contains(channel)) {
+                    supervision.channel_recovered(channel, Vec::new(), now);
+                }
+            }
+            Step::ChannelDrained(at) => {
+                if let Some(channel) = channel(at) {
+                    supervision.channel_drained(channel, now);
+                }
+            }
+            Step::Declare { queue: at, auto_delete } => {
+                let name = queue(*at);
+                self.machine.declare(DeclareQueue::new(&name).auto_delete(*auto_delete), &name);
+                self.machine.record(Entity::QueueBinding(BindQueue::new(name, "events", "")));
+            }
+            Step::Forget(at) => {
+                supervision.topology_changed(Change::Forget(Removal::Queue(queue(*at))));
+            }
+            Step::Deleting { queue: at, is_deleting } => {
+                supervision.queue_deleting(&queue(*at), *is_deleting)
+            }
+            Step::Repair { at, queue: on, transient } => {
+                if let Some(channel) = channel(at).filter(|channel| self.attached.contains(channel)) {
+                    self.consumers += 1;
+                    let (consumer, queue) = (self.consumers, queue(*on));
+                    let tag: Arc<str> = format!("consumer {consumer}").into();
+                    let recorded = Entity::Consumer { channel, tag: tag.clone(), queue: queue.clone() };
+                    supervision.topology_changed(Change::Record(recorded));
+                    let trial = TrialConsume { tag, queue, exclusive: false, arguments: Table::new() };
+                    let cause = ConsumerEnd::Closed(refusal(if *transient { 405 } else { 404 }));
+                    self.repairs.insert((channel, consumer));
+                    let queue = ServerNamed::Check;
+                    supervision.repair(Repair { channel, consumer, trial, cause, queue }, now);
+                }
+            }
+            Step::Results { codes, all } => {
+                if let Some((number, steps)) = self.utility.take() {
+                    let result = |code: &u16| if *code == 0 { Ok(None) } else { Err(refusal(*code)) };
+                    let count = if *all { steps.len() } else { 0 };
+                    let results = codes.iter().cycle().take(count).map(result).collect();
+                    supervision.steps_done(number, results, now);
+                }
+            }
+            Step::Blocked(blocked) => {
+                if self.state == "open" {
+                    supervision.set_blocked(blocked.then(|| "low on memory".into()));
+                }
+            }
+            Step::Wait(millis) => {
+                self.machine.pass(Duration::from_millis(*millis));
+                let deadline = self.machine.supervision.deadline();
+                assert!(deadline.is_none_or(|due| due > self.machine.now), "due again at once");
+            }
+            Step::Close => supervision.close(200, "bye".into(), now),
+            Step::Release => supervision.release(now),
+        }
+        self.perform();
+    }
+
+    fn perform(&mut self) {
+        while let Some(effect) = self.machine.supervision.next_effect() {
+            match effect {
+                Effect::Dial => {
+                    assert!(!self.connection, "two connections");
+                    (self.connection, self.ends) = (true, false);
+                }
+                Effect::DropConnection => self.connection_is_gone(),
+                Effect::Command(ConnectionCommand::Close { .. } | ConnectionCommand::Fail { .. }) => {
+                    assert!(self.connection, "a command without a connection");
+                    self.ends = true;
+                }
+                Effect::Command(_) => assert!(self.connection, "a command without a connection"),
+                Effect::SetState(state) => self.state = name(&state),
+                Effect::Attach(channel) => {
+                    assert!(self.connection && self.state == "open", "attached without a connection");
+                    assert!(
+                        self.channels.contains(&channel) && self.attached.insert(channel),
+                        "{channel} attached"
+                    );
+                }
+                Effect::StartUtility { number, steps } => {
+                    assert!(self.connection && self.state == "open" && self.utility.is_none());
+                    assert!(!self.attached.contains(&number), "the number of a channel");
+                    self.utility = Some((number, steps));
+                }
+                Effect::SendToChannel(channel, message) => self.channel_message(channel, message),
+                Effect::CloseForGood { .. } => {
+                    self.connection_is_gone();
+                    (self.state, self.closed) = ("closed", true);
+                    self.channels.clear();
+                    self.repairs.clear();
+                }
+                Effect::Stop => assert!(self.closed),
+                Effect::Notify(_)
+                | Effect::BlockUtility(_)
+                | Effect::StopUtility(_)
+                | Effect::FailSecrets(_)
+                | Effect::CountUnconfirmed => {}
+            }
+        }
+        assert_eq!(self.state, name(&self.machine.supervision.phase.state()));
+    }
+
+    fn connection_is_gone(&mut self) {
+        (self.connection, self.utility) = (false, None);
+        self.attached.clear();
+    }
+
+    fn channel_message(&mut self, channel: u16, message: ChannelMessage) {
+        match message {
+            // Repairs end with their connection: the channel starts its consumers on the next one.
+            ChannelMessage::Detached { .. } => self.repairs.retain(|(of, _)| *of != channel),
+            ChannelMessage::ConsumerRepaired { consumer, .. } => {
+                self.repairs.remove(&(channel, consumer));
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets everything come to rest.
+    fn settle(&mut self) {
+        for _ in 0..60 {
+            self.step(&Step::Opened);
+            for at in 0..self.channels.len() {
+                self.step(&Step::ChannelOpened(at));
+                self.step(&Step::ChannelRecovered(at));
+                if matches!(self.machine.supervision.phase, Phase::Closing(_)) {
+                    self.step(&Step::ChannelDrained(at));
+                }
+            }
+            self.step(&Step::Results { codes: vec![0], all: true });
+            if self.ends && self.connection {
+                self.step(&Step::Ended);
+            }
+            self.step(&Step::Wait(5000));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_connection_is_up_or_closed_in_the_end(steps in prop::collection::vec(step(), 1..100)) {
+        let mut run = Run::new();
+        for step in &steps {
+            run.step(step);
+        }
+        run.settle();
+        let supervision = &run.machine.supervision;
+        if run.closed {
+            prop_assert_eq!(supervision.deadline(), None);
+        } else {
+            prop_assert!(matches!(supervision.phase, Phase::Up(_)), "{:?}", supervision.phase);
+            prop_assert!(run.utility.is_none() && supervision.utility.is_none());
+            prop_assert!(supervision.retries.is_empty() && run.repairs.is_empty(), "{:?}", run.repairs);
+            let unattached = run.channels.iter().filter(|channel| !run.attached.contains(channel)).count();
+            prop_assert_eq!(unattached, 0);
+        }
+    }
+}
