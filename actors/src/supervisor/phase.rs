@@ -141,15 +141,17 @@ impl Phase {
 
     /// Returns the state that the application sees.
     pub(super) fn state(&self) -> ConnectionState {
-        if let Some(open) = self.open() {
-            return ConnectionState::Open(open.opened.clone());
-        }
         match self {
-            Self::BackingOff { retry, .. } => ConnectionState::Reconnecting(retry.error.clone()),
-            Self::Closed(cause) => ConnectionState::Closed(cause.clone()),
             Self::Dialling(retry) => dialling(retry.as_ref()),
-            Self::Closing(closing) => dialling(closing.interrupted.retry()),
-            Self::RedeclaringTopology(..) | Self::Attaching(..) | Self::Up(_) => ConnectionState::Connecting,
+            Self::BackingOff { retry, .. } => ConnectionState::Reconnecting(retry.error.clone()),
+            Self::RedeclaringTopology(open, _) | Self::Attaching(open, _) | Self::Up(open) => {
+                ConnectionState::Open(open.opened.clone())
+            }
+            Self::Closing(closing) => match closing.interrupted.open() {
+                Some(open) => ConnectionState::Open(open.opened.clone()),
+                None => dialling(closing.interrupted.retry()),
+            },
+            Self::Closed(cause) => ConnectionState::Closed(cause.clone()),
         }
     }
 

@@ -23,14 +23,6 @@ const FRAME_MIN_SIZE_4_1: u32 = 8192;
 ///
 /// Source: AMQP 0-9-1 section 1.4.2.5 (`connection.tune`); section 1.4.2.6 (`connection.tune-ok`);
 /// <https://www.rabbitmq.com/docs/configure>
-///
-/// # Examples
-/// ```
-/// # use actix_pika_actors::wire::tune::Negotiated;
-/// fn describe(negotiated: &Negotiated) -> String {
-///     format!("{} channels, frames of {} bytes", negotiated.channel_max, negotiated.frame_max)
-/// }
-/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Negotiated {
