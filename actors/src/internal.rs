@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::{
     error::Error,
     message::{
-        BindExchange, BindQueue, ConsumerEnd, DeclareExchange, DeclareQueue, QueueName, Skipped,
+        BindExchange, BindQueue, ConsumerEnd, DeclareExchange, DeclareQueue, EntityKind, QueueName, Skipped,
         UnbindExchange, UnbindQueue,
     },
     options::Address,
@@ -31,6 +31,9 @@ pub(crate) enum ChannelMessage {
     ConnectionClosed { error: Error },
     /// A queue that the broker names was declared again and has another name.
     QueueRenamed { old: String, new: String },
+    /// An exchange or queue that was reported as gone exists again, or is not looked for any more: publishes
+    /// to it go to the broker.
+    EntityFound { kind: EntityKind, name: String },
     /// A consumer that could not recover can start again, or ends.
     ConsumerRepaired { consumer: u32, result: Result<(), ConsumerEnd> },
     /// Reading has paused for too long, and this consumer has the most unsettled bytes.
@@ -68,6 +71,17 @@ pub(crate) enum SupervisorMessage {
     TopologyChanged(Change),
     /// From a channel: a queue is about to be deleted, or that was refused.
     QueueDeleting { queue: String, is_deleting: bool },
+    /// From a channel: a 404 of the broker named this exchange or queue. Sent again, at most once a second,
+    /// while publishes to it are answered locally: what nobody asks for is not looked for.
+    /// [`ChannelMessage::EntityFound`] follows.
+    #[allow(dead_code)]
+    EntityGone { kind: EntityKind, name: String, error: Error },
+    /// From a channel: a consumer delivers nothing, and nothing but the application can start it again.
+    #[allow(dead_code)]
+    ConsumerMissing { channel: u16, tag: Arc<str>, error: Error },
+    /// From a channel: such a consumer is delivered to again, or is not wanted any more.
+    #[allow(dead_code)]
+    ConsumerGivenUp { channel: u16, tag: Arc<str> },
     /// From a channel: a consumer that must not start on the channel itself, where a refusal would close
     /// that.
     RepairConsumer { epoch: u64, channel: u16, consumer: u32, trial: TrialConsume, cause: ConsumerEnd },
@@ -100,6 +114,9 @@ impl SupervisorMessage {
             Self::ChannelOpened { .. }
             | Self::TopologyChanged(_)
             | Self::QueueDeleting { .. }
+            | Self::EntityGone { .. }
+            | Self::ConsumerMissing { .. }
+            | Self::ConsumerGivenUp { .. }
             | Self::ChannelClosed { .. }
             | Self::ChannelDrained { .. } => None,
         }

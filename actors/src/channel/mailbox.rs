@@ -96,6 +96,9 @@ impl ChannelMachine {
                 self.end(error, None, Number::InUse);
             }
             ChannelMessage::QueueRenamed { old, new } => self.queue_renamed(old, new),
+            ChannelMessage::EntityFound { kind, name } => {
+                log::debug!("channel {}: {kind} {name:?} is there again", self.number());
+            }
             ChannelMessage::ConsumerRepaired { consumer, result } => {
                 self.consumer_repaired(consumer, result, Instant::now());
             }

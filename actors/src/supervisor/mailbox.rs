@@ -124,6 +124,13 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
             SupervisorMessage::QueueDeleting { queue, is_deleting } => {
                 self.supervision.queue_deleting(&queue, is_deleting)
             }
+            SupervisorMessage::EntityGone { kind, name, error } => {
+                self.supervision.entity_gone(kind, name, error, now);
+            }
+            SupervisorMessage::ConsumerMissing { tag, error, .. } => {
+                self.supervision.consumer_missing(&tag, error);
+            }
+            SupervisorMessage::ConsumerGivenUp { tag, .. } => self.supervision.consumer_recovered(&tag),
             SupervisorMessage::RepairConsumer { channel, consumer, trial, cause, .. } => {
                 let repair = Repair { channel, consumer, trial, cause, queue: ServerNamed::Check };
                 self.supervision.repair(repair, now);

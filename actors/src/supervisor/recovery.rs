@@ -152,6 +152,25 @@ impl Supervision {
         self.health_changed();
     }
 
+    /// A consumer delivers nothing, and only the application can start it again.
+    pub(super) fn consumer_missing(&mut self, tag: &str, error: Error) {
+        self.missing.insert(Skipped { kind: EntityKind::Consumer, name: tag.to_owned(), error });
+        self.health_changed();
+    }
+
+    /// A 404 named an exchange or queue. A recorded one is declared again with its bindings.
+    pub(super) fn entity_gone(&mut self, kind: EntityKind, name: String, error: Error, now: Instant) {
+        let steps = self.topology.entity_steps(kind, &name);
+        if steps.is_empty() {
+            return self.send_to_channels(|| ChannelMessage::EntityFound { kind, name: name.clone() });
+        }
+        self.gone.insert((kind, name.clone()));
+        self.missing.insert(Skipped { kind, name, error });
+        self.health_changed();
+        self.retries.add_steps(steps, now);
+        self.retry_when_due(now);
+    }
+
     /// A consumer cannot start again. It is tried on the utility channel, because a refusal would close its
     /// own.
     pub(super) fn repair(&mut self, repair: Repair, now: Instant) {
@@ -211,6 +230,12 @@ impl Supervision {
         results: Vec<StepResult>,
         now: Instant,
     ) {
+        for (step, result) in steps.iter().zip(&results) {
+            let kind = step.kind();
+            if result.is_ok() && self.gone.remove(&(kind, step.name())) {
+                self.send_to_channels(|| ChannelMessage::EntityFound { kind, name: step.name() });
+            }
+        }
         let heartbeat = self.phase.open().map_or(0, |open| open.opened.negotiated.heartbeat);
         let limit = RETRY_LIMIT.max(Duration::from_secs(10 + 2 * u64::from(heartbeat)));
         match task.finish(steps, results, &self.topology, &mut self.missing, limit, now) {

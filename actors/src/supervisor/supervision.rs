@@ -5,7 +5,10 @@
 //! (redeclaration, attaching channels, repairs), `attach.rs`, `closing.rs`, `health.rs`. No actix and no
 //! clock here.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use tokio::time::Instant;
 
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::{
     internal::{Change, ChannelMessage},
-    message::ConnectionEvent,
+    message::{ConnectionEvent, EntityKind},
     options::ConnectionOptions,
 };
 
@@ -36,6 +39,8 @@ pub(super) struct Supervision {
     pub(super) topology: Topology,
     pub(super) missing: Missing,
     pub(super) retries: RetryList,
+    /// Exchanges and queues that a 404 named. Channels are told when they are there again.
+    pub(super) gone: BTreeSet<(EntityKind, String)>,
     /// What the utility channel is doing.
     pub(super) utility: Option<UtilityTask>,
     /// The last handle of the connection was dropped.
@@ -56,6 +61,7 @@ impl Supervision {
             topology: Topology::default(),
             missing: Missing::default(),
             retries: RetryList::default(),
+            gone: BTreeSet::new(),
             utility: None,
             released: false,
             health_marks: Vec::new(),

@@ -5,7 +5,7 @@ use super::{
     topology::{BindingKey, Recorded, Topology},
 };
 use crate::{
-    message::{BindExchange, BindQueue, DeclareQueue, QueueName},
+    message::{BindExchange, BindQueue, DeclareQueue, EntityKind, QueueName},
     wire::Table,
 };
 
@@ -31,6 +31,28 @@ impl Topology {
                 .collect(),
             TopologyGroup::QueueBindings => self.bindings_where(|key| key.to_queue),
         }
+    }
+
+    /// Returns the steps that declare an exchange or queue again, and then its bindings.
+    pub(super) fn entity_steps(&self, kind: EntityKind, name: &str) -> Vec<RecoveryStep> {
+        let declare = match kind {
+            EntityKind::Exchange => {
+                self.exchanges.get(name).map(|known| RecoveryStep::Exchange(known.entity.clone()))
+            }
+            EntityKind::Queue => self
+                .queues
+                .get(name)
+                .map(|known| RecoveryStep::of_queue(&known.entity.declare, &known.entity.name)),
+            _ => None,
+        };
+        let Some(declare) = declare else { return Vec::new() };
+        let is_queue = kind == EntityKind::Queue;
+        let of_it = |key: &BindingKey| {
+            (key.to_queue == is_queue && key.destination == name) || (!is_queue && key.source == name)
+        };
+        let mut steps = vec![declare];
+        steps.extend(self.bindings_where(of_it));
+        steps
     }
 
     fn bindings_where(&self, which: impl Fn(&BindingKey) -> bool) -> Vec<RecoveryStep> {

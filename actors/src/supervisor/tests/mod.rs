@@ -144,6 +144,7 @@ fn describe_message(message: &ChannelMessage) -> String {
         ChannelMessage::Drain => "drain".into(),
         ChannelMessage::Blocked(blocked) => format!("blocked {blocked}"),
         ChannelMessage::QueueRenamed { old, new } => format!("renamed {old} {new}"),
+        ChannelMessage::EntityFound { name, .. } => format!("found {name}"),
         ChannelMessage::ConsumerRepaired { consumer, result: Ok(()) } => format!("repaired {consumer}"),
         ChannelMessage::ConsumerRepaired { consumer, result: Err(_) } => format!("lost {consumer}"),
         other => format!("{other:?}"),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     internal::{Removal, TrialConsume},
-    message::{BindQueue, ConsumerEnd, Degradation, Health},
+    message::{BindQueue, ConsumerEnd, DeclareExchange, Degradation, EntityKind, Health},
     supervisor::{repair::Repair, repair_steps::ServerNamed},
 };
 
@@ -187,4 +187,24 @@ fn repairs_wait_until_all_channels_have_recovered() {
     let effects = machine.effects();
     assert_eq!(effects[0], "event recovered 2, 1 skipped");
     assert_eq!(effects.last().map(String::as_str), Some("utility 10: jobs, tag, tag"));
+}
+
+#[test]
+fn a_recorded_exchange_that_a_404_names_is_declared_again_with_its_bindings() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    machine.record(Entity::Exchange(DeclareExchange::fanout("events")));
+    machine.record(Entity::QueueBinding(BindQueue::new("jobs", "events", "")));
+    machine.supervision.entity_gone(EntityKind::Exchange, "events".into(), refusal(404), machine.now);
+    assert_eq!(machine.effects(), ["event degraded", "utility 10: events, events -> jobs ()"]);
+    let effects = done(&mut machine, 10, vec![Ok(None), Ok(None)]);
+    assert_eq!(effects, ["detach 10", "1: found events", "event up"]);
+}
+
+#[test]
+fn a_consumer_that_only_the_application_can_start_is_missing_until_it_is_given_up() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    machine.supervision.consumer_missing("tag", Error::stopped("test"));
+    assert_eq!(machine.effects(), ["event degraded"]);
+    machine.supervision.consumer_recovered("tag");
+    assert_eq!(machine.effects(), ["event up"]);
 }
