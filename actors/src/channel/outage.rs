@@ -2,7 +2,7 @@
 
 use super::{ChannelMachine, Number, state::Loss};
 use crate::{
-    error::Error,
+    error::{CloseReason, Error},
     internal::{Removal, SupervisorMessage},
     message::ConsumerEnd,
     outbox::Outage,
@@ -45,7 +45,7 @@ impl ChannelMachine {
         self.end_consumer_of_failed_call(error);
         // A publish that made the broker close the connection with a hard error would do so again when it is
         // resent.
-        let hard_error = error.close_reason().is_some_and(|reason| reason.code >= 500);
+        let hard_error = error.close_reason().is_some_and(may_be_caused_by_publish);
         let outage = Outage { error: &cause, fail: self.fails_in_outage, hard_error };
         self.channel_epoch = self.outbox.detach(&outage);
         self.reset_for_new_connection(&cause);
@@ -86,5 +86,26 @@ impl ChannelMachine {
                 entry.phase.repaired();
             }
         }
+    }
+}
+
+/// Returns whether a publish may have made the broker close the connection: the reason names another method
+/// where that one did.
+fn may_be_caused_by_publish(reason: &CloseReason) -> bool {
+    reason.code >= 500 && matches!(reason.method, "" | "basic.publish")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hard_errors_of_a_publish_or_of_no_method_count_against_publishes() {
+        let counts = |code, class_id, method_id| {
+            may_be_caused_by_publish(&CloseReason::new(code, "text", class_id, method_id))
+        };
+        assert!(counts(501, 60, 40) && counts(541, 60, 40) && counts(541, 0, 0));
+        assert!(!counts(541, 50, 10) && !counts(540, 60, 20) && !counts(530, 20, 10) && !counts(503, 99, 9));
+        assert!(!counts(320, 0, 0) && !counts(404, 60, 40));
     }
 }

@@ -6,12 +6,12 @@ use actix_pika_actors::{
     Consume, ErrorKind, OnOutage, OpenChannel, Publish, Publishing,
     testing::{
         HandshakeScript,
-        protocol::{basic, channel as methods, confirm},
+        protocol::{basic, channel as methods, confirm, connection},
     },
 };
 
 use super::common::{
-    TAG, ask, at_once,
+    TAG, ask, at_once, close,
     recovery::{RecoveryBench, idle, publish, publish_as, until},
 };
 
@@ -263,6 +263,28 @@ async fn a_publish_that_was_unconfirmed_at_two_errors_fails() {
     test.expect_publishes(&["good"]).await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
     good.answer().await.unwrap();
+    assert_eq!(channel.outbox.load(), idle());
+}
+
+/// Design 13.1: a publish that was unconfirmed at connection closes because of other methods is sent on.
+#[actix::test]
+async fn a_publish_is_not_the_cause_of_errors_that_name_another_method() {
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let publish = publish(&channel, "innocent").await;
+    test.expect_publishes(&["innocent"]).await;
+    for (code, class_id, method_id) in [(541, 50, 10), (540, 60, 20), (541, 50, 10)] {
+        let close = connection::Close { class_id, method_id, ..close(code, "so") };
+        test.bench.socket.send(0, close).await.unwrap();
+        test.bench.socket.expect::<connection::CloseOk>(0).await.unwrap();
+        drop(test.take_socket());
+        test.lost().await;
+        test.reconnect().await;
+        test.reopen_channel(1).await;
+        test.expect_publishes(&["innocent"]).await;
+    }
+    test.bench.socket.confirm(1, 1, false).await.unwrap();
+    publish.answer().await.unwrap();
     assert_eq!(channel.outbox.load(), idle());
 }
 
