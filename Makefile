@@ -31,14 +31,22 @@ demo: ## Run the demo against a broker
 test: ## Run all tests against a broker, doc tests and a short chaos run included
 	@$(with_broker) $(run_tests)
 
+# Runs all tests against the RabbitMQ of this version.
+test_version = AMQP_URL=$$(scripts/broker.sh $(1) ensure); export AMQP_URL TEST_BROKER=$(1); \
+	unset MANAGEMENT_URL; $(run_tests)
+
 .PHONY: test-4
 test-4: ## Run all tests against RabbitMQ 4.0, installed under .broker/ (Linux, as root)
-	@AMQP_URL=$$(scripts/broker.sh four ensure); export AMQP_URL TEST_BROKER=four; unset MANAGEMENT_URL; \
-		$(run_tests)
+	@$(call test_version,4.0)
+
+.PHONY: test-43
+test-43: ## Run all tests against RabbitMQ 4.3, installed under .broker/ (Linux, as root)
+	@$(call test_version,4.3)
 
 .PHONY: test-full
-test-full: ## Run all that takes longer: RabbitMQ 4.0, each feature, the full chaos test (about 40 minutes)
+test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, each feature, full chaos (about 45 minutes)
 	@$(MAKE) test-4
+	@$(MAKE) test-43
 	@$(MAKE) features
 	@$(MAKE) chaos
 

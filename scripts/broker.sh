@@ -13,9 +13,9 @@
 #                         a cluster of three nodes
 #   broker.sh cluster start-node|stop-node|kill-node|env 1|2|3
 #                         one node of the cluster
-#   broker.sh four ensure|start|stop|status|env|second ...
-#                         the same with nodes of RabbitMQ 4.0, which is the package of Debian 13,
-#                         installed under .broker/four/root; AMQP_URL is ignored.
+#   broker.sh 4.0|4.3 ensure|start|stop|status|env|second ...
+#                         the same with nodes of that RabbitMQ, which are those of a Debian installed
+#                         under .broker/4.0/root or .broker/4.3/root; AMQP_URL is ignored.
 #                         Needs Linux, root and debootstrap, which is installed if it is missing
 #
 # `ensure` uses the first of these:
@@ -37,10 +37,9 @@ root=$(dirname "$(dirname "$script")")
 default_url='amqp://guest:guest@127.0.0.1:5672/%2f'
 # Set by read_env from the node's file.
 node_AMQP_URL='' node_MANAGEMENT_URL='' node_RABBITMQ_BIN='' node_ERL_EPMD_PORT=''
-# Which RabbitMQ: empty for the installed one, `four` for the one in the folder below.
-line=''
-four=$root/.broker/four
-system=$four/root
+# Which RabbitMQ: empty for the installed one, else one of the versions that select_version knows.
+version='' base=$root/.broker
+versions='4.0 4.3'
 # Generous, because a busy machine starts a node slowly.
 start_seconds=180
 stop_seconds=60
@@ -133,13 +132,26 @@ free_port() {
     printf '%s\n' "$port"
 }
 
+# --- Versions ---------------------------------------------------------------
+
+# Selects the RabbitMQ that the functions below work on. Those that are named by their version run in a
+# chroot under .broker/, with the suite of Debian that has them. Their nodes have ports of their own.
+select_version() {
+    case $1 in
+        4.0) suite=trixie ports=100 ;;
+        4.3) suite=forky ports=200 ;;
+        *) die "no such version: $1 (known: $versions)" ;;
+    esac
+    version=$1 base=$root/.broker/$1 system=$root/.broker/$1/root
+}
+
 # --- Installing -------------------------------------------------------------
 
 # Sets bin to the folder of RabbitMQ's own scripts. Debian's wrappers in /usr/sbin are not
 # used: they switch to the user rabbitmq, who may have no access to this folder.
 find_rabbitmq() {
     local found
-    if [ "$line" = four ]; then
+    if [ -n "$version" ]; then
         bin=/usr/lib/rabbitmq/bin
         [ -x "$system$bin/rabbitmq-server" ]
         return
@@ -150,49 +162,62 @@ find_rabbitmq() {
     bin=$(dirname "$found")
 }
 
-# Installs Debian 13 with its RabbitMQ in a folder. Starts nothing.
-install_four() {
-    local log="$four/install.log"
-    [ "$(uname -s)" = Linux ] || die "RabbitMQ 4.0 runs in a chroot with Debian 13, which needs Linux"
-    [ "$(id -u)" = 0 ] || die "RabbitMQ 4.0 runs in a chroot with Debian 13, which needs root (debootstrap, mount and chroot)"
+# Installs the suite of Debian with its RabbitMQ in a folder. Starts nothing.
+install_version() {
+    local log="$base/install.log" what="RabbitMQ $version runs in a chroot with Debian"
+    [ "$(uname -s)" = Linux ] || die "$what, which needs Linux"
+    [ "$(id -u)" = 0 ] || die "$what, which needs root (debootstrap, mount and chroot)"
     if ! have unshare || ! have chroot; then
-        die "RabbitMQ 4.0 runs in a chroot with Debian 13, which needs unshare (util-linux) and chroot (coreutils)"
+        die "$what, which needs unshare (util-linux) and chroot (coreutils)"
     fi
-    mkdir -p "$four"
+    mkdir -p "$base"
     : >"$log"
     if ! have debootstrap; then
-        have apt-get || die "RabbitMQ 4.0 runs in a chroot with Debian 13, which needs debootstrap: install it"
+        have apt-get || die "$what, which needs debootstrap: install it"
         say "installing debootstrap with apt-get (log: ${log#"$root/"})"
         { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap; } \
             >>"$log" 2>&1 </dev/null || { tail -n 15 "$log" >&2; die "debootstrap could not be installed"; }
     fi
-    say "downloading Debian 13 with RabbitMQ 4.0, which takes some minutes (log: ${log#"$root/"})"
+    say "downloading Debian ($suite) with RabbitMQ $version, which takes some minutes (log: ${log#"$root/"})"
     # Left over from an interrupted install.
     rm -rf --one-file-system "$system.new"
-    # In a mount namespace of its own, so that no mount is left behind.
-    if ! unshare --mount debootstrap --variant=minbase --include=rabbitmq-server trixie "$system.new" >>"$log" 2>&1 </dev/null; then
+    # In a mount namespace of its own, so that no mount is left behind. The script for `sid` is that of each
+    # suite since Debian 4.0; an older debootstrap does not know the name of a newer suite.
+    if ! unshare --mount debootstrap --variant=minbase --include=rabbitmq-server \
+        "$suite" "$system.new" '' sid >>"$log" 2>&1 </dev/null; then
         tail -n 15 "$log" >&2
-        die "debootstrap could not download Debian 13: is its mirror reachable?"
+        die "debootstrap could not download Debian ($suite): is its mirror reachable?"
     fi
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$system.new/etc/hosts"
     rm -rf "$system.new"/var/cache/apt/archives/*.deb
     mv "$system.new" "$system"
-    find_rabbitmq || die "Debian 13 was installed, but $system has no RabbitMQ"
+    find_rabbitmq || die "Debian ($suite) was installed, but $system has no RabbitMQ"
+    check_version
 }
 
-# Replaces this process by a command in the chroot of RabbitMQ 4.0, where the folder of the nodes has
-# the same path. Must run in a mount namespace of its own.
-enter_four() {
-    mkdir -p "$system$four"
+# A suite that is not released moves on to later versions.
+check_version() {
+    local found
+    found=$(chroot "$system" dpkg-query --show --showformat='${Version}' rabbitmq-server)
+    case $found in
+        "$version".*) ;;
+        *) die "Debian ($suite) has RabbitMQ $found, not $version" ;;
+    esac
+}
+
+# Replaces this process by a command in the chroot, where the folder of the nodes has the same path.
+# Must run in a mount namespace of its own.
+enter_system() {
+    mkdir -p "$system$base"
     mount --rbind /dev "$system/dev"
     mount --rbind /proc "$system/proc"
-    mount --bind "$four" "$system$four"
+    mount --bind "$base" "$system$base"
     exec chroot "$system" "$@"
 }
 
 install_rabbitmq() {
-    if [ "$line" = four ]; then
-        install_four
+    if [ -n "$version" ]; then
+        install_version
         return
     fi
     local become='' policy=/usr/sbin/policy-rc.d log="$root/.broker/install.log" made_policy='' failed=''
@@ -237,17 +262,20 @@ install_rabbitmq() {
 
 # Selects the node that the functions below work on.
 use_node() {
-    case $line$1 in
-        first) dir=$root/.broker name=pika@localhost base_amqp=5672 base_epmd=14369 ;;
-        second) dir=$root/.broker/second name=pika2@localhost base_amqp=5682 base_epmd=14379 ;;
-        fourfirst) dir=$four name=pika4@localhost base_amqp=5772 base_epmd=14469 ;;
-        foursecond) dir=$four/second name=pika42@localhost base_amqp=5782 base_epmd=14479 ;;
+    case $1 in
+        first) dir=$base name=pika@localhost base_amqp=5672 base_epmd=14369 ;;
+        second) dir=$base/second name=pika2@localhost base_amqp=5682 base_epmd=14379 ;;
         cluster[123])
+            [ -z "$version" ] || die "the cluster is one of the installed RabbitMQ"
             dir=$root/.broker/cluster/${1#cluster} name=pikac${1#cluster}@localhost
             base_amqp=$((5691 + 2 * ${1#cluster})) base_epmd=14389
             ;;
         *) die "no such node: $1" ;;
     esac
+    if [ -n "$version" ]; then
+        name=${name/@/-${version/./-}@}
+        base_amqp=$((base_amqp + ports)) base_epmd=$((base_epmd + ports))
+    fi
     node=$1
 }
 
@@ -363,8 +391,8 @@ ENV
 run_by=(command)
 with_env() {
     local key value vars=() inside=() tmp=${TMPDIR:-/tmp}
-    if [ "$line" = four ]; then
-        inside=(unshare --mount bash "$script" four __enter)
+    if [ -n "$version" ]; then
+        inside=(unshare --mount bash "$script" "$version" __enter)
         tmp=/tmp
     fi
     while IFS='=' read -r key value; do
@@ -404,7 +432,7 @@ start_node() {
     if node_runs && wait_until_ready "$since"; then return; fi
     case $dir in *"'"*) die "RabbitMQ cannot run in a folder with a quote in its path: $dir" ;; esac
     find_rabbitmq || install_rabbitmq
-    [ "$line" = four ] || have erl || die "rabbitmq-server is installed, but erl (Erlang) is not on the PATH"
+    [ -n "$version" ] || have erl || die "rabbitmq-server is installed, but erl (Erlang) is not on the PATH"
     # A killed node leaves its epmd running, which still listens on its port.
     if read_env; then stop_epmd; fi
     # A node that is started again keeps its ports.
@@ -416,7 +444,7 @@ start_node() {
     write_config
     rm -f "$dir/rabbit.pid" "$dir/process"
     say "starting the project's own node $name on 127.0.0.1:$amqp_port"
-    bash "$script" ${line:+"$line"} __node "$node" </dev/null >"$dir/log/start.log" 2>&1 &
+    bash "$script" ${version:+"$version"} __node "$node" </dev/null >"$dir/log/start.log" 2>&1 &
     pid=$!
     disown "$pid" 2>/dev/null || true
     printf '%s\n%s\n' "$pid" "$(started_at "$pid")" >"$dir/process"
@@ -444,7 +472,7 @@ wait_until_ready() {
 # Stops the epmd of the node. It refuses while another node is registered with it.
 stop_epmd() {
     local epmd=epmd
-    [ "$line" = four ] || epmd=$(PATH=$PATH:/usr/sbin command -v epmd) || return 0
+    [ -n "$version" ] || epmd=$(PATH=$PATH:/usr/sbin command -v epmd) || return 0
     with_env "$epmd" -port "$node_ERL_EPMD_PORT" -kill >/dev/null 2>&1 || true
 }
 
@@ -563,13 +591,13 @@ lock() {
 }
 
 ensure() {
-    if [ -n "${AMQP_URL:-}" ] && [ -z "$line" ]; then
+    if [ -n "${AMQP_URL:-}" ] && [ -z "$version" ]; then
         url_answers "$AMQP_URL" || die "no AMQP 0-9-1 broker answers at AMQP_URL ($(printf '%s' "$AMQP_URL" | sed 's|//[^/@]*@|//|')): start that broker, or unset AMQP_URL"
         printf '%s\n' "$AMQP_URL"
         return
     fi
     use_node first
-    if [ -z "$line" ] && ! node_runs && url_answers "$default_url"; then
+    if [ -z "$version" ] && ! node_runs && url_answers "$default_url"; then
         local found=0
         limited management_answers 127.0.0.1 15672 guest:guest /api/overview "$name" || found=$?
         case $found in
@@ -595,20 +623,26 @@ stop_both() {
 }
 
 main() {
-    if [ "${1:-}" = four ]; then
-        line=four
-        shift
-    fi
+    case ${1:-} in
+        [0-9]*)
+            select_version "$1"
+            shift
+            ;;
+    esac
     case ${1:-help} in
         ensure) ensure ;;
         start) use_node first; lock; start_node ;;
         stop)
             lock
-            if [ -z "$line" ] && [ -d "$root/.broker/cluster" ]; then stop_cluster; fi
-            stop_both
-            if [ -z "$line" ] && [ -r "$four/env" ]; then
-                line=four
+            if [ -n "$version" ]; then
                 stop_both
+            else
+                if [ -d "$root/.broker/cluster" ]; then stop_cluster; fi
+                stop_both
+                for each in $versions; do
+                    select_version "$each"
+                    if [ -r "$base/env" ] || [ -d "$base/second" ]; then stop_both; fi
+                done
             fi
             ;;
         status) use_node first; status_node ;;
@@ -652,7 +686,7 @@ main() {
             shift 3
             with_env "$node_RABBITMQ_BIN/$tool" "$@"
             ;;
-        __enter) shift; enter_four "$@" ;;
+        __enter) shift; enter_system "$@" ;;
         __call) shift; call "$@" ;;
         __node) use_node "$2"; read_env; bin=$node_RABBITMQ_BIN; become_node ;;
         help | -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$script" ;;

@@ -7,8 +7,8 @@
 //!
 //! The broker under test is the one at `AMQP_URL`, else the project's own node (recorded by `make broker` in
 //! `.broker/env`), else the one at the default address. The management API is at the recorded address of the own node,
-//! at `MANAGEMENT_URL`, or at port 15672 of the same host. With `TEST_BROKER=four` (`make test-4`) the project's own
-//! nodes are those of RabbitMQ 4.0, under `.broker/four`.
+//! at `MANAGEMENT_URL`, or at port 15672 of the same host. With `TEST_BROKER=4.3` (`make test-43`) the project's own
+//! nodes are those of RabbitMQ 4.3, under `.broker/4.3`.
 
 mod management;
 mod nodes;

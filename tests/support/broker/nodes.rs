@@ -24,14 +24,13 @@ pub(super) enum Node {
 impl Node {
     /// The folder of the node, as in scripts/broker.sh.
     fn folder(self) -> PathBuf {
-        let folder = match (rabbitmq_line().is_some(), self) {
-            (false, Self::First) => ".broker".into(),
-            (false, Self::Second) => ".broker/second".into(),
-            (true, Self::First) => ".broker/four".into(),
-            (true, Self::Second) => ".broker/four/second".into(),
-            (_, Self::OfCluster(number)) => format!(".broker/cluster/{number}"),
-        };
-        root().join(folder)
+        let all = root().join(".broker");
+        let own = || version().map_or_else(|| all.clone(), |version| all.join(version));
+        match self {
+            Self::First => own(),
+            Self::Second => own().join("second"),
+            Self::OfCluster(number) => all.join(format!("cluster/{number}")),
+        }
     }
 
     /// Reads what scripts/broker.sh recorded of the node: lines of `NAME='value'`. `None` if it was not started.
@@ -60,8 +59,8 @@ impl Node {
 
     /// Runs `rabbitmqctl` against the node. An error has the command and its output.
     pub(super) async fn rabbitmqctl(self, args: &[&str]) -> Result<String, String> {
-        let line = rabbitmq_line().filter(|_| !matches!(self, Self::OfCluster(_)));
-        let mut command = script("ctl.sh", line);
+        let version = version().filter(|_| !matches!(self, Self::OfCluster(_)));
+        let mut command = script("ctl.sh", version);
         match self {
             Self::First => {}
             Self::Second => {
@@ -132,8 +131,8 @@ impl SecondNode {
     /// Waits until no other test uses the node, starts it unless it runs, and waits until it is ready. If its last user
     /// failed, the node is started again without data, so that no alarm, limit or queue is left.
     pub async fn start() -> Self {
-        let name = if rabbitmq_line().is_some() { "four-second" } else { "second" };
-        let (turn, clean) = Turn::take(name).await;
+        let name = version().map_or_else(|| "second".into(), |version| format!("{version}-second"));
+        let (turn, clean) = Turn::take(&name).await;
         if !clean || try_broker_script(&["second", "start"]).await.is_err() {
             broker_script(&["second", "renew"]).await;
         }
@@ -231,19 +230,18 @@ impl Broker {
     }
 }
 
-/// Returns which of the project's own nodes to use: `None` for the installed RabbitMQ, or the first argument of
-/// scripts/broker.sh for another one.
-fn rabbitmq_line() -> Option<&'static str> {
-    match std::env::var("TEST_BROKER").as_deref() {
-        Err(_) | Ok("") => None,
-        Ok("four") => Some("four"),
-        Ok(other) => panic!("TEST_BROKER is {other:?}, but only \"four\" is supported"),
-    }
+/// Returns which of the project's own nodes to use: `None` for those of the installed RabbitMQ, or a version that is the
+/// first argument of scripts/broker.sh.
+fn version() -> Option<String> {
+    let version = std::env::var("TEST_BROKER").ok().filter(|version| !version.is_empty())?;
+    let known = version.starts_with(|first: char| first.is_ascii_digit());
+    assert!(known, "TEST_BROKER is {version:?}, which is no version of scripts/broker.sh");
+    Some(version)
 }
 
-fn script(name: &str, line: Option<&str>) -> Command {
+fn script(name: &str, version: Option<String>) -> Command {
     let mut command = Command::new("bash");
-    command.arg(root().join("scripts").join(name)).args(line);
+    command.arg(root().join("scripts").join(name)).args(version);
     command
 }
 
@@ -253,8 +251,8 @@ async fn broker_script(args: &[&str]) {
 
 async fn try_broker_script(args: &[&str]) -> Result<(), String> {
     // The cluster is always one of the installed RabbitMQ.
-    let line = rabbitmq_line().filter(|_| args.first() != Some(&"cluster"));
-    let mut command = script("broker.sh", line);
+    let version = version().filter(|_| args.first() != Some(&"cluster"));
+    let mut command = script("broker.sh", version);
     command.args(args);
     run(command).await.map(drop)
 }
