@@ -6,7 +6,7 @@
 //!
 //! Scenarios: publish, publish-confirm, publish-confirm-seq, many-channels, tasks, consume-ack, consume-noack, connect,
 //! rpc. Environment: `BENCH_CONSUME=stream` takes deliveries from a stream instead of an actor, `BENCH_STYLE=await`
-//! awaits each publish before the next, `BENCH_RT=tokio` runs on a tokio runtime, with the I/O on a thread of the library.
+//! awaits each publish before the next, `BENCH_RT=tokio` runs on a tokio runtime, with the I/O on a thread of its own.
 
 #![allow(clippy::print_stdout, missing_docs)]
 

@@ -6,7 +6,8 @@ use crate::{Connection, Connector, Result};
 ///
 /// Sends the protocol header, `connection.start-ok`, `connection.tune-ok` and `connection.open`. Takes a URI,
 /// or a [`Connector`] with further options. A failed attempt is not repeated. The connection runs on the
-/// caller's arbiter, or, where no actix `System` runs (`#[tokio::main]`), on a thread of the library.
+/// first arbiter of the actix `System`, or, where none runs (`#[tokio::main]`), on a thread of its own: see
+/// [the crate documentation](crate#where-a-connection-runs).
 ///
 /// # Errors
 /// - `Uri`: the URI cannot be parsed, or is `amqps` (this version has no TLS).
@@ -19,7 +20,7 @@ use crate::{Connection, Connector, Result};
 /// - `Protocol`: the peer does not speak AMQP 0-9-1.
 /// - `Limit`: client properties and login have more than 4,096 bytes together, the login contains a NUL, or
 ///   the broker's largest frame is smaller than AMQP allows.
-/// - `Stopped`: the arbiter has ended.
+/// - `Stopped`: the arbiter has ended, or the thread of the connection cannot be started.
 ///
 /// [`Error::entity`](crate::Error::entity) names the address.
 ///

@@ -5,16 +5,14 @@ use std::{fmt, str::FromStr, time::Duration};
 
 #[cfg(feature = "testing")]
 use actix_pika_actors::testing::MemoryDialer;
-use actix_pika_actors::{
-    Address, ConnectionOptions, ConnectionState, ConnectionSupervisor, HappyEyeballs, SharedProvider, facade,
-};
+use actix_pika_actors::{Address, ConnectionOptions, ConnectionState, HappyEyeballs, SharedProvider, facade};
 use actix_rt::ArbiterHandle;
 
 use crate::{
     Connection, Error, Recovery, Result,
     message::Value,
     options::{AddressOrder, CredentialsProvider, Mechanism, TcpOptions},
-    runtime,
+    runtime::Placement,
 };
 
 /// Builder for a connection.
@@ -40,7 +38,7 @@ use crate::{
 #[must_use = "a connector does nothing until it connects"]
 pub struct Connector {
     options: ConnectionOptions,
-    arbiter: Option<ArbiterHandle>,
+    placement: Placement,
 }
 
 impl Connector {
@@ -115,7 +113,7 @@ impl Connector {
     /// ```
     #[doc(alias = "hosts")]
     pub fn from_uris<T: AsRef<str>>(uris: impl IntoIterator<Item = T>) -> Result<Self> {
-        Ok(Self { options: ConnectionOptions::from_uris(uris)?, arbiter: None })
+        Ok(Self { options: ConnectionOptions::from_uris(uris)?, placement: Placement::default() })
     }
 
     /// Creates a connector from a host and a port, without a URI, so that nothing needs escaping. An IPv6
@@ -134,7 +132,7 @@ impl Connector {
     pub fn host(host: impl Into<String>, port: u16) -> Self {
         let mut options = ConnectionOptions::default();
         options.address = Address::new(host, port);
-        Self { options, arbiter: None }
+        Self { options, placement: Placement::default() }
     }
 
     /// Adds an address of the same broker or cluster. It is tried after those before it. An IPv6 address has
@@ -537,9 +535,11 @@ impl Connector {
         Self { options: self.options.robust(), ..self }
     }
 
-    /// Sets the arbiter on which the connection runs. The default is the caller's.
+    /// Sets the arbiter on which the connection runs. The default is the first arbiter of the `System`; see
+    /// [the crate documentation](crate#where-a-connection-runs).
     ///
-    /// It must not be blocked for longer than half a heartbeat interval. The connection ends with it.
+    /// The arbiter must not be blocked for longer than half a heartbeat interval. The connection ends with
+    /// it. Replaces [`own_thread`](Self::own_thread).
     ///
     /// # Examples
     /// ```no_run
@@ -553,7 +553,32 @@ impl Connector {
     /// # }
     /// ```
     pub fn arbiter(mut self, arbiter: &ArbiterHandle) -> Self {
-        self.arbiter = Some(arbiter.clone());
+        self.placement = Placement::Arbiter(arbiter.clone());
+        self
+    }
+
+    /// Runs the connection on a thread of its own, with a `System` of its own. This is the default where no
+    /// actix `System` runs (`#[tokio::main]`).
+    ///
+    /// Heartbeats and acknowledgements are then sent in time even if a handler blocks its arbiter, and the
+    /// connection outlives the `System` of the application. It costs a thread for each connection, and
+    /// deliveries and calls cross from one thread to another. The thread ends when the last handle is dropped
+    /// and the connection is closed. Replaces [`arbiter`](Self::arbiter).
+    ///
+    /// # Errors
+    /// [`connect`](Self::connect) returns `Stopped` if the thread cannot be started.
+    ///
+    /// **Over a reconnect**: the thread stays the same.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run() -> actix_pika::Result<()> {
+    /// let connection = actix_pika::Connector::new("amqp://localhost")?.own_thread().connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn own_thread(mut self) -> Self {
+        self.placement = Placement::OwnThread;
         self
     }
 
@@ -574,11 +599,7 @@ impl Connector {
     /// # }
     /// ```
     pub async fn connect(self) -> Result<Connection> {
-        let arbiter = match self.arbiter {
-            Some(arbiter) => arbiter,
-            None => runtime::io_arbiter()?,
-        };
-        let (supervisor, mut state) = ConnectionSupervisor::launch(self.options, Some(&arbiter));
+        let (supervisor, mut state) = self.placement.launch(self.options).await?;
         let connection = Connection::new(supervisor, state.clone());
         loop {
             match &*state.borrow_and_update() {

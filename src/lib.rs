@@ -59,8 +59,8 @@
 //! - Memory is bounded: unconfirmed publishes by a window, deliveries by the prefetch (250 per consumer).
 //!
 //! The guarantees do not hold with `panic = "abort"` (a panicking handler ends the process), when the arbiter
-//! of the connection is blocked for longer than half a heartbeat interval, or when a delivery is acknowledged
-//! before the publish that results from it is confirmed.
+//! of the connection is blocked for longer than half a heartbeat interval ([`Connector::own_thread`] prevents
+//! that), or when a delivery is acknowledged before the publish that results from it is confirmed.
 //!
 //! # Errors
 //!
@@ -107,13 +107,22 @@
 //! restarts refuses them for a while). The first connect is not part of recovery: it fails at once, unless
 //! [`Connector::fail_fast`] is `false`.
 //!
-//! # Runtimes
+//! # Where a connection runs
 //!
-//! Under `#[actix::main]` and `#[actix_web::main]` a connection runs on the arbiter that opens it, or on the
-//! one given to [`Connector::arbiter`]. Under `#[tokio::main]` there is no arbiter: a connection runs on a
-//! thread of the library, and so do consumers. `Actor::start` panics there; [`Queue::consume_supervised`]
-//! starts the actor on the library's thread, and [`Queue::deliveries`] needs no actor. Handles can be used
-//! from any thread.
+//! | | the connection runs on | it ends with | what it costs |
+//! |---|---|---|---|
+//! | by default, in an actix `System` (`#[actix::main]`, `#[actix_web::main]`) | the first arbiter of the `System`, whatever arbiter opens it | the `System` | nothing; what blocks that arbiter blocks the connection |
+//! | [`Connector::arbiter`] | the given arbiter | that arbiter | a hop between threads for each call and each batch of deliveries from another arbiter |
+//! | [`Connector::own_thread`] | a thread of its own, with a `System` of its own | its last handle | a thread for each connection, and the hop between threads; nothing of the application can block it |
+//! | by default, without a `System` (`#[tokio::main]`) | as with [`Connector::own_thread`] | its last handle | the same |
+//!
+//! Publishes and acknowledgements are written into the channel by the calling thread, and only wake the
+//! connection. Handles can be used from any thread.
+//!
+//! A consumer passes deliveries to its actor on the arbiter where [`Queue::consume`] is called, and ends with
+//! that arbiter. Without an arbiter it runs on the thread of the connection: there `Actor::start` panics, but
+//! [`Queue::consume_supervised`] starts the actor on that thread, which it must not block, and
+//! [`Queue::deliveries`] needs no actor.
 //!
 //! # Shutting down
 //!

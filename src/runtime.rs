@@ -1,52 +1,76 @@
-//! The arbiter on which actors run: that of the caller, or, without an actix `System`, that of a thread of
-//! the library.
+//! Where the actors of a connection run: the first arbiter of the `System`, an arbiter of the application, or
+//! a thread of the connection's own.
 
-use std::sync::{Mutex, PoisonError, mpsc};
-
-use actix_pika_actors::facade;
+use actix::Addr;
+use actix_pika_actors::{ConnectionOptions, ConnectionState, ConnectionSupervisor, facade};
 use actix_rt::{Arbiter, ArbiterHandle, System};
+use tokio::sync::{oneshot, watch};
 
 use crate::Result;
 
-/// The arbiter of the library's thread, once it was needed.
-static OWN: Mutex<Option<ArbiterHandle>> = Mutex::new(None);
+/// The supervisor of a connection, and the state of the connection.
+pub(crate) type Launched = (Addr<ConnectionSupervisor>, watch::Receiver<ConnectionState>);
 
-/// Returns the arbiter for a connection that is opened here.
-pub(crate) fn io_arbiter() -> Result<ArbiterHandle> {
-    match here() {
-        Some(arbiter) => Ok(arbiter),
-        None => own_arbiter(),
+/// Where a connection runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Placement {
+    /// On the first arbiter of the `System`; without a `System`, on a thread of its own.
+    #[default]
+    FirstArbiter,
+    Arbiter(ArbiterHandle),
+    OwnThread,
+}
+
+impl Placement {
+    /// Starts a connection.
+    ///
+    /// # Errors
+    /// `Stopped` if its thread cannot be started.
+    pub(crate) async fn launch(&self, options: ConnectionOptions) -> Result<Launched> {
+        let arbiter = match self {
+            Self::FirstArbiter => first_arbiter(),
+            Self::Arbiter(arbiter) => Some(arbiter.clone()),
+            Self::OwnThread => None,
+        };
+        match arbiter {
+            Some(arbiter) => Ok(ConnectionSupervisor::launch(options, Some(&arbiter))),
+            None => launch_on_own_thread(options).await,
+        }
     }
+}
+
+/// Returns the first arbiter of the `System` of the calling thread. Unlike that of the caller, it lives as
+/// long as the `System`.
+fn first_arbiter() -> Option<ArbiterHandle> {
+    System::try_current().map(|system| system.arbiter().clone()).filter(is_alive)
 }
 
 /// Returns the arbiter of the calling thread, if it has one.
 pub(crate) fn here() -> Option<ArbiterHandle> {
-    // A thread keeps the arbiter of a `System` that has stopped.
     Arbiter::try_current().filter(is_alive)
 }
 
-/// An arbiter that has ended refuses to spawn.
+/// An arbiter that has ended refuses to spawn. A thread keeps the arbiter of a `System` that has stopped.
 fn is_alive(arbiter: &ArbiterHandle) -> bool {
     arbiter.spawn(async {})
 }
 
-fn own_arbiter() -> Result<ArbiterHandle> {
-    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(arbiter) = own.as_ref().filter(|arbiter| is_alive(arbiter)) {
-        return Ok(arbiter.clone());
-    }
-    let (sender, receiver) = mpsc::sync_channel(1);
+/// Starts a thread that runs one connection, in a `System` of its own, and ends with its supervisor: when no
+/// handle is left and the connection is closed.
+async fn launch_on_own_thread(options: ConnectionOptions) -> Result<Launched> {
+    let (sender, launched) = oneshot::channel();
     std::thread::Builder::new()
         .name("actix-pika".into())
         .spawn(move || {
             let runner = System::new();
-            // If this fails, the caller no longer waits, and the thread is not needed.
-            if sender.send(Arbiter::current()).is_ok() {
-                let _ = runner.run();
+            let (supervisor, state) = runner.block_on(async { ConnectionSupervisor::launch(options, None) });
+            let mut ended = state.clone();
+            // If the caller gave up, nobody has a handle.
+            if let Err((supervisor, _)) = sender.send((supervisor, state)) {
+                supervisor.do_send(facade::ReleaseConnection);
             }
+            runner.block_on(async { while ended.changed().await.is_ok() {} });
         })
-        .map_err(|error| facade::stopped(format!("no thread for the I/O: {error}")))?;
-    let arbiter = receiver.recv().map_err(|_| facade::stopped("the thread for the I/O ended at once"))?;
-    *own = Some(arbiter.clone());
-    Ok(arbiter)
+        .map_err(|error| facade::stopped(format!("no thread for the connection: {error}")))?;
+    launched.await.map_err(|_| facade::stopped("the thread of the connection ended at once"))
 }

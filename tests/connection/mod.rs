@@ -10,6 +10,8 @@ mod heartbeat;
 mod login;
 mod open;
 mod permissions;
+#[cfg(target_os = "linux")]
+mod placement;
 mod runtimes;
 mod state;
 mod time_limits;

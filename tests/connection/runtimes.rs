@@ -92,7 +92,7 @@ async fn tasks_of_a_tokio_runtime_share_a_connection() {
     within("close", 10, connection.close()).await.unwrap();
 }
 
-/// The connection runs on the library's own thread.
+/// The connection runs on a thread of its own.
 #[test]
 fn a_connection_outlives_the_tokio_runtime_that_opened_it() {
     let vhost = vhost();
