@@ -37,6 +37,7 @@ use crate::{
 /// | `ConnectionClosed` | the connection is lost or closed; a code of 500 or above means that a call closed it | a new connection is needed |
 /// | `Timeout` | no reply within the [deadline](crate::OpenChannel::deadline) of the channel, 30 seconds unless set | the channel stays open, and a late reply is discarded; if the broker does not reply for one more deadline, the channel closes |
 /// | `Blocked` | the same, while the broker [blocks](Connection::is_blocked) the connection | the channel stays open |
+/// | `Refused` without a code | a name of a queue or exchange with CR or LF, which RabbitMQ would remove; what the type of the queue cannot do | nothing was sent |
 /// | `Limit` | a name, key or tag of more than 255 bytes; arguments or headers that do not fit a frame of the connection | nothing was sent |
 /// | `Codec` | arguments that cannot be encoded | nothing was sent |
 /// | `Stopped` | the arbiter of the connection has ended | every call fails |

@@ -47,7 +47,7 @@ impl Connector {
     /// same.
     ///
     /// The defaults are `guest`, `guest`, `localhost`, 5672 and the virtual host `/`. Special characters are
-    /// escaped with `%`. A malformed part or an unknown parameter is an error.
+    /// escaped with `%`: in a password `/` is `%2F`, `?` is `%3F`, `#` is `%23`, `%` is `%25`. A malformed part or an unknown parameter is an error.
     ///
     /// | parameter | meaning |
     /// |---|---|

@@ -131,6 +131,7 @@ impl FromStr for AmqpUri {
             _ if scheme.eq_ignore_ascii_case("amqps") => Scheme::Amqps,
             _ => return Err(UriError::Scheme),
         };
+        check_login(rest)?;
         let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, address) = authority.rsplit_once('@').map_or((None, authority), |(l, a)| (Some(l), a));
@@ -182,6 +183,26 @@ impl AmqpUri {
             self.port = number(port).filter(|&port| port != 0).ok_or(UriError::Port)?;
         }
         Ok(())
+    }
+}
+
+/// Refuses a `/` or `?` that is likely to belong to a login: what follows it would be shown as the virtual
+/// host.
+///
+/// If no `@` precedes it, every `@` behind it ends such a login. Behind a login, the virtual host may begin
+/// with an `@`.
+fn check_login(rest: &str) -> Result<(), UriError> {
+    let Some(end) = rest.find(['/', '?']) else { return Ok(()) };
+    let (authority, tail) = rest.split_at(end);
+    let ambiguous = if authority.contains('@') {
+        let vhost = tail.split('?').next().unwrap_or(tail).trim_start_matches('/');
+        vhost.strip_prefix('@').unwrap_or(vhost).contains('@')
+    } else {
+        tail.contains('@')
+    };
+    match tail.chars().next() {
+        Some(character) if ambiguous => Err(UriError::Unescaped { character }),
+        _ => Ok(()),
     }
 }
 

@@ -104,6 +104,9 @@ fn malformed_part_fails_with_its_own_error() {
         ("amqp://localhost/?name=a?b", UriError::Query),
         ("amqp://localhost/?name=%1", UriError::Query),
         ("amqp://localhost/?%xy=1", UriError::Query),
+        ("amqp://localhost/@test", UriError::Unescaped { character: '/' }),
+        ("amqp://guest:guest@localhost/te@st", UriError::Unescaped { character: '/' }),
+        ("amqp://guest:guest@localhost/?name=a@b", UriError::Query),
     ] {
         assert_eq!(refused(text), error, "{text}");
     }
@@ -261,6 +264,38 @@ fn displayed_uri_parses_to_the_same_uri() {
     let mut again = uri(&first.to_string());
     again.password = first.password.clone();
     assert_eq!(again, first);
+}
+
+// URI-06, URI-12
+#[test]
+fn an_unescaped_character_of_a_password_is_refused_with_its_escape() {
+    for (text, escape) in [
+        ("amqp://app:12/hunter2@broker/v", "%2F"),
+        ("amqp://app:12/hunter2@broker", "%2F"),
+        ("amqp://app:hunter2/@broker/v", "%2F"),
+        ("amqp://app:/hunter2@broker/v", "%2F"),
+        ("amqp://ap/p:hunter2@broker/v", "%2F"),
+        ("amqp://app:a@b/hunter2@broker/v", "%2F"),
+        ("amqp://app:a@b/@hunter2/x@broker/v", "%2F"),
+        ("amqp://app:12/hunter2?@broker/v", "%2F"),
+        ("amqp://app:12?hunter2@broker/v", "%3F"),
+        ("amqp://app:12?hunter2=1&heartbeat=1@broker/v", "%3F"),
+        ("amqp://app:hunter2?@broker/v", "%3F"),
+        ("amqp://app:a@b?hunter2@broker/v", "%3F"),
+        ("amqp://app:12#hunter2@broker/v", "%23"),
+        ("amqp://app:%hunter2@broker/v", "%25"),
+        ("amqp://app:hunter2%@broker/v", "%25"),
+        ("amqp://a%pp:hunter2@broker/v", "%25"),
+    ] {
+        let error = refused(text);
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains(escape) && !shown.contains("hunter2"), "{text}: {shown}");
+    }
+    let escaped = uri("amqp://app:12%2Fhunter2%3F%23%25%40@broker/v%40");
+    assert_eq!(
+        (escaped.password.expose(), &*escaped.host, &*escaped.vhost),
+        ("12/hunter2?#%@", "broker", "v@")
+    );
 }
 
 // URI-12

@@ -4,7 +4,7 @@
 use actix_pika_actors::wire::{
     fault::Fault,
     frame::{FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame},
-    frame_decoder::FrameDecoder,
+    frame_decoder::{FrameDecoder, METHOD_MAX},
     other_protocol::other_protocol_detected,
 };
 use bytes::BytesMut;
@@ -27,7 +27,9 @@ fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Fau
                 Err(fault) => return (frames, Some(fault), 0),
             }
         }
-        assert!(buf.len() + decoder.missing_bytes() <= FRAME_MIN_SIZE as usize);
+        assert!(decoder.missing_bytes() <= FRAME_MIN_SIZE as usize);
+        let longest = if buf.first() == Some(&3) { FRAME_MIN_SIZE as usize } else { METHOD_MAX };
+        assert!(buf.len() + decoder.missing_bytes() <= longest);
     }
     (frames, None, buf.len())
 }

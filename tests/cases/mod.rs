@@ -7,7 +7,6 @@ mod blocked;
 mod blocking;
 mod exchange_gone;
 mod interop;
-mod limits;
 mod quorum;
 mod recovery;
 mod routing;

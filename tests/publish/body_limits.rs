@@ -1,8 +1,9 @@
-//! The largest body: the client's `body_max` and the broker's limit.
+//! The largest body, by the client's `body_max` and the broker's limit, and the largest header.
 
 use std::time::Duration;
 
-use actix_pika::{Connector, DeclareQueue, ErrorKind, Publishing, connect};
+use actix_pika::testing::Probe;
+use actix_pika::{Connector, DeclareQueue, Delivery, ErrorKind, Publishing, connect};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
@@ -10,7 +11,8 @@ use crate::support::{
     broker::{SecondNode, Vhost},
     eventually,
     modes::Bench,
-    within,
+    robust_connection::RobustConnection,
+    take, within,
 };
 
 crate::modes! {
@@ -114,4 +116,37 @@ async fn a_body_over_the_brokers_limit_closes_its_channel() {
     if let Err(panic) = result.expect("the test takes at most 30 s") {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// PUB-35: RabbitMQ does not split headers. One that was published within `frame_max` exceeds it when the broker adds
+/// `x-death`: it is delivered, and so is the next message. To publish it again is an error of this client.
+#[actix::test]
+async fn a_header_that_outgrew_the_frame_limit_is_delivered() {
+    let robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    let work = DeclareQueue::new("work").dead_letter_exchange("").dead_letter_routing_key("dead");
+    let work = channel.declare_queue(work).await.unwrap();
+    let dead = channel.declare_queue("dead").await.unwrap();
+    let exchange = channel.default_exchange();
+    let trace = "z".repeat(130_950);
+    let first = Publishing::new("first").header("trace", trace.clone());
+    within("a publish", 10, exchange.publish(first, "work")).await.unwrap();
+    work.get().await.unwrap().unwrap().reject(false).unwrap();
+    robust.oracle().await.wait_for_count("dead", 1).await;
+    within("a publish", 10, exchange.publish("second", "dead")).await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    dead.consume(probe.recipient()).await.unwrap();
+    let deliveries = within("both deliveries", 10, take(&mut probe, 2)).await;
+    let bodies: Vec<_> = deliveries.iter().map(Delivery::body).collect();
+    assert_eq!(bodies, [&b"first"[..], b"second"]);
+    let properties = deliveries[0].properties().unwrap();
+    assert_eq!(properties.header("trace").and_then(|value| value.as_str()), Some(&*trace));
+    assert_eq!(deliveries[0].deaths().len(), 1);
+
+    let again = Publishing::new("again").properties(properties.clone());
+    let error = exchange.publish(again, "work").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    assert!(error.to_string().contains("the headers make a frame of"), "{error}");
+    assert!(!channel.is_closed());
+    assert_eq!(robust.proxy.accepted_count(), 1);
 }

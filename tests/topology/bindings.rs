@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use crate::support::{get_message, modes::Bench, oracle::Oracle};
 use actix_pika::{
-    Channel, DeclareExchange, DeclareQueue, Delivery, Error, ErrorKind, Publishing, Queue,
+    Channel, Consume, DeclareExchange, DeclareQueue, Delivery, Error, ErrorKind, Publishing, Queue,
     message::{BindExchange, BindQueue, UnbindQueue, Value},
 };
 
@@ -244,6 +246,49 @@ crate::modes! {
         queue.unbind(&long, &long).await.unwrap();
         other.unbind(&long, &long).await.unwrap();
         assert_eq!(queue.delete().await.unwrap(), 0);
+    }
+
+    /// TOP-47: the broker removes CR and LF from the names of queues and exchanges, so that records of this client would
+    /// differ from what the broker has. All else keeps them.
+    async fn names_of_queues_and_exchanges_have_no_line_break(bench: Bench) {
+        let channel = &bench.channel;
+        let exchange = channel.declare_exchange(DeclareExchange::topic("ex")).await.unwrap();
+        let queue = channel.declare_queue("jobs").await.unwrap();
+        for name in ["jo\nbs", "\rjobs", "jobs\r\n"] {
+            let results: Vec<Result<(), Error>> = vec![
+                channel.declare_queue(name).await.map(drop),
+                channel.get_queue(name).await.map(drop),
+                channel.queue(name).purge().await.map(drop),
+                channel.queue(name).delete().await.map(drop),
+                channel.queue(name).get().await.map(drop),
+                channel.queue(name).deliveries().await.map(drop),
+                channel.queue(name).bind("ex", "key").await,
+                channel.queue(name).unbind("ex", "key").await,
+                channel.declare_exchange(DeclareExchange::topic(name)).await.map(drop),
+                channel.get_exchange(name).await.map(drop),
+                channel.exchange(name).delete().await,
+                queue.bind(name, "key").await,
+                queue.unbind(name, "key").await,
+                exchange.bind(name, "key").await,
+                exchange.unbind(name, "key").await,
+                channel.exchange(name).bind("ex", "key").await,
+            ];
+            for (index, result) in results.into_iter().enumerate() {
+                let error = result.unwrap_err();
+                assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, None), "{index}: {error}");
+                let text = error.to_string();
+                assert!(text.contains(&format!("{name:?} contains CR or LF")), "{index}: {text}");
+            }
+        }
+        assert!(!channel.is_closed());
+        // A routing key and a consumer tag are kept as they are.
+        queue.bind("ex", "k\ney").await.unwrap();
+        exchange.publish("body", "k\ney").await.unwrap();
+        let mut deliveries = queue.deliveries_with(Consume::new().tag("t\nag")).await.unwrap();
+        let delivery = deliveries.next().await.unwrap();
+        assert_eq!((delivery.routing_key(), delivery.consumer_tag()), ("k\ney", "t\nag"));
+        delivery.ack().unwrap();
+        deliveries.close().await.unwrap();
     }
 
     /// TOP-29, TOP-30: by the TTL of the queue or of the message, which is then in `original-expiration`.

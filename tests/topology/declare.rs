@@ -52,14 +52,6 @@ crate::modes! {
         message.ack().unwrap();
     }
 
-    /// TOP-02: the broker removes line ends from queue names.
-    async fn the_handle_has_the_name_of_declare_ok(bench: Bench) {
-        let queue = bench.channel.declare_queue("one\r\ntwo\n").await.unwrap();
-        assert_eq!(queue.name(), "onetwo");
-        assert_eq!(queue.declared().unwrap().name, "onetwo");
-        assert_eq!(queue.get().await.unwrap().map(|m| m.delivery_tag()), None);
-    }
-
     /// TOP-03, TOP-05, TOP-07: if there is none, 404 closes the channel.
     async fn a_passive_exchange_declare_checks_the_name_only(bench: Bench) {
         let first = &bench.channel;

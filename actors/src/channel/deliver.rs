@@ -38,7 +38,8 @@ impl Inbox {
     #[inline]
     fn note(&mut self, tag: u64, consumer: Option<u32>) {
         match self.seen.last_mut() {
-            Some(seen) if seen.consumer == consumer && tag == seen.last + 1 => seen.last = tag,
+            // The tag behind 2^64 - 1 is 0, which the outbox refuses.
+            Some(seen) if seen.consumer == consumer && tag == seen.last.wrapping_add(1) => seen.last = tag,
             _ => self.seen.push(DeliveredTags { first: tag, last: tag, consumer }),
         }
     }

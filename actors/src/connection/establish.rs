@@ -149,7 +149,7 @@ async fn dial_and_shake_hands(
         heartbeat: options.heartbeat_seconds(),
         client_properties: options.client_properties.clone(),
     });
-    let mut decoder = FrameDecoder::new(MAX_HANDSHAKE_FRAME);
+    let mut decoder = FrameDecoder::for_handshake(MAX_HANDSHAKE_FRAME);
     let mut input = BytesMut::with_capacity(4096);
     let mut output = SecretBuffer(BytesMut::new());
     handshake.start(&mut output.0);

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, io, sync::Arc};
 use super::{CloseReason, Error, ErrorData, ErrorKind};
 use crate::{
     returned::Return,
-    wire::{DecodeError, EncodeError, Fault, TooLong},
+    wire::{DecodeError, EncodeError, Fault, NameError, TooLong},
 };
 
 impl Error {
@@ -191,6 +191,15 @@ impl From<ErrorData> for Error {
 impl From<TooLong> for Error {
     fn from(error: TooLong) -> Self {
         Self::limit(error.to_string())
+    }
+}
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::TooLong(error) => error.into(),
+            NameError::LineBreak { .. } => Self::refused_here(error.to_string()),
+        }
     }
 }
 

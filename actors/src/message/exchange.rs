@@ -93,7 +93,8 @@ impl fmt::Display for ExchangeKind {
 /// Declares an exchange (`exchange.declare`), durable unless set otherwise. An exchange that exists with the
 /// same attributes is left unchanged.
 ///
-/// A name has at most 255 bytes.
+/// A name has at most 255 bytes, and no CR or LF: RabbitMQ would remove them, and the exchange would have
+/// another name.
 ///
 /// # Errors
 /// - `Refused` with 403 for a name that begins with `amq.`, or if permission is missing; 404 for a passive
@@ -101,7 +102,7 @@ impl fmt::Display for ExchangeKind {
 ///   ([`Error::mismatch`](crate::Error::mismatch) returns the first one that differs). Each closes the
 ///   channel.
 /// - `ConnectionClosed` with 503 for a type that the broker does not support.
-/// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
+/// - `Limit` for a name that is too long, `Refused` without a code for one with CR or LF, `Codec` for arguments that cannot be encoded.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
 /// **Over a reconnect**: the exchange is redeclared, unless `robust(false)`. A passive declare is

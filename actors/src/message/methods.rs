@@ -1,7 +1,8 @@
 //! Every AMQP method that this crate sends once a connection is open, built from messages and options.
 //!
 //! The methods of the handshake are in `wire`, and so is what is written for each message: `basic.publish`,
-//! `basic.ack`, `basic.nack` and `basic.reject`. A method with a name that is too long for AMQP is an error.
+//! `basic.ack`, `basic.nack` and `basic.reject`. A method with a name that is too long for AMQP is an error,
+//! and so is one with the name of a queue or exchange that RabbitMQ would change.
 
 use super::{
     BindExchange, BindQueue, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Get, PurgeQueue,
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     error::Result,
     wire::{
-        AMQPClass, Fault, Table, basic, channel, confirm, connection, exchange, queue, short,
+        AMQPClass, Fault, Table, basic, channel, confirm, connection, exchange, name, queue, short,
         short_truncated, to_field_table, tx,
     },
 };
@@ -89,7 +90,7 @@ pub(crate) fn basic_consume(
     arguments: &Table,
 ) -> Result<AMQPClass> {
     Ok(AMQPClass::Basic(basic::AMQPMethod::Consume(basic::Consume {
-        queue: short("queue name", queue)?,
+        queue: name("queue name", queue)?,
         consumer_tag: short("consumer tag", tag)?,
         no_local: false,
         no_ack,
@@ -122,7 +123,7 @@ impl Method for Qos {
 /// `basic.get`
 impl Method for Get {
     fn method(&self) -> Result<AMQPClass> {
-        let queue = short("queue name", &self.queue)?;
+        let queue = name("queue name", &self.queue)?;
         Ok(AMQPClass::Basic(basic::AMQPMethod::Get(basic::Get { queue, no_ack: self.no_ack })))
     }
 }
@@ -131,7 +132,7 @@ impl Method for Get {
 impl Method for DeclareExchange {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Exchange(exchange::AMQPMethod::Declare(exchange::Declare {
-            exchange: short("exchange name", &self.name)?,
+            exchange: name("exchange name", &self.name)?,
             kind: short("exchange type", self.kind.as_str())?,
             passive: self.passive,
             durable: self.durable,
@@ -147,7 +148,7 @@ impl Method for DeclareExchange {
 impl Method for DeclareQueue {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Queue(queue::AMQPMethod::Declare(queue::Declare {
-            queue: short("queue name", &self.name)?,
+            queue: name("queue name", &self.name)?,
             passive: self.passive,
             durable: self.durable,
             exclusive: self.exclusive,
@@ -162,8 +163,8 @@ impl Method for DeclareQueue {
 impl Method for BindExchange {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Exchange(exchange::AMQPMethod::Bind(exchange::Bind {
-            destination: short("exchange name", &self.destination)?,
-            source: short("exchange name", &self.source)?,
+            destination: name("exchange name", &self.destination)?,
+            source: name("exchange name", &self.source)?,
             routing_key: short("routing key", &self.routing_key)?,
             nowait: false,
             arguments: to_field_table(&self.arguments)?,
@@ -175,8 +176,8 @@ impl Method for BindExchange {
 impl Method for UnbindExchange {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Exchange(exchange::AMQPMethod::Unbind(exchange::Unbind {
-            destination: short("exchange name", &self.destination)?,
-            source: short("exchange name", &self.source)?,
+            destination: name("exchange name", &self.destination)?,
+            source: name("exchange name", &self.source)?,
             routing_key: short("routing key", &self.routing_key)?,
             nowait: false,
             arguments: to_field_table(&self.arguments)?,
@@ -188,8 +189,8 @@ impl Method for UnbindExchange {
 impl Method for BindQueue {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Queue(queue::AMQPMethod::Bind(queue::Bind {
-            queue: short("queue name", &self.queue)?,
-            exchange: short("exchange name", &self.exchange)?,
+            queue: name("queue name", &self.queue)?,
+            exchange: name("exchange name", &self.exchange)?,
             routing_key: short("routing key", &self.routing_key)?,
             nowait: false,
             arguments: to_field_table(&self.arguments)?,
@@ -201,8 +202,8 @@ impl Method for BindQueue {
 impl Method for UnbindQueue {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Queue(queue::AMQPMethod::Unbind(queue::Unbind {
-            queue: short("queue name", &self.queue)?,
-            exchange: short("exchange name", &self.exchange)?,
+            queue: name("queue name", &self.queue)?,
+            exchange: name("exchange name", &self.exchange)?,
             routing_key: short("routing key", &self.routing_key)?,
             arguments: to_field_table(&self.arguments)?,
         })))
@@ -213,7 +214,7 @@ impl Method for UnbindQueue {
 impl Method for DeleteExchange {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Exchange(exchange::AMQPMethod::Delete(exchange::Delete {
-            exchange: short("exchange name", &self.name)?,
+            exchange: name("exchange name", &self.name)?,
             if_unused: self.if_unused,
             nowait: false,
         })))
@@ -224,7 +225,7 @@ impl Method for DeleteExchange {
 impl Method for PurgeQueue {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Queue(queue::AMQPMethod::Purge(queue::Purge {
-            queue: short("queue name", &self.queue)?,
+            queue: name("queue name", &self.queue)?,
             nowait: false,
         })))
     }
@@ -234,7 +235,7 @@ impl Method for PurgeQueue {
 impl Method for DeleteQueue {
     fn method(&self) -> Result<AMQPClass> {
         Ok(AMQPClass::Queue(queue::AMQPMethod::Delete(queue::Delete {
-            queue: short("queue name", &self.queue)?,
+            queue: name("queue name", &self.queue)?,
             if_unused: self.if_unused,
             if_empty: self.if_empty,
             nowait: false,

@@ -12,7 +12,8 @@ use crate::{
 /// Declares a queue (`queue.declare`), durable unless set otherwise. A queue that exists with the same
 /// attributes is left unchanged.
 ///
-/// A name has at most 255 bytes.
+/// A name has at most 255 bytes, and no CR or LF: RabbitMQ would remove them, and the queue would have another
+/// name.
 ///
 /// # Errors
 /// - `Refused` with 403 for a name that begins with `amq.`, or if permission is missing; 404 for a passive
@@ -20,7 +21,7 @@ use crate::{
 ///   with another `exclusive` flag; 406 if it exists with different attributes
 ///   ([`Error::mismatch`](crate::Error::mismatch) returns the first one that differs), or for an invalid
 ///   argument. Each closes the channel.
-/// - `Limit` for a name that is too long, `Codec` for arguments that cannot be encoded.
+/// - `Limit` for a name that is too long, `Refused` without a code for one with CR or LF, `Codec` for arguments that cannot be encoded.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
 /// **Over a reconnect**: the queue is redeclared with its bindings, unless `robust(false)`. A passive

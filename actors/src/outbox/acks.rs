@@ -287,7 +287,7 @@ impl Acks {
     #[inline]
     pub(super) fn entry(&mut self, tag: u64) -> Option<&mut TagEntry> {
         match tag.checked_sub(self.base) {
-            Some(at) => self.ring.get_mut(at as usize),
+            Some(at) => self.ring.get_mut(usize::try_from(at).ok()?),
             None => self.stragglers.get_mut(&tag),
         }
     }

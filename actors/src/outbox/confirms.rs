@@ -234,7 +234,8 @@ impl Confirms {
         wakers: &mut Vec<Waker>,
     ) -> Result<(), ()> {
         let end = self.end();
-        let resent = tag.checked_sub(1).and_then(|at| self.resent.get(at as usize));
+        let at = tag.checked_sub(1).and_then(|at| usize::try_from(at).ok());
+        let resent = at.and_then(|at| self.resent.get(at));
         let sequence = match resent {
             Some(&sequence) => sequence,
             None if tag == 0 && multiple => end - 1,

@@ -58,3 +58,50 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::wire::{FRAME_MIN_SIZE, FRAME_OVERHEAD, FrameDecoder};
+
+    /// Reads `bytes` from a socket that gives `step` of them at a time, as the I/O loop does.
+    fn read(bytes: &[u8], step: usize, frame_max: u32) -> (Reader, FrameDecoder) {
+        let (mut reader, mut decoder) = (Reader::default(), FrameDecoder::new(frame_max));
+        for mut piece in bytes.chunks(step) {
+            while !piece.is_empty() {
+                let read = reader.poll_read(&mut piece, &mut Context::from_waker(Waker::noop()));
+                assert!(matches!(read, Poll::Ready(Ok(ReadProgress::Read(_)))));
+            }
+            while let Ok(Some(_)) = decoder.next_batch(&mut reader.buffer) {}
+            reader.want(decoder.missing_bytes());
+        }
+        (reader, decoder)
+    }
+
+    #[test]
+    fn no_more_is_reserved_for_a_large_header_than_for_a_body() {
+        let size: u32 = (1 << 20) - FRAME_OVERHEAD as u32;
+        let head = [&[2, 0, 1][..], &size.to_be_bytes(), &[0]].concat();
+        for frame_max in [FRAME_MIN_SIZE, 131_072] {
+            let (mut reader, _) = read(&head, 8, frame_max);
+            // Whatever arrives next makes the reader reserve.
+            let read = reader.poll_read(&mut &[0][..], &mut Context::from_waker(Waker::noop()));
+            assert!(matches!(read, Poll::Ready(Ok(ReadProgress::Read(1)))));
+            assert!(reader.buffer.capacity() <= LARGE_BLOCK + BLOCK, "{}", reader.buffer.capacity());
+        }
+    }
+
+    #[test]
+    fn a_header_of_the_largest_size_is_read_in_pieces_of_any_size() {
+        let size: u32 = (1 << 20) - FRAME_OVERHEAD as u32;
+        let frame = [&[2, 0, 1][..], &size.to_be_bytes(), &vec![7; size as usize], &[0xCE]].concat();
+        for step in [1000, 65_536, 1 << 20] {
+            let (reader, decoder) = read(&frame, step, 131_072);
+            assert_eq!((reader.buffer.len(), decoder.missing_bytes()), (0, 0), "in steps of {step}");
+            let (reader, _) = read(&frame[..frame.len() - 1], step, 131_072);
+            assert_eq!(reader.buffer.len(), frame.len() - 1, "one octet is missing");
+        }
+    }
+}

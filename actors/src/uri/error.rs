@@ -18,6 +18,13 @@ pub enum UriError {
     Scheme,
     /// The URI contains whitespace or control characters.
     Whitespace,
+    /// The user or the password contains a `/` or `?`, which ends the part with the host: in them it is
+    /// written `%2F` or `%3F`. Or a virtual host without a login before it contains an `@`: there it is
+    /// written `%40`.
+    Unescaped {
+        /// The character: `/` or `?`.
+        character: char,
+    },
     /// The URI contains a `#`: AMQP URIs have no fragment. In a password it is written `%23`.
     Fragment,
     /// The user is not valid percent-encoded UTF-8.
@@ -65,12 +72,24 @@ impl fmt::Display for UriError {
             Self::Scheme => f.write_str("the URI must begin with amqp:// or amqps://"),
             Self::Whitespace => f.write_str("the URI contains whitespace or control characters"),
             Self::Fragment => f.write_str("the URI contains a '#'; write it as %23"),
-            Self::User => f.write_str("the user is not valid percent-encoded UTF-8"),
-            Self::Password => f.write_str("the password is not valid percent-encoded UTF-8"),
+            Self::Unescaped { character } => write!(
+                f,
+                "an '@' comes after a '{character}'; write '{character}' in the user and the password as \
+                 %{:02X}, and '@' in the virtual host as %40",
+                u32::from(*character)
+            ),
+            Self::User => f.write_str("the user is not valid percent-encoded UTF-8; write '%' as %25"),
+            Self::Password => {
+                f.write_str("the password is not valid percent-encoded UTF-8; write '%' as %25")
+            }
             Self::Host => f.write_str("the host is neither a name nor an address"),
             Self::Port => f.write_str("the port is not a number from 1 to 65535"),
-            Self::Vhost => f.write_str("the virtual host is not valid percent-encoded UTF-8"),
-            Self::Query => f.write_str("the part after the '?' is not a list of parameter=value"),
+            Self::Vhost => {
+                f.write_str("the virtual host is not valid percent-encoded UTF-8; write '%' as %25")
+            }
+            Self::Query => f.write_str(
+                "the part after the '?' is not a list of parameter=value; elsewhere write '?' as %3F",
+            ),
             Self::UnknownParameter { key } => write!(f, "parameter {key} is unknown"),
             Self::InvalidParameter { key, expected } => write!(f, "parameter {key} must be {expected}"),
             Self::RepeatedParameter { key } => write!(f, "parameter {key} occurs twice"),

@@ -28,6 +28,8 @@ pub enum EncodeError {
         /// Length in bytes.
         len: usize,
     },
+    /// A time is before 1970, which AMQP cannot express.
+    BeforeEpoch,
     /// An expiration is more than 4,294,967,295 milliseconds.
     Expiration,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for EncodeError {
             Self::LongProperty { name, len } => {
                 write!(f, "property {name} has {len} bytes, AMQP allows 255")
             }
+            Self::BeforeEpoch => f.write_str("a time is before 1970, which AMQP cannot express"),
             Self::Expiration => f.write_str("expiration is over 4294967295 milliseconds"),
         }
     }

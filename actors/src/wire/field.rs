@@ -12,7 +12,7 @@ use super::{
     fault::Fault,
     table::{MAX_DEPTH, Table},
     text::Text,
-    value::Value,
+    value::{BEFORE_EPOCH, Value},
 };
 
 /// Checks that a table can be encoded.
@@ -72,6 +72,7 @@ fn check_value(value: &Value, depth: usize) -> Result<(), EncodeError> {
     match value {
         Value::Float(value) if !value.is_finite() => Err(EncodeError::NotFinite),
         Value::Double(value) if !value.is_finite() => Err(EncodeError::NotFinite),
+        Value::Timestamp(BEFORE_EPOCH) => Err(EncodeError::BeforeEpoch),
         Value::Array(_) | Value::Table(_) if depth >= MAX_DEPTH => Err(EncodeError::Depth),
         Value::Array(values) => values.iter().try_for_each(|value| check_value(value, depth + 1)),
         Value::Table(table) => check_entries(table, depth + 1),
@@ -264,6 +265,7 @@ mod tests {
 
     #[test]
     fn an_encode_error_leaves_the_buffer_unchanged() {
+        let before = std::time::SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1);
         let mut deep = Value::Void;
         for _ in 0..MAX_DEPTH + 1 {
             deep = Value::Array(vec![deep]);
@@ -271,6 +273,7 @@ mod tests {
         for (table, error) in [
             (Table::from([("k", f64::NAN)]), EncodeError::NotFinite),
             (Table::from([("k", vec![Value::Float(f32::INFINITY)])]), EncodeError::NotFinite),
+            (Table::from([("k", before)]), EncodeError::BeforeEpoch),
             (Table::from([("k".repeat(256), 1)]), EncodeError::LongKey { len: 256 }),
             (Table::from([("k", deep)]), EncodeError::Depth),
         ] {

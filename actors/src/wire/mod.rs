@@ -64,7 +64,7 @@ pub(crate) use self::{
     method_names::method_name,
     other_protocol::other_protocol_detected,
     property_codec::{check_properties, decode_properties},
-    short::{TooLong, check_short, short, short_truncated},
+    short::{NameError, TooLong, check_short, name, short, short_truncated},
     single_frame::single_frame_delivery,
     span::{LongSpan, Span},
     tune::Negotiated,

@@ -303,6 +303,8 @@ impl Properties {
 
     /// Sets [`timestamp`](Self::timestamp), truncated to whole seconds.
     ///
+    /// AMQP has no times before 1970: publishing one fails with [`Codec`](crate::ErrorKind::Codec).
+    ///
     /// # Examples
     /// ```
     /// # use std::time::{Duration, SystemTime};

@@ -13,6 +13,7 @@ use super::{
     field::{check_table, decode_table, put_table, table_len},
     properties::{DeliveryMode, MoreProperties, Properties},
     table::Table,
+    value::BEFORE_EPOCH,
 };
 
 const CONTENT_TYPE: u16 = 1 << 15;
@@ -180,6 +181,9 @@ impl MoreProperties {
         }
         if self.expiration.is_some_and(|millis| millis > u32::MAX.into()) {
             return Err(EncodeError::Expiration);
+        }
+        if self.timestamp == Some(BEFORE_EPOCH) {
+            return Err(EncodeError::BeforeEpoch);
         }
         self.headers.as_ref().map_or(Ok(()), check_table)
     }
@@ -376,6 +380,17 @@ mod tests {
         let long = Properties::new().with_expiration(Duration::MAX);
         assert_eq!(check_properties(&long), Err(EncodeError::Expiration));
         encoded(&long);
+    }
+
+    #[test]
+    fn a_time_before_1970_is_refused() {
+        let time = SystemTime::UNIX_EPOCH - Duration::from_nanos(1);
+        let properties = Properties::new().with_timestamp(time);
+        assert_eq!(properties.timestamp(), None);
+        assert_eq!(check_properties(&properties), Err(EncodeError::BeforeEpoch));
+        assert_eq!(check_properties(&Properties::new().with_timestamp(SystemTime::UNIX_EPOCH)), Ok(()));
+        let header = Properties::new().with_header("at", time);
+        assert_eq!(check_properties(&header), Err(EncodeError::BeforeEpoch));
     }
 
     #[test]

@@ -26,6 +26,36 @@ pub fn short(what: &'static str, value: &str) -> Result<ShortString, TooLong> {
     ShortString::try_new(value).map_err(|_| TooLong { what, len: value.len() })
 }
 
+/// Why the name of a queue or exchange is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// It is too long for a short string.
+    TooLong(TooLong),
+    /// It contains CR or LF.
+    LineBreak {
+        /// What it is the name of, such as `"queue name"`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+/// Converts the name of a queue or exchange to a short string; `what` names it in the error.
+///
+/// RabbitMQ removes CR and LF from these names in declare, delete, bind and unbind, but not in consume, get,
+/// purge and publish. So `declare` of such a name makes an entity that has another one, and whatever is
+/// recorded under the first one is not what the broker has. Routing keys, consumer tags, exchange types,
+/// virtual hosts and arguments are kept as they are.
+///
+/// # Errors
+/// [`NameError`] for more than 255 bytes, and for a name with CR or LF.
+pub fn name(what: &'static str, value: &str) -> Result<ShortString, NameError> {
+    if value.contains(['\r', '\n']) {
+        return Err(NameError::LineBreak { what, name: value.to_owned() });
+    }
+    short(what, value).map_err(NameError::TooLong)
+}
+
 /// Checks that [`short`] accepts `value`, without allocating.
 ///
 /// # Errors
@@ -49,6 +79,19 @@ impl fmt::Display for TooLong {
 
 impl error::Error for TooLong {}
 
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(error) => error.fmt(f),
+            Self::LineBreak { what, name } => {
+                write!(f, "{what} {name:?} contains CR or LF, which RabbitMQ would remove")
+            }
+        }
+    }
+}
+
+impl error::Error for NameError {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +104,18 @@ mod tests {
         let error = short("routing key", &long).unwrap_err();
         assert_eq!(check_short("routing key", &long), Err(error));
         assert_eq!(error.to_string(), "routing key has 256 bytes, AMQP allows 255");
+    }
+
+    #[test]
+    fn a_name_has_no_line_break() {
+        assert_eq!(name("queue name", "a\tb").unwrap().as_str(), "a\tb");
+        for wrong in ["a\nb", "\r", "a\r\nb", "a\n"] {
+            let error = name("queue name", wrong).unwrap_err();
+            assert_eq!(error, NameError::LineBreak { what: "queue name", name: wrong.into() });
+        }
+        let text = name("queue name", "a\nb").unwrap_err().to_string();
+        assert_eq!(text, r#"queue name "a\nb" contains CR or LF, which RabbitMQ would remove"#);
+        assert!(matches!(name("queue name", &"k".repeat(256)), Err(NameError::TooLong(_))));
     }
 
     #[test]

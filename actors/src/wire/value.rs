@@ -14,8 +14,8 @@ use super::{table::Table, text::Text};
 /// A value of a [`Table`], of one of the types that RabbitMQ supports.
 ///
 /// `From` converts a Rust type to the AMQP type of the same width. `u64` and `usize` have no conversion,
-/// because RabbitMQ has no unsigned 64-bit type. Floats have to be finite: sending a NaN or an infinity fails
-/// with [`Codec`](crate::ErrorKind::Codec).
+/// because RabbitMQ has no unsigned 64-bit type. Floats have to be finite and times not before 1970: sending
+/// another one fails with [`Codec`](crate::ErrorKind::Codec).
 ///
 /// The letter of each variant is its type octet on the wire.
 ///
@@ -187,9 +187,14 @@ pub(super) fn time_of(seconds: u64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// Returns whole seconds since the Unix epoch, 0 for earlier times.
+/// Stands for every time before 1970: AMQP timestamps have no sign. Encoding it fails.
+///
+/// It is the lowest signed number, so that it is none of those that other clients send for such times.
+pub(super) const BEFORE_EPOCH: u64 = 1 << 63;
+
+/// Returns whole seconds since the Unix epoch, [`BEFORE_EPOCH`] for earlier times.
 pub(super) fn seconds_of(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(BEFORE_EPOCH, |since| since.as_secs())
 }
 
 macro_rules! from {
@@ -268,7 +273,8 @@ mod tests {
         assert_eq!(Value::from("a"), Value::LongString("a".into()));
         assert_eq!(Value::from(vec![1u8]), Value::ByteArray(Bytes::from_static(&[1])));
         assert_eq!(Value::from(SystemTime::UNIX_EPOCH + Duration::from_secs(9)), Value::Timestamp(9));
-        assert_eq!(Value::from(SystemTime::UNIX_EPOCH - Duration::from_secs(9)), Value::Timestamp(0));
+        let before = Value::from(SystemTime::UNIX_EPOCH - Duration::from_nanos(1));
+        assert_eq!((before.as_time(), before), (None, Value::Timestamp(BEFORE_EPOCH)));
     }
 
     #[test]

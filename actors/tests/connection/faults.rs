@@ -113,6 +113,8 @@ faults! {
         let [_, s2, s1, s0] = 200_000u32.to_be_bytes();
         vec![3, 0, 1, 0, s2, s1, s0]
     };
+    /// Seven octets are enough to tell. The longest frame has 1 MiB, head and end octet included.
+    a_header_over_its_limit_is_a_frame_error_before_its_payload: 501, vec![2, 0, 1, 0, 0x0F, 0xFF, 0xF9];
     a_heartbeat_on_a_channel_is_a_frame_error: 501, one(RawFrame::new(8, 1, []));
     a_heartbeat_with_a_payload_is_a_frame_error: 501, one(RawFrame::new(8, 0, [0]));
     a_header_of_another_class_is_a_frame_error: 501, {
@@ -154,6 +156,17 @@ faults! {
     a_delivery_tag_used_before_is_refused: 503,
         frames(delivery(1, "x".into()).into_iter().chain(delivery(1, "y".into())));
     delivery_tag_0_is_refused: 503, frames(delivery(0, "x".into()));
+    the_highest_delivery_tag_is_refused: 503, frames(delivery(u64::MAX, "x".into()));
+    a_delivery_tag_behind_the_highest_one_is_refused: 503,
+        frames(delivery(u64::MAX, "x".into()).into_iter().chain(delivery(0, "y".into())));
+    delivery_tags_that_count_past_the_highest_one_are_refused: 503, {
+        let tags = [u64::MAX - 2, u64::MAX - 1, u64::MAX, 0, 1];
+        frames(tags.into_iter().flat_map(|tag| delivery(tag, "x".into())))
+    };
+    a_confirm_of_the_highest_tag_is_refused: 503,
+        method(1, basic::Ack { delivery_tag: u64::MAX, multiple: true });
+    a_nack_of_the_highest_tag_is_refused: 503,
+        method(1, basic::Nack { delivery_tag: u64::MAX, multiple: false, requeue: false });
     /// PRO-10
     empty_body_frames_without_end_are_an_unexpected_frame: 505, {
         let empty = std::iter::repeat_n(RawFrame::body(1, ""), 65);

@@ -38,14 +38,14 @@ impl Offsets {
     pub(super) fn delivered(&self, tag: u64, offset: u64) {
         let mut state = self.lock();
         state.open.insert(tag, offset);
-        state.end = Some(state.end.unwrap_or(0).max(offset + 1));
+        state.end = Some(state.end.unwrap_or(0).max(offset.saturating_add(1)));
     }
 
     pub(super) fn settled(&self, tag: u64, outcome: Outcome) {
         let mut state = self.lock();
         let those = match outcome {
             Outcome::AckAll | Outcome::NackAll { .. } => {
-                let later = state.open.split_off(&(tag + 1));
+                let later = state.open.split_off(&tag.saturating_add(1));
                 std::mem::replace(&mut state.open, later)
             }
             _ => state.open.remove(&tag).map(|offset| BTreeMap::from([(tag, offset)])).unwrap_or_default(),
