@@ -15,11 +15,13 @@ use crate::{Connection, Connector, Result};
 /// - `Timeout`: dialling and the handshake took longer than 30 seconds. Retryable.
 /// - `Auth`: the broker refuses the login (403), there is no mechanism in common, or the provider has no
 ///   credentials.
-/// - `Vhost`: the virtual host does not exist, or the user has no access to it (530).
+/// - `Vhost`: the virtual host does not exist, the user has no access to it (530), or it is down (541). Only
+///   the last is retryable.
 /// - `ConnectionClosed`: the broker refuses for another reason, with its code.
 /// - `Protocol`: the peer does not speak AMQP 0-9-1.
-/// - `Limit`: client properties and login have more than 4,096 bytes together, the login contains a NUL, or
-///   the broker's largest frame is smaller than AMQP allows.
+/// - `Limit`: the virtual host, the user or the node has as many connections as it may have (530; retryable).
+///   Without a code: client properties and login have more than 4,096 bytes together, the login contains a
+///   NUL, or the broker's largest frame is smaller than AMQP allows.
 /// - `Stopped`: the arbiter has ended, or the thread of the connection cannot be started.
 ///
 /// [`Error::entity`](crate::Error::entity) names the address.
@@ -70,8 +72,8 @@ pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
 /// unconfirmed publishes are resent in order, and new ones follow.
 /// [`ConnectionEvent::Recovered`](crate::ConnectionEvent::Recovered) reports when that is done, and what
 /// could not be recovered. Recovery ends by [`Connection::close`], by the limits of the
-/// [`Recovery`](crate::Recovery), or when login or virtual host are refused for a minute. See [the crate
-/// documentation](crate#over-a-reconnect).
+/// [`Recovery`](crate::Recovery), or when every address refuses login or virtual host for a minute. See [the
+/// crate documentation](crate#over-a-reconnect).
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections#recovery>; <https://www.rabbitmq.com/docs/reliability>
 ///

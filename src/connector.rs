@@ -90,8 +90,9 @@ impl Connector {
     ///
     /// The first URI has all options. The others may leave out login, virtual host and parameters; what they
     /// have must equal that of the first. If an address refuses, exceeds the connect timeout, or fails in the
-    /// handshake, the next one is tried. If login or virtual host are refused, the connect fails at once. If
-    /// no address works, the error is that of the last one, and names it.
+    /// handshake, the next one is tried; each of them once per connect, so that a wrong password cannot lock an
+    /// account. If no address works, the error is that of the last one, and names it. A refused login or
+    /// virtual host is the error only if every address refused so; otherwise another one may accept later.
     ///
     /// # Errors
     /// Those of [`new`](Self::new), for any of them; `Uri` for one that differs from the first, and for no
@@ -489,7 +490,7 @@ impl Connector {
     /// retried like a lost connection. Without [`recovery`](Self::recovery) it has no effect.
     ///
     /// With `false`, [`connect`](Self::connect) returns when the connection is open, when the limits of the
-    /// recovery are reached, or when login or virtual host were refused for a minute.
+    /// recovery are reached, or when every address has refused login or virtual host for a minute.
     ///
     /// # Examples
     /// ```

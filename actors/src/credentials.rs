@@ -123,8 +123,8 @@ pub type CredentialsFuture = Pin<Box<dyn Future<Output = Result<Credentials>> + 
 /// failed.
 ///
 /// **Over a reconnect**: the provider is called at each attempt, so that a rotated password is used. The
-/// broker may refuse the credentials for up to one minute, for example while it restarts, before recovery
-/// ends.
+/// broker may refuse the credentials at every address for up to one minute, for example while it restarts,
+/// before recovery ends.
 ///
 /// Source: <https://www.rabbitmq.com/docs/oauth2>
 ///

@@ -4,9 +4,11 @@ use std::{borrow::Cow, error, fmt, io, sync::Arc};
 
 use crate::returned::Return;
 
+pub(crate) use self::connect_refusal::ConnectRefusal;
 pub use self::{close_reason::CloseReason, kind::ErrorKind};
 
 mod close_reason;
+mod connect_refusal;
 mod create;
 mod kind;
 
@@ -45,6 +47,8 @@ struct ErrorData {
     what: Cow<'static, str>,
     entity: Option<String>,
     close: Option<CloseReason>,
+    /// Why the broker refused the connection during the handshake.
+    refusal: Option<ConnectRefusal>,
     returned: Option<Return>,
     io: Option<io::ErrorKind>,
     retryable: bool,
@@ -67,8 +71,9 @@ impl Error {
     /// Returns whether the same operation may succeed when it is retried, if necessary on a new connection or
     /// channel.
     ///
-    /// True for `Io`, `Timeout`, `Blocked`, `Protocol`, `ConnectionClosed`, `Nacked` and failed
-    /// [providers](Self::credentials). Retrying a publish that [may have arrived](Self::may_have_arrived) may
+    /// True for `Io`, `Timeout`, `Blocked`, `Protocol`, `ConnectionClosed`, `Nacked`, failed
+    /// [providers](Self::credentials), and a connection that the broker refused because a limit of connections
+    /// is reached (`Limit`) or its virtual host is down (`Vhost`). Retrying a publish that [may have arrived](Self::may_have_arrived) may
     /// publish it twice.
     ///
     /// # Examples
@@ -129,6 +134,12 @@ impl Error {
     /// ```
     pub fn close_reason(&self) -> Option<&CloseReason> {
         self.0.close.as_ref().or_else(|| self.0.source.as_ref().and_then(Error::close_reason))
+    }
+
+    /// Returns whether the broker refused the connection until somebody changes the credentials, the user or the
+    /// virtual host.
+    pub(crate) fn is_refused_for_good(&self) -> bool {
+        self.0.refusal.is_some_and(ConnectRefusal::is_for_good)
     }
 
     /// Returns the broker's reply code, from the close of the channel or connection, or from the returned

@@ -13,7 +13,6 @@ mod routing;
 mod shared_channel;
 mod shutdown;
 mod target_gone;
-mod two_outages;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Several addresses: which are tried, in which order, and which errors end the attempts.
+//! Several addresses: which are tried, in which order, and which error is reported.
 
 use std::collections::HashSet;
 use std::io;
@@ -45,7 +45,7 @@ async fn the_next_address_is_tried_after_a_timeout() {
     assert!(silent.accept().is_ok());
 }
 
-/// CON-14: after any error but a refusal of login or virtual host.
+/// CON-14
 #[actix::test]
 async fn the_next_address_is_tried_after_a_failed_handshake() {
     for script in [
@@ -71,23 +71,51 @@ async fn the_next_address_is_tried_after_a_failed_handshake() {
     }
 }
 
-/// The next address would refuse as well, and is not dialled.
+/// CON-25: each address is asked once. When all of them refuse, that is the error.
 #[actix::test]
-async fn the_next_address_is_not_tried_after_a_refused_login_or_vhost() {
-    for (step, code, kind) in
-        [(HandshakeStep::Tune, 403, ErrorKind::Auth), (HandshakeStep::OpenOk, 530, ErrorKind::Vhost)]
-    {
-        let (peer, other) = (Peer::listen().await.unwrap(), silent_listener());
-        let connector =
-            Connector::from_uris([url_of(peer.addr()), url_of(other.local_addr().unwrap())]).unwrap();
-        let script = HandshakeScript::new().refuse_at(step, code, "no");
-        let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
+async fn the_next_address_is_tried_after_a_refused_login_or_vhost() {
+    let no_vhost = "NOT_ALLOWED - vhost / not found";
+    for (step, code, text, kind) in [
+        (HandshakeStep::Tune, 403, "ACCESS_REFUSED - no", ErrorKind::Auth),
+        (HandshakeStep::OpenOk, 530, no_vhost, ErrorKind::Vhost),
+    ] {
+        let (bad, other) = (Peer::listen().await.unwrap(), Peer::listen().await.unwrap());
+        // The same address again is left out.
+        let urls = [bad.addr(), other.addr(), bad.addr()].map(url_of);
+        let connector = Connector::from_uris(urls).unwrap();
+        let script = HandshakeScript::new().refuse_at(step, code, text);
+        let servers = async {
+            accept_with_script(&bad, &script).await;
+            accept_with_script(&other, &script).await;
+        };
+        let both = async { tokio::join!(connector.clone().connect(), servers) };
         let error = within("the error", 10, both).await.0.unwrap_err();
         assert_eq!((error.kind(), error.close_reason().unwrap().code), (kind, code));
-        assert_eq!(error.entity(), Some(peer.addr().to_string().as_str()));
+        assert_eq!(error.entity(), Some(other.addr().to_string().as_str()));
         assert!(!error.is_retryable());
-        assert_eq!(other.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+
+        let accepting = HandshakeScript::new();
+        let servers = async {
+            accept_with_script(&bad, &script).await;
+            accept_with_script(&other, &accepting).await
+        };
+        let both = async { tokio::join!(connector.connect(), servers) };
+        let (connection, _) = within("the second address", 10, both).await;
+        assert_eq!(connection.unwrap().peer_addr(), Some(other.addr()));
     }
+}
+
+/// CON-25: with the real broker at the second address.
+#[actix::test]
+async fn a_connect_passes_over_a_node_that_refuses_the_login() {
+    let vhost = Vhost::fresh().await;
+    let peer = Peer::listen().await.unwrap();
+    let refusing = vhost.url().replace(&vhost.broker().address(), &peer.addr().to_string());
+    let connector = Connector::from_uris([refusing, vhost.url()]).unwrap();
+    let script = HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, "ACCESS_REFUSED");
+    let both = async { tokio::join!(connector.connect(), accept_with_script(&peer, &script)) };
+    let (connection, _) = within("the second address", 10, both).await;
+    within("close", 10, connection.unwrap().close()).await.unwrap();
 }
 
 #[actix::test]
@@ -125,9 +153,9 @@ async fn connect_timeout_applies_to_each_address() {
     assert!(started.elapsed() >= 2 * limit);
 }
 
-/// Every node refuses the login, so the error names the address that was tried first.
+/// Every node refuses the login, so the error names the address that was tried last.
 #[actix::test]
-async fn shuffled_addresses_begin_with_any_of_them() {
+async fn shuffled_addresses_end_with_any_of_them() {
     let peers = [Peer::listen().await.unwrap(), Peer::listen().await.unwrap()];
     let [first, second] = peers.each_ref().map(Peer::addr);
     for peer in peers {
@@ -139,7 +167,7 @@ async fn shuffled_addresses_begin_with_any_of_them() {
         });
     }
     let connector = Connector::from_uris([url_of(first), url_of(second)]).unwrap();
-    let first_addresses = async |connector: &Connector| {
+    let last_addresses = async |connector: &Connector| {
         let mut seen = HashSet::new();
         for _ in 0..30 {
             let error = connector.clone().connect().await.unwrap_err();
@@ -147,10 +175,10 @@ async fn shuffled_addresses_begin_with_any_of_them() {
         }
         seen
     };
-    let seen = within("thirty connects", 20, first_addresses(&connector)).await;
-    assert_eq!(seen, HashSet::from([first.to_string()]));
+    let seen = within("thirty connects", 20, last_addresses(&connector)).await;
+    assert_eq!(seen, HashSet::from([second.to_string()]));
     let shuffled = connector.address_order(AddressOrder::Shuffled);
-    let seen = within("thirty connects", 20, first_addresses(&shuffled)).await;
+    let seen = within("thirty connects", 20, last_addresses(&shuffled)).await;
     assert_eq!(seen, HashSet::from([first.to_string(), second.to_string()]));
 }
 

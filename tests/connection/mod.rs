@@ -7,6 +7,7 @@ mod dropped_handles;
 mod failed_connects;
 mod handles;
 mod heartbeat;
+mod limits;
 mod login;
 mod open;
 mod permissions;

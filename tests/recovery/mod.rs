@@ -16,6 +16,7 @@ mod network;
 mod network_cuts;
 mod publish;
 mod records;
+mod refusals;
 mod streams;
 mod topology;
 

@@ -10,9 +10,10 @@ use tokio::{
 };
 use zeroize::Zeroize;
 
+use super::failed_attempt::{FailedAttempt, FailedName};
 use crate::{
     credentials::Credentials,
-    error::{CloseReason, Error, ErrorKind, Result},
+    error::{CloseReason, Error, Result},
     internal::SocketInfo,
     options::{Address, ConnectionOptions, clamp_timeout},
     secret::Secret,
@@ -52,8 +53,8 @@ impl Drop for SecretBuffer {
     }
 }
 
-/// Tries all addresses until one connects. A refused login or virtual host is final: the other addresses
-/// belong to the same cluster, and more attempts could lock the account.
+/// Tries all addresses until one connects, each of them once. A refused login or virtual host is final for the
+/// address that refused it, so that no attempt asks one address twice: that could lock the account.
 pub(super) async fn establish(
     options: Arc<ConnectionOptions>,
     secret: Option<Secret>,
@@ -62,39 +63,50 @@ pub(super) async fn establish(
     let mut addresses: Vec<&Address> =
         std::iter::once(&options.address).chain(&options.other_addresses).collect();
     options.address_order.arrange(&mut addresses);
-    let mut last = None;
-    for address in addresses {
+    let mut failed = FailedAttempt::default();
+    for (at, address) in addresses.iter().enumerate() {
+        if addresses[..at].contains(address) {
+            continue;
+        }
         match try_address(address, &options, &credentials).await {
-            Err(error) if !is_final(&error) => {
-                log::debug!("not connected: {error}");
-                last = Some(error);
+            Ok(established) => {
+                for refusal in failed.refused() {
+                    log::warn!("connected to {address}, but {refusal}");
+                }
+                return Ok(established);
             }
-            result => return result,
+            Err(error) => failed.add(error),
         }
     }
-    Err(last.unwrap_or_else(|| Error::protocol("no address to connect to")))
+    Err(failed.into_error().unwrap_or_else(|| Error::protocol("no address to connect to")))
 }
 
-fn is_final(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Auth | ErrorKind::Vhost)
+/// How far an attempt has come.
+struct Progress {
+    /// The current step, for the error of a timeout.
+    stage: Cell<&'static str>,
+    /// The IP address that is tried.
+    to: Cell<Option<SocketAddr>>,
 }
 
-/// Tries all IP addresses of one host.
+/// Tries the IP addresses of one host.
 async fn try_address(
     address: &Address,
     options: &ConnectionOptions,
     credentials: &Credentials,
 ) -> Result<Established> {
-    let stage = Cell::new("resolving the host name");
+    let progress = Progress { stage: Cell::new("resolving the host name"), to: Cell::new(None) };
     let timed_out =
-        || Error::timeout(format!("{}: nothing within {:?}", stage.get(), options.connect_timeout));
+        || Error::timeout(format!("{}: nothing within {:?}", progress.stage.get(), options.connect_timeout));
     let mut deadline = Instant::now() + clamp_timeout(options.connect_timeout);
     let resolved = timeout_at(deadline, Candidates::resolve(address, options)).await;
     let resolved = resolved.unwrap_or_else(|_| Err(timed_out()));
     let mut candidates = resolved.map_err(|error| error.on(address.to_string()))?;
+    let mut failed = FailedName::default();
     loop {
-        stage.set("connecting");
-        let attempt = dial_and_shake_hands(&mut candidates, options, credentials, &stage);
+        progress.stage.set("connecting");
+        progress.to.set(candidates.next());
+        let attempt = dial_and_shake_hands(&mut candidates, options, credentials, &progress);
         let error = match timeout_at(deadline, attempt).await {
             Ok(Ok((socket, negotiated, rest))) => {
                 return established(address, credentials, socket, negotiated, rest);
@@ -102,11 +114,11 @@ async fn try_address(
             Ok(Err(error)) => error,
             Err(_) => timed_out(),
         };
-        let error = error.on(address.to_string());
-        if candidates.is_empty() || is_final(&error) {
-            return Err(error);
+        failed.add(progress.to.get(), error.on(address.to_string()));
+        candidates.retain(|to| failed.may_accept(to));
+        if candidates.is_empty() {
+            return Err(failed.into_error().unwrap_or_else(timed_out));
         }
-        log::debug!("not connected: {error}");
         deadline = Instant::now() + clamp_timeout(options.connect_timeout);
     }
 }
@@ -129,15 +141,17 @@ fn established(
     Ok(Established { socket, negotiated, info, rest })
 }
 
-/// Dials the next IP address and runs the handshake. `stage` names the current step, for the error of a
-/// timeout.
+/// Dials the next IP address and runs the handshake.
 async fn dial_and_shake_hands(
     candidates: &mut Candidates,
     options: &ConnectionOptions,
     credentials: &Credentials,
-    stage: &Cell<&'static str>,
+    progress: &Progress,
 ) -> Result<(Socket, Negotiated, BytesMut)> {
     let mut socket = candidates.dial(&options.tcp).await?;
+    if let Ok(to) = socket.peer_addr() {
+        progress.to.set(Some(to));
+    }
     let mut handshake = HandshakeMachine::new(HandshakeOptions {
         mechanisms: options.mechanisms.clone(),
         user: credentials.user().to_owned(),
@@ -154,12 +168,13 @@ async fn dial_and_shake_hands(
     let mut output = SecretBuffer(BytesMut::new());
     handshake.start(&mut output.0);
     loop {
-        stage.set(handshake.state_name());
+        progress.stage.set(handshake.state_name());
         // Some brokers close the socket instead of sending connection.close.
         let lost = |error: &io::Error| match handshake.likely_rejection() {
             Some(suspect) => {
                 let what = format!("{} (the broker may have refused {suspect})", handshake.state_name());
-                Error::io(what, error)
+                let error = Error::io(what, error);
+                if handshake.is_login_refused_by_disconnect() { error.with_refused_login() } else { error }
             }
             None => Error::io(handshake.state_name(), error),
         };
@@ -198,15 +213,7 @@ async fn dial_and_shake_hands(
 fn handshake_failed(error: HandshakeError) -> Error {
     match error {
         HandshakeError::Closed { code, text, class_id, method_id } => {
-            let reason = CloseReason::new(code, text, class_id, method_id);
-            match code {
-                403 => Error::auth("the credentials were refused", Some(reason)),
-                530 => Error::vhost(reason),
-                _ => Error::connection_closed(
-                    "the broker closed the connection while opening it",
-                    Some(reason),
-                ),
-            }
+            Error::connect_refused(CloseReason::new(code, text, class_id, method_id))
         }
         HandshakeError::Mechanism { offered } => {
             Error::auth(format!("no mechanism in common; the broker offers {offered:?}"), None)

@@ -3,7 +3,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `establish` | dials, and runs the handshake |
+//! | `establish`, `failed_attempt` | dials, and runs the handshake; the error when no address accepts |
 //! | `phase` | opening, open, write closed, closing |
 //! | `io_loop` | reads, decodes, writes; polls the timers |
 //! | `control` | channel 0: close, blocked, update-secret |
@@ -17,6 +17,7 @@
 mod attached_channels;
 mod control;
 mod establish;
+mod failed_attempt;
 mod heartbeat;
 mod io_loop;
 mod phase;

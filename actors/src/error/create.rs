@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, io, sync::Arc};
 
-use super::{CloseReason, Error, ErrorData, ErrorKind};
+use super::{CloseReason, ConnectRefusal, Error, ErrorData, ErrorKind};
 use crate::{
     returned::Return,
     wire::{DecodeError, EncodeError, Fault, NameError, TooLong},
@@ -15,6 +15,7 @@ impl Error {
             what: what.into(),
             entity: None,
             close: None,
+            refusal: None,
             returned: None,
             io: None,
             retryable: false,
@@ -86,9 +87,42 @@ impl Error {
         data.into()
     }
 
-    pub(crate) fn vhost(close: CloseReason) -> Self {
-        let mut data = Self::data(ErrorKind::Vhost, "the virtual host was refused");
-        data.close = Some(close);
+    /// Creates the error of a connection that the broker refused during the handshake.
+    pub(crate) fn connect_refused(close: CloseReason) -> Self {
+        let refusal = ConnectRefusal::new(close.code, &close.text);
+        let (kind, what, retryable) = match refusal {
+            ConnectRefusal::Login => (ErrorKind::Auth, "the credentials were refused", false),
+            ConnectRefusal::MissingVhost => (ErrorKind::Vhost, "the virtual host was not found", false),
+            ConnectRefusal::VhostAccess => (ErrorKind::Vhost, "the virtual host was refused", false),
+            ConnectRefusal::VhostDown => (ErrorKind::Vhost, "the virtual host is down", true),
+            ConnectRefusal::Limit => (ErrorKind::Limit, "the broker takes no more connections", true),
+            ConnectRefusal::Other if close.code == 530 => {
+                (ErrorKind::Vhost, "the virtual host was refused", false)
+            }
+            ConnectRefusal::Other => {
+                (ErrorKind::ConnectionClosed, "the broker closed the connection while opening it", true)
+            }
+        };
+        let mut data = Self::data(kind, what);
+        (data.close, data.refusal, data.retryable) = (Some(close), Some(refusal), retryable);
+        data.into()
+    }
+
+    /// Marks a socket that the broker closed without a reply as a refusal of the login.
+    pub(crate) fn with_refused_login(self) -> Self {
+        let mut data = Arc::unwrap_or_clone(self.0);
+        data.refusal = Some(ConnectRefusal::Login);
+        data.into()
+    }
+
+    /// Adds how other addresses failed to the text.
+    pub(crate) fn beside(self, others: &[Error]) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        let mut data = Arc::unwrap_or_clone(self.0);
+        let others: Vec<_> = others.iter().map(Error::to_string).collect();
+        data.what = format!("{} (another address: {})", data.what, others.join("; ")).into();
         data.into()
     }
 

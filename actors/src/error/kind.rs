@@ -33,7 +33,7 @@ pub enum ErrorKind {
     Uri,
     /// The broker refused the credentials (403), or offers no mechanism that this client supports.
     Auth,
-    /// The virtual host does not exist, or this user has no access to it (530).
+    /// The virtual host does not exist, this user has no access to it (530), or it is down (541, retryable).
     Vhost,
     /// A deadline passed.
     Timeout,
@@ -60,6 +60,7 @@ pub enum ErrorKind {
     Stopped,
     /// A value could not be encoded or decoded.
     Codec,
-    /// A limit would be exceeded, such as the length of a name or the number of channels.
+    /// A limit would be exceeded, such as the length of a name or the number of channels. With a
+    /// [`code`](crate::Error::code) (530) it is the broker's limit of connections, which passes: retryable.
     Limit,
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 /// Selects what happens when a connection is lost.
 ///
-/// **Over a reconnect**: the number of attempts and the pauses keep growing until a connection has lasted for
-/// a heartbeat interval. Recovery also ends when the connection is closed, or when the broker has refused the
-/// login or the virtual host for one minute.
+/// **Over a reconnect**: the number of attempts and the pauses keep growing until a connection has stood for
+/// 5 seconds after its recovery. Recovery also ends when the connection is closed, or when every address has
+/// refused the login or the virtual host for one minute. A limit of connections and a node that is down are
+/// waited out.
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections#recovery>
 ///
@@ -62,7 +63,7 @@ impl Recovery {
     /// that before the second, and so on, up to `most`.
     ///
     /// It does not end unless [`attempts`](Self::attempts) or [`within`](Self::within) is set. The pauses
-    /// start at `first` again when a connection has lasted for a heartbeat interval.
+    /// start at `first` again when a connection has stood for 5 seconds after its recovery.
     ///
     /// # Examples
     /// ```
@@ -119,8 +120,9 @@ impl Recovery {
 }
 
 impl Default for Recovery {
-    /// Creates a recovery with pauses that grow from 200 milliseconds to 30 seconds, without a limit.
+    /// Creates a recovery with random pauses of up to 200 milliseconds before the first attempt, growing up to 5
+    /// seconds, without a limit.
     fn default() -> Self {
-        Self::exponential(Duration::from_millis(200), Duration::from_secs(30))
+        Self::exponential(Duration::from_millis(200), Duration::from_secs(5))
     }
 }

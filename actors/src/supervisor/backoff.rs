@@ -9,6 +9,9 @@ use crate::options::Backoff;
 /// How long the broker may refuse the login or the virtual host before the connection gives up: a broker that
 /// restarts refuses them for a while.
 const REFUSED_FOR_GOOD: Duration = Duration::from_secs(60);
+/// How long a connection has to stand after its recovery before attempts count from 1 again. Some losses follow
+/// right after each recovery, because something that was recovered provokes them.
+const STABLE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct ReconnectBackoff {
@@ -16,6 +19,8 @@ pub(super) struct ReconnectBackoff {
     since: Option<Instant>,
     /// Since when every attempt was refused.
     refused_since: Option<Instant>,
+    /// Since when the present connection is recovered.
+    up_since: Option<Instant>,
 }
 
 impl ReconnectBackoff {
@@ -44,9 +49,17 @@ impl ReconnectBackoff {
         self.refused_since = None;
     }
 
-    /// A connection has lasted: attempts count from 1 again.
-    pub(super) fn reset(&mut self) {
-        *self = Self::default();
+    /// A connection is open and recovered.
+    pub(super) fn came_up(&mut self, now: Instant) {
+        self.up_since = Some(now);
+    }
+
+    /// The connection is lost. If it stood for a while, attempts count from 1 again.
+    pub(super) fn lost(&mut self, now: Instant) {
+        let up_since = self.up_since.take();
+        if up_since.is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
+            *self = Self::default();
+        }
     }
 }
 
@@ -105,7 +118,7 @@ mod tests {
 
     /// REC-33: attempts count from 1, and are limited in number and time; zero attempts are possible.
     #[test]
-    fn attempts_and_time_are_limited_until_a_connection_lasts() {
+    fn attempts_and_time_are_limited_until_a_connection_stands() {
         let policy = backoff(Recovery::fixed(secs(1)).attempts(2));
         let mut attempts = ReconnectBackoff::default();
         let now = Instant::now();
@@ -114,8 +127,13 @@ mod tests {
         let none = backoff(Recovery::fixed(secs(1)).attempts(0));
         assert_eq!(ReconnectBackoff::default().next(&none, now), None);
         attempts.connected();
-        assert_eq!(attempts.next(&policy, now), None, "it did not last");
-        attempts.reset();
+        attempts.lost(now + secs(9));
+        assert_eq!(attempts.next(&policy, now), None, "it was never recovered");
+        attempts.came_up(now);
+        attempts.lost(now + secs(4));
+        assert_eq!(attempts.next(&policy, now), None, "it did not stand");
+        attempts.came_up(now);
+        attempts.lost(now + secs(5));
         assert_eq!(attempts.next(&policy, now), Some((1, secs(1))));
 
         let policy = backoff(Recovery::fixed(secs(1)).within(secs(60)));

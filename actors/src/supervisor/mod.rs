@@ -73,7 +73,7 @@ use crate::{
 /// closed. Its [`close_reason`](Error::close_reason) is the one that the broker sent, if it sent one.
 ///
 /// **Over a reconnect**: the actor stays the same, and keeps its watchers and channels. It closes when the
-/// limits of its [`Recovery`](crate::Recovery) are reached, or when the broker has refused the login or the
+/// limits of its [`Recovery`](crate::Recovery) are reached, or when every address has refused the login or the
 /// virtual host for a minute.
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections>
@@ -130,8 +130,8 @@ impl ConnectionSupervisor {
     /// The actor and those that it starts run on `arbiter`, or, without one, on the calling thread, which
     /// must have an actix `System`. The receiver has the state of the connection. It is the only report of
     /// the connect: [`ConnectionState::Open`], or [`Closed`](ConnectionState::Closed) with the cause: `Io`,
-    /// `Auth` (403), `Vhost` (530), `Timeout`, `Protocol`, `Limit`, or `ConnectionClosed` for another
-    /// refusal.
+    /// `Auth` (403), `Vhost` (530), `Timeout`, `Protocol`, `Limit` (with 530: of connections), or
+    /// `ConnectionClosed` for another refusal.
     ///
     /// # Examples
     /// ```no_run

@@ -51,7 +51,6 @@ pub(super) enum History {
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) opened: Arc<Opened>,
-    pub(super) since: Instant,
 }
 
 /// A close by the application that is under way.

@@ -1,8 +1,6 @@
 //! Dialling: the first connection, a lost connection, the back-off before the next attempt, and when to give
 //! up.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::{
@@ -11,7 +9,7 @@ use super::{
     supervision::Supervision,
 };
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     internal::ChannelMessage,
     message::{ConnectionEvent, Opened},
     options::{Backoff, Recovery, clamp_timeout},
@@ -41,12 +39,15 @@ impl Supervision {
         log::info!("connection {}: open, {} ({})", self.epoch, opened.address, opened.peer_addr);
         self.channels.numbers.set_max(opened.negotiated.channel_max);
         self.backoff.connected();
-        let open = Open { opened: opened.into(), since: now };
+        let open = Open { opened: opened.into() };
         self.phase = Phase::Up(open.clone());
         self.effects.push_back(Effect::SetState(self.phase.state()));
         self.notify(ConnectionEvent::Connected);
         match history {
-            History::NeverOpen => self.health_changed(),
+            History::NeverOpen => {
+                self.backoff.came_up(now);
+                self.health_changed();
+            }
             History::WasOpen => self.redeclare_topology(open, now),
         }
         true
@@ -69,23 +70,20 @@ impl Supervision {
     fn back_off(&mut self, error: Error, backoff: Backoff, now: Instant) {
         let history = self.phase.history();
         let epoch = self.epoch;
-        if let Some(open) = self.phase.open() {
-            let lasting = Duration::from_secs(open.opened.negotiated.heartbeat.max(1).into());
-            if now.saturating_duration_since(open.since) >= lasting {
-                self.backoff.reset();
-            }
+        if self.phase.open().is_some() {
+            self.backoff.lost(now);
             log::warn!("connection {epoch}: lost: {error}");
             self.detach_all(&error);
             self.notify(ConnectionEvent::Lost(error.clone()));
         } else {
             log::debug!("connection {epoch}: not connected: {error}");
         }
-        let is_refusal =
-            matches!(error.kind(), ErrorKind::Auth | ErrorKind::Vhost) && error.close_reason().is_some();
-        let is_final = self.backoff.is_refused_for_good(is_refusal, now);
-        let next = self.backoff.next(&backoff, now).filter(|_| !is_final);
-        let Some((attempt, delay)) = next else {
-            log::error!("connection {epoch}: gave up: {error}");
+        if self.backoff.is_refused_for_good(error.is_refused_for_good(), now) {
+            log::error!("connection {epoch}: gave up, because every address refuses it: {error}");
+            return self.end(error);
+        }
+        let Some((attempt, delay)) = self.backoff.next(&backoff, now) else {
+            log::error!("connection {epoch}: gave up, because the attempts are used up: {error}");
             return self.end(error);
         };
         log::info!("connection: attempt {attempt} in {delay:?}: {error}");

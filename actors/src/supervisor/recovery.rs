@@ -123,6 +123,7 @@ impl Supervision {
             && waiting.is_empty()
         {
             self.phase = Phase::Up(open.clone());
+            self.backoff.came_up(now);
             let skipped = self.missing.to_skipped();
             log::info!("connection {}: recovered, {} skipped", self.epoch, skipped.len());
             self.notify(ConnectionEvent::Recovered { epoch: self.epoch, skipped });

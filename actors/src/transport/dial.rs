@@ -59,6 +59,16 @@ impl Candidates {
         self.waiting.is_empty()
     }
 
+    /// Returns the address that is tried next.
+    pub(crate) fn next(&self) -> Option<SocketAddr> {
+        self.waiting.front().copied()
+    }
+
+    /// Drops addresses that are not worth a try.
+    pub(crate) fn retain(&mut self, is_worth_it: impl FnMut(&SocketAddr) -> bool) {
+        self.waiting.retain(is_worth_it);
+    }
+
     /// Connects to the next address; where addresses are raced, to the first that accepts. An address that
     /// failed is not tried again.
     pub(crate) async fn dial(&mut self, tcp: &TcpOptions) -> Result<Socket> {

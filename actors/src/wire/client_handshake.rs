@@ -30,6 +30,7 @@ use super::{
     short::{SHORT_MAX, check_short, short},
     table::Table,
     tune::{Negotiated, negotiate},
+    value::Value,
 };
 use crate::secret::Secret;
 
@@ -139,6 +140,15 @@ impl HandshakeMachine {
             HandshakeState::AwaitOpenOk(_) => Some("the limits of tune-ok"),
             HandshakeState::AwaitStart | HandshakeState::Finished => None,
         }
+    }
+
+    /// Returns whether the server refuses a login by closing the socket, as AMQP 0-9-1 has it, and is in the step
+    /// in which it would. A server with the capability `authentication_failure_close` sends `connection.close`.
+    pub fn is_login_refused_by_disconnect(&self) -> bool {
+        let HandshakeState::AwaitTune { server_properties } = &self.state else { return false };
+        let capabilities = server_properties.get("capabilities").and_then(Value::as_table);
+        let announced = capabilities.and_then(|table| table.get("authentication_failure_close"));
+        announced.and_then(Value::as_bool) != Some(true)
     }
 
     fn answer_start(&mut self, start: &connection::Start, out: &mut BytesMut) -> Result<(), HandshakeError> {

@@ -12,3 +12,4 @@ mod consumers;
 mod nacks;
 mod publish;
 mod reconnect;
+mod refusals;

@@ -70,17 +70,40 @@ fn the_last_attempt_closes_the_connection_with_its_failure() {
     assert!(matches!(machine.supervision.phase.state(), ConnectionState::Closed(Some(_))));
 }
 
-/// A connection that has lasted for a heartbeat interval begins a new count.
+/// A connection that stood for 5 s after its recovery begins a new count.
 #[test]
-fn attempts_count_from_one_after_a_connection_that_lasted() {
+fn attempts_count_from_one_after_a_connection_that_stood() {
     let mut machine = Machine::open();
-    for (lasted, attempt) in [(SECOND, 1), (SECOND, 2), (10 * SECOND, 1)] {
-        machine.pass(lasted);
+    for (stood, attempt) in [(SECOND, 1), (SECOND, 2), (4 * SECOND, 3), (5 * SECOND, 1), (SECOND, 2)] {
+        machine.pass(stood);
         machine.lose();
         assert!(machine.effects().contains(&format!("event retrying {attempt}")), "attempt {attempt}");
         machine.pass(SECOND);
         machine.connect();
     }
+}
+
+/// However long its recovery takes: what dies before or right after it goes on to back off.
+#[test]
+fn attempts_count_on_while_connections_die_in_their_recovery() {
+    let mut machine = Machine::open();
+    let channel = machine.open_channel();
+    machine.declare(DeclareQueue::new("jobs"), "jobs");
+    for attempt in 1..=4 {
+        machine.lose();
+        assert!(machine.effects().contains(&format!("event retrying {attempt}")), "attempt {attempt}");
+        machine.pass(SECOND);
+        machine.connect();
+        machine.pass(60 * SECOND);
+        if attempt > 2 {
+            machine.supervision.steps_done(10, vec![Ok(None)], machine.now);
+            machine.supervision.channel_recovered(channel, Vec::new(), machine.now);
+            machine.pass(4 * SECOND);
+        }
+    }
+    machine.pass(SECOND);
+    machine.lose();
+    assert!(machine.effects().contains(&"event retrying 1".to_owned()));
 }
 
 #[test]
