@@ -73,7 +73,7 @@ impl Args {
 
     fn publishing(&self) -> Publishing {
         // The other clients in the comparison send no properties.
-        Publishing::new(Bytes::from(vec![b'x'; self.body])).properties(Properties::new()).mandatory(false)
+        Publishing::new(Bytes::from(vec![b'x'; self.body])).persistent(false).mandatory(false)
     }
 }
 
@@ -432,6 +432,7 @@ async fn rpc(args: &Args) -> Result<(Meter, bool)> {
             let (Some(to), Some(id)) = (properties.reply_to(), properties.correlation_id()) else { continue };
             let reply = Publishing::new(request.body())
                 .properties(Properties::new().with_correlation_id(id))
+                .persistent(false)
                 .mandatory(false);
             exchange.publish(reply, to).await?;
         }
@@ -447,7 +448,7 @@ async fn rpc(args: &Args) -> Result<(Meter, bool)> {
         let id = n.to_string();
         let properties =
             Properties::new().with_correlation_id(id.as_str()).with_reply_to("amq.rabbitmq.reply-to");
-        let request = Publishing::new(&body).properties(properties).mandatory(false);
+        let request = Publishing::new(&body).properties(properties).persistent(false).mandatory(false);
         exchange.publish(request, &args.queue).await?;
         let Some(reply) = replies.next().await else { break };
         let matches = reply.properties()?.correlation_id() == Some(id.as_str());

@@ -74,7 +74,8 @@ impl Exchange {
     /// connection is closed.
     ///
     /// Afterwards: `Unroutable` if no queue receives it, with the message in
-    /// [`Error::returned`](crate::Error::returned); `Nacked` if the broker cannot accept it; `Timeout`, or
+    /// [`Error::returned`](crate::Error::returned); `Nacked` if a queue refuses it, while others may have
+    /// it; `Timeout`, or
     /// `Blocked`, if it was not confirmed within the deadline. These leave the channel open. `ChannelClosed`
     /// with 404 if the exchange does not exist, 403 without permission or for an internal exchange, 406 for a
     /// `user_id` that is not the login, or a body above the broker's limit: the broker has closed the

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use actix_pika_actors::{Confirm, Properties, Publishing, testing::BenchOutbox};
+use actix_pika_actors::{Confirm, Publishing, testing::BenchOutbox};
 use bytes::Bytes;
 
 use self::common::measure;
@@ -24,7 +24,7 @@ fn assert_confirmed(confirm: Confirm) {
 
 fn publish_and_confirm(name: &str, body: usize, acks: u32) {
     let outbox = BenchOutbox::new(BATCH as usize);
-    let content = Publishing::new(Bytes::from(vec![b'x'; body])).properties(Properties::new());
+    let content = Publishing::new(Bytes::from(vec![b'x'; body]));
     let (mut confirms, mut out, mut sequence) = (Vec::new(), Vec::new(), 0);
     measure(name, BATCH, || {
         for _ in 0..BATCH {

@@ -98,11 +98,13 @@ impl Error {
         self.close_reason().is_some_and(CloseReason::is_soft)
     }
 
-    /// Returns whether the publish may have reached the broker in spite of the error.
+    /// Returns whether the publish may have reached a queue in spite of the error.
     ///
-    /// True if the publish was written to a socket, on this connection or an earlier one, and no confirm
-    /// arrived; publishing it again may duplicate it. False if it was not written, or if the broker refused
-    /// it.
+    /// True for every publish that a socket has taken, on this connection or an earlier one, whatever ended
+    /// it later; publishing it again may duplicate it. This includes `Nacked`, because one queue that refuses
+    /// a message is enough for a nack, while others have it. `Unroutable` is the exception: the broker has
+    /// returned the publish, so that it can have arrived only if it was written once before. False if the
+    /// publish was not written, and will not be.
     ///
     /// **Over a reconnect**: an unconfirmed publish is resent automatically. An error is returned only when
     /// its deadline passes, or with `on_outage(Fail)`.
@@ -174,7 +176,7 @@ impl Error {
     /// assert_eq!(unroutable_key(&Error::credentials("none")), None);
     /// ```
     pub fn returned(&self) -> Option<&Return> {
-        self.0.returned.as_ref()
+        self.0.returned.as_ref().or_else(|| self.0.source.as_ref().and_then(Error::returned))
     }
 
     /// Returns the kind of the I/O error that caused this error, if one did.

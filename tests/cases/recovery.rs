@@ -3,17 +3,12 @@
 use std::time::Duration;
 
 use actix_pika::testing::{Peer, Probe};
-use actix_pika::{
-    Connector, DeclareExchange, DeclareQueue, Delivery, ErrorKind, Recovery, connect, events::EntityKind,
-    message::Qos, options::Overflow,
-};
+use actix_pika::{Connector, DeclareQueue, Delivery, Recovery, events::EntityKind, message::Qos};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::{is_missing, recovered, scripted_broker};
 use crate::support::{
-    broker::Vhost,
-    oracle::Oracle,
     proxy::{Cut, Proxy},
     robust_connection::RobustConnection,
     take, within,
@@ -94,23 +89,4 @@ async fn declaration_that_costs_the_connection_is_skipped() {
     assert!(is_missing(&health, EntityKind::Queue), "{health:?}");
     within("a delivery", 10, take(&mut probe, 1)).await;
     assert!(consumer.end().is_none());
-}
-
-/// A publish that one of two queues refuses has arrived in the other one, and its error allows for that.
-#[actix::test]
-#[ignore = "known fault: `may_have_arrived` is false for a nack, although another queue has the message"]
-async fn publish_that_one_queue_of_two_refuses_may_have_arrived() {
-    let vhost = Vhost::fresh().await;
-    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
-    let channel = connection.channel().await.unwrap();
-    let exchange = channel.declare_exchange(DeclareExchange::fanout("all")).await.unwrap();
-    let full = DeclareQueue::new("full").max_length(1).overflow(Overflow::RejectPublish);
-    for declare in [full, DeclareQueue::new("roomy")] {
-        channel.declare_queue(declare).await.unwrap().bind("all", "").await.unwrap();
-    }
-    within("a publish", 10, exchange.publish("one", "")).await.unwrap();
-    let error = within("a nack", 10, exchange.publish("two", "")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Nacked, "{error}");
-    Oracle::connect(&vhost.url()).await.wait_for_count("roomy", 2).await;
-    assert!(error.may_have_arrived(), "{error}");
 }

@@ -31,14 +31,19 @@ crate::modes! {
         queue.unbind("ex", "key").await.unwrap();
     }
 
-    /// PUB-03: a publish without a delivery mode or any other property is accepted.
-    async fn properties_may_all_be_absent(bench: Bench) {
+    /// PUB-03: a publish without any other property is accepted. Its delivery mode is kept when all properties are replaced.
+    async fn only_the_delivery_mode_is_always_there(bench: Bench) {
         let queue = bench.channel.declare_queue("q").await.unwrap();
         let bare = Publishing::new("body").properties(Properties::new());
         bench.channel.default_exchange().publish(bare, "q").await.unwrap();
         let message = queue.get().await.unwrap().unwrap();
-        assert_eq!(message.properties().unwrap(), &Properties::new());
-        assert_eq!(message.raw_properties()[..], [0, 0]);
+        assert_eq!(message.raw_properties()[..], [0x10, 0, 2]);
+        message.ack().unwrap();
+        let transient = Properties::new().with_delivery_mode(DeliveryMode::Transient);
+        let transient = Publishing::new("body").properties(transient);
+        bench.channel.default_exchange().publish(transient, "q").await.unwrap();
+        let message = queue.get().await.unwrap().unwrap();
+        assert_eq!(message.raw_properties()[..], [0x10, 0, 1]);
     }
 
     /// PUB-04, PUB-13: each way to publish fails immediately on a closed channel and on a closed connection.

@@ -110,7 +110,7 @@ async fn a_full_queue_that_rejects_publishes_nacks() {
     .await;
     assert_eq!(
         (error.kind(), error.is_retryable(), error.may_have_arrived()),
-        (ErrorKind::Nacked, true, false)
+        (ErrorKind::Nacked, true, true)
     );
     assert!(!bench.channel.is_closed());
     queue.purge().await.unwrap();

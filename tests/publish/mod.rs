@@ -1,5 +1,6 @@
 //! Publishing: confirms, returns, bodies, properties, the publish window.
 
+mod arrival;
 mod basics;
 mod bodies;
 mod body_limits;

@@ -274,8 +274,12 @@ crate::modes! {
             ];
             for error in refused {
                 assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Codec, false), "{error}");
+                assert_eq!(error.entity(), Some("q"));
             }
         }
+        let unpriced = Table::new().with("prices", Table::new().with("eur", f64::NAN));
+        let error = exchange.publish(Publishing::new("body").headers(unpriced), "q").await.unwrap_err();
+        assert!(error.to_string().contains("header \"prices.eur\": a float that is NaN or infinite"), "{error}");
         // The largest allowed values.
         let largest = Publishing::new("body").expiration(Duration::from_millis(u32::MAX.into())).message_id("m".repeat(255));
         exchange.publish(largest, "q").await.unwrap();
@@ -296,7 +300,8 @@ crate::modes! {
 
 fn random_properties(seed: u64) -> Properties {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut properties = Properties::new();
+    // A message is persistent unless its properties say otherwise.
+    let mut properties = Properties::new().with_delivery_mode(DeliveryMode::Persistent);
     let text = |random: &mut fastrand::Rng| -> String {
         let len = random.usize(..64);
         (0..len)

@@ -243,7 +243,7 @@ async fn a_publish_is_mandatory_and_persistent_by_default() {
     assert_eq!((published.mandatory, published.frame_lengths.len()), (false, 0));
     assert_eq!(published.raw_properties[..], [0x10, 0, 1]);
     drop(publish(&channel, "key", Publishing::new("x").properties(Properties::new())).await);
-    assert_eq!(socket.expect_publish(1).await.unwrap().raw_properties[..], [0, 0]);
+    assert_eq!(socket.expect_publish(1).await.unwrap().raw_properties[..], [0x10, 0, 2]);
 }
 
 /// PUB-11: a method that only a client may send is a protocol error when the peer sends it.

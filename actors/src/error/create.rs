@@ -163,6 +163,20 @@ impl Error {
     pub(crate) fn nacked() -> Self {
         let mut data = Self::data(ErrorKind::Nacked, "the broker did not take the publish (basic.nack)");
         data.retryable = true;
+        // One queue that refuses the message is enough for a nack.
+        data.may_have_arrived = true;
+        data.into()
+    }
+
+    /// Names the publish that the error is about.
+    pub(crate) fn of_publish(self, exchange: &str, routing_key: &str, message_id: Option<&str>) -> Self {
+        let mut data = Arc::unwrap_or_clone(self.0);
+        let message = message_id.map(|id| format!(", message id {id:?}")).unwrap_or_default();
+        let exchange_name = exchange_name(exchange);
+        data.what = format!("{}: routing key {routing_key:?} at {exchange_name}{message}", data.what).into();
+        // The default exchange routes to the queue with the name of the key.
+        let entity = if exchange.is_empty() { routing_key } else { exchange };
+        data.entity.get_or_insert_with(|| entity.to_owned());
         data.into()
     }
 
@@ -193,6 +207,9 @@ impl Error {
 
     /// Wraps the error as one of a publish that was written to the socket and not confirmed.
     pub(crate) fn in_flight(&self) -> Self {
+        if self.may_have_arrived() {
+            return self.clone();
+        }
         let mut data = Self::data(self.kind(), "the publish was not confirmed and may have arrived");
         data.retryable = self.is_retryable();
         data.may_have_arrived = true;

@@ -48,7 +48,8 @@ pub enum ErrorKind {
     /// The broker refused this call and closed the channel, or the client refused it before sending anything;
     /// the latter has no [`code`](crate::Error::code).
     Refused,
-    /// The broker did not take responsibility for a publish (`basic.nack`).
+    /// The broker did not take responsibility for a publish (`basic.nack`). It may have arrived nevertheless:
+    /// one queue that refuses it is enough, while other queues that it was routed to have it.
     Nacked,
     /// A mandatory publish reached no queue; [`returned`](crate::Error::returned) has the message.
     Unroutable,

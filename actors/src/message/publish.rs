@@ -21,7 +21,8 @@ use crate::error::Result;
 /// Afterwards; [`may_have_arrived`](crate::Error::may_have_arrived) returns whether the publish was written:
 ///
 /// - `Unroutable` if it is mandatory and no queue received it.
-/// - `Nacked` if the broker did not take responsibility.
+/// - `Nacked` if the broker did not take responsibility. Of several queues, those that did not refuse it have
+///   it.
 /// - `Timeout` or `Blocked` if it was not confirmed within the deadline.
 /// - `ChannelClosed` with the broker's reason, if it closed the channel: 404 for a missing exchange, 403 if
 ///   permission is missing or for an internal exchange, 406 for properties that the broker refuses or a body

@@ -95,16 +95,22 @@ impl Publishing {
         self.with(|p| p.with_delivery_mode(mode))
     }
 
-    /// Replaces all properties, including the delivery mode. Without a delivery mode the message is
-    /// transient.
+    /// Replaces all properties. Only the delivery mode is kept, unless they have one: the message stays
+    /// persistent.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_actors::{Properties, Publishing};
+    /// # use actix_pika_actors::{DeliveryMode, Properties, Publishing};
     /// let order = Publishing::new("x").properties(Properties::new().with_message_type("order"));
+    /// let event = Properties::new().with_delivery_mode(DeliveryMode::Transient);
+    /// let event = Publishing::new("tick").properties(event);
     /// ```
     pub fn properties(mut self, properties: Properties) -> Self {
-        self.properties = properties;
+        let mode = self.properties.delivery_mode();
+        self.properties = match (properties.delivery_mode(), mode) {
+            (None, Some(mode)) => properties.with_delivery_mode(mode),
+            _ => properties,
+        };
         self
     }
 

@@ -181,7 +181,7 @@ impl OutboxState {
         self.blocked = false;
         let mut failed = Default::default();
         if confirms && outage.fail {
-            self.confirms.fail_all(outage.error, self.written_before, &mut effects.wakers);
+            self.confirms.fail_all(outage.error, &self.unconfirmed, &mut effects.wakers);
             failed = (std::mem::take(&mut self.queue), std::mem::take(&mut self.unconfirmed));
             self.window.close(&mut effects.wakers);
         } else if confirms {
@@ -228,16 +228,18 @@ impl OutboxState {
         if self.attachment.closed().is_some() {
             return None;
         }
-        let written = self.written_before.max(self.written());
-        // What waits for the recovery of the channel is never written.
-        let may_have_arrived_below = match (order, &self.attachment) {
-            (CloseOrder::AfterQueued, Attachment::Attached { publishes, .. }) => match publishes {
-                PublishMode::Writing { .. } => u64::MAX,
-                PublishMode::RetryingNacks { first, .. } => *first,
-                PublishMode::Recovering { .. } => written,
-            },
-            _ => written,
-        };
+        if order == CloseOrder::AfterQueued {
+            // What waits for the recovery of the channel is never written.
+            match &self.attachment {
+                Attachment::Attached { publishes: PublishMode::Writing { .. }, .. } => {
+                    self.confirms.taken.below(self.confirms.end());
+                }
+                Attachment::Attached { publishes: PublishMode::RetryingNacks { first, .. }, .. } => {
+                    self.confirms.taken.below(*first);
+                }
+                _ => {}
+            }
+        }
         let (mut abandoned, mut rest) = (FrameQueue::default(), FrameQueue::default());
         match order {
             CloseOrder::Now => abandoned = self.queue.abandon(),
@@ -263,8 +265,8 @@ impl OutboxState {
         self.channel_epoch += 1;
         self.acks.reset();
         self.window.close(&mut effects.wakers);
-        self.confirms.fail_all(&error, may_have_arrived_below, &mut effects.wakers);
         let unconfirmed = std::mem::take(&mut self.unconfirmed);
+        self.confirms.fail_all(&error, &unconfirmed, &mut effects.wakers);
         Some((old, abandoned, rest, unconfirmed, self.ticker.actor.take()))
     }
 
@@ -274,7 +276,7 @@ impl OutboxState {
         self.channel_epoch += 1;
         self.acks.reset();
         let written = self.written();
-        self.written_before = self.written_before.max(written);
+        self.confirms.taken.end_epoch();
         let (queued, outage) = match &mut self.attachment {
             Attachment::Attached { publishes, .. } => match publishes {
                 PublishMode::Writing { .. } => (FrameQueue::default(), None),

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::Outbox;
+use super::{Outbox, outcome_error::Cause};
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Barrier {
     next_key: u64,
     /// The first failure of a publish without a waiter for its confirm.
     failure: Option<Error>,
+    /// Publishes that may have arrived were unconfirmed when the outbox was closed.
+    pub(super) abandoned: bool,
 }
 
 #[derive(Debug)]
@@ -86,10 +88,13 @@ impl Outbox {
             let closed = state.attachment.closed();
             let confirms = &mut state.confirms;
             let result = match (closed, confirms.progress(end)) {
+                (Some(error), _) if confirms.barrier.abandoned => Err(error.in_flight()),
                 (Some(error), _) => Err(error.clone()),
                 (None, BarrierProgress::Resolved) => confirms.barrier.failure.take().map_or(Ok(()), Err),
                 (None, BarrierProgress::Late) => {
-                    Err(Error::timeout("no confirm within the deadline").in_flight())
+                    let late = Error::timeout("no confirm within the deadline");
+                    // Those behind the first one cannot have been written before it.
+                    Err(Cause::from(late).of(confirms.base, &confirms.taken))
                 }
                 (None, BarrierProgress::Waiting) => {
                     return (Poll::Pending, confirms.barrier.wait(ticket, end, cx));

@@ -20,7 +20,7 @@ use crate::{error::Result, message::Confirmation};
 /// These leave the channel open:
 /// - `Unroutable`: no queue matches a mandatory publish. [`Error::returned`](crate::Error::returned) has the
 ///   publish.
-/// - `Nacked`: the broker could not store it (`basic.nack`).
+/// - `Nacked`: a queue could not store it (`basic.nack`); others may have it.
 /// - `Timeout`: no confirm within the deadline of the channel; `Blocked` while the broker blocks the
 ///   connection.
 ///

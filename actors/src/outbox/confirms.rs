@@ -17,6 +17,8 @@ use super::{
     Outbox, OutboxState,
     barrier::{Barrier, BarrierProgress},
     effects::DeferredEffects,
+    outcome_error::{Cause, Taken},
+    unconfirmed::Unconfirmed,
 };
 use crate::{
     error::{Error, Result},
@@ -43,6 +45,8 @@ pub(super) struct Confirms {
     pub(super) published_at: VecDeque<(u64, Instant)>,
     /// Publishes below are late, if they are not resolved.
     pub(super) expired_below: u64,
+    /// Which publishes may have arrived.
+    pub(super) taken: Taken,
 }
 
 #[derive(Debug)]
@@ -57,8 +61,6 @@ pub(super) struct PendingConfirm {
     pub(super) resend: bool,
     /// How many connections the broker closed with a hard error while it was unconfirmed.
     pub(super) failures: u8,
-    /// It was written to a connection that was lost.
-    pub(super) may_have_arrived: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +80,6 @@ pub(super) enum BrokerAnswer {
     Nack,
     /// A nack that is deferred for publishes that may be sent again.
     DeferrableNack,
-}
-
-impl PendingConfirm {
-    pub(super) fn nacked(&self) -> Error {
-        let nacked = Error::nacked();
-        if self.may_have_arrived { nacked.in_flight() } else { nacked }
-    }
 }
 
 impl Outbox {
@@ -117,7 +112,8 @@ impl OutboxState {
         answer: BrokerAnswer,
         effects: &mut DeferredEffects,
     ) -> (Result<(), ()>, Vec<Bytes>) {
-        let known = self.confirms.answered(tag, multiple, answer, &mut effects.wakers);
+        let OutboxState { confirms, unconfirmed, .. } = self;
+        let known = confirms.answered(tag, multiple, answer, unconfirmed, &mut effects.wakers);
         (known, self.drop_resolved(effects))
     }
 
@@ -145,6 +141,7 @@ impl Default for Confirms {
             returns: HashMap::new(),
             published_at: VecDeque::new(),
             expired_below: 1,
+            taken: Taken::default(),
         }
     }
 }
@@ -185,7 +182,6 @@ impl Confirms {
             forgotten: false,
             resend,
             failures: 0,
-            may_have_arrived: false,
         });
         sequence
     }
@@ -231,6 +227,7 @@ impl Confirms {
         tag: u64,
         multiple: bool,
         answer: BrokerAnswer,
+        unconfirmed: &Unconfirmed,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), ()> {
         let end = self.end();
@@ -251,14 +248,20 @@ impl Confirms {
         let last = (sequence - self.base) as usize;
         let first = if multiple { 0 } else { last };
         for at in first..=last {
-            self.answer_one(at, answer, wakers);
+            self.answer_one(at, answer, unconfirmed, wakers);
         }
         self.advance(wakers);
         Ok(())
     }
 
     #[inline]
-    fn answer_one(&mut self, at: usize, answer: BrokerAnswer, wakers: &mut Vec<Waker>) {
+    fn answer_one(
+        &mut self,
+        at: usize,
+        answer: BrokerAnswer,
+        unconfirmed: &Unconfirmed,
+        wakers: &mut Vec<Waker>,
+    ) {
         let sequence = self.base + at as u64;
         let Some(slot) = self.ring.get_mut(at) else { return };
         if slot.state != ConfirmState::Open {
@@ -274,13 +277,13 @@ impl Confirms {
         wakers.extend(slot.waker.take());
         let returned = if self.returns.is_empty() { None } else { self.returns.remove(&sequence) };
         let failure = match returned {
-            _ if answer != BrokerAnswer::Ack => Some(slot.nacked()),
-            Some(returned) => Some(Error::unroutable(returned)),
+            _ if answer != BrokerAnswer::Ack => Some(unconfirmed.nacked(sequence).into()),
+            Some(returned) => Some(Cause::returned(Error::unroutable(returned))),
             None => None,
         };
-        if let Some(error) = failure {
+        if let Some(mut cause) = failure {
             let forgotten = slot.forgotten;
-            self.failed(sequence, forgotten, error);
+            self.failed(sequence, forgotten, &mut cause);
         }
     }
 
@@ -303,8 +306,8 @@ impl Confirms {
         self.barrier.passed(self.base, wakers);
     }
 
-    /// Resolves a publish with an error, if it is not resolved.
-    pub(super) fn fail(&mut self, sequence: u64, error: Error, wakers: &mut Vec<Waker>) {
+    /// Resolves a publish without success, if it is not resolved.
+    pub(super) fn fail(&mut self, sequence: u64, cause: &mut Cause, wakers: &mut Vec<Waker>) {
         let Some(slot) = self.slot(sequence) else { return };
         let deferred = match slot.state {
             ConfirmState::Resolved => return,
@@ -316,23 +319,22 @@ impl Confirms {
         wakers.extend(slot.waker.take());
         self.resolved += 1;
         self.deferred -= deferred;
-        self.failed(sequence, forgotten, error);
+        self.failed(sequence, forgotten, cause);
     }
 
-    /// Resolves all publishes with `error`. Those below `written` may have arrived.
-    pub(super) fn fail_all(&mut self, error: &Error, written: u64, wakers: &mut Vec<Waker>) {
-        let in_flight = error.in_flight();
+    /// Resolves all publishes with `error`, or with the nack that they had.
+    pub(super) fn fail_all(&mut self, error: &Error, unconfirmed: &Unconfirmed, wakers: &mut Vec<Waker>) {
+        let mut cause = Cause::from(error.clone());
+        self.barrier.abandoned = self.unconfirmed() > 0 && self.taken.has(self.base);
         let first = self.base;
         self.base = self.end();
         for (sequence, slot) in (first..).zip(std::mem::take(&mut self.ring)) {
-            let error = match slot.state {
-                ConfirmState::Resolved => None,
-                ConfirmState::NackDeferred => Some(slot.nacked()),
-                ConfirmState::Open if sequence < written => Some(in_flight.clone()),
-                ConfirmState::Open => Some(error.clone()),
-            };
-            if let Some(error) = error {
-                self.failed(sequence, slot.forgotten, error);
+            match slot.state {
+                ConfirmState::Resolved => {}
+                ConfirmState::NackDeferred => {
+                    self.failed(sequence, slot.forgotten, &mut unconfirmed.nacked(sequence).into());
+                }
+                ConfirmState::Open => self.failed(sequence, slot.forgotten, &mut cause),
             }
             wakers.extend(slot.waker);
         }
@@ -345,7 +347,8 @@ impl Confirms {
 
     /// Keeps an error for the confirm of the publish, or for the next barrier if no caller waits for the
     /// confirm.
-    fn failed(&mut self, sequence: u64, forgotten: bool, error: Error) {
+    pub(super) fn failed(&mut self, sequence: u64, forgotten: bool, cause: &mut Cause) {
+        let error = cause.of(sequence, &self.taken);
         if forgotten {
             self.barrier.failed(&error);
         } else {

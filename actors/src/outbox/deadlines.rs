@@ -6,10 +6,13 @@ use actix::Recipient;
 use tokio::time::Instant;
 
 use super::{
-    Outbox,
+    Outbox, OutboxState,
+    attachment::{Attachment, PublishMode},
     confirms::{ConfirmState, Confirms},
     effects::DeferredEffects,
+    outcome_error::Cause,
     signals::Tick,
+    unconfirmed::Unconfirmed,
 };
 use crate::error::Error;
 
@@ -70,7 +73,14 @@ impl Outbox {
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let late = self.config.deadline.saturating_add(self.config.tick());
         self.with(|state, effects| {
-            state.confirms.expire(now, late, state.blocked, &mut effects.wakers);
+            if matches!(state.attachment, Attachment::Attached { publishes: PublishMode::Writing { .. }, .. })
+            {
+                // What is late is written nevertheless.
+                let end = state.confirms.late_end(now, late);
+                state.confirms.taken.below(end);
+            }
+            let OutboxState { confirms, unconfirmed, blocked, .. } = &mut *state;
+            confirms.expire(now, late, *blocked, unconfirmed, &mut effects.wakers);
             state.window.expire(now, late, &mut effects.wakers);
             state.ticker.now = now;
             state.ticker.running = state.confirms.unconfirmed() > 0 || state.window.waiting() > 0;
@@ -80,16 +90,30 @@ impl Outbox {
 }
 
 impl Confirms {
-    /// Fails publishes that are older than `late`. They stay in the ring: the broker still confirms them.
-    pub(super) fn expire(&mut self, now: Instant, late: Duration, blocked: bool, wakers: &mut Vec<Waker>) {
+    /// Returns one more than the last publish that is older than `late`.
+    fn late_end(&self, now: Instant, late: Duration) -> u64 {
         // Times are in order: all publishes before the first one that is in time are late.
         let in_time = self.published_at.iter().position(|&(_, at)| now.saturating_duration_since(at) < late);
-        let end = match in_time {
+        match in_time {
             Some(at) => self.published_at.get(at).map_or(self.base, |&(from, _)| from),
             None if self.published_at.is_empty() => self.base,
             None => self.end(),
-        };
+        }
+    }
+
+    /// Fails publishes that are older than `late`. They stay in the ring: the broker still confirms them.
+    pub(super) fn expire(
+        &mut self,
+        now: Instant,
+        late: Duration,
+        blocked: bool,
+        unconfirmed: &Unconfirmed,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let end = self.late_end(now, late);
         let from = self.expired_below.max(self.base);
+        let what = "no confirm within the deadline";
+        let mut cause = Cause::from(if blocked { Error::blocked(what) } else { Error::timeout(what) });
         for sequence in from..end {
             let Some(slot) = self.ring.get_mut((sequence - self.base) as usize) else { break };
             if slot.state == ConfirmState::Resolved {
@@ -97,14 +121,13 @@ impl Confirms {
             }
             wakers.extend(slot.waker.take());
             if !slot.forgotten {
-                let what = "no confirm within the deadline";
-                let error = match slot.state {
-                    ConfirmState::NackDeferred => slot.nacked(),
-                    _ if blocked => Error::blocked(what).in_flight(),
-                    _ => Error::timeout(what).in_flight(),
-                };
-                self.failures.insert(sequence, error);
                 slot.forgotten = true;
+                match slot.state {
+                    ConfirmState::NackDeferred => {
+                        self.failed(sequence, false, &mut unconfirmed.nacked(sequence).into());
+                    }
+                    _ => self.failed(sequence, false, &mut cause),
+                }
             }
         }
         self.expired_below = self.expired_below.max(end);

@@ -11,7 +11,7 @@ impl Outbox {
     pub(crate) fn take(&self, epoch: u64, budget: usize, out: &mut Vec<Bytes>) -> bool {
         let config = &self.config;
         self.with(|state, effects| {
-            let OutboxState { attachment, queue, acks, unconfirmed, window, ticker, .. } = state;
+            let OutboxState { attachment, queue, acks, unconfirmed, confirms, window, ticker, .. } = state;
             // A closed channel resends nothing.
             let (flusher, keep) = match attachment {
                 Attachment::Attached { flusher, .. } => (flusher, config.confirms),
@@ -22,10 +22,11 @@ impl Outbox {
                 return false;
             }
             queue.acks(config.channel, acks);
-            let taken = queue.take(budget, keep.then_some(unconfirmed), out);
+            let moved = queue.take(budget, keep.then_some(unconfirmed), out);
+            confirms.taken.below(moved.end);
             let more = !queue.is_empty();
-            if !config.confirms && taken.messages > 0 {
-                window.written(taken.messages, taken.cost, &mut effects.wakers);
+            if !config.confirms && moved.messages > 0 {
+                window.written(moved.messages, moved.cost, &mut effects.wakers);
             }
             flusher.requested = more;
             if !more && acks.outstanding() == 0 {

@@ -15,6 +15,7 @@ mod effects;
 mod flush;
 mod flusher;
 mod nack_retry;
+mod outcome_error;
 mod publish;
 mod publish_all;
 mod publish_future;
@@ -117,8 +118,6 @@ struct OutboxState {
     window: Window,
     confirms: Confirms,
     unconfirmed: Unconfirmed,
-    /// One more than the last publish that was written in an earlier channel epoch.
-    written_before: u64,
     acks: Acks,
 }
 
@@ -166,7 +165,6 @@ impl Outbox {
             window: Window::new(config.window, config.window_bytes),
             confirms: Confirms::default(),
             unconfirmed: Unconfirmed::default(),
-            written_before: 0,
             acks: Acks::default(),
         };
         Self { config, state: Mutex::new(state) }

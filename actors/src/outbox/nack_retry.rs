@@ -17,6 +17,7 @@ use super::{
     confirms::{BrokerAnswer, ConfirmState, Confirms},
     effects::DeferredEffects,
     queue::FrameQueue,
+    unconfirmed::Unconfirmed,
 };
 
 impl Outbox {
@@ -68,7 +69,7 @@ impl OutboxState {
     fn end_nack_retry(&mut self, channel: u16, effects: &mut DeferredEffects) -> Vec<Bytes> {
         let mut freed = Vec::new();
         if self.confirms.deferred > 0 {
-            self.confirms.fail_deferred_nacks(&mut effects.wakers);
+            self.confirms.fail_deferred_nacks(&self.unconfirmed, &mut effects.wakers);
             freed = self.drop_resolved(effects);
         }
         let Attachment::Attached { publishes, .. } = &mut self.attachment else { return freed };
@@ -97,14 +98,14 @@ impl PublishMode {
 }
 
 impl Confirms {
-    fn fail_deferred_nacks(&mut self, wakers: &mut Vec<Waker>) {
+    fn fail_deferred_nacks(&mut self, unconfirmed: &Unconfirmed, wakers: &mut Vec<Waker>) {
         let nacked: Vec<_> = (self.base..)
             .zip(&self.ring)
             .filter(|(_, slot)| slot.state == ConfirmState::NackDeferred)
-            .map(|(sequence, slot)| (sequence, slot.nacked()))
+            .map(|(sequence, _)| sequence)
             .collect();
-        for (sequence, error) in nacked {
-            self.fail(sequence, error, wakers);
+        for sequence in nacked {
+            self.fail(sequence, &mut unconfirmed.nacked(sequence).into(), wakers);
         }
         self.advance(wakers);
     }

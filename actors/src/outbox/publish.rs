@@ -91,7 +91,8 @@ impl OutboxState {
             let len = header_len(outgoing.properties);
             if len > self.frame_max {
                 self.leave_window(ticket, effects);
-                return Poll::Ready(Err(over_frame_max("the headers", len, self.frame_max)));
+                let error = over_frame_max("the headers", len, self.frame_max);
+                return Poll::Ready(Err(error.of_publish(outgoing.exchange, outgoing.routing_key, None)));
             }
         }
         let cost = outgoing.cost();

@@ -156,5 +156,5 @@ pub(super) fn poll_queue<D: Destination>(
 pub(super) fn check(exchange: &str, routing_key: &str, content: &Publishing) -> Result<()> {
     check_short("exchange name", exchange)?;
     check_short("routing key", routing_key)?;
-    content.check()
+    content.check().map_err(|error| error.of_publish(exchange, routing_key, None))
 }

@@ -71,9 +71,11 @@ pub(super) enum ChunkEnd {
 
 /// Publishes that one take has moved.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct Moved {
     pub(super) messages: usize,
     pub(super) cost: usize,
+    /// One more than the last of them, or the last of which a part was moved.
+    pub(super) end: u64,
 }
 
 impl FrameQueue {
@@ -155,8 +157,8 @@ impl FrameQueue {
         budget: usize,
         mut unconfirmed: Option<&mut Unconfirmed>,
         out: &mut Vec<Bytes>,
-    ) -> Taken {
-        let mut taken = Taken::default();
+    ) -> Moved {
+        let mut moved = Moved::default();
         let mut spent = 0;
         let mut end = ChunkEnd::Content;
         if self.chunks.is_empty() {
@@ -167,17 +169,18 @@ impl FrameQueue {
             end = chunk.end;
             self.partially_written = end != ChunkEnd::Content;
             spent += chunk.bytes.len();
-            taken.messages += chunk.range.messages;
-            taken.cost += chunk.range.cost;
+            moved.messages += chunk.range.messages;
+            moved.cost += chunk.range.cost;
             if let (ChunkKind::Content, Some(unconfirmed)) = (chunk.kind, unconfirmed.as_deref_mut()) {
                 unconfirmed.push(chunk.bytes.clone(), chunk.range);
+                moved.end = chunk.range.last + 1;
             }
             out.push(chunk.bytes);
             if self.chunks.is_empty() && spent < budget {
                 self.close_chunk(ChunkKind::Content);
             }
         }
-        taken
+        moved
     }
 
     /// Removes everything but the rest of a partially written publish. That must be written before any

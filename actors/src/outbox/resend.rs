@@ -13,6 +13,7 @@ use super::{
     attachment::{Attachment, Outage, PublishMode},
     confirms::{ConfirmState, Confirms, PendingConfirm},
     effects::DeferredEffects,
+    outcome_error::Cause,
     publish::{PUBLISH_COST, over_frame_max},
     queue::{COPY_BELOW, Chunk, ChunkEnd, ChunkKind, FrameQueue},
     unconfirmed::{PublishRange, Unconfirmed},
@@ -86,7 +87,7 @@ impl OutboxState {
                     resent.push(publish.sequence);
                     bytes += queue.publish_again(channel, *frame_max, &publish, renamed);
                 }
-                Err(error) => confirms.fail(publish.sequence, error, &mut effects.wakers),
+                Err(error) => confirms.fail(publish.sequence, &mut error.into(), &mut effects.wakers),
             }
         });
         queue.end_batch();
@@ -119,7 +120,7 @@ impl WrittenPublish<'_> {
     /// Refuses a content header that does not fit a frame of the connection.
     fn check_header(&self, frame_max: usize) -> Result<(), Error> {
         let len = self.header.len() + FRAME_OVERHEAD;
-        if len > frame_max { Err(over_frame_max("the headers", len, frame_max)) } else { Ok(()) }
+        if len > frame_max { Err(self.name(over_frame_max("the headers", len, frame_max))) } else { Ok(()) }
     }
 }
 
@@ -133,7 +134,6 @@ impl Confirms {
     pub(super) fn connection_lost(&mut self, outage: &Outage<'_>, written: u64, wakers: &mut Vec<Waker>) {
         let given_up = |slot: &mut PendingConfirm| {
             slot.failures += u8::from(outage.hard_error);
-            slot.may_have_arrived = true;
             !slot.resend || slot.failures >= 2
         };
         self.fail_open_where(outage.error, written, given_up, wakers);
@@ -146,7 +146,7 @@ impl Confirms {
         mut fails: impl FnMut(&mut PendingConfirm) -> bool,
         wakers: &mut Vec<Waker>,
     ) {
-        let in_flight = error.in_flight();
+        let mut cause = Cause::from(error.clone());
         let mut failed = Vec::new();
         for (sequence, slot) in (self.base..written).zip(&mut self.ring) {
             if slot.state == ConfirmState::Open && fails(slot) {
@@ -154,7 +154,7 @@ impl Confirms {
             }
         }
         for sequence in failed {
-            self.fail(sequence, in_flight.clone(), wakers);
+            self.fail(sequence, &mut cause, wakers);
         }
         self.advance(wakers);
     }
@@ -183,7 +183,7 @@ impl Confirms {
             .collect();
         for sequence in late {
             if sequence >= self.expired_below {
-                self.fail(sequence, Error::timeout("not sent again").in_flight(), wakers);
+                self.fail(sequence, &mut Error::timeout("not sent again").into(), wakers);
             } else if let Some(slot) = self.slot(sequence) {
                 // The caller has its timeout already.
                 slot.state = ConfirmState::Resolved;

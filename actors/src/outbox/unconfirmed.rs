@@ -3,7 +3,7 @@
 //! A batch is dropped when all of its publishes are resolved. No exchange or routing key is kept per publish:
 //! the rare reader of a single publish parses the frames, see [`written_publish`](super::written_publish).
 
-use std::collections::VecDeque;
+use std::{cell::Cell, collections::VecDeque};
 
 use bytes::Bytes;
 
@@ -14,6 +14,8 @@ pub(super) struct Unconfirmed {
     dropped: u64,
     /// Where the search for the next returned publish begins.
     pub(super) next_return: Option<ReadPosition>,
+    /// Behind the publish that was found last.
+    pub(super) found: Cell<Option<ReadPosition>>,
 }
 
 /// A place between two publishes. It stays valid while batches are dropped.
@@ -71,6 +73,25 @@ impl Unconfirmed {
     #[inline]
     pub(super) fn push(&mut self, bytes: Bytes, range: PublishRange) {
         self.batches.push_back(WrittenBatch { bytes, range });
+    }
+
+    /// Returns the last position that is not behind `sequence`, at the beginning of a batch or at what was
+    /// found last.
+    pub(super) fn position_before(&self, sequence: u64) -> Option<ReadPosition> {
+        let found =
+            self.found.get().filter(|found| found.batch >= self.dropped && found.sequence <= sequence);
+        let mut position = found.or_else(|| self.front())?;
+        for number in position.batch + 1.. {
+            let Some(batch) = self.batch(number) else { break };
+            // Others continue a publish.
+            if batch.range.messages > 0 {
+                if batch.range.first > sequence {
+                    break;
+                }
+                position = ReadPosition::start_of(number, batch.range.first);
+            }
+        }
+        Some(position)
     }
 
     /// Returns one more than the last publish; 0 without any.

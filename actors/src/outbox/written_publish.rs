@@ -142,6 +142,18 @@ fn short_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Unconfirmed {
+    /// Reads one publish. To find several in rising order takes no longer than to read all.
+    pub(super) fn find(&self, sequence: u64) -> Option<WrittenPublish<'_>> {
+        let mut reader = PublishReader::new(self, self.position_before(sequence)?);
+        while let Some(publish) = reader.next_publish() {
+            if publish.sequence >= sequence {
+                self.found.set(Some(reader.position()));
+                return Some(publish).filter(|publish| publish.sequence == sequence);
+            }
+        }
+        None
+    }
+
     /// Calls `visit` with every publish, oldest first.
     pub(super) fn for_each(&self, mut visit: impl FnMut(WrittenPublish<'_>)) {
         let Some(front) = self.front() else { return };

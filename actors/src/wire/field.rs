@@ -61,9 +61,9 @@ pub fn decode_table(bytes: &[u8]) -> Result<(Table, usize), Fault> {
 fn check_entries(table: &Table, depth: usize) -> Result<(), EncodeError> {
     for (key, value) in table.iter() {
         if key.len() > 255 {
-            return Err(EncodeError::LongKey { len: key.len() });
+            return Err(EncodeError::LongKey { len: key.len() }.under(key));
         }
-        check_value(value, depth)?;
+        check_value(value, depth).map_err(|error| error.under(key))?;
     }
     Ok(())
 }
@@ -74,7 +74,10 @@ fn check_value(value: &Value, depth: usize) -> Result<(), EncodeError> {
         Value::Double(value) if !value.is_finite() => Err(EncodeError::NotFinite),
         Value::Timestamp(BEFORE_EPOCH) => Err(EncodeError::BeforeEpoch),
         Value::Array(_) | Value::Table(_) if depth >= MAX_DEPTH => Err(EncodeError::Depth),
-        Value::Array(values) => values.iter().try_for_each(|value| check_value(value, depth + 1)),
+        Value::Array(values) => {
+            let mut values = values.iter().enumerate();
+            values.try_for_each(|(at, value)| check_value(value, depth + 1).map_err(|error| error.at(at)))
+        }
         Value::Table(table) => check_entries(table, depth + 1),
         _ => Ok(()),
     }
@@ -270,15 +273,28 @@ mod tests {
         for _ in 0..MAX_DEPTH + 1 {
             deep = Value::Array(vec![deep]);
         }
-        for (table, error) in [
-            (Table::from([("k", f64::NAN)]), EncodeError::NotFinite),
-            (Table::from([("k", vec![Value::Float(f32::INFINITY)])]), EncodeError::NotFinite),
-            (Table::from([("k", before)]), EncodeError::BeforeEpoch),
-            (Table::from([("k".repeat(256), 1)]), EncodeError::LongKey { len: 256 }),
-            (Table::from([("k", deep)]), EncodeError::Depth),
+        let bad = Table::from([("price", f64::NAN)]);
+        for (table, text) in [
+            (bad.clone(), "\"price\": a float that is NaN or infinite"),
+            (
+                Table::from([("k", vec![Value::Void, Value::Float(f32::INFINITY)])]),
+                "\"k[1]\": a float that is NaN or infinite",
+            ),
+            (
+                Table::from([("k", vec![Value::Array(vec![Value::Table(bad)])])]),
+                "\"k[0][0].price\": a float that is NaN or infinite",
+            ),
+            (Table::from([("k", before)]), &format!("\"k\": {}", EncodeError::BeforeEpoch)),
+            (
+                Table::from([("k".repeat(256), 1)]),
+                &format!("{:?}: the key has 256 bytes, AMQP allows 255", "k".repeat(80)),
+            ),
         ] {
+            assert_eq!(encode_table(&mut BytesMut::new(), &table).unwrap_err().to_string(), text);
+        }
+        for table in [Table::from([("k", f64::NAN)]), Table::from([("k", deep)])] {
             let mut buf = BytesMut::from("before");
-            assert_eq!(encode_table(&mut buf, &table), Err(error));
+            assert!(encode_table(&mut buf, &table).is_err());
             assert_eq!(buf, "before");
         }
     }

@@ -29,7 +29,7 @@ pub fn from_field_table(fields: &FieldTable) -> Table {
 fn field_table(table: &Table) -> Result<FieldTable, EncodeError> {
     let mut fields = FieldTable::default();
     for (key, value) in table.iter() {
-        let name = key.as_str().ok_or(EncodeError::KeyNotUtf8)?;
+        let name = key.as_str().ok_or_else(|| EncodeError::KeyNotUtf8.under(key))?;
         if !fields.contains_key(name) {
             let name = short("key", name).map_err(|error| EncodeError::LongKey { len: error.len })?;
             fields.insert(name, field_value(value)?);

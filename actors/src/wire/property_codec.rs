@@ -185,7 +185,8 @@ impl MoreProperties {
         if self.timestamp == Some(BEFORE_EPOCH) {
             return Err(EncodeError::BeforeEpoch);
         }
-        self.headers.as_ref().map_or(Ok(()), check_table)
+        let headers = self.headers.as_ref().map_or(Ok(()), check_table);
+        headers.map_err(|error| EncodeError::Header(error.into()))
     }
 
     fn encoded_len(&self) -> usize {

@@ -98,6 +98,29 @@ async fn large_bodies_are_split_again_for_every_connection() {
     assert_eq!(channel.outbox.load(), idle());
 }
 
+/// PUB-37: a publish that comes back when it is resent may have arrived the first time.
+#[actix::test]
+async fn a_return_after_a_resend_says_that_the_publish_may_have_arrived() {
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let before = publish(&channel, "before").await;
+    test.expect_publishes(&["before"]).await;
+    test.disconnect().await;
+    let meanwhile = publish(&channel, "meanwhile").await;
+    test.reconnect().await;
+    test.reopen_channel(1).await;
+    for _ in 0..2 {
+        let published = test.next_publish().await;
+        test.bench.socket.return_message(1, 312, "NO_ROUTE", published).await.unwrap();
+    }
+    test.bench.socket.confirm(1, 2, true).await.unwrap();
+    for (call, arrived) in [(before, true), (meanwhile, false)] {
+        let error = call.answer().await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Unroutable, Some(312)));
+        assert_eq!(error.may_have_arrived(), arrived, "{error}");
+    }
+}
+
 /// Design 13.3: a header cannot be split: if it does not fit any more, only its publish fails.
 #[actix::test]
 async fn headers_that_do_not_fit_any_more_fail_alone() {
@@ -112,7 +135,8 @@ async fn headers_that_do_not_fit_any_more_fail_alone() {
     test.reconnect_with(&HandshakeScript::new().tune(10, 4096, 60)).await;
     test.reopen_channel(1).await;
     test.expect_publishes(&["before", "after"]).await;
-    assert_eq!(wide.answer().await.unwrap_err().kind(), ErrorKind::Limit);
+    let error = wide.answer().await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Limit, true), "{error}");
     test.bench.socket.confirm(1, 2, true).await.unwrap();
     assert_eq!(before.answer().await.unwrap().sequence(), Some(1));
     assert_eq!(after.answer().await.unwrap().sequence(), Some(3));
@@ -131,7 +155,7 @@ async fn deadlines_run_while_the_connection_is_down() {
     let queued = publish(&channel, "queued").await;
     let waiting = publish(&channel, "waiting").await;
     assert_eq!(channel.outbox.load().waiting, 1);
-    for (call, arrived) in [(in_flight, true), (queued, true), (waiting, false)] {
+    for (call, arrived) in [(in_flight, true), (queued, false), (waiting, false)] {
         let error = call.answer().await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, arrived), "{error}");
     }

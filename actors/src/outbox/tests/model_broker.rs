@@ -31,8 +31,8 @@ pub(super) struct ModelBroker {
     /// Nacked while nacks are deferred: these come again, unless the retry ends first.
     pub(super) deferred: BTreeSet<u64>,
     pub(super) unroutable: BTreeSet<u64>,
-    /// In flight when a connection was lost.
-    pub(super) may_have_arrived: BTreeSet<u64>,
+    /// What it had received, in part or whole, when an earlier channel epoch ended.
+    pub(super) received_earlier: BTreeSet<u64>,
 }
 
 impl ModelBroker {
@@ -112,6 +112,7 @@ impl ModelBroker {
 
     pub(super) fn end_epoch(&mut self) {
         self.may_repeat.extend(&self.deferred);
+        self.received_earlier.extend(&self.ever_received);
         self.received.clear();
         self.returned.clear();
     }

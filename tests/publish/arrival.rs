@@ -1,0 +1,71 @@
+//! Whether a publish that failed may have arrived, and what its error names.
+
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+
+use crate::support::{
+    broker::Vhost,
+    eventually,
+    oracle::Oracle,
+    proxy::{Cut, Direction},
+    robust_connection::RobustConnection,
+    within,
+};
+use actix_pika::{DeclareExchange, DeclareQueue, ErrorKind, Publishing, connect, options::Overflow};
+
+/// PUB-36: a publish that one of two queues refuses has arrived in the other one, and its error allows for that. It names
+/// exchange, routing key and message id.
+#[actix::test]
+async fn a_publish_that_one_queue_of_two_refuses_may_have_arrived() {
+    let vhost = Vhost::fresh().await;
+    let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
+    let channel = connection.channel().await.unwrap();
+    let exchange = channel.declare_exchange(DeclareExchange::fanout("all")).await.unwrap();
+    let full = DeclareQueue::new("full").max_length(1).overflow(Overflow::RejectPublish);
+    for declare in [full, DeclareQueue::new("roomy")] {
+        channel.declare_queue(declare).await.unwrap().bind("all", "").await.unwrap();
+    }
+    within("a publish", 10, exchange.publish("one", "of the orders")).await.unwrap();
+    let two = Publishing::new("two").message_id("order-7");
+    let error = within("a nack", 10, exchange.publish(two, "of the orders")).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Nacked, true), "{error}");
+    Oracle::connect(&vhost.url()).await.wait_for_count("roomy", 2).await;
+    assert!(error.may_have_arrived(), "{error}");
+    assert_eq!(error.entity(), Some("all"));
+    let text = error.to_string();
+    assert!(text.contains("\"of the orders\"") && text.contains("\"order-7\""), "{text}");
+}
+
+/// PUB-37: a publish that arrived before the loss, and comes back when it is resent because its queue went with its
+/// consumer, may have arrived. One that comes back the first time has not.
+#[actix::test]
+async fn a_resent_publish_that_comes_back_may_have_arrived() {
+    let robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    let oracle = robust.oracle().await;
+    let options = QueueDeclareOptions { auto_delete: true, ..Default::default() };
+    oracle.declare_queue_with("replies", options, FieldTable::default()).await;
+    let consume = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let consumer =
+        oracle.channel().basic_consume("replies".into(), "c".into(), consume, FieldTable::default());
+    let mut consumer = consumer.await.unwrap();
+    robust.proxy.stall(Direction::ToClient);
+    let exchange = channel.default_exchange();
+    let confirm = within("room", 10, exchange.publish_deferred("the reply", "replies")).await.unwrap();
+    let arrived =
+        within("the reply", 10, futures_util::StreamExt::next(&mut consumer)).await.unwrap().unwrap();
+    assert_eq!(arrived.data, b"the reply");
+    oracle.channel().basic_cancel("c".into(), BasicCancelOptions::default()).await.unwrap();
+    eventually("the end of the queue", 10, async || {
+        oracle.queue_counts("replies").await.is_none().then_some(())
+    })
+    .await;
+    robust.proxy.cut_all(Cut::Rst);
+    robust.proxy.resume(Direction::ToClient);
+    let error = within("a return", 20, confirm).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unroutable, Some(312)), "{error}");
+    assert!(error.may_have_arrived(), "{error}");
+    assert_eq!(error.returned().unwrap().body, "the reply");
+    let error = within("a return", 20, exchange.publish("another", "replies")).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Unroutable, false), "{error}");
+}
