@@ -391,7 +391,8 @@ mod tests {
         assert_eq!(check_properties(&properties), Err(EncodeError::BeforeEpoch));
         assert_eq!(check_properties(&Properties::new().with_timestamp(SystemTime::UNIX_EPOCH)), Ok(()));
         let header = Properties::new().with_header("at", time);
-        assert_eq!(check_properties(&header), Err(EncodeError::BeforeEpoch));
+        let at = EncodeError::Entry { path: "at".into(), why: Box::new(EncodeError::BeforeEpoch) };
+        assert_eq!(check_properties(&header), Err(EncodeError::Header(Box::new(at))));
     }
 
     #[test]
