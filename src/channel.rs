@@ -491,8 +491,13 @@ impl Channel {
     pub async fn close_with(&self, close: CloseChannel) -> Result<()> {
         match self.inner.opened.actor.send(close).await {
             Ok(result) => result,
-            Err(_) if self.is_closed() => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => match self.inner.opened.outbox.closed() {
+                // The arbiter has ended, and the channel with it.
+                Some(cause) if facade::is_stopped(&cause) => Err(cause),
+                // The actor stops with its channel.
+                Some(_) => Ok(()),
+                None => Err(error.into()),
+            },
         }
     }
 

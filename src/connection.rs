@@ -174,15 +174,23 @@ impl Connection {
     /// Closes the connection when its outstanding publishes are confirmed, or the time limit has passed.
     ///
     /// Sends `connection.close` with 200. The limit is 30 seconds unless
-    /// [`Connector::close_timeout`](crate::Connector::close_timeout) is set. From then on no channel takes
-    /// publishes, and no channel can be opened. Closing twice succeeds.
+    /// [`Connector::close_timeout`](crate::Connector::close_timeout) is set; it covers the reply of the
+    /// broker too, which has 250 milliseconds at least. From then on no channel takes publishes, and no
+    /// channel can be opened. Closing twice succeeds.
     ///
     /// # Errors
-    /// `Timeout`, or `Blocked` while the broker blocks the connection, if publishes were unconfirmed: they
-    /// may have arrived. The connection is closed nevertheless. `Stopped` if its arbiter has ended.
+    /// The connection is closed nevertheless.
+    /// - `Timeout`: publishes were unconfirmed at the limit, or the broker has not replied within it. `Blocked`,
+    ///   with the alarm, if the broker blocked the connection then.
+    /// - `ConnectionClosed`: the connection was down, or was lost before everything was written, and publishes
+    ///   are abandoned. It has the cause.
+    /// - `Stopped`: the arbiter of the connection has ended.
+    ///
+    /// The text has the number of abandoned publishes; with
+    /// [`may_have_arrived`](crate::Error::may_have_arrived), at least one of them was sent.
     ///
     /// **Over a reconnect**: closing ends recovery. Calls and publishes that waited for it fail with
-    /// `ConnectionClosed`.
+    /// `ConnectionClosed`, which has the cause of the outage.
     ///
     /// Source: AMQP 0-9-1 section 1.4.2.9 (`connection.close`)
     ///
@@ -218,9 +226,13 @@ impl Connection {
     pub async fn close_with(&self, close: CloseConnection) -> Result<()> {
         match self.inner.supervisor.send(close).await {
             Ok(result) => result,
-            // The actor stops with its connection.
-            Err(_) if self.is_closed() => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => match self.state() {
+                // The arbiter has ended, and the connection with it.
+                ConnectionState::Closed(Some(cause)) if facade::is_stopped(&cause) => Err(cause),
+                // The actor stops with its connection.
+                ConnectionState::Closed(_) => Ok(()),
+                _ => Err(error.into()),
+            },
         }
     }
 

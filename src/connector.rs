@@ -47,7 +47,8 @@ impl Connector {
     /// same.
     ///
     /// The defaults are `guest`, `guest`, `localhost`, 5672 and the virtual host `/`. Special characters are
-    /// escaped with `%`: in a password `/` is `%2F`, `?` is `%3F`, `#` is `%23`, `%` is `%25`. A malformed part or an unknown parameter is an error.
+    /// escaped with `%`: in a password `/` is `%2F`, `?` is `%3F`, `#` is `%23`, `%` is `%25`. A malformed
+    /// part or an unknown parameter is an error.
     ///
     /// | parameter | meaning |
     /// |---|---|
@@ -90,8 +91,8 @@ impl Connector {
     ///
     /// The first URI has all options. The others may leave out login, virtual host and parameters; what they
     /// have must equal that of the first. If an address refuses, exceeds the connect timeout, or fails in the
-    /// handshake, the next one is tried; each of them once per connect, so that a wrong password cannot lock an
-    /// account. If no address works, the error is that of the last one, and names it. A refused login or
+    /// handshake, the next one is tried; each of them once per connect, so that a wrong password cannot lock
+    /// an account. If no address works, the error is that of the last one, and names it. A refused login or
     /// virtual host is the error only if every address refused so; otherwise another one may accept later.
     ///
     /// # Errors

@@ -103,9 +103,9 @@
 //! skipped, listed in `Recovered`, and part of [`Connection::health`] as long as it is missing.
 //!
 //! Recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by
-//! the limits of its [`Recovery`], or when every address has refused login or virtual host for a minute (a broker
-//! that restarts refuses them for a while). A limit of connections is waited out. The first connect is not part of recovery: it fails at once, unless
-//! [`Connector::fail_fast`] is `false`.
+//! the limits of its [`Recovery`], or when every address has refused login or virtual host for a minute (a
+//! broker that restarts refuses them for a while). A limit of connections is waited out. The first connect is
+//! not part of recovery: it fails at once, unless [`Connector::fail_fast`] is `false`.
 //!
 //! # Where a connection runs
 //!

@@ -73,8 +73,8 @@ impl Error {
     ///
     /// True for `Io`, `Timeout`, `Blocked`, `Protocol`, `ConnectionClosed`, `Nacked`, failed
     /// [providers](Self::credentials), and a connection that the broker refused because a limit of connections
-    /// is reached (`Limit`) or its virtual host is down (`Vhost`). Retrying a publish that [may have arrived](Self::may_have_arrived) may
-    /// publish it twice.
+    /// is reached (`Limit`) or its virtual host is down (`Vhost`). Retrying a publish that
+    /// [may have arrived](Self::may_have_arrived) may publish it twice.
     ///
     /// # Examples
     /// ```
@@ -138,8 +138,8 @@ impl Error {
         self.0.close.as_ref().or_else(|| self.0.source.as_ref().and_then(Error::close_reason))
     }
 
-    /// Returns whether the broker refused the connection until somebody changes the credentials, the user or the
-    /// virtual host.
+    /// Returns whether the broker refused the connection until somebody changes the credentials, the user or
+    /// the virtual host.
     pub(crate) fn is_refused_for_good(&self) -> bool {
         self.0.refusal.is_some_and(ConnectRefusal::is_for_good)
     }

@@ -8,7 +8,7 @@ use actix_rt::ArbiterHandle;
 
 use crate::{
     consumer::Consumer,
-    error::Error,
+    error::{Error, ErrorKind},
     message::{
         BindExchange, BindQueue, Consume, DeclareExchange, DeclareQueue, DeleteQueue, Delivery,
         DeliveryTarget, Get, OpenChannel, QueueType,
@@ -29,6 +29,12 @@ pub fn stopped(what: impl Into<String>) -> Error {
 /// Returns an error of kind `Timeout`.
 pub fn timed_out(what: impl Into<String>) -> Error {
     Error::timeout(what.into())
+}
+
+/// Returns whether an actor has ended before it could do what was asked: with its arbiter, or by a panic.
+pub fn is_stopped(error: &Error) -> bool {
+    let source = || std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    error.kind() == ErrorKind::Stopped || source().is_some_and(is_stopped)
 }
 
 /// Returns an error of kind `Refused` without a reply code, for a call that is refused before anything is

@@ -59,6 +59,8 @@ pub(crate) enum SupervisorMessage {
     ConnectionOpened { epoch: u64, negotiated: Negotiated, socket: SocketInfo },
     /// From a connection, exactly once: its socket is closed, or was never open.
     ConnectionEnded { epoch: u64, error: Error },
+    /// From a connection, before its end: it had taken more than it could write.
+    ContentLost { epoch: u64 },
     /// From a connection: `connection.blocked` with its reason, or `connection.unblocked`.
     ConnectionBlocked { epoch: u64, reason: Option<String> },
     /// From a connection: `connection.update-secret-ok`.
@@ -104,6 +106,7 @@ impl SupervisorMessage {
         match self {
             Self::ConnectionOpened { epoch, .. }
             | Self::ConnectionEnded { epoch, .. }
+            | Self::ContentLost { epoch }
             | Self::ConnectionBlocked { epoch, .. }
             | Self::SecretUpdated { epoch }
             | Self::ChannelRecovered { epoch, .. }

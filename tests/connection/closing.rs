@@ -151,7 +151,7 @@ async fn closing_a_connection_waits_for_confirms_until_close_timeout() {
     within("the close", 10, test).await;
 }
 
-/// The peer reads `connection.close` and does not answer.
+/// CON-27: the peer reads `connection.close` and does not answer.
 #[actix::test]
 async fn closing_a_connection_waits_for_close_ok_until_close_timeout() {
     let limit = Duration::from_millis(100);
@@ -162,7 +162,7 @@ async fn closing_a_connection_waits_for_close_ok_until_close_timeout() {
     };
     let both = async { tokio::join!(connection.close(), server) };
     let (closed, rest) = within("the close", 5, both).await;
-    closed.unwrap();
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(rest, []);
     assert!(connection.is_closed());
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use crate::support::{broker::Vhost, oracle::Oracle, within};
 use actix::prelude::*;
-use actix_pika::{Channel, Connection, Connector, Delivery, ErrorKind, Result, connect};
+use actix_pika::{Channel, Connection, Connector, Delivery, ErrorKind, Result, connect, testing::Probe};
 use futures_util::{StreamExt, future::join_all};
 
 /// Connects, makes a [`round_trip`] through a queue of this name, and closes.
@@ -198,7 +198,7 @@ async fn a_connection_runs_on_the_given_arbiter() {
     assert_eq!(oracle.count("jobs").await, 0);
 }
 
-/// Every pending and later call fails or returns.
+/// CON-27: every pending and later call fails, the closes too.
 #[actix::test]
 async fn a_connection_ends_when_its_arbiter_stops() {
     let vhost = Vhost::fresh().await;
@@ -208,6 +208,10 @@ async fn a_connection_ends_when_its_arbiter_stops() {
     let channel = connection.channel().await.unwrap();
     let queue = channel.declare_queue("jobs").await.unwrap();
     let mut deliveries = queue.deliveries().await.unwrap();
+    channel.default_exchange().publish("early", "jobs").await.unwrap();
+    let delivery = within("a delivery", 10, deliveries.next()).await.unwrap();
+    let probe = Probe::<Delivery>::start();
+    let consumer = channel.declare_queue("others").await.unwrap().consume(probe.recipient()).await.unwrap();
     io.stop();
     io.join().unwrap();
     let rest = async {
@@ -219,8 +223,16 @@ async fn a_connection_ends_when_its_arbiter_stops() {
         assert!(kinds.contains(&publish.kind()), "{publish:?}");
         assert!(kinds.contains(&channel.set_qos(1).await.unwrap_err().kind()));
         assert!(kinds.contains(&connection.channel().await.unwrap_err().kind()));
-        channel.close().await.unwrap();
-        connection.close().await.unwrap();
+        assert!(kinds.contains(&channel.declare_queue("late").await.unwrap_err().kind()));
+        assert!(kinds.contains(&channel.wait_for_confirms().await.unwrap_err().kind()));
+        assert!(kinds.contains(&consumer.cancel().await.unwrap_err().kind()));
+        assert!(delivery.ack().is_err());
+        assert_eq!(connection.health().await.unwrap_err().kind(), ErrorKind::Stopped);
+        assert_eq!(connection.update_secret("late", "").await.unwrap_err().kind(), ErrorKind::Stopped);
+        for _ in 0..2 {
+            assert_eq!(channel.close().await.unwrap_err().kind(), ErrorKind::Stopped);
+            assert_eq!(connection.close().await.unwrap_err().kind(), ErrorKind::Stopped);
+        }
         let again =
             Connector::new(&vhost.url()).unwrap().arbiter(&handle_of_a_stopped_arbiter()).connect().await;
         assert_eq!(again.unwrap_err().kind(), ErrorKind::Stopped);

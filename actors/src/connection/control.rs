@@ -11,14 +11,15 @@ use crate::{
     error::{CloseReason, Error},
     internal::SupervisorMessage,
     message::methods,
+    options::clamp_timeout,
     transport::Writer,
     wire::{AMQPClass, Fault, Frame, FrameBatch, FrameKind, connection, ids, put_method, read_method},
 };
 
-/// The longest wait for `connection.close-ok`, whatever timeout the user sets.
-const MAX_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for final frames once the connection has failed or the peer has closed it.
 const FINAL_FRAMES_TIMEOUT: Duration = Duration::from_secs(2);
+/// `connection.close` and a heartbeat are never longer.
+const LAST_FRAMES_MAX: usize = 320;
 
 impl Connection {
     pub(super) fn handle_channel_0(&mut self, batch: &FrameBatch) {
@@ -118,16 +119,37 @@ impl Connection {
         self.take_from_all_channels();
         let cause = Error::connection_closed("closed by the application", None);
         self.phase.start_closing(true, Some(cause));
-        self.close_timer.set(Instant::now() + timeout.min(MAX_CLOSE_TIMEOUT));
+        // Nothing can be sent after a failed write.
+        let timeout = if self.phase.is_write_closed() { timeout.min(FINAL_FRAMES_TIMEOUT) } else { timeout };
+        self.close_timer.set(Instant::now() + clamp_timeout(timeout));
         let reason = Fault { code, text: text.to_owned().into(), class_id: 0, method_id: 0 };
         self.send_method(&methods::connection_close(&reason));
     }
 
     /// Stops writing after a failed write, and reads on for a moment: the peer may have sent the reason.
     pub(super) fn close_write(&mut self, error: Error) {
+        self.content_lost |= self.has_unwritten_content();
         self.writer = Writer::default();
         self.phase.close_write(error);
         self.close_timer.set(Instant::now() + FINAL_FRAMES_TIMEOUT);
+    }
+
+    /// The socket has ended. Returns the error to report.
+    pub(super) fn socket_ended(&mut self, error: Error) -> Error {
+        if self.content_lost || self.has_unwritten_content() {
+            let epoch = self.epoch();
+            self.end_report.supervisor.do_send(SupervisorMessage::ContentLost { epoch });
+            if self.phase.awaits_close_ok() {
+                return error;
+            }
+        }
+        // The broker may reset the socket after connection.close: the first error is reported.
+        self.phase.take_cause().unwrap_or(error)
+    }
+
+    /// Returns whether more than `connection.close` is not written yet.
+    fn has_unwritten_content(&self) -> bool {
+        self.writer.pending() > LAST_FRAMES_MAX
     }
 
     /// Reports the end to the supervisor, and starts closing.

@@ -53,8 +53,8 @@ impl Drop for SecretBuffer {
     }
 }
 
-/// Tries all addresses until one connects, each of them once. A refused login or virtual host is final for the
-/// address that refused it, so that no attempt asks one address twice: that could lock the account.
+/// Tries all addresses until one connects, each of them once. A refused login or virtual host is final for
+/// the address that refused it, so that no attempt asks one address twice: that could lock the account.
 pub(super) async fn establish(
     options: Arc<ConnectionOptions>,
     secret: Option<Secret>,

@@ -1,8 +1,8 @@
 //! How an attempt to connect has failed: what each address answered, and the one error for all of them.
 //!
-//! A refusal of the login or the virtual host is for good, but only for the node that sent it: another node may
-//! know the user already, or not be the same cluster. So the attempt is refused for good when every address
-//! says so. Otherwise its error is one that may pass.
+//! A refusal of the login or the virtual host is for good, but only for the node that sent it: another node
+//! may know the user already, or not be the same cluster. So the attempt is refused for good when every
+//! address says so. Otherwise its error is one that may pass.
 
 use std::net::SocketAddr;
 
@@ -43,9 +43,9 @@ impl FailedAttempt {
 
 /// The failures of the IP addresses of one name.
 ///
-/// Addresses of one family are nodes, or proxies in front of them. Those of the other family belong to the same
-/// nodes: where one family is refused for good, the other is not asked, so that one password is not tried twice
-/// on one node, and does not count if it cannot be reached.
+/// Addresses of one family are nodes, or proxies in front of them. Those of the other family belong to the
+/// same nodes: where one family is refused for good, the other is not asked, so that one password is not
+/// tried twice on one node, and does not count if it cannot be reached.
 #[derive(Debug, Default)]
 pub(super) struct FailedName {
     v4: FailedAttempt,

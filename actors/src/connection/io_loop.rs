@@ -50,10 +50,10 @@ impl ActorFuture<Connection> for IoLoop {
         let error = match connection.poll_io(cx) {
             Ok(IoState::Running) => return Poll::Pending,
             Ok(IoState::Ended) => connection.phase.take_cause(),
+            Ok(IoState::TimedOut) => connection.phase.timed_out(),
             Err(error) => {
                 log::debug!("connection {}: {error}", connection.epoch());
-                // The broker may reset the socket after connection.close: the first error is reported.
-                Some(connection.phase.take_cause().unwrap_or(error))
+                Some(connection.socket_ended(error))
             }
         };
         if let Some(error) = error {
@@ -67,6 +67,8 @@ impl ActorFuture<Connection> for IoLoop {
 enum IoState {
     Running,
     Ended,
+    /// The time for final frames is over.
+    TimedOut,
 }
 
 impl Connection {
@@ -76,9 +78,10 @@ impl Connection {
             self.close_write(error);
         }
         if self.phase.is_closing() || self.phase.is_write_closed() {
-            let timed_out = self.close_timer.is_due(cx);
-            let ended = timed_out || self.phase.is_closed(self.writer.is_empty());
-            return Ok(if ended { IoState::Ended } else { IoState::Running });
+            if self.phase.is_closed(self.writer.is_empty()) {
+                return Ok(IoState::Ended);
+            }
+            return Ok(if self.close_timer.is_due(cx) { IoState::TimedOut } else { IoState::Running });
         }
         self.poll_watchdog(cx, read_paused);
         self.poll_heartbeat(cx, read_paused)?;

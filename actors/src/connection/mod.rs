@@ -71,6 +71,8 @@ pub struct Connection {
     reader: Reader,
     decoder: FrameDecoder,
     writer: Writer,
+    /// Something was dropped because writing failed.
+    content_lost: bool,
     /// The number of reads so far.
     reads: u64,
     /// Scratch space for chunks taken from channels, kept for its allocation.
@@ -126,6 +128,7 @@ impl Connection {
             socket: None,
             reader: Reader::default(),
             writer: Writer::default(),
+            content_lost: false,
             reads: 0,
             taken: Vec::new(),
             heartbeat: None,

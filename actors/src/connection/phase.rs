@@ -74,6 +74,21 @@ impl ConnectionPhase {
         matches!(self, Self::Closing(closing) if all_written && !closing.await_close_ok)
     }
 
+    /// Returns whether `connection.close` has no reply.
+    pub(super) fn awaits_close_ok(&self) -> bool {
+        matches!(self, Self::Closing(closing) if closing.await_close_ok)
+    }
+
+    /// The time for final frames is over. Returns the error to report, unless one was reported.
+    pub(super) fn timed_out(&mut self) -> Option<Error> {
+        match self {
+            Self::Closing(closing) if closing.await_close_ok => {
+                Some(Error::timeout("connection.close: the broker has not replied in time"))
+            }
+            _ => self.take_cause(),
+        }
+    }
+
     /// Takes the error to report at the end.
     pub(super) fn take_cause(&mut self) -> Option<Error> {
         match self {
@@ -87,6 +102,7 @@ impl ConnectionPhase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn error(text: &'static str) -> Error {
         Error::protocol(text)
@@ -115,6 +131,17 @@ mod tests {
         assert!(!phase.is_closed(false));
         assert!(phase.is_closed(true));
         assert_eq!(cause(phase), Some(error("by the application").to_string()));
+    }
+
+    #[test]
+    fn a_close_of_ours_that_is_not_answered_ends_with_a_timeout() {
+        let mut phase = ConnectionPhase::Open;
+        phase.start_closing(true, Some(error("by the application")));
+        assert!(phase.awaits_close_ok());
+        assert_eq!(phase.timed_out().map(|error| error.kind()), Some(ErrorKind::Timeout));
+        phase.close_ok_received();
+        assert!(!phase.awaits_close_ok());
+        assert_eq!(phase.timed_out().unwrap().to_string(), error("by the application").to_string());
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl ConnectRefusal {
         }
     }
 
-    /// Returns whether the refusal lasts until somebody changes the credentials, the user or the virtual host.
+    /// Returns whether the refusal lasts until somebody changes the credentials, the user or the virtual
+    /// host.
     pub(crate) fn is_for_good(self) -> bool {
         match self {
             Self::Login | Self::MissingVhost | Self::VhostAccess => true,

@@ -115,6 +115,13 @@ impl Error {
         data.into()
     }
 
+    /// Adds the error that caused this one.
+    pub(crate) fn caused_by(self, cause: &Error) -> Self {
+        let mut data = Arc::unwrap_or_clone(self.0);
+        data.source = Some(cause.clone());
+        data.into()
+    }
+
     /// Adds how other addresses failed to the text.
     pub(crate) fn beside(self, others: &[Error]) -> Self {
         if others.is_empty() {

@@ -14,8 +14,11 @@ closing! {
     /// lost, at the latest after `close_timeout` (30 seconds unless set). Closing twice is no error.
     ///
     /// # Errors
-    /// `Timeout`, or `Blocked` while the broker blocks the connection, if publishes were not confirmed in
-    /// time; they may have arrived. The connection is closed nevertheless.
+    /// The connection is closed nevertheless.
+    /// - `Timeout` if publishes were not confirmed, or the broker has not replied, in time; `Blocked`, with the
+    ///   alarm, if the broker blocked the connection then.
+    /// - `ConnectionClosed`, with the cause, if the connection was down, or was lost before everything was
+    ///   written, and publishes are abandoned.
     ///
     /// **Over a reconnect**: closing the connection ends recovery immediately.
     ///

@@ -39,8 +39,8 @@ pub enum ConnectionEvent {
     Lost(Error),
     /// The next attempt to connect follows after a delay.
     Retrying {
-        /// Number of the attempt, from 1 on. It restarts at 1 after a connection that stood for 5 seconds after
-        /// its recovery.
+        /// Number of the attempt, from 1 on. It restarts at 1 after a connection that stood for 5 seconds
+        /// after its recovery.
         attempt: u32,
         /// Delay before the attempt.
         delay: Duration,

@@ -45,8 +45,8 @@ impl fmt::Display for Address {
 
 /// Selects the order in which the addresses are tried. Each connect starts over with the whole list.
 ///
-/// The connect timeout applies to each address separately. Each connect tries an address once at most, so that
-/// a wrong password cannot lock an account.
+/// The connect timeout applies to each address separately. Each connect tries an address once at most, so
+/// that a wrong password cannot lock an account.
 ///
 /// # Examples
 /// ```

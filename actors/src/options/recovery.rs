@@ -120,8 +120,8 @@ impl Recovery {
 }
 
 impl Default for Recovery {
-    /// Creates a recovery with random pauses of up to 200 milliseconds before the first attempt, growing up to 5
-    /// seconds, without a limit.
+    /// Creates a recovery with random pauses of up to 200 milliseconds before the first attempt, growing up
+    /// to 5 seconds, without a limit.
     fn default() -> Self {
         Self::exponential(Duration::from_millis(200), Duration::from_secs(5))
     }

@@ -4,7 +4,7 @@
 //! Content survives a reconnect: what was written and is not confirmed is written again, in the old order and
 //! before newer publishes. Methods and acks belong to the channel epoch in which they were written.
 
-use std::sync::Arc;
+use std::{iter::Sum, sync::Arc};
 
 use actix::Recipient;
 use bytes::Bytes;
@@ -67,6 +67,26 @@ pub(crate) struct Outage<'a> {
     pub(crate) fail: bool,
     /// The broker closed the connection with a code of 500 or above; one of the publishes may be the cause.
     pub(crate) hard_error: bool,
+}
+
+/// The publishes that a close leaves without a confirm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Abandoned {
+    pub(crate) unconfirmed: usize,
+    /// How many of them a connection has taken.
+    pub(crate) may_have_arrived: usize,
+    /// Publishes without confirms were not written.
+    pub(crate) unwritten: bool,
+}
+
+impl Sum for Abandoned {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            unconfirmed: sum.unconfirmed + one.unconfirmed,
+            may_have_arrived: sum.may_have_arrived + one.may_have_arrived,
+            unwritten: sum.unwritten || one.unwritten,
+        })
+    }
 }
 
 /// Which frames still leave before the final ones when an outbox closes.
@@ -152,6 +172,15 @@ impl Outbox {
     pub(crate) fn close_after_queued(&self, error: Error, final_frames: Bytes) {
         let (frames, order) = (Some(final_frames), CloseOrder::AfterQueued);
         let _dropped = self.with(|state, effects| state.close(&self.config, error, frames, order, effects));
+    }
+
+    /// Counts the publishes that a close would leave without a confirm.
+    pub(crate) fn abandoned(&self) -> Abandoned {
+        let state = self.lock();
+        let (unconfirmed, may_have_arrived) =
+            (state.confirms.unconfirmed(), state.confirms.taken_unconfirmed());
+        let is_empty = state.queue.is_empty() && state.attachment.queued().is_none_or(FrameQueue::is_empty);
+        Abandoned { unconfirmed, may_have_arrived, unwritten: !self.config.confirms && !is_empty }
     }
 
     /// Appends a frame to the final frames.

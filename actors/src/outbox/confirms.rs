@@ -168,6 +168,12 @@ impl Confirms {
         self.ring.len() - self.resolved
     }
 
+    /// Returns how many unconfirmed publishes a connection has taken.
+    pub(super) fn taken_unconfirmed(&self) -> usize {
+        let taken = self.ring.iter().zip(self.base..).take_while(|(_, sequence)| self.taken.has(*sequence));
+        taken.filter(|(slot, _)| !matches!(slot.state, ConfirmState::Resolved)).count()
+    }
+
     /// Adds a publish and returns its sequence number.
     #[inline]
     pub(super) fn push(&mut self, now: Instant, mandatory: bool, resend: bool) -> u64 {

@@ -44,7 +44,7 @@ use self::{
 };
 pub(crate) use self::{
     acks::DeliveredTags,
-    attachment::Outage,
+    attachment::{Abandoned, Outage},
     signals::{Flush, Tick},
 };
 pub use self::{

@@ -9,8 +9,8 @@ use crate::options::Backoff;
 /// How long the broker may refuse the login or the virtual host before the connection gives up: a broker that
 /// restarts refuses them for a while.
 const REFUSED_FOR_GOOD: Duration = Duration::from_secs(60);
-/// How long a connection has to stand after its recovery before attempts count from 1 again. Some losses follow
-/// right after each recovery, because something that was recovered provokes them.
+/// How long a connection has to stand after its recovery before attempts count from 1 again. Some losses
+/// follow right after each recovery, because something that was recovered provokes them.
 const STABLE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]

@@ -4,18 +4,19 @@
 //! timeout, and then sends `connection.close`. A connection that is not open, or is still recovering, has
 //! nothing to wait for.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     channels::ChannelStatus,
+    close_end::{CloseEnd, HowClosed},
     effect::Effect,
     phase::{CloseProgress, Closing, Interrupted, Phase},
     supervision::Supervision,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     internal::{ChannelMessage, ConnectionCommand},
     options::clamp_timeout,
 };
@@ -62,7 +63,7 @@ impl Supervision {
     pub(super) fn check_not_closed(&self) -> Result<()> {
         match &self.phase {
             Phase::Closed(Some(error)) => Err(Error::connection_lost(error)),
-            Phase::Closed(None) => Err(closed_by_application()),
+            Phase::Closed(None) => Err(closed_by_application(None)),
             Phase::Closing(_) => Err(Error::connection_closed("the connection is being closed", None)),
             _ => Ok(()),
         }
@@ -72,7 +73,11 @@ impl Supervision {
         let interrupted = match &mut self.phase {
             Phase::Closing(_) | Phase::Closed(_) => return,
             // There is no connection to send connection.close on.
-            Phase::BackingOff { .. } => return self.close_for_good(closed_by_application(), None),
+            Phase::BackingOff { retry, .. } => {
+                let outage = retry.error.clone();
+                let error = closed_by_application(Some(&outage));
+                return self.close_for_good(error, None, HowClosed::Lost(outage));
+            }
             Phase::Dialling(retry) => Interrupted::Dialling(retry.take()),
             Phase::RedeclaringTopology(open, _) | Phase::Attaching(open, _) => {
                 Interrupted::Recovery(open.clone())
@@ -81,7 +86,8 @@ impl Supervision {
         };
         let until = now + clamp_timeout(self.options.close_timeout);
         let progress = CloseProgress::Draining;
-        self.phase = Phase::Closing(Closing { code, text, until, progress, interrupted });
+        let closing = Closing { code, text, until, progress, content_lost: false, interrupted };
+        self.phase = Phase::Closing(closing);
         self.send_to_channels(|| ChannelMessage::Drain);
         self.order_close_if_drained(now);
     }
@@ -113,31 +119,67 @@ impl Supervision {
         }
     }
 
+    /// The socket of the connection that is being closed has ended too early.
+    pub(super) fn content_lost(&mut self) {
+        if let Phase::Closing(closing) = &mut self.phase {
+            closing.content_lost = true;
+        }
+    }
+
     /// The connection has ended, or could not be opened, and is not dialled again.
     pub(super) fn end(&mut self, error: Error) {
-        let by_application =
-            matches!(&self.phase, Phase::Closing(closing) if closing.progress == CloseProgress::Ordered);
-        let cause = (!by_application).then(|| error.clone());
-        self.close_for_good(error, cause);
+        match &self.phase {
+            Phase::Closing(closing) if closing.progress == CloseProgress::Ordered => {
+                let how = how_closed(error, closing.content_lost, self.outage.as_ref());
+                let cause = match &how {
+                    HowClosed::Lost(cause) | HowClosed::Unwritten(cause) => Some(cause),
+                    HowClosed::Answered | HowClosed::TimedOut => None,
+                };
+                self.close_for_good(closed_by_application(cause), None, how);
+            }
+            Phase::Closing(closing) if closing.content_lost => {
+                self.close_for_good(error.clone(), Some(error.clone()), HowClosed::Unwritten(error));
+            }
+            _ => self.close_for_good(error.clone(), Some(error.clone()), HowClosed::Lost(error)),
+        }
     }
 
     /// Closes for good; channels and callers get `error`, the state and the last event have `cause`.
-    pub(super) fn close_for_good(&mut self, error: Error, cause: Option<Error>) {
+    fn close_for_good(&mut self, error: Error, cause: Option<Error>, how: HowClosed) {
         let epoch = self.epoch;
         match &cause {
             Some(error) if self.phase.open().is_some() => log::warn!("connection {epoch}: lost: {error}"),
             Some(error) => log::debug!("connection {epoch}: not connected: {error}"),
             None => log::info!("connection {epoch}: closed"),
         }
-        let blocked = self.is_blocked();
+        let end = CloseEnd { how, alarm: self.phase.open().and_then(|open| open.opened.blocked.clone()) };
         self.phase = Phase::Closed(cause.clone());
         self.channels.clear();
         self.utility = None;
-        self.effects.push_back(Effect::CloseForGood { error, cause, blocked });
+        self.effects.push_back(Effect::CloseForGood { error, cause, end });
         self.health_changed();
     }
 }
 
-fn closed_by_application() -> Error {
-    Error::connection_closed("the connection was closed by the application", None)
+/// Returns how a close has ended, from the error of the `Connection` actor and that of the outage during
+/// which it was closed, if there was one.
+fn how_closed(error: Error, content_lost: bool, outage: Option<&Error>) -> HowClosed {
+    let is_closed_in_order = error.kind() == ErrorKind::ConnectionClosed && error.source().is_none();
+    match outage {
+        _ if error.kind() == ErrorKind::Timeout => HowClosed::TimedOut,
+        _ if content_lost => HowClosed::Unwritten(error),
+        Some(outage) => HowClosed::Lost(outage.clone()),
+        None if is_closed_in_order && error.close_reason().is_none() => HowClosed::Answered,
+        None => HowClosed::Lost(error),
+    }
+}
+
+/// Returns the error of everything that a close by the application ends, with the outage that kept it
+/// waiting.
+fn closed_by_application(cause: Option<&Error>) -> Error {
+    let error = Error::connection_closed("the connection was closed by the application", None);
+    match cause {
+        Some(cause) => error.caused_by(cause),
+        None => error,
+    }
 }

@@ -1,7 +1,7 @@
 //! The effects of the machine: what the actor has to do, in this order, after the machine has handled an
 //! input.
 
-use super::redeclare_steps::RecoveryStep;
+use super::{close_end::CloseEnd, redeclare_steps::RecoveryStep};
 use crate::{
     error::Error,
     internal::{ChannelMessage, ConnectionCommand},
@@ -35,7 +35,7 @@ pub(super) enum Effect {
     /// Note how many publishes are unconfirmed, for the callers that close the connection.
     CountUnconfirmed,
     /// Close channels, streams and callers; the connection is closed for good.
-    CloseForGood { error: Error, cause: Option<Error>, blocked: bool },
+    CloseForGood { error: Error, cause: Option<Error>, end: CloseEnd },
     /// End the actor.
     Stop,
 }

@@ -108,6 +108,7 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
                 self.connection_opened(negotiated, socket, now, ctx);
             }
             SupervisorMessage::ConnectionEnded { error, .. } => self.supervision.connection_ended(error, now),
+            SupervisorMessage::ContentLost { .. } => self.supervision.content_lost(),
             SupervisorMessage::ConnectionBlocked { reason, .. } => self.supervision.set_blocked(reason),
             SupervisorMessage::SecretUpdated { .. } => self.secret_updated(ctx),
             SupervisorMessage::ProtocolFault { fault, .. } => self.command(ConnectionCommand::Fail { fault }),

@@ -9,6 +9,7 @@ mod attach;
 mod backoff;
 mod channel_numbers;
 mod channels;
+mod close_end;
 mod closing;
 mod effect;
 mod health;
@@ -49,7 +50,7 @@ use crate::{
     internal::{ChannelMessage, ConnectionCommand},
     message::{ConnectionEvent, ConnectionState},
     options::ConnectionOptions,
-    outbox::Flush,
+    outbox::{Abandoned, Flush},
     transport::ReadCredit,
     watchers::Watchers,
 };
@@ -120,8 +121,8 @@ struct ChannelEntry {
 #[derive(Debug, Default)]
 struct Closers {
     answers: Vec<Responder<()>>,
-    /// How many publishes were unconfirmed when the connection was closed.
-    unconfirmed: Option<usize>,
+    /// The publishes that were unconfirmed when the connection was closed.
+    abandoned: Option<Abandoned>,
 }
 
 impl ConnectionSupervisor {

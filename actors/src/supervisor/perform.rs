@@ -7,8 +7,8 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Recipient};
 use tokio::time::Instant;
 
 use super::{
-    ActiveConnection, ConnectionSupervisor, effect::Effect, redeclare_steps::RecoveryStep,
-    utility_channel::UtilityChannel,
+    ActiveConnection, ConnectionSupervisor, close_end::CloseEnd, effect::Effect,
+    redeclare_steps::RecoveryStep, utility_channel::UtilityChannel,
 };
 use crate::{
     connection::Connection,
@@ -51,9 +51,7 @@ impl ConnectionSupervisor {
             }
             Effect::FailSecrets(error) => self.fail_secrets(&error, ctx),
             Effect::CountUnconfirmed => self.count_unconfirmed(),
-            Effect::CloseForGood { error, cause, blocked } => {
-                self.close_for_good(&error, cause, blocked, ctx)
-            }
+            Effect::CloseForGood { error, cause, end } => self.close_for_good(&error, cause, &end, ctx),
             Effect::Stop => ctx.stop(),
         }
     }
@@ -116,15 +114,15 @@ impl ConnectionSupervisor {
 
     fn count_unconfirmed(&mut self) {
         let outboxes = self.channels.values().map(|entry| &entry.channel.outbox);
-        let count = || outboxes.map(|outbox| outbox.load().unconfirmed).sum();
-        self.closers.unconfirmed.get_or_insert_with(count);
+        let count = || outboxes.map(|outbox| outbox.abandoned()).sum();
+        self.closers.abandoned.get_or_insert_with(count);
     }
 
     fn close_for_good(
         &mut self,
         error: &Error,
         cause: Option<Error>,
-        blocked: bool,
+        end: &CloseEnd,
         ctx: &mut Context<Self>,
     ) {
         self.connection = None;
@@ -141,9 +139,9 @@ impl ConnectionSupervisor {
         self.watchers.close(ConnectionEvent::Closed(cause));
         self.fail_secrets(error, ctx);
         // Last, so that a caller on another thread sees the state `Closed` when it gets its reply.
-        let unconfirmed = self.closers.unconfirmed.unwrap_or_default();
+        let result = end.result(self.closers.abandoned.unwrap_or_default());
         for closer in self.closers.answers.drain(..) {
-            let _ = closer.send(close_result(unconfirmed, blocked));
+            let _ = closer.send(result.clone());
         }
     }
 
@@ -168,13 +166,4 @@ impl ConnectionSupervisor {
             self.timer = Some((at, timer));
         }
     }
-}
-
-fn close_result(unconfirmed: usize, blocked: bool) -> Result<(), Error> {
-    if unconfirmed == 0 {
-        return Ok(());
-    }
-    let what = format!("closed with {unconfirmed} publishes unconfirmed, which may have arrived");
-    let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
-    Err(error.maybe_arrived())
 }

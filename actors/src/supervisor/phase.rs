@@ -60,6 +60,8 @@ pub(super) struct Closing {
     pub(super) text: String,
     pub(super) until: Instant,
     pub(super) progress: CloseProgress,
+    /// Not everything that was sent before `connection.close` was written.
+    pub(super) content_lost: bool,
     pub(super) interrupted: Interrupted,
 }
 

@@ -46,6 +46,7 @@ impl Supervision {
         match history {
             History::NeverOpen => {
                 self.backoff.came_up(now);
+                self.outage = None;
                 self.health_changed();
             }
             History::WasOpen => self.redeclare_topology(open, now),
@@ -88,6 +89,7 @@ impl Supervision {
         };
         log::info!("connection: attempt {attempt} in {delay:?}: {error}");
         let until = now + clamp_timeout(delay);
+        self.outage = Some(error.clone());
         self.phase = Phase::BackingOff { until, retry: Retry { error: error.clone(), history } };
         self.effects.push_back(Effect::SetState(self.phase.state()));
         self.health_changed();

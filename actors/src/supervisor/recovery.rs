@@ -124,6 +124,7 @@ impl Supervision {
         {
             self.phase = Phase::Up(open.clone());
             self.backoff.came_up(now);
+            self.outage = None;
             let skipped = self.missing.to_skipped();
             log::info!("connection {}: recovered, {} skipped", self.epoch, skipped.len());
             self.notify(ConnectionEvent::Recovered { epoch: self.epoch, skipped });

@@ -23,6 +23,7 @@ use super::{
     utility_task::UtilityTask,
 };
 use crate::{
+    error::Error,
     internal::{Change, ChannelMessage},
     message::{ConnectionEvent, EntityKind},
     options::ConnectionOptions,
@@ -35,6 +36,8 @@ pub(super) struct Supervision {
     pub(super) epoch: u64,
     pub(super) phase: Phase,
     pub(super) backoff: ReconnectBackoff,
+    /// Why the connection is down, or was until its recovery, which is not complete.
+    pub(super) outage: Option<Error>,
     pub(super) channels: Channels,
     pub(super) topology: Topology,
     pub(super) missing: Missing,
@@ -57,6 +60,7 @@ impl Supervision {
             epoch: 0,
             phase: Phase::Dialling(None),
             backoff: ReconnectBackoff::default(),
+            outage: None,
             channels: Channels::default(),
             topology: Topology::default(),
             missing: Missing::default(),

@@ -142,8 +142,9 @@ impl HandshakeMachine {
         }
     }
 
-    /// Returns whether the server refuses a login by closing the socket, as AMQP 0-9-1 has it, and is in the step
-    /// in which it would. A server with the capability `authentication_failure_close` sends `connection.close`.
+    /// Returns whether the server refuses a login by closing the socket, as AMQP 0-9-1 has it, and is in the
+    /// step in which it would. A server with the capability `authentication_failure_close` sends
+    /// `connection.close`.
     pub fn is_login_refused_by_disconnect(&self) -> bool {
         let HandshakeState::AwaitTune { server_properties } = &self.state else { return false };
         let capabilities = server_properties.get("capabilities").and_then(Value::as_table);

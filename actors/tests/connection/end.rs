@@ -170,7 +170,7 @@ async fn closes_that_cross_are_both_answered() {
     assert!(bench.client.closed().await.is_none());
 }
 
-/// The broker does not answer connection.close, or closes the socket.
+/// CON-27: the broker does not answer connection.close, which is an error, or closes the socket.
 #[actix::test]
 async fn a_close_that_is_not_answered_ends_in_time() {
     for hangs_up in [false, true] {
@@ -181,7 +181,8 @@ async fn a_close_that_is_not_answered_ends_in_time() {
         if hangs_up {
             bench.socket.shutdown().await.unwrap();
         }
-        call.answer().await.unwrap();
+        let answer = call.answer().await;
+        assert_eq!(answer.err().map(|error| error.kind()), (!hangs_up).then_some(ErrorKind::Timeout));
         assert!(bench.client.closed().await.is_none());
     }
 }
@@ -216,7 +217,11 @@ async fn a_close_that_loses_its_connection_reports_unconfirmed_publishes() {
     assert!(at_once("an answer", ask(&bench.client.supervisor, OpenChannel::new()).answer()).await.is_err());
     bench.socket.reset().unwrap();
     let error = call.answer().await.unwrap_err();
-    assert!(error.to_string().contains("1 publish"), "{error}");
+    assert_eq!(
+        (error.kind(), error.io_kind()),
+        (ErrorKind::ConnectionClosed, Some(io::ErrorKind::ConnectionReset))
+    );
+    assert!(error.may_have_arrived() && error.to_string().contains("1 publish"), "{error}");
     assert_eq!(publish.answer().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
 }
 
@@ -257,7 +262,7 @@ async fn a_close_while_a_channel_opens_fails_the_channel() {
     assert_eq!((error.kind(), code(&error)), (ErrorKind::ConnectionClosed, 504));
 }
 
-/// A peer that reads nothing cannot delay a close, however much is queued.
+/// CON-27: a peer that reads nothing cannot delay a close, however much is queued. The error says so.
 #[actix::test]
 async fn a_close_against_a_full_socket_ends_in_time() {
     let quick = |options: &mut actix_pika_actors::ConnectionOptions| {
@@ -269,7 +274,7 @@ async fn a_close_against_a_full_socket_ends_in_time() {
         let body = vec![b'x'; 12 << 20];
         let publishes = [(); 4].map(|()| ask(&channel.actor, Publish::new("", "jobs", body.clone())));
         let call = ask(&bench.client.supervisor, CloseConnection::new());
-        let _ = call.answer().await;
+        assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
         assert!(bench.client.closed().await.is_none());
         for publish in publishes {
             // Without confirms, a publish succeeds once it is queued.
@@ -277,6 +282,53 @@ async fn a_close_against_a_full_socket_ends_in_time() {
             assert!(!confirms || answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionClosed));
         }
         drop(bench.socket);
+    }
+}
+
+/// CON-27: publishes without confirms that were never written are not closed in order.
+#[actix::test]
+async fn a_close_whose_socket_fails_before_everything_is_written_is_an_error() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let publishes = [(); 2].map(|()| ask(&channel.actor, Publish::new("", "jobs", vec![b'x'; 12 << 20])));
+    for publish in publishes {
+        publish.answer().await.unwrap();
+    }
+    let call = ask(&bench.client.supervisor, CloseConnection::new());
+    ask(&bench.client.supervisor, OpenChannel::new()).answer().await.unwrap_err();
+    bench.socket.reset().unwrap();
+    let error = call.answer().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.io_kind()),
+        (ErrorKind::ConnectionClosed, Some(io::ErrorKind::ConnectionReset))
+    );
+    assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Io);
+}
+
+/// BLK-05: a full window under an alarm: the close ends at its own limit, and names the alarm.
+#[actix::test]
+async fn a_close_during_an_alarm_ends_in_time_and_names_it() {
+    let quick = |options: &mut actix_pika_actors::ConnectionOptions| {
+        options.close_timeout = Duration::from_millis(200);
+    };
+    for unconfirmed in [true, false] {
+        let mut bench = Bench::open_with(&Default::default(), quick).await;
+        let channel = bench.channel(1, OpenChannel::new().window(1)).await;
+        let publishes =
+            unconfirmed.then(|| [(); 2].map(|()| ask(&channel.actor, Publish::new("", "jobs", "x"))));
+        bench.socket.send(0, connection::Blocked { reason: "low on memory".into() }).await.unwrap();
+        let mut state = bench.client.state.clone();
+        let blocked = state.wait_for(|state| {
+            matches!(state, actix_pika_actors::ConnectionState::Open(opened) if opened.blocked.is_some())
+        });
+        drop(at_once("the alarm", blocked).await.unwrap());
+        let error = ask(&bench.client.supervisor, CloseConnection::new()).answer().await.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, unconfirmed), "{error}");
+        assert!(error.to_string().contains("low on memory"), "{error}");
+        assert!(bench.client.closed().await.is_none());
+        for publish in publishes.into_iter().flatten() {
+            assert_eq!(publish.answer().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
+        }
     }
 }
 

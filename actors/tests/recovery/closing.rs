@@ -76,7 +76,8 @@ async fn a_close_wins_over_the_recovery() {
             socket.read_to_end().await.unwrap();
         }
         let error = close.answer().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Timeout, "{at:?}: {error}");
+        assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{at:?}: {error}");
+        assert_eq!(error.io_kind(), Some(std::io::ErrorKind::ConnectionReset), "{at:?}: {error}");
         assert!(error.to_string().contains("with 1 publishes unconfirmed"), "{at:?}: {error}");
         waiters.are_answered().await;
         for kind in [call.answer().await.unwrap_err().kind(), open.answer().await.unwrap_err().kind()] {
@@ -85,6 +86,34 @@ async fn a_close_wins_over_the_recovery() {
         assert!(test.bench.client.closed().await.is_none(), "{at:?}");
         test.events.next_matching(|event| matches!(event, ConnectionEvent::Closed(None))).await.unwrap();
         test.bench.peer.time_limit(Duration::from_millis(20)).accept().await.unwrap_err();
+    }
+}
+
+/// CON-23: a close during an outage names its cause, and which publishes were never sent.
+#[actix::test]
+async fn a_close_during_an_outage_knows_what_was_never_sent() {
+    let recovery = Recovery::fixed(Duration::from_secs(60));
+    let mut test =
+        RecoveryBench::start_with(&HandshakeScript::new(), |options| options.recovery = recovery).await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let sent = publish(&channel, "sent").await;
+    test.expect_publishes(&["sent"]).await;
+    test.disconnect().await;
+    let queued = [publish(&channel, "queued").await, publish(&channel, "queued too").await];
+    let error = ask(&test.bench.client.supervisor, CloseConnection::new()).answer().await.unwrap_err();
+    let reset = Some(std::io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        (error.kind(), error.io_kind(), error.may_have_arrived()),
+        (ErrorKind::ConnectionClosed, reset, true)
+    );
+    assert!(error.to_string().contains("3 publishes unconfirmed, of which 1 may have arrived"), "{error}");
+    for (publish, may_have_arrived) in
+        [(sent, true)].into_iter().chain(queued.map(|publish| (publish, false)))
+    {
+        let error = publish.answer().await.unwrap_err();
+        assert_eq!((error.kind(), error.io_kind()), (ErrorKind::ConnectionClosed, reset), "{error}");
+        assert_eq!(error.may_have_arrived(), may_have_arrived, "{error}");
+        assert!(error.to_string().contains("closed by the application"), "{error}");
     }
 }
 
