@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use actix_pika_actors::{ConsumerState, facade};
+use actix_pika_actors::{ConsumerState, Unhandled, facade};
 
 use crate::{
     Channel, ConsumerEnd, Result,
@@ -22,7 +22,7 @@ use crate::{
 /// use std::time::Duration;
 ///
 /// let consumer = jobs.consume(worker).await?;
-/// // No new deliveries; waits for those that the worker holds.
+/// // No new deliveries; waits for those that the worker has begun.
 /// consumer.drain(Duration::from_secs(60)).await?;
 /// # Ok(())
 /// # }
@@ -55,9 +55,9 @@ impl Consumer {
 
     /// Cancels the consumer. When it returns, no further delivery arrives.
     ///
-    /// Sends `basic.cancel`. Deliveries that the application holds can still be settled. Those that it did
-    /// not receive return to the queue, or are lost with `no_ack`. Cancelling twice, or on a closed channel,
-    /// succeeds.
+    /// Sends `basic.cancel`. Deliveries that the application holds can still be settled. Those that the actor
+    /// has not begun return to the queue ([`Unhandled::Requeue`]), or are lost with `no_ack`. Cancelling
+    /// twice, or on a closed channel, succeeds.
     ///
     /// # Errors
     /// `Timeout`, or `Blocked` while the broker blocks the connection, after the channel's deadline.
@@ -154,10 +154,11 @@ impl Consumer {
         self.state.ended().await
     }
 
-    /// Cancels the consumer, and waits until the application has settled or dropped all of its deliveries.
-    /// Use it to shut down a worker.
+    /// Cancels the consumer, and waits until the application has settled or dropped the deliveries that it
+    /// has begun. Use it to shut down a worker.
     ///
-    /// Sends `basic.cancel`.
+    /// Sends `basic.cancel`. Deliveries that the actor has not begun return to the queue
+    /// ([`Unhandled::Requeue`]); [`drain_with`](Self::drain_with) has it handle them all.
     ///
     /// # Errors
     /// `Timeout` if deliveries are unsettled after `limit`; the consumer has ended nevertheless. And those of
@@ -176,8 +177,32 @@ impl Consumer {
     /// # }
     /// ```
     pub async fn drain(&self, limit: Duration) -> Result<()> {
+        self.drain_with(Unhandled::Requeue, limit).await
+    }
+
+    /// Cancels the consumer as [`drain`](Self::drain) does, and sets what becomes of the deliveries that its
+    /// actor has not begun.
+    ///
+    /// Sends `basic.cancel`. The default prefetch is 250: with [`Unhandled::Process`], the actor may have as
+    /// many to handle. A consumer that is paused is resumed for that.
+    ///
+    /// # Errors
+    /// Those of [`drain`](Self::drain).
+    ///
+    /// **Over a reconnect**: as for [`drain`](Self::drain).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(consumer: actix_pika::Consumer) -> actix_pika::Result<()> {
+    /// use std::time::Duration;
+    /// use actix_pika::options::Unhandled;
+    ///
+    /// consumer.drain_with(Unhandled::Process, Duration::from_secs(60)).await
+    /// # }
+    /// ```
+    pub async fn drain_with(&self, unhandled: Unhandled, limit: Duration) -> Result<()> {
         let drained = async {
-            self.cancel().await?;
+            self.channel.call(CancelConsumer::new(&*self.tag).unhandled(unhandled)).await?;
             self.state.settled().await;
             Ok(())
         };

@@ -55,7 +55,7 @@
 //!   queues durable by default.
 //! - Every publish and every call has a deadline (30 seconds unless set) and always completes.
 //! - Settling consumes the [`Delivery`], so no delivery is settled twice. A delivery that is dropped
-//!   unsettled goes back into its queue.
+//!   unsettled goes back into its queue: at once, or later if its processing failed before.
 //! - Memory is bounded: unconfirmed publishes by a window, deliveries by the prefetch (250 per consumer).
 //!
 //! The guarantees do not hold with `panic = "abort"` (a panicking handler ends the process), when the arbiter
@@ -127,7 +127,8 @@
 //! # Shutting down
 //!
 //! A process that exits flushes nothing. [`Connection::close`] waits for outstanding confirms and then
-//! closes. Call it before the actix `System` ends.
+//! closes. Call it before the actix `System` ends. [`Consumer::drain`] before it waits for the deliveries
+//! that an actor has begun, and returns the others to their queue.
 
 #![forbid(unsafe_code)]
 
@@ -201,7 +202,7 @@ pub mod options {
     pub use actix_pika_actors::{
         Address, AddressOrder, Backoff, ConnectionOptions, CredentialsFuture, CredentialsProvider,
         DeadLetterStrategy, DelayedRetry, ExchangeKind, HappyEyeballs, LeaderLocator, Mechanism, OnOutage,
-        Overflow, QueueType, Secret, SharedProvider, StreamOffset, TcpOptions,
+        Overflow, QueueType, Secret, SharedProvider, StreamOffset, TcpOptions, Unhandled,
     };
 
     pub use crate::connect::IntoConnector;

@@ -11,7 +11,6 @@ mod quorum;
 mod recovery;
 mod routing;
 mod shared_channel;
-mod shutdown;
 mod target_gone;
 
 use std::time::Duration;

@@ -69,9 +69,9 @@ crate::modes! {
         assert!(get.as_mut().now_or_never().is_none());
         recorded.proxy.wait_for_method(Direction::ToBroker, (60, 70), 1).await;
         drop(get);
-        recorded.proxy.wait_for_method(Direction::ToBroker, (60, 90), 1).await;
+        recorded.proxy.wait_for_method(Direction::ToBroker, (60, 120), 1).await;
         eventually("the message is requeued", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;
-        assert_eq!(recorded.settle_frames(), [SettleFrame::Reject { tag: 1, requeue: true }]);
+        assert_eq!(recorded.settle_frames(), [SettleFrame::Nack { tag: 1, multiple: false, requeue: true }]);
         // The next get receives its own reply.
         let delivery = recorded.channel.queue("jobs").get().await.unwrap().unwrap();
         assert_eq!((delivery.delivery_tag(), delivery.redelivered()), (2, true));
@@ -190,6 +190,9 @@ async fn a_get_without_a_reply_times_out_and_its_late_message_is_requeued() {
     assert_eq!(error.kind(), ErrorKind::Timeout);
     recorded.proxy.resume(Direction::ToClient);
     eventually("the message is requeued", 5, async || (oracle.count("jobs").await == 1).then_some(())).await;
-    assert_eq!(recorded.settle_frames_on(channel.number()), [SettleFrame::Reject { tag: 1, requeue: true }]);
+    assert_eq!(
+        recorded.settle_frames_on(channel.number()),
+        [SettleFrame::Nack { tag: 1, multiple: false, requeue: true }]
+    );
     assert!(channel.queue("jobs").get().await.unwrap().is_some());
 }

@@ -5,6 +5,8 @@ use actix_pika::Delivery;
 mod basics;
 mod batches;
 mod consumer_ends;
+mod drain;
+mod failing_handlers;
 mod get;
 mod handlers;
 mod process;

@@ -265,7 +265,8 @@ crate::modes! {
         recorded.proxy.resume(Direction::ToClient);
         cancelling.await.unwrap().unwrap();
         recorded.flush().await;
-        assert_eq!(recorded.settle_frames()[3..], [SettleFrame::Reject { tag: 2, requeue: true }]);
+        let nack = SettleFrame::Nack { tag: 2, multiple: false, requeue: true };
+        assert_eq!(recorded.settle_frames()[3..], [nack]);
         recorded.channel.close().await.unwrap();
         oracle.wait_for_count("jobs", 1).await;
         assert_eq!(oracle.drain_bodies("jobs").await, [b"1"]);

@@ -159,16 +159,16 @@ crate::modes! {
         eventually("four unread deliveries", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
         stream.close().await.unwrap();
         recorded.flush().await;
-        let rejects = |tags: std::ops::RangeInclusive<u64>| tags.map(|tag| SettleFrame::Reject { tag, requeue: true });
+        let nack = |tag| SettleFrame::Nack { tag, multiple: false, requeue: true };
         let mut expected = vec![SettleFrame::Ack { tag: 1, multiple: false }];
-        expected.extend(rejects(2..=5));
+        expected.extend((2..=5).map(nack));
         assert_eq!(recorded.settle_frames(), expected);
 
         let stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
         eventually("four unread deliveries again", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
         drop(stream);
         eventually("they are requeued", 5, async || (oracle.queue_counts("jobs").await == Some((4, 0))).then_some(())).await;
-        expected.extend(rejects(6..=9));
+        expected.extend((6..=9).map(nack));
         assert_eq!(recorded.settle_frames(), expected);
         assert_eq!(oracle.drain_bodies("jobs").await, [b"2", b"3", b"4", b"5"]);
     }

@@ -103,7 +103,10 @@ async fn wait_for_requeue(oracle: &Oracle, queue: &str, n: u32) {
 }
 
 fn count_requeues(frames: &[SettleFrame]) -> usize {
-    frames.iter().filter(|frame| matches!(frame, SettleFrame::Reject { requeue: true, .. })).count()
+    let is_requeue = |frame: &&SettleFrame| {
+        matches!(frame, SettleFrame::Reject { requeue: true, .. } | SettleFrame::Nack { requeue: true, .. })
+    };
+    frames.iter().filter(is_requeue).count()
 }
 
 crate::modes! {

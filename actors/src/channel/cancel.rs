@@ -22,6 +22,11 @@ impl ChannelMachine {
             return Reply::now(Ok(()));
         }
         let (reply, responder) = Reply::later();
+        // The first cancel counts.
+        if let Some(entry) = self.consumers.get_mut(&cancel.tag).filter(|entry| !entry.phase.is_cancelling())
+        {
+            entry.unhandled = cancel.unhandled;
+        }
         self.cancel(&cancel.tag, Some(responder), now);
         self.outputs.request_tick();
         reply
@@ -56,8 +61,7 @@ impl ChannelMachine {
         if let Some(entry) = entry {
             self.outbox.hold_back(entry.id());
             entry.phase.cancel(None);
-            // A target that has stopped or is too slow gets nothing more.
-            entry.sink.leave(entry.phase.end().is_some());
+            entry.leave();
         }
         if let Some(responders) = self.replies.cancel_once_consumed(tag) {
             responders.extend(responder);

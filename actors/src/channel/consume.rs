@@ -3,13 +3,13 @@
 //! A consumer is registered before its `basic.consume` is sent, so that no delivery comes too early. How
 //! consumers end is in `cancel.rs`.
 
-use std::sync::{Arc, PoisonError, atomic::AtomicBool};
+use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 
 use super::{
     Call, ChannelMachine, PendingReply, Reply, Responder,
-    consumers::{ChannelAcker, ConsumerEntry, ConsumerPhase, Subscription},
+    consumers::{ChannelAcker, ConsumerEntry, ConsumerPhase, Drops, Subscription},
     machine::Request,
     output::Output,
 };
@@ -19,7 +19,7 @@ use crate::{
     internal::{Change, Entity, SupervisorMessage},
     message::{
         ChannelEvent, Consume, Consumed, ConsumerEnd, ConsumerState, DeliverySink, DeliveryTarget,
-        PauseConsumer, QueueType, methods,
+        PauseConsumer, QueueType, Unhandled, methods,
     },
     transport::CreditAccount,
 };
@@ -62,9 +62,9 @@ impl ChannelMachine {
             tag: Arc::from(tag.as_str()),
             credit: None,
             sink: None,
-            warned: AtomicBool::new(false),
+            drops: None,
             offsets: (self.recovers && consume.queue_type == Some(QueueType::Stream)).then(Arc::default),
-            deliveries: Some(Arc::new(ends.deliveries)),
+            _deliveries: Some(Arc::new(ends.deliveries)),
         };
         let queue = subscription.queue.clone();
         let arguments = &subscription.arguments;
@@ -72,6 +72,7 @@ impl ChannelMachine {
         let sink = open_sink(consume.target)?;
         acker.credit = self.open_account(!bounded, id);
         acker.sink = permits.is_some().then(|| sink.clone());
+        acker.drops = Some(Arc::new(Drops::new(Arc::downgrade(&sink))));
         // A consumer that recovers is recorded when the broker has accepted it: see `consumed`.
         let record = (!subscription.recovers).then(|| {
             let (channel, tag) = (self.number(), acker.tag.clone());
@@ -85,6 +86,7 @@ impl ChannelMachine {
             watcher: consume.watcher,
             ended: ends.end,
             handle,
+            unhandled: Unhandled::default(),
             batch: Vec::new(),
         });
         if !consume.no_ack {

@@ -3,7 +3,7 @@
 //! The deliveries of one frame batch are noted in the outbox under one lock and sent to each sink as one
 //! batch. This is the hot path: nothing here allocates for each delivery.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -89,8 +89,7 @@ impl ChannelMachine {
         for tag in self.inbox.unknown.drain(..) {
             // Legal while a cancel is under way.
             log::debug!("channel {}: a delivery for no consumer requeued", self.outbox.config().channel);
-            let requeue = Outcome::Reject { requeue: true };
-            let _ = self.outbox.settle(self.channel_epoch, tag, 0, requeue);
+            let _ = self.outbox.settle(self.channel_epoch, tag, 0, Outcome::NotBegun);
         }
         self.consumers.flush();
         Ok(())
@@ -126,9 +125,9 @@ impl ChannelMachine {
             tag: Arc::from(""),
             credit: None,
             sink: None,
-            warned: AtomicBool::new(true),
+            drops: None,
             offsets: None,
-            deliveries: None,
+            _deliveries: None,
         };
         let parts = DeliveryParts {
             content: separate(content),
@@ -141,8 +140,11 @@ impl ChannelMachine {
             redelivered: head.redelivered,
             no_ack,
         };
-        // If the caller gave up, the delivery is dropped here, which requeues it.
-        let _ = responder.send(Ok(Some(Delivery::new(Arc::new(acker), parts))));
+        let delivery = Delivery::new(Arc::new(acker), parts);
+        // The caller may have given up.
+        if let Err(Ok(Some(delivery))) = responder.send(Ok(Some(delivery))) {
+            delivery.hand_back();
+        }
         Ok(())
     }
 

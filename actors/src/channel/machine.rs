@@ -60,6 +60,8 @@ pub(super) struct ChannelMachine {
     pub(super) renames: Renames,
     pub(super) closes: CloseHistory,
     pub(super) nacks: NackRetry,
+    /// When the next delivery is requeued that waits for that.
+    pub(super) next_requeue: Option<Instant>,
     pub(super) outputs: Outputs,
 }
 
@@ -128,6 +130,7 @@ impl ChannelMachine {
             renames: Renames::default(),
             closes: CloseHistory::default(),
             nacks: NackRetry::default(),
+            next_requeue: None,
             outputs,
         }
     }

@@ -58,8 +58,24 @@ impl Channel {
                     channel.turn(ctx, |machine| machine.retry_nacks(channel_epoch, Instant::now()));
                 });
             }
-            (Output::BindSink { .. } | Output::RetryNacks { .. }, None) => {}
+            (Output::RequeueAt(at), Some(ctx)) => self.requeue_at(at, ctx),
+            (Output::BindSink { .. } | Output::RetryNacks { .. } | Output::RequeueAt(_), None) => {}
         }
+    }
+
+    fn requeue_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
+        if let Some(earlier) = self.requeue_timer.take() {
+            ctx.cancel_future(earlier);
+        }
+        let wait = at.saturating_duration_since(Instant::now());
+        let timer = ctx.run_later(wait, |channel, ctx| {
+            channel.requeue_timer = None;
+            channel.turn(ctx, |machine| {
+                machine.next_requeue = None;
+                machine.requeue_due(Instant::now());
+            });
+        });
+        self.requeue_timer = Some(timer);
     }
 
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
@@ -133,13 +149,14 @@ impl Handler<ChannelMessage> for Channel {
     }
 }
 
-/// From the outbox: a publish has a deadline, or nothing is in flight any more.
+/// From the outbox: a publish has a deadline, a delivery is to be requeued, or nothing is in flight any more.
 impl Handler<Tick> for Channel {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
         self.turn(ctx, |machine| {
             machine.continue_closing(Instant::now());
+            machine.requeue_due(Instant::now());
             machine.outputs.request_tick();
         });
     }

@@ -12,6 +12,7 @@
 //! | `consume`, `cancel`, `repair` | `basic.consume`, `basic.cancel`, consumers that cannot start again |
 //! | `outage`, `reopen`, `recovery` | a lost connection, a closed channel, what is recovered in which order |
 //! | `nack_retry` | what happens on a nack |
+//! | `requeue` | when failed deliveries are requeued |
 //! | `closing` | how a channel closes for good |
 //! | `state`, `consumers/phase` | the states of a channel and of a consumer |
 
@@ -35,6 +36,7 @@ mod reopen;
 mod repair;
 mod replies;
 mod reply;
+mod requeue;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -43,7 +45,7 @@ mod waiting_calls;
 
 use std::sync::Arc;
 
-use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient, SpawnHandle};
 use tokio::time::Instant;
 
 pub use self::reply::Reply;
@@ -118,6 +120,7 @@ pub struct Channel {
     message_ids: bool,
     /// A tick is scheduled.
     ticking: bool,
+    requeue_timer: Option<SpawnHandle>,
 }
 
 /// Whether the number of a channel that ends can be used again.
@@ -197,6 +200,7 @@ impl Channel {
             watchers: Watchers::new(format!("channel {number}")),
             message_ids: options.message_ids,
             ticking: false,
+            requeue_timer: None,
         };
         OpenedChannel { actor: Actor::start(actor), outbox, _lease: None }
     }

@@ -3,6 +3,8 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
     internal::SupervisorMessage,
     message::{ChannelEvent, DeliverySink},
@@ -23,6 +25,8 @@ pub(super) enum Output {
     },
     /// Call `retry_nacks` after this time.
     RetryNacks { channel_epoch: u32, after: Duration },
+    /// Call `requeue_due` at this time, and not at the one before.
+    RequeueAt(Instant),
 }
 
 #[derive(Debug, Default)]

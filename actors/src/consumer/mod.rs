@@ -5,10 +5,11 @@
 //! as [`permits`] allow. What it decides is in [`state`] and [`worker_backoff`].
 //!
 //! Its mailbox, all from the channel by way of [`sink`]: [`Registered`], [`DeliveryBatch`], [`Resume`],
-//! [`Discard`], [`Leave`], [`End`]. It reports a target that has stopped to the channel, with `TargetLost`.
+//! [`Discard`], [`Leaving`], [`End`]. It reports a target that has stopped to the channel, with `TargetLost`.
 //!
 //! A stream of deliveries has no Consumer actor: see [`stream_sink`].
 
+mod handover;
 mod permits;
 mod sink;
 mod state;
@@ -24,13 +25,13 @@ use tokio::time::Instant;
 
 pub use self::stream_sink::StreamSink;
 use self::{
-    permits::Permits,
-    sink::ActorSink,
+    handover::Handover,
+    sink::{ActorSink, Shared},
     state::{FeedState, LossAction},
     target::Target,
     worker_backoff::WorkerBackoff,
 };
-use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost};
+use crate::message::{ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetLost};
 
 /// How often an idle consumer checks whether its target still runs.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -45,7 +46,8 @@ pub struct Consumer {
     state: FeedState,
     target: Target,
     backoff: WorkerBackoff,
-    permits: Arc<Permits>,
+    shared: Arc<Shared>,
+    handover: Handover,
     /// The deliveries that wait for a permit or for a target.
     waiting: VecDeque<Delivery>,
     /// Set from the registration with the channel until the target is reported lost or the consumer has
@@ -78,12 +80,13 @@ impl Drop for LossReport {
 
 impl Consumer {
     fn launch(target: Target, arbiter: Option<&ArbiterHandle>) -> Arc<dyn DeliverySink> {
-        let permits = Arc::new(Permits::default());
+        let shared = Arc::new(Shared::default());
         let actor = Self {
             state: FeedState::Feeding,
             target,
             backoff: WorkerBackoff::new(Instant::now()),
-            permits: permits.clone(),
+            shared: shared.clone(),
+            handover: Handover::default(),
             waiting: VecDeque::new(),
             loss_report: None,
         };
@@ -94,7 +97,7 @@ impl Consumer {
             }),
             None => Actor::start(actor),
         };
-        Arc::new(ActorSink::new(consumer, permits))
+        Arc::new(ActorSink::new(consumer, shared))
     }
 
     /// Hands waiting deliveries on, as far as there is a target and permits allow.
@@ -104,19 +107,22 @@ impl Consumer {
             self.target_stopped(ctx);
             return;
         }
-        while let Some(target) = target.filter(|_| self.permits.allow(self.waiting.len())) {
-            let Some(delivery) = self.waiting.pop_front() else { break };
-            target.do_send(delivery);
+        let (waiting, permits) = (&mut self.waiting, &self.shared.permits);
+        if let Some(target) = target {
+            let allowed =
+                std::iter::from_fn(|| permits.allow(waiting.len()).then(|| waiting.pop_front()).flatten());
+            self.handover.send_all(target, allowed);
         }
         if self.waiting.is_empty() {
             if self.state.is_draining() {
+                self.handover.leave();
                 ctx.stop();
             }
             return;
         }
-        self.permits.wait(self.waiting.len());
+        self.shared.permits.wait(self.waiting.len());
         // A permit may have been released between the two lines above.
-        if self.permits.allow(self.waiting.len()) {
+        if self.shared.permits.allow(self.waiting.len()) {
             ctx.notify(Resume);
         }
     }
@@ -131,8 +137,14 @@ impl Consumer {
                     drop(report);
                 }
             }
+            LossAction::HandBack => self.hand_back(),
             LossAction::Stop => ctx.stop(),
         }
+    }
+
+    /// Hands back the waiting deliveries.
+    fn hand_back(&mut self) {
+        self.waiting.drain(..).for_each(Delivery::hand_back);
     }
 
     fn rebuild_later(&mut self, ctx: &mut Context<Self>) {
@@ -150,6 +162,7 @@ impl Consumer {
 
     fn build(&mut self) {
         self.target.build();
+        self.shared.set_target(&self.target);
         self.backoff.worker_built(Instant::now());
     }
 }
@@ -168,6 +181,12 @@ impl Actor for Consumer {
     }
 }
 
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.hand_back();
+    }
+}
+
 macro_rules! messages {
     ($($message:ty),*) => { $(
         impl Message for $message {
@@ -176,7 +195,7 @@ macro_rules! messages {
     )* };
 }
 
-messages! { Registered, DeliveryBatch, Resume, Discard, Leave, End }
+messages! { Registered, DeliveryBatch, Resume, Discard, Leaving, End }
 
 /// The consumer is registered with a channel.
 #[derive(Debug)]
@@ -199,21 +218,26 @@ impl Handler<Registered> for Consumer {
 #[derive(Debug)]
 struct DeliveryBatch(Vec<Delivery>);
 
+impl Drop for DeliveryBatch {
+    // The actor drops them, or has ended.
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Delivery::hand_back);
+    }
+}
+
 impl Handler<DeliveryBatch> for Consumer {
     type Result = ();
 
-    fn handle(&mut self, DeliveryBatch(batch): DeliveryBatch, ctx: &mut Self::Context) {
+    fn handle(&mut self, mut batch: DeliveryBatch, ctx: &mut Self::Context) {
         if self.state.is_dropping() {
             return;
         }
-        let target = self.target.running().filter(|_| self.permits.is_free() && self.waiting.is_empty());
-        if let Some(target) = target {
-            for delivery in batch {
-                target.do_send(delivery);
-            }
+        let is_free = self.shared.permits.is_free() && self.waiting.is_empty();
+        if let Some(target) = self.target.running().filter(|_| is_free) {
+            self.handover.send_all(target, batch.0.drain(..));
             return;
         }
-        self.waiting.extend(batch);
+        self.waiting.extend(batch.0.drain(..));
         self.feed(ctx);
     }
 }
@@ -230,7 +254,7 @@ impl Handler<Resume> for Consumer {
     }
 }
 
-/// The waiting deliveries are stale: the broker delivers them again.
+/// The deliveries that the target has not begun are stale: the broker delivers them again.
 #[derive(Debug)]
 struct Discard;
 
@@ -238,23 +262,27 @@ impl Handler<Discard> for Consumer {
     type Result = ();
 
     fn handle(&mut self, _: Discard, _: &mut Self::Context) {
+        self.handover.take_back();
         self.waiting.drain(..).for_each(Delivery::discard);
     }
 }
 
-/// The consumer is being cancelled. With `at_once`, waiting deliveries are dropped even if the target runs.
+/// The consumer is being cancelled.
 #[derive(Debug)]
-struct Leave {
-    at_once: bool,
-}
+struct Leaving(Leave);
 
-impl Handler<Leave> for Consumer {
+impl Handler<Leaving> for Consumer {
     type Result = ();
 
-    fn handle(&mut self, Leave { at_once }: Leave, _: &mut Self::Context) {
-        if at_once || self.target.running().is_none() {
+    fn handle(&mut self, Leaving(leave): Leaving, ctx: &mut Self::Context) {
+        if leave == Leave::Process && self.target.running().is_some() {
+            self.state.process_all();
+            self.shared.permits.set_paused(false);
+            self.feed(ctx);
+        } else {
             self.state.drop_deliveries();
-            self.waiting.clear();
+            self.handover.take_back();
+            self.hand_back();
         }
     }
 }
@@ -270,14 +298,27 @@ impl Handler<End> for Consumer {
         if let Some(report) = self.loss_report.take() {
             report.disarm();
         }
-        if matches!(end, ConsumerEnd::CancelledByBroker | ConsumerEnd::Closed(_)) {
-            // Deliveries that need no acknowledgement still go to the target: the broker has no copy of them.
-            self.waiting.retain(Delivery::is_no_ack);
-            self.state.drain();
-            self.feed(ctx);
-        } else {
-            log::debug!("consumer ended ({end:?}), {} waiting deliveries dropped", self.waiting.len());
-            ctx.stop();
+        match end {
+            ConsumerEnd::Cancelled if self.state.is_processing() => {}
+            ConsumerEnd::CancelledByBroker | ConsumerEnd::Closed(_) => {
+                if matches!(end, ConsumerEnd::Closed(_)) {
+                    self.handover.take_back();
+                }
+                // What needs no acknowledgement still goes to the target: the broker has no copy of it.
+                let (kept, returned) = self.waiting.drain(..).partition(Delivery::is_no_ack);
+                self.waiting = returned;
+                self.hand_back();
+                self.waiting = kept;
+            }
+            _ => {
+                log::debug!(
+                    "consumer ended ({end:?}), {} waiting deliveries handed back",
+                    self.waiting.len()
+                );
+                return ctx.stop();
+            }
         }
+        self.state.drain();
+        self.feed(ctx);
     }
 }

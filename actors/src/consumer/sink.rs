@@ -1,25 +1,56 @@
 //! The way from a channel to a Consumer actor.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
-use actix::{Addr, ArbiterHandle, Recipient};
+use actix::{Addr, ArbiterHandle, Recipient, WeakRecipient};
 
 use super::{
-    Consumer, DeliveryBatch, Discard, End, Leave, Registered, Resume, permits::Permits, target::Target,
+    Consumer, DeliveryBatch, Discard, End, Leaving, Registered, Resume, permits::Permits, target::Target,
 };
-use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost, WorkerFactory};
+use crate::message::{
+    ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetLost, WorkerFactory,
+};
+
+/// What the sink and the Consumer actor share.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) permits: Permits,
+    /// The current target. Weak, so that it does not keep the actor alive.
+    target: Mutex<Option<WeakRecipient<Delivery>>>,
+}
+
+impl Shared {
+    pub(super) fn set_target(&self, target: &Target) {
+        let target = target.running().map(Recipient::downgrade);
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+    }
+
+    fn has_target(&self) -> bool {
+        let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        target.as_ref().and_then(WeakRecipient::upgrade).is_some_and(|target| target.connected())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("permits", &self.permits).finish_non_exhaustive()
+    }
+}
 
 /// Sends the deliveries of a channel to a Consumer actor.
 #[derive(Debug)]
 pub(super) struct ActorSink {
     consumer: Addr<Consumer>,
-    permits: Arc<Permits>,
+    shared: Arc<Shared>,
     registration: OnceLock<(u32, Recipient<TargetLost>)>,
 }
 
 impl ActorSink {
-    pub(super) fn new(consumer: Addr<Consumer>, permits: Arc<Permits>) -> Self {
-        Self { consumer, permits, registration: OnceLock::new() }
+    pub(super) fn new(consumer: Addr<Consumer>, shared: Arc<Shared>) -> Self {
+        Self { consumer, shared, registration: OnceLock::new() }
     }
 }
 
@@ -32,7 +63,7 @@ impl Drop for ActorSink {
 
 impl DeliverySink for ActorSink {
     fn bind(&self, registration: SinkRegistration) {
-        self.permits.set_limit(registration.permits);
+        self.shared.permits.set_limit(registration.permits);
         self.registration.get_or_init(|| (registration.consumer, registration.lost.clone()));
         self.consumer.do_send(Registered(registration));
     }
@@ -44,18 +75,18 @@ impl DeliverySink for ActorSink {
         {
             lost.do_send(TargetLost { consumer: *consumer });
         }
-        self.permits.add(deliveries.len());
+        self.shared.permits.add(deliveries.len());
         self.consumer.do_send(DeliveryBatch(deliveries));
     }
 
     fn ended(&self) {
-        if self.permits.release() {
+        if self.shared.permits.release() {
             self.consumer.do_send(Resume);
         }
     }
 
     fn pause(&self, paused: bool) {
-        self.permits.set_paused(paused);
+        self.shared.permits.set_paused(paused);
         if !paused {
             self.consumer.do_send(Resume);
         }
@@ -65,8 +96,12 @@ impl DeliverySink for ActorSink {
         self.consumer.do_send(Discard);
     }
 
-    fn leave(&self, at_once: bool) {
-        self.consumer.do_send(Leave { at_once });
+    fn leave(&self, leave: Leave) {
+        self.consumer.do_send(Leaving(leave));
+    }
+
+    fn has_target(&self) -> bool {
+        self.shared.has_target()
     }
 
     fn end(&self, end: ConsumerEnd) {

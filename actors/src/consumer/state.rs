@@ -15,6 +15,8 @@ pub(super) enum FeedState {
     /// The consumer is being cancelled, without a target. They are dropped; the channel holds them back until
     /// the reply to the cancel has come.
     Dropping,
+    /// The consumer is being cancelled, and its target still gets those that arrive and those that wait.
+    Processing,
     /// The consumer has ended. No more arrive; those that wait go to the target, as far as permits allow.
     Draining,
 }
@@ -27,6 +29,8 @@ pub(super) enum LossAction {
     Rebuild,
     /// Have the channel cancel the consumer, unless that was reported before.
     Report,
+    /// Hand back what waits: the consumer is being cancelled.
+    HandBack,
     /// Stop: waiting deliveries have no target any more.
     Stop,
 }
@@ -45,6 +49,10 @@ impl FeedState {
             }
             // The cancel may be refused or lost with its connection.
             Self::Dropping if !is_supervised => LossAction::Report,
+            Self::Processing => {
+                *self = Self::Dropping;
+                LossAction::HandBack
+            }
             Self::Draining => LossAction::Stop,
             Self::Rebuilding | Self::TargetLost | Self::Dropping => LossAction::None,
         }
@@ -71,6 +79,11 @@ impl FeedState {
         *self = Self::Dropping;
     }
 
+    /// Handles the start of a cancel during which deliveries still go to the target.
+    pub(super) fn process_all(&mut self) {
+        *self = Self::Processing;
+    }
+
     /// Handles an end of the consumer after which waiting deliveries still go to the target.
     pub(super) fn drain(&mut self) {
         *self = Self::Draining;
@@ -79,6 +92,10 @@ impl FeedState {
     #[inline]
     pub(super) fn is_dropping(self) -> bool {
         self == Self::Dropping
+    }
+
+    pub(super) fn is_processing(self) -> bool {
+        self == Self::Processing
     }
 
     pub(super) fn is_draining(self) -> bool {
@@ -125,6 +142,17 @@ mod tests {
         assert!(!state.rebuild());
         assert_eq!(state.target_stopped(true), LossAction::None);
         assert!(state.is_dropping());
+    }
+
+    #[test]
+    fn a_cancelled_consumer_whose_target_stops_hands_back() {
+        for is_supervised in [false, true] {
+            let mut state = FeedState::Feeding;
+            state.process_all();
+            assert!(state.is_processing() && !state.is_dropping());
+            assert_eq!(state.target_stopped(is_supervised), LossAction::HandBack);
+            assert!(state.is_dropping());
+        }
     }
 
     #[test]

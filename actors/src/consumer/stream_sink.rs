@@ -13,7 +13,7 @@ use std::{
 use actix::Recipient;
 
 use super::stream_state::StreamState;
-use crate::message::{ConsumerEnd, Delivery, DeliverySink, SinkRegistration, TargetLost};
+use crate::message::{ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetLost};
 
 /// The queue between a channel and a `DeliveryStream` of the crate `actix-pika`.
 ///
@@ -140,7 +140,7 @@ impl StreamSink {
             inner.queue = std::mem::take(&mut taken);
         }
         drop(inner);
-        drop(taken);
+        hand_back(taken);
     }
 
     /// Has the channel cancel the consumer, because its stream is dropped.
@@ -177,7 +177,7 @@ impl DeliverySink for StreamSink {
         let mut inner = self.lock();
         if inner.state.is_dropping() {
             drop(inner);
-            drop(deliveries);
+            hand_back(deliveries);
             return;
         }
         inner.queue.extend(deliveries);
@@ -200,12 +200,16 @@ impl DeliverySink for StreamSink {
         stale.into_iter().for_each(Delivery::discard);
     }
 
-    fn leave(&self, at_once: bool) {
+    fn leave(&self, leave: Leave) {
         let mut inner = self.lock();
-        let keep = inner.state.cancel_started(at_once);
+        let keep = inner.state.cancel_started(leave == Leave::AtOnce);
         let dropped = if keep { VecDeque::new() } else { std::mem::take(&mut inner.queue) };
         drop(inner);
-        drop(dropped);
+        hand_back(dropped);
+    }
+
+    fn has_target(&self) -> bool {
+        self.lock().state.has_stream()
     }
 
     fn end(&self, end: ConsumerEnd) {
@@ -225,11 +229,17 @@ impl DeliverySink for StreamSink {
         let registration = inner.registration.take();
         let waker = inner.waker.take();
         drop(inner);
-        drop((dropped, registration));
+        drop(registration);
+        hand_back(dropped);
         if let Some(waker) = waker {
             waker.wake();
         }
     }
+}
+
+/// Returns deliveries that the stream has not yielded. Call it without the lock: the outbox has one too.
+fn hand_back(deliveries: impl IntoIterator<Item = Delivery>) {
+    deliveries.into_iter().for_each(Delivery::hand_back);
 }
 
 impl fmt::Debug for StreamSink {

@@ -26,9 +26,32 @@ pub(crate) enum Outcome {
         /// Whether it returns to its queue; otherwise it is dropped or dead-lettered.
         requeue: bool,
     },
-    /// It was dropped unsettled: it returns to its queue, after its consumer is cancelled if that is under
-    /// way.
-    Dropped,
+    /// It returns to its queue because the application has not begun it (`basic.nack`); if its consumer is
+    /// being cancelled, after that.
+    NotBegun,
+    /// It returns to its queue because its processing has failed (`basic.reject`); if its consumer is being
+    /// cancelled, after that.
+    Failed,
+}
+
+/// Why a delivery returns to its queue without a decision of the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsettled {
+    /// The application has not begun it.
+    NotBegun,
+    /// It was dropped: by a handler, or with the mailbox of an actor that has stopped.
+    Dropped(Failures),
+    /// The guard of its processing was dropped.
+    Failed(Failures),
+}
+
+/// How often the processing of a message has failed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failures {
+    /// As the queue counts them.
+    Counted(u64),
+    /// The message was delivered before; its queue does not count.
+    Uncounted,
 }
 
 /// Settles the deliveries of one consumer.
@@ -42,8 +65,10 @@ pub(crate) trait Acker: Send + Sync + fmt::Debug {
         tags: &mut dyn Iterator<Item = u64>,
         outcome: Outcome,
     ) -> Result<()>;
+    /// Returns a delivery to its queue. One whose processing has failed before returns later.
+    fn return_unsettled(&self, channel_epoch: u32, tag: u64, why: Unsettled) -> Result<()>;
     fn is_stale(&self, channel_epoch: u32) -> bool;
     fn consumer_tag(&self) -> &str;
     /// Called once when a delivery is settled or dropped. `size` is that of its parts.
-    fn ended(&self, size: usize, unsettled: bool);
+    fn ended(&self, size: usize);
 }

@@ -6,8 +6,9 @@ use crate::error::Result;
 
 /// Cancels a consumer (`basic.cancel`). The reply is sent after `basic.cancel-ok`.
 ///
-/// Deliveries that the application holds can still be settled. Those that it did not get return to the queue.
-/// An unknown tag is no error, and neither is a closed channel.
+/// Deliveries that the application holds can still be settled. Those that it has not begun return to the
+/// queue, or are handled, as [`unhandled`](Self::unhandled) sets. An unknown tag is no error, and neither is a
+/// closed channel.
 ///
 /// # Errors
 /// `Timeout` if the deadline passes, or `Blocked` if it passes while the broker blocks the connection.
@@ -29,6 +30,29 @@ use crate::error::Result;
 #[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct CancelConsumer {
     pub(crate) tag: String,
+    pub(crate) unhandled: Unhandled,
+}
+
+/// What becomes of the deliveries of a cancelled consumer that its actor has not begun to handle.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{CancelConsumer, Unhandled};
+/// let cancel = CancelConsumer::new("resizer").unhandled(Unhandled::Process);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unhandled {
+    /// They return to their queue (`basic.nack` with requeue), in their order; with `no_ack` they are lost.
+    ///
+    /// A classic queue puts each back at its old place, a quorum queue before all that it has not delivered.
+    /// In RabbitMQ 4.3 this does not count towards the delivery limit of a quorum queue; up to 4.2 it does. An
+    /// actor that took less than 10 milliseconds for what it last received may still handle what it needs
+    /// about that long for.
+    #[default]
+    Requeue,
+    /// The actor handles them all, which takes as long as it needs for a whole prefetch.
+    Process,
 }
 
 impl CancelConsumer {
@@ -40,7 +64,20 @@ impl CancelConsumer {
     /// let cancel = CancelConsumer::new("resizer");
     /// ```
     pub fn new(tag: impl Into<String>) -> Self {
-        Self { tag: tag.into() }
+        Self { tag: tag.into(), unhandled: Unhandled::default() }
+    }
+
+    /// Sets what becomes of the deliveries that the actor has not begun to handle:
+    /// [`Requeue`](Unhandled::Requeue) by default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{CancelConsumer, Unhandled};
+    /// let cancel = CancelConsumer::new("resizer").unhandled(Unhandled::Process);
+    /// ```
+    pub fn unhandled(mut self, unhandled: Unhandled) -> Self {
+        self.unhandled = unhandled;
+        self
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use actix::Message;
 use bytes::Bytes;
 
-use super::{Acker, DeliveryParts, Outcome};
+use super::{Acker, DeliveryParts, Outcome, Unsettled};
 use crate::{
     error::{Error, Result},
     wire::{DecodeError, Properties, Span, decode_properties},
@@ -17,7 +17,16 @@ use crate::{
 /// Holds a message from the broker, and the right to settle it once.
 ///
 /// The methods that settle a delivery consume it, so nothing is settled twice. Dropping an unsettled delivery
-/// returns it to its queue (`basic.reject` with requeue).
+/// returns it to its queue:
+///
+/// - With `basic.reject`, if an application drops it. The first time at once; a message whose processing has
+///   failed before waits, for 100 ms and twice as long each time, up to 10 s. Until then the delivery is
+///   unsettled and counts to the prefetch. If its consumer is cancelled, the wait ends. Deliveries of
+///   [`Get`](super::Get) do not wait, and neither does an explicit [`nack`](Self::nack) or
+///   [`reject`](Self::reject).
+/// - With `basic.nack`, if the application has not begun it: its consumer is cancelled, its actor has
+///   stopped, or its stream was dropped. In RabbitMQ 4.3 that does not count towards the delivery limit of a
+///   quorum queue; up to 4.2 both count.
 ///
 /// **Over a reconnect**: a delivery from before can no longer be settled ([`is_stale`](Self::is_stale)). The
 /// broker delivers the message again.
@@ -40,8 +49,18 @@ pub struct Delivery {
     acker: Option<Arc<dyn Acker>>,
     parts: DeliveryParts,
     decoded: OnceLock<Box<Decoded>>,
-    /// What to send when the delivery is dropped unsettled; `None` returns it to its queue.
-    pub(super) on_drop: Option<Outcome>,
+    pub(super) on_drop: OnDrop,
+}
+
+/// What becomes of a delivery that is dropped unsettled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnDrop {
+    /// It returns to its queue.
+    Requeue,
+    /// It returns to its queue: it was dropped by the guard of its processing.
+    RequeueFailed,
+    /// It is dropped, or dead-lettered.
+    Reject,
 }
 
 /// What is decoded on demand only.
@@ -53,7 +72,7 @@ struct Decoded {
 
 impl Delivery {
     pub(crate) fn new(acker: Arc<dyn Acker>, parts: DeliveryParts) -> Self {
-        Self { acker: Some(acker), parts, decoded: OnceLock::new(), on_drop: None }
+        Self { acker: Some(acker), parts, decoded: OnceLock::new(), on_drop: OnDrop::Requeue }
     }
 
     /// Returns the body.
@@ -405,8 +424,39 @@ impl Delivery {
     /// Drops a delivery that is already settled, or that the broker delivers again, without sending anything.
     pub(crate) fn discard(mut self) {
         if let Some(acker) = self.acker.take() {
-            acker.ended(self.parts.size(), false);
+            acker.ended(self.parts.size());
         }
+    }
+
+    /// Returns a delivery that the application has not begun to its queue.
+    pub(crate) fn hand_back(mut self) {
+        // An error means that the broker returns the message to its queue anyway.
+        let _ = self.return_unsettled(Unsettled::NotBegun);
+    }
+
+    /// Rejects the delivery as its guard selects.
+    pub(super) fn fail(&mut self) -> Result<()> {
+        match self.on_drop {
+            OnDrop::Requeue => self.return_unsettled(Unsettled::Dropped(self.failures())),
+            OnDrop::RequeueFailed => self.return_unsettled(Unsettled::Failed(self.failures())),
+            OnDrop::Reject => self.settle_with(|acker, parts| {
+                acker.settle(parts.channel_epoch, parts.tag, Outcome::Reject { requeue: false })
+            }),
+        }
+    }
+
+    fn return_unsettled(&mut self, why: Unsettled) -> Result<()> {
+        self.settle_with(|acker, parts| acker.return_unsettled(parts.channel_epoch, parts.tag, why))
+    }
+
+    #[inline]
+    fn settle_with(&mut self, settle: impl FnOnce(&dyn Acker, &DeliveryParts) -> Result<()>) -> Result<()> {
+        let Some(acker) = self.acker.take() else {
+            return Err(Error::stale("the delivery is already settled"));
+        };
+        let result = if self.parts.no_ack { Ok(()) } else { settle(&*acker, &self.parts) };
+        acker.ended(self.parts.size());
+        result
     }
 
     fn decoded(&self) -> &Decoded {
@@ -424,29 +474,15 @@ impl Delivery {
     }
 
     pub(super) fn settle(mut self, outcome: Outcome) -> Result<()> {
-        let Some(acker) = self.acker.take() else {
-            return Err(Error::stale("the delivery is already settled"));
-        };
-        let result = if self.parts.no_ack {
-            Ok(())
-        } else {
-            acker.settle(self.parts.channel_epoch, self.parts.tag, outcome)
-        };
-        acker.ended(self.parts.size(), false);
-        result
+        self.settle_with(|acker, parts| acker.settle(parts.channel_epoch, parts.tag, outcome))
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if let Some(acker) = self.acker.take() {
-            let unsettled = !self.parts.no_ack;
-            if unsettled {
-                // An error means that the broker returns the message to its queue anyway.
-                let outcome = self.on_drop.unwrap_or(Outcome::Dropped);
-                let _ = acker.settle(self.parts.channel_epoch, self.parts.tag, outcome);
-            }
-            acker.ended(self.parts.size(), unsettled && self.on_drop.is_none());
+        if self.acker.is_some() {
+            // An error means that the broker returns the message to its queue anyway.
+            let _ = self.fail();
         }
     }
 }

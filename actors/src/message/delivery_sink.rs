@@ -18,12 +18,25 @@ pub(crate) trait DeliverySink: Send + Sync + fmt::Debug {
     fn discard(&self);
     /// Stops or resumes passing deliveries to the target.
     fn pause(&self, paused: bool);
-    /// Called while the consumer is being cancelled; dropped deliveries return to the queue only after that.
-    /// Drops the deliveries that no target will take. With `at_once` it drops all that are waiting, because
-    /// they may keep the connection from reading `basic.cancel-ok`.
-    fn leave(&self, at_once: bool);
+    /// Called while the consumer is being cancelled; what is handed back returns to the queue only after
+    /// that.
+    fn leave(&self, leave: Leave);
+    /// Returns whether a target is there for the deliveries.
+    fn has_target(&self) -> bool;
     /// Ends the sink: no more deliveries follow.
     fn end(&self, end: ConsumerEnd);
+}
+
+/// What becomes of the deliveries that the target has not begun when the consumer is cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// They are handed back. A stream still yields those that are queued.
+    HandBack,
+    /// They are handed back, and a stream gets none any more: they may keep the connection from reading
+    /// `basic.cancel-ok`, or their target is too slow.
+    AtOnce,
+    /// They still go to the target.
+    Process,
 }
 
 /// Connects a sink to its consumer.

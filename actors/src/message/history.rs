@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Delivery;
+use super::{Delivery, Failures};
 use crate::wire::{Table, Value};
 
 /// Lists the reasons for which a message is dead-lettered.
@@ -172,6 +172,16 @@ impl Delivery {
     /// ```
     pub fn stream_offset(&self) -> Option<u64> {
         self.header("x-stream-offset")?.as_i64()?.try_into().ok()
+    }
+
+    /// Returns how often the processing of the message has failed before. A dead letter of RabbitMQ 4.3 comes
+    /// as redelivered although it did not fail in this queue, which its counts tell.
+    pub(super) fn failures(&self) -> Failures {
+        match (self.delivery_count(), self.acquired_count()) {
+            (Some(count), _) if count > 0 => Failures::Counted(count),
+            (_, None) if self.redelivered() => Failures::Uncounted,
+            _ => Failures::Counted(0),
+        }
     }
 
     fn header(&self, key: &str) -> Option<&Value> {

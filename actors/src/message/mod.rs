@@ -36,15 +36,15 @@ mod state;
 mod transaction;
 
 pub(crate) use self::{
-    acker::{Acker, Outcome},
+    acker::{Acker, Failures, Outcome, Unsettled},
     consume::{DeliveryTarget, WorkerFactory},
     delivery_parts::{ContentLayout, DeliveryParts},
-    delivery_sink::{DeliverySink, SinkRegistration, TargetLost},
+    delivery_sink::{DeliverySink, Leave, SinkRegistration, TargetLost},
     publishing::Outgoing,
 };
 pub use self::{
     arguments::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},
-    cancel::{CancelConsumer, PauseConsumer},
+    cancel::{CancelConsumer, PauseConsumer, Unhandled},
     channel::{CloseChannel, Qos, ReleaseChannel},
     channel_events::{ChannelEvent, FollowChannel, WatchChannel},
     connection::{CloseConnection, GetHealth, GetState, ReleaseConnection, UpdateSecret},

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::{Delivery, Outcome};
+use super::{Delivery, delivery::OnDrop};
 use crate::error::Result;
 
 /// Selects what happens to a delivery whose processing fails: it returns an error, panics or is cancelled.
@@ -19,9 +19,9 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Requeue {
-    /// The delivery returns to its queue, every time. A message whose processing always fails is then
-    /// redelivered immediately and endlessly; set a delivery limit on such queues, or use
-    /// [`OnceThenDrop`](Self::OnceThenDrop).
+    /// The delivery returns to its queue, every time: at once the first time, later each time after it, as
+    /// [`Delivery`] describes. A message whose processing always fails is redelivered endlessly; set a
+    /// delivery limit on such queues, or use [`OnceThenDrop`](Self::OnceThenDrop).
     Yes,
     /// The delivery is dropped, or dead-lettered if its queue has a dead-letter exchange.
     No,
@@ -31,13 +31,11 @@ pub enum Requeue {
 }
 
 impl Requeue {
-    fn outcome(self, redelivered: bool) -> Outcome {
+    fn on_drop(self, redelivered: bool) -> OnDrop {
         match self {
-            Self::OnceThenDrop if redelivered => Outcome::Reject { requeue: false },
-            // Deferred while the consumer is being cancelled, so that it is not redelivered to the same
-            // consumer.
-            Self::Yes | Self::OnceThenDrop => Outcome::Dropped,
-            Self::No => Outcome::Reject { requeue: false },
+            Self::OnceThenDrop if redelivered => OnDrop::Reject,
+            Self::Yes | Self::OnceThenDrop => OnDrop::RequeueFailed,
+            Self::No => OnDrop::Reject,
         }
     }
 }
@@ -85,7 +83,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn process(mut self, requeue: Requeue) -> Processing {
-        self.on_drop = Some(requeue.outcome(self.redelivered()));
+        self.on_drop = requeue.on_drop(self.redelivered());
         Processing(self)
     }
 }
@@ -108,7 +106,8 @@ impl Processing {
         self.0.ack()
     }
 
-    /// Rejects the delivery (`basic.reject`) with a requeue flag that overrides its [`Requeue`].
+    /// Rejects the delivery (`basic.reject`) with a requeue flag that overrides its [`Requeue`]. It is sent at
+    /// once.
     ///
     /// # Errors
     /// Those of [`Delivery::reject`].
@@ -124,8 +123,8 @@ impl Processing {
         self.0.reject(requeue)
     }
 
-    /// Rejects the delivery (`basic.reject`) as its [`Requeue`] selects, or returns the error that
-    /// prevents it.
+    /// Rejects the delivery (`basic.reject`) as its [`Requeue`] selects, as dropping the guard does, or
+    /// returns the error that prevents it.
     ///
     /// # Errors
     /// Those of [`Delivery::reject`].
@@ -137,9 +136,8 @@ impl Processing {
     ///     job.fail()
     /// }
     /// ```
-    pub fn fail(self) -> Result<()> {
-        let requeue = !matches!(self.0.on_drop, Some(Outcome::Reject { requeue: false }));
-        self.0.reject(requeue)
+    pub fn fail(mut self) -> Result<()> {
+        self.0.fail()
     }
 
     /// Removes the guard and returns the delivery, unsettled. Dropping the delivery returns it to its queue.
@@ -152,7 +150,7 @@ impl Processing {
     /// }
     /// ```
     pub fn into_delivery(mut self) -> Delivery {
-        self.0.on_drop = None;
+        self.0.on_drop = OnDrop::Requeue;
         self.0
     }
 }

@@ -29,7 +29,11 @@ impl Acks {
             match outcome {
                 Outcome::Nack { requeue } => put_nack(buf, channel, tag, false, requeue),
                 Outcome::Reject { requeue } => put_reject(buf, channel, tag, requeue),
-                Outcome::Ack | Outcome::AckAll | Outcome::NackAll { .. } | Outcome::Dropped => {}
+                Outcome::Ack
+                | Outcome::AckAll
+                | Outcome::NackAll { .. }
+                | Outcome::NotBegun
+                | Outcome::Failed => {}
             }
         }
         let (mut count, mut last) = (0, 0);

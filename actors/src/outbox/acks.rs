@@ -8,7 +8,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::Outbox;
+use super::{Outbox, delayed_requeues::DelayedRequeues};
 use crate::{
     error::{Error, Result},
     message::Outcome,
@@ -28,7 +28,7 @@ pub(crate) struct DeliveredTags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AckState {
     Outstanding,
-    /// Dropped, and requeued once its consumer has ended.
+    /// Returned, and requeued once its consumer has ended or its time has come.
     HeldBack,
     /// To be acked in the next frames.
     Acked,
@@ -52,8 +52,10 @@ pub(super) struct Acks {
     pub(super) acked: Vec<u64>,
     /// To be rejected or nacked.
     pub(super) refused: Vec<(u64, Outcome)>,
-    /// Dropped deliveries of consumers that are being cancelled.
-    held_back: HashMap<u32, Vec<u64>>,
+    /// Returned deliveries of consumers that are being cancelled, with the outcome for each.
+    held_back: HashMap<u32, Vec<(u64, Outcome)>>,
+    /// Deliveries whose processing has failed again.
+    pub(super) delayed: DelayedRequeues,
     outstanding: usize,
     /// The tags that were settled since the last commit, on a channel with transactions.
     pub(super) uncommitted: Option<Vec<RangeInclusive<u64>>>,
@@ -111,7 +113,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Holds back dropped deliveries of `consumer`, instead of requeueing them, until
+    /// Holds back returned deliveries of `consumer`, instead of requeueing them, until
     /// [`release`](Self::release).
     pub(crate) fn hold_back(&self, consumer: u32) {
         self.lock().acks.hold_back(consumer);
@@ -137,6 +139,7 @@ impl Default for Acks {
             acked: Vec::new(),
             refused: Vec::new(),
             held_back: HashMap::new(),
+            delayed: DelayedRequeues::default(),
             outstanding: 0,
             uncommitted: None,
         }
@@ -207,10 +210,9 @@ impl Acks {
     /// # Errors
     /// `StaleDelivery` if it is settled already, unless it was only dropped.
     pub(super) fn mark(&mut self, tag: u64, consumer: u32, outcome: Outcome) -> Result<()> {
-        let outstanding = self.entry(tag).is_some_and(|entry| entry.state == AckState::Outstanding);
-        if !outstanding {
-            let dropped = matches!(outcome, Outcome::Dropped);
-            return if dropped { Ok(()) } else { Err(Error::stale("the delivery is already settled")) };
+        if !self.is_outstanding(tag) {
+            let returned = matches!(outcome, Outcome::NotBegun | Outcome::Failed);
+            return if returned { Ok(()) } else { Err(Error::stale("the delivery is already settled")) };
         }
         match outcome {
             Outcome::Ack => self.ack(tag),
@@ -224,8 +226,8 @@ impl Acks {
                     self.refuse(tag, Outcome::Nack { requeue });
                 }
             }
-            Outcome::Dropped if self.held_back.contains_key(&consumer) => self.keep_back(tag, consumer),
-            Outcome::Dropped => self.refuse(tag, Outcome::Reject { requeue: true }),
+            Outcome::NotBegun => self.requeue(tag, consumer, Outcome::Nack { requeue: true }),
+            Outcome::Failed => self.requeue(tag, consumer, Outcome::Reject { requeue: true }),
             Outcome::Nack { .. } | Outcome::Reject { .. } => self.refuse(tag, outcome),
         }
         Ok(())
@@ -239,7 +241,18 @@ impl Acks {
         }
     }
 
-    fn refuse(&mut self, tag: u64, outcome: Outcome) {
+    /// Requeues a tag, after its consumer is cancelled if that is under way.
+    pub(super) fn requeue(&mut self, tag: u64, consumer: u32, outcome: Outcome) {
+        match self.held_back.get_mut(&consumer) {
+            Some(held_back) => {
+                held_back.push((tag, outcome));
+                self.keep_back(tag);
+            }
+            None => self.refuse(tag, outcome),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, tag: u64, outcome: Outcome) {
         if let Some(entry) = self.entry(tag) {
             entry.state = AckState::Settled;
             self.outstanding -= 1;
@@ -250,12 +263,19 @@ impl Acks {
         }
     }
 
-    /// Holds back a tag: neither its delivery, which was dropped, nor an `AckAll` of a later one settles it.
-    fn keep_back(&mut self, tag: u64, consumer: u32) {
+    /// Holds back a tag: neither its delivery, which is gone, nor an `AckAll` of a later one settles it.
+    pub(super) fn keep_back(&mut self, tag: u64) {
         if let Some(entry) = self.entry(tag) {
             entry.state = AckState::HeldBack;
         }
-        self.held_back.entry(consumer).or_default().push(tag);
+    }
+
+    pub(super) fn holds_back(&self, consumer: u32) -> bool {
+        self.held_back.contains_key(&consumer)
+    }
+
+    pub(super) fn is_outstanding(&mut self, tag: u64) -> bool {
+        self.entry(tag).is_some_and(|entry| entry.state == AckState::Outstanding)
     }
 
     fn outstanding_up_to(&self, tag: u64, consumer: u32) -> Vec<u64> {
@@ -269,9 +289,15 @@ impl Acks {
         self.held_back.entry(consumer).or_default();
     }
 
+    /// Requeues what was held back, lowest tags first: a quorum queue delivers it again in the order in which
+    /// it was returned.
     pub(super) fn release(&mut self, consumer: u32) {
-        for tag in self.held_back.remove(&consumer).unwrap_or_default() {
-            self.refuse(tag, Outcome::Reject { requeue: true });
+        let mut returned = self.held_back.remove(&consumer).unwrap_or_default();
+        let failed = Outcome::Reject { requeue: true };
+        returned.extend(self.delayed.remove_consumer(consumer).map(|tag| (tag, failed)));
+        returned.sort_unstable_by_key(|(tag, _)| *tag);
+        for (tag, outcome) in returned {
+            self.refuse(tag, outcome);
         }
     }
 
@@ -281,6 +307,7 @@ impl Acks {
         self.ring.clear();
         self.stragglers.clear();
         self.held_back.values_mut().for_each(Vec::clear);
+        self.delayed.clear();
         self.outstanding = 0;
     }
 

@@ -45,6 +45,11 @@ impl Ticker {
         }
     }
 
+    /// Has the actor tick once, whether ticks run or not.
+    pub(super) fn request(&self, effects: &mut DeferredEffects) {
+        effects.tick = self.actor.clone();
+    }
+
     #[inline]
     pub(super) fn now(&self) -> Instant {
         self.now

@@ -11,6 +11,7 @@ mod barrier;
 mod confirm;
 mod confirms;
 mod deadlines;
+mod delayed_requeues;
 mod effects;
 mod flush;
 mod flusher;

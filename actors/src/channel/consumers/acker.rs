@@ -1,50 +1,48 @@
 //! Connects a delivery to its channel: how it is settled, and what is released when it ends.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use super::offsets::Offsets;
+use super::{drops::Drops, offsets::Offsets};
 use crate::{
     error::Result,
-    message::{Acker, DeliverySink, Outcome},
+    message::{Acker, DeliverySink, Failures, Outcome, Unhandled, Unsettled},
     outbox::Outbox,
     transport::CreditAccount,
 };
 
 /// Shared by all deliveries of one consumer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::channel) struct ChannelAcker {
     pub(in crate::channel) outbox: Arc<Outbox>,
+    /// 0 for a delivery of `basic.get`.
     pub(in crate::channel) consumer: u32,
     pub(in crate::channel) tag: Arc<str>,
     /// Set if the broker does not limit the deliveries: the read credit of the connection does.
     pub(in crate::channel) credit: Option<Arc<CreditAccount>>,
     /// The sink, where it counts permits.
     pub(in crate::channel) sink: Option<Arc<dyn DeliverySink>>,
-    /// A delivery was dropped unsettled, and that is logged.
-    pub(in crate::channel) warned: AtomicBool,
+    /// The state of the consumer that decides on dropped deliveries; unset for those of `basic.get`.
+    pub(in crate::channel) drops: Option<Arc<Drops>>,
     /// Of a stream: where to continue after a reconnect.
     pub(in crate::channel) offsets: Option<Arc<Offsets>>,
     /// Dropped with the last delivery, which ends the wait for it.
-    pub(in crate::channel) deliveries: Option<Arc<watch::Sender<()>>>,
+    pub(in crate::channel) _deliveries: Option<Arc<watch::Sender<()>>>,
 }
 
 impl ChannelAcker {
     /// Returns the acker of the same consumer on another connection.
     pub(in crate::channel) fn with_credit(&self, credit: Option<Arc<CreditAccount>>) -> Self {
-        Self {
-            outbox: self.outbox.clone(),
-            consumer: self.consumer,
-            tag: self.tag.clone(),
-            credit,
-            sink: self.sink.clone(),
-            warned: AtomicBool::new(self.warned.load(Ordering::Relaxed)),
-            offsets: self.offsets.clone(),
-            deliveries: self.deliveries.clone(),
+        Self { credit, ..self.clone() }
+    }
+
+    /// The consumer is being cancelled.
+    pub(in crate::channel) fn leave(&self, unhandled: Unhandled) {
+        match &self.drops {
+            Some(drops) if unhandled == Unhandled::Requeue => drops.hand_back(),
+            Some(drops) => drops.leave(),
+            None => {}
         }
     }
 
@@ -52,6 +50,26 @@ impl ChannelAcker {
         if let Some(offsets) = &self.offsets {
             tags.for_each(|tag| offsets.settled(tag, outcome));
         }
+    }
+
+    /// Requeues a delivery whose processing has failed; later, if it has failed before.
+    fn requeue_failed(&self, channel_epoch: u32, tag: u64, failures: Failures) -> Result<()> {
+        let is_first = failures == Failures::Counted(0);
+        if is_first || self.drops.as_ref().is_none_or(|drops| drops.is_leaving()) {
+            return self.settle(channel_epoch, tag, Outcome::Failed);
+        }
+        self.outbox.requeue_later(channel_epoch, tag, self.consumer, failures, Instant::now())?;
+        self.note_offsets(&mut std::iter::once(tag), Outcome::Failed);
+        Ok(())
+    }
+
+    fn warn_of_drop(&self) {
+        let Some(dropped) = self.drops.as_ref().and_then(|drops| drops.count(Instant::now())) else { return };
+        log::warn!(
+            "channel {}: consumer {:?}: a delivery was dropped unsettled and is requeued ({dropped} so far)",
+            self.outbox.config().channel,
+            self.tag
+        );
     }
 }
 
@@ -77,6 +95,21 @@ impl Acker for ChannelAcker {
         Ok(())
     }
 
+    fn return_unsettled(&self, channel_epoch: u32, tag: u64, why: Unsettled) -> Result<()> {
+        match why {
+            Unsettled::NotBegun => self.settle(channel_epoch, tag, Outcome::NotBegun),
+            Unsettled::Failed(failures) => self.requeue_failed(channel_epoch, tag, failures),
+            Unsettled::Dropped(_) if self.drops.as_ref().is_some_and(|drops| !drops.has_target()) => {
+                self.settle(channel_epoch, tag, Outcome::NotBegun)
+            }
+            Unsettled::Dropped(failures) => {
+                self.requeue_failed(channel_epoch, tag, failures)?;
+                self.warn_of_drop();
+                Ok(())
+            }
+        }
+    }
+
     fn is_stale(&self, channel_epoch: u32) -> bool {
         self.outbox.is_stale(channel_epoch)
     }
@@ -85,14 +118,7 @@ impl Acker for ChannelAcker {
         &self.tag
     }
 
-    fn ended(&self, size: usize, unsettled: bool) {
-        if unsettled && !self.warned.swap(true, Ordering::Relaxed) {
-            log::warn!(
-                "channel {}: consumer {:?}: a delivery was dropped unsettled and is requeued",
-                self.outbox.config().channel,
-                self.tag
-            );
-        }
+    fn ended(&self, size: usize) {
         if let Some(credit) = &self.credit {
             credit.give_back(size);
         }

@@ -10,7 +10,8 @@ use crate::{
     error::Result,
     internal::TrialConsume,
     message::{
-        Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, StreamOffset, methods,
+        Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, Leave, StreamOffset,
+        Unhandled, methods,
     },
     wire::{AMQPClass, Table},
 };
@@ -24,6 +25,8 @@ pub(in crate::channel) struct ConsumerEntry {
     pub(in crate::channel) watcher: Option<Recipient<ConsumerEnd>>,
     pub(in crate::channel) ended: watch::Sender<Option<ConsumerEnd>>,
     pub(in crate::channel) handle: ConsumerState,
+    /// What becomes of unhandled deliveries when it is cancelled.
+    pub(in crate::channel) unhandled: Unhandled,
     /// Deliveries of the frame batch that is read now.
     pub(in crate::channel) batch: Vec<Delivery>,
 }
@@ -113,8 +116,21 @@ impl ConsumerEntry {
         }
     }
 
+    /// It is being cancelled; `cancel` of its phase was called.
+    pub(in crate::channel) fn leave(&self) {
+        let (unhandled, leave) = match self.unhandled {
+            // A target that has stopped or is too slow gets nothing more.
+            _ if self.phase.end().is_some() => (Unhandled::Requeue, Leave::AtOnce),
+            Unhandled::Requeue => (Unhandled::Requeue, Leave::HandBack),
+            Unhandled::Process => (Unhandled::Process, Leave::Process),
+        };
+        self.acker.leave(unhandled);
+        self.sink.leave(leave);
+    }
+
     /// Ends it for good.
     pub(in crate::channel) fn end(self, end: ConsumerEnd) {
+        self.acker.leave(Unhandled::Process);
         self.ended.send_replace(Some(end.clone()));
         if let Some(watcher) = &self.watcher {
             watcher.do_send(end.clone());

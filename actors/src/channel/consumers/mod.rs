@@ -1,6 +1,7 @@
 //! The consumers of a channel, by tag and by id. The lookup of a delivery's consumer is on the hot path.
 
 mod acker;
+mod drops;
 mod entry;
 mod offsets;
 mod phase;
@@ -9,6 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 pub(super) use self::{
     acker::ChannelAcker,
+    drops::Drops,
     entry::{ConsumerEntry, Subscription},
     phase::ConsumerPhase,
 };

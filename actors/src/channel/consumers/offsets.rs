@@ -52,7 +52,7 @@ impl Offsets {
         };
         let requeued = match outcome {
             Outcome::Nack { requeue } | Outcome::NackAll { requeue } | Outcome::Reject { requeue } => requeue,
-            Outcome::Dropped => true,
+            Outcome::NotBegun | Outcome::Failed => true,
             Outcome::Ack | Outcome::AckAll => false,
         };
         if requeued && let Some(&lowest) = those.values().next() {

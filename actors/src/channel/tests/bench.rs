@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     internal::SupervisorMessage,
     message::{
-        ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, OpenChannel, Outgoing,
+        ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, Leave, OpenChannel, Outgoing,
         SinkRegistration,
     },
     outbox::{Flush, Outbox, OutboxConfig},
@@ -287,7 +287,11 @@ impl DeliverySink for Sink {
 
     fn ended(&self) {}
 
-    fn leave(&self, _: bool) {}
+    fn leave(&self, _: Leave) {}
+
+    fn has_target(&self) -> bool {
+        true
+    }
 
     fn discard(&self) {}
 

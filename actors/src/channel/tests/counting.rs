@@ -12,7 +12,7 @@ use crate::{
     channel::{Channel, OpenedChannel},
     internal::{ChannelMessage, SupervisorMessage},
     message::{
-        Consume, ConsumerEnd, Delivery, DeliverySink, Get, OpenChannel, Outgoing, ReleaseChannel,
+        Consume, ConsumerEnd, Delivery, DeliverySink, Get, Leave, OpenChannel, Outgoing, ReleaseChannel,
         SinkRegistration,
     },
     outbox::Flush,
@@ -57,7 +57,11 @@ impl DeliverySink for Batches {
 
     fn ended(&self) {}
 
-    fn leave(&self, _: bool) {}
+    fn leave(&self, _: Leave) {}
+
+    fn has_target(&self) -> bool {
+        true
+    }
 
     fn discard(&self) {}
 

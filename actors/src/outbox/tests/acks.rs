@@ -1,12 +1,13 @@
 //! Marks of deliveries and the frames that they become.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::BytesMut;
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use crate::{
-    message::Outcome,
+    message::{Failures, Outcome},
     outbox::{
         DeliveredTags,
         ack_frames::ACK_LEN,
@@ -84,16 +85,62 @@ fn ack_all_leaves_other_consumers_deliveries() {
 }
 
 #[test]
-fn held_back_deliveries_are_requeued_when_released() {
+fn what_was_begun_is_rejected_and_what_was_not_is_nacked() {
     let mut acks = Acks::default();
     deliver(&mut acks, 1, 2, 7);
-    acks.mark(1, 7, Outcome::Dropped).unwrap();
-    assert_eq!(render(&mut acks), [AckFrame::Reject { tag: 1, requeue: true }]);
+    acks.mark(1, 7, Outcome::Failed).unwrap();
+    acks.mark(2, 7, Outcome::NotBegun).unwrap();
+    let frames = [AckFrame::Reject { tag: 1, requeue: true }, AckFrame::Nack { tag: 2, requeue: true }];
+    assert_eq!(render(&mut acks), frames);
+}
+
+/// A quorum queue delivers them again in the order in which they are returned.
+#[test]
+fn held_back_deliveries_are_requeued_in_order_when_released() {
+    let mut acks = Acks::default();
+    deliver(&mut acks, 1, 4, 7);
+    let now = Instant::now();
+    assert!(acks.requeue_later(3, 7, Failures::Uncounted, now));
     acks.hold_back(7);
-    acks.mark(2, 7, Outcome::Dropped).unwrap();
+    acks.mark(4, 7, Outcome::NotBegun).unwrap();
+    acks.mark(2, 7, Outcome::NotBegun).unwrap();
+    assert!(!acks.requeue_later(1, 7, Failures::Uncounted, now), "it waits for the cancel only");
     assert!(!acks.is_dirty());
     acks.release(7);
-    assert_eq!(render(&mut acks), [AckFrame::Reject { tag: 2, requeue: true }]);
+    let frames = [
+        AckFrame::Reject { tag: 1, requeue: true },
+        AckFrame::Nack { tag: 2, requeue: true },
+        AckFrame::Reject { tag: 3, requeue: true },
+        AckFrame::Nack { tag: 4, requeue: true },
+    ];
+    assert_eq!(render(&mut acks), frames);
+    assert_eq!(acks.outstanding(), 0);
+}
+
+#[test]
+fn a_delivery_that_waits_is_unsettled_until_it_is_requeued() {
+    let mut acks = Acks::default();
+    deliver(&mut acks, 1, 2, 7);
+    let now = Instant::now();
+    assert!(acks.requeue_later(1, 7, Failures::Counted(1), now));
+    acks.mark(2, 7, Outcome::AckAll).unwrap();
+    assert_eq!(render(&mut acks), [AckFrame::Ack { tag: 2, multiple: false }]);
+    assert_eq!(acks.mark(1, 7, Outcome::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
+    acks.requeue_due(now);
+    assert_eq!((acks.outstanding(), acks.is_dirty()), (1, false));
+    acks.requeue_due(now + Duration::from_secs(1));
+    assert_eq!(render(&mut acks), [AckFrame::Reject { tag: 1, requeue: true }]);
+    assert_eq!(acks.outstanding(), 0);
+}
+
+/// A later commit would settle it.
+#[test]
+fn nothing_waits_on_a_channel_with_transactions() {
+    let mut acks = Acks::default();
+    deliver(&mut acks, 1, 1, 7);
+    acks.begin_transaction();
+    assert!(!acks.requeue_later(1, 7, Failures::Uncounted, Instant::now()));
+    assert_eq!(render(&mut acks), [AckFrame::Reject { tag: 1, requeue: true }]);
 }
 
 #[test]
@@ -153,7 +200,8 @@ fn step() -> impl Strategy<Value = AckStep> {
         1 => Just(Outcome::AckAll),
         1 => any::<bool>().prop_map(|requeue| Outcome::Nack { requeue }),
         1 => any::<bool>().prop_map(|requeue| Outcome::Reject { requeue }),
-        1 => Just(Outcome::Dropped),
+        1 => Just(Outcome::NotBegun),
+        1 => Just(Outcome::Failed),
     ];
     prop_oneof![
         3 => (1..6u64, prop::option::weighted(0.8, 1..4u32))

@@ -114,7 +114,7 @@ async fn basic_recover_drops_what_was_held_back_for_a_consumer() {
     let outbox = outbox();
     deliver(&outbox, 1, 1);
     outbox.hold_back(1);
-    outbox.settle(0, 1, 1, Outcome::Dropped).unwrap();
+    outbox.settle(0, 1, 1, Outcome::Failed).unwrap();
     outbox.basic_recover(word("rec.")).unwrap();
     outbox.release(1);
     outbox.method(tail()).unwrap();

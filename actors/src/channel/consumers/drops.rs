@@ -1,0 +1,100 @@
+//! What a consumer knows about deliveries that are dropped unsettled: whether anybody was there to handle
+//! them, and when the next one is logged.
+
+use std::{
+    sync::{
+        Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::message::DeliverySink;
+
+/// The time from the first warning to the next; it is doubled after each.
+const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(in crate::channel) struct Drops {
+    sink: Weak<dyn DeliverySink>,
+    /// The consumer is being cancelled, or has ended.
+    leaving: AtomicBool,
+    /// What its target has not begun returns to the queue.
+    handing_back: AtomicBool,
+    log: Mutex<DropLog>,
+}
+
+impl Drops {
+    pub(in crate::channel) fn new(sink: Weak<dyn DeliverySink>) -> Self {
+        Self {
+            sink,
+            leaving: AtomicBool::new(false),
+            handing_back: AtomicBool::new(false),
+            log: Mutex::default(),
+        }
+    }
+
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn hand_back(&self) {
+        self.leave();
+        self.handing_back.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a delivery that is dropped now was dropped by a handler. Otherwise it was dropped with
+    /// the mailbox or the stream that had it, or handed back by a cancel.
+    pub(super) fn has_target(&self) -> bool {
+        let has_target = || self.sink.upgrade().is_none_or(|sink| sink.has_target());
+        !self.handing_back.load(Ordering::Relaxed) && has_target()
+    }
+
+    /// Counts a dropped delivery. Returns how many there were if it is to be logged.
+    pub(super) fn count(&self, now: Instant) -> Option<u64> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).count(now)
+    }
+}
+
+/// Decides which drops are logged: the first one, and then one each time the interval has passed, which
+/// doubles. A plain machine.
+#[derive(Debug, Default)]
+struct DropLog {
+    dropped: u64,
+    next: Option<(Instant, Duration)>,
+}
+
+impl DropLog {
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.dropped += 1;
+        let interval = match self.next {
+            None => FIRST_INTERVAL,
+            Some((at, interval)) if now >= at => interval.saturating_mul(2),
+            Some(_) => return None,
+        };
+        self.next = now.checked_add(interval).map(|at| (at, interval)).or(self.next);
+        Some(self.dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_logged_at_doubling_intervals() {
+        let start = Instant::now();
+        let mut log = DropLog::default();
+        // One drop in each tenth of a second, for 20 seconds.
+        let logged: Vec<u64> =
+            (0..200).filter_map(|n| log.count(start + Duration::from_millis(100 * n))).collect();
+        // After 0, 1, 3, 7 and 15 seconds.
+        assert_eq!(logged, [1, 11, 31, 71, 151]);
+    }
+}
