@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::{
     Channel, OpenChannel, Result,
-    events::{Health, Opened},
-    message::{CloseConnection, GetHealth, Table, UpdateSecret},
+    events::{EntityKind, Health, MissingEntity, Opened},
+    message::{CloseConnection, Forget, GetHealth, GetMissing, Table, UpdateSecret},
     options::Secret,
 };
 
@@ -327,6 +327,62 @@ impl Connection {
     /// ```
     pub async fn health(&self) -> Result<Health> {
         Ok(self.inner.supervisor.send(GetHealth).await?)
+    }
+
+    /// Returns what was declared, opened or consumed on this connection and is not in place, with the cause and
+    /// the time of the next try.
+    ///
+    /// Each entity is tried again by a back-off of its own: after 50 milliseconds, then after pauses that
+    /// double up to 5 seconds, without end or until the limits of the
+    /// [`Recovery`](crate::options::Recovery) are reached. [`health`](Self::health) is `Degraded` as long as
+    /// something is missing. What was declared passively is awaited, and never made.
+    ///
+    /// # Errors
+    /// `Stopped` if the arbiter of the connection has ended.
+    ///
+    /// **Over a reconnect**: what was missing is tried by the recovery, and stays listed until it is in place.
+    /// While the connection is down nothing can be tried.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
+    /// for one in connection.missing().await? {
+    ///     println!("{} {:?}, next try {:?}: {}", one.kind, one.name, one.next_try, one.error);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn missing(&self) -> Result<Vec<MissingEntity>> {
+        Ok(self.inner.supervisor.send(GetMissing).await?)
+    }
+
+    /// Gives up what is wanted on this connection, without deleting it at the broker. Returns whether it was
+    /// wanted.
+    ///
+    /// What was declared or consumed stays wanted, so that a queue that an operator deletes is declared
+    /// again. After this it is not. An exchange or queue is given up with its bindings; a queue with its
+    /// consumers, which end with [`ConsumerEnd::Forgotten`](crate::ConsumerEnd::Forgotten). A consumer that
+    /// is running is cancelled (`basic.cancel`). Nothing else is sent. Kind and name are those of
+    /// [`missing`](Self::missing): of a binding, `source -> destination (routing key)`; of a consumer, its
+    /// tag, on every channel of the connection.
+    ///
+    /// # Errors
+    /// `Stopped` if the arbiter of the connection has ended.
+    ///
+    /// **Over a reconnect**: it is not redeclared.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
+    /// use actix_pika::events::EntityKind;
+    ///
+    /// let was_wanted = connection.forget(EntityKind::Queue, "legacy").await?;
+    /// assert!(was_wanted);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn forget(&self, kind: EntityKind, name: &str) -> Result<bool> {
+        Ok(self.inner.supervisor.send(Forget::new(kind, name)).await?)
     }
 
     /// Returns the highest channel number that both sides agreed on; `None` unless the connection is open.

@@ -228,9 +228,9 @@ pub mod message {
     pub use actix_pika_actors::{
         BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CommitTx, Confirmation,
         Consumed, ConsumerState, Death, DeathReason, DecodeError, DeleteExchange, DeleteQueue, DeliveryMode,
-        Get, GetHealth, GetState, IntoBody, PauseConsumer, Processing, Properties, Publish, PurgeQueue, Qos,
-        QueueDeclared, QueueName, Recover, Return, RollbackTx, SelectTx, Settle, Table, Text, UnbindExchange,
-        UnbindQueue, UpdateSecret, Value, WatchChannel, WatchConnection,
+        Forget, Get, GetHealth, GetMissing, GetState, IntoBody, PauseConsumer, Processing, Properties,
+        Publish, PurgeQueue, Qos, QueueDeclared, QueueName, Recover, Return, RollbackTx, SelectTx, Settle,
+        Table, Text, UnbindExchange, UnbindQueue, UpdateSecret, Value, WatchChannel, WatchConnection,
     };
 
     #[doc(no_inline)]
@@ -252,7 +252,9 @@ pub mod message {
 /// # }
 /// ```
 pub mod events {
-    pub use actix_pika_actors::{ConnectionState, Degradation, EntityKind, Health, Load, Opened, Skipped};
+    pub use actix_pika_actors::{
+        ConnectionState, Degradation, EntityKind, Health, Load, MissingEntity, NextTry, Opened, Skipped,
+    };
 
     pub use crate::event_stream::Events;
     #[doc(no_inline)]

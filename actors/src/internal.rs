@@ -34,6 +34,10 @@ pub(crate) enum ChannelMessage {
     /// An exchange or queue that was reported as gone exists again, or is not looked for any more: publishes
     /// to it go to the broker.
     EntityFound { kind: EntityKind, name: String },
+    /// Declare what a cancelled consumer needs, on this channel, and start the consumer again.
+    StartConsumer { consumer: u32, declare: Vec<Entity> },
+    /// The application has given up this consumer, or its queue.
+    ForgetConsumer { tag: String },
     /// A consumer that could not recover can start again, or ends.
     ConsumerRepaired { consumer: u32, result: Result<(), ConsumerEnd> },
     /// Reading has paused for too long, and this consumer has the most unsettled bytes.
@@ -88,7 +92,7 @@ pub(crate) enum SupervisorMessage {
     /// that.
     RepairConsumer { epoch: u64, channel: u16, consumer: u32, trial: TrialConsume, cause: ConsumerEnd },
     /// From a channel: such a consumer has started again.
-    ConsumerRepaired { epoch: u64, tag: Arc<str> },
+    ConsumerRepaired { epoch: u64, channel: u16, tag: Arc<str> },
     /// From the utility channel: the results of its steps, in order; fewer if it ended before all replies had
     /// come.
     StepsDone { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },

@@ -173,6 +173,9 @@ async fn a_consumer_recovers_when_the_node_of_its_queue_is_back(cluster: &Cluste
     drop(before);
     assert!(consumer.end().is_none());
     cluster.start_again(3).await;
+    // The first try is made on its own channel, which the refusal closes; the others are not.
+    let event = within("the refused repair", 60, channel_events.next()).await.unwrap();
+    assert!(matches!(&event, ChannelEvent::Reopened(_)), "{event:?}");
     let event = within("the recovery of the consumer", 60, channel_events.next()).await.unwrap();
     assert!(matches!(&event, ChannelEvent::ConsumerRecovered { tag } if **tag == *"mine"), "{event:?}");
     within("a publish", 10, channel.default_exchange().publish("after", "remote")).await.unwrap();

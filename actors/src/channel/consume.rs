@@ -188,8 +188,8 @@ impl ChannelMachine {
         log::debug!("channel {}: consumer {tag:?} started again", self.number());
         if self.consumers.by_id(consumer).is_some_and(|entry| entry.phase.consumed()) {
             self.notify(ChannelEvent::ConsumerRecovered { tag: tag.clone() });
-            let epoch = self.epoch();
-            self.report(SupervisorMessage::ConsumerRepaired { epoch, tag: tag.clone() });
+            let (epoch, channel) = (self.epoch(), self.number());
+            self.report(SupervisorMessage::ConsumerRepaired { epoch, channel, tag: tag.clone() });
         }
         self.cancel_now(tag, cancel, now);
     }

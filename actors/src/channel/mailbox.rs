@@ -115,6 +115,10 @@ impl ChannelMachine {
             ChannelMessage::EntityFound { kind, name } => {
                 log::debug!("channel {}: {kind} {name:?} is there again", self.number());
             }
+            ChannelMessage::StartConsumer { consumer, declare } => {
+                self.start_cancelled(consumer, declare, Instant::now());
+            }
+            ChannelMessage::ForgetConsumer { tag } => self.give_up_consumer(&tag, Instant::now()),
             ChannelMessage::ConsumerRepaired { consumer, result } => {
                 self.consumer_repaired(consumer, result, Instant::now());
             }

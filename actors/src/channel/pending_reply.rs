@@ -15,6 +15,8 @@ pub(super) enum PendingReply {
     Close,
     /// The channel's own method, whose reply changes nothing.
     Internal,
+    /// Declares what a consumer needs that is started again.
+    ForConsumer(u32),
     Done(Responder<()>),
     /// `tx.commit`
     Committed(Responder<()>),
@@ -56,7 +58,7 @@ impl PendingReply {
     /// Fails the call. Callers that wait for a cancel succeed: the consumer has ended with the channel.
     pub(super) fn fail(self, error: Error) {
         match self {
-            Self::Open | Self::ConfirmSelect | Self::Close | Self::Internal => {}
+            Self::Open | Self::ConfirmSelect | Self::Close | Self::Internal | Self::ForConsumer(_) => {}
             Self::Done(responder) | Self::Committed(responder) | Self::BasicRecovered(responder) => {
                 let _ = responder.send(Err(error));
             }
@@ -81,7 +83,7 @@ impl PendingReply {
     /// Fails the callers at their deadline and keeps what is needed to undo a late success.
     pub(super) fn expire(&mut self, error: Error) {
         match self {
-            Self::Open | Self::ConfirmSelect | Self::Close => {}
+            Self::Open | Self::ConfirmSelect | Self::Close | Self::ForConsumer(_) => {}
             Self::Internal | Self::Done(_) | Self::Committed(_) | Self::Count(_) => {
                 std::mem::replace(self, Self::Internal).fail(error);
             }

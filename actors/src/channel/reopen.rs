@@ -60,7 +60,10 @@ impl ChannelMachine {
     /// Returns whether the channel reopens after the broker's close.
     fn may_reopen(&mut self, reason: &CloseReason, consume: Option<&FailedConsume>, now: Instant) -> bool {
         // Terminates: each attempt drops one consumer.
-        let drops_one = matches!(consume, Some(FailedConsume::Restarted(..) | FailedConsume::Unwanted(_)));
+        let drops_one = matches!(
+            consume,
+            Some(FailedConsume::Restarted(..) | FailedConsume::Needed(..) | FailedConsume::Unwanted(_))
+        );
         let may = if self.state.awaits_recovery() && drops_one {
             true
         } else if self.state.is_open_or_reopened() {
@@ -75,7 +78,7 @@ impl ChannelMachine {
         may && self.can_reopen()
     }
 
-    fn can_reopen(&self) -> bool {
+    pub(super) fn can_reopen(&self) -> bool {
         self.recovers && !self.transaction.selected() && !self.drain_requested
     }
 
@@ -90,6 +93,11 @@ impl ChannelMachine {
                 // A missing queue closes the channel once, and not once for each of its consumers.
                 let missing = error.close_reason().is_some_and(|reason| reason.code == 404);
                 let others = if missing { self.consumers.restarting_beside(consumer) } else { Vec::new() };
+                skipped.extend(others.into_iter().map(|other| (other, error.clone())));
+                skipped.push((consumer, error));
+            }
+            Some(FailedConsume::Needed(consumer, error)) => {
+                let others = self.consumers.restarting_beside(consumer);
                 skipped.extend(others.into_iter().map(|other| (other, error.clone())));
                 skipped.push((consumer, error));
             }

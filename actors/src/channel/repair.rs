@@ -2,11 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::ChannelMachine;
+use super::{ChannelMachine, PendingReply, machine::Request, state::ConsumersAt};
 use crate::{
     error::Error,
-    internal::SupervisorMessage,
-    message::{ChannelEvent, ConsumerEnd, EntityKind, Skipped},
+    internal::{Entity, SupervisorMessage},
+    message::{ChannelEvent, ConsumerEnd, EntityKind, Skipped, methods::Method},
 };
 
 impl ChannelMachine {
@@ -27,6 +27,34 @@ impl ChannelMachine {
         }
     }
 
+    /// Declares what a cancelled consumer needs, and starts it again. A refusal closes this channel once; then
+    /// the supervisor tries it elsewhere.
+    pub(super) fn start_cancelled(&mut self, consumer: u32, declare: Vec<Entity>, now: Instant) {
+        let Some(entry) = self.consumers.by_id(consumer).filter(|entry| entry.phase.is_suspended()) else {
+            return;
+        };
+        let trial = entry.trial();
+        if !self.state.is_open_or_reopened() || !self.can_reopen() {
+            let (epoch, channel, cause) = (self.epoch(), self.number(), ConsumerEnd::CancelledByBroker);
+            let again = SupervisorMessage::RepairConsumer { epoch, channel, consumer, trial, cause };
+            return self.report(again);
+        }
+        for entity in declare {
+            let (name, method) = match entity {
+                Entity::Exchange(declare) => (declare.name.clone(), declare.method()),
+                Entity::Queue { declare, name } => (name.as_str().to_owned(), declare.method()),
+                Entity::QueueBinding(bind) => (bind.queue.clone(), bind.method()),
+                Entity::ExchangeBinding(bind) => (bind.destination.clone(), bind.method()),
+                Entity::Consumer { .. } => continue,
+            };
+            // One that cannot be encoded was not recorded.
+            if let Ok(method) = method {
+                self.ask(Request::new(method, PendingReply::ForConsumer(consumer)).on(name), now);
+            }
+        }
+        self.consumer_repaired(consumer, Ok(()), now);
+    }
+
     /// Returns what is missing because consumers were not started with the channel, and the messages that ask
     /// the supervisor to repair them. These follow the message that the channel has recovered.
     pub(super) fn repairs(&mut self, skipped: Vec<(u32, Error)>) -> (Vec<Skipped>, Vec<SupervisorMessage>) {
@@ -44,6 +72,18 @@ impl ChannelMachine {
             missing.push(Skipped { kind: EntityKind::Consumer, name, error });
         }
         (missing, repairs)
+    }
+
+    /// The application has given up a consumer, or its queue. The broker is told if it has the consumer.
+    pub(super) fn give_up_consumer(&mut self, tag: &str, now: Instant) {
+        let Some(entry) = self.consumers.get(tag) else { return };
+        let consumer = entry.id();
+        if entry.phase.is_suspended() || self.state.consumers_at() == ConsumersAt::Client {
+            self.lose_consumer(consumer, ConsumerEnd::Forgotten);
+            self.continue_closing(now);
+        } else {
+            self.cancel_because(consumer, ConsumerEnd::Forgotten, now);
+        }
     }
 
     /// Ends a consumer that cannot start again.

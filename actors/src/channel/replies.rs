@@ -60,6 +60,8 @@ pub(super) enum FailedConsume {
     New(String, Error),
     /// Of a consumer that was started again.
     Restarted(u32, Error),
+    /// A method that declares what a consumer needs that is started again.
+    Needed(u32, Error),
     /// Of a consumer that was started again and is to be cancelled.
     Unwanted(Arc<str>),
 }
@@ -205,6 +207,7 @@ impl Replies {
             PendingReply::Restarted { consumer, .. } => {
                 Some(FailedConsume::Restarted(*consumer, error.clone()))
             }
+            PendingReply::ForConsumer(consumer) => Some(FailedConsume::Needed(*consumer, error.clone())),
             PendingReply::Consumed { tag, .. } => Some(FailedConsume::New(tag.clone(), error.clone())),
             _ => None,
         };

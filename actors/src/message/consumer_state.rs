@@ -29,6 +29,8 @@ pub enum ConsumerEnd {
     /// Its waiting deliveries kept the connection from reading for too long (`stall_limit`), and no other
     /// consumer had more of them.
     TooSlow,
+    /// The application gave it up, or its queue ([`Forget`](crate::Forget)).
+    Forgotten,
     /// Its channel or connection is closed.
     Closed(Error),
 }

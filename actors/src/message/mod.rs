@@ -24,6 +24,7 @@ mod health;
 mod history;
 mod ids;
 pub(crate) mod methods;
+mod missing;
 mod open_channel;
 mod processing;
 mod publish;
@@ -57,6 +58,7 @@ pub use self::{
     get::Get,
     health::{Degradation, EntityKind, Health, Skipped},
     history::{Death, DeathReason},
+    missing::{Forget, GetMissing, MissingEntity, NextTry},
     open_channel::{OnOutage, OpenChannel},
     processing::{Processing, Requeue},
     publish::{Confirmation, Publish},

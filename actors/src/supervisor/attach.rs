@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     internal::{ChannelMessage, ConnectionCommand},
-    message::{EntityKind, OpenChannel, Opened, Skipped},
+    message::{OpenChannel, Opened},
     wire::Value,
 };
 
@@ -52,11 +52,11 @@ impl Supervision {
             if free || !self.phase.has_connection() {
                 self.channels.numbers.give_back(channel);
             }
-            for tag in self.retries.remove_channel(channel) {
-                self.missing.remove(EntityKind::Consumer, &tag);
-            }
+            self.missing.channel_closed(channel);
             self.topology.forget_channel(channel);
-            self.channel_recovered(channel, Vec::new(), now);
+            self.forget_unrecorded();
+            self.room(now);
+            self.channel_is_done(channel, now);
         }
         if matches!(self.phase, Phase::Closing(_)) {
             self.order_close_if_drained(now);
@@ -73,15 +73,15 @@ impl Supervision {
     }
 
     /// Attaches every channel to the connection; returns those that have to recover.
-    pub(super) fn attach_channels(&mut self) -> BTreeSet<u16> {
+    pub(super) fn attach_channels(&mut self, now: Instant) -> BTreeSet<u16> {
         let max = self.channels.numbers.max();
         let mut recovering = BTreeSet::new();
         for (number, status) in self.channels.iter() {
             if number > max {
                 let what = format!("channel {number} is more than the broker allows now, {max}");
-                let (kind, name, error) = (EntityKind::Channel, number.to_string(), Error::limit(what));
+                let error = Error::limit(what);
                 let closed = ChannelMessage::ConnectionClosed { error: error.clone() };
-                self.missing.insert(Skipped { kind, name, error });
+                self.missing.channel_missing(number, error, now);
                 self.effects.push_back(Effect::SendToChannel(number, closed));
                 continue;
             }

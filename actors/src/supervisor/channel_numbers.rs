@@ -21,6 +21,11 @@ impl ChannelNumbers {
         self.max
     }
 
+    /// Returns whether every number is in use.
+    pub(super) fn is_full(&self) -> bool {
+        self.used.range(1..=self.max).count() >= self.max.into()
+    }
+
     /// Starts again with only these in use.
     pub(super) fn reset(&mut self, used: impl Iterator<Item = u16>) {
         self.used = used.collect();

@@ -28,6 +28,8 @@ pub(super) enum Effect {
     StartUtility { number: u16, steps: Vec<RecoveryStep> },
     /// Report an alarm, or its end, to the utility channel.
     BlockUtility(bool),
+    /// Forget the utility channel, which has ended.
+    DropUtility,
     /// End the utility channel with its connection.
     StopUtility(Error),
     /// Fail unanswered secret updates and stop refreshing credentials.

@@ -20,7 +20,7 @@ impl Supervision {
         if self.phase.is_recovering() {
             reasons.push(Degradation::Recovering);
         }
-        reasons.extend(self.missing.iter().cloned().map(Degradation::Missing));
+        reasons.extend(self.missing.skipped().map(Degradation::Missing));
         if reasons.is_empty() { Health::Up } else { Health::Degraded(reasons) }
     }
 

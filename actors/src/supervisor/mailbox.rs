@@ -6,14 +6,14 @@
 use actix::{AsyncContext, Context, Handler, MessageResult, Recipient};
 use tokio::time::Instant;
 
-use super::{ChannelEntry, ConnectionSupervisor, phase::Phase, repair::Repair, repair_steps::ServerNamed};
+use super::{ChannelEntry, ConnectionSupervisor, missing::Repair, phase::Phase};
 use crate::{
     channel::{Channel, OpenedChannel, Reply},
     error::{Error, Result},
     internal::{ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
     message::{
-        CloseConnection, FollowConnection, GetHealth, GetState, OpenChannel, Opened, ReleaseConnection,
-        UpdateSecret, WatchConnection,
+        CloseConnection, FollowConnection, Forget, GetHealth, GetMissing, GetState, OpenChannel, Opened,
+        ReleaseConnection, UpdateSecret, WatchConnection,
     },
     options::Recovery,
     wire::Negotiated,
@@ -86,6 +86,24 @@ impl Handler<GetHealth> for ConnectionSupervisor {
     }
 }
 
+impl Handler<GetMissing> for ConnectionSupervisor {
+    type Result = MessageResult<GetMissing>;
+
+    fn handle(&mut self, _: GetMissing, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.supervision.missing.list())
+    }
+}
+
+impl Handler<Forget> for ConnectionSupervisor {
+    type Result = bool;
+
+    fn handle(&mut self, Forget { kind, name }: Forget, ctx: &mut Context<Self>) -> Self::Result {
+        let was_wanted = self.supervision.give_up(kind, &name);
+        self.perform_effects(ctx);
+        was_wanted
+    }
+}
+
 impl Handler<ReleaseConnection> for ConnectionSupervisor {
     type Result = ();
 
@@ -121,22 +139,26 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
                 self.channels.remove(&channel);
                 self.supervision.channel_closed(channel, free, now);
             }
-            SupervisorMessage::TopologyChanged(change) => self.supervision.topology_changed(change),
+            SupervisorMessage::TopologyChanged(change) => self.supervision.topology_changed(change, now),
             SupervisorMessage::QueueDeleting { queue, is_deleting } => {
                 self.supervision.queue_deleting(&queue, is_deleting)
             }
             SupervisorMessage::EntityGone { kind, name, error } => {
-                self.supervision.entity_gone(kind, name, error, now);
+                self.supervision.entity_gone(kind, &name, &error, now);
             }
-            SupervisorMessage::ConsumerMissing { tag, error, .. } => {
-                self.supervision.consumer_missing(&tag, error);
+            SupervisorMessage::ConsumerMissing { channel, tag, error } => {
+                self.supervision.consumer_missing(channel, &tag, error, now);
             }
-            SupervisorMessage::ConsumerGivenUp { tag, .. } => self.supervision.consumer_recovered(&tag),
+            SupervisorMessage::ConsumerGivenUp { channel, tag } => {
+                self.supervision.consumer_recovered(channel, &tag, now);
+            }
             SupervisorMessage::RepairConsumer { channel, consumer, trial, cause, .. } => {
-                let repair = Repair { channel, consumer, trial, cause, queue: ServerNamed::Check };
+                let repair = Repair { channel, consumer, trial, cause };
                 self.supervision.repair(repair, now);
             }
-            SupervisorMessage::ConsumerRepaired { tag, .. } => self.supervision.consumer_recovered(&tag),
+            SupervisorMessage::ConsumerRepaired { channel, tag, .. } => {
+                self.supervision.consumer_recovered(channel, &tag, now);
+            }
             SupervisorMessage::StepsDone { number, results, .. } => {
                 self.supervision.steps_done(number, results, now);
             }

@@ -23,7 +23,6 @@ mod redeclare;
 mod redeclare_steps;
 mod refusal;
 mod repair;
-mod repair_steps;
 mod secret_updates;
 mod secrets;
 mod supervision;

@@ -45,6 +45,7 @@ impl ConnectionSupervisor {
             }
             Effect::StartUtility { number, steps } => self.start_utility(number, steps, ctx),
             Effect::BlockUtility(blocked) => self.send_to_utility(ChannelMessage::Blocked(blocked)),
+            Effect::DropUtility => self.utility = None,
             Effect::StopUtility(error) => {
                 self.send_to_utility(ChannelMessage::ConnectionClosed { error });
                 self.utility = None;

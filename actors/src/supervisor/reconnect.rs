@@ -74,7 +74,7 @@ impl Supervision {
         if self.phase.open().is_some() {
             self.backoff.lost(now);
             log::warn!("connection {epoch}: lost: {error}");
-            self.detach_all(&error);
+            self.detach_all(&error, now);
             self.notify(ConnectionEvent::Lost(error.clone()));
         } else {
             log::debug!("connection {epoch}: not connected: {error}");
@@ -98,15 +98,16 @@ impl Supervision {
 
     /// Detaches the channels and ends what used the lost connection: the utility channel, repairs, secret
     /// updates.
-    fn detach_all(&mut self, error: &Error) {
+    fn detach_all(&mut self, error: &Error, now: Instant) {
         let epoch = self.epoch;
+        self.note_channel_limit(error);
         self.utility = None;
         self.effects.push_back(Effect::StopUtility(error.clone()));
-        self.retries.clear();
-        self.missing.clear();
+        self.missing.detached(now);
         self.topology.forget_deletes();
         self.effects.push_back(Effect::FailSecrets(error.clone()));
         self.send_to_channels(|| ChannelMessage::Detached { epoch, error: error.clone() });
+        self.announce();
         self.channels.reset_numbers();
     }
 }

@@ -1,67 +1,65 @@
 //! From an open connection to a recovered one: the topology is redeclared, the channels are attached, and
-//! what is missing is repaired.
+//! what is missing is tried again.
 //!
-//! What is declared in which order is in `redeclare.rs`, what is repaired when in `repair.rs`. Here their
-//! decisions become work of the utility channel, messages to channels, and phases.
-
-use std::time::Duration;
+//! What is declared in which order is in `redeclare.rs`, what is missing and when it is tried in `missing/`.
+//! Here their decisions become work of the utility channel, messages to channels, and phases. Consumers are
+//! in `repair.rs`.
 
 use tokio::time::Instant;
 
 use super::{
     effect::Effect,
+    missing::{EntityKey, Run, Scope},
     phase::{Open, Phase},
-    redeclare::{Next, Redeclare},
+    redeclare::{LONGEST_LOCK_PAUSE, Next, Redeclare},
     redeclare_steps::{RecoveryStep, StepResult},
-    refusal::is_transient,
-    repair::{Repair, RetryTask, TaskEnd},
     supervision::Supervision,
     utility_task::{Purpose, UtilityTask},
 };
 use crate::{
     error::Error,
     internal::{ChannelMessage, ConnectionCommand},
-    message::{ConnectionEvent, ConsumerEnd, EntityKind, Skipped},
+    message::{ConnectionEvent, EntityKind, Skipped},
     wire::Fault,
 };
 
-/// The least time for which a refused step is tried again. With a long heartbeat interval it is longer,
-/// because the broker may notice the dead connection later.
-const RETRY_LIMIT: Duration = Duration::from_secs(60);
-
 impl Supervision {
     pub(super) fn redeclare_topology(&mut self, open: Open, now: Instant) {
-        let (redeclare, next) = Redeclare::start(&self.topology, now);
-        self.phase = Phase::RedeclaringTopology(open, redeclare);
+        self.missing.set_longest_pause(LONGEST_LOCK_PAUSE);
+        self.phase = Phase::RedeclaringTopology(open, Redeclare::new(now));
         self.health_changed();
-        self.redeclare_next(next, now);
+        self.redeclare_next(now);
     }
 
-    fn redeclare_next(&mut self, next: Next, now: Instant) {
-        match next {
-            Next::Send(steps) => {
-                // No channel is attached yet, so that every number is free at the broker.
-                self.run_steps(self.channels.numbers.max(), steps, Purpose::Redeclare);
-            }
-            Next::Wait => {}
+    /// Goes on with the redeclaration, unless the utility channel is at work.
+    fn redeclare_next(&mut self, now: Instant) {
+        if self.utility.is_some() {
+            return;
+        }
+        let Phase::RedeclaringTopology(open, redeclare) = &mut self.phase else { return };
+        match redeclare.next(&self.topology, &mut self.missing, now) {
+            Next::Send(steps) => self.run_steps(steps, Purpose::Redeclare),
+            Next::Settle => self.retry_when_due(now),
             Next::Done => {
-                let Some(open) = self.phase.open().cloned() else { return };
-                self.phase = Phase::Attaching(open, self.attach_channels());
+                let open = open.clone();
+                self.phase = Phase::Attaching(open, self.attach_channels(now));
                 self.recovery_advanced(now);
             }
         }
     }
 
-    /// Sends refused steps again when their pause is over.
+    /// Ends the wait for what is missing when its time is over.
     pub(super) fn redeclare_when_due(&mut self, now: Instant) {
-        if let Phase::RedeclaringTopology(_, redeclare) = &mut self.phase
-            && let Some(steps) = redeclare.take_due(now)
+        if let Phase::RedeclaringTopology(_, redeclare) = &self.phase
+            && redeclare.is_settling()
         {
-            self.redeclare_next(Next::Send(steps), now);
+            self.redeclare_next(now);
         }
     }
 
-    fn run_steps(&mut self, number: u16, steps: Vec<RecoveryStep>, purpose: Purpose) {
+    /// Starts the utility channel. Returns `false` if no channel number is free.
+    fn run_steps(&mut self, steps: Vec<RecoveryStep>, purpose: Purpose) {
+        let Some(number) = self.take_utility_number() else { return };
         self.effects.push_back(Effect::StartUtility { number, steps: steps.clone() });
         self.utility = Some(UtilityTask { number, steps, purpose });
     }
@@ -69,26 +67,34 @@ impl Supervision {
     /// The utility channel has ended. There is no result for a step without a reply.
     pub(super) fn steps_done(&mut self, number: u16, results: Vec<StepResult>, now: Instant) {
         let Some(mut task) = self.utility.take_if(|task| task.number == number) else { return };
+        self.effects.push_back(Effect::DropUtility);
         if results.len() < task.steps.len() {
             let fault = Fault::internal("no answer while the topology is redeclared");
             self.effects.push_back(Effect::Command(ConnectionCommand::Fail { fault }));
             return;
         }
         self.effects.push_back(Effect::Command(ConnectionCommand::DetachChannel { channel: number }));
+        if !matches!(self.phase, Phase::RedeclaringTopology(..)) {
+            self.channels.numbers.give_back(number);
+        }
         self.rename_queues(&mut task, &results);
         match task.purpose {
             Purpose::Redeclare => {
-                let Phase::RedeclaringTopology(_, redeclare) = &mut self.phase else { return };
-                let retries_pending = !self.retries.is_empty();
-                let redeclared = redeclare.sent(task.steps, results, retries_pending, &self.topology, now);
-                redeclared.skipped.into_iter().for_each(|skipped| self.missing.insert(skipped));
-                self.retries.add_steps(redeclared.retry, now);
-                self.redeclare_next(redeclared.next, now);
+                for (step, result) in task.steps.iter().zip(results) {
+                    self.missing.step_done(step, result.map(|_| ()), &self.topology, now);
+                }
             }
-            Purpose::Retry(retry) => {
-                self.channels.numbers.give_back(number);
-                self.retry_done(retry, task.steps, results, now);
-            }
+            Purpose::Retry(run) => self.run_done(run, task.steps, results, now),
+        }
+        self.announce();
+        self.redeclare_next(now);
+        self.retry_when_due(now);
+        self.health_changed();
+    }
+
+    fn run_done(&mut self, run: Run, steps: Vec<RecoveryStep>, results: Vec<StepResult>, now: Instant) {
+        for repair in self.missing.finish(run, steps, results, &self.topology, now) {
+            self.finish_repair(&repair, Ok(()));
         }
     }
 
@@ -101,17 +107,33 @@ impl Supervision {
             {
                 log::info!("queue {old:?}: renamed to {new:?}");
                 self.send_to_channels(|| ChannelMessage::QueueRenamed { old: old.clone(), new: new.clone() });
-                self.retries.rename_queue(&old, new);
-                if let Purpose::Retry(retry) = &mut task.purpose {
-                    retry.rename_queue(&old, new);
+                self.missing.rename_queue(&old, new);
+                if let Purpose::Retry(run) = &mut task.purpose {
+                    run.rename_queue(&old, new);
                 }
             }
         }
     }
 
+    /// Tells the channels what is in place again, or is not looked for any more.
+    pub(super) fn announce(&mut self) {
+        for (kind, name) in self.missing.take_announcements() {
+            self.send_to_channels(|| ChannelMessage::EntityFound { kind, name: name.clone() });
+        }
+    }
+
     /// A channel has recovered, except for these consumers.
     pub(super) fn channel_recovered(&mut self, channel: u16, skipped: Vec<Skipped>, now: Instant) {
-        skipped.into_iter().for_each(|skipped| self.missing.insert(skipped));
+        let tags: Vec<_> = skipped.iter().map(|skipped| skipped.name.clone()).collect();
+        self.missing.channel_recovered(channel, &tags, now);
+        for Skipped { name, error, .. } in skipped {
+            self.missing.not_started(channel, &name, error, now);
+        }
+        self.channel_is_done(channel, now);
+    }
+
+    /// A channel has recovered, or needs no recovery any more.
+    pub(super) fn channel_is_done(&mut self, channel: u16, now: Instant) {
         if let Phase::Attaching(_, waiting) = &mut self.phase {
             waiting.remove(&channel);
         }
@@ -125,6 +147,7 @@ impl Supervision {
             self.phase = Phase::Up(open.clone());
             self.backoff.came_up(now);
             self.outage = None;
+            self.missing.recovered(now);
             let skipped = self.missing.to_skipped();
             log::info!("connection {}: recovered, {} skipped", self.epoch, skipped.len());
             self.notify(ConnectionEvent::Recovered { epoch: self.epoch, skipped });
@@ -134,122 +157,46 @@ impl Supervision {
         self.retry_when_due(now);
     }
 
-    /// Forgets what is missing of entities that are not recorded any more, and ends their consumers.
-    pub(super) fn forget_unrecorded(&mut self) {
-        let lost = self.retries.remove_unrecorded(&self.topology);
-        // `Recovered` names everything that its recovery skipped.
-        if !matches!(self.phase, Phase::Attaching(..)) {
-            self.missing.retain_recorded(&self.topology);
+    /// The application has declared or consumed something.
+    pub(super) fn declared(&mut self, key: &EntityKey, now: Instant) {
+        if self.missing.found(key, now) {
+            self.health_changed();
         }
-        for repair in lost {
-            let end = repair.cause.clone();
-            self.lose_consumer(&repair, end);
-        }
-        self.health_changed();
-    }
-
-    /// A consumer has started again.
-    pub(super) fn consumer_recovered(&mut self, tag: &str) {
-        self.missing.remove(EntityKind::Consumer, tag);
-        self.health_changed();
-    }
-
-    /// A consumer delivers nothing, and only the application can start it again.
-    pub(super) fn consumer_missing(&mut self, tag: &str, error: Error) {
-        self.missing.insert(Skipped { kind: EntityKind::Consumer, name: tag.to_owned(), error });
-        self.health_changed();
+        self.announce();
+        self.retry_when_due(now);
     }
 
     /// A 404 named an exchange or queue. A recorded one is declared again with its bindings.
-    pub(super) fn entity_gone(&mut self, kind: EntityKind, name: String, error: Error, now: Instant) {
-        let steps = self.topology.entity_steps(kind, &name);
-        if steps.is_empty() {
-            return self.send_to_channels(|| ChannelMessage::EntityFound { kind, name: name.clone() });
-        }
-        self.gone.insert((kind, name.clone()));
-        self.missing.insert(Skipped { kind, name, error });
+    pub(super) fn entity_gone(&mut self, kind: EntityKind, name: &str, error: &Error, now: Instant) {
+        self.missing.entity_gone(kind, name, error, &self.topology, now);
+        self.announce();
         self.health_changed();
-        self.retries.add_steps(steps, now);
         self.retry_when_due(now);
     }
 
-    /// A consumer cannot start again. It is tried on the utility channel, because a refusal would close its
-    /// own.
-    pub(super) fn repair(&mut self, repair: Repair, now: Instant) {
-        self.retries.remove_consumer(repair.channel, repair.consumer);
-        let is_recorded = self.topology.queue(&repair.trial.queue).is_some();
-        let error = match &repair.cause {
-            ConsumerEnd::Closed(error) => error.clone(),
-            _ => Error::refused_here("the broker cancelled the consumer"),
-        };
-        if !(is_recorded || is_transient(&error)) || self.topology.is_deleting(&repair.trial.queue) {
-            let end = repair.cause.clone();
-            self.lose_consumer(&repair, end);
+    /// Returns what may be tried now, if the utility channel is free.
+    pub(super) fn retry_scope(&self) -> Option<Scope> {
+        match &self.phase {
+            _ if self.utility.is_some() || self.phase.open().is_none() => None,
+            Phase::RedeclaringTopology(_, redeclare) => redeclare.is_settling().then_some(Scope::Topology),
+            _ if self.phase.is_recovering() => None,
+            _ => Some(Scope::All),
+        }
+    }
+
+    /// Tries what is due.
+    pub(super) fn retry_when_due(&mut self, now: Instant) {
+        let Some(scope) = self.retry_scope() else { return };
+        let due = self.missing.due(scope, now);
+        self.announce();
+        let probes = scope == Scope::All && self.missing.has_due_probes(now);
+        if due.is_empty() && !probes {
             return;
         }
-        let (kind, name) = (EntityKind::Consumer, repair.trial.tag.to_string());
-        self.missing.insert(Skipped { kind, name, error });
-        self.health_changed();
-        self.retries.add_repair(repair, now);
-        self.retry_when_due(now);
-    }
-
-    fn lose_consumer(&mut self, repair: &Repair, end: ConsumerEnd) {
-        self.missing.remove(EntityKind::Consumer, &repair.trial.tag);
-        self.health_changed();
-        self.finish_repair(repair, Err(end));
-    }
-
-    fn finish_repair(&mut self, repair: &Repair, result: Result<(), ConsumerEnd>) {
-        let message = ChannelMessage::ConsumerRepaired { consumer: repair.consumer, result };
-        self.effects.push_back(Effect::SendToChannel(repair.channel, message));
-    }
-
-    /// Returns whether the retry list may use the utility channel.
-    pub(super) fn can_retry(&self) -> bool {
-        self.utility.is_none() && self.phase.open().is_some() && !self.phase.is_recovering()
-    }
-
-    /// Starts the next task of the retry list that is due.
-    pub(super) fn retry_when_due(&mut self, now: Instant) {
-        while self.can_retry()
-            && let Some(task) = self.retries.take_due(now)
-        {
-            match self.channels.numbers.take_last() {
-                Some(number) => self.run_steps(number, task.steps(&self.topology), Purpose::Retry(task)),
-                None => {
-                    log::debug!("connection {}: no channel number is free for a repair", self.epoch);
-                    self.retries.push(task.postponed(now));
-                }
-            }
+        if let Err(error) = self.check_room() {
+            return self.retry_without_room(due, &error, now);
         }
-    }
-
-    fn retry_done(
-        &mut self,
-        task: RetryTask,
-        steps: Vec<RecoveryStep>,
-        results: Vec<StepResult>,
-        now: Instant,
-    ) {
-        for (step, result) in steps.iter().zip(&results) {
-            let kind = step.kind();
-            if result.is_ok() && self.gone.remove(&(kind, step.name())) {
-                self.send_to_channels(|| ChannelMessage::EntityFound { kind, name: step.name() });
-            }
-        }
-        let heartbeat = self.phase.open().map_or(0, |open| open.opened.negotiated.heartbeat);
-        let limit = RETRY_LIMIT.max(Duration::from_secs(10 + 2 * u64::from(heartbeat)));
-        match task.finish(steps, results, &self.topology, &mut self.missing, limit, now) {
-            TaskEnd::Declared => self.health_changed(),
-            TaskEnd::DeclareAgain(task) => {
-                self.retries.push(task);
-                self.health_changed();
-            }
-            TaskEnd::Repaired(repair) => self.finish_repair(&repair, Ok(())),
-            TaskEnd::RepairAgain(task) => self.retries.push(task),
-            TaskEnd::Lost(repair, end) => self.lose_consumer(&repair, end),
-        }
-        self.retry_when_due(now);
+        let run = self.missing.begin(due, &self.topology, scope, now);
+        self.run_steps(run.steps.clone(), Purpose::Retry(run));
     }
 }

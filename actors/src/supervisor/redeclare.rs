@@ -1,4 +1,4 @@
-//! Redeclaring the topology after a reconnect: what is declared when, and what happens to a refusal.
+//! Redeclaring the topology after a reconnect: what is declared when, and how long the channels wait.
 //!
 //! The order of a recovery:
 //! 1. exchanges, in the order of their first declaration
@@ -8,24 +8,23 @@
 //! 5. channels, each by itself: `channel.open`, prefetch and consumers, `confirm.select`
 //! 6. per channel: unconfirmed publishes, publishes that were queued, calls that waited
 //!
-//! Steps 1 to 4 are below; 5 and 6 are in `channel/recovery.rs`. A step whose refusal may be transient is
-//! sent again for up to five seconds, while the channels wait. After that it goes to the retry list
-//! (`repair.rs`).
+//! Steps 1 to 4 are below; 5 and 6 are in `channel/recovery.rs`. What is refused is missing, and tried again
+//! by its own back-off (`missing/`). The channels wait up to five seconds for what may be in place in a
+//! moment.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{
-    redeclare_steps::{RecoveryStep, StepResult},
-    refusal::{is_not_found, is_transient},
+    missing::{EntityKey, Missing},
+    redeclare_steps::RecoveryStep,
     topology::Topology,
     topology_steps::TopologyGroup,
 };
-use crate::message::Skipped;
 
-/// The order of the redeclaration. The steps of a row are sent together; the next row follows when each of
-/// them is declared or given up for now.
+/// The order of the redeclaration. The steps of a row are sent together; the next row follows when all of
+/// them have their replies, because queues may have new names then.
 const ORDER: [&[TopologyGroup]; 2] = [
     &[TopologyGroup::Exchanges, TopologyGroup::ExchangeBindings, TopologyGroup::Queues],
     &[TopologyGroup::QueueBindings],
@@ -33,125 +32,65 @@ const ORDER: [&[TopologyGroup]; 2] = [
 
 /// How long channels wait for entities that are locked.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The first pause before refused steps are sent again.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between tries while they wait.
+pub(super) const LONGEST_LOCK_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Redeclare {
     since: Instant,
     /// The row of `ORDER` that comes after the present one.
     next_row: usize,
-    pause: Duration,
-    progress: Progress,
-}
-
-#[derive(Debug)]
-enum Progress {
-    /// Steps are at the broker.
-    Sent,
-    /// These steps are sent again at this time.
-    Pausing { until: Instant, refused: Vec<RecoveryStep> },
+    /// Everything was sent once; the channels wait for what is missing.
+    settling: bool,
 }
 
 /// What to do next.
 #[derive(Debug)]
 pub(super) enum Next {
     Send(Vec<RecoveryStep>),
-    /// Nothing until [`Redeclare::deadline`].
-    Wait,
+    /// Try what is missing, until [`Redeclare::deadline`].
+    Settle,
     /// The topology is declared, as far as possible.
     Done,
 }
 
-/// What the results of some steps lead to.
-#[derive(Debug)]
-pub(super) struct Redeclared {
-    pub(super) next: Next,
-    /// Steps that were given up for now.
-    pub(super) skipped: Vec<Skipped>,
-    /// Those of them that are worth another attempt later.
-    pub(super) retry: Vec<RecoveryStep>,
-}
-
 impl Redeclare {
-    pub(super) fn start(topology: &Topology, now: Instant) -> (Self, Next) {
-        let mut redeclare = Self { since: now, next_row: 0, pause: FIRST_PAUSE, progress: Progress::Sent };
-        let next = redeclare.begin_row(topology);
-        (redeclare, next)
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, next_row: 0, settling: false }
     }
 
-    fn begin_row(&mut self, topology: &Topology) -> Next {
-        self.progress = Progress::Sent;
+    /// Returns what follows when all steps that were sent have their results.
+    pub(super) fn next(&mut self, topology: &Topology, missing: &mut Missing, now: Instant) -> Next {
         while let Some(row) = ORDER.get(self.next_row) {
             self.next_row += 1;
-            self.pause = FIRST_PAUSE;
-            let steps: Vec<_> = row.iter().flat_map(|group| topology.steps(*group)).collect();
+            let steps = row.iter().flat_map(|group| topology.steps(*group));
+            let steps: Vec<_> = steps.filter(|step| missing.may_be_redeclared(step, now)).collect();
             if !steps.is_empty() {
                 return Next::Send(steps);
             }
         }
-        Next::Done
-    }
-
-    /// Takes the results of steps that were sent. `retries_pending` is whether the retry list has entries.
-    pub(super) fn sent(
-        &mut self,
-        steps: Vec<RecoveryStep>,
-        results: Vec<StepResult>,
-        retries_pending: bool,
-        topology: &Topology,
-        now: Instant,
-    ) -> Redeclared {
+        self.settling = true;
         let in_time = now.saturating_duration_since(self.since) < LOCK_WAIT;
-        // The entity that a 404 names may still be declared.
-        let may_appear =
-            retries_pending || results.iter().any(|result| result.as_ref().is_err_and(is_transient));
-        let (mut refused, mut skipped, mut retry) = (Vec::new(), Vec::new(), Vec::new());
-        for (step, result) in steps.into_iter().zip(results) {
-            let Err(error) = result else { continue };
-            let vanished = topology.vanished_queue(&step).filter(|_| is_not_found(&error));
-            let transient =
-                is_transient(&error) || (may_appear && is_not_found(&error)) || vanished.is_some();
-            if transient && in_time {
-                refused.extend(vanished);
-                refused.push(step);
-                continue;
-            }
-            log::warn!("{} {:?} not redeclared: {error}", step.kind(), step.name());
-            skipped.push(step.skipped(error));
-            if transient {
-                retry.extend(vanished);
-                retry.push(step);
-            }
-        }
-        let next = if refused.is_empty() {
-            self.begin_row(topology)
-        } else {
-            self.progress = Progress::Pausing { until: now + self.pause, refused };
-            self.pause = (self.pause * 2).min(MAX_PAUSE);
-            Next::Wait
-        };
-        Redeclared { next, skipped, retry }
+        if in_time && missing.holds_up(topology) { Next::Settle } else { Next::Done }
     }
 
-    /// Returns when refused steps are due again.
+    /// Returns whether everything was sent once, and what is missing is tried.
+    pub(super) fn is_settling(&self) -> bool {
+        self.settling
+    }
+
+    /// Returns when the channels wait no longer.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.progress {
-            Progress::Pausing { until, .. } => Some(until),
-            Progress::Sent => None,
-        }
+        self.settling.then_some(self.since + LOCK_WAIT)
     }
+}
 
-    /// Takes the refused steps once they are due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Vec<RecoveryStep>> {
-        match std::mem::replace(&mut self.progress, Progress::Sent) {
-            Progress::Pausing { until, refused } if until <= now => Some(refused),
-            progress => {
-                self.progress = progress;
-                None
-            }
-        }
+impl Missing {
+    /// Returns whether a step of the redeclaration is sent. A binding of what is missing is not: it is missing
+    /// as well.
+    fn may_be_redeclared(&mut self, step: &RecoveryStep, now: Instant) -> bool {
+        let Some(EntityKey::Binding(binding)) = EntityKey::of_step(step) else { return true };
+        !self.misses_end_of(&binding, now)
     }
 }
 
@@ -162,6 +101,7 @@ mod tests {
         error::{CloseReason, Error},
         internal::{Change, Entity},
         message::{BindExchange, BindQueue, DeclareExchange, DeclareQueue, QueueName},
+        options::Recovery,
     };
 
     fn topology() -> Topology {
@@ -183,86 +123,82 @@ mod tests {
         steps.iter().map(RecoveryStep::name).collect()
     }
 
-    fn refusal(code: u16, text: &str) -> StepResult {
-        Err(Error::refused("queue.declare", CloseReason::new(code, text, 50, 10)))
+    /// A redeclaration, with the entries that it makes.
+    struct Run {
+        topology: Topology,
+        missing: Missing,
+        redeclare: Redeclare,
+        now: Instant,
     }
 
-    fn all_ok(steps: &[RecoveryStep]) -> Vec<StepResult> {
-        steps.iter().map(|_| Ok(None)).collect()
+    impl Run {
+        fn start(topology: Topology) -> Self {
+            let now = Instant::now();
+            let missing = Missing::new(Recovery::default());
+            Self { topology, missing, redeclare: Redeclare::new(now), now }
+        }
+
+        fn next(&mut self) -> Next {
+            self.redeclare.next(&self.topology, &mut self.missing, self.now)
+        }
+
+        /// Expects steps, and refuses those that are listed.
+        fn send(&mut self, refused: &[(&str, u16)]) -> Vec<String> {
+            let Next::Send(steps) = self.next() else { panic!("no steps") };
+            for step in &steps {
+                let refusal = refused.iter().find(|(name, _)| step.name() == *name);
+                let result = refusal.map_or(Ok(()), |(_, code)| {
+                    Err(Error::refused("queue.declare", CloseReason::new(*code, "refused", 50, 10)))
+                });
+                self.missing.step_done(step, result, &self.topology, self.now);
+            }
+            names(&steps)
+        }
     }
 
     #[test]
     fn exchanges_bindings_of_exchanges_and_queues_come_before_bindings_of_queues() {
-        let (topology, now) = (topology(), Instant::now());
-        let (mut redeclare, Next::Send(first)) = Redeclare::start(&topology, now) else { panic!("no steps") };
-        assert_eq!(names(&first), ["front", "back", "front -> back ()", "jobs"]);
-        let results = all_ok(&first);
-        let Next::Send(second) = redeclare.sent(first, results, false, &topology, now).next else {
-            panic!("no second row")
-        };
-        assert_eq!(names(&second), ["front -> jobs ()"]);
-        let results = all_ok(&second);
-        assert!(matches!(redeclare.sent(second, results, false, &topology, now).next, Next::Done));
-        assert!(matches!(Redeclare::start(&Topology::default(), now).1, Next::Done));
+        let mut run = Run::start(topology());
+        assert_eq!(run.send(&[]), ["front", "back", "front -> back ()", "jobs"]);
+        assert_eq!(run.send(&[]), ["front -> jobs ()"]);
+        assert!(matches!(run.next(), Next::Done));
+        assert!(matches!(Run::start(Topology::default()).next(), Next::Done));
     }
 
     #[test]
-    fn a_locked_queue_is_tried_again_for_five_seconds_and_then_goes_to_the_retry_list() {
-        let (topology, start) = (topology(), Instant::now());
-        let (mut redeclare, Next::Send(mut steps)) = Redeclare::start(&topology, start) else {
-            panic!("no steps")
-        };
-        let locked = || refusal(405, "RESOURCE_LOCKED");
-        let mut results = all_ok(&steps[..3]);
-        results.push(locked());
-        let mut now = start;
-        let mut pauses = Vec::new();
-        let redeclared = loop {
-            let redeclared = redeclare.sent(steps, results, false, &topology, now);
-            let Next::Wait = redeclared.next else { break redeclared };
-            assert!(redeclared.skipped.is_empty() && redeclared.retry.is_empty());
-            let due = redeclare.deadline().unwrap();
-            pauses.push((due - now).as_millis());
-            assert!(redeclare.take_due(now).is_none());
-            now = due;
-            steps = redeclare.take_due(now).unwrap();
-            assert_eq!(names(&steps), ["jobs"]);
-            results = vec![locked()];
-        };
-        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000, 1000, 1000]);
-        assert!(now - start >= LOCK_WAIT);
-        assert_eq!(names(&redeclared.retry), ["jobs"]);
-        assert_eq!(redeclared.skipped[0].name, "jobs");
-        // Its binding is not found then, and follows it.
-        let Next::Send(bindings) = redeclared.next else { panic!("no bindings") };
-        let not_found = vec![refusal(404, "NOT_FOUND - no queue 'jobs' in vhost '/'")];
-        let redeclared = redeclare.sent(bindings, not_found, true, &topology, now);
-        assert_eq!(names(&redeclared.retry), ["jobs", "front -> jobs ()"]);
-        assert!(matches!(redeclared.next, Next::Done));
+    fn channels_wait_five_seconds_for_a_locked_queue_and_its_binding_waits_with_it() {
+        let mut run = Run::start(topology());
+        run.send(&[("jobs", 405)]);
+        assert!(matches!(run.next(), Next::Settle));
+        let missing: Vec<_> = run.missing.skipped().map(|one| (one.name, one.error.code())).collect();
+        assert_eq!(missing, [("jobs".into(), Some(405)), ("front -> jobs ()".into(), Some(405))]);
+        assert_eq!(run.redeclare.deadline(), Some(run.now + LOCK_WAIT));
+        run.now += LOCK_WAIT - Duration::from_millis(1);
+        assert!(matches!(run.next(), Next::Settle));
+        run.now += Duration::from_millis(1);
+        assert!(matches!(run.next(), Next::Done));
     }
 
     #[test]
-    fn an_auto_delete_queue_that_vanished_is_declared_again_before_its_binding() {
-        let (topology, now) = (topology(), Instant::now());
-        let (mut redeclare, Next::Send(first)) = Redeclare::start(&topology, now) else { panic!("no steps") };
-        let results = all_ok(&first);
-        let Next::Send(second) = redeclare.sent(first, results, false, &topology, now).next else {
-            panic!("no second row")
-        };
-        let not_found = vec![refusal(404, "NOT_FOUND - no queue 'jobs' in vhost '/'")];
-        assert!(matches!(redeclare.sent(second, not_found, false, &topology, now).next, Next::Wait));
-        let due = redeclare.deadline().unwrap();
-        assert_eq!(names(&redeclare.take_due(due).unwrap()), ["jobs", "front -> jobs ()"]);
+    fn channels_do_not_wait_for_a_conflict_or_for_what_was_declared_passively() {
+        let mut run = Run::start(topology());
+        run.send(&[("jobs", 406)]);
+        assert!(matches!(run.next(), Next::Done));
+        let mut topology = Topology::default();
+        topology.change(Change::Record(Entity::Exchange(DeclareExchange::existing("theirs"))));
+        let mut run = Run::start(topology);
+        run.send(&[("theirs", 404)]);
+        assert!(matches!(run.next(), Next::Done));
     }
 
+    /// The text names neither end, so that both are declared again.
     #[test]
-    fn other_refusals_are_skipped_at_once() {
-        let (topology, now) = (topology(), Instant::now());
-        let (mut redeclare, Next::Send(first)) = Redeclare::start(&topology, now) else { panic!("no steps") };
-        let mut results = all_ok(&first[..3]);
-        results.push(refusal(406, "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'jobs'"));
-        let redeclared = redeclare.sent(first, results, false, &topology, now);
-        assert_eq!((redeclared.skipped.len(), redeclared.retry.len()), (1, 0));
-        assert!(matches!(redeclared.next, Next::Send(_)));
+    fn channels_wait_for_what_vanished_after_it_was_declared() {
+        let mut run = Run::start(topology());
+        run.send(&[]);
+        run.send(&[("front -> jobs ()", 404)]);
+        assert!(matches!(run.next(), Next::Settle));
+        let missing: Vec<_> = run.missing.skipped().map(|one| one.name).collect();
+        assert_eq!(missing, ["front", "jobs", "front -> back ()", "front -> jobs ()"]);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     error::{CloseReason, Error, Result},
     internal::TrialConsume,
     message::{
-        BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, Qos, QueueName, Skipped,
+        BindExchange, BindQueue, DeclareExchange, DeclareQueue, Qos, QueueName,
         methods::{self, Method},
     },
     wire::{AMQPClass, ids},
@@ -51,15 +51,6 @@ impl RecoveryStep {
         })
     }
 
-    pub(super) fn kind(&self) -> EntityKind {
-        match self {
-            Self::Exchange(_) => EntityKind::Exchange,
-            Self::Queue { .. } => EntityKind::Queue,
-            Self::BindQueue(_) | Self::BindExchange(_) => EntityKind::Binding,
-            Self::TrialConsume(_) | Self::TrialCancel(_) => EntityKind::Consumer,
-        }
-    }
-
     pub(super) fn name(&self) -> String {
         match self {
             Self::Exchange(declare) => declare.name.clone(),
@@ -86,10 +77,6 @@ impl RecoveryStep {
             Self::TrialConsume(_) => "basic.consume",
             Self::TrialCancel(_) => "basic.cancel",
         }
-    }
-
-    pub(super) fn skipped(&self, error: Error) -> Skipped {
-        Skipped { kind: self.kind(), name: self.name(), error }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Refusals of the broker: which of them are worth another attempt.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Returns whether a refusal may be transient: for a lock that the dead connection still holds, or a node
 /// that is down.
@@ -12,6 +12,19 @@ pub(super) fn is_transient(error: &Error) -> bool {
         404 => ["down", "stopped", "unavailable"].iter().any(|word| reason.text.contains(word)),
         _ => false,
     })
+}
+
+/// Returns whether a refusal does not pass by itself: something else has the name (406), or it cannot be
+/// encoded, so that no broker was asked. It is tried at the longest pause.
+pub(super) fn is_lasting(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Limit | ErrorKind::Codec)
+        || error.close_reason().is_some_and(|reason| reason.code == 406)
+}
+
+/// Returns whether the refused entity may exist nevertheless: with other properties (406), or without the
+/// permission to declare it (403).
+pub(super) fn may_exist(error: &Error) -> bool {
+    error.close_reason().is_some_and(|reason| matches!(reason.code, 403 | 406))
 }
 
 /// Returns whether the refusal is a 404. The entity that it names may be one that is declared again later.

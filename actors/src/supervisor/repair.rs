@@ -1,283 +1,192 @@
-//! The retry list: consumers that did not recover, and entities that could not be redeclared, one task each.
-//!
-//! A task runs on the utility channel, where a refusal closes no channel of the application. Given the
-//! results and the time, this file decides how a task ends: it is done, it is tried again after a pause that
-//! doubles, or its consumer is lost. The steps of a task are in `repair_steps.rs`.
-
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+//! Consumers that cannot start, and what is done when there is no channel for the library to work on.
 
 use tokio::time::Instant;
 
 use super::{
-    missing::Missing,
-    redeclare_steps::{RecoveryStep, StepResult},
-    refusal::{is_not_found, is_transient},
-    repair_steps::{ServerNamed, repair_steps},
-    topology::Topology,
+    effect::Effect,
+    missing::{EntityKey, Repair},
+    phase::Phase,
+    redeclare_steps::RecoveryStep,
+    supervision::Supervision,
+    topology::BindingKey,
 };
 use crate::{
-    error::Error,
-    internal::TrialConsume,
+    error::{Error, Result},
+    internal::{ChannelMessage, Entity},
     message::{ConsumerEnd, EntityKind},
 };
 
-/// The first pause before a task runs again.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-#[derive(Debug, Default)]
-pub(super) struct RetryList {
-    tasks: VecDeque<RetryTask>,
-}
-
-#[derive(Debug)]
-pub(super) struct RetryTask {
-    kind: RetryKind,
-    since: Instant,
-    pause: Duration,
-    due: Instant,
-}
-
-#[derive(Debug)]
-enum RetryKind {
-    Declare(Vec<RecoveryStep>),
-    Repair(Repair),
-}
-
-/// A consumer that cannot start again on its channel for now.
-#[derive(Debug)]
-pub(super) struct Repair {
-    pub(super) channel: u16,
-    pub(super) consumer: u32,
-    pub(super) trial: TrialConsume,
-    /// Why it ended.
-    pub(super) cause: ConsumerEnd,
-    pub(super) queue: ServerNamed,
-}
-
-/// How a task ended.
-#[derive(Debug)]
-pub(super) enum TaskEnd {
-    /// The entities are declared, or given up.
-    Declared,
-    /// Some entities are still to be declared.
-    DeclareAgain(RetryTask),
-    /// The consumer can start again.
-    Repaired(Repair),
-    RepairAgain(RetryTask),
-    /// The consumer ends for this reason.
-    Lost(Repair, ConsumerEnd),
-}
-
-impl RetryList {
-    pub(super) fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.tasks.clear();
-    }
-
-    /// Adds steps to the task that is last, so that a queue is declared before its bindings.
-    pub(super) fn add_steps(&mut self, mut steps: Vec<RecoveryStep>, now: Instant) {
-        match self.tasks.back_mut().map(|task| &mut task.kind) {
-            Some(RetryKind::Declare(earlier)) => earlier.append(&mut steps),
-            _ if steps.is_empty() => {}
-            _ => self.tasks.push_back(RetryTask::new(RetryKind::Declare(steps), now)),
+impl Supervision {
+    /// A consumer cannot start again. The first try after the broker's cancel is made on its own channel, where
+    /// it costs no other channel. The others are made on the utility channel, because a refusal would close
+    /// its own.
+    pub(super) fn repair(&mut self, repair: Repair, now: Instant) {
+        let Repair { channel, trial, cause, .. } = &repair;
+        let key = EntityKey::consumer(*channel, &trial.tag);
+        if !self.topology.has(&key) || self.topology.is_deleting(&trial.queue) {
+            let end = cause.clone();
+            self.missing.remove(&key);
+            self.finish_repair(&repair, Err(end));
+            return self.health_changed();
         }
-    }
-
-    /// Adds a consumer in place of an earlier entry of the same one.
-    pub(super) fn add_repair(&mut self, repair: Repair, now: Instant) {
-        self.remove_consumer(repair.channel, repair.consumer);
-        self.tasks.push_back(RetryTask::new(RetryKind::Repair(repair), now));
-    }
-
-    pub(super) fn push(&mut self, task: RetryTask) {
-        self.tasks.push_back(task);
-    }
-
-    pub(super) fn remove_consumer(&mut self, channel: u16, consumer: u32) {
-        self.tasks.retain(|task| {
-            task.repair().is_none_or(|repair| (repair.channel, repair.consumer) != (channel, consumer))
-        });
-    }
-
-    /// Removes the consumers of a channel, and returns their tags.
-    pub(super) fn remove_channel(&mut self, channel: u16) -> Vec<Arc<str>> {
-        let is_of_channel =
-            |task: &mut RetryTask| task.repair().is_some_and(|repair| repair.channel == channel);
-        self.extract(is_of_channel).into_iter().map(|repair| repair.trial.tag).collect()
-    }
-
-    /// Removes and returns the consumers that are not recorded any more.
-    pub(super) fn remove_unrecorded(&mut self, topology: &Topology) -> Vec<Repair> {
-        self.extract(|task| !task.is_recorded(topology))
-    }
-
-    fn extract(&mut self, mut which: impl FnMut(&mut RetryTask) -> bool) -> Vec<Repair> {
-        let mut removed = Vec::new();
-        for mut task in std::mem::take(&mut self.tasks) {
-            if which(&mut task) {
-                if let RetryKind::Repair(repair) = task.kind {
-                    removed.push(repair);
-                }
-            } else {
-                self.tasks.push_back(task);
-            }
+        let by_broker = matches!(cause, ConsumerEnd::CancelledByBroker);
+        let error = match cause {
+            ConsumerEnd::Closed(error) => error.clone(),
+            _ => Error::refused_here("the broker cancelled the consumer"),
+        };
+        let is_first = self.missing.repair(repair, error, now);
+        if is_first && by_broker && matches!(self.phase, Phase::Up(_)) {
+            self.start_on_its_channel(&key, now);
         }
-        removed
+        self.health_changed();
+        self.retry_when_due(now);
     }
 
-    pub(super) fn rename_queue(&mut self, old: &str, new: &str) {
-        self.tasks.iter_mut().for_each(|task| task.rename_queue(old, new));
-    }
-
-    /// Returns when the next task is due.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.tasks.iter().map(|task| task.due).min()
-    }
-
-    /// Takes the task that has been due longest.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<RetryTask> {
-        let (at, task) = self.tasks.iter().enumerate().min_by_key(|(_, task)| task.due)?;
-        if task.due > now { None } else { self.tasks.remove(at) }
-    }
-}
-
-impl RetryTask {
-    fn new(kind: RetryKind, now: Instant) -> Self {
-        Self { kind, since: now, pause: FIRST_PAUSE, due: now }
-    }
-
-    fn repair(&self) -> Option<&Repair> {
-        match &self.kind {
-            RetryKind::Repair(repair) => Some(repair),
-            RetryKind::Declare(_) => None,
-        }
-    }
-
-    /// A consumer that was cancelled, or whose queue was deleted, is not recorded any more.
-    fn is_recorded(&self, topology: &Topology) -> bool {
-        self.repair().is_none_or(|repair| topology.has_consumer(repair.channel, &repair.trial.tag))
-    }
-
-    pub(super) fn rename_queue(&mut self, old: &str, new: &str) {
-        if let RetryKind::Repair(Repair { trial, queue, .. }) = &mut self.kind
-            && trial.queue == old
+    /// Has a channel declare the queue of a consumer, bind it, and start the consumer. Returns `false` for a
+    /// queue that cannot be declared there: it is not recorded, or its name is the broker's.
+    fn start_on_its_channel(&mut self, key: &EntityKey, now: Instant) -> bool {
+        let Some(Repair { channel, consumer, trial, .. }) = self.missing.repair_of(key) else { return false };
+        let queue = EntityKey::Queue(trial.queue.clone());
+        if !self.topology.has(&queue)
+            || self.topology.is_server_named(&trial.queue)
+            || self.topology.is_passive(&queue)
+            || self.missing.is_missing(&queue)
         {
-            new.clone_into(&mut trial.queue);
-            // One new queue is enough for all of its consumers.
-            *queue = ServerNamed::Check;
+            return false;
+        }
+        // One that starts there already has brought the queue.
+        let declare = match self.missing.starts_beside(key) {
+            true => Vec::new(),
+            false => {
+                let selection = self.topology.with_sources(&trial.queue);
+                // The exchange of another one may be gone as well, which would close the channel.
+                let is_safe = |binding: &BindingKey| {
+                    let is_known = binding.source.starts_with("amq.")
+                        || self.topology.has(&EntityKey::Exchange(binding.source.clone()));
+                    is_known && self.missing.are_ends_in_place(binding, &selection)
+                };
+                let steps = self.topology.selected_steps(&selection, is_safe);
+                let others = self.topology.bindings_of(&queue).into_iter().filter(|key| !is_safe(key));
+                let others: Vec<_> = others.collect();
+                self.missing.bindings_missing(others, key, now);
+                steps.into_iter().filter_map(entity_of).collect()
+            }
+        };
+        self.missing.starting(key);
+        let message = ChannelMessage::StartConsumer { consumer, declare };
+        self.effects.push_back(Effect::SendToChannel(channel, message));
+        true
+    }
+
+    /// There is no channel for what is due. Consumers are tried on their own; the others wait until a channel
+    /// closes.
+    pub(super) fn retry_without_room(&mut self, mut due: Vec<EntityKey>, error: &Error, now: Instant) {
+        due.retain(|key| !self.start_on_its_channel(key, now));
+        self.missing.no_room(&due, error);
+        self.missing.postpone_probes(now);
+        self.health_changed();
+    }
+
+    /// # Errors
+    /// `Limit` when the utility channel cannot be opened.
+    pub(super) fn check_room(&self) -> Result<()> {
+        if matches!(self.phase, Phase::RedeclaringTopology(..)) {
+            return Ok(());
+        }
+        match &self.no_room {
+            Some(error) => Err(error.clone()),
+            None if self.channels.numbers.is_full() => {
+                let max = self.channels.numbers.max();
+                Err(Error::limit(format!("all {max} channels are open, none is free to declare it again")))
+            }
+            None => Ok(()),
         }
     }
 
-    /// Runs it again after a pause.
-    pub(super) fn postponed(self, now: Instant) -> Self {
-        Self { due: now + self.pause, pause: (self.pause * 2).min(MAX_PAUSE), ..self }
-    }
-
-    /// Returns what the task sends.
-    pub(super) fn steps(&self, topology: &Topology) -> Vec<RecoveryStep> {
-        match &self.kind {
-            // What was deleted or unbound since then stays so.
-            RetryKind::Declare(steps) => {
-                let is_recorded = |step: &&RecoveryStep| topology.is_recorded(step.kind(), &step.name());
-                steps.iter().filter(is_recorded).cloned().collect()
-            }
-            RetryKind::Repair(repair) => repair_steps(topology, &repair.trial, repair.queue),
+    pub(super) fn take_utility_number(&mut self) -> Option<u16> {
+        match self.phase {
+            // No channel is attached yet, so that every number is free at the broker.
+            Phase::RedeclaringTopology(..) => Some(self.channels.numbers.max()),
+            _ => self.channels.numbers.take_last(),
         }
     }
 
-    /// Takes the results of the steps. Refusals are tried again until `limit` after the first attempt.
-    pub(super) fn finish(
-        self,
-        steps: Vec<RecoveryStep>,
-        results: Vec<StepResult>,
-        topology: &Topology,
-        missing: &mut Missing,
-        limit: Duration,
-        now: Instant,
-    ) -> TaskEnd {
-        let in_time = now.saturating_duration_since(self.since) < limit;
-        let is_recorded = self.is_recorded(topology);
-        let Self { kind, since, pause, due } = self;
-        let task = |kind| Self { kind, since, pause, due };
-        match kind {
-            RetryKind::Declare(_) => {
-                let again = finish_declares(steps, results, missing, in_time);
-                if again.is_empty() {
-                    TaskEnd::Declared
-                } else {
-                    TaskEnd::DeclareAgain(task(RetryKind::Declare(again)).postponed(now))
-                }
-            }
-            RetryKind::Repair(mut repair) => {
-                let refused = first_refusal(&steps, results, missing);
-                if !is_recorded {
-                    let end = repair.cause.clone();
-                    return TaskEnd::Lost(repair, end);
-                }
-                let Some((step, error)) = refused else { return TaskEnd::Repaired(repair) };
-                let checked = matches!(step, RecoveryStep::Queue { declare, .. } if declare.passive);
-                let is_gone = checked && is_not_found(&error);
-                if is_gone && in_time && topology.is_server_named(&repair.trial.queue) {
-                    repair.queue = ServerNamed::Replace;
-                    let task = task(RetryKind::Repair(repair)).postponed(now);
-                    TaskEnd::RepairAgain(Self { due: now, ..task })
-                } else if in_time && (is_gone || is_transient(&error)) {
-                    TaskEnd::RepairAgain(task(RetryKind::Repair(repair)).postponed(now))
-                } else {
-                    let end = match &repair.cause {
-                        ConsumerEnd::Closed(_) => ConsumerEnd::Closed(error),
-                        other => other.clone(),
-                    };
-                    TaskEnd::Lost(repair, end)
-                }
+    /// The connection is lost. Opening the utility channel may have been the cause: a user can be limited in
+    /// channels, and the broker closes the connection (530) for one too many.
+    pub(super) fn note_channel_limit(&mut self, error: &Error) {
+        let is_limit =
+            error.close_reason().is_some_and(|reason| reason.code == 530 && reason.method == "channel.open");
+        if is_limit && self.utility.is_some() && !self.phase.is_recovering() {
+            log::warn!("connection {}: its user is at the limit of channels: {error}", self.epoch);
+            self.no_room = Some(error.clone());
+        }
+    }
+
+    /// A channel has closed: there is room for the utility channel.
+    pub(super) fn room(&mut self, now: Instant) {
+        self.no_room = None;
+        self.missing.room(now);
+    }
+
+    /// A consumer has started again.
+    pub(super) fn consumer_recovered(&mut self, channel: u16, tag: &str, now: Instant) {
+        self.missing.found(&EntityKey::consumer(channel, tag), now);
+        self.health_changed();
+    }
+
+    /// A consumer delivers nothing, and only the application can start it again.
+    pub(super) fn consumer_missing(&mut self, channel: u16, tag: &str, error: Error, now: Instant) {
+        self.missing.consumer_missing(channel, tag, error, now);
+        self.health_changed();
+    }
+
+    /// Forgets what is missing and not recorded any more, and ends its consumers.
+    pub(super) fn forget_unrecorded(&mut self) {
+        // `Recovered` names everything that its recovery skipped.
+        if !matches!(self.phase, Phase::Attaching(..)) {
+            for repair in self.missing.retain_recorded(&self.topology) {
+                let end = repair.cause.clone();
+                self.finish_repair(&repair, Err(end));
             }
         }
+        self.announce();
+        self.health_changed();
+    }
+
+    /// The application gives something up. Returns whether it was recorded or missing.
+    pub(super) fn give_up(&mut self, kind: EntityKind, name: &str) -> bool {
+        let consumers = match kind {
+            EntityKind::Queue => self.topology.consumers_of(name),
+            EntityKind::Consumer => self.topology.consumers_named(name),
+            EntityKind::Exchange | EntityKind::Binding | EntityKind::Channel => Vec::new(),
+        };
+        let was_recorded = self.topology.give_up(kind, name);
+        let missing = self.missing.named(kind, name);
+        for (channel, tag) in consumers {
+            self.missing.remove(&EntityKey::consumer(channel, &tag));
+            let forget = ChannelMessage::ForgetConsumer { tag };
+            self.effects.push_back(Effect::SendToChannel(channel, forget));
+        }
+        missing.iter().for_each(|key| {
+            self.missing.remove(key);
+        });
+        self.forget_unrecorded();
+        was_recorded || !missing.is_empty()
+    }
+
+    pub(super) fn finish_repair(&mut self, repair: &Repair, result: Result<(), ConsumerEnd>) {
+        let message = ChannelMessage::ConsumerRepaired { consumer: repair.consumer, result };
+        self.effects.push_back(Effect::SendToChannel(repair.channel, message));
     }
 }
 
-/// Notes what is declared now, and returns what is to be declared again.
-fn finish_declares(
-    steps: Vec<RecoveryStep>,
-    results: Vec<StepResult>,
-    missing: &mut Missing,
-    in_time: bool,
-) -> Vec<RecoveryStep> {
-    let may_appear = results.iter().any(|result| result.as_ref().is_err_and(is_transient));
-    let mut again = Vec::new();
-    for (step, result) in steps.into_iter().zip(results) {
-        match result {
-            Ok(_) => missing.remove(step.kind(), &step.name()),
-            Err(error) => {
-                let may_succeed = is_transient(&error) || (may_appear && is_not_found(&error));
-                missing.insert(step.skipped(error));
-                if in_time && may_succeed {
-                    again.push(step);
-                }
-            }
-        }
+/// Returns what a step declares.
+fn entity_of(step: RecoveryStep) -> Option<Entity> {
+    match step {
+        RecoveryStep::Exchange(declare) => Some(Entity::Exchange(declare)),
+        RecoveryStep::Queue { declare, name } => Some(Entity::Queue { declare, name }),
+        RecoveryStep::BindQueue(bind) => Some(Entity::QueueBinding(bind)),
+        RecoveryStep::BindExchange(bind) => Some(Entity::ExchangeBinding(bind)),
+        RecoveryStep::TrialConsume(_) | RecoveryStep::TrialCancel(_) => None,
     }
-    again
-}
-
-/// Returns the first refusal that keeps the consumer from starting. Those of bindings and exchanges do not.
-fn first_refusal<'a>(
-    steps: &'a [RecoveryStep],
-    results: Vec<StepResult>,
-    missing: &mut Missing,
-) -> Option<(&'a RecoveryStep, Error)> {
-    let mut refused = None;
-    for (step, result) in steps.iter().zip(results) {
-        match result {
-            Err(error) if matches!(step.kind(), EntityKind::Binding | EntityKind::Exchange) => {
-                missing.insert(step.skipped(error));
-            }
-            Err(error) => refused = refused.or(Some((step, error))),
-            Ok(_) => missing.remove(step.kind(), &step.name()),
-        }
-    }
-    refused
 }

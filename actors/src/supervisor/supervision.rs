@@ -5,10 +5,7 @@
 //! (redeclaration, attaching channels, repairs), `attach.rs`, `closing.rs`, `health.rs`. No actix and no
 //! clock here.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -16,16 +13,15 @@ use super::{
     backoff::ReconnectBackoff,
     channels::Channels,
     effect::Effect,
-    missing::Missing,
+    missing::{EntityKey, Missing},
     phase::{Open, Phase},
-    repair::RetryList,
     topology::Topology,
     utility_task::UtilityTask,
 };
 use crate::{
     error::Error,
     internal::{Change, ChannelMessage},
-    message::{ConnectionEvent, EntityKind},
+    message::ConnectionEvent,
     options::ConnectionOptions,
 };
 
@@ -41,9 +37,8 @@ pub(super) struct Supervision {
     pub(super) channels: Channels,
     pub(super) topology: Topology,
     pub(super) missing: Missing,
-    pub(super) retries: RetryList,
-    /// Exchanges and queues that a 404 named. Channels are told when they are there again.
-    pub(super) gone: BTreeSet<(EntityKind, String)>,
+    /// Why the library opens no channel of its own: the user is at its limit. Over when a channel closes.
+    pub(super) no_room: Option<Error>,
     /// What the utility channel is doing.
     pub(super) utility: Option<UtilityTask>,
     /// The last handle of the connection was dropped.
@@ -55,6 +50,7 @@ pub(super) struct Supervision {
 impl Supervision {
     /// Starts with the first dial.
     pub(super) fn new(options: Arc<ConnectionOptions>) -> Self {
+        let missing = Missing::new(options.recovery);
         let mut supervision = Self {
             options,
             epoch: 0,
@@ -63,9 +59,8 @@ impl Supervision {
             outage: None,
             channels: Channels::default(),
             topology: Topology::default(),
-            missing: Missing::default(),
-            retries: RetryList::default(),
-            gone: BTreeSet::new(),
+            missing,
+            no_room: None,
             utility: None,
             released: false,
             health_marks: Vec::new(),
@@ -108,11 +103,17 @@ impl Supervision {
     }
 
     /// A channel has changed the topology.
-    pub(super) fn topology_changed(&mut self, change: Change) {
-        let is_removal = matches!(change, Change::Forget(_));
-        self.topology.change(change);
-        if is_removal {
-            self.forget_unrecorded();
+    pub(super) fn topology_changed(&mut self, change: Change, now: Instant) {
+        match &change {
+            Change::Record(entity) => {
+                let key = EntityKey::of_entity(entity);
+                self.topology.change(change);
+                self.declared(&key, now);
+            }
+            Change::Forget(_) => {
+                self.topology.change(change);
+                self.forget_unrecorded();
+            }
         }
     }
 
@@ -123,10 +124,10 @@ impl Supervision {
 
     /// Returns when [`time_passed`](Self::time_passed) has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let retries = if self.can_retry() { self.retries.deadline() } else { None };
+        let retries = self.retry_scope().and_then(|scope| self.missing.deadline(scope));
         let phase = match &self.phase {
             Phase::BackingOff { until, .. } => Some(*until),
-            Phase::RedeclaringTopology(_, redeclare) => redeclare.deadline(),
+            Phase::RedeclaringTopology(_, redeclare) if self.utility.is_none() => redeclare.deadline(),
             Phase::Closing(closing) => closing.deadline(),
             _ => None,
         };

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::missing::EntityKey;
 use crate::{
     internal::{Change, Entity, Removal},
     message::{DeclareExchange, DeclareQueue, EntityKind, QueueName},
@@ -142,6 +143,39 @@ impl Topology {
         }
     }
 
+    /// Removes everything of this kind and name. Returns whether there was something.
+    pub(super) fn give_up(&mut self, kind: EntityKind, name: &str) -> bool {
+        let before = self.counts();
+        match kind {
+            EntityKind::Exchange => self.forget_exchange(name),
+            EntityKind::Queue => self.forget_queue(name),
+            EntityKind::Binding => {
+                let named: Vec<_> = self.bindings.keys().filter(|key| key.name() == name).cloned().collect();
+                for key in named {
+                    self.bindings.remove(&key);
+                    self.binding_removed(&key.source);
+                }
+            }
+            EntityKind::Consumer => {
+                for (channel, tag) in self.consumers_named(name) {
+                    self.forget_consumer(channel, &tag);
+                }
+            }
+            EntityKind::Channel => {}
+        }
+        self.counts() != before
+    }
+
+    /// Returns channel and tag of the consumers of a queue.
+    pub(super) fn consumers_of(&self, queue: &str) -> Vec<(u16, String)> {
+        self.consumers.iter().filter(|(_, of)| *of == queue).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Returns channel and tag of the consumers with a tag.
+    pub(super) fn consumers_named(&self, tag: &str) -> Vec<(u16, String)> {
+        self.consumers.keys().filter(|(_, other)| other == tag).cloned().collect()
+    }
+
     fn unbind(&mut self, key: &BindingKey, arguments: &Table) {
         let Some(bound) = self.bindings.get_mut(key) else { return };
         let before = bound.len();
@@ -249,18 +283,33 @@ impl Topology {
         self.queues.get(name).is_some_and(|known| known.entity.declare.name.is_empty())
     }
 
-    /// Returns whether an entity of this kind and name is recorded.
-    pub(super) fn is_recorded(&self, kind: EntityKind, name: &str) -> bool {
-        match kind {
-            EntityKind::Exchange => self.exchanges.contains_key(name),
-            EntityKind::Queue => self.queues.contains_key(name),
-            EntityKind::Binding => self
-                .bindings
-                .iter()
-                .any(|(key, tables)| tables.iter().any(|table| key.step(&table.entity).name() == name)),
-            EntityKind::Consumer => self.consumers.keys().any(|(_, tag)| tag == name),
-            EntityKind::Channel => true,
+    pub(super) fn is_auto_delete(&self, queue: &str) -> bool {
+        self.queues.get(queue).is_some_and(|known| known.entity.declare.auto_delete)
+    }
+
+    /// Returns whether an exchange or queue was declared passively: it is awaited, and never made.
+    pub(super) fn is_passive(&self, key: &EntityKey) -> bool {
+        match key {
+            EntityKey::Exchange(name) => self.exchanges.get(name).is_some_and(|known| known.entity.passive),
+            EntityKey::Queue(name) => self.queues.get(name).is_some_and(|known| known.entity.declare.passive),
+            EntityKey::Binding(_) | EntityKey::Consumer { .. } | EntityKey::Channel(_) => false,
         }
+    }
+
+    /// Returns whether it is recorded. Channels are not.
+    pub(super) fn has(&self, key: &EntityKey) -> bool {
+        match key {
+            EntityKey::Exchange(name) => self.exchanges.contains_key(name),
+            EntityKey::Queue(name) => self.queues.contains_key(name),
+            EntityKey::Binding(key) => self.bindings.contains_key(key),
+            EntityKey::Consumer { channel, tag } => self.has_consumer(*channel, tag),
+            EntityKey::Channel(_) => true,
+        }
+    }
+
+    /// Returns the bindings of an exchange or a queue.
+    pub(super) fn bindings_of(&self, end: &EntityKey) -> Vec<BindingKey> {
+        self.bindings.keys().filter(|key| key.ends().contains(end)).cloned().collect()
     }
 
     pub(super) fn has_consumer(&self, channel: u16, tag: &str) -> bool {
@@ -268,7 +317,6 @@ impl Topology {
     }
 
     /// Counts exchanges, queues, bindings and consumers.
-    #[cfg(any(test, feature = "testing"))]
     pub(super) fn counts(&self) -> [usize; 4] {
         let bindings = self.bindings.values().map(Vec::len).sum();
         [self.exchanges.len(), self.queues.len(), bindings, self.consumers.len()]

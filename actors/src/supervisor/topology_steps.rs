@@ -1,11 +1,15 @@
 //! The steps that declare the recorded topology again.
 
+use std::collections::BTreeSet;
+
 use super::{
+    missing::EntityKey,
     redeclare_steps::RecoveryStep,
-    topology::{BindingKey, Recorded, Topology},
+    topology::{BindingKey, QueueRecord, Recorded, Topology},
 };
 use crate::{
-    message::{BindExchange, BindQueue, DeclareQueue, EntityKind, QueueName},
+    error::Error,
+    message::{BindExchange, BindQueue},
     wire::Table,
 };
 
@@ -33,28 +37,6 @@ impl Topology {
         }
     }
 
-    /// Returns the steps that declare an exchange or queue again, and then its bindings.
-    pub(super) fn entity_steps(&self, kind: EntityKind, name: &str) -> Vec<RecoveryStep> {
-        let declare = match kind {
-            EntityKind::Exchange => {
-                self.exchanges.get(name).map(|known| RecoveryStep::Exchange(known.entity.clone()))
-            }
-            EntityKind::Queue => self
-                .queues
-                .get(name)
-                .map(|known| RecoveryStep::of_queue(&known.entity.declare, &known.entity.name)),
-            _ => None,
-        };
-        let Some(declare) = declare else { return Vec::new() };
-        let is_queue = kind == EntityKind::Queue;
-        let of_it = |key: &BindingKey| {
-            (key.to_queue == is_queue && key.destination == name) || (!is_queue && key.source == name)
-        };
-        let mut steps = vec![declare];
-        steps.extend(self.bindings_where(of_it));
-        steps
-    }
-
     fn bindings_where(&self, which: impl Fn(&BindingKey) -> bool) -> Vec<RecoveryStep> {
         let those = self.bindings.iter().filter(|(key, _)| which(key));
         let mut steps: Vec<(u64, RecoveryStep)> = those
@@ -64,27 +46,9 @@ impl Topology {
         steps.into_iter().map(|(_, step)| step).collect()
     }
 
-    /// Returns how a queue was declared, and its bindings.
-    pub(super) fn queue(&self, name: &str) -> Option<(&DeclareQueue, &QueueName, Vec<RecoveryStep>)> {
-        let known = self.queues.get(name)?;
-        let bindings = self.bindings_where(|key| key.to_queue && key.destination == name);
-        Some((&known.entity.declare, &known.entity.name, bindings))
-    }
-
-    /// Returns the queue to declare once more before a binding of it that was refused. The broker may have
-    /// deleted an auto-delete queue with the consumers of the dead connection after the redeclaration found
-    /// it.
-    pub(super) fn vanished_queue(&self, step: &RecoveryStep) -> Option<RecoveryStep> {
-        let RecoveryStep::BindQueue(bind) = step else { return None };
-        let known = self.queues.get(&bind.queue)?;
-        let declare = &known.entity.declare;
-        let is_auto_delete = declare.auto_delete && !declare.name.is_empty() && !declare.passive;
-        is_auto_delete.then(|| RecoveryStep::of_queue(declare, &known.entity.name))
-    }
-
-    /// Returns the exchanges that a binding of this queue needs, and that the broker may have deleted with
-    /// the queue: auto-delete exchanges, and those that they are bound to.
-    pub(super) fn sources_of(&self, queue: &str) -> Vec<RecoveryStep> {
+    /// Returns the auto-delete exchanges that the broker may have deleted with this queue: those that it is
+    /// bound to, and those that they are bound to.
+    pub(super) fn auto_delete_sources(&self, queue: &str) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         let to_it = self.bindings.keys().filter(|key| key.to_queue && key.destination == queue);
         let mut next: Vec<&str> = to_it.map(|key| key.source.as_str()).collect();
@@ -96,14 +60,115 @@ impl Topology {
                 next.extend(to_it.map(|key| key.source.as_str()));
             }
         }
-        let those = names.iter().filter_map(|name| self.exchanges.get(*name));
-        let exchanges = in_order(those).map(|known| RecoveryStep::Exchange(known.entity.clone()));
-        let between = self.bindings_where(|key| !key.to_queue && names.contains(&key.destination.as_str()));
-        exchanges.chain(between).collect()
+        names
+    }
+
+    /// Selects a queue, and the auto-delete exchanges that the broker may have deleted with it.
+    pub(super) fn with_sources(&self, queue: &str) -> Selection {
+        let mut selection = Selection::default();
+        selection.add_queue(queue);
+        self.auto_delete_sources(queue).into_iter().for_each(|name| selection.add_exchange(name));
+        selection
+    }
+
+    /// Returns the steps that declare a selection again: what is selected, and all bindings of it that
+    /// `is_in_place` allows.
+    pub(super) fn selected_steps(
+        &self,
+        selection: &Selection,
+        is_in_place: impl Fn(&BindingKey) -> bool,
+    ) -> Vec<RecoveryStep> {
+        let exchanges = selection.exchanges.iter().filter_map(|name| self.exchanges.get(name));
+        let queues = selection.queues.iter().filter_map(|name| self.queues.get(name));
+        let is_selected = |key: &BindingKey| selection.takes(key) && is_in_place(key);
+        let mut steps: Vec<_> =
+            in_order(exchanges).map(|known| RecoveryStep::Exchange(known.entity.clone())).collect();
+        steps.extend(self.bindings_where(|key| !key.to_queue && is_selected(key)));
+        steps.extend(in_order(queues).map(|known| {
+            let QueueRecord { declare, name } = &known.entity;
+            RecoveryStep::of_queue(declare, name)
+        }));
+        steps.extend(self.bindings_where(|key| key.to_queue && is_selected(key)));
+        steps
+    }
+}
+
+/// Exchanges, queues and bindings that are declared again. The bindings of selected exchanges and queues are
+/// selected with them.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    exchanges: BTreeSet<String>,
+    queues: BTreeSet<String>,
+    bindings: BTreeSet<BindingKey>,
+}
+
+impl Selection {
+    pub(super) fn add_exchange(&mut self, name: &str) {
+        self.exchanges.insert(name.to_owned());
+    }
+
+    pub(super) fn add_queue(&mut self, name: &str) {
+        self.queues.insert(name.to_owned());
+    }
+
+    pub(super) fn add_binding(&mut self, key: &BindingKey) {
+        self.bindings.insert(key.clone());
+    }
+
+    /// Returns whether an exchange or a queue is selected.
+    pub(super) fn has(&self, key: &EntityKey) -> bool {
+        match key {
+            EntityKey::Exchange(name) => self.exchanges.contains(name),
+            EntityKey::Queue(name) => self.queues.contains(name),
+            EntityKey::Binding(_) | EntityKey::Consumer { .. } | EntityKey::Channel(_) => false,
+        }
+    }
+
+    fn takes(&self, key: &BindingKey) -> bool {
+        self.bindings.contains(key) || key.ends().iter().any(|end| self.has(end))
     }
 }
 
 impl BindingKey {
+    pub(super) fn of_queue(bind: &BindQueue) -> Self {
+        Self {
+            to_queue: true,
+            source: bind.exchange.clone(),
+            destination: bind.queue.clone(),
+            routing_key: bind.routing_key.clone(),
+        }
+    }
+
+    pub(super) fn of_exchange(bind: &BindExchange) -> Self {
+        Self {
+            to_queue: false,
+            source: bind.source.clone(),
+            destination: bind.destination.clone(),
+            routing_key: bind.routing_key.clone(),
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("{} -> {} ({})", self.source, self.destination, self.routing_key)
+    }
+
+    /// Returns what is bound.
+    pub(super) fn ends(&self) -> [EntityKey; 2] {
+        let destination = self.destination.clone();
+        let destination =
+            if self.to_queue { EntityKey::Queue(destination) } else { EntityKey::Exchange(destination) };
+        [EntityKey::Exchange(self.source.clone()), destination]
+    }
+
+    /// Returns the ends that the text of a refusal names, or both if it names none.
+    pub(super) fn ends_named_by(&self, error: &Error) -> Vec<EntityKey> {
+        let text = error.close_reason().map_or("", |reason| reason.text.as_str());
+        let is_named = |end: &&EntityKey| text.contains(&format!("{} '{}' in vhost", end.kind(), end.name()));
+        let ends = self.ends();
+        let named: Vec<_> = ends.iter().filter(is_named).cloned().collect();
+        if named.is_empty() { ends.into() } else { named }
+    }
+
     pub(super) fn step(&self, arguments: &Table) -> RecoveryStep {
         let (source, routing_key) = (self.source.clone(), self.routing_key.clone());
         if self.to_queue {

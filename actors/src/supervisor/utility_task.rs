@@ -1,6 +1,6 @@
 //! The work of the utility channel: steps, and what they are for.
 
-use super::{redeclare_steps::RecoveryStep, repair::RetryTask};
+use super::{missing::Run, redeclare_steps::RecoveryStep};
 
 /// What the utility channel is doing.
 #[derive(Debug)]
@@ -13,5 +13,5 @@ pub(super) struct UtilityTask {
 #[derive(Debug)]
 pub(super) enum Purpose {
     Redeclare,
-    Retry(RetryTask),
+    Retry(Run),
 }

@@ -90,11 +90,15 @@ impl Machine {
     }
 
     fn record(&mut self, entity: Entity) {
-        self.supervision.topology_changed(Change::Record(entity));
+        self.supervision.topology_changed(Change::Record(entity), self.now);
     }
 
     fn effects(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.supervision.next_effect()).map(|effect| describe(&effect)).collect()
+        let effects = std::iter::from_fn(|| self.supervision.next_effect());
+        effects
+            .filter(|effect| !matches!(effect, Effect::DropUtility))
+            .map(|effect| describe(&effect))
+            .collect()
     }
 }
 
@@ -128,6 +132,7 @@ fn describe(effect: &Effect) -> String {
             format!("utility {number}: {}", names.join(", "))
         }
         Effect::BlockUtility(blocked) => format!("utility blocked: {blocked}"),
+        Effect::DropUtility => "drop utility".into(),
         Effect::StopUtility(_) => "stop utility".into(),
         Effect::FailSecrets(_) => "fail secrets".into(),
         Effect::CountUnconfirmed => "count unconfirmed".into(),
@@ -144,6 +149,10 @@ fn describe_message(message: &ChannelMessage) -> String {
         ChannelMessage::Drain => "drain".into(),
         ChannelMessage::Blocked(blocked) => format!("blocked {blocked}"),
         ChannelMessage::QueueRenamed { old, new } => format!("renamed {old} {new}"),
+        ChannelMessage::StartConsumer { consumer, declare } => {
+            format!("start {consumer}, {} steps", declare.len())
+        }
+        ChannelMessage::ForgetConsumer { tag } => format!("forget {tag}"),
         ChannelMessage::EntityFound { name, .. } => format!("found {name}"),
         ChannelMessage::ConsumerRepaired { consumer, result: Ok(()) } => format!("repaired {consumer}"),
         ChannelMessage::ConsumerRepaired { consumer, result: Err(_) } => format!("lost {consumer}"),

@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
     internal::{Removal, TrialConsume},
-    message::{BindQueue, ConsumerEnd, DeclareExchange, Degradation, EntityKind, Health},
-    supervisor::{repair::Repair, repair_steps::ServerNamed},
+    message::{BindQueue, ConsumerEnd, DeclareExchange, Degradation, EntityKind, Health, NextTry},
+    supervisor::missing::Repair,
 };
 
 /// A machine with a queue that has a consumer on channel 1.
@@ -18,7 +18,7 @@ fn with_consumer(declare: DeclareQueue, name: &str) -> Machine {
 fn repair(machine: &mut Machine, queue: &str, cause: ConsumerEnd) -> Vec<String> {
     let trial =
         TrialConsume { tag: "tag".into(), queue: queue.into(), exclusive: false, arguments: Table::new() };
-    let repair = Repair { channel: 1, consumer: 7, trial, cause, queue: ServerNamed::Check };
+    let repair = Repair { channel: 1, consumer: 7, trial, cause };
     machine.supervision.repair(repair, machine.now);
     machine.effects()
 }
@@ -58,15 +58,16 @@ fn a_locked_queue_is_declared_again_after_a_pause() {
     machine.declare(DeclareQueue::new("jobs"), "jobs");
     machine.reconnect();
     machine.effects();
-    assert_eq!(done(&mut machine, 10, vec![Err(refusal(405))]), ["detach 10"]);
+    assert_eq!(done(&mut machine, 10, vec![Err(refusal(405))]), ["detach 10", "event degraded"]);
     assert_eq!(machine.supervision.deadline(), Some(machine.now + 50 * MILLISECOND));
     machine.pass(50 * MILLISECOND);
     assert_eq!(machine.effects(), ["utility 10: jobs"]);
     // Longer than the channels wait.
     machine.pass(6 * SECOND);
     let effects = done(&mut machine, 10, vec![Err(refusal(405))]);
-    let recovered = ["detach 10", "event recovered 2, 1 skipped", "event degraded", "utility 10: jobs"];
-    assert_eq!(effects, recovered);
+    assert_eq!(effects, ["detach 10", "event recovered 2, 1 skipped", "event degraded"]);
+    machine.pass(100 * MILLISECOND);
+    assert_eq!(machine.effects(), ["utility 10: jobs"]);
     assert_eq!(done(&mut machine, 10, vec![Ok(None)]), ["detach 10", "event up"]);
 }
 
@@ -98,61 +99,126 @@ fn a_channel_whose_number_is_too_high_now_is_closed() {
 #[test]
 fn a_lost_consumer_is_tried_on_the_utility_channel() {
     let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
-    let effects = repair(&mut machine, "jobs", ConsumerEnd::Cancelled);
+    let effects = repair(&mut machine, "jobs", ConsumerEnd::Closed(refusal(404)));
     assert_eq!(effects, ["event degraded", "utility 10: jobs, tag, tag"]);
     let Health::Degraded(reasons) = machine.supervision.health() else { panic!("not degraded") };
     assert!(matches!(&reasons[..], [Degradation::Missing(missing)] if missing.name == "tag"));
     let effects = done(&mut machine, 10, vec![Ok(None), Ok(None), Ok(None)]);
     assert_eq!(effects, ["detach 10", "1: repaired 7"]);
-    machine.supervision.consumer_recovered("tag");
+    machine.supervision.consumer_recovered(1, "tag", machine.now);
     assert_eq!(machine.effects(), ["event up"]);
 }
 
 #[test]
-fn a_transient_refusal_is_tried_again_with_doubled_pauses_for_a_minute() {
+fn a_consumer_that_the_broker_cancelled_is_tried_on_its_own_channel_first() {
     let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
-    repair(&mut machine, "jobs", ConsumerEnd::Closed(refusal(403)));
-    let start = machine.now;
+    machine.record(Entity::Exchange(DeclareExchange::fanout("events")));
+    machine.record(Entity::QueueBinding(BindQueue::new("jobs", "events", "")));
+    let effects = repair(&mut machine, "jobs", ConsumerEnd::CancelledByBroker);
+    assert_eq!(effects, ["1: start 7, 2 steps", "event degraded"]);
+    assert_eq!(machine.supervision.deadline(), None);
+    // It is refused there, and tried on the utility channel after a pause.
+    assert!(repair(&mut machine, "jobs", ConsumerEnd::Closed(refusal(404))).is_empty());
+    assert_eq!(machine.supervision.deadline(), Some(machine.now + 50 * MILLISECOND));
+    machine.pass(50 * MILLISECOND);
+    assert_eq!(machine.effects(), ["utility 10: jobs, events -> jobs (), tag, tag"]);
+}
+
+/// A peer that cancels a consumer whenever it has started is answered at the pace of the back-off.
+#[test]
+fn a_consumer_that_is_cancelled_at_once_is_repaired_at_growing_pauses() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
     let mut pauses = Vec::new();
-    let last = loop {
-        let effects = done(&mut machine, 10, vec![Ok(None), Err(refusal(403)), Ok(None)]);
-        let Some(due) = machine.supervision.deadline() else { break effects };
-        pauses.push(due - machine.now);
-        machine.pass(due - machine.now);
-        assert_eq!(machine.effects(), ["utility 10: jobs, tag, tag"]);
-    };
-    let expected = [50, 100, 200, 400, 800, 1600, 3200, 5000].map(|millis| millis * MILLISECOND);
-    assert_eq!(pauses[..8], expected);
-    assert!(pauses[8..].iter().all(|pause| *pause == 5 * SECOND));
-    assert!(machine.now - start >= 60 * SECOND);
-    assert_eq!(last, ["detach 10", "event up", "1: lost 7"]);
+    for _ in 0..10 {
+        let mut effects = repair(&mut machine, "jobs", ConsumerEnd::CancelledByBroker);
+        let start = machine.now;
+        if let Some(due) = machine.supervision.deadline() {
+            machine.pass(due - machine.now);
+            effects.extend(machine.effects());
+            effects.extend(done(&mut machine, 10, vec![Ok(None), Ok(None), Ok(None)]));
+            assert!(effects.contains(&"1: repaired 7".to_owned()), "{effects:?}");
+        } else {
+            assert!(effects.contains(&"1: start 7, 1 steps".to_owned()), "{effects:?}");
+        }
+        pauses.push((machine.now - start).as_millis());
+        machine.supervision.consumer_recovered(1, "tag", machine.now);
+        machine.effects();
+    }
+    assert_eq!(pauses, [0, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    machine.pass(5 * SECOND);
+    assert!(repair(&mut machine, "jobs", ConsumerEnd::CancelledByBroker)[0].contains("start 7"));
 }
 
 #[test]
-fn a_final_refusal_ends_the_consumer() {
+fn a_refused_consumer_is_tried_again_with_doubled_pauses_without_end() {
+    for code in [403, 404, 405] {
+        let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+        repair(&mut machine, "jobs", ConsumerEnd::Closed(refusal(code)));
+        let mut pauses = Vec::new();
+        for _ in 0..100 {
+            done(&mut machine, 10, vec![Ok(None), Err(refusal(code)), Ok(None)]);
+            let due = machine.supervision.deadline().unwrap();
+            pauses.push(due - machine.now);
+            machine.pass(due - machine.now);
+            assert_eq!(machine.effects(), ["utility 10: jobs, tag, tag"]);
+        }
+        let expected = [50, 100, 200, 400, 800, 1600, 3200, 5000].map(|millis| millis * MILLISECOND);
+        assert_eq!(pauses[..8], expected);
+        assert!(pauses[8..].iter().all(|pause| *pause == 5 * SECOND));
+        let effects = done(&mut machine, 10, vec![Ok(None), Ok(None), Ok(None)]);
+        assert_eq!(effects, ["detach 10", "1: repaired 7"]);
+    }
+}
+
+#[test]
+fn a_conflict_is_tried_at_the_longest_pause() {
     let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
     repair(&mut machine, "jobs", ConsumerEnd::Closed(refusal(403)));
-    let effects = done(&mut machine, 10, vec![Ok(None), Err(refusal(406)), Ok(None)]);
-    assert_eq!(effects, ["detach 10", "event up", "1: lost 7"]);
+    done(&mut machine, 10, vec![Ok(None), Err(refusal(406)), Ok(None)]);
+    assert_eq!(machine.supervision.deadline(), Some(machine.now + 5 * SECOND));
 }
 
 #[test]
-fn a_consumer_of_an_unrecorded_queue_is_repaired_only_after_a_transient_refusal() {
+fn the_limits_of_the_recovery_are_those_of_an_entity_too() {
     let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
-    assert_eq!(repair(&mut machine, "other", ConsumerEnd::Cancelled), ["1: lost 7"]);
-    let effects = repair(&mut machine, "other", ConsumerEnd::Closed(refusal(403)));
+    let mut limited = Machine::with(|options| options.recovery = Recovery::fixed(SECOND).attempts(2));
+    std::mem::swap(&mut machine.supervision.missing, &mut limited.supervision.missing);
+    repair(&mut machine, "jobs", ConsumerEnd::Closed(refusal(404)));
+    done(&mut machine, 10, vec![Ok(None), Err(refusal(404)), Ok(None)]);
+    machine.pass(50 * MILLISECOND);
+    machine.effects();
+    assert_eq!(done(&mut machine, 10, vec![Ok(None), Err(refusal(404)), Ok(None)]), ["detach 10"]);
+    assert_eq!(machine.supervision.deadline(), None);
+    assert!(!machine.supervision.health().is_up());
+    let missing = machine.supervision.missing.list();
+    assert!(matches!(&missing[..], [one] if one.next_try == NextTry::Never && one.name == "tag"));
+}
+
+#[test]
+fn a_consumer_of_an_unrecorded_queue_is_only_tried() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    let effects = repair(&mut machine, "other", ConsumerEnd::CancelledByBroker);
     assert_eq!(effects, ["event degraded", "utility 10: tag, tag"]);
 }
 
 #[test]
 fn a_server_named_queue_that_is_gone_is_replaced_at_once() {
     let mut machine = with_consumer(DeclareQueue::new(""), "amq.gen-1");
-    let effects = repair(&mut machine, "amq.gen-1", ConsumerEnd::Cancelled);
-    assert_eq!(effects, ["event degraded", "utility 10: amq.gen-1, tag, tag"]);
-    let gone = vec![Err(refusal(404)), Ok(None), Ok(None)];
-    assert_eq!(done(&mut machine, 10, gone), ["detach 10", "utility 10: amq.gen-1"]);
+    machine.record(Entity::QueueBinding(BindQueue::new("amq.gen-1", "events", "")));
+    let effects = repair(&mut machine, "amq.gen-1", ConsumerEnd::CancelledByBroker);
+    let check = "utility 10: amq.gen-1, events -> amq.gen-1 (), tag, tag";
+    assert_eq!(effects, ["event degraded", check]);
+    let gone = vec![Err(refusal(404)), Err(refusal(404)), Err(refusal(404)), Ok(None)];
+    let effects = done(&mut machine, 10, gone);
+    assert_eq!(effects, ["detach 10", "utility 10: amq.gen-1", "event degraded"]);
     let effects = done(&mut machine, 10, vec![Ok(Some("amq.gen-2".into()))]);
-    assert_eq!(effects, ["detach 10", "1: renamed amq.gen-1 amq.gen-2", "1: repaired 7"]);
+    let again = "utility 10: amq.gen-2, events -> amq.gen-2 (), tag, tag";
+    let expected = ["detach 10", "1: renamed amq.gen-1 amq.gen-2", again, "event degraded"];
+    assert_eq!(effects, expected);
+    let effects = done(&mut machine, 10, vec![Ok(None); 4]);
+    assert_eq!(effects, ["detach 10", "1: repaired 7", "event degraded"]);
+    machine.supervision.consumer_recovered(1, "tag", machine.now);
+    assert_eq!(machine.effects(), ["event up"]);
 }
 
 #[test]
@@ -160,8 +226,8 @@ fn a_consumer_whose_queue_is_deleted_is_lost() {
     let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
     repair(&mut machine, "jobs", ConsumerEnd::Closed(refusal(403)));
     done(&mut machine, 10, vec![Ok(None), Err(refusal(403)), Ok(None)]);
-    machine.supervision.topology_changed(Change::Forget(Removal::Queue("jobs".into())));
-    assert_eq!(machine.effects(), ["event up", "1: lost 7"]);
+    machine.supervision.topology_changed(Change::Forget(Removal::Queue("jobs".into())), machine.now);
+    assert_eq!(machine.effects(), ["1: lost 7", "event up"]);
     assert_eq!(machine.supervision.deadline(), None);
 }
 
@@ -194,17 +260,103 @@ fn a_recorded_exchange_that_a_404_names_is_declared_again_with_its_bindings() {
     let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
     machine.record(Entity::Exchange(DeclareExchange::fanout("events")));
     machine.record(Entity::QueueBinding(BindQueue::new("jobs", "events", "")));
-    machine.supervision.entity_gone(EntityKind::Exchange, "events".into(), refusal(404), machine.now);
+    machine.supervision.entity_gone(EntityKind::Exchange, "events", &refusal(404), machine.now);
     assert_eq!(machine.effects(), ["event degraded", "utility 10: events, events -> jobs ()"]);
     let effects = done(&mut machine, 10, vec![Ok(None), Ok(None)]);
     assert_eq!(effects, ["detach 10", "1: found events", "event up"]);
 }
 
 #[test]
+fn an_exchange_that_is_not_recorded_is_looked_for_while_somebody_asks_for_it() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    let ask = |machine: &mut Machine| {
+        machine.supervision.entity_gone(EntityKind::Exchange, "theirs", &refusal(404), machine.now);
+    };
+    ask(&mut machine);
+    assert!(machine.effects().is_empty() && machine.supervision.health().is_up());
+    machine.pass(50 * MILLISECOND);
+    assert_eq!(machine.effects(), ["utility 10: theirs"]);
+    assert_eq!(done(&mut machine, 10, vec![Err(refusal(404))]), ["detach 10"]);
+    ask(&mut machine);
+    machine.pass(100 * MILLISECOND);
+    assert_eq!(machine.effects(), ["utility 10: theirs"]);
+    assert_eq!(done(&mut machine, 10, vec![Ok(None)]), ["detach 10", "1: found theirs"]);
+    ask(&mut machine);
+    machine.pass(60 * SECOND);
+    assert_eq!(machine.effects(), ["1: found theirs"], "nobody has asked for a minute");
+    assert_eq!(machine.supervision.deadline(), None);
+}
+
+#[test]
+fn the_names_that_are_looked_for_are_bounded() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    for n in 0..256 {
+        let name = format!("exchange {n}");
+        machine.supervision.entity_gone(EntityKind::Exchange, &name, &refusal(404), machine.now);
+    }
+    assert!(machine.effects().is_empty());
+    machine.supervision.entity_gone(EntityKind::Exchange, "one more", &refusal(404), machine.now);
+    assert_eq!(machine.effects(), ["1: found one more"]);
+}
+
+#[test]
 fn a_consumer_that_only_the_application_can_start_is_missing_until_it_is_given_up() {
     let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
-    machine.supervision.consumer_missing("tag", Error::stopped("test"));
+    machine.supervision.consumer_missing(1, "tag", Error::stopped("test"), machine.now);
     assert_eq!(machine.effects(), ["event degraded"]);
-    machine.supervision.consumer_recovered("tag");
+    assert_eq!(machine.supervision.missing.list()[0].next_try, NextTry::ByApplication);
+    assert_eq!(machine.supervision.deadline(), None);
+    machine.supervision.consumer_recovered(1, "tag", machine.now);
     assert_eq!(machine.effects(), ["event up"]);
+}
+
+#[test]
+fn what_is_forgotten_is_not_tried_again() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    machine.record(Entity::QueueBinding(BindQueue::new("jobs", "events", "")));
+    machine.supervision.entity_gone(EntityKind::Queue, "jobs", &refusal(404), machine.now);
+    machine.effects();
+    done(&mut machine, 10, vec![Err(refusal(403)), Err(refusal(404))]);
+    assert!(machine.supervision.give_up(EntityKind::Queue, "jobs"));
+    assert_eq!(machine.effects(), ["1: forget tag", "1: found jobs", "event up"]);
+    assert_eq!((machine.supervision.deadline(), machine.supervision.topology.counts()), (None, [0; 4]));
+    assert!(!machine.supervision.give_up(EntityKind::Queue, "jobs"));
+}
+
+/// Everything but the consumers waits for a channel to close; these are tried on their own channels.
+#[test]
+fn without_a_free_channel_number_entities_wait_visibly_for_room() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    while machine.supervision.open_channel(&OpenChannel::new().confirms(false)).is_ok() {}
+    machine.effects();
+    let effects = repair(&mut machine, "jobs", ConsumerEnd::Closed(refusal(404)));
+    assert_eq!(effects, ["event degraded", "1: start 7, 1 steps"]);
+    machine.supervision.entity_gone(EntityKind::Queue, "jobs", &refusal(404), machine.now);
+    let missing = machine.supervision.missing.list();
+    assert_eq!(missing[0].next_try, NextTry::WhenChannelCloses);
+    assert!(missing[0].error.to_string().contains("all 10 channels are open"), "{}", missing[0].error);
+    assert_eq!(machine.supervision.deadline(), None);
+    machine.effects();
+    machine.supervision.channel_closed(5, true, machine.now);
+    assert!(machine.effects().contains(&"utility 5: jobs".to_owned()));
+}
+
+/// The broker closes the connection when its user has too many channels: that is remembered.
+#[test]
+fn a_user_at_its_limit_of_channels_opens_none_for_the_library() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    let theirs = Entity::Exchange(DeclareExchange::existing("theirs"));
+    machine.record(theirs);
+    machine.supervision.entity_gone(EntityKind::Exchange, "theirs", &refusal(404), machine.now);
+    let limit = CloseReason::new(530, "NOT_ALLOWED - number of channels opened for user 'u'", 20, 10);
+    let error = Error::connection_closed("the broker closed the connection", Some(limit));
+    machine.supervision.connection_ended(error, machine.now);
+    machine.pass(SECOND);
+    machine.connect();
+    done(&mut machine, 10, vec![Err(refusal(404)), Ok(None)]);
+    machine.supervision.channel_recovered(1, Vec::new(), machine.now);
+    machine.effects();
+    machine.pass(5 * SECOND);
+    assert!(machine.effects().is_empty(), "no channel is opened");
+    assert_eq!(machine.supervision.missing.list()[0].next_try, NextTry::WhenChannelCloses);
 }

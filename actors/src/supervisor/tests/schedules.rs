@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     internal::{Removal, TrialConsume},
     message::{BindQueue, ConsumerEnd},
-    supervisor::{phase::Phase, redeclare_steps::RecoveryStep, repair::Repair, repair_steps::ServerNamed},
+    supervisor::{missing::Repair, phase::Phase, redeclare_steps::RecoveryStep},
 };
 
 #[derive(Clone, Debug)]
@@ -171,7 +171,7 @@ impl Run {
                 self.machine.record(Entity::QueueBinding(BindQueue::new(name, "events", "")));
             }
             Step::Forget(at) => {
-                supervision.topology_changed(Change::Forget(Removal::Queue(queue(*at))));
+                supervision.topology_changed(Change::Forget(Removal::Queue(queue(*at))), now);
             }
             Step::Deleting { queue: at, is_deleting } => {
                 supervision.queue_deleting(&queue(*at), *is_deleting)
@@ -182,12 +182,11 @@ impl Run {
                     let (consumer, queue) = (self.consumers, queue(*on));
                     let tag: Arc<str> = format!("consumer {consumer}").into();
                     let recorded = Entity::Consumer { channel, tag: tag.clone(), queue: queue.clone() };
-                    supervision.topology_changed(Change::Record(recorded));
+                    supervision.topology_changed(Change::Record(recorded), now);
                     let trial = TrialConsume { tag, queue, exclusive: false, arguments: Table::new() };
                     let cause = ConsumerEnd::Closed(refusal(if *transient { 405 } else { 404 }));
                     self.repairs.insert((channel, consumer));
-                    let queue = ServerNamed::Check;
-                    supervision.repair(Repair { channel, consumer, trial, cause, queue }, now);
+                    supervision.repair(Repair { channel, consumer, trial, cause }, now);
                 }
             }
             Step::Results { codes, all } => {
@@ -250,6 +249,7 @@ impl Run {
                 Effect::Stop => assert!(self.closed),
                 Effect::Notify(_)
                 | Effect::BlockUtility(_)
+                | Effect::DropUtility
                 | Effect::StopUtility(_)
                 | Effect::FailSecrets(_)
                 | Effect::CountUnconfirmed => {}
@@ -308,7 +308,7 @@ proptest! {
         } else {
             prop_assert!(matches!(supervision.phase, Phase::Up(_)), "{:?}", supervision.phase);
             prop_assert!(run.utility.is_none() && supervision.utility.is_none());
-            prop_assert!(supervision.retries.is_empty() && run.repairs.is_empty(), "{:?}", run.repairs);
+            prop_assert!(run.repairs.is_empty(), "{:?}", run.repairs);
             let unattached = run.channels.iter().filter(|channel| !run.attached.contains(channel)).count();
             prop_assert_eq!(unattached, 0);
         }

@@ -1,0 +1,107 @@
+//! One thing that is missing: why, since when, and how it is tried.
+
+use tokio::time::Instant;
+
+use super::{EntityBackoff, EntityKey, LogSchedule};
+use crate::{
+    error::Error,
+    internal::TrialConsume,
+    message::{ConsumerEnd, MissingEntity, NextTry},
+};
+
+#[derive(Debug)]
+pub(in crate::supervisor) struct Entry {
+    /// Why it is missing.
+    pub(super) error: Error,
+    pub(super) backoff: EntityBackoff,
+    pub(super) progress: Progress,
+    pub(super) place: Place,
+    /// The consumer that is to be started again.
+    pub(super) repair: Option<Repair>,
+    /// A queue that the broker names is surely gone: another one is declared in its place.
+    pub(super) replace: bool,
+    /// Channels are told when it is back.
+    pub(super) announced: bool,
+    pub(super) log: LogSchedule,
+}
+
+/// Where an entity is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor) enum Place {
+    /// On the utility channel, or on the channel of the consumer.
+    UtilityChannel,
+    /// Not here: only the application can bring it back.
+    Application,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It is tried at this time, unless another entity that it needs is missing.
+    Waiting { due: Instant },
+    /// It is tried when a channel of the connection has closed.
+    NoRoom,
+    /// Its steps are at the broker.
+    Trying,
+    /// A consumer: its channel starts it.
+    Starting,
+    /// The connection is lost; the recovery of the next one tries it.
+    Detached,
+    /// The limits of the recovery are reached, or it cannot be tried.
+    GivenUp,
+    /// It is in place since then. The entry is kept for its back-off.
+    Back { since: Instant },
+}
+
+/// A consumer that cannot start again on its channel for now.
+#[derive(Clone, Debug)]
+pub(in crate::supervisor) struct Repair {
+    pub(in crate::supervisor) channel: u16,
+    pub(in crate::supervisor) consumer: u32,
+    pub(in crate::supervisor) trial: TrialConsume,
+    /// Why it ended.
+    pub(in crate::supervisor) cause: ConsumerEnd,
+}
+
+impl Entry {
+    pub(super) fn new(error: Error, now: Instant) -> Self {
+        Self {
+            error,
+            backoff: EntityBackoff::new(now),
+            progress: Progress::Waiting { due: now },
+            place: Place::UtilityChannel,
+            repair: None,
+            replace: false,
+            announced: false,
+            log: LogSchedule::default(),
+        }
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        !matches!(self.progress, Progress::Back { .. })
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.progress {
+            Progress::Waiting { due } if self.place == Place::UtilityChannel => Some(due),
+            _ => None,
+        }
+    }
+
+    pub(super) fn to_missing(&self, key: &EntityKey) -> MissingEntity {
+        let next_try = match (self.place, self.progress) {
+            (Place::Application, _) => NextTry::ByApplication,
+            (_, Progress::Waiting { due }) => NextTry::At(due.into_std()),
+            (_, Progress::Trying | Progress::Starting | Progress::Back { .. }) => NextTry::Now,
+            (_, Progress::NoRoom) => NextTry::WhenChannelCloses,
+            (_, Progress::Detached) => NextTry::AtReconnect,
+            (_, Progress::GivenUp) => NextTry::Never,
+        };
+        MissingEntity {
+            kind: key.kind(),
+            name: key.name(),
+            error: self.error.clone(),
+            since: self.backoff.since().into_std(),
+            next_try,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Exchanges that are not recorded and do not exist, and that the application publishes to: they are looked
+//! for as long as somebody asks for them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{EntityBackoff, LONGEST_PAUSE};
+
+/// How many names are looked for at once.
+const MOST: usize = 256;
+/// How long a name that nobody asks for is looked for.
+const ASKED_WITHIN: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    by_name: BTreeMap<String, Probe>,
+}
+
+#[derive(Debug)]
+struct Probe {
+    asked: Instant,
+    backoff: EntityBackoff,
+    /// `None` while it is at the broker.
+    due: Option<Instant>,
+}
+
+impl Probes {
+    /// Notes that somebody asks for an exchange. Returns `false` if too many are looked for already.
+    pub(super) fn ask(&mut self, name: &str, now: Instant) -> bool {
+        if let Some(probe) = self.by_name.get_mut(name) {
+            probe.asked = now;
+            return true;
+        }
+        if self.by_name.len() >= MOST {
+            return false;
+        }
+        let mut backoff = EntityBackoff::new(now);
+        // The broker has just said that there is none.
+        backoff.tried();
+        let due = Some(backoff.next(now, LONGEST_PAUSE));
+        self.by_name.insert(name.to_owned(), Probe { asked: now, backoff, due });
+        true
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.by_name.values().filter_map(|probe| probe.due).min()
+    }
+
+    /// Returns the names that are due to be looked for.
+    pub(super) fn due(&self, now: Instant) -> Vec<String> {
+        let due = self.by_name.iter().filter(|(_, probe)| probe.due.is_some_and(|due| due <= now));
+        due.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Removes and returns the names that are due and that nobody has asked for lately.
+    pub(super) fn take_unasked(&mut self, now: Instant) -> Vec<String> {
+        let is_unasked = |probe: &Probe| {
+            probe.due.is_some_and(|due| due <= now)
+                && now.saturating_duration_since(probe.asked) >= ASKED_WITHIN
+        };
+        let unasked: Vec<_> = self
+            .by_name
+            .iter()
+            .filter(|(_, probe)| is_unasked(probe))
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.by_name.retain(|_, probe| !is_unasked(probe));
+        unasked
+    }
+
+    /// These are at the broker.
+    pub(super) fn sent(&mut self, names: &[String]) {
+        for name in names {
+            if let Some(probe) = self.by_name.get_mut(name) {
+                probe.due = None;
+            }
+        }
+    }
+
+    /// There is no channel on which those that are due can be looked for.
+    pub(super) fn postpone(&mut self, now: Instant) {
+        for name in self.due(now) {
+            self.refused(&name, now);
+        }
+    }
+
+    /// The exchange does not exist.
+    pub(super) fn refused(&mut self, name: &str, now: Instant) {
+        if let Some(probe) = self.by_name.get_mut(name) {
+            probe.backoff.tried();
+            probe.due = Some(probe.backoff.next(now, LONGEST_PAUSE));
+        }
+    }
+
+    /// Returns whether it was looked for.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        self.by_name.remove(name).is_some()
+    }
+
+    pub(super) fn clear(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.by_name).into_keys().collect()
+    }
+}
