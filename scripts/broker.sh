@@ -8,7 +8,8 @@
 #   broker.sh env         print the variables of the own node, for eval
 #   broker.sh second start|stop|kill9|pause|resume|renew|status|env
 #                         a second, separate node, for tests that stop, kill or alarm a node;
-#                         renew deletes its data and starts it again
+#                         renew deletes its data and starts it again, with further arguments as
+#                         lines of its configuration
 #   broker.sh cluster start|stop|status
 #                         a cluster of three nodes
 #   broker.sh cluster start-node|stop-node|kill-node|env 1|2|3
@@ -507,10 +508,14 @@ resume_node() {
     if node_runs; then kill -CONT "$pid" 2>/dev/null || true; fi
 }
 
-# Deletes the data of the node and starts it again.
+# Deletes the data of the node and starts it again, with the arguments as lines of its configuration.
 renew_node() {
     [ ! -d "$dir" ] || stop_node KILL
-    rm -rf "$dir/data"
+    rm -rf "$dir/data" "$dir/conf.d"
+    if [ $# -gt 0 ]; then
+        mkdir -p "$dir/conf.d"
+        printf '%s\n' "$@" >"$dir/conf.d/10-renewed.conf"
+    fi
     start_node
 }
 
@@ -658,7 +663,7 @@ main() {
                     resume_node
                     wait_until_ready "$SECONDS" || die "$name does not run"
                     ;;
-                renew) lock; renew_node ;;
+                renew) lock; shift 2; renew_node "$@" ;;
                 status) status_node ;;
                 env) print_env ;;
                 *) die "usage: broker.sh second start|stop|kill9|pause|resume|renew|status|env" ;;

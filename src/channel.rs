@@ -350,11 +350,14 @@ impl Channel {
     /// Sends `basic.qos`.
     ///
     /// # Errors
-    /// [Those of every call](Self#errors-of-every-call). With a shared prefetch, consumers of quorum queues
+    /// [Those of every call](Self#errors-of-every-call). `Refused` without a code for a shared prefetch with
+    /// RabbitMQ 4.3 and later, which ignore it unless their operator permits it; see
+    /// [`Qos::permitted`](crate::message::Qos::permitted). With a shared prefetch, consumers of quorum queues
     /// and streams are refused: without a code if the handle was declared with the type, or else by the
     /// broker, which closes the *connection* (540).
     ///
-    /// **Over a reconnect**: it is set again before the consumers start.
+    /// **Over a reconnect**: it is set again before the consumers start. On a broker that would ignore a
+    /// shared prefetch, a warning is logged, and each consumer has that prefetch instead.
     ///
     /// Source: AMQP 0-9-1 section 1.8.3.1 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>
     ///

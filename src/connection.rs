@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     Channel, OpenChannel, Result,
-    events::{EntityKind, Health, MissingEntity, Opened},
+    events::{BrokerRules, EntityKind, Health, MissingEntity, Opened},
     message::{CloseConnection, Forget, GetHealth, GetMissing, Table, UpdateSecret},
     options::Secret,
 };
@@ -455,6 +455,25 @@ impl Connection {
     /// ```
     pub fn server_properties(&self) -> Option<Table> {
         self.opened(|opened| opened.server_properties().clone())
+    }
+
+    /// Returns what the broker does that depends on its version; `None` unless the connection is open, and
+    /// the broker is a RabbitMQ.
+    ///
+    /// **Over a reconnect**: it is that of the node to which it is connected then.
+    ///
+    /// Source: AMQP 0-9-1 section 1.4.2.1 (`connection.start`)
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection) {
+    /// if let Some(rules) = connection.rules() {
+    ///     println!("RabbitMQ {:?}: bodies of up to {} bytes", rules.version, rules.largest_body);
+    /// }
+    /// # }
+    /// ```
+    pub fn rules(&self) -> Option<BrokerRules> {
+        self.opened(Opened::rules).flatten()
     }
 
     /// Returns the local address of the socket; `None` unless the connection is open.

@@ -253,7 +253,8 @@ pub mod message {
 /// ```
 pub mod events {
     pub use actix_pika_actors::{
-        ConnectionState, Degradation, EntityKind, Health, Load, MissingEntity, NextTry, Opened, Skipped,
+        BrokerRules, ConnectionState, Degradation, EntityKind, Health, Load, MissingEntity, NextTry, Opened,
+        Permission, Skipped,
     };
 
     pub use crate::event_stream::Events;

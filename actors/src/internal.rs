@@ -1,12 +1,21 @@
 //! The messages between the actors of a connection. A message about one connection has its epoch; the
 //! receiver drops messages of another epoch.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
 
 use crate::{
+    broker_rules::BrokerRules,
     error::Error,
     message::{
         BindExchange, BindQueue, ConsumerEnd, DeclareExchange, DeclareQueue, EntityKind, QueueName, Skipped,
@@ -18,13 +27,37 @@ use crate::{
     wire::{Fault, FrameBatch, Negotiated, Table},
 };
 
+/// What the channels of one connection know of its broker.
+#[derive(Debug, Default)]
+pub(crate) struct BrokerNotes {
+    pub(crate) rules: Option<BrokerRules>,
+    transient_queue_noted: AtomicBool,
+}
+
+impl BrokerNotes {
+    pub(crate) fn new(rules: Option<BrokerRules>) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Notes a queue that is neither durable nor exclusive; returns whether it is the first one.
+    pub(crate) fn note_transient_queue(&self) -> bool {
+        !self.transient_queue_noted.swap(true, Ordering::Relaxed)
+    }
+}
+
 /// To a channel, from the supervisor or from a connection.
 #[derive(Debug)]
 pub(crate) enum ChannelMessage {
     /// Consecutive frames of this channel.
     Frames { epoch: u64, batch: FrameBatch },
     /// A connection is open; the channel opens on it.
-    Attached { epoch: u64, flush: Arc<Recipient<Flush>>, frame_max: u32, credit: Arc<ReadCredit> },
+    Attached {
+        epoch: u64,
+        flush: Arc<Recipient<Flush>>,
+        frame_max: u32,
+        credit: Arc<ReadCredit>,
+        broker: Arc<BrokerNotes>,
+    },
     /// The connection is lost; the supervisor reconnects.
     Detached { epoch: u64, error: Error },
     /// The connection is closed for good.

@@ -44,6 +44,7 @@
 
 #![forbid(unsafe_code)]
 
+mod broker_rules;
 mod channel;
 mod connection;
 mod consumer;
@@ -71,6 +72,7 @@ pub mod wire;
 mod wire;
 
 pub use self::{
+    broker_rules::{BrokerRules, Permission},
     channel::{Channel, OpenedChannel, Reply},
     connection::Connection,
     consumer::Consumer,

@@ -17,3 +17,4 @@ mod runtimes;
 mod state;
 mod time_limits;
 mod uri;
+mod versions;

@@ -6,8 +6,7 @@ use crate::support::scripted_peer::{connect_to_peer, open_channel, try_connect_w
 use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::testing::{HandshakeScript, Probe, protocol::connection, types::AMQPValue};
 use actix_pika::{
-    ConnectionEvent, Connector, DeclareQueue, Error, ErrorKind, OpenChannel, connect,
-    events::ConnectionState, message::Qos,
+    ConnectionEvent, Connector, DeclareQueue, Error, ErrorKind, OpenChannel, connect, events::ConnectionState,
 };
 use futures_util::{StreamExt, future::join_all};
 
@@ -222,12 +221,10 @@ async fn a_connection_error_reaches_every_channel_with_its_cause() {
     let channels: Vec<_> = join_all((0..3).map(|_| connection.channel())).await;
     let [first, second, third] = &channels[..] else { panic!("three channels") };
     let (first, second, third) = (first.as_ref().unwrap(), second.as_ref().unwrap(), third.as_ref().unwrap());
-    // A quorum queue does not support a global prefetch.
-    within("a queue", 10, first.declare_queue(DeclareQueue::new("jobs").quorum())).await.unwrap();
-    first.set_qos_with(Qos::new(1).global(true)).await.unwrap();
-    // The handle returned by the declare knows the queue type, and would refuse the consume.
-    let jobs = first.queue("jobs");
-    let error = within("540", 10, jobs.deliveries()).await.unwrap_err();
+    // A stream does not support `basic.get`. The handle returned by the declare knows the queue type, and would refuse
+    // the call.
+    within("a queue", 10, first.declare_queue(DeclareQueue::new("log").stream())).await.unwrap();
+    let error = within("540", 10, first.queue("log").get()).await.unwrap_err();
     assert_connection_closed(&error, 540);
     assert_connection_closed(&within("closed", 5, connection.closed()).await.unwrap_err(), 540);
     for channel in [first, second, third] {

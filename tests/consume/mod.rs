@@ -5,6 +5,7 @@ use actix_pika::Delivery;
 mod basics;
 mod batches;
 mod consumer_ends;
+mod delivery_counts;
 mod drain;
 mod failing_handlers;
 mod get;

@@ -2,7 +2,7 @@
 
 use actix_pika::{Channel, Connection, OpenChannel, connect};
 
-use super::broker::Vhost;
+use super::broker::{Broker, Vhost};
 use super::oracle::Oracle;
 
 /// A new virtual host with one connection and one channel.
@@ -15,7 +15,12 @@ pub struct Bench {
 
 impl Bench {
     pub async fn open(confirms: bool) -> Self {
-        let vhost = Vhost::fresh().await;
+        Self::open_on(Broker::under_test(), confirms).await
+    }
+
+    /// Opens one on another broker.
+    pub async fn open_on(broker: &Broker, confirms: bool) -> Self {
+        let vhost = Vhost::fresh_on(broker).await;
         let connection = connect(vhost.url()).await.expect("connect");
         let channel = connection.channel_with(Self::options(confirms)).await.expect("channel");
         Self { vhost, connection, channel, confirms }

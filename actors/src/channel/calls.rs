@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{ChannelMachine, PendingReply, Reply, Responder, machine::Request};
 use crate::{
+    broker_rules::Permission,
     error::Result,
     internal::{Change, Entity, Removal, SupervisorMessage},
     message::{
@@ -45,6 +46,9 @@ pub(super) trait MethodCall: Method + Message<Result = Result<Self::Answer>> + '
         None
     }
 
+    /// Warns of what the broker may refuse because of its configuration.
+    fn warn(&self, _: &ChannelMachine) {}
+
     /// Returns what the supervisor gets before the method is sent.
     fn notice(&self) -> Option<SupervisorMessage> {
         None
@@ -66,6 +70,7 @@ impl<C: MethodCall> Call for C {
             Ok(method) => method,
             Err(error) => return Reply::now(Err(error)),
         };
+        self.warn(channel);
         if let Some(notice) = self.notice().filter(|_| channel.recovers) {
             channel.report(notice);
         }
@@ -153,6 +158,12 @@ impl MethodCall for DeclareQueue {
         // Recorded with the name that the reply has.
         PendingReply::Declared { record: self.robust.then(|| Box::new(self.clone())), responder }
     }
+
+    fn warn(&self, channel: &ChannelMachine) {
+        if !self.passive && !self.durable && !self.exclusive {
+            channel.warn_of_transient_queue(&self.name);
+        }
+    }
 }
 
 impl MethodCall for BindQueue {
@@ -236,12 +247,17 @@ impl Call for Qos {
     type Answer = ();
 
     fn make(self, channel: &mut ChannelMachine, now: Instant) -> Reply<()> {
-        let reply = match channel.state.usable().and_then(|()| self.method()) {
-            Ok(method) => {
+        let is_kept = match channel.state.usable().and_then(|()| channel.prefetch.is_kept(self)) {
+            Ok(is_kept) => is_kept,
+            Err(error) => return Reply::now(Err(error)),
+        };
+        let reply = match self.method().map(|method| is_kept.then_some(method)) {
+            Ok(Some(method)) => {
                 let (reply, responder) = Reply::later();
                 channel.ask(Request::new(method, PendingReply::Done(responder)), now);
                 reply
             }
+            Ok(None) => Reply::now(Ok(())),
             Err(error) => Reply::now(Err(error)),
         };
         if let Some(shared) = channel.prefetch.set(self) {
@@ -252,6 +268,19 @@ impl Call for Qos {
 }
 
 impl ChannelMachine {
+    /// Warns once for each connection if the operator of the broker may have denied such queues.
+    fn warn_of_transient_queue(&self, name: &str) {
+        let Some(broker) = self.connection.as_ref().map(|connection| &connection.broker) else { return };
+        let may_be_denied = broker.rules.is_some_and(|rules| rules.transient_queues != Permission::Always);
+        if may_be_denied && broker.note_transient_queue() {
+            log::warn!(
+                "channel {}: queue {name:?} is neither durable nor exclusive: RabbitMQ has deprecated such queues, \
+                 and closes the connection (541) if its operator does not permit them",
+                self.number()
+            );
+        }
+    }
+
     /// Sends `basic.qos` of the channel's own accord.
     pub(super) fn send_qos(&mut self, qos: Qos, now: Instant) {
         if let Ok(method) = qos.method() {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::Error,
     internal::{Removal, SupervisorMessage},
-    message::{CancelConsumer, ChannelEvent, ConsumerEnd, methods},
+    message::{CancelConsumer, ChannelEvent, ConsumerEnd, QueueType, methods},
 };
 
 impl ChannelMachine {
@@ -131,13 +131,21 @@ impl ChannelMachine {
         entry.end(why.unwrap_or(ConsumerEnd::Cancelled));
     }
 
-    /// The broker has cancelled a consumer, because its queue was deleted or is unavailable.
+    /// The broker has cancelled a consumer, because its queue was deleted or is unavailable. From 4.3 on, a
+    /// RabbitMQ also does so when a delivery of a quorum queue was unsettled for too long. It has taken back all
+    /// that the consumer had then: a later ack would close the channel (406).
     pub(super) fn cancelled_by_broker(&mut self, tag: &str, now: Instant) {
+        if let Some(entry) = self.consumers.get(tag)
+            && entry.subscription.queue_type.is_none_or(|queue_type| queue_type == QueueType::Quorum)
+            && self.rules().is_some_and(|rules| rules.late_delivery_cancels_consumer)
+        {
+            self.outbox.take_back(entry.id());
+        }
         if self.free_for_repair(tag, now) {
             return;
         }
         let Some(entry) = self.consumers.remove(tag) else { return };
-        log::warn!("channel {}: consumer {tag:?} cancelled by the broker, its queue is gone", self.number());
+        log::warn!("channel {}: consumer {tag:?} cancelled by the broker", self.number());
         let consumer = entry.id();
         self.outbox.release(consumer);
         let (tag, end) = (entry.tag().clone(), ConsumerEnd::CancelledByBroker);

@@ -54,6 +54,7 @@ impl ChannelMachine {
             arguments: consume.arguments,
             prefetch,
             recovers: self.recovers && consume.robust,
+            queue_type: consume.queue_type,
         };
         let (ends, handle) = ConsumerState::new();
         let mut acker = ChannelAcker {

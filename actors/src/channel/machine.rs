@@ -23,8 +23,9 @@ use super::{
     waiting_calls::WaitingCalls,
 };
 use crate::{
+    broker_rules::BrokerRules,
     error::{Error, Result},
-    internal::{Change, Entity, Removal, SupervisorMessage},
+    internal::{BrokerNotes, Change, Entity, Removal, SupervisorMessage},
     message::{ChannelEvent, OnOutage, OpenChannel},
     outbox::Outbox,
     transport::ReadCredit,
@@ -70,6 +71,7 @@ pub(super) struct ChannelMachine {
 pub(super) struct ConnectionLink {
     pub(super) epoch: u64,
     pub(super) credit: Arc<ReadCredit>,
+    pub(super) broker: Arc<BrokerNotes>,
 }
 
 /// A method that has a reply.
@@ -196,6 +198,11 @@ impl ChannelMachine {
 
     pub(super) fn report(&mut self, message: SupervisorMessage) {
         self.outputs.push(Output::Supervisor(message));
+    }
+
+    /// What the broker does that depends on its version, if that is known.
+    pub(super) fn rules(&self) -> Option<BrokerRules> {
+        self.connection.as_ref()?.broker.rules
     }
 
     /// The epoch of the connection, for messages that concern it.

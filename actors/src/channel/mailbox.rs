@@ -94,8 +94,8 @@ impl ChannelMachine {
     fn receive(&mut self, message: ChannelMessage) {
         match message {
             ChannelMessage::Frames { epoch, batch } => self.frames(epoch, &batch, Instant::now),
-            ChannelMessage::Attached { epoch, flush, frame_max, credit } => {
-                self.attached(ConnectionLink { epoch, credit }, flush, frame_max, Instant::now());
+            ChannelMessage::Attached { epoch, flush, frame_max, credit, broker } => {
+                self.attached(ConnectionLink { epoch, credit, broker }, flush, frame_max, Instant::now());
             }
             ChannelMessage::Detached { epoch, error } => {
                 if self.epoch() == epoch {

@@ -11,7 +11,11 @@ use std::sync::Arc;
 use actix::Recipient;
 use tokio::time::Instant;
 
-use super::{ChannelMachine, PendingReply, machine::ConnectionLink, machine::Request};
+use super::{
+    ChannelMachine, PendingReply,
+    machine::{ConnectionLink, Request},
+    prefetch::SHARED_PREFETCH_UNKEPT,
+};
 use crate::{
     internal::SupervisorMessage,
     message::{ChannelEvent, methods},
@@ -29,6 +33,7 @@ impl ChannelMachine {
     ) {
         let again = self.state.is_detached();
         let epoch = connection.epoch;
+        self.prefetch.connected(connection.broker.rules);
         // First, so that a fault that follows is reported for this connection.
         self.connection = Some(connection);
         self.outbox.attach(epoch, flush, frame_max, again);
@@ -76,6 +81,13 @@ impl ChannelMachine {
         }
         if let Some(shared) = self.prefetch.shared() {
             self.send_qos(shared, now);
+        }
+        if let Some(count) = self.prefetch.withheld() {
+            log::warn!(
+                "channel {}: a prefetch of {count} that consumers share was not set again: {}; each consumer has at most that many",
+                self.number(),
+                SHARED_PREFETCH_UNKEPT
+            );
         }
         self.select_confirms(now);
         self.outputs.request_tick();

@@ -4,6 +4,22 @@ use std::fmt;
 
 use crate::wire::method_name;
 
+/// What refusals mean that depend on the configuration of the broker: parts of its text, and the words.
+const EXPLANATIONS: [(&[&str], &str); 3] = [
+    (
+        &["`transient_nonexcl_queues`", "not permitted"],
+        "the operator of the broker does not permit queues that are neither durable nor exclusive: make it one of them",
+    ),
+    (
+        &["`", "` is deprecated", "not permitted"],
+        "the operator of the broker does not permit this deprecated feature",
+    ),
+    (
+        &["does not support global qos"],
+        "consumers of quorum queues and streams cannot share a prefetch with others of their channel (Qos::global)",
+    ),
+];
+
 /// Holds the broker's reason for closing a connection or a channel.
 ///
 /// Source: AMQP 0-9-1 section 1.2 (reply codes); section 1.4.2.9 (`connection.close`);
@@ -51,6 +67,25 @@ impl CloseReason {
         matches!(self.code, 311..=313 | 403..=406)
     }
 
+    /// Returns what the broker's text means in other words, for refusals that depend on its configuration.
+    ///
+    /// `Display` appends it to the text.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/deprecated-features>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn explain(error: &Error) -> &str {
+    ///     error.close_reason().and_then(|reason| reason.explanation()).unwrap_or("see the text")
+    /// }
+    /// assert_eq!(explain(&Error::credentials("none")), "see the text");
+    /// ```
+    pub fn explanation(&self) -> Option<&'static str> {
+        let matches = |signs: &[&str]| signs.iter().all(|sign| self.text.contains(sign));
+        EXPLANATIONS.iter().find(|(signs, _)| matches(signs)).map(|(_, words)| *words)
+    }
+
     /// Parses the name of the exchange or queue from a text such as `no exchange 'orders' in vhost '/'`.
     pub(crate) fn entity(&self) -> Option<&str> {
         let end_of = |prefix: &str| Some(self.text.find(prefix)? + prefix.len());
@@ -66,13 +101,49 @@ impl fmt::Display for CloseReason {
         if !self.method.is_empty() {
             write!(f, " (caused by {})", self.method)?;
         }
-        Ok(())
+        match self.explanation() {
+            Some(words) => write!(f, "; {words}"),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_by_configuration_are_explained() {
+        let reason = |text: &str| CloseReason::new(541, text, 50, 10);
+        // RabbitMQ 4.0.5 and 4.3.6 with the feature denied; cut off at 255 bytes.
+        let denied = reason(
+            "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nIts use is not permitted per the \
+             configuration (overriding the default, which is permitted):\n    \
+             \"deprecated_features.permit.transient_nonexcl_queues = false\"\nIts use will not be permit...",
+        );
+        let text = denied.to_string();
+        assert!(
+            text.ends_with(
+                "(caused by queue.declare); the operator of the broker does not permit queues that \
+             are neither durable nor exclusive: make it one of them"
+            ),
+            "{text}"
+        );
+        // RabbitMQ 4.3.0 by default.
+        let by_default = reason(
+            "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nBy default, this feature is not \
+             permitted anymore.\nThe feature will be removed",
+        );
+        assert_eq!(by_default.explanation(), denied.explanation());
+        let other = reason(
+            "INTERNAL_ERROR - Feature `global_qos` is deprecated.\nBy default, this feature is not permitted anymore.",
+        );
+        assert_eq!(
+            other.explanation(),
+            Some("the operator of the broker does not permit this deprecated feature")
+        );
+        assert_eq!(reason("INTERNAL_ERROR").explanation(), None);
+    }
 
     #[test]
     fn entity_is_parsed_from_the_text_of_a_close() {

@@ -12,9 +12,11 @@ use crate::error::Result;
 /// none to consumers with `no_ack`. There is no limit in bytes: RabbitMQ does not support one (540).
 ///
 /// # Errors
-/// Those of every call ([`Channel`](crate::Channel)).
+/// - `Refused` without a code for a [shared limit](Self::global) that the broker would ignore.
+/// - Those of every call ([`Channel`](crate::Channel)).
 ///
-/// **Over a reconnect**: the limit is set again when the channel is reopened, before its consumers start.
+/// **Over a reconnect**: the limit is set again when the channel is reopened, before its consumers start. On
+/// a broker that would ignore a shared limit, a warning is logged, and each consumer has that limit instead.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.1 (`basic.qos`); <https://www.rabbitmq.com/docs/consumer-prefetch>
 ///
@@ -32,6 +34,7 @@ use crate::error::Result;
 pub struct Qos {
     pub(crate) prefetch_count: u16,
     pub(crate) global: bool,
+    pub(crate) permitted: bool,
 }
 
 impl Qos {
@@ -43,14 +46,19 @@ impl Qos {
     /// let one_at_a_time = Qos::new(1);
     /// ```
     pub fn new(prefetch_count: u16) -> Self {
-        Self { prefetch_count, global: false }
+        Self { prefetch_count, global: false, permitted: false }
     }
 
     /// Sets whether all consumers of the channel share the limit. Otherwise each consumer has its own.
     ///
     /// Quorum queues and streams do not support a shared limit. If the type of the queue is known from its
     /// declare, the client refuses to consume from it; otherwise the broker closes the connection (540).
-    /// RabbitMQ 4.3 refuses shared limits unless they are permitted in its configuration.
+    ///
+    /// RabbitMQ 4.3 and later have no shared limits unless their operator permits them: they answer with
+    /// success, and then give each new consumer that limit. The call fails there instead, with `Refused`
+    /// without a code, unless [`permitted`](Self::permitted) is set. A limit of 0, which removes a shared
+    /// one, always succeeds. With earlier versions an operator can deny shared limits too, which the client
+    /// cannot know.
     ///
     /// Each consumer keeps its own limit in addition. Set that one first: RabbitMQ suspends a shared limit
     /// for a moment when it receives a limit for each consumer.
@@ -62,6 +70,24 @@ impl Qos {
     /// ```
     pub fn global(mut self, global: bool) -> Self {
         self.global = global;
+        self
+    }
+
+    /// Sets whether the operator of the broker has permitted limits that consumers share
+    /// (`deprecated_features.permit.global_qos = true` in `rabbitmq.conf`). It has no effect on other limits.
+    ///
+    /// RabbitMQ 4.3 and later need that permission, and the handshake does not tell whether they have it. If
+    /// they do not, the broker ignores the limit.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/deprecated-features>
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Qos;
+    /// let shared = Qos::new(10).global(true).permitted(true);
+    /// ```
+    pub fn permitted(mut self, permitted: bool) -> Self {
+        self.permitted = permitted;
         self
     }
 }

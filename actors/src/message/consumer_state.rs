@@ -22,7 +22,8 @@ use crate::error::Error;
 pub enum ConsumerEnd {
     /// The application cancelled it.
     Cancelled,
-    /// The broker cancelled it (`basic.cancel`): its queue was deleted, or its node failed.
+    /// The broker cancelled it (`basic.cancel`): its queue was deleted, its node failed, or, with RabbitMQ 4.3
+    /// and later, one of its deliveries of a quorum queue was unsettled for too long.
     CancelledByBroker,
     /// The actor that got its deliveries has stopped.
     TargetGone,

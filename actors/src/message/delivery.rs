@@ -297,7 +297,8 @@ impl Delivery {
     /// with `no_ack` nothing is sent.
     ///
     /// # Errors
-    /// `StaleDelivery` if the channel was reopened, or if an [`ack_all`](Self::ack_all) settled the delivery.
+    /// `StaleDelivery` if the channel was reopened, if an [`ack_all`](Self::ack_all) settled the delivery, or if
+    /// RabbitMQ 4.3 or later has cancelled its consumer of a quorum queue, and has taken it back.
     /// `ChannelClosed` or `ConnectionClosed` if the channel or connection is closed. In these cases no frame
     /// is sent, and nothing is closed.
     ///
@@ -339,7 +340,9 @@ impl Delivery {
     /// Refuses the delivery (`basic.nack`, a RabbitMQ extension).
     ///
     /// With `requeue` the message returns to its queue; without, it is dropped, or dead-lettered if its queue
-    /// has a dead-letter exchange.
+    /// has a dead-letter exchange. A requeue by nack counts toward the delivery limit of a quorum queue up to
+    /// RabbitMQ 4.2, and not from 4.3 on ([`BrokerRules::nack_counts`](crate::BrokerRules::nack_counts)); one
+    /// by [`reject`](Self::reject) always does.
     ///
     /// # Errors
     /// Those of [`ack`](Self::ack).

@@ -246,6 +246,8 @@ impl DeclareExchange {
 
     /// Sets whether the exchange survives a restart of the broker; it does unless set.
     ///
+    /// From 4.3 on RabbitMQ keeps each exchange over the restart of a single node.
+    ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::DeclareExchange;

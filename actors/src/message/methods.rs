@@ -115,7 +115,7 @@ pub(crate) trait Method {
 /// `basic.qos`
 impl Method for Qos {
     fn method(&self) -> Result<AMQPClass> {
-        let Self { prefetch_count, global } = *self;
+        let Self { prefetch_count, global, .. } = *self;
         Ok(AMQPClass::Basic(basic::AMQPMethod::Qos(basic::Qos { prefetch_count, global })))
     }
 }

@@ -126,8 +126,10 @@ impl DeclareQueue {
 
     /// Sets whether the queue survives a restart of the broker; it does unless set.
     ///
-    /// RabbitMQ 4.3 refuses queues that are neither durable nor exclusive. Quorum queues and streams must be
-    /// durable, and [`queue_type`](Self::queue_type) makes them so.
+    /// RabbitMQ closes the connection (541) for a queue that is neither durable nor exclusive if its operator
+    /// does not permit them (`deprecated_features.permit.transient_nonexcl_queues`). Some versions from 4.3 on
+    /// permit none by default. From 3.13 on, the first such queue of a connection is logged as a warning.
+    /// Quorum queues and streams must be durable, and [`queue_type`](Self::queue_type) makes them so.
     ///
     /// # Examples
     /// ```

@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
+    broker_rules::BrokerRules,
     error::Error,
     options::Address,
-    wire::{Negotiated, Table},
+    wire::{Negotiated, Table, Value},
 };
 
 /// Describes the state of a connection.
@@ -109,5 +110,44 @@ impl Opened {
     /// ```
     pub fn server_properties(&self) -> &Table {
         &self.negotiated.server_properties
+    }
+
+    /// Returns the broker's product, such as `RabbitMQ`; `None` if it does not say.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Opened;
+    /// fn is_rabbitmq(opened: &Opened) -> bool {
+    ///     opened.product() == Some("RabbitMQ")
+    /// }
+    /// ```
+    pub fn product(&self) -> Option<&str> {
+        self.server_properties().get("product").and_then(Value::as_str)
+    }
+
+    /// Returns the broker's version, such as `4.3.6`; `None` if it does not say.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Opened;
+    /// fn describe(opened: &Opened) -> String {
+    ///     format!("{} {}", opened.product().unwrap_or("?"), opened.version().unwrap_or("?"))
+    /// }
+    /// ```
+    pub fn version(&self) -> Option<&str> {
+        self.server_properties().get("version").and_then(Value::as_str)
+    }
+
+    /// Returns what the broker does that depends on its version; `None` unless it is a RabbitMQ.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Opened, Permission};
+    /// fn can_share_a_prefetch(opened: &Opened) -> bool {
+    ///     opened.rules().is_none_or(|rules| rules.shared_prefetch != Permission::IfPermitted)
+    /// }
+    /// ```
+    pub fn rules(&self) -> Option<BrokerRules> {
+        self.negotiated.rules()
     }
 }

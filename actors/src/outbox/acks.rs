@@ -119,6 +119,11 @@ impl Outbox {
         self.lock().acks.hold_back(consumer);
     }
 
+    /// The broker has cancelled `consumer` and taken back what it had not settled: that can no longer be settled.
+    pub(crate) fn take_back(&self, consumer: u32) {
+        self.lock().acks.take_back(consumer);
+    }
+
     /// Requeues what was held back for `consumer`.
     pub(crate) fn release(&self, consumer: u32) {
         self.with(|state, effects| {
@@ -212,7 +217,8 @@ impl Acks {
     pub(super) fn mark(&mut self, tag: u64, consumer: u32, outcome: Outcome) -> Result<()> {
         if !self.is_outstanding(tag) {
             let returned = matches!(outcome, Outcome::NotBegun | Outcome::Failed);
-            return if returned { Ok(()) } else { Err(Error::stale("the delivery is already settled")) };
+            let stale = || Error::stale("the delivery is already settled, or the broker has taken it back");
+            return if returned { Ok(()) } else { Err(stale()) };
         }
         match outcome {
             Outcome::Ack => self.ack(tag),
@@ -299,6 +305,27 @@ impl Acks {
         for (tag, outcome) in returned {
             self.refuse(tag, outcome);
         }
+    }
+
+    /// Removes the outstanding deliveries of `consumer`. Those already marked are still settled.
+    pub(super) fn take_back(&mut self, consumer: u32) {
+        let Self { ring, stragglers, outstanding, held_back, delayed, .. } = self;
+        let mut taken = |entry: &TagEntry| {
+            let taken = entry.consumer == consumer
+                && matches!(entry.state, AckState::Outstanding | AckState::HeldBack);
+            *outstanding -= usize::from(taken);
+            taken
+        };
+        for entry in ring {
+            if taken(entry) {
+                entry.state = AckState::Settled;
+            }
+        }
+        stragglers.retain(|_, entry| !taken(entry));
+        if let Some(tags) = held_back.get_mut(&consumer) {
+            tags.clear();
+        }
+        delayed.remove_consumer(consumer).for_each(drop);
     }
 
     /// Removes all outstanding deliveries, which the broker requeues. Tags count on.

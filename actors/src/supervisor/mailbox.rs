@@ -3,6 +3,8 @@
 //!
 //! A handler passes values to the machine and then carries out its effects.
 
+use std::sync::Arc;
+
 use actix::{AsyncContext, Context, Handler, MessageResult, Recipient};
 use tokio::time::Instant;
 
@@ -10,7 +12,7 @@ use super::{ChannelEntry, ConnectionSupervisor, missing::Repair, phase::Phase};
 use crate::{
     channel::{Channel, OpenedChannel, Reply},
     error::{Error, Result},
-    internal::{ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
+    internal::{BrokerNotes, ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
     message::{
         CloseConnection, FollowConnection, Forget, GetHealth, GetMissing, GetState, OpenChannel, Opened,
         ReleaseConnection, UpdateSecret, WatchConnection,
@@ -201,6 +203,9 @@ impl ConnectionSupervisor {
         ctx: &mut Context<Self>,
     ) {
         let SocketInfo { address, local, peer, lifetime } = socket;
+        if let Some(connection) = &mut self.connection {
+            connection.broker = Arc::new(BrokerNotes::new(negotiated.rules()));
+        }
         let opened = Opened {
             negotiated: negotiated.into(),
             address,

@@ -46,7 +46,7 @@ use crate::{
     channel::{OpenedChannel, Responder},
     connection::Connection,
     error::Error,
-    internal::{ChannelMessage, ConnectionCommand},
+    internal::{BrokerNotes, ChannelMessage, ConnectionCommand},
     message::{ConnectionEvent, ConnectionState},
     options::ConnectionOptions,
     outbox::{Abandoned, Flush},
@@ -106,6 +106,7 @@ struct ActiveConnection {
     actor: Addr<Connection>,
     flush: Arc<Recipient<Flush>>,
     credit: Arc<ReadCredit>,
+    broker: Arc<BrokerNotes>,
 }
 
 #[derive(Debug)]

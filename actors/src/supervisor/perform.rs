@@ -64,7 +64,7 @@ impl ConnectionSupervisor {
         let epoch = self.supervision.epoch;
         let actor = Connection::new(self.options.clone(), epoch, credit.clone(), supervisor, secret).start();
         let flush = Arc::new(actor.clone().recipient());
-        self.connection = Some(ActiveConnection { actor, flush, credit });
+        self.connection = Some(ActiveConnection { actor, flush, credit, broker: Arc::default() });
     }
 
     pub(super) fn command(&self, command: ConnectionCommand) {
@@ -94,6 +94,7 @@ impl ConnectionSupervisor {
             flush: connection.flush.clone(),
             frame_max: open.opened.negotiated.frame_max,
             credit: connection.credit.clone(),
+            broker: connection.broker.clone(),
         });
     }
 

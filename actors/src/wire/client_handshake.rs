@@ -134,10 +134,12 @@ impl HandshakeMachine {
     }
 
     /// Returns what the server probably rejected if it closes the socket in this state without a reply.
-    pub fn likely_rejection(&self) -> Option<&'static str> {
-        match self.state {
-            HandshakeState::AwaitTune { .. } => Some("the login"),
-            HandshakeState::AwaitOpenOk(_) => Some("the limits of tune-ok"),
+    pub fn likely_rejection(&self) -> Option<String> {
+        match &self.state {
+            HandshakeState::AwaitTune { .. } => Some("the login".into()),
+            HandshakeState::AwaitOpenOk(Negotiated { channel_max, frame_max, .. }) => {
+                Some(format!("the limits of tune-ok: channel_max {channel_max}, frame_max {frame_max}"))
+            }
             HandshakeState::AwaitStart | HandshakeState::Finished => None,
         }
     }

@@ -5,14 +5,12 @@
 
 use super::{
     frame::FRAME_MIN_SIZE, handshake_error::HandshakeError, handshake_options::HandshakeOptions,
-    method::connection, table::Table,
+    method::connection, table::Table, value::Value,
 };
+use crate::broker_rules::BrokerRules;
 
 /// The largest frame in bytes if neither side sets a limit. This is the default of RabbitMQ.
 pub const FRAME_MAX: u32 = 131_072;
-
-/// The smallest `frame_max` in bytes that RabbitMQ 4.1 and later accept in `tune-ok`.
-const FRAME_MIN_SIZE_4_1: u32 = 8192;
 
 /// The limits that both sides agreed on.
 ///
@@ -36,19 +34,35 @@ pub struct Negotiated {
     pub server_properties: Table,
 }
 
+impl Negotiated {
+    /// Returns the rules of the server's version, if it is a RabbitMQ.
+    pub fn rules(&self) -> Option<BrokerRules> {
+        rules(&self.server_properties)
+    }
+}
+
 /// Combines the options of the client with the `tune` of the server.
 pub(super) fn negotiate(
     options: &HandshakeOptions,
     tune: &connection::Tune,
     server_properties: Table,
 ) -> Result<Negotiated, HandshakeError> {
-    if tune.frame_max != 0 && tune.frame_max < FRAME_MIN_SIZE {
-        let text =
-            format!("server allows frames of {} bytes, AMQP at least {FRAME_MIN_SIZE}", tune.frame_max);
+    let rules = rules(&server_properties);
+    let least = rules.map_or(FRAME_MIN_SIZE, |rules| rules.least_frame_max);
+    if tune.frame_max != 0 && tune.frame_max < least {
+        // RabbitMQ would reset the connection after three seconds.
+        let who = match rules {
+            Some(BrokerRules { version: (major, minor, _), .. }) => format!("RabbitMQ {major}.{minor}"),
+            None => "AMQP".into(),
+        };
+        let text = format!(
+            "frame_max of the server is {} bytes, which is less than the {least} that {who} requires",
+            tune.frame_max
+        );
         return Err(HandshakeError::Limit(text));
     }
     let ceiling = if options.frame_max == 0 { FRAME_MAX } else { options.frame_max };
-    let frame_max = lower(ceiling.max(least_frame_max(&server_properties)), tune.frame_max);
+    let frame_max = lower(ceiling.max(least), tune.frame_max);
     let channel_max = match lower(options.channel_max.into(), tune.channel_max.into()) {
         0 => u16::MAX,
         channels => u16::try_from(channels).unwrap_or(u16::MAX),
@@ -65,12 +79,9 @@ fn lower(ours: u32, theirs: u32) -> u32 {
     }
 }
 
-/// Returns the smallest `frame_max` that the server accepts.
-fn least_frame_max(server_properties: &Table) -> u32 {
-    let text = |key| server_properties.get(key).and_then(|value| value.as_str());
-    let mut version = text("version").unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0));
-    let version: (u32, u32) = (version.next().unwrap_or(0), version.next().unwrap_or(0));
-    if text("product") == Some("RabbitMQ") && version >= (4, 1) { FRAME_MIN_SIZE_4_1 } else { FRAME_MIN_SIZE }
+fn rules(server_properties: &Table) -> Option<BrokerRules> {
+    let text = |key| server_properties.get(key).and_then(Value::as_str);
+    BrokerRules::of(text("product")?, text("version")?)
 }
 
 #[cfg(test)]
@@ -128,5 +139,11 @@ mod tests {
         let rabbit = |version: &str| Table::new().with("product", "RabbitMQ").with("version", version);
         assert_eq!(negotiated_with((0, 4096, None), (0, 131_072, 0), rabbit("4.1.0")).unwrap().1, 8192);
         assert_eq!(negotiated_with((0, 4096, None), (0, 131_072, 0), rabbit("3.13.7")).unwrap().1, 4096);
+        // Configured with less than it accepts.
+        let error = negotiated_with((0, 0, None), (0, 4096, 0), rabbit("4.3.6")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "frame_max of the server is 4096 bytes, which is less than the 8192 that RabbitMQ 4.3 requires"
+        );
     }
 }

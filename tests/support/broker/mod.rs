@@ -3,6 +3,7 @@
 //! - [`Broker`]: one RabbitMQ node;
 //! - [`Vhost`]: a virtual host for each test;
 //! - [`SecondNode`], [`Cluster`]: nodes that a test may stop or kill;
+//! - [`Line`]: what differs between the lines of RabbitMQ;
 //! - `management`: the HTTP client.
 //!
 //! The broker under test is the one at `AMQP_URL`, else the project's own node (recorded by `make broker` in
@@ -10,6 +11,7 @@
 //! at `MANAGEMENT_URL`, or at port 15672 of the same host. With `TEST_BROKER=4.3` (`make test-43`) the project's own
 //! nodes are those of RabbitMQ 4.3, under `.broker/4.3`.
 
+mod line;
 mod management;
 mod nodes;
 mod vhost;
@@ -25,6 +27,8 @@ use management::{Endpoint, Response};
 use nodes::Node;
 
 // Not every test binary uses all of them.
+#[allow(unused_imports)]
+pub use line::Line;
 #[allow(unused_imports)]
 pub use management::{base64, encode};
 #[allow(unused_imports)]
@@ -94,19 +98,6 @@ impl Broker {
     /// Returns the user of the tests.
     pub fn user(&self) -> &str {
         &self.amqp.user
-    }
-
-    /// Returns the major and minor version.
-    pub async fn version(&self) -> (u32, u32) {
-        let overview = self.api("/api/overview").await;
-        let version = overview["rabbitmq_version"].as_str().expect("a version").to_owned();
-        let mut numbers = version.split('.').map(|part| part.parse().expect("a number"));
-        (numbers.next().expect("a major version"), numbers.next().expect("a minor version"))
-    }
-
-    /// Returns the default limit of a body: 128 MiB before 4.0, 16 MiB since.
-    pub async fn largest_body(&self) -> usize {
-        if self.version().await < (4, 0) { 128 << 20 } else { 16 << 20 }
     }
 
     /// Sends one request to the management API; `path` begins with `/api/`.

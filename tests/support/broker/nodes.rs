@@ -85,7 +85,11 @@ pub(super) struct Recorded {
 /// Holds the lock of a file under `.broker/`. The file has content while the node is in use. If the next user finds
 /// content, the last one panicked or was killed, and the node may be in any state.
 #[derive(Debug)]
-struct Turn(File);
+struct Turn {
+    file: File,
+    /// The next user can use the node as it is.
+    is_clean: bool,
+}
 
 impl Turn {
     /// Waits until nobody uses the node. Also returns whether the last user ended normally.
@@ -108,14 +112,14 @@ impl Turn {
         }
         let clean = file.metadata().expect("metadata").len() == 0;
         file.write_all(b"in use\n").expect("the lock file takes content");
-        (Self(file), clean)
+        (Self { file, is_clean: true }, clean)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let _ = self.0.set_len(0);
+        if self.is_clean && !std::thread::panicking() {
+            let _ = self.file.set_len(0);
         }
     }
 }
@@ -124,7 +128,7 @@ impl Drop for Turn {
 #[derive(Debug)]
 pub struct SecondNode {
     broker: Broker,
-    _turn: Turn,
+    turn: Turn,
 }
 
 impl SecondNode {
@@ -136,7 +140,15 @@ impl SecondNode {
         if !clean || try_broker_script(&["second", "start"]).await.is_err() {
             broker_script(&["second", "renew"]).await;
         }
-        Self { broker: Node::Second.broker(), _turn: turn }
+        Self { broker: Node::Second.broker(), turn }
+    }
+
+    /// Starts it again without data, with these lines added to its configuration. The next user gets it without them.
+    pub async fn configure(&mut self, lines: &[&str]) {
+        self.turn.is_clean = false;
+        let command: Vec<_> = ["second", "renew"].iter().chain(lines).copied().collect();
+        broker_script(&command).await;
+        self.broker = Node::Second.broker();
     }
 
     pub fn broker(&self) -> &Broker {

@@ -10,8 +10,8 @@ use crate::{
     error::Result,
     internal::TrialConsume,
     message::{
-        Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, Leave, StreamOffset,
-        Unhandled, methods,
+        Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, Leave, QueueType,
+        StreamOffset, Unhandled, methods,
     },
     wire::{AMQPClass, Table},
 };
@@ -41,6 +41,8 @@ pub(in crate::channel) struct Subscription {
     pub(in crate::channel) prefetch: u16,
     /// The consumer starts again when the channel recovers.
     pub(in crate::channel) recovers: bool,
+    /// The type of the queue, if it is known.
+    pub(in crate::channel) queue_type: Option<QueueType>,
 }
 
 impl ConsumerEntry {

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::{
+    broker_rules::BrokerRules,
     channel::{
         Call,
         machine::{ChannelMachine, ConnectionLink},
@@ -17,7 +18,7 @@ use crate::{
         reply::Answer,
     },
     error::Error,
-    internal::SupervisorMessage,
+    internal::{BrokerNotes, SupervisorMessage},
     message::{
         ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, Leave, OpenChannel, Outgoing,
         SinkRegistration,
@@ -34,6 +35,8 @@ pub(super) struct Bench {
     pub(super) machine: ChannelMachine,
     pub(super) now: Instant,
     epoch: u64,
+    /// Of the broker at the other end of the next connection.
+    pub(super) version: &'static str,
 }
 
 impl Bench {
@@ -49,7 +52,7 @@ impl Bench {
         });
         let now = Instant::now();
         let machine = ChannelMachine::new(Arc::new(outbox), &options, 1 << 20, recovers, now);
-        Self { machine, now, epoch: 0 }
+        Self { machine, now, epoch: 0, version: "4.2.0" }
     }
 
     /// Creates the machine of an open channel that recovers.
@@ -65,7 +68,11 @@ impl Bench {
 
     pub(super) fn attach(&mut self) {
         self.epoch += 1;
-        let connection = ConnectionLink { epoch: self.epoch, credit: Arc::new(ReadCredit::new(1 << 20)) };
+        let connection = ConnectionLink {
+            epoch: self.epoch,
+            credit: Arc::new(ReadCredit::new(1 << 20)),
+            broker: Arc::new(BrokerNotes::new(BrokerRules::of("RabbitMQ", self.version))),
+        };
         self.machine.attached(connection, Arc::new(flushes()), 131_072, self.now);
     }
 

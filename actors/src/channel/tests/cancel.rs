@@ -1,10 +1,13 @@
 //! What happens on `basic.cancel`, from either side. No runtime, no clock.
 
-use super::bench::Bench;
+use std::sync::Arc;
+
+use super::bench::{Bench, Sink};
 use crate::{
     channel::reply::Answer,
     error::ErrorKind,
-    message::{CancelConsumer, ConsumerEnd},
+    message::{CancelConsumer, Consume, ConsumerEnd, Outcome, QueueType},
+    outbox::DeliveredTags,
 };
 
 fn cancel(bench: &mut Bench, tag: &str) -> Answer<()> {
@@ -22,6 +25,42 @@ fn one_cancel_is_sent_for_all_callers() {
     assert!(calls.iter().all(Answer::is_ok));
     assert!(matches!(sink.end(), Some(ConsumerEnd::Cancelled)));
     assert_eq!(bench.events(), [""; 0], "the application wanted it");
+}
+
+/// Cancels a consumer by the broker with two deliveries unsettled; returns how acking one ends, and what was sent.
+fn ack_after_a_cancel(
+    version: &'static str,
+    queue_type: Option<QueueType>,
+) -> (Option<ErrorKind>, Vec<String>) {
+    let mut bench = Bench::new(true);
+    bench.version = version;
+    bench.attach();
+    bench.answer_opening();
+    let consume = Consume::new().queue("jobs").tag("a").of_type(queue_type).sink(Arc::new(Sink::default()));
+    let consumed = bench.call(consume);
+    bench.answer_qos();
+    bench.answer_consume("a");
+    assert!(consumed.is_ok());
+    let id = bench.machine.consumers.get("a").unwrap().id();
+    let outbox = bench.machine.outbox.clone();
+    outbox.delivered(&[DeliveredTags { first: 1, last: 2, consumer: Some(id) }]).unwrap();
+    bench.sent();
+    bench.cancel_by_broker("a");
+    assert_eq!(bench.sent(), ["basic.cancel a"], "so that it can start again");
+    bench.answer_cancel("a");
+    let error = outbox.settle(bench.machine.channel_epoch, 1, id, Outcome::Ack).err();
+    (error.map(|error| error.kind()), bench.sent())
+}
+
+#[test]
+fn what_a_cancel_of_the_broker_takes_back_is_not_acked() {
+    let acked = (None, vec!["basic.ack".to_owned()]);
+    let stale = (Some(ErrorKind::StaleDelivery), Vec::new());
+    assert_eq!(ack_after_a_cancel("4.2.0", None), acked);
+    assert_eq!(ack_after_a_cancel("4.2.0", Some(QueueType::Quorum)), acked);
+    assert_eq!(ack_after_a_cancel("4.3.6", Some(QueueType::Classic)), acked, "its queue is gone");
+    assert_eq!(ack_after_a_cancel("4.3.6", Some(QueueType::Quorum)), stale);
+    assert_eq!(ack_after_a_cancel("4.3.6", None), stale, "it may be a quorum queue");
 }
 
 #[test]

@@ -88,6 +88,7 @@ impl Bench {
             flush: Arc::new(receiver.recipient()),
             frame_max: 131_072,
             credit: Arc::new(ReadCredit::new(1 << 20)),
+            broker: Arc::default(),
         });
         let bench = Self { channel, flushes };
         bench.receive(&frame(b"\0\x14\0\x0b\0\0\0\0")).await;

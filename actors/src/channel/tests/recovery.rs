@@ -48,6 +48,37 @@ fn a_channel_recovers_in_two_phases() {
 }
 
 #[test]
+fn a_broker_that_ignores_a_shared_prefetch_does_not_get_it() {
+    let mut bench = Bench::open();
+    bench.consume("first");
+    let shared = bench.call(Qos::new(9).global(true));
+    bench.answer_qos();
+    assert!(shared.is_ok());
+    bench.sent();
+
+    bench.version = "4.3.6";
+    bench.lose_connection();
+    bench.attach();
+    assert_eq!(bench.sent(), ["channel.open", "basic.qos", "basic.consume", "confirm.select"]);
+    bench.answer_open();
+    bench.answer_qos();
+    bench.answer_consume("first");
+    bench.answer_confirm_select();
+    assert!(bench.machine.state.is_open(), "it recovers without the shared prefetch");
+    let refused = bench.call(Qos::new(9).global(true));
+    assert_eq!(refused.error_kind(), Some(ErrorKind::Refused));
+    let removed = bench.call(Qos::new(0).global(true));
+    assert!(removed.is_ok());
+    assert_eq!(bench.sent(), [""; 0], "nothing is sent that the broker takes for something else");
+
+    bench.version = "4.2.0";
+    let permitted = bench.call(Qos::new(9).global(true).permitted(true));
+    bench.answer_qos();
+    assert!(permitted.is_ok());
+    assert_eq!(bench.sent(), ["basic.qos"]);
+}
+
+#[test]
 fn calls_without_a_reply_fail_with_the_connection() {
     let mut bench = Bench::open();
     let purged = bench.call(PurgeQueue::new("jobs"));

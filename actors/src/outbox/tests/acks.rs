@@ -46,6 +46,30 @@ fn deliver(acks: &mut Acks, first: u64, last: u64, consumer: u32) {
 }
 
 #[test]
+fn what_the_broker_has_taken_back_is_never_settled() {
+    let mut acks = Acks::default();
+    deliver(&mut acks, 1, 2, 1);
+    deliver(&mut acks, 3, 3, 2);
+    deliver(&mut acks, 4, RING as u64 + 2, 1);
+    acks.mark(2, 1, Outcome::Ack).unwrap();
+    acks.hold_back(1);
+    acks.mark(5, 1, Outcome::Failed).unwrap();
+    acks.take_back(1);
+    assert_eq!(acks.outstanding(), 1, "of the other consumer");
+    assert!(acks.mark(1, 1, Outcome::Ack).is_err(), "a straggler");
+    assert!(acks.mark(4, 1, Outcome::AckAll).is_err());
+    acks.mark(6, 1, Outcome::Failed).unwrap();
+    acks.release(1);
+    assert_eq!(render(&mut acks), [AckFrame::Ack { tag: 2, multiple: false }], "marked before");
+    acks.mark(3, 2, Outcome::Ack).unwrap();
+    deliver(&mut acks, RING as u64 + 3, RING as u64 + 3, 1);
+    acks.mark(RING as u64 + 3, 1, Outcome::Ack).unwrap();
+    let single = |tag| AckFrame::Ack { tag, multiple: false };
+    assert_eq!(render(&mut acks), [single(3), single(RING as u64 + 3)]);
+    assert_eq!((acks.outstanding(), acks.is_dirty()), (0, false));
+}
+
+#[test]
 fn consecutive_acks_are_one_multiple_ack() {
     let mut acks = Acks::default();
     deliver(&mut acks, 1, 5, 1);
