@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::{
     Channel, OpenChannel, Result,
     events::{BrokerRules, EntityKind, Health, MissingEntity, Opened},
-    message::{CloseConnection, Forget, GetHealth, GetMissing, Table, UpdateSecret},
+    message::{AwaitReady, CloseConnection, Forget, GetHealth, GetMissing, Table, UpdateSecret},
     options::Secret,
 };
 
@@ -383,6 +383,57 @@ impl Connection {
     /// ```
     pub async fn forget(&self, kind: EntityKind, name: &str) -> Result<bool> {
         Ok(self.inner.supervisor.send(Forget::new(kind, name)).await?)
+    }
+
+    /// Waits until the connection is open and its recovery is complete. If it is, this returns at once.
+    ///
+    /// There is no limit: it waits as long as [`Recovery`](crate::Recovery) does. See
+    /// [`ready_within`](Self::ready_within). What is missing then, and an alarm of the broker, do not keep it
+    /// waiting: channels are usable, and [`health`](Self::health) reports both.
+    ///
+    /// # Errors
+    /// `ConnectionClosed`, at once, with the cause, if the connection is closed, or being closed, and is not
+    /// recovered. `Stopped` if its arbiter has ended.
+    ///
+    /// **Over a reconnect**: it returns after [`ConnectionEvent::Recovered`](crate::ConnectionEvent::Recovered)
+    /// is sent. The connection may be lost again at any time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
+    /// connection.ready().await?;
+    /// assert!(!connection.is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn ready(&self) -> Result<()> {
+        self.inner.supervisor.send(AwaitReady::new()).await?
+    }
+
+    /// Waits until the connection is open and its recovery is complete, for `limit` at most.
+    ///
+    /// # Errors
+    /// Those of [`ready`](Self::ready), and `Timeout` after `limit`. It names the cause of the outage, which is
+    /// its source.
+    ///
+    /// **Over a reconnect**: as for [`ready`](Self::ready).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection) -> u16 {
+    /// use std::time::Duration;
+    ///
+    /// match connection.ready_within(Duration::from_secs(2)).await {
+    ///     Ok(()) => 200,
+    ///     Err(error) => {
+    ///         eprintln!("not ready: {error}");
+    ///         503
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn ready_within(&self, limit: Duration) -> Result<()> {
+        self.inner.supervisor.send(AwaitReady::new().within(limit)).await?
     }
 
     /// Returns the highest channel number that both sides agreed on; `None` unless the connection is open.

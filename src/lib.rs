@@ -226,11 +226,12 @@ pub mod options {
 /// ```
 pub mod message {
     pub use actix_pika_actors::{
-        BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CommitTx, Confirmation,
-        Consumed, ConsumerState, Death, DeathReason, DecodeError, DeleteExchange, DeleteQueue, DeliveryMode,
-        Forget, Get, GetHealth, GetMissing, GetState, IntoBody, PauseConsumer, Processing, Properties,
-        Publish, PurgeQueue, Qos, QueueDeclared, QueueName, Recover, Return, RollbackTx, SelectTx, Settle,
-        Table, Text, UnbindExchange, UnbindQueue, UpdateSecret, Value, WatchChannel, WatchConnection,
+        AwaitReady, BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CommitTx,
+        Confirmation, Consumed, ConsumerState, Death, DeathReason, DecodeError, DeleteExchange, DeleteQueue,
+        DeliveryMode, Forget, Get, GetHealth, GetMissing, GetState, IntoBody, PauseConsumer, Processing,
+        Properties, Publish, PurgeQueue, Qos, QueueDeclared, QueueName, Recover, Return, RollbackTx,
+        SelectTx, Settle, Table, Text, UnbindExchange, UnbindQueue, UpdateSecret, Value, WatchChannel,
+        WatchConnection,
     };
 
     #[doc(no_inline)]

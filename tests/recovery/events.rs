@@ -218,3 +218,24 @@ async fn exhausted_attempts_close_the_connection() {
     within("close", 5, channel.close()).await.unwrap();
     assert!(of_connection.drain().await.is_empty() && late.drain().await.is_empty());
 }
+
+/// REC-43: `ready` waits over an outage until channels and consumers work again.
+#[actix::test]
+async fn a_connection_is_ready_after_its_recovery() {
+    let mut robust = RobustConnection::connect().await;
+    within("ready", 5, robust.connection.ready()).await.unwrap();
+    let channel = robust.channel().await;
+    channel.declare_queue("jobs").await.unwrap();
+    robust.disconnect().await;
+    let short = robust.connection.ready_within(Duration::from_millis(50));
+    let error = within("the limit", 5, short).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Timeout, true), "{error}");
+    assert!(error.io_kind().is_some(), "{error:?} has no cause");
+    robust.proxy.accept_new().await;
+    within("ready", 20, robust.connection.ready()).await.unwrap();
+    assert!(robust.connection.health().await.unwrap().is_up());
+    within("a publish", 10, channel.default_exchange().publish("work", "jobs")).await.unwrap();
+    within("close", 10, robust.connection.close()).await.unwrap();
+    let error = within("the end", 5, robust.connection.ready()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
+}

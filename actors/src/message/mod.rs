@@ -31,6 +31,7 @@ mod publish;
 mod publishing;
 mod queue;
 mod queue_name;
+mod ready;
 mod settle;
 mod settle_many;
 mod state;
@@ -65,6 +66,7 @@ pub use self::{
     publishing::{IntoBody, Publishing},
     queue::{BindQueue, DeclareQueue, DeleteQueue, PurgeQueue, QueueDeclared, UnbindQueue},
     queue_name::QueueName,
+    ready::AwaitReady,
     settle::Settle,
     state::{ConnectionState, Opened},
     transaction::{CommitTx, Recover, RollbackTx, SelectTx},

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use actix::{AsyncContext, Context, Handler, MessageResult, Recipient};
 use tokio::time::Instant;
 
-use super::{ChannelEntry, ConnectionSupervisor, missing::Repair, phase::Phase};
+use super::{ChannelEntry, ConnectionSupervisor, missing::Repair, phase::Phase, ready::Readiness};
 use crate::{
     channel::{Channel, OpenedChannel, Reply},
     error::{Error, Result},
     internal::{BrokerNotes, ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
     message::{
-        CloseConnection, FollowConnection, Forget, GetHealth, GetMissing, GetState, OpenChannel, Opened,
-        ReleaseConnection, UpdateSecret, WatchConnection,
+        AwaitReady, CloseConnection, FollowConnection, Forget, GetHealth, GetMissing, GetState, OpenChannel,
+        Opened, ReleaseConnection, UpdateSecret, WatchConnection,
     },
     options::Recovery,
     wire::Negotiated,
@@ -43,6 +43,23 @@ impl Handler<CloseConnection> for ConnectionSupervisor {
         self.supervision.close(close.code, close.text, Instant::now());
         self.perform_effects(ctx);
         reply
+    }
+}
+
+impl Handler<AwaitReady> for ConnectionSupervisor {
+    type Result = Reply<()>;
+
+    fn handle(&mut self, wait: AwaitReady, ctx: &mut Context<Self>) -> Self::Result {
+        match self.supervision.readiness() {
+            Readiness::Ready => Reply::now(Ok(())),
+            Readiness::Over(error) => Reply::now(Err(error)),
+            Readiness::NotYet(_) => {
+                let (reply, caller) = Reply::later();
+                self.ready.push(wait.within, caller, Instant::now());
+                self.perform_effects(ctx);
+                reply
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod mailbox;
 mod missing;
 mod perform;
 mod phase;
+mod ready;
 mod reconnect;
 mod recovery;
 mod redeclare;
@@ -41,7 +42,7 @@ use std::{collections::HashMap, sync::Arc};
 use actix::{Actor, Addr, ArbiterHandle, Context, Recipient, SpawnHandle};
 use tokio::{sync::watch, time::Instant};
 
-use self::{secrets::Secrets, supervision::Supervision};
+use self::{ready::ReadyWaiters, secrets::Secrets, supervision::Supervision};
 use crate::{
     channel::{OpenedChannel, Responder},
     connection::Connection,
@@ -66,6 +67,7 @@ use crate::{
 /// | [`GetState`](crate::GetState) | [`ConnectionState`] |
 /// | [`GetHealth`](crate::GetHealth) | [`Health`](crate::Health) |
 /// | [`WatchConnection`](crate::WatchConnection) | none |
+/// | [`AwaitReady`](crate::AwaitReady) | `()` |
 /// | [`CloseConnection`](crate::CloseConnection) | `()` |
 ///
 /// # Errors
@@ -97,6 +99,7 @@ pub struct ConnectionSupervisor {
     utility: Option<Recipient<ChannelMessage>>,
     secrets: Secrets,
     closers: Closers,
+    ready: ReadyWaiters,
     timer: Option<(Instant, SpawnHandle)>,
 }
 
@@ -161,6 +164,7 @@ impl ConnectionSupervisor {
             utility: None,
             secrets: Secrets::default(),
             closers: Closers::default(),
+            ready: ReadyWaiters::default(),
             timer: None,
         };
         let addr = match arbiter {

@@ -25,6 +25,9 @@ impl ConnectionSupervisor {
         while let Some(effect) = self.supervision.next_effect() {
             self.perform(effect, ctx);
         }
+        if !self.ready.is_empty() {
+            self.ready.answer(&self.supervision.readiness(), Instant::now());
+        }
         self.set_timer(ctx);
     }
 
@@ -149,7 +152,8 @@ impl ConnectionSupervisor {
 
     /// Wakes the actor at the next deadline of the machine or of a secret update.
     fn set_timer(&mut self, ctx: &mut Context<Self>) {
-        let deadline = self.supervision.deadline().into_iter().chain(self.secrets.deadline()).min();
+        let others = [self.secrets.deadline(), self.ready.deadline()];
+        let deadline = others.into_iter().flatten().chain(self.supervision.deadline()).min();
         if self.timer.as_ref().map(|(at, _)| *at) == deadline {
             return;
         }

@@ -11,5 +11,6 @@ mod closing;
 mod consumers;
 mod nacks;
 mod publish;
+mod ready;
 mod reconnect;
 mod refusals;

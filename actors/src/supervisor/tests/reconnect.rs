@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::Health;
+use crate::{error::ErrorKind, message::Health, supervisor::ready::Readiness};
 
 #[test]
 fn the_first_connect_fails_at_its_first_failure() {
@@ -117,4 +117,46 @@ fn an_alarm_ends_with_its_connection() {
     assert!(machine.supervision.is_blocked());
     machine.reconnect();
     assert!(!machine.supervision.is_blocked());
+}
+
+fn readiness(machine: &Machine) -> String {
+    match machine.supervision.readiness() {
+        Readiness::Ready => "ready".into(),
+        Readiness::NotYet(error) => {
+            assert_eq!(error.kind(), ErrorKind::Timeout);
+            error.to_string()
+        }
+        Readiness::Over(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
+            error.to_string()
+        }
+    }
+}
+
+/// REC-43: a connection is ready when its recovery is complete, whatever is missing then.
+#[test]
+fn a_connection_is_ready_when_its_recovery_is_complete() {
+    let mut machine = Machine::with(|_| {});
+    assert_eq!(readiness(&machine), "the connection is not open yet");
+    machine.connect();
+    assert_eq!(readiness(&machine), "ready");
+    let channel = machine.open_channel();
+    machine.declare(DeclareQueue::new("jobs"), "jobs");
+    machine.lose();
+    assert_eq!(readiness(&machine), "the connection is down: test");
+    machine.pass(SECOND);
+    assert_eq!(readiness(&machine), "the connection is down: test");
+    machine.connect();
+    assert_eq!(readiness(&machine), "the connection is being recovered: test");
+    machine.supervision.steps_done(10, vec![Err(refusal(406))], machine.now);
+    assert_eq!(readiness(&machine), "the connection is being recovered: test");
+    machine.supervision.channel_recovered(channel, Vec::new(), machine.now);
+    assert!(!machine.supervision.health().is_up());
+    assert_eq!(readiness(&machine), "ready");
+    machine.supervision.set_blocked(Some("low on memory".into()));
+    assert_eq!(readiness(&machine), "ready");
+    machine.supervision.close(200, "bye".into(), machine.now);
+    assert_eq!(readiness(&machine), "the connection is being closed");
+    machine.lose();
+    assert!(readiness(&machine).contains("test"), "{}", readiness(&machine));
 }
