@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// The failures of the addresses that were tried in one attempt.
 #[derive(Debug, Default)]
-pub(super) struct FailedAttempt {
+pub(crate) struct FailedAttempt {
     /// The last failure that may pass.
     may_pass: Option<Error>,
     /// The refusals that are for good.
@@ -18,7 +18,7 @@ pub(super) struct FailedAttempt {
 }
 
 impl FailedAttempt {
-    pub(super) fn add(&mut self, error: Error) {
+    pub(crate) fn add(&mut self, error: Error) {
         log::debug!("not connected: {error}");
         if error.is_refused_for_good() {
             self.refused.push(error);
@@ -28,12 +28,12 @@ impl FailedAttempt {
     }
 
     /// Returns the refusals that are for good.
-    pub(super) fn refused(&self) -> &[Error] {
+    pub(crate) fn refused(&self) -> &[Error] {
         &self.refused
     }
 
     /// Returns the error of the attempt, `None` if no address was tried.
-    pub(super) fn into_error(mut self) -> Option<Error> {
+    pub(crate) fn into_error(mut self) -> Option<Error> {
         match self.may_pass {
             Some(error) => Some(error.beside(&self.refused)),
             None => self.refused.pop(),

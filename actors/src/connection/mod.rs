@@ -32,6 +32,8 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use bytes::Bytes;
 use tokio::time::Instant;
 
+#[cfg(test)]
+pub(crate) use self::failed_attempt::FailedAttempt;
 use self::{
     attached_channels::AttachedChannels,
     establish::{Established, establish},

@@ -1,7 +1,8 @@
 //! Random schedules: the machine of the supervisor, with connections that come and go, refusals, repairs and closes.
 //!
 //! Whatever happens, the effects fit the state of the connection, and nothing is due twice. In the end the connection is up,
-//! every consumer to repair has a result, and no task is left; or the connection is closed.
+//! every consumer to repair has a result, and no task is left; or the connection is closed: by the application, or because
+//! every address has refused it for a minute.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    connection::FailedAttempt,
     internal::{Removal, TrialConsume},
     message::{BindQueue, ConsumerEnd},
     supervisor::{missing::Repair, phase::Phase, redeclare_steps::RecoveryStep},
@@ -18,6 +20,8 @@ use crate::{
 enum Step {
     Opened,
     Ended,
+    /// An attempt fails: what each of the addresses answers, in their order.
+    Refused(Vec<Answer>),
     OpenChannel,
     ChannelOpened(usize),
     ChannelClosed {
@@ -51,11 +55,57 @@ enum Step {
     Release,
 }
 
+/// What an address answers to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answer {
+    Login,
+    MissingVhost,
+    NoAccess,
+    Limit,
+    VhostDown,
+    ShutsDown,
+    Unreachable,
+}
+
+impl Answer {
+    fn is_for_good(self) -> bool {
+        matches!(self, Self::Login | Self::MissingVhost | Self::NoAccess)
+    }
+
+    fn error(self) -> Error {
+        let (code, text) = match self {
+            Self::Login => (403, "ACCESS_REFUSED - Login was refused"),
+            Self::MissingVhost => (530, "NOT_ALLOWED - vhost v not found"),
+            Self::NoAccess => (530, "NOT_ALLOWED - access to vhost 'v' refused for user 'u'"),
+            Self::Limit => (530, "NOT_ALLOWED - connection refused: node connection limit (1) is reached"),
+            Self::VhostDown => {
+                (541, "INTERNAL_ERROR - access to vhost 'v' refused for user 'u': vhost 'v' is down")
+            }
+            Self::ShutsDown => (320, "CONNECTION_FORCED - broker forced connection closure"),
+            Self::Unreachable => return Error::timeout("connecting"),
+        };
+        Error::connect_refused(CloseReason::new(code, text, 10, 40))
+    }
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        6 => Just(Answer::Login),
+        2 => Just(Answer::MissingVhost),
+        2 => Just(Answer::NoAccess),
+        1 => Just(Answer::Limit),
+        1 => Just(Answer::VhostDown),
+        1 => Just(Answer::ShutsDown),
+        1 => Just(Answer::Unreachable),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let code = || prop_oneof![6 => Just(0), 1 => Just(403), 1 => Just(404), 2 => Just(405), 1 => Just(406)];
     prop_oneof![
         8 => Just(Step::Opened),
         3 => Just(Step::Ended),
+        4 => prop::collection::vec(answer(), 1..3).prop_map(Step::Refused),
         3 => Just(Step::OpenChannel),
         3 => (0..4usize).prop_map(Step::ChannelOpened),
         1 => (0..4usize, any::<bool>()).prop_map(|(at, free)| Step::ChannelClosed { at, free }),
@@ -89,6 +139,10 @@ struct Run {
     consumers: u32,
     state: &'static str,
     closed: bool,
+    /// Since when every attempt was refused for good by every address.
+    refused_since: Option<Instant>,
+    /// A close, or the last handle that was dropped, may end the connection.
+    may_close: bool,
 }
 
 fn name(state: &ConnectionState) -> &'static str {
@@ -117,6 +171,8 @@ impl Run {
             consumers: 0,
             state: "connecting",
             closed: false,
+            refused_since: None,
+            may_close: false,
         };
         run.step(&Step::Opened);
         run
@@ -130,11 +186,22 @@ impl Run {
             Step::Opened => {
                 if self.connection && matches!(supervision.phase, Phase::Dialling(_)) {
                     self.machine.connect_with_channels(200);
+                    self.refused_since = None;
                 }
             }
             Step::Ended => {
                 if self.connection {
+                    self.refused_since = None;
                     self.machine.lose();
+                }
+            }
+            Step::Refused(answers) => {
+                if self.connection && matches!(supervision.phase, Phase::Dialling(_)) {
+                    let for_good = answers.iter().all(|answer| answer.is_for_good());
+                    self.refused_since = if for_good { self.refused_since.or(Some(now)) } else { None };
+                    let mut failed = FailedAttempt::default();
+                    answers.iter().for_each(|answer| failed.add(answer.error()));
+                    supervision.connection_ended(failed.into_error().unwrap(), now);
                 }
             }
             Step::OpenChannel => {
@@ -207,8 +274,14 @@ impl Run {
                 let deadline = self.machine.supervision.deadline();
                 assert!(deadline.is_none_or(|due| due > self.machine.now), "due again at once");
             }
-            Step::Close => supervision.close(200, "bye".into(), now),
-            Step::Release => supervision.release(now),
+            Step::Close => {
+                self.may_close = true;
+                supervision.close(200, "bye".into(), now);
+            }
+            Step::Release => {
+                self.may_close = true;
+                supervision.release(now);
+            }
         }
         self.perform();
     }
@@ -241,6 +314,8 @@ impl Run {
                 }
                 Effect::SendToChannel(channel, message) => self.channel_message(channel, message),
                 Effect::CloseForGood { .. } => {
+                    let refused = self.refused_since.map(|since| self.machine.now - since);
+                    assert!(self.may_close || refused >= Some(60 * SECOND), "given up after {refused:?}");
                     self.connection_is_gone();
                     (self.state, self.closed) = ("closed", true);
                     self.channels.clear();
