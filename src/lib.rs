@@ -318,7 +318,7 @@ pub mod stream {
 /// }
 /// ```
 pub mod error {
-    pub use actix_pika_actors::{CloseReason, Mismatch};
+    pub use actix_pika_actors::{CloseReason, Mismatch, PeerText};
 
     #[doc(no_inline)]
     pub use crate::{Error, ErrorKind, Result};

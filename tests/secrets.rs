@@ -1,4 +1,5 @@
-//! Passwords do not appear in `Debug` or `Display` output, in errors, or in the log at any level.
+//! Passwords do not appear in `Debug` or `Display` output, in errors, or in the log at any level, and nothing that a peer
+//! sends forges a line of the log.
 
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
@@ -7,10 +8,18 @@ mod support;
 
 use std::sync::{Mutex, OnceLock};
 
-use actix_pika::{Connector, ErrorKind, connect, options::Secret};
+use actix_pika::testing::{
+    HandshakeScript, HandshakeStep, Peer, PeerMessage,
+    protocol::{basic, connection, queue},
+    types::AMQPValue,
+};
+use actix_pika::{
+    ChannelEvent, ConnectionEvent, Connector, DeclareQueue, ErrorKind, OpenChannel, connect, options::Secret,
+};
 use futures_util::StreamExt;
 use support::{
     broker::{Vhost, base64, encode},
+    scripted_peer::{connect_with_script, open_channel},
     within,
 };
 
@@ -143,5 +152,116 @@ fn uri_errors_do_not_repeat_the_password() {
         let error = Connector::new(&uri).expect_err(&uri);
         assert_eq!(error.kind(), ErrorKind::Uri, "{uri}: {error}");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
+/// A text that would end a line of a log, begin a forged one, and colour it.
+const FORGERY: &str = "gone\r\n[INFO] all is well\u{1b}[32m";
+
+fn assert_not_forged(what: &str, text: &str) {
+    assert!(!text.contains(['\n', '\r', '\u{1b}']), "{what}: {text:?}");
+}
+
+/// CON-30: the texts of a close, a return and a block, names, tags, and what is in the handshake, are escaped in the log
+/// and in `Display` and `Debug` of everything that has them. The texts themselves can be compared.
+#[actix::test]
+async fn what_a_peer_sends_forges_no_line_of_the_log() {
+    let log_lines = log_lines();
+    let mut shown = Vec::new();
+    let table = AMQPValue::LongString(FORGERY.into());
+    let script =
+        HandshakeScript::new().server_property(FORGERY, table.clone()).server_property("product", table);
+    let (client, mut socket, _) = within("connect", 10, connect_with_script(|it| it, &script)).await;
+    let mut events = client.events();
+    let state = client.state();
+    shown.push(("state", format!("{state:?}")));
+    if let actix_pika::events::ConnectionState::Open(opened) = &state {
+        let properties = opened.server_properties();
+        shown.push(("server properties", format!("{properties} {properties:?}")));
+        assert_eq!(properties.get("product").and_then(|value| value.as_str()), Some(FORGERY));
+    }
+    let channel = open_channel(&client, &mut socket, 1, OpenChannel::new().confirms(false)).await;
+    let mut channel_events = channel.events();
+
+    socket.send(0, connection::Blocked { reason: FORGERY.into() }).await.unwrap();
+    let Some(ConnectionEvent::Blocked(reason)) = within("blocked", 10, events.next()).await else { panic!() };
+    assert_eq!(reason, FORGERY);
+    shown.push(("blocked", format!("{reason} {reason:?} {:?} {:?}", client.state(), client.health().await)));
+    socket.send(0, connection::Unblocked {}).await.unwrap();
+
+    socket
+        .return_message(1, 312, FORGERY, PeerMessage::from("x").published_to(FORGERY, FORGERY))
+        .await
+        .unwrap();
+    let Some(ChannelEvent::Returned(back)) = within("a return", 10, channel_events.next()).await else {
+        panic!()
+    };
+    assert_eq!((back.text.as_str(), &*back.routing_key), (FORGERY, FORGERY));
+    shown.push(("return", format!("{} {back:?}", back.text)));
+
+    let declare = actix_rt::spawn({
+        let channel = channel.clone();
+        async move { channel.declare_queue(DeclareQueue::server_named()).await }
+    });
+    let named =
+        |_: queue::Declare| queue::DeclareOk { queue: FORGERY.into(), message_count: 0, consumer_count: 0 };
+    socket.answer(1, named).await.unwrap();
+    let declared = within("a declare", 10, declare).await.unwrap().unwrap();
+    let name = declared.declared().unwrap().current_name.clone();
+    assert_eq!(name.as_str(), FORGERY);
+    shown.push(("a name", format!("{name} {name:?} {declared:?}")));
+
+    let error = declared.deliveries().await.unwrap_err();
+    shown.push(("a refused name", format!("{error} {error:?}")));
+
+    let jobs = channel.queue("jobs");
+    let consume = actix_rt::spawn(async move { jobs.deliveries().await });
+    socket.answer(1, |_: basic::Qos| basic::QosOk {}).await.unwrap();
+    socket.answer(1, |_: basic::Consume| basic::ConsumeOk { consumer_tag: FORGERY.into() }).await.unwrap();
+    let consume = within("a consume", 10, consume).await.unwrap();
+    shown.push(("a consumer", format!("{consume:?}")));
+
+    let call = actix_rt::spawn({
+        let queue = channel.queue("jobs");
+        async move { queue.purge().await }
+    });
+    socket.expect::<queue::Purge>(1).await.unwrap();
+    socket.close_channel(1, 404, FORGERY, 50, 30).await.unwrap();
+    let error = within("a refusal", 10, call).await.unwrap().unwrap_err();
+    let reason = error.close_reason().unwrap();
+    assert_eq!(reason.text, FORGERY);
+    shown.push(("refused", format!("{error} {error:?} {error:#?} {reason} {reason:?}")));
+
+    socket.close_connection(541, FORGERY).await.unwrap();
+    let error = within("the end", 10, client.closed()).await.unwrap_err();
+    shown.push(("closed", format!("{error} {error:?} {:?}", client.state())));
+
+    let refusals = [
+        HandshakeScript::new().refuse_at(HandshakeStep::Tune, 403, FORGERY),
+        HandshakeScript::new().refuse_at(HandshakeStep::OpenOk, 530, FORGERY),
+        HandshakeScript::new().mechanisms(FORGERY),
+        HandshakeScript::new().locales(FORGERY),
+        HandshakeScript::new().raw_at(HandshakeStep::Start, FORGERY),
+        HandshakeScript::new().raw_at(HandshakeStep::Start, format!("HTTP/1.1 400 {FORGERY}")),
+    ];
+    for (number, script) in refusals.iter().enumerate() {
+        let peer = Peer::listen().await.unwrap();
+        let play = async {
+            let mut socket = peer.accept().await.unwrap();
+            // A client that gives up does not answer the script to its end.
+            let _ = socket.handshake_with(script).await;
+        };
+        let both = async { tokio::join!(connect(peer.url()), play) };
+        let error = within("a failed connect", 10, both).await.0.unwrap_err();
+        shown.push(("handshake", format!("{number} {error} {error:?}")));
+    }
+
+    for (what, text) in shown {
+        assert_not_forged(what, &text);
+    }
+    let lines = log_lines.0.lock().unwrap().clone();
+    assert!(lines.iter().any(|line| line.contains("all is well")), "nothing was logged: {lines:?}");
+    for line in lines.iter().filter(|line| line.contains("actix_pika")) {
+        assert_not_forged("the log", line);
     }
 }

@@ -1,8 +1,14 @@
 //! The error type of the crate. It is cheap to clone, because one lost connection fails every waiter.
 
-use std::{borrow::Cow, error, fmt, io, sync::Arc};
+use std::{
+    borrow::Cow,
+    error,
+    fmt::{self, Write},
+    io,
+    sync::Arc,
+};
 
-use crate::returned::Return;
+use crate::{returned::Return, wire::Escaping};
 
 pub(crate) use self::connect_refusal::ConnectRefusal;
 pub use self::{close_reason::CloseReason, kind::ErrorKind};
@@ -28,7 +34,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// When a connection is lost, every call and publish that awaited a reply fails with a clone of the same
 /// cause. `Display` writes what failed, the entity concerned, and the broker's reply code and text. It
-/// contains no credentials.
+/// contains no credentials. Control characters in it are escaped.
 ///
 /// # Examples
 /// ```
@@ -212,6 +218,8 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Parts of it may come from the peer.
+        let mut f = Escaping(f);
         f.write_str(&self.0.what)?;
         if let Some(entity) = &self.0.entity {
             write!(f, " [{entity}]")?;

@@ -24,7 +24,7 @@ use crate::{
     options::Address,
     outbox::{Flush, Outbox},
     transport::ReadCredit,
-    wire::{Fault, FrameBatch, Negotiated, Table},
+    wire::{Fault, FrameBatch, Negotiated, PeerText, Table},
 };
 
 /// What the channels of one connection know of its broker.
@@ -99,7 +99,7 @@ pub(crate) enum SupervisorMessage {
     /// From a connection, before its end: it had taken more than it could write.
     ContentLost { epoch: u64 },
     /// From a connection: `connection.blocked` with its reason, or `connection.unblocked`.
-    ConnectionBlocked { epoch: u64, reason: Option<String> },
+    ConnectionBlocked { epoch: u64, reason: Option<PeerText> },
     /// From a connection: `connection.update-secret-ok`.
     SecretUpdated { epoch: u64 },
     /// From a channel: it is open, or could not be opened.

@@ -94,5 +94,5 @@ pub use self::{
     returned::Return,
     secret::Secret,
     supervisor::ConnectionSupervisor,
-    wire::{DecodeError, DeliveryMode, Mechanism, Properties, Table, Text, Value},
+    wire::{DecodeError, DeliveryMode, Mechanism, PeerText, Properties, Table, Text, Value},
 };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::wire::{DecodeError, Properties};
+use crate::wire::{DecodeError, PeerText, Properties};
 
 /// Holds a publish that the broker returned (`basic.return`), because it was mandatory and reached no queue.
 ///
@@ -27,7 +27,7 @@ pub struct Return {
     /// Reply code: 312 (`NO_ROUTE`) in practice.
     pub code: u16,
     /// Reply text of the broker.
-    pub text: String,
+    pub text: PeerText,
     /// Exchange of the publish; empty for the default exchange.
     pub exchange: String,
     /// Routing key of the publish.

@@ -23,7 +23,24 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     assert_eq!(decode_properties(&buf).expect("encoded properties"), properties);
-    if properties.headers().is_none_or(all_keys_are_utf8) {
+    let texts = [
+        (properties.content_type_bytes(), properties.content_type()),
+        (properties.content_encoding_bytes(), properties.content_encoding()),
+        (properties.correlation_id_bytes(), properties.correlation_id()),
+        (properties.reply_to_bytes(), properties.reply_to()),
+        (properties.message_id_bytes(), properties.message_id()),
+        (properties.message_type_bytes(), properties.message_type()),
+        (properties.user_id_bytes(), properties.user_id()),
+        (properties.app_id_bytes(), properties.app_id()),
+        (properties.cluster_id_bytes(), properties.cluster_id()),
+    ];
+    for (bytes, text) in texts {
+        assert_eq!(bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()), text);
+    }
+    let whole = properties.headers_error().is_none()
+        && properties.invalid_expiration().is_none()
+        && texts.iter().all(|(bytes, text)| bytes.is_none() || text.is_some());
+    if whole && properties.headers().is_none_or(all_keys_are_utf8) {
         let (rest, theirs) = parse_properties(&buf[..]).expect("encoded properties");
         assert!(rest.is_empty());
         assert_eq!(theirs.message_id().as_ref().map(|id| id.as_str()), properties.message_id());

@@ -6,7 +6,6 @@ mod auto_delete_exchange;
 mod blocked;
 mod blocking;
 mod exchange_gone;
-mod interop;
 mod quorum;
 mod recovery;
 mod routing;

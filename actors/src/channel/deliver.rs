@@ -153,7 +153,7 @@ impl ChannelMachine {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let returned = Return {
             code: head.code,
-            text: text(head.text.of(&content.payload)),
+            text: text(head.text.of(&content.payload)).into(),
             exchange: text(head.exchange.of(&content.payload)),
             routing_key: text(head.routing_key.of(&content.payload)),
             properties: decode_properties(&content.header.properties).map_err(DecodeError::from),

@@ -13,7 +13,9 @@ use crate::{
     message::methods,
     options::clamp_timeout,
     transport::Writer,
-    wire::{AMQPClass, Fault, Frame, FrameBatch, FrameKind, connection, ids, put_method, read_method},
+    wire::{
+        AMQPClass, Fault, Frame, FrameBatch, FrameKind, PeerText, connection, ids, put_method, read_method,
+    },
 };
 
 /// How long to wait for final frames once the connection has failed or the peer has closed it.
@@ -48,7 +50,7 @@ impl Connection {
         }
         match method {
             connection::AMQPMethod::Close(close) => {
-                let text = close.reply_text.to_string();
+                let text = close.reply_text.as_str();
                 let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
                 let error = Error::connection_closed("the broker closed the connection", Some(reason));
                 self.end_now(error, false);
@@ -56,7 +58,7 @@ impl Connection {
                 Ok(())
             }
             connection::AMQPMethod::Blocked(blocked) => {
-                self.report_blocked(Some(blocked.reason.to_string()));
+                self.report_blocked(Some(blocked.reason.as_str().into()));
                 Ok(())
             }
             connection::AMQPMethod::Unblocked(_) => {
@@ -97,7 +99,7 @@ impl Connection {
         }
     }
 
-    fn report_blocked(&mut self, reason: Option<String>) {
+    fn report_blocked(&mut self, reason: Option<PeerText>) {
         let epoch = self.epoch();
         self.end_report.supervisor.do_send(SupervisorMessage::ConnectionBlocked { epoch, reason });
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::method_name;
+use crate::wire::{PeerText, method_name};
 
 /// What refusals mean that depend on the configuration of the broker: parts of its text, and the words.
 const EXPLANATIONS: [(&[&str], &str); 3] = [
@@ -42,13 +42,13 @@ pub struct CloseReason {
     /// Reply code. Codes that the specification does not list are kept as they are.
     pub code: u16,
     /// Reply text of the broker.
-    pub text: String,
+    pub text: PeerText,
     /// Method that caused the close, such as `queue.declare`; empty if no method did.
     pub method: &'static str,
 }
 
 impl CloseReason {
-    pub(crate) fn new(code: u16, text: impl Into<String>, class_id: u16, method_id: u16) -> Self {
+    pub(crate) fn new(code: u16, text: impl Into<PeerText>, class_id: u16, method_id: u16) -> Self {
         let method = if class_id == 0 { "" } else { method_name(class_id, method_id) };
         Self { code, text: text.into(), method }
     }

@@ -6,7 +6,7 @@ use actix::{Message, Recipient};
 use tokio::sync::mpsc;
 
 use super::{Health, Skipped};
-use crate::error::Error;
+use crate::{error::Error, wire::PeerText};
 
 /// Reports a change of a connection.
 ///
@@ -60,7 +60,7 @@ pub enum ConnectionEvent {
     /// the connection is reported as [`Lost`](Self::Lost) or [`Closed`](Self::Closed).
     Health(Health),
     /// The broker blocks publishing (`connection.blocked`), with its reason.
-    Blocked(String),
+    Blocked(PeerText),
     /// The broker accepts publishes again (`connection.unblocked`).
     Unblocked,
     /// The broker has accepted a new password or token (`connection.update-secret-ok`).

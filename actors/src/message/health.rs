@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::Error;
+use crate::{error::Error, wire::PeerText};
 
 /// Describes an entity that could not be recovered after a reconnect, and why.
 ///
@@ -141,7 +141,7 @@ pub enum Degradation {
     /// The topology, the channels and their consumers are being recovered.
     Recovering,
     /// The broker blocks publishing (`connection.blocked`), with its reason.
-    Blocked(String),
+    Blocked(PeerText),
     /// An entity is missing.
     Missing(Skipped),
 }

@@ -77,7 +77,8 @@ pub struct Death {
 
 impl Death {
     fn parse(entry: &Table) -> Self {
-        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let lossy = |value: &Value| value.as_bytes().map(|text| String::from_utf8_lossy(text).into_owned());
+        let text = |key: &str| entry.get(key).and_then(lossy).unwrap_or_default();
         let keys = entry.get("routing-keys").and_then(Value::as_array).unwrap_or_default();
         let expiration = entry.get("original-expiration").and_then(Value::as_str);
         Self {
@@ -86,7 +87,7 @@ impl Death {
             count: entry.get("count").and_then(Value::as_i64).map_or(1, |n| n.try_into().unwrap_or(0)),
             time: entry.get("time").and_then(Value::as_time),
             exchange: text("exchange"),
-            routing_keys: keys.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            routing_keys: keys.iter().filter_map(lossy).collect(),
             original_expiration: expiration.and_then(|ms| ms.parse().ok()).map(Duration::from_millis),
         }
     }
@@ -140,7 +141,7 @@ impl Delivery {
     /// Returns how often, where and why the message was dead-lettered (`x-death`), the latest first; empty if
     /// it never was.
     ///
-    /// RabbitMQ 3.10 does not sort the entries after the first one.
+    /// Bytes of names and routing keys that are not UTF-8 are replaced. RabbitMQ 3.10 does not sort the entries after the first one.
     ///
     /// If the broker added no entry, the header is the publisher's own: do not trust it more than the
     /// publisher.
@@ -206,6 +207,9 @@ mod tests {
         assert_eq!((death.queue.as_str(), death.reason, death.count), ("q", DeathReason::Expired, 3));
         assert_eq!(death.routing_keys, ["a", "b"]);
         assert_eq!(death.original_expiration, Some(Duration::from_millis(500)));
+        let keys = vec![Value::from("a"), Value::LongString(vec![0xff].into())];
+        let death = Death::parse(&Table::new().with("routing-keys", keys));
+        assert_eq!(death.routing_keys, ["a", "\u{fffd}"]);
         let death = Death::parse(&Table::new().with("count", -1i64).with("reason", "new"));
         assert_eq!((death.count, death.reason), (0, DeathReason::Other("new".into())));
         assert_eq!((death.time, death.original_expiration), (None, None));

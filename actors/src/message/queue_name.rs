@@ -1,11 +1,14 @@
 //! The name of a queue, which changes if the broker chose it and chooses another one after a reconnect.
 
 use std::{
-    fmt,
+    fmt::{self, Write},
     sync::{Arc, OnceLock},
 };
 
-/// Holds the name of a queue. Clones share it.
+use crate::wire::Escaping;
+
+/// Holds the name of a queue. Clones share it. `Display` escapes control characters; [`as_str`](Self::as_str)
+/// returns the name as it is.
 ///
 /// **Over a reconnect**: a queue with a name that the broker chose is redeclared under a new name, which all
 /// clones then return.
@@ -64,7 +67,7 @@ impl<T: Into<String>> From<T> for QueueName {
 
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        Escaping(f).write_str(self.as_str())
     }
 }
 

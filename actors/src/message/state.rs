@@ -6,7 +6,7 @@ use crate::{
     broker_rules::BrokerRules,
     error::Error,
     options::Address,
-    wire::{Negotiated, Table, Value},
+    wire::{Negotiated, PeerText, Table, Value},
 };
 
 /// Describes the state of a connection.
@@ -56,7 +56,7 @@ pub struct Opened {
     /// Address of the broker's end of the socket.
     pub peer_addr: SocketAddr,
     /// Reason for which the broker blocks publishing now (`connection.blocked`); `None` if it does not.
-    pub blocked: Option<String>,
+    pub blocked: Option<PeerText>,
 }
 
 impl Opened {

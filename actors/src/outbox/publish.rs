@@ -87,7 +87,7 @@ impl OutboxState {
             return Poll::Ready(Err(error));
         }
         // Only headers have no limit of their own, and a content header cannot be divided.
-        if outgoing.properties.headers().is_some() {
+        if outgoing.properties.has_headers() {
             let len = header_len(outgoing.properties);
             if len > self.frame_max {
                 self.leave_window(ticket, effects);

@@ -4,6 +4,7 @@
 use crate::{
     error::{Error, Result},
     outbox::Abandoned,
+    wire::PeerText,
 };
 
 /// The end of a close.
@@ -11,7 +12,7 @@ use crate::{
 pub(super) struct CloseEnd {
     pub(super) how: HowClosed,
     /// The alarm for which the broker blocked the connection.
-    pub(super) alarm: Option<String>,
+    pub(super) alarm: Option<PeerText>,
 }
 
 #[derive(Debug)]
@@ -83,7 +84,7 @@ mod tests {
         unconfirmed: usize,
         may_have_arrived: usize,
     ) -> Result<()> {
-        let end = CloseEnd { how, alarm: alarm.map(str::to_owned) };
+        let end = CloseEnd { how, alarm: alarm.map(PeerText::from) };
         end.result(Abandoned { unconfirmed, may_have_arrived, unwritten: false })
     }
 

@@ -23,6 +23,7 @@ use crate::{
     internal::{Change, ChannelMessage},
     message::ConnectionEvent,
     options::ConnectionOptions,
+    wire::PeerText,
 };
 
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Supervision {
     }
 
     /// The broker sent `connection.blocked` or `connection.unblocked`.
-    pub(super) fn set_blocked(&mut self, reason: Option<String>) {
+    pub(super) fn set_blocked(&mut self, reason: Option<PeerText>) {
         let epoch = self.epoch;
         match &reason {
             Some(reason) => log::warn!("connection {epoch}: publishes are blocked: {reason}"),

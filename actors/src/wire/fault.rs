@@ -3,9 +3,13 @@
 //! A [`Fault`] holds what `connection.close` needs: the reply code, a text, and the method that was being
 //! decoded. The text contains at most short, printable excerpts of what the peer sent.
 
-use std::{borrow::Cow, error, fmt};
+use std::{
+    borrow::Cow,
+    error,
+    fmt::{self, Write},
+};
 
-use super::method_names::method_name;
+use super::{method_names::method_name, peer_text::Escaping};
 
 /// A protocol violation by the peer, or an internal error, as `connection.close` reports it.
 ///
@@ -79,6 +83,7 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Escaping(f);
         write!(f, "{} {}", self.code, self.text)?;
         if self.class_id != 0 {
             write!(f, " (in {})", method_name(self.class_id, self.method_id))?;

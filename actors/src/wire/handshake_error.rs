@@ -1,8 +1,13 @@
 //! Why a handshake fails.
 
-use std::{error, fmt};
+use std::{
+    error,
+    fmt::{self, Write},
+};
 
-use super::{encode_error::EncodeError, fault::Fault, method_names::method_name, short::TooLong};
+use super::{
+    encode_error::EncodeError, fault::Fault, method_names::method_name, peer_text::Escaping, short::TooLong,
+};
 
 /// Why a handshake fails.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +60,7 @@ impl From<EncodeError> for HandshakeError {
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Escaping(f);
         match self {
             Self::Closed { code, text, class_id: 0, .. } => write!(f, "server refused: {code} {text}"),
             Self::Closed { code, text, class_id, method_id } => {

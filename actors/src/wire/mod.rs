@@ -27,6 +27,7 @@ pub mod mechanism;
 pub mod method;
 pub mod method_names;
 pub mod other_protocol;
+pub mod peer_text;
 pub mod properties;
 pub mod property_codec;
 pub mod scan;
@@ -42,6 +43,7 @@ pub mod value;
 mod basic_ids;
 mod client_properties;
 mod cursor;
+mod property_field;
 
 pub(crate) use self::{
     basic_decode::{Deliver, Inbound, parse_method},
@@ -63,6 +65,7 @@ pub(crate) use self::{
     },
     method_names::method_name,
     other_protocol::other_protocol_detected,
+    peer_text::Escaping,
     property_codec::{check_properties, decode_properties},
     short::{NameError, TooLong, check_short, name, short, short_truncated},
     single_frame::single_frame_delivery,
@@ -74,6 +77,7 @@ pub(crate) use self::{
 pub use self::{
     decode_error::DecodeError,
     mechanism::Mechanism,
+    peer_text::PeerText,
     properties::{DeliveryMode, Properties},
     table::Table,
     text::Text,

@@ -7,6 +7,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
+    decode_error::DecodeError,
+    property_field::{Expiration, Headers, PropertyText},
     table::Table,
     text::Text,
     value::{Value, seconds_of, time_of},
@@ -38,6 +40,12 @@ pub enum DeliveryMode {
 /// A text property has at most 255 bytes. Publishing a longer one fails with
 /// [`Codec`](crate::ErrorKind::Codec).
 ///
+/// RabbitMQ relays properties unchecked. A received text that is not UTF-8 is `None`, and its bytes can be
+/// read and set beside it: [`correlation_id_bytes`](Self::correlation_id_bytes) and
+/// [`with_correlation_id_bytes`](Self::with_correlation_id_bytes), and so for every text. Headers or an
+/// expiration that cannot be decoded are `None` too ([`headers_error`](Self::headers_error)). Publishing these
+/// properties again sends every field as it came.
+///
 /// Source: AMQP 0-9-1 section 1.8 (class basic); section 4.2.6.1;
 /// <https://www.rabbitmq.com/docs/publishers#message-properties>
 ///
@@ -61,24 +69,23 @@ pub struct Properties {
 /// The properties that are boxed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct MoreProperties {
-    pub(super) content_type: Option<String>,
-    pub(super) content_encoding: Option<String>,
-    pub(super) headers: Option<Table>,
-    pub(super) correlation_id: Option<String>,
-    pub(super) reply_to: Option<String>,
-    /// Milliseconds.
-    pub(super) expiration: Option<u64>,
-    pub(super) message_id: Option<String>,
+    pub(super) content_type: Option<PropertyText>,
+    pub(super) content_encoding: Option<PropertyText>,
+    pub(super) headers: Option<Headers>,
+    pub(super) correlation_id: Option<PropertyText>,
+    pub(super) reply_to: Option<PropertyText>,
+    pub(super) expiration: Option<Expiration>,
+    pub(super) message_id: Option<PropertyText>,
     /// Seconds since the Unix epoch.
     pub(super) timestamp: Option<u64>,
-    pub(super) message_type: Option<String>,
-    pub(super) user_id: Option<String>,
-    pub(super) app_id: Option<String>,
-    pub(super) cluster_id: Option<String>,
+    pub(super) message_type: Option<PropertyText>,
+    pub(super) user_id: Option<PropertyText>,
+    pub(super) app_id: Option<PropertyText>,
+    pub(super) cluster_id: Option<PropertyText>,
 }
 
 macro_rules! texts {
-    ($($(#[$doc:meta])* $get:ident, $with:ident;)*) => { $(
+    ($($(#[$doc:meta])* $get:ident, $with:ident, $bytes:ident, $with_bytes:ident;)*) => { $(
         $(#[$doc])*
         ///
         /// # Examples
@@ -87,7 +94,20 @@ macro_rules! texts {
         #[doc = concat!("assert_eq!(Properties::new().", stringify!($get), "(), None);")]
         /// ```
         pub fn $get(&self) -> Option<&str> {
-            self.more.as_ref()?.$get.as_deref()
+            self.more.as_ref()?.$get.as_ref()?.as_str()
+        }
+
+        #[doc = concat!("Returns the bytes of [`", stringify!($get), "`](Self::", stringify!($get), "),")]
+        /// which are not UTF-8 if that is `None`.
+        ///
+        /// # Examples
+        /// ```
+        /// # use actix_pika_actors::Properties;
+        #[doc = concat!("let properties = Properties::new().", stringify!($with), "(\"x\");")]
+        #[doc = concat!("assert_eq!(properties.", stringify!($bytes), "(), Some(&b\"x\"[..]));")]
+        /// ```
+        pub fn $bytes(&self) -> Option<&[u8]> {
+            Some(self.more.as_ref()?.$get.as_ref()?.as_bytes())
         }
 
         #[doc = concat!("Sets [`", stringify!($get), "`](Self::", stringify!($get), "), at most 255 bytes.")]
@@ -100,7 +120,23 @@ macro_rules! texts {
         /// ```
         #[must_use]
         pub fn $with(mut self, value: impl Into<String>) -> Self {
-            self.more_mut().$get = Some(value.into());
+            self.more_mut().$get = Some(PropertyText::Utf8(value.into()));
+            self
+        }
+
+        #[doc = concat!("Sets [`", stringify!($get), "`](Self::", stringify!($get), ") to bytes that need not be")]
+        /// UTF-8, at most 255.
+        ///
+        /// # Examples
+        /// ```
+        /// # use actix_pika_actors::Properties;
+        #[doc = concat!("let properties = Properties::new().", stringify!($with_bytes), "([0xff]);")]
+        #[doc = concat!("assert_eq!(properties.", stringify!($get), "(), None);")]
+        #[doc = concat!("assert_eq!(properties.", stringify!($bytes), "(), Some(&[0xff][..]));")]
+        /// ```
+        #[must_use]
+        pub fn $with_bytes(mut self, value: impl Into<Vec<u8>>) -> Self {
+            self.more_mut().$get = Some(PropertyText::from_bytes(value.into()));
             self
         }
     )* };
@@ -120,27 +156,27 @@ impl Properties {
 
     texts! {
         /// Returns the MIME type of the body (`content-type`).
-        content_type, with_content_type;
+        content_type, with_content_type, content_type_bytes, with_content_type_bytes;
         /// Returns the MIME encoding of the body, such as `gzip` (`content-encoding`).
-        content_encoding, with_content_encoding;
+        content_encoding, with_content_encoding, content_encoding_bytes, with_content_encoding_bytes;
         /// Returns the id of the request that this message replies to (`correlation-id`).
-        correlation_id, with_correlation_id;
+        correlation_id, with_correlation_id, correlation_id_bytes, with_correlation_id_bytes;
         /// Returns the destination for replies, usually the name of a queue (`reply-to`).
-        reply_to, with_reply_to;
+        reply_to, with_reply_to, reply_to_bytes, with_reply_to_bytes;
         /// Returns the id of the message, chosen by the publisher (`message-id`).
-        message_id, with_message_id;
+        message_id, with_message_id, message_id_bytes, with_message_id_bytes;
         /// Returns the kind of the message, chosen by the application (`type`).
         #[doc(alias = "type")]
-        message_type, with_message_type;
+        message_type, with_message_type, message_type_bytes, with_message_type_bytes;
         /// Returns the user that published the message (`user-id`).
         ///
         /// The broker refuses a publish with a user other than that of the connection with 406, which closes
         /// the channel.
-        user_id, with_user_id;
+        user_id, with_user_id, user_id_bytes, with_user_id_bytes;
         /// Returns the application that published the message (`app-id`).
-        app_id, with_app_id;
+        app_id, with_app_id, app_id_bytes, with_app_id_bytes;
         /// Returns the `cluster-id`, which has no meaning in AMQP 0-9-1.
-        cluster_id, with_cluster_id;
+        cluster_id, with_cluster_id, cluster_id_bytes, with_cluster_id_bytes;
     }
 
     /// Returns whether the message survives a restart of the broker (`delivery-mode`).
@@ -198,13 +234,40 @@ impl Properties {
 
     /// Returns the headers (`headers`), which an application chooses freely and headers exchanges match.
     ///
+    /// `None` also for received headers that cannot be decoded: [`headers_error`](Self::headers_error).
+    ///
     /// # Examples
     /// ```
     /// # use actix_pika_actors::Properties;
     /// assert!(Properties::new().headers().is_none());
     /// ```
     pub fn headers(&self) -> Option<&Table> {
-        self.more.as_ref()?.headers.as_ref()
+        match self.more.as_ref()?.headers.as_ref()? {
+            Headers::Table(table) => Some(table),
+            Headers::Undecodable { .. } => None,
+        }
+    }
+
+    /// Returns whether there are headers, decoded or not.
+    #[inline]
+    pub(crate) fn has_headers(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.headers.is_some())
+    }
+
+    /// Returns why the received headers cannot be decoded, if they cannot.
+    ///
+    /// The other properties can be read. RabbitMQ refuses such headers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert!(Properties::new().headers_error().is_none());
+    /// ```
+    pub fn headers_error(&self) -> Option<&DecodeError> {
+        match self.more.as_ref()?.headers.as_ref()? {
+            Headers::Table(_) => None,
+            Headers::Undecodable { error, .. } => Some(error),
+        }
     }
 
     /// Returns the value of one header.
@@ -229,7 +292,7 @@ impl Properties {
     /// ```
     #[must_use]
     pub fn with_headers(mut self, headers: Table) -> Self {
-        self.more_mut().headers = Some(headers);
+        self.more_mut().headers = Some(Headers::Table(headers));
         self
     }
 
@@ -246,7 +309,8 @@ impl Properties {
         self
     }
 
-    /// Returns the headers for modification and creates an empty table if there are none.
+    /// Returns the headers for modification. Creates an empty table if there are none, or if those received
+    /// cannot be decoded.
     ///
     /// # Examples
     /// ```
@@ -255,7 +319,7 @@ impl Properties {
     /// properties.headers_mut().insert("attempt", 2);
     /// ```
     pub fn headers_mut(&mut self) -> &mut Table {
-        self.more_mut().headers.get_or_insert_default()
+        self.more_mut().headers.get_or_insert_with(Headers::default).table_mut()
     }
 
     /// Returns the time in a queue after which the message is dropped or dead-lettered (`expiration`).
@@ -266,7 +330,25 @@ impl Properties {
     /// assert_eq!(Properties::new().expiration(), None);
     /// ```
     pub fn expiration(&self) -> Option<Duration> {
-        self.more.as_ref()?.expiration.map(Duration::from_millis)
+        match self.more.as_ref()?.expiration.as_ref()? {
+            Expiration::Millis(millis) => Some(Duration::from_millis(*millis)),
+            Expiration::Raw(_) => None,
+        }
+    }
+
+    /// Returns the bytes of a received `expiration` that is not a number of milliseconds. RabbitMQ refuses
+    /// such a one with 406, which closes the channel.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::new().invalid_expiration(), None);
+    /// ```
+    pub fn invalid_expiration(&self) -> Option<&[u8]> {
+        match self.more.as_ref()?.expiration.as_ref()? {
+            Expiration::Millis(_) => None,
+            Expiration::Raw(bytes) => Some(bytes),
+        }
     }
 
     /// Sets [`expiration`](Self::expiration), rounded up to whole milliseconds.
@@ -286,7 +368,8 @@ impl Properties {
     #[must_use]
     pub fn with_expiration(mut self, after: Duration) -> Self {
         let up = u128::from(!after.subsec_nanos().is_multiple_of(1_000_000));
-        self.more_mut().expiration = Some(u64::try_from(after.as_millis() + up).unwrap_or(u64::MAX));
+        let millis = u64::try_from(after.as_millis() + up).unwrap_or(u64::MAX);
+        self.more_mut().expiration = Some(Expiration::Millis(millis));
         self
     }
 

@@ -2,9 +2,9 @@
 //!
 //! A content header has one or more words of flags, then the properties that the flags announce, in the order
 //! of the flags. Properties to be sent must pass [`check_properties`] first. Properties that cannot be
-//! decoded do not affect the connection.
+//! decoded do not affect the connection, and a field that cannot be decoded does not affect the others.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     cursor::Cursor,
@@ -12,7 +12,7 @@ use super::{
     fault::Fault,
     field::{check_table, decode_table, put_table, table_len},
     properties::{DeliveryMode, MoreProperties, Properties},
-    table::Table,
+    property_field::{Expiration, Headers, PropertyText},
     value::BEFORE_EPOCH,
 };
 
@@ -89,10 +89,11 @@ fn put_inline(buf: &mut BytesMut, properties: &Properties) {
     }
 }
 
-/// Decodes the flags and the properties of a content header. Octets after the last property are ignored.
+/// Decodes the flags and the properties of a content header. Octets after the last property are ignored, and
+/// a property that cannot be decoded is kept as bytes.
 ///
 /// # Errors
-/// [`Fault`] with 502 for bytes that end too early or contain an invalid property.
+/// [`Fault`] with 502 for bytes that end too early.
 pub fn decode_properties(bytes: &[u8]) -> Result<Properties, Fault> {
     let mut reader = PropertyReader::new(bytes)?;
     let mut more = reader.has_more().then(Box::<MoreProperties>::default);
@@ -110,41 +111,41 @@ pub fn decode_properties(bytes: &[u8]) -> Result<Properties, Fault> {
 impl MoreProperties {
     /// Decodes the properties before the inline ones.
     fn read_before(&mut self, reader: &mut PropertyReader<'_>) -> Result<(), Fault> {
-        self.content_type = reader.string(CONTENT_TYPE, "content-type")?;
-        self.content_encoding = reader.string(CONTENT_ENCODING, "content-encoding")?;
-        self.headers = reader.table(HEADERS, "headers")?;
+        self.content_type = reader.text(CONTENT_TYPE, "content-type")?;
+        self.content_encoding = reader.text(CONTENT_ENCODING, "content-encoding")?;
+        self.headers = reader.headers()?;
         Ok(())
     }
 
     /// Decodes the properties after the inline ones.
     fn read_after(&mut self, reader: &mut PropertyReader<'_>) -> Result<(), Fault> {
-        self.correlation_id = reader.string(CORRELATION_ID, "correlation-id")?;
-        self.reply_to = reader.string(REPLY_TO, "reply-to")?;
-        self.expiration = reader.milliseconds(EXPIRATION, "expiration")?;
-        self.message_id = reader.string(MESSAGE_ID, "message-id")?;
+        self.correlation_id = reader.text(CORRELATION_ID, "correlation-id")?;
+        self.reply_to = reader.text(REPLY_TO, "reply-to")?;
+        self.expiration = reader.expiration()?;
+        self.message_id = reader.text(MESSAGE_ID, "message-id")?;
         self.timestamp = reader.longlong(TIMESTAMP, "timestamp")?;
-        self.message_type = reader.string(TYPE, "type")?;
-        self.user_id = reader.string(USER_ID, "user-id")?;
-        self.app_id = reader.string(APP_ID, "app-id")?;
-        self.cluster_id = reader.string(CLUSTER_ID, "cluster-id")?;
+        self.message_type = reader.text(TYPE, "type")?;
+        self.user_id = reader.text(USER_ID, "user-id")?;
+        self.app_id = reader.text(APP_ID, "app-id")?;
+        self.cluster_id = reader.text(CLUSTER_ID, "cluster-id")?;
         Ok(())
     }
 
     // Short strings in the order of the flags: before the inline properties, then those before and after
     // `message-id`.
 
-    fn before(&self) -> [(u16, &'static str, &Option<String>); 2] {
+    fn before(&self) -> [(u16, &'static str, &Option<PropertyText>); 2] {
         [
             (CONTENT_TYPE, "content-type", &self.content_type),
             (CONTENT_ENCODING, "content-encoding", &self.content_encoding),
         ]
     }
 
-    fn middle(&self) -> [(u16, &'static str, &Option<String>); 2] {
+    fn middle(&self) -> [(u16, &'static str, &Option<PropertyText>); 2] {
         [(CORRELATION_ID, "correlation-id", &self.correlation_id), (REPLY_TO, "reply-to", &self.reply_to)]
     }
 
-    fn after(&self) -> [(u16, &'static str, &Option<String>); 4] {
+    fn after(&self) -> [(u16, &'static str, &Option<PropertyText>); 4] {
         [
             (TYPE, "type", &self.message_type),
             (USER_ID, "user-id", &self.user_id),
@@ -153,10 +154,10 @@ impl MoreProperties {
         ]
     }
 
-    fn texts(&self) -> impl Iterator<Item = (u16, &'static str, &str)> {
+    fn texts(&self) -> impl Iterator<Item = (u16, &'static str, &[u8])> {
         let message_id = (MESSAGE_ID, "message-id", &self.message_id);
         let texts = self.before().into_iter().chain(self.middle()).chain([message_id]).chain(self.after());
-        texts.filter_map(|(flag, name, text)| Some((flag, name, text.as_deref()?)))
+        texts.filter_map(|(flag, name, text)| Some((flag, name, text.as_ref()?.as_bytes())))
     }
 
     fn flags(&self) -> u16 {
@@ -179,35 +180,43 @@ impl MoreProperties {
                 return Err(EncodeError::LongProperty { name, len: text.len() });
             }
         }
-        if self.expiration.is_some_and(|millis| millis > u32::MAX.into()) {
+        if matches!(self.expiration, Some(Expiration::Millis(millis)) if millis > u32::MAX.into()) {
             return Err(EncodeError::Expiration);
         }
         if self.timestamp == Some(BEFORE_EPOCH) {
             return Err(EncodeError::BeforeEpoch);
         }
-        let headers = self.headers.as_ref().map_or(Ok(()), check_table);
-        headers.map_err(|error| EncodeError::Header(error.into()))
+        match &self.headers {
+            Some(Headers::Table(table)) => {
+                check_table(table).map_err(|error| EncodeError::Header(error.into()))
+            }
+            Some(Headers::Undecodable { .. }) | None => Ok(()),
+        }
     }
 
     fn encoded_len(&self) -> usize {
         let texts = self.texts().map(|(_, _, text)| 1 + text.len().min(255)).sum::<usize>();
-        let headers = self.headers.as_ref().map_or(0, table_len);
-        let expiration = self.expiration.map_or(0, |millis| 1 + DecimalDigits::of(millis).as_bytes().len());
+        let headers = self.headers.as_ref().map_or(0, Headers::encoded_len);
+        let expiration = self.expiration.as_ref().map_or(0, Expiration::encoded_len);
         let timestamp = self.timestamp.map_or(0, |_| 8);
         texts + headers + expiration + timestamp
     }
 
     fn put_before(&self, buf: &mut BytesMut) {
         self.before().into_iter().for_each(|(_, _, text)| put_text(buf, text));
-        if let Some(headers) = &self.headers {
-            put_table(buf, headers);
+        match &self.headers {
+            Some(Headers::Table(table)) => put_table(buf, table),
+            Some(Headers::Undecodable { bytes, .. }) => buf.put_slice(bytes),
+            None => {}
         }
     }
 
     fn put_after(&self, buf: &mut BytesMut) {
         self.middle().into_iter().for_each(|(_, _, text)| put_text(buf, text));
-        if let Some(millis) = self.expiration {
-            put_short(buf, DecimalDigits::of(millis).as_bytes());
+        match &self.expiration {
+            Some(Expiration::Millis(millis)) => put_short(buf, DecimalDigits::of(*millis).as_bytes()),
+            Some(Expiration::Raw(bytes)) => put_short(buf, bytes),
+            None => {}
         }
         put_text(buf, &self.message_id);
         if let Some(seconds) = self.timestamp {
@@ -217,7 +226,25 @@ impl MoreProperties {
     }
 }
 
-fn put_text(buf: &mut BytesMut, text: &Option<String>) {
+impl Expiration {
+    fn encoded_len(&self) -> usize {
+        1 + match self {
+            Self::Millis(millis) => DecimalDigits::of(*millis).as_bytes().len(),
+            Self::Raw(bytes) => bytes.len().min(255),
+        }
+    }
+}
+
+impl Headers {
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Table(table) => table_len(table),
+            Self::Undecodable { bytes, .. } => bytes.len(),
+        }
+    }
+}
+
+fn put_text(buf: &mut BytesMut, text: &Option<PropertyText>) {
     if let Some(text) = text {
         put_short(buf, text.as_bytes());
     }
@@ -277,25 +304,21 @@ impl<'a> PropertyReader<'a> {
         self.flags & BOXED != 0
     }
 
-    fn short(&mut self, flag: u16, name: &'static str) -> Result<Option<&'a str>, Fault> {
+    fn short(&mut self, flag: u16, name: &'static str) -> Result<Option<&'a [u8]>, Fault> {
         if self.flags & flag == 0 {
             return Ok(None);
         }
-        let octets = self.cursor.shortstr().ok_or_else(|| properties_cut_short(name))?;
-        let text = std::str::from_utf8(octets);
-        text.map(Some).map_err(|_| Fault::syntax(format!("property {name} is not UTF-8")))
+        self.cursor.shortstr().map(Some).ok_or_else(|| properties_cut_short(name))
     }
 
-    fn string(&mut self, flag: u16, name: &'static str) -> Result<Option<String>, Fault> {
-        Ok(self.short(flag, name)?.map(String::from))
+    fn text(&mut self, flag: u16, name: &'static str) -> Result<Option<PropertyText>, Fault> {
+        Ok(self.short(flag, name)?.map(|octets| PropertyText::from_bytes(octets.to_vec())))
     }
 
-    fn milliseconds(&mut self, flag: u16, name: &'static str) -> Result<Option<u64>, Fault> {
-        let Some(text) = self.short(flag, name)? else { return Ok(None) };
-        let number = text.parse();
-        number
-            .map(Some)
-            .map_err(|_| Fault::syntax(format!("property {name} is not a number of milliseconds")))
+    fn expiration(&mut self) -> Result<Option<Expiration>, Fault> {
+        let Some(octets) = self.short(EXPIRATION, "expiration")? else { return Ok(None) };
+        let number = std::str::from_utf8(octets).ok().and_then(|text| text.parse().ok());
+        Ok(Some(number.map_or_else(|| Expiration::Raw(octets.to_vec()), Expiration::Millis)))
     }
 
     fn octet(&mut self, flag: u16, name: &'static str) -> Result<Option<u8>, Fault> {
@@ -312,15 +335,20 @@ impl<'a> PropertyReader<'a> {
         self.cursor.longlong().map(Some).ok_or_else(|| properties_cut_short(name))
     }
 
-    fn table(&mut self, flag: u16, name: &'static str) -> Result<Option<Table>, Fault> {
-        if self.flags & flag == 0 {
+    fn headers(&mut self) -> Result<Option<Headers>, Fault> {
+        if self.flags & HEADERS == 0 {
             return Ok(None);
         }
         let rest = self.bytes.get(self.cursor.at()..).unwrap_or_default();
-        let (table, len) =
-            decode_table(rest).map_err(|fault| Fault::syntax(format!("property {name}: {}", fault.text)))?;
-        self.cursor.take(len).ok_or_else(|| properties_cut_short(name))?;
-        Ok(Some(table))
+        let body = self.cursor.longstr().ok_or_else(|| properties_cut_short("headers"))?;
+        let bytes = rest.get(..4 + body.len()).unwrap_or(rest);
+        Ok(Some(match decode_table(bytes) {
+            Ok((table, _)) => Headers::Table(table),
+            Err(fault) => Headers::Undecodable {
+                bytes: Bytes::copy_from_slice(bytes),
+                error: Fault::syntax(format!("property headers: {}", fault.text)).into(),
+            },
+        }))
     }
 }
 
@@ -334,6 +362,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::wire::table::Table;
 
     fn encoded(properties: &Properties) -> BytesMut {
         let mut buf = BytesMut::new();
@@ -374,8 +403,11 @@ mod tests {
             decode_properties(&encoded(&properties)).unwrap().expiration(),
             Some(Duration::from_millis(1500))
         );
-        let fault = decode_properties(b"\x01\0\x03abc").unwrap_err();
-        assert!(fault.text.contains("expiration"));
+        for bytes in [&b"\x01\0\x03abc"[..], b"\x01\0\x02-1", b"\x01\0\x02\xc3\x28"] {
+            let properties = decode_properties(bytes).unwrap();
+            assert_eq!((properties.expiration(), properties.invalid_expiration()), (None, Some(&bytes[3..])));
+            assert_eq!(encoded(&properties), bytes);
+        }
         let after = |micros| Properties::new().with_expiration(Duration::from_micros(micros)).expiration();
         assert_eq!([0, 1, 1000, 1001].map(after), [0, 1, 1, 2].map(|ms| Some(Duration::from_millis(ms))));
         let long = Properties::new().with_expiration(Duration::MAX);
@@ -405,15 +437,47 @@ mod tests {
     #[test]
     fn a_fault_names_the_property() {
         for (bytes, name) in [
-            (&b"\x04\0\x02\xc3\x28"[..], "correlation-id is not UTF-8"),
-            (b"\x04\0\x02a", "end within correlation-id"),
-            (b"\x20\0\0\0\0\x04\x01kZx", "headers: field table"),
+            (&b"\x04\0\x02a"[..], "end within correlation-id"),
+            (b"\x20\0\0\0\0\x05\x01kZx", "end within headers"),
             (b"\0\x01", "end within flags"),
             (b"", "end within flags"),
         ] {
             let fault = decode_properties(bytes).unwrap_err();
             assert!(fault.code == 502 && fault.text.contains(name), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_decoded_hides_no_other() {
+        // Every property but the priority: headers with an unknown type, and texts that are not UTF-8.
+        let mut bytes = b"\xf7\xfc\x02\xc3\x28\x01e\0\0\0\x04\x01kZx\x02".to_vec();
+        bytes.extend(b"\x01\xfe\x05reply\x03\xff\xff\xff\x01m\0\0\0\0\0\0\0\x07\x01\x80\x01u\x01\x81\x01c");
+        let properties = decode_properties(&bytes).unwrap();
+        assert_eq!(
+            (properties.content_type(), properties.content_type_bytes()),
+            (None, Some(&b"\xc3\x28"[..]))
+        );
+        assert_eq!(properties.content_encoding(), Some("e"));
+        assert_eq!(properties.headers(), None);
+        let error = properties.headers_error().unwrap().to_string();
+        assert!(error.contains("property headers: field table holds the unknown type 'Z'"), "{error}");
+        assert_eq!(properties.delivery_mode(), Some(DeliveryMode::Persistent));
+        assert_eq!(
+            (properties.correlation_id(), properties.correlation_id_bytes()),
+            (None, Some(&[0xfe][..]))
+        );
+        assert_eq!(properties.reply_to(), Some("reply"));
+        assert_eq!(properties.invalid_expiration(), Some(&[0xff; 3][..]));
+        assert_eq!(properties.message_id(), Some("m"));
+        assert!(properties.timestamp().is_some());
+        assert_eq!(properties.message_type_bytes(), Some(&[0x80][..]));
+        assert_eq!((properties.user_id(), properties.cluster_id()), (Some("u"), Some("c")));
+        assert_eq!(properties.app_id_bytes(), Some(&[0x81][..]));
+        // It is sent on as it came.
+        assert_eq!(check_properties(&properties), Ok(()));
+        assert_eq!(encoded(&properties), bytes);
+        let mended = properties.with_header("k", 1);
+        assert_eq!((mended.headers_error(), mended.headers().map(|table| table.len())), (None, Some(1)));
     }
 
     #[test]

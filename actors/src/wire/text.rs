@@ -3,13 +3,20 @@
 //! RabbitMQ relays the keys and long strings of message headers unchecked, so a consumer receives whatever
 //! bytes a publisher wrote.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
 
 use bytes::Bytes;
 
+use super::peer_text::Escaping;
+
 /// A key or a long string of a [`Table`](crate::Table): usually UTF-8, but any bytes are allowed.
 ///
-/// RabbitMQ does not check the encoding of headers, so a received text can be in another encoding.
+/// RabbitMQ does not check the encoding of headers, so a received text can be in another encoding. `Display`
+/// and `Debug` escape control characters, so that a text forges no line of a log; [`as_str`](Self::as_str) and
+/// [`to_string_lossy`](Self::to_string_lossy) return the text as it is.
 ///
 /// # Examples
 /// ```
@@ -147,7 +154,7 @@ impl fmt::Debug for Text {
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_string_lossy())
+        Escaping(f).write_str(&self.to_string_lossy())
     }
 }
 
@@ -163,5 +170,6 @@ mod tests {
         assert_eq!(text.to_string(), "caf\u{fffd}");
         assert_eq!(format!("{text:?}"), "b\"caf\\xe9\"");
         assert_eq!(Text::from("caf"), "caf");
+        assert_eq!(Text::from("a\n\u{1b}[0m").to_string(), r"a\n\u{1b}[0m");
     }
 }

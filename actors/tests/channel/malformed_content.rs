@@ -2,7 +2,7 @@
 //! content that the network cuts anywhere.
 
 use actix_pika_actors::{
-    Delivery, ErrorKind, Get, OpenChannel, OpenedChannel, Publish,
+    Delivery, ErrorKind, Get, OpenChannel, OpenedChannel, Properties, Publish, Result,
     testing::{
         PeerMessage, PeerSocket, RawFrame,
         protocol::{BasicProperties, basic, channel, connection},
@@ -57,6 +57,22 @@ async fn expect_ack(socket: &mut PeerSocket, tag: u64) {
 
 /// Checks that only the properties cannot be read, and that later deliveries are not affected.
 async fn assert_only_properties_fail(properties: Vec<u8>) {
+    assert_harmless(properties, |properties| {
+        assert_eq!(properties.unwrap_err().kind(), ErrorKind::Codec);
+    })
+    .await;
+}
+
+/// Checks that only the headers cannot be read, and that later deliveries are not affected.
+async fn assert_only_headers_fail(properties: Vec<u8>) {
+    assert_harmless(properties, |properties| {
+        let properties = properties.unwrap();
+        assert!(properties.headers().is_none() && properties.headers_error().is_some());
+    })
+    .await;
+}
+
+async fn assert_harmless(properties: Vec<u8>, check: impl Fn(Result<&Properties>)) {
     let (mut bench, _channel, mut deliveries) = consuming().await;
     let content = PeerMessage::from("poison").published_to("logs", "info").raw_properties(properties.clone());
     bench.socket.deliver(1, TAG, 1, content.clone()).await.unwrap();
@@ -70,7 +86,7 @@ async fn assert_only_properties_fail(properties: Vec<u8>) {
 
     let first = deliveries.next().await.unwrap();
     for _ in 0..2 {
-        assert_eq!(first.properties().unwrap_err().kind(), ErrorKind::Codec);
+        check(first.properties());
     }
     assert_eq!((first.body(), first.exchange(), first.routing_key()), (&b"poison"[..], "logs", "info"));
     assert_eq!(first.raw_properties()[..], properties[..]);
@@ -88,7 +104,7 @@ async fn assert_only_properties_fail(properties: Vec<u8>) {
 
 #[actix::test]
 async fn headers_26000_arrays_deep_do_no_harm() {
-    assert_only_properties_fail(nested(26_000)).await;
+    assert_only_headers_fail(nested(26_000)).await;
 }
 
 #[actix::test]
@@ -98,12 +114,17 @@ async fn headers_one_array_too_deep_do_no_harm() {
     bench.socket.deliver(1, TAG, 2, PeerMessage::from("x").raw_properties(nested(33))).await.unwrap();
     let (most, too_deep) = (deliveries.next().await.unwrap(), deliveries.next().await.unwrap());
     assert!(most.properties().is_ok());
-    assert_eq!(too_deep.properties().unwrap_err().kind(), ErrorKind::Codec);
+    assert!(too_deep.properties().unwrap().headers_error().is_some());
 }
 
 #[actix::test]
 async fn a_correlation_id_that_is_not_utf8_does_no_harm() {
-    assert_only_properties_fail(b"\x04\x00\x03\xff\xfe\xfd".to_vec()).await;
+    assert_harmless(b"\x06\x00\x03\xff\xfe\xfd\x05reply".to_vec(), |properties| {
+        let properties = properties.unwrap();
+        assert_eq!((properties.correlation_id(), properties.reply_to()), (None, Some("reply")));
+        assert_eq!(properties.correlation_id_bytes(), Some(&[0xff, 0xfe, 0xfd][..]));
+    })
+    .await;
 }
 
 /// A key that is not text is kept as bytes, so that the other headers can be read.
@@ -121,13 +142,13 @@ async fn other_headers_are_read_beside_a_key_that_is_not_utf8() {
 
 #[actix::test]
 async fn an_unknown_field_type_does_no_harm() {
-    assert_only_properties_fail(headers(b"\x01kZ\0\0\0\0")).await;
+    assert_only_headers_fail(headers(b"\x01kZ\0\0\0\0")).await;
 }
 
 /// PRO-16
 #[actix::test]
 async fn a_table_within_a_table_that_ends_too_late_does_no_harm() {
-    assert_only_properties_fail(headers(b"\x01kF\0\0\0\x09\x01kV")).await;
+    assert_only_headers_fail(headers(b"\x01kF\0\0\0\x09\x01kV")).await;
 }
 
 /// PRO-16
@@ -169,7 +190,7 @@ async fn malformed_properties_of_a_get_or_a_return_do_no_harm() {
     bench.socket.expect::<basic::Get>(1).await.unwrap();
     bench.socket.get_ok(1, 1, 0, PeerMessage::from("x").raw_properties(nested(26_000))).await.unwrap();
     let delivery: Delivery = call.answer().await.unwrap().expect("a message");
-    assert_eq!(delivery.properties().unwrap_err().kind(), ErrorKind::Codec);
+    assert!(delivery.properties().unwrap().headers_error().is_some());
     delivery.ack().unwrap();
     expect_ack(&mut bench.socket, 1).await;
     let call = ask(&channel.actor, Publish::new("", "nowhere", "x"));
@@ -179,7 +200,7 @@ async fn malformed_properties_of_a_get_or_a_return_do_no_harm() {
     bench.socket.confirm(1, 1, false).await.unwrap();
     let error = call.answer().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unroutable);
-    assert!(error.returned().unwrap().properties.is_err());
+    assert!(error.returned().unwrap().properties.as_ref().unwrap().headers_error().is_some());
 }
 
 /// PRO-09: by consume and by get; a body at the limit is accepted.
