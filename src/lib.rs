@@ -227,11 +227,11 @@ pub mod options {
 pub mod message {
     pub use actix_pika_actors::{
         AwaitReady, BindExchange, BindQueue, CancelConsumer, CloseChannel, CloseConnection, CommitTx,
-        Confirmation, Consumed, ConsumerState, Death, DeathReason, DecodeError, DeleteExchange, DeleteQueue,
-        DeliveryMode, Forget, Get, GetHealth, GetMissing, GetState, IntoBody, PauseConsumer, Processing,
-        Properties, Publish, PurgeQueue, Qos, QueueDeclared, QueueName, Recover, Return, RollbackTx,
-        SelectTx, Settle, Table, Text, UnbindExchange, UnbindQueue, UpdateSecret, Value, WatchChannel,
-        WatchConnection,
+        Confirmation, Consumed, ConsumerState, Content, Death, DeathReason, DecodeError, DeleteExchange,
+        DeleteQueue, DeliveryMode, Forget, Get, GetHealth, GetMissing, GetState, IntoBody, PauseConsumer,
+        Processing, Properties, Publish, PurgeQueue, Qos, QueueDeclared, QueueName, Recover, Return,
+        RollbackTx, SelectTx, Settle, Table, Text, Token, UnbindExchange, UnbindQueue, UpdateSecret, Value,
+        WatchChannel, WatchConnection,
     };
 
     #[doc(no_inline)]

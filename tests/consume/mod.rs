@@ -15,6 +15,7 @@ mod qos;
 mod read_ahead;
 mod refused_consumes;
 mod settle_frames;
+mod split;
 mod stream;
 mod targets;
 

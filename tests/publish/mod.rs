@@ -10,6 +10,7 @@ mod many_tasks;
 mod outcomes;
 mod properties;
 mod publish_all;
+mod republish;
 mod scripted_confirms;
 mod scripted_window;
 mod window;

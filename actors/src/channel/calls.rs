@@ -239,7 +239,7 @@ impl MethodCall for Get {
     }
 
     fn reply(&self, responder: Responder<Option<Delivery>>) -> PendingReply {
-        PendingReply::Got { no_ack: self.no_ack, responder }
+        PendingReply::Got { no_ack: self.no_ack, queue: self.queue.clone(), responder }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     internal::{Change, Entity, SupervisorMessage},
     message::{
         ChannelEvent, Consume, Consumed, ConsumerEnd, ConsumerState, DeliverySink, DeliveryTarget,
-        PauseConsumer, QueueType, Unhandled, methods,
+        PauseConsumer, QueueName, QueueType, Unhandled, methods,
     },
     transport::CreditAccount,
 };
@@ -61,6 +61,7 @@ impl ChannelMachine {
             outbox: self.outbox.clone(),
             consumer: id,
             tag: Arc::from(tag.as_str()),
+            queue: QueueName::new(subscription.queue.as_str()),
             credit: None,
             sink: None,
             drops: None,

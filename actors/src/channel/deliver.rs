@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ChannelMachine, PendingReply, consumers::ChannelAcker};
+use super::{ChannelMachine, PendingReply};
 use crate::{
     message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts, Outcome},
     outbox::DeliveredTags,
@@ -113,22 +113,13 @@ impl ChannelMachine {
     /// The reply to `basic.get` is a message.
     fn got(&mut self, head: &GetOk, content: &AssembledContent) -> Result<(), Fault> {
         self.flush_deliveries()?;
-        let PendingReply::Got { no_ack, responder } = self.replies.next(60, 71)? else {
+        let PendingReply::Got { no_ack, queue, responder } = self.replies.next(60, 71)? else {
             return Err(Fault::command("a reply to another method").with_method(60, 71));
         };
         let requeued = self.basic_recovers > 0 && !no_ack;
-        self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(0));
+        let acker = self.consumers.get_acker(&queue, &self.outbox);
+        self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(acker.consumer));
         self.flush_deliveries()?;
-        let acker = ChannelAcker {
-            outbox: self.outbox.clone(),
-            consumer: 0,
-            tag: Arc::from(""),
-            credit: None,
-            sink: None,
-            drops: None,
-            offsets: None,
-            _deliveries: None,
-        };
         let parts = DeliveryParts {
             content: separate(content),
             bytes: content.payload.clone(),
@@ -140,7 +131,7 @@ impl ChannelMachine {
             redelivered: head.redelivered,
             no_ack,
         };
-        let delivery = Delivery::new(Arc::new(acker), parts);
+        let delivery = Delivery::new(acker, parts);
         // The caller may have given up.
         if let Err(Ok(Some(delivery))) = responder.send(Ok(Some(delivery))) {
             delivery.hand_back();
@@ -169,7 +160,7 @@ impl ChannelMachine {
 }
 
 fn separate(content: &AssembledContent) -> ContentLayout {
-    ContentLayout::Separate(Box::new((content.header.properties.clone(), content.body.clone())))
+    ContentLayout::Separate(Arc::new((content.header.properties.clone(), content.body.clone())))
 }
 
 fn out_of_turn(tag: u64) -> Fault {

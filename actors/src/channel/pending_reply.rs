@@ -50,6 +50,7 @@ pub(super) enum PendingReply {
     },
     Got {
         no_ack: bool,
+        queue: String,
         responder: Responder<Option<Delivery>>,
     },
 }

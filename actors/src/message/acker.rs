@@ -1,7 +1,8 @@
 //! How a delivery is settled: the channel's side of it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use super::QueueName;
 use crate::error::Result;
 
 /// How a delivery is settled.
@@ -67,8 +68,12 @@ pub(crate) trait Acker: Send + Sync + fmt::Debug {
     ) -> Result<()>;
     /// Returns a delivery to its queue. One whose processing has failed before returns later.
     fn return_unsettled(&self, channel_epoch: u32, tag: u64, why: Unsettled) -> Result<()>;
-    fn is_stale(&self, channel_epoch: u32) -> bool;
-    fn consumer_tag(&self) -> &str;
+    /// Returns whether the delivery can no longer be settled. A tag of 0 is that of a delivery that needs no
+    /// settling.
+    fn is_stale(&self, channel_epoch: u32, tag: u64) -> bool;
+    fn consumer_tag(&self) -> &Arc<str>;
+    /// Returns the queue that delivers, under the name that it has now.
+    fn queue(&self) -> &QueueName;
     /// Called once when a delivery is settled or dropped. `size` is that of its parts.
     fn ended(&self, size: usize);
 }

@@ -213,7 +213,26 @@ impl Delivery {
     /// }
     /// ```
     pub fn consumer_tag(&self) -> &str {
-        self.acker.as_ref().map_or("", |s| s.consumer_tag())
+        self.acker.as_ref().map_or("", |acker| acker.consumer_tag())
+    }
+
+    /// Returns the queue that delivered the message.
+    ///
+    /// It is the name with which the consumer or [`Get`](super::Get) was made; empty if that was, for the queue
+    /// that the channel declared last.
+    ///
+    /// **Over a reconnect**: the name of a queue that the broker named changes, and this returns the one that
+    /// the queue has now.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Delivery;
+    /// fn print(delivery: &Delivery) {
+    ///     println!("{} bytes from {:?}", delivery.body().len(), delivery.queue());
+    /// }
+    /// ```
+    pub fn queue(&self) -> &str {
+        self.acker.as_ref().map_or("", |acker| acker.queue().as_str())
     }
 
     /// Returns how many messages were left in the queue; `None` unless it is a delivery of
@@ -274,8 +293,9 @@ impl Delivery {
         self.parts.properties()
     }
 
-    /// Returns whether the delivery can no longer be settled, because its channel was reopened or is closed,
-    /// or after [`Recover`](crate::Recover).
+    /// Returns whether the delivery can no longer be settled: its channel was reopened or is closed, an
+    /// [`ack_all`](Self::ack_all) or [`nack_all`](Self::nack_all) of a later delivery has settled it, or the
+    /// broker has requeued it after [`Recover`](crate::Recover).
     ///
     /// **Over a reconnect**: deliveries from before are stale. The broker delivers the messages again.
     ///
@@ -287,7 +307,8 @@ impl Delivery {
     /// }
     /// ```
     pub fn is_stale(&self) -> bool {
-        self.acker.as_ref().is_none_or(|s| s.is_stale(self.parts.channel_epoch))
+        let tag = if self.parts.no_ack { 0 } else { self.parts.tag };
+        self.acker.as_ref().is_none_or(|acker| acker.is_stale(self.parts.channel_epoch, tag))
     }
 
     /// Acknowledges the delivery (`basic.ack`): the broker removes the message.
@@ -318,10 +339,11 @@ impl Delivery {
         self.settle(Outcome::Ack)
     }
 
-    /// Acknowledges the delivery and all older unsettled ones of the same consumer (`basic.ack`).
+    /// Acknowledges the delivery and all older unsettled ones of the same consumer (`basic.ack`); if it is one
+    /// of [`Get`](super::Get), all older unsettled ones that were got from the same queue.
     ///
-    /// Sends one frame with `multiple`, unless unsettled deliveries of other consumers of the channel lie
-    /// between them.
+    /// Sends one frame with `multiple`, unless unsettled deliveries of other consumers or gets of the channel
+    /// lie between them. Those that it covers are [stale](Self::is_stale) from then on.
     ///
     /// # Errors
     /// Those of [`ack`](Self::ack).
@@ -360,7 +382,8 @@ impl Delivery {
         self.settle(Outcome::Nack { requeue })
     }
 
-    /// Refuses the delivery and all older unsettled ones of the same consumer (`basic.nack`).
+    /// Refuses the delivery and all older unsettled ones of the same consumer (`basic.nack`), or of the same
+    /// queue as [`ack_all`](Self::ack_all) does.
     ///
     /// Sends one frame for each delivery, without `multiple`.
     ///
@@ -398,6 +421,24 @@ impl Delivery {
     /// ```
     pub fn reject(self, requeue: bool) -> Result<()> {
         self.settle(Outcome::Reject { requeue })
+    }
+
+    pub(super) fn acker(&self) -> Option<&dyn Acker> {
+        self.acker.as_deref()
+    }
+
+    /// Returns a delivery with the same content that settles nothing.
+    pub(super) fn take_content(&mut self) -> Self {
+        Self {
+            acker: None,
+            parts: self.parts.clone(),
+            decoded: std::mem::take(&mut self.decoded),
+            on_drop: OnDrop::Requeue,
+        }
+    }
+
+    pub(super) fn body_view(&self) -> Bytes {
+        self.parts.body_view()
     }
 
     /// Returns whether both deliveries belong to the same consumer and channel epoch.

@@ -1,11 +1,13 @@
 //! The undecoded parts of a delivery, and its size.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::wire::{LongSpan, Span};
 
 /// The undecoded parts of a delivery.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct DeliveryParts {
     /// The bytes from the payload of the method frame on. The spans point into it.
     pub(crate) bytes: Bytes,
@@ -21,12 +23,12 @@ pub(crate) struct DeliveryParts {
 }
 
 /// Where the properties and the body are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum ContentLayout {
     /// In [`DeliveryParts::bytes`]: the body came in one frame.
     Contiguous { properties: LongSpan, body: LongSpan },
     /// In buffers of their own, properties first: the body came in several frames.
-    Separate(Box<(Bytes, Bytes)>),
+    Separate(Arc<(Bytes, Bytes)>),
 }
 
 /// Bodies of at least this size are returned as a view of the block that was read. A view of a smaller one

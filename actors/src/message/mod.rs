@@ -15,6 +15,7 @@ mod connection_events;
 mod consume;
 mod consume_options;
 mod consumer_state;
+mod content;
 mod delivery;
 mod delivery_parts;
 mod delivery_sink;
@@ -35,6 +36,7 @@ mod ready;
 mod settle;
 mod settle_many;
 mod state;
+mod token;
 mod transaction;
 
 pub(crate) use self::{
@@ -54,6 +56,7 @@ pub use self::{
     consume::{Consume, Consumed},
     consume_options::StreamOffset,
     consumer_state::{ConsumerEnd, ConsumerState},
+    content::Content,
     delivery::Delivery,
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
     get::Get,
@@ -69,5 +72,6 @@ pub use self::{
     ready::AwaitReady,
     settle::Settle,
     state::{ConnectionState, Opened},
+    token::Token,
     transaction::{CommitTx, Recover, RollbackTx, SelectTx},
 };

@@ -48,13 +48,22 @@ impl QueueName {
         &name.text
     }
 
+    /// Returns the same name without the earlier ones.
+    pub(crate) fn latest(&self) -> Self {
+        let mut name = self;
+        while let Some(next) = name.0.next.get() {
+            name = next;
+        }
+        name.clone()
+    }
+
     pub(crate) fn rename(&self, text: &str) {
         let mut name = self.0.clone();
         while let Some(QueueName(next)) = name.next.get() {
             let next = next.clone();
             name = next;
         }
-        // Only the supervisor renames queues, so no other value can be set here.
+        // Each value is renamed at one place only, so no other name can be set here.
         let _ = name.next.set(Self::new(text));
     }
 }

@@ -42,7 +42,7 @@ impl Settle {
         Self { delivery, outcome: Outcome::Ack }
     }
 
-    /// Acknowledges the delivery and all older ones of its consumer (`basic.ack`), see [`Delivery::ack_all`].
+    /// Acknowledges the delivery and all older ones of its consumer or queue (`basic.ack`), see [`Delivery::ack_all`].
     ///
     /// # Examples
     /// ```

@@ -98,10 +98,13 @@ impl Outbox {
         })
     }
 
-    /// Returns whether deliveries of `channel_epoch` can no longer be settled.
-    pub(crate) fn is_stale(&self, channel_epoch: u32) -> bool {
-        let state = self.lock();
-        channel_epoch != state.channel_epoch || state.attachment.closed().is_some()
+    /// Returns whether a delivery of `channel_epoch` can no longer be settled; a tag of 0 is that of one that
+    /// needs no settling.
+    pub(crate) fn is_stale(&self, channel_epoch: u32, tag: u64) -> bool {
+        let mut state = self.lock();
+        channel_epoch != state.channel_epoch
+            || state.attachment.closed().is_some()
+            || (tag != 0 && !state.acks.is_outstanding(tag))
     }
 
     /// Records deliveries that are about to be handed out. Tags count up from 1; `Err` has one that does not.
@@ -280,6 +283,7 @@ impl Acks {
         self.held_back.contains_key(&consumer)
     }
 
+    #[inline]
     pub(super) fn is_outstanding(&mut self, tag: u64) -> bool {
         self.entry(tag).is_some_and(|entry| entry.state == AckState::Outstanding)
     }

@@ -39,6 +39,8 @@ pub enum EncodeError {
     },
     /// A time is before 1970, which AMQP cannot express.
     BeforeEpoch,
+    /// The properties were received with a list that ends too early.
+    Undecodable,
     /// An expiration is more than 4,294,967,295 milliseconds.
     Expiration,
 }
@@ -83,6 +85,7 @@ impl fmt::Display for EncodeError {
                 write!(f, "property {name} has {len} bytes, AMQP allows 255")
             }
             Self::BeforeEpoch => f.write_str("a time is before 1970, which AMQP cannot express"),
+            Self::Undecodable => f.write_str("the properties were received cut short"),
             Self::Expiration => f.write_str("expiration is over 4294967295 milliseconds"),
         }
     }

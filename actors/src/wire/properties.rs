@@ -82,6 +82,8 @@ pub(super) struct MoreProperties {
     pub(super) user_id: Option<PropertyText>,
     pub(super) app_id: Option<PropertyText>,
     pub(super) cluster_id: Option<PropertyText>,
+    /// They stand for properties that could not be decoded, and must not be sent.
+    pub(super) undecodable: bool,
 }
 
 macro_rules! texts {
@@ -399,6 +401,12 @@ impl Properties {
     pub fn with_timestamp(mut self, time: SystemTime) -> Self {
         self.more_mut().timestamp = Some(seconds_of(time));
         self
+    }
+
+    /// Creates properties in place of those that cannot be decoded. They cannot be sent.
+    pub(crate) fn undecodable() -> Self {
+        let more = MoreProperties { undecodable: true, ..MoreProperties::default() };
+        Self { more: Some(Box::new(more)), ..Self::default() }
     }
 
     fn more_mut(&mut self) -> &mut MoreProperties {

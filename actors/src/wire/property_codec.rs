@@ -175,6 +175,9 @@ impl MoreProperties {
     }
 
     fn check(&self) -> Result<(), EncodeError> {
+        if self.undecodable {
+            return Err(EncodeError::Undecodable);
+        }
         for (_, name, text) in self.texts() {
             if text.len() > 255 {
                 return Err(EncodeError::LongProperty { name, len: text.len() });

@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{drops::Drops, offsets::Offsets};
 use crate::{
     error::Result,
-    message::{Acker, DeliverySink, Failures, Outcome, Unhandled, Unsettled},
+    message::{Acker, DeliverySink, Failures, Outcome, QueueName, Unhandled, Unsettled},
     outbox::Outbox,
     transport::CreditAccount,
 };
@@ -16,9 +16,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(in crate::channel) struct ChannelAcker {
     pub(in crate::channel) outbox: Arc<Outbox>,
-    /// 0 for a delivery of `basic.get`.
     pub(in crate::channel) consumer: u32,
     pub(in crate::channel) tag: Arc<str>,
+    pub(in crate::channel) queue: QueueName,
     /// Set if the broker does not limit the deliveries: the read credit of the connection does.
     pub(in crate::channel) credit: Option<Arc<CreditAccount>>,
     /// The sink, where it counts permits.
@@ -32,6 +32,21 @@ pub(in crate::channel) struct ChannelAcker {
 }
 
 impl ChannelAcker {
+    /// Returns the acker of the messages that are got from a queue.
+    pub(super) fn of_gets(outbox: Arc<Outbox>, id: u32, queue: &str) -> Self {
+        Self {
+            outbox,
+            consumer: id,
+            tag: Arc::from(""),
+            queue: QueueName::new(queue),
+            credit: None,
+            sink: None,
+            drops: None,
+            offsets: None,
+            _deliveries: None,
+        }
+    }
+
     /// Returns the acker of the same consumer on another connection.
     pub(in crate::channel) fn with_credit(&self, credit: Option<Arc<CreditAccount>>) -> Self {
         Self { credit, ..self.clone() }
@@ -44,6 +59,15 @@ impl ChannelAcker {
             Some(drops) => drops.leave(),
             None => {}
         }
+    }
+
+    /// The broker has renamed the queue: earlier deliveries tell the new name, too. Returns the acker of later
+    /// ones, which does not refer to earlier names.
+    pub(in crate::channel) fn renamed(&self, name: &str) -> Self {
+        self.queue.rename(name);
+        let mut renamed = self.with_credit(self.credit.clone());
+        renamed.queue = self.queue.latest();
+        renamed
     }
 
     fn note_offsets(&self, tags: &mut dyn Iterator<Item = u64>, outcome: Outcome) {
@@ -110,12 +134,16 @@ impl Acker for ChannelAcker {
         }
     }
 
-    fn is_stale(&self, channel_epoch: u32) -> bool {
-        self.outbox.is_stale(channel_epoch)
+    fn is_stale(&self, channel_epoch: u32, tag: u64) -> bool {
+        self.outbox.is_stale(channel_epoch, tag)
     }
 
-    fn consumer_tag(&self) -> &str {
+    fn consumer_tag(&self) -> &Arc<str> {
         &self.tag
+    }
+
+    fn queue(&self) -> &QueueName {
+        &self.queue
     }
 
     fn ended(&self, size: usize) {

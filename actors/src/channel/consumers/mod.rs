@@ -3,18 +3,23 @@
 mod acker;
 mod drops;
 mod entry;
+mod gets;
 mod offsets;
 mod phase;
 
 use std::{collections::HashMap, sync::Arc};
 
+use self::gets::Gets;
 pub(super) use self::{
     acker::ChannelAcker,
     drops::Drops,
     entry::{ConsumerEntry, Subscription},
     phase::ConsumerPhase,
 };
-use crate::message::{ConsumerEnd, DeliveryParts};
+use crate::{
+    message::{ConsumerEnd, DeliveryParts},
+    outbox::Outbox,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
@@ -26,6 +31,7 @@ pub(super) struct Consumers {
     /// Positions whose batch is not empty.
     staged: Vec<usize>,
     ids: u32,
+    gets: Gets,
 }
 
 impl Consumers {
@@ -34,8 +40,25 @@ impl Consumers {
     }
 
     pub(super) fn next_id(&mut self) -> u32 {
-        self.ids += 1;
-        self.ids
+        loop {
+            self.ids = self.ids.wrapping_add(1);
+            // 0 is that of deliveries for no consumer.
+            let id = self.ids;
+            if id != 0 && self.by_id(id).is_none() && !self.gets.is_used(id) {
+                return id;
+            }
+        }
+    }
+
+    /// Returns what settles the deliveries that are got from a queue.
+    pub(super) fn get_acker(&mut self, queue: &str, outbox: &Arc<Outbox>) -> Arc<ChannelAcker> {
+        if let Some(acker) = self.gets.held(queue) {
+            return acker;
+        }
+        let id = self.gets.id(queue).unwrap_or_else(|| self.next_id());
+        let acker = Arc::new(ChannelAcker::of_gets(outbox.clone(), id, queue));
+        self.gets.insert(queue, &acker);
+        acker
     }
 
     pub(super) fn insert(&mut self, entry: ConsumerEntry) {
@@ -99,7 +122,9 @@ impl Consumers {
     pub(super) fn rename(&mut self, old: &str, new: &str) {
         for entry in self.all_mut().filter(|entry| entry.subscription.queue == old) {
             new.clone_into(&mut entry.subscription.queue);
+            entry.acker = Arc::new(entry.acker.renamed(new));
         }
+        self.gets.rename(old, new);
     }
 
     /// The channel is closed and reopens.

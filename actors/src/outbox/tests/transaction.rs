@@ -98,7 +98,7 @@ async fn tags_count_on_after_basic_recover_and_old_ones_are_stale() {
     assert_eq!(outbox.load().unsettled, 0);
     let stale = outbox.settle(0, 1, 1, Outcome::Ack).unwrap_err();
     assert_eq!(stale.kind(), ErrorKind::StaleDelivery);
-    assert!(outbox.is_stale(0) && !outbox.is_stale(1));
+    assert!(outbox.is_stale(0, 0) && !outbox.is_stale(1, 0));
     // Delivered before the broker read basic.recover: the broker requeues it.
     outbox.delivered(&[DeliveredTags { first: 4, last: 4, consumer: None }]).unwrap();
     deliver(&outbox, 5, 6);
