@@ -43,8 +43,9 @@ async fn reply_to(replies: &Exchange, request: &Delivery) -> actix_pika::Result<
     // Not mandatory: a reply goes to the channel of the client instead of a queue, and would be returned as unroutable.
     let text = String::from_utf8_lossy(request.body()).to_uppercase();
     let mut reply = Publishing::new(text).persistent(false).mandatory(false);
-    if let Some(id) = properties.correlation_id() {
-        reply = reply.correlation_id(id);
+    // As it came: other clients use ids that are not text.
+    if let Some(id) = properties.correlation_id_bytes() {
+        reply = reply.correlation_id_bytes(id);
     }
     replies.publish(reply, reply_to).await?;
     Ok(())

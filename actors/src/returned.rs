@@ -32,7 +32,8 @@ pub struct Return {
     pub exchange: String,
     /// Routing key of the publish.
     pub routing_key: String,
-    /// Properties of the publish, or the reason why they could not be decoded.
+    /// Properties of the publish, or the error of a list that ends too early. A single property that cannot
+    /// be decoded hides no other: see [`Properties`].
     pub properties: Result<Properties, DecodeError>,
     /// Body of the publish.
     pub body: Bytes,

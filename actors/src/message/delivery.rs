@@ -267,7 +267,8 @@ impl Delivery {
     /// Returns the properties. They are decoded at the first call.
     ///
     /// # Errors
-    /// `Codec` if the publisher sent properties that cannot be decoded. The delivery can still be settled.
+    /// `Codec` if the list of properties ends too early. The delivery can still be settled. A single property
+    /// that cannot be decoded is no error and hides no other: see [`Properties`].
     ///
     /// # Examples
     /// ```

@@ -147,6 +147,19 @@ impl Publishing {
         self.with(|p| p.with_correlation_id(value))
     }
 
+    /// Sets the correlation id to bytes that need not be UTF-8, such as those of a request.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Properties, Publishing};
+    /// fn reply_to(request: &Properties) -> Publishing {
+    ///     Publishing::new("42").correlation_id_bytes(request.correlation_id_bytes().unwrap_or_default())
+    /// }
+    /// ```
+    pub fn correlation_id_bytes(self, value: impl Into<Vec<u8>>) -> Self {
+        self.with(|p| p.with_correlation_id_bytes(value))
+    }
+
     /// Sets the queue to reply to.
     ///
     /// # Examples

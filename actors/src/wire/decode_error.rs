@@ -4,7 +4,7 @@ use std::{error, fmt};
 
 use super::fault::Fault;
 
-/// The properties of a message cannot be decoded.
+/// The properties of a message cannot be decoded, or its headers ([`headers_error`](crate::Properties::headers_error)).
 ///
 /// The broker relays properties unchecked, so the cause is the publisher. The channel and the connection stay
 /// open.
