@@ -31,7 +31,7 @@ use crate::{
 ///
 /// | kind | when | then |
 /// |---|---|---|
-/// | `Refused` with a code | the broker refuses this call (403 to 406) | the broker has closed the channel; every later call returns `ChannelClosed` with the same code; the connection stays open |
+/// | `Refused` with a code | the broker refuses this call (403 to 406) | the broker has closed the channel; a robust one [is reopened](#a-channel-that-the-broker-closes), on any other every later call returns `ChannelClosed` with the same code; the connection stays open |
 /// | `Refused` without a code | the library refuses the call, because the broker would | nothing was sent |
 /// | `ChannelClosed` | the channel is closed or closing | [`close_cause`](Self::close_cause) returns the reason |
 /// | `ConnectionClosed` | the connection is lost or closed; a code of 500 or above means that a call closed it | a new connection is needed |
@@ -41,6 +41,22 @@ use crate::{
 /// | `Limit` | a name, key or tag of more than 255 bytes; arguments or headers that do not fit a frame of the connection | nothing was sent |
 /// | `Codec` | arguments that cannot be encoded | nothing was sent |
 /// | `Stopped` | the arbiter of the connection has ended | every call fails |
+///
+/// # A channel that the broker closes
+/// On a connection that does not recover, the channel stays closed. On a robust one it is reopened with its
+/// prefetch, its consumers and its confirm mode: at once the first time, then after a pause that doubles from
+/// 50 milliseconds to 5 seconds, without end; a channel that stood open for 3 seconds begins anew. The pause is
+/// in [`Connection::health`] as a missing channel. Meanwhile calls wait within their deadlines, and publishes
+/// are queued, or fail with `OnOutage::Fail`. A channel in transaction mode is not reopened.
+///
+/// The call or publish that the broker refused fails with its code. The others did nothing wrong: calls
+/// without a reply fail with `ChannelClosed`, which is retryable; unconfirmed publishes are sent again in
+/// order, and only those with `resend(false)` that may have arrived fail, with a retryable error. Where the
+/// broker does not tell which publish it refused, one that was unconfirmed at two such closes fails, with a
+/// retryable error. Without confirms, publishes that were written behind the refused one are lost.
+///
+/// After a 404 for an exchange, publishes to it on any channel of a robust connection fail at once with that
+/// 404, and are not sent, until the exchange is found or declared. For at most 64 exchanges.
 ///
 /// **Over a reconnect**: the handle stays valid, with the same number. The channel is reopened with its
 /// prefetch, its consumers and its confirm mode, in this order. Unconfirmed publishes are resent in order,

@@ -79,7 +79,10 @@ impl Exchange {
     /// `Blocked`, if it was not confirmed within the deadline. These leave the channel open. `ChannelClosed`
     /// with 404 if the exchange does not exist, 403 without permission or for an internal exchange, 406 for a
     /// `user_id` that is not the login, or a body above the broker's limit: the broker has closed the
-    /// channel. `ConnectionClosed` if the connection is lost.
+    /// channel, and a robust one [is reopened](Channel#a-channel-that-the-broker-closes); none of these is
+    /// retryable. After a 404, publishes to the exchange fail with it and are not sent until the exchange is
+    /// found again. `ChannelClosed` that is retryable if the channel was closed for another call or publish,
+    /// and this one is not resent. `ConnectionClosed` if the connection is lost.
     ///
     /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have the
     /// message in spite of the error.

@@ -13,6 +13,7 @@ use std::{
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::{
     broker_rules::BrokerRules,
@@ -104,6 +105,9 @@ pub(crate) enum SupervisorMessage {
     SecretUpdated { epoch: u64 },
     /// From a channel: it is open, or could not be opened.
     ChannelOpened { channel: u16, result: Result<(), Error> },
+    /// From a channel: the broker has closed it, and it reopens at this time. It is missing until it has
+    /// recovered.
+    ChannelBackingOff { channel: u16, epoch: u64, error: Error, until: Instant },
     /// From a channel: it has recovered on this connection, except for these consumers.
     ChannelRecovered { channel: u16, epoch: u64, skipped: Vec<Skipped> },
     /// From a channel: the broker has confirmed a change of the topology.
@@ -113,7 +117,6 @@ pub(crate) enum SupervisorMessage {
     /// From a channel: a 404 of the broker named this exchange or queue. Sent again, at most once a second,
     /// while publishes to it are answered locally: what nobody asks for is not looked for.
     /// [`ChannelMessage::EntityFound`] follows.
-    #[allow(dead_code)]
     EntityGone { kind: EntityKind, name: String, error: Error },
     /// From a channel: a consumer delivers nothing, and nothing but the application can start it again.
     #[allow(dead_code)]
@@ -146,6 +149,7 @@ impl SupervisorMessage {
             | Self::ContentLost { epoch }
             | Self::ConnectionBlocked { epoch, .. }
             | Self::SecretUpdated { epoch }
+            | Self::ChannelBackingOff { epoch, .. }
             | Self::ChannelRecovered { epoch, .. }
             | Self::RepairConsumer { epoch, .. }
             | Self::ConsumerRepaired { epoch, .. }

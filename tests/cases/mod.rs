@@ -5,11 +5,9 @@
 mod auto_delete_exchange;
 mod blocked;
 mod blocking;
-mod exchange_gone;
 mod quorum;
 mod recovery;
 mod routing;
-mod shared_channel;
 mod target_gone;
 
 use std::time::Duration;

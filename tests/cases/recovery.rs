@@ -14,26 +14,6 @@ use crate::support::{
     take, within,
 };
 
-/// Publishes to a missing exchange do not end a consumer of the same channel.
-#[actix::test]
-#[ignore = "known fault: repeated 404s within 10 s close the robust channel and its consumers for good"]
-async fn publishes_to_a_missing_exchange_do_not_end_the_consumer_beside_them() {
-    let robust = RobustConnection::connect().await;
-    let channel = robust.channel().await;
-    let queue = channel.declare_queue("jobs").await.unwrap();
-    let mut probe = Probe::<Delivery>::start();
-    let consumer = queue.consume(probe.recipient()).await.unwrap();
-    let missing = channel.exchange("missing");
-    for attempt in 0..10 {
-        let error = within("an answer", 10, missing.publish("lost", "k")).await.unwrap_err();
-        assert_eq!(error.close_reason().map(|reason| reason.code), Some(404), "{attempt}: {error}");
-    }
-    assert!(!channel.is_closed());
-    assert!(consumer.end().is_none());
-    within("a publish", 10, channel.default_exchange().publish("work", "jobs")).await.unwrap();
-    within("the delivery", 10, take(&mut probe, 1)).await.remove(0).ack().unwrap();
-}
-
 /// A consumer that its queue's new type rules out is named as skipped and as missing, and other channels recover.
 #[actix::test]
 #[ignore = "known fault: a consumer refused with 540 is lost, while nothing is skipped and the health is up"]

@@ -7,6 +7,7 @@ use actix_pika::OpenChannel;
 mod basics;
 mod broker_faults;
 mod broker_restarts;
+mod channel_closes;
 mod closing;
 mod cluster;
 mod consumers;

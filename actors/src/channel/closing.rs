@@ -2,16 +2,30 @@
 //!
 //! Draining waits for the confirms of publishes. A channel without handles closes by itself.
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{ChannelMachine, Number, PendingReply, Reply, pending_reply::answer_all, state::CloseUnopened};
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Result},
     internal::SupervisorMessage,
     message::{ChannelEvent, CloseChannel, ConsumerEnd, methods},
     options::clamp_timeout,
+    outbox::{Abandoned, ChannelClose, CloseFault, FinalFrames},
 };
+
+/// Why a channel ends, and what each of those gets that used it.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    /// For whoever uses it later, and for its consumers.
+    pub(super) error: Error,
+    /// For calls and publishes that are not at fault.
+    pub(super) others: &'a Error,
+    /// For the callers that close it, if publishes were not confirmed.
+    pub(super) cause: &'a Error,
+    pub(super) fault: CloseFault<'a>,
+    pub(super) frames: FinalFrames,
+    pub(super) number: Number,
+}
 
 impl ChannelMachine {
     /// The application closes the channel.
@@ -74,7 +88,7 @@ impl ChannelMachine {
         }
         let unneeded = self.released.is_some_and(|until| idle || now >= until);
         if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
-            if self.state.is_detached() {
+            if self.state.is_detached() || self.state.is_backing_off() {
                 self.close_unopened(now);
             } else {
                 self.state.drain(200, "no handle is left".into(), now);
@@ -83,37 +97,44 @@ impl ChannelMachine {
         if let Some((code, text)) = self.state.close_due(now, confirmed) {
             // Late publishes report their timeout, and not that the channel is closed.
             self.outbox.expire(now);
-            self.send_close(code, &text, Error::channel_closed("the channel is closed", None), now);
+            self.send_close(code, &text, closed(), None, now);
         }
     }
 
     /// Closes the channel while it recovers.
     fn close_unopened(&mut self, now: Instant) {
-        let closed = || Error::channel_closed("the channel is closed", None);
-        match self.state.close_unopened() {
+        let cause = self.state.cause();
+        match self.state.close_unopened(self.outbox.abandoned().answer(&cause)) {
             CloseUnopened::Wait => {}
-            CloseUnopened::SendClose => self.send_close(200, "closed by the application", closed(), now),
+            CloseUnopened::SendClose => {
+                self.send_close(200, "closed by the application", closed(), Some(&cause), now);
+            }
             CloseUnopened::End => {
                 self.notify(ChannelEvent::Closed(None));
-                self.end(closed(), None, Number::Free);
+                let (others, fault) = (&Error::closed_meanwhile(&cause), CloseFault::Elsewhere);
+                // The reply to the broker's close may still be queued.
+                let (frames, number) = (FinalFrames::Queued, Number::Free);
+                self.end_as(Ending { error: closed(), others, cause: &cause, fault, frames, number });
             }
         }
     }
 
     /// Sends `channel.close`; fails calls and ends consumers. The callers that close the channel wait for the
-    /// reply.
+    /// reply. Publishes fail for `cause`, or because their time is over.
     ///
     /// Only `channel.close-ok` may follow it. For any other frame, an ack included, the channel would not be
     /// open.
-    fn send_close(&mut self, code: u16, text: &str, error: Error, now: Instant) {
-        let abandoned = self.outbox.load().unconfirmed;
+    fn send_close(&mut self, code: u16, text: &str, error: Error, cause: Option<&Error>, now: Instant) {
         let close = methods::channel_close(code, text);
-        if let Ok(frame) = self.frame(&close) {
-            self.outbox.close_after_queued(error.clone(), frame);
-        }
-        self.replies.fail_all(&error);
+        let frames = self.frame(&close).map_or(FinalFrames::None, FinalFrames::AfterQueued);
+        let late = || Error::timeout("no confirm within the deadline");
+        let others = cause.map_or_else(|| error.clone(), Error::closed_meanwhile);
+        let end = ChannelClose { error: &others, fault: CloseFault::Elsewhere, fail: true };
+        let abandoned = self.outbox.close(&end, error.clone(), frames);
+        let answer = abandoned.answer(&cause.cloned().unwrap_or_else(late));
+        self.replies.fail_all(&others);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
-        self.state.close_sent(error, abandoned);
+        self.state.close_sent(error, answer);
         self.replies.expect(&close, None, None, PendingReply::Close, now);
     }
 
@@ -121,26 +142,36 @@ impl ChannelMachine {
     /// not wait. The number is free only once the reply to the client's close has come, which RabbitMQ may
     /// omit.
     pub(super) fn closes_crossed(&mut self) {
-        if let Some(abandoned) = self.state.crossed() {
-            self.answer_closers(abandoned);
+        if let Some(answer) = self.state.crossed() {
+            answer_all(self.closers.drain(..), &answer);
         }
     }
 
     /// Ends the channel for good, and replies to all callers and consumers.
-    pub(super) fn end(&mut self, error: Error, final_frames: Option<Bytes>, number: Number) {
-        let unconfirmed = self.outbox.load().unconfirmed;
-        let Some(ended) = self.state.end(error, unconfirmed) else { return };
+    pub(super) fn end(&mut self, error: Error, frames: FinalFrames, number: Number) {
+        let (cause, fault) = (&error.clone(), CloseFault::Elsewhere);
+        self.end_as(Ending { error, others: cause, cause, fault, frames, number });
+    }
+
+    /// Ends the channel for good: what each gets that used it is in `ending`, unless its close was sent
+    /// before.
+    pub(super) fn end_as(&mut self, ending: Ending<'_>) {
+        let Ending { error, others, cause, fault, frames, number } = ending;
+        let Some(ended) = self.state.end(error) else { return };
         let (channel, error) = (self.number(), ended.error);
         if ended.never_open {
             self.report(SupervisorMessage::ChannelOpened { channel, result: Err(error.clone()) });
         }
         self.notify(ChannelEvent::Closed(ended.cause));
-        self.outbox.close(error.clone(), final_frames);
-        self.replies.fail_all(&error);
+        let close = ChannelClose { error: others, fault, fail: true };
+        let abandoned = self.outbox.close(&close, error.clone(), frames);
+        let others = if ended.answer.is_some() { &error } else { others };
+        self.replies.fail_all(others);
         self.report_changes();
-        self.waiting.fail_all(&error);
+        self.waiting.fail_all(others);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
-        self.answer_closers(ended.abandoned);
+        let answer = ended.answer.unwrap_or_else(|| abandoned.answer(cause));
+        answer_all(self.closers.drain(..), &answer);
         self.report(SupervisorMessage::ChannelDrained { channel });
         self.report(SupervisorMessage::ChannelClosed { channel, free: number == Number::Free });
     }
@@ -148,19 +179,8 @@ impl ChannelMachine {
     /// Ends the channel with its actor, so that no caller waits forever.
     pub(super) fn stop(&mut self) {
         let text = "the Channel actor ended";
-        let final_frames = self.frame(&methods::channel_close(200, text)).ok();
-        self.end(Error::stopped(text), final_frames, Number::InUse);
-    }
-
-    fn answer_closers(&mut self, abandoned: usize) {
-        let answer = match abandoned {
-            0 => Ok(()),
-            n => {
-                let what = format!("closed with {n} publishes unconfirmed, which may have arrived");
-                Err(Error::timeout(what).maybe_arrived())
-            }
-        };
-        answer_all(self.closers.drain(..), &answer);
+        let last = self.frame(&methods::channel_close(200, text));
+        self.end(Error::stopped(text), last.map_or(FinalFrames::None, FinalFrames::Only), Number::InUse);
     }
 
     /// Fails what is late, and closes the channel if the broker has not replied for too long.
@@ -173,7 +193,7 @@ impl ChannelMachine {
         let waiting = self.waiting.expire(now, deadline, || self.state.cause());
         if self.state.opens_late(now, deadline) && self.replies.is_empty() {
             let what = format!("channel.open: no connection within {deadline:?}");
-            return self.end(Error::timeout(what), None, Number::Free);
+            return self.end(Error::timeout(what), FinalFrames::None, Number::Free);
         }
         match self.replies.expire(now, deadline, self.outbox.is_blocked()) {
             Some(error) if error.kind() == ErrorKind::Blocked => self.held_up(&error, now),
@@ -181,6 +201,7 @@ impl ChannelMachine {
             None => {}
         }
         self.report_changes();
+        self.report_wanted(now);
         self.continue_closing(now);
         let closing = self.state.is_opening() || self.is_closing_soon();
         if publishing || waiting || closing || !self.replies.is_empty() {
@@ -192,9 +213,7 @@ impl ChannelMachine {
     fn give_up(&mut self, silence: &Error, now: Instant) {
         let channel = self.number();
         if self.state.is_crossed() {
-            // Fails only if the client's close was not sent.
-            let _ = self.close_answered(now);
-            return;
+            return self.close_not_answered(now);
         }
         log::warn!("channel {channel}: given up, {silence}");
         let cause = Error::channel_closed(format!("the channel is opened again: {silence}"), None);
@@ -204,13 +223,13 @@ impl ChannelMachine {
         self.notify(ChannelEvent::Closed(Some(silence.clone())));
         if self.state.after_close().is_some() {
             answer_all(self.closers.drain(..), &Err(silence.clone()));
-            return self.end(silence.clone(), None, Number::InUse);
+            return self.end(silence.clone(), FinalFrames::None, Number::InUse);
         }
         if self.state.is_opening() {
             self.report(SupervisorMessage::ChannelOpened { channel, result: Err(silence.clone()) });
         }
         let error = Error::channel_closed(format!("the channel is given up: {silence}"), None);
-        self.send_close(541, "no answer to a call", error, now);
+        self.send_close(541, "no answer to a call", error.clone(), Some(&error), now);
     }
 
     /// Opening or closing takes too long because the broker blocks the connection; it is done once that reads
@@ -220,7 +239,23 @@ impl ChannelMachine {
         if self.state.is_opening() {
             let channel = self.number();
             self.report(SupervisorMessage::ChannelOpened { channel, result: Err(error.clone()) });
-            self.send_close(200, "the application gave up opening the channel", error.clone(), now);
+            let text = "the application gave up opening the channel";
+            self.send_close(200, text, error.clone(), Some(error), now);
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::channel_closed("the channel is closed", None)
+}
+
+impl Abandoned {
+    /// Returns what the callers get that close the channel, which is closed for `cause`.
+    fn answer(self, cause: &Error) -> Result<()> {
+        match self.unconfirmed {
+            0 => Ok(()),
+            n if self.may_have_arrived > 0 => Err(Error::abandoned(n, cause).maybe_arrived()),
+            n => Err(Error::abandoned(n, cause)),
         }
     }
 }

@@ -174,20 +174,30 @@ impl ChannelMachine {
                     let _ = responder.send(Ok(message_count));
                 }
             }
+            AMQPClass::Exchange(exchange::AMQPMethod::DeclareOk(_)) => {
+                if let Some(name) = self.replies.next_entity() {
+                    // Before the caller has its reply.
+                    self.outbox.missing().remove(name);
+                }
+                self.done(class_id, method_id)?;
+            }
             AMQPClass::Queue(queue::AMQPMethod::BindOk(_) | queue::AMQPMethod::UnbindOk(_))
             | AMQPClass::Exchange(
-                exchange::AMQPMethod::DeclareOk(_)
-                | exchange::AMQPMethod::DeleteOk(_)
+                exchange::AMQPMethod::DeleteOk(_)
                 | exchange::AMQPMethod::BindOk(_)
                 | exchange::AMQPMethod::UnbindOk(_),
             )
             | AMQPClass::Tx(tx::AMQPMethod::SelectOk(_) | tx::AMQPMethod::RollbackOk(_))
-            | AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => {
-                if let PendingReply::Done(responder) = self.replies.next(class_id, method_id)? {
-                    let _ = responder.send(Ok(()));
-                }
-            }
+            | AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => self.done(class_id, method_id)?,
             _ => return Err(only_of_clients(class_id, method_id)),
+        }
+        Ok(())
+    }
+
+    /// A reply without content has come.
+    fn done(&mut self, class_id: u16, method_id: u16) -> Result<(), Fault> {
+        if let PendingReply::Done(responder) = self.replies.next(class_id, method_id)? {
+            let _ = responder.send(Ok(()));
         }
         Ok(())
     }
@@ -202,6 +212,7 @@ impl ChannelMachine {
             channel::AMQPMethod::CloseOk(_) => self.close_answered(now),
             channel::AMQPMethod::OpenOk(_) => {
                 self.replies.next(20, 11)?;
+                self.state.take_late_close_ok();
                 self.opened(false);
                 Ok(())
             }

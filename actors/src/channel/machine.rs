@@ -16,7 +16,7 @@ use super::{
     output::{Output, Outputs},
     prefetch::Prefetch,
     renames::Renames,
-    reopen::CloseHistory,
+    reopen::ReopenBackoff,
     replies::Replies,
     state::ChannelState,
     transaction::TransactionState,
@@ -59,7 +59,7 @@ pub(super) struct ChannelMachine {
     /// reply.
     pub(super) basic_recovers: usize,
     pub(super) renames: Renames,
-    pub(super) closes: CloseHistory,
+    pub(super) backoff: ReopenBackoff,
     pub(super) nacks: NackRetry,
     /// When the next delivery is requeued that waits for that.
     pub(super) next_requeue: Option<Instant>,
@@ -130,7 +130,7 @@ impl ChannelMachine {
             transaction: TransactionState::default(),
             basic_recovers: 0,
             renames: Renames::default(),
-            closes: CloseHistory::default(),
+            backoff: ReopenBackoff::default(),
             nacks: NackRetry::default(),
             next_requeue: None,
             outputs,

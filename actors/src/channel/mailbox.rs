@@ -22,7 +22,7 @@ use crate::{
         RollbackTx, SelectTx, Settle, SinkRegistration, TargetLost, UnbindExchange, UnbindQueue,
         WatchChannel,
     },
-    outbox::{Destination, Outbox, PublishFuture, Tick},
+    outbox::{Destination, FinalFrames, Outbox, PublishFuture, Tick},
     wire::Fault,
 };
 
@@ -59,7 +59,18 @@ impl Channel {
                 });
             }
             (Output::RequeueAt(at), Some(ctx)) => self.requeue_at(at, ctx),
-            (Output::BindSink { .. } | Output::RetryNacks { .. } | Output::RequeueAt(_), None) => {}
+            (Output::Reopen { channel_epoch, after }, Some(ctx)) => {
+                ctx.run_later(after, move |channel, ctx| {
+                    channel.turn(ctx, |machine| machine.reopen_when_due(channel_epoch, Instant::now()));
+                });
+            }
+            (
+                Output::BindSink { .. }
+                | Output::RetryNacks { .. }
+                | Output::RequeueAt(_)
+                | Output::Reopen { .. },
+                None,
+            ) => {}
         }
     }
 
@@ -109,12 +120,10 @@ impl ChannelMachine {
                     ErrorKind::Limit => Error::channel_closed(error.to_string(), None),
                     _ => Error::connection_lost(&error),
                 };
-                self.end(error, None, Number::InUse);
+                self.end(error, FinalFrames::None, Number::InUse);
             }
             ChannelMessage::QueueRenamed { old, new } => self.queue_renamed(old, new),
-            ChannelMessage::EntityFound { kind, name } => {
-                log::debug!("channel {}: {kind} {name:?} is there again", self.number());
-            }
+            ChannelMessage::EntityFound { kind, name } => self.entity_found(kind, &name),
             ChannelMessage::StartConsumer { consumer, declare } => {
                 self.start_cancelled(consumer, declare, Instant::now());
             }

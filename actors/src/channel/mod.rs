@@ -55,7 +55,7 @@ use crate::{
     error::Result,
     internal::SupervisorMessage,
     message::{ChannelEvent, OpenChannel, ReleaseChannel},
-    outbox::{Outbox, OutboxConfig},
+    outbox::{MissingExchanges, Outbox, OutboxConfig},
     watchers::Watchers,
 };
 
@@ -183,16 +183,18 @@ impl Channel {
         number: u16,
         options: &OpenChannel,
         body_max: u64,
+        missing: Arc<MissingExchanges>,
         supervisor: Recipient<SupervisorMessage>,
         recovers: bool,
     ) -> OpenedChannel {
-        let outbox = Arc::new(Outbox::new(OutboxConfig {
+        let config = OutboxConfig {
             channel: number,
             confirms: options.confirms,
             window: options.window,
             window_bytes: options.window_bytes,
             deadline: options.deadline,
-        }));
+        };
+        let outbox = Arc::new(Outbox::sharing(config, missing));
         let machine = ChannelMachine::new(outbox.clone(), options, body_max, recovers, Instant::now());
         let actor = Self {
             machine,

@@ -5,7 +5,7 @@ use crate::{
     error::{CloseReason, Error},
     internal::{Removal, SupervisorMessage},
     message::ConsumerEnd,
-    outbox::Outage,
+    outbox::{FinalFrames, Outage},
     wire::Fault,
 };
 
@@ -18,7 +18,7 @@ impl ChannelMachine {
         if self.recovers {
             self.connection_lost(&error);
         } else {
-            self.end(Error::connection_lost(&error), None, Number::InUse);
+            self.end(Error::connection_lost(&error), FinalFrames::None, Number::InUse);
         }
     }
 
@@ -34,13 +34,13 @@ impl ChannelMachine {
                 self.connection = None;
                 return;
             }
-            Loss::Ends => return self.end(cause, None, Number::Free),
+            Loss::Ends => return self.end(cause, FinalFrames::None, Number::Free),
             Loss::Recovers => {}
         }
         if self.transaction.selected() {
             let what = "the transaction is lost with its connection";
             let reason = cause.close_reason().cloned();
-            return self.end(Error::channel_closed(what, reason), None, Number::Free);
+            return self.end(Error::channel_closed(what, reason), FinalFrames::None, Number::Free);
         }
         self.end_consumer_of_failed_call(error);
         // A publish that made the broker close the connection with a hard error would do so again when it is
@@ -60,14 +60,16 @@ impl ChannelMachine {
     /// Resets what the broker forgets when a channel is closed, and fails calls without a reply.
     pub(super) fn reset_for_new_connection(&mut self, cause: &Error) {
         for (tag, cancelled) in self.replies.unanswered_consumers() {
-            if self.consumers.get(&tag).is_some_and(|entry| entry.phase.is_freeing()) {
+            let is_other = |id| cancelled.is_some_and(|cancelled| cancelled != id);
+            if self.consumers.get(&tag).is_some_and(|entry| entry.phase.is_freeing() || is_other(entry.id()))
+            {
                 continue;
             }
             if let Some(entry) = self.consumers.remove(&tag) {
                 self.forget_consumer(&entry);
                 let end = match entry.phase.end() {
                     Some(end) => end.clone(),
-                    None if cancelled => ConsumerEnd::Cancelled,
+                    None if cancelled.is_some() => ConsumerEnd::Cancelled,
                     None => ConsumerEnd::Closed(cause.clone()),
                 };
                 entry.end(end);

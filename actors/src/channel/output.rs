@@ -27,6 +27,8 @@ pub(super) enum Output {
     RetryNacks { channel_epoch: u32, after: Duration },
     /// Call `requeue_due` at this time, and not at the one before.
     RequeueAt(Instant),
+    /// Call `reopen_when_due` after this time.
+    Reopen { channel_epoch: u32, after: Duration },
 }
 
 #[derive(Debug, Default)]

@@ -38,6 +38,8 @@ impl ChannelMachine {
         self.connection = Some(connection);
         self.outbox.attach(epoch, flush, frame_max, again);
         if again {
+            // What another connection has deleted meanwhile is told by the broker.
+            self.outbox.missing().clear();
             self.nacks.begin(now, !self.fails_in_outage);
             self.recover(now);
         } else if self.state.is_opening() {
@@ -101,6 +103,7 @@ impl ChannelMachine {
         let Some((cause, skipped)) = self.state.recovered() else { return };
         let (channel, epoch) = (self.number(), self.epoch());
         log::debug!("channel {channel}: open again");
+        self.backoff.opened(now);
         let only_publishes = self.only_publishes();
         let retry_nacks_until = self.nacks.reopened(now, only_publishes);
         self.outbox.finish_recovery(self.renames.current(), retry_nacks_until);

@@ -1,93 +1,133 @@
 //! Channels that are closed while their connection goes on: by the broker, or because it does not reply. One
-//! that recovers is reopened on the same connection.
+//! that recovers is reopened on the same connection, for as long as it is wanted: at once the first time, then
+//! after a pause that grows.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
     ChannelMachine, Number, PendingReply,
+    closing::Ending,
+    output::Output,
     replies::{FailedCall, FailedConsume},
     state::AfterClose,
 };
 use crate::{
     error::{CloseReason, Error},
-    message::{ConsumerEnd, methods},
+    internal::SupervisorMessage,
+    message::{ConsumerEnd, EntityKind, methods},
+    outbox::{ChannelClose, CloseFault, FinalFrames},
     wire::{Fault, channel},
 };
 
-/// The most closes within [`WITHIN`] after which a channel still reopens.
-const MOST: usize = 5;
-const WITHIN: Duration = Duration::from_secs(10);
+/// The first pause before a channel is reopened that was closed twice.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// The times of recent closes by the broker. A channel that is closed too often is given up.
+/// How long a channel has to stay open for its next reopening to be without a pause.
+const STABLE: Duration = Duration::from_secs(3);
+
+/// The pauses before a channel is reopened.
 #[derive(Debug, Default)]
-pub(super) struct CloseHistory(VecDeque<Instant>);
+pub(super) struct ReopenBackoff {
+    /// The next one.
+    pause: Duration,
+    open_since: Option<Instant>,
+}
 
-impl CloseHistory {
-    /// Notes a close by the broker; returns whether the channel may reopen.
-    pub(super) fn closed(&mut self, now: Instant) -> bool {
-        while self.0.front().is_some_and(|at| now.saturating_duration_since(*at) > WITHIN) {
-            self.0.pop_front();
+impl ReopenBackoff {
+    /// The broker has closed the channel; returns the pause before it is reopened.
+    fn closed(&mut self, now: Instant) -> Duration {
+        let since = self.open_since.take();
+        if since.is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
+            self.pause = Duration::ZERO;
         }
-        self.0.push_back(now);
-        self.0.len() <= MOST
+        let next = (self.pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
+        std::mem::replace(&mut self.pause, next)
+    }
+
+    /// The channel is open again.
+    pub(super) fn opened(&mut self, now: Instant) {
+        self.open_since = Some(now);
     }
 }
 
 impl ChannelMachine {
     /// The broker has closed the channel.
     pub(super) fn closed_by_broker(&mut self, close: channel::Close, now: Instant) {
-        let cause = (close.class_id, close.method_id);
+        let ids = (close.class_id, close.method_id);
         let text = close.reply_text.to_string();
         let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
         log::debug!("channel {}: closed by the broker, {reason}", self.number());
-        let FailedCall { entity, consume } = self.replies.fail_refused(cause, &reason);
+        let FailedCall { entity, consume } = self.replies.fail_refused(ids, &reason);
         let entity = entity.or_else(|| reason.entity().map(str::to_owned));
-        let reopens = self.may_reopen(&reason, consume.as_ref(), now);
-        let error = Error::channel_closed("the broker closed the channel", Some(reason));
+        let pause = self.pause_before_reopening(consume.as_ref(), now);
+        let error = Error::channel_closed("the broker closed the channel", Some(reason.clone()));
         let error = match entity {
             Some(entity) => error.on(entity),
             None => error,
         };
-        match self.frame(&methods::channel_close_ok()) {
-            Ok(close_ok) if reopens => self.reopen(error, close_ok, consume, now),
-            close_ok => self.end(error, close_ok.ok(), Number::Free),
+        // The repair of a consumer declares its queue.
+        if !matches!(consume, Some(FailedConsume::Restarted(..) | FailedConsume::Needed(..))) {
+            self.report_gone(&reason, &error, now);
+        }
+        let fault = match ids {
+            (60, 40) => CloseFault::Publish(&error),
+            (0, _) => CloseFault::Unknown,
+            _ => CloseFault::Elsewhere,
+        };
+        match (self.frame(&methods::channel_close_ok()), pause) {
+            (Ok(close_ok), Some(pause)) => self.reopen(&error, fault, close_ok, consume, pause, now),
+            (close_ok, _) => {
+                let frames = close_ok.map_or(FinalFrames::None, FinalFrames::Only);
+                let (others, cause, number) = (&Error::closed_meanwhile(&error), &error, Number::Free);
+                self.end_as(Ending { error: error.clone(), others, cause, fault, frames, number });
+            }
         }
     }
 
-    /// Returns whether the channel reopens after the broker's close.
-    fn may_reopen(&mut self, reason: &CloseReason, consume: Option<&FailedConsume>, now: Instant) -> bool {
-        // Terminates: each attempt drops one consumer.
+    /// Returns after which pause the channel is reopened, if it is.
+    fn pause_before_reopening(&mut self, consume: Option<&FailedConsume>, now: Instant) -> Option<Duration> {
+        if !self.can_reopen() || !self.state.is_open_or_reopened() {
+            return None;
+        }
+        // Each attempt drops one consumer, so they end.
         let drops_one = matches!(
             consume,
             Some(FailedConsume::Restarted(..) | FailedConsume::Needed(..) | FailedConsume::Unwanted(_))
         );
-        let may = if self.state.awaits_recovery() && drops_one {
-            true
-        } else if self.state.is_open_or_reopened() {
-            let may = self.closes.closed(now);
-            if !may {
-                log::error!("channel {}: closed {MOST} times, given up: {reason}", self.number());
-            }
-            may
+        Some(if self.state.awaits_recovery() && drops_one {
+            Duration::ZERO
         } else {
-            false
-        };
-        may && self.can_reopen()
+            self.backoff.closed(now)
+        })
     }
 
     pub(super) fn can_reopen(&self) -> bool {
         self.recovers && !self.transaction.selected() && !self.drain_requested
     }
 
-    /// Reopens the channel behind the reply to the broker's close.
-    fn reopen(&mut self, cause: Error, close_ok: Bytes, consume: Option<FailedConsume>, now: Instant) {
-        log::warn!("channel {}: reopened: {cause}", self.number());
+    /// Reopens the channel behind the reply to the broker's close, after a pause.
+    fn reopen(
+        &mut self,
+        cause: &Error,
+        fault: CloseFault<'_>,
+        close_ok: Bytes,
+        consume: Option<FailedConsume>,
+        pause: Duration,
+        now: Instant,
+    ) {
+        let channel = self.number();
+        // What goes on for long is not repeated at the longest pause.
+        let level = if pause < MAX_PAUSE { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "channel {channel}: reopened{}: {cause}", after(pause));
         let mut skipped = self.state.take_skipped();
-        self.channel_epoch = self.outbox.reopen(&cause, close_ok);
-        self.reset_for_new_connection(&cause);
+        let others = Error::closed_meanwhile(cause);
+        let fail = self.fails_in_outage && !pause.is_zero();
+        self.channel_epoch = self.outbox.reopen(&ChannelClose { error: &others, fault, fail }, close_ok);
+        self.reset_for_new_connection(&others);
         match consume {
             Some(FailedConsume::Restarted(consumer, error)) => {
                 // A missing queue closes the channel once, and not once for each of its consumers.
@@ -120,8 +160,49 @@ impl ChannelMachine {
                 entry.phase.suspend();
             }
         }
-        self.state.reopen(cause, skipped);
-        self.send_recovery(now);
+        if pause.is_zero() {
+            self.state.reopen(cause.clone(), skipped);
+            return self.send_recovery(now);
+        }
+        let (epoch, channel_epoch, until) = (self.epoch(), self.channel_epoch, now + pause);
+        self.state.back_off(until, cause.clone(), skipped);
+        self.outputs.push(Output::Reopen { channel_epoch, after: pause });
+        self.report(SupervisorMessage::ChannelBackingOff { epoch, channel, error: cause.clone(), until });
+        self.outputs.request_tick();
+        self.continue_closing(now);
+    }
+
+    /// Reopens a channel whose pause is over.
+    pub(super) fn reopen_when_due(&mut self, channel_epoch: u32, now: Instant) {
+        if channel_epoch == self.channel_epoch && self.state.reopen_if_due(now) {
+            self.send_recovery(now);
+        }
+    }
+
+    /// Reports the exchange or queue that does not exist, so that it is declared again or looked for.
+    /// Publishes to an exchange fail here until it is found.
+    fn report_gone(&mut self, reason: &CloseReason, error: &Error, now: Instant) {
+        let exchange = reason.missing_exchange().map(|name| (EntityKind::Exchange, name));
+        let gone = exchange.or_else(|| reason.missing_queue().map(|name| (EntityKind::Queue, name)));
+        let Some((kind, name)) = gone.filter(|_| self.recovers) else { return };
+        if kind == EntityKind::Exchange {
+            self.outbox.missing().insert(name, error.clone(), now);
+        }
+        self.report(SupervisorMessage::EntityGone { kind, name: name.to_owned(), error: error.clone() });
+    }
+
+    /// Reports the missing exchanges to which somebody publishes.
+    pub(super) fn report_wanted(&mut self, now: Instant) {
+        for (name, error) in self.outbox.missing().take_wanted(now) {
+            self.report(SupervisorMessage::EntityGone { kind: EntityKind::Exchange, name, error });
+        }
+    }
+
+    /// An exchange or queue exists, or may exist: publishes to it go to the broker again.
+    pub(super) fn entity_found(&self, kind: EntityKind, name: &str) {
+        if kind == EntityKind::Exchange {
+            self.outbox.missing().remove(name);
+        }
     }
 
     /// Sends `channel.close` in order to reopen the channel. Returns `false` if the channel cannot reopen
@@ -132,8 +213,10 @@ impl ChannelMachine {
         }
         let close = methods::channel_close(code, text);
         let Ok(frame) = self.frame(&close) else { return false };
-        self.channel_epoch = self.outbox.reopen(&cause, frame);
-        self.reset_for_new_connection(&cause);
+        let others = Error::closed_meanwhile(&cause);
+        let end = ChannelClose { error: &others, fault: CloseFault::Elsewhere, fail: false };
+        self.channel_epoch = self.outbox.reopen(&end, frame);
+        self.reset_for_new_connection(&others);
         self.state.close_to_reopen_sent(cause);
         self.replies.expect(&close, None, None, PendingReply::Close, now);
         true
@@ -148,12 +231,34 @@ impl ChannelMachine {
                 Ok(())
             }
             Some(AfterClose::End) => {
-                self.end(Error::channel_closed("the channel is closed", None), None, Number::Free);
+                let closed = Error::channel_closed("the channel is closed", None);
+                self.end(closed, FinalFrames::None, Number::Free);
                 Ok(())
             }
+            None if self.state.take_late_close_ok() => Ok(()),
             None => Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41)),
         }
     }
+
+    /// Both sides have closed the channel, and the reply to the client's close has not come in time. RabbitMQ
+    /// may omit it; if it comes, then before the reply to the next `channel.open`.
+    pub(super) fn close_not_answered(&mut self, now: Instant) {
+        match self.state.after_close() {
+            Some(AfterClose::Reopen) => {
+                self.replies.fail_all(&self.state.cause());
+                self.recover(now);
+                self.state.expect_late_close_ok();
+            }
+            Some(AfterClose::End) | None => {
+                let closed = Error::channel_closed("the channel is closed", None);
+                self.end(closed, FinalFrames::None, Number::InUse);
+            }
+        }
+    }
+}
+
+fn after(pause: Duration) -> String {
+    if pause.is_zero() { String::new() } else { format!(" after {pause:?}") }
 }
 
 #[cfg(test)]
@@ -161,16 +266,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_close_too_many_within_the_time_gives_the_channel_up() {
-        let (mut history, start) = (CloseHistory::default(), Instant::now());
-        let second = Duration::from_secs(1);
-        assert!((0..5).all(|n| history.closed(start + n * second)));
-        assert!(!history.closed(start + 5 * second));
+    fn pauses_begin_at_nothing_and_double_to_a_limit() {
+        let (mut backoff, now) = (ReopenBackoff::default(), Instant::now());
+        let pauses: Vec<u128> = (0..10).map(|_| backoff.closed(now).as_millis()).collect();
+        assert_eq!(pauses, [0, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 
     #[test]
-    fn old_closes_do_not_count() {
-        let (mut history, start) = (CloseHistory::default(), Instant::now());
-        assert!((0..50).all(|n| history.closed(start + n * Duration::from_secs(3))));
+    fn a_channel_that_stood_open_is_reopened_at_once() {
+        let (mut backoff, mut now) = (ReopenBackoff::default(), Instant::now());
+        for _ in 0..4 {
+            backoff.closed(now);
+        }
+        backoff.opened(now);
+        now += STABLE - Duration::from_millis(1);
+        assert_eq!(backoff.closed(now), Duration::from_millis(400));
+        backoff.opened(now);
+        now += STABLE;
+        assert_eq!(backoff.closed(now), Duration::ZERO);
+        now += STABLE;
+        assert_eq!(backoff.closed(now), Duration::from_millis(50), "it was not open");
     }
 }

@@ -116,6 +116,11 @@ impl Replies {
         self.take(at, (class_id, method_id))
     }
 
+    /// Returns what the call concerns whose reply is due next.
+    pub(super) fn next_entity(&self) -> Option<&str> {
+        self.pending.get(self.in_order()?)?.entity.as_deref()
+    }
+
     /// Takes the call for this consumer to which a reply with these ids belongs.
     pub(super) fn of_consumer(
         &mut self,
@@ -256,13 +261,17 @@ impl Replies {
         })
     }
 
-    /// Returns the tags of the consumers whose first start has no reply yet, or whose cancel (`true`) has
-    /// none.
-    pub(super) fn unanswered_consumers(&self) -> Vec<(String, bool)> {
+    /// Returns the tags of the consumers whose first start has no reply yet, or whose cancel has none: then
+    /// with the number of the consumer, because another one may have its tag.
+    pub(super) fn unanswered_consumers(&self) -> Vec<(String, Option<u32>)> {
         let of = |pending: &Pending| match &pending.reply {
-            PendingReply::Consumed { tag, .. } => Some((tag.clone(), false)),
-            PendingReply::Cancelled { tag, .. } => Some((tag.clone(), true)),
-            PendingReply::Restarted { tag, cancel: Some(_), .. } => Some((tag.to_string(), true)),
+            PendingReply::Consumed { tag, .. } => Some((tag.clone(), None)),
+            PendingReply::Cancelled { tag, consumer: Some(consumer), .. } => {
+                Some((tag.clone(), Some(*consumer)))
+            }
+            PendingReply::Restarted { tag, consumer, cancel: Some(_) } => {
+                Some((tag.to_string(), Some(*consumer)))
+            }
             _ => None,
         };
         self.pending.iter().filter_map(of).collect()

@@ -25,22 +25,31 @@ pub(super) enum ChannelState {
     Detached {
         cause: Error,
     },
+    /// The broker has closed the channel; it is reopened at this time.
+    BackingOff {
+        until: Instant,
+        cause: Error,
+        /// Consumers that are not started again, and why.
+        skipped: Vec<(u32, Error)>,
+    },
     /// `channel.open`, consumers and `confirm.select` are sent again, and not all of them have their reply.
     Recovering {
         cause: Error,
         /// Consumers that are not started again, and why.
         skipped: Vec<(u32, Error)>,
+        /// The reply to an earlier `channel.close` may still come, before that to `channel.open`.
+        late_close_ok: bool,
     },
     /// `channel.close` is sent; the channel reopens after the reply.
     ClosingToReopen {
         cause: Error,
         crossed: bool,
     },
-    /// `channel.close` is sent; `abandoned` publishes were not confirmed. `crossed` is set once the broker
-    /// has sent a close of its own.
+    /// `channel.close` is sent. The callers that close the channel get `answer`: an error if publishes were
+    /// not confirmed. `crossed` is set once the broker has sent a close of its own.
     Closing {
         error: Error,
-        abandoned: usize,
+        answer: Result<()>,
         crossed: bool,
     },
     Closed(Error),
@@ -92,7 +101,7 @@ pub(super) enum CloseUnopened {
     /// `channel.close` is sent already; the channel stays closed after it.
     Wait,
     SendClose,
-    /// The broker has no such channel.
+    /// The broker has no such channel, or will have closed it once it has the client's `channel.close-ok`.
     End,
 }
 
@@ -101,8 +110,8 @@ pub(super) enum CloseUnopened {
 pub(super) struct Ended {
     /// The error for callers and consumers.
     pub(super) error: Error,
-    /// How many publishes were not confirmed.
-    pub(super) abandoned: usize,
+    /// What the callers that close the channel get, if that was decided before.
+    pub(super) answer: Option<Result<()>>,
     /// The channel had never been open.
     pub(super) never_open: bool,
     /// The error in the event for watchers; `None` if the application closed the channel.
@@ -133,6 +142,10 @@ impl ChannelState {
         matches!(self, Self::Detached { .. })
     }
 
+    pub(super) fn is_backing_off(&self) -> bool {
+        matches!(self, Self::BackingOff { .. })
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
     }
@@ -140,7 +153,13 @@ impl ChannelState {
     /// Returns whether calls wait for the channel to be open again.
     #[inline]
     pub(super) fn is_recovering(&self) -> bool {
-        matches!(self, Self::Detached { .. } | Self::Recovering { .. } | Self::ClosingToReopen { .. })
+        matches!(
+            self,
+            Self::Detached { .. }
+                | Self::BackingOff { .. }
+                | Self::Recovering { .. }
+                | Self::ClosingToReopen { .. }
+        )
     }
 
     /// Returns whether the recovery is sent, and not all replies have come.
@@ -162,6 +181,7 @@ impl ChannelState {
             Self::Opening { .. } => Err(Error::channel_closed("the channel is not open yet", None)),
             Self::Draining { .. } => Err(Error::channel_closed("the channel is being closed", None)),
             Self::Detached { cause: error }
+            | Self::BackingOff { cause: error, .. }
             | Self::Recovering { cause: error, .. }
             | Self::ClosingToReopen { cause: error, .. }
             | Self::Closing { error, .. }
@@ -177,7 +197,7 @@ impl ChannelState {
     #[inline]
     pub(super) fn reading(&self) -> Reading {
         match self {
-            Self::Closed(_) => Reading::Nothing,
+            Self::Closed(_) | Self::BackingOff { .. } => Reading::Nothing,
             Self::Closing { .. } | Self::ClosingToReopen { .. } => Reading::Close,
             _ => Reading::All,
         }
@@ -185,7 +205,9 @@ impl ChannelState {
 
     pub(super) fn consumers_at(&self) -> ConsumersAt {
         match self {
-            Self::Detached { .. } | Self::ClosingToReopen { .. } => ConsumersAt::Client,
+            Self::Detached { .. } | Self::BackingOff { .. } | Self::ClosingToReopen { .. } => {
+                ConsumersAt::Client
+            }
             Self::Closing { .. } | Self::Closed(_) => ConsumersAt::Nowhere,
             Self::Opening { .. } | Self::Open | Self::Draining { .. } | Self::Recovering { .. } => {
                 ConsumersAt::Broker
@@ -217,8 +239,8 @@ impl ChannelState {
     }
 
     /// `channel.close` is sent, and the channel stays closed.
-    pub(super) fn close_sent(&mut self, error: Error, abandoned: usize) {
-        *self = Self::Closing { error, abandoned, crossed: false };
+    pub(super) fn close_sent(&mut self, error: Error, answer: Result<()>) {
+        *self = Self::Closing { error, answer, crossed: false };
     }
 
     /// `channel.close` is sent, and the channel reopens.
@@ -226,11 +248,12 @@ impl ChannelState {
         *self = Self::ClosingToReopen { cause, crossed: false };
     }
 
-    /// Closes a channel that recovers.
-    pub(super) fn close_unopened(&mut self) -> CloseUnopened {
+    /// Closes a channel that recovers. The callers that close it get `answer` once the reply to a
+    /// `channel.close` that is sent already has come.
+    pub(super) fn close_unopened(&mut self, answer: Result<()>) -> CloseUnopened {
         match self {
             Self::ClosingToReopen { cause, crossed } => {
-                *self = Self::Closing { error: cause.clone(), abandoned: 0, crossed: *crossed };
+                *self = Self::Closing { error: cause.clone(), answer, crossed: *crossed };
                 CloseUnopened::Wait
             }
             Self::Closing { .. } => CloseUnopened::Wait,
@@ -239,16 +262,16 @@ impl ChannelState {
         }
     }
 
-    /// The broker has sent `channel.close` too; returns how many publishes the client's close abandoned.
-    pub(super) fn crossed(&mut self) -> Option<usize> {
+    /// The broker has sent `channel.close` too; returns what the callers that close the channel get.
+    pub(super) fn crossed(&mut self) -> Option<Result<()>> {
         match self {
-            Self::Closing { abandoned, crossed, .. } => {
+            Self::Closing { answer, crossed, .. } => {
                 *crossed = true;
-                Some(*abandoned)
+                Some(answer.clone())
             }
             Self::ClosingToReopen { crossed, .. } => {
                 *crossed = true;
-                Some(0)
+                None
             }
             _ => None,
         }
@@ -275,7 +298,9 @@ impl ChannelState {
             Self::Closed(_) | Self::Detached { .. } => Loss::Ignored,
             Self::Opening { .. } => Loss::OpensLater,
             Self::Draining { .. } | Self::Closing { .. } => Loss::Ends,
-            Self::Open | Self::Recovering { .. } | Self::ClosingToReopen { .. } => Loss::Recovers,
+            Self::Open | Self::BackingOff { .. } | Self::Recovering { .. } | Self::ClosingToReopen { .. } => {
+                Loss::Recovers
+            }
         }
     }
 
@@ -289,22 +314,54 @@ impl ChannelState {
         self.reopen(self.cause(), Vec::new());
     }
 
+    /// The broker has closed the channel, which is reopened later.
+    pub(super) fn back_off(&mut self, until: Instant, cause: Error, skipped: Vec<(u32, Error)>) {
+        *self = Self::BackingOff { until, cause, skipped };
+    }
+
+    /// Begins to recover if the time to reopen has come; returns whether it does.
+    pub(super) fn reopen_if_due(&mut self, now: Instant) -> bool {
+        match self {
+            Self::BackingOff { until, cause, skipped } if now >= *until => {
+                let (cause, skipped) = (cause.clone(), std::mem::take(skipped));
+                self.reopen(cause, skipped);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Begins to recover after the broker has closed the channel.
     pub(super) fn reopen(&mut self, cause: Error, skipped: Vec<(u32, Error)>) {
-        *self = Self::Recovering { cause, skipped };
+        *self = Self::Recovering { cause, skipped, late_close_ok: false };
+    }
+
+    /// The reply to a `channel.close` was not awaited any longer.
+    pub(super) fn expect_late_close_ok(&mut self) {
+        if let Self::Recovering { late_close_ok, .. } = self {
+            *late_close_ok = true;
+        }
+    }
+
+    /// Returns whether such a reply may come now; it comes once, and not behind that to `channel.open`.
+    pub(super) fn take_late_close_ok(&mut self) -> bool {
+        match self {
+            Self::Recovering { late_close_ok, .. } => std::mem::take(late_close_ok),
+            _ => false,
+        }
     }
 
     /// Takes the consumers that are not started again.
     pub(super) fn take_skipped(&mut self) -> Vec<(u32, Error)> {
         match self {
-            Self::Recovering { skipped, .. } => std::mem::take(skipped),
+            Self::Recovering { skipped, .. } | Self::BackingOff { skipped, .. } => std::mem::take(skipped),
             _ => Vec::new(),
         }
     }
 
     /// A consumer is started again; it is not skipped any more.
     pub(super) fn unskip(&mut self, consumer: u32) {
-        if let Self::Recovering { skipped, .. } = self {
+        if let Self::Recovering { skipped, .. } | Self::BackingOff { skipped, .. } = self {
             skipped.retain(|(skipped, _)| *skipped != consumer);
         }
     }
@@ -316,24 +373,24 @@ impl ChannelState {
             return None;
         }
         match std::mem::replace(self, Self::Open) {
-            Self::Recovering { cause, skipped } => Some((cause, skipped)),
+            Self::Recovering { cause, skipped, .. } => Some((cause, skipped)),
             _ => None,
         }
     }
 
     /// Ends the channel for good, unless it has ended. The error of a close that was sent before is kept.
-    pub(super) fn end(&mut self, error: Error, unconfirmed: usize) -> Option<Ended> {
+    pub(super) fn end(&mut self, error: Error) -> Option<Ended> {
         let closing = self.after_close().is_some();
-        let (error, abandoned) = match self {
+        let (error, answer) = match self {
             Self::Closed(_) => return None,
-            Self::Closing { error, abandoned, .. } => (error.clone(), *abandoned),
-            Self::ClosingToReopen { cause, .. } => (cause.clone(), 0),
-            _ => (error, unconfirmed),
+            Self::Closing { error, answer, .. } => (error.clone(), Some(answer.clone())),
+            Self::ClosingToReopen { cause, .. } => (cause.clone(), None),
+            _ => (error, None),
         };
         let never_open = self.is_opening();
         let by_application = closing && error.close_reason().is_none();
         *self = Self::Closed(error.clone());
         let cause = (!by_application).then(|| error.clone());
-        Some(Ended { error, abandoned, never_open, cause })
+        Some(Ended { error, answer, never_open, cause })
     }
 }

@@ -86,6 +86,22 @@ impl CloseReason {
         EXPLANATIONS.iter().find(|(signs, _)| matches(signs)).map(|(_, words)| *words)
     }
 
+    /// Returns the name of the exchange that does not exist (404).
+    pub(crate) fn missing_exchange(&self) -> Option<&str> {
+        self.missing("exchange '")
+    }
+
+    /// Returns the name of the queue that does not exist (404).
+    pub(crate) fn missing_queue(&self) -> Option<&str> {
+        self.missing("queue '")
+    }
+
+    fn missing(&self, kind: &str) -> Option<&str> {
+        let text = self.text.strip_prefix("NOT_FOUND - no ").filter(|_| self.code == 404)?;
+        let (name, _) = text.strip_prefix(kind)?.split_once("' in vhost '")?;
+        (!name.is_empty()).then_some(name)
+    }
+
     /// Parses the name of the exchange or queue from a text such as `no exchange 'orders' in vhost '/'`.
     pub(crate) fn entity(&self) -> Option<&str> {
         let end_of = |prefix: &str| Some(self.text.find(prefix)? + prefix.len());
@@ -156,5 +172,18 @@ mod tests {
         assert_eq!(entity("NOT_FOUND - no exchange '' in vhost '/'"), None);
         assert_eq!(entity("NOT_FOUND - no exchange 'cut he"), None);
         assert_eq!(entity("PRECONDITION_FAILED - unknown delivery tag 9"), None);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_an_exchange_or_a_queue() {
+        let missing = |code, text: &str| {
+            let reason = CloseReason::new(code, text, 60, 40);
+            (reason.missing_exchange().map(str::to_owned), reason.missing_queue().map(str::to_owned))
+        };
+        assert_eq!(missing(404, "NOT_FOUND - no exchange 'x' in vhost '/'"), (Some("x".into()), None));
+        assert_eq!(missing(404, "NOT_FOUND - no queue 'q' in vhost '/'"), (None, Some("q".into())));
+        assert_eq!(missing(403, "NOT_FOUND - no queue 'q' in vhost '/'"), (None, None));
+        let down = "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down or inaccessible";
+        assert_eq!(missing(404, down), (None, None));
     }
 }

@@ -157,6 +157,33 @@ impl Error {
         data.into()
     }
 
+    /// Creates the error of publishes and calls that the broker dropped with their channel, which it closed
+    /// for another one.
+    pub(crate) fn closed_meanwhile(cause: &Error) -> Self {
+        let mut data = Self::data(ErrorKind::ChannelClosed, "the channel was closed meanwhile");
+        data.retryable = true;
+        data.source = Some(cause.clone());
+        data.into()
+    }
+
+    /// Creates the error of publishes, and of callers that close their channel, when it is closed before all
+    /// is confirmed.
+    pub(crate) fn abandoned(publishes: usize, cause: &Error) -> Self {
+        let what = format!("closed with {publishes} publishes unconfirmed");
+        let mut data = Self::data(cause.kind(), what);
+        data.retryable = cause.is_retryable();
+        data.source = Some(cause.clone());
+        data.into()
+    }
+
+    /// Creates the error of a publish to an exchange that the broker has named as missing.
+    pub(crate) fn not_sent_to_missing(cause: &Error) -> Self {
+        let mut data =
+            Self::data(cause.kind(), "not sent, the exchange was missing when the broker was last asked");
+        data.source = Some(cause.clone());
+        data.into()
+    }
+
     pub(crate) fn refused(what: &'static str, close: CloseReason) -> Self {
         let mut data = Self::data(ErrorKind::Refused, format!("{what} was refused"));
         data.close = Some(close);

@@ -44,8 +44,8 @@ pub struct OpenChannel {
     pub(crate) on_outage: OnOutage,
 }
 
-/// Selects what happens to publishes while a connection that recovers is down, see
-/// [`OpenChannel::on_outage`].
+/// Selects what happens to publishes while a connection that recovers is down, or a channel of it waits to be
+/// reopened, see [`OpenChannel::on_outage`].
 ///
 /// # Examples
 /// ```
@@ -61,8 +61,8 @@ pub enum OnOutage {
     /// running.
     #[default]
     Keep,
-    /// They fail immediately with `ConnectionClosed`, and so do new ones until the channel is open again.
-    /// Unconfirmed ones [may have arrived](crate::Error::may_have_arrived).
+    /// They fail immediately with `ConnectionClosed`, and so do new ones until the channel is open again; with
+    /// `ChannelClosed` if only the channel is closed and waits to be reopened. Unconfirmed ones [may have arrived](crate::Error::may_have_arrived).
     Fail,
 }
 
@@ -90,6 +90,8 @@ impl OpenChannel {
     /// Sets whether the channel uses publisher confirms (`confirm.select`); it does unless set.
     ///
     /// Without confirms a publish completes as soon as it is queued, and the channel can use transactions.
+    /// When the broker closes the channel because of one publish, those that were written behind it are lost:
+    /// without confirms nothing tells which ones, and none is resent.
     ///
     /// Source: <https://www.rabbitmq.com/docs/confirms#publisher-confirms>
     ///

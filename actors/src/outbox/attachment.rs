@@ -11,7 +11,11 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Outbox, OutboxConfig, OutboxState, effects::DeferredEffects, flusher::Flusher, queue::FrameQueue,
+    Outbox, OutboxConfig, OutboxState,
+    channel_close::{ChannelClose, CloseFault},
+    effects::DeferredEffects,
+    flusher::Flusher,
+    queue::FrameQueue,
     signals::Flush,
 };
 use crate::error::Error;
@@ -89,13 +93,16 @@ impl Sum for Abandoned {
     }
 }
 
-/// Which frames still leave before the final ones when an outbox closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CloseOrder {
-    /// None but the rest of a partially written publish.
-    Now,
-    /// All that was written before.
-    AfterQueued,
+/// Which frames still leave when an outbox closes, beside the rest of a partially written publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FinalFrames {
+    None,
+    /// This one only.
+    Only(Bytes),
+    /// All that are queued.
+    Queued,
+    /// All that are queued, and then this one.
+    AfterQueued(Bytes),
 }
 
 /// What a channel epoch leaves behind when it ends.
@@ -153,25 +160,26 @@ impl Outbox {
         channel_epoch
     }
 
-    /// Prepares to open the channel again on the same connection, after `final_frames`. Publishes that were
-    /// written fail and may have arrived; the others are queued until
-    /// [`finish_recovery`](Self::finish_recovery). Returns the new channel epoch.
-    pub(crate) fn reopen(&self, error: &Error, final_frames: Bytes) -> u32 {
-        self.with(|state, effects| state.reopen(&self.config, error, final_frames, effects))
+    /// Prepares to open the channel again on the same connection, after `final_frames`. Publishes that the
+    /// broker refused fail; the others are sent again by [`finish_recovery`](Self::finish_recovery), and
+    /// newer ones wait for it. Returns the new channel epoch.
+    pub(crate) fn reopen(&self, close: &ChannelClose<'_>, final_frames: Bytes) -> u32 {
+        let (channel_epoch, _dropped) =
+            self.with(|state, effects| state.reopen(&self.config, close, final_frames, effects));
+        channel_epoch
     }
 
-    /// Closes it for good: every waiter is resolved, and only `final_frames` are taken.
-    pub(crate) fn close(&self, error: Error, final_frames: Option<Bytes>) {
-        let order = CloseOrder::Now;
-        let _dropped =
-            self.with(|state, effects| state.close(&self.config, error, final_frames, order, effects));
+    /// Closes it for good: every waiter is resolved, and only `frames` are taken. New publishes get `error`.
+    pub(crate) fn close(&self, close: &ChannelClose<'_>, error: Error, frames: FinalFrames) -> Abandoned {
+        let (abandoned, _dropped) =
+            self.with(|state, effects| state.close(&self.config, close, error, frames, effects));
+        abandoned
     }
 
-    /// Closes it for good: every waiter is resolved, and `final_frames` are taken after all that was written
-    /// before.
-    pub(crate) fn close_after_queued(&self, error: Error, final_frames: Bytes) {
-        let (frames, order) = (Some(final_frames), CloseOrder::AfterQueued);
-        let _dropped = self.with(|state, effects| state.close(&self.config, error, frames, order, effects));
+    /// Closes it for good with one error for all.
+    pub(crate) fn end(&self, error: Error, frames: FinalFrames) {
+        let close = ChannelClose { error: &error, fault: CloseFault::Elsewhere, fail: true };
+        self.close(&close, error.clone(), frames);
     }
 
     /// Counts the publishes that a close would leave without a confirm.
@@ -213,6 +221,8 @@ impl OutboxState {
             self.confirms.fail_all(outage.error, &self.unconfirmed, &mut effects.wakers);
             failed = (std::mem::take(&mut self.queue), std::mem::take(&mut self.unconfirmed));
             self.window.close(&mut effects.wakers);
+        } else if outage.fail {
+            self.window.wake_all(&mut effects.wakers);
         } else if confirms {
             self.confirms.connection_lost(outage, ended.written, &mut effects.wakers);
             self.window.set(self.confirms.unconfirmed(), 0, &mut effects.wakers);
@@ -221,19 +231,31 @@ impl OutboxState {
         (self.channel_epoch, Some((old, partially_written, failed)))
     }
 
+    /// Returns the channel epoch, and what to drop when the lock is free.
     fn reopen(
         &mut self,
         config: &OutboxConfig,
-        error: &Error,
+        close: &ChannelClose<'_>,
         final_frames: Bytes,
         effects: &mut DeferredEffects,
-    ) -> u32 {
+    ) -> (u32, impl Sized + use<>) {
         if !matches!(self.attachment, Attachment::Attached { .. }) {
-            return self.channel_epoch;
+            return (self.channel_epoch, None);
         }
-        let EndedEpoch { written, unsent, outage } = self.end_epoch(config.confirms);
-        self.confirms.fail_written(error, written, &mut effects.wakers);
-        if config.confirms {
+        let (written, taken) = (self.written_whole(), self.confirms.taken);
+        let EndedEpoch { mut unsent, mut outage, .. } = self.end_epoch(config.confirms);
+        self.settle_close(close, written, taken, &mut effects.wakers);
+        let mut failed = Default::default();
+        if close.fail {
+            outage = Some(close.error.clone());
+            if config.confirms {
+                self.confirms.fail_all(close.error, &self.unconfirmed, &mut effects.wakers);
+                failed = (std::mem::take(&mut unsent), std::mem::take(&mut self.unconfirmed));
+                self.window.close(&mut effects.wakers);
+            } else {
+                self.window.wake_all(&mut effects.wakers);
+            }
+        } else if config.confirms {
             self.window.set(self.confirms.unconfirmed(), 0, &mut effects.wakers);
         }
         self.queue.method(final_frames);
@@ -242,61 +264,71 @@ impl OutboxState {
             flusher.requested = false;
         }
         self.request_flush(config.channel, effects);
-        self.channel_epoch
+        (self.channel_epoch, Some(failed))
     }
 
-    /// Returns what to drop when the lock is free.
+    /// Returns what was abandoned, and what to drop when the lock is free.
     fn close(
         &mut self,
         config: &OutboxConfig,
+        close: &ChannelClose<'_>,
         error: Error,
-        final_frames: Option<Bytes>,
-        order: CloseOrder,
+        frames: FinalFrames,
         effects: &mut DeferredEffects,
-    ) -> impl Sized + use<> {
+    ) -> (Abandoned, impl Sized + use<>) {
         if self.attachment.closed().is_some() {
-            return None;
+            return (Abandoned::default(), None);
         }
-        if order == CloseOrder::AfterQueued {
+        let unconfirmed = self.confirms.unconfirmed();
+        match (&frames, &self.attachment) {
             // What waits for the recovery of the channel is never written.
-            match &self.attachment {
-                Attachment::Attached { publishes: PublishMode::Writing { .. }, .. } => {
-                    self.confirms.taken.below(self.confirms.end());
-                }
-                Attachment::Attached { publishes: PublishMode::RetryingNacks { first, .. }, .. } => {
-                    self.confirms.taken.below(*first);
-                }
-                _ => {}
+            (FinalFrames::AfterQueued(_), Attachment::Attached { publishes, .. }) => match publishes {
+                PublishMode::Writing { .. } => self.confirms.taken.below(self.confirms.end()),
+                PublishMode::RetryingNacks { first, .. } => self.confirms.taken.below(*first),
+                PublishMode::Recovering { .. } => {}
+            },
+            _ if matches!(close.fault, CloseFault::Publish(_)) => {
+                let (written, taken) = (self.written_whole(), self.confirms.taken);
+                self.settle_close(close, written, taken, &mut effects.wakers);
             }
+            _ => {}
         }
         let (mut abandoned, mut rest) = (FrameQueue::default(), FrameQueue::default());
-        match order {
-            CloseOrder::Now => abandoned = self.queue.abandon(),
-            CloseOrder::AfterQueued => self.queue.acks(config.channel, &mut self.acks),
+        let last = match frames {
+            FinalFrames::None => {
+                rest = std::mem::take(&mut self.queue);
+                None
+            }
+            FinalFrames::Only(last) => {
+                abandoned = self.queue.abandon();
+                Some(last)
+            }
+            FinalFrames::Queued => None,
+            FinalFrames::AfterQueued(last) => {
+                self.queue.acks(config.channel, &mut self.acks);
+                Some(last)
+            }
+        };
+        if let Some(last) = last {
+            self.queue.method(last);
         }
-        let mut flusher = match &self.attachment {
-            Attachment::Attached { flusher, .. } => Some(flusher.clone()),
+        let flusher = match &self.attachment {
+            Attachment::Attached { flusher, .. } => Some(Flusher { requested: false, ..flusher.clone() }),
             _ => None,
         };
-        let has_final_frames = final_frames.is_some();
-        match final_frames {
-            Some(frame) => {
-                self.queue.method(frame);
-                flusher.iter_mut().for_each(|flusher| flusher.requested = false);
-            }
-            None => rest = std::mem::take(&mut self.queue),
-        }
-        let closed = Attachment::Closed { error: error.clone(), flusher };
+        let closed = Attachment::Closed { error, flusher };
         let old = std::mem::replace(&mut self.attachment, closed);
-        if has_final_frames {
+        if !self.queue.is_empty() {
             self.request_flush(config.channel, effects);
         }
         self.channel_epoch += 1;
         self.acks.reset();
         self.window.close(&mut effects.wakers);
-        let unconfirmed = std::mem::take(&mut self.unconfirmed);
-        self.confirms.fail_all(&error, &unconfirmed, &mut effects.wakers);
-        Some((old, abandoned, rest, unconfirmed, self.ticker.actor.take()))
+        let left = std::mem::take(&mut self.unconfirmed);
+        let may_have_arrived = self.confirms.taken_unconfirmed();
+        self.confirms.fail_all(close.error, &left, &mut effects.wakers);
+        let dropped = Some((old, abandoned, rest, left, self.ticker.actor.take()));
+        (Abandoned { unconfirmed, may_have_arrived, unwritten: false }, dropped)
     }
 
     /// Ends a channel epoch. Only the rest of a partially written publish stays in the queue; deliveries
@@ -328,9 +360,16 @@ impl OutboxState {
         EndedEpoch { written, unsent, outage }
     }
 
+    /// Returns one more than the last unconfirmed publish of which the broker has the whole in this channel
+    /// epoch.
+    fn written_whole(&self) -> u64 {
+        let written = self.written();
+        if self.queue.is_partially_written() { written.saturating_sub(1) } else { written }
+    }
+
     /// Returns one more than the last unconfirmed publish that was written in this channel epoch; 0 if none
     /// was.
-    fn written(&self) -> u64 {
+    pub(super) fn written(&self) -> u64 {
         match &self.attachment {
             Attachment::Attached {
                 publishes: PublishMode::Writing { .. } | PublishMode::RetryingNacks { .. },

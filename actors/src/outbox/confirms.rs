@@ -59,7 +59,8 @@ pub(super) struct PendingConfirm {
     pub(super) forgotten: bool,
     /// It may be sent again after a reconnect.
     pub(super) resend: bool,
-    /// How many connections the broker closed with a hard error while it was unconfirmed.
+    /// How often the broker has closed the connection with a hard error, or the channel, and this publish may
+    /// have been the cause.
     pub(super) failures: u8,
 }
 

@@ -8,6 +8,7 @@ mod ack_frames;
 mod acks;
 mod attachment;
 mod barrier;
+mod channel_close;
 mod confirm;
 mod confirms;
 mod deadlines;
@@ -15,12 +16,14 @@ mod delayed_requeues;
 mod effects;
 mod flush;
 mod flusher;
+mod missing;
 mod nack_retry;
 mod outcome_error;
 mod publish;
 mod publish_all;
 mod publish_future;
 mod queue;
+mod refused_publish;
 mod resend;
 mod returns;
 mod signals;
@@ -45,7 +48,9 @@ use self::{
 };
 pub(crate) use self::{
     acks::DeliveredTags,
-    attachment::{Abandoned, Outage},
+    attachment::{Abandoned, FinalFrames, Outage},
+    channel_close::{ChannelClose, CloseFault},
+    missing::MissingExchanges,
     signals::{Flush, Tick},
 };
 pub use self::{
@@ -100,6 +105,8 @@ impl OutboxConfig {
 /// ```
 pub struct Outbox {
     config: OutboxConfig,
+    /// Shared by the channels of a connection.
+    missing: Arc<MissingExchanges>,
     state: Mutex<OutboxState>,
 }
 
@@ -155,6 +162,11 @@ pub struct Load {
 impl Outbox {
     /// Creates the outbox of a channel that has no connection yet.
     pub(crate) fn new(config: OutboxConfig) -> Self {
+        Self::sharing(config, Arc::default())
+    }
+
+    /// Creates the outbox of a channel whose connection shares the missing exchanges.
+    pub(crate) fn sharing(config: OutboxConfig, missing: Arc<MissingExchanges>) -> Self {
         let state = OutboxState {
             attachment: Attachment::Detached { outage: None },
             channel_epoch: 0,
@@ -168,7 +180,12 @@ impl Outbox {
             unconfirmed: Unconfirmed::default(),
             acks: Acks::default(),
         };
-        Self { config, state: Mutex::new(state) }
+        Self { config, missing, state: Mutex::new(state) }
+    }
+
+    /// Returns the exchanges that are missing; publishes to them fail here.
+    pub(crate) fn missing(&self) -> &MissingExchanges {
+        &self.missing
     }
 
     pub(crate) fn config(&self) -> &OutboxConfig {

@@ -34,6 +34,13 @@ impl Taken {
         self.below_earlier = self.below;
     }
 
+    /// The broker has dropped what it got in the channel epoch that ended, from `read` on. `before` is from
+    /// before the end.
+    pub(super) fn drop_from(&mut self, read: u64, before: Self) {
+        self.below = self.below.min(read).max(before.below_earlier);
+        self.below_earlier = self.below_earlier.min(self.below);
+    }
+
     pub(super) fn has(&self, sequence: u64) -> bool {
         sequence < self.below
     }
@@ -117,6 +124,21 @@ mod tests {
         taken.below(1);
         assert!(lost.of(1, &taken).may_have_arrived());
         assert!(!lost.of(2, &taken).may_have_arrived());
+    }
+
+    #[test]
+    fn what_the_broker_dropped_may_have_arrived_only_in_an_earlier_channel_epoch() {
+        let mut taken = Taken::default();
+        taken.below(3);
+        taken.end_epoch();
+        taken.below(9);
+        let before = taken;
+        taken.end_epoch();
+        taken.drop_from(5, before);
+        assert!(taken.has(4) && !taken.has(5) && taken.had_earlier(4));
+        let mut taken = before;
+        taken.drop_from(2, before);
+        assert!(taken.has(2) && !taken.has(3));
     }
 
     #[test]

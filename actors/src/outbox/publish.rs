@@ -39,7 +39,8 @@ impl Outbox {
     /// Queues a publish and returns its sequence number (0 without confirms), once the window has room.
     ///
     /// # Errors
-    /// `ChannelClosed`, `ConnectionClosed` when closed; `Limit` for headers that do not fit a frame;
+    /// `ChannelClosed`, `ConnectionClosed` when closed; `ChannelClosed` with 404 for an exchange that is
+    /// known to be missing; `Limit` for headers that do not fit a frame;
     /// `Timeout` or `Blocked` when the deadline passed while it waited.
     #[inline]
     pub(super) fn poll_publish(
@@ -48,18 +49,35 @@ impl Outbox {
         cx: &mut Context<'_>,
         outgoing: Outgoing<'_>,
     ) -> Poll<Result<u64>> {
+        if let Some(error) = self.missing.refusal(outgoing.exchange) {
+            self.refuse(ticket);
+            return Poll::Ready(Err(error));
+        }
         self.with(|state, effects| state.publish(&self.config, ticket, Some(cx), outgoing, effects))
     }
 
     /// Queues a publish if the window has room now.
     pub(crate) fn queue_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
         let mut ticket = Ticket::default();
+        if let Some(error) = self.missing.refusal(outgoing.exchange) {
+            self.refuse(&mut ticket);
+            return Err(error);
+        }
         let queued =
             self.with(|state, effects| state.publish(&self.config, &mut ticket, None, outgoing, effects));
         match queued {
             Poll::Ready(result) => result.map(Some),
             Poll::Pending => Ok(None),
         }
+    }
+
+    /// A publish to a missing exchange fails. The next tick reports that somebody publishes to it.
+    #[cold]
+    fn refuse(&self, ticket: &mut Ticket) {
+        self.with(|state, effects| {
+            state.leave_window(ticket, effects);
+            state.ticker.start(effects);
+        });
     }
 
     /// Gives up a place in the wait queue and wakes the next caller if it was the first.

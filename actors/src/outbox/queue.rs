@@ -183,6 +183,11 @@ impl FrameQueue {
         moved
     }
 
+    /// Returns whether a publish was taken in part, and its rest waits.
+    pub(super) fn is_partially_written(&self) -> bool {
+        self.partially_written
+    }
+
     /// Removes everything but the rest of a partially written publish. That must be written before any
     /// method, even before `channel.close-ok`. Returns what was removed.
     pub(super) fn abandon(&mut self) -> Self {

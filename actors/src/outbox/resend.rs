@@ -13,6 +13,7 @@ use super::{
     attachment::{Attachment, Outage, PublishMode},
     confirms::{ConfirmState, Confirms, PendingConfirm},
     effects::DeferredEffects,
+    missing::MissingExchanges,
     outcome_error::Cause,
     publish::{PUBLISH_COST, over_frame_max},
     queue::{COPY_BELOW, Chunk, ChunkEnd, ChunkKind, FrameQueue},
@@ -26,14 +27,15 @@ use crate::{
 
 impl Outbox {
     /// Writes unconfirmed publishes again, then those that were queued. Routing keys are translated by the
-    /// queue names in `renamed`. Nacks are deferred until `nack_retry_until`.
+    /// queue names in `renamed`. Publishes to exchanges that are known to be missing fail. Nacks are deferred until `nack_retry_until`.
     pub(crate) fn finish_recovery(
         &self,
         renamed: &HashMap<String, String>,
         nack_retry_until: Option<Instant>,
     ) {
-        let _dropped = self
-            .with(|state, effects| state.finish_recovery(&self.config, renamed, nack_retry_until, effects));
+        let again = Again { renamed, missing: &self.missing };
+        let _dropped =
+            self.with(|state, effects| state.finish_recovery(&self.config, again, nack_retry_until, effects));
     }
 }
 
@@ -42,7 +44,7 @@ impl OutboxState {
     fn finish_recovery(
         &mut self,
         config: &OutboxConfig,
-        renamed: &HashMap<String, String>,
+        again: Again<'_>,
         nack_retry_until: Option<Instant>,
         effects: &mut DeferredEffects,
     ) -> impl Sized + use<> {
@@ -53,12 +55,12 @@ impl OutboxState {
         let sent = if config.confirms {
             queued.keep(&mut self.unconfirmed);
             let unconfirmed = std::mem::take(&mut self.unconfirmed);
-            self.resend(config.channel, &unconfirmed, renamed, effects);
+            self.resend(config.channel, &unconfirmed, again, effects);
             unconfirmed
         } else {
             let mut unsent = Unconfirmed::default();
             queued.keep(&mut unsent);
-            self.send_queued(config.channel, &unsent, renamed, effects);
+            self.send_queued(config.channel, &unsent, again, effects);
             unsent
         };
         if !self.queue.is_empty() {
@@ -72,7 +74,7 @@ impl OutboxState {
         &mut self,
         channel: u16,
         unconfirmed: &Unconfirmed,
-        renamed: &HashMap<String, String>,
+        again: Again<'_>,
         effects: &mut DeferredEffects,
     ) {
         let OutboxState { queue, confirms, window, frame_max, .. } = self;
@@ -82,10 +84,10 @@ impl OutboxState {
             if !confirms.may_be_resent(publish.sequence) {
                 return;
             }
-            match publish.check_header(*frame_max) {
+            match again.check(&publish, *frame_max) {
                 Ok(()) => {
                     resent.push(publish.sequence);
-                    bytes += queue.publish_again(channel, *frame_max, &publish, renamed);
+                    bytes += queue.publish_again(channel, *frame_max, &publish, again.renamed);
                 }
                 Err(error) => confirms.fail(publish.sequence, &mut error.into(), &mut effects.wakers),
             }
@@ -100,15 +102,15 @@ impl OutboxState {
         &mut self,
         channel: u16,
         unsent: &Unconfirmed,
-        renamed: &HashMap<String, String>,
+        again: Again<'_>,
         effects: &mut DeferredEffects,
     ) {
         let OutboxState { queue, window, frame_max, .. } = self;
         let (mut messages, mut bytes) = (0, 0);
-        unsent.for_each(|publish| match publish.check_header(*frame_max) {
+        unsent.for_each(|publish| match again.check(&publish, *frame_max) {
             Ok(()) => {
                 messages += 1;
-                bytes += queue.publish_again(channel, *frame_max, &publish, renamed);
+                bytes += queue.publish_again(channel, *frame_max, &publish, again.renamed);
             }
             Err(error) => log::warn!("channel {channel}: an unconfirmed publish is dropped: {error}"),
         });
@@ -124,12 +126,24 @@ impl WrittenPublish<'_> {
     }
 }
 
-impl Confirms {
-    /// The channel was closed: fails open publishes below `written` with `error`; they may have arrived.
-    pub(super) fn fail_written(&mut self, error: &Error, written: u64, wakers: &mut Vec<Waker>) {
-        self.fail_open_where(error, written, |_| true, wakers);
-    }
+/// What decides how a publish is sent again.
+#[derive(Clone, Copy)]
+struct Again<'a> {
+    /// The new names of queues.
+    renamed: &'a HashMap<String, String>,
+    missing: &'a MissingExchanges,
+}
 
+impl Again<'_> {
+    /// Refuses a publish to a missing exchange, which would close the channel again, and one whose header is
+    /// too large for the connection.
+    fn check(&self, publish: &WrittenPublish<'_>, frame_max: usize) -> Result<(), Error> {
+        let exchange = std::str::from_utf8(publish.exchange).unwrap_or_default();
+        self.missing.refusal(exchange).map_or_else(|| publish.check_header(frame_max), Err)
+    }
+}
+
+impl Confirms {
     /// The connection was lost: fails those open publishes below `written` that must not be sent again.
     pub(super) fn connection_lost(&mut self, outage: &Outage<'_>, written: u64, wakers: &mut Vec<Waker>) {
         let given_up = |slot: &mut PendingConfirm| {
@@ -139,7 +153,7 @@ impl Confirms {
         self.fail_open_where(outage.error, written, given_up, wakers);
     }
 
-    fn fail_open_where(
+    pub(super) fn fail_open_where(
         &mut self,
         error: &Error,
         written: u64,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     internal::{ChannelMessage, ConnectionCommand},
-    message::{OpenChannel, Opened},
+    message::{OpenChannel, Opened, Skipped},
     wire::Value,
 };
 
@@ -53,6 +53,7 @@ impl Supervision {
                 self.channels.numbers.give_back(channel);
             }
             self.missing.channel_closed(channel);
+            self.missing.channel_reopened(channel);
             self.topology.forget_channel(channel);
             self.forget_unrecorded();
             self.room(now);
@@ -62,6 +63,18 @@ impl Supervision {
             self.order_close_if_drained(now);
         }
         self.close_if_unneeded(now);
+    }
+
+    /// The broker has closed a channel, which is reopened later. Nothing waits for it.
+    pub(super) fn channel_backing_off(&mut self, channel: u16, error: Error, until: Instant, now: Instant) {
+        self.missing.channel_backing_off(channel, error, until, now);
+        self.channel_is_done(channel, now);
+    }
+
+    /// A channel has recovered, except for these consumers.
+    pub(super) fn channel_reopened(&mut self, channel: u16, skipped: Vec<Skipped>, now: Instant) {
+        self.missing.channel_reopened(channel);
+        self.channel_recovered(channel, skipped, now);
     }
 
     /// A channel has no unconfirmed publish left while the connection is being closed.

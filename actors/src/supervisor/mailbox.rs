@@ -151,7 +151,10 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
             SupervisorMessage::ProtocolFault { fault, .. } => self.command(ConnectionCommand::Fail { fault }),
             SupervisorMessage::ChannelOpened { channel, result } => self.channel_opened(channel, result),
             SupervisorMessage::ChannelRecovered { channel, skipped, .. } => {
-                self.supervision.channel_recovered(channel, skipped, now);
+                self.supervision.channel_reopened(channel, skipped, now);
+            }
+            SupervisorMessage::ChannelBackingOff { channel, error, until, .. } => {
+                self.supervision.channel_backing_off(channel, error, until, now);
             }
             SupervisorMessage::ChannelDrained { channel } => self.supervision.channel_drained(channel, now),
             SupervisorMessage::ChannelClosed { channel, free } => {
@@ -195,7 +198,8 @@ impl ConnectionSupervisor {
         let number = self.supervision.open_channel(options)?;
         let supervisor = ctx.address().recipient();
         let recovers = self.options.recovery != Recovery::Never;
-        let channel = Channel::start(number, options, self.options.body_max, supervisor, recovers);
+        let missing = self.missing_exchanges.clone();
+        let channel = Channel::start(number, options, self.options.body_max, missing, supervisor, recovers);
         let recipient: Recipient<ChannelMessage> = channel.actor.clone().recipient();
         let (reply, answer) = Reply::later();
         self.channels.insert(number, ChannelEntry { channel, recipient, opening: Some(answer) });

@@ -50,7 +50,7 @@ use crate::{
     internal::{BrokerNotes, ChannelMessage, ConnectionCommand},
     message::{ConnectionEvent, ConnectionState},
     options::ConnectionOptions,
-    outbox::{Abandoned, Flush},
+    outbox::{Abandoned, Flush, MissingExchanges},
     transport::ReadCredit,
     watchers::Watchers,
 };
@@ -96,6 +96,8 @@ pub struct ConnectionSupervisor {
     watchers: Watchers<ConnectionEvent>,
     connection: Option<ActiveConnection>,
     channels: HashMap<u16, ChannelEntry>,
+    /// Publishes to these fail on every channel.
+    missing_exchanges: Arc<MissingExchanges>,
     utility: Option<Recipient<ChannelMessage>>,
     secrets: Secrets,
     closers: Closers,
@@ -161,6 +163,7 @@ impl ConnectionSupervisor {
             watchers: Watchers::new("connection"),
             connection: None,
             channels: HashMap::new(),
+            missing_exchanges: Arc::default(),
             utility: None,
             secrets: Secrets::default(),
             closers: Closers::default(),

@@ -14,7 +14,7 @@ use super::{redeclare_steps::RecoveryStep, utility_dialogue::UtilityDialogue};
 use crate::{
     error::{Error, Result},
     internal::{ChannelMessage, SupervisorMessage},
-    outbox::{Outbox, OutboxConfig},
+    outbox::{FinalFrames, Outbox, OutboxConfig},
     wire::{AMQPClass, Fault, FrameBatch, FrameKind, put_method, read_method},
 };
 
@@ -101,7 +101,7 @@ impl Drop for UtilityChannel {
         let results = if self.dialogue.is_closed() { self.dialogue.take_results() } else { Vec::new() };
         let (epoch, number) = (self.epoch, self.number);
         self.supervisor.do_send(SupervisorMessage::StepsDone { epoch, number, results });
-        self.outbox.close(Error::stopped("the utility channel ended"), None);
+        self.outbox.end(Error::stopped("the utility channel ended"), FinalFrames::None);
     }
 }
 

@@ -133,6 +133,29 @@ impl Bench {
         self.answer_confirm_select();
     }
 
+    /// The channel reopens with a consumer of this tag.
+    pub(super) fn reopened_with(&mut self, tag: &str) {
+        let sent = self.sent();
+        assert!(
+            sent.ends_with(
+                &["channel.open", "basic.qos", "basic.consume", "confirm.select"].map(String::from)
+            )
+        );
+        self.answer_open();
+        self.answer_qos();
+        self.answer_consume(tag);
+        self.answer_confirm_select();
+        assert!(self.machine.state.is_open());
+    }
+
+    /// Takes in which channel epoch the channel is to be reopened, and after which pause.
+    pub(super) fn reopening(&mut self) -> Option<(u32, Duration)> {
+        self.outputs().into_iter().find_map(|output| match output {
+            Output::Reopen { channel_epoch, after } => Some((channel_epoch, after)),
+            _ => None,
+        })
+    }
+
     pub(super) fn answer_open(&mut self) {
         self.receive(AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {})));
     }

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, ErrorKind},
     internal::SupervisorMessage,
     message::{CloseChannel, ConsumerEnd, PurgeQueue},
+    outbox::FinalFrames,
 };
 
 fn close(bench: &mut Bench) -> Answer<()> {
@@ -144,7 +145,7 @@ fn a_channel_that_never_opens_ends_at_its_deadline() {
 #[test]
 fn a_consumer_whose_basic_consume_cannot_be_sent_ends_without_being_bound() {
     let mut bench = Bench::open();
-    bench.machine.outbox.close(Error::channel_closed("closed", None), None);
+    bench.machine.outbox.end(Error::channel_closed("closed", None), FinalFrames::None);
     let (consumed, sink) = bench.start_consumer("a");
     assert_eq!(consumed.error_kind(), Some(ErrorKind::ChannelClosed));
     assert!(matches!(sink.end(), Some(ConsumerEnd::Closed(_))));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bench::Bench;
 use crate::{
     error::ErrorKind,
-    message::{Consume, ConsumerEnd, PurgeQueue, Qos},
+    message::{CancelConsumer, Consume, ConsumerEnd, PurgeQueue, Qos},
 };
 
 #[test]
@@ -153,15 +153,91 @@ fn the_broker_closes_the_channel_and_it_reopens() {
 }
 
 #[test]
-fn a_channel_that_is_closed_again_and_again_is_given_up() {
+fn a_channel_that_is_closed_again_and_again_is_reopened_after_pauses() {
     let mut bench = Bench::open();
-    for _ in 0..5 {
+    let consumer = bench.consume("jobs");
+    bench.close_by_broker(406, "PRECONDITION_FAILED", 60, 80);
+    bench.reopened_with("jobs");
+    for _ in 0..12 {
+        bench.close_by_broker(406, "PRECONDITION_FAILED", 60, 80);
+        assert!(bench.machine.state.is_backing_off());
+        assert_eq!(bench.sent(), ["channel.close-ok"]);
+        let purged = bench.call(PurgeQueue::new("jobs"));
+        let (epoch, pause) = bench.reopening().expect("a pause");
+        bench.machine.reopen_when_due(epoch, bench.now);
+        assert_eq!(bench.sent(), [""; 0], "too early");
+        bench.now += pause;
+        bench.machine.reopen_when_due(epoch, bench.now);
+        bench.reopened_with("jobs");
+        assert_eq!(bench.sent(), ["queue.purge"]);
+        bench.answer_purge();
+        assert!(purged.is_ok());
+    }
+    assert!(consumer.end().is_none());
+}
+
+#[test]
+fn a_pause_ends_with_the_connection_and_counts_no_more() {
+    let mut bench = Bench::open();
+    for _ in 0..2 {
         bench.close_by_broker(406, "PRECONDITION_FAILED", 60, 80);
         bench.answer_opening();
-        assert!(bench.machine.state.is_open());
     }
-    bench.close_by_broker(406, "PRECONDITION_FAILED", 60, 80);
-    assert_eq!(bench.ended(), Some(true));
+    let (epoch, pause) = bench.reopening().expect("a pause");
+    bench.lose_connection();
+    bench.sent();
+    bench.attach();
+    assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+    bench.now += pause;
+    bench.machine.reopen_when_due(epoch, bench.now);
+    assert_eq!(bench.sent(), [""; 0]);
+    bench.answer_opening();
+    assert!(bench.machine.state.is_open());
+}
+
+#[test]
+fn a_consumer_may_be_cancelled_and_repaired_during_a_pause() {
+    let mut bench = Bench::open();
+    bench.consume("first");
+    let cancelled = bench.consume("second");
+    for _ in 0..2 {
+        bench.close_by_broker(406, "PRECONDITION_FAILED", 60, 80);
+        if !bench.machine.state.is_backing_off() {
+            bench.answer_open();
+            for tag in ["first", "second"] {
+                bench.answer_qos();
+                bench.answer_consume(tag);
+            }
+            bench.answer_confirm_select();
+            bench.sent();
+        }
+    }
+    let (epoch, pause) = bench.reopening().expect("a pause");
+    let cancel = bench.machine.cancel_consumer(&CancelConsumer::new("second"), bench.now).listen();
+    assert!(cancel.is_ok());
+    assert!(matches!(cancelled.end(), Some(ConsumerEnd::Cancelled)));
+    assert_eq!(bench.sent(), ["channel.close-ok"]);
+    bench.now += pause;
+    bench.machine.reopen_when_due(epoch, bench.now);
+    assert_eq!(bench.sent(), ["channel.open", "basic.qos", "basic.consume", "confirm.select"]);
+}
+
+/// Its predecessor was cancelled by the broker, and the reply to the client's cancel has not come.
+#[test]
+fn a_consumer_that_took_over_a_tag_survives_the_connection() {
+    let mut bench = Bench::open();
+    bench.consume("tag");
+    let end = bench.machine.cancel_consumer(&CancelConsumer::new("tag"), bench.now).listen();
+    assert_eq!(bench.sent(), ["basic.cancel tag"]);
+    bench.cancel_by_broker("tag");
+    let (consumed, sink) = bench.start_consumer("tag");
+    if consumed.take().is_none() {
+        bench.answer_qos();
+        bench.answer_consume("tag");
+        bench.lose_connection();
+        assert!(end.is_ok());
+        assert!(sink.end().is_none(), "{:?}", sink.end());
+    }
 }
 
 #[test]

@@ -106,6 +106,8 @@ struct Run {
     is_released: bool,
     /// When nacked publishes are tried again, and in which channel epoch.
     nack_retries: Vec<(Instant, u32)>,
+    /// When the channel is reopened, and in which channel epoch that was decided.
+    reopenings: Vec<(Instant, u32)>,
     ended: bool,
 }
 
@@ -125,6 +127,7 @@ impl Run {
             nacks: false,
             is_released: false,
             nack_retries: Vec::new(),
+            reopenings: Vec::new(),
             ended: false,
         };
         run.step(&Step::Attach);
@@ -220,17 +223,12 @@ impl Run {
                     self.repairs.push_back((consumer, trial.queue));
                 }
                 Output::Supervisor(SupervisorMessage::ChannelClosed { .. }) => self.ended = true,
-                // After crossed closes the broker may omit its close-ok. One that is later than the deadline
-                // costs the connection.
-                Output::Supervisor(SupervisorMessage::ProtocolFault { fault, .. })
-                    if fault.method_id == 41 =>
-                {
-                    self.broker = None;
-                    self.repairs.clear();
-                }
                 Output::Supervisor(SupervisorMessage::ProtocolFault { fault, .. }) => panic!("{fault}"),
                 Output::RetryNacks { channel_epoch, after } => {
                     self.nack_retries.push((self.bench.now + after, channel_epoch));
+                }
+                Output::Reopen { channel_epoch, after } => {
+                    self.reopenings.push((self.bench.now + after, channel_epoch));
                 }
                 Output::BindSink { sink, .. } => {
                     self.bound.insert(Arc::as_ptr(&sink).cast::<()>() as usize);
@@ -260,6 +258,9 @@ impl Run {
         let now = self.bench.now;
         for (_, epoch) in self.nack_retries.extract_if(.., |(due, _)| *due <= now) {
             self.bench.machine.retry_nacks(epoch, now);
+        }
+        for (_, epoch) in self.reopenings.extract_if(.., |(due, _)| *due <= now) {
+            self.bench.machine.reopen_when_due(epoch, now);
         }
     }
 

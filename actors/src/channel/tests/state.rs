@@ -18,15 +18,20 @@ fn by_broker() -> Error {
 }
 
 /// One of each.
-fn all(now: Instant) -> [ChannelState; 8] {
+fn all(now: Instant) -> [ChannelState; 9] {
     [
         ChannelState::Opening { since: now },
         ChannelState::Open,
         ChannelState::Draining { code: 200, text: "bye".into(), until: now + Duration::from_secs(1) },
         ChannelState::Detached { cause: error("lost") },
-        ChannelState::Recovering { cause: error("lost"), skipped: vec![(1, error("gone"))] },
+        ChannelState::BackingOff { until: now, cause: error("refused"), skipped: vec![(1, error("gone"))] },
+        ChannelState::Recovering {
+            cause: error("lost"),
+            skipped: vec![(1, error("gone"))],
+            late_close_ok: false,
+        },
         ChannelState::ClosingToReopen { cause: error("silent"), crossed: false },
-        ChannelState::Closing { error: error("closed"), abandoned: 2, crossed: false },
+        ChannelState::Closing { error: error("closed"), answer: Err(error("late")), crossed: false },
         ChannelState::Closed(error("closed")),
     ]
 }
@@ -38,30 +43,30 @@ fn of_all<T>(ask: impl Fn(&mut ChannelState) -> T) -> Vec<T> {
 #[test]
 fn calls_are_made_when_open_and_wait_during_recovery() {
     let usable = of_all(|state| state.usable().is_ok());
-    assert_eq!(usable, [false, true, false, false, false, false, false, false]);
+    assert_eq!(usable, [false, true, false, false, false, false, false, false, false]);
     let wait = of_all(|state| state.is_recovering());
-    assert_eq!(wait, [false, false, false, true, true, true, false, false]);
+    assert_eq!(wait, [false, false, false, true, true, true, true, false, false]);
 }
 
 #[test]
 fn a_channel_that_closes_reads_only_the_end() {
     use Reading::{All, Close, Nothing};
     let reading = of_all(|state| state.reading());
-    assert_eq!(reading, [All, All, All, All, All, Close, Close, Nothing]);
+    assert_eq!(reading, [All, All, All, All, Nothing, All, Close, Close, Nothing]);
 }
 
 #[test]
 fn a_lost_connection_ends_channels_that_were_being_closed() {
     use Loss::{Ends, Ignored, OpensLater, Recovers};
     let losses = of_all(|state| state.loss());
-    assert_eq!(losses, [OpensLater, Recovers, Ends, Ignored, Recovers, Recovers, Ends, Ignored]);
+    assert_eq!(losses, [OpensLater, Recovers, Ends, Ignored, Recovers, Recovers, Recovers, Ends, Ignored]);
 }
 
 #[test]
 fn only_an_open_channel_is_drained() {
     let now = Instant::now();
     let drained = of_all(|state| state.drain(200, "bye".into(), now));
-    assert_eq!(drained, [false, true, false, false, false, false, false, false]);
+    assert_eq!(drained, [false, true, false, false, false, false, false, false, false]);
 }
 
 #[test]
@@ -93,8 +98,9 @@ fn a_channel_closed_to_reopen_reopens_unless_it_is_closed_meanwhile() {
     let mut state = ChannelState::Open;
     state.close_to_reopen_sent(error("silent"));
     assert_eq!(state.after_close(), Some(AfterClose::Reopen));
-    assert_eq!(state.crossed(), Some(0));
-    assert_eq!(state.close_unopened(), CloseUnopened::Wait);
+    assert!(state.crossed().is_none(), "nobody waits");
+    assert_eq!(state.close_unopened(Err(error("unconfirmed"))), CloseUnopened::Wait);
+    assert!(matches!(state.crossed(), Some(Err(_))));
     assert_eq!(state.after_close(), Some(AfterClose::End));
     assert!(state.is_crossed(), "the broker's close is not forgotten");
 }
@@ -102,28 +108,52 @@ fn a_channel_closed_to_reopen_reopens_unless_it_is_closed_meanwhile() {
 #[test]
 fn a_channel_is_closed_unopened_by_what_the_broker_has_of_it() {
     use CloseUnopened::{End, SendClose, Wait};
-    let how = of_all(|state| state.close_unopened());
-    assert_eq!(how[3..7], [End, SendClose, Wait, Wait]);
+    let how = of_all(|state| state.close_unopened(Ok(())));
+    assert_eq!(how[3..8], [End, End, SendClose, Wait, Wait]);
 }
 
 #[test]
 fn the_first_reason_of_an_end_counts() {
     let mut state = ChannelState::Open;
-    state.close_sent(error("first"), 3);
-    let ended = state.end(error("second"), 5).expect("an end");
+    state.close_sent(error("first"), Err(error("late")));
+    let ended = state.end(error("second")).expect("an end");
     assert!(ended.error.to_string().contains("first"));
-    assert_eq!((ended.abandoned, ended.never_open, ended.cause.is_none()), (3, false, true));
-    assert!(state.end(error("third"), 0).is_none(), "it has ended");
+    assert!(matches!(ended.answer, Some(Err(_))));
+    assert!(!ended.never_open && ended.cause.is_none());
+    assert!(state.end(error("third")).is_none(), "it has ended");
 }
 
 #[test]
 fn watchers_get_the_cause_of_an_end_that_the_application_did_not_ask_for() {
-    let causes = of_all(|state| state.end(by_broker(), 1).map(|ended| ended.cause.is_some()));
+    let causes = of_all(|state| state.end(by_broker()).map(|ended| ended.cause.is_some()));
     let [some, none] = [Some(true), Some(false)];
-    assert_eq!(causes, [some, some, some, some, some, none, none, None]);
-    let never = of_all(|state| state.end(by_broker(), 1).is_some_and(|ended| ended.never_open));
+    assert_eq!(causes, [some, some, some, some, some, some, none, none, None]);
+    let never = of_all(|state| state.end(by_broker()).is_some_and(|ended| ended.never_open));
     assert_eq!(never.iter().position(|never| *never), Some(0));
     let mut state = ChannelState::Open;
-    state.close_sent(by_broker(), 0);
-    assert!(state.end(error("late"), 0).is_some_and(|ended| ended.cause.is_some()));
+    state.close_sent(by_broker(), Ok(()));
+    assert!(state.end(error("late")).is_some_and(|ended| ended.cause.is_some()));
+}
+
+#[test]
+fn a_channel_that_backs_off_recovers_when_its_time_has_come() {
+    let now = Instant::now();
+    let until = now + Duration::from_secs(1);
+    let mut state = ChannelState::Open;
+    state.back_off(until, error("refused"), vec![(1, error("gone")), (2, error("locked"))]);
+    state.unskip(2);
+    assert!(!state.reopen_if_due(now) && state.is_backing_off());
+    assert!(state.reopen_if_due(until) && state.awaits_recovery());
+    assert!(state.recovered().is_some_and(|(_, skipped)| skipped.len() == 1));
+    assert!(!state.reopen_if_due(until), "it is open");
+}
+
+#[test]
+fn a_late_reply_to_a_close_is_expected_once() {
+    let mut state = ChannelState::Open;
+    state.close_to_reopen_sent(error("silent"));
+    state.recover();
+    assert!(!state.take_late_close_ok());
+    state.expect_late_close_ok();
+    assert!(state.take_late_close_ok() && !state.take_late_close_ok());
 }

@@ -115,16 +115,19 @@ impl Busy {
 #[actix::test]
 async fn nothing_is_woken_or_dropped_while_the_lock_is_held() {
     type Change = fn(&Outbox);
+    fn closed(error: &Error, fail: bool) -> ChannelClose<'_> {
+        ChannelClose { error, fault: CloseFault::Elsewhere, fail }
+    }
     let changes: [(Change, usize); 9] = [
         (|outbox| outbox.ack(1, false).unwrap(), 2),
         (|outbox| assert!(!outbox.nack(1, false).unwrap()), 2),
         (|outbox| assert!(outbox.expire(Instant::now() + Duration::from_secs(3600))), 4),
         (|outbox| outbox.refuse_publishes(lost()), 1),
-        (|outbox| outbox.close(lost(), None), 4),
-        (|outbox| outbox.close(lost(), Some(close_frame())), 4),
-        (|outbox| outbox.close_after_queued(lost(), close_frame()), 4),
+        (|outbox| outbox.end(lost(), FinalFrames::None), 4),
+        (|outbox| outbox.end(lost(), FinalFrames::Only(close_frame())), 4),
+        (|outbox| outbox.end(lost(), FinalFrames::AfterQueued(close_frame())), 4),
         (|outbox| assert_eq!(outbox.detach(&Outage { error: &lost(), fail: true, hard_error: false }), 1), 4),
-        (|outbox| assert_eq!(outbox.reopen(&lost(), close_frame()), 1), 2),
+        (|outbox| assert_eq!(outbox.reopen(&closed(&lost(), true), close_frame()), 1), 4),
     ];
     let flush: Arc<Recipient<Flush>> = Arc::new(Flushes::default().start().recipient());
     for (n, (change, wakes)) in changes.into_iter().enumerate() {
@@ -139,7 +142,7 @@ async fn nothing_is_woken_or_dropped_while_the_lock_is_held() {
         busy.outbox.forget_confirm(1);
         busy.outbox.forget_confirm(2);
         // Bodies and wakers hold the outbox, which holds them: only closing releases both.
-        busy.outbox.close(lost(), None);
+        busy.outbox.end(lost(), FinalFrames::None);
     }
 }
 
@@ -154,5 +157,5 @@ async fn resending_drops_nothing_while_the_lock_is_held() {
     take_all(&busy.outbox, 1);
     busy.outbox.ack(2, true).unwrap();
     assert!(busy.wakes.load(Ordering::Relaxed) >= 4);
-    busy.outbox.close(lost(), None);
+    busy.outbox.end(lost(), FinalFrames::None);
 }

@@ -215,7 +215,7 @@ async fn another_epoch_takes_nothing_and_a_closed_outbox_has_only_final_frames()
     let mut taken = Vec::new();
     assert!(!outbox.take(EPOCH - 1, usize::MAX, &mut taken) && taken.is_empty());
     let close_ok = Bytes::from_static(&[1, 0, 3, 0, 0, 0, 4, 0, 20, 0, 41, 0xCE]);
-    outbox.close(Error::channel_closed("refused", None), Some(close_ok));
+    outbox.end(Error::channel_closed("refused", None), FinalFrames::Only(close_ok));
     assert_eq!(read_back(take_all(&outbox, 64 * 1024), 131_072), [ReadBack::Method(20, 41)]);
     let properties = Properties::new();
     let outgoing = Outgoing {
@@ -262,7 +262,7 @@ async fn a_partially_written_publish_is_completed_before_final_frames() {
         if partial {
             assert!(outbox.take(EPOCH, 1, &mut taken));
         }
-        outbox.close(Error::channel_closed("refused", None), Some(close_ok.clone()));
+        outbox.end(Error::channel_closed("refused", None), FinalFrames::Only(close_ok.clone()));
         let mut bytes = BytesMut::from(&taken.concat()[..]);
         bytes.extend_from_slice(&take_all(&outbox, 1));
         let mut expected = vec![ReadBack::Method(20, 41)];

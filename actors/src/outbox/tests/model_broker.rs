@@ -21,6 +21,8 @@ pub(super) struct ModelBroker {
     pub(super) returned: BTreeSet<u64>,
     /// What it has ever received, in part or whole.
     pub(super) ever_received: BTreeSet<u64>,
+    /// What the broker may have, or had in an earlier channel epoch.
+    pub(super) arrived: BTreeSet<u64>,
     /// What may come once more: it was in flight when a connection was lost.
     pub(super) may_repeat: BTreeSet<u64>,
     /// What had its outcome before this channel epoch, or before it was written.
@@ -31,7 +33,7 @@ pub(super) struct ModelBroker {
     /// Nacked while nacks are deferred: these come again, unless the retry ends first.
     pub(super) deferred: BTreeSet<u64>,
     pub(super) unroutable: BTreeSet<u64>,
-    /// What it had received, in part or whole, when an earlier channel epoch ended.
+    /// What it may have had when an earlier channel epoch ended.
     pub(super) received_earlier: BTreeSet<u64>,
 }
 
@@ -90,7 +92,15 @@ impl ModelBroker {
         }
     }
 
+    /// It was behind a refused publish, or was refused itself.
+    pub(super) fn drop_publish(&mut self, id: u64) {
+        if !self.received_earlier.contains(&id) {
+            self.arrived.remove(&id);
+        }
+    }
+
     pub(super) fn begin(&mut self, id: u64) {
+        self.arrived.insert(id);
         assert!(!self.must_not_come.contains(&id), "{id} has an outcome");
         if self.ever_received.insert(id) {
             assert!(id > self.last_new, "{id} after {}", self.last_new);
@@ -107,12 +117,14 @@ impl ModelBroker {
     /// Returns what was received in this channel epoch, and has no reply.
     pub(super) fn in_flight(&self) -> Vec<u64> {
         let whole = self.received.iter().filter(|(_, answered)| !answered).map(|(id, _)| *id);
-        whole.chain(self.partial.iter().map(|partial| partial.id)).collect()
+        // Behind its channel.close, it drops the rest.
+        let partial = self.partial.iter().filter(|_| !self.closing);
+        whole.chain(partial.map(|partial| partial.id)).collect()
     }
 
     pub(super) fn end_epoch(&mut self) {
         self.may_repeat.extend(&self.deferred);
-        self.received_earlier.extend(&self.ever_received);
+        self.received_earlier.extend(&self.arrived);
         self.received.clear();
         self.returned.clear();
     }

@@ -6,13 +6,13 @@ use actix::Actor;
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 
 use super::{super::attachment::Outage, model_broker::ModelBroker, *};
-use crate::ErrorKind;
+use crate::{ErrorKind, error::CloseReason};
 
 const FRAME_MAX: [u32; 3] = [4096, 8192, 131_072];
 
 #[derive(Clone, Debug)]
 enum ScheduleStep {
-    Publish { size: usize, resend: bool },
+    Publish { size: usize, resend: bool, exchange: &'static str },
     Take(usize),
     Answer { which: Index, multiple: bool, nack: bool },
     Return(Index),
@@ -20,16 +20,32 @@ enum ScheduleStep {
     Detach { hard_error: bool },
     Attach(Index),
     FinishRecovery { defers_nacks: bool },
-    Reopen,
+    Reopen { fault: Fault, fail: bool },
     RetryNacks,
     EndNackRetry,
 }
+
+/// What makes the broker close the channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Elsewhere,
+    Unknown,
+    /// A publish to a missing exchange.
+    Exchange,
+    /// A publish that is too large.
+    Size,
+}
+
+const GONE: &str = "gone";
+/// More than the broker takes, after some time.
+const TOO_LARGE: usize = 15_000;
 
 fn steps() -> impl Strategy<Value = Vec<ScheduleStep>> {
     let sizes = prop_oneof![6 => 0..300usize, 2 => 4000..9000usize, 1 => 20_000..60_000usize];
     let index = any::<Index>;
     let step = prop_oneof![
-        10 => (sizes, prop::bool::weighted(0.85)).prop_map(|(size, resend)| ScheduleStep::Publish { size, resend }),
+        10 => (sizes, prop::bool::weighted(0.85), prop_oneof![4 => Just("ex"), 1 => Just(GONE)])
+            .prop_map(|(size, resend, exchange)| ScheduleStep::Publish { size, resend, exchange }),
         8 => prop_oneof![Just(1), 1000..100_000usize].prop_map(ScheduleStep::Take),
         4 => (index(), any::<bool>(), prop::bool::weighted(0.2))
             .prop_map(|(which, multiple, nack)| ScheduleStep::Answer { which, multiple, nack }),
@@ -38,7 +54,10 @@ fn steps() -> impl Strategy<Value = Vec<ScheduleStep>> {
         3 => prop::bool::weighted(0.3).prop_map(|hard_error| ScheduleStep::Detach { hard_error }),
         4 => index().prop_map(ScheduleStep::Attach),
         6 => prop::bool::weighted(0.6).prop_map(|defers_nacks| ScheduleStep::FinishRecovery { defers_nacks }),
-        2 => Just(ScheduleStep::Reopen),
+        4 => (
+            prop_oneof![Just(Fault::Elsewhere), Just(Fault::Unknown), Just(Fault::Exchange), Just(Fault::Size)],
+            prop::bool::weighted(0.1),
+        ).prop_map(|(fault, fail)| ScheduleStep::Reopen { fault, fail }),
         3 => Just(ScheduleStep::RetryNacks),
         1 => Just(ScheduleStep::EndNackRetry),
     ];
@@ -49,12 +68,16 @@ fn steps() -> impl Strategy<Value = Vec<ScheduleStep>> {
 #[derive(Debug)]
 struct PublishRecord {
     resend: bool,
+    exchange: &'static str,
+    size: usize,
     failures: u8,
     outcome: Option<Result<()>>,
     late: bool,
     /// It was in flight when its channel was closed, or its connection lost.
     channel_closed: bool,
     connection_lost: bool,
+    /// The broker refuses it with this code.
+    refused: Option<u16>,
 }
 
 struct World {
@@ -65,6 +88,8 @@ struct World {
     publishes: BTreeMap<u64, PublishRecord>,
     attached: bool,
     recovering: bool,
+    /// Publishes fail until the channel is recovered.
+    refusing: bool,
     defers_nacks: bool,
     epoch: u64,
     now: Instant,
@@ -82,8 +107,20 @@ impl World {
         outbox.attach(1, flush.clone(), FRAME_MAX[0], false);
         let broker = ModelBroker { frame_max: FRAME_MAX[0] as usize, ..ModelBroker::default() };
         let (publishes, now) = (BTreeMap::new(), Instant::now());
-        let (attached, recovering, defers_nacks, epoch) = (true, false, false, 1);
-        Self { outbox, flush, fails, broker, publishes, attached, recovering, defers_nacks, epoch, now }
+        let (attached, recovering, refusing, defers_nacks, epoch) = (true, false, false, false, 1);
+        Self {
+            outbox,
+            flush,
+            fails,
+            broker,
+            publishes,
+            attached,
+            recovering,
+            refusing,
+            defers_nacks,
+            epoch,
+            now,
+        }
     }
 
     /// Polls every publish without an outcome.
@@ -108,14 +145,18 @@ impl World {
                         assert!(may, "{id}: {error:?}, {publish:?}");
                         let may_have_arrived = match kind {
                             ErrorKind::Unroutable => known(&broker.received_earlier),
-                            _ => known(&broker.ever_received),
+                            _ => known(&broker.arrived),
                         };
                         if kind != ErrorKind::Timeout {
                             assert_eq!(error.may_have_arrived(), may_have_arrived, "{id}: {error}");
                         }
                         if kind == ErrorKind::Nacked {
-                            assert_eq!(error.entity(), Some("ex"));
+                            assert_eq!(error.entity(), Some(publish.exchange));
                             assert!(error.to_string().contains(&format!("{id:?}")), "{error}");
+                        }
+                        if matches!(kind, ErrorKind::ChannelClosed | ErrorKind::ConnectionClosed) {
+                            assert_eq!(error.code(), publish.refused, "{id}: {error}");
+                            assert_eq!(error.is_retryable(), publish.refused.is_none(), "{id}: {error}");
                         }
                     }
                 }
@@ -124,30 +165,32 @@ impl World {
         }
     }
 
-    fn publish(&mut self, size: usize, resend: bool) {
+    fn publish(&mut self, size: usize, resend: bool, exchange: &'static str) {
         let id = self.outbox.published();
         let (properties, body) = (Properties::new(), Bytes::from(vec![b'x'; size]));
         let routing_key = &id.to_string();
-        let outgoing = Outgoing {
-            exchange: "ex",
-            routing_key,
-            mandatory: true,
-            resend,
-            properties: &properties,
-            body: &body,
-        };
+        let outgoing =
+            Outgoing { exchange, routing_key, mandatory: true, resend, properties: &properties, body: &body };
         match self.outbox.queue_publish(outgoing) {
             Ok(Some(sequence)) => {
                 assert_eq!(sequence, id);
-                let (failures, late, channel_closed, connection_lost) = (0, false, false, false);
-                let publish =
-                    PublishRecord { resend, failures, outcome: None, late, channel_closed, connection_lost };
+                let publish = PublishRecord {
+                    resend,
+                    exchange,
+                    size,
+                    failures: 0,
+                    outcome: None,
+                    late: false,
+                    channel_closed: false,
+                    connection_lost: false,
+                    refused: None,
+                };
                 self.publishes.insert(id, publish);
             }
             Ok(None) => {}
             Err(error) => {
-                let is_out = self.fails && (!self.attached || self.recovering);
-                assert!(is_out && error.kind() == ErrorKind::ConnectionClosed, "{error}");
+                let kinds = [ErrorKind::ConnectionClosed, ErrorKind::ChannelClosed];
+                assert!(self.refusing && kinds.contains(&error.kind()), "{error}");
             }
         }
     }
@@ -191,7 +234,7 @@ impl World {
             let returned = Return {
                 code: 312,
                 text: "NO_ROUTE".into(),
-                exchange: "ex".into(),
+                exchange: self.publishes[&id].exchange.into(),
                 routing_key: id.to_string(),
                 properties: Ok(Properties::new()),
                 body: Bytes::new(),
@@ -217,6 +260,7 @@ impl World {
         self.broker.end_epoch();
         self.outbox.detach(&Outage { error: &lost(), fail: self.fails, hard_error });
         (self.attached, self.recovering, self.defers_nacks) = (false, false, false);
+        self.refusing |= self.fails;
     }
 
     fn attach(&mut self, frame_max: u32) {
@@ -233,7 +277,7 @@ impl World {
         let far = Instant::now() + Duration::from_secs(3600);
         self.broker.deferred.clear();
         self.outbox.finish_recovery(&Default::default(), defers_nacks.then_some(far));
-        (self.recovering, self.defers_nacks) = (false, defers_nacks);
+        (self.recovering, self.refusing, self.defers_nacks) = (false, false, defers_nacks);
     }
 
     fn fail_deferred_nacks(&mut self) {
@@ -242,23 +286,77 @@ impl World {
         self.defers_nacks = false;
     }
 
-    fn reopen(&mut self) {
-        if !self.recovering {
-            for id in self.broker.in_flight() {
-                self.publishes.get_mut(&id).expect("a publish").channel_closed = true;
+    fn reopen(&mut self, fault: Fault, fail: bool) {
+        let of_fault = |publish: &PublishRecord| match fault {
+            Fault::Elsewhere | Fault::Unknown => false,
+            Fault::Exchange => publish.exchange == GONE,
+            Fault::Size => publish.size > TOO_LARGE,
+        };
+        // Of a partial publish the broker knows nothing.
+        let whole: Vec<u64> =
+            self.broker.received.iter().filter(|(_, done)| !done).map(|(id, _)| *id).collect();
+        let mut refused: Vec<u64> =
+            whole.iter().copied().filter(|id| of_fault(&self.publishes[id])).collect();
+        let told = matches!(fault, Fault::Exchange | Fault::Size);
+        if told && refused.is_empty() {
+            match whole[..] {
+                [] => return,
+                [only] => refused.push(only),
+                _ => {}
             }
+        }
+        let code = if fault == Fault::Size { 406 } else { 404 };
+        let culprit = if fault == Fault::Size { refused.first() } else { refused.last() }.copied();
+        let answered = self.broker.received.iter().rev().find(|(_, done)| *done).map_or(0, |(id, _)| *id);
+        if culprit.is_some_and(|culprit| culprit < answered) {
+            // The broker works in order.
+            return;
+        }
+        let is_known = fault == Fault::Elsewhere || culprit.is_some();
+        let open = self.publishes.iter_mut().filter(|(_, publish)| publish.outcome.is_none());
+        for (&id, publish) in open {
+            let in_flight = whole.contains(&id);
+            let is_refused = culprit.is_some()
+                && (refused.contains(&id) || (of_fault(publish) && !self.broker.deferred.contains(&id)));
+            if is_refused {
+                publish.refused = Some(code);
+            }
+            publish.failures += u8::from(in_flight && !is_known);
+            let was_read = in_flight && culprit.is_none_or(|culprit| id < culprit);
+            let given_up = was_read && (!publish.resend || publish.failures >= 2);
+            publish.channel_closed |= fail || is_refused || given_up;
+        }
+        self.broker.may_repeat.extend(self.broker.in_flight());
+        let partial = self.broker.partial.iter().map(|partial| partial.id);
+        let dropped = whole.iter().copied().filter(|id| culprit.is_some_and(|culprit| *id >= culprit));
+        let dropped: Vec<u64> = dropped.chain(partial).collect();
+        dropped.iter().for_each(|id| self.broker.drop_publish(*id));
+        if fail {
+            self.fail_deferred_nacks();
         }
         self.broker.closing = true;
         self.broker.end_epoch();
+        let text = match fault {
+            Fault::Size => "PRECONDITION_FAILED - message size 9 is larger than configured max size 15000",
+            _ => "NOT_FOUND - no exchange 'gone' in vhost '/'",
+        };
+        let error = Error::channel_closed("refused", Some(CloseReason::new(code, text, 60, 40)));
+        let others = Error::closed_meanwhile(&Error::channel_closed("closed", None));
+        let fault = match fault {
+            Fault::Elsewhere => CloseFault::Elsewhere,
+            Fault::Unknown => CloseFault::Unknown,
+            Fault::Exchange | Fault::Size => CloseFault::Publish(&error),
+        };
         let close_ok = Bytes::from_static(&[1, 0, 3, 0, 0, 0, 4, 0, 20, 0, 41, 0xCE]);
-        self.outbox.reopen(&Error::channel_closed("closed", None), close_ok);
+        self.outbox.reopen(&ChannelClose { error: &others, fault, fail }, close_ok);
         (self.recovering, self.defers_nacks) = (true, false);
+        self.refusing |= fail;
     }
 
     fn run(&mut self, step: ScheduleStep) {
         let pick = |open: Vec<usize>, which: Index| open.get(which.index(open.len().max(1))).copied();
         match step {
-            ScheduleStep::Publish { size, resend } => self.publish(size, resend),
+            ScheduleStep::Publish { size, resend, exchange } => self.publish(size, resend, exchange),
             ScheduleStep::Take(budget) => self.take(budget),
             ScheduleStep::Answer { which, multiple, nack } => {
                 if let Some(at) = pick(self.broker.open(), which) {
@@ -284,7 +382,9 @@ impl World {
             ScheduleStep::FinishRecovery { defers_nacks } if self.recovering && !self.broker.closing => {
                 self.finish_recovery(defers_nacks)
             }
-            ScheduleStep::Reopen if self.attached && !self.broker.closing => self.reopen(),
+            ScheduleStep::Reopen { fault, fail } if self.attached && !self.broker.closing => {
+                self.reopen(fault, fail);
+            }
             ScheduleStep::RetryNacks
                 if self.attached
                     && !self.recovering
@@ -292,7 +392,7 @@ impl World {
                     && self.outbox.awaits_only_deferred_nacks() =>
             {
                 assert_eq!(self.broker.in_flight(), [0; 0]);
-                self.reopen();
+                self.reopen(Fault::Elsewhere, false);
             }
             ScheduleStep::EndNackRetry => {
                 self.outbox.end_nack_retry();
@@ -301,7 +401,7 @@ impl World {
             ScheduleStep::Detach { .. }
             | ScheduleStep::Attach(_)
             | ScheduleStep::FinishRecovery { .. }
-            | ScheduleStep::Reopen
+            | ScheduleStep::Reopen { .. }
             | ScheduleStep::RetryNacks => {}
         }
         self.poll_all();
@@ -329,7 +429,8 @@ impl World {
         } else {
             self.publishes.values_mut().for_each(|publish| publish.channel_closed = true);
             self.fail_deferred_nacks();
-            self.outbox.close(Error::channel_closed("over", None), None);
+            let over = Error::closed_meanwhile(&Error::channel_closed("over", None));
+            self.outbox.end(over, FinalFrames::None);
         }
         self.poll_all();
         let unanswered: Vec<_> =
@@ -366,13 +467,13 @@ async fn numbers_may_skip_before_new_publishes() {
     let flush: Arc<Recipient<Flush>> = Arc::new(Flushes::default().start().recipient());
     let mut world = World::new(flush, false);
     for resend in [false, true, false] {
-        world.publish(0, resend);
+        world.publish(0, resend, "ex");
     }
     world.take(1);
     world.detach(false);
     world.attach(FRAME_MAX[0]);
     world.finish_recovery(false);
-    world.publish(0, true);
+    world.publish(0, true, "ex");
     world.detach(false);
     world.attach(FRAME_MAX[0]);
     world.finish_recovery(false);

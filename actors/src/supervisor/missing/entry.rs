@@ -30,6 +30,8 @@ pub(in crate::supervisor) struct Entry {
 pub(in crate::supervisor) enum Place {
     /// On the utility channel, or on the channel of the consumer.
     UtilityChannel,
+    /// A channel: it reopens by itself.
+    Channel,
     /// Not here: only the application can bring it back.
     Application,
 }

@@ -221,6 +221,20 @@ impl Missing {
         self.mark(EntityKey::Channel(channel), error, now).progress = Progress::GivenUp;
     }
 
+    /// The broker has closed a channel, which reopens at this time.
+    pub(super) fn channel_backing_off(&mut self, channel: u16, error: Error, until: Instant, now: Instant) {
+        let entry = self.mark(EntityKey::Channel(channel), error, now);
+        (entry.place, entry.progress) = (Place::Channel, Progress::Waiting { due: until });
+    }
+
+    /// A channel is open again, or has ended.
+    pub(super) fn channel_reopened(&mut self, channel: u16) {
+        let key = EntityKey::Channel(channel);
+        if self.entries.get(&key).is_some_and(|entry| entry.place == Place::Channel) {
+            self.remove(&key);
+        }
+    }
+
     /// There is no channel for these: they wait until one closes.
     pub(super) fn no_room(&mut self, keys: &[EntityKey], error: &Error) {
         for key in keys {

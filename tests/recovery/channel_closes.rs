@@ -1,0 +1,225 @@
+//! Channels that the broker closes because of a publish or a call, on a robust connection.
+
+use std::time::Duration;
+
+use actix_pika::{
+    ChannelEvent, DeclareExchange, Delivery, ErrorKind, Exchange, OpenChannel, Publishing, testing::Probe,
+};
+use futures_util::future::join_all;
+use lapin::{ExchangeKind, options::ExchangeDeleteOptions};
+
+use crate::support::{eventually, oracle::Oracle, robust_connection::RobustConnection, take, within};
+
+async fn delete_exchange(oracle: &Oracle, name: &str) {
+    oracle.channel().exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.unwrap();
+}
+
+/// Declares a fanout exchange and a queue that is bound to it, both by another client.
+async fn bound_exchange(oracle: &Oracle, name: &str) {
+    oracle.declare_exchange(name, ExchangeKind::Fanout).await;
+    oracle.declare_queue(name).await;
+    oracle.bind(name, name, "").await;
+}
+
+/// Publishes one after the other; returns the reply codes of those that failed.
+async fn failures(exchange: &Exchange, publishes: usize) -> Vec<Option<u16>> {
+    let mut codes = Vec::new();
+    for _ in 0..publishes {
+        if let Err(error) = within("an answer", 30, exchange.publish("m", "")).await {
+            codes.push(error.code());
+        }
+    }
+    codes
+}
+
+/// CH-31: a publish to a missing exchange gets the 404; publishes beside it are confirmed, and the channel stays open.
+#[actix::test]
+async fn a_wrong_publish_does_not_fail_its_neighbours() {
+    let robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    channel.declare_queue("shared").await.unwrap();
+    let (missing, exchange) = (channel.exchange("missing"), channel.default_exchange());
+    for round in 0..8 {
+        let good = join_all((0..10).map(|n| exchange.publish(format!("{round}.{n}"), "shared")));
+        let both = async { tokio::join!(missing.publish("wrong", "k"), good) };
+        let (wrong, good) = within("the answers", 20, both).await;
+        let error = wrong.unwrap_err();
+        assert_eq!((error.code(), error.is_retryable()), (Some(404), false), "{round}: {error}");
+        let failed: Vec<_> = good.into_iter().filter_map(Result::err).collect();
+        assert!(failed.is_empty(), "{round}: {failed:?}");
+    }
+    assert!(!channel.is_closed());
+    within("a publish", 10, exchange.publish("last", "shared")).await.unwrap();
+}
+
+/// CH-31: six tasks share one channel: two publish to exchanges that do not exist, one under the name of another user, and
+/// three publish what is right.
+#[actix::test]
+async fn six_tasks_share_one_channel() {
+    let robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    channel.declare_queue("shared").await.unwrap();
+    let wrong = |name: &'static str| {
+        let exchange = channel.exchange(name);
+        async move {
+            for n in 0..3 {
+                let error = exchange.publish("wrong", "k").await.unwrap_err();
+                assert_eq!((error.code(), error.is_retryable()), (Some(404), false), "{n}: {error}");
+                assert_eq!(error.entity(), Some(name));
+            }
+        }
+    };
+    let other_code = {
+        let exchange = channel.default_exchange();
+        async move {
+            for n in 0..3 {
+                let content = Publishing::new("wrong").user_id("somebody else");
+                let error = exchange.publish(content, "shared").await.unwrap_err();
+                assert_eq!((error.code(), error.is_retryable()), (Some(406), false), "{n}: {error}");
+            }
+        }
+    };
+    let right = |task: usize| {
+        let exchange = channel.default_exchange();
+        async move {
+            for n in 0..100 {
+                exchange.publish(format!("{task}.{n}"), "shared").await.unwrap();
+            }
+        }
+    };
+    let wrongs = async { tokio::join!(wrong("one"), wrong("two"), other_code) };
+    within("six tasks", 60, async { tokio::join!(wrongs, right(0), right(1), right(2)) }).await;
+    let oracle = robust.oracle().await;
+    eventually("all messages", 10, async || (oracle.count("shared").await >= 300).then_some(())).await;
+    assert!(!channel.is_closed());
+}
+
+/// PUB-38: a missing exchange fails its own publishes with 404, no others, and closes the channel once at most.
+#[actix::test]
+async fn a_missing_exchange_fails_its_own_publishes_only() {
+    let robust = RobustConnection::connect().await;
+    let oracle = robust.oracle().await;
+    bound_exchange(&oracle, "x").await;
+    bound_exchange(&oracle, "y").await;
+    let channel = robust.channel().await;
+    let mut events = Probe::<ChannelEvent>::start();
+    channel.watch(events.recipient());
+    let (x, y) = (channel.exchange("x"), channel.exchange("y"));
+    within("a publish", 10, x.publish("m", "")).await.unwrap();
+    delete_exchange(&oracle, "x").await;
+    let (missing, present) = tokio::join!(failures(&x, 1000), failures(&y, 1000));
+    assert_eq!(present, []);
+    assert_eq!(missing, [Some(404); 1000]);
+    assert!(!channel.is_closed());
+    let events = events.drain().await;
+    let reopened = events.iter().filter(|event| matches!(event, ChannelEvent::Reopened(_))).count();
+    assert!(reopened <= 1, "{events:?}");
+}
+
+/// PUB-38: publishes succeed again once somebody else has declared the exchange again.
+#[actix::test]
+async fn publishes_succeed_again_when_the_exchange_is_back() {
+    let robust = RobustConnection::connect().await;
+    let oracle = robust.oracle().await;
+    bound_exchange(&oracle, "x").await;
+    let channel = robust.channel().await;
+    let exchange = channel.exchange("x");
+    delete_exchange(&oracle, "x").await;
+    assert_eq!(failures(&exchange, 8).await, [Some(404); 8]);
+    bound_exchange(&oracle, "x").await;
+    eventually("a publish that succeeds", 15, async || exchange.publish("m", "").await.ok()).await;
+    assert!(!channel.is_closed());
+}
+
+/// PUB-38: publishes succeed at once when this application declares the exchange, on whatever channel.
+#[actix::test]
+async fn a_publish_behind_the_declare_of_its_exchange_succeeds() {
+    let robust = RobustConnection::connect().await;
+    let (channel, other) = (robust.channel().await, robust.channel().await);
+    let exchange = channel.exchange("later");
+    for n in 0..3 {
+        assert_eq!(failures(&exchange, 1).await, [Some(404)]);
+        let declare = DeclareExchange::fanout("later").robust(n == 0);
+        other.declare_exchange(declare).await.unwrap();
+        let publish = exchange.publish(Publishing::new("m").mandatory(false), "").await;
+        publish.unwrap_or_else(|error| panic!("{n}: {error}"));
+        other.exchange("later").delete().await.unwrap();
+    }
+}
+
+/// PUB-38: an exchange that this connection declared is declared and bound again when somebody else deletes it.
+#[actix::test]
+async fn a_recorded_exchange_that_is_deleted_is_declared_again() {
+    let robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    let exchange = channel.declare_exchange(DeclareExchange::fanout("x")).await.unwrap();
+    channel.declare_queue("x").await.unwrap().bind("x", "").await.unwrap();
+    let oracle = robust.oracle().await;
+    delete_exchange(&oracle, "x").await;
+    eventually("a publish that succeeds", 15, async || exchange.publish("m", "").await.ok()).await;
+    oracle.wait_for_count("x", 1).await;
+    assert!(!channel.is_closed());
+}
+
+/// PUB-38: publishes that were queued for an exchange that is gone after the reconnect close the channel once, and what
+/// was queued beside them is sent.
+#[actix::test]
+async fn publishes_queued_for_a_missing_exchange_close_the_channel_once() {
+    let mut robust = RobustConnection::connect().await;
+    let oracle = robust.oracle().await;
+    bound_exchange(&oracle, "x").await;
+    bound_exchange(&oracle, "y").await;
+    let channel = robust.channel().await;
+    let mut events = Probe::<ChannelEvent>::start();
+    channel.watch(events.recipient());
+    robust.disconnect().await;
+    delete_exchange(&oracle, "x").await;
+    let (x, y) = (channel.exchange("x"), channel.exchange("y"));
+    let all = join_all((0..40).map(|n| if n % 2 == 0 { x.publish("m", "") } else { y.publish("m", "") }));
+    let answers = async { tokio::join!(all, robust.proxy.accept_new()).0 };
+    let answers = within("the answers", 30, answers).await;
+    for (n, answer) in answers.into_iter().enumerate() {
+        let code = answer.map(drop).map_err(|error| error.code());
+        assert_eq!(code, if n % 2 == 0 { Err(Some(404)) } else { Ok(()) }, "{n}");
+    }
+    oracle.wait_for_count("y", 20).await;
+    let events = events.drain().await;
+    let reopened = events.iter().filter(|event| matches!(event, ChannelEvent::Reopened(_))).count();
+    assert_eq!(reopened, 2, "after the reconnect and after the 404: {events:?}");
+}
+
+/// PUB-38: publishes to a missing exchange do not end a consumer of the same channel.
+#[actix::test]
+async fn publishes_to_a_missing_exchange_do_not_end_the_consumer_beside_them() {
+    let robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    let queue = channel.declare_queue("jobs").await.unwrap();
+    let mut probe = Probe::<Delivery>::start();
+    let consumer = queue.consume(probe.recipient()).await.unwrap();
+    let missing = channel.exchange("missing");
+    for attempt in 0..10 {
+        let error = within("an answer", 10, missing.publish("lost", "k")).await.unwrap_err();
+        assert_eq!(error.code(), Some(404), "{attempt}: {error}");
+    }
+    assert!(!channel.is_closed());
+    assert!(consumer.end().is_none());
+    within("a publish", 10, channel.default_exchange().publish("work", "jobs")).await.unwrap();
+    within("the delivery", 10, take(&mut probe, 1)).await.remove(0).ack().unwrap();
+}
+
+/// CH-33: a publish to a missing exchange is under way when its channel is closed: both have the 404.
+#[actix::test]
+async fn a_close_behind_a_refused_publish_has_its_cause() {
+    let robust = RobustConnection::connect().await;
+    for options in [OpenChannel::new(), OpenChannel::new().deadline(Duration::from_secs(5))] {
+        let channel = robust.connection.channel_with(options).await.unwrap();
+        let missing = channel.exchange("missing");
+        let both = async { tokio::join!(missing.publish("wrong", "k"), channel.close()) };
+        let (publish, close) = within("the answers", 10, both).await;
+        let error = publish.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::ChannelClosed, Some(404)), "{error}");
+        if let Err(error) = close {
+            assert_eq!((error.kind(), error.code()), (ErrorKind::ChannelClosed, Some(404)), "{error}");
+        }
+    }
+}
