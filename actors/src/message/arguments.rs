@@ -455,10 +455,12 @@ impl DeclareQueue {
         self.argument("x-queue-leader-locator", locator.as_str())
     }
 
-    /// Sets how long a consumer may leave a delivery unsettled before the broker closes its channel
-    /// (`x-consumer-timeout`).
+    /// Sets how long a consumer may leave a delivery unsettled (`x-consumer-timeout`).
     ///
-    /// Whole milliseconds, rounded up. RabbitMQ 3.12 and later; the broker's default is 30 minutes.
+    /// Whole milliseconds, rounded up. RabbitMQ 3.12 and later; the broker's default is 30 minutes. Up to 4.2
+    /// the broker then closes the channel (406), which is reopened on a connection that recovers. From 4.3 on
+    /// only quorum queues have such a limit: the broker cancels the consumer, which is started again on a
+    /// connection that recovers, and takes its deliveries back; settling one fails with `StaleDelivery`.
     ///
     /// Source: <https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout>
     ///
@@ -503,7 +505,8 @@ impl DeclareQueue {
     }
 
     /// Sets whether messages are kept on disk instead of in memory (`x-queue-mode`). Classic queues before
-    /// RabbitMQ 3.12 only; later versions always keep them on disk.
+    /// RabbitMQ 3.12 only; later versions always keep them on disk, and some from 4.3 on may refuse the
+    /// argument (406).
     ///
     /// # Examples
     /// ```

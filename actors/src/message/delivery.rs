@@ -173,7 +173,8 @@ impl Delivery {
     /// Returns whether the broker may have delivered the message before.
     ///
     /// With `false` the queue did not deliver it before. With `true` it may or may not have reached a
-    /// consumer.
+    /// consumer. RabbitMQ 4.3 and later deliver a dead-lettered message with `true` from the first time on, earlier
+    /// ones with `false` ([`BrokerRules::dead_letter_is_redelivered`](crate::BrokerRules::dead_letter_is_redelivered)).
     ///
     /// **Over a reconnect**: unsettled deliveries are delivered again with `true`.
     ///
