@@ -310,7 +310,9 @@ async fn deliveries_read_together_with_a_cancel_are_not_lost() {
     oracle.declare_queue("others").await;
     let recorded = RecordedConnection::open(&bench).await;
     let mut probe = Probe::<Delivery>::start();
-    recorded.channel.queue("jobs").consume(probe.recipient()).await.unwrap();
+    // With its type: RabbitMQ 4.3 would take deliveries of a quorum queue back with the cancel.
+    let jobs = recorded.channel.declare_queue(DeclareQueue::new("jobs").classic()).await.unwrap();
+    jobs.consume(probe.recipient()).await.unwrap();
     recorded.proxy.stall(Direction::ToClient);
     for n in 0..3 {
         oracle.publish("", "jobs", n.to_string()).await;

@@ -87,7 +87,9 @@ crate::modes! {
     async fn a_stream_ends_with_its_queue(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(3)).await;
         let recorded = RecordedConnection::open(&bench).await;
-        let mut stream = recorded.channel.queue("jobs").deliveries().await.unwrap();
+        // With its type: RabbitMQ 4.3 would take deliveries of a quorum queue back with the cancel.
+        let jobs = recorded.channel.declare_queue(DeclareQueue::new("jobs").classic()).await.unwrap();
+        let mut stream = jobs.deliveries().await.unwrap();
         let mut bodies = Vec::new();
         for _ in 0..3 {
             let delivery = stream.next().await.unwrap();
