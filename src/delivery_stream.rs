@@ -140,7 +140,11 @@ impl DeliveryStream {
     pub(crate) async fn end_now(&mut self, unseen: Vec<Delivery>) -> Result<()> {
         self.give_back(unseen);
         self.sink.give_back(std::mem::take(&mut self.taken));
-        let result = self.channel.call(CancelConsumer::new(self.tag())).await;
+        let cancel = match self.end {
+            None => CancelConsumer::new(self.tag()),
+            Some(_) => facade::give_up(self.tag()),
+        };
+        let result = self.channel.call(cancel).await;
         // Not earlier: the call may be dropped before the channel has received it.
         self.end = Some(ConsumerEnd::Cancelled);
         result
@@ -187,6 +191,10 @@ impl Drop for DeliveryStream {
             Some(tag) if self.end.is_none() => {
                 self.sink.give_back(std::mem::take(&mut self.taken));
                 self.channel.actor().do_send(CancelConsumer::new(&**tag));
+            }
+            // Another consumer may have its tag.
+            Some(tag) if matches!(self.end, Some(ConsumerEnd::TooSlow)) => {
+                self.channel.actor().do_send(facade::give_up(tag));
             }
             Some(_) => {}
         }

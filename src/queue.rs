@@ -207,7 +207,8 @@ impl Queue {
     ///
     /// Sends `basic.qos` and `basic.consume`. The actor handles [`Delivery`]. When it stops, the consumer
     /// ends with [`TargetGone`](crate::ConsumerEnd::TargetGone), and its unsettled deliveries return to the
-    /// queue.
+    /// queue. On a connection that recovers it is then missing in [`Health`](crate::events::Health) until
+    /// [`Consumer::cancel`] gives it up, or another consumer takes its tag.
     ///
     /// # Errors
     /// `Refused`: 403 if another consumer is exclusive, or without permission; 404 if the queue does not

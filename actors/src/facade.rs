@@ -10,8 +10,8 @@ use crate::{
     consumer::Consumer,
     error::{Error, ErrorKind},
     message::{
-        BindExchange, BindQueue, Consume, DeclareExchange, DeclareQueue, DeleteQueue, Delivery,
-        DeliveryTarget, Get, OpenChannel, QueueType,
+        BindExchange, BindQueue, CancelConsumer, Consume, DeclareExchange, DeclareQueue, DeleteQueue,
+        Delivery, DeliveryTarget, Get, OpenChannel, QueueType,
     },
     outbox::Outbox,
 };
@@ -46,6 +46,13 @@ pub fn refused(what: &'static str) -> Error {
 /// Returns the same for a queue.
 pub fn queue_refused(what: &'static str, queue: &str) -> Error {
     Error::refused_here(what).on(queue)
+}
+
+/// Gives up a consumer that is missing because its stream was too slow; cancels none with this tag.
+pub fn give_up(tag: &str) -> CancelConsumer {
+    let mut cancel = CancelConsumer::new(tag);
+    cancel.only_lost = true;
+    cancel
 }
 
 /// Returns the type that a queue is declared with, if it is among the arguments.

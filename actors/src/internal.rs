@@ -119,10 +119,8 @@ pub(crate) enum SupervisorMessage {
     /// [`ChannelMessage::EntityFound`] follows.
     EntityGone { kind: EntityKind, name: String, error: Error },
     /// From a channel: a consumer delivers nothing, and nothing but the application can start it again.
-    #[allow(dead_code)]
     ConsumerMissing { channel: u16, tag: Arc<str>, error: Error },
     /// From a channel: such a consumer is delivered to again, or is not wanted any more.
-    #[allow(dead_code)]
     ConsumerGivenUp { channel: u16, tag: Arc<str> },
     /// From a channel: a consumer that must not start on the channel itself, where a refusal would close
     /// that.

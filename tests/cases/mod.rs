@@ -4,11 +4,9 @@
 
 mod auto_delete_exchange;
 mod blocked;
-mod blocking;
 mod quorum;
 mod recovery;
 mod routing;
-mod target_gone;
 
 use std::time::Duration;
 

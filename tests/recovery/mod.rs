@@ -13,6 +13,7 @@ mod cluster;
 mod consumers;
 mod events;
 mod locks;
+mod missing_consumers;
 mod network;
 mod network_cuts;
 mod publish;

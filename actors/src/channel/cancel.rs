@@ -18,6 +18,10 @@ use crate::{
 impl ChannelMachine {
     /// The application cancels a consumer. One of a closed channel has ended already, which is no error.
     pub(super) fn cancel_consumer(&mut self, cancel: &CancelConsumer, now: Instant) -> Reply<()> {
+        let was_lost = self.give_up_lost(&cancel.tag);
+        if cancel.only_lost || was_lost && self.consumers.get(&cancel.tag).is_none() {
+            return Reply::now(Ok(()));
+        }
         if self.state.usable().is_err() && !self.state.is_recovering() {
             return Reply::now(Ok(()));
         }
@@ -175,7 +179,10 @@ impl ChannelMachine {
     /// Has the supervisor forget a consumer that was cancelled here; an auto-delete queue goes with it.
     pub(super) fn forget_consumer(&mut self, entry: &ConsumerEntry) {
         let (channel, tag) = (self.number(), entry.tag().clone());
-        self.forget(Removal::Consumer { channel, tag });
+        // One that is missing is wanted, and stays recorded.
+        if !self.lost.contains(&tag) {
+            self.forget(Removal::Consumer { channel, tag });
+        }
     }
 
     /// Has the supervisor forget a consumer that was lost. The queue of one that does not recover is kept.

@@ -170,6 +170,7 @@ impl ChannelMachine {
         self.report_changes();
         self.waiting.fail_all(others);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
+        self.give_up_all_consumers();
         let answer = ended.answer.unwrap_or_else(|| abandoned.answer(cause));
         answer_all(self.closers.drain(..), &answer);
         self.report(SupervisorMessage::ChannelDrained { channel });

@@ -162,9 +162,12 @@ impl ChannelMachine {
         let answer = match self.consumers.get_mut(tag) {
             Some(entry) => {
                 entry.phase.consumed();
-                let recorded = entry.subscription.recovers && !entry.phase.is_cancelling();
+                let (recovers, is_wanted) = (entry.subscription.recovers, !entry.phase.is_cancelling());
                 let (consumed, queue) = (entry.consumed(), entry.subscription.queue.clone());
-                if recorded {
+                if is_wanted {
+                    self.consumer_replaced(&consumed.tag);
+                }
+                if recovers && (is_wanted || self.lost.contains(tag)) {
                     let (channel, tag) = (self.number(), consumed.tag.clone());
                     self.record(Entity::Consumer { channel, tag, queue });
                 }

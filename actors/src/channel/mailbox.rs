@@ -17,10 +17,9 @@ use crate::{
     internal::ChannelMessage,
     message::{
         BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel, CommitTx, Confirmation, Consume,
-        Consumed, ConsumerEnd, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery,
-        FollowChannel, Get, PauseConsumer, Publish, PurgeQueue, Qos, QueueDeclared, Recover, ReleaseChannel,
-        RollbackTx, SelectTx, Settle, SinkRegistration, TargetLost, UnbindExchange, UnbindQueue,
-        WatchChannel,
+        Consumed, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery, FollowChannel, Get,
+        PauseConsumer, Publish, PurgeQueue, Qos, QueueDeclared, Recover, ReleaseChannel, RollbackTx,
+        SelectTx, Settle, SinkRegistration, TargetLost, UnbindExchange, UnbindQueue, WatchChannel,
     },
     outbox::{Destination, FinalFrames, Outbox, PublishFuture, Tick},
     wire::Fault,
@@ -133,7 +132,7 @@ impl ChannelMachine {
             }
             ChannelMessage::CancelSlowConsumer { consumer } => {
                 log::warn!("channel {}: consumer {consumer} cancelled, too slow", self.number());
-                self.cancel_because(consumer, ConsumerEnd::TooSlow, Instant::now());
+                self.cancel_slow_consumer(consumer, Instant::now());
             }
             ChannelMessage::Blocked(blocked) => self.outbox.set_blocked(blocked),
             ChannelMessage::Drain => self.drain(Instant::now()),
@@ -181,7 +180,7 @@ impl Handler<TargetLost> for Channel {
 
     fn handle(&mut self, lost: TargetLost, ctx: &mut Context<Self>) {
         self.turn(ctx, |machine| {
-            machine.cancel_because(lost.consumer, ConsumerEnd::TargetGone, Instant::now());
+            machine.target_lost(lost, Instant::now());
         });
     }
 }

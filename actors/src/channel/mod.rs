@@ -11,6 +11,7 @@
 //! | `inbound`, `deliver` | frames of the broker, deliveries |
 //! | `consume`, `cancel`, `repair` | `basic.consume`, `basic.cancel`, consumers that cannot start again |
 //! | `outage`, `reopen`, `recovery` | a lost connection, a closed channel, what is recovered in which order |
+//! | `lost_consumers` | consumers that only the application can start again |
 //! | `nack_retry` | what happens on a nack |
 //! | `requeue` | when failed deliveries are requeued |
 //! | `closing` | how a channel closes for good |
@@ -23,6 +24,7 @@ mod consume;
 mod consumers;
 mod deliver;
 mod inbound;
+mod lost_consumers;
 mod machine;
 mod mailbox;
 mod nack_retry;

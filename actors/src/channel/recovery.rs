@@ -35,6 +35,7 @@ impl ChannelMachine {
         let epoch = connection.epoch;
         self.prefetch.connected(connection.broker.rules);
         // First, so that a fault that follows is reported for this connection.
+        self.outbox.watch_io_loop(connection.credit.io_clock().clone());
         self.connection = Some(connection);
         self.outbox.attach(epoch, flush, frame_max, again);
         if again {
@@ -109,6 +110,7 @@ impl ChannelMachine {
         self.outbox.finish_recovery(self.renames.current(), retry_nacks_until);
         self.notify(ChannelEvent::Reopened(cause));
         let (skipped, repairs) = self.repairs(skipped);
+        self.report_missing_consumers();
         self.report(SupervisorMessage::ChannelRecovered { channel, epoch, skipped });
         repairs.into_iter().for_each(|repair| self.report(repair));
         for waiting in self.waiting.take() {

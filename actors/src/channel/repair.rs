@@ -76,6 +76,8 @@ impl ChannelMachine {
 
     /// The application has given up a consumer, or its queue. The broker is told if it has the consumer.
     pub(super) fn give_up_consumer(&mut self, tag: &str, now: Instant) {
+        // The supervisor has removed it from what is missing.
+        self.lost.remove(tag);
         let Some(entry) = self.consumers.get(tag) else { return };
         let consumer = entry.id();
         if entry.phase.is_suspended() || self.state.consumers_at() == ConsumersAt::Client {

@@ -17,6 +17,9 @@ use tokio::time::Instant;
 const TICKS: u32 = 4;
 /// Ticks without a read after which the peer is dead: two intervals.
 const DEAD_AFTER: u32 = 2 * TICKS;
+/// Intervals without a tick after which the broker has given up the connection: it looks once in an interval,
+/// and gives up when it has seen two without a byte.
+const LOST_AFTER: u32 = 3;
 
 /// What to do after a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(super) struct Heartbeat {
     reads: u64,
     writes: u64,
     ticks_without_read: u32,
+    /// When the last late tick came, and how late it was.
+    last_stall: Option<(Instant, Duration)>,
 }
 
 impl Heartbeat {
@@ -46,11 +51,31 @@ impl Heartbeat {
             reads: 0,
             writes: 0,
             ticks_without_read: 0,
+            last_stall: None,
         })
     }
 
     pub(super) fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// Returns after which time without a tick the broker has given up the connection.
+    pub(super) fn lost_after(&self) -> Duration {
+        self.interval * LOST_AFTER
+    }
+
+    /// Returns for how long the thread of the connection stands still, if that is longer than half an
+    /// interval.
+    pub(super) fn stall(&self, now: Instant) -> Option<Duration> {
+        let late = now.saturating_duration_since(self.next_tick);
+        (late > self.interval / 2).then_some(late)
+    }
+
+    /// Returns for how long the thread of the connection stood still within the last intervals.
+    pub(super) fn recent_stall(&self, now: Instant) -> Option<Duration> {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) <= self.lost_after();
+        let recent = self.last_stall.filter(|(at, _)| is_recent(*at));
+        self.stall(now).or(recent.map(|(_, late)| late))
     }
 
     /// Returns when to call [`tick`](Self::tick).
@@ -67,12 +92,8 @@ impl Heartbeat {
         writes: u64,
         read_paused: bool,
     ) -> HeartbeatAction {
-        let late = now.saturating_duration_since(self.next_tick);
-        if late > self.interval / 2 {
-            log::warn!(
-                "the thread of this connection was blocked for {late:?}, more than half a heartbeat interval; the \
-                 broker may close the connection"
-            );
+        if let Some(late) = self.stall(now) {
+            self.last_stall = Some((now, late));
         }
         self.next_tick = now + self.interval / TICKS;
         self.ticks_without_read =
@@ -169,6 +190,27 @@ mod tests {
     #[test]
     fn an_interval_of_0_turns_heartbeats_off() {
         assert!(Heartbeat::start(0, Instant::now()).is_none());
+    }
+
+    /// HB-08
+    #[test]
+    fn a_thread_that_is_blocked_for_more_than_half_an_interval_stands_still() {
+        let mut bench = Bench::start();
+        let due = bench.heartbeat.next_tick();
+        let half = Duration::from_secs(5);
+        assert_eq!(bench.heartbeat.stall(due + half), None);
+        let late = half + Duration::from_secs(1);
+        assert_eq!(bench.heartbeat.stall(due + late), Some(late));
+        bench.heartbeat.tick(due + late, 0, 0, false);
+        bench.now = due + late;
+        assert_eq!(bench.heartbeat.stall(bench.now), None, "it runs again");
+        bench.tick();
+        assert_eq!(bench.heartbeat.recent_stall(bench.now), Some(late), "what ends now may be due to it");
+        for _ in 0..LOST_AFTER * TICKS {
+            bench.tick();
+        }
+        assert_eq!(bench.heartbeat.recent_stall(bench.now), None);
+        assert_eq!(bench.heartbeat.lost_after(), Duration::from_secs(30));
     }
 
     #[test]

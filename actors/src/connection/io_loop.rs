@@ -8,6 +8,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use actix::{ActorContext, ActorFuture, Context};
@@ -52,6 +53,7 @@ impl ActorFuture<Connection> for IoLoop {
             Ok(IoState::Ended) => connection.phase.take_cause(),
             Ok(IoState::TimedOut) => connection.phase.timed_out(),
             Err(error) => {
+                let error = connection.explain(error);
                 log::debug!("connection {}: {error}", connection.epoch());
                 Some(connection.socket_ended(error))
             }
@@ -75,6 +77,7 @@ impl Connection {
     fn poll_io(&mut self, cx: &mut TaskContext<'_>) -> Result<IoState, Error> {
         let read_paused = self.poll_read(cx)?;
         if let Err(error) = self.poll_write(cx) {
+            let error = self.explain(error);
             self.close_write(error);
         }
         if self.phase.is_closing() || self.phase.is_write_closed() {
@@ -206,12 +209,28 @@ impl Connection {
         }
     }
 
+    /// Names the cause of an error of the socket, if this thread was blocked before.
+    fn explain(&self, error: Error) -> Error {
+        let now = Instant::now();
+        let Some(heartbeat) = &self.heartbeat else { return error };
+        let Some(stall) = heartbeat.recent_stall(now) else { return error };
+        if heartbeat.stall(now).is_some() {
+            warn_of_stall(self.epoch(), stall, heartbeat.interval());
+        }
+        error.after_stall(stall)
+    }
+
     /// Sends a heartbeat when one is due; fails when the peer is dead.
     fn poll_heartbeat(&mut self, cx: &mut TaskContext<'_>, read_paused: bool) -> Result<(), Error> {
         let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
         let mut send = false;
         while self.heartbeat_timer.is_due(cx) {
-            match heartbeat.tick(Instant::now(), self.reads, self.writer.writes(), read_paused) {
+            let now = Instant::now();
+            self.credit.io_clock().ran(now);
+            if let Some(stall) = heartbeat.stall(now) {
+                warn_of_stall(self.end_report.epoch, stall, heartbeat.interval());
+            }
+            match heartbeat.tick(now, self.reads, self.writer.writes(), read_paused) {
                 HeartbeatAction::None => {}
                 HeartbeatAction::Send => send = true,
                 HeartbeatAction::PeerIsDead => {
@@ -233,4 +252,12 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+fn warn_of_stall(epoch: u64, stall: Duration, interval: Duration) {
+    log::warn!(
+        "connection {epoch}: its arbiter stood still for {stall:.1?}; the broker closes a connection from which \
+         nothing comes for two to three heartbeat intervals of {interval:?}. Move the connection to a thread of \
+         its own (Connector::own_thread), or what blocks to a SyncArbiter or to spawn_blocking"
+    );
 }

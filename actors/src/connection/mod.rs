@@ -155,6 +155,8 @@ impl Connection {
         self.heartbeat = Heartbeat::start(negotiated.heartbeat, Instant::now());
         if let Some(heartbeat) = &self.heartbeat {
             self.heartbeat_timer.set(heartbeat.next_tick());
+            self.credit.io_clock().ran(Instant::now());
+            self.credit.io_clock().set_limit(heartbeat.lost_after());
         }
         self.phase = ConnectionPhase::Open;
         let epoch = self.epoch();

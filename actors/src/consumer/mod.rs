@@ -31,7 +31,7 @@ use self::{
     target::Target,
     worker_backoff::WorkerBackoff,
 };
-use crate::message::{ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetLost};
+use crate::message::{ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost};
 
 /// How often an idle consumer checks whether its target still runs.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,6 +61,7 @@ pub struct Consumer {
 #[derive(Debug)]
 struct LossReport {
     consumer: u32,
+    why: TargetEnd,
     channel: Option<Recipient<TargetLost>>,
 }
 
@@ -73,7 +74,7 @@ impl LossReport {
 impl Drop for LossReport {
     fn drop(&mut self) {
         if let Some(channel) = self.channel.take() {
-            channel.do_send(TargetLost { consumer: self.consumer });
+            channel.do_send(TargetLost { consumer: self.consumer, why: self.why });
         }
     }
 }
@@ -132,9 +133,9 @@ impl Consumer {
             LossAction::None => {}
             LossAction::Rebuild => self.rebuild_later(ctx),
             LossAction::Report => {
-                if let Some(report) = self.loss_report.take() {
+                if let Some(mut report) = self.loss_report.take() {
                     log::warn!("consumer {}: its actor has stopped", report.consumer);
-                    drop(report);
+                    report.why = TargetEnd::ActorStopped;
                 }
             }
             LossAction::HandBack => self.hand_back(),
@@ -209,7 +210,8 @@ impl Handler<Registered> for Consumer {
             earlier.disarm();
         }
         let SinkRegistration { consumer, lost, .. } = registration;
-        self.loss_report = Some(LossReport { consumer, channel: Some(lost) });
+        let why = TargetEnd::ConsumerStopped;
+        self.loss_report = Some(LossReport { consumer, why, channel: Some(lost) });
         self.state.registered();
     }
 }

@@ -11,7 +11,7 @@ use super::{
     Consumer, DeliveryBatch, Discard, End, Leaving, Registered, Resume, permits::Permits, target::Target,
 };
 use crate::message::{
-    ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetLost, WorkerFactory,
+    ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost, WorkerFactory,
 };
 
 /// What the sink and the Consumer actor share.
@@ -73,7 +73,7 @@ impl DeliverySink for ActorSink {
         if !self.consumer.connected()
             && let Some((consumer, lost)) = self.registration.get()
         {
-            lost.do_send(TargetLost { consumer: *consumer });
+            lost.do_send(TargetLost { consumer: *consumer, why: TargetEnd::ConsumerStopped });
         }
         self.shared.permits.add(deliveries.len());
         self.consumer.do_send(DeliveryBatch(deliveries));

@@ -13,7 +13,7 @@ use std::{
 use actix::Recipient;
 
 use super::stream_state::StreamState;
-use crate::message::{ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetLost};
+use crate::message::{ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost};
 
 /// The queue between a channel and a `DeliveryStream` of the crate `actix-pika`.
 ///
@@ -163,7 +163,7 @@ impl StreamSink {
 
 impl DeliverySink for StreamSink {
     fn bind(&self, registration: SinkRegistration) {
-        let lost = TargetLost { consumer: registration.consumer };
+        let lost = TargetLost { consumer: registration.consumer, why: TargetEnd::StreamDropped };
         let mut inner = self.lock();
         if inner.state.has_stream() {
             inner.registration = Some((lost, registration.lost));

@@ -1,6 +1,6 @@
 //! How errors are created: constructors, and conversions from other errors.
 
-use std::{borrow::Cow, fmt, io, sync::Arc};
+use std::{borrow::Cow, fmt, io, sync::Arc, time::Duration};
 
 use super::{CloseReason, ConnectRefusal, Error, ErrorData, ErrorKind};
 use crate::{
@@ -112,6 +112,18 @@ impl Error {
     pub(crate) fn with_refused_login(self) -> Self {
         let mut data = Arc::unwrap_or_clone(self.0);
         data.refusal = Some(ConnectRefusal::Login);
+        data.into()
+    }
+
+    /// Adds that the thread of the connection was blocked before.
+    pub(crate) fn after_stall(self, stall: Duration) -> Self {
+        let mut data = Arc::unwrap_or_clone(self.0);
+        data.what = format!(
+            "{} (before that, the arbiter of the connection stood still for {stall:.1?}; `Connector::own_thread` \
+             keeps the connection from what blocks an arbiter)",
+            data.what
+        )
+        .into();
         data.into()
     }
 

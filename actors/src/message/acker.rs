@@ -35,6 +35,17 @@ pub(crate) enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// Returns what takes its place when it would not reach the broker, if the application is told.
+    pub(crate) fn returned_instead(self) -> Option<Self> {
+        match self {
+            Self::Ack | Self::Nack { .. } | Self::Reject { .. } => Some(Self::NotBegun),
+            Self::AckAll | Self::NackAll { .. } => Some(Self::NackAll { requeue: true }),
+            Self::NotBegun | Self::Failed => None,
+        }
+    }
+}
+
 /// Why a delivery returns to its queue without a decision of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsettled {

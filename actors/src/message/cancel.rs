@@ -8,7 +8,8 @@ use crate::error::Result;
 ///
 /// Deliveries that the application holds can still be settled. Those that it has not begun return to the
 /// queue, or are handled, as [`unhandled`](Self::unhandled) sets. An unknown tag is no error, and neither is a
-/// closed channel.
+/// closed channel. A consumer that has ended because its actor has stopped, or because it was too slow, is
+/// given up: it is not missing any more in [`Health`](crate::Health).
 ///
 /// # Errors
 /// `Timeout` if the deadline passes, or `Blocked` if it passes while the broker blocks the connection.
@@ -31,6 +32,8 @@ use crate::error::Result;
 pub struct CancelConsumer {
     pub(crate) tag: String,
     pub(crate) unhandled: Unhandled,
+    /// Gives up a consumer that is missing, and cancels none.
+    pub(crate) only_lost: bool,
 }
 
 /// What becomes of the deliveries of a cancelled consumer that its actor has not begun to handle.
@@ -64,7 +67,7 @@ impl CancelConsumer {
     /// let cancel = CancelConsumer::new("resizer");
     /// ```
     pub fn new(tag: impl Into<String>) -> Self {
-        Self { tag: tag.into(), unhandled: Unhandled::default() }
+        Self { tag: tag.into(), unhandled: Unhandled::default(), only_lost: false }
     }
 
     /// Sets what becomes of the deliveries that the actor has not begun to handle:

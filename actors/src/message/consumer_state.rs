@@ -7,6 +7,12 @@ use crate::error::Error;
 
 /// Describes why a consumer has ended.
 ///
+/// On a connection that recovers, a consumer that has ended with `TargetGone` or `TooSlow` is still wanted: it
+/// is missing in [`Health`](crate::Health) until the application gives it up. It does so by
+/// [`CancelConsumer`](crate::CancelConsumer) for its tag (`Consumer::cancel`), by [`Forget`](crate::Forget), by
+/// another consumer with the same tag, or by closing the channel. A stream that is dropped is given up. A consumer with `robust(false)` is not
+/// missing when it has ended.
+///
 /// Source: <https://www.rabbitmq.com/docs/consumer-cancel>
 ///
 /// # Examples
@@ -25,7 +31,8 @@ pub enum ConsumerEnd {
     /// The broker cancelled it (`basic.cancel`): its queue was deleted, its node failed, or, with RabbitMQ 4.3
     /// and later, one of its deliveries of a quorum queue was unsettled for too long.
     CancelledByBroker,
-    /// The actor that got its deliveries has stopped.
+    /// The actor that got its deliveries has stopped or panicked, or the arbiter of the consumer has ended, or
+    /// the factory of its workers has panicked.
     TargetGone,
     /// Its waiting deliveries kept the connection from reading for too long (`stall_limit`), and no other
     /// consumer had more of them.

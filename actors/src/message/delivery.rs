@@ -321,7 +321,9 @@ impl Delivery {
     ///
     /// # Errors
     /// `StaleDelivery` if the channel was reopened, if an [`ack_all`](Self::ack_all) settled the delivery, or if
-    /// RabbitMQ 4.3 or later has cancelled its consumer of a quorum queue, and has taken it back.
+    /// RabbitMQ 4.3 or later has cancelled its consumer of a quorum queue, and has taken it back. Also if the
+    /// arbiter of the connection stood still for three heartbeat intervals, after which the broker has closed
+    /// the connection: the message is delivered again.
     /// `ChannelClosed` or `ConnectionClosed` if the channel or connection is closed. In these cases no frame
     /// is sent, and nothing is closed.
     ///

@@ -5,6 +5,7 @@ use std::fmt;
 use actix::{Message, Recipient};
 
 use super::{ConsumerEnd, Delivery};
+use crate::error::Error;
 
 /// Receives the deliveries of one consumer.
 pub(crate) trait DeliverySink: Send + Sync + fmt::Debug {
@@ -48,10 +49,34 @@ pub(crate) struct SinkRegistration {
     pub(crate) lost: Recipient<TargetLost>,
 }
 
-/// The target of this consumer has stopped.
+/// The target of this consumer is gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TargetLost {
     pub(crate) consumer: u32,
+    pub(crate) why: TargetEnd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetEnd {
+    /// The application dropped the stream.
+    StreamDropped,
+    /// The actor has stopped or panicked.
+    ActorStopped,
+    /// The Consumer actor has ended: with its arbiter, or because a factory of workers has panicked.
+    ConsumerStopped,
+}
+
+impl TargetEnd {
+    /// Returns why the consumer is missing; `None` if the application has given it up.
+    pub(crate) fn error(self) -> Option<Error> {
+        match self {
+            Self::StreamDropped => None,
+            Self::ActorStopped => Some(Error::stopped("the actor that handles the deliveries has stopped")),
+            Self::ConsumerStopped => Some(Error::stopped(
+                "the arbiter of the consumer has ended, or the factory of its workers has panicked",
+            )),
+        }
+    }
 }
 
 impl Message for TargetLost {

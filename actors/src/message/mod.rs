@@ -43,7 +43,7 @@ pub(crate) use self::{
     acker::{Acker, Failures, Outcome, Unsettled},
     consume::{DeliveryTarget, WorkerFactory},
     delivery_parts::{ContentLayout, DeliveryParts},
-    delivery_sink::{DeliverySink, Leave, SinkRegistration, TargetLost},
+    delivery_sink::{DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost},
     publishing::Outgoing,
 };
 pub use self::{

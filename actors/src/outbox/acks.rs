@@ -69,6 +69,9 @@ impl Outbox {
 
     /// Marks deliveries as settled under one lock. After an error the rest is settled nevertheless.
     ///
+    /// On a connection whose thread was blocked for so long that the broker has given it up, they return to
+    /// the queue: a late acknowledgement would not arrive.
+    ///
     /// # Errors
     /// The first one: `StaleDelivery`, or the error that closed the outbox.
     #[inline]
@@ -84,6 +87,14 @@ impl Outbox {
                 Err(error.clone())
             } else if channel_epoch != state.channel_epoch {
                 Err(Error::stale("the delivery is stale, the broker delivers it again"))
+            } else if let Some(returned) = outcome.returned_instead().filter(|_| state.stands_still()) {
+                for tag in tags {
+                    let _ = state.acks.mark(tag, consumer, returned);
+                }
+                Err(Error::stale(
+                    "the arbiter of the connection stood still for longer than heartbeats allow, so that the \
+                     connection counts as lost; the broker delivers the message again",
+                ))
             } else {
                 let mut result = Ok(());
                 for tag in tags {

@@ -125,7 +125,7 @@ impl Outbox {
         frame_max: u32,
         recovering: bool,
     ) {
-        let flusher = Flusher { epoch, connection, requested: false };
+        let flusher = Flusher { epoch, connection, requested: false, stands_still: false };
         let _old = self.with(|state, effects| {
             if state.attachment.closed().is_some() {
                 return None;

@@ -1,8 +1,12 @@
 //! The request to the connection to take bytes, and taking them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Outbox, OutboxState, attachment::Attachment, effects::DeferredEffects};
+use crate::transport::IoClock;
 
 impl Outbox {
     /// Moves at most about `budget` bytes to `out` for connection `epoch`; returns whether there is more.
@@ -37,7 +41,26 @@ impl Outbox {
     }
 }
 
+impl Outbox {
+    /// Sets the clock of the connection that takes the bytes from now on.
+    pub(crate) fn watch_io_loop(&self, io_clock: Arc<IoClock>) {
+        let _old = self.with(|state, _| state.io_clock.replace(io_clock));
+    }
+}
+
 impl OutboxState {
+    /// Returns whether the connection has not run for so long that the broker has closed it, because the
+    /// thread of both was blocked. The clock is read only where a flush would be requested.
+    #[inline]
+    pub(super) fn stands_still(&mut self) -> bool {
+        let Attachment::Attached { flusher, .. } = &mut self.attachment else { return false };
+        if flusher.requested && !flusher.stands_still {
+            return false;
+        }
+        flusher.stands_still = self.io_clock.as_ref().is_some_and(|clock| clock.stands_still(Instant::now()));
+        flusher.stands_still
+    }
+
     /// Asks the connection to take bytes, once until it has taken all of them.
     #[inline]
     pub(super) fn request_flush(&mut self, channel: u16, effects: &mut DeferredEffects) {

@@ -13,6 +13,8 @@ pub(super) struct Flusher {
     pub(super) connection: Arc<Recipient<Flush>>,
     /// A flush is requested; unset once the connection has taken everything.
     pub(super) requested: bool,
+    /// The connection has not run for so long that it counts as lost.
+    pub(super) stands_still: bool,
 }
 
 impl Flusher {

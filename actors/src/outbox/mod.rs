@@ -62,6 +62,7 @@ pub use self::{
 use crate::{
     error::{Error, Result},
     message::Publishing,
+    transport::IoClock,
 };
 
 /// The options of an outbox, from [`OpenChannel`](crate::OpenChannel).
@@ -127,6 +128,8 @@ struct OutboxState {
     confirms: Confirms,
     unconfirmed: Unconfirmed,
     acks: Acks,
+    /// When the connection last ran.
+    io_clock: Option<Arc<IoClock>>,
 }
 
 /// Counts what is outstanding on a channel, for tests, metrics and an orderly shutdown.
@@ -179,6 +182,7 @@ impl Outbox {
             confirms: Confirms::default(),
             unconfirmed: Unconfirmed::default(),
             acks: Acks::default(),
+            io_clock: None,
         };
         Self { config, missing, state: Mutex::new(state) }
     }

@@ -1,9 +1,10 @@
 //! Byte streams to the broker: connecting them ([`dial`]), reading in blocks, writing many chunks in one
-//! call, and the credit that pauses reading. No AMQP here.
+//! call, the credit that pauses reading, and the time at which the I/O loop ran. No AMQP here.
 //!
 //! Another kind of stream is another variant of [`Socket`]; nothing else names `TcpStream`.
 
 mod dial;
+mod io_clock;
 mod read_credit;
 mod reader;
 mod socket;
@@ -11,6 +12,7 @@ mod writer;
 
 pub(crate) use self::{
     dial::Candidates,
+    io_clock::IoClock,
     read_credit::{CreditAccount, ReadCredit},
     reader::{ReadProgress, Reader},
     socket::Socket,

@@ -12,6 +12,10 @@ use std::{
     task::Waker,
 };
 
+use tokio::time::Instant;
+
+use super::IoClock;
+
 /// The bytes of unlimited deliveries on one connection.
 pub(crate) struct ReadCredit {
     limit: usize,
@@ -20,6 +24,7 @@ pub(crate) struct ReadCredit {
     /// Woken when reading may continue.
     reader: Mutex<Option<Waker>>,
     accounts: Mutex<Vec<Weak<CreditAccount>>>,
+    io_clock: Arc<IoClock>,
 }
 
 /// The bytes that wait for one consumer.
@@ -85,7 +90,13 @@ impl ReadCredit {
             paused: AtomicBool::new(false),
             reader: Mutex::new(None),
             accounts: Mutex::default(),
+            io_clock: Arc::new(IoClock::new(Instant::now())),
         }
+    }
+
+    /// Returns the clock of the connection whose reading this limits.
+    pub(crate) fn io_clock(&self) -> &Arc<IoClock> {
+        &self.io_clock
     }
 
     /// Returns the bytes in use.

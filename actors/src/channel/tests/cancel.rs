@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::bench::{Bench, Sink};
 use crate::{
-    channel::reply::Answer,
+    channel::{output::Output, reply::Answer},
     error::ErrorKind,
-    message::{CancelConsumer, Consume, ConsumerEnd, Outcome, QueueType},
+    internal::{Change, SupervisorMessage},
+    message::{CancelConsumer, Consume, ConsumerEnd, Outcome, QueueType, TargetEnd, TargetLost},
     outbox::DeliveredTags,
 };
 
@@ -87,6 +88,93 @@ fn a_consumer_whose_target_is_gone_is_lost() {
     bench.answer_cancel("a");
     assert!(matches!(sink.end(), Some(ConsumerEnd::TargetGone)));
     assert_eq!(bench.events(), ["consumer lost"]);
+}
+
+/// Loses a consumer whose actor has stopped. Returns what is reported, except for changes of the topology.
+fn lose(bench: &mut Bench, why: TargetEnd) -> Vec<String> {
+    bench.outputs();
+    bench.machine.target_lost(TargetLost { consumer: 1, why }, bench.now);
+    bench.answer_cancel("a");
+    reports(bench)
+}
+
+fn reports(bench: &mut Bench) -> Vec<String> {
+    let report = |output| match output {
+        Output::Supervisor(SupervisorMessage::ConsumerMissing { tag, error, .. }) => {
+            Some(format!("{tag} is missing: {:?} {:?}", error.kind(), error.entity()))
+        }
+        Output::Supervisor(SupervisorMessage::ConsumerGivenUp { tag, .. }) => {
+            Some(format!("{tag} is given up"))
+        }
+        Output::Supervisor(SupervisorMessage::TopologyChanged(Change::Forget(removal))) => {
+            Some(format!("{removal:?}"))
+        }
+        _ => None,
+    };
+    bench.outputs().into_iter().filter_map(report).collect()
+}
+
+const MISSING: &str = "a is missing: Stopped Some(\"a\")";
+
+#[test]
+fn a_consumer_whose_actor_has_stopped_is_missing_until_it_is_cancelled() {
+    let mut bench = Bench::open();
+    bench.consume("a");
+    assert_eq!(lose(&mut bench, TargetEnd::ActorStopped), [MISSING], "and stays recorded");
+    bench.sent();
+    assert!(cancel(&mut bench, "a").is_ok());
+    assert_eq!(bench.sent(), [""; 0]);
+    assert_eq!(reports(&mut bench), ["a is given up", "LostConsumer { channel: 1, tag: \"a\" }"]);
+    assert!(!cancel(&mut bench, "b").is_ok(), "it waits for the reply");
+    assert_eq!(reports(&mut bench), [""; 0]);
+}
+
+#[test]
+fn a_missing_consumer_is_reported_again_after_a_reconnect_and_replaced_by_its_tag() {
+    let mut bench = Bench::open();
+    bench.consume("a");
+    lose(&mut bench, TargetEnd::ConsumerStopped);
+    bench.lose_connection();
+    bench.attach();
+    bench.answer_open();
+    bench.answer_confirm_select();
+    assert_eq!(reports(&mut bench), [MISSING]);
+    bench.sent();
+    bench.consume("a");
+    assert_eq!(reports(&mut bench), ["a is given up"]);
+}
+
+#[test]
+fn a_consumer_that_is_too_slow_is_missing() {
+    let mut bench = Bench::open();
+    bench.consume("a");
+    bench.outputs();
+    bench.machine.cancel_slow_consumer(1, bench.now);
+    assert_eq!(reports(&mut bench), ["a is missing: Limit Some(\"a\")"]);
+}
+
+#[test]
+fn a_dropped_stream_is_given_up() {
+    let mut bench = Bench::open();
+    bench.consume("a");
+    assert_eq!(lose(&mut bench, TargetEnd::StreamDropped), ["Consumer { channel: 1, tag: \"a\" }"]);
+}
+
+#[test]
+fn a_consumer_whose_target_ends_during_its_cancel_is_not_missing() {
+    let mut bench = Bench::open();
+    bench.consume("a");
+    let _cancelled = cancel(&mut bench, "a");
+    assert_eq!(lose(&mut bench, TargetEnd::ActorStopped), ["Consumer { channel: 1, tag: \"a\" }"]);
+}
+
+#[test]
+fn missing_consumers_end_with_their_channel() {
+    let mut bench = Bench::open();
+    bench.consume("a");
+    lose(&mut bench, TargetEnd::ActorStopped);
+    bench.machine.stop();
+    assert!(reports(&mut bench).contains(&"a is given up".to_owned()));
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! Consumers of a channel that recovers which have ended though the application did not give them up: their
+//! actor has stopped, or they were too slow. Nothing but the application can start them again, so that they
+//! are missing until it gives them up.
+//!
+//! A plain machine.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::ChannelMachine;
+use crate::{
+    error::Error,
+    internal::{Removal, SupervisorMessage},
+    message::{ConsumerEnd, TargetLost},
+};
+
+/// The most that are kept; after that the oldest is given up.
+const MAX: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct LostConsumers(VecDeque<(Arc<str>, Error)>);
+
+impl LostConsumers {
+    /// Adds a consumer. Returns the tag of one that is given up for it.
+    fn insert(&mut self, tag: Arc<str>, error: Error) -> Option<Arc<str>> {
+        self.remove(&tag);
+        self.0.push_back((tag, error));
+        (self.0.len() > MAX).then(|| self.0.pop_front()).flatten().map(|(tag, _)| tag)
+    }
+
+    /// Removes a consumer; returns whether it was there.
+    pub(super) fn remove(&mut self, tag: &str) -> bool {
+        let at = self.0.iter().position(|(other, _)| &**other == tag);
+        at.is_some_and(|at| self.0.remove(at).is_some())
+    }
+
+    pub(super) fn contains(&self, tag: &str) -> bool {
+        self.0.iter().any(|(other, _)| &**other == tag)
+    }
+}
+
+impl ChannelMachine {
+    /// The target of a consumer is gone.
+    pub(super) fn target_lost(&mut self, lost: TargetLost, now: Instant) {
+        if let Some(error) = lost.why.error() {
+            self.consumer_is_missing(lost.consumer, error);
+        }
+        self.cancel_because(lost.consumer, ConsumerEnd::TargetGone, now);
+    }
+
+    /// A consumer keeps the connection from reading.
+    pub(super) fn cancel_slow_consumer(&mut self, consumer: u32, now: Instant) {
+        let error = Error::limit("its waiting deliveries kept the connection from reading for too long");
+        self.consumer_is_missing(consumer, error);
+        self.cancel_because(consumer, ConsumerEnd::TooSlow, now);
+    }
+
+    /// A consumer is about to end, though the application wants it.
+    pub(super) fn consumer_is_missing(&mut self, consumer: u32, error: Error) {
+        let channel = self.number();
+        let Some(entry) = self.consumers.by_id(consumer) else { return };
+        if !entry.subscription.recovers || entry.phase.is_cancelling() {
+            return;
+        }
+        let tag = entry.tag().clone();
+        let error = error.on(&*tag);
+        if let Some(oldest) = self.lost.insert(tag.clone(), error.clone()) {
+            self.forget_missing(oldest);
+        }
+        self.report(SupervisorMessage::ConsumerMissing { channel, tag, error });
+    }
+
+    /// The application cancels a consumer. Returns whether it was missing.
+    pub(super) fn give_up_lost(&mut self, tag: &str) -> bool {
+        let was_lost = self.lost.remove(tag);
+        if was_lost {
+            self.forget_missing(Arc::from(tag));
+        }
+        was_lost
+    }
+
+    fn forget_missing(&mut self, tag: Arc<str>) {
+        let channel = self.number();
+        self.report(SupervisorMessage::ConsumerGivenUp { channel, tag: tag.clone() });
+        self.forget(Removal::LostConsumer { channel, tag });
+    }
+
+    /// A new consumer has started in place of a missing one with its tag.
+    pub(super) fn consumer_replaced(&mut self, tag: &Arc<str>) {
+        if self.lost.remove(tag) {
+            let channel = self.number();
+            self.report(SupervisorMessage::ConsumerGivenUp { channel, tag: tag.clone() });
+        }
+    }
+
+    /// The channel has recovered; the supervisor may have forgotten what is missing for good.
+    pub(super) fn report_missing_consumers(&mut self) {
+        let channel = self.number();
+        for (tag, error) in self.lost.0.clone() {
+            self.report(SupervisorMessage::ConsumerMissing { channel, tag, error });
+        }
+    }
+
+    /// The channel has ended, and its consumers with it.
+    pub(super) fn give_up_all_consumers(&mut self) {
+        let channel = self.number();
+        for (tag, _) in std::mem::take(&mut self.lost.0) {
+            self.report(SupervisorMessage::ConsumerGivenUp { channel, tag });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error() -> Error {
+        Error::stopped("test")
+    }
+
+    #[test]
+    fn a_consumer_is_lost_once_until_it_is_removed() {
+        let mut lost = LostConsumers::default();
+        assert!(lost.insert("one".into(), error()).is_none());
+        assert!(lost.insert("one".into(), error()).is_none());
+        assert!(lost.contains("one") && lost.remove("one"));
+        assert!(!lost.contains("one") && !lost.remove("one"));
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_is_given_up() {
+        let mut lost = LostConsumers::default();
+        for n in 0..MAX {
+            assert!(lost.insert(n.to_string().into(), error()).is_none());
+        }
+        assert_eq!(lost.insert("one more".into(), error()).as_deref(), Some("0"));
+        assert!(lost.contains("1") && lost.contains("one more"));
+    }
+}
