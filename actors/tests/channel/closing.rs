@@ -206,8 +206,8 @@ async fn a_cancel_waits_for_consume_ok() {
     for cancel in cancels {
         cancel.answer().await.unwrap();
     }
-    let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
-    assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
+    let nack = bench.socket.expect::<basic::Nack>(1).await.unwrap();
+    assert_eq!((nack.delivery_tag, nack.requeue), (1, true));
     assert!(matches!(deliveries.next().await, Err(ConsumerEnd::Cancelled)));
     assert_eq!(channel.outbox.load().unsettled, 0);
     bench.round_trip(&channel).await;

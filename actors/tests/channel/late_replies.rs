@@ -63,8 +63,8 @@ async fn a_consumer_that_starts_late_is_cancelled() {
     assert_eq!(cancel.consumer_tag.as_str(), TAG);
     // Requeued after cancel-ok only, or it would be delivered again at once.
     bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
-    let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
-    assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
+    let nack = bench.socket.expect::<basic::Nack>(1).await.unwrap();
+    assert_eq!((nack.delivery_tag, nack.requeue), (1, true));
     assert_eq!(channel.outbox.load().unsettled, 0);
     bench.round_trip(&channel).await;
 }
@@ -77,8 +77,8 @@ async fn a_late_message_of_a_get_is_requeued() {
     bench.socket.expect::<basic::Get>(1).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
     bench.socket.get_ok(1, 1, 0, "for nobody").await.unwrap();
-    let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
-    assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
+    let nack = bench.socket.expect::<basic::Nack>(1).await.unwrap();
+    assert_eq!((nack.delivery_tag, nack.requeue), (1, true));
     // A late get-empty does not answer the next call.
     let call = ask(&channel.actor, Get::new("jobs"));
     bench.socket.expect::<basic::Get>(1).await.unwrap();
@@ -204,7 +204,7 @@ async fn calls_whose_callers_give_up_are_undone() {
     bench.socket.expect::<basic::Get>(1).await.unwrap();
     get.give_up().await;
     bench.socket.get_ok(1, 1, 0, "for nobody").await.unwrap();
-    assert!(bench.socket.expect::<basic::Reject>(1).await.unwrap().requeue);
+    assert!(bench.socket.expect::<basic::Nack>(1).await.unwrap().requeue);
 
     let sink = std::sync::Arc::new(StreamSink::default());
     let consume = ask(&channel.actor, deliver_into(Consume::new().queue("jobs").tag(TAG), sink));
@@ -273,8 +273,8 @@ async fn a_delivery_for_an_unknown_consumer_is_requeued() {
     let mut bench = Bench::open().await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     bench.socket.deliver(1, "nobody", 1, "x").await.unwrap();
-    let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
-    assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
+    let nack = bench.socket.expect::<basic::Nack>(1).await.unwrap();
+    assert_eq!((nack.delivery_tag, nack.requeue), (1, true));
     // A delivery between cancel and cancel-ok is requeued after cancel-ok.
     let deliveries = bench.consume(&channel).await;
     let call = ask(&channel.actor, CancelConsumer::new(TAG));
@@ -282,9 +282,9 @@ async fn a_delivery_for_an_unknown_consumer_is_requeued() {
     bench.socket.deliver(1, TAG, 2, "y").await.unwrap();
     bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
     call.answer().await.unwrap();
-    assert_eq!(bench.socket.expect::<basic::Reject>(1).await.unwrap().delivery_tag, 2);
+    assert_eq!(bench.socket.expect::<basic::Nack>(1).await.unwrap().delivery_tag, 2);
     bench.socket.deliver(1, TAG, 3, "z").await.unwrap();
-    assert_eq!(bench.socket.expect::<basic::Reject>(1).await.unwrap().delivery_tag, 3);
+    assert_eq!(bench.socket.expect::<basic::Nack>(1).await.unwrap().delivery_tag, 3);
     assert_eq!(channel.outbox.load().unsettled, 0);
     drop(deliveries);
     bench.round_trip(&channel).await;

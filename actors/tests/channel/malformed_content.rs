@@ -178,7 +178,7 @@ async fn names_that_are_not_utf8_do_no_harm() {
     let mut frames = vec![unknown];
     frames.extend(PeerMessage::from("x").frames(1, 4096));
     bench.socket.send_frames(&frames).await.unwrap();
-    assert_eq!(bench.socket.expect::<basic::Reject>(1).await.unwrap().delivery_tag, 2);
+    assert_eq!(bench.socket.expect::<basic::Nack>(1).await.unwrap().delivery_tag, 2);
 }
 
 /// The same with `basic.get` and `basic.return`.

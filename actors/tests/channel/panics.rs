@@ -102,8 +102,8 @@ async fn a_consumer_ends_with_its_arbiter() {
     bench.socket.deliver(1, TAG, 2, "y").await.unwrap();
     bench.socket.expect_nothing(std::time::Duration::from_millis(50)).await.unwrap();
     bench.socket.send(1, basic::CancelOk { consumer_tag: TAG.into() }).await.unwrap();
-    let reject = bench.socket.expect::<basic::Reject>(1).await.unwrap();
-    assert_eq!((reject.delivery_tag, reject.requeue), (2, true));
+    let nack = bench.socket.expect::<basic::Nack>(1).await.unwrap();
+    assert_eq!((nack.delivery_tag, nack.requeue), (2, true));
     first.ack().unwrap();
     assert_eq!(bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 1);
     arbiter.join().unwrap();
