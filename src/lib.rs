@@ -100,7 +100,9 @@
 //! [`Retrying`](ConnectionEvent::Retrying) before each attempt, [`Connected`](ConnectionEvent::Connected) and
 //! [`Recovered`](ConnectionEvent::Recovered), in this order. What the broker refuses with 403 or 405, mostly
 //! because of a lock of the dead connection, is retried for at least a minute. What it refuses otherwise is
-//! skipped, listed in `Recovered`, and part of [`Connection::health`] as long as it is missing.
+//! skipped, listed in `Recovered`, and part of [`Connection::health`] as long as it is missing. A declaration
+//! or consumer that costs the connection (540, 541) is left out from then on, and tried on a short-lived
+//! connection of its own until the broker accepts it; see [`Skipped`](events::Skipped).
 //!
 //! Recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by
 //! the limits of its [`Recovery`], or when every address has refused login or virtual host for a minute (a

@@ -59,7 +59,16 @@ struct ErrorData {
     io: Option<io::ErrorKind>,
     retryable: bool,
     may_have_arrived: bool,
+    /// The fault that this client found in what the peer sent.
+    fault: Option<FaultOrigin>,
     source: Option<Error>,
+}
+
+/// The reply code of a fault, and the channel of the frame, 0 if it is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FaultOrigin {
+    pub(crate) code: u16,
+    pub(crate) channel: u16,
 }
 
 impl Error {
@@ -89,6 +98,11 @@ impl Error {
     /// ```
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
+    }
+
+    /// Returns the fault that this client found in what the peer sent, if that is the error.
+    pub(crate) fn fault(&self) -> Option<FaultOrigin> {
+        self.0.fault
     }
 
     /// Returns whether the broker closed only a channel, and not the connection.

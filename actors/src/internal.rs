@@ -72,6 +72,8 @@ pub(crate) enum ChannelMessage {
     StartConsumer { consumer: u32, declare: Vec<Entity> },
     /// The application has given up this consumer, or its queue.
     ForgetConsumer { tag: String },
+    /// The start of this consumer has cost the connection: it must not start with the channel.
+    ConsumerAtFault { consumer: u32, error: Error },
     /// A consumer that could not recover can start again, or ends.
     ConsumerRepaired { consumer: u32, result: Result<(), ConsumerEnd> },
     /// Reading has paused for too long, and this consumer has the most unsettled bytes.
@@ -124,11 +126,23 @@ pub(crate) enum SupervisorMessage {
     ConsumerGivenUp { channel: u16, tag: Arc<str> },
     /// From a channel: a consumer that must not start on the channel itself, where a refusal would close
     /// that.
-    RepairConsumer { epoch: u64, channel: u16, consumer: u32, trial: TrialConsume, cause: ConsumerEnd },
+    RepairConsumer {
+        epoch: u64,
+        channel: u16,
+        consumer: u32,
+        trial: TrialConsume,
+        cause: ConsumerEnd,
+        place: RepairPlace,
+    },
+    /// From a channel: the start of this consumer, or what was delivered to it, has cost the connection.
+    ConsumerAtFault { channel: u16, tag: Arc<str>, error: Error },
+    /// From the utility channel: it has ended before all replies had come. The results so far.
+    UtilityLost { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },
+    /// From the connection of a trial.
+    TrialDone { trial: u64, result: TrialResult },
     /// From a channel: such a consumer has started again.
     ConsumerRepaired { epoch: u64, channel: u16, tag: Arc<str> },
-    /// From the utility channel: the results of its steps, in order; fewer if it ended before all replies had
-    /// come.
+    /// From the utility channel: the results of its steps, in order.
     StepsDone { epoch: u64, number: u16, results: Vec<Result<Option<String>, Error>> },
     /// From a channel: it has ended; its number is free if the broker has closed the channel too.
     ChannelClosed { channel: u16, free: bool },
@@ -154,6 +168,9 @@ impl SupervisorMessage {
             | Self::StepsDone { epoch, .. }
             | Self::ProtocolFault { epoch, .. } => Some(*epoch),
             Self::ChannelOpened { .. }
+            | Self::ConsumerAtFault { .. }
+            | Self::UtilityLost { .. }
+            | Self::TrialDone { .. }
             | Self::TopologyChanged(_)
             | Self::QueueDeleting { .. }
             | Self::EntityGone { .. }
@@ -210,6 +227,24 @@ pub(crate) enum Removal {
     },
 }
 
+/// Where a consumer is tried before it starts again on its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RepairPlace {
+    /// A channel of the library's own: a refusal closes only that.
+    UtilityChannel,
+    /// A connection of its own: it has cost a connection before.
+    OwnConnection,
+}
+
+/// The result of a trial on a connection of its own.
+#[derive(Debug)]
+pub(crate) enum TrialResult {
+    Accepted,
+    Refused(Error),
+    /// It says nothing about what was tried: the connection could not be opened.
+    NotMade(Error),
+}
+
 /// A consumer that is started on the utility channel, to see whether the broker accepts it.
 #[derive(Clone, Debug)]
 pub(crate) struct TrialConsume {
@@ -217,6 +252,9 @@ pub(crate) struct TrialConsume {
     pub(crate) queue: String,
     pub(crate) exclusive: bool,
     pub(crate) arguments: Table,
+    /// The bound that the consumers of its channel share, if they share one: quorum queues and streams refuse
+    /// it.
+    pub(crate) shared_prefetch: Option<u16>,
 }
 
 impl Message for SupervisorMessage {

@@ -471,27 +471,3 @@ async fn sixteen_channels_with_twenty_queues_recover() {
         delivery.ack().unwrap();
     }
 }
-
-/// Design 13.3: a consumer for which the broker closes the connection (540) is reported as lost and not tried again;
-/// the other consumers recover.
-#[actix::test]
-async fn a_consumer_that_closes_the_connection_is_given_up() {
-    let mut robust = RobustConnection::connect().await;
-    let channel = robust.channel().await;
-    let mut events = channel.events();
-    let (mut probe, unused) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
-    let quorum = channel.declare_queue(DeclareQueue::new("quorum").quorum()).await.unwrap();
-    let lost = quorum.consume(unused.recipient()).await.unwrap();
-    channel.declare_queue("classic").await.unwrap().consume(probe.recipient()).await.unwrap();
-    // The broker allows this after the consume and refuses it before. On the next connection it is sent before.
-    channel.set_qos_with(actix_pika::message::Qos::new(5).global(true)).await.unwrap();
-    robust.proxy.cut_all(Cut::Rst);
-    let end = within("the end of a consumer", 30, lost.ended()).await;
-    let ConsumerEnd::Closed(error) = end else { panic!("{end:?}") };
-    assert_eq!(error.close_reason().map(|reason| reason.code), Some(540));
-    let event = next_event(&mut events).await;
-    assert!(matches!(&event, ChannelEvent::ConsumerLost { tag, .. } if **tag == *lost.tag()), "{event:?}");
-    robust.wait_for_recovery().await;
-    within("a publish", 10, channel.default_exchange().publish("x", "classic")).await.unwrap();
-    assert_eq!(take(&mut probe, 1).await[0].body(), b"x");
-}

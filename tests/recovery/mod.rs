@@ -21,6 +21,7 @@ mod records;
 mod refusals;
 mod streams;
 mod topology;
+mod trials;
 
 /// Channel options with a deadline that a publish keeps over the restart of a node, even on a busy machine.
 fn restart_options() -> OpenChannel {

@@ -263,6 +263,10 @@ impl Call for Qos {
         if let Some(shared) = channel.prefetch.set(self) {
             channel.send_qos(shared, now);
         }
+        if self.global {
+            // The bound that they share may be what the broker refuses.
+            channel.report_waiting_again();
+        }
         reply
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    internal::{Removal, SupervisorMessage},
+    internal::{Removal, RepairPlace, SupervisorMessage},
     message::{CancelConsumer, ChannelEvent, ConsumerEnd, QueueType, methods},
 };
 
@@ -103,6 +103,7 @@ impl ChannelMachine {
 
     /// The reply to `basic.cancel` has come: no more deliveries come, and acks that were held back are sent.
     pub(super) fn cancelled(&mut self, tag: &str, consumer: Option<u32>) {
+        let shared = self.prefetch.shared_count();
         let Some(entry) = self.consumers.get_mut(tag) else { return };
         let id = entry.id();
         if Some(id) != consumer {
@@ -110,7 +111,7 @@ impl ChannelMachine {
         }
         self.outbox.release(id);
         if entry.phase.freed() {
-            let trial = entry.trial();
+            let trial = entry.trial(shared);
             let (epoch, channel, cause) = (self.epoch(), self.number(), ConsumerEnd::CancelledByBroker);
             return self.report(SupervisorMessage::RepairConsumer {
                 epoch,
@@ -118,6 +119,7 @@ impl ChannelMachine {
                 consumer: id,
                 trial,
                 cause,
+                place: RepairPlace::UtilityChannel,
             });
         }
         if let Some(entry) = self.consumers.remove(tag) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Call, ChannelMachine, PendingReply, Reply, Responder,
-    consumers::{ChannelAcker, ConsumerEntry, ConsumerPhase, Drops, Subscription},
+    consumers::{ChannelAcker, ConnectionFaults, ConsumerEntry, ConsumerPhase, Drops, Subscription},
     machine::Request,
     output::Output,
 };
@@ -85,6 +85,7 @@ impl ChannelMachine {
             sink: sink.clone(),
             phase: ConsumerPhase::Starting,
             subscription,
+            faults: ConnectionFaults::default(),
             watcher: consume.watcher,
             ended: ends.end,
             handle,

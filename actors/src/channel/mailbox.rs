@@ -130,6 +130,7 @@ impl ChannelMachine {
             ChannelMessage::ConsumerRepaired { consumer, result } => {
                 self.consumer_repaired(consumer, result, Instant::now());
             }
+            ChannelMessage::ConsumerAtFault { consumer, error } => self.consumer_at_fault(consumer, error),
             ChannelMessage::CancelSlowConsumer { consumer } => {
                 log::warn!("channel {}: consumer {consumer} cancelled, too slow", self.number());
                 self.cancel_slow_consumer(consumer, Instant::now());

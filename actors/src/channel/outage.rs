@@ -13,6 +13,7 @@ impl ChannelMachine {
     /// The broker's frames break the protocol; the connection must be closed.
     pub(super) fn fault(&mut self, fault: Fault) {
         let epoch = self.epoch();
+        let fault = fault.on_channel(self.number());
         self.report(SupervisorMessage::ProtocolFault { epoch, fault: fault.clone() });
         let error = fault.into();
         if self.recovers {
@@ -42,7 +43,7 @@ impl ChannelMachine {
             let reason = cause.close_reason().cloned();
             return self.end(Error::channel_closed(what, reason), FinalFrames::None, Number::Free);
         }
-        self.end_consumer_of_failed_call(error);
+        self.note_consumers_at_fault(error);
         // A publish that made the broker close the connection with a hard error would do so again when it is
         // resent.
         let hard_error = error.close_reason().is_some_and(may_be_caused_by_publish);

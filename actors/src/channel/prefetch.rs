@@ -100,6 +100,11 @@ impl Prefetch {
         all.into_iter().flatten().filter(move |_| !known)
     }
 
+    /// Returns how many deliveries all consumers together may have unsettled, where this broker keeps that.
+    pub(super) fn shared_count(&self) -> Option<u16> {
+        self.shared().map(|shared| shared.prefetch_count)
+    }
+
     /// Returns the shared bound, which is sent again behind recovered consumers.
     pub(super) fn shared(&self) -> Option<Qos> {
         let Shared { count, permitted } = self.shared.filter(|shared| self.keeps(*shared))?;

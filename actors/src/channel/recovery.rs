@@ -79,6 +79,9 @@ impl ChannelMachine {
     /// Sends what is recovered, in its order.
     pub(super) fn send_recovery(&mut self, now: Instant) {
         self.ask(Request::new(methods::channel_open(), PendingReply::Open), now);
+        for (consumer, error) in self.consumers.suspend_at_fault() {
+            self.state.skip(consumer, error);
+        }
         for consumer in self.consumers.restarting() {
             self.restart_consumer(consumer, now);
         }

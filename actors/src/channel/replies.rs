@@ -17,6 +17,9 @@ use crate::{
     wire::{AMQPClass, Fault, ids, method_name},
 };
 
+/// Class and method of `basic.consume`.
+const CONSUME: (u16, u16) = (60, 20);
+
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     pending: VecDeque<Pending>,
@@ -43,6 +46,14 @@ struct Pending {
 impl Pending {
     fn name(&self) -> &'static str {
         method_name(self.ids.0, self.ids.1)
+    }
+
+    /// Returns the consumer that it starts again.
+    fn restarted(&self) -> Option<u32> {
+        match self.reply {
+            PendingReply::Restarted { consumer, .. } => Some(consumer),
+            _ => None,
+        }
     }
 }
 
@@ -248,17 +259,20 @@ impl Replies {
         }
     }
 
-    /// Returns the consumer whose restart closed the connection, where the broker names its queue.
-    pub(super) fn restart_that_closed(&self, reason: &CloseReason) -> Option<u32> {
-        if reason.code < 500 || reason.method != "basic.consume" {
-            return None;
+    /// Returns the consumers whose restart has closed the connection: those of the queue that the broker
+    /// names, or, if it names none, the one whose turn it was.
+    pub(super) fn restarts_at_fault(&self, reason: &CloseReason) -> Vec<u32> {
+        if reason.code < 500 || !matches!(reason.method, "" | "basic.consume") {
+            return Vec::new();
         }
-        self.pending.iter().find_map(|pending| match (&pending.reply, &pending.entity) {
-            (PendingReply::Restarted { consumer, .. }, Some(queue)) => {
-                names(reason, queue).then_some(*consumer)
-            }
-            _ => None,
-        })
+        let consumes = self.pending.iter().filter(|pending| pending.ids == CONSUME);
+        let is_named = |pending: &&Pending| pending.entity.as_deref().is_some_and(|q| names(reason, q));
+        let named: Vec<u32> = consumes.clone().filter(is_named).filter_map(Pending::restarted).collect();
+        if !named.is_empty() || reason.entity().is_some() {
+            return named;
+        }
+        let mut open = consumes.filter(|pending| !pending.accepted);
+        open.next().and_then(Pending::restarted).into_iter().collect()
     }
 
     /// Returns the tags of the consumers whose first start has no reply yet, or whose cancel has none: then

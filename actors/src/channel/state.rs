@@ -359,6 +359,13 @@ impl ChannelState {
         }
     }
 
+    /// A consumer is not started again with the channel.
+    pub(super) fn skip(&mut self, consumer: u32, error: Error) {
+        if let Self::Recovering { skipped, .. } = self {
+            skipped.push((consumer, error));
+        }
+    }
+
     /// A consumer is started again; it is not skipped any more.
     pub(super) fn unskip(&mut self, consumer: u32) {
         if let Self::Recovering { skipped, .. } | Self::BackingOff { skipped, .. } = self {

@@ -124,7 +124,7 @@ impl Connection {
         // Nothing can be sent after a failed write.
         let timeout = if self.phase.is_write_closed() { timeout.min(FINAL_FRAMES_TIMEOUT) } else { timeout };
         self.close_timer.set(Instant::now() + clamp_timeout(timeout));
-        let reason = Fault { code, text: text.to_owned().into(), class_id: 0, method_id: 0 };
+        let reason = Fault { code, text: text.to_owned().into(), class_id: 0, method_id: 0, channel: 0 };
         self.send_method(&methods::connection_close(&reason));
     }
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, io, sync::Arc, time::Duration};
 
-use super::{CloseReason, ConnectRefusal, Error, ErrorData, ErrorKind};
+use super::{CloseReason, ConnectRefusal, Error, ErrorData, ErrorKind, FaultOrigin};
 use crate::{
     returned::Return,
     wire::{DecodeError, EncodeError, Fault, NameError, TooLong},
@@ -20,6 +20,7 @@ impl Error {
             io: None,
             retryable: false,
             may_have_arrived: false,
+            fault: None,
             source: None,
         }
     }
@@ -314,7 +315,10 @@ impl From<DecodeError> for Error {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
-        Self::protocol(fault.to_string())
+        let mut data = Self::data(ErrorKind::Protocol, fault.to_string());
+        data.retryable = true;
+        data.fault = Some(FaultOrigin { code: fault.code, channel: fault.channel });
+        data.into()
     }
 }
 

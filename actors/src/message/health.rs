@@ -12,6 +12,12 @@ use crate::{error::Error, wire::PeerText};
 ///   afterwards. This happens with a queue that deletes itself: the broker removed it together with the lost
 ///   connection, after it had been redeclared. The queue is redeclared once more and the consumer starts
 ///   ([`ConsumerRecovered`](crate::ChannelEvent::ConsumerRecovered)).
+/// - What costs the connection is left out from then on: a declaration or consumer for which the broker closed
+///   the connection (with a code of 500 or above, as 540 or 541), and a consumer whose deliveries could not be
+///   read on three connections in a row. It is tried on a connection of its own, named like this one with the
+///   suffix `(trial)`, with pauses that double from one second, and goes back to its place when that succeeds.
+///   An exclusive or server-named queue, and a consumer of such a queue or of an auto-delete queue, cannot be
+///   tried there: it is tried last after a later reconnect.
 /// - Any other refusal is retried at the next reconnect.
 ///
 /// # Examples

@@ -56,6 +56,11 @@ pub(crate) fn flow_ok(active: bool) -> AMQPClass {
     AMQPClass::Channel(channel::AMQPMethod::FlowOk(channel::FlowOk { active }))
 }
 
+/// Builds the `basic.nack` that requeues all that is unsettled on the channel.
+pub(crate) fn basic_nack_all() -> AMQPClass {
+    AMQPClass::Basic(basic::AMQPMethod::Nack(basic::Nack { delivery_tag: 0, multiple: true, requeue: true }))
+}
+
 /// Builds `confirm.select`.
 pub(crate) fn confirm_select() -> AMQPClass {
     AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select { nowait: false }))

@@ -26,6 +26,10 @@ pub(super) enum Effect {
     SendToChannel(u16, ChannelMessage),
     /// Start the utility channel under this number; it reports the results of its steps.
     StartUtility { number: u16, steps: Vec<RecoveryStep> },
+    /// Open a connection for the trial with this number; it reports the results of its steps.
+    StartTrial { number: u64, steps: Vec<RecoveryStep> },
+    /// End the trial, whose result is not awaited any more.
+    StopTrial,
     /// Report an alarm, or its end, to the utility channel.
     BlockUtility(bool),
     /// Forget the utility channel, which has ended.

@@ -8,11 +8,16 @@ use std::sync::Arc;
 use actix::{AsyncContext, Context, Handler, MessageResult, Recipient};
 use tokio::time::Instant;
 
-use super::{ChannelEntry, ConnectionSupervisor, missing::Repair, phase::Phase, ready::Readiness};
+use super::{
+    ChannelEntry, ConnectionSupervisor,
+    missing::{EntityKey, Repair},
+    phase::Phase,
+    ready::Readiness,
+};
 use crate::{
     channel::{Channel, OpenedChannel, Reply},
     error::{Error, Result},
-    internal::{BrokerNotes, ChannelMessage, ConnectionCommand, SocketInfo, SupervisorMessage},
+    internal::{BrokerNotes, ChannelMessage, ConnectionCommand, RepairPlace, SocketInfo, SupervisorMessage},
     message::{
         AwaitReady, CloseConnection, FollowConnection, Forget, GetHealth, GetMissing, GetState, OpenChannel,
         Opened, ReleaseConnection, UpdateSecret, WatchConnection,
@@ -174,9 +179,21 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
             SupervisorMessage::ConsumerGivenUp { channel, tag } => {
                 self.supervision.consumer_recovered(channel, &tag, now);
             }
-            SupervisorMessage::RepairConsumer { channel, consumer, trial, cause, .. } => {
+            SupervisorMessage::RepairConsumer { channel, consumer, trial, cause, place, .. } => {
                 let repair = Repair { channel, consumer, trial, cause };
-                self.supervision.repair(repair, now);
+                match place {
+                    RepairPlace::UtilityChannel => self.supervision.repair(repair, now),
+                    RepairPlace::OwnConnection => self.supervision.consumer_waits(repair, now),
+                }
+            }
+            SupervisorMessage::ConsumerAtFault { channel, tag, error } => {
+                self.supervision.culprits.add(EntityKey::consumer(channel, &tag), error, now);
+            }
+            SupervisorMessage::UtilityLost { epoch, number, results } => {
+                self.supervision.utility_lost(epoch, number, results, now);
+            }
+            SupervisorMessage::TrialDone { trial, result } => {
+                self.supervision.trial_done(trial, result, now);
             }
             SupervisorMessage::ConsumerRepaired { channel, tag, .. } => {
                 self.supervision.consumer_recovered(channel, &tag, now);

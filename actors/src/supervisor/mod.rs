@@ -4,6 +4,7 @@
 //! The actor is a shell around [`Supervision`], which decides. `mailbox.rs` shows which messages it takes,
 //! and `perform.rs` how it carries out the effects that the machine asks for. `utility_channel.rs` is a
 //! second, small actor: the channel on which the library declares topology and repairs consumers.
+//! `trial_connection.rs` is a third one: a connection for what has cost one before.
 
 mod attach;
 mod backoff;
@@ -11,7 +12,9 @@ mod channel_numbers;
 mod channels;
 mod close_end;
 mod closing;
+mod culprits;
 mod effect;
+mod fatal_step;
 mod health;
 mod mailbox;
 mod missing;
@@ -33,6 +36,8 @@ mod test_hooks;
 mod tests;
 mod topology;
 mod topology_steps;
+mod trial_connection;
+mod trials;
 mod utility_channel;
 mod utility_dialogue;
 mod utility_task;
@@ -42,7 +47,9 @@ use std::{collections::HashMap, sync::Arc};
 use actix::{Actor, Addr, ArbiterHandle, Context, Recipient, SpawnHandle};
 use tokio::{sync::watch, time::Instant};
 
-use self::{ready::ReadyWaiters, secrets::Secrets, supervision::Supervision};
+use self::{
+    ready::ReadyWaiters, secrets::Secrets, supervision::Supervision, trial_connection::TrialConnection,
+};
 use crate::{
     channel::{OpenedChannel, Responder},
     connection::Connection,
@@ -99,6 +106,7 @@ pub struct ConnectionSupervisor {
     /// Publishes to these fail on every channel.
     missing_exchanges: Arc<MissingExchanges>,
     utility: Option<Recipient<ChannelMessage>>,
+    trial: Option<Addr<TrialConnection>>,
     secrets: Secrets,
     closers: Closers,
     ready: ReadyWaiters,
@@ -165,6 +173,7 @@ impl ConnectionSupervisor {
             channels: HashMap::new(),
             missing_exchanges: Arc::default(),
             utility: None,
+            trial: None,
             secrets: Secrets::default(),
             closers: Closers::default(),
             ready: ReadyWaiters::default(),
@@ -195,6 +204,7 @@ impl Drop for ConnectionSupervisor {
         for recipient in channels.chain(self.utility.take()) {
             recipient.do_send(ChannelMessage::ConnectionClosed { error: error.clone() });
         }
+        self.stop_trial();
         if let Some(connection) = self.connection.take() {
             let text = "the application ended".into();
             let within = self.options.close_timeout;

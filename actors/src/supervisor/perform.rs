@@ -7,8 +7,12 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Recipient};
 use tokio::time::Instant;
 
 use super::{
-    ActiveConnection, ConnectionSupervisor, close_end::CloseEnd, effect::Effect,
-    redeclare_steps::RecoveryStep, utility_channel::UtilityChannel,
+    ActiveConnection, ConnectionSupervisor,
+    close_end::CloseEnd,
+    effect::Effect,
+    redeclare_steps::RecoveryStep,
+    trial_connection::{StopTrial, TrialConnection},
+    utility_channel::UtilityChannel,
 };
 use crate::{
     connection::Connection,
@@ -47,6 +51,8 @@ impl ConnectionSupervisor {
                 }
             }
             Effect::StartUtility { number, steps } => self.start_utility(number, steps, ctx),
+            Effect::StartTrial { number, steps } => self.start_trial(number, steps, ctx),
+            Effect::StopTrial => self.stop_trial(),
             Effect::BlockUtility(blocked) => self.send_to_utility(ChannelMessage::Blocked(blocked)),
             Effect::DropUtility => self.utility = None,
             Effect::StopUtility(error) => {
@@ -104,11 +110,23 @@ impl ConnectionSupervisor {
     fn start_utility(&mut self, number: u16, steps: Vec<RecoveryStep>, ctx: &mut Context<Self>) {
         let epoch = self.supervision.epoch;
         let supervisor = ctx.address().recipient();
-        let (actor, outbox) = UtilityChannel::start_with(number, epoch, steps, supervisor);
+        let (actor, outbox) = UtilityChannel::start_with(number, epoch, steps, supervisor, None);
         let recipient: Recipient<ChannelMessage> = actor.recipient();
         self.attach_to_connection(number, &recipient, outbox);
         recipient.do_send(ChannelMessage::Blocked(self.supervision.is_blocked()));
         self.utility = Some(recipient);
+    }
+
+    fn start_trial(&mut self, number: u64, steps: Vec<RecoveryStep>, ctx: &mut Context<Self>) {
+        let (secret, supervisor) = (self.secrets.current(), ctx.address().recipient());
+        self.stop_trial();
+        self.trial = Some(TrialConnection::start_with(number, &self.options, secret, steps, supervisor));
+    }
+
+    pub(super) fn stop_trial(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            trial.do_send(StopTrial);
+        }
     }
 
     fn send_to_utility(&self, message: ChannelMessage) {
@@ -133,6 +151,7 @@ impl ConnectionSupervisor {
         self.connection = None;
         self.send_to_utility(ChannelMessage::ConnectionClosed { error: error.clone() });
         self.utility = None;
+        self.stop_trial();
         self.count_unconfirmed();
         for (_, entry) in self.channels.drain() {
             entry.recipient.do_send(ChannelMessage::ConnectionClosed { error: error.clone() });

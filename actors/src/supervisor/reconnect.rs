@@ -101,7 +101,8 @@ impl Supervision {
     fn detach_all(&mut self, error: &Error, now: Instant) {
         let epoch = self.epoch;
         self.note_channel_limit(error);
-        self.utility = None;
+        let utility = self.utility.take();
+        self.note_lost_steps(utility, error, now);
         self.effects.push_back(Effect::StopUtility(error.clone()));
         self.missing.detached(now);
         self.topology.forget_deletes();

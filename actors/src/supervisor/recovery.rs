@@ -25,6 +25,7 @@ use crate::{
 
 impl Supervision {
     pub(super) fn redeclare_topology(&mut self, open: Open, now: Instant) {
+        self.settle_lost_steps(now);
         self.missing.set_longest_pause(LONGEST_LOCK_PAUSE);
         self.phase = Phase::RedeclaringTopology(open, Redeclare::new(now));
         self.health_changed();
@@ -38,7 +39,7 @@ impl Supervision {
         }
         let Phase::RedeclaringTopology(open, redeclare) = &mut self.phase else { return };
         match redeclare.next(&self.topology, &mut self.missing, now) {
-            Next::Send(steps) => self.run_steps(steps, Purpose::Redeclare),
+            Next::Send(steps) => self.run_steps(steps, Purpose::Redeclare, now),
             Next::Settle => self.retry_when_due(now),
             Next::Done => {
                 let open = open.clone();
@@ -58,7 +59,8 @@ impl Supervision {
     }
 
     /// Starts the utility channel. Returns `false` if no channel number is free.
-    fn run_steps(&mut self, steps: Vec<RecoveryStep>, purpose: Purpose) {
+    fn run_steps(&mut self, steps: Vec<RecoveryStep>, purpose: Purpose, now: Instant) {
+        let steps = self.withhold(steps, now);
         let Some(number) = self.take_utility_number() else { return };
         self.effects.push_back(Effect::StartUtility { number, steps: steps.clone() });
         self.utility = Some(UtilityTask { number, steps, purpose });
@@ -108,6 +110,7 @@ impl Supervision {
                 log::info!("queue {old:?}: renamed to {new:?}");
                 self.send_to_channels(|| ChannelMessage::QueueRenamed { old: old.clone(), new: new.clone() });
                 self.missing.rename_queue(&old, new);
+                self.culprits.rename_queue(&old, new);
                 if let Purpose::Retry(run) = &mut task.purpose {
                     run.rename_queue(&old, new);
                 }
@@ -152,6 +155,7 @@ impl Supervision {
             log::info!("connection {}: recovered, {} skipped", self.epoch, skipped.len());
             self.notify(ConnectionEvent::Recovered { epoch: self.epoch, skipped });
             self.forget_unrecorded();
+            self.try_last(now);
         }
         self.health_changed();
         self.retry_when_due(now);
@@ -159,6 +163,7 @@ impl Supervision {
 
     /// The application has declared or consumed something.
     pub(super) fn declared(&mut self, key: &EntityKey, now: Instant) {
+        self.culprits.forget(key);
         if self.missing.found(key, now) {
             self.health_changed();
         }
@@ -197,6 +202,6 @@ impl Supervision {
             return self.retry_without_room(due, &error, now);
         }
         let run = self.missing.begin(due, &self.topology, scope, now);
-        self.run_steps(run.steps.clone(), Purpose::Retry(run));
+        self.run_steps(run.steps.clone(), Purpose::Retry(run), now);
     }
 }

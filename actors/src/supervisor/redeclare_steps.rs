@@ -42,11 +42,15 @@ impl RecoveryStep {
             Self::Queue { declare, .. } => vec![declare.method()?],
             Self::BindQueue(bind) => vec![bind.method()?],
             Self::BindExchange(bind) => vec![bind.method()?],
-            Self::TrialConsume(trial) => vec![
+            Self::TrialConsume(trial) => {
                 // Its deliveries are requeued when the channel closes: at most one, and none without ack.
-                Qos::new(1).method()?,
-                methods::basic_consume(&trial.queue, &trial.tag, false, trial.exclusive, &trial.arguments)?,
-            ],
+                let shared = trial.shared_prefetch.map(|count| Qos::new(count).global(true));
+                let prefetch = std::iter::once(Qos::new(1)).chain(shared).map(|qos| qos.method());
+                let mut methods: Vec<_> = prefetch.collect::<Result<_>>()?;
+                let TrialConsume { tag, queue, exclusive, arguments, .. } = trial;
+                methods.push(methods::basic_consume(queue, tag, false, *exclusive, arguments)?);
+                methods
+            }
             Self::TrialCancel(tag) => vec![methods::basic_cancel(tag)?],
         })
     }
@@ -68,7 +72,7 @@ impl RecoveryStep {
         matches!(self, Self::TrialConsume(_) | Self::TrialCancel(_))
     }
 
-    fn method_name(&self) -> &'static str {
+    pub(super) fn method_name(&self) -> &'static str {
         match self {
             Self::Exchange(_) => "exchange.declare",
             Self::Queue { .. } => "queue.declare",
@@ -180,8 +184,13 @@ mod tests {
     }
 
     fn trial(tag: &str) -> [RecoveryStep; 2] {
-        let trial =
-            TrialConsume { tag: tag.into(), queue: "jobs".into(), exclusive: false, arguments: Table::new() };
+        let trial = TrialConsume {
+            tag: tag.into(),
+            queue: "jobs".into(),
+            exclusive: false,
+            arguments: Table::new(),
+            shared_prefetch: None,
+        };
         [RecoveryStep::TrialConsume(trial), RecoveryStep::TrialCancel(tag.into())]
     }
 

@@ -12,10 +12,12 @@ use tokio::time::Instant;
 use super::{
     backoff::ReconnectBackoff,
     channels::Channels,
+    culprits::Culprits,
     effect::Effect,
     missing::{EntityKey, Missing},
     phase::{Open, Phase},
     topology::Topology,
+    trials::LostSteps,
     utility_task::UtilityTask,
 };
 use crate::{
@@ -38,6 +40,10 @@ pub(super) struct Supervision {
     pub(super) channels: Channels,
     pub(super) topology: Topology,
     pub(super) missing: Missing,
+    /// What has cost a connection.
+    pub(super) culprits: Culprits,
+    /// What the utility channel of the lost connection was doing.
+    pub(super) lost_steps: Option<LostSteps>,
     /// Why the library opens no channel of its own: the user is at its limit. Over when a channel closes.
     pub(super) no_room: Option<Error>,
     /// What the utility channel is doing.
@@ -61,6 +67,8 @@ impl Supervision {
             channels: Channels::default(),
             topology: Topology::default(),
             missing,
+            culprits: Culprits::default(),
+            lost_steps: None,
             no_room: None,
             utility: None,
             released: false,
@@ -132,7 +140,7 @@ impl Supervision {
             Phase::Closing(closing) => closing.deadline(),
             _ => None,
         };
-        retries.into_iter().chain(phase).min()
+        retries.into_iter().chain(phase).chain(self.trial_deadline()).min()
     }
 
     /// Does what is due.
@@ -141,6 +149,7 @@ impl Supervision {
         self.redeclare_when_due(now);
         self.check_close_deadline(now);
         self.retry_when_due(now);
+        self.start_trial_when_due(now);
     }
 
     /// Takes the next effect for the actor.

@@ -287,6 +287,15 @@ impl Topology {
         self.queues.get(queue).is_some_and(|known| known.entity.declare.auto_delete)
     }
 
+    /// Returns whether a queue cannot be tried on another connection: it is exclusive, or the broker would
+    /// give it another name. A trial consumer (`consumes`) would delete an auto-delete queue.
+    pub(super) fn is_bound_to_connection(&self, queue: &str, consumes: bool) -> bool {
+        self.queues.get(queue).is_some_and(|known| {
+            let declare = &known.entity.declare;
+            declare.exclusive || declare.name.is_empty() || (consumes && declare.auto_delete)
+        })
+    }
+
     /// Returns whether an exchange or queue was declared passively: it is awaited, and never made.
     pub(super) fn is_passive(&self, key: &EntityKey) -> bool {
         match key {

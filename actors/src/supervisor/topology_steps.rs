@@ -37,6 +37,22 @@ impl Topology {
         }
     }
 
+    /// Returns the steps that declare or bind one thing again, without what belongs to it.
+    pub(super) fn steps_of(&self, key: &EntityKey) -> Vec<RecoveryStep> {
+        match key {
+            EntityKey::Exchange(name) => {
+                let known = self.exchanges.get(name).into_iter();
+                known.map(|known| RecoveryStep::Exchange(known.entity.clone())).collect()
+            }
+            EntityKey::Queue(name) => {
+                let known = self.queues.get(name).into_iter();
+                known.map(|known| RecoveryStep::of_queue(&known.entity.declare, &known.entity.name)).collect()
+            }
+            EntityKey::Binding(binding) => self.bindings_where(|key| key == binding),
+            EntityKey::Consumer { .. } | EntityKey::Channel(_) => Vec::new(),
+        }
+    }
+
     fn bindings_where(&self, which: impl Fn(&BindingKey) -> bool) -> Vec<RecoveryStep> {
         let those = self.bindings.iter().filter(|(key, _)| which(key));
         let mut steps: Vec<(u64, RecoveryStep)> = those

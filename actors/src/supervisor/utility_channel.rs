@@ -15,11 +15,17 @@ use crate::{
     error::{Error, Result},
     internal::{ChannelMessage, SupervisorMessage},
     outbox::{FinalFrames, Outbox, OutboxConfig},
-    wire::{AMQPClass, Fault, FrameBatch, FrameKind, put_method, read_method},
+    wire::{
+        AMQPClass, Assembler, ContentMethod, Fault, Frame, FrameBatch, FrameKind, Inbound, parse_method,
+        put_method, read_method,
+    },
 };
 
 /// How long the broker may send nothing.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a trial on a connection of its own waits for the reply to `basic.cancel`.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct UtilityChannel {
@@ -28,6 +34,8 @@ pub(super) struct UtilityChannel {
     outbox: Arc<Outbox>,
     supervisor: Recipient<SupervisorMessage>,
     dialogue: UtilityDialogue,
+    /// Reads what is delivered to a trial consumer, where a fault in that must show.
+    content: Option<Assembler>,
     /// The broker blocks the connection, and may reply late.
     blocked: bool,
     last_frame: Instant,
@@ -39,6 +47,7 @@ impl UtilityChannel {
         epoch: u64,
         steps: Vec<RecoveryStep>,
         supervisor: Recipient<SupervisorMessage>,
+        content: Option<Assembler>,
     ) -> (Addr<Self>, Arc<Outbox>) {
         let outbox = Arc::new(Outbox::new(OutboxConfig {
             channel: number,
@@ -53,6 +62,7 @@ impl UtilityChannel {
             outbox: outbox.clone(),
             supervisor,
             dialogue: UtilityDialogue::new(steps),
+            content,
             blocked: false,
             last_frame: Instant::now(),
         };
@@ -60,14 +70,34 @@ impl UtilityChannel {
     }
 
     fn read(&mut self, batch: &FrameBatch) -> Result<(), Fault> {
-        let Self { dialogue, outbox, number, .. } = self;
+        let Self { dialogue, content, outbox, number, .. } = self;
         for frame in batch.iter() {
+            if dialogue.is_closed() {
+                break;
+            }
             // Content belongs to a delivery to the trial consumer, which is requeued when the channel closes.
-            if frame.kind == FrameKind::Method && !dialogue.is_closed() {
+            if let Some(content) = content {
+                read_content(content, &frame)?;
+            }
+            if frame.kind == FrameKind::Method {
                 dialogue.read(read_method(&frame.payload)?, &mut sender(outbox, *number))?;
             }
         }
         Ok(())
+    }
+}
+
+/// Reads a part of a delivery, and drops the delivery once it is complete.
+fn read_content(content: &mut Assembler, frame: &Frame) -> Result<(), Fault> {
+    match frame.kind {
+        FrameKind::Method => match parse_method(&frame.payload)? {
+            Inbound::Deliver(head) => content.begin(ContentMethod::Deliver(head), frame.payload.clone()),
+            _ if content.idle() => Ok(()),
+            _ => Err(Fault::unexpected("a method before the content was complete")),
+        },
+        FrameKind::Header => content.header(&frame.payload).map(drop),
+        FrameKind::Body => content.body(frame.payload.clone()).map(drop),
+        FrameKind::Heartbeat => Ok(()),
     }
 }
 
@@ -85,6 +115,14 @@ impl Actor for UtilityChannel {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
+        if self.content.is_some() {
+            // The end of the connection cancels the consumer as well.
+            ctx.run_interval(CANCEL_TIMEOUT, |channel, _| {
+                if !channel.blocked && channel.last_frame.elapsed() >= CANCEL_TIMEOUT {
+                    channel.dialogue.skip_cancel(&mut sender(&channel.outbox, channel.number));
+                }
+            });
+        }
         ctx.run_interval(REPLY_TIMEOUT / 10, |channel, ctx| {
             if channel.blocked {
                 channel.last_frame = Instant::now();
@@ -98,9 +136,11 @@ impl Actor for UtilityChannel {
 impl Drop for UtilityChannel {
     // Reports after a panic too, so that the supervisor does not wait forever.
     fn drop(&mut self) {
-        let results = if self.dialogue.is_closed() { self.dialogue.take_results() } else { Vec::new() };
-        let (epoch, number) = (self.epoch, self.number);
-        self.supervisor.do_send(SupervisorMessage::StepsDone { epoch, number, results });
+        let (epoch, number, results) = (self.epoch, self.number, self.dialogue.take_results());
+        self.supervisor.do_send(match self.dialogue.is_closed() {
+            true => SupervisorMessage::StepsDone { epoch, number, results },
+            false => SupervisorMessage::UtilityLost { epoch, number, results },
+        });
         self.outbox.end(Error::stopped("the utility channel ended"), FinalFrames::None);
     }
 }

@@ -8,10 +8,15 @@ use crate::{
     wire::{AMQPClass, Fault, basic, channel, ids, queue},
 };
 
+/// Class and method of `basic.cancel-ok`.
+const CANCEL_OK: (u16, u16) = (60, 31);
+
 #[derive(Debug)]
 pub(super) struct UtilityDialogue {
     state: UtilityState,
     steps: RecoverySteps,
+    /// The trial consumer has got a delivery since the channel opened.
+    delivered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +32,19 @@ enum UtilityState {
 
 impl UtilityDialogue {
     pub(super) fn new(steps: Vec<RecoveryStep>) -> Self {
-        Self { state: UtilityState::Opening, steps: RecoverySteps::new(steps) }
+        Self { state: UtilityState::Opening, steps: RecoverySteps::new(steps), delivered: false }
     }
 
     pub(super) fn open(&mut self, send: &mut impl FnMut(&AMQPClass) -> Result<()>) {
-        self.state = UtilityState::Opening;
+        (self.state, self.delivered) = (UtilityState::Opening, false);
         send_own(send, &methods::channel_open());
+    }
+
+    /// Goes on without the reply to the cancel of a trial consumer, which has started by then.
+    pub(super) fn skip_cancel(&mut self, send: &mut impl FnMut(&AMQPClass) -> Result<()>) {
+        if self.state == UtilityState::Working && self.steps.replied(CANCEL_OK, None) {
+            self.send_next(send);
+        }
     }
 
     /// Returns whether the channel is closed, and every step has a result.
@@ -75,7 +87,13 @@ impl UtilityDialogue {
                 Ok(())
             }
             // A delivery to the trial consumer, or its cancel because the queue was deleted.
-            (AMQPClass::Basic(basic::AMQPMethod::Deliver(_) | basic::AMQPMethod::Cancel(_)), _) => Ok(()),
+            (AMQPClass::Basic(basic::AMQPMethod::Deliver(_)), _) => {
+                self.delivered = true;
+                Ok(())
+            }
+            (AMQPClass::Basic(basic::AMQPMethod::Cancel(_)), _) => Ok(()),
+            // The cancel was not waited for.
+            (AMQPClass::Basic(basic::AMQPMethod::CancelOk(_)), UtilityState::Closing) => Ok(()),
             (AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)), _) => {
                 self.replied(reply, Some(ok.queue.to_string()), send)
             }
@@ -101,6 +119,10 @@ impl UtilityDialogue {
     fn send_next(&mut self, send: &mut impl FnMut(&AMQPClass) -> Result<()>) {
         while self.state == UtilityState::Working && self.steps.is_answered() {
             if self.steps.is_done() {
+                if std::mem::take(&mut self.delivered) {
+                    // RabbitMQ 4.3 does not count this as a failed delivery, as it does the end of a channel.
+                    send_own(send, &methods::basic_nack_all());
+                }
                 self.state = UtilityState::Closing;
                 send_own(send, &methods::channel_close(200, "done"));
             } else {

@@ -54,6 +54,8 @@ pub struct Assembler {
     payload: Bytes,
     header: ContentHeader,
     body: PartialBody,
+    /// The consumer tag of a delivery that failed.
+    failed: Option<Bytes>,
 }
 
 /// The frame that has to come next.
@@ -74,6 +76,7 @@ impl Assembler {
             payload: Bytes::new(),
             header: ContentHeader { body_size: 0, properties: Bytes::new() },
             body: PartialBody::default(),
+            failed: None,
         }
     }
 
@@ -152,6 +155,16 @@ impl Assembler {
         }
     }
 
+    /// Returns the consumer tag of the delivery that is incomplete, or that failed.
+    pub fn unfinished_delivery(&self) -> Option<Bytes> {
+        match &self.method {
+            Some(ContentMethod::Deliver(head)) if !self.idle() => {
+                Some(Bytes::copy_from_slice(head.consumer_tag.of(&self.payload)))
+            }
+            _ => self.failed.clone(),
+        }
+    }
+
     /// Discards an incomplete content.
     pub fn reset(&mut self) {
         *self = Self::new(self.body_limit);
@@ -175,7 +188,9 @@ impl Assembler {
     #[cold]
     fn fail(&mut self, fault: Fault) -> Fault {
         let method = self.method.as_ref().map(ContentMethod::id);
+        let failed = self.unfinished_delivery();
         self.reset();
+        self.failed = failed;
         match method {
             Some(id) => fault.with_method(BASIC, id),
             None => fault,

@@ -24,6 +24,8 @@ pub struct Fault {
     pub class_id: u16,
     /// Id of the method that was being decoded, 0 if none.
     pub method_id: u16,
+    /// Channel of the frame that is wrong, 0 if it is unknown.
+    pub channel: u16,
 }
 
 impl Fault {
@@ -76,8 +78,15 @@ impl Fault {
         self
     }
 
+    /// Sets the channel of the frame that is wrong.
+    #[must_use]
+    pub fn on_channel(mut self, channel: u16) -> Self {
+        self.channel = channel;
+        self
+    }
+
     fn new(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, text: text.into(), class_id: 0, method_id: 0 }
+        Self { code, text: text.into(), class_id: 0, method_id: 0, channel: 0 }
     }
 }
 

@@ -88,7 +88,9 @@ impl FrameDecoder {
                     return Ok(None);
                 }
                 Err(_) if frames > 0 => break,
-                Err(error) => return Err(error.fault(&head, self.limit(head.kind))),
+                Err(error) => {
+                    return Err(error.fault(&head, self.limit(head.kind)).on_channel(head.channel));
+                }
             }
             channel = head.channel;
             end += head.len;

@@ -14,3 +14,4 @@ mod publish;
 mod ready;
 mod reconnect;
 mod refusals;
+mod trials;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Recipient;
 use tokio::sync::watch;
 
-use super::{ChannelAcker, ConsumerPhase};
+use super::{ChannelAcker, ConnectionFaults, ConsumerPhase};
 use crate::{
     error::Result,
     internal::TrialConsume,
@@ -22,6 +22,7 @@ pub(in crate::channel) struct ConsumerEntry {
     pub(in crate::channel) sink: Arc<dyn DeliverySink>,
     pub(in crate::channel) phase: ConsumerPhase,
     pub(in crate::channel) subscription: Subscription,
+    pub(in crate::channel) faults: ConnectionFaults,
     pub(in crate::channel) watcher: Option<Recipient<ConsumerEnd>>,
     pub(in crate::channel) ended: watch::Sender<Option<ConsumerEnd>>,
     pub(in crate::channel) handle: ConsumerState,
@@ -60,13 +61,14 @@ impl ConsumerEntry {
         methods::basic_consume(queue, self.tag(), *no_ack, *exclusive, &self.arguments_now())
     }
 
-    /// Returns what the supervisor tries on the utility channel before this channel starts the consumer.
-    pub(in crate::channel) fn trial(&self) -> TrialConsume {
+    /// Returns what the supervisor tries elsewhere before this channel starts the consumer.
+    pub(in crate::channel) fn trial(&self, shared_prefetch: Option<u16>) -> TrialConsume {
         TrialConsume {
             tag: self.tag().clone(),
             queue: self.subscription.queue.clone(),
             exclusive: self.subscription.exclusive,
             arguments: self.arguments_now(),
+            shared_prefetch,
         }
     }
 

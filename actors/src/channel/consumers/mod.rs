@@ -3,6 +3,7 @@
 mod acker;
 mod drops;
 mod entry;
+mod faults;
 mod gets;
 mod offsets;
 mod phase;
@@ -14,9 +15,11 @@ pub(super) use self::{
     acker::ChannelAcker,
     drops::Drops,
     entry::{ConsumerEntry, Subscription},
+    faults::ConnectionFaults,
     phase::ConsumerPhase,
 };
 use crate::{
+    error::Error,
     message::{ConsumerEnd, DeliveryParts},
     outbox::Outbox,
 };
@@ -117,6 +120,30 @@ impl Consumers {
         };
         let those = self.all().filter(|entry| entry.subscription.queue == queue && entry.phase.restarts());
         those.map(ConsumerEntry::id).filter(|other| *other != id).collect()
+    }
+
+    /// Suspends those that would start again with the channel, and have cost a connection by that; returns
+    /// them, and why.
+    pub(super) fn suspend_at_fault(&mut self) -> Vec<(u32, Error)> {
+        let mut suspended = Vec::new();
+        for entry in self.all_mut().filter(|entry| entry.phase.restarts()) {
+            if let Some(error) = entry.faults.cost().cloned() {
+                entry.phase.suspend();
+                suspended.push((entry.id(), error));
+            }
+        }
+        suspended
+    }
+
+    /// Returns those that are suspended because they have cost a connection, and why.
+    pub(super) fn waiting_at_fault(&self) -> Vec<(u32, Error)> {
+        let suspended = self.all().filter(|entry| entry.phase.is_suspended());
+        suspended.filter_map(|entry| Some((entry.id(), entry.faults.cost()?.clone()))).collect()
+    }
+
+    /// The connection is lost, and no delivery that could not be read is the reason.
+    pub(super) fn lost_otherwise(&mut self) {
+        self.all_mut().for_each(|entry| entry.faults.lost_otherwise());
     }
 
     pub(super) fn rename(&mut self, old: &str, new: &str) {

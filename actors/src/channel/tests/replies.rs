@@ -79,13 +79,42 @@ fn a_refused_call_comes_behind_accepted_ones() {
 }
 
 #[test]
-fn only_a_hard_error_that_names_the_queue_blames_a_restart() {
+fn a_hard_error_is_assigned_to_the_restarts_of_the_queue_that_it_names() {
     let mut replies = Replies::default();
-    consume(&mut replies, "a", "jobs", 7);
-    let text = "queue 'jobs' in vhost '/'";
-    assert_eq!(replies.restart_that_closed(&reason(text, 60, 20, 540)), Some(7));
-    assert_eq!(replies.restart_that_closed(&reason(text, 60, 20, 404)), None);
-    assert_eq!(replies.restart_that_closed(&reason("another queue", 60, 20, 540)), None);
+    consume(&mut replies, "a", "mail", 6);
+    consume(&mut replies, "b", "jobs", 7);
+    consume(&mut replies, "c", "jobs", 8);
+    let at_fault =
+        |text, class_id, method_id, code| replies.restarts_at_fault(&reason(text, class_id, method_id, code));
+    let text = "timed out consuming from quorum queue 'jobs' in vhost '/'";
+    assert_eq!(at_fault(text, 60, 20, 541), [7, 8]);
+    assert_eq!(at_fault(text, 0, 0, 541), [7, 8]);
+    assert_eq!(at_fault(text, 60, 20, 404), [0; 0]);
+    assert_eq!(at_fault(text, 50, 10, 541), [0; 0], "a declaration");
+    assert_eq!(at_fault("queue 'other' in vhost '/'", 60, 20, 540), [0; 0], "of another channel");
+}
+
+#[test]
+fn a_hard_error_without_a_name_is_assigned_to_the_consume_whose_turn_it_was() {
+    let now = Instant::now();
+    for ids in [(60, 20), (0, 0)] {
+        let hard = reason("INTERNAL_ERROR", ids.0, ids.1, 541);
+        let mut replies = Replies::default();
+        assert_eq!(replies.restarts_at_fault(&hard), [0; 0]);
+        consume(&mut replies, "a", "mail", 6);
+        let _purged = purge(&mut replies, "mail", now);
+        consume(&mut replies, "b", "jobs", 7);
+        assert_eq!(replies.restarts_at_fault(&hard), [6]);
+        assert!(replies.next(50, 31).is_ok(), "what comes behind the first is answered");
+        assert_eq!(replies.restarts_at_fault(&hard), [7]);
+    }
+    let mut replies = Replies::default();
+    let (_reply, responder) = Reply::later();
+    let method = methods::basic_consume("new", "n", false, false, &Default::default());
+    let new = PendingReply::Consumed { tag: "n".into(), responder, cancel: None };
+    replies.expect(&method.expect("short names"), Some("new".into()), None, new, now);
+    consume(&mut replies, "a", "mail", 6);
+    assert_eq!(replies.restarts_at_fault(&reason("INTERNAL_ERROR", 60, 20, 541)), [0; 0], "a new consumer");
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub(in crate::supervisor) struct Entry {
 pub(in crate::supervisor) enum Place {
     /// On the utility channel, or on the channel of the consumer.
     UtilityChannel,
+    /// On a connection of its own at this time, or after all else at the next reconnect: it has cost a
+    /// connection.
+    OwnConnection { next: Option<Instant> },
     /// A channel: it reopens by itself.
     Channel,
     /// Not here: only the application can bring it back.
@@ -92,6 +95,8 @@ impl Entry {
     pub(super) fn to_missing(&self, key: &EntityKey) -> MissingEntity {
         let next_try = match (self.place, self.progress) {
             (Place::Application, _) => NextTry::ByApplication,
+            (Place::OwnConnection { next: Some(at) }, _) => NextTry::At(at.into_std()),
+            (Place::OwnConnection { next: None }, _) => NextTry::AtReconnect,
             (_, Progress::Waiting { due }) => NextTry::At(due.into_std()),
             (_, Progress::Trying | Progress::Starting | Progress::Back { .. }) => NextTry::Now,
             (_, Progress::NoRoom) => NextTry::WhenChannelCloses,

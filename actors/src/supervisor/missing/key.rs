@@ -75,7 +75,7 @@ impl EntityKey {
         }
     }
 
-    pub(super) fn rename_queue(&mut self, old: &str, new: &str) {
+    pub(in crate::supervisor) fn rename_queue(&mut self, old: &str, new: &str) {
         match self {
             Self::Queue(name) if name == old => new.clone_into(name),
             Self::Binding(binding) if binding.to_queue && binding.destination == old => {

@@ -18,6 +18,7 @@ mod probes;
 mod run;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use std::{collections::BTreeMap, time::Duration};
 

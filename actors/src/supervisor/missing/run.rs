@@ -41,6 +41,11 @@ struct Outcomes {
 }
 
 impl Run {
+    /// Returns the consumer of the trial at this place.
+    pub(in crate::supervisor) fn consumer(&self, at: usize) -> Option<&EntityKey> {
+        self.trials.get(at)
+    }
+
     pub(in crate::supervisor) fn rename_queue(&mut self, old: &str, new: &str) {
         for key in &mut self.tried {
             key.rename_queue(old, new);

@@ -131,6 +131,11 @@ fn describe(effect: &Effect) -> String {
             let names: Vec<_> = steps.iter().map(|step| step.name()).collect();
             format!("utility {number}: {}", names.join(", "))
         }
+        Effect::StartTrial { number, steps } => {
+            let names: Vec<_> = steps.iter().map(|step| step.name()).collect();
+            format!("trial {number}: {}", names.join(", "))
+        }
+        Effect::StopTrial => "stop trial".into(),
         Effect::BlockUtility(blocked) => format!("utility blocked: {blocked}"),
         Effect::DropUtility => "drop utility".into(),
         Effect::StopUtility(_) => "stop utility".into(),

@@ -16,8 +16,13 @@ fn with_consumer(declare: DeclareQueue, name: &str) -> Machine {
 }
 
 fn repair(machine: &mut Machine, queue: &str, cause: ConsumerEnd) -> Vec<String> {
-    let trial =
-        TrialConsume { tag: "tag".into(), queue: queue.into(), exclusive: false, arguments: Table::new() };
+    let trial = TrialConsume {
+        tag: "tag".into(),
+        queue: queue.into(),
+        exclusive: false,
+        arguments: Table::new(),
+        shared_prefetch: None,
+    };
     let repair = Repair { channel: 1, consumer: 7, trial, cause };
     machine.supervision.repair(repair, machine.now);
     machine.effects()

@@ -4,16 +4,20 @@
 //! every consumer to repair has a result, and no task is left; or the connection is closed: by the application, or because
 //! every address has refused it for a minute.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     connection::FailedAttempt,
-    internal::{Removal, TrialConsume},
-    message::{BindQueue, ConsumerEnd},
-    supervisor::{missing::Repair, phase::Phase, redeclare_steps::RecoveryStep},
+    internal::{Removal, TrialConsume, TrialResult},
+    message::{BindQueue, ConsumerEnd, EntityKind, Skipped},
+    supervisor::{
+        missing::{EntityKey, Repair},
+        phase::Phase,
+        redeclare_steps::RecoveryStep,
+    },
 };
 
 #[derive(Clone, Debug)]
@@ -49,6 +53,16 @@ enum Step {
         codes: Vec<u16>,
         all: bool,
     },
+    /// The broker closes the connection because of a method of this class and id.
+    Fatal {
+        class_id: u16,
+        method_id: u16,
+        answered: usize,
+    },
+    /// A consumer costs the connection when its channel starts it.
+    FatalConsumer(usize),
+    /// The trial ends: it is accepted, refused, or not made.
+    Trial(u8),
     Blocked(bool),
     Wait(u64),
     Close,
@@ -119,6 +133,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(at, queue, transient)| Step::Repair { at, queue, transient }),
         10 => (prop::collection::vec(code(), 4), prop::bool::weighted(0.97))
             .prop_map(|(codes, all)| Step::Results { codes, all }),
+        2 => (prop_oneof![Just((50, 10)), Just((50, 20)), Just((60, 20)), Just((60, 40)), Just((0, 0))], 0..3usize)
+            .prop_map(|((class_id, method_id), answered)| Step::Fatal { class_id, method_id, answered }),
+        1 => (0..4usize).prop_map(Step::FatalConsumer),
+        4 => (0..3u8).prop_map(Step::Trial),
         1 => any::<bool>().prop_map(Step::Blocked),
         8 => prop_oneof![Just(50), Just(1000), Just(5000), Just(70_000)].prop_map(Step::Wait),
         1 => prop_oneof![6 => Just(Step::Wait(10)), 1 => Just(Step::Close), 1 => Just(Step::Release)],
@@ -137,6 +155,11 @@ struct Run {
     /// Consumers whose repair has no result yet, with their channels.
     repairs: BTreeSet<(u16, u32)>,
     consumers: u32,
+    /// Queue and tag of consumers, by channel and id.
+    started: BTreeMap<(u16, u32), (String, Arc<str>)>,
+    /// Those that their channels do not start.
+    at_fault: BTreeSet<(u16, u32)>,
+    trial: Option<u64>,
     state: &'static str,
     closed: bool,
     /// Since when every attempt was refused for good by every address.
@@ -169,6 +192,9 @@ impl Run {
             attached: BTreeSet::new(),
             repairs: BTreeSet::new(),
             consumers: 0,
+            started: BTreeMap::new(),
+            at_fault: BTreeSet::new(),
+            trial: None,
             state: "connecting",
             closed: false,
             refused_since: None,
@@ -218,13 +244,15 @@ impl Run {
                 if let Some(channel) = channel(at) {
                     self.channels.retain(|other| *other != channel);
                     self.repairs.retain(|(of, _)| *of != channel);
+                    self.at_fault.retain(|(of, _)| *of != channel);
+                    self.started.retain(|(of, _), _| *of != channel);
                     supervision.channel_closed(channel, *free, now);
                     self.attached.remove(&channel);
                 }
             }
             Step::ChannelRecovered(at) => {
                 if let Some(channel) = channel(at).filter(|channel| self.attached.contains(channel)) {
-                    supervision.channel_recovered(channel, Vec::new(), now);
+                    self.channel_recovered(channel);
                 }
             }
             Step::ChannelDrained(at) => {
@@ -250,7 +278,14 @@ impl Run {
                     let tag: Arc<str> = format!("consumer {consumer}").into();
                     let recorded = Entity::Consumer { channel, tag: tag.clone(), queue: queue.clone() };
                     supervision.topology_changed(Change::Record(recorded), now);
-                    let trial = TrialConsume { tag, queue, exclusive: false, arguments: Table::new() };
+                    self.started.insert((channel, consumer), (queue.clone(), tag.clone()));
+                    let trial = TrialConsume {
+                        tag,
+                        queue,
+                        exclusive: false,
+                        arguments: Table::new(),
+                        shared_prefetch: None,
+                    };
                     let cause = ConsumerEnd::Closed(refusal(if *transient { 405 } else { 404 }));
                     self.repairs.insert((channel, consumer));
                     supervision.repair(Repair { channel, consumer, trial, cause }, now);
@@ -262,6 +297,39 @@ impl Run {
                     let count = if *all { steps.len() } else { 0 };
                     let results = codes.iter().cycle().take(count).map(result).collect();
                     supervision.steps_done(number, results, now);
+                }
+            }
+            Step::Fatal { class_id, method_id, answered } => {
+                if self.connection && self.state == "open" {
+                    let (epoch, utility) = (supervision.epoch, self.utility.take());
+                    let reason = CloseReason::new(541, "INTERNAL_ERROR", *class_id, *method_id);
+                    supervision.connection_ended(Error::connection_closed("test", Some(reason)), now);
+                    if let Some((number, steps)) = utility {
+                        let results = steps.iter().take(*answered).map(|_| Ok(None)).collect();
+                        supervision.utility_lost(epoch, number, results, now);
+                    }
+                }
+            }
+            Step::FatalConsumer(at) => {
+                if self.connection
+                    && self.state == "open"
+                    && let Some(((channel, consumer), (_, tag))) = self.started.iter().nth(*at)
+                {
+                    let reason = CloseReason::new(541, "INTERNAL_ERROR", 60, 20);
+                    let error = Error::connection_closed("test", Some(reason));
+                    supervision.connection_ended(error.clone(), now);
+                    supervision.culprits.add(EntityKey::consumer(*channel, tag), error, now);
+                    self.at_fault.insert((*channel, *consumer));
+                }
+            }
+            Step::Trial(result) => {
+                if let Some(trial) = self.trial.take() {
+                    let result = match result {
+                        0 => TrialResult::Accepted,
+                        1 => TrialResult::Refused(refusal(541)),
+                        _ => TrialResult::NotMade(refusal(530)),
+                    };
+                    supervision.trial_done(trial, result, now);
                 }
             }
             Step::Blocked(blocked) => {
@@ -320,6 +388,15 @@ impl Run {
                     (self.state, self.closed) = ("closed", true);
                     self.channels.clear();
                     self.repairs.clear();
+                    self.trial = None;
+                }
+                Effect::StartTrial { number, steps } => {
+                    assert!(self.connection && self.state == "open" && self.trial.is_none());
+                    assert!(!steps.is_empty());
+                    self.trial = Some(number);
+                }
+                Effect::StopTrial => {
+                    assert!(self.trial.take().is_some(), "no trial");
                 }
                 Effect::Stop => assert!(self.closed),
                 Effect::Notify(_)
@@ -342,16 +419,53 @@ impl Run {
         match message {
             // Repairs end with their connection: the channel starts its consumers on the next one.
             ChannelMessage::Detached { .. } => self.repairs.retain(|(of, _)| *of != channel),
-            ChannelMessage::ConsumerRepaired { consumer, .. } => {
+            ChannelMessage::ConsumerRepaired { consumer, result } => {
                 self.repairs.remove(&(channel, consumer));
+                self.at_fault.remove(&(channel, consumer));
+                match (result, self.started.get(&(channel, consumer))) {
+                    (Ok(()), Some((_, tag))) => {
+                        let now = self.machine.now;
+                        self.machine.supervision.consumer_recovered(channel, tag, now);
+                    }
+                    _ => {
+                        self.started.remove(&(channel, consumer));
+                    }
+                }
+            }
+            ChannelMessage::ConsumerAtFault { consumer, .. } => {
+                self.at_fault.insert((channel, consumer));
             }
             _ => {}
         }
     }
 
+    /// A channel has recovered, and starts all consumers except for those that are at fault.
+    fn channel_recovered(&mut self, channel: u16) {
+        let now = self.machine.now;
+        let at_fault = self.at_fault.iter().filter(|(of, _)| *of == channel);
+        let those: Vec<_> =
+            at_fault.filter_map(|key| Some((key.1, self.started.get(key)?.clone()))).collect();
+        let skipped = those.iter().map(|(_, (_, tag))| Skipped {
+            kind: EntityKind::Consumer,
+            name: tag.to_string(),
+            error: refusal(541),
+        });
+        self.machine.supervision.channel_recovered(channel, skipped.collect(), now);
+        for (consumer, (queue, tag)) in those {
+            let arguments = Table::new();
+            let trial = TrialConsume { tag, queue, exclusive: false, arguments, shared_prefetch: None };
+            let cause = ConsumerEnd::Closed(refusal(541));
+            self.machine.supervision.consumer_waits(Repair { channel, consumer, trial, cause }, now);
+        }
+    }
+
     /// Lets everything come to rest.
     fn settle(&mut self) {
-        for _ in 0..60 {
+        for round in 0..200 {
+            if round == 100 {
+                // What can only be tried here waits for a reconnect.
+                self.step(&Step::Ended);
+            }
             self.step(&Step::Opened);
             for at in 0..self.channels.len() {
                 self.step(&Step::ChannelOpened(at));
@@ -361,6 +475,7 @@ impl Run {
                 }
             }
             self.step(&Step::Results { codes: vec![0], all: true });
+            self.step(&Step::Trial(0));
             if self.ends && self.connection {
                 self.step(&Step::Ended);
             }
@@ -384,6 +499,7 @@ proptest! {
             prop_assert!(matches!(supervision.phase, Phase::Up(_)), "{:?}", supervision.phase);
             prop_assert!(run.utility.is_none() && supervision.utility.is_none());
             prop_assert!(run.repairs.is_empty(), "{:?}", run.repairs);
+            prop_assert!(run.trial.is_none() && run.at_fault.is_empty(), "{:?}", run.at_fault);
             let unattached = run.channels.iter().filter(|channel| !run.attached.contains(channel)).count();
             prop_assert_eq!(unattached, 0);
         }

@@ -1,0 +1,377 @@
+//! What has cost a connection: declarations and consumers for which the broker closed it, and consumers whose
+//! deliveries could not be read. They are left out when the connection recovers.
+//!
+//! Each is tried on a short-lived connection of its own, one at a time, with pauses that double. After a
+//! success it goes back to where it belongs. What only works on the connection itself is tried there, once
+//! all else has recovered; see [`TrialPlace`]. No actix and no clock here.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::missing::EntityKey;
+use crate::{error::Error, internal::TrialResult};
+
+/// The pause before the first trial.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between trials that fail.
+const MAX_TRIAL_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause after the connection itself was lost again and again.
+const MAX_LOSS_PAUSE: Duration = Duration::from_secs(300);
+/// The pause between the trials of different culprits, after one that failed.
+const BETWEEN: Duration = Duration::from_millis(500);
+/// How long a culprit must work on the connection to be forgotten.
+const STOOD: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(super) struct Culprits {
+    known: BTreeMap<EntityKey, Culprit>,
+    /// The number of the trial that is under way, and what it tries.
+    running: Option<(u64, EntityKey)>,
+    /// The number of the last trial.
+    trials: u64,
+    /// No trial starts before this time.
+    not_before: Option<Instant>,
+    /// The epoch of the last connection that was lost.
+    lost_epoch: u64,
+}
+
+#[derive(Debug)]
+struct Culprit {
+    error: Error,
+    /// How many connections it has cost.
+    losses: u32,
+    /// The epoch of the last of them.
+    epoch: u64,
+    pause: Duration,
+    due: Instant,
+    state: CulpritState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CulpritState {
+    /// Left out. `ready` is whether it can be tried: a consumer, once its channel has recovered without it.
+    Withheld { ready: bool },
+    /// In the trial that is under way.
+    OnTrial,
+    /// Tried with success, and not left out any more.
+    Released { since: Instant },
+}
+
+/// Where a culprit is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TrialPlace {
+    OwnConnection,
+    /// On the connection itself, after all else: another one has no access to an exclusive queue, would get
+    /// a new queue where the broker chooses the name, and would delete an auto-delete queue with its trial
+    /// consumer.
+    Last,
+}
+
+/// How a trial has ended.
+#[derive(Debug)]
+pub(super) enum TrialEnd {
+    /// What was tried goes back to where it belongs.
+    Released(EntityKey),
+    /// It is tried again at this time.
+    Again(EntityKey, Instant),
+}
+
+impl Culprits {
+    /// A connection that was open is lost.
+    pub(super) fn connection_lost(&mut self, epoch: u64, now: Instant) {
+        self.lost_epoch = epoch;
+        self.stop_trial(now);
+        for (key, culprit) in &mut self.known {
+            if let (EntityKey::Consumer { .. }, CulpritState::Withheld { ready }) = (key, &mut culprit.state)
+            {
+                *ready = false;
+            }
+        }
+    }
+
+    /// This has cost the last connection.
+    pub(super) fn add(&mut self, key: EntityKey, error: Error, now: Instant) {
+        let stood = |known: &Culprit| match known.state {
+            CulpritState::Released { since } => now.saturating_duration_since(since) >= STOOD,
+            CulpritState::Withheld { .. } | CulpritState::OnTrial => false,
+        };
+        let earlier = self.known.remove(&key).filter(|known| !stood(known));
+        let losses = earlier.map_or(0, |known| known.losses).saturating_add(1);
+        let (epoch, pause) = (self.lost_epoch, loss_pause(losses));
+        let state = CulpritState::Withheld { ready: !matches!(key, EntityKey::Consumer { .. }) };
+        self.known.insert(key, Culprit { error, losses, epoch, pause, due: now + pause, state });
+    }
+
+    /// Returns why something is left out, if it is.
+    pub(super) fn withheld(&self, key: &EntityKey) -> Option<&Error> {
+        self.known.get(key).filter(|known| known.is_withheld()).map(|known| &known.error)
+    }
+
+    /// A channel has recovered without this consumer. Returns when it is tried.
+    pub(super) fn consumer_waits(&mut self, key: &EntityKey, error: &Error, now: Instant) -> Instant {
+        if self.withheld(key).is_none() {
+            self.add(key.clone(), error.clone(), now);
+        }
+        let Some(known) = self.known.get_mut(key) else { return now };
+        if let CulpritState::Withheld { ready } = &mut known.state {
+            *ready = true;
+        }
+        known.due
+    }
+
+    pub(super) fn due(&self, key: &EntityKey) -> Option<Instant> {
+        self.known.get(key).map(|known| known.due)
+    }
+
+    /// Returns when the next trial is due.
+    pub(super) fn deadline(&self, place: impl Fn(&EntityKey) -> TrialPlace) -> Option<Instant> {
+        if self.running.is_some() {
+            return None;
+        }
+        let is_ready = |(key, known): &(&EntityKey, &Culprit)| {
+            known.state == CulpritState::Withheld { ready: true } && place(key) == TrialPlace::OwnConnection
+        };
+        let due = self.known.iter().filter(is_ready).map(|(_, known)| known.due).min()?;
+        Some(self.not_before.map_or(due, |at| due.max(at)))
+    }
+
+    /// Starts the trial that has been due longest; returns its number and what it tries.
+    pub(super) fn take_due(
+        &mut self,
+        place: impl Fn(&EntityKey) -> TrialPlace,
+        now: Instant,
+    ) -> Option<(u64, EntityKey)> {
+        if self.deadline(&place).is_none_or(|due| due > now) {
+            return None;
+        }
+        let ready = self.known.iter_mut().filter(|(key, known)| {
+            known.state == CulpritState::Withheld { ready: true } && place(key) == TrialPlace::OwnConnection
+        });
+        let (key, culprit) = ready.min_by_key(|(_, known)| known.due)?;
+        culprit.state = CulpritState::OnTrial;
+        self.trials += 1;
+        self.running = Some((self.trials, key.clone()));
+        self.running.clone()
+    }
+
+    /// A trial has ended.
+    pub(super) fn trial_done(&mut self, number: u64, result: TrialResult, now: Instant) -> Option<TrialEnd> {
+        let (_, key) = self.running.take_if(|(running, _)| *running == number)?;
+        let culprit = self.known.get_mut(&key)?;
+        match result {
+            TrialResult::Accepted => {
+                culprit.state = CulpritState::Released { since: now };
+                self.not_before = None;
+                return Some(TrialEnd::Released(key));
+            }
+            TrialResult::Refused(error) => culprit.error = error,
+            TrialResult::NotMade(error) => log::debug!("no connection for a trial: {error}"),
+        }
+        culprit.failed(now);
+        self.not_before = Some(now + BETWEEN);
+        Some(TrialEnd::Again(key, culprit.due))
+    }
+
+    /// All else has recovered. Releases what can only be tried on the connection itself, and returns it.
+    ///
+    /// A reconnect that it has caused itself does not count, except for the first: it may not have been the
+    /// cause.
+    pub(super) fn take_last(
+        &mut self,
+        place: impl Fn(&EntityKey) -> TrialPlace,
+        now: Instant,
+    ) -> Vec<EntityKey> {
+        let lost = self.lost_epoch;
+        let mut released = Vec::new();
+        for (key, known) in &mut self.known {
+            let is_free = known.epoch < lost || known.losses == 1;
+            if known.state == (CulpritState::Withheld { ready: true })
+                && is_free
+                && place(key) == TrialPlace::Last
+            {
+                known.state = CulpritState::Released { since: now };
+                released.push(key.clone());
+            }
+        }
+        released
+    }
+
+    /// Ends the trial that is under way; its result is not awaited any more. Returns whether there was one.
+    pub(super) fn stop_trial(&mut self, now: Instant) -> bool {
+        let Some((_, key)) = self.running.take() else { return false };
+        if let Some(culprit) = self.known.get_mut(&key) {
+            culprit.failed(now);
+        }
+        true
+    }
+
+    /// Forgets something: it was declared by the application.
+    pub(super) fn forget(&mut self, key: &EntityKey) {
+        self.known.remove(key);
+    }
+
+    /// Forgets what is not wanted any more.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(&EntityKey) -> bool) {
+        self.known.retain(|key, _| is_wanted(key));
+    }
+
+    /// Takes the new name of a queue that the broker names.
+    pub(super) fn rename_queue(&mut self, old: &str, new: &str) {
+        for (mut key, culprit) in std::mem::take(&mut self.known) {
+            key.rename_queue(old, new);
+            self.known.insert(key, culprit);
+        }
+    }
+}
+
+impl Culprit {
+    fn is_withheld(&self) -> bool {
+        !matches!(self.state, CulpritState::Released { .. })
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.state = CulpritState::Withheld { ready: true };
+        self.pause = (self.pause * 2).min(MAX_TRIAL_PAUSE.max(loss_pause(self.losses)));
+        self.due = now + self.pause;
+    }
+}
+
+/// Returns how long a culprit waits that has cost this many connections.
+fn loss_pause(losses: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << losses.saturating_sub(1).min(20)).min(MAX_LOSS_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CloseReason;
+
+    fn queue(name: &str) -> EntityKey {
+        EntityKey::Queue(name.to_owned())
+    }
+
+    fn refusal(code: u16) -> Error {
+        Error::connection_closed("test", Some(CloseReason::new(code, "INTERNAL_ERROR", 50, 10)))
+    }
+
+    fn own(_: &EntityKey) -> TrialPlace {
+        TrialPlace::OwnConnection
+    }
+
+    fn last(_: &EntityKey) -> TrialPlace {
+        TrialPlace::Last
+    }
+
+    /// Runs the next trial when it is due, and returns after how many milliseconds that was.
+    fn try_next(culprits: &mut Culprits, now: &mut Instant, result: TrialResult) -> u128 {
+        let due = culprits.deadline(own).expect("a trial");
+        assert!(due == *now || culprits.take_due(own, *now).is_none(), "too early");
+        let pause = due - *now;
+        *now = due;
+        let (number, _) = culprits.take_due(own, *now).expect("a trial");
+        assert_eq!(culprits.deadline(own), None, "one at a time");
+        assert!(culprits.take_due(own, *now).is_none());
+        assert!(culprits.trial_done(number + 1, TrialResult::Accepted, *now).is_none(), "another trial");
+        culprits.trial_done(number, result, *now).expect("an end");
+        pause.as_millis()
+    }
+
+    #[test]
+    fn trials_that_fail_are_repeated_with_doubling_pauses() {
+        let (mut culprits, mut now) = (Culprits::default(), Instant::now());
+        assert!(culprits.withheld(&queue("q")).is_none());
+        culprits.add(queue("q"), refusal(541), now);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            pauses.push(try_next(&mut culprits, &mut now, TrialResult::Refused(refusal(540))));
+        }
+        assert_eq!(pauses, [1000, 2000, 4000, 8000, 10_000, 10_000]);
+        assert_eq!(culprits.withheld(&queue("q")).and_then(Error::code), Some(540));
+        try_next(&mut culprits, &mut now, TrialResult::NotMade(refusal(530)));
+        assert_eq!(culprits.withheld(&queue("q")).and_then(Error::code), Some(540), "it says nothing");
+        try_next(&mut culprits, &mut now, TrialResult::Accepted);
+        assert!(culprits.withheld(&queue("q")).is_none());
+        assert_eq!(culprits.deadline(own), None);
+    }
+
+    #[test]
+    fn pauses_go_on_growing_unless_it_has_stood() {
+        let (mut culprits, mut now) = (Culprits::default(), Instant::now());
+        let mut pauses = Vec::new();
+        for _ in 0..11 {
+            culprits.add(queue("q"), refusal(541), now);
+            pauses.push(try_next(&mut culprits, &mut now, TrialResult::Accepted) / 1000);
+            now += STOOD - Duration::from_millis(1);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        now += Duration::from_millis(1);
+        culprits.add(queue("q"), refusal(541), now);
+        assert_eq!(try_next(&mut culprits, &mut now, TrialResult::Accepted), 1000);
+    }
+
+    #[test]
+    fn no_culprit_keeps_another_one_from_its_trial() {
+        let (mut culprits, mut now) = (Culprits::default(), Instant::now());
+        for name in ["a", "b", "c"] {
+            culprits.add(queue(name), refusal(541), now);
+        }
+        let mut tried = Vec::new();
+        for _ in 0..6 {
+            now = culprits.deadline(own).expect("a trial");
+            let (number, key) = culprits.take_due(own, now).expect("a trial");
+            tried.push(key.name());
+            culprits.trial_done(number, TrialResult::Refused(refusal(541)), now);
+            assert!(culprits.deadline(own).expect("a trial") >= now + BETWEEN);
+        }
+        tried.sort();
+        assert_eq!(tried, ["a", "a", "b", "b", "c", "c"]);
+    }
+
+    #[test]
+    fn a_consumer_is_tried_once_its_channel_has_recovered_without_it() {
+        let (mut culprits, now) = (Culprits::default(), Instant::now());
+        let key = EntityKey::consumer(1, "tag");
+        culprits.add(key.clone(), refusal(541), now);
+        assert_eq!(culprits.deadline(own), None);
+        let due = culprits.consumer_waits(&key, &refusal(541), now);
+        assert_eq!(culprits.deadline(own), Some(due));
+        culprits.connection_lost(2, now);
+        assert_eq!(culprits.deadline(own), None);
+        assert_eq!(culprits.consumer_waits(&key, &refusal(541), now), due, "the pause is not begun anew");
+        culprits.retain(|_| false);
+        assert_eq!(culprits.deadline(own), None);
+    }
+
+    #[test]
+    fn a_lost_connection_ends_the_trial_as_a_failed_one() {
+        let (mut culprits, now) = (Culprits::default(), Instant::now());
+        culprits.add(queue("q"), refusal(541), now);
+        let due = now + FIRST_PAUSE;
+        let (number, _) = culprits.take_due(own, due).expect("a trial");
+        assert!(culprits.running.is_some());
+        culprits.connection_lost(1, due);
+        assert!(culprits.running.is_none());
+        assert!(
+            culprits.trial_done(number, TrialResult::Accepted, due).is_none(),
+            "its result comes too late"
+        );
+        assert_eq!(culprits.deadline(own), Some(due + 2 * FIRST_PAUSE));
+    }
+
+    #[test]
+    fn what_only_works_here_is_tried_at_reconnects_that_it_has_not_caused() {
+        let (mut culprits, now) = (Culprits::default(), Instant::now());
+        culprits.connection_lost(1, now);
+        culprits.add(queue("q"), refusal(541), now);
+        assert_eq!(culprits.deadline(last), None);
+        assert_eq!(culprits.take_last(last, now), [queue("q")], "it may not have been the cause");
+        assert_eq!(culprits.take_last(last, now), []);
+        culprits.connection_lost(2, now);
+        culprits.add(queue("q"), refusal(541), now);
+        assert_eq!(culprits.take_last(last, now), [], "it was the cause");
+        culprits.connection_lost(3, now);
+        assert_eq!(culprits.take_last(last, now), [queue("q")], "another cause");
+        assert!(culprits.withheld(&queue("q")).is_none());
+    }
+}
