@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_pika::{
-    Connector, Consume, DeclareQueue, OpenChannel, Recovery,
+    Channel, Connector, Consume, DeclareQueue, OpenChannel, Recovery,
     testing::{GetRecordCounts, RecordCounts},
 };
 use actix_rt::task::JoinHandle;
@@ -23,7 +23,7 @@ use crate::{
     workers::{Ledger, Publisher, consume},
 };
 
-const WINDOW: usize = 256;
+pub const WINDOW: usize = 256;
 const PREFETCH: u16 = 200;
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -47,6 +47,8 @@ impl TrafficConfig {
 pub struct Traffic {
     pub publishing: WatchedConnection,
     pub consuming: WatchedConnection,
+    /// The channels of the publishers.
+    pub publishing_channels: Vec<Channel>,
     ledger: Rc<Ledger>,
     workers: Workers,
     messages_per_publisher: u64,
@@ -84,6 +86,7 @@ impl Traffic {
         let mut traffic = Self {
             publishing,
             consuming,
+            publishing_channels: Vec::new(),
             ledger: Rc::new(Ledger::new(publishers, config.queues.len())),
             workers: Workers::default(),
             messages_per_publisher: config.messages.div_ceil(publishers as u64),
@@ -110,6 +113,7 @@ impl Traffic {
         for of_queue in 0..config.publishers_per_queue {
             let number = at * config.publishers_per_queue + of_queue;
             let channel = self.publishing.connection.channel_with(options.clone()).await.expect("a channel");
+            self.publishing_channels.push(channel.clone());
             let publisher = Publisher {
                 number,
                 messages: self.messages_per_publisher,
@@ -125,6 +129,11 @@ impl Traffic {
         let [publishing, consuming] = [&self.publishing, &self.consuming]
             .map(|watched| watched.connection.actor().send(GetRecordCounts));
         vec![publishing.await.expect("records"), consuming.await.expect("records")]
+    }
+
+    /// Notes that more was declared over the connections: the records are the same at the end as now.
+    pub async fn records_have_changed(&mut self) {
+        self.records = self.count_records().await;
     }
 
     /// Lets the publishers send until `share` of `total` parts of their messages are sent.
@@ -196,8 +205,8 @@ impl Traffic {
             within("the consumers", 60, consumer).await.expect("a consumer that does not panic");
         }
         self.fill_in(row, &histories);
-        let Self { publishing, consuming, leaks, .. } = self;
-        drop((publishing, consuming));
+        let Self { publishing, consuming, publishing_channels, leaks, .. } = self;
+        drop((publishing, consuming, publishing_channels));
         row.leaks = Some(leaks);
     }
 

@@ -47,7 +47,7 @@ pub async fn run(row: &mut Row, plan: &Plan) {
 
 /// Closes the current connection by its addresses. The list of connections is not used, because it contains closed
 /// connections for a while, and closing one of them succeeds.
-async fn close_one(vhost: &Vhost, watched: &WatchedConnection, reason: &str) {
+pub(super) async fn close_one(vhost: &Vhost, watched: &WatchedConnection, reason: &str) {
     eventually("a connection to close", 30, async || {
         let (local, peer) = (watched.connection.local_addr()?, watched.connection.peer_addr()?);
         vhost.try_delete_connection(&format!("{local} -> {peer}"), reason).await.then_some(())

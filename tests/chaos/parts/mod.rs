@@ -4,7 +4,9 @@ mod alarms;
 mod closes;
 mod cluster;
 mod cuts;
+mod deletes;
 mod kills;
+mod limits;
 mod pause;
 mod topology;
 
@@ -28,6 +30,8 @@ pub async fn run(part: u8, plan: &Plan) -> Row {
             5 => alarms::run(&mut row, &plan_of_part).await,
             6 => cluster::run(&mut row, &plan_of_part).await,
             7 => topology::run(&mut row, &plan_of_part).await,
+            8 => deletes::run(&mut row, &plan_of_part).await,
+            9 => limits::run(&mut row, &plan_of_part).await,
             _ => unreachable!("no such part"),
         }
         row
@@ -65,6 +69,8 @@ fn name(part: u8) -> &'static str {
         5 => "memory alarms",
         6 => "cluster nodes",
         7 => "topology of every kind",
+        8 => "deletes by others",
+        9 => "limits of connections",
         _ => "?",
     }
 }
