@@ -13,7 +13,7 @@ use actix_pika::testing::{
     protocol::{channel, confirm, connection, queue},
 };
 use actix_pika::{
-    Connection, ConnectionEvent, ErrorKind, OpenChannel, events::Events, message::UpdateSecret,
+    Connection, ConnectionEvent, Connector, ErrorKind, OpenChannel, events::Events, message::UpdateSecret,
 };
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
@@ -173,6 +173,25 @@ async fn closing_while_blocked_reports_unconfirmed_publishes() {
     sent.unwrap();
 }
 
+/// BLK-05: opens a connection under an alarm, fills a publish window, and returns the result of the close.
+async fn close_with_a_full_window(vhost: &Vhost) -> Result<(), actix_pika::Error> {
+    let connector = Connector::new(&vhost.url()).unwrap().close_timeout(Duration::from_millis(500));
+    let connection = within("connect", 20, connector.connect()).await.unwrap();
+    let mut events = connection.events();
+    let options = alarm_options().window(1);
+    let channel = within("a channel", 20, connection.channel_with(options)).await.unwrap();
+    let confirm = within("room", 20, channel.default_exchange().publish_deferred("x", "q")).await.unwrap();
+    expect_blocked(&mut events, "memory").await;
+    let waiting = actix_rt::spawn({
+        let exchange = channel.default_exchange();
+        async move { exchange.publish("y", "q").await.map(drop) }
+    });
+    let closed = within("close", 20, connection.close()).await;
+    assert!(within("the confirm", 5, confirm).await.unwrap_err().may_have_arrived());
+    assert!(!within("the waiting publish", 5, waiting).await.unwrap().unwrap_err().may_have_arrived());
+    closed
+}
+
 /// BLK-01: a real broker sends `connection.blocked` after the first publish.
 #[actix::test]
 async fn an_alarm_blocks_publishing_connections() {
@@ -190,8 +209,12 @@ async fn an_alarm_blocks_publishing_connections() {
     let event = within("blocked", 20, events.next()).await;
     let reported = matches!(&event, Some(ConnectionEvent::Blocked(reason)) if reason.contains("memory"));
     let blocked = connection.is_blocked();
+    let closed = close_with_a_full_window(&vhost).await;
     watermark("0.6").await;
     assert!(reported && blocked, "{event:?}");
+    let error = closed.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, true), "{error}");
+    assert!(error.to_string().contains("memory"), "{error}");
     let event = within("the end of the alarm", 20, events.next()).await;
     assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
     within("the confirm", 20, first).await.unwrap();

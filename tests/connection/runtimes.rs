@@ -1,10 +1,18 @@
 //! Connections in an actix `System`, on several arbiters, and in a tokio runtime without actix.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
-use crate::support::{broker::Vhost, oracle::Oracle, within};
+use crate::support::{
+    broker::Vhost,
+    oracle::Oracle,
+    scripted_peer::{connect_to_peer, open_channel},
+    within,
+};
 use actix::prelude::*;
-use actix_pika::{Channel, Connection, Connector, Delivery, ErrorKind, Result, connect, testing::Probe};
+use actix_pika::{
+    Channel, Connection, Connector, Delivery, ErrorKind, OpenChannel, Result, connect,
+    testing::{Probe, protocol::queue},
+};
 use futures_util::{StreamExt, future::join_all};
 
 /// Connects, makes a [`round_trip`] through a queue of this name, and closes.
@@ -238,6 +246,44 @@ async fn a_connection_ends_when_its_arbiter_stops() {
         assert_eq!(again.unwrap_err().kind(), ErrorKind::Stopped);
     };
     within("the results", 10, rest).await;
+}
+
+/// CON-27: what is under way when the arbiter of the connection stops fails.
+#[actix::test]
+async fn pending_calls_fail_when_the_arbiter_of_the_connection_stops() {
+    let io = Arbiter::new();
+    let connect = connect_to_peer(|connector| connector.arbiter(&io.handle()));
+    let (connection, mut socket) = within("connect", 10, connect).await;
+    let channel = open_channel(&connection, &mut socket, 1, OpenChannel::new()).await;
+    let second = open_channel(&connection, &mut socket, 2, OpenChannel::new()).await;
+    let confirm = channel.default_exchange().publish_deferred("x", "jobs").await.unwrap();
+    socket.expect_publish(1).await.unwrap();
+    let declare = actix::spawn(async move { second.declare_queue("jobs").await.map(drop) });
+    socket.expect::<queue::Declare>(2).await.unwrap();
+    let closes = [
+        actix::spawn({
+            let channel = channel.clone();
+            async move { channel.close().await }
+        }),
+        actix::spawn({
+            let connection = connection.clone();
+            async move { connection.close().await }
+        }),
+    ];
+    // Lets both calls begin. The connection is being closed once it opens no channel any more.
+    socket.expect_nothing(Duration::from_millis(50)).await.unwrap();
+    let late = within("a refusal", 10, connection.channel()).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::ConnectionClosed);
+    io.stop();
+    io.join().unwrap();
+    let kinds = [ErrorKind::Stopped, ErrorKind::ConnectionClosed];
+    assert!(kinds.contains(&within("the confirm", 10, confirm).await.unwrap_err().kind()));
+    assert!(kinds.contains(&within("the call", 10, declare).await.unwrap().unwrap_err().kind()));
+    for close in closes {
+        within("the close", 10, close).await.unwrap().unwrap_err();
+    }
+    assert_eq!(within("ready", 10, connection.ready()).await.unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!(within("the end", 10, connection.closed()).await.unwrap_err().kind(), ErrorKind::Stopped);
 }
 
 fn handle_of_a_stopped_arbiter() -> ArbiterHandle {
