@@ -6,6 +6,7 @@
 mod common;
 
 mod closing;
+mod failing_deliveries;
 mod late_replies;
 mod malformed_content;
 mod panics;
