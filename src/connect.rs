@@ -71,7 +71,10 @@ pub async fn connect(target: impl IntoConnector) -> Result<Connection> {
 /// connection are redeclared. Then channels are reopened with their prefetch, consumers and confirm mode,
 /// unconfirmed publishes are resent in order, and new ones follow.
 /// [`ConnectionEvent::Recovered`](crate::ConnectionEvent::Recovered) reports when that is done, and what
-/// could not be recovered. Recovery ends by [`Connection::close`], by the limits of the
+/// could not be recovered. What was declared or consumed stays wanted until it is deleted, cancelled or
+/// [forgotten](Connection::forget): what is [missing](Connection::missing) is tried again, each entity by a
+/// back-off of its own, and [`Connection::health`] is `Degraded` until it is in place. Recovery ends by
+/// [`Connection::close`], by the limits of the
 /// [`Recovery`](crate::Recovery), or when every address refuses login or virtual host for a minute. See [the
 /// crate documentation](crate#over-a-reconnect).
 ///

@@ -98,11 +98,17 @@
 //!
 //! [`Connection::watch`] and [`Connection::events`] report [`Lost`](ConnectionEvent::Lost),
 //! [`Retrying`](ConnectionEvent::Retrying) before each attempt, [`Connected`](ConnectionEvent::Connected) and
-//! [`Recovered`](ConnectionEvent::Recovered), in this order. What the broker refuses with 403 or 405, mostly
-//! because of a lock of the dead connection, is retried for at least a minute. What it refuses otherwise is
-//! skipped, listed in `Recovered`, and part of [`Connection::health`] as long as it is missing. A declaration
-//! or consumer that costs the connection (540, 541) is left out from then on, and tried on a short-lived
-//! connection of its own until the broker accepts it; see [`Skipped`](events::Skipped).
+//! [`Recovered`](ConnectionEvent::Recovered), in this order.
+//!
+//! What was declared or consumed **stays wanted** until the application gives it up: by a delete, an unbind, a
+//! cancel, the close of its channel, or [`Connection::forget`]. What is missing, because the broker refused
+//! it or somebody deleted it, is tried again by a back-off of its own: after 50 milliseconds, then after
+//! pauses that double up to 5 seconds, without end or until the limits of the [`Recovery`]. What another
+//! client has declared with other properties (406) is tried every 5 seconds. What was declared passively is
+//! awaited, and never made. As long as something is missing, [`Connection::health`] is `Degraded` and
+//! [`Connection::missing`] lists it with its cause and next try. A declaration or consumer that costs the
+//! connection (540, 541) is left out from then on, and tried on a short-lived connection of its own until the
+//! broker accepts it; see [`Skipped`](events::Skipped).
 //!
 //! Recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by
 //! the limits of its [`Recovery`], or when every address has refused login or virtual host for a minute (a

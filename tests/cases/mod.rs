@@ -2,7 +2,6 @@
 //!
 //! A mended fault takes the `#[ignore]` away and moves the test to the file of its area.
 
-mod auto_delete_exchange;
 mod blocked;
 mod routing;
 

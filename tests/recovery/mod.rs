@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_pika::OpenChannel;
 
+mod auto_delete;
 mod basics;
 mod broker_faults;
 mod broker_restarts;
@@ -22,6 +23,7 @@ mod refusals;
 mod streams;
 mod topology;
 mod trials;
+mod wanted;
 
 /// Channel options with a deadline that a publish keeps over the restart of a node, even on a busy machine.
 fn restart_options() -> OpenChannel {

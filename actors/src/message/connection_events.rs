@@ -52,8 +52,8 @@ pub enum ConnectionEvent {
     Recovered {
         /// Number of the connection; every attempt to connect counts, from 1 on.
         epoch: u64,
-        /// Entities that could not be recovered. Some of them are retried; [`Health`] changes when they are
-        /// recovered.
+        /// Entities that could not be recovered. They are tried again; [`Health`] changes when they are in
+        /// place.
         skipped: Arc<[Skipped]>,
     },
     /// The health of a connected connection has changed. Only connections that recover report it. The end of

@@ -1,24 +1,31 @@
-//! The health of a connection, and the entities that are missing after a reconnect.
+//! The health of a connection, and the entities that are missing.
 
 use std::fmt;
 
 use crate::{error::Error, wire::PeerText};
 
-/// Describes an entity that could not be recovered after a reconnect, and why.
+/// Describes an entity that is wanted and not in place, and why.
 ///
-/// - An exchange, queue, binding or consumer that the lost connection still locks (403, 405) is retried for
-///   at least one minute. [`Health`] changes when it is recovered.
-/// - A consumer whose queue is missing (404), although this connection declared it, is repaired right
-///   afterwards. This happens with a queue that deletes itself: the broker removed it together with the lost
-///   connection, after it had been redeclared. The queue is redeclared once more and the consumer starts
-///   ([`ConsumerRecovered`](crate::ChannelEvent::ConsumerRecovered)).
+/// What was declared or consumed stays wanted until the application gives it up. What is missing is tried
+/// again by a back-off of its own, and [`Health`] changes when it is in place. [`GetMissing`] returns the
+/// time of the next try as well, and [`Forget`] gives it up.
+///
+/// - An exchange, queue or binding is declared again. Right after a reconnect the channels wait up to five
+///   seconds for what the lost connection still locks (403, 405), and for what has deleted itself after it
+///   was redeclared (404).
+/// - A consumer is tried on a channel of the library's own, where a refusal closes none of the application's;
+///   the first try after the broker has cancelled it is made on its own channel.
+/// - A conflict with what another client has declared (406) is tried every five seconds.
 /// - What costs the connection is left out from then on: a declaration or consumer for which the broker closed
 ///   the connection (with a code of 500 or above, as 540 or 541), and a consumer whose deliveries could not be
 ///   read on three connections in a row. It is tried on a connection of its own, named like this one with the
 ///   suffix `(trial)`, with pauses that double from one second, and goes back to its place when that succeeds.
 ///   An exclusive or server-named queue, and a consumer of such a queue or of an auto-delete queue, cannot be
 ///   tried there: it is tried last after a later reconnect.
-/// - Any other refusal is retried at the next reconnect.
+/// - What was declared passively is awaited, and never made.
+///
+/// [`GetMissing`]: crate::GetMissing
+/// [`Forget`]: crate::Forget
 ///
 /// # Examples
 /// ```
@@ -84,6 +91,10 @@ impl fmt::Display for EntityKind {
 
 /// Describes whether a connection is usable and complete.
 ///
+/// Something is [`Missing`](Degradation::Missing) from the moment at which the broker says so to the moment at
+/// which it is in place again, or given up by the application; a
+/// [`ConnectionEvent::Health`](crate::ConnectionEvent::Health) reports both.
+///
 /// **Over a reconnect**: `Down` with the cause, then `Degraded` by [`Recovering`](Degradation::Recovering),
 /// then `Up`, or `Degraded` by what is [`Missing`](Degradation::Missing).
 ///
@@ -104,7 +115,7 @@ impl fmt::Display for EntityKind {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Health {
-    /// Connected, and everything that was declared on the connection exists.
+    /// Connected, and everything that was declared and consumed on the connection is in place.
     #[default]
     Up,
     /// Connected, but limited for these reasons.

@@ -9,6 +9,12 @@ use std::time::Duration;
 /// refused the login or the virtual host for one minute. A limit of connections and a node that is down are
 /// waited out.
 ///
+/// Everything that was declared, opened or consumed stays wanted until the application gives it up. What is
+/// missing on an open connection is tried again, each entity by itself: after 50 milliseconds, then after
+/// pauses that double up to 5 seconds. [`attempts`](Self::attempts) and [`within`](Self::within) limit these
+/// tries too: an entity that reaches them is listed as given up ([`NextTry::Never`](crate::NextTry::Never)),
+/// [`Health`](crate::Health) stays `Degraded`, and the next reconnect tries it once more.
+///
 /// Source: <https://www.rabbitmq.com/docs/connections#recovery>
 ///
 /// # Examples

@@ -70,13 +70,16 @@ impl Supervision {
     pub(super) fn steps_done(&mut self, number: u16, results: Vec<StepResult>, now: Instant) {
         let Some(mut task) = self.utility.take_if(|task| task.number == number) else { return };
         self.effects.push_back(Effect::DropUtility);
-        if results.len() < task.steps.len() {
+        let is_unanswered = results.len() < task.steps.len();
+        let redeclares = matches!(self.phase, Phase::RedeclaringTopology(..));
+        if is_unanswered && redeclares {
             let fault = Fault::internal("no answer while the topology is redeclared");
             self.effects.push_back(Effect::Command(ConnectionCommand::Fail { fault }));
             return;
         }
         self.effects.push_back(Effect::Command(ConnectionCommand::DetachChannel { channel: number }));
-        if !matches!(self.phase, Phase::RedeclaringTopology(..)) {
+        // The broker may hold a channel open that it did not answer on.
+        if !is_unanswered && !redeclares {
             self.channels.numbers.give_back(number);
         }
         self.rename_queues(&mut task, &results);
@@ -192,14 +195,16 @@ impl Supervision {
     /// Tries what is due.
     pub(super) fn retry_when_due(&mut self, now: Instant) {
         let Some(scope) = self.retry_scope() else { return };
-        let due = self.missing.due(scope, now);
+        let mut due = self.missing.due(scope, now);
         self.announce();
+        due.retain(|key| !self.missing.is_first_after_cancel(key) || !self.start_on_its_channel(key, now));
         let probes = scope == Scope::All && self.missing.has_due_probes(now);
         if due.is_empty() && !probes {
             return;
         }
         if let Err(error) = self.check_room() {
-            return self.retry_without_room(due, &error, now);
+            self.retry_without_room(due, &error, now);
+            return;
         }
         let run = self.missing.begin(due, &self.topology, scope, now);
         self.run_steps(run.steps.clone(), Purpose::Retry(run), now);

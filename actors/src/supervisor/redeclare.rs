@@ -183,6 +183,8 @@ mod tests {
     fn channels_do_not_wait_for_a_conflict_or_for_what_was_declared_passively() {
         let mut run = Run::start(topology());
         run.send(&[("jobs", 406)]);
+        // There is another queue of this name, which can be bound.
+        assert_eq!(run.send(&[]), ["front -> jobs ()"]);
         assert!(matches!(run.next(), Next::Done));
         let mut topology = Topology::default();
         topology.change(Change::Record(Entity::Exchange(DeclareExchange::existing("theirs"))));

@@ -14,10 +14,10 @@ pub(super) fn is_transient(error: &Error) -> bool {
     })
 }
 
-/// Returns whether a refusal does not pass by itself: something else has the name (406), or it cannot be
-/// encoded, so that no broker was asked. It is tried at the longest pause.
+/// Returns whether a refusal does not pass by itself: something else has the name (406), it cannot be
+/// encoded, so that no broker was asked, or the broker did not reply in time. It is tried at the longest pause.
 pub(super) fn is_lasting(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Limit | ErrorKind::Codec)
+    matches!(error.kind(), ErrorKind::Limit | ErrorKind::Codec | ErrorKind::Timeout)
         || error.close_reason().is_some_and(|reason| reason.code == 406)
 }
 

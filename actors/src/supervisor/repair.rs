@@ -29,13 +29,12 @@ impl Supervision {
             self.finish_repair(&repair, Err(end));
             return self.health_changed();
         }
-        let by_broker = matches!(cause, ConsumerEnd::CancelledByBroker);
         let error = match cause {
             ConsumerEnd::Closed(error) => error.clone(),
             _ => Error::refused_here("the broker cancelled the consumer"),
         };
-        let is_first = self.missing.repair(repair, error, now);
-        if is_first && by_broker && matches!(self.phase, Phase::Up(_)) {
+        self.missing.repair(repair, error, now);
+        if matches!(self.phase, Phase::Up(_)) && self.missing.is_first_after_cancel(&key) {
             self.start_on_its_channel(&key, now);
         }
         self.health_changed();
@@ -44,7 +43,7 @@ impl Supervision {
 
     /// Has a channel declare the queue of a consumer, bind it, and start the consumer. Returns `false` for a
     /// queue that cannot be declared there: it is not recorded, or its name is the broker's.
-    fn start_on_its_channel(&mut self, key: &EntityKey, now: Instant) -> bool {
+    pub(super) fn start_on_its_channel(&mut self, key: &EntityKey, now: Instant) -> bool {
         let Some(Repair { channel, consumer, trial, .. }) = self.missing.repair_of(key) else { return false };
         let queue = EntityKey::Queue(trial.queue.clone());
         if !self.topology.has(&queue)
@@ -94,12 +93,13 @@ impl Supervision {
             return Ok(());
         }
         match &self.no_room {
-            Some(error) => Err(error.clone()),
-            None if self.channels.numbers.is_full() => {
+            // Without channels there is nothing to lose.
+            Some(error) if !self.channels.is_empty() => Err(error.clone()),
+            _ if self.channels.numbers.is_full() => {
                 let max = self.channels.numbers.max();
                 Err(Error::limit(format!("all {max} channels are open, none is free to declare it again")))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -164,6 +164,9 @@ impl Supervision {
         };
         let was_recorded = self.topology.give_up(kind, name);
         let missing = self.missing.named(kind, name);
+        if kind == EntityKind::Exchange {
+            self.missing.stop_probing(name);
+        }
         for (channel, tag) in consumers {
             self.missing.remove(&EntityKey::consumer(channel, &tag));
             let forget = ChannelMessage::ForgetConsumer { tag };

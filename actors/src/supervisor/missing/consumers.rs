@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{EntityKey, Entry, Missing, Place, Progress, Repair};
-use crate::error::Error;
+use crate::{error::Error, message::ConsumerEnd};
 
 impl Missing {
     /// Consumers that waited for their queue are tried at once.
@@ -17,8 +17,8 @@ impl Missing {
         }
     }
 
-    /// A consumer cannot start on its channel. Returns whether this is its first try.
-    pub(in crate::supervisor) fn repair(&mut self, repair: Repair, error: Error, now: Instant) -> bool {
+    /// A consumer cannot start on its channel.
+    pub(in crate::supervisor) fn repair(&mut self, repair: Repair, error: Error, now: Instant) {
         let key = EntityKey::consumer(repair.channel, &repair.trial.tag);
         let entry = self.mark(key.clone(), error.clone(), now);
         entry.repair = Some(repair);
@@ -31,7 +31,6 @@ impl Missing {
             Progress::Starting | Progress::Detached | Progress::GivenUp => self.refused(&key, error, now),
             Progress::Waiting { .. } | Progress::NoRoom | Progress::Trying | Progress::Back { .. } => {}
         }
-        is_first
     }
 
     /// A channel has not started this consumer with the others; its repair follows.
@@ -54,6 +53,14 @@ impl Missing {
     ) {
         let entry = self.mark(EntityKey::consumer(channel, tag), error, now);
         entry.place = Place::Application;
+    }
+
+    /// Returns whether the broker has cancelled a consumer that was not tried since then.
+    pub(in crate::supervisor) fn is_first_after_cancel(&self, key: &EntityKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| {
+            let cause = entry.repair.as_ref().map(|repair| &repair.cause);
+            entry.backoff.is_first() && matches!(cause, Some(ConsumerEnd::CancelledByBroker))
+        })
     }
 
     pub(in crate::supervisor) fn repair_of(&self, key: &EntityKey) -> Option<Repair> {

@@ -180,12 +180,17 @@ impl Missing {
         }
     }
 
+    /// An exchange that is not recorded is not looked for any more.
+    pub(super) fn stop_probing(&mut self, name: &str) {
+        if self.probes.remove(name) {
+            self.announcements.push((EntityKind::Exchange, name.to_owned()));
+        }
+    }
+
     /// Something is in place. Returns whether it was missing.
     pub(super) fn found(&mut self, key: &EntityKey, now: Instant) -> bool {
-        if let EntityKey::Exchange(name) = key
-            && self.probes.remove(name)
-        {
-            self.announcements.push((EntityKind::Exchange, name.clone()));
+        if let EntityKey::Exchange(name) = key {
+            self.stop_probing(name);
         }
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.is_missing()) else { return false };
         entry.progress = Progress::Back { since: now };

@@ -85,6 +85,15 @@ impl Probes {
         }
     }
 
+    /// Those of a run that got no result are due again later.
+    pub(super) fn without_result(&mut self, names: &[String], now: Instant) {
+        for name in names {
+            if self.by_name.get(name).is_some_and(|probe| probe.due.is_none()) {
+                self.refused(name, now);
+            }
+        }
+    }
+
     /// The exchange does not exist.
     pub(super) fn refused(&mut self, name: &str, now: Instant) {
         if let Some(probe) = self.by_name.get_mut(name) {

@@ -170,15 +170,19 @@ impl Missing {
         run
     }
 
-    /// Takes the results of a run, and returns the consumers that their channels can start.
+    /// Takes the results of a run, fewer if the broker did not reply, and returns the consumers that their channels can start.
     pub(in crate::supervisor) fn finish(
         &mut self,
         mut run: Run,
         steps: Vec<RecoveryStep>,
-        results: Vec<StepResult>,
+        mut results: Vec<StepResult>,
         topology: &Topology,
         now: Instant,
     ) -> Vec<Repair> {
+        // The step that has no reply in time holds up those behind it. These are tried without it.
+        if results.len() < steps.len() {
+            results.push(Err(Error::timeout("the broker did not reply in time")));
+        }
         let mut outcomes = Outcomes::default();
         for (step, result) in steps.iter().zip(results) {
             let result = result.map(|_| ());
@@ -204,6 +208,7 @@ impl Missing {
                 _ => self.step_done(step, result, topology, now),
             }
         }
+        self.probes.without_result(&run.probes, now);
         run.tried.iter().filter_map(|key| self.settle(key, &mut outcomes, topology, now)).collect()
     }
 

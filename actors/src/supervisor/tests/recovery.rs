@@ -365,3 +365,23 @@ fn a_user_at_its_limit_of_channels_opens_none_for_the_library() {
     assert!(machine.effects().is_empty(), "no channel is opened");
     assert_eq!(machine.supervision.missing.list()[0].next_try, NextTry::WhenChannelCloses);
 }
+
+/// A broker that does not reply on the utility channel costs neither the connection nor the other entities.
+#[test]
+fn an_entity_without_a_reply_is_tried_later_and_the_others_without_it() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    machine.declare(DeclareQueue::new("stuck"), "stuck");
+    machine.supervision.entity_gone(EntityKind::Exchange, "theirs", &refusal(404), machine.now);
+    machine.supervision.entity_gone(EntityKind::Queue, "stuck", &refusal(404), machine.now);
+    machine.effects();
+    machine.supervision.entity_gone(EntityKind::Queue, "jobs", &refusal(404), machine.now);
+    machine.effects();
+    assert_eq!(done(&mut machine, 10, Vec::new()), ["detach 10", "utility 9: jobs"]);
+    let stuck = &machine.supervision.missing.list()[1];
+    assert_eq!((stuck.name.as_str(), stuck.error.kind()), ("stuck", crate::error::ErrorKind::Timeout));
+    assert_eq!(stuck.next_try, NextTry::At((machine.now + 5 * SECOND).into_std()));
+    let effects = done(&mut machine, 9, vec![Ok(None)]);
+    assert_eq!(effects, ["detach 9", "1: found jobs", "event degraded"]);
+    machine.pass(50 * MILLISECOND);
+    assert_eq!(machine.effects(), ["utility 9: theirs"], "the broker may hold channel 10 open");
+}
