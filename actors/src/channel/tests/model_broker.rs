@@ -18,6 +18,13 @@ pub(super) struct Broker {
     pub(super) published: u64,
 }
 
+/// Exchanges that are deleted, or to which the user may not publish.
+#[derive(Debug, Default)]
+pub(super) struct Exchanges {
+    pub(super) missing: BTreeSet<&'static str>,
+    pub(super) forbidden: BTreeSet<&'static str>,
+}
+
 #[derive(Debug, Default, PartialEq)]
 pub(super) enum BrokerChannel {
     #[default]
@@ -44,7 +51,13 @@ impl Broker {
     }
 
     /// Reads a method of the client; panics for one that would close the connection.
-    pub(super) fn read(&mut self, method: AMQPClass, missing: &BTreeSet<&'static str>, nacks: bool) {
+    pub(super) fn read(
+        &mut self,
+        method: AMQPClass,
+        missing: &BTreeSet<&'static str>,
+        exchanges: &Exchanges,
+        nacks: bool,
+    ) {
         use AMQPClass::{Basic, Channel, Confirm, Queue};
         match (&self.state, method) {
             (BrokerChannel::Closed, Channel(channel::AMQPMethod::Open(_))) => {
@@ -72,6 +85,19 @@ impl Broker {
             }
             (BrokerChannel::Open, Basic(basic::AMQPMethod::Qos(_))) => {
                 self.replies.push_back(Basic(basic::AMQPMethod::QosOk(basic::QosOk {})));
+            }
+            (BrokerChannel::Open, Basic(basic::AMQPMethod::Publish(publish)))
+                if exchanges.forbidden.contains(publish.exchange.as_str()) =>
+            {
+                let name = publish.exchange.as_str();
+                let text = format!("ACCESS_REFUSED - access to exchange '{name}' in vhost '/' refused");
+                self.close(403, text, 60, 40);
+            }
+            (BrokerChannel::Open, Basic(basic::AMQPMethod::Publish(publish)))
+                if exchanges.missing.contains(publish.exchange.as_str()) =>
+            {
+                let name = publish.exchange.as_str();
+                self.close(404, format!("NOT_FOUND - no exchange '{name}' in vhost '/'"), 60, 40);
             }
             (BrokerChannel::Open, Basic(basic::AMQPMethod::Publish(_))) => {
                 self.published += 1;

@@ -1,30 +1,36 @@
 //! Random schedules: the machine of a channel against a model of a broker that refuses, cancels, nacks,
-//! closes the channel and loses the connection.
+//! closes the channel and loses the connection, while exchanges are deleted and made again.
 //!
-//! Whatever happens, the channel sends nothing for which a broker closes the connection, every call and
-//! publish has an outcome, and in the end each consumer that has not ended is at the broker. `PROPTEST_CASES`
+//! Whatever happens, the channel sends nothing for which a broker closes the connection, and no publish to an
+//! exchange that it knows as missing; every call and publish has an outcome, only a publish to the exchange at
+//! fault ends with its refusal, and in the end each consumer that has not ended is at the broker. `PROPTEST_CASES`
 //! sets how many are tried.
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::{
     bench::{Bench, Sink},
-    model_broker::{Broker, BrokerChannel},
+    model_broker::{Broker, BrokerChannel, Exchanges},
 };
 use crate::{
     channel::{output::Output, reply::Answer},
-    error::{CloseReason, Error},
+    error::{CloseReason, Error, Result},
     internal::SupervisorMessage,
-    message::{CancelConsumer, CloseChannel, Consume, Consumed, ConsumerEnd, Outgoing, PurgeQueue},
-    wire::{AMQPClass, Properties, basic},
+    message::{
+        CancelConsumer, CloseChannel, Confirmation, Consume, Consumed, ConsumerEnd, EntityKind, Publishing,
+        PurgeQueue,
+    },
+    outbox::Confirm,
+    wire::{AMQPClass, basic},
 };
 
 const TAGS: [&str; 3] = ["a", "b", "c"];
@@ -42,7 +48,20 @@ enum Step {
     Cancel(usize),
     TargetLost(usize),
     Purge,
-    Publish,
+    Publish {
+        exchange: usize,
+        resend: bool,
+    },
+    /// Somebody deletes an exchange, or makes it again.
+    DeleteExchange(usize),
+    MakeExchange(usize),
+    /// Whether the user may publish to an exchange.
+    Permit {
+        exchange: usize,
+        permitted: bool,
+    },
+    /// The supervisor finds the exchanges that channels asked for and that exist.
+    FindExchanges,
     /// Whether the broker nacks publishes from now on.
     Nack(bool),
     /// One reply of the broker arrives, from the channel or from a queue.
@@ -75,7 +94,13 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..3usize).prop_map(Step::Cancel),
         1 => (0..3usize).prop_map(Step::TargetLost),
         2 => Just(Step::Purge),
-        4 => Just(Step::Publish),
+        6 => (0..3usize, prop::bool::weighted(0.8))
+            .prop_map(|(exchange, resend)| Step::Publish { exchange, resend }),
+        2 => (1..3usize).prop_map(Step::DeleteExchange),
+        2 => (1..3usize).prop_map(Step::MakeExchange),
+        1 => (1..3usize, any::<bool>())
+            .prop_map(|(exchange, permitted)| Step::Permit { exchange, permitted }),
+        2 => Just(Step::FindExchanges),
         1 => any::<bool>().prop_map(Step::Nack),
         10 => any::<bool>().prop_map(|from_queue| Step::Reply { from_queue }),
         4 => Just(Step::Replies),
@@ -90,6 +115,16 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The default exchange exists always.
+const EXCHANGES: [&str; 3] = ["", "x", "y"];
+
+/// A publish without an outcome, or with one.
+struct Published {
+    exchange: &'static str,
+    confirm: Option<Confirm>,
+    outcome: Option<Result<Confirmation>>,
+}
+
 struct Run {
     bench: Bench,
     broker: Option<Broker>,
@@ -98,6 +133,10 @@ struct Run {
     consumed: Vec<Answer<Consumed>>,
     done: Vec<Answer<()>>,
     purged: Vec<Answer<u32>>,
+    published: Vec<Published>,
+    exchanges: Exchanges,
+    /// The exchanges that the channel has reported as gone, and not been told of since.
+    known_missing: BTreeSet<String>,
     repairs: VecDeque<(u32, String)>,
     /// The addresses of sinks whose consumer was started.
     bound: BTreeSet<usize>,
@@ -121,6 +160,9 @@ impl Run {
             consumed: Vec::new(),
             done: Vec::new(),
             purged: Vec::new(),
+            published: Vec::new(),
+            exchanges: Exchanges::default(),
+            known_missing: BTreeSet::new(),
             repairs: VecDeque::new(),
             bound: BTreeSet::new(),
             omits_close_ok,
@@ -155,7 +197,23 @@ impl Run {
                 }
             }
             Step::Purge => self.purged.push(self.bench.call(PurgeQueue::new("jobs"))),
-            Step::Publish => self.publish(),
+            Step::Publish { exchange, resend } => self.publish(EXCHANGES[*exchange], *resend),
+            Step::DeleteExchange(exchange) => {
+                self.exchanges.missing.insert(EXCHANGES[*exchange]);
+            }
+            Step::MakeExchange(exchange) => {
+                self.exchanges.missing.remove(EXCHANGES[*exchange]);
+            }
+            Step::Permit { exchange, permitted } => {
+                self.exchanges.forbidden.remove(EXCHANGES[*exchange]);
+                self.exchanges.forbidden.extend((!permitted).then_some(EXCHANGES[*exchange]));
+            }
+            Step::FindExchanges => {
+                for exchange in EXCHANGES.into_iter().filter(|name| !self.exchanges.missing.contains(name)) {
+                    self.known_missing.remove(exchange);
+                    self.bench.machine.entity_found(EntityKind::Exchange, exchange);
+                }
+            }
             Step::Nack(nacks) => self.nacks = *nacks,
             Step::Reply { from_queue } => self.reply(*from_queue),
             Step::Replies => {
@@ -194,6 +252,7 @@ impl Run {
                 if self.broker.is_none() {
                     let omits_close_ok = self.omits_close_ok;
                     self.broker = Some(Broker { omits_close_ok, ..Broker::default() });
+                    self.known_missing.clear();
                     self.bench.attach();
                 }
             }
@@ -215,12 +274,26 @@ impl Run {
     fn exchange(&mut self) {
         let methods = self.bench.sent_methods();
         if let Some(broker) = &mut self.broker {
-            methods.into_iter().for_each(|method| broker.read(method, &self.missing, self.nacks));
+            for method in methods {
+                if let AMQPClass::Basic(basic::AMQPMethod::Publish(publish)) = &method {
+                    let is_read = broker.state == BrokerChannel::Open;
+                    let exchange = publish.exchange.as_str();
+                    assert!(!is_read || !self.known_missing.contains(exchange), "{exchange} is missing");
+                }
+                broker.read(method, &self.missing, &self.exchanges, self.nacks);
+            }
         }
         for output in self.bench.outputs() {
             match output {
                 Output::Supervisor(SupervisorMessage::RepairConsumer { consumer, trial, .. }) => {
                     self.repairs.push_back((consumer, trial.queue));
+                }
+                Output::Supervisor(SupervisorMessage::EntityGone {
+                    kind: EntityKind::Exchange,
+                    name,
+                    ..
+                }) => {
+                    self.known_missing.insert(name);
                 }
                 Output::Supervisor(SupervisorMessage::ChannelClosed { .. }) => self.ended = true,
                 Output::Supervisor(SupervisorMessage::ProtocolFault { fault, .. }) => panic!("{fault}"),
@@ -236,21 +309,40 @@ impl Run {
                 _ => {}
             }
         }
+        self.poll_publishes();
     }
 
-    fn publish(&mut self) {
-        let (properties, body) = (Properties::default(), Bytes::from_static(b"body"));
-        let (exchange, routing_key) = ("", "jobs");
-        let outgoing = Outgoing {
-            exchange,
-            routing_key,
-            mandatory: false,
-            resend: true,
-            properties: &properties,
-            body: &body,
-        };
-        // Fails while the channel closes.
-        let _ = self.bench.machine.outbox.queue_publish(outgoing);
+    fn publish(&mut self, exchange: &'static str, resend: bool) {
+        let content = Publishing::new("body").mandatory(false).resend(resend);
+        match self.bench.machine.outbox.try_publish(exchange, "jobs", &content) {
+            Ok(Some(confirm)) => {
+                self.published.push(Published { exchange, confirm: Some(confirm), outcome: None });
+            }
+            Ok(None) => {}
+            // Otherwise it fails while the channel closes.
+            Err(error) if error.code() == Some(404) && !self.bench.machine.state.is_closed() => {
+                assert!(self.known_missing.contains(exchange), "{error}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Polls the publishes. Only what concerns its own exchange may end one with an error that is not
+    /// retryable.
+    fn poll_publishes(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        for published in &mut self.published {
+            let Some(confirm) = &mut published.confirm else { continue };
+            let Poll::Ready(outcome) = Pin::new(confirm).poll(&mut cx) else { continue };
+            if let Err(error) = &outcome
+                && !error.is_retryable()
+                && error.code().is_some()
+            {
+                assert!([Some(403), Some(404)].contains(&error.code()), "{error}");
+                assert_eq!(error.entity(), Some(published.exchange), "{error}");
+            }
+            (published.confirm, published.outcome) = (None, Some(outcome));
+        }
     }
 
     fn wait(&mut self, time: Duration) {
@@ -295,9 +387,11 @@ impl Run {
     /// Lets everything come to rest: the broker replies, and what is missing is repaired.
     fn settle(&mut self) {
         self.missing.clear();
+        self.exchanges = Exchanges::default();
         self.nacks = false;
         for _ in 0..20 {
             self.step(&Step::Attach);
+            self.step(&Step::FindExchanges);
             self.step(&Step::Replies);
             while !self.repairs.is_empty() {
                 self.step(&Step::Repair { repaired: true });
@@ -308,11 +402,21 @@ impl Run {
         }
     }
 
+    /// After the last fault, publishes to any exchange are confirmed.
+    fn publishes_are_confirmed(&mut self) {
+        self.published.clear();
+        (0..3).for_each(|exchange| self.step(&Step::Publish { exchange, resend: true }));
+        self.step(&Step::Replies);
+        let confirmed = |published: &Published| matches!(published.outcome, Some(Ok(_)));
+        assert!(self.published.len() == 3 && self.published.iter().all(confirmed));
+    }
+
     fn check(&self) {
         assert!(self.consumed.iter().all(|answer| answer.take().is_some()), "a consume without an answer");
         assert!(self.done.iter().all(|answer| answer.take().is_some()), "a cancel without an answer");
         assert!(self.purged.iter().all(|answer| answer.take().is_some()), "a purge without an answer");
         assert_eq!(self.bench.machine.outbox.load().unconfirmed, 0, "a publish without an outcome");
+        assert!(self.published.iter().all(|published| published.outcome.is_some()), "a publish that hangs");
         let is_running = |sink: &Arc<Sink>| {
             self.bound.contains(&(Arc::as_ptr(sink).cast::<()>() as usize)) && sink.end().is_none()
         };
@@ -346,5 +450,8 @@ proptest! {
         }
         run.settle();
         run.check();
+        if !run.ended && !run.bench.machine.is_closing_soon() {
+            run.publishes_are_confirmed();
+        }
     }
 }
