@@ -51,7 +51,8 @@ use crate::{
 ///
 /// The call or publish that the broker refused fails with its code. The others did nothing wrong: calls
 /// without a reply fail with `ChannelClosed`, which is retryable; unconfirmed publishes are sent again in
-/// order, and only those with `resend(false)` that may have arrived fail, with a retryable error. Where the
+/// order, and only those with `resend(false)` that may have arrived fail, with a retryable error. Newer ones
+/// follow once these are confirmed, or after a second, so that repeated refusals do not hold them up. Where the
 /// broker does not tell which publish it refused, one that was unconfirmed at two such closes fails, with a
 /// retryable error. Without confirms, publishes that were written behind the refused one are lost.
 ///

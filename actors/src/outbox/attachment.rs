@@ -34,11 +34,13 @@ pub(super) enum Attachment {
 pub(super) enum PublishMode {
     /// It is written. Nacks are deferred until `nack_retry_until`.
     Writing { nack_retry_until: Option<Instant> },
-    /// Nacked publishes wait to be sent again. Newer ones, from the sequence number `first` on, are queued
-    /// behind them.
-    RetryingNacks { nack_retry_until: Option<Instant>, queued: FrameQueue, first: u64 },
+    /// Nacked publishes wait to be sent again, or the channel was closed for a publish and those that were
+    /// written are sent again. Newer ones, from the sequence number `first` on, are queued behind them:
+    /// until these are confirmed, or `until`.
+    Resending { nack_retry_until: Option<Instant>, queued: FrameQueue, first: u64, until: Option<Instant> },
     /// The channel is opened again. Publishes are queued, or refused with `outage`.
-    Recovering { queued: FrameQueue, outage: Option<Error> },
+    /// Those that were written when the channel was closed for a publish are below `suspected`.
+    Recovering { queued: FrameQueue, outage: Option<Error>, suspected: u64 },
 }
 
 impl Attachment {
@@ -55,7 +57,7 @@ impl Attachment {
     pub(super) fn queued(&self) -> Option<&FrameQueue> {
         match self {
             Self::Attached {
-                publishes: PublishMode::RetryingNacks { queued, .. } | PublishMode::Recovering { queued, .. },
+                publishes: PublishMode::Resending { queued, .. } | PublishMode::Recovering { queued, .. },
                 ..
             } => Some(queued),
             _ => None,
@@ -140,7 +142,7 @@ impl Outbox {
                     Attachment::Detached { outage } => outage.take(),
                     _ => None,
                 };
-                PublishMode::Recovering { queued: std::mem::take(&mut state.queue), outage }
+                PublishMode::Recovering { queued: std::mem::take(&mut state.queue), outage, suspected: 0 }
             } else {
                 PublishMode::Writing { nack_retry_until: None }
             };
@@ -243,6 +245,11 @@ impl OutboxState {
             return (self.channel_epoch, None);
         }
         let (written, taken) = (self.written_whole(), self.confirms.taken);
+        let suspected = match &self.attachment {
+            Attachment::Attached { publishes: PublishMode::Recovering { suspected, .. }, .. } => *suspected,
+            _ if matches!(close.fault, CloseFault::Elsewhere) => 0,
+            _ => self.written(),
+        };
         let EndedEpoch { mut unsent, mut outage, .. } = self.end_epoch(config.confirms);
         self.settle_close(close, written, taken, &mut effects.wakers);
         let mut failed = Default::default();
@@ -260,7 +267,7 @@ impl OutboxState {
         }
         self.queue.method(final_frames);
         if let Attachment::Attached { flusher, publishes } = &mut self.attachment {
-            *publishes = PublishMode::Recovering { queued: unsent, outage };
+            *publishes = PublishMode::Recovering { queued: unsent, outage, suspected };
             flusher.requested = false;
         }
         self.request_flush(config.channel, effects);
@@ -284,7 +291,7 @@ impl OutboxState {
             // What waits for the recovery of the channel is never written.
             (FinalFrames::AfterQueued(_), Attachment::Attached { publishes, .. }) => match publishes {
                 PublishMode::Writing { .. } => self.confirms.taken.below(self.confirms.end()),
-                PublishMode::RetryingNacks { first, .. } => self.confirms.taken.below(*first),
+                PublishMode::Resending { first, .. } => self.confirms.taken.below(*first),
                 PublishMode::Recovering { .. } => {}
             },
             _ if matches!(close.fault, CloseFault::Publish(_)) => {
@@ -341,8 +348,8 @@ impl OutboxState {
         let (queued, outage) = match &mut self.attachment {
             Attachment::Attached { publishes, .. } => match publishes {
                 PublishMode::Writing { .. } => (FrameQueue::default(), None),
-                PublishMode::RetryingNacks { queued, .. } => (std::mem::take(queued), None),
-                PublishMode::Recovering { queued, outage } => (std::mem::take(queued), outage.take()),
+                PublishMode::Resending { queued, .. } => (std::mem::take(queued), None),
+                PublishMode::Recovering { queued, outage, .. } => (std::mem::take(queued), outage.take()),
             },
             Attachment::Detached { outage } => (FrameQueue::default(), outage.take()),
             Attachment::Closed { .. } => (FrameQueue::default(), None),
@@ -372,7 +379,7 @@ impl OutboxState {
     pub(super) fn written(&self) -> u64 {
         match &self.attachment {
             Attachment::Attached {
-                publishes: PublishMode::Writing { .. } | PublishMode::RetryingNacks { .. },
+                publishes: PublishMode::Writing { .. } | PublishMode::Resending { .. },
                 ..
             } => self.unconfirmed.end(),
             _ => 0,

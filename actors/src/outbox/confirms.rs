@@ -86,8 +86,11 @@ pub(super) enum BrokerAnswer {
 impl Outbox {
     /// Applies `basic.ack` from the broker; `Err` for a delivery tag that was never published.
     pub(crate) fn ack(&self, tag: u64, multiple: bool) -> Result<(), ()> {
-        let (known, _freed) =
-            self.with(|state, effects| state.answered(tag, multiple, BrokerAnswer::Ack, effects));
+        let (known, _freed) = self.with(|state, effects| {
+            let answered = state.answered(tag, multiple, BrokerAnswer::Ack, effects);
+            state.release_held_back(self.config.channel, None, effects);
+            answered
+        });
         known
     }
 
@@ -97,7 +100,9 @@ impl Outbox {
         let now = Instant::now();
         let (known, _freed) = self.with(|state, effects| {
             let (known, freed) = state.answered(tag, multiple, state.nack_answer(now), effects);
-            (known.map(|()| state.retry_nacks()), freed)
+            let again = known.map(|()| state.retry_nacks());
+            state.release_held_back(self.config.channel, None, effects);
+            (again, freed)
         });
         known
     }
@@ -167,6 +172,12 @@ impl Confirms {
     #[inline]
     pub(super) fn unconfirmed(&self) -> usize {
         self.ring.len() - self.resolved
+    }
+
+    /// Returns how many publishes from this one on are not confirmed.
+    pub(super) fn unconfirmed_from(&self, first: u64) -> usize {
+        let those = self.ring.iter().skip(first.saturating_sub(self.base) as usize);
+        those.filter(|slot| slot.state != ConfirmState::Resolved).count()
     }
 
     /// Returns how many unconfirmed publishes a connection has taken.

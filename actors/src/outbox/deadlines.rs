@@ -86,6 +86,7 @@ impl Outbox {
             }
             let OutboxState { confirms, unconfirmed, blocked, .. } = &mut *state;
             confirms.expire(now, late, *blocked, unconfirmed, &mut effects.wakers);
+            state.release_held_back(self.config.channel, Some(now), effects);
             state.window.expire(now, late, &mut effects.wakers);
             state.ticker.now = now;
             state.ticker.running = state.confirms.unconfirmed() > 0 || state.window.waiting() > 0;

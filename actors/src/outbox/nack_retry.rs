@@ -24,12 +24,11 @@ impl Outbox {
     /// Returns whether every publish that was written has its confirm, and some of the nacks are deferred.
     pub(crate) fn awaits_only_deferred_nacks(&self) -> bool {
         let state = self.lock();
-        let Attachment::Attached { publishes: PublishMode::RetryingNacks { first, .. }, .. } =
-            &state.attachment
+        let Attachment::Attached { publishes: PublishMode::Resending { first, .. }, .. } = &state.attachment
         else {
             return false;
         };
-        let queued = state.confirms.end().saturating_sub(*first) as usize;
+        let queued = state.confirms.unconfirmed_from(*first);
         state.confirms.unconfirmed() == state.confirms.deferred + queued
     }
 
@@ -60,8 +59,12 @@ impl OutboxState {
             && let PublishMode::Writing { nack_retry_until } = *publishes
         {
             let first = self.confirms.end();
-            *publishes =
-                PublishMode::RetryingNacks { nack_retry_until, queued: FrameQueue::default(), first };
+            *publishes = PublishMode::Resending {
+                nack_retry_until,
+                queued: FrameQueue::default(),
+                first,
+                until: None,
+            };
         }
         deferred
     }
@@ -75,7 +78,7 @@ impl OutboxState {
         let Attachment::Attached { publishes, .. } = &mut self.attachment else { return freed };
         match publishes {
             PublishMode::Writing { nack_retry_until } => *nack_retry_until = None,
-            PublishMode::RetryingNacks { queued, .. } => {
+            PublishMode::Resending { queued, .. } => {
                 self.queue.append(std::mem::take(queued));
                 *publishes = PublishMode::Writing { nack_retry_until: None };
                 self.request_flush(channel, effects);
@@ -89,7 +92,7 @@ impl OutboxState {
 impl PublishMode {
     fn nack_retry_until(&self) -> Option<Instant> {
         match self {
-            Self::Writing { nack_retry_until } | Self::RetryingNacks { nack_retry_until, .. } => {
+            Self::Writing { nack_retry_until } | Self::Resending { nack_retry_until, .. } => {
                 *nack_retry_until
             }
             Self::Recovering { .. } => None,

@@ -50,8 +50,7 @@ impl Outbox {
         outgoing: Outgoing<'_>,
     ) -> Poll<Result<u64>> {
         if let Some(error) = self.missing.refusal(outgoing.exchange) {
-            self.refuse(ticket);
-            return Poll::Ready(Err(error));
+            return Poll::Ready(Err(self.refuse(ticket, error)));
         }
         self.with(|state, effects| state.publish(&self.config, ticket, Some(cx), outgoing, effects))
     }
@@ -60,8 +59,7 @@ impl Outbox {
     pub(crate) fn queue_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
         let mut ticket = Ticket::default();
         if let Some(error) = self.missing.refusal(outgoing.exchange) {
-            self.refuse(&mut ticket);
-            return Err(error);
+            return Err(self.refuse(&mut ticket, error));
         }
         let queued =
             self.with(|state, effects| state.publish(&self.config, &mut ticket, None, outgoing, effects));
@@ -73,11 +71,15 @@ impl Outbox {
 
     /// A publish to a missing exchange fails. The next tick reports that somebody publishes to it.
     #[cold]
-    fn refuse(&self, ticket: &mut Ticket) {
+    fn refuse(&self, ticket: &mut Ticket, error: Error) -> Error {
         self.with(|state, effects| {
             state.leave_window(ticket, effects);
+            if let Some(closed) = state.attachment.closed() {
+                return closed.clone();
+            }
             state.ticker.start(effects);
-        });
+            error
+        })
     }
 
     /// Gives up a place in the wait queue and wakes the next caller if it was the first.
@@ -133,7 +135,7 @@ impl OutboxState {
         };
         match &mut self.attachment {
             Attachment::Attached {
-                publishes: PublishMode::RetryingNacks { queued, .. } | PublishMode::Recovering { queued, .. },
+                publishes: PublishMode::Resending { queued, .. } | PublishMode::Recovering { queued, .. },
                 ..
             } => queued.publish(config.channel, self.frame_max, sequence, outgoing),
             _ => {

@@ -3,7 +3,7 @@
 //! Unconfirmed publishes come first, in their old order and divided into frames for the new connection; then
 //! those that were queued during the recovery.
 
-use std::{collections::HashMap, task::Waker};
+use std::{collections::HashMap, task::Waker, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -24,6 +24,10 @@ use crate::{
     error::Error,
     wire::{FRAME_END, FRAME_OVERHEAD, HEAD_LEN, put_body_head, put_encoded_header, put_publish},
 };
+
+/// How long newer publishes wait for the confirms of those that are sent again. Without them, each close for
+/// a newer publish could cost the older ones their confirms once more.
+const HELD_BACK_FOR: Duration = Duration::from_secs(1);
 
 impl Outbox {
     /// Writes unconfirmed publishes again, then those that were queued. Routing keys are translated by the
@@ -49,13 +53,22 @@ impl OutboxState {
         effects: &mut DeferredEffects,
     ) -> impl Sized + use<> {
         let Attachment::Attached { publishes, .. } = &mut self.attachment else { return None };
-        let PublishMode::Recovering { queued, outage } = publishes else { return None };
-        let (queued, outage) = (std::mem::take(queued), outage.take());
+        let PublishMode::Recovering { queued, outage, suspected } = publishes else { return None };
+        let (queued, outage, suspected) = (std::mem::take(queued), outage.take(), *suspected);
         *publishes = PublishMode::Writing { nack_retry_until };
         let sent = if config.confirms {
             queued.keep(&mut self.unconfirmed);
             let unconfirmed = std::mem::take(&mut self.unconfirmed);
-            self.resend(config.channel, &unconfirmed, again, effects);
+            let held_back = self.resend(config.channel, &unconfirmed, again, suspected, effects);
+            if self.confirms.base < suspected
+                && let Attachment::Attached { publishes, .. } = &mut self.attachment
+            {
+                let until = Some(Instant::now() + HELD_BACK_FOR);
+                let (queued, first) = (held_back, suspected);
+                *publishes = PublishMode::Resending { nack_retry_until, queued, first, until };
+            } else {
+                self.queue.append(held_back);
+            }
             unconfirmed
         } else {
             let mut unsent = Unconfirmed::default();
@@ -69,15 +82,18 @@ impl OutboxState {
         Some((sent, outage))
     }
 
-    /// Writes unconfirmed publishes that are not late.
+    /// Writes unconfirmed publishes that are not late. Returns those from `suspected` on, if there are
+    /// earlier ones.
     fn resend(
         &mut self,
         channel: u16,
         unconfirmed: &Unconfirmed,
         again: Again<'_>,
+        suspected: u64,
         effects: &mut DeferredEffects,
-    ) {
+    ) -> FrameQueue {
         let OutboxState { queue, confirms, window, frame_max, .. } = self;
+        let mut held_back = FrameQueue::default();
         let mut resent = Vec::new();
         let mut bytes = 0;
         unconfirmed.for_each(|publish| {
@@ -87,14 +103,46 @@ impl OutboxState {
             match again.check(&publish, *frame_max) {
                 Ok(()) => {
                     resent.push(publish.sequence);
+                    let is_earlier = publish.sequence < suspected || suspected == 0;
+                    let queue = if is_earlier { &mut *queue } else { &mut held_back };
                     bytes += queue.publish_again(channel, *frame_max, &publish, again.renamed);
                 }
                 Err(error) => confirms.fail(publish.sequence, &mut error.into(), &mut effects.wakers),
             }
         });
         queue.end_batch();
+        held_back.end_batch();
         confirms.restart(resent, &mut effects.wakers);
         window.restart(confirms.unconfirmed(), bytes, &mut effects.wakers);
+        held_back
+    }
+
+    /// Publishes that were held back follow once those that were sent again are confirmed, or their time is
+    /// over.
+    #[inline]
+    pub(super) fn release_held_back(
+        &mut self,
+        channel: u16,
+        now: Option<Instant>,
+        effects: &mut DeferredEffects,
+    ) {
+        if let Attachment::Attached { publishes: PublishMode::Resending { .. }, .. } = &self.attachment {
+            self.release_if_over(channel, now, effects);
+        }
+    }
+
+    #[cold]
+    fn release_if_over(&mut self, channel: u16, now: Option<Instant>, effects: &mut DeferredEffects) {
+        let Attachment::Attached { publishes, .. } = &mut self.attachment else { return };
+        let PublishMode::Resending { nack_retry_until, queued, first, until } = publishes else { return };
+        let is_late = until.zip(now).is_some_and(|(until, now)| now >= until);
+        if self.confirms.deferred > 0 || (self.confirms.base < *first && !is_late) {
+            return;
+        }
+        let (queued, nack_retry_until) = (std::mem::take(queued), *nack_retry_until);
+        *publishes = PublishMode::Writing { nack_retry_until };
+        self.queue.append(queued);
+        self.request_flush(channel, effects);
     }
 
     /// Writes publishes of a channel without confirms.

@@ -55,8 +55,11 @@ async fn only_the_refused_publish_fails_and_the_others_are_sent_again() {
     let newer = publish(&channel, "7").await;
     test.reopen_channel(1).await;
     // What is behind the refused publish was dropped by the broker, so that the sixth cannot arrive twice.
-    test.expect_publishes(&["2", "5", "6", "7"]).await;
-    test.bench.socket.confirm(1, 4, true).await.unwrap();
+    // Newer ones follow when it has confirmed these, so that another close does not cost their confirms again.
+    test.expect_publishes(&["2", "5", "6"]).await;
+    test.bench.socket.confirm(1, 3, true).await.unwrap();
+    test.expect_publishes(&["7"]).await;
+    test.bench.socket.confirm(1, 4, false).await.unwrap();
     for (call, sequence) in [(confirmed, 1), (before, 2), (behind, 5), (once_behind, 6), (newer, 7)] {
         assert_eq!(call.answer().await.unwrap().sequence(), Some(sequence));
     }
@@ -117,7 +120,6 @@ async fn a_publish_that_was_in_flight_at_two_closes_fails() {
     test.reopen_channel(1).await;
     test.expect_publishes(&["1", "2"]).await;
     let third = publish(&channel, "3").await;
-    test.expect_publishes(&["3"]).await;
     test.bench.socket.close_channel(1, 406, "PRECONDITION_FAILED - so", 60, 40).await.unwrap();
     for call in calls {
         let error = call.answer().await.unwrap_err();

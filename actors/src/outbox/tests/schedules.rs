@@ -195,11 +195,12 @@ impl World {
         }
     }
 
-    fn take(&mut self, budget: usize) {
+    fn take(&mut self, budget: usize) -> bool {
         let mut taken = Vec::new();
-        self.outbox.take(self.epoch, budget, &mut taken);
+        let more = self.outbox.take(self.epoch, budget, &mut taken);
         assert!(self.attached || taken.is_empty());
         self.broker.read(&taken.concat());
+        more
     }
 
     fn answer(&mut self, at: usize, multiple: bool, nack: bool) {
@@ -357,7 +358,7 @@ impl World {
         let pick = |open: Vec<usize>, which: Index| open.get(which.index(open.len().max(1))).copied();
         match step {
             ScheduleStep::Publish { size, resend, exchange } => self.publish(size, resend, exchange),
-            ScheduleStep::Take(budget) => self.take(budget),
+            ScheduleStep::Take(budget) => drop(self.take(budget)),
             ScheduleStep::Answer { which, multiple, nack } => {
                 if let Some(at) = pick(self.broker.open(), which) {
                     self.answer(at, multiple, nack);
@@ -420,11 +421,11 @@ impl World {
             }
             self.outbox.end_nack_retry();
             self.fail_deferred_nacks();
-            while !self.outbox.load().drained {
-                self.take(100);
-            }
-            if let Some(last) = self.broker.received.len().checked_sub(1) {
-                self.answer(last, true, false);
+            while self.outbox.load().unconfirmed > 0 {
+                while self.take(100) {}
+                if let Some(last) = self.broker.received.len().checked_sub(1) {
+                    self.answer(last, true, false);
+                }
             }
         } else {
             self.publishes.values_mut().for_each(|publish| publish.channel_closed = true);
