@@ -33,12 +33,12 @@ pub(in crate::channel) struct ChannelAcker {
 
 impl ChannelAcker {
     /// Returns the acker of the messages that are got from a queue.
-    pub(super) fn of_gets(outbox: Arc<Outbox>, id: u32, queue: &str) -> Self {
+    pub(super) fn of_gets(outbox: Arc<Outbox>, id: u32, queue: QueueName) -> Self {
         Self {
             outbox,
             consumer: id,
             tag: Arc::from(""),
-            queue: QueueName::new(queue),
+            queue,
             credit: None,
             sink: None,
             drops: None,

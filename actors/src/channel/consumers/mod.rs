@@ -58,10 +58,11 @@ impl Consumers {
         if let Some(acker) = self.gets.held(queue) {
             return acker;
         }
-        let id = self.gets.id(queue).unwrap_or_else(|| self.next_id());
-        let acker = Arc::new(ChannelAcker::of_gets(outbox.clone(), id, queue));
-        self.gets.insert(queue, &acker);
-        acker
+        if let Some(acker) = self.gets.again(queue, outbox) {
+            return acker;
+        }
+        let id = self.next_id();
+        self.gets.first(id, queue, outbox)
     }
 
     pub(super) fn insert(&mut self, entry: ConsumerEntry) {
