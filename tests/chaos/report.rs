@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use crate::{leaks::Leaks, plan::Plan};
 
-/// How long it may take until deliveries come again.
+/// How long it may take until deliveries come again, unless a part sets another limit.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
 const MEMORY_LIMIT: u64 = 64 << 20;
 
@@ -23,8 +23,9 @@ pub struct Row {
     pub allowed_duplicates: u64,
     pub out_of_order: u64,
     pub errors: u64,
-    /// The longest time until deliveries came again.
+    /// The longest time until deliveries came again, and the limit.
     pub slowest: Duration,
+    pub slowest_limit: Duration,
     /// The longest time until a silent peer was noticed, and the limit.
     pub silent_peer: Option<(Duration, Duration)>,
     pub growth: u64,
@@ -35,7 +36,7 @@ pub struct Row {
 
 impl Row {
     pub fn new(part: u8, name: &'static str) -> Self {
-        Self { part, name, ..Self::default() }
+        Self { part, name, slowest_limit: RECOVERY_LIMIT, ..Self::default() }
     }
 
     pub fn fail(&mut self, reason: impl Into<String>) {
@@ -58,8 +59,11 @@ impl Row {
         if self.growth > MEMORY_LIMIT {
             missed.push(format!("memory grew by {} MiB", self.growth >> 20));
         }
-        if plan.full && self.slowest > RECOVERY_LIMIT {
-            missed.push(format!("deliveries came again after {:?}, limit {RECOVERY_LIMIT:?}", self.slowest));
+        if plan.full && self.slowest > self.slowest_limit {
+            missed.push(format!(
+                "deliveries came again after {:?}, limit {:?}",
+                self.slowest, self.slowest_limit
+            ));
         }
         if let Some((noticed, limit)) =
             self.silent_peer.filter(|(noticed, limit)| plan.full && noticed > limit)
