@@ -141,8 +141,9 @@ crate::modes! {
             .with_message_type_bytes(raw)
             .with_app_id_bytes(raw)
             .with_cluster_id_bytes(raw)
-            .with_header(raw.to_vec(), Value::LongString(raw.to_vec().into()))
+            // In the order in which RabbitMQ 4 sorts them.
             .with_header("plain", "text")
+            .with_header(raw.to_vec(), Value::LongString(raw.to_vec().into()))
             .with_delivery_mode(DeliveryMode::Persistent);
         let queue = bench.channel.declare_queue("requests").await.unwrap();
         let exchange = bench.channel.default_exchange();

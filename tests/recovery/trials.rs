@@ -18,6 +18,7 @@ use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::support::{
+    broker::{Broker, SecondNode, Vhost},
     eventually,
     oracle::Oracle,
     proxy::{Cut, Proxy},
@@ -48,16 +49,12 @@ async fn a_consumer_comes_back_when_its_queue_has_a_leader_again() {
 /// starts again when the queue has a type that allows it.
 #[actix::test]
 async fn a_consumer_comes_back_when_its_queue_has_a_type_that_allows_it() {
-    let mut robust = RobustConnection::connect().await;
-    if robust.vhost.broker().version().await >= (4, 3) {
-        // It keeps no shared prefetch, and takes it for one of each consumer.
-        return;
-    }
+    let (_node, mut robust) = connect_where_prefetch_is_shared().await;
     let oracle = robust.oracle().await;
     oracle.declare_queue("jobs").await;
     oracle.declare_queue("other").await;
     let channel = robust.channel().await;
-    channel.set_qos_with(Qos::new(5).global(true)).await.unwrap();
+    channel.set_qos_with(Qos::new(5).global(true).permitted(true)).await.unwrap();
     let mut probe = Probe::<Delivery>::start().time_limit(Duration::from_secs(60));
     let consumer = channel.queue("jobs").consume(probe.recipient()).await.unwrap();
     let neighbour = robust.channel().await;
@@ -85,16 +82,13 @@ async fn a_consumer_comes_back_when_its_queue_has_a_type_that_allows_it() {
 /// message.
 #[actix::test]
 async fn a_consumer_comes_back_when_the_shared_prefetch_is_lifted() {
-    let mut robust = RobustConnection::connect().await;
-    if robust.vhost.broker().version().await >= (4, 3) {
-        return;
-    }
+    let (_node, mut robust) = connect_where_prefetch_is_shared().await;
     let channel = robust.channel().await;
     let mut probe = Probe::<Delivery>::start().time_limit(Duration::from_secs(60));
     let quorum = channel.declare_queue(DeclareQueue::new("quorum").quorum()).await.unwrap();
     let consumer = quorum.consume(probe.recipient()).await.unwrap();
     // The broker allows this after the consume and refuses it before. On the next connection it is sent before.
-    channel.set_qos_with(Qos::new(5).global(true)).await.unwrap();
+    channel.set_qos_with(Qos::new(5).global(true).permitted(true)).await.unwrap();
     robust.proxy.cut_all(Cut::Rst);
     let skipped = robust.wait_for_recovery().await;
     assert_eq!(skipped.len(), 1, "{skipped:?}");
@@ -112,6 +106,17 @@ async fn a_consumer_comes_back_when_the_shared_prefetch_is_lifted() {
     assert_eq!(bodies, [b"1", b"2", b"3"]);
     robust.wait_for_health(Health::is_up).await;
     assert!(consumer.end().is_none());
+}
+
+/// Connects to a broker that keeps a shared prefetch: from 4.3 on, to the second node, whose operator then permits it.
+async fn connect_where_prefetch_is_shared() -> (Option<SecondNode>, RobustConnection) {
+    if Broker::under_test().line().await.shares_prefetch() {
+        return (None, RobustConnection::connect().await);
+    }
+    let mut node = SecondNode::start().await;
+    node.configure(&["deprecated_features.permit.global_qos = true"]).await;
+    let vhost = Vhost::fresh_on(node.broker()).await;
+    (Some(node), RobustConnection::connect_to(vhost, |connector| connector).await)
 }
 
 /// Deletes a queue and declares another one with its name.
