@@ -127,13 +127,23 @@ impl ChannelMachine {
     fn send_close(&mut self, code: u16, text: &str, error: Error, cause: Option<&Error>, now: Instant) {
         let close = methods::channel_close(code, text);
         let frames = self.frame(&close).map_or(FinalFrames::None, FinalFrames::AfterQueued);
-        let late = || Error::timeout("no confirm within the deadline");
+        let is_blocked = self.outbox.is_blocked();
+        let late = || match is_blocked {
+            true => {
+                Error::blocked("no confirm within the deadline, because the broker blocks the connection")
+            }
+            false => Error::timeout("no confirm within the deadline"),
+        };
         let others = cause.map_or_else(|| error.clone(), Error::closed_meanwhile);
         let end = ChannelClose { error: &others, fault: CloseFault::Elsewhere, fail: true };
         let abandoned = self.outbox.close(&end, error.clone(), frames);
         let answer = abandoned.answer(&cause.cloned().unwrap_or_else(late));
         self.replies.fail_all(&others);
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
+        if is_blocked && answer.is_err() {
+            // The callers have waited for a deadline already, and the broker reads nothing now.
+            answer_all(self.closers.drain(..), &answer);
+        }
         self.state.close_sent(error, answer);
         self.replies.expect(&close, None, None, PendingReply::Close, now);
     }

@@ -46,6 +46,21 @@ fn a_channel_closes_without_confirms_at_the_deadline() {
     assert_eq!(call.error_kind(), Some(ErrorKind::Timeout));
 }
 
+/// BLK-05: one deadline, and not another one for the reply to `channel.close`.
+#[test]
+fn a_close_during_an_alarm_ends_at_its_deadline() {
+    let mut bench = Bench::open();
+    bench.publish();
+    assert_eq!(bench.sent(), ["basic.publish"]);
+    bench.machine.outbox.set_blocked(true);
+    let call = close(&mut bench);
+    bench.wait(Duration::from_secs(30));
+    assert!(call.take().is_none());
+    bench.wait(Duration::from_secs(2));
+    let error = call.take().expect("an answer").unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, true), "{error}");
+}
+
 #[test]
 fn closes_that_cross_answer_the_caller_and_keep_the_number() {
     let mut bench = Bench::open();
