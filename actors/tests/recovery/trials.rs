@@ -28,6 +28,8 @@ struct Script {
     fatal_consumers: Vec<(&'static str, u16, &'static str)>,
     /// Queues to whose consumers it delivers a message that is too large.
     poisoned: Vec<&'static str>,
+    /// Those messages are too large in their headers, and not in their bodies.
+    has_large_headers: bool,
     /// Whether it refuses the connection of a trial for a limit.
     is_full: bool,
     /// A close without method and text.
@@ -195,6 +197,17 @@ impl Broker {
             return false;
         }
         let poisoned = self.0.borrow().poisoned.iter().any(|poisoned| *poisoned == name);
+        if poisoned && self.0.borrow().has_large_headers {
+            let method = basic::Deliver {
+                consumer_tag: tag.as_str().into(),
+                delivery_tag: delivery,
+                ..Default::default()
+            };
+            // The head of a header frame of 32 MiB.
+            let [high, low] = on.to_be_bytes();
+            return socket.send(on, method).await.is_ok()
+                && socket.send_raw(&[2, high, low, 2, 0, 0, 0]).await.is_ok();
+        }
         let message = PeerMessage::from("work");
         let message = if poisoned { message.announced_size(1 << 40) } else { message };
         socket.deliver(on, &tag, delivery, message).await.is_ok()
@@ -444,12 +457,24 @@ async fn an_exclusive_queue_that_costs_the_connection_is_tried_last() {
 /// delivery costs only the trial. The others go on.
 #[actix::test]
 async fn a_consumer_whose_deliveries_cannot_be_read_is_left_out() {
+    consumer_is_left_out(false).await;
+}
+
+/// REC-53: the same where the connection refuses the frame before its channel gets it.
+#[actix::test]
+async fn a_consumer_whose_deliveries_have_too_large_frames_is_left_out() {
+    consumer_is_left_out(true).await;
+}
+
+async fn consumer_is_left_out(has_large_headers: bool) {
     let mut test = Test::start().await;
     let channel = test.channel().await;
     let mut poisoned = test.consume(&channel, "poisoned", Consume::new()).await;
     let mut jobs = test.consume(&channel, "jobs", Consume::new()).await;
     test.broker.seen();
-    test.broker.set(|script| script.poisoned = vec!["poisoned"]);
+    test.broker.set(|script| {
+        (script.poisoned, script.has_large_headers) = (vec!["poisoned"], has_large_headers);
+    });
     test.broker.cut();
     let skipped = loop {
         let skipped = test.recovered().await;
