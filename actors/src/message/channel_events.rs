@@ -11,7 +11,8 @@ use crate::{error::Error, returned::Return};
 /// Reports a change of a channel.
 ///
 /// **Over a reconnect**: `QueueRenamed` for each queue with a name that the broker chose, then `Reopened`.
-/// For a consumer that could not be started again at once, `ConsumerRecovered` or `ConsumerLost` follows.
+/// A consumer that could not be started again at once is tried again until it is given up: `ConsumerRecovered`
+/// follows.
 /// `Closed` is sent once, as the last event.
 ///
 /// Source: <https://www.rabbitmq.com/docs/channels>; <https://www.rabbitmq.com/docs/consumer-cancel>
@@ -36,7 +37,7 @@ pub enum ChannelEvent {
     /// was dropped.
     Returned(Return),
     /// A consumer has ended, but neither because the application cancelled it, nor because the channel is
-    /// [`Closed`](Self::Closed).
+    /// [`Closed`](Self::Closed). A refusal of the broker ends only a consumer that does not recover.
     ConsumerLost {
         /// Tag of the consumer.
         tag: Arc<str>,

@@ -36,8 +36,9 @@ pub(crate) type WorkerFactory = Box<dyn FnMut() -> Recipient<Delivery> + Send>;
 ///
 /// **Over a reconnect**: the consumer starts again with its tag, prefetch and target. Deliveries from before
 /// can no longer be settled; the broker delivers them again. A consumer of a stream continues after the
-/// highest offset up to which all deliveries are settled. One whose start costs the connection is
-/// [tried elsewhere](crate::Skipped) until the broker accepts it.
+/// highest offset up to which all deliveries are settled. One that the broker cancels or refuses stays wanted:
+/// it is [tried again](crate::Skipped), after its queue is declared again if this connection declared it, until
+/// it is cancelled or [forgotten](crate::Forget). One whose start costs the connection is tried elsewhere.
 ///
 /// Source: AMQP 0-9-1 section 1.8.3.3 (`basic.consume`); <https://www.rabbitmq.com/docs/consumers>
 ///
