@@ -225,6 +225,10 @@ impl Missing {
             self.found(&key, now);
             return;
         };
+        // It was given up while the step was at the broker.
+        if !topology.has(&key) {
+            return;
+        }
         // Its ends may be gone although they were declared a moment ago: the broker deletes what is
         // auto-delete when it notices that the last connection is dead.
         if let EntityKey::Binding(binding) = &key

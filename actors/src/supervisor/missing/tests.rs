@@ -237,3 +237,19 @@ fn each_entity_has_a_back_off_of_its_own() {
     assert_eq!(missing.due(Scope::All, now), [super::EntityKey::Queue("b".into())]);
     assert!(missing.holds_up(&topology));
 }
+
+/// What is given up while it is tried makes no new entry.
+#[test]
+fn a_refusal_of_what_was_given_up_is_not_missing() {
+    let mut topology = topology(&[&["A", "a"]]);
+    let mut missing = Missing::new(Recovery::default());
+    let now = Instant::now();
+    missing.entity_gone(EntityKind::Queue, "a", &refusal(404, "no queue"), &topology, now);
+    let due = missing.due(Scope::All, now);
+    let run = missing.begin(due, &topology, Scope::All, now);
+    topology.give_up(EntityKind::Queue, "a");
+    missing.retain_recorded(&topology);
+    let steps = run.steps.clone();
+    missing.finish(run, steps, vec![Err(refusal(405, "locked"))], &topology, now);
+    assert!(missing.list().is_empty() && missing.deadline(Scope::All).is_none());
+}
