@@ -19,8 +19,8 @@ use crate::{
 /// The methods that settle a delivery consume it, so nothing is settled twice. Dropping an unsettled delivery
 /// returns it to its queue:
 ///
-/// - With `basic.reject`, if an application drops it. The first time at once; a message whose processing has
-///   failed before waits, for 100 ms and twice as long each time, up to 10 s. Until then the delivery is
+/// - With `basic.reject`, if an application drops it. The first time at once, up to 100 messages in a second of
+///   a consumer; a message whose processing has failed before waits, for 100 ms and twice as long each time, up to 10 s. Until then the delivery is
 ///   unsettled and counts to the prefetch. If its consumer is cancelled, the wait ends. Deliveries of
 ///   [`Get`](super::Get) do not wait, and neither does an explicit [`nack`](Self::nack) or
 ///   [`reject`](Self::reject).

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::{Delivery, delivery::OnDrop};
+use super::{Delivery, Failures, delivery::OnDrop};
 use crate::error::Result;
 
 /// Selects what happens to a delivery whose processing fails: it returns an error, panics or is cancelled.
@@ -25,15 +25,19 @@ pub enum Requeue {
     Yes,
     /// The delivery is dropped, or dead-lettered if its queue has a dead-letter exchange.
     No,
-    /// The delivery returns to its queue the first time. A redelivered one is dropped or dead-lettered.
+    /// The delivery returns to its queue the first time. A redelivered one is dropped or dead-lettered, unless
+    /// the counts of its queue tell that it did not fail there: RabbitMQ 4.3 marks dead letters as redelivered
+    /// when they come for the first time, and what was returned with `basic.nack`.
     #[doc(alias = "reject_on_redelivered")]
     OnceThenDrop,
 }
 
 impl Requeue {
-    fn on_drop(self, redelivered: bool) -> OnDrop {
+    fn on_drop(self, delivery: &Delivery) -> OnDrop {
         match self {
-            Self::OnceThenDrop if redelivered => OnDrop::Reject,
+            Self::OnceThenDrop if delivery.redelivered() && delivery.failures() != Failures::Counted(0) => {
+                OnDrop::Reject
+            }
             Self::Yes | Self::OnceThenDrop => OnDrop::RequeueFailed,
             Self::No => OnDrop::Reject,
         }
@@ -83,7 +87,7 @@ impl Delivery {
     /// }
     /// ```
     pub fn process(mut self, requeue: Requeue) -> Processing {
-        self.on_drop = requeue.on_drop(self.redelivered());
+        self.on_drop = requeue.on_drop(&self);
         Processing(self)
     }
 }

@@ -78,11 +78,18 @@ impl ChannelAcker {
 
     /// Requeues a delivery whose processing has failed; later, if it has failed before.
     fn requeue_failed(&self, channel_epoch: u32, tag: u64, failures: Failures) -> Result<()> {
-        let is_first = failures == Failures::Counted(0);
-        if is_first || self.drops.as_ref().is_none_or(|drops| drops.is_leaving()) {
+        let now = Instant::now();
+        let failures = match &self.drops {
+            Some(drops) if !drops.is_leaving() => match failures {
+                Failures::Counted(0) if drops.first_failure(now) => Failures::Uncounted,
+                failures => failures,
+            },
+            _ => Failures::Counted(0),
+        };
+        if failures == Failures::Counted(0) {
             return self.settle(channel_epoch, tag, Outcome::Failed);
         }
-        self.outbox.requeue_later(channel_epoch, tag, self.consumer, failures, Instant::now())?;
+        self.outbox.requeue_later(channel_epoch, tag, self.consumer, failures, now)?;
         self.note_offsets(&mut std::iter::once(tag), Outcome::Failed);
         Ok(())
     }

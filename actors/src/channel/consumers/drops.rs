@@ -16,6 +16,11 @@ use crate::message::DeliverySink;
 /// The time from the first warning to the next; it is doubled after each.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A consumer that fails more messages for the first time within [`WINDOW`] is not believed: publishers may
+/// have set the headers that tell of earlier failures.
+const MAX_FIRST_FAILURES: u32 = 100;
+const WINDOW: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(in crate::channel) struct Drops {
     sink: Weak<dyn DeliverySink>,
@@ -24,6 +29,7 @@ pub(in crate::channel) struct Drops {
     /// What its target has not begun returns to the queue.
     handing_back: AtomicBool,
     log: Mutex<DropLog>,
+    first_failures: Mutex<FirstFailures>,
 }
 
 impl Drops {
@@ -33,6 +39,7 @@ impl Drops {
             leaving: AtomicBool::new(false),
             handing_back: AtomicBool::new(false),
             log: Mutex::default(),
+            first_failures: Mutex::default(),
         }
     }
 
@@ -56,9 +63,32 @@ impl Drops {
         !self.handing_back.load(Ordering::Relaxed) && has_target()
     }
 
+    /// Counts a message that has failed for the first time. Returns whether there were too many of late.
+    pub(super) fn first_failure(&self, now: Instant) -> bool {
+        self.first_failures.lock().unwrap_or_else(PoisonError::into_inner).count(now)
+    }
+
     /// Counts a dropped delivery. Returns how many there were if it is to be logged.
     pub(super) fn count(&self, now: Instant) -> Option<u64> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).count(now)
+    }
+}
+
+/// Counts the messages that have failed for the first time. A plain machine.
+#[derive(Debug, Default)]
+struct FirstFailures {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl FirstFailures {
+    /// Counts a message. Returns whether there were too many of late.
+    fn count(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) > WINDOW) {
+            *self = Self { since: Some(now), count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > MAX_FIRST_FAILURES
     }
 }
 
@@ -86,6 +116,15 @@ impl DropLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_many_first_failures_in_a_second_are_not_believed() {
+        let start = Instant::now();
+        let mut failures = FirstFailures::default();
+        assert!((0..MAX_FIRST_FAILURES).all(|_| !failures.count(start)));
+        assert!(failures.count(start + WINDOW));
+        assert!(!failures.count(start + WINDOW + Duration::from_millis(1)));
+    }
 
     #[test]
     fn drops_are_logged_at_doubling_intervals() {
