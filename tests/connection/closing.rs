@@ -218,7 +218,7 @@ crate::modes! {
             if bench.confirms {
                 // The broker closes the channel while the close waits for the confirm.
                 let error = closed.unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Timeout);
+                assert_eq!((error.kind(), error.code()), (ErrorKind::ChannelClosed, Some(404)));
                 assert!(error.to_string().contains("1 publishes unconfirmed"), "{error}");
                 for error in [channel.close_cause().unwrap(), within("the answer", 5, lost).await.unwrap_err()] {
                     assert_eq!((error.kind(), error.close_reason().unwrap().code), (ErrorKind::ChannelClosed, 404));
