@@ -40,9 +40,8 @@ impl Handler<Delivery> for Server {
 async fn reply_to(replies: &Exchange, request: &Delivery) -> actix_pika::Result<()> {
     let properties = request.properties()?;
     let reply_to = properties.reply_to().unwrap_or_default();
-    // Not mandatory: a reply goes to the channel of the client instead of a queue, and would be returned as unroutable.
     let text = String::from_utf8_lossy(request.body()).to_uppercase();
-    let mut reply = Publishing::new(text).persistent(false).mandatory(false);
+    let mut reply = Publishing::new(text).persistent(false);
     // As it came: other clients use ids that are not text.
     if let Some(id) = properties.correlation_id_bytes() {
         reply = reply.correlation_id_bytes(id);

@@ -5,7 +5,6 @@
 #[macro_use]
 mod support;
 
-mod cases;
 mod channel;
 mod connection;
 mod consume;

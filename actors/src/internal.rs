@@ -78,8 +78,10 @@ pub(crate) enum ChannelMessage {
     ConsumerRepaired { consumer: u32, result: Result<(), ConsumerEnd> },
     /// Reading has paused for too long, and this consumer has the most unsettled bytes.
     CancelSlowConsumer { consumer: u32 },
-    /// Whether the broker blocks publishes.
-    Blocked(bool),
+    /// Why the broker blocks publishes; `None` if it does not.
+    Blocked(Option<Arc<str>>),
+    /// There is no connection yet: an attempt to connect has failed.
+    ConnectFailed { error: Error },
     /// The connection is being closed: send [`SupervisorMessage::ChannelDrained`] when no publish is
     /// unconfirmed.
     Drain,

@@ -85,8 +85,11 @@ async fn a_deadline_while_blocked_is_a_blocked_error_and_keeps_the_channel() {
     block(&connection, &mut socket, "low on memory").await;
     let error = within("a deadline", 5, channel.declare_queue("first")).await.unwrap_err();
     assert_eq!((error.kind(), error.entity()), (ErrorKind::Blocked, Some("first")));
+    assert!(error.may_have_arrived(), "the broker reads it later");
+    assert!(error.to_string().contains("low on memory"), "{error}");
     let error = within("a deadline", 5, channel.default_exchange().publish("x", "q")).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, false));
+    assert!(error.to_string().contains("low on memory"), "{error}");
     // Further deadlines do not close the channel while it is blocked.
     for _ in 0..2 {
         let error = within("a deadline", 5, channel.declare_queue("more")).await.unwrap_err();

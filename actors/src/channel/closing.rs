@@ -127,12 +127,11 @@ impl ChannelMachine {
     fn send_close(&mut self, code: u16, text: &str, error: Error, cause: Option<&Error>, now: Instant) {
         let close = methods::channel_close(code, text);
         let frames = self.frame(&close).map_or(FinalFrames::None, FinalFrames::AfterQueued);
-        let is_blocked = self.outbox.is_blocked();
-        let late = || match is_blocked {
-            true => {
-                Error::blocked("no confirm within the deadline, because the broker blocks the connection")
-            }
-            false => Error::timeout("no confirm within the deadline"),
+        let blocked = self.outbox.blocked();
+        let is_blocked = blocked.is_some();
+        let late = || match &blocked {
+            Some(reason) => Error::blocked_by("no confirm within the deadline", reason),
+            None => Error::timeout("no confirm within the deadline"),
         };
         let others = cause.map_or_else(|| error.clone(), Error::closed_meanwhile);
         let end = ChannelClose { error: &others, fault: CloseFault::Elsewhere, fail: true };
@@ -201,12 +200,12 @@ impl ChannelMachine {
         }
         let publishing = self.outbox.expire(now);
         let deadline = self.outbox.config().deadline;
-        let waiting = self.waiting.expire(now, deadline, || self.state.cause());
+        let waiting = self.waiting.expire(now, deadline, || self.state.last_failure());
         if self.state.opens_late(now, deadline) && self.replies.is_empty() {
-            let what = format!("channel.open: no connection within {deadline:?}");
-            return self.end(Error::timeout(what), FinalFrames::None, Number::Free);
+            let error = self.state.opens_too_late(deadline);
+            return self.end(error, FinalFrames::None, Number::Free);
         }
-        match self.replies.expire(now, deadline, self.outbox.is_blocked()) {
+        match self.replies.expire(now, deadline, self.outbox.blocked().as_deref()) {
             Some(error) if error.kind() == ErrorKind::Blocked => self.held_up(&error, now),
             Some(silence) => self.give_up(&silence, now),
             None => {}

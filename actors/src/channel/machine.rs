@@ -118,7 +118,7 @@ impl ChannelMachine {
             outbox,
             connection: None,
             channel_epoch: 0,
-            state: ChannelState::Opening { since: now },
+            state: ChannelState::Opening { since: now, last: None },
             recovers,
             fails_in_outage: options.on_outage == OnOutage::Fail,
             drain_requested: false,

@@ -135,7 +135,8 @@ impl ChannelMachine {
                 log::warn!("channel {}: consumer {consumer} cancelled, too slow", self.number());
                 self.cancel_slow_consumer(consumer, Instant::now());
             }
-            ChannelMessage::Blocked(blocked) => self.outbox.set_blocked(blocked),
+            ChannelMessage::Blocked(reason) => self.outbox.set_blocked(reason),
+            ChannelMessage::ConnectFailed { error } => self.connect_failed(&error),
             ChannelMessage::Drain => self.drain(Instant::now()),
             #[cfg(feature = "testing")]
             ChannelMessage::Panic => panic!("a test asked for it"),

@@ -58,6 +58,13 @@ impl ChannelMachine {
         self.connection = None;
     }
 
+    /// There is still no connection.
+    pub(super) fn connect_failed(&mut self, error: &Error) {
+        let cause = Error::connection_lost(error);
+        self.outbox.connect_failed(cause.clone());
+        self.state.connect_failed(cause);
+    }
+
     /// Resets what the broker forgets when a channel is closed, and fails calls without a reply.
     pub(super) fn reset_for_new_connection(&mut self, cause: &Error) {
         for (tag, cancelled) in self.replies.unanswered_consumers() {

@@ -14,7 +14,7 @@ use super::{PendingReply, Responder};
 use crate::{
     error::{CloseReason, Error, ErrorKind, Result},
     internal::Change,
-    wire::{AMQPClass, Fault, ids, method_name},
+    wire::{AMQPClass, Fault, basic, exchange, ids, method_name, queue, tx},
 };
 
 /// Class and method of `basic.consume`.
@@ -38,6 +38,8 @@ struct Pending {
     late: bool,
     /// A later call has its reply; the broker works in order, so it has accepted this one.
     accepted: bool,
+    /// Whether it may take effect, and keep it, although its reply does not come.
+    has_effect: bool,
     reply: PendingReply,
     /// What the call does to the topology.
     change: Option<Change>,
@@ -99,6 +101,7 @@ impl Replies {
             since: now,
             late: false,
             accepted: false,
+            has_effect: has_effect(method),
             reply,
             change,
         });
@@ -207,9 +210,10 @@ impl Replies {
 
     /// Fails the call for which the broker closed the channel, and returns what it was.
     pub(super) fn fail_refused(&mut self, cause: (u16, u16), reason: &CloseReason) -> FailedCall {
-        let Some(pending) = self.refused(cause, reason).and_then(|at| self.pending.remove(at)) else {
-            return FailedCall::default();
-        };
+        let refused = self.refused(cause, reason).and_then(|at| self.pending.remove(at));
+        // The broker works in order, and has replied to all calls before its close.
+        self.pending.iter_mut().for_each(|pending| pending.has_effect = false);
+        let Some(pending) = refused else { return FailedCall::default() };
         let error = Error::refused(pending.name(), reason.clone());
         let error = match &pending.entity {
             Some(entity) => error.on(entity.as_str()),
@@ -251,10 +255,11 @@ impl Replies {
         let method = error.close_reason().filter(|_| by_connection).map_or("", |reason| reason.method);
         for pending in std::mem::take(&mut self.pending) {
             let name = pending.name();
+            let error = if pending.has_effect { error.without_reply(name) } else { error.clone() };
             self.failed_changes.extend(pending.change);
             pending.reply.fail(match pending.entity {
-                Some(entity) if name == method => error.clone().on(entity),
-                _ => error.clone(),
+                Some(entity) if name == method => error.on(entity),
+                _ => error,
             });
         }
     }
@@ -295,7 +300,12 @@ impl Replies {
     ///
     /// Returns an error if the broker has not replied for too long. It has the kind `Blocked` if the channel
     /// only waits for the broker to read again: opening and closing take longer then.
-    pub(super) fn expire(&mut self, now: Instant, deadline: Duration, blocked: bool) -> Option<Error> {
+    pub(super) fn expire(
+        &mut self,
+        now: Instant,
+        deadline: Duration,
+        blocked: Option<&str>,
+    ) -> Option<Error> {
         let mut held_up = None;
         for pending in &mut self.pending {
             let age = now.saturating_duration_since(pending.since);
@@ -303,8 +313,12 @@ impl Replies {
                 break;
             }
             let what = format!("{}: no answer within {deadline:?}", pending.name());
-            let error = if blocked { Error::blocked(what) } else { Error::timeout(what) };
-            if blocked {
+            let error = match blocked {
+                Some(reason) => Error::blocked_by(what, reason),
+                None => Error::timeout(what),
+            };
+            let error = if pending.has_effect { error.maybe_arrived() } else { error };
+            if blocked.is_some() {
                 // Once unblocked, the broker has one more deadline.
                 pending.since = now.checked_sub(deadline).unwrap_or(now);
             } else if age >= deadline.saturating_mul(2) || (pending.reply.is_vital() && !pending.late) {
@@ -322,6 +336,18 @@ impl Replies {
             }
         }
         held_up
+    }
+}
+
+/// Returns whether a call has an effect that outlives its channel.
+fn has_effect(method: &AMQPClass) -> bool {
+    match method {
+        AMQPClass::Exchange(exchange::AMQPMethod::Declare(declare)) => !declare.passive,
+        AMQPClass::Queue(queue::AMQPMethod::Declare(declare)) => !declare.passive,
+        AMQPClass::Exchange(_) | AMQPClass::Queue(_) => true,
+        AMQPClass::Tx(method) => !matches!(method, tx::AMQPMethod::Select(_)),
+        AMQPClass::Basic(basic::AMQPMethod::Get(get)) => get.no_ack,
+        _ => false,
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) enum ChannelState {
     /// Never open yet: there is no connection, or `channel.open` has no reply yet.
     Opening {
         since: Instant,
+        /// Why the last attempt to connect has failed.
+        last: Option<Error>,
     },
     Open,
     /// `channel.close` follows once the publishes under way are confirmed.
@@ -24,6 +26,8 @@ pub(super) enum ChannelState {
     /// The connection is lost; the channel reopens on the next one.
     Detached {
         cause: Error,
+        /// Why the last attempt to connect has failed.
+        last: Option<Error>,
     },
     /// The broker has closed the channel; it is reopened at this time.
     BackingOff {
@@ -125,7 +129,16 @@ impl ChannelState {
 
     /// Returns whether the channel has not opened within its deadline.
     pub(super) fn opens_late(&self, now: Instant, deadline: Duration) -> bool {
-        matches!(self, Self::Opening { since } if now.saturating_duration_since(*since) >= deadline)
+        matches!(self, Self::Opening { since, .. } if now.saturating_duration_since(*since) >= deadline)
+    }
+
+    /// Returns the error of a channel that has not opened within its deadline.
+    pub(super) fn opens_too_late(&self, deadline: Duration) -> Error {
+        let what = format!("channel.open: no connection within {deadline:?}");
+        match self {
+            Self::Opening { last: Some(error), .. } => Error::timeout(what).because(error.clone()),
+            _ => Error::timeout(what),
+        }
     }
 
     #[inline]
@@ -180,7 +193,7 @@ impl ChannelState {
             Self::Open => Ok(()),
             Self::Opening { .. } => Err(Error::channel_closed("the channel is not open yet", None)),
             Self::Draining { .. } => Err(Error::channel_closed("the channel is being closed", None)),
-            Self::Detached { cause: error }
+            Self::Detached { cause: error, .. }
             | Self::BackingOff { cause: error, .. }
             | Self::Recovering { cause: error, .. }
             | Self::ClosingToReopen { cause: error, .. }
@@ -306,7 +319,23 @@ impl ChannelState {
 
     /// The connection is lost, and the channel recovers on the next one.
     pub(super) fn detach(&mut self, cause: Error) {
-        *self = Self::Detached { cause };
+        *self = Self::Detached { cause, last: None };
+    }
+
+    /// There is still no connection.
+    pub(super) fn connect_failed(&mut self, error: Error) {
+        match self {
+            Self::Detached { last, .. } | Self::Opening { last, .. } => *last = Some(error),
+            _ => {}
+        }
+    }
+
+    /// Returns why the channel is not open now: the last failure to connect, or else why it was lost.
+    pub(super) fn last_failure(&self) -> Error {
+        match self {
+            Self::Detached { last: Some(error), .. } => error.clone(),
+            _ => self.cause(),
+        }
     }
 
     /// Begins to recover, for the cause that closed the channel.

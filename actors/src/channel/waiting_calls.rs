@@ -65,7 +65,7 @@ impl WaitingCalls {
                 break;
             }
             let Some(first) = self.0.pop_front() else { break };
-            first.call.fail(Error::timeout(format!("not sent within {deadline:?}: {}", cause())));
+            first.call.fail(Error::timeout(format!("not sent within {deadline:?}")).because(cause()));
         }
         !self.0.is_empty()
     }

@@ -60,6 +60,30 @@ impl Error {
         data.into()
     }
 
+    /// Creates the error of a deadline that passed while the broker blocked the connection for `reason`.
+    pub(crate) fn blocked_by(what: impl fmt::Display, reason: &str) -> Self {
+        Self::blocked(format!("{what}: the broker blocks the connection ({})", reason.escape_debug()))
+    }
+
+    /// Creates the error of a deadline that passed while there was no connection, or no open channel, because
+    /// of `cause`.
+    pub(crate) fn unavailable(what: impl fmt::Display, cause: &Error) -> Self {
+        let (kind, missing) = match cause.kind() {
+            ErrorKind::ChannelClosed => (ErrorKind::ChannelClosed, "the channel is not open again"),
+            _ => (ErrorKind::ConnectionClosed, "there is no connection"),
+        };
+        let mut data = Self::data(kind, format!("{what}, {missing}"));
+        data.retryable = true;
+        Self::from(data).because(cause.clone())
+    }
+
+    /// Sets the cause of the error.
+    pub(crate) fn because(self, cause: Error) -> Self {
+        let mut data = Arc::unwrap_or_clone(self.0);
+        data.source = Some(cause);
+        data.into()
+    }
+
     pub(crate) fn protocol(what: impl Into<Cow<'static, str>>) -> Self {
         let mut data = Self::data(ErrorKind::Protocol, what);
         data.retryable = true;
@@ -265,6 +289,14 @@ impl Error {
         data.into()
     }
 
+    /// Wraps the error as one of a call whose reply was cut off, so that it may have taken effect.
+    pub(crate) fn without_reply(&self, method: &str) -> Self {
+        let mut data = Self::data(self.kind(), format!("{method} has no reply and may have taken effect"));
+        data.retryable = self.is_retryable();
+        data.may_have_arrived = true;
+        Self::from(data).because(self.clone())
+    }
+
     /// Adds the entity concerned, unless the error has one already.
     pub(crate) fn on(self, entity: impl Into<String>) -> Self {
         if self.entity().is_some() {
@@ -324,9 +356,10 @@ impl From<Fault> for Error {
 
 impl From<actix::MailboxError> for Error {
     fn from(error: actix::MailboxError) -> Self {
+        // Whether the actor has seen the message is not known.
         match error {
-            actix::MailboxError::Closed => Self::stopped("the actor has stopped"),
-            actix::MailboxError::Timeout => Self::timeout("the actor did not reply in time"),
+            actix::MailboxError::Closed => Self::stopped("the actor has stopped").maybe_arrived(),
+            actix::MailboxError::Timeout => Self::timeout("the actor did not reply in time").maybe_arrived(),
         }
     }
 }

@@ -182,7 +182,9 @@ impl fmt::Debug for Content {
 impl From<&Delivery> for Publishing {
     fn from(delivery: &Delivery) -> Self {
         let properties = delivery.properties().cloned().unwrap_or_else(|_| Properties::undecodable());
-        Self { properties, ..Self::new(delivery.body_view()) }
+        let mut publishing = Self::new(delivery.body_view());
+        publishing.properties = properties;
+        publishing
     }
 }
 

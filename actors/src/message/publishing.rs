@@ -1,6 +1,9 @@
 //! The message that is published: a body, its properties and options.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 
@@ -9,7 +12,8 @@ use crate::{
     wire::{DeliveryMode, Properties, Table, Value, check_properties},
 };
 
-/// Holds the body, properties and options of a publish. It is persistent and mandatory unless set otherwise.
+/// Holds the body, properties and options of a publish. It is persistent, and mandatory unless it is a direct
+/// reply, if not set otherwise.
 ///
 /// A string property has at most 255 bytes; a longer one fails with `Codec` when it is published, before
 /// anything is sent.
@@ -29,8 +33,11 @@ use crate::{
 pub struct Publishing {
     pub(crate) properties: Properties,
     pub(crate) body: Bytes,
-    pub(crate) mandatory: bool,
+    /// Unless set, it depends on the destination.
+    mandatory: Option<bool>,
     pub(crate) resend: bool,
+    /// Milliseconds. As small as this, it costs no room.
+    deadline: Option<NonZeroU32>,
 }
 
 impl Publishing {
@@ -45,16 +52,34 @@ impl Publishing {
         Self {
             properties: Properties::default().with_delivery_mode(DeliveryMode::Persistent),
             body: body.into_body(),
-            mandatory: true,
+            mandatory: None,
             resend: true,
+            deadline: None,
         }
     }
 
-    /// Sets whether the publish is mandatory; it is unless set.
+    /// Sets whether the publish is mandatory; it is unless set, except for direct replies.
     ///
     /// The broker returns a mandatory publish that no queue receives: it fails with `Unroutable`, or is
     /// reported as [`ChannelEvent::Returned`](crate::ChannelEvent::Returned) on a channel without confirms.
     /// Otherwise the broker drops and confirms such a publish.
+    ///
+    /// Some publishes are delivered although the broker returns them with 312, because no queue has them at
+    /// that moment. `mandatory(false)` avoids that:
+    ///
+    /// - Direct replies, which are published through the default exchange to an address that begins with
+    ///   `amq.rabbitmq.reply-to.`. RabbitMQ returns them up to version 4.1, though the client receives them,
+    ///   so that they are not mandatory unless set.
+    /// - Exchanges of the plug-in `rabbitmq_delayed_message_exchange` (`x-delayed-message`), which route a
+    ///   message with the header `x-delay` later.
+    /// - Exchanges of other plug-ins that store messages and route them later, or outside of the broker.
+    ///
+    /// An exchange that chooses one queue, such as `x-consistent-hash` or `x-random`, returns a mandatory
+    /// publish only while no queue is bound to it; `x-recent-history` does so as well, and nevertheless
+    /// delivers the message to a queue that is bound later.
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/publishers#unroutable>;
+    /// <https://www.rabbitmq.com/docs/direct-reply-to>
     ///
     /// # Examples
     /// ```
@@ -62,7 +87,7 @@ impl Publishing {
     /// let event = Publishing::new("tick").mandatory(false);
     /// ```
     pub fn mandatory(mut self, mandatory: bool) -> Self {
-        self.mandatory = mandatory;
+        self.mandatory = Some(mandatory);
         self
     }
 
@@ -80,6 +105,36 @@ impl Publishing {
     pub fn resend(mut self, resend: bool) -> Self {
         self.resend = resend;
         self
+    }
+
+    /// Sets a deadline for this publish, shorter than that of the channel, which applies unless set.
+    ///
+    /// It runs from the first poll of the publish, or from [`try_publish`](crate::Outbox::try_publish) on, in
+    /// milliseconds, rounded up. It is kept by the future that awaits the publish, and has no effect while
+    /// nothing awaits that. When it has passed, the future fails with `Timeout`; the error names an alarm of
+    /// the broker or a lost connection, if the publish waited for that. A publish that was not written yet is
+    /// withdrawn, and has not [arrived](crate::Error::may_have_arrived). One that was written may have
+    /// arrived, and has its place in the publish window until it is confirmed.
+    ///
+    /// **Over a reconnect**: it runs on; a publish whose deadline has passed is not resent.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Publishing;
+    /// let quote = Publishing::new("4.20").deadline(Duration::from_millis(500));
+    /// ```
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        let millis = deadline.as_nanos().div_ceil(1_000_000);
+        let millis = u32::try_from(millis).unwrap_or(u32::MAX);
+        self.deadline = NonZeroU32::new(millis.max(1));
+        self
+    }
+
+    /// Returns the deadline of this publish, if it has one of its own.
+    #[inline]
+    pub(crate) fn own_deadline(&self) -> Option<Duration> {
+        self.deadline.map(|millis| Duration::from_millis(millis.get().into()))
     }
 
     /// Sets whether the message survives a restart of the broker (`delivery-mode`), if its queue is durable;
@@ -300,7 +355,7 @@ impl Publishing {
         Outgoing {
             exchange,
             routing_key,
-            mandatory: self.mandatory,
+            mandatory: self.mandatory.unwrap_or_else(|| !is_direct_reply(exchange, routing_key)),
             resend: self.resend,
             properties: &self.properties,
             body: &self.body,
@@ -315,6 +370,12 @@ impl Publishing {
         self.properties = change(std::mem::take(&mut self.properties));
         self
     }
+}
+
+/// Returns whether a publish goes to the consumer of a direct reply-to, which is not a queue.
+#[inline]
+fn is_direct_reply(exchange: &str, routing_key: &str) -> bool {
+    exchange.is_empty() && routing_key.starts_with("amq.rabbitmq.reply-to.")
 }
 
 /// The parts of a publish, by reference.

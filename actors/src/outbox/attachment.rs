@@ -134,7 +134,7 @@ impl Outbox {
             }
             state.frame_max = frame_max as usize;
             // A connection that this channel was not attached to may have been blocked.
-            if std::mem::take(&mut state.blocked) {
+            if state.blocked.take().is_some() {
                 state.window.wake_front(&mut effects.wakers);
             }
             let publishes = if recovering {
@@ -146,8 +146,9 @@ impl Outbox {
             } else {
                 PublishMode::Writing { nack_retry_until: None }
             };
+            let unavailable = if recovering { None } else { state.unavailable.take() };
             let attached = Attachment::Attached { flusher, publishes };
-            let old = std::mem::replace(&mut state.attachment, attached);
+            let old = (std::mem::replace(&mut state.attachment, attached), unavailable);
             if !state.queue.is_empty() {
                 state.request_flush(self.config.channel, effects);
             }
@@ -166,8 +167,10 @@ impl Outbox {
     /// broker refused fail; the others are sent again by [`finish_recovery`](Self::finish_recovery), and
     /// newer ones wait for it. Returns the new channel epoch.
     pub(crate) fn reopen(&self, close: &ChannelClose<'_>, final_frames: Bytes) -> u32 {
-        let (channel_epoch, _dropped) =
-            self.with(|state, effects| state.reopen(&self.config, close, final_frames, effects));
+        let (channel_epoch, _dropped) = self.with(|state, effects| {
+            let (channel_epoch, dropped) = state.reopen(&self.config, close, final_frames, effects);
+            (channel_epoch, (dropped, state.unavailable.replace(close.error.clone())))
+        });
         channel_epoch
     }
 
@@ -217,7 +220,8 @@ impl OutboxState {
         let partially_written = std::mem::replace(&mut self.queue, ended.unsent);
         let refused = if outage.fail { Some(outage.error.clone()) } else { ended.outage };
         let old = std::mem::replace(&mut self.attachment, Attachment::Detached { outage: refused });
-        self.blocked = false;
+        self.blocked = None;
+        let unavailable = self.unavailable.replace(outage.error.clone());
         let mut failed = Default::default();
         if confirms && outage.fail {
             self.confirms.fail_all(outage.error, &self.unconfirmed, &mut effects.wakers);
@@ -230,7 +234,7 @@ impl OutboxState {
             self.window.set(self.confirms.unconfirmed(), 0, &mut effects.wakers);
         }
         // Without confirms, publishes have succeeded already and stay queued.
-        (self.channel_epoch, Some((old, partially_written, failed)))
+        (self.channel_epoch, Some((old, partially_written, failed, unavailable)))
     }
 
     /// Returns the channel epoch, and what to drop when the lock is free.

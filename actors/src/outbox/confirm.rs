@@ -8,7 +8,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::Outbox;
+use super::{
+    Outbox,
+    own_deadline::{OwnDeadline, poll_outcome},
+};
 use crate::{error::Result, message::Confirmation};
 
 /// Waits for the broker's confirm of a publish. Dropping it does not cancel the publish.
@@ -52,12 +55,13 @@ pub struct Confirm {
     /// 0 without confirms.
     sequence: u64,
     resolved: bool,
+    deadline: OwnDeadline,
 }
 
 impl Confirm {
     #[inline]
-    pub(super) fn new(outbox: Arc<Outbox>, sequence: u64) -> Self {
-        Self { outbox, sequence, resolved: sequence == 0 }
+    pub(super) fn new(outbox: Arc<Outbox>, sequence: u64, deadline: OwnDeadline) -> Self {
+        Self { outbox, sequence, resolved: sequence == 0, deadline }
     }
 
     /// Returns the sequence number of the publish on its channel, counted from 1; `None` without confirms.
@@ -87,7 +91,8 @@ impl Future for Confirm {
         if self.sequence == 0 {
             return Poll::Ready(Ok(Confirmation::new(0)));
         }
-        let result = ready!(self.outbox.poll_confirm(self.sequence, cx));
+        let this = &mut *self;
+        let result = ready!(poll_outcome(&this.outbox, this.sequence, &mut this.deadline, cx));
         self.resolved = true;
         Poll::Ready(result.map(|()| Confirmation::new(self.sequence)))
     }

@@ -1,12 +1,12 @@
 //! The confirm ring: the state of each publish, by sequence number, and the broker's `basic.ack` and
 //! `basic.nack`.
 //!
-//! Sequence numbers are never used again. The broker counts from 1 whenever the channel is opened: `resent`
-//! and `offset` translate its delivery tags. A publish below `base` that is not in `failures` is confirmed,
+//! Sequence numbers are never used again. The broker counts from 1 whenever the channel is opened: `tags`
+//! translates its delivery tags. A publish below `base` that is not in `failures` is confirmed,
 //! so a success needs no memory.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     task::{Context, Poll, Waker},
 };
 
@@ -19,6 +19,7 @@ use super::{
     effects::DeferredEffects,
     outcome_error::{Cause, Taken},
     unconfirmed::Unconfirmed,
+    withdrawal::Tags,
 };
 use crate::{
     error::{Error, Result},
@@ -30,10 +31,7 @@ pub(super) struct Confirms {
     pub(super) barrier: Barrier,
     /// The sequence number of `ring[0]`; the first publish has 1.
     pub(super) base: u64,
-    /// What to add to a delivery tag behind those of `resent`.
-    pub(super) offset: u64,
-    /// The publishes that were sent again when the channel was opened, in the order of their delivery tags.
-    pub(super) resent: Vec<u64>,
+    pub(super) tags: Tags,
     pub(super) ring: VecDeque<PendingConfirm>,
     /// How many of the ring are resolved.
     pub(super) resolved: usize,
@@ -47,6 +45,8 @@ pub(super) struct Confirms {
     pub(super) expired_below: u64,
     /// Which publishes may have arrived.
     pub(super) taken: Taken,
+    /// Publishes that are never sent, whose bytes are still queued.
+    pub(super) withdrawn: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -62,6 +62,8 @@ pub(super) struct PendingConfirm {
     /// How often the broker has closed the connection with a hard error, or the channel, and this publish may
     /// have been the cause.
     pub(super) failures: u8,
+    /// Its own deadline has passed: it is not sent again.
+    pub(super) late: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +140,7 @@ impl Default for Confirms {
         Self {
             barrier: Barrier::default(),
             base: 1,
-            offset: 0,
-            resent: Vec::new(),
+            tags: Tags::default(),
             ring: VecDeque::new(),
             resolved: 0,
             deferred: 0,
@@ -148,6 +149,7 @@ impl Default for Confirms {
             published_at: VecDeque::new(),
             expired_below: 1,
             taken: Taken::default(),
+            withdrawn: BTreeSet::new(),
         }
     }
 }
@@ -200,6 +202,7 @@ impl Confirms {
             forgotten: false,
             resend,
             failures: 0,
+            late: false,
         });
         sequence
     }
@@ -249,13 +252,10 @@ impl Confirms {
         wakers: &mut Vec<Waker>,
     ) -> Result<(), ()> {
         let end = self.end();
-        let at = tag.checked_sub(1).and_then(|at| usize::try_from(at).ok());
-        let resent = at.and_then(|at| self.resent.get(at));
-        let sequence = match resent {
-            Some(&sequence) => sequence,
-            None if tag == 0 && multiple => end - 1,
-            None if tag == 0 => return Err(()),
-            None => tag.saturating_add(self.offset),
+        let sequence = match tag {
+            0 if multiple => end - 1,
+            0 => return Err(()),
+            tag => self.tags.sequence(tag),
         };
         if sequence >= end || sequence == 0 {
             return Err(());
@@ -285,7 +285,11 @@ impl Confirms {
         if slot.state != ConfirmState::Open {
             return;
         }
-        if answer == BrokerAnswer::DeferrableNack && slot.resend && sequence >= self.expired_below {
+        if answer == BrokerAnswer::DeferrableNack
+            && slot.resend
+            && !slot.late
+            && sequence >= self.expired_below
+        {
             slot.state = ConfirmState::NackDeferred;
             self.deferred += 1;
             return;
@@ -313,6 +317,7 @@ impl Confirms {
             self.base += 1;
             self.resolved -= 1;
         }
+        self.tags.resolved_below(self.base);
         while self.published_at.len() > 1
             && self.published_at.get(1).is_some_and(|&(from, _)| from <= self.base)
         {

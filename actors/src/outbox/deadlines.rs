@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use super::{
     Outbox, OutboxState,
-    attachment::{Attachment, PublishMode},
     confirms::{ConfirmState, Confirms},
     effects::DeferredEffects,
     outcome_error::Cause,
@@ -77,27 +76,61 @@ impl Outbox {
     /// Resolves every wait whose deadline has passed; returns whether another tick is needed.
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let late = self.config.deadline.saturating_add(self.config.tick());
-        self.with(|state, effects| {
-            if matches!(state.attachment, Attachment::Attached { publishes: PublishMode::Writing { .. }, .. })
-            {
-                // What is late is written nevertheless.
-                let end = state.confirms.late_end(now, late);
-                state.confirms.taken.below(end);
-            }
-            let OutboxState { confirms, unconfirmed, blocked, .. } = &mut *state;
-            confirms.expire(now, late, *blocked, unconfirmed, &mut effects.wakers);
+        let (running, _dropped) = self.with(|state, effects| {
+            let end = state.confirms.late_end(now, late);
+            let dropped = (end > state.confirms.expired_below).then(|| state.expire_below(end, effects));
             state.release_held_back(self.config.channel, Some(now), effects);
             state.window.expire(now, late, &mut effects.wakers);
             state.ticker.now = now;
             state.ticker.running = state.confirms.unconfirmed() > 0 || state.window.waiting() > 0;
-            state.ticker.running
-        })
+            (state.ticker.running, dropped)
+        });
+        running
+    }
+}
+
+impl OutboxState {
+    /// Returns what to drop when the lock is free.
+    fn expire_below(&mut self, end: u64, effects: &mut DeferredEffects) -> impl Sized + use<> {
+        let mut cause = self.not_confirmed("no confirm within the deadline").into();
+        let mut unsent = self.not_sent("not sent within the deadline").into();
+        let OutboxState { confirms, unconfirmed, .. } = self;
+        let withdrawn = confirms.expire(end, &mut cause, &mut unsent, unconfirmed, &mut effects.wakers);
+        let freed = withdrawn.then(|| self.drop_resolved(effects));
+        (freed, cause, unsent)
+    }
+
+    /// Returns the error of a publish that could not be written within the deadline of the channel: the reason.
+    pub(super) fn not_sent(&self, what: &'static str) -> Error {
+        match (&self.blocked, &self.unavailable) {
+            (Some(reason), _) => Error::blocked_by(what, reason),
+            (None, Some(cause)) => Error::unavailable(what, cause),
+            (None, None) => Error::timeout(what),
+        }
+    }
+
+    /// Returns the error of a publish that was written, but not confirmed within the deadline of the channel.
+    fn not_confirmed(&self, what: &'static str) -> Error {
+        match &self.blocked {
+            Some(reason) => Error::blocked_by(what, reason),
+            None => self.timed_out(what),
+        }
+    }
+
+    /// Returns `Timeout`, with the reason why a publish had to wait.
+    pub(super) fn timed_out(&self, what: &'static str) -> Error {
+        let late = Error::timeout(what);
+        match (&self.blocked, &self.unavailable) {
+            (Some(reason), _) => late.because(Error::blocked_by("it had to wait", reason)),
+            (None, Some(cause)) => late.because(cause.clone()),
+            (None, None) => late,
+        }
     }
 }
 
 impl Confirms {
     /// Returns one more than the last publish that is older than `late`.
-    fn late_end(&self, now: Instant, late: Duration) -> u64 {
+    pub(super) fn late_end(&self, now: Instant, late: Duration) -> u64 {
         // Times are in order: all publishes before the first one that is in time are late.
         let in_time = self.published_at.iter().position(|&(_, at)| now.saturating_duration_since(at) < late);
         match in_time {
@@ -107,22 +140,26 @@ impl Confirms {
         }
     }
 
-    /// Fails publishes that are older than `late`. They stay in the ring: the broker still confirms them.
+    /// Fails publishes below `end`. Those that were written stay in the ring with `cause`: the
+    /// broker still confirms them. The others are withdrawn; returns whether there are any.
     pub(super) fn expire(
         &mut self,
-        now: Instant,
-        late: Duration,
-        blocked: bool,
+        end: u64,
+        cause: &mut Cause,
+        unsent: &mut Cause,
         unconfirmed: &Unconfirmed,
         wakers: &mut Vec<Waker>,
-    ) {
-        let end = self.late_end(now, late);
+    ) -> bool {
         let from = self.expired_below.max(self.base);
-        let what = "no confirm within the deadline";
-        let mut cause = Cause::from(if blocked { Error::blocked(what) } else { Error::timeout(what) });
+        let mut withdrawn = false;
         for sequence in from..end {
             let Some(slot) = self.ring.get_mut((sequence - self.base) as usize) else { break };
             if slot.state == ConfirmState::Resolved {
+                continue;
+            }
+            if !self.taken.has(sequence) {
+                self.withdraw(sequence, unsent, wakers);
+                withdrawn = true;
                 continue;
             }
             wakers.extend(slot.waker.take());
@@ -132,11 +169,15 @@ impl Confirms {
                     ConfirmState::NackDeferred => {
                         self.failed(sequence, false, &mut unconfirmed.nacked(sequence).into());
                     }
-                    _ => self.failed(sequence, false, &mut cause),
+                    _ => self.failed(sequence, false, cause),
                 }
             }
         }
         self.expired_below = self.expired_below.max(end);
+        if withdrawn {
+            self.advance(wakers);
+        }
         self.barrier.passed(self.expired_below.max(self.base), wakers);
+        withdrawn
     }
 }

@@ -14,17 +14,26 @@ impl Outbox {
     /// Once the queue is empty, the next write requests a flush again.
     pub(crate) fn take(&self, epoch: u64, budget: usize, out: &mut Vec<Bytes>) -> bool {
         let config = &self.config;
-        self.with(|state, effects| {
+        let (more, _dropped) = self.with(|state, effects| {
             let OutboxState { attachment, queue, acks, unconfirmed, confirms, window, ticker, .. } = state;
             // A closed channel resends nothing.
             let (flusher, keep) = match attachment {
                 Attachment::Attached { flusher, .. } => (flusher, config.confirms),
                 Attachment::Closed { flusher: Some(flusher), .. } => (flusher, false),
-                Attachment::Closed { flusher: None, .. } | Attachment::Detached { .. } => return false,
+                Attachment::Closed { flusher: None, .. } | Attachment::Detached { .. } => {
+                    return (false, None);
+                }
             };
             if flusher.epoch != epoch {
-                return false;
+                return (false, None);
             }
+            let dropped = if confirms.withdrawn.is_empty() {
+                None
+            } else {
+                let (old, cost) = confirms.remove_withdrawn(queue, config.channel, state.frame_max);
+                window.set(confirms.unconfirmed(), cost, &mut effects.wakers);
+                Some(old)
+            };
             queue.acks(config.channel, acks);
             let moved = queue.take(budget, keep.then_some(unconfirmed), out);
             confirms.taken.below(moved.end);
@@ -36,8 +45,9 @@ impl Outbox {
             if !more && acks.outstanding() == 0 {
                 ticker.idle(effects);
             }
-            more
-        })
+            (more, dropped)
+        });
+        more
     }
 }
 

@@ -19,6 +19,7 @@ mod flusher;
 mod missing;
 mod nack_retry;
 mod outcome_error;
+mod own_deadline;
 mod publish;
 mod publish_all;
 mod publish_future;
@@ -32,6 +33,7 @@ mod tests;
 mod transaction;
 mod unconfirmed;
 mod window;
+mod withdrawal;
 mod written_publish;
 
 use std::{
@@ -44,7 +46,8 @@ use bytes::Bytes;
 
 use self::{
     acks::Acks, attachment::Attachment, confirms::Confirms, deadlines::Ticker, effects::DeferredEffects,
-    publish::over_frame_max, queue::FrameQueue, unconfirmed::Unconfirmed, window::Window,
+    own_deadline::OwnDeadline, publish::over_frame_max, queue::FrameQueue, unconfirmed::Unconfirmed,
+    window::Window,
 };
 pub(crate) use self::{
     acks::DeliveredTags,
@@ -119,8 +122,10 @@ struct OutboxState {
     frame_max: usize,
     /// The error for new publishes while the channel drains.
     refusing: Option<Error>,
-    /// The broker sent `connection.blocked`.
-    blocked: bool,
+    /// The broker sent `connection.blocked`, with this reason.
+    blocked: Option<Arc<str>>,
+    /// Why there is no connection, or why the channel is not open again yet: the last failure.
+    unavailable: Option<Error>,
     ticker: Ticker,
     /// What the connection takes next.
     queue: FrameQueue,
@@ -175,7 +180,8 @@ impl Outbox {
             channel_epoch: 0,
             frame_max: crate::wire::FRAME_MIN_SIZE as usize,
             refusing: None,
-            blocked: false,
+            blocked: None,
+            unavailable: None,
             ticker: Ticker::default(),
             queue: FrameQueue::default(),
             window: Window::new(config.window, config.window_bytes),
@@ -234,7 +240,7 @@ impl Outbox {
     ) -> Result<Option<Confirm>> {
         publish_future::check(exchange, routing_key, content)?;
         let sequence = self.queue_publish(content.outgoing(exchange, routing_key))?;
-        Ok(sequence.map(|sequence| Confirm::new(self.clone(), sequence)))
+        Ok(sequence.map(|sequence| Confirm::new(self.clone(), sequence, OwnDeadline::of(content).start())))
     }
 
     /// Returns how much it holds at this moment.
@@ -317,17 +323,27 @@ impl Outbox {
         });
     }
 
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.lock().blocked
+    /// Returns why the broker blocks the connection.
+    pub(crate) fn blocked(&self) -> Option<Arc<str>> {
+        self.lock().blocked.clone()
     }
 
-    /// Stops or continues admitting publishes (`connection.blocked`, `connection.unblocked`).
-    pub(crate) fn set_blocked(&self, blocked: bool) {
+    /// Stops admitting publishes (`connection.blocked` with its reason), or continues
+    /// (`connection.unblocked`).
+    pub(crate) fn set_blocked(&self, reason: Option<Arc<str>>) {
         self.with(|state, effects| {
-            state.blocked = blocked;
-            if !blocked {
+            state.blocked = reason;
+            if state.blocked.is_none() {
                 state.window.wake_front(&mut effects.wakers);
             }
+        });
+    }
+
+    /// There is still no connection: publishes that are late until there is one report this error.
+    pub(crate) fn connect_failed(&self, error: Error) {
+        let _old = self.with(|state, _| match state.attachment {
+            Attachment::Detached { .. } => state.unavailable.replace(error),
+            _ => None,
         });
     }
 }

@@ -21,7 +21,8 @@ use super::{
 };
 
 impl Outbox {
-    /// Returns whether every publish that was written has its confirm, and some of the nacks are deferred.
+    /// Returns whether every publish that was written has its outcome or a deferred nack, and newer ones are
+    /// queued.
     pub(crate) fn awaits_only_deferred_nacks(&self) -> bool {
         let state = self.lock();
         let Attachment::Attached { publishes: PublishMode::Resending { first, .. }, .. } = &state.attachment

@@ -116,14 +116,13 @@ impl OutboxState {
             }
         }
         let cost = outgoing.cost();
-        if self.blocked || !self.window.admits(ticket.0, cost) {
+        if self.blocked.is_some() || !self.window.admits(ticket.0, cost) {
             let Some(cx) = cx else { return Poll::Pending };
             self.ticker.start(effects);
             if self.window.wait(&mut ticket.0, cx, self.ticker.now(), &mut effects.dropped) {
                 return Poll::Pending;
             }
-            let what = "no room in the publish window within the deadline; not sent";
-            let error = if self.blocked { Error::blocked(what) } else { Error::timeout(what) };
+            let error = self.not_sent("no room in the publish window within the deadline; not sent");
             return Poll::Ready(Err(error));
         }
         self.window.enter(ticket.0.take(), cost, &mut effects.wakers, &mut effects.dropped);

@@ -10,10 +10,14 @@ use std::{
 };
 
 use super::{
+    own_deadline::OwnDeadline,
     publish::Ticket,
     publish_future::{Destination, poll_queue},
 };
-use crate::{error::Result, message::Publishing};
+use crate::{
+    error::{Error, Result},
+    message::Publishing,
+};
 
 /// The most confirms to wait for; the oldest must arrive before more is published.
 const MAX_CONFIRMS: usize = 4096;
@@ -24,11 +28,15 @@ pub struct PublishAllFuture<D: Destination, I: Iterator<Item = Publishing>> {
     destination: D,
     contents: Fuse<I>,
     /// The publish that waits for room in the window.
-    queueing: Option<(Publishing, Ticket)>,
+    queueing: Option<(Publishing, Ticket, OwnDeadline)>,
     /// The sequence numbers of publishes without a confirm yet, oldest first.
     confirming: VecDeque<u64>,
+    /// The deadlines of those that have one of their own, oldest publish first.
+    deadlines: VecDeque<(u64, OwnDeadline)>,
     /// The number of confirmed publishes, or the first failure.
     result: Result<usize>,
+    /// Whether a publish was confirmed.
+    any_confirmed: bool,
 }
 
 // The iterator is used by reference and never pinned.
@@ -37,16 +45,39 @@ impl<D: Destination, I: Iterator<Item = Publishing>> Unpin for PublishAllFuture<
 impl<D: Destination, I: Iterator<Item = Publishing>> PublishAllFuture<D, I> {
     /// Creates the future.
     pub fn new(destination: D, contents: I) -> Self {
-        let (contents, confirming) = (contents.fuse(), VecDeque::new());
-        Self { destination, contents, queueing: None, confirming, result: Ok(0) }
+        let (contents, confirming, deadlines) = (contents.fuse(), VecDeque::new(), VecDeque::new());
+        let (queueing, result, any_confirmed) = (None, Ok(0), false);
+        Self { destination, contents, queueing, confirming, deadlines, result, any_confirmed }
     }
 
     fn resolved(&mut self, result: Result<()>) {
+        self.any_confirmed |= result.is_ok();
         match (&mut self.result, result) {
             (Ok(count), Ok(())) => *count += 1,
             (Ok(_), Err(error)) => self.result = Err(error),
             (Err(_), _) => {}
         }
+    }
+
+    /// Returns the error of all of them: some may have arrived although one has not.
+    fn failure(&self, error: Error) -> Error {
+        if self.any_confirmed || !self.confirming.is_empty() { error.maybe_arrived() } else { error }
+    }
+
+    /// Ends the publishes whose own deadlines have passed. Their outcomes are taken in their turn.
+    #[cold]
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        let (oldest, outbox) = (self.confirming.front().copied(), self.destination.outbox());
+        self.deadlines.retain_mut(|(sequence, deadline)| {
+            if oldest.is_none_or(|oldest| *sequence < oldest) {
+                return false;
+            }
+            let passed = deadline.has_passed(cx);
+            if passed {
+                outbox.end_publish(*sequence);
+            }
+            !passed
+        });
     }
 }
 
@@ -57,20 +88,33 @@ impl<D: Destination, I: Iterator<Item = Publishing>> Future for PublishAllFuture
         let this = &mut *self;
         loop {
             if this.queueing.is_none() {
-                this.queueing = this.contents.next().map(|content| (content, Ticket::default()));
+                this.queueing = this.contents.next().map(|content| {
+                    let deadline = OwnDeadline::of(&content);
+                    (content, Ticket::default(), deadline)
+                });
+            }
+            if !this.deadlines.is_empty() {
+                this.expire(cx);
             }
             match &mut this.queueing {
-                Some((content, ticket)) if this.confirming.len() < MAX_CONFIRMS => {
-                    let queued = ready!(poll_queue(&this.destination, content, ticket, cx));
+                Some((content, ticket, deadline)) if this.confirming.len() < MAX_CONFIRMS => {
+                    let queued = ready!(poll_queue(&this.destination, content, ticket, deadline, cx));
+                    let deadline = std::mem::take(deadline);
                     this.queueing = None;
-                    match queued? {
+                    match queued.map_err(|error| this.failure(error))? {
                         0 => this.resolved(Ok(())),
-                        sequence => this.confirming.push_back(sequence),
+                        sequence => {
+                            this.confirming.push_back(sequence);
+                            if deadline.is_set() {
+                                this.deadlines.push_back((sequence, deadline.start()));
+                            }
+                        }
                     }
                 }
                 _ => {
                     let Some(&oldest) = this.confirming.front() else {
-                        return Poll::Ready(std::mem::replace(&mut this.result, Ok(0)));
+                        let result = std::mem::replace(&mut this.result, Ok(0));
+                        return Poll::Ready(result.map_err(|error| this.failure(error)));
                     };
                     let confirmed = ready!(this.destination.outbox().poll_confirm(oldest, cx));
                     this.confirming.pop_front();
@@ -84,7 +128,7 @@ impl<D: Destination, I: Iterator<Item = Publishing>> Future for PublishAllFuture
 impl<D: Destination, I: Iterator<Item = Publishing>> Drop for PublishAllFuture<D, I> {
     fn drop(&mut self) {
         let outbox = self.destination.outbox();
-        if let Some((_, ticket)) = &mut self.queueing {
+        if let Some((_, ticket, _)) = &mut self.queueing {
             outbox.leave_queue(ticket);
         }
         for &sequence in &self.confirming {

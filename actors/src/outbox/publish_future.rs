@@ -10,7 +10,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Confirm, Outbox, publish::Ticket};
+use super::{
+    Confirm, Outbox,
+    own_deadline::{OwnDeadline, poll_outcome},
+    publish::Ticket,
+};
 use crate::{
     error::Result,
     message::{Confirmation, Publishing},
@@ -34,6 +38,7 @@ pub trait Destination: Unpin {
 pub struct PublishFuture<D: Destination> {
     destination: D,
     step: PublishStep,
+    deadline: OwnDeadline,
 }
 
 enum PublishStep {
@@ -52,7 +57,8 @@ enum PublishStep {
 impl<D: Destination> PublishFuture<D> {
     /// Creates the future.
     pub fn new(destination: D, content: Publishing) -> Self {
-        Self { destination, step: PublishStep::Queueing { content, ticket: Ticket::default() } }
+        let deadline = OwnDeadline::of(&content);
+        Self { destination, step: PublishStep::Queueing { content, ticket: Ticket::default() }, deadline }
     }
 }
 
@@ -62,7 +68,7 @@ impl<D: Destination> Future for PublishFuture<D> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let PublishStep::Queueing { content, ticket } = &mut this.step {
-            match ready!(poll_queue(&this.destination, content, ticket, cx)) {
+            match ready!(poll_queue(&this.destination, content, ticket, &mut this.deadline, cx)) {
                 Ok(0) => {
                     this.step = PublishStep::Done;
                     return Poll::Ready(Ok(Confirmation::new(0)));
@@ -75,7 +81,8 @@ impl<D: Destination> Future for PublishFuture<D> {
             }
         }
         let PublishStep::Confirming { sequence } = this.step else { return Poll::Pending };
-        let result = ready!(this.destination.outbox().poll_confirm(sequence, cx));
+        let outbox = this.destination.outbox();
+        let result = ready!(poll_outcome(outbox, sequence, &mut this.deadline, cx));
         this.step = PublishStep::Done;
         Poll::Ready(result.map(|()| Confirmation::new(sequence)))
     }
@@ -104,12 +111,14 @@ pub struct PublishDeferredFuture<D: Destination> {
     destination: D,
     content: Publishing,
     ticket: Ticket,
+    deadline: OwnDeadline,
 }
 
 impl<D: Destination> PublishDeferredFuture<D> {
     /// Creates the future.
     pub fn new(destination: D, content: Publishing) -> Self {
-        Self { destination, content, ticket: Ticket::default() }
+        let deadline = OwnDeadline::of(&content);
+        Self { destination, content, ticket: Ticket::default(), deadline }
     }
 }
 
@@ -118,8 +127,10 @@ impl<D: Destination> Future for PublishDeferredFuture<D> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let sequence = ready!(poll_queue(&this.destination, &this.content, &mut this.ticket, cx))?;
-        Poll::Ready(Ok(Confirm::new(this.destination.outbox().clone(), sequence)))
+        let (ticket, deadline) = (&mut this.ticket, &mut this.deadline);
+        let sequence = ready!(poll_queue(&this.destination, &this.content, ticket, deadline, cx))?;
+        let deadline = std::mem::take(deadline).start();
+        Poll::Ready(Ok(Confirm::new(this.destination.outbox().clone(), sequence, deadline)))
     }
 }
 
@@ -142,13 +153,18 @@ pub(super) fn poll_queue<D: Destination>(
     destination: &D,
     content: &Publishing,
     ticket: &mut Ticket,
+    deadline: &mut OwnDeadline,
     cx: &mut Context<'_>,
 ) -> Poll<Result<u64>> {
     let (exchange, routing_key) = (destination.exchange(), destination.routing_key());
     if !ticket.is_waiting() {
         check(exchange, routing_key, content)?;
     }
-    destination.outbox().poll_publish(ticket, cx, content.outgoing(exchange, routing_key))
+    let outbox = destination.outbox();
+    match outbox.poll_publish(ticket, cx, content.outgoing(exchange, routing_key)) {
+        Poll::Pending if deadline.has_passed(cx) => Poll::Ready(Err(outbox.expire_queueing(ticket))),
+        queued => queued,
+    }
 }
 
 /// Refuses what cannot be encoded, before it takes room in the window.

@@ -43,7 +43,7 @@ pub(super) struct FrameQueue {
     partially_written: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chunk {
     pub(super) bytes: Bytes,
     pub(super) kind: ChunkKind,

@@ -56,6 +56,7 @@ impl OutboxState {
         let PublishMode::Recovering { queued, outage, suspected } = publishes else { return None };
         let (queued, outage, suspected) = (std::mem::take(queued), outage.take(), *suspected);
         *publishes = PublishMode::Writing { nack_retry_until };
+        let unavailable = self.unavailable.take();
         let sent = if config.confirms {
             queued.keep(&mut self.unconfirmed);
             let unconfirmed = std::mem::take(&mut self.unconfirmed);
@@ -79,7 +80,7 @@ impl OutboxState {
         if !self.queue.is_empty() {
             self.request_flush(config.channel, effects);
         }
-        Some((sent, outage))
+        Some((sent, outage, unavailable))
     }
 
     /// Writes unconfirmed publishes that are not late. Returns those from `suspected` on, if there are
@@ -225,7 +226,8 @@ impl Confirms {
     fn may_be_resent(&self, sequence: u64) -> bool {
         let at = sequence.checked_sub(self.base);
         let slot = at.and_then(|at| self.ring.get(at as usize));
-        slot.is_some_and(|slot| slot.state != ConfirmState::Resolved) && sequence >= self.expired_below
+        slot.is_some_and(|slot| slot.state != ConfirmState::Resolved && !slot.late)
+            && sequence >= self.expired_below
     }
 
     /// The channel is open again: the broker counts the `resent` publishes from 1. Publishes that are not
@@ -236,15 +238,15 @@ impl Confirms {
         }
         self.deferred = 0;
         let mut again = resent.iter().copied().peekable();
-        let late: Vec<u64> = (self.base..)
+        let late: Vec<(u64, bool)> = (self.base..)
             .zip(&self.ring)
             .filter(|(sequence, slot)| {
                 again.next_if_eq(sequence).is_none() && slot.state != ConfirmState::Resolved
             })
-            .map(|(sequence, _)| sequence)
+            .map(|(sequence, slot)| (sequence, slot.late || sequence < self.expired_below))
             .collect();
-        for sequence in late {
-            if sequence >= self.expired_below {
+        for (sequence, is_reported) in late {
+            if !is_reported {
                 self.fail(sequence, &mut Error::timeout("not sent again").into(), wakers);
             } else if let Some(slot) = self.slot(sequence) {
                 // The caller has its timeout already.
@@ -252,8 +254,8 @@ impl Confirms {
                 self.resolved += 1;
             }
         }
-        self.offset = self.end() - 1 - resent.len() as u64;
-        self.resent = resent;
+        self.tags.restart(resent, self.end());
+        self.withdrawn.clear();
         self.returns.clear();
         self.advance(wakers);
     }
@@ -261,7 +263,7 @@ impl Confirms {
 
 impl FrameQueue {
     /// Writes a publish again, in frames of at most `frame_max`; returns what it costs in the window.
-    fn publish_again(
+    pub(super) fn publish_again(
         &mut self,
         channel: u16,
         frame_max: usize,

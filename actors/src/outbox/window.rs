@@ -16,6 +16,8 @@ pub(super) struct Window {
     messages: usize,
     bytes: usize,
     callers: VecDeque<QueuedCaller>,
+    /// How many of the callers are expired. They stay until they have noticed it, and block nobody.
+    expired: usize,
     next_key: u64,
 }
 
@@ -35,6 +37,7 @@ impl Window {
             messages: 0,
             bytes: 0,
             callers: VecDeque::new(),
+            expired: 0,
             next_key: 0,
         }
     }
@@ -43,14 +46,28 @@ impl Window {
     /// larger than the window enters alone.
     #[inline]
     pub(super) fn admits(&self, ticket: Option<u64>, cost: usize) -> bool {
-        let first = match (ticket, self.callers.front()) {
-            (_, None) => true,
-            (Some(key), Some(front)) => front.key == key && !front.expired,
-            (None, Some(_)) => false,
+        let first = match (ticket, self.front()) {
+            (None, front) => front.is_none(),
+            (Some(key), Some(front)) => front.key == key,
+            // Not if it is expired.
+            (Some(_), None) => self.callers.is_empty(),
         };
         first
             && self.messages < self.max_messages
             && (self.bytes + cost <= self.max_bytes || self.messages == 0)
+    }
+
+    /// Returns the first caller that is not expired.
+    #[inline]
+    fn front(&self) -> Option<&QueuedCaller> {
+        self.callers.iter().find(|caller| !caller.expired)
+    }
+
+    fn remove(&mut self, key: u64) -> Option<Waker> {
+        let at = self.callers.iter().position(|caller| caller.key == key)?;
+        let caller = self.callers.remove(at)?;
+        self.expired -= usize::from(caller.expired);
+        Some(caller.waker)
     }
 
     /// Enters the wait queue, or stays in it; returns `false` if the deadline has passed, and leaves it. A
@@ -74,8 +91,7 @@ impl Window {
             });
             return true;
         };
-        let at = self.callers.iter().position(|caller| caller.key == key);
-        match at.and_then(|at| self.callers.get_mut(at)) {
+        match self.callers.iter_mut().find(|caller| caller.key == key) {
             Some(caller) if !caller.expired => {
                 if !caller.waker.will_wake(cx.waker()) {
                     dropped.push(std::mem::replace(&mut caller.waker, cx.waker().clone()));
@@ -84,7 +100,7 @@ impl Window {
             }
             _ => {
                 *ticket = None;
-                dropped.extend(at.and_then(|at| self.callers.remove(at)).map(|caller| caller.waker));
+                dropped.extend(self.remove(key));
                 false
             }
         }
@@ -101,20 +117,20 @@ impl Window {
     ) {
         self.messages += 1;
         self.bytes += cost;
-        if ticket.is_some() {
-            dropped.extend(self.callers.pop_front().map(|caller| caller.waker));
+        if let Some(key) = ticket {
+            dropped.extend(self.remove(key));
             self.wake_front(wakers);
         }
     }
 
     /// Leaves the wait queue; returns a waker to drop when the lock is free.
     pub(super) fn leave(&mut self, key: u64, wakers: &mut Vec<Waker>) -> Option<Waker> {
-        let at = self.callers.iter().position(|caller| caller.key == key)?;
-        let left = self.callers.remove(at);
-        if at == 0 {
+        let was_first = self.front().is_some_and(|front| front.key == key);
+        let left = self.remove(key);
+        if was_first {
             self.wake_front(wakers);
         }
-        left.map(|caller| caller.waker)
+        left
     }
 
     /// Sets how many publishes are in flight, and frees bytes.
@@ -141,7 +157,7 @@ impl Window {
     #[inline]
     pub(super) fn wake_front(&mut self, wakers: &mut Vec<Waker>) {
         if self.messages < self.max_messages
-            && let Some(front) = self.callers.front()
+            && let Some(front) = self.front()
         {
             wakers.push(front.waker.clone());
         }
@@ -152,18 +168,16 @@ impl Window {
         for caller in &mut self.callers {
             if !caller.expired && now.saturating_duration_since(caller.since) >= late {
                 caller.expired = true;
+                self.expired += 1;
                 wakers.push(caller.waker.clone());
             }
-        }
-        // An expired front must not block the others until its own task runs.
-        while self.callers.front().is_some_and(|caller| caller.expired) {
-            self.callers.pop_front();
         }
         self.wake_front(wakers);
     }
 
     /// Removes and wakes all callers.
     pub(super) fn wake_all(&mut self, wakers: &mut Vec<Waker>) {
+        self.expired = 0;
         wakers.extend(self.callers.drain(..).map(|caller| caller.waker));
     }
 
@@ -179,6 +193,6 @@ impl Window {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.callers.len()
+        self.callers.len() - self.expired
     }
 }

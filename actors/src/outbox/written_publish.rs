@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::unconfirmed::{ReadPosition, Unconfirmed};
+use super::{
+    publish::PUBLISH_COST,
+    unconfirmed::{ReadPosition, Unconfirmed},
+};
 use crate::wire::{FRAME_OVERHEAD, HEAD_LEN};
 
 /// One publish, by reference to the frames in which it was written.
@@ -21,6 +24,11 @@ pub(super) struct WrittenPublish<'a> {
 impl WrittenPublish<'_> {
     pub(super) fn body_len(&self) -> usize {
         self.body.iter().map(|(_, part)| part.len()).sum()
+    }
+
+    /// Returns what the publish costs in the window.
+    pub(super) fn cost(&self) -> usize {
+        self.exchange.len() + self.routing_key.len() + self.body_len() + PUBLISH_COST
     }
 
     /// Returns the parts of the body, without copying them.

@@ -1,6 +1,8 @@
 //! The effects of the machine: what the actor has to do, in this order, after the machine has handled an
 //! input.
 
+use std::sync::Arc;
+
 use super::{close_end::CloseEnd, redeclare_steps::RecoveryStep};
 use crate::{
     error::Error,
@@ -31,7 +33,7 @@ pub(super) enum Effect {
     /// End the trial, whose result is not awaited any more.
     StopTrial,
     /// Report an alarm, or its end, to the utility channel.
-    BlockUtility(bool),
+    BlockUtility(Option<Arc<str>>),
     /// Forget the utility channel, which has ended.
     DropUtility,
     /// End the utility channel with its connection.

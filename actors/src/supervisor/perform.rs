@@ -85,8 +85,8 @@ impl ConnectionSupervisor {
     fn attach(&self, number: u16) {
         if let Some(entry) = self.channels.get(&number) {
             self.attach_to_connection(number, &entry.recipient, entry.channel.outbox.clone());
-            if self.supervision.is_blocked() {
-                entry.recipient.do_send(ChannelMessage::Blocked(true));
+            if let Some(reason) = self.supervision.blocked() {
+                entry.recipient.do_send(ChannelMessage::Blocked(Some(reason)));
             }
         }
     }
@@ -113,7 +113,7 @@ impl ConnectionSupervisor {
         let (actor, outbox) = UtilityChannel::start_with(number, epoch, steps, supervisor, None);
         let recipient: Recipient<ChannelMessage> = actor.recipient();
         self.attach_to_connection(number, &recipient, outbox);
-        recipient.do_send(ChannelMessage::Blocked(self.supervision.is_blocked()));
+        recipient.do_send(ChannelMessage::Blocked(self.supervision.blocked()));
         self.utility = Some(recipient);
     }
 

@@ -78,6 +78,7 @@ impl Supervision {
             self.notify(ConnectionEvent::Lost(error.clone()));
         } else {
             log::debug!("connection {epoch}: not connected: {error}");
+            self.send_to_channels(|| ChannelMessage::ConnectFailed { error: error.clone() });
         }
         if self.backoff.is_refused_for_good(error.is_refused_for_good(), now) {
             log::error!("connection {epoch}: gave up, because every address refuses it: {error}");

@@ -137,8 +137,10 @@ impl ConnectionSupervisor {
     pub(super) fn expire_secrets(&mut self, now: Instant, ctx: &mut Context<Self>) {
         for waiter in self.secrets.updates.take_expired(now) {
             let what = "connection.update-secret: no answer in time";
-            let error =
-                if self.supervision.is_blocked() { Error::blocked(what) } else { Error::timeout(what) };
+            let error = match self.supervision.blocked() {
+                Some(reason) => Error::blocked_by(what, &reason),
+                None => Error::timeout(what),
+            };
             match waiter {
                 Waiter::Caller(caller) => {
                     let _ = caller.send(Err(error));

@@ -89,8 +89,9 @@ impl Supervision {
         self.phase.open()
     }
 
-    pub(super) fn is_blocked(&self) -> bool {
-        self.phase.open().is_some_and(|open| open.opened.blocked.is_some())
+    /// Returns why the broker blocks the connection.
+    pub(super) fn blocked(&self) -> Option<Arc<str>> {
+        self.phase.open().and_then(|open| open.opened.blocked.as_deref().map(Arc::from))
     }
 
     /// The broker sent `connection.blocked` or `connection.unblocked`.
@@ -100,13 +101,13 @@ impl Supervision {
             Some(reason) => log::warn!("connection {epoch}: publishes are blocked: {reason}"),
             None => log::info!("connection {epoch}: publishes are unblocked"),
         }
-        let is_blocked = reason.is_some();
+        let blocked: Option<Arc<str>> = reason.as_deref().map(Arc::from);
         if let Some(open) = self.phase.open_mut() {
             Arc::make_mut(&mut open.opened).blocked.clone_from(&reason);
             self.effects.push_back(Effect::SetState(self.phase.state()));
         }
-        self.send_to_channels(|| ChannelMessage::Blocked(is_blocked));
-        self.effects.push_back(Effect::BlockUtility(is_blocked));
+        self.send_to_channels(|| ChannelMessage::Blocked(blocked.clone()));
+        self.effects.push_back(Effect::BlockUtility(blocked));
         self.notify(reason.map_or(ConnectionEvent::Unblocked, ConnectionEvent::Blocked));
         self.health_changed();
     }

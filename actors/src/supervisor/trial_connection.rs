@@ -240,7 +240,7 @@ impl Handler<SupervisorMessage> for TrialConnection {
             SupervisorMessage::ConnectionEnded { error, .. } => self.connection_ended(error, ctx),
             SupervisorMessage::ConnectionBlocked { reason, .. } => {
                 if let Some(channel) = &self.channel {
-                    channel.do_send(ChannelMessage::Blocked(reason.is_some()));
+                    channel.do_send(ChannelMessage::Blocked(reason.as_deref().map(Into::into)));
                 }
             }
             SupervisorMessage::ProtocolFault { fault, .. } => self.command(ConnectionCommand::Fail { fault }),

@@ -165,7 +165,7 @@ impl Handler<ChannelMessage> for UtilityChannel {
                     }
                 }
             }
-            ChannelMessage::Blocked(blocked) => self.blocked = blocked,
+            ChannelMessage::Blocked(reason) => self.blocked = reason.is_some(),
             ChannelMessage::Detached { .. } | ChannelMessage::ConnectionClosed { .. } => ctx.stop(),
             _ => {}
         }

@@ -36,7 +36,8 @@ async fn a_dropped_delivery_waits_by_the_failures_that_its_queue_counts() {
     let mut bench = Bench::open_in_memory(&script, |_| {}).await;
     let channel = bench.channel(1, OpenChannel::new()).await;
     let mut deliveries = bench.consume(&channel).await;
-    let cases: [(bool, &[(&str, i64)], u64); 9] = [
+    type Headers<'a> = &'a [(&'a str, i64)];
+    let cases: [(bool, Headers<'_>, u64); 9] = [
         (false, &[], 0),
         // RabbitMQ 3.10 counts from the first delivery on.
         (false, &[("x-delivery-count", 0)], 0),

@@ -155,9 +155,12 @@ async fn deadlines_run_while_the_connection_is_down() {
     let queued = publish(&channel, "queued").await;
     let waiting = publish(&channel, "waiting").await;
     assert_eq!(channel.outbox.load().waiting, 1);
-    for (call, arrived) in [(in_flight, true), (queued, false), (waiting, false)] {
+    let error = in_flight.answer().await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true), "{error}");
+    for call in [queued, waiting] {
         let error = call.answer().await.unwrap_err();
-        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, arrived), "{error}");
+        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, false), "{error}");
+        assert!(error.is_retryable());
     }
     test.reconnect().await;
     test.reopen_channel(1).await;

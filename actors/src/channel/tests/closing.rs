@@ -52,7 +52,7 @@ fn a_close_during_an_alarm_ends_at_its_deadline() {
     let mut bench = Bench::open();
     bench.publish();
     assert_eq!(bench.sent(), ["basic.publish"]);
-    bench.machine.outbox.set_blocked(true);
+    bench.machine.outbox.set_blocked(Some("low on memory".into()));
     let call = close(&mut bench);
     bench.wait(Duration::from_secs(30));
     assert!(call.take().is_none());

@@ -155,7 +155,7 @@ impl Bench {
 
     /// Waits until the actor has handled all its messages.
     async fn settled(&self) {
-        self.channel.actor.send(ChannelMessage::Blocked(false)).await.unwrap();
+        self.channel.actor.send(ChannelMessage::Blocked(None)).await.unwrap();
     }
 
     /// Checks that what the connection takes now has `channel.close` for its only frame.

@@ -122,7 +122,7 @@ fn a_late_reply_does_not_answer_the_next_call() {
     let (mut replies, start) = (Replies::default(), Instant::now());
     let first = purge(&mut replies, "first", start);
     let second = purge(&mut replies, "second", start + SECOND / 2);
-    assert!(replies.expire(start + SECOND, SECOND, false).is_none());
+    assert!(replies.expire(start + SECOND, SECOND, None).is_none());
     assert_eq!(first.error_kind(), Some(ErrorKind::Timeout));
     assert!(matches!(replies.next(50, 31), Ok(PendingReply::Internal)));
     assert!(second.take().is_none());
@@ -133,22 +133,22 @@ fn a_late_reply_does_not_answer_the_next_call() {
 fn a_silent_broker_has_two_deadlines_and_one_for_what_the_channel_needs() {
     let (mut replies, start) = (Replies::default(), Instant::now());
     let _purged = purge(&mut replies, "jobs", start);
-    assert!(replies.expire(start + SECOND, SECOND, false).is_none());
-    let silence = replies.expire(start + 2 * SECOND, SECOND, false).expect("silence");
+    assert!(replies.expire(start + SECOND, SECOND, None).is_none());
+    let silence = replies.expire(start + 2 * SECOND, SECOND, None).expect("silence");
     assert_eq!(silence.kind(), ErrorKind::Timeout);
     let mut replies = Replies::default();
     open(&mut replies, start);
-    assert!(replies.expire(start + SECOND, SECOND, false).is_some());
+    assert!(replies.expire(start + SECOND, SECOND, None).is_some());
 }
 
 #[test]
 fn a_blocked_broker_has_one_more_deadline_once_it_reads_again() {
     let (mut replies, start) = (Replies::default(), Instant::now());
     open(&mut replies, start);
-    let held_up = replies.expire(start + 5 * SECOND, SECOND, true).expect("it takes longer");
+    let held_up = replies.expire(start + 5 * SECOND, SECOND, Some("low on memory")).expect("it takes longer");
     assert_eq!(held_up.kind(), ErrorKind::Blocked);
-    assert!(replies.expire(start + 9 * SECOND, SECOND, true).is_none(), "reported once");
-    assert!(replies.expire(start + 9 * SECOND + SECOND / 2, SECOND, false).is_none());
-    let silence = replies.expire(start + 10 * SECOND, SECOND, false).expect("silence");
+    assert!(replies.expire(start + 9 * SECOND, SECOND, Some("low on memory")).is_none(), "reported once");
+    assert!(replies.expire(start + 9 * SECOND + SECOND / 2, SECOND, None).is_none());
+    let silence = replies.expire(start + 10 * SECOND, SECOND, None).expect("silence");
     assert_eq!(silence.kind(), ErrorKind::Timeout);
 }

@@ -20,10 +20,10 @@ fn by_broker() -> Error {
 /// One of each.
 fn all(now: Instant) -> [ChannelState; 9] {
     [
-        ChannelState::Opening { since: now },
+        ChannelState::Opening { since: now, last: None },
         ChannelState::Open,
         ChannelState::Draining { code: 200, text: "bye".into(), until: now + Duration::from_secs(1) },
-        ChannelState::Detached { cause: error("lost") },
+        ChannelState::Detached { cause: error("lost"), last: None },
         ChannelState::BackingOff { until: now, cause: error("refused"), skipped: vec![(1, error("gone"))] },
         ChannelState::Recovering {
             cause: error("lost"),
@@ -82,7 +82,7 @@ fn a_close_is_due_when_publishes_are_confirmed_or_late() {
 
 #[test]
 fn a_recovered_channel_is_open_and_returns_its_cause_and_skipped_consumers_once() {
-    let mut state = ChannelState::Detached { cause: error("lost") };
+    let mut state = ChannelState::Detached { cause: error("lost"), last: None };
     state.recover();
     assert!(state.awaits_recovery());
     state.reopen(error("refused"), vec![(1, error("gone")), (2, error("locked"))]);

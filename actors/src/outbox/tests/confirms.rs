@@ -97,19 +97,29 @@ fn forgotten_confirms_leave_nothing_behind() {
 }
 
 #[test]
-fn a_late_publish_fails_once_and_its_ack_still_counts() {
+fn a_late_publish_fails_once_and_its_ack_still_counts_if_it_was_written() {
     let mut confirms = Confirms::default();
     let mut woken = Vec::new();
     let late = std::time::Duration::from_secs(1);
     let start = Instant::now();
     confirms.push(start, true, true);
     confirms.push(start + late / 2, true, true);
-    confirms.expire(start + late, late, false, &Unconfirmed::default(), &mut woken);
+    confirms.push(start + late / 2, true, true);
+    confirms.taken.below(3);
+    let expire = |confirms: &mut Confirms, now, error: Error| {
+        let end = confirms.late_end(now, late);
+        let (mut cause, mut unsent) = (error.into(), Error::limit("not sent").into());
+        confirms.expire(end, &mut cause, &mut unsent, &Unconfirmed::default(), &mut Vec::new())
+    };
+    assert!(!expire(&mut confirms, start + late, Error::timeout("late")));
     assert_eq!(kind(poll(&mut confirms, 1)), Some(ErrorKind::Timeout));
     assert!(poll(&mut confirms, 2).is_pending());
-    assert_eq!(confirms.unconfirmed(), 2);
-    confirms.expire(start + late * 2, late, true, &Unconfirmed::default(), &mut woken);
+    assert_eq!(confirms.unconfirmed(), 3);
+    assert!(expire(&mut confirms, start + late * 2, Error::blocked("late")));
     assert_eq!(kind(poll(&mut confirms, 2)), Some(ErrorKind::Blocked));
+    let Poll::Ready(Err(unsent)) = poll(&mut confirms, 3) else { panic!("unanswered") };
+    assert_eq!((unsent.kind(), unsent.may_have_arrived()), (ErrorKind::Limit, false));
+    assert_eq!(confirms.unconfirmed(), 2, "what was not written is withdrawn");
     confirms.answered(2, true, BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken).unwrap();
     assert_eq!((confirms.unconfirmed(), confirms.failures.len()), (0, 0));
 }

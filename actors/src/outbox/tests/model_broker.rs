@@ -27,6 +27,8 @@ pub(super) struct ModelBroker {
     pub(super) may_repeat: BTreeSet<u64>,
     /// What had its outcome before this channel epoch, or before it was written.
     pub(super) must_not_come: BTreeSet<u64>,
+    /// What has failed with an error that says that it has not arrived.
+    pub(super) not_arrived: BTreeSet<u64>,
     pub(super) last_new: u64,
     pub(super) acked: BTreeSet<u64>,
     pub(super) nacked: BTreeSet<u64>,
@@ -102,6 +104,7 @@ impl ModelBroker {
     pub(super) fn begin(&mut self, id: u64) {
         self.arrived.insert(id);
         assert!(!self.must_not_come.contains(&id), "{id} has an outcome");
+        assert!(!self.not_arrived.contains(&id), "{id} arrives after all");
         if self.ever_received.insert(id) {
             assert!(id > self.last_new, "{id} after {}", self.last_new);
             self.last_new = id;

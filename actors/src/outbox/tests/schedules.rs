@@ -17,6 +17,7 @@ enum ScheduleStep {
     Answer { which: Index, multiple: bool, nack: bool },
     Return(Index),
     Expire,
+    OwnDeadline(Index),
     Detach { hard_error: bool },
     Attach(Index),
     FinishRecovery { defers_nacks: bool },
@@ -51,6 +52,7 @@ fn steps() -> impl Strategy<Value = Vec<ScheduleStep>> {
             .prop_map(|(which, multiple, nack)| ScheduleStep::Answer { which, multiple, nack }),
         1 => index().prop_map(ScheduleStep::Return),
         1 => Just(ScheduleStep::Expire),
+        2 => index().prop_map(ScheduleStep::OwnDeadline),
         3 => prop::bool::weighted(0.3).prop_map(|hard_error| ScheduleStep::Detach { hard_error }),
         4 => index().prop_map(ScheduleStep::Attach),
         6 => prop::bool::weighted(0.6).prop_map(|defers_nacks| ScheduleStep::FinishRecovery { defers_nacks }),
@@ -126,43 +128,65 @@ impl World {
     /// Polls every publish without an outcome.
     fn poll_all(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
-        for (&id, publish) in self.publishes.iter_mut().filter(|(_, publish)| publish.outcome.is_none()) {
+        for id in self.open() {
             if let Poll::Ready(answer) = self.outbox.poll_confirm(id, &mut cx) {
-                let known = |set: &BTreeSet<u64>| set.contains(&id);
-                let broker = &self.broker;
-                match &answer {
-                    Ok(()) => assert!(known(&broker.acked), "{id} was never confirmed"),
-                    Err(error) => {
-                        let kind = error.kind();
-                        let may = match kind {
-                            ErrorKind::Nacked => known(&broker.nacked),
-                            ErrorKind::Unroutable => known(&broker.unroutable),
-                            ErrorKind::Timeout => publish.late,
-                            ErrorKind::ChannelClosed => publish.channel_closed,
-                            ErrorKind::ConnectionClosed => publish.connection_lost,
-                            _ => false,
-                        };
-                        assert!(may, "{id}: {error:?}, {publish:?}");
-                        let may_have_arrived = match kind {
-                            ErrorKind::Unroutable => known(&broker.received_earlier),
-                            _ => known(&broker.arrived),
-                        };
-                        if kind != ErrorKind::Timeout {
-                            assert_eq!(error.may_have_arrived(), may_have_arrived, "{id}: {error}");
-                        }
-                        if kind == ErrorKind::Nacked {
-                            assert_eq!(error.entity(), Some(publish.exchange));
-                            assert!(error.to_string().contains(&format!("{id:?}")), "{error}");
-                        }
-                        if matches!(kind, ErrorKind::ChannelClosed | ErrorKind::ConnectionClosed) {
-                            assert_eq!(error.code(), publish.refused, "{id}: {error}");
-                            assert_eq!(error.is_retryable(), publish.refused.is_none(), "{id}: {error}");
-                        }
-                    }
-                }
-                publish.outcome = Some(answer);
+                self.resolve(id, answer);
             }
         }
+    }
+
+    /// Returns the publishes without an outcome.
+    fn open(&self) -> Vec<u64> {
+        let open = self.publishes.iter().filter(|(_, publish)| publish.outcome.is_none());
+        open.map(|(id, _)| *id).collect()
+    }
+
+    /// Checks that an outcome is true.
+    fn resolve(&mut self, id: u64, answer: Result<()>) {
+        let (publish, broker) = (self.publishes.get_mut(&id).expect("a publish"), &mut self.broker);
+        let known = |set: &BTreeSet<u64>| set.contains(&id);
+        match &answer {
+            Ok(()) => assert!(known(&broker.acked), "{id} was never confirmed"),
+            Err(error) => {
+                let kind = error.kind();
+                let may = match kind {
+                    ErrorKind::Nacked => known(&broker.nacked),
+                    ErrorKind::Unroutable => known(&broker.unroutable),
+                    ErrorKind::Timeout => publish.late,
+                    ErrorKind::ChannelClosed => publish.channel_closed || publish.late,
+                    ErrorKind::ConnectionClosed => publish.connection_lost || publish.late,
+                    _ => false,
+                };
+                assert!(may, "{id}: {error:?}, {publish:?}");
+                let may_have_arrived = match kind {
+                    ErrorKind::Unroutable => known(&broker.received_earlier),
+                    _ => known(&broker.arrived),
+                };
+                assert_eq!(error.may_have_arrived(), may_have_arrived, "{id}: {error}");
+                if kind == ErrorKind::Nacked {
+                    assert_eq!(error.entity(), Some(publish.exchange));
+                    assert!(error.to_string().contains(&format!("{:?}", id.to_string())), "{error}");
+                }
+                if matches!(kind, ErrorKind::ChannelClosed | ErrorKind::ConnectionClosed) {
+                    assert_eq!(error.code(), publish.refused, "{id}: {error}");
+                    assert_eq!(error.is_retryable(), publish.refused.is_none(), "{id}: {error}");
+                }
+                if kind != ErrorKind::Unroutable && !error.may_have_arrived() {
+                    broker.not_arrived.insert(id);
+                }
+            }
+        }
+        publish.outcome = Some(answer);
+    }
+
+    fn own_deadline(&mut self, id: u64) {
+        self.publishes.get_mut(&id).expect("a publish").late = true;
+        let ModelBroker { deferred, nacked, .. } = &mut self.broker;
+        if deferred.remove(&id) {
+            nacked.insert(id);
+        }
+        let answer = self.outbox.expire_publish(id);
+        self.resolve(id, answer);
     }
 
     fn publish(&mut self, size: usize, resend: bool, exchange: &'static str) {
@@ -367,6 +391,12 @@ impl World {
             ScheduleStep::Return(which) => {
                 if let Some(at) = pick(self.broker.open(), which) {
                     self.send_back(at);
+                }
+            }
+            ScheduleStep::OwnDeadline(which) => {
+                let open = self.open();
+                if let Some(id) = open.get(which.index(open.len().max(1))) {
+                    self.own_deadline(*id);
                 }
             }
             ScheduleStep::Expire => {

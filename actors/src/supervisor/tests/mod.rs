@@ -137,7 +137,7 @@ fn describe(effect: &Effect) -> String {
             format!("trial {number}: {}", names.join(", "))
         }
         Effect::StopTrial => "stop trial".into(),
-        Effect::BlockUtility(blocked) => format!("utility blocked: {blocked}"),
+        Effect::BlockUtility(reason) => format!("utility blocked: {}", reason.is_some()),
         Effect::DropUtility => "drop utility".into(),
         Effect::StopUtility(_) => "stop utility".into(),
         Effect::FailSecrets(_) => "fail secrets".into(),
@@ -153,7 +153,8 @@ fn describe_message(message: &ChannelMessage) -> String {
         ChannelMessage::Detached { epoch, .. } => format!("detached {epoch}"),
         ChannelMessage::ConnectionClosed { .. } => "connection closed".into(),
         ChannelMessage::Drain => "drain".into(),
-        ChannelMessage::Blocked(blocked) => format!("blocked {blocked}"),
+        ChannelMessage::ConnectFailed { .. } => "connect failed".into(),
+        ChannelMessage::Blocked(reason) => format!("blocked {}", reason.is_some()),
         ChannelMessage::QueueRenamed { old, new } => format!("renamed {old} {new}"),
         ChannelMessage::StartConsumer { consumer, declare } => {
             format!("start {consumer}, {} steps", declare.len())
