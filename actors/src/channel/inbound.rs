@@ -244,8 +244,8 @@ impl ChannelMachine {
         }));
     }
 
-    /// Reads frames between the client's `channel.close` and its reply: only `channel.close` and
-    /// `channel.close-ok` matter.
+    /// Reads frames between the client's `channel.close` and its reply. Only `channel.close` and
+    /// `channel.close-ok` matter, and `channel.open-ok`, behind which there is no reply to an earlier close.
     fn read_while_closing(&mut self, frame: &Frame, now: &impl Fn() -> Instant) -> Result<(), Fault> {
         if frame.kind != FrameKind::Method {
             return Ok(());
@@ -258,6 +258,10 @@ impl ChannelMachine {
                 Ok(())
             }
             Inbound::Other { class_id: 20, method_id: 41 } => self.close_answered(now()),
+            Inbound::Other { class_id: 20, method_id: 11 } => {
+                self.state.take_late_close_ok();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

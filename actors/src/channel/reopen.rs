@@ -224,6 +224,9 @@ impl ChannelMachine {
 
     /// The reply to `channel.close` has come.
     pub(super) fn close_answered(&mut self, now: Instant) -> Result<(), Fault> {
+        if self.state.take_late_close_ok() {
+            return Ok(());
+        }
         match self.state.after_close() {
             Some(AfterClose::Reopen) => {
                 self.replies.fail_all(&self.state.cause());
@@ -235,7 +238,6 @@ impl ChannelMachine {
                 self.end(closed, FinalFrames::None, Number::Free);
                 Ok(())
             }
-            None if self.state.take_late_close_ok() => Ok(()),
             None => Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41)),
         }
     }

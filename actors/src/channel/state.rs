@@ -47,16 +47,27 @@ pub(super) enum ChannelState {
     /// `channel.close` is sent; the channel reopens after the reply.
     ClosingToReopen {
         cause: Error,
-        crossed: bool,
+        reply: CloseReply,
     },
     /// `channel.close` is sent. The callers that close the channel get `answer`: an error if publishes were
-    /// not confirmed. `crossed` is set once the broker has sent a close of its own.
+    /// not confirmed.
     Closing {
         error: Error,
         answer: Result<()>,
-        crossed: bool,
+        reply: CloseReply,
     },
     Closed(Error),
+}
+
+/// The reply to the client's `channel.close`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseReply {
+    /// It comes next.
+    Due,
+    /// The reply to an earlier `channel.close` may come first, before that to `channel.open`.
+    BehindEarlier,
+    /// The broker has closed the channel as well, and may omit it.
+    MayBeOmitted,
 }
 
 /// Which frames a channel reads.
@@ -253,20 +264,20 @@ impl ChannelState {
 
     /// `channel.close` is sent, and the channel stays closed.
     pub(super) fn close_sent(&mut self, error: Error, answer: Result<()>) {
-        *self = Self::Closing { error, answer, crossed: false };
+        *self = Self::Closing { error, answer, reply: self.next_close_reply() };
     }
 
     /// `channel.close` is sent, and the channel reopens.
     pub(super) fn close_to_reopen_sent(&mut self, cause: Error) {
-        *self = Self::ClosingToReopen { cause, crossed: false };
+        *self = Self::ClosingToReopen { cause, reply: self.next_close_reply() };
     }
 
     /// Closes a channel that recovers. The callers that close it get `answer` once the reply to a
     /// `channel.close` that is sent already has come.
     pub(super) fn close_unopened(&mut self, answer: Result<()>) -> CloseUnopened {
         match self {
-            Self::ClosingToReopen { cause, crossed } => {
-                *self = Self::Closing { error: cause.clone(), answer, crossed: *crossed };
+            Self::ClosingToReopen { cause, reply } => {
+                *self = Self::Closing { error: cause.clone(), answer, reply: *reply };
                 CloseUnopened::Wait
             }
             Self::Closing { .. } => CloseUnopened::Wait,
@@ -278,12 +289,12 @@ impl ChannelState {
     /// The broker has sent `channel.close` too; returns what the callers that close the channel get.
     pub(super) fn crossed(&mut self) -> Option<Result<()>> {
         match self {
-            Self::Closing { answer, crossed, .. } => {
-                *crossed = true;
+            Self::Closing { answer, reply, .. } => {
+                *reply = CloseReply::MayBeOmitted;
                 Some(answer.clone())
             }
-            Self::ClosingToReopen { crossed, .. } => {
-                *crossed = true;
+            Self::ClosingToReopen { reply, .. } => {
+                *reply = CloseReply::MayBeOmitted;
                 None
             }
             _ => None,
@@ -293,7 +304,19 @@ impl ChannelState {
     /// Returns whether the broker has closed the channel as well, so that the reply to the client's close may
     /// never come.
     pub(super) fn is_crossed(&self) -> bool {
-        matches!(self, Self::Closing { crossed: true, .. } | Self::ClosingToReopen { crossed: true, .. })
+        matches!(
+            self,
+            Self::Closing { reply: CloseReply::MayBeOmitted, .. }
+                | Self::ClosingToReopen { reply: CloseReply::MayBeOmitted, .. }
+        )
+    }
+
+    /// Returns which reply a `channel.close` has that is sent now.
+    fn next_close_reply(&self) -> CloseReply {
+        match self {
+            Self::Recovering { late_close_ok: true, .. } => CloseReply::BehindEarlier,
+            _ => CloseReply::Due,
+        }
     }
 
     /// Returns what follows the reply to `channel.close`, if one is awaited.
@@ -376,6 +399,12 @@ impl ChannelState {
     pub(super) fn take_late_close_ok(&mut self) -> bool {
         match self {
             Self::Recovering { late_close_ok, .. } => std::mem::take(late_close_ok),
+            Self::ClosingToReopen { reply, .. } | Self::Closing { reply, .. }
+                if *reply == CloseReply::BehindEarlier =>
+            {
+                *reply = CloseReply::Due;
+                true
+            }
             _ => false,
         }
     }

@@ -83,6 +83,53 @@ fn a_broker_that_does_not_answer_the_close_keeps_the_number() {
     assert_eq!(bench.ended(), Some(false));
 }
 
+/// A channel that reopens after closes that crossed, at a broker that replies to nothing in time.
+fn reopened_without_replies() -> Bench {
+    let mut bench = Bench::open();
+    bench.call(PurgeQueue::new("jobs"));
+    assert_eq!(bench.sent(), ["queue.purge"]);
+    bench.wait(Duration::from_secs(30));
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.sent(), ["channel.close"]);
+    bench.close_by_broker(404, "NOT_FOUND", 60, 20);
+    assert_eq!(bench.sent(), ["channel.close-ok"]);
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+    bench
+}
+
+#[test]
+fn the_reply_to_an_earlier_close_is_not_taken_for_that_to_the_next() {
+    for is_omitted in [false, true] {
+        let mut bench = reopened_without_replies();
+        bench.wait(Duration::from_secs(30));
+        assert_eq!(bench.sent(), ["channel.close"]);
+        if !is_omitted {
+            bench.answer_close();
+        }
+        bench.answer_opening();
+        assert_eq!(bench.sent(), [""; 0], "the channel is not closed yet");
+        bench.answer_close();
+        assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+        bench.answer_opening();
+        assert!(bench.machine.state.is_open());
+    }
+}
+
+#[test]
+fn the_number_is_free_after_the_reply_to_the_last_close() {
+    let mut bench = reopened_without_replies();
+    let call = close(&mut bench);
+    assert_eq!(bench.sent(), ["channel.close"]);
+    bench.answer_close();
+    assert!(call.take().is_none());
+    assert_eq!(bench.ended(), None);
+    bench.answer_opening();
+    bench.answer_close();
+    assert!(call.is_ok());
+    assert_eq!(bench.ended(), Some(true));
+}
+
 #[test]
 fn a_channel_without_a_connection_closes_at_once() {
     let mut bench = Bench::open();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    channel::state::{AfterClose, ChannelState, CloseUnopened, Loss, Reading},
+    channel::state::{AfterClose, ChannelState, CloseReply, CloseUnopened, Loss, Reading},
     error::{CloseReason, Error},
 };
 
@@ -30,8 +30,8 @@ fn all(now: Instant) -> [ChannelState; 9] {
             skipped: vec![(1, error("gone"))],
             late_close_ok: false,
         },
-        ChannelState::ClosingToReopen { cause: error("silent"), crossed: false },
-        ChannelState::Closing { error: error("closed"), answer: Err(error("late")), crossed: false },
+        ChannelState::ClosingToReopen { cause: error("silent"), reply: CloseReply::Due },
+        ChannelState::Closing { error: error("closed"), answer: Err(error("late")), reply: CloseReply::Due },
         ChannelState::Closed(error("closed")),
     ]
 }
@@ -156,4 +156,26 @@ fn a_late_reply_to_a_close_is_expected_once() {
     assert!(!state.take_late_close_ok());
     state.expect_late_close_ok();
     assert!(state.take_late_close_ok() && !state.take_late_close_ok());
+}
+
+#[test]
+fn a_late_reply_to_a_close_is_expected_by_the_next_close_as_well() {
+    let recovering = || {
+        let mut state = ChannelState::Open;
+        state.close_to_reopen_sent(error("silent"));
+        state.recover();
+        state.expect_late_close_ok();
+        state
+    };
+    let mut state = recovering();
+    state.close_to_reopen_sent(error("silent"));
+    assert_eq!(state.close_unopened(Ok(())), CloseUnopened::Wait);
+    assert!(state.take_late_close_ok() && !state.take_late_close_ok());
+    let mut state = recovering();
+    state.close_sent(error("closed"), Ok(()));
+    assert!(state.take_late_close_ok() && !state.take_late_close_ok());
+    let mut state = recovering();
+    assert!(state.take_late_close_ok());
+    state.close_sent(error("closed"), Ok(()));
+    assert!(!state.take_late_close_ok());
 }
