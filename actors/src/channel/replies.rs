@@ -19,6 +19,8 @@ use crate::{
 
 /// Class and method of `basic.consume`.
 const CONSUME: (u16, u16) = (60, 20);
+const PUBLISH: (u16, u16) = (60, 40);
+const COMMIT: (u16, u16) = (90, 20);
 
 #[derive(Debug, Default)]
 pub(super) struct Replies {
@@ -210,10 +212,18 @@ impl Replies {
 
     /// Fails the call for which the broker closed the channel, and returns what it was.
     pub(super) fn fail_refused(&mut self, cause: (u16, u16), reason: &CloseReason) -> FailedCall {
-        let refused = self.refused(cause, reason).and_then(|at| self.pending.remove(at));
-        // The broker works in order, and has replied to all calls before its close.
-        self.pending.iter_mut().for_each(|pending| pending.has_effect = false);
-        let Some(pending) = refused else { return FailedCall::default() };
+        let at = self.refused(cause, reason);
+        // The broker works in order, and has replied to all calls before the one that it refuses; but it replies
+        // to a commit only once the queues have stored its publishes.
+        let stored_until = match at {
+            Some(at) => at,
+            None if cause == PUBLISH => 0,
+            None => self.pending.len(),
+        };
+        for (at, pending) in self.pending.iter_mut().enumerate() {
+            pending.has_effect &= pending.ids == COMMIT && at < stored_until;
+        }
+        let Some(pending) = at.and_then(|at| self.pending.remove(at)) else { return FailedCall::default() };
         let error = Error::refused(pending.name(), reason.clone());
         let error = match &pending.entity {
             Some(entity) => error.on(entity.as_str()),

@@ -30,9 +30,13 @@ struct BarrierWaiter {
 }
 
 impl Barrier {
-    /// Keeps the first failure for the next caller.
+    /// Keeps the first failure for the next caller. It may have arrived if any of them may.
     pub(super) fn failed(&mut self, error: &Error) {
-        self.failure.get_or_insert_with(|| error.clone());
+        self.failure = Some(match self.failure.take() {
+            Some(first) if error.may_have_arrived() => first.maybe_arrived(),
+            Some(first) => first,
+            None => error.clone(),
+        });
     }
 
     /// Wakes those that wait for publishes below `base` only.

@@ -35,8 +35,8 @@ pub struct PublishAllFuture<D: Destination, I: Iterator<Item = Publishing>> {
     deadlines: VecDeque<(u64, OwnDeadline)>,
     /// The number of confirmed publishes, or the first failure.
     result: Result<usize>,
-    /// Whether a publish was confirmed.
-    any_confirmed: bool,
+    /// Whether a publish was confirmed, or has failed and may have arrived.
+    any_arrived: bool,
 }
 
 // The iterator is used by reference and never pinned.
@@ -46,12 +46,12 @@ impl<D: Destination, I: Iterator<Item = Publishing>> PublishAllFuture<D, I> {
     /// Creates the future.
     pub fn new(destination: D, contents: I) -> Self {
         let (contents, confirming, deadlines) = (contents.fuse(), VecDeque::new(), VecDeque::new());
-        let (queueing, result, any_confirmed) = (None, Ok(0), false);
-        Self { destination, contents, queueing, confirming, deadlines, result, any_confirmed }
+        let (queueing, result, any_arrived) = (None, Ok(0), false);
+        Self { destination, contents, queueing, confirming, deadlines, result, any_arrived }
     }
 
     fn resolved(&mut self, result: Result<()>) {
-        self.any_confirmed |= result.is_ok();
+        self.any_arrived |= result.as_ref().err().is_none_or(Error::may_have_arrived);
         match (&mut self.result, result) {
             (Ok(count), Ok(())) => *count += 1,
             (Ok(_), Err(error)) => self.result = Err(error),
@@ -61,7 +61,7 @@ impl<D: Destination, I: Iterator<Item = Publishing>> PublishAllFuture<D, I> {
 
     /// Returns the error of all of them: some may have arrived although one has not.
     fn failure(&self, error: Error) -> Error {
-        if self.any_confirmed || !self.confirming.is_empty() { error.maybe_arrived() } else { error }
+        if self.any_arrived || !self.confirming.is_empty() { error.maybe_arrived() } else { error }
     }
 
     /// Ends the publishes whose own deadlines have passed. Their outcomes are taken in their turn.

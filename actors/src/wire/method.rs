@@ -1,8 +1,9 @@
 //! Encoding and decoding of every method through `amq-protocol`, in both directions.
 //!
 //! The decoder of `amq-protocol` recurses as deep as a table nests, and its errors do not name what failed.
-//! So class and method are looked up here, and tables are [scanned](super::scan::scan) first. The text of
-//! `close` is decoded by hand, because RabbitMQ truncates it at 255 bytes, possibly inside a character.
+//! So class and method are looked up here, and tables are [scanned](super::scan::scan) first. Texts that only
+//! people read are decoded by hand, because they need not be UTF-8: RabbitMQ truncates the text of `close` at
+//! 255 bytes, possibly inside a character.
 //! Methods that are sent once per message are in `basic_encode.rs` and `basic_decode.rs`.
 
 pub use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, exchange, queue, tx};
@@ -16,7 +17,7 @@ use super::{
     frame::{FRAME_END, FRAME_OVERHEAD, METHOD},
     method_names::{UNKNOWN, method_name},
     scan::scan,
-    short::SHORT_MAX,
+    short::short_truncated,
 };
 
 /// Appends the frame of a method to `buf`. On an error `buf` is left unchanged.
@@ -68,6 +69,11 @@ pub fn read_method(payload: &[u8]) -> Result<AMQPClass, Fault> {
             let close = channel::Close { reply_code, reply_text, class_id, method_id };
             AMQPClass::Channel(channel::AMQPMethod::Close(close))
         }),
+        (10, 41) => read_text(cursor)
+            .map(|_| AMQPClass::Connection(connection::AMQPMethod::OpenOk(connection::OpenOk {}))),
+        (10, 60) => read_text(cursor).map(|reason| {
+            AMQPClass::Connection(connection::AMQPMethod::Blocked(connection::Blocked { reason }))
+        }),
         ids => {
             if let Some(before) = before_table(ids) {
                 let table = before.skip(cursor).and_then(|at| payload.get(at..));
@@ -80,16 +86,21 @@ pub fn read_method(payload: &[u8]) -> Result<AMQPClass, Fault> {
     method.ok_or_else(|| broken("arguments cannot be read"))
 }
 
-/// Decodes code, text, class and method, with invalid UTF-8 in the text replaced.
+/// Decodes code, text, class and method.
 fn read_close(mut cursor: Cursor<'_>) -> Option<(u16, ShortString, u16, u16)> {
     let code = cursor.short()?;
-    let mut text = String::from_utf8_lossy(cursor.shortstr()?).into_owned();
-    let mut end = text.len().min(SHORT_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    Some((code, ShortString::try_new(text).ok()?, cursor.short()?, cursor.short()?))
+    let text = lossy(cursor.shortstr()?);
+    Some((code, text, cursor.short()?, cursor.short()?))
+}
+
+/// Decodes a text that is the only argument of its method.
+fn read_text(mut cursor: Cursor<'_>) -> Option<ShortString> {
+    cursor.shortstr().map(lossy)
+}
+
+/// Converts a text with invalid UTF-8 replaced, which may make it too long.
+fn lossy(text: &[u8]) -> ShortString {
+    short_truncated(&String::from_utf8_lossy(text))
 }
 
 /// The size of the arguments in front of a method's table: octets, then short strings, then octets.
@@ -164,6 +175,15 @@ mod tests {
         };
         assert_eq!(close.reply_text.as_str(), "\u{fffd}".repeat(85));
         assert_eq!((close.class_id, close.method_id), (50, 10));
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf8_is_taken() {
+        let read = read_method(b"\0\x0a\0\x3c\x05low \xff").unwrap();
+        let AMQPClass::Connection(connection::AMQPMethod::Blocked(blocked)) = read else { panic!() };
+        assert_eq!(blocked.reason.as_str(), "low \u{fffd}");
+        assert_eq!(ids(&read_method(b"\0\x0a\0\x29\x01\xc3").unwrap()), (10, 41));
+        assert_eq!(read_method(b"\0\x0a\0\x3c\x05low").unwrap_err().code, 502);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
         replies::{FailedConsume, Replies},
         reply::{Answer, Reply},
     },
-    error::{CloseReason, ErrorKind},
+    error::{CloseReason, Error, ErrorKind},
     message::{
         PurgeQueue,
         methods::{self, Method},
@@ -151,4 +151,32 @@ fn a_blocked_broker_has_one_more_deadline_once_it_reads_again() {
     assert!(replies.expire(start + 9 * SECOND + SECOND / 2, SECOND, None).is_none());
     let silence = replies.expire(start + 10 * SECOND, SECOND, None).expect("silence");
     assert_eq!(silence.kind(), ErrorKind::Timeout);
+}
+
+/// A commit has its reply once the queues have stored what it commits; a call behind it may be refused before.
+#[test]
+fn a_commit_before_what_the_broker_refuses_may_have_taken_effect() {
+    let missing = reason("no queue 'jobs' in vhost '/'", 50, 30, 404);
+    let late = reason("delivery acknowledgement on channel 1 timed out", 0, 0, 406);
+    let publish = reason("no exchange 'x' in vhost '/'", 60, 40, 404);
+    for (is_first, cause, arrived) in
+        [(true, &missing, true), (false, &missing, false), (true, &late, true), (true, &publish, false)]
+    {
+        let (mut replies, now) = (Replies::default(), Instant::now());
+        let ids = match cause.code {
+            404 if cause.method == "basic.publish" => (60, 40),
+            404 => (50, 30),
+            _ => (0, 0),
+        };
+        let purged = if is_first { None } else { Some(purge(&mut replies, "jobs", now)) };
+        let (reply, responder) = Reply::later();
+        replies.expect(&methods::tx_commit(), None, None, PendingReply::Committed(responder), now);
+        let committed = reply.listen();
+        let purged = purged.unwrap_or_else(|| purge(&mut replies, "jobs", now));
+        replies.fail_refused(ids, cause);
+        replies.fail_all(&Error::channel_closed("closed", Some(cause.clone())));
+        let error = committed.take().unwrap().unwrap_err();
+        assert_eq!(error.may_have_arrived(), arrived, "{error}");
+        assert!(!purged.take().unwrap().unwrap_err().may_have_arrived());
+    }
 }
