@@ -569,6 +569,30 @@ impl Channel {
         self.inner.opened.outbox.channel()
     }
 
+    /// Returns the channel epoch: how often the broker has opened the channel, 1 for a new one.
+    ///
+    /// It counts up with each `channel.open-ok`: after a reconnect, after the broker has closed the channel, and
+    /// when the library reopens it. A delivery of an earlier epoch is stale.
+    /// [`Confirmation::epoch`](crate::message::Confirmation::epoch) is the epoch of a confirm.
+    ///
+    /// **Over a reconnect**: it is higher once the channel is open again. While the channel is not open, it is
+    /// that of the last opening.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// let epoch = channel.epoch();
+    /// let confirmation = channel.default_exchange().publish("resize 7.png", "jobs").await?;
+    /// if confirmation.epoch() != Some(epoch) {
+    ///     println!("the channel was opened again meanwhile");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn epoch(&self) -> u32 {
+        self.inner.opened.outbox.epoch()
+    }
+
     /// Returns counts of what is outstanding: publishes, deliveries, bytes, waiting callers.
     ///
     /// **Over a reconnect**: unconfirmed publishes still count, earlier deliveries do not.

@@ -212,6 +212,7 @@ impl ChannelMachine {
             channel::AMQPMethod::CloseOk(_) => self.close_answered(now),
             channel::AMQPMethod::OpenOk(_) => {
                 self.replies.next(20, 11)?;
+                self.outbox.opened();
                 self.state.take_late_close_ok();
                 self.opened(false);
                 Ok(())

@@ -92,11 +92,13 @@ impl Message for Publish {
 #[non_exhaustive]
 pub struct Confirmation {
     pub(crate) sequence: u64,
+    /// 0 without confirms, or if it is not known.
+    pub(crate) epoch: u32,
 }
 
 impl Confirmation {
-    pub(crate) fn new(sequence: u64) -> Self {
-        Self { sequence }
+    pub(crate) fn new(sequence: u64, epoch: u32) -> Self {
+        Self { sequence, epoch }
     }
 
     /// Returns the sequence number of the publish on its channel, from 1 on; `None` on a channel without
@@ -113,6 +115,23 @@ impl Confirmation {
     /// ```
     pub fn sequence(&self) -> Option<u64> {
         (self.sequence > 0).then_some(self.sequence)
+    }
+
+    /// Returns the channel epoch in which the broker confirmed the publish: how often it had opened the channel
+    /// then, from 1 on. `None` on a channel without confirms, and for a confirm that is awaited only after the
+    /// channel was opened more than 1,000 times again.
+    ///
+    /// **Over a reconnect**: a publish that is resent has the epoch of the confirm, not of its first write.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Confirmation;
+    /// fn print(confirmation: Confirmation) {
+    ///     println!("confirmed in channel epoch {:?}", confirmation.epoch());
+    /// }
+    /// ```
+    pub fn epoch(&self) -> Option<u32> {
+        (self.epoch > 0).then_some(self.epoch)
     }
 
     /// Returns whether the broker has confirmed the publish; false on a channel without confirms.

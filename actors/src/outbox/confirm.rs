@@ -89,12 +89,12 @@ impl Future for Confirm {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.sequence == 0 {
-            return Poll::Ready(Ok(Confirmation::new(0)));
+            return Poll::Ready(Ok(Confirmation::new(0, 0)));
         }
         let this = &mut *self;
         let result = ready!(poll_outcome(&this.outbox, this.sequence, &mut this.deadline, cx));
         self.resolved = true;
-        Poll::Ready(result.map(|()| Confirmation::new(self.sequence)))
+        Poll::Ready(result.map(|epoch| Confirmation::new(self.sequence, epoch)))
     }
 }
 
@@ -108,9 +108,9 @@ impl Drop for Confirm {
 }
 
 impl Outbox {
-    /// Returns the outcome of a publish.
+    /// Returns the channel epoch in which a publish was confirmed, or its error.
     #[inline]
-    pub(super) fn poll_confirm(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    pub(super) fn poll_confirm(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<u32>> {
         let (outcome, _old) = self.lock().confirms.poll(sequence, cx);
         outcome
     }

@@ -17,6 +17,7 @@ use super::{
     Outbox, OutboxState,
     barrier::{Barrier, BarrierProgress},
     effects::DeferredEffects,
+    epochs::Epochs,
     outcome_error::{Cause, Taken},
     unconfirmed::Unconfirmed,
     withdrawal::Tags,
@@ -47,6 +48,7 @@ pub(super) struct Confirms {
     pub(super) taken: Taken,
     /// Publishes that are never sent, whose bytes are still queued.
     pub(super) withdrawn: BTreeSet<u64>,
+    pub(super) epochs: Epochs,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,7 @@ impl Default for Confirms {
             expired_below: 1,
             taken: Taken::default(),
             withdrawn: BTreeSet::new(),
+            epochs: Epochs::default(),
         }
     }
 }
@@ -207,9 +210,9 @@ impl Confirms {
         sequence
     }
 
-    /// Returns the outcome of a publish, and a waker to drop when the lock is free.
+    /// Returns the channel epoch in which a publish was confirmed, and a waker to drop when the lock is free.
     #[inline]
-    pub(super) fn poll(&mut self, sequence: u64, cx: &Context<'_>) -> (Poll<Result<()>>, Option<Waker>) {
+    pub(super) fn poll(&mut self, sequence: u64, cx: &Context<'_>) -> (Poll<Result<u32>>, Option<Waker>) {
         if !self.failures.is_empty()
             && let Some(error) = self.failures.remove(&sequence)
         {
@@ -223,7 +226,7 @@ impl Confirms {
                 Some(waker) if waker.will_wake(cx.waker()) => (Poll::Pending, None),
                 _ => (Poll::Pending, slot.waker.replace(cx.waker().clone())),
             },
-            _ => (Poll::Ready(Ok(())), None),
+            _ => (Poll::Ready(Ok(self.epochs.of(sequence))), None),
         }
     }
 

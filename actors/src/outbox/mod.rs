@@ -14,6 +14,7 @@ mod confirms;
 mod deadlines;
 mod delayed_requeues;
 mod effects;
+mod epochs;
 mod flush;
 mod flusher;
 mod missing;

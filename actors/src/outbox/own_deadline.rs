@@ -97,14 +97,14 @@ impl Outbox {
 
     /// The own deadline of a publish has passed: ends it, and returns its outcome.
     #[cold]
-    pub(super) fn expire_publish(&self, sequence: u64) -> Result<()> {
+    pub(super) fn expire_publish(&self, sequence: u64) -> Result<u32> {
         self.end_publish(sequence);
         let mut state = self.lock();
         let error = state.confirms.failures.remove(&sequence);
         if let Some(slot) = state.confirms.slot(sequence) {
             slot.forgotten = true;
         }
-        error.map_or(Ok(()), Err)
+        error.map_or(Ok(state.confirms.epochs.of(sequence)), Err)
     }
 
     /// The own deadline of a publish has passed. If it has no outcome, it is withdrawn, or, if it was
@@ -161,7 +161,7 @@ pub(super) fn poll_outcome(
     sequence: u64,
     deadline: &mut OwnDeadline,
     cx: &mut Context<'_>,
-) -> Poll<Result<()>> {
+) -> Poll<Result<u32>> {
     match outbox.poll_confirm(sequence, cx) {
         Poll::Pending if deadline.has_passed(cx) => Poll::Ready(outbox.expire_publish(sequence)),
         outcome => outcome,

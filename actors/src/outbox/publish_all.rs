@@ -118,7 +118,7 @@ impl<D: Destination, I: Iterator<Item = Publishing>> Future for PublishAllFuture
                     };
                     let confirmed = ready!(this.destination.outbox().poll_confirm(oldest, cx));
                     this.confirming.pop_front();
-                    this.resolved(confirmed);
+                    this.resolved(confirmed.map(|_| ()));
                 }
             }
         }

@@ -71,7 +71,7 @@ impl<D: Destination> Future for PublishFuture<D> {
             match ready!(poll_queue(&this.destination, content, ticket, &mut this.deadline, cx)) {
                 Ok(0) => {
                     this.step = PublishStep::Done;
-                    return Poll::Ready(Ok(Confirmation::new(0)));
+                    return Poll::Ready(Ok(Confirmation::new(0, 0)));
                 }
                 Ok(sequence) => this.step = PublishStep::Confirming { sequence },
                 Err(error) => {
@@ -84,7 +84,7 @@ impl<D: Destination> Future for PublishFuture<D> {
         let outbox = this.destination.outbox();
         let result = ready!(poll_outcome(outbox, sequence, &mut this.deadline, cx));
         this.step = PublishStep::Done;
-        Poll::Ready(result.map(|()| Confirmation::new(sequence)))
+        Poll::Ready(result.map(|epoch| Confirmation::new(sequence, epoch)))
     }
 }
 

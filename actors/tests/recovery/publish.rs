@@ -16,7 +16,8 @@ use super::common::{
 };
 
 /// Design 13.1, design 13.4, PUB-14: unconfirmed publishes are resent, in the old order and before newer ones. Their
-/// sequence numbers continue; acks, nacks and returns of each connection find their publishes.
+/// sequence numbers continue; acks, nacks and returns of each connection find their publishes. A confirm has the epoch in
+/// which it came.
 #[actix::test]
 async fn unconfirmed_publishes_are_resent_in_order() {
     let mut test = RecoveryBench::start().await;
@@ -57,12 +58,19 @@ async fn unconfirmed_publishes_are_resent_in_order() {
     test.close_and_reopen().await;
     test.expect_publishes(&["6"]).await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
+    let mut epochs = Vec::new();
     for (n, call) in (1..).zip(calls) {
         match (n, call.answer().await) {
             (7, Err(error)) => assert_eq!(&error.returned().unwrap().body[..], b"7"),
-            (_, answer) => assert_eq!(answer.unwrap().sequence(), Some(n)),
+            (_, answer) => {
+                let confirmation = answer.unwrap();
+                assert_eq!(confirmation.sequence(), Some(n));
+                epochs.push((n, confirmation.epoch().unwrap()));
+            }
         }
     }
+    assert_eq!(epochs, [(1, 2), (2, 1), (3, 3), (4, 1), (5, 3), (6, 4), (8, 3), (9, 3)]);
+    assert_eq!(channel.outbox.epoch(), 4);
     assert_eq!(channel.outbox.load(), idle());
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 fn poll(confirms: &mut Confirms, sequence: u64) -> Poll<Result<()>> {
     let cx = Context::from_waker(Waker::noop());
-    confirms.poll(sequence, &cx).0
+    confirms.poll(sequence, &cx).0.map_ok(|_| ())
 }
 
 fn kind(answer: Poll<Result<()>>) -> Option<ErrorKind> {

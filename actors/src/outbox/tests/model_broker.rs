@@ -1,6 +1,6 @@
 //! A model of the broker: reads the frames of an outbox, and panics at what a broker would not accept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The content of which the broker has a part.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct ModelBroker {
     pub(super) not_arrived: BTreeSet<u64>,
     pub(super) last_new: u64,
     pub(super) acked: BTreeSet<u64>,
+    /// The channel epochs in which publishes were acked.
+    pub(super) acked_in: BTreeMap<u64, u32>,
     pub(super) nacked: BTreeSet<u64>,
     /// Nacked while nacks are deferred: these come again, unless the retry ends first.
     pub(super) deferred: BTreeSet<u64>,

@@ -94,6 +94,7 @@ struct World {
     refusing: bool,
     defers_nacks: bool,
     epoch: u64,
+    openings: u32,
     now: Instant,
 }
 
@@ -107,6 +108,7 @@ impl World {
         let config = OutboxConfig { channel: 3, confirms: true, window: 12, window_bytes: 70_000, deadline };
         let outbox = Outbox::new(config);
         outbox.attach(1, flush.clone(), FRAME_MAX[0], false);
+        outbox.opened();
         let broker = ModelBroker { frame_max: FRAME_MAX[0] as usize, ..ModelBroker::default() };
         let (publishes, now) = (BTreeMap::new(), Instant::now());
         let (attached, recovering, refusing, defers_nacks, epoch) = (true, false, false, false, 1);
@@ -121,6 +123,7 @@ impl World {
             refusing,
             defers_nacks,
             epoch,
+            openings: 1,
             now,
         }
     }
@@ -142,11 +145,11 @@ impl World {
     }
 
     /// Checks that an outcome is true.
-    fn resolve(&mut self, id: u64, answer: Result<()>) {
+    fn resolve(&mut self, id: u64, answer: Result<u32>) {
         let (publish, broker) = (self.publishes.get_mut(&id).expect("a publish"), &mut self.broker);
         let known = |set: &BTreeSet<u64>| set.contains(&id);
         match &answer {
-            Ok(()) => assert!(known(&broker.acked), "{id} was never confirmed"),
+            Ok(_) => assert!(known(&broker.acked), "{id} was never confirmed"),
             Err(error) => {
                 let kind = error.kind();
                 let may = match kind {
@@ -176,7 +179,7 @@ impl World {
                 }
             }
         }
-        publish.outcome = Some(answer);
+        publish.outcome = Some(answer.map(|_| ()));
     }
 
     fn own_deadline(&mut self, id: u64) {
@@ -240,6 +243,9 @@ impl World {
                     false => &mut self.broker.acked,
                 };
                 ids.insert(*id);
+                if !nack {
+                    self.broker.acked_in.insert(*id, self.openings);
+                }
             }
         }
         let tag = at as u64 + 1;
@@ -301,6 +307,8 @@ impl World {
         self.broker.must_not_come = answered.map(|(id, _)| *id).collect();
         let far = Instant::now() + Duration::from_secs(3600);
         self.broker.deferred.clear();
+        self.openings += 1;
+        self.outbox.opened();
         self.outbox.finish_recovery(&Default::default(), defers_nacks.then_some(far));
         (self.recovering, self.refusing, self.defers_nacks) = (false, false, defers_nacks);
     }
@@ -467,6 +475,13 @@ impl World {
         let unanswered: Vec<_> =
             self.publishes.iter().filter(|(_, publish)| publish.outcome.is_none()).collect();
         assert!(unanswered.is_empty(), "{unanswered:?}");
+        // A confirm that is awaited late has the epoch in which it came.
+        let mut cx = Context::from_waker(Waker::noop());
+        for (id, _) in self.publishes.iter().filter(|(_, publish)| matches!(publish.outcome, Some(Ok(())))) {
+            let Poll::Ready(Ok(epoch)) = self.outbox.poll_confirm(*id, &mut cx) else { panic!("{id}") };
+            assert_eq!(epoch, self.broker.acked_in[id], "{id}");
+        }
+        assert_eq!(self.outbox.epoch(), self.openings);
         assert_eq!(self.outbox.load(), Load { drained: true, ..Load::default() });
     }
 }
