@@ -136,8 +136,11 @@ impl Supervision {
 
     /// A consumer delivers nothing, and only the application can start it again.
     pub(super) fn consumer_missing(&mut self, channel: u16, tag: &str, error: Error, now: Instant) {
-        self.missing.consumer_missing(channel, tag, error, now);
-        self.health_changed();
+        // It may have been given up while this was on the way.
+        if self.topology.has(&EntityKey::consumer(channel, tag)) {
+            self.missing.consumer_missing(channel, tag, error, now);
+            self.health_changed();
+        }
     }
 
     /// Forgets what is missing and not recorded any more, and ends its consumers.

@@ -64,7 +64,14 @@ impl Supervision {
             let message = ChannelMessage::ConsumerAtFault { consumer, error: error.clone() };
             self.effects.push_back(Effect::SendToChannel(channel, message));
         }
-        self.culprits.add(key, error.clone(), now);
+        self.add_culprit(key, error.clone(), now);
+    }
+
+    /// Something has cost the last connection. It may have been given up meanwhile.
+    pub(super) fn add_culprit(&mut self, key: EntityKey, error: Error, now: Instant) {
+        if self.topology.has(&key) {
+            self.culprits.add(key, error, now);
+        }
     }
 
     /// Takes out of the steps what has cost a connection: it is missing.

@@ -175,8 +175,14 @@ impl Missing {
                     log::warn!("{kind} {name:?} is gone and declared again: {error}");
                 }
             }
-        } else if kind != EntityKind::Exchange || !self.probes.ask(name, now) {
-            self.announcements.push((kind, name.to_owned()));
+        } else {
+            // Others declare it. Its bindings are gone with it.
+            for binding in topology.bindings_of(&key) {
+                self.mark(EntityKey::Binding(binding), error.clone(), now);
+            }
+            if kind != EntityKind::Exchange || !self.probes.ask(name, now) {
+                self.announcements.push((kind, name.to_owned()));
+            }
         }
     }
 

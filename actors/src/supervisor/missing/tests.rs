@@ -253,3 +253,27 @@ fn a_refusal_of_what_was_given_up_is_not_missing() {
     missing.finish(run, steps, vec![Err(refusal(405, "locked"))], &topology, now);
     assert!(missing.list().is_empty() && missing.deadline(Scope::All).is_none());
 }
+
+/// Others declare the exchange, so that it is not recorded.
+#[test]
+fn the_bindings_of_an_exchange_that_is_not_recorded_are_missing_with_it() {
+    let mut topology = Topology::default();
+    topology
+        .change(Change::Record(Entity::Queue { declare: DeclareQueue::new("a"), name: QueueName::new("a") }));
+    topology.change(Change::Record(Entity::QueueBinding(BindQueue::new("a", "theirs", ""))));
+    let mut missing = Missing::new(Recovery::default());
+    let now = Instant::now();
+    let error = refusal(404, "NOT_FOUND - no exchange 'theirs' in vhost '/'");
+    missing.entity_gone(EntityKind::Exchange, "theirs", &error, &topology, now);
+    let names: Vec<_> = missing.list().into_iter().map(|missing| missing.name).collect();
+    assert_eq!(names, ["theirs -> a ()"]);
+    for result in [Err(error), Ok(None)] {
+        let due = missing.deadline(Scope::Topology).expect("a try");
+        let keys = missing.due(Scope::Topology, due);
+        let run = missing.begin(keys, &topology, Scope::Topology, due);
+        assert_eq!(run.steps.iter().map(RecoveryStep::name).collect::<Vec<_>>(), ["theirs -> a ()"]);
+        let steps = run.steps.clone();
+        missing.finish(run, steps, vec![result], &topology, due);
+    }
+    assert!(missing.list().is_empty());
+}

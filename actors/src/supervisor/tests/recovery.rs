@@ -315,6 +315,33 @@ fn a_consumer_that_only_the_application_can_start_is_missing_until_it_is_given_u
     assert_eq!(machine.effects(), ["event up"]);
 }
 
+/// The supervisor reads the report of the channel behind the application's message.
+#[test]
+fn a_consumer_that_was_given_up_is_not_missing() {
+    let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+    assert!(machine.supervision.give_up(EntityKind::Consumer, "tag"));
+    assert_eq!(machine.effects(), ["1: forget tag"]);
+    machine.supervision.consumer_missing(1, "tag", Error::stopped("test"), machine.now);
+    assert_eq!(machine.effects(), [""; 0]);
+    assert!(machine.supervision.health().is_up());
+}
+
+#[test]
+fn what_has_cost_a_connection_and_was_given_up_is_not_tried() {
+    let mut machine = Machine::open();
+    machine.declare(DeclareQueue::new("jobs"), "jobs");
+    machine.reconnect();
+    let (epoch, number) = (machine.supervision.epoch, 10);
+    let reason = CloseReason::new(541, "INTERNAL_ERROR", 50, 10);
+    machine.supervision.connection_ended(Error::connection_closed("test", Some(reason)), machine.now);
+    assert!(machine.supervision.give_up(EntityKind::Queue, "jobs"));
+    machine.supervision.utility_lost(epoch, number, Vec::new(), machine.now);
+    machine.pass(SECOND);
+    machine.connect();
+    assert_eq!(machine.supervision.deadline(), None);
+    assert!(machine.supervision.health().is_up());
+}
+
 #[test]
 fn what_is_forgotten_is_not_tried_again() {
     let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
