@@ -2,19 +2,23 @@
 //!
 //! Exchanges and queues are deleted by others, declarations and consumers refused, channels limited, consumers cancelled, things
 //! forgotten. Whatever happens, the effects fit the state of the connection, and nothing is due twice. After the last fault
-//! everything is in place, every consumer has started, and the health is up; or the connection is closed: by the application,
-//! or because every address has refused it for a minute.
+//! the broker has everything that is recorded, every consumer has started, nothing is missing, and the health is up; or the
+//! connection is closed: by the application, or because every address has refused it for a minute.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{model_broker::ModelBroker, *};
 use crate::{
     connection::FailedAttempt,
     internal::{Removal, TrialConsume},
     message::{BindExchange, BindQueue, ConsumerEnd, DeclareExchange, EntityKind, Skipped},
-    supervisor::{missing::Repair, phase::Phase, redeclare_steps::RecoveryStep},
+    supervisor::{
+        missing::{EntityKey, Repair},
+        phase::Phase,
+        redeclare_steps::RecoveryStep,
+    },
 };
 
 #[derive(Clone, Debug)]
@@ -161,6 +165,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 struct Run {
     machine: Machine,
+    broker: ModelBroker,
     /// There is a `Connection` actor.
     connection: bool,
     /// `connection.close` was ordered from it, or a fault.
@@ -186,6 +191,8 @@ struct ConsumerModel {
     tag: Arc<str>,
     queue: String,
     state: ConsumerStateModel,
+    /// What its channel declares before it starts.
+    declare: Vec<Entity>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +227,11 @@ fn entity(at: usize) -> (EntityKind, String) {
     }
 }
 
+fn key(at: usize) -> EntityKey {
+    let (kind, name) = entity(at);
+    EntityKey::declared(kind, &name).expect("an exchange or a queue")
+}
+
 fn repair((channel, consumer): (u16, u32), made: &ConsumerModel, cause: ConsumerEnd) -> Repair {
     let (tag, queue) = (made.tag.clone(), made.queue.clone());
     let trial = TrialConsume { tag, queue, exclusive: false, arguments: Table::new(), shared_prefetch: None };
@@ -234,6 +246,7 @@ impl Run {
     fn new() -> Self {
         let mut run = Self {
             machine: Machine::with(|_| {}),
+            broker: ModelBroker::default(),
             connection: true,
             ends: false,
             utility: None,
@@ -248,6 +261,8 @@ impl Run {
             refused_since: None,
             may_close: false,
         };
+        // Others have declared what is not recorded.
+        run.others_declare();
         run.step(&Step::Opened);
         run
     }
@@ -304,14 +319,18 @@ impl Run {
                     let mut skipped = Vec::new();
                     let mut repairs = Vec::new();
                     for (key, consumer) in self.made.iter_mut().filter(|((of, _), _)| *of == channel) {
-                        if *skips == 0 || !skipped.is_empty() {
+                        if consumer.state == ConsumerStateModel::ByApplication {
                             continue;
                         }
-                        let error = refusal(*skips);
+                        let error = match self.broker.consume(&consumer.queue) {
+                            _ if *skips != 0 && skipped.is_empty() => refusal(*skips),
+                            Ok(()) => continue,
+                            Err(error) => error,
+                        };
                         let (kind, name) = (EntityKind::Consumer, consumer.tag.to_string());
-                        skipped.push(Skipped { kind, name, error });
+                        skipped.push(Skipped { kind, name, error: error.clone() });
                         consumer.state = ConsumerStateModel::Suspended;
-                        repairs.push(repair(*key, consumer, cause(*skips)));
+                        repairs.push(repair(*key, consumer, ConsumerEnd::Closed(error)));
                     }
                     supervision.channel_recovered(channel, skipped, now);
                     repairs.into_iter().for_each(|repair| supervision.repair(repair, now));
@@ -323,17 +342,22 @@ impl Run {
                 }
             }
             Step::Declare { queue: at, auto_delete } => {
-                let name = queue(*at);
-                self.machine.declare(DeclareQueue::new(&name).auto_delete(*auto_delete), &name);
-                let (_, exchange) = entity(3 + *at);
-                let declare = DeclareExchange::fanout(&exchange).auto_delete(*auto_delete);
-                self.machine.record(Entity::Exchange(declare));
-                self.machine.record(Entity::QueueBinding(BindQueue::new(name, &exchange, "")));
-                let bind = BindExchange::new(exchange, "exchange 0", "");
-                self.machine.record(Entity::ExchangeBinding(bind));
+                let (name, (_, exchange)) = (queue(*at), entity(3 + *at));
+                let declare = DeclareQueue::new(&name).auto_delete(*auto_delete);
+                for entity in [
+                    Entity::Queue { declare, name: QueueName::new(&name) },
+                    Entity::Exchange(DeclareExchange::fanout(&exchange).auto_delete(*auto_delete)),
+                    Entity::QueueBinding(BindQueue::new(name, &exchange, "")),
+                    Entity::ExchangeBinding(BindExchange::new(exchange, "exchange 0", "")),
+                ] {
+                    if self.broker.declare(&entity).is_ok() {
+                        self.machine.record(entity);
+                    }
+                }
             }
             Step::Forget(at) => {
                 supervision.topology_changed(Change::Forget(Removal::Queue(queue(*at))), now);
+                self.delete(*at);
             }
             Step::Deleting { queue: at, is_deleting } => {
                 supervision.queue_deleting(&queue(*at), *is_deleting)
@@ -347,19 +371,22 @@ impl Run {
                     let tag: Arc<str> = format!("consumer {consumer}").into();
                     let recorded = Entity::Consumer { channel, tag: tag.clone(), queue: queue.clone() };
                     supervision.topology_changed(Change::Record(recorded), now);
-                    let made = ConsumerModel { tag, queue, state: ConsumerStateModel::Suspended };
+                    let (state, declare) = (ConsumerStateModel::Suspended, Vec::new());
+                    let made = ConsumerModel { tag, queue, state, declare };
                     supervision.repair(repair((channel, consumer), &made, cause(*code)), now);
                     self.made.insert((channel, consumer), made);
                 }
             }
             Step::RepairAgain { at, code } => {
-                if let Some((key, consumer)) = self.made.iter_mut().nth(*at)
-                    && self.attached.contains(&key.0)
-                    && !self.recovering.contains(&key.0)
-                    && consumer.state == ConsumerStateModel::Running
-                {
-                    consumer.state = ConsumerStateModel::Suspended;
-                    supervision.repair(repair(*key, consumer, cause(*code)), now);
+                let found = self.running().nth(*at).map(|(key, made)| (*key, made.queue.clone()));
+                match found {
+                    Some((_, on)) if *code == 0 => {
+                        if let Some(at) = (0..3).find(|at| queue(*at) == on) {
+                            self.delete(at);
+                        }
+                    }
+                    Some((key, _)) => self.suspend(key, *code),
+                    None => {}
                 }
             }
             Step::Started { at, code } => {
@@ -367,12 +394,21 @@ impl Run {
                     self.made.iter_mut().filter(|(_, made)| made.state == ConsumerStateModel::Starting);
                 let found = starting.nth(*at);
                 if let Some((key, consumer)) = found {
-                    if *code == 0 {
-                        consumer.state = ConsumerStateModel::Running;
-                        supervision.consumer_recovered(key.0, &consumer.tag, now);
-                    } else {
-                        consumer.state = ConsumerStateModel::Suspended;
-                        supervision.repair(repair(*key, consumer, cause(*code)), now);
+                    let declare = std::mem::take(&mut consumer.declare);
+                    let declared = declare.iter().try_for_each(|entity| self.broker.declare(entity));
+                    let started = match code {
+                        0 => declared.and_then(|()| self.broker.consume(&consumer.queue)),
+                        code => Err(refusal(*code)),
+                    };
+                    match started {
+                        Ok(()) => {
+                            consumer.state = ConsumerStateModel::Running;
+                            supervision.consumer_recovered(key.0, &consumer.tag, now);
+                        }
+                        Err(error) => {
+                            consumer.state = ConsumerStateModel::Suspended;
+                            supervision.repair(repair(*key, consumer, ConsumerEnd::Closed(error)), now);
+                        }
                     }
                 }
             }
@@ -385,10 +421,8 @@ impl Run {
                 }
             }
             Step::Gone(at) => {
-                if self.state == "open" {
-                    let (kind, name) = entity(*at);
-                    supervision.entity_gone(kind, &name, &refusal(404), now);
-                }
+                self.delete(*at);
+                self.report_gone(*at);
             }
             Step::GiveUp(at) => {
                 let (kind, name) = entity(*at);
@@ -419,9 +453,13 @@ impl Run {
             }
             Step::Results { codes, all } => {
                 if let Some((number, steps)) = self.utility.take() {
-                    let result = |code: &u16| if *code == 0 { Ok(None) } else { Err(refusal(*code)) };
+                    let broker = &mut self.broker;
+                    let result = |(step, code): (_, &u16)| match code {
+                        0 => broker.run(step).map(|()| None),
+                        code => Err(refusal(*code)),
+                    };
                     let count = if *all { steps.len() } else { 0 };
-                    let results = codes.iter().cycle().take(count).map(result).collect();
+                    let results = steps.iter().zip(codes.iter().cycle()).take(count).map(result).collect();
                     supervision.steps_done(number, results, now);
                 }
             }
@@ -445,6 +483,54 @@ impl Run {
             }
         }
         self.perform();
+        let queues = self.running().map(|(_, made)| made.queue.clone());
+        // The application looks after the queues of the others.
+        let by_application =
+            self.made.values().filter(|made| made.state == ConsumerStateModel::ByApplication);
+        let queues = queues.chain(by_application.map(|made| made.queue.clone())).collect();
+        self.broker.set_consumed(queues);
+    }
+
+    /// The consumers that the broker has.
+    fn running(&self) -> impl Iterator<Item = (&(u16, u32), &ConsumerModel)> {
+        self.made.iter().filter(|((channel, _), made)| {
+            made.state == ConsumerStateModel::Running
+                && self.attached.contains(channel)
+                && !self.recovering.contains(channel)
+        })
+    }
+
+    /// A running consumer cannot go on.
+    fn suspend(&mut self, key: (u16, u32), code: u16) {
+        let now = self.machine.now;
+        if let Some(consumer) = self.made.get_mut(&key) {
+            consumer.state = ConsumerStateModel::Suspended;
+            self.machine.supervision.repair(repair(key, consumer, cause(code)), now);
+        }
+    }
+
+    /// An exchange or a queue is deleted; the broker cancels its consumers.
+    fn delete(&mut self, at: usize) {
+        self.broker.delete(&key(at));
+        let (kind, name) = entity(at);
+        let on_it = self.running().filter(|(_, made)| kind == EntityKind::Queue && made.queue == name);
+        let cancelled: Vec<_> = on_it.map(|(key, _)| *key).collect();
+        cancelled.into_iter().for_each(|key| self.suspend(key, 0));
+    }
+
+    /// A publish, or another call, names what does not exist.
+    fn report_gone(&mut self, at: usize) {
+        if self.state == "open" {
+            let ((kind, name), now) = (entity(at), self.machine.now);
+            self.machine.supervision.entity_gone(kind, &name, &refusal(404), now);
+        }
+    }
+
+    /// Other clients declare what is not recorded, and what consumers use besides.
+    fn others_declare(&mut self) {
+        let keys = (0..6).map(key).filter(|key| !self.machine.supervision.topology.has(key));
+        let keys: Vec<_> = keys.chain([EntityKey::Queue(queue(3))]).collect();
+        keys.iter().for_each(|key| self.broker.declared_by_others(key));
     }
 
     fn perform(&mut self) {
@@ -524,9 +610,10 @@ impl Run {
                     made.state = ConsumerStateModel::Starting;
                 }
             }
-            ChannelMessage::StartConsumer { consumer, .. } => {
+            ChannelMessage::StartConsumer { consumer, declare } => {
                 if let Some(made) = self.made.get_mut(&(channel, consumer)) {
                     assert_eq!(made.state, ConsumerStateModel::Suspended);
+                    made.declare = declare;
                     made.state = ConsumerStateModel::Starting;
                 }
             }
@@ -539,8 +626,14 @@ impl Run {
 
     /// Lets everything come to rest.
     fn settle(&mut self) {
-        for _ in 0..60 {
+        for round in 0..60 {
             self.step(&Step::Opened);
+            self.others_declare();
+            if round < 5 {
+                // Publishers find out what is gone with what was bound to it.
+                let gone = (3..6).filter(|at| !self.broker.has(&key(*at))).collect::<Vec<_>>();
+                gone.into_iter().for_each(|at| self.report_gone(at));
+            }
             if self.machine.supervision.no_room.is_some() {
                 self.step(&Step::ChannelClosed { at: 0, free: true });
             }
@@ -563,28 +656,69 @@ impl Run {
             self.step(&Step::Wait(5000));
         }
     }
+
+    fn check(&self) {
+        let supervision = &self.machine.supervision;
+        if self.closed {
+            assert_eq!(supervision.deadline(), None);
+            return;
+        }
+        assert!(matches!(supervision.phase, Phase::Up(_)), "{:?}", supervision.phase);
+        assert!(self.utility.is_none() && supervision.utility.is_none(), "{:?}", supervision.utility);
+        let states: BTreeSet<_> = self.made.values().map(|made| format!("{:?}", made.state)).collect();
+        assert!(states.iter().all(|state| state == "Running"), "{states:?}");
+        assert!(supervision.missing.list().is_empty(), "{:?}", supervision.missing.list());
+        assert!(supervision.health().is_up(), "{:?}", supervision.health());
+        let keys = (0..6).map(key).filter(|key| supervision.topology.has(key));
+        let keys: Vec<_> = keys
+            .flat_map(|key| {
+                let bindings = supervision.topology.bindings_of(&key);
+                bindings.into_iter().map(EntityKey::Binding).chain([key])
+            })
+            .collect();
+        let lacking: Vec<_> = keys.iter().filter(|key| !self.broker.has(key)).collect();
+        assert!(lacking.is_empty(), "the broker lacks {lacking:?}");
+        for made in self.made.values() {
+            assert!(self.broker.consume(&made.queue).is_ok(), "no queue for {:?}", made.tag);
+        }
+        let unattached = self.channels.iter().filter(|channel| !self.attached.contains(channel)).count();
+        assert_eq!(unattached, 0);
+    }
+}
+
+/// Runs a schedule, and checks the end.
+fn play(steps: &[Step]) {
+    let mut run = Run::new();
+    for step in steps {
+        run.step(step);
+    }
+    run.settle();
+    run.check();
 }
 
 proptest! {
     #[test]
     fn everything_is_in_place_or_the_connection_closed_in_the_end(steps in prop::collection::vec(step(), 1..100)) {
-        let mut run = Run::new();
-        for step in &steps {
-            run.step(step);
-        }
-        run.settle();
-        let supervision = &run.machine.supervision;
-        if run.closed {
-            prop_assert_eq!(supervision.deadline(), None);
-        } else {
-            prop_assert!(matches!(supervision.phase, Phase::Up(_)), "{:?}", supervision.phase);
-            prop_assert!(run.utility.is_none() && supervision.utility.is_none());
-            let states: BTreeSet<_> = run.made.values().map(|made| format!("{:?}", made.state)).collect();
-            prop_assert!(states.iter().all(|state| state == "Running"), "{:?}", states);
-            prop_assert!(supervision.missing.list().is_empty(), "{:?}", supervision.missing.list());
-            prop_assert!(supervision.health().is_up(), "{:?}", supervision.health());
-            let unattached = run.channels.iter().filter(|channel| !run.attached.contains(channel)).count();
-            prop_assert_eq!(unattached, 0);
-        }
+        play(&steps);
     }
+}
+
+#[test]
+fn what_is_given_up_while_its_step_is_at_the_broker_is_not_tried_for_ever() {
+    play(&[
+        Step::Declare { queue: 0, auto_delete: false },
+        Step::Refused(vec![Answer::Login]),
+        Step::Gone(0),
+        Step::Results { codes: vec![403, 0, 0, 0], all: false },
+        Step::Refused(vec![Answer::Login]),
+        Step::Wait(5000),
+        Step::Results { codes: vec![0, 404, 0, 0], all: true },
+        Step::GiveUp(3),
+        Step::Results { codes: vec![403, 0, 0, 0], all: false },
+    ]);
+}
+
+#[test]
+fn a_binding_comes_back_with_an_exchange_that_others_declare() {
+    play(&[Step::Declare { queue: 1, auto_delete: false }, Step::Gone(3)]);
 }

@@ -2,6 +2,7 @@
 
 mod closing;
 mod missing_schedules;
+mod model_broker;
 mod reconnect;
 mod recovery;
 mod schedules;

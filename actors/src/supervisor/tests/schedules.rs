@@ -467,6 +467,7 @@ impl Run {
                 self.step(&Step::Ended);
             }
             self.step(&Step::Opened);
+            self.step(&Step::Blocked(false));
             for at in 0..self.channels.len() {
                 self.step(&Step::ChannelOpened(at));
                 self.step(&Step::ChannelRecovered(at));
@@ -499,6 +500,8 @@ proptest! {
             prop_assert!(matches!(supervision.phase, Phase::Up(_)), "{:?}", supervision.phase);
             prop_assert!(run.utility.is_none() && supervision.utility.is_none());
             prop_assert!(run.repairs.is_empty(), "{:?}", run.repairs);
+            prop_assert!(supervision.missing.list().is_empty(), "{:?}", supervision.missing.list());
+            prop_assert!(supervision.health().is_up(), "{:?}", supervision.health());
             prop_assert!(run.trial.is_none() && run.at_fault.is_empty(), "{:?}", run.at_fault);
             let unattached = run.channels.iter().filter(|channel| !run.attached.contains(channel)).count();
             prop_assert_eq!(unattached, 0);
