@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     decode_error::DecodeError,
-    property_field::{Expiration, Headers, PropertyText},
+    property_field::{Expiration, Headers, PropertyText, Timestamp},
     table::Table,
     text::Text,
-    value::{Value, seconds_of, time_of},
+    value::Value,
 };
 
 /// Whether a message in a durable queue survives a restart of the broker.
@@ -76,8 +76,7 @@ pub(super) struct MoreProperties {
     pub(super) reply_to: Option<PropertyText>,
     pub(super) expiration: Option<Expiration>,
     pub(super) message_id: Option<PropertyText>,
-    /// Seconds since the Unix epoch.
-    pub(super) timestamp: Option<u64>,
+    pub(super) timestamp: Option<Timestamp>,
     pub(super) message_type: Option<PropertyText>,
     pub(super) user_id: Option<PropertyText>,
     pub(super) app_id: Option<PropertyText>,
@@ -332,10 +331,7 @@ impl Properties {
     /// assert_eq!(Properties::new().expiration(), None);
     /// ```
     pub fn expiration(&self) -> Option<Duration> {
-        match self.more.as_ref()?.expiration.as_ref()? {
-            Expiration::Millis(millis) => Some(Duration::from_millis(*millis)),
-            Expiration::Raw(_) => None,
-        }
+        self.more.as_ref()?.expiration.as_ref()?.millis().map(Duration::from_millis)
     }
 
     /// Returns the bytes of a received `expiration` that is not a number of milliseconds. RabbitMQ refuses
@@ -348,8 +344,8 @@ impl Properties {
     /// ```
     pub fn invalid_expiration(&self) -> Option<&[u8]> {
         match self.more.as_ref()?.expiration.as_ref()? {
-            Expiration::Millis(_) => None,
-            Expiration::Raw(bytes) => Some(bytes),
+            Expiration::Raw(bytes) if self.expiration().is_none() => Some(bytes),
+            Expiration::Raw(_) | Expiration::Millis(_) => None,
         }
     }
 
@@ -383,7 +379,7 @@ impl Properties {
     /// assert_eq!(Properties::new().timestamp(), None);
     /// ```
     pub fn timestamp(&self) -> Option<SystemTime> {
-        self.more.as_ref()?.timestamp.and_then(time_of)
+        self.more.as_ref()?.timestamp.and_then(Timestamp::time)
     }
 
     /// Sets [`timestamp`](Self::timestamp), truncated to whole seconds.
@@ -399,7 +395,35 @@ impl Properties {
     /// ```
     #[must_use]
     pub fn with_timestamp(mut self, time: SystemTime) -> Self {
-        self.more_mut().timestamp = Some(seconds_of(time));
+        self.more_mut().timestamp = Some(time.into());
+        self
+    }
+
+    /// Returns the `timestamp` as it is on the wire, in seconds since 1970.
+    ///
+    /// Some clients send negative numbers for times before 1970, which are large ones here;
+    /// [`timestamp`](Self::timestamp) is `None` for what `SystemTime` cannot represent.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// let properties = Properties::new().with_timestamp_seconds(u64::MAX);
+    /// assert_eq!((properties.timestamp(), properties.timestamp_seconds()), (None, Some(u64::MAX)));
+    /// ```
+    pub fn timestamp_seconds(&self) -> Option<u64> {
+        self.more.as_ref()?.timestamp.and_then(Timestamp::seconds)
+    }
+
+    /// Sets the `timestamp` in seconds since 1970: see [`timestamp_seconds`](Self::timestamp_seconds).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Properties;
+    /// assert_eq!(Properties::new().with_timestamp_seconds(7).timestamp_seconds(), Some(7));
+    /// ```
+    #[must_use]
+    pub fn with_timestamp_seconds(mut self, seconds: u64) -> Self {
+        self.more_mut().timestamp = Some(Timestamp::Seconds(seconds));
         self
     }
 

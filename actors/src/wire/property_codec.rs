@@ -12,8 +12,7 @@ use super::{
     fault::Fault,
     field::{check_table, decode_table, put_table, table_len},
     properties::{DeliveryMode, MoreProperties, Properties},
-    property_field::{Expiration, Headers, PropertyText},
-    value::BEFORE_EPOCH,
+    property_field::{Expiration, Headers, PropertyText, Timestamp},
 };
 
 const CONTENT_TYPE: u16 = 1 << 15;
@@ -123,7 +122,7 @@ impl MoreProperties {
         self.reply_to = reader.text(REPLY_TO, "reply-to")?;
         self.expiration = reader.expiration()?;
         self.message_id = reader.text(MESSAGE_ID, "message-id")?;
-        self.timestamp = reader.longlong(TIMESTAMP, "timestamp")?;
+        self.timestamp = reader.longlong(TIMESTAMP, "timestamp")?.map(Timestamp::Seconds);
         self.message_type = reader.text(TYPE, "type")?;
         self.user_id = reader.text(USER_ID, "user-id")?;
         self.app_id = reader.text(APP_ID, "app-id")?;
@@ -186,7 +185,7 @@ impl MoreProperties {
         if matches!(self.expiration, Some(Expiration::Millis(millis)) if millis > u32::MAX.into()) {
             return Err(EncodeError::Expiration);
         }
-        if self.timestamp == Some(BEFORE_EPOCH) {
+        if self.timestamp == Some(Timestamp::BeforeEpoch) {
             return Err(EncodeError::BeforeEpoch);
         }
         match &self.headers {
@@ -222,8 +221,8 @@ impl MoreProperties {
             None => {}
         }
         put_text(buf, &self.message_id);
-        if let Some(seconds) = self.timestamp {
-            buf.put_u64(seconds);
+        if let Some(timestamp) = self.timestamp {
+            buf.put_u64(timestamp.seconds().unwrap_or_default());
         }
         self.after().into_iter().for_each(|(_, _, text)| put_text(buf, text));
     }
@@ -320,7 +319,8 @@ impl<'a> PropertyReader<'a> {
 
     fn expiration(&mut self) -> Result<Option<Expiration>, Fault> {
         let Some(octets) = self.short(EXPIRATION, "expiration")? else { return Ok(None) };
-        let number = std::str::from_utf8(octets).ok().and_then(|text| text.parse().ok());
+        let number: Option<u64> = std::str::from_utf8(octets).ok().and_then(|text| text.parse().ok());
+        let number = number.filter(|millis| DecimalDigits::of(*millis).as_bytes() == octets);
         Ok(Some(number.map_or_else(|| Expiration::Raw(octets.to_vec()), Expiration::Millis)))
     }
 
@@ -428,6 +428,23 @@ mod tests {
         let header = Properties::new().with_header("at", time);
         let at = EncodeError::Entry { path: "at".into(), why: Box::new(EncodeError::BeforeEpoch) };
         assert_eq!(check_properties(&header), Err(EncodeError::Header(Box::new(at))));
+    }
+
+    #[test]
+    fn every_number_is_sent_as_it_came() {
+        for seconds in [0, 1 << 63, u64::MAX] {
+            let mut bytes = b"\0\x40".to_vec();
+            bytes.extend(u64::to_be_bytes(seconds));
+            let properties = decode_properties(&bytes).unwrap();
+            assert_eq!(properties.timestamp_seconds(), Some(seconds));
+            assert_eq!((check_properties(&properties), &encoded(&properties)[..]), (Ok(()), &bytes[..]));
+            assert_eq!(Properties::new().with_timestamp_seconds(seconds), properties);
+        }
+        for bytes in [&b"\x01\0\x0200"[..], b"\x01\0\x03+15", b"\x01\0\x03015"] {
+            let properties = decode_properties(bytes).unwrap();
+            assert!(properties.expiration().is_some() && properties.invalid_expiration().is_none());
+            assert_eq!((check_properties(&properties), &encoded(&properties)[..]), (Ok(()), bytes));
+        }
     }
 
     #[test]

@@ -3,11 +3,15 @@
 //! RabbitMQ relays the texts of a message unchecked. A field that cannot be decoded is kept as it came, so that
 //! it hides no other field and can be sent on.
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use bytes::Bytes;
 
-use super::{decode_error::DecodeError, table::Table};
+use super::{
+    decode_error::DecodeError,
+    table::Table,
+    value::{seconds_since_epoch, time_of},
+};
 
 /// A text property: usually UTF-8, but any bytes are allowed.
 #[derive(Clone, PartialEq)]
@@ -21,8 +25,17 @@ pub(super) enum PropertyText {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expiration {
     Millis(u64),
-    /// A text that is not a number of milliseconds.
+    /// A text that is not a number of milliseconds, or one with a sign or leading zeros.
     Raw(Vec<u8>),
+}
+
+/// The `timestamp`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Timestamp {
+    /// Seconds since the Unix epoch.
+    Seconds(u64),
+    /// Such a time cannot be sent: AMQP timestamps have no sign.
+    BeforeEpoch,
 }
 
 /// The `headers`.
@@ -34,6 +47,34 @@ pub(super) enum Headers {
         bytes: Bytes,
         error: DecodeError,
     },
+}
+
+impl Expiration {
+    pub(super) fn millis(&self) -> Option<u64> {
+        match self {
+            Self::Millis(millis) => Some(*millis),
+            Self::Raw(octets) => std::str::from_utf8(octets).ok()?.parse().ok(),
+        }
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        seconds_since_epoch(time).map_or(Self::BeforeEpoch, Self::Seconds)
+    }
+}
+
+impl Timestamp {
+    pub(super) fn seconds(self) -> Option<u64> {
+        match self {
+            Self::Seconds(seconds) => Some(seconds),
+            Self::BeforeEpoch => None,
+        }
+    }
+
+    pub(super) fn time(self) -> Option<SystemTime> {
+        self.seconds().and_then(time_of)
+    }
 }
 
 impl Default for Headers {

@@ -194,7 +194,12 @@ pub(super) const BEFORE_EPOCH: u64 = 1 << 63;
 
 /// Returns whole seconds since the Unix epoch, [`BEFORE_EPOCH`] for earlier times.
 pub(super) fn seconds_of(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(BEFORE_EPOCH, |since| since.as_secs())
+    seconds_since_epoch(time).unwrap_or(BEFORE_EPOCH)
+}
+
+/// Returns whole seconds since the Unix epoch, `None` for earlier times.
+pub(super) fn seconds_since_epoch(time: SystemTime) -> Option<u64> {
+    time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 macro_rules! from {
