@@ -3,8 +3,8 @@
 //!
 //! Whatever happens, the channel sends nothing for which a broker closes the connection, and no publish to an
 //! exchange that it knows as missing; every call and publish has an outcome, only a publish to the exchange at
-//! fault ends with its refusal, and in the end each consumer that has not ended is at the broker. `PROPTEST_CASES`
-//! sets how many are tried.
+//! fault ends with its refusal, and no refusal ends a robust consumer that had started. In the end each consumer
+//! that has not ended is at the broker. `PROPTEST_CASES` sets how many are tried.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -130,7 +130,8 @@ struct Run {
     broker: Option<Broker>,
     missing: BTreeSet<&'static str>,
     sinks: Vec<(&'static str, Arc<Sink>)>,
-    consumed: Vec<Answer<Consumed>>,
+    /// The replies to the consumes, and whether they are robust.
+    consumed: Vec<(Answer<Consumed>, bool)>,
     done: Vec<Answer<()>>,
     purged: Vec<Answer<u32>>,
     published: Vec<Published>,
@@ -183,7 +184,7 @@ impl Run {
             Step::Consume { tag, robust } => {
                 let (tag, sink) = (TAGS[*tag], Arc::new(Sink::default()));
                 let consume = Consume::new().queue(queue_of(tag)).tag(tag).robust(*robust).sink(sink.clone());
-                self.consumed.push(self.bench.call(consume));
+                self.consumed.push((self.bench.call(consume), *robust));
                 self.sinks.push((tag, sink));
             }
             Step::Cancel(tag) => {
@@ -412,7 +413,9 @@ impl Run {
     }
 
     fn check(&self) {
-        assert!(self.consumed.iter().all(|answer| answer.take().is_some()), "a consume without an answer");
+        let consumed = self.consumed.iter().map(|(answer, robust)| (answer.take(), *robust));
+        let consumed: Vec<_> = consumed.collect();
+        assert!(consumed.iter().all(|(result, _)| result.is_some()), "a consume without an answer");
         assert!(self.done.iter().all(|answer| answer.take().is_some()), "a cancel without an answer");
         assert!(self.purged.iter().all(|answer| answer.take().is_some()), "a purge without an answer");
         assert_eq!(self.bench.machine.outbox.load().unconfirmed, 0, "a publish without an outcome");
@@ -425,6 +428,12 @@ impl Run {
         if self.ended {
             assert!(running.is_empty(), "{running:?} run on a closed channel");
             return;
+        }
+        for ((tag, sink), (result, robust)) in self.sinks.iter().zip(consumed) {
+            // What has started is wanted until somebody ends it; a repair may fail.
+            let is_wanted = robust && matches!(result, Some(Ok(_)));
+            let end = sink.end().filter(|_| is_wanted);
+            assert!(!matches!(end, Some(ConsumerEnd::Closed(_))), "{tag}: {end:?}");
         }
         assert!(self.bench.machine.state.is_open(), "{:?}", self.bench.machine.state);
         assert!(!self.is_released || !running.is_empty(), "a channel without handles and consumers");

@@ -1,6 +1,6 @@
 //! Random schedules of what is missing, beside connections that come and go.
 //!
-//! Exchanges and queues are deleted by others, declarations and consumers refused, channels limited, consumers cancelled, things
+//! Exchanges and queues are deleted by others, declarations and consumers refused, channels limited and closed, consumers cancelled, things
 //! forgotten. Whatever happens, the effects fit the state of the connection, and nothing is due twice. After the last fault
 //! the broker has everything that is recorded, every consumer has started, nothing is missing, and the health is up; or the
 //! connection is closed: by the application, or because every address has refused it for a minute.
@@ -38,6 +38,8 @@ enum Step {
         at: usize,
         skips: u16,
     },
+    /// The broker has closed a channel, which reopens after a pause.
+    ChannelBacksOff(usize),
     ChannelDrained(usize),
     Declare {
         queue: usize,
@@ -142,6 +144,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4usize).prop_map(Step::ChannelOpened),
         1 => (0..4usize, any::<bool>()).prop_map(|(at, free)| Step::ChannelClosed { at, free }),
         4 => (0..4usize, code()).prop_map(|(at, skips)| Step::ChannelRecovered { at, skips }),
+        1 => (0..4usize).prop_map(Step::ChannelBacksOff),
         1 => (0..4usize).prop_map(Step::ChannelDrained),
         3 => (0..3usize, any::<bool>()).prop_map(|(queue, auto_delete)| Step::Declare { queue, auto_delete }),
         1 => (0..3usize).prop_map(Step::Forget),
@@ -332,8 +335,17 @@ impl Run {
                         consumer.state = ConsumerStateModel::Suspended;
                         repairs.push(repair(*key, consumer, ConsumerEnd::Closed(error)));
                     }
-                    supervision.channel_recovered(channel, skipped, now);
+                    supervision.channel_reopened(channel, skipped, now);
                     repairs.into_iter().for_each(|repair| supervision.repair(repair, now));
+                }
+            }
+            Step::ChannelBacksOff(at) => {
+                let is_open =
+                    |channel: &u16| self.attached.contains(channel) && self.opened.contains(channel);
+                if let Some(channel) = channel(at).filter(is_open)
+                    && self.recovering.insert(channel)
+                {
+                    supervision.channel_backing_off(channel, refusal(406), now + SECOND, now);
                 }
             }
             Step::ChannelDrained(at) => {
