@@ -116,10 +116,11 @@ pub(crate) enum SupervisorMessage {
     ChannelRecovered { channel: u16, epoch: u64, skipped: Vec<Skipped> },
     /// From a channel: the broker has confirmed a change of the topology.
     TopologyChanged(Change),
-    /// From a channel: a queue is about to be deleted, or that was refused.
-    QueueDeleting { queue: String, is_deleting: bool },
-    /// From a channel: a 404 of the broker named this exchange or queue. Sent again, at most once a second,
-    /// while publishes to it are answered locally: what nobody asks for is not looked for.
+    /// From a channel: an exchange or queue is about to be deleted, or that was refused.
+    Deleting { kind: EntityKind, name: String, is_deleting: bool },
+    /// From a channel: a 404 of the broker named this exchange or queue, or a publish to the queue came back.
+    /// Sent again, at most once a second, while publishes to it are answered locally: what nobody asks for is
+    /// not looked for.
     /// [`ChannelMessage::EntityFound`] follows.
     EntityGone { kind: EntityKind, name: String, error: Error },
     /// From a channel: a consumer delivers nothing, and nothing but the application can start it again.
@@ -174,7 +175,7 @@ impl SupervisorMessage {
             | Self::UtilityLost { .. }
             | Self::TrialDone { .. }
             | Self::TopologyChanged(_)
-            | Self::QueueDeleting { .. }
+            | Self::Deleting { .. }
             | Self::EntityGone { .. }
             | Self::ConsumerMissing { .. }
             | Self::ConsumerGivenUp { .. }

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use actix_pika::{
-    ChannelEvent, DeclareExchange, Delivery, ErrorKind, Exchange, OpenChannel, Publishing, testing::Probe,
+    ChannelEvent, Connector, DeclareExchange, Delivery, ErrorKind, Exchange, OpenChannel, Publishing,
+    Recovery, events::Health, testing::Probe,
 };
 use futures_util::future::join_all;
 use lapin::{ExchangeKind, options::ExchangeDeleteOptions};
 
-use crate::support::{eventually, oracle::Oracle, robust_connection::RobustConnection, take, within};
+use crate::support::{
+    broker::Vhost, eventually, oracle::Oracle, robust_connection::RobustConnection, take, within,
+};
 
 async fn delete_exchange(oracle: &Oracle, name: &str) {
     oracle.channel().exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.unwrap();
@@ -222,4 +225,47 @@ async fn a_close_behind_a_refused_publish_has_its_cause() {
             assert_eq!((error.kind(), error.code()), (ErrorKind::ChannelClosed, Some(404)), "{error}");
         }
     }
+}
+
+/// PUB-48: an exchange that this user may not declare again, and that somebody else does: publishes go to it.
+#[actix::test]
+async fn publishes_go_to_an_exchange_that_only_others_can_declare_again() {
+    let vhost = Vhost::fresh().await;
+    let user = vhost.create_user("secret").await;
+    vhost.permit(&user, ".*", ".*", ".*").await;
+    let connector = Connector::new(&vhost.url_as(&user, "secret")).unwrap().recovery(Recovery::default());
+    let connection = within("connect", 10, connector.connect()).await.unwrap();
+    let channel = connection.channel().await.unwrap();
+    let exchange = channel.declare_exchange(DeclareExchange::fanout("x")).await.unwrap();
+    let oracle = Oracle::connect(&vhost.url()).await;
+    vhost.permit(&user, "^$", ".*", ".*").await;
+    delete_exchange(&oracle, "x").await;
+    assert_eq!(failures(&exchange, 1).await, [Some(404)]);
+    eventually("the refusal", 10, async || {
+        let missing = connection.missing().await.unwrap();
+        missing.iter().any(|one| one.error.code() == Some(403)).then_some(())
+    })
+    .await;
+    bound_exchange(&oracle, "x").await;
+    eventually("a publish", 20, async || exchange.publish("m", "").await.ok()).await;
+    assert!(!channel.is_closed() && !connection.health().await.unwrap().is_up());
+}
+
+/// PUB-49: a queue that somebody deletes under publishes through the default exchange is declared again.
+#[actix::test]
+async fn a_queue_to_which_publishes_come_back_is_declared_again() {
+    let mut robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    channel.declare_queue("jobs").await.unwrap();
+    let oracle = robust.oracle().await;
+    for _ in 0..3 {
+        oracle.channel().queue_delete("jobs".into(), Default::default()).await.unwrap();
+        let error =
+            within("an answer", 10, channel.default_exchange().publish("m", "jobs")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unroutable, "{error}");
+        eventually("the queue", 20, async || oracle.queue_counts("jobs").await).await;
+        within("a publish", 10, channel.default_exchange().publish("m", "jobs")).await.unwrap();
+        robust.wait_for_health(Health::is_up).await;
+    }
+    assert!(!channel.is_closed());
 }

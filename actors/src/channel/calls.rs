@@ -12,8 +12,8 @@ use crate::{
     error::Result,
     internal::{Change, Entity, Removal, SupervisorMessage},
     message::{
-        BindExchange, BindQueue, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery, Get,
-        PurgeQueue, Qos, QueueDeclared, UnbindExchange, UnbindQueue, methods::Method,
+        BindExchange, BindQueue, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Delivery,
+        EntityKind, Get, PurgeQueue, Qos, QueueDeclared, UnbindExchange, UnbindQueue, methods::Method,
     },
 };
 
@@ -112,6 +112,12 @@ impl MethodCall for DeleteExchange {
 
     fn change(&self) -> Option<Change> {
         Some(Change::Forget(Removal::Exchange(self.name.clone())))
+    }
+
+    fn notice(&self) -> Option<SupervisorMessage> {
+        // Before another channel has a 404 for it, after which it would be declared again.
+        let (kind, name) = (EntityKind::Exchange, self.name.clone());
+        Some(SupervisorMessage::Deleting { kind, name, is_deleting: true })
     }
 }
 
@@ -227,7 +233,8 @@ impl MethodCall for DeleteQueue {
 
     fn notice(&self) -> Option<SupervisorMessage> {
         // Before the broker cancels its consumers, whose repair would declare it again.
-        Some(SupervisorMessage::QueueDeleting { queue: self.queue.clone(), is_deleting: true })
+        let (kind, name) = (EntityKind::Queue, self.queue.clone());
+        Some(SupervisorMessage::Deleting { kind, name, is_deleting: true })
     }
 }
 

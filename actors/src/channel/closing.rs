@@ -212,6 +212,7 @@ impl ChannelMachine {
         }
         self.report_changes();
         self.report_wanted(now);
+        self.report_unrouted();
         self.continue_closing(now);
         let closing = self.state.is_opening() || self.is_closing_soon();
         if publishing || waiting || closing || !self.replies.is_empty() {

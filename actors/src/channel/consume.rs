@@ -192,8 +192,12 @@ impl ChannelMachine {
         now: Instant,
     ) {
         log::debug!("channel {}: consumer {tag:?} started again", self.number());
-        if self.consumers.by_id(consumer).is_some_and(|entry| entry.phase.consumed()) {
+        let repaired = self.consumers.by_id(consumer).map(|entry| entry.phase.consumed());
+        if repaired == Some(true) {
             self.notify(ChannelEvent::ConsumerRecovered { tag: tag.clone() });
+        }
+        if repaired.is_some() {
+            // Also for one that was not suspended here: the supervisor may know it as missing since before.
             let (epoch, channel) = (self.epoch(), self.number());
             self.report(SupervisorMessage::ConsumerRepaired { epoch, channel, tag: tag.clone() });
         }

@@ -150,6 +150,10 @@ impl ChannelMachine {
             properties: decode_properties(&content.header.properties).map_err(DecodeError::from),
             body: content.body.clone(),
         };
+        if returned.exchange.is_empty() && self.recovers {
+            self.unrouted.insert(&returned);
+            self.outputs.request_tick();
+        }
         if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
             self.transaction.returned(&returned);
             let (code, text) = (returned.code, &returned.text);

@@ -21,13 +21,14 @@ use super::{
     replies::Replies,
     state::ChannelState,
     transaction::TransactionState,
+    unrouted::UnroutedQueues,
     waiting_calls::WaitingCalls,
 };
 use crate::{
     broker_rules::BrokerRules,
     error::{Error, Result},
     internal::{BrokerNotes, Change, Entity, Removal, SupervisorMessage},
-    message::{ChannelEvent, OnOutage, OpenChannel},
+    message::{ChannelEvent, EntityKind, OnOutage, OpenChannel},
     outbox::Outbox,
     transport::ReadCredit,
     wire::{AMQPClass, Fault, put_method},
@@ -65,6 +66,7 @@ pub(super) struct ChannelMachine {
     pub(super) nacks: NackRetry,
     /// When the next delivery is requeued that waits for that.
     pub(super) next_requeue: Option<Instant>,
+    pub(super) unrouted: UnroutedQueues,
     pub(super) outputs: Outputs,
 }
 
@@ -136,6 +138,7 @@ impl ChannelMachine {
             backoff: ReopenBackoff::default(),
             nacks: NackRetry::default(),
             next_requeue: None,
+            unrouted: UnroutedQueues::default(),
             outputs,
         }
     }
@@ -219,9 +222,12 @@ impl ChannelMachine {
             self.report(SupervisorMessage::TopologyChanged(change));
         }
         for change in self.replies.take_failed_changes() {
-            if let Change::Forget(Removal::Queue(queue)) = change {
-                self.report(SupervisorMessage::QueueDeleting { queue, is_deleting: false });
-            }
+            let (kind, name) = match change {
+                Change::Forget(Removal::Exchange(name)) => (EntityKind::Exchange, name),
+                Change::Forget(Removal::Queue(name)) => (EntityKind::Queue, name),
+                _ => continue,
+            };
+            self.report(SupervisorMessage::Deleting { kind, name, is_deleting: false });
         }
     }
 

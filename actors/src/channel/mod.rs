@@ -43,6 +43,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod unrouted;
 mod waiting_calls;
 
 use std::sync::Arc;

@@ -167,8 +167,8 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
                 self.supervision.channel_closed(channel, free, now);
             }
             SupervisorMessage::TopologyChanged(change) => self.supervision.topology_changed(change, now),
-            SupervisorMessage::QueueDeleting { queue, is_deleting } => {
-                self.supervision.queue_deleting(&queue, is_deleting)
+            SupervisorMessage::Deleting { kind, name, is_deleting } => {
+                self.supervision.deleting(kind, &name, is_deleting);
             }
             SupervisorMessage::EntityGone { kind, name, error } => {
                 self.supervision.entity_gone(kind, &name, &error, now);

@@ -23,7 +23,7 @@ impl Supervision {
     pub(super) fn repair(&mut self, repair: Repair, now: Instant) {
         let Repair { channel, trial, cause, .. } = &repair;
         let key = EntityKey::consumer(*channel, &trial.tag);
-        if !self.topology.has(&key) || self.topology.is_deleting(&trial.queue) {
+        if !self.topology.has(&key) || self.topology.is_deleting(&EntityKey::Queue(trial.queue.clone())) {
             let end = cause.clone();
             self.missing.remove(&key);
             self.finish_repair(&repair, Err(end));

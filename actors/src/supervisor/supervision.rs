@@ -23,7 +23,7 @@ use super::{
 use crate::{
     error::Error,
     internal::{Change, ChannelMessage},
-    message::ConnectionEvent,
+    message::{ConnectionEvent, EntityKind},
     options::ConnectionOptions,
     wire::PeerText,
 };
@@ -127,9 +127,11 @@ impl Supervision {
         }
     }
 
-    /// A queue is about to be deleted, or that was refused.
-    pub(super) fn queue_deleting(&mut self, queue: &str, is_deleting: bool) {
-        self.topology.set_deleting(queue, is_deleting);
+    /// An exchange or queue is about to be deleted, or that was refused.
+    pub(super) fn deleting(&mut self, kind: EntityKind, name: &str, is_deleting: bool) {
+        if let Some(key) = EntityKey::declared(kind, name) {
+            self.topology.set_deleting(key, is_deleting);
+        }
     }
 
     /// Returns when [`time_passed`](Self::time_passed) has something to do.

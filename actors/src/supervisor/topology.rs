@@ -21,8 +21,8 @@ pub(super) struct Topology {
     pub(super) bindings: BTreeMap<BindingKey, Vec<Recorded<Table>>>,
     /// The queue, by channel and consumer tag.
     consumers: HashMap<(u16, String), String>,
-    /// How many deletes of a queue are unanswered.
-    deleting: HashMap<String, usize>,
+    /// How many deletes of an exchange or queue are unanswered.
+    deleting: BTreeMap<EntityKey, usize>,
 }
 
 #[derive(Debug)]
@@ -113,9 +113,12 @@ impl Topology {
 
     fn forget(&mut self, removal: Removal) {
         match removal {
-            Removal::Exchange(name) => self.forget_exchange(&name),
+            Removal::Exchange(name) => {
+                self.set_deleting(EntityKey::Exchange(name.clone()), false);
+                self.forget_exchange(&name);
+            }
             Removal::Queue(name) => {
-                self.set_deleting(&name, false);
+                self.set_deleting(EntityKey::Queue(name.clone()), false);
                 self.forget_queue(&name);
             }
             Removal::QueueBinding(unbind) => {
@@ -231,21 +234,21 @@ impl Topology {
         tags.iter().for_each(|tag| self.forget_consumer(channel, tag));
     }
 
-    /// A queue is about to be deleted, or that was refused. Its consumers must not declare it again
-    /// meanwhile.
-    pub(super) fn set_deleting(&mut self, queue: &str, is_deleting: bool) {
+    /// An exchange or queue is about to be deleted, or that was refused. It must not be declared again
+    /// meanwhile because somebody finds that it is gone.
+    pub(super) fn set_deleting(&mut self, key: EntityKey, is_deleting: bool) {
         if is_deleting {
-            *self.deleting.entry(queue.to_owned()).or_default() += 1;
-        } else if let Some(times) = self.deleting.get_mut(queue) {
+            *self.deleting.entry(key).or_default() += 1;
+        } else if let Some(times) = self.deleting.get_mut(&key) {
             *times -= 1;
             if *times == 0 {
-                self.deleting.remove(queue);
+                self.deleting.remove(&key);
             }
         }
     }
 
-    pub(super) fn is_deleting(&self, queue: &str) -> bool {
-        self.deleting.contains_key(queue)
+    pub(super) fn is_deleting(&self, key: &EntityKey) -> bool {
+        self.deleting.contains_key(key)
     }
 
     /// Deletes to which the broker has not replied end with the connection.

@@ -40,7 +40,7 @@ impl Supervision {
     /// The utility channel has ended before all replies had come: with its connection, or by itself.
     pub(super) fn utility_lost(&mut self, epoch: u64, number: u16, results: Vec<StepResult>, now: Instant) {
         if self.is_current(epoch) && self.utility.as_ref().is_some_and(|task| task.number == number) {
-            return self.steps_done(number, Vec::new(), now);
+            return self.steps_done(number, results, now);
         }
         if let Some(lost) = self.lost_steps.take_if(|lost| lost.task.number == number) {
             self.find_culprit(&lost, results.len(), now);
@@ -120,7 +120,9 @@ impl Supervision {
     /// A channel has recovered without a consumer that has cost a connection.
     pub(super) fn consumer_waits(&mut self, repair: Repair, now: Instant) {
         let key = EntityKey::consumer(repair.channel, &repair.trial.tag);
-        if !self.topology.has(&key) || self.topology.is_deleting(&repair.trial.queue) {
+        if !self.topology.has(&key)
+            || self.topology.is_deleting(&EntityKey::Queue(repair.trial.queue.clone()))
+        {
             let end = repair.cause.clone();
             self.culprits.forget(&key);
             self.missing.remove(&key);

@@ -110,8 +110,9 @@ impl Missing {
         let (kind, name, error) = (key.kind(), key.name(), &entry.error);
         if entry.backoff.is_over(&limits, now) {
             log::error!("{kind} {name:?}: given up by the limits of the recovery: {error}");
-            return self.give_up(key);
+            return self.give_up(key, now);
         }
+        let may_exist = may_exist(error);
         let due = match is_lasting(error) {
             true => entry.backoff.last(now),
             false => entry.backoff.next(now, longest),
@@ -122,15 +123,26 @@ impl Missing {
         } else {
             log::debug!("{kind} {name:?} is missing, next try in {:?}: {error}", due - now);
         }
+        if may_exist {
+            self.look_for(key, now);
+        }
     }
 
-    fn give_up(&mut self, key: &EntityKey) {
+    fn give_up(&mut self, key: &EntityKey, now: Instant) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.progress = Progress::GivenUp;
-            // From now on the broker refuses publishes, and not the channel.
-            if std::mem::take(&mut entry.announced) {
-                self.announcements.push((key.kind(), key.name()));
-            }
+        }
+        self.look_for(key, now);
+    }
+
+    /// Something cannot be declared, and may exist nevertheless, or later: an exchange to which channels refuse
+    /// publishes is looked for.
+    fn look_for(&mut self, key: &EntityKey, now: Instant) {
+        let EntityKey::Exchange(name) = key else { return };
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.announced) else { return };
+        entry.announced = false;
+        if !self.probes.ask(name, now) {
+            self.announcements.push((EntityKind::Exchange, name.clone()));
         }
     }
 
@@ -165,22 +177,25 @@ impl Missing {
         now: Instant,
     ) {
         let Some(key) = EntityKey::declared(kind, name) else { return };
-        if topology.has(&key) {
+        if kind == EntityKind::Exchange && self.probes.ask_again(name, now) {
+            return;
+        }
+        if topology.has(&key) && !topology.is_deleting(&key) {
             self.gone(&key, error, topology, now);
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.announced = true;
                 if entry.progress == Progress::GivenUp {
-                    self.give_up(&key);
+                    self.give_up(&key, now);
                 } else if entry.log.is_due(now) {
                     log::warn!("{kind} {name:?} is gone and declared again: {error}");
                 }
             }
         } else {
             // Others declare it. Its bindings are gone with it.
-            for binding in topology.bindings_of(&key) {
+            for binding in topology.bindings_of(&key).into_iter().filter(|_| !topology.has(&key)) {
                 self.mark(EntityKey::Binding(binding), error.clone(), now);
             }
-            if kind != EntityKind::Exchange || !self.probes.ask(name, now) {
+            if kind == EntityKind::Exchange && !self.probes.ask(name, now) {
                 self.announcements.push((kind, name.to_owned()));
             }
         }

@@ -28,8 +28,7 @@ struct Probe {
 impl Probes {
     /// Notes that somebody asks for an exchange. Returns `false` if too many are looked for already.
     pub(super) fn ask(&mut self, name: &str, now: Instant) -> bool {
-        if let Some(probe) = self.by_name.get_mut(name) {
-            probe.asked = now;
+        if self.ask_again(name, now) {
             return true;
         }
         if self.by_name.len() >= MOST {
@@ -41,6 +40,12 @@ impl Probes {
         let due = Some(backoff.next(now, LONGEST_PAUSE));
         self.by_name.insert(name.to_owned(), Probe { asked: now, backoff, due });
         true
+    }
+
+    /// Notes that somebody asks again. Returns `false` if the exchange is not looked for.
+    pub(super) fn ask_again(&mut self, name: &str, now: Instant) -> bool {
+        let probe = self.by_name.get_mut(name);
+        probe.map(|probe| probe.asked = now).is_some()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

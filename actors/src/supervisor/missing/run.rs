@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{EntityKey, Entry, Missing, Progress, Repair, Scope, is_not_found};
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     message::{DeclareExchange, EntityKind},
     supervisor::{
         redeclare_steps::{RecoveryStep, StepResult},
@@ -46,6 +46,12 @@ impl Run {
         self.trials.get(at)
     }
 
+    /// Returns whether a step looks for an exchange, and declares nothing that is recorded.
+    fn is_probe(&self, declare: &DeclareExchange, topology: &Topology) -> bool {
+        let is_recorded = topology.is_passive(&EntityKey::Exchange(declare.name.clone()));
+        declare.passive && !is_recorded && self.probes.contains(&declare.name)
+    }
+
     pub(in crate::supervisor) fn rename_queue(&mut self, old: &str, new: &str) {
         for key in &mut self.tried {
             key.rename_queue(old, new);
@@ -74,7 +80,11 @@ impl Missing {
         let is_due = |(key, entry): &(&EntityKey, &Entry)| {
             self.is_tried(key, entry, scope) && entry.due().is_some_and(|due| due <= now)
         };
-        let due = self.entries.iter().filter(is_due).map(|(key, _)| key.clone());
+        let due = || self.entries.iter().filter(is_due);
+        // One that has no reply holds up what is sent with it.
+        let is_answered = |(_, entry): &(&EntityKey, &Entry)| entry.error.kind() != ErrorKind::Timeout;
+        let is_any_answered = due().any(|entry| is_answered(&entry));
+        let due = due().filter(|entry| !is_any_answered || is_answered(entry)).map(|(key, _)| key.clone());
         let mut consumers = 0;
         due.filter(|key| {
             consumers += usize::from(key.kind() == EntityKind::Consumer);
@@ -193,7 +203,11 @@ impl Missing {
                     }
                 }
                 RecoveryStep::TrialCancel(_) => {}
-                RecoveryStep::Exchange(declare) if run.probes.contains(&declare.name) => match result {
+                RecoveryStep::Exchange(declare) if run.is_probe(declare, topology) => match result {
+                    // It exists, but not as it is recorded.
+                    Ok(()) if topology.exchanges.contains_key(&declare.name) => {
+                        self.stop_probing(&declare.name);
+                    }
                     Ok(()) => {
                         self.found(&EntityKey::Exchange(declare.name.clone()), now);
                     }

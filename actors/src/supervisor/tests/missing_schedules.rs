@@ -372,7 +372,7 @@ impl Run {
                 self.delete(*at);
             }
             Step::Deleting { queue: at, is_deleting } => {
-                supervision.queue_deleting(&queue(*at), *is_deleting)
+                supervision.deleting(EntityKind::Queue, &queue(*at), *is_deleting)
             }
             Step::Repair { at, queue: on, code } => {
                 let is_open =

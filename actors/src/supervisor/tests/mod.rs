@@ -1,6 +1,7 @@
 //! Tests of the machine: inputs with a made-up time, and the effects that follow.
 
 mod closing;
+mod missing;
 mod missing_schedules;
 mod model_broker;
 mod reconnect;

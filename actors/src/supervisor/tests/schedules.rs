@@ -269,7 +269,7 @@ impl Run {
                 supervision.topology_changed(Change::Forget(Removal::Queue(queue(*at))), now);
             }
             Step::Deleting { queue: at, is_deleting } => {
-                supervision.queue_deleting(&queue(*at), *is_deleting)
+                supervision.deleting(EntityKind::Queue, &queue(*at), *is_deleting)
             }
             Step::Repair { at, queue: on, transient } => {
                 if let Some(channel) = channel(at).filter(|channel| self.attached.contains(channel)) {

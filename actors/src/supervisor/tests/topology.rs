@@ -5,7 +5,7 @@ use crate::{
     message::{
         BindExchange, BindQueue, DeclareExchange, DeclareQueue, QueueName, UnbindExchange, UnbindQueue,
     },
-    supervisor::{topology::Topology, topology_steps::TopologyGroup},
+    supervisor::{missing::EntityKey, topology::Topology, topology_steps::TopologyGroup},
 };
 
 impl Topology {
@@ -106,7 +106,7 @@ fn unknown_removals_change_nothing() {
     topology.remove(Removal::ExchangeBinding(UnbindExchange::new("front", "back", "")));
     topology.remove(cancelled(3, "a")).remove(Removal::LostConsumer { channel: 1, tag: "b".into() });
     topology.forget_channel(9);
-    topology.set_deleting("none", false);
+    topology.set_deleting(EntityKey::Queue("none".into()), false);
     assert_eq!((topology.names(), topology.counts()), (before, [2, 2, 4, 3]));
 }
 
