@@ -123,8 +123,9 @@ impl Error {
     /// True for every publish that a socket has taken, on this connection or an earlier one, whatever ended
     /// it later; publishing it again may duplicate it. This includes `Nacked`, because one queue that refuses
     /// a message is enough for a nack, while others have it. `Unroutable` is the exception: the broker has
-    /// returned the publish, so that it can have arrived only if it was written once before. False if the
-    /// publish was not written, and will not be.
+    /// returned the publish, so that it can have arrived only if it was written once before. The same holds for
+    /// the publish for which the broker closed the channel, as with 404 for its exchange, and for what it has
+    /// dropped behind it. False if the publish was not written, and will not be.
     ///
     /// **Over a reconnect**: an unconfirmed publish is resent automatically. An error is returned only when
     /// its deadline passes, or with `on_outage(Fail)`.

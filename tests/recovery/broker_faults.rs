@@ -50,8 +50,8 @@ async fn a_connection_closed_by_an_operator_recovers() {
     }
 }
 
-/// BRK-07: when the virtual host is deleted, the connection is lost with 320, and reconnects fail with 530 until it is
-/// created again; then the topology is redeclared.
+/// BRK-07: when the virtual host is deleted, the connection is lost with 320, or with 541 for a queue that was declared
+/// again meanwhile. Reconnects fail with 530 until it is created again; then the topology is redeclared.
 #[actix::test]
 async fn the_topology_is_redeclared_after_the_virtual_host_was_deleted() {
     let mut robust =
@@ -73,9 +73,17 @@ async fn the_topology_is_redeclared_after_the_virtual_host_was_deleted() {
         }
     };
     let reason = error.close_reason().unwrap_or_else(|| panic!("{error}"));
-    assert_eq!(reason.code, 320);
-    // The text is "is deleted", or "is down" if the broker stops the virtual host first.
-    assert!(reason.text.contains(robust.vhost.name()), "{reason}");
+    match reason.code {
+        // The text is "is deleted", or "is down" if the broker stops the virtual host first.
+        320 => assert!(reason.text.contains(robust.vhost.name()), "{reason}"),
+        // Before it closes the connections, the broker deletes the queues, and then the virtual host. The queue is
+        // declared again at once. If the virtual host is gone then, 4.x looks in vain for its default queue type, and
+        // its channel crashes.
+        541 if robust.vhost.broker().version().await >= (4, 0) => {
+            assert_eq!((reason.text.as_str(), reason.method), ("INTERNAL_ERROR", ""), "{reason}");
+        }
+        _ => panic!("{reason}"),
+    }
     let mut refused = 0;
     while refused < 3 {
         if let ConnectionEvent::Retrying { error, .. } =

@@ -393,6 +393,12 @@ async fn resent_publishes_follow_a_renamed_queue() {
 async fn two_hundred_queues_are_recovered_after_a_close() {
     let mut robust = RobustConnection::connect().await;
     let channel = robust.channel().await;
+    // Before its close the broker waits for the channels to end: 3 s for each of them, and then it drops the connection
+    // without a close. A channel ends when its 200 auto-delete queues are deleted, which takes seconds on a busy machine.
+    let mut others = Vec::new();
+    for _ in 0..9 {
+        others.push(robust.channel().await);
+    }
     let mut probe = Probe::<Delivery>::start();
     let declares = (0..200).map(|n| {
         let (channel, to) = (channel.clone(), probe.recipient());

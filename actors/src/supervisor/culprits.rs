@@ -103,6 +103,19 @@ impl Culprits {
         self.known.insert(key, Culprit { error, losses, epoch, pause, due: now + pause, state });
     }
 
+    /// The virtual host of the lost connection has gone: what the broker refused with it was not the cause.
+    ///
+    /// A consumer still waits for its trial, as its channel does.
+    pub(super) fn vhost_gone(&mut self, now: Instant) {
+        for (key, culprit) in &mut self.known {
+            let is_consumer = matches!(key, EntityKey::Consumer { .. });
+            // The second time it may be what the virtual host goes down from.
+            if culprit.epoch == self.lost_epoch && culprit.losses == 1 && !is_consumer {
+                culprit.state = CulpritState::Released { since: now };
+            }
+        }
+    }
+
     /// Returns why something is left out, if it is.
     pub(super) fn withheld(&self, key: &EntityKey) -> Option<&Error> {
         self.known.get(key).filter(|known| known.is_withheld()).map(|known| &known.error)
@@ -357,6 +370,19 @@ mod tests {
             "its result comes too late"
         );
         assert_eq!(culprits.deadline(own), Some(due + 2 * FIRST_PAUSE));
+    }
+
+    #[test]
+    fn what_is_refused_while_the_virtual_host_goes_is_released_once() {
+        let (mut culprits, now) = (Culprits::default(), Instant::now());
+        let keys = [queue("earlier"), queue("q"), EntityKey::consumer(1, "tag")];
+        for (epoch, withheld) in [(1, [false; 3]), (2, [false, false, true]), (3, [false, true, true])] {
+            culprits.connection_lost(epoch, now);
+            let lost = if epoch == 1 { &keys[..1] } else { &keys[1..] };
+            lost.iter().for_each(|key| culprits.add(key.clone(), refusal(541), now));
+            culprits.vhost_gone(now);
+            assert_eq!(keys.each_ref().map(|key| culprits.withheld(key).is_some()), withheld);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     supervision::Supervision,
 };
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     internal::ChannelMessage,
     message::{ConnectionEvent, Opened},
     options::{Backoff, Recovery, clamp_timeout},
@@ -79,6 +79,9 @@ impl Supervision {
         } else {
             log::debug!("connection {epoch}: not connected: {error}");
             self.send_to_channels(|| ChannelMessage::ConnectFailed { error: error.clone() });
+            if error.kind() == ErrorKind::Vhost {
+                self.vhost_gone(now);
+            }
         }
         if self.backoff.is_refused_for_good(error.is_refused_for_good(), now) {
             log::error!("connection {epoch}: gave up, because every address refuses it: {error}");

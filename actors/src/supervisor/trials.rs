@@ -74,6 +74,14 @@ impl Supervision {
         }
     }
 
+    /// The broker does not let this client into the virtual host any more, which has been deleted or is down.
+    /// That has cost the last connection, and not what was declared while the virtual host went: the broker
+    /// refuses this with 541.
+    pub(super) fn vhost_gone(&mut self, now: Instant) {
+        self.lost_steps = None;
+        self.culprits.vhost_gone(now);
+    }
+
     /// Takes out of the steps what has cost a connection: it is missing.
     pub(super) fn withhold(&mut self, steps: Vec<RecoveryStep>, now: Instant) -> Vec<RecoveryStep> {
         let mut rest = Vec::with_capacity(steps.len());

@@ -1,5 +1,9 @@
 use super::*;
-use crate::{error::ErrorKind, message::Health, supervisor::ready::Readiness};
+use crate::{
+    error::ErrorKind,
+    message::{EntityKind, Health},
+    supervisor::ready::Readiness,
+};
 
 #[test]
 fn the_first_connect_fails_at_its_first_failure() {
@@ -117,6 +121,30 @@ fn an_alarm_ends_with_its_connection() {
     assert!(machine.supervision.blocked().is_some());
     machine.reconnect();
     assert!(machine.supervision.blocked().is_none());
+}
+
+/// BRK-07: the broker closes the connection with 541 for a declaration that meets a virtual host on its way down.
+#[test]
+fn a_declaration_is_not_left_out_when_the_virtual_host_has_gone() {
+    for is_gone in [false, true] {
+        let mut machine = Machine::open();
+        machine.declare(DeclareQueue::new("jobs"), "jobs");
+        machine.supervision.entity_gone(EntityKind::Queue, "jobs", &refusal(404), machine.now);
+        assert!(machine.effects().contains(&"utility 10: jobs".to_owned()));
+        let reason = CloseReason::new(541, "INTERNAL_ERROR - Cannot declare queue 'jobs'", 50, 10);
+        let error = Error::connection_closed("the broker closed the connection", Some(reason));
+        machine.supervision.connection_ended(error, machine.now);
+        machine.supervision.utility_lost(1, 10, Vec::new(), machine.now);
+        machine.pass(SECOND);
+        if is_gone {
+            let reason = CloseReason::new(530, "NOT_ALLOWED - vhost v not found", 10, 40);
+            machine.supervision.connection_ended(Error::connect_refused(reason), machine.now);
+            machine.pass(5 * SECOND);
+        }
+        machine.effects();
+        machine.connect();
+        assert_eq!(machine.effects().contains(&"utility 10: jobs".to_owned()), is_gone);
+    }
 }
 
 fn readiness(machine: &Machine) -> String {
