@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
-use actix_pika_actors::{Channel as Actor, Load, OpenedChannel, Outbox, QueueName, facade};
+use actix_pika_actors::{Channel as Actor, ChannelCounters, Load, OpenedChannel, Outbox, QueueName, facade};
 
 use crate::{
     Connection, DeclareExchange, DeclareQueue, Error, Exchange, Publishing, Queue, Result, Transaction,
@@ -591,6 +591,27 @@ impl Channel {
     /// ```
     pub fn epoch(&self) -> u32 {
         self.inner.opened.outbox.epoch()
+    }
+
+    /// Returns what the channel has done so far: publishes by outcome, deliveries by outcome.
+    ///
+    /// It can be called at any time, from any thread, and waits for nothing. [`load`](Self::load) returns what
+    /// is outstanding, [`Connection::counters`] the sum of all channels.
+    ///
+    /// **Over a reconnect**: the counters continue. Publishes that are resent are not counted again; deliveries
+    /// that come again are.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// channel.default_exchange().publish("resize 7.png", "jobs").await?;
+    /// let counters = channel.counters();
+    /// assert_eq!((counters.published, counters.confirmed), (1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn counters(&self) -> ChannelCounters {
+        self.inner.opened.outbox.counters()
     }
 
     /// Returns counts of what is outstanding: publishes, deliveries, bytes, waiting callers.

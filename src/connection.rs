@@ -4,11 +4,11 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::Addr;
 use actix_pika_actors::{ConnectionState, ConnectionSupervisor, facade};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Channel, OpenChannel, Result,
-    events::{BrokerRules, EntityKind, Health, MissingEntity, Opened},
+    events::{BrokerRules, ConnectionCounters, EntityKind, Health, MissingEntity, Opened},
     message::{AwaitReady, CloseConnection, Forget, GetHealth, GetMissing, Table, UpdateSecret},
     options::Secret,
 };
@@ -42,6 +42,7 @@ pub struct Connection {
 struct Inner {
     supervisor: Addr<ConnectionSupervisor>,
     state: watch::Receiver<ConnectionState>,
+    tally: Arc<facade::ConnectionTally>,
 }
 
 impl Drop for Inner {
@@ -54,8 +55,9 @@ impl Connection {
     pub(crate) fn new(
         supervisor: Addr<ConnectionSupervisor>,
         state: watch::Receiver<ConnectionState>,
+        tally: Arc<facade::ConnectionTally>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { supervisor, state }) }
+        Self { inner: Arc::new(Inner { supervisor, state, tally }) }
     }
 
     /// Opens a channel with publisher confirms.
@@ -302,6 +304,26 @@ impl Connection {
     /// ```
     pub fn state(&self) -> ConnectionState {
         self.inner.state.borrow().clone()
+    }
+
+    /// Returns what the connection has done so far: the counters of all its channels together, closed ones
+    /// included, its reconnects, and how long the broker has blocked it.
+    ///
+    /// It can be called at any time, from any thread, and waits for nothing. The counters of each channel are
+    /// those of one moment, but not those of all channels together.
+    ///
+    /// **Over a reconnect**: the counters continue.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection) {
+    /// let counters = connection.counters();
+    /// println!("{} publishes, {} confirmed", counters.channels.published, counters.channels.confirmed);
+    /// println!("{} reconnects, blocked for {:?}", counters.reconnects, counters.blocked);
+    /// # }
+    /// ```
+    pub fn counters(&self) -> ConnectionCounters {
+        self.inner.tally.counters(Instant::now())
     }
 
     /// Returns the health of the connection: whether it is open, everything that was declared exists, and

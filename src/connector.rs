@@ -601,8 +601,8 @@ impl Connector {
     /// # }
     /// ```
     pub async fn connect(self) -> Result<Connection> {
-        let (supervisor, mut state) = self.placement.launch(self.options).await?;
-        let connection = Connection::new(supervisor, state.clone());
+        let (supervisor, mut state, tally) = self.placement.launch(self.options).await?;
+        let connection = Connection::new(supervisor, state.clone(), tally);
         loop {
             match &*state.borrow_and_update() {
                 ConnectionState::Open(_) => return Ok(connection),

@@ -262,8 +262,8 @@ pub mod message {
 /// ```
 pub mod events {
     pub use actix_pika_actors::{
-        BrokerRules, ConnectionState, Degradation, EntityKind, Health, Load, MissingEntity, NextTry, Opened,
-        Permission, Skipped,
+        BrokerRules, ChannelCounters, ConnectionCounters, ConnectionState, Degradation, EntityKind, Health,
+        Load, MissingEntity, NextTry, Opened, Permission, Skipped,
     };
 
     pub use crate::event_stream::Events;

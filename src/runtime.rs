@@ -1,6 +1,8 @@
 //! Where the actors of a connection run: the first arbiter of the `System`, an arbiter of the application, or
 //! a thread of the connection's own.
 
+use std::sync::Arc;
+
 use actix::Addr;
 use actix_pika_actors::{ConnectionOptions, ConnectionState, ConnectionSupervisor, facade};
 use actix_rt::{Arbiter, ArbiterHandle, System};
@@ -8,8 +10,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::Result;
 
-/// The supervisor of a connection, and the state of the connection.
-pub(crate) type Launched = (Addr<ConnectionSupervisor>, watch::Receiver<ConnectionState>);
+/// The supervisor of a connection, and the state and the counters of the connection.
+pub(crate) type Launched =
+    (Addr<ConnectionSupervisor>, watch::Receiver<ConnectionState>, Arc<facade::ConnectionTally>);
 
 /// Where a connection runs.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +36,7 @@ impl Placement {
             Self::OwnThread => None,
         };
         match arbiter {
-            Some(arbiter) => Ok(ConnectionSupervisor::launch(options, Some(&arbiter))),
+            Some(arbiter) => Ok(facade::launch(options, Some(&arbiter))),
             None => launch_on_own_thread(options).await,
         }
     }
@@ -63,10 +66,10 @@ async fn launch_on_own_thread(options: ConnectionOptions) -> Result<Launched> {
         .name("actix-pika".into())
         .spawn(move || {
             let runner = System::new();
-            let (supervisor, state) = runner.block_on(async { ConnectionSupervisor::launch(options, None) });
-            let mut ended = state.clone();
+            let launched = runner.block_on(async { facade::launch(options, None) });
+            let mut ended = launched.1.clone();
             // If the caller gave up, nobody has a handle.
-            if let Err((supervisor, _)) = sender.send((supervisor, state)) {
+            if let Err((supervisor, ..)) = sender.send(launched) {
                 supervisor.do_send(facade::ReleaseConnection);
             }
             runner.block_on(async { while ended.changed().await.is_ok() {} });

@@ -3,23 +3,39 @@
 
 use std::sync::{Arc, Mutex};
 
-use actix::Recipient;
+use actix::{Addr, Recipient};
 use actix_rt::ArbiterHandle;
+use tokio::sync::watch;
 
 use crate::{
     consumer::Consumer,
     error::{Error, ErrorKind},
     message::{
-        BindExchange, BindQueue, CancelConsumer, Consume, DeclareExchange, DeclareQueue, DeleteQueue,
-        Delivery, DeliveryTarget, Get, OpenChannel, QueueType,
+        BindExchange, BindQueue, CancelConsumer, ConnectionState, Consume, DeclareExchange, DeclareQueue,
+        DeleteQueue, Delivery, DeliveryTarget, Get, OpenChannel, QueueType,
     },
+    options::ConnectionOptions,
     outbox::Outbox,
+    supervisor::ConnectionSupervisor,
 };
 pub use crate::{
     consumer::StreamSink,
     message::{FollowChannel, FollowConnection, ReleaseChannel, ReleaseConnection},
-    outbox::{Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture, WaitForConfirmsFuture},
+    outbox::{
+        ConnectionTally, Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture,
+        WaitForConfirmsFuture,
+    },
 };
+
+/// Starts a connection, and returns its counters too.
+pub fn launch(
+    options: ConnectionOptions,
+    arbiter: Option<&ArbiterHandle>,
+) -> (Addr<ConnectionSupervisor>, watch::Receiver<ConnectionState>, Arc<ConnectionTally>) {
+    let tally = Arc::<ConnectionTally>::default();
+    let (supervisor, state) = ConnectionSupervisor::launch_counted(options, arbiter, tally.clone());
+    (supervisor, state, tally)
+}
 
 /// Returns an error of kind `Stopped`.
 pub fn stopped(what: impl Into<String>) -> Error {

@@ -91,7 +91,7 @@ pub use self::{
     },
     mismatch::Mismatch,
     options::{Address, AddressOrder, Backoff, ConnectionOptions, HappyEyeballs, Recovery, TcpOptions},
-    outbox::{Confirm, Load, Outbox},
+    outbox::{ChannelCounters, Confirm, ConnectionCounters, Load, Outbox},
     returned::Return,
     secret::Secret,
     supervisor::ConnectionSupervisor,

@@ -12,6 +12,7 @@ mod channel_closes;
 mod closing;
 mod cluster;
 mod consumers;
+mod counters;
 mod events;
 mod locks;
 mod missing_consumers;

@@ -58,7 +58,7 @@ use crate::{
     error::Result,
     internal::SupervisorMessage,
     message::{ChannelEvent, OpenChannel, ReleaseChannel},
-    outbox::{MissingExchanges, Outbox, OutboxConfig},
+    outbox::{ConnectionTally, MissingExchanges, Outbox, OutboxConfig},
     watchers::Watchers,
 };
 
@@ -187,6 +187,7 @@ impl Channel {
         options: &OpenChannel,
         body_max: u64,
         missing: Arc<MissingExchanges>,
+        tally: Arc<ConnectionTally>,
         supervisor: Recipient<SupervisorMessage>,
         recovers: bool,
     ) -> OpenedChannel {
@@ -197,7 +198,8 @@ impl Channel {
             window_bytes: options.window_bytes,
             deadline: options.deadline,
         };
-        let outbox = Arc::new(Outbox::sharing(config, missing));
+        let outbox = Arc::new(Outbox::sharing(config, missing, tally.clone()));
+        tally.add(&outbox);
         let machine = ChannelMachine::new(outbox.clone(), options, body_max, recovers, Instant::now());
         let actor = Self {
             machine,

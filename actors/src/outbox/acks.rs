@@ -8,7 +8,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::{Outbox, delayed_requeues::DelayedRequeues};
+use super::{Outbox, counters::OutcomeCounts, delayed_requeues::DelayedRequeues};
 use crate::{
     error::{Error, Result},
     message::Outcome,
@@ -59,6 +59,7 @@ pub(super) struct Acks {
     outstanding: usize,
     /// The tags that were settled since the last commit, on a channel with transactions.
     pub(super) uncommitted: Option<Vec<RangeInclusive<u64>>>,
+    pub(super) outcomes: OutcomeCounts,
 }
 
 impl Outbox {
@@ -121,8 +122,14 @@ impl Outbox {
     /// Records deliveries that are about to be handed out. Tags count up from 1; `Err` has one that does not.
     pub(crate) fn delivered(&self, batch: &[DeliveredTags]) -> Result<(), u64> {
         let mut state = self.lock();
+        let mut count = 0;
         for tags in batch {
             state.acks.delivered(*tags).map_err(|()| tags.first)?;
+            count += tags.last.wrapping_sub(tags.first).wrapping_add(1);
+        }
+        // The counters of a closed channel do not change.
+        if state.attachment.closed().is_none() {
+            state.delivered += count;
         }
         Ok(())
     }
@@ -161,6 +168,7 @@ impl Default for Acks {
             delayed: DelayedRequeues::default(),
             outstanding: 0,
             uncommitted: None,
+            outcomes: OutcomeCounts::default(),
         }
     }
 }
@@ -179,7 +187,7 @@ impl Acks {
 
     /// The channel is opened again: the broker counts from 1 and has requeued what was not settled.
     pub(super) fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self { outcomes: self.outcomes, ..Self::default() };
     }
 
     /// Records deliveries; `Err` if their tags are not the next ones.
@@ -258,6 +266,7 @@ impl Acks {
             entry.state = AckState::Acked;
             self.outstanding -= 1;
             self.acked.push(tag);
+            self.outcomes.acked += 1;
         }
     }
 
@@ -277,6 +286,7 @@ impl Acks {
             entry.state = AckState::Settled;
             self.outstanding -= 1;
             self.refused.push((tag, outcome));
+            self.outcomes.refused(outcome);
         }
         if tag < self.base {
             self.stragglers.remove(&tag);

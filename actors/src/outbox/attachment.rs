@@ -178,6 +178,7 @@ impl Outbox {
     pub(crate) fn close(&self, close: &ChannelClose<'_>, error: Error, frames: FinalFrames) -> Abandoned {
         let (abandoned, _dropped) =
             self.with(|state, effects| state.close(&self.config, close, error, frames, effects));
+        self.tally.closed(self);
         abandoned
     }
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     Outbox, OutboxState,
     barrier::{Barrier, BarrierProgress},
+    counters::AnswerCounts,
     effects::DeferredEffects,
     epochs::Epochs,
     outcome_error::{Cause, Taken},
@@ -49,6 +50,7 @@ pub(super) struct Confirms {
     /// Publishes that are never sent, whose bytes are still queued.
     pub(super) withdrawn: BTreeSet<u64>,
     pub(super) epochs: Epochs,
+    pub(super) answers: AnswerCounts,
 }
 
 #[derive(Debug)]
@@ -153,6 +155,7 @@ impl Default for Confirms {
             taken: Taken::default(),
             withdrawn: BTreeSet::new(),
             epochs: Epochs::default(),
+            answers: AnswerCounts::default(),
         }
     }
 }
@@ -268,8 +271,14 @@ impl Confirms {
         }
         let last = (sequence - self.base) as usize;
         let first = if multiple { 0 } else { last };
+        let before = self.resolved;
         for at in first..=last {
             self.answer_one(at, answer, unconfirmed, wakers);
+        }
+        let answered = (self.resolved - before) as u64;
+        match answer {
+            BrokerAnswer::Ack => self.answers.acked += answered,
+            BrokerAnswer::Nack | BrokerAnswer::DeferrableNack => self.answers.nacked += answered,
         }
         self.advance(wakers);
         Ok(())
@@ -303,7 +312,10 @@ impl Confirms {
         let returned = if self.returns.is_empty() { None } else { self.returns.remove(&sequence) };
         let failure = match returned {
             _ if answer != BrokerAnswer::Ack => Some(unconfirmed.nacked(sequence).into()),
-            Some(returned) => Some(Cause::returned(Error::unroutable(returned))),
+            Some(returned) => {
+                self.answers.returned += 1;
+                Some(Cause::returned(Error::unroutable(returned)))
+            }
             None => None,
         };
         if let Some(mut cause) = failure {
@@ -345,6 +357,7 @@ impl Confirms {
         wakers.extend(slot.waker.take());
         self.resolved += 1;
         self.deferred -= deferred;
+        self.answers.nacked += deferred as u64;
         self.failed(sequence, forgotten, cause);
     }
 
@@ -358,6 +371,7 @@ impl Confirms {
             match slot.state {
                 ConfirmState::Resolved => {}
                 ConfirmState::NackDeferred => {
+                    self.answers.nacked += 1;
                     self.failed(sequence, slot.forgotten, &mut unconfirmed.nacked(sequence).into());
                 }
                 ConfirmState::Open => self.failed(sequence, slot.forgotten, &mut cause),

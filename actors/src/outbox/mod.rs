@@ -11,6 +11,7 @@ mod barrier;
 mod channel_close;
 mod confirm;
 mod confirms;
+mod counters;
 mod deadlines;
 mod delayed_requeues;
 mod effects;
@@ -60,6 +61,7 @@ pub(crate) use self::{
 pub use self::{
     barrier::WaitForConfirmsFuture,
     confirm::Confirm,
+    counters::{ChannelCounters, ConnectionCounters, ConnectionTally},
     publish_all::PublishAllFuture,
     publish_future::{Destination, PublishDeferredFuture, PublishFuture},
 };
@@ -112,6 +114,7 @@ pub struct Outbox {
     config: OutboxConfig,
     /// Shared by the channels of a connection.
     missing: Arc<MissingExchanges>,
+    tally: Arc<ConnectionTally>,
     state: Mutex<OutboxState>,
 }
 
@@ -134,6 +137,9 @@ struct OutboxState {
     confirms: Confirms,
     unconfirmed: Unconfirmed,
     acks: Acks,
+    /// Publishes on a channel without confirms, which have no sequence number.
+    published: u64,
+    delivered: u64,
     /// When the connection last ran.
     io_clock: Option<Arc<IoClock>>,
 }
@@ -171,11 +177,16 @@ pub struct Load {
 impl Outbox {
     /// Creates the outbox of a channel that has no connection yet.
     pub(crate) fn new(config: OutboxConfig) -> Self {
-        Self::sharing(config, Arc::default())
+        Self::sharing(config, Arc::default(), Arc::default())
     }
 
-    /// Creates the outbox of a channel whose connection shares the missing exchanges.
-    pub(crate) fn sharing(config: OutboxConfig, missing: Arc<MissingExchanges>) -> Self {
+    /// Creates the outbox of a channel whose connection shares the missing exchanges, and counts what its
+    /// channels do.
+    pub(crate) fn sharing(
+        config: OutboxConfig,
+        missing: Arc<MissingExchanges>,
+        tally: Arc<ConnectionTally>,
+    ) -> Self {
         let state = OutboxState {
             attachment: Attachment::Detached { outage: None },
             channel_epoch: 0,
@@ -189,9 +200,11 @@ impl Outbox {
             confirms: Confirms::default(),
             unconfirmed: Unconfirmed::default(),
             acks: Acks::default(),
+            published: 0,
+            delivered: 0,
             io_clock: None,
         };
-        Self { config, missing, state: Mutex::new(state) }
+        Self { config, missing, tally, state: Mutex::new(state) }
     }
 
     /// Returns the exchanges that are missing; publishes to them fail here.

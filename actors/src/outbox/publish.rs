@@ -130,6 +130,7 @@ impl OutboxState {
             self.ticker.start(effects);
             self.confirms.push(self.ticker.now(), outgoing.mandatory, outgoing.resend)
         } else {
+            self.published += 1;
             0
         };
         match &mut self.attachment {

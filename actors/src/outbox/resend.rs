@@ -233,8 +233,12 @@ impl Confirms {
     /// The channel is open again: the broker counts the `resent` publishes from 1. Publishes that are not
     /// resolved and not among them are late; they are resolved.
     fn restart(&mut self, resent: Vec<u64>, wakers: &mut Vec<Waker>) {
-        for slot in self.ring.iter_mut().filter(|slot| slot.state == ConfirmState::NackDeferred) {
-            slot.state = ConfirmState::Open;
+        for (sequence, slot) in (self.base..).zip(&mut self.ring) {
+            if slot.state == ConfirmState::NackDeferred {
+                slot.state = ConfirmState::Open;
+                // A late one is not sent again: its nack was its answer.
+                self.answers.nacked += u64::from(slot.late || sequence < self.expired_below);
+            }
         }
         self.deferred = 0;
         let mut again = resent.iter().copied().peekable();

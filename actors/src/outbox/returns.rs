@@ -29,7 +29,10 @@ impl Outbox {
             let awaits = |sequence| confirms.awaits_return(sequence);
             match unconfirmed.match_return(&returned, properties, awaits) {
                 Some(sequence) => (None, confirms.returns.insert(sequence, returned)),
-                None => (Some(returned), None),
+                None => {
+                    confirms.answers.returned += u64::from(!self.config.confirms);
+                    (Some(returned), None)
+                }
             }
         });
         unmatched

@@ -31,6 +31,7 @@ impl Outbox {
             state.append_after_acks(channel, rollback);
             let undone = state.acks.take_uncommitted();
             let requeued = undone.iter().map(|tags| tags.end() - tags.start() + 1).sum();
+            state.acks.outcomes.requeued += requeued;
             if requeued > 0 {
                 state.queue.requeue(channel, undone);
                 state.queue.method(commit);

@@ -215,8 +215,9 @@ impl ConnectionSupervisor {
         let number = self.supervision.open_channel(options)?;
         let supervisor = ctx.address().recipient();
         let recovers = self.options.recovery != Recovery::Never;
-        let missing = self.missing_exchanges.clone();
-        let channel = Channel::start(number, options, self.options.body_max, missing, supervisor, recovers);
+        let (missing, tally) = (self.missing_exchanges.clone(), self.tally.clone());
+        let body_max = self.options.body_max;
+        let channel = Channel::start(number, options, body_max, missing, tally, supervisor, recovers);
         let recipient: Recipient<ChannelMessage> = channel.actor.clone().recipient();
         let (reply, answer) = Reply::later();
         self.channels.insert(number, ChannelEntry { channel, recipient, opening: Some(answer) });

@@ -57,7 +57,7 @@ use crate::{
     internal::{BrokerNotes, ChannelMessage, ConnectionCommand},
     message::{ConnectionEvent, ConnectionState},
     options::ConnectionOptions,
-    outbox::{Abandoned, Flush, MissingExchanges},
+    outbox::{Abandoned, ConnectionTally, Flush, MissingExchanges},
     transport::ReadCredit,
     watchers::Watchers,
 };
@@ -105,6 +105,7 @@ pub struct ConnectionSupervisor {
     channels: HashMap<u16, ChannelEntry>,
     /// Publishes to these fail on every channel.
     missing_exchanges: Arc<MissingExchanges>,
+    tally: Arc<ConnectionTally>,
     utility: Option<Recipient<ChannelMessage>>,
     trial: Option<Addr<TrialConnection>>,
     secrets: Secrets,
@@ -162,6 +163,15 @@ impl ConnectionSupervisor {
         options: ConnectionOptions,
         arbiter: Option<&ArbiterHandle>,
     ) -> (Addr<Self>, watch::Receiver<ConnectionState>) {
+        Self::launch_counted(options, arbiter, Arc::default())
+    }
+
+    /// Starts the actor, which counts in `tally`.
+    pub(crate) fn launch_counted(
+        options: ConnectionOptions,
+        arbiter: Option<&ArbiterHandle>,
+        tally: Arc<ConnectionTally>,
+    ) -> (Addr<Self>, watch::Receiver<ConnectionState>) {
         let (state, receiver) = watch::channel(ConnectionState::Connecting);
         let options = Arc::new(options);
         let make = move || Self {
@@ -172,6 +182,7 @@ impl ConnectionSupervisor {
             connection: None,
             channels: HashMap::new(),
             missing_exchanges: Arc::default(),
+            tally,
             utility: None,
             trial: None,
             secrets: Secrets::default(),
@@ -205,6 +216,7 @@ impl Drop for ConnectionSupervisor {
             recipient.do_send(ChannelMessage::ConnectionClosed { error: error.clone() });
         }
         self.stop_trial();
+        self.tally.note(self.supervision.reconnects, false, Instant::now());
         if let Some(connection) = self.connection.take() {
             let text = "the application ended".into();
             let within = self.options.close_timeout;

@@ -49,7 +49,10 @@ impl Supervision {
                 self.outage = None;
                 self.health_changed();
             }
-            History::WasOpen => self.redeclare_topology(open, now),
+            History::WasOpen => {
+                self.reconnects += 1;
+                self.redeclare_topology(open, now);
+            }
         }
         true
     }

@@ -33,6 +33,8 @@ pub(super) struct Supervision {
     pub(super) options: Arc<ConnectionOptions>,
     /// Counts attempts from 1; each `Connection` actor has its own.
     pub(super) epoch: u64,
+    /// How often the connection was open again after it was lost.
+    pub(super) reconnects: u64,
     pub(super) phase: Phase,
     pub(super) backoff: ReconnectBackoff,
     /// Why the connection is down, or was until its recovery, which is not complete.
@@ -61,6 +63,7 @@ impl Supervision {
         let mut supervision = Self {
             options,
             epoch: 0,
+            reconnects: 0,
             phase: Phase::Dialling(None),
             backoff: ReconnectBackoff::default(),
             outage: None,
@@ -92,6 +95,10 @@ impl Supervision {
     /// Returns why the broker blocks the connection.
     pub(super) fn blocked(&self) -> Option<Arc<str>> {
         self.phase.open().and_then(|open| open.opened.blocked.as_deref().map(Arc::from))
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.phase.open().is_some_and(|open| open.opened.blocked.is_some())
     }
 
     /// The broker sent `connection.blocked` or `connection.unblocked`.

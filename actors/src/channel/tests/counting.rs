@@ -82,8 +82,15 @@ impl Bench {
         let flushes = receiver.flushes.clone();
         let receiver: Addr<Receiver> = receiver.start();
         let options = OpenChannel::new().confirms(false);
-        let channel =
-            Channel::start(1, &options, 1 << 20, Arc::default(), receiver.clone().recipient(), false);
+        let channel = Channel::start(
+            1,
+            &options,
+            1 << 20,
+            Arc::default(),
+            Arc::default(),
+            receiver.clone().recipient(),
+            false,
+        );
         channel.actor.do_send(ChannelMessage::Attached {
             epoch: 1,
             flush: Arc::new(receiver.recipient()),

@@ -3,6 +3,7 @@
 mod acks;
 mod batches;
 mod confirms;
+mod counters;
 mod lock;
 mod model_broker;
 mod returns;

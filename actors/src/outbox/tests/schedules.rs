@@ -482,6 +482,13 @@ impl World {
             assert_eq!(epoch, self.broker.acked_in[id], "{id}");
         }
         assert_eq!(self.outbox.epoch(), self.openings);
+        let (counters, broker) = (self.outbox.counters(), &self.broker);
+        assert_eq!(counters.published, self.publishes.len() as u64);
+        assert_eq!(counters.confirmed, broker.acked.len() as u64);
+        assert_eq!(counters.returned, broker.unroutable.len() as u64);
+        let is_nacked = |publish: &&PublishRecord| matches!(&publish.outcome, Some(Err(error)) if error.kind() == ErrorKind::Nacked);
+        let nacked = self.publishes.values().filter(is_nacked).count();
+        assert!((nacked..=broker.nacked.len()).contains(&(counters.publishes_nacked as usize)));
         assert_eq!(self.outbox.load(), Load { drained: true, ..Load::default() });
     }
 }
