@@ -2,9 +2,9 @@
 //! taken back.
 //!
 //! An actor skips a message whose sender has dropped the request for its result. Such a request costs more
-//! than a message alone, so that a target that keeps up gets most deliveries without one: as many as it last
-//! handled within [`QUICK`], doubled each time. What a target that is slow has not begun can be taken back
-//! almost completely.
+//! than a message alone, so that a target that keeps up gets most deliveries without one: as many as it
+//! handles within [`KEPT_WORK`], by the pace of the last requests. What a target that is slow has not begun
+//! can be taken back almost completely.
 
 use std::{
     collections::VecDeque,
@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use crate::message::Delivery;
 
-/// A target that handles what it got within this time keeps up.
-const QUICK: Duration = Duration::from_millis(10);
+/// How much of its work cannot be taken back from a target.
+const KEPT_WORK: Duration = Duration::from_millis(100);
 /// The most deliveries that are sent without a request.
 const MAX_PLAIN: usize = 4096;
 /// Requests are searched for answered ones when there are this many, or twice as many as remained last time.
@@ -42,10 +42,12 @@ pub(super) struct Handover {
 struct Pace {
     /// How many may still be sent without a request.
     plain_left: usize,
-    /// How many those were at first.
+    /// How many were sent so at first.
     granted: usize,
     /// When the first request after them was sent.
     asked_at: Option<Instant>,
+    /// How many requests were sent since then.
+    asked: u32,
 }
 
 impl Pace {
@@ -61,15 +63,20 @@ impl Pace {
         }
     }
 
-    fn asked(&mut self, now: Instant) {
-        self.asked_at.get_or_insert(now);
+    /// A request was sent.
+    fn asked(&mut self, now: impl FnOnce() -> Instant) {
+        self.asked += 1;
+        self.asked_at.get_or_insert_with(now);
     }
 
     /// All requests are answered: the target has begun everything that it got.
     fn answered(&mut self, now: Instant) {
         let Some(asked_at) = self.asked_at.take() else { return };
-        let is_quick = now.saturating_duration_since(asked_at) <= QUICK;
-        self.granted = if is_quick { (2 * self.granted).clamp(1, MAX_PLAIN) } else { 0 };
+        // Those before the requests were handled within this time, too.
+        let handled = self.granted as f64 + f64::from(std::mem::take(&mut self.asked));
+        let took = now.saturating_duration_since(asked_at).as_secs_f64();
+        // A float that is too large, or infinite, becomes the largest integer.
+        self.granted = ((handled * KEPT_WORK.as_secs_f64() / took) as usize).min(MAX_PLAIN);
         self.plain_left = self.granted;
     }
 }
@@ -100,9 +107,7 @@ impl Handover {
     }
 
     fn request(&mut self, target: &Recipient<Delivery>, delivery: Delivery) {
-        if self.pace.asked_at.is_none() {
-            self.pace.asked(Instant::now());
-        }
+        self.pace.asked(Instant::now);
         let mut request = Box::pin(target.send(delivery));
         // The first poll sends the message if the mailbox is full: an actix mailbox takes it nevertheless.
         if is_pending(&mut request) {
@@ -160,38 +165,48 @@ impl fmt::Debug for Handover {
 mod tests {
     use super::*;
 
-    /// Sends until a request is needed. Returns how many deliveries went without one.
-    fn plain(pace: &mut Pace, now: Instant) -> usize {
-        let sent = (0..).take_while(|_| !pace.needs_request()).count();
-        pace.asked(now);
-        sent
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Sends `deliveries`, which are all handled after `took`. Returns how many went without a request.
+    fn lap(pace: &mut Pace, deliveries: usize, took: Duration) -> usize {
+        let now = Instant::now();
+        let mut plain = 0;
+        for _ in 0..deliveries {
+            if pace.needs_request() {
+                pace.asked(|| now);
+            } else {
+                plain += 1;
+            }
+        }
+        if plain < deliveries {
+            pace.answered(now + took);
+        }
+        plain
     }
 
     #[test]
-    fn a_quick_target_gets_more_and_more_without_requests() {
-        let now = Instant::now();
+    fn a_quick_target_gets_what_it_handles_in_a_tenth_of_a_second_without_requests() {
         let mut pace = Pace::default();
-        let sent: Vec<usize> = (0..15)
-            .map(|_| {
-                let sent = plain(&mut pace, now);
-                pace.answered(now + QUICK);
-                sent
-            })
-            .collect();
-        assert_eq!(sent, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 4096]);
+        assert_eq!(lap(&mut pace, 50, 5 * MILLISECOND), 0);
+        assert_eq!(lap(&mut pace, 1001, 100 * MILLISECOND), 1000);
+        assert_eq!(lap(&mut pace, 2000, 100 * MILLISECOND), 1001);
     }
 
     #[test]
     fn a_slow_target_gets_nothing_without_a_request() {
-        let now = Instant::now();
         let mut pace = Pace::default();
-        for _ in 0..5 {
-            plain(&mut pace, now);
-            pace.answered(now + QUICK);
-        }
-        assert!(plain(&mut pace, now) > 0);
-        assert_eq!(plain(&mut pace, now + QUICK), 0, "the first request counts");
-        pace.answered(now + QUICK + Duration::from_millis(1));
-        assert_eq!(plain(&mut pace, now), 0);
+        assert_eq!(lap(&mut pace, 100, 10 * MILLISECOND), 0);
+        assert_eq!(lap(&mut pace, 1001, 200_000 * MILLISECOND), 1000, "it was quick before");
+        assert_eq!(lap(&mut pace, 1000, 400_000 * MILLISECOND), 0);
+        assert_eq!(lap(&mut pace, 1, 400 * MILLISECOND), 0);
+        assert_eq!(lap(&mut pace, 1, 400 * MILLISECOND), 0);
+    }
+
+    #[test]
+    fn what_is_sent_without_a_request_is_bounded() {
+        let mut pace = Pace::default();
+        lap(&mut pace, 1, Duration::ZERO);
+        assert_eq!(lap(&mut pace, 10_000, Duration::ZERO), MAX_PLAIN);
+        assert_eq!(lap(&mut pace, 10_000, MILLISECOND), MAX_PLAIN);
     }
 }
