@@ -662,6 +662,7 @@ impl Channel {
     }
 
     /// Applies the options of the channel to a publish.
+    #[inline]
     pub(crate) fn finish(&self, content: Publishing) -> Publishing {
         if self.inner.message_ids { content.generate_message_id() } else { content }
     }

@@ -114,6 +114,7 @@ impl Exchange {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn publish<'k>(&self, content: impl Into<Publishing>, routing_key: &'k str) -> PublishFuture<'k> {
         let content = self.channel().finish(content.into());
         PublishFuture::new(self, content, routing_key)
@@ -146,6 +147,7 @@ impl Exchange {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn publish_deferred<'k>(
         &self,
         content: impl Into<Publishing>,

@@ -351,6 +351,7 @@ impl Publishing {
         &self.body
     }
 
+    #[inline]
     pub(crate) fn outgoing<'a>(&'a self, exchange: &'a str, routing_key: &'a str) -> Outgoing<'a> {
         Outgoing {
             exchange,

@@ -309,19 +309,30 @@ impl Confirms {
         slot.state = ConfirmState::Resolved;
         self.resolved += 1;
         wakers.extend(slot.waker.take());
-        let returned = if self.returns.is_empty() { None } else { self.returns.remove(&sequence) };
-        let failure = match returned {
-            _ if answer != BrokerAnswer::Ack => Some(unconfirmed.nacked(sequence).into()),
+        let forgotten = slot.forgotten;
+        if answer != BrokerAnswer::Ack || !self.returns.is_empty() {
+            self.nacked_or_returned(sequence, forgotten, answer, unconfirmed);
+        }
+    }
+
+    #[inline(never)]
+    fn nacked_or_returned(
+        &mut self,
+        sequence: u64,
+        forgotten: bool,
+        answer: BrokerAnswer,
+        unconfirmed: &Unconfirmed,
+    ) {
+        let returned = self.returns.remove(&sequence);
+        let mut cause = match returned {
+            _ if answer != BrokerAnswer::Ack => unconfirmed.nacked(sequence).into(),
             Some(returned) => {
                 self.answers.returned += 1;
-                Some(Cause::returned(Error::unroutable(returned)))
+                Cause::returned(Error::unroutable(returned))
             }
-            None => None,
+            None => return,
         };
-        if let Some(mut cause) = failure {
-            let forgotten = slot.forgotten;
-            self.failed(sequence, forgotten, &mut cause);
-        }
+        self.failed(sequence, forgotten, &mut cause);
     }
 
     /// Removes what is resolved at the front.

@@ -41,7 +41,7 @@ impl OwnDeadline {
     /// Returns the deadline, whose time runs from the first poll on.
     #[inline]
     pub(super) fn of(content: &Publishing) -> Self {
-        Self(content.own_deadline().map(|within| Box::new(Timer { within, at: None, sleep: None })))
+        Self(content.own_deadline().map(Timer::new))
     }
 
     /// Lets the time run from now on.
@@ -68,7 +68,29 @@ impl OwnDeadline {
     }
 }
 
+// The destructor of a timer is not inlined where none is set.
+impl Drop for OwnDeadline {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(timer) = self.0.take() {
+            timer.end();
+        }
+    }
+}
+
 impl Timer {
+    #[cold]
+    fn new(within: Duration) -> Box<Self> {
+        Box::new(Self { within, at: None, sleep: None })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end(self: Box<Self>) {
+        drop(self);
+    }
+
+    #[cold]
     fn start(&mut self) -> Instant {
         *self.at.get_or_insert_with(|| Instant::now() + self.within)
     }

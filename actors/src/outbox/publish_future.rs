@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::Result,
     message::{Confirmation, Publishing},
-    wire::check_short,
+    wire::{SHORT_MAX, check_short},
 };
 
 /// Where a publish goes: the outbox of a channel, an exchange and a routing key.
@@ -170,6 +170,14 @@ pub(super) fn poll_queue<D: Destination>(
 /// Refuses what cannot be encoded, before it takes room in the window.
 #[inline]
 pub(super) fn check(exchange: &str, routing_key: &str, content: &Publishing) -> Result<()> {
+    if exchange.len() <= SHORT_MAX && routing_key.len() <= SHORT_MAX && !content.properties.has_more() {
+        return Ok(());
+    }
+    check_each(exchange, routing_key, content)
+}
+
+#[inline(never)]
+fn check_each(exchange: &str, routing_key: &str, content: &Publishing) -> Result<()> {
     check_short("exchange name", exchange)?;
     check_short("routing key", routing_key)?;
     content.check().map_err(|error| error.of_publish(exchange, routing_key, None))

@@ -46,19 +46,23 @@ impl Window {
     /// larger than the window enters alone.
     #[inline]
     pub(super) fn admits(&self, ticket: Option<u64>, cost: usize) -> bool {
-        let first = match (ticket, self.front()) {
-            (None, front) => front.is_none(),
-            (Some(key), Some(front)) => front.key == key,
-            // Not if it is expired.
-            (Some(_), None) => self.callers.is_empty(),
-        };
-        first
+        (self.callers.is_empty() || self.is_first(ticket))
             && self.messages < self.max_messages
             && (self.bytes + cost <= self.max_bytes || self.messages == 0)
     }
 
+    /// Returns whether it is the turn of this caller, while there are callers.
+    #[inline(never)]
+    fn is_first(&self, ticket: Option<u64>) -> bool {
+        match (ticket, self.front()) {
+            (None, front) => front.is_none(),
+            (Some(key), Some(front)) => front.key == key,
+            // It is expired.
+            (Some(_), None) => false,
+        }
+    }
+
     /// Returns the first caller that is not expired.
-    #[inline]
     fn front(&self) -> Option<&QueuedCaller> {
         self.callers.iter().find(|caller| !caller.expired)
     }
@@ -156,7 +160,8 @@ impl Window {
     /// Wakes the first caller if there is room.
     #[inline]
     pub(super) fn wake_front(&mut self, wakers: &mut Vec<Waker>) {
-        if self.messages < self.max_messages
+        if !self.callers.is_empty()
+            && self.messages < self.max_messages
             && let Some(front) = self.front()
         {
             wakers.push(front.waker.clone());

@@ -10,7 +10,7 @@ use super::{
     basic_ids::{ACK, BASIC, CONTENT_HEADER_LEN, NACK, PUBLISH, REJECT},
     frame::{BODY, FRAME_END, FRAME_OVERHEAD, HEAD_LEN, HEADER, HEARTBEAT, METHOD},
     properties::Properties,
-    property_codec::{properties_len, put_properties},
+    property_codec::{only_delivery_mode, properties_len, put_properties},
 };
 
 /// Appends the frame of `basic.publish`. Names longer than 255 bytes are truncated; the caller must have
@@ -24,7 +24,9 @@ pub fn put_publish(buf: &mut BytesMut, channel: u16, exchange: &str, routing_key
     let [s3, s2, s1, s0] = (payload as u32).to_be_bytes();
     let (class, method) = (BASIC as u8, PUBLISH as u8);
     buf.put_slice(&[METHOD, c1, c0, s3, s2, s1, s0, 0, class, 0, method, 0, 0, exchange.len() as u8]);
-    buf.put_slice(exchange);
+    if !exchange.is_empty() {
+        buf.put_slice(exchange);
+    }
     buf.put_u8(routing_key.len() as u8);
     buf.put_slice(routing_key);
     buf.put_slice(&[u8::from(mandatory), FRAME_END]);
@@ -34,6 +36,15 @@ pub fn put_publish(buf: &mut BytesMut, channel: u16, exchange: &str, routing_key
 /// [checked](super::property_codec::check_properties) the properties.
 #[inline]
 pub fn put_header(buf: &mut BytesMut, channel: u16, body_size: u64, properties: &Properties) {
+    if let Some(([f1, f0], mode)) = only_delivery_mode(properties) {
+        let ([c1, c0], class) = (channel.to_be_bytes(), BASIC as u8);
+        let [b7, b6, b5, b4, b3, b2, b1, b0] = body_size.to_be_bytes();
+        let [s3, s2, s1, s0] = (CONTENT_HEADER_LEN as u32 + 3).to_be_bytes();
+        return buf.put_slice(&[
+            HEADER, c1, c0, s3, s2, s1, s0, 0, class, 0, 0, b7, b6, b5, b4, b3, b2, b1, b0, f1, f0, mode,
+            FRAME_END,
+        ]);
+    }
     let payload = CONTENT_HEADER_LEN + properties_len(properties);
     buf.reserve(payload + FRAME_OVERHEAD);
     put_head(buf, HEADER, channel, payload as u32);

@@ -67,7 +67,7 @@ pub(crate) use self::{
     other_protocol::other_protocol_detected,
     peer_text::Escaping,
     property_codec::{check_properties, decode_properties},
-    short::{NameError, TooLong, check_short, name, short, short_truncated},
+    short::{NameError, SHORT_MAX, TooLong, check_short, name, short, short_truncated},
     single_frame::single_frame_delivery,
     span::{LongSpan, Span},
     tune::Negotiated,

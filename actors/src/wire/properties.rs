@@ -249,6 +249,12 @@ impl Properties {
         }
     }
 
+    /// Returns whether there is more than a delivery mode and a priority, which have no limit of length.
+    #[inline]
+    pub(crate) fn has_more(&self) -> bool {
+        self.more.is_some()
+    }
+
     /// Returns whether there are headers, decoded or not.
     #[inline]
     pub(crate) fn has_headers(&self) -> bool {

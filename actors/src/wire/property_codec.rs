@@ -54,6 +54,17 @@ pub fn properties_len(properties: &Properties) -> usize {
     inline + properties.more.as_ref().map_or(0, |more| more.encoded_len())
 }
 
+/// Returns the flags and the octet of the delivery mode, if that is the only property.
+#[inline]
+pub fn only_delivery_mode(properties: &Properties) -> Option<([u8; 2], u8)> {
+    match properties {
+        Properties { delivery_mode: Some(mode), priority: None, more: None } => {
+            Some((DELIVERY_MODE.to_be_bytes(), (*mode).into()))
+        }
+        _ => None,
+    }
+}
+
 /// Appends the flags and the properties. Properties that [`check_properties`] refuses are truncated.
 #[inline]
 pub fn put_properties(buf: &mut BytesMut, properties: &Properties) {
