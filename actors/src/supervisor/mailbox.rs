@@ -187,7 +187,7 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
                 }
             }
             SupervisorMessage::ConsumerAtFault { channel, tag, error } => {
-                self.supervision.add_culprit(EntityKey::consumer(channel, &tag), error, now);
+                self.supervision.add_fatal_entity(EntityKey::consumer(channel, &tag), error, now);
             }
             SupervisorMessage::UtilityLost { epoch, number, results } => {
                 self.supervision.utility_lost(epoch, number, results, now);

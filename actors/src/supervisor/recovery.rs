@@ -113,7 +113,7 @@ impl Supervision {
                 log::info!("queue {old:?}: renamed to {new:?}");
                 self.send_to_channels(|| ChannelMessage::QueueRenamed { old: old.clone(), new: new.clone() });
                 self.missing.rename_queue(&old, new);
-                self.culprits.rename_queue(&old, new);
+                self.fatal_entities.rename_queue(&old, new);
                 if let Purpose::Retry(run) = &mut task.purpose {
                     run.rename_queue(&old, new);
                 }
@@ -166,7 +166,7 @@ impl Supervision {
 
     /// The application has declared or consumed something.
     pub(super) fn declared(&mut self, key: &EntityKey, now: Instant) {
-        self.culprits.forget(key);
+        self.fatal_entities.forget(key);
         if self.missing.found(key, now) {
             self.health_changed();
         }

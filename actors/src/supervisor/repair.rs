@@ -146,7 +146,7 @@ impl Supervision {
     /// Forgets what is missing and not recorded any more, and ends its consumers.
     pub(super) fn forget_unrecorded(&mut self) {
         let topology = &self.topology;
-        self.culprits.retain(|key| topology.has(key));
+        self.fatal_entities.retain(|key| topology.has(key));
         // `Recovered` names everything that its recovery skipped.
         if !matches!(self.phase, Phase::Attaching(..)) {
             for repair in self.missing.retain_recorded(&self.topology) {

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::{
     backoff::ReconnectBackoff,
     channels::Channels,
-    culprits::Culprits,
     effect::Effect,
+    fatal_entities::FatalEntities,
     missing::{EntityKey, Missing},
     phase::{Open, Phase},
     topology::Topology,
@@ -43,7 +43,7 @@ pub(super) struct Supervision {
     pub(super) topology: Topology,
     pub(super) missing: Missing,
     /// What has cost a connection.
-    pub(super) culprits: Culprits,
+    pub(super) fatal_entities: FatalEntities,
     /// What the utility channel of the lost connection was doing.
     pub(super) lost_steps: Option<LostSteps>,
     /// Why the library opens no channel of its own: the user is at its limit. Over when a channel closes.
@@ -70,7 +70,7 @@ impl Supervision {
             channels: Channels::default(),
             topology: Topology::default(),
             missing,
-            culprits: Culprits::default(),
+            fatal_entities: FatalEntities::default(),
             lost_steps: None,
             no_room: None,
             utility: None,

@@ -1,11 +1,11 @@
 //! What has cost a connection, over a recovery: it is left out, tried on a connection of its own, and
-//! declared or started again after that. What is tried when is decided in `culprits.rs`.
+//! declared or started again after that. What is tried when is decided in `fatal_entities.rs`.
 
 use tokio::time::Instant;
 
 use super::{
-    culprits::{TrialEnd, TrialPlace},
     effect::Effect,
+    fatal_entities::{TrialEnd, TrialPlace},
     fatal_step::fatal_step,
     missing::{EntityKey, Repair},
     phase::Phase,
@@ -31,7 +31,7 @@ impl Supervision {
     /// result: see [`utility_lost`](Self::utility_lost).
     pub(super) fn note_lost_steps(&mut self, utility: Option<UtilityTask>, error: &Error, now: Instant) {
         self.stop_trial(now);
-        self.culprits.connection_lost(self.epoch, now);
+        self.fatal_entities.connection_lost(self.epoch, now);
         let by_broker = error.close_reason().is_some_and(|reason| reason.code >= 500);
         let error = error.clone();
         self.lost_steps = utility.filter(|_| by_broker).map(|task| LostSteps { task, error });
@@ -43,18 +43,18 @@ impl Supervision {
             return self.steps_done(number, results, now);
         }
         if let Some(lost) = self.lost_steps.take_if(|lost| lost.task.number == number) {
-            self.find_culprit(&lost, results.len(), now);
+            self.find_fatal_entity(&lost, results.len(), now);
         }
     }
 
     /// The next connection is open, and the utility channel of the last one has not reported.
     pub(super) fn settle_lost_steps(&mut self, now: Instant) {
         if let Some(lost) = self.lost_steps.take() {
-            self.find_culprit(&lost, 0, now);
+            self.find_fatal_entity(&lost, 0, now);
         }
     }
 
-    fn find_culprit(&mut self, LostSteps { task, error }: &LostSteps, answered: usize, now: Instant) {
+    fn find_fatal_entity(&mut self, LostSteps { task, error }: &LostSteps, answered: usize, now: Instant) {
         let Some(reason) = error.close_reason() else { return };
         let Some(at) = fatal_step(&task.steps, answered, reason) else { return };
         let Some(key) = task.key_of_step(at) else { return };
@@ -64,13 +64,13 @@ impl Supervision {
             let message = ChannelMessage::ConsumerAtFault { consumer, error: error.clone() };
             self.effects.push_back(Effect::SendToChannel(channel, message));
         }
-        self.add_culprit(key, error.clone(), now);
+        self.add_fatal_entity(key, error.clone(), now);
     }
 
     /// Something has cost the last connection. It may have been given up meanwhile.
-    pub(super) fn add_culprit(&mut self, key: EntityKey, error: Error, now: Instant) {
+    pub(super) fn add_fatal_entity(&mut self, key: EntityKey, error: Error, now: Instant) {
         if self.topology.has(&key) {
-            self.culprits.add(key, error, now);
+            self.fatal_entities.add(key, error, now);
         }
     }
 
@@ -79,7 +79,7 @@ impl Supervision {
     /// refuses this with 541.
     pub(super) fn vhost_gone(&mut self, now: Instant) {
         self.lost_steps = None;
-        self.culprits.vhost_gone(now);
+        self.fatal_entities.vhost_gone(now);
     }
 
     /// Takes out of the steps what has cost a connection: it is missing.
@@ -87,7 +87,7 @@ impl Supervision {
         let mut rest = Vec::with_capacity(steps.len());
         for step in steps {
             let key = EntityKey::of_step(&step);
-            match key.as_ref().and_then(|key| Some((key, self.culprits.withheld(key)?.clone()))) {
+            match key.as_ref().and_then(|key| Some((key, self.fatal_entities.withheld(key)?.clone()))) {
                 Some((key, error)) => {
                     let next = self.next_trial(key);
                     self.missing.withhold(key, error, next, now);
@@ -98,11 +98,11 @@ impl Supervision {
         rest
     }
 
-    /// Returns when a culprit is tried on a connection of its own; `None` for what is tried at the next
+    /// Returns when a fatal entity is tried on a connection of its own; `None` for what is tried at the next
     /// reconnect.
     fn next_trial(&self, key: &EntityKey) -> Option<Instant> {
         match self.trial_place(key) {
-            TrialPlace::OwnConnection => self.culprits.due(key),
+            TrialPlace::OwnConnection => self.fatal_entities.due(key),
             TrialPlace::Last => None,
         }
     }
@@ -132,7 +132,7 @@ impl Supervision {
             || self.topology.is_deleting(&EntityKey::Queue(repair.trial.queue.clone()))
         {
             let end = repair.cause.clone();
-            self.culprits.forget(&key);
+            self.fatal_entities.forget(&key);
             self.missing.remove(&key);
             self.finish_repair(&repair, Err(end));
             return self.health_changed();
@@ -141,7 +141,7 @@ impl Supervision {
             ConsumerEnd::Closed(error) => error.clone(),
             end => Error::refused_here(format!("the consumer has ended: {end:?}")),
         };
-        let due = self.culprits.consumer_waits(&key, &error, now);
+        let due = self.fatal_entities.consumer_waits(&key, &error, now);
         self.missing.consumer_withheld(repair, error, now);
         if self.trial_place(&key) == TrialPlace::OwnConnection {
             self.missing.set_next_trial(&key, Some(due));
@@ -155,16 +155,17 @@ impl Supervision {
         if !matches!(self.phase, Phase::Up(_)) {
             return;
         }
-        let Self { culprits, .. } = self;
-        let mut culprits = std::mem::take(culprits);
-        let last = culprits.take_last(|key| self.trial_place(key), now);
-        self.culprits = culprits;
-        last.iter().for_each(|key| self.release_culprit(key, now));
+        let Self { fatal_entities, .. } = self;
+        let mut fatal_entities = std::mem::take(fatal_entities);
+        let last = fatal_entities.take_last(|key| self.trial_place(key), now);
+        self.fatal_entities = fatal_entities;
+        last.iter().for_each(|key| self.release_fatal_entity(key, now));
     }
 
     /// Returns when a trial is due.
     pub(super) fn trial_deadline(&self) -> Option<Instant> {
-        matches!(self.phase, Phase::Up(_)).then(|| self.culprits.deadline(|key| self.trial_place(key)))?
+        matches!(self.phase, Phase::Up(_))
+            .then(|| self.fatal_entities.deadline(|key| self.trial_place(key)))?
     }
 
     /// Starts the next trial.
@@ -172,9 +173,9 @@ impl Supervision {
         if self.trial_deadline().is_none_or(|due| due > now) {
             return;
         }
-        let mut culprits = std::mem::take(&mut self.culprits);
-        let due = culprits.take_due(|key| self.trial_place(key), now);
-        self.culprits = culprits;
+        let mut fatal_entities = std::mem::take(&mut self.fatal_entities);
+        let due = fatal_entities.take_due(|key| self.trial_place(key), now);
+        self.fatal_entities = fatal_entities;
         if let Some((number, key)) = due {
             self.missing.set_next_trial(&key, Some(now));
             let steps = self.trial_steps(&key);
@@ -195,17 +196,17 @@ impl Supervision {
     }
 
     pub(super) fn stop_trial(&mut self, now: Instant) {
-        if self.culprits.stop_trial(now) {
+        if self.fatal_entities.stop_trial(now) {
             self.effects.push_back(Effect::StopTrial);
         }
     }
 
     /// A trial has ended.
     pub(super) fn trial_done(&mut self, trial: u64, result: TrialResult, now: Instant) {
-        match self.culprits.trial_done(trial, result, now) {
-            Some(TrialEnd::Released(key)) => self.release_culprit(&key, now),
+        match self.fatal_entities.trial_done(trial, result, now) {
+            Some(TrialEnd::Released(key)) => self.release_fatal_entity(&key, now),
             Some(TrialEnd::Again(key, due)) => {
-                if let Some(error) = self.culprits.withheld(&key).cloned() {
+                if let Some(error) = self.fatal_entities.withheld(&key).cloned() {
                     log::debug!("{} {:?}: its trial has failed: {error}", key.kind(), key.name());
                     self.missing.withhold(&key, error, Some(due), now);
                     self.health_changed();
@@ -216,7 +217,7 @@ impl Supervision {
     }
 
     /// Declares an entity on the connection itself, or has its channel start a consumer.
-    fn release_culprit(&mut self, key: &EntityKey, now: Instant) {
+    fn release_fatal_entity(&mut self, key: &EntityKey, now: Instant) {
         self.missing.released(key, now);
         if let Some(repair) = self.missing.repair_of(key) {
             self.missing.starting(key);

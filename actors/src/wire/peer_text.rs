@@ -2,7 +2,7 @@
 //!
 //! A text with line breaks or escape sequences could forge lines of a log or control a terminal. So every text
 //! of the peer has a type that escapes them when it is written: this one, or [`Text`](super::Text) for headers
-//! and properties of the peer. What mixes such texts into longer ones writes through [`Escaping`].
+//! and properties of the peer. What mixes such texts into longer ones writes through `Escaping`.
 
 use std::{
     fmt::{self, Write},

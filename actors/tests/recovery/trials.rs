@@ -496,7 +496,7 @@ async fn consumer_is_left_out(has_large_headers: bool) {
 
 /// REC-50: a trial that succeeds although the connection is lost again: the pauses go on growing.
 #[actix::test]
-async fn a_culprit_that_costs_the_connection_again_waits_longer_each_time() {
+async fn a_fatal_entity_that_costs_the_connection_again_waits_longer_each_time() {
     let mut test = Test::start().await;
     let channel = test.channel().await;
     test.declare(&channel, DeclareQueue::new("temporary").durable(false)).await;

@@ -339,29 +339,30 @@ impl World {
             }
         }
         let code = if fault == Fault::Size { 406 } else { 404 };
-        let culprit = if fault == Fault::Size { refused.first() } else { refused.last() }.copied();
+        let refused_one = if fault == Fault::Size { refused.first() } else { refused.last() }.copied();
         let answered = self.broker.received.iter().rev().find(|(_, done)| *done).map_or(0, |(id, _)| *id);
-        if culprit.is_some_and(|culprit| culprit < answered) {
+        if refused_one.is_some_and(|refused_one| refused_one < answered) {
             // The broker works in order.
             return;
         }
-        let is_known = fault == Fault::Elsewhere || culprit.is_some();
+        let is_known = fault == Fault::Elsewhere || refused_one.is_some();
         let open = self.publishes.iter_mut().filter(|(_, publish)| publish.outcome.is_none());
         for (&id, publish) in open {
             let in_flight = whole.contains(&id);
-            let is_refused = culprit.is_some()
+            let is_refused = refused_one.is_some()
                 && (refused.contains(&id) || (of_fault(publish) && !self.broker.deferred.contains(&id)));
             if is_refused {
                 publish.refused = Some(code);
             }
             publish.failures += u8::from(in_flight && !is_known);
-            let was_read = in_flight && culprit.is_none_or(|culprit| id < culprit);
+            let was_read = in_flight && refused_one.is_none_or(|refused_one| id < refused_one);
             let given_up = was_read && (!publish.resend || publish.failures >= 2);
             publish.channel_closed |= fail || is_refused || given_up;
         }
         self.broker.may_repeat.extend(self.broker.in_flight());
         let partial = self.broker.partial.iter().map(|partial| partial.id);
-        let dropped = whole.iter().copied().filter(|id| culprit.is_some_and(|culprit| *id >= culprit));
+        let dropped =
+            whole.iter().copied().filter(|id| refused_one.is_some_and(|refused_one| *id >= refused_one));
         let dropped: Vec<u64> = dropped.chain(partial).collect();
         dropped.iter().for_each(|id| self.broker.drop_publish(*id));
         if fail {

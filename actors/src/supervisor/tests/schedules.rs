@@ -318,7 +318,7 @@ impl Run {
                     let reason = CloseReason::new(541, "INTERNAL_ERROR", 60, 20);
                     let error = Error::connection_closed("test", Some(reason));
                     supervision.connection_ended(error.clone(), now);
-                    supervision.culprits.add(EntityKey::consumer(*channel, tag), error, now);
+                    supervision.fatal_entities.add(EntityKey::consumer(*channel, tag), error, now);
                     self.at_fault.insert((*channel, *consumer));
                 }
             }

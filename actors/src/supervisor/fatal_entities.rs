@@ -18,14 +18,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_TRIAL_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause after the connection itself was lost again and again.
 const MAX_LOSS_PAUSE: Duration = Duration::from_secs(300);
-/// The pause between the trials of different culprits, after one that failed.
+/// The pause between the trials of different fatal entities, after one that failed.
 const BETWEEN: Duration = Duration::from_millis(500);
-/// How long a culprit must work on the connection to be forgotten.
+/// How long a fatal entity must work on the connection to be forgotten.
 const STOOD: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
-pub(super) struct Culprits {
-    known: BTreeMap<EntityKey, Culprit>,
+pub(super) struct FatalEntities {
+    known: BTreeMap<EntityKey, FatalEntity>,
     /// The number of the trial that is under way, and what it tries.
     running: Option<(u64, EntityKey)>,
     /// The number of the last trial.
@@ -37,7 +37,7 @@ pub(super) struct Culprits {
 }
 
 #[derive(Debug)]
-struct Culprit {
+struct FatalEntity {
     error: Error,
     /// How many connections it has cost.
     losses: u32,
@@ -45,11 +45,11 @@ struct Culprit {
     epoch: u64,
     pause: Duration,
     due: Instant,
-    state: CulpritState,
+    state: FatalState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CulpritState {
+enum FatalState {
     /// Left out. `ready` is whether it can be tried: a consumer, once its channel has recovered without it.
     Withheld { ready: bool },
     /// In the trial that is under way.
@@ -58,7 +58,7 @@ enum CulpritState {
     Released { since: Instant },
 }
 
-/// Where a culprit is tried.
+/// Where a fatal entity is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TrialPlace {
     OwnConnection,
@@ -77,13 +77,14 @@ pub(super) enum TrialEnd {
     Again(EntityKey, Instant),
 }
 
-impl Culprits {
+impl FatalEntities {
     /// A connection that was open is lost.
     pub(super) fn connection_lost(&mut self, epoch: u64, now: Instant) {
         self.lost_epoch = epoch;
         self.stop_trial(now);
-        for (key, culprit) in &mut self.known {
-            if let (EntityKey::Consumer { .. }, CulpritState::Withheld { ready }) = (key, &mut culprit.state)
+        for (key, fatal_entity) in &mut self.known {
+            if let (EntityKey::Consumer { .. }, FatalState::Withheld { ready }) =
+                (key, &mut fatal_entity.state)
             {
                 *ready = false;
             }
@@ -92,26 +93,26 @@ impl Culprits {
 
     /// This has cost the last connection.
     pub(super) fn add(&mut self, key: EntityKey, error: Error, now: Instant) {
-        let stood = |known: &Culprit| match known.state {
-            CulpritState::Released { since } => now.saturating_duration_since(since) >= STOOD,
-            CulpritState::Withheld { .. } | CulpritState::OnTrial => false,
+        let stood = |known: &FatalEntity| match known.state {
+            FatalState::Released { since } => now.saturating_duration_since(since) >= STOOD,
+            FatalState::Withheld { .. } | FatalState::OnTrial => false,
         };
         let earlier = self.known.remove(&key).filter(|known| !stood(known));
         let losses = earlier.map_or(0, |known| known.losses).saturating_add(1);
         let (epoch, pause) = (self.lost_epoch, loss_pause(losses));
-        let state = CulpritState::Withheld { ready: !matches!(key, EntityKey::Consumer { .. }) };
-        self.known.insert(key, Culprit { error, losses, epoch, pause, due: now + pause, state });
+        let state = FatalState::Withheld { ready: !matches!(key, EntityKey::Consumer { .. }) };
+        self.known.insert(key, FatalEntity { error, losses, epoch, pause, due: now + pause, state });
     }
 
     /// The virtual host of the lost connection has gone: what the broker refused with it was not the cause.
     ///
     /// A consumer still waits for its trial, as its channel does.
     pub(super) fn vhost_gone(&mut self, now: Instant) {
-        for (key, culprit) in &mut self.known {
+        for (key, fatal_entity) in &mut self.known {
             let is_consumer = matches!(key, EntityKey::Consumer { .. });
             // The second time it may be what the virtual host goes down from.
-            if culprit.epoch == self.lost_epoch && culprit.losses == 1 && !is_consumer {
-                culprit.state = CulpritState::Released { since: now };
+            if fatal_entity.epoch == self.lost_epoch && fatal_entity.losses == 1 && !is_consumer {
+                fatal_entity.state = FatalState::Released { since: now };
             }
         }
     }
@@ -127,7 +128,7 @@ impl Culprits {
             self.add(key.clone(), error.clone(), now);
         }
         let Some(known) = self.known.get_mut(key) else { return now };
-        if let CulpritState::Withheld { ready } = &mut known.state {
+        if let FatalState::Withheld { ready } = &mut known.state {
             *ready = true;
         }
         known.due
@@ -142,8 +143,8 @@ impl Culprits {
         if self.running.is_some() {
             return None;
         }
-        let is_ready = |(key, known): &(&EntityKey, &Culprit)| {
-            known.state == CulpritState::Withheld { ready: true } && place(key) == TrialPlace::OwnConnection
+        let is_ready = |(key, known): &(&EntityKey, &FatalEntity)| {
+            known.state == FatalState::Withheld { ready: true } && place(key) == TrialPlace::OwnConnection
         };
         let due = self.known.iter().filter(is_ready).map(|(_, known)| known.due).min()?;
         Some(self.not_before.map_or(due, |at| due.max(at)))
@@ -159,10 +160,10 @@ impl Culprits {
             return None;
         }
         let ready = self.known.iter_mut().filter(|(key, known)| {
-            known.state == CulpritState::Withheld { ready: true } && place(key) == TrialPlace::OwnConnection
+            known.state == FatalState::Withheld { ready: true } && place(key) == TrialPlace::OwnConnection
         });
-        let (key, culprit) = ready.min_by_key(|(_, known)| known.due)?;
-        culprit.state = CulpritState::OnTrial;
+        let (key, fatal_entity) = ready.min_by_key(|(_, known)| known.due)?;
+        fatal_entity.state = FatalState::OnTrial;
         self.trials += 1;
         self.running = Some((self.trials, key.clone()));
         self.running.clone()
@@ -171,19 +172,19 @@ impl Culprits {
     /// A trial has ended.
     pub(super) fn trial_done(&mut self, number: u64, result: TrialResult, now: Instant) -> Option<TrialEnd> {
         let (_, key) = self.running.take_if(|(running, _)| *running == number)?;
-        let culprit = self.known.get_mut(&key)?;
+        let fatal_entity = self.known.get_mut(&key)?;
         match result {
             TrialResult::Accepted => {
-                culprit.state = CulpritState::Released { since: now };
+                fatal_entity.state = FatalState::Released { since: now };
                 self.not_before = None;
                 return Some(TrialEnd::Released(key));
             }
-            TrialResult::Refused(error) => culprit.error = error,
+            TrialResult::Refused(error) => fatal_entity.error = error,
             TrialResult::NotMade(error) => log::debug!("no connection for a trial: {error}"),
         }
-        culprit.failed(now);
+        fatal_entity.failed(now);
         self.not_before = Some(now + BETWEEN);
-        Some(TrialEnd::Again(key, culprit.due))
+        Some(TrialEnd::Again(key, fatal_entity.due))
     }
 
     /// All else has recovered. Releases what can only be tried on the connection itself, and returns it.
@@ -199,11 +200,11 @@ impl Culprits {
         let mut released = Vec::new();
         for (key, known) in &mut self.known {
             let is_free = known.epoch < lost || known.losses == 1;
-            if known.state == (CulpritState::Withheld { ready: true })
+            if known.state == (FatalState::Withheld { ready: true })
                 && is_free
                 && place(key) == TrialPlace::Last
             {
-                known.state = CulpritState::Released { since: now };
+                known.state = FatalState::Released { since: now };
                 released.push(key.clone());
             }
         }
@@ -213,8 +214,8 @@ impl Culprits {
     /// Ends the trial that is under way; its result is not awaited any more. Returns whether there was one.
     pub(super) fn stop_trial(&mut self, now: Instant) -> bool {
         let Some((_, key)) = self.running.take() else { return false };
-        if let Some(culprit) = self.known.get_mut(&key) {
-            culprit.failed(now);
+        if let Some(fatal_entity) = self.known.get_mut(&key) {
+            fatal_entity.failed(now);
         }
         true
     }
@@ -231,26 +232,26 @@ impl Culprits {
 
     /// Takes the new name of a queue that the broker names.
     pub(super) fn rename_queue(&mut self, old: &str, new: &str) {
-        for (mut key, culprit) in std::mem::take(&mut self.known) {
+        for (mut key, fatal_entity) in std::mem::take(&mut self.known) {
             key.rename_queue(old, new);
-            self.known.insert(key, culprit);
+            self.known.insert(key, fatal_entity);
         }
     }
 }
 
-impl Culprit {
+impl FatalEntity {
     fn is_withheld(&self) -> bool {
-        !matches!(self.state, CulpritState::Released { .. })
+        !matches!(self.state, FatalState::Released { .. })
     }
 
     fn failed(&mut self, now: Instant) {
-        self.state = CulpritState::Withheld { ready: true };
+        self.state = FatalState::Withheld { ready: true };
         self.pause = (self.pause * 2).min(MAX_TRIAL_PAUSE.max(loss_pause(self.losses)));
         self.due = now + self.pause;
     }
 }
 
-/// Returns how long a culprit waits that has cost this many connections.
+/// Returns how long a fatal entity waits that has cost this many connections.
 fn loss_pause(losses: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << losses.saturating_sub(1).min(20)).min(MAX_LOSS_PAUSE)
 }
@@ -277,65 +278,68 @@ mod tests {
     }
 
     /// Runs the next trial when it is due, and returns after how many milliseconds that was.
-    fn try_next(culprits: &mut Culprits, now: &mut Instant, result: TrialResult) -> u128 {
-        let due = culprits.deadline(own).expect("a trial");
-        assert!(due == *now || culprits.take_due(own, *now).is_none(), "too early");
+    fn try_next(fatal_entities: &mut FatalEntities, now: &mut Instant, result: TrialResult) -> u128 {
+        let due = fatal_entities.deadline(own).expect("a trial");
+        assert!(due == *now || fatal_entities.take_due(own, *now).is_none(), "too early");
         let pause = due - *now;
         *now = due;
-        let (number, _) = culprits.take_due(own, *now).expect("a trial");
-        assert_eq!(culprits.deadline(own), None, "one at a time");
-        assert!(culprits.take_due(own, *now).is_none());
-        assert!(culprits.trial_done(number + 1, TrialResult::Accepted, *now).is_none(), "another trial");
-        culprits.trial_done(number, result, *now).expect("an end");
+        let (number, _) = fatal_entities.take_due(own, *now).expect("a trial");
+        assert_eq!(fatal_entities.deadline(own), None, "one at a time");
+        assert!(fatal_entities.take_due(own, *now).is_none());
+        assert!(
+            fatal_entities.trial_done(number + 1, TrialResult::Accepted, *now).is_none(),
+            "another trial"
+        );
+        fatal_entities.trial_done(number, result, *now).expect("an end");
         pause.as_millis()
     }
 
     #[test]
     fn trials_that_fail_are_repeated_with_doubling_pauses() {
-        let (mut culprits, mut now) = (Culprits::default(), Instant::now());
-        assert!(culprits.withheld(&queue("q")).is_none());
-        culprits.add(queue("q"), refusal(541), now);
+        let (mut fatal_entities, mut now) = (FatalEntities::default(), Instant::now());
+        assert!(fatal_entities.withheld(&queue("q")).is_none());
+        fatal_entities.add(queue("q"), refusal(541), now);
         let mut pauses = Vec::new();
         for _ in 0..6 {
-            pauses.push(try_next(&mut culprits, &mut now, TrialResult::Refused(refusal(540))));
+            pauses.push(try_next(&mut fatal_entities, &mut now, TrialResult::Refused(refusal(540))));
         }
         assert_eq!(pauses, [1000, 2000, 4000, 8000, 10_000, 10_000]);
-        assert_eq!(culprits.withheld(&queue("q")).and_then(Error::code), Some(540));
-        try_next(&mut culprits, &mut now, TrialResult::NotMade(refusal(530)));
-        assert_eq!(culprits.withheld(&queue("q")).and_then(Error::code), Some(540), "it says nothing");
-        try_next(&mut culprits, &mut now, TrialResult::Accepted);
-        assert!(culprits.withheld(&queue("q")).is_none());
-        assert_eq!(culprits.deadline(own), None);
+        assert_eq!(fatal_entities.withheld(&queue("q")).and_then(Error::code), Some(540));
+        try_next(&mut fatal_entities, &mut now, TrialResult::NotMade(refusal(530)));
+        assert_eq!(fatal_entities.withheld(&queue("q")).and_then(Error::code), Some(540), "it says nothing");
+        try_next(&mut fatal_entities, &mut now, TrialResult::Accepted);
+        assert!(fatal_entities.withheld(&queue("q")).is_none());
+        assert_eq!(fatal_entities.deadline(own), None);
     }
 
     #[test]
     fn pauses_go_on_growing_unless_it_has_stood() {
-        let (mut culprits, mut now) = (Culprits::default(), Instant::now());
+        let (mut fatal_entities, mut now) = (FatalEntities::default(), Instant::now());
         let mut pauses = Vec::new();
         for _ in 0..11 {
-            culprits.add(queue("q"), refusal(541), now);
-            pauses.push(try_next(&mut culprits, &mut now, TrialResult::Accepted) / 1000);
+            fatal_entities.add(queue("q"), refusal(541), now);
+            pauses.push(try_next(&mut fatal_entities, &mut now, TrialResult::Accepted) / 1000);
             now += STOOD - Duration::from_millis(1);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         now += Duration::from_millis(1);
-        culprits.add(queue("q"), refusal(541), now);
-        assert_eq!(try_next(&mut culprits, &mut now, TrialResult::Accepted), 1000);
+        fatal_entities.add(queue("q"), refusal(541), now);
+        assert_eq!(try_next(&mut fatal_entities, &mut now, TrialResult::Accepted), 1000);
     }
 
     #[test]
-    fn no_culprit_keeps_another_one_from_its_trial() {
-        let (mut culprits, mut now) = (Culprits::default(), Instant::now());
+    fn no_fatal_entity_keeps_another_one_from_its_trial() {
+        let (mut fatal_entities, mut now) = (FatalEntities::default(), Instant::now());
         for name in ["a", "b", "c"] {
-            culprits.add(queue(name), refusal(541), now);
+            fatal_entities.add(queue(name), refusal(541), now);
         }
         let mut tried = Vec::new();
         for _ in 0..6 {
-            now = culprits.deadline(own).expect("a trial");
-            let (number, key) = culprits.take_due(own, now).expect("a trial");
+            now = fatal_entities.deadline(own).expect("a trial");
+            let (number, key) = fatal_entities.take_due(own, now).expect("a trial");
             tried.push(key.name());
-            culprits.trial_done(number, TrialResult::Refused(refusal(541)), now);
-            assert!(culprits.deadline(own).expect("a trial") >= now + BETWEEN);
+            fatal_entities.trial_done(number, TrialResult::Refused(refusal(541)), now);
+            assert!(fatal_entities.deadline(own).expect("a trial") >= now + BETWEEN);
         }
         tried.sort();
         assert_eq!(tried, ["a", "a", "b", "b", "c", "c"]);
@@ -343,61 +347,65 @@ mod tests {
 
     #[test]
     fn a_consumer_is_tried_once_its_channel_has_recovered_without_it() {
-        let (mut culprits, now) = (Culprits::default(), Instant::now());
+        let (mut fatal_entities, now) = (FatalEntities::default(), Instant::now());
         let key = EntityKey::consumer(1, "tag");
-        culprits.add(key.clone(), refusal(541), now);
-        assert_eq!(culprits.deadline(own), None);
-        let due = culprits.consumer_waits(&key, &refusal(541), now);
-        assert_eq!(culprits.deadline(own), Some(due));
-        culprits.connection_lost(2, now);
-        assert_eq!(culprits.deadline(own), None);
-        assert_eq!(culprits.consumer_waits(&key, &refusal(541), now), due, "the pause is not begun anew");
-        culprits.retain(|_| false);
-        assert_eq!(culprits.deadline(own), None);
+        fatal_entities.add(key.clone(), refusal(541), now);
+        assert_eq!(fatal_entities.deadline(own), None);
+        let due = fatal_entities.consumer_waits(&key, &refusal(541), now);
+        assert_eq!(fatal_entities.deadline(own), Some(due));
+        fatal_entities.connection_lost(2, now);
+        assert_eq!(fatal_entities.deadline(own), None);
+        assert_eq!(
+            fatal_entities.consumer_waits(&key, &refusal(541), now),
+            due,
+            "the pause is not begun anew"
+        );
+        fatal_entities.retain(|_| false);
+        assert_eq!(fatal_entities.deadline(own), None);
     }
 
     #[test]
     fn a_lost_connection_ends_the_trial_as_a_failed_one() {
-        let (mut culprits, now) = (Culprits::default(), Instant::now());
-        culprits.add(queue("q"), refusal(541), now);
+        let (mut fatal_entities, now) = (FatalEntities::default(), Instant::now());
+        fatal_entities.add(queue("q"), refusal(541), now);
         let due = now + FIRST_PAUSE;
-        let (number, _) = culprits.take_due(own, due).expect("a trial");
-        assert!(culprits.running.is_some());
-        culprits.connection_lost(1, due);
-        assert!(culprits.running.is_none());
+        let (number, _) = fatal_entities.take_due(own, due).expect("a trial");
+        assert!(fatal_entities.running.is_some());
+        fatal_entities.connection_lost(1, due);
+        assert!(fatal_entities.running.is_none());
         assert!(
-            culprits.trial_done(number, TrialResult::Accepted, due).is_none(),
+            fatal_entities.trial_done(number, TrialResult::Accepted, due).is_none(),
             "its result comes too late"
         );
-        assert_eq!(culprits.deadline(own), Some(due + 2 * FIRST_PAUSE));
+        assert_eq!(fatal_entities.deadline(own), Some(due + 2 * FIRST_PAUSE));
     }
 
     #[test]
     fn what_is_refused_while_the_virtual_host_goes_is_released_once() {
-        let (mut culprits, now) = (Culprits::default(), Instant::now());
+        let (mut fatal_entities, now) = (FatalEntities::default(), Instant::now());
         let keys = [queue("earlier"), queue("q"), EntityKey::consumer(1, "tag")];
         for (epoch, withheld) in [(1, [false; 3]), (2, [false, false, true]), (3, [false, true, true])] {
-            culprits.connection_lost(epoch, now);
+            fatal_entities.connection_lost(epoch, now);
             let lost = if epoch == 1 { &keys[..1] } else { &keys[1..] };
-            lost.iter().for_each(|key| culprits.add(key.clone(), refusal(541), now));
-            culprits.vhost_gone(now);
-            assert_eq!(keys.each_ref().map(|key| culprits.withheld(key).is_some()), withheld);
+            lost.iter().for_each(|key| fatal_entities.add(key.clone(), refusal(541), now));
+            fatal_entities.vhost_gone(now);
+            assert_eq!(keys.each_ref().map(|key| fatal_entities.withheld(key).is_some()), withheld);
         }
     }
 
     #[test]
     fn what_only_works_here_is_tried_at_reconnects_that_it_has_not_caused() {
-        let (mut culprits, now) = (Culprits::default(), Instant::now());
-        culprits.connection_lost(1, now);
-        culprits.add(queue("q"), refusal(541), now);
-        assert_eq!(culprits.deadline(last), None);
-        assert_eq!(culprits.take_last(last, now), [queue("q")], "it may not have been the cause");
-        assert_eq!(culprits.take_last(last, now), []);
-        culprits.connection_lost(2, now);
-        culprits.add(queue("q"), refusal(541), now);
-        assert_eq!(culprits.take_last(last, now), [], "it was the cause");
-        culprits.connection_lost(3, now);
-        assert_eq!(culprits.take_last(last, now), [queue("q")], "another cause");
-        assert!(culprits.withheld(&queue("q")).is_none());
+        let (mut fatal_entities, now) = (FatalEntities::default(), Instant::now());
+        fatal_entities.connection_lost(1, now);
+        fatal_entities.add(queue("q"), refusal(541), now);
+        assert_eq!(fatal_entities.deadline(last), None);
+        assert_eq!(fatal_entities.take_last(last, now), [queue("q")], "it may not have been the cause");
+        assert_eq!(fatal_entities.take_last(last, now), []);
+        fatal_entities.connection_lost(2, now);
+        fatal_entities.add(queue("q"), refusal(541), now);
+        assert_eq!(fatal_entities.take_last(last, now), [], "it was the cause");
+        fatal_entities.connection_lost(3, now);
+        assert_eq!(fatal_entities.take_last(last, now), [queue("q")], "another cause");
+        assert!(fatal_entities.withheld(&queue("q")).is_none());
     }
 }
