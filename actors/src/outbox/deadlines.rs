@@ -38,10 +38,15 @@ impl Ticker {
     #[inline]
     pub(super) fn start(&mut self, effects: &mut DeferredEffects) {
         if !self.running {
-            self.running = true;
-            self.now = Instant::now();
-            effects.tick = self.actor.clone();
+            self.start_first(effects);
         }
+    }
+
+    #[inline(never)]
+    fn start_first(&mut self, effects: &mut DeferredEffects) {
+        self.running = true;
+        self.now = Instant::now();
+        effects.tick = self.actor.clone();
     }
 
     /// Has the actor tick once, whether ticks run or not.

@@ -21,8 +21,13 @@ impl Flusher {
     #[inline]
     pub(super) fn request(&mut self, channel: u16, effects: &mut DeferredEffects) {
         if !self.requested {
-            self.requested = true;
-            effects.flush = Some((self.connection.clone(), Flush { channel, epoch: self.epoch }));
+            self.send_request(channel, effects);
         }
+    }
+
+    #[inline(never)]
+    fn send_request(&mut self, channel: u16, effects: &mut DeferredEffects) {
+        self.requested = true;
+        effects.flush = Some((self.connection.clone(), Flush { channel, epoch: self.epoch }));
     }
 }

@@ -101,29 +101,15 @@ impl OutboxState {
         outgoing: Outgoing<'_>,
         effects: &mut DeferredEffects,
     ) -> Poll<Result<u64>> {
-        if let Some(error) = self.refusal() {
-            let error = error.clone();
-            self.leave_window(ticket, effects);
-            return Poll::Ready(Err(error));
-        }
         // Only headers have no limit of their own, and a content header cannot be divided.
-        if outgoing.properties.has_headers() {
-            let len = header_len(outgoing.properties);
-            if len > self.frame_max {
-                self.leave_window(ticket, effects);
-                let error = over_frame_max("the headers", len, self.frame_max);
-                return Poll::Ready(Err(error.of_publish(outgoing.exchange, outgoing.routing_key, None)));
-            }
+        if (!self.is_writing() || outgoing.properties.has_headers())
+            && let Some(error) = self.refuse(ticket, &outgoing, effects)
+        {
+            return Poll::Ready(Err(error));
         }
         let cost = outgoing.cost();
         if self.blocked.is_some() || !self.window.admits(ticket.0, cost) {
-            let Some(cx) = cx else { return Poll::Pending };
-            self.ticker.start(effects);
-            if self.window.wait(&mut ticket.0, cx, self.ticker.now(), &mut effects.dropped) {
-                return Poll::Pending;
-            }
-            let error = self.not_sent("no room in the publish window within the deadline; not sent");
-            return Poll::Ready(Err(error));
+            return self.wait_for_room(ticket, cx, effects).map(Err);
         }
         self.window.enter(ticket.0.take(), cost, &mut effects.wakers, &mut effects.dropped);
         let sequence = if config.confirms {
@@ -138,12 +124,62 @@ impl OutboxState {
                 publishes: PublishMode::Resending { queued, .. } | PublishMode::Recovering { queued, .. },
                 ..
             } => queued.publish(config.channel, self.frame_max, sequence, outgoing),
-            _ => {
+            Attachment::Attached { flusher, publishes: PublishMode::Writing { .. } } => {
+                self.queue.publish(config.channel, self.frame_max, sequence, outgoing);
+                flusher.request(config.channel, effects);
+            }
+            Attachment::Detached { .. } | Attachment::Closed { .. } => {
                 self.queue.publish(config.channel, self.frame_max, sequence, outgoing);
                 self.request_flush(config.channel, effects);
             }
         }
         Poll::Ready(Ok(sequence))
+    }
+
+    /// Returns the error of a publish that is refused; the callers behind it move up.
+    #[inline(never)]
+    fn refuse(
+        &mut self,
+        ticket: &mut Ticket,
+        outgoing: &Outgoing<'_>,
+        effects: &mut DeferredEffects,
+    ) -> Option<Error> {
+        let error = match self.refusal() {
+            Some(error) => error.clone(),
+            None => {
+                let len = header_len(outgoing.properties);
+                if !outgoing.properties.has_headers() || len <= self.frame_max {
+                    return None;
+                }
+                let error = over_frame_max("the headers", len, self.frame_max);
+                error.of_publish(outgoing.exchange, outgoing.routing_key, None)
+            }
+        };
+        self.leave_window(ticket, effects);
+        Some(error)
+    }
+
+    /// Lets `cx` wait for room in the window, or returns that the deadline has passed.
+    #[inline(never)]
+    fn wait_for_room(
+        &mut self,
+        ticket: &mut Ticket,
+        cx: Option<&mut Context<'_>>,
+        effects: &mut DeferredEffects,
+    ) -> Poll<Error> {
+        let Some(cx) = cx else { return Poll::Pending };
+        self.ticker.start(effects);
+        if self.window.wait(&mut ticket.0, cx, self.ticker.now(), &mut effects.dropped) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.not_sent("no room in the publish window within the deadline; not sent"))
+    }
+
+    /// Returns whether new publishes are written, and none is refused.
+    #[inline]
+    fn is_writing(&self) -> bool {
+        self.refusing.is_none()
+            && matches!(&self.attachment, Attachment::Attached { publishes: PublishMode::Writing { .. }, .. })
     }
 
     /// Gives up the place of a publish that fails; the callers behind it move up.
@@ -156,7 +192,6 @@ impl OutboxState {
     }
 
     /// Returns the error for new publishes, if they are refused.
-    #[inline]
     fn refusal(&self) -> Option<&Error> {
         match &self.attachment {
             Attachment::Closed { error, .. } => Some(error),

@@ -262,6 +262,11 @@ impl FrameQueue {
         if self.tail.capacity() - self.tail.len() >= more {
             return;
         }
+        self.grow(kind, more);
+    }
+
+    #[inline(never)]
+    fn grow(&mut self, kind: ChunkKind, more: usize) {
         self.close_chunk(kind);
         let size = (self.last_len * 2).clamp(CHUNK_MIN, CHUNK_SIZE + COPY_BELOW).max(more);
         self.tail = BytesMut::with_capacity(size);

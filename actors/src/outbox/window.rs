@@ -122,9 +122,14 @@ impl Window {
         self.messages += 1;
         self.bytes += cost;
         if let Some(key) = ticket {
-            dropped.extend(self.remove(key));
-            self.wake_front(wakers);
+            self.entered(key, wakers, dropped);
         }
+    }
+
+    #[inline(never)]
+    fn entered(&mut self, key: u64, wakers: &mut Vec<Waker>, dropped: &mut Vec<Waker>) {
+        dropped.extend(self.remove(key));
+        self.wake_front(wakers);
     }
 
     /// Leaves the wait queue; returns a waker to drop when the lock is free.

@@ -19,7 +19,6 @@ use super::{
 pub fn put_publish(buf: &mut BytesMut, channel: u16, exchange: &str, routing_key: &str, mandatory: bool) {
     let (exchange, routing_key) = (clip(exchange), clip(routing_key));
     let payload = 9 + exchange.len() + routing_key.len();
-    buf.reserve(payload + FRAME_OVERHEAD);
     let [c1, c0] = channel.to_be_bytes();
     let [s3, s2, s1, s0] = (payload as u32).to_be_bytes();
     let (class, method) = (BASIC as u8, PUBLISH as u8);

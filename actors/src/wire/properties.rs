@@ -66,6 +66,16 @@ pub struct Properties {
     pub(super) more: Option<Box<MoreProperties>>,
 }
 
+// The destructor of the boxed ones is not inlined where there are none.
+impl Drop for Properties {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(more) = self.more.take() {
+            more.end();
+        }
+    }
+}
+
 /// The properties that are boxed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct MoreProperties {
@@ -441,6 +451,13 @@ impl Properties {
 
     fn more_mut(&mut self) -> &mut MoreProperties {
         self.more.get_or_insert_default()
+    }
+}
+
+impl MoreProperties {
+    #[inline(never)]
+    fn end(self: Box<Self>) {
+        drop(self);
     }
 }
 

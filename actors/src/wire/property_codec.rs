@@ -51,7 +51,10 @@ pub fn check_properties(properties: &Properties) -> Result<(), EncodeError> {
 pub fn properties_len(properties: &Properties) -> usize {
     let inline =
         2 + usize::from(properties.delivery_mode.is_some()) + usize::from(properties.priority.is_some());
-    inline + properties.more.as_ref().map_or(0, |more| more.encoded_len())
+    match &properties.more {
+        None => inline,
+        Some(more) => inline + more.encoded_len(),
+    }
 }
 
 /// Returns the flags and the octet of the delivery mode, if that is the only property.
