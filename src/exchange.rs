@@ -81,7 +81,9 @@ impl Exchange {
     /// `user_id` that is not the login, or a body above the broker's limit: the broker has closed the
     /// channel, and a robust one [is reopened](Channel#a-channel-that-the-broker-closes); none of these is
     /// retryable. After a 404, publishes to the exchange fail with it and are not sent until the exchange is
-    /// found again. `ChannelClosed` that is retryable if the channel was closed for another call or publish,
+    /// found again. After a 403, publishes to the exchange, or to it with the forbidden routing key, fail with
+    /// it and are not sent for 1 second, then twice as long each time up to 60 seconds; after each pause one is
+    /// sent, and if the broker takes it the next ones are. `ChannelClosed` that is retryable if the channel was closed for another call or publish,
     /// and this one is not resent. `ConnectionClosed` if the connection is lost.
     ///
     /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have the

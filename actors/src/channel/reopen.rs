@@ -18,7 +18,7 @@ use crate::{
     error::{CloseReason, Error},
     internal::SupervisorMessage,
     message::{ConsumerEnd, EntityKind, methods},
-    outbox::{ChannelClose, CloseFault, FinalFrames},
+    outbox::{ChannelClose, CloseFault, FinalFrames, RefusedPublish},
     wire::{Fault, channel},
 };
 
@@ -71,7 +71,7 @@ impl ChannelMachine {
         };
         // The repair of a consumer declares its queue.
         if !matches!(consume, Some(FailedConsume::Restarted(..) | FailedConsume::Needed(..))) {
-            self.report_gone(&reason, &error, now);
+            self.report_gone(ids, &reason, &error, now);
         }
         let fault = match ids {
             (60, 40) => CloseFault::Publish(&error),
@@ -180,11 +180,34 @@ impl ChannelMachine {
     }
 
     /// Reports the exchange or queue that does not exist, so that it is declared again or looked for.
-    /// Publishes to an exchange fail here until it is found.
-    fn report_gone(&mut self, reason: &CloseReason, error: &Error, now: Instant) {
-        let exchange = reason.missing_exchange().map(|name| (EntityKind::Exchange, name));
+    /// Publishes to an exchange fail here until it is found, and those that are forbidden for a while.
+    fn report_gone(&mut self, ids: (u16, u16), reason: &CloseReason, error: &Error, now: Instant) {
+        if !self.recovers {
+            return;
+        }
+        // Of a publish, if the name is cut.
+        let mut publish = None;
+        if ids == (60, 40) {
+            match (reason.code, RefusedPublish::of(reason)) {
+                (403, Some(RefusedPublish::Exchange { name, is_cut: false })) => {
+                    return self.outbox.missing().forbid(name, None, error.clone(), now);
+                }
+                (403, Some(RefusedPublish::Topic { exchange, routing_key })) => {
+                    return self.outbox.missing().forbid(exchange, Some(routing_key), error.clone(), now);
+                }
+                (403 | 404, Some(RefusedPublish::Exchange { is_cut: true, .. })) => {
+                    publish = self.outbox.refused_publish(reason);
+                }
+                _ => {}
+            }
+        }
+        let cut = publish.as_ref().map(|(exchange, _)| exchange.as_str());
+        if let Some(name) = cut.filter(|_| reason.code == 403) {
+            return self.outbox.missing().forbid(name, None, error.clone(), now);
+        }
+        let exchange = reason.missing_exchange().or(cut).map(|name| (EntityKind::Exchange, name));
         let gone = exchange.or_else(|| reason.missing_queue().map(|name| (EntityKind::Queue, name)));
-        let Some((kind, name)) = gone.filter(|_| self.recovers) else { return };
+        let Some((kind, name)) = gone else { return };
         if kind == EntityKind::Exchange {
             self.outbox.missing().insert(name, error.clone(), now);
         }

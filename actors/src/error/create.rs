@@ -221,6 +221,13 @@ impl Error {
         data.into()
     }
 
+    /// Creates the error of a publish that the broker does not permit.
+    pub(crate) fn not_sent_to_forbidden(cause: &Error) -> Self {
+        let mut data = Self::data(cause.kind(), "not sent, the broker refused it when it was last asked");
+        data.source = Some(cause.clone());
+        data.into()
+    }
+
     pub(crate) fn refused(what: &'static str, close: CloseReason) -> Self {
         let mut data = Self::data(ErrorKind::Refused, format!("{what} was refused"));
         data.close = Some(close);

@@ -6,13 +6,13 @@
 use std::task::Waker;
 
 use super::{
-    OutboxState,
+    Outbox, OutboxState,
     confirms::{ConfirmState, Confirms},
     outcome_error::Taken,
     refused_publish::RefusedPublish,
     unconfirmed::Unconfirmed,
 };
-use crate::error::Error;
+use crate::error::{CloseReason, Error};
 
 /// Why a channel is closed, and what that means for publishes.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,22 @@ struct Refused {
     publishes: Vec<(u64, String)>,
     /// The broker has dropped what was written from here on.
     read: u64,
+}
+
+impl Outbox {
+    /// Returns the exchange and the routing key of a publish that the broker refused with this reason.
+    pub(crate) fn refused_publish(&self, reason: &CloseReason) -> Option<(String, String)> {
+        let kind = RefusedPublish::of(reason)?;
+        let state = self.lock();
+        let mut found = None;
+        state.unconfirmed.for_each(|publish| {
+            if state.confirms.is_open(publish.sequence) && kind.is(&publish) {
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                found = Some((text(publish.exchange), text(publish.routing_key)));
+            }
+        });
+        found
+    }
 }
 
 impl OutboxState {
@@ -112,7 +128,7 @@ impl Unconfirmed {
 
 impl Confirms {
     /// Returns whether the publish has neither a confirm nor a deferred nack.
-    fn is_open(&self, sequence: u64) -> bool {
+    pub(super) fn is_open(&self, sequence: u64) -> bool {
         let at = sequence.checked_sub(self.base);
         at.and_then(|at| self.ring.get(at as usize)).is_some_and(|slot| slot.state == ConfirmState::Open)
     }

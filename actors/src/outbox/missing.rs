@@ -1,5 +1,5 @@
-//! The exchanges that the broker has named as missing (404). Publishes to them fail here with that error:
-//! each one that the broker refuses would close its channel.
+//! The exchanges that the broker has named as missing (404), and where it permits no publish (403). Publishes
+//! to them fail here with that error: each one that the broker refuses would close its channel.
 //!
 //! All channels of a connection share them, so that a declare on one channel counts for all of them before its
 //! caller has the reply.
@@ -15,6 +15,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::forbidden::{Asking, Forbidden, Permission};
 use crate::error::Error;
 
 /// The most exchanges to remember. Publishes to those that were named before go to the broker again.
@@ -25,10 +26,16 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct MissingExchanges {
-    /// Whether there are any: all that a publish reads as long as none is missing.
+    /// Whether there are any: all that a publish reads as long as none is missing or forbidden.
     any: AtomicBool,
+    refused: Mutex<Refused>,
+}
+
+#[derive(Debug, Default)]
+struct Refused {
     /// Oldest first.
-    exchanges: Mutex<VecDeque<MissingExchange>>,
+    exchanges: VecDeque<MissingExchange>,
+    forbidden: Forbidden,
 }
 
 #[derive(Debug)]
@@ -41,23 +48,62 @@ struct MissingExchange {
 }
 
 impl MissingExchanges {
-    /// Returns the error for a publish to this exchange, if it is missing.
+    /// Returns whether publishes have to be checked.
     #[inline]
-    pub(super) fn refusal(&self, exchange: &str) -> Option<Error> {
-        if self.any.load(Ordering::Relaxed) { self.refuse(exchange) } else { None }
+    pub(super) fn is_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
     }
 
+    /// Decides on a publish. One that is to ask has to be followed by [`MissingExchanges::asked`].
     #[cold]
-    fn refuse(&self, exchange: &str) -> Option<Error> {
-        let mut exchanges = self.lock();
-        let missing = exchanges.iter_mut().find(|missing| missing.name == exchange)?;
-        missing.wanted = true;
-        Some(Error::not_sent_to_missing(&missing.error))
+    pub(super) fn check(&self, exchange: &str, routing_key: &str, now: Instant) -> Permission {
+        let mut refused = self.lock();
+        if let Some(error) = refused.missing(exchange) {
+            return Permission::Refused(error, None);
+        }
+        let permission = refused.forbidden.check(exchange, routing_key, now);
+        self.note(&refused);
+        match permission {
+            Permission::Refused(error, by) => Permission::Refused(Error::not_sent_to_forbidden(&error), by),
+            other => other,
+        }
+    }
+
+    /// The publish that was to ask is queued, or it is not.
+    pub(super) fn asked(&self, exchange: &str, routing_key: &str, is_queued: bool, by: Option<Asking>) {
+        self.lock().forbidden.asked(exchange, routing_key, is_queued, by);
+    }
+
+    /// The broker has answered a publish that went to see. Returns `false` if it was refused meanwhile.
+    pub(super) fn answered(&self, by: Asking) -> bool {
+        let mut refused = self.lock();
+        let is_permitted = refused.forbidden.answered(by);
+        self.note(&refused);
+        is_permitted
+    }
+
+    /// Returns the error for a publish that is sent again, if the exchange is missing or it is forbidden.
+    pub(super) fn refusal(&self, exchange: &str, routing_key: &str, now: Instant) -> Option<Error> {
+        if !self.is_any() {
+            return None;
+        }
+        let mut refused = self.lock();
+        let missing = refused.missing(exchange);
+        let forbidden = || refused.forbidden.refusal(exchange, routing_key, now);
+        missing.or_else(|| forbidden().map(Error::not_sent_to_forbidden))
+    }
+
+    /// The broker has refused publishes to an exchange, or with a routing key.
+    pub(crate) fn forbid(&self, exchange: &str, routing_key: Option<&str>, error: Error, now: Instant) {
+        let mut refused = self.lock();
+        refused.forbidden.insert(exchange, routing_key, error, now);
+        self.note(&refused);
     }
 
     /// The broker has named an exchange as missing, which is reported now.
     pub(crate) fn insert(&self, name: &str, error: Error, now: Instant) {
-        let mut exchanges = self.lock();
+        let mut refused = self.lock();
+        let exchanges = &mut refused.exchanges;
         exchanges.retain(|missing| missing.name != name);
         if exchanges.len() == MOST {
             exchanges.pop_front();
@@ -68,29 +114,37 @@ impl MissingExchanges {
             reported_at: now,
             wanted: false,
         });
-        self.any.store(true, Ordering::Relaxed);
+        self.note(&refused);
     }
 
     /// The exchange exists again, or may exist.
     pub(crate) fn remove(&self, name: &str) {
-        self.retain(|missing| missing.name != name);
+        self.change(|refused| {
+            refused.exchanges.retain(|missing| missing.name != name);
+            refused.forbidden.declared(name);
+        });
     }
 
     /// Nothing is known about the exchanges of a new connection.
     pub(crate) fn clear(&self) {
-        self.retain(|_| false);
+        self.change(|refused| {
+            refused.exchanges.clear();
+            refused.forbidden.clear();
+        });
     }
 
     /// Takes the exchanges to which somebody publishes, and which were not reported lately.
     pub(crate) fn take_wanted(&self, now: Instant) -> Vec<(String, Error)> {
-        if !self.any.load(Ordering::Relaxed) {
+        if !self.is_any() {
             return Vec::new();
         }
-        let mut exchanges = self.lock();
+        let mut refused = self.lock();
+        refused.forbidden.forget_old(now);
+        self.note(&refused);
         let is_due = |missing: &&mut MissingExchange| {
             missing.wanted && now.saturating_duration_since(missing.reported_at) >= REPORT_INTERVAL
         };
-        let due = exchanges.iter_mut().filter(is_due);
+        let due = refused.exchanges.iter_mut().filter(is_due);
         due.map(|missing| {
             (missing.wanted, missing.reported_at) = (false, now);
             (missing.name.clone(), missing.error.clone())
@@ -98,16 +152,31 @@ impl MissingExchanges {
         .collect()
     }
 
-    fn retain(&self, keep: impl Fn(&MissingExchange) -> bool) {
-        if self.any.load(Ordering::Relaxed) {
-            let mut exchanges = self.lock();
-            exchanges.retain(keep);
-            self.any.store(!exchanges.is_empty(), Ordering::Relaxed);
+    fn change(&self, change: impl FnOnce(&mut Refused)) {
+        if self.is_any() {
+            let mut refused = self.lock();
+            change(&mut refused);
+            self.note(&refused);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<MissingExchange>> {
-        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes whether there are any, while the lock is held.
+    fn note(&self, refused: &Refused) {
+        let is_any = !refused.exchanges.is_empty() || !refused.forbidden.is_empty();
+        self.any.store(is_any, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Refused {
+    /// Returns the error for a publish to this exchange, if it is missing.
+    fn missing(&mut self, exchange: &str) -> Option<Error> {
+        let missing = self.exchanges.iter_mut().find(|missing| missing.name == exchange)?;
+        missing.wanted = true;
+        Some(Error::not_sent_to_missing(&missing.error))
     }
 }
 
@@ -124,16 +193,16 @@ mod tests {
     #[test]
     fn publishes_to_a_missing_exchange_get_its_error_until_it_is_found() {
         let (missing, now) = (MissingExchanges::default(), Instant::now());
-        assert!(missing.refusal("x").is_none());
+        assert!(missing.refusal("x", "k", now).is_none());
         missing.insert("x", gone("x"), now);
-        let error = missing.refusal("x").expect("an error");
+        let error = missing.refusal("x", "k", now).expect("an error");
         assert_eq!((error.kind(), error.code()), (ErrorKind::ChannelClosed, Some(404)));
         assert!(!error.is_retryable() && !error.may_have_arrived(), "{error}");
-        assert!(missing.refusal("y").is_none());
+        assert!(missing.refusal("y", "k", now).is_none());
         missing.remove("y");
-        assert!(missing.refusal("x").is_some());
+        assert!(missing.refusal("x", "k", now).is_some());
         missing.remove("x");
-        assert!(missing.refusal("x").is_none() && !missing.any.load(Ordering::Relaxed));
+        assert!(missing.refusal("x", "k", now).is_none() && !missing.is_any());
     }
 
     #[test]
@@ -141,7 +210,7 @@ mod tests {
         let (missing, now, second) = (MissingExchanges::default(), Instant::now(), Duration::from_secs(1));
         missing.insert("x", gone("x"), now);
         assert!(missing.take_wanted(now + second).is_empty(), "nobody publishes");
-        missing.refusal("x");
+        missing.refusal("x", "k", now);
         assert!(missing.take_wanted(now + second / 2).is_empty());
         let reported: Vec<String> =
             missing.take_wanted(now + second).into_iter().map(|(name, _)| name).collect();
@@ -155,8 +224,8 @@ mod tests {
         for n in 0..100 {
             missing.insert(&n.to_string(), gone("x"), now);
         }
-        assert!(missing.refusal("35").is_none() && missing.refusal("36").is_some());
+        assert!(missing.refusal("35", "k", now).is_none() && missing.refusal("36", "k", now).is_some());
         missing.clear();
-        assert!(missing.refusal("99").is_none());
+        assert!(missing.refusal("99", "k", now).is_none());
     }
 }

@@ -18,6 +18,7 @@ mod effects;
 mod epochs;
 mod flush;
 mod flusher;
+mod forbidden;
 mod missing;
 mod nack_retry;
 mod outcome_error;
@@ -56,6 +57,7 @@ pub(crate) use self::{
     attachment::{Abandoned, FinalFrames, Outage},
     channel_close::{ChannelClose, CloseFault},
     missing::MissingExchanges,
+    refused_publish::RefusedPublish,
     signals::{Flush, Tick},
 };
 pub use self::{

@@ -2,10 +2,13 @@
 
 use std::task::{Context, Poll};
 
+use tokio::time::Instant;
+
 use super::{
     Outbox, OutboxConfig, OutboxState,
     attachment::{Attachment, PublishMode},
     effects::DeferredEffects,
+    forbidden::Permission,
 };
 use crate::{
     error::{Error, Result},
@@ -40,7 +43,7 @@ impl Outbox {
     ///
     /// # Errors
     /// `ChannelClosed`, `ConnectionClosed` when closed; `ChannelClosed` with 404 for an exchange that is
-    /// known to be missing; `Limit` for headers that do not fit a frame;
+    /// known to be missing, or 403 where no publish is permitted; `Limit` for headers that do not fit a frame;
     /// `Timeout` or `Blocked` when the deadline passed while it waited.
     #[inline]
     pub(super) fn poll_publish(
@@ -49,8 +52,8 @@ impl Outbox {
         cx: &mut Context<'_>,
         outgoing: Outgoing<'_>,
     ) -> Poll<Result<u64>> {
-        if let Some(error) = self.missing.refusal(outgoing.exchange) {
-            return Poll::Ready(Err(self.refuse(ticket, error)));
+        if self.missing.is_any() {
+            return self.publish_if_permitted(ticket, Some(cx), outgoing);
         }
         self.with(|state, effects| state.publish(&self.config, ticket, Some(cx), outgoing, effects))
     }
@@ -58,18 +61,50 @@ impl Outbox {
     /// Queues a publish if the window has room now.
     pub(crate) fn queue_publish(&self, outgoing: Outgoing<'_>) -> Result<Option<u64>> {
         let mut ticket = Ticket::default();
-        if let Some(error) = self.missing.refusal(outgoing.exchange) {
-            return Err(self.refuse(&mut ticket, error));
-        }
-        let queued =
-            self.with(|state, effects| state.publish(&self.config, &mut ticket, None, outgoing, effects));
+        let queued = if self.missing.is_any() {
+            self.publish_if_permitted(&mut ticket, None, outgoing)
+        } else {
+            self.with(|state, effects| state.publish(&self.config, &mut ticket, None, outgoing, effects))
+        };
         match queued {
             Poll::Ready(result) => result.map(Some),
             Poll::Pending => Ok(None),
         }
     }
 
-    /// A publish to a missing exchange fails. The next tick reports that somebody publishes to it.
+    /// Queues a publish unless its exchange is missing, or it is forbidden.
+    #[cold]
+    fn publish_if_permitted(
+        &self,
+        ticket: &mut Ticket,
+        cx: Option<&mut Context<'_>>,
+        outgoing: Outgoing<'_>,
+    ) -> Poll<Result<u64>> {
+        let (exchange, routing_key, channel) = (outgoing.exchange, outgoing.routing_key, self.config.channel);
+        let permission = self.missing.check(exchange, routing_key, Instant::now());
+        let asks = matches!(permission, Permission::Ask);
+        if let Permission::Refused(error, by) = permission {
+            // A refusal is noted before the publish fails with it.
+            let is_permitted = by.is_some_and(|by| {
+                by.0 == channel && !self.lock().confirms.is_open(by.1) && self.missing.answered(by)
+            });
+            if !is_permitted {
+                return Poll::Ready(Err(self.refuse(ticket, error)));
+            }
+        }
+        let queued = self.with(|state, effects| state.publish(&self.config, ticket, cx, outgoing, effects));
+        if asks {
+            let sequence = match &queued {
+                Poll::Ready(Ok(sequence)) => Some(*sequence),
+                _ => None,
+            };
+            let by = sequence.filter(|sequence| *sequence > 0).map(|sequence| (channel, sequence));
+            self.missing.asked(exchange, routing_key, sequence.is_some(), by);
+        }
+        queued
+    }
+
+    /// A publish that is not permitted, or to a missing exchange, fails. The next tick reports that somebody publishes to it.
     #[cold]
     fn refuse(&self, ticket: &mut Ticket, error: Error) -> Error {
         self.with(|state, effects| {

@@ -11,7 +11,7 @@ use crate::{
 
 /// What the refused publishes have in common, by the text of the broker's reason.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum RefusedPublish<'a> {
+pub(crate) enum RefusedPublish<'a> {
     /// The exchange is missing, internal, or not permitted. The broker cuts texts, and a name with them.
     Exchange {
         name: &'a str,
@@ -34,7 +34,7 @@ pub(super) enum RefusedPublish<'a> {
 
 impl<'a> RefusedPublish<'a> {
     /// Reads the reason; `None` for a text of which the publish cannot be told.
-    pub(super) fn of(reason: &'a CloseReason) -> Option<Self> {
+    pub(crate) fn of(reason: &'a CloseReason) -> Option<Self> {
         let text = reason.text.as_str();
         let behind = |mark: &str| text.find(mark).and_then(|at| text.get(at + mark.len()..));
         if let Some(rest) = behind("message size ") {
@@ -72,7 +72,7 @@ impl<'a> RefusedPublish<'a> {
         let properties = || decode_properties(publish.properties).ok();
         match self {
             Self::Exchange { name, is_cut: false } => publish.exchange == name.as_bytes(),
-            Self::Exchange { name, is_cut: true } => publish.exchange.starts_with(name.as_bytes()),
+            Self::Exchange { name, is_cut: true } => is_cut_of(name.as_bytes(), publish.exchange),
             Self::Topic { exchange, routing_key } => {
                 publish.exchange == exchange.as_bytes() && publish.routing_key == routing_key.as_bytes()
             }
@@ -101,6 +101,12 @@ impl<'a> RefusedPublish<'a> {
     }
 }
 
+/// Returns whether the broker may have cut a text with this exchange in the name, or right behind it.
+fn is_cut_of(cut: &[u8], exchange: &[u8]) -> bool {
+    exchange.starts_with(cut)
+        || cut.strip_prefix(exchange).is_some_and(|behind| b"' in vhost '".starts_with(behind))
+}
+
 /// The broker has a name of its own for the default exchange.
 fn own_name(exchange: &str) -> &str {
     if exchange == "amq.default" { "" } else { exchange }
@@ -109,6 +115,14 @@ fn own_name(exchange: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cut_text_belongs_to_the_exchange_whose_name_it_begins() {
+        assert!(
+            is_cut_of(b"lon", b"long") && is_cut_of(b"long", b"long") && is_cut_of(b"long' in vh", b"long")
+        );
+        assert!(!is_cut_of(b"long", b"lon") && !is_cut_of(b"long", b"") && !is_cut_of(b"long's", b"long"));
+    }
 
     fn of(code: u16, text: &str) -> String {
         format!("{:?}", RefusedPublish::of(&CloseReason::new(code, text.to_owned(), 60, 40)))

@@ -37,7 +37,7 @@ impl Outbox {
         renamed: &HashMap<String, String>,
         nack_retry_until: Option<Instant>,
     ) {
-        let again = Again { renamed, missing: &self.missing };
+        let again = Again { renamed, missing: &self.missing, now: Instant::now() };
         let _dropped =
             self.with(|state, effects| state.finish_recovery(&self.config, again, nack_retry_until, effects));
     }
@@ -181,14 +181,16 @@ struct Again<'a> {
     /// The new names of queues.
     renamed: &'a HashMap<String, String>,
     missing: &'a MissingExchanges,
+    now: Instant,
 }
 
 impl Again<'_> {
-    /// Refuses a publish to a missing exchange, which would close the channel again, and one whose header is
+    /// Refuses a publish to a missing exchange, or a forbidden one, which would close the channel again, and one whose header is
     /// too large for the connection.
     fn check(&self, publish: &WrittenPublish<'_>, frame_max: usize) -> Result<(), Error> {
-        let exchange = std::str::from_utf8(publish.exchange).unwrap_or_default();
-        self.missing.refusal(exchange).map_or_else(|| publish.check_header(frame_max), Err)
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        let refusal = self.missing.refusal(text(publish.exchange), text(publish.routing_key), self.now);
+        refusal.map_or_else(|| publish.check_header(frame_max), Err)
     }
 }
 

@@ -405,3 +405,46 @@ async fn a_late_close_ok_behind_crossed_closes_is_accepted() {
     test.bench.socket.send(1, methods::OpenOk::default()).await.unwrap();
     test.bench.round_trip(&channel).await;
 }
+
+/// PUB-50: a publish that is forbidden closes the channel once; the next ones are answered here for a while.
+#[actix::test]
+async fn forbidden_publishes_are_answered_here_and_leave_their_neighbours_alone() {
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let texts = [
+        "ACCESS_REFUSED - write access to exchange 'gone' in vhost '/' refused for user 'u'",
+        "ACCESS_REFUSED - write access to topic 'a.b' in exchange 'topics' in vhost '/' refused for user 'u'",
+    ];
+    for (text, exchange, key) in [(texts[0], "gone", "key"), (texts[1], "topics", "a.b")] {
+        let wrong = publish_as(&channel, Publish::new(exchange, key, "wrong")).await;
+        test.expect_publishes(&["wrong"]).await;
+        test.bench.socket.close_channel(1, 403, text, 60, 40).await.unwrap();
+        let error = wrong.answer().await.unwrap_err();
+        assert_eq!(truth(&error), (ErrorKind::ChannelClosed, Some(403), false, false), "{error}");
+        test.reopen_channel(1).await;
+        let again = publish_as(&channel, Publish::new(exchange, key, "wrong")).await;
+        let error = again.answer().await.unwrap_err();
+        assert_eq!(truth(&error), (ErrorKind::ChannelClosed, Some(403), false, false), "{error}");
+        let other = publish_as(&channel, Publish::new("topics", "a.c", "other")).await;
+        test.expect_publishes(&["other"]).await;
+        test.bench.socket.confirm(1, 1, false).await.unwrap();
+        other.answer().await.unwrap();
+    }
+}
+
+/// PUB-51: the broker cuts long texts, and the name of the missing exchange with them.
+#[actix::test]
+async fn an_exchange_whose_name_is_cut_is_known_to_be_missing() {
+    let mut test = RecoveryBench::start().await;
+    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let name = "x".repeat(250);
+    let text = format!("NOT_FOUND - no exchange '{}...", "x".repeat(220));
+    let wrong = publish_as(&channel, Publish::new(&name, "key", "wrong")).await;
+    test.expect_publishes(&["wrong"]).await;
+    test.bench.socket.close_channel(1, 404, &text, 60, 40).await.unwrap();
+    wrong.answer().await.unwrap_err();
+    test.reopen_channel(1).await;
+    let again = publish_as(&channel, Publish::new(&name, "key", "wrong")).await;
+    let error = again.answer().await.unwrap_err();
+    assert_eq!(truth(&error), (ErrorKind::ChannelClosed, Some(404), false, false), "{error}");
+}

@@ -4,6 +4,7 @@ mod acks;
 mod batches;
 mod confirms;
 mod counters;
+mod forbidden;
 mod lock;
 mod model_broker;
 mod returns;
