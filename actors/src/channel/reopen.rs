@@ -155,11 +155,7 @@ impl ChannelMachine {
             }
             None => {}
         }
-        for (consumer, _) in &skipped {
-            if let Some(entry) = self.consumers.by_id(*consumer) {
-                entry.phase.suspend();
-            }
-        }
+        self.suspend(&skipped);
         if pause.is_zero() {
             self.state.reopen(cause.clone(), skipped);
             return self.send_recovery(now);
@@ -170,6 +166,14 @@ impl ChannelMachine {
         self.report(SupervisorMessage::ChannelBackingOff { epoch, channel, error: cause.clone(), until });
         self.outputs.request_tick();
         self.continue_closing(now);
+    }
+
+    fn suspend(&mut self, skipped: &[(u32, Error)]) {
+        for (consumer, _) in skipped {
+            if let Some(entry) = self.consumers.by_id(*consumer) {
+                entry.phase.suspend();
+            }
+        }
     }
 
     /// Reopens a channel whose pause is over.
@@ -229,7 +233,8 @@ impl ChannelMachine {
     }
 
     /// Sends `channel.close` in order to reopen the channel. Returns `false` if the channel cannot reopen
-    /// now.
+    /// now. A consumer whose start has no reply is not started with the channel: it would hold up the next
+    /// opening as well.
     pub(super) fn close_and_reopen(&mut self, code: u16, text: &str, cause: Error, now: Instant) -> bool {
         if !self.can_reopen() || !self.state.is_open_or_reopened() {
             return false;
@@ -239,8 +244,23 @@ impl ChannelMachine {
         let others = Error::closed_meanwhile(&cause);
         let end = ChannelClose { error: &others, fault: CloseFault::Elsewhere, fail: false };
         self.channel_epoch = self.outbox.reopen(&end, frame);
+        let mut skipped = self.state.take_skipped();
+        let late = self.replies.late_restarts(now, self.outbox.config().deadline);
         self.reset_for_new_connection(&others);
-        self.state.close_to_reopen_sent(cause);
+        for (consumer, error) in late {
+            if skipped.iter().any(|(other, _)| *other == consumer) {
+                continue;
+            }
+            if let Some(entry) = self.consumers.by_id(consumer) {
+                let tag = entry.tag().clone();
+                log::warn!("channel {}: reopened without consumer {tag:?}: {error}", self.number());
+            }
+            let others = self.consumers.restarting_beside(consumer);
+            skipped.extend(others.into_iter().map(|other| (other, error.clone())));
+            skipped.push((consumer, error));
+            self.suspend(&skipped);
+        }
+        self.state.close_to_reopen_sent(cause, skipped);
         self.replies.expect(&close, None, None, PendingReply::Close, now);
         true
     }

@@ -23,8 +23,8 @@ impl ChannelMachine {
         }
         entry.phase.repaired();
         entry.faults.tried();
+        self.state.unskip(consumer);
         if self.state.is_open_or_reopened() {
-            self.state.unskip(consumer);
             self.restart_consumer(consumer, now);
             self.outputs.request_tick();
         }

@@ -290,6 +290,28 @@ impl Replies {
         open.next().and_then(Pending::restarted).into_iter().collect()
     }
 
+    /// Returns the consumers that wait for a late reply in order to start again, and why they do not start.
+    /// The broker has not reached those behind another call that it has not replied to.
+    pub(super) fn late_restarts(&self, now: Instant, deadline: Duration) -> Vec<(u32, Error)> {
+        let reached = self.in_order().map_or(self.pending.len(), |at| at + 1);
+        let is_late = |pending: &&Pending| now.saturating_duration_since(pending.since) >= deadline;
+        let late = self.pending.iter().take(reached).filter(is_late);
+        late.filter_map(|pending| {
+            let consumer = match pending.reply {
+                PendingReply::Restarted { consumer, cancel: None, .. }
+                | PendingReply::ForConsumer(consumer) => consumer,
+                _ => return None,
+            };
+            let error = Error::timeout(format!("{}: no answer within {deadline:?}", pending.name()));
+            let error = match &pending.entity {
+                Some(entity) => error.on(entity.as_str()),
+                None => error,
+            };
+            Some((consumer, error))
+        })
+        .collect()
+    }
+
     /// Returns the tags of the consumers whose first start has no reply yet, or whose cancel has none: then
     /// with the number of the consumer, because another one may have its tag.
     pub(super) fn unanswered_consumers(&self) -> Vec<(String, Option<u32>)> {

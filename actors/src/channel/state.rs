@@ -47,6 +47,8 @@ pub(super) enum ChannelState {
     /// `channel.close` is sent; the channel reopens after the reply.
     ClosingToReopen {
         cause: Error,
+        /// Consumers that are not started again, and why.
+        skipped: Vec<(u32, Error)>,
         reply: CloseReply,
     },
     /// `channel.close` is sent. The callers that close the channel get `answer`: an error if publishes were
@@ -268,15 +270,15 @@ impl ChannelState {
     }
 
     /// `channel.close` is sent, and the channel reopens.
-    pub(super) fn close_to_reopen_sent(&mut self, cause: Error) {
-        *self = Self::ClosingToReopen { cause, reply: self.next_close_reply() };
+    pub(super) fn close_to_reopen_sent(&mut self, cause: Error, skipped: Vec<(u32, Error)>) {
+        *self = Self::ClosingToReopen { cause, skipped, reply: self.next_close_reply() };
     }
 
     /// Closes a channel that recovers. The callers that close it get `answer` once the reply to a
     /// `channel.close` that is sent already has come.
     pub(super) fn close_unopened(&mut self, answer: Result<()>) -> CloseUnopened {
         match self {
-            Self::ClosingToReopen { cause, reply } => {
+            Self::ClosingToReopen { cause, reply, .. } => {
                 *self = Self::Closing { error: cause.clone(), answer, reply: *reply };
                 CloseUnopened::Wait
             }
@@ -363,7 +365,8 @@ impl ChannelState {
 
     /// Begins to recover, for the cause that closed the channel.
     pub(super) fn recover(&mut self) {
-        self.reopen(self.cause(), Vec::new());
+        let skipped = self.take_skipped();
+        self.reopen(self.cause(), skipped);
     }
 
     /// The broker has closed the channel, which is reopened later.
@@ -412,7 +415,9 @@ impl ChannelState {
     /// Takes the consumers that are not started again.
     pub(super) fn take_skipped(&mut self) -> Vec<(u32, Error)> {
         match self {
-            Self::Recovering { skipped, .. } | Self::BackingOff { skipped, .. } => std::mem::take(skipped),
+            Self::Recovering { skipped, .. }
+            | Self::BackingOff { skipped, .. }
+            | Self::ClosingToReopen { skipped, .. } => std::mem::take(skipped),
             _ => Vec::new(),
         }
     }
@@ -426,7 +431,10 @@ impl ChannelState {
 
     /// A consumer is started again; it is not skipped any more.
     pub(super) fn unskip(&mut self, consumer: u32) {
-        if let Self::Recovering { skipped, .. } | Self::BackingOff { skipped, .. } = self {
+        if let Self::Recovering { skipped, .. }
+        | Self::BackingOff { skipped, .. }
+        | Self::ClosingToReopen { skipped, .. } = self
+        {
             skipped.retain(|(skipped, _)| *skipped != consumer);
         }
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::bench::Bench;
 use crate::{
+    channel::output::Output,
     error::ErrorKind,
+    internal::SupervisorMessage,
     message::{CancelConsumer, Consume, ConsumerEnd, PurgeQueue, Qos},
 };
 
@@ -261,9 +263,8 @@ fn consumers_of_a_missing_queue_are_skipped_together_and_repaired() {
     assert_eq!(bench.events(), ["consumer recovered"]);
 }
 
-/// The supervisor was not asked to repair it: the channel had not recovered.
 #[test]
-fn a_skipped_consumer_starts_when_the_recovery_itself_is_not_answered() {
+fn a_skipped_consumer_is_repaired_although_the_recovery_itself_was_not_answered() {
     let mut bench = Bench::open();
     bench.consume("jobs");
     bench.lose_connection();
@@ -274,7 +275,72 @@ fn a_skipped_consumer_starts_when_the_recovery_itself_is_not_answered() {
     bench.wait(Duration::from_secs(30));
     assert_eq!(bench.sent(), ["channel.close"]);
     bench.answer_close();
-    assert_eq!(bench.sent(), ["channel.open", "basic.qos", "basic.consume", "confirm.select"]);
+    assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
+    bench.outputs();
+    bench.answer_opening();
+    assert_eq!(bench.repair(), Some(1));
+}
+
+/// The first one holds up the channel; the second one is not at fault, and starts with the next opening.
+#[test]
+fn a_channel_recovers_without_a_consumer_whose_start_is_never_answered() {
+    for is_held_up in [true, false] {
+        let mut bench = Bench::open();
+        let sink = bench.consume("silent");
+        let other = std::sync::Arc::new(super::bench::Sink::default());
+        let consumed = bench.call(Consume::new().queue("other").tag("second").sink(other.clone()));
+        bench.answer_qos();
+        bench.answer_consume("second");
+        assert!(consumed.is_ok());
+        bench.lose_connection();
+        bench.attach();
+        bench.sent();
+        bench.answer_open();
+        bench.answer_qos();
+        if !is_held_up {
+            bench.answer_qos();
+            bench.answer_consume("second");
+            bench.answer_confirm_select();
+            bench.wait(Duration::from_secs(30));
+            assert_eq!(bench.sent(), [""; 0], "the consumer alone has no reply");
+        }
+        bench.wait(Duration::from_secs(30));
+        assert_eq!(bench.sent(), ["channel.close"]);
+        bench.answer_close();
+        bench.outputs();
+        bench.reopened_with("second");
+        let repairs = bench.outputs().into_iter().filter_map(|output| match output {
+            Output::Supervisor(SupervisorMessage::RepairConsumer { consumer, .. }) => Some(consumer),
+            _ => None,
+        });
+        assert_eq!(repairs.collect::<Vec<_>>(), [1], "only the one without a reply");
+        assert!(sink.end().is_none() && other.end().is_none());
+        bench.machine.consumer_repaired(1, Ok(()), bench.now);
+        assert_eq!(bench.sent(), ["basic.qos", "basic.consume"]);
+        bench.answer_qos();
+        bench.answer_consume("silent");
+        assert_eq!(bench.events(), ["consumer recovered"]);
+    }
+}
+
+#[test]
+fn a_consumer_without_a_reply_is_started_again_on_the_next_connection() {
+    let mut bench = Bench::open();
+    bench.consume("jobs");
+    bench.lose_connection();
+    bench.attach();
+    bench.sent();
+    bench.answer_open();
+    bench.answer_qos();
+    bench.answer_confirm_select();
+    assert!(bench.machine.state.awaits_recovery(), "the consumer has no reply");
+    bench.wait(Duration::from_secs(30));
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.sent(), ["channel.close"]);
+    bench.lose_connection();
+    bench.attach();
+    bench.reopened_with("jobs");
+    assert!(bench.repair().is_none());
 }
 
 #[test]

@@ -30,7 +30,11 @@ fn all(now: Instant) -> [ChannelState; 9] {
             skipped: vec![(1, error("gone"))],
             late_close_ok: false,
         },
-        ChannelState::ClosingToReopen { cause: error("silent"), reply: CloseReply::Due },
+        ChannelState::ClosingToReopen {
+            cause: error("silent"),
+            skipped: vec![(1, error("late"))],
+            reply: CloseReply::Due,
+        },
         ChannelState::Closing { error: error("closed"), answer: Err(error("late")), reply: CloseReply::Due },
         ChannelState::Closed(error("closed")),
     ]
@@ -96,7 +100,7 @@ fn a_recovered_channel_is_open_and_returns_its_cause_and_skipped_consumers_once(
 #[test]
 fn a_channel_closed_to_reopen_reopens_unless_it_is_closed_meanwhile() {
     let mut state = ChannelState::Open;
-    state.close_to_reopen_sent(error("silent"));
+    state.close_to_reopen_sent(error("silent"), Vec::new());
     assert_eq!(state.after_close(), Some(AfterClose::Reopen));
     assert!(state.crossed().is_none(), "nobody waits");
     assert_eq!(state.close_unopened(Err(error("unconfirmed"))), CloseUnopened::Wait);
@@ -151,7 +155,7 @@ fn a_channel_that_backs_off_recovers_when_its_time_has_come() {
 #[test]
 fn a_late_reply_to_a_close_is_expected_once() {
     let mut state = ChannelState::Open;
-    state.close_to_reopen_sent(error("silent"));
+    state.close_to_reopen_sent(error("silent"), Vec::new());
     state.recover();
     assert!(!state.take_late_close_ok());
     state.expect_late_close_ok();
@@ -162,13 +166,13 @@ fn a_late_reply_to_a_close_is_expected_once() {
 fn a_late_reply_to_a_close_is_expected_by_the_next_close_as_well() {
     let recovering = || {
         let mut state = ChannelState::Open;
-        state.close_to_reopen_sent(error("silent"));
+        state.close_to_reopen_sent(error("silent"), Vec::new());
         state.recover();
         state.expect_late_close_ok();
         state
     };
     let mut state = recovering();
-    state.close_to_reopen_sent(error("silent"));
+    state.close_to_reopen_sent(error("silent"), Vec::new());
     assert_eq!(state.close_unopened(Ok(())), CloseUnopened::Wait);
     assert!(state.take_late_close_ok() && !state.take_late_close_ok());
     let mut state = recovering();
