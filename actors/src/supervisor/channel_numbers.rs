@@ -4,12 +4,17 @@ use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
 
+/// The most numbers that tries without a reply keep before what had none waits for the next connection.
+const MOST_ABANDONED: u16 = 64;
+
 #[derive(Debug, Default)]
 pub(super) struct ChannelNumbers {
     max: u16,
     used: BTreeSet<u16>,
     /// No number below this one is free.
     lowest: u16,
+    /// How many are in use because the broker did not reply on the utility channel.
+    abandoned: u16,
 }
 
 impl ChannelNumbers {
@@ -30,6 +35,22 @@ impl ChannelNumbers {
     pub(super) fn reset(&mut self, used: impl Iterator<Item = u16>) {
         self.used = used.collect();
         self.lowest = 0;
+        self.abandoned = 0;
+    }
+
+    /// The broker has not replied on the utility channel, and may hold it open: its number stays in use.
+    pub(super) fn abandon(&mut self) {
+        self.abandoned = self.abandoned.saturating_add(1);
+    }
+
+    /// Returns whether what had no reply is not tried again: it would cost one number after the other.
+    pub(super) fn are_many_abandoned(&self) -> bool {
+        self.abandoned >= (self.max / 4).clamp(1, MOST_ABANDONED)
+    }
+
+    /// Returns whether nothing is tried any more: the other numbers are for the application.
+    pub(super) fn are_too_many_abandoned(&self) -> bool {
+        self.abandoned >= (self.max / 2).max(1)
     }
 
     pub(super) fn take(&mut self, wanted: Option<u16>) -> Result<u16> {

@@ -79,8 +79,10 @@ impl Supervision {
         }
         self.effects.push_back(Effect::Command(ConnectionCommand::DetachChannel { channel: number }));
         // The broker may hold a channel open that it did not answer on.
-        if !is_unanswered && !redeclares {
-            self.channels.numbers.give_back(number);
+        match is_unanswered {
+            true => self.channels.numbers.abandon(),
+            false if !redeclares => self.channels.numbers.give_back(number),
+            false => {}
         }
         self.rename_queues(&mut task, &results);
         match task.purpose {
@@ -198,6 +200,9 @@ impl Supervision {
         let mut due = self.missing.due(scope, now);
         self.announce();
         due.retain(|key| !self.missing.is_first_after_cancel(key) || !self.start_on_its_channel(key, now));
+        if scope == Scope::All {
+            self.leave_unanswered(&mut due, now);
+        }
         let probes = scope == Scope::All && self.missing.has_due_probes(now);
         if due.is_empty() && !probes {
             return;

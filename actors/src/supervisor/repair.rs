@@ -86,6 +86,18 @@ impl Supervision {
         self.health_changed();
     }
 
+    /// Takes out what waits for the next connection, because tries without a reply have cost this one many
+    /// channel numbers: first what had no reply, then everything.
+    pub(super) fn leave_unanswered(&mut self, due: &mut Vec<EntityKey>, now: Instant) {
+        let numbers = &self.channels.numbers;
+        if numbers.are_too_many_abandoned() {
+            due.retain(|key| !self.missing.wait_for_reconnect(key));
+            self.missing.postpone_probes(now);
+        } else if numbers.are_many_abandoned() {
+            due.retain(|key| !(self.missing.is_unanswered(key) && self.missing.wait_for_reconnect(key)));
+        }
+    }
+
     /// # Errors
     /// `Limit` when the utility channel cannot be opened.
     pub(super) fn check_room(&self) -> Result<()> {

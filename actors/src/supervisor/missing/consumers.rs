@@ -29,7 +29,11 @@ impl Missing {
                 entry.progress = Progress::Waiting { due: now };
             }
             Progress::Starting | Progress::Detached | Progress::GivenUp => self.refused(&key, error, now),
-            Progress::Waiting { .. } | Progress::NoRoom | Progress::Trying | Progress::Back { .. } => {}
+            Progress::Waiting { .. }
+            | Progress::NoRoom
+            | Progress::Unanswered
+            | Progress::Trying
+            | Progress::Back { .. } => {}
         }
     }
 

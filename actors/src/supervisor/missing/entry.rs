@@ -51,6 +51,8 @@ pub(super) enum Progress {
     Starting,
     /// The connection is lost; the recovery of the next one tries it.
     Detached,
+    /// Tries without a reply have cost this connection too many channel numbers.
+    Unanswered,
     /// The limits of the recovery are reached, or it cannot be tried.
     GivenUp,
     /// It is in place since then. The entry is kept for its back-off.
@@ -100,7 +102,7 @@ impl Entry {
             (_, Progress::Waiting { due }) => NextTry::At(due.into_std()),
             (_, Progress::Trying | Progress::Starting | Progress::Back { .. }) => NextTry::Now,
             (_, Progress::NoRoom) => NextTry::WhenChannelCloses,
-            (_, Progress::Detached) => NextTry::AtReconnect,
+            (_, Progress::Detached | Progress::Unanswered) => NextTry::AtReconnect,
             (_, Progress::GivenUp) => NextTry::Never,
         };
         MissingEntity {

@@ -41,7 +41,11 @@ use super::{
     topology::{BindingKey, Topology},
     topology_steps::Selection,
 };
-use crate::{error::Error, message::EntityKind, options::Recovery};
+use crate::{
+    error::{Error, ErrorKind},
+    message::EntityKind,
+    options::Recovery,
+};
 
 #[derive(Debug)]
 pub(super) struct Missing {
@@ -270,6 +274,19 @@ impl Missing {
                 entry.error = error.clone();
             }
         }
+    }
+
+    /// Returns whether the broker did not reply to the last try.
+    pub(super) fn is_unanswered(&self, key: &EntityKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.error.kind() == ErrorKind::Timeout)
+    }
+
+    /// It is not tried again on this connection. Returns whether it is missing.
+    pub(super) fn wait_for_reconnect(&mut self, key: &EntityKey) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        log::warn!("{} {:?}: tried again at the next reconnect: {}", key.kind(), key.name(), entry.error);
+        entry.progress = Progress::Unanswered;
+        true
     }
 
     /// A channel has closed: what waited for room is due.

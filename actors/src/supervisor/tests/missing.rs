@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    message::{BindQueue, DeclareExchange, EntityKind, NextTry},
+    message::{BindQueue, ConsumerEnd, DeclareExchange, EntityKind, NextTry},
     options::Recovery,
 };
 
@@ -108,4 +108,74 @@ fn what_the_application_deletes_is_not_declared_again() {
         machine.supervision.deleting(kind, name, false);
         assert!(gone(&mut machine, kind, name).len() <= 2);
     }
+}
+
+/// The broker may hold a channel open that it did not reply on, so that its number is not used again.
+#[test]
+fn repairs_without_a_reply_leave_channel_numbers_to_the_application_and_wait_for_a_reconnect() {
+    let mut machine = Machine::open();
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"] {
+        machine.declare(DeclareQueue::new(name), name);
+        gone(&mut machine, EntityKind::Queue, name);
+    }
+    let mut runs = 0;
+    loop {
+        if let Some(number) = machine.supervision.utility.as_ref().map(|task| task.number) {
+            runs += 1;
+            machine.now += 30 * SECOND;
+            machine.supervision.utility_lost(1, number, Vec::new(), machine.now);
+        } else if let Some(due) = machine.supervision.deadline() {
+            machine.now = machine.now.max(due);
+            machine.supervision.time_passed(machine.now);
+        } else {
+            break;
+        }
+        assert!(runs < 20, "every run costs a number");
+    }
+    assert_eq!(runs, 5);
+    let missing = machine.supervision.missing.list();
+    assert_eq!(missing.len(), 11);
+    assert!(missing.iter().all(|one| one.next_try == NextTry::AtReconnect), "{missing:?}");
+    assert!((0..5).all(|_| machine.open_channel() > 0));
+    machine.effects();
+    machine.reconnect();
+    assert!(machine.effects().iter().any(|effect| effect.starts_with("utility")));
+}
+
+#[test]
+fn what_never_had_a_reply_keeps_nothing_else_from_its_repair() {
+    let mut machine = Machine::open();
+    machine.declare(DeclareQueue::new("silent"), "silent");
+    gone(&mut machine, EntityKind::Queue, "silent");
+    for number in [10, 9] {
+        machine.now += 30 * SECOND;
+        machine.supervision.utility_lost(1, number, Vec::new(), machine.now);
+        machine.pass(5 * SECOND);
+    }
+    assert_eq!(machine.supervision.missing.list()[0].next_try, NextTry::AtReconnect);
+    assert_eq!(machine.supervision.deadline(), None);
+    machine.effects();
+    machine.declare(DeclareQueue::new("jobs"), "jobs");
+    let effects = gone(&mut machine, EntityKind::Queue, "jobs");
+    assert!(effects.contains(&"utility 8: jobs".to_owned()), "{effects:?}");
+    machine.supervision.steps_done(8, vec![Ok(None)], machine.now);
+    let missing: Vec<_> = machine.supervision.missing.list().into_iter().map(|one| one.name).collect();
+    assert_eq!(missing, ["silent"]);
+}
+
+/// Its channel may reopen on the same connection, without it.
+#[test]
+fn a_consumer_that_waits_for_a_reconnect_is_missing_when_its_channel_reopens() {
+    let mut machine = super::recovery::with_consumer(DeclareQueue::new("jobs"), "jobs");
+    let cause = ConsumerEnd::Closed(Error::timeout("basic.consume"));
+    super::recovery::repair(&mut machine, "jobs", cause);
+    for number in [10, 9] {
+        machine.now += 30 * SECOND;
+        machine.supervision.utility_lost(1, number, Vec::new(), machine.now);
+        machine.pass(5 * SECOND);
+    }
+    machine.supervision.channel_reopened(1, Vec::new(), machine.now);
+    let missing = machine.supervision.missing.list();
+    let consumer = missing.iter().find(|one| one.kind == EntityKind::Consumer).expect("the consumer");
+    assert_eq!(consumer.next_try, NextTry::AtReconnect, "{missing:?}");
 }

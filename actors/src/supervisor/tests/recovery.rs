@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// A machine with a queue that has a consumer on channel 1.
-fn with_consumer(declare: DeclareQueue, name: &str) -> Machine {
+pub(super) fn with_consumer(declare: DeclareQueue, name: &str) -> Machine {
     let mut machine = Machine::open();
     machine.open_channel();
     machine.declare(declare, name);
@@ -15,7 +15,7 @@ fn with_consumer(declare: DeclareQueue, name: &str) -> Machine {
     machine
 }
 
-fn repair(machine: &mut Machine, queue: &str, cause: ConsumerEnd) -> Vec<String> {
+pub(super) fn repair(machine: &mut Machine, queue: &str, cause: ConsumerEnd) -> Vec<String> {
     let trial = TrialConsume {
         tag: "tag".into(),
         queue: queue.into(),
