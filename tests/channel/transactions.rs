@@ -122,6 +122,34 @@ transaction_tests! {
         assert!(!fixture.channel.is_closed());
     }
 
+    /// TX-11: the broker reads them only once it has committed.
+    async fn calls_behind_a_commit_wait_for_its_reply(fixture: Fixture) {
+        let actor = fixture.channel.actor();
+        let jobs = fixture.channel.default_exchange();
+        actor.send(SelectTx).await.unwrap().unwrap();
+        for body in ["1", "2", "3"] {
+            jobs.publish(body, "jobs").await.unwrap();
+            let (first, second, rolled_back, declared, last) = tokio::join!(
+                actor.send(CommitTx),
+                actor.send(CommitTx),
+                actor.send(RollbackTx),
+                fixture.channel.declare_queue(DeclareQueue::new("more")),
+                actor.send(CommitTx),
+            );
+            for result in [first, second, rolled_back, last] {
+                result.unwrap().unwrap();
+            }
+            declared.unwrap();
+        }
+        assert_eq!(fixture.oracle.drain_bodies("jobs").await, [b"1", b"2", b"3"]);
+        jobs.publish("4", "jobs").await.unwrap();
+        let (committed, missing) = tokio::join!(actor.send(CommitTx), fixture.channel.get_queue("nope"));
+        committed.unwrap().unwrap();
+        assert_eq!(missing.unwrap_err().code(), Some(404));
+        assert_eq!(fixture.oracle.drain_bodies("jobs").await, [b"4"]);
+        assert!(!fixture.connection.is_closed());
+    }
+
     /// TX-02
     async fn a_channel_has_one_transaction_at_a_time(fixture: Fixture) {
         let first = fixture.channel.transaction().await.unwrap();

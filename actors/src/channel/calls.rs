@@ -17,9 +17,12 @@ use crate::{
     },
 };
 
-/// A call that waits while the channel recovers.
+/// A call that waits while the channel recovers, or until a commit has its reply.
 pub(super) trait Call: Message<Result = Result<Self::Answer>> + 'static {
     type Answer: 'static;
+
+    /// Whether a call that waited is made although its caller gave up.
+    const OUTLIVES_CALLER: bool = false;
 
     /// Makes the call. Its deadline runs since `now`.
     fn make(self, channel: &mut ChannelMachine, now: Instant) -> Reply<Self::Answer>;

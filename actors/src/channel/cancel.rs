@@ -6,13 +6,11 @@
 use tokio::time::Instant;
 
 use super::{
-    ChannelMachine, PendingReply, Reply, Responder, consumers::ConsumerEntry, machine::Request,
-    pending_reply::answer_all, state::ConsumersAt,
+    ChannelMachine, Reply, Responder, consumers::ConsumerEntry, pending_reply::answer_all, state::ConsumersAt,
 };
 use crate::{
-    error::Error,
     internal::{Removal, RepairPlace, SupervisorMessage},
-    message::{CancelConsumer, ChannelEvent, ConsumerEnd, QueueType, methods},
+    message::{CancelConsumer, ChannelEvent, ConsumerEnd, QueueType},
 };
 
 impl ChannelMachine {
@@ -81,23 +79,6 @@ impl ChannelMachine {
         if let Some(responders) = waiting {
             self.cancel(tag, None, now);
             responders.into_iter().for_each(|responder| self.cancel(tag, Some(responder), now));
-        }
-    }
-
-    fn send_cancel(
-        &mut self,
-        tag: &str,
-        consumer: Option<u32>,
-        responders: Vec<Responder<()>>,
-        now: Instant,
-    ) {
-        let reply = PendingReply::Cancelled { tag: tag.to_owned(), consumer, responders };
-        match methods::basic_cancel(tag) {
-            Ok(method) => {
-                self.ask(Request::new(method, reply).on(tag), now);
-            }
-            // No consumer has such a tag, and the cancel of an unknown one succeeds.
-            Err(_) => reply.fail(Error::refused_here("the tag is too long")),
         }
     }
 

@@ -200,7 +200,7 @@ impl ChannelMachine {
         }
         let publishing = self.outbox.expire(now);
         let deadline = self.outbox.config().deadline;
-        let waiting = self.waiting.expire(now, deadline, || self.state.last_failure());
+        let waiting = self.expire_waiting(now, deadline);
         if self.state.opens_late(now, deadline) && self.replies.is_empty() {
             let error = self.state.opens_too_late(deadline);
             return self.end(error, FinalFrames::None, Number::Free);

@@ -30,6 +30,9 @@ impl ChannelMachine {
         if self.state.awaits_recovery() {
             self.finish_recovery(now());
         }
+        if !self.waiting.is_empty() {
+            self.make_waiting();
+        }
         self.schedule_nack_retry();
         if self.is_closing_soon() {
             self.continue_closing(now());

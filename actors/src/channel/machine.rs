@@ -147,10 +147,11 @@ impl ChannelMachine {
         self.outbox.config().channel
     }
 
-    /// Makes a call, or queues it while the channel recovers. It fails when its deadline passes first.
+    /// Makes a call, or queues it while the channel recovers or a commit has no reply. It fails when its deadline
+    /// passes first.
     pub(super) fn call<C: Call>(&mut self, call: C, now: Instant) -> Reply<C::Answer> {
         self.outputs.request_tick();
-        if self.state.is_recovering() {
+        if self.state.is_recovering() || self.awaits_commit() {
             return self.waiting.push(call, now);
         }
         call.make(self, now)

@@ -116,9 +116,7 @@ impl ChannelMachine {
         self.report_missing_consumers();
         self.report(SupervisorMessage::ChannelRecovered { channel, epoch, skipped });
         repairs.into_iter().for_each(|repair| self.report(repair));
-        for waiting in self.waiting.take() {
-            waiting.make(self);
-        }
+        self.make_waiting();
         self.continue_closing(now);
     }
 }

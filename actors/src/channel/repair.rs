@@ -14,13 +14,17 @@ use crate::{
 impl ChannelMachine {
     /// The supervisor has repaired what a suspended consumer needs, or could not.
     pub(super) fn consumer_repaired(&mut self, consumer: u32, result: Result<(), ConsumerEnd>, now: Instant) {
-        let Some(entry) = self.consumers.by_id(consumer).filter(|entry| entry.phase.is_suspended()) else {
+        if !self.consumers.by_id(consumer).is_some_and(|entry| entry.phase.is_suspended()) {
             return;
-        };
+        }
         if let Err(end) = result {
             self.lose_consumer(consumer, end);
             return self.continue_closing(now);
         }
+        if self.awaits_commit() {
+            return self.waiting.push_restart(consumer, now);
+        }
+        let Some(entry) = self.consumers.by_id(consumer) else { return };
         entry.phase.repaired();
         entry.faults.tried();
         self.state.unskip(consumer);

@@ -21,6 +21,7 @@ use crate::{
 const CONSUME: (u16, u16) = (60, 20);
 const PUBLISH: (u16, u16) = (60, 40);
 const COMMIT: (u16, u16) = (90, 20);
+const ROLLBACK: (u16, u16) = (90, 30);
 
 #[derive(Debug, Default)]
 pub(super) struct Replies {
@@ -85,6 +86,11 @@ impl Replies {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Returns whether `tx.commit` or `tx.rollback` has no reply yet.
+    pub(super) fn has_commit(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.ids, COMMIT | ROLLBACK))
     }
 
     /// Expects the reply to a method that was sent.

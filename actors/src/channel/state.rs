@@ -188,6 +188,11 @@ impl ChannelState {
         )
     }
 
+    /// Returns whether calls that waited can be made now.
+    pub(super) fn makes_waiting_calls(&self) -> bool {
+        matches!(self, Self::Open | Self::Draining { .. })
+    }
+
     /// Returns whether the recovery is sent, and not all replies have come.
     #[inline]
     pub(super) fn awaits_recovery(&self) -> bool {

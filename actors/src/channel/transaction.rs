@@ -87,8 +87,28 @@ impl ChannelMachine {
         }
     }
 
+    /// Returns whether calls wait for the reply to a commit or rollback: the broker closes the connection (504)
+    /// for a method that comes before it has committed.
+    pub(super) fn awaits_commit(&self) -> bool {
+        self.transaction.selected() && self.replies.has_commit()
+    }
+
     /// A transaction does not survive its connection, so a commit never waits for the next one.
-    pub(super) fn commit(&mut self, _: CommitTx, now: Instant) -> Reply<()> {
+    pub(super) fn commit(&mut self, commit: CommitTx, now: Instant) -> Reply<()> {
+        if let Err(error) = self.in_transaction() {
+            return Reply::now(Err(error));
+        }
+        self.call(commit, now)
+    }
+
+    pub(super) fn rollback(&mut self, rollback: RollbackTx, now: Instant) -> Reply<()> {
+        if let Err(error) = self.in_transaction() {
+            return Reply::now(Err(error));
+        }
+        self.call(rollback, now)
+    }
+
+    fn commit_now(&mut self, now: Instant) -> Reply<()> {
         if let Err(error) = self.in_transaction() {
             return Reply::now(Err(error));
         }
@@ -96,7 +116,7 @@ impl ChannelMachine {
         self.ask_by(&methods::tx_commit(), send, PendingReply::Committed, now)
     }
 
-    pub(super) fn rollback(&mut self, _: RollbackTx, now: Instant) -> Reply<()> {
+    fn rollback_now(&mut self, now: Instant) -> Reply<()> {
         let (rollback, commit) = (methods::tx_rollback(), methods::tx_commit());
         let sent = self.in_transaction().and_then(|()| {
             let frames = (self.frame(&rollback)?, self.frame(&commit)?);
@@ -145,6 +165,26 @@ impl Call for SelectTx {
             Ok(())
         };
         channel.ask_by(&methods::tx_select(), send, PendingReply::Done, now)
+    }
+}
+
+impl Call for CommitTx {
+    type Answer = ();
+
+    const OUTLIVES_CALLER: bool = true;
+
+    fn make(self, channel: &mut ChannelMachine, now: Instant) -> Reply<()> {
+        channel.commit_now(now)
+    }
+}
+
+impl Call for RollbackTx {
+    type Answer = ();
+
+    const OUTLIVES_CALLER: bool = true;
+
+    fn make(self, channel: &mut ChannelMachine, now: Instant) -> Reply<()> {
+        channel.rollback_now(now)
     }
 }
 

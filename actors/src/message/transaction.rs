@@ -42,6 +42,9 @@ impl Message for SelectTx {
 ///
 /// It is atomic only if all of them concern one queue.
 ///
+/// Calls behind it wait for its reply, also further commits. Publishes and acknowledgements do not wait:
+/// RabbitMQ closes the connection (504) for one that it reads before it has committed.
+///
 /// # Errors
 /// - `Refused` without a code outside transaction mode, before anything is sent.
 /// - `Unroutable` if the broker returned a mandatory publish. Everything else has taken effect.

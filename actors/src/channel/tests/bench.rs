@@ -21,13 +21,13 @@ use crate::{
     internal::{BrokerNotes, SupervisorMessage},
     message::{
         ChannelEvent, Consume, Consumed, ConsumerEnd, Delivery, DeliverySink, Leave, OpenChannel, Outgoing,
-        SinkRegistration,
+        SelectTx, SinkRegistration,
     },
     outbox::{Flush, Outbox, OutboxConfig},
     transport::ReadCredit,
     wire::{
         AMQPClass, FrameDecoder, FrameKind, Inbound, Properties, basic, channel, confirm, ids, method_name,
-        parse_method, put_method, queue, read_method,
+        parse_method, put_method, queue, read_method, tx,
     },
 };
 
@@ -42,10 +42,27 @@ pub(super) struct Bench {
 impl Bench {
     /// Creates the machine of a channel with confirms that was never attached.
     pub(super) fn new(recovers: bool) -> Self {
+        Self::with_confirms(recovers, true)
+    }
+
+    /// Creates the machine of an open channel that recovers, in transaction mode.
+    pub(super) fn in_transaction() -> Self {
+        let mut bench = Self::with_confirms(true, false);
+        bench.attach();
+        bench.answer_open();
+        let selected = bench.call(SelectTx);
+        assert_eq!(bench.sent(), ["channel.open", "tx.select"]);
+        bench.receive(AMQPClass::Tx(tx::AMQPMethod::SelectOk(tx::SelectOk {})));
+        assert!(selected.is_ok());
+        bench.outputs();
+        bench
+    }
+
+    fn with_confirms(recovers: bool, confirms: bool) -> Self {
         let options = OpenChannel::new();
         let outbox = Outbox::new(OutboxConfig {
             channel: 1,
-            confirms: true,
+            confirms,
             window: options.window,
             window_bytes: options.window_bytes,
             deadline: options.deadline,

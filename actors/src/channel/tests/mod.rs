@@ -9,3 +9,4 @@ mod recovery;
 mod replies;
 mod schedules;
 mod state;
+mod transaction;

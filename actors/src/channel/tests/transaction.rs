@@ -1,0 +1,95 @@
+//! Calls behind a commit or rollback, which the broker reads only once it has committed.
+
+use std::time::Duration;
+
+use super::bench::Bench;
+use crate::{
+    channel::reply::Answer,
+    error::ErrorKind,
+    message::{CancelConsumer, CommitTx, ConsumerEnd, PurgeQueue, RollbackTx},
+    wire::{AMQPClass, basic, queue, tx},
+};
+
+fn commit(bench: &mut Bench) -> Answer<()> {
+    bench.machine.commit(CommitTx, bench.now).listen()
+}
+
+fn committed(bench: &mut Bench) {
+    bench.receive(AMQPClass::Tx(tx::AMQPMethod::CommitOk(tx::CommitOk {})));
+}
+
+fn purged(bench: &mut Bench) {
+    bench.receive(AMQPClass::Queue(queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count: 0 })));
+}
+
+#[test]
+fn calls_behind_a_commit_are_made_in_order_after_its_reply() {
+    let mut bench = Bench::in_transaction();
+    let sink = bench.consume("c");
+    let first = commit(&mut bench);
+    let purge = bench.call(PurgeQueue::new("jobs"));
+    let cancel = bench.machine.cancel_consumer(&CancelConsumer::new("c"), bench.now).listen();
+    let second = commit(&mut bench);
+    let rollback = bench.machine.rollback(RollbackTx, bench.now).listen();
+    let last = bench.call(PurgeQueue::new("jobs"));
+    assert_eq!(bench.sent(), ["tx.commit"]);
+    committed(&mut bench);
+    assert!(first.is_ok());
+    assert_eq!(bench.sent(), ["queue.purge", "basic.cancel c", "tx.commit"]);
+    purged(&mut bench);
+    let tag = "c".into();
+    bench.receive(AMQPClass::Basic(basic::AMQPMethod::CancelOk(basic::CancelOk { consumer_tag: tag })));
+    assert!(purge.is_ok() && cancel.is_ok());
+    assert!(matches!(sink.end(), Some(ConsumerEnd::Cancelled)));
+    assert_eq!(bench.sent(), [""; 0]);
+    committed(&mut bench);
+    assert!(second.is_ok());
+    assert_eq!(bench.sent(), ["tx.rollback"]);
+    bench.receive(AMQPClass::Tx(tx::AMQPMethod::RollbackOk(tx::RollbackOk {})));
+    assert!(rollback.is_ok());
+    assert_eq!(bench.sent(), ["queue.purge"]);
+    purged(&mut bench);
+    assert!(last.is_ok());
+}
+
+#[test]
+fn the_end_of_the_channel_releases_what_waits_behind_a_commit() {
+    for by_broker in [true, false] {
+        let mut bench = Bench::in_transaction();
+        bench.consume("c");
+        let first = commit(&mut bench);
+        let purge = bench.call(PurgeQueue::new("jobs"));
+        let cancel = bench.machine.cancel_consumer(&CancelConsumer::new("c"), bench.now).listen();
+        let second = commit(&mut bench);
+        match by_broker {
+            true => bench.close_by_broker(404, "NOT_FOUND - no exchange 'x' in vhost '/'", 60, 40),
+            false => bench.lose_connection(),
+        }
+        for call in [first, second] {
+            assert_eq!(call.error_kind(), Some(ErrorKind::ChannelClosed));
+        }
+        assert_eq!(purge.error_kind(), Some(ErrorKind::ChannelClosed));
+        assert!(cancel.is_ok(), "the consumer has ended with the channel");
+        assert!(bench.machine.waiting.is_empty());
+    }
+}
+
+#[test]
+fn calls_behind_a_commit_keep_their_deadline() {
+    let mut bench = Bench::in_transaction();
+    bench.consume("c");
+    let deadline = bench.machine.outbox.config().deadline;
+    let first = commit(&mut bench);
+    bench.wait(Duration::from_secs(1));
+    let purge = bench.call(PurgeQueue::new("jobs"));
+    let cancel = bench.machine.cancel_consumer(&CancelConsumer::new("c"), bench.now).listen();
+    bench.wait(deadline - Duration::from_secs(1));
+    assert_eq!(first.error_kind(), Some(ErrorKind::Timeout));
+    assert!(purge.take().is_none());
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(purge.error_kind(), Some(ErrorKind::Timeout));
+    assert_eq!(cancel.error_kind(), Some(ErrorKind::Timeout));
+    committed(&mut bench);
+    // The purge was not made; nothing is delivered to the consumer any more, so its cancel is.
+    assert_eq!(bench.sent(), ["tx.commit", "basic.cancel c"]);
+}
