@@ -432,6 +432,8 @@ impl Run {
                     supervision.topology_changed(Change::Forget(removal), now);
                 }
             }
+            // What the application deletes is not declared again.
+            Step::Gone(at) if supervision.topology.is_deleting(&key(*at)) => {}
             Step::Gone(at) => {
                 self.delete(*at);
                 self.report_gone(*at);
