@@ -16,7 +16,7 @@ use std::{
 };
 
 use actix::{Recipient, dev::RecipientRequest};
-use tokio::time::Instant;
+use tokio::{task::unconstrained, time::Instant};
 
 use crate::message::Delivery;
 
@@ -149,7 +149,9 @@ impl Handover {
 }
 
 fn is_pending(request: &mut Request) -> bool {
-    request.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Pending
+    // Without the budget of the task, which makes every request look pending once it is used up.
+    let mut request = unconstrained(request.as_mut());
+    Pin::new(&mut request).poll(&mut Context::from_waker(Waker::noop())) == Poll::Pending
 }
 
 impl fmt::Debug for Handover {
