@@ -109,9 +109,9 @@ pub(crate) enum SupervisorMessage {
     SecretUpdated { epoch: u64 },
     /// From a channel: it is open, or could not be opened.
     ChannelOpened { channel: u16, result: Result<(), Error> },
-    /// From a channel: the broker has closed it, and it reopens at this time. It is missing until it has
-    /// recovered.
-    ChannelBackingOff { channel: u16, epoch: u64, error: Error, until: Instant },
+    /// From a channel: it was closed, and reopens at this time (`None`: with the next connection, or when the
+    /// broker replies to its close). It is missing until it has recovered.
+    ChannelBackingOff { channel: u16, epoch: u64, error: Error, until: Option<Instant> },
     /// From a channel: it has recovered on this connection, except for these consumers.
     ChannelRecovered { channel: u16, epoch: u64, skipped: Vec<Skipped> },
     /// From a channel: the broker has confirmed a change of the topology.

@@ -87,8 +87,9 @@ impl ChannelMachine {
             self.report(SupervisorMessage::ChannelDrained { channel: self.number() });
         }
         let unneeded = self.released.is_some_and(|until| idle || now >= until);
-        if unneeded && load.unsettled == 0 && self.consumers.is_empty() && self.replies.is_empty() {
-            if self.state.is_detached() || self.state.is_backing_off() {
+        let answered = self.replies.is_empty() || self.state.is_close_overdue();
+        if unneeded && load.unsettled == 0 && self.consumers.is_empty() && answered {
+            if self.state.is_detached() || self.state.is_backing_off() || self.state.is_close_overdue() {
                 self.close_unopened(now);
             } else {
                 self.state.drain(200, "no handle is left".into(), now);
@@ -226,9 +227,12 @@ impl ChannelMachine {
         if self.state.is_crossed() {
             return self.close_not_answered(now);
         }
+        if self.state.is_close_overdue() && self.can_reopen() {
+            return;
+        }
         log::warn!("channel {channel}: given up, {silence}");
         let cause = Error::channel_closed(format!("the channel is opened again: {silence}"), None);
-        if self.close_and_reopen(541, "no answer to a call", cause, now) {
+        if self.close_and_reopen(541, "no answer to a call", cause, now) || self.wait_for_close(silence) {
             return;
         }
         self.notify(ChannelEvent::Closed(Some(silence.clone())));

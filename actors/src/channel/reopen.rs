@@ -160,12 +160,10 @@ impl ChannelMachine {
             self.state.reopen(cause.clone(), skipped);
             return self.send_recovery(now);
         }
-        let (epoch, channel_epoch, until) = (self.epoch(), self.channel_epoch, now + pause);
+        let until = now + pause;
         self.state.back_off(until, cause.clone(), skipped);
-        self.outputs.push(Output::Reopen { channel_epoch, after: pause });
-        self.report(SupervisorMessage::ChannelBackingOff { epoch, channel, error: cause.clone(), until });
-        self.outputs.request_tick();
-        self.continue_closing(now);
+        self.report_backing_off(cause, Some(until));
+        self.reopen_later(pause, now);
     }
 
     fn suspend(&mut self, skipped: &[(u32, Error)]) {
@@ -234,7 +232,7 @@ impl ChannelMachine {
 
     /// Sends `channel.close` in order to reopen the channel. Returns `false` if the channel cannot reopen
     /// now. A consumer whose start has no reply is not started with the channel: it would hold up the next
-    /// opening as well.
+    /// opening as well. A channel that had not recovered is missing from now on.
     pub(super) fn close_and_reopen(&mut self, code: u16, text: &str, cause: Error, now: Instant) -> bool {
         if !self.can_reopen() || !self.state.is_open_or_reopened() {
             return false;
@@ -242,10 +240,17 @@ impl ChannelMachine {
         let close = methods::channel_close(code, text);
         let Ok(frame) = self.frame(&close) else { return false };
         let others = Error::closed_meanwhile(&cause);
-        let end = ChannelClose { error: &others, fault: CloseFault::Elsewhere, fail: false };
-        self.channel_epoch = self.outbox.reopen(&end, frame);
         let mut skipped = self.state.take_skipped();
         let late = self.replies.late_restarts(now, self.outbox.config().deadline);
+        let recovers = self.state.awaits_recovery();
+        // Each attempt leaves out one consumer, so they end.
+        let pause = match recovers && !late.is_empty() {
+            true => Duration::ZERO,
+            false => self.backoff.closed(now),
+        };
+        let fail = self.fails_in_outage && !pause.is_zero();
+        let end = ChannelClose { error: &others, fault: CloseFault::Elsewhere, fail };
+        self.channel_epoch = self.outbox.reopen(&end, frame);
         self.reset_for_new_connection(&others);
         for (consumer, error) in late {
             if skipped.iter().any(|(other, _)| *other == consumer) {
@@ -260,8 +265,29 @@ impl ChannelMachine {
             skipped.push((consumer, error));
             self.suspend(&skipped);
         }
-        self.state.close_to_reopen_sent(cause, skipped);
+        let until = now + pause;
+        if recovers || !pause.is_zero() {
+            self.report_backing_off(&cause, Some(until));
+        }
+        self.state.close_to_reopen_sent(cause, skipped, until);
         self.replies.expect(&close, None, None, PendingReply::Close, now);
+        true
+    }
+
+    /// Reports that the channel is missing: it reopens at this time, or with the next connection.
+    fn report_backing_off(&mut self, error: &Error, until: Option<Instant>) {
+        let (epoch, channel, error) = (self.epoch(), self.number(), error.clone());
+        self.report(SupervisorMessage::ChannelBackingOff { epoch, channel, error, until });
+    }
+
+    /// The broker does not reply to the close of a channel that reopens. The channel waits for that, or for the
+    /// next connection; returns whether it does.
+    pub(super) fn wait_for_close(&mut self, silence: &Error) -> bool {
+        if !self.can_reopen() || !self.state.close_is_overdue() {
+            return false;
+        }
+        let what = format!("the channel is opened again with the next connection: {silence}");
+        self.report_backing_off(&Error::channel_closed(what, None), None);
         true
     }
 
@@ -273,7 +299,10 @@ impl ChannelMachine {
         match self.state.after_close() {
             Some(AfterClose::Reopen) => {
                 self.replies.fail_all(&self.state.cause());
-                self.recover(now);
+                match self.state.wait_to_reopen(now) {
+                    Some(pause) => self.reopen_later(pause, now),
+                    None => self.recover(now),
+                }
                 Ok(())
             }
             Some(AfterClose::End) => {
@@ -283,6 +312,12 @@ impl ChannelMachine {
             }
             None => Err(Fault::command("channel.close-ok without channel.close").with_method(20, 41)),
         }
+    }
+
+    fn reopen_later(&mut self, pause: Duration, now: Instant) {
+        self.outputs.push(Output::Reopen { channel_epoch: self.channel_epoch, after: pause });
+        self.outputs.request_tick();
+        self.continue_closing(now);
     }
 
     /// Both sides have closed the channel, and the reply to the client's close has not come in time. RabbitMQ

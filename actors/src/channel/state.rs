@@ -50,6 +50,10 @@ pub(super) enum ChannelState {
         /// Consumers that are not started again, and why.
         skipped: Vec<(u32, Error)>,
         reply: CloseReply,
+        /// It does not reopen before this time.
+        until: Instant,
+        /// The reply has not come in time. The channel waits for it, or for the next connection.
+        overdue: bool,
     },
     /// `channel.close` is sent. The callers that close the channel get `answer`: an error if publishes were
     /// not confirmed.
@@ -274,9 +278,35 @@ impl ChannelState {
         *self = Self::Closing { error, answer, reply: self.next_close_reply() };
     }
 
-    /// `channel.close` is sent, and the channel reopens.
-    pub(super) fn close_to_reopen_sent(&mut self, cause: Error, skipped: Vec<(u32, Error)>) {
-        *self = Self::ClosingToReopen { cause, skipped, reply: self.next_close_reply() };
+    /// `channel.close` is sent, and the channel reopens, but not before a time.
+    pub(super) fn close_to_reopen_sent(&mut self, cause: Error, skipped: Vec<(u32, Error)>, until: Instant) {
+        let reply = self.next_close_reply();
+        *self = Self::ClosingToReopen { cause, skipped, reply, until, overdue: false };
+    }
+
+    /// The reply to a `channel.close` behind which the channel reopens has not come in time. Returns `false`
+    /// if there is no such close.
+    pub(super) fn close_is_overdue(&mut self) -> bool {
+        if let Self::ClosingToReopen { overdue, .. } = self {
+            *overdue = true;
+        }
+        self.is_close_overdue()
+    }
+
+    pub(super) fn is_close_overdue(&self) -> bool {
+        matches!(self, Self::ClosingToReopen { overdue: true, .. })
+    }
+
+    /// The reply to `channel.close` has come. Returns how long the channel waits before it reopens, if it does.
+    pub(super) fn wait_to_reopen(&mut self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::ClosingToReopen { cause, skipped, until, .. } if now < *until => {
+                let (until, cause, skipped) = (*until, cause.clone(), std::mem::take(skipped));
+                self.back_off(until, cause, skipped);
+                Some(until - now)
+            }
+            _ => None,
+        }
     }
 
     /// Closes a channel that recovers. The callers that close it get `answer` once the reply to a

@@ -54,7 +54,8 @@ pub enum NextTry {
     /// At this time, or a little later.
     At(Instant),
     /// At the next reconnect: there is no connection, the entity has cost one, or the broker did not reply to
-    /// so many tries on this one that the channel numbers that they keep would run out.
+    /// so many tries on this one that the channel numbers that they keep would run out. A channel, if the
+    /// broker does not reply to its close; it opens earlier when the reply comes.
     AtReconnect,
     /// When a channel of the connection has closed: no other one can be opened for the library to work on.
     WhenChannelCloses,

@@ -65,8 +65,14 @@ impl Supervision {
         self.close_if_unneeded(now);
     }
 
-    /// The broker has closed a channel, which is reopened later. Nothing waits for it.
-    pub(super) fn channel_backing_off(&mut self, channel: u16, error: Error, until: Instant, now: Instant) {
+    /// A channel was closed, and is reopened at this time, or with the next connection. Nothing waits for it.
+    pub(super) fn channel_backing_off(
+        &mut self,
+        channel: u16,
+        error: Error,
+        until: Option<Instant>,
+        now: Instant,
+    ) {
         self.missing.channel_backing_off(channel, error, until, now);
         self.channel_is_done(channel, now);
     }

@@ -14,4 +14,5 @@ mod publish;
 mod ready;
 mod reconnect;
 mod refusals;
+mod silence;
 mod trials;

@@ -173,6 +173,14 @@ impl Bench {
         })
     }
 
+    /// Lets the pause pass before the channel reopens, and returns it.
+    pub(super) fn wait_to_reopen(&mut self) -> Duration {
+        let (epoch, pause) = self.reopening().expect("a pause");
+        self.now += pause;
+        self.machine.reopen_when_due(epoch, self.now);
+        pause
+    }
+
     pub(super) fn answer_open(&mut self) {
         self.receive(AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {})));
     }

@@ -110,6 +110,7 @@ fn the_reply_to_an_earlier_close_is_not_taken_for_that_to_the_next() {
         bench.answer_opening();
         assert_eq!(bench.sent(), [""; 0], "the channel is not closed yet");
         bench.answer_close();
+        bench.wait_to_reopen();
         assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
         bench.answer_opening();
         assert!(bench.machine.state.is_open());

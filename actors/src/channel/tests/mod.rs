@@ -8,5 +8,6 @@ mod model_broker;
 mod recovery;
 mod replies;
 mod schedules;
+mod silence;
 mod state;
 mod transaction;

@@ -34,6 +34,8 @@ fn all(now: Instant) -> [ChannelState; 9] {
             cause: error("silent"),
             skipped: vec![(1, error("late"))],
             reply: CloseReply::Due,
+            until: now,
+            overdue: false,
         },
         ChannelState::Closing { error: error("closed"), answer: Err(error("late")), reply: CloseReply::Due },
         ChannelState::Closed(error("closed")),
@@ -100,7 +102,7 @@ fn a_recovered_channel_is_open_and_returns_its_cause_and_skipped_consumers_once(
 #[test]
 fn a_channel_closed_to_reopen_reopens_unless_it_is_closed_meanwhile() {
     let mut state = ChannelState::Open;
-    state.close_to_reopen_sent(error("silent"), Vec::new());
+    state.close_to_reopen_sent(error("silent"), Vec::new(), Instant::now());
     assert_eq!(state.after_close(), Some(AfterClose::Reopen));
     assert!(state.crossed().is_none(), "nobody waits");
     assert_eq!(state.close_unopened(Err(error("unconfirmed"))), CloseUnopened::Wait);
@@ -153,9 +155,22 @@ fn a_channel_that_backs_off_recovers_when_its_time_has_come() {
 }
 
 #[test]
+fn a_channel_waits_after_its_close_and_for_a_reply_that_is_overdue() {
+    let (mut state, now) = (ChannelState::Open, Instant::now());
+    let until = now + Duration::from_secs(1);
+    assert!(!state.close_is_overdue(), "there is no close");
+    state.close_to_reopen_sent(error("silent"), vec![(1, error("late"))], until);
+    assert!(!state.is_close_overdue() && state.close_is_overdue() && state.is_close_overdue());
+    assert_eq!(state.wait_to_reopen(until), None);
+    assert_eq!(state.wait_to_reopen(now), Some(until - now));
+    assert!(state.is_backing_off() && !state.is_close_overdue());
+    assert_eq!(state.take_skipped().len(), 1);
+}
+
+#[test]
 fn a_late_reply_to_a_close_is_expected_once() {
     let mut state = ChannelState::Open;
-    state.close_to_reopen_sent(error("silent"), Vec::new());
+    state.close_to_reopen_sent(error("silent"), Vec::new(), Instant::now());
     state.recover();
     assert!(!state.take_late_close_ok());
     state.expect_late_close_ok();
@@ -166,13 +181,13 @@ fn a_late_reply_to_a_close_is_expected_once() {
 fn a_late_reply_to_a_close_is_expected_by_the_next_close_as_well() {
     let recovering = || {
         let mut state = ChannelState::Open;
-        state.close_to_reopen_sent(error("silent"), Vec::new());
+        state.close_to_reopen_sent(error("silent"), Vec::new(), Instant::now());
         state.recover();
         state.expect_late_close_ok();
         state
     };
     let mut state = recovering();
-    state.close_to_reopen_sent(error("silent"), Vec::new());
+    state.close_to_reopen_sent(error("silent"), Vec::new(), Instant::now());
     assert_eq!(state.close_unopened(Ok(())), CloseUnopened::Wait);
     assert!(state.take_late_close_ok() && !state.take_late_close_ok());
     let mut state = recovering();

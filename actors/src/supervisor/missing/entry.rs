@@ -51,7 +51,7 @@ pub(super) enum Progress {
     Starting,
     /// The connection is lost; the recovery of the next one tries it.
     Detached,
-    /// Tries without a reply have cost this connection too many channel numbers.
+    /// Tries without a reply have cost this connection too many channel numbers, or a channel does not close.
     Unanswered,
     /// The limits of the recovery are reached, or it cannot be tried.
     GivenUp,

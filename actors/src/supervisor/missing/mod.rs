@@ -252,10 +252,17 @@ impl Missing {
         self.mark(EntityKey::Channel(channel), error, now).progress = Progress::GivenUp;
     }
 
-    /// The broker has closed a channel, which reopens at this time.
-    pub(super) fn channel_backing_off(&mut self, channel: u16, error: Error, until: Instant, now: Instant) {
+    /// A channel was closed, and reopens at this time, or with the next connection.
+    pub(super) fn channel_backing_off(
+        &mut self,
+        channel: u16,
+        error: Error,
+        until: Option<Instant>,
+        now: Instant,
+    ) {
         let entry = self.mark(EntityKey::Channel(channel), error, now);
-        (entry.place, entry.progress) = (Place::Channel, Progress::Waiting { due: until });
+        let progress = until.map_or(Progress::Unanswered, |due| Progress::Waiting { due });
+        (entry.place, entry.progress) = (Place::Channel, progress);
     }
 
     /// A channel is open again, or has ended.

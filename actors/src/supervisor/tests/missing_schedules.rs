@@ -345,7 +345,7 @@ impl Run {
                 if let Some(channel) = channel(at).filter(is_open)
                     && self.recovering.insert(channel)
                 {
-                    supervision.channel_backing_off(channel, refusal(406), now + SECOND, now);
+                    supervision.channel_backing_off(channel, refusal(406), Some(now + SECOND), now);
                 }
             }
             Step::ChannelDrained(at) => {
