@@ -223,7 +223,7 @@ impl ChannelMachine {
             channel::AMQPMethod::Flow(channel::Flow { active }) => {
                 log::warn!("channel {}: channel.flow {active}", self.number());
                 self.notify(ChannelEvent::Flow(active));
-                self.send(&methods::flow_ok(active));
+                self.answer(&methods::flow_ok(active));
                 Ok(())
             }
             other => {

@@ -185,11 +185,11 @@ impl ChannelMachine {
         }
     }
 
-    /// Sends a method without a reply.
-    pub(super) fn send(&self, method: &AMQPClass) {
+    /// Sends the reply to a method of the broker.
+    pub(super) fn answer(&self, method: &AMQPClass) {
         if let Ok(frame) = self.frame(method) {
             // An error means that the channel is closed.
-            let _ = self.outbox.method(frame);
+            let _ = self.outbox.answer(frame);
         }
     }
 

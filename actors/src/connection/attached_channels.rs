@@ -90,6 +90,18 @@ impl AttachedChannels {
         }
     }
 
+    /// Returns the memory of the answers to the peer that wait in channels.
+    pub(super) fn waiting_answers(&self) -> usize {
+        let entry = |channel: &u16| self.entries.get(usize::from(*channel));
+        let ready = self.ready.iter().filter_map(entry);
+        ready
+            .map(|entry| match entry {
+                Entry::Attached(attached) => attached.outbox.waiting_answers(),
+                Entry::NeverOpened | Entry::Detached => 0,
+            })
+            .sum()
+    }
+
     pub(super) fn any_ready(&self) -> bool {
         !self.ready.is_empty()
     }

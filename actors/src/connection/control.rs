@@ -83,7 +83,7 @@ impl Connection {
             connection::AMQPMethod::CloseOk(_) => self.phase.close_ok_received(),
             // Both sides closed at once: the peer waits for the client's close-ok and does not reply to the
             // client's close.
-            connection::AMQPMethod::Close(_) => {
+            connection::AMQPMethod::Close(_) if self.phase.awaits_close_ok() => {
                 self.send_method(&methods::connection_close_ok());
                 self.phase.close_ok_received();
             }

@@ -107,6 +107,7 @@ impl Connection {
                 Poll::Ready(Ok(ReadProgress::Read(n))) => {
                     self.reads += 1;
                     self.decode_frames();
+                    self.check_answers(n);
                     if n >= budget {
                         cx.waker().wake_by_ref();
                         return Ok(false);
@@ -119,6 +120,15 @@ impl Connection {
                 }
                 Poll::Ready(Err(error)) => return Err(Error::io("reading", &error)),
             }
+        }
+    }
+
+    /// Gives up a peer that does not read what it makes the client write.
+    fn check_answers(&mut self, read: usize) {
+        if self.answers.has_read(read, self.writer.is_empty())
+            && let Err(fault) = self.answers.look(self.channels.waiting_answers())
+        {
+            self.fail(fault);
         }
     }
 

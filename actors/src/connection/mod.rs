@@ -9,6 +9,7 @@
 //! | `control` | channel 0: close, blocked, update-secret |
 //! | `attached_channels` | where frames of a channel go, and which channels have bytes to write |
 //! | `heartbeat`, `read_stall` | when to send heartbeats and when the peer is dead; slow consumers |
+//! | `unread_answers` | a peer that does not read the answers to what it sends |
 //!
 //! Its mailbox: [`Flush`] from an outbox that has bytes to write, [`ConnectionCommand`] from the supervisor.
 //! It reports to the supervisor with [`SupervisorMessage`], and sends frames to channels with
@@ -25,6 +26,7 @@ mod read_stall;
 #[cfg(feature = "testing")]
 mod test_hooks;
 mod timer;
+mod unread_answers;
 
 use std::sync::Arc;
 
@@ -42,6 +44,7 @@ use self::{
     phase::ConnectionPhase,
     read_stall::SlowConsumerWatchdog,
     timer::Timer,
+    unread_answers::UnreadAnswers,
 };
 use crate::{
     error::Error,
@@ -73,6 +76,7 @@ pub struct Connection {
     reader: Reader,
     decoder: FrameDecoder,
     writer: Writer,
+    answers: UnreadAnswers,
     /// Something was dropped because writing failed.
     content_lost: bool,
     /// The number of reads so far.
@@ -130,6 +134,7 @@ impl Connection {
             socket: None,
             reader: Reader::default(),
             writer: Writer::default(),
+            answers: UnreadAnswers::default(),
             content_lost: false,
             reads: 0,
             taken: Vec::new(),

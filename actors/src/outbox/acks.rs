@@ -131,6 +131,7 @@ impl Outbox {
         if state.attachment.closed().is_none() {
             state.delivered += count;
         }
+        state.render_many_acks(self.config.channel);
         Ok(())
     }
 

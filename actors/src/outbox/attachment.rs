@@ -197,10 +197,10 @@ impl Outbox {
         Abandoned { unconfirmed, may_have_arrived, unwritten: !self.config.confirms && !is_empty }
     }
 
-    /// Appends a frame to the final frames.
+    /// Appends the reply to a close of the peer to the final frames.
     pub(crate) fn append_final_frame(&self, frame: Bytes) {
         self.with(|state, effects| {
-            state.queue.method(frame);
+            state.queue.answer(frame);
             state.request_flush(self.config.channel, effects);
         });
     }

@@ -6,6 +6,7 @@
 
 mod ack_frames;
 mod acks;
+mod answers;
 mod attachment;
 mod barrier;
 mod channel_close;
@@ -317,6 +318,10 @@ impl Outbox {
     /// # Errors
     /// The error that closed it; `Limit` for a frame that is larger than the connection allows.
     pub(crate) fn method(&self, frame: Bytes) -> Result<()> {
+        self.append_method(frame, FrameQueue::method)
+    }
+
+    fn append_method(&self, frame: Bytes, append: impl FnOnce(&mut FrameQueue, Bytes)) -> Result<()> {
         self.with(|state, effects| {
             if let Some(error) = state.attachment.closed() {
                 return Err(error.clone());
@@ -325,7 +330,7 @@ impl Outbox {
                 return Err(over_frame_max("the arguments", frame.len(), state.frame_max));
             }
             state.queue.acks(self.config.channel, &mut state.acks);
-            state.queue.method(frame);
+            append(&mut state.queue, frame);
             state.request_flush(self.config.channel, effects);
             Ok(())
         })

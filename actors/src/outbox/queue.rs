@@ -29,6 +29,8 @@ const CHUNK_SIZE: usize = 64 * 1024;
 const CHUNK_MIN: usize = 1024;
 /// The size of a frame with `basic.reject`.
 const REJECT_LEN: usize = 21;
+/// What a chunk costs beside its bytes.
+const CHUNK_COST: usize = size_of::<Chunk>() + 32;
 
 #[derive(Debug, Default)]
 pub(super) struct FrameQueue {
@@ -41,6 +43,8 @@ pub(super) struct FrameQueue {
     last_len: usize,
     /// A publish was taken in part; the rest is at the front.
     partially_written: bool,
+    /// The memory of the chunks that the peer has caused: acks, and replies to its methods.
+    answers: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +60,21 @@ pub(super) enum ChunkKind {
     Content,
     Method,
     Acks,
+    /// The reply to a method of the peer.
+    Answer,
+}
+
+impl ChunkKind {
+    /// Returns whether the peer decides how many there are.
+    fn is_caused_by_peer(self) -> bool {
+        matches!(self, Self::Acks | Self::Answer)
+    }
+}
+
+impl Chunk {
+    fn cost(&self) -> usize {
+        self.bytes.len() + CHUNK_COST
+    }
 }
 
 /// What ends at the end of a chunk.
@@ -123,9 +142,31 @@ impl FrameQueue {
 
     /// Appends one method frame.
     pub(super) fn method(&mut self, frame: Bytes) {
+        self.method_of(ChunkKind::Method, frame);
+    }
+
+    /// Appends the reply to a method of the peer.
+    pub(super) fn answer(&mut self, frame: Bytes) {
+        self.method_of(ChunkKind::Answer, frame);
+    }
+
+    fn method_of(&mut self, kind: ChunkKind, frame: Bytes) {
         self.close_chunk(ChunkKind::Content);
-        let (kind, range, end) = (ChunkKind::Method, PublishRange::default(), ChunkEnd::Content);
-        self.chunks.push_back(Chunk { bytes: frame, kind, range, end });
+        let (range, end) = (PublishRange::default(), ChunkEnd::Content);
+        self.push(Chunk { bytes: frame, kind, range, end });
+    }
+
+    /// Appends a chunk that may be an answer.
+    pub(super) fn push(&mut self, chunk: Chunk) {
+        if chunk.kind.is_caused_by_peer() {
+            self.answers += chunk.cost();
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    /// Returns the memory of what the peer has caused.
+    pub(super) fn answers(&self) -> usize {
+        self.answers
     }
 
     /// Appends the frames of pending acks.
@@ -174,6 +215,8 @@ impl FrameQueue {
             if let (ChunkKind::Content, Some(unconfirmed)) = (chunk.kind, unconfirmed.as_deref_mut()) {
                 unconfirmed.push(chunk.bytes.clone(), chunk.range);
                 moved.end = chunk.range.last + 1;
+            } else if chunk.kind.is_caused_by_peer() {
+                self.answers -= chunk.cost();
             }
             out.push(chunk.bytes);
             if self.chunks.is_empty() && spent < budget {
@@ -222,12 +265,14 @@ impl FrameQueue {
     pub(super) fn retain_content(&mut self) {
         self.close_chunk(ChunkKind::Content);
         self.chunks.retain(|chunk| chunk.kind == ChunkKind::Content);
+        self.answers = 0;
     }
 
     pub(super) fn append(&mut self, mut more: Self) {
         self.close_chunk(ChunkKind::Content);
         more.close_chunk(ChunkKind::Content);
         self.chunks.append(&mut more.chunks);
+        self.answers += more.answers;
     }
 
     #[inline]
@@ -247,7 +292,8 @@ impl FrameQueue {
         if !self.tail.is_empty() {
             self.last_len = self.tail.len();
             let bytes = self.tail.split().freeze();
-            self.chunks.push_back(Chunk { bytes, kind, range: std::mem::take(&mut self.open), end });
+            let range = std::mem::take(&mut self.open);
+            self.push(Chunk { bytes, kind, range, end });
         }
     }
 

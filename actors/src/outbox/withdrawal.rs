@@ -133,7 +133,7 @@ impl FrameQueue {
                 content.push(chunk.bytes.clone(), chunk.range);
             } else {
                 write(self, &mut content);
-                self.chunks.push_back(chunk.clone());
+                self.push(chunk.clone());
             }
         }
         write(self, &mut content);

@@ -10,3 +10,4 @@ mod faults;
 mod handshake;
 mod heartbeats;
 mod in_memory;
+mod unread_answers;
