@@ -168,7 +168,7 @@ impl TrialConnection {
 
 /// Returns what the results of some steps mean; there are fewer if the connection has ended before the rest.
 /// A consumer can start although an exchange or a binding is refused.
-fn trial_result(steps: &[RecoveryStep], mut results: Vec<StepResult>) -> TrialResult {
+pub(super) fn trial_result(steps: &[RecoveryStep], mut results: Vec<StepResult>) -> TrialResult {
     if results.len() < steps.len() {
         let ended = || Error::timeout("the trial ended without a result");
         return TrialResult::Refused(results.pop().and_then(StepResult::err).unwrap_or_else(ended));

@@ -2,8 +2,6 @@
 
 mod closing;
 mod missing;
-mod missing_schedules;
-mod model_broker;
 mod reconnect;
 mod recovery;
 mod schedules;
