@@ -6,7 +6,6 @@ mod confirms;
 mod counters;
 mod forbidden;
 mod lock;
-mod model_broker;
 mod returns;
 mod schedules;
 mod transaction;
