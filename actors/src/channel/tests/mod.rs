@@ -4,7 +4,6 @@ mod bench;
 mod cancel;
 mod closing;
 mod counting;
-mod model_broker;
 mod recovery;
 mod replies;
 mod schedules;

@@ -1,10 +1,4 @@
-//! Random schedules: the machine of a channel against a model of a broker that refuses, cancels, nacks,
-//! closes the channel and loses the connection, while exchanges are deleted and made again.
-//!
-//! Whatever happens, the channel sends nothing for which a broker closes the connection, and no publish to an
-//! exchange that it knows as missing; every call and publish has an outcome, only a publish to the exchange at
-//! fault ends with its refusal, and no refusal ends a robust consumer that had started. In the end each consumer
-//! that has not ended is at the broker. `PROPTEST_CASES` sets how many are tried.
+//! The machine with what is around it: the broker, the supervisor and the application.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -14,15 +8,18 @@ use std::{
     time::Duration,
 };
 
-use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::{
-    bench::{Bench, Sink},
     model_broker::{Broker, BrokerChannel, Exchanges},
+    steps::Step,
 };
 use crate::{
-    channel::{output::Output, reply::Answer},
+    channel::{
+        output::Output,
+        reply::Answer,
+        tests::bench::{Bench, Sink},
+    },
     error::{CloseReason, Error, Result},
     internal::SupervisorMessage,
     message::{
@@ -39,120 +36,44 @@ fn queue_of(tag: &str) -> &'static str {
     if tag == "c" { "other" } else { "jobs" }
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Consume {
-        tag: usize,
-        robust: bool,
-    },
-    Cancel(usize),
-    TargetLost(usize),
-    Purge,
-    Publish {
-        exchange: usize,
-        resend: bool,
-    },
-    /// Somebody deletes an exchange, or makes it again.
-    DeleteExchange(usize),
-    MakeExchange(usize),
-    /// Whether the user may publish to an exchange.
-    Permit {
-        exchange: usize,
-        permitted: bool,
-    },
-    /// The supervisor finds the exchanges that channels asked for and that exist.
-    FindExchanges,
-    /// Whether the broker nacks publishes from now on.
-    Nack(bool),
-    /// One reply of the broker arrives, from the channel or from a queue.
-    Reply {
-        from_queue: bool,
-    },
-    Replies,
-    DeleteQueue(usize),
-    DeclareQueue(usize),
-    /// The broker closes the channel because of a publish.
-    CloseByBroker,
-    Repair {
-        repaired: bool,
-    },
-    LoseConnection {
-        hard: bool,
-    },
-    Attach,
-    Wait(u64),
-    Close,
-    /// The last handle is dropped.
-    Release,
-    /// The connection is being closed.
-    Drain,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0..3usize, prop::bool::weighted(0.8)).prop_map(|(tag, robust)| Step::Consume { tag, robust }),
-        3 => (0..3usize).prop_map(Step::Cancel),
-        1 => (0..3usize).prop_map(Step::TargetLost),
-        2 => Just(Step::Purge),
-        6 => (0..3usize, prop::bool::weighted(0.8))
-            .prop_map(|(exchange, resend)| Step::Publish { exchange, resend }),
-        2 => (1..3usize).prop_map(Step::DeleteExchange),
-        2 => (1..3usize).prop_map(Step::MakeExchange),
-        1 => (1..3usize, any::<bool>())
-            .prop_map(|(exchange, permitted)| Step::Permit { exchange, permitted }),
-        2 => Just(Step::FindExchanges),
-        1 => any::<bool>().prop_map(Step::Nack),
-        10 => any::<bool>().prop_map(|from_queue| Step::Reply { from_queue }),
-        4 => Just(Step::Replies),
-        4 => (0..3usize).prop_map(Step::DeleteQueue),
-        2 => (0..3usize).prop_map(Step::DeclareQueue),
-        2 => Just(Step::CloseByBroker),
-        3 => prop::bool::weighted(0.8).prop_map(|repaired| Step::Repair { repaired }),
-        3 => prop::bool::weighted(0.3).prop_map(|hard| Step::LoseConnection { hard }),
-        5 => Just(Step::Attach),
-        6 => prop_oneof![2 => Just(1), 3 => Just(3), 2 => Just(12), 3 => Just(31)].prop_map(Step::Wait),
-        1 => prop_oneof![17 => Just(Step::Wait(3)), 1 => Just(Step::Close), 1 => Just(Step::Release), 1 => Just(Step::Drain)],
-    ]
-}
-
 /// The default exchange exists always.
 const EXCHANGES: [&str; 3] = ["", "x", "y"];
 
 /// A publish without an outcome, or with one.
-struct Published {
-    exchange: &'static str,
-    confirm: Option<Confirm>,
-    outcome: Option<Result<Confirmation>>,
+pub(super) struct Published {
+    pub(super) exchange: &'static str,
+    pub(super) confirm: Option<Confirm>,
+    pub(super) outcome: Option<Result<Confirmation>>,
 }
 
-struct Run {
-    bench: Bench,
-    broker: Option<Broker>,
-    missing: BTreeSet<&'static str>,
-    sinks: Vec<(&'static str, Arc<Sink>)>,
+pub(super) struct Run {
+    pub(super) bench: Bench,
+    pub(super) broker: Option<Broker>,
+    pub(super) missing: BTreeSet<&'static str>,
+    pub(super) sinks: Vec<(&'static str, Arc<Sink>)>,
     /// The replies to the consumes, and whether they are robust.
-    consumed: Vec<(Answer<Consumed>, bool)>,
-    done: Vec<Answer<()>>,
-    purged: Vec<Answer<u32>>,
-    published: Vec<Published>,
-    exchanges: Exchanges,
+    pub(super) consumed: Vec<(Answer<Consumed>, bool)>,
+    pub(super) done: Vec<Answer<()>>,
+    pub(super) purged: Vec<Answer<u32>>,
+    pub(super) published: Vec<Published>,
+    pub(super) exchanges: Exchanges,
     /// The exchanges that the channel has reported as gone, and not been told of since.
-    known_missing: BTreeSet<String>,
-    repairs: VecDeque<(u32, String)>,
+    pub(super) known_missing: BTreeSet<String>,
+    pub(super) repairs: VecDeque<(u32, String)>,
     /// The addresses of sinks whose consumer was started.
-    bound: BTreeSet<usize>,
-    omits_close_ok: bool,
-    nacks: bool,
-    is_released: bool,
+    pub(super) bound: BTreeSet<usize>,
+    pub(super) omits_close_ok: bool,
+    pub(super) nacks: bool,
+    pub(super) is_released: bool,
     /// When nacked publishes are tried again, and in which channel epoch.
-    nack_retries: Vec<(Instant, u32)>,
+    pub(super) nack_retries: Vec<(Instant, u32)>,
     /// When the channel is reopened, and in which channel epoch that was decided.
-    reopenings: Vec<(Instant, u32)>,
-    ended: bool,
+    pub(super) reopenings: Vec<(Instant, u32)>,
+    pub(super) ended: bool,
 }
 
 impl Run {
-    fn new(omits_close_ok: bool) -> Self {
+    pub(super) fn new(omits_close_ok: bool) -> Self {
         let mut run = Self {
             bench: Bench::new(true),
             broker: None,
@@ -179,7 +100,7 @@ impl Run {
         run
     }
 
-    fn step(&mut self, step: &Step) {
+    pub(super) fn step(&mut self, step: &Step) {
         match step {
             Step::Consume { tag, robust } => {
                 let (tag, sink) = (TAGS[*tag], Arc::new(Sink::default()));
@@ -272,7 +193,7 @@ impl Run {
     }
 
     /// The broker reads what the channel has sent, and the supervisor what it reports.
-    fn exchange(&mut self) {
+    pub(super) fn exchange(&mut self) {
         let methods = self.bench.sent_methods();
         if let Some(broker) = &mut self.broker {
             for method in methods {
@@ -313,7 +234,46 @@ impl Run {
         self.poll_publishes();
     }
 
-    fn publish(&mut self, exchange: &'static str, resend: bool) {
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.bench.wait(time);
+        let now = self.bench.now;
+        for (_, epoch) in self.nack_retries.extract_if(.., |(due, _)| *due <= now) {
+            self.bench.machine.retry_nacks(epoch, now);
+        }
+        for (_, epoch) in self.reopenings.extract_if(.., |(due, _)| *due <= now) {
+            self.bench.machine.reopen_when_due(epoch, now);
+        }
+    }
+
+    pub(super) fn has_replies(&self) -> bool {
+        let all = self.broker.as_ref().map(|broker| broker.replies.len() + broker.queue_replies.len());
+        all.is_some_and(|count| count > 0)
+    }
+
+    pub(super) fn reply(&mut self, from_queue: bool) {
+        let Some(broker) = &mut self.broker else { return };
+        let replies = if from_queue { &mut broker.queue_replies } else { &mut broker.replies };
+        if let Some(reply) = replies.pop_front() {
+            self.bench.receive(reply);
+            self.exchange();
+        }
+    }
+
+    pub(super) fn delete_queue(&mut self, queue: &'static str) {
+        self.missing.insert(queue);
+        let Some(broker) = self.broker.as_mut().filter(|broker| broker.state == BrokerChannel::Open) else {
+            return;
+        };
+        for tag in TAGS.into_iter().filter(|tag| queue_of(tag) == queue) {
+            // The queue has replied to basic.consume before it sends its cancel.
+            if broker.consumers.remove(tag) {
+                let cancel = basic::Cancel { consumer_tag: tag.into(), nowait: true };
+                broker.queue_replies.push_back(AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)));
+            }
+        }
+    }
+
+    pub(super) fn publish(&mut self, exchange: &'static str, resend: bool) {
         let content = Publishing::new("body").mandatory(false).resend(resend);
         match self.bench.machine.outbox.try_publish(exchange, "jobs", &content) {
             Ok(Some(confirm)) => {
@@ -330,7 +290,7 @@ impl Run {
 
     /// Polls the publishes. Only what concerns its own exchange may end one with an error that is not
     /// retryable.
-    fn poll_publishes(&mut self) {
+    pub(super) fn poll_publishes(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         for published in &mut self.published {
             let Some(confirm) = &mut published.confirm else { continue };
@@ -343,125 +303,6 @@ impl Run {
                 assert_eq!(error.entity(), Some(published.exchange), "{error}");
             }
             (published.confirm, published.outcome) = (None, Some(outcome));
-        }
-    }
-
-    fn wait(&mut self, time: Duration) {
-        self.bench.wait(time);
-        let now = self.bench.now;
-        for (_, epoch) in self.nack_retries.extract_if(.., |(due, _)| *due <= now) {
-            self.bench.machine.retry_nacks(epoch, now);
-        }
-        for (_, epoch) in self.reopenings.extract_if(.., |(due, _)| *due <= now) {
-            self.bench.machine.reopen_when_due(epoch, now);
-        }
-    }
-
-    fn has_replies(&self) -> bool {
-        let all = self.broker.as_ref().map(|broker| broker.replies.len() + broker.queue_replies.len());
-        all.is_some_and(|count| count > 0)
-    }
-
-    fn reply(&mut self, from_queue: bool) {
-        let Some(broker) = &mut self.broker else { return };
-        let replies = if from_queue { &mut broker.queue_replies } else { &mut broker.replies };
-        if let Some(reply) = replies.pop_front() {
-            self.bench.receive(reply);
-            self.exchange();
-        }
-    }
-
-    fn delete_queue(&mut self, queue: &'static str) {
-        self.missing.insert(queue);
-        let Some(broker) = self.broker.as_mut().filter(|broker| broker.state == BrokerChannel::Open) else {
-            return;
-        };
-        for tag in TAGS.into_iter().filter(|tag| queue_of(tag) == queue) {
-            // The queue has replied to basic.consume before it sends its cancel.
-            if broker.consumers.remove(tag) {
-                let cancel = basic::Cancel { consumer_tag: tag.into(), nowait: true };
-                broker.queue_replies.push_back(AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)));
-            }
-        }
-    }
-
-    /// Lets everything come to rest: the broker replies, and what is missing is repaired.
-    fn settle(&mut self) {
-        self.missing.clear();
-        self.exchanges = Exchanges::default();
-        self.nacks = false;
-        for _ in 0..20 {
-            self.step(&Step::Attach);
-            self.step(&Step::FindExchanges);
-            self.step(&Step::Replies);
-            while !self.repairs.is_empty() {
-                self.step(&Step::Repair { repaired: true });
-            }
-            self.step(&Step::Replies);
-            // Long enough for a close-ok that the broker omits.
-            self.step(&Step::Wait(if self.omits_close_ok { 31 } else { 12 }));
-        }
-    }
-
-    /// After the last fault, publishes to any exchange are confirmed.
-    fn publishes_are_confirmed(&mut self) {
-        self.published.clear();
-        (0..3).for_each(|exchange| self.step(&Step::Publish { exchange, resend: true }));
-        self.step(&Step::Replies);
-        let confirmed = |published: &Published| matches!(published.outcome, Some(Ok(_)));
-        assert!(self.published.len() == 3 && self.published.iter().all(confirmed));
-    }
-
-    fn check(&self) {
-        let consumed = self.consumed.iter().map(|(answer, robust)| (answer.take(), *robust));
-        let consumed: Vec<_> = consumed.collect();
-        assert!(consumed.iter().all(|(result, _)| result.is_some()), "a consume without an answer");
-        assert!(self.done.iter().all(|answer| answer.take().is_some()), "a cancel without an answer");
-        assert!(self.purged.iter().all(|answer| answer.take().is_some()), "a purge without an answer");
-        assert_eq!(self.bench.machine.outbox.load().unconfirmed, 0, "a publish without an outcome");
-        assert!(self.published.iter().all(|published| published.outcome.is_some()), "a publish that hangs");
-        let is_running = |sink: &Arc<Sink>| {
-            self.bound.contains(&(Arc::as_ptr(sink).cast::<()>() as usize)) && sink.end().is_none()
-        };
-        let running: Vec<&str> =
-            self.sinks.iter().filter(|(_, sink)| is_running(sink)).map(|(tag, _)| *tag).collect();
-        if self.ended {
-            assert!(running.is_empty(), "{running:?} run on a closed channel");
-            return;
-        }
-        for ((tag, sink), (result, robust)) in self.sinks.iter().zip(consumed) {
-            // What has started is wanted until somebody ends it; a repair may fail.
-            let is_wanted = robust && matches!(result, Some(Ok(_)));
-            let end = sink.end().filter(|_| is_wanted);
-            assert!(!matches!(end, Some(ConsumerEnd::Closed(_))), "{tag}: {end:?}");
-        }
-        assert!(self.bench.machine.state.is_open(), "{:?}", self.bench.machine.state);
-        assert!(!self.is_released || !running.is_empty(), "a channel without handles and consumers");
-        let broker = self.broker.as_ref().expect("a connection");
-        let running_tags: BTreeSet<String> = running.iter().map(|tag| (*tag).to_owned()).collect();
-        assert_eq!(running.len(), running_tags.len(), "two consumers of one tag: {running:?}");
-        assert_eq!(running_tags, broker.consumers, "consumers here and at the broker");
-    }
-}
-
-proptest! {
-    #[test]
-    fn every_consumer_that_has_not_ended_is_at_the_broker(
-        steps in prop::collection::vec(step(), 1..60),
-        omits_close_ok in prop::bool::weighted(0.2),
-    ) {
-        let mut run = Run::new(omits_close_ok);
-        for step in &steps {
-            if run.ended {
-                break;
-            }
-            run.step(step);
-        }
-        run.settle();
-        run.check();
-        let takes_publishes = !steps.iter().any(|step| matches!(step, Step::Drain | Step::Close));
-        if !run.ended && takes_publishes {
-            run.publishes_are_confirmed();
         }
     }
 }
