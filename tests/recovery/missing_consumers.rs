@@ -15,6 +15,18 @@ impl Actor for Worker {
     type Context = Context<Self>;
 }
 
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Stop;
+
+impl Handler<Stop> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
 impl Handler<Delivery> for Worker {
     type Result = ();
 
@@ -164,6 +176,22 @@ async fn a_supervised_consumer_is_missing_when_its_factory_panics() {
     eventually("the second worker", 10, async || (test.channel.load().unsettled == 0).then_some(())).await;
     assert!(test.robust.connection.health().await.unwrap().is_up());
     test.lose_consumer("stop").await;
+}
+
+/// REC-44: also for an actor that has stopped before the consumer starts.
+#[actix::test]
+async fn a_consumer_whose_actor_has_stopped_before_is_missing() {
+    let mut test = Test::start().await;
+    let worker = Worker.start();
+    worker.send(Stop).await.unwrap();
+    let consumer = test.queue.consume_with(Consume::new().tag("worker"), worker).await.unwrap();
+    test.wait_until_missing().await;
+    test.robust.disconnect().await;
+    test.robust.proxy.accept_new().await;
+    test.robust.wait_for_recovery().await;
+    test.wait_until_missing().await;
+    within("the cancel", 10, consumer.cancel()).await.unwrap();
+    test.wait_until_up().await;
 }
 
 /// REC-44: the application gives up a stream when it drops it.

@@ -160,6 +160,7 @@ impl ChannelMachine {
         if tag != named {
             log::warn!("channel {}: the broker renamed consumer {tag:?} to {named:?}", self.number());
         }
+        let mut lost = None;
         let answer = match self.consumers.get_mut(tag) {
             Some(entry) => {
                 entry.phase.consumed();
@@ -168,9 +169,11 @@ impl ChannelMachine {
                 if is_wanted {
                     self.consumer_replaced(&consumed.tag);
                 }
-                if recovers && (is_wanted || self.lost.contains(tag)) {
+                if recovers && is_wanted {
                     let (channel, tag) = (self.number(), consumed.tag.clone());
                     self.record(Entity::Consumer { channel, tag, queue });
+                } else {
+                    lost = Some((consumed.tag.clone(), queue));
                 }
                 Ok(consumed)
             }
@@ -178,7 +181,10 @@ impl ChannelMachine {
         };
         if responder.send(answer).is_err() {
             log::debug!("channel {}: consumer {tag:?} cancelled, its caller gave up", self.number());
+            let _ = self.lost.started(tag);
             self.cancel(tag, None, now);
+        } else if let Some((tag, queue)) = lost {
+            self.started_without_target(&tag, queue);
         }
         self.cancel_now(tag, cancel, now);
     }
@@ -192,7 +198,9 @@ impl ChannelMachine {
         now: Instant,
     ) {
         log::debug!("channel {}: consumer {tag:?} started again", self.number());
-        let repaired = self.consumers.by_id(consumer).map(|entry| entry.phase.consumed());
+        // One that lost its target meanwhile is missing.
+        let entry = self.consumers.by_id(consumer).filter(|entry| !entry.phase.is_cancelling());
+        let repaired = entry.map(|entry| entry.phase.consumed());
         if repaired == Some(true) {
             self.notify(ChannelEvent::ConsumerRecovered { tag: tag.clone() });
         }

@@ -8,10 +8,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::ChannelMachine;
+use super::{ChannelMachine, consumers::ConsumerPhase};
 use crate::{
     error::Error,
-    internal::{Removal, SupervisorMessage},
+    internal::{Entity, Removal, SupervisorMessage},
     message::{ConsumerEnd, TargetLost},
 };
 
@@ -19,24 +19,40 @@ use crate::{
 const MAX: usize = 1024;
 
 #[derive(Debug, Default)]
-pub(super) struct LostConsumers(VecDeque<(Arc<str>, Error)>);
+pub(super) struct LostConsumers {
+    missing: VecDeque<(Arc<str>, Error)>,
+    /// Consumers whose first start has no reply yet, and why they will be missing.
+    starting: Vec<(Arc<str>, Error)>,
+}
 
 impl LostConsumers {
     /// Adds a consumer. Returns the tag of one that is given up for it.
     fn insert(&mut self, tag: Arc<str>, error: Error) -> Option<Arc<str>> {
         self.remove(&tag);
-        self.0.push_back((tag, error));
-        (self.0.len() > MAX).then(|| self.0.pop_front()).flatten().map(|(tag, _)| tag)
+        self.missing.push_back((tag, error));
+        (self.missing.len() > MAX).then(|| self.missing.pop_front()).flatten().map(|(tag, _)| tag)
+    }
+
+    /// Takes why a consumer is missing that has started now.
+    pub(super) fn started(&mut self, tag: &str) -> Option<Error> {
+        let at = self.starting.iter().position(|(other, _)| &**other == tag)?;
+        Some(self.starting.swap_remove(at).1)
+    }
+
+    /// Consumers that had not started have ended with their calls.
+    pub(super) fn end_starting(&mut self) {
+        self.starting.clear();
     }
 
     /// Removes a consumer; returns whether it was there.
     pub(super) fn remove(&mut self, tag: &str) -> bool {
-        let at = self.0.iter().position(|(other, _)| &**other == tag);
-        at.is_some_and(|at| self.0.remove(at).is_some())
+        self.started(tag);
+        let at = self.missing.iter().position(|(other, _)| &**other == tag);
+        at.is_some_and(|at| self.missing.remove(at).is_some())
     }
 
     pub(super) fn contains(&self, tag: &str) -> bool {
-        self.0.iter().any(|(other, _)| &**other == tag)
+        self.missing.iter().any(|(other, _)| &**other == tag)
     }
 }
 
@@ -58,13 +74,30 @@ impl ChannelMachine {
 
     /// A consumer is about to end, though the application wants it.
     pub(super) fn consumer_is_missing(&mut self, consumer: u32, error: Error) {
-        let channel = self.number();
         let Some(entry) = self.consumers.by_id(consumer) else { return };
         if !entry.subscription.recovers || entry.phase.is_cancelling() {
             return;
         }
         let tag = entry.tag().clone();
         let error = error.on(&*tag);
+        match entry.phase {
+            // The broker may refuse it, or the caller give up.
+            ConsumerPhase::Starting => self.lost.starting.push((tag, error)),
+            _ => self.mark_missing(tag, error),
+        }
+    }
+
+    /// A consumer has started that had lost its target before.
+    pub(super) fn started_without_target(&mut self, tag: &Arc<str>, queue: String) {
+        if let Some(error) = self.lost.started(tag) {
+            let channel = self.number();
+            self.record(Entity::Consumer { channel, tag: tag.clone(), queue });
+            self.mark_missing(tag.clone(), error);
+        }
+    }
+
+    fn mark_missing(&mut self, tag: Arc<str>, error: Error) {
+        let channel = self.number();
         if let Some(oldest) = self.lost.insert(tag.clone(), error.clone()) {
             self.forget_missing(oldest);
         }
@@ -97,7 +130,7 @@ impl ChannelMachine {
     /// The channel has recovered; the supervisor may have forgotten what is missing for good.
     pub(super) fn report_missing_consumers(&mut self) {
         let channel = self.number();
-        for (tag, error) in self.lost.0.clone() {
+        for (tag, error) in self.lost.missing.clone() {
             self.report(SupervisorMessage::ConsumerMissing { channel, tag, error });
         }
     }
@@ -105,7 +138,7 @@ impl ChannelMachine {
     /// The channel has ended, and its consumers with it.
     pub(super) fn give_up_all_consumers(&mut self) {
         let channel = self.number();
-        for (tag, _) in std::mem::take(&mut self.lost.0) {
+        for (tag, _) in std::mem::take(&mut self.lost.missing) {
             self.report(SupervisorMessage::ConsumerGivenUp { channel, tag });
         }
     }

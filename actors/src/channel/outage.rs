@@ -83,6 +83,7 @@ impl ChannelMachine {
                 entry.end(end);
             }
         }
+        self.lost.end_starting();
         self.replies.fail_all(cause);
         self.report_changes();
         self.inbox.reset();

@@ -1,6 +1,6 @@
 //! What happens on `basic.cancel`, from either side. No runtime, no clock.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::bench::{Bench, Sink};
 use crate::{
@@ -142,6 +142,92 @@ fn a_missing_consumer_is_reported_again_after_a_reconnect_and_replaced_by_its_ta
     bench.sent();
     bench.consume("a");
     assert_eq!(reports(&mut bench), ["a is given up"]);
+}
+
+fn lose_target(bench: &mut Bench) {
+    let why = TargetEnd::ActorStopped;
+    bench.machine.target_lost(TargetLost { consumer: 1, why }, bench.now);
+}
+
+/// The supervisor knows it from the reply on.
+#[test]
+fn a_consumer_whose_target_is_gone_before_it_starts_is_missing_once_it_has_started() {
+    let mut bench = Bench::open();
+    let (consumed, sink) = bench.start_consumer("a");
+    lose_target(&mut bench);
+    assert_eq!(reports(&mut bench), [""; 0]);
+    bench.answer_qos();
+    bench.answer_consume("a");
+    assert!(consumed.is_ok());
+    let outputs = bench.outputs();
+    let recorded = outputs.iter().position(|output| {
+        matches!(output, Output::Supervisor(SupervisorMessage::TopologyChanged(Change::Record(_))))
+    });
+    let missing = outputs
+        .iter()
+        .position(|output| matches!(output, Output::Supervisor(SupervisorMessage::ConsumerMissing { .. })));
+    assert!(recorded.is_some() && recorded < missing, "{outputs:?}");
+    bench.answer_cancel("a");
+    assert!(matches!(sink.end(), Some(ConsumerEnd::TargetGone)));
+    assert_eq!(reports(&mut bench), [""; 0], "it stays recorded");
+    assert!(cancel(&mut bench, "a").is_ok());
+    assert_eq!(reports(&mut bench), ["a is given up", "LostConsumer { channel: 1, tag: \"a\" }"]);
+}
+
+#[test]
+fn a_consumer_that_never_started_or_was_given_up_is_not_missing() {
+    for how in ["refused", "lost", "cancelled", "late"] {
+        let mut bench = Bench::open();
+        let (consumed, _sink) = bench.start_consumer("a");
+        lose_target(&mut bench);
+        match how {
+            "refused" => bench.close_by_broker(404, "NOT_FOUND - no queue 'jobs' in vhost '/'", 60, 20),
+            "lost" => {
+                bench.lose_connection();
+                bench.attach();
+            }
+            "cancelled" => {
+                let cancelled = cancel(&mut bench, "a");
+                bench.answer_qos();
+                bench.answer_consume("a");
+                bench.answer_cancel("a");
+                assert!(consumed.is_ok() && cancelled.is_ok());
+            }
+            _ => {
+                bench.wait(Duration::from_secs(30));
+                assert_eq!(consumed.error_kind(), Some(ErrorKind::Timeout));
+                bench.answer_qos();
+                bench.answer_consume("a");
+                bench.answer_cancel("a");
+            }
+        }
+        if matches!(how, "refused" | "lost") {
+            assert!(!consumed.is_ok());
+            bench.answer_opening();
+        }
+        assert!(bench.machine.state.is_open(), "{how}");
+        let reported = reports(&mut bench);
+        assert!(!reported.iter().any(|report| report.contains("is missing")), "{how}: {reported:?}");
+    }
+}
+
+#[test]
+fn a_consumer_whose_target_ends_while_it_starts_again_stays_missing() {
+    let mut bench = Bench::open();
+    bench.consume("a");
+    bench.lose_connection();
+    bench.attach();
+    lose_target(&mut bench);
+    assert_eq!(reports(&mut bench), [MISSING]);
+    bench.answer_open();
+    bench.answer_qos();
+    bench.answer_consume("a");
+    bench.answer_confirm_select();
+    bench.answer_cancel("a");
+    assert!(bench.machine.state.is_open());
+    let repaired =
+        |output: &Output| matches!(output, Output::Supervisor(SupervisorMessage::ConsumerRepaired { .. }));
+    assert!(!bench.outputs().iter().any(repaired));
 }
 
 #[test]
