@@ -51,13 +51,15 @@ pub struct MissingEntity {
 pub enum NextTry {
     /// It is being tried.
     Now,
-    /// At this time, or a little later.
+    /// At this time, or a little later. Where the user of the connection is at its limit of channels: if a channel
+    /// can be opened on another connection then.
     At(Instant),
     /// At the next reconnect: there is no connection, the entity has cost one, or the broker did not reply to
     /// so many tries on this one that the channel numbers that they keep would run out. A channel, if the
     /// broker does not reply to its close; it opens earlier when the reply comes.
     AtReconnect,
-    /// When a channel of the connection has closed: no other one can be opened for the library to work on.
+    /// When a channel of the connection has closed: all channel numbers are in use, and the library has none to
+    /// work on.
     WhenChannelCloses,
     /// Only the application can bring it back, as a consumer whose actor has stopped.
     ByApplication,

@@ -150,6 +150,16 @@ impl FatalEntities {
         Some(self.not_before.map_or(due, |at| due.max(at)))
     }
 
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Takes the number of the next trial.
+    pub(super) fn next_trial(&mut self) -> u64 {
+        self.trials += 1;
+        self.trials
+    }
+
     /// Starts the trial that has been due longest; returns its number and what it tries.
     pub(super) fn take_due(
         &mut self,

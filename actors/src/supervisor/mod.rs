@@ -27,6 +27,7 @@ mod redeclare;
 mod redeclare_steps;
 mod refusal;
 mod repair;
+mod room;
 mod secret_updates;
 mod secrets;
 mod supervision;

@@ -107,7 +107,7 @@ impl Supervision {
     /// updates.
     fn detach_all(&mut self, error: &Error, now: Instant) {
         let epoch = self.epoch;
-        self.note_channel_limit(error);
+        self.note_channel_limit(error, now);
         let utility = self.utility.take();
         self.note_lost_steps(utility, error, now);
         self.effects.push_back(Effect::StopUtility(error.clone()));

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    internal::{ChannelMessage, Entity},
+    internal::{ChannelMessage, Entity, TrialResult},
     message::{ConsumerEnd, EntityKind},
 };
 
@@ -78,10 +78,10 @@ impl Supervision {
     }
 
     /// There is no channel for what is due. Consumers are tried on their own; the others wait until a channel
-    /// closes.
+    /// closes, or a probe finds room.
     pub(super) fn retry_without_room(&mut self, mut due: Vec<EntityKey>, error: &Error, now: Instant) {
         due.retain(|key| !self.start_on_its_channel(key, now));
-        self.missing.no_room(&due, error);
+        self.missing.no_room(&due, error, self.room.due());
         self.missing.postpone_probes(now);
         self.health_changed();
     }
@@ -104,7 +104,7 @@ impl Supervision {
         if matches!(self.phase, Phase::RedeclaringTopology(..)) {
             return Ok(());
         }
-        match &self.no_room {
+        match self.room.error() {
             // Without channels there is nothing to lose.
             Some(error) if !self.channels.is_empty() => Err(error.clone()),
             _ if self.channels.numbers.is_full() => {
@@ -125,19 +125,53 @@ impl Supervision {
 
     /// The connection is lost. Opening the utility channel may have been the cause: a user can be limited in
     /// channels, and the broker closes the connection (530) for one too many.
-    pub(super) fn note_channel_limit(&mut self, error: &Error) {
+    pub(super) fn note_channel_limit(&mut self, error: &Error, now: Instant) {
         let is_limit =
             error.close_reason().is_some_and(|reason| reason.code == 530 && reason.method == "channel.open");
         if is_limit && self.utility.is_some() && !self.phase.is_recovering() {
             log::warn!("connection {}: its user is at the limit of channels: {error}", self.epoch);
-            self.no_room = Some(error.clone());
+            self.room.exceeded(error.clone(), now);
         }
     }
 
     /// A channel has closed: there is room for the utility channel.
     pub(super) fn room(&mut self, now: Instant) {
-        self.no_room = None;
+        if self.room.freed(now) {
+            self.effects.push_back(Effect::StopTrial);
+        }
         self.missing.room(now);
+    }
+
+    /// Returns when it is time to look for room.
+    pub(super) fn room_deadline(&self) -> Option<Instant> {
+        let is_wanted = matches!(self.phase, Phase::Up(_)) && self.missing.waits_for_room();
+        self.room.due().filter(|_| is_wanted && !self.fatal_entities.is_on_trial())
+    }
+
+    /// Opens a channel on a connection of its own, without steps.
+    pub(super) fn look_for_room_when_due(&mut self, now: Instant) {
+        if self.room_deadline().is_some_and(|due| due <= now) {
+            let number = self.fatal_entities.next_trial();
+            self.room.probing(number);
+            self.effects.push_back(Effect::StartTrial { number, steps: Vec::new() });
+        }
+    }
+
+    /// A trial has ended. Returns `false` if it did not look for room.
+    pub(super) fn looked_for_room(&mut self, trial: u64, result: &TrialResult, now: Instant) -> bool {
+        let accepted = matches!(result, TrialResult::Accepted);
+        match self.room.probed(trial, accepted, now) {
+            Some(true) => {
+                self.missing.room(now);
+                self.retry_when_due(now);
+            }
+            Some(false) => {
+                log::debug!("connection {}: still no room for a channel: {result:?}", self.epoch);
+                self.missing.set_room_try(self.room.due());
+            }
+            None => return false,
+        }
+        true
     }
 
     /// A consumer has started again.

@@ -16,6 +16,7 @@ use super::{
     fatal_entities::FatalEntities,
     missing::{EntityKey, Missing},
     phase::{Open, Phase},
+    room::Room,
     topology::Topology,
     trials::LostSteps,
     utility_task::UtilityTask,
@@ -46,8 +47,8 @@ pub(super) struct Supervision {
     pub(super) fatal_entities: FatalEntities,
     /// What the utility channel of the lost connection was doing.
     pub(super) lost_steps: Option<LostSteps>,
-    /// Why the library opens no channel of its own: the user is at its limit. Over when a channel closes.
-    pub(super) no_room: Option<Error>,
+    /// Whether the library may open channels of its own.
+    pub(super) room: Room,
     /// What the utility channel is doing.
     pub(super) utility: Option<UtilityTask>,
     /// The last handle of the connection was dropped.
@@ -72,7 +73,7 @@ impl Supervision {
             missing,
             fatal_entities: FatalEntities::default(),
             lost_steps: None,
-            no_room: None,
+            room: Room::default(),
             utility: None,
             released: false,
             health_marks: Vec::new(),
@@ -150,7 +151,7 @@ impl Supervision {
             Phase::Closing(closing) => closing.deadline(),
             _ => None,
         };
-        retries.into_iter().chain(phase).chain(self.trial_deadline()).min()
+        retries.into_iter().chain(phase).chain(self.trial_deadline()).chain(self.room_deadline()).min()
     }
 
     /// Does what is due.
@@ -160,6 +161,7 @@ impl Supervision {
         self.check_close_deadline(now);
         self.retry_when_due(now);
         self.start_trial_when_due(now);
+        self.look_for_room_when_due(now);
     }
 
     /// Takes the next effect for the actor.

@@ -169,7 +169,8 @@ impl TrialConnection {
 /// Returns what the results of some steps mean; there are fewer if the connection has ended before the rest.
 /// A consumer can start although an exchange or a binding is refused.
 pub(super) fn trial_result(steps: &[RecoveryStep], mut results: Vec<StepResult>) -> TrialResult {
-    if results.len() < steps.len() {
+    // Without steps, the channel itself is what is tried.
+    if results.len() < steps.len() || (steps.is_empty() && !results.is_empty()) {
         let ended = || Error::timeout("the trial ended without a result");
         return TrialResult::Refused(results.pop().and_then(StepResult::err).unwrap_or_else(ended));
     }

@@ -164,7 +164,8 @@ impl Supervision {
 
     /// Returns when a trial is due.
     pub(super) fn trial_deadline(&self) -> Option<Instant> {
-        matches!(self.phase, Phase::Up(_))
+        // One at a time.
+        (matches!(self.phase, Phase::Up(_)) && !self.room.is_probing())
             .then(|| self.fatal_entities.deadline(|key| self.trial_place(key)))?
     }
 
@@ -196,13 +197,16 @@ impl Supervision {
     }
 
     pub(super) fn stop_trial(&mut self, now: Instant) {
-        if self.fatal_entities.stop_trial(now) {
+        if self.room.stop_probe(now) || self.fatal_entities.stop_trial(now) {
             self.effects.push_back(Effect::StopTrial);
         }
     }
 
     /// A trial has ended.
     pub(super) fn trial_done(&mut self, trial: u64, result: TrialResult, now: Instant) {
+        if self.looked_for_room(trial, &result, now) {
+            return;
+        }
         match self.fatal_entities.trial_done(trial, result, now) {
             Some(TrialEnd::Released(key)) => self.release_fatal_entity(&key, now),
             Some(TrialEnd::Again(key, due)) => {

@@ -14,5 +14,6 @@ mod publish;
 mod ready;
 mod reconnect;
 mod refusals;
+mod room;
 mod silence;
 mod trials;

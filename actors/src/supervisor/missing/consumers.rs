@@ -30,7 +30,7 @@ impl Missing {
             }
             Progress::Starting | Progress::Detached | Progress::GivenUp => self.refused(&key, error, now),
             Progress::Waiting { .. }
-            | Progress::NoRoom
+            | Progress::NoRoom { .. }
             | Progress::Unanswered
             | Progress::Trying
             | Progress::Back { .. } => {}

@@ -43,8 +43,8 @@ pub(in crate::supervisor) enum Place {
 pub(super) enum Progress {
     /// It is tried at this time, unless another entity that it needs is missing.
     Waiting { due: Instant },
-    /// It is tried when a channel of the connection has closed.
-    NoRoom,
+    /// It is tried when a channel of the connection has closed, or a probe at this time finds room.
+    NoRoom { probe: Option<Instant> },
     /// Its steps are at the broker.
     Trying,
     /// A consumer: its channel starts it.
@@ -101,7 +101,8 @@ impl Entry {
             (Place::OwnConnection { next: None }, _) => NextTry::AtReconnect,
             (_, Progress::Waiting { due }) => NextTry::At(due.into_std()),
             (_, Progress::Trying | Progress::Starting | Progress::Back { .. }) => NextTry::Now,
-            (_, Progress::NoRoom) => NextTry::WhenChannelCloses,
+            (_, Progress::NoRoom { probe: Some(at) }) => NextTry::At(at.into_std()),
+            (_, Progress::NoRoom { probe: None }) => NextTry::WhenChannelCloses,
             (_, Progress::Detached | Progress::Unanswered) => NextTry::AtReconnect,
             (_, Progress::GivenUp) => NextTry::Never,
         };

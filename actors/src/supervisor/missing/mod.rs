@@ -273,11 +273,11 @@ impl Missing {
         }
     }
 
-    /// There is no channel for these: they wait until one closes.
-    pub(super) fn no_room(&mut self, keys: &[EntityKey], error: &Error) {
+    /// There is no channel for these: they wait until one closes, or a probe at this time finds room.
+    pub(super) fn no_room(&mut self, keys: &[EntityKey], error: &Error, probe: Option<Instant>) {
         for key in keys {
             if let Some(entry) = self.entries.get_mut(key) {
-                entry.progress = Progress::NoRoom;
+                entry.progress = Progress::NoRoom { probe };
                 entry.error = error.clone();
             }
         }
@@ -296,11 +296,24 @@ impl Missing {
         true
     }
 
-    /// A channel has closed: what waited for room is due.
+    fn without_room(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut().filter(|entry| matches!(entry.progress, Progress::NoRoom { .. }))
+    }
+
+    /// Returns whether something is not tried because no channel can be opened.
+    pub(super) fn waits_for_room(&self) -> bool {
+        let waits = |entry: &Entry| matches!(entry.progress, Progress::NoRoom { .. });
+        self.entries.values().any(waits) || self.probes.deadline().is_some()
+    }
+
+    /// Sets when it is found out whether there is room.
+    pub(super) fn set_room_try(&mut self, at: Option<Instant>) {
+        self.without_room().for_each(|entry| entry.progress = Progress::NoRoom { probe: at });
+    }
+
+    /// A channel has closed, or can be opened: what waited for room is due.
     pub(super) fn room(&mut self, now: Instant) {
-        for entry in self.entries.values_mut().filter(|entry| entry.progress == Progress::NoRoom) {
-            entry.progress = Progress::Waiting { due: now };
-        }
+        self.without_room().for_each(|entry| entry.progress = Progress::Waiting { due: now });
     }
 
     /// The connection is lost. The recovery of the next one tries everything.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    internal::{Removal, TrialConsume},
+    internal::{Removal, TrialConsume, TrialResult},
     message::{BindQueue, ConsumerEnd, DeclareExchange, Degradation, EntityKind, Health, NextTry},
     supervisor::missing::Repair,
 };
@@ -388,9 +388,31 @@ fn a_user_at_its_limit_of_channels_opens_none_for_the_library() {
     done(&mut machine, 10, vec![Err(refusal(404)), Ok(None)]);
     machine.supervision.channel_recovered(1, Vec::new(), machine.now);
     machine.effects();
-    machine.pass(5 * SECOND);
+    let due = machine.supervision.room.due().expect("a probe");
+    machine.now = due - MILLISECOND;
+    machine.supervision.time_passed(machine.now);
     assert!(machine.effects().is_empty(), "no channel is opened");
-    assert_eq!(machine.supervision.missing.list()[0].next_try, NextTry::WhenChannelCloses);
+    assert_eq!(machine.supervision.missing.list()[0].next_try, NextTry::At(due.into_std()));
+
+    // Others may make room. A connection of its own finds that out.
+    machine.pass(MILLISECOND);
+    assert_eq!(machine.effects(), ["trial 1: "]);
+    machine.supervision.trial_done(1, TrialResult::NotMade(refusal(530)), machine.now);
+    let next = NextTry::At((machine.now + 10 * SECOND).into_std());
+    assert_eq!(machine.supervision.missing.list()[0].next_try, next);
+    machine.pass(10 * SECOND);
+    assert_eq!(machine.effects(), ["trial 2: "]);
+    machine.lose();
+    assert!(machine.effects().contains(&"stop trial".to_owned()));
+    machine.pass(SECOND);
+    machine.connect();
+    done(&mut machine, 10, vec![Err(refusal(404)), Ok(None)]);
+    machine.supervision.channel_recovered(1, Vec::new(), machine.now);
+    machine.effects();
+    machine.pass(10 * SECOND);
+    assert_eq!(machine.effects(), ["trial 3: "]);
+    machine.supervision.trial_done(3, TrialResult::Accepted, machine.now);
+    assert_eq!(machine.effects(), ["utility 10: theirs"]);
 }
 
 /// A broker that does not reply on the utility channel costs neither the connection nor the other entities.

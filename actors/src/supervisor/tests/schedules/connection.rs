@@ -256,7 +256,7 @@ impl Run {
 
     /// The channels come to rest.
     pub(super) fn settle_channels(&mut self) {
-        if self.machine.supervision.no_room.is_some() {
+        if self.machine.supervision.room.error().is_some() {
             self.step(&Step::ChannelClosed { at: 0, free: true });
         }
         self.step(&Step::Blocked(false));
