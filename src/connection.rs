@@ -243,8 +243,7 @@ impl Connection {
     /// # Errors
     /// The cause, if it was not closed by this application: `ConnectionClosed` with the broker's code (320 if
     /// an operator or a shutdown closed it), or without one if heartbeats were missed; `Io` for a socket
-    /// error; `Protocol` for a peer that violated the protocol, or sent a body above
-    /// [`Connector::body_max`](crate::Connector::body_max). `Stopped` if its arbiter has ended.
+    /// error; `Protocol` for a peer that violated the protocol. `Stopped` if its arbiter has ended.
     ///
     /// **Over a reconnect**: it continues to wait. A connection that is being recovered is not closed.
     ///

@@ -416,9 +416,14 @@ impl Connector {
 
     /// Sets the largest body in bytes that is received. The default is 128 MiB.
     ///
-    /// A larger one closes the connection before it is read (506), with an error of kind `Protocol`; the
-    /// message goes back into its queue. Bodies that are published are limited by the broker only: 16 MiB by
-    /// default in RabbitMQ 4, which closes the channel for more (406).
+    /// The frames of a larger one are dropped while they are read; channel and connection go on.
+    /// [`Consume::oversized`](crate::Consume::oversized) selects how the delivery is settled: unless set, it
+    /// returns to its queue after ten minutes. [`ChannelEvent::DeliverySkipped`](crate::ChannelEvent) and the
+    /// log tell its queue, routing key and size. A [`get`](crate::Queue::get) fails with `Limit`, and the
+    /// message returns to its queue at once.
+    ///
+    /// Bodies that are published are limited by the broker only: 16 MiB by default in RabbitMQ 4, which closes
+    /// the channel for more (406).
     ///
     /// # Examples
     /// ```
@@ -429,6 +434,27 @@ impl Connector {
     /// ```
     pub fn body_max(mut self, bytes: u64) -> Self {
         self.options.body_max = bytes;
+        self
+    }
+
+    /// Sets how many bytes of incomplete bodies the channels of the connection keep together. The default is
+    /// 256 MiB.
+    ///
+    /// A body is incomplete from its first frame to its last. When there are more bytes, the largest
+    /// incomplete body is dropped, and the rest of its frames while they are read; channel and connection go
+    /// on. Its delivery returns to its queue after a second (`basic.nack`), and a
+    /// [`get`](crate::Queue::get) fails with `Limit`. The buffers of the bodies have up to twice their bytes.
+    /// A value below [`body_max`](Self::body_max) limits each single body in several frames, too.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.partial_body_max(64 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn partial_body_max(mut self, bytes: usize) -> Self {
+        self.options.partial_body_max = bytes;
         self
     }
 

@@ -210,7 +210,7 @@ pub mod options {
     pub use actix_pika_actors::{
         Address, AddressOrder, Backoff, ConnectionOptions, CredentialsFuture, CredentialsProvider,
         DeadLetterStrategy, DelayedRetry, ExchangeKind, HappyEyeballs, LeaderLocator, Mechanism, OnOutage,
-        Overflow, QueueType, Secret, SharedProvider, StreamOffset, TcpOptions, Unhandled,
+        Overflow, OversizedDelivery, QueueType, Secret, SharedProvider, StreamOffset, TcpOptions, Unhandled,
     };
 
     pub use crate::connect::IntoConnector;
@@ -263,7 +263,7 @@ pub mod message {
 pub mod events {
     pub use actix_pika_actors::{
         BrokerRules, ChannelCounters, ConnectionCounters, ConnectionState, Degradation, EntityKind, Health,
-        Load, MissingEntity, NextTry, Opened, Permission, Skipped,
+        Load, MissingEntity, NextTry, Opened, Permission, Skipped, SkippedDelivery,
     };
 
     pub use crate::event_stream::Events;

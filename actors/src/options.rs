@@ -76,8 +76,12 @@ pub struct ConnectionOptions {
     pub connect_timeout: Duration,
     /// The time limit for closing, outstanding confirms included.
     pub close_timeout: Duration,
-    /// The largest body in bytes. A larger one closes the connection.
+    /// The largest body in bytes. A larger one is skipped while it is read, and its delivery settled as the
+    /// consumer has it ([`Consume::oversized`](crate::Consume::oversized)).
     pub body_max: u64,
+    /// How many bytes of incomplete bodies the channels of the connection keep together. When there are more,
+    /// the largest of these bodies is skipped, and its delivery requeued after a second.
+    pub partial_body_max: usize,
     /// How many bytes may wait for the application in `no_ack` consumers before reading from the socket
     /// pauses.
     pub read_ahead: usize,
@@ -145,6 +149,7 @@ impl Default for ConnectionOptions {
             connect_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
             body_max: 128 << 20,
+            partial_body_max: 256 << 20,
             read_ahead: 8 << 20,
             stall_limit: Duration::from_secs(20),
             client_properties: Table::default(),

@@ -35,6 +35,7 @@ pub struct Return {
     /// Properties of the publish, or the error of a list that ends too early. A single property that cannot
     /// be decoded hides no other: see [`Properties`].
     pub properties: Result<Properties, DecodeError>,
-    /// Body of the publish.
+    /// Body of the publish; empty if it is over a limit of what is received
+    /// ([`body_max`](crate::ConnectionOptions::body_max)).
     pub body: Bytes,
 }

@@ -430,7 +430,7 @@ proptest! {
                 content = assembler.body(Bytes::copy_from_slice(&body[piece[0]..piece[1]])).unwrap();
             }
         }
-        prop_assert_eq!(&content.unwrap().body[..], &body[..]);
+        prop_assert_eq!(&content.unwrap().body.unwrap()[..], &body[..]);
         prop_assert!(assembler.idle());
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use actix_pika::testing::Probe;
-use actix_pika::{Connector, DeclareQueue, Delivery, ErrorKind, Publishing, connect};
+use actix_pika::{
+    ChannelEvent, Connector, Consume, DeclareQueue, Delivery, ErrorKind, Publishing, connect,
+    options::OversizedDelivery,
+};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
@@ -11,47 +14,76 @@ use crate::support::{
     broker::{SecondNode, Vhost},
     eventually,
     modes::Bench,
+    oracle::Oracle,
     robust_connection::RobustConnection,
     take, within,
 };
 
 crate::modes! {
-    /// PRO-09: a message over `body_max` closes the connection, by get and by consume, in many frames and in one. The
-    /// message is requeued, and a client with a larger limit receives it.
-    async fn a_body_over_the_limit_is_requeued(bench: Bench) {
+    /// PRO-09: a message over `body_max` is not read, in many frames and in one. A get of it fails, and a consumer gets
+    /// the next message. It stays with the broker, and a client with a larger limit receives it.
+    async fn a_body_over_the_limit_stays_with_the_broker(bench: Bench) {
         let body = vec![b'x'; 40_000];
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
-        bench.channel.default_exchange().publish(body.clone(), "jobs").await.unwrap();
+        let exchange = bench.channel.default_exchange();
+        exchange.publish(body.clone(), "jobs").await.unwrap();
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
         for frame_max in [5000, 100_000] {
-            for by_get in [true, false] {
-                let connector = Connector::new(&bench.vhost.url()).unwrap().body_max(20_000).frame_max(frame_max);
-                let small = connector.connect().await.unwrap();
-                let channel = small.channel().await.unwrap();
-                let jobs = channel.queue("jobs");
-                // The broker requeues the message once the previous connection is gone.
-                eventually("the message is back", 10, || async {
-                    let declared = queue.channel().declare_queue(DeclareQueue::new("jobs")).await.unwrap();
-                    (declared.declared().unwrap().message_count == 1).then_some(())
-                })
-                .await;
-                if by_get {
-                    let error = jobs.get().await.unwrap_err();
-                    assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
-                } else {
-                    let mut deliveries = jobs.deliveries().await.unwrap();
-                    assert!(within("the stream ends", 5, deliveries.next()).await.is_none());
-                }
-                let cause = within("the connection ends", 5, small.closed()).await.unwrap_err();
-                assert_eq!(cause.kind(), ErrorKind::Protocol);
-                assert!(cause.to_string().contains("40000"), "{cause}");
-                assert!(small.is_closed());
-            }
+            let connector = Connector::new(&bench.vhost.url()).unwrap().body_max(20_000).frame_max(frame_max);
+            let small = connector.connect().await.unwrap();
+            let channel = small.channel().await.unwrap();
+            let mut events = channel.events();
+            let jobs = channel.queue("jobs");
+            oracle.wait_for_count("jobs", 1).await;
+            let error = jobs.get().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Limit);
+            assert!(error.to_string().contains("40000"), "{error}");
+            oracle.wait_for_count("jobs", 1).await;
+
+            let mut deliveries = jobs.deliveries().await.unwrap();
+            let event = within("the event", 5, events.next()).await.unwrap();
+            let ChannelEvent::DeliverySkipped(skipped) = event else { panic!("{event:?}") };
+            assert_eq!((&*skipped.queue, &*skipped.routing_key, skipped.size), ("jobs", "jobs", 40_000));
+            assert_eq!(skipped.error.kind(), ErrorKind::Limit);
+            exchange.publish("small", "jobs").await.unwrap();
+            let delivery = within("the next message", 5, deliveries.next()).await.unwrap();
+            assert_eq!(delivery.body(), b"small");
+            delivery.ack().unwrap();
+            deliveries.close().await.unwrap();
+            oracle.wait_for_count("jobs", 1).await;
+            assert!(!channel.is_closed() && !small.is_closed());
+            small.close().await.unwrap();
         }
-        let delivery = eventually("the message is back", 10, || async { queue.get().await.unwrap() }).await;
+        let delivery = queue.get().await.unwrap().expect("the message");
         assert_eq!(delivery.body()[..], body[..]);
         assert!(delivery.redelivered());
         delivery.ack().unwrap();
         bench.connection.close().await.unwrap();
+    }
+
+    /// PRO-09: a consumer can have messages over `body_max` dead-lettered.
+    async fn a_body_over_the_limit_is_dead_lettered(bench: Bench) {
+        let work = DeclareQueue::new("work").dead_letter_exchange("").dead_letter_routing_key("dead");
+        bench.channel.declare_queue(work).await.unwrap();
+        let dead = bench.channel.declare_queue("dead").await.unwrap();
+        let connector = Connector::new(&bench.vhost.url()).unwrap().body_max(20_000);
+        let small = connector.connect().await.unwrap();
+        let work = small.channel().await.unwrap().queue("work");
+        let options = Consume::new().prefetch(1).oversized(OversizedDelivery::Reject);
+        let mut deliveries = work.deliveries_with(options).await.unwrap();
+        let exchange = bench.channel.default_exchange();
+        for n in 0..3 {
+            exchange.publish(vec![b'x'; 20_001 + n], "work").await.unwrap();
+        }
+        exchange.publish("small", "work").await.unwrap();
+        let delivery = within("the next message", 5, deliveries.next()).await.unwrap();
+        assert_eq!(delivery.body(), b"small");
+        delivery.ack().unwrap();
+        for n in 0..3 {
+            let delivery = eventually("a dead letter", 10, || async { dead.get().await.unwrap() }).await;
+            assert_eq!(delivery.body().len(), 20_001 + n);
+            delivery.ack().unwrap();
+        }
     }
 }
 

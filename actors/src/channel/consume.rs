@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Call, ChannelMachine, PendingReply, Reply, Responder,
-    consumers::{ChannelAcker, ConnectionFaults, ConsumerEntry, ConsumerPhase, Drops, Subscription},
+    consumers::{ChannelAcker, ConnectionFaults, ConsumerEntry, ConsumerPhase, DropLog, Drops, Subscription},
     machine::Request,
     output::Output,
 };
@@ -55,6 +55,7 @@ impl ChannelMachine {
             prefetch,
             recovers: self.recovers && consume.robust,
             queue_type: consume.queue_type,
+            oversized: consume.oversized,
         };
         let (ends, handle) = ConsumerState::new();
         let mut acker = ChannelAcker {
@@ -90,6 +91,7 @@ impl ChannelMachine {
             ended: ends.end,
             handle,
             unhandled: Unhandled::default(),
+            skips: DropLog::default(),
             batch: Vec::new(),
         });
         if !consume.no_ack {

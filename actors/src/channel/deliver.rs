@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{ChannelMachine, PendingReply};
 use crate::{
@@ -30,13 +31,13 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(body_max: u64) -> Self {
-        Self { assembler: Assembler::new(body_max), seen: Vec::new(), unknown: Vec::new() }
+    pub(super) fn new(assembler: Assembler) -> Self {
+        Self { assembler, seen: Vec::new(), unknown: Vec::new() }
     }
 
     /// Notes a delivery that `consumer` settles; `None` if it needs no settling.
     #[inline]
-    fn note(&mut self, tag: u64, consumer: Option<u32>) {
+    pub(super) fn note(&mut self, tag: u64, consumer: Option<u32>) {
         match self.seen.last_mut() {
             // The tag behind 2^64 - 1 is 0, which the outbox refuses.
             Some(seen) if seen.consumer == consumer && tag == seen.last.wrapping_add(1) => seen.last = tag,
@@ -44,9 +45,17 @@ impl Inbox {
         }
     }
 
+    /// Notes a delivery for an unknown consumer.
+    pub(super) fn note_unknown(&mut self, tag: u64) {
+        self.note(tag, Some(0));
+        self.unknown.push(tag);
+    }
+
     /// Forgets what a closed channel has left unfinished.
     pub(super) fn reset(&mut self) {
-        *self = Self::new(self.assembler.body_limit());
+        self.assembler.reset();
+        self.seen.clear();
+        self.unknown.clear();
     }
 }
 
@@ -55,8 +64,7 @@ impl ChannelMachine {
     pub(super) fn deliver(&mut self, head: &Deliver, bytes: Bytes, content: ContentLayout) {
         let tag = head.delivery_tag;
         let Some((at, entry)) = self.consumers.find(head.consumer_tag.of(&bytes)) else {
-            self.inbox.note(tag, Some(0));
-            self.inbox.unknown.push(tag);
+            self.inbox.note_unknown(tag);
             return;
         };
         let no_ack = entry.subscription.no_ack;
@@ -96,22 +104,29 @@ impl ChannelMachine {
     }
 
     /// Takes a message whose content is complete.
-    pub(super) fn take_content(&mut self, content: AssembledContent) -> Result<(), Fault> {
-        match &content.method {
-            ContentMethod::Deliver(head) => {
-                self.deliver(head, content.payload.clone(), separate(&content));
+    pub(super) fn take_content(&mut self, content: AssembledContent, now: Instant) -> Result<(), Fault> {
+        let AssembledContent { method, payload, header, body } = content;
+        match (&method, body) {
+            (ContentMethod::Deliver(head), Ok(body)) => {
+                self.deliver(head, payload, separate(header.properties, body));
                 Ok(())
             }
-            ContentMethod::GetOk(head) => self.got(head, &content),
-            ContentMethod::Return(head) => {
-                self.returned(head, &content);
+            (ContentMethod::GetOk(head), Ok(body)) => {
+                self.got(head, payload, separate(header.properties, body))
+            }
+            (ContentMethod::Deliver(head), Err(skipped)) => {
+                self.delivery_skipped(head, &payload, skipped, now)
+            }
+            (ContentMethod::GetOk(head), Err(skipped)) => self.get_skipped(head, skipped),
+            (ContentMethod::Return(head), body) => {
+                self.returned(head, &payload, &header.properties, body.unwrap_or_default());
                 Ok(())
             }
         }
     }
 
     /// The reply to `basic.get` is a message.
-    fn got(&mut self, head: &GetOk, content: &AssembledContent) -> Result<(), Fault> {
+    fn got(&mut self, head: &GetOk, bytes: Bytes, content: ContentLayout) -> Result<(), Fault> {
         self.flush_deliveries()?;
         let PendingReply::Got { no_ack, queue, responder } = self.replies.next(60, 71)? else {
             return Err(Fault::command("a reply to another method").with_method(60, 71));
@@ -121,8 +136,8 @@ impl ChannelMachine {
         self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(acker.consumer));
         self.flush_deliveries()?;
         let parts = DeliveryParts {
-            content: separate(content),
-            bytes: content.payload.clone(),
+            bytes,
+            content,
             tag: head.delivery_tag,
             channel_epoch: self.channel_epoch.wrapping_sub(requeued.into()),
             message_count: Some(head.message_count),
@@ -140,21 +155,21 @@ impl ChannelMachine {
     }
 
     /// A publish was returned. Its confirm reports that, if there is one.
-    fn returned(&mut self, head: &ReturnHead, content: &AssembledContent) {
+    fn returned(&mut self, head: &ReturnHead, payload: &[u8], properties: &[u8], body: Bytes) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let returned = Return {
             code: head.code,
-            text: text(head.text.of(&content.payload)).into(),
-            exchange: text(head.exchange.of(&content.payload)),
-            routing_key: text(head.routing_key.of(&content.payload)),
-            properties: decode_properties(&content.header.properties).map_err(DecodeError::from),
-            body: content.body.clone(),
+            text: text(head.text.of(payload)).into(),
+            exchange: text(head.exchange.of(payload)),
+            routing_key: text(head.routing_key.of(payload)),
+            properties: decode_properties(properties).map_err(DecodeError::from),
+            body,
         };
         if returned.exchange.is_empty() && self.recovers {
             self.unrouted.insert(&returned);
             self.outputs.request_tick();
         }
-        if let Some(returned) = self.outbox.returned(returned, &content.header.properties) {
+        if let Some(returned) = self.outbox.returned(returned, properties) {
             self.transaction.returned(&returned);
             let (code, text) = (returned.code, &returned.text);
             log::debug!("channel {}: a publish without confirms returned: {code} {text}", self.number());
@@ -163,8 +178,8 @@ impl ChannelMachine {
     }
 }
 
-fn separate(content: &AssembledContent) -> ContentLayout {
-    ContentLayout::Separate(Arc::new((content.header.properties.clone(), content.body.clone())))
+fn separate(properties: Bytes, body: Bytes) -> ContentLayout {
+    ContentLayout::Separate(Arc::new((properties, body)))
 }
 
 fn out_of_turn(tag: u64) -> Fault {

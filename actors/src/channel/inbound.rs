@@ -68,6 +68,7 @@ impl ChannelMachine {
                 Reading::Nothing => return Ok(()),
             }
         }
+        self.inbox.assembler.detach();
         self.flush_deliveries()
     }
 
@@ -79,7 +80,7 @@ impl ChannelMachine {
             FrameKind::Heartbeat => return Err(Fault::frame("a heartbeat on a channel")),
         };
         match content {
-            Some(content) => self.take_content(content),
+            Some(content) => self.take_content(content, now()),
             None => Ok(()),
         }
     }

@@ -31,7 +31,7 @@ use crate::{
     message::{ChannelEvent, EntityKind, OnOutage, OpenChannel},
     outbox::Outbox,
     transport::ReadCredit,
-    wire::{AMQPClass, Fault, put_method},
+    wire::{AMQPClass, Assembler, Fault, put_method},
 };
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl ChannelMachine {
     pub(super) fn new(
         outbox: Arc<Outbox>,
         options: &OpenChannel,
-        body_max: u64,
+        assembler: Assembler,
         recovers: bool,
         now: Instant,
     ) -> Self {
@@ -130,7 +130,7 @@ impl ChannelMachine {
             waiting: WaitingCalls::default(),
             consumers: Consumers::default(),
             lost: LostConsumers::default(),
-            inbox: Inbox::new(body_max),
+            inbox: Inbox::new(assembler),
             prefetch: Prefetch::default(),
             transaction: TransactionState::default(),
             basic_recovers: 0,

@@ -9,6 +9,7 @@
 //! | `calls`, `waiting_calls` | calls of the application, and those that wait during a recovery |
 //! | `replies`, `pending_reply` | which reply of the broker is for which call |
 //! | `inbound`, `deliver` | frames of the broker, deliveries |
+//! | `skipped` | messages whose body is over a limit |
 //! | `consume`, `cancel`, `repair` | `basic.consume`, `basic.cancel`, consumers that cannot start again |
 //! | `outage`, `reopen`, `recovery` | a lost connection, a closed channel, what is recovered in which order |
 //! | `lost_consumers` | consumers that only the application can start again |
@@ -39,6 +40,7 @@ mod repair;
 mod replies;
 mod reply;
 mod requeue;
+mod skipped;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -60,6 +62,7 @@ use crate::{
     message::{ChannelEvent, OpenChannel, ReleaseChannel},
     outbox::{ConnectionTally, MissingExchanges, Outbox, OutboxConfig},
     watchers::Watchers,
+    wire::Assembler,
 };
 
 /// The actor of one channel: it reads what the broker sends on it, and makes the calls of the application.
@@ -185,7 +188,7 @@ impl Channel {
     pub(crate) fn start(
         number: u16,
         options: &OpenChannel,
-        body_max: u64,
+        assembler: Assembler,
         missing: Arc<MissingExchanges>,
         tally: Arc<ConnectionTally>,
         supervisor: Recipient<SupervisorMessage>,
@@ -200,7 +203,7 @@ impl Channel {
         };
         let outbox = Arc::new(Outbox::sharing(config, missing, tally.clone()));
         tally.add(&outbox);
-        let machine = ChannelMachine::new(outbox.clone(), options, body_max, recovers, Instant::now());
+        let machine = ChannelMachine::new(outbox.clone(), options, assembler, recovers, Instant::now());
         let actor = Self {
             machine,
             supervisor,

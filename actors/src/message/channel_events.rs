@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::{Message, Recipient};
 use tokio::sync::mpsc;
 
-use super::ConsumerEnd;
+use super::{ConsumerEnd, SkippedDelivery};
 use crate::{error::Error, returned::Return};
 
 /// Reports a change of a channel.
@@ -44,6 +44,9 @@ pub enum ChannelEvent {
         /// Why it has ended.
         end: ConsumerEnd,
     },
+    /// A delivery was not read, because its body is over a limit. It is settled as
+    /// [`Consume::oversized`](crate::Consume::oversized) has it.
+    DeliverySkipped(SkippedDelivery),
     /// A consumer is running again after the broker cancelled it, or refused it during recovery.
     ConsumerRecovered {
         /// Tag of the consumer.

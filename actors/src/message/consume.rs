@@ -7,7 +7,7 @@ use std::{
 
 use actix::{Message, Recipient};
 
-use super::{ConsumerEnd, ConsumerState, Delivery, DeliverySink, QueueType};
+use super::{ConsumerEnd, ConsumerState, Delivery, DeliverySink, OversizedDelivery, QueueType};
 use crate::{
     error::Result,
     wire::{Table, Value},
@@ -67,6 +67,7 @@ pub struct Consume {
     pub(crate) target: Option<DeliveryTarget>,
     pub(crate) watcher: Option<Recipient<ConsumerEnd>>,
     pub(crate) robust: bool,
+    pub(crate) oversized: OversizedDelivery,
 }
 
 /// The receiver of the deliveries.
@@ -110,6 +111,7 @@ impl Consume {
             target: None,
             watcher: None,
             robust: true,
+            oversized: OversizedDelivery::default(),
         }
     }
 

@@ -78,7 +78,7 @@ impl Delivery {
     /// Returns the body.
     ///
     /// A body that came in several frames is reassembled. One of more than `body_max` (128 MiB unless set)
-    /// closes the connection.
+    /// is not delivered: see [`Consume::oversized`](super::Consume::oversized).
     ///
     /// # Examples
     /// ```

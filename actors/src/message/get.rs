@@ -13,6 +13,9 @@ use crate::error::Result;
 /// - `Refused` with 403 if permission is missing, 404 if the queue does not exist, 405 if it is exclusive to
 ///   another connection. Each closes the channel.
 /// - `ConnectionClosed` with 540 if the queue is a stream.
+/// - `Limit` if the body is larger than `body_max` (128 MiB unless set), or was the largest when the incomplete
+///   bodies of the connection were over their limit. The message returns to its queue (`basic.reject`), unless
+///   [`no_ack`](Self::no_ack) is set: then it is lost. The channel stays open.
 /// - Those of every call ([`Channel`](crate::Channel)).
 ///
 /// **Over a reconnect**: an unsettled delivery returns to the queue, and settling it fails with

@@ -27,6 +27,7 @@ mod ids;
 pub(crate) mod methods;
 mod missing;
 mod open_channel;
+mod oversized;
 mod processing;
 mod publish;
 mod publishing;
@@ -64,6 +65,7 @@ pub use self::{
     history::{Death, DeathReason},
     missing::{Forget, GetMissing, MissingEntity, NextTry},
     open_channel::{OnOutage, OpenChannel},
+    oversized::{OversizedDelivery, SkippedDelivery},
     processing::{Processing, Requeue},
     publish::{Confirmation, Publish},
     publishing::{IntoBody, Publishing},

@@ -325,8 +325,7 @@ impl Acks {
     /// it was returned.
     pub(super) fn release(&mut self, consumer: u32) {
         let mut returned = self.held_back.remove(&consumer).unwrap_or_default();
-        let failed = Outcome::Reject { requeue: true };
-        returned.extend(self.delayed.remove_consumer(consumer).map(|tag| (tag, failed)));
+        returned.extend(self.delayed.remove_consumer(consumer));
         returned.sort_unstable_by_key(|(tag, _)| *tag);
         for (tag, outcome) in returned {
             self.refuse(tag, outcome);

@@ -28,10 +28,34 @@ const MAX_WAITING: usize = 32 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct DelayedRequeues {
-    /// The consumers of those that wait, by time and delivery tag.
-    waiting: BTreeMap<(Instant, u64), u32>,
+    /// Those that wait, by time and delivery tag.
+    waiting: BTreeMap<(Instant, u64), Waiting>,
     /// Of consumers whose queue does not count failures.
     rounds: HashMap<u32, Rounds>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    consumer: u32,
+    why: RequeueLater,
+}
+
+/// Why a delivery is requeued later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequeueLater {
+    /// Its processing has failed before (`basic.reject`).
+    Failed(Failures),
+    /// It could not be read, and waits for this time (`basic.nack`).
+    Unread(Duration),
+}
+
+impl RequeueLater {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Failed(_) => Outcome::Reject { requeue: true },
+            Self::Unread(_) => Outcome::Nack { requeue: true },
+        }
+    }
 }
 
 /// The rounds of failures of a consumer: in each, every message may fail once.
@@ -50,13 +74,14 @@ fn wait(nth: u64) -> Duration {
 
 impl DelayedRequeues {
     /// Adds a delivery. Returns whether it is the next one that is due.
-    fn add(&mut self, tag: u64, consumer: u32, failures: Failures, now: Instant) -> bool {
-        let wait = match failures {
-            Failures::Counted(count) => wait(count),
-            Failures::Uncounted => self.wait_of_round(consumer, now),
+    fn add(&mut self, tag: u64, consumer: u32, why: RequeueLater, now: Instant) -> bool {
+        let wait = match why {
+            RequeueLater::Failed(Failures::Counted(count)) => wait(count),
+            RequeueLater::Failed(Failures::Uncounted) => self.wait_of_round(consumer, now),
+            RequeueLater::Unread(wait) => wait,
         };
         let at = (now + wait, tag);
-        self.waiting.insert(at, consumer);
+        self.waiting.insert(at, Waiting { consumer, why });
         self.waiting.first_key_value().is_some_and(|(first, _)| *first == at)
     }
 
@@ -70,14 +95,14 @@ impl DelayedRequeues {
         wait(round.count)
     }
 
-    /// Removes the deliveries of a consumer, and returns their tags.
-    pub(super) fn remove_consumer(&mut self, consumer: u32) -> impl Iterator<Item = u64> {
+    /// Removes the deliveries of a consumer, and returns their tags with the outcome of each.
+    pub(super) fn remove_consumer(&mut self, consumer: u32) -> impl Iterator<Item = (u64, Outcome)> {
         self.rounds.remove(&consumer);
         let mut tags = Vec::new();
-        self.waiting.retain(|(_, tag), of| {
-            let is_removed = *of == consumer;
+        self.waiting.retain(|(_, tag), waiting| {
+            let is_removed = waiting.consumer == consumer;
             if is_removed {
-                tags.push(*tag);
+                tags.push((*tag, waiting.why.outcome()));
             }
             !is_removed
         });
@@ -93,42 +118,39 @@ impl DelayedRequeues {
     }
 
     /// Removes the next delivery if it is due, or if too many wait.
-    fn take_due(&mut self, now: Instant) -> Option<u64> {
+    fn take_due(&mut self, now: Instant) -> Option<(u64, Outcome)> {
         let is_due = self.next()? <= now || self.waiting.len() > MAX_WAITING;
-        is_due.then(|| self.waiting.pop_first()).flatten().map(|((_, tag), _)| tag)
+        is_due
+            .then(|| self.waiting.pop_first())
+            .flatten()
+            .map(|((_, tag), waiting)| (tag, waiting.why.outcome()))
     }
 }
 
 impl Acks {
     /// Requeues a delivery later. Returns whether it is the next one that is due.
-    pub(super) fn requeue_later(
-        &mut self,
-        tag: u64,
-        consumer: u32,
-        failures: Failures,
-        now: Instant,
-    ) -> bool {
+    pub(super) fn requeue_later(&mut self, tag: u64, consumer: u32, why: RequeueLater, now: Instant) -> bool {
         if !self.is_outstanding(tag) {
             return false;
         }
         // A transaction settles what was settled before its commit.
         if self.holds_back(consumer) || self.uncommitted.is_some() {
-            self.requeue(tag, consumer, Outcome::Reject { requeue: true });
+            self.requeue(tag, consumer, why.outcome());
             return false;
         }
         self.keep_back(tag);
-        self.delayed.add(tag, consumer, failures, now)
+        self.delayed.add(tag, consumer, why, now)
     }
 
     pub(super) fn requeue_due(&mut self, now: Instant) {
-        while let Some(tag) = self.delayed.take_due(now) {
-            self.refuse(tag, Outcome::Reject { requeue: true });
+        while let Some((tag, outcome)) = self.delayed.take_due(now) {
+            self.refuse(tag, outcome);
         }
     }
 }
 
 impl Outbox {
-    /// Requeues a delivery (`basic.reject`) whose processing has failed before, after a wait that grows.
+    /// Requeues a delivery after a wait; it is unsettled until then.
     ///
     /// # Errors
     /// `StaleDelivery`, or the error that closed the outbox.
@@ -137,7 +159,7 @@ impl Outbox {
         channel_epoch: u32,
         tag: u64,
         consumer: u32,
-        failures: Failures,
+        why: RequeueLater,
         now: Instant,
     ) -> Result<()> {
         self.with(|state, effects| {
@@ -147,7 +169,7 @@ impl Outbox {
             if channel_epoch != state.channel_epoch {
                 return Err(Error::stale("the delivery is stale, the broker delivers it again"));
             }
-            if state.acks.requeue_later(tag, consumer, failures, now) {
+            if state.acks.requeue_later(tag, consumer, why, now) {
                 state.ticker.request(effects);
             }
             if state.acks.is_dirty() {
@@ -174,9 +196,14 @@ mod tests {
     use super::*;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
+    const UNCOUNTED: RequeueLater = RequeueLater::Failed(Failures::Uncounted);
+
+    fn counted(count: u64) -> RequeueLater {
+        RequeueLater::Failed(Failures::Counted(count))
+    }
 
     fn due(delayed: &mut DelayedRequeues, now: Instant) -> Vec<u64> {
-        std::iter::from_fn(|| delayed.take_due(now)).collect()
+        std::iter::from_fn(|| delayed.take_due(now)).map(|(tag, _)| tag).collect()
     }
 
     #[test]
@@ -190,14 +217,24 @@ mod tests {
     fn deliveries_are_due_in_the_order_of_their_times() {
         let now = Instant::now();
         let mut delayed = DelayedRequeues::default();
-        assert!(delayed.add(1, 7, Failures::Counted(2), now));
-        assert!(delayed.add(2, 7, Failures::Counted(1), now), "it is due before the other");
-        assert!(!delayed.add(3, 7, Failures::Counted(2), now));
+        assert!(delayed.add(1, 7, counted(2), now));
+        assert!(delayed.add(2, 7, counted(1), now), "it is due before the other");
+        assert!(!delayed.add(3, 7, counted(2), now));
         assert_eq!(delayed.next(), Some(now + FIRST_WAIT));
         assert!(due(&mut delayed, now + FIRST_WAIT - MILLISECOND).is_empty());
         assert_eq!(due(&mut delayed, now + FIRST_WAIT), [2]);
         assert_eq!(due(&mut delayed, now + 2 * FIRST_WAIT), [1, 3]);
         assert_eq!(delayed.next(), None);
+    }
+
+    #[test]
+    fn what_was_not_read_is_not_counted_as_failed() {
+        let now = Instant::now();
+        let mut delayed = DelayedRequeues::default();
+        assert!(delayed.add(1, 7, RequeueLater::Unread(MILLISECOND), now));
+        delayed.add(2, 7, UNCOUNTED, now);
+        assert_eq!(delayed.take_due(now + MILLISECOND), Some((1, Outcome::Nack { requeue: true })));
+        assert_eq!(delayed.take_due(now + MAX_WAIT), Some((2, Outcome::Reject { requeue: true })));
     }
 
     /// A handler that drops each of 50 messages whenever it comes, for two minutes.
@@ -206,13 +243,13 @@ mod tests {
         let start = Instant::now();
         let mut delayed = DelayedRequeues::default();
         for tag in 0..50 {
-            delayed.add(tag, 7, Failures::Uncounted, start);
+            delayed.add(tag, 7, UNCOUNTED, start);
         }
         let (mut now, mut redeliveries) = (start, 0);
         while now < start + Duration::from_secs(120) {
             for tag in due(&mut delayed, now) {
                 redeliveries += 1;
-                delayed.add(tag, 7, Failures::Uncounted, now);
+                delayed.add(tag, 7, UNCOUNTED, now);
             }
             now += 10 * MILLISECOND;
         }
@@ -238,9 +275,9 @@ mod tests {
         let now = Instant::now();
         let mut delayed = DelayedRequeues::default();
         for (tag, consumer) in [(1, 7), (2, 8), (3, 7)] {
-            delayed.add(tag, consumer, Failures::Uncounted, now);
+            delayed.add(tag, consumer, UNCOUNTED, now);
         }
-        assert_eq!(delayed.remove_consumer(7).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(delayed.remove_consumer(7).map(|(tag, _)| tag).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(due(&mut delayed, now + MAX_WAIT), [2]);
     }
 
@@ -249,7 +286,7 @@ mod tests {
         let now = Instant::now();
         let mut delayed = DelayedRequeues::default();
         for tag in 0..MAX_WAITING as u64 + 2 {
-            delayed.add(tag, 7, Failures::Uncounted, now);
+            delayed.add(tag, 7, UNCOUNTED, now);
         }
         assert_eq!(due(&mut delayed, now), [0, 1]);
     }

@@ -57,6 +57,7 @@ pub(crate) use self::{
     acks::DeliveredTags,
     attachment::{Abandoned, FinalFrames, Outage},
     channel_close::{ChannelClose, CloseFault},
+    delayed_requeues::RequeueLater,
     missing::MissingExchanges,
     refused_publish::RefusedPublish,
     signals::{Flush, Tick},

@@ -23,7 +23,7 @@ use crate::{
         Opened, ReleaseConnection, UpdateSecret, WatchConnection,
     },
     options::Recovery,
-    wire::Negotiated,
+    wire::{Assembler, Negotiated},
 };
 
 impl Handler<OpenChannel> for ConnectionSupervisor {
@@ -216,8 +216,8 @@ impl ConnectionSupervisor {
         let supervisor = ctx.address().recipient();
         let recovers = self.options.recovery != Recovery::Never;
         let (missing, tally) = (self.missing_exchanges.clone(), self.tally.clone());
-        let body_max = self.options.body_max;
-        let channel = Channel::start(number, options, body_max, missing, tally, supervisor, recovers);
+        let assembler = Assembler::sharing(self.options.body_max, self.partial_bodies.clone());
+        let channel = Channel::start(number, options, assembler, missing, tally, supervisor, recovers);
         let recipient: Recipient<ChannelMessage> = channel.actor.clone().recipient();
         let (reply, answer) = Reply::later();
         self.channels.insert(number, ChannelEntry { channel, recipient, opening: Some(answer) });

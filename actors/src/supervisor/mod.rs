@@ -61,6 +61,7 @@ use crate::{
     outbox::{Abandoned, ConnectionTally, Flush, MissingExchanges},
     transport::ReadCredit,
     watchers::Watchers,
+    wire::PartialBodies,
 };
 
 /// An actor that keeps one connection to a broker open.
@@ -106,6 +107,8 @@ pub struct ConnectionSupervisor {
     channels: HashMap<u16, ChannelEntry>,
     /// Publishes to these fail on every channel.
     missing_exchanges: Arc<MissingExchanges>,
+    /// The incomplete bodies of all channels.
+    partial_bodies: Arc<PartialBodies>,
     tally: Arc<ConnectionTally>,
     utility: Option<Recipient<ChannelMessage>>,
     trial: Option<Addr<TrialConnection>>,
@@ -177,6 +180,7 @@ impl ConnectionSupervisor {
         let options = Arc::new(options);
         let make = move || Self {
             supervision: Supervision::new(options.clone()),
+            partial_bodies: Arc::new(PartialBodies::new(options.partial_body_max)),
             options,
             state,
             watchers: Watchers::new("connection"),

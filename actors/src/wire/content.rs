@@ -2,21 +2,19 @@
 //!
 //! An [`Assembler`] belongs to one channel, where the frames of different contents never interleave. A body
 //! in one frame is a view of that frame, not a copy. A longer body is joined in a buffer that grows with what
-//! arrives, not with the size that the header announces.
+//! arrives, not with the size that the header announces ([`partial_body`](super::partial_body)). A body over a
+//! limit is skipped: its frames are counted and dropped, and the next content is read as ever.
 
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::{
     basic_decode::{ContentHeader, Deliver, GetOk, ReturnHead, parse_header},
     basic_ids::{BASIC, DELIVER, GET_OK, RETURN},
     fault::Fault,
+    partial_body::{BodyPart, PartialBodies, PartialBody, SkippedBody},
 };
-
-/// The highest number of empty body frames in one content.
-pub const EMPTY_FRAMES: u32 = 64;
-
-/// The highest number of octets that are allocated before they arrive.
-const PREALLOCATED: u64 = 1 << 20;
 
 /// The method that a content belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +27,7 @@ pub enum ContentMethod {
     Return(ReturnHead),
 }
 
-/// A complete content.
+/// A content whose frames have all arrived.
 #[derive(Clone, Debug)]
 pub struct AssembledContent {
     /// The method.
@@ -38,8 +36,8 @@ pub struct AssembledContent {
     pub payload: Bytes,
     /// The body size and the encoded properties.
     pub header: ContentHeader,
-    /// The body, whose length is the body size.
-    pub body: Bytes,
+    /// The body, whose length is the body size; or why it was skipped.
+    pub body: Result<Bytes, SkippedBody>,
 }
 
 /// Assembles the contents of one channel.
@@ -54,6 +52,7 @@ pub struct Assembler {
     payload: Bytes,
     header: ContentHeader,
     body: PartialBody,
+    detached: Detached,
     /// The consumer tag of a delivery that failed.
     failed: Option<Bytes>,
 }
@@ -66,16 +65,32 @@ enum ExpectedFrame {
     Body,
 }
 
+/// What of an incomplete content is a copy, and no view of what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detached {
+    Nothing,
+    Method,
+    /// And the method.
+    Header,
+}
+
 impl Assembler {
-    /// Creates an idle assembler that refuses bodies larger than `body_limit` octets.
+    /// Creates an idle assembler that skips bodies larger than `body_limit` octets.
     pub fn new(body_limit: u64) -> Self {
+        Self::sharing(body_limit, Arc::new(PartialBodies::new(usize::MAX)))
+    }
+
+    /// Creates an idle assembler that shares a limit of incomplete bodies with the other channels of its
+    /// connection.
+    pub fn sharing(body_limit: u64, bodies: Arc<PartialBodies>) -> Self {
         Self {
             body_limit,
             expected: ExpectedFrame::Method,
             method: None,
             payload: Bytes::new(),
             header: ContentHeader { body_size: 0, properties: Bytes::new() },
-            body: PartialBody::default(),
+            body: PartialBody::new(bodies),
+            detached: Detached::Nothing,
             failed: None,
         }
     }
@@ -109,7 +124,7 @@ impl Assembler {
     /// Adds a header frame. Returns the content if its body is empty.
     ///
     /// # Errors
-    /// [`Fault`] for a header that is out of order, is cut short, or announces a body over the limit.
+    /// [`Fault`] for a header that is out of order or is cut short.
     #[inline]
     pub fn header(&mut self, payload: &Bytes) -> Result<Option<AssembledContent>, Fault> {
         if self.expected != ExpectedFrame::Header {
@@ -120,12 +135,11 @@ impl Assembler {
             Err(fault) => return Err(self.fail(fault)),
         };
         let size = self.header.body_size;
-        if size > self.body_limit {
-            let text = format!("body of {size} octets over the limit of {}", self.body_limit);
-            return Err(self.fail(Fault::resource(text)));
-        }
         if size == 0 {
-            return Ok(self.complete(Bytes::new()));
+            return Ok(self.complete(Ok(Bytes::new())));
+        }
+        if size > self.body_limit {
+            self.body.skip(SkippedBody::TooLarge { size, limit: self.body_limit });
         }
         self.expected = ExpectedFrame::Body;
         Ok(None)
@@ -142,16 +156,33 @@ impl Assembler {
             return Err(self.fail(Fault::unexpected("content body without a header")));
         }
         let size = self.header.body_size;
-        if self.body.is_empty() && payload.len() as u64 == size {
-            return Ok(self.complete(payload));
+        if payload.len() as u64 == size && self.body.is_unstarted() {
+            return Ok(self.complete(Ok(payload)));
         }
         match self.body.append(&payload, size) {
-            Ok(false) => Ok(None),
-            Ok(true) => {
-                let body = self.body.take();
-                Ok(self.complete(body))
-            }
+            Ok(BodyPart::More) => Ok(None),
+            Ok(BodyPart::Last(body)) => Ok(self.complete(body)),
             Err(fault) => Err(self.fail(fault)),
+        }
+    }
+
+    /// Copies what an incomplete content keeps of the block that was read, so that it does not keep all of it.
+    #[inline]
+    pub fn detach(&mut self) {
+        if !self.idle() {
+            self.copy_head();
+        }
+    }
+
+    #[cold]
+    fn copy_head(&mut self) {
+        if self.detached == Detached::Nothing {
+            self.payload = Bytes::copy_from_slice(&self.payload);
+            self.detached = Detached::Method;
+        }
+        if self.detached == Detached::Method && self.expected == ExpectedFrame::Body {
+            self.header.properties = Bytes::copy_from_slice(&self.header.properties);
+            self.detached = Detached::Header;
         }
     }
 
@@ -167,13 +198,14 @@ impl Assembler {
 
     /// Discards an incomplete content.
     pub fn reset(&mut self) {
-        *self = Self::new(self.body_limit);
+        *self = Self::sharing(self.body_limit, self.body.shared().clone());
     }
 
     #[inline]
-    fn complete(&mut self, body: Bytes) -> Option<AssembledContent> {
+    fn complete(&mut self, body: Result<Bytes, SkippedBody>) -> Option<AssembledContent> {
         self.expected = ExpectedFrame::Method;
-        self.body.empty_frames = 0;
+        self.body.restart();
+        self.detached = Detached::Nothing;
         Some(AssembledContent {
             method: self.method.take()?,
             payload: std::mem::take(&mut self.payload),
@@ -209,48 +241,9 @@ impl ContentMethod {
     }
 }
 
-/// The octets received so far of a body in more than one frame.
-#[derive(Debug, Default)]
-struct PartialBody {
-    joined: BytesMut,
-    empty_frames: u32,
-}
-
-impl PartialBody {
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.joined.is_empty()
-    }
-
-    fn take(&mut self) -> Bytes {
-        std::mem::take(&mut self.joined).freeze()
-    }
-
-    /// Appends a part and returns whether the body is complete.
-    fn append(&mut self, part: &[u8], size: u64) -> Result<bool, Fault> {
-        if part.is_empty() {
-            self.empty_frames += 1;
-            if self.empty_frames > EMPTY_FRAMES {
-                return Err(Fault::unexpected(format!("more than {EMPTY_FRAMES} empty body frames")));
-            }
-            return Ok(false);
-        }
-        let total = (self.joined.len() + part.len()) as u64;
-        if total > size {
-            return Err(Fault::unexpected(format!("body of {total} octets where {size} were announced")));
-        }
-        if self.joined.is_empty() {
-            let len = usize::try_from(size.min(PREALLOCATED)).unwrap_or_default();
-            self.joined.reserve(len.max(part.len()));
-        }
-        self.joined.extend_from_slice(part);
-        Ok(total == size)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::partial_body::EMPTY_FRAMES, *};
 
     fn started() -> Assembler {
         let mut assembler = Assembler::new(1 << 20);
@@ -281,7 +274,7 @@ mod tests {
         assert!(assembler.header(&header(4)).unwrap().is_none());
         let frame = Bytes::from(b"body".to_vec());
         let content = assembler.body(frame.clone()).unwrap().unwrap();
-        assert_eq!(content.body.as_ptr(), frame.as_ptr());
+        assert_eq!(content.body.unwrap().as_ptr(), frame.as_ptr());
         assert!(assembler.idle());
     }
 
@@ -293,13 +286,13 @@ mod tests {
         for piece in ["", "a", "", "b", "c", "d"] {
             assert!(assembler.body(piece.into()).unwrap().is_none());
         }
-        assert_eq!(assembler.body("e".into()).unwrap().unwrap().body, "abcde");
+        assert_eq!(assembler.body("e".into()).unwrap().unwrap().body.unwrap(), "abcde");
     }
 
     #[test]
     fn an_empty_body_has_no_frames() {
         let mut assembler = started();
-        assert!(assembler.header(&header(0)).unwrap().unwrap().body.is_empty());
+        assert!(assembler.header(&header(0)).unwrap().unwrap().body.unwrap().is_empty());
         assert_eq!(assembler.body("x".into()).unwrap_err().code, 505);
     }
 
@@ -327,10 +320,55 @@ mod tests {
 
     /// PRO-09
     #[test]
-    fn the_limit_applies_to_the_announced_size() {
-        assert_eq!(started().header(&header(1 << 63)).unwrap_err().code, 506);
-        assert_eq!(started().header(&header((1 << 20) + 1)).unwrap_err().code, 506);
-        assert!(started().header(&header(1 << 20)).is_ok());
+    fn a_body_over_the_limit_is_skipped() {
+        for size in [(1 << 20) + 1, 1 << 63] {
+            let mut assembler = started();
+            assert!(assembler.header(&header(size)).unwrap().is_none());
+            assert!(assembler.body(vec![0; 1 << 20].into()).unwrap().is_none());
+            if size == (1 << 20) + 1 {
+                let content = assembler.body("x".into()).unwrap().unwrap();
+                assert_eq!(content.body.unwrap_err(), SkippedBody::TooLarge { size, limit: 1 << 20 });
+                assert!(assembler.idle());
+                assembler.begin(method(), Bytes::new()).unwrap();
+                assembler.header(&header(1)).unwrap();
+                assert_eq!(assembler.body("x".into()).unwrap().unwrap().body.unwrap(), "x");
+            }
+        }
+        let mut assembler = started();
+        assembler.header(&header((1 << 20) + 1)).unwrap();
+        let one_frame = assembler.body(vec![0; (1 << 20) + 1].into()).unwrap().unwrap();
+        assert!(one_frame.body.is_err());
+    }
+
+    #[test]
+    fn frames_of_a_skipped_body_are_counted() {
+        let mut assembler = started();
+        assembler.header(&header((1 << 20) + 1)).unwrap();
+        assembler.body(vec![0; 1 << 20].into()).unwrap();
+        assert_eq!(assembler.begin(method(), Bytes::new()).unwrap_err().code, 505);
+        let mut assembler = started();
+        assembler.header(&header((1 << 20) + 1)).unwrap();
+        assembler.body(vec![0; 1 << 20].into()).unwrap();
+        assert_eq!(assembler.body("xx".into()).unwrap_err().code, 505);
+        assert!(assembler.idle());
+    }
+
+    #[test]
+    fn an_incomplete_content_keeps_no_block_once_detached() {
+        let mut assembler = Assembler::new(1 << 20);
+        let block = Bytes::from(vec![7; 1000]);
+        assembler.begin(method(), block.slice(0..10)).unwrap();
+        assembler.detach();
+        assert!(block.is_unique());
+        let headers: Bytes = [&header(4)[..], &block].concat().into();
+        assembler.header(&headers).unwrap();
+        assembler.detach();
+        assert!(headers.is_unique());
+        assembler.body("bo".into()).unwrap();
+        let content = assembler.body("dy".into()).unwrap().unwrap();
+        assert_eq!(content.payload, block[..10]);
+        assert_eq!(content.header.properties, [&[0, 0][..], &block].concat());
+        assert_eq!(content.body.unwrap(), "body");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod mechanism;
 pub mod method;
 pub mod method_names;
 pub mod other_protocol;
+pub mod partial_body;
 pub mod peer_text;
 pub mod properties;
 pub mod property_codec;
@@ -65,6 +66,7 @@ pub(crate) use self::{
     },
     method_names::method_name,
     other_protocol::other_protocol_detected,
+    partial_body::{PartialBodies, SkippedBody},
     peer_text::Escaping,
     property_codec::{check_properties, decode_properties},
     short::{NameError, SHORT_MAX, TooLong, check_short, name, short, short_truncated},

@@ -116,7 +116,7 @@ mod tests {
                 Some(content) => content,
                 None => assembler.body(frames.next().unwrap().payload).unwrap().unwrap(),
             };
-            assert_eq!(content.body, Bytes::copy_from_slice(body));
+            assert_eq!(content.body.unwrap(), Bytes::copy_from_slice(body));
             assert_eq!(delivery.properties.of(&payload), &content.header.properties[..]);
             at += delivery.len;
         }

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod body_limits;
 mod closing;
 mod failing_deliveries;
 mod late_replies;

@@ -203,35 +203,6 @@ async fn malformed_properties_of_a_get_or_a_return_do_no_harm() {
     assert!(error.returned().unwrap().properties.as_ref().unwrap().headers_error().is_some());
 }
 
-/// PRO-09: by consume and by get; a body at the limit is accepted.
-#[actix::test]
-async fn a_body_over_the_limit_closes_the_connection() {
-    for by_get in [false, true] {
-        let mut bench = Bench::open_with(&Default::default(), |options| options.body_max = 20_000).await;
-        let channel = bench.channel(1, OpenChannel::new()).await;
-        let mut deliveries = bench.consume(&channel).await;
-        let most = PeerMessage::from(vec![b'x'; 20_000]).body_frame_size(5000 - 8);
-        bench.socket.deliver(1, TAG, 1, most).await.unwrap();
-        assert_eq!(deliveries.next().await.unwrap().body().len(), 20_000);
-        // The size in the header is enough: no body is awaited.
-        let more = PeerMessage::default().announced_size(20_001);
-        let call = by_get.then(|| ask(&channel.actor, Get::new("jobs")));
-        match call {
-            Some(call) => {
-                while !bench.socket.next_frame_on(1).await.unwrap().is::<basic::Get>() {}
-                bench.socket.get_ok(1, 2, 0, more).await.unwrap();
-                assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
-            }
-            None => bench.socket.deliver(1, TAG, 2, more).await.unwrap(),
-        }
-        let (code, text) = bench.socket.expect_close().await.unwrap();
-        assert_eq!(code, 506);
-        assert!(text.contains("20001") && text.contains("20000"), "{text}");
-        assert_eq!(deliveries.closed().await.kind(), ErrorKind::ConnectionClosed);
-        assert_eq!(bench.client.closed().await.unwrap().kind(), ErrorKind::Protocol);
-    }
-}
-
 /// PRO-10
 #[actix::test]
 async fn a_body_in_frames_of_one_byte_and_of_none_is_assembled() {

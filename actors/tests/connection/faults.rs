@@ -95,8 +95,11 @@ faults! {
     a_body_after_a_header_that_announced_none_is_an_unexpected_frame: 505,
         frames(delivery(1, PeerMessage::from("x").announced_size(0)));
     /// PRO-09
-    a_body_of_2_to_the_63_is_refused_before_its_first_octet: 506,
-        frames(delivery(1, PeerMessage::default().announced_size(1 << 63)));
+    a_method_within_a_body_that_is_skipped_is_an_unexpected_frame: 505, {
+        let mut bytes = frames(delivery(1, PeerMessage::from("x").announced_size(1 << 63)));
+        bytes.extend(one(deliver(1, 2)));
+        bytes
+    };
     /// PRO-08
     a_delivery_on_a_channel_that_was_never_open_is_a_channel_error: 504, one(deliver(77, 1));
     /// PRO-08

@@ -8,7 +8,7 @@ use super::{drops::Drops, offsets::Offsets};
 use crate::{
     error::Result,
     message::{Acker, DeliverySink, Failures, Outcome, QueueName, Unhandled, Unsettled},
-    outbox::Outbox,
+    outbox::{Outbox, RequeueLater},
     transport::CreditAccount,
 };
 
@@ -89,7 +89,8 @@ impl ChannelAcker {
         if failures == Failures::Counted(0) {
             return self.settle(channel_epoch, tag, Outcome::Failed);
         }
-        self.outbox.requeue_later(channel_epoch, tag, self.consumer, failures, now)?;
+        let why = RequeueLater::Failed(failures);
+        self.outbox.requeue_later(channel_epoch, tag, self.consumer, why, now)?;
         self.note_offsets(&mut std::iter::once(tag), Outcome::Failed);
         Ok(())
     }

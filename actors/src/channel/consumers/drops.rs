@@ -92,16 +92,17 @@ impl FirstFailures {
     }
 }
 
-/// Decides which drops are logged: the first one, and then one each time the interval has passed, which
+/// Decides which drops of a consumer are logged: the first one, and then one each time the interval has passed, which
 /// doubles. A plain machine.
 #[derive(Debug, Default)]
-struct DropLog {
+pub(in crate::channel) struct DropLog {
     dropped: u64,
     next: Option<(Instant, Duration)>,
 }
 
 impl DropLog {
-    fn count(&mut self, now: Instant) -> Option<u64> {
+    /// Counts one. Returns how many there were if it is to be logged.
+    pub(in crate::channel) fn count(&mut self, now: Instant) -> Option<u64> {
         self.dropped += 1;
         let interval = match self.next {
             None => FIRST_INTERVAL,

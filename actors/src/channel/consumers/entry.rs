@@ -5,13 +5,13 @@ use std::sync::Arc;
 use actix::Recipient;
 use tokio::sync::watch;
 
-use super::{ChannelAcker, ConnectionFaults, ConsumerPhase};
+use super::{ChannelAcker, ConnectionFaults, ConsumerPhase, DropLog};
 use crate::{
     error::Result,
     internal::TrialConsume,
     message::{
-        Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, Leave, QueueType,
-        StreamOffset, Unhandled, methods,
+        Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, Leave,
+        OversizedDelivery, QueueType, StreamOffset, Unhandled, methods,
     },
     wire::{AMQPClass, Table},
 };
@@ -28,6 +28,8 @@ pub(in crate::channel) struct ConsumerEntry {
     pub(in crate::channel) handle: ConsumerState,
     /// What becomes of unhandled deliveries when it is cancelled.
     pub(in crate::channel) unhandled: Unhandled,
+    /// Deliveries that were not read.
+    pub(in crate::channel) skips: DropLog,
     /// Deliveries of the frame batch that is read now.
     pub(in crate::channel) batch: Vec<Delivery>,
 }
@@ -44,6 +46,7 @@ pub(in crate::channel) struct Subscription {
     pub(in crate::channel) recovers: bool,
     /// The type of the queue, if it is known.
     pub(in crate::channel) queue_type: Option<QueueType>,
+    pub(in crate::channel) oversized: OversizedDelivery,
 }
 
 impl ConsumerEntry {

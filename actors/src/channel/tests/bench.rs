@@ -26,8 +26,8 @@ use crate::{
     outbox::{Flush, Outbox, OutboxConfig},
     transport::ReadCredit,
     wire::{
-        AMQPClass, FrameDecoder, FrameKind, Inbound, Properties, basic, channel, confirm, ids, method_name,
-        parse_method, put_method, queue, read_method, tx,
+        AMQPClass, Assembler, FrameDecoder, FrameKind, Inbound, Properties, basic, channel, confirm, ids,
+        method_name, parse_method, put_body, put_header, put_method, queue, read_method, tx,
     },
 };
 
@@ -68,7 +68,7 @@ impl Bench {
             deadline: options.deadline,
         });
         let now = Instant::now();
-        let machine = ChannelMachine::new(Arc::new(outbox), &options, 1 << 20, recovers, now);
+        let machine = ChannelMachine::new(Arc::new(outbox), &options, Assembler::new(1 << 20), recovers, now);
         Self { machine, now, epoch: 0, version: "4.2.0" }
     }
 
@@ -143,6 +143,23 @@ impl Bench {
         let batch = FrameDecoder::new(131_072).next_batch(&mut buffer).unwrap().expect("a batch");
         let now = self.now;
         self.machine.frames(self.epoch, &batch, || now);
+    }
+
+    /// Reads a delivery of `jobs` that announces `size` octets, in frames of 4,000 octets.
+    pub(super) fn receive_delivery(&mut self, consumer_tag: &str, delivery_tag: u64, size: usize) {
+        let (exchange, routing_key) = ("".into(), "jobs".into());
+        let consumer_tag = consumer_tag.into();
+        let deliver =
+            basic::Deliver { consumer_tag, delivery_tag, redelivered: false, exchange, routing_key };
+        let mut buffer = BytesMut::new();
+        put_method(&mut buffer, 1, &AMQPClass::Basic(basic::AMQPMethod::Deliver(deliver))).unwrap();
+        put_header(&mut buffer, 1, size as u64, &Properties::default());
+        vec![b'x'; size].chunks(4000).for_each(|part| put_body(&mut buffer, 1, part));
+        let mut decoder = FrameDecoder::new(131_072);
+        while let Some(batch) = decoder.next_batch(&mut buffer).unwrap() {
+            let now = self.now;
+            self.machine.frames(self.epoch, &batch, || now);
+        }
     }
 
     pub(super) fn answer_opening(&mut self) {

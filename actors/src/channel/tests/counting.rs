@@ -17,7 +17,7 @@ use crate::{
     },
     outbox::Flush,
     transport::ReadCredit,
-    wire::{FrameDecoder, Properties},
+    wire::{Assembler, FrameDecoder, Properties},
 };
 
 /// Stands for connection and supervisor, and counts the flushes.
@@ -85,7 +85,7 @@ impl Bench {
         let channel = Channel::start(
             1,
             &options,
-            1 << 20,
+            Assembler::new(1 << 20),
             Arc::default(),
             Arc::default(),
             receiver.clone().recipient(),

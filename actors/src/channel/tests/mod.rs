@@ -7,6 +7,4 @@ mod counting;
 mod recovery;
 mod replies;
 mod schedules;
-mod silence;
-mod state;
-mod transaction;
+mod skipped;

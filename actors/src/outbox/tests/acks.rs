@@ -12,6 +12,7 @@ use crate::{
         DeliveredTags,
         ack_frames::ACK_LEN,
         acks::{Acks, RING},
+        delayed_requeues::RequeueLater,
     },
 };
 
@@ -124,11 +125,14 @@ fn held_back_deliveries_are_requeued_in_order_when_released() {
     let mut acks = Acks::default();
     deliver(&mut acks, 1, 4, 7);
     let now = Instant::now();
-    assert!(acks.requeue_later(3, 7, Failures::Uncounted, now));
+    assert!(acks.requeue_later(3, 7, RequeueLater::Failed(Failures::Uncounted), now));
     acks.hold_back(7);
     acks.mark(4, 7, Outcome::NotBegun).unwrap();
     acks.mark(2, 7, Outcome::NotBegun).unwrap();
-    assert!(!acks.requeue_later(1, 7, Failures::Uncounted, now), "it waits for the cancel only");
+    assert!(
+        !acks.requeue_later(1, 7, RequeueLater::Failed(Failures::Uncounted), now),
+        "it waits for the cancel only"
+    );
     assert!(!acks.is_dirty());
     acks.release(7);
     let frames = [
@@ -146,7 +150,7 @@ fn a_delivery_that_waits_is_unsettled_until_it_is_requeued() {
     let mut acks = Acks::default();
     deliver(&mut acks, 1, 2, 7);
     let now = Instant::now();
-    assert!(acks.requeue_later(1, 7, Failures::Counted(1), now));
+    assert!(acks.requeue_later(1, 7, RequeueLater::Failed(Failures::Counted(1)), now));
     acks.mark(2, 7, Outcome::AckAll).unwrap();
     assert_eq!(render(&mut acks), [AckFrame::Ack { tag: 2, multiple: false }]);
     assert_eq!(acks.mark(1, 7, Outcome::Ack).unwrap_err().kind(), crate::ErrorKind::StaleDelivery);
@@ -163,7 +167,7 @@ fn nothing_waits_on_a_channel_with_transactions() {
     let mut acks = Acks::default();
     deliver(&mut acks, 1, 1, 7);
     acks.begin_transaction();
-    assert!(!acks.requeue_later(1, 7, Failures::Uncounted, Instant::now()));
+    assert!(!acks.requeue_later(1, 7, RequeueLater::Failed(Failures::Uncounted), Instant::now()));
     assert_eq!(render(&mut acks), [AckFrame::Reject { tag: 1, requeue: true }]);
 }
 

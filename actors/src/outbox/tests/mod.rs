@@ -137,7 +137,7 @@ fn read_back(mut bytes: BytesMut, frame_max: u32) -> Vec<ReadBack> {
             if let Some(content) = content.unwrap() {
                 let ContentMethod::Return(head) = &content.method else { panic!("no publish") };
                 let key = String::from_utf8(head.routing_key.of(&content.payload).to_vec()).unwrap();
-                seen.push(ReadBack::Publish(key, content.body));
+                seen.push(ReadBack::Publish(key, content.body.unwrap()));
             }
         }
     }
