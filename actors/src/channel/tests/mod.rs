@@ -7,4 +7,7 @@ mod counting;
 mod recovery;
 mod replies;
 mod schedules;
+mod silence;
 mod skipped;
+mod state;
+mod transaction;
