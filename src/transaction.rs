@@ -11,7 +11,9 @@ use crate::{Channel, Result};
 ///
 /// Dropping it rolls back, unless the channel is closed. The transaction belongs to the channel: it covers
 /// every handle and every delivery of it. A channel that once had a transaction stays in transaction mode:
-/// what is published or settled between two transactions takes effect with the next commit. The broker
+/// what is published or settled between two transactions takes effect with the next commit. So does what other
+/// tasks publish or settle while a commit or rollback awaits its reply: it is written after the reply, because
+/// RabbitMQ closes the connection (504) for what it reads before it has committed. The broker
 /// guarantees atomicity within one queue only. Confirms are faster and usually the better choice.
 ///
 /// **Over a reconnect**: the transaction ends, and its channel is not recovered: it ends with
@@ -49,7 +51,8 @@ impl Transaction {
 
     /// Commits: everything takes effect.
     ///
-    /// Sends `tx.commit`.
+    /// Sends `tx.commit`. Until its reply comes, calls on the channel wait, and publishes take room in the publish
+    /// window ([`OpenChannel::window`](crate::OpenChannel::window)) without being written.
     ///
     /// # Errors
     /// `Unroutable` for the first mandatory publish that was returned; the rest has taken effect.

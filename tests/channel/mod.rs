@@ -2,6 +2,7 @@
 
 mod actor_messages;
 mod basic_recover;
+mod commits;
 mod events;
 mod open;
 mod registry;

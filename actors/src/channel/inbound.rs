@@ -158,14 +158,10 @@ impl ChannelMachine {
                     self.basic_recovered(responder);
                 }
             }
-            AMQPClass::Tx(tx::AMQPMethod::CommitOk(_)) => match self.replies.next(class_id, method_id)? {
-                PendingReply::Committed(responder) => self.committed(responder),
-                // The end of a rollback.
-                PendingReply::Done(responder) => {
-                    let _ = responder.send(Ok(()));
-                }
-                _ => {}
-            },
+            AMQPClass::Tx(tx::AMQPMethod::CommitOk(_) | tx::AMQPMethod::RollbackOk(_)) => {
+                let reply = self.replies.next(class_id, method_id)?;
+                self.transaction_answered(reply);
+            }
             AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok)) => {
                 let reply = self.replies.next(class_id, method_id)?;
                 self.queue_declared(reply, &ok);
@@ -191,7 +187,7 @@ impl ChannelMachine {
                 | exchange::AMQPMethod::BindOk(_)
                 | exchange::AMQPMethod::UnbindOk(_),
             )
-            | AMQPClass::Tx(tx::AMQPMethod::SelectOk(_) | tx::AMQPMethod::RollbackOk(_))
+            | AMQPClass::Tx(tx::AMQPMethod::SelectOk(_))
             | AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => self.done(class_id, method_id)?,
             _ => return Err(only_of_clients(class_id, method_id)),
         }

@@ -138,9 +138,22 @@ impl ChannelMachine {
         reply
     }
 
-    /// The reply to `tx.commit` has come.
-    pub(super) fn committed(&mut self, responder: Responder<()>) {
-        let _ = responder.send(self.transaction.committed());
+    /// A reply to `tx.commit` or `tx.rollback` has come. With the last one, what waited for it is written.
+    pub(super) fn transaction_answered(&mut self, reply: PendingReply) {
+        if !self.replies.has_commit() {
+            self.outbox.transaction_answered();
+        }
+        match reply {
+            PendingReply::Committed(responder) => {
+                let _ = responder.send(self.transaction.committed());
+            }
+            // The end of a rollback.
+            PendingReply::Done(responder) => {
+                let _ = responder.send(Ok(()));
+            }
+            // The caller has its timeout already. The next commit does not report what this one returned.
+            _ => drop(self.transaction.committed()),
+        }
     }
 
     /// The reply to `basic.recover` has come: what was delivered before is requeued, what comes from now on

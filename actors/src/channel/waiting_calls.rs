@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     Call, ChannelMachine, PendingReply, Reply, Responder, machine::Request, pending_reply::answer_all,
 };
-use crate::{error::Error, message::methods};
+use crate::{error::Error, message::methods, outbox::WITHOUT_REPLY};
 
 #[derive(Debug, Default)]
 pub(super) struct WaitingCalls(VecDeque<WaitingCall>);
@@ -176,7 +176,7 @@ impl ChannelMachine {
     pub(super) fn expire_waiting(&mut self, now: Instant, deadline: Duration) -> bool {
         let awaits_commit = self.awaits_commit();
         self.waiting.expire(now, deadline, || match awaits_commit {
-            true => Error::timeout("the transaction before it has no reply"),
+            true => Error::timeout(WITHOUT_REPLY),
             false => self.state.last_failure(),
         })
     }

@@ -42,8 +42,10 @@ impl Message for SelectTx {
 ///
 /// It is atomic only if all of them concern one queue.
 ///
-/// Calls behind it wait for its reply, also further commits. Publishes and acknowledgements do not wait:
-/// RabbitMQ closes the connection (504) for one that it reads before it has committed.
+/// Until its reply comes, nothing but `channel.close` is written on the channel: RabbitMQ closes the connection
+/// (504) for anything else that it reads before it has committed. Calls, further commits too, are made after it, in
+/// order. Publishes and acknowledgements are taken and belong to the next transaction; publishes take room in the
+/// publish window, and wait where there is none.
 ///
 /// # Errors
 /// - `Refused` without a code outside transaction mode, before anything is sent.
@@ -78,7 +80,7 @@ impl Message for CommitTx {
 /// and the deliveries that were settled since then return to their queues.
 ///
 /// If deliveries return, the client also sends `basic.reject` for them, and `tx.commit`. The reply is sent
-/// when they are in their queues.
+/// when they are in their queues. What follows waits for it, as for [`CommitTx`].
 ///
 /// # Errors
 /// - `Refused` without a code outside transaction mode, before anything is sent.

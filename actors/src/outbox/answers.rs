@@ -26,7 +26,8 @@ impl Outbox {
     /// Returns the memory of what the peer has caused and the connection has not taken.
     pub(crate) fn waiting_answers(&self) -> usize {
         let state = self.lock();
-        state.queue.answers() + state.acks.settled() * SETTLED_COST
+        let queued = state.attachment.queued().map_or(0, FrameQueue::answers);
+        state.queue.answers() + queued + state.acks.settled() * SETTLED_COST
     }
 }
 
@@ -35,7 +36,7 @@ impl OutboxState {
     #[inline]
     pub(super) fn render_many_acks(&mut self, channel: u16) {
         if self.acks.settled() >= RENDER_AT {
-            self.queue.acks(channel, &mut self.acks);
+            self.acks_appended(channel);
         }
     }
 }

@@ -41,6 +41,9 @@ pub(super) enum PublishMode {
     /// The channel is opened again. Publishes are queued, or refused with `outage`.
     /// Those that were written when the channel was closed for a publish are below `suspected`.
     Recovering { queued: FrameQueue, outage: Option<Error>, suspected: u64 },
+    /// `tx.commit` or `tx.rollback` is queued or written, and has no reply yet. What follows waits for it, and so
+    /// do acks: RabbitMQ closes the connection (504) for anything but `channel.close`.
+    Committing { queued: FrameQueue },
 }
 
 impl Attachment {
@@ -53,11 +56,15 @@ impl Attachment {
         }
     }
 
-    /// Returns the publishes that wait until the channel is recovered.
+    /// Returns what waits until the channel is recovered, older publishes are confirmed, or a transaction has its
+    /// reply.
     pub(super) fn queued(&self) -> Option<&FrameQueue> {
         match self {
             Self::Attached {
-                publishes: PublishMode::Resending { queued, .. } | PublishMode::Recovering { queued, .. },
+                publishes:
+                    PublishMode::Resending { queued, .. }
+                    | PublishMode::Recovering { queued, .. }
+                    | PublishMode::Committing { queued },
                 ..
             } => Some(queued),
             _ => None,
@@ -293,11 +300,12 @@ impl OutboxState {
         }
         let unconfirmed = self.confirms.unconfirmed();
         match (&frames, &self.attachment) {
-            // What waits for the recovery of the channel is never written.
+            // What waits for the recovery of the channel is never written. What waits for the reply to a commit
+            // would be rolled back.
             (FinalFrames::AfterQueued(_), Attachment::Attached { publishes, .. }) => match publishes {
                 PublishMode::Writing { .. } => self.confirms.taken.below(self.confirms.end()),
                 PublishMode::Resending { first, .. } => self.confirms.taken.below(*first),
-                PublishMode::Recovering { .. } => {}
+                PublishMode::Recovering { .. } | PublishMode::Committing { .. } => {}
             },
             _ if matches!(close.fault, CloseFault::Publish(_)) => {
                 let (written, taken) = (self.written_whole(), self.confirms.taken);
@@ -317,7 +325,9 @@ impl OutboxState {
             }
             FinalFrames::Queued => None,
             FinalFrames::AfterQueued(last) => {
-                self.queue.acks(config.channel, &mut self.acks);
+                if !self.attachment.awaits_commit() {
+                    self.queue.acks(config.channel, &mut self.acks);
+                }
                 Some(last)
             }
         };
@@ -353,7 +363,9 @@ impl OutboxState {
         let (queued, outage) = match &mut self.attachment {
             Attachment::Attached { publishes, .. } => match publishes {
                 PublishMode::Writing { .. } => (FrameQueue::default(), None),
-                PublishMode::Resending { queued, .. } => (std::mem::take(queued), None),
+                PublishMode::Resending { queued, .. } | PublishMode::Committing { queued } => {
+                    (std::mem::take(queued), None)
+                }
                 PublishMode::Recovering { queued, outage, .. } => (std::mem::take(queued), outage.take()),
             },
             Attachment::Detached { outage } => (FrameQueue::default(), outage.take()),

@@ -11,6 +11,7 @@ use super::{
     effects::DeferredEffects,
     outcome_error::Cause,
     signals::Tick,
+    transaction::WITHOUT_REPLY,
     unconfirmed::Unconfirmed,
 };
 use crate::error::Error;
@@ -110,7 +111,7 @@ impl OutboxState {
         match (&self.blocked, &self.unavailable) {
             (Some(reason), _) => Error::blocked_by(what, reason),
             (None, Some(cause)) => Error::unavailable(what, cause),
-            (None, None) => Error::timeout(what),
+            (None, None) => self.timed_out(what),
         }
     }
 
@@ -128,6 +129,7 @@ impl OutboxState {
         match (&self.blocked, &self.unavailable) {
             (Some(reason), _) => late.because(Error::blocked_by("it had to wait", reason)),
             (None, Some(cause)) => late.because(cause.clone()),
+            (None, None) if self.attachment.awaits_commit() => late.because(Error::timeout(WITHOUT_REPLY)),
             (None, None) => late,
         }
     }

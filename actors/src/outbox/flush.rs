@@ -17,9 +17,11 @@ impl Outbox {
         let (more, _dropped) = self.with(|state, effects| {
             let OutboxState { attachment, queue, acks, unconfirmed, confirms, window, ticker, .. } = state;
             // A closed channel resends nothing.
-            let (flusher, keep) = match attachment {
-                Attachment::Attached { flusher, .. } => (flusher, config.confirms),
-                Attachment::Closed { flusher: Some(flusher), .. } => (flusher, false),
+            let (flusher, keep, committing) = match attachment {
+                Attachment::Attached { flusher, publishes } => {
+                    (flusher, config.confirms, publishes.awaits_commit())
+                }
+                Attachment::Closed { flusher: Some(flusher), .. } => (flusher, false, false),
                 Attachment::Closed { flusher: None, .. } | Attachment::Detached { .. } => {
                     return (false, None);
                 }
@@ -34,14 +36,17 @@ impl Outbox {
                 window.set(confirms.unconfirmed(), cost, &mut effects.wakers);
                 Some(old)
             };
-            queue.acks(config.channel, acks);
+            if !committing {
+                queue.acks(config.channel, acks);
+            }
             let moved = queue.take(budget, keep.then_some(unconfirmed), out);
             confirms.taken.below(moved.end);
             let more = !queue.is_empty();
             if !config.confirms && moved.messages > 0 {
                 window.written(moved.messages, moved.cost, &mut effects.wakers);
             }
-            flusher.requested = more;
+            // Until a commit has its reply there is nothing more to take, so none is asked for.
+            flusher.requested = more || committing;
             if !more && acks.outstanding() == 0 {
                 ticker.idle(effects);
             }

@@ -61,6 +61,7 @@ pub(crate) use self::{
     missing::MissingExchanges,
     refused_publish::RefusedPublish,
     signals::{Flush, Tick},
+    transaction::WITHOUT_REPLY,
 };
 pub use self::{
     barrier::WaitForConfirmsFuture,
@@ -314,7 +315,8 @@ impl Outbox {
         result
     }
 
-    /// Appends one method frame, behind all content and acks that were written before it.
+    /// Appends one method frame, behind all content and acks that were written before it. Behind a commit it
+    /// waits with them.
     ///
     /// # Errors
     /// The error that closed it; `Limit` for a frame that is larger than the connection allows.
@@ -330,8 +332,7 @@ impl Outbox {
             if frame.len() > state.frame_max {
                 return Err(over_frame_max("the arguments", frame.len(), state.frame_max));
             }
-            state.queue.acks(self.config.channel, &mut state.acks);
-            append(&mut state.queue, frame);
+            append(state.acks_appended(self.config.channel), frame);
             state.request_flush(self.config.channel, effects);
             Ok(())
         })

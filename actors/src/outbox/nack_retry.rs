@@ -84,7 +84,7 @@ impl OutboxState {
                 *publishes = PublishMode::Writing { nack_retry_until: None };
                 self.request_flush(channel, effects);
             }
-            PublishMode::Recovering { .. } => {}
+            PublishMode::Recovering { .. } | PublishMode::Committing { .. } => {}
         }
         freed
     }
@@ -96,7 +96,7 @@ impl PublishMode {
             Self::Writing { nack_retry_until } | Self::Resending { nack_retry_until, .. } => {
                 *nack_retry_until
             }
-            Self::Recovering { .. } => None,
+            Self::Recovering { .. } | Self::Committing { .. } => None,
         }
     }
 }

@@ -156,7 +156,10 @@ impl OutboxState {
         };
         match &mut self.attachment {
             Attachment::Attached {
-                publishes: PublishMode::Resending { queued, .. } | PublishMode::Recovering { queued, .. },
+                publishes:
+                    PublishMode::Resending { queued, .. }
+                    | PublishMode::Recovering { queued, .. }
+                    | PublishMode::Committing { queued },
                 ..
             } => queued.publish(config.channel, self.frame_max, sequence, outgoing),
             Attachment::Attached { flusher, publishes: PublishMode::Writing { .. } } => {

@@ -1,4 +1,4 @@
-//! Calls behind a commit or rollback, which the broker reads only once it has committed.
+//! Calls, publishes and acks behind a commit or rollback, which the broker reads only once it has committed.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use super::bench::Bench;
 use crate::{
     channel::reply::Answer,
     error::ErrorKind,
-    message::{CancelConsumer, CommitTx, ConsumerEnd, PurgeQueue, RollbackTx},
+    message::{CancelConsumer, CloseChannel, CommitTx, ConsumerEnd, Outcome, PurgeQueue, RollbackTx},
+    outbox::DeliveredTags,
     wire::{AMQPClass, basic, queue, tx},
 };
 
@@ -92,4 +93,54 @@ fn calls_behind_a_commit_keep_their_deadline() {
     committed(&mut bench);
     // The purge was not made; nothing is delivered to the consumer any more, so its cancel is.
     assert_eq!(bench.sent(), ["tx.commit", "basic.cancel c"]);
+}
+
+fn settle(bench: &Bench, tag: u64) {
+    let (epoch, consumer) = (bench.machine.channel_epoch, Some(1));
+    bench.machine.outbox.delivered(&[DeliveredTags { first: tag, last: tag, consumer }]).unwrap();
+    bench.machine.outbox.settle(epoch, tag, 1, Outcome::Ack).unwrap();
+}
+
+#[test]
+fn publishes_and_acks_behind_a_commit_or_rollback_are_written_after_its_last_reply() {
+    let mut bench = Bench::in_transaction();
+    bench.publish();
+    settle(&bench, 1);
+    let first = commit(&mut bench);
+    assert_eq!(bench.sent(), ["basic.publish", "basic.ack", "tx.commit"]);
+    bench.publish();
+    settle(&bench, 2);
+    let rollback = bench.machine.rollback(RollbackTx, bench.now).listen();
+    bench.publish();
+    assert_eq!(bench.sent(), [""; 0]);
+    committed(&mut bench);
+    assert!(first.is_ok());
+    assert_eq!(
+        bench.sent(),
+        ["basic.publish", "basic.publish", "basic.ack", "tx.rollback", "basic.reject", "tx.commit"]
+    );
+    bench.publish();
+    settle(&bench, 3);
+    bench.receive(AMQPClass::Tx(tx::AMQPMethod::RollbackOk(tx::RollbackOk {})));
+    assert_eq!(bench.sent(), [""; 0], "the commit of the rollback has no reply");
+    assert!(rollback.take().is_none());
+    committed(&mut bench);
+    assert!(rollback.is_ok());
+    assert_eq!(bench.sent(), ["basic.publish", "basic.ack"]);
+}
+
+#[test]
+fn a_channel_closes_although_a_commit_has_no_reply() {
+    let mut bench = Bench::in_transaction();
+    let first = commit(&mut bench);
+    bench.publish();
+    settle(&bench, 1);
+    let closed = bench.machine.close(CloseChannel::new(), bench.now).listen();
+    assert_eq!(bench.sent(), ["tx.commit", "channel.close"]);
+    let error = first.take().expect("an answer").unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
+    committed(&mut bench);
+    assert_eq!(bench.sent(), [""; 0]);
+    bench.answer_close();
+    assert!(closed.is_ok());
 }

@@ -105,6 +105,16 @@ enum ReadBack {
     Method(u16, u16),
 }
 
+impl ReadBack {
+    /// Returns the routing key of a publish.
+    fn key(self) -> Option<String> {
+        match self {
+            Self::Publish(key, _) => Some(key),
+            Self::Method(..) => None,
+        }
+    }
+}
+
 fn read_back(mut bytes: BytesMut, frame_max: u32) -> Vec<ReadBack> {
     let mut decoder = FrameDecoder::new(frame_max);
     let mut assembler = Assembler::new(u64::MAX);
