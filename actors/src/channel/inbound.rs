@@ -103,10 +103,10 @@ impl ChannelMachine {
                 Ok(())
             }
             Inbound::Ack { tag, multiple } => {
-                self.outbox.ack(tag, multiple).map_err(|()| never_published(tag, 80))
+                self.outbox.ack(tag, multiple).map_err(|()| never_written(tag, 80))
             }
             Inbound::Nack { tag, multiple, .. } => {
-                if self.outbox.nack(tag, multiple).map_err(|()| never_published(tag, 120))? {
+                if self.outbox.nack(tag, multiple).map_err(|()| never_written(tag, 120))? {
                     self.nacks.defer();
                 }
                 Ok(())
@@ -268,8 +268,8 @@ impl ChannelMachine {
     }
 }
 
-fn never_published(tag: u64, method_id: u16) -> Fault {
-    Fault::command(format!("a confirm for publish {tag}, which was never made")).with_method(60, method_id)
+fn never_written(tag: u64, method_id: u16) -> Fault {
+    Fault::command(format!("a confirm for publish {tag}, which was not written")).with_method(60, method_id)
 }
 
 fn only_of_clients(class_id: u16, method_id: u16) -> Fault {

@@ -90,7 +90,8 @@ pub(super) enum BrokerAnswer {
 }
 
 impl Outbox {
-    /// Applies `basic.ack` from the broker; `Err` for a delivery tag that was never published.
+    /// Applies `basic.ack` from the broker; `Err` for the delivery tag of a publish that no connection has taken in
+    /// this channel epoch.
     pub(crate) fn ack(&self, tag: u64, multiple: bool) -> Result<(), ()> {
         let (known, _freed) = self.with(|state, effects| {
             let answered = state.answered(tag, multiple, BrokerAnswer::Ack, effects);
@@ -100,8 +101,8 @@ impl Outbox {
         known
     }
 
-    /// Applies `basic.nack` from the broker; returns whether publishes wait to be sent again. `Err` for a
-    /// delivery tag that was never published.
+    /// Applies `basic.nack` from the broker; returns whether publishes wait to be sent again. `Err` as for
+    /// [`ack`](Self::ack).
     pub(crate) fn nack(&self, tag: u64, multiple: bool) -> Result<bool, ()> {
         let now = Instant::now();
         let (known, _freed) = self.with(|state, effects| {
@@ -124,8 +125,9 @@ impl OutboxState {
         answer: BrokerAnswer,
         effects: &mut DeferredEffects,
     ) -> (Result<(), ()>, Vec<Bytes>) {
+        let written = self.written();
         let OutboxState { confirms, unconfirmed, .. } = self;
-        let known = confirms.answered(tag, multiple, answer, unconfirmed, &mut effects.wakers);
+        let known = confirms.answered(tag, multiple, written, answer, unconfirmed, &mut effects.wakers);
         (known, self.drop_resolved(effects))
     }
 
@@ -247,17 +249,20 @@ impl Confirms {
         (waker, error)
     }
 
-    /// Applies a confirm of the broker; `Err` for a delivery tag that was never published.
+    /// Applies a confirm of the broker; `Err` for the delivery tag of a publish from `written` on, which was not
+    /// written. Confirms of publishes that have their outcome are ignored.
     #[inline]
     pub(super) fn answered(
         &mut self,
         tag: u64,
         multiple: bool,
+        written: u64,
         answer: BrokerAnswer,
         unconfirmed: &Unconfirmed,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), ()> {
-        let end = self.end();
+        // What was written and is resolved may be dropped.
+        let end = written.max(self.base);
         let sequence = match tag {
             0 if multiple => end - 1,
             0 => return Err(()),

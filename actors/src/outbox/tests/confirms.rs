@@ -51,17 +51,19 @@ fn acks_may_arrive_out_of_order_and_cover_several() {
     let mut woken = Vec::new();
     publish(&mut confirms, 10);
     for (tag, multiple) in [(1, false), (3, false), (5, true), (10, false), (9, true)] {
-        confirms.answered(tag, multiple, BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken).unwrap();
+        confirms
+            .answered(tag, multiple, confirms.end(), BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken)
+            .unwrap();
     }
     assert_eq!((confirms.unconfirmed(), confirms.base), (0, 11));
     assert!((1..=10).all(|sequence| poll(&mut confirms, sequence).is_ready()));
     assert_eq!(
-        confirms.answered(11, false, BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken),
+        confirms.answered(11, false, confirms.end(), BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken),
         Err(()),
         "never published"
     );
     assert_eq!(
-        confirms.answered(4, false, BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken),
+        confirms.answered(4, false, confirms.end(), BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken),
         Ok(()),
         "known already"
     );
@@ -74,9 +76,13 @@ fn a_nack_and_a_return_fail_only_their_publish() {
     publish(&mut confirms, 4);
     assert!(poll(&mut confirms, 2).is_pending());
     confirms.returns.insert(3, some_return());
-    confirms.answered(2, false, BrokerAnswer::Nack, &Unconfirmed::default(), &mut woken).unwrap();
+    confirms
+        .answered(2, false, confirms.end(), BrokerAnswer::Nack, &Unconfirmed::default(), &mut woken)
+        .unwrap();
     assert_eq!(woken.len(), 1);
-    confirms.answered(4, true, BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken).unwrap();
+    confirms
+        .answered(4, true, confirms.end(), BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken)
+        .unwrap();
     assert_eq!(kind(poll(&mut confirms, 2)), Some(ErrorKind::Nacked));
     assert_eq!(kind(poll(&mut confirms, 3)), Some(ErrorKind::Unroutable));
     assert!(poll(&mut confirms, 1).is_ready() && poll(&mut confirms, 4).is_ready());
@@ -91,7 +97,9 @@ fn forgotten_confirms_leave_nothing_behind() {
     confirms.forget(1);
     confirms.forget(2);
     confirms.returns.insert(2, some_return());
-    confirms.answered(3, true, BrokerAnswer::Nack, &Unconfirmed::default(), &mut woken).unwrap();
+    confirms
+        .answered(3, true, confirms.end(), BrokerAnswer::Nack, &Unconfirmed::default(), &mut woken)
+        .unwrap();
     confirms.forget(3);
     assert!(confirms.failures.is_empty() && confirms.returns.is_empty() && confirms.published_at.is_empty());
 }
@@ -120,7 +128,9 @@ fn a_late_publish_fails_once_and_its_ack_still_counts_if_it_was_written() {
     let Poll::Ready(Err(unsent)) = poll(&mut confirms, 3) else { panic!("unanswered") };
     assert_eq!((unsent.kind(), unsent.may_have_arrived()), (ErrorKind::Limit, false));
     assert_eq!(confirms.unconfirmed(), 2, "what was not written is withdrawn");
-    confirms.answered(2, true, BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken).unwrap();
+    confirms
+        .answered(2, true, confirms.end(), BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken)
+        .unwrap();
     assert_eq!((confirms.unconfirmed(), confirms.failures.len()), (0, 0));
 }
 
@@ -129,7 +139,9 @@ fn closing_fails_all_and_written_publishes_may_have_arrived() {
     let mut confirms = Confirms::default();
     let mut woken = Vec::new();
     publish(&mut confirms, 3);
-    confirms.answered(1, false, BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken).unwrap();
+    confirms
+        .answered(1, false, confirms.end(), BrokerAnswer::Ack, &Unconfirmed::default(), &mut woken)
+        .unwrap();
     confirms.taken.below(3);
     confirms.fail_all(&Error::channel_closed("gone", None), &Unconfirmed::default(), &mut woken);
     assert!(matches!(poll(&mut confirms, 1), Poll::Ready(Ok(()))));
@@ -154,7 +166,7 @@ proptest! {
             let first = if multiple { 0 } else { at };
             truth[first..=at].iter_mut().for_each(|t| { t.get_or_insert(nack); });
             let answer = if nack { BrokerAnswer::Nack } else { BrokerAnswer::Ack };
-            confirms.answered(at as u64 + 1, multiple, answer, &Unconfirmed::default(), &mut woken).unwrap();
+            confirms.answered(at as u64 + 1, multiple, confirms.end(), answer, &Unconfirmed::default(), &mut woken).unwrap();
         }
         prop_assert_eq!(confirms.unconfirmed(), truth.iter().filter(|t| t.is_none()).count());
         for (sequence, nacked) in (1..).zip(truth) {

@@ -9,6 +9,7 @@ mod lock;
 mod returns;
 mod schedules;
 mod transaction;
+mod unwritten;
 mod window;
 
 use std::task::{Context, Poll, Waker};

@@ -27,6 +27,7 @@ async fn a_waiting_publish_that_fails_does_not_block_those_behind_it() {
     outbox.detach(&Outage { error: &error, fail: false, hard_error: false });
     outbox.attach(EPOCH, connection, 4096, true);
     outbox.finish_recovery(&HashMap::new(), None);
+    take_all(&outbox, usize::MAX);
     outbox.ack(1, false).unwrap();
     let failed = outbox.poll_publish(&mut first, &mut cx, outgoing(&large, &body));
     assert!(matches!(failed, Poll::Ready(Err(error)) if error.kind() == ErrorKind::Limit));
