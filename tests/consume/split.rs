@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use actix_pika::{
-    Consume, DeclareQueue, Delivery, ErrorKind, Publishing,
+    Consume, DeclareQueue, Delivery, ErrorKind, Publishing, Requeue,
+    message::{Settle, Token},
     testing::{
         HandshakeScript, PeerMessage, Probe,
         protocol::{AMQPClass, basic},
@@ -56,6 +57,34 @@ crate::modes! {
         assert_eq!((content.queue(), content.consumer_tag(), content.message_count()), ("jobs", "", Some(0)));
         token.ack().unwrap();
         assert_eq!(queue.delete().await.unwrap(), 0);
+    }
+
+    /// ACK-17: tokens settle many deliveries at once, are processed under a guard, and go to the Channel actor as
+    /// deliveries do.
+    async fn a_token_settles_in_every_way_of_a_delivery(bench: Bench) {
+        let oracle = bench.fill_queue("jobs", (0..8).map(|n| n.to_string())).await;
+        let mut deliveries = bench.channel.queue("jobs").deliveries().await.unwrap();
+        let mut tokens = Vec::new();
+        for _ in 0..8 {
+            let (_, token) = within("a delivery", 10, deliveries.next()).await.unwrap().split();
+            assert_eq!((token.consumer_tag(), token.queue()), (deliveries.tag(), "jobs"));
+            tokens.push(token);
+        }
+        let settled = tokens.remove(0);
+        bench.channel.actor().send(Settle::ack(settled)).await.unwrap().unwrap();
+        Token::ack_many(tokens.drain(..2)).unwrap();
+        Token::nack_many(tokens.drain(..2), false).unwrap();
+        let done = tokens.remove(0).process(Requeue::No);
+        assert_eq!(done.body(), b"5");
+        done.done().unwrap();
+        drop(tokens.remove(0).process(Requeue::No));
+        let failed = tokens.remove(0).process(Requeue::OnceThenDrop);
+        drop(failed);
+        let again = within("a delivery", 10, deliveries.next()).await.unwrap();
+        assert_eq!((again.body(), again.redelivered()), (&b"7"[..], true));
+        drop(Token::from(again).process(Requeue::OnceThenDrop));
+        bench.channel.close().await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 0);
     }
 
     /// ACK-16: `ack_all` of a message that was got covers those of its own queue, and nothing else. What it covers is

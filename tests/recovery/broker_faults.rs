@@ -207,6 +207,7 @@ async fn a_late_delivery_costs_its_channel_or_its_consumer_for_a_moment() {
         ChannelEvent::ConsumerRecovered { tag } if !closes_channel => assert_eq!(&*tag, "slow"),
         event => panic!("{event:?}"),
     }
+    assert!(unsettled.is_stale());
     assert_eq!(unsettled.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
     let again = take(&mut probe, 1).await.remove(0);
     assert_eq!((again.body(), again.redelivered(), again.consumer_tag()), (&b"x"[..], true, "slow"));

@@ -296,8 +296,9 @@ impl Delivery {
     }
 
     /// Returns whether the delivery can no longer be settled: its channel was reopened or is closed, an
-    /// [`ack_all`](Self::ack_all) or [`nack_all`](Self::nack_all) of a later delivery has settled it, or the
-    /// broker has requeued it after [`Recover`](crate::Recover).
+    /// [`ack_all`](Self::ack_all) or [`nack_all`](Self::nack_all) of a later delivery has settled it, the
+    /// broker has requeued it after [`Recover`](crate::Recover), or RabbitMQ 4.3 or later has cancelled its consumer
+    /// of a quorum queue, and has taken it back.
     ///
     /// **Over a reconnect**: deliveries from before are stale. The broker delivers the messages again.
     ///
@@ -323,7 +324,8 @@ impl Delivery {
     /// `StaleDelivery` if the channel was reopened, if an [`ack_all`](Self::ack_all) settled the delivery, or if
     /// RabbitMQ 4.3 or later has cancelled its consumer of a quorum queue, and has taken it back. Also if the
     /// arbiter of the connection stood still for three heartbeat intervals, after which the broker has closed
-    /// the connection: the message is delivered again.
+    /// the connection: the message is delivered again. Only the first settlement since the connection has written is
+    /// checked for that, because the clock is not read for each.
     /// `ChannelClosed` or `ConnectionClosed` if the channel or connection is closed. In these cases no frame
     /// is sent, and nothing is closed.
     ///

@@ -2,16 +2,16 @@
 
 use actix::Message;
 
-use super::{Delivery, Outcome};
+use super::{Outcome, Token};
 use crate::error::Result;
 
-/// Settles a delivery by a message to the Channel actor.
+/// Settles a delivery by a message to the Channel actor. It is given as a delivery, or as its token.
 ///
-/// The methods of [`Delivery`] do the same without passing through a mailbox. The delivery is settled on its
+/// The methods of [`Delivery`](super::Delivery) and [`Token`] do the same without passing through a mailbox. The delivery is settled on its
 /// own channel, whichever Channel actor receives the message.
 ///
 /// # Errors
-/// Those of [`Delivery::ack`].
+/// Those of [`Delivery::ack`](super::Delivery::ack).
 ///
 /// # Examples
 /// ```no_run
@@ -24,12 +24,12 @@ use crate::error::Result;
 #[derive(Debug)]
 #[must_use = "a message does nothing until it is sent or passed to a call"]
 pub struct Settle {
-    pub(crate) delivery: Delivery,
+    pub(crate) token: Token,
     pub(crate) outcome: Outcome,
 }
 
 impl Settle {
-    /// Acknowledges the delivery (`basic.ack`), see [`Delivery::ack`].
+    /// Acknowledges the delivery (`basic.ack`), see [`Delivery::ack`](super::Delivery::ack).
     ///
     /// # Examples
     /// ```
@@ -38,11 +38,12 @@ impl Settle {
     ///     Settle::ack(delivery)
     /// }
     /// ```
-    pub fn ack(delivery: Delivery) -> Self {
-        Self { delivery, outcome: Outcome::Ack }
+    pub fn ack(delivery: impl Into<Token>) -> Self {
+        Self { token: delivery.into(), outcome: Outcome::Ack }
     }
 
-    /// Acknowledges the delivery and all older ones of its consumer or queue (`basic.ack`), see [`Delivery::ack_all`].
+    /// Acknowledges the delivery and all older ones of its consumer or queue (`basic.ack`), see
+    /// [`Delivery::ack_all`](super::Delivery::ack_all).
     ///
     /// # Examples
     /// ```
@@ -51,11 +52,12 @@ impl Settle {
     ///     Settle::ack_all(last)
     /// }
     /// ```
-    pub fn ack_all(delivery: Delivery) -> Self {
-        Self { delivery, outcome: Outcome::AckAll }
+    pub fn ack_all(delivery: impl Into<Token>) -> Self {
+        Self { token: delivery.into(), outcome: Outcome::AckAll }
     }
 
-    /// Refuses the delivery and all older ones of its consumer (`basic.nack`), see [`Delivery::nack_all`].
+    /// Refuses the delivery and all older ones of its consumer (`basic.nack`), see
+    /// [`Delivery::nack_all`](super::Delivery::nack_all).
     ///
     /// # Examples
     /// ```
@@ -64,11 +66,11 @@ impl Settle {
     ///     Settle::nack_all(last, true)
     /// }
     /// ```
-    pub fn nack_all(delivery: Delivery, requeue: bool) -> Self {
-        Self { delivery, outcome: Outcome::NackAll { requeue } }
+    pub fn nack_all(delivery: impl Into<Token>, requeue: bool) -> Self {
+        Self { token: delivery.into(), outcome: Outcome::NackAll { requeue } }
     }
 
-    /// Refuses the delivery (`basic.nack`), see [`Delivery::nack`].
+    /// Refuses the delivery (`basic.nack`), see [`Delivery::nack`](super::Delivery::nack).
     ///
     /// # Examples
     /// ```
@@ -77,11 +79,11 @@ impl Settle {
     ///     Settle::nack(delivery, true)
     /// }
     /// ```
-    pub fn nack(delivery: Delivery, requeue: bool) -> Self {
-        Self { delivery, outcome: Outcome::Nack { requeue } }
+    pub fn nack(delivery: impl Into<Token>, requeue: bool) -> Self {
+        Self { token: delivery.into(), outcome: Outcome::Nack { requeue } }
     }
 
-    /// Rejects the delivery (`basic.reject`), see [`Delivery::reject`].
+    /// Rejects the delivery (`basic.reject`), see [`Delivery::reject`](super::Delivery::reject).
     ///
     /// # Examples
     /// ```
@@ -90,12 +92,12 @@ impl Settle {
     ///     Settle::reject(delivery, false)
     /// }
     /// ```
-    pub fn reject(delivery: Delivery, requeue: bool) -> Self {
-        Self { delivery, outcome: Outcome::Reject { requeue } }
+    pub fn reject(delivery: impl Into<Token>, requeue: bool) -> Self {
+        Self { token: delivery.into(), outcome: Outcome::Reject { requeue } }
     }
 
     pub(crate) fn run(self) -> Result<()> {
-        self.delivery.settle(self.outcome)
+        self.token.settle(self.outcome)
     }
 }
 

@@ -45,7 +45,7 @@ impl Delivery {
     }
 }
 
-fn settle_many(deliveries: impl IntoIterator<Item = Delivery>, outcome: Outcome) -> Result<()> {
+pub(super) fn settle_many(deliveries: impl IntoIterator<Item = Delivery>, outcome: Outcome) -> Result<()> {
     let mut result = Ok(());
     let mut group: Vec<Delivery> = Vec::new();
     for delivery in deliveries {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::Delivery;
+use super::{Delivery, Outcome, Processing, Requeue, settle_many::settle_many};
 use crate::error::Result;
 
 /// The right to settle a delivery once ([`Delivery::split`]).
@@ -109,6 +109,55 @@ impl Token {
         self.0.reject(requeue)
     }
 
+    /// Starts processing the delivery: returns a guard that settles it in every case, also on an early return or a
+    /// panic. See [`Delivery::process`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Requeue, Result, Token};
+    /// # async fn resize() -> std::io::Result<()> { Ok(()) }
+    /// async fn work(token: Token) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let job = token.process(Requeue::OnceThenDrop);
+    ///     resize().await?; // an error or a panic rejects the delivery
+    ///     Ok(job.done()?)
+    /// }
+    /// ```
+    pub fn process(self, requeue: Requeue) -> Processing {
+        self.0.process(requeue)
+    }
+
+    /// Acknowledges many deliveries (`basic.ack`), and sends the frames together. See [`Delivery::ack_many`].
+    ///
+    /// # Errors
+    /// The first error; the others are settled nevertheless. The errors are those of [`Delivery::ack`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Result, Token};
+    /// fn store(tokens: Vec<Token>) -> Result<()> {
+    ///     Token::ack_many(tokens)
+    /// }
+    /// ```
+    pub fn ack_many(tokens: impl IntoIterator<Item = Self>) -> Result<()> {
+        settle_many(tokens.into_iter().map(|token| token.0), Outcome::Ack)
+    }
+
+    /// Refuses many deliveries (`basic.nack`), and sends the frames together. See [`Delivery::nack_many`].
+    ///
+    /// # Errors
+    /// Those of [`ack_many`](Self::ack_many).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Result, Token};
+    /// fn give_back(tokens: Vec<Token>) -> Result<()> {
+    ///     Token::nack_many(tokens, true)
+    /// }
+    /// ```
+    pub fn nack_many(tokens: impl IntoIterator<Item = Self>, requeue: bool) -> Result<()> {
+        settle_many(tokens.into_iter().map(|token| token.0), Outcome::Nack { requeue })
+    }
+
     /// Returns whether the delivery can no longer be settled. See [`Delivery::is_stale`].
     ///
     /// # Examples
@@ -146,6 +195,51 @@ impl Token {
     /// ```
     pub fn delivery_tag(&self) -> u64 {
         self.0.delivery_tag()
+    }
+
+    /// Returns the tag of the consumer that received the delivery; empty for one of [`Get`](super::Get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Token;
+    /// fn came_from_get(token: &Token) -> bool {
+    ///     token.consumer_tag().is_empty()
+    /// }
+    /// ```
+    pub fn consumer_tag(&self) -> &str {
+        self.0.consumer_tag()
+    }
+
+    /// Returns the queue that delivered the message. See [`Delivery::queue`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Token;
+    /// fn print(token: &Token) {
+    ///     println!("delivery {} of {:?}", token.delivery_tag(), token.queue());
+    /// }
+    /// ```
+    pub fn queue(&self) -> &str {
+        self.0.queue()
+    }
+
+    pub(super) fn settle(self, outcome: Outcome) -> Result<()> {
+        self.0.settle(outcome)
+    }
+}
+
+/// The token of a delivery whose content is not needed any more.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{Delivery, Token};
+/// fn to_be_settled(deliveries: Vec<Delivery>) -> Vec<Token> {
+///     deliveries.into_iter().map(Token::from).collect()
+/// }
+/// ```
+impl From<Delivery> for Token {
+    fn from(delivery: Delivery) -> Self {
+        Self(delivery)
     }
 }
 

@@ -49,7 +49,9 @@ fn ack_after_a_cancel(
     bench.cancel_by_broker("a");
     assert_eq!(bench.sent(), ["basic.cancel a"], "so that it can start again");
     bench.answer_cancel("a");
+    let is_stale = outbox.is_stale(bench.machine.channel_epoch, 1);
     let error = outbox.settle(bench.machine.channel_epoch, 1, id, Outcome::Ack).err();
+    assert_eq!(is_stale, error.is_some());
     (error.map(|error| error.kind()), bench.sent())
 }
 
