@@ -86,9 +86,11 @@ impl Error {
     /// Returns whether the same operation may succeed when it is retried, if necessary on a new connection or
     /// channel.
     ///
-    /// True for `Io`, `Timeout`, `Blocked`, `Protocol`, `ConnectionClosed`, `Nacked`, failed
-    /// [providers](Self::credentials), and a connection that the broker refused because a limit of connections
-    /// is reached (`Limit`) or its virtual host is down (`Vhost`). Retrying a publish that
+    /// True for `Io`, `Timeout`, `Blocked`, `Protocol`, `Nacked`, failed
+    /// [providers](Self::credentials), a connection that the broker refused because a limit of connections
+    /// is reached (`Limit`) or its virtual host is down (`Vhost`), and a channel that was closed because of something
+    /// else (`ChannelClosed`). True for `ConnectionClosed` too, unless this application has closed the connection, or
+    /// the broker refuses it until its options are changed. Retrying a publish that
     /// [may have arrived](Self::may_have_arrived) may publish it twice.
     ///
     /// # Examples
@@ -126,6 +128,10 @@ impl Error {
     /// returned the publish, so that it can have arrived only if it was written once before. The same holds for
     /// the publish for which the broker closed the channel, as with 404 for its exchange, and for what it has
     /// dropped behind it. False if the publish was not written, and will not be.
+    ///
+    /// Of a call: whether it may have taken effect, because its reply did not come. False for a call that changes
+    /// nothing at the broker. Of a [`MailboxError`](actix::MailboxError): an actor that has ended had not read the
+    /// message; one that did not reply in time still reads it, whatever it is.
     ///
     /// **Over a reconnect**: an unconfirmed publish is resent automatically. An error is returned only when
     /// its deadline passes, or with `on_outage(Fail)`.
@@ -275,5 +281,28 @@ mod tests {
         );
         // The first entity is nearer to the cause.
         assert_eq!(with_entity.in_flight().on("another").entity(), Some("jobs"));
+    }
+
+    #[test]
+    fn an_actor_that_has_ended_has_not_read_the_message() {
+        let (ended, late) = (Error::from(actix::MailboxError::Closed), actix::MailboxError::Timeout.into());
+        let says = |error: &Error| (error.kind(), error.is_retryable(), error.may_have_arrived());
+        assert_eq!(says(&ended), (ErrorKind::Stopped, false, false));
+        assert_eq!(says(&late), (ErrorKind::Timeout, true, true));
+    }
+
+    #[test]
+    fn what_ends_for_good_is_not_retryable() {
+        let refused = CloseReason::new(530, "NOT_ALLOWED - vhost nope not found", 10, 40);
+        let lost = [Error::connect_refused(refused), Error::connection_closed_here("closed")];
+        for cause in &lost {
+            let error = Error::connection_lost(cause);
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ConnectionClosed, false), "{error}");
+            assert!(!error.in_flight().is_retryable() && !error.without_reply("tx.commit").is_retryable());
+        }
+        for cause in [Error::connection_closed("reset", None), Error::stopped("a panic")] {
+            assert!(Error::connection_lost(&cause).is_retryable(), "{cause}");
+        }
+        assert!(Error::transaction_lost(None).is_retryable());
     }
 }

@@ -146,3 +146,27 @@ async fn a_call_whose_reply_is_cut_off_may_have_taken_effect() {
     let behind = behind.map(drop).unwrap_err();
     assert_eq!((behind.kind(), behind.may_have_arrived()), (ErrorKind::ChannelClosed, false), "{behind}");
 }
+
+/// PUB-52: who closes a channel or a connection himself cannot succeed by a retry.
+#[actix::test]
+async fn what_the_application_has_closed_is_not_retryable() {
+    let mut robust = RobustConnection::connect().await;
+    let [closed, late] = [robust.channel().await, robust.channel().await];
+    within("close", 10, closed.close()).await.unwrap();
+    let error = closed.default_exchange().publish("x", "jobs").await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ChannelClosed, false), "{error}");
+
+    robust.disconnect().await;
+    let exchange = late.default_exchange();
+    let waiting = actix_rt::spawn(async move { exchange.publish("x", "jobs").await.map(drop) });
+    eventually("a publish", 10, async || (late.load().unconfirmed == 1).then_some(())).await;
+    within("close", 10, robust.connection.close()).await.unwrap_err();
+    let waiting = within("an outcome", 10, waiting).await.unwrap().unwrap_err();
+    let new = late.default_exchange().publish("x", "jobs").await.unwrap_err();
+    let declared = late.declare_queue("jobs").await.map(drop).unwrap_err();
+    let opened = robust.connection.channel().await.map(drop).unwrap_err();
+    for error in [waiting, new, declared, opened] {
+        let says = (error.kind(), error.is_retryable(), error.may_have_arrived());
+        assert_eq!(says, (ErrorKind::ConnectionClosed, false, false), "{error}");
+    }
+}

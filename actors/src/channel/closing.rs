@@ -62,7 +62,7 @@ impl ChannelMachine {
     /// The connection is being closed, and waits until no publish is unconfirmed.
     pub(super) fn drain(&mut self, now: Instant) {
         self.drain_requested = true;
-        self.outbox.refuse_publishes(Error::connection_closed("the connection is being closed", None));
+        self.outbox.refuse_publishes(Error::connection_closed_here("the connection is being closed"));
         self.outbox.end_nack_retry();
         self.continue_closing(now);
         self.outputs.request_tick();

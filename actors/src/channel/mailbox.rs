@@ -3,15 +3,17 @@
 //! Every handler calls the machine once, and then carries out the outputs of the machine. Only the actor,
 //! here and in `mod.rs`, reads the clock.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use actix::{AsyncContext, Context, Handler, ResponseFuture};
+use actix::{AsyncContext, Context, Handler};
 use tokio::time::Instant;
 
-use super::{Channel, ChannelMachine, Number, Reply, machine::ConnectionLink, output::Output};
+use super::{
+    Channel, ChannelMachine, Number, Reply,
+    machine::ConnectionLink,
+    output::Output,
+    publish_reply::{Route, answer_publish},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     internal::ChannelMessage,
@@ -21,7 +23,7 @@ use crate::{
         PauseConsumer, Publish, PurgeQueue, Qos, QueueDeclared, Recover, ReleaseChannel, RollbackTx,
         SelectTx, Settle, SinkRegistration, TargetLost, UnbindExchange, UnbindQueue, WatchChannel,
     },
-    outbox::{Destination, FinalFrames, Outbox, PublishFuture, Tick},
+    outbox::{FinalFrames, PublishFuture, Tick},
     wire::Fault,
 };
 
@@ -251,10 +253,10 @@ impl Handler<PauseConsumer> for Channel {
 
 /// Publishes and acks of handles go to the outbox without the actor.
 impl Handler<Publish> for Channel {
-    type Result = ResponseFuture<Result<Confirmation>>;
+    type Result = Reply<Confirmation>;
 
     fn handle(&mut self, publish: Publish, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(self.publish(publish))
+        answer_publish(self.publish(publish))
     }
 }
 
@@ -296,27 +298,6 @@ impl Handler<FollowChannel> for Channel {
 
     fn handle(&mut self, FollowChannel(stream): FollowChannel, _: &mut Context<Self>) {
         self.watchers.add_stream(stream);
-    }
-}
-
-/// Where a [`Publish`] message goes.
-struct Route {
-    outbox: Arc<Outbox>,
-    exchange: String,
-    routing_key: String,
-}
-
-impl Destination for Route {
-    fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
-    }
-
-    fn exchange(&self) -> &str {
-        &self.exchange
-    }
-
-    fn routing_key(&self) -> &str {
-        &self.routing_key
     }
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `calls`, `waiting_calls` | calls of the application, and those that wait during a recovery |
 //! | `replies`, `pending_reply` | which reply of the broker is for which call |
+//! | `publish_reply` | the reply to a publish that came by the mailbox |
 //! | `inbound`, `deliver` | frames of the broker, deliveries |
 //! | `skipped` | messages whose body is over a limit |
 //! | `consume`, `cancel`, `repair` | `basic.consume`, `basic.cancel`, consumers that cannot start again |
@@ -33,6 +34,7 @@ mod outage;
 mod output;
 mod pending_reply;
 mod prefetch;
+mod publish_reply;
 mod recovery;
 mod renames;
 mod reopen;

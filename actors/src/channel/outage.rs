@@ -39,9 +39,8 @@ impl ChannelMachine {
             Loss::Recovers => {}
         }
         if self.transaction.selected() {
-            let what = "the transaction is lost with its connection";
             let reason = cause.close_reason().cloned();
-            return self.end(Error::channel_closed(what, reason), FinalFrames::None, Number::Free);
+            return self.end(Error::transaction_lost(reason), FinalFrames::None, Number::Free);
         }
         self.note_consumers_at_fault(error);
         // A publish that made the broker close the connection with a hard error would do so again when it is

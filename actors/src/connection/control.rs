@@ -119,7 +119,7 @@ impl Connection {
     /// `timeout`.
     pub(super) fn close(&mut self, code: u16, text: &str, timeout: Duration) {
         self.take_from_all_channels();
-        let cause = Error::connection_closed("closed by the application", None);
+        let cause = Error::connection_closed_here("closed by the application");
         self.phase.start_closing(true, Some(cause));
         // Nothing can be sent after a failed write.
         let timeout = if self.phase.is_write_closed() { timeout.min(FINAL_FRAMES_TIMEOUT) } else { timeout };

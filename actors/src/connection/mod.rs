@@ -224,7 +224,7 @@ impl Handler<ConnectionCommand> for Connection {
             ConnectionCommand::DetachChannel { channel } => self.detach_channel(channel),
             ConnectionCommand::Close { code, text, within } => match self.phase {
                 ConnectionPhase::Opening => {
-                    self.end_report.send(Error::connection_closed("closed by the application", None));
+                    self.end_report.send(Error::connection_closed_here("closed by the application"));
                     ctx.stop();
                 }
                 ConnectionPhase::Open | ConnectionPhase::WriteClosed { .. } => {

@@ -177,13 +177,18 @@ impl Error {
         data.into()
     }
 
+    /// Creates the error of calls and publishes that the application has ended itself, by closing the connection.
+    pub(crate) fn connection_closed_here(what: &'static str) -> Self {
+        Self::data(ErrorKind::ConnectionClosed, what).into()
+    }
+
     /// Creates the error of calls and publishes on a connection that ended because of `cause`.
     pub(crate) fn connection_lost(cause: &Error) -> Self {
         if cause.kind() == ErrorKind::ConnectionClosed {
             return cause.clone();
         }
         let mut data = Self::data(ErrorKind::ConnectionClosed, "the connection is closed");
-        data.retryable = true;
+        data.retryable = !cause.is_refused_for_good();
         data.source = Some(cause.clone());
         data.into()
     }
@@ -200,6 +205,15 @@ impl Error {
         let mut data = Self::data(ErrorKind::ChannelClosed, "the channel was closed meanwhile");
         data.retryable = true;
         data.source = Some(cause.clone());
+        data.into()
+    }
+
+    /// Creates the error of a channel whose transaction is lost with the connection. Another one may be committed
+    /// on a new channel.
+    pub(crate) fn transaction_lost(close: Option<CloseReason>) -> Self {
+        let what = "the transaction is lost with its connection";
+        let mut data = Self::data(ErrorKind::ChannelClosed, what);
+        (data.close, data.retryable) = (close, true);
         data.into()
     }
 
@@ -363,9 +377,10 @@ impl From<Fault> for Error {
 
 impl From<actix::MailboxError> for Error {
     fn from(error: actix::MailboxError) -> Self {
-        // Whether the actor has seen the message is not known.
         match error {
-            actix::MailboxError::Closed => Self::stopped("the actor has stopped").maybe_arrived(),
+            // An actor of this crate replies to every message that it has read, also when it ends.
+            actix::MailboxError::Closed => Self::stopped("the actor has stopped"),
+            // It still reads the message, which may be a publish.
             actix::MailboxError::Timeout => Self::timeout("the actor did not reply in time").maybe_arrived(),
         }
     }

@@ -5,14 +5,18 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use super::{
     Outbox,
+    outcome_error::Cause,
     own_deadline::{OwnDeadline, poll_outcome},
 };
-use crate::{error::Result, message::Confirmation};
+use crate::{
+    error::{Error, Result},
+    message::Confirmation,
+};
 
 /// Waits for the broker's confirm of a publish. Dropping it does not cancel the publish.
 ///
@@ -113,6 +117,16 @@ impl Outbox {
     pub(super) fn poll_confirm(&self, sequence: u64, cx: &mut Context<'_>) -> Poll<Result<u32>> {
         let (outcome, _old) = self.lock().confirms.poll(sequence, cx);
         outcome
+    }
+
+    /// Returns the outcome of a publish, or that it has none because of `why`.
+    pub(super) fn outcome_or(&self, sequence: u64, why: Error) -> Result<u32> {
+        let mut state = self.lock();
+        let (outcome, _waker) = state.confirms.poll(sequence, &Context::from_waker(Waker::noop()));
+        match outcome {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => Err(Cause::from(why).of(sequence, &state.confirms.taken)),
+        }
     }
 
     /// Removes the waiter for a confirm; the publish is not cancelled.

@@ -16,7 +16,7 @@ use super::{
     publish::Ticket,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     message::{Confirmation, Publishing},
     wire::{SHORT_MAX, check_short},
 };
@@ -59,6 +59,20 @@ impl<D: Destination> PublishFuture<D> {
     pub fn new(destination: D, content: Publishing) -> Self {
         let deadline = OwnDeadline::of(&content);
         Self { destination, step: PublishStep::Queueing { content, ticket: Ticket::default() }, deadline }
+    }
+}
+
+impl<D: Destination> PublishFuture<D> {
+    /// Ends it because its arbiter has ended. Returns the outcome as far as it is known.
+    pub(crate) fn give_up(&mut self) -> Result<Confirmation> {
+        let why = Error::stopped("the arbiter of the channel has ended");
+        match &self.step {
+            PublishStep::Confirming { sequence } => {
+                let outcome = self.destination.outbox().outcome_or(*sequence, why);
+                outcome.map(|epoch| Confirmation::new(*sequence, epoch))
+            }
+            PublishStep::Queueing { .. } | PublishStep::Done => Err(why),
+        }
     }
 }
 

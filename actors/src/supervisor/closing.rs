@@ -64,7 +64,7 @@ impl Supervision {
         match &self.phase {
             Phase::Closed(Some(error)) => Err(Error::connection_lost(error)),
             Phase::Closed(None) => Err(closed_by_application(None)),
-            Phase::Closing(_) => Err(Error::connection_closed("the connection is being closed", None)),
+            Phase::Closing(_) => Err(Error::connection_closed_here("the connection is being closed")),
             _ => Ok(()),
         }
     }
@@ -177,7 +177,7 @@ fn how_closed(error: Error, content_lost: bool, outage: Option<&Error>) -> HowCl
 /// Returns the error of everything that a close by the application ends, with the outage that kept it
 /// waiting.
 fn closed_by_application(cause: Option<&Error>) -> Error {
-    let error = Error::connection_closed("the connection was closed by the application", None);
+    let error = Error::connection_closed_here("the connection was closed by the application");
     match cause {
         Some(cause) => error.caused_by(cause),
         None => error,

@@ -303,6 +303,7 @@ impl Waiters {
     /// Every call fails at once, because its actor has stopped or its connection is closed.
     pub async fn are_answered(self) {
         let publish = self.publish.answer().await.unwrap_err();
+        assert!(publish.may_have_arrived(), "{publish}");
         for error in [publish, self.declare.answer().await.unwrap_err()] {
             let kind = error.kind();
             assert!(matches!(kind, ErrorKind::Stopped | ErrorKind::ConnectionClosed), "{error:?}");
