@@ -74,6 +74,8 @@ pub(crate) enum ChannelMessage {
     ForgetConsumer { tag: String },
     /// The start of this consumer has cost the connection: it must not start with the channel.
     ConsumerAtFault { consumer: u32, error: Error },
+    /// It was not this consumer that has cost the connection: it starts with the channel.
+    ConsumerNotAtFault { tag: String },
     /// A consumer that could not recover can start again, or ends.
     ConsumerRepaired { consumer: u32, result: Result<(), ConsumerEnd> },
     /// Reading has paused for too long, and this consumer has the most unsettled bytes.

@@ -133,6 +133,7 @@ impl ChannelMachine {
                 self.consumer_repaired(consumer, result, Instant::now());
             }
             ChannelMessage::ConsumerAtFault { consumer, error } => self.consumer_at_fault(consumer, error),
+            ChannelMessage::ConsumerNotAtFault { tag } => self.consumer_not_at_fault(&tag),
             ChannelMessage::CancelSlowConsumer { consumer } => {
                 log::warn!("channel {}: consumer {consumer} cancelled, too slow", self.number());
                 self.cancel_slow_consumer(consumer, Instant::now());

@@ -150,6 +150,13 @@ impl ChannelMachine {
         }
     }
 
+    /// The connection was lost for another reason than the start of this consumer.
+    pub(super) fn consumer_not_at_fault(&mut self, tag: &str) {
+        if let Some(entry) = self.consumers.get_mut(tag) {
+            entry.faults.tried();
+        }
+    }
+
     /// A delivery that could not be read has cost the connection. If that happens again and again, its
     /// consumer is not started with the channel any more.
     fn note_read_fault(&mut self, code: u16, error: &Error) {

@@ -59,6 +59,10 @@ pub enum ConnectionEvent {
     /// The health of a connected connection has changed. Only connections that recover report it. The end of
     /// the connection is reported as [`Lost`](Self::Lost) or [`Closed`](Self::Closed).
     Health(Health),
+    /// The tries of something that is missing have reached the limits of the [`Recovery`](crate::Recovery). A
+    /// consumer delivers nothing then, and does not end: it is tried once more after the next reconnect, unless
+    /// the application cancels it.
+    GivenUp(Skipped),
     /// The broker blocks publishing (`connection.blocked`), with its reason.
     Blocked(PeerText),
     /// The broker accepts publishes again (`connection.unblocked`).

@@ -13,7 +13,8 @@ use std::time::Duration;
 /// missing on an open connection is tried again, each entity by itself: after 50 milliseconds, then after
 /// pauses that double up to 5 seconds. [`attempts`](Self::attempts) and [`within`](Self::within) limit these
 /// tries too: an entity that reaches them is listed as given up ([`NextTry::Never`](crate::NextTry::Never)),
-/// [`Health`](crate::Health) stays `Degraded`, and the next reconnect tries it once more.
+/// [`Health`](crate::Health) stays `Degraded`, [`GivenUp`](crate::ConnectionEvent::GivenUp) reports it, and the
+/// next reconnect tries it once more.
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections#recovery>
 ///

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::missing::EntityKey;
+use super::missing::{EntityKey, TryLimits};
 use crate::{error::Error, internal::TrialResult};
 
 /// The pause before the first trial.
@@ -45,6 +45,9 @@ struct FatalEntity {
     epoch: u64,
     pause: Duration,
     due: Instant,
+    /// When it has cost the last of them, and how many trials were refused since then.
+    since: Instant,
+    trials: u32,
     state: FatalState,
 }
 
@@ -54,6 +57,8 @@ enum FatalState {
     Withheld { ready: bool },
     /// In the trial that is under way.
     OnTrial,
+    /// Left out: its trials have reached the limits of the recovery. It is tried again after the next reconnect.
+    GivenUp,
     /// Tried with success, and not left out any more.
     Released { since: Instant },
 }
@@ -75,6 +80,8 @@ pub(super) enum TrialEnd {
     Released(EntityKey),
     /// It is tried again at this time.
     Again(EntityKey, Instant),
+    /// It is not tried again on this connection.
+    GivenUp(EntityKey),
 }
 
 impl FatalEntities {
@@ -83,10 +90,14 @@ impl FatalEntities {
         self.lost_epoch = epoch;
         self.stop_trial(now);
         for (key, fatal_entity) in &mut self.known {
-            if let (EntityKey::Consumer { .. }, FatalState::Withheld { ready }) =
-                (key, &mut fatal_entity.state)
-            {
-                *ready = false;
+            let ready = !matches!(key, EntityKey::Consumer { .. });
+            match fatal_entity.state {
+                FatalState::GivenUp => {
+                    (fatal_entity.state, fatal_entity.due) =
+                        (FatalState::Withheld { ready }, now + fatal_entity.pause);
+                }
+                FatalState::Withheld { .. } if !ready => fatal_entity.state = FatalState::Withheld { ready },
+                FatalState::Withheld { .. } | FatalState::OnTrial | FatalState::Released { .. } => {}
             }
         }
     }
@@ -95,26 +106,30 @@ impl FatalEntities {
     pub(super) fn add(&mut self, key: EntityKey, error: Error, now: Instant) {
         let stood = |known: &FatalEntity| match known.state {
             FatalState::Released { since } => now.saturating_duration_since(since) >= STOOD,
-            FatalState::Withheld { .. } | FatalState::OnTrial => false,
+            FatalState::Withheld { .. } | FatalState::OnTrial | FatalState::GivenUp => false,
         };
         let earlier = self.known.remove(&key).filter(|known| !stood(known));
         let losses = earlier.map_or(0, |known| known.losses).saturating_add(1);
         let (epoch, pause) = (self.lost_epoch, loss_pause(losses));
         let state = FatalState::Withheld { ready: !matches!(key, EntityKey::Consumer { .. }) };
-        self.known.insert(key, FatalEntity { error, losses, epoch, pause, due: now + pause, state });
+        let (due, since, trials) = (now + pause, now, 0);
+        self.known.insert(key, FatalEntity { error, losses, epoch, pause, due, since, trials, state });
     }
 
     /// The virtual host of the lost connection has gone: what the broker refused with it was not the cause.
-    ///
-    /// A consumer still waits for its trial, as its channel does.
-    pub(super) fn vhost_gone(&mut self, now: Instant) {
+    /// Returns what is not left out any more.
+    pub(super) fn vhost_gone(&mut self, now: Instant) -> Vec<EntityKey> {
+        let mut released = Vec::new();
         for (key, fatal_entity) in &mut self.known {
-            let is_consumer = matches!(key, EntityKey::Consumer { .. });
-            // The second time it may be what the virtual host goes down from.
-            if fatal_entity.epoch == self.lost_epoch && fatal_entity.losses == 1 && !is_consumer {
+            // The second time it may be what the virtual host goes down from. What could not be read of the
+            // deliveries to a consumer was not refused.
+            let is_first = fatal_entity.epoch == self.lost_epoch && fatal_entity.losses == 1;
+            if is_first && fatal_entity.is_withheld() && fatal_entity.error.close_reason().is_some() {
                 fatal_entity.state = FatalState::Released { since: now };
+                released.push(key.clone());
             }
         }
+        released
     }
 
     /// Returns why something is left out, if it is.
@@ -180,7 +195,13 @@ impl FatalEntities {
     }
 
     /// A trial has ended.
-    pub(super) fn trial_done(&mut self, number: u64, result: TrialResult, now: Instant) -> Option<TrialEnd> {
+    pub(super) fn trial_done(
+        &mut self,
+        number: u64,
+        result: TrialResult,
+        limits: TryLimits,
+        now: Instant,
+    ) -> Option<TrialEnd> {
         let (_, key) = self.running.take_if(|(running, _)| *running == number)?;
         let fatal_entity = self.known.get_mut(&key)?;
         match result {
@@ -189,11 +210,18 @@ impl FatalEntities {
                 self.not_before = None;
                 return Some(TrialEnd::Released(key));
             }
-            TrialResult::Refused(error) => fatal_entity.error = error,
+            TrialResult::Refused(error) => {
+                fatal_entity.error = error;
+                fatal_entity.trials = fatal_entity.trials.saturating_add(1);
+            }
             TrialResult::NotMade(error) => log::debug!("no connection for a trial: {error}"),
         }
         fatal_entity.failed(now);
         self.not_before = Some(now + BETWEEN);
+        if limits.are_reached(fatal_entity.trials, fatal_entity.since, now) {
+            fatal_entity.state = FatalState::GivenUp;
+            return Some(TrialEnd::GivenUp(key));
+        }
         Some(TrialEnd::Again(key, fatal_entity.due))
     }
 
@@ -269,7 +297,7 @@ fn loss_pause(losses: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::CloseReason;
+    use crate::{error::CloseReason, options::Recovery};
 
     fn queue(name: &str) -> EntityKey {
         EntityKey::Queue(name.to_owned())
@@ -277,6 +305,10 @@ mod tests {
 
     fn refusal(code: u16) -> Error {
         Error::connection_closed("test", Some(CloseReason::new(code, "INTERNAL_ERROR", 50, 10)))
+    }
+
+    fn none() -> TryLimits {
+        TryLimits::default()
     }
 
     fn own(_: &EntityKey) -> TrialPlace {
@@ -297,10 +329,10 @@ mod tests {
         assert_eq!(fatal_entities.deadline(own), None, "one at a time");
         assert!(fatal_entities.take_due(own, *now).is_none());
         assert!(
-            fatal_entities.trial_done(number + 1, TrialResult::Accepted, *now).is_none(),
+            fatal_entities.trial_done(number + 1, TrialResult::Accepted, none(), *now).is_none(),
             "another trial"
         );
-        fatal_entities.trial_done(number, result, *now).expect("an end");
+        fatal_entities.trial_done(number, result, none(), *now).expect("an end");
         pause.as_millis()
     }
 
@@ -338,6 +370,27 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_of_the_recovery_end_trials_until_the_next_reconnect() {
+        let limits = TryLimits::of(Recovery::default().attempts(2));
+        let (mut fatal_entities, mut now) = (FatalEntities::default(), Instant::now());
+        fatal_entities.add(queue("q"), refusal(541), now);
+        for (result, is_over) in [
+            (TrialResult::NotMade(refusal(530)), false),
+            (TrialResult::Refused(refusal(541)), false),
+            (TrialResult::Refused(refusal(541)), true),
+        ] {
+            now = fatal_entities.deadline(own).expect("a trial");
+            let (number, _) = fatal_entities.take_due(own, now).expect("a trial");
+            let end = fatal_entities.trial_done(number, result, limits, now);
+            assert_eq!(matches!(end, Some(TrialEnd::GivenUp(_))), is_over, "{end:?}");
+        }
+        assert_eq!(fatal_entities.deadline(own), None);
+        assert!(fatal_entities.withheld(&queue("q")).is_some(), "it is still left out");
+        fatal_entities.connection_lost(2, now);
+        assert!(fatal_entities.deadline(own).is_some());
+    }
+
+    #[test]
     fn no_fatal_entity_keeps_another_one_from_its_trial() {
         let (mut fatal_entities, mut now) = (FatalEntities::default(), Instant::now());
         for name in ["a", "b", "c"] {
@@ -348,7 +401,7 @@ mod tests {
             now = fatal_entities.deadline(own).expect("a trial");
             let (number, key) = fatal_entities.take_due(own, now).expect("a trial");
             tried.push(key.name());
-            fatal_entities.trial_done(number, TrialResult::Refused(refusal(541)), now);
+            fatal_entities.trial_done(number, TrialResult::Refused(refusal(541)), none(), now);
             assert!(fatal_entities.deadline(own).expect("a trial") >= now + BETWEEN);
         }
         tried.sort();
@@ -384,7 +437,7 @@ mod tests {
         fatal_entities.connection_lost(1, due);
         assert!(fatal_entities.running.is_none());
         assert!(
-            fatal_entities.trial_done(number, TrialResult::Accepted, due).is_none(),
+            fatal_entities.trial_done(number, TrialResult::Accepted, none(), due).is_none(),
             "its result comes too late"
         );
         assert_eq!(fatal_entities.deadline(own), Some(due + 2 * FIRST_PAUSE));
@@ -394,11 +447,13 @@ mod tests {
     fn what_is_refused_while_the_virtual_host_goes_is_released_once() {
         let (mut fatal_entities, now) = (FatalEntities::default(), Instant::now());
         let keys = [queue("earlier"), queue("q"), EntityKey::consumer(1, "tag")];
-        for (epoch, withheld) in [(1, [false; 3]), (2, [false, false, true]), (3, [false, true, true])] {
+        for (epoch, withheld) in [(1, [false; 3]), (2, [false; 3]), (3, [false, true, true])] {
             fatal_entities.connection_lost(epoch, now);
             let lost = if epoch == 1 { &keys[..1] } else { &keys[1..] };
             lost.iter().for_each(|key| fatal_entities.add(key.clone(), refusal(541), now));
-            fatal_entities.vhost_gone(now);
+            let released = fatal_entities.vhost_gone(now);
+            assert_eq!(released.len(), [1, 2, 0][epoch as usize - 1]);
+            assert!(fatal_entities.vhost_gone(now).is_empty(), "once");
             assert_eq!(keys.each_ref().map(|key| fatal_entities.withheld(key).is_some()), withheld);
         }
     }

@@ -168,7 +168,7 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
             }
             SupervisorMessage::TopologyChanged(change) => self.supervision.topology_changed(change, now),
             SupervisorMessage::Deleting { kind, name, is_deleting } => {
-                self.supervision.deleting(kind, &name, is_deleting);
+                self.supervision.deleting(kind, &name, is_deleting, now);
             }
             SupervisorMessage::EntityGone { kind, name, error } => {
                 self.supervision.entity_gone(kind, &name, &error, now);

@@ -123,8 +123,12 @@ impl Supervision {
         }
     }
 
-    /// Tells the channels what is in place again, or is not looked for any more.
+    /// Tells the channels what is in place again, or is not looked for any more, and the application what was
+    /// given up.
     pub(super) fn announce(&mut self) {
+        for given_up in self.missing.take_given_up() {
+            self.notify(ConnectionEvent::GivenUp(given_up));
+        }
         for (kind, name) in self.missing.take_announcements() {
             self.send_to_channels(|| ChannelMessage::EntityFound { kind, name: name.clone() });
         }
@@ -178,6 +182,9 @@ impl Supervision {
 
     /// A 404 named an exchange or queue. A recorded one is declared again with its bindings.
     pub(super) fn entity_gone(&mut self, kind: EntityKind, name: &str, error: &Error, now: Instant) {
+        if let Some(key) = EntityKey::declared(kind, name) {
+            self.topology.gone_while_deleting(&key, error);
+        }
         self.missing.entity_gone(kind, name, error, &self.topology, now);
         self.announce();
         self.health_changed();

@@ -135,10 +135,13 @@ impl Supervision {
         }
     }
 
-    /// An exchange or queue is about to be deleted, or that was refused.
-    pub(super) fn deleting(&mut self, kind: EntityKind, name: &str, is_deleting: bool) {
-        if let Some(key) = EntityKey::declared(kind, name) {
-            self.topology.set_deleting(key, is_deleting);
+    /// An exchange or queue is about to be deleted, or that was refused. If it is gone nevertheless, it is
+    /// declared again.
+    pub(super) fn deleting(&mut self, kind: EntityKind, name: &str, is_deleting: bool, now: Instant) {
+        let gone =
+            EntityKey::declared(kind, name).and_then(|key| self.topology.set_deleting(key, is_deleting));
+        if let Some(error) = gone {
+            self.entity_gone(kind, name, &error, now);
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::missing::EntityKey;
 use crate::{
+    error::Error,
     internal::{Change, Entity, Removal},
     message::{DeclareExchange, DeclareQueue, EntityKind, QueueName},
     wire::Table,
@@ -21,8 +22,15 @@ pub(super) struct Topology {
     pub(super) bindings: BTreeMap<BindingKey, Vec<Recorded<Table>>>,
     /// The queue, by channel and consumer tag.
     consumers: HashMap<(u16, String), String>,
-    /// How many deletes of an exchange or queue are unanswered.
-    deleting: BTreeMap<EntityKey, usize>,
+    /// Exchanges and queues whose deletes are unanswered.
+    deleting: BTreeMap<EntityKey, Deleting>,
+}
+
+#[derive(Debug, Default)]
+struct Deleting {
+    times: usize,
+    /// The broker has named it as gone meanwhile.
+    gone: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -235,15 +243,24 @@ impl Topology {
     }
 
     /// An exchange or queue is about to be deleted, or that was refused. It must not be declared again
-    /// meanwhile because somebody finds that it is gone.
-    pub(super) fn set_deleting(&mut self, key: EntityKey, is_deleting: bool) {
+    /// meanwhile because somebody finds that it is gone. Returns with the last refusal why it is gone, if it is.
+    pub(super) fn set_deleting(&mut self, key: EntityKey, is_deleting: bool) -> Option<Error> {
         if is_deleting {
-            *self.deleting.entry(key).or_default() += 1;
-        } else if let Some(times) = self.deleting.get_mut(&key) {
-            *times -= 1;
-            if *times == 0 {
-                self.deleting.remove(&key);
-            }
+            self.deleting.entry(key).or_default().times += 1;
+            return None;
+        }
+        let deleting = self.deleting.get_mut(&key)?;
+        deleting.times -= 1;
+        match deleting.times {
+            0 => self.deleting.remove(&key)?.gone,
+            _ => None,
+        }
+    }
+
+    /// The broker has named something as gone, which may be being deleted.
+    pub(super) fn gone_while_deleting(&mut self, key: &EntityKey, error: &Error) {
+        if let Some(deleting) = self.deleting.get_mut(key) {
+            deleting.gone = Some(error.clone());
         }
     }
 

@@ -58,6 +58,11 @@ impl Supervision {
         let Some(reason) = error.close_reason() else { return };
         let Some(at) = fatal_step(&task.steps, answered, reason) else { return };
         let Some(key) = task.key_of_step(at) else { return };
+        if let EntityKey::Exchange(name) = &key
+            && !self.topology.has(&key)
+        {
+            self.missing.probe_cost_connection(name, now);
+        }
         log::warn!("{} {:?} cost the connection: {error}", key.kind(), key.name());
         if let Some(Repair { channel, consumer, .. }) = self.missing.repair_of(&key) {
             // It must not start with its channel.
@@ -79,7 +84,13 @@ impl Supervision {
     /// refuses this with 541.
     pub(super) fn vhost_gone(&mut self, now: Instant) {
         self.lost_steps = None;
-        self.fatal_entities.vhost_gone(now);
+        for key in self.fatal_entities.vhost_gone(now) {
+            if let EntityKey::Consumer { channel, tag } = key {
+                // It starts with its channel.
+                let message = ChannelMessage::ConsumerNotAtFault { tag };
+                self.effects.push_back(Effect::SendToChannel(channel, message));
+            }
+        }
     }
 
     /// Takes out of the steps what has cost a connection: it is missing.
@@ -207,12 +218,20 @@ impl Supervision {
         if self.looked_for_room(trial, &result, now) {
             return;
         }
-        match self.fatal_entities.trial_done(trial, result, now) {
+        match self.fatal_entities.trial_done(trial, result, self.missing.limits(), now) {
             Some(TrialEnd::Released(key)) => self.release_fatal_entity(&key, now),
             Some(TrialEnd::Again(key, due)) => {
                 if let Some(error) = self.fatal_entities.withheld(&key).cloned() {
                     log::debug!("{} {:?}: its trial has failed: {error}", key.kind(), key.name());
                     self.missing.withhold(&key, error, Some(due), now);
+                    self.health_changed();
+                }
+            }
+            Some(TrialEnd::GivenUp(key)) => {
+                if let Some(error) = self.fatal_entities.withheld(&key).cloned() {
+                    self.missing.withhold(&key, error, None, now);
+                    self.missing.reach_limits(&key, now);
+                    self.announce();
                     self.health_changed();
                 }
             }

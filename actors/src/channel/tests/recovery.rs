@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bench::Bench;
 use crate::{
     channel::output::Output,
-    error::ErrorKind,
+    error::{CloseReason, Error, ErrorKind},
     internal::SupervisorMessage,
     message::{CancelConsumer, Consume, ConsumerEnd, PurgeQueue, Qos},
 };
@@ -341,6 +341,28 @@ fn a_consumer_without_a_reply_is_started_again_on_the_next_connection() {
     bench.attach();
     bench.reopened_with("jobs");
     assert!(bench.repair().is_none());
+}
+
+/// BRK-07: what costs the connection while the virtual host is deleted is not at fault.
+#[test]
+fn a_consumer_that_has_cost_the_connection_starts_with_its_channel_if_it_was_not_at_fault() {
+    for is_cleared in [false, true] {
+        let mut bench = Bench::open();
+        bench.consume("jobs");
+        bench.lose_connection();
+        bench.attach();
+        bench.sent();
+        let reason = CloseReason::new(541, "INTERNAL_ERROR", 60, 20);
+        bench.machine.connection_lost(&Error::connection_closed("closed", Some(reason)));
+        let is_report =
+            |output: &Output| matches!(output, Output::Supervisor(SupervisorMessage::ConsumerAtFault { .. }));
+        assert!(bench.outputs().iter().any(is_report));
+        if is_cleared {
+            bench.machine.consumer_not_at_fault("jobs");
+        }
+        bench.attach();
+        assert_eq!(bench.sent().contains(&"basic.consume".to_owned()), is_cleared);
+    }
 }
 
 #[test]

@@ -20,6 +20,12 @@ pub(in crate::supervisor) struct TryLimits {
 }
 
 impl TryLimits {
+    /// Returns whether that many tries since then are enough.
+    pub(in crate::supervisor) fn are_reached(&self, tries: u32, since: Instant, now: Instant) -> bool {
+        self.attempts.is_some_and(|attempts| tries >= attempts)
+            || self.within.is_some_and(|within| now.saturating_duration_since(since) >= within)
+    }
+
     pub(in crate::supervisor) fn of(recovery: Recovery) -> Self {
         match recovery {
             Recovery::After(Backoff { attempts, within, .. }) => Self { attempts, within },
@@ -84,8 +90,7 @@ impl EntityBackoff {
     }
 
     pub(in crate::supervisor) fn is_over(&self, limits: &TryLimits, now: Instant) -> bool {
-        limits.attempts.is_some_and(|attempts| self.attempts >= attempts)
-            || limits.within.is_some_and(|within| now.saturating_duration_since(self.since) >= within)
+        limits.are_reached(self.attempts, self.since, now)
     }
 }
 

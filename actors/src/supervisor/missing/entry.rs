@@ -97,6 +97,7 @@ impl Entry {
     pub(super) fn to_missing(&self, key: &EntityKey) -> MissingEntity {
         let next_try = match (self.place, self.progress) {
             (Place::Application, _) => NextTry::ByApplication,
+            (_, Progress::GivenUp) => NextTry::Never,
             (Place::OwnConnection { next: Some(at) }, _) => NextTry::At(at.into_std()),
             (Place::OwnConnection { next: None }, _) => NextTry::AtReconnect,
             (_, Progress::Waiting { due }) => NextTry::At(due.into_std()),
@@ -104,7 +105,6 @@ impl Entry {
             (_, Progress::NoRoom { probe: Some(at) }) => NextTry::At(at.into_std()),
             (_, Progress::NoRoom { probe: None }) => NextTry::WhenChannelCloses,
             (_, Progress::Detached | Progress::Unanswered) => NextTry::AtReconnect,
-            (_, Progress::GivenUp) => NextTry::Never,
         };
         MissingEntity {
             kind: key.kind(),

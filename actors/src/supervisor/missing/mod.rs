@@ -24,17 +24,17 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-pub(super) use self::{
-    backoff::LONGEST_PAUSE,
-    entry::{Place, Repair},
-    key::EntityKey,
-    run::Run,
-};
 use self::{
-    backoff::{EntityBackoff, TryLimits},
+    backoff::EntityBackoff,
     entry::{Entry, Progress},
     log_schedule::LogSchedule,
     probes::Probes,
+};
+pub(super) use self::{
+    backoff::{LONGEST_PAUSE, TryLimits},
+    entry::{Place, Repair},
+    key::EntityKey,
+    run::Run,
 };
 use super::{
     refusal::{is_lasting, is_not_found, is_transient, may_exist},
@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    message::EntityKind,
+    message::{EntityKind, Skipped},
     options::Recovery,
 };
 
@@ -57,6 +57,8 @@ pub(super) struct Missing {
     probes: Probes,
     /// What channels are to be told.
     announcements: Vec<(EntityKind, String)>,
+    /// What has reached the limits and was not reported yet.
+    given_up: Vec<Skipped>,
 }
 
 /// Which entries are tried.
@@ -75,6 +77,7 @@ impl Missing {
             longest_pause: LONGEST_PAUSE,
             probes: Probes::default(),
             announcements: Vec::new(),
+            given_up: Vec::new(),
         }
     }
 
@@ -113,8 +116,7 @@ impl Missing {
         }
         let (kind, name, error) = (key.kind(), key.name(), &entry.error);
         if entry.backoff.is_over(&limits, now) {
-            log::error!("{kind} {name:?}: given up by the limits of the recovery: {error}");
-            return self.give_up(key, now);
+            return self.reach_limits(key, now);
         }
         let may_exist = may_exist(error);
         let due = match is_lasting(error) {
@@ -130,6 +132,28 @@ impl Missing {
         if may_exist {
             self.look_for(key, now);
         }
+    }
+
+    /// Something has reached the limits of the recovery.
+    pub(super) fn reach_limits(&mut self, key: &EntityKey, now: Instant) {
+        let Some(error) = self.entries.get(key).map(|entry| entry.error.clone()) else { return };
+        let (kind, name) = (key.kind(), key.name());
+        log::error!("{kind} {name:?}: given up by the limits of the recovery: {error}");
+        self.given_up.push(Skipped { kind, name, error });
+        self.give_up(key, now);
+    }
+
+    pub(super) fn take_given_up(&mut self) -> Vec<Skipped> {
+        std::mem::take(&mut self.given_up)
+    }
+
+    pub(super) fn limits(&self) -> TryLimits {
+        self.limits
+    }
+
+    /// The broker has closed the connection because an exchange was looked for that is not recorded.
+    pub(super) fn probe_cost_connection(&mut self, name: &str, now: Instant) {
+        self.probes.cost_connection(name, now);
     }
 
     fn give_up(&mut self, key: &EntityKey, now: Instant) {

@@ -211,7 +211,7 @@ impl Missing {
                     Ok(()) => {
                         self.found(&EntityKey::Exchange(declare.name.clone()), now);
                     }
-                    Err(_) => self.probes.refused(&declare.name, now),
+                    Err(_) => self.probes.answered(&declare.name, now),
                 },
                 RecoveryStep::Queue { declare, name }
                     if declare.passive && topology.is_server_named(name.as_str()) =>

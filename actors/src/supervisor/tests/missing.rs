@@ -88,7 +88,7 @@ fn an_exchange_that_was_given_up_by_limits_is_looked_for() {
     let mut machine = with_exchange(|options| options.recovery = Recovery::fixed(SECOND).attempts(1));
     gone(&mut machine, EntityKind::Exchange, "x");
     let effects = done(&mut machine, vec![Err(refusal(541))]);
-    assert_eq!(effects, ["detach 10"], "publishes fail here");
+    assert_eq!(effects, ["detach 10", "event gave up x"], "publishes fail here");
     assert!(matches!(machine.supervision.missing.list()[0].next_try, NextTry::Never));
     assert!(gone(&mut machine, EntityKind::Exchange, "x").is_empty());
     machine.pass(50 * MILLISECOND);
@@ -101,13 +101,54 @@ fn what_the_application_deletes_is_not_declared_again() {
     let mut machine = with_exchange(|_| {});
     machine.declare(DeclareQueue::new("q"), "q");
     for (kind, name) in [(EntityKind::Exchange, "x"), (EntityKind::Queue, "q")] {
-        machine.supervision.deleting(kind, name, true);
+        machine.supervision.deleting(kind, name, true, machine.now);
         // The close of another channel overtakes the reply.
         let effects = gone(&mut machine, kind, name);
         assert!(effects.iter().all(|effect| effect.starts_with("1: found")), "{effects:?}");
-        machine.supervision.deleting(kind, name, false);
+        machine.supervision.deleting(kind, name, false, machine.now);
         assert!(gone(&mut machine, kind, name).len() <= 2);
     }
+}
+
+/// Somebody else has deleted it, and the application's own delete fails.
+#[test]
+fn what_is_gone_although_its_delete_failed_is_declared_again() {
+    for is_gone in [false, true] {
+        let mut machine = Machine::open();
+        machine.declare(DeclareQueue::new("q"), "q");
+        machine.supervision.deleting(EntityKind::Queue, "q", true, machine.now);
+        machine.supervision.deleting(EntityKind::Queue, "q", true, machine.now);
+        if is_gone {
+            gone(&mut machine, EntityKind::Queue, "q");
+        }
+        machine.supervision.deleting(EntityKind::Queue, "q", false, machine.now);
+        assert!(machine.effects().is_empty(), "another delete has no reply");
+        machine.supervision.deleting(EntityKind::Queue, "q", false, machine.now);
+        assert_eq!(machine.effects().contains(&"utility 10: q".to_owned()), is_gone);
+        assert_eq!(machine.supervision.missing.list().len(), usize::from(is_gone));
+    }
+}
+
+/// A probe of an exchange that nobody has recorded.
+#[test]
+fn a_probe_that_costs_the_connection_is_not_repeated_at_once() {
+    let mut machine = Machine::open();
+    machine.open_channel();
+    gone(&mut machine, EntityKind::Exchange, "theirs");
+    machine.pass(50 * MILLISECOND);
+    assert_eq!(machine.effects(), ["utility 10: theirs"]);
+    let reason = CloseReason::new(541, "INTERNAL_ERROR", 40, 10);
+    machine.supervision.connection_ended(Error::connection_closed("closed", Some(reason)), machine.now);
+    machine.supervision.utility_lost(1, 10, Vec::new(), machine.now);
+    machine.pass(SECOND);
+    machine.connect();
+    machine.supervision.channel_recovered(1, Vec::new(), machine.now);
+    machine.effects();
+    gone(&mut machine, EntityKind::Exchange, "theirs");
+    machine.pass(SECOND);
+    assert!(machine.effects().is_empty(), "not yet");
+    machine.pass(8 * SECOND);
+    assert_eq!(machine.effects(), ["utility 10: theirs"]);
 }
 
 /// The broker may hold a channel open that it did not reply on, so that its number is not used again.

@@ -125,6 +125,7 @@ fn describe(effect: &Effect) -> String {
         }
         Effect::Notify(ConnectionEvent::Health(health)) if health.is_up() => "event up".into(),
         Effect::Notify(ConnectionEvent::Health(_)) => "event degraded".into(),
+        Effect::Notify(ConnectionEvent::GivenUp(given_up)) => format!("event gave up {}", given_up.name),
         Effect::Notify(event) => format!("event {event:?}"),
         Effect::Attach(channel) => format!("attach {channel}"),
         Effect::SendToChannel(channel, message) => format!("{channel}: {}", describe_message(message)),
@@ -163,6 +164,7 @@ fn describe_message(message: &ChannelMessage) -> String {
         ChannelMessage::EntityFound { name, .. } => format!("found {name}"),
         ChannelMessage::ConsumerRepaired { consumer, result: Ok(()) } => format!("repaired {consumer}"),
         ChannelMessage::ConsumerRepaired { consumer, result: Err(_) } => format!("lost {consumer}"),
+        ChannelMessage::ConsumerNotAtFault { tag } => format!("not at fault {tag}"),
         other => format!("{other:?}"),
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     error::ErrorKind,
     message::{EntityKind, Health},
-    supervisor::ready::Readiness,
+    supervisor::{missing::EntityKey, ready::Readiness},
 };
 
 #[test]
@@ -145,6 +145,24 @@ fn a_declaration_is_not_left_out_when_the_virtual_host_has_gone() {
         machine.connect();
         assert_eq!(machine.effects().contains(&"utility 10: jobs".to_owned()), is_gone);
     }
+}
+
+/// BRK-07: so does a consumer that starts meanwhile. It starts with its channel on the next connection.
+#[test]
+fn a_consumer_is_not_left_out_when_the_virtual_host_has_gone() {
+    let mut machine = super::recovery::with_consumer(DeclareQueue::new("jobs"), "jobs");
+    let reason = CloseReason::new(541, "INTERNAL_ERROR", 60, 20);
+    let error = Error::connection_closed("the broker closed the connection", Some(reason));
+    machine.supervision.connection_ended(error.clone(), machine.now);
+    let key = EntityKey::consumer(1, "tag");
+    machine.supervision.add_fatal_entity(key.clone(), error, machine.now);
+    assert!(machine.supervision.fatal_entities.withheld(&key).is_some());
+    machine.pass(SECOND);
+    machine.effects();
+    let reason = CloseReason::new(530, "NOT_ALLOWED - vhost v not found", 10, 40);
+    machine.supervision.connection_ended(Error::connect_refused(reason), machine.now);
+    assert!(machine.effects().contains(&"1: not at fault tag".to_owned()));
+    assert!(machine.supervision.fatal_entities.withheld(&key).is_none());
 }
 
 fn readiness(machine: &Machine) -> String {

@@ -192,7 +192,8 @@ fn the_limits_of_the_recovery_are_those_of_an_entity_too() {
     done(&mut machine, 10, vec![Ok(None), Err(refusal(404)), Ok(None)]);
     machine.pass(50 * MILLISECOND);
     machine.effects();
-    assert_eq!(done(&mut machine, 10, vec![Ok(None), Err(refusal(404)), Ok(None)]), ["detach 10"]);
+    let effects = done(&mut machine, 10, vec![Ok(None), Err(refusal(404)), Ok(None)]);
+    assert_eq!(effects, ["detach 10", "event gave up tag"]);
     assert_eq!(machine.supervision.deadline(), None);
     assert!(!machine.supervision.health().is_up());
     let missing = machine.supervision.missing.list();

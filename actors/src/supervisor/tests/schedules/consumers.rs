@@ -169,6 +169,10 @@ impl Run {
                     made.is_at_fault = true;
                 }
             }
+            ChannelMessage::ConsumerNotAtFault { tag } => {
+                let those = self.made.iter_mut().filter(|((of, _), _)| *of == channel);
+                those.filter(|(_, made)| *made.tag == *tag).for_each(|(_, made)| made.is_at_fault = false);
+            }
             ChannelMessage::ForgetConsumer { tag } => {
                 self.made.retain(|(of, _), made| *of != channel || *made.tag != *tag);
             }

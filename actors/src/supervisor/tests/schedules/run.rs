@@ -118,7 +118,7 @@ impl Run {
                 self.delete(*at);
             }
             Step::Deleting { queue: at, is_deleting } => {
-                self.machine.supervision.deleting(EntityKind::Queue, &queue(*at), *is_deleting);
+                self.machine.supervision.deleting(EntityKind::Queue, &queue(*at), *is_deleting, now);
             }
             Step::Gone(at) => {
                 // What the application deletes is not declared again.
