@@ -223,7 +223,8 @@ impl Run {
                 }
                 Effect::StartTrial { number, steps } => {
                     assert!(self.is_open() && self.trial.is_none());
-                    assert!(!steps.is_empty());
+                    // Without steps it looks for room.
+                    assert!(!steps.is_empty() || self.machine.supervision.room.is_probing());
                     self.trial = Some((number, steps));
                 }
                 Effect::StopTrial => assert!(self.trial.take().is_some(), "no trial"),
