@@ -10,7 +10,10 @@ use crate::{Connection, Connector, Result};
 /// [the crate documentation](crate#where-a-connection-runs).
 ///
 /// # Errors
-/// - `Uri`: the URI cannot be parsed, or is `amqps` (this version has no TLS).
+/// - `Uri`: the URI cannot be parsed, or is `amqps` and no feature of TLS is on.
+/// - `Tls`: the server is not trusted, does not trust the client, or does not use TLS;
+///   [`tls_failure`](crate::Error::tls_failure) has the reason. [`TlsFailure`](crate::error::TlsFailure) lists
+///   which are retryable.
 /// - `Io`: nothing listens, the name has no address, or the socket fails during the handshake. Retryable.
 /// - `Timeout`: dialling and the handshake took longer than 30 seconds. Retryable.
 /// - `Auth`: the broker refuses the login (403), there is no mechanism in common, or the provider has no

@@ -8,6 +8,8 @@ use actix_pika_actors::testing::MemoryDialer;
 use actix_pika_actors::{Address, ConnectionOptions, ConnectionState, HappyEyeballs, SharedProvider, facade};
 use actix_rt::ArbiterHandle;
 
+#[cfg(feature = "tls")]
+use crate::options::TlsOptions;
 use crate::{
     Connection, Error, Recovery, Result,
     message::Value,
@@ -60,7 +62,12 @@ impl Connector {
     /// | `happy_eyeballs_delay`, `interleave` | as [`happy_eyeballs`](Self::happy_eyeballs): seconds with a fraction, and a count |
     /// | `reconnect_interval` | seconds with a fraction between a loss and the next attempt, for [`connect_robust`](crate::connect_robust); without effect if [`recovery`](Self::recovery) is set, or if the connection is not recovered |
     /// | `fail_fast` | as [`fail_fast`](Self::fail_fast): `1` or `0`, also `true` or `false` |
-    /// | `cacertfile`, `certfile`, `keyfile`, `verify`, `server_name_indication`, `cafile`, `capath`, `cadata`, `no_verify_ssl` | refused: they need TLS |
+    /// | `cacertfile`, or `cafile` | `amqps` only, as the others below: as `TlsOptions::ca_file` |
+    /// | `capath`, `cadata` | as `TlsOptions::ca_folder`; certificates in base64, DER or PEM |
+    /// | `certfile`, `keyfile` | as `TlsOptions::client_certificate`; without `keyfile` the key is in `certfile` |
+    /// | `server_name_indication` | as `TlsOptions::server_name` |
+    /// | `verify` | `verify_peer`, the default, or `verify_none`: as `TlsOptions::danger_accept_invalid_certs` |
+    /// | `no_verify_ssl` | `1` for `verify_none`, `0` for `verify_peer` |
     ///
     /// # Errors
     /// `Uri`, which names the part or the parameter, never the password.
@@ -92,8 +99,8 @@ impl Connector {
     /// The first URI has all options. The others may leave out login, virtual host and parameters; what they
     /// have must equal that of the first. If an address refuses, exceeds the connect timeout, or fails in the
     /// handshake, the next one is tried; each of them once per connect, so that a wrong password cannot lock
-    /// an account. If no address works, the error is that of the last one, and names it. A refused login or
-    /// virtual host is the error only if every address refused so; otherwise another one may accept later.
+    /// an account. If no address works, the error is that of the last one, and names it. A refused login,
+    /// virtual host or certificate is the error only if every address refused so; otherwise another one may accept later.
     ///
     /// # Errors
     /// Those of [`new`](Self::new), for any of them; `Uri` for one that differs from the first, and for no
@@ -210,6 +217,32 @@ impl Connector {
     /// ```
     pub fn tcp(mut self, options: TcpOptions) -> Self {
         self.options.tcp = options;
+        self
+    }
+
+    /// Turns TLS on, with these options or a [`rustls::ClientConfig`](crate::rustls::ClientConfig). An `amqps`
+    /// URI turns it on by itself; its parameters are then replaced.
+    ///
+    /// The port stays that of the URI or address: RabbitMQ's is 5671. With an `amqp` URI the connect fails.
+    ///
+    /// # Errors
+    /// [`connect`](Self::connect) returns `Tls`; [`tls_failure`](Error::tls_failure) has the reason.
+    ///
+    /// **Over a reconnect**: certificates are read again at each attempt. See [`TlsOptions`].
+    ///
+    /// Source: <https://www.rabbitmq.com/docs/ssl>
+    ///
+    /// # Examples
+    /// ```
+    /// use actix_pika::{Connector, options::TlsOptions};
+    ///
+    /// let connector = Connector::host("rabbit-1", 5671)
+    ///     .tls(TlsOptions::new().ca_file("/etc/rabbit/ca.pem").server_name("rabbit.example"));
+    /// ```
+    #[cfg(feature = "tls")]
+    #[doc(alias = "ssl")]
+    pub fn tls(mut self, options: impl Into<TlsOptions>) -> Self {
+        self.options.tls = Some(options.into());
         self
     }
 
@@ -341,7 +374,7 @@ impl Connector {
         self
     }
 
-    /// Sets the time limit for dialling and the handshake together, for each address. The default is 30
+    /// Sets the time limit for dialling and the handshakes of TLS and AMQP together, for each address. The default is 30
     /// seconds.
     ///
     /// **Over a reconnect**: it applies to each attempt.

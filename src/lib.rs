@@ -70,6 +70,19 @@
 //! refuses closes its channel. A few close the connection; their documentation names the case. The errors
 //! that every call on a channel can return are listed at [`Channel`](Channel#errors-of-every-call).
 //!
+//! # TLS
+//!
+//! An `amqps` URI uses TLS 1.2 or 1.3. The server's certificate and name are verified, with the authorities that
+//! the system trusts, or those of `cacertfile` or [`TlsOptions`](options::TlsOptions), which also have the
+//! client's certificate. Nothing of AMQP is sent before.
+//!
+//! | feature | what it does |
+//! |---|---|
+//! | `tls-ring` (default) | rustls with the cryptography of ring |
+//! | `tls-aws-lc` | rustls with the cryptography of aws-lc-rs; with both, that of the process's default provider, or else ring |
+//! | `tls` | rustls without cryptography: the application installs a provider, or passes a `ClientConfig` |
+//! | none of them | plain TCP only: an `amqps` URI is an error |
+//!
 //! # Over a reconnect
 //!
 //! A connection made with [`connect`] ends when it is lost, and everything on it ends with
@@ -111,8 +124,8 @@
 //! broker accepts it; see [`Skipped`](events::Skipped).
 //!
 //! Recovery ends, and the connection with [`Closed`](ConnectionEvent::Closed), by [`Connection::close`], by
-//! the limits of its [`Recovery`], or when every address has refused login or virtual host for a minute (a
-//! broker that restarts refuses them for a while). A limit of connections is waited out. The first connect is
+//! the limits of its [`Recovery`], or when every address has refused login, virtual host or TLS for a minute (a
+//! broker that restarts refuses them for a while; [`TlsFailure`](error::TlsFailure) lists what is a refusal). A limit of connections is waited out. The first connect is
 //! not part of recovery: it fails at once, unless [`Connector::fail_fast`] is `false`.
 //!
 //! # Where a connection runs
@@ -155,6 +168,11 @@ mod queue;
 mod runtime;
 mod transaction;
 
+/// The version of rustls whose [`ClientConfig`](rustls::ClientConfig) a [`TlsOptions`](options::TlsOptions)
+/// takes.
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use actix_pika_actors::rustls;
 #[cfg(feature = "testing")]
 pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
@@ -212,6 +230,9 @@ pub mod options {
         DeadLetterStrategy, DelayedRetry, ExchangeKind, HappyEyeballs, LeaderLocator, Mechanism, OnOutage,
         Overflow, OversizedDelivery, QueueType, Secret, SharedProvider, StreamOffset, TcpOptions, Unhandled,
     };
+
+    #[cfg(feature = "tls")]
+    pub use actix_pika_actors::TlsOptions;
 
     pub use crate::connect::IntoConnector;
     #[doc(no_inline)]
@@ -326,7 +347,7 @@ pub mod stream {
 /// }
 /// ```
 pub mod error {
-    pub use actix_pika_actors::{CloseReason, Mismatch, PeerText};
+    pub use actix_pika_actors::{CloseReason, Mismatch, PeerText, TlsFailure};
 
     #[doc(no_inline)]
     pub use crate::{Error, ErrorKind, Result};

@@ -144,7 +144,7 @@ fn uri_errors_do_not_repeat_the_password() {
         "amqp://user:a/PASS@host/",
         "amqp://user:a PASS@host/",
         "http://user:PASS@host/",
-        "amqps://user:PASS@host/",
+        "amqps://user:PASS@host/?keyfile=/k.pem",
         "user:PASS@host",
     ];
     for uri in uris {

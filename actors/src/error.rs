@@ -11,12 +11,13 @@ use std::{
 use crate::{returned::Return, wire::Escaping};
 
 pub(crate) use self::connect_refusal::ConnectRefusal;
-pub use self::{close_reason::CloseReason, kind::ErrorKind};
+pub use self::{close_reason::CloseReason, kind::ErrorKind, tls_failure::TlsFailure};
 
 mod close_reason;
 mod connect_refusal;
 mod create;
 mod kind;
+mod tls_failure;
 
 /// The result of an operation of this crate: a value, or an [`Error`].
 ///
@@ -55,6 +56,7 @@ struct ErrorData {
     close: Option<CloseReason>,
     /// Why the broker refused the connection during the handshake.
     refusal: Option<ConnectRefusal>,
+    tls: Option<TlsFailure>,
     returned: Option<Return>,
     io: Option<io::ErrorKind>,
     retryable: bool,
@@ -88,8 +90,8 @@ impl Error {
     ///
     /// True for `Io`, `Timeout`, `Blocked`, `Protocol`, `Nacked`, failed
     /// [providers](Self::credentials), a connection that the broker refused because a limit of connections
-    /// is reached (`Limit`) or its virtual host is down (`Vhost`), and a channel that was closed because of something
-    /// else (`ChannelClosed`). True for `ConnectionClosed` too, unless this application has closed the connection, or
+    /// is reached (`Limit`) or its virtual host is down (`Vhost`), those of `Tls` that are waited out
+    /// ([`TlsFailure`]), and a channel that was closed because of something else (`ChannelClosed`). True for `ConnectionClosed` too, unless this application has closed the connection, or
     /// the broker refuses it until its options are changed. Retrying a publish that
     /// [may have arrived](Self::may_have_arrived) may publish it twice.
     ///
@@ -165,10 +167,29 @@ impl Error {
         self.0.close.as_ref().or_else(|| self.0.source.as_ref().and_then(Error::close_reason))
     }
 
-    /// Returns whether the broker refused the connection until somebody changes the credentials, the user or
-    /// the virtual host.
+    /// Returns why TLS failed, for [`ErrorKind::Tls`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Error, TlsFailure};
+    /// fn advice(error: &Error) -> Option<&'static str> {
+    ///     match error.tls_failure()? {
+    ///         TlsFailure::UnknownAuthority => Some("set cacertfile"),
+    ///         TlsFailure::NotTls => Some("is it the port of TLS?"),
+    ///         _ => None,
+    ///     }
+    /// }
+    /// assert_eq!(advice(&Error::credentials("none")), None);
+    /// ```
+    pub fn tls_failure(&self) -> Option<TlsFailure> {
+        self.0.tls.or_else(|| self.0.source.as_ref().and_then(Error::tls_failure))
+    }
+
+    /// Returns whether the connection was refused until somebody changes the credentials, the user, the
+    /// virtual host or a certificate.
     pub(crate) fn is_refused_for_good(&self) -> bool {
         self.0.refusal.is_some_and(ConnectRefusal::is_for_good)
+            || self.0.tls.is_some_and(TlsFailure::is_for_good)
     }
 
     /// Returns the broker's reply code, from the close of the channel or connection, or from the returned

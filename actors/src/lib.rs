@@ -11,6 +11,7 @@
 //! | [`uri`] | connection URIs and their parameters |
 //! | `options` | addresses, limits and recovery of a connection: [`ConnectionOptions`] |
 //! | `credentials`, `secret` | the login: [`Credentials`], [`CredentialsProvider`], [`Secret`] |
+//! | `tls` | TLS by rustls: [`TlsOptions`], with one of the features `tls-ring` (default), `tls-aws-lc` and `tls` |
 //! | `transport` | sockets |
 //! | `connection` | one socket, from the handshake to its end: [`Connection`] |
 //! | `supervisor` | the connection that an application holds, over all reconnects: [`ConnectionSupervisor`] |
@@ -62,6 +63,8 @@ mod secret;
 mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 pub mod uri;
 mod watchers;
@@ -71,13 +74,20 @@ pub mod wire;
 #[cfg(not(feature = "unstable-wire"))]
 mod wire;
 
+/// The version of rustls whose [`ClientConfig`](rustls::ClientConfig) a [`TlsOptions`] takes.
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use tokio_rustls::rustls;
+
+#[cfg(feature = "tls")]
+pub use self::tls::TlsOptions;
 pub use self::{
     broker_rules::{BrokerRules, Permission},
     channel::{Channel, OpenedChannel, Reply},
     connection::Connection,
     consumer::Consumer,
     credentials::{Credentials, CredentialsFuture, CredentialsProvider, SharedProvider},
-    error::{CloseReason, Error, ErrorKind, Result},
+    error::{CloseReason, Error, ErrorKind, Result, TlsFailure},
     message::{
         AwaitReady, BindExchange, BindQueue, CancelConsumer, ChannelEvent, CloseChannel, CloseConnection,
         CommitTx, Confirmation, ConnectionEvent, ConnectionState, Consume, Consumed, ConsumerEnd,

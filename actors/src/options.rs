@@ -13,7 +13,13 @@ pub use tcp::TcpOptions;
 
 use crate::{
     credentials::SharedProvider,
+    uri::Scheme,
     wire::{Mechanism, Table},
+};
+#[cfg(feature = "tls")]
+use crate::{
+    error::{Error, Result},
+    tls::TlsOptions,
 };
 
 mod address;
@@ -22,6 +28,8 @@ mod from_uri;
 mod memory;
 mod recovery;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls_parameters;
 mod uri_list;
 
 /// Caps a duration so that `Instant + d` cannot overflow: ten years for `Duration::MAX`.
@@ -59,6 +67,9 @@ pub struct ConnectionOptions {
     pub happy_eyeballs: HappyEyeballs,
     /// Options of the TCP socket.
     pub tcp: TcpOptions,
+    /// The options of TLS; `None` for plain TCP.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsOptions>,
     /// The login mechanisms, in order of preference. The first that the broker offers is used.
     pub mechanisms: Vec<Mechanism>,
     /// The login, or the provider that returns it at each connect.
@@ -72,7 +83,8 @@ pub struct ConnectionOptions {
     pub channel_max: u16,
     /// The largest frame in bytes, 4,096 at least; 0 for 128 KiB. The broker may allow less.
     pub frame_max: u32,
-    /// The time limit for dialling and the handshake together, for each address.
+    /// The time limit for dialling and the handshakes together, for each address; also for reading
+    /// certificates.
     pub connect_timeout: Duration,
     /// The time limit for closing, outstanding confirms included.
     pub close_timeout: Duration,
@@ -99,6 +111,9 @@ pub struct ConnectionOptions {
     /// Connects to a [`MemoryPeer`](crate::testing::MemoryPeer) instead of the addresses, for tests.
     #[cfg(feature = "testing")]
     pub memory: Option<MemoryDialer>,
+    /// The scheme of the URI, which [`tls`](Self::tls) must not contradict.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code))]
+    pub(crate) scheme: Option<Scheme>,
     /// The `reconnect_interval` of the URI, for [`robust`](Self::robust).
     pub(crate) reconnect_interval: Option<Duration>,
 }
@@ -124,6 +139,19 @@ impl ConnectionOptions {
         self
     }
 
+    /// Returns the options of TLS, if the connection uses it.
+    ///
+    /// # Errors
+    /// `Uri` if they contradict the scheme of the URI.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Result<Option<&TlsOptions>> {
+        match (self.scheme, &self.tls) {
+            (Some(Scheme::Amqp), Some(_)) => Err(Error::uri("options of TLS need an amqps URI, not amqp")),
+            (Some(Scheme::Amqps), None) => Err(Error::uri("an amqps URI needs options of TLS")),
+            (_, tls) => Ok(tls.as_ref()),
+        }
+    }
+
     /// Returns the heartbeat interval as AMQP has it: whole seconds, rounded up.
     pub(crate) fn heartbeat_seconds(&self) -> Option<u16> {
         let interval = self.heartbeat?;
@@ -140,6 +168,8 @@ impl Default for ConnectionOptions {
             address_order: AddressOrder::default(),
             happy_eyeballs: HappyEyeballs::default(),
             tcp: TcpOptions::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
             mechanisms: vec![Mechanism::Plain],
             credentials: SharedProvider::default(),
             vhost: "/".into(),
@@ -157,6 +187,7 @@ impl Default for ConnectionOptions {
             fail_fast: true,
             #[cfg(feature = "testing")]
             memory: None,
+            scheme: None,
             reconnect_interval: None,
         }
     }

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     &["credentials", "mismatch"],
     &["uri"],
+    &["tls"],
     &["options"],
     &["transport"],
     &["message"],

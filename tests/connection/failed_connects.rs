@@ -155,7 +155,8 @@ async fn another_protocol_is_a_protocol_error() {
         let script = HandshakeScript::new().raw_at(HandshakeStep::Start, greeting);
         let (error, ..) =
             within("another protocol", 10, failed_connect(|connector| connector, &script)).await;
-        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        let kind = if excerpt == "TLS" { ErrorKind::Tls } else { ErrorKind::Protocol };
+        assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(excerpt), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! Opens a connection: logs in, tries the addresses in order, dials, and runs the handshake. Each address has
-//! the connect timeout for itself.
+//! Opens a connection: logs in, tries the addresses in order, dials, and runs the handshakes of TLS and AMQP.
+//! Each address has the connect timeout for itself.
 
 use std::{cell::Cell, io, net::SocketAddr, sync::Arc};
 
@@ -13,14 +13,14 @@ use zeroize::Zeroize;
 use super::failed_attempt::{FailedAttempt, FailedName};
 use crate::{
     credentials::Credentials,
-    error::{CloseReason, Error, Result},
+    error::{CloseReason, Error, ErrorKind, Result, TlsFailure},
     internal::SocketInfo,
     options::{Address, ConnectionOptions, clamp_timeout},
     secret::Secret,
-    transport::{Candidates, Socket},
+    transport::{Candidates, Security, Socket},
     wire::{
         FrameDecoder, HandshakeError, HandshakeMachine, HandshakeOptions, HandshakeStatus, Negotiated,
-        other_protocol_detected,
+        other_protocol_detected, tls_detected,
     },
 };
 
@@ -59,7 +59,9 @@ pub(super) async fn establish(
     options: Arc<ConnectionOptions>,
     secret: Option<Secret>,
 ) -> Result<Established> {
+    let security = Security::load(&options).await?;
     let credentials = options.credentials.log_in(secret, options.connect_timeout).await?;
+    let attempt = Attempt { options: &options, credentials: &credentials, security: &security };
     let mut addresses: Vec<&Address> =
         std::iter::once(&options.address).chain(&options.other_addresses).collect();
     options.address_order.arrange(&mut addresses);
@@ -68,7 +70,7 @@ pub(super) async fn establish(
         if addresses[..at].contains(address) {
             continue;
         }
-        match try_address(address, &options, &credentials).await {
+        match attempt.try_address(address).await {
             Ok(established) => {
                 for refusal in failed.refused() {
                     log::warn!("connected to {address}, but {refusal}");
@@ -89,38 +91,151 @@ struct Progress {
     to: Cell<Option<SocketAddr>>,
 }
 
-/// Tries the IP addresses of one host.
-async fn try_address(
-    address: &Address,
-    options: &ConnectionOptions,
-    credentials: &Credentials,
-) -> Result<Established> {
-    let progress = Progress { stage: Cell::new("resolving the host name"), to: Cell::new(None) };
-    let timed_out =
-        || Error::timeout(format!("{}: nothing within {:?}", progress.stage.get(), options.connect_timeout));
-    let mut deadline = Instant::now() + clamp_timeout(options.connect_timeout);
-    let resolved = timeout_at(deadline, Candidates::resolve(address, options)).await;
-    let resolved = resolved.unwrap_or_else(|_| Err(timed_out()));
-    let mut candidates = resolved.map_err(|error| error.on(address.to_string()))?;
-    let mut failed = FailedName::default();
-    loop {
+/// What all addresses of one attempt have in common.
+struct Attempt<'a> {
+    options: &'a ConnectionOptions,
+    credentials: &'a Credentials,
+    security: &'a Security,
+}
+
+impl Attempt<'_> {
+    /// Tries the IP addresses of one host.
+    async fn try_address(&self, address: &Address) -> Result<Established> {
+        let limit = self.options.connect_timeout;
+        let progress = Progress { stage: Cell::new("resolving the host name"), to: Cell::new(None) };
+        let timed_out = || Error::timeout(format!("{}: nothing within {limit:?}", progress.stage.get()));
+        let mut deadline = Instant::now() + clamp_timeout(limit);
+        let resolved = timeout_at(deadline, Candidates::resolve(address, self.options)).await;
+        let resolved = resolved.unwrap_or_else(|_| Err(timed_out()));
+        let mut candidates = resolved.map_err(|error| error.on(address.to_string()))?;
+        let mut failed = FailedName::default();
+        loop {
+            let attempt = self.dial_and_shake_hands(&mut candidates, address, &progress);
+            let error = match timeout_at(deadline, attempt).await {
+                Ok(Ok((socket, negotiated, rest))) => {
+                    return established(address, self.credentials, socket, negotiated, rest);
+                }
+                Ok(Err(error)) => error,
+                Err(_) => timed_out(),
+            };
+            failed.add(progress.to.get(), error.on(address.to_string()));
+            candidates.retain(|to| failed.may_accept(to));
+            if candidates.is_empty() {
+                return Err(failed.into_error().unwrap_or_else(timed_out));
+            }
+            deadline = Instant::now() + clamp_timeout(limit);
+        }
+    }
+
+    /// Dials the next IP address and runs the handshakes.
+    async fn dial_and_shake_hands(
+        &self,
+        candidates: &mut Candidates,
+        address: &Address,
+        progress: &Progress,
+    ) -> Result<(Socket, Negotiated, BytesMut)> {
         progress.stage.set("connecting");
         progress.to.set(candidates.next());
-        let attempt = dial_and_shake_hands(&mut candidates, options, credentials, &progress);
-        let error = match timeout_at(deadline, attempt).await {
-            Ok(Ok((socket, negotiated, rest))) => {
-                return established(address, credentials, socket, negotiated, rest);
-            }
-            Ok(Err(error)) => error,
-            Err(_) => timed_out(),
-        };
-        failed.add(progress.to.get(), error.on(address.to_string()));
-        candidates.retain(|to| failed.may_accept(to));
-        if candidates.is_empty() {
-            return Err(failed.into_error().unwrap_or_else(timed_out));
+        let stream = candidates.dial(&self.options.tcp).await?;
+        if let Ok(to) = stream.peer_addr() {
+            progress.to.set(Some(to));
         }
-        deadline = Instant::now() + clamp_timeout(options.connect_timeout);
+        progress.stage.set(Security::STEP);
+        let socket = self.security.secure(stream, address).await?;
+        self.shake_hands(socket, progress).await
     }
+
+    /// Runs the handshake of AMQP.
+    async fn shake_hands(
+        &self,
+        mut socket: Socket,
+        progress: &Progress,
+    ) -> Result<(Socket, Negotiated, BytesMut)> {
+        let mut handshake = HandshakeMachine::new(self.handshake_options());
+        let mut decoder = FrameDecoder::for_handshake(MAX_HANDSHAKE_FRAME);
+        let mut input = BytesMut::with_capacity(4096);
+        let mut output = SecretBuffer(BytesMut::new());
+        // After a failed write the connection only reads: the peer may have sent its reason before.
+        let mut failed_write = None;
+        handshake.start(&mut output.0);
+        loop {
+            progress.stage.set(handshake.state_name());
+            if !output.0.is_empty() && failed_write.is_none() {
+                failed_write = send(&mut socket, &output.0).await.err();
+            }
+            output.wipe();
+            let read = match socket.read_buf(&mut input).await {
+                Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the socket")),
+                read => read,
+            };
+            if let Err(read_error) = read {
+                return Err(self.lost(&handshake, failed_write.as_ref(), &read_error));
+            }
+            if tls_detected(&input) {
+                return Err(Error::tls(handshake.state_name(), TlsFailure::TlsRequired, "it sent an alert"));
+            }
+            if let Some(fault) = other_protocol_detected(&input) {
+                return Err(fault.into());
+            }
+            while let Some(batch) = decoder.next_batch(&mut input)? {
+                let mut frames = batch.iter();
+                while let Some(frame) = frames.next() {
+                    match handshake.advance(&frame, &mut output.0) {
+                        Ok(HandshakeStatus::Pending) => {}
+                        Ok(HandshakeStatus::Open(negotiated)) => {
+                            // The broker may have sent connection.blocked right after open-ok.
+                            let mut rest = BytesMut::from(frames.rest());
+                            rest.unsplit(input);
+                            return Ok((socket, negotiated, rest));
+                        }
+                        Err(error) => {
+                            // Ignored if it fails: the error of the handshake is the one to report.
+                            let _ = send(&mut socket, &output.0).await;
+                            return Err(handshake_failed(error));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn handshake_options(&self) -> HandshakeOptions {
+        HandshakeOptions {
+            mechanisms: self.options.mechanisms.clone(),
+            user: self.credentials.user().to_owned(),
+            password: self.credentials.password().clone(),
+            vhost: self.options.vhost.clone(),
+            locale: "en_US".into(),
+            channel_max: self.options.channel_max,
+            frame_max: self.options.frame_max,
+            heartbeat: self.options.heartbeat_seconds(),
+            client_properties: self.options.client_properties.clone(),
+        }
+    }
+
+    /// Creates the error of a socket that ended. Some brokers close it instead of sending `connection.close`.
+    fn lost(&self, handshake: &HandshakeMachine, write: Option<&io::Error>, read: &io::Error) -> Error {
+        let state = handshake.state_name();
+        let error = self.security.error(state, read);
+        if error.kind() == ErrorKind::Tls {
+            return error;
+        }
+        let error = write.unwrap_or(read);
+        match handshake.likely_rejection() {
+            Some(suspect) => {
+                let what = format!("{state} (the broker may have refused {suspect})");
+                let error = self.security.error(what, error);
+                if handshake.is_login_refused_by_disconnect() { error.with_refused_login() } else { error }
+            }
+            None => self.security.error(state, error),
+        }
+    }
+}
+
+/// Writes everything, also what TLS holds back.
+async fn send(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {
+    socket.write_all(bytes).await?;
+    socket.flush().await
 }
 
 fn established(
@@ -134,80 +249,11 @@ fn established(
         |addr: io::Result<SocketAddr>| addr.map_err(|e| Error::io("reading the addresses of the socket", &e));
     let info = SocketInfo {
         address: address.clone(),
-        local: checked(socket.local_addr())?,
-        peer: checked(socket.peer_addr())?,
+        local: checked(socket.stream().local_addr())?,
+        peer: checked(socket.stream().peer_addr())?,
         lifetime: credentials.lifetime(),
     };
     Ok(Established { socket, negotiated, info, rest })
-}
-
-/// Dials the next IP address and runs the handshake.
-async fn dial_and_shake_hands(
-    candidates: &mut Candidates,
-    options: &ConnectionOptions,
-    credentials: &Credentials,
-    progress: &Progress,
-) -> Result<(Socket, Negotiated, BytesMut)> {
-    let mut socket = candidates.dial(&options.tcp).await?;
-    if let Ok(to) = socket.peer_addr() {
-        progress.to.set(Some(to));
-    }
-    let mut handshake = HandshakeMachine::new(HandshakeOptions {
-        mechanisms: options.mechanisms.clone(),
-        user: credentials.user().to_owned(),
-        password: credentials.password().clone(),
-        vhost: options.vhost.clone(),
-        locale: "en_US".into(),
-        channel_max: options.channel_max,
-        frame_max: options.frame_max,
-        heartbeat: options.heartbeat_seconds(),
-        client_properties: options.client_properties.clone(),
-    });
-    let mut decoder = FrameDecoder::for_handshake(MAX_HANDSHAKE_FRAME);
-    let mut input = BytesMut::with_capacity(4096);
-    let mut output = SecretBuffer(BytesMut::new());
-    handshake.start(&mut output.0);
-    loop {
-        progress.stage.set(handshake.state_name());
-        // Some brokers close the socket instead of sending connection.close.
-        let lost = |error: &io::Error| match handshake.likely_rejection() {
-            Some(suspect) => {
-                let what = format!("{} (the broker may have refused {suspect})", handshake.state_name());
-                let error = Error::io(what, error);
-                if handshake.is_login_refused_by_disconnect() { error.with_refused_login() } else { error }
-            }
-            None => Error::io(handshake.state_name(), error),
-        };
-        if !output.0.is_empty() {
-            socket.write_all(&output.0).await.map_err(|e| lost(&e))?;
-            output.wipe();
-        }
-        if socket.read_buf(&mut input).await.map_err(|e| lost(&e))? == 0 {
-            return Err(lost(&io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the socket")));
-        }
-        if let Some(fault) = other_protocol_detected(&input) {
-            return Err(fault.into());
-        }
-        while let Some(batch) = decoder.next_batch(&mut input)? {
-            let mut frames = batch.iter();
-            while let Some(frame) = frames.next() {
-                match handshake.advance(&frame, &mut output.0) {
-                    Ok(HandshakeStatus::Pending) => {}
-                    Ok(HandshakeStatus::Open(negotiated)) => {
-                        // The broker may have sent connection.blocked right after open-ok.
-                        let mut rest = BytesMut::from(frames.rest());
-                        rest.unsplit(input);
-                        return Ok((socket, negotiated, rest));
-                    }
-                    Err(error) => {
-                        // Ignored if it fails: the error of the handshake is the one to report.
-                        let _ = socket.write_all(&output.0).await;
-                        return Err(handshake_failed(error));
-                    }
-                }
-            }
-        }
-    }
 }
 
 fn handshake_failed(error: HandshakeError) -> Error {

@@ -81,7 +81,7 @@ impl Connection {
             self.close_write(error);
         }
         if self.phase.is_closing() || self.phase.is_write_closed() {
-            if self.phase.is_closed(self.writer.is_empty()) {
+            if self.phase.is_closed(self.writer.is_empty()) && self.poll_close_notify(cx).is_ready() {
                 return Ok(IoState::Ended);
             }
             return Ok(if self.close_timer.is_due(cx) { IoState::TimedOut } else { IoState::Running });
@@ -89,6 +89,14 @@ impl Connection {
         self.poll_watchdog(cx, read_paused);
         self.poll_heartbeat(cx, read_paused)?;
         Ok(IoState::Running)
+    }
+
+    /// Ends TLS in an orderly way, within the time for closing.
+    fn poll_close_notify(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        match &mut self.socket {
+            Some(socket) if !self.phase.is_write_closed() => socket.poll_close_notify(cx),
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Reads what is there, within the budget. Returns whether reading is paused because consumers hold too

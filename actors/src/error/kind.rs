@@ -29,6 +29,9 @@
 pub enum ErrorKind {
     /// The socket failed: connection refused, reset, host unreachable.
     Io,
+    /// TLS failed: [`tls_failure`](crate::Error::tls_failure) has the reason. A connect that fails
+    /// so has sent no credentials.
+    Tls,
     /// The connection URI is invalid.
     Uri,
     /// The broker refused the credentials (403), or offers no mechanism that this client supports.

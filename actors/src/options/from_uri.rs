@@ -2,6 +2,8 @@
 
 use std::{str::FromStr, time::Duration};
 
+#[cfg(feature = "tls")]
+use super::tls_parameters::tls_options;
 use super::{Address, ConnectionOptions, uri_list::parse_list};
 use crate::{
     credentials::{Credentials, SharedProvider},
@@ -16,9 +18,9 @@ impl ConnectionOptions {
     /// The first URI has all options. The others add addresses; they may omit everything else.
     ///
     /// # Errors
-    /// `Uri` for an invalid part, an unknown parameter, `amqps` or a TLS parameter (this version has no TLS),
-    /// a URI that contradicts the first one, or an empty list. The error names the part or the parameter, and
-    /// never contains the password.
+    /// `Uri` for an invalid part, an unknown parameter, a parameter of TLS without `amqps`, `amqps` without a
+    /// feature of TLS, parameters or URIs that contradict each other, or an empty list. The error names the
+    /// part or the parameter, and never contains the password.
     ///
     /// Source: <https://www.rabbitmq.com/docs/uri-spec>;
     /// <https://www.rabbitmq.com/docs/uri-query-parameters>
@@ -39,13 +41,22 @@ impl ConnectionOptions {
     }
 
     fn from_uri(uri: AmqpUri) -> Result<Self> {
-        if uri.scheme == Scheme::Amqps {
-            return Err(Error::uri("amqps: this version supports plain TCP only"));
+        if let (Scheme::Amqp, Some(key)) = (uri.scheme, uri.parameters.needs_tls()) {
+            return Err(Error::uri(format!("AMQP URI: parameter {key} applies to amqps only")));
         }
-        if let Some(key) = uri.parameters.needs_tls() {
-            return Err(Error::uri(format!("AMQP URI: parameter {key} needs amqps, not in this version")));
+        #[cfg(not(feature = "tls"))]
+        if uri.scheme == Scheme::Amqps {
+            return Err(Error::uri(
+                "AMQP URI: amqps needs the feature tls-ring (a default feature) or tls-aws-lc of actix-pika",
+            ));
         }
         let mut options = Self {
+            #[cfg(feature = "tls")]
+            tls: match uri.scheme {
+                Scheme::Amqp => None,
+                Scheme::Amqps => Some(tls_options(&uri.parameters)?),
+            },
+            scheme: Some(uri.scheme),
             address: Address::new(uri.host, uri.port),
             credentials: SharedProvider::new(Credentials::new(uri.user, uri.password)),
             vhost: uri.vhost,

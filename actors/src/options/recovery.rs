@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// **Over a reconnect**: the number of attempts and the pauses keep growing until a connection has stood for
 /// 5 seconds after its recovery. Recovery also ends when the connection is closed, or when every address has
-/// refused the login or the virtual host for one minute. A limit of connections and a node that is down are
+/// refused the login, the virtual host or TLS for one minute ([`TlsFailure`](crate::TlsFailure)). A limit of connections and a node that is down are
 /// waited out.
 ///
 /// Everything that was declared, opened or consumed stays wanted until the application gives it up. What is

@@ -84,8 +84,8 @@ use crate::{
 /// closed. Its [`close_reason`](Error::close_reason) is the one that the broker sent, if it sent one.
 ///
 /// **Over a reconnect**: the actor stays the same, and keeps its watchers and channels. It closes when the
-/// limits of its [`Recovery`](crate::Recovery) are reached, or when every address has refused the login or the
-/// virtual host for a minute.
+/// limits of its [`Recovery`](crate::Recovery) are reached, or when every address has refused the login, the
+/// virtual host or TLS for a minute.
 ///
 /// Source: <https://www.rabbitmq.com/docs/connections>
 ///

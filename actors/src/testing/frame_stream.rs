@@ -92,7 +92,11 @@ impl FrameStream {
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.io {
             Io::Tcp(stream) => stream.write_all(bytes).await,
-            Io::Other(stream) => stream.write_all(bytes).await,
+            Io::Other(stream) => {
+                stream.write_all(bytes).await?;
+                // TLS holds records back.
+                stream.flush().await
+            }
         }
     }
 

@@ -115,9 +115,28 @@ impl MemoryPeer {
     /// # });
     /// ```
     pub async fn accept(&mut self) -> Result<PeerSocket, TestError> {
+        let limit = self.limit;
+        self.accept_stream().await.map(|stream| PeerSocket::with_limit(stream, limit))
+    }
+
+    /// Accepts the next client connection as a stream of bytes, for a test that puts TLS on it.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{MemoryPeer, PeerSocket, TestError};
+    /// # async fn wrapped(stream: tokio::io::DuplexStream) -> tokio::io::DuplexStream { stream }
+    /// # async fn example(mut peer: MemoryPeer) -> Result<(), TestError> {
+    /// let stream = peer.accept_stream().await?;
+    /// let socket = PeerSocket::over(wrapped(stream).await);
+    /// # Ok(()) }
+    /// ```
+    pub async fn accept_stream(&mut self) -> Result<DuplexStream, TestError> {
         // Not None: this peer holds a sender.
         match time::timeout(self.limit, self.streams.recv()).await {
-            Ok(Some(stream)) => Ok(PeerSocket::with_limit(stream, self.limit)),
+            Ok(Some(stream)) => Ok(stream),
             Ok(None) | Err(_) => Err(TestError::timed_out("a client in memory", self.limit)),
         }
     }

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Socket;
+use super::Stream;
 #[cfg(feature = "testing")]
 use crate::options::MemoryDialer;
 use crate::{
@@ -71,10 +71,10 @@ impl Candidates {
 
     /// Connects to the next address; where addresses are raced, to the first that accepts. An address that
     /// failed is not tried again.
-    pub(crate) async fn dial(&mut self, tcp: &TcpOptions) -> Result<Socket> {
+    pub(crate) async fn dial(&mut self, tcp: &TcpOptions) -> Result<Stream> {
         #[cfg(feature = "testing")]
         if let Some(memory) = self.memory.take() {
-            let dialled = memory.dial().map(Socket::Memory);
+            let dialled = memory.dial().map(Stream::Memory);
             return dialled.map_err(|error| Error::io("connecting in memory", &error));
         }
         match (self.delay, self.waiting.pop_front()) {
@@ -82,7 +82,7 @@ impl Candidates {
             (None, Some(to)) => connect(to, tcp).await.map_err(|error| connect_error(to, &error)),
             (Some(delay), Some(first)) => self.race(first, delay, tcp).await,
         }
-        .map(Socket::Tcp)
+        .map(Stream::Tcp)
     }
 
     /// Starts another attempt when the last one failed or `delay` has passed, and returns the first that

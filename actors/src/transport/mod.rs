@@ -1,12 +1,14 @@
 //! Byte streams to the broker: connecting them ([`dial`]), reading in blocks, writing many chunks in one
 //! call, the credit that pauses reading, and the time at which the I/O loop ran. No AMQP here.
 //!
-//! Another kind of stream is another variant of [`Socket`]; nothing else names `TcpStream`.
+//! Another kind of stream is another variant of [`Stream`]; nothing else names `TcpStream`. [`Security`] makes
+//! a [`Socket`] of it, with TLS or without.
 
 mod dial;
 mod io_clock;
 mod read_credit;
 mod reader;
+mod security;
 mod socket;
 mod writer;
 
@@ -15,6 +17,7 @@ pub(crate) use self::{
     io_clock::IoClock,
     read_credit::{CreditAccount, ReadCredit},
     reader::{ReadProgress, Reader},
-    socket::Socket,
+    security::Security,
+    socket::{Socket, Stream},
     writer::Writer,
 };

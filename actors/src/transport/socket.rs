@@ -1,4 +1,4 @@
-//! The socket of one connection. TLS belongs here, as another variant.
+//! The socket of one connection: a byte stream, with TLS on it or without.
 
 use std::{
     io::{self, IoSlice},
@@ -13,28 +13,49 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+#[cfg(feature = "tls")]
+use tokio_rustls::client::TlsStream;
 
 /// A connected byte stream to the broker.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     /// One half of an in-memory stream: tests need no network, and can pause the clock.
     #[cfg(feature = "testing")]
     Memory(DuplexStream),
 }
 
+/// A byte stream to the broker that is ready for AMQP.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Plain(Stream),
+    /// Boxed, because it is about 1 KiB large.
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream<Stream>>),
+}
+
 /// Calls the same method on the stream of whichever variant this is.
 macro_rules! dispatch {
-    ($socket:expr, $stream:ident => $call:expr) => {
+    ($type:ident, $socket:expr, $stream:ident => $call:expr) => {
+        dispatch!(@$type $socket, $stream => $call)
+    };
+    (@Stream $socket:expr, $stream:ident => $call:expr) => {
         match $socket {
-            Socket::Tcp($stream) => $call,
+            Stream::Tcp($stream) => $call,
             #[cfg(feature = "testing")]
-            Socket::Memory($stream) => $call,
+            Stream::Memory($stream) => $call,
+        }
+    };
+    (@Socket $socket:expr, $stream:ident => $call:expr) => {
+        match $socket {
+            Socket::Plain($stream) => $call,
+            #[cfg(feature = "tls")]
+            Socket::Tls($stream) => $call,
         }
     };
 }
 
-impl Socket {
+impl Stream {
     /// Returns the address of this end; port 0 for an in-memory stream.
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
@@ -54,46 +75,96 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Returns the stream below TLS.
+    pub(crate) fn stream(&self) -> &Stream {
+        match self {
+            Self::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Tells the peer that nothing follows: the `close_notify` of TLS, without which it cannot know whether
+    /// something was cut off. Plain AMQP has `connection.close` alone.
+    pub(crate) fn poll_close_notify(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Plain(_) => {
+                let _ = cx;
+                Poll::Ready(())
+            }
+            #[cfg(feature = "tls")]
+            // Whoever is gone needs no notice.
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx).map(drop),
+        }
+    }
+}
+
 #[cfg(feature = "testing")]
 const MEMORY_ADDR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+impl AsyncRead for Stream {
+    #[inline]
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        dispatch!(Stream, self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
 
 impl AsyncRead for Socket {
     #[inline]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        dispatch!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => match Pin::new(stream).poll_read(cx, buf) {
+                // An end without `close_notify`. It is one like any other: `connection.close` tells what is
+                // missing.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                read => read,
+            },
+        }
     }
 }
 
-impl AsyncWrite for Socket {
-    #[inline]
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        dispatch!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, buf))
-    }
+macro_rules! byte_writer {
+    ($type:ident) => {
+        impl AsyncWrite for $type {
+            #[inline]
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+                dispatch!($type, self.get_mut(), stream => Pin::new(stream).poll_write(cx, buf))
+            }
 
-    #[inline]
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        dispatch!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, bufs))
-    }
+            #[inline]
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                dispatch!($type, self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+            }
 
-    #[inline]
-    fn is_write_vectored(&self) -> bool {
-        dispatch!(self, stream => stream.is_write_vectored())
-    }
+            #[inline]
+            fn is_write_vectored(&self) -> bool {
+                dispatch!($type, self, stream => stream.is_write_vectored())
+            }
 
-    #[inline]
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        dispatch!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
-    }
+            #[inline]
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                dispatch!($type, self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+            }
 
-    #[inline]
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        dispatch!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
-    }
+            #[inline]
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                dispatch!($type, self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+            }
+        }
+    };
 }
+
+byte_writer!(Stream);
+byte_writer!(Socket);
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {
@@ -109,8 +180,8 @@ mod tests {
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (left, right) = tokio::io::duplex(64);
         let pairs = [
-            (Socket::Tcp(client.unwrap()), Socket::Tcp(server.unwrap().0)),
-            (Socket::Memory(left), Socket::Memory(right)),
+            (Socket::Plain(Stream::Tcp(client.unwrap())), Socket::Plain(Stream::Tcp(server.unwrap().0))),
+            (Socket::Plain(Stream::Memory(left)), Socket::Plain(Stream::Memory(right))),
         ];
         for (mut client, mut server) in pairs {
             assert!(client.is_write_vectored());
@@ -119,7 +190,7 @@ mod tests {
             let mut read = [0; 6];
             server.read_exact(&mut read).await.unwrap();
             assert_eq!(&read, b"onetwo");
-            assert_eq!(client.peer_addr().unwrap(), server.local_addr().unwrap());
+            assert_eq!(client.stream().peer_addr().unwrap(), server.stream().local_addr().unwrap());
         }
     }
 }

@@ -18,7 +18,10 @@ const MAX_SLICES: usize = 64;
 #[derive(Default)]
 pub(crate) struct Writer {
     chunks: VecDeque<Bytes>,
-    pending: usize,
+    /// The bytes in the chunks.
+    queued: usize,
+    /// The bytes that the socket has accepted since it was flushed last. TLS holds records back.
+    unflushed: usize,
     writes: u64,
 }
 
@@ -26,22 +29,22 @@ impl Writer {
     /// Appends a chunk.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
-            self.pending += chunk.len();
+            self.queued += chunk.len();
             self.chunks.push_back(chunk);
         }
     }
 
     /// Returns the number of bytes that are not written yet.
     pub(crate) fn pending(&self) -> usize {
-        self.pending
+        self.queued + self.unflushed
     }
 
     /// Returns whether everything is written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.pending() == 0
     }
 
-    /// Writes until nothing is left or the socket takes no more.
+    /// Writes until nothing is left, nor held back by TLS, or the socket takes no more.
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         socket: &mut S,
@@ -55,12 +58,30 @@ impl Writer {
                 filled += 1;
             }
             let slices = slices.get(..filled).unwrap_or_default();
-            let n = ready!(Pin::new(&mut *socket).poll_write_vectored(cx, slices))?;
+            let Poll::Ready(written) = Pin::new(&mut *socket).poll_write_vectored(cx, slices) else {
+                ready!(self.poll_flush(socket, cx))?;
+                return Poll::Pending;
+            };
+            let n = written?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.writes += 1;
+            self.unflushed += n;
             self.advance(n);
+        }
+        self.poll_flush(socket, cx)
+    }
+
+    /// Flushes what the socket has accepted. TCP has nothing to flush.
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.unflushed > 0 {
+            ready!(Pin::new(socket).poll_flush(cx))?;
+            self.unflushed = 0;
         }
         Poll::Ready(Ok(()))
     }
@@ -71,7 +92,7 @@ impl Writer {
     }
 
     fn advance(&mut self, mut n: usize) {
-        self.pending -= n;
+        self.queued -= n;
         while n > 0 {
             let Some(front) = self.chunks.front_mut() else { return };
             if front.len() > n {
@@ -87,7 +108,7 @@ impl Writer {
 /// Omits the bytes, which may hold secrets.
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("pending", &self.pending).field("writes", &self.writes).finish()
+        f.debug_struct("Writer").field("pending", &self.pending()).field("writes", &self.writes).finish()
     }
 }
 

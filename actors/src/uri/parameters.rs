@@ -6,6 +6,7 @@
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{UriError, decode, escape, number};
+use crate::secret::Secret;
 
 /// Holds the query parameters of an [`AmqpUri`](super::AmqpUri); `None` for absent ones.
 ///
@@ -62,8 +63,9 @@ pub struct UriParameters {
     pub cafile: Option<PathBuf>,
     /// `capath`: directory with the certificates of trusted authorities.
     pub capath: Option<PathBuf>,
-    /// `cadata`: certificates of trusted authorities, in base64.
-    pub cadata: Option<String>,
+    /// `cadata`: certificates of trusted authorities, DER or PEM, in base64. They are not shown, because
+    /// something else may have been put there.
+    pub cadata: Option<Secret>,
     /// `no_verify_ssl`: whether the server's certificate is accepted without verification.
     pub no_verify_ssl: Option<bool>,
 }
@@ -156,8 +158,9 @@ impl UriParameters {
             "keyfile" => set_once("keyfile", &mut self.keyfile, PATH, path(value)),
             "verify" => set_once("verify", &mut self.verify, VERIFY, verify(&value)),
             "server_name_indication" => {
-                let name = Some(value).filter(|name| !name.is_empty());
-                set_once("server_name_indication", &mut self.server_name_indication, TEXT, name)
+                // For Erlang, `disable` turns the verification of the name off.
+                let name = Some(value).filter(|name| !name.is_empty() && name != "disable");
+                set_once("server_name_indication", &mut self.server_name_indication, NAME, name)
             }
             "reconnect_interval" => {
                 set_once("reconnect_interval", &mut self.reconnect_interval, FRACTION, seconds(&value))
@@ -170,9 +173,12 @@ impl UriParameters {
             }
             "cafile" => set_once("cafile", &mut self.cafile, PATH, path(value)),
             "capath" => set_once("capath", &mut self.capath, PATH, path(value)),
-            "cadata" => {
-                set_once("cadata", &mut self.cadata, TEXT, Some(value).filter(|data| !data.is_empty()))
-            }
+            "cadata" => set_once(
+                "cadata",
+                &mut self.cadata,
+                TEXT,
+                Some(value).filter(|data| !data.is_empty()).map(Secret::new),
+            ),
             "no_verify_ssl" => set_once("no_verify_ssl", &mut self.no_verify_ssl, WORD, word(&value)),
             _ => Err(UriError::UnknownParameter { key: key.escape_debug().to_string() }),
         }
@@ -188,6 +194,7 @@ const FRACTION: &str = "a number of seconds, such as 1.5";
 const WORD: &str = "1, true, yes, y, enable, 0, false, no, n or disable";
 const VERIFY: &str = "verify_peer or verify_none";
 const TEXT: &str = "text";
+const NAME: &str = "a host name or an IP address";
 const PATH: &str = "a path";
 
 fn set_once<T>(
@@ -269,7 +276,7 @@ impl fmt::Display for UriParameters {
         put("happy_eyeballs_delay", seconds(self.happy_eyeballs_delay))?;
         put("cafile", file(&self.cafile))?;
         put("capath", file(&self.capath))?;
-        put("cadata", self.cadata.clone())?;
+        put("cadata", self.cadata.as_ref().map(|_| "***".to_owned()))?;
         put("no_verify_ssl", self.no_verify_ssl.map(|wanted| u8::from(wanted).to_string()))
     }
 }

@@ -65,7 +65,7 @@ pub(crate) use self::{
         AMQPClass, basic, channel, confirm, connection, exchange, ids, put_method, queue, read_method, tx,
     },
     method_names::method_name,
-    other_protocol::other_protocol_detected,
+    other_protocol::{other_protocol_detected, tls_detected},
     partial_body::{PartialBodies, SkippedBody},
     peer_text::Escaping,
     property_codec::{check_properties, decode_properties},

@@ -24,7 +24,7 @@ pub fn other_protocol_detected(buf: &[u8]) -> Option<Fault> {
     if b"AMQP".starts_with(buf) {
         return None;
     }
-    if matches!(buf, [0x15 | 0x16, 0x03, ..]) || buf == [0x15] || buf == [0x16] {
+    if tls_detected(buf) {
         return Some(Fault::frame("peer uses TLS on this port"));
     }
     let excerpt: String = buf
@@ -33,6 +33,11 @@ pub fn other_protocol_detected(buf: &[u8]) -> Option<Fault> {
         .map(|&octet| if octet.is_ascii_graphic() || octet == b' ' { char::from(octet) } else { '.' })
         .collect();
     Some(Fault::frame(format!("peer does not use AMQP, its first bytes are \"{excerpt}\"")))
+}
+
+/// Returns whether the first bytes of a connection are a record of TLS: an alert, or a handshake.
+pub fn tls_detected(buf: &[u8]) -> bool {
+    matches!(buf, [0x15 | 0x16] | [0x15 | 0x16, 0x03, ..])
 }
 
 #[cfg(test)]

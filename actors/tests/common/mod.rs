@@ -66,7 +66,7 @@ impl Client {
         })
     }
 
-    fn launch(set: impl FnOnce(&mut ConnectionOptions)) -> Self {
+    pub fn launch(set: impl FnOnce(&mut ConnectionOptions)) -> Self {
         let mut options = ConnectionOptions::default();
         set(&mut options);
         let (supervisor, state) = ConnectionSupervisor::launch(options, None);

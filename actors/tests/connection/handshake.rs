@@ -90,7 +90,8 @@ async fn another_protocol_is_named() {
     ];
     for (bytes, name) in protocols {
         let cause = fails(HandshakeScript::new().raw_at(HandshakeStep::Start, bytes)).await;
-        assert_eq!(cause.kind(), ErrorKind::Protocol, "{cause}");
+        let kind = if name == "TLS" { ErrorKind::Tls } else { ErrorKind::Protocol };
+        assert_eq!(cause.kind(), kind, "{cause}");
         assert!(cause.to_string().contains(name), "{cause}");
     }
 }

@@ -1,0 +1,16 @@
+//! TLS against a server of rustls that the test plays, with certificates that it makes: whom the client trusts, how it
+//! identifies itself, what each failure is called, and what happens when bytes are missing.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod certificates;
+mod client_certificates;
+mod handshake;
+mod missing_bytes;
+mod other_end;
+mod rotation;
+mod server;
+mod setup;
