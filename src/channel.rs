@@ -44,10 +44,16 @@ use crate::{
 ///
 /// # A channel that the broker closes
 /// On a connection that does not recover, the channel stays closed. On a robust one it is reopened with its
-/// prefetch, its consumers and its confirm mode: at once the first time, then after a pause that doubles from
-/// 50 milliseconds to 5 seconds, without end; a channel that stood open for 3 seconds begins anew. The pause is
-/// in [`Connection::health`] as a missing channel. Meanwhile calls wait within their deadlines, and publishes
-/// are queued, or fail with `OnOutage::Fail`. A channel in transaction mode is not reopened.
+/// prefetch, its consumers and its confirm mode, without end. The pauses before that depend on the cause:
+///
+/// | cause | pauses |
+/// |---|---|
+/// | a call or a publish that is known, and does not close the channel again | none for the first 8 times, then 100 milliseconds: at most 10 reopenings in a second |
+/// | any other | none the first time, then 50 milliseconds, doubling to 5 seconds |
+///
+/// A channel that stood open for 3 seconds begins anew. A pause is in [`Connection::health`] as a missing channel.
+/// Meanwhile calls wait within their deadlines, and publishes are queued; with `OnOutage::Fail` they fail where
+/// the cause is any other. A channel in transaction mode is not reopened.
 ///
 /// The call or publish that the broker refused fails with its code. The others did nothing wrong: calls
 /// without a reply fail with `ChannelClosed`, which is retryable; unconfirmed publishes are sent again in

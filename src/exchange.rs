@@ -69,8 +69,10 @@ impl Exchange {
     ///
     /// # Errors
     /// Before anything is sent: `Limit` for a name or key over 255 bytes, or headers over the frame size of
-    /// the connection; `Codec` for properties that cannot be encoded; `Timeout`, or `Blocked`, if the window
-    /// had no room within the deadline; `ChannelClosed` or `ConnectionClosed` if the channel or the
+    /// the connection; `Codec` for properties that cannot be encoded; `Refused` for those that RabbitMQ accepts
+    /// from nobody (406): an `expiration` from another client that is not a number of milliseconds, or is
+    /// longer than ten years, and headers `CC` or `BCC` that are not arrays; `Timeout`, or `Blocked`, if the
+    /// window had no room within the deadline; `ChannelClosed` or `ConnectionClosed` if the channel or the
     /// connection is closed.
     ///
     /// Afterwards: `Unroutable` if no queue receives it, with the message in
@@ -83,7 +85,11 @@ impl Exchange {
     /// retryable. After a 404, publishes to the exchange fail with it and are not sent until the exchange is
     /// found again. After a 403, publishes to the exchange, or to it with the forbidden routing key, fail with
     /// it and are not sent for 1 second, then twice as long each time up to 60 seconds; after each pause one is
-    /// sent, and if the broker takes it the next ones are. `ChannelClosed` that is retryable if the channel was closed for another call or publish,
+    /// sent, and if the broker takes it the next ones are; one a second at most on a connection. So it is after
+    /// a 406, with all publishes under other `user_id`s than that of the connection, with all larger bodies, and
+    /// with requests to `amq.rabbitmq.reply-to`, until the channel consumes from it. 1,024 forbidden routing
+    /// keys and 64 other refusals are remembered; what is not remembered closes the channel again, whose other
+    /// publishes then wait for the time that this takes. `ChannelClosed` that is retryable if the channel was closed for another call or publish,
     /// and this one is not resent. `ConnectionClosed` if the connection is lost.
     ///
     /// [`Error::may_have_arrived`](crate::Error::may_have_arrived) returns whether the broker may have the

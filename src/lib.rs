@@ -94,7 +94,7 @@
 //! | handles, watchers | stay valid |
 //! | exchanges, queues, bindings | redeclared, in this order, if they were declared over this connection; not those that were deleted, refused, or declared with `robust(false)` |
 //! | queues named by the broker | get a new name, which handles, bindings, consumers and queued publishes follow ([`ChannelEvent::QueueRenamed`]); their messages are lost |
-//! | channels | reopened with prefetch, consumers and confirm mode; a channel that the broker closed for an error is reopened too ([`ChannelEvent::Reopened`]), five times within ten seconds at most |
+//! | channels | reopened with prefetch, consumers and confirm mode; a channel that the broker closed for an error is reopened too ([`ChannelEvent::Reopened`]), ten times in a second at most |
 //! | consumers | start again with their tag, prefetch and target; one with `robust(false)` ends |
 //! | unconfirmed publishes | resent, in order and before newer ones, within their deadline |
 //! | publishes on a channel without confirms | those already written may be lost |

@@ -10,12 +10,13 @@ use std::{
 
 use crate::{returned::Return, wire::Escaping};
 
-pub(crate) use self::connect_refusal::ConnectRefusal;
 pub use self::{close_reason::CloseReason, kind::ErrorKind, tls_failure::TlsFailure};
+pub(crate) use self::{connect_refusal::ConnectRefusal, cut_text::CutText};
 
 mod close_reason;
 mod connect_refusal;
 mod create;
+mod cut_text;
 mod kind;
 mod tls_failure;
 

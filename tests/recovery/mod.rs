@@ -21,6 +21,7 @@ mod network_cuts;
 mod publish;
 mod records;
 mod refusals;
+mod refused_publishes;
 mod streams;
 mod topology;
 mod trials;

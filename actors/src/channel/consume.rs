@@ -21,6 +21,7 @@ use crate::{
         ChannelEvent, Consume, Consumed, ConsumerEnd, ConsumerState, DeliverySink, DeliveryTarget,
         PauseConsumer, QueueName, QueueType, Unhandled, methods,
     },
+    outbox::REPLY_TO,
     transport::CreditAccount,
 };
 
@@ -99,6 +100,7 @@ impl ChannelMachine {
         }
         let (reply, responder) = Reply::later();
         let consumed = PendingReply::Consumed { tag, responder, cancel: None };
+        self.note_reply_consumer(&queue);
         if self.ask(Request::new(method, consumed).on(queue).changing(record), now) {
             self.outputs.push(Output::BindSink { sink, consumer: id, permits });
         }
@@ -108,6 +110,13 @@ impl ChannelMachine {
     fn send_consumer_prefetch(&mut self, prefetch: u16, now: Instant) {
         for qos in self.prefetch.before_consumer(prefetch) {
             self.send_qos(qos, now);
+        }
+    }
+
+    /// What is published behind the `basic.consume` of direct replies may ask for them.
+    fn note_reply_consumer(&self, queue: &str) {
+        if queue == REPLY_TO {
+            self.outbox.missing().reply_consumer(self.number());
         }
     }
 
@@ -137,6 +146,7 @@ impl ChannelMachine {
         match method {
             Ok(method) => {
                 let reply = PendingReply::Restarted { tag, consumer: id, cancel: None };
+                self.note_reply_consumer(&queue);
                 self.ask(Request::new(method, reply).on(queue), now);
             }
             Err(error) => log::error!("channel {}: consumer {tag:?}: {error}", self.number()),

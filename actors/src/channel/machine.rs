@@ -17,7 +17,7 @@ use super::{
     output::{Output, Outputs},
     prefetch::Prefetch,
     renames::Renames,
-    reopen::ReopenBackoff,
+    reopen_backoff::ReopenBackoff,
     replies::Replies,
     state::ChannelState,
     transaction::TransactionState,

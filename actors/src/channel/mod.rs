@@ -19,6 +19,7 @@
 //! | `closing` | how a channel closes for good |
 //! | `state`, `consumers/phase` | the states of a channel and of a consumer |
 
+mod call_names;
 mod calls;
 mod cancel;
 mod closing;
@@ -38,6 +39,7 @@ mod publish_reply;
 mod recovery;
 mod renames;
 mod reopen;
+mod reopen_backoff;
 mod repair;
 mod replies;
 mod reply;

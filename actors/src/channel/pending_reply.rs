@@ -111,6 +111,11 @@ impl PendingReply {
         }
     }
 
+    /// Returns whether the call was not one of the application, so that it is made again.
+    pub(super) fn is_of_recovery(&self) -> bool {
+        self.is_vital() || matches!(self, Self::Internal | Self::ForConsumer(_) | Self::Restarted { .. })
+    }
+
     /// Returns whether the channel is of no use without the reply.
     pub(super) fn is_vital(&self) -> bool {
         matches!(self, Self::Open | Self::ConfirmSelect | Self::Close)

@@ -1,6 +1,6 @@
 //! Channels that are closed while their connection goes on: by the broker, or because it does not reply. One
 //! that recovers is reopened on the same connection, for as long as it is wanted: at once the first time, then
-//! after a pause that grows.
+//! after the pauses of `reopen_backoff.rs`.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::{
     ChannelMachine, Number, PendingReply,
     closing::Ending,
     output::Output,
+    reopen_backoff::MAX_PAUSE,
     replies::{FailedCall, FailedConsume},
     state::AfterClose,
 };
@@ -18,40 +19,26 @@ use crate::{
     error::{CloseReason, Error},
     internal::SupervisorMessage,
     message::{ConsumerEnd, EntityKind, methods},
-    outbox::{ChannelClose, CloseFault, FinalFrames, RefusedPublish},
+    outbox::{ChannelClose, CloseFault, FinalFrames, PublishRefusal},
     wire::{Fault, channel},
 };
 
-/// The first pause before a channel is reopened that was closed twice.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+const PUBLISH: (u16, u16) = (60, 40);
 
-/// How long a channel has to stay open for its next reopening to be without a pause.
-const STABLE: Duration = Duration::from_secs(3);
-
-/// The pauses before a channel is reopened.
-#[derive(Debug, Default)]
-pub(super) struct ReopenBackoff {
-    /// The next one.
-    pause: Duration,
-    open_since: Option<Instant>,
+/// When a channel is reopened.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    after: Duration,
+    /// What the broker refused does not close the channel again.
+    is_taken_out: bool,
 }
 
-impl ReopenBackoff {
-    /// The broker has closed the channel; returns the pause before it is reopened.
-    fn closed(&mut self, now: Instant) -> Duration {
-        let since = self.open_since.take();
-        if since.is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
-            self.pause = Duration::ZERO;
-        }
-        let next = (self.pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
-        std::mem::replace(&mut self.pause, next)
-    }
-
-    /// The channel is open again.
-    pub(super) fn opened(&mut self, now: Instant) {
-        self.open_since = Some(now);
-    }
+/// What the broker refused when it closed the channel.
+#[derive(Debug)]
+struct RefusedByBroker {
+    publish: PublishRefusal,
+    /// The long names of the call.
+    names: Vec<(EntityKind, String)>,
 }
 
 impl ChannelMachine {
@@ -61,9 +48,12 @@ impl ChannelMachine {
         let text = close.reply_text.to_string();
         let reason = CloseReason::new(close.reply_code, text, close.class_id, close.method_id);
         log::debug!("channel {}: closed by the broker, {reason}", self.number());
-        let FailedCall { entity, consume } = self.replies.fail_refused(ids, &reason);
-        let entity = entity.or_else(|| reason.entity().map(str::to_owned));
-        let pause = self.pause_before_reopening(consume.as_ref(), now);
+        let FailedCall { entity, consume, names, is_taken_out } = self.replies.fail_refused(ids, &reason);
+        let publish = if ids == PUBLISH { self.outbox.refusal(&reason) } else { PublishRefusal::default() };
+        let is_taken_out = is_taken_out || publish.is_taken_out;
+        let entity =
+            entity.or_else(|| reason.entity().map(str::to_owned)).or_else(|| publish.missing.clone());
+        let pause = self.pause_before_reopening(consume.as_ref(), is_taken_out, now);
         let error = Error::channel_closed("the broker closed the channel", Some(reason.clone()));
         let error = match entity {
             Some(entity) => error.on(entity),
@@ -71,15 +61,18 @@ impl ChannelMachine {
         };
         // The repair of a consumer declares its queue.
         if !matches!(consume, Some(FailedConsume::Restarted(..) | FailedConsume::Needed(..))) {
-            self.report_gone(ids, &reason, &error, now);
+            self.report_gone(RefusedByBroker { publish, names }, &reason, &error, now);
         }
         let fault = match ids {
-            (60, 40) => CloseFault::Publish(&error),
+            PUBLISH => CloseFault::Publish(&error),
             (0, _) => CloseFault::Unknown,
             _ => CloseFault::Elsewhere,
         };
         match (self.frame(&methods::channel_close_ok()), pause) {
-            (Ok(close_ok), Some(pause)) => self.reopen(&error, fault, close_ok, consume, pause, now),
+            (Ok(close_ok), Some(after)) => {
+                let pause = Pause { after, is_taken_out };
+                self.reopen(&error, fault, close_ok, consume, pause, now);
+            }
             (close_ok, _) => {
                 let frames = close_ok.map_or(FinalFrames::None, FinalFrames::Only);
                 let (others, cause, number) = (&Error::closed_meanwhile(&error), &error, Number::Free);
@@ -89,7 +82,12 @@ impl ChannelMachine {
     }
 
     /// Returns after which pause the channel is reopened, if it is.
-    fn pause_before_reopening(&mut self, consume: Option<&FailedConsume>, now: Instant) -> Option<Duration> {
+    fn pause_before_reopening(
+        &mut self,
+        consume: Option<&FailedConsume>,
+        is_taken_out: bool,
+        now: Instant,
+    ) -> Option<Duration> {
         if !self.can_reopen() || !self.state.is_open_or_reopened() {
             return None;
         }
@@ -101,7 +99,7 @@ impl ChannelMachine {
         Some(if self.state.awaits_recovery() && drops_one {
             Duration::ZERO
         } else {
-            self.backoff.closed(now)
+            self.backoff.closed(is_taken_out, now)
         })
     }
 
@@ -116,16 +114,18 @@ impl ChannelMachine {
         fault: CloseFault<'_>,
         close_ok: Bytes,
         consume: Option<FailedConsume>,
-        pause: Duration,
+        pause: Pause,
         now: Instant,
     ) {
         let channel = self.number();
-        // What goes on for long is not repeated at the longest pause.
-        let level = if pause < MAX_PAUSE { log::Level::Warn } else { log::Level::Debug };
+        let Pause { after: pause, is_taken_out } = pause;
+        // What goes on for long is not repeated.
+        let goes_on = pause >= MAX_PAUSE || (is_taken_out && !pause.is_zero());
+        let level = if goes_on { log::Level::Debug } else { log::Level::Warn };
         log::log!(level, "channel {channel}: reopened{}: {cause}", after(pause));
         let mut skipped = self.state.take_skipped();
         let others = Error::closed_meanwhile(cause);
-        let fail = self.fails_in_outage && !pause.is_zero();
+        let fail = self.fails_in_outage && !pause.is_zero() && !is_taken_out;
         self.channel_epoch = self.outbox.reopen(&ChannelClose { error: &others, fault, fail }, close_ok);
         self.reset_for_new_connection(&others);
         match consume {
@@ -182,34 +182,23 @@ impl ChannelMachine {
     }
 
     /// Reports the exchange or queue that does not exist, so that it is declared again or looked for.
-    /// Publishes to an exchange fail here until it is found, and those that are forbidden for a while.
-    fn report_gone(&mut self, ids: (u16, u16), reason: &CloseReason, error: &Error, now: Instant) {
+    /// Publishes to an exchange fail here until it is found, and those that the broker refuses for a while.
+    fn report_gone(&mut self, refused: RefusedByBroker, reason: &CloseReason, error: &Error, now: Instant) {
         if !self.recovers {
             return;
         }
-        // Of a publish, if the name is cut.
-        let mut publish = None;
-        if ids == (60, 40) {
-            match (reason.code, RefusedPublish::of(reason)) {
-                (403, Some(RefusedPublish::Exchange { name, is_cut: false })) => {
-                    return self.outbox.missing().forbid(name, None, error.clone(), now);
-                }
-                (403, Some(RefusedPublish::Topic { exchange, routing_key })) => {
-                    return self.outbox.missing().forbid(exchange, Some(routing_key), error.clone(), now);
-                }
-                (403 | 404, Some(RefusedPublish::Exchange { is_cut: true, .. })) => {
-                    publish = self.outbox.refused_publish(reason);
-                }
-                _ => {}
-            }
+        if let Some(place) = refused.publish.place {
+            return self.outbox.missing().forbid(place, error.clone(), now);
         }
-        let cut = publish.as_ref().map(|(exchange, _)| exchange.as_str());
-        if let Some(name) = cut.filter(|_| reason.code == 403) {
-            return self.outbox.missing().forbid(name, None, error.clone(), now);
-        }
-        let exchange = reason.missing_exchange().or(cut).map(|name| (EntityKind::Exchange, name));
+        let exchange = reason.missing_exchange().or(refused.publish.missing.as_deref());
+        let exchange = exchange.map(|name| (EntityKind::Exchange, name));
         let gone = exchange.or_else(|| reason.missing_queue().map(|name| (EntityKind::Queue, name)));
-        let Some((kind, name)) = gone else { return };
+        let cut = || {
+            let is_cut =
+                |(kind, name): &&(EntityKind, String)| reason.has_cut_missing(&kind.to_string(), name);
+            refused.names.iter().find(is_cut).map(|(kind, name)| (*kind, name.as_str()))
+        };
+        let Some((kind, name)) = gone.or_else(cut) else { return };
         if kind == EntityKind::Exchange {
             self.outbox.missing().insert(name, error.clone(), now);
         }
@@ -246,7 +235,7 @@ impl ChannelMachine {
         // Each attempt leaves out one consumer, so they end.
         let pause = match recovers && !late.is_empty() {
             true => Duration::ZERO,
-            false => self.backoff.closed(now),
+            false => self.backoff.closed(false, now),
         };
         let fail = self.fails_in_outage && !pause.is_zero();
         let end = ChannelClose { error: &others, fault: CloseFault::Elsewhere, fail };
@@ -339,32 +328,4 @@ impl ChannelMachine {
 
 fn after(pause: Duration) -> String {
     if pause.is_zero() { String::new() } else { format!(" after {pause:?}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_begin_at_nothing_and_double_to_a_limit() {
-        let (mut backoff, now) = (ReopenBackoff::default(), Instant::now());
-        let pauses: Vec<u128> = (0..10).map(|_| backoff.closed(now).as_millis()).collect();
-        assert_eq!(pauses, [0, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-    }
-
-    #[test]
-    fn a_channel_that_stood_open_is_reopened_at_once() {
-        let (mut backoff, mut now) = (ReopenBackoff::default(), Instant::now());
-        for _ in 0..4 {
-            backoff.closed(now);
-        }
-        backoff.opened(now);
-        now += STABLE - Duration::from_millis(1);
-        assert_eq!(backoff.closed(now), Duration::from_millis(400));
-        backoff.opened(now);
-        now += STABLE;
-        assert_eq!(backoff.closed(now), Duration::ZERO);
-        now += STABLE;
-        assert_eq!(backoff.closed(now), Duration::from_millis(50), "it was not open");
-    }
 }

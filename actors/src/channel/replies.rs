@@ -10,10 +10,11 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{PendingReply, Responder};
+use super::{PendingReply, Responder, call_names::long_names};
 use crate::{
     error::{CloseReason, Error, ErrorKind, Result},
     internal::Change,
+    message::EntityKind,
     wire::{AMQPClass, Fault, basic, exchange, ids, method_name, queue, tx},
 };
 
@@ -37,6 +38,8 @@ struct Pending {
     /// Class and method of the call.
     ids: (u16, u16),
     entity: Option<String>,
+    /// Names that the broker may cut.
+    long_names: Vec<(EntityKind, String)>,
     since: Instant,
     late: bool,
     /// A later call has its reply; the broker works in order, so it has accepted this one.
@@ -67,6 +70,10 @@ impl Pending {
 pub(super) struct FailedCall {
     pub(super) entity: Option<String>,
     pub(super) consume: Option<FailedConsume>,
+    /// The long names of the call: the broker cuts them.
+    pub(super) names: Vec<(EntityKind, String)>,
+    /// The call does not close the channel again: it was one of the application.
+    pub(super) is_taken_out: bool,
 }
 
 /// A `basic.consume` for which the broker closed the channel.
@@ -106,6 +113,7 @@ impl Replies {
         self.pending.push_back(Pending {
             ids,
             entity,
+            long_names: long_names(method),
             since: now,
             late: false,
             accepted: false,
@@ -247,8 +255,9 @@ impl Replies {
             PendingReply::Consumed { tag, .. } => Some(FailedConsume::New(tag.clone(), error.clone())),
             _ => None,
         };
+        let is_taken_out = !pending.reply.is_of_recovery();
         pending.reply.fail(error);
-        FailedCall { entity: pending.entity, consume }
+        FailedCall { entity: pending.entity, consume, names: pending.long_names, is_taken_out }
     }
 
     /// Finds the call that the broker refused. The broker works in order: it is a call behind all that are
@@ -391,7 +400,7 @@ fn has_effect(method: &AMQPClass) -> bool {
 
 /// Returns whether the broker's text names this queue.
 fn names(reason: &CloseReason, queue: &str) -> bool {
-    reason.text.contains(&format!("queue '{queue}' in vhost"))
+    reason.text.contains(&format!("queue '{queue}' in vhost")) || reason.has_cut("queue", queue)
 }
 
 /// A reply of class `channel` without a call is an invalid command, any other one an unexpected frame.

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use super::CutText;
 use crate::wire::{PeerText, method_name};
+
+/// What follows a name in the texts of the broker.
+const IN_VHOST: &str = "' in vhost '";
 
 /// What refusals mean that depend on the configuration of the broker: parts of its text, and the words.
 const EXPLANATIONS: [(&[&str], &str); 3] = [
@@ -98,15 +102,32 @@ impl CloseReason {
 
     fn missing(&self, kind: &str) -> Option<&str> {
         let text = self.text.strip_prefix("NOT_FOUND - no ").filter(|_| self.code == 404)?;
-        let (name, _) = text.strip_prefix(kind)?.split_once("' in vhost '")?;
+        let (name, _) = text.strip_prefix(kind)?.split_once(IN_VHOST)?;
         (!name.is_empty()).then_some(name)
+    }
+
+    /// Returns whether the text may be about this exchange or queue, of whose name the broker has cut a part.
+    pub(crate) fn has_cut(&self, kind: &str, name: &str) -> bool {
+        let mark = format!("{kind} '");
+        let at = self.text.find(&mark).map(|at| at + mark.len());
+        at.and_then(|at| self.text.get(at..)).is_some_and(|rest| {
+            let rest = CutText::new(rest, IN_VHOST);
+            rest.is_cut() && rest.begins_with(&[name.as_bytes(), IN_VHOST.as_bytes()])
+        })
+    }
+
+    /// The same, if it does not exist (404).
+    pub(crate) fn has_cut_missing(&self, kind: &str, name: &str) -> bool {
+        self.code == 404
+            && self.text.starts_with(&format!("NOT_FOUND - no {kind} '"))
+            && self.has_cut(kind, name)
     }
 
     /// Parses the name of the exchange or queue from a text such as `no exchange 'orders' in vhost '/'`.
     pub(crate) fn entity(&self) -> Option<&str> {
         let end_of = |prefix: &str| Some(self.text.find(prefix)? + prefix.len());
         let at = [end_of("exchange '"), end_of("queue '")].into_iter().flatten().min()?;
-        let (name, _) = self.text.get(at..)?.split_once("' in vhost '")?;
+        let (name, _) = self.text.get(at..)?.split_once(IN_VHOST)?;
         (!name.is_empty()).then_some(name)
     }
 }
@@ -172,6 +193,18 @@ mod tests {
         assert_eq!(entity("NOT_FOUND - no exchange '' in vhost '/'"), None);
         assert_eq!(entity("NOT_FOUND - no exchange 'cut he"), None);
         assert_eq!(entity("PRECONDITION_FAILED - unknown delivery tag 9"), None);
+    }
+
+    #[test]
+    fn a_name_that_the_broker_has_cut_is_compared_as_far_as_it_goes() {
+        let reason = |code, text: &str| CloseReason::new(code, text, 50, 20);
+        let cut = reason(404, "NOT_FOUND - no queue 'long.na...");
+        assert!(cut.has_cut_missing("queue", "long.name") && !cut.has_cut_missing("queue", "long"));
+        assert!(!cut.has_cut_missing("exchange", "long.name"));
+        let whole = reason(404, "NOT_FOUND - no queue 'long' in vhost '/'");
+        assert!(!whole.has_cut("queue", "long") && !whole.has_cut("queue", "long' in vhost"));
+        let other = reason(406, "PRECONDITION_FAILED - inequivalent arg 'x' for queue 'long.na...");
+        assert!(other.has_cut("queue", "long.name") && !other.has_cut_missing("queue", "long.name"));
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod settle_many;
 mod state;
 mod token;
 mod transaction;
+mod unacceptable;
 
 pub(crate) use self::{
     acker::{Acker, Failures, Outcome, Unsettled},
@@ -46,6 +47,7 @@ pub(crate) use self::{
     delivery_parts::{ContentLayout, DeliveryParts},
     delivery_sink::{DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost},
     publishing::Outgoing,
+    unacceptable::{copies_of_other_type, is_expiration},
 };
 pub use self::{
     arguments::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},

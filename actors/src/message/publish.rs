@@ -16,6 +16,8 @@ use crate::error::Result;
 ///
 /// - `Limit` for a name of more than 255 bytes, or headers that exceed the connection's frame size.
 /// - `Codec` for properties that cannot be encoded.
+/// - `Refused` for properties that RabbitMQ accepts from nobody (406): an `expiration` that is not a number of
+///   milliseconds, or is longer than ten years, and headers `CC` or `BCC` that are not arrays.
 /// - `Timeout` or `Blocked` if the publish window had no room within the deadline.
 ///
 /// Afterwards; [`may_have_arrived`](crate::Error::may_have_arrived) returns whether the publish was written:

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
+use super::unacceptable::check_acceptable;
 use crate::{
     error::Result,
     wire::{DeliveryMode, Properties, Table, Value, check_properties},
@@ -259,8 +260,10 @@ impl Publishing {
         self.with(|p| p.with_app_id(value))
     }
 
-    /// Sets the user id. The broker refuses the publish if it differs from the login (406, closes the
-    /// channel).
+    /// Sets the user id. The broker refuses the publish if it differs from the login (406), unless that user has
+    /// the tag `impersonator`. That closes the channel. On a connection that recovers, later publishes under
+    /// another name than the login fail with the same error and are not sent, for a pause that grows from 1 to
+    /// 60 seconds.
     ///
     /// Source: <https://www.rabbitmq.com/docs/validated-user-id>
     ///
@@ -364,7 +367,8 @@ impl Publishing {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        Ok(check_properties(&self.properties)?)
+        check_properties(&self.properties)?;
+        check_acceptable(&self.properties)
     }
 
     fn with(mut self, change: impl FnOnce(Properties) -> Properties) -> Self {

@@ -386,7 +386,7 @@ impl OutboxState {
 
     /// Returns one more than the last unconfirmed publish of which the broker has the whole in this channel
     /// epoch.
-    fn written_whole(&self) -> u64 {
+    pub(super) fn written_whole(&self) -> u64 {
         let written = self.written();
         if self.queue.is_partially_written() { written.saturating_sub(1) } else { written }
     }

@@ -9,10 +9,14 @@ use super::{
     Outbox, OutboxState,
     confirms::{ConfirmState, Confirms},
     outcome_error::Taken,
-    refused_publish::RefusedPublish,
+    refused_publish::{PublishRefusal, RefusedNames, RefusedPublish},
     unconfirmed::Unconfirmed,
+    written_publish::WrittenPublish,
 };
-use crate::error::{CloseReason, Error};
+use crate::{
+    error::{CloseReason, Error},
+    wire::{Properties, decode_properties},
+};
 
 /// Why a channel is closed, and what that means for publishes.
 #[derive(Clone, Copy, Debug)]
@@ -44,18 +48,42 @@ struct Refused {
 }
 
 impl Outbox {
-    /// Returns the exchange and the routing key of a publish that the broker refused with this reason.
-    pub(crate) fn refused_publish(&self, reason: &CloseReason) -> Option<(String, String)> {
-        let kind = RefusedPublish::of(reason)?;
+    /// Returns what is known of the publish that the broker refused with this reason.
+    pub(crate) fn refusal(&self, reason: &CloseReason) -> PublishRefusal {
+        let kind = RefusedPublish::of(reason);
         let state = self.lock();
-        let mut found = None;
-        state.unconfirmed.for_each(|publish| {
-            if state.confirms.is_open(publish.sequence) && kind.is(&publish) {
-                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                found = Some((text(publish.exchange), text(publish.routing_key)));
-            }
-        });
-        found
+        let (is_taken_out, names) = if self.config.confirms {
+            let OutboxState { unconfirmed, confirms, .. } = &*state;
+            let refused = unconfirmed.refused(kind.as_ref(), state.written_whole(), confirms);
+            let names = kind.as_ref().zip(refused.as_ref()).and_then(|(kind, refused)| {
+                let publish = unconfirmed.find(refused.read).filter(|publish| kind.is(publish))?;
+                (!kind.is_name_cut() || unconfirmed.is_the_only_one(&publish, kind)).then(|| publish.names())
+            });
+            (refused.is_some(), names)
+        } else {
+            // What was written is gone with the channel.
+            let cut = kind.as_ref().filter(|kind| kind.is_name_cut());
+            let names = cut.and_then(|kind| state.long_names.refused(kind)).cloned();
+            let names = names.map(|(exchange, routing_key)| RefusedNames {
+                exchange,
+                routing_key,
+                properties: Properties::new(),
+            });
+            (true, names)
+        };
+        let refusal = kind.map(|kind| kind.refusal(reason.code, self.config.channel, names));
+        PublishRefusal { is_taken_out, ..refusal.unwrap_or_default() }
+    }
+}
+
+impl WrittenPublish<'_> {
+    fn names(&self) -> RefusedNames {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        RefusedNames {
+            exchange: text(self.exchange),
+            routing_key: text(self.routing_key),
+            properties: decode_properties(self.properties).unwrap_or_default(),
+        }
     }
 }
 
@@ -71,7 +99,10 @@ impl OutboxState {
     ) {
         let OutboxState { confirms, unconfirmed, .. } = self;
         let refused = match close.fault {
-            CloseFault::Publish(error) => unconfirmed.refused(error, written, confirms),
+            CloseFault::Publish(error) => {
+                let kind = error.close_reason().and_then(RefusedPublish::of);
+                unconfirmed.refused(kind.as_ref(), written, confirms)
+            }
             CloseFault::Elsewhere | CloseFault::Unknown => None,
         };
         let read = refused.as_ref().map_or(written, |refused| refused.read);
@@ -90,9 +121,24 @@ impl OutboxState {
 }
 
 impl Unconfirmed {
-    /// Finds the publishes that the broker refused with this error; `None` if they cannot be told.
-    fn refused(&self, error: &Error, written: u64, confirms: &Confirms) -> Option<Refused> {
-        let kind = RefusedPublish::of(error.close_reason()?);
+    /// Returns whether the text that the broker has cut belongs to no other names.
+    fn is_the_only_one(&self, publish: &WrittenPublish<'_>, kind: &RefusedPublish<'_>) -> bool {
+        let mut is_only = true;
+        self.for_each(|other| {
+            let is_same = other.exchange == publish.exchange
+                && (kind.is_exchange() || other.routing_key == publish.routing_key);
+            is_only &= is_same || !kind.is(&other);
+        });
+        is_only
+    }
+
+    /// Finds the publishes that the broker refused for this reason; `None` if they cannot be told.
+    fn refused(
+        &self,
+        kind: Option<&RefusedPublish<'_>>,
+        written: u64,
+        confirms: &Confirms,
+    ) -> Option<Refused> {
         let mut publishes = Vec::new();
         let (mut open, mut only) = (0, None);
         self.for_each(|publish| {
@@ -108,7 +154,7 @@ impl Unconfirmed {
                 open += 1;
                 only = Some((sequence, name()));
             }
-            if kind.as_ref().is_some_and(|kind| kind.is(&publish)) {
+            if kind.is_some_and(|kind| kind.is(&publish)) {
                 publishes.push((sequence, name()));
             }
         });

@@ -1,5 +1,5 @@
-//! The exchanges that the broker has named as missing (404), and where it permits no publish (403). Publishes
-//! to them fail here with that error: each one that the broker refuses would close its channel.
+//! The exchanges that the broker has named as missing (404), and what else it refuses (403, 406). Such publishes
+//! fail here with that error: each one that the broker refuses would close its channel.
 //!
 //! All channels of a connection share them, so that a declare on one channel counts for all of them before its
 //! caller has the reply.
@@ -15,7 +15,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::forbidden::{Asking, Forbidden, Permission};
+use super::{
+    forbidden::{Forbidden, Permission},
+    forbidden_place::{Candidate, ForbiddenPlace},
+    refusing::Asking,
+};
 use crate::error::Error;
 
 /// The most exchanges to remember. Publishes to those that were named before go to the broker again.
@@ -56,12 +60,12 @@ impl MissingExchanges {
 
     /// Decides on a publish. One that is to ask has to be followed by [`MissingExchanges::asked`].
     #[cold]
-    pub(super) fn check(&self, exchange: &str, routing_key: &str, now: Instant) -> Permission {
+    pub(super) fn check(&self, publish: &Candidate<'_>, now: Instant) -> Permission {
         let mut refused = self.lock();
-        if let Some(error) = refused.missing(exchange) {
+        if let Some(error) = refused.missing(publish.exchange) {
             return Permission::Refused(error, None);
         }
-        let permission = refused.forbidden.check(exchange, routing_key, now);
+        let permission = refused.forbidden.check(publish, now);
         self.note(&refused);
         match permission {
             Permission::Refused(error, by) => Permission::Refused(Error::not_sent_to_forbidden(&error), by),
@@ -70,8 +74,8 @@ impl MissingExchanges {
     }
 
     /// The publish that was to ask is queued, or it is not.
-    pub(super) fn asked(&self, exchange: &str, routing_key: &str, is_queued: bool, by: Option<Asking>) {
-        self.lock().forbidden.asked(exchange, routing_key, is_queued, by);
+    pub(super) fn asked(&self, publish: &Candidate<'_>, is_queued: bool, by: Option<Asking>) {
+        self.lock().forbidden.asked(publish, is_queued, by);
     }
 
     /// The broker has answered a publish that went to see. Returns `false` if it was refused meanwhile.
@@ -83,21 +87,23 @@ impl MissingExchanges {
     }
 
     /// Returns the error for a publish that is sent again, if the exchange is missing or it is forbidden.
-    pub(super) fn refusal(&self, exchange: &str, routing_key: &str, now: Instant) -> Option<Error> {
-        if !self.is_any() {
-            return None;
-        }
+    pub(super) fn refusal(&self, publish: &Candidate<'_>, now: Instant) -> Option<Error> {
         let mut refused = self.lock();
-        let missing = refused.missing(exchange);
-        let forbidden = || refused.forbidden.refusal(exchange, routing_key, now);
+        let missing = refused.missing(publish.exchange);
+        let forbidden = || refused.forbidden.refusal(publish, now);
         missing.or_else(|| forbidden().map(Error::not_sent_to_forbidden))
     }
 
-    /// The broker has refused publishes to an exchange, or with a routing key.
-    pub(crate) fn forbid(&self, exchange: &str, routing_key: Option<&str>, error: Error, now: Instant) {
+    /// The broker has refused publishes of this kind.
+    pub(crate) fn forbid(&self, place: ForbiddenPlace, error: Error, now: Instant) {
         let mut refused = self.lock();
-        refused.forbidden.insert(exchange, routing_key, error, now);
+        refused.forbidden.insert(place, error, now);
         self.note(&refused);
+    }
+
+    /// The channel begins to consume direct replies, so that it may ask for them.
+    pub(crate) fn reply_consumer(&self, channel: u16) {
+        self.change(|refused| refused.forbidden.reply_consumer(channel));
     }
 
     /// The broker has named an exchange as missing, which is reported now.
@@ -183,7 +189,15 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{CloseReason, ErrorKind};
+    use crate::{
+        error::{CloseReason, ErrorKind},
+        wire::Properties,
+    };
+
+    fn refusal(missing: &MissingExchanges, exchange: &str, now: Instant) -> Option<Error> {
+        let (channel, routing_key, body_len, properties) = (1, "k", 0, &Properties::new());
+        missing.refusal(&Candidate { channel, exchange, routing_key, body_len, properties }, now)
+    }
 
     fn gone(name: &str) -> Error {
         let text = format!("NOT_FOUND - no exchange '{name}' in vhost '/'");
@@ -193,16 +207,16 @@ mod tests {
     #[test]
     fn publishes_to_a_missing_exchange_get_its_error_until_it_is_found() {
         let (missing, now) = (MissingExchanges::default(), Instant::now());
-        assert!(missing.refusal("x", "k", now).is_none());
+        assert!(refusal(&missing, "x", now).is_none());
         missing.insert("x", gone("x"), now);
-        let error = missing.refusal("x", "k", now).expect("an error");
+        let error = refusal(&missing, "x", now).expect("an error");
         assert_eq!((error.kind(), error.code()), (ErrorKind::ChannelClosed, Some(404)));
         assert!(!error.is_retryable() && !error.may_have_arrived(), "{error}");
-        assert!(missing.refusal("y", "k", now).is_none());
+        assert!(refusal(&missing, "y", now).is_none());
         missing.remove("y");
-        assert!(missing.refusal("x", "k", now).is_some());
+        assert!(refusal(&missing, "x", now).is_some());
         missing.remove("x");
-        assert!(missing.refusal("x", "k", now).is_none() && !missing.is_any());
+        assert!(refusal(&missing, "x", now).is_none() && !missing.is_any());
     }
 
     #[test]
@@ -210,7 +224,7 @@ mod tests {
         let (missing, now, second) = (MissingExchanges::default(), Instant::now(), Duration::from_secs(1));
         missing.insert("x", gone("x"), now);
         assert!(missing.take_wanted(now + second).is_empty(), "nobody publishes");
-        missing.refusal("x", "k", now);
+        refusal(&missing, "x", now);
         assert!(missing.take_wanted(now + second / 2).is_empty());
         let reported: Vec<String> =
             missing.take_wanted(now + second).into_iter().map(|(name, _)| name).collect();
@@ -224,8 +238,8 @@ mod tests {
         for n in 0..100 {
             missing.insert(&n.to_string(), gone("x"), now);
         }
-        assert!(missing.refusal("35", "k", now).is_none() && missing.refusal("36", "k", now).is_some());
+        assert!(refusal(&missing, "35", now).is_none() && refusal(&missing, "36", now).is_some());
         missing.clear();
-        assert!(missing.refusal("99", "k", now).is_none());
+        assert!(refusal(&missing, "99", now).is_none());
     }
 }

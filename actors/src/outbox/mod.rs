@@ -20,6 +20,9 @@ mod epochs;
 mod flush;
 mod flusher;
 mod forbidden;
+mod forbidden_place;
+mod forbidden_topics;
+mod long_names;
 mod missing;
 mod nack_retry;
 mod outcome_error;
@@ -29,6 +32,7 @@ mod publish_all;
 mod publish_future;
 mod queue;
 mod refused_publish;
+mod refusing;
 mod resend;
 mod returns;
 mod signals;
@@ -50,16 +54,18 @@ use bytes::Bytes;
 
 use self::{
     acks::Acks, attachment::Attachment, confirms::Confirms, deadlines::Ticker, effects::DeferredEffects,
-    own_deadline::OwnDeadline, publish::over_frame_max, queue::FrameQueue, unconfirmed::Unconfirmed,
-    window::Window,
+    long_names::LongNames, own_deadline::OwnDeadline, publish::over_frame_max, queue::FrameQueue,
+    unconfirmed::Unconfirmed, window::Window,
 };
 pub(crate) use self::{
     acks::DeliveredTags,
     attachment::{Abandoned, FinalFrames, Outage},
     channel_close::{ChannelClose, CloseFault},
     delayed_requeues::RequeueLater,
+    forbidden_place::REPLY_TO,
+    long_names::WHOLE_IN_TEXTS,
     missing::MissingExchanges,
-    refused_publish::RefusedPublish,
+    refused_publish::PublishRefusal,
     signals::{Flush, Tick},
     transaction::WITHOUT_REPLY,
 };
@@ -145,6 +151,7 @@ struct OutboxState {
     /// Publishes on a channel without confirms, which have no sequence number.
     published: u64,
     delivered: u64,
+    long_names: LongNames,
     /// When the connection last ran.
     io_clock: Option<Arc<IoClock>>,
 }
@@ -207,6 +214,7 @@ impl Outbox {
             acks: Acks::default(),
             published: 0,
             delivered: 0,
+            long_names: LongNames::default(),
             io_clock: None,
         };
         Self { config, missing, tally, state: Mutex::new(state) }
@@ -257,7 +265,7 @@ impl Outbox {
         routing_key: &str,
         content: &Publishing,
     ) -> Result<Option<Confirm>> {
-        publish_future::check(exchange, routing_key, content)?;
+        publish_future::check(self, exchange, routing_key, content)?;
         let sequence = self.queue_publish(content.outgoing(exchange, routing_key))?;
         Ok(sequence.map(|sequence| Confirm::new(self.clone(), sequence, OwnDeadline::of(content).start())))
     }

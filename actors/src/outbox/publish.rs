@@ -9,6 +9,7 @@ use super::{
     attachment::{Attachment, PublishMode},
     effects::DeferredEffects,
     forbidden::Permission,
+    forbidden_place::Candidate,
 };
 use crate::{
     error::{Error, Result},
@@ -43,7 +44,7 @@ impl Outbox {
     ///
     /// # Errors
     /// `ChannelClosed`, `ConnectionClosed` when closed; `ChannelClosed` with 404 for an exchange that is
-    /// known to be missing, or 403 where no publish is permitted; `Limit` for headers that do not fit a frame;
+    /// known to be missing, 403 where no publish is permitted, or 406 by a property or the size; `Limit` for headers that do not fit a frame;
     /// `Timeout` or `Blocked` when the deadline passed while it waited.
     #[inline]
     pub(super) fn poll_publish(
@@ -80,8 +81,9 @@ impl Outbox {
         cx: Option<&mut Context<'_>>,
         outgoing: Outgoing<'_>,
     ) -> Poll<Result<u64>> {
-        let (exchange, routing_key, channel) = (outgoing.exchange, outgoing.routing_key, self.config.channel);
-        let permission = self.missing.check(exchange, routing_key, Instant::now());
+        let channel = self.config.channel;
+        let candidate = Candidate::of(&outgoing, channel);
+        let permission = self.missing.check(&candidate, Instant::now());
         let asks = matches!(permission, Permission::Ask);
         if let Permission::Refused(error, by) = permission {
             // A refusal is noted before the publish fails with it.
@@ -99,7 +101,7 @@ impl Outbox {
                 _ => None,
             };
             let by = sequence.filter(|sequence| *sequence > 0).map(|sequence| (channel, sequence));
-            self.missing.asked(exchange, routing_key, sequence.is_some(), by);
+            self.missing.asked(&candidate, sequence.is_some(), by);
         }
         queued
     }

@@ -12,13 +12,14 @@ use std::{
 
 use super::{
     Confirm, Outbox,
+    long_names::WHOLE_IN_TEXTS,
     own_deadline::{OwnDeadline, poll_outcome},
     publish::Ticket,
 };
 use crate::{
     error::{Error, Result},
     message::{Confirmation, Publishing},
-    wire::{SHORT_MAX, check_short},
+    wire::check_short,
 };
 
 /// Where a publish goes: the outbox of a channel, an exchange and a routing key.
@@ -171,28 +172,29 @@ pub(super) fn poll_queue<D: Destination>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<u64>> {
     let (exchange, routing_key) = (destination.exchange(), destination.routing_key());
-    if !ticket.is_waiting() {
-        check(exchange, routing_key, content)?;
-    }
     let outbox = destination.outbox();
+    if !ticket.is_waiting() {
+        check(outbox, exchange, routing_key, content)?;
+    }
     match outbox.poll_publish(ticket, cx, content.outgoing(exchange, routing_key)) {
         Poll::Pending if deadline.has_passed(cx) => Poll::Ready(Err(outbox.expire_queueing(ticket))),
         queued => queued,
     }
 }
 
-/// Refuses what cannot be encoded, before it takes room in the window.
+/// Refuses what cannot be encoded, and what no broker accepts, before it takes room in the window.
 #[inline]
-pub(super) fn check(exchange: &str, routing_key: &str, content: &Publishing) -> Result<()> {
-    if exchange.len() <= SHORT_MAX && routing_key.len() <= SHORT_MAX && !content.properties.has_more() {
+pub(super) fn check(outbox: &Outbox, exchange: &str, routing_key: &str, content: &Publishing) -> Result<()> {
+    if exchange.len() + routing_key.len() <= WHOLE_IN_TEXTS && !content.properties.has_more() {
         return Ok(());
     }
-    check_each(exchange, routing_key, content)
+    check_each(outbox, exchange, routing_key, content)
 }
 
 #[inline(never)]
-fn check_each(exchange: &str, routing_key: &str, content: &Publishing) -> Result<()> {
+fn check_each(outbox: &Outbox, exchange: &str, routing_key: &str, content: &Publishing) -> Result<()> {
     check_short("exchange name", exchange)?;
     check_short("routing key", routing_key)?;
+    outbox.note_long_names(exchange, routing_key);
     content.check().map_err(|error| error.of_publish(exchange, routing_key, None))
 }

@@ -13,6 +13,7 @@ use super::{
     attachment::{Attachment, Outage, PublishMode},
     confirms::{ConfirmState, Confirms, PendingConfirm},
     effects::DeferredEffects,
+    forbidden_place::Candidate,
     missing::MissingExchanges,
     outcome_error::Cause,
     publish::{PUBLISH_COST, over_frame_max},
@@ -22,7 +23,10 @@ use super::{
 };
 use crate::{
     error::Error,
-    wire::{FRAME_END, FRAME_OVERHEAD, HEAD_LEN, put_body_head, put_encoded_header, put_publish},
+    wire::{
+        FRAME_END, FRAME_OVERHEAD, HEAD_LEN, decode_properties, put_body_head, put_encoded_header,
+        put_publish,
+    },
 };
 
 /// How long newer publishes wait for the confirms of those that are sent again. Without them, each close for
@@ -37,7 +41,8 @@ impl Outbox {
         renamed: &HashMap<String, String>,
         nack_retry_until: Option<Instant>,
     ) {
-        let again = Again { renamed, missing: &self.missing, now: Instant::now() };
+        let channel = self.config.channel;
+        let again = Again { channel, renamed, missing: &self.missing, now: Instant::now() };
         let _dropped =
             self.with(|state, effects| state.finish_recovery(&self.config, again, nack_retry_until, effects));
     }
@@ -178,6 +183,7 @@ impl WrittenPublish<'_> {
 /// What decides how a publish is sent again.
 #[derive(Clone, Copy)]
 struct Again<'a> {
+    channel: u16,
     /// The new names of queues.
     renamed: &'a HashMap<String, String>,
     missing: &'a MissingExchanges,
@@ -188,9 +194,18 @@ impl Again<'_> {
     /// Refuses a publish to a missing exchange, or a forbidden one, which would close the channel again, and one whose header is
     /// too large for the connection.
     fn check(&self, publish: &WrittenPublish<'_>, frame_max: usize) -> Result<(), Error> {
-        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        let refusal = self.missing.refusal(text(publish.exchange), text(publish.routing_key), self.now);
+        let refusal = if self.missing.is_any() { self.refusal(publish) } else { None };
         refusal.map_or_else(|| publish.check_header(frame_max), Err)
+    }
+
+    #[cold]
+    fn refusal(&self, publish: &WrittenPublish<'_>) -> Option<Error> {
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        let (exchange, routing_key) = (text(publish.exchange), text(publish.routing_key));
+        let (channel, body_len) = (self.channel, publish.body_len());
+        let properties = &decode_properties(publish.properties).unwrap_or_default();
+        let candidate = Candidate { channel, exchange, routing_key, body_len, properties };
+        self.missing.refusal(&candidate, self.now)
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) use self::{
     partial_body::{PartialBodies, SkippedBody},
     peer_text::Escaping,
     property_codec::{check_properties, decode_properties},
-    short::{NameError, SHORT_MAX, TooLong, check_short, name, short, short_truncated},
+    short::{NameError, TooLong, check_short, name, short, short_truncated},
     single_frame::single_frame_delivery,
     span::{LongSpan, Span},
     tune::Negotiated,

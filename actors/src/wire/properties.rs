@@ -351,7 +351,7 @@ impl Properties {
     }
 
     /// Returns the bytes of a received `expiration` that is not a number of milliseconds. RabbitMQ refuses
-    /// such a one with 406, which closes the channel.
+    /// such a one with 406; to publish it fails with [`Refused`](crate::ErrorKind::Refused).
     ///
     /// # Examples
     /// ```
@@ -363,6 +363,22 @@ impl Properties {
             Expiration::Raw(bytes) if self.expiration().is_none() => Some(bytes),
             Expiration::Raw(_) | Expiration::Millis(_) => None,
         }
+    }
+
+    /// Returns the bytes of a received `expiration` that is not plain digits.
+    pub(crate) fn raw_expiration(&self) -> Option<&[u8]> {
+        match self.more.as_ref()?.expiration.as_ref()? {
+            Expiration::Raw(bytes) => Some(bytes),
+            Expiration::Millis(_) => None,
+        }
+    }
+
+    /// Returns the `expiration` as it is on the wire.
+    pub(crate) fn expiration_octets(&self) -> Option<Vec<u8>> {
+        Some(match self.more.as_ref()?.expiration.as_ref()? {
+            Expiration::Raw(bytes) => bytes.clone(),
+            Expiration::Millis(millis) => millis.to_string().into_bytes(),
+        })
     }
 
     /// Sets [`expiration`](Self::expiration), rounded up to whole milliseconds.

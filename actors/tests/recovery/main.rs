@@ -14,6 +14,7 @@ mod publish;
 mod ready;
 mod reconnect;
 mod refusals;
+mod refused_publishes;
 mod room;
 mod silence;
 mod trials;

@@ -1,6 +1,6 @@
 //! Forbidden publishes: one goes to the broker after a pause, and its confirm ends the refusals.
 
-use super::*;
+use super::{super::forbidden_place::ForbiddenPlace, *};
 use crate::{error::CloseReason, message::Publishing};
 
 #[actix::test]
@@ -12,7 +12,7 @@ async fn the_confirm_of_the_publish_that_asks_lets_the_next_ones_through() {
     let text = "ACCESS_REFUSED - write access to exchange 'x' in vhost '/' refused for user 'u'".to_owned();
     let refused = Error::channel_closed("closed", Some(CloseReason::new(403, text, 60, 40)));
     let past = Instant::now().checked_sub(Duration::from_secs(2)).expect("a machine that runs for longer");
-    outbox.missing().forbid("x", None, refused, past);
+    outbox.missing().forbid(ForbiddenPlace::Exchange("x".to_owned()), refused, past);
     let asks = publish().unwrap().expect("room in the window");
     let error = publish().unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::ChannelClosed, Some(403)));
