@@ -201,6 +201,7 @@ impl ChannelMachine {
         }
         let publishing = self.outbox.expire(now);
         let deadline = self.outbox.config().deadline;
+        self.release_held_calls(now);
         let waiting = self.expire_waiting(now, deadline);
         if self.state.opens_late(now, deadline) && self.replies.is_empty() {
             let error = self.state.opens_too_late(deadline);

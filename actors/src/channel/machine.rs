@@ -12,6 +12,7 @@ use super::{
     Call, PendingReply, Reply, Responder,
     consumers::Consumers,
     deliver::Inbox,
+    held_calls::HeldCalls,
     lost_consumers::LostConsumers,
     nack_retry::NackRetry,
     output::{Output, Outputs},
@@ -63,6 +64,7 @@ pub(super) struct ChannelMachine {
     pub(super) basic_recovers: usize,
     pub(super) renames: Renames,
     pub(super) backoff: ReopenBackoff,
+    pub(super) held_calls: HeldCalls,
     pub(super) nacks: NackRetry,
     /// When the next delivery is requeued that waits for that.
     pub(super) next_requeue: Option<Instant>,
@@ -136,6 +138,7 @@ impl ChannelMachine {
             basic_recovers: 0,
             renames: Renames::default(),
             backoff: ReopenBackoff::default(),
+            held_calls: HeldCalls::default(),
             nacks: NackRetry::default(),
             next_requeue: None,
             unrouted: UnroutedQueues::default(),
@@ -151,7 +154,7 @@ impl ChannelMachine {
     /// passes first.
     pub(super) fn call<C: Call>(&mut self, call: C, now: Instant) -> Reply<C::Answer> {
         self.outputs.request_tick();
-        if self.state.is_recovering() || self.awaits_commit() {
+        if self.state.is_recovering() || self.awaits_commit() || self.holds_calls() {
             return self.waiting.push(call, now);
         }
         call.make(self, now)

@@ -26,6 +26,7 @@ mod closing;
 mod consume;
 mod consumers;
 mod deliver;
+mod held_calls;
 mod inbound;
 mod lost_consumers;
 mod machine;

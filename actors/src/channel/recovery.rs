@@ -110,7 +110,8 @@ impl ChannelMachine {
         self.backoff.opened(now);
         let only_publishes = self.only_publishes();
         let retry_nacks_until = self.nacks.reopened(now, only_publishes);
-        self.outbox.finish_recovery(self.renames.current(), retry_nacks_until);
+        let end = self.outbox.finish_recovery(self.renames.current(), retry_nacks_until);
+        self.held_calls.opened(end, now);
         self.notify(ChannelEvent::Reopened(cause));
         let (skipped, repairs) = self.repairs(skipped);
         self.report_missing_consumers();

@@ -50,6 +50,7 @@ impl ChannelMachine {
         log::debug!("channel {}: closed by the broker, {reason}", self.number());
         let FailedCall { entity, consume, names, is_taken_out } = self.replies.fail_refused(ids, &reason);
         let publish = if ids == PUBLISH { self.outbox.refusal(&reason) } else { PublishRefusal::default() };
+        self.held_calls.closed(is_taken_out);
         let is_taken_out = is_taken_out || publish.is_taken_out;
         let entity =
             entity.or_else(|| reason.entity().map(str::to_owned)).or_else(|| publish.missing.clone());

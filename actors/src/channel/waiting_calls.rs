@@ -166,6 +166,7 @@ impl ChannelMachine {
     pub(super) fn make_waiting(&mut self) {
         while self.state.makes_waiting_calls()
             && !self.awaits_commit()
+            && !self.holds_calls()
             && let Some(next) = self.waiting.next()
         {
             next.make(self);

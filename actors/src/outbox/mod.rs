@@ -66,6 +66,7 @@ pub(crate) use self::{
     long_names::WHOLE_IN_TEXTS,
     missing::MissingExchanges,
     refused_publish::PublishRefusal,
+    resend::HELD_BACK_FOR,
     signals::{Flush, Tick},
     transaction::WITHOUT_REPLY,
 };

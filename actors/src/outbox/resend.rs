@@ -31,20 +31,29 @@ use crate::{
 
 /// How long newer publishes wait for the confirms of those that are sent again. Without them, each close for
 /// a newer publish could cost the older ones their confirms once more.
-const HELD_BACK_FOR: Duration = Duration::from_secs(1);
+pub(crate) const HELD_BACK_FOR: Duration = Duration::from_secs(1);
 
 impl Outbox {
     /// Writes unconfirmed publishes again, then those that were queued. Routing keys are translated by the
     /// queue names in `renamed`. Publishes to exchanges that are known to be missing fail. Nacks are deferred until `nack_retry_until`.
+    /// Returns one more than the last sequence number of these publishes.
     pub(crate) fn finish_recovery(
         &self,
         renamed: &HashMap<String, String>,
         nack_retry_until: Option<Instant>,
-    ) {
+    ) -> u64 {
         let channel = self.config.channel;
         let again = Again { channel, renamed, missing: &self.missing, now: Instant::now() };
-        let _dropped =
-            self.with(|state, effects| state.finish_recovery(&self.config, again, nack_retry_until, effects));
+        let (end, _dropped) = self.with(|state, effects| {
+            let dropped = state.finish_recovery(&self.config, again, nack_retry_until, effects);
+            (state.confirms.end(), dropped)
+        });
+        end
+    }
+
+    /// Returns whether all publishes below this sequence number have their outcome.
+    pub(crate) fn is_resolved_below(&self, end: u64) -> bool {
+        self.lock().confirms.base >= end
     }
 }
 

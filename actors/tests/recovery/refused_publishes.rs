@@ -206,7 +206,14 @@ async fn a_call_that_is_refused_again_and_again_does_not_hold_up_its_neighbours(
         test.bench.socket.open_channel(1).await.unwrap();
         test.bench.socket.answer(1, |_: confirm::Select| confirm::SelectOk {}).await.unwrap();
         test.expect_publishes(&["beside"]).await;
-        test.bench.socket.confirm(1, 1, false).await.unwrap();
+        // Another one would cost the publish its confirm again.
+        let next = ask(&channel.actor, DeclareQueue::new("gone").passive(true));
+        let newer = publish(&channel, "newer").await;
+        test.expect_publishes(&["newer"]).await;
+        test.bench.socket.confirm(1, 2, true).await.unwrap();
         beside.answer().await.unwrap();
+        newer.answer().await.unwrap();
+        super::common::recovery::declare_ok(&mut test.bench.socket, 1, "gone").await;
+        next.answer().await.unwrap();
     }
 }
