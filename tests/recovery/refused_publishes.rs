@@ -73,7 +73,8 @@ async fn ever_new_forbidden_topics_leave_their_neighbours_alone() {
     // The last event is there before the reply to a call.
     channel.declare_queue("shared").await.unwrap();
     assert_eq!(reopened(&mut events).await, 80);
-    assert!(confirmed >= 80, "{confirmed}");
+    // One for each close; the last one has its confirm when all is done.
+    assert!(confirmed >= 79, "{confirmed}");
     // Some of them ask again, one in a second.
     within("80 topics", 60, beside(&channel, all())).await;
     let again = reopened(&mut events).await;
@@ -184,7 +185,8 @@ async fn a_call_that_is_refused_again_and_again_leaves_its_neighbours_alone() {
         }
     };
     let (confirmed, ()) = within("20 calls", 60, beside(&channel, looks)).await;
-    assert!(confirmed >= 20, "{confirmed}");
+    // One for each close; the last one has its confirm when all is done.
+    assert!(confirmed >= 19, "{confirmed}");
     channel.declare_queue("shared").await.unwrap();
     assert_eq!(reopened(&mut events).await, 20);
     let all = join_all((0..10).map(|n| channel.default_exchange().publish(n.to_string(), "shared")));
