@@ -114,6 +114,8 @@ pub(crate) enum SupervisorMessage {
     /// From a channel: it was closed, and reopens at this time (`None`: with the next connection, or when the
     /// broker replies to its close). It is missing until it has recovered.
     ChannelBackingOff { channel: u16, epoch: u64, error: Error, until: Option<Instant> },
+    /// From a channel: this broker would ignore the prefetch that its consumers share, or it has none (`None`).
+    PrefetchWithheld { channel: u16, epoch: u64, error: Option<Error> },
     /// From a channel: it has recovered on this connection, except for these consumers.
     ChannelRecovered { channel: u16, epoch: u64, skipped: Vec<Skipped> },
     /// From a channel: the broker has confirmed a change of the topology.
@@ -167,6 +169,7 @@ impl SupervisorMessage {
             | Self::ConnectionBlocked { epoch, .. }
             | Self::SecretUpdated { epoch }
             | Self::ChannelBackingOff { epoch, .. }
+            | Self::PrefetchWithheld { epoch, .. }
             | Self::ChannelRecovered { epoch, .. }
             | Self::RepairConsumer { epoch, .. }
             | Self::ConsumerRepaired { epoch, .. }

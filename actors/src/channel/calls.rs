@@ -274,6 +274,7 @@ impl Call for Qos {
             channel.send_qos(shared, now);
         }
         if self.global {
+            channel.report_prefetch();
             // The bound that they share may be what the broker refuses.
             channel.report_waiting_again();
         }

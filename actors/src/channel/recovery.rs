@@ -17,6 +17,7 @@ use super::{
     prefetch::SHARED_PREFETCH_UNKEPT,
 };
 use crate::{
+    error::Error,
     internal::SupervisorMessage,
     message::{ChannelEvent, methods},
     outbox::Flush,
@@ -99,6 +100,13 @@ impl ChannelMachine {
         self.outputs.request_tick();
     }
 
+    /// Reports whether this broker would ignore the prefetch that the consumers share.
+    pub(super) fn report_prefetch(&mut self) {
+        let (epoch, channel) = (self.epoch(), self.number());
+        let error = self.prefetch.withheld().map(|_| Error::refused_here(SHARED_PREFETCH_UNKEPT));
+        self.report(SupervisorMessage::PrefetchWithheld { channel, epoch, error });
+    }
+
     /// The second phase, once all replies of the first have come.
     pub(super) fn finish_recovery(&mut self, now: Instant) {
         if !self.replies.is_empty() {
@@ -114,6 +122,9 @@ impl ChannelMachine {
         self.held_calls.opened(end, now);
         self.notify(ChannelEvent::Reopened(cause));
         let (skipped, repairs) = self.repairs(skipped);
+        if self.prefetch.withheld().is_some() {
+            self.report_prefetch();
+        }
         self.report_missing_consumers();
         self.report(SupervisorMessage::ChannelRecovered { channel, epoch, skipped });
         repairs.into_iter().for_each(|repair| self.report(repair));

@@ -75,6 +75,9 @@ pub enum EntityKind {
     Consumer,
     /// A channel.
     Channel,
+    /// The prefetch that the consumers of a channel share ([`Qos::global`](crate::Qos::global)), by the number of the
+    /// channel: RabbitMQ 4.3 ignores it unless its operator permits it.
+    Prefetch,
 }
 
 impl fmt::Display for EntityKind {
@@ -85,6 +88,7 @@ impl fmt::Display for EntityKind {
             Self::Binding => "binding",
             Self::Consumer => "consumer",
             Self::Channel => "channel",
+            Self::Prefetch => "prefetch",
         })
     }
 }

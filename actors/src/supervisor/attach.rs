@@ -77,6 +77,12 @@ impl Supervision {
         self.channel_is_done(channel, now);
     }
 
+    /// The broker would ignore the prefetch that the consumers of a channel share, or not any more (`None`).
+    pub(super) fn prefetch_withheld(&mut self, channel: u16, error: Option<Error>, now: Instant) {
+        self.missing.prefetch_withheld(channel, error, now);
+        self.health_changed();
+    }
+
     /// A channel has recovered, except for these consumers.
     pub(super) fn channel_reopened(&mut self, channel: u16, skipped: Vec<Skipped>, now: Instant) {
         self.missing.channel_reopened(channel);

@@ -161,6 +161,9 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
             SupervisorMessage::ChannelBackingOff { channel, error, until, .. } => {
                 self.supervision.channel_backing_off(channel, error, until, now);
             }
+            SupervisorMessage::PrefetchWithheld { channel, error, .. } => {
+                self.supervision.prefetch_withheld(channel, error, now);
+            }
             SupervisorMessage::ChannelDrained { channel } => self.supervision.channel_drained(channel, now),
             SupervisorMessage::ChannelClosed { channel, free } => {
                 self.channels.remove(&channel);

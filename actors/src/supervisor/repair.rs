@@ -209,7 +209,9 @@ impl Supervision {
         let consumers = match kind {
             EntityKind::Queue => self.topology.consumers_of(name),
             EntityKind::Consumer => self.topology.consumers_named(name),
-            EntityKind::Exchange | EntityKind::Binding | EntityKind::Channel => Vec::new(),
+            EntityKind::Exchange | EntityKind::Binding | EntityKind::Channel | EntityKind::Prefetch => {
+                Vec::new()
+            }
         };
         let was_recorded = self.topology.give_up(kind, name);
         let missing = self.missing.named(kind, name);

@@ -172,7 +172,7 @@ impl Topology {
                     self.forget_consumer(channel, &tag);
                 }
             }
-            EntityKind::Channel => {}
+            EntityKind::Channel | EntityKind::Prefetch => {}
         }
         self.counts() != before
     }
@@ -321,7 +321,10 @@ impl Topology {
         match key {
             EntityKey::Exchange(name) => self.exchanges.get(name).is_some_and(|known| known.entity.passive),
             EntityKey::Queue(name) => self.queues.get(name).is_some_and(|known| known.entity.declare.passive),
-            EntityKey::Binding(_) | EntityKey::Consumer { .. } | EntityKey::Channel(_) => false,
+            EntityKey::Binding(_)
+            | EntityKey::Consumer { .. }
+            | EntityKey::Channel(_)
+            | EntityKey::Prefetch(_) => false,
         }
     }
 
@@ -332,7 +335,7 @@ impl Topology {
             EntityKey::Queue(name) => self.queues.contains_key(name),
             EntityKey::Binding(key) => self.bindings.contains_key(key),
             EntityKey::Consumer { channel, tag } => self.has_consumer(*channel, tag),
-            EntityKey::Channel(_) => true,
+            EntityKey::Channel(_) | EntityKey::Prefetch(_) => true,
         }
     }
 

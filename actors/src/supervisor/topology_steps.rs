@@ -49,7 +49,7 @@ impl Topology {
                 known.map(|known| RecoveryStep::of_queue(&known.entity.declare, &known.entity.name)).collect()
             }
             EntityKey::Binding(binding) => self.bindings_where(|key| key == binding),
-            EntityKey::Consumer { .. } | EntityKey::Channel(_) => Vec::new(),
+            EntityKey::Consumer { .. } | EntityKey::Channel(_) | EntityKey::Prefetch(_) => Vec::new(),
         }
     }
 
@@ -136,7 +136,10 @@ impl Selection {
         match key {
             EntityKey::Exchange(name) => self.exchanges.contains(name),
             EntityKey::Queue(name) => self.queues.contains(name),
-            EntityKey::Binding(_) | EntityKey::Consumer { .. } | EntityKey::Channel(_) => false,
+            EntityKey::Binding(_)
+            | EntityKey::Consumer { .. }
+            | EntityKey::Channel(_)
+            | EntityKey::Prefetch(_) => false,
         }
     }
 

@@ -126,7 +126,10 @@ impl Supervision {
                 Some(repair) => (repair.trial.queue, true),
                 None => return TrialPlace::OwnConnection,
             },
-            EntityKey::Exchange(_) | EntityKey::Binding(_) | EntityKey::Channel(_) => {
+            EntityKey::Exchange(_)
+            | EntityKey::Binding(_)
+            | EntityKey::Channel(_)
+            | EntityKey::Prefetch(_) => {
                 return TrialPlace::OwnConnection;
             }
         };

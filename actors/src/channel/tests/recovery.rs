@@ -67,11 +67,20 @@ fn a_broker_that_ignores_a_shared_prefetch_does_not_get_it() {
     bench.answer_consume("first");
     bench.answer_confirm_select();
     assert!(bench.machine.state.is_open(), "it recovers without the shared prefetch");
+    let withheld = |bench: &mut Bench| {
+        let report = |output| match output {
+            Output::Supervisor(SupervisorMessage::PrefetchWithheld { error, .. }) => Some(error.is_some()),
+            _ => None,
+        };
+        bench.outputs().into_iter().filter_map(report).collect::<Vec<_>>()
+    };
+    assert_eq!(withheld(&mut bench), [false, true]);
     let refused = bench.call(Qos::new(9).global(true));
     assert_eq!(refused.error_kind(), Some(ErrorKind::Refused));
     let removed = bench.call(Qos::new(0).global(true));
     assert!(removed.is_ok());
     assert_eq!(bench.sent(), [""; 0], "nothing is sent that the broker takes for something else");
+    assert_eq!(withheld(&mut bench), [false], "it is not wanted any more");
 
     bench.version = "4.2.0";
     let permitted = bench.call(Qos::new(9).global(true).permitted(true));

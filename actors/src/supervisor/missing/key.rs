@@ -18,6 +18,8 @@ pub(in crate::supervisor) enum EntityKey {
         tag: String,
     },
     Channel(u16),
+    /// The one that the consumers of this channel share.
+    Prefetch(u16),
 }
 
 impl EntityKey {
@@ -30,7 +32,7 @@ impl EntityKey {
         match kind {
             EntityKind::Exchange => Some(Self::Exchange(name.to_owned())),
             EntityKind::Queue => Some(Self::Queue(name.to_owned())),
-            EntityKind::Binding | EntityKind::Consumer | EntityKind::Channel => None,
+            EntityKind::Binding | EntityKind::Consumer | EntityKind::Channel | EntityKind::Prefetch => None,
         }
     }
 
@@ -62,6 +64,7 @@ impl EntityKey {
             Self::Binding(_) => EntityKind::Binding,
             Self::Consumer { .. } => EntityKind::Consumer,
             Self::Channel(_) => EntityKind::Channel,
+            Self::Prefetch(_) => EntityKind::Prefetch,
         }
     }
 
@@ -71,7 +74,7 @@ impl EntityKey {
             Self::Exchange(name) | Self::Queue(name) => name.clone(),
             Self::Binding(key) => key.name(),
             Self::Consumer { tag, .. } => tag.clone(),
-            Self::Channel(number) => number.to_string(),
+            Self::Channel(number) | Self::Prefetch(number) => number.to_string(),
         }
     }
 
@@ -88,7 +91,7 @@ impl EntityKey {
     /// Returns whether it belongs to this channel.
     pub(in crate::supervisor) fn is_of_channel(&self, number: u16) -> bool {
         match self {
-            Self::Consumer { channel, .. } => *channel == number,
+            Self::Consumer { channel, .. } | Self::Prefetch(channel) => *channel == number,
             _ => false,
         }
     }

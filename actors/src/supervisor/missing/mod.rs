@@ -289,6 +289,17 @@ impl Missing {
         (entry.place, entry.progress) = (Place::Channel, progress);
     }
 
+    /// The broker would ignore the prefetch that the consumers of a channel share, or not any more (`None`).
+    pub(super) fn prefetch_withheld(&mut self, channel: u16, error: Option<Error>, now: Instant) {
+        let key = EntityKey::Prefetch(channel);
+        match error {
+            Some(error) => self.mark(key, error, now).place = Place::Application,
+            None => {
+                self.remove(&key);
+            }
+        }
+    }
+
     /// A channel is open again, or has ended.
     pub(super) fn channel_reopened(&mut self, channel: u16) {
         let key = EntityKey::Channel(channel);
@@ -342,7 +353,7 @@ impl Missing {
 
     /// The connection is lost. The recovery of the next one tries everything.
     pub(super) fn detached(&mut self, now: Instant) {
-        self.entries.retain(|key, _| !matches!(key, EntityKey::Channel(_)));
+        self.entries.retain(|key, _| !matches!(key, EntityKey::Channel(_) | EntityKey::Prefetch(_)));
         self.prune(now);
         let missing = self.entries.values_mut().filter(|entry| entry.is_missing());
         missing.for_each(|entry| entry.progress = Progress::Detached);
@@ -397,7 +408,9 @@ impl Missing {
                     self.entries.get(&queue).is_some_and(|entry| entry.is_missing() && entry.replace);
                 is_replaced.then_some(queue)
             }
-            EntityKey::Exchange(_) | EntityKey::Queue(_) | EntityKey::Channel(_) => None,
+            EntityKey::Exchange(_) | EntityKey::Queue(_) | EntityKey::Channel(_) | EntityKey::Prefetch(_) => {
+                None
+            }
         }
     }
 
@@ -409,7 +422,7 @@ impl Missing {
                     is_transient(&entry.error) || (is_not_found(&entry.error) && !topology.is_passive(key))
                 }
                 EntityKey::Binding(_) => is_transient(&entry.error),
-                EntityKey::Consumer { .. } | EntityKey::Channel(_) => false,
+                EntityKey::Consumer { .. } | EntityKey::Channel(_) | EntityKey::Prefetch(_) => false,
             };
             entry.is_missing()
                 && may_come

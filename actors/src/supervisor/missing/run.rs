@@ -119,7 +119,7 @@ impl Missing {
                     let Some(queue) = repair.map(|repair| repair.trial.queue.clone()) else { continue };
                     consumers.entry(queue).or_default().push(key.clone());
                 }
-                EntityKey::Channel(_) => {}
+                EntityKey::Channel(_) | EntityKey::Prefetch(_) => {}
             }
         }
         for queue in consumers.keys() {

@@ -316,6 +316,30 @@ fn a_consumer_that_only_the_application_can_start_is_missing_until_it_is_given_u
     assert_eq!(machine.effects(), ["event up"]);
 }
 
+/// Until the application gives it up, the broker keeps it, or the channel ends.
+#[test]
+fn a_shared_prefetch_that_the_broker_ignores_is_missing() {
+    for end in ["given up", "reconnect", "closed"] {
+        let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+        machine.supervision.prefetch_withheld(1, Some(Error::refused_here("ignored")), machine.now);
+        assert_eq!(machine.effects(), ["event degraded"]);
+        let missing = machine.supervision.missing.list();
+        let seen: Vec<_> = missing.iter().map(|one| (one.kind, one.name.as_str(), one.next_try)).collect();
+        assert_eq!(seen, [(EntityKind::Prefetch, "1", NextTry::ByApplication)]);
+        assert_eq!(machine.supervision.deadline(), None);
+        match end {
+            "given up" => machine.supervision.prefetch_withheld(1, None, machine.now),
+            "closed" => machine.supervision.channel_closed(1, true, machine.now),
+            _ => {
+                machine.reconnect();
+                machine.supervision.steps_done(10, vec![Ok(None)], machine.now);
+                machine.supervision.channel_recovered(1, Vec::new(), machine.now);
+            }
+        }
+        assert!(machine.supervision.missing.list().is_empty(), "{end}");
+    }
+}
+
 /// The supervisor reads the report of the channel behind the application's message.
 #[test]
 fn a_consumer_that_was_given_up_is_not_missing() {

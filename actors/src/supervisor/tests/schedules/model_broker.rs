@@ -27,7 +27,7 @@ impl ModelBroker {
             EntityKey::Exchange(name) => self.exchanges.contains_key(name),
             EntityKey::Queue(name) => self.queues.contains_key(name),
             EntityKey::Binding(binding) => self.bindings.contains(binding),
-            EntityKey::Consumer { .. } | EntityKey::Channel(_) => true,
+            EntityKey::Consumer { .. } | EntityKey::Channel(_) | EntityKey::Prefetch(_) => true,
         }
     }
 
@@ -36,7 +36,10 @@ impl ModelBroker {
         match key {
             EntityKey::Exchange(name) => drop(self.exchanges.entry(name.clone()).or_default()),
             EntityKey::Queue(name) => drop(self.queues.entry(name.clone()).or_default()),
-            EntityKey::Binding(_) | EntityKey::Consumer { .. } | EntityKey::Channel(_) => {}
+            EntityKey::Binding(_)
+            | EntityKey::Consumer { .. }
+            | EntityKey::Channel(_)
+            | EntityKey::Prefetch(_) => {}
         }
     }
 
@@ -45,7 +48,10 @@ impl ModelBroker {
         match key {
             EntityKey::Exchange(name) => self.exchanges.remove(name),
             EntityKey::Queue(name) => self.queues.remove(name),
-            EntityKey::Binding(_) | EntityKey::Consumer { .. } | EntityKey::Channel(_) => None,
+            EntityKey::Binding(_)
+            | EntityKey::Consumer { .. }
+            | EntityKey::Channel(_)
+            | EntityKey::Prefetch(_) => None,
         };
         let gone: Vec<_> =
             self.bindings.iter().filter(|binding| binding.ends().contains(key)).cloned().collect();
