@@ -9,21 +9,18 @@ use std::{
 use actix::Recipient;
 use actix_pika_actors::{
     ChannelEvent, ConnectionEvent, WatchChannel, WatchConnection,
-    facade::{FollowChannel, FollowConnection},
+    facade::{EventReceiver, FollowChannel, FollowConnection, event_queue},
 };
 use futures_core::Stream;
-use tokio::sync::mpsc;
 
 use crate::{Channel, Connection};
-
-/// How many events a stream buffers.
-const BUFFERED_EVENTS: usize = 256;
 
 /// A stream of [`ConnectionEvent`]s or [`ChannelEvent`]s, made by [`Connection::events`] or
 /// [`Channel::events`].
 ///
-/// The stream yields `Closed` as its last item and then ends. It buffers 256 events. When the buffer is full,
-/// further events are dropped, and a warning is logged.
+/// The stream yields `Closed` as its last item and then ends. It buffers 256 events, with 16 MiB of bodies of
+/// returned publishes. When the buffer is full, further events are dropped: `EventsDropped` tells how many, and
+/// a warning is logged. `Closed` is never dropped.
 ///
 /// **Over a reconnect**: the stream continues.
 ///
@@ -39,19 +36,19 @@ const BUFFERED_EVENTS: usize = 256;
 /// # }
 /// ```
 #[must_use = "streams do nothing unless polled"]
-pub struct Events<E>(mpsc::Receiver<E>);
+pub struct Events<E>(EventReceiver<E>);
 
 impl<E> Stream for Events<E> {
     type Item = E;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<E>> {
-        self.0.poll_recv(cx)
+        self.0.poll_next(cx)
     }
 }
 
 impl<E> fmt::Debug for Events<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").field("buffered", &self.0.len()).finish_non_exhaustive()
+        f.debug_struct("Events").field("buffered", &self.0.waiting()).finish_non_exhaustive()
     }
 }
 
@@ -60,6 +57,9 @@ impl Connection {
     ///
     /// Watching twice with the same recipient changes nothing. A recipient whose actor has stopped is
     /// removed. On a closed connection, the recipient gets `Closed` at once, and nothing else.
+    ///
+    /// At most 256 events, with at most 16 MiB of bodies of returned publishes, wait for the actor. Those that
+    /// come when there is no room are dropped: `EventsDropped` tells how many, and a warning is logged.
     ///
     /// **Over a reconnect**: the recipient stays registered. `Closed` is sent once, as the last event.
     ///
@@ -89,8 +89,8 @@ impl Connection {
 
     /// Returns a stream of every [`ConnectionEvent`] from now on. It ends after `Closed`.
     ///
-    /// The stream buffers 256 events. When the buffer is full, further events are dropped, and a warning is
-    /// logged. On a closed connection, the stream yields `Closed` and ends.
+    /// The stream buffers 256 events, as [`Events`] describes. On a closed connection, the stream yields `Closed`
+    /// and ends.
     ///
     /// **Over a reconnect**: the stream continues, and reports the loss and the recovery.
     ///
@@ -109,7 +109,7 @@ impl Connection {
     /// # }
     /// ```
     pub fn events(&self) -> Events<ConnectionEvent> {
-        let (to, events) = mpsc::channel(BUFFERED_EVENTS);
+        let (to, events) = event_queue();
         self.actor().do_send(FollowConnection(to));
         Events(events)
     }
@@ -121,6 +121,9 @@ impl Channel {
     ///
     /// Watching twice with the same recipient changes nothing. A recipient whose actor has stopped is
     /// removed. On a closed channel, the recipient gets `Closed` at once, and nothing else.
+    ///
+    /// At most 256 events, with at most 16 MiB of bodies of returned publishes, wait for the actor. Those that
+    /// come when there is no room are dropped: `EventsDropped` tells how many, and a warning is logged.
     ///
     /// **Over a reconnect**: the recipient stays registered. `Closed` is sent once, as the last event.
     ///
@@ -152,8 +155,8 @@ impl Channel {
 
     /// Returns a stream of every [`ChannelEvent`] from now on. It ends after `Closed`.
     ///
-    /// The stream buffers 256 events. When the buffer is full, further events are dropped, and a warning is
-    /// logged. On a closed channel, the stream yields `Closed` and ends.
+    /// The stream buffers 256 events, as [`Events`] describes. On a closed channel, the stream yields `Closed`
+    /// and ends.
     ///
     /// **Over a reconnect**: the stream continues.
     ///
@@ -172,7 +175,7 @@ impl Channel {
     /// # }
     /// ```
     pub fn events(&self) -> Events<ChannelEvent> {
-        let (to, events) = mpsc::channel(BUFFERED_EVENTS);
+        let (to, events) = event_queue();
         self.actor().do_send(FollowChannel(to));
         Events(events)
     }

@@ -9,8 +9,8 @@ mod support;
 use std::sync::{Mutex, OnceLock};
 
 use actix_pika::testing::{
-    HandshakeScript, HandshakeStep, Peer, PeerMessage,
-    protocol::{basic, connection, queue},
+    HandshakeScript, HandshakeStep, Peer, PeerMessage, RawFrame,
+    protocol::{basic, channel, connection, queue},
     types::AMQPValue,
 };
 use actix_pika::{
@@ -263,5 +263,52 @@ async fn what_a_peer_sends_forges_no_line_of_the_log() {
     assert!(lines.iter().any(|line| line.contains("all is well")), "nothing was logged: {lines:?}");
     for line in lines.iter().filter(|line| line.contains("actix_pika")) {
         assert_not_forged("the log", line);
+    }
+}
+
+/// CON-32: what a peer repeats without end is counted, and told in a few lines.
+#[actix::test]
+async fn a_storm_is_a_few_lines_of_the_log() {
+    const STORM: usize = 20_000;
+    let log_lines = log_lines();
+    let (client, mut socket, _) =
+        within("connect", 10, connect_with_script(|it| it, &HandshakeScript::new())).await;
+    let channel = open_channel(&client, &mut socket, 1, OpenChannel::new().confirms(false)).await;
+    let _unread = channel.events();
+    let mut peer = actix_rt::spawn(async move {
+        for part in 0..STORM / 500 {
+            let mut frames = Vec::new();
+            for n in 0..500usize {
+                frames.push(RawFrame::method(1, channel::Flow { active: n.is_multiple_of(2) }));
+                let delivery_tag = (part * 500 + n + 1) as u64;
+                let names =
+                    basic::Deliver { consumer_tag: "nobody".into(), delivery_tag, ..Default::default() };
+                frames.push(RawFrame::method(1, names));
+                frames.extend(PeerMessage::from("x").frames(1, 131_072));
+                frames.push(RawFrame::method(1, basic::Return { reply_code: 312, ..Default::default() }));
+                frames.extend(PeerMessage::from("storm").frames(1, 131_072));
+                frames.push(RawFrame::method(0, connection::Blocked { reason: "storm".into() }));
+                frames.push(RawFrame::method(0, connection::Unblocked {}));
+            }
+            socket.send_frames(&frames).await.unwrap();
+            // It reads the answers, so that it is not given up: flow-ok and nack.
+            for _ in 0..1000 {
+                socket.next_frame_on(1).await.unwrap();
+            }
+        }
+        socket
+    });
+    let mut socket = within("the storm", 60, &mut peer).await.unwrap();
+    let call = actix_rt::spawn(async move { channel.queue("jobs").purge().await });
+    socket.answer(1, |_: queue::Purge| queue::PurgeOk { message_count: 0 }).await.unwrap();
+    within("a call behind the storm", 10, call).await.unwrap().unwrap();
+
+    let lines = log_lines.0.lock().unwrap().clone();
+    for text in
+        ["channel.flow", "for no consumer requeued", "without confirms returned", "are blocked", "too slow"]
+    {
+        let told = lines.iter().filter(|line| line.contains(text)).count();
+        // More only where the storm takes longer: the intervals double.
+        assert!((1..=12).contains(&told), "{told} lines of {text}");
     }
 }

@@ -20,7 +20,10 @@ use crate::{
 };
 pub use crate::{
     consumer::StreamSink,
-    message::{FollowChannel, FollowConnection, ReleaseChannel, ReleaseConnection},
+    message::{
+        EventReceiver, EventSender, FollowChannel, FollowConnection, ReleaseChannel, ReleaseConnection,
+        event_queue,
+    },
     outbox::{
         ConnectionTally, Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture,
         WaitForConfirmsFuture,

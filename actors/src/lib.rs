@@ -54,6 +54,7 @@ mod error;
 #[doc(hidden)]
 pub mod facade;
 mod internal;
+mod log_schedule;
 mod message;
 mod mismatch;
 mod options;

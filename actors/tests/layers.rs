@@ -10,7 +10,7 @@ use std::{
 
 /// From the bottom to the top. A folder imports itself and folders of earlier rows.
 const LAYERS: &[&[&str]] = &[
-    &["secret", "broker_rules"],
+    &["secret", "broker_rules", "log_schedule"],
     &["wire"],
     &["returned"],
     &["error"],

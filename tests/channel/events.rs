@@ -29,6 +29,68 @@ fn watcher(panics: bool) -> (Recipient<ChannelEvent>, mpsc::UnboundedReceiver<Ch
     (Watcher { sender, panics }.start().recipient(), events)
 }
 
+/// Handles nothing until `gate` is dropped, on a thread of its own.
+struct Held {
+    gate: Option<std::sync::mpsc::Receiver<()>>,
+    sender: mpsc::UnboundedSender<ChannelEvent>,
+}
+
+impl Actor for Held {
+    type Context = Context<Self>;
+}
+
+impl Handler<ChannelEvent> for Held {
+    type Result = ();
+    fn handle(&mut self, event: ChannelEvent, _: &mut Self::Context) {
+        if let Some(gate) = self.gate.take() {
+            let _ = gate.recv();
+        }
+        let _ = self.sender.send(event);
+    }
+}
+
+/// PUB-55: what waits for a slow watcher, an actor or a stream, is bounded; it hears how many events it has missed.
+#[actix::test]
+async fn a_slow_watcher_misses_events_and_is_told_how_many() {
+    const RETURNS: u64 = 1000;
+    let bench = crate::support::modes::Bench::open(false).await;
+    let (release, gate) = std::sync::mpsc::channel();
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let arbiter = Arbiter::new();
+    let held = Held::start_in_arbiter(&arbiter.handle(), |_| Held { gate: Some(gate), sender });
+    bench.channel.watch(held.recipient());
+    let stream = bench.channel.events();
+
+    let exchange = bench.channel.default_exchange();
+    for _ in 0..RETURNS {
+        exchange.publish(vec![7; 10_000], "nowhere").await.unwrap();
+    }
+    // Its reply comes behind all returns.
+    bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
+    drop(release);
+    bench.channel.close().await.unwrap();
+
+    let from_actor = async {
+        let mut all = Vec::new();
+        while let Some(event) = events.recv().await {
+            let is_last = matches!(event, ChannelEvent::Closed(_));
+            all.push(event);
+            if is_last {
+                break;
+            }
+        }
+        all
+    };
+    for all in [within("the actor", 10, from_actor).await, within("the stream", 10, stream.collect()).await] {
+        let [returns @ .., ChannelEvent::EventsDropped(missed), ChannelEvent::Closed(None)] = &all[..] else {
+            panic!("{:?}", all.last())
+        };
+        assert!(returns.iter().all(|event| matches!(event, ChannelEvent::Returned(_))));
+        assert_eq!((returns.len(), *missed), (256, RETURNS - 256));
+    }
+    arbiter.stop();
+}
+
 crate::modes! {
     /// CH-01: also to a recipient that was registered twice. The connection can open another channel.
     async fn closed_is_sent_once(bench: Bench) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Call, ChannelMachine, PendingReply, Reply, Responder,
-    consumers::{ChannelAcker, ConnectionFaults, ConsumerEntry, ConsumerPhase, DropLog, Drops, Subscription},
+    consumers::{ChannelAcker, ConnectionFaults, ConsumerEntry, ConsumerPhase, Drops, Subscription},
     machine::Request,
     output::Output,
 };
@@ -17,6 +17,7 @@ use crate::{
     consumer::Consumer,
     error::{Error, Result},
     internal::{Change, Entity, SupervisorMessage},
+    log_schedule::LogSchedule,
     message::{
         ChannelEvent, Consume, Consumed, ConsumerEnd, ConsumerState, DeliverySink, DeliveryTarget,
         PauseConsumer, QueueName, QueueType, Unhandled, methods,
@@ -92,7 +93,7 @@ impl ChannelMachine {
             ended: ends.end,
             handle,
             unhandled: Unhandled::default(),
-            skips: DropLog::default(),
+            skips: LogSchedule::default(),
             batch: Vec::new(),
         });
         if !consume.no_ack {

@@ -88,7 +88,7 @@ impl ChannelMachine {
     }
 
     /// Notes the deliveries of a batch in the outbox and sends them to their sinks.
-    pub(super) fn flush_deliveries(&mut self) -> Result<(), Fault> {
+    pub(super) fn flush_deliveries(&mut self, now: &impl Fn() -> Instant) -> Result<(), Fault> {
         if self.inbox.seen.is_empty() {
             return Ok(());
         }
@@ -96,7 +96,10 @@ impl ChannelMachine {
         self.inbox.seen.clear();
         for tag in self.inbox.unknown.drain(..) {
             // Legal while a cancel is under way.
-            log::debug!("channel {}: a delivery for no consumer requeued", self.outbox.config().channel);
+            if let Some(so_far) = self.logged.deliveries_to_nobody.count(now()) {
+                let channel = self.outbox.config().channel;
+                log::debug!("channel {channel}: a delivery for no consumer requeued{so_far}");
+            }
             let _ = self.outbox.settle(self.channel_epoch, tag, 0, Outcome::NotBegun);
         }
         self.consumers.flush();
@@ -104,7 +107,11 @@ impl ChannelMachine {
     }
 
     /// Takes a message whose content is complete.
-    pub(super) fn take_content(&mut self, content: AssembledContent, now: Instant) -> Result<(), Fault> {
+    pub(super) fn take_content(
+        &mut self,
+        content: AssembledContent,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), Fault> {
         let AssembledContent { method, payload, header, body } = content;
         match (&method, body) {
             (ContentMethod::Deliver(head), Ok(body)) => {
@@ -112,29 +119,35 @@ impl ChannelMachine {
                 Ok(())
             }
             (ContentMethod::GetOk(head), Ok(body)) => {
-                self.got(head, payload, separate(header.properties, body))
+                self.got(head, payload, separate(header.properties, body), now)
             }
             (ContentMethod::Deliver(head), Err(skipped)) => {
-                self.delivery_skipped(head, &payload, skipped, now)
+                self.delivery_skipped(head, &payload, skipped, now())
             }
-            (ContentMethod::GetOk(head), Err(skipped)) => self.get_skipped(head, skipped),
+            (ContentMethod::GetOk(head), Err(skipped)) => self.get_skipped(head, skipped, now),
             (ContentMethod::Return(head), body) => {
-                self.returned(head, &payload, &header.properties, body.unwrap_or_default());
+                self.returned(head, &payload, &header.properties, body.unwrap_or_default(), now);
                 Ok(())
             }
         }
     }
 
     /// The reply to `basic.get` is a message.
-    fn got(&mut self, head: &GetOk, bytes: Bytes, content: ContentLayout) -> Result<(), Fault> {
-        self.flush_deliveries()?;
+    fn got(
+        &mut self,
+        head: &GetOk,
+        bytes: Bytes,
+        content: ContentLayout,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), Fault> {
+        self.flush_deliveries(now)?;
         let PendingReply::Got { no_ack, queue, responder } = self.replies.next(60, 71)? else {
             return Err(Fault::command("a reply to another method").with_method(60, 71));
         };
         let requeued = self.basic_recovers > 0 && !no_ack;
         let acker = self.consumers.get_acker(&queue, &self.outbox);
         self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(acker.consumer));
-        self.flush_deliveries()?;
+        self.flush_deliveries(now)?;
         let parts = DeliveryParts {
             bytes,
             content,
@@ -155,7 +168,14 @@ impl ChannelMachine {
     }
 
     /// A publish was returned. Its confirm reports that, if there is one.
-    fn returned(&mut self, head: &ReturnHead, payload: &[u8], properties: &[u8], body: Bytes) {
+    fn returned(
+        &mut self,
+        head: &ReturnHead,
+        payload: &[u8],
+        properties: &[u8],
+        body: Bytes,
+        now: &impl Fn() -> Instant,
+    ) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let returned = Return {
             code: head.code,
@@ -172,7 +192,10 @@ impl ChannelMachine {
         if let Some(returned) = self.outbox.returned(returned, properties) {
             self.transaction.returned(&returned);
             let (code, text) = (returned.code, &returned.text);
-            log::debug!("channel {}: a publish without confirms returned: {code} {text}", self.number());
+            if let Some(so_far) = self.logged.returns.count(now()) {
+                let channel = self.number();
+                log::debug!("channel {channel}: a publish without confirms returned{so_far}: {code} {text}");
+            }
             self.notify(ChannelEvent::Returned(returned));
         }
     }

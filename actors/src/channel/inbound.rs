@@ -69,7 +69,7 @@ impl ChannelMachine {
             }
         }
         self.inbox.assembler.detach();
-        self.flush_deliveries()
+        self.flush_deliveries(now)
     }
 
     fn read_frame(&mut self, frame: Frame, now: &impl Fn() -> Instant) -> Result<(), Fault> {
@@ -80,7 +80,7 @@ impl ChannelMachine {
             FrameKind::Heartbeat => return Err(Fault::frame("a heartbeat on a channel")),
         };
         match content {
-            Some(content) => self.take_content(content, now()),
+            Some(content) => self.take_content(content, now),
             None => Ok(()),
         }
     }
@@ -125,7 +125,7 @@ impl ChannelMachine {
                 self.opened(true);
             }
             AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
-                self.flush_deliveries()?;
+                self.flush_deliveries(&|| now)?;
                 self.cancelled_by_broker(cancel.consumer_tag.as_str(), now);
             }
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(ok)) => {
@@ -148,7 +148,7 @@ impl ChannelMachine {
                 if let PendingReply::Cancelled { consumer, responders, .. } =
                     self.replies.of_consumer(class_id, method_id, tag)?
                 {
-                    self.flush_deliveries()?;
+                    self.flush_deliveries(&|| now)?;
                     self.cancelled(tag, consumer);
                     answer_all(responders, &Ok(()));
                 }
@@ -205,7 +205,7 @@ impl ChannelMachine {
     fn read_channel_method(&mut self, method: channel::AMQPMethod, now: Instant) -> Result<(), Fault> {
         match method {
             channel::AMQPMethod::Close(close) => {
-                self.flush_deliveries()?;
+                self.flush_deliveries(&|| now)?;
                 self.closed_by_broker(close, now);
                 Ok(())
             }
@@ -218,7 +218,9 @@ impl ChannelMachine {
                 Ok(())
             }
             channel::AMQPMethod::Flow(channel::Flow { active }) => {
-                log::warn!("channel {}: channel.flow {active}", self.number());
+                if let Some(so_far) = self.logged.flow.count(now) {
+                    log::warn!("channel {}: channel.flow {active}{so_far}", self.number());
+                }
                 self.notify(ChannelEvent::Flow(active));
                 self.answer(&methods::flow_ok(active));
                 Ok(())

@@ -29,6 +29,7 @@ use crate::{
     broker_rules::BrokerRules,
     error::{Error, Result},
     internal::{BrokerNotes, Change, Entity, Removal, SupervisorMessage},
+    log_schedule::LogSchedule,
     message::{ChannelEvent, EntityKind, OnOutage, OpenChannel},
     outbox::Outbox,
     transport::ReadCredit,
@@ -69,7 +70,16 @@ pub(super) struct ChannelMachine {
     /// When the next delivery is requeued that waits for that.
     pub(super) next_requeue: Option<Instant>,
     pub(super) unrouted: UnroutedQueues,
+    pub(super) logged: Logged,
     pub(super) outputs: Outputs,
+}
+
+/// When what the broker may repeat without end is logged.
+#[derive(Debug, Default)]
+pub(super) struct Logged {
+    pub(super) flow: LogSchedule,
+    pub(super) deliveries_to_nobody: LogSchedule,
+    pub(super) returns: LogSchedule,
 }
 
 /// The connection that a channel is attached to.
@@ -142,6 +152,7 @@ impl ChannelMachine {
             nacks: NackRetry::default(),
             next_requeue: None,
             unrouted: UnroutedQueues::default(),
+            logged: Logged::default(),
             outputs,
         }
     }

@@ -50,7 +50,7 @@ impl Channel {
         match (output, ctx) {
             (Output::Supervisor(message), _) => self.supervisor.do_send(message),
             (Output::Event(event @ ChannelEvent::Closed(_)), _) => self.watchers.close(event),
-            (Output::Event(event), _) => self.watchers.notify(&event),
+            (Output::Event(event), Some(_)) => self.watchers.notify(&event),
             (Output::BindSink { sink, consumer, permits }, Some(ctx)) => {
                 sink.bind(SinkRegistration { consumer, permits, lost: ctx.address().recipient() });
             }
@@ -66,7 +66,8 @@ impl Channel {
                 });
             }
             (
-                Output::BindSink { .. }
+                Output::Event(_)
+                | Output::BindSink { .. }
                 | Output::RetryNacks { .. }
                 | Output::RequeueAt(_)
                 | Output::Reopen { .. },

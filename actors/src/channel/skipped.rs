@@ -80,16 +80,16 @@ impl ChannelMachine {
             size: skipped.size(),
             error: error(skipped).on(entry.subscription.queue.clone()),
         };
-        if let Some(count) = entry.skips.count(now) {
+        if let Some(so_far) = entry.skips.count(now) {
             let SkippedDelivery { consumer_tag, routing_key, error, .. } = &report;
             let fate = if no_ack { "lost (no_ack)".to_owned() } else { settling.text() };
             log::warn!(
                 "channel {channel}: consumer {consumer_tag:?}: a message with routing key {routing_key:?} is \
-                 not read and {fate}: {error} ({count} so far)"
+                 not read and {fate}: {error}{so_far}"
             );
         }
         self.inbox.note(tag, (!no_ack).then_some(id));
-        self.flush_deliveries()?;
+        self.flush_deliveries(&|| now)?;
         if !no_ack {
             // An error means that the broker returns the message to its queue anyway.
             let _ = match settling {
@@ -104,15 +104,20 @@ impl ChannelMachine {
     }
 
     /// The reply to `basic.get` was not read: the call fails.
-    pub(super) fn get_skipped(&mut self, head: &GetOk, skipped: SkippedBody) -> Result<(), Fault> {
-        self.flush_deliveries()?;
+    pub(super) fn get_skipped(
+        &mut self,
+        head: &GetOk,
+        skipped: SkippedBody,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), Fault> {
+        self.flush_deliveries(now)?;
         let PendingReply::Got { no_ack, queue, responder } = self.replies.next(60, 71)? else {
             return Err(Fault::command("a reply to another method").with_method(60, 71));
         };
         let requeued = self.basic_recovers > 0 && !no_ack;
         let consumer = self.consumers.get_acker(&queue, &self.outbox).consumer;
         self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(consumer));
-        self.flush_deliveries()?;
+        self.flush_deliveries(now)?;
         if !no_ack && !requeued {
             let _ = self.outbox.settle(self.channel_epoch, head.delivery_tag, consumer, Outcome::Failed);
         }

@@ -58,11 +58,11 @@ impl Connection {
                 Ok(())
             }
             connection::AMQPMethod::Blocked(blocked) => {
-                self.report_blocked(Some(blocked.reason.as_str().into()));
+                self.blocked(Some(blocked.reason.as_str().into()));
                 Ok(())
             }
             connection::AMQPMethod::Unblocked(_) => {
-                self.report_blocked(None);
+                self.blocked(None);
                 Ok(())
             }
             connection::AMQPMethod::UpdateSecretOk(_) if self.unanswered_secrets > 0 => {
@@ -99,7 +99,13 @@ impl Connection {
         }
     }
 
-    fn report_blocked(&mut self, reason: Option<PeerText>) {
+    fn blocked(&mut self, reason: Option<PeerText>) {
+        if let Some(reason) = self.blocks.received(reason) {
+            self.report_blocked(reason);
+        }
+    }
+
+    pub(super) fn report_blocked(&mut self, reason: Option<PeerText>) {
         let epoch = self.epoch();
         self.end_report.supervisor.do_send(SupervisorMessage::ConnectionBlocked { epoch, reason });
     }

@@ -76,6 +76,9 @@ enum IoState {
 impl Connection {
     fn poll_io(&mut self, cx: &mut TaskContext<'_>) -> Result<IoState, Error> {
         let read_paused = self.poll_read(cx)?;
+        if let Some(reason) = self.blocks.poll_ends() {
+            self.report_blocked(reason);
+        }
         if let Err(error) = self.poll_write(cx) {
             let error = self.explain(error);
             self.close_write(error);

@@ -9,6 +9,7 @@
 //! | `control` | channel 0: close, blocked, update-secret |
 //! | `attached_channels` | where frames of a channel go, and which channels have bytes to write |
 //! | `heartbeat`, `read_stall` | when to send heartbeats and when the peer is dead; slow consumers |
+//! | `block_reports` | how many `connection.blocked` are reported |
 //! | `unread_answers` | a peer that does not read the answers to what it sends |
 //!
 //! Its mailbox: [`Flush`] from an outbox that has bytes to write, [`ConnectionCommand`] from the supervisor.
@@ -16,6 +17,7 @@
 //! `ChannelMessage::Frames`.
 
 mod attached_channels;
+mod block_reports;
 mod control;
 mod establish;
 mod failed_attempt;
@@ -38,6 +40,7 @@ use tokio::time::Instant;
 pub(crate) use self::failed_attempt::FailedAttempt;
 use self::{
     attached_channels::AttachedChannels,
+    block_reports::BlockReports,
     establish::{Established, establish},
     heartbeat::Heartbeat,
     io_loop::IoLoop,
@@ -77,6 +80,7 @@ pub struct Connection {
     decoder: FrameDecoder,
     writer: Writer,
     answers: UnreadAnswers,
+    blocks: BlockReports,
     /// Something was dropped because writing failed.
     content_lost: bool,
     /// The number of reads so far.
@@ -135,6 +139,7 @@ impl Connection {
             reader: Reader::default(),
             writer: Writer::default(),
             answers: UnreadAnswers::default(),
+            blocks: BlockReports::default(),
             content_lost: false,
             reads: 0,
             taken: Vec::new(),

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
-use tokio::sync::mpsc;
 
-use super::{ConsumerEnd, SkippedDelivery};
+use super::{ConsumerEnd, EventSender, SkippedDelivery};
 use crate::{error::Error, returned::Return};
 
 /// Reports a change of a channel.
@@ -66,6 +65,8 @@ pub enum ChannelEvent {
     /// The broker requests to stop publishing (`false`) or to resume it (`channel.flow`). RabbitMQ never
     /// sends it.
     Flow(bool),
+    /// The watcher is too slow: so many events were dropped before the next one.
+    EventsDropped(u64),
     /// The channel is closed: by the application (`None`), or for this cause. No event follows.
     Closed(Option<Error>),
 }
@@ -78,7 +79,9 @@ impl Message for ChannelEvent {
 ///
 /// A closed channel sends `Closed` immediately.
 ///
-/// Events are actor messages. No event is dropped while the recipient runs; a stopped recipient is removed.
+/// Events are actor messages. At most 256 of them, with at most 16 MiB of bodies, wait for a recipient; what
+/// comes when there is no room is dropped, and told as [`EventsDropped`](ChannelEvent::EventsDropped). A stopped
+/// recipient is removed.
 ///
 /// **Over a reconnect**: the recipient stays registered.
 ///
@@ -98,9 +101,9 @@ impl Message for WatchChannel {
     type Result = ();
 }
 
-/// Sends every later [`ChannelEvent`] to a bounded queue. Events are dropped while it is full.
+/// Sends every later [`ChannelEvent`] to the bounded queue of a stream.
 #[derive(Clone, Debug)]
-pub struct FollowChannel(pub mpsc::Sender<ChannelEvent>);
+pub struct FollowChannel(pub EventSender<ChannelEvent>);
 
 impl Message for FollowChannel {
     type Result = ();

@@ -2,11 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::{Message, Recipient};
-use tokio::sync::mpsc;
-
-use super::{Health, Skipped};
+use super::{EventSender, Health, Skipped};
 use crate::{error::Error, wire::PeerText};
+use actix::{Message, Recipient};
 
 /// Reports a change of a connection.
 ///
@@ -72,6 +70,8 @@ pub enum ConnectionEvent {
     /// Renewing the credentials failed: the provider failed, or the broker did not accept them. It is retried
     /// before the present ones expire.
     RefreshFailed(Error),
+    /// The watcher is too slow: so many events were dropped before the next one.
+    EventsDropped(u64),
     /// The connection is closed, and is not recovered: by the application (`None`), or because it was lost or
     /// refused. No event follows.
     Closed(Option<Error>),
@@ -83,7 +83,9 @@ impl Message for ConnectionEvent {
 
 /// Sends every later [`ConnectionEvent`] to a recipient. A closed connection sends `Closed` immediately.
 ///
-/// Events are actor messages. No event is dropped while the recipient runs; a stopped recipient is removed.
+/// Events are actor messages. At most 256 of them, with at most 16 MiB of bodies, wait for a recipient; what
+/// comes when there is no room is dropped, and told as [`EventsDropped`](ConnectionEvent::EventsDropped). A stopped
+/// recipient is removed.
 ///
 /// **Over a reconnect**: the recipient stays registered.
 ///
@@ -103,9 +105,9 @@ impl Message for WatchConnection {
     type Result = ();
 }
 
-/// Sends every later [`ConnectionEvent`] to a bounded queue. Events are dropped while it is full.
+/// Sends every later [`ConnectionEvent`] to the bounded queue of a stream.
 #[derive(Clone, Debug)]
-pub struct FollowConnection(pub mpsc::Sender<ConnectionEvent>);
+pub struct FollowConnection(pub EventSender<ConnectionEvent>);
 
 impl Message for FollowConnection {
     type Result = ();

@@ -19,6 +19,7 @@ mod content;
 mod delivery;
 mod delivery_parts;
 mod delivery_sink;
+mod event_queue;
 mod exchange;
 mod get;
 mod health;
@@ -46,6 +47,7 @@ pub(crate) use self::{
     consume::{DeliveryTarget, WorkerFactory},
     delivery_parts::{ContentLayout, DeliveryParts},
     delivery_sink::{DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost},
+    event_queue::{Backlog, Place},
     publishing::Outgoing,
     unacceptable::{copies_of_other_type, is_expiration},
 };
@@ -61,6 +63,7 @@ pub use self::{
     consumer_state::{ConsumerEnd, ConsumerState},
     content::Content,
     delivery::Delivery,
+    event_queue::{EventReceiver, EventSender, event_queue},
     exchange::{BindExchange, DeclareExchange, DeleteExchange, ExchangeKind, UnbindExchange},
     get::Get,
     health::{Degradation, EntityKind, Health, Skipped},

@@ -170,13 +170,22 @@ impl OutboxState {
     ) {
         let OutboxState { queue, window, frame_max, .. } = self;
         let (mut messages, mut bytes) = (0, 0);
+        let (mut dropped, mut first) = (0, None);
         unsent.for_each(|publish| match again.check(&publish, *frame_max) {
             Ok(()) => {
                 messages += 1;
                 bytes += queue.publish_again(channel, *frame_max, &publish, again.renamed);
             }
-            Err(error) => log::warn!("channel {channel}: an unconfirmed publish is dropped: {error}"),
+            Err(error) => {
+                dropped += 1;
+                first.get_or_insert(error);
+            }
         });
+        if let Some(first) = first {
+            log::warn!(
+                "channel {channel}: {dropped} unconfirmed publishes are dropped, the first one: {first}"
+            );
+        }
         window.restart(messages, bytes, &mut effects.wakers);
     }
 }

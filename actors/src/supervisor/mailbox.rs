@@ -151,7 +151,7 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
             }
             SupervisorMessage::ConnectionEnded { error, .. } => self.supervision.connection_ended(error, now),
             SupervisorMessage::ContentLost { .. } => self.supervision.content_lost(),
-            SupervisorMessage::ConnectionBlocked { reason, .. } => self.supervision.set_blocked(reason),
+            SupervisorMessage::ConnectionBlocked { reason, .. } => self.supervision.set_blocked(reason, now),
             SupervisorMessage::SecretUpdated { .. } => self.secret_updated(ctx),
             SupervisorMessage::ProtocolFault { fault, .. } => self.command(ConnectionCommand::Fail { fault }),
             SupervisorMessage::ChannelOpened { channel, result } => self.channel_opened(channel, result),

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     error::Error,
     internal::{Change, ChannelMessage},
+    log_schedule::LogSchedule,
     message::{ConnectionEvent, EntityKind},
     options::ConnectionOptions,
     wire::PeerText,
@@ -54,6 +55,10 @@ pub(super) struct Supervision {
     /// The last handle of the connection was dropped.
     pub(super) released: bool,
     pub(super) health_marks: Vec<String>,
+    /// When the blocks of the broker are logged.
+    pub(super) blocks_logged: LogSchedule,
+    /// Whether the last one was.
+    pub(super) block_logged: bool,
     pub(super) effects: VecDeque<Effect>,
 }
 
@@ -77,6 +82,8 @@ impl Supervision {
             utility: None,
             released: false,
             health_marks: Vec::new(),
+            blocks_logged: LogSchedule::default(),
+            block_logged: false,
             effects: VecDeque::new(),
         };
         supervision.dial(None);
@@ -103,11 +110,16 @@ impl Supervision {
     }
 
     /// The broker sent `connection.blocked` or `connection.unblocked`.
-    pub(super) fn set_blocked(&mut self, reason: Option<PeerText>) {
+    pub(super) fn set_blocked(&mut self, reason: Option<PeerText>, now: Instant) {
         let epoch = self.epoch;
-        match &reason {
-            Some(reason) => log::warn!("connection {epoch}: publishes are blocked: {reason}"),
-            None => log::info!("connection {epoch}: publishes are unblocked"),
+        if let Some(reason) = &reason {
+            let so_far = self.blocks_logged.count(now);
+            self.block_logged = so_far.is_some();
+            if let Some(so_far) = so_far {
+                log::warn!("connection {epoch}: publishes are blocked{so_far}: {reason}");
+            }
+        } else if std::mem::take(&mut self.block_logged) {
+            log::info!("connection {epoch}: publishes are unblocked");
         }
         let blocked: Option<Arc<str>> = reason.as_deref().map(Arc::from);
         if let Some(open) = self.phase.open_mut() {

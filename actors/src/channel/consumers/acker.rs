@@ -98,7 +98,7 @@ impl ChannelAcker {
     fn warn_of_drop(&self) {
         let Some(dropped) = self.drops.as_ref().and_then(|drops| drops.count(Instant::now())) else { return };
         log::warn!(
-            "channel {}: consumer {:?}: a delivery was dropped unsettled and is requeued ({dropped} so far)",
+            "channel {}: consumer {:?}: a delivery was dropped unsettled and is requeued{dropped}",
             self.outbox.config().channel,
             self.tag
         );

@@ -11,10 +11,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::message::DeliverySink;
-
-/// The time from the first warning to the next; it is doubled after each.
-const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+use crate::{
+    log_schedule::{LogSchedule, SoFar},
+    message::DeliverySink,
+};
 
 /// A consumer that fails more messages for the first time within [`WINDOW`] is not believed: publishers may
 /// have set the headers that tell of earlier failures.
@@ -28,7 +28,7 @@ pub(in crate::channel) struct Drops {
     leaving: AtomicBool,
     /// What its target has not begun returns to the queue.
     handing_back: AtomicBool,
-    log: Mutex<DropLog>,
+    log: Mutex<LogSchedule>,
     first_failures: Mutex<FirstFailures>,
 }
 
@@ -69,7 +69,7 @@ impl Drops {
     }
 
     /// Counts a dropped delivery. Returns how many there were if it is to be logged.
-    pub(super) fn count(&self, now: Instant) -> Option<u64> {
+    pub(super) fn count(&self, now: Instant) -> Option<SoFar> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).count(now)
     }
 }
@@ -92,28 +92,6 @@ impl FirstFailures {
     }
 }
 
-/// Decides which drops of a consumer are logged: the first one, and then one each time the interval has passed, which
-/// doubles. A plain machine.
-#[derive(Debug, Default)]
-pub(in crate::channel) struct DropLog {
-    dropped: u64,
-    next: Option<(Instant, Duration)>,
-}
-
-impl DropLog {
-    /// Counts one. Returns how many there were if it is to be logged.
-    pub(in crate::channel) fn count(&mut self, now: Instant) -> Option<u64> {
-        self.dropped += 1;
-        let interval = match self.next {
-            None => FIRST_INTERVAL,
-            Some((at, interval)) if now >= at => interval.saturating_mul(2),
-            Some(_) => return None,
-        };
-        self.next = now.checked_add(interval).map(|at| (at, interval)).or(self.next);
-        Some(self.dropped)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,16 +103,5 @@ mod tests {
         assert!((0..MAX_FIRST_FAILURES).all(|_| !failures.count(start)));
         assert!(failures.count(start + WINDOW));
         assert!(!failures.count(start + WINDOW + Duration::from_millis(1)));
-    }
-
-    #[test]
-    fn drops_are_logged_at_doubling_intervals() {
-        let start = Instant::now();
-        let mut log = DropLog::default();
-        // One drop in each tenth of a second, for 20 seconds.
-        let logged: Vec<u64> =
-            (0..200).filter_map(|n| log.count(start + Duration::from_millis(100 * n))).collect();
-        // After 0, 1, 3, 7 and 15 seconds.
-        assert_eq!(logged, [1, 11, 31, 71, 151]);
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use actix::Recipient;
 use tokio::sync::watch;
 
-use super::{ChannelAcker, ConnectionFaults, ConsumerPhase, DropLog};
+use super::{ChannelAcker, ConnectionFaults, ConsumerPhase};
 use crate::{
     error::Result,
     internal::TrialConsume,
+    log_schedule::LogSchedule,
     message::{
         Consumed, ConsumerEnd, ConsumerState, Delivery, DeliveryParts, DeliverySink, Leave,
         OversizedDelivery, QueueType, StreamOffset, Unhandled, methods,
@@ -29,7 +30,7 @@ pub(in crate::channel) struct ConsumerEntry {
     /// What becomes of unhandled deliveries when it is cancelled.
     pub(in crate::channel) unhandled: Unhandled,
     /// Deliveries that were not read.
-    pub(in crate::channel) skips: DropLog,
+    pub(in crate::channel) skips: LogSchedule,
     /// Deliveries of the frame batch that is read now.
     pub(in crate::channel) batch: Vec<Delivery>,
 }

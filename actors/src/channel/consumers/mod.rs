@@ -13,7 +13,7 @@ use std::{collections::HashMap, sync::Arc};
 use self::gets::Gets;
 pub(super) use self::{
     acker::ChannelAcker,
-    drops::{DropLog, Drops},
+    drops::Drops,
     entry::{ConsumerEntry, Subscription},
     faults::ConnectionFaults,
     phase::ConsumerPhase,

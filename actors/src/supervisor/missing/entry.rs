@@ -1,13 +1,19 @@
 //! One thing that is missing: why, since when, and how it is tried.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
-use super::{EntityBackoff, EntityKey, LogSchedule};
+use super::{EntityBackoff, EntityKey};
 use crate::{
     error::Error,
     internal::TrialConsume,
+    log_schedule::LogSchedule,
     message::{ConsumerEnd, MissingEntity, NextTry},
 };
+
+/// The time from the first line of the log about an entry to the next.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(in crate::supervisor) struct Entry {
@@ -79,7 +85,7 @@ impl Entry {
             repair: None,
             replace: false,
             announced: false,
-            log: LogSchedule::default(),
+            log: LogSchedule::from(LOG_INTERVAL),
         }
     }
 

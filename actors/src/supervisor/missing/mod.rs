@@ -13,7 +13,6 @@ mod consumers;
 mod entry;
 mod key;
 mod list;
-mod log_schedule;
 mod probes;
 mod run;
 #[cfg(test)]
@@ -27,7 +26,6 @@ use tokio::time::Instant;
 use self::{
     backoff::EntityBackoff,
     entry::{Entry, Progress},
-    log_schedule::LogSchedule,
     probes::Probes,
 };
 pub(super) use self::{
@@ -124,8 +122,8 @@ impl Missing {
             false => entry.backoff.next(now, longest),
         };
         entry.progress = Progress::Waiting { due };
-        if entry.log.is_due(now) {
-            log::warn!("{kind} {name:?} is missing, next try in {:?}: {error}", due - now);
+        if let Some(so_far) = entry.log.count(now) {
+            log::warn!("{kind} {name:?} is missing, next try in {:?}{so_far}: {error}", due - now);
         } else {
             log::debug!("{kind} {name:?} is missing, next try in {:?}: {error}", due - now);
         }
@@ -214,8 +212,8 @@ impl Missing {
                 entry.announced = true;
                 if entry.progress == Progress::GivenUp {
                     self.give_up(&key, now);
-                } else if entry.log.is_due(now) {
-                    log::warn!("{kind} {name:?} is gone and declared again: {error}");
+                } else if let Some(so_far) = entry.log.count(now) {
+                    log::warn!("{kind} {name:?} is gone and declared again{so_far}: {error}");
                 }
             }
         } else {

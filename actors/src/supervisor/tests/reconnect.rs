@@ -115,7 +115,7 @@ fn an_alarm_ends_with_its_connection() {
     let mut machine = Machine::open();
     machine.open_channel();
     machine.effects();
-    machine.supervision.set_blocked(Some("low on memory".into()));
+    machine.supervision.set_blocked(Some("low on memory".into()), machine.now);
     let effects = ["state open", "1: blocked true", "utility blocked: true"];
     assert_eq!(machine.effects()[..3], effects);
     assert!(machine.supervision.blocked().is_some());
@@ -199,7 +199,7 @@ fn a_connection_is_ready_when_its_recovery_is_complete() {
     machine.supervision.channel_recovered(channel, Vec::new(), machine.now);
     assert!(!machine.supervision.health().is_up());
     assert_eq!(readiness(&machine), "ready");
-    machine.supervision.set_blocked(Some("low on memory".into()));
+    machine.supervision.set_blocked(Some("low on memory".into()), machine.now);
     assert_eq!(readiness(&machine), "ready");
     machine.supervision.close(200, "bye".into(), machine.now);
     assert_eq!(readiness(&machine), "the connection is being closed");

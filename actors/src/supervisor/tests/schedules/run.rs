@@ -139,7 +139,8 @@ impl Run {
             Step::Results { codes, all } => self.utility_reports(codes, *all),
             Step::Blocked(blocked) => {
                 if self.state == "open" {
-                    self.machine.supervision.set_blocked(blocked.then(|| "low on memory".into()));
+                    let now = self.machine.now;
+                    self.machine.supervision.set_blocked(blocked.then(|| "low on memory".into()), now);
                 }
             }
             Step::Wait(millis) => {
