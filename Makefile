@@ -51,11 +51,13 @@ test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, each feature, ful
 	@$(MAKE) chaos
 
 .PHONY: check
-check: ## Check formatting, lints, documentation and packages
+check: ## Check formatting, lints, documentation, packages, and dependencies if cargo-deny is installed
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
 	scripts/package.sh
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	else echo "check: cargo-deny is not installed: licences and advisories are not checked"; fi
 
 .PHONY: features
 features: ## Check each crate with no feature, each feature alone and all features, on the MSRV if installed
@@ -80,8 +82,12 @@ chaos: ## Run the full chaos test, about 20 minutes; PART=3 SEED=7 runs one part
 		cargo test --release --test chaos --features testing
 
 .PHONY: fuzz
-fuzz: ## Fuzz each decoder for 20 seconds
+fuzz: ## Fuzz each decoder and state machine for 20 seconds (needs cargo-fuzz and a C++ compiler)
 	@scripts/fuzz.sh
+
+.PHONY: hostile
+hostile: ## Try the client on a hostile server, with panic = "abort"; RUNS=10000000 SEED=7 set the scripts
+	cargo run --profile abort --package actix-pika-actors --features testing --example hostile -- $(or $(RUNS),100000) $(or $(SEED),1)
 
 .PHONY: broker
 broker: ## Start a broker unless one answers, and print its URL

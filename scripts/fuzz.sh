@@ -7,8 +7,16 @@ cd "$(dirname "$0")/.."
 seconds=${1:-20}
 [ $# -gt 0 ] && shift
 
-command -v c++ >/dev/null || { echo "libFuzzer needs a C++ compiler (Debian: apt install g++)" >&2; exit 1; }
-cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+missing=""
+command -v c++ >/dev/null || missing="$missing
+  a C++ compiler, for libFuzzer (Debian: apt install g++)"
+cargo fuzz --version >/dev/null 2>&1 || missing="$missing
+  cargo-fuzz (cargo install cargo-fuzz --locked)"
+if [ -n "$missing" ]; then
+    echo "fuzz: cannot build, missing:$missing" >&2
+    echo "fuzz: 'make hostile' runs the state machines with seeded scripts, and needs neither" >&2
+    exit 1
+fi
 
 # shellcheck disable=SC2046 # one word for each target
 [ $# -gt 0 ] || set -- $(cargo fuzz list)

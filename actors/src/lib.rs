@@ -60,6 +60,8 @@ mod mismatch;
 mod options;
 mod outbox;
 mod returned;
+#[cfg(feature = "testing")]
+mod script;
 mod secret;
 mod supervisor;
 #[cfg(feature = "testing")]

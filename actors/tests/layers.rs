@@ -12,7 +12,7 @@ use std::{
 const LAYERS: &[&[&str]] = &[
     &["secret", "broker_rules", "log_schedule"],
     &["wire"],
-    &["returned"],
+    &["returned", "script"],
     &["error"],
     &["credentials", "mismatch"],
     &["uri"],

@@ -27,6 +27,8 @@ mod consume;
 mod consumers;
 mod deliver;
 mod held_calls;
+#[cfg(feature = "testing")]
+mod hostile;
 mod inbound;
 mod lost_consumers;
 mod machine;
@@ -58,6 +60,8 @@ use std::sync::Arc;
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient, SpawnHandle};
 use tokio::time::Instant;
 
+#[cfg(feature = "testing")]
+pub(crate) use self::hostile::HostileChannel;
 pub use self::reply::Reply;
 pub(crate) use self::reply::Responder;
 use self::{calls::Call, machine::ChannelMachine, pending_reply::PendingReply};

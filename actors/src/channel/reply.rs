@@ -7,6 +7,8 @@ use actix::{
     Actor, Message,
     dev::{MessageResponse, OneshotSender},
 };
+#[cfg(any(test, feature = "testing"))]
+use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 
@@ -63,18 +65,26 @@ impl<T> Reply<T> {
     }
 
     /// Waits for the reply as a caller does.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn listen(self) -> Answer<T> {
-        let (tx, answer) = tokio::sync::oneshot::channel();
+        let (tx, answer) = oneshot::channel();
         self.answer_to(tx);
         Answer(RefCell::new(answer))
     }
 }
 
 /// A call under test.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug)]
-pub(crate) struct Answer<T>(RefCell<tokio::sync::oneshot::Receiver<Result<T>>>);
+pub(crate) struct Answer<T>(RefCell<oneshot::Receiver<Result<T>>>);
+
+#[cfg(feature = "testing")]
+impl<T> Answer<T> {
+    /// Returns whether the call has an outcome, which may be that it was dropped.
+    pub(crate) fn is_complete(&self) -> bool {
+        !matches!(self.0.borrow_mut().try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    }
+}
 
 #[cfg(test)]
 impl<T> Answer<T> {

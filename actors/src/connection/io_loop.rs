@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// Gives up a peer that does not read what it makes the client write.
-    fn check_answers(&mut self, read: usize) {
+    pub(super) fn check_answers(&mut self, read: usize) {
         if self.answers.has_read(read, self.writer.is_empty())
             && let Err(fault) = self.answers.look(self.channels.waiting_answers())
         {
@@ -144,7 +144,7 @@ impl Connection {
     }
 
     /// Decodes what was read into batches of frames, and dispatches them by channel.
-    fn decode_frames(&mut self) {
+    pub(super) fn decode_frames(&mut self) {
         loop {
             match self.decoder.next_batch(&mut self.reader.buffer) {
                 Ok(Some(batch)) if batch.channel == 0 => self.handle_channel_0(&batch),

@@ -22,6 +22,8 @@ mod control;
 mod establish;
 mod failed_attempt;
 mod heartbeat;
+#[cfg(feature = "testing")]
+mod hostile;
 mod io_loop;
 mod phase;
 mod read_stall;
@@ -38,6 +40,8 @@ use tokio::time::Instant;
 
 #[cfg(test)]
 pub(crate) use self::failed_attempt::FailedAttempt;
+#[cfg(feature = "testing")]
+pub(crate) use self::hostile::HostileConnection;
 use self::{
     attached_channels::AttachedChannels,
     block_reports::BlockReports,

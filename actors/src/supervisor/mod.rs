@@ -16,6 +16,8 @@ mod effect;
 mod fatal_entities;
 mod fatal_step;
 mod health;
+#[cfg(feature = "testing")]
+mod hostile;
 mod mailbox;
 mod missing;
 mod perform;
@@ -48,6 +50,8 @@ use std::{collections::HashMap, sync::Arc};
 use actix::{Actor, Addr, ArbiterHandle, Context, Recipient, SpawnHandle};
 use tokio::{sync::watch, time::Instant};
 
+#[cfg(feature = "testing")]
+pub(crate) use self::hostile::HostileRecovery;
 use self::{
     ready::ReadyWaiters, secrets::Secrets, supervision::Supervision, trial_connection::TrialConnection,
 };

@@ -56,6 +56,7 @@ mod expect;
 mod frame_stream;
 mod frames;
 mod handshake;
+mod hostile;
 mod memory;
 mod message;
 mod method;
@@ -73,6 +74,7 @@ pub use self::{
     error::{TestError, TestErrorKind},
     frames::RawFrame,
     handshake::{ClientHandshake, HandshakeScript, HandshakeStep},
+    hostile::Hostile,
     memory::{MemoryDialer, MemoryPeer},
     message::{PeerMessage, Published},
     method::Method,
