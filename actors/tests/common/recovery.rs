@@ -3,8 +3,8 @@
 use std::{mem, time::Duration};
 
 use actix_pika_actors::{
-    Confirmation, ConnectionEvent, ConnectionOptions, Error, Load, OpenedChannel, Publish, Recovery,
-    WatchConnection, facade,
+    Confirmation, ConnectionEvent, ConnectionOptions, Error, Load, OpenChannel, OpenedChannel, Publish,
+    Recovery, WatchConnection, facade,
     testing::{
         HandshakeScript, PeerSocket, Probe, Published,
         protocol::{channel as methods, confirm, queue},
@@ -29,6 +29,13 @@ pub struct RecoveryBench {
 impl RecoveryBench {
     pub async fn start() -> Self {
         Self::start_with(&HandshakeScript::new(), |_| {}).await
+    }
+
+    /// Starts with an open channel, which has number 1 and the default options.
+    pub async fn with_channel() -> (Self, OpenedChannel) {
+        let mut test = Self::start().await;
+        let channel = test.bench.channel(1, OpenChannel::new()).await;
+        (test, channel)
     }
 
     pub async fn start_with(script: &HandshakeScript, set: impl FnOnce(&mut ConnectionOptions)) -> Self {
@@ -92,11 +99,16 @@ impl RecoveryBench {
         self.reopen_channel(1).await;
     }
 
+    /// Accepts the next connection and reopens channel 1.
+    pub async fn reconnect_and_reopen(&mut self) {
+        self.reconnect().await;
+        self.reopen_channel(1).await;
+    }
+
     /// Resets the connection, accepts the next one and reopens channel 1.
     pub async fn disconnect_and_recover(&mut self) {
         self.disconnect().await;
-        self.reconnect().await;
-        self.reopen_channel(1).await;
+        self.reconnect_and_reopen().await;
     }
 
     /// Waits for `Recovered`, with nothing skipped.

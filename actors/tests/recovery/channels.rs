@@ -63,8 +63,7 @@ async fn calls_that_wait_for_the_connection_have_a_deadline() {
     let patient = ask(&test.bench.client.supervisor, OpenChannel::new().confirms(false));
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(open.answer().await.unwrap_err().kind(), ErrorKind::Timeout);
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     test.bench.socket.open_channel(3).await.unwrap();
     patient.answer().await.unwrap();
     test.recovered().await;
@@ -151,8 +150,7 @@ async fn a_channel_without_replies_is_reopened() {
 /// Design 13.9: an unexpected reply during the redeclaration closes the connection; the next one redeclares.
 #[actix::test]
 async fn a_wrong_reply_to_a_redeclaration_causes_another_reconnect() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let declare = ask(&channel.actor, DeclareQueue::new("jobs"));
     declare_ok(&mut test.bench.socket, 1, "jobs").await;
     declare.answer().await.unwrap();
@@ -180,8 +178,7 @@ async fn a_wrong_reply_to_a_redeclaration_causes_another_reconnect() {
 #[actix::test]
 async fn an_alarm_ends_with_its_connection() {
     let blocked = || connection::Blocked { reason: "low on memory".into() };
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let declare = ask(&channel.actor, DeclareQueue::new("jobs"));
     declare_ok(&mut test.bench.socket, 1, "jobs").await;
     declare.answer().await.unwrap();

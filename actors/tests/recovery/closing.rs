@@ -135,8 +135,7 @@ async fn a_connection_without_handles_is_not_dialled_again() {
 /// ACT-07: an unconfirmed publish keeps the channel of a dropped handle open until its confirm, over a reconnect too.
 #[actix::test]
 async fn an_unconfirmed_publish_outlives_its_handle_and_the_connection() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let outbox = channel.outbox.clone();
     publish(&channel, "kept").await.give_up().await;
     test.expect_publishes(&["kept"]).await;

@@ -100,8 +100,7 @@ async fn a_call_that_waited_has_the_rest_of_its_deadline() {
 /// reported as missing then, and repaired right afterwards.
 #[actix::test]
 async fn a_queue_that_vanishes_after_its_declare_is_repaired() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let mut changes = Probe::<ChannelEvent>::start();
     channel.actor.send(WatchChannel(changes.recipient())).await.unwrap();
     let declare = ask(&channel.actor, DeclareQueue::new("jobs").auto_delete(true));
@@ -160,8 +159,7 @@ async fn a_queue_that_vanishes_after_its_declare_is_repaired() {
 /// refuses it then, it is lost, with the reason that the broker gave.
 #[actix::test]
 async fn a_non_robust_consumer_that_is_refused_is_lost() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let mut changes = Probe::<ChannelEvent>::start();
     channel.actor.send(WatchChannel(changes.recipient())).await.unwrap();
     let mut deliveries = test.bench.consume_as(&channel, Consume::new().tag(TAG).robust(false)).await;

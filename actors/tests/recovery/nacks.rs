@@ -16,8 +16,7 @@ use super::common::{
 /// CLU-05, design 13.1: new publishes wait behind the nacked ones; the channel is reopened when all others are answered.
 #[actix::test]
 async fn publishes_nacked_after_a_reconnect_are_resent_in_order() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let mut events = Probe::start();
     channel.actor.send(WatchChannel(events.recipient())).await.unwrap();
     let mut calls = Vec::new();
@@ -56,8 +55,7 @@ async fn publishes_nacked_after_a_reconnect_are_resent_in_order() {
 /// CLU-05: after five seconds a nack is final, and publishes that waited are sent.
 #[actix::test]
 async fn a_repeated_nack_is_final_after_the_retry_window() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     test.disconnect_and_recover().await;
     test.recovered().await;
     let call = publish(&channel, "1").await;
@@ -100,8 +98,7 @@ async fn other_nacks_are_final_at_once() {
     test.bench.socket.nack(1, 1, false).await.unwrap();
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
 
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     test.disconnect_and_recover().await;
     test.recovered().await;
     let once = Publish::new("", "jobs", Publishing::new("once").resend(false));
@@ -111,8 +108,7 @@ async fn other_nacks_are_final_at_once() {
     assert_eq!(call.answer().await.unwrap_err().kind(), ErrorKind::Nacked);
     assert_eq!(channel.outbox.load(), idle());
 
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let _deliveries = test.bench.consume(&channel).await;
     test.disconnect().await;
     test.reconnect().await;
@@ -131,8 +127,7 @@ async fn other_nacks_are_final_at_once() {
 /// CLU-05, design 13.12: closing the channel does not wait for another attempt; publishes that waited are sent first.
 #[actix::test]
 async fn a_close_makes_deferred_nacks_final() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     test.disconnect_and_recover().await;
     test.recovered().await;
     let first = publish(&channel, "1").await;

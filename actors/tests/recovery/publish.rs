@@ -20,8 +20,7 @@ use super::common::{
 /// which it came.
 #[actix::test]
 async fn unconfirmed_publishes_are_resent_in_order() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let mut calls = Vec::new();
     for body in ["1", "2", "3", "4", "5"] {
         calls.push(publish(&channel, body).await);
@@ -109,14 +108,12 @@ async fn large_bodies_are_split_again_for_every_connection() {
 /// PUB-37: a publish that comes back when it is resent may have arrived the first time.
 #[actix::test]
 async fn a_return_after_a_resend_says_that_the_publish_may_have_arrived() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let before = publish(&channel, "before").await;
     test.expect_publishes(&["before"]).await;
     test.disconnect().await;
     let meanwhile = publish(&channel, "meanwhile").await;
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     for _ in 0..2 {
         let published = test.next_publish().await;
         test.bench.socket.return_message(1, 312, "NO_ROUTE", published).await.unwrap();
@@ -132,8 +129,7 @@ async fn a_return_after_a_resend_says_that_the_publish_may_have_arrived() {
 /// Design 13.3: a header cannot be split: if it does not fit any more, only its publish fails.
 #[actix::test]
 async fn headers_that_do_not_fit_any_more_fail_alone() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let wide = Publishing::new("wide").header("k", "v".repeat(10_000));
     let before = publish(&channel, "before").await;
     let wide = publish_as(&channel, Publish::new("", "jobs", wide)).await;
@@ -170,8 +166,7 @@ async fn deadlines_run_while_the_connection_is_down() {
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, false), "{error}");
         assert!(error.is_retryable());
     }
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     test.recovered().await;
     assert_eq!(channel.outbox.load(), idle());
     let next = publish(&channel, "next").await;
@@ -233,8 +228,7 @@ async fn publishes_may_fail_in_an_outage() {
         );
     }
     assert_eq!(channel.outbox.load(), idle());
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     test.recovered().await;
     let again = publish(&channel, "again").await;
     test.expect_publishes(&["again"]).await;
@@ -246,8 +240,7 @@ async fn publishes_may_fail_in_an_outage() {
 /// Design 7.1: a publish with `resend(false)` fails only if it may have arrived.
 #[actix::test]
 async fn a_publish_without_resend_fails_if_it_may_have_arrived() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let once = |body: &'static str| Publish::new("", "jobs", Publishing::new(body).resend(false));
     let first = publish_as(&channel, once("first")).await;
     let second = publish(&channel, "second").await;
@@ -256,8 +249,7 @@ async fn a_publish_without_resend_fails_if_it_may_have_arrived() {
     let error = first.answer().await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, true));
     let third = publish_as(&channel, once("third")).await;
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     test.expect_publishes(&["second", "third"]).await;
     test.bench.socket.confirm(1, 2, true).await.unwrap();
     second.answer().await.unwrap();
@@ -269,14 +261,12 @@ async fn a_publish_without_resend_fails_if_it_may_have_arrived() {
 /// a third time. A broker that shuts down and a broken socket do not count.
 #[actix::test]
 async fn a_publish_that_was_unconfirmed_at_two_errors_fails() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let bad = publish(&channel, "bad").await;
     test.expect_publishes(&["bad"]).await;
     for code in [541, 320] {
         test.close_by_broker(code).await;
-        test.reconnect().await;
-        test.reopen_channel(1).await;
+        test.reconnect_and_reopen().await;
         test.expect_publishes(&["bad"]).await;
     }
     // A connection on which it was not sent does not count.
@@ -284,8 +274,7 @@ async fn a_publish_that_was_unconfirmed_at_two_errors_fails() {
     test.reconnect().await;
     test.bench.socket.open_channel(1).await.unwrap();
     test.close_by_broker(541).await;
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     test.expect_publishes(&["bad"]).await;
     let good = publish(&channel, "good").await;
     test.expect_publishes(&["good"]).await;
@@ -293,8 +282,7 @@ async fn a_publish_that_was_unconfirmed_at_two_errors_fails() {
     let error = bad.answer().await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ConnectionClosed, true));
     assert_eq!(error.close_reason().unwrap().code, 505);
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     test.expect_publishes(&["good"]).await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
     good.answer().await.unwrap();
@@ -304,8 +292,7 @@ async fn a_publish_that_was_unconfirmed_at_two_errors_fails() {
 /// Design 13.1: a publish that was unconfirmed at connection closes because of other methods is sent on.
 #[actix::test]
 async fn a_publish_is_not_the_cause_of_errors_that_name_another_method() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let publish = publish(&channel, "innocent").await;
     test.expect_publishes(&["innocent"]).await;
     for (code, class_id, method_id) in [(541, 50, 10), (540, 60, 20), (541, 50, 10)] {
@@ -314,8 +301,7 @@ async fn a_publish_is_not_the_cause_of_errors_that_name_another_method() {
         test.bench.socket.expect::<connection::CloseOk>(0).await.unwrap();
         drop(test.take_socket());
         test.lost().await;
-        test.reconnect().await;
-        test.reopen_channel(1).await;
+        test.reconnect_and_reopen().await;
         test.expect_publishes(&["innocent"]).await;
     }
     test.bench.socket.confirm(1, 1, false).await.unwrap();
@@ -353,8 +339,7 @@ async fn publishes_without_confirms_wait_for_the_connection() {
 /// when the connection was lost.
 #[actix::test]
 async fn a_refused_consumer_fails_no_publish() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let _deliveries = test.bench.consume_as(&channel, Consume::new().tag(TAG).exclusive(true)).await;
     let first = publish(&channel, "first").await;
     test.expect_publishes(&["first"]).await;
@@ -380,8 +365,7 @@ async fn a_channel_that_opened_late_resends_its_publishes() {
     test.bench.socket.expect::<methods::Open>(1).await.unwrap();
     test.disconnect().await;
     assert!(!call.is_answered());
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     let channel = call.answer().await.unwrap();
     let first = publish(&channel, "first").await;
     test.expect_publishes(&["first"]).await;
@@ -399,8 +383,7 @@ async fn a_channel_that_opened_late_resends_its_publishes() {
 /// Design 13.4: a publish that was written on an earlier connection may have arrived, even if it was not resent.
 #[actix::test]
 async fn a_publish_of_an_earlier_connection_may_have_arrived() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let first = publish(&channel, "first").await;
     test.expect_publishes(&["first"]).await;
     test.disconnect().await;

@@ -181,8 +181,7 @@ async fn an_updated_secret_is_kept_for_the_next_connect() {
 /// once.
 #[actix::test]
 async fn frames_of_a_former_connection_change_nothing() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let mut changes = Probe::<ChannelEvent>::start();
     channel.actor.send(WatchChannel(changes.recipient())).await.unwrap();
     let kept = publish(&channel, "kept").await;
@@ -190,8 +189,7 @@ async fn frames_of_a_former_connection_change_nothing() {
     test.bench.socket.send(0, close(320, "CONNECTION_FORCED")).await.unwrap();
     assert_eq!(test.lost().await.close_reason().unwrap().code, 320);
     let mut former = test.take_socket();
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     test.expect_publishes(&["kept"]).await;
     test.recovered().await;
     let events = test.events.count().await;
@@ -210,8 +208,7 @@ async fn frames_of_a_former_connection_change_nothing() {
 /// consumers recover, and the next connection opens each channel once.
 #[actix::test]
 async fn a_connection_that_panics_is_replaced() {
-    let mut test = RecoveryBench::start().await;
-    let channel = test.bench.channel(1, OpenChannel::new()).await;
+    let (mut test, channel) = RecoveryBench::with_channel().await;
     let mut deliveries = test.bench.consume(&channel).await;
     let declare = ask(&channel.actor, DeclareQueue::new("jobs"));
     test.bench.socket.expect::<queue::Declare>(1).await.unwrap();
@@ -245,8 +242,7 @@ async fn a_silent_connection_is_dialled_again() {
     let silent = async { test.bench.socket.read_to_end().await.unwrap() };
     assert!(silent.await.is_empty());
     test.lost().await;
-    test.reconnect().await;
-    test.reopen_channel(1).await;
+    test.reconnect_and_reopen().await;
     test.expect_publishes(&["kept"]).await;
     test.bench.socket.confirm(1, 1, false).await.unwrap();
     kept.answer().await.unwrap();
