@@ -4,7 +4,9 @@
 
 use tokio::time::Instant;
 
-use super::{ChannelMachine, Number, PendingReply, Reply, pending_reply::answer_all, state::CloseUnopened};
+use super::{
+    ChannelMachine, Number, PendingReply, Reply, close_state::CloseUnopened, pending_reply::answer_all,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     internal::SupervisorMessage,

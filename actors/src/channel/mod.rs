@@ -22,6 +22,7 @@
 mod call_names;
 mod calls;
 mod cancel;
+mod close_state;
 mod closing;
 mod consume;
 mod consumers;

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::{
     ChannelMachine, Number, PendingReply,
+    close_state::AfterClose,
     closing::Ending,
     output::Output,
     reopen_backoff::MAX_PAUSE,
     replies::{FailedCall, FailedConsume},
-    state::AfterClose,
 };
 use crate::{
     error::{CloseReason, Error},

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    channel::state::{AfterClose, ChannelState, CloseReply, CloseUnopened, Loss, Reading},
+    channel::{
+        close_state::{AfterClose, CloseUnopened},
+        state::{ChannelState, CloseReply, Loss, Reading},
+    },
     error::{CloseReason, Error},
 };
 
