@@ -88,10 +88,12 @@ impl ModelBroker {
         let key = EntityKey::of_step(step);
         match step {
             RecoveryStep::Exchange(declare) if !declare.passive => {
-                self.exchanges.entry(declare.name.clone()).or_insert(declare.auto_delete);
+                let auto_delete = *self.exchanges.entry(declare.name.clone()).or_insert(declare.auto_delete);
+                check_equivalent(step, auto_delete == declare.auto_delete)?;
             }
             RecoveryStep::Queue { declare, name } if !declare.passive => {
-                self.queues.entry(name.as_str().to_owned()).or_insert(declare.auto_delete);
+                let auto_delete = *self.queues.entry(name.as_str().to_owned()).or_insert(declare.auto_delete);
+                check_equivalent(step, auto_delete == declare.auto_delete)?;
             }
             RecoveryStep::Exchange(_) | RecoveryStep::Queue { .. } => {
                 if let Some(key) = key.filter(|key| !self.has(key)) {
@@ -128,6 +130,13 @@ impl ModelBroker {
             Entity::Consumer { queue, .. } => self.consume(queue),
         }
     }
+}
+
+/// A broker refuses to declare again what exists with other arguments.
+fn check_equivalent(step: &RecoveryStep, is_equivalent: bool) -> Result<()> {
+    let text = format!("PRECONDITION_FAILED - inequivalent arg 'auto_delete' for {}", step.name());
+    let refused = || Error::refused(step.method_name(), CloseReason::new(406, text, 50, 10));
+    if is_equivalent { Ok(()) } else { Err(refused()) }
 }
 
 fn not_found(method: &'static str, key: &EntityKey) -> Error {
