@@ -185,10 +185,7 @@ async fn a_dropped_stream_requeues_its_deliveries() {
         let mut deliveries = channel.queue("jobs").deliveries().await.unwrap();
         let first = deliveries.next().await.unwrap();
         drop((connection, channel, deliveries));
-        eventually("nine messages and no consumer", 10, async || {
-            (oracle.queue_counts("jobs").await == Some((9, 0))).then_some(())
-        })
-        .await;
+        oracle.wait_for_requeue("jobs", 9).await;
         // An unsettled delivery keeps the channel open.
         assert!(!first.is_stale());
         first.ack().unwrap();

@@ -144,10 +144,7 @@ crate::modes! {
         for n in 0..8 {
             bench.channel.default_exchange().publish(n.to_string(), "q").await.unwrap();
         }
-        crate::support::eventually("the prefetch is full", 10, async || {
-            (bench.channel.load().unsettled == 5).then_some(())
-        })
-        .await;
+        crate::support::until_unsettled(&bench.channel, 5).await;
         tokio::time::sleep(SHORT).await;
         assert!(deliveries.try_recv().is_err());
         consumer.resume().await.unwrap();

@@ -7,20 +7,28 @@ use std::{
 };
 
 use actix::prelude::*;
-use actix_pika::{Consume, Consumer, DeclareQueue, Delivery, Queue, options::Unhandled};
+use actix_pika::{Consume, Consumer, DeclareQueue, Delivery, Queue, Result, options::Unhandled};
 use tokio::sync::Semaphore;
 
 use super::{numbers, text};
-use crate::support::{eventually, modes::Bench, oracle::Oracle, recorded_connection::*, within};
+use crate::support::{
+    eventually, modes::Bench, oracle::Oracle, recorded_connection::*, until_unsettled, within,
+};
 
-/// What workers have begun, and what they have acknowledged.
-#[derive(Clone, Default)]
+/// What workers have begun, and what they have acknowledged. Each delivery needs a permit of the test.
+#[derive(Clone)]
 struct Log {
     begun: Arc<Mutex<Vec<String>>>,
     done: Arc<Mutex<Vec<String>>>,
+    permits: Arc<Semaphore>,
 }
 
 impl Log {
+    fn with_permits(permits: usize) -> Self {
+        let permits = Arc::new(Semaphore::new(permits));
+        Self { begun: Arc::default(), done: Arc::default(), permits }
+    }
+
     fn begun(&self) -> Vec<String> {
         self.begun.lock().unwrap().clone()
     }
@@ -34,11 +42,8 @@ impl Log {
     }
 }
 
-/// Handles one delivery after the other; each needs a permit of the test.
-struct OneByOne {
-    log: Log,
-    permits: Arc<Semaphore>,
-}
+/// Handles one delivery after the other.
+struct OneByOne(Log);
 
 impl Actor for OneByOne {
     type Context = Context<Self>;
@@ -48,16 +53,13 @@ impl Handler<Delivery> for OneByOne {
     type Result = AtomicResponse<Self, ()>;
 
     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) -> Self::Result {
-        self.log.begun.lock().unwrap().push(text(&delivery));
-        AtomicResponse::new(Box::pin(work(self.log.clone(), self.permits.clone(), delivery).into_actor(self)))
+        self.0.begun.lock().unwrap().push(text(&delivery));
+        AtomicResponse::new(Box::pin(work(self.0.clone(), delivery).into_actor(self)))
     }
 }
 
-/// Begins every delivery at once; each needs a permit of the test.
-struct AllAtOnce {
-    log: Log,
-    permits: Arc<Semaphore>,
-}
+/// Begins every delivery at once.
+struct AllAtOnce(Log);
 
 impl Actor for AllAtOnce {
     type Context = Context<Self>;
@@ -67,13 +69,13 @@ impl Handler<Delivery> for AllAtOnce {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) -> Self::Result {
-        self.log.begun.lock().unwrap().push(text(&delivery));
-        Box::pin(work(self.log.clone(), self.permits.clone(), delivery))
+        self.0.begun.lock().unwrap().push(text(&delivery));
+        Box::pin(work(self.0.clone(), delivery))
     }
 }
 
-async fn work(log: Log, permits: Arc<Semaphore>, delivery: Delivery) {
-    permits.acquire().await.unwrap().forget();
+async fn work(log: Log, delivery: Delivery) {
+    log.permits.acquire().await.unwrap().forget();
     log.done.lock().unwrap().push(text(&delivery));
     delivery.ack().unwrap();
 }
@@ -81,30 +83,36 @@ async fn work(log: Log, permits: Arc<Semaphore>, delivery: Delivery) {
 /// Fills "jobs" with 60 messages.
 async fn jobs(bench: &Bench, declare: DeclareQueue) -> Queue {
     let queue = bench.channel.declare_queue(declare).await.unwrap();
+    fill(bench).await;
+    queue
+}
+
+async fn fill(bench: &Bench) {
     let exchange = bench.channel.default_exchange();
     within("60 publishes", 20, exchange.publish_all(numbers(60), "jobs")).await.unwrap();
-    queue
 }
 
 async fn consume(queue: &Queue, worker: impl Into<Recipient<Delivery>>) -> Consumer {
     queue.consume_with(Consume::new().prefetch(60), worker).await.unwrap()
 }
 
+/// Waits for a drain. What was begun ends after the cancel, with this many permits.
+async fn drain(drain: impl Future<Output = Result<()>>, consumer: &Consumer, log: &Log, permits: usize) {
+    let finish = async {
+        consumer.ended().await;
+        log.permits.add_permits(permits);
+    };
+    let (drained, ()) = within("the drain", 20, async { tokio::join!(drain, finish) }).await;
+    drained.unwrap();
+}
+
 async fn drain_while_three_are_handled(bench: Bench, declare: DeclareQueue) {
     let queue = jobs(&bench, declare).await;
-    let (log, permits) = (Log::default(), Arc::new(Semaphore::new(2)));
-    let worker = OneByOne { log: log.clone(), permits: permits.clone() }.start();
-    let consumer = consume(&queue, worker).await;
+    let log = Log::with_permits(2);
+    let consumer = consume(&queue, OneByOne(log.clone()).start()).await;
     log.wait_until_begun(3).await;
-    eventually("60 deliveries", 10, async || (bench.channel.load().unsettled == 58).then_some(())).await;
-    let drain = consumer.drain(Duration::from_secs(30));
-    let finish = async {
-        // The third delivery ends after the cancel.
-        consumer.ended().await;
-        permits.add_permits(1);
-    };
-    let (drained, ()) = within("the drain", 10, async { tokio::join!(drain, finish) }).await;
-    drained.unwrap();
+    until_unsettled(&bench.channel, 58).await;
+    drain(consumer.drain(Duration::from_secs(30)), &consumer, &log, 1).await;
     assert_eq!(log.begun(), log.done());
     assert_eq!(log.begun(), numbers(3));
     let oracle = Oracle::connect(&bench.vhost.url()).await;
@@ -128,17 +136,10 @@ crate::modes! {
     /// CNS-19: with `Unhandled::Process`, the actor handles all that was delivered.
     async fn a_drain_can_process_everything(bench: Bench) {
         let queue = jobs(&bench, DeclareQueue::new("jobs")).await;
-        let (log, permits) = (Log::default(), Arc::new(Semaphore::new(2)));
-        let worker = OneByOne { log: log.clone(), permits: permits.clone() }.start();
-        let consumer = consume(&queue, worker).await;
+        let log = Log::with_permits(2);
+        let consumer = consume(&queue, OneByOne(log.clone()).start()).await;
         log.wait_until_begun(3).await;
-        let drain = consumer.drain_with(Unhandled::Process, Duration::from_secs(30));
-        let finish = async {
-            consumer.ended().await;
-            permits.add_permits(58);
-        };
-        let (drained, ()) = within("the drain", 20, async { tokio::join!(drain, finish) }).await;
-        drained.unwrap();
+        drain(consumer.drain_with(Unhandled::Process, Duration::from_secs(30)), &consumer, &log, 58).await;
         assert_eq!(log.done(), numbers(60));
         let oracle = Oracle::connect(&bench.vhost.url()).await;
         oracle.wait_for_count("jobs", 0).await;
@@ -147,14 +148,11 @@ crate::modes! {
     /// CNS-19: a paused consumer is resumed for that.
     async fn a_paused_consumer_can_process_everything(bench: Bench) {
         let queue = bench.channel.declare_queue(DeclareQueue::new("jobs")).await.unwrap();
-        let (log, permits) = (Log::default(), Arc::new(Semaphore::new(60)));
-        let worker = OneByOne { log: log.clone(), permits }.start();
-        let consumer = consume(&queue, worker).await;
+        let log = Log::with_permits(60);
+        let consumer = consume(&queue, OneByOne(log.clone()).start()).await;
         consumer.pause().await.unwrap();
-        within("60 publishes", 20, bench.channel.default_exchange().publish_all(numbers(60), "jobs"))
-            .await
-            .unwrap();
-        eventually("60 deliveries", 10, async || (bench.channel.load().unsettled == 60).then_some(())).await;
+        fill(&bench).await;
+        until_unsettled(&bench.channel, 60).await;
         within("the drain", 20, consumer.drain_with(Unhandled::Process, Duration::from_secs(30))).await.unwrap();
         assert_eq!(log.done(), numbers(60));
     }
@@ -162,17 +160,10 @@ crate::modes! {
     /// CNS-19: a drain waits for all deliveries of an actor that has begun them all.
     async fn a_drain_waits_for_all_that_was_begun(bench: Bench) {
         let queue = jobs(&bench, DeclareQueue::new("jobs")).await;
-        let (log, permits) = (Log::default(), Arc::new(Semaphore::new(0)));
-        let worker = AllAtOnce { log: log.clone(), permits: permits.clone() }.start();
-        let consumer = consume(&queue, worker).await;
+        let log = Log::with_permits(0);
+        let consumer = consume(&queue, AllAtOnce(log.clone()).start()).await;
         log.wait_until_begun(60).await;
-        let drain = consumer.drain(Duration::from_secs(30));
-        let finish = async {
-            consumer.ended().await;
-            permits.add_permits(60);
-        };
-        let (drained, ()) = within("the drain", 20, async { tokio::join!(drain, finish) }).await;
-        drained.unwrap();
+        drain(consumer.drain(Duration::from_secs(30)), &consumer, &log, 60).await;
         assert_eq!(log.done().into_iter().collect::<BTreeSet<_>>().len(), 60);
     }
 
@@ -183,14 +174,13 @@ crate::modes! {
         drop(queue);
         let recorded = RecordedConnection::open(&bench).await;
         let queue = recorded.channel.queue("jobs");
-        let (log, permits) = (Log::default(), Arc::new(Semaphore::new(0)));
-        let worker = OneByOne { log: log.clone(), permits: permits.clone() }.start();
-        let consumer = consume(&queue, worker).await;
+        let log = Log::with_permits(0);
+        let consumer = consume(&queue, OneByOne(log.clone()).start()).await;
         log.wait_until_begun(1).await;
-        eventually("60 deliveries", 10, async || (recorded.channel.load().unsettled == 60).then_some(())).await;
+        until_unsettled(&recorded.channel, 60).await;
         within("the cancel", 10, consumer.cancel()).await.unwrap();
-        permits.add_permits(1);
-        eventually("the end", 10, async || (recorded.channel.load().unsettled == 0).then_some(())).await;
+        log.permits.add_permits(1);
+        until_unsettled(&recorded.channel, 0).await;
         assert_eq!(log.begun(), numbers(1));
 
         let deliveries = queue.deliveries_with(Consume::new().prefetch(60)).await.unwrap();
@@ -212,23 +202,14 @@ async fn drains_lose_nothing_of_a_quorum_queue() {
     let counts_nacks = bench.vhost.broker().version().await < (4, 3);
     let declare = DeclareQueue::new("jobs").quorum();
     let declare = if counts_nacks { declare.delivery_limit(100) } else { declare };
-    let queue = bench.channel.declare_queue(declare).await.unwrap();
-    let exchange = bench.channel.default_exchange();
-    within("60 publishes", 20, exchange.publish_all(numbers(60), "jobs")).await.unwrap();
-    let log = Log::default();
+    let queue = jobs(&bench, declare).await;
+    let log = Log::with_permits(0);
     for round in 0..25 {
-        let permits = Arc::new(Semaphore::new(0));
-        let worker = OneByOne { log: log.clone(), permits: permits.clone() }.start();
+        let worker = OneByOne(log.clone()).start();
         let consumer = queue.consume_with(Consume::new().prefetch(21), worker).await.unwrap();
         log.wait_until_begun(round + 1).await;
-        eventually("21 deliveries", 10, async || (bench.channel.load().unsettled == 21).then_some(())).await;
-        let drain = consumer.drain(Duration::from_secs(30));
-        let finish = async {
-            consumer.ended().await;
-            permits.add_permits(1);
-        };
-        let (drained, ()) = within("the drain", 10, async { tokio::join!(drain, finish) }).await;
-        drained.unwrap();
+        until_unsettled(&bench.channel, 21).await;
+        drain(consumer.drain(Duration::from_secs(30)), &consumer, &log, 1).await;
     }
     let oracle = Oracle::connect(&bench.vhost.url()).await;
     oracle.wait_for_count("jobs", 35).await;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::support::{broker::Vhost, eventually, within};
+use crate::support::{broker::Vhost, eventually, until_unsettled, within};
 use actix::prelude::*;
 use actix_pika::{Connector, Consume, DeclareQueue, Delivery, ErrorKind, testing::Probe};
 
@@ -83,7 +83,7 @@ crate::modes! {
             }
             assert_eq!(handled, sent, "kind {at}");
             // Another thread may still be about to send its last ack.
-            eventually("all is settled", 5, async || (bench.channel.load().unsettled == 0).then_some(())).await;
+            until_unsettled(&bench.channel, 0).await;
             consumer.cancel().await.unwrap();
         }
         bench.channel.close().await.unwrap();

@@ -203,10 +203,7 @@ async fn a_stream_that_paused_reading_can_be_closed() {
     wait_until_full(&stream).await;
     within("close", 15, stream.close()).await.unwrap();
     // The broker takes seconds to requeue thousands one by one.
-    eventually("all messages are requeued", 30, async || {
-        (oracle.queue_counts("flood").await == Some((6000, 0))).then_some(())
-    })
-    .await;
+    oracle.wait_for_requeue("flood", 6000).await;
     assert_eq!(channel.load().unsettled, 0);
 
     let stream = queue.deliveries_with(Consume::new().no_ack(true)).await.unwrap();
@@ -308,10 +305,7 @@ async fn cancelling_a_slow_unlimited_consumer_loses_nothing() {
     for delivery in taken {
         delivery.nack(true).unwrap();
     }
-    eventually("the unsettled messages are requeued", 30, async || {
-        (oracle.queue_counts("flood").await == Some((5999, 0))).then_some(())
-    })
-    .await;
+    oracle.wait_for_requeue("flood", 5999).await;
     assert_eq!(channel.load().unsettled, 0);
     assert!(channel.close_cause().is_none());
     channel.close().await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{numbers, text};
 use crate::support::proxy::Direction;
 use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
-use crate::support::{eventually, within};
+use crate::support::{eventually, until_unsettled, within};
 use actix_pika::{Consume, ConsumerEnd, DeclareQueue, ErrorKind, OpenChannel, message::CancelConsumer};
 use futures_util::{FutureExt, StreamExt};
 
@@ -32,7 +32,7 @@ crate::modes! {
         }
         assert_eq!(bodies, numbers(100));
         drop(stream);
-        eventually("no consumer", 5, async || (oracle.queue_counts("jobs").await == Some((0, 0))).then_some(())).await;
+        oracle.wait_for_requeue("jobs", 0).await;
     }
 
     /// ITR-02, CNS-09: a stream ends when another task closes the connection, and `end` returns that reason.
@@ -72,7 +72,7 @@ crate::modes! {
     async fn prefetched_deliveries_are_not_returned_after_a_close(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(2)).await;
         let mut stream = bench.channel.queue("jobs").deliveries().await.unwrap();
-        eventually("both deliveries", 5, async || (bench.channel.load().unsettled == 2).then_some(())).await;
+        until_unsettled(&bench.channel, 2).await;
         let first = stream.next().await.unwrap();
         bench.connection.close().await.unwrap();
         assert!(within("the end", 5, stream.next()).await.is_none());
@@ -158,7 +158,7 @@ crate::modes! {
         let queue = recorded.channel.queue("jobs");
         let mut stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
         stream.next().await.unwrap().ack().unwrap();
-        eventually("four unread deliveries", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
+        until_unsettled(&recorded.channel, 4).await;
         stream.close().await.unwrap();
         recorded.flush().await;
         let nack = |tag| SettleFrame::Nack { tag, multiple: false, requeue: true };
@@ -167,9 +167,9 @@ crate::modes! {
         assert_eq!(recorded.settle_frames(), expected);
 
         let stream = queue.deliveries_with(Consume::new().prefetch(0)).await.unwrap();
-        eventually("four unread deliveries again", 5, async || (recorded.channel.load().unsettled == 4).then_some(())).await;
+        until_unsettled(&recorded.channel, 4).await;
         drop(stream);
-        eventually("they are requeued", 5, async || (oracle.queue_counts("jobs").await == Some((4, 0))).then_some(())).await;
+        oracle.wait_for_requeue("jobs", 4).await;
         expected.extend((6..=9).map(nack));
         assert_eq!(recorded.settle_frames(), expected);
         assert_eq!(oracle.drain_bodies("jobs").await, [b"2", b"3", b"4", b"5"]);
@@ -224,9 +224,9 @@ crate::modes! {
         // Dropped after the reply, which was not polled.
         let mut opening = Box::pin(queue.deliveries());
         assert!(opening.as_mut().now_or_never().is_none());
-        eventually("three deliveries", 5, async || (bench.channel.load().unsettled == 3).then_some(())).await;
+        until_unsettled(&bench.channel, 3).await;
         drop(opening);
-        eventually("all messages are requeued", 5, async || (oracle.queue_counts("jobs").await == Some((3, 0))).then_some(())).await;
+        oracle.wait_for_requeue("jobs", 3).await;
         assert_eq!(bench.channel.load().unsettled, 0);
     }
 
@@ -234,9 +234,9 @@ crate::modes! {
     async fn dropping_close_still_ends_the_consumer(bench: Bench) {
         let oracle = bench.fill_queue("jobs", numbers(3)).await;
         let stream = bench.channel.queue("jobs").deliveries().await.unwrap();
-        eventually("three deliveries", 5, async || (bench.channel.load().unsettled == 3).then_some(())).await;
+        until_unsettled(&bench.channel, 3).await;
         assert!(stream.close().now_or_never().is_none());
-        eventually("all messages are requeued", 5, async || (oracle.queue_counts("jobs").await == Some((3, 0))).then_some(())).await;
+        oracle.wait_for_requeue("jobs", 3).await;
     }
 
     /// A `no_ack` stream still returns the messages that were read after its channel closed: the broker has no copy of
@@ -275,10 +275,7 @@ async fn a_stream_keeps_its_channel_open() {
     drop(stream);
     // The channel stays open until the delivery that the application holds is settled.
     last.ack().unwrap();
-    eventually("all is settled", 5, async || {
-        (oracle.queue_counts("jobs").await == Some((0, 0))).then_some(())
-    })
-    .await;
+    oracle.wait_for_requeue("jobs", 0).await;
     eventually("one channel less", 10, async || (bench.vhost.channels().await.len() <= 2).then_some(()))
         .await;
     assert_eq!(oracle.count("jobs").await, 0);

@@ -9,7 +9,6 @@ use std::{
 };
 
 use super::numbers;
-use crate::support::oracle::Oracle;
 use crate::support::recorded_connection::{RecordedConnection, SettleFrame};
 use crate::support::{eventually, within};
 use actix::{Actor, ActorContext, Addr, Arbiter, Context, Handler, Message};
@@ -96,12 +95,6 @@ impl Handler<Stop> for Worker {
     }
 }
 
-/// Waits until a queue has `n` ready messages and no consumer.
-async fn wait_for_requeue(oracle: &Oracle, queue: &str, n: u32) {
-    let requeued = async || (oracle.queue_counts(queue).await == Some((n, 0))).then_some(());
-    eventually("all messages are requeued, and no consumer is left", 20, requeued).await;
-}
-
 fn count_requeues(frames: &[SettleFrame]) -> usize {
     let is_requeue = |frame: &&SettleFrame| {
         matches!(frame, SettleFrame::Reject { requeue: true, .. } | SettleFrame::Nack { requeue: true, .. })
@@ -124,7 +117,7 @@ crate::modes! {
         let options = Consume::new().prefetch(20).watch(ends.recipient());
         recorded.channel.queue("jobs").consume_with(options, worker.clone().recipient()).await.unwrap();
         assert!(matches!(within("the end", 10, ends.next()).await.unwrap(), ConsumerEnd::TargetGone));
-        wait_for_requeue(&oracle, "jobs", 100).await;
+        oracle.wait_for_requeue("jobs", 100).await;
         recorded.flush().await;
         // The 20 that it had, and those that arrived before the cancel.
         let frames = recorded.settle_frames();
@@ -152,7 +145,7 @@ crate::modes! {
         let options = Consume::new().prefetch(10).watch(ends.recipient());
         recorded.channel.queue("jobs").consume_with(options, worker.recipient()).await.unwrap();
         assert!(matches!(within("the end", 10, ends.next()).await.unwrap(), ConsumerEnd::TargetGone));
-        wait_for_requeue(&oracle, "jobs", 27).await;
+        oracle.wait_for_requeue("jobs", 27).await;
         recorded.flush().await;
         let rejects = count_requeues(&recorded.settle_frames());
         assert!((10..=40).contains(&rejects), "{rejects} rejects");
@@ -171,7 +164,7 @@ crate::modes! {
         let worker = Worker::new(Action::Ack, &log).start();
         bench.channel.queue("jobs").consume(worker.clone().recipient()).await.unwrap();
         worker.send(Stop).await.unwrap();
-        wait_for_requeue(&oracle, "jobs", 0).await;
+        oracle.wait_for_requeue("jobs", 0).await;
         oracle.publish("", "jobs", "one").await;
         bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!(oracle.count("jobs").await, 1);
@@ -197,7 +190,7 @@ crate::modes! {
         eventually("five deliveries are handled", 5, async || (log.seen.load(Ordering::SeqCst) == 5).then_some(())).await;
         arbiter.stop();
         arbiter.join().unwrap();
-        wait_for_requeue(&oracle, "jobs", 50).await;
+        oracle.wait_for_requeue("jobs", 50).await;
         recorded.flush().await;
         assert!((5..=25).contains(&recorded.settle_frames().len()), "{:?}", recorded.settle_frames());
         assert!(!recorded.channel.is_closed());
@@ -214,7 +207,7 @@ crate::modes! {
         let log = Arc::new(Log::default());
         let worker = Worker::start_in_arbiter(&handle, move |_| Worker::new(Action::Keep, &log));
         recorded.channel.queue("jobs").consume(worker.recipient()).await.unwrap();
-        wait_for_requeue(&oracle, "jobs", 5).await;
+        oracle.wait_for_requeue("jobs", 5).await;
         recorded.flush().await;
         assert!(recorded.settle_frames().len() <= 15, "{:?}", recorded.settle_frames());
     }
@@ -240,7 +233,7 @@ crate::modes! {
         bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
         assert_eq!((oracle.count("jobs").await, log.most_held.load(Ordering::SeqCst)), (53, 7));
         bench.channel.close().await.unwrap();
-        wait_for_requeue(&oracle, "jobs", 60).await;
+        oracle.wait_for_requeue("jobs", 60).await;
     }
 
     /// A target on another arbiter than its connection receives all messages, on its own thread.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_pika::{
-    ChannelEvent, Connector, DeclareExchange, Delivery, ErrorKind, Exchange, OpenChannel, Publishing,
-    Recovery, events::Health, testing::Probe,
+    Channel, ChannelEvent, Connector, DeclareExchange, Delivery, ErrorKind, Exchange, OpenChannel,
+    Publishing, Recovery, events::Health, testing::Probe,
 };
 use futures_util::future::join_all;
 use lapin::{ExchangeKind, options::ExchangeDeleteOptions};
@@ -33,6 +33,37 @@ async fn failures(exchange: &Exchange, publishes: usize) -> Vec<Option<u16>> {
         }
     }
     codes
+}
+
+/// A channel and its events, beside the exchanges "x" and "y", which another client has declared.
+struct Test {
+    robust: RobustConnection,
+    oracle: Oracle,
+    channel: Channel,
+    events: Probe<ChannelEvent>,
+    x: Exchange,
+    y: Exchange,
+}
+
+impl Test {
+    async fn start() -> Self {
+        let robust = RobustConnection::connect().await;
+        let oracle = robust.oracle().await;
+        for name in ["x", "y"] {
+            bound_exchange(&oracle, name).await;
+        }
+        let channel = robust.channel().await;
+        let events = Probe::<ChannelEvent>::start();
+        channel.watch(events.recipient());
+        let (x, y) = (channel.exchange("x"), channel.exchange("y"));
+        Self { robust, oracle, channel, events, x, y }
+    }
+
+    /// Returns how often the channel was reopened.
+    async fn reopened(&mut self) -> usize {
+        let events = self.events.drain().await;
+        events.iter().filter(|event| matches!(event, ChannelEvent::Reopened(_))).count()
+    }
 }
 
 /// CH-31: a publish to a missing exchange gets the 404; publishes beside it are confirmed, and the channel stays open.
@@ -100,38 +131,25 @@ async fn six_tasks_share_one_channel() {
 /// PUB-38: a missing exchange fails its own publishes with 404, no others, and closes the channel once at most.
 #[actix::test]
 async fn a_missing_exchange_fails_its_own_publishes_only() {
-    let robust = RobustConnection::connect().await;
-    let oracle = robust.oracle().await;
-    bound_exchange(&oracle, "x").await;
-    bound_exchange(&oracle, "y").await;
-    let channel = robust.channel().await;
-    let mut events = Probe::<ChannelEvent>::start();
-    channel.watch(events.recipient());
-    let (x, y) = (channel.exchange("x"), channel.exchange("y"));
-    within("a publish", 10, x.publish("m", "")).await.unwrap();
-    delete_exchange(&oracle, "x").await;
-    let (missing, present) = tokio::join!(failures(&x, 1000), failures(&y, 1000));
+    let mut test = Test::start().await;
+    within("a publish", 10, test.x.publish("m", "")).await.unwrap();
+    delete_exchange(&test.oracle, "x").await;
+    let (missing, present) = tokio::join!(failures(&test.x, 1000), failures(&test.y, 1000));
     assert_eq!(present, []);
     assert_eq!(missing, [Some(404); 1000]);
-    assert!(!channel.is_closed());
-    let events = events.drain().await;
-    let reopened = events.iter().filter(|event| matches!(event, ChannelEvent::Reopened(_))).count();
-    assert!(reopened <= 1, "{events:?}");
+    assert!(!test.channel.is_closed());
+    assert!(test.reopened().await <= 1);
 }
 
 /// PUB-38: publishes succeed again once somebody else has declared the exchange again.
 #[actix::test]
 async fn publishes_succeed_again_when_the_exchange_is_back() {
-    let robust = RobustConnection::connect().await;
-    let oracle = robust.oracle().await;
-    bound_exchange(&oracle, "x").await;
-    let channel = robust.channel().await;
-    let exchange = channel.exchange("x");
-    delete_exchange(&oracle, "x").await;
-    assert_eq!(failures(&exchange, 8).await, [Some(404); 8]);
-    bound_exchange(&oracle, "x").await;
-    eventually("a publish that succeeds", 15, async || exchange.publish("m", "").await.ok()).await;
-    assert!(!channel.is_closed());
+    let test = Test::start().await;
+    delete_exchange(&test.oracle, "x").await;
+    assert_eq!(failures(&test.x, 8).await, [Some(404); 8]);
+    bound_exchange(&test.oracle, "x").await;
+    eventually("a publish that succeeds", 15, async || test.x.publish("m", "").await.ok()).await;
+    assert!(!test.channel.is_closed());
 }
 
 /// PUB-38: publishes succeed at once when this application declares the exchange, on whatever channel.
@@ -168,27 +186,19 @@ async fn a_recorded_exchange_that_is_deleted_is_declared_again() {
 /// was queued beside them is sent.
 #[actix::test]
 async fn publishes_queued_for_a_missing_exchange_close_the_channel_once() {
-    let mut robust = RobustConnection::connect().await;
-    let oracle = robust.oracle().await;
-    bound_exchange(&oracle, "x").await;
-    bound_exchange(&oracle, "y").await;
-    let channel = robust.channel().await;
-    let mut events = Probe::<ChannelEvent>::start();
-    channel.watch(events.recipient());
-    robust.disconnect().await;
-    delete_exchange(&oracle, "x").await;
-    let (x, y) = (channel.exchange("x"), channel.exchange("y"));
-    let all = join_all((0..40).map(|n| if n % 2 == 0 { x.publish("m", "") } else { y.publish("m", "") }));
-    let answers = async { tokio::join!(all, robust.proxy.accept_new()).0 };
+    let mut test = Test::start().await;
+    test.robust.disconnect().await;
+    delete_exchange(&test.oracle, "x").await;
+    let exchanges = [&test.x, &test.y].into_iter().cycle();
+    let all = join_all(exchanges.take(40).map(|exchange| exchange.publish("m", "")));
+    let answers = async { tokio::join!(all, test.robust.proxy.accept_new()).0 };
     let answers = within("the answers", 30, answers).await;
     for (n, answer) in answers.into_iter().enumerate() {
         let code = answer.map(drop).map_err(|error| error.code());
         assert_eq!(code, if n % 2 == 0 { Err(Some(404)) } else { Ok(()) }, "{n}");
     }
-    oracle.wait_for_count("y", 20).await;
-    let events = events.drain().await;
-    let reopened = events.iter().filter(|event| matches!(event, ChannelEvent::Reopened(_))).count();
-    assert_eq!(reopened, 2, "after the reconnect and after the 404: {events:?}");
+    test.oracle.wait_for_count("y", 20).await;
+    assert_eq!(test.reopened().await, 2, "after the reconnect and after the 404");
 }
 
 /// PUB-38: publishes to a missing exchange do not end a consumer of the same channel.

@@ -19,7 +19,7 @@ pub mod recorded_connection;
 pub mod robust_connection;
 pub mod scripted_peer;
 
-use actix_pika::{Delivery, Queue, testing::Probe};
+use actix_pika::{Channel, Delivery, Queue, testing::Probe};
 use std::future::Future;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +67,14 @@ pub fn unique(prefix: &str) -> String {
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     format!("{prefix}-{now:x}-{:x}-{next}", std::process::id())
+}
+
+/// Waits until a channel has this many deliveries that are not settled.
+#[track_caller]
+pub fn until_unsettled(channel: &Channel, deliveries: usize) -> impl Future<Output = ()> {
+    eventually("unsettled deliveries", 10, move || {
+        std::future::ready((channel.load().unsettled == deliveries).then_some(()))
+    })
 }
 
 /// Takes the next `n` deliveries of a probe.

@@ -163,6 +163,13 @@ impl Oracle {
         super::eventually(&what, 10, async || (self.count(queue).await == messages).then_some(())).await;
     }
 
+    /// Waits until no consumer is left, and all messages are back: this number of them.
+    pub async fn wait_for_requeue(&self, queue: &str, messages: u32) {
+        let what = format!("{messages} messages and no consumer in {queue}");
+        let requeued = async || (self.queue_counts(queue).await == Some((messages, 0))).then_some(());
+        super::eventually(&what, 30, requeued).await;
+    }
+
     pub async fn close(self) {
         let _ = self.connection.close(200, "done".into()).await;
     }
