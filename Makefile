@@ -43,10 +43,17 @@ test-4: ## Run all tests against RabbitMQ 4.0, installed under .broker/ (Linux, 
 test-43: ## Run all tests against RabbitMQ 4.3, installed under .broker/ (Linux, as root)
 	@$(call test_version,4.3)
 
+.PHONY: test-tls
+test-tls: ## Run the tests that need a broker over TLS, on the project's own node
+	@scripts/broker.sh start; eval "$$(scripts/broker.sh env)"; export AMQP_URL MANAGEMENT_URL; \
+		TEST_TLS=1 SSL_CERT_FILE=$(CURDIR)/.broker/certificates/ca.pem \
+		cargo test --all-features --no-fail-fast --test rabbitmq
+
 .PHONY: test-full
-test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, each feature, full chaos (about 45 minutes)
+test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, TLS, each feature, full chaos (about 50 minutes)
 	@$(MAKE) test-4
 	@$(MAKE) test-43
+	@$(MAKE) test-tls
 	@$(MAKE) features
 	@$(MAKE) chaos
 

@@ -44,6 +44,8 @@ versions='4.0 4.3'
 # Generous, because a busy machine starts a node slowly.
 start_seconds=180
 stop_seconds=60
+# The port of TLS, from that of plain TCP.
+tls_offset=1000
 
 say() { printf 'broker: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -334,7 +336,8 @@ write_config() {
         (umask 077; od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$dir/home/.erlang.cookie")
         chmod 400 "$dir/home/.erlang.cookie"
     fi
-    printf '[rabbitmq_management].\n' >"$dir/enabled_plugins"
+    # The second one lets clients log in with their certificate.
+    printf '[rabbitmq_management,rabbitmq_auth_mechanism_ssl].\n' >"$dir/enabled_plugins"
     # One sample per second, because the management API collects at the interval of its finest samples.
     cat >"$dir/advanced.config" <<'CONF'
 [{rabbitmq_management, [{sample_retention_policies, [
@@ -353,7 +356,25 @@ disk_free_limit.absolute = 50MB
 vm_memory_high_watermark.relative = 0.6
 log.console = false
 log.file.rotation.size = 10485760
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+# With a client certificate only.
+auth_mechanisms.3 = EXTERNAL
+ssl_cert_login_from = common_name
 CONF
+    # The tests make the certificates (tests/support/broker/tls.rs). The copy is in the chroot, too.
+    if [ -s "$root/.broker/certificates/ca.pem" ]; then
+        mkdir -p "$dir/tls"
+        cp "$root/.broker/certificates/"*.pem "$dir/tls/"
+        cat >>"$dir/rabbitmq.conf" <<CONF
+listeners.ssl.1 = 127.0.0.1:$((amqp_port + tls_offset))
+ssl_options.cacertfile = $dir/tls/ca.pem
+ssl_options.certfile = $dir/tls/server.pem
+ssl_options.keyfile = $dir/tls/server-key.pem
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+CONF
+    fi
     # A node without data joins the first node when it starts.
     case $node in
         cluster*)

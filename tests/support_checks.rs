@@ -34,7 +34,7 @@ fn has_nothing_to_read(stream: &TcpStream) -> bool {
 
 #[tokio::test]
 async fn messages_can_be_published_and_fetched_in_a_new_vhost() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
     oracle.declare_queue("q").await;
     oracle.declare_exchange("x", lapin::ExchangeKind::Topic).await;
@@ -58,7 +58,7 @@ async fn messages_can_be_published_and_fetched_in_a_new_vhost() {
 
 #[tokio::test]
 async fn dropping_a_vhost_deletes_it_and_its_users() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let user = vhost.create_user("secret").await;
     let (url, path) = (vhost.url(), format!("/api/vhosts/{}", vhost.name()));
     drop(vhost);
@@ -72,7 +72,7 @@ async fn dropping_a_vhost_deletes_it_and_its_users() {
 
 #[tokio::test]
 async fn permissions_apply() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let user = vhost.create_user("p/w d").await;
     let url = vhost.url_as(&user, "p/w d");
     let connected = within("refused", 10, Oracle::try_connect(&url)).await;
@@ -85,7 +85,7 @@ async fn permissions_apply() {
 
 #[tokio::test]
 async fn delete_connections_closes_connections() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
     let closed = eventually("the API lists the connection", 10, async || {
         match vhost.delete_connections("for a test").await {
@@ -103,7 +103,7 @@ async fn delete_connections_closes_connections() {
 
 #[actix::test]
 async fn the_proxy_forwards_and_records_amqp() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let proxy = Proxy::to(&vhost.broker().address());
     proxy.record();
     assert_ne!(proxy.url(&vhost.url()), vhost.url());
@@ -130,7 +130,7 @@ async fn the_proxy_forwards_and_records_amqp() {
 
 #[tokio::test]
 async fn amqp_works_in_small_segments() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let proxy = Proxy::to(&vhost.broker().address());
     proxy.one_byte_segments(Direction::ToBroker);
     proxy.random_segments(Direction::ToClient, 7, 42);
@@ -174,7 +174,7 @@ async fn a_reset_is_a_reset_for_both_peers() {
 #[tokio::test]
 async fn amqp_clients_notice_cuts() {
     for how in [Cut::Fin, Cut::Rst] {
-        let vhost = Vhost::fresh().await;
+        let vhost = Vhost::fresh_plain().await;
         let proxy = Proxy::to(&vhost.broker().address());
         let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
         proxy.cut_all(how);
@@ -206,7 +206,7 @@ async fn a_stall_holds_bytes_back_until_resume() {
 
 #[tokio::test]
 async fn an_amqp_call_completes_after_a_stall() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let proxy = Proxy::to(&vhost.broker().address());
     let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
     let direct = within("connect", 10, Oracle::connect(&vhost.url())).await;

@@ -16,7 +16,7 @@ fn url_of(address: impl std::fmt::Display) -> String {
 /// CON-14: the real broker is at the second address.
 #[actix::test]
 async fn the_next_address_is_tried_after_a_refusal() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let url = vhost.url();
     let rest = url.split_once('@').unwrap().1;
     let (address, path) = rest.split_once('/').unwrap();
@@ -108,7 +108,7 @@ async fn the_next_address_is_tried_after_a_refused_login_or_vhost() {
 /// CON-25: with the real broker at the second address.
 #[actix::test]
 async fn a_connect_passes_over_a_node_that_refuses_the_login() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let peer = Peer::listen().await.unwrap();
     let refusing = vhost.url().replace(&vhost.broker().address(), &peer.addr().to_string());
     let connector = Connector::from_uris([refusing, vhost.url()]).unwrap();

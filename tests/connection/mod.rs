@@ -16,5 +16,7 @@ mod placement;
 mod runtimes;
 mod state;
 mod time_limits;
+#[cfg(feature = "tls")]
+mod tls;
 mod uri;
 mod versions;

@@ -90,7 +90,7 @@ async fn a_uri_and_builder_settings_send_the_same_handshake() {
 /// URI-02, URI-08: with the real broker, and with an IPv6 address.
 #[actix::test]
 async fn builder_settings_need_no_escapes() {
-    let vhost = Vhost::fresh().await;
+    let vhost = Vhost::fresh_plain().await;
     let password = "p@ss:w/ör%d?#[]&=+ ";
     let user = vhost.create_user(password).await;
     vhost.permit(&user, ".*", ".*", ".*").await;

@@ -51,12 +51,13 @@ async fn fill_with_large(bench: &Bench, queue: &str, messages: usize) -> Oracle 
 }
 
 async fn connect(bench: &Bench, proxy: &Proxy, options: impl FnOnce(Connector) -> Connector) -> Connection {
-    let connector = Connector::new(&proxy.url(&bench.vhost.url())).unwrap().read_ahead(AHEAD);
+    let url = bench.vhost.broker().without_tls().url(bench.vhost.name());
+    let connector = Connector::new(&proxy.url(&url)).unwrap().read_ahead(AHEAD);
     options(connector).connect().await.unwrap()
 }
 
 fn proxy(bench: &Bench) -> Proxy {
-    Proxy::to(&bench.vhost.broker().address())
+    Proxy::to(&bench.vhost.broker().without_tls().address())
 }
 
 /// Waits until `count` is above `least` and stops growing.

@@ -102,7 +102,7 @@ async fn a_publish_of_an_outage_reports_the_outage() {
 /// not.
 #[actix::test]
 async fn a_call_whose_reply_is_cut_off_may_have_taken_effect() {
-    let mut robust = RobustConnection::connect().await;
+    let mut robust = RobustConnection::connect_plain().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     let with_tx = robust.connection.channel_with(OpenChannel::new().confirms(false)).await.unwrap();

@@ -166,7 +166,7 @@ async fn bodies_are_split_into_full_frames() {
     // The smallest that the line accepts replaces a smaller one.
     for (set, frame_max) in [(4096, least), (8192, 8192), (131_072, 131_072)] {
         for confirms in [true, false] {
-            let vhost = Vhost::fresh().await;
+            let vhost = Vhost::fresh_plain().await;
             let proxy = Proxy::to(&vhost.broker().address());
             proxy.record();
             let url = proxy.url(&vhost.url());

@@ -21,7 +21,7 @@ const STAGES: [Option<(u16, u16)>; 6] =
 
 /// Connects and creates a channel with a queue, a binding and a consumer.
 async fn connect_with_topology() -> RobustConnection {
-    let robust = RobustConnection::connect().await;
+    let robust = RobustConnection::connect_plain().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("jobs").await.unwrap();
     queue.bind("amq.fanout", "").await.unwrap();
@@ -77,7 +77,7 @@ async fn a_connection_can_be_closed_at_each_stage() {
 #[actix::test]
 async fn a_channel_closed_at_each_stage_stays_closed() {
     for stage in STAGES {
-        let mut robust = RobustConnection::connect().await;
+        let mut robust = RobustConnection::connect_plain().await;
         let channel = robust.channel().await;
         let other = robust.channel().await;
         let queue = channel.declare_queue("jobs").await.unwrap();

@@ -375,7 +375,7 @@ async fn a_consumer_that_is_not_robust_ends() {
 /// redelivered once.
 #[actix::test]
 async fn stale_deliveries_send_no_settle_frame() {
-    let mut robust = RobustConnection::connect_with(|connector| connector).await;
+    let mut robust = RobustConnection::connect_plain().await;
     robust.proxy.record();
     robust.cut_and_recover().await;
     let channel = robust.channel().await;

@@ -30,7 +30,7 @@ struct HalfOpen {
 
 impl HalfOpen {
     async fn connect() -> Self {
-        let vhost = Vhost::fresh().await;
+        let vhost = Vhost::fresh_plain().await;
         let far = Proxy::to(&vhost.broker().address());
         let near = Proxy::to(&far.address().to_string());
         let second = Proxy::to(&vhost.broker().address());

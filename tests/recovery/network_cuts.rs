@@ -86,7 +86,7 @@ async fn publishes_and_acks_arrive_on_a_link_cut_every_six_kilobytes() {
 /// NET-19: a delivery that is cut within or between its frames is redelivered completely.
 #[actix::test]
 async fn a_partly_read_delivery_is_redelivered_completely() {
-    let mut robust = RobustConnection::connect().await;
+    let mut robust = RobustConnection::connect_plain().await;
     let channel = robust.channel().await;
     let queue = channel.declare_queue("halves").await.unwrap();
     let oracle = within("the oracle", 10, Oracle::connect(&robust.vhost.url())).await;

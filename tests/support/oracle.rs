@@ -10,6 +10,8 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 
+use super::broker::tls::without_tls;
+
 /// A connection of the other client with one channel in confirm mode.
 pub struct Oracle {
     connection: Connection,
@@ -29,7 +31,7 @@ impl Oracle {
     }
 
     pub async fn try_connect(url: &str) -> lapin::Result<Self> {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let connection = Connection::connect(&without_tls(url), ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(Self { connection, channel })

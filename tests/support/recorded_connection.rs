@@ -26,9 +26,10 @@ impl RecordedConnection {
     }
 
     pub async fn open_with(bench: &Bench, options: impl FnOnce(Connector) -> Connector) -> Self {
-        let proxy = Proxy::to(&bench.vhost.broker().address());
+        let broker = bench.vhost.broker().without_tls();
+        let proxy = Proxy::to(&broker.address());
         proxy.record();
-        let connector = Connector::new(&proxy.url(&bench.vhost.url())).expect("a valid URI");
+        let connector = Connector::new(&proxy.url(&broker.url(bench.vhost.name()))).expect("a valid URI");
         let connection = options(connector).connect().await.expect("connect");
         let channel = connection.channel_with(Bench::options(bench.confirms)).await.expect("channel");
         Self { proxy, connection, channel }

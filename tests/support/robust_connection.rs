@@ -23,6 +23,11 @@ impl RobustConnection {
         Self::connect_with(|connector| connector).await
     }
 
+    /// As [`connect`](Self::connect), over plain TCP: for tests that look at the bytes on the wire.
+    pub async fn connect_plain() -> Self {
+        Self::connect_to(Vhost::fresh_plain().await, |connector| connector).await
+    }
+
     pub async fn connect_with(settings: impl FnOnce(Connector) -> Connector) -> Self {
         Self::connect_to(Vhost::fresh().await, settings).await
     }

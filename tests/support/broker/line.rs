@@ -63,7 +63,8 @@ impl Broker {
     /// Returns the line that the broker names in `connection.start`.
     pub async fn line(&self) -> Line {
         let start = within("connection.start", 10, async {
-            let mut socket = TcpStream::connect(self.address()).await.expect("the broker accepts");
+            let mut socket =
+                TcpStream::connect(self.without_tls().address()).await.expect("the broker accepts");
             socket.write_all(b"AMQP\0\0\x09\x01").await.expect("the protocol header");
             let mut head = [0; 7];
             socket.read_exact(&mut head).await.expect("the head of a frame");

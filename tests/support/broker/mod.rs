@@ -4,16 +4,20 @@
 //! - [`Vhost`]: a virtual host for each test;
 //! - [`SecondNode`], [`Cluster`]: nodes that a test may stop or kill;
 //! - [`Line`]: what differs between the lines of RabbitMQ;
+//! - [`tls`]: certificates and listeners;
 //! - `management`: the HTTP client.
 //!
 //! The broker under test is the one at `AMQP_URL`, else the project's own node (recorded by `make broker` in
 //! `.broker/env`), else the one at the default address. The management API is at the recorded address of the own node,
 //! at `MANAGEMENT_URL`, or at port 15672 of the same host. With `TEST_BROKER=4.3` (`make test-43`) the project's own
-//! nodes are those of RabbitMQ 4.3, under `.broker/4.3`.
+//! nodes are those of RabbitMQ 4.3, under `.broker/4.3`. With `TEST_TLS=1` (`make test-tls`) all tests connect over TLS,
+//! except those that read the frames on the wire.
 
 mod line;
 mod management;
 mod nodes;
+#[allow(dead_code)]
+pub mod tls;
 mod vhost;
 
 use std::{
@@ -25,6 +29,7 @@ use serde_json::Value;
 
 use management::{Endpoint, Response};
 use nodes::Node;
+use tls::Clients;
 
 // Not every test binary uses all of them.
 #[allow(unused_imports)]
@@ -44,6 +49,8 @@ pub struct Broker {
     management: Endpoint,
     /// Set for the project's own nodes, which `rabbitmqctl` can reach.
     node: Option<Node>,
+    /// The port to connect to over TLS.
+    tls: Option<u16>,
 }
 
 impl Broker {
@@ -66,13 +73,39 @@ impl Broker {
             && own.amqp.port == amqp.port
             && amqp.is_loopback()
         {
-            return Self { amqp, management: own.management, node: Some(Node::First) };
+            return Self { amqp, management: own.management, node: Some(Node::First), tls: None }
+                .over_tls_if_all_are();
         }
+        assert!(!tls::is_everywhere(), "TEST_TLS needs the project's own node: unset AMQP_URL");
         let management = match set("MANAGEMENT_URL") {
             Some(url) => Endpoint::parse(&url, 15672),
             None => Endpoint { port: 15672, ..amqp.clone() },
         };
-        Self { amqp, management, node: None }
+        Self { amqp, management, node: None, tls: None }
+    }
+
+    fn over_tls_if_all_are(self) -> Self {
+        if tls::is_everywhere() { self.over_tls() } else { self }
+    }
+
+    /// Returns the broker with URLs and address of TLS. Blocks while it starts the listener, if it does not run. Only
+    /// for the project's own nodes.
+    pub fn over_tls(&self) -> Self {
+        self.listening_for(Clients::MayHaveCertificate)
+    }
+
+    /// As [`over_tls`](Self::over_tls), with a listener at which clients need a certificate, and can log in with it.
+    pub fn over_tls_with_certificates(&self) -> Self {
+        self.listening_for(Clients::NeedCertificate)
+    }
+
+    /// Returns the broker with URLs and address of plain TCP, for tests that look at the bytes on the wire.
+    pub fn without_tls(&self) -> Self {
+        Self { tls: None, ..self.clone() }
+    }
+
+    fn listening_for(&self, clients: Clients) -> Self {
+        Self { tls: Some(tls::listen(self.own_node(), self.amqp.port, clients)), ..self.clone() }
     }
 
     /// Returns whether it is one of the project's own nodes, which `rabbitmqctl` can reach.
@@ -82,7 +115,7 @@ impl Broker {
 
     /// Returns `host:port` of its AMQP listener.
     pub fn address(&self) -> String {
-        format!("{}:{}", self.amqp.host, self.amqp.port)
+        format!("{}:{}", self.amqp.host, self.tls.unwrap_or(self.amqp.port))
     }
 
     /// Returns the URL of a virtual host, for the user of the tests.
@@ -92,7 +125,9 @@ impl Broker {
 
     /// Returns the URL of a virtual host, for another user.
     pub fn url_as(&self, vhost: &str, user: &str, password: &str) -> String {
-        format!("amqp://{}:{}@{}/{}", encode(user), encode(password), self.address(), encode(vhost))
+        let scheme = if self.tls.is_some() { "amqps" } else { "amqp" };
+        let (user, password) = (encode(user), encode(password));
+        format!("{scheme}://{user}:{password}@{}/{}", self.address(), encode(vhost))
     }
 
     /// Returns the user of the tests.

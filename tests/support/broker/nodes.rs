@@ -6,7 +6,7 @@ use std::{
     fs::{File, TryLockError},
     io::Write,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ pub(super) enum Node {
 
 impl Node {
     /// The folder of the node, as in scripts/broker.sh.
-    fn folder(self) -> PathBuf {
+    pub(super) fn folder(self) -> PathBuf {
         let all = root().join(".broker");
         let own = || version().map_or_else(|| all.clone(), |version| all.join(version));
         match self {
@@ -54,11 +54,20 @@ impl Node {
     fn broker(self) -> Broker {
         let Recorded { amqp, management } =
             self.recorded().unwrap_or_else(|| panic!("{self:?} is not running"));
-        Broker { amqp, management, node: Some(self) }
+        Broker { amqp, management, node: Some(self), tls: None }.over_tls_if_all_are()
     }
 
     /// Runs `rabbitmqctl` against the node. An error has the command and its output.
     pub(super) async fn rabbitmqctl(self, args: &[&str]) -> Result<String, String> {
+        run(self.rabbitmqctl_command(args)).await
+    }
+
+    pub(super) fn blocking_rabbitmqctl(self, args: &[&str]) -> Result<String, String> {
+        let mut command = self.rabbitmqctl_command(args);
+        result(command.output(), &command)
+    }
+
+    fn rabbitmqctl_command(self, args: &[&str]) -> Command {
         let version = version().filter(|_| !matches!(self, Self::OfCluster(_)));
         let mut command = script("ctl.sh", version);
         match self {
@@ -71,7 +80,7 @@ impl Node {
             }
         }
         command.args(args);
-        run(command).await
+        command
     }
 }
 
@@ -274,14 +283,17 @@ async fn run(mut command: Command) -> Result<String, String> {
     let output = tokio::task::spawn_blocking(move || (command.output(), command))
         .await
         .expect("the thread of a command panicked");
-    let (Ok(output), command) = output else {
-        return Err(format!("cannot run {output:?}"));
-    };
+    let (output, command) = output;
+    result(output, &command)
+}
+
+fn result(output: std::io::Result<Output>, command: &Command) -> Result<String, String> {
+    let output = output.map_err(|error| format!("cannot run {command:?}: {error}"))?;
     let [stdout, stderr] =
         [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     if output.status.success() { Ok(stdout) } else { Err(format!("{command:?} failed: {stdout}{stderr}")) }
 }
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

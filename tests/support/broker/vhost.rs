@@ -20,6 +20,11 @@ impl Vhost {
         Self::fresh_on(Broker::under_test()).await
     }
 
+    /// Creates one whose URLs are those of plain TCP, for tests that look at the bytes on the wire.
+    pub async fn fresh_plain() -> Self {
+        Self::fresh_on(&Broker::under_test().without_tls()).await
+    }
+
     /// Creates one at another broker.
     pub async fn fresh_on(broker: &Broker) -> Self {
         let vhost = Self { name: unique("pika"), broker: broker.clone(), users: Mutex::default() };

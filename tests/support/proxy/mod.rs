@@ -288,7 +288,7 @@ impl Proxy {
 
     // --- What happened --------------------------------------------------------
 
-    /// Records what is forwarded from now on. Call it before connecting: a recording that begins within a frame cannot
+    /// Records what is forwarded from now on, which must not be TLS: see `Vhost::fresh_plain`. Call it before connecting: a recording that begins within a frame cannot
     /// be read as frames.
     pub fn record(&self) {
         self.set(|settings| settings.record = true);
