@@ -43,6 +43,7 @@
 //! | [`stream`] | deliveries as a stream, one at a time or in batches |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
+//! | [`limits`] | every buffer, table and queue, how large it can become, and how to change that |
 //! | `testing` | with the feature `testing`: a scripted peer and probes for tests of applications |
 //!
 //! A handle and its actor take the same options: [`DeclareQueue`] is the argument of
@@ -57,6 +58,7 @@
 //! - Settling consumes the [`Delivery`], so no delivery is settled twice. A delivery that is dropped
 //!   unsettled goes back into its queue: at once, or later if its processing failed before.
 //! - Memory is bounded: unconfirmed publishes by a window, deliveries by the prefetch (250 per consumer).
+//!   [`limits`] lists every bound.
 //!
 //! The guarantees do not hold with `panic = "abort"` (a panicking handler ends the process), when the arbiter
 //! of the connection is blocked for longer than half a heartbeat interval ([`Connector::own_thread`] prevents
@@ -163,6 +165,7 @@ mod consumer;
 mod delivery_stream;
 mod event_stream;
 mod exchange;
+pub mod limits;
 mod publisher;
 mod queue;
 mod runtime;

@@ -6,7 +6,13 @@
 #[macro_use]
 mod support;
 
-use std::sync::{Mutex, OnceLock};
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use actix_pika::testing::{
     HandshakeScript, HandshakeStep, Peer, PeerMessage, RawFrame,
@@ -14,7 +20,9 @@ use actix_pika::testing::{
     types::AMQPValue,
 };
 use actix_pika::{
-    ChannelEvent, ConnectionEvent, Connector, DeclareQueue, ErrorKind, OpenChannel, connect, options::Secret,
+    ChannelEvent, ConnectionEvent, Connector, Credentials, DeclareQueue, ErrorKind, OpenChannel, connect,
+    message::UpdateSecret,
+    options::{Mechanism, Secret},
 };
 use futures_util::StreamExt;
 use support::{
@@ -126,6 +134,80 @@ async fn a_password_is_never_shown() {
     assert!(of_library > 3, "the logger is not installed: {lines:?}");
     for line in &lines {
         assert_no_password("the log", line, &user);
+    }
+}
+
+/// URI-12: of credentials that are renewed, of `connection.update-secret`, accepted and refused, and of `EXTERNAL`,
+/// where the password is not sent.
+#[actix::test]
+async fn secrets_that_change_are_never_shown() {
+    let log_lines = log_lines();
+    let calls = Arc::new(AtomicU64::new(0));
+    let provider = move || {
+        let n = calls.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let password = if n.is_multiple_of(2) { RIGHT } else { WRONG };
+            Ok(Credentials::new("alice", password).expires_in(Duration::from_millis(500)))
+        }
+    };
+    let mut shown = Vec::new();
+    let rotating = |connector: Connector| connector.credentials(provider);
+    let (client, mut socket, _) =
+        within("connect", 10, connect_with_script(rotating, &HandshakeScript::new())).await;
+    let mut events = client.events();
+    for password in [WRONG, RIGHT] {
+        let renewed =
+            socket.answer(0, |_: connection::UpdateSecret| connection::UpdateSecretOk {}).await.unwrap();
+        assert_eq!(renewed.new_secret.as_bytes(), password.as_bytes());
+        let event = within("an update", 10, events.next()).await.unwrap();
+        shown.push(("an event", format!("{event:?} {client:?} {:?}", client.state())));
+    }
+    let update = UpdateSecret::new(WRONG, "rotation");
+    shown.push(("a message", format!("{update:?} {update:#?}")));
+    let refuse = async {
+        socket.expect::<connection::UpdateSecret>(0).await.unwrap();
+        socket.close_connection(530, "NOT_ALLOWED - New secret was refused").await.unwrap();
+    };
+    let (refused, ()) = tokio::join!(client.update_secret(WRONG, "rotation"), refuse);
+    let error = refused.unwrap_err();
+    shown.push(("a refused secret", format!("{error} {error:?} {:?}", client.state())));
+    let too_long = |connector: Connector| connector.frame_max(4096);
+    let (client, _socket, _) =
+        within("connect", 10, connect_with_script(too_long, &HandshakeScript::new())).await;
+    let error = client.update_secret(RIGHT.repeat(400), "rotation").await.unwrap_err();
+    shown.push(("a long secret", format!("{error} {error:?}")));
+
+    let external = |connector: Connector| {
+        connector.credentials(Credentials::new("alice", RIGHT)).mechanisms([Mechanism::External])
+    };
+    let script = HandshakeScript::new().mechanisms("PLAIN EXTERNAL");
+    let (client, _socket, handshake) = within("connect", 10, connect_with_script(external, &script)).await;
+    assert_eq!(handshake.mechanism, "EXTERNAL");
+    assert_no_password("EXTERNAL", &String::from_utf8_lossy(&handshake.response), "alice");
+    shown.push(("EXTERNAL", format!("{client:?} {:?}", client.state())));
+    let none = HandshakeScript::new().mechanisms("PLAIN");
+    let external = |connector: Connector| {
+        connector.credentials(Credentials::new("alice", RIGHT)).mechanisms([Mechanism::External])
+    };
+    let peer = Peer::listen().await.unwrap();
+    let play = async {
+        let mut socket = peer.accept().await.unwrap();
+        // The client closes the socket.
+        socket.handshake_with(&none).await.is_err()
+    };
+    let connect = external(Connector::new(&peer.url()).unwrap()).connect();
+    let (refused, is_closed) = within("connect", 10, async { tokio::join!(connect, play) }).await;
+    let error = refused.unwrap_err();
+    assert!(is_closed);
+    shown.push(("no mechanism", format!("{error} {error:?}")));
+
+    for (what, text) in shown {
+        assert_no_password(what, &text, "alice");
+    }
+    let lines = log_lines.0.lock().unwrap().clone();
+    assert!(lines.iter().any(|line| line.contains("secret updated")), "nothing was logged");
+    for line in &lines {
+        assert_no_password("the log", line, "alice");
     }
 }
 

@@ -1,4 +1,5 @@
-//! The folders of the engine import one another in one direction, as the table in ARCHITECTURE.md says.
+//! What documents say of the source: the folders of the engine import one another in one direction, as the table in
+//! ARCHITECTURE.md has it, and each limit of `src/limits.rs` has its test.
 
 #![allow(missing_docs)]
 
@@ -109,4 +110,45 @@ fn folders_import_only_what_is_below_them() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// All source of both crates.
+fn all_source() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<PathBuf> =
+        ["src", "tests", "actors/src", "actors/tests"].map(|name| root.join(name)).into();
+    let mut source = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                source += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    source
+}
+
+#[test]
+fn every_limit_has_a_test() {
+    let limits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/limits.rs");
+    // A package has only the sources of its crate.
+    let Ok(limits) = fs::read_to_string(limits) else { return };
+    let source = all_source();
+    let is_test = |name: &str| {
+        source.contains(&format!("fn {name}()"))
+            || source.contains(&format!("fn {name}(bench"))
+            || source.contains(&format!("    {name}: "))
+    };
+    let mut checked = 0;
+    for row in limits.lines().filter(|line| line.starts_with("//! | ") && !line.contains("tested by")) {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for name in tests.split(", ").map(|name| name.trim_matches('`')) {
+            assert!(is_test(name), "{name} is no test: {row}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 25, "{checked}");
 }

@@ -31,3 +31,32 @@ impl ChannelMachine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Properties;
+
+    fn returned(routing_key: &str, code: u16) -> Return {
+        Return {
+            code,
+            text: "NO_ROUTE".into(),
+            exchange: String::new(),
+            routing_key: routing_key.into(),
+            properties: Ok(Properties::default()),
+            body: bytes::Bytes::from_static(b"body"),
+        }
+    }
+
+    #[test]
+    fn a_bounded_number_of_queues_is_reported() {
+        let mut queues = UnroutedQueues::default();
+        for n in 0..100 {
+            queues.insert(&returned(&format!("q{n}"), 312));
+            queues.insert(&returned("q0", 312));
+            queues.insert(&returned("no consumers", 313));
+        }
+        assert_eq!(queues.0.len(), MOST);
+        assert!(queues.0.iter().all(|returned| returned.body.is_empty()), "bodies are not kept");
+    }
+}

@@ -130,3 +130,24 @@ async fn a_connection_ends_with_its_arbiter() {
     waiters.are_answered().await;
     bench.socket.read_to_end().await.unwrap();
 }
+
+/// ACK-10: the delivery is requeued; the channel and its other deliveries go on.
+#[actix::test]
+async fn a_task_that_panics_costs_its_delivery_only() {
+    let mut bench = Bench::open().await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let mut deliveries = bench.consume(&channel).await;
+    bench.socket.deliver(1, TAG, 1, "poison").await.unwrap();
+    bench.socket.deliver(1, TAG, 2, "next").await.unwrap();
+    let poison = deliveries.next().await.unwrap();
+    let task = actix_rt::spawn(async move {
+        let _held = poison;
+        panic!("this task panics on purpose");
+    });
+    assert!(at_once("the task", task).await.is_err_and(|error| error.is_panic()));
+    let reject: basic::Reject = bench.socket.expect(1).await.unwrap();
+    assert_eq!((reject.delivery_tag, reject.requeue), (1, true));
+    deliveries.next().await.unwrap().ack().unwrap();
+    assert_eq!(bench.socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 2);
+    bench.assert_works(2).await;
+}

@@ -1,0 +1,75 @@
+//! Every buffer, table and queue of this library, and how large it can become.
+//!
+//! What a server sends, what an application asks for and what waits between them is bounded by what is below.
+//! "Fixed" cannot be changed. What is not listed has one entry for each thing that the application made: a
+//! call that waits, a declared queue, a consumer, a delivery that a handler holds.
+//!
+//! # Publishing
+//!
+//! | what | default | at the limit | change it | tested by |
+//! |---|---|---|---|---|
+//! | unconfirmed and queued publishes of a channel | 1,024 publishes | `publish` waits within its deadline, `try_publish` returns `None` | [`OpenChannel::window`] | `a_window_of_zero_lets_one_publish_through` |
+//! | their bodies and headers | 16 MiB | the same; a larger one is sent alone | [`OpenChannel::window_bytes`] | `waiting_publishes_are_sent_in_order` |
+//! | bytes handed to the socket at once | 256 KiB | the rest stays in its channel | fixed | `partial_writes_lose_nothing` |
+//! | names of exchanges that are missing, or places that are forbidden | 64 of each, 1,024 topics | the oldest is forgotten: the next publish asks the broker | fixed | `a_bounded_number_is_remembered`, `a_bounded_number_of_places_is_remembered_for_a_while` |
+//! | names of other exchanges that are looked for, because publishes ask for them | 256 | publishes to others go to the broker | fixed | `the_names_that_are_looked_for_are_bounded` |
+//! | queues to which publishes come back, between two looks | 16 | the others are seen at the next look | fixed | `a_bounded_number_of_queues_is_reported` |
+//!
+//! # Consuming
+//!
+//! | what | default | at the limit | change it | tested by |
+//! |---|---|---|---|---|
+//! | unsettled deliveries of a consumer | 250 | the broker sends no more | [`Consume::prefetch`] | `an_actor_never_has_more_than_the_prefetch` |
+//! | bytes that wait for consumers without a prefetch | 8 MiB for a connection | reading pauses | [`Connector::read_ahead`] | `an_unread_stream_stays_within_the_budget` |
+//! | how long reading pauses | 20 seconds | the consumer with the most bytes is cancelled | [`Connector::stall_limit`] | `the_slowest_consumer_is_cancelled_after_a_long_pause` |
+//! | a body | 128 MiB | it is skipped, its delivery settled as [`Consume::oversized`] has it | [`Connector::body_max`] | `a_delivery_over_the_limit_is_settled_and_the_next_is_delivered` |
+//! | incomplete bodies of a connection | 256 MiB | the largest is skipped, its delivery requeued | [`Connector::partial_body_max`] | `the_largest_incomplete_body_makes_room_for_the_others` |
+//! | failed deliveries that are requeued later | 32,768 of a channel | they are requeued at once | fixed | `no_more_than_the_maximum_wait` |
+//! | consumers that only the application can start again | 1,024 of a channel | the oldest is given up | fixed | `the_oldest_of_too_many_is_given_up` |
+//!
+//! # What a server can cause
+//!
+//! | what | limit | at the limit | change it | tested by |
+//! |---|---|---|---|---|
+//! | a frame | 128 KiB, 4 KiB at least | 501, before it is buffered | [`Connector::frame_max`] | `a_frame_over_frame_max_is_a_frame_error_before_its_payload` |
+//! | a frame with a header | 1 MiB | 501 | fixed | `a_header_over_its_limit_is_a_frame_error_before_its_payload` |
+//! | a frame of the handshake | 64 KiB | the connect fails | fixed | `a_frame_one_octet_over_the_negotiated_size_is_refused` |
+//! | tables within tables | 32 levels | the header is not decoded | fixed | `nesting_is_limited` |
+//! | empty body frames of a message | 64 | 505 | fixed | `the_number_of_empty_frames_is_limited` |
+//! | answers that it causes and does not read: `channel.flow-ok`, `channel.close-ok`, acks, nacks | 4 MiB of a connection | 506 | fixed | `a_storm_of_flow_ends_the_connection` |
+//! | reports of `connection.blocked` | 8, and the last one, of 64 KiB that are read | only the last one counts | fixed | `a_storm_is_a_few_reports_and_the_last_one` |
+//! | lines of the log about what it repeats | the first, then one at intervals that double from a second to an hour | counted, and told in the next line | fixed | `a_storm_is_a_few_lines_of_the_log` |
+//! | `connection.update-secret` without a reply | 32 | `Limit` | fixed | `at_most_32_updates_are_unanswered` |
+//! | names that queues with a name of the broker had | 8 of each | older names are not found any more | fixed | `the_last_earlier_names_of_each_queue_are_kept` |
+//! | channels | the broker's number, 2,047 with RabbitMQ | `Limit` | [`Connector::channel_max`] | `the_lower_limits_are_negotiated` |
+//!
+//! # Events
+//!
+//! | what | limit | at the limit | change it | tested by |
+//! |---|---|---|---|---|
+//! | events that wait for a watcher, an actor or a stream | 256, the last 64 of them not for `Retrying` and `Health` | dropped, and told as [`EventsDropped`](ChannelEvent::EventsDropped); the last event always has room | fixed | `a_slow_watcher_misses_events_and_is_told_how_many` |
+//! | bodies of returned publishes in them | 16 MiB | the same; a larger one waits alone | fixed | `bodies_are_bounded` |
+//!
+//! # Time
+//!
+//! | what | default | change it | tested by |
+//! |---|---|---|---|
+//! | a publish or a call | 30 seconds | [`OpenChannel::deadline`], [`Publishing::deadline`] | `a_timeout_distinguishes_sent_from_waiting_publishes` |
+//! | a connect, each address | 30 seconds | [`Connector::connect_timeout`] | `a_silent_handshake_times_out_and_names_the_step` |
+//! | a close | 30 seconds | [`Connector::close_timeout`] | `closing_a_connection_waits_for_close_ok_until_close_timeout` |
+//! | what is sent last, after the connection has failed | 2 seconds | fixed | `a_storm_of_channel_close_ends_the_connection` |
+//!
+//! # Examples
+//! A small program that gets small messages:
+//!
+//! ```
+//! use actix_pika::{Connector, OpenChannel};
+//!
+//! # fn run() -> actix_pika::Result<(Connector, OpenChannel)> {
+//! let connector = Connector::new("amqp://localhost")?.body_max(64 << 10).read_ahead(1 << 20);
+//! let channel = OpenChannel::new().window(64).window_bytes(1 << 20);
+//! # Ok((connector, channel)) }
+//! ```
+
+#[allow(unused_imports, reason = "for the links")]
+use crate::{ChannelEvent, Connector, Consume, OpenChannel, Publishing};
