@@ -1,12 +1,12 @@
 //! Channels that the broker closes because of a publish or a call, on a robust connection.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use actix_pika::{
-    Channel, ChannelEvent, Connector, DeclareExchange, Delivery, ErrorKind, Exchange, OpenChannel,
+    Channel, ChannelEvent, Connector, Consume, DeclareExchange, Delivery, ErrorKind, Exchange, OpenChannel,
     Publishing, Recovery, events::Health, testing::Probe,
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all};
 use lapin::{ExchangeKind, options::ExchangeDeleteOptions};
 
 use crate::support::{
@@ -126,6 +126,50 @@ async fn six_tasks_share_one_channel() {
     let oracle = robust.oracle().await;
     eventually("all messages", 10, async || (oracle.count("shared").await >= 300).then_some(())).await;
     assert!(!channel.is_closed());
+}
+
+/// CH-39: wrong publishes close the channel of a busy consumer again and again. What RabbitMQ had under way for it at each
+/// close is not taken for deliveries of the next channel, whose tags count from 1 again.
+#[actix::test]
+async fn a_busy_consumer_goes_on_beside_wrong_publishes() {
+    const MESSAGES: usize = 600;
+    let robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    let mut events = Probe::<ChannelEvent>::start();
+    channel.watch(events.recipient());
+    let queue = channel.declare_queue("shared").await.unwrap();
+    let mut deliveries = queue.deliveries_with(Consume::new().prefetch(100)).await.unwrap();
+    let exchange = channel.default_exchange();
+    let publishes = async {
+        for n in 0..MESSAGES / 20 {
+            let right = join_all((0..20).map(|m| exchange.publish(format!("{}", n * 20 + m), "shared")));
+            let missing = channel.exchange(&format!("missing {n}"));
+            let (right, wrong) = tokio::join!(right, missing.publish("wrong", "k"));
+            assert_eq!(wrong.unwrap_err().code(), Some(404));
+            right.into_iter().for_each(|confirmed| assert!(confirmed.unwrap().is_confirmed()));
+        }
+    };
+    let consumer = async {
+        let mut seen = HashSet::new();
+        while seen.len() < MESSAGES {
+            let delivery = deliveries.next().await.expect("a delivery");
+            seen.insert(delivery.body().to_vec());
+            // Fails if the channel was closed meanwhile: the message comes again.
+            delivery.ack().ok();
+        }
+    };
+    within("all messages", 60, async { tokio::join!(publishes, consumer) }).await;
+    assert_eq!(robust.connection.counters().reconnects, 0);
+    let causes: Vec<_> = events
+        .drain()
+        .await
+        .into_iter()
+        .filter_map(|event| match event {
+            ChannelEvent::Reopened(cause) => Some(cause),
+            _ => None,
+        })
+        .collect();
+    assert!(causes.iter().all(|cause| cause.code() == Some(404)), "{causes:?}");
 }
 
 /// PUB-38: a missing exchange fails its own publishes with 404, no others, and closes the channel once at most.

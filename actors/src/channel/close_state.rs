@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::state::{ChannelState, CloseReply};
+use super::state::{ChannelState, CloseReply, OpenReply};
 use crate::error::{Error, Result};
 
 /// What follows the reply to `channel.close`.
@@ -135,7 +135,7 @@ impl ChannelState {
     /// Returns which reply a `channel.close` has that is sent now.
     fn next_close_reply(&self) -> CloseReply {
         match self {
-            Self::Recovering { late_close_ok: true, .. } => CloseReply::BehindEarlier,
+            Self::Recovering { reply: OpenReply::BehindClose, .. } => CloseReply::BehindEarlier,
             _ => CloseReply::Due,
         }
     }
@@ -151,15 +151,18 @@ impl ChannelState {
 
     /// The reply to a `channel.close` was not awaited any longer.
     pub(super) fn expect_late_close_ok(&mut self) {
-        if let Self::Recovering { late_close_ok, .. } = self {
-            *late_close_ok = true;
+        if let Self::Recovering { reply, .. } = self {
+            *reply = OpenReply::BehindClose;
         }
     }
 
     /// Returns whether such a reply may come now; it comes once, and not behind that to `channel.open`.
     pub(super) fn take_late_close_ok(&mut self) -> bool {
         match self {
-            Self::Recovering { late_close_ok, .. } => std::mem::take(late_close_ok),
+            Self::Recovering { reply, .. } if *reply == OpenReply::BehindClose => {
+                *reply = OpenReply::Due;
+                true
+            }
             Self::ClosingToReopen { reply, .. } | Self::Closing { reply, .. }
                 if *reply == CloseReply::BehindEarlier =>
             {

@@ -28,11 +28,13 @@ pub(super) struct Inbox {
     seen: Vec<DeliveredTags>,
     /// Tags of deliveries for an unknown consumer.
     unknown: Vec<u64>,
+    /// The content that comes next is of the channel before, which had the same number.
+    pub(super) is_stale: bool,
 }
 
 impl Inbox {
     pub(super) fn new(assembler: Assembler) -> Self {
-        Self { assembler, seen: Vec::new(), unknown: Vec::new() }
+        Self { assembler, seen: Vec::new(), unknown: Vec::new(), is_stale: false }
     }
 
     /// Notes a delivery that `consumer` settles; `None` if it needs no settling.
@@ -56,6 +58,7 @@ impl Inbox {
         self.assembler.reset();
         self.seen.clear();
         self.unknown.clear();
+        self.is_stale = false;
     }
 }
 

@@ -64,6 +64,7 @@ impl ChannelMachine {
             let frame = Frame { kind: view.kind, channel: view.channel, payload };
             match reading {
                 Reading::All => self.read_frame(frame, now)?,
+                Reading::Recovery | Reading::Opening => self.read_while_opening(frame, reading, now)?,
                 Reading::Close => self.read_while_closing(&frame, now)?,
                 Reading::Nothing => return Ok(()),
             }
@@ -72,7 +73,7 @@ impl ChannelMachine {
         self.flush_deliveries(now)
     }
 
-    fn read_frame(&mut self, frame: Frame, now: &impl Fn() -> Instant) -> Result<(), Fault> {
+    pub(super) fn read_frame(&mut self, frame: Frame, now: &impl Fn() -> Instant) -> Result<(), Fault> {
         let content = match frame.kind {
             FrameKind::Method => return self.read_method_frame(frame.payload, now),
             FrameKind::Header => self.inbox.assembler.header(&frame.payload)?,
@@ -213,7 +214,7 @@ impl ChannelMachine {
             channel::AMQPMethod::OpenOk(_) => {
                 self.replies.next(20, 11)?;
                 self.outbox.opened();
-                self.state.take_late_close_ok();
+                self.state.open_answered();
                 self.opened(false);
                 Ok(())
             }
@@ -262,7 +263,7 @@ impl ChannelMachine {
             }
             Inbound::Other { class_id: 20, method_id: 41 } => self.close_answered(now()),
             Inbound::Other { class_id: 20, method_id: 11 } => {
-                self.state.take_late_close_ok();
+                self.state.open_answered();
                 Ok(())
             }
             _ => Ok(()),

@@ -49,6 +49,7 @@ mod replies;
 mod reply;
 mod requeue;
 mod skipped;
+mod stale_frames;
 mod state;
 #[cfg(test)]
 mod tests;

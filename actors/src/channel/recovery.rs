@@ -50,6 +50,7 @@ impl ChannelMachine {
     }
 
     fn open(&mut self, now: Instant) {
+        self.state.open_sent();
         self.ask(Request::new(methods::channel_open(), PendingReply::Open), now);
         self.select_confirms(now);
         self.outputs.request_tick();

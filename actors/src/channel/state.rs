@@ -15,6 +15,7 @@ pub(super) enum ChannelState {
         since: Instant,
         /// Why the last attempt to connect has failed.
         last: Option<Error>,
+        reply: OpenReply,
     },
     Open,
     /// `channel.close` follows once the publishes under way are confirmed.
@@ -41,8 +42,7 @@ pub(super) enum ChannelState {
         cause: Error,
         /// Consumers that are not started again, and why.
         skipped: Vec<(u32, Error)>,
-        /// The reply to an earlier `channel.close` may still come, before that to `channel.open`.
-        late_close_ok: bool,
+        reply: OpenReply,
     },
     /// `channel.close` is sent; the channel reopens after the reply.
     ClosingToReopen {
@@ -76,10 +76,25 @@ pub(super) enum CloseReply {
     MayBeOmitted,
 }
 
+/// The reply to `channel.open`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OpenReply {
+    /// It has not come.
+    Due,
+    /// The reply to an earlier `channel.close` may come first.
+    BehindClose,
+    Come,
+}
+
 /// Which frames a channel reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     All,
+    /// Those that cannot be of the channel before, which had the same number.
+    Recovery,
+    /// Only `channel.close` and the replies to `channel.open` and `channel.close`: the rest is of the channel
+    /// before.
+    Opening,
     /// Only `channel.close` and `channel.close-ok`.
     Close,
     Nothing,
@@ -204,6 +219,9 @@ impl ChannelState {
         match self {
             Self::Closed(_) | Self::BackingOff { .. } => Reading::Nothing,
             Self::Closing { .. } | Self::ClosingToReopen { .. } => Reading::Close,
+            Self::Opening { reply: OpenReply::Come, .. }
+            | Self::Recovering { reply: OpenReply::Come, .. } => Reading::Recovery,
+            Self::Opening { .. } | Self::Recovering { .. } => Reading::Opening,
             _ => Reading::All,
         }
     }
@@ -217,6 +235,13 @@ impl ChannelState {
             Self::Opening { .. } | Self::Open | Self::Draining { .. } | Self::Recovering { .. } => {
                 ConsumersAt::Broker
             }
+        }
+    }
+
+    /// `channel.open` of the first opening is sent, once more if the connection was lost meanwhile.
+    pub(super) fn open_sent(&mut self) {
+        if let Self::Opening { reply, .. } = self {
+            *reply = OpenReply::Due;
         }
     }
 
@@ -283,7 +308,15 @@ impl ChannelState {
 
     /// Begins to recover after the broker has closed the channel.
     pub(super) fn reopen(&mut self, cause: Error, skipped: Vec<(u32, Error)>) {
-        *self = Self::Recovering { cause, skipped, late_close_ok: false };
+        *self = Self::Recovering { cause, skipped, reply: OpenReply::Due };
+    }
+
+    /// The reply to `channel.open` has come.
+    pub(super) fn open_answered(&mut self) {
+        match self {
+            Self::Opening { reply, .. } | Self::Recovering { reply, .. } => *reply = OpenReply::Come,
+            _ => _ = self.take_late_close_ok(),
+        }
     }
 
     /// Takes the consumers that are not started again.

@@ -387,3 +387,54 @@ fn a_silent_broker_has_the_channel_closed_and_reopened() {
     bench.answer_close();
     assert_eq!(bench.sent(), ["channel.open", "confirm.select"]);
 }
+
+/// CH-39: RabbitMQ goes on to send what it had under way when it closes a channel, until it has read `channel.close-ok`,
+/// and on another thread than the channel that is opened next.
+#[test]
+fn what_is_of_the_channel_before_is_not_taken_for_what_is_of_the_next() {
+    let mut bench = Bench::open();
+    bench.consume("first");
+    bench.consume("second");
+    bench.publish();
+    bench.sent();
+    bench.receive_delivery("first", 1, 4);
+    bench.close_by_broker(404, "NOT_FOUND - no exchange 'x' in vhost '/'", 60, 40);
+    assert!(bench.machine.state.awaits_recovery());
+    bench.receive_delivery("first", 2, 4);
+    bench.confirm(1);
+    bench.cancel_by_broker("second");
+    bench.answer_open();
+    bench.receive_delivery("first", 3, 9000);
+    bench.receive_delivery("second", 4, 4);
+    bench.confirm(1);
+    (0..2).for_each(|_| bench.answer_qos());
+    bench.answer_confirm_select();
+    bench.answer_consume("second");
+    bench.receive_delivery("second", 1, 4);
+    bench.receive_delivery("first", 5, 4);
+    bench.answer_consume("first");
+    bench.receive_delivery("first", 2, 4);
+    assert!(bench.machine.state.is_open());
+    let is_fault =
+        |output: &Output| matches!(output, Output::Supervisor(SupervisorMessage::ProtocolFault { .. }));
+    assert!(!bench.outputs().iter().any(is_fault), "the tags are in order");
+    assert_eq!(bench.machine.outbox.counters().delivered, 3, "one before and two after");
+}
+
+/// CH-39: the number of a closed channel is that of the next one.
+#[test]
+fn what_is_of_the_channel_before_is_not_taken_for_what_is_of_a_new_one() {
+    let mut bench = Bench::new(false);
+    bench.attach();
+    bench.receive_delivery("first", 7, 9000);
+    bench.confirm(3);
+    bench.answer_open();
+    bench.receive_delivery("first", 8, 4);
+    bench.confirm(4);
+    bench.answer_confirm_select();
+    bench.sent();
+    bench.consume("first");
+    bench.receive_delivery("first", 1, 4);
+    assert!(bench.machine.state.is_open());
+    assert_eq!(bench.machine.outbox.counters().delivered, 1);
+}

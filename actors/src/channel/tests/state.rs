@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     channel::{
         close_state::{AfterClose, CloseUnopened},
-        state::{ChannelState, CloseReply, Loss, Reading},
+        state::{ChannelState, CloseReply, Loss, OpenReply, Reading},
     },
     error::{CloseReason, Error},
 };
@@ -23,7 +23,7 @@ fn by_broker() -> Error {
 /// One of each.
 fn all(now: Instant) -> [ChannelState; 9] {
     [
-        ChannelState::Opening { since: now, last: None },
+        ChannelState::Opening { since: now, last: None, reply: OpenReply::Due },
         ChannelState::Open,
         ChannelState::Draining { code: 200, text: "bye".into(), until: now + Duration::from_secs(1) },
         ChannelState::Detached { cause: error("lost"), last: None },
@@ -31,7 +31,7 @@ fn all(now: Instant) -> [ChannelState; 9] {
         ChannelState::Recovering {
             cause: error("lost"),
             skipped: vec![(1, error("gone"))],
-            late_close_ok: false,
+            reply: OpenReply::Due,
         },
         ChannelState::ClosingToReopen {
             cause: error("silent"),
@@ -59,9 +59,9 @@ fn calls_are_made_when_open_and_wait_during_recovery() {
 
 #[test]
 fn a_channel_that_closes_reads_only_the_end() {
-    use Reading::{All, Close, Nothing};
+    use Reading::{All, Close, Nothing, Opening};
     let reading = of_all(|state| state.reading());
-    assert_eq!(reading, [All, All, All, All, Nothing, All, Close, Close, Nothing]);
+    assert_eq!(reading, [Opening, All, All, All, Nothing, Opening, Close, Close, Nothing]);
 }
 
 #[test]
