@@ -63,7 +63,9 @@ impl<'a> RefusedPublish<'a> {
     /// Reads the reason; `None` for a text of which the publish cannot be told.
     pub(super) fn of(reason: &'a CloseReason) -> Option<Self> {
         let text = reason.text.as_str();
-        let behind = |mark: &str| text.find(mark).and_then(|at| text.get(at + mark.len()..));
+        // From the first quotation mark on, the text has names of clients.
+        let fixed = text.find('\'').map_or(text, |at| text.get(..=at).unwrap_or_default());
+        let behind = |mark: &str| fixed.find(mark).and_then(|at| text.get(at + mark.len()..));
         if let Some(rest) = behind("message size ") {
             let number = |text: &str| text.split(' ').next().and_then(|number| number.parse::<usize>().ok());
             let limit = rest.split_once("max size ").and_then(|(_, limit)| number(limit));
@@ -80,13 +82,13 @@ impl<'a> RefusedPublish<'a> {
             let user = rest.rsplit_once(BUT_USER).and_then(|(_, user)| user.strip_suffix('\''));
             return Some(Self::UserId { claimed: CutText::new(rest, BUT_USER), user });
         }
-        if text.contains("fast reply consumer") {
+        if fixed.contains("fast reply consumer") {
             return Some(Self::ReplyTo);
         }
-        if text.contains("unacceptable_type_in_header") {
+        if fixed.contains("unacceptable_type_in_header") {
             return Some(Self::CopyHeaders);
         }
-        if text.contains("delivery_mode_unknown") {
+        if fixed.contains("delivery_mode_unknown") {
             return Some(Self::DeliveryMode);
         }
         behind("exchange '").map(|rest| Self::Exchange(CutText::new(rest, IN_VHOST)))
@@ -167,7 +169,9 @@ impl<'a> RefusedPublish<'a> {
                 let of_text = || {
                     let (routing_key, rest) = text.as_str().split_once(IN_EXCHANGE)?;
                     let (exchange, _) = rest.split_once(IN_VHOST)?;
-                    Some((exchange.to_owned(), routing_key.to_owned()))
+                    // Where a name has the words between them, it is not known which.
+                    let is_known = !rest.contains(IN_EXCHANGE);
+                    is_known.then(|| (exchange.to_owned(), routing_key.to_owned()))
                 };
                 let names = of_publish.or_else(of_text);
                 names.map(|(exchange, routing_key)| ForbiddenPlace::Topic { exchange, routing_key })
@@ -232,6 +236,24 @@ mod tests {
         assert_eq!(refusal(406, text), "Some(CopyHeaders)");
         assert_eq!(refusal(406, "invalid message: {delivery_mode_unknown,3}"), "Some(DeliveryMode)");
         assert_eq!(refusal(406, "PRECONDITION_FAILED - something else"), "unknown");
+    }
+
+    #[test]
+    fn names_of_clients_are_not_taken_for_words_of_the_broker() {
+        let text = "NOT_FOUND - no exchange 'message size 9 or' in vhost '/'";
+        assert_eq!(refusal(404, text), "missing message size 9 or");
+        let topic = |key: &str| {
+            format!(
+                "ACCESS_REFUSED - write access to topic '{key}' in exchange 'x' in vhost 'v' refused for user 'u'"
+            )
+        };
+        for key in ["message size 1 or", "delivery_mode_unknown", "invalid expiration '1"] {
+            let place = format!("Some(Topic {{ exchange: \"x\", routing_key: {key:?} }})");
+            assert_eq!(refusal(403, &topic(key)), place);
+        }
+        assert_eq!(refusal(403, &topic("k' in exchange 'y")), "None");
+        let text = "PRECONDITION_FAILED - user_id property set to 'message size 1 or' but authenticated user was 'guest'";
+        assert_eq!(refusal(406, text), r#"Some(OtherUsers("guest"))"#);
     }
 
     #[test]
