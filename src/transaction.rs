@@ -9,7 +9,8 @@ use crate::{Channel, Result};
 /// A transaction: what is published and settled on its channel takes effect with [`commit`](Self::commit), or
 /// not at all.
 ///
-/// Dropping it rolls back, unless the channel is closed. The transaction belongs to the channel: it covers
+/// Dropping it rolls back, unless the channel is closed, and does not wait for the reply: what is published right
+/// after the drop may be rolled back as well. [`rollback`](Self::rollback) waits. The transaction belongs to the channel: it covers
 /// every handle and every delivery of it. A channel that once had a transaction stays in transaction mode:
 /// what is published or settled between two transactions takes effect with the next commit. So does what other
 /// tasks publish or settle while a commit or rollback awaits its reply: it is written after the reply, because
@@ -52,7 +53,8 @@ impl Transaction {
     /// Commits: everything takes effect.
     ///
     /// Sends `tx.commit`. Until its reply comes, calls on the channel wait, and publishes take room in the publish
-    /// window ([`OpenChannel::window`](crate::OpenChannel::window)) without being written.
+    /// window ([`OpenChannel::window`](crate::OpenChannel::window)) without being written. Dropping the future
+    /// after its first poll, as a timeout does, does not take the commit back.
     ///
     /// # Errors
     /// `Unroutable` for the first mandatory publish that was returned; the rest has taken effect.
