@@ -2,32 +2,27 @@
 //! taken back.
 //!
 //! An actor skips a message whose sender has dropped the request for its result. Such a request costs more
-//! than a message alone, so that a target that keeps up gets most deliveries without one: as many as it
-//! handles within [`KEPT_WORK`], by the pace of the last requests. What a target that is slow has not begun
-//! can be taken back almost completely.
+//! than a message alone, so that a target that keeps up gets nearly all deliveries without one: [`pace`](super::pace)
+//! tells how many. What a target that is slow has not begun can be taken back almost completely. Nothing waits
+//! for a request: a target may handle many deliveries at once, and answers then when it has handled one.
 
 use std::{
     collections::VecDeque,
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll, Waker},
-    time::Duration,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use actix::{Recipient, dev::RecipientRequest};
 use tokio::{task::unconstrained, time::Instant};
 
+use super::pace::Pace;
 use crate::message::Delivery;
 
-/// How much of its work cannot be taken back from a target.
-const KEPT_WORK: Duration = Duration::from_millis(100);
-/// The most deliveries that are sent without a request.
-const MAX_PLAIN: usize = 4096;
 /// Requests are searched for answered ones when there are this many, or twice as many as remained last time.
 const FIRST_SEARCH: usize = 64;
-
-type Request = Pin<Box<RecipientRequest<Delivery>>>;
 
 #[derive(Default)]
 pub(super) struct Handover {
@@ -37,96 +32,99 @@ pub(super) struct Handover {
     search_at: usize,
 }
 
-/// How many deliveries are sent without a request. A plain machine.
-#[derive(Debug, Default)]
-struct Pace {
-    /// How many may still be sent without a request.
-    plain_left: usize,
-    /// How many were sent so at first.
-    granted: usize,
-    /// When the first request after them was sent.
-    asked_at: Option<Instant>,
-    /// How many requests were sent since then.
-    asked: u32,
+struct Request {
+    number: u64,
+    result: Pin<Box<RecipientRequest<Delivery>>>,
+    /// Of the timed one.
+    answered: Option<Arc<AnswerTime>>,
 }
 
-impl Pace {
-    /// Returns whether the next delivery needs a request.
-    #[inline]
-    fn needs_request(&mut self) -> bool {
-        match self.plain_left.checked_sub(1) {
-            Some(left) => {
-                self.plain_left = left;
-                false
-            }
-            None => true,
-        }
+/// Notes when a request is answered, because that is looked at later.
+#[derive(Default)]
+struct AnswerTime(OnceLock<Instant>);
+
+impl Wake for AnswerTime {
+    fn wake(self: Arc<Self>) {
+        self.0.get_or_init(Instant::now);
+    }
+}
+
+impl Request {
+    /// Returns whether the target has not answered; not to be called again afterwards. An error is an answer:
+    /// the target has dropped the message, or failed.
+    fn is_pending(&mut self) -> bool {
+        let waker = self.answered.clone().map_or_else(|| Waker::noop().clone(), Waker::from);
+        // Without the budget of the task, which makes every request look pending once it is used up.
+        let mut result = unconstrained(self.result.as_mut());
+        Pin::new(&mut result).poll(&mut Context::from_waker(&waker)) == Poll::Pending
     }
 
-    /// A request was sent.
-    fn asked(&mut self, now: impl FnOnce() -> Instant) {
-        self.asked += 1;
-        self.asked_at.get_or_insert_with(now);
-    }
-
-    /// All requests are answered: the target has begun everything that it got.
-    fn answered(&mut self, now: Instant) {
-        let Some(asked_at) = self.asked_at.take() else { return };
-        // Those before the requests were handled within this time, too.
-        let handled = self.granted as f64 + f64::from(std::mem::take(&mut self.asked));
-        let took = now.saturating_duration_since(asked_at).as_secs_f64();
-        // A float that is too large, or infinite, becomes the largest integer.
-        self.granted = ((handled * KEPT_WORK.as_secs_f64() / took) as usize).min(MAX_PLAIN);
-        self.plain_left = self.granted;
+    fn answered_at(&self) -> Instant {
+        let noted = self.answered.as_ref().and_then(|answered| answered.0.get().copied());
+        noted.unwrap_or_else(Instant::now)
     }
 }
 
 impl Handover {
-    /// Sends deliveries to the target.
+    /// Sends deliveries to the target: at most `size`.
     pub(super) fn send_all(
         &mut self,
         target: &Recipient<Delivery>,
+        size: usize,
         deliveries: impl Iterator<Item = Delivery>,
     ) {
-        if self.pace.plain_left == 0 {
-            self.look();
+        while self.requests.front_mut().is_some_and(|request| !request.is_pending()) {
+            self.answered(1);
         }
-        for delivery in deliveries {
-            self.send(target, delivery);
-        }
-    }
-
-    #[inline]
-    pub(super) fn send(&mut self, target: &Recipient<Delivery>, delivery: Delivery) {
+        let (mut plain, mut sent) = (self.pace.plain(size as u64), 0);
+        let mut deliveries = deliveries.peekable();
         // The broker has no copy of what needs no acknowledgement, so that it is not taken back.
-        if delivery.is_no_ack() || !self.pace.needs_request() {
+        if deliveries.peek().is_some_and(Delivery::is_no_ack) {
+            plain = u64::MAX;
+        }
+        while sent < plain
+            && let Some(delivery) = deliveries.next()
+        {
+            sent += 1;
             target.do_send(delivery);
-        } else {
-            self.request(target, delivery);
+        }
+        self.pace.sent(sent);
+        while let Some(delivery) = deliveries.next() {
+            sent += 1;
+            self.request(target, delivery, deliveries.peek().is_none().then_some(sent));
         }
     }
 
-    fn request(&mut self, target: &Recipient<Delivery>, delivery: Delivery) {
-        self.pace.asked(Instant::now);
-        let mut request = Box::pin(target.send(delivery));
+    /// Sends a delivery as a request. `batch` is the size of the batch, if it is its last one.
+    fn request(&mut self, target: &Recipient<Delivery>, delivery: Delivery, batch: Option<u64>) {
+        let number = self.pace.request();
+        let is_timed = batch.is_some_and(|size| self.pace.end_batch(size, Instant::now));
+        let answered = is_timed.then(Arc::default);
+        let mut request = Request { number, result: Box::pin(target.send(delivery)), answered };
         // The first poll sends the message if the mailbox is full: an actix mailbox takes it nevertheless.
-        if is_pending(&mut request) {
-            self.requests.push_back(request);
-        }
-        if self.requests.len() >= self.search_at.max(FIRST_SEARCH) {
-            self.requests.retain_mut(is_pending);
+        // And it has the answer noted.
+        let is_pending = request.is_pending();
+        self.requests.push_back(request);
+        if !is_pending {
+            self.answered(self.requests.len());
+        } else if self.requests.len() >= self.search_at.max(FIRST_SEARCH) {
+            let last = self.requests.iter_mut().rposition(|request| !request.is_pending());
+            self.answered(last.map_or(0, |last| last + 1));
             self.search_at = 2 * self.requests.len();
         }
     }
 
-    /// Looks whether the target has begun everything that it got.
-    fn look(&mut self) {
-        while self.requests.front_mut().is_some_and(|request| !is_pending(request)) {
-            self.requests.pop_front();
+    /// The last of the oldest `count` requests is answered, and must not be polled again. The target has begun
+    /// those before it, too, though it may still handle them.
+    fn answered(&mut self, count: usize) {
+        for request in self.requests.drain(..count) {
+            self.pace.answered(request.number, || request.answered_at());
         }
-        if self.requests.is_empty() {
-            self.pace.answered(Instant::now());
-        }
+    }
+
+    /// Has the pace of the target measured with the next batch.
+    pub(super) fn measure(&mut self) {
+        self.pace.measure();
     }
 
     /// Leaves the target what it has, though this value is dropped.
@@ -136,7 +134,7 @@ impl Handover {
             actix_rt::spawn(async move {
                 for request in requests {
                     // An error means that the target has stopped.
-                    let _ = request.await;
+                    let _ = request.result.await;
                 }
             });
         }
@@ -148,67 +146,11 @@ impl Handover {
     }
 }
 
-fn is_pending(request: &mut Request) -> bool {
-    // Without the budget of the task, which makes every request look pending once it is used up.
-    let mut request = unconstrained(request.as_mut());
-    Pin::new(&mut request).poll(&mut Context::from_waker(Waker::noop())) == Poll::Pending
-}
-
 impl fmt::Debug for Handover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handover")
             .field("requests", &self.requests.len())
             .field("pace", &self.pace)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MILLISECOND: Duration = Duration::from_millis(1);
-
-    /// Sends `deliveries`, which are all handled after `took`. Returns how many went without a request.
-    fn lap(pace: &mut Pace, deliveries: usize, took: Duration) -> usize {
-        let now = Instant::now();
-        let mut plain = 0;
-        for _ in 0..deliveries {
-            if pace.needs_request() {
-                pace.asked(|| now);
-            } else {
-                plain += 1;
-            }
-        }
-        if plain < deliveries {
-            pace.answered(now + took);
-        }
-        plain
-    }
-
-    #[test]
-    fn a_quick_target_gets_what_it_handles_in_a_tenth_of_a_second_without_requests() {
-        let mut pace = Pace::default();
-        assert_eq!(lap(&mut pace, 50, 5 * MILLISECOND), 0);
-        assert_eq!(lap(&mut pace, 1001, 100 * MILLISECOND), 1000);
-        assert_eq!(lap(&mut pace, 2000, 100 * MILLISECOND), 1001);
-    }
-
-    #[test]
-    fn a_slow_target_gets_nothing_without_a_request() {
-        let mut pace = Pace::default();
-        assert_eq!(lap(&mut pace, 100, 10 * MILLISECOND), 0);
-        assert_eq!(lap(&mut pace, 1001, 200_000 * MILLISECOND), 1000, "it was quick before");
-        assert_eq!(lap(&mut pace, 1000, 400_000 * MILLISECOND), 0);
-        assert_eq!(lap(&mut pace, 1, 400 * MILLISECOND), 0);
-        assert_eq!(lap(&mut pace, 1, 400 * MILLISECOND), 0);
-    }
-
-    #[test]
-    fn what_is_sent_without_a_request_is_bounded() {
-        let mut pace = Pace::default();
-        lap(&mut pace, 1, Duration::ZERO);
-        assert_eq!(lap(&mut pace, 10_000, Duration::ZERO), MAX_PLAIN);
-        assert_eq!(lap(&mut pace, 10_000, MILLISECOND), MAX_PLAIN);
     }
 }

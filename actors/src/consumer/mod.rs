@@ -2,7 +2,8 @@
 //! deliveries crosses threads once and each delivery is then a message within one thread.
 //!
 //! Where the broker bounds the unsettled deliveries (prefetch), it hands them on at once; elsewhere, as far
-//! as [`permits`] allow. What it decides is in [`state`] and [`worker_backoff`].
+//! as [`permits`] allow. What it decides is in [`state`], [`pace`] and
+//! [`worker_backoff`].
 //!
 //! Its mailbox, all from the channel by way of [`sink`]: [`Registered`], [`DeliveryBatch`], [`Resume`],
 //! [`Discard`], [`Leaving`], [`End`]. It reports a target that has stopped to the channel, with `TargetLost`.
@@ -10,6 +11,7 @@
 //! A stream of deliveries has no Consumer actor: see [`stream_sink`].
 
 mod handover;
+mod pace;
 mod permits;
 mod sink;
 mod state;
@@ -33,7 +35,7 @@ use self::{
 };
 use crate::message::{ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost};
 
-/// How often an idle consumer checks whether its target still runs.
+/// How often a consumer checks whether its target still runs, and how quick it is.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Passes deliveries to one user actor, on the thread where `consume` was called. Applications send their
@@ -110,9 +112,10 @@ impl Consumer {
         }
         let (waiting, permits) = (&mut self.waiting, &self.shared.permits);
         if let Some(target) = target {
+            let size = waiting.len();
             let allowed =
                 std::iter::from_fn(|| permits.allow(waiting.len()).then(|| waiting.pop_front()).flatten());
-            self.handover.send_all(target, allowed);
+            self.handover.send_all(target, size, allowed);
         }
         if self.waiting.is_empty() {
             if self.state.is_draining() {
@@ -163,6 +166,7 @@ impl Consumer {
 
     fn build(&mut self) {
         self.target.build();
+        self.handover = Handover::default();
         self.shared.set_target(&self.target);
         self.backoff.worker_built(Instant::now());
     }
@@ -174,6 +178,7 @@ impl Actor for Consumer {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
         ctx.run_interval(CHECK_INTERVAL, |consumer, ctx| {
+            consumer.handover.measure();
             if consumer.target.running().is_none() {
                 consumer.target_stopped(ctx);
             }
@@ -236,7 +241,7 @@ impl Handler<DeliveryBatch> for Consumer {
         }
         let is_free = self.shared.permits.is_free() && self.waiting.is_empty();
         if let Some(target) = self.target.running().filter(|_| is_free) {
-            self.handover.send_all(target, batch.0.drain(..));
+            self.handover.send_all(target, batch.0.len(), batch.0.drain(..));
             return;
         }
         self.waiting.extend(batch.0.drain(..));

@@ -50,8 +50,8 @@ pub enum Unhandled {
     ///
     /// A classic queue puts each back at its old place, a quorum queue before all that it has not delivered.
     /// In RabbitMQ 4.3 this does not count towards the delivery limit of a quorum queue; up to 4.2 it does. An
-    /// actor that took less than 10 milliseconds for what it last received may still handle what it needs
-    /// about that long for.
+    /// actor that keeps up may still handle what is in its mailbox: at most as many deliveries as it handles
+    /// in 100 milliseconds by its recent pace, a quarter of those that it has begun so far, and 4096.
     #[default]
     Requeue,
     /// The actor handles them all, which takes as long as it needs for a whole prefetch.

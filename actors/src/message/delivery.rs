@@ -487,6 +487,8 @@ impl Delivery {
     /// Rejects the delivery as its guard selects.
     pub(super) fn fail(&mut self) -> Result<()> {
         match self.on_drop {
+            // Its headers need not be decoded for that.
+            _ if self.parts.no_ack => self.settle_with(|_, _| Ok(())),
             OnDrop::Requeue => self.return_unsettled(Unsettled::Dropped(self.failures())),
             OnDrop::RequeueFailed => self.return_unsettled(Unsettled::Failed(self.failures())),
             OnDrop::Reject => self.settle_with(|acker, parts| {
