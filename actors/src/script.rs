@@ -97,6 +97,39 @@ impl<'a> Script<'a> {
         self.tag = 0;
     }
 
+    /// Appends a delivery to a consumer.
+    pub(crate) fn delivery(&mut self, channel: u16, out: &mut BytesMut) {
+        self.tag = self.tag.wrapping_add(1);
+        let tag: &[u8] = if self.below(8) == 0 { b"other" } else { b"ctag" };
+        let mut payload = BytesMut::from(&[0, 60, 0, 60, tag.len() as u8][..]);
+        payload.put_slice(tag);
+        payload.put_u64(self.tag);
+        payload.put_slice(&[self.byte() & 1, 0, 4]);
+        payload.put_slice(b"jobs");
+        self.message(channel, &payload, out);
+    }
+
+    /// Appends a returned publish.
+    pub(crate) fn returned(&mut self, channel: u16, out: &mut BytesMut) {
+        let mut payload = BytesMut::from(&b"\0\x3c\0\x32\x01\x38\x08NO_ROUTE\0"[..]);
+        let key = self.name();
+        payload.put_u8(key.len() as u8);
+        payload.put_slice(key.as_bytes());
+        self.message(channel, &payload, out);
+    }
+
+    fn message(&mut self, channel: u16, method: &[u8], out: &mut BytesMut) {
+        put_frame(out, 1, channel, method);
+        let (parts, len) = (self.below(3), self.below(40));
+        let mut header = BytesMut::from(&[0, 60, 0, 0][..]);
+        header.put_u64((parts * len) as u64);
+        header.put_u16(0);
+        put_frame(out, 2, channel, &header);
+        if len > 0 {
+            (0..parts).for_each(|_| put_frame(out, 3, channel, &vec![b'x'; len]));
+        }
+    }
+
     /// Appends frames of a server for a channel, and damages some.
     pub(crate) fn server_frames(&mut self, channel: u16, out: &mut BytesMut) {
         let start = out.len();

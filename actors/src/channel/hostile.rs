@@ -61,9 +61,15 @@ impl HostileChannel {
     /// Runs a script to its end. Panics where the channel does, and where a call or a publish has no outcome.
     pub(crate) fn run(bytes: &[u8], flush: &Arc<Recipient<Flush>>) {
         let mut script = Script::new(bytes);
-        let (confirms, recovers) = (script.choice(), script.choice());
+        let (confirms, recovers) = (script.choice(), script.below(4) > 0);
         let mut channel = Self::new(confirms, recovers, flush.clone());
         channel.attach(&mut script);
+        // Most scripts begin with a channel that is open and consumes.
+        if script.below(8) > 0 {
+            channel.reply_all(&mut script);
+            channel.make(Consume::new().queue("jobs").tag("ctag").sink(channel.sink.clone()));
+            channel.reply_all(&mut script);
+        }
         while !script.is_over() {
             channel.step(&mut script);
             channel.outputs(&mut script);
@@ -120,28 +126,75 @@ impl HostileChannel {
     }
 
     fn step(&mut self, script: &mut Script<'_>) {
-        match script.below(20) {
-            0..6 => self.reply(script),
-            6..10 => {
+        match script.below(40) {
+            0..9 => self.reply(script),
+            9..16 => self.right_frames(script),
+            16..19 => {
                 let mut frames = BytesMut::new();
-                for _ in 0..=script.below(4) {
-                    script.server_frames(CHANNEL, &mut frames);
-                }
+                script.server_frames(CHANNEL, &mut frames);
                 self.feed(frames, script);
             }
-            10..13 => self.call(script),
-            13 | 14 => self.publish(script),
-            15 | 16 => self.settle(script),
-            17 => self.pass(script),
-            18 => self.supervisor(script),
+            19..25 => self.call(script),
+            25..29 => self.publish(script),
+            29..34 => self.settle(script),
+            34..36 => self.pass(script),
+            36 => self.supervisor(script),
+            37 => self.reply_all(script),
+            38 if script.below(4) > 0 => self.publish(script),
             _ => self.lose(&Error::connection_closed("reset", None), script),
+        }
+    }
+
+    /// What a server may send of its own accord: deliveries, returns, a close, a cancel, `channel.flow`.
+    fn right_frames(&mut self, script: &mut Script<'_>) {
+        let mut frames = BytesMut::new();
+        for _ in 0..=script.below(3) {
+            match script.below(16) {
+                0..9 => script.delivery(CHANNEL, &mut frames),
+                9..13 => put_frame(&mut frames, 1, CHANNEL, &[0, 20, 0, 20, script.byte() & 1]),
+                13 => put_frame(&mut frames, 1, CHANNEL, b"\0\x3c\0\x1e\x04ctag\x01"),
+                14 => {
+                    let ids = [[0, 60, 0, 40], [0, 60, 0, 20], [0, 50, 0, 10], [0, 0, 0, 0]];
+                    let mut close = b"\0\x14\0\x28\x01\x94\x1fNOT_FOUND - no exchange 'logs' ".to_vec();
+                    close.extend(ids.get(script.below(4)).copied().unwrap_or_default());
+                    put_frame(&mut frames, 1, CHANNEL, &close);
+                }
+                _ => script.returned(CHANNEL, &mut frames),
+            }
+        }
+        self.feed(frames, script);
+    }
+
+    /// Replies until the channel has no question left.
+    fn reply_all(&mut self, script: &mut Script<'_>) {
+        for _ in 0..8 {
+            self.take(usize::MAX, script);
+            let mut frames = BytesMut::new();
+            self.replies.drain(..).for_each(|reply| put_frame(&mut frames, 1, CHANNEL, &reply));
+            if frames.is_empty() {
+                return;
+            }
+            self.feed(frames, script);
+            self.outputs(script);
         }
     }
 
     /// Takes what the channel sends, and feeds it some of the right replies.
     fn reply(&mut self, script: &mut Script<'_>) {
+        let budget = 64 + script.below(8) * 64;
+        self.take(budget, script);
+        let mut frames = BytesMut::new();
+        for _ in 0..=script.below(12) {
+            let Some(reply) = self.replies.pop_front() else { break };
+            put_frame(&mut frames, 1, CHANNEL, &reply);
+        }
+        self.feed(frames, script);
+    }
+
+    /// Takes what the channel sends, and notes the right replies.
+    fn take(&mut self, budget: usize, script: &mut Script<'_>) {
         let (mut taken, mut bytes) = (Vec::new(), BytesMut::new());
-        while self.machine.outbox.take(self.epoch, 64 + script.below(8) * 64, &mut taken) {}
+        while self.machine.outbox.take(self.epoch, budget, &mut taken) {}
         taken.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
         let mut decoder = FrameDecoder::new(FRAME_MAX);
         while let Ok(Some(batch)) = decoder.next_batch(&mut bytes) {
@@ -149,15 +202,16 @@ impl HostileChannel {
                 if frame.payload.starts_with(&[0, 20, 0, 10]) {
                     self.restart(script);
                 }
-                self.replies.extend(right_reply(&frame.payload, &mut self.publishes));
+                let mut reply = right_reply(&frame.payload, &mut self.publishes);
+                if let Some([0, 60, 0, id @ 80, ..]) = reply.as_deref_mut()
+                    && script.below(6) == 0
+                {
+                    // basic.nack
+                    *id = 120;
+                }
+                self.replies.extend(reply);
             }
         }
-        let mut frames = BytesMut::new();
-        for _ in 0..=script.below(12) {
-            let Some(reply) = self.replies.pop_front() else { break };
-            put_frame(&mut frames, 1, CHANNEL, &reply);
-        }
-        self.feed(frames, script);
     }
 
     fn feed(&mut self, mut bytes: BytesMut, script: &mut Script<'_>) {

@@ -67,11 +67,11 @@ impl HostileRecovery {
             return self.connect(script);
         }
         match script.below(16) {
-            0..5 => self.utility(script),
-            5 | 6 => self.trial(script),
-            7..10 => self.application(script),
-            10 | 11 => self.channel(script),
-            12 | 13 => {
+            0..6 => self.utility(script),
+            6 | 7 => self.trial(script),
+            8..11 => self.application(script),
+            11 | 12 => self.channel(script),
+            13 => {
                 let millis = [10, 300, 2000, 40_000].get(script.below(4)).copied().unwrap_or(1);
                 self.now += Duration::from_millis(millis);
                 self.supervision.time_passed(self.now);
@@ -251,11 +251,21 @@ impl Dialogue {
     /// Feeds the right reply, or anything.
     fn feed(&mut self, channel: u16, script: &mut Script<'_>) -> Result<(), Fault> {
         let mut bytes = BytesMut::new();
-        match script.below(6) {
+        match script.below(32) {
             0 => script.server_frames(channel, &mut bytes),
             1 => self.machine.skip_cancel(&mut sender(channel, &mut self.replies)),
+            // The broker refuses the first step without a reply.
+            2..4 => {
+                self.replies.clear();
+                let codes = [[1, 0x94], [1, 0x96], [1, 0x95], [1, 0x93]];
+                let mut close = vec![0, 20, 0, 40];
+                close.extend(codes.get(script.below(4)).copied().unwrap_or([1, 0x94]));
+                close.extend(b"\x07refused\0\x32\0\x0a");
+                put_frame(&mut bytes, 1, channel, &close);
+            }
             _ => {
-                if let Some(reply) = self.replies.pop_front() {
+                for _ in 0..=script.below(6) {
+                    let Some(reply) = self.replies.pop_front() else { break };
                     put_frame(&mut bytes, 1, channel, &reply);
                 }
             }
