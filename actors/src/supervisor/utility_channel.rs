@@ -106,7 +106,11 @@ fn sender(outbox: &Outbox, number: u16) -> impl FnMut(&AMQPClass) -> Result<()> 
     move |method| {
         let mut frame = BytesMut::new();
         put_method(&mut frame, number, method)?;
-        outbox.method(frame.freeze())
+        match method {
+            // The broker decides how often the channel closes and opens again.
+            AMQPClass::Channel(_) => outbox.answer(frame.freeze()),
+            _ => outbox.method(frame.freeze()),
+        }
     }
 }
 

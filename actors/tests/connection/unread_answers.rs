@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use actix_pika_actors::{
-    CloseChannel, ErrorKind, OpenChannel,
+    CloseChannel, ConnectionOptions, DeclareQueue, ErrorKind, OpenChannel, Recovery,
     testing::{
         HandshakeScript, MemoryPeer, PeerMessage, RawFrame,
-        protocol::{basic, channel, connection},
+        protocol::{basic, channel, connection, queue},
     },
 };
 
@@ -95,6 +95,26 @@ async fn a_storm_of_channel_close_ends_the_connection() {
     bench.socket.expect::<channel::Close>(1).await.unwrap();
     let close = many(RawFrame::method(1, channel::Close::default()));
     assert_given_up(bench, || close.clone()).await;
+}
+
+/// PRO-17: `channel.close-ok` and `channel.open` of the channel on which the topology is declared again
+#[actix::test]
+async fn a_storm_of_channel_close_during_a_recovery_ends_the_connection() {
+    let set = |options: &mut ConnectionOptions| options.recovery = Recovery::fixed(Duration::from_millis(1));
+    let mut bench = Bench::open_in_memory(&HandshakeScript::new(), set).await;
+    let channel = bench.channel(1, OpenChannel::new().confirms(false)).await;
+    let declare = ask(&channel.actor, DeclareQueue::new("jobs"));
+    let named = |declare: queue::Declare| queue::DeclareOk { queue: declare.queue, ..Default::default() };
+    bench.socket.answer(1, named).await.unwrap();
+    declare.answer().await.unwrap();
+    drop(bench.socket);
+    let mut socket = bench.peer.accept().await.unwrap();
+    socket.handshake().await.unwrap();
+    let utility = socket.next_frame().await.unwrap().channel;
+    let close = many(RawFrame::method(utility, channel::Close::default()));
+    let storm = async { while socket.send_raw(&close).await.is_ok() {} };
+    timeout(STORM, storm).await.expect("the client stops reading");
+    bench.peer.accept().await.unwrap().handshake().await.unwrap();
 }
 
 /// PRO-17: only the first `connection.close` is answered
