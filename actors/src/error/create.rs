@@ -2,17 +2,14 @@
 
 use std::{borrow::Cow, fmt, io, sync::Arc, time::Duration};
 
-use super::{CloseReason, ConnectRefusal, Error, ErrorData, ErrorKind, FaultOrigin, TlsFailure};
+use super::{CloseReason, ConnectRefusal, Error, ErrorData, ErrorKind, FaultOrigin};
 use crate::{
     returned::Return,
     wire::{DecodeError, EncodeError, Fault, NameError, TooLong},
 };
 
-/// The most characters of a detail of TLS. A certificate may have many names.
-const TLS_DETAIL_MAX: usize = 300;
-
 impl Error {
-    fn data(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> ErrorData {
+    pub(super) fn data(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> ErrorData {
         ErrorData {
             kind,
             what: what.into(),
@@ -49,36 +46,11 @@ impl Error {
     pub(crate) fn io(what: impl Into<Cow<'static, str>>, error: &io::Error) -> Self {
         #[cfg(feature = "tls")]
         if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref()) {
-            return Self::tls(what, TlsFailure::of(error), error);
+            return Self::tls(what, super::TlsFailure::of(error), error);
         }
         let mut data = Self::data(ErrorKind::Io, format!("{}: {error}", what.into()));
         data.io = Some(error.kind());
         data.retryable = true;
-        data.into()
-    }
-
-    /// Creates the error of `what` that TLS failed. The detail may come from the peer.
-    pub(crate) fn tls(
-        what: impl Into<Cow<'static, str>>,
-        failure: TlsFailure,
-        detail: impl fmt::Display,
-    ) -> Self {
-        let mut detail = detail.to_string();
-        if let Some((end, _)) = detail.char_indices().nth(TLS_DETAIL_MAX) {
-            detail.truncate(end);
-            detail.push_str("...");
-        }
-        let mut data = Self::data(ErrorKind::Tls, format!("{}: {} ({detail})", what.into(), failure.text()));
-        data.tls = Some(failure);
-        data.retryable = !failure.is_for_good();
-        data.into()
-    }
-
-    /// Creates the error of a file, key or option of TLS that cannot be used.
-    #[cfg(feature = "tls")]
-    pub(crate) fn tls_setup(what: impl Into<Cow<'static, str>>, io: io::ErrorKind) -> Self {
-        let mut data = Self::data(ErrorKind::Tls, what);
-        (data.tls, data.io) = (Some(TlsFailure::Setup), Some(io));
         data.into()
     }
 

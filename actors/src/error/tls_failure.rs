@@ -1,7 +1,13 @@
 //! Why TLS failed: what rustls and the peer's alerts mean.
 
 #[cfg(feature = "tls")]
+use std::io;
+use std::{borrow::Cow, fmt};
+
+#[cfg(feature = "tls")]
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as Rustls, InvalidMessage};
+
+use super::{Error, ErrorKind};
 
 /// Tells why TLS failed, for errors of kind [`Tls`](crate::ErrorKind::Tls).
 ///
@@ -158,6 +164,36 @@ impl TlsFailure {
             | AlertDescription::NoApplicationProtocol => Self::Incompatible,
             _ => Self::Other,
         }
+    }
+}
+
+/// The most characters of a detail. A certificate may have many names.
+const DETAIL_MAX: usize = 300;
+
+impl Error {
+    /// Creates the error of `what` that TLS failed. The detail may come from the peer.
+    pub(crate) fn tls(
+        what: impl Into<Cow<'static, str>>,
+        failure: TlsFailure,
+        detail: impl fmt::Display,
+    ) -> Self {
+        let mut detail = detail.to_string();
+        if let Some((end, _)) = detail.char_indices().nth(DETAIL_MAX) {
+            detail.truncate(end);
+            detail.push_str("...");
+        }
+        let mut data = Self::data(ErrorKind::Tls, format!("{}: {} ({detail})", what.into(), failure.text()));
+        data.tls = Some(failure);
+        data.retryable = !failure.is_for_good();
+        data.into()
+    }
+
+    /// Creates the error of a file, key or option of TLS that cannot be used.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_setup(what: impl Into<Cow<'static, str>>, io: io::ErrorKind) -> Self {
+        let mut data = Self::data(ErrorKind::Tls, what);
+        (data.tls, data.io) = (Some(TlsFailure::Setup), Some(io));
+        data.into()
     }
 }
 

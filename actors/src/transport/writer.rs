@@ -159,6 +159,56 @@ mod tests {
         }
     }
 
+    /// Holds back what it accepts until it is flushed, as TLS does; `flushes.pop()` tells whether a flush is done.
+    #[derive(Default)]
+    struct HoldsBack {
+        held: usize,
+        flushes: Vec<bool>,
+    }
+
+    impl AsyncWrite for HoldsBack {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            if self.held > 0 {
+                return Poll::Pending;
+            }
+            self.held = buf.len();
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.flushes.pop() == Some(true) {
+                self.held = 0;
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_the_socket_holds_back_is_not_written() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (mut writer, mut socket) = (Writer::default(), HoldsBack::default());
+        writer.push(Bytes::from_static(b"one"));
+        assert!(writer.poll_write(&mut socket, &mut cx).is_pending());
+        assert_eq!((writer.pending(), writer.is_empty()), (3, false));
+        writer.push(Bytes::from_static(b"more"));
+        assert!(writer.poll_write(&mut socket, &mut cx).is_pending());
+        assert_eq!(writer.pending(), 7);
+        // The flush is done, but the socket has said that it takes no more: it wakes the task.
+        socket.flushes = vec![true];
+        assert!(writer.poll_write(&mut socket, &mut cx).is_pending());
+        assert_eq!(writer.pending(), 4);
+        socket.flushes = vec![true];
+        assert!(writer.poll_write(&mut socket, &mut cx).is_ready());
+        assert_eq!((writer.pending(), writer.is_empty(), writer.writes()), (0, true, 2));
+        // Nothing is flushed twice.
+        assert!(writer.poll_write(&mut socket, &mut cx).is_ready());
+    }
+
     fn write_out(writer: &mut Writer, sink: &mut Sink) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         while writer.poll_write(sink, &mut cx).map(Result::unwrap).is_pending() {}
