@@ -9,7 +9,7 @@ mod cases;
 mod malformed;
 
 fn run(at: usize) {
-    let runs = std::env::var("HOSTILE_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(3000);
+    let runs = std::env::var("HOSTILE_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(1000);
     let (machine, run) = cases::MACHINES[at];
     cases::run(machine, run, 7, runs);
 }
