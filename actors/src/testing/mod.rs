@@ -69,12 +69,14 @@ mod test_hooks;
 
 pub use amq_protocol::{protocol, types};
 
+/// For the fuzzing of this repository.
+#[doc(hidden)]
+pub use self::hostile::Hostile;
 pub use self::{
     closing::Disconnect,
     error::{TestError, TestErrorKind},
     frames::RawFrame,
     handshake::{ClientHandshake, HandshakeScript, HandshakeStep},
-    hostile::Hostile,
     memory::{MemoryDialer, MemoryPeer},
     message::{PeerMessage, Published},
     method::Method,
