@@ -78,6 +78,24 @@
 //! the system trusts, or those of `cacertfile` or [`TlsOptions`](options::TlsOptions), which also have the
 //! client's certificate. Nothing of AMQP is sent before.
 //!
+//! ```no_run
+//! # #[cfg(feature = "tls")]
+//! # async fn run() -> actix_pika::Result<()> {
+//! use actix_pika::{Connector, options::{Mechanism, TlsOptions}};
+//!
+//! let simple = actix_pika::connect("amqps://app:secret@rabbit.example/orders").await?;
+//!
+//! let tls = TlsOptions::new()
+//!     .ca_file("/etc/rabbit/ca.pem")
+//!     .client_certificate("/etc/rabbit/client.pem", "/etc/rabbit/client-key.pem");
+//! let by_certificate = Connector::new("amqps://rabbit.example/orders")?
+//!     .tls(tls)
+//!     .mechanisms([Mechanism::External])
+//!     .connect()
+//!     .await?;
+//! # Ok(()) }
+//! ```
+//!
 //! | feature | what it does |
 //! |---|---|
 //! | `tls-ring` (default) | rustls with the cryptography of ring |
