@@ -495,6 +495,9 @@ impl Connector {
     /// prefetch of 0), before reading from the socket pauses. The default is 8 MiB. It applies to the whole
     /// connection.
     ///
+    /// While a call or a confirm is awaited on the connection, reading does not pause for a consumer that
+    /// acknowledges: it is given a prefetch instead, as [`prefetch_bytes`](Self::prefetch_bytes) has it.
+    ///
     /// # Examples
     /// ```
     /// # fn main() -> actix_pika::Result<()> {
@@ -504,6 +507,36 @@ impl Connector {
     /// ```
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.options.read_ahead = bytes;
+        self
+    }
+
+    /// Sets how many bytes the unsettled deliveries of consumers with a prefetch may have, all consumers of the
+    /// connection together. The default is 64 MiB.
+    ///
+    /// A prefetch counts messages: 250 of 2 MB each are 500 MB. When deliveries have more bytes than this, the
+    /// largest consumer is cancelled and starts again under its tag with a smaller prefetch, which it keeps
+    /// also over a reconnect. What the application has not begun of it returns to the queue (`basic.nack`).
+    /// [`ChannelEvent::PrefetchReduced`](crate::ChannelEvent) and the log name the consumer. Reading is not paused
+    /// for it, so that confirms and replies arrive meanwhile. The bound is exceeded by what the application
+    /// has begun, and by one message of each consumer. Consumers of streams and those on a channel with
+    /// transactions keep their prefetch. From an exclusive consumer, or the active one of a queue with a single active
+    /// consumer, another one may take over in between.
+    ///
+    /// Small deliveries (below 4 KiB) are views of the blocks that were read, 64 to 256 KiB each; they are copied once
+    /// the blocks that are kept have more than 4 MiB and four times their bytes.
+    ///
+    /// A broker that sends more than the prefetch allows is warned of, and reading pauses as for a consumer without a
+    /// prefetch ([`read_ahead`](Self::read_ahead)).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.prefetch_bytes(16 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
+        self.options.prefetch_bytes = bytes;
         self
     }
 

@@ -80,6 +80,11 @@ pub(crate) enum ChannelMessage {
     ConsumerRepaired { consumer: u32, result: Result<(), ConsumerEnd> },
     /// Reading has paused for too long, and this consumer has the most unsettled bytes.
     CancelSlowConsumer { consumer: u32 },
+    /// The unsettled deliveries of the connection have too many bytes, most of them on this channel.
+    ReducePrefetch,
+    /// Deliveries of this consumer, which has no prefetch, would pause reading while the application waits for the
+    /// broker.
+    LimitPrefetch { consumer: u32 },
     /// Why the broker blocks publishes; `None` if it does not.
     Blocked(Option<Arc<str>>),
     /// There is no connection yet: an attempt to connect has failed.

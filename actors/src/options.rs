@@ -97,7 +97,11 @@ pub struct ConnectionOptions {
     /// How many bytes may wait for the application in `no_ack` consumers before reading from the socket
     /// pauses.
     pub read_ahead: usize,
-    /// How long reading may pause for that reason before the consumer with the most waiting bytes is
+    /// How many bytes the unsettled deliveries of consumers with a prefetch may have. When they have more, what
+    /// the application has not begun of the largest consumer returns to its queue, and the consumer starts
+    /// again with a smaller prefetch.
+    pub prefetch_bytes: usize,
+    /// How long reading may pause because of [`read_ahead`](Self::read_ahead) before the consumer with the most waiting bytes is
     /// cancelled. A warning is logged after a quarter of it. The broker closes a connection that is not read
     /// for 30 seconds.
     pub stall_limit: Duration,
@@ -181,6 +185,7 @@ impl Default for ConnectionOptions {
             body_max: 128 << 20,
             partial_body_max: 256 << 20,
             read_ahead: 8 << 20,
+            prefetch_bytes: 64 << 20,
             stall_limit: Duration::from_secs(20),
             client_properties: Table::default(),
             recovery: Recovery::Never,

@@ -10,6 +10,7 @@ mod drain;
 mod failing_handlers;
 mod get;
 mod handlers;
+mod prefetch_bytes;
 mod process;
 mod qos;
 mod read_ahead;

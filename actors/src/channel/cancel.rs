@@ -83,7 +83,7 @@ impl ChannelMachine {
     }
 
     /// The reply to `basic.cancel` has come: no more deliveries come, and acks that were held back are sent.
-    pub(super) fn cancelled(&mut self, tag: &str, consumer: Option<u32>) {
+    pub(super) fn cancelled(&mut self, tag: &str, consumer: Option<u32>, now: Instant) {
         let shared = self.prefetch.shared_count();
         let Some(entry) = self.consumers.get_mut(tag) else { return };
         let id = entry.id();
@@ -91,6 +91,9 @@ impl ChannelMachine {
             return;
         }
         self.outbox.release(id);
+        if entry.phase.reduced() {
+            return self.restart_consumer(id, now);
+        }
         if entry.phase.freed() {
             let trial = entry.trial(shared);
             let (epoch, channel, cause) = (self.epoch(), self.number(), ConsumerEnd::CancelledByBroker);
@@ -155,7 +158,10 @@ impl ChannelMachine {
         }
         let consumer = Some(entry.id());
         log::warn!("channel {}: consumer {tag:?} cancelled by the broker, repair begins", self.number());
-        self.send_cancel(tag, consumer, Vec::new(), now);
+        // One whose prefetch is reduced is being cancelled already.
+        if self.replies.pending_cancel(tag, consumer).is_none() {
+            self.send_cancel(tag, consumer, Vec::new(), now);
+        }
         true
     }
 

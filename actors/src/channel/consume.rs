@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Call, ChannelMachine, PendingReply, Reply, Responder,
-    consumers::{ChannelAcker, ConnectionFaults, ConsumerEntry, ConsumerPhase, Drops, Subscription},
+    consumers::{ChannelAcker, ConnectionFaults, ConsumerEntry, ConsumerPhase, Drops, Subscription, Volume},
     machine::Request,
     output::Output,
 };
@@ -75,7 +75,7 @@ impl ChannelMachine {
         let arguments = &subscription.arguments;
         let method = methods::basic_consume(&queue, &tag, consume.no_ack, consume.exclusive, arguments)?;
         let sink = open_sink(consume.target)?;
-        acker.credit = self.open_account(!bounded, id);
+        acker.credit = self.open_account(!bounded, id, !consume.no_ack);
         acker.sink = permits.is_some().then(|| sink.clone());
         acker.drops = Some(Arc::new(Drops::new(Arc::downgrade(&sink))));
         // A consumer that recovers is recorded when the broker has accepted it: see `consumed`.
@@ -95,6 +95,7 @@ impl ChannelMachine {
             unhandled: Unhandled::default(),
             skips: LogSchedule::default(),
             batch: Vec::new(),
+            volume: Volume { since: self.outbox.next_delivery(), ..Volume::default() },
         });
         if !consume.no_ack {
             self.send_consumer_prefetch(prefetch, now);
@@ -123,9 +124,14 @@ impl ChannelMachine {
 
     /// Opens an account of the connection's read credit for a consumer whose deliveries the broker does not
     /// limit.
-    fn open_account(&self, unbounded: bool, consumer: u32) -> Option<Arc<CreditAccount>> {
+    pub(super) fn open_account(
+        &self,
+        unbounded: bool,
+        consumer: u32,
+        limitable: bool,
+    ) -> Option<Arc<CreditAccount>> {
         let connection = self.connection.as_ref().filter(|_| unbounded)?;
-        Some(CreditAccount::open(&connection.credit, self.number(), consumer))
+        Some(CreditAccount::open(&connection.credit, self.number(), consumer, limitable))
     }
 
     /// Starts a consumer again.
@@ -134,12 +140,18 @@ impl ChannelMachine {
         let (tag, queue, prefetch) =
             (entry.tag().clone(), entry.subscription.queue.clone(), entry.subscription.prefetch);
         let (no_ack, method) = (entry.subscription.no_ack, entry.method());
-        if entry.acker.credit.is_some() {
-            // The read credit belongs to the connection.
-            let credit = self.open_account(true, id);
-            if let Some(entry) = self.consumers.by_id(id) {
+        // The read credit belongs to the connection.
+        let credit = self.open_account(no_ack || prefetch == 0, id, !no_ack);
+        let since = self.outbox.next_delivery();
+        if let Some(entry) = self.consumers.by_id(id) {
+            if credit.is_some() || entry.acker.credit.is_some() {
                 entry.acker = Arc::new(entry.acker.with_credit(credit));
             }
+            if let Some(drops) = &entry.acker.drops {
+                drops.restarted(since);
+            }
+            let Volume { average, of_stream, .. } = entry.volume;
+            entry.volume = Volume { average, of_stream, since, ..Volume::default() };
         }
         if !no_ack {
             self.send_consumer_prefetch(prefetch, now);

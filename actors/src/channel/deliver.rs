@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::{ChannelMachine, PendingReply};
 use crate::{
-    message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts, Outcome},
+    message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts, Outcome, SeparateContent},
     outbox::DeliveredTags,
     returned::Return,
+    transport::{JoinedBytes, Sizes},
     wire::{
         AssembledContent, Assembler, ContentMethod, DecodeError, Deliver, Fault,
         basic_decode::{GetOk, ReturnHead},
@@ -30,11 +31,21 @@ pub(super) struct Inbox {
     unknown: Vec<u64>,
     /// The content that comes next is of the channel before, which had the same number.
     pub(super) is_stale: bool,
+    sizes: Sizes,
+    /// Deliveries of fewer bytes are copied out of their block.
+    pub(super) copy_below: usize,
 }
 
 impl Inbox {
     pub(super) fn new(assembler: Assembler) -> Self {
-        Self { assembler, seen: Vec::new(), unknown: Vec::new(), is_stale: false }
+        Self {
+            assembler,
+            seen: Vec::new(),
+            unknown: Vec::new(),
+            is_stale: false,
+            sizes: Sizes::default(),
+            copy_below: 0,
+        }
     }
 
     /// Notes a delivery that `consumer` settles; `None` if it needs no settling.
@@ -95,8 +106,15 @@ impl ChannelMachine {
         if self.inbox.seen.is_empty() {
             return Ok(());
         }
-        self.outbox.delivered(&self.inbox.seen).map_err(out_of_turn)?;
+        let unsettled = self.outbox.delivered(&self.inbox.seen).map_err(out_of_turn)?;
         self.inbox.seen.clear();
+        if let Some(connection) = &self.connection {
+            self.consumers.sample(&mut self.inbox.sizes);
+            connection.share.set_unsettled(unsettled, self.inbox.sizes);
+            if connection.share.is_over_bound() {
+                self.consumers.note_streams();
+            }
+        }
         for tag in self.inbox.unknown.drain(..) {
             // Legal while a cancel is under way.
             if let Some(so_far) = self.logged.deliveries_to_nobody.count(now()) {
@@ -115,14 +133,22 @@ impl ChannelMachine {
         content: AssembledContent,
         now: &impl Fn() -> Instant,
     ) -> Result<(), Fault> {
-        let AssembledContent { method, payload, header, body } = content;
+        let AssembledContent { method, mut payload, mut header, mut body } = content;
+        if let Ok(body) = &mut body
+            && payload.len() + header.properties.len() + body.len() < self.inbox.copy_below
+        {
+            for part in [&mut payload, &mut header.properties, body] {
+                *part = Bytes::copy_from_slice(part);
+            }
+        }
         match (&method, body) {
             (ContentMethod::Deliver(head), Ok(body)) => {
-                self.deliver(head, payload, separate(header.properties, body));
+                let counted = self.count_joined(head.consumer_tag.of(&payload), &body);
+                self.deliver(head, payload, separate(header.properties, body, counted));
                 Ok(())
             }
             (ContentMethod::GetOk(head), Ok(body)) => {
-                self.got(head, payload, separate(header.properties, body), now)
+                self.got(head, payload, separate(header.properties, body, None), now)
             }
             (ContentMethod::Deliver(head), Err(skipped)) => {
                 self.delivery_skipped(head, &payload, skipped, now())
@@ -133,6 +159,14 @@ impl ChannelMachine {
                 Ok(())
             }
         }
+    }
+
+    /// Counts a body that has a buffer of its own, where the deliveries of its consumer are not counted anyway.
+    fn count_joined(&mut self, consumer_tag: &[u8], body: &Bytes) -> Option<JoinedBytes> {
+        // A view of what was read is not unique.
+        let (_, entry) = self.consumers.find(consumer_tag).filter(|_| body.is_unique())?;
+        let counts = entry.acker.credit.is_none();
+        self.connection.as_ref().filter(|_| counts).map(|connection| connection.share.joined(body.len()))
     }
 
     /// The reply to `basic.get` is a message.
@@ -204,8 +238,8 @@ impl ChannelMachine {
     }
 }
 
-fn separate(properties: Bytes, body: Bytes) -> ContentLayout {
-    ContentLayout::Separate(Arc::new((properties, body)))
+fn separate(properties: Bytes, body: Bytes, counted: Option<JoinedBytes>) -> ContentLayout {
+    ContentLayout::Separate(Arc::new(SeparateContent { properties, body, _counted: counted }))
 }
 
 fn out_of_turn(tag: u64) -> Fault {

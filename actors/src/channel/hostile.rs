@@ -106,11 +106,9 @@ impl HostileChannel {
         self.epoch += 1;
         self.restart(script);
         let version = if script.choice() { "3.13.0" } else { "4.3.0" };
-        let connection = ConnectionLink {
-            epoch: self.epoch,
-            credit: Arc::new(ReadCredit::new(1 << 20)),
-            broker: Arc::new(BrokerNotes::new(BrokerRules::of("RabbitMQ", version))),
-        };
+        let credit = Arc::new(ReadCredit::new(1 << 20, 1 << 20));
+        let broker = Arc::new(BrokerNotes::new(BrokerRules::of("RabbitMQ", version)));
+        let connection = ConnectionLink { epoch: self.epoch, share: credit.share(1), credit, broker };
         self.machine.attached(connection, self.flush.clone(), FRAME_MAX, self.now);
     }
 
@@ -376,6 +374,11 @@ impl DeliverySink for Kept {
     }
 
     fn ended(&self) {}
+
+    fn take_back(&self) {
+        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(Delivery::hand_back);
+    }
 
     fn discard(&self) {
         let stale = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -9,6 +9,7 @@ use super::{ChannelMachine, PendingReply, pending_reply::answer_all, state::Read
 use crate::{
     internal::Entity,
     message::{ChannelEvent, ContentLayout, QueueDeclared, QueueName, methods},
+    transport::SMALL,
     wire::{
         AMQPClass, ContentMethod, Fault, Frame, FrameBatch, FrameKind, FrameViews, HEAD_LEN, Inbound, basic,
         channel, confirm, exchange, ids, parse_method, queue, read_method, single_frame_delivery, tx,
@@ -27,6 +28,7 @@ impl ChannelMachine {
             self.fault(fault);
         }
         self.report_changes();
+        self.note_replies();
         if self.state.awaits_recovery() {
             self.finish_recovery(now());
         }
@@ -43,6 +45,10 @@ impl ChannelMachine {
     }
 
     fn read(&mut self, batch: &FrameBatch, now: &impl Fn() -> Instant) -> Result<(), Fault> {
+        let copies_small =
+            self.connection.as_ref().is_some_and(|connection| connection.credit.copies_small());
+        let copy_below = if copies_small { SMALL } else { 0 };
+        self.inbox.copy_below = copy_below;
         let bytes = &batch.bytes;
         let mut rest = batch.views();
         while rest.remaining() > 0 {
@@ -52,7 +58,11 @@ impl ChannelMachine {
                 let front = bytes.get(at..).unwrap_or_default();
                 if let Some(single) = single_frame_delivery(front, self.inbox.assembler.body_limit()) {
                     rest = FrameViews::new(front.get(single.len..).unwrap_or_default());
-                    let own = bytes.slice(at + HEAD_LEN..at + single.len);
+                    let own = if single.len < copy_below {
+                        copied(front, single.len)
+                    } else {
+                        bytes.slice(at + HEAD_LEN..at + single.len)
+                    };
                     let layout =
                         ContentLayout::Contiguous { properties: single.properties, body: single.body };
                     self.deliver(&single.deliver, own, layout);
@@ -150,7 +160,7 @@ impl ChannelMachine {
                     self.replies.of_consumer(class_id, method_id, tag)?
                 {
                     self.flush_deliveries(&|| now)?;
-                    self.cancelled(tag, consumer);
+                    self.cancelled(tag, consumer, now);
                     answer_all(responders, &Ok(()));
                 }
             }
@@ -269,6 +279,12 @@ impl ChannelMachine {
             _ => Ok(()),
         }
     }
+}
+
+/// Copies a delivery at the front of checked frames out of its block.
+#[cold]
+fn copied(front: &[u8], len: usize) -> Bytes {
+    front.get(HEAD_LEN..len).map(Bytes::copy_from_slice).unwrap_or_default()
 }
 
 fn never_written(tag: u64, method_id: u16) -> Fault {

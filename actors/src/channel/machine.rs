@@ -32,7 +32,7 @@ use crate::{
     log_schedule::LogSchedule,
     message::{ChannelEvent, EntityKind, OnOutage, OpenChannel},
     outbox::Outbox,
-    transport::ReadCredit,
+    transport::{ChannelShare, ReadCredit},
     wire::{AMQPClass, Assembler, Fault, put_method},
 };
 
@@ -87,7 +87,16 @@ pub(super) struct Logged {
 pub(super) struct ConnectionLink {
     pub(super) epoch: u64,
     pub(super) credit: Arc<ReadCredit>,
+    /// The memory of its deliveries.
+    pub(super) share: Arc<ChannelShare>,
     pub(super) broker: Arc<BrokerNotes>,
+}
+
+impl Drop for ConnectionLink {
+    fn drop(&mut self) {
+        // Deliveries that are still held keep their part of the memory.
+        self.share.forget_unsettled();
+    }
 }
 
 /// A method that has a reply.
@@ -183,6 +192,7 @@ impl ChannelMachine {
         match self.frame(&method).map_err(Error::from).and_then(|frame| self.outbox.method(frame)) {
             Ok(()) => {
                 self.replies.expect(&method, entity, change, reply, now);
+                self.note_replies();
                 true
             }
             Err(error) => {
@@ -204,6 +214,13 @@ impl ChannelMachine {
         if let Ok(frame) = self.frame(method) {
             // An error means that the channel is closed.
             let _ = self.outbox.answer(frame);
+        }
+    }
+
+    /// Notes for the connection whether a call has no reply.
+    pub(super) fn note_replies(&self) {
+        if let Some(connection) = &self.connection {
+            connection.share.set_awaits_reply(!self.replies.is_empty());
         }
     }
 

@@ -108,7 +108,9 @@ impl ChannelMachine {
         match message {
             ChannelMessage::Frames { epoch, batch } => self.frames(epoch, &batch, Instant::now),
             ChannelMessage::Attached { epoch, flush, frame_max, credit, broker } => {
-                self.attached(ConnectionLink { epoch, credit, broker }, flush, frame_max, Instant::now());
+                let share = credit.share(self.number());
+                let connection = ConnectionLink { epoch, credit, share, broker };
+                self.attached(connection, flush, frame_max, Instant::now());
             }
             ChannelMessage::Detached { epoch, error } => {
                 if self.epoch() == epoch {
@@ -139,6 +141,8 @@ impl ChannelMachine {
                 log::warn!("channel {}: consumer {consumer} cancelled, too slow", self.number());
                 self.cancel_slow_consumer(consumer, Instant::now());
             }
+            ChannelMessage::ReducePrefetch => self.reduce_prefetch(Instant::now()),
+            ChannelMessage::LimitPrefetch { consumer } => self.limit_prefetch(consumer, Instant::now()),
             ChannelMessage::Blocked(reason) => self.outbox.set_blocked(reason),
             ChannelMessage::ConnectFailed { error } => self.connect_failed(&error),
             ChannelMessage::Drain => self.drain(Instant::now()),

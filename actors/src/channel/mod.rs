@@ -10,6 +10,7 @@
 //! | `replies`, `pending_reply` | which reply of the broker is for which call |
 //! | `publish_reply` | the reply to a publish that came by the mailbox |
 //! | `inbound`, `deliver` | frames of the broker, deliveries |
+//! | `reduce_prefetch` | consumers whose deliveries have too many bytes |
 //! | `skipped` | messages whose body is over a limit |
 //! | `consume`, `cancel`, `repair` | `basic.consume`, `basic.cancel`, consumers that cannot start again |
 //! | `outage`, `reopen`, `recovery` | a lost connection, a closed channel, what is recovered in which order |
@@ -41,6 +42,7 @@ mod pending_reply;
 mod prefetch;
 mod publish_reply;
 mod recovery;
+mod reduce_prefetch;
 mod renames;
 mod reopen;
 mod reopen_backoff;

@@ -86,6 +86,9 @@ impl ChannelMachine {
         self.replies.fail_all(cause);
         self.report_changes();
         self.inbox.reset();
+        if let Some(connection) = &self.connection {
+            connection.share.forget_unsettled();
+        }
         self.basic_recovers = 0;
         self.prefetch.reset();
         self.consumers.discard();

@@ -81,6 +81,26 @@ impl AttachedChannels {
         }
     }
 
+    /// Has a channel reduce the prefetch of one of its consumers.
+    pub(super) fn reduce_prefetch(&self, channel: u16) {
+        if let Some(Entry::Attached(attached)) = self.entries.get(usize::from(channel)) {
+            attached.recipient.do_send(ChannelMessage::ReducePrefetch);
+        }
+    }
+
+    /// Has a channel give a prefetch to one of its consumers.
+    pub(super) fn limit_prefetch(&self, channel: u16, consumer: u32) {
+        if let Some(Entry::Attached(attached)) = self.entries.get(usize::from(channel)) {
+            attached.recipient.do_send(ChannelMessage::LimitPrefetch { consumer });
+        }
+    }
+
+    /// Returns whether a publish has no confirm.
+    pub(super) fn awaits_confirm(&self) -> bool {
+        let is_awaited = |attached: &AttachedChannel| attached.outbox.load().unconfirmed > 0;
+        self.entries.iter().any(|entry| matches!(entry, Entry::Attached(attached) if is_awaited(attached)))
+    }
+
     /// Marks a channel as having bytes to write.
     pub(super) fn mark_ready(&mut self, channel: u16) {
         if let Some(Entry::Attached(attached)) = self.entries.get_mut(usize::from(channel))

@@ -45,7 +45,7 @@ impl HostileConnection {
     ) {
         let mut script = Script::new(bytes);
         let options = Arc::new(ConnectionOptions { frame_max: 4096, ..Default::default() });
-        let credit = Arc::new(ReadCredit::new(1 << 20));
+        let credit = Arc::new(ReadCredit::new(1 << 20, 1 << 20));
         let mut connection = Connection::new(options, 1, credit, supervisor, None);
         connection.phase = ConnectionPhase::Open;
         let mut hostile = Self { connection, channels, flush, outboxes: Vec::new() };

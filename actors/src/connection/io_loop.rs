@@ -109,7 +109,7 @@ impl Connection {
         self.decode_frames();
         loop {
             // While closing, deliveries are dropped, so they need no credit.
-            if !self.phase.is_closing() && self.credit.must_pause(cx.waker()) {
+            if !self.phase.is_closing() && self.credit.must_pause(cx.waker()) && !self.must_read_on() {
                 return Ok(true);
             }
             let Some(socket) = &mut self.socket else { return Ok(false) };
@@ -119,6 +119,7 @@ impl Connection {
                     self.reads += 1;
                     self.decode_frames();
                     self.check_answers(n);
+                    self.check_memory();
                     if n >= budget {
                         cx.waker().wake_by_ref();
                         return Ok(false);
@@ -140,6 +141,27 @@ impl Connection {
             && let Err(fault) = self.answers.look(self.channels.waiting_answers())
         {
             self.fail(fault);
+        }
+    }
+
+    /// Returns whether to read on though consumers hold too much: the application waits for a confirm or a reply,
+    /// maybe before it settles anything. A consumer without a prefetch, which acknowledges, is given one then.
+    #[cold]
+    fn must_read_on(&mut self) -> bool {
+        if !self.credit.memory().awaits_reply() && !self.channels.awaits_confirm() {
+            return false;
+        }
+        let Some((channel, consumer)) = self.credit.limitable_consumer() else { return false };
+        self.channels.limit_prefetch(channel, consumer);
+        true
+    }
+
+    /// Has a channel reduce the prefetch of a consumer when unsettled deliveries have too many bytes.
+    fn check_memory(&mut self) {
+        let memory = self.credit.memory();
+        memory.set_blocks(self.reader.held_bytes());
+        if let Some(channel) = memory.channel_over_bound() {
+            self.channels.reduce_prefetch(channel);
         }
     }
 

@@ -6,7 +6,7 @@
 //! [`worker_backoff`].
 //!
 //! Its mailbox, all from the channel by way of [`sink`]: [`Registered`], [`DeliveryBatch`], [`Resume`],
-//! [`Discard`], [`Leaving`], [`End`]. It reports a target that has stopped to the channel, with `TargetLost`.
+//! [`Discard`], [`TakeBack`], [`Leaving`], [`End`]. It reports a target that has stopped to the channel, with `TargetLost`.
 //!
 //! A stream of deliveries has no Consumer actor: see [`stream_sink`].
 
@@ -201,7 +201,7 @@ macro_rules! messages {
     )* };
 }
 
-messages! { Registered, DeliveryBatch, Resume, Discard, Leaving, End }
+messages! { Registered, DeliveryBatch, Resume, Discard, TakeBack, Leaving, End }
 
 /// The consumer is registered with a channel.
 #[derive(Debug)]
@@ -271,6 +271,19 @@ impl Handler<Discard> for Consumer {
     fn handle(&mut self, _: Discard, _: &mut Self::Context) {
         self.handover.take_back();
         self.waiting.drain(..).for_each(Delivery::discard);
+    }
+}
+
+/// What the target has not begun returns to the queue: it has too many bytes.
+#[derive(Debug)]
+struct TakeBack;
+
+impl Handler<TakeBack> for Consumer {
+    type Result = ();
+
+    fn handle(&mut self, _: TakeBack, _: &mut Self::Context) {
+        self.handover.take_back();
+        self.hand_back();
     }
 }
 

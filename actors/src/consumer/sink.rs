@@ -8,7 +8,8 @@ use std::{
 use actix::{Addr, ArbiterHandle, Recipient, WeakRecipient};
 
 use super::{
-    Consumer, DeliveryBatch, Discard, End, Leaving, Registered, Resume, permits::Permits, target::Target,
+    Consumer, DeliveryBatch, Discard, End, Leaving, Registered, Resume, TakeBack, permits::Permits,
+    target::Target,
 };
 use crate::message::{
     ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost, WorkerFactory,
@@ -90,6 +91,10 @@ impl DeliverySink for ActorSink {
         if !paused {
             self.consumer.do_send(Resume);
         }
+    }
+
+    fn take_back(&self) {
+        self.consumer.do_send(TakeBack);
     }
 
     fn discard(&self) {

@@ -192,6 +192,11 @@ impl DeliverySink for StreamSink {
 
     fn pause(&self, _: bool) {}
 
+    fn take_back(&self) {
+        let waiting = std::mem::take(&mut self.lock().queue);
+        hand_back(waiting);
+    }
+
     fn discard(&self) {
         let mut inner = self.lock();
         self.generation.fetch_add(1, Ordering::Release);

@@ -46,6 +46,18 @@ pub enum ChannelEvent {
     /// A delivery was not read, because its body is over a limit. It is settled as
     /// [`Consume::oversized`](crate::Consume::oversized) has it.
     DeliverySkipped(SkippedDelivery),
+    /// The unsettled deliveries of the connection had more bytes than
+    /// [`prefetch_bytes`](crate::ConnectionOptions::prefetch_bytes). What the application had not begun of this
+    /// consumer returned to its queue, and the consumer starts again with a smaller prefetch, which it keeps.
+    PrefetchReduced {
+        /// Tag of the consumer.
+        tag: Arc<str>,
+        /// The prefetch before; 0 if it had none, and would have paused reading while a confirm or a reply was
+        /// awaited.
+        from: u16,
+        /// The prefetch from now on.
+        to: u16,
+    },
     /// A consumer is running again after the broker cancelled it, or refused it during recovery.
     ConsumerRecovered {
         /// Tag of the consumer.

@@ -447,6 +447,16 @@ impl Delivery {
         self.parts.body_view()
     }
 
+    /// Returns the size with which it counts against limits in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.parts.size()
+    }
+
+    /// Returns the bytes of the block that it is a view of; `None` if its body has a buffer of its own.
+    pub(crate) fn view_len(&self) -> Option<usize> {
+        self.parts.view_len()
+    }
+
     /// Returns whether both deliveries belong to the same consumer and channel epoch.
     pub(super) fn same_consumer(&self, other: &Self) -> bool {
         let same = match (&self.acker, &other.acker) {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::wire::{LongSpan, Span};
+use crate::{
+    transport::JoinedBytes,
+    wire::{LongSpan, Span},
+};
 
 /// The undecoded parts of a delivery.
 #[derive(Clone, Debug)]
@@ -27,8 +30,16 @@ pub(crate) struct DeliveryParts {
 pub(crate) enum ContentLayout {
     /// In [`DeliveryParts::bytes`]: the body came in one frame.
     Contiguous { properties: LongSpan, body: LongSpan },
-    /// In buffers of their own, properties first: the body came in several frames.
-    Separate(Arc<(Bytes, Bytes)>),
+    /// In buffers of their own: the body came in several frames.
+    Separate(Arc<SeparateContent>),
+}
+
+#[derive(Debug)]
+pub(crate) struct SeparateContent {
+    pub(crate) properties: Bytes,
+    pub(crate) body: Bytes,
+    /// Counts the buffer of the body.
+    pub(crate) _counted: Option<JoinedBytes>,
 }
 
 /// Bodies of at least this size are returned as a view of the block that was read. A view of a smaller one
@@ -42,14 +53,14 @@ impl DeliveryParts {
     pub(super) fn body(&self) -> &[u8] {
         match &self.content {
             ContentLayout::Contiguous { body, .. } => body.of(&self.bytes),
-            ContentLayout::Separate(content) => &content.1,
+            ContentLayout::Separate(content) => &content.body,
         }
     }
 
     pub(super) fn properties(&self) -> &[u8] {
         match &self.content {
             ContentLayout::Contiguous { properties, .. } => properties.of(&self.bytes),
-            ContentLayout::Separate(content) => &content.0,
+            ContentLayout::Separate(content) => &content.properties,
         }
     }
 
@@ -67,8 +78,12 @@ impl DeliveryParts {
     pub(super) fn body_view(&self) -> Bytes {
         match &self.content {
             ContentLayout::Contiguous { body, .. } => self.bytes.slice_ref(body.of(&self.bytes)),
-            ContentLayout::Separate(content) => content.1.clone(),
+            ContentLayout::Separate(content) => content.body.clone(),
         }
+    }
+
+    pub(super) fn view_len(&self) -> Option<usize> {
+        matches!(self.content, ContentLayout::Contiguous { .. }).then(|| self.bytes.len())
     }
 
     /// Returns the size with which the delivery counts against limits in bytes.
@@ -76,7 +91,7 @@ impl DeliveryParts {
         match &self.content {
             ContentLayout::Contiguous { .. } => self.bytes.len() + OVERHEAD,
             ContentLayout::Separate(content) => {
-                self.bytes.len() + content.0.len() + content.1.len() + OVERHEAD
+                self.bytes.len() + content.properties.len() + content.body.len() + OVERHEAD
             }
         }
     }

@@ -15,6 +15,8 @@ pub(crate) trait DeliverySink: Send + Sync + fmt::Debug {
     fn batch(&self, deliveries: Vec<Delivery>);
     /// Called when a delivery is settled or dropped: the target may get another one.
     fn ended(&self);
+    /// Hands back the deliveries that the target has not begun. Later ones go to the target.
+    fn take_back(&self);
     /// Discards the deliveries that the target did not get yet. The broker delivers them again.
     fn discard(&self);
     /// Stops or resumes passing deliveries to the target.

@@ -45,7 +45,7 @@ mod unacceptable;
 pub(crate) use self::{
     acker::{Acker, Failures, Outcome, Unsettled},
     consume::{DeliveryTarget, WorkerFactory},
-    delivery_parts::{ContentLayout, DeliveryParts},
+    delivery_parts::{ContentLayout, DeliveryParts, SeparateContent},
     delivery_sink::{DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost},
     event_queue::{Backlog, Place},
     publishing::Outgoing,

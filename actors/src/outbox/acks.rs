@@ -119,8 +119,9 @@ impl Outbox {
             || (tag != 0 && !state.acks.is_outstanding(tag))
     }
 
-    /// Records deliveries that are about to be handed out. Tags count up from 1; `Err` has one that does not.
-    pub(crate) fn delivered(&self, batch: &[DeliveredTags]) -> Result<(), u64> {
+    /// Records deliveries that are about to be handed out, and returns how many are unsettled. Tags count up from
+    /// 1; `Err` has one that does not.
+    pub(crate) fn delivered(&self, batch: &[DeliveredTags]) -> Result<usize, u64> {
         let mut state = self.lock();
         let mut count = 0;
         for tags in batch {
@@ -132,7 +133,18 @@ impl Outbox {
             state.delivered += count;
         }
         state.render_many_acks(self.config.channel);
-        Ok(())
+        Ok(state.acks.outstanding())
+    }
+
+    /// Returns the lowest tag that the next delivery may have.
+    pub(crate) fn next_delivery(&self) -> u64 {
+        let state = self.lock();
+        state.acks.base + state.acks.ring.len() as u64
+    }
+
+    /// Returns how many deliveries of `consumer` with this tag or a higher one are unsettled.
+    pub(crate) fn unsettled_since(&self, tag: u64, consumer: u32) -> usize {
+        self.lock().acks.unsettled_since(tag, consumer)
     }
 
     /// Holds back returned deliveries of `consumer`, instead of requeueing them, until
@@ -315,6 +327,15 @@ impl Acks {
         let old = self.stragglers.range(..=tag).filter(|(_, entry)| mine(entry)).map(|(&tag, _)| tag);
         let new = (self.base..=tag).zip(&self.ring).filter(|(_, entry)| mine(entry)).map(|(tag, _)| tag);
         old.chain(new).collect()
+    }
+
+    fn unsettled_since(&self, tag: u64, consumer: u32) -> usize {
+        let mine = |entry: &TagEntry| {
+            entry.consumer == consumer && matches!(entry.state, AckState::Outstanding | AckState::HeldBack)
+        };
+        let old = self.stragglers.range(tag..).filter(|(_, entry)| mine(entry));
+        let new = (self.base..).zip(&self.ring).filter(|(at, entry)| *at >= tag && mine(entry));
+        old.count() + new.count()
     }
 
     pub(super) fn hold_back(&mut self, consumer: u32) {

@@ -69,7 +69,7 @@ impl ConnectionSupervisor {
     }
 
     fn start_connection(&mut self, ctx: &mut Context<Self>) {
-        let credit = Arc::new(ReadCredit::new(self.options.read_ahead));
+        let credit = Arc::new(ReadCredit::new(self.options.read_ahead, self.options.prefetch_bytes));
         let supervisor = ctx.address().recipient();
         let secret = self.secrets.current();
         let epoch = self.supervision.epoch;

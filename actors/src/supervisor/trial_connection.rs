@@ -196,7 +196,7 @@ impl Actor for TrialConnection {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(0);
-        let credit = Arc::new(ReadCredit::new(self.options.read_ahead));
+        let credit = Arc::new(ReadCredit::new(self.options.read_ahead, self.options.prefetch_bytes));
         let supervisor = ctx.address().recipient();
         let connection =
             Connection::new(self.options.clone(), EPOCH, credit.clone(), supervisor, self.secret.take());

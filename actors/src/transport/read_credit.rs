@@ -14,7 +14,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::IoClock;
+use super::{
+    IoClock,
+    delivery_memory::{ChannelShare, DeliveryMemory},
+};
 
 /// The bytes of unlimited deliveries on one connection.
 pub(crate) struct ReadCredit {
@@ -25,6 +28,7 @@ pub(crate) struct ReadCredit {
     reader: Mutex<Option<Waker>>,
     accounts: Mutex<Vec<Weak<CreditAccount>>>,
     io_clock: Arc<IoClock>,
+    memory: Arc<DeliveryMemory>,
 }
 
 /// The bytes that wait for one consumer.
@@ -35,16 +39,20 @@ pub(crate) struct CreditAccount {
     used: AtomicUsize,
     /// The consumer has ended and uses no more credit.
     closed: AtomicBool,
+    /// It acknowledges, so that a prefetch can limit it.
+    limitable: AtomicBool,
 }
 
 impl CreditAccount {
-    pub(crate) fn open(credit: &Arc<ReadCredit>, channel: u16, consumer: u32) -> Arc<Self> {
+    /// Opens the account of a consumer; of one that acknowledges (`limitable`), a prefetch can take its place.
+    pub(crate) fn open(credit: &Arc<ReadCredit>, channel: u16, consumer: u32, limitable: bool) -> Arc<Self> {
         let account = Arc::new(Self {
             credit: credit.clone(),
             channel,
             consumer,
             used: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            limitable: AtomicBool::new(limitable),
         });
         let mut accounts = credit.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.retain(|account| account.strong_count() > 0);
@@ -67,6 +75,11 @@ impl CreditAccount {
         }
     }
 
+    /// No prefetch can take its place.
+    pub(crate) fn set_unlimitable(&self) {
+        self.limitable.store(false, Ordering::Relaxed);
+    }
+
     /// Gives back all bytes and takes no more. Must not be called while another thread calls
     /// [`take`](Self::take).
     pub(crate) fn close(&self) {
@@ -82,8 +95,8 @@ impl fmt::Debug for CreditAccount {
 }
 
 impl ReadCredit {
-    /// Creates a credit of `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// Creates a credit of `limit` bytes, and of `prefetched` bytes for deliveries with a prefetch.
+    pub(crate) fn new(limit: usize, prefetched: usize) -> Self {
         Self {
             limit,
             used: AtomicUsize::new(0),
@@ -91,6 +104,7 @@ impl ReadCredit {
             reader: Mutex::new(None),
             accounts: Mutex::default(),
             io_clock: Arc::new(IoClock::new(Instant::now())),
+            memory: Arc::new(DeliveryMemory::new(prefetched)),
         }
     }
 
@@ -99,9 +113,45 @@ impl ReadCredit {
         &self.io_clock
     }
 
+    /// Returns the memory of the deliveries of the connection.
+    pub(crate) fn memory(&self) -> &DeliveryMemory {
+        &self.memory
+    }
+
+    /// Opens the part of a channel of that memory.
+    pub(crate) fn share(&self, channel: u16) -> Arc<ChannelShare> {
+        ChannelShare::open(&self.memory, channel)
+    }
+
+    /// Returns whether small deliveries are to be copied out of the blocks that they keep.
+    pub(crate) fn copies_small(&self) -> bool {
+        self.memory.copies_small(self.used())
+    }
+
     /// Returns the bytes in use.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Returns the consumer to limit by a prefetch, so that reading need not pause: of those that acknowledge the
+    /// one with the most bytes, if the others alone are within the credit.
+    pub(crate) fn limitable_consumer(&self) -> Option<(u16, u32)> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = accounts.iter().filter_map(Weak::upgrade);
+        let (limitable, others): (Vec<_>, Vec<_>) =
+            alive.partition(|account| account.limitable.load(Ordering::Relaxed));
+        let used = |account: &Arc<CreditAccount>| account.used.load(Ordering::SeqCst);
+        if others.iter().map(used).sum::<usize>() > self.limit {
+            return None;
+        }
+        let most =
+            limitable.iter().filter(|account| used(account) > 0).max_by_key(|account| used(account))?;
+        Some((most.channel, most.consumer))
+    }
+
+    /// Returns the most bytes that may wait.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Returns the channel and the consumer with the most bytes.

@@ -10,6 +10,8 @@ use bytes::BytesMut;
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
+use super::blocks::HeldBlocks;
+
 const BLOCK: usize = 64 * 1024;
 const LARGE_BLOCK: usize = 256 * 1024;
 /// While a frame of this size or more is awaited, the next block is a large one.
@@ -22,6 +24,9 @@ const MIN_FREE: usize = 4 * 1024;
 pub(crate) struct Reader {
     pub(crate) buffer: BytesMut,
     wanted: usize,
+    /// The size of the block that is read into.
+    block: usize,
+    held: HeldBlocks,
 }
 
 /// The result of one read.
@@ -39,6 +44,23 @@ impl Reader {
         self.wanted = wanted;
     }
 
+    /// Returns the bytes of blocks that were read before and are still referred to.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Makes room for a block of this size, in another one if the current one is referred to.
+    fn next_block(&mut self, size: usize) {
+        let free = self.buffer.capacity() - self.buffer.len();
+        // The second succeeds for a block that nothing refers to, and which is too small.
+        if !self.buffer.try_reclaim(size) && !self.buffer.try_reclaim(free + 1) {
+            let handle = self.buffer.split_to(0).freeze();
+            self.held.add(handle, self.block);
+        }
+        self.buffer.reserve(size);
+        self.block = self.buffer.capacity();
+    }
+
     /// Reads once into the buffer.
     pub(crate) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
@@ -48,7 +70,7 @@ impl Reader {
         let free = self.buffer.capacity() - self.buffer.len();
         if free < MIN_FREE.max(self.wanted) {
             let block = if self.wanted >= LARGE_FRAME { LARGE_BLOCK } else { BLOCK };
-            self.buffer.reserve(block.max(self.wanted));
+            self.next_block(block.max(self.wanted));
         }
         match poll_read_buf(Pin::new(socket), cx, &mut self.buffer) {
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(ReadProgress::End)),
@@ -91,6 +113,28 @@ mod tests {
             assert!(matches!(read, Poll::Ready(Ok(ReadProgress::Read(1)))));
             assert!(reader.buffer.capacity() <= LARGE_BLOCK + BLOCK, "{}", reader.buffer.capacity());
         }
+    }
+
+    #[test]
+    fn a_block_counts_while_something_of_it_is_kept() {
+        let mut reader = Reader::default();
+        let mut kept = Vec::new();
+        for n in 1..=100_000 {
+            let read = reader.poll_read(&mut &[7; 1000][..], &mut Context::from_waker(Waker::noop()));
+            assert!(matches!(read, Poll::Ready(Ok(ReadProgress::Read(1000)))));
+            let bytes = reader.buffer.split().freeze();
+            if n % 100 == 0 && kept.len() < 40 {
+                kept.push(bytes);
+            }
+        }
+        // No two of those are in one block.
+        assert!((40 * BLOCK..60 * BLOCK).contains(&reader.held_bytes()), "{}", reader.held_bytes());
+        kept.clear();
+        for _ in 0..500 {
+            let _ = reader.poll_read(&mut &[7; 1000][..], &mut Context::from_waker(Waker::noop()));
+            kept.push(reader.buffer.split().freeze());
+        }
+        assert!(reader.held_bytes() <= 10 * BLOCK, "{}", reader.held_bytes());
     }
 
     #[test]

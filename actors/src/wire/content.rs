@@ -160,7 +160,11 @@ impl Assembler {
             return Ok(self.complete(Ok(payload)));
         }
         match self.body.append(&payload, size) {
-            Ok(BodyPart::More) => Ok(None),
+            Ok(BodyPart::More) => {
+                // A joined body keeps no block.
+                self.copy_head();
+                Ok(None)
+            }
             Ok(BodyPart::Last(body)) => Ok(self.complete(body)),
             Err(fault) => Err(self.fail(fault)),
         }
@@ -369,6 +373,18 @@ mod tests {
         assert_eq!(content.payload, block[..10]);
         assert_eq!(content.header.properties, [&[0, 0][..], &block].concat());
         assert_eq!(content.body.unwrap(), "body");
+    }
+
+    #[test]
+    fn a_content_with_a_joined_body_keeps_no_block() {
+        let mut assembler = Assembler::new(1 << 20);
+        let block: Bytes = [&[7; 10], &header(4)[..], b"body"].concat().into();
+        assembler.begin(method(), block.slice(..10)).unwrap();
+        assembler.header(&block.slice(10..24)).unwrap();
+        assembler.body(block.slice(24..26)).unwrap();
+        let content = assembler.body(block.slice(26..)).unwrap().unwrap();
+        assert!(block.is_unique());
+        assert_eq!((content.payload, content.body.unwrap()), (vec![7; 10].into(), "body".into()));
     }
 
     #[test]

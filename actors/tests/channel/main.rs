@@ -11,3 +11,4 @@ mod failing_deliveries;
 mod late_replies;
 mod malformed_content;
 mod panics;
+mod prefetch_bytes;

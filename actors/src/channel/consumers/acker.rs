@@ -131,7 +131,12 @@ impl Acker for ChannelAcker {
         match why {
             Unsettled::NotBegun => self.settle(channel_epoch, tag, Outcome::NotBegun),
             Unsettled::Failed(failures) => self.requeue_failed(channel_epoch, tag, failures),
-            Unsettled::Dropped(_) if self.drops.as_ref().is_some_and(|drops| !drops.has_target()) => {
+            Unsettled::Dropped(_)
+                if self
+                    .drops
+                    .as_ref()
+                    .is_some_and(|drops| drops.is_taken_back(tag) || !drops.has_target()) =>
+            {
                 self.settle(channel_epoch, tag, Outcome::NotBegun)
             }
             Unsettled::Dropped(failures) => {

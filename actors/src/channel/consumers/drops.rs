@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -28,6 +28,8 @@ pub(in crate::channel) struct Drops {
     leaving: AtomicBool,
     /// What its target has not begun returns to the queue.
     handing_back: AtomicBool,
+    /// What the target had not begun below this tag was taken back. Its mailbox drops it when it gets there.
+    taken_back: AtomicU64,
     log: Mutex<LogSchedule>,
     first_failures: Mutex<FirstFailures>,
 }
@@ -38,6 +40,7 @@ impl Drops {
             sink,
             leaving: AtomicBool::new(false),
             handing_back: AtomicBool::new(false),
+            taken_back: AtomicU64::new(0),
             log: Mutex::default(),
             first_failures: Mutex::default(),
         }
@@ -61,6 +64,25 @@ impl Drops {
     pub(super) fn has_target(&self) -> bool {
         let has_target = || self.sink.upgrade().is_none_or(|sink| sink.has_target());
         !self.handing_back.load(Ordering::Relaxed) && has_target()
+    }
+
+    /// What the target has not begun is taken back: deliveries with lower tags that are dropped from now on.
+    pub(in crate::channel) fn take_back_before(&self, tag: u64) {
+        self.taken_back.store(tag, Ordering::Relaxed);
+    }
+
+    /// The consumer has started again, and its next delivery has this tag or a higher one.
+    pub(in crate::channel) fn restarted(&self, next: u64) {
+        if next < self.taken_back.load(Ordering::Relaxed) {
+            // The channel was opened again: tags begin at 1.
+            self.take_back_before(0);
+        }
+    }
+
+    /// Returns whether a delivery that is dropped now was not begun: it was taken back. One that was begun
+    /// before counts as such, too, once.
+    pub(super) fn is_taken_back(&self, tag: u64) -> bool {
+        tag < self.taken_back.load(Ordering::Relaxed)
     }
 
     /// Counts a message that has failed for the first time. Returns whether there were too many of late.

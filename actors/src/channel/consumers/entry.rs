@@ -33,6 +33,22 @@ pub(in crate::channel) struct ConsumerEntry {
     pub(in crate::channel) skips: LogSchedule,
     /// Deliveries of the frame batch that is read now.
     pub(in crate::channel) batch: Vec<Delivery>,
+    pub(in crate::channel) volume: Volume,
+}
+
+/// What is known of the bytes of its deliveries.
+#[derive(Debug, Default)]
+pub(in crate::channel) struct Volume {
+    /// The average size of some deliveries.
+    pub(in crate::channel) average: usize,
+    /// Deliveries from this tag on belong to its last start.
+    pub(in crate::channel) since: u64,
+    /// They come from a stream.
+    pub(in crate::channel) of_stream: bool,
+    /// What arrives returns to the queue.
+    pub(in crate::channel) returns: bool,
+    /// The broker sends more than the prefetch allows.
+    pub(in crate::channel) beyond: bool,
 }
 
 /// The arguments of its `basic.consume`.
@@ -107,6 +123,13 @@ impl ConsumerEntry {
 
     /// Sends its batch to the sink.
     pub(in crate::channel) fn flush(&mut self) {
+        if let Some(last) = self.batch.last() {
+            let (before, size) = (self.volume.average, last.size());
+            self.volume.average = if before == 0 { size } else { (7 * before + size) / 8 };
+        }
+        if self.volume.returns {
+            return self.batch.drain(..).for_each(Delivery::hand_back);
+        }
         // The next batch is likely to be as large as this one.
         let next = Vec::with_capacity(self.batch.len());
         self.sink.batch(std::mem::replace(&mut self.batch, next));

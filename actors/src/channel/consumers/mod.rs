@@ -14,14 +14,15 @@ use self::gets::Gets;
 pub(super) use self::{
     acker::ChannelAcker,
     drops::Drops,
-    entry::{ConsumerEntry, Subscription},
+    entry::{ConsumerEntry, Subscription, Volume},
     faults::ConnectionFaults,
     phase::ConsumerPhase,
 };
 use crate::{
     error::Error,
-    message::{ConsumerEnd, DeliveryParts},
+    message::{ConsumerEnd, Delivery, DeliveryParts},
     outbox::Outbox,
+    transport::Sizes,
 };
 
 #[derive(Debug, Default)]
@@ -89,6 +90,17 @@ impl Consumers {
         self.entries.get_mut(at)?.take()
     }
 
+    /// Returns whether a delivery that is a stream's was added.
+    pub(super) fn note_streams(&mut self) {
+        for &at in &self.staged {
+            if let Some(Some(entry)) = self.entries.get_mut(at)
+                && entry.batch.last().is_some_and(|last| last.stream_offset().is_some())
+            {
+                entry.volume.of_stream = true;
+            }
+        }
+    }
+
     pub(super) fn by_id(&mut self, id: u32) -> Option<&mut ConsumerEntry> {
         self.entries.iter_mut().flatten().find(|entry| entry.id() == id)
     }
@@ -98,7 +110,7 @@ impl Consumers {
         self.remove(&tag)
     }
 
-    fn all(&self) -> impl Iterator<Item = &ConsumerEntry> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &ConsumerEntry> {
         self.entries.iter().flatten()
     }
 
@@ -192,6 +204,16 @@ impl Consumers {
             self.staged.push(at);
         }
         entry.stage(parts);
+    }
+
+    /// Counts the sizes of some of the deliveries that were added.
+    pub(super) fn sample(&self, sizes: &mut Sizes) {
+        for &at in &self.staged {
+            let last = self.entries.get(at).and_then(Option::as_ref).and_then(|entry| entry.batch.last());
+            if let Some(bytes) = last.and_then(Delivery::view_len) {
+                sizes.sample(bytes);
+            }
+        }
     }
 
     /// Sends every batch to its sink.

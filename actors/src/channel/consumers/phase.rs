@@ -14,6 +14,8 @@ pub(in crate::channel) enum ConsumerPhase {
     /// The broker has cancelled it. The reply to the client's `basic.cancel` is awaited: some brokers keep
     /// the consumer until then and would not take its tag twice.
     Freeing,
+    /// It is cancelled, and starts again with a smaller prefetch once the reply has come.
+    Reducing,
     /// It cannot start; the supervisor repairs what it needs.
     Suspended,
     /// It is being cancelled: by the application (`None`), or for this reason.
@@ -44,11 +46,30 @@ impl ConsumerPhase {
 
     /// The broker has cancelled it; returns whether it can be repaired.
     pub(in crate::channel) fn cancelled_by_broker(&mut self) -> bool {
-        let running = matches!(self, Self::Starting | Self::Active | Self::Restarting { .. });
+        let running =
+            matches!(self, Self::Starting | Self::Active | Self::Reducing | Self::Restarting { .. });
         if running {
             *self = Self::Freeing;
         }
         running
+    }
+
+    /// It is cancelled in order to start again with a smaller prefetch; returns whether it is.
+    pub(in crate::channel) fn reduce(&mut self) -> bool {
+        let active = matches!(self, Self::Active);
+        if active {
+            *self = Self::Reducing;
+        }
+        active
+    }
+
+    /// The reply to `basic.cancel` has come; returns whether it starts again now.
+    pub(in crate::channel) fn reduced(&mut self) -> bool {
+        let reducing = matches!(self, Self::Reducing);
+        if reducing {
+            *self = Self::Restarting { repaired: false };
+        }
+        reducing
     }
 
     /// The reply to `basic.cancel` has come; returns whether it waits for its repair now.
@@ -63,6 +84,10 @@ impl ConsumerPhase {
     /// It could not start again.
     pub(in crate::channel) fn suspend(&mut self) {
         *self = Self::Suspended;
+    }
+
+    pub(in crate::channel) fn is_active(&self) -> bool {
+        matches!(self, Self::Active)
     }
 
     pub(in crate::channel) fn is_suspended(&self) -> bool {
@@ -81,7 +106,7 @@ impl ConsumerPhase {
     /// The channel is closed and reopens: the broker has forgotten its consumers.
     pub(in crate::channel) fn channel_closed(&mut self) {
         match self {
-            Self::Starting | Self::Active => *self = Self::Restarting { repaired: false },
+            Self::Starting | Self::Active | Self::Reducing => *self = Self::Restarting { repaired: false },
             Self::Freeing => *self = Self::Restarting { repaired: true },
             Self::Restarting { .. } | Self::Suspended | Self::Cancelling { .. } => {}
         }
@@ -99,8 +124,9 @@ impl ConsumerPhase {
         matches!(self, Self::Restarting { .. })
     }
 
+    /// Returns whether it stays although it is being cancelled at the broker.
     pub(in crate::channel) fn is_freeing(&self) -> bool {
-        matches!(self, Self::Freeing)
+        matches!(self, Self::Freeing | Self::Reducing)
     }
 
     pub(in crate::channel) fn is_cancelling(&self) -> bool {
@@ -120,7 +146,7 @@ impl ConsumerPhase {
 mod tests {
     use super::*;
 
-    fn all() -> [ConsumerPhase; 7] {
+    fn all() -> [ConsumerPhase; 8] {
         [
             ConsumerPhase::Starting,
             ConsumerPhase::Active,
@@ -129,6 +155,7 @@ mod tests {
             ConsumerPhase::Freeing,
             ConsumerPhase::Suspended,
             ConsumerPhase::Cancelling { end: None },
+            ConsumerPhase::Reducing,
         ]
     }
 
@@ -146,6 +173,15 @@ mod tests {
         assert!(phase.repaired() && phase.restarts());
         assert!(phase.consumed(), "it was suspended");
         assert!(matches!(phase, ConsumerPhase::Active));
+    }
+
+    #[test]
+    fn only_an_active_consumer_is_reduced_and_starts_again_after_the_reply() {
+        let reduced = of_all(|phase| (phase.reduce(), phase.reduced() && phase.restarts()));
+        let of_active = (true, true);
+        assert_eq!(reduced[1], of_active);
+        assert_eq!(reduced.iter().filter(|reduced| **reduced == of_active).count(), 1);
+        assert_eq!(reduced[7], (false, true), "it was being reduced");
     }
 
     #[test]
@@ -172,7 +208,7 @@ mod tests {
     #[test]
     fn only_a_running_consumer_is_repaired_after_the_brokers_cancel() {
         let repaired = of_all(ConsumerPhase::cancelled_by_broker);
-        assert_eq!(repaired, [true, true, true, true, false, false, false]);
+        assert_eq!(repaired, [true, true, true, true, false, false, false, true]);
     }
 
     #[test]
@@ -181,7 +217,7 @@ mod tests {
             phase.channel_closed();
             phase.restarts()
         });
-        assert_eq!(restart, [true, true, true, true, true, false, false]);
+        assert_eq!(restart, [true, true, true, true, true, false, false, true]);
         let mut freeing = ConsumerPhase::Freeing;
         freeing.channel_closed();
         assert!(freeing.consumed(), "its repair is done by the reopening");

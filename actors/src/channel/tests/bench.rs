@@ -85,11 +85,9 @@ impl Bench {
 
     pub(super) fn attach(&mut self) {
         self.epoch += 1;
-        let connection = ConnectionLink {
-            epoch: self.epoch,
-            credit: Arc::new(ReadCredit::new(1 << 20)),
-            broker: Arc::new(BrokerNotes::new(BrokerRules::of("RabbitMQ", self.version))),
-        };
+        let credit = Arc::new(ReadCredit::new(1 << 20, 1 << 20));
+        let broker = Arc::new(BrokerNotes::new(BrokerRules::of("RabbitMQ", self.version)));
+        let connection = ConnectionLink { epoch: self.epoch, share: credit.share(1), credit, broker };
         self.machine.attached(connection, Arc::new(flushes()), 131_072, self.now);
     }
 
@@ -366,6 +364,8 @@ impl DeliverySink for Sink {
     }
 
     fn discard(&self) {}
+
+    fn take_back(&self) {}
 
     fn pause(&self, _: bool) {}
 

@@ -63,6 +63,8 @@ impl DeliverySink for Batches {
         true
     }
 
+    fn take_back(&self) {}
+
     fn discard(&self) {}
 
     fn pause(&self, _: bool) {}
@@ -95,7 +97,7 @@ impl Bench {
             epoch: 1,
             flush: Arc::new(receiver.recipient()),
             frame_max: 131_072,
-            credit: Arc::new(ReadCredit::new(1 << 20)),
+            credit: Arc::new(ReadCredit::new(1 << 20, 1 << 20)),
             broker: Arc::default(),
         });
         let bench = Self { channel, flushes };

@@ -5,6 +5,7 @@ mod cancel;
 mod closing;
 mod counting;
 mod recovery;
+mod reduce_prefetch;
 mod replies;
 mod schedules;
 mod silence;
