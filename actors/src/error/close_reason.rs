@@ -86,8 +86,22 @@ impl CloseReason {
     /// assert_eq!(explain(&Error::credentials("none")), "see the text");
     /// ```
     pub fn explanation(&self) -> Option<&'static str> {
-        let matches = |signs: &[&str]| signs.iter().all(|sign| self.text.contains(sign));
+        let matches = |signs: &[&str]| signs.iter().all(|sign| self.says(sign));
         EXPLANATIONS.iter().find(|(signs, _)| matches(signs)).map(|(_, words)| *words)
+    }
+
+    /// Returns the text up to its first name of a client, with the quotation mark.
+    pub(crate) fn words(&self) -> &str {
+        let text = self.text.as_str();
+        text.find('\'').map_or(text, |at| text.get(..=at).unwrap_or_default())
+    }
+
+    /// Returns whether the broker says this outside of names, which it quotes: before the first one, or behind the
+    /// last one if the text is not cut.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        let behind =
+            self.text.rsplit_once('\'').map(|(_, behind)| behind).filter(|text| !text.ends_with("..."));
+        self.words().contains(words) || behind.is_some_and(|text| text.contains(words))
     }
 
     /// Returns the name of the exchange that does not exist (404).
@@ -180,6 +194,18 @@ mod tests {
             Some("the operator of the broker does not permit this deprecated feature")
         );
         assert_eq!(reason("INTERNAL_ERROR").explanation(), None);
+    }
+
+    #[test]
+    fn names_of_clients_are_not_words_of_the_broker() {
+        let says = |text: &str| CloseReason::new(404, text, 60, 40).says("is down");
+        assert!(says("vhost is down") && says("queue 'q' in vhost '/' is down or inaccessible"));
+        assert!(says("node is down: 'q...") && says("queue 'it's' is down"));
+        for text in ["queue 'is down' in vhost '/'", "queue 'x is down...", "no queue 'q' in vhost 'is down'"]
+        {
+            assert!(!says(text), "{text}");
+        }
+        assert_eq!(CloseReason::new(403, "access to 'a' 'b'", 0, 0).words(), "access to '");
     }
 
     #[test]

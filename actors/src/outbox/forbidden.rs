@@ -124,9 +124,8 @@ impl Forbidden {
 
     /// The exchange is declared, which tells that it is not internal, and nothing of the permission to write.
     pub(super) fn declared(&mut self, exchange: &str) {
-        let is_internal = |error: &Error| {
-            error.close_reason().is_some_and(|reason| reason.text.contains("internal exchange"))
-        };
+        let is_internal =
+            |error: &Error| error.close_reason().is_some_and(|reason| reason.says("internal exchange '"));
         self.places.retain(|(place, refusing)| {
             !matches!(place, ForbiddenPlace::Exchange(name) if name == exchange)
                 || !is_internal(&refusing.error)
@@ -291,6 +290,14 @@ mod tests {
         forbidden.insert(exchange(), error, now);
         forbidden.declared("x");
         assert_eq!(of(&mut forbidden, "k", now), "unknown");
+        // A name is not taken for a word of the broker.
+        let name = "an internal exchange 'x";
+        let text =
+            format!("ACCESS_REFUSED - write access to exchange '{name}' in vhost '/' refused for user 'u'");
+        let error = Error::channel_closed("closed", Some(CloseReason::new(403, text, 60, 40)));
+        forbidden.insert(ForbiddenPlace::Exchange(name.to_owned()), error, now);
+        forbidden.declared(name);
+        assert!(!forbidden.is_empty());
     }
 
     #[test]

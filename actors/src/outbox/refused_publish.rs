@@ -63,8 +63,7 @@ impl<'a> RefusedPublish<'a> {
     /// Reads the reason; `None` for a text of which the publish cannot be told.
     pub(super) fn of(reason: &'a CloseReason) -> Option<Self> {
         let text = reason.text.as_str();
-        // From the first quotation mark on, the text has names of clients.
-        let fixed = text.find('\'').map_or(text, |at| text.get(..=at).unwrap_or_default());
+        let fixed = reason.words();
         let behind = |mark: &str| fixed.find(mark).and_then(|at| text.get(at + mark.len()..));
         if let Some(rest) = behind("message size ") {
             let number = |text: &str| text.split(' ').next().and_then(|number| number.parse::<usize>().ok());

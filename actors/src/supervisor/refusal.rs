@@ -7,9 +7,9 @@ use crate::error::{Error, ErrorKind};
 pub(super) fn is_transient(error: &Error) -> bool {
     error.close_reason().is_some_and(|reason| match reason.code {
         403 | 405 | 541 => true,
-        // A name may contain one of the words below.
+        // Between two names is where a name may contain one of the words below.
         404 if reason.text.starts_with("NOT_FOUND - no ") => false,
-        404 => ["down", "stopped", "unavailable"].iter().any(|word| reason.text.contains(word)),
+        404 => ["down", "stopped", "unavailable"].iter().any(|word| reason.says(word)),
         _ => false,
     })
 }
