@@ -84,8 +84,9 @@ impl Exchange {
     /// channel, and a robust one [is reopened](Channel#a-channel-that-the-broker-closes); none of these is
     /// retryable. After a 404, publishes to the exchange fail with it and are not sent until the exchange is
     /// found again. After a 403, publishes to the exchange, or to it with the forbidden routing key, fail with
-    /// it and are not sent for 1 second, then twice as long each time up to 60 seconds; after each pause one is
-    /// sent, and if the broker takes it the next ones are; one a second at most on a connection. So it is after
+    /// it and are not sent for 1 second, then twice as long each time up to 60 seconds. The first one after
+    /// the pause is sent, and if the broker takes it the next ones are; but a connection sends one such publish a
+    /// second at most, so that with many forbidden places each is asked for later. So it is after
     /// a 406, with all publishes under other `user_id`s than that of the connection, with all larger bodies, and
     /// with requests to `amq.rabbitmq.reply-to`, until the channel consumes from it. 1,024 forbidden routing
     /// keys and 64 other refusals are remembered; what is not remembered closes the channel again, whose other
