@@ -71,7 +71,7 @@ impl ChannelMachine {
             offsets: (self.recovers && consume.queue_type == Some(QueueType::Stream)).then(Arc::default),
             _deliveries: Some(Arc::new(ends.deliveries)),
         };
-        let queue = subscription.queue.clone();
+        let (queue, name) = (subscription.queue.clone(), acker.tag.clone());
         let arguments = &subscription.arguments;
         let method = methods::basic_consume(&queue, &tag, consume.no_ack, consume.exclusive, arguments)?;
         let sink = open_sink(consume.target)?;
@@ -104,7 +104,7 @@ impl ChannelMachine {
         let consumed = PendingReply::Consumed { tag, responder, cancel: None };
         self.note_reply_consumer(&queue);
         if self.ask(Request::new(method, consumed).on(queue).changing(record), now) {
-            self.outputs.push(Output::BindSink { sink, consumer: id, permits });
+            self.outputs.push(Output::BindSink { sink, consumer: id, tag: name, permits });
         }
         Ok(reply)
     }

@@ -51,8 +51,8 @@ impl Channel {
             (Output::Supervisor(message), _) => self.supervisor.do_send(message),
             (Output::Event(event @ ChannelEvent::Closed(_)), _) => self.watchers.close(event),
             (Output::Event(event), Some(_)) => self.watchers.notify(&event),
-            (Output::BindSink { sink, consumer, permits }, Some(ctx)) => {
-                sink.bind(SinkRegistration { consumer, permits, lost: ctx.address().recipient() });
+            (Output::BindSink { sink, consumer, tag, permits }, Some(ctx)) => {
+                sink.bind(SinkRegistration { consumer, tag, permits, lost: ctx.address().recipient() });
             }
             (Output::RetryNacks { channel_epoch, after }, Some(ctx)) => {
                 ctx.run_later(after, move |channel, ctx| {
@@ -138,7 +138,10 @@ impl ChannelMachine {
             ChannelMessage::ConsumerAtFault { consumer, error } => self.consumer_at_fault(consumer, error),
             ChannelMessage::ConsumerNotAtFault { tag } => self.consumer_not_at_fault(&tag),
             ChannelMessage::CancelSlowConsumer { consumer } => {
-                log::warn!("channel {}: consumer {consumer} cancelled, too slow", self.number());
+                let tag = self.consumers.by_id(consumer).map(|entry| entry.tag().clone());
+                if let Some(tag) = tag {
+                    log::warn!("channel {}: consumer {tag:?} cancelled, too slow", self.number());
+                }
                 self.cancel_slow_consumer(consumer, Instant::now());
             }
             ChannelMessage::ReducePrefetch => self.reduce_prefetch(Instant::now()),

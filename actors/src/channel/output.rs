@@ -20,6 +20,7 @@ pub(super) enum Output {
     BindSink {
         sink: Arc<dyn DeliverySink>,
         consumer: u32,
+        tag: Arc<str>,
         /// How many deliveries may be unsettled, where the broker does not bound them.
         permits: Option<usize>,
     },

@@ -123,7 +123,7 @@ impl ChannelMachine {
         // What goes on for long is not repeated.
         let goes_on = pause >= MAX_PAUSE || (is_taken_out && !pause.is_zero());
         let level = if goes_on { log::Level::Debug } else { log::Level::Warn };
-        log::log!(level, "channel {channel}: reopened{}: {cause}", after(pause));
+        log::log!(level, "channel {channel}: is reopened{}: {cause}", after(pause));
         let mut skipped = self.state.take_skipped();
         let others = Error::closed_meanwhile(cause);
         let fail = self.fails_in_outage && !pause.is_zero() && !is_taken_out;
@@ -157,13 +157,17 @@ impl ChannelMachine {
             None => {}
         }
         self.suspend(&skipped);
+        // A short pause, which repeats as long as publishes are wrong, is not a change of health.
+        let is_missing = !is_taken_out || self.state.awaits_recovery();
         if pause.is_zero() {
             self.state.reopen(cause.clone(), skipped);
             return self.send_recovery(now);
         }
         let until = now + pause;
         self.state.back_off(until, cause.clone(), skipped);
-        self.report_backing_off(cause, Some(until));
+        if is_missing {
+            self.report_backing_off(cause, Some(until));
+        }
         self.reopen_later(pause, now);
     }
 
@@ -248,7 +252,7 @@ impl ChannelMachine {
             }
             if let Some(entry) = self.consumers.by_id(consumer) {
                 let tag = entry.tag().clone();
-                log::warn!("channel {}: reopened without consumer {tag:?}: {error}", self.number());
+                log::warn!("channel {}: is reopened without consumer {tag:?}: {error}", self.number());
             }
             let others = self.consumers.restarting_beside(consumer);
             skipped.extend(others.into_iter().map(|other| (other, error.clone())));
@@ -328,5 +332,5 @@ impl ChannelMachine {
 }
 
 fn after(pause: Duration) -> String {
-    if pause.is_zero() { String::new() } else { format!(" after {pause:?}") }
+    if pause.is_zero() { String::new() } else { format!(" in {pause:?}") }
 }

@@ -63,6 +63,7 @@ pub struct Consumer {
 #[derive(Debug)]
 struct LossReport {
     consumer: u32,
+    tag: Arc<str>,
     why: TargetEnd,
     channel: Option<Recipient<TargetLost>>,
 }
@@ -137,7 +138,7 @@ impl Consumer {
             LossAction::Rebuild => self.rebuild_later(ctx),
             LossAction::Report => {
                 if let Some(mut report) = self.loss_report.take() {
-                    log::warn!("consumer {}: its actor has stopped", report.consumer);
+                    log::warn!("consumer {:?}: its actor has stopped", report.tag);
                     report.why = TargetEnd::ActorStopped;
                 }
             }
@@ -154,8 +155,8 @@ impl Consumer {
     fn rebuild_later(&mut self, ctx: &mut Context<Self>) {
         self.target.clear();
         let wait = self.backoff.worker_stopped(Instant::now(), fastrand::f64());
-        let consumer = self.loss_report.as_ref().map_or(0, |report| report.consumer);
-        log::warn!("consumer {consumer}: its worker has stopped, the next one is built in {wait:?}");
+        let tag = self.loss_report.as_ref().map_or("", |report| &report.tag);
+        log::warn!("consumer {tag:?}: its worker has stopped, the next one is built in {wait:?}");
         ctx.run_later(wait, |consumer, ctx| {
             if consumer.state.rebuild() {
                 consumer.build();
@@ -214,9 +215,9 @@ impl Handler<Registered> for Consumer {
         if let Some(earlier) = self.loss_report.take() {
             earlier.disarm();
         }
-        let SinkRegistration { consumer, lost, .. } = registration;
+        let SinkRegistration { consumer, tag, lost, .. } = registration;
         let why = TargetEnd::ConsumerStopped;
-        self.loss_report = Some(LossReport { consumer, why, channel: Some(lost) });
+        self.loss_report = Some(LossReport { consumer, tag, why, channel: Some(lost) });
         self.state.registered();
     }
 }

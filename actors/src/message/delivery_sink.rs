@@ -1,6 +1,6 @@
 //! Where a channel sends the deliveries of a consumer: a Consumer actor or a stream.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use actix::{Message, Recipient};
 
@@ -46,6 +46,7 @@ pub(crate) enum Leave {
 #[derive(Debug)]
 pub(crate) struct SinkRegistration {
     pub(crate) consumer: u32,
+    pub(crate) tag: Arc<str>,
     /// How many deliveries the application may hold, if the broker does not limit them.
     pub(crate) permits: Option<usize>,
     pub(crate) lost: Recipient<TargetLost>,

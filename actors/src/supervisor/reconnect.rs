@@ -36,7 +36,9 @@ impl Supervision {
     pub(super) fn connection_opened(&mut self, opened: Opened, now: Instant) -> bool {
         let Phase::Dialling(_) = self.phase else { return false };
         let history = self.phase.history();
-        log::info!("connection {}: open, {} ({})", self.epoch, opened.address, opened.peer_addr);
+        let peer = opened.peer_addr.to_string();
+        let peer = if peer == opened.address.to_string() { String::new() } else { format!(" ({peer})") };
+        log::info!("connection {}: open, {}{peer}", self.epoch, opened.address);
         self.channels.numbers.set_max(opened.negotiated.channel_max);
         self.backoff.connected();
         let open = Open { opened: opened.into() };

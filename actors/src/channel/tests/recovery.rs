@@ -187,6 +187,41 @@ fn a_channel_that_is_closed_again_and_again_is_reopened_after_pauses() {
     assert!(consumer.end().is_none());
 }
 
+/// Wrong calls and publishes repeat, and the pauses between them are short: health does not follow each.
+#[test]
+fn a_short_pause_is_not_missing() {
+    for (text, method, is_reported) in [
+        ("NOT_FOUND - no queue 'jobs' in vhost '/'", 30, false),
+        // Another cause, which may close the channel again.
+        ("PRECONDITION_FAILED", 90, true),
+    ] {
+        let mut bench = Bench::open();
+        let mut reports = Vec::new();
+        for _ in 0..12 {
+            let _purged = bench.call(PurgeQueue::new("jobs"));
+            bench.outputs();
+            bench.close_by_broker(404, text, 50, method);
+            let mut pause = None;
+            for output in bench.outputs() {
+                match output {
+                    Output::Supervisor(SupervisorMessage::ChannelBackingOff { .. }) => reports.push(true),
+                    Output::Reopen { channel_epoch, after } => pause = Some((channel_epoch, after)),
+                    _ => {}
+                }
+            }
+            if let Some((epoch, after)) = pause {
+                assert!(is_reported || after == Duration::from_millis(100), "{after:?}");
+                reports.push(false);
+                bench.now += after;
+                bench.machine.reopen_when_due(epoch, bench.now);
+            }
+            bench.answer_opening();
+            assert!(bench.machine.state.is_open());
+        }
+        assert_eq!((reports.contains(&true), reports.contains(&false)), (is_reported, true), "{text}");
+    }
+}
+
 #[test]
 fn a_pause_ends_with_the_connection_and_counts_no_more() {
     let mut bench = Bench::open();
