@@ -7,6 +7,7 @@ use super::{
     missing::{EntityKey, Repair},
     phase::Phase,
     redeclare_steps::RecoveryStep,
+    room::Freed,
     supervision::Supervision,
     topology::BindingKey,
 };
@@ -134,12 +135,17 @@ impl Supervision {
         }
     }
 
-    /// A channel has closed: there is room for the utility channel.
+    /// A channel has closed: there is room for the utility channel, or it is time to look.
     pub(super) fn room(&mut self, now: Instant) {
-        if self.room.freed(now) {
-            self.effects.push_back(Effect::StopTrial);
+        match self.room.freed(now) {
+            Freed::Room { probing } => {
+                if probing {
+                    self.effects.push_back(Effect::StopTrial);
+                }
+                self.missing.room(now);
+            }
+            Freed::Probe => self.missing.set_room_try(self.room.due()),
         }
-        self.missing.room(now);
     }
 
     /// Returns when it is time to look for room.

@@ -3,7 +3,8 @@
 //!
 //! There is room again when a channel of this connection closes. Other connections of the user may make room
 //! as well: while something waits for it, a channel is opened on a short-lived connection now and then, which
-//! costs only that one if the limit still holds. No actix and no clock here.
+//! costs only that one if the limit still holds. After two losses in a row, only that declares room: an application
+//! that closes channels and opens others takes the room itself. No actix and no clock here.
 
 use std::time::Duration;
 
@@ -36,10 +37,21 @@ enum RoomState {
     AtLimit {
         error: Error,
         pause: Duration,
+        /// The pause after the loss is over.
+        not_before: Instant,
         due: Instant,
         /// The number of the trial that looks for room.
         probe: Option<u64>,
     },
+}
+
+/// What the close of a channel means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Freed {
+    /// There is room. A probe that is under way is not needed now.
+    Room { probing: bool },
+    /// A probe has to find out.
+    Probe,
 }
 
 impl Room {
@@ -52,7 +64,8 @@ impl Room {
         }
         self.losses = self.losses.saturating_add(1);
         let pause = self.loss_pause();
-        self.state = RoomState::AtLimit { error, pause, due: now + pause, probe: None };
+        let due = now + pause;
+        self.state = RoomState::AtLimit { error, pause, not_before: due, due, probe: None };
     }
 
     fn loss_pause(&self) -> Duration {
@@ -110,13 +123,21 @@ impl Room {
         probing
     }
 
-    /// A channel of the connection has closed. Returns whether a probe was under way, which is not needed now.
-    pub(super) fn freed(&mut self, now: Instant) -> bool {
+    /// A channel of the connection has closed. That makes room, unless the room was gone at once before: then the next
+    /// probe need not wait longer than after the loss.
+    pub(super) fn freed(&mut self, now: Instant) -> Freed {
         let probing = self.is_probing();
-        if self.error().is_some() {
-            self.state = RoomState::FreeSince(now);
+        match &mut self.state {
+            RoomState::AtLimit { not_before, due, probe, .. } if self.losses > 1 => {
+                if probe.is_none() {
+                    *due = now.max(*not_before).min(*due);
+                }
+                return Freed::Probe;
+            }
+            RoomState::AtLimit { .. } => self.state = RoomState::FreeSince(now),
+            RoomState::Free | RoomState::FreeSince(_) => {}
         }
-        probing
+        Freed::Room { probing }
     }
 }
 
@@ -174,13 +195,36 @@ mod tests {
     #[test]
     fn a_channel_that_closes_makes_room_and_a_lost_connection_ends_a_probe() {
         let (mut room, now) = (Room::default(), Instant::now());
-        assert!(!room.freed(now) && !room.stop_probe(now));
+        assert!(room.freed(now) == Freed::Room { probing: false } && !room.stop_probe(now));
         room.exceeded(limit(), now);
         room.probing(1);
         assert!(room.stop_probe(now) && !room.stop_probe(now));
         assert_eq!(room.due(), Some(now + FIRST_PAUSE));
         room.probing(2);
-        assert!(room.freed(now) && room.error().is_none());
+        assert!(room.freed(now) == Freed::Room { probing: true } && room.error().is_none());
         assert_eq!(room.probed(2, true, now), None, "its result comes too late");
+    }
+
+    #[test]
+    fn after_two_losses_a_close_makes_the_probe_due_and_no_room() {
+        let (mut room, start) = (Room::default(), Instant::now());
+        room.exceeded(limit(), start);
+        assert_eq!(room.freed(start), Freed::Room { probing: false });
+        room.exceeded(limit(), start);
+        let after_loss = start + 2 * FIRST_PAUSE;
+        assert_eq!((room.freed(start), room.due()), (Freed::Probe, Some(after_loss)), "the pause holds");
+        let mut now = start;
+        fail(&mut room, &mut now);
+        assert_eq!((now, room.due()), (after_loss, Some(now + 4 * FIRST_PAUSE)));
+        now += Duration::from_secs(1);
+        assert_eq!((room.freed(now), room.due()), (Freed::Probe, Some(now)));
+        assert!(room.error().is_some());
+        room.probing(9);
+        assert_eq!((room.freed(now), room.due()), (Freed::Probe, None), "it goes on");
+        assert_eq!(room.probed(9, true, now), Some(true));
+        // What is free for long begins anew.
+        now += STOOD;
+        room.exceeded(limit(), now);
+        assert_eq!(room.freed(now), Freed::Room { probing: false });
     }
 }
