@@ -51,9 +51,10 @@ use crate::{
 /// | a call or a publish that is known, and does not close the channel again | none for the first 8 times, then 100 milliseconds: at most 10 reopenings in a second |
 /// | any other | none the first time, then 50 milliseconds, doubling to 5 seconds |
 ///
-/// A channel that stood open for 3 seconds begins anew. A pause is in [`Connection::health`] as a missing channel.
+/// A channel that stood open for 3 seconds begins anew. A pause is in [`Connection::health`] as a missing channel,
+/// except for one of 100 milliseconds.
 /// Meanwhile calls wait within their deadlines, and publishes are queued; with `OnOutage::Fail` they fail where
-/// the cause is any other. A channel in transaction mode is not reopened.
+/// the cause is any other. A channel in transaction mode is not reopened: see [`transaction`](Self::transaction).
 ///
 /// The call or publish that the broker refused fails with its code. The others did nothing wrong: calls
 /// without a reply fail with `ChannelClosed`, which is retryable; unconfirmed publishes are sent again in
@@ -407,7 +408,16 @@ impl Channel {
     /// transaction of the channel exists; the channel stays open. And [those of every
     /// call](Self#errors-of-every-call).
     ///
-    /// **Over a reconnect**: a channel in transaction mode is not recovered: it ends with `ChannelClosed`.
+    /// When the broker closes a channel in transaction mode, as with 404 for a publish to an exchange that does not
+    /// exist, it is not reopened: it ends with its consumers ([`ConsumerEnd::Closed`](crate::ConsumerEnd::Closed)). On a
+    /// connection that recovers, these consumers and the channel are missing in [`Connection::health`], with
+    /// [`NextTry::ByApplication`](crate::NextTry::ByApplication), until the application consumes with the same tags on
+    /// another channel or gives them up: by [`Consumer::cancel`](crate::Consumer::cancel),
+    /// [`Connection::forget`](crate::Connection::forget), [`close`](Self::close), or dropping the last handle of the
+    /// channel, or the stream, after its end.
+    ///
+    /// **Over a reconnect**: a channel in transaction mode is not recovered: it ends with `ChannelClosed`, and its
+    /// consumers are missing as above.
     ///
     /// Source: AMQP 0-9-1 section 1.9.2.1 (`tx.select`); <https://www.rabbitmq.com/docs/semantics>
     ///
@@ -469,10 +479,12 @@ impl Channel {
         self.call(Recover).await
     }
 
-    /// Closes the channel when its outstanding publishes are confirmed, or its deadline has passed.
+    /// Closes the channel when its outstanding publishes are confirmed and a commit or rollback has its reply, or its
+    /// deadline has passed.
     ///
     /// Sends `channel.close` with 200. New publishes and calls are refused from then on (`ChannelClosed`),
-    /// and unsettled deliveries return to their queues. Closing twice succeeds.
+    /// and unsettled deliveries return to their queues. Other calls are not awaited: one without a reply fails with
+    /// `ChannelClosed`, and so does a commit at the deadline; both may have taken effect. Closing twice succeeds.
     ///
     /// # Errors
     /// `Timeout` if publishes were unconfirmed at the deadline, or the broker did not reply; `Blocked` if it

@@ -173,12 +173,14 @@ impl Connection {
         self.inner.supervisor.send(update).await?
     }
 
-    /// Closes the connection when its outstanding publishes are confirmed, or the time limit has passed.
+    /// Closes the connection when its outstanding publishes are confirmed and commits and rollbacks have their replies,
+    /// or the time limit has passed.
     ///
     /// Sends `connection.close` with 200. The limit is 30 seconds unless
     /// [`Connector::close_timeout`](crate::Connector::close_timeout) is set; it covers the reply of the
     /// broker too, which has 250 milliseconds at least. From then on no channel takes publishes, and no
-    /// channel can be opened. Closing twice succeeds.
+    /// channel can be opened. Other calls are not awaited: one without a reply fails with `ConnectionClosed`, and may
+    /// have taken effect. Closing twice succeeds.
     ///
     /// # Errors
     /// The connection is closed nevertheless.

@@ -28,7 +28,7 @@
 //! | a body | 128 MiB | it is skipped, its delivery settled as [`Consume::oversized`] has it | [`Connector::body_max`] | `a_delivery_over_the_limit_is_settled_and_the_next_is_delivered` |
 //! | incomplete bodies of a connection | 256 MiB | the largest is skipped, its delivery requeued | [`Connector::partial_body_max`] | `the_largest_incomplete_body_makes_room_for_the_others` |
 //! | failed deliveries that are requeued later | 32,768 of a channel | they are requeued at once | fixed | `no_more_than_the_maximum_wait` |
-//! | consumers that only the application can start again | 1,024 of a channel | the oldest is given up | fixed | `the_oldest_of_too_many_is_given_up` |
+//! | consumers that only the application can start again | 1,024 of a channel, and of channels that have ended | the oldest is given up | fixed | `the_oldest_of_too_many_is_given_up`, `the_oldest_of_too_many_are_given_up` |
 //!
 //! # What a server can cause
 //!

@@ -18,7 +18,8 @@ use crate::{Channel, Result};
 /// guarantees atomicity within one queue only. Confirms are faster and usually the better choice.
 ///
 /// **Over a reconnect**: the transaction ends, and its channel is not recovered: it ends with
-/// `ChannelClosed`. Nothing took effect, unless the commit was outstanding.
+/// `ChannelClosed`. Nothing took effect, unless the commit was outstanding. What was consumed on the channel is missing
+/// then: see [`Channel::transaction`].
 ///
 /// Source: AMQP 0-9-1 section 1.9 (class tx); <https://www.rabbitmq.com/docs/semantics>
 ///

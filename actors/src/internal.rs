@@ -136,6 +136,10 @@ pub(crate) enum SupervisorMessage {
     ConsumerMissing { channel: u16, tag: Arc<str>, error: Error },
     /// From a channel: such a consumer is delivered to again, or is not wanted any more.
     ConsumerGivenUp { channel: u16, tag: Arc<str> },
+    /// From a channel, before `ChannelClosed`: it has ended with consumers that the application has not given up.
+    ConsumersEnded(EndedChannel),
+    /// From a channel that has ended: the application gives up a consumer of it (`None`: all).
+    EndedChannelGivenUp { id: u64, tag: Option<Arc<str>> },
     /// From a channel: a consumer that must not start on the channel itself, where a refusal would close
     /// that.
     RepairConsumer {
@@ -189,10 +193,23 @@ impl SupervisorMessage {
             | Self::EntityGone { .. }
             | Self::ConsumerMissing { .. }
             | Self::ConsumerGivenUp { .. }
+            | Self::ConsumersEnded(_)
+            | Self::EndedChannelGivenUp { .. }
             | Self::ChannelClosed { .. }
             | Self::ChannelDrained { .. } => None,
         }
     }
+}
+
+/// A channel that has ended, with the consumers that are still wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedChannel {
+    /// The number may be that of another channel now.
+    pub(crate) id: u64,
+    pub(crate) channel: u16,
+    pub(crate) error: Error,
+    /// Tag, queue, and why each is missing.
+    pub(crate) consumers: Vec<(Arc<str>, String, Error)>,
 }
 
 /// A change of the recorded topology.

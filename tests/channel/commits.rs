@@ -7,7 +7,7 @@ use actix_pika::testing::{
     protocol::{basic, channel, queue, tx},
 };
 use actix_pika::{
-    Channel, Consume, DeclareQueue, ErrorKind, OpenChannel, Publishing, connect,
+    Channel, Consume, DeclareQueue, OpenChannel, Publishing, connect,
     message::{CommitTx, Get, RollbackTx, SelectTx},
 };
 use futures_util::StreamExt;
@@ -168,22 +168,27 @@ async fn publishes_and_acks_are_written_after_the_reply_to_a_commit_or_rollback(
     within("a commit and a rollback", 20, test).await;
 }
 
-/// TX-12: what was not committed would be rolled back by the close.
+/// TX-13: the caller of the commit gets its result. What comes behind it is rolled back by the close.
 #[actix::test]
-async fn a_close_does_not_wait_for_the_reply_to_a_commit() {
+async fn a_close_waits_for_the_reply_to_a_commit() {
     let test = async {
-        let (mut socket, connection, channel, _other) = connect_in_transaction().await;
+        let (mut socket, connection, channel, other) = connect_in_transaction().await;
         let job = get(&mut socket, &channel, 1).await;
         let actor = channel.actor().clone();
         let commit = actix_rt::spawn(async move { actor.send(CommitTx).await.unwrap() });
         socket.expect::<tx::Commit>(1).await.unwrap();
         channel.exchange("ledger").publish("credit", "b").await.unwrap();
         job.ack().unwrap();
-        let (closed, close) =
-            tokio::join!(channel.close(), socket.answer(1, |_: channel::Close| channel::CloseOk {}));
-        (closed.unwrap(), close.unwrap());
-        let error = commit.await.unwrap().unwrap_err();
-        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true), "{error}");
+        let answers = async {
+            expect_nothing_on_first(&mut socket, &other).await;
+            socket.send(1, tx::CommitOk {}).await.unwrap();
+            assert_eq!(socket.expect_publish(1).await.unwrap().routing_key, "b");
+            assert_eq!(socket.expect::<basic::Ack>(1).await.unwrap().delivery_tag, 1);
+            socket.answer(1, |_: channel::Close| channel::CloseOk {}).await.unwrap();
+        };
+        let (closed, ()) = tokio::join!(channel.close(), answers);
+        closed.unwrap();
+        commit.await.unwrap().unwrap();
         assert!(!connection.is_closed());
     };
     within("a close behind a commit", 20, test).await;

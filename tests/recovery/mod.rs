@@ -13,6 +13,7 @@ mod closing;
 mod cluster;
 mod consumers;
 mod counters;
+mod ended_channels;
 mod events;
 mod locks;
 mod missing_consumers;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::state::{ChannelState, CloseReply, OpenReply};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What follows the reply to `channel.close`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,14 @@ pub(super) struct Ended {
     pub(super) cause: Option<Error>,
 }
 
+impl Ended {
+    /// Returns whether the channel has ended by itself: neither the application closed it, nor its connection.
+    pub(super) fn is_lost(&self) -> bool {
+        self.answer.is_none()
+            && self.cause.as_ref().is_some_and(|cause| cause.kind() != ErrorKind::ConnectionClosed)
+    }
+}
+
 impl ChannelState {
     /// Begins to close an open channel; returns whether it was open.
     pub(super) fn drain(&mut self, code: u16, text: String, until: Instant) -> bool {
@@ -48,8 +56,8 @@ impl ChannelState {
         true
     }
 
-    /// Returns code and text of the `channel.close` that is due; `confirmed` is whether no publish is under
-    /// way.
+    /// Returns code and text of the `channel.close` that is due; `confirmed` is whether no publish or
+    /// commit is under way.
     pub(super) fn close_due(&self, now: Instant, confirmed: bool) -> Option<(u16, String)> {
         match self {
             Self::Draining { code, text, until } if confirmed || now >= *until => Some((*code, text.clone())),

@@ -1,6 +1,7 @@
 //! How a channel closes for good: it drains, sends `channel.close`, and ends.
 //!
-//! Draining waits for the confirms of publishes. A channel without handles closes by itself.
+//! Draining waits for the confirms of publishes, and for the reply to a commit. A channel without handles closes by
+//! itself.
 
 use tokio::time::Instant;
 
@@ -33,6 +34,7 @@ impl ChannelMachine {
     /// The application closes the channel.
     pub(super) fn close(&mut self, close: CloseChannel, now: Instant) -> Reply<()> {
         if self.state.is_closed() {
+            self.give_up_ended();
             return Reply::now(Ok(()));
         }
         let (reply, responder) = Reply::later();
@@ -55,6 +57,7 @@ impl ChannelMachine {
 
     /// All handles are dropped: the channel closes once nothing is in flight.
     pub(super) fn release(&mut self, now: Instant) {
+        self.give_up_ended();
         self.released = Some(now + clamp_timeout(self.outbox.config().deadline));
         self.outbox.close_when_idle();
         self.continue_closing(now);
@@ -82,7 +85,7 @@ impl ChannelMachine {
             return;
         }
         let load = self.outbox.load();
-        let confirmed = load.unconfirmed == 0 && load.waiting == 0;
+        let confirmed = load.unconfirmed == 0 && load.waiting == 0 && !self.awaits_commit();
         let idle = confirmed && load.drained;
         if self.drain_requested && idle {
             self.drain_requested = false;
@@ -169,7 +172,9 @@ impl ChannelMachine {
     /// before.
     pub(super) fn end_as(&mut self, ending: Ending<'_>) {
         let Ending { error, others, cause, fault, frames, number } = ending;
+        let is_asked = self.drain_requested || self.state.is_draining() || !self.closers.is_empty();
         let Some(ended) = self.state.end(error) else { return };
+        let is_lost = self.recovers && ended.is_lost() && !is_asked;
         let (channel, error) = (self.number(), ended.error);
         if ended.never_open {
             self.report(SupervisorMessage::ChannelOpened { channel, result: Err(error.clone()) });
@@ -181,8 +186,11 @@ impl ChannelMachine {
         self.replies.fail_all(others);
         self.report_changes();
         self.waiting.fail_all(others);
+        if is_lost {
+            self.lose_consumers(&error);
+        }
         self.consumers.end_all(|| ConsumerEnd::Closed(error.clone()));
-        self.give_up_all_consumers();
+        self.end_lost_consumers(&error, is_asked);
         let answer = ended.answer.unwrap_or_else(|| abandoned.answer(cause));
         answer_all(self.closers.drain(..), &answer);
         self.report(SupervisorMessage::ChannelDrained { channel });
@@ -247,6 +255,10 @@ impl ChannelMachine {
             self.report(SupervisorMessage::ChannelOpened { channel, result: Err(silence.clone()) });
         }
         let error = Error::channel_closed(format!("the channel is given up: {silence}"), None);
+        if self.recovers && self.state.is_open() && !self.drain_requested {
+            self.lose_consumers(&error);
+            self.report_missing_consumers();
+        }
         self.send_close(541, "no answer to a call", error.clone(), Some(&error), now);
     }
 

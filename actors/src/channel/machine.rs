@@ -38,6 +38,8 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct ChannelMachine {
+    /// Tells it from other channels that have its number before or after it.
+    pub(super) id: u64,
     pub(super) outbox: Arc<Outbox>,
     /// The connection that the channel is attached to.
     pub(super) connection: Option<ConnectionLink>,
@@ -138,6 +140,7 @@ impl ChannelMachine {
         // It may take long until there is a connection.
         outputs.request_tick();
         Self {
+            id: 0,
             outbox,
             connection: None,
             channel_epoch: 0,

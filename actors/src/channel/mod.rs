@@ -59,7 +59,10 @@ mod transaction;
 mod unrouted;
 mod waiting_calls;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient, SpawnHandle};
 use tokio::time::Instant;
@@ -151,6 +154,9 @@ enum Number {
     InUse,
 }
 
+/// How many channels have been started.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
 /// An open channel: the actor that reads for it, and the outbox that writes for it.
 ///
 /// The channel closes once the last clone is dropped and nothing is in flight.
@@ -216,7 +222,8 @@ impl Channel {
         };
         let outbox = Arc::new(Outbox::sharing(config, missing, tally.clone()));
         tally.add(&outbox);
-        let machine = ChannelMachine::new(outbox.clone(), options, assembler, recovers, Instant::now());
+        let mut machine = ChannelMachine::new(outbox.clone(), options, assembler, recovers, Instant::now());
+        machine.id = STARTED.fetch_add(1, Ordering::Relaxed);
         let actor = Self {
             machine,
             supervisor,

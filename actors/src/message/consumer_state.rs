@@ -7,8 +7,9 @@ use crate::error::Error;
 
 /// Describes why a consumer has ended.
 ///
-/// On a connection that recovers, a consumer that has ended with `TargetGone` or `TooSlow` is still wanted: it
-/// is missing in [`Health`](crate::Health) until the application gives it up. It does so by
+/// On a connection that recovers, a consumer that has ended with `TargetGone` or `TooSlow`, or with a channel that the
+/// application did not close, is still wanted: it is missing in [`Health`](crate::Health) until the application gives
+/// it up. It does so by
 /// [`CancelConsumer`](crate::CancelConsumer) for its tag (`Consumer::cancel`), by [`Forget`](crate::Forget), by
 /// another consumer with the same tag, or by closing the channel. A stream that is dropped is given up. A consumer with `robust(false)` is not
 /// missing when it has ended.

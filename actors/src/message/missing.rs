@@ -61,7 +61,8 @@ pub enum NextTry {
     /// When a channel of the connection has closed: all channel numbers are in use, and the library has none to
     /// work on.
     WhenChannelCloses,
-    /// Only the application can bring it back, as a consumer whose actor has stopped, or a prefetch that the broker
+    /// Only the application can bring it back: a consumer whose actor has stopped, a channel that has ended (as one in
+    /// transaction mode does) with its consumers, or a prefetch that the broker
     /// ignores unless it is permitted ([`Qos::permitted`](crate::Qos::permitted)).
     ByApplication,
     /// Not before the next reconnect: the limits of the [`Recovery`](crate::Recovery) are reached.
@@ -94,7 +95,8 @@ impl Message for GetMissing {
 /// A queue or exchange is given up with its bindings, and a queue with its consumers, which end with
 /// [`ConsumerEnd::Forgotten`](crate::ConsumerEnd::Forgotten). A consumer that is running is cancelled
 /// (`basic.cancel`). The kind [`Channel`](EntityKind::Channel) only removes the entry of a channel that could
-/// not be reopened, and [`Prefetch`](EntityKind::Prefetch) that of a prefetch.
+/// not be reopened, or of one that has ended, with those of its consumers, and
+/// [`Prefetch`](EntityKind::Prefetch) that of a prefetch.
 ///
 /// **Over a reconnect**: it is not redeclared.
 ///

@@ -182,6 +182,10 @@ impl Handler<SupervisorMessage> for ConnectionSupervisor {
             SupervisorMessage::ConsumerGivenUp { channel, tag } => {
                 self.supervision.consumer_recovered(channel, &tag, now);
             }
+            SupervisorMessage::ConsumersEnded(ended) => self.supervision.consumers_ended(ended, now),
+            SupervisorMessage::EndedChannelGivenUp { id, tag } => {
+                self.supervision.ended_given_up(id, tag.as_deref());
+            }
             SupervisorMessage::RepairConsumer { channel, consumer, trial, cause, place, .. } => {
                 let repair = Repair { channel, consumer, trial, cause };
                 match place {

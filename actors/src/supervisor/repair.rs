@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    internal::{ChannelMessage, Entity, TrialResult},
+    internal::{ChannelMessage, EndedChannel, Entity, TrialResult},
     message::{ConsumerEnd, EntityKind},
 };
 
@@ -195,6 +195,23 @@ impl Supervision {
         }
     }
 
+    /// A channel has ended, and its consumers are still wanted.
+    pub(super) fn consumers_ended(&mut self, ended: EndedChannel, now: Instant) {
+        let (epoch, channel, consumers) = (self.epoch, ended.channel, ended.consumers.len());
+        log::warn!(
+            "connection {epoch}: channel {channel} has ended, {consumers} consumers are missing: {}",
+            ended.error
+        );
+        self.missing.consumers_ended(ended, now);
+        self.health_changed();
+    }
+
+    /// The application gives up a consumer, or all, of a channel that has ended.
+    pub(super) fn ended_given_up(&mut self, id: u64, tag: Option<&str>) {
+        self.missing.give_up_ended(id, tag);
+        self.health_changed();
+    }
+
     /// Forgets what is missing and not recorded any more, and ends its consumers.
     pub(super) fn forget_unrecorded(&mut self) {
         let topology = &self.topology;
@@ -221,6 +238,7 @@ impl Supervision {
         };
         let was_recorded = self.topology.give_up(kind, name);
         let missing = self.missing.named(kind, name);
+        let was_ended = self.missing.forget_ended(kind, name);
         if kind == EntityKind::Exchange {
             self.missing.stop_probing(name);
         }
@@ -233,7 +251,7 @@ impl Supervision {
             self.missing.remove(key);
         });
         self.forget_unrecorded();
-        was_recorded || !missing.is_empty()
+        was_recorded || was_ended || !missing.is_empty()
     }
 
     pub(super) fn finish_repair(&mut self, repair: &Repair, result: Result<(), ConsumerEnd>) {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    internal::{Change, ChannelMessage},
+    internal::{Change, ChannelMessage, Removal},
     log_schedule::LogSchedule,
     message::{ConnectionEvent, EntityKind},
     options::ConnectionOptions,
@@ -138,9 +138,17 @@ impl Supervision {
             Change::Record(entity) => {
                 let key = EntityKey::of_entity(entity);
                 self.topology.change(change);
+                if let EntityKey::Consumer { tag, .. } = &key
+                    && self.missing.replaces_ended(tag)
+                {
+                    self.health_changed();
+                }
                 self.declared(&key, now);
             }
-            Change::Forget(_) => {
+            Change::Forget(removal) => {
+                if let Removal::Queue(name) = removal {
+                    self.missing.forget_ended(EntityKind::Queue, name);
+                }
                 self.topology.change(change);
                 self.forget_unrecorded();
             }

@@ -118,6 +118,17 @@ impl Consumers {
         self.entries.iter_mut().flatten()
     }
 
+    /// Returns tag and queue of those that recover, and that the application has not cancelled.
+    pub(super) fn wanted(&self) -> Vec<(Arc<str>, String)> {
+        let is_wanted = |entry: &&ConsumerEntry| {
+            entry.subscription.recovers
+                && !entry.phase.is_cancelling()
+                && !matches!(entry.phase, ConsumerPhase::Starting)
+        };
+        let named = |entry: &ConsumerEntry| (entry.tag().clone(), entry.subscription.queue.clone());
+        self.all().filter(is_wanted).map(named).collect()
+    }
+
     /// Returns the ids of those that start again with the channel, oldest first.
     pub(super) fn restarting(&self) -> Vec<u32> {
         let restarting = self.all().filter(|entry| entry.phase.restarts());

@@ -7,7 +7,9 @@ use crate::{
     channel::{output::Output, reply::Answer},
     error::ErrorKind,
     internal::{Change, SupervisorMessage},
-    message::{CancelConsumer, Consume, ConsumerEnd, Outcome, QueueType, TargetEnd, TargetLost},
+    message::{
+        CancelConsumer, CloseChannel, Consume, ConsumerEnd, Outcome, QueueType, TargetEnd, TargetLost,
+    },
     outbox::DeliveredTags,
 };
 
@@ -257,12 +259,13 @@ fn a_consumer_whose_target_ends_during_its_cancel_is_not_missing() {
 }
 
 #[test]
-fn missing_consumers_end_with_their_channel() {
+fn missing_consumers_are_given_up_when_the_application_closes_their_channel() {
     let mut bench = Bench::open();
     bench.consume("a");
     lose(&mut bench, TargetEnd::ActorStopped);
-    bench.machine.stop();
-    assert!(reports(&mut bench).contains(&"a is given up".to_owned()));
+    let closed = bench.machine.close(CloseChannel::new(), bench.now).listen();
+    bench.answer_close();
+    assert!(closed.is_ok() && reports(&mut bench).contains(&"a is given up".to_owned()));
 }
 
 #[test]

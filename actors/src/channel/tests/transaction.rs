@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::bench::Bench;
 use crate::{
-    channel::reply::Answer,
+    channel::{output::Output, reply::Answer},
     error::ErrorKind,
+    internal::SupervisorMessage,
     message::{CancelConsumer, CloseChannel, CommitTx, ConsumerEnd, Outcome, PurgeQueue, RollbackTx},
     outbox::DeliveredTags,
     wire::{AMQPClass, basic, queue, tx},
@@ -130,17 +131,94 @@ fn publishes_and_acks_behind_a_commit_or_rollback_are_written_after_its_last_rep
 }
 
 #[test]
-fn a_channel_closes_although_a_commit_has_no_reply() {
+fn a_close_waits_for_the_reply_to_a_commit_within_its_deadline() {
+    for is_answered in [true, false] {
+        let mut bench = Bench::in_transaction();
+        let first = commit(&mut bench);
+        let second = commit(&mut bench);
+        settle(&bench, 1);
+        let closed = bench.machine.close(CloseChannel::new(), bench.now).listen();
+        assert_eq!(bench.sent(), ["tx.commit"]);
+        if is_answered {
+            committed(&mut bench);
+            assert!(first.is_ok());
+            // What comes behind it is not made.
+            assert_eq!(second.error_kind(), Some(ErrorKind::ChannelClosed));
+            assert_eq!(bench.sent(), ["basic.ack", "channel.close"]);
+        } else {
+            let config = bench.machine.outbox.config();
+            bench.now += config.deadline + 2 * config.tick();
+            bench.machine.tick(bench.now);
+            assert_eq!(bench.sent(), ["channel.close"]);
+            let error = first.take().expect("an answer").unwrap_err();
+            assert!(error.may_have_arrived(), "{error}");
+        }
+        bench.answer_close();
+        assert!(closed.is_ok());
+    }
+}
+
+fn ended(bench: &mut Bench) -> Vec<String> {
+    let report = |output| match output {
+        Output::Supervisor(SupervisorMessage::ConsumersEnded(ended)) => {
+            let tags: Vec<_> =
+                ended.consumers.iter().map(|(tag, queue, _)| format!("{tag} of {queue}")).collect();
+            Some(format!("channel {} without {}", ended.channel, tags.join(", ")))
+        }
+        Output::Supervisor(SupervisorMessage::EndedChannelGivenUp { tag, .. }) => {
+            Some(format!("given up {tag:?}"))
+        }
+        Output::Supervisor(SupervisorMessage::ChannelClosed { .. }) => Some("closed".into()),
+        Output::Supervisor(SupervisorMessage::ConsumerGivenUp { tag, .. }) => Some(format!("{tag} given up")),
+        _ => None,
+    };
+    bench.outputs().into_iter().filter_map(report).collect()
+}
+
+/// A channel in transaction mode ends; what it consumed stays wanted.
+#[test]
+fn the_consumers_of_a_channel_that_has_ended_are_missing_until_they_are_given_up() {
+    for by_broker in [true, false] {
+        let mut bench = Bench::in_transaction();
+        for tag in ["a", "b", "c"] {
+            bench.consume(tag);
+        }
+        let cancel = bench.machine.cancel_consumer(&CancelConsumer::new("c"), bench.now).listen();
+        bench.outputs();
+        match by_broker {
+            true => bench.close_by_broker(404, "NOT_FOUND - no exchange 'x' in vhost '/'", 60, 40),
+            false => bench.lose_connection(),
+        }
+        assert_eq!(ended(&mut bench), ["channel 1 without a of jobs, b of jobs", "closed"], "{by_broker}");
+        drop(cancel);
+        for times in [1, 0] {
+            let cancel = bench.machine.cancel_consumer(&CancelConsumer::new("a"), bench.now).listen();
+            assert!(cancel.is_ok());
+            assert_eq!(ended(&mut bench), vec![r#"given up Some("a")"#; times]);
+        }
+        bench.machine.release(bench.now);
+        assert_eq!(ended(&mut bench), ["given up None"]);
+        bench.machine.release(bench.now);
+        assert_eq!(ended(&mut bench), [""; 0]);
+    }
+}
+
+#[test]
+fn the_consumers_of_a_channel_that_the_application_closes_are_not_missing() {
     let mut bench = Bench::in_transaction();
-    let first = commit(&mut bench);
-    bench.publish();
-    settle(&bench, 1);
+    bench.consume("a");
+    bench.outputs();
     let closed = bench.machine.close(CloseChannel::new(), bench.now).listen();
-    assert_eq!(bench.sent(), ["tx.commit", "channel.close"]);
-    let error = first.take().expect("an answer").unwrap_err();
-    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::ChannelClosed, true));
-    committed(&mut bench);
-    assert_eq!(bench.sent(), [""; 0]);
     bench.answer_close();
     assert!(closed.is_ok());
+    assert_eq!(ended(&mut bench), ["closed"]);
+    // The broker closes it while it waits for a commit.
+    let mut bench = Bench::in_transaction();
+    bench.consume("a");
+    let (_commit, closed) =
+        (commit(&mut bench), bench.machine.close(CloseChannel::new(), bench.now).listen());
+    bench.outputs();
+    bench.close_by_broker(404, "NOT_FOUND - no exchange 'x' in vhost '/'", 60, 40);
+    assert!(closed.take().is_some());
+    assert_eq!(ended(&mut bench), ["closed"]);
 }

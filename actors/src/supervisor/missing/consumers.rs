@@ -3,7 +3,11 @@
 use tokio::time::Instant;
 
 use super::{EntityKey, Entry, Missing, Place, Progress, Repair};
-use crate::{error::Error, message::ConsumerEnd};
+use crate::{
+    error::Error,
+    internal::EndedChannel,
+    message::{ConsumerEnd, EntityKind},
+};
 
 impl Missing {
     /// Consumers that waited for their queue are tried at once.
@@ -114,5 +118,28 @@ impl Missing {
     /// A closed channel has no consumers.
     pub(in crate::supervisor) fn channel_closed(&mut self, channel: u16) {
         self.entries.retain(|key, _| !key.is_of_channel(channel));
+    }
+
+    /// A channel has ended though its consumers are wanted.
+    pub(in crate::supervisor) fn consumers_ended(&mut self, ended: EndedChannel, now: Instant) {
+        self.channel_closed(ended.channel);
+        // It is listed with its consumers.
+        self.remove(&EntityKey::Channel(ended.channel));
+        self.ended.insert(ended, now);
+    }
+
+    /// The application gives up the consumer with this tag, or all, of a channel that has ended.
+    pub(in crate::supervisor) fn give_up_ended(&mut self, id: u64, tag: Option<&str>) {
+        self.ended.give_up(id, tag);
+    }
+
+    /// A consumer with this tag has started. Returns whether one of a channel that has ended had it.
+    pub(in crate::supervisor) fn replaces_ended(&mut self, tag: &str) -> bool {
+        self.ended.consumed(tag)
+    }
+
+    /// The application gives up what has this name. Returns whether a channel that has ended is or has it.
+    pub(in crate::supervisor) fn forget_ended(&mut self, kind: EntityKind, name: &str) -> bool {
+        self.ended.forget(kind, name)
     }
 }

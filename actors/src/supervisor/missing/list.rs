@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EntityKey, Missing};
+use super::{EntityKey, Entry, Missing};
 use crate::message::{EntityKind, MissingEntity, NextTry, Skipped};
 
 impl Missing {
@@ -19,12 +19,19 @@ impl Missing {
             }
             list.push(missing);
         }
+        list.extend(self.ended.list());
+        list.sort_by_key(|missing| missing.kind);
         list
     }
 
     pub(in crate::supervisor) fn skipped(&self) -> impl Iterator<Item = Skipped> {
         let missing = self.entries.iter().filter(|(_, entry)| entry.is_missing());
-        missing.map(|(key, entry)| Skipped { kind: key.kind(), name: key.name(), error: entry.error.clone() })
+        let of_entry = |(key, entry): (&EntityKey, &Entry)| Skipped {
+            kind: key.kind(),
+            name: key.name(),
+            error: entry.error.clone(),
+        };
+        missing.map(of_entry).chain(self.ended.skipped())
     }
 
     pub(in crate::supervisor) fn to_skipped(&self) -> Arc<[Skipped]> {

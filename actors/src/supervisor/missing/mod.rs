@@ -10,6 +10,7 @@
 
 mod backoff;
 mod consumers;
+mod ended;
 mod entry;
 mod key;
 mod list;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use self::{
     backoff::EntityBackoff,
+    ended::EndedChannels,
     entry::{Entry, Progress},
     probes::Probes,
 };
@@ -48,6 +50,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Missing {
     entries: BTreeMap<EntityKey, Entry>,
+    ended: EndedChannels,
     limits: TryLimits,
     /// The longest pause for now: shorter while the channels wait for the topology.
     longest_pause: Duration,
@@ -71,6 +74,7 @@ impl Missing {
     pub(super) fn new(recovery: Recovery) -> Self {
         Self {
             entries: BTreeMap::new(),
+            ended: EndedChannels::default(),
             limits: TryLimits::of(recovery),
             longest_pause: LONGEST_PAUSE,
             probes: Probes::default(),
@@ -382,6 +386,7 @@ impl Missing {
     }
 
     pub(super) fn rename_queue(&mut self, old: &str, new: &str) {
+        self.ended.rename_queue(old, new);
         for (mut key, mut entry) in std::mem::take(&mut self.entries) {
             key.rename_queue(old, new);
             if let Some(repair) = entry.repair.as_mut().filter(|repair| repair.trial.queue == old) {

@@ -1,7 +1,8 @@
 //! What is missing, where the broker answers a try with something else than yes or no.
 
-use super::*;
+use super::{recovery::with_consumer, *};
 use crate::{
+    internal::{EndedChannel, Removal},
     message::{BindQueue, ConsumerEnd, DeclareExchange, EntityKind, NextTry},
     options::Recovery,
 };
@@ -219,4 +220,41 @@ fn a_consumer_that_waits_for_a_reconnect_is_missing_when_its_channel_reopens() {
     let missing = machine.supervision.missing.list();
     let consumer = missing.iter().find(|one| one.kind == EntityKind::Consumer).expect("the consumer");
     assert_eq!(consumer.next_try, NextTry::AtReconnect, "{missing:?}");
+}
+
+#[test]
+fn the_consumers_of_a_channel_that_has_ended_are_missing_until_the_application_acts() {
+    for way in ["given up", "consumed", "forgotten", "queue forgotten", "queue deleted"] {
+        let mut machine = with_consumer(DeclareQueue::new("jobs"), "jobs");
+        let error = Error::channel_closed("test", None);
+        let consumers = vec![("tag".into(), "jobs".to_owned(), error.clone())];
+        let ended = EndedChannel { id: 7, channel: 1, error, consumers };
+        machine.supervision.consumers_ended(ended, machine.now);
+        assert_eq!(machine.effects(), ["event degraded"]);
+        machine.supervision.channel_closed(1, true, machine.now);
+        let seen = |machine: &Machine| -> Vec<_> {
+            let missing = machine.supervision.missing.list();
+            missing.iter().map(|one| (one.kind, one.name.clone(), one.next_try)).collect()
+        };
+        let names = [(EntityKind::Consumer, "tag"), (EntityKind::Channel, "1")];
+        let expected = names.map(|(kind, name)| (kind, name.to_owned(), NextTry::ByApplication));
+        assert_eq!(seen(&machine), expected);
+        assert_eq!(machine.supervision.deadline(), None);
+        machine.effects();
+        let supervision = &mut machine.supervision;
+        match way {
+            "given up" => supervision.ended_given_up(7, Some("tag")),
+            "consumed" => {
+                let (channel, tag, queue) = (2, "tag".into(), "jobs".to_owned());
+                machine.record(Entity::Consumer { channel, tag, queue });
+            }
+            "forgotten" => assert!(supervision.give_up(EntityKind::Consumer, "tag")),
+            "queue forgotten" => assert!(supervision.give_up(EntityKind::Queue, "jobs")),
+            _ => {
+                let removal = Change::Forget(Removal::Queue("jobs".to_owned()));
+                supervision.topology_changed(removal, machine.now);
+            }
+        }
+        assert_eq!((machine.effects(), seen(&machine)), (vec!["event up".to_owned()], Vec::new()), "{way}");
+    }
 }
