@@ -55,6 +55,7 @@ test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, TLS, each feature
 	@$(MAKE) test-43
 	@$(MAKE) test-tls
 	@$(MAKE) features
+	@$(MAKE) memory
 	@$(MAKE) chaos
 
 .PHONY: check
@@ -82,6 +83,10 @@ semver: ## Compare the public API with the last release (needs cargo-semver-chec
 bench: ## Measure the wire format and the outbox, then publishing against a broker
 	cargo bench --package actix-pika-actors --all-features --bench wire --bench outbox
 	@$(with_broker) cargo run --release --example perf -- --url "$$AMQP_URL"
+
+.PHONY: memory
+memory: ## Measure the memory that a peer can make a client use, with the default limits
+	MEMORY=full cargo test --release --package actix-pika-actors --all-features --test memory -- --nocapture --test-threads=1
 
 .PHONY: chaos
 chaos: ## Run the full chaos test, about 20 minutes; PART=3 SEED=7 runs one part with a given seed
