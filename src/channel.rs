@@ -411,7 +411,7 @@ impl Channel {
     /// When the broker closes a channel in transaction mode, as with 404 for a publish to an exchange that does not
     /// exist, it is not reopened: it ends with its consumers ([`ConsumerEnd::Closed`](crate::ConsumerEnd::Closed)). On a
     /// connection that recovers, these consumers and the channel are missing in [`Connection::health`], with
-    /// [`NextTry::ByApplication`](crate::NextTry::ByApplication), until the application consumes with the same tags on
+    /// [`NextTry::ByApplication`](crate::events::NextTry::ByApplication), until the application consumes with the same tags on
     /// another channel or gives them up: by [`Consumer::cancel`](crate::Consumer::cancel),
     /// [`Connection::forget`](crate::Connection::forget), [`close`](Self::close), or dropping the last handle of the
     /// channel, or the stream, after its end.

@@ -168,6 +168,9 @@ fn ended(bench: &mut Bench) -> Vec<String> {
         Output::Supervisor(SupervisorMessage::EndedChannelGivenUp { tag, .. }) => {
             Some(format!("given up {tag:?}"))
         }
+        Output::Supervisor(SupervisorMessage::ConsumerMissing { tag, .. }) => {
+            Some(format!("{tag} is missing"))
+        }
         Output::Supervisor(SupervisorMessage::ChannelClosed { .. }) => Some("closed".into()),
         Output::Supervisor(SupervisorMessage::ConsumerGivenUp { tag, .. }) => Some(format!("{tag} given up")),
         _ => None,
@@ -201,6 +204,24 @@ fn the_consumers_of_a_channel_that_has_ended_are_missing_until_they_are_given_up
         bench.machine.release(bench.now);
         assert_eq!(ended(&mut bench), [""; 0]);
     }
+}
+
+/// They do not wait for the reply to the close, which may not come either.
+#[test]
+fn the_consumers_of_a_channel_that_is_given_up_are_missing_at_once() {
+    let mut bench = Bench::in_transaction();
+    bench.consume("a");
+    let _purge = bench.call(PurgeQueue::new("jobs"));
+    assert_eq!((bench.sent(), ended(&mut bench)), (vec!["queue.purge".to_owned()], Vec::new()));
+    let deadline = bench.machine.outbox.config().deadline;
+    for _ in 0..2 {
+        bench.now += deadline + Duration::from_secs(1);
+        bench.machine.tick(bench.now);
+    }
+    assert_eq!(bench.sent(), ["channel.close"]);
+    assert_eq!(ended(&mut bench), ["a is missing"]);
+    bench.answer_close();
+    assert_eq!(ended(&mut bench), ["channel 1 without a of jobs", "closed"]);
 }
 
 #[test]
