@@ -98,7 +98,8 @@ async fn connect_in_transaction() -> (PeerSocket, actix_pika::Connection, Channe
     let other = open_channel(&connection, &mut socket, 2, OpenChannel::new().confirms(false)).await;
     let (selected, select) =
         tokio::join!(channel.actor().send(SelectTx), socket.answer(1, |_: tx::Select| tx::SelectOk {}));
-    (selected.unwrap().unwrap(), select.unwrap());
+    selected.unwrap().unwrap();
+    select.unwrap();
     (socket, connection, channel, other)
 }
 
