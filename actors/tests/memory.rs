@@ -1,7 +1,7 @@
 //! How much memory a peer can make a client use. The bytes that are allocated are counted for the whole process, so that
 //! one test runs at a time.
 
-#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::print_stdout)]
 
 mod common;
 
