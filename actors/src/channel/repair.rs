@@ -49,6 +49,12 @@ impl ChannelMachine {
             return self.report(again);
         }
         for entity in declare {
+            if let Entity::QueueBinding(bind) = &entity
+                && self.outbox.missing().is_missing(&bind.exchange)
+            {
+                // It was reported after the repair had begun, and its bindings are repaired with it.
+                continue;
+            }
             let (name, method) = match entity {
                 Entity::Exchange(declare) => (declare.name.clone(), declare.method()),
                 Entity::Queue { declare, name } => (name.as_str().to_owned(), declare.method()),

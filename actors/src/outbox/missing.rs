@@ -123,6 +123,11 @@ impl MissingExchanges {
         self.note(&refused);
     }
 
+    /// Returns whether the broker has named the exchange as missing.
+    pub(crate) fn is_missing(&self, name: &str) -> bool {
+        self.is_any() && self.lock().exchanges.iter().any(|missing| missing.name == name)
+    }
+
     /// The exchange exists again, or may exist.
     pub(crate) fn remove(&self, name: &str) {
         self.change(|refused| {

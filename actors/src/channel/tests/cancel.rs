@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use super::bench::{Bench, Sink};
 use crate::{
     channel::{output::Output, reply::Answer},
-    error::ErrorKind,
-    internal::{Change, SupervisorMessage},
+    error::{Error, ErrorKind},
+    internal::{Change, Entity, SupervisorMessage},
     message::{
-        CancelConsumer, CloseChannel, Consume, ConsumerEnd, Outcome, QueueType, TargetEnd, TargetLost,
+        BindQueue, CancelConsumer, CloseChannel, Consume, ConsumerEnd, Outcome, QueueType, TargetEnd,
+        TargetLost,
     },
     outbox::DeliveredTags,
 };
@@ -284,6 +285,28 @@ fn a_consumer_cancelled_by_the_broker_is_freed_and_repaired() {
     bench.answer_consume("a");
     assert_eq!(bench.events(), ["consumer recovered"]);
     assert!(sink.end().is_none());
+}
+
+/// The supervisor has asked for the binding before it hears that the exchange is gone: the broker would close the
+/// channel once more for it.
+#[test]
+fn a_repair_binds_no_queue_to_an_exchange_that_is_gone() {
+    for is_gone in [false, true] {
+        let mut bench = Bench::open();
+        bench.consume("a");
+        bench.cancel_by_broker("a");
+        bench.answer_cancel("a");
+        let consumer = bench.repair().expect("a repair");
+        bench.sent();
+        if is_gone {
+            let error = Error::refused_here("404");
+            bench.machine.outbox.missing().insert("logs", error, bench.now);
+        }
+        let declare = vec![Entity::QueueBinding(BindQueue::new("jobs", "logs", "k"))];
+        bench.machine.start_cancelled(consumer, declare, bench.now);
+        let is_bound = bench.sent().iter().any(|sent| sent.starts_with("queue.bind"));
+        assert_eq!(is_bound, !is_gone);
+    }
 }
 
 #[test]
