@@ -142,7 +142,7 @@ impl ChannelMachine {
         let (no_ack, method) = (entry.subscription.no_ack, entry.method());
         // The read credit belongs to the connection.
         let credit = self.open_account(no_ack || prefetch == 0, id, !no_ack);
-        let since = self.outbox.next_delivery();
+        let (since, carried) = (self.outbox.next_delivery(), self.outbox.unsettled_since(0, id));
         if let Some(entry) = self.consumers.by_id(id) {
             if credit.is_some() || entry.acker.credit.is_some() {
                 entry.acker = Arc::new(entry.acker.with_credit(credit));
@@ -151,7 +151,7 @@ impl ChannelMachine {
                 drops.restarted(since);
             }
             let Volume { average, of_stream, .. } = entry.volume;
-            entry.volume = Volume { average, of_stream, since, ..Volume::default() };
+            entry.volume = Volume { average, of_stream, since, carried, ..Volume::default() };
         }
         if !no_ack {
             self.send_consumer_prefetch(prefetch, now);

@@ -6,7 +6,10 @@
 
 use tokio::time::Instant;
 
-use super::ChannelMachine;
+use super::{
+    ChannelMachine,
+    consumers::{ConsumerEntry, Volume},
+};
 use crate::message::{ChannelEvent, QueueType};
 
 /// What one consumer has unsettled since its last start.
@@ -16,6 +19,9 @@ struct Held {
     /// The average size.
     average: usize,
     prefetch: u16,
+    /// What was unsettled when it started. RabbitMQ lets as many more come once these are settled, because they
+    /// have its consumer tag.
+    carried: usize,
 }
 
 /// What is done about it.
@@ -35,7 +41,7 @@ impl Held {
 
     /// Returns the remedy, given the most bytes of unsettled deliveries.
     fn remedy(self, bound: usize) -> Remedy {
-        if self.count > usize::from(self.prefetch) {
+        if self.count > usize::from(self.prefetch) + self.carried {
             return Remedy::PauseReading;
         }
         // What is unsettled since before its last start says nothing about its prefetch.
@@ -57,8 +63,10 @@ impl ChannelMachine {
             return;
         }
         let bound = connection.credit.memory().bound();
-        let held = |id, prefetch, since, average| {
-            (id, Held { count: self.outbox.unsettled_since(since, id), average, prefetch })
+        let held = |entry: &ConsumerEntry| {
+            let (id, prefetch) = (entry.id(), entry.subscription.prefetch);
+            let Volume { since, average, carried, .. } = entry.volume;
+            (id, Held { count: self.outbox.unsettled_since(since, id), average, prefetch, carried })
         };
         let bounded = self.consumers.all().filter(|entry| {
             let (subscription, volume) = (&entry.subscription, &entry.volume);
@@ -68,11 +76,7 @@ impl ChannelMachine {
             // One that starts again has deliveries from before, and a smaller prefetch already.
             is_bounded && !is_stream && entry.phase.is_active()
         });
-        let largest = bounded
-            .map(|entry| {
-                held(entry.id(), entry.subscription.prefetch, entry.volume.since, entry.volume.average)
-            })
-            .max_by_key(|(_, held)| held.bytes());
+        let largest = bounded.map(held).max_by_key(|(_, held)| held.bytes());
         let Some((id, held)) = largest else { return };
         match held.remedy(bound) {
             Remedy::Nothing => {}
@@ -133,7 +137,7 @@ impl ChannelMachine {
 
     /// The broker sends more than the prefetch allows: reading pauses for this consumer.
     fn count_as_unlimited(&mut self, id: u32, held: Held) {
-        let (channel, credit) = (self.number(), self.open_account(true, id, false));
+        let (channel, credit) = (self.number(), self.open_account(true, id, true));
         let Some(entry) = self.consumers.by_id(id) else { return };
         log::warn!(
             "channel {channel}: consumer {:?}: the broker has sent {} deliveries where the prefetch is {}; reading \
@@ -154,7 +158,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn remedy(count: usize, average: usize, prefetch: u16) -> Remedy {
-        Held { count, average, prefetch }.remedy(64 * MIB)
+        Held { count, average, prefetch, carried: 0 }.remedy(64 * MIB)
     }
 
     #[test]
@@ -178,5 +182,7 @@ mod tests {
     fn reading_pauses_for_more_than_the_prefetch() {
         assert_eq!(remedy(11, 10 * MIB, 10), Remedy::PauseReading);
         assert_eq!(remedy(2, 40 * MIB, 1), Remedy::PauseReading);
+        let carried = |carried| Held { count: 13, average: 2 * MIB, prefetch: 4, carried }.remedy(64 * MIB);
+        assert_eq!((carried(9), carried(8)), (Remedy::Reduce(2), Remedy::PauseReading));
     }
 }

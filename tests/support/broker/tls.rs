@@ -6,6 +6,7 @@
 use std::{
     net::TcpStream,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -28,7 +29,12 @@ pub(super) fn is_everywhere() -> bool {
 }
 
 /// Returns the folder with the certificates, which are made unless they are there.
-fn folder() -> PathBuf {
+fn folder() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(make_folder);
+    &FOLDER
+}
+
+fn make_folder() -> PathBuf {
     let folder = nodes::root().join(".broker/certificates");
     if !folder.join("ca.pem").exists() {
         let new = nodes::root().join(format!(".broker/certificates.{}", std::process::id()));

@@ -43,6 +43,8 @@ pub(in crate::channel) struct Volume {
     pub(in crate::channel) average: usize,
     /// Deliveries from this tag on belong to its last start.
     pub(in crate::channel) since: u64,
+    /// How many were unsettled then.
+    pub(in crate::channel) carried: usize,
     /// They come from a stream.
     pub(in crate::channel) of_stream: bool,
     /// What arrives returns to the queue.
