@@ -9,7 +9,7 @@ use std::{
 
 use actix_pika_actors::facade as engine;
 
-use crate::{Channel, Exchange, Publishing, Result, publisher::ExchangeRoute};
+use crate::{Channel, Exchange, Publishing, Result, publish_future::ExchangeRoute};
 
 impl Exchange {
     /// Publishes all contents under one routing key and waits for all confirms; returns their number.

@@ -41,6 +41,8 @@
 //! | [`events`] | events, state and health of connections and channels |
 //! | [`futures`] | the futures of the publish methods |
 //! | [`stream`] | deliveries as a stream, one at a time or in batches |
+//! | [`tasks`] | typed consumers: a handler gets a decoded value, and what it returns settles the message |
+//! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
 //! | [`limits`] | every buffer, table and queue, how large it can become, and how to change that |
@@ -176,6 +178,7 @@
 mod batch_publish;
 mod batches;
 mod channel;
+pub mod codec;
 mod connect;
 mod connection;
 mod connector;
@@ -184,9 +187,10 @@ mod delivery_stream;
 mod event_stream;
 mod exchange;
 pub mod limits;
-mod publisher;
+mod publish_future;
 mod queue;
 mod runtime;
+pub mod tasks;
 mod transaction;
 
 /// The version of rustls whose [`ClientConfig`](rustls::ClientConfig) a [`TlsOptions`](options::TlsOptions)
@@ -330,7 +334,7 @@ pub mod futures {
     pub use crate::Confirm;
     pub use crate::{
         batch_publish::{PublishAllFuture, WaitForConfirmsFuture},
-        publisher::{PublishDeferredFuture, PublishFuture},
+        publish_future::{PublishDeferredFuture, PublishFuture},
     };
 }
 

@@ -34,7 +34,15 @@ impl Error {
         Self::data(ErrorKind::Limit, what).into()
     }
 
-    pub(crate) fn codec(what: impl Into<Cow<'static, str>>) -> Self {
+    /// Creates the error of a value that cannot be encoded or decoded, such as a codec returns. It has kind `Codec`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Error, ErrorKind};
+    /// let error = Error::codec("a point needs two numbers");
+    /// assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Codec, false));
+    /// ```
+    pub fn codec(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Codec, what).into()
     }
 

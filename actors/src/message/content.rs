@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
+#[cfg(feature = "testing")]
+use super::DeliveryParts;
 use super::{Death, Delivery, Publishing, QueueName, Token};
 use crate::{error::Result, wire::Properties};
 
@@ -117,6 +119,15 @@ impl Content {
     /// ```
     pub fn consumer_tag(&self) -> &str {
         &self.consumer_tag
+    }
+}
+
+impl Content {
+    /// Creates what was delivered without a broker, for tests of applications.
+    #[cfg(feature = "testing")]
+    pub(crate) fn from_parts(parts: DeliveryParts, queue: &str, consumer_tag: &str) -> Self {
+        let delivery = Delivery::without_acker(parts);
+        Self { delivery, queue: QueueName::new(queue), consumer_tag: Arc::from(consumer_tag) }
     }
 }
 

@@ -75,6 +75,12 @@ impl Delivery {
         Self { acker: Some(acker), parts, decoded: OnceLock::new(), on_drop: OnDrop::Requeue }
     }
 
+    /// Creates a delivery that settles nothing, for tests of applications.
+    #[cfg(feature = "testing")]
+    pub(super) fn without_acker(parts: DeliveryParts) -> Self {
+        Self { acker: None, parts, decoded: OnceLock::new(), on_drop: OnDrop::Requeue }
+    }
+
     /// Returns the body.
     ///
     /// A body that came in several frames is reassembled. One of more than `body_max` (128 MiB unless set)

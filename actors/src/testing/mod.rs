@@ -51,6 +51,7 @@
 //! ```
 
 mod closing;
+mod content;
 mod error;
 mod expect;
 mod frame_stream;
@@ -74,6 +75,7 @@ pub use amq_protocol::{protocol, types};
 pub use self::hostile::Hostile;
 pub use self::{
     closing::Disconnect,
+    content::TestContent,
     error::{TestError, TestErrorKind},
     frames::RawFrame,
     handshake::{ClientHandshake, HandshakeScript, HandshakeStep},

@@ -1,0 +1,152 @@
+//! The message that a handler of a typed consumer gets.
+
+use std::{fmt, ops::Deref};
+
+use actix::Message;
+
+use super::{Done, TaskToken};
+use crate::message::Content;
+
+/// A typed message to be handled: the decoded value, which it dereferences to, and what came with it.
+///
+/// It is an actix message whose result is [`Done`]. The handler cannot settle it: what it returns does.
+///
+/// **Over a reconnect**: the handler goes on. The broker delivers the message again, and that copy waits until
+/// the handler has ended.
+///
+/// # Examples
+/// ```
+/// use actix::prelude::*;
+/// use actix_pika::tasks::{Done, Task};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Email { to: String }
+///
+/// struct Mailer;
+///
+/// impl Actor for Mailer {
+///     type Context = Context<Self>;
+/// }
+///
+/// impl Handler<Task<Email>> for Mailer {
+///     type Result = Done;
+///
+///     fn handle(&mut self, email: Task<Email>, _: &mut Self::Context) -> Done {
+///         println!("try {} of the mail to {}", email.attempt(), email.to);
+///         Ok(())
+///     }
+/// }
+/// ```
+#[must_use = "a task that is dropped is not handled"]
+pub struct Task<T> {
+    value: T,
+    content: Content,
+    attempt: u32,
+    token: TaskToken,
+}
+
+impl<T> Task<T> {
+    pub(super) fn new(value: T, content: Content, attempt: u32, token: TaskToken) -> Self {
+        Self { value, content, attempt, token }
+    }
+
+    /// Creates a task without a broker, to test a handler with.
+    ///
+    /// [`TestContent`](crate::testing::TestContent) makes its content.
+    #[cfg(feature = "testing")]
+    pub fn for_test(value: T, content: Content) -> Self {
+        Self::new(value, content, 1, TaskToken::new().0)
+    }
+
+    /// Returns the body, properties and names of the message.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika::tasks::Task;
+    /// fn id(task: &Task<String>) -> Option<&str> {
+    ///     task.content().properties().ok()?.message_id()
+    /// }
+    /// ```
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Returns the queue that delivered the message.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika::tasks::Task;
+    /// fn is_urgent(task: &Task<String>) -> bool {
+    ///     task.queue() == "urgent"
+    /// }
+    /// ```
+    pub fn queue(&self) -> &str {
+        self.content.queue()
+    }
+
+    /// Returns which try this is, from 1 on. Retries are counted, redeliveries by the broker are not.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika::tasks::Task;
+    /// fn is_retry(task: &Task<String>) -> bool {
+    ///     task.attempt() > 1
+    /// }
+    /// ```
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Returns whether the broker may have delivered the message before.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika::tasks::Task;
+    /// fn may_be_a_copy(task: &Task<String>) -> bool {
+    ///     task.redelivered()
+    /// }
+    /// ```
+    pub fn redelivered(&self) -> bool {
+        self.content.redelivered()
+    }
+
+    /// Returns the value, the content, and the token that shows whether the task is still being handled: keep it until
+    /// the task is done.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika::tasks::{Done, Task};
+    /// async fn store(task: Task<String>) -> Done {
+    ///     let (text, _content, _token) = task.into_parts();
+    ///     println!("{}", String::leak(text));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn into_parts(self) -> (T, Content, TaskToken) {
+        self.token.begin();
+        (self.value, self.content, self.token)
+    }
+}
+
+impl<T> Deref for Task<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.token.begin();
+        &self.value
+    }
+}
+
+impl<T: 'static> Message for Task<T> {
+    type Result = Done;
+}
+
+impl<T: fmt::Debug> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("value", &self.value)
+            .field("queue", &self.queue())
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,10 @@
+//! The tests of typed consumers, workers, retries and RPC against a real RabbitMQ, in one binary. `../README.md` lists
+//! the ids in the comments of tests.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod codecs;
