@@ -78,6 +78,6 @@ impl Hostile {
 
     /// Runs the recovery of a connection: the replay of its topology, and trials.
     pub fn recovery(&self, script: &[u8]) {
-        HostileRecovery::run(script);
+        let _ = HostileRecovery::run(script);
     }
 }
