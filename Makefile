@@ -1,5 +1,6 @@
 # `make demo` and `make test` need Rust (cargo) only. They start a RabbitMQ node under .broker/,
-# and install RabbitMQ first if it is missing and the system allows it.
+# and install RabbitMQ first if it is missing and the system allows it. Tests with other software (make services)
+# are left out where that cannot be installed, and fail then if CI=true.
 # To use another broker, set AMQP_URL, and MANAGEMENT_URL if its management port is not 15672.
 
 SHELL := bash
@@ -108,6 +109,10 @@ broker: ## Start a broker unless one answers, and print its URL
 .PHONY: broker-stop
 broker-stop: ## Stop the nodes that this project started
 	@scripts/broker.sh stop
+
+.PHONY: services
+services: ## Install what tests talk to besides RabbitMQ, such as aio-pika, under .broker/ (needs python3)
+	@scripts/services.sh aio-pika
 
 .PHONY: broker-status
 broker-status: ## Show whether this project's node runs, and its URLs

@@ -43,6 +43,7 @@
 //! | [`stream`] | deliveries as a stream, one at a time or in batches |
 //! | [`tasks`] | typed consumers: a handler gets a decoded value, and what it returns settles the message |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
+//! | [`pool`] | a pool of channels or connections |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
 //! | [`limits`] | every buffer, table and queue, how large it can become, and how to change that |
@@ -187,6 +188,7 @@ mod delivery_stream;
 mod event_stream;
 mod exchange;
 pub mod limits;
+pub mod pool;
 mod publish_future;
 mod queue;
 mod runtime;

@@ -30,6 +30,12 @@
 //! | failed deliveries that are requeued later | 32,768 of a channel | they are requeued at once | fixed | `no_more_than_the_maximum_wait` |
 //! | consumers that only the application can start again | 1,024 of a channel, and of channels that have ended | the oldest is given up | fixed | `the_oldest_of_too_many_is_given_up`, `the_oldest_of_too_many_are_given_up` |
 //!
+//! # Pools
+//!
+//! | what | default | at the limit | change it | tested by |
+//! |---|---|---|---|---|
+//! | items of a pool | as [`Pool::new`] has it | users wait in line | [`Pool::new`] | `the_factory_runs_as_often_as_items_may_exist` |
+//!
 //! # What a server can cause
 //!
 //! | what | limit | at the limit | change it | tested by |
@@ -75,4 +81,4 @@
 //! ```
 
 #[allow(unused_imports, reason = "for the links")]
-use crate::{ChannelEvent, Connector, Consume, OpenChannel, Publishing};
+use crate::{ChannelEvent, Connector, Consume, OpenChannel, Publishing, pool::Pool};

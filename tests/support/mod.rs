@@ -6,7 +6,8 @@
 //! - [`proxy`]: a network between client and broker that injects faults;
 //! - [`recorded_connection`]: a connection whose frames are recorded;
 //! - [`robust_connection`]: a connection that recovers, behind a proxy that cuts it;
-//! - [`scripted_peer`]: a client connected to a scripted peer.
+//! - [`scripted_peer`]: a client connected to a scripted peer;
+//! - [`services`]: software that tests talk to besides RabbitMQ.
 //!
 //! Tests wait for events and do not sleep: [`within`] limits the time of a future, [`eventually`] polls until a
 //! condition holds.
@@ -18,6 +19,7 @@ pub mod proxy;
 pub mod recorded_connection;
 pub mod robust_connection;
 pub mod scripted_peer;
+pub mod services;
 
 use actix_pika::{Channel, Delivery, Queue, testing::Probe};
 use std::future::Future;
