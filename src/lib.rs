@@ -42,6 +42,7 @@
 //! | [`futures`] | the futures of the publish methods |
 //! | [`stream`] | deliveries as a stream, one at a time or in batches |
 //! | [`tasks`] | typed consumers: a handler gets a decoded value, and what it returns settles the message |
+//! | [`publisher`] | typed publishers: a value is encoded and published, now or later |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`pool`] | a pool of channels or connections |
 //! | [`error`] | the error type and its parts |
@@ -190,6 +191,7 @@ mod exchange;
 pub mod limits;
 pub mod pool;
 mod publish_future;
+pub mod publisher;
 mod queue;
 mod runtime;
 pub mod tasks;

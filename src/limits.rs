@@ -14,6 +14,7 @@
 //! | names of exchanges that are missing, or places that are forbidden | 64 of each, 1,024 topics | the oldest is forgotten: the next publish asks the broker | fixed | `a_bounded_number_is_remembered`, `a_bounded_number_of_places_is_remembered_for_a_while` |
 //! | names of other exchanges that are looked for, because publishes ask for them | 256 | publishes to others go to the broker | fixed | `the_names_that_are_looked_for_are_bounded` |
 //! | queues to which publishes come back, between two looks | 16 | the others are seen at the next look | fixed | `a_bounded_number_of_queues_is_reported` |
+//! | delays of a publisher and its clones | 64, each has a queue at the broker | `publish_in` fails with `Limit` | fixed | `a_publisher_has_a_bounded_number_of_delays` |
 //!
 //! # Consuming
 //!

@@ -61,6 +61,11 @@ impl Queue {
         self
     }
 
+    /// The name, which follows a queue that the broker renames.
+    pub(crate) fn current_name(&self) -> &QueueName {
+        &self.name
+    }
+
     fn options(&self, options: Consume) -> Consume {
         facade::consume_from_type(options.queue(self.name()), self.queue_type)
     }

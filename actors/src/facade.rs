@@ -56,6 +56,11 @@ pub fn is_stopped(error: &Error) -> bool {
     error.kind() == ErrorKind::Stopped || source().is_some_and(is_stopped)
 }
 
+/// Returns an error of the kind `Limit`.
+pub fn limit(what: impl Into<String>) -> Error {
+    Error::limit(what.into())
+}
+
 /// Returns an error of kind `Refused` without a reply code, for a call that is refused before anything is
 /// sent.
 pub fn refused(what: &'static str) -> Error {

@@ -9,3 +9,4 @@ mod support;
 
 mod codecs;
 mod pool;
+mod publisher;
