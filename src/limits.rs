@@ -46,7 +46,9 @@
 //! | a frame of the handshake | 64 KiB | the connect fails | fixed | `a_frame_one_octet_over_the_negotiated_size_is_refused` |
 //! | tables within tables | 32 levels | the header is not decoded | fixed | `nesting_is_limited` |
 //! | empty body frames of a message | 64 | 505 | fixed | `the_number_of_empty_frames_is_limited` |
-//! | answers that it causes and does not read: `channel.flow-ok`, `channel.close-ok`, acks, nacks | 4 MiB of a connection | 506 | fixed | `a_storm_of_flow_ends_the_connection` |
+//! | answers that it causes and does not read: `channel.flow-ok`, `channel.close-ok`, nacks of deliveries to nobody | 4 MiB of a connection | 506 | fixed | `a_storm_of_flow_ends_the_connection` |
+//! | acks, nacks and rejects that it does not read | 64 MiB of a connection, about 3 million | 506 | fixed | `too_many_answers_are_a_resource_error` |
+//! | deliveries that return behind the reply to `basic.cancel` | 32,768 of a consumer | they are requeued before it | fixed | `a_peer_that_never_replies_to_a_cancel_has_a_bounded_number_held_back` |
 //! | reports of `connection.blocked` | 8, and the last one, of 64 KiB that are read | only the last one counts | fixed | `a_storm_is_a_few_reports_and_the_last_one` |
 //! | lines of the log about what it repeats | the first, then one at intervals that double from a second to an hour | counted, and told in the next line | fixed | `a_storm_is_a_few_lines_of_the_log` |
 //! | `connection.update-secret` without a reply | 32 | `Limit` | fixed | `at_most_32_updates_are_unanswered` |

@@ -4,10 +4,12 @@ use std::{collections::VecDeque, sync::Arc};
 
 use actix::Recipient;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::{
     internal::ChannelMessage,
-    outbox::Outbox,
+    log_schedule::LogSchedule,
+    outbox::{Outbox, WaitingAnswers},
     wire::{Fault, FrameBatch},
 };
 
@@ -17,6 +19,8 @@ pub(super) struct AttachedChannels {
     entries: Vec<Entry>,
     /// The numbers of channels with bytes to write, in turn.
     ready: VecDeque<u16>,
+    /// Frames for channels that have ended.
+    late_frames: LogSchedule,
 }
 
 #[derive(Debug, Default)]
@@ -60,14 +64,22 @@ impl AttachedChannels {
     }
 
     /// Sends a batch of frames to its channel.
-    pub(super) fn deliver(&self, epoch: u64, batch: FrameBatch) -> Result<(), Fault> {
+    pub(super) fn deliver(
+        &mut self,
+        epoch: u64,
+        batch: FrameBatch,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<(), Fault> {
         match self.entries.get(usize::from(batch.channel)) {
             Some(Entry::Attached(attached)) => {
                 attached.recipient.do_send(ChannelMessage::Frames { epoch, batch });
                 Ok(())
             }
             Some(Entry::Detached) => {
-                log::trace!("channel {}: dropped {} frames after its end", batch.channel, batch.frames);
+                if let Some(so_far) = self.late_frames.count(now()) {
+                    let FrameBatch { channel, frames, .. } = batch;
+                    log::trace!("channel {channel}: dropped {frames} frames after its end{so_far}");
+                }
                 Ok(())
             }
             _ => Err(Fault::channel(format!("channel {} is not open", batch.channel))),
@@ -111,15 +123,15 @@ impl AttachedChannels {
     }
 
     /// Returns the memory of the answers to the peer that wait in channels.
-    pub(super) fn waiting_answers(&self) -> usize {
+    pub(super) fn waiting_answers(&self) -> WaitingAnswers {
         let entry = |channel: &u16| self.entries.get(usize::from(*channel));
-        let ready = self.ready.iter().filter_map(entry);
-        ready
-            .map(|entry| match entry {
-                Entry::Attached(attached) => attached.outbox.waiting_answers(),
-                Entry::NeverOpened | Entry::Detached => 0,
-            })
-            .sum()
+        let mut waiting = WaitingAnswers::default();
+        for entry in self.ready.iter().filter_map(entry) {
+            if let Entry::Attached(attached) = entry {
+                waiting += attached.outbox.waiting_answers();
+            }
+        }
+        waiting
     }
 
     pub(super) fn any_ready(&self) -> bool {

@@ -172,7 +172,7 @@ impl Connection {
                 Ok(Some(batch)) if batch.channel == 0 => self.handle_channel_0(&batch),
                 Ok(Some(batch)) if self.phase.is_closing() => drop(batch),
                 Ok(Some(batch)) => {
-                    if let Err(fault) = self.channels.deliver(self.end_report.epoch, batch) {
+                    if let Err(fault) = self.channels.deliver(self.end_report.epoch, batch, Instant::now) {
                         self.fail(fault);
                     }
                 }

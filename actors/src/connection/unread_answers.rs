@@ -3,10 +3,13 @@
 //! A plain machine: what is read while something waits to be written counts, and now and then the answers that
 //! wait are added up.
 
-use crate::wire::Fault;
+use crate::{outbox::WaitingAnswers, wire::Fault};
 
-/// The most memory of answers that wait, on all channels of a connection.
-const MAX: usize = 4 << 20;
+/// The most memory of answers that the peer alone has caused and that wait, on all channels of a connection.
+const MAX_CAUSED: usize = 4 << 20;
+/// The most memory of deliveries that the application has settled. That is not the peer's doing: an honest broker
+/// that is out of memory reads nothing for minutes, and delivers without end to a consumer without a prefetch.
+const MAX_SETTLED: usize = 64 << 20;
 /// How much is read between two looks.
 const LOOK_AT: usize = 128 * 1024;
 
@@ -28,14 +31,18 @@ impl UnreadAnswers {
     ///
     /// # Errors
     /// 506 when it is too much.
-    pub(super) fn look(&mut self, waiting: usize) -> Result<(), Fault> {
+    pub(super) fn look(&mut self, waiting: WaitingAnswers) -> Result<(), Fault> {
         self.read = 0;
-        if waiting <= MAX {
-            return Ok(());
+        let WaitingAnswers { caused, settled } = waiting;
+        for (what, bytes, max) in
+            [("answers to it", caused, MAX_CAUSED), ("settled deliveries", settled, MAX_SETTLED)]
+        {
+            if bytes > max {
+                let text = format!("the peer does not read: {bytes} bytes of {what} wait, {max} are allowed");
+                return Err(Fault::resource(text));
+            }
         }
-        Err(Fault::resource(format!(
-            "the peer does not read: {waiting} bytes of answers to it wait, {MAX} are allowed"
-        )))
+        Ok(())
     }
 }
 
@@ -56,8 +63,13 @@ mod tests {
     fn too_many_answers_are_a_resource_error() {
         let mut answers = UnreadAnswers::default();
         assert!(answers.has_read(LOOK_AT, false));
-        assert_eq!(answers.look(MAX), Ok(()));
+        let most = WaitingAnswers { caused: MAX_CAUSED, settled: MAX_SETTLED };
+        assert_eq!(answers.look(most), Ok(()));
         assert!(!answers.has_read(1, false));
-        assert_eq!(answers.look(MAX + 1).map_err(|fault| fault.code), Err(506));
+        let mut look = |waiting| answers.look(waiting).map_err(|fault| (fault.code, fault.to_string()));
+        let Err((506, text)) = look(WaitingAnswers { caused: MAX_CAUSED + 1, ..most }) else { panic!() };
+        assert!(text.contains("4194305 bytes of answers to it wait"), "{text}");
+        let Err((506, text)) = look(WaitingAnswers { settled: MAX_SETTLED + 1, ..most }) else { panic!() };
+        assert!(text.contains("67108865 bytes of settled deliveries wait"), "{text}");
     }
 }

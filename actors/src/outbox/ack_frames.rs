@@ -22,6 +22,19 @@ impl Acks {
         (self.acked.len() + self.refused.len() + 1) * ACK_LEN
     }
 
+    /// Returns how many bytes [`render_returned`](Self::render_returned) writes.
+    pub(super) fn returned_len(&self) -> usize {
+        self.returned.len() * ACK_LEN
+    }
+
+    /// Writes nacks for deliveries without a consumer.
+    pub(super) fn render_returned(&mut self, channel: u16, buf: &mut BytesMut) {
+        for tag in self.returned.drain(..) {
+            remember(&mut self.uncommitted, tag);
+            put_nack(buf, channel, tag, false, true);
+        }
+    }
+
     /// Writes nacks and rejects, then one ack for the lowest tags, then an ack for each tag behind a gap.
     pub(super) fn render(&mut self, channel: u16, buf: &mut BytesMut) {
         for (tag, outcome) in self.refused.drain(..) {

@@ -4,11 +4,11 @@
 //! [`ack_frames`](super::ack_frames).
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     ops::RangeInclusive,
 };
 
-use super::{Outbox, counters::OutcomeCounts, delayed_requeues::DelayedRequeues};
+use super::{Outbox, counters::OutcomeCounts, delayed_requeues::DelayedRequeues, held_back::HeldBack};
 use crate::{
     error::{Error, Result},
     message::Outcome,
@@ -16,6 +16,9 @@ use crate::{
 
 /// The most tags between the lowest unsettled one and the newest. Older unsettled ones move to `stragglers`.
 pub(super) const RING: usize = 32 * 1024;
+
+/// The consumer of deliveries that have none.
+pub(crate) const NOBODY: u32 = 0;
 
 /// Deliveries with consecutive tags, and the consumer that must settle them, if one must.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +55,9 @@ pub(super) struct Acks {
     pub(super) acked: Vec<u64>,
     /// To be rejected or nacked.
     pub(super) refused: Vec<(u64, Outcome)>,
-    /// Returned deliveries of consumers that are being cancelled, with the outcome for each.
-    held_back: HashMap<u32, Vec<(u64, Outcome)>>,
+    /// To be nacked, because they have no consumer.
+    pub(super) returned: Vec<u64>,
+    pub(super) held_back: HeldBack,
     /// Deliveries whose processing has failed again.
     pub(super) delayed: DelayedRequeues,
     outstanding: usize,
@@ -177,7 +181,8 @@ impl Default for Acks {
             stragglers: BTreeMap::new(),
             acked: Vec::new(),
             refused: Vec::new(),
-            held_back: HashMap::new(),
+            returned: Vec::new(),
+            held_back: HeldBack::default(),
             delayed: DelayedRequeues::default(),
             outstanding: 0,
             uncommitted: None,
@@ -190,7 +195,7 @@ impl Acks {
     /// Returns whether there are frames to write.
     #[inline]
     pub(super) fn is_dirty(&self) -> bool {
-        !self.acked.is_empty() || !self.refused.is_empty()
+        !self.acked.is_empty() || !self.refused.is_empty() || !self.returned.is_empty()
     }
 
     #[inline]
@@ -267,6 +272,11 @@ impl Acks {
                     self.refuse(tag, Outcome::Nack { requeue });
                 }
             }
+            Outcome::NotBegun if consumer == NOBODY => {
+                if self.refused_tag(tag, Outcome::Nack { requeue: true }) {
+                    self.returned.push(tag);
+                }
+            }
             Outcome::NotBegun => self.requeue(tag, consumer, Outcome::Nack { requeue: true }),
             Outcome::Failed => self.requeue(tag, consumer, Outcome::Reject { requeue: true }),
             Outcome::Nack { .. } | Outcome::Reject { .. } => self.refuse(tag, outcome),
@@ -283,27 +293,22 @@ impl Acks {
         }
     }
 
-    /// Requeues a tag, after its consumer is cancelled if that is under way.
-    pub(super) fn requeue(&mut self, tag: u64, consumer: u32, outcome: Outcome) {
-        match self.held_back.get_mut(&consumer) {
-            Some(held_back) => {
-                held_back.push((tag, outcome));
-                self.keep_back(tag);
-            }
-            None => self.refuse(tag, outcome),
+    pub(super) fn refuse(&mut self, tag: u64, outcome: Outcome) {
+        if self.refused_tag(tag, outcome) {
+            self.refused.push((tag, outcome));
         }
     }
 
-    pub(super) fn refuse(&mut self, tag: u64, outcome: Outcome) {
-        if let Some(entry) = self.entry(tag) {
-            entry.state = AckState::Settled;
-            self.outstanding -= 1;
-            self.refused.push((tag, outcome));
-            self.outcomes.refused(outcome);
-        }
+    /// Notes that a tag is settled. Returns whether it was not.
+    fn refused_tag(&mut self, tag: u64, outcome: Outcome) -> bool {
+        let Some(entry) = self.entry(tag) else { return false };
+        entry.state = AckState::Settled;
+        self.outstanding -= 1;
+        self.outcomes.refused(outcome);
         if tag < self.base {
             self.stragglers.remove(&tag);
         }
+        true
     }
 
     /// Holds back a tag: neither its delivery, which is gone, nor an `AckAll` of a later one settles it.
@@ -311,10 +316,6 @@ impl Acks {
         if let Some(entry) = self.entry(tag) {
             entry.state = AckState::HeldBack;
         }
-    }
-
-    pub(super) fn holds_back(&self, consumer: u32) -> bool {
-        self.held_back.contains_key(&consumer)
     }
 
     #[inline]
@@ -338,21 +339,6 @@ impl Acks {
         old.count() + new.count()
     }
 
-    pub(super) fn hold_back(&mut self, consumer: u32) {
-        self.held_back.entry(consumer).or_default();
-    }
-
-    /// Requeues what was held back, lowest tags first: a quorum queue delivers it again in the order in which
-    /// it was returned.
-    pub(super) fn release(&mut self, consumer: u32) {
-        let mut returned = self.held_back.remove(&consumer).unwrap_or_default();
-        returned.extend(self.delayed.remove_consumer(consumer));
-        returned.sort_unstable_by_key(|(tag, _)| *tag);
-        for (tag, outcome) in returned {
-            self.refuse(tag, outcome);
-        }
-    }
-
     /// Removes the outstanding deliveries of `consumer`. Those already marked are still settled.
     pub(super) fn take_back(&mut self, consumer: u32) {
         let Self { ring, stragglers, outstanding, held_back, delayed, .. } = self;
@@ -368,9 +354,7 @@ impl Acks {
             }
         }
         stragglers.retain(|_, entry| !taken(entry));
-        if let Some(tags) = held_back.get_mut(&consumer) {
-            tags.clear();
-        }
+        held_back.forget(consumer);
         delayed.remove_consumer(consumer).for_each(drop);
     }
 
@@ -379,7 +363,7 @@ impl Acks {
         self.base += self.ring.len() as u64;
         self.ring.clear();
         self.stragglers.clear();
-        self.held_back.values_mut().for_each(Vec::clear);
+        self.held_back.forget_all();
         self.delayed.clear();
         self.outstanding = 0;
     }

@@ -22,6 +22,7 @@ mod flusher;
 mod forbidden;
 mod forbidden_place;
 mod forbidden_topics;
+mod held_back;
 mod long_names;
 mod missing;
 mod nack_retry;
@@ -58,7 +59,8 @@ use self::{
     unconfirmed::Unconfirmed, window::Window,
 };
 pub(crate) use self::{
-    acks::DeliveredTags,
+    acks::{DeliveredTags, NOBODY},
+    answers::WaitingAnswers,
     attachment::{Abandoned, FinalFrames, Outage},
     channel_close::{ChannelClose, CloseFault},
     delayed_requeues::RequeueLater,

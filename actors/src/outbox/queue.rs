@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     acks::Acks,
+    answers::WaitingAnswers,
     unconfirmed::{PublishRange, Unconfirmed},
 };
 use crate::{
@@ -43,8 +44,8 @@ pub(super) struct FrameQueue {
     last_len: usize,
     /// A publish was taken in part; the rest is at the front.
     partially_written: bool,
-    /// The memory of the chunks that the peer has caused: acks, and replies to its methods.
-    answers: usize,
+    /// The memory of the chunks that the peer has caused, and of settled deliveries.
+    answers: WaitingAnswers,
 }
 
 #[derive(Clone, Debug)]
@@ -59,21 +60,20 @@ pub(super) struct Chunk {
 pub(super) enum ChunkKind {
     Content,
     Method,
+    /// Deliveries that the application has settled.
     Acks,
-    /// The reply to a method of the peer.
+    /// Replies to methods of the peer, and returned deliveries that have no consumer.
     Answer,
 }
 
-impl ChunkKind {
-    /// Returns whether the peer decides how many there are.
-    fn is_caused_by_peer(self) -> bool {
-        matches!(self, Self::Acks | Self::Answer)
-    }
-}
-
 impl Chunk {
-    fn cost(&self) -> usize {
-        self.bytes.len() + CHUNK_COST
+    fn answers(&self) -> WaitingAnswers {
+        let cost = self.bytes.len() + CHUNK_COST;
+        match self.kind {
+            ChunkKind::Content | ChunkKind::Method => WaitingAnswers::default(),
+            ChunkKind::Acks => WaitingAnswers { settled: cost, ..Default::default() },
+            ChunkKind::Answer => WaitingAnswers { caused: cost, ..Default::default() },
+        }
     }
 }
 
@@ -158,20 +158,23 @@ impl FrameQueue {
 
     /// Appends a chunk that may be an answer.
     pub(super) fn push(&mut self, chunk: Chunk) {
-        if chunk.kind.is_caused_by_peer() {
-            self.answers += chunk.cost();
-        }
+        self.answers += chunk.answers();
         self.chunks.push_back(chunk);
     }
 
-    /// Returns the memory of what the peer has caused.
-    pub(super) fn answers(&self) -> usize {
+    pub(super) fn answers(&self) -> WaitingAnswers {
         self.answers
     }
 
     /// Appends the frames of pending acks.
     #[inline]
     pub(super) fn acks(&mut self, channel: u16, acks: &mut Acks) {
+        if !acks.returned.is_empty() {
+            self.close_chunk(ChunkKind::Content);
+            self.reserve(acks.returned_len());
+            acks.render_returned(channel, &mut self.tail);
+            self.close_chunk(ChunkKind::Answer);
+        }
         if acks.is_dirty() {
             self.close_chunk(ChunkKind::Content);
             self.reserve(acks.rendered_len());
@@ -215,8 +218,8 @@ impl FrameQueue {
             if let (ChunkKind::Content, Some(unconfirmed)) = (chunk.kind, unconfirmed.as_deref_mut()) {
                 unconfirmed.push(chunk.bytes.clone(), chunk.range);
                 moved.end = chunk.range.last + 1;
-            } else if chunk.kind.is_caused_by_peer() {
-                self.answers -= chunk.cost();
+            } else {
+                self.answers -= chunk.answers();
             }
             out.push(chunk.bytes);
             if self.chunks.is_empty() && spent < budget {
@@ -265,7 +268,7 @@ impl FrameQueue {
     pub(super) fn retain_content(&mut self) {
         self.close_chunk(ChunkKind::Content);
         self.chunks.retain(|chunk| chunk.kind == ChunkKind::Content);
-        self.answers = 0;
+        self.answers = WaitingAnswers::default();
     }
 
     pub(super) fn append(&mut self, mut more: Self) {

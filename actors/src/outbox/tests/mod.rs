@@ -1,6 +1,7 @@
 //! The whole outbox: what is written is taken, in order and in any pieces.
 
 mod acks;
+mod answers;
 mod batches;
 mod confirms;
 mod counters;
