@@ -8,10 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{ChannelMachine, PendingReply};
+use super::{ChannelMachine, PendingReply, Responder, consumers::ChannelAcker};
 use crate::{
     message::{ChannelEvent, ContentLayout, Delivery, DeliveryParts, Outcome, SeparateContent},
-    outbox::DeliveredTags,
+    outbox::{DeliveredTags, NOBODY},
     returned::Return,
     transport::{JoinedBytes, Sizes},
     wire::{
@@ -34,6 +34,23 @@ pub(super) struct Inbox {
     sizes: Sizes,
     /// Deliveries of fewer bytes are copied out of their block.
     pub(super) copy_below: usize,
+}
+
+/// A `basic.get` that has a message.
+pub(super) struct Got {
+    no_ack: bool,
+    /// A `basic.recover` has returned the message to its queue.
+    requeued: bool,
+    pub(super) acker: Arc<ChannelAcker>,
+    pub(super) queue: String,
+    pub(super) responder: Responder<Option<Delivery>>,
+}
+
+impl Got {
+    /// Returns whether the message is unsettled.
+    pub(super) fn is_unsettled(&self) -> bool {
+        !self.no_ack && !self.requeued
+    }
 }
 
 impl Inbox {
@@ -60,7 +77,7 @@ impl Inbox {
 
     /// Notes a delivery for an unknown consumer.
     pub(super) fn note_unknown(&mut self, tag: u64) {
-        self.note(tag, Some(0));
+        self.note(tag, Some(NOBODY));
         self.unknown.push(tag);
     }
 
@@ -121,7 +138,7 @@ impl ChannelMachine {
                 let channel = self.outbox.config().channel;
                 log::debug!("channel {channel}: a delivery for no consumer requeued{so_far}");
             }
-            let _ = self.outbox.settle(self.channel_epoch, tag, 0, Outcome::NotBegun);
+            let _ = self.outbox.settle(self.channel_epoch, tag, NOBODY, Outcome::NotBegun);
         }
         self.consumers.flush();
         Ok(())
@@ -177,14 +194,7 @@ impl ChannelMachine {
         content: ContentLayout,
         now: &impl Fn() -> Instant,
     ) -> Result<(), Fault> {
-        self.flush_deliveries(now)?;
-        let PendingReply::Got { no_ack, queue, responder } = self.replies.next(60, 71)? else {
-            return Err(Fault::command("a reply to another method").with_method(60, 71));
-        };
-        let requeued = self.basic_recovers > 0 && !no_ack;
-        let acker = self.consumers.get_acker(&queue, &self.outbox);
-        self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(acker.consumer));
-        self.flush_deliveries(now)?;
+        let Got { no_ack, requeued, acker, responder, .. } = self.take_got(head, now)?;
         let parts = DeliveryParts {
             bytes,
             content,
@@ -202,6 +212,19 @@ impl ChannelMachine {
             delivery.hand_back();
         }
         Ok(())
+    }
+
+    /// Takes the pending `basic.get` of a message, and notes the message as delivered.
+    pub(super) fn take_got(&mut self, head: &GetOk, now: &impl Fn() -> Instant) -> Result<Got, Fault> {
+        self.flush_deliveries(now)?;
+        let PendingReply::Got { no_ack, queue, responder } = self.replies.next(60, 71)? else {
+            return Err(Fault::command("a reply to another method").with_method(60, 71));
+        };
+        let requeued = self.basic_recovers > 0 && !no_ack;
+        let acker = self.consumers.get_acker(&queue, &self.outbox);
+        self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(acker.consumer));
+        self.flush_deliveries(now)?;
+        Ok(Got { no_ack, requeued, acker, queue, responder })
     }
 
     /// A publish was returned. Its confirm reports that, if there is one.

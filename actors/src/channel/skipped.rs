@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ChannelMachine, PendingReply};
+use super::ChannelMachine;
 use crate::{
     error::Error,
     message::{ChannelEvent, Outcome, OversizedDelivery, QueueType, SkippedDelivery},
@@ -110,18 +110,12 @@ impl ChannelMachine {
         skipped: SkippedBody,
         now: &impl Fn() -> Instant,
     ) -> Result<(), Fault> {
-        self.flush_deliveries(now)?;
-        let PendingReply::Got { no_ack, queue, responder } = self.replies.next(60, 71)? else {
-            return Err(Fault::command("a reply to another method").with_method(60, 71));
-        };
-        let requeued = self.basic_recovers > 0 && !no_ack;
-        let consumer = self.consumers.get_acker(&queue, &self.outbox).consumer;
-        self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(consumer));
-        self.flush_deliveries(now)?;
-        if !no_ack && !requeued {
+        let got = self.take_got(head, now)?;
+        if got.is_unsettled() {
+            let consumer = got.acker.consumer;
             let _ = self.outbox.settle(self.channel_epoch, head.delivery_tag, consumer, Outcome::Failed);
         }
-        let _ = responder.send(Err(error(skipped).on(queue)));
+        let _ = got.responder.send(Err(error(skipped).on(got.queue)));
         Ok(())
     }
 }
