@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`Json`], the default | `application/json` | types with serde's `Serialize` and `Deserialize` |
 //! | [`Raw`] | `application/octet-stream`, none is checked | `Bytes`, `Vec<u8>`, `String` |
+//! | `GzipJson`, with the feature `gzip` | `application/json;compression=gzip` | as `Json` |
 //! | `MessagePack`, with the feature `messagepack` | `application/msgpack` | as `Json` |
 //!
 //! # Examples
@@ -42,10 +43,14 @@ use bytes::Bytes;
 
 use crate::{Error, Result, message::Content};
 
+#[cfg(feature = "gzip")]
+pub use self::gzip::GzipJson;
 #[cfg(feature = "messagepack")]
 pub use self::messagepack::MessagePack;
 pub use self::{json::Json, raw::Raw};
 
+#[cfg(feature = "gzip")]
+mod gzip;
 mod json;
 #[cfg(feature = "messagepack")]
 mod messagepack;
