@@ -86,7 +86,8 @@ async fn forty_bodies(limit: usize, bytes: usize, announced: u64) -> usize {
     most.max(memory.used())
 }
 
-/// The limit holds for all channels of a connection. Buffers have up to twice their bytes, and 1 MiB at first.
+/// PRO-19: the limit holds for all channels of a connection. Buffers have up to twice their bytes, and 1 MiB at
+/// first.
 #[actix::test]
 async fn incomplete_bodies_are_bounded_by_connection() {
     let (limit, bytes, announced) = match is_full() {
@@ -125,6 +126,7 @@ async fn small_between_large(count: u64) -> usize {
     used
 }
 
+/// PRO-19
 #[actix::test]
 async fn small_deliveries_do_not_keep_the_blocks_of_large_ones() {
     let count = if is_full() { 5000 } else { 1000 };
@@ -157,7 +159,7 @@ async fn unhandled(
     most
 }
 
-/// What comes over the bound returns to the queue: the consumer starts again with a smaller prefetch.
+/// PRO-19: what comes over the bound returns to the queue: the consumer starts again with a smaller prefetch.
 #[actix::test]
 async fn prefetched_deliveries_are_bounded_in_bytes() {
     let (limit, bytes) = match is_full() {
@@ -168,7 +170,7 @@ async fn prefetched_deliveries_are_bounded_in_bytes() {
     check(unhandled(set, 250, 250, bytes).await, limit + limit / 2);
 }
 
-/// A peer that sends beyond the prefetch is not read, until the consumer is cancelled as too slow.
+/// PRO-19: a peer that sends beyond the prefetch is not read, until the consumer is cancelled as too slow.
 #[actix::test]
 async fn deliveries_beyond_the_prefetch_are_bounded_in_bytes() {
     let defaults = ConnectionOptions::default();

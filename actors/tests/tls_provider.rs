@@ -17,6 +17,7 @@ use crate::{
     server::{Server, trusting},
 };
 
+/// TLS-15
 #[actix::test]
 async fn the_installed_provider_is_used() {
     // The servers of these tests prefer another one.

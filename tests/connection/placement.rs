@@ -45,7 +45,7 @@ async fn publish(connection: &Connection) {
     within("a publish", 10, work).await.unwrap();
 }
 
-/// As with a connection that a worker of actix-web opens.
+/// CON-28: as with a connection that a worker of actix-web opens.
 #[actix::test]
 async fn a_connection_outlives_the_arbiter_that_opens_it() {
     let vhost = Vhost::fresh().await;
@@ -61,6 +61,7 @@ async fn a_connection_outlives_the_arbiter_that_opens_it() {
     within("close", 10, connection.close()).await.unwrap();
 }
 
+/// CON-28
 #[test]
 fn a_connection_on_its_own_thread_outlives_the_system() {
     let (vhost, connection, thread) = System::new().block_on(async {
@@ -81,7 +82,7 @@ fn a_connection_on_its_own_thread_outlives_the_system() {
     });
 }
 
-/// Each connection has one thread, which ends after the close that the drop of the last handle begins.
+/// CON-28: each connection has one thread, which ends after the close that the drop of the last handle begins.
 #[tokio::test]
 async fn threads_end_with_their_connections() {
     let vhost = Vhost::fresh().await;

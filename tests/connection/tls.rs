@@ -125,7 +125,7 @@ async fn a_client_certificate_logs_in() {
     assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
 }
 
-/// A cut is a loss, and the next connection is verified again.
+/// TLS-12: a cut is a loss, and the next connection is verified again.
 #[actix::test]
 async fn a_connection_over_tls_recovers() {
     let (broker, _node) = node().await;

@@ -62,8 +62,8 @@ async fn assert_relayed(
     within("close", 30, connection.close()).await.unwrap();
 }
 
-/// A relay publishes each message of 2 MB and awaits the confirm before it settles, on one connection: nothing times
-/// out.
+/// PRO-20: a relay publishes each message of 2 MB and awaits the confirm before it settles, on one connection:
+/// nothing times out.
 #[actix::test]
 async fn a_relay_of_large_messages_by_stream_needs_no_reconnect() {
     let bench = Bench::open(true).await;
@@ -102,7 +102,7 @@ impl Handler<Delivery> for Relay {
     }
 }
 
-/// The same by an actor.
+/// PRO-20: the same by an actor.
 #[actix::test]
 async fn a_relay_of_large_messages_by_actor_needs_no_reconnect() {
     let bench = Bench::open(true).await;

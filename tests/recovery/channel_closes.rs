@@ -264,7 +264,7 @@ async fn publishes_to_a_missing_exchange_do_not_end_the_consumer_beside_them() {
     within("the delivery", 10, take(&mut probe, 1)).await.remove(0).ack().unwrap();
 }
 
-/// CH-33: a publish to a missing exchange is under way when its channel is closed: both have the 404.
+/// CH-41: a publish to a missing exchange is under way when its channel is closed: both have the 404.
 #[actix::test]
 async fn a_close_behind_a_refused_publish_has_its_cause() {
     let robust = RobustConnection::connect().await;

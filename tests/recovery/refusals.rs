@@ -17,7 +17,7 @@ use actix_pika::{
 };
 use futures_util::StreamExt;
 
-/// REC-40: another connection takes the only place of the virtual host.
+/// REC-66: another connection takes the only place of the virtual host.
 #[actix::test]
 async fn a_limit_of_connections_is_waited_out() {
     let short = Recovery::fixed(Duration::from_millis(200));
@@ -48,7 +48,7 @@ async fn a_limit_of_connections_is_waited_out() {
     within("the delivery", 10, take(&mut probe, 1)).await.remove(0).ack().unwrap();
 }
 
-/// REC-40: a reconnect goes on to the next address when one node of several refuses the login.
+/// REC-66: a reconnect goes on to the next address when one node of several refuses the login.
 #[actix::test]
 async fn a_reconnect_passes_over_a_node_that_refuses_the_login() {
     let vhost = Vhost::fresh().await;
@@ -81,7 +81,7 @@ async fn a_reconnect_passes_over_a_node_that_refuses_the_login() {
     assert_eq!((refusing.accepted_count(), good.accepted_count()), (1, 2));
 }
 
-/// REC-42: by default no attempt waits for more than 5 s, and a few stable seconds start the count anew.
+/// REC-65: by default no attempt waits for more than 5 s, and a few stable seconds start the count anew.
 #[actix::test]
 async fn a_second_outage_begins_with_short_pauses() {
     let mut robust =

@@ -37,7 +37,7 @@ async fn next_event(events: &mut Events<ChannelEvent>) -> ChannelEvent {
     within("an event of the channel", 15, events.next()).await.expect("the channel is not closed")
 }
 
-/// REC-50: the broker refuses one channel more with the end of the connection, so that the consumers are repaired on their
+/// REC-61: the broker refuses one channel more with the end of the connection, so that the consumers are repaired on their
 /// own channel.
 #[actix::test]
 async fn a_consumer_of_a_user_at_its_limit_of_channels_is_repaired() {
@@ -85,7 +85,7 @@ async fn a_consumer_of_a_user_at_its_limit_of_channels_is_repaired() {
     take(&mut probe, 1).await.remove(0).ack().unwrap();
 }
 
-/// REC-51: a queue that is deleted again while its consumer is repaired ends nothing.
+/// REC-62: a queue that is deleted again while its consumer is repaired ends nothing.
 #[actix::test]
 async fn a_queue_that_is_deleted_twice_in_a_row_ends_no_consumer() {
     let mut robust = RobustConnection::connect().await;
@@ -110,7 +110,7 @@ async fn a_queue_that_is_deleted_twice_in_a_row_ends_no_consumer() {
     robust.wait_for_health(Health::is_up).await;
 }
 
-/// REC-52: what an operator has deleted for good is given up without a frame about it.
+/// REC-63: what an operator has deleted for good is given up without a frame about it.
 #[actix::test]
 async fn what_is_forgotten_is_not_declared_again() {
     let mut robust = RobustConnection::connect().await;
@@ -136,7 +136,7 @@ async fn what_is_forgotten_is_not_declared_again() {
     assert_eq!(robust.records().await.bindings, 0);
 }
 
-/// REC-53: what was declared passively is awaited, and what another client has redefined is tried at the longest pause.
+/// REC-64: what was declared passively is awaited, and what another client has redefined is tried at the longest pause.
 #[actix::test]
 async fn what_is_missing_is_listed_with_its_cause_until_it_is_back() {
     let mut robust = RobustConnection::connect().await;

@@ -59,6 +59,7 @@ mod tests {
         assert!(answers.has_read(1, false));
     }
 
+    /// PRO-17
     #[test]
     fn too_many_answers_are_a_resource_error() {
         let mut answers = UnreadAnswers::default();

@@ -369,6 +369,7 @@ mod tests {
         assert_eq!(try_next(&mut fatal_entities, &mut now, TrialResult::Accepted), 1000);
     }
 
+    /// REC-57
     #[test]
     fn the_limits_of_the_recovery_end_trials_until_the_next_reconnect() {
         let limits = TryLimits::of(Recovery::default().attempts(2));

@@ -54,6 +54,7 @@ mod tests {
         provider
     }
 
+    /// TLS-15
     #[test]
     fn the_feature_decides_and_with_both_the_installed_provider_or_else_ring() {
         let ring: NewProvider = || with_suites(ring::default_provider(), 1);

@@ -261,7 +261,7 @@ mod tests {
         Arc::new(DeliveryMemory::new(bound))
     }
 
-    /// Deliveries of 100 bytes between larger ones that are settled: each keeps its block.
+    /// PRO-19: deliveries of 100 bytes between larger ones that are settled: each keeps its block.
     #[test]
     fn small_deliveries_that_keep_blocks_are_copied() {
         let memory = memory(usize::MAX);

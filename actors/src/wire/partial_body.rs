@@ -233,6 +233,7 @@ mod tests {
         }
     }
 
+    /// PRO-19
     #[test]
     fn the_largest_body_is_dropped_at_the_limit_of_the_connection() {
         let (shared, [mut small, mut large, mut other]) = bodies(1000);

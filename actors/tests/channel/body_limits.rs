@@ -86,8 +86,8 @@ async fn begin(socket: &mut PeerSocket, channel: u16, announced: u64, bytes: usi
     }
 }
 
-/// Of incomplete bodies over the limit of the connection the largest is skipped, and returns to its queue; the channels
-/// go on.
+/// PRO-19: of incomplete bodies over the limit of the connection the largest is skipped, and returns to its queue;
+/// the channels go on.
 #[actix::test]
 async fn the_largest_incomplete_body_makes_room_for_the_others() {
     let set = |options: &mut ConnectionOptions| options.partial_body_max = 1_000_000;

@@ -172,7 +172,7 @@ async fn without_confirms_only_unwritten_publishes_are_sent_when_the_channel_reo
     test.expect_publishes(&["newer"]).await;
 }
 
-/// Design 7.8, CH-32: a channel that is closed again and again is reopened without end, after pauses that grow. Health names
+/// Design 7.8, CH-40: a channel that is closed again and again is reopened without end, after pauses that grow. Health names
 /// it, calls wait, and other channels are not affected.
 #[actix::test]
 async fn a_channel_that_is_closed_repeatedly_is_reopened_without_end() {

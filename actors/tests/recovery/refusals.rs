@@ -67,7 +67,7 @@ impl Lost {
     }
 }
 
-/// REC-40: a limit of connections passes, however long that takes.
+/// REC-66: a limit of connections passes, however long that takes.
 #[actix::test]
 async fn a_limit_of_connections_is_waited_out() {
     pause();
@@ -81,7 +81,7 @@ async fn a_limit_of_connections_is_waited_out() {
     lost.assert_works().await;
 }
 
-/// REC-40: each address is asked once in each attempt, and after a minute of refusals by all of them the recovery ends.
+/// REC-66: each address is asked once in each attempt, and after a minute of refusals by all of them the recovery ends.
 #[actix::test]
 async fn a_minute_of_refusals_by_every_address_ends_the_recovery() {
     pause();
@@ -102,7 +102,7 @@ async fn a_minute_of_refusals_by_every_address_ends_the_recovery() {
     assert_eq!((cause.kind(), cause.code()), (ErrorKind::Auth, Some(403)));
 }
 
-/// REC-40: one node of two refuses the login, the other one cannot be reached or is full.
+/// REC-66: one node of two refuses the login, the other one cannot be reached or is full.
 #[actix::test]
 async fn refusals_by_one_of_two_addresses_never_end_the_recovery() {
     pause();
@@ -125,7 +125,7 @@ async fn refusals_by_one_of_two_addresses_never_end_the_recovery() {
     }
 }
 
-/// REC-40: AMQP 0-9-1 lets a server refuse a login by closing the socket. One that announces that it replies does not.
+/// REC-66: AMQP 0-9-1 lets a server refuse a login by closing the socket. One that announces that it replies does not.
 #[actix::test]
 async fn a_disconnect_after_the_login_is_a_refusal_where_the_server_does_not_reply() {
     pause();

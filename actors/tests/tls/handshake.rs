@@ -99,6 +99,7 @@ async fn an_unknown_authority_is_refused_before_amqp_is_spoken() {
     assert!(error.to_string().contains("CaUsedAsEndEntity"), "{error}");
 }
 
+/// TLS-01
 #[actix::test]
 async fn a_certificate_for_another_name_is_refused_and_the_names_are_told() {
     let authority = Authority::new();
@@ -125,6 +126,7 @@ async fn a_certificate_with_many_names_makes_a_short_error() {
     assert!(error.to_string().len() < 600, "{error}");
 }
 
+/// TLS-01
 #[actix::test]
 async fn a_certificate_out_of_its_time_is_refused() {
     let authority = Authority::new();
@@ -161,7 +163,7 @@ async fn an_ip_address_is_verified_and_not_sent() {
     bench(client, stream).await.assert_works(1).await;
 }
 
-/// The first server has a certificate for the name of the second one only, and is passed over.
+/// TLS-05: the first server has a certificate for the name of the second one only, and is passed over.
 #[actix::test]
 async fn the_name_to_verify_follows_each_address() {
     let authority = Authority::new();
@@ -217,7 +219,7 @@ async fn a_configuration_of_rustls_is_used_as_it_is() {
     }
 }
 
-/// The server sees `close_notify`, without which it could not tell an end from a cut.
+/// TLS-11: the server sees `close_notify`, without which it could not tell an end from a cut.
 #[actix::test]
 async fn an_orderly_close_ends_tls_too() {
     let authority = Authority::new();

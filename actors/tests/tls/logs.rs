@@ -38,6 +38,7 @@ fn log_lines() -> &'static LogLines {
     })
 }
 
+/// TLS-14
 #[actix::test]
 async fn each_connect_without_verification_logs_a_warning() {
     let log_lines = log_lines();
@@ -57,6 +58,7 @@ async fn each_connect_without_verification_logs_a_warning() {
     assert_eq!(warnings.count(), 2);
 }
 
+/// TLS-14
 #[actix::test]
 async fn neither_a_password_nor_a_key_is_shown() {
     const PASSWORD: &str = "hunter2-over-tls";

@@ -101,7 +101,8 @@ async fn attempt(
     (error, passed.load(Ordering::Relaxed))
 }
 
-/// A server that stalls at every byte ends with the connect timeout, which names the step; one that cuts ends at once.
+/// TLS-10: a server that stalls at every byte ends with the connect timeout, which names the step; one that cuts
+/// ends at once.
 #[actix::test]
 async fn a_server_that_stops_at_any_byte_ends_the_connect() {
     pause();
@@ -160,7 +161,7 @@ async fn open(recovery: Recovery) -> Bench<(MemoryPeer, TlsAcceptor)> {
     Bench { peer: (peer, acceptor), socket, client, terms }
 }
 
-/// F21
+/// TLS-11
 #[actix::test]
 async fn an_end_without_close_notify_is_a_loss_like_any_other() {
     pause();

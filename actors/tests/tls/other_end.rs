@@ -49,7 +49,7 @@ async fn plain_amqp_to_a_port_of_tls_is_named() {
     assert!(error.to_string().contains("amqps"), "{error}");
 }
 
-/// A server with TLS 1.1 at most answers with an alert.
+/// TLS-06: a server with TLS 1.1 at most answers with an alert.
 #[actix::test]
 async fn a_server_without_a_common_version_is_named() {
     let authority = Authority::new();
@@ -71,6 +71,7 @@ async fn a_host_that_is_no_name_is_refused() {
     assert_eq!(error.tls_failure(), Some(TlsFailure::Setup), "{error}");
 }
 
+/// URI-11
 #[actix::test]
 async fn tls_options_beside_an_amqp_uri_are_refused() {
     for (uri, tls) in [("amqp://localhost:1", Some(TlsOptions::new())), ("amqps://localhost:1", None)] {

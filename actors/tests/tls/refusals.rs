@@ -53,6 +53,7 @@ async fn reconnect_to(authority: &Authority, identity: Identity) -> (Option<Erro
     (ended, since.elapsed())
 }
 
+/// TLS-13
 #[actix::test]
 async fn a_refusal_of_the_server_for_a_minute_ends_the_recovery() {
     pause();
@@ -68,6 +69,7 @@ async fn a_refusal_of_the_server_for_a_minute_ends_the_recovery() {
     }
 }
 
+/// TLS-13
 #[actix::test]
 async fn a_certificate_out_of_its_time_is_waited_out() {
     pause();

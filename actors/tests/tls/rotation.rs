@@ -11,6 +11,7 @@ use crate::{
     server::{Server, ServerSettings},
 };
 
+/// TLS-07
 #[actix::test]
 async fn files_are_read_again_at_each_attempt() {
     let (old, new, folder) = (Authority::new(), Authority::new(), Folder::new("rotation"));
@@ -75,6 +76,7 @@ async fn a_file_that_is_missing_for_a_moment_is_awaited() {
     bench(first.client, server.accept().await.unwrap()).await.assert_works(1).await;
 }
 
+/// TLS-07
 #[actix::test]
 async fn a_session_is_resumed_while_the_certificates_are_the_same() {
     let (authority, folder) = (Authority::new(), Folder::new("resumption"));

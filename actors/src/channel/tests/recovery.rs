@@ -49,6 +49,7 @@ fn a_channel_recovers_in_two_phases() {
     assert!(matches!(purged.take(), Some(Ok(3))));
 }
 
+/// REC-59
 #[test]
 fn a_broker_that_ignores_a_shared_prefetch_does_not_get_it() {
     let mut bench = Bench::open();

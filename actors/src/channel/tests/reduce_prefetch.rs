@@ -61,6 +61,7 @@ fn sent(bench: &Bench) -> (Vec<u16>, Vec<String>) {
     (prefetches, names.iter().map(|method| format!("{method:?}")).collect())
 }
 
+/// PRO-20
 #[test]
 fn a_consumer_over_the_bound_starts_again_with_what_fits() {
     let (mut bench, sink) = consuming(250);

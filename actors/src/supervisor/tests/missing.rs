@@ -111,7 +111,7 @@ fn what_the_application_deletes_is_not_declared_again() {
     }
 }
 
-/// Somebody else has deleted it, and the application's own delete fails.
+/// REC-58: somebody else has deleted it, and the application's own delete fails.
 #[test]
 fn what_is_gone_although_its_delete_failed_is_declared_again() {
     for is_gone in [false, true] {
@@ -130,7 +130,7 @@ fn what_is_gone_although_its_delete_failed_is_declared_again() {
     }
 }
 
-/// A probe of an exchange that nobody has recorded.
+/// REC-57: a probe of an exchange that nobody has recorded.
 #[test]
 fn a_probe_that_costs_the_connection_is_not_repeated_at_once() {
     let mut machine = Machine::open();

@@ -316,7 +316,7 @@ fn a_consumer_that_only_the_application_can_start_is_missing_until_it_is_given_u
     assert_eq!(machine.effects(), ["event up"]);
 }
 
-/// Until the application gives it up, the broker keeps it, or the channel ends.
+/// REC-59: until the application gives it up, the broker keeps it, or the channel ends.
 #[test]
 fn a_shared_prefetch_that_the_broker_ignores_is_missing() {
     for end in ["given up", "reconnect", "closed"] {
