@@ -114,7 +114,9 @@ impl Vhost {
 
     /// Returns the current consumers of all queues.
     pub async fn all_consumers(&self) -> Vec<Value> {
-        self.list("/api/consumers/{}").await
+        let mut all = self.list("/api/consumers/{}").await;
+        all.retain(has_channel);
+        all
     }
 
     /// Returns the open connections. A new one is in the list at once, a closed one stays for a while.
@@ -182,6 +184,12 @@ impl Vhost {
     }
 }
 
+/// Returns whether the channel of a consumer is in the management API, too. The API keeps consumers for good whose start it
+/// has counted after the end of their channel.
+fn has_channel(consumer: &Value) -> bool {
+    consumer["channel_details"]["name"].is_string()
+}
+
 impl Drop for Vhost {
     // Blocks. Errors are ignored, because the test may have stopped the broker.
     fn drop(&mut self) {
@@ -193,4 +201,11 @@ impl Drop for Vhost {
             let _ = self.broker.management.request("DELETE", &path, &[], None);
         }
     }
+}
+
+#[test]
+fn consumers_of_channels_that_are_gone_are_told_from_others() {
+    let consumer = |details| json!({ "consumer_tag": "c", "channel_details": details });
+    assert!(has_channel(&consumer(json!({ "name": "127.0.0.1:1 -> 127.0.0.1:2 (1)", "number": 1 }))));
+    assert!(!has_channel(&consumer(json!([]))));
 }
