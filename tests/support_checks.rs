@@ -56,6 +56,44 @@ async fn messages_can_be_published_and_fetched_in_a_new_vhost() {
     oracle.close().await;
 }
 
+/// Connects two of the other clients. The frames of the second are recorded.
+async fn connect_two() -> (Vhost, Oracle, Proxy, Oracle) {
+    let vhost = Vhost::fresh_plain().await;
+    let owner = within("connect", 10, Oracle::connect(&vhost.url())).await;
+    let proxy = Proxy::to(&vhost.broker().address());
+    proxy.record();
+    let oracle = within("connect", 10, Oracle::connect(&proxy.url(&vhost.url()))).await;
+    (vhost, owner, proxy, oracle)
+}
+
+#[tokio::test]
+async fn a_locked_queue_is_counted_when_its_lock_is_released() {
+    let (_vhost, owner, proxy, oracle) = connect_two().await;
+    let options = lapin::options::QueueDeclareOptions { exclusive: true, ..Default::default() };
+    owner.declare_queue_with("mine", options, Default::default()).await;
+    let release = async {
+        within("a refusal", 10, proxy.wait_for_method(Direction::ToClient, (20, 40), 1)).await;
+        owner.close().await;
+    };
+    assert_eq!(tokio::join!(oracle.queue_counts("mine"), release).0, None);
+}
+
+#[tokio::test]
+async fn consumers_are_awaited_until_the_broker_has_removed_them() {
+    let (_vhost, owner, proxy, oracle) = connect_two().await;
+    owner.declare_queue("q").await;
+    let consumer =
+        owner.channel().basic_consume("q".into(), "c".into(), Default::default(), Default::default());
+    let _consumer = consumer.await.expect("a consumer");
+    oracle.wait_for_consumers("q", 1).await;
+    let leave = async {
+        within("a second count", 10, proxy.wait_for_method(Direction::ToClient, (50, 11), 2)).await;
+        owner.close().await;
+    };
+    tokio::join!(oracle.wait_for_consumers("q", 0), leave);
+    assert_eq!(oracle.queue_counts("q").await, Some((0, 0)));
+}
+
 #[tokio::test]
 async fn dropping_a_vhost_deletes_it_and_its_users() {
     let vhost = Vhost::fresh_plain().await;

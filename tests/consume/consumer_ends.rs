@@ -139,7 +139,8 @@ crate::modes! {
         assert!(consumer.end().is_none());
         consumer.cancel().await.unwrap();
         assert!(matches!(consumer.ended().await, ConsumerEnd::Cancelled));
-        assert_eq!(bench.vhost.consumers("q").await.len(), 0);
+        let oracle = Oracle::connect(&bench.vhost.url()).await;
+        assert_eq!(oracle.queue_counts("q").await.unwrap().1, 0);
     }
 
     /// When a worker factory panics, its consumer ends, and its deliveries are requeued.

@@ -51,7 +51,7 @@ async fn publishing_and_consuming_continue() {
     after.ack().unwrap();
     assert_eq!(consumer.tag(), "mine");
     consumer.cancel().await.unwrap();
-    assert_eq!(robust.vhost.consumers("log").await.len(), 0);
+    robust.oracle().await.wait_for_consumers("log", 0).await;
 }
 
 /// REC-11, REC-12: a server-named queue has a new name after a recovery; its bindings, consumers and handles use it.

@@ -311,8 +311,7 @@ async fn cancelling_a_skipped_consumer_restores_health() {
         .await
         .unwrap();
     let other_queue = other.channel().await.unwrap().queue("shared");
-    eventually("no consumer", 10, async || robust.vhost.consumers("shared").await.is_empty().then_some(()))
-        .await;
+    robust.oracle().await.wait_for_consumers("shared", 0).await;
     let mut other_probe = Probe::<Delivery>::start();
     let exclusive =
         other_queue.consume_with(Consume::new().exclusive(true), other_probe.recipient()).await.unwrap();

@@ -134,20 +134,30 @@ impl Oracle {
         messages.into_iter().map(|message| message.data).collect()
     }
 
-    /// Returns the numbers of ready messages (without the unacknowledged ones) and of consumers of a queue, without delay;
-    /// `None` if the queue does not exist.
+    /// Returns the current numbers of ready messages (without the unacknowledged ones) and of consumers of a queue; `None`
+    /// if the queue does not exist. The exclusive queue of a lost connection is locked until the broker has removed it:
+    /// waits for that.
     pub async fn queue_counts(&self, queue: &str) -> Option<(u32, u32)> {
-        // On a new channel, because the broker closes the channel if the queue is missing.
+        let what = format!("the lock of {queue} is released");
+        super::eventually(&what, 10, async || self.counts_unless_locked(queue).await).await
+    }
+
+    /// Returns `None` if another connection locks the queue.
+    async fn counts_unless_locked(&self, queue: &str) -> Option<Option<(u32, u32)>> {
+        // On a new channel, because the broker closes the channel if the queue is missing or locked.
         let channel = self.connection.create_channel().await.expect("a channel");
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
-        let answer = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
-        match answer {
+        let error = match channel.queue_declare(queue.into(), options, FieldTable::default()).await {
             Ok(queue) => {
                 let _ = channel.close(200, "".into()).await;
-                Some((queue.message_count(), queue.consumer_count()))
+                return Some(Some((queue.message_count(), queue.consumer_count())));
             }
-            Err(e) if e.to_string().contains("NOT_FOUND") || e.to_string().contains("NOT-FOUND") => None,
-            Err(e) => panic!("the oracle cannot inspect {queue}: {e}"),
+            Err(error) => error,
+        };
+        match &error.kind() {
+            lapin::ErrorKind::ProtocolError(refusal) if refusal.get_id() == 404 => Some(None),
+            lapin::ErrorKind::ProtocolError(refusal) if refusal.get_id() == 405 => None,
+            _ => panic!("the oracle cannot inspect {queue}: {error}"),
         }
     }
 
@@ -163,6 +173,14 @@ impl Oracle {
     pub async fn wait_for_count(&self, queue: &str, messages: u32) {
         let what = format!("{messages} messages in {queue}");
         super::eventually(&what, 10, async || (self.count(queue).await == messages).then_some(())).await;
+    }
+
+    /// Waits for a number of consumers. Those of a lost connection count until the broker has removed them, which may be
+    /// after the client has recovered.
+    pub async fn wait_for_consumers(&self, queue: &str, consumers: u32) {
+        let what = format!("{consumers} consumers of {queue}");
+        let counted = async || self.queue_counts(queue).await.is_some_and(|counts| counts.1 == consumers);
+        super::eventually(&what, 30, async || counted().await.then_some(())).await;
     }
 
     /// Waits until no consumer is left, and all messages are back: this number of them.
