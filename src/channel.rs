@@ -14,6 +14,7 @@ use actix_pika_actors::{Channel as Actor, ChannelCounters, Load, OpenedChannel, 
 use crate::{
     Connection, DeclareExchange, DeclareQueue, Error, Exchange, Publishing, Queue, Result, Transaction,
     message::{CloseChannel, DeleteExchange, DeleteQueue, Qos, Recover},
+    retry,
 };
 
 /// A channel, on which exchanges and queues are declared, and messages published and consumed. Clones are the
@@ -179,9 +180,11 @@ impl Channel {
     pub async fn declare_queue(&self, declare: impl Into<DeclareQueue>) -> Result<Queue> {
         let declare = declare.into();
         let (queue_type, robust) = (facade::queue_type(&declare), facade::is_queue_robust(&declare));
+        let arguments = (!facade::is_passive(&declare)).then(|| facade::queue_arguments(&declare).clone());
+        retry::warn_of_drops(self, &declare);
         let declared = self.call(declare).await?;
         let queue = Queue::new(self.clone(), declared.current_name.clone(), Some(declared));
-        Ok(queue.of_type(queue_type).robust(robust))
+        Ok(queue.of_type(queue_type).robust(robust).with_arguments(arguments))
     }
 
     /// Returns the default exchange, which routes to the queue whose name is the routing key. Sends nothing.

@@ -43,6 +43,7 @@
 //! | [`stream`] | deliveries as a stream, one at a time or in batches |
 //! | [`tasks`] | typed consumers: a handler gets a decoded value, and what it returns settles the message |
 //! | [`publisher`] | typed publishers: a value is encoded and published, now or later |
+//! | [`retry`] | retries with delays, dead letters, and moving them back |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`pool`] | a pool of channels or connections |
 //! | [`error`] | the error type and its parts |
@@ -193,6 +194,7 @@ pub mod pool;
 mod publish_future;
 pub mod publisher;
 mod queue;
+pub mod retry;
 mod runtime;
 pub mod tasks;
 mod transaction;

@@ -1,13 +1,13 @@
 //! The handle of a queue.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use actix::{Actor, Context, Handler, Recipient};
 use actix_pika_actors::{QueueName, facade};
 
 use crate::{
     Channel, Consume, Consumer, Delivery, DeliveryStream, Result,
-    message::{BindQueue, DeleteQueue, Get, PurgeQueue, QueueDeclared, UnbindQueue},
+    message::{BindQueue, DeleteQueue, Get, PurgeQueue, QueueDeclared, Table, UnbindQueue},
     options::QueueType,
     runtime,
 };
@@ -44,11 +44,13 @@ pub struct Queue {
     queue_type: Option<QueueType>,
     /// Whether it is redeclared after a reconnect; true if unknown.
     robust: bool,
+    /// The arguments that it was declared with, if this handle has declared it.
+    arguments: Option<Arc<Table>>,
 }
 
 impl Queue {
     pub(crate) fn new(channel: Channel, name: QueueName, declared: Option<QueueDeclared>) -> Self {
-        Self { channel, name, declared, queue_type: None, robust: true }
+        Self { channel, name, declared, queue_type: None, robust: true, arguments: None }
     }
 
     pub(crate) fn robust(mut self, robust: bool) -> Self {
@@ -61,7 +63,17 @@ impl Queue {
         self
     }
 
-    /// The name, which follows a queue that the broker renames.
+    pub(crate) fn with_arguments(mut self, arguments: Option<Table>) -> Self {
+        self.arguments = arguments.map(Arc::new);
+        self
+    }
+
+    /// Returns the arguments that the queue was declared with, if that is known.
+    pub(crate) fn arguments(&self) -> Option<&Table> {
+        self.arguments.as_deref()
+    }
+
+    /// Returns the name, which follows a queue that the broker renames.
     pub(crate) fn current_name(&self) -> &QueueName {
         &self.name
     }

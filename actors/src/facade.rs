@@ -1,7 +1,10 @@
 //! What the handles of the crate `actix-pika` need of the engine, and applications do not. Not covered by
 //! semantic versioning.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex},
+};
 
 use actix::{Addr, Recipient};
 use actix_rt::ArbiterHandle;
@@ -17,6 +20,7 @@ use crate::{
     options::ConnectionOptions,
     outbox::Outbox,
     supervisor::ConnectionSupervisor,
+    wire::Table,
 };
 pub use crate::{
     consumer::StreamSink,
@@ -56,6 +60,11 @@ pub fn is_stopped(error: &Error) -> bool {
     error.kind() == ErrorKind::Stopped || source().is_some_and(is_stopped)
 }
 
+/// Returns an error of the kind `Refused` that explains another one, which has the reply code.
+pub fn refused_because(what: impl Into<Cow<'static, str>>, error: Error) -> Error {
+    Error::refused_here(what).because(error)
+}
+
 /// Returns an error of the kind `Limit`.
 pub fn limit(what: impl Into<String>) -> Error {
     Error::limit(what.into())
@@ -68,7 +77,7 @@ pub fn refused(what: &'static str) -> Error {
 }
 
 /// Returns the same for a queue.
-pub fn queue_refused(what: &'static str, queue: &str) -> Error {
+pub fn queue_refused(what: impl Into<Cow<'static, str>>, queue: &str) -> Error {
     Error::refused_here(what).on(queue)
 }
 
@@ -82,6 +91,21 @@ pub fn give_up(tag: &str) -> CancelConsumer {
 /// Returns the type that a queue is declared with, if it is among the arguments.
 pub fn queue_type(declare: &DeclareQueue) -> Option<QueueType> {
     declare.declared_type()
+}
+
+/// Returns the arguments of a declare.
+pub fn queue_arguments(declare: &DeclareQueue) -> &Table {
+    &declare.arguments
+}
+
+/// Returns whether a declare only checks that a queue exists.
+pub fn is_passive(declare: &DeclareQueue) -> bool {
+    declare.passive
+}
+
+/// Returns whether a queue ends with its connection or its last consumer.
+pub fn is_temporary(declare: &DeclareQueue) -> bool {
+    declare.exclusive || declare.auto_delete
 }
 
 /// Returns whether a queue is redeclared after a reconnect.

@@ -10,3 +10,4 @@ mod support;
 mod codecs;
 mod pool;
 mod publisher;
+mod retry;
