@@ -136,6 +136,16 @@ impl DeliveryStream {
         self.end_now(Vec::new()).await
     }
 
+    /// Returns the number of reconnects and reopenings before the delivery that was yielded last.
+    pub(crate) fn yielded_generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Returns their number now. What was yielded at a lower one is stale.
+    pub(crate) fn generation(&self) -> u64 {
+        self.sink.generation()
+    }
+
     /// Cancels the consumer. Deliveries in `unseen`, which were yielded, go back as well.
     pub(crate) async fn end_now(&mut self, unseen: Vec<Delivery>) -> Result<()> {
         self.give_back(unseen);

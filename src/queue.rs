@@ -78,6 +78,11 @@ impl Queue {
         &self.name
     }
 
+    /// Returns whether the handle knows a dead-letter exchange of its queue.
+    pub(crate) fn has_dead_letters(&self) -> bool {
+        self.arguments.as_ref().is_some_and(|arguments| arguments.contains_key("x-dead-letter-exchange"))
+    }
+
     fn options(&self, options: Consume) -> Consume {
         facade::consume_from_type(options.queue(self.name()), self.queue_type)
     }

@@ -14,8 +14,8 @@ use crate::{
     consumer::Consumer,
     error::{Error, ErrorKind},
     message::{
-        BindExchange, BindQueue, CancelConsumer, ConnectionState, Consume, DeclareExchange, DeclareQueue,
-        DeleteQueue, Delivery, DeliveryTarget, Get, OpenChannel, QueueType,
+        BindExchange, BindQueue, CancelConsumer, ConnectionState, Consume, Content, DeclareExchange,
+        DeclareQueue, DeleteQueue, Delivery, DeliveryTarget, Get, OpenChannel, QueueType,
     },
     options::ConnectionOptions,
     outbox::Outbox,
@@ -176,6 +176,16 @@ pub fn deliver_by(
 /// Delivers to a stream.
 pub fn deliver_into(consume: Consume, stream: Arc<StreamSink>) -> Consume {
     consume.sink(stream)
+}
+
+/// Returns what was delivered, apart from the delivery, which can still be settled. The body is shared.
+pub fn content_of(delivery: &Delivery) -> Content {
+    delivery.content()
+}
+
+/// Returns a delivery that was not begun to its queue; if its consumer is being cancelled, after that.
+pub fn hand_back(delivery: Delivery) {
+    delivery.hand_back();
 }
 
 /// Drops a delivery without settling it, because the broker delivers it again.

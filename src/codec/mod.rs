@@ -85,7 +85,6 @@ pub trait Codec<T>: Send + Sync + 'static {
 ///
 /// # Errors
 /// `Codec`, which names the content type that is not accepted, or what is wrong with the body.
-#[allow(dead_code)]
 pub(crate) fn decode_checked<T: 'static>(codec: &dyn Codec<T>, content: &Content) -> Result<T> {
     match content.properties()?.content_type() {
         Some(content_type) if !codec.accepts(content_type) => Err(Error::codec(format!(

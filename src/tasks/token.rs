@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -24,12 +24,12 @@ use std::{
 /// }
 /// ```
 pub struct TaskToken {
-    state: Arc<AtomicU8>,
+    state: Arc<AtomicU64>,
 }
 
 /// How far a handler got with a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u64)]
 pub(crate) enum Progress {
     /// It was not looked at.
     Waiting,
@@ -45,41 +45,67 @@ pub(crate) enum Progress {
     PanickedBegun,
 }
 
+/// The bits of [`Progress`] in what a token and the runner share, and those of a thread's number.
+const STATE: u64 = 0xff;
+const THREAD: u32 = 0xff_ffff;
+
+/// When a token was dropped by a panic: on which thread, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PanicOrder {
+    pub(crate) thread: u32,
+    pub(crate) nth: u32,
+}
+
+impl PanicOrder {
+    fn next() -> Self {
+        static THREADS: AtomicU32 = AtomicU32::new(0);
+        static DROPS: AtomicU32 = AtomicU32::new(0);
+        std::thread_local! {
+            static NUMBER: u32 = THREADS.fetch_add(1, Ordering::Relaxed) & THREAD;
+        }
+        let thread = NUMBER.try_with(|number| *number).unwrap_or(THREAD);
+        Self { thread, nth: DROPS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn packed(self) -> u64 {
+        u64::from(self.nth) << 32 | u64::from(self.thread) << 8
+    }
+}
+
 /// What the runner keeps of a task.
-#[allow(dead_code)]
 pub(crate) struct Progressing {
-    state: Arc<AtomicU8>,
+    state: Arc<AtomicU64>,
 }
 
 impl TaskToken {
     pub(crate) fn new() -> (Self, Progressing) {
-        let state = Arc::new(AtomicU8::new(Progress::Waiting as u8));
+        let state = Arc::new(AtomicU64::new(Progress::Waiting as u64));
         (Self { state: state.clone() }, Progressing { state })
     }
 
     #[inline]
     pub(crate) fn begin(&self) {
         // Only the owner of the token writes, so that no exchange is needed.
-        if self.state.load(Ordering::Relaxed) == Progress::Waiting as u8 {
-            self.state.store(Progress::Begun as u8, Ordering::Release);
+        if self.state.load(Ordering::Relaxed) == Progress::Waiting as u64 {
+            self.state.store(Progress::Begun as u64, Ordering::Release);
         }
     }
 }
 
 impl Drop for TaskToken {
     fn drop(&mut self) {
-        let begun = self.state.load(Ordering::Relaxed) == Progress::Begun as u8;
+        let begun = self.state.load(Ordering::Relaxed) == Progress::Begun as u64;
         let state = match (begun, std::thread::panicking()) {
             (false, false) => Progress::DroppedWaiting,
             (true, false) => Progress::DroppedBegun,
             (false, true) => Progress::PanickedWaiting,
             (true, true) => Progress::PanickedBegun,
         };
-        self.state.store(state as u8, Ordering::Release);
+        let order = if std::thread::panicking() { PanicOrder::next().packed() } else { 0 };
+        self.state.store(order | state as u64, Ordering::Release);
     }
 }
 
-#[allow(dead_code)]
 impl Progressing {
     pub(crate) fn get(&self) -> Progress {
         const ALL: [Progress; 6] = [
@@ -90,7 +116,14 @@ impl Progressing {
             Progress::PanickedWaiting,
             Progress::PanickedBegun,
         ];
-        ALL[usize::from(self.state.load(Ordering::Acquire))]
+        ALL[(self.state.load(Ordering::Acquire) & STATE) as usize]
+    }
+
+    /// Returns on which thread and in which order it was dropped, if that thread was panicking.
+    pub(crate) fn panic_order(&self) -> Option<PanicOrder> {
+        let packed = self.state.load(Ordering::Acquire);
+        let order = PanicOrder { thread: (packed >> 8) as u32 & THREAD, nth: (packed >> 32) as u32 };
+        matches!(self.get(), Progress::PanickedWaiting | Progress::PanickedBegun).then_some(order)
     }
 }
 
@@ -134,5 +167,17 @@ mod tests {
             assert!(panicking.is_err());
             assert_eq!(progress.get(), expected);
         }
+    }
+
+    #[test]
+    fn tokens_tell_in_which_order_a_panic_dropped_them() {
+        let (tokens, progress): (Vec<_>, Vec<_>) = (0..3).map(|_| TaskToken::new()).unzip();
+        let panicking = catch_unwind(AssertUnwindSafe(|| {
+            let _tokens = tokens; // dropped from the first to the last
+            panic!("a handler panics in this test");
+        }));
+        assert!(panicking.is_err());
+        let orders: Vec<PanicOrder> = progress.iter().map(|one| one.panic_order().unwrap()).collect();
+        assert!(orders.is_sorted() && orders.iter().all(|one| one.thread == orders[0].thread));
     }
 }

@@ -11,3 +11,4 @@ mod codecs;
 mod pool;
 mod publisher;
 mod retry;
+mod tasks;

@@ -147,12 +147,21 @@ impl Delivery {
     /// }
     /// ```
     pub fn split(mut self) -> (Content, Token) {
+        let delivery = self.take_content();
+        (self.content_with(delivery), Token::new(self))
+    }
+
+    /// Returns what was delivered. Its properties are decoded again.
+    pub(crate) fn content(&self) -> Content {
+        self.content_with(self.clone_content())
+    }
+
+    fn content_with(&self, delivery: Self) -> Content {
         let (queue, consumer_tag) = match self.acker() {
             Some(acker) => (acker.queue().clone(), acker.consumer_tag().clone()),
             None => (QueueName::new(""), Arc::from("")),
         };
-        let delivery = self.take_content();
-        (Content { delivery, queue, consumer_tag }, Token::new(self))
+        Content { delivery, queue, consumer_tag }
     }
 }
 

@@ -75,8 +75,7 @@ impl Delivery {
         Self { acker: Some(acker), parts, decoded: OnceLock::new(), on_drop: OnDrop::Requeue }
     }
 
-    /// Creates a delivery that settles nothing, for tests of applications.
-    #[cfg(feature = "testing")]
+    /// Creates a delivery that settles nothing.
     pub(super) fn without_acker(parts: DeliveryParts) -> Self {
         Self { acker: None, parts, decoded: OnceLock::new(), on_drop: OnDrop::Requeue }
     }
@@ -440,13 +439,15 @@ impl Delivery {
     }
 
     /// Returns a delivery with the same content that settles nothing.
+    pub(super) fn clone_content(&self) -> Self {
+        Self::without_acker(self.parts.clone())
+    }
+
+    /// The same, with the properties that are decoded already.
     pub(super) fn take_content(&mut self) -> Self {
-        Self {
-            acker: None,
-            parts: self.parts.clone(),
-            decoded: std::mem::take(&mut self.decoded),
-            on_drop: OnDrop::Requeue,
-        }
+        let mut content = self.clone_content();
+        content.decoded = std::mem::take(&mut self.decoded);
+        content
     }
 
     pub(super) fn body_view(&self) -> Bytes {

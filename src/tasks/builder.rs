@@ -1,0 +1,424 @@
+//! The builder of a consumer of tasks.
+
+use std::{
+    fmt,
+    future::Future,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::Recipient;
+use actix_pika_actors::facade;
+
+use super::{
+    Done, Task, TaskConsumer, Undecodable,
+    control::Control,
+    front::{ActorFront, ClosureFront, Front},
+    runner::{LaneOf, Runner, Settings},
+    verdict::Means,
+};
+use crate::{
+    Consume, ConsumerEnd, Queue, Result,
+    codec::{Codec, Json},
+    message::Content,
+    runtime,
+};
+
+/// Builds a consumer of tasks of a queue ([`Queue::tasks`]).
+///
+/// [`for_each`](Self::for_each) and [`to`](Self::to) start it in the background, [`run`](Self::run) in the task of the
+/// caller. What becomes of messages is listed in the [module](super).
+///
+/// **Over a reconnect**: the consumer goes on. A handler that runs goes on, too; its message is delivered again, and that
+/// copy waits until the handler has ended.
+///
+/// # Examples
+/// ```no_run
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Order { customer: u32 }
+/// # async fn ship(order: &Order) -> std::io::Result<()> { Ok(()) }
+/// # async fn run(orders: actix_pika::Queue) -> actix_pika::Result<()> {
+/// use actix_pika::tasks::Task;
+///
+/// let consumer = orders
+///     .tasks::<Order>()
+///     .at_once(16)
+///     .lanes(|order, _| order.customer) // the orders of one customer in order, those of several side by side
+///     .for_each(|order: Task<Order>| async move { Ok(ship(&order).await?) })
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a builder does nothing until it is started"]
+pub struct Tasks<T, C = Json> {
+    queue: Queue,
+    codec: C,
+    consume: Consume,
+    at_once: usize,
+    prefetch: Prefetch,
+    order: Order<T>,
+    timeout: Option<Duration>,
+    undecodable: Undecodable,
+}
+
+/// How many messages are taken before their turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefetch {
+    Default,
+    Of(u16),
+    /// None.
+    Fair,
+}
+
+/// In which order tasks run.
+enum Order<T> {
+    Any,
+    Queue,
+    Lanes(LaneOf<T>),
+}
+
+impl Queue {
+    /// Returns a builder of a consumer that decodes messages as `T`, from JSON unless [`Tasks::codec`] sets
+    /// another codec.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Email { to: String }
+    /// # async fn run(mails: actix_pika::Queue) -> actix_pika::Result<()> {
+    /// use std::time::Duration;
+    /// use actix_pika::tasks::{Failure, Task};
+    ///
+    /// let tasks = mails.tasks::<Email>().at_once(8).timeout(Duration::from_secs(30));
+    /// let consumer = tasks.for_each(|email: Task<Email>| async move {
+    ///     if email.to.is_empty() { Err(Failure::reject("there is no address")) } else { Ok(()) }
+    /// });
+    /// println!("{:?}", consumer.await?);
+    /// # Ok(()) }
+    /// ```
+    pub fn tasks<T>(&self) -> Tasks<T> {
+        Tasks {
+            queue: self.clone(),
+            codec: Json,
+            consume: Consume::new(),
+            at_once: 1,
+            prefetch: Prefetch::Default,
+            order: Order::Any,
+            timeout: None,
+            undecodable: Undecodable::default(),
+        }
+    }
+
+    /// Starts a consumer that decodes messages from JSON and has a closure handle up to `at_once` of them side by side,
+    /// on the arbiter of the caller. [`tasks`](Self::tasks) has more options.
+    ///
+    /// # Errors
+    /// Those of [`Tasks::for_each`].
+    ///
+    /// **Over a reconnect**: see [`Tasks`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Email { to: String }
+    /// # async fn send(email: &Email) -> std::io::Result<()> { Ok(()) }
+    /// # async fn run(mails: actix_pika::Queue) -> actix_pika::Result<()> {
+    /// use actix_pika::tasks::Task;
+    ///
+    /// mails.for_each(8, |email: Task<Email>| async move { Ok(send(&email).await?) }).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn for_each<T, F, Fut>(&self, at_once: usize, closure: F) -> Result<TaskConsumer>
+    where
+        T: 'static,
+        Json: Codec<T>,
+        F: FnMut(Task<T>) -> Fut + 'static,
+        Fut: Future<Output = Done> + 'static,
+    {
+        self.tasks().at_once(at_once).for_each(closure).await
+    }
+}
+
+impl<T, C> Tasks<T, C> {
+    /// Sets the codec; JSON unless set.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(images: actix_pika::Queue) -> actix_pika::Result<()> {
+    /// use actix_pika::{codec::Raw, tasks::Task};
+    ///
+    /// let raw = images.tasks::<Vec<u8>>().codec(Raw);
+    /// raw.for_each(|image: Task<Vec<u8>>| async move { Ok(println!("{} bytes", image.len())) }).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn codec<D: Codec<T>>(self, codec: D) -> Tasks<T, D> {
+        let Self { queue, consume, at_once, prefetch, order, timeout, undecodable, .. } = self;
+        Tasks { queue, codec, consume, at_once, prefetch, order, timeout, undecodable }
+    }
+
+    /// Sets how many tasks run side by side; 1 unless set, and at least.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(jobs: actix_pika::Queue) {
+    /// let tasks = jobs.tasks::<String>().at_once(16);
+    /// # }
+    /// ```
+    pub fn at_once(mut self, tasks: usize) -> Self {
+        self.at_once = tasks.max(1);
+        self
+    }
+
+    /// Sets the prefetch: how many unsettled messages the consumer may have, those of running tasks among them. At least
+    /// 1. If it is less than [`at_once`](Self::at_once), no more tasks run.
+    ///
+    /// Unless set, it is twice `at_once` and at least 16; with [lanes](Self::lanes), 16 times `at_once` and at least 64.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(jobs: actix_pika::Queue) {
+    /// let tasks = jobs.tasks::<String>().at_once(4).prefetch(100);
+    /// # }
+    /// ```
+    pub fn prefetch(mut self, messages: u16) -> Self {
+        self.prefetch = Prefetch::Of(messages.max(1));
+        self
+    }
+
+    /// Sets the prefetch to [`at_once`](Self::at_once): no message waits here while another process has nothing to do.
+    /// For tasks that take seconds.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(videos: actix_pika::Queue) {
+    /// let tasks = videos.tasks::<String>().at_once(2).fair();
+    /// # }
+    /// ```
+    pub fn fair(mut self) -> Self {
+        self.prefetch = Prefetch::Fair;
+        self
+    }
+
+    /// Sets that one task runs at a time, in the order of the queue. One that is retried holds up those behind it.
+    ///
+    /// Messages that return to the queue (a [requeue](super::Failure::requeue), a reconnect) can only keep their order if
+    /// this is the only consumer of the queue.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(ledger: actix_pika::Queue) {
+    /// let tasks = ledger.tasks::<String>().ordered();
+    /// # }
+    /// ```
+    pub fn ordered(mut self) -> Self {
+        self.at_once = 1;
+        self.order = Order::Queue;
+        self
+    }
+
+    /// Sets lanes: tasks with equal keys run one after the other, in the order of the queue; others side by side, up to
+    /// [`at_once`](Self::at_once). The key comes from the value, or from the content: a header, the routing key.
+    ///
+    /// A task that is retried holds up its lane only. The lanes take turns. A key that most messages have fills the
+    /// prefetch, so that others are not seen: give it room ([`prefetch`](Self::prefetch)). The order is that of this
+    /// process: with several, use a single active consumer, or a queue for each. A function that panics makes the message
+    /// [undecodable](Self::undecodable).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Order { customer: u32 }
+    /// # fn options(orders: actix_pika::Queue) {
+    /// let tasks = orders.tasks::<Order>().at_once(8).lanes(|order, _| order.customer);
+    /// let by_key = orders.tasks::<Order>().at_once(8).lanes(|_, content| content.routing_key().to_owned());
+    /// # }
+    /// ```
+    pub fn lanes<K: Hash + Eq>(mut self, key: impl Fn(&T, &Content) -> K + Send + 'static) -> Self {
+        // Two keys with one hash share a lane, which costs nothing but time.
+        let hasher = RandomState::new();
+        self.order = Order::Lanes(Box::new(move |value, content| hasher.hash_one(key(value, content))));
+        self
+    }
+
+    /// Sets how long a handler may take; there is no limit unless set. What takes longer counts as failed.
+    ///
+    /// The future of a closure is dropped then. The handler of an actor goes on: its answer is ignored, and the task counts
+    /// as failed, when it ends. Until then it counts as one of those that run [at once](Self::at_once).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(jobs: actix_pika::Queue) {
+    /// let tasks = jobs.tasks::<String>().timeout(std::time::Duration::from_secs(30));
+    /// # }
+    /// ```
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        // Capped, so that a deadline cannot overflow.
+        self.timeout = Some(limit.min(Duration::from_secs(10 * 365 * 86_400)));
+        self
+    }
+
+    /// Sets what becomes of messages that cannot be decoded; they are dead-lettered unless set.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(jobs: actix_pika::Queue) {
+    /// use actix_pika::tasks::Undecodable;
+    ///
+    /// let tasks = jobs.tasks::<String>().undecodable(Undecodable::Drop);
+    /// # }
+    /// ```
+    pub fn undecodable(mut self, policy: Undecodable) -> Self {
+        self.undecodable = policy;
+        self
+    }
+
+    /// Sets options of the consumer, such as its tag or priority. `no_ack` and the prefetch of these options are not used.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(jobs: actix_pika::Queue) {
+    /// use actix_pika::Consume;
+    ///
+    /// let tasks = jobs.tasks::<String>().consume(Consume::new().tag("resizer").exclusive(true));
+    /// # }
+    /// ```
+    pub fn consume(mut self, options: Consume) -> Self {
+        self.consume = options;
+        self
+    }
+
+    fn effective_prefetch(&self) -> u16 {
+        let at_once = u16::try_from(self.at_once).unwrap_or(u16::MAX);
+        match (self.prefetch, &self.order) {
+            (Prefetch::Of(messages), _) => messages,
+            (Prefetch::Fair, _) => at_once,
+            (Prefetch::Default, Order::Lanes(_)) => at_once.saturating_mul(16).max(64),
+            (Prefetch::Default, _) => at_once.saturating_mul(2).max(16),
+        }
+    }
+}
+
+impl<T: 'static, C: Codec<T>> Tasks<T, C> {
+    /// Starts the consumer (`basic.consume`), which has a closure handle its tasks, on the arbiter of the caller.
+    ///
+    /// A panic in the closure or in its future costs the message of that task only. A closure that blocks stops
+    /// everything else on the arbiter.
+    ///
+    /// # Errors
+    /// `Refused` without a code if there is no arbiter, as under `#[tokio::main]`: use [`run`](Self::run). Otherwise those
+    /// of [`Consume`].
+    ///
+    /// **Over a reconnect**: see [`Tasks`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
+    /// use actix_pika::tasks::Task;
+    ///
+    /// let tasks = jobs.tasks::<String>().at_once(4);
+    /// let consumer = tasks.for_each(|job: Task<String>| async move { Ok(println!("{}", *job)) }).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn for_each<F, Fut>(self, closure: F) -> Result<TaskConsumer>
+    where
+        F: FnMut(Task<T>) -> Fut + 'static,
+        Fut: Future<Output = Done> + 'static,
+    {
+        self.spawn(ClosureFront(closure)).await
+    }
+
+    /// Starts the consumer (`basic.consume`), which sends its tasks to an actor. The consumer runs on the arbiter of the
+    /// caller, the actor where it is.
+    ///
+    /// The actor gets no more than [`at_once`](Self::at_once) tasks that it has not answered. What its response types
+    /// mean for that, for the order and for panics is listed in the [module](super). Do not call it in `started` of
+    /// an actor that is restarted: each call makes one more consumer.
+    ///
+    /// # Errors
+    /// `Refused` without a code if there is no arbiter, as under `#[tokio::main]`. Otherwise those of [`Consume`].
+    ///
+    /// **Over a reconnect**: see [`Tasks`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(jobs: actix_pika::Queue, worker: actix::Recipient<actix_pika::tasks::Task<String>>) -> actix_pika::Result<()> {
+    /// let consumer = jobs.tasks::<String>().at_once(4).to(worker).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn to(self, actor: impl Into<Recipient<Task<T>>>) -> Result<TaskConsumer>
+    where
+        T: Send,
+    {
+        self.spawn(ActorFront(actor.into())).await
+    }
+
+    /// Runs the consumer in the task of the caller (`basic.consume`), and returns why it has ended.
+    ///
+    /// Dropping the future stops it: handlers are dropped, and all messages return to the queue. It is `Send` if the
+    /// closure, its futures and `T` are, so that `tokio::spawn` can run it.
+    ///
+    /// # Errors
+    /// Those of [`Consume`].
+    ///
+    /// **Over a reconnect**: see [`Tasks`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
+    /// use actix_pika::tasks::Task;
+    ///
+    /// let tasks = jobs.tasks::<String>().at_once(4);
+    /// tokio::spawn(tasks.run(|job: Task<String>| async move { Ok(println!("{}", *job)) }));
+    /// # Ok(()) }
+    /// ```
+    pub async fn run<F, Fut>(self, closure: F) -> Result<ConsumerEnd>
+    where
+        F: FnMut(Task<T>) -> Fut,
+        Fut: Future<Output = Done>,
+    {
+        let (runner, _) = self.start(ClosureFront(closure)).await?;
+        Ok(runner.await)
+    }
+
+    async fn spawn<F: Front<T> + 'static>(self, front: F) -> Result<TaskConsumer> {
+        if runtime::here().is_none() {
+            return Err(facade::refused("tasks run on an arbiter, and there is none here; use Tasks::run"));
+        }
+        let (runner, consumer) = self.start(front).await?;
+        actix_rt::spawn(runner);
+        Ok(consumer)
+    }
+
+    /// Starts the consumer, and returns the runner of its tasks, and the handle.
+    pub(crate) async fn start<F: Front<T>>(self, front: F) -> Result<(Runner<T, C, F>, TaskConsumer)> {
+        let prefetch = self.effective_prefetch();
+        let means = Means { ladder: false, dead_letters: self.queue.has_dead_letters() };
+        let lane_of = match self.order {
+            Order::Lanes(lane_of) => Some(lane_of),
+            Order::Any | Order::Queue => None,
+        };
+        let settings = Settings {
+            at_once: self.at_once,
+            prefetch,
+            timeout: self.timeout,
+            undecodable: self.undecodable,
+            means,
+            lane_of,
+        };
+        let options = self.consume.no_ack(false).prefetch(prefetch);
+        let stream = self.queue.deliveries_with(options).await?;
+        let control = Arc::new(Control::new());
+        let consumer = TaskConsumer::new(stream.tag().into(), control.clone());
+        let queue = self.queue.name().to_owned();
+        Ok((Runner::new(queue, stream, self.codec, front, settings, control), consumer))
+    }
+}
+
+impl<T, C: fmt::Debug> fmt::Debug for Tasks<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks")
+            .field("queue", &self.queue)
+            .field("codec", &self.codec)
+            .field("at_once", &self.at_once)
+            .field("prefetch", &self.effective_prefetch())
+            .field("timeout", &self.timeout)
+            .field("undecodable", &self.undecodable)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,240 @@
+//! How the runner settles: what becomes of the message of a task that ended, of one that was not answered, and of all at
+//! the end.
+
+use std::time::Duration;
+
+use actix_pika_actors::facade;
+use tokio::time::Instant;
+
+use super::{
+    Undecodable, Verdict,
+    blame::{Blame, blame},
+    front::{Front, Ran},
+    outcomes::Outcome,
+    runner::{Runner, Source},
+    schedule::Slot,
+    token::Progress,
+    verdict::Next,
+};
+use crate::{ConsumerEnd, Delivery, Error, ErrorKind, codec::Codec};
+
+/// How long unanswered tasks are looked at together: an actor that panics drops one after the other, maybe on another
+/// thread.
+const UNWINDING: Duration = Duration::from_millis(10);
+
+/// A task that others have cut off this often counts as failed.
+const ACCIDENTS: u32 = 3;
+
+impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
+    /// Handles the end of a handler.
+    pub(super) fn ended(&mut self, slot: Slot, ran: Ran) {
+        match ran {
+            Ran::Done(Ok(())) => self.settle(slot, Outcome::Ack),
+            Ran::Done(Err(failure)) => self.failed(slot, failure.verdict(), &failure.to_string()),
+            Ran::Panicked => self.failed(slot, Verdict::Retry, "the handler panicked"),
+            Ran::TimedOut => self.failed(slot, Verdict::Retry, "the handler exceeded its time-out"),
+            Ran::Unanswered => {
+                self.unanswered.push(slot);
+                self.judge_at.get_or_insert_with(|| Instant::now() + UNWINDING);
+            }
+        }
+    }
+
+    /// Finds out which of the unanswered tasks have failed.
+    pub(super) fn judge(&mut self) {
+        self.judge_at = None;
+        let slots = std::mem::take(&mut self.unanswered);
+        let progress = |slot: &Slot| {
+            let progress = self.schedule.get(*slot).and_then(|held| held.progress.as_ref());
+            progress.map_or((Progress::Waiting, None), |progress| (progress.get(), progress.panic_order()))
+        };
+        let alive = self.front.is_alive();
+        let blamed = blame(&slots.iter().map(progress).collect::<Vec<_>>(), alive);
+        let mut failed = Vec::new();
+        for (slot, blame) in slots.into_iter().zip(blamed) {
+            match blame {
+                Blame::Guilty | Blame::Suspect => failed.push(slot),
+                Blame::NotBegun => self.put_back(slot),
+                Blame::CutOff => {
+                    let held = self.schedule.get_mut(slot);
+                    let accidents = held.map_or(0, |held| {
+                        held.accidents += 1;
+                        held.accidents
+                    });
+                    if accidents.is_multiple_of(ACCIDENTS) {
+                        failed.push(slot);
+                    } else {
+                        self.put_back(slot);
+                    }
+                }
+            }
+        }
+        for slot in failed {
+            self.failed(slot, Verdict::Retry, "the actor panicked, or dropped the task without an answer");
+        }
+        if self.front.is_gone() {
+            self.close(ConsumerEnd::TargetGone);
+        }
+    }
+
+    /// Lets a task start again that has not failed; if the consumer ends, its message returns to the queue.
+    fn put_back(&mut self, slot: Slot) {
+        if matches!(self.source, Source::Consuming(_)) {
+            self.schedule.put_back(slot);
+        } else if let Some(held) = self.schedule.finish(slot) {
+            self.report.given_back += 1;
+            self.leave_over(held.delivery, false);
+        }
+    }
+
+    /// Decides what becomes of a message whose task has failed.
+    pub(super) fn failed(&mut self, slot: Slot, verdict: Verdict, cause: &str) {
+        let (stops, generation) = (!matches!(self.source, Source::Consuming(_)), self.generation);
+        let Some(held) = self.schedule.get_mut(slot) else { return };
+        if verdict != Verdict::Requeue {
+            held.failures = held.failures.saturating_add(1);
+        }
+        let is_stale = held.generation < generation;
+        let next = self.settings.means.after(verdict, held.failures, fastrand::f64());
+        log::debug!("queue {:?}: a task has failed ({cause}): {next:?}", self.queue);
+        match next {
+            // The broker delivers it again anyway.
+            Next::RunAgain(_) | Next::Hold(_) | Next::Requeue if is_stale => self.drop_stale(slot),
+            Next::RunAgain(_) | Next::Hold(_) if stops => self.return_later(slot),
+            Next::RunAgain(pause) => self.schedule.pause(slot, Instant::now() + pause),
+            Next::Hold(pause) => {
+                held.held_back = true;
+                self.warn_once("has no known dead-letter exchange: messages whose tasks fail return to it");
+                self.schedule.pause(slot, Instant::now() + pause);
+            }
+            Next::Requeue if stops => self.return_later(slot),
+            Next::Requeue => self.settle(slot, Outcome::Requeue),
+            Next::Reject | Next::Step(_) | Next::DeadLetter => self.settle(slot, Outcome::Reject),
+        }
+    }
+
+    /// Goes on with a task whose pause has ended.
+    pub(super) fn go_on(&mut self, slot: Slot) {
+        if self.schedule.get(slot).is_some_and(|held| held.held_back) {
+            self.settle(slot, Outcome::Requeue);
+        } else if self.front.is_alive() {
+            self.begin(slot);
+        } else {
+            self.put_back(slot);
+        }
+    }
+
+    pub(super) fn cannot_be_decoded(&mut self, slot: Slot, error: &Error) {
+        match self.settings.undecodable {
+            Undecodable::DeadLetter => {
+                log::warn!("queue {:?}: a message cannot be decoded and is rejected: {error}", self.queue);
+                self.settle(slot, Outcome::Reject);
+            }
+            Undecodable::Drop => {
+                log::warn!("queue {:?}: a message cannot be decoded and is dropped: {error}", self.queue);
+                self.settle(slot, Outcome::Ack);
+            }
+        }
+    }
+
+    /// Settles the delivery of a task. If that comes too late, the outcome is kept for its copy.
+    pub(super) fn settle(&mut self, slot: Slot, outcome: Outcome) {
+        let Some(held) = self.schedule.finish(slot) else { return };
+        self.count_finished();
+        let delivery = held.delivery;
+        if outcome != Outcome::Requeue && delivery.is_stale() {
+            let identity = self.outcomes.identify(&facade::content_of(&delivery));
+            self.outcomes.remember(identity, outcome);
+            return facade::discard(delivery);
+        }
+        let settled = match outcome {
+            Outcome::Ack => delivery.ack(),
+            Outcome::Reject => delivery.reject(false),
+            Outcome::Requeue => delivery.reject(true),
+        };
+        if let Err(error) = settled
+            && error.kind() != ErrorKind::StaleDelivery
+        {
+            log::debug!("queue {:?}: a task was not settled: {error}", self.queue);
+        }
+    }
+
+    /// Drops what the broker delivers again.
+    pub(super) fn drop_stale(&mut self, slot: Slot) {
+        if let Some(held) = self.schedule.finish(slot) {
+            self.count_finished();
+            facade::discard(held.delivery);
+        }
+    }
+
+    fn count_finished(&mut self) {
+        if !matches!(self.source, Source::Consuming(_)) {
+            self.report.finished += 1;
+        }
+    }
+
+    /// Returns the message of a failed task to its queue when the consumer is cancelled, so that it is not delivered
+    /// here.
+    fn return_later(&mut self, slot: Slot) {
+        if let Some(held) = self.schedule.finish(slot) {
+            self.report.finished += 1;
+            self.leave_over(held.delivery, true);
+        }
+    }
+
+    fn leave_over(&mut self, delivery: Delivery, failed: bool) {
+        self.leftover.push((delivery, failed));
+        if matches!(self.source, Source::Ended(_)) {
+            self.return_leftover();
+        }
+    }
+
+    pub(super) fn return_leftover(&mut self) {
+        for (delivery, failed) in self.leftover.drain(..) {
+            if failed {
+                // An error means that it returns anyway.
+                let _ = delivery.reject(true);
+            } else {
+                facade::hand_back(delivery);
+            }
+        }
+    }
+
+    /// Cancels the consumer. What has not begun returns to the queue; what has begun goes on.
+    pub(super) fn close(&mut self, end: ConsumerEnd) {
+        let source = std::mem::replace(&mut self.source, Source::Ended(end.clone()));
+        let Source::Consuming(mut stream) = source else {
+            self.source = source;
+            for held in self.schedule.take_waiting() {
+                self.report.given_back += 1;
+                self.leave_over(held.delivery, false);
+            }
+            return;
+        };
+        let waiting = self.schedule.take_waiting();
+        let paused = self.schedule.take_paused();
+        self.report.given_back = waiting.len() + stream.waiting() + paused.len();
+        self.leftover.extend(paused.into_iter().map(|held| (held.delivery, true)));
+        let unseen = waiting.into_iter().map(|held| held.delivery).collect();
+        let cancel = async move {
+            if let Err(error) = stream.end_now(unseen).await {
+                log::debug!("a consumer of tasks was not cancelled: {error}");
+            }
+        };
+        self.source = Source::Closing(Box::pin(cancel), end);
+    }
+
+    /// The consumer has ended without being cancelled here.
+    pub(super) fn ended_by_others(&mut self, end: ConsumerEnd) {
+        if matches!(end, ConsumerEnd::Closed(_)) {
+            self.schedule.take_waiting().into_iter().for_each(|held| facade::discard(held.delivery));
+        }
+        self.source = Source::Ended(end);
+    }
+
+    fn warn_once(&mut self, what: &str) {
+        if !std::mem::replace(&mut self.warned, true) {
+            log::warn!("queue {:?} {what}", self.queue);
+        }
+    }
+}
