@@ -44,6 +44,7 @@
 //! | [`tasks`] | typed consumers: a handler gets a decoded value, and what it returns settles the message |
 //! | [`publisher`] | typed publishers: a value is encoded and published, now or later |
 //! | [`retry`] | retries with delays, dead letters, and moving them back |
+//! | [`rpc`] | calls: requests and replies as actix messages, and a `Recipient` whose actor is elsewhere |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`pool`] | a pool of channels or connections |
 //! | [`error`] | the error type and its parts |
@@ -195,6 +196,7 @@ mod publish_future;
 pub mod publisher;
 mod queue;
 pub mod retry;
+pub mod rpc;
 mod runtime;
 pub mod tasks;
 mod transaction;

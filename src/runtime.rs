@@ -48,6 +48,20 @@ fn first_arbiter() -> Option<ArbiterHandle> {
     System::try_current().map(|system| system.arbiter().clone()).filter(is_alive)
 }
 
+/// Spawns a task of the library on the first arbiter of the `System`; without a `System`, on the calling runtime.
+///
+/// # Errors
+/// `Stopped` if there is neither.
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    if let Some(arbiter) = first_arbiter() {
+        return arbiter.spawn(task).then_some(()).ok_or_else(|| facade::stopped("the System has ended"));
+    }
+    let runtime = tokio::runtime::Handle::try_current()
+        .map_err(|_| facade::stopped("there is neither a System nor a runtime"))?;
+    runtime.spawn(task);
+    Ok(())
+}
+
 /// Returns the arbiter of the calling thread, if it has one.
 pub(crate) fn here() -> Option<ArbiterHandle> {
     Arbiter::try_current().filter(is_alive)

@@ -24,6 +24,7 @@ use crate::{
 };
 pub use crate::{
     consumer::StreamSink,
+    log_schedule::{LogSchedule, SoFar},
     message::{
         EventReceiver, EventSender, FollowChannel, FollowConnection, ReleaseChannel, ReleaseConnection,
         event_queue,
@@ -52,6 +53,16 @@ pub fn stopped(what: impl Into<String>) -> Error {
 /// Returns an error of kind `Timeout`.
 pub fn timed_out(what: impl Into<String>) -> Error {
     Error::timeout(what.into())
+}
+
+/// Returns an error of kind `ConnectionClosed`, which is retryable.
+pub fn connection_closed(what: &'static str) -> Error {
+    Error::connection_closed(what, None)
+}
+
+/// Returns why a channel is not open at present, if its connection is lost or it waits to be opened again.
+pub fn unavailable(outbox: &Outbox) -> Option<Error> {
+    outbox.unavailable()
 }
 
 /// Returns whether an actor has ended before it could do what was asked: with its arbiter, or by a panic.

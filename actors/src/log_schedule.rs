@@ -12,8 +12,18 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 /// After a silence of so many intervals, the next line is logged as if it were the first.
 const SILENCE: u32 = 4;
 
+/// Counts equal lines of the log, and chooses those that are logged.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::facade::LogSchedule;
+/// # use tokio::time::Instant;
+/// let mut schedule = LogSchedule::default();
+/// assert!(schedule.count(Instant::now()).is_some());
+/// assert!(schedule.count(Instant::now()).is_none());
+/// ```
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LogSchedule {
+pub struct LogSchedule {
     first_interval: Duration,
     count: u64,
     last: Option<Last>,
@@ -27,17 +37,41 @@ struct Last {
 }
 
 /// How often something has happened, as the end of a line of the log.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::facade::LogSchedule;
+/// # use tokio::time::Instant;
+/// assert_eq!(LogSchedule::default().count(Instant::now()).unwrap().to_string(), "");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SoFar(u64);
+pub struct SoFar(u64);
 
 impl LogSchedule {
     /// Creates a schedule whose second line comes after this interval at the earliest.
-    pub(crate) fn from(first_interval: Duration) -> Self {
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::facade::LogSchedule;
+    /// let schedule = LogSchedule::from(Duration::from_secs(10));
+    /// ```
+    pub fn from(first_interval: Duration) -> Self {
         Self { first_interval, count: 0, last: None }
     }
 
     /// Counts one more. Returns how many there were if it is logged now.
-    pub(crate) fn count(&mut self, now: Instant) -> Option<SoFar> {
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::facade::LogSchedule;
+    /// # use tokio::time::Instant;
+    /// let mut schedule = LogSchedule::default();
+    /// if let Some(so_far) = schedule.count(Instant::now()) {
+    ///     println!("no route{so_far}");
+    /// }
+    /// ```
+    pub fn count(&mut self, now: Instant) -> Option<SoFar> {
         self.count = self.count.saturating_add(1);
         let interval = match &mut self.last {
             None => self.first_interval,

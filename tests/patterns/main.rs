@@ -11,4 +11,5 @@ mod codecs;
 mod pool;
 mod publisher;
 mod retry;
+mod rpc;
 mod tasks;

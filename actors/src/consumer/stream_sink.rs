@@ -190,6 +190,14 @@ impl DeliverySink for StreamSink {
 
     fn ended(&self) {}
 
+    fn epoch_ended(&self) {
+        // Who awaits a delivery may have to know that none of this epoch comes any more.
+        let waker = self.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     fn pause(&self, _: bool) {}
 
     fn take_back(&self) {
@@ -254,5 +262,31 @@ impl fmt::Debug for StreamSink {
             .field("state", &inner.state)
             .field("waiting", &inner.queue.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, task::Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_epoch_wakes_the_stream_once() {
+        let (sink, woken) = (StreamSink::default(), Arc::<Woken>::default());
+        let waker = Waker::from(woken.clone());
+        assert!(sink.poll_take(&mut VecDeque::new(), &mut Context::from_waker(&waker)).is_pending());
+        sink.epoch_ended();
+        sink.epoch_ended();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 }

@@ -19,6 +19,8 @@ pub(crate) trait DeliverySink: Send + Sync + fmt::Debug {
     fn take_back(&self);
     /// Discards the deliveries that the target did not get yet. The broker delivers them again.
     fn discard(&self);
+    /// The channel epoch has ended: the connection is lost, or the channel opens again.
+    fn epoch_ended(&self) {}
     /// Stops or resumes passing deliveries to the target.
     fn pause(&self, paused: bool);
     /// Called while the consumer is being cancelled; what is handed back returns to the queue only after

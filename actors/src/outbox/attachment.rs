@@ -360,6 +360,7 @@ impl OutboxState {
         self.acks.reset();
         let written = self.written();
         self.confirms.taken.end_epoch();
+        self.confirms.epochs.end_current();
         let (queued, outage) = match &mut self.attachment {
             Attachment::Attached { publishes, .. } => match publishes {
                 PublishMode::Writing { .. } => (FrameQueue::default(), None),

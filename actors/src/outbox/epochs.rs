@@ -10,6 +10,7 @@ use super::{
     Outbox,
     confirms::{ConfirmState, Confirms},
 };
+use crate::error::Error;
 
 /// The most notes of each kind. Without its note, a confirm has no epoch.
 const MOST: usize = 1024;
@@ -18,6 +19,8 @@ const MOST: usize = 1024;
 pub(super) struct Epochs {
     /// 0 until the channel is opened for the first time.
     current: u32,
+    /// The current epoch has ended: the channel is not open at the broker any more.
+    over: bool,
     /// Publishes from here on were confirmed in the current epoch, if they are.
     current_from: u64,
     /// The publishes below `.0` that were not confirmed before were confirmed in epoch `.1`; oldest first.
@@ -41,6 +44,27 @@ impl Outbox {
         self.lock().confirms.epochs.current
     }
 
+    /// Returns the first channel epoch that has not ended: the present one while the channel is open, and the next
+    /// one while the connection is lost, the channel waits to be opened again, or is closed. What belongs to an
+    /// earlier one, such as a direct reply that was awaited in it, does not come any more.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn run(channel: actix_pika_actors::OpenedChannel, confirmed: actix_pika_actors::Confirmation) {
+    /// let is_over = confirmed.epoch().is_some_and(|epoch| epoch < channel.outbox.live_epoch());
+    /// # }
+    /// ```
+    pub fn live_epoch(&self) -> u32 {
+        let state = self.lock();
+        let is_closed = state.attachment.closed().is_some();
+        state.confirms.epochs.live(is_closed)
+    }
+
+    /// Returns why the channel is not open at present, if the connection is lost or the channel waits to be opened again.
+    pub(crate) fn unavailable(&self) -> Option<Error> {
+        self.lock().unavailable.clone()
+    }
+
     /// The broker has opened the channel.
     pub(crate) fn opened(&self) {
         let Confirms { epochs, ring, base, .. } = &mut self.lock().confirms;
@@ -51,7 +75,14 @@ impl Outbox {
 
 impl Default for Epochs {
     fn default() -> Self {
-        Self { current: 0, current_from: 1, ended: VecDeque::new(), early: BTreeMap::new(), known_from: 1 }
+        Self {
+            current: 0,
+            over: true,
+            current_from: 1,
+            ended: VecDeque::new(),
+            early: BTreeMap::new(),
+            known_from: 1,
+        }
     }
 }
 
@@ -85,6 +116,16 @@ impl Epochs {
             self.known_from = self.known_from.max(last + 1);
         }
         self.current = self.current.saturating_add(1);
+        self.over = false;
+    }
+
+    /// The connection is lost, or the channel is closed to be opened again.
+    pub(super) fn end_current(&mut self) {
+        self.over = true;
+    }
+
+    fn live(&self, is_closed: bool) -> u32 {
+        self.current.saturating_add(u32::from(self.over || is_closed))
     }
 
     /// Returns in which epoch a publish was confirmed; 0 if that is not known any more.
@@ -137,6 +178,20 @@ mod tests {
         epochs.opened(4, [].into_iter());
         let all: Vec<u32> = (1..=4).map(|sequence| epochs.of(sequence)).collect();
         assert_eq!(all, [3, 1, 2, 4]);
+    }
+
+    #[test]
+    fn the_live_epoch_is_the_next_one_until_the_channel_is_open_again() {
+        let mut epochs = Epochs::default();
+        assert_eq!(epochs.live(false), 1);
+        epochs.opened(1, [].into_iter());
+        assert_eq!((epochs.live(false), epochs.live(true)), (1, 2));
+        // Lost, and lost again while it was opened.
+        epochs.end_current();
+        epochs.end_current();
+        assert_eq!((epochs.live(false), epochs.live(true)), (2, 2));
+        epochs.opened(1, [].into_iter());
+        assert_eq!(epochs.live(false), 2);
     }
 
     #[test]

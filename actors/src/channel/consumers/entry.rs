@@ -139,6 +139,7 @@ impl ConsumerEntry {
 
     /// Discards deliveries that the target has not received: the broker requeues them.
     pub(in crate::channel) fn discard(&mut self) {
+        self.sink.epoch_ended();
         if self.subscription.no_ack {
             return;
         }
