@@ -16,6 +16,7 @@ pub(super) const QUEUE: &str = "retry-queue";
 /// When a message became a dead letter.
 pub(super) const TIME: &str = "retry-time";
 /// How often a dead letter was moved back.
+#[allow(dead_code, reason = "used by redrive")]
 pub(super) const REDRIVEN: &str = "retry-redriven";
 
 /// Bytes of a cause.
@@ -77,6 +78,7 @@ pub(super) fn dead(
 }
 
 /// Returns the properties of a dead letter that is moved back: its tries are counted from the beginning.
+#[allow(dead_code, reason = "used by redrive")]
 pub(super) fn redriven(content: &Content) -> Properties {
     let mut properties = carried(content);
     let headers = properties.headers_mut();
@@ -89,7 +91,7 @@ pub(super) fn redriven(content: &Content) -> Properties {
 }
 
 /// Returns how many tries of a message have failed before it was published to its queue.
-pub(super) fn attempts(content: &Content) -> u32 {
+pub(crate) fn attempts(content: &Content) -> u32 {
     let headers = content.properties().ok().and_then(Properties::headers);
     let attempts = headers.and_then(|headers| headers.get(ATTEMPT)?.as_i64()).unwrap_or(0);
     u32::try_from(attempts.max(0)).unwrap_or(u32::MAX)

@@ -70,14 +70,14 @@
 use std::time::Duration;
 
 pub(crate) use self::declare::warn_of_drops;
-#[allow(unused_imports, reason = "used by the consumer of tasks")]
-pub(crate) use self::ladder::{Retried, RetryLadder};
+pub(crate) use self::{
+    copy::attempts,
+    ladder::{Retried, RetryLadder},
+};
 
 mod check;
-#[allow(dead_code, reason = "used by the consumer of tasks")]
 mod copy;
 mod declare;
-#[allow(dead_code, reason = "used by the consumer of tasks")]
 mod ladder;
 mod plan;
 

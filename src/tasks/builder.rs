@@ -4,25 +4,15 @@ use std::{
     fmt,
     future::Future,
     hash::{BuildHasher, Hash, RandomState},
-    sync::Arc,
     time::Duration,
 };
 
-use actix::Recipient;
-use actix_pika_actors::facade;
-
-use super::{
-    Done, Task, TaskConsumer, Undecodable,
-    control::Control,
-    front::{ActorFront, ClosureFront, Front},
-    runner::{LaneOf, Runner, Settings},
-    verdict::Means,
-};
+use super::{Done, Task, TaskConsumer, Undecodable, runner::LaneOf};
 use crate::{
-    Consume, ConsumerEnd, Queue, Result,
+    Consume, Queue, Result,
     codec::{Codec, Json},
     message::Content,
-    runtime,
+    retry::Retry,
 };
 
 /// Builds a consumer of tasks of a queue ([`Queue::tasks`]).
@@ -50,14 +40,16 @@ use crate::{
 /// ```
 #[must_use = "a builder does nothing until it is started"]
 pub struct Tasks<T, C = Json> {
-    queue: Queue,
-    codec: C,
-    consume: Consume,
-    at_once: usize,
+    pub(super) queue: Queue,
+    pub(super) codec: C,
+    pub(super) consume: Consume,
+    pub(super) at_once: usize,
     prefetch: Prefetch,
-    order: Order<T>,
-    timeout: Option<Duration>,
-    undecodable: Undecodable,
+    pub(super) order: Order<T>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) undecodable: Undecodable,
+    pub(super) retry: Option<Retry>,
+    pub(super) overtaking: bool,
 }
 
 /// How many messages are taken before their turn.
@@ -70,7 +62,7 @@ enum Prefetch {
 }
 
 /// In which order tasks run.
-enum Order<T> {
+pub(super) enum Order<T> {
     Any,
     Queue,
     Lanes(LaneOf<T>),
@@ -104,6 +96,8 @@ impl Queue {
             order: Order::Any,
             timeout: None,
             undecodable: Undecodable::default(),
+            retry: None,
+            overtaking: false,
         }
     }
 
@@ -149,8 +143,10 @@ impl<T, C> Tasks<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn codec<D: Codec<T>>(self, codec: D) -> Tasks<T, D> {
-        let Self { queue, consume, at_once, prefetch, order, timeout, undecodable, .. } = self;
-        Tasks { queue, codec, consume, at_once, prefetch, order, timeout, undecodable }
+        let Self {
+            queue, consume, at_once, prefetch, order, timeout, undecodable, retry, overtaking, ..
+        } = self;
+        Tasks { queue, codec, consume, at_once, prefetch, order, timeout, undecodable, retry, overtaking }
     }
 
     /// Sets how many tasks run side by side; 1 unless set, and at least.
@@ -268,6 +264,52 @@ impl<T, C> Tasks<T, C> {
         self
     }
 
+    /// Sets the ladder of delays by which tasks are tried again, and the dead letters after the last try. Declare the queue
+    /// with [`Channel::declare_jobs`](crate::Channel::declare_jobs).
+    ///
+    /// A copy of the message is published to a step of the ladder and confirmed before the message is acknowledged: a
+    /// crash between the two runs the task twice, and loses nothing. While a copy cannot be published, that is repeated for
+    /// a minute; then the message returns to its queue.
+    ///
+    /// A task that is retried is overtaken by others. With [`ordered`](Self::ordered) or [`lanes`](Self::lanes) a ladder is
+    /// refused, unless [`overtaking`](Self::overtaking) allows that.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Email { to: String }
+    /// # async fn send(email: &Email) -> std::io::Result<()> { Ok(()) }
+    /// # async fn run(channel: actix_pika::Channel) -> actix_pika::Result<()> {
+    /// use std::time::Duration;
+    /// use actix_pika::{DeclareQueue, retry::Retry, tasks::Task};
+    ///
+    /// let ladder = Retry::ladder(&[1, 30, 600].map(Duration::from_secs));
+    /// let mails = channel.declare_jobs(DeclareQueue::new("mail").quorum(), &ladder).await?;
+    /// let tasks = mails.tasks::<Email>().at_once(8).retry(ladder);
+    /// tasks.for_each(|email: Task<Email>| async move { Ok(send(&email).await?) }).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn retry(mut self, ladder: Retry) -> Self {
+        self.retry = Some(ladder);
+        self
+    }
+
+    /// Allows tasks to be overtaken by later ones of their lane, when a [ladder](Self::retry) retries them.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(jobs: actix_pika::Queue) {
+    /// use std::time::Duration;
+    /// use actix_pika::retry::Retry;
+    ///
+    /// let ladder = Retry::ladder(&[Duration::from_secs(30)]);
+    /// let tasks = jobs.tasks::<String>().lanes(|job, _| job.len()).retry(ladder).overtaking();
+    /// # }
+    /// ```
+    pub fn overtaking(mut self) -> Self {
+        self.overtaking = true;
+        self
+    }
+
     /// Sets options of the consumer, such as its tag or priority. `no_ack` and the prefetch of these options are not used.
     ///
     /// # Examples
@@ -283,7 +325,7 @@ impl<T, C> Tasks<T, C> {
         self
     }
 
-    fn effective_prefetch(&self) -> u16 {
+    pub(super) fn effective_prefetch(&self) -> u16 {
         let at_once = u16::try_from(self.at_once).unwrap_or(u16::MAX);
         match (self.prefetch, &self.order) {
             (Prefetch::Of(messages), _) => messages,
@@ -291,122 +333,6 @@ impl<T, C> Tasks<T, C> {
             (Prefetch::Default, Order::Lanes(_)) => at_once.saturating_mul(16).max(64),
             (Prefetch::Default, _) => at_once.saturating_mul(2).max(16),
         }
-    }
-}
-
-impl<T: 'static, C: Codec<T>> Tasks<T, C> {
-    /// Starts the consumer (`basic.consume`), which has a closure handle its tasks, on the arbiter of the caller.
-    ///
-    /// A panic in the closure or in its future costs the message of that task only. A closure that blocks stops
-    /// everything else on the arbiter.
-    ///
-    /// # Errors
-    /// `Refused` without a code if there is no arbiter, as under `#[tokio::main]`: use [`run`](Self::run). Otherwise those
-    /// of [`Consume`].
-    ///
-    /// **Over a reconnect**: see [`Tasks`].
-    ///
-    /// # Examples
-    /// ```no_run
-    /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
-    /// use actix_pika::tasks::Task;
-    ///
-    /// let tasks = jobs.tasks::<String>().at_once(4);
-    /// let consumer = tasks.for_each(|job: Task<String>| async move { Ok(println!("{}", *job)) }).await?;
-    /// # Ok(()) }
-    /// ```
-    pub async fn for_each<F, Fut>(self, closure: F) -> Result<TaskConsumer>
-    where
-        F: FnMut(Task<T>) -> Fut + 'static,
-        Fut: Future<Output = Done> + 'static,
-    {
-        self.spawn(ClosureFront(closure)).await
-    }
-
-    /// Starts the consumer (`basic.consume`), which sends its tasks to an actor. The consumer runs on the arbiter of the
-    /// caller, the actor where it is.
-    ///
-    /// The actor gets no more than [`at_once`](Self::at_once) tasks that it has not answered. What its response types
-    /// mean for that, for the order and for panics is listed in the [module](super). Do not call it in `started` of
-    /// an actor that is restarted: each call makes one more consumer.
-    ///
-    /// # Errors
-    /// `Refused` without a code if there is no arbiter, as under `#[tokio::main]`. Otherwise those of [`Consume`].
-    ///
-    /// **Over a reconnect**: see [`Tasks`].
-    ///
-    /// # Examples
-    /// ```no_run
-    /// # async fn run(jobs: actix_pika::Queue, worker: actix::Recipient<actix_pika::tasks::Task<String>>) -> actix_pika::Result<()> {
-    /// let consumer = jobs.tasks::<String>().at_once(4).to(worker).await?;
-    /// # Ok(()) }
-    /// ```
-    pub async fn to(self, actor: impl Into<Recipient<Task<T>>>) -> Result<TaskConsumer>
-    where
-        T: Send,
-    {
-        self.spawn(ActorFront(actor.into())).await
-    }
-
-    /// Runs the consumer in the task of the caller (`basic.consume`), and returns why it has ended.
-    ///
-    /// Dropping the future stops it: handlers are dropped, and all messages return to the queue. It is `Send` if the
-    /// closure, its futures and `T` are, so that `tokio::spawn` can run it.
-    ///
-    /// # Errors
-    /// Those of [`Consume`].
-    ///
-    /// **Over a reconnect**: see [`Tasks`].
-    ///
-    /// # Examples
-    /// ```no_run
-    /// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
-    /// use actix_pika::tasks::Task;
-    ///
-    /// let tasks = jobs.tasks::<String>().at_once(4);
-    /// tokio::spawn(tasks.run(|job: Task<String>| async move { Ok(println!("{}", *job)) }));
-    /// # Ok(()) }
-    /// ```
-    pub async fn run<F, Fut>(self, closure: F) -> Result<ConsumerEnd>
-    where
-        F: FnMut(Task<T>) -> Fut,
-        Fut: Future<Output = Done>,
-    {
-        let (runner, _) = self.start(ClosureFront(closure)).await?;
-        Ok(runner.await)
-    }
-
-    async fn spawn<F: Front<T> + 'static>(self, front: F) -> Result<TaskConsumer> {
-        if runtime::here().is_none() {
-            return Err(facade::refused("tasks run on an arbiter, and there is none here; use Tasks::run"));
-        }
-        let (runner, consumer) = self.start(front).await?;
-        actix_rt::spawn(runner);
-        Ok(consumer)
-    }
-
-    /// Starts the consumer, and returns the runner of its tasks, and the handle.
-    pub(crate) async fn start<F: Front<T>>(self, front: F) -> Result<(Runner<T, C, F>, TaskConsumer)> {
-        let prefetch = self.effective_prefetch();
-        let means = Means { ladder: false, dead_letters: self.queue.has_dead_letters() };
-        let lane_of = match self.order {
-            Order::Lanes(lane_of) => Some(lane_of),
-            Order::Any | Order::Queue => None,
-        };
-        let settings = Settings {
-            at_once: self.at_once,
-            prefetch,
-            timeout: self.timeout,
-            undecodable: self.undecodable,
-            means,
-            lane_of,
-        };
-        let options = self.consume.no_ack(false).prefetch(prefetch);
-        let stream = self.queue.deliveries_with(options).await?;
-        let control = Arc::new(Control::new());
-        let consumer = TaskConsumer::new(stream.tag().into(), control.clone());
-        let queue = self.queue.name().to_owned();
-        Ok((Runner::new(queue, stream, self.codec, front, settings, control), consumer))
     }
 }
 

@@ -44,14 +44,15 @@
 //! |---|---|
 //! | returns `Ok(())` | is acknowledged |
 //! | returns a [`Failure`] to retry, as `?` does; panics; exceeds its [time-out](Tasks::timeout) | is tried again: see below |
-//! | returns [`Failure::reject`] | is rejected, and dead-lettered if its queue has a dead-letter exchange |
+//! | returns [`Failure::reject`] | is rejected, and dead-lettered with the reason by a [ladder](Tasks::retry), or else by the dead-letter exchange of its queue |
 //! | returns [`Failure::requeue`] | returns to its queue |
 //! | is an actor that stops | returns to its queue, and the consumer ends |
 //! | loses the connection | is delivered again; that copy waits until the handler has ended |
 //!
 //! A message that cannot be decoded gets its [`Undecodable`] policy.
 //!
-//! **A retry** runs the task again in place, after pauses of 200 milliseconds, 1 and 5 seconds. Meanwhile it counts as one
+//! **A retry** publishes a copy of the message to a step of a ladder of delays, if the consumer has one
+//! ([`Tasks::retry`]). Otherwise it runs the task again in place, after pauses of 200 milliseconds, 1 and 5 seconds. Meanwhile it counts as one
 //! of the tasks that run [at once](Tasks::at_once), and the prefetch holds it. After the last try its message is rejected,
 //! if the queue was declared with a dead-letter exchange; otherwise it is held for 5 seconds and returns to the queue.
 //!
@@ -88,16 +89,17 @@ pub use self::{
     undecodable::Undecodable,
 };
 
-mod attempt;
 mod blame;
 mod builder;
 mod control;
 mod failure;
-mod front;
+pub(crate) mod front;
+mod intake;
 mod outcomes;
-mod runner;
+pub(crate) mod runner;
 mod schedule;
 mod settling;
+mod start;
 mod task;
 mod task_consumer;
 mod token;

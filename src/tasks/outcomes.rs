@@ -6,8 +6,7 @@ use std::{
     hash::{BuildHasher, Hash, Hasher, RandomState},
 };
 
-use super::attempt::attempts_before;
-use crate::message::Content;
+use crate::{message::Content, retry};
 
 /// What a late handler has decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +56,7 @@ impl Outcomes {
             Some(id) => id.hash(&mut hasher),
             None => (content.exchange(), content.routing_key()).hash(&mut hasher),
         }
-        (content.queue(), content.body(), attempts_before(content)).hash(&mut hasher);
+        (content.queue(), content.body(), retry::attempts(content)).hash(&mut hasher);
         Identity { hash: hasher.finish(), has_id: id.is_some() }
     }
 

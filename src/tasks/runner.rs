@@ -4,7 +4,6 @@
 
 use std::{
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,19 +15,16 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    DrainReport, Task, TaskToken, Undecodable,
-    attempt::attempts_before,
+    DrainReport, Undecodable,
     control::{self, Control, Request},
-    front::{Front, Gone, Ran, Running},
+    front::{Front, Gone, Running},
     outcomes::Outcomes,
     schedule::{Schedule, Slot},
     token::Progressing,
-    verdict::Means,
+    verdict::{Means, Next},
 };
 use crate::{
-    ConsumerEnd, Delivery, DeliveryStream, Error, Result,
-    codec::{Codec, decode_checked},
-    message::Content,
+    ConsumerEnd, Delivery, DeliveryStream, Result, codec::Codec, message::Content, retry::RetryLadder,
 };
 
 /// How much a poll does before other tasks of the thread get their turn.
@@ -48,6 +44,18 @@ pub(crate) struct Settings<T> {
     pub(crate) undecodable: Undecodable,
     pub(crate) means: Means,
     pub(crate) lane_of: Option<LaneOf<T>>,
+    pub(crate) ladder: Option<Arc<RetryLadder>>,
+}
+
+/// What a task does when its pause has ended.
+#[derive(Clone, Debug)]
+pub(super) enum Then {
+    /// It runs again.
+    RunAgain,
+    /// Its message returns to the queue.
+    Return,
+    /// A copy of its message is published, because of this cause.
+    Publish(Next, Arc<str>),
 }
 
 /// A message that the runner holds.
@@ -61,8 +69,9 @@ pub(super) struct Held<T> {
     pub(super) failures: u32,
     /// How often its task was cut off by the failure of another one.
     pub(super) accidents: u32,
-    /// It only pauses to return to its queue.
-    pub(super) held_back: bool,
+    pub(super) then: Then,
+    /// How often its copy could not be published.
+    pub(super) refusals: u32,
     pub(super) progress: Option<Progressing>,
 }
 
@@ -84,6 +93,8 @@ pub(crate) struct Runner<T, C, F: Front<T>> {
     pub(super) generation: u64,
     pub(super) schedule: Schedule<Held<T>>,
     pub(super) running: FuturesUnordered<Running<F::Run>>,
+    /// Copies that are being published to a ladder.
+    pub(super) publishing: FuturesUnordered<BoxFuture<'static, (Slot, Result<()>)>>,
     pub(super) outcomes: Outcomes,
     /// Tasks that their actor has not answered, until it is known why.
     pub(super) unanswered: Vec<Slot>,
@@ -117,6 +128,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             generation: 0,
             schedule: Schedule::new(settings.at_once),
             running: FuturesUnordered::new(),
+            publishing: FuturesUnordered::new(),
             outcomes: Outcomes::new(2 * usize::from(settings.prefetch)),
             settings,
             unanswered: Vec::new(),
@@ -176,89 +188,17 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         self.settings.lane_of.is_some() && matches!(self.source, Source::Consuming(_))
     }
 
-    fn arrive(&mut self, delivery: Delivery, generation: u64) {
-        let mut held = Held {
-            delivery,
-            decoded: None,
-            generation,
-            failures: 0,
-            accidents: 0,
-            held_back: false,
-            progress: None,
-        };
-        let mut lane = None;
-        if let Some(lane_of) = &self.settings.lane_of {
-            let content = facade::content_of(&held.delivery);
-            let decoded = decode(&self.codec, &content).and_then(|value| {
-                let of = catch_unwind(AssertUnwindSafe(|| lane_of(&value, &content)));
-                of.map(|of| (value, of)).map_err(|_| Error::codec("the function of its lane panicked"))
-            });
-            held.decoded = Some(decoded.map(|(value, of)| {
-                lane = Some(of);
-                (value, content)
-            }));
-        }
-        let copy_of = if held.delivery.redelivered() { self.original_of(&held) } else { None };
-        self.schedule.arrive(held, lane, copy_of);
-    }
-
-    /// Returns the stale task that still runs, of whose message this is a copy.
-    fn original_of(&self, copy: &Held<T>) -> Option<Slot> {
-        let stale = || self.schedule.begun().filter(|(_, held)| held.generation < copy.generation);
-        stale().next()?;
-        let identify = |held: &Held<T>| self.outcomes.identify(&facade::content_of(&held.delivery));
-        let identity = identify(copy);
-        stale().find(|(_, held)| identify(held) == identity).map(|(slot, _)| slot)
-    }
-
-    /// Starts a task that has a permit.
-    pub(super) fn begin(&mut self, slot: Slot) {
-        let generation = self.generation;
-        let Some(held) = self.schedule.get_mut(slot) else { return };
-        if held.generation < generation {
-            return self.drop_stale(slot);
-        }
-        let redelivered = held.delivery.redelivered();
-        let decoded = held.decoded.take();
-        let content = match &decoded {
-            Some(Ok((_, content))) => Some(content),
-            _ => None,
-        };
-        if redelivered && !self.outcomes.is_empty() {
-            let identity = match content {
-                Some(content) => self.outcomes.identify(content),
-                None => self.outcomes.identify(&facade::content_of(&held.delivery)),
-            };
-            if let Some(outcome) = self.outcomes.recall(identity) {
-                return self.settle(slot, outcome);
-            }
-        }
-        let decoded = decoded.unwrap_or_else(|| {
-            let content = facade::content_of(&held.delivery);
-            decode(&self.codec, &content).map(|value| (value, content))
-        });
-        let (value, content) = match decoded {
-            Ok(decoded) => decoded,
-            Err(error) => return self.cannot_be_decoded(slot, &error),
-        };
-        let attempt = attempts_before(&content).saturating_add(held.failures).saturating_add(1);
-        let (token, progress) = TaskToken::new();
-        held.progress = Some(progress);
-        match self.front.start(Task::new(value, content, attempt, token)) {
-            None => self.ended(slot, Ran::Panicked),
-            Some(run) => {
-                let deadline = self.settings.timeout.map(|timeout| Instant::now() + timeout);
-                self.running.push(Running::new(run, slot, deadline, F::ENDS_WHEN_DROPPED));
-            }
-        }
-    }
-
     fn poll_running(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> bool {
         let before = *budget;
         while *budget > 0 {
             let Poll::Ready(Some((slot, ran))) = self.running.poll_next_unpin(cx) else { break };
             *budget -= 1;
             self.ended(slot, ran);
+        }
+        while *budget > 0 {
+            let Poll::Ready(Some((slot, result))) = self.publishing.poll_next_unpin(cx) else { break };
+            *budget -= 1;
+            self.published(slot, result);
         }
         *budget < before
     }
@@ -333,6 +273,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     /// Ends at the limit of a drain: what has begun returns to the queue.
     fn abandon(&mut self, at_once: bool) {
         self.running.clear();
+        self.publishing.clear();
         self.unanswered.clear();
         self.judge_at = None;
         let begun = self.schedule.take_all();
@@ -351,12 +292,6 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         let is_idle = self.schedule.busy() == 0 && self.schedule.waiting() == 0;
         is_idle.then(|| end.clone())
     }
-}
-
-/// Decodes a message. A codec that panics makes it undecodable.
-fn decode<T: 'static>(codec: &impl Codec<T>, content: &Content) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(|| decode_checked(codec, content)))
-        .unwrap_or_else(|_| Err(Error::codec("the codec panicked")))
 }
 
 impl<T: 'static, C: Codec<T>, F: Front<T>> Future for Runner<T, C, F> {
@@ -390,6 +325,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Future for Runner<T, C, F> {
 impl<T, C, F: Front<T>> Drop for Runner<T, C, F> {
     fn drop(&mut self) {
         self.running.clear();
+        self.publishing.clear();
         let mut held = self.schedule.take_waiting();
         // Those that have begun arrived before those that have not, but for lanes, retries and copies.
         let mut all: Vec<Delivery> = self.schedule.take_all().into_iter().map(|held| held.delivery).collect();

@@ -1,7 +1,7 @@
 //! How the runner settles: what becomes of the message of a task that ended, of one that was not answered, and of all at
 //! the end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_pika_actors::facade;
 use tokio::time::Instant;
@@ -11,12 +11,16 @@ use super::{
     blame::{Blame, blame},
     front::{Front, Ran},
     outcomes::Outcome,
-    runner::{Runner, Source},
+    runner::{Runner, Source, Then},
     schedule::Slot,
     token::Progress,
-    verdict::Next,
+    verdict::{Next, publish_again},
 };
-use crate::{ConsumerEnd, Delivery, Error, ErrorKind, codec::Codec};
+use crate::{
+    ConsumerEnd, Delivery, Error, ErrorKind, Result,
+    codec::Codec,
+    retry::{self, Retried},
+};
 
 /// How long unanswered tasks are looked at together: an actor that panics drops one after the other, maybe on another
 /// thread.
@@ -100,32 +104,85 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         match next {
             // The broker delivers it again anyway.
             Next::RunAgain(_) | Next::Hold(_) | Next::Requeue if is_stale => self.drop_stale(slot),
+            Next::Step(_) | Next::DeadLetter if is_stale && !has_id(&held.delivery) => self.drop_stale(slot),
             Next::RunAgain(_) | Next::Hold(_) if stops => self.return_later(slot),
-            Next::RunAgain(pause) => self.schedule.pause(slot, Instant::now() + pause),
+            Next::RunAgain(pause) => {
+                held.then = Then::RunAgain;
+                self.schedule.pause(slot, Instant::now() + pause);
+            }
             Next::Hold(pause) => {
-                held.held_back = true;
+                held.then = Then::Return;
                 self.warn_once("has no known dead-letter exchange: messages whose tasks fail return to it");
                 self.schedule.pause(slot, Instant::now() + pause);
             }
             Next::Requeue if stops => self.return_later(slot),
             Next::Requeue => self.settle(slot, Outcome::Requeue),
-            Next::Reject | Next::Step(_) | Next::DeadLetter => self.settle(slot, Outcome::Reject),
+            Next::Reject => self.settle(slot, Outcome::Reject),
+            Next::Step(_) | Next::DeadLetter => self.publish(slot, next, cause.into()),
+        }
+    }
+
+    /// Publishes a copy of a message to the ladder. The message is done when that is confirmed.
+    fn publish(&mut self, slot: Slot, next: Next, cause: Arc<str>) {
+        let Some(ladder) = self.settings.ladder.clone() else { return self.settle(slot, Outcome::Reject) };
+        let Some(held) = self.schedule.get_mut(slot) else { return };
+        held.then = Then::Publish(next, cause.clone());
+        let content = facade::content_of(&held.delivery);
+        let attempt = retry::attempts(&content).saturating_add(held.failures.max(1));
+        self.publishing.push(Box::pin(async move {
+            let published = match next {
+                Next::Step(at_least) => ladder.retry(&content, attempt, at_least, &cause).await.map(|to| {
+                    let name = content.queue();
+                    match to {
+                        Retried::Step(delay) => log::debug!("queue {name:?}: a task runs again in {delay:?}"),
+                        Retried::DeadLettered => {
+                            log::warn!("queue {name:?}: a task has failed for the last time: {cause}")
+                        }
+                    }
+                }),
+                _ => ladder.dead_letter(&content, &cause).await,
+            };
+            (slot, published)
+        }));
+    }
+
+    /// Handles the outcome of a publish to the ladder. One that failed is repeated for a while: until the message is in
+    /// the ladder, it is not acknowledged.
+    pub(super) fn published(&mut self, slot: Slot, result: Result<()>) {
+        let Err(error) = result else { return self.settle(slot, Outcome::Ack) };
+        let stops = !matches!(self.source, Source::Consuming(_));
+        let Some(held) = self.schedule.get_mut(slot) else { return };
+        held.refusals = held.refusals.saturating_add(1);
+        let again = publish_again(held.refusals).filter(|_| !stops);
+        if held.refusals == 1 {
+            log::warn!(
+                "queue {:?}: a copy of a message cannot be published to its ladder: {error}",
+                self.queue
+            );
+        }
+        match again {
+            Some(pause) => self.schedule.pause(slot, Instant::now() + pause),
+            None if stops => self.return_later(slot),
+            None => self.settle(slot, Outcome::Requeue),
         }
     }
 
     /// Goes on with a task whose pause has ended.
     pub(super) fn go_on(&mut self, slot: Slot) {
-        if self.schedule.get(slot).is_some_and(|held| held.held_back) {
-            self.settle(slot, Outcome::Requeue);
-        } else if self.front.is_alive() {
-            self.begin(slot);
-        } else {
-            self.put_back(slot);
+        match self.schedule.get(slot).map(|held| held.then.clone()) {
+            Some(Then::Return) => self.settle(slot, Outcome::Requeue),
+            Some(Then::Publish(next, cause)) => self.publish(slot, next, cause),
+            Some(Then::RunAgain) if self.front.is_alive() => self.begin(slot),
+            Some(Then::RunAgain) => self.put_back(slot),
+            None => {}
         }
     }
 
     pub(super) fn cannot_be_decoded(&mut self, slot: Slot, error: &Error) {
         match self.settings.undecodable {
+            Undecodable::DeadLetter if self.settings.ladder.is_some() => {
+                self.publish(slot, Next::DeadLetter, error.to_string().into());
+            }
             Undecodable::DeadLetter => {
                 log::warn!("queue {:?}: a message cannot be decoded and is rejected: {error}", self.queue);
                 self.settle(slot, Outcome::Reject);
@@ -237,4 +294,9 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             log::warn!("queue {:?} {what}", self.queue);
         }
     }
+}
+
+/// Returns whether the copy of a message can be recognised.
+fn has_id(delivery: &Delivery) -> bool {
+    delivery.properties().is_ok_and(|properties| properties.message_id().is_some())
 }

@@ -10,6 +10,15 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1
 /// How long a message is held that cannot be dead-lettered, before it returns to its queue.
 const HOLD: Duration = Duration::from_secs(5);
 
+/// How often the publish of a copy may fail, before the message returns to its queue: for a minute.
+const REFUSALS: u32 = 14;
+
+/// Returns after which pause a copy is published again that could not be published for the `refusals`th time.
+pub(crate) fn publish_again(refusals: u32) -> Option<Duration> {
+    let pause = PAUSES.get(refusals.saturating_sub(1) as usize).unwrap_or(&PAUSES[2]);
+    (refusals < REFUSALS).then_some(*pause)
+}
+
 /// The means that a consumer has for failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Means {
@@ -88,6 +97,13 @@ mod tests {
             Next::RunAgain(Duration::from_secs(1))
         );
         assert_eq!(LADDER.after(Verdict::RetryIn(minute), 9, 0.5), Next::Step(Some(minute)));
+    }
+
+    #[test]
+    fn a_copy_is_published_again_for_a_minute() {
+        let pauses: Vec<Duration> = (1..).map_while(publish_again).collect();
+        assert_eq!(pauses[..4], [PAUSES[0], PAUSES[1], PAUSES[2], PAUSES[2]]);
+        assert_eq!(pauses.iter().sum::<Duration>(), Duration::from_millis(56_200));
     }
 
     #[test]

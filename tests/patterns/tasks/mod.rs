@@ -1,6 +1,8 @@
 //! Tasks: what their handlers return settles their messages.
 
 mod drain;
+mod ladder;
+mod lanes;
 mod panics;
 mod reconnects;
 mod verdicts;

@@ -1,0 +1,105 @@
+//! How the runner takes deliveries and starts their tasks.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use actix_pika_actors::facade;
+use tokio::time::Instant;
+
+use super::{
+    Task, TaskToken,
+    front::{Front, Ran, Running},
+    runner::{Held, Runner, Then},
+    schedule::Slot,
+};
+use crate::{
+    Delivery, Error, Result,
+    codec::{Codec, decode_checked},
+    message::Content,
+    retry,
+};
+
+impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
+    pub(super) fn arrive(&mut self, delivery: Delivery, generation: u64) {
+        let mut held = Held {
+            delivery,
+            decoded: None,
+            generation,
+            failures: 0,
+            accidents: 0,
+            then: Then::RunAgain,
+            refusals: 0,
+            progress: None,
+        };
+        let mut lane = None;
+        if let Some(lane_of) = &self.settings.lane_of {
+            let content = facade::content_of(&held.delivery);
+            let decoded = decode(&self.codec, &content).and_then(|value| {
+                let of = catch_unwind(AssertUnwindSafe(|| lane_of(&value, &content)));
+                of.map(|of| (value, of)).map_err(|_| Error::codec("the function of its lane panicked"))
+            });
+            held.decoded = Some(decoded.map(|(value, of)| {
+                lane = Some(of);
+                (value, content)
+            }));
+        }
+        let copy_of = if held.delivery.redelivered() { self.original_of(&held) } else { None };
+        self.schedule.arrive(held, lane, copy_of);
+    }
+
+    /// Returns the stale task that still runs, of whose message this is a copy.
+    fn original_of(&self, copy: &Held<T>) -> Option<Slot> {
+        let stale = || self.schedule.begun().filter(|(_, held)| held.generation < copy.generation);
+        stale().next()?;
+        let identify = |held: &Held<T>| self.outcomes.identify(&facade::content_of(&held.delivery));
+        let identity = identify(copy);
+        stale().find(|(_, held)| identify(held) == identity).map(|(slot, _)| slot)
+    }
+
+    /// Starts a task that has a permit.
+    pub(super) fn begin(&mut self, slot: Slot) {
+        let generation = self.generation;
+        let Some(held) = self.schedule.get_mut(slot) else { return };
+        if held.generation < generation {
+            return self.drop_stale(slot);
+        }
+        let redelivered = held.delivery.redelivered();
+        let decoded = held.decoded.take();
+        let content = match &decoded {
+            Some(Ok((_, content))) => Some(content),
+            _ => None,
+        };
+        if redelivered && !self.outcomes.is_empty() {
+            let identity = match content {
+                Some(content) => self.outcomes.identify(content),
+                None => self.outcomes.identify(&facade::content_of(&held.delivery)),
+            };
+            if let Some(outcome) = self.outcomes.recall(identity) {
+                return self.settle(slot, outcome);
+            }
+        }
+        let decoded = decoded.unwrap_or_else(|| {
+            let content = facade::content_of(&held.delivery);
+            decode(&self.codec, &content).map(|value| (value, content))
+        });
+        let (value, content) = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => return self.cannot_be_decoded(slot, &error),
+        };
+        let attempt = retry::attempts(&content).saturating_add(held.failures).saturating_add(1);
+        let (token, progress) = TaskToken::new();
+        held.progress = Some(progress);
+        match self.front.start(Task::new(value, content, attempt, token)) {
+            None => self.ended(slot, Ran::Panicked),
+            Some(run) => {
+                let deadline = self.settings.timeout.map(|timeout| Instant::now() + timeout);
+                self.running.push(Running::new(run, slot, deadline, F::ENDS_WHEN_DROPPED));
+            }
+        }
+    }
+}
+
+/// Decodes a message. A codec that panics makes it undecodable.
+fn decode<T: 'static>(codec: &impl Codec<T>, content: &Content) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(|| decode_checked(codec, content)))
+        .unwrap_or_else(|_| Err(Error::codec("the codec panicked")))
+}
