@@ -161,8 +161,8 @@ impl Consumer {
     /// ([`Unhandled::Requeue`]); [`drain_with`](Self::drain_with) has it handle them all.
     ///
     /// # Errors
-    /// `Timeout` if deliveries are unsettled after `limit`; the consumer has ended nevertheless. And those of
-    /// [`cancel`](Self::cancel).
+    /// `Timeout` if deliveries are unsettled after `limit`; the consumer is cancelled nevertheless, and has
+    /// [`ended`](Self::ended) when the broker has replied. And those of [`cancel`](Self::cancel).
     ///
     /// **Over a reconnect**: deliveries that the application holds become stale, and still have to be settled
     /// or dropped.

@@ -90,7 +90,7 @@ crate::modes! {
         batches.close().await.unwrap();
         bench.channel.close().await.unwrap();
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        assert_eq!(oracle.count("q").await, 10);
+        oracle.wait_for_count("q", 10).await;
     }
 
     /// CNS-09: when the channel closes, the batches end and their deliveries are stale.
