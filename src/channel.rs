@@ -180,11 +180,12 @@ impl Channel {
     pub async fn declare_queue(&self, declare: impl Into<DeclareQueue>) -> Result<Queue> {
         let declare = declare.into();
         let (queue_type, robust) = (facade::queue_type(&declare), facade::is_queue_robust(&declare));
+        let auto_delete = facade::is_auto_delete(&declare);
         let arguments = (!facade::is_passive(&declare)).then(|| facade::queue_arguments(&declare).clone());
         retry::warn_of_drops(self, &declare);
         let declared = self.call(declare).await?;
         let queue = Queue::new(self.clone(), declared.current_name.clone(), Some(declared));
-        Ok(queue.of_type(queue_type).robust(robust).with_arguments(arguments))
+        Ok(queue.of_type(queue_type).auto_delete(auto_delete).robust(robust).with_arguments(arguments))
     }
 
     /// Returns the default exchange, which routes to the queue whose name is the routing key. Sends nothing.

@@ -514,12 +514,14 @@ impl Connector {
     /// connection together. The default is 64 MiB.
     ///
     /// A prefetch counts messages: 250 of 2 MB each are 500 MB. When deliveries have more bytes than this, the
-    /// largest consumer is cancelled and starts again under its tag with a smaller prefetch, which it keeps
-    /// also over a reconnect. What the application has not begun of it returns to the queue (`basic.nack`).
+    /// largest consumer is cancelled and starts again under its tag with a smaller prefetch. It has its own prefetch
+    /// again when it starts for another reason, a reconnect for example, and no reduction was needed for ten minutes
+    /// before; or when the application cancels it and consumes again. What the application has not begun of it returns to the queue (`basic.nack`).
     /// [`ChannelEvent::PrefetchReduced`](crate::ChannelEvent) and the log name the consumer. Reading is not paused
     /// for it, so that confirms and replies arrive meanwhile. The bound is exceeded by what the application
-    /// has begun, and by one message of each consumer. Consumers of streams and those on a channel with
-    /// transactions keep their prefetch. From an exclusive consumer, or the active one of a queue with a single active
+    /// has begun, and by one message of each consumer. Consumers of streams, those of a queue that its
+    /// handle has declared with `auto_delete` (a cancel could delete it), and those on a channel with transactions
+    /// keep their prefetch. From an exclusive consumer, or the active one of a queue with a single active
     /// consumer, another one may take over in between.
     ///
     /// Small deliveries (below 4 KiB) are views of the blocks that were read, 64 to 256 KiB each; they are copied once

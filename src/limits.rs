@@ -22,7 +22,7 @@
 //! |---|---|---|---|---|
 //! | unsettled deliveries of a consumer | 250 | the broker sends no more | [`Consume::prefetch`] | `an_actor_never_has_more_than_the_prefetch` |
 //! | bytes that wait for consumers without a prefetch | 8 MiB for a connection | reading pauses | [`Connector::read_ahead`] | `an_unread_stream_stays_within_the_budget` |
-//! | bytes of unsettled deliveries of consumers with a prefetch | 64 MiB for a connection | the largest consumer starts again with a smaller prefetch; what is not begun returns to its queue | [`Connector::prefetch_bytes`] | `prefetched_deliveries_are_bounded_in_bytes` |
+//! | bytes of unsettled deliveries of consumers with a prefetch | 64 MiB for a connection | the largest consumer starts again with a smaller prefetch; what is not begun returns to its queue. Streams, `auto_delete` queues and transactions keep theirs | [`Connector::prefetch_bytes`] | `prefetched_deliveries_are_bounded_in_bytes` |
 //! | deliveries beyond the prefetch, which a broker does not send | those bytes | reading pauses, as for a consumer without a prefetch | [`Connector::prefetch_bytes`], [`Connector::read_ahead`] | `deliveries_beyond_the_prefetch_are_bounded_in_bytes` |
 //! | a body of `codec::GzipJson` without its compression | 64 MiB | it cannot be decoded | `GzipJson::max` | `decompressed_bodies_are_bounded` |
 //! | blocks that small deliveries keep | 4 MiB and four times their bytes | small deliveries are copied | fixed | `small_deliveries_do_not_keep_the_blocks_of_large_ones` |

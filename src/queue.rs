@@ -42,6 +42,8 @@ pub struct Queue {
     declared: Option<QueueDeclared>,
     /// The type that it was declared with, if that is known.
     queue_type: Option<QueueType>,
+    /// Whether it is deleted with its last consumer; false if unknown.
+    auto_delete: bool,
     /// Whether it is redeclared after a reconnect; true if unknown.
     robust: bool,
     /// The arguments that it was declared with, if this handle has declared it.
@@ -50,11 +52,16 @@ pub struct Queue {
 
 impl Queue {
     pub(crate) fn new(channel: Channel, name: QueueName, declared: Option<QueueDeclared>) -> Self {
-        Self { channel, name, declared, queue_type: None, robust: true, arguments: None }
+        Self { channel, name, declared, queue_type: None, auto_delete: false, robust: true, arguments: None }
     }
 
     pub(crate) fn robust(mut self, robust: bool) -> Self {
         self.robust = robust;
+        self
+    }
+
+    pub(crate) fn auto_delete(mut self, auto_delete: bool) -> Self {
+        self.auto_delete = auto_delete;
         self
     }
 
@@ -84,7 +91,7 @@ impl Queue {
     }
 
     fn options(&self, options: Consume) -> Consume {
-        facade::consume_from_type(options.queue(self.name()), self.queue_type)
+        facade::consume_from(options.queue(self.name()), self.queue_type, self.auto_delete)
     }
 
     /// Refuses a call that would close the connection, if `named` is this queue.

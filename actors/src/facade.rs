@@ -119,6 +119,11 @@ pub fn is_temporary(declare: &DeclareQueue) -> bool {
     declare.exclusive || declare.auto_delete
 }
 
+/// Returns whether a queue is deleted with its last consumer.
+pub fn is_auto_delete(declare: &DeclareQueue) -> bool {
+    declare.auto_delete
+}
+
 /// Returns whether a queue is redeclared after a reconnect.
 pub fn is_queue_robust(declare: &DeclareQueue) -> bool {
     declare.robust
@@ -159,8 +164,9 @@ pub fn has_message_ids(options: &OpenChannel) -> bool {
     options.message_ids
 }
 
-/// Sets the type of the queue to consume from, if it is known.
-pub fn consume_from_type(consume: Consume, queue_type: Option<QueueType>) -> Consume {
+/// Sets what is known of the queue to consume from: its type, and whether it is deleted with its last consumer.
+pub fn consume_from(mut consume: Consume, queue_type: Option<QueueType>, auto_delete: bool) -> Consume {
+    consume.auto_delete = auto_delete;
     consume.of_type(queue_type)
 }
 

@@ -115,3 +115,31 @@ async fn a_relay_of_large_messages_by_actor_needs_no_reconnect() {
     consumer.drain(Duration::from_secs(30)).await.unwrap();
     assert_relayed(channel, events, kept).await;
 }
+
+/// PRO-20: a queue with auto_delete goes with its last consumer, so that one keeps its prefetch: nothing is lost.
+#[actix::test]
+async fn a_queue_with_auto_delete_is_not_deleted_for_a_smaller_prefetch() {
+    let bench = Bench::open(true).await;
+    let connector = Connector::new(&bench.vhost.url()).unwrap().prefetch_bytes(BOUND);
+    let connection = connect_robust(connector).await.unwrap();
+    let channel = connection.channel().await.unwrap();
+    let mut events = channel.events();
+    let queue = channel.declare_queue(DeclareQueue::new("volatile").auto_delete(true)).await.unwrap();
+    let exchange = channel.default_exchange();
+    for n in 0..MESSAGES {
+        within("a publish", 30, exchange.publish(Publishing::new(body(n)), "volatile")).await.unwrap();
+    }
+    let mut deliveries = queue.deliveries_with(Consume::new().tag("all")).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..MESSAGES {
+        held.push(within("a delivery", 30, deliveries.next()).await.unwrap());
+    }
+    let numbers = held.iter().map(|delivery| usize::from_be_bytes(delivery.body()[..8].try_into().unwrap()));
+    assert!(numbers.eq(0..MESSAGES));
+    held.into_iter().for_each(|delivery| delivery.ack().unwrap());
+    deliveries.close().await.unwrap();
+    within("close", 30, connection.close()).await.unwrap();
+    while let Some(event) = within("the last event", 5, events.next()).await {
+        assert!(!matches!(event, ChannelEvent::PrefetchReduced { .. }), "{event:?}");
+    }
+}

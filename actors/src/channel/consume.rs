@@ -57,6 +57,7 @@ impl ChannelMachine {
             prefetch,
             recovers: self.recovers && consume.robust,
             queue_type: consume.queue_type,
+            auto_delete: consume.auto_delete,
             oversized: consume.oversized,
         };
         let (ends, handle) = ConsumerState::new();
@@ -136,6 +137,7 @@ impl ChannelMachine {
 
     /// Starts a consumer again.
     pub(super) fn restart_consumer(&mut self, id: u32, now: Instant) {
+        self.restore_prefetch(id, now);
         let Some(entry) = self.consumers.by_id(id) else { return };
         let (tag, queue, prefetch) =
             (entry.tag().clone(), entry.subscription.queue.clone(), entry.subscription.prefetch);
@@ -150,8 +152,8 @@ impl ChannelMachine {
             if let Some(drops) = &entry.acker.drops {
                 drops.restarted(since);
             }
-            let Volume { average, of_stream, .. } = entry.volume;
-            entry.volume = Volume { average, of_stream, since, carried, ..Volume::default() };
+            let Volume { average, of_stream, reduced, .. } = entry.volume;
+            entry.volume = Volume { average, of_stream, since, carried, reduced, ..Volume::default() };
         }
         if !no_ack {
             self.send_consumer_prefetch(prefetch, now);

@@ -4,6 +4,8 @@
 //! Reading is not paused for a consumer with a prefetch: confirms and replies come on the same socket, and the
 //! application may wait for them before it settles anything.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{
@@ -11,6 +13,27 @@ use super::{
     consumers::{ConsumerEntry, Volume},
 };
 use crate::message::{ChannelEvent, QueueType};
+
+/// Without another reduction for so long, a consumer that starts again for another reason has its own prefetch.
+///
+/// It is not started again for that alone: a cancel lets other consumers take over, and what the broker does at a
+/// cancel is not known for each queue.
+const CALM: Duration = Duration::from_secs(600);
+
+/// The last time that a consumer got a smaller prefetch.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::channel) struct Reduced {
+    /// The prefetch that the application has set.
+    own: u16,
+    at: Instant,
+}
+
+impl Reduced {
+    /// Returns the prefetch for a start that has another reason, if the smaller one is not needed any more.
+    fn restored(self, now: Instant) -> Option<u16> {
+        (now.saturating_duration_since(self.at) >= CALM).then_some(self.own)
+    }
+}
 
 /// What one consumer has unsettled since its last start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +96,8 @@ impl ChannelMachine {
             // A stream would go back to where it began, and returns nothing.
             let is_stream = volume.of_stream || subscription.queue_type == Some(QueueType::Stream);
             let is_bounded = !subscription.no_ack && subscription.prefetch > 0 && !volume.beyond;
+            // A queue with auto_delete goes with its last consumer, and its messages with it.
+            let is_bounded = is_bounded && !subscription.auto_delete;
             // One that starts again has deliveries from before, and a smaller prefetch already.
             is_bounded && !is_stream && entry.phase.is_active()
         });
@@ -97,7 +122,8 @@ impl ChannelMachine {
         let Some(entry) = self.consumers.by_id(id) else { return };
         let Some(account) = entry.acker.credit.clone() else { return };
         let (volume, queue_type) = (&entry.volume, entry.subscription.queue_type);
-        if !can_restart || volume.of_stream || queue_type == Some(QueueType::Stream) {
+        let auto_delete = entry.subscription.auto_delete;
+        if !can_restart || auto_delete || volume.of_stream || queue_type == Some(QueueType::Stream) {
             return account.set_unlimitable();
         }
         let fitting = u16::try_from(limit / 2 / volume.average.max(1)).unwrap_or(u16::MAX);
@@ -122,6 +148,8 @@ impl ChannelMachine {
              unsettled deliveries have more than {bound} bytes"
         );
         entry.subscription.prefetch = prefetch;
+        let own = entry.volume.reduced.map_or(from, |reduced| reduced.own);
+        entry.volume.reduced = Some(Reduced { own, at: now });
         entry.volume.returns = true;
         // What returns now would come to this consumer again.
         self.outbox.hold_back(id);
@@ -133,6 +161,20 @@ impl ChannelMachine {
         self.notify(ChannelEvent::PrefetchReduced { tag, from, to: prefetch });
         self.outputs.request_tick();
         true
+    }
+
+    /// A consumer starts again for whatever reason.
+    pub(super) fn restore_prefetch(&mut self, id: u32, now: Instant) {
+        let channel = self.number();
+        let Some(entry) = self.consumers.by_id(id) else { return };
+        if let Some(own) = entry.volume.reduced.and_then(|reduced| reduced.restored(now)) {
+            let (tag, from) = (entry.tag(), entry.subscription.prefetch);
+            log::info!(
+                "channel {channel}: consumer {tag:?} has its prefetch of {own} again, instead of {from}"
+            );
+            entry.subscription.prefetch = own;
+            entry.volume.reduced = None;
+        }
     }
 
     /// The broker sends more than the prefetch allows: reading pauses for this consumer.

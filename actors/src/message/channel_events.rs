@@ -48,7 +48,9 @@ pub enum ChannelEvent {
     DeliverySkipped(SkippedDelivery),
     /// The unsettled deliveries of the connection had more bytes than
     /// [`prefetch_bytes`](crate::ConnectionOptions::prefetch_bytes). What the application had not begun of this
-    /// consumer returned to its queue, and the consumer starts again with a smaller prefetch, which it keeps.
+    /// consumer returned to its queue, and the consumer starts again with a smaller prefetch. It has its
+    /// own prefetch again when it starts for another reason (a reconnect) and this event has not come for ten minutes,
+    /// or when the application cancels it and consumes again.
     PrefetchReduced {
         /// Tag of the consumer.
         tag: Arc<str>,

@@ -64,6 +64,7 @@ pub struct Consume {
     pub(crate) arguments: Table,
     /// Type of the queue, if known.
     pub(crate) queue_type: Option<QueueType>,
+    pub(crate) auto_delete: bool,
     pub(crate) target: Option<DeliveryTarget>,
     pub(crate) watcher: Option<Recipient<ConsumerEnd>>,
     pub(crate) robust: bool,
@@ -108,6 +109,7 @@ impl Consume {
             exclusive: false,
             arguments: Table::default(),
             queue_type: None,
+            auto_delete: false,
             target: None,
             watcher: None,
             robust: true,

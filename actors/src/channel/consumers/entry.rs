@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::{ChannelAcker, ConnectionFaults, ConsumerPhase};
 use crate::{
+    channel::reduce_prefetch::Reduced,
     error::Result,
     internal::TrialConsume,
     log_schedule::LogSchedule,
@@ -51,6 +52,8 @@ pub(in crate::channel) struct Volume {
     pub(in crate::channel) returns: bool,
     /// The broker sends more than the prefetch allows.
     pub(in crate::channel) beyond: bool,
+    /// Its prefetch is smaller than that of the application.
+    pub(in crate::channel) reduced: Option<Reduced>,
 }
 
 /// The arguments of its `basic.consume`.
@@ -65,6 +68,8 @@ pub(in crate::channel) struct Subscription {
     pub(in crate::channel) recovers: bool,
     /// The type of the queue, if it is known.
     pub(in crate::channel) queue_type: Option<QueueType>,
+    /// The queue is known to go with its last consumer.
+    pub(in crate::channel) auto_delete: bool,
     pub(in crate::channel) oversized: OversizedDelivery,
 }
 

@@ -1,11 +1,11 @@
 //! Consumers whose unsettled deliveries have too many bytes. No runtime, no clock.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::bench::Bench;
 use crate::{
     channel::output::Output,
-    facade::StreamSink,
+    facade::{self, StreamSink},
     message::{CancelConsumer, ChannelEvent, Consume},
     wire::{AMQPClass, basic},
 };
@@ -136,6 +136,53 @@ fn the_smaller_prefetch_is_kept_over_a_reconnect() {
     bench.attach();
     let (prefetches, _) = sent(&bench);
     assert_eq!(prefetches, [4]);
+}
+
+#[test]
+fn a_consumer_has_its_own_prefetch_again_at_a_reconnect_after_ten_calm_minutes() {
+    let (mut bench, _sink) = consuming(250);
+    let reduce_at = |bench: &mut Bench, first: u64| {
+        deliver(bench, first..first + 10);
+        assert!(reduce(bench));
+        bench.answer_cancel("a");
+        bench.answer_qos();
+        bench.answer_consume("a");
+        bench.sent();
+    };
+    let reconnect = |bench: &mut Bench| {
+        bench.lose_connection();
+        bench.attach();
+        let (prefetches, _) = sent(bench);
+        bench.answer_open();
+        bench.answer_qos();
+        bench.answer_consume("a");
+        bench.answer_confirm_select();
+        prefetches
+    };
+    reduce_at(&mut bench, 1);
+    bench.now += Duration::from_millis(599_999);
+    assert_eq!(reconnect(&mut bench), [4]);
+    bench.now += Duration::from_millis(1);
+    assert_eq!(reconnect(&mut bench), [250]);
+    reduce_at(&mut bench, 1);
+    assert_eq!(reconnect(&mut bench), [4]);
+}
+
+/// The cancel of its last consumer would delete the queue, and what returns to it.
+#[test]
+fn a_consumer_of_a_queue_with_auto_delete_keeps_its_prefetch() {
+    let mut bench = Bench::open();
+    let sink = Arc::new(StreamSink::default());
+    let consume = Consume::new().queue("jobs").tag("a").prefetch(250).sink(sink.clone());
+    let consumed = bench.call(facade::consume_from(consume, None, true));
+    bench.answer_qos();
+    bench.answer_consume("a");
+    assert!(consumed.is_ok());
+    bench.sent();
+    deliver(&mut bench, 1..=10);
+    assert!(reduce(&mut bench));
+    assert!(reduced(&mut bench).is_empty() && bench.sent().is_empty());
+    assert_eq!(sink.waiting(), 10);
 }
 
 #[test]
