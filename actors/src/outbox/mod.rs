@@ -9,6 +9,7 @@ mod acks;
 mod answers;
 mod attachment;
 mod barrier;
+mod broker_answers;
 mod channel_close;
 mod confirm;
 mod confirms;

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::{
     Outbox, OutboxState,
     attachment::{Attachment, PublishMode},
-    confirms::{BrokerAnswer, ConfirmState, Confirms},
+    broker_answers::BrokerAnswer,
+    confirms::{ConfirmState, Confirms},
     effects::DeferredEffects,
     queue::FrameQueue,
     unconfirmed::Unconfirmed,

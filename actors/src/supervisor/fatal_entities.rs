@@ -3,85 +3,29 @@
 //!
 //! Each is tried on a short-lived connection of its own, one at a time, with pauses that double. After a
 //! success it goes back to where it belongs. What only works on the connection itself is tried there, once
-//! all else has recovered; see [`TrialPlace`]. No actix and no clock here.
+//! all else has recovered; see `fatal_trials.rs`. No actix and no clock here.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::missing::{EntityKey, TryLimits};
-use crate::{error::Error, internal::TrialResult};
-
-/// The pause before the first trial.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause between trials that fail.
-const MAX_TRIAL_PAUSE: Duration = Duration::from_secs(10);
-/// The longest pause after the connection itself was lost again and again.
-const MAX_LOSS_PAUSE: Duration = Duration::from_secs(300);
-/// The pause between the trials of different fatal entities, after one that failed.
-const BETWEEN: Duration = Duration::from_millis(500);
-/// How long a fatal entity must work on the connection to be forgotten.
-const STOOD: Duration = Duration::from_secs(10);
+use super::{
+    fatal_entity::{FatalEntity, FatalState},
+    missing::EntityKey,
+};
+use crate::error::Error;
 
 #[derive(Debug, Default)]
 pub(super) struct FatalEntities {
-    known: BTreeMap<EntityKey, FatalEntity>,
+    pub(super) known: BTreeMap<EntityKey, FatalEntity>,
     /// The number of the trial that is under way, and what it tries.
-    running: Option<(u64, EntityKey)>,
+    pub(super) running: Option<(u64, EntityKey)>,
     /// The number of the last trial.
-    trials: u64,
+    pub(super) trials: u64,
     /// No trial starts before this time.
-    not_before: Option<Instant>,
+    pub(super) not_before: Option<Instant>,
     /// The epoch of the last connection that was lost.
-    lost_epoch: u64,
-}
-
-#[derive(Debug)]
-struct FatalEntity {
-    error: Error,
-    /// How many connections it has cost.
-    losses: u32,
-    /// The epoch of the last of them.
-    epoch: u64,
-    pause: Duration,
-    due: Instant,
-    /// When it has cost the last of them, and how many trials were refused since then.
-    since: Instant,
-    trials: u32,
-    state: FatalState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FatalState {
-    /// Left out. `ready` is whether it can be tried: a consumer, once its channel has recovered without it.
-    Withheld { ready: bool },
-    /// In the trial that is under way.
-    OnTrial,
-    /// Left out: its trials have reached the limits of the recovery. It is tried again after the next reconnect.
-    GivenUp,
-    /// Tried with success, and not left out any more.
-    Released { since: Instant },
-}
-
-/// Where a fatal entity is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TrialPlace {
-    OwnConnection,
-    /// On the connection itself, after all else: another one has no access to an exclusive queue, would get
-    /// a new queue where the broker chooses the name, and would delete an auto-delete queue with its trial
-    /// consumer.
-    Last,
-}
-
-/// How a trial has ended.
-#[derive(Debug)]
-pub(super) enum TrialEnd {
-    /// What was tried goes back to where it belongs.
-    Released(EntityKey),
-    /// It is tried again at this time.
-    Again(EntityKey, Instant),
-    /// It is not tried again on this connection.
-    GivenUp(EntityKey),
+    pub(super) lost_epoch: u64,
 }
 
 impl FatalEntities {
@@ -104,16 +48,11 @@ impl FatalEntities {
 
     /// This has cost the last connection.
     pub(super) fn add(&mut self, key: EntityKey, error: Error, now: Instant) {
-        let stood = |known: &FatalEntity| match known.state {
-            FatalState::Released { since } => now.saturating_duration_since(since) >= STOOD,
-            FatalState::Withheld { .. } | FatalState::OnTrial | FatalState::GivenUp => false,
-        };
-        let earlier = self.known.remove(&key).filter(|known| !stood(known));
+        let earlier = self.known.remove(&key).filter(|known| !known.has_stood(now));
         let losses = earlier.map_or(0, |known| known.losses).saturating_add(1);
-        let (epoch, pause) = (self.lost_epoch, loss_pause(losses));
-        let state = FatalState::Withheld { ready: !matches!(key, EntityKey::Consumer { .. }) };
-        let (due, since, trials) = (now + pause, now, 0);
-        self.known.insert(key, FatalEntity { error, losses, epoch, pause, due, since, trials, state });
+        let ready = !matches!(key, EntityKey::Consumer { .. });
+        let known = FatalEntity::new(error, losses, self.lost_epoch, FatalState::Withheld { ready }, now);
+        self.known.insert(key, known);
     }
 
     /// The virtual host of the lost connection has gone: what the broker refused with it was not the cause.
@@ -153,111 +92,6 @@ impl FatalEntities {
         self.known.get(key).map(|known| known.due)
     }
 
-    /// Returns when the next trial is due.
-    pub(super) fn deadline(&self, place: impl Fn(&EntityKey) -> TrialPlace) -> Option<Instant> {
-        if self.running.is_some() {
-            return None;
-        }
-        let is_ready = |(key, known): &(&EntityKey, &FatalEntity)| {
-            known.state == FatalState::Withheld { ready: true } && place(key) == TrialPlace::OwnConnection
-        };
-        let due = self.known.iter().filter(is_ready).map(|(_, known)| known.due).min()?;
-        Some(self.not_before.map_or(due, |at| due.max(at)))
-    }
-
-    pub(super) fn is_on_trial(&self) -> bool {
-        self.running.is_some()
-    }
-
-    /// Takes the number of the next trial.
-    pub(super) fn next_trial(&mut self) -> u64 {
-        self.trials += 1;
-        self.trials
-    }
-
-    /// Starts the trial that has been due longest; returns its number and what it tries.
-    pub(super) fn take_due(
-        &mut self,
-        place: impl Fn(&EntityKey) -> TrialPlace,
-        now: Instant,
-    ) -> Option<(u64, EntityKey)> {
-        if self.deadline(&place).is_none_or(|due| due > now) {
-            return None;
-        }
-        let ready = self.known.iter_mut().filter(|(key, known)| {
-            known.state == FatalState::Withheld { ready: true } && place(key) == TrialPlace::OwnConnection
-        });
-        let (key, fatal_entity) = ready.min_by_key(|(_, known)| known.due)?;
-        fatal_entity.state = FatalState::OnTrial;
-        self.trials += 1;
-        self.running = Some((self.trials, key.clone()));
-        self.running.clone()
-    }
-
-    /// A trial has ended.
-    pub(super) fn trial_done(
-        &mut self,
-        number: u64,
-        result: TrialResult,
-        limits: TryLimits,
-        now: Instant,
-    ) -> Option<TrialEnd> {
-        let (_, key) = self.running.take_if(|(running, _)| *running == number)?;
-        let fatal_entity = self.known.get_mut(&key)?;
-        match result {
-            TrialResult::Accepted => {
-                fatal_entity.state = FatalState::Released { since: now };
-                self.not_before = None;
-                return Some(TrialEnd::Released(key));
-            }
-            TrialResult::Refused(error) => {
-                fatal_entity.error = error;
-                fatal_entity.trials = fatal_entity.trials.saturating_add(1);
-            }
-            TrialResult::NotMade(error) => log::debug!("no connection for a trial: {error}"),
-        }
-        fatal_entity.failed(now);
-        self.not_before = Some(now + BETWEEN);
-        if limits.are_reached(fatal_entity.trials, fatal_entity.since, now) {
-            fatal_entity.state = FatalState::GivenUp;
-            return Some(TrialEnd::GivenUp(key));
-        }
-        Some(TrialEnd::Again(key, fatal_entity.due))
-    }
-
-    /// All else has recovered. Releases what can only be tried on the connection itself, and returns it.
-    ///
-    /// A reconnect that it has caused itself does not count, except for the first: it may not have been the
-    /// cause.
-    pub(super) fn take_last(
-        &mut self,
-        place: impl Fn(&EntityKey) -> TrialPlace,
-        now: Instant,
-    ) -> Vec<EntityKey> {
-        let lost = self.lost_epoch;
-        let mut released = Vec::new();
-        for (key, known) in &mut self.known {
-            let is_free = known.epoch < lost || known.losses == 1;
-            if known.state == (FatalState::Withheld { ready: true })
-                && is_free
-                && place(key) == TrialPlace::Last
-            {
-                known.state = FatalState::Released { since: now };
-                released.push(key.clone());
-            }
-        }
-        released
-    }
-
-    /// Ends the trial that is under way; its result is not awaited any more. Returns whether there was one.
-    pub(super) fn stop_trial(&mut self, now: Instant) -> bool {
-        let Some((_, key)) = self.running.take() else { return false };
-        if let Some(fatal_entity) = self.known.get_mut(&key) {
-            fatal_entity.failed(now);
-        }
-        true
-    }
-
     /// Forgets something: it was declared by the application.
     pub(super) fn forget(&mut self, key: &EntityKey) {
         self.known.remove(key);
@@ -277,27 +111,21 @@ impl FatalEntities {
     }
 }
 
-impl FatalEntity {
-    fn is_withheld(&self) -> bool {
-        !matches!(self.state, FatalState::Released { .. })
-    }
-
-    fn failed(&mut self, now: Instant) {
-        self.state = FatalState::Withheld { ready: true };
-        self.pause = (self.pause * 2).min(MAX_TRIAL_PAUSE.max(loss_pause(self.losses)));
-        self.due = now + self.pause;
-    }
-}
-
-/// Returns how long a fatal entity waits that has cost this many connections.
-fn loss_pause(losses: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << losses.saturating_sub(1).min(20)).min(MAX_LOSS_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::{error::CloseReason, options::Recovery};
+    use crate::{
+        error::CloseReason,
+        internal::TrialResult,
+        options::Recovery,
+        supervisor::{
+            fatal_entity::{FIRST_PAUSE, STOOD},
+            fatal_trials::{BETWEEN, TrialEnd, TrialPlace},
+            missing::TryLimits,
+        },
+    };
 
     fn queue(name: &str) -> EntityKey {
         EntityKey::Queue(name.to_owned())

@@ -14,7 +14,9 @@ mod close_end;
 mod closing;
 mod effect;
 mod fatal_entities;
+mod fatal_entity;
 mod fatal_step;
+mod fatal_trials;
 mod health;
 #[cfg(feature = "testing")]
 mod hostile;

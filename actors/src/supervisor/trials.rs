@@ -5,8 +5,8 @@ use tokio::time::Instant;
 
 use super::{
     effect::Effect,
-    fatal_entities::{TrialEnd, TrialPlace},
     fatal_step::fatal_step,
+    fatal_trials::{TrialEnd, TrialPlace},
     missing::{EntityKey, Repair},
     phase::Phase,
     redeclare_steps::{RecoveryStep, StepResult},

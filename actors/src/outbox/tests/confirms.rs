@@ -8,10 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     Error, ErrorKind, Result, Return,
-    outbox::{
-        confirms::{BrokerAnswer, Confirms},
-        unconfirmed::Unconfirmed,
-    },
+    outbox::{broker_answers::BrokerAnswer, confirms::Confirms, unconfirmed::Unconfirmed},
     wire::Properties,
 };
 
