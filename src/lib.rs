@@ -46,6 +46,7 @@
 //! | [`retry`] | retries with delays, dead letters, and moving them back |
 //! | [`rpc`] | calls: requests and replies as actix messages, and a `Recipient` whose actor is elsewhere |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
+//! | [`master`] | a master creates tasks by the name of their queue, and workers take them: aio-pika's `Master` |
 //! | [`pool`] | a pool of channels or connections |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
@@ -191,6 +192,7 @@ mod delivery_stream;
 mod event_stream;
 mod exchange;
 pub mod limits;
+pub mod master;
 pub mod pool;
 mod publish_future;
 pub mod publisher;

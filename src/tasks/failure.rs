@@ -107,6 +107,12 @@ impl Failure {
         Self { verdict: Verdict::Requeue, cause: cause.into() }
     }
 
+    /// Sets what becomes of the message, whatever the handler asked for.
+    pub(crate) fn with_verdict(mut self, verdict: Verdict) -> Self {
+        self.verdict = verdict;
+        self
+    }
+
     /// Returns what becomes of the message.
     ///
     /// # Examples

@@ -8,6 +8,7 @@
 mod support;
 
 mod codecs;
+mod master;
 mod pool;
 mod publisher;
 mod retry;
