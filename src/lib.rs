@@ -47,6 +47,7 @@
 //! | [`rpc`] | calls: requests and replies as actix messages, and a `Recipient` whose actor is elsewhere |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`master`] | a master creates tasks by the name of their queue, and workers take them: aio-pika's `Master` |
+//! | `aio_pika` | with the feature `aio-pika`: the formats of aio-pika's `JsonRPC` and `JsonMaster` |
 //! | [`pool`] | a pool of channels or connections |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
@@ -180,6 +181,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "aio-pika")]
+pub mod aio_pika;
 mod batch_publish;
 mod batches;
 mod channel;

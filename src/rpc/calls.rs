@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 /// The calls that await a reply, by number. `S` is where the outcome of a call goes.
 #[derive(Debug)]
-pub(super) struct Calls<S> {
+pub(crate) struct Calls<S> {
     replies: ReplyLifetime,
     last: u64,
     /// The first channel epoch that has not ended.
@@ -21,7 +21,7 @@ pub(super) struct Calls<S> {
 
 /// How long a reply can come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReplyLifetime {
+pub(crate) enum ReplyLifetime {
     /// While the channel epoch of the request has not ended.
     Epoch,
     /// Over reconnects.
@@ -45,7 +45,7 @@ enum Stage {
 
 /// What becomes of a call whose reply does not come any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It fails.
     Lost,
     /// Its request is sent again.
@@ -54,7 +54,7 @@ pub(super) enum Fate {
 
 /// What a reply is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Match<S> {
+pub(crate) enum Match<S> {
     /// The reply of this call.
     Call(S),
     /// That of a call which has ended, or a second one.
@@ -64,13 +64,13 @@ pub(super) enum Match<S> {
 }
 
 impl<S> Calls<S> {
-    pub(super) fn new(replies: ReplyLifetime) -> Self {
+    pub(crate) fn new(replies: ReplyLifetime) -> Self {
         Self { replies, last: 0, live: 0, waiting: HashMap::new(), late: 0, is_closed: false }
     }
 
     /// Adds a call and returns its number; `None` if the client is closed. A call that `repeats` is sent again when its
     /// reply is lost.
-    pub(super) fn open(&mut self, repeats: bool, to: S) -> Option<u64> {
+    pub(crate) fn open(&mut self, repeats: bool, to: S) -> Option<u64> {
         if self.is_closed {
             return None;
         }
@@ -80,7 +80,7 @@ impl<S> Calls<S> {
     }
 
     /// Adds a call again that is sent again. Returns whether the client is still open.
-    pub(super) fn reopen(&mut self, number: u64, to: S) -> bool {
+    pub(crate) fn reopen(&mut self, number: u64, to: S) -> bool {
         if !self.is_closed {
             self.waiting.insert(number, Call { to, stage: Stage::Sending, repeats: true });
         }
@@ -88,7 +88,7 @@ impl<S> Calls<S> {
     }
 
     /// The request of a call was confirmed in this channel epoch. Returns where to report that this has ended already.
-    pub(super) fn sent(&mut self, number: u64, epoch: u32) -> Option<(S, Fate)> {
+    pub(crate) fn sent(&mut self, number: u64, epoch: u32) -> Option<(S, Fate)> {
         let call = self.waiting.get_mut(&number)?;
         call.stage = Stage::Sent { epoch };
         if self.replies == ReplyLifetime::Queue || epoch >= self.live {
@@ -98,7 +98,7 @@ impl<S> Calls<S> {
     }
 
     /// All channel epochs before `live` have ended. Returns the calls whose replies do not come any more.
-    pub(super) fn live(&mut self, live: u32) -> Vec<(S, Fate)> {
+    pub(crate) fn live(&mut self, live: u32) -> Vec<(S, Fate)> {
         if live <= self.live {
             return Vec::new();
         }
@@ -111,7 +111,7 @@ impl<S> Calls<S> {
     }
 
     /// A reply has come.
-    pub(super) fn reply(&mut self, number: u64) -> Match<S> {
+    pub(crate) fn reply(&mut self, number: u64) -> Match<S> {
         match self.waiting.remove(&number) {
             Some(call) => Match::Call(call.to),
             None if (1..=self.last).contains(&number) => {
@@ -123,23 +123,23 @@ impl<S> Calls<S> {
     }
 
     /// Nobody waits for the call any more.
-    pub(super) fn forget(&mut self, number: u64) {
+    pub(crate) fn forget(&mut self, number: u64) {
         self.waiting.remove(&number);
     }
 
     /// Ends all calls, and takes no more.
-    pub(super) fn close(&mut self) -> Vec<S> {
+    pub(crate) fn close(&mut self) -> Vec<S> {
         self.is_closed = true;
         self.waiting.drain().map(|(_, call)| call.to).collect()
     }
 
     /// Returns how many calls await their reply.
-    pub(super) fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.waiting.len()
     }
 
     /// Returns how many replies came too late.
-    pub(super) fn late(&self) -> u64 {
+    pub(crate) fn late(&self) -> u64 {
         self.late
     }
 }

@@ -123,7 +123,7 @@ impl RpcError {
     }
 
     /// Classifies the error of the publish of a request. `is_closed`: the channel does not come back.
-    pub(super) fn of_publish(cause: Error, is_closed: bool) -> Self {
+    pub(crate) fn of_publish(cause: Error, is_closed: bool) -> Self {
         let may_have_run = cause.may_have_arrived();
         match cause.kind() {
             ErrorKind::Unroutable => Self::Unroutable(cause),

@@ -14,7 +14,7 @@ pub use self::{
 
 mod builder;
 mod call;
-mod calls;
+pub(crate) mod calls;
 #[allow(dead_code)]
 mod client;
 mod error;
@@ -53,7 +53,7 @@ impl Rpc {
 }
 
 /// Returns 32 random hexadecimal digits. They are unique, but not unpredictable.
-fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     let part = || RandomState::new().hash_one(std::process::id());
     format!("{:016x}{:016x}", part(), part())
 }

@@ -80,6 +80,8 @@
 //!
 //! A handler that runs longer than the broker's delivery timeout (30 minutes) loses its delivery in the same way.
 
+#[cfg(feature = "aio-pika")]
+pub(crate) use self::front::ClosureFront;
 pub use self::{
     builder::Tasks,
     failure::{Done, Failure, OrReject, Verdict},

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aio_pika;
 mod codecs;
 mod master;
 mod pool;

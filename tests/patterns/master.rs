@@ -111,8 +111,8 @@ async fn in_order<C: Codec<Foo> + Clone>(codec: C) {
         async { Ok(()) }
     });
     within("a worker", 10, worker).await.unwrap();
-    for foo in 0..100 {
-        within("a task", 10, master.create_task(QUEUE, &Foo { foo, bar: 0 })).await.unwrap();
+    for n in 0..100 {
+        within("a task", 10, master.create_task(QUEUE, &Foo { foo: n, bar: 0 })).await.unwrap();
     }
     assert_eq!(seen.next(100).await, (0..100).collect::<Vec<_>>());
 }
@@ -134,8 +134,8 @@ async fn outcomes<C: Codec<Foo> + Clone>(codec: C) {
         }
     });
     let worker = within("a worker", 10, worker).await.unwrap();
-    for foo in 0..200 {
-        within("a task", 10, master.create_task(QUEUE, &Foo { foo, bar: 0 })).await.unwrap();
+    for n in 0..200 {
+        within("a task", 10, master.create_task(QUEUE, &Foo { foo: n, bar: 0 })).await.unwrap();
     }
     assert_eq!(seen.next(200).await, (0..200).collect::<Vec<_>>());
     let report = within("a drain", 10, worker.drain(Duration::from_secs(5))).await;

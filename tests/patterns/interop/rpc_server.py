@@ -1,0 +1,60 @@
+"""Serves methods by aio-pika's JsonRPC, and says so on stdout. Ends when stdin does.
+
+usage: rpc_server.py URL EXCHANGE plain|gzip
+"""
+
+import asyncio
+import gzip
+import sys
+
+import aio_pika
+from aio_pika.patterns import JsonRPC
+
+
+class GzipRPC(JsonRPC):
+    CONTENT_TYPE = "application/json;compression=gzip"
+
+    def serialize(self, data):
+        return gzip.compress(super().serialize(data), compresslevel=6)
+
+    def deserialize(self, data):
+        return super().deserialize(gzip.decompress(data))
+
+
+async def multiply(*, x, y):
+    return x * y
+
+
+async def echo(**kwargs):
+    return kwargs
+
+
+async def nothing():
+    return None
+
+
+async def fail(*, why):
+    raise ValueError(why, 7)
+
+
+async def unregistered():
+    return "never"
+
+
+async def main(url, exchange, form):
+    connection = await aio_pika.connect(url)
+    async with connection:
+        channel = await connection.channel()
+        kind = GzipRPC if form == "gzip" else JsonRPC
+        # RabbitMQ 4.3 takes no queue that is neither durable nor exclusive.
+        rpc = await kind.create(channel, exchange=exchange, exclusive=True)
+        for function in multiply, echo, nothing, fail, unregistered:
+            await rpc.register(function.__name__, function, durable=True)
+        await rpc.unregister(unregistered)
+        await rpc.unregister(unregistered)
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        await rpc.close()
+
+
+asyncio.run(main(*sys.argv[1:]))
