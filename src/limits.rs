@@ -45,6 +45,7 @@
 //! | a frame | 128 KiB, 4 KiB at least | 501, before it is buffered | [`Connector::frame_max`] | `a_frame_over_frame_max_is_a_frame_error_before_its_payload` |
 //! | a frame with a header | 1 MiB | 501 | fixed | `a_header_over_its_limit_is_a_frame_error_before_its_payload` |
 //! | a frame of the handshake | 64 KiB | the connect fails | fixed | `a_frame_one_octet_over_the_negotiated_size_is_refused` |
+//! | bytes that are read below TLS before they are needed | 64 KiB of a connection | the socket is not read | fixed | `a_bounded_number_of_bytes_is_read_below_tls` |
 //! | tables within tables | 32 levels | the header is not decoded | fixed | `nesting_is_limited` |
 //! | empty body frames of a message | 64 | 505 | fixed | `the_number_of_empty_frames_is_limited` |
 //! | answers that it causes and does not read: `channel.flow-ok`, `channel.close-ok`, nacks of deliveries to nobody | 4 MiB of a connection | 506 | fixed | `a_storm_of_flow_ends_the_connection` |

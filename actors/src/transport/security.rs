@@ -42,7 +42,7 @@ impl Security {
     pub(crate) async fn secure(&self, stream: Stream, address: &Address) -> Result<Socket> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return Ok(Socket::Tls(Box::new(tls.connect(stream, &address.host).await?)));
+            return Ok(Socket::Tls(Box::new(tls.connect(stream.below_tls(), &address.host).await?)));
         }
         let _ = address;
         Ok(Socket::Plain(stream))

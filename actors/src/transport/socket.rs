@@ -7,6 +7,8 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "tls")]
+use tokio::io::BufReader;
 #[cfg(feature = "testing")]
 use tokio::io::DuplexStream;
 use tokio::{
@@ -15,6 +17,10 @@ use tokio::{
 };
 #[cfg(feature = "tls")]
 use tokio_rustls::client::TlsStream;
+
+/// The most bytes that are read below TLS at a time. rustls asks for 4 KiB, with a system call for each.
+#[cfg(feature = "tls")]
+const TLS_READ: usize = 64 * 1024;
 
 /// A connected byte stream to the broker.
 #[derive(Debug)]
@@ -31,7 +37,7 @@ pub(crate) enum Socket {
     Plain(Stream),
     /// Boxed, because it is about 1 KiB large.
     #[cfg(feature = "tls")]
-    Tls(Box<TlsStream<Stream>>),
+    Tls(Box<TlsStream<BufReader<Stream>>>),
 }
 
 /// Calls the same method on the stream of whichever variant this is.
@@ -56,6 +62,12 @@ macro_rules! dispatch {
 }
 
 impl Stream {
+    /// Returns the stream as TLS uses it: reads are buffered, writes are not.
+    #[cfg(feature = "tls")]
+    pub(super) fn below_tls(self) -> BufReader<Self> {
+        BufReader::with_capacity(TLS_READ, self)
+    }
+
     /// Returns the address of this end; port 0 for an in-memory stream.
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
@@ -81,7 +93,7 @@ impl Socket {
         match self {
             Self::Plain(stream) => stream,
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0.get_ref(),
         }
     }
 
@@ -192,5 +204,21 @@ mod tests {
             assert_eq!(&read, b"onetwo");
             assert_eq!(client.stream().peer_addr().unwrap(), server.stream().local_addr().unwrap());
         }
+    }
+
+    /// TLS-16: what is read below TLS before it is asked for is bounded, and comes before the end.
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn a_bounded_number_of_bytes_is_read_below_tls() {
+        let sent: Vec<_> = (0..=250).cycle().take(3 * TLS_READ).collect();
+        let (left, mut right) = tokio::io::duplex(sent.len());
+        right.write_all(&sent).await.unwrap();
+        drop(right);
+        let mut stream = Stream::Memory(left).below_tls();
+        let mut read = vec![0; 5];
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(stream.buffer().len(), TLS_READ - 5);
+        stream.read_to_end(&mut read).await.unwrap();
+        assert!(read == sent);
     }
 }

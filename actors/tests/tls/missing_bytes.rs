@@ -1,5 +1,5 @@
-//! Bytes that do not come: a server that stalls or cuts at any byte of both handshakes, and an end without
-//! `close_notify`. The streams are in memory, and the clock is paused.
+//! Bytes that do not come, or come in pieces: a server that stalls or cuts at any byte of both handshakes, reads of any
+//! size, and an end with `close_notify` or without. The streams are in memory, and the clock is paused.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use std::{
 
 use actix_pika_actors::{
     Error, ErrorKind, OpenChannel, Publish, Recovery,
-    testing::{HandshakeScript, MemoryPeer, PeerSocket},
+    testing::{HandshakeScript, MemoryPeer, PeerMessage, PeerSocket, protocol::confirm},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split},
@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     certificates::Authority,
-    common::{Bench, Client, ask},
+    common::{Bench, Client, TAG, ask},
     server::{ServerSettings, trusting},
 };
 
@@ -147,9 +147,15 @@ async fn a_server_that_stops_at_any_byte_ends_the_connect() {
 
 /// Opens a connection over TLS in memory.
 async fn open(recovery: Recovery) -> Bench<(MemoryPeer, TlsAcceptor)> {
+    open_over(MemoryPeer::new(), recovery).await
+}
+
+async fn open_over(mut peer: MemoryPeer, recovery: Recovery) -> Bench<(MemoryPeer, TlsAcceptor)> {
     let authority = Authority::new();
-    let acceptor = ServerSettings::new(authority.server(&["localhost"])).acceptor();
-    let mut peer = MemoryPeer::new();
+    let mut settings = ServerSettings::new(authority.server(&["localhost"]));
+    // Through a small buffer, the server would write them while the client writes, too.
+    settings.tickets = 0;
+    let acceptor = settings.acceptor();
     let client = Client::dial_in_memory(&peer, |options| {
         options.tls = Some(trusting(&authority).server_name("localhost"));
         options.recovery = recovery;
@@ -191,7 +197,33 @@ async fn an_end_without_close_notify_is_a_loss_like_any_other() {
     publish.answer().await.unwrap();
 }
 
-use actix_pika_actors::testing::protocol::confirm;
+/// TLS-16: records are split at any byte, or many of them arrive at once; then the server ends with `close_notify`, or
+/// cuts.
+#[actix::test]
+async fn deliveries_arrive_whole_in_reads_of_any_size() {
+    pause();
+    let sizes = [0, 1, 4096, 16_384, 16_385, 65_536, 300_000];
+    for (buffer, is_cut) in [(7, false), (1000, true), (65_536, false), (1 << 20, true)] {
+        let mut bench = open_over(MemoryPeer::new().buffer(buffer), Recovery::Never).await;
+        let channel = bench.channel(1, OpenChannel::new()).await;
+        let mut deliveries = bench.consume(&channel).await;
+        for (tag, size) in (1..).zip(sizes) {
+            let body = PeerMessage::from(vec![tag as u8; size]).body_frame_size(100_000);
+            bench.socket.deliver(1, TAG, tag, body).await.unwrap();
+        }
+        for (tag, size) in (1..).zip(sizes) {
+            let delivery = deliveries.next().await.unwrap();
+            assert_eq!(delivery.delivery_tag(), tag, "a buffer of {buffer}");
+            assert!(delivery.body() == vec![tag as u8; size], "{size} bytes, a buffer of {buffer}");
+        }
+        if !is_cut {
+            bench.socket.shutdown().await.unwrap();
+        }
+        drop(bench.socket);
+        let error = bench.client.closed().await.unwrap();
+        assert_eq!(error.io_kind(), Some(io::ErrorKind::UnexpectedEof), "{error}");
+    }
+}
 
 /// What TLS holds back counts as not written: nothing more is taken from channels, and all of it arrives once the
 /// server reads.
