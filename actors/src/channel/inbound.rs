@@ -51,12 +51,14 @@ impl ChannelMachine {
         self.inbox.copy_below = copy_below;
         let bytes = &batch.bytes;
         let mut rest = batch.views();
+        let mut reading = self.state.reading();
+        let mut at_start = self.inbox.assembler.idle();
+        let body_limit = self.inbox.assembler.body_limit();
         while rest.remaining() > 0 {
             let at = bytes.len() - rest.remaining();
-            let reading = self.state.reading();
-            if reading == Reading::All && self.inbox.assembler.idle() {
+            if reading == Reading::All && at_start {
                 let front = bytes.get(at..).unwrap_or_default();
-                if let Some(single) = single_frame_delivery(front, self.inbox.assembler.body_limit()) {
+                if let Some(single) = single_frame_delivery(front, body_limit) {
                     rest = FrameViews::new(front.get(single.len..).unwrap_or_default());
                     let own = if single.len < copy_below {
                         copied(front, single.len)
@@ -78,6 +80,9 @@ impl ChannelMachine {
                 Reading::Close => self.read_while_closing(&frame, now)?,
                 Reading::Nothing => return Ok(()),
             }
+            // A delivery in one step changes neither.
+            reading = self.state.reading();
+            at_start = self.inbox.assembler.idle();
         }
         self.inbox.assembler.detach();
         self.flush_deliveries(now)

@@ -92,7 +92,9 @@ impl Outbox {
                 Err(error.clone())
             } else if channel_epoch != state.channel_epoch {
                 Err(Error::stale("the delivery is stale, the broker delivers it again"))
-            } else if let Some(returned) = outcome.returned_instead().filter(|_| state.stands_still()) {
+            } else if state.stands_still()
+                && let Some(returned) = outcome.returned_instead()
+            {
                 for tag in tags {
                     let _ = state.acks.mark(tag, consumer, returned);
                 }

@@ -201,10 +201,16 @@ impl Consumers {
     pub(super) fn find(&mut self, tag: &[u8]) -> Option<(usize, &ConsumerEntry)> {
         let last = self.entries.get(self.last).and_then(Option::as_ref);
         if last.is_none_or(|entry| entry.acker.tag.as_bytes() != tag) {
-            self.last = *self.positions.get(tag)?;
+            self.last = self.position(tag)?;
         }
         let entry = self.entries.get(self.last)?.as_ref()?;
         Some((self.last, entry))
+    }
+
+    /// Not inlined, so that [`find`](Self::find) is small enough to be.
+    #[inline(never)]
+    fn position(&self, tag: &[u8]) -> Option<usize> {
+        self.positions.get(tag).copied()
     }
 
     /// Adds a delivery to the batch of the consumer at this position.
