@@ -3,12 +3,14 @@
 
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
+#[path = "../actors/tests/common/log_lines.rs"]
+mod log_lines;
 #[macro_use]
 mod support;
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,6 +27,7 @@ use actix_pika::{
     options::{Mechanism, Secret},
 };
 use futures_util::StreamExt;
+use log_lines::LogLines;
 use support::{
     broker::{Vhost, base64, encode},
     scripted_peer::{connect_with_script, open_channel},
@@ -33,33 +36,6 @@ use support::{
 
 const RIGHT: &str = "Zq7-hunter2!open/sesame";
 const WRONG: &str = "Xk9-hunter3?open/pepper";
-
-/// A logger that keeps every line of every crate in this process, at all levels.
-struct LogLines(Mutex<Vec<String>>);
-
-impl log::Log for LogLines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{} {} {}", record.level(), record.target(), record.args());
-        self.0.lock().unwrap().push(line);
-    }
-
-    fn flush(&self) {}
-}
-
-/// Installs the logger at the first call.
-fn log_lines() -> &'static LogLines {
-    static LOG_LINES: OnceLock<&'static LogLines> = OnceLock::new();
-    LOG_LINES.get_or_init(|| {
-        let log_lines = Box::leak(Box::new(LogLines(Mutex::default())));
-        log::set_logger(log_lines).unwrap();
-        log::set_max_level(log::LevelFilter::Trace);
-        log_lines
-    })
-}
 
 /// Returns the forms in which a password may be printed: plain, escaped, base64, hexadecimal, decimal.
 fn forms(user: &str, password: &str) -> Vec<String> {
@@ -95,7 +71,7 @@ fn assert_no_password(what: &str, text: &str, user: &str) {
 /// URI-12: in a session and in a refused connect, for every type with `Debug` output.
 #[actix::test]
 async fn a_password_is_never_shown() {
-    let log_lines = log_lines();
+    let log_lines = LogLines::install();
     let vhost = Vhost::fresh().await;
     let user = vhost.create_user(RIGHT).await;
     vhost.permit(&user, ".*", ".*", ".*").await;
@@ -129,7 +105,7 @@ async fn a_password_is_never_shown() {
     for (what, text) in shown {
         assert_no_password(what, &text, &user);
     }
-    let lines = log_lines.0.lock().unwrap().clone();
+    let lines = log_lines.so_far();
     let of_library = lines.iter().filter(|line| line.contains("actix_pika")).count();
     assert!(of_library > 3, "the logger is not installed: {lines:?}");
     for line in &lines {
@@ -141,7 +117,7 @@ async fn a_password_is_never_shown() {
 /// where the password is not sent.
 #[actix::test]
 async fn secrets_that_change_are_never_shown() {
-    let log_lines = log_lines();
+    let log_lines = LogLines::install();
     let calls = Arc::new(AtomicU64::new(0));
     let provider = move || {
         let n = calls.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +180,7 @@ async fn secrets_that_change_are_never_shown() {
     for (what, text) in shown {
         assert_no_password(what, &text, "alice");
     }
-    let lines = log_lines.0.lock().unwrap().clone();
+    let lines = log_lines.so_far();
     assert!(lines.iter().any(|line| line.contains("secret updated")), "nothing was logged");
     for line in &lines {
         assert_no_password("the log", line, "alice");
@@ -248,7 +224,7 @@ fn assert_not_forged(what: &str, text: &str) {
 /// and in `Display` and `Debug` of everything that has them. The texts themselves can be compared.
 #[actix::test]
 async fn what_a_peer_sends_forges_no_line_of_the_log() {
-    let log_lines = log_lines();
+    let log_lines = LogLines::install();
     let mut shown = Vec::new();
     let table = AMQPValue::LongString(FORGERY.into());
     let script =
@@ -341,7 +317,7 @@ async fn what_a_peer_sends_forges_no_line_of_the_log() {
     for (what, text) in shown {
         assert_not_forged(what, &text);
     }
-    let lines = log_lines.0.lock().unwrap().clone();
+    let lines = log_lines.so_far();
     assert!(lines.iter().any(|line| line.contains("all is well")), "nothing was logged: {lines:?}");
     for line in lines.iter().filter(|line| line.contains("actix_pika")) {
         assert_not_forged("the log", line);
@@ -352,7 +328,7 @@ async fn what_a_peer_sends_forges_no_line_of_the_log() {
 #[actix::test]
 async fn a_storm_is_a_few_lines_of_the_log() {
     const STORM: usize = 20_000;
-    let log_lines = log_lines();
+    let log_lines = LogLines::install();
     let (client, mut socket, _) =
         within("connect", 10, connect_with_script(|it| it, &HandshakeScript::new())).await;
     let channel = open_channel(&client, &mut socket, 1, OpenChannel::new().confirms(false)).await;
@@ -385,7 +361,7 @@ async fn a_storm_is_a_few_lines_of_the_log() {
     socket.answer(1, |_: queue::Purge| queue::PurgeOk { message_count: 0 }).await.unwrap();
     within("a call behind the storm", 10, call).await.unwrap().unwrap();
 
-    let lines = log_lines.0.lock().unwrap().clone();
+    let lines = log_lines.so_far();
     for text in
         ["channel.flow", "for no consumer requeued", "without confirms returned", "are blocked", "too slow"]
     {

@@ -1,47 +1,20 @@
 //! What the log says at all levels: a warning whenever a server is not verified, and no secret.
 
-use std::{
-    sync::{Mutex, OnceLock},
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_pika_actors::{Credentials, Recovery, SharedProvider, TlsOptions};
 
 use crate::{
     certificates::Authority,
     handshake::bench,
+    log_lines::LogLines,
     server::{Server, ServerSettings, trusting},
 };
-
-/// A logger that keeps every line of every crate in this process.
-struct LogLines(Mutex<Vec<String>>);
-
-impl log::Log for LogLines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
-    }
-
-    fn flush(&self) {}
-}
-
-fn log_lines() -> &'static LogLines {
-    static LOG_LINES: OnceLock<&'static LogLines> = OnceLock::new();
-    LOG_LINES.get_or_init(|| {
-        let log_lines = Box::leak(Box::new(LogLines(Mutex::default())));
-        log::set_logger(log_lines).unwrap();
-        log::set_max_level(log::LevelFilter::Trace);
-        log_lines
-    })
-}
 
 /// TLS-14
 #[actix::test]
 async fn each_connect_without_verification_logs_a_warning() {
-    let log_lines = log_lines();
+    let log_lines = LogLines::install();
     let server = Server::listen(Authority::self_signed(&["other"], |_| {})).await;
     // The only test that does so at this host.
     let tls = TlsOptions::new().danger_accept_invalid_certs(true);
@@ -51,9 +24,11 @@ async fn each_connect_without_verification_logs_a_warning() {
     let first = bench(client, server.accept().await.unwrap()).await;
     drop(first.socket);
     bench(first.client, server.accept().await.unwrap()).await.assert_works(1).await;
-    let lines = log_lines.0.lock().unwrap();
+    let lines = log_lines.so_far();
     let warnings = lines.iter().filter(|line| {
-        line.starts_with("WARN connecting to \"127.0.0.1\"") && line.contains("danger_accept_invalid_certs")
+        line.starts_with("WARN")
+            && line.contains("connecting to \"127.0.0.1\"")
+            && line.contains("danger_accept_invalid_certs")
     });
     assert_eq!(warnings.count(), 2);
 }
@@ -62,7 +37,7 @@ async fn each_connect_without_verification_logs_a_warning() {
 #[actix::test]
 async fn neither_a_password_nor_a_key_is_shown() {
     const PASSWORD: &str = "hunter2-over-tls";
-    let log_lines = log_lines();
+    let log_lines = LogLines::install();
     let authority = Authority::new();
     let identity = authority.client("app");
     let mut settings = ServerSettings::new(authority.server(&["localhost"]));
@@ -80,7 +55,7 @@ async fn neither_a_password_nor_a_key_is_shown() {
     shown.push(format!("{:?}", actix_pika_actors::ConnectionOptions::from_uris([cadata]).unwrap()));
     let uri: actix_pika_actors::uri::AmqpUri = cadata.parse().unwrap();
     shown.push(format!("{uri} {uri:?}"));
-    shown.extend(log_lines.0.lock().unwrap().iter().cloned());
+    shown.extend(log_lines.so_far());
     let key = identity.key.lines().filter(|line| !line.starts_with("-----"));
     for secret in key.chain([PASSWORD, "TUlJaHVudGVy"]) {
         for text in &shown {

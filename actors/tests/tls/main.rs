@@ -5,6 +5,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/log_lines.rs"]
+mod log_lines;
 
 mod certificates;
 mod client_certificates;
