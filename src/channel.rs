@@ -1,9 +1,10 @@
 //! The handle of a channel.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -105,12 +106,15 @@ struct Inner {
     /// A [`Transaction`] exists.
     in_transaction: AtomicBool,
     message_ids: bool,
+    /// The queues that RPC servers of this channel take requests from.
+    served: Mutex<HashSet<Box<str>>>,
 }
 
 impl Channel {
     pub(crate) fn new(connection: Connection, opened: OpenedChannel, message_ids: bool) -> Self {
         let in_transaction = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { opened, connection, in_transaction, message_ids }) }
+        let served = Mutex::default();
+        Self { inner: Arc::new(Inner { opened, connection, in_transaction, message_ids, served }) }
     }
 
     /// Declares an exchange: creates it, or checks that it exists with the same attributes.
@@ -446,6 +450,17 @@ impl Channel {
             return Err(facade::refused("the channel has a transaction already"));
         }
         Ok(())
+    }
+
+    /// Takes the queue of an RPC server. Returns false if one has it.
+    pub(crate) fn claim_service(&self, queue: &str) -> bool {
+        let mut served = self.inner.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.insert(queue.into())
+    }
+
+    /// Gives back the queue of an RPC server.
+    pub(crate) fn release_service(&self, queue: &str) {
+        self.inner.served.lock().unwrap_or_else(PoisonError::into_inner).remove(queue);
     }
 
     pub(crate) fn release_transaction(&self) {

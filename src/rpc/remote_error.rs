@@ -23,8 +23,8 @@ use crate::{Error, error::PeerText};
 ///
 /// | code | what has happened | did the handler run |
 /// |---|---|---|
-/// | `panic` | the handler has panicked; the text of the panic stays in the log of the server | it may have |
-/// | `gone` | the actor has stopped before it replied | it may have |
+/// | `panic` | the handler has panicked; the text of the panic stays at the server | it may have |
+/// | `gone` | the actor has ended before it replied: it was stopped, or has panicked on another thread while the request was passed to it | it may have |
 /// | `undecodable` | the body of the request is not one of the method | no |
 /// | `unserialisable` | the reply has no JSON form | yes |
 /// | `error` | made by `?` | yes |

@@ -12,6 +12,9 @@ use crate::support::{broker::Vhost, within};
 mod client;
 mod client_cuts;
 mod direct;
+mod faults;
+mod remote_recipient;
+mod server;
 
 #[derive(actix::Message, Clone, Debug, serde::Serialize, serde::Deserialize)]
 #[rtype(result = "Answer<i64>")]
