@@ -15,6 +15,8 @@
 //! | names of other exchanges that are looked for, because publishes ask for them | 256 | publishes to others go to the broker | fixed | `the_names_that_are_looked_for_are_bounded` |
 //! | queues to which publishes come back, between two looks | 16 | the others are seen at the next look | fixed | `a_bounded_number_of_queues_is_reported` |
 //! | delays of a publisher and its clones | 64, each has a queue at the broker | `publish_in` fails with `Limit` | fixed | `a_publisher_has_a_bounded_number_of_delays` |
+//! | failures of a redrive, whose messages it holds | 16 | it ends | fixed | `dead_letters_that_cannot_be_moved_stay` |
+//! | steps of a ladder, each has a queue at the broker | 32 | `Limit` | fixed | `names_and_numbers_have_limits` |
 //!
 //! # Consuming
 //!

@@ -7,6 +7,7 @@
 //! | [`Publisher::publish_all`] | publishes many, and returns the result of each |
 //! | [`Publisher::publish_in`] | publishes a value that its consumers get later |
 //! | [`Publisher::recipient`] | returns a `Recipient`, for actors that do not know of the broker |
+//! | [`Tasks::relay`](crate::tasks::Tasks::relay) | consumes, publishes in another form, awaits the confirm, acknowledges |
 //!
 //! The body and the content type are those of the [codec](crate::codec), JSON by default. The routing key is fixed
 //! or made from the value.
@@ -46,6 +47,7 @@ mod later;
 mod options;
 mod publish;
 mod recipient;
+mod relay;
 
 /// A typed publisher, bound to an exchange, a routing key and properties. Its clones share them.
 ///

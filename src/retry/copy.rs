@@ -16,7 +16,6 @@ pub(super) const QUEUE: &str = "retry-queue";
 /// When a message became a dead letter.
 pub(super) const TIME: &str = "retry-time";
 /// How often a dead letter was moved back.
-#[allow(dead_code, reason = "used by redrive")]
 pub(super) const REDRIVEN: &str = "retry-redriven";
 
 /// Bytes of a cause.
@@ -78,7 +77,6 @@ pub(super) fn dead(
 }
 
 /// Returns the properties of a dead letter that is moved back: its tries are counted from the beginning.
-#[allow(dead_code, reason = "used by redrive")]
 pub(super) fn redriven(content: &Content) -> Properties {
     let mut properties = carried(content);
     let headers = properties.headers_mut();

@@ -99,6 +99,18 @@ impl<T: 'static, C: Codec<T>> Tasks<T, C> {
         Ok(runner.await)
     }
 
+    /// Starts the consumer with a closure, and returns the runner of its tasks, and the handle.
+    pub(crate) async fn start_closure<F, Fut>(
+        self,
+        closure: F,
+    ) -> Result<(impl Future<Output = ConsumerEnd> + use<T, C, F, Fut>, TaskConsumer)>
+    where
+        F: FnMut(Task<T>) -> Fut,
+        Fut: Future<Output = Done>,
+    {
+        self.start(ClosureFront(closure)).await
+    }
+
     async fn spawn<F: Front<T> + 'static>(self, front: F) -> Result<TaskConsumer> {
         if runtime::here().is_none() {
             return Err(facade::refused("tasks run on an arbiter, and there is none here; use Tasks::run"));

@@ -12,6 +12,8 @@ mod codecs;
 mod master;
 mod pool;
 mod publisher;
+mod redrive;
+mod relay;
 mod retry;
 mod rpc;
 mod tasks;
