@@ -112,8 +112,8 @@ async fn cuts_in_the_middle_of_retries_lose_nothing() {
     };
     let tasks = queue.tasks::<Job>().at_once(8).retry(ladder());
     let _consumer = within("the consumer", 20, tasks.for_each(handle)).await.unwrap();
-    publish(&channel, 1..=60).await;
     robust.proxy.cut_each_after(Direction::ToBroker, 6000, Cut::Rst);
+    publish(&channel, 1..=60).await;
     let mut missing: std::collections::BTreeSet<u32> = (1..=60).collect();
     while !missing.is_empty() {
         missing.remove(&reports.next().await);
