@@ -45,6 +45,7 @@
 //! | [`publisher`] | typed publishers: a value is encoded and published, now or later |
 //! | [`retry`] | retries with delays, dead letters, and moving them back |
 //! | [`rpc`] | calls: requests and replies as actix messages, and a `Recipient` whose actor is elsewhere |
+//! | [`worker`] | supervised workers: an actor for the tasks of several queues, built again after a panic |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`master`] | a master creates tasks by the name of their queue, and workers take them: aio-pika's `Master` |
 //! | `aio_pika` | with the feature `aio-pika`: the formats of aio-pika's `JsonRPC` and `JsonMaster` |
@@ -205,6 +206,7 @@ pub mod rpc;
 mod runtime;
 pub mod tasks;
 mod transaction;
+pub mod worker;
 
 /// The version of rustls whose [`ClientConfig`](rustls::ClientConfig) a [`TlsOptions`](options::TlsOptions)
 /// takes.

@@ -23,7 +23,7 @@ use crate::{
     wire::Table,
 };
 pub use crate::{
-    consumer::StreamSink,
+    consumer::{StreamSink, WorkerBackoff},
     log_schedule::{LogSchedule, SoFar},
     message::{
         EventReceiver, EventSender, FollowChannel, FollowConnection, ReleaseChannel, ReleaseConnection,
@@ -33,6 +33,7 @@ pub use crate::{
         ConnectionTally, Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture,
         WaitForConfirmsFuture,
     },
+    watchers::{Event, Watchers},
 };
 
 /// Starts a connection, and returns its counters too.
@@ -168,6 +169,14 @@ pub fn has_message_ids(options: &OpenChannel) -> bool {
 pub fn consume_from(mut consume: Consume, queue_type: Option<QueueType>, auto_delete: bool) -> Consume {
     consume.auto_delete = auto_delete;
     consume.of_type(queue_type)
+}
+
+/// Appends to the consumer tag, if one is set.
+pub fn append_to_tag(consume: Consume, suffix: &str) -> Consume {
+    match consume.tag.as_ref().map(|tag| format!("{tag}{suffix}")) {
+        Some(tag) => consume.tag(tag),
+        None => consume,
+    }
 }
 
 /// Delivers to an actor, by a Consumer actor on `arbiter`, or else on the arbiter of the channel.

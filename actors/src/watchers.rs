@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// An event that watchers receive.
-pub(crate) trait Event: Message<Result = ()> + Clone + Send + 'static {
+pub trait Event: Message<Result = ()> + Clone + Send + 'static {
     /// Returns whether the event is one of many that a long outage repeats. Minor events leave the last
     /// quarter of the room to the others.
     fn is_minor(&self) -> bool;
@@ -58,9 +58,19 @@ impl Event for ConnectionEvent {
     }
 }
 
-/// The watchers of one channel or connection, until its last event.
+/// The watchers of one channel, connection or worker, until its last event.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_actors::{ChannelEvent, facade::{Watchers, event_queue}};
+/// let mut watchers = Watchers::new("channel 1");
+/// let (to, events) = event_queue();
+/// watchers.add_stream(to);
+/// watchers.notify(&ChannelEvent::EventsDropped(1));
+/// assert_eq!(events.waiting(), 1);
+/// ```
 #[derive(Debug)]
-pub(crate) struct Watchers<E: Event> {
+pub struct Watchers<E: Event> {
     /// What is watched, for the log.
     watched: String,
     logged: LogSchedule,
@@ -98,12 +108,13 @@ enum Sent {
 }
 
 impl<E: Event> Watchers<E> {
-    pub(crate) fn new(watched: impl Into<String>) -> Self {
+    /// Creates an empty list of the watchers of what the log calls `watched`.
+    pub fn new(watched: impl Into<String>) -> Self {
         Self { watched: watched.into(), logged: LogSchedule::default(), state: State::Open(Vec::new()) }
     }
 
     /// Sends an event to all watchers that have room for it, and removes those that have stopped.
-    pub(crate) fn notify(&mut self, event: &E) {
+    pub fn notify(&mut self, event: &E) {
         let State::Open(watchers) = &mut self.state else { return };
         let mut missed = false;
         watchers.retain_mut(|watcher| {
@@ -118,7 +129,7 @@ impl<E: Event> Watchers<E> {
 
     /// Sends the last event, whether there is room or not; streams end with it. After it, nothing is sent any
     /// more.
-    pub(crate) fn close(&mut self, last: E) {
+    pub fn close(&mut self, last: E) {
         if let State::Open(watchers) = &mut self.state {
             watchers.iter_mut().for_each(|watcher| watcher.send_last(&last));
             self.state = State::Closed(last);
@@ -126,7 +137,7 @@ impl<E: Event> Watchers<E> {
     }
 
     /// Adds an actor, unless it is among the watchers already.
-    pub(crate) fn add_recipient(&mut self, recipient: Recipient<E>) {
+    pub fn add_recipient(&mut self, recipient: Recipient<E>) {
         let is_known =
             |watcher: &Watcher<E>| matches!(&watcher.to, Target::Actor(known) if *known == recipient);
         match &self.state {
@@ -136,7 +147,7 @@ impl<E: Event> Watchers<E> {
     }
 
     /// Adds a stream.
-    pub(crate) fn add_stream(&mut self, stream: EventSender<E>) {
+    pub fn add_stream(&mut self, stream: EventSender<E>) {
         let backlog = stream.backlog().clone();
         self.add(Watcher { to: Target::Stream(stream), backlog, missed: 0 });
     }

@@ -39,6 +39,8 @@
 //! assert_eq!(Comma.encode(&Point(3, -4)).unwrap(), "3,-4");
 //! ```
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{Error, Result, message::Content};
@@ -78,6 +80,25 @@ pub trait Codec<T>: Send + Sync + 'static {
     fn accepts(&self, content_type: &str) -> bool {
         let essence = |full: &str| full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         essence(content_type) == essence(self.content_type())
+    }
+}
+
+/// Shares a codec.
+impl<T, C: Codec<T> + ?Sized> Codec<T> for Arc<C> {
+    fn content_type(&self) -> &str {
+        (**self).content_type()
+    }
+
+    fn encode(&self, value: &T) -> Result<Bytes> {
+        (**self).encode(value)
+    }
+
+    fn decode(&self, content: &Content) -> Result<T> {
+        (**self).decode(content)
+    }
+
+    fn accepts(&self, content_type: &str) -> bool {
+        (**self).accepts(content_type)
     }
 }
 

@@ -15,6 +15,16 @@ pub(crate) enum Blame {
     NotBegun,
 }
 
+/// Returns the blame of a task whose supervised worker has ended. Only what panicked was dropped while the thread was
+/// panicking.
+pub(crate) fn blame_of_ended(progress: Progress) -> Blame {
+    match progress {
+        Progress::PanickedWaiting | Progress::PanickedBegun => Blame::Guilty,
+        Progress::Begun | Progress::DroppedBegun => Blame::CutOff,
+        Progress::Waiting | Progress::DroppedWaiting => Blame::NotBegun,
+    }
+}
+
 /// Returns the blame of each task, in order. `alive` is whether their actor is.
 ///
 /// A panic unwinds the stack first, which drops the task that is being handled. Only then the actor is dropped with its

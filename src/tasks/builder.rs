@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     hash::{BuildHasher, Hash, RandomState},
+    sync::Arc,
     time::Duration,
 };
 
@@ -44,7 +45,7 @@ pub struct Tasks<T, C = Json> {
     pub(super) codec: C,
     pub(super) consume: Consume,
     pub(super) at_once: usize,
-    prefetch: Prefetch,
+    pub(super) prefetch: Prefetch,
     pub(super) order: Order<T>,
     pub(super) timeout: Option<Duration>,
     pub(super) undecodable: Undecodable,
@@ -54,7 +55,7 @@ pub struct Tasks<T, C = Json> {
 
 /// How many messages are taken before their turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Prefetch {
+pub(super) enum Prefetch {
     Default,
     Of(u16),
     /// None.
@@ -225,10 +226,10 @@ impl<T, C> Tasks<T, C> {
     /// let by_key = orders.tasks::<Order>().at_once(8).lanes(|_, content| content.routing_key().to_owned());
     /// # }
     /// ```
-    pub fn lanes<K: Hash + Eq>(mut self, key: impl Fn(&T, &Content) -> K + Send + 'static) -> Self {
+    pub fn lanes<K: Hash + Eq>(mut self, key: impl Fn(&T, &Content) -> K + Send + Sync + 'static) -> Self {
         // Two keys with one hash share a lane, which costs nothing but time.
         let hasher = RandomState::new();
-        self.order = Order::Lanes(Box::new(move |value, content| hasher.hash_one(key(value, content))));
+        self.order = Order::Lanes(Arc::new(move |value, content| hasher.hash_one(key(value, content))));
         self
     }
 

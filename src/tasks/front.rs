@@ -29,6 +29,9 @@ pub(crate) enum Ran {
     TimedOut,
     /// Its actor dropped the task without an answer: why is not known yet.
     Unanswered,
+    /// Its supervised worker has ended. The token tells whether it was the cause: the worker was dropped after its
+    /// panic.
+    WorkerEnded,
 }
 
 /// The handler is gone for good.

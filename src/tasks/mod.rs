@@ -65,11 +65,12 @@
 //! | the same, if it panics before it returns the future | | | that task; futures that run go on and settle | has ended |
 //! | `ResponseActFuture` | 4 | no | that task; those beside it are cut off, without blame | has ended |
 //! | `AtomicResponse` | 1 | yes | that task | has ended |
+//! | `ctx.wait` in the handler, and one of these | as without it: what the actor waits for comes before the next message | | | |
 //! | an actor in a `SyncArbiter` of 3 threads | 3 | no | that task, and one of the threads for ever | goes on |
 //! | a closure | 4 | no | that task | |
 //!
 //! When an actor ends, its consumer ends with [`TargetGone`](crate::ConsumerEnd::TargetGone), and what it had not done
-//! returns to the queue. A blocking closure stops everything on its arbiter: use `actix_web::web::block`, or an actor in a
+//! returns to the queue. A [supervised worker](crate::worker) is built again instead, and goes on with it. A blocking closure stops everything on its arbiter: use `actix_web::web::block`, or an actor in a
 //! `SyncArbiter`.
 //!
 //! # How often a task runs
@@ -91,6 +92,16 @@ pub use self::{
     undecodable::Undecodable,
 };
 
+#[cfg(all(test, feature = "testing"))]
+pub(crate) use self::{
+    blame::{Blame, blame_of_ended},
+    token::Progress,
+};
+pub(crate) use self::{
+    front::{Front, Gone, Ran},
+    token::blame_nobody,
+};
+
 mod blame;
 mod builder;
 mod control;
@@ -101,6 +112,7 @@ mod outcomes;
 pub(crate) mod runner;
 mod schedule;
 mod settling;
+mod share;
 mod start;
 mod task;
 mod task_consumer;

@@ -34,7 +34,7 @@ const BUDGET: usize = 128;
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// Returns the lane of a message.
-pub(crate) type LaneOf<T> = Box<dyn Fn(&T, &Content) -> u64 + Send>;
+pub(crate) type LaneOf<T> = Arc<dyn Fn(&T, &Content) -> u64 + Send + Sync>;
 
 /// What a runner is told when it is made.
 pub(crate) struct Settings<T> {
@@ -153,7 +153,11 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
                 match self.front.poll_ready(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(Gone)) => {
-                        self.close(ConsumerEnd::TargetGone);
+                        if matches!(self.source, Source::Consuming(_)) {
+                            self.close(ConsumerEnd::TargetGone);
+                            // The cancel is to be polled.
+                            *budget -= 1;
+                        }
                         break;
                     }
                     Poll::Pending => break,

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::{
     Undecodable, Verdict,
-    blame::{Blame, blame},
+    blame::{Blame, blame, blame_of_ended},
     front::{Front, Ran},
     outcomes::Outcome,
     runner::{Runner, Source, Then},
     schedule::Slot,
-    token::Progress,
+    token::{Progress, Progressing},
     verdict::{Next, publish_again},
 };
 use crate::{
@@ -29,6 +29,8 @@ const UNWINDING: Duration = Duration::from_millis(10);
 /// A task that others have cut off this often counts as failed.
 const ACCIDENTS: u32 = 3;
 
+const UNANSWERED: &str = "the actor panicked, or dropped the task without an answer";
+
 impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     /// Handles the end of a handler.
     pub(super) fn ended(&mut self, slot: Slot, ran: Ran) {
@@ -40,6 +42,13 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             Ran::Unanswered => {
                 self.unanswered.push(slot);
                 self.judge_at.get_or_insert_with(|| Instant::now() + UNWINDING);
+            }
+            Ran::WorkerEnded => {
+                let progress = self.schedule.get(slot).and_then(|held| held.progress.as_ref());
+                let blame = blame_of_ended(progress.map_or(Progress::Waiting, Progressing::get));
+                if !self.is_put_back(slot, blame) {
+                    self.failed(slot, Verdict::Retry, UNANSWERED);
+                }
             }
         }
     }
@@ -56,29 +65,32 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         let blamed = blame(&slots.iter().map(progress).collect::<Vec<_>>(), alive);
         let mut failed = Vec::new();
         for (slot, blame) in slots.into_iter().zip(blamed) {
-            match blame {
-                Blame::Guilty | Blame::Suspect => failed.push(slot),
-                Blame::NotBegun => self.put_back(slot),
-                Blame::CutOff => {
-                    let held = self.schedule.get_mut(slot);
-                    let accidents = held.map_or(0, |held| {
-                        held.accidents += 1;
-                        held.accidents
-                    });
-                    if accidents.is_multiple_of(ACCIDENTS) {
-                        failed.push(slot);
-                    } else {
-                        self.put_back(slot);
-                    }
-                }
+            if !self.is_put_back(slot, blame) {
+                failed.push(slot);
             }
         }
         for slot in failed {
-            self.failed(slot, Verdict::Retry, "the actor panicked, or dropped the task without an answer");
+            self.failed(slot, Verdict::Retry, UNANSWERED);
         }
         if self.front.is_gone() {
             self.close(ConsumerEnd::TargetGone);
         }
+    }
+
+    /// Lets an unanswered task start again, unless it has failed: returns `false` then.
+    fn is_put_back(&mut self, slot: Slot, blame: Blame) -> bool {
+        let again = match blame {
+            Blame::Guilty | Blame::Suspect => false,
+            Blame::NotBegun => true,
+            Blame::CutOff => self.schedule.get_mut(slot).is_some_and(|held| {
+                held.accidents += 1;
+                !held.accidents.is_multiple_of(ACCIDENTS)
+            }),
+        };
+        if again {
+            self.put_back(slot);
+        }
+        again
     }
 
     /// Lets a task start again that has not failed; if the consumer ends, its message returns to the queue.

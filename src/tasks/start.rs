@@ -111,7 +111,8 @@ impl<T: 'static, C: Codec<T>> Tasks<T, C> {
         self.start(ClosureFront(closure)).await
     }
 
-    async fn spawn<F: Front<T> + 'static>(self, front: F) -> Result<TaskConsumer> {
+    /// Starts the consumer on the arbiter of the caller.
+    pub(crate) async fn spawn<F: Front<T> + 'static>(self, front: F) -> Result<TaskConsumer> {
         if runtime::here().is_none() {
             return Err(facade::refused("tasks run on an arbiter, and there is none here; use Tasks::run"));
         }

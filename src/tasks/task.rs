@@ -46,7 +46,7 @@ pub struct Task<T> {
 }
 
 impl<T> Task<T> {
-    pub(super) fn new(value: T, content: Content, attempt: u32, token: TaskToken) -> Self {
+    pub(crate) fn new(value: T, content: Content, attempt: u32, token: TaskToken) -> Self {
         Self { value, content, attempt, token }
     }
 

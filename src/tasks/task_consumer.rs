@@ -46,6 +46,17 @@ pub struct DrainReport {
     pub abandoned: usize,
 }
 
+impl DrainReport {
+    /// Returns the sum of two reports.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            finished: self.finished + other.finished,
+            given_back: self.given_back + other.given_back,
+            abandoned: self.abandoned + other.abandoned,
+        }
+    }
+}
+
 impl TaskConsumer {
     pub(crate) fn new(tag: Arc<str>, control: Arc<Control>) -> Self {
         Self { tag, control }

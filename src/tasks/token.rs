@@ -1,6 +1,7 @@
 //! Tells the runner how far a handler got with a task, and which task was being handled when a handler panicked.
 
 use std::{
+    cell::Cell,
     fmt,
     sync::{
         Arc,
@@ -77,6 +78,22 @@ pub(crate) struct Progressing {
     state: Arc<AtomicU64>,
 }
 
+thread_local! {
+    /// Whether panics of this thread are not those of a handler.
+    static NOBODY_BLAMED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `end`, which ends an actor: of the tasks that it drops, none is blamed for a panic in it.
+pub(crate) fn blame_nobody(end: impl FnOnce()) {
+    let outer = NOBODY_BLAMED.replace(true);
+    end();
+    NOBODY_BLAMED.set(outer);
+}
+
+fn is_to_blame() -> bool {
+    std::thread::panicking() && !NOBODY_BLAMED.try_with(Cell::get).unwrap_or(true)
+}
+
 impl TaskToken {
     pub(crate) fn new() -> (Self, Progressing) {
         let state = Arc::new(AtomicU64::new(Progress::Waiting as u64));
@@ -95,13 +112,14 @@ impl TaskToken {
 impl Drop for TaskToken {
     fn drop(&mut self) {
         let begun = self.state.load(Ordering::Relaxed) == Progress::Begun as u64;
-        let state = match (begun, std::thread::panicking()) {
+        let panicked = is_to_blame();
+        let state = match (begun, panicked) {
             (false, false) => Progress::DroppedWaiting,
             (true, false) => Progress::DroppedBegun,
             (false, true) => Progress::PanickedWaiting,
             (true, true) => Progress::PanickedBegun,
         };
-        let order = if std::thread::panicking() { PanicOrder::next().packed() } else { 0 };
+        let order = if panicked { PanicOrder::next().packed() } else { 0 };
         self.state.store(order | state as u64, Ordering::Release);
     }
 }
@@ -167,6 +185,20 @@ mod tests {
             assert!(panicking.is_err());
             assert_eq!(progress.get(), expected);
         }
+    }
+
+    #[test]
+    fn a_panic_while_an_actor_ends_blames_nobody() {
+        let (token, progress) = TaskToken::new();
+        blame_nobody(|| {
+            let panicking = catch_unwind(AssertUnwindSafe(|| {
+                let _token = token;
+                panic!("an actor panics in its drop in this test");
+            }));
+            assert!(panicking.is_err());
+        });
+        assert_eq!(progress.get(), Progress::DroppedWaiting);
+        assert!(!NOBODY_BLAMED.get());
     }
 
     #[test]

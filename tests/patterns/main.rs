@@ -9,6 +9,7 @@ mod support;
 
 mod aio_pika;
 mod codecs;
+mod handlers;
 mod master;
 mod pool;
 mod publisher;
@@ -17,3 +18,4 @@ mod relay;
 mod retry;
 mod rpc;
 mod tasks;
+mod worker;

@@ -25,14 +25,13 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use actix::{Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 use tokio::time::Instant;
 
-pub use self::stream_sink::StreamSink;
 use self::{
     handover::Handover,
     sink::{ActorSink, Shared},
     state::{FeedState, LossAction},
     target::Target,
-    worker_backoff::WorkerBackoff,
 };
+pub use self::{stream_sink::StreamSink, worker_backoff::WorkerBackoff};
 use crate::message::{ConsumerEnd, Delivery, DeliverySink, Leave, SinkRegistration, TargetEnd, TargetLost};
 
 /// How often a consumer checks whether its target still runs, and how quick it is.

@@ -10,24 +10,39 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// After a worker has run this long, the waits start again with the first.
 const SOUND_AFTER: Duration = Duration::from_secs(30);
 
+/// The waits before a worker that has stopped is built again: 100 milliseconds, doubled up to 10 seconds, and short
+/// again after a worker that ran for 30 seconds.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use actix_pika_actors::facade::WorkerBackoff;
+/// # use tokio::time::Instant;
+/// let now = Instant::now();
+/// let mut backoff = WorkerBackoff::new(now);
+/// assert_eq!(backoff.worker_stopped(now, 0.0), Duration::from_millis(100));
+/// assert_eq!(backoff.worker_stopped(now, 0.0), Duration::from_millis(200));
+/// ```
 #[derive(Debug)]
-pub(super) struct WorkerBackoff {
+pub struct WorkerBackoff {
     next_wait: Duration,
     built_at: Instant,
 }
 
 impl WorkerBackoff {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Creates the back-off of a worker that is built now.
+    pub fn new(now: Instant) -> Self {
         Self { next_wait: FIRST_WAIT, built_at: now }
     }
 
-    pub(super) fn worker_built(&mut self, now: Instant) {
+    /// Notes that a worker was built.
+    pub fn worker_built(&mut self, now: Instant) {
         self.built_at = now;
     }
 
     /// Returns the wait before the next worker. `random`, from 0 to 1, shortens it by up to a half, so that
     /// workers that stopped together do not come back together.
-    pub(super) fn worker_stopped(&mut self, now: Instant, random: f64) -> Duration {
+    pub fn worker_stopped(&mut self, now: Instant, random: f64) -> Duration {
         if now.saturating_duration_since(self.built_at) >= SOUND_AFTER {
             self.next_wait = FIRST_WAIT;
         }
