@@ -40,6 +40,15 @@
 //! |---|---|---|---|---|
 //! | items of a pool | as [`Pool::new`] has it | users wait in line | [`Pool::new`] | `the_factory_runs_as_often_as_items_may_exist` |
 //!
+//! # Calls
+//!
+//! | what | default | at the limit | change it | tested by |
+//! |---|---|---|---|---|
+//! | requests that are sent and not confirmed | the publish window of the client's channel: 1,024, 16 MiB | the call waits within its deadline | fixed | `thousands_of_calls_are_in_flight` |
+//! | requests that run at a server | 16; twice as many are prefetched | they wait in the queue | [`RpcServerBuilder::at_once`](crate::rpc::RpcServerBuilder::at_once) | `a_server_can_be_stopped_while_its_handlers_hang` |
+//! | replies that a server remembers | 1,024, 4 MiB | the oldest is forgotten: a request that comes twice runs twice | fixed | `the_replies_that_are_remembered_are_bounded` |
+//! | messages that wait in a remote recipient | 16, behind a full publish window | `try_send` is refused; actix does not limit `do_send` | fixed | `a_full_window_fills_the_mailbox` |
+//!
 //! # What a server can cause
 //!
 //! | what | limit | at the limit | change it | tested by |
@@ -70,6 +79,7 @@
 //!
 //! | what | default | change it | tested by |
 //! |---|---|---|---|
+//! | a call over the broker ([`rpc`](crate::rpc)) | 30 seconds | [`RpcClient::deadline`](crate::rpc::RpcClient::deadline) | `a_late_reply_is_dropped_and_counted` |
 //! | a publish or a call | 30 seconds | [`OpenChannel::deadline`], [`Publishing::deadline`] | `a_timeout_distinguishes_sent_from_waiting_publishes` |
 //! | a connect, each address | 30 seconds | [`Connector::connect_timeout`] | `a_silent_handshake_times_out_and_names_the_step` |
 //! | a close | 30 seconds | [`Connector::close_timeout`] | `closing_a_connection_waits_for_close_ok_until_close_timeout` |

@@ -1,4 +1,113 @@
-//! Calls over RabbitMQ (RPC).
+//! Calls over RabbitMQ (RPC): requests and replies are actix messages.
+//!
+//! A method is an actix message that can be serialised ([`RpcRequest`]). Any actor that handles it can serve it, or a
+//! closure; a client sends it, and gets its reply or a typed error.
+//!
+//! ```no_run
+//! use actix::prelude::*;
+//! use actix_pika::rpc::{Answer, RemoteError, Rpc, RpcError, RpcRequest};
+//!
+//! #[derive(Message, serde::Serialize, serde::Deserialize)]
+//! #[rtype(result = "Answer<i64>")]
+//! struct Divide { a: i64, b: i64 }
+//!
+//! impl RpcRequest for Divide {
+//!     type Reply = i64;
+//!     const NAME: &'static str = "divide";
+//!     const IDEMPOTENT: bool = true; // it may run twice
+//! }
+//!
+//! struct Calculator;
+//!
+//! impl Actor for Calculator {
+//!     type Context = Context<Self>;
+//! }
+//!
+//! impl Handler<Divide> for Calculator {
+//!     type Result = ResponseFuture<Answer<i64>>;
+//!
+//!     fn handle(&mut self, Divide { a, b }: Divide, _: &mut Self::Context) -> Self::Result {
+//!         Box::pin(async move { a.checked_div(b).ok_or_else(|| RemoteError::new("division", "by zero").with(a)) })
+//!     }
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let connection = actix_pika::connect_robust("amqp://guest:guest@localhost/").await?;
+//! let channel = connection.channel().await?;
+//! let server = Rpc::serve::<Divide>(&channel, Calculator.start()).at_once(64).await?;
+//!
+//! let client = Rpc::client(&connection).await?; // here, or in another process
+//! assert_eq!(client.send(Divide { a: 6, b: 3 }).await?, 2);
+//! match client.send(Divide { a: 6, b: 0 }).await {
+//!     Err(RpcError::Remote(error)) => assert_eq!(error.code(), "division"),
+//!     other => println!("{other:?}"),
+//! }
+//!
+//! client.close().await; // ends calls that are in flight
+//! server.unregister().await?; // or `drain`, for a restart
+//! connection.close().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! A [`RemoteRecipient`] goes further: code that has a `Recipient<M>` sends messages to an actor across RabbitMQ, and does
+//! not know.
+//!
+//! # What becomes of a call
+//!
+//! Every call ends, at the latest by its deadline. The columns are: direct replies ([`Replies::Direct`], the default);
+//! the same for a method that is [idempotent](RpcRequest::IDEMPOTENT); and a reply queue ([`Replies::Queue`]).
+//!
+//! | what happens | direct | direct, idempotent | reply queue |
+//! |---|---|---|---|
+//! | nobody has served the method, or it is unregistered | `Unroutable`, at once | the same | the same |
+//! | its servers are busy, hang or are down | `Timeout`; the request expires in its queue | the same | the same |
+//! | the handler fails, panics, or cannot read the request | `Remote` | the same | the same |
+//! | the client loses its connection while the call runs | `Lost { may_have_run: true }`, at once | sent again; answered | answered |
+//! | the server loses its connection while the call runs | answered | answered | answered |
+//! | both lose it | as the first | as the first | answered |
+//! | a connection is lost before the broker has confirmed the request | `Lost { may_have_run: true }` | sent again | `Lost { may_have_run: true }` |
+//! | a call is made while the connection of the client is down | waits for it, within its deadline | the same | the same |
+//! | the process of the server ends while the call runs | another server runs it again | the same | the same |
+//! | the broker stops and starts again | `Lost { may_have_run: true }` | sent again | answered, also by a server that is started later |
+//! | the client is closed | `Closed { may_have_run: true }`, at once | the same | the same |
+//! | the reply comes after the call has ended | dropped and counted ([`RpcCounters::late`]) | the same | the same |
+//!
+//! Of ten calls that ran at each of these cuts, and ten that were made during the outage, none ran twice on a server that
+//! was alive: RabbitMQ delivers a request again when its connection was lost before the acknowledgement, and an idempotent
+//! one is sent again by its client under the same correlation id. A server recognises either and sends the first reply
+//! again. It remembers the last 1,024 replies, of 4 MiB at most; a process that is started again remembers none.
+//!
+//! On a connection that does not recover, a loss closes the client.
+//!
+//! # Servers
+//!
+//! A server takes requests from the queue `rpc.NAME`, which is durable and is deleted after 10 minutes without a server; on
+//! an exchange, from `rpc.EXCHANGE.NAME`. Several servers share the requests of a method. A reply is handed over before the
+//! request is acknowledged, on the same channel. Nothing is tried again: the caller decides. A request without a reply address
+//! runs, and its result is dropped.
+//!
+//! A server that hangs holds its place ([`at_once`](RpcServerBuilder::at_once)): handlers set limits for what they await.
+//!
+//! An actor that ends, by a stop or a panic, ends its server. The requests that it had are answered with `gone` or `panic`,
+//! others return to the queue. A handler never sees the reply address: after a reconnect of the client, one that was kept
+//! would lead nowhere.
+//!
+//! # On the wire
+//!
+//! For clients and servers in other languages:
+//!
+//! | | request | reply |
+//! |---|---|---|
+//! | exchange, routing key | the default one and `rpc.NAME`; or the exchange and `NAME` | the default one and `reply_to` |
+//! | body | JSON | JSON: the result, or a [`RemoteError`] |
+//! | `content_type` | `application/json`, or none | the same |
+//! | `type` | `NAME` (it is not checked) | `result`, which may be left out, or `error` |
+//! | `correlation_id` | any | that of the request |
+//! | `reply_to` | `amq.rabbitmq.reply-to`, or a queue | |
+//! | `expiration` | what is left until the deadline | |
+//! | header `rpc-idempotent` | `true`, if it may come twice under its correlation id, which is unique then | |
+//!
+//! The formats of aio-pika are those of the module `aio_pika`.
 
 use std::{
     future::Future,
