@@ -14,6 +14,9 @@ use crate::{
     Channel, ChannelEvent, ConsumerEnd, Delivery, DeliveryStream, Error, events::Events, message::DeleteQueue,
 };
 
+/// How many replies are read before the other tasks of the arbiter have their turn.
+const READ_AT_ONCE: usize = 256;
+
 /// Reads replies until its client is closed or dropped, or the channel ends.
 pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
@@ -51,10 +54,15 @@ impl Reader {
 
     /// Reads what there is. It is woken by replies, by events, and when the connection is lost.
     fn poll_end(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Error> {
-        while let Poll::Ready(reply) = Pin::new(&mut self.replies).poll_next(cx) {
-            match reply {
-                Some(reply) => self.reply(reply),
-                None => return Poll::Ready(self.end()),
+        for read in 1.. {
+            match Pin::new(&mut self.replies).poll_next(cx) {
+                Poll::Ready(Some(reply)) => self.reply(reply),
+                Poll::Ready(None) => return Poll::Ready(self.end()),
+                Poll::Pending => break,
+            }
+            if read == READ_AT_ONCE {
+                cx.waker().wake_by_ref();
+                break;
             }
         }
         while let Poll::Ready(event) = Pin::new(&mut self.events).poll_next(cx) {

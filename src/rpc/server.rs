@@ -1,6 +1,13 @@
 //! The server: takes requests, and replies.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use actix_pika_actors::facade;
 
@@ -42,6 +49,8 @@ pub(super) struct Claim {
     queue: String,
     /// Whether the queue belongs to the method, and is deleted with it.
     owned: bool,
+    /// Another server may have the queue since.
+    released: AtomicBool,
 }
 
 impl Claim {
@@ -53,13 +62,24 @@ impl Claim {
         if !channel.claim_service(queue) {
             return Err(facade::queue_refused("the channel serves this method already", queue));
         }
-        Ok(Self { channel: channel.clone(), queue: queue.to_owned(), owned })
+        Ok(Self {
+            channel: channel.clone(),
+            queue: queue.to_owned(),
+            owned,
+            released: AtomicBool::new(false),
+        })
+    }
+
+    fn release(&self) {
+        if !self.released.swap(true, Ordering::AcqRel) {
+            self.channel.release_service(&self.queue);
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.channel.release_service(&self.queue);
+        self.release();
     }
 }
 
@@ -70,7 +90,7 @@ impl RpcServer {
         let (claim, ended) = (inner.clone(), consumer.clone());
         actix_rt::spawn(async move {
             ended.ended().await;
-            claim.channel.release_service(&claim.queue);
+            claim.release();
         });
         Self { inner, consumer }
     }
@@ -107,8 +127,8 @@ impl RpcServer {
     /// ```
     pub async fn unregister(&self) -> Result<()> {
         self.consumer.stop().await;
-        let Claim { channel, queue, owned } = &*self.inner;
-        channel.release_service(queue);
+        self.inner.release();
+        let Claim { channel, queue, owned, .. } = &*self.inner;
         if !owned || channel.connection().is_closed() {
             return Ok(());
         }
@@ -136,7 +156,7 @@ impl RpcServer {
     /// ```
     pub async fn drain(&self, limit: Duration) -> DrainReport {
         let report = self.consumer.drain(limit).await;
-        self.inner.channel.release_service(&self.inner.queue);
+        self.inner.release();
         report
     }
 

@@ -183,6 +183,37 @@ async fn a_message_that_is_no_reply_is_dropped() {
     }
 }
 
+/// RPC-06: the first of such messages is warned of, and the next ones only now and then.
+#[actix::test]
+async fn a_message_that_is_no_reply_is_warned_of() {
+    let log = log_lines::LogLines::install();
+    log::set_max_level(log::LevelFilter::Warn);
+    let (_vhost, connection) = fresh().await;
+    let mut server = RawServer::on(&connection, "rpc.add").await;
+    for (prefix, stray, line) in [
+        ("first", Publishing::new("12345"), "dropped a message of 5 bytes without a correlation id"),
+        (
+            "second",
+            Publishing::new("1").correlation_id("a\nb"),
+            r#"dropped a message of 1 bytes with correlation id "a\nb", which is that of no call"#,
+        ),
+    ] {
+        let client = Rpc::client(&connection).correlation_prefix(prefix).await.unwrap();
+        let call = start(&client, add(1, 2));
+        let request = server.next().await;
+        for _ in 0..10 {
+            server.send(&request, stray.clone()).await;
+        }
+        server.reply(&request, Publishing::new("3")).await;
+        request.ack().unwrap();
+        assert_eq!(outcome(call).await.unwrap(), 3);
+        let of_client = format!("rpc client {prefix}: ");
+        let lines: Vec<_> = log.so_far().into_iter().filter(|line| line.contains(&of_client)).collect();
+        assert!(lines.first().is_some_and(|first| first.ends_with(line)), "{lines:?}");
+        assert!(lines.len() < 10 && lines.iter().all(|line| line.starts_with("WARN")), "{lines:?}");
+    }
+}
+
 /// RPC-07: calls that await their replies end when the client is closed.
 #[actix::test]
 async fn a_close_ends_pending_calls() {

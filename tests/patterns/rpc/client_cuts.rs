@@ -1,7 +1,10 @@
 //! Calls of a client whose connection is cut, with servers that the tests play.
 
+use std::time::Duration;
+
 use actix_pika::{
     Publishing,
+    message::DeleteQueue,
     rpc::{Replies, Rpc, RpcError},
 };
 
@@ -133,4 +136,25 @@ async fn every_call_ends_over_many_cuts() {
     }
     assert_eq!(client.counters().pending, 0);
     serving.abort();
+}
+
+/// RPC-19: queues that somebody deletes, of the method and of replies, come back with their consumers: later calls are
+/// answered.
+#[actix::test]
+async fn queues_that_are_deleted_come_back() {
+    let robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    Rpc::serve_fn(&channel, |add: Add| async move { Ok(add.a + add.b) }).await.unwrap();
+    let client =
+        Rpc::client(&robust.connection).replies(Replies::Queue).correlation_prefix("one").await.unwrap();
+    assert_eq!(within("a call", 10, client.send(add(1, 2))).await.unwrap(), 3);
+    let other = within("connect", 10, connect(robust.vhost.url())).await.unwrap();
+    let other = other.channel().await.unwrap();
+    for queue in ["rpc.reply.one", "rpc.add"] {
+        other.delete_queue(DeleteQueue::new(queue)).await.unwrap();
+        let patient = client.deadline(Duration::from_millis(500));
+        let answered = async || patient.send(add(1, 2)).await.ok();
+        assert_eq!(eventually("an answer", 30, answered).await, 3);
+    }
+    assert!(!client.is_closed());
 }

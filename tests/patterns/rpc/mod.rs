@@ -13,6 +13,8 @@ mod client;
 mod client_cuts;
 mod direct;
 mod faults;
+#[path = "../../../actors/tests/common/log_lines.rs"]
+mod log_lines;
 mod remote_recipient;
 mod server;
 

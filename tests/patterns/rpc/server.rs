@@ -197,6 +197,11 @@ async fn a_method_is_served_once_on_a_channel() {
     first.unregister().await.unwrap();
     first.unregister().await.unwrap();
     let again = serve_add(&channel).await;
+    // The first one has ended since, and has nothing to give back.
+    within("the end of the first", 10, first.ended()).await;
+    first.unregister().await.unwrap();
+    let twice = Rpc::serve::<Add>(&channel, Calculator.start()).await.unwrap_err();
+    assert_eq!(twice.kind(), ErrorKind::Refused);
     again.unregister().await.unwrap();
     // The other server still has the queue.
     let client = Rpc::client(&connection).await.unwrap();
