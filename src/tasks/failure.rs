@@ -61,6 +61,10 @@ pub enum Verdict {
 }
 
 impl Failure {
+    pub(super) fn new(verdict: Verdict, cause: impl Into<Cause>) -> Self {
+        Self { verdict, cause: cause.into() }
+    }
+
     /// Creates a failure after which the task is tried again by the policy of the consumer.
     ///
     /// # Examples

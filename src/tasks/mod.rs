@@ -1,7 +1,8 @@
 //! Typed consumers: a message is decoded into a [`Task`], a handler returns [`Done`], and that settles the message.
 //!
 //! A handler is a closure ([`Queue::for_each`](crate::Queue::for_each), [`Tasks::for_each`], [`Tasks::run`]), or an actor
-//! ([`Tasks::to`]) with any of actix's response types. It cannot settle messages itself: what it returns does.
+//! ([`Tasks::to`]) with any of actix's response types. It cannot settle messages itself: what it returns does. A closure can also
+//! handle tasks in batches ([`Tasks::batches`]).
 //!
 //! ```no_run
 //! use actix::prelude::*;
@@ -70,8 +71,8 @@
 //! | a closure | 4 | no | that task | |
 //!
 //! When an actor ends, its consumer ends with [`TargetGone`](crate::ConsumerEnd::TargetGone), and what it had not done
-//! returns to the queue. A [supervised worker](crate::worker) is built again instead, and goes on with it. A blocking closure stops everything on its arbiter: use `actix_web::web::block`, or an actor in a
-//! `SyncArbiter`.
+//! returns to the queue. A [supervised worker](crate::worker) is built again instead, and goes on with it. A
+//! blocking closure stops everything on its arbiter: use `actix_web::web::block`, or an actor in a `SyncArbiter`.
 //!
 //! # How often a task runs
 //!
@@ -84,6 +85,7 @@
 #[cfg(feature = "aio-pika")]
 pub(crate) use self::front::ClosureFront;
 pub use self::{
+    batches::{BatchOutcome, TaskBatches},
     builder::Tasks,
     failure::{Done, Failure, OrReject, Verdict},
     task::Task,
@@ -102,6 +104,8 @@ pub(crate) use self::{
     token::blame_nobody,
 };
 
+mod batch_front;
+mod batches;
 mod blame;
 mod builder;
 mod control;

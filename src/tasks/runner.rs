@@ -153,7 +153,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
                 match self.front.poll_ready(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(Gone)) => {
-                        if matches!(self.source, Source::Consuming(_)) {
+                        if matches!(self.source, Source::Consuming(_)) || self.schedule.waiting() > 0 {
                             self.close(ConsumerEnd::TargetGone);
                             // The cancel is to be polled.
                             *budget -= 1;

@@ -184,7 +184,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         match self.schedule.get(slot).map(|held| held.then.clone()) {
             Some(Then::Return) => self.settle(slot, Outcome::Requeue),
             Some(Then::Publish(next, cause)) => self.publish(slot, next, cause),
-            Some(Then::RunAgain) if self.front.is_alive() => self.begin(slot),
+            // It is the next one to start, when the front is ready.
             Some(Then::RunAgain) => self.put_back(slot),
             None => {}
         }

@@ -1,5 +1,6 @@
 //! Tasks: what their handlers return settles their messages.
 
+mod batches;
 mod drain;
 mod ladder;
 mod lanes;
