@@ -55,6 +55,15 @@
 //! | [`limits`] | every buffer, table and queue, how large it can become, and how to change that |
 //! | `testing` | with the feature `testing`: a scripted peer and probes for tests of applications |
 //!
+//! | feature, off by default | what it adds | dependency |
+//! |---|---|---|
+//! | `messagepack` | `codec::MessagePack` | rmp-serde |
+//! | `gzip` | `codec::GzipJson` | flate2, in Rust without C |
+//! | `aio-pika` | the module `aio_pika`, and `gzip` | - |
+//! | `testing` | the module `testing` | - |
+//!
+//! Those of TLS are listed [below](#tls).
+//!
 //! A handle and its actor take the same options: [`DeclareQueue`] is the argument of
 //! [`Channel::declare_queue`] and the message that the channel's actor handles.
 //!

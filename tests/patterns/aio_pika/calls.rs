@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use actix_pika::{
+    Channel,
     aio_pika::JsonRpc,
     rpc::{RemoteError, RpcError},
 };
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
 use super::{Rig, python::Python};
-use crate::support::within;
+use crate::support::{robust_connection::RobustConnection, within};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Factors {
@@ -25,8 +26,8 @@ fn form(gzip: bool) -> &'static str {
     if gzip { "gzip" } else { "plain" }
 }
 
-async fn client(rig: &Rig, exchange: &str, gzip: bool) -> JsonRpc {
-    let rpc = JsonRpc::new(&rig.channel).exchange(exchange).gzip(gzip).deadline(Duration::from_secs(20));
+async fn client(channel: &Channel, exchange: &str, gzip: bool) -> JsonRpc {
+    let rpc = JsonRpc::new(channel).exchange(exchange).gzip(gzip).deadline(Duration::from_secs(20));
     within("a client", 10, rpc.into_future()).await.unwrap()
 }
 
@@ -39,10 +40,10 @@ async fn call(rpc: &JsonRpc, method: &str, arguments: Value) -> Result<Value, Rp
 async fn rust_calls_methods_of_python() {
     for (exchange, gzip) in FORMS {
         let rig = Rig::new().await;
-        let Some(server) = Python::start("rpc_server.py", &rig, &[exchange, form(gzip)]).await else {
+        let Some(server) = Python::start("rpc_server.py", &rig.vhost, &[exchange, form(gzip)]).await else {
             return;
         };
-        let rpc = client(&rig, exchange, gzip).await;
+        let rpc = client(&rig.channel, exchange, gzip).await;
 
         let product: i64 =
             within("a call", 30, rpc.call("multiply", &Factors { x: 6, y: -7 })).await.unwrap();
@@ -84,7 +85,7 @@ async fn rust_calls_methods_of_python() {
 async fn python_calls_methods_of_rust() {
     for (exchange, gzip) in FORMS {
         let rig = Rig::new().await;
-        let rpc = client(&rig, exchange, gzip).await;
+        let rpc = client(&rig.channel, exchange, gzip).await;
         rpc.register("multiply", |f: Factors| async move { Ok(f.x * f.y) }).await.unwrap();
         rpc.register("echo", |any: Value| async move { Ok(any) }).await.unwrap();
         rpc.register("nothing", |(): ()| async { Ok(()) }).await.unwrap();
@@ -98,7 +99,8 @@ async fn python_calls_methods_of_rust() {
         let gone = rpc.register("gone", |(): ()| async { Ok(()) }).await.unwrap();
         within("an end", 10, gone.unregister()).await;
 
-        let Some(mut python) = Python::start("rpc_client.py", &rig, &[exchange, form(gzip)]).await else {
+        let Some(mut python) = Python::start("rpc_client.py", &rig.vhost, &[exchange, form(gzip)]).await
+        else {
             return;
         };
         let nested = json!({"text": "Grüße, 世界", "list": [1, 2.5, null, true], "table": {"a": {}}});
@@ -142,8 +144,8 @@ async fn python_calls_methods_of_rust() {
 #[actix::test]
 async fn a_method_is_served_by_a_mixed_fleet() {
     let rig = Rig::new().await;
-    let Some(server) = Python::start("rpc_server.py", &rig, &["", "plain"]).await else { return };
-    let rpc = client(&rig, "", false).await;
+    let Some(server) = Python::start("rpc_server.py", &rig.vhost, &["", "plain"]).await else { return };
+    let rpc = client(&rig.channel, "", false).await;
     let (served, mut here) = tokio::sync::mpsc::unbounded_channel();
     let multiply = rpc.method("multiply").queue(|queue| queue.durable(true)).serve(move |f: Factors| {
         served.send(f.x).ok();
@@ -162,5 +164,28 @@ async fn a_method_is_served_by_a_mixed_fleet() {
     assert!((1..100).contains(&count), "{count} of 100 calls were served by Rust");
     // Only Python is left.
     assert_eq!(call(&rpc, "multiply", json!({"x": 2, "y": 3})).await.unwrap(), json!(6));
+    server.end().await;
+}
+
+/// AIO-13: calls that Python handles while the connection of their client is cut are answered.
+#[actix::test]
+async fn python_answers_over_a_reconnect() {
+    let mut rig = RobustConnection::connect_plain().await;
+    let Some(mut server) = Python::start("rpc_server.py", &rig.vhost, &["", "plain"]).await else { return };
+    let rpc = client(&rig.channel().await, "", false).await;
+    let calls = join_all((0..10).map(|number| call(&rpc, "wait", json!({"number": number}))));
+    let cut = async {
+        for _ in 0..10 {
+            server.line().await;
+        }
+        rig.disconnect().await;
+        server.write("go on").await;
+        rig.proxy.accept_new().await;
+        rig.wait_for_recovery().await;
+    };
+    let (answers, ()) = within("all calls", 60, join(calls, cut)).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.unwrap(), json!(number));
+    }
     server.end().await;
 }

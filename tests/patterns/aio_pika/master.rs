@@ -33,7 +33,7 @@ async fn python_works_for_rust() {
     async fn with<C: Codec<Work> + Clone>(codec: C, form: &str) -> Option<()> {
         let rig = Rig::new().await;
         within("a queue", 10, rig.channel.declare_queue(queue(&rig).await)).await.unwrap();
-        let mut worker = Python::start("worker.py", &rig, &[QUEUE, form]).await?;
+        let mut worker = Python::start("worker.py", &rig.vhost, &[QUEUE, form]).await?;
         let master = Master::new(&rig.channel).codec(codec);
         for n in 0..200 {
             let work = Work { n, text: "ü".repeat(n as usize) };
@@ -70,7 +70,7 @@ async fn rust_works_for_python() {
             }
         });
         within("a worker", 10, worker).await.unwrap();
-        Python::start("master.py", &rig, &[QUEUE, form, "200"]).await?.end().await;
+        Python::start("master.py", &rig.vhost, &[QUEUE, form, "200"]).await?.end().await;
         for n in 0..200 {
             assert_eq!(within("a task", 10, seen.recv()).await, Some(n));
         }

@@ -8,8 +8,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use super::Rig;
-use crate::support::{services::aio_pika_python, within};
+use crate::support::{broker::Vhost, services::aio_pika_python, within};
 
 /// A running program, which is killed when it is dropped.
 pub struct Python {
@@ -21,12 +20,12 @@ pub struct Python {
 impl Python {
     /// Starts a program with the URL of the virtual host and further arguments, and waits for its first line. Returns
     /// `None` if the test is to be left out.
-    pub async fn start(script: &str, rig: &Rig, arguments: &[&str]) -> Option<Self> {
+    pub async fn start(script: &str, vhost: &Vhost, arguments: &[&str]) -> Option<Self> {
         let interpreter = tokio::task::spawn_blocking(aio_pika_python).await.unwrap()?;
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/patterns/interop").join(script);
         let mut child = Command::new(interpreter)
             .arg(path)
-            .arg(rig.vhost.url())
+            .arg(vhost.url())
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -50,10 +49,14 @@ impl Python {
         serde_json::from_str(&self.line().await).unwrap()
     }
 
+    pub async fn write(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        self.stdin.as_mut().unwrap().write_all(line.as_bytes()).await.unwrap();
+    }
+
     /// Writes a line of JSON, and returns the next line.
     pub async fn ask(&mut self, question: Value) -> Value {
-        let line = format!("{question}\n");
-        self.stdin.as_mut().unwrap().write_all(line.as_bytes()).await.unwrap();
+        self.write(&question.to_string()).await;
         self.json().await
     }
 

@@ -1,4 +1,5 @@
-"""Serves methods by aio-pika's JsonRPC, and says so on stdout. Ends when stdin does.
+"""Serves methods by aio-pika's JsonRPC, and says so on stdout. A line on stdin lets every `wait` go on.
+Ends when stdin does.
 
 usage: rpc_server.py URL EXCHANGE plain|gzip
 """
@@ -9,6 +10,9 @@ import sys
 
 import aio_pika
 from aio_pika.patterns import JsonRPC
+
+
+gate = asyncio.Event()
 
 
 class GzipRPC(JsonRPC):
@@ -37,6 +41,12 @@ async def fail(*, why):
     raise ValueError(why, 7)
 
 
+async def wait(*, number):
+    print(number, flush=True)
+    await gate.wait()
+    return number
+
+
 async def unregistered():
     return "never"
 
@@ -48,12 +58,13 @@ async def main(url, exchange, form):
         kind = GzipRPC if form == "gzip" else JsonRPC
         # RabbitMQ 4.3 takes no queue that is neither durable nor exclusive.
         rpc = await kind.create(channel, exchange=exchange, exclusive=True)
-        for function in multiply, echo, nothing, fail, unregistered:
+        for function in multiply, echo, nothing, fail, wait, unregistered:
             await rpc.register(function.__name__, function, durable=True)
         await rpc.unregister(unregistered)
         await rpc.unregister(unregistered)
         print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        while await asyncio.to_thread(sys.stdin.readline):
+            gate.set()
         await rpc.close()
 
 
