@@ -241,7 +241,7 @@ pub use self::{
     transaction::Transaction,
 };
 
-/// The names that a short program needs, for a glob import beside `actix::prelude::*`.
+/// The names that a short program needs, for a glob import beside `actix::prelude::*` and `actix_web::*`.
 ///
 /// `Error` and `Result` are not part of it: `actix_pika::Result` would replace the one of `std`.
 ///
@@ -261,6 +261,11 @@ pub mod prelude {
     pub use crate::{
         Channel, Connection, Connector, Consume, Consumer, DeclareExchange, DeclareQueue, Delivery, Exchange,
         OpenChannel, Publishing, Queue, Requeue, connect, connect_robust,
+        publisher::Publisher,
+        retry::Retry,
+        rpc::{RemoteError, RemoteRecipient, Rpc, RpcRequest},
+        tasks::{Done, Failure, OrReject, Task, TaskConsumer, Tasks},
+        worker::{SupervisedWorker, WorkerEvent},
     };
 }
 

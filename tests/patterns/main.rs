@@ -12,6 +12,7 @@ mod codecs;
 mod handlers;
 mod master;
 mod pool;
+mod prelude;
 mod publisher;
 mod redrive;
 mod relay;
