@@ -519,10 +519,12 @@ impl Connector {
     /// before; or when the application cancels it and consumes again. What the application has not begun of it returns to the queue (`basic.nack`).
     /// [`ChannelEvent::PrefetchReduced`](crate::ChannelEvent) and the log name the consumer. Reading is not paused
     /// for it, so that confirms and replies arrive meanwhile. The bound is exceeded by what the application
-    /// has begun, and by one message of each consumer. Consumers of streams, those of a queue that its
-    /// handle has declared with `auto_delete` (a cancel could delete it), and those on a channel with transactions
-    /// keep their prefetch. From an exclusive consumer, or the active one of a queue with a single active
-    /// consumer, another one may take over in between.
+    /// has begun, and by one message of each consumer. Consumers of streams, those of a queue that its handle
+    /// has declared with `auto_delete`, and those on a channel with transactions keep their prefetch. The
+    /// cancel of its last consumer deletes an `auto_delete` queue, and what has returned to it: where another
+    /// handle has declared it, set a [prefetch](crate::Consume::prefetch) that fits. From an exclusive
+    /// consumer, or the active one of a queue with a single active consumer, another one may take over in
+    /// between.
     ///
     /// Small deliveries (below 4 KiB) are views of the blocks that were read, 64 to 256 KiB each; they are copied once
     /// the blocks that are kept have more than 4 MiB and four times their bytes.
