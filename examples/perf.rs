@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Scenarios: publish, publish-confirm, publish-confirm-seq, many-channels, tasks, consume-ack, consume-noack, connect,
-//! rpc. Environment: `BENCH_CONSUME=stream` takes deliveries from a stream instead of an actor, `BENCH_STYLE=await`
-//! awaits each publish before the next, `BENCH_RT=tokio` runs on a tokio runtime, with the I/O on a thread of its own.
+//! rpc. Environment: `BENCH_CONSUME=stream` takes deliveries from a stream instead of an actor, `BENCH_CONSUME=tasks`
+//! has a closure handle them as tasks, `BENCH_CONSUME=lanes` in 16 lanes; `BENCH_STYLE=await` awaits each publish before
+//! the next, `BENCH_RT=tokio` runs on a tokio runtime, with the I/O on a thread of its own.
 
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -17,8 +18,8 @@ use std::{
 
 use actix::prelude::*;
 use actix_pika::{
-    Channel, Confirm, Connection, Consume, DeclareQueue, Delivery, Exchange, OpenChannel, Publishing, Result,
-    connect, message::Properties,
+    Channel, Confirm, Connection, Consume, DeclareQueue, Delivery, Exchange, OpenChannel, Publishing, Queue,
+    Result, codec::Raw, connect, message::Properties, tasks::Task,
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -369,6 +370,11 @@ async fn consume(args: &Args, no_ack: bool) -> Result<(Meter, bool)> {
         meter.stop();
         drop(deliveries);
         (got, right)
+    } else if env_is("BENCH_CONSUME", "tasks") || env_is("BENCH_CONSUME", "lanes") {
+        let counted = consume_tasks(&queue, args).await?;
+        count(&channel, &args.queue).await?;
+        meter.stop();
+        counted
     } else {
         let (done, last) = oneshot::channel();
         let worker = Worker { want: args.messages, got: 0, right: 0, body: args.body, done: Some(done) };
@@ -400,6 +406,35 @@ async fn consume(args: &Args, no_ack: bool) -> Result<(Meter, bool)> {
     channel.queue(&args.queue).delete().await?;
     connection.close().await?;
     Ok((meter, got == args.messages && right == got && left == 0))
+}
+
+/// Consumes as tasks with a closure. Returns how many arrived, and how many had the right size.
+async fn consume_tasks(queue: &Queue, args: &Args) -> Result<(u64, u64)> {
+    let (want, body) = (args.messages, args.body);
+    let (done, last) = oneshot::channel();
+    let (mut got, mut right, mut done) = (0, 0, Some(done));
+    let mut tasks = queue.tasks::<Bytes>().codec(Raw).at_once(16).prefetch(args.prefetch);
+    if env_is("BENCH_CONSUME", "lanes") {
+        let next = std::sync::atomic::AtomicU32::new(0);
+        tasks = tasks.lanes(move |_, _| next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 16);
+    }
+    let running = tokio::spawn(tasks.run(move |task: Task<Bytes>| {
+        got += 1;
+        right += u64::from(task.len() == body);
+        if got == want
+            && let Some(done) = done.take()
+        {
+            let _ = done.send((got, right));
+        }
+        async move {
+            drop(task);
+            Ok(())
+        }
+    }));
+    let counted = last.await.expect("tasks");
+    tokio::task::yield_now().await;
+    running.abort();
+    Ok(counted)
 }
 
 async fn connects(args: &Args) -> Result<(Meter, bool)> {

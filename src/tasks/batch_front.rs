@@ -139,10 +139,12 @@ where
         }
         let Some(run) = this.run.as_pin_mut() else { return Poll::Pending };
         Poll::Ready(match ready!(run.poll(cx)) {
-            Ok(outcome) => {
-                let outcomes = outcome.into_outcomes(*this.tasks).into_iter();
-                Arc::new(Mutex::new(outcomes.map(|done| Some(Ran::Done(done))).collect()))
-            }
+            Ok(outcome) => match catch_unwind(AssertUnwindSafe(|| outcome.into_outcomes(*this.tasks))) {
+                Ok(done) => {
+                    Arc::new(Mutex::new(done.into_iter().map(|done| Some(Ran::Done(done))).collect()))
+                }
+                Err(_) => all_panicked(*this.tasks),
+            },
             Err(_) => all_panicked(*this.tasks),
         })
     }

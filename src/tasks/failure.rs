@@ -65,6 +65,12 @@ impl Failure {
         Self { verdict, cause: cause.into() }
     }
 
+    /// Returns the cause as text, also if writing it panics.
+    pub(crate) fn cause_text(&self) -> String {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.to_string()))
+            .unwrap_or_else(|_| "the cause cannot be written".into())
+    }
+
     /// Creates a failure after which the task is tried again by the policy of the consumer.
     ///
     /// # Examples
@@ -100,7 +106,8 @@ impl Failure {
         Self { verdict: Verdict::Reject, cause: cause.into() }
     }
 
-    /// Creates a failure after which the message returns to its queue, for another consumer.
+    /// Creates a failure after which the message returns to its queue, for another consumer: at once, or after a pause if
+    /// it has failed before, so that a message that nobody takes does not go in a circle.
     ///
     /// # Examples
     /// ```

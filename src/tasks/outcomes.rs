@@ -15,8 +15,17 @@ pub(crate) enum Outcome {
     Ack,
     /// `basic.reject`, without requeueing
     Reject,
-    /// `basic.reject`, with requeueing: not remembered
+    /// `basic.reject`, with requeueing; later, if the message has failed before. Not remembered.
     Requeue,
+    /// `basic.reject`, with requeueing, after a pause. Not remembered.
+    Return,
+}
+
+impl Outcome {
+    /// Returns whether the message leaves its queue.
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Self::Ack | Self::Reject)
+    }
 }
 
 /// By what a copy of a message is recognised.
@@ -62,7 +71,7 @@ impl Outcomes {
 
     /// Remembers an outcome, in place of the oldest one if there are too many.
     pub(crate) fn remember(&mut self, identity: Identity, outcome: Outcome) {
-        if !identity.has_id || outcome == Outcome::Requeue || self.capacity == 0 {
+        if !identity.has_id || !outcome.is_final() || self.capacity == 0 {
             return;
         }
         if self.outcomes.insert(identity.hash, outcome).is_some() {

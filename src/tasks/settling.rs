@@ -17,7 +17,7 @@ use super::{
     verdict::{Next, publish_again},
 };
 use crate::{
-    ConsumerEnd, Delivery, Error, ErrorKind, Result,
+    ConsumerEnd, Delivery, Error, ErrorKind, Requeue, Result,
     codec::Codec,
     retry::{self, Retried},
 };
@@ -36,7 +36,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     pub(super) fn ended(&mut self, slot: Slot, ran: Ran) {
         match ran {
             Ran::Done(Ok(())) => self.settle(slot, Outcome::Ack),
-            Ran::Done(Err(failure)) => self.failed(slot, failure.verdict(), &failure.to_string()),
+            Ran::Done(Err(failure)) => self.failed(slot, failure.verdict(), &failure.cause_text()),
             Ran::Panicked => self.failed(slot, Verdict::Retry, "the handler panicked"),
             Ran::TimedOut => self.failed(slot, Verdict::Retry, "the handler exceeded its time-out"),
             Ran::Unanswered => {
@@ -175,14 +175,14 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         match again {
             Some(pause) => self.schedule.pause(slot, Instant::now() + pause),
             None if stops => self.return_later(slot),
-            None => self.settle(slot, Outcome::Requeue),
+            None => self.settle(slot, Outcome::Return),
         }
     }
 
     /// Goes on with a task whose pause has ended.
     pub(super) fn go_on(&mut self, slot: Slot) {
         match self.schedule.get(slot).map(|held| held.then.clone()) {
-            Some(Then::Return) => self.settle(slot, Outcome::Requeue),
+            Some(Then::Return) => self.settle(slot, Outcome::Return),
             Some(Then::Publish(next, cause)) => self.publish(slot, next, cause),
             // It is the next one to start, when the front is ready.
             Some(Then::RunAgain) => self.put_back(slot),
@@ -211,7 +211,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         let Some(held) = self.schedule.finish(slot) else { return };
         self.count_finished();
         let delivery = held.delivery;
-        if outcome != Outcome::Requeue && delivery.is_stale() {
+        if outcome.is_final() && delivery.is_stale() {
             let identity = self.outcomes.identify(&facade::content_of(&delivery));
             self.outcomes.remember(identity, outcome);
             return facade::discard(delivery);
@@ -219,7 +219,12 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         let settled = match outcome {
             Outcome::Ack => delivery.ack(),
             Outcome::Reject => delivery.reject(false),
-            Outcome::Requeue => delivery.reject(true),
+            // Without a pause, a message that nobody takes would go in a circle.
+            Outcome::Requeue => {
+                drop(delivery.process(Requeue::Yes));
+                Ok(())
+            }
+            Outcome::Return => delivery.reject(true),
         };
         if let Err(error) = settled
             && error.kind() != ErrorKind::StaleDelivery
