@@ -231,3 +231,31 @@ async fn a_worker_ends_with_its_last_consumer() {
     events.finished().await;
     assert!(worker.addr().is_none());
 }
+
+/// WRK-16: a `System` that ends leaves nothing: what its worker holds returns to the queue, in order.
+#[actix::test]
+async fn the_end_of_a_system_gives_everything_back() {
+    let jobs = Jobs::new().await;
+    jobs.publish(1..=6).await;
+    let (report, mut begun) = reports();
+    let queue = jobs.queue.clone();
+    let system = std::thread::spawn(move || {
+        System::new().block_on(async move {
+            let go = Arc::new(Semaphore::new(0));
+            let worker = SupervisedWorker::new(move || Holding { begun: report.clone(), go: go.clone() })
+                .feed(queue.tasks::<Job>().at_once(4));
+            let worker = worker.start().await.unwrap();
+            assert_eq!(begun.take(4).await, [1, 2, 3, 4]);
+            worker
+        })
+    });
+    let ended = async || system.is_finished().then_some(());
+    crate::support::eventually("the end of the system", 20, ended).await;
+    let worker = system.join().unwrap();
+    assert!(worker.addr().is_none());
+    let report = within("the drain", 10, worker.drain(Duration::from_secs(10))).await;
+    assert_eq!(report.finished, 0);
+    jobs.oracle.wait_for_count("jobs", 6).await;
+    assert_eq!(consumers(&jobs, "jobs").await, 0);
+    assert_eq!(jobs.ids("jobs").await, [1, 2, 3, 4, 5, 6]);
+}

@@ -182,7 +182,7 @@ async fn a_panic_costs_the_attempt_of_its_own_task() {
     assert_eq!(play(&among_four, true, InActorFuture).await, again);
 }
 
-/// Panics at every job, and at no other.
+/// Reports each job, and holds it until the test lets it go. Ends when it is told to.
 struct Beside(tokio::sync::mpsc::UnboundedSender<(u32, u32)>, Arc<tokio::sync::Semaphore>);
 
 impl Actor for Beside {
