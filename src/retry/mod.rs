@@ -39,7 +39,15 @@
 //! A message comes back to the end of its queue, some milliseconds after its delay. Jobs are overtaken by
 //! later ones: what must be in order has no ladder. A pause asked for by
 //! [`Failure::retry_in`](crate::tasks::Failure::retry_in) takes the first step that is long enough, or the longest one.
-//! If the job queue is deleted, the steps keep what they have and try again every three minutes.
+//! If the job queue is deleted, the steps keep what they have and try again every three minutes. A step
+//! or the queue of dead letters that somebody has deleted is declared again by the next message that needs it. A message whose
+//! headers fill a frame has no room for a cause: its copy has only the count of tries.
+//!
+//! A queue that was declared otherwise has no ladder: [`Tasks::retry`](crate::tasks::Tasks::retry) refuses it, and names the
+//! argument that is missing, as far as its handle knows them: that of [`Channel::queue`](crate::Channel::queue)
+//! knows none, for queues whose dead letters are set by a policy. RabbitMQ cannot change the arguments of a
+//! queue: declare the jobs under a new name, and move what is left in the old queue with
+//! [`Queue::redrive`](crate::Queue::redrive).
 //!
 //! **Classic queues** ([`Retry::classic`]) dead-letter at most once: a broker that is killed while messages expire
 //! loses some of them (4 of 4,744 in a test), and they have no delivery limit: a message that ends the process comes back
@@ -58,13 +66,24 @@
 //! # Examples
 //! ```no_run
 //! # use std::time::Duration;
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Email { to: String }
+//! # mod smtp { pub async fn send(_: &super::Email) -> std::io::Result<()> { Ok(()) } }
 //! # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
-//! use actix_pika::{DeclareQueue, retry::Retry};
+//! use actix_pika::{DeclareQueue, retry::Retry, tasks::Task};
 //!
 //! let channel = connection.channel().await?;
 //! let ladder = Retry::ladder(&[1, 30, 600].map(Duration::from_secs));
 //! let mail = channel.declare_jobs(DeclareQueue::new("mail").quorum(), &ladder).await?;
-//! mail.publisher::<String>().publish(&"hello".to_owned()).await?;
+//!
+//! // What fails is tried again after a second, half a minute and ten minutes, and then a dead letter.
+//! let tasks = mail.tasks::<Email>().at_once(8).retry(ladder);
+//! let consumer = tasks.for_each(|email: Task<Email>| async move { Ok(smtp::send(&email).await?) }).await?;
+//!
+//! mail.publisher::<Email>().publish(&Email { to: "somebody@example.com".into() }).await?;
+//!
+//! // Later, when the reason is gone:
+//! let moved = channel.queue("mail.dead").redrive("mail").rate(50).run().await?;
+//! println!("{} moved, {} failed", moved.moved, moved.failed);
 //! # Ok(()) }
 //! ```
 

@@ -10,6 +10,7 @@ mod support;
 mod aio_pika;
 mod codecs;
 mod handlers;
+mod killed;
 mod master;
 mod pool;
 mod prelude;
