@@ -50,15 +50,29 @@ pub(super) async fn call(replies: &Replies, request: Request<'_>) -> Result<Cont
     let mut call = PendingCall { replies, number, reply };
     let publishing = request.publishing(replies, number);
     let publish = pin!(request.exchange.publish(publishing, request.key));
-    let reply = match select(&mut call.reply, publish).await {
-        Either::Left((reply, _)) => reply,
-        Either::Right((Err(cause), _)) => {
-            return Err(RpcError::of_publish(cause, request.exchange.channel().is_closed()));
+    let sent = match select(&mut call.reply, publish).await {
+        Either::Left((reply, _)) => Err(reply),
+        Either::Right((sent, _)) => Ok(sent),
+    };
+    let reply = match sent {
+        Err(reply) => reply,
+        Ok(sent) => {
+            let without_reply = match sent {
+                Ok(_) => RpcError::Timeout { may_have_run: true, cause: None },
+                Err(cause) => {
+                    let error = RpcError::of_publish(cause, request.exchange.channel().is_closed());
+                    // Lost on its way, or only its confirm was: then its reply comes to the queue, or it expires.
+                    if !matches!(error, RpcError::Lost { may_have_run: true, .. }) {
+                        return Err(error);
+                    }
+                    error
+                }
+            };
+            match timeout_at(until, &mut call.reply).await {
+                Ok(reply) => reply,
+                Err(_) => return Err(without_reply),
+            }
         }
-        Either::Right((Ok(_), _)) => match timeout_at(until, &mut call.reply).await {
-            Ok(reply) => reply,
-            Err(_) => return Err(RpcError::Timeout { may_have_run: true, cause: None }),
-        },
     };
     let content = reply.map_err(|_| RpcError::Closed { may_have_run: true, cause: replies.cause() })?;
     outcome(content)

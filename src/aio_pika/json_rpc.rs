@@ -47,8 +47,7 @@ const REPLY_QUEUE_EXPIRES: Duration = Duration::from_secs(600);
 /// has a deadline, and always ends. It ends with its last clone and its last [`Registration`], or by
 /// [`close`](Self::close).
 ///
-/// **Over a reconnect**: calls that the broker has confirmed wait on, and their replies come to the same queue. The methods
-/// are served on.
+/// **Over a reconnect**: calls that were sent wait on, and their replies come to the same queue. The methods are served on.
 ///
 /// # Examples
 /// ```no_run
@@ -137,13 +136,13 @@ impl JsonRpc {
     /// | [`Unroutable`](RpcError::Unroutable) | the method has no queue: aio-pika's `MessageProcessError` |
     /// | [`Timeout`](RpcError::Timeout) | no reply within the deadline; `may_have_run` is false if no server has taken the call, which came back as a dead letter: aio-pika's `TimeoutError` |
     /// | [`Remote`](RpcError::Remote) | the method has raised an exception: its class is the code, its `repr` the text, its arguments the data: aio-pika's `JsonRPCError` |
-    /// | [`Lost`](RpcError::Lost) | the server has rejected the call, or the connection was lost before the broker had confirmed it |
+    /// | [`Lost`](RpcError::Lost) | the server has rejected the call; or the connection was lost before the broker had confirmed it, and no reply came within the deadline |
     /// | [`Refused`](RpcError::Refused) | the queue of the method is full, or the broker refuses the call |
     /// | [`Codec`](RpcError::Codec) | the arguments are no object, or the result is not an `R` |
     /// | [`Closed`](RpcError::Closed) | the client or its channel is closed |
     ///
-    /// **Over a reconnect**: a call that the broker has confirmed waits on for its reply. One that is made meanwhile is sent
-    /// afterwards, within its deadline.
+    /// **Over a reconnect**: a call that was sent waits on for its reply. One that is made meanwhile is sent afterwards, within
+    /// its deadline.
     ///
     /// # Examples
     /// ```no_run

@@ -164,7 +164,8 @@ impl JsonRpcBuilder {
     }
 
     /// Sets whether a call is sent again if the connection is lost before the broker has confirmed it; it is not unless
-    /// set, and ends with [`RpcError::Lost`](crate::rpc::RpcError::Lost). For methods that may run twice.
+    /// set, and waits for a reply in case it has arrived, or ends with [`RpcError::Lost`](crate::rpc::RpcError::Lost) at its
+    /// deadline. For methods that may run twice.
     ///
     /// # Examples
     /// ```no_run

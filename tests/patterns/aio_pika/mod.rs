@@ -1,6 +1,7 @@
 //! The formats of aio-pika, against aio-pika itself and among Rust programs.
 
 mod calls;
+mod figures;
 mod master;
 mod python;
 mod wire;
