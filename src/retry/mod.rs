@@ -67,7 +67,7 @@
 //! ```no_run
 //! # use std::time::Duration;
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Email { to: String }
-//! # mod smtp { pub async fn send(_: &super::Email) -> std::io::Result<()> { Ok(()) } }
+//! # mod smtp { pub async fn send(_: &str) -> std::io::Result<()> { Ok(()) } }
 //! # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
 //! use actix_pika::{DeclareQueue, retry::Retry, tasks::Task};
 //!
@@ -77,7 +77,7 @@
 //!
 //! // What fails is tried again after a second, half a minute and ten minutes, and then a dead letter.
 //! let tasks = mail.tasks::<Email>().at_once(8).retry(ladder);
-//! let consumer = tasks.for_each(|email: Task<Email>| async move { Ok(smtp::send(&email).await?) }).await?;
+//! let consumer = tasks.for_each(|email: Task<Email>| async move { Ok(smtp::send(&email.to).await?) }).await?;
 //!
 //! mail.publisher::<Email>().publish(&Email { to: "somebody@example.com".into() }).await?;
 //!
