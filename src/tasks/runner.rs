@@ -162,7 +162,6 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
                     }
                     Poll::Pending => break,
                 }
-                // What waits in lanes goes first only if nothing more has arrived that is ready, too.
                 if let Some(slot) = self.schedule.start() {
                     *budget -= 1;
                     self.begin(slot);

@@ -1,15 +1,18 @@
 //! Tasks over a reconnect: no task runs beside its copy, and outcomes that came too late are remembered.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use actix_pika::tasks::{Failure, Task};
 use tokio::sync::Semaphore;
 
 use super::{Job, publish, reports};
-use crate::support::robust_connection::RobustConnection;
+use crate::support::{eventually, proxy::Cut, robust_connection::RobustConnection};
 
 /// TSK-20: a handler that runs while the connection is lost ends; the copy of its message waits for that, gets its
 /// outcome, and does not run.
@@ -128,4 +131,54 @@ async fn a_late_failure_runs_again_and_a_late_rejection_does_not() {
     oracle.wait_for_count("dead", 1).await;
     assert_eq!(oracle.drain_bodies("dead").await, [b"{\"id\":2}"]);
     assert!(reports.is_empty());
+}
+
+/// TSK-23: with cuts in the middle of handlers, no message runs beside its copy, none is lost, and the queue is empty at the
+/// end.
+#[actix::test]
+async fn cuts_in_the_middle_of_handlers_lose_nothing() {
+    for lanes in [false, true] {
+        let robust = RobustConnection::connect().await;
+        let channel = robust.channel().await;
+        let queue = channel.declare_queue("jobs").await.unwrap();
+        publish(&channel, 0..300).await;
+        let (report, mut reports) = reports();
+        let running = Arc::new(Mutex::new(BTreeSet::new()));
+        let in_handlers = running.clone();
+        let handle = move |job: Task<Job>| {
+            let (report, running) = (report.clone(), in_handlers.clone());
+            async move {
+                assert!(running.lock().unwrap().insert(job.id), "{} runs beside its copy", job.id);
+                tokio::time::sleep(std::time::Duration::from_millis(u64::from(job.id % 5) * 4)).await;
+                running.lock().unwrap().remove(&job.id);
+                report.send((job.id, job.attempt()))?;
+                Ok(())
+            }
+        };
+        let tasks = queue.tasks::<Job>().at_once(8);
+        let tasks = if lanes { tasks.lanes(|job, _| job.id % 11) } else { tasks };
+        let consumer = tasks.for_each(handle).await.unwrap();
+        let mut missing: BTreeSet<u32> = (0..300).collect();
+        let mut runs = 0;
+        while !missing.is_empty() {
+            let (id, attempt) = reports.next().await;
+            assert_eq!(attempt, 1);
+            missing.remove(&id);
+            runs += 1;
+            if runs % 40 == 0 {
+                robust.proxy.cut_all(Cut::Rst);
+            }
+        }
+        assert!(robust.proxy.accepted_count() > 3, "{} connections", robust.proxy.accepted_count());
+        let oracle = robust.oracle().await;
+        eventually("an empty queue", 20, async || {
+            let counts = oracle.queue_counts("jobs").await.unwrap();
+            (counts.0 == 0 && channel.load().unsettled == 0).then_some(())
+        })
+        .await;
+        let drained = consumer.drain(std::time::Duration::from_secs(5)).await;
+        assert_eq!((drained.given_back, drained.abandoned), (0, 0));
+        robust.connection.close().await.unwrap();
+        assert_eq!(oracle.count("jobs").await, 0);
+    }
 }
