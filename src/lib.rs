@@ -195,6 +195,7 @@
 pub mod aio_pika;
 mod batch_publish;
 mod batches;
+mod caught;
 mod channel;
 pub mod codec;
 mod connect;

@@ -10,7 +10,7 @@ use super::{
     Publisher,
     publish::{Route, queue},
 };
-use crate::{Publishing, Result, codec::Codec, message::Confirmation, runtime};
+use crate::{Error, Publishing, Result, caught::caught, codec::Codec, message::Confirmation, runtime};
 
 /// The results of messages that a [`Publisher::recipient`] takes: `Result<Confirmation>`, or `()`.
 ///
@@ -65,6 +65,8 @@ where
     /// | `Result<Confirmation>` | after the confirm | is the result |
     /// | `()` | `Ok` after the confirm | is logged; `send` returns `MailboxError::Closed` |
     ///
+    /// A codec or a function of the [key](Self::key_by) that panics makes that publish fail with `Codec`.
+    ///
     /// While the publish window is full it takes no message from its mailbox, so that `try_send` fails with
     /// `SendError::Full`. `do_send` has no such limit: its messages wait in the mailbox.
     ///
@@ -117,7 +119,12 @@ where
     type Result = Outgoing;
 
     fn handle(&mut self, value: T, _: &mut Self::Context) -> Outgoing {
-        Outgoing(self.publisher.message(&value))
+        // A panic costs this message only.
+        let message = caught(|| self.publisher.message(&value));
+        caught(|| drop(value));
+        Outgoing(
+            message.unwrap_or_else(|| Err(Error::codec("the codec or the function of the key panicked"))),
+        )
     }
 }
 

@@ -56,7 +56,7 @@ pub trait BatchOutcome {
 
 impl BatchOutcome for Done {
     fn into_outcomes(self, tasks: usize) -> Vec<Done> {
-        let failed = self.err().map(|failure| (failure.verdict(), failure.cause_text()));
+        let failed = self.err().map(|failure| (failure.verdict(), failure.into_text()));
         let one = || match &failed {
             Some((verdict, cause)) => Err(Failure::new(*verdict, cause.as_str())),
             None => Ok(()),

@@ -1,6 +1,16 @@
 //! What a handler returns: done, or a failure with its verdict.
 
-use std::{error, fmt, time::Duration};
+use std::{
+    error,
+    fmt::{self, Write as _},
+    iter,
+    time::Duration,
+};
+
+use crate::caught::caught;
+
+/// Causes behind the first one that are written.
+const MOST_SOURCES: usize = 16;
 
 type Cause = Box<dyn error::Error + Send + Sync>;
 
@@ -63,12 +73,6 @@ pub enum Verdict {
 impl Failure {
     pub(super) fn new(verdict: Verdict, cause: impl Into<Cause>) -> Self {
         Self { verdict, cause: cause.into() }
-    }
-
-    /// Returns the cause as text, also if writing it panics.
-    pub(crate) fn cause_text(&self) -> String {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.to_string()))
-            .unwrap_or_else(|_| "the cause cannot be written".into())
     }
 
     /// Creates a failure after which the task is tried again by the policy of the consumer.
@@ -136,6 +140,14 @@ impl Failure {
         self.verdict
     }
 
+    /// Returns the text of the cause, up to where it fails or panics.
+    pub(super) fn into_text(self) -> String {
+        let mut text = String::new();
+        caught(|| write!(text, "{self}"));
+        caught(|| drop(self));
+        text
+    }
+
     /// Returns the cause.
     ///
     /// # Examples
@@ -158,12 +170,9 @@ impl<E: error::Error + Send + Sync + 'static> From<E> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cause)?;
-        let mut source = self.cause.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
+        // A chain without an end would be written for ever.
+        let mut sources = iter::successors(self.cause.source(), |cause| cause.source()).take(MOST_SOURCES);
+        sources.try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 

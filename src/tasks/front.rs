@@ -1,22 +1,18 @@
 //! Who handles the tasks of a runner: a closure, or an actor.
 
 use std::{
-    any::Any,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use actix::{MailboxError, Recipient, dev::RecipientRequest};
-use futures_util::{
-    FutureExt,
-    future::{CatchUnwind, Map},
-};
+use futures_util::{FutureExt, future::Map};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Done, Task, schedule::Slot};
+use crate::caught::caught;
 
 /// How a handler ended.
 #[derive(Debug)]
@@ -65,14 +61,12 @@ pub(crate) trait Front<T> {
 #[derive(Debug)]
 pub(crate) struct ClosureFront<F>(pub(crate) F);
 
-type Caught = Result<Done, Box<dyn Any + Send>>;
-
 impl<T, F, Fut> Front<T> for ClosureFront<F>
 where
     F: FnMut(Task<T>) -> Fut,
     Fut: Future<Output = Done>,
 {
-    type Run = Map<CatchUnwind<AssertUnwindSafe<Fut>>, fn(Caught) -> Ran>;
+    type Run = Map<Fut, fn(Done) -> Ran>;
 
     const ENDS_WHEN_DROPPED: bool = true;
 
@@ -82,9 +76,8 @@ where
 
     fn start(&mut self, task: Task<T>) -> Option<Self::Run> {
         let closure = &mut self.0;
-        let run = catch_unwind(AssertUnwindSafe(|| closure(task))).ok()?;
-        let ran: fn(Caught) -> Ran = |caught| caught.map_or(Ran::Panicked, Ran::Done);
-        Some(AssertUnwindSafe(run).catch_unwind().map(ran))
+        let run = caught(|| closure(task))?;
+        Some(run.map(Ran::Done as fn(Done) -> Ran))
     }
 
     fn is_alive(&self) -> bool {
@@ -109,7 +102,8 @@ impl<T: Send + 'static> Front<T> for ActorFront<T> {
 
     fn start(&mut self, task: Task<T>) -> Option<Self::Run> {
         let ran: fn(Answer) -> Ran = |answer| answer.map_or(Ran::Unanswered, Ran::Done);
-        Some(self.0.send(task).map(ran))
+        // The task is dropped if the actor is gone.
+        Some(caught(|| self.0.send(task))?.map(ran))
     }
 
     fn is_alive(&self) -> bool {
@@ -118,7 +112,8 @@ impl<T: Send + 'static> Front<T> for ActorFront<T> {
 }
 
 pin_project! {
-    /// A handler at work, with its task and its time-out.
+    /// A handler at work, with its task and its time-out. It may panic, and so may what it owns or returns when that is
+    /// dropped.
     pub(crate) struct Running<R> {
         #[pin]
         run: Option<R>,
@@ -126,6 +121,13 @@ pin_project! {
         timeout: Option<Pin<Box<Sleep>>>,
         timed_out: bool,
         ends_when_dropped: bool,
+    }
+
+    impl<R> PinnedDrop for Running<R> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut run = this.project().run;
+            caught(|| run.set(None));
+        }
     }
 }
 
@@ -142,8 +144,12 @@ impl<R: Future<Output = Ran>> Future for Running<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Slot, Ran)> {
         let mut this = self.project();
         let Some(run) = this.run.as_mut().as_pin_mut() else { return Poll::Pending };
-        if let Poll::Ready(ran) = run.poll(cx) {
-            let ran = if *this.timed_out && !matches!(ran, Ran::Unanswered) { Ran::TimedOut } else { ran };
+        let timed_out = *this.timed_out;
+        let polled = caught(|| {
+            let is_late = |ran: &Ran| timed_out && !matches!(ran, Ran::Unanswered);
+            run.poll(cx).map(|ran| if is_late(&ran) { Ran::TimedOut } else { ran })
+        });
+        if let Poll::Ready(ran) = polled.unwrap_or(Poll::Ready(Ran::Panicked)) {
             return Poll::Ready((*this.slot, ran));
         }
         let Some(timeout) = this.timeout else { return Poll::Pending };
@@ -153,8 +159,7 @@ impl<R: Future<Output = Ran>> Future for Running<R> {
         if !*this.ends_when_dropped {
             return Poll::Pending;
         }
-        // What the handler owns may panic when it is dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| this.run.set(None)));
+        caught(|| this.run.set(None));
         Poll::Ready((*this.slot, Ran::TimedOut))
     }
 }

@@ -1,18 +1,17 @@
 //! How the runner takes deliveries and starts their tasks.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use actix_pika_actors::facade;
 use tokio::time::Instant;
 
 use super::{
     Task, TaskToken,
     front::{Front, Ran, Running},
-    runner::{Held, Runner, Then},
+    runner::{Early, Held, Runner, Then},
     schedule::Slot,
 };
 use crate::{
     Delivery, Error, Result,
+    caught::caught,
     codec::{Codec, decode_checked},
     message::Content,
     retry,
@@ -22,7 +21,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     pub(super) fn arrive(&mut self, delivery: Delivery, generation: u64) {
         let mut held = Held {
             delivery,
-            decoded: None,
+            decoded: Early(None),
             generation,
             failures: 0,
             accidents: 0,
@@ -34,13 +33,14 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         if let Some(lane_of) = &self.settings.lane_of {
             let content = facade::content_of(&held.delivery);
             let decoded = decode(&self.codec, &content).and_then(|value| {
-                let of = catch_unwind(AssertUnwindSafe(|| lane_of(&value, &content)));
-                of.map(|of| (value, of)).map_err(|_| Error::codec("the function of its lane panicked"))
+                lane = caught(|| lane_of(&value, &content));
+                if lane.is_some() {
+                    return Ok(value);
+                }
+                caught(|| drop(value));
+                Err(Error::codec("the function of its lane panicked"))
             });
-            held.decoded = Some(decoded.map(|(value, of)| {
-                lane = Some(of);
-                (value, content)
-            }));
+            held.decoded = Early(Some(decoded.map(|value| (value, content))));
         }
         let copy_of = if held.delivery.redelivered() { self.original_of(&held) } else { None };
         self.schedule.arrive(held, lane, copy_of);
@@ -48,7 +48,9 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
 
     /// Returns the stale task that still runs, of whose message this is a copy.
     fn original_of(&self, copy: &Held<T>) -> Option<Slot> {
-        let stale = || self.schedule.begun().filter(|(_, held)| held.generation < copy.generation);
+        // Without a reconnect, too: RabbitMQ 4.3 takes back what a consumer of a quorum queue has that it cancels.
+        let is_stale = |held: &Held<T>| held.generation < copy.generation || held.delivery.is_stale();
+        let stale = || self.schedule.begun().filter(|(_, held)| is_stale(held));
         stale().next()?;
         let identify = |held: &Held<T>| self.outcomes.identify(&facade::content_of(&held.delivery));
         let identity = identify(copy);
@@ -63,8 +65,8 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             return self.drop_stale(slot);
         }
         let redelivered = held.delivery.redelivered();
-        let decoded = held.decoded.take();
-        let content = match &decoded {
+        let mut early = Early(held.decoded.0.take());
+        let content = match &early.0 {
             Some(Ok((_, content))) => Some(content),
             _ => None,
         };
@@ -77,7 +79,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
                 return self.settle(slot, outcome);
             }
         }
-        let decoded = decoded.unwrap_or_else(|| {
+        let decoded = early.0.take().unwrap_or_else(|| {
             let content = facade::content_of(&held.delivery);
             decode(&self.codec, &content).map(|value| (value, content))
         });
@@ -100,6 +102,5 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
 
 /// Decodes a message. A codec that panics makes it undecodable.
 fn decode<T: 'static>(codec: &impl Codec<T>, content: &Content) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(|| decode_checked(codec, content)))
-        .unwrap_or_else(|_| Err(Error::codec("the codec panicked")))
+    caught(|| decode_checked(codec, content)).unwrap_or_else(|| Err(Error::codec("the codec panicked")))
 }

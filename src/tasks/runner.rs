@@ -24,7 +24,8 @@ use super::{
     verdict::{Means, Next},
 };
 use crate::{
-    ConsumerEnd, Delivery, DeliveryStream, Result, codec::Codec, message::Content, retry::RetryLadder,
+    ConsumerEnd, Delivery, DeliveryStream, Result, caught::caught, codec::Codec, message::Content,
+    retry::RetryLadder,
 };
 
 /// How much a poll does before other tasks of the thread get their turn.
@@ -62,7 +63,7 @@ pub(super) enum Then {
 pub(super) struct Held<T> {
     pub(super) delivery: Delivery,
     /// What it was decoded to, if that was done before its turn.
-    pub(super) decoded: Option<Result<(T, Content)>>,
+    pub(super) decoded: Early<T>,
     /// That of its stream: if the stream has another one, it is stale.
     pub(super) generation: u64,
     /// How often its task has failed here.
@@ -73,6 +74,15 @@ pub(super) struct Held<T> {
     /// How often its copy could not be published.
     pub(super) refusals: u32,
     pub(super) progress: Option<Progressing>,
+}
+
+/// The value of a message before its turn. It may panic when it is dropped.
+pub(super) struct Early<T>(pub(super) Option<Result<(T, Content)>>);
+
+impl<T> Drop for Early<T> {
+    fn drop(&mut self) {
+        caught(|| self.0 = None);
+    }
 }
 
 /// Where deliveries come from.

@@ -36,7 +36,10 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     pub(super) fn ended(&mut self, slot: Slot, ran: Ran) {
         match ran {
             Ran::Done(Ok(())) => self.settle(slot, Outcome::Ack),
-            Ran::Done(Err(failure)) => self.failed(slot, failure.verdict(), &failure.cause_text()),
+            Ran::Done(Err(failure)) => {
+                let verdict = failure.verdict();
+                self.failed(slot, verdict, &failure.into_text());
+            }
             Ran::Panicked => self.failed(slot, Verdict::Retry, "the handler panicked"),
             Ran::TimedOut => self.failed(slot, Verdict::Retry, "the handler exceeded its time-out"),
             Ran::Unanswered => {

@@ -19,6 +19,9 @@ pub(crate) fn publish_again(refusals: u32) -> Option<Duration> {
     (refusals < REFUSALS).then_some(*pause)
 }
 
+/// The longest pause, so that its end cannot overflow: ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// The means that a consumer has for failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Means {
@@ -61,7 +64,7 @@ impl Means {
         match PAUSES.get(failures.saturating_sub(1) as usize) {
             Some(pause) => {
                 let pause = pause.mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0));
-                Next::RunAgain(pause.max(at_least.unwrap_or_default()))
+                Next::RunAgain(pause.max(at_least.unwrap_or_default()).min(LONGEST))
             }
             None if self.dead_letters => Next::Reject,
             None => Next::Hold(HOLD),
@@ -96,6 +99,7 @@ mod tests {
             NOTHING.after(Verdict::RetryIn(Duration::from_millis(1)), 2, 0.5),
             Next::RunAgain(Duration::from_secs(1))
         );
+        assert_eq!(NOTHING.after(Verdict::RetryIn(Duration::MAX), 1, 0.5), Next::RunAgain(LONGEST));
         assert_eq!(LADDER.after(Verdict::RetryIn(minute), 9, 0.5), Next::Step(Some(minute)));
     }
 

@@ -167,6 +167,21 @@ async fn a_recipient_of_messages_without_a_result_publishes() {
     assert_eq!(within("a reply", 10, nowhere.send(Tick(2))).await, Err(MailboxError::Closed), "it lives on");
 }
 
+/// PBL-09: a function for the routing key that panics costs its own message; the recipient lives on.
+#[actix::test]
+async fn a_recipient_outlives_a_key_that_panics() {
+    let bench = Bench::open(true).await;
+    let queue = bench.channel.declare_queue("ticks").await.unwrap();
+    let key = |tick: &Tick| {
+        assert!(tick.0 != 1, "the function of the key panics in this test");
+        "ticks".to_owned()
+    };
+    let ticks = bench.channel.default_exchange().publisher::<Tick>().key_by(key).recipient().unwrap();
+    assert_eq!(within("a reply", 10, ticks.send(Tick(1))).await, Err(MailboxError::Closed));
+    assert_eq!(within("a reply", 10, ticks.send(Tick(2))).await, Ok(()));
+    assert_eq!(next(&queue).await, "2");
+}
+
 /// PBL-05: while the publish window is full, `try_send` fails, and what was taken is published afterwards.
 #[actix::test]
 async fn a_full_window_fills_the_mailbox() {

@@ -2,6 +2,7 @@
 
 mod batches;
 mod drain;
+mod hostile;
 mod ladder;
 mod lanes;
 mod panics;
