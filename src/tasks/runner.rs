@@ -183,6 +183,8 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
                 Poll::Ready(Some(delivery)) => {
                     *budget -= 1;
                     let generation = stream.yielded_generation();
+                    // It may have changed since the poll began, on another thread.
+                    self.renew(generation);
                     self.arrive(delivery, generation);
                 }
                 Poll::Ready(None) => {
@@ -220,12 +222,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         match &mut self.source {
             Source::Consuming(stream) => {
                 let generation = stream.generation();
-                if generation > self.generation {
-                    self.generation = generation;
-                    // The broker delivers again what has not begun.
-                    let stale = self.schedule.take_waiting();
-                    stale.into_iter().for_each(|held| facade::discard(held.delivery));
-                }
+                self.renew(generation);
                 false
             }
             Source::Closing(cancel, end) => {
@@ -241,10 +238,21 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         }
     }
 
+    /// After a reconnect, drops what has not begun: the broker delivers it again.
+    fn renew(&mut self, generation: u64) {
+        if generation > self.generation {
+            self.generation = generation;
+            let stale = self.schedule.take_waiting();
+            stale.into_iter().for_each(|held| facade::discard(held.delivery));
+        }
+    }
+
     fn poll_request(&mut self) {
         let Request::Stop(deadline) = self.control.request() else { return };
         self.deadline = deadline;
-        if matches!(self.source, Source::Consuming(_)) {
+        // Others may have ended the consumer, which leaves what has not begun.
+        let has_unbegun = self.schedule.waiting() > 0 || self.schedule.next_due().is_some();
+        if has_unbegun || matches!(self.source, Source::Consuming(_)) {
             self.close(ConsumerEnd::Cancelled);
         }
     }

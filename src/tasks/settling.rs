@@ -132,7 +132,12 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             }
             Next::Requeue if stops => self.return_later(slot),
             Next::Requeue => self.settle(slot, Outcome::Requeue),
-            Next::Reject => self.settle(slot, Outcome::Reject),
+            Next::Reject => {
+                if !self.settings.means.dead_letters {
+                    self.warn_once("has no known dead-letter exchange: the broker drops what is rejected");
+                }
+                self.settle(slot, Outcome::Reject);
+            }
             Next::Step(_) | Next::DeadLetter => self.publish(slot, next, cause.into()),
         }
     }
@@ -165,6 +170,10 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     /// the ladder, it is not acknowledged.
     pub(super) fn published(&mut self, slot: Slot, result: Result<()>) {
         let Err(error) = result else { return self.settle(slot, Outcome::Ack) };
+        if error.kind() == ErrorKind::Limit {
+            log::warn!("queue {:?}: a message has no room for the headers of a retry: {error}", self.queue);
+            return self.settle(slot, Outcome::Reject);
+        }
         let stops = !matches!(self.source, Source::Consuming(_));
         let Some(held) = self.schedule.get_mut(slot) else { return };
         held.refusals = held.refusals.saturating_add(1);
@@ -282,10 +291,11 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         let source = std::mem::replace(&mut self.source, Source::Ended(end.clone()));
         let Source::Consuming(mut stream) = source else {
             self.source = source;
-            for held in self.schedule.take_waiting() {
-                self.report.given_back += 1;
-                self.leave_over(held.delivery, false);
-            }
+            let waiting = self.schedule.take_waiting().into_iter().map(|held| (held.delivery, false));
+            let mut unbegun: Vec<_> = waiting.collect();
+            unbegun.extend(self.schedule.take_paused().into_iter().map(|held| (held.delivery, true)));
+            self.report.given_back += unbegun.len();
+            unbegun.into_iter().for_each(|(delivery, failed)| self.leave_over(delivery, failed));
             return;
         };
         let waiting = self.schedule.take_waiting();

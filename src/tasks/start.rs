@@ -122,7 +122,10 @@ impl<T: 'static, C: Codec<T>> Tasks<T, C> {
     }
 
     /// Starts the consumer, and returns the runner of its tasks, and the handle.
-    pub(crate) async fn start<F: Front<T>>(self, front: F) -> Result<(Runner<T, C, F>, TaskConsumer)> {
+    pub(crate) async fn start<F: Front<T>>(mut self, front: F) -> Result<(Runner<T, C, F>, TaskConsumer)> {
+        if matches!(self.order, Order::Queue) {
+            self.at_once = 1;
+        }
         let prefetch = self.effective_prefetch();
         let ladder = match &self.retry {
             Some(_) if !self.overtaking && !matches!(self.order, Order::Any) => {
