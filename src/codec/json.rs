@@ -8,6 +8,8 @@ use crate::{Error, Result, message::Content};
 
 /// The JSON codec (`application/json`), the default.
 ///
+/// A type needs both `Serialize` and `Deserialize`, also if it is only published or only consumed.
+///
 /// # Examples
 /// ```
 /// use actix_pika::codec::{Codec, Json};

@@ -32,6 +32,9 @@ pub type Done = Result<(), Failure>;
 /// It does not implement [`std::error::Error`], so that the `?` operator makes a failure of every error: one
 /// that is retried.
 ///
+/// An error that is no [`std::error::Error`] itself, such as `anyhow::Error`, `Box<dyn Error + Send + Sync>` or a text,
+/// takes `map_err(Failure::retry)`.
+///
 /// | created by | the message |
 /// |---|---|
 /// | `?`, [`retry`](Self::retry) | is tried again by the policy of the consumer, after its next pause |

@@ -45,7 +45,7 @@
 //! |---|---|
 //! | returns `Ok(())` | is acknowledged |
 //! | returns a [`Failure`] to retry, as `?` does; panics; exceeds its [time-out](Tasks::timeout) | is tried again: see below |
-//! | returns [`Failure::reject`] | is rejected, and dead-lettered with the reason by a [ladder](Tasks::retry), or else by the dead-letter exchange of its queue |
+//! | returns [`Failure::reject`] | is rejected, and dead-lettered with the reason by a [ladder](Tasks::retry), or else by the dead-letter exchange of its queue; without one, the broker drops it |
 //! | returns [`Failure::requeue`] | returns to its queue |
 //! | is an actor that stops | returns to its queue, and the consumer ends |
 //! | loses the connection | is delivered again; that copy waits until the handler has ended |
@@ -74,13 +74,20 @@
 //! returns to the queue. A [supervised worker](crate::worker) is built again instead, and goes on with it. A
 //! blocking closure stops everything on its arbiter: use `actix_web::web::block`, or an actor in a `SyncArbiter`.
 //!
+//! # The end of a process
+//!
+//! [`TaskConsumer::drain`] takes no more tasks, waits for those that run, and gives back the rest. Close the connection
+//! after it, which writes the last acknowledgements: `consumer.drain(limit).await`, then `connection.close().await`. A
+//! consumer that [`Tasks::run`] runs has no handle: dropping its future gives everything back, and cuts off what runs.
+//!
 //! # How often a task runs
 //!
 //! At least once. A message is delivered again if its handler ran while the connection was lost, or if the process ended.
 //! For messages with an id, the outcome of a handler that ended too late is kept, and its copy gets it without a second
 //! run, if this consumer receives it. That is no protection from duplicates when a process ends.
 //!
-//! A handler that runs longer than the broker's delivery timeout (30 minutes) loses its delivery in the same way.
+//! A handler that runs longer than the broker's delivery timeout (30 minutes) loses its delivery in the same way. So does a
+//! pause of a retry in place ([`Failure::retry_in`]): longer ones need a ladder.
 
 #[cfg(feature = "aio-pika")]
 pub(crate) use self::front::ClosureFront;

@@ -19,7 +19,7 @@ use crate::message::Content;
 /// use actix::prelude::*;
 /// use actix_pika::tasks::{Done, Task};
 ///
-/// #[derive(serde::Deserialize)]
+/// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Email { to: String }
 ///
 /// struct Mailer;
