@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -13,7 +14,7 @@ use actix_pika::{
     Channel, Connector, Error, ErrorKind,
     pool::{Pool, PoolItem, Pooled},
 };
-use futures_util::{future::join_all, poll};
+use futures_util::{FutureExt, future::join_all, poll};
 use tokio::sync::Barrier;
 
 use crate::support::{broker::Vhost, robust_connection::RobustConnection, within};
@@ -180,6 +181,27 @@ async fn a_failed_or_dropped_factory_leaves_its_place_to_the_next() {
     assert_eq!((tries.load(SeqCst), pool.used()), (3, 1));
     drop(item);
     assert_eq!(pool.idle(), 1);
+}
+
+/// POOL-05: a factory that panics leaves its place to the next user, and a guard is dropped on any thread.
+#[actix::test]
+async fn a_factory_that_panics_leaves_its_place_to_the_next() {
+    let tries = AtomicUsize::new(0);
+    let pool = Pool::new(1, move || {
+        let tries = tries.fetch_add(1, SeqCst);
+        assert!(tries > 0, "the factory panics in this test");
+        async move {
+            assert!(tries > 1, "its future panics in this test");
+            Ok(Item::default())
+        }
+    });
+    for _ in 0..2 {
+        assert!(AssertUnwindSafe(pool.get()).catch_unwind().await.is_err());
+        assert_eq!((pool.idle(), pool.used()), (0, 0));
+    }
+    let item = within("an item", 5, pool.get()).await.unwrap();
+    std::thread::spawn(move || drop(item)).join().unwrap();
+    assert_eq!((pool.idle(), pool.used()), (1, 0));
 }
 
 #[actix::test]

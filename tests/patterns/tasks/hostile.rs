@@ -25,7 +25,9 @@ use futures_util::StreamExt;
 use tokio::sync::Semaphore;
 
 use super::{Job, Jobs, publish, reports};
-use crate::support::{oracle::Oracle, robust_connection::RobustConnection, until_unsettled, within};
+use crate::support::{
+    oracle::Oracle, proxy::Direction, robust_connection::RobustConnection, until_unsettled, within,
+};
 
 static NEVER: Semaphore = Semaphore::const_new(0);
 
@@ -371,4 +373,44 @@ async fn a_ladder_bears_any_message_and_any_steps() {
     let oracle = Oracle::connect(&vhost.url()).await;
     oracle.wait_for_count("jobs.dead", 6).await;
     until_unsettled(&channel, 0).await;
+}
+
+/// TSK-89: while the broker confirms no copy, no more tasks begin than run at once, and no more is held than the prefetch;
+/// a drain ends at its limit, and every message is still there.
+#[actix::test]
+async fn a_ladder_that_is_not_confirmed_stops_its_consumer() {
+    let mut robust = RobustConnection::connect().await;
+    let channel = robust.channel().await;
+    let ladder = Retry::ladder(&[Duration::from_secs(600)]);
+    let queue = within("the queues", 20, channel.declare_jobs("jobs", &ladder)).await.unwrap();
+    publish(&channel, 1..=10).await;
+    let (report, mut reports) = reports();
+    let gate = Arc::new(Semaphore::new(0));
+    let handlers_gate = gate.clone();
+    let handle = move |job: Task<Job>| {
+        let (report, gate) = (report.clone(), handlers_gate.clone());
+        async move {
+            report.send(job.id)?;
+            let _permit = gate.acquire().await?;
+            Err(Failure::retry("busy"))
+        }
+    };
+    let tasks = queue.tasks::<Job>().at_once(2).prefetch(4).retry(ladder);
+    let consumer = within("the consumer", 20, tasks.for_each(handle)).await.unwrap();
+    assert_eq!(reports.take(2).await, [1, 2]);
+    until_unsettled(&channel, 4).await;
+    robust.proxy.stall(Direction::ToClient);
+    gate.add_permits(10);
+    let oracle = robust.oracle().await;
+    oracle.wait_for_count("jobs.retry.600000", 2).await;
+    assert_eq!(channel.load().unsettled, 4);
+    let drained = within("a drain", 10, consumer.drain(Duration::from_millis(100))).await;
+    assert_eq!((drained.finished, drained.given_back, drained.abandoned), (0, 2, 2));
+    assert!(reports.is_empty());
+    // The copies are in the ladder, but nobody knows: their messages return.
+    robust.proxy.resume(Direction::ToClient);
+    oracle.wait_for_count("jobs", 10).await;
+    assert_eq!(oracle.count("jobs.retry.600000").await, 2);
+    robust.cut_and_recover().await;
+    assert_eq!(oracle.queue_counts("jobs").await, Some((10, 0)), "what was drained does not start again");
 }
