@@ -311,12 +311,18 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         self.source = Source::Closing(Box::pin(cancel), end);
     }
 
-    /// The consumer has ended without being cancelled here.
+    /// The consumer has ended without being cancelled here. What runs goes on; what pauses returns.
     pub(super) fn ended_by_others(&mut self, end: ConsumerEnd) {
         if matches!(end, ConsumerEnd::Closed(_)) {
             self.schedule.take_waiting().into_iter().for_each(|held| facade::discard(held.delivery));
         }
         self.source = Source::Ended(end);
+        while let Some(due) = self.schedule.next_due() {
+            let paused = self.schedule.resume(due).and_then(|slot| self.schedule.finish(slot));
+            if let Some(held) = paused {
+                self.leave_over(held.delivery, true);
+            }
+        }
     }
 
     fn warn_once(&mut self, what: &str) {

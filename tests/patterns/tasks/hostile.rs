@@ -414,3 +414,31 @@ async fn a_ladder_that_is_not_confirmed_stops_its_consumer() {
     robust.cut_and_recover().await;
     assert_eq!(oracle.queue_counts("jobs").await, Some((10, 0)), "what was drained does not start again");
 }
+
+/// TSK-90: a consumer whose connection is closed, or whose queue is deleted, has ended, though a task has a long pause.
+#[actix::test]
+async fn a_pause_does_not_outlast_its_consumer() {
+    for close in [true, false] {
+        let jobs = Jobs::new().await;
+        let (report, mut reports) = reports();
+        let handle = move |job: Task<Job>| {
+            report.send(job.id).unwrap();
+            std::future::ready(Err(Failure::retry_in(Duration::from_secs(3600), "busy")))
+        };
+        jobs.publish([1, 2]).await;
+        let tasks = jobs.queue.tasks::<Job>().at_once(4).lanes(|_, _| 0);
+        let consumer = tasks.for_each(handle).await.unwrap();
+        assert_eq!(reports.next().await, 1);
+        jobs.until_unsettled(2).await;
+        if close {
+            jobs.connection.close().await.unwrap();
+            assert!(matches!(within("the end", 10, consumer.ended()).await, ConsumerEnd::Closed(_)));
+        } else {
+            jobs.channel.queue("jobs").delete().await.unwrap();
+            // The next one of the lane begins, and its pause cannot wait either.
+            assert_eq!(reports.next().await, 2);
+            assert!(matches!(within("the end", 10, consumer.ended()).await, ConsumerEnd::CancelledByBroker));
+        }
+        assert!(reports.is_empty());
+    }
+}
