@@ -56,16 +56,39 @@ use crate::{
 #[must_use = "await it to wait for the broker's confirm, or drop it to ignore the outcome"]
 pub struct Confirm {
     outbox: Arc<Outbox>,
-    /// 0 without confirms.
-    sequence: u64,
-    resolved: bool,
+    publish: AwaitedPublish,
     deadline: OwnDeadline,
+}
+
+/// The sequence number of a publish, 0 without confirms, and in the highest bit whether its outcome was returned.
+///
+/// One word, because applications keep a whole window of confirms.
+#[derive(Clone, Copy)]
+struct AwaitedPublish(u64);
+
+impl AwaitedPublish {
+    const RETURNED: u64 = 1 << 63;
+
+    #[inline]
+    fn sequence(self) -> u64 {
+        self.0 & !Self::RETURNED
+    }
+
+    #[inline]
+    fn returned(&mut self) {
+        self.0 |= Self::RETURNED;
+    }
+
+    #[inline]
+    fn is_awaited(self) -> bool {
+        self.0 != 0 && self.0 & Self::RETURNED == 0
+    }
 }
 
 impl Confirm {
     #[inline]
     pub(super) fn new(outbox: Arc<Outbox>, sequence: u64, deadline: OwnDeadline) -> Self {
-        Self { outbox, sequence, resolved: sequence == 0, deadline }
+        Self { outbox, publish: AwaitedPublish(sequence), deadline }
     }
 
     /// Returns the sequence number of the publish on its channel, counted from 1; `None` without confirms.
@@ -83,7 +106,7 @@ impl Confirm {
     /// # }
     /// ```
     pub fn sequence(&self) -> Option<u64> {
-        (self.sequence > 0).then_some(self.sequence)
+        Some(self.publish.sequence()).filter(|sequence| *sequence > 0)
     }
 }
 
@@ -92,21 +115,22 @@ impl Future for Confirm {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.sequence == 0 {
+        let this = &mut *self;
+        let sequence = this.publish.sequence();
+        if sequence == 0 {
             return Poll::Ready(Ok(Confirmation::new(0, 0)));
         }
-        let this = &mut *self;
-        let result = ready!(poll_outcome(&this.outbox, this.sequence, &mut this.deadline, cx));
-        self.resolved = true;
-        Poll::Ready(result.map(|epoch| Confirmation::new(self.sequence, epoch)))
+        let result = ready!(poll_outcome(&this.outbox, sequence, &mut this.deadline, cx));
+        this.publish.returned();
+        Poll::Ready(result.map(|epoch| Confirmation::new(sequence, epoch)))
     }
 }
 
 impl Drop for Confirm {
     #[inline]
     fn drop(&mut self) {
-        if !self.resolved {
-            self.outbox.forget_confirm(self.sequence);
+        if self.publish.is_awaited() {
+            self.outbox.forget_confirm(self.publish.sequence());
         }
     }
 }
@@ -138,6 +162,6 @@ impl Outbox {
 
 impl fmt::Debug for Confirm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Confirm").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("Confirm").field("sequence", &self.publish.sequence()).finish_non_exhaustive()
     }
 }
