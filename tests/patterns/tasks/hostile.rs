@@ -299,3 +299,34 @@ async fn a_ladder_that_is_not_confirmed_stops_its_consumer() {
     robust.cut_and_recover().await;
     assert_eq!(oracle.queue_counts("jobs").await, Some((10, 0)), "what was drained does not start again");
 }
+
+/// TSK-91: queues of a ladder that somebody has deleted are declared again when a message needs them.
+#[actix::test]
+async fn a_ladder_that_was_deleted_is_declared_again() {
+    let vhost = crate::support::broker::Vhost::fresh().await;
+    for robust in [true, false] {
+        let connector = actix_pika::Connector::new(&vhost.url()).unwrap();
+        let connector = if robust { connector.recovery(actix_pika::Recovery::default()) } else { connector };
+        let connection = within("connect", 10, connector.connect()).await.unwrap();
+        let channel = connection.channel().await.unwrap();
+        let ladder = Retry::ladder(&[Duration::from_millis(100)]);
+        let queue = within("the queues", 20, channel.declare_jobs("jobs", &ladder)).await.unwrap();
+        let (report, mut reports) = reports();
+        let handle = move |job: Task<Job>| {
+            report.send((job.id, job.attempt())).unwrap();
+            std::future::ready(Err(Failure::retry("busy")))
+        };
+        let tasks = queue.tasks::<Job>().retry(ladder);
+        let _consumer = within("the consumer", 20, tasks.for_each(handle)).await.unwrap();
+        let oracle = Oracle::connect(&vhost.url()).await;
+        for queue in ["jobs.retry.100", "jobs.dead"] {
+            oracle.channel().queue_delete(queue.into(), Default::default()).await.unwrap();
+        }
+        publish(&channel, [1]).await;
+        assert_eq!(reports.take(2).await, [(1, 1), (1, 2)]);
+        oracle.wait_for_count("jobs.dead", 1).await;
+        until_unsettled(&channel, 0).await;
+        assert!(reports.is_empty());
+        connection.close().await.unwrap();
+    }
+}
