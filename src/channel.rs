@@ -14,8 +14,8 @@ use actix_pika_actors::{Channel as Actor, ChannelCounters, Load, OpenedChannel, 
 
 use crate::{
     Connection, DeclareExchange, DeclareQueue, Error, Exchange, Publishing, Queue, Result, Transaction,
+    drops_warning,
     message::{CloseChannel, DeleteExchange, DeleteQueue, Qos, Recover},
-    retry,
 };
 
 /// A channel, on which exchanges and queues are declared, and messages published and consumed. Clones are the
@@ -186,7 +186,7 @@ impl Channel {
         let (queue_type, robust) = (facade::queue_type(&declare), facade::is_queue_robust(&declare));
         let auto_delete = facade::is_auto_delete(&declare);
         let arguments = (!facade::is_passive(&declare)).then(|| facade::queue_arguments(&declare).clone());
-        retry::warn_of_drops(self, &declare);
+        drops_warning::warn_of_drops(self, &declare);
         let declared = self.call(declare).await?;
         let queue = Queue::new(self.clone(), declared.current_name.clone(), Some(declared));
         Ok(queue.of_type(queue_type).auto_delete(auto_delete).robust(robust).with_arguments(arguments))

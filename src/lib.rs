@@ -43,7 +43,8 @@
 //! | [`stream`] | deliveries as a stream, one at a time or in batches |
 //! | [`tasks`] | typed consumers: a handler gets a decoded value, and what it returns settles the message |
 //! | [`publisher`] | typed publishers: a value is encoded and published, now or later |
-//! | [`retry`] | retries with delays, dead letters, and moving them back |
+//! | [`retry`] | retries with delays, and dead letters |
+//! | [`redrive`] | moving messages from one queue to another, such as dead letters back to their jobs |
 //! | [`rpc`] | calls: requests and replies as actix messages, and a `Recipient` whose actor is elsewhere |
 //! | [`worker`] | supervised workers: an actor for the tasks of several queues, built again after a panic |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
@@ -203,6 +204,7 @@ mod connection;
 mod connector;
 mod consumer;
 mod delivery_stream;
+mod drops_warning;
 mod event_stream;
 mod exchange;
 pub mod limits;
@@ -211,6 +213,7 @@ pub mod pool;
 mod publish_future;
 pub mod publisher;
 mod queue;
+pub mod redrive;
 pub mod retry;
 pub mod rpc;
 mod runtime;

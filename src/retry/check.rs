@@ -60,20 +60,6 @@ pub(super) fn missing<'a>(
     None
 }
 
-/// Returns after how many redeliveries the broker drops a message of a queue, if it does.
-pub(super) fn drops_after(arguments: &Table, rules: Option<&BrokerRules>) -> Option<i64> {
-    let is_quorum = arguments.get("x-queue-type").and_then(Value::as_str) == Some("quorum");
-    if !is_quorum || arguments.contains_key("x-dead-letter-exchange") {
-        return None;
-    }
-    let limit = match arguments.get("x-delivery-limit") {
-        Some(limit) => limit.as_i64()?,
-        None => rules?.delivery_limit?.into(),
-    };
-    // Only the default is a surprise.
-    (limit >= 0 && !arguments.contains_key("x-delivery-limit")).then_some(limit)
-}
-
 /// Returns how to get a queue with other arguments. RabbitMQ cannot change them.
 pub(super) fn how_to_migrate(queue: &str, argument: Option<&str>) -> Cow<'static, str> {
     let what = argument.map(|argument| format!(" ({argument})")).unwrap_or_default();
@@ -136,16 +122,5 @@ mod tests {
         assert_eq!(missing(&arguments, &plan, None).unwrap().argument, "x-dead-letter-routing-key");
         let arguments = Table::new().with("x-dead-letter-exchange", "dead letters");
         assert_eq!(missing(&arguments, &plan, None), None, "an exchange of the application");
-    }
-
-    #[test]
-    fn only_the_default_limit_of_quorum_queues_is_warned_of() {
-        let quorum = || Table::new().with("x-queue-type", "quorum");
-        let [old, new] = ["3.13.7", "4.0.5"].map(rules);
-        assert_eq!(drops_after(&quorum(), new.as_ref()), Some(20));
-        assert_eq!(drops_after(&quorum(), old.as_ref()), None);
-        assert_eq!(drops_after(&Table::new(), new.as_ref()), None);
-        assert_eq!(drops_after(&quorum().with("x-delivery-limit", 5), new.as_ref()), None);
-        assert_eq!(drops_after(&quorum().with("x-dead-letter-exchange", ""), new.as_ref()), None);
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn dead(
 }
 
 /// Returns the properties of a dead letter that is moved back: its tries are counted from the beginning.
-pub(super) fn redriven(content: &Content) -> Properties {
+pub(crate) fn redriven(content: &Content) -> Properties {
     let mut properties = carried(content);
     let headers = properties.headers_mut();
     for header in [ATTEMPT, CAUSE, QUEUE, TIME] {
@@ -96,7 +96,7 @@ pub(crate) fn attempts(content: &Content) -> u32 {
 }
 
 /// Returns the message with the body of the original. The broker returns it if it has nowhere to keep it.
-pub(super) fn message(content: &Content, properties: Properties) -> Publishing {
+pub(crate) fn message(content: &Content, properties: Properties) -> Publishing {
     Publishing::new(content.body_bytes()).properties(properties).mandatory(true)
 }
 

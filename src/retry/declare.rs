@@ -1,14 +1,8 @@
 //! Declaring the queues of a ladder.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use actix_pika_actors::facade;
 
-use super::{
-    Retry,
-    check::{drops_after, how_to_migrate},
-    plan::Plan,
-};
+use super::{Retry, check::how_to_migrate, plan::Plan};
 use crate::{Channel, DeclareQueue, Error, Queue, Result};
 
 impl Channel {
@@ -72,20 +66,4 @@ fn explained(error: Error, queue: &str) -> Error {
     let mismatch = error.mismatch();
     let argument = mismatch.as_ref().map(|mismatch| mismatch.argument.as_str());
     facade::refused_because(how_to_migrate(queue, argument), error)
-}
-
-/// Warns once if the broker drops messages of a quorum queue after a number of redeliveries, without dead letters: the
-/// default of RabbitMQ 4.
-pub(crate) fn warn_of_drops(channel: &Channel, declare: &DeclareQueue) {
-    static WARNED: AtomicBool = AtomicBool::new(false);
-    let arguments = facade::queue_arguments(declare);
-    let Some(limit) = drops_after(arguments, channel.connection().rules().as_ref()) else { return };
-    if !WARNED.swap(true, Ordering::Relaxed) {
-        log::warn!(
-            "quorum queue {:?} has no dead-letter exchange: unless a policy sets one, RabbitMQ drops a message after \
-             {limit} redeliveries. Set DeclareQueue::dead_letter_exchange or delivery_limit, or use \
-             Channel::declare_jobs. Other queues are not warned of.",
-            declare.name()
-        );
-    }
 }

@@ -89,20 +89,16 @@
 
 use std::time::Duration;
 
-pub(crate) use self::declare::warn_of_drops;
-pub use self::redrive::{Redrive, RedriveProgress};
 pub(crate) use self::{
     copy::attempts,
     ladder::{Retried, RetryLadder},
 };
 
 mod check;
-mod copy;
+pub(crate) mod copy;
 mod declare;
 mod ladder;
-mod moving;
 mod plan;
-mod redrive;
 
 /// The delays between the tries of a task, and where its message goes after the last one.
 ///

@@ -3,10 +3,7 @@
 use crate::support::{
     get_message, modes::Bench, oracle::Oracle, proxy::*, robust_connection::RobustConnection, within,
 };
-use actix_pika::{
-    Channel, Consume, ErrorKind, Publishing, Queue,
-    retry::{RedriveProgress, Retry},
-};
+use actix_pika::{Channel, Consume, ErrorKind, Publishing, Queue, redrive::RedriveProgress, retry::Retry};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},

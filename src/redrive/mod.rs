@@ -1,4 +1,6 @@
-//! Moving messages from one queue to another: dead letters back to their jobs.
+//! Moving messages from one queue to another: dead letters back to their jobs, or the rest of a queue to its successor.
+//!
+//! [`Queue::redrive`] publishes each message, waits for its confirm and then acknowledges it, so that none is lost.
 
 use std::{
     fmt,
@@ -13,15 +15,15 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{
-    copy,
-    moving::{Moving, Turn},
-};
+use self::moving::{Moving, Turn};
 use crate::{
     DeclareQueue, Error, Exchange, Queue, Result,
     codec::Raw,
+    retry::copy,
     tasks::{Done, Failure, Task, TaskConsumer},
 };
+
+mod moving;
 
 /// How many messages are published and not confirmed. So many failures end a redrive.
 const AT_ONCE: usize = 16;
@@ -33,7 +35,7 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// # Examples
 /// ```
-/// # use actix_pika::retry::RedriveProgress;
+/// # use actix_pika::redrive::RedriveProgress;
 /// fn percent(progress: &RedriveProgress) -> u64 {
 ///     let RedriveProgress { moved, failed, remaining, .. } = progress;
 ///     100 * moved / (moved + failed + remaining).max(1)
