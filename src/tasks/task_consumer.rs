@@ -99,6 +99,10 @@ impl TaskConsumer {
     /// At the limit, messages of tasks that still run return to the queue, futures of closures are dropped, and what
     /// actors answer is ignored. Draining again returns the same report; the earliest limit counts.
     ///
+    /// A message returns to a quorum queue by `basic.nack`. Before RabbitMQ 4.3 this counts toward its delivery limit (20
+    /// in a queue of [`declare_jobs`](crate::Channel::declare_jobs)), beyond which it is a dead letter; from 4.3 on it
+    /// does not.
+    ///
     /// **Over a reconnect**: a consumer that was drained does not start again.
     ///
     /// # Examples

@@ -2,6 +2,7 @@
 
 mod batches;
 mod drain;
+mod drains;
 mod ends;
 mod hostile;
 mod ladder;
