@@ -147,6 +147,8 @@ impl<A: Actor<Context = Context<A>>> SupervisedWorker<A> {
     ///
     /// What has not begun returns to the queues. So does, at the limit, what still runs, and what a worker that ends
     /// meanwhile leaves: none is built any more. Draining again returns the same report; the earliest limit counts.
+    /// Before RabbitMQ 4.3, a return counts toward the delivery limit of a quorum queue
+    /// ([`TaskConsumer::drain`](crate::tasks::TaskConsumer::drain)).
     ///
     /// **Over a reconnect**: a worker that was drained does not start again.
     ///
