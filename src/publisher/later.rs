@@ -26,11 +26,17 @@ impl Later {
     /// Returns the exchange whose messages arrive at `target` after a delay, and declares it if that is new.
     ///
     /// # Errors
-    /// `Limit`, and those of the declarations.
-    pub(super) async fn exchange(&self, target: &Exchange, delay: Duration) -> Result<Exchange> {
+    /// `Limit`, `Refused` for a queue that the broker names, and those of the declarations.
+    pub(super) async fn exchange(&self, target: &Exchange, key: &str, delay: Duration) -> Result<Exchange> {
         let mut delays = self.delays.lock().await;
         match delays.place(delay)? {
             Place::Now => Ok(target.clone()),
+            // The broker refuses such names to applications.
+            _ if target.name().is_empty() && key.starts_with("amq.") => {
+                let why = "a queue that the broker names has another name after a reconnect, and what is delayed for it \
+                           would be lost";
+                Err(facade::queue_refused(why, key))
+            }
             Place::Known(exchange) => Ok(exchange.clone()),
             Place::New { millis } => {
                 let exchange = declare(target, millis).await?;

@@ -209,8 +209,9 @@ impl<T, C: Codec<T>> Publisher<T, C> {
     /// needed.
     ///
     /// # Errors
-    /// `Limit` beyond the limits, those of [`publish`](Self::publish), and those of declarations: `Refused`
-    /// with 403 without permission for these names, which closes the channel.
+    /// `Limit` beyond the limits; `Refused` without a code for a queue that the broker names, whose name changes; those
+    /// of [`publish`](Self::publish), and those of declarations: `Refused` with 403 without permission for these
+    /// names, which closes the channel.
     ///
     /// **Over a reconnect**: exchanges and queues are redeclared; what they keep is not lost.
     ///
@@ -232,7 +233,7 @@ impl<T, C: Codec<T>> Publisher<T, C> {
         let (message, later) = (self.message(value), self.later.clone());
         async move {
             let (message, Route { exchange, key }) = message?;
-            let exchange = later.exchange(&exchange, delay).await?;
+            let exchange = later.exchange(&exchange, key.as_str(), delay).await?;
             engine::PublishFuture::new(Route { exchange, key }, message).await
         }
     }

@@ -263,3 +263,21 @@ async fn delayed_messages_outlast_a_reconnect() {
         assert_eq!(next(&queue).await, body);
     }
 }
+
+/// PBL-10: a delay is refused for a queue that the broker names, because its name changes; no delay is none.
+#[actix::test]
+async fn a_queue_that_the_broker_names_has_no_delayed_messages() {
+    let bench = Bench::open(true).await;
+    let queue = bench.channel.declare_queue(DeclareQueue::server_named()).await.unwrap();
+    let by_key = bench.channel.default_exchange().publisher::<u32>().key(queue.name());
+    for publisher in [queue.publisher::<u32>(), by_key] {
+        let later = publisher.publish_in(&1, Duration::from_secs(1));
+        let error = within("a refusal", 10, later).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, None));
+        assert!(error.to_string().contains("another name after a reconnect"), "{error}");
+        within("a confirm", 10, publisher.publish_in(&2, Duration::ZERO)).await.unwrap();
+        assert_eq!(next(&queue).await, "2");
+    }
+    let oracle = Oracle::connect(&bench.vhost.url()).await;
+    assert!(oracle.queue_counts("later.1000").await.is_none());
+}
