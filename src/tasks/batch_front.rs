@@ -15,6 +15,7 @@ use std::{
 use futures_util::{
     FutureExt,
     future::{CatchUnwind, Shared},
+    task::AtomicWaker,
 };
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
@@ -48,8 +49,8 @@ struct OpenBatch<T, B: Future> {
     batch: Shared<B>,
 }
 
-/// The tasks of a batch that has not begun.
-struct Collected<T>(Mutex<State<T>>);
+/// The tasks of a batch that has not begun, and the waker of the batch.
+struct Collected<T>(Mutex<State<T>>, AtomicWaker);
 
 enum State<T> {
     Open(Vec<Task<T>>),
@@ -90,6 +91,16 @@ impl<T> Collected<T> {
         matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), State::Open(_))
     }
 
+    /// Has the batch begin as if it were full. Returns whether it has not begun.
+    fn close(&self) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let State::Open(tasks) = &mut *state else { return false };
+        *state = State::Full(std::mem::take(tasks));
+        drop(state);
+        self.1.wake();
+        true
+    }
+
     /// Returns the tasks, if the batch is full or its time has come.
     fn begin(&self, is_time: bool) -> Option<Vec<Task<T>>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,6 +139,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcomes> {
         let mut this = self.project();
         if this.run.is_none() {
+            this.collected.1.register(cx.waker());
             let is_time = this.wait.as_mut().poll(cx).is_ready();
             let Some(tasks) = this.collected.begin(is_time) else { return Poll::Pending };
             *this.tasks = tasks.len();
@@ -207,8 +219,8 @@ where
         let mut task = Some(task);
         // A batch whose time has come is closed by this thread, too: it cannot begin here in between.
         let open = self.open.get_or_insert_with(|| {
-            let collected =
-                Arc::new(Collected(Mutex::new(State::Open(Vec::with_capacity(self.size.min(64))))));
+            let tasks = Vec::with_capacity(self.size.min(64));
+            let collected = Arc::new(Collected(Mutex::new(State::Open(tasks)), AtomicWaker::new()));
             let batch = Batch {
                 collected: collected.clone(),
                 closure: self.closure.clone(),
@@ -225,6 +237,10 @@ where
             self.open = None;
         }
         Some(Member { batch, place })
+    }
+
+    fn flush(&mut self) -> bool {
+        self.open.take().is_some_and(|open| open.collected.close())
     }
 
     fn is_alive(&self) -> bool {

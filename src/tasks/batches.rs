@@ -75,8 +75,8 @@ impl BatchOutcome for Vec<Done> {
 }
 
 impl<T, C> Tasks<T, C> {
-    /// Has tasks handled in batches of up to `size`, at least 1. A batch begins when it is full, or `wait` after its first
-    /// task.
+    /// Has tasks handled in batches of up to `size`, at least 1. A batch begins when it is full, `wait` after its first
+    /// task, or when the consumer stops.
     ///
     /// [`at_once`](Self::at_once) is the number of batches that run side by side. A task that fails is tried again in
     /// another batch. With [lanes](Self::lanes), no two tasks of a batch have the same key; [`ordered`](Self::ordered) is

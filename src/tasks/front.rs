@@ -48,6 +48,11 @@ pub(crate) trait Front<T> {
     /// Starts to handle a task. Returns `None` if that panics.
     fn start(&mut self, task: Task<T>) -> Option<Self::Run>;
 
+    /// Has what it has collected begin: no more tasks come. Returns whether there was anything.
+    fn flush(&mut self) -> bool {
+        false
+    }
+
     /// Returns whether those who got the tasks until now are still there.
     fn is_alive(&self) -> bool;
 

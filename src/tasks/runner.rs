@@ -328,6 +328,9 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Future for Runner<T, C, F> {
             did |= this.poll_timer(cx);
             did |= this.poll_running(cx, &mut budget);
             did |= this.poll_deliveries(cx, &mut budget);
+            if budget > 0 && !matches!(this.source, Source::Consuming(_)) {
+                did |= this.front.flush();
+            }
             if let Some(end) = this.poll_end() {
                 this.control.enter(control::Phase::Ended(end.clone(), this.report));
                 return Poll::Ready(end);

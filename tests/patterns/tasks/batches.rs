@@ -114,3 +114,43 @@ async fn batches_are_limited_and_drained() {
     let error = within("a refusal", 10, ordered.run(|_| async { Done::Ok(()) })).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
 }
+
+/// TSK-73: a batch that is not full begins when its consumer stops; what lanes hold back returns.
+#[actix::test]
+async fn a_batch_begins_when_its_consumer_stops() {
+    let jobs = Jobs::new().await;
+    let (report, mut reports) = reports();
+    let batches = jobs.queue.tasks::<Job>().lanes(|job, _| job.id % 3).batches(8, LONG);
+    let handle = move |batch: Vec<Task<Job>>| {
+        report.send(ids(&batch)).unwrap();
+        std::future::ready(Done::Ok(()))
+    };
+    let consumer = batches.for_each(handle).await.unwrap();
+    jobs.publish(1..=4).await;
+    jobs.until_unsettled(4).await;
+    let drained = within("a drain", 10, consumer.drain(LONG)).await;
+    assert_eq!((drained.finished, drained.given_back, drained.abandoned), (3, 1, 0));
+    assert_eq!(reports.next().await, [1, 2, 3]);
+    jobs.oracle.wait_for_count("jobs", 1).await;
+    assert_eq!(jobs.ids("jobs").await, [4]);
+}
+
+/// TSK-74: batches that are not full begin when others have ended the consumer, and go on with what lanes held back.
+#[actix::test]
+async fn a_batch_begins_when_its_consumer_is_lost() {
+    let jobs = Jobs::new().await;
+    let (report, mut reports) = reports();
+    let batches = jobs.queue.tasks::<Job>().lanes(|job, _| job.id % 3).batches(8, LONG);
+    let handle = move |batch: Vec<Task<Job>>| {
+        report.send(ids(&batch)).unwrap();
+        std::future::ready(Done::Ok(()))
+    };
+    let consumer = batches.for_each(handle).await.unwrap();
+    jobs.publish(1..=4).await;
+    jobs.until_unsettled(4).await;
+    within("a delete", 10, jobs.channel.delete_queue(actix_pika::message::DeleteQueue::new("jobs")))
+        .await
+        .unwrap();
+    assert_eq!(reports.take(2).await, [vec![1, 2, 3], vec![4]]);
+    within("the end", 10, consumer.ended()).await;
+}
