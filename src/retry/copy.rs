@@ -52,7 +52,7 @@ pub(super) fn retried(content: &Content, attempt: u32, cause: &str, detail: Deta
     let headers = properties.headers_mut();
     headers.insert(ATTEMPT, i64::from(attempt));
     if detail == Detail::Full {
-        headers.insert(CAUSE, cut(cause));
+        headers.insert(CAUSE, cut_cause(cause));
     }
     properties
 }
@@ -69,7 +69,7 @@ pub(super) fn dead(
     let headers = properties.headers_mut();
     headers.insert(ATTEMPT, i64::from(attempt));
     if detail == Detail::Full {
-        headers.insert(CAUSE, cut(cause));
+        headers.insert(CAUSE, cut_cause(cause));
         headers.insert(QUEUE, content.queue());
         headers.insert(TIME, now);
     }
@@ -83,7 +83,7 @@ pub(crate) fn redriven(content: &Content) -> Properties {
     for header in [ATTEMPT, CAUSE, QUEUE, TIME] {
         headers.remove(header);
     }
-    let times = headers.get(REDRIVEN).and_then(|times| times.as_i64()).unwrap_or(0).max(0);
+    let times = times_of(headers);
     headers.insert(REDRIVEN, times.saturating_add(1));
     properties
 }
@@ -93,6 +93,15 @@ pub(crate) fn attempts(content: &Content) -> u32 {
     let headers = content.properties().ok().and_then(Properties::headers);
     let attempts = headers.and_then(|headers| headers.get(ATTEMPT)?.as_i64()).unwrap_or(0);
     u32::try_from(attempts.max(0)).unwrap_or(u32::MAX)
+}
+
+/// Returns how often a message was a dead letter that was moved back.
+pub(crate) fn redriven_times(content: &Content) -> i64 {
+    content.properties().ok().and_then(Properties::headers).map_or(0, times_of)
+}
+
+fn times_of(headers: &Table) -> i64 {
+    headers.get(REDRIVEN).and_then(|times| times.as_i64()).unwrap_or(0).max(0)
 }
 
 /// Returns the message with the body of the original. The broker returns it if it has nowhere to keep it.
@@ -138,7 +147,7 @@ fn carried_headers(headers: &Table) -> Table {
 }
 
 /// Cuts a cause at a character.
-fn cut(cause: &str) -> &str {
+pub(crate) fn cut_cause(cause: &str) -> &str {
     let mut end = cause.len().min(LONGEST_CAUSE);
     while !cause.is_char_boundary(end) {
         end -= 1;
@@ -228,8 +237,8 @@ mod tests {
 
     #[test]
     fn long_causes_are_cut_at_a_character() {
-        assert_eq!(cut("short"), "short");
-        assert_eq!(cut(&"x".repeat(2_000)).len(), 1_024);
-        assert_eq!(cut(&"\u{20ac}".repeat(1_000)).len(), 1_023);
+        assert_eq!(cut_cause("short"), "short");
+        assert_eq!(cut_cause(&"x".repeat(2_000)).len(), 1_024);
+        assert_eq!(cut_cause(&"\u{20ac}".repeat(1_000)).len(), 1_023);
     }
 }

@@ -90,7 +90,7 @@
 use std::time::Duration;
 
 pub(crate) use self::{
-    copy::attempts,
+    copy::{attempts, cut_cause, redriven_times},
     ladder::{Retried, RetryLadder},
 };
 

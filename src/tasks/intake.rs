@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::{
     Task, TaskToken,
     front::{Front, Ran, Running},
+    outcomes::Late,
     runner::{Early, Held, Runner, Then},
     schedule::Slot,
 };
@@ -75,8 +76,10 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
                 Some(content) => self.outcomes.identify(content),
                 None => self.outcomes.identify(&facade::content_of(&held.delivery)),
             };
-            if let Some(outcome) = self.outcomes.recall(identity) {
-                return self.settle(slot, outcome);
+            match self.outcomes.recall(identity) {
+                Some(Late::Outcome(outcome)) => return self.settle(slot, outcome),
+                Some(Late::Failed(next, cause)) => return self.publish(slot, next, cause),
+                None => {}
             }
         }
         let decoded = early.0.take().unwrap_or_else(|| {

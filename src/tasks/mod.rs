@@ -84,7 +84,8 @@
 //!
 //! At least once. A message is delivered again if its handler ran while the connection was lost, or if the process ended.
 //! For messages with an id, the outcome of a handler that ended too late is kept, and its copy gets it without a second
-//! run, if this consumer receives it. That is no protection from duplicates when a process ends.
+//! run, if this consumer receives it. With a ladder, a failure is kept as well: the copy goes to the ladder. A message that
+//! comes back from a ladder or by dead-lettering always runs. That is no protection from duplicates when a process ends.
 //!
 //! A handler that runs longer than the broker's delivery timeout (30 minutes) loses its delivery in the same way. So does a
 //! pause of a retry in place ([`Failure::retry_in`]): longer ones need a ladder.

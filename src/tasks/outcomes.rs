@@ -4,9 +4,14 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, Hash, Hasher, RandomState},
+    sync::Arc,
 };
 
-use crate::{message::Content, retry};
+use super::verdict::Next;
+use crate::{
+    message::{Content, Properties, Value},
+    retry,
+};
 
 /// What a late handler has decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,15 @@ impl Outcome {
     }
 }
 
+/// What is remembered of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Late {
+    /// Its copy gets this outcome.
+    Outcome(Outcome),
+    /// Its task has failed, with this cause. Its copy goes to the ladder.
+    Failed(Next, Arc<str>),
+}
+
 /// By what a copy of a message is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -41,7 +55,7 @@ pub(crate) struct Identity {
 pub(crate) struct Outcomes {
     hasher: RandomState,
     capacity: usize,
-    outcomes: HashMap<u64, Outcome>,
+    outcomes: HashMap<u64, Late>,
     /// Their hashes, the oldest first.
     order: VecDeque<u64>,
 }
@@ -57,7 +71,8 @@ impl Outcomes {
     }
 
     /// Identifies a message by its id, queue, body and number of attempts; without an id, by exchange and routing key in
-    /// its place. A retry has another number, so that it always runs.
+    /// its place. A retry has another number, and a dead letter that returns a count of that, so that they
+    /// always run.
     pub(crate) fn identify(&self, content: &Content) -> Identity {
         let id = content.properties().ok().and_then(|properties| properties.message_id());
         let mut hasher = self.hasher.build_hasher();
@@ -65,16 +80,34 @@ impl Outcomes {
             Some(id) => id.hash(&mut hasher),
             None => (content.exchange(), content.routing_key()).hash(&mut hasher),
         }
-        (content.queue(), content.body(), retry::attempts(content)).hash(&mut hasher);
+        (
+            content.queue(),
+            content.body(),
+            retry::attempts(content),
+            retry::redriven_times(content),
+            deaths(content),
+        )
+            .hash(&mut hasher);
         Identity { hash: hasher.finish(), has_id: id.is_some() }
     }
 
     /// Remembers an outcome, in place of the oldest one if there are too many.
     pub(crate) fn remember(&mut self, identity: Identity, outcome: Outcome) {
-        if !identity.has_id || !outcome.is_final() || self.capacity == 0 {
+        if outcome.is_final() {
+            self.insert(identity, Late::Outcome(outcome));
+        }
+    }
+
+    /// Remembers that a task has failed.
+    pub(crate) fn remember_failure(&mut self, identity: Identity, next: Next, cause: &str) {
+        self.insert(identity, Late::Failed(next, retry::cut_cause(cause).into()));
+    }
+
+    fn insert(&mut self, identity: Identity, late: Late) {
+        if !identity.has_id || self.capacity == 0 {
             return;
         }
-        if self.outcomes.insert(identity.hash, outcome).is_some() {
+        if self.outcomes.insert(identity.hash, late).is_some() {
             return;
         }
         self.order.push_back(identity.hash);
@@ -85,16 +118,24 @@ impl Outcomes {
         }
     }
 
-    /// Returns the outcome of a message that was delivered before.
-    pub(crate) fn recall(&self, identity: Identity) -> Option<Outcome> {
-        self.outcomes.get(&identity.hash).copied()
+    /// Returns what is remembered of a message that was delivered before.
+    pub(crate) fn recall(&self, identity: Identity) -> Option<Late> {
+        self.outcomes.get(&identity.hash).cloned()
     }
+}
+
+/// Returns how often the broker has dead-lettered a message.
+fn deaths(content: &Content) -> i64 {
+    let headers = content.properties().ok().and_then(Properties::headers);
+    let deaths = headers.and_then(|headers| headers.get("x-death")?.as_array()).unwrap_or_default();
+    let count = |death: &Value| death.as_table()?.get("count")?.as_i64();
+    deaths.iter().filter_map(count).fold(0, i64::saturating_add)
 }
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {
     use super::*;
-    use crate::{Publishing, testing::TestContent};
+    use crate::{Publishing, message::Table, testing::TestContent};
 
     fn content(message: Publishing, queue: &str) -> Content {
         TestContent::new(message).queue(queue).build()
@@ -107,12 +148,31 @@ mod tests {
         let identity = outcomes.identify(&content(message(), "q"));
         outcomes.remember(identity, Outcome::Ack);
         let recall = |content: &Content| outcomes.recall(outcomes.identify(content));
-        assert_eq!(recall(&content(message(), "q")), Some(Outcome::Ack));
-        assert_eq!(recall(&content(message().header("x-delivery-count", 1), "q")), Some(Outcome::Ack));
+        let acked = Some(Late::Outcome(Outcome::Ack));
+        assert_eq!(recall(&content(message(), "q")), acked);
+        assert_eq!(recall(&content(message().header("x-delivery-count", 1), "q")), acked);
         assert_eq!(recall(&content(message(), "r")), None);
         assert_eq!(recall(&content(Publishing::new("b").message_id("1"), "q")), None);
         assert_eq!(recall(&content(Publishing::new("a").message_id("2"), "q")), None);
         assert_eq!(recall(&content(message().header("retry-attempt", 1), "q")), None);
+        assert_eq!(recall(&content(message().header("retry-redriven", 1), "q")), None);
+        let death = Table::new().with("queue", "q").with("count", 1);
+        assert_eq!(recall(&content(message().header("x-death", vec![Value::from(death)]), "q")), None);
+        assert_eq!(recall(&content(message().header("x-death", "many"), "q")), acked);
+    }
+
+    #[test]
+    fn the_last_that_is_known_of_a_message_counts() {
+        let mut outcomes = Outcomes::new(1);
+        let identity = outcomes.identify(&content(Publishing::new("a").message_id("1"), "q"));
+        outcomes.remember_failure(identity, Next::Step(None), &"x".repeat(5_000));
+        let failed = Late::Failed(Next::Step(None), "x".repeat(1_024).into());
+        assert_eq!(outcomes.recall(identity), Some(failed.clone()));
+        outcomes.remember(identity, Outcome::Requeue);
+        assert_eq!(outcomes.recall(identity), Some(failed));
+        outcomes.remember(identity, Outcome::Ack);
+        assert_eq!(outcomes.recall(identity), Some(Late::Outcome(Outcome::Ack)));
+        assert_eq!((outcomes.outcomes.len(), outcomes.order.len()), (1, 1));
     }
 
     #[test]
@@ -134,7 +194,7 @@ mod tests {
         }
         assert_eq!(
             identities.iter().map(|one| outcomes.recall(*one)).collect::<Vec<_>>(),
-            [None, Some(Outcome::Reject), Some(Outcome::Reject)]
+            [None, Some(Late::Outcome(Outcome::Reject)), Some(Late::Outcome(Outcome::Reject))]
         );
         assert_eq!((outcomes.outcomes.len(), outcomes.order.len()), (2, 2));
     }

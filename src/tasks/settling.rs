@@ -113,13 +113,13 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         if verdict != Verdict::Requeue {
             held.failures = held.failures.saturating_add(1);
         }
-        let is_stale = held.generation < generation;
+        let is_stale = held.generation < generation || held.delivery.is_stale();
         let next = self.settings.means.after(verdict, held.failures, fastrand::f64());
         log::debug!("queue {:?}: a task has failed ({cause}): {next:?}", self.queue);
         match next {
             // The broker delivers it again anyway.
             Next::RunAgain(_) | Next::Hold(_) | Next::Requeue if is_stale => self.drop_stale(slot),
-            Next::Step(_) | Next::DeadLetter if is_stale && !has_id(&held.delivery) => self.drop_stale(slot),
+            Next::Step(_) | Next::DeadLetter if is_stale => self.leave_to_copy(slot, next, cause),
             Next::RunAgain(_) | Next::Hold(_) if stops => self.return_later(slot),
             Next::RunAgain(pause) => {
                 held.then = Then::RunAgain;
@@ -143,7 +143,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     }
 
     /// Publishes a copy of a message to the ladder. The message is done when that is confirmed.
-    fn publish(&mut self, slot: Slot, next: Next, cause: Arc<str>) {
+    pub(super) fn publish(&mut self, slot: Slot, next: Next, cause: Arc<str>) {
         let Some(ladder) = self.settings.ladder.clone() else { return self.settle(slot, Outcome::Reject) };
         let Some(held) = self.schedule.get_mut(slot) else { return };
         held.then = Then::Publish(next, cause.clone());
@@ -176,6 +176,11 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         }
         let stops = !matches!(self.source, Source::Consuming(_));
         let Some(held) = self.schedule.get_mut(slot) else { return };
+        if held.delivery.is_stale()
+            && let Then::Publish(next, cause) = held.then.clone()
+        {
+            return self.leave_to_copy(slot, next, &cause);
+        }
         held.refusals = held.refusals.saturating_add(1);
         let again = publish_again(held.refusals).filter(|_| !stops);
         if held.refusals == 1 {
@@ -193,8 +198,11 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
 
     /// Goes on with a task whose pause has ended.
     pub(super) fn go_on(&mut self, slot: Slot) {
-        match self.schedule.get(slot).map(|held| held.then.clone()) {
+        let held = self.schedule.get(slot);
+        let is_stale = held.is_some_and(|held| held.delivery.is_stale());
+        match held.map(|held| held.then.clone()) {
             Some(Then::Return) => self.settle(slot, Outcome::Return),
+            Some(Then::Publish(next, cause)) if is_stale => self.leave_to_copy(slot, next, &cause),
             Some(Then::Publish(next, cause)) => self.publish(slot, next, cause),
             // It is the next one to start, when the front is ready.
             Some(Then::RunAgain) => self.put_back(slot),
@@ -251,6 +259,16 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             self.count_finished();
             facade::discard(held.delivery);
         }
+    }
+
+    /// Drops a message whose task has failed too late, without a copy in the ladder: the broker delivers it again, maybe
+    /// to another consumer. If to this one, that goes to the ladder without a run.
+    fn leave_to_copy(&mut self, slot: Slot, next: Next, cause: &str) {
+        if let Some(held) = self.schedule.get(slot) {
+            let identity = self.outcomes.identify(&facade::content_of(&held.delivery));
+            self.outcomes.remember_failure(identity, next, cause);
+        }
+        self.drop_stale(slot);
     }
 
     fn count_finished(&mut self) {
@@ -330,9 +348,4 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             log::warn!("queue {:?} {what}", self.queue);
         }
     }
-}
-
-/// Returns whether the copy of a message can be recognised.
-fn has_id(delivery: &Delivery) -> bool {
-    delivery.properties().is_ok_and(|properties| properties.message_id().is_some())
 }

@@ -7,6 +7,7 @@ mod ends;
 mod hostile;
 mod ladder;
 mod lanes;
+mod late;
 mod panics;
 mod reconnects;
 mod verdicts;

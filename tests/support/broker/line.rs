@@ -53,6 +53,11 @@ impl Line {
         self < Self(4, 3)
     }
 
+    /// Whether a message that was rejected is delivered as redelivered by the queues to which it is dead-lettered.
+    pub fn redelivers_dead_letters(self) -> bool {
+        self >= Self(4, 3)
+    }
+
     /// The default delivery limit of a quorum queue.
     pub fn delivery_limit(self) -> Option<u32> {
         (self >= Self(4, 0)).then_some(20)
