@@ -17,8 +17,8 @@ use futures_util::future::join_all;
 use tokio::sync::{AcquireError, Semaphore};
 
 use super::{
-    life::{WorkerEnd, live},
     link::Link,
+    running_actor::{WorkerEnd, live},
 };
 use crate::{
     tasks::{Blame, Done, Front, Progress, Ran, Task, TaskToken, blame_of_ended},

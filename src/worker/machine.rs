@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_pika_actors::facade::WorkerBackoff;
 use tokio::time::Instant;
 
-use super::life::WorkerEnd;
+use super::running_actor::WorkerEnd;
 
 /// What the supervisor of a thread is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

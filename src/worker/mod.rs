@@ -97,8 +97,8 @@ pub use self::{
 mod blame_tests;
 mod event;
 mod feed;
-mod life;
 mod link;
 mod machine;
+mod running_actor;
 mod supervised;
 mod thread;

@@ -30,9 +30,9 @@ use tokio::{
 use super::{
     WorkerEvent,
     feed::Feed,
-    life::{WorkerEnd, live},
     link::{Link, SharedAddr},
     machine::{Input, Machine, Output},
+    running_actor::{WorkerEnd, live},
 };
 use crate::{
     ConsumerEnd, Result,
@@ -129,7 +129,7 @@ struct Running<'a, A: Actor> {
     link: Link<A>,
     consumers: Vec<(String, TaskConsumer)>,
     asked: LocalBoxFuture<'static, Instant>,
-    life: Option<LocalBoxFuture<'static, WorkerEnd>>,
+    actor: Option<LocalBoxFuture<'static, WorkerEnd>>,
     stop: Option<oneshot::Sender<()>>,
     rest: Option<Pin<Box<Sleep>>>,
     /// The consumers that have not ended, by their place in the list.
@@ -150,7 +150,7 @@ impl<'a, A: Actor<Context = ActorContext<A>>> Running<'a, A> {
             thread,
             link,
             consumers,
-            life: None,
+            actor: None,
             stop: None,
             rest: None,
             drain: None,
@@ -190,7 +190,7 @@ impl<'a, A: Actor<Context = ActorContext<A>>> Running<'a, A> {
         let (stop, stopped) = oneshot::channel();
         self.stop = Some(stop);
         // A sender that is dropped stops the worker, too.
-        self.life = Some(live(context, worker, stopped.map(drop)).boxed_local());
+        self.actor = Some(live(context, worker, stopped.map(drop)).boxed_local());
         Input::Built
     }
 
@@ -237,10 +237,10 @@ impl<'a, A: Actor<Context = ActorContext<A>>> Running<'a, A> {
             }
             return Poll::Ready(Input::Drain);
         }
-        if let Some(life) = &mut self.life
-            && let Poll::Ready(end) = life.poll_unpin(cx)
+        if let Some(actor) = &mut self.actor
+            && let Poll::Ready(end) = actor.poll_unpin(cx)
         {
-            self.life = None;
+            self.actor = None;
             return Poll::Ready(Input::WorkerEnded(end));
         }
         if let Some(rest) = &mut self.rest

@@ -53,8 +53,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Builds workers, as many as `lives` allows; then the factory panics.
-    async fn with_lives(lives: u32) -> Self {
+    /// Builds workers, as many as `workers` allows; then the factory panics.
+    async fn with_workers(workers: u32) -> Self {
         let jobs = Jobs::new().await;
         let (report, mut begun) = reports();
         let go = Arc::new(Semaphore::new(0));
@@ -62,7 +62,7 @@ impl Bench {
         let mut events = WorkerEvents::watch();
         let factory = move || {
             built += 1;
-            assert!(built <= lives, "a factory panics in this test");
+            assert!(built <= workers, "a factory panics in this test");
             Holding { begun: report.clone(), go: held.clone() }
         };
         let worker = SupervisedWorker::new(factory)
@@ -101,7 +101,7 @@ impl Bench {
 /// WRK-10: a drain gives back what has not begun, waits for the rest, and stops the worker.
 #[actix::test]
 async fn a_drain_waits_for_what_has_begun() {
-    let mut bench = Bench::with_lives(1).await;
+    let mut bench = Bench::with_workers(1).await;
     let (worker, go) = (bench.worker.clone(), bench.go.clone());
     let drain = actix::spawn(async move { worker.drain(Duration::from_secs(20)).await });
     bench.jobs.until_unsettled(4).await;
@@ -116,7 +116,7 @@ async fn a_drain_waits_for_what_has_begun() {
 /// WRK-11: at the limit of a drain, what still runs returns to the queue.
 #[actix::test]
 async fn a_drain_ends_at_its_limit() {
-    let mut bench = Bench::with_lives(1).await;
+    let mut bench = Bench::with_workers(1).await;
     assert_eq!(bench.drain(100).await, (0, 6, 4));
     bench.events.ended(false, false).await;
     bench.assert_ended(1..=10).await;
@@ -125,13 +125,13 @@ async fn a_drain_ends_at_its_limit() {
 /// WRK-12: a drain while there is no worker gives everything back; so does one whose worker panics meanwhile.
 #[actix::test]
 async fn a_drain_without_a_worker_gives_everything_back() {
-    let mut bench = Bench::with_lives(1).await;
+    let mut bench = Bench::with_workers(1).await;
     bench.worker.addr().unwrap().do_send(End::Panic);
     bench.events.ended(true, true).await;
     assert_eq!(bench.drain(20_000).await, (0, 10, 0));
     bench.assert_ended(1..=10).await;
 
-    let mut bench = Bench::with_lives(1).await;
+    let mut bench = Bench::with_workers(1).await;
     let actor = bench.worker.addr().unwrap();
     let worker = bench.worker.clone();
     let drain = actix::spawn(async move { worker.drain(Duration::from_secs(20)).await });
@@ -146,7 +146,7 @@ async fn a_drain_without_a_worker_gives_everything_back() {
 /// WRK-13: a factory that panics ends the worker: its consumers are cancelled, and everything returns, in order.
 #[actix::test]
 async fn a_factory_that_panics_ends_the_worker() {
-    let mut bench = Bench::with_lives(1).await;
+    let mut bench = Bench::with_workers(1).await;
     bench.worker.addr().unwrap().do_send(End::Stop);
     bench.events.ended(false, true).await;
     let event = bench.events.next().await;

@@ -19,10 +19,10 @@ pub(super) enum WorkerEnd {
     Stopped,
 }
 
-type Life<A> = ContextFut<A, Context<A>>;
+type RunningActor<A> = ContextFut<A, Context<A>>;
 
 /// Ends an actor when it is dropped.
-struct Owned<A: Actor<Context = Context<A>>>(Option<Life<A>>);
+struct Owned<A: Actor<Context = Context<A>>>(Option<RunningActor<A>>);
 
 /// Runs an actor until it ends, or until `stop` is ready. When it returns, the actor and its mailbox are dropped.
 pub(super) async fn live<A: Actor<Context = Context<A>>>(
@@ -33,7 +33,7 @@ pub(super) async fn live<A: Actor<Context = Context<A>>>(
     let mut owned = Owned(Some(context.into_future(actor)));
     let mut stop = pin!(stop);
     poll_fn(|cx| match (stop.as_mut().poll(cx), &mut owned.0) {
-        (Poll::Pending, Some(life)) => poll(life, cx).map(|ended| ended.unwrap_or(WorkerEnd::Panicked)),
+        (Poll::Pending, Some(actor)) => poll(actor, cx).map(|ended| ended.unwrap_or(WorkerEnd::Panicked)),
         _ => Poll::Ready(WorkerEnd::Stopped),
     })
     .await
@@ -41,32 +41,32 @@ pub(super) async fn live<A: Actor<Context = Context<A>>>(
 
 impl<A: Actor<Context = Context<A>>> Drop for Owned<A> {
     fn drop(&mut self) {
-        if let Some(life) = self.0.take() {
-            end_life(life);
+        if let Some(actor) = self.0.take() {
+            end(actor);
         }
     }
 }
 
 /// Polls an actor; `None` if it has panicked.
 fn poll<A: Actor<Context = Context<A>>>(
-    life: &mut Life<A>,
+    actor: &mut RunningActor<A>,
     cx: &mut task::Context<'_>,
 ) -> Poll<Option<WorkerEnd>> {
-    match catch_unwind(AssertUnwindSafe(|| Pin::new(life).poll(cx))) {
+    match catch_unwind(AssertUnwindSafe(|| Pin::new(actor).poll(cx))) {
         Ok(ended) => ended.map(|()| Some(WorkerEnd::Stopped)),
         Err(_) => Poll::Ready(None),
     }
 }
 
 /// Drops an actor after it has run `stopping` and `stopped`. Neither these nor its drop blame a task if they panic.
-fn end_life<A: Actor<Context = Context<A>>>(mut life: Life<A>) {
+fn end<A: Actor<Context = Context<A>>>(mut actor: RunningActor<A>) {
     blame_nobody(|| {
-        if life.alive() {
-            life.ctx().stop();
-            let _ = poll(&mut life, &mut task::Context::from_waker(Waker::noop()));
+        if actor.alive() {
+            actor.ctx().stop();
+            let _ = poll(&mut actor, &mut task::Context::from_waker(Waker::noop()));
         }
         // Without it, the drop would poll once more.
-        life.ctx().terminate();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(life)));
+        actor.ctx().terminate();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(actor)));
     });
 }
