@@ -18,6 +18,7 @@ use tokio::{sync::Notify, time::Instant};
 use self::moving::{Moving, Turn};
 use crate::{
     DeclareQueue, Error, Exchange, Queue, Result,
+    caught::caught,
     codec::Raw,
     retry::copy,
     tasks::{Done, Failure, Task, TaskConsumer},
@@ -121,7 +122,8 @@ impl Redrive {
         self
     }
 
-    /// Sets a function that is called after each message that was moved or has failed. It must not block.
+    /// Sets a function that is called after each message that was moved or has failed. It must not block; if it panics,
+    /// it is not called again.
     ///
     /// # Examples
     /// ```no_run
@@ -242,8 +244,11 @@ impl State {
 
     fn report(&mut self) {
         let so_far = self.so_far();
-        if let Some(progress) = &mut self.progress {
-            progress(&so_far);
+        let reported = self.progress.as_mut().map(|progress| caught(|| progress(&so_far)));
+        if reported == Some(None) {
+            log::warn!("a redrive: the function for the progress has panicked, and is not called again");
+            let progress = self.progress.take();
+            caught(|| drop(progress));
         }
     }
 }

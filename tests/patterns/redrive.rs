@@ -141,3 +141,17 @@ async fn a_redrive_goes_on_over_cuts() {
     let bodies: BTreeSet<_> = moved.chain(left).map(|body| String::from_utf8(body).unwrap()).collect();
     assert_eq!(bodies.len(), 200);
 }
+
+/// RTY-16: a function for the progress that panics is not called again, and every message is moved once.
+#[actix::test]
+async fn a_redrive_goes_on_without_a_progress_that_panics() {
+    let bench = Bench::open(true).await;
+    let dead = dead_letters(&bench.channel, 5).await;
+    let redrive =
+        dead.redrive("mail").progress(|so_far| panic!("a progress panics in this test: {so_far:?}"));
+    let done = within("the redrive", 20, redrive.run()).await.unwrap();
+    assert_eq!((done.moved, done.failed, done.remaining), (5, 0, 0));
+    bench.channel.close().await.unwrap();
+    let oracle = Oracle::connect(&bench.vhost.url()).await;
+    assert_eq!((oracle.count("mail").await, oracle.count("mail.dead").await), (5, 0));
+}
