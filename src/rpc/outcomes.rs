@@ -111,6 +111,11 @@ impl<R: Clone, W> Outcomes<R, W> {
             State::Running { copies } => copies,
             State::Done { .. } => Vec::new(),
         };
+        if bytes > MOST_BYTES {
+            // It would displace all others, and itself.
+            self.entries.remove(id);
+            return copies;
+        }
         self.bytes += bytes;
         self.done.push_back((id.clone(), run));
         while self.done.len() > MOST || self.bytes > MOST_BYTES {
@@ -204,6 +209,6 @@ mod tests {
         };
         assert_eq!(run_all(1, 3000), (MOST, MOST, MOST));
         assert_eq!(run_all(MOST_BYTES / 4, 100), (4, 4, MOST_BYTES));
-        assert_eq!(run_all(MOST_BYTES + 1, 1), (0, 0, 0), "one that is too large");
+        assert_eq!(run_all(MOST_BYTES + 1, 1), (4, 4, MOST_BYTES), "one that is too large");
     }
 }
