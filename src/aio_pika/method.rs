@@ -19,7 +19,8 @@ use super::{
     wire::{self, ERROR, RESULT},
 };
 use crate::{
-    DeclareQueue, Publishing, Result,
+    DeclareQueue, Error, Publishing, Result,
+    caught::caught,
     codec::Raw,
     message::{Content, DeliveryMode},
     rpc::RemoteError,
@@ -232,7 +233,8 @@ impl<P: DeserializeOwned, F> Server<P, F> {
     {
         let (_, content, token) = call.into_parts();
         let handler = &mut self.handler;
-        let started = match wire::read_arguments(&content) {
+        let arguments = caught(|| wire::read_arguments(&content));
+        let started = match arguments.unwrap_or_else(|| Err(Error::codec("the decoder has panicked"))) {
             Ok(arguments) => catch_unwind(AssertUnwindSafe(|| handler(arguments))).map_err(|_| panicked()),
             Err(error) => Err(RemoteError::new("undecodable", error.to_string())),
         };
@@ -261,7 +263,10 @@ impl Inner {
             return Ok(());
         };
         let encoded = outcome.and_then(|value| {
-            wire::result(self.format, &value)
+            let encoded = caught(|| wire::result(self.format, &value));
+            caught(|| drop(value));
+            encoded
+                .unwrap_or_else(|| Err(Error::codec("the encoder has panicked")))
                 .map_err(|error| RemoteError::new("unserialisable", error.to_string()))
         });
         let (kind, body) = match encoded {

@@ -62,6 +62,7 @@
 //! | nobody has served the method, or it is unregistered | `Unroutable`, at once | the same | the same |
 //! | its servers are busy, hang or are down | `Timeout`; the request expires in its queue | the same | the same |
 //! | the handler fails, panics, or cannot read the request | `Remote` | the same | the same |
+//! | the reply is larger than the broker accepts | `Remote` with the code `unsendable`, on a connection that recovers | the same | the same |
 //! | the client loses its connection while the call runs | `Lost { may_have_run: true }`, at once | sent again; answered | answered |
 //! | the server loses its connection while the call runs | answered | answered | answered |
 //! | both lose it | as the first | as the first | answered |
@@ -85,6 +86,9 @@
 //! an exchange, from `rpc.EXCHANGE.NAME`. Several servers share the requests of a method. A reply is handed over before the
 //! request is acknowledged, on the same channel. Nothing is tried again: the caller decides. A request without a reply address
 //! runs, and its result is dropped.
+//!
+//! A panic of serde's code of a request or a result is `undecodable` or `unserialisable`. A reply of 64 KiB or more waits for
+//! its confirm, since RabbitMQ closes the channel when a message exceeds `max_message_size`.
 //!
 //! A server that hangs holds its place ([`at_once`](RpcServerBuilder::at_once)): handlers set limits for what they await.
 //!

@@ -26,7 +26,7 @@ use super::{
     RpcClient, RpcError,
     wire::{self, JSON},
 };
-use crate::{Confirm, Publishing, Result};
+use crate::{Confirm, Publishing, Result, caught::caught};
 
 /// Sends the messages `M` to an actor across RabbitMQ. [`recipient`](Self::recipient) returns a `Recipient<M>` that code
 /// can use like that of any other actor.
@@ -206,7 +206,12 @@ where
     type Result = Outgoing;
 
     fn handle(&mut self, message: M, _: &mut Self::Context) -> Outgoing {
-        Outgoing { remote: self.remote.clone(), body: encode(&message) }
+        let body = caught(|| encode(&message)).unwrap_or_else(|| {
+            let cause = crate::Error::codec("the encoder has panicked");
+            Err(RpcError::Codec { may_have_run: false, cause })
+        });
+        caught(|| drop(message));
+        Outgoing { remote: self.remote.clone(), body }
     }
 }
 

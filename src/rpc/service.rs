@@ -17,10 +17,14 @@ use super::{
     wire::{DIRECT, ERROR, IDEMPOTENT, JSON, RESULT, encode},
 };
 use crate::{
-    Channel, Publishing, Result,
+    Channel, Error, Publishing, Result,
+    caught::caught,
     message::{Content, DeliveryMode, Properties, Value},
     tasks::{Done, Failure, Task, TaskConsumer},
 };
+
+/// From this size on, the confirm of a reply is awaited: the broker may refuse it, and would deliver its request for ever.
+const LARGE: usize = 64 << 10;
 
 /// A reply that is ready to be published. Cloning it is cheap.
 #[derive(Clone, Debug)]
@@ -135,9 +139,12 @@ impl<M: Message + 'static> Service<M> {
 
     /// Runs a request, and hands its reply over.
     async fn run(&self, content: &Content, to: Option<&ReplyTo<'_>>) -> Result<Encoded, Failure> {
-        let reply = match (self.decode)(content) {
+        let decoded = caught(|| (self.decode)(content));
+        let reply = match decoded.unwrap_or_else(|| Err(Error::codec("the decoder has panicked"))) {
             Ok(request) => match (self.handler)(request).await {
-                Ran::Done(result) => (self.encode)(result),
+                Ran::Done(result) => caught(|| (self.encode)(result)).unwrap_or_else(|| {
+                    Encoded::error(&RemoteError::new("unserialisable", "the encoder has panicked"))
+                }),
                 Ran::Panicked => Encoded::error(&RemoteError::new("panic", "the handler has panicked")),
                 Ran::Gone => Encoded::error(&RemoteError::new("gone", "the actor has stopped")),
                 Ran::NotBegun => {
@@ -152,8 +159,32 @@ impl<M: Message + 'static> Service<M> {
                 Encoded::error(&RemoteError::new("undecodable", error.to_string()))
             }
         };
+        Ok(self.first_reply(to, reply).await)
+    }
+
+    /// Replies, and returns what was replied: that the reply is too large, if the broker refuses it.
+    async fn first_reply(&self, to: Option<&ReplyTo<'_>>, reply: Encoded) -> Encoded {
+        let Some(address) = to.filter(|_| reply.body.len() >= LARGE) else {
+            self.reply(to, &reply).await;
+            return reply;
+        };
+        let exchange = self.channel.default_exchange();
+        let Err(error) = exchange.publish(address.publishing(&reply), address.address).await else {
+            return reply;
+        };
+        self.warn(|| format!("a reply was not sent: {error}"));
+        // The refusal closes the channel: others that were on their way fail with the same code.
+        let size = reply.body.len();
+        let is_refused = error
+            .close_reason()
+            .is_some_and(|reason| reason.code == 406 && reason.text.contains(&size.to_string()));
+        if !is_refused {
+            return reply;
+        }
+        let text = format!("the broker has refused the reply, which has {size} bytes");
+        let reply = Encoded::error(&RemoteError::new("unsendable", text));
         self.reply(to, &reply).await;
-        Ok(reply)
+        reply
     }
 
     /// Hands a reply over to the channel. The acknowledgement of the request follows it there, so that the broker has the

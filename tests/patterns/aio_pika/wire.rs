@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 
 use super::Rig;
+use crate::rpc::hostile::{Bomb, Next};
 use crate::support::{eventually, get_message, oracle::Oracle, robust_connection::RobustConnection, within};
 
 async fn client(channel: &Channel) -> JsonRpc {
@@ -239,4 +240,28 @@ async fn the_end_of_the_connection_ends_calls() {
     assert!(rpc.is_closed());
     let again = within("connect", 10, Connector::new(&rig.vhost.url()).unwrap().connect()).await.unwrap();
     again.close().await.unwrap();
+}
+
+/// AIO-14: a value whose encoding or decoding panics is an error of its call, and nothing runs twice.
+#[actix::test]
+async fn a_codec_that_panics_costs_its_own_call() {
+    let rig = Rig::new().await;
+    let rpc = client(&rig.channel).await;
+    let runs = Rc::new(Cell::new(0));
+    let counted = runs.clone();
+    let bomb = move |n: Option<Bomb>| {
+        counted.set(counted.get() + 1);
+        async move { Ok(n.unwrap_or(Bomb(13))) }
+    };
+    let decoding = rpc.register("decode", |Next { n }: Next| async move { Ok(n) });
+    let _decoding = within("a method", 10, decoding).await.unwrap();
+    let _bomb = within("a method", 10, rpc.register("encode", bomb)).await.unwrap();
+    for (method, arguments, code) in
+        [("decode", json!({"n": 14}), "undecodable"), ("encode", json!(null), "unserialisable")]
+    {
+        let call = within("a call", 20, rpc.call::<u64>(method, &arguments));
+        assert_eq!(call.await.unwrap_err().remote().unwrap().code(), code);
+    }
+    let n = within("a call", 20, rpc.call::<u64>("decode", &json!({"n": 1}))).await.unwrap();
+    assert_eq!((n, runs.get()), (1, 1));
 }

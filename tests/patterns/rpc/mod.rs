@@ -13,6 +13,7 @@ mod client;
 mod client_cuts;
 mod direct;
 mod faults;
+pub mod hostile;
 #[path = "../../../actors/tests/common/log_lines.rs"]
 mod log_lines;
 mod remote_recipient;
