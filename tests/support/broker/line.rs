@@ -55,7 +55,7 @@ impl Line {
 
     /// Whether a message that was rejected is delivered as redelivered by the queues to which it is dead-lettered.
     pub fn redelivers_dead_letters(self) -> bool {
-        self >= Self(4, 3)
+        self >= Self(4, 0)
     }
 
     /// The default delivery limit of a quorum queue.
