@@ -180,7 +180,13 @@ impl Missing {
     /// A recorded exchange or queue is gone, and its bindings with it.
     fn gone(&mut self, key: &EntityKey, error: &Error, topology: &Topology, now: Instant) {
         let is_server_named = matches!(key, EntityKey::Queue(name) if topology.is_server_named(name));
-        self.mark(key.clone(), error.clone(), now).replace = is_server_named;
+        // It was in place for a moment: no channel may publish to it.
+        let announcements = self.announcements.len();
+        self.announcements.retain(|(kind, name)| (*kind, name) != (key.kind(), &key.name()));
+        let is_unannounced = self.announcements.len() < announcements;
+        let entry = self.mark(key.clone(), error.clone(), now);
+        entry.replace = is_server_named;
+        entry.announced |= is_unannounced;
         for binding in topology.bindings_of(key) {
             self.mark(EntityKey::Binding(binding), error.clone(), now);
         }

@@ -219,6 +219,31 @@ fn a_binding_of_a_missing_queue_waits_for_it() {
     assert_eq!(missing.take_announcements(), [(EntityKind::Queue, "a".to_owned())]);
 }
 
+/// RabbitMQ replies to a declare while it deletes the exchange. The binding then tells that it is gone again: no
+/// channel hears that it is in place before it stays.
+#[test]
+fn an_exchange_that_goes_again_at_once_is_not_announced() {
+    let topology = topology(&[&["A", "a"]]);
+    let mut missing = Missing::new(Recovery::default());
+    let now = Instant::now();
+    let gone = || refusal(404, "NOT_FOUND - no exchange 'A' in vhost '/'");
+    missing.entity_gone(EntityKind::Exchange, "A", &gone(), &topology, now);
+    let keys = missing.due(Scope::All, now);
+    let run = missing.begin(keys, &topology, Scope::All, now);
+    let steps = run.steps.clone();
+    let names: Vec<_> = steps.iter().map(RecoveryStep::name).collect();
+    assert_eq!(names, ["A", "A -> a ()"]);
+    missing.finish(run, steps, vec![Ok(None), Err(gone())], &topology, now);
+    assert_eq!(missing.take_announcements(), []);
+    let due = missing.deadline(Scope::All).unwrap();
+    let keys = missing.due(Scope::All, due);
+    let run = missing.begin(keys, &topology, Scope::All, due);
+    let steps = run.steps.clone();
+    assert_eq!(steps.len(), 2);
+    missing.finish(run, steps, vec![Ok(None), Ok(None)], &topology, due);
+    assert_eq!(missing.take_announcements(), [(EntityKind::Exchange, "A".to_owned())]);
+}
+
 /// One entity that is refused for long does not slow down another one.
 #[test]
 fn each_entity_has_a_back_off_of_its_own() {
