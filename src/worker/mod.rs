@@ -82,8 +82,8 @@
 //! actix's `Supervisor` make four. Start the consumer once, outside of the actor.
 //!
 //! A service of the registry handles tasks like any actor: `queue.tasks::<Job>().to(Service::from_registry())`. When it
-//! stops itself, actix restarts it with the same address, and its consumer goes on. **A panic ends a service for the
-//! life of the process**: its consumer ends with [`TargetGone`](crate::ConsumerEnd::TargetGone), what it has not done
+//! stops itself, actix restarts it with the same address, and its consumer goes on. **A panic ends a service until the
+//! process ends**: its consumer ends with [`TargetGone`](crate::ConsumerEnd::TargetGone), what it has not done
 //! returns to the queue, and `from_registry` goes on returning the address that is dead. So a service that others look up
 //! should run no handler of tasks. It can hold a [`SupervisedWorker`], and ask for its [`addr`](SupervisedWorker::addr)
 //! each time.

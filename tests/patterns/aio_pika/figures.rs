@@ -34,7 +34,7 @@ async fn call_all(rpc: &JsonRpc) {
 }
 
 #[actix::test]
-#[ignore = "a measurement"]
+#[ignore = "prints rates and asserts none; run by name, as the first line says"]
 async fn figures_of_calls() {
     let rig = Rig::new().await;
     let Some(server) = Python::start("rpc_server.py", &rig.vhost, &["", "plain"]).await else { return };
@@ -67,7 +67,7 @@ async fn figures_of_calls() {
 }
 
 #[actix::test]
-#[ignore = "a measurement"]
+#[ignore = "prints rates and asserts none; run by name, as the first line says"]
 async fn figures_of_tasks() {
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Work {
