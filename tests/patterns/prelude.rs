@@ -64,7 +64,7 @@ impl RpcRequest for Ping {
 }
 
 /// PRE-01: beside `actix::prelude::*` and `actix_web::*`, each name of the prelude is ours.
-#[test]
+#[::core::prelude::v1::test]
 fn each_name_of_the_prelude_is_ours_beside_actix_and_actix_web() {
     let ours: Vec<_> = each_name().into_iter().filter(|name| name.contains("actix_pika")).collect();
     // `Done` is a `Result`, of which only the failure is ours.
