@@ -107,12 +107,14 @@ broker: ## Start a broker unless one answers, and print its URL
 	@scripts/broker.sh ensure
 
 .PHONY: broker-stop
-broker-stop: ## Stop the nodes that this project started
+broker-stop: ## Stop the nodes and the PostgreSQL that this project started
 	@scripts/broker.sh stop
+	@scripts/services.sh stop
 
 .PHONY: services
-services: ## Install what tests talk to besides RabbitMQ, such as aio-pika, under .broker/ (needs python3)
+services: ## Install what tests talk to besides RabbitMQ: aio-pika (needs python3), PostgreSQL
 	@scripts/services.sh aio-pika
+	@scripts/services.sh postgres
 
 .PHONY: broker-status
 broker-status: ## Show whether this project's node runs, and its URLs

@@ -1,8 +1,8 @@
-//! Software that tests talk to besides RabbitMQ. `scripts/services.sh` installs it.
+//! Software that tests talk to besides RabbitMQ. `scripts/services.sh` installs and starts it.
 
 use std::{
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     sync::OnceLock,
 };
@@ -12,13 +12,21 @@ use std::{
 /// Returns `None` if it cannot be installed here, and says why; the test is to be left out then. Panics instead if
 /// `CI=true`.
 pub fn aio_pika_python() -> Option<&'static Path> {
-    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    unless_left_out(PYTHON.get_or_init(|| install("aio-pika")))
+    static PYTHON: OnceLock<Result<String, String>> = OnceLock::new();
+    unless_left_out(PYTHON.get_or_init(|| service("aio-pika"))).map(Path::new)
 }
 
-fn unless_left_out(service: &'static Result<PathBuf, String>) -> Option<&'static Path> {
+/// Returns the URL of a PostgreSQL, installed and started on the first call, whose user may create databases.
+///
+/// Returns `None` if it cannot be installed here, as [`aio_pika_python`].
+pub fn postgres_url() -> Option<&'static str> {
+    static URL: OnceLock<Result<String, String>> = OnceLock::new();
+    unless_left_out(URL.get_or_init(|| service("postgres")))
+}
+
+fn unless_left_out(service: &'static Result<String, String>) -> Option<&'static str> {
     match service {
-        Ok(path) => Some(path),
+        Ok(found) => Some(found),
         Err(why) => {
             let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
             assert!(!ci, "no test is left out if CI=true: {why}");
@@ -29,18 +37,18 @@ fn unless_left_out(service: &'static Result<PathBuf, String>) -> Option<&'static
     }
 }
 
-/// Installs a service and returns its path, or why that cannot be done here.
-fn install(service: &str) -> Result<PathBuf, String> {
+/// Makes a service ready and returns its path or URL, or why that cannot be done here.
+fn service(name: &str) -> Result<String, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services.sh");
     let output = Command::new(script)
-        .arg(service)
+        .arg(name)
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|e| panic!("scripts/services.sh does not start: {e}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     match output.status.code() {
-        Some(0) => Ok(text(&output.stdout).into()),
+        Some(0) => Ok(text(&output.stdout)),
         Some(3) => Err(text(&output.stderr).lines().next_back().unwrap_or_default().to_owned()),
-        _ => panic!("scripts/services.sh {service}: {}, {}", output.status, text(&output.stderr)),
+        _ => panic!("scripts/services.sh {name}: {}, {}", output.status, text(&output.stderr)),
     }
 }

@@ -1,0 +1,11 @@
+//! The tests of what an application needs around its messages (web server, database, metrics, traces) against a real
+//! RabbitMQ, in one binary. `../README.md` lists the ids in the comments of tests.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+mod databases;
