@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks each crate with no feature, with each feature alone and with all features; warnings are errors.
+# Checks each crate that is published with no feature, with each feature alone and with all features; warnings are errors.
 # Uses the toolchain of the MSRV (`rust-version` in Cargo.toml) if it is installed, else the default one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,8 +21,7 @@ check() {
     cargo check --quiet --lib "$@"
 }
 
-# Lines of "name v1.2.3 (folder)".
-cargo tree --quiet --workspace --depth 0 --prefix none | sed -n 's/^\([^ ]*\) .*(\(.*\)).*/\1 \2/p' | sort -u |
+scripts/published.sh |
     while read -r crate folder; do
         features=$(awk '/^\[/ { inside = $0 == "[features]" } inside && /^[a-z0-9_-]+ *=/ { print $1 }' "$folder/Cargo.toml")
         check --package "$crate" --no-default-features
