@@ -203,12 +203,16 @@ mod connect;
 mod connection;
 mod connector;
 mod consumer;
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+pub mod database;
 mod delivery_stream;
 mod drops_warning;
 mod event_stream;
 mod exchange;
 pub mod limits;
 pub mod master;
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+pub mod outbox;
 pub mod pool;
 mod publish_future;
 pub mod publisher;
@@ -430,9 +434,7 @@ pub mod error {
 /// }
 /// ```
 pub mod actors {
-    pub use actix_pika_actors::{
-        Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel, Outbox, Reply,
-    };
+    pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel, Reply};
 }
 
 /// The examples of the README compile.

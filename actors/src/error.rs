@@ -92,7 +92,7 @@ impl Error {
     /// True for `Io`, `Timeout`, `Blocked`, `Protocol`, `Nacked`, failed
     /// [providers](Self::credentials), a connection that the broker refused because a limit of connections
     /// is reached (`Limit`) or its virtual host is down (`Vhost`), those of `Tls` that are waited out
-    /// ([`TlsFailure`]), and a channel that was closed because of something else (`ChannelClosed`). True for `ConnectionClosed` too, unless this application has closed the connection, or
+    /// ([`TlsFailure`]), those of `Database` that pass (lost connections, locks, deadlocks), and a channel that was closed because of something else (`ChannelClosed`). True for `ConnectionClosed` too, unless this application has closed the connection, or
     /// the broker refuses it until its options are changed. Retrying a publish that
     /// [may have arrived](Self::may_have_arrived) may publish it twice.
     ///

@@ -51,6 +51,11 @@ pub fn stopped(what: impl Into<String>) -> Error {
     Error::stopped(what.into())
 }
 
+/// Returns an error of kind `Database`.
+pub fn database(what: impl Into<String>, retryable: bool) -> Error {
+    Error::database(what.into(), retryable)
+}
+
 /// Returns an error of kind `Timeout`.
 pub fn timed_out(what: impl Into<String>) -> Error {
     Error::timeout(what.into())
@@ -84,7 +89,7 @@ pub fn limit(what: impl Into<String>) -> Error {
 
 /// Returns an error of kind `Refused` without a reply code, for a call that is refused before anything is
 /// sent.
-pub fn refused(what: &'static str) -> Error {
+pub fn refused(what: impl Into<Cow<'static, str>>) -> Error {
     Error::refused_here(what)
 }
 

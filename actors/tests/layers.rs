@@ -31,7 +31,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// The same of the crate `actix-pika`.
 const FACADE_LAYERS: &[&[&str]] = &[
-    &["caught", "runtime"],
+    &["caught", "database", "runtime"],
     &[
         "batch_publish",
         "batches",
@@ -51,6 +51,7 @@ const FACADE_LAYERS: &[&[&str]] = &[
     &["codec", "pool", "retry"],
     &["tasks"],
     &["master", "publisher", "redrive", "rpc", "worker"],
+    &["outbox"],
     &["aio_pika"],
     &["limits"],
 ];

@@ -9,3 +9,5 @@ mod support;
 
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod databases;
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+mod outbox;

@@ -46,6 +46,12 @@ impl Error {
         Self::data(ErrorKind::Codec, what).into()
     }
 
+    pub(crate) fn database(what: impl Into<Cow<'static, str>>, retryable: bool) -> Self {
+        let mut data = Self::data(ErrorKind::Database, what);
+        data.retryable = retryable;
+        data.into()
+    }
+
     pub(crate) fn stopped(what: impl Into<Cow<'static, str>>) -> Self {
         Self::data(ErrorKind::Stopped, what).into()
     }

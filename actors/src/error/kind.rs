@@ -67,4 +67,7 @@ pub enum ErrorKind {
     /// A limit would be exceeded, such as the length of a name or the number of channels. With a
     /// [`code`](crate::Error::code) (530) it is the broker's limit of connections, which passes: retryable.
     Limit,
+    /// The database of an outbox or an inbox failed. Retryable if the same transaction may succeed later: for lost
+    /// connections, locks, deadlocks and serialization failures.
+    Database,
 }

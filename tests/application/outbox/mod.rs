@@ -1,0 +1,4 @@
+//! The outbox, on SQLite and on PostgreSQL.
+
+#[cfg(feature = "sqlx")]
+mod sqlite;
