@@ -43,9 +43,11 @@ async fn a_transaction_of_the_outbox_can_write_after_it_has_read() {
 
     let mut tx = outbox.begin().await.unwrap();
     sqlx::query(count).fetch_one(&mut *tx).await.unwrap();
-    let (pool, other) = (pool.clone(), insert);
+    let (second, other) = (pool.clone(), insert);
     let waits =
-        tokio::spawn(async move { sqlx::query(other).execute(&pool).await.map(|done| done.rows_affected()) });
+        tokio::spawn(
+            async move { sqlx::query(other).execute(&second).await.map(|done| done.rows_affected()) },
+        );
     sqlx::query(insert).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(within("the other one writes afterwards", 10, waits).await.unwrap().unwrap(), 1);
