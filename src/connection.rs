@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     Channel, OpenChannel, Result,
     events::{BrokerRules, ConnectionCounters, EntityKind, Health, MissingEntity, Opened},
+    hook::Hooks,
     message::{AwaitReady, CloseConnection, Forget, GetHealth, GetMissing, Table, UpdateSecret},
     options::Secret,
 };
@@ -43,6 +44,7 @@ struct Inner {
     supervisor: Addr<ConnectionSupervisor>,
     state: watch::Receiver<ConnectionState>,
     tally: Arc<facade::ConnectionTally>,
+    hooks: Hooks,
 }
 
 impl Drop for Inner {
@@ -56,8 +58,13 @@ impl Connection {
         supervisor: Addr<ConnectionSupervisor>,
         state: watch::Receiver<ConnectionState>,
         tally: Arc<facade::ConnectionTally>,
+        hooks: Hooks,
     ) -> Self {
-        Self { inner: Arc::new(Inner { supervisor, state, tally }) }
+        Self { inner: Arc::new(Inner { supervisor, state, tally, hooks }) }
+    }
+
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.inner.hooks
     }
 
     /// Opens a channel with publisher confirms.

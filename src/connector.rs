@@ -12,6 +12,7 @@ use actix_rt::ArbiterHandle;
 use crate::options::TlsOptions;
 use crate::{
     Connection, Error, Recovery, Result,
+    hook::{Hook, Hooks},
     message::Value,
     options::{AddressOrder, CredentialsProvider, Mechanism, TcpOptions},
     runtime::Placement,
@@ -41,6 +42,7 @@ use crate::{
 pub struct Connector {
     options: ConnectionOptions,
     placement: Placement,
+    hooks: Hooks,
 }
 
 impl Connector {
@@ -122,7 +124,11 @@ impl Connector {
     /// ```
     #[doc(alias = "hosts")]
     pub fn from_uris<T: AsRef<str>>(uris: impl IntoIterator<Item = T>) -> Result<Self> {
-        Ok(Self { options: ConnectionOptions::from_uris(uris)?, placement: Placement::default() })
+        Ok(Self {
+            options: ConnectionOptions::from_uris(uris)?,
+            placement: Placement::default(),
+            hooks: Hooks::default(),
+        })
     }
 
     /// Creates a connector from a host and a port, without a URI, so that nothing needs escaping. An IPv6
@@ -141,7 +147,7 @@ impl Connector {
     pub fn host(host: impl Into<String>, port: u16) -> Self {
         let mut options = ConnectionOptions::default();
         options.address = Address::new(host, port);
-        Self { options, placement: Placement::default() }
+        Self { options, placement: Placement::default(), hooks: Hooks::default() }
     }
 
     /// Adds an address of the same broker or cluster. It is tried after those before it. An IPv6 address has
@@ -680,6 +686,32 @@ impl Connector {
         self
     }
 
+    /// Adds a [hook](crate::hook) for all typed publishers, consumers of tasks, calls and retries of the connection.
+    ///
+    /// It is nearer to the application than those that were added before.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use actix_pika::{Connector, hook::{Hook, TaskEnd}};
+    ///
+    /// struct Print;
+    ///
+    /// impl Hook for Print {
+    ///     fn end(&self, end: &TaskEnd<'_>) {
+    ///         println!("{:?} after {:?}", end.outcome(), end.took());
+    ///     }
+    /// }
+    ///
+    /// # async fn run() -> actix_pika::Result<()> {
+    /// let connection = Connector::new("amqp://localhost")?.hook(Print).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hook(mut self, hook: impl Hook) -> Self {
+        self.hooks.add(hook);
+        self
+    }
+
     /// Opens the connection.
     ///
     /// # Errors
@@ -698,7 +730,7 @@ impl Connector {
     /// ```
     pub async fn connect(self) -> Result<Connection> {
         let (supervisor, mut state, tally) = self.placement.launch(self.options).await?;
-        let connection = Connection::new(supervisor, state.clone(), tally);
+        let connection = Connection::new(supervisor, state.clone(), tally, self.hooks);
         loop {
             match &*state.borrow_and_update() {
                 ConnectionState::Open(_) => return Ok(connection),

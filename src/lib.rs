@@ -50,6 +50,7 @@
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`master`] | a master creates tasks by the name of their queue, and workers take them: aio-pika's `Master` |
 //! | `aio_pika` | with the feature `aio-pika`: the formats of aio-pika's `JsonRPC` and `JsonMaster` |
+//! | [`hook`] | code that sees what is published and handled: headers, spans, traces |
 //! | [`pool`] | a pool of channels or connections |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
@@ -209,6 +210,7 @@ mod delivery_stream;
 mod drops_warning;
 mod event_stream;
 mod exchange;
+pub mod hook;
 pub mod limits;
 pub mod master;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]

@@ -15,12 +15,12 @@ use crate::{
     error::{Error, ErrorKind},
     message::{
         BindExchange, BindQueue, CancelConsumer, ConnectionState, Consume, Content, DeclareExchange,
-        DeclareQueue, DeleteQueue, Delivery, DeliveryTarget, Get, OpenChannel, QueueType,
+        DeclareQueue, DeleteQueue, Delivery, DeliveryTarget, Get, OpenChannel, Publishing, QueueType,
     },
     options::ConnectionOptions,
     outbox::Outbox,
     supervisor::ConnectionSupervisor,
-    wire::Table,
+    wire::{Properties, Table},
 };
 pub use crate::{
     consumer::{StreamSink, WorkerBackoff},
@@ -212,6 +212,16 @@ pub fn deliver_into(consume: Consume, stream: Arc<StreamSink>) -> Consume {
 /// Returns what was delivered, apart from the delivery, which can still be settled. The body is shared.
 pub fn content_of(delivery: &Delivery) -> Content {
     delivery.content()
+}
+
+/// Returns the properties of a message that is about to be published.
+pub fn properties_of(message: &Publishing) -> &Properties {
+    &message.properties
+}
+
+/// Returns the same, to change them.
+pub fn properties_of_mut(message: &mut Publishing) -> &mut Properties {
+    &mut message.properties
 }
 
 /// Returns a delivery that was not begun to its queue; if its consumer is being cancelled, after that.

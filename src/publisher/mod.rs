@@ -36,11 +36,16 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 use actix_pika_actors::QueueName;
 
-use self::{later::Later, options::Options, publish::Route};
+use self::{
+    later::Later,
+    options::Options,
+    publish::{Outgoing, Route},
+};
 pub use self::{publish::PublishValueFuture, recipient::PublishResult};
 use crate::{
     Exchange, Publishing, Queue, Result,
     codec::{Codec, Json},
+    hook::{Hooks, PublishKind},
 };
 
 mod later;
@@ -69,6 +74,7 @@ pub struct Publisher<T, C = Json> {
     key: Key<T>,
     options: Arc<Options>,
     later: Arc<Later>,
+    hooks: Hooks,
     value: PhantomData<fn(T)>,
 }
 
@@ -119,12 +125,14 @@ impl RoutingKey {
 
 impl<T> Publisher<T> {
     fn new(exchange: Exchange, key: Key<T>) -> Self {
+        let hooks = exchange.channel().connection().hooks().clone();
         Self {
             exchange,
             codec: Arc::new(Json),
             key,
             options: Arc::default(),
             later: Arc::default(),
+            hooks,
             value: PhantomData,
         }
     }
@@ -165,11 +173,14 @@ impl Queue {
 }
 
 impl<T, C: Codec<T>> Publisher<T, C> {
-    /// Returns the message of a value, and where it goes.
-    fn message(&self, value: &T) -> Result<(Publishing, Route)> {
+    /// Returns the message of a value, as the hooks have left it, and where it goes.
+    fn message(&self, value: &T, options: impl FnOnce(Publishing) -> Publishing) -> Result<Outgoing> {
         let message = self.options.message(self.codec.encode(value)?, self.codec.content_type());
-        let message = self.exchange.channel().finish(message);
-        Ok((message, Route { exchange: self.exchange.clone(), key: self.key.of(value) }))
+        let mut message = options(self.exchange.channel().finish(message));
+        let route = Route { exchange: self.exchange.clone(), key: self.key.of(value) };
+        let (exchange, key) = (self.exchange.name(), route.key.as_str());
+        let hooked = self.hooks.publishing(PublishKind::Message, exchange, key, &mut message);
+        Ok(Outgoing { message, route, hooked })
     }
 }
 
@@ -181,6 +192,7 @@ impl<T, C> Clone for Publisher<T, C> {
             key: self.key.clone(),
             options: self.options.clone(),
             later: self.later.clone(),
+            hooks: self.hooks.clone(),
             value: PhantomData,
         }
     }

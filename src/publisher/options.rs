@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{Key, Publisher};
-use crate::{Publishing, codec::Codec, message::Properties};
+use crate::{Publishing, codec::Codec, hook::Hook, message::Properties};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
@@ -57,6 +57,7 @@ impl<T, C> Publisher<T, C> {
             key: self.key,
             options: self.options,
             later: self.later,
+            hooks: self.hooks,
             value: self.value,
         }
     }
@@ -168,6 +169,31 @@ impl<T, C> Publisher<T, C> {
     /// ```
     pub fn message_ids(self, message_ids: bool) -> Self {
         self.set(|options| options.message_ids = message_ids)
+    }
+
+    /// Adds a [hook](crate::hook) for this publisher. It comes before those of the connection: they see what it has
+    /// changed.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn run(channel: actix_pika::Channel) {
+    /// use actix_pika::hook::{Hook, Outgoing, Span};
+    ///
+    /// struct Tenant(&'static str);
+    ///
+    /// impl Hook for Tenant {
+    ///     fn publishing(&self, message: &mut Outgoing<'_>) -> Option<Box<dyn Span>> {
+    ///         message.properties_mut().headers_mut().insert("tenant", self.0);
+    ///         None
+    ///     }
+    /// }
+    ///
+    /// let placed = channel.exchange("shop").publisher::<String>().hook(Tenant("a"));
+    /// # }
+    /// ```
+    pub fn hook(mut self, hook: impl Hook) -> Self {
+        self.hooks.add(hook);
+        self
     }
 
     fn set(mut self, change: impl FnOnce(&mut Options)) -> Self {

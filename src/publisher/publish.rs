@@ -6,7 +6,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -16,7 +16,9 @@ use actix_pika_actors::{
 };
 
 use super::{Publisher, RoutingKey};
-use crate::{Confirm, Exchange, Publishing, Result, codec::Codec, message::Confirmation};
+use crate::{
+    Confirm, Exchange, Publishing, Result, codec::Codec, hook::HookedPublish, message::Confirmation,
+};
 
 /// An exchange, and the routing key of a value.
 pub(super) struct Route {
@@ -41,6 +43,13 @@ impl Destination for Route {
     }
 }
 
+/// The message of a value, where it goes, and what the hooks are told of its end.
+pub(super) struct Outgoing {
+    pub(super) message: Publishing,
+    pub(super) route: Route,
+    pub(super) hooked: Option<HookedPublish>,
+}
+
 /// Publishes a value and waits for the confirm: the future of [`Publisher::publish`].
 ///
 /// It owns the encoded value and a handle of the exchange, which keeps the channel open. Nothing is sent before the
@@ -59,13 +68,15 @@ pub struct PublishValueFuture(State);
 
 enum State {
     Failed(Option<crate::Error>),
-    Publishing(engine::PublishFuture<Route>),
+    Publishing(engine::PublishFuture<Route>, Option<HookedPublish>),
 }
 
 impl PublishValueFuture {
-    fn new(message: Result<(Publishing, Route)>) -> Self {
+    fn new(message: Result<Outgoing>) -> Self {
         Self(match message {
-            Ok((message, route)) => State::Publishing(engine::PublishFuture::new(route, message)),
+            Ok(Outgoing { message, route, hooked }) => {
+                State::Publishing(engine::PublishFuture::new(route, message), hooked)
+            }
             Err(error) => State::Failed(Some(error)),
         })
     }
@@ -77,7 +88,13 @@ impl Future for PublishValueFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             State::Failed(error) => error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
-            State::Publishing(publish) => Pin::new(publish).poll(cx),
+            State::Publishing(publish, hooked) => {
+                let result = ready!(Pin::new(publish).poll(cx));
+                if let Some(hooked) = hooked.take() {
+                    hooked.end(&result);
+                }
+                Poll::Ready(result)
+            }
         }
     }
 }
@@ -86,7 +103,7 @@ impl fmt::Debug for PublishValueFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             State::Failed(error) => error.fmt(f),
-            State::Publishing(publish) => publish.fmt(f),
+            State::Publishing(publish, _) => publish.fmt(f),
         }
     }
 }
@@ -113,7 +130,7 @@ impl<T, C: Codec<T>> Publisher<T, C> {
     /// # }
     /// ```
     pub fn publish(&self, value: &T) -> PublishValueFuture {
-        PublishValueFuture::new(self.message(value))
+        PublishValueFuture::new(self.message(value, |message| message))
     }
 
     /// Publishes a value with options of its own: `options` changes the message, which has the options of the
@@ -138,7 +155,7 @@ impl<T, C: Codec<T>> Publisher<T, C> {
         value: &T,
         options: impl FnOnce(Publishing) -> Publishing,
     ) -> PublishValueFuture {
-        PublishValueFuture::new(self.message(value).map(|(message, route)| (options(message), route)))
+        PublishValueFuture::new(self.message(value, options))
     }
 
     /// Publishes values one after the other without waiting for each confirm, and returns the result of each, in
@@ -173,17 +190,17 @@ impl<T, C: Codec<T>> Publisher<T, C> {
     {
         let mut queued = Vec::new();
         for value in values {
-            let message = self.message(value.borrow());
+            let message = self.message(value.borrow(), |message| message);
             drop(value);
             queued.push(match message {
-                Ok((message, route)) => queue(message, route).await,
+                Ok(message) => queue(message).await,
                 Err(error) => Err(error),
             });
         }
         let mut results = Vec::with_capacity(queued.len());
-        for confirm in queued {
-            results.push(match confirm {
-                Ok(confirm) => confirm.await,
+        for queued in queued {
+            results.push(match queued {
+                Ok(queued) => queued.confirmed().await,
                 Err(error) => Err(error),
             });
         }
@@ -230,16 +247,48 @@ impl<T, C: Codec<T>> Publisher<T, C> {
         value: &T,
         delay: Duration,
     ) -> impl Future<Output = Result<Confirmation>> + Send + use<T, C> {
-        let (message, later) = (self.message(value), self.later.clone());
+        let (message, later) = (self.message(value, |message| message), self.later.clone());
         async move {
-            let (message, Route { exchange, key }) = message?;
-            let exchange = later.exchange(&exchange, key.as_str(), delay).await?;
-            engine::PublishFuture::new(Route { exchange, key }, message).await
+            let Outgoing { message, route: Route { exchange, key }, hooked } = message?;
+            let published = match later.exchange(&exchange, key.as_str(), delay).await {
+                Ok(exchange) => engine::PublishFuture::new(Route { exchange, key }, message).await,
+                Err(error) => Err(error),
+            };
+            if let Some(hooked) = hooked {
+                hooked.end(&published);
+            }
+            published
         }
     }
 }
 
+/// A message that has its place in the publish window.
+pub(super) struct Queued {
+    confirm: Confirm,
+    hooked: Option<HookedPublish>,
+}
+
 /// Waits for room in the publish window, and publishes.
-pub(super) async fn queue(message: Publishing, route: Route) -> Result<Confirm> {
-    engine::PublishDeferredFuture::new(route, message).await
+pub(super) async fn queue(outgoing: Outgoing) -> Result<Queued> {
+    let Outgoing { message, route, hooked } = outgoing;
+    match engine::PublishDeferredFuture::new(route, message).await {
+        Ok(confirm) => Ok(Queued { confirm, hooked }),
+        Err(error) => {
+            if let Some(hooked) = hooked {
+                hooked.fail(&error);
+            }
+            Err(error)
+        }
+    }
+}
+
+impl Queued {
+    /// Waits for the confirm.
+    pub(super) async fn confirmed(self) -> Result<Confirmation> {
+        let result = self.confirm.await;
+        if let Some(hooked) = self.hooked {
+            hooked.end(&result);
+        }
+        result
+    }
 }

@@ -8,9 +8,9 @@ use actix_pika_actors::facade;
 
 use super::{
     Publisher,
-    publish::{Route, queue},
+    publish::{self, queue},
 };
-use crate::{Error, Publishing, Result, caught::caught, codec::Codec, message::Confirmation, runtime};
+use crate::{Error, Result, caught::caught, codec::Codec, message::Confirmation, runtime};
 
 /// The results of messages that a [`Publisher::recipient`] takes: `Result<Confirmation>`, or `()`.
 ///
@@ -120,7 +120,7 @@ where
 
     fn handle(&mut self, value: T, _: &mut Self::Context) -> Outgoing {
         // A panic costs this message only.
-        let message = caught(|| self.publisher.message(&value));
+        let message = caught(|| self.publisher.message(&value, |message| message));
         caught(|| drop(value));
         Outgoing(
             message.unwrap_or_else(|| Err(Error::codec("the codec or the function of the key panicked"))),
@@ -129,7 +129,7 @@ where
 }
 
 /// The message of a value. It replies when the broker has.
-struct Outgoing(Result<(Publishing, Route)>);
+struct Outgoing(Result<publish::Outgoing>);
 
 impl<T, C> MessageResponse<PublishActor<T, C>, T> for Outgoing
 where
@@ -138,20 +138,19 @@ where
     C: Codec<T>,
 {
     fn handle(self, ctx: &mut Context<PublishActor<T, C>>, sender: Option<OneshotSender<T::Result>>) {
-        let (message, route) = match self.0 {
+        let message = match self.0 {
             Ok(message) => message,
             Err(error) => return reply::<T>(Err(error), sender),
         };
-        let queued =
-            actix::fut::wrap_future::<_, PublishActor<T, C>>(queue(message, route)).map(|confirm, _, _| {
-                actix_rt::spawn(async move {
-                    let outcome = match confirm {
-                        Ok(confirm) => confirm.await,
-                        Err(error) => Err(error),
-                    };
-                    reply::<T>(outcome, sender);
-                });
+        let queued = actix::fut::wrap_future::<_, PublishActor<T, C>>(queue(message)).map(|queued, _, _| {
+            actix_rt::spawn(async move {
+                let outcome = match queued {
+                    Ok(queued) => queued.confirmed().await,
+                    Err(error) => Err(error),
+                };
+                reply::<T>(outcome, sender);
             });
+        });
         // The next message is taken when this one has its place in the publish window.
         ctx.wait(queued);
     }

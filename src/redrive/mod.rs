@@ -171,7 +171,7 @@ impl Redrive {
         });
         if !job.lock().moving.is_over() {
             let mover = job.clone();
-            let tasks = self.from.tasks::<Bytes>().codec(Raw).at_once(AT_ONCE);
+            let tasks = self.from.tasks::<Bytes>().codec(Raw).at_once(AT_ONCE).without_hooks();
             let (runner, consumer) = tasks
                 .start_closure(move |task: Task<Bytes>| {
                     let mover = mover.clone();

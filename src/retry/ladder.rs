@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Channel, ErrorKind, Publishing, Queue, Result,
+    hook::PublishKind,
     message::{Content, Properties},
 };
 
@@ -111,14 +112,24 @@ impl RetryLadder {
 
     /// Publishes to a queue of the ladder, and declares it again if somebody has deleted it.
     async fn publish(&self, message: Publishing, queue: &str) -> Result<()> {
-        let exchange = self.channel.default_exchange();
-        match exchange.publish(message.clone(), queue).await {
+        match self.publish_once(message.clone(), queue).await {
             Err(error) if error.kind() == ErrorKind::Unroutable => {
                 log::warn!("queue {queue:?} of a ladder is missing, and is declared again");
                 self.declare().await?;
-                exchange.publish(message, queue).await.map(drop)
+                self.publish_once(message, queue).await
             }
-            result => result.map(drop),
+            result => result,
         }
+    }
+
+    async fn publish_once(&self, mut message: Publishing, queue: &str) -> Result<()> {
+        let exchange = self.channel.default_exchange();
+        let hooks = self.channel.connection().hooks();
+        let hooked = hooks.publishing(PublishKind::Retry, exchange.name(), queue, &mut message);
+        let published = exchange.publish(message, queue).await;
+        if let Some(hooked) = hooked {
+            hooked.end(&published);
+        }
+        published.map(drop)
     }
 }

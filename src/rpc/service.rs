@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Channel, Error, Publishing, Result,
     caught::caught,
+    hook::{HookedPublish, PublishKind},
     message::{Content, DeliveryMode, Properties, Value},
     tasks::{Done, Failure, Task, TaskConsumer},
 };
@@ -169,9 +170,12 @@ impl<M: Message + 'static> Service<M> {
             return reply;
         };
         let exchange = self.channel.default_exchange();
-        let Err(error) = exchange.publish(address.publishing(&reply), address.address).await else {
-            return reply;
-        };
+        let (message, hooked) = self.message(address, &reply);
+        let published = exchange.publish(message, address.address).await;
+        if let Some(hooked) = hooked {
+            hooked.end(&published);
+        }
+        let Err(error) = published else { return reply };
         self.warn(|| format!("a reply was not sent: {error}"));
         // The refusal closes the channel: others that were on their way fail with the same code.
         let size = reply.body.len();
@@ -193,9 +197,15 @@ impl<M: Message + 'static> Service<M> {
         match to {
             Some(to) => {
                 let exchange = self.channel.default_exchange();
-                match exchange.publish_deferred(to.publishing(reply), to.address).await {
+                let (message, hooked) = self.message(to, reply);
+                match exchange.publish_deferred(message, to.address).await {
                     Ok(confirm) => drop(confirm),
-                    Err(error) => self.warn(|| format!("a reply was not sent: {error}")),
+                    Err(error) => {
+                        if let Some(hooked) = hooked {
+                            hooked.fail(&error);
+                        }
+                        self.warn(|| format!("a reply was not sent: {error}"));
+                    }
                 }
             }
             None if reply.kind == ERROR => {
@@ -203,6 +213,14 @@ impl<M: Message + 'static> Service<M> {
             }
             None => log::debug!("rpc server {}: a request has no reply address", self.name),
         }
+    }
+
+    /// Returns the message of a reply, as the hooks have left it, and what they are told of its end.
+    fn message(&self, to: &ReplyTo<'_>, reply: &Encoded) -> (Publishing, Option<HookedPublish>) {
+        let mut message = to.publishing(reply);
+        let hooks = self.channel.connection().hooks();
+        let hooked = hooks.publishing(PublishKind::Reply, "", to.address, &mut message);
+        (message, hooked)
     }
 
     /// Takes no more requests.

@@ -205,6 +205,8 @@ where
 
     const ENDS_WHEN_DROPPED: bool = true;
 
+    const IN_BATCHES: bool = true;
+
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         // The end of a batch is that of tasks, after which the runner asks again.
         let has_room = self.open.as_ref().is_some_and(|open| open.collected.is_open())

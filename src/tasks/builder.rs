@@ -12,6 +12,7 @@ use super::{Done, Task, TaskConsumer, Undecodable, runner::LaneOf};
 use crate::{
     Consume, Queue, Result,
     codec::{Codec, Json},
+    hook::{Hook, Hooks},
     message::Content,
     retry::Retry,
 };
@@ -51,6 +52,7 @@ pub struct Tasks<T, C = Json> {
     pub(super) undecodable: Undecodable,
     pub(super) retry: Option<Retry>,
     pub(super) overtaking: bool,
+    pub(super) hooks: Hooks,
 }
 
 /// How many messages are taken before their turn.
@@ -99,6 +101,7 @@ impl Queue {
             undecodable: Undecodable::default(),
             retry: None,
             overtaking: false,
+            hooks: self.channel().connection().hooks().clone(),
         }
     }
 
@@ -145,9 +148,31 @@ impl<T, C> Tasks<T, C> {
     /// ```
     pub fn codec<D: Codec<T>>(self, codec: D) -> Tasks<T, D> {
         let Self {
-            queue, consume, at_once, prefetch, order, timeout, undecodable, retry, overtaking, ..
+            queue,
+            consume,
+            at_once,
+            prefetch,
+            order,
+            timeout,
+            undecodable,
+            retry,
+            overtaking,
+            hooks,
+            ..
         } = self;
-        Tasks { queue, codec, consume, at_once, prefetch, order, timeout, undecodable, retry, overtaking }
+        Tasks {
+            queue,
+            codec,
+            consume,
+            at_once,
+            prefetch,
+            order,
+            timeout,
+            undecodable,
+            retry,
+            overtaking,
+            hooks,
+        }
     }
 
     /// Sets how many tasks run side by side; 1 unless set, and at least.
@@ -323,6 +348,35 @@ impl<T, C> Tasks<T, C> {
     /// ```
     pub fn consume(mut self, options: Consume) -> Self {
         self.consume = options;
+        self
+    }
+
+    /// Adds a [hook](crate::hook) for the tasks of this consumer, after those of the connection.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn options(jobs: actix_pika::Queue) {
+    /// use actix_pika::hook::{Hook, TaskEnd};
+    ///
+    /// struct Print;
+    ///
+    /// impl Hook for Print {
+    ///     fn end(&self, end: &TaskEnd<'_>) {
+    ///         println!("{:?} after {:?}", end.outcome(), end.took());
+    ///     }
+    /// }
+    ///
+    /// let tasks = jobs.tasks::<String>().hook(Print);
+    /// # }
+    /// ```
+    pub fn hook(mut self, hook: impl Hook) -> Self {
+        self.hooks.add(hook);
+        self
+    }
+
+    /// Leaves all hooks out.
+    pub(crate) fn without_hooks(mut self) -> Self {
+        self.hooks = Hooks::default();
         self
     }
 

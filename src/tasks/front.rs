@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Done, Task, schedule::Slot};
-use crate::caught::caught;
+use crate::{caught::caught, hook::TaskScope};
 
 /// How a handler ended.
 #[derive(Debug)]
@@ -41,6 +41,9 @@ pub(crate) trait Front<T> {
 
     /// Whether a handler ends when its future is dropped.
     const ENDS_WHEN_DROPPED: bool;
+
+    /// Whether a handler gets several tasks.
+    const IN_BATCHES: bool = false;
 
     /// Waits until a task can be handled.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
@@ -126,6 +129,7 @@ pin_project! {
         timeout: Option<Pin<Box<Sleep>>>,
         timed_out: bool,
         ends_when_dropped: bool,
+        scope: TaskScope,
     }
 
     impl<R> PinnedDrop for Running<R> {
@@ -137,9 +141,15 @@ pin_project! {
 }
 
 impl<R> Running<R> {
-    pub(crate) fn new(run: R, slot: Slot, deadline: Option<Instant>, ends_when_dropped: bool) -> Self {
+    pub(crate) fn new(
+        run: R,
+        slot: Slot,
+        deadline: Option<Instant>,
+        ends_when_dropped: bool,
+        scope: TaskScope,
+    ) -> Self {
         let timeout = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-        Self { run: Some(run), slot, timeout, timed_out: false, ends_when_dropped }
+        Self { run: Some(run), slot, timeout, timed_out: false, ends_when_dropped, scope }
     }
 }
 
@@ -150,9 +160,11 @@ impl<R: Future<Output = Ran>> Future for Running<R> {
         let mut this = self.project();
         let Some(run) = this.run.as_mut().as_pin_mut() else { return Poll::Pending };
         let timed_out = *this.timed_out;
-        let polled = caught(|| {
-            let is_late = |ran: &Ran| timed_out && !matches!(ran, Ran::Unanswered);
-            run.poll(cx).map(|ran| if is_late(&ran) { Ran::TimedOut } else { ran })
+        let polled = this.scope.enter(|| {
+            caught(|| {
+                let is_late = |ran: &Ran| timed_out && !matches!(ran, Ran::Unanswered);
+                run.poll(cx).map(|ran| if is_late(&ran) { Ran::TimedOut } else { ran })
+            })
         });
         if let Poll::Ready(ran) = polled.unwrap_or(Poll::Ready(Ran::Panicked)) {
             return Poll::Ready((*this.slot, ran));

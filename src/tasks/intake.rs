@@ -14,6 +14,7 @@ use crate::{
     Delivery, Error, Result,
     caught::caught,
     codec::{Codec, decode_checked},
+    hook::{HookedTask, TaskScope},
     message::Content,
     retry,
 };
@@ -29,6 +30,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             then: Then::RunAgain,
             refusals: 0,
             progress: None,
+            hooked: None,
         };
         let mut lane = None;
         if let Some(lane_of) = &self.settings.lane_of {
@@ -82,6 +84,11 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
                 None => {}
             }
         }
+        if !self.settings.hooks.is_empty() {
+            let content = facade::content_of(&held.delivery);
+            let attempt = attempt(&content, held.failures);
+            held.hooked = Some(HookedTask::begin(&self.settings.hooks, content, attempt, F::IN_BATCHES));
+        }
         let decoded = early.0.take().unwrap_or_else(|| {
             let content = facade::content_of(&held.delivery);
             decode(&self.codec, &content).map(|value| (value, content))
@@ -90,17 +97,26 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             Ok(decoded) => decoded,
             Err(error) => return self.cannot_be_decoded(slot, &error),
         };
-        let attempt = retry::attempts(&content).saturating_add(held.failures).saturating_add(1);
+        let attempt = attempt(&content, held.failures);
         let (token, progress) = TaskToken::new();
         held.progress = Some(progress);
-        match self.front.start(Task::new(value, content, attempt, token)) {
+        let scope = held.hooked.as_mut().map(HookedTask::call).unwrap_or_default();
+        let task = Task::new(value, content, attempt, token, scope.clone());
+        // A batch has no span of its own.
+        let scope = if F::IN_BATCHES { TaskScope::default() } else { scope };
+        match scope.enter(|| self.front.start(task)) {
             None => self.ended(slot, Ran::Panicked),
             Some(run) => {
                 let deadline = self.settings.timeout.map(|timeout| Instant::now() + timeout);
-                self.running.push(Running::new(run, slot, deadline, F::ENDS_WHEN_DROPPED));
+                self.running.push(Running::new(run, slot, deadline, F::ENDS_WHEN_DROPPED, scope));
             }
         }
     }
+}
+
+/// Returns which try of a message is next.
+fn attempt(content: &Content, failures: u32) -> u32 {
+    retry::attempts(content).saturating_add(failures).saturating_add(1)
 }
 
 /// Decodes a message. A codec that panics makes it undecodable.

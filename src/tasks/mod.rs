@@ -119,6 +119,7 @@ mod builder;
 mod control;
 mod failure;
 pub(crate) mod front;
+mod hooking;
 mod intake;
 mod outcomes;
 pub(crate) mod runner;

@@ -24,8 +24,12 @@ use super::{
     verdict::{Means, Next},
 };
 use crate::{
-    ConsumerEnd, Delivery, DeliveryStream, Result, caught::caught, codec::Codec, message::Content,
-    retry::RetryLadder,
+    ConsumerEnd, Delivery, DeliveryStream, Result,
+    caught::caught,
+    codec::Codec,
+    hook::{HookedTask, Hooks},
+    message::Content,
+    retry::{Retried, RetryLadder},
 };
 
 /// How much a poll does before other tasks of the thread get their turn.
@@ -46,6 +50,7 @@ pub(crate) struct Settings<T> {
     pub(crate) means: Means,
     pub(crate) lane_of: Option<LaneOf<T>>,
     pub(crate) ladder: Option<Arc<RetryLadder>>,
+    pub(crate) hooks: Hooks,
 }
 
 /// What a task does when its pause has ended.
@@ -74,6 +79,8 @@ pub(super) struct Held<T> {
     /// How often its copy could not be published.
     pub(super) refusals: u32,
     pub(super) progress: Option<Progressing>,
+    /// What hooks are told of its end, while it runs.
+    pub(super) hooked: Option<HookedTask>,
 }
 
 /// The value of a message before its turn. It may panic when it is dropped.
@@ -104,7 +111,7 @@ pub(crate) struct Runner<T, C, F: Front<T>> {
     pub(super) schedule: Schedule<Held<T>>,
     pub(super) running: FuturesUnordered<Running<F::Run>>,
     /// Copies that are being published to a ladder.
-    pub(super) publishing: FuturesUnordered<BoxFuture<'static, (Slot, Result<()>)>>,
+    pub(super) publishing: FuturesUnordered<BoxFuture<'static, (Slot, Result<Retried>)>>,
     pub(super) outcomes: Outcomes,
     /// Tasks that their actor has not answered, until it is known why.
     pub(super) unanswered: Vec<Slot>,

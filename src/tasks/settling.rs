@@ -10,6 +10,7 @@ use super::{
     Undecodable, Verdict,
     blame::{Blame, blame, blame_of_ended},
     front::{Front, Ran},
+    hooking::tell,
     outcomes::Outcome,
     runner::{Runner, Source, Then},
     schedule::Slot,
@@ -19,6 +20,7 @@ use super::{
 use crate::{
     ConsumerEnd, Delivery, Error, ErrorKind, Requeue, Result,
     codec::Codec,
+    hook,
     retry::{self, Retried},
 };
 
@@ -34,6 +36,9 @@ const UNANSWERED: &str = "the actor panicked, or dropped the task without an ans
 impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     /// Handles the end of a handler.
     pub(super) fn ended(&mut self, slot: Slot, ran: Ran) {
+        if !self.settings.hooks.is_empty() {
+            self.note_handled(slot, &ran);
+        }
         match ran {
             Ran::Done(Ok(())) => self.settle(slot, Outcome::Ack),
             Ran::Done(Err(failure)) => {
@@ -99,6 +104,9 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     /// Lets a task start again that has not failed; if the consumer ends, its message returns to the queue.
     fn put_back(&mut self, slot: Slot) {
         if matches!(self.source, Source::Consuming(_)) {
+            if let Some(held) = self.schedule.get_mut(slot) {
+                held.hooked = None;
+            }
             self.schedule.put_back(slot);
         } else if let Some(held) = self.schedule.finish(slot) {
             self.report.given_back += 1;
@@ -115,6 +123,9 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         }
         let is_stale = held.generation < generation || held.delivery.is_stale();
         let next = self.settings.means.after(verdict, held.failures, fastrand::f64());
+        if let Some(hooked) = &mut held.hooked {
+            hooked.explain(cause);
+        }
         log::debug!("queue {:?}: a task has failed ({cause}): {next:?}", self.queue);
         match next {
             // The broker delivers it again anyway.
@@ -123,10 +134,12 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
             Next::RunAgain(_) | Next::Hold(_) if stops => self.return_later(slot),
             Next::RunAgain(pause) => {
                 held.then = Then::RunAgain;
+                tell(&mut held.hooked, hook::Outcome::Retried);
                 self.schedule.pause(slot, Instant::now() + pause);
             }
             Next::Hold(pause) => {
                 held.then = Then::Return;
+                tell(&mut held.hooked, hook::Outcome::Requeued);
                 self.warn_once("has no known dead-letter exchange: messages whose tasks fail return to it");
                 self.schedule.pause(slot, Instant::now() + pause);
             }
@@ -151,16 +164,20 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         let attempt = retry::attempts(&content).saturating_add(held.failures.max(1));
         self.publishing.push(Box::pin(async move {
             let published = match next {
-                Next::Step(at_least) => ladder.retry(&content, attempt, at_least, &cause).await.map(|to| {
-                    let name = content.queue();
-                    match to {
-                        Retried::Step(delay) => log::debug!("queue {name:?}: a task runs again in {delay:?}"),
-                        Retried::DeadLettered => {
-                            log::warn!("queue {name:?}: a task has failed for the last time: {cause}")
+                Next::Step(at_least) => {
+                    ladder.retry(&content, attempt, at_least, &cause).await.inspect(|to| {
+                        let name = content.queue();
+                        match to {
+                            Retried::Step(delay) => {
+                                log::debug!("queue {name:?}: a task runs again in {delay:?}")
+                            }
+                            Retried::DeadLettered => {
+                                log::warn!("queue {name:?}: a task has failed for the last time: {cause}")
+                            }
                         }
-                    }
-                }),
-                _ => ladder.dead_letter(&content, &cause).await,
+                    })
+                }
+                _ => ladder.dead_letter(&content, &cause).await.map(|()| Retried::DeadLettered),
             };
             (slot, published)
         }));
@@ -168,8 +185,14 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
 
     /// Handles the outcome of a publish to the ladder. One that failed is repeated for a while: until the message is in
     /// the ladder, it is not acknowledged.
-    pub(super) fn published(&mut self, slot: Slot, result: Result<()>) {
-        let Err(error) = result else { return self.settle(slot, Outcome::Ack) };
+    pub(super) fn published(&mut self, slot: Slot, result: Result<Retried>) {
+        let error = match result {
+            Ok(to) => {
+                self.note_copied(slot, to);
+                return self.settle(slot, Outcome::Ack);
+            }
+            Err(error) => error,
+        };
         if error.kind() == ErrorKind::Limit {
             log::warn!("queue {:?}: a message has no room for the headers of a retry: {error}", self.queue);
             return self.settle(slot, Outcome::Reject);
@@ -211,6 +234,7 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
     }
 
     pub(super) fn cannot_be_decoded(&mut self, slot: Slot, error: &Error) {
+        self.note_undecodable(slot, error);
         match self.settings.undecodable {
             Undecodable::DeadLetter if self.settings.ladder.is_some() => {
                 self.publish(slot, Next::DeadLetter, error.to_string().into());
@@ -228,13 +252,14 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
 
     /// Settles the delivery of a task. If that comes too late, the outcome is kept for its copy.
     pub(super) fn settle(&mut self, slot: Slot, outcome: Outcome) {
-        let Some(held) = self.schedule.finish(slot) else { return };
+        let Some(mut held) = self.schedule.finish(slot) else { return };
         self.count_finished();
         let delivery = held.delivery;
         if outcome.is_final() && delivery.is_stale() {
             let identity = self.outcomes.identify(&facade::content_of(&delivery));
             self.outcomes.remember(identity, outcome);
-            return facade::discard(delivery);
+            facade::discard(delivery);
+            return tell(&mut held.hooked, hook::Outcome::Stale);
         }
         let settled = match outcome {
             Outcome::Ack => delivery.ack(),
@@ -251,13 +276,20 @@ impl<T: 'static, C: Codec<T>, F: Front<T>> Runner<T, C, F> {
         {
             log::debug!("queue {:?}: a task was not settled: {error}", self.queue);
         }
+        let told = match outcome {
+            Outcome::Ack => hook::Outcome::Acked,
+            Outcome::Reject => hook::Outcome::Rejected,
+            Outcome::Requeue | Outcome::Return => hook::Outcome::Requeued,
+        };
+        tell(&mut held.hooked, told);
     }
 
     /// Drops what the broker delivers again.
     pub(super) fn drop_stale(&mut self, slot: Slot) {
-        if let Some(held) = self.schedule.finish(slot) {
+        if let Some(mut held) = self.schedule.finish(slot) {
             self.count_finished();
             facade::discard(held.delivery);
+            tell(&mut held.hooked, hook::Outcome::Stale);
         }
     }
 

@@ -9,10 +9,33 @@ use super::builder::{Order, Tasks};
 impl<T, C> Tasks<T, C> {
     /// Returns the same with a codec that can be shared.
     pub(crate) fn share(self) -> Tasks<T, Arc<C>> {
-        let Self { queue, codec, consume, at_once, prefetch, order, timeout, undecodable, retry, overtaking } =
-            self;
+        let Self {
+            queue,
+            codec,
+            consume,
+            at_once,
+            prefetch,
+            order,
+            timeout,
+            undecodable,
+            retry,
+            overtaking,
+            hooks,
+        } = self;
         let codec = Arc::new(codec);
-        Tasks { queue, codec, consume, at_once, prefetch, order, timeout, undecodable, retry, overtaking }
+        Tasks {
+            queue,
+            codec,
+            consume,
+            at_once,
+            prefetch,
+            order,
+            timeout,
+            undecodable,
+            retry,
+            overtaking,
+            hooks,
+        }
     }
 
     pub(crate) fn queue_name(&self) -> &str {
@@ -43,6 +66,7 @@ impl<T, C> Tasks<T, Arc<C>> {
             undecodable: self.undecodable,
             retry: self.retry.clone(),
             overtaking: self.overtaking,
+            hooks: self.hooks.clone(),
         }
     }
 }

@@ -149,6 +149,7 @@ impl<T: 'static, C: Codec<T>> Tasks<T, C> {
             means,
             lane_of,
             ladder,
+            hooks: self.hooks,
         };
         let options = self.consume.no_ack(false).prefetch(prefetch);
         let stream = self.queue.deliveries_with(options).await?;

@@ -5,7 +5,7 @@ use std::{fmt, ops::Deref};
 use actix::Message;
 
 use super::{Done, TaskToken};
-use crate::message::Content;
+use crate::{hook::TaskScope, message::Content};
 
 /// A typed message to be handled: the decoded value, which it dereferences to, and what came with it.
 ///
@@ -43,11 +43,12 @@ pub struct Task<T> {
     content: Content,
     attempt: u32,
     token: TaskToken,
+    scope: TaskScope,
 }
 
 impl<T> Task<T> {
-    pub(crate) fn new(value: T, content: Content, attempt: u32, token: TaskToken) -> Self {
-        Self { value, content, attempt, token }
+    pub(crate) fn new(value: T, content: Content, attempt: u32, token: TaskToken, scope: TaskScope) -> Self {
+        Self { value, content, attempt, token, scope }
     }
 
     /// Creates a task without a broker, to test a handler with.
@@ -55,7 +56,7 @@ impl<T> Task<T> {
     /// [`TestContent`](crate::testing::TestContent) makes its content.
     #[cfg(feature = "testing")]
     pub fn for_test(value: T, content: Content) -> Self {
-        Self::new(value, content, 1, TaskToken::new().0)
+        Self::new(value, content, 1, TaskToken::new().0, TaskScope::default())
     }
 
     /// Returns the body, properties and names of the message.
@@ -108,6 +109,20 @@ impl<T> Task<T> {
     /// ```
     pub fn redelivered(&self) -> bool {
         self.content.redelivered()
+    }
+
+    /// Returns the spans that [hooks](crate::hook) have made of this task, for the handler of an actor.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika::tasks::{Done, Task};
+    /// fn handle(mail: Task<String>) -> Done {
+    ///     let scope = mail.scope();
+    ///     scope.enter(|| Ok(println!("{}", *mail)))
+    /// }
+    /// ```
+    pub fn scope(&self) -> TaskScope {
+        self.scope.clone()
     }
 
     /// Returns the value, the content, and the token that shows whether the task is still being handled: keep it until
