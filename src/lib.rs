@@ -47,6 +47,7 @@
 //! | [`redrive`] | moving messages from one queue to another, such as dead letters back to their jobs |
 //! | [`rpc`] | calls: requests and replies as actix messages, and a `Recipient` whose actor is elsewhere |
 //! | [`worker`] | supervised workers: an actor for the tasks of several queues, built again after a panic |
+//! | [`shutdown`] | the end of a process: work is stopped and waited for in the right order, under one deadline, with a report |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`master`] | a master creates tasks by the name of their queue, and workers take them: aio-pika's `Master` |
 //! | `aio_pika` | with the feature `aio-pika`: the formats of aio-pika's `JsonRPC` and `JsonMaster` |
@@ -187,7 +188,8 @@
 //!
 //! # Shutting down
 //!
-//! A process that exits flushes nothing. [`Connection::close`] waits for outstanding confirms and then
+//! A process that exits flushes nothing. [`shutdown`] ends consumers, workers and connections in the right order when the
+//! process gets a signal. Step by step: [`Connection::close`] waits for outstanding confirms and then
 //! closes. Call it before the actix `System` ends. [`Consumer::drain`] before it waits for the deliveries
 //! that an actor has begun, and returns the others to their queue.
 
@@ -223,6 +225,7 @@ pub mod redrive;
 pub mod retry;
 pub mod rpc;
 mod runtime;
+pub mod shutdown;
 pub mod tasks;
 mod transaction;
 pub mod worker;

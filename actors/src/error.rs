@@ -62,6 +62,8 @@ struct ErrorData {
     io: Option<io::ErrorKind>,
     retryable: bool,
     may_have_arrived: bool,
+    /// The publishes that a close has left without a confirm.
+    abandoned: usize,
     /// The fault that this client found in what the peer sent.
     fault: Option<FaultOrigin>,
     source: Option<Error>,
@@ -149,6 +151,21 @@ impl Error {
     /// ```
     pub fn may_have_arrived(&self) -> bool {
         self.0.may_have_arrived
+    }
+
+    /// Returns how many publishes were left without a confirm by the close of a connection or channel that failed
+    /// with this error; 0 for every other error.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn print(error: &Error) {
+    ///     eprintln!("{error}: {} publishes may be lost", error.abandoned_publishes());
+    /// }
+    /// assert_eq!(Error::credentials("the vault is sealed").abandoned_publishes(), 0);
+    /// ```
+    pub fn abandoned_publishes(&self) -> usize {
+        self.0.abandoned
     }
 
     /// Returns the reply code, text and method with which the broker closed the channel or the connection.

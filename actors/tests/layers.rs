@@ -52,6 +52,7 @@ const FACADE_LAYERS: &[&[&str]] = &[
     &["codec", "pool", "retry"],
     &["tasks"],
     &["master", "publisher", "redrive", "rpc", "worker"],
+    &["shutdown"],
     &["outbox"],
     &["aio_pika"],
     &["limits"],

@@ -95,6 +95,10 @@ impl RpcServer {
         Self { inner, consumer }
     }
 
+    pub(crate) fn consumer(&self) -> &TaskConsumer {
+        &self.consumer
+    }
+
     /// Returns the queue that requests are taken from.
     ///
     /// # Examples

@@ -155,6 +155,16 @@ impl TaskConsumer {
         }
     }
 
+    /// Asks it to begin no more tasks.
+    pub(crate) fn request_stop(&self) {
+        self.control.stop(None);
+    }
+
+    /// Returns whether it takes tasks.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(&*self.control.watch().borrow(), Phase::Running)
+    }
+
     async fn wait(mut phase: tokio::sync::watch::Receiver<Phase>) -> (ConsumerEnd, DrainReport) {
         match phase.wait_for(|phase| matches!(phase, Phase::Ended(..))).await.as_deref() {
             Ok(Phase::Ended(end, report)) => (end.clone(), *report),

@@ -31,6 +31,9 @@ use crate::{
     tasks::{DrainReport, Task, Tasks},
 };
 
+/// Ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// Handle of an actor that handles the tasks of several queues, and is built again after a panic or a stop. See the
 /// [module](super).
 ///
@@ -164,15 +167,7 @@ impl<A: Actor<Context = Context<A>>> SupervisedWorker<A> {
     /// # }
     /// ```
     pub async fn drain(&self, limit: Duration) -> DrainReport {
-        // Capped, so that the deadline cannot overflow.
-        let by = Instant::now() + limit.min(Duration::from_secs(10 * 365 * 86_400));
-        self.0.shared.drain_by.send_if_modified(|known| {
-            let is_earlier = known.is_none_or(|known| by < known);
-            if is_earlier {
-                *known = Some(by);
-            }
-            is_earlier
-        });
+        self.request_drain(limit);
         let mut sum = DrainReport::default();
         for (_, report) in &self.0.threads {
             let mut report = report.clone();
@@ -182,6 +177,31 @@ impl<A: Actor<Context = Context<A>>> SupervisedWorker<A> {
             }
         }
         sum
+    }
+}
+
+impl<A: Actor> SupervisedWorker<A> {
+    fn request_drain(&self, limit: Duration) {
+        // Capped, so that the deadline cannot overflow.
+        let by = Instant::now() + limit.min(LONGEST);
+        self.0.shared.drain_by.send_if_modified(|known| {
+            let is_earlier = known.is_none_or(|known| by < known);
+            if is_earlier {
+                *known = Some(by);
+            }
+            is_earlier
+        });
+    }
+
+    /// Asks it to begin no more tasks.
+    pub(crate) fn request_stop(&self) {
+        self.request_drain(LONGEST);
+    }
+
+    /// Returns whether each thread takes tasks.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.shared.drain_by.borrow().is_none()
+            && self.0.shared.running.load(Ordering::Acquire) == self.0.threads.len()
     }
 }
 

@@ -21,6 +21,7 @@ impl Error {
             io: None,
             retryable: false,
             may_have_arrived: false,
+            abandoned: 0,
             fault: None,
             source: None,
         }
@@ -242,8 +243,16 @@ impl Error {
     pub(crate) fn abandoned(publishes: usize, cause: &Error) -> Self {
         let what = format!("closed with {publishes} publishes unconfirmed");
         let mut data = Self::data(cause.kind(), what);
+        data.abandoned = publishes;
         data.retryable = cause.is_retryable();
         data.source = Some(cause.clone());
+        data.into()
+    }
+
+    /// Adds how many publishes a close has left without a confirm.
+    pub(crate) fn abandoning(self, publishes: usize) -> Self {
+        let mut data = Arc::unwrap_or_clone(self.0);
+        data.abandoned = publishes;
         data.into()
     }
 

@@ -2,7 +2,7 @@
 
 /// Defines a message with a reply code and a text for the broker.
 macro_rules! closing {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident $({ $($field:ident: $type:ty),+ })?) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         #[non_exhaustive]
@@ -10,6 +10,7 @@ macro_rules! closing {
         pub struct $name {
             pub(crate) code: u16,
             pub(crate) text: String,
+            $($(pub(crate) $field: $type,)+)?
         }
 
         impl $name {
@@ -21,7 +22,8 @@ macro_rules! closing {
             #[doc = concat!("let close = ", stringify!($name), "::new();")]
             /// ```
             pub fn new() -> Self {
-                Self { code: 200, text: "closed by the application".into() }
+                let text = "closed by the application".into();
+                Self { code: 200, text, $($($field: Default::default(),)+)? }
             }
 
             /// Sets the reply code and text that the broker receives. The text is cut to 255 bytes.

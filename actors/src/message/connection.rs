@@ -11,7 +11,8 @@ closing! {
     /// Closes the connection (`connection.close`), after all publishes are confirmed.
     ///
     /// New publishes are refused from now on. The reply is sent when the broker has replied or the socket is
-    /// lost, at the latest after `close_timeout` (30 seconds unless set). Closing twice is no error.
+    /// lost, at the latest after `close_timeout` (30 seconds unless set), or after a shorter [limit](Self::within).
+    /// Closing twice is no error.
     ///
     /// # Errors
     /// The connection is closed nevertheless.
@@ -32,7 +33,24 @@ closing! {
     /// connection.send(CloseConnection::new()).await??;
     /// # Ok(()) }
     /// ```
-    CloseConnection
+    CloseConnection { within: Option<Duration> }
+}
+
+impl CloseConnection {
+    /// Limits how long the close waits for confirms and for the reply of the broker, which has 250 milliseconds at
+    /// least. A limit above `close_timeout` has no effect. If the connection is being closed already, the earliest
+    /// limit counts.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::CloseConnection;
+    /// let close = CloseConnection::new().within(Duration::from_secs(2));
+    /// ```
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.within = Some(limit);
+        self
+    }
 }
 
 /// Sends the broker a new password or token (`connection.update-secret`, a RabbitMQ extension).

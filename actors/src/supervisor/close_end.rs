@@ -44,6 +44,7 @@ impl CloseEnd {
             }
             (None, None) => Error::timeout(what),
         };
+        let error = error.abandoning(abandoned.unconfirmed);
         Err(if abandoned.may_have_arrived > 0 { error.maybe_arrived() } else { error })
     }
 
@@ -109,6 +110,7 @@ mod tests {
             let lost = error(HowClosed::Lost(forced()), None, unconfirmed, arrived);
             assert_eq!((lost.kind(), lost.code()), (ErrorKind::ConnectionClosed, Some(320)));
             assert_eq!(lost.may_have_arrived(), arrived > 0);
+            assert_eq!(lost.abandoned_publishes(), unconfirmed);
             assert!(lost.to_string().starts_with(text), "{lost}");
             let late = error(HowClosed::Answered, None, unconfirmed, arrived);
             assert_eq!((late.kind(), late.to_string()), (ErrorKind::Timeout, text.to_owned()));

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     internal::{ChannelMessage, ConnectionCommand},
+    message::CloseConnection,
     options::clamp_timeout,
 };
 
@@ -25,9 +26,9 @@ use crate::{
 const CLOSE_OK_MIN: Duration = Duration::from_millis(250);
 
 impl Supervision {
-    /// Closes the connection for the application; closing again changes nothing.
-    pub(super) fn close(&mut self, code: u16, text: String, now: Instant) {
-        self.begin_close(code, text, now);
+    /// Closes the connection for the application. Closing again only shortens the limit.
+    pub(super) fn close(&mut self, close: CloseConnection, now: Instant) {
+        self.begin_close(close, now);
         if let Phase::Closing(Closing {
             interrupted: Interrupted::Dialling(_) | Interrupted::Recovery(_),
             ..
@@ -51,7 +52,7 @@ impl Supervision {
     /// is closed.
     pub(super) fn close_if_unneeded(&mut self, now: Instant) {
         if self.is_unneeded() {
-            self.begin_close(200, "no handle is left".into(), now);
+            self.begin_close(CloseConnection::new().reason(200, "no handle is left"), now);
             if matches!(self.phase, Phase::Closed(_)) {
                 self.effects.push_back(Effect::Stop);
             }
@@ -69,9 +70,16 @@ impl Supervision {
         }
     }
 
-    fn begin_close(&mut self, code: u16, text: String, now: Instant) {
+    fn begin_close(&mut self, close: CloseConnection, now: Instant) {
+        let CloseConnection { code, text, within } = close;
+        let limit = within.map_or(self.options.close_timeout, |limit| limit.min(self.options.close_timeout));
+        let until = now + clamp_timeout(limit);
         let interrupted = match &mut self.phase {
-            Phase::Closing(_) | Phase::Closed(_) => return,
+            Phase::Closing(closing) => {
+                closing.until = closing.until.min(until);
+                return;
+            }
+            Phase::Closed(_) => return,
             // There is no connection to send connection.close on.
             Phase::BackingOff { retry, .. } => {
                 let outage = retry.error.clone();
@@ -84,7 +92,6 @@ impl Supervision {
             }
             Phase::Up(open) => Interrupted::Up(open.clone()),
         };
-        let until = now + clamp_timeout(self.options.close_timeout);
         let progress = CloseProgress::Draining;
         let closing = Closing { code, text, until, progress, content_lost: false, interrupted };
         self.phase = Phase::Closing(closing);

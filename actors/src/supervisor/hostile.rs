@@ -14,8 +14,8 @@ use crate::{
     error::{CloseReason, Error, Result},
     internal::{Change, Entity, Removal, TrialConsume, TrialResult},
     message::{
-        BindExchange, BindQueue, ConnectionEvent, ConsumerEnd, DeclareExchange, DeclareQueue, EntityKind,
-        OpenChannel, Opened, QueueName,
+        BindExchange, BindQueue, CloseConnection, ConnectionEvent, ConsumerEnd, DeclareExchange,
+        DeclareQueue, EntityKind, OpenChannel, Opened, QueueName,
     },
     options::{Address, ConnectionOptions, Recovery},
     script::{Script, put_frame, right_reply},
@@ -230,7 +230,9 @@ impl HostileRecovery {
                 }
                 return;
             }
-            _ if script.below(16) == 0 => return self.supervision.close(200, "bye".into(), self.now),
+            _ if script.below(16) == 0 => {
+                return self.supervision.close(CloseConnection::new().reason(200, "bye"), self.now);
+            }
             _ => {
                 self.supervision.give_up(EntityKind::Queue, name);
                 return;

@@ -45,7 +45,7 @@ impl Handler<CloseConnection> for ConnectionSupervisor {
         }
         let (reply, answer) = Reply::later();
         self.closers.answers.push(answer);
-        self.supervision.close(close.code, close.text, Instant::now());
+        self.supervision.close(close, Instant::now());
         self.perform_effects(ctx);
         reply
     }

@@ -1,7 +1,13 @@
 use super::*;
 
 fn close(machine: &mut Machine) -> Vec<String> {
-    machine.supervision.close(200, "bye".into(), machine.now);
+    close_within(machine, None)
+}
+
+fn close_within(machine: &mut Machine, limit: Option<Duration>) -> Vec<String> {
+    let close = CloseConnection::new().reason(200, "bye");
+    let close = limit.map_or(close.clone(), |limit| close.within(limit));
+    machine.supervision.close(close, machine.now);
     machine.effects()
 }
 
@@ -61,6 +67,22 @@ fn a_close_waits_no_longer_than_its_timeout() {
     machine.pass(2 * SECOND);
     assert_eq!(machine.effects(), ["count unconfirmed", "close connection"]);
     assert_eq!(machine.supervision.deadline(), None);
+}
+
+/// SHUT-03: the earliest limit counts, also when a close is under way.
+#[test]
+fn a_close_with_a_limit_waits_no_longer_than_that() {
+    let mut machine = Machine::with(|options| options.close_timeout = 9 * SECOND);
+    machine.connect();
+    machine.open_channel();
+    machine.effects();
+    let start = machine.now;
+    for (limit, until) in [(Some(5), 5), (Some(7), 5), (None, 5), (Some(20), 5), (Some(3), 3)] {
+        close_within(&mut machine, limit.map(|n| n * SECOND));
+        assert_eq!(machine.supervision.deadline(), Some(start + until * SECOND), "{limit:?}");
+    }
+    machine.pass(3 * SECOND);
+    assert_eq!(machine.effects(), ["count unconfirmed", "close connection"]);
 }
 
 /// A connection that is lost before `connection.close` was ordered ends with that error.

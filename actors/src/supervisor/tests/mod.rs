@@ -15,7 +15,9 @@ use super::{effect::Effect, supervision::Supervision};
 use crate::{
     error::{CloseReason, Error},
     internal::{Change, ChannelMessage, ConnectionCommand, Entity},
-    message::{ConnectionEvent, ConnectionState, DeclareQueue, OpenChannel, Opened, QueueName},
+    message::{
+        CloseConnection, ConnectionEvent, ConnectionState, DeclareQueue, OpenChannel, Opened, QueueName,
+    },
     options::{Address, ConnectionOptions, Recovery},
     wire::{Negotiated, Table},
 };

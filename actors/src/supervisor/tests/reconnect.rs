@@ -201,7 +201,7 @@ fn a_connection_is_ready_when_its_recovery_is_complete() {
     assert_eq!(readiness(&machine), "ready");
     machine.supervision.set_blocked(Some("low on memory".into()), machine.now);
     assert_eq!(readiness(&machine), "ready");
-    machine.supervision.close(200, "bye".into(), machine.now);
+    machine.supervision.close(CloseConnection::new().reason(200, "bye"), machine.now);
     assert_eq!(readiness(&machine), "the connection is being closed");
     machine.lose();
     assert!(readiness(&machine).contains("test"), "{}", readiness(&machine));

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use super::{consumers::ConsumerModel, model_broker::ModelBroker, steps::Step};
 use crate::{
     internal::{Change, Entity, Removal},
-    message::{BindExchange, BindQueue, DeclareExchange, DeclareQueue, EntityKind, QueueName},
+    message::{
+        BindExchange, BindQueue, CloseConnection, DeclareExchange, DeclareQueue, EntityKind, QueueName,
+    },
     supervisor::{
         missing::EntityKey,
         redeclare_steps::RecoveryStep,
@@ -150,7 +152,7 @@ impl Run {
             }
             Step::Close => {
                 self.may_close = true;
-                self.machine.supervision.close(200, "bye".into(), now);
+                self.machine.supervision.close(CloseConnection::new().reason(200, "bye"), now);
             }
             Step::Release => {
                 self.may_close = true;
