@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Channel, OpenChannel, Result,
-    events::{BrokerRules, ConnectionCounters, EntityKind, Health, MissingEntity, Opened},
+    events::{BrokerRules, ConnectionCounters, EntityKind, Health, Load, MissingEntity, Opened},
     hook::Hooks,
     message::{AwaitReady, CloseConnection, Forget, GetHealth, GetMissing, Table, UpdateSecret},
     options::Secret,
@@ -334,6 +334,40 @@ impl Connection {
         self.inner.tally.counters(Instant::now())
     }
 
+    /// Returns how much the open channels hold at this moment, in sum: publishes without a confirm, deliveries that
+    /// are not settled. It can be called at any time, also when the connection is closed.
+    ///
+    /// `drained` is `true` if it is of every channel. Reading it costs a lock for each open channel.
+    ///
+    /// **Over a reconnect**: unconfirmed publishes still count, earlier deliveries do not.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(connection: actix_pika::Connection) {
+    /// let load = connection.load();
+    /// println!("{} publishes unconfirmed, {} deliveries unsettled", load.unconfirmed, load.unsettled);
+    /// # }
+    /// ```
+    pub fn load(&self) -> Load {
+        self.inner.tally.load()
+    }
+
+    /// Returns the name that [`Connector::name`](crate::Connector::name) or the parameter `name` of the URI has set.
+    ///
+    /// **Over a reconnect**: it stays the same.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run() -> actix_pika::Result<()> {
+    /// let connection = actix_pika::connect("amqp://localhost/?name=orders").await?;
+    /// assert_eq!(connection.name(), Some("orders"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn name(&self) -> Option<&str> {
+        self.inner.tally.name()
+    }
+
     /// Returns the health of the connection: whether it is open, everything that was declared exists, and
     /// publishes are accepted.
     ///
@@ -625,6 +659,12 @@ impl Connection {
     /// ```
     pub fn actor(&self) -> &Addr<ConnectionSupervisor> {
         &self.inner.supervisor
+    }
+
+    /// Returns what is read of it for metrics. It does not keep the connection open.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn watched(&self) -> (&Arc<facade::ConnectionTally>, &watch::Receiver<ConnectionState>) {
+        (&self.inner.tally, &self.inner.state)
     }
 
     fn opened<T>(&self, f: impl FnOnce(&Opened) -> T) -> Option<T> {

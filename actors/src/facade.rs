@@ -20,7 +20,7 @@ use crate::{
     options::ConnectionOptions,
     outbox::Outbox,
     supervisor::ConnectionSupervisor,
-    wire::{Properties, Table},
+    wire::{Properties, Table, Value},
 };
 pub use crate::{
     consumer::{StreamSink, WorkerBackoff},
@@ -30,8 +30,8 @@ pub use crate::{
         event_queue,
     },
     outbox::{
-        ConnectionTally, Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture,
-        WaitForConfirmsFuture,
+        ConnectionTally, Destination, PublishAllFuture, PublishDeferredFuture, PublishFuture, Sample,
+        Standing, WaitForConfirmsFuture,
     },
     watchers::{Event, Watchers},
 };
@@ -41,7 +41,8 @@ pub fn launch(
     options: ConnectionOptions,
     arbiter: Option<&ArbiterHandle>,
 ) -> (Addr<ConnectionSupervisor>, watch::Receiver<ConnectionState>, Arc<ConnectionTally>) {
-    let tally = Arc::<ConnectionTally>::default();
+    let name = options.client_properties.get("connection_name").and_then(Value::as_str);
+    let tally = Arc::new(ConnectionTally::named(name));
     let (supervisor, state) = ConnectionSupervisor::launch_counted(options, arbiter, tally.clone());
     (supervisor, state, tally)
 }

@@ -61,6 +61,7 @@ async fn counters_are_exact_over_a_reconnect() {
     let counters = channel.counters();
     assert_eq!((counters.published, counters.confirmed, counters.returned), (10, 9, 1));
     assert_eq!((counters.delivered, counters.acked, counters.publishes_nacked), (7, 3, 0));
+    assert_eq!(counters.redelivered, 1, "the one that was unsettled, or was requeued");
     assert_eq!(channel.epoch(), 2);
 
     let other = robust.connection.channel_with(OpenChannel::new().confirms(false)).await.unwrap();
@@ -73,6 +74,8 @@ async fn counters_are_exact_over_a_reconnect() {
     assert_eq!((counters.channels.published, counters.channels.confirmed), (14, 9));
     assert_eq!((counters.channels.acked, counters.channels.requeued), (3, 1));
     assert_eq!((counters.reconnects, counters.blocked), (1, Duration::ZERO));
+    let load = robust.connection.load();
+    assert_eq!((load.unconfirmed, load.unsettled, load.waiting, load.drained), (0, 0, 0, true));
     within("close", 10, robust.connection.close()).await.unwrap();
     assert_eq!(robust.connection.counters().channels, counters.channels, "all are closed");
 }

@@ -29,6 +29,8 @@ pub(super) struct Inbox {
     seen: Vec<DeliveredTags>,
     /// Tags of deliveries for an unknown consumer.
     unknown: Vec<u64>,
+    /// How many of those that the outbox has not noted yet were delivered before.
+    pub(super) redelivered: u64,
     /// The content that comes next is of the channel before, which had the same number.
     pub(super) is_stale: bool,
     sizes: Sizes,
@@ -59,6 +61,7 @@ impl Inbox {
             assembler,
             seen: Vec::new(),
             unknown: Vec::new(),
+            redelivered: 0,
             is_stale: false,
             sizes: Sizes::default(),
             copy_below: 0,
@@ -86,6 +89,7 @@ impl Inbox {
         self.assembler.reset();
         self.seen.clear();
         self.unknown.clear();
+        self.redelivered = 0;
         self.is_stale = false;
     }
 }
@@ -94,6 +98,7 @@ impl ChannelMachine {
     /// Adds a delivery to the batch of its consumer.
     pub(super) fn deliver(&mut self, head: &Deliver, bytes: Bytes, content: ContentLayout) {
         let tag = head.delivery_tag;
+        self.inbox.redelivered += u64::from(head.redelivered);
         let Some((at, entry)) = self.consumers.find(head.consumer_tag.of(&bytes)) else {
             self.inbox.note_unknown(tag);
             return;
@@ -123,7 +128,8 @@ impl ChannelMachine {
         if self.inbox.seen.is_empty() {
             return Ok(());
         }
-        let unsettled = self.outbox.delivered(&self.inbox.seen).map_err(out_of_turn)?;
+        let redelivered = std::mem::take(&mut self.inbox.redelivered);
+        let unsettled = self.outbox.delivered(&self.inbox.seen, redelivered).map_err(out_of_turn)?;
         self.inbox.seen.clear();
         if let Some(connection) = &self.connection {
             self.consumers.sample(&mut self.inbox.sizes);
@@ -222,6 +228,7 @@ impl ChannelMachine {
         };
         let requeued = self.basic_recovers > 0 && !no_ack;
         let acker = self.consumers.get_acker(&queue, &self.outbox);
+        self.inbox.redelivered += u64::from(head.redelivered);
         self.inbox.note(head.delivery_tag, (!no_ack && !requeued).then_some(acker.consumer));
         self.flush_deliveries(now)?;
         Ok(Got { no_ack, requeued, acker, queue, responder })

@@ -60,6 +60,7 @@ impl ChannelMachine {
         now: Instant,
     ) -> Result<(), Fault> {
         let (channel, channel_epoch, tag) = (self.number(), self.channel_epoch, head.delivery_tag);
+        self.inbox.redelivered += u64::from(head.redelivered);
         let consumer_tag = head.consumer_tag.of(payload);
         let Some(id) = self.consumers.find(consumer_tag).map(|(_, entry)| entry.id()) else {
             self.inbox.note_unknown(tag);

@@ -125,9 +125,9 @@ impl Outbox {
             || (tag != 0 && !state.acks.is_outstanding(tag))
     }
 
-    /// Records deliveries that are about to be handed out, and returns how many are unsettled. Tags count up from
-    /// 1; `Err` has one that does not.
-    pub(crate) fn delivered(&self, batch: &[DeliveredTags]) -> Result<usize, u64> {
+    /// Records deliveries that are about to be handed out, of which `redelivered` were delivered before, and returns
+    /// how many are unsettled. Tags count up from 1; `Err` has one that does not.
+    pub(crate) fn delivered(&self, batch: &[DeliveredTags], redelivered: u64) -> Result<usize, u64> {
         let mut state = self.lock();
         let mut count = 0;
         for tags in batch {
@@ -137,6 +137,7 @@ impl Outbox {
         // The counters of a closed channel do not change.
         if state.attachment.closed().is_none() {
             state.delivered += count;
+            state.redelivered += redelivered;
         }
         state.render_many_acks(self.config.channel);
         Ok(state.acks.outstanding())

@@ -1,16 +1,8 @@
 //! What a channel has done, and all channels of a connection together: counters that only count up.
 //!
-//! A channel counts under the lock that it takes anyway. [`ConnectionTally`] has the channels that are open,
-//! and the sum of those that are closed.
+//! A channel counts under the lock that it takes anyway. [`ConnectionTally`](super::ConnectionTally) adds them up.
 
-use std::{
-    fmt,
-    ops::AddAssign,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
-};
-
-use tokio::time::Instant;
+use std::{ops::AddAssign, time::Duration};
 
 use super::Outbox;
 use crate::message::Outcome;
@@ -50,6 +42,8 @@ pub struct ChannelCounters {
     pub returned: u64,
     /// Deliveries that the broker has sent, also in reply to `basic.get` and to consumers with `no_ack`.
     pub delivered: u64,
+    /// Deliveries that the broker has marked as redelivered: it has delivered them before, here or elsewhere.
+    pub redelivered: u64,
     /// Deliveries that were acked, counted when the application acks them. One ack of several counts all of them.
     pub acked: u64,
     /// Deliveries that were settled with `basic.nack`: by the application, or by the library for what the
@@ -88,6 +82,15 @@ pub struct ConnectionCounters {
     pub blocked: Duration,
 }
 
+impl AddAssign for ConnectionCounters {
+    fn add_assign(&mut self, other: Self) {
+        let Self { channels, reconnects, blocked } = other;
+        self.channels += channels;
+        self.reconnects += reconnects;
+        self.blocked += blocked;
+    }
+}
+
 impl AddAssign for ChannelCounters {
     fn add_assign(&mut self, other: Self) {
         let Self {
@@ -96,6 +99,7 @@ impl AddAssign for ChannelCounters {
             publishes_nacked,
             returned,
             delivered,
+            redelivered,
             acked,
             deliveries_nacked,
             deliveries_rejected,
@@ -106,6 +110,7 @@ impl AddAssign for ChannelCounters {
         self.publishes_nacked += publishes_nacked;
         self.returned += returned;
         self.delivered += delivered;
+        self.redelivered += redelivered;
         self.acked += acked;
         self.deliveries_nacked += deliveries_nacked;
         self.deliveries_rejected += deliveries_rejected;
@@ -171,100 +176,11 @@ impl Outbox {
             publishes_nacked: answers.nacked,
             returned: answers.returned,
             delivered: state.delivered,
+            redelivered: state.redelivered,
             acked: outcomes.acked,
             deliveries_nacked: outcomes.nacked,
             deliveries_rejected: outcomes.rejected,
             requeued: outcomes.requeued,
         }
-    }
-}
-
-/// The counters of a connection, shared by its handles, its supervisor and its channels.
-#[derive(Default)]
-pub struct ConnectionTally(Mutex<Tally>);
-
-#[derive(Default)]
-struct Tally {
-    open: Vec<Weak<Outbox>>,
-    /// The sum of the channels that are closed.
-    closed: ChannelCounters,
-    reconnects: u64,
-    blocked: Duration,
-    blocked_since: Option<Instant>,
-}
-
-impl ConnectionTally {
-    /// Returns the counters at `now`.
-    pub fn counters(&self, now: Instant) -> ConnectionCounters {
-        let tally = self.lock();
-        let mut channels = tally.closed;
-        // Dropped when the lock is free.
-        let open: Vec<Arc<Outbox>> = tally.open.iter().filter_map(Weak::upgrade).collect();
-        for outbox in &open {
-            channels += outbox.counters();
-        }
-        let present =
-            tally.blocked_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let (reconnects, blocked) = (tally.reconnects, tally.blocked + present);
-        drop(tally);
-        ConnectionCounters { channels, reconnects, blocked }
-    }
-
-    /// Adds a channel.
-    pub(crate) fn add(&self, outbox: &Arc<Outbox>) {
-        let mut tally = self.lock();
-        tally.open.retain(|open| open.strong_count() > 0);
-        tally.open.push(Arc::downgrade(outbox));
-    }
-
-    /// A channel is closed: its counters do not change any more.
-    pub(super) fn closed(&self, outbox: &Outbox) {
-        let mut tally = self.lock();
-        if let Some(at) = tally.open.iter().position(|open| std::ptr::eq(open.as_ptr(), outbox)) {
-            tally.open.swap_remove(at);
-            tally.closed += outbox.counters();
-        }
-    }
-
-    /// Notes how often the connection was open again, and whether it is blocked now.
-    pub(crate) fn note(&self, reconnects: u64, is_blocked: bool, now: Instant) {
-        let mut tally = self.lock();
-        tally.reconnects = reconnects;
-        match tally.blocked_since {
-            None if is_blocked => tally.blocked_since = Some(now),
-            Some(since) if !is_blocked => {
-                tally.blocked += now.saturating_duration_since(since);
-                tally.blocked_since = None;
-            }
-            _ => {}
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tally> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for ConnectionTally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionTally").field("closed", &self.lock().closed).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocked_time_adds_up_and_runs_while_it_is_blocked() {
-        let (tally, start, second) = (ConnectionTally::default(), Instant::now(), Duration::from_secs(1));
-        tally.note(0, true, start);
-        tally.note(0, true, start + second);
-        assert_eq!(tally.counters(start + 2 * second).blocked, 2 * second);
-        tally.note(1, false, start + 3 * second);
-        assert_eq!(tally.counters(start + 9 * second).blocked, 3 * second);
-        tally.note(1, true, start + 10 * second);
-        let counters = tally.counters(start + 11 * second);
-        assert_eq!((counters.blocked, counters.reconnects), (4 * second, 1));
     }
 }

@@ -38,6 +38,7 @@ mod refusing;
 mod resend;
 mod returns;
 mod signals;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -71,14 +72,16 @@ pub(crate) use self::{
     refused_publish::PublishRefusal,
     resend::HELD_BACK_FOR,
     signals::{Flush, Tick},
+    tally::Note,
     transaction::WITHOUT_REPLY,
 };
 pub use self::{
     barrier::WaitForConfirmsFuture,
     confirm::Confirm,
-    counters::{ChannelCounters, ConnectionCounters, ConnectionTally},
+    counters::{ChannelCounters, ConnectionCounters},
     publish_all::PublishAllFuture,
     publish_future::{Destination, PublishDeferredFuture, PublishFuture},
+    tally::{ConnectionTally, Sample, Standing},
 };
 use crate::{
     error::{Error, Result},
@@ -155,6 +158,7 @@ struct OutboxState {
     /// Publishes on a channel without confirms, which have no sequence number.
     published: u64,
     delivered: u64,
+    redelivered: u64,
     long_names: LongNames,
     /// When the connection last ran.
     io_clock: Option<Arc<IoClock>>,
@@ -218,6 +222,7 @@ impl Outbox {
             acks: Acks::default(),
             published: 0,
             delivered: 0,
+            redelivered: 0,
             long_names: LongNames::default(),
             io_clock: None,
         };

@@ -4,6 +4,7 @@ use super::{effect::Effect, supervision::Supervision};
 use crate::{
     message::{ConnectionEvent, ConnectionState, Degradation, Health},
     options::Recovery,
+    outbox::{Note, Standing},
 };
 
 impl Supervision {
@@ -22,6 +23,19 @@ impl Supervision {
         }
         reasons.extend(self.missing.skipped().map(Degradation::Missing));
         if reasons.is_empty() { Health::Up } else { Health::Degraded(reasons) }
+    }
+
+    /// Returns what the tally of the connection has of this.
+    pub(super) fn note(&self) -> Note {
+        let open = self.phase.open();
+        let (is_blocked, missing) =
+            (open.is_some_and(|open| open.opened.blocked.is_some()), self.missing.count());
+        let standing = match open {
+            None => Standing::Down,
+            Some(_) if is_blocked || missing > 0 || self.phase.is_recovering() => Standing::Degraded,
+            Some(_) => Standing::Up,
+        };
+        Note { reconnects: self.reconnects, is_blocked, standing, missing }
     }
 
     /// Sends a `Health` event if the health has changed. `Down` is reported by other events.

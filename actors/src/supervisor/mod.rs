@@ -64,7 +64,7 @@ use crate::{
     internal::{BrokerNotes, ChannelMessage, ConnectionCommand},
     message::{ConnectionEvent, ConnectionState},
     options::ConnectionOptions,
-    outbox::{Abandoned, ConnectionTally, Flush, MissingExchanges},
+    outbox::{Abandoned, ConnectionTally, Flush, MissingExchanges, Note},
     transport::ReadCredit,
     watchers::Watchers,
     wire::PartialBodies,
@@ -227,7 +227,8 @@ impl Drop for ConnectionSupervisor {
             recipient.do_send(ChannelMessage::ConnectionClosed { error: error.clone() });
         }
         self.stop_trial();
-        self.tally.note(self.supervision.reconnects, false, Instant::now());
+        let reconnects = self.supervision.reconnects;
+        self.tally.note(Note { reconnects, ..Note::default() }, Instant::now());
         if let Some(connection) = self.connection.take() {
             let text = "the application ended".into();
             let within = self.options.close_timeout;

@@ -27,7 +27,7 @@ impl ConnectionSupervisor {
     /// Does what the machine asks for, then waits for its next deadline. Every handler ends with this.
     pub(super) fn perform_effects(&mut self, ctx: &mut Context<Self>) {
         // First, so that who hears of a change finds it counted.
-        self.tally.note(self.supervision.reconnects, self.supervision.is_blocked(), Instant::now());
+        self.tally.note(self.supervision.note(), Instant::now());
         while let Some(effect) = self.supervision.next_effect() {
             self.perform(effect, ctx);
         }

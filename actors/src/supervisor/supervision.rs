@@ -105,10 +105,6 @@ impl Supervision {
         self.phase.open().and_then(|open| open.opened.blocked.as_deref().map(Arc::from))
     }
 
-    pub(super) fn is_blocked(&self) -> bool {
-        self.phase.open().is_some_and(|open| open.opened.blocked.is_some())
-    }
-
     /// The broker sent `connection.blocked` or `connection.unblocked`.
     pub(super) fn set_blocked(&mut self, reason: Option<PeerText>, now: Instant) {
         let epoch = self.epoch;

@@ -47,7 +47,7 @@ fn ack_after_a_cancel(
     assert!(consumed.is_ok());
     let id = bench.machine.consumers.get("a").unwrap().id();
     let outbox = bench.machine.outbox.clone();
-    outbox.delivered(&[DeliveredTags { first: 1, last: 2, consumer: Some(id) }]).unwrap();
+    outbox.delivered(&[DeliveredTags { first: 1, last: 2, consumer: Some(id) }], 0).unwrap();
     bench.sent();
     bench.cancel_by_broker("a");
     assert_eq!(bench.sent(), ["basic.cancel a"], "so that it can start again");

@@ -98,7 +98,7 @@ fn calls_behind_a_commit_keep_their_deadline() {
 
 fn settle(bench: &Bench, tag: u64) {
     let (epoch, consumer) = (bench.machine.channel_epoch, Some(1));
-    bench.machine.outbox.delivered(&[DeliveredTags { first: tag, last: tag, consumer }]).unwrap();
+    bench.machine.outbox.delivered(&[DeliveredTags { first: tag, last: tag, consumer }], 0).unwrap();
     bench.machine.outbox.settle(epoch, tag, 1, Outcome::Ack).unwrap();
 }
 

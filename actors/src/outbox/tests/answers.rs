@@ -7,7 +7,7 @@ use super::*;
 async fn what_the_peer_alone_has_caused_is_told_from_what_the_application_has_settled() {
     let (outbox, _) = attached(false, 131_072);
     let deliver = |tag, consumer| {
-        outbox.delivered(&[DeliveredTags { first: tag, last: tag, consumer: Some(consumer) }]).unwrap();
+        outbox.delivered(&[DeliveredTags { first: tag, last: tag, consumer: Some(consumer) }], 0).unwrap();
     };
     deliver(1, 7);
     deliver(2, 7);

@@ -33,7 +33,7 @@ async fn publishes_and_deliveries_are_counted_by_outcome() {
         DeliveredTags { first: 1, last: 7, consumer: Some(1) },
         DeliveredTags { first: 8, last: 8, consumer: None },
     ];
-    outbox.delivered(&batch).unwrap();
+    outbox.delivered(&batch, 3).unwrap();
     outbox.settle(0, 2, 1, Outcome::AckAll).unwrap();
     outbox.settle(0, 3, 1, Outcome::Nack { requeue: false }).unwrap();
     outbox.settle(0, 4, 1, Outcome::Reject { requeue: true }).unwrap();
@@ -45,6 +45,7 @@ async fn publishes_and_deliveries_are_counted_by_outcome() {
         publishes_nacked: 1,
         returned: 1,
         delivered: 8,
+        redelivered: 3,
         acked: 2,
         deliveries_nacked: 2,
         deliveries_rejected: 1,
@@ -65,7 +66,7 @@ async fn publishes_and_deliveries_are_counted_by_outcome() {
     assert_eq!(tally.counters(Instant::now()).channels, expected);
 
     outbox.end(Error::channel_closed("over", None), FinalFrames::None);
-    outbox.delivered(&[DeliveredTags { first: 1, last: 1, consumer: Some(1) }]).unwrap();
+    outbox.delivered(&[DeliveredTags { first: 1, last: 1, consumer: Some(1) }], 0).unwrap();
     assert_eq!(outbox.counters(), expected);
     drop(outbox);
     assert_eq!(tally.counters(Instant::now()).channels, expected, "of a closed channel");

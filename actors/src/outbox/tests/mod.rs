@@ -205,7 +205,7 @@ async fn one_flush_is_requested_until_everything_is_taken() {
 async fn content_acks_and_methods_keep_their_order() {
     let (outbox, _) = attached(true, 131_072);
     let body = Bytes::from_static(b"x");
-    outbox.delivered(&[DeliveredTags { first: 1, last: 2, consumer: Some(1) }]).unwrap();
+    outbox.delivered(&[DeliveredTags { first: 1, last: 2, consumer: Some(1) }], 0).unwrap();
     publish(&outbox, "first", &body);
     outbox.settle(0, 1, 1, Outcome::Ack).unwrap();
     // channel.close, as an example of a method

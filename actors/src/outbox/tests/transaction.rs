@@ -12,7 +12,7 @@ fn outbox() -> Outbox {
 }
 
 fn deliver(outbox: &Outbox, first: u64, last: u64) {
-    outbox.delivered(&[DeliveredTags { first, last, consumer: Some(1) }]).unwrap();
+    outbox.delivered(&[DeliveredTags { first, last, consumer: Some(1) }], 0).unwrap();
 }
 
 /// Returns what is written, as words.
@@ -308,7 +308,7 @@ async fn tags_count_on_after_basic_recover_and_old_ones_are_stale() {
     assert_eq!(stale.kind(), ErrorKind::StaleDelivery);
     assert!(outbox.is_stale(0, 0) && !outbox.is_stale(1, 0));
     // Delivered before the broker read basic.recover: the broker requeues it.
-    outbox.delivered(&[DeliveredTags { first: 4, last: 4, consumer: None }]).unwrap();
+    outbox.delivered(&[DeliveredTags { first: 4, last: 4, consumer: None }], 0).unwrap();
     deliver(&outbox, 5, 6);
     assert_eq!(outbox.load().unsettled, 2);
     outbox.settle(1, 6, 1, Outcome::Ack).unwrap();

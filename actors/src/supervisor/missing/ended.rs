@@ -95,6 +95,10 @@ impl EndedChannels {
         self.all().map(|(one, _)| one)
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.channels.iter().map(|ended| ended.channel.consumers.len() + 1).sum()
+    }
+
     pub(super) fn list(&self) -> impl Iterator<Item = MissingEntity> {
         self.all().map(|(Skipped { kind, name, error }, since)| MissingEntity {
             kind,

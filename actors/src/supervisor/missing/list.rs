@@ -34,6 +34,11 @@ impl Missing {
         missing.map(of_entry).chain(self.ended.skipped())
     }
 
+    /// Returns how many entities [`skipped`](Self::skipped) lists.
+    pub(in crate::supervisor) fn count(&self) -> usize {
+        self.entries.values().filter(|entry| entry.is_missing()).count() + self.ended.count()
+    }
+
     pub(in crate::supervisor) fn to_skipped(&self) -> Arc<[Skipped]> {
         self.skipped().collect()
     }
