@@ -1,12 +1,16 @@
 //! The builder of a connection. Its options are the fields of the engine's `ConnectionOptions`, where their
 //! defaults are, and what a URI sets.
 
+#[cfg(feature = "metrics")]
+use std::sync::Arc;
 use std::{fmt, str::FromStr, time::Duration};
 
 #[cfg(feature = "testing")]
 use actix_pika_actors::testing::MemoryDialer;
 use actix_pika_actors::{Address, ConnectionOptions, ConnectionState, HappyEyeballs, SharedProvider, facade};
 use actix_rt::ArbiterHandle;
+#[cfg(feature = "metrics")]
+use tokio::sync::watch;
 
 #[cfg(feature = "tls")]
 use crate::options::TlsOptions;
@@ -17,6 +21,10 @@ use crate::{
     options::{AddressOrder, CredentialsProvider, Mechanism, TcpOptions},
     runtime::Placement,
 };
+
+/// Reports a connection until it is closed.
+#[cfg(feature = "metrics")]
+pub(crate) type Watch = fn(&Arc<facade::ConnectionTally>, &watch::Receiver<ConnectionState>) -> Result<()>;
 
 /// Builder for a connection.
 ///
@@ -43,6 +51,9 @@ pub struct Connector {
     options: ConnectionOptions,
     placement: Placement,
     hooks: Hooks,
+    /// Reports each connection.
+    #[cfg(feature = "metrics")]
+    pub(crate) watch: Option<Watch>,
 }
 
 impl Connector {
@@ -124,11 +135,7 @@ impl Connector {
     /// ```
     #[doc(alias = "hosts")]
     pub fn from_uris<T: AsRef<str>>(uris: impl IntoIterator<Item = T>) -> Result<Self> {
-        Ok(Self {
-            options: ConnectionOptions::from_uris(uris)?,
-            placement: Placement::default(),
-            hooks: Hooks::default(),
-        })
+        Ok(Self::with(ConnectionOptions::from_uris(uris)?))
     }
 
     /// Creates a connector from a host and a port, without a URI, so that nothing needs escaping. An IPv6
@@ -147,7 +154,7 @@ impl Connector {
     pub fn host(host: impl Into<String>, port: u16) -> Self {
         let mut options = ConnectionOptions::default();
         options.address = Address::new(host, port);
-        Self { options, placement: Placement::default(), hooks: Hooks::default() }
+        Self::with(options)
     }
 
     /// Adds an address of the same broker or cluster. It is tried after those before it. An IPv6 address has
@@ -635,6 +642,16 @@ impl Connector {
         self
     }
 
+    fn with(options: ConnectionOptions) -> Self {
+        Self {
+            options,
+            placement: Placement::default(),
+            hooks: Hooks::default(),
+            #[cfg(feature = "metrics")]
+            watch: None,
+        }
+    }
+
     pub(crate) fn robust(self) -> Self {
         Self { options: self.options.robust(), ..self }
     }
@@ -730,6 +747,10 @@ impl Connector {
     /// ```
     pub async fn connect(self) -> Result<Connection> {
         let (supervisor, mut state, tally) = self.placement.launch(self.options).await?;
+        #[cfg(feature = "metrics")]
+        if let Some(Err(error)) = self.watch.map(|watch| watch(&tally, &state)) {
+            log::warn!("a connection has no metrics: {error}");
+        }
         let connection = Connection::new(supervisor, state.clone(), tally, self.hooks);
         loop {
             match &*state.borrow_and_update() {

@@ -52,6 +52,7 @@
 //! | [`master`] | a master creates tasks by the name of their queue, and workers take them: aio-pika's `Master` |
 //! | `aio_pika` | with the feature `aio-pika`: the formats of aio-pika's `JsonRPC` and `JsonMaster` |
 //! | [`hook`] | code that sees what is published and handled: headers, spans, traces |
+//! | `metrics` | with the feature `metrics`: counters, gauges and histograms for the recorder of the application |
 //! | [`pool`] | a pool of channels or connections |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
@@ -63,6 +64,7 @@
 //! | `messagepack` | `codec::MessagePack` | rmp-serde |
 //! | `gzip` | `codec::GzipJson` | flate2, in Rust without C |
 //! | `aio-pika` | the module `aio_pika`, and `gzip` | - |
+//! | `metrics` | the module `metrics` | metrics |
 //! | `testing` | the module `testing` | - |
 //!
 //! Those of TLS are listed [below](#tls).
@@ -215,6 +217,8 @@ mod exchange;
 pub mod hook;
 pub mod limits;
 pub mod master;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 pub mod outbox;
 pub mod pool;

@@ -55,6 +55,7 @@ const FACADE_LAYERS: &[&[&str]] = &[
     &["shutdown"],
     &["outbox"],
     &["aio_pika"],
+    &["metrics"],
     &["limits"],
 ];
 

@@ -1,0 +1,124 @@
+//! Metrics of connections, for the recorder of the [`metrics`](::metrics) facade that the application installs, such as
+//! that of `metrics-exporter-prometheus`. With the feature `metrics`.
+//!
+//! [`Connector::metrics`] is all that is to be written. For a connection that is open already, there is [`watch`].
+//!
+//! ```no_run
+//! # async fn run() -> actix_pika::Result<()> {
+//! let connection = actix_pika::Connector::new("amqp://guest:guest@localhost/?name=orders")?
+//!     .metrics()
+//!     .connect()
+//!     .await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Names
+//!
+//! | name | type | labels | meaning |
+//! |---|---|---|---|
+//! | `actix_pika_published_total` | counter | `connection` | publishes that had room in the publish window, each once |
+//! | `actix_pika_confirmed_total` | counter | `connection` | publishes that the broker has confirmed |
+//! | `actix_pika_nacked_total` | counter | `connection` | publishes that the broker has nacked for good |
+//! | `actix_pika_returned_total` | counter | `connection` | mandatory publishes that the broker has returned as unroutable |
+//! | `actix_pika_delivered_total` | counter | `connection` | deliveries |
+//! | `actix_pika_redelivered_total` | counter | `connection` | deliveries that the broker has marked as redelivered |
+//! | `actix_pika_settled_total` | counter | `connection`, `outcome` | deliveries that were settled, by `outcome`: `ack`, `nack` or `reject` |
+//! | `actix_pika_requeued_total` | counter | `connection` | deliveries that were nacked or rejected, and return to their queue |
+//! | `actix_pika_reconnects_total` | counter | `connection` | how often a lost connection was open again |
+//! | `actix_pika_blocked_milliseconds_total` | counter | `connection` | how long the broker has blocked publishing |
+//! | `actix_pika_unconfirmed` | gauge | `connection` | publishes without a confirm yet |
+//! | `actix_pika_unconfirmed_bytes` | gauge | `connection` | their bytes |
+//! | `actix_pika_publishes_waiting` | gauge | `connection` | publishes that wait for room in the publish window |
+//! | `actix_pika_unsettled` | gauge | `connection` | deliveries that are not settled yet |
+//! | `actix_pika_channels` | gauge | `connection` | open channels |
+//! | `actix_pika_connections` | gauge | `connection`, `state` | connections, by `state`: `up`, `degraded` or `down` |
+//! | `actix_pika_missing` | gauge | `connection` | entities that were declared or consumed, and are not in place |
+//!
+//! What exactly is counted, and when, is documented at [`ChannelCounters`](crate::events::ChannelCounters),
+//! [`ConnectionCounters`](crate::events::ConnectionCounters), [`Load`](crate::events::Load) and
+//! [`Health`](crate::events::Health). [`METRICS`] is this table for programs. A connection that is closed is in no gauge.
+//!
+//! # Labels
+//!
+//! `connection` is the name of the connection ([`Connector::name`]), or `unnamed`. Connections of the same name, such as
+//! those of a pool, are added up; 64 names have a label of their own, and the connections of further names share the label
+//! `other`. Addresses, virtual hosts and logins are in no label.
+//!
+//! # When they are read
+//!
+//! Channels count under locks that they take anyway, whether there are metrics or not. A task reads these counters once in a
+//! second, and when the connection is closed, so that a publish or a delivery costs nothing more. [`sample`] reads them at
+//! once, for example before the process ends.
+//!
+//! The task runs on the first arbiter of the `System`, or else on the runtime of the caller. It keeps no connection open,
+//! and ends with it. Counters continue over reconnects, and those of connections that have ended stay in the sum of their
+//! label, so they never go backwards.
+//!
+//! Install the recorder before the first connection: what was told to none is told again a second later, but the
+//! [descriptions](describe) are not.
+
+use crate::{Connection, Connector, Result};
+
+mod groups;
+mod names;
+mod sampler;
+
+pub use self::names::{METRICS, Metric, MetricKind, describe};
+
+/// Reports a connection until it is closed. One that [`Connector::metrics`] has opened is reported already.
+///
+/// The connection is not kept open by it. See the [module](self).
+///
+/// # Errors
+/// `Stopped` if there is neither a `System` nor a runtime to read it on.
+///
+/// **Over a reconnect**: its counters continue.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run() -> actix_pika::Result<()> {
+/// let connection = actix_pika::connect_robust("amqp://guest:guest@localhost/?name=orders").await?;
+/// actix_pika::metrics::watch(&connection)?;
+/// # Ok(()) }
+/// ```
+pub fn watch(connection: &Connection) -> Result<()> {
+    let (tally, state) = connection.watched();
+    sampler::watch(tally, state)
+}
+
+/// Reads all connections that are reported now, and tells the recorder: before the process ends, or before a recorder is
+/// asked for what it has.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(connection: actix_pika::Connection) -> actix_pika::Result<()> {
+/// connection.close().await?;
+/// actix_pika::metrics::sample();
+/// # Ok(()) }
+/// ```
+pub fn sample() {
+    sampler::sample();
+}
+
+impl Connector {
+    /// Reports each connection that it opens to the recorder of the [`metrics`](self) facade, from the first
+    /// attempt on.
+    ///
+    /// [`watch`] does the same for an open connection. If there is neither a `System` nor a
+    /// runtime to read the connection on, a warning is logged.
+    ///
+    /// **Over a reconnect**: the counters continue.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run() -> actix_pika::Result<()> {
+    /// let connector = actix_pika::Connector::new("amqp://localhost")?.name("orders").metrics();
+    /// let connection = connector.connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn metrics(mut self) -> Self {
+        self.watch = Some(sampler::watch);
+        self
+    }
+}
