@@ -54,6 +54,7 @@
 //! | [`hook`] | code that sees what is published and handled: headers, spans, traces |
 //! | `metrics` | with the feature `metrics`: counters, gauges and histograms for the recorder of the application |
 //! | [`pool`] | a pool of channels or connections |
+//! | `inbox` | with the feature `sqlx` or `sqlx-postgres`: a message takes effect once, by its id in a database |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
 //! | [`limits`] | every buffer, table and queue, how large it can become, and how to change that |
@@ -215,6 +216,8 @@ mod drops_warning;
 mod event_stream;
 mod exchange;
 pub mod hook;
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+pub mod inbox;
 pub mod limits;
 pub mod master;
 #[cfg(feature = "metrics")]

@@ -10,4 +10,6 @@ mod support;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod databases;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+mod inbox;
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod outbox;
