@@ -66,6 +66,8 @@
 //! | `gzip` | `codec::GzipJson` | flate2, in Rust without C |
 //! | `aio-pika` | the module `aio_pika`, and `gzip` | - |
 //! | `metrics` | the module `metrics` | metrics |
+//! | `tracing` | `hook::TracingSpans` | tracing |
+//! | `opentelemetry` | `hook` knows the active span of OpenTelemetry | opentelemetry, its API only |
 //! | `testing` | the module `testing` | - |
 //!
 //! Those of TLS are listed [below](#tls).

@@ -25,6 +25,17 @@
 //! A message that cannot be decoded begins and ends, and no handler is called. A copy of a message whose outcome came too
 //! late is settled with that outcome: it does not begin.
 //!
+//! # Traces
+//!
+//! [`TracePropagation`] continues traces by the headers of W3C Trace Context, from a publish to its handler, and to what
+//! that publishes; calls as well, with their replies. It needs no tracing system. [`TraceContext`] is the trace that code
+//! belongs to, for code that does not run in a handler.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `tracing` | `TracingSpans`, a hook that makes spans of `tracing` around publishes and handlers |
+//! | `opentelemetry` | [`TraceContext::current`] is that of the active span of OpenTelemetry; handlers run in its context; [`HeaderInjector`] and [`HeaderExtractor`] are its traits |
+//!
 //! # Costs and failures
 //!
 //! Without a hook, a publish and a task have one branch more, and no allocation. With one, each of them has some
@@ -53,19 +64,31 @@
 //! # Ok(()) }
 //! ```
 
-pub(crate) use self::{
-    hooks::{HookedPublish, Hooks},
-    run::HookedTask,
-};
+#[cfg(feature = "tracing")]
+pub use self::spans::TracingSpans;
 pub use self::{
+    context::{TraceContext, Traced},
+    headers::{HeaderExtractor, HeaderInjector},
+    propagation::TracePropagation,
     publish_events::{Outgoing, PublishEnd, PublishKind, PublishOutcome},
     run::{Scoped, TaskScope},
     task_events::{Cause, Incoming, Outcome, TaskEnd},
 };
+pub(crate) use self::{
+    hooks::{HookedPublish, Hooks},
+    run::HookedTask,
+};
 
+mod context;
+mod headers;
 mod hooks;
+#[cfg(feature = "opentelemetry")]
+mod otel;
+mod propagation;
 mod publish_events;
 mod run;
+#[cfg(feature = "tracing")]
+mod spans;
 mod task_events;
 
 /// Sees what is published and handled. All its methods do nothing unless they are implemented.

@@ -21,6 +21,7 @@ use super::{
     running_actor::{WorkerEnd, live},
 };
 use crate::{
+    hook::TaskScope,
     tasks::{Blame, Done, Front, Progress, Ran, Task, TaskToken, blame_of_ended},
     testing::TestContent,
 };
@@ -168,7 +169,8 @@ impl<A: Actor<Context = Context<A>> + Handler<Task<String>>> Bench<A> {
         loop {
             poll_fn(|cx| front.poll_ready(cx)).await.unwrap();
             let (token, progress) = TaskToken::new();
-            let task = Task::new(name.to_owned(), TestContent::new("").build(), 1, token);
+            let task =
+                Task::new(name.to_owned(), TestContent::new("").build(), 1, token, TaskScope::default());
             let ran = front.start(task).unwrap().await;
             match (ran, progress.get()) {
                 (Ran::Done(done), _) => return done.map_or_else(|e| e.to_string(), |()| "done".into()),
@@ -348,7 +350,7 @@ async fn a_sync_arbiter_costs_its_own_task() {
         [("a", Progress::DroppedBegun), ("bad", Progress::PanickedBegun), ("c", Progress::DroppedBegun)]
     {
         let (token, progress) = TaskToken::new();
-        let task = Task::new(name.to_owned(), TestContent::new("").build(), 1, token);
+        let task = Task::new(name.to_owned(), TestContent::new("").build(), 1, token, TaskScope::default());
         assert_eq!(pool.send(task).await.is_ok(), name != "bad");
         assert_eq!(progress.get(), expected);
     }
