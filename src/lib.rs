@@ -48,6 +48,7 @@
 //! | [`rpc`] | calls: requests and replies as actix messages, and a `Recipient` whose actor is elsewhere |
 //! | [`worker`] | supervised workers: an actor for the tasks of several queues, built again after a panic |
 //! | [`shutdown`] | the end of a process: work is stopped and waited for in the right order, under one deadline, with a report |
+//! | [`bridge`] | one consumer for many local subscribers, such as web sockets and server-sent events |
 //! | [`codec`] | how the value of a typed message becomes a body, and back |
 //! | [`master`] | a master creates tasks by the name of their queue, and workers take them: aio-pika's `Master` |
 //! | `aio_pika` | with the feature `aio-pika`: the formats of aio-pika's `JsonRPC` and `JsonMaster` |
@@ -204,6 +205,7 @@
 pub mod aio_pika;
 mod batch_publish;
 mod batches;
+pub mod bridge;
 mod caught;
 mod channel;
 pub mod codec;

@@ -51,6 +51,13 @@
 //! | replies that a server remembers | 1,024, 4 MiB | the oldest is forgotten: a request that comes twice runs twice | fixed | `the_replies_that_are_remembered_are_bounded` |
 //! | messages that wait in a remote recipient | 16, behind a full publish window | `try_send` is refused; actix does not limit `do_send` | fixed | `a_full_window_fills_the_mailbox` |
 //!
+//! # Bridges
+//!
+//! | what | default | at the limit | change it | tested by |
+//! |---|---|---|---|---|
+//! | messages that wait for a subscriber | as it has it | the oldest is lost, unless [`Lagging`](crate::bridge::Lagging) is set; the subscriber is told | [`Subscribe`](crate::bridge::Subscribe) | `slow_streams_lose_by_their_policy` |
+//! | messages in the mailbox of an actor, in addition | 16 | the others wait | fixed | `a_stuck_subscriber_costs_the_others_nothing` |
+//!
 //! # What a server can cause
 //!
 //! | what | limit | at the limit | change it | tested by |

@@ -119,7 +119,8 @@ impl Shutdown {
         match step {
             Step::Pause(limit) => sleep(limit).await,
             Step::Drain(limit) => {
-                for one in &self.consumers {
+                // A request that reads from a bridge ends with it.
+                for one in self.consumers.iter().chain(&self.bridges) {
                     caught(|| one.stop());
                 }
                 let consumers = drain(&self.consumers, limit);

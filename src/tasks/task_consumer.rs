@@ -47,6 +47,11 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
+    /// Returns the report of what gives nothing back.
+    pub(crate) fn of(finished: usize, abandoned: usize) -> Self {
+        Self { finished, given_back: 0, abandoned }
+    }
+
     /// Returns the sum of two reports.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bridge;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod databases;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]

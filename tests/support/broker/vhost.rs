@@ -86,6 +86,13 @@ impl Vhost {
         self.broker.change("PUT", &path, Some(body)).await;
     }
 
+    /// Gives `user` access to the topics of an exchange that match a pattern: to bind with them, and to publish to all.
+    pub async fn permit_topics(&self, user: &str, exchange: &str, read: &str) {
+        let path = format!("/api/topic-permissions/{}/{}", encode(&self.name), encode(user));
+        let body = json!({ "exchange": exchange, "write": ".*", "read": read });
+        self.broker.change("PUT", &path, Some(body)).await;
+    }
+
     /// Sets a policy for all queues or exchanges that match `pattern`.
     pub async fn set_policy(&self, pattern: &str, apply_to: &str, definition: Value) {
         let path = format!("/api/policies/{}/{}", encode(&self.name), unique("policy"));
