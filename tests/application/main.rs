@@ -10,6 +10,7 @@ mod support;
 mod bridge;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod databases;
+mod hooks;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod inbox;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
