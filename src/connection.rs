@@ -1,6 +1,14 @@
 //! The handle of a connection.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use actix::Addr;
 use actix_pika_actors::{ConnectionState, ConnectionSupervisor, facade};
@@ -45,6 +53,8 @@ struct Inner {
     state: watch::Receiver<ConnectionState>,
     tally: Arc<facade::ConnectionTally>,
     hooks: Hooks,
+    /// A shutdown of the process has begun, which closes the connection last.
+    is_draining: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -60,7 +70,8 @@ impl Connection {
         tally: Arc<facade::ConnectionTally>,
         hooks: Hooks,
     ) -> Self {
-        Self { inner: Arc::new(Inner { supervisor, state, tally, hooks }) }
+        let is_draining = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { supervisor, state, tally, hooks, is_draining }) }
     }
 
     pub(crate) fn hooks(&self) -> &Hooks {
@@ -665,6 +676,16 @@ impl Connection {
     #[cfg(feature = "metrics")]
     pub(crate) fn watched(&self) -> (&Arc<facade::ConnectionTally>, &watch::Receiver<ConnectionState>) {
         (&self.inner.tally, &self.inner.state)
+    }
+
+    /// Notes that a shutdown of the process has begun.
+    pub(crate) fn note_draining(&self) {
+        self.inner.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "actix-web")]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.is_draining.load(Ordering::Relaxed)
     }
 
     fn opened<T>(&self, f: impl FnOnce(&Opened) -> T) -> Option<T> {

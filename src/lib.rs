@@ -56,6 +56,7 @@
 //! | `metrics` | with the feature `metrics`: counters, gauges and histograms for the recorder of the application |
 //! | [`pool`] | a pool of channels or connections |
 //! | `inbox` | with the feature `sqlx` or `sqlx-postgres`: a message takes effect once, by its id in a database |
+//! | `actix_web` | with the feature `actix-web`: extractors, errors as responses, health routes, a server that ends with everything else |
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
 //! | [`limits`] | every buffer, table and queue, how large it can become, and how to change that |
@@ -69,6 +70,7 @@
 //! | `metrics` | the module `metrics` | metrics |
 //! | `tracing` | `hook::TracingSpans` | tracing |
 //! | `opentelemetry` | `hook` knows the active span of OpenTelemetry | opentelemetry, its API only |
+//! | `actix-web` | the module `actix_web`; errors are responses | actix-web |
 //! | `testing` | the module `testing` | - |
 //!
 //! Those of TLS are listed [below](#tls).
@@ -201,6 +203,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "actix-web")]
+pub mod actix_web;
 #[cfg(feature = "aio-pika")]
 pub mod aio_pika;
 mod batch_publish;

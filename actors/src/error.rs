@@ -6,10 +6,15 @@ use std::{
     fmt::{self, Write},
     io,
     sync::Arc,
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::{returned::Return, wire::Escaping};
 
+#[cfg(feature = "actix-web")]
+pub use self::response::respond;
 pub use self::{close_reason::CloseReason, kind::ErrorKind, tls_failure::TlsFailure};
 pub(crate) use self::{connect_refusal::ConnectRefusal, cut_text::CutText};
 
@@ -18,6 +23,8 @@ mod connect_refusal;
 mod create;
 mod cut_text;
 mod kind;
+#[cfg(feature = "actix-web")]
+mod response;
 mod tls_failure;
 
 /// The result of an operation of this crate: a value, or an [`Error`].
@@ -64,6 +71,10 @@ struct ErrorData {
     may_have_arrived: bool,
     /// The publishes that a close has left without a confirm.
     abandoned: usize,
+    /// When the connection is dialled again.
+    next_attempt: Option<Instant>,
+    /// The publish window or the channel numbers were used up.
+    no_room: bool,
     /// The fault that this client found in what the peer sent.
     fault: Option<FaultOrigin>,
     source: Option<Error>,
@@ -166,6 +177,27 @@ impl Error {
     /// ```
     pub fn abandoned_publishes(&self) -> usize {
         self.0.abandoned
+    }
+
+    /// Returns the time until the next attempt to connect, if the connection is lost and the attempt has not begun yet.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Error;
+    /// fn advice(error: &Error) -> String {
+    ///     match error.next_attempt_in() {
+    ///         Some(wait) => format!("try again in {wait:.0?}"),
+    ///         None => "try again later".into(),
+    ///     }
+    /// }
+    /// assert_eq!(advice(&Error::credentials("the vault is sealed")), "try again later");
+    /// ```
+    pub fn next_attempt_in(&self) -> Option<Duration> {
+        self.next_attempt()?.checked_duration_since(Instant::now())
+    }
+
+    fn next_attempt(&self) -> Option<Instant> {
+        self.0.next_attempt.or_else(|| self.0.source.as_ref().and_then(Error::next_attempt))
     }
 
     /// Returns the reply code, text and method with which the broker closed the channel or the connection.

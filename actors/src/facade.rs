@@ -10,6 +10,8 @@ use actix::{Addr, Recipient};
 use actix_rt::ArbiterHandle;
 use tokio::sync::watch;
 
+#[cfg(feature = "actix-web")]
+pub use crate::error::respond;
 use crate::{
     consumer::Consumer,
     error::{Error, ErrorKind},

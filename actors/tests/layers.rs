@@ -56,6 +56,7 @@ const FACADE_LAYERS: &[&[&str]] = &[
     &["bridge", "inbox", "outbox"],
     &["aio_pika"],
     &["metrics"],
+    &["actix_web"],
     &["limits"],
 ];
 

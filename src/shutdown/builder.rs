@@ -39,20 +39,25 @@ pub struct Shutdown {
 
 /// What a shutdown shares with its handles.
 #[derive(Debug, Default)]
-pub(crate) struct State(watch::Sender<bool>);
+pub(crate) struct State {
+    begun: watch::Sender<bool>,
+    /// The HTTP requests, if they are counted.
+    #[cfg(feature = "actix-web")]
+    pub(crate) requests: std::sync::OnceLock<Arc<super::Requests>>,
+}
 
 impl State {
     pub(super) fn begin(&self) {
-        self.0.send_replace(true);
+        self.begun.send_replace(true);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        *self.0.borrow()
+        *self.begun.borrow()
     }
 
     pub(super) async fn begun(&self) {
         // The sender is here.
-        let _ = self.0.subscribe().wait_for(|begun| *begun).await;
+        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 }
 
@@ -204,6 +209,12 @@ impl Shutdown {
     pub fn connection(mut self, connection: Connection) -> Self {
         self.connections.push(connection);
         self
+    }
+
+    /// Returns how long it takes at most.
+    #[cfg(feature = "actix-web")]
+    pub(crate) fn limit(&self) -> Duration {
+        self.within
     }
 
     /// Returns a handle that begins the shutdown.

@@ -45,6 +45,12 @@
 //!
 //! Source: <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>
 
+#[cfg(feature = "actix-web")]
+pub(crate) use self::{
+    builder::State,
+    requests::{InFlight, Requests},
+    run::{Front, name_of},
+};
 pub use self::{
     builder::{Shutdown, ShutdownHandle},
     drain::Drain,
@@ -56,5 +62,7 @@ mod builder;
 mod drain;
 mod machine;
 mod report;
+#[cfg(feature = "actix-web")]
+mod requests;
 mod run;
 mod signals;

@@ -100,6 +100,8 @@ pub struct Drained {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClosedConnection {
+    /// Its [name](crate::Connection::name), or its number, in the order in which connections were added.
+    pub name: String,
     /// Publishes that were not confirmed when it was closed.
     pub unconfirmed: usize,
     /// The result of [`Connection::close`](crate::Connection::close).
@@ -169,8 +171,8 @@ impl fmt::Display for ShutdownReport {
         for one in self.consumers.iter().chain(&self.relays).chain(&self.bridges) {
             write!(f, "; {one}")?;
         }
-        for (number, connection) in self.connections.iter().enumerate() {
-            write!(f, "; connection {number}: ")?;
+        for connection in &self.connections {
+            write!(f, "; connection {:?}: ", connection.name)?;
             match &connection.result {
                 Ok(()) => f.write_str("closed")?,
                 Err(error) => write!(f, "{error}")?,
@@ -206,7 +208,7 @@ mod tests {
         let took = Duration::from_millis(1_250);
         let mut report = ShutdownReport { took, ..ShutdownReport::default() };
         report.consumers = vec![drained(3, 2, 0), drained(1, 0, 0)];
-        report.connections = vec![ClosedConnection { unconfirmed: 0, result: Ok(()) }];
+        report.connections = vec![ClosedConnection { name: "0".into(), unconfirmed: 0, result: Ok(()) }];
         assert_eq!(report.tasks(), DrainReport { finished: 4, given_back: 2, abandoned: 0 });
         assert!(report.is_complete());
         report.signal = Some(StopSignal::Terminate);
@@ -215,7 +217,7 @@ mod tests {
             report.to_string(),
             "shutdown by SIGTERM in 1.2s; requests: 2 finished, 0 cut off; \
              \"mail\": 3 finished, 2 given back, 0 cut off; \"mail\": 1 finished, 0 given back, 0 cut off; \
-             connection 0: closed"
+             connection \"0\": closed"
         );
     }
 
@@ -224,7 +226,8 @@ mod tests {
     fn whatever_was_cut_off_makes_it_incomplete() {
         let complete = ShutdownReport::default();
         assert!(complete.is_complete());
-        let lost = ClosedConnection { unconfirmed: 3, result: Err(facade::timed_out("closed")) };
+        let lost =
+            ClosedConnection { name: "0".into(), unconfirmed: 3, result: Err(facade::timed_out("closed")) };
         let silent = Drained { has_reported: false, ..drained(0, 0, 0) };
         let cut = Some(RequestReport { in_flight: 1, finished: 0, cut: 1 });
         for report in [

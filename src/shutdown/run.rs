@@ -76,6 +76,7 @@ impl Shutdown {
     ) -> ShutdownReport {
         let start = Instant::now();
         self.state.begin();
+        self.connections.iter().for_each(Connection::note_draining);
         match signal {
             Some(signal) => log::info!("shutdown: {signal}, within {:?}", self.within),
             None => log::info!("shutdown: within {:?}", self.within),
@@ -132,7 +133,8 @@ impl Shutdown {
                 (report.relays, report.bridges) = join(relays, bridges).await;
             }
             Step::Close(limit) => {
-                let closes = self.connections.iter().map(|connection| close(connection, limit));
+                let closes =
+                    self.connections.iter().enumerate().map(|(number, one)| close(number, one, limit));
                 report.connections = join_all(closes).await;
             }
             Step::Done => {}
@@ -165,13 +167,19 @@ async fn reported(drained: impl Future<Output = DrainReport>, give_up: Duration)
     timeout(give_up, AssertUnwindSafe(drained).catch_unwind()).await.ok()?.ok()
 }
 
-async fn close(connection: &Connection, limit: Limit) -> ClosedConnection {
+async fn close(number: usize, connection: &Connection, limit: Limit) -> ClosedConnection {
     let close = connection.close_with(CloseConnection::new().within(limit.end));
     let result = timeout(limit.give_up, close).await;
     let result =
         result.unwrap_or_else(|_| Err(facade::timed_out("the arbiter of the connection is blocked")));
     ClosedConnection {
+        name: name_of(number, connection),
         unconfirmed: result.as_ref().err().map_or(0, |error| error.abandoned_publishes()),
         result,
     }
+}
+
+/// Returns the name of a connection, or its number.
+pub(crate) fn name_of(number: usize, connection: &Connection) -> String {
+    connection.name().map_or_else(|| number.to_string(), str::to_owned)
 }

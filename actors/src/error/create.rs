@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, io, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{CloseReason, ConnectRefusal, Error, ErrorData, ErrorKind, FaultOrigin};
 use crate::{
     returned::Return,
@@ -22,6 +24,8 @@ impl Error {
             retryable: false,
             may_have_arrived: false,
             abandoned: 0,
+            next_attempt: None,
+            no_room: false,
             fault: None,
             source: None,
         }
@@ -246,6 +250,20 @@ impl Error {
         data.abandoned = publishes;
         data.retryable = cause.is_retryable();
         data.source = Some(cause.clone());
+        data.into()
+    }
+
+    /// Adds when the connection is dialled again.
+    pub(crate) fn tried_again_at(self, at: Instant) -> Self {
+        let mut data = Arc::unwrap_or_clone(self.0);
+        data.next_attempt = Some(at);
+        data.into()
+    }
+
+    /// Marks the error as one of something that is used up at present.
+    pub(crate) fn without_room(self) -> Self {
+        let mut data = Arc::unwrap_or_clone(self.0);
+        data.no_room = true;
         data.into()
     }
 

@@ -114,7 +114,7 @@ impl Outbox {
     #[cold]
     pub(super) fn expire_queueing(&self, ticket: &mut Ticket) -> Error {
         self.leave_queue(ticket);
-        self.lock().timed_out("no room in the publish window within its deadline; not sent")
+        self.lock().timed_out("no room in the publish window within its deadline; not sent").without_room()
     }
 
     /// The own deadline of a publish has passed: ends it, and returns its outcome.

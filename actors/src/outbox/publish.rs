@@ -212,7 +212,9 @@ impl OutboxState {
         if self.window.wait(&mut ticket.0, cx, self.ticker.now(), &mut effects.dropped) {
             return Poll::Pending;
         }
-        Poll::Ready(self.not_sent("no room in the publish window within the deadline; not sent"))
+        Poll::Ready(
+            self.not_sent("no room in the publish window within the deadline; not sent").without_room(),
+        )
     }
 
     /// Returns whether new publishes are written, and none is refused.

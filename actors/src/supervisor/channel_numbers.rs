@@ -28,7 +28,7 @@ impl ChannelNumbers {
 
     /// Returns whether every number is in use.
     pub(super) fn is_full(&self) -> bool {
-        self.used.range(1..=self.max).count() >= self.max.into()
+        self.used.range(1..=self.max).count() >= usize::from(self.max)
     }
 
     /// Starts again with only these in use.
@@ -64,7 +64,7 @@ impl ChannelNumbers {
             Some(number) => number,
             None => (self.lowest.max(1)..=self.max)
                 .find(|number| !self.used.contains(number))
-                .ok_or_else(|| Error::limit(format!("all {} channels are open", self.max)))?,
+                .ok_or_else(|| Error::limit(format!("all {} channels are open", self.max)).without_room())?,
         };
         if wanted.is_none() {
             self.lowest = number;

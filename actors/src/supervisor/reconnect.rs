@@ -78,6 +78,12 @@ impl Supervision {
         let epoch = self.epoch;
         if self.phase.open().is_some() {
             self.backoff.lost(now);
+        }
+        let is_refused_for_good = self.backoff.is_refused_for_good(error.is_refused_for_good(), now);
+        let next = if is_refused_for_good { None } else { self.backoff.next(&backoff, now) };
+        let until = next.map(|(_, delay)| now + clamp_timeout(delay));
+        let error = until.map_or(error.clone(), |at| error.tried_again_at(at));
+        if self.phase.open().is_some() {
             log::warn!("connection {epoch}: lost: {error}");
             self.detach_all(&error, now);
             self.notify(ConnectionEvent::Lost(error.clone()));
@@ -88,16 +94,16 @@ impl Supervision {
                 self.vhost_gone(now);
             }
         }
-        if self.backoff.is_refused_for_good(error.is_refused_for_good(), now) {
-            log::error!("connection {epoch}: gave up, because every address refuses it: {error}");
-            return self.end(error);
-        }
-        let Some((attempt, delay)) = self.backoff.next(&backoff, now) else {
-            log::error!("connection {epoch}: gave up, because the attempts are used up: {error}");
+        let (Some((attempt, delay)), Some(until)) = (next, until) else {
+            match is_refused_for_good {
+                true => log::error!("connection {epoch}: gave up, because every address refuses it: {error}"),
+                false => {
+                    log::error!("connection {epoch}: gave up, because the attempts are used up: {error}")
+                }
+            }
             return self.end(error);
         };
         log::info!("connection: attempt {attempt} in {delay:?}: {error}");
-        let until = now + clamp_timeout(delay);
         self.outage = Some(error.clone());
         self.phase = Phase::BackingOff { until, retry: Retry { error: error.clone(), history } };
         self.effects.push_back(Effect::SetState(self.phase.state()));

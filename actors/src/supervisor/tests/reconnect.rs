@@ -206,3 +206,14 @@ fn a_connection_is_ready_when_its_recovery_is_complete() {
     machine.lose();
     assert!(readiness(&machine).contains("test"), "{}", readiness(&machine));
 }
+
+/// WEB-01: what fails because of a lost connection knows when it is dialled again.
+#[test]
+fn the_error_of_an_outage_knows_the_next_attempt() {
+    let mut machine = Machine::with(|options| options.recovery = Recovery::fixed(3_600 * SECOND));
+    machine.connect();
+    assert!(machine.supervision.outage.is_none());
+    machine.lose();
+    let wait = machine.supervision.outage.as_ref().and_then(Error::next_attempt_in).unwrap();
+    assert!(wait <= 3_600 * SECOND && wait > SECOND, "{wait:?}");
+}
