@@ -33,37 +33,85 @@
 //! | `actix_pika_channels` | gauge | `connection` | open channels |
 //! | `actix_pika_connections` | gauge | `connection`, `state` | connections, by `state`: `up`, `degraded` or `down` |
 //! | `actix_pika_missing` | gauge | `connection` | entities that were declared or consumed, and are not in place |
+//! | `actix_pika_tasks_total` | counter | `queue`, `outcome` | tasks that have ended, by `outcome` |
+//! | `actix_pika_tasks_running` | gauge | `queue` | tasks that have begun and not ended |
+//! | `actix_pika_handler_duration_seconds` | histogram | `queue`, `outcome` | how long handlers took, by the `outcome` of their task |
+//! | `actix_pika_delivery_age_seconds` | histogram | `queue` | how old messages with a timestamp are when their task begins |
+//! | `actix_pika_publish_duration_seconds` | histogram | `exchange`, `kind`, `outcome` | how long typed publishes took, with their confirm |
 //!
 //! What exactly is counted, and when, is documented at [`ChannelCounters`](crate::events::ChannelCounters),
 //! [`ConnectionCounters`](crate::events::ConnectionCounters), [`Load`](crate::events::Load) and
-//! [`Health`](crate::events::Health). [`METRICS`] is this table for programs. A connection that is closed is in no gauge.
+//! [`Health`](crate::events::Health). A connection that is closed is in no gauge. Tasks are those of typed
+//! [consumers](crate::tasks), [workers](crate::worker), [masters](crate::master) and [RPC servers](crate::rpc); their
+//! outcomes are listed at [`Outcome`](crate::hook::Outcome), the kinds of publishes at
+//! [`PublishKind`](crate::hook::PublishKind). The outcome of a publish is `published`, `failed`, or `unknown` if nobody
+//! awaited it. Retries of a queue are its tasks with the outcome `retried`. An age has whole seconds, as the timestamp of a
+//! message has; a publisher that sets none causes none.
+//!
+//! [`METRICS`] is this table for programs. With an exporter that wants buckets for histograms, [`BUCKETS`] are some.
 //!
 //! # Labels
 //!
 //! `connection` is the name of the connection ([`Connector::name`]), or `unnamed`. Connections of the same name, such as
 //! those of a pool, are added up; 64 names have a label of their own, and the connections of further names share the label
-//! `other`. Addresses, virtual hosts and logins are in no label.
+//! `other`. `queue` and `exchange` are their names at the broker, up to 256 of each: `amq.gen` stands for the queues that
+//! the broker has named, `(default)` for the default exchange. Addresses, virtual hosts, logins, routing keys and bodies are
+//! in no label.
 //!
-//! # When they are read
+//! # What they cost
 //!
 //! Channels count under locks that they take anyway, whether there are metrics or not. A task reads these counters once in a
 //! second, and when the connection is closed, so that a publish or a delivery costs nothing more. [`sample`] reads them at
 //! once, for example before the process ends.
 //!
+//! Tasks and typed publishes are seen by a [hook](crate::hook), which [`Connector::metrics`] adds: each of them costs what a
+//! hook costs, and a look-up of the name of its queue or exchange.
+//!
 //! The task runs on the first arbiter of the `System`, or else on the runtime of the caller. It keeps no connection open,
 //! and ends with it. Counters continue over reconnects, and those of connections that have ended stay in the sum of their
 //! label, so they never go backwards.
 //!
-//! Install the recorder before the first connection: what was told to none is told again a second later, but the
-//! [descriptions](describe) are not.
+//! Install the recorder before the first connection. With one that comes later, the samples are told a second later, but
+//! not the [descriptions](describe), nor the tasks and publishes of queues and exchanges that were used before.
 
-use crate::{Connection, Connector, Result};
+use ::metrics::{Level, Metadata};
+
+use crate::{Connection, Connector, Result, hook::Hook};
 
 mod groups;
+mod hook;
 mod names;
 mod sampler;
 
 pub use self::names::{METRICS, Metric, MetricKind, describe};
+
+static METADATA: Metadata<'static> = Metadata::new("actix_pika", Level::INFO, Some("actix_pika"));
+
+/// Buckets for the histograms, in seconds: from 1 millisecond to 5 minutes.
+///
+/// # Examples
+/// ```
+/// // PrometheusBuilder::new().set_buckets(&BUCKETS)
+/// assert_eq!(actix_pika::metrics::BUCKETS.len(), 14);
+/// ```
+pub const BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0];
+
+/// Returns a hook that reports tasks and typed publishes, for one consumer or one publisher whose connection was not
+/// opened by [`Connector::metrics`], which sets it for all.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run(jobs: actix_pika::Queue) -> actix_pika::Result<()> {
+/// use actix_pika::{metrics, tasks::Task};
+///
+/// let tasks = jobs.tasks::<String>().hook(metrics::hook());
+/// let consumer = tasks.for_each(|job: Task<String>| async move { Ok(println!("{}", *job)) }).await?;
+/// # Ok(()) }
+/// ```
+pub fn hook() -> impl Hook {
+    hook::MetricsHook::default()
+}
 
 /// Reports a connection until it is closed. One that [`Connector::metrics`] has opened is reported already.
 ///
@@ -101,7 +149,7 @@ pub fn sample() {
 }
 
 impl Connector {
-    /// Reports each connection that it opens to the recorder of the [`metrics`](self) facade, from the first
+    /// Reports each connection that it opens, its tasks and its typed publishes, to the recorder of the [`metrics`](self) facade, from the first
     /// attempt on.
     ///
     /// [`watch`] does the same for an open connection. If there is neither a `System` nor a
@@ -119,6 +167,6 @@ impl Connector {
     /// ```
     pub fn metrics(mut self) -> Self {
         self.watch = Some(sampler::watch);
-        self
+        self.hook(hook())
     }
 }

@@ -19,6 +19,11 @@ pub(super) const UNSETTLED: &str = "actix_pika_unsettled";
 pub(super) const CHANNELS: &str = "actix_pika_channels";
 pub(super) const CONNECTIONS: &str = "actix_pika_connections";
 pub(super) const MISSING: &str = "actix_pika_missing";
+pub(super) const TASKS: &str = "actix_pika_tasks_total";
+pub(super) const RUNNING: &str = "actix_pika_tasks_running";
+pub(super) const HANDLER: &str = "actix_pika_handler_duration_seconds";
+pub(super) const AGE: &str = "actix_pika_delivery_age_seconds";
+pub(super) const PUBLISH: &str = "actix_pika_publish_duration_seconds";
 
 /// How a metric changes.
 ///
@@ -93,6 +98,11 @@ pub const METRICS: &[Metric] = &[
         ..gauge(CONNECTIONS, "connections, by `state`: `up`, `degraded` or `down`")
     },
     gauge(MISSING, "entities that were declared or consumed, and are not in place"),
+    Metric { labels: &["queue", "outcome"], ..counter(TASKS, "tasks that have ended, by `outcome`") },
+    Metric { labels: &["queue"], ..gauge(RUNNING, "tasks that have begun and not ended") },
+    histogram(HANDLER, &["queue", "outcome"], "how long handlers took, by the `outcome` of their task"),
+    histogram(AGE, &["queue"], "how old messages with a timestamp are when their task begins"),
+    histogram(PUBLISH, &["exchange", "kind", "outcome"], "how long typed publishes took, with their confirm"),
 ];
 
 const fn counter(name: &'static str, meaning: &'static str) -> Metric {
@@ -101,6 +111,10 @@ const fn counter(name: &'static str, meaning: &'static str) -> Metric {
 
 const fn gauge(name: &'static str, meaning: &'static str) -> Metric {
     Metric { kind: MetricKind::Gauge, ..counter(name, meaning) }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], meaning: &'static str) -> Metric {
+    Metric { name, kind: MetricKind::Histogram, labels, meaning, unit: Unit::Seconds }
 }
 
 /// Tells the recorder what the metrics mean. [`watch`](super::watch) and [`Connector::metrics`] do that as well; call it

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use ::metrics::{Key, Label, Level, Metadata, Recorder, with_recorder};
+use ::metrics::{Key, Label, Recorder, with_recorder};
 use actix_pika_actors::{ConnectionState, facade::ConnectionTally};
 use tokio::{
     sync::watch::Receiver,
@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::{
+    METADATA,
     groups::{Groups, Totals, Watch},
     names,
 };
@@ -23,8 +24,6 @@ pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
 /// The label of connections without a name.
 pub(super) const UNNAMED: &str = "unnamed";
-
-static METADATA: Metadata<'static> = Metadata::new("actix_pika", Level::INFO, Some("actix_pika"));
 
 static GROUPS: Mutex<Groups> = Mutex::new(Groups::new());
 

@@ -13,5 +13,7 @@ mod databases;
 mod hooks;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod inbox;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod outbox;

@@ -1,0 +1,5 @@
+//! Metrics, read by a recorder of the test.
+
+mod connections;
+mod recorder;
+mod tasks;
