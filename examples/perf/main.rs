@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Scenarios: publish, publish-confirm, publish-confirm-seq, many-channels, tasks, consume-ack, consume-noack, connect,
-//! rpc. Environment:
+//! rpc, bridge. Environment:
 //!
 //! | variable | effect |
 //! |---|---|
@@ -18,7 +18,7 @@
 //! | `BENCH_STYLE=await` | awaits each publish before the next (publish) |
 //! | `BENCH_RT=tokio` | runs on a tokio runtime, with the I/O on a thread of its own; without the actors of tasks |
 
-#![allow(clippy::print_stdout, missing_docs)]
+#![allow(clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ use nix::sys::{
 };
 use serde::{Deserialize, Serialize};
 
+mod bridge;
 mod consume;
 mod publish;
 mod rpc;
@@ -223,6 +224,7 @@ async fn run(args: Args) -> Result<()> {
         "consume-noack" => consume::consume(&args, true).await,
         "connect" => connects(&args).await,
         "rpc" => rpc::rpc(&args).await,
+        "bridge" => bridge::bridge(&args).await,
         other => panic!("unknown scenario {other}"),
     }?;
     meter.report(&args, verified);
