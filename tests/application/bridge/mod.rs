@@ -1,5 +1,7 @@
 //! The topic bridge.
 
+#[cfg(feature = "actix-web")]
+mod browsers;
 mod ends;
 mod exchanges;
 mod many;
