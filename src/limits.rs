@@ -17,6 +17,9 @@
 //! | delays of a publisher and its clones | 64, each has a queue at the broker | `publish_in` fails with `Limit` | fixed | `a_publisher_has_a_bounded_number_of_delays` |
 //! | failures of a redrive, whose messages it holds | 16 | it ends | fixed | `dead_letters_that_cannot_be_moved_stay` |
 //! | steps of a ladder, each has a queue at the broker | 32 | `Limit` | fixed | `names_and_numbers_have_limits` |
+//! | rows that the relay of an outbox holds | 200, 16 MiB; a larger one alone | the rest waits in the table | `RelayBuilder::batch` | `a_batch_is_bounded` |
+//! | a body in an outbox | 16 MiB | `publish` fails with `Limit` | `Outbox::body_max` | `what_is_written_is_bounded` |
+//! | refusals of a message in an outbox | 10 | it is parked | fixed | `the_tenth_refusal_parks` |
 //!
 //! # Consuming
 //!

@@ -44,7 +44,7 @@ impl Placement {
 
 /// Returns the first arbiter of the `System` of the calling thread. Unlike that of the caller, it lives as
 /// long as the `System`.
-fn first_arbiter() -> Option<ArbiterHandle> {
+pub(crate) fn first_arbiter() -> Option<ArbiterHandle> {
     System::try_current().map(|system| system.arbiter().clone()).filter(is_alive)
 }
 

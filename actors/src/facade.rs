@@ -8,6 +8,7 @@ use std::{
 
 use actix::{Addr, Recipient};
 use actix_rt::ArbiterHandle;
+use bytes::BytesMut;
 use tokio::sync::watch;
 
 #[cfg(feature = "actix-web")]
@@ -22,7 +23,7 @@ use crate::{
     options::ConnectionOptions,
     outbox::Outbox,
     supervisor::ConnectionSupervisor,
-    wire::{Properties, Table, Value},
+    wire::{self, Properties, Table, Value},
 };
 pub use crate::{
     consumer::{StreamSink, WorkerBackoff},
@@ -240,4 +241,27 @@ pub fn discard(delivery: Delivery) {
 /// Returns the sequence number of the next publish, for tests of the engine.
 pub fn published(outbox: &Outbox) -> u64 {
     outbox.published()
+}
+
+/// Encodes properties as a content header has them.
+///
+/// # Errors
+/// `Codec` for what cannot be encoded.
+pub fn encode_properties(properties: &Properties) -> Result<Vec<u8>, Error> {
+    wire::check_properties(properties)?;
+    let mut bytes = BytesMut::with_capacity(wire::properties_len(properties));
+    wire::put_properties(&mut bytes, properties);
+    Ok(bytes.into())
+}
+
+/// Decodes what [`encode_properties`] returns, or any other content header.
+///
+/// # Errors
+/// `Codec` for bytes that end too early, or headers that cannot be decoded.
+pub fn decode_properties(bytes: &[u8]) -> Result<Properties, Error> {
+    let properties = wire::decode_properties(bytes).map_err(|fault| Error::codec(fault.to_string()))?;
+    match properties.headers_error() {
+        Some(error) => Err(error.clone().into()),
+        None => Ok(properties),
+    }
 }

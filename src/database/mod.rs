@@ -155,3 +155,37 @@ impl Supported for Postgres {
         AnyConnection::Postgres(connection)
     }
 }
+
+/// A connection that belongs to nobody else. Unlike one of a pool, it can be dropped without a runtime.
+#[derive(Debug)]
+pub(crate) enum OwnConnection {
+    #[cfg(feature = "sqlx")]
+    Sqlite(SqliteConnection),
+    #[cfg(feature = "sqlx-postgres")]
+    Postgres(PgConnection),
+}
+
+impl OwnConnection {
+    /// Takes a connection out of a pool, which may then open another one.
+    ///
+    /// # Errors
+    /// Those of the pool.
+    pub(crate) async fn take(pool: &AnyPool) -> sqlx::Result<Self> {
+        match pool {
+            #[cfg(feature = "sqlx")]
+            AnyPool::Sqlite(pool) => Ok(Self::Sqlite(pool.acquire().await?.detach())),
+            #[cfg(feature = "sqlx-postgres")]
+            AnyPool::Postgres(pool) => Ok(Self::Postgres(pool.acquire().await?.detach())),
+        }
+    }
+
+    /// Borrows the connection.
+    pub(crate) fn borrow(&mut self) -> AnyConnection<'_> {
+        match self {
+            #[cfg(feature = "sqlx")]
+            Self::Sqlite(connection) => AnyConnection::Sqlite(connection),
+            #[cfg(feature = "sqlx-postgres")]
+            Self::Postgres(connection) => AnyConnection::Postgres(connection),
+        }
+    }
+}

@@ -88,6 +88,8 @@
 //! should run no handler of tasks. It can hold a [`SupervisedWorker`], and ask for its [`addr`](SupervisedWorker::addr)
 //! each time.
 
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+pub(crate) use self::running_actor::live;
 pub use self::{
     event::WorkerEvent,
     supervised::{SupervisedWorker, WorkerBuilder},

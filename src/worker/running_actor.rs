@@ -13,7 +13,7 @@ use crate::tasks::blame_nobody;
 
 /// How a worker has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WorkerEnd {
+pub(crate) enum WorkerEnd {
     Panicked,
     /// It has stopped: by its context, or because it was told to.
     Stopped,
@@ -25,7 +25,7 @@ type RunningActor<A> = ContextFut<A, Context<A>>;
 struct Owned<A: Actor<Context = Context<A>>>(Option<RunningActor<A>>);
 
 /// Runs an actor until it ends, or until `stop` is ready. When it returns, the actor and its mailbox are dropped.
-pub(super) async fn live<A: Actor<Context = Context<A>>>(
+pub(crate) async fn live<A: Actor<Context = Context<A>>>(
     context: Context<A>,
     actor: A,
     stop: impl Future<Output = ()>,

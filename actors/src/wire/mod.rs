@@ -68,7 +68,7 @@ pub(crate) use self::{
     other_protocol::{other_protocol_detected, tls_detected},
     partial_body::{PartialBodies, SkippedBody},
     peer_text::Escaping,
-    property_codec::{check_properties, decode_properties},
+    property_codec::{check_properties, decode_properties, properties_len, put_properties},
     short::{NameError, TooLong, check_short, name, short, short_truncated},
     single_frame::single_frame_delivery,
     span::{LongSpan, Span},

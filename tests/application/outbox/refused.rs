@@ -1,0 +1,133 @@
+//! Messages that the broker refuses, and rows that cannot be read.
+
+use super::{LIMIT, event, texts};
+use crate::support::{broker::Vhost, eventually, oracle::Oracle, within};
+use actix_pika::{
+    DeclareExchange, DeclareQueue, connect, connect_robust,
+    options::Overflow,
+    outbox::{RelayEvent, To},
+    testing::Probe,
+};
+use std::time::Duration;
+
+fn is_parked(event: &RelayEvent) -> bool {
+    matches!(event, RelayEvent::Parked { .. })
+}
+
+on_databases! {
+    /// OBX-06: an unroutable message is parked and stops its lane only; unparked, it is published before the others of its
+    /// lane.
+    async fn what_is_unroutable_is_parked_until_it_is_unparked(pool, outbox) {
+        let vhost = Vhost::fresh().await;
+        let connection = connect(vhost.url()).await.unwrap();
+        let oracle = Oracle::connect(&vhost.url()).await;
+        oracle.declare_queue("orders").await;
+        let parked = put!(outbox, To::exchange("amq.direct").key("mails").lane("a"), "a1");
+        put!(outbox, To::exchange("amq.direct").key("mails").lane("a"), "a2");
+        put!(outbox, To::queue("orders").lane("b"), "b1");
+        put!(outbox, To::queue("orders"), "-1");
+        put!(outbox, To::exchange("amq.direct").key("nobody").mandatory(false), "dropped");
+        let mut probe = Probe::<RelayEvent>::start();
+        let relay = outbox.relay(&connection).watch(probe.recipient()).start().await.unwrap();
+        let mut others = texts(&oracle, "orders", 2).await;
+        others.sort();
+        assert_eq!(others, ["-1", "b1"]);
+        let RelayEvent::Parked { message_id, lane, reason, .. } = event(&mut probe, is_parked).await else { panic!() };
+        assert_eq!((&message_id, lane.as_deref()), (&parked.message_id, Some("a")));
+        assert!(reason.contains("312"), "{reason}");
+        let listed = outbox.parked().await.unwrap();
+        assert_eq!((listed.len(), listed[0].tries, &listed[0].reason), (1, 1, &reason));
+        assert_eq!((&*listed[0].exchange, &*listed[0].routing_key), ("amq.direct", "mails"));
+        let settled = async || { let lag = outbox.lag().await.unwrap(); ((lag.waiting, lag.parked) == (1, 1)).then_some(()) };
+        eventually("the others are published", 10, settled).await;
+
+        oracle.declare_queue("mails").await;
+        oracle.bind("mails", "amq.direct", "mails").await;
+        assert!(!outbox.unpark("another").await.unwrap());
+        assert!(outbox.unpark(&parked.message_id).await.unwrap());
+        assert_eq!(texts(&oracle, "mails", 2).await, ["a1", "a2"]);
+        within("the drain", 10, relay.drain(LIMIT)).await;
+        let counters = relay.counters();
+        assert_eq!((counters.published, counters.parked, counters.retried), (5, 1, 0));
+    }
+
+    /// OBX-07: what the broker does not take is tried again, and parked after the tenth time; a prune gives it up, and its
+    /// lane goes on.
+    async fn what_is_nacked_is_tried_again_and_then_parked(pool, outbox) {
+        let vhost = Vhost::fresh().await;
+        let connection = connect(vhost.url()).await.unwrap();
+        let channel = connection.channel().await.unwrap();
+        let full = DeclareQueue::new("full").max_length(0).overflow(Overflow::RejectPublish);
+        channel.declare_queue(full).await.unwrap();
+        channel.declare_queue("orders").await.unwrap();
+        let oracle = Oracle::connect(&vhost.url()).await;
+        let nacked = put!(outbox, To::queue("full").lane("a"), "a1");
+        sqlx::query("update pika_outbox set tries = 8").execute(&pool).await.unwrap();
+        put!(outbox, To::queue("orders").lane("a"), "a2");
+        let mut probe = Probe::<RelayEvent>::start();
+        let relay = outbox.relay(&connection).watch(probe.recipient()).start().await.unwrap();
+        let retried = async || (relay.counters().retried == 1).then_some(());
+        eventually("the ninth refusal", 10, retried).await;
+        // Not to wait for 25 seconds.
+        sqlx::query("update pika_outbox set held_until = 0 where tries = 9").execute(&pool).await.unwrap();
+        let RelayEvent::Parked { message_id, .. } = event(&mut probe, is_parked).await else { panic!() };
+        assert_eq!(message_id, nacked.message_id);
+        let listed = outbox.parked().await.unwrap();
+        assert_eq!((listed.len(), listed[0].tries), (1, 10));
+        assert_eq!(outbox.prune(Duration::from_secs(3_600)).await.unwrap(), 0, "it is younger");
+        assert_eq!(oracle.count("orders").await, 0);
+        assert_eq!(outbox.prune(Duration::ZERO).await.unwrap(), 1);
+        assert_eq!(texts(&oracle, "orders", 1).await, ["a2"]);
+        within("the drain", 10, relay.drain(LIMIT)).await;
+    }
+
+    /// OBX-08: a message for an exchange that is missing waits for it, and its lane with it; others do not.
+    async fn a_missing_exchange_is_waited_for(pool, outbox) {
+        let vhost = Vhost::fresh().await;
+        let connection = connect_robust(vhost.url()).await.unwrap();
+        let channel = connection.channel().await.unwrap();
+        let orders = channel.declare_queue("orders").await.unwrap();
+        let oracle = Oracle::connect(&vhost.url()).await;
+        put!(outbox, To::exchange("later").lane("a"), "a1");
+        put!(outbox, To::queue("orders").lane("a"), "a2");
+        put!(outbox, To::queue("orders").lane("b"), "b1");
+        let relay = outbox.relay(&connection).start().await.unwrap();
+        assert_eq!(texts(&oracle, "orders", 1).await, ["b1"]);
+        let retried = async || (relay.counters().retried > 0).then_some(());
+        eventually("a refusal", 10, retried).await;
+        channel.declare_exchange(DeclareExchange::fanout("later")).await.unwrap();
+        orders.bind("later", "").await.unwrap();
+        assert_eq!(texts(&oracle, "orders", 2).await, ["a1", "a2"]);
+        within("the drain", 10, relay.drain(LIMIT)).await;
+    }
+
+    /// OBX-09: a row that cannot be read is parked, and costs no other one.
+    async fn a_row_that_is_corrupt_is_parked(pool, outbox) {
+        let vhost = Vhost::fresh().await;
+        let connection = connect(vhost.url()).await.unwrap();
+        let oracle = Oracle::connect(&vhost.url()).await;
+        oracle.declare_queue("orders").await;
+        // Flags without their properties, headers that are too long, a name of an unknown type.
+        let corrupt = [vec![0xff, 0xff], vec![0x20, 0, 0, 0, 0, 99, 1], vec![0x20, 0, 0, 0, 0, 3, 1, b'a', b'?'], vec![]];
+        for properties in &corrupt {
+            let queued = put!(outbox, To::queue("orders"), "corrupt");
+            let update = "update pika_outbox set properties = $1 where message_id = $2";
+            sqlx::query(update).bind(properties).bind(queued.message_id).execute(&pool).await.unwrap();
+        }
+        let long = put!(outbox, To::queue("orders"), "long");
+        let update = "update pika_outbox set routing_key = $1 where message_id = $2";
+        sqlx::query(update).bind("x".repeat(300)).bind(long.message_id).execute(&pool).await.unwrap();
+        put!(outbox, To::queue("orders"), "sound");
+        let relay = outbox.relay(&connection).start().await.unwrap();
+        assert_eq!(texts(&oracle, "orders", 1).await, ["sound"]);
+        let parked = async || (relay.counters().parked == 5).then_some(());
+        eventually("the others are parked", 10, parked).await;
+        let reasons: Vec<_> = outbox.parked().await.unwrap().into_iter().map(|parked| parked.reason).collect();
+        assert!(reasons[..4].iter().all(|reason| reason.contains("properties")), "{reasons:?}");
+        assert!(reasons[4].contains("255"), "{reasons:?}");
+        assert_eq!(outbox.unpark_all().await.unwrap(), 5);
+        let again = async || (relay.counters().parked == 10).then_some(());
+        eventually("they are parked again", 10, again).await;
+        within("the drain", 10, relay.drain(LIMIT)).await;
+    }
+}
