@@ -13,6 +13,8 @@ mod databases;
 mod hooks;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod inbox;
+#[cfg(all(unix, feature = "sqlx", feature = "sqlx-postgres"))]
+mod killed;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
