@@ -34,8 +34,9 @@ create table {p}outbox_lease (
 );
 "];
 
-/// Milliseconds since 1970.
-const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000)::bigint";
+/// Milliseconds since 1970, the same for all rows of a statement: a hold that runs out while rows are read must not let a
+/// later row of its lane pass.
+const NOW: &str = "(extract(epoch from statement_timestamp()) * 1000)::bigint";
 
 fn sql(names: &Names, statement: &str) -> String {
     names.sql(statement).replace("{now}", NOW)

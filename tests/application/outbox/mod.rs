@@ -51,6 +51,7 @@ macro_rules! put {
 
 mod cost;
 mod drain;
+mod lanes;
 mod lease;
 mod order;
 mod outage;
