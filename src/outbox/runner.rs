@@ -304,12 +304,14 @@ async fn open_channel(connection: &Connection) -> Result<Channel> {
 fn verdict(error: &Error) -> Verdict {
     let text = error.to_string();
     match error.kind() {
+        ErrorKind::Nacked => Verdict::NotNow(text),
+        // It passes, such as a limit of connections at a reconnect.
+        _ if error.is_retryable() => Verdict::Unavailable,
         ErrorKind::Unroutable | ErrorKind::Codec | ErrorKind::Limit | ErrorKind::Refused => {
             Verdict::Refused(text)
         }
-        ErrorKind::Nacked => Verdict::NotNow(text),
         // The broker has closed the channel for this publish.
-        ErrorKind::ChannelClosed if !error.is_retryable() => match error.code() {
+        ErrorKind::ChannelClosed => match error.code() {
             // Too large, or with a property that it does not accept.
             Some(406) => Verdict::Refused(text),
             // An exchange that is missing or forbidden may be there later.
