@@ -136,8 +136,9 @@ impl HealthRoutes {
     async fn answers(&self) -> Vec<Answer> {
         join_all(self.connections.iter().map(async |connection| {
             match timeout(ANSWER_WITHIN, connection.health()).await {
-                Ok(Ok(health)) => Answer::Health(health),
-                Ok(Err(_)) => Answer::Ended,
+                // A supervisor answers as long as there is a handle, also when its connection is closed for good.
+                Ok(Ok(health)) if !connection.is_closed() => Answer::Health(health),
+                Ok(_) => Answer::Ended,
                 Err(_) => Answer::None,
             }
         }))

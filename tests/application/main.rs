@@ -19,3 +19,7 @@ mod killed;
 mod metrics;
 #[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
 mod outbox;
+#[cfg(all(unix, feature = "actix-web"))]
+mod shutdown;
+#[cfg(feature = "actix-web")]
+mod web;
