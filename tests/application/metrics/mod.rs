@@ -1,5 +1,6 @@
 //! Metrics, read by a recorder of the test.
 
 mod connections;
+mod dashboard;
 mod recorder;
 mod tasks;
