@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, atomic::Ordering};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, fut};
 use actix_pika_actors::facade::WorkerBackoff;
 use futures_util::future::pending;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use super::{RelayEvent, relay::Shared, runner::Runner};
 use crate::worker::live;
@@ -85,9 +85,8 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
         log::error!("an outbox relay has panicked, the next one starts in {next_in:?}");
         shared.tell(&RelayEvent::Panicked { next_in });
         let mut drain = shared.drain.subscribe();
-        tokio::select! {
-            () = sleep(next_in) => {}
-            _ = drain.wait_for(Option::is_some) => return,
+        if timeout(next_in, drain.wait_for(Option::is_some)).await.is_ok() {
+            return;
         }
     }
 }

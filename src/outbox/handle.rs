@@ -164,7 +164,7 @@ impl<DB: Database> Outbox<DB> {
     /// # async fn run(outbox: actix_pika::outbox::Outbox<sqlx::Sqlite>) -> Result<(), Box<dyn std::error::Error>> {
     /// use actix_pika::outbox::To;
     ///
-    /// # let (customer, order) = (7, "42");
+    /// # let (customer, order) = (7, 42);
     /// let mut tx = outbox.begin().await?;
     /// sqlx::query("insert into orders (id) values ($1)").bind(order).execute(&mut *tx).await?;
     /// let queued = outbox.publish(&mut *tx, To::exchange("shop").key("order.placed").lane(customer), &order).await?;
@@ -196,7 +196,7 @@ impl<DB: Database> Outbox<DB> {
     /// # async fn run(outbox: actix_pika::outbox::Outbox<sqlx::Sqlite>) -> Result<(), Box<dyn std::error::Error>> {
     /// use actix_pika::outbox::To;
     ///
-    /// let mails = ["anna@example.org", "ben@example.org"];
+    /// let mails = ["anna@example.org", "ben@example.org"].map(String::from);
     /// let mut tx = outbox.begin().await?;
     /// outbox.publish_all(&mut *tx, mails.iter().map(|mail| (To::queue("mail"), mail))).await?;
     /// tx.commit().await?;

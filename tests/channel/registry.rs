@@ -62,7 +62,7 @@ async fn channel_max_channels_can_be_open() {
     }
     let open = || connection.channel_with(OpenChannel::new().confirms(false));
     let mut channels: Vec<Channel> = Vec::new();
-    while channels.len() < max.into() {
+    while channels.len() < usize::from(max) {
         let batch = (max as usize - channels.len()).min(100);
         let opened = within("a hundred channels", 30, join_all((0..batch).map(|_| open()))).await;
         channels.extend(opened.into_iter().map(Result::unwrap));
