@@ -38,6 +38,9 @@
 //! | `actix_pika_handler_duration_seconds` | histogram | `queue`, `outcome` | how long handlers took, by the `outcome` of their task |
 //! | `actix_pika_delivery_age_seconds` | histogram | `queue` | how old messages with a timestamp are when their task begins |
 //! | `actix_pika_publish_duration_seconds` | histogram | `exchange`, `kind`, `outcome` | how long typed publishes took, with their confirm |
+//! | `actix_pika_outbox_lag_seconds` | gauge | `outbox` | how long the oldest message of an outbox waits |
+//! | `actix_pika_outbox_waiting` | gauge | `outbox` | messages of an outbox that are to be published |
+//! | `actix_pika_outbox_parked` | gauge | `outbox` | messages of an outbox that are parked |
 //!
 //! What exactly is counted, and when, is documented at [`ChannelCounters`](crate::events::ChannelCounters),
 //! [`ConnectionCounters`](crate::events::ConnectionCounters), [`Load`](crate::events::Load) and
@@ -47,6 +50,8 @@
 //! [`PublishKind`](crate::hook::PublishKind). The outcome of a publish is `published`, `failed`, or `unknown` if nobody
 //! awaited it. Retries of a queue are its tasks with the outcome `retried`. An age has whole seconds, as the timestamp of a
 //! message has; a publisher that sets none causes none.
+//!
+//! An outbox is reported by `watch_outbox`, with a feature of sqlx.
 //!
 //! [`METRICS`] is this table for programs. With an exporter that wants buckets for histograms, [`BUCKETS`] are some.
 //!
@@ -81,9 +86,13 @@ use crate::{Connection, Connector, Result, hook::Hook};
 mod groups;
 mod hook;
 mod names;
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+mod outbox;
 mod sampler;
 
 pub use self::names::{METRICS, Metric, MetricKind, describe};
+#[cfg(any(feature = "sqlx", feature = "sqlx-postgres"))]
+pub use self::outbox::watch_outbox;
 
 static METADATA: Metadata<'static> = Metadata::new("actix_pika", Level::INFO, Some("actix_pika"));
 

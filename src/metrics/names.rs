@@ -24,6 +24,9 @@ pub(super) const RUNNING: &str = "actix_pika_tasks_running";
 pub(super) const HANDLER: &str = "actix_pika_handler_duration_seconds";
 pub(super) const AGE: &str = "actix_pika_delivery_age_seconds";
 pub(super) const PUBLISH: &str = "actix_pika_publish_duration_seconds";
+pub(super) const OUTBOX_LAG: &str = "actix_pika_outbox_lag_seconds";
+pub(super) const OUTBOX_WAITING: &str = "actix_pika_outbox_waiting";
+pub(super) const OUTBOX_PARKED: &str = "actix_pika_outbox_parked";
 
 /// How a metric changes.
 ///
@@ -103,6 +106,13 @@ pub const METRICS: &[Metric] = &[
     histogram(HANDLER, &["queue", "outcome"], "how long handlers took, by the `outcome` of their task"),
     histogram(AGE, &["queue"], "how old messages with a timestamp are when their task begins"),
     histogram(PUBLISH, &["exchange", "kind", "outcome"], "how long typed publishes took, with their confirm"),
+    Metric {
+        unit: Unit::Seconds,
+        labels: &["outbox"],
+        ..gauge(OUTBOX_LAG, "how long the oldest message of an outbox waits")
+    },
+    Metric { labels: &["outbox"], ..gauge(OUTBOX_WAITING, "messages of an outbox that are to be published") },
+    Metric { labels: &["outbox"], ..gauge(OUTBOX_PARKED, "messages of an outbox that are parked") },
 ];
 
 const fn counter(name: &'static str, meaning: &'static str) -> Metric {

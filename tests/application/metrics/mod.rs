@@ -2,5 +2,7 @@
 
 mod connections;
 mod dashboard;
+#[cfg(feature = "sqlx")]
+mod outbox;
 mod recorder;
 mod tasks;
