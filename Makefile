@@ -57,6 +57,7 @@ test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, TLS, each feature
 	@$(MAKE) test-tls
 	@$(MAKE) features
 	@$(MAKE) memory
+	@$(MAKE) jobs
 	@$(MAKE) chaos
 
 .PHONY: check
@@ -88,6 +89,10 @@ bench: ## Measure the wire format and the outbox, then publishing against a brok
 .PHONY: memory
 memory: ## Measure the memory that a peer can make a client use, with the default limits
 	MEMORY=full cargo test --release --package actix-pika-actors --all-features --test memory -- --nocapture --test-threads=1
+
+.PHONY: jobs
+jobs: ## Run the application of examples/background-jobs: 5,000 requests, with a restart of the broker, and with kills
+	@$(with_broker) JOBS=full cargo test --workspace --all-features --test jobs -- --nocapture --test-threads=1
 
 .PHONY: chaos
 chaos: ## Run the full chaos test, about 20 minutes; PART=3 SEED=7 runs one part with a given seed

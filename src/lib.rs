@@ -457,7 +457,7 @@ pub mod actors {
     pub use actix_pika_actors::{Channel, Connection, ConnectionSupervisor, Consumer, OpenedChannel, Reply};
 }
 
-/// The examples of the README compile.
-#[cfg(doctest)]
+/// The examples of the README compile, with the features that they use.
+#[cfg(all(doctest, feature = "actix-web", feature = "sqlx"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

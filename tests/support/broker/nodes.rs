@@ -295,5 +295,7 @@ fn result(output: std::io::Result<Output>, command: &Command) -> Result<String, 
 }
 
 pub(super) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    // The package of an example is in a folder below it.
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.find(|folder| folder.join("scripts/broker.sh").exists()).expect("the root of the project")
 }
