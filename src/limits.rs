@@ -28,6 +28,7 @@
 //! | unsettled deliveries of a consumer | 250 | the broker sends no more | [`Consume::prefetch`] | `an_actor_never_has_more_than_the_prefetch` |
 //! | messages that a consumer of tasks holds | twice the tasks at once and at least 16; with lanes 16 times and at least 64 | the broker sends no more | [`Tasks::prefetch`](crate::tasks::Tasks::prefetch) | `lanes_give_back_in_order` |
 //! | outcomes of tasks that came too late | twice that | the oldest is forgotten: the copy of its message runs | the same | `the_oldest_of_too_many_outcomes_is_forgotten` |
+//! | a message id in an inbox, whose ids are kept until they are pruned | 255 bytes | `Refused` | `Inbox::prune` | `ids_have_a_limit` |
 //! | bytes that wait for consumers without a prefetch | 8 MiB for a connection | reading pauses | [`Connector::read_ahead`] | `an_unread_stream_stays_within_the_budget` |
 //! | bytes of unsettled deliveries of consumers with a prefetch | 64 MiB for a connection | the largest consumer starts again with a smaller prefetch; what is not begun returns to its queue. Streams, `auto_delete` queues and transactions keep theirs | [`Connector::prefetch_bytes`] | `prefetched_deliveries_are_bounded_in_bytes` |
 //! | deliveries beyond the prefetch, which a broker does not send | those bytes | reading pauses, as for a consumer without a prefetch | [`Connector::prefetch_bytes`], [`Connector::read_ahead`] | `deliveries_beyond_the_prefetch_are_bounded_in_bytes` |

@@ -67,7 +67,7 @@
 //!
 //! The id is the property `message-id`: up to 255 bytes, which need not be text. It must be another one for each message
 //! that reaches the inbox, from whatever publisher and queue, and the same for all copies. It is given by
-//! [`Outbox::publish`](crate::outbox::Outbox), [`Publishing::generate_message_id`](crate::Publishing::generate_message_id)
+//! [`Outbox::publish`](crate::outbox::Outbox::publish), [`Publishing::generate_message_id`](crate::Publishing::generate_message_id)
 //! and [`OpenChannel::message_ids`](crate::OpenChannel::message_ids); retries and [redrives](crate::redrive) keep it. A
 //! message without an id, or with an empty one, is an error, never a first one. An id that is in the message itself, such as
 //! the number of an order, goes to [`Inbox::first_id`].
@@ -76,8 +76,8 @@
 //!
 //! A copy that comes after its id was pruned takes effect again. Ids must be kept longer than a message can live: longer
 //! than its time in queues, with the delays of a ladder, as a dead letter that is moved back, and in the outbox of its
-//! publisher during the longest outage. [`RETENTION`] is 7 days. An id takes about 100 bytes: 100 messages a
-//! second are 6 GB in 7 days.
+//! publisher during the longest outage. [`RETENTION`] is 7 days. An id of 36 bytes takes about 130 bytes in SQLite and 200 in
+//! PostgreSQL, with its indexes: 100 messages a second are 8 or 12 GB in 7 days.
 //!
 //! # Tables
 //!

@@ -15,7 +15,13 @@ use actix_pika::{
     testing::TestContent,
 };
 use sqlx::{query, query_scalar};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 fn content(publishing: impl Into<Publishing>) -> Content {
     TestContent::new(publishing).build()
@@ -245,26 +251,26 @@ on_both! {
                 channel.default_exchange().publish(order.app_id(copy.to_string()), "orders").await.unwrap();
             }
         }
+        let handled = Arc::new(AtomicU32::new(0));
+        let count = handled.clone();
         let handle = move |order: Task<String>| {
-            let inbox = inbox.clone();
+            let (inbox, count) = (inbox.clone(), count.clone());
             async move {
                 order.message_id().or_reject()?;
                 let mut tx = inbox.begin().await?;
                 if inbox.first(&mut tx, &order).await? {
                     query("insert into bills (body) values ($1)").bind(&*order).execute(&mut *tx).await?;
                 }
-                Ok(tx.commit().await?)
+                tx.commit().await?;
+                count.fetch_add(1, Ordering::SeqCst);
+                Ok(())
             }
         };
         let consumer = queue.tasks::<String>().codec(Raw).at_once(8).for_each(handle).await.unwrap();
-        let oracle = Oracle::connect(&vhost.url()).await;
-        let idle = async || {
-            let (messages, _) = oracle.queue_counts("orders").await?;
-            let bills: i64 = query_scalar("select count(*) from bills").fetch_one(&pool).await.unwrap();
-            (messages == 0 && bills == 25).then_some(())
-        };
-        eventually("25 bills", 30, idle).await;
+        let all = || std::future::ready((handled.load(Ordering::SeqCst) == 100).then_some(()));
+        eventually("100 tasks", 60, all).await;
         within("the drain", 20, consumer.drain(Duration::from_secs(10))).await;
+        let oracle = Oracle::connect(&vhost.url()).await;
         assert_eq!(oracle.count("orders").await, 0);
         let bills: Vec<String> = query_scalar("select body from bills").fetch_all(&pool).await.unwrap();
         let mut bills: Vec<u32> = bills.iter().map(|body| body.parse().unwrap()).collect();
