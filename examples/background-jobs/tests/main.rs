@@ -84,12 +84,12 @@ async fn figures(what: &str, app: &App, vhost: &Vhost, clients: &Clients, since:
         (app::count(&database, "pika_outbox", "true").await == 0).then_some(())
     })
     .await;
-    within("empty queues", 120, oracle.wait_for_count("jobs", 0)).await;
-    eventually("no retry", 60, async || (oracle.count("jobs.retry.200").await == 0).then_some(())).await;
-    eventually("the last job", 60, async || {
+    eventually("the last job", 300, async || {
         (app::count(&database, "jobs", "sent = 0").await == 0).then_some(())
     })
     .await;
+    within("empty queues", 120, oracle.wait_for_count("jobs", 0)).await;
+    eventually("no retry", 60, async || (oracle.count("jobs.retry.200").await == 0).then_some(())).await;
     let accepted = clients.accepted.load(SeqCst);
     let done = app::count(&database, "jobs", "sent > 0").await;
     let lost = accepted.saturating_sub(done);
