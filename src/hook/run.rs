@@ -41,8 +41,6 @@ impl Scope {
             }
         };
         nest(&self.0, &mut run);
-        // A span that has not called it.
-        run();
         match returned {
             Some(Ok(returned)) => returned,
             Some(Err(panic)) => resume_unwind(panic),
@@ -56,9 +54,17 @@ fn nest(spans: &[Option<Box<dyn Span>>], run: &mut dyn FnMut()) {
         None => run(),
         Some((None, inner)) => nest(inner, run),
         Some((Some(span), inner)) => {
-            if caught(|| span.within(&mut || nest(inner, run))).is_none() {
+            let mut is_called = false;
+            let mut go_on = || {
+                if !std::mem::replace(&mut is_called, true) {
+                    nest(inner, run);
+                }
+            };
+            if caught(|| span.within(&mut go_on)).is_none() {
                 log::warn!("a hook has panicked: the span of a task");
             }
+            // It may not have called it, which must not cost the spans of the other hooks.
+            go_on();
         }
     }
 }

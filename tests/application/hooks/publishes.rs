@@ -247,3 +247,49 @@ async fn a_hook_that_panics_breaks_nothing() {
     consumer.stop().await;
     until_unsettled(&hooked.channel, 0).await;
 }
+
+/// A span that calls what it surrounds so often, and may panic before.
+struct Calls(usize);
+
+impl Span for Calls {
+    fn within(&self, run: &mut dyn FnMut()) {
+        assert_ne!(self.0, 3, "a span panics in this test");
+        (0..self.0).for_each(|_| run());
+    }
+}
+
+struct CallsAsOften;
+
+impl Hook for CallsAsOften {
+    fn begin(&self, message: &Incoming<'_>) -> Option<Box<dyn Span>> {
+        let id = serde_json::from_slice::<Job>(message.content().body()).ok()?.id;
+        Some(Box::new(Calls(id as usize)))
+    }
+}
+
+/// HOK-04: a span that calls what it surrounds not at all, or twice, or panics, costs the spans of the other hooks nothing.
+#[actix::test]
+async fn a_span_that_calls_wrongly_leaves_the_others_as_they_are() {
+    let log = Log::default();
+    let hooked = Hooked::open(|connector| connector.hook(CallsAsOften).hook(recorder("h", &log))).await;
+    hooked.publish(0..=3).await;
+    log.take();
+    let said = log.clone();
+    let consumer = hooked.jobs.tasks::<Job>().at_once(1).for_each(move |job: Task<Job>| {
+        let said = said.clone();
+        async move {
+            said.add(format!("polled {}", job.id));
+            Ok(())
+        }
+    });
+    let consumer = consumer.await.unwrap();
+    log.that_begin("end", 4).await;
+    let lines = log.take();
+    for id in 0..=3 {
+        let at = lines.iter().position(|line| *line == format!("polled {id}")).unwrap();
+        assert_eq!((&*lines[at - 1], &*lines[at + 1]), ("> h", "< h"), "{lines:?}");
+    }
+    let entered = lines.iter().filter(|line| *line == "> h").count();
+    assert_eq!(entered, 8, "once for the call of each handler, and once for its poll: {lines:?}");
+    consumer.stop().await;
+}
