@@ -53,7 +53,7 @@ impl std::fmt::Debug for RelayActor {
 }
 
 /// Tells callers and watchers that the relay has ended, also if its arbiter has.
-struct End(Arc<Shared>);
+pub(super) struct End(pub(super) Arc<Shared>);
 
 impl Drop for End {
     fn drop(&mut self) {
@@ -68,8 +68,8 @@ impl Drop for End {
 }
 
 /// Runs the actor of a relay, and builds it again after a panic.
-pub(super) async fn supervise(shared: Arc<Shared>) {
-    let _end = End(shared.clone());
+pub(super) async fn supervise(end: End) {
+    let shared = end.0.clone();
     let mut backoff = WorkerBackoff::new(Instant::now());
     loop {
         let context = Context::new();

@@ -156,7 +156,7 @@ impl<DB: Database> Outbox<DB> {
     /// # Errors
     /// `Database`; with PostgreSQL, the transaction can only be rolled back then. Before anything is written: `Codec`;
     /// `Limit` for a body over [`body_max`](Self::body_max), or for a name, id or lane over 255 bytes; `Refused` for
-    /// one with a zero byte.
+    /// one with a zero byte, or an empty id.
     ///
     /// # Examples
     /// ```no_run
@@ -188,7 +188,8 @@ impl<DB: Database> Outbox<DB> {
     /// Writes many messages, in this order. With PostgreSQL, they are one statement.
     ///
     /// # Errors
-    /// Those of [`publish`](Self::publish). If one cannot be written, none is.
+    /// Those of [`publish`](Self::publish). If one cannot be encoded or has a wrong name, none is written. After an error of
+    /// the database, roll the transaction back: with SQLite, some may have been written.
     ///
     /// # Examples
     /// ```no_run

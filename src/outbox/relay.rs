@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     Lag, RelayEvent,
-    actor::{RelayActor, supervise},
+    actor::{End, RelayActor, supervise},
     store::{self, Holder},
 };
 use crate::{
@@ -233,8 +233,9 @@ impl RelayBuilder {
             watchers: Mutex::new(self.watchers),
             counts: Counts::default(),
         });
-        let supervised = shared.clone();
-        let is_spawned = arbiter.spawn_fn(move || drop(actix_rt::spawn(supervise(supervised))));
+        // Also if the arbiter ends before it has begun.
+        let end = End(shared.clone());
+        let is_spawned = arbiter.spawn_fn(move || drop(actix_rt::spawn(supervise(end))));
         if is_spawned { Ok(OutboxRelay(shared)) } else { Err(facade::stopped("the arbiter has ended")) }
     }
 }

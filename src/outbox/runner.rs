@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use actix_pika_actors::facade;
 use futures_util::{
     FutureExt, StreamExt,
     future::{LocalBoxFuture, pending},
@@ -60,6 +61,7 @@ pub(super) struct Runner {
     publishes: FuturesUnordered<LocalBoxFuture<'static, (i64, Verdict, Option<Error>)>>,
     wakes: LocalBoxFuture<'static, ()>,
     drain: LocalBoxFuture<'static, DrainBy>,
+    closed: LocalBoxFuture<'static, Error>,
     timer: Option<Pin<Box<Sleep>>>,
     /// What a settlement that is under way counts.
     counted: (u64, u64, u64),
@@ -71,6 +73,7 @@ impl Runner {
         Self {
             wakes: woken(shared.wakes.subscribe()).boxed_local(),
             drain: next_drain(shared.drain.subscribe(), None).boxed_local(),
+            closed: closed(shared.connection.clone()).boxed_local(),
             machine,
             connection: None,
             channel: None,
@@ -165,8 +168,7 @@ impl Runner {
                 // The connection is dropped: it may be in a transaction.
                 Ok(Err(error)) => (None, channel, Answered::DatabaseFailed(error)),
                 Err(_) => {
-                    let late =
-                        actix_pika_actors::facade::database("the database did not answer in time", true);
+                    let late = facade::database("the database did not answer in time", true);
                     (None, channel, Answered::DatabaseFailed(late))
                 }
             }
@@ -250,6 +252,11 @@ impl Runner {
             (self.connection, self.channel) = (connection, channel);
             return Poll::Ready(self.take(answered));
         }
+        // Behind the publishes, which fail with it, and an answer. A relay that has nothing to publish hears of it only here.
+        if let Poll::Ready(error) = self.closed.poll_unpin(cx) {
+            self.closed = pending().boxed_local();
+            return Poll::Ready(Input::ConnectionClosed(error));
+        }
         if self.wakes.poll_unpin(cx).is_ready() {
             self.wakes = woken(self.shared.wakes.subscribe()).boxed_local();
             return Poll::Ready(Input::Woken);
@@ -320,6 +327,12 @@ fn verdict(error: &Error) -> Verdict {
         },
         _ => Verdict::Unavailable,
     }
+}
+
+/// Waits until the connection has ended for good.
+async fn closed(connection: Connection) -> Error {
+    let by_us = || facade::connection_closed("the application has closed the connection");
+    connection.closed().await.err().unwrap_or_else(by_us)
 }
 
 /// Waits until something is written.

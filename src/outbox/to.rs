@@ -100,7 +100,7 @@ impl<C> To<C> {
     }
 
     /// Sets the message id, by which a consumer knows a duplicate; a random UUID unless set. While a message with this id
-    /// is in the outbox, another one is not written.
+    /// is in the outbox, another one is not written. An empty one is refused.
     ///
     /// # Examples
     /// ```
@@ -175,7 +175,7 @@ impl<C> To<C> {
     /// Returns the row of a message.
     ///
     /// # Errors
-    /// `Codec`, `Limit`.
+    /// `Codec`, `Limit`, `Refused`.
     pub(super) fn row<T>(self, value: &T, body_max: usize) -> Result<NewRow>
     where
         C: Codec<T>,
@@ -200,6 +200,10 @@ impl<C> To<C> {
             ("the routing key", Some(&self.routing_key)),
             ("the lane", self.lane.as_ref()),
         ];
+        // A second one with an empty id would be taken for a copy, and not be written.
+        if message_id.is_empty() {
+            return Err(facade::refused("the message id is empty"));
+        }
         for (what, name) in names {
             if name.is_some_and(|name| name.len() > LONGEST) {
                 return Err(facade::limit(format!("{what} has more than {LONGEST} bytes")));

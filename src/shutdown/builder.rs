@@ -169,7 +169,8 @@ impl Shutdown {
         self
     }
 
-    /// Adds a relay, which sends what handlers and requests have left: it is drained after them.
+    /// Adds a relay, which is drained after handlers and requests. The relay of an outbox awaits the confirms of what it has
+    /// begun; what it has not stays in the table, for the next process.
     ///
     /// # Examples
     /// ```no_run

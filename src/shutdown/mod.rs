@@ -26,7 +26,7 @@
 //! |---|---|---|
 //! | 1 | the readiness route says that the process drains; everything else goes on, so that load balancers stop to send requests | [`Shutdown::pause`], none unless set |
 //! | 2 | [consumers and workers](Shutdown::consumer) begin no more tasks, and what they have not begun returns to its queue; [bridges](Shutdown::bridge) stop, which ends the requests that read from them; the HTTP server accepts no more connections. Handlers and requests that run go on: both may still publish | what is left, without the reserve |
-//! | 3 | [relays](Shutdown::relay) and [bridges](Shutdown::bridge) send what they have, and end | what is left, without the reserve |
+//! | 3 | [relays](Shutdown::relay) and [bridges](Shutdown::bridge) finish what they have begun, and end | what is left, without the reserve |
 //! | 4 | [connections](Shutdown::connection) await the confirms of their publishes, and close | what is left; at least 250 milliseconds |
 //!
 //! All steps have one deadline. A tenth of the time is a reserve for step 4 (at least half a second, at most 3 seconds and half of

@@ -61,6 +61,31 @@ on_databases! {
     }
 }
 
+/// OBX-16: also on an arbiter that ends before the relay has begun.
+#[cfg(feature = "sqlx")]
+#[actix::test]
+async fn a_drain_ends_though_the_relay_never_began() {
+    let database = crate::databases::Sqlite::fresh();
+    let outbox = Outbox::sqlite(database.pool().await);
+    outbox.migrate().await.unwrap();
+    let vhost = Vhost::fresh().await;
+    let connection = connect(vhost.url()).await.unwrap();
+    let arbiter = actix::Arbiter::new();
+    // It is blocked until its end is ordered, and begins nothing that comes later.
+    let ((begun, begins), (go, wait)) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel::<()>());
+    arbiter.spawn_fn(move || {
+        begun.send(()).unwrap();
+        wait.recv().unwrap();
+    });
+    within("a blocked thread", 10, begins).await.unwrap();
+    arbiter.stop();
+    let relay = outbox.relay(&connection).arbiter(arbiter.handle()).start().await.unwrap();
+    go.send(()).unwrap();
+    let report = within("the drain", 10, relay.drain(Duration::from_millis(100))).await;
+    assert_eq!(report, Default::default());
+    assert!(!relay.is_running());
+}
+
 /// OBX-18: a `System` that ends with its relay panics nowhere: a connection of a pool would need a runtime to be dropped.
 #[cfg(feature = "sqlx")]
 #[test]

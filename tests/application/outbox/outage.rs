@@ -68,12 +68,13 @@ on_databases! {
         let mut probe = Probe::<RelayEvent>::start();
         let relay = outbox.relay(&connection).watch(probe.recipient()).start().await.unwrap();
         event(&mut probe, is_taken).await;
+        // Also if nothing is to be published.
         connection.close().await.unwrap();
-        put!(outbox, To::queue("orders"), "1");
         let RelayEvent::Ended(Some(error)) = event(&mut probe, is_ended).await else { panic!() };
         assert_eq!(error.kind(), actix_pika::ErrorKind::ConnectionClosed);
         let gone = async || (relay.addr().is_none() && !relay.is_running()).then_some(());
         eventually("the actor is gone", 10, gone).await;
+        put!(outbox, To::queue("orders"), "1");
         let connection = connect(vhost.url()).await.unwrap();
         let next = outbox.relay(&connection).start().await.unwrap();
         within("the message", 5, oracle.wait_for_count("orders", 1)).await;

@@ -3,7 +3,8 @@
 use super::{LIMIT, event, texts};
 use crate::support::{broker::Vhost, eventually, oracle::Oracle, within};
 use actix_pika::{
-    DeclareExchange, DeclareQueue, connect, connect_robust,
+    DeclareExchange, DeclareQueue, ErrorKind, connect, connect_robust,
+    message::Properties,
     options::Overflow,
     outbox::{RelayEvent, To},
     testing::Probe,
@@ -99,6 +100,62 @@ on_databases! {
         orders.bind("later", "").await.unwrap();
         assert_eq!(texts(&oracle, "orders", 2).await, ["a1", "a2"]);
         within("the drain", 10, relay.drain(LIMIT)).await;
+    }
+
+    /// OBX-25: headers that do not fit a frame are parked; a body that is larger than the window of the relay is published.
+    async fn what_is_large_is_published_or_parked(pool, outbox) {
+        let vhost = Vhost::fresh().await;
+        let connection = connect(vhost.url()).await.unwrap();
+        let oracle = Oracle::connect(&vhost.url()).await;
+        oracle.declare_queue("orders").await;
+        let outbox = outbox.body_max(64 << 20);
+        put!(outbox, To::queue("orders").header("x", "y".repeat(200_000)), "headers");
+        put!(outbox, To::queue("orders"), "small");
+        put!(outbox, To::queue("orders"), "z".repeat(33 << 20));
+        let relay = outbox.relay(&connection).start().await.unwrap();
+        let sizes: Vec<_> = texts(&oracle, "orders", 2).await.iter().map(String::len).collect();
+        assert_eq!(sizes, [5, 33 << 20]);
+        let parked = async || (relay.counters().parked == 1).then_some(());
+        eventually("the headers are parked", 10, parked).await;
+        let parked = outbox.parked().await.unwrap();
+        assert!(parked[0].reason.contains("frame"), "{}", parked[0].reason);
+        within("the drain", 10, relay.drain(LIMIT)).await;
+    }
+
+    /// OBX-26: on a connection that does not reconnect, a message for which the broker closes the channel is the only one that
+    /// is held against its row.
+    async fn a_closed_channel_is_held_against_no_other_message(pool, outbox) {
+        let vhost = Vhost::fresh().await;
+        let connection = connect(vhost.url()).await.unwrap();
+        let oracle = Oracle::connect(&vhost.url()).await;
+        oracle.declare_queue("orders").await;
+        for n in 0..40 {
+            put!(outbox, To::queue("orders").lane(n % 4), n);
+        }
+        let wrong = put!(outbox, To::queue("orders").properties(Properties::new().with_user_id("somebody")), "wrong");
+        for n in 40..80 {
+            put!(outbox, To::queue("orders").lane(n % 4), n);
+        }
+        let mut probe = Probe::<RelayEvent>::start();
+        let relay = outbox.relay(&connection).watch(probe.recipient()).start().await.unwrap();
+        let RelayEvent::Parked { message_id, .. } = event(&mut probe, is_parked).await else { panic!() };
+        assert_eq!(message_id, wrong.message_id);
+        let arrived = async || (oracle.count("orders").await >= 80).then_some(());
+        eventually("the others", 10, arrived).await;
+        within("the drain", 10, relay.drain(LIMIT)).await;
+        let counters = relay.counters();
+        assert_eq!((counters.published, counters.parked, counters.retried), (80, 1, 0));
+    }
+
+    /// OBX-24: an empty message id, which the next message with one would share, is refused; nothing is written.
+    async fn an_empty_message_id_is_refused(pool, outbox) {
+        let mut tx = outbox.begin().await.unwrap();
+        for to in [To::queue("orders").message_id(""), To::queue("orders").properties(Properties::new().with_message_id(""))] {
+            let refused = outbox.publish(&mut tx, to, &1).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
+        }
+        tx.commit().await.unwrap();
+        assert_eq!(outbox.lag().await.unwrap().waiting, 0);
     }
 
     /// OBX-09: a row that cannot be read is parked, and costs no other one.
