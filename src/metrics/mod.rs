@@ -59,9 +59,9 @@
 //!
 //! `connection` is the name of the connection ([`Connector::name`]), or `unnamed`. Connections of the same name, such as
 //! those of a pool, are added up; 64 names have a label of their own, and the connections of further names share the label
-//! `other`. `queue` and `exchange` are their names at the broker, up to 256 of each: `amq.gen` stands for the queues that
-//! the broker has named, `(default)` for the default exchange. Addresses, virtual hosts, logins, routing keys and bodies are
-//! in no label.
+//! `other`. `queue` and `exchange` are their names at the broker, up to 256 of each for a connector and its clones: `amq.gen`
+//! stands for the queues that the broker has named, `(default)` for the default exchange. Addresses, virtual hosts, logins,
+//! routing keys and bodies are in no label.
 //!
 //! # What they cost
 //!

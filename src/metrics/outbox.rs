@@ -14,7 +14,8 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// Reports what waits in the outbox of a relay, until the relay is drained.
 ///
 /// Its database counts the messages every five seconds. The label `outbox` is the name of the table. Of several relays of
-/// one outbox, each reports the same.
+/// one outbox, each reports the same; outboxes of several databases need [prefixes](crate::outbox::Outbox::prefix) that
+/// differ. After the drain, the last values stay.
 ///
 /// # Errors
 /// `Stopped` if there is neither a `System` nor a runtime.
