@@ -7,7 +7,8 @@ use actix_pika_actors::facade;
 use crate::{
     Channel, Confirm, Publishing, Result,
     futures::{PublishDeferredFuture, PublishFuture},
-    message::{BindExchange, DeleteExchange, UnbindExchange},
+    hook::PublishKind,
+    message::{BindExchange, Confirmation, DeleteExchange, UnbindExchange},
 };
 
 /// Handle of an exchange: publishes, binds and deletes.
@@ -127,6 +128,22 @@ impl Exchange {
     pub fn publish<'k>(&self, content: impl Into<Publishing>, routing_key: &'k str) -> PublishFuture<'k> {
         let content = self.channel().finish(content.into());
         PublishFuture::new(self, content, routing_key)
+    }
+
+    /// Publishes as [`publish`](Self::publish) does, and tells the hooks of the connection.
+    pub(crate) async fn publish_hooked(
+        &self,
+        kind: PublishKind,
+        mut message: Publishing,
+        routing_key: &str,
+    ) -> Result<Confirmation> {
+        let hooks = self.channel().connection().hooks();
+        let hooked = hooks.publishing(kind, self.name(), routing_key, &mut message);
+        let published = self.publish(message, routing_key).await;
+        if let Some(hooked) = hooked {
+            hooked.end(&published);
+        }
+        published
     }
 
     /// Publishes, and waits only for room in the window. The returned [`Confirm`] completes when the broker

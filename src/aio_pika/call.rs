@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Error, Exchange, Publishing,
+    hook::PublishKind,
     message::{Content, DeathReason},
     rpc::RpcError,
 };
@@ -49,7 +50,7 @@ pub(super) async fn call(replies: &Replies, request: Request<'_>) -> Result<Cont
     let (number, reply) = replies.open().map_err(|cause| RpcError::Closed { may_have_run: false, cause })?;
     let mut call = PendingCall { replies, number, reply };
     let publishing = request.publishing(replies, number);
-    let publish = pin!(request.exchange.publish(publishing, request.key));
+    let publish = pin!(request.exchange.publish_hooked(PublishKind::Request, publishing, request.key));
     let sent = match select(&mut call.reply, publish).await {
         Either::Left((reply, _)) => Err(reply),
         Either::Right((sent, _)) => Ok(sent),

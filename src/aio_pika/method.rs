@@ -22,6 +22,7 @@ use crate::{
     DeclareQueue, Error, Publishing, Result,
     caught::caught,
     codec::Raw,
+    hook::PublishKind,
     message::{Content, DeliveryMode},
     rpc::RemoteError,
     tasks::{Done, DrainReport, Failure, Task, TaskConsumer},
@@ -283,7 +284,8 @@ impl Inner {
         if let Some(id) = call.properties()?.correlation_id_bytes() {
             reply = reply.correlation_id_bytes(id);
         }
-        let sent = self.exchange.channel().default_exchange().publish(reply, reply_to).await;
+        let exchange = self.exchange.channel().default_exchange();
+        let sent = exchange.publish_hooked(PublishKind::Reply, reply, reply_to).await;
         sent.map(drop).map_err(Failure::reject)
     }
 }

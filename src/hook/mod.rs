@@ -7,10 +7,10 @@
 //!
 //! | what | its hooks see |
 //! |---|---|
-//! | [publishers](crate::publisher), recipients, [relays of tasks](crate::tasks::Tasks::relay) | `publishing`, `published` |
-//! | [tasks](crate::tasks), batches, [supervised workers](crate::worker), [masters](crate::master) | `begin`, `end` of each run |
+//! | [publishers](crate::publisher), recipients, [relays of tasks](crate::tasks::Tasks::relay), [masters](crate::master) | `publishing`, `published` |
+//! | [tasks](crate::tasks), batches, [supervised workers](crate::worker) | `begin`, `end` of each run |
 //! | [ladders](crate::retry) | the publish of each copy, as [`PublishKind::Retry`] |
-//! | clients of [RPC](crate::rpc) | the publish of each request |
+//! | clients of [RPC](crate::rpc), also in the formats of aio-pika | the publish of each request |
 //! | servers of RPC | `begin`, `end` of each request, the publish of its reply |
 //! | [`Exchange::publish`](crate::Exchange::publish), [`Delivery`](crate::Delivery), [redrives](crate::redrive), the relay of an outbox | nothing |
 //!

@@ -58,6 +58,7 @@ use self::policy::Policy;
 use crate::{
     Channel, DeclareQueue, Publishing, Result,
     codec::{Codec, Json},
+    hook::PublishKind,
     message::Confirmation,
     tasks::{Done, Failure, Task, TaskConsumer},
 };
@@ -205,7 +206,8 @@ impl<C> Master<C> {
         C: Codec<T>,
     {
         let message = Publishing::new(self.codec.encode(task)?).content_type(self.codec.content_type());
-        self.channel.default_exchange().publish(properties(message), queue).await
+        let exchange = self.channel.default_exchange();
+        exchange.publish_hooked(PublishKind::Message, properties(message), queue).await
     }
 
     /// Returns a proxy of the tasks of one queue.

@@ -122,14 +122,8 @@ impl RetryLadder {
         }
     }
 
-    async fn publish_once(&self, mut message: Publishing, queue: &str) -> Result<()> {
+    async fn publish_once(&self, message: Publishing, queue: &str) -> Result<()> {
         let exchange = self.channel.default_exchange();
-        let hooks = self.channel.connection().hooks();
-        let hooked = hooks.publishing(PublishKind::Retry, exchange.name(), queue, &mut message);
-        let published = exchange.publish(message, queue).await;
-        if let Some(hooked) = hooked {
-            hooked.end(&published);
-        }
-        published.map(drop)
+        exchange.publish_hooked(PublishKind::Retry, message, queue).await.map(drop)
     }
 }

@@ -99,21 +99,12 @@ impl<'a> PendingCall<'a> {
         left: Duration,
         is_repeat: bool,
     ) -> Result<Next, RpcError> {
-        let mut publishing = self.publishing(request, left);
-        let (exchange, key) = (request.exchange.name(), request.key);
-        let hooks = request.exchange.channel().connection().hooks();
-        let hooked = hooks.publishing(PublishKind::Request, exchange, key, &mut publishing);
-        let publish = pin!(request.exchange.publish(publishing, key));
-        let published = match select(&mut self.signal, publish).await {
+        let publishing = self.publishing(request, left);
+        let publish = pin!(request.exchange.publish_hooked(PublishKind::Request, publishing, request.key));
+        let confirmation = match select(&mut self.signal, publish).await {
             Either::Left((signal, _)) => return Ok(Next::Signal(signal)),
-            Either::Right((published, _)) => published,
-        };
-        if let Some(hooked) = hooked {
-            hooked.end(&published);
-        }
-        let confirmation = match published {
-            Ok(confirmation) => confirmation,
-            Err(cause) => return Err(self.failed(request, cause, is_repeat)),
+            Either::Right((Ok(confirmation), _)) => confirmation,
+            Either::Right((Err(cause), _)) => return Err(self.failed(request, cause, is_repeat)),
         };
         let (number, epoch) = (self.number, confirmation.epoch().unwrap_or_default());
         Ok(match self.shared.with_calls(|calls| calls.sent(number, epoch)) {

@@ -170,12 +170,9 @@ impl<M: Message + 'static> Service<M> {
             return reply;
         };
         let exchange = self.channel.default_exchange();
-        let (message, hooked) = self.message(address, &reply);
-        let published = exchange.publish(message, address.address).await;
-        if let Some(hooked) = hooked {
-            hooked.end(&published);
-        }
-        let Err(error) = published else { return reply };
+        let publish =
+            exchange.publish_hooked(PublishKind::Reply, address.publishing(&reply), address.address);
+        let Err(error) = publish.await else { return reply };
         self.warn(|| format!("a reply was not sent: {error}"));
         // The refusal closes the channel: others that were on their way fail with the same code.
         let size = reply.body.len();
