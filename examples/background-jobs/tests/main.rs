@@ -99,7 +99,7 @@ async fn figures(what: &str, app: &App, vhost: &Vhost, clients: &Clients, since:
         std::io::stderr(),
         "{what}: {accepted} accepted, {done} done, {lost} lost, {twice} done twice; {failed} requests repeated, {took:.1?}"
     )
-    .unwrap();
+    .expect("stderr is open");
     [accepted, done, lost, twice]
 }
 
