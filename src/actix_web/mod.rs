@@ -56,6 +56,8 @@
 //! # }
 //! ```
 //!
+//! The attributes `#[actix_web::main]` and `#[post]` need the feature `macros` of actix-web, which is one of its defaults.
+//!
 //! Connections, channels and publishers are made once, outside `HttpServer::new`, whose closure runs on each worker. They
 //! are used from all of them.
 //!

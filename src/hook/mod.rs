@@ -39,7 +39,7 @@
 //! # Costs and failures
 //!
 //! Without a hook, a publish and a task have one branch more, and no allocation. With one, each of them has some
-//! allocations. A hook that panics is logged, and the message goes on as if the hook had done nothing. Hooks are called on
+//! allocations. A hook that panics is logged, and the message goes on with what the hook has changed until then. Hooks are called on
 //! the thread that publishes, or on that of the consumer, and must not block.
 //!
 //! # Examples

@@ -67,8 +67,9 @@
 //!
 //! The id is the property `message-id`: up to 255 bytes, which need not be text. It must be another one for each message
 //! that reaches the inbox, from whatever publisher and queue, and the same for all copies. It is given by
-//! [`Outbox::publish`](crate::outbox::Outbox::publish), [`Publishing::generate_message_id`](crate::Publishing::generate_message_id)
-//! and [`OpenChannel::message_ids`](crate::OpenChannel::message_ids); retries and [redrives](crate::redrive) keep it. A
+//! [`Outbox::publish`](crate::outbox::Outbox::publish), [`Publisher::message_ids`](crate::publisher::Publisher::message_ids),
+//! [`Publishing::generate_message_id`](crate::Publishing::generate_message_id) and
+//! [`OpenChannel::message_ids`](crate::OpenChannel::message_ids), and not unless one of them is asked for; retries and [redrives](crate::redrive) keep it. A
 //! message without an id, or with an empty one, is an error, never a first one. An id that is in the message itself, such as
 //! the number of an order, goes to [`Inbox::first_id`].
 //!

@@ -29,6 +29,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! In a handler of actix-web, errors of sqlx need a `map_err`, because they are no responses, as errors of this crate are with
+//! the feature `actix-web`. Close the pool (`pool.close()`) after the drain, when nothing uses it any more.
+//!
 //! # What it promises
 //!
 //! A message that is committed reaches a queue **at least once**, whatever is killed or lost:
