@@ -1,0 +1,201 @@
+//! The lines of RabbitMQ, and what differs between them.
+
+/// A line of RabbitMQ whose answers the broker gives.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_broker::core::Line;
+/// assert_eq!(Line::V4_0.rules().frame_min, 4096);
+/// assert_eq!(Line::V4_3.version(), "4.3.6");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Line {
+    /// Held against a node of 3.10.8.
+    V3_10,
+    /// As 3.10, with the differences that the source of 3.13.7 shows. Not held against a node.
+    V3_13,
+    /// Held against a node of 4.0.5.
+    V4_0,
+    /// Held against a node of 4.3.6.
+    #[default]
+    V4_3,
+}
+
+/// Where the order of priorities in a quorum queue comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuorumPriorities {
+    /// Priorities are ignored.
+    None,
+    /// 5 and above is high: two high messages, then one of the others.
+    TwoClasses,
+    /// 32 levels, and 4 where a message has none.
+    Strict,
+}
+
+/// What a line does differently from another one. There is one table of all lines, [`Line::rules`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The version in the server properties.
+    pub version: &'static str,
+    /// An unknown exchange type closes the connection with 503, and not the channel with 406.
+    pub unknown_type_closes_connection: bool,
+    /// The headers exchange takes 1 and 1.0 for equal.
+    pub integer_equals_float: bool,
+    /// A timestamp in the headers of a message matches its number in a headers binding.
+    pub timestamp_matches_number: bool,
+    /// Returned messages of a quorum queue form a line in front of the others. Otherwise one that comes back
+    /// from a consumer without others goes to the end.
+    pub quorum_returns_in_front: bool,
+    /// The first delivery from a quorum queue has `x-delivery-count: 0`.
+    pub delivery_count_zero: bool,
+    /// Deliveries from quorum queues have `x-acquired-count`, and only failures count as deliveries.
+    pub acquired_count: bool,
+    /// The limit of deliveries of a quorum queue without one.
+    pub default_delivery_limit: Option<u32>,
+    /// How quorum queues order by priority.
+    pub quorum_priorities: QuorumPriorities,
+    /// A waiting consumer of higher priority replaces the single active one of a quorum queue.
+    pub single_active_by_priority: bool,
+    /// A message may be published with an `x-death` that goes on.
+    pub published_death_counts: bool,
+    /// All entries of the queue that a message dies in are moved to the front of `x-death`.
+    pub death_groups_queue: bool,
+    /// Dead letters have `x-last-death-queue` and the two others.
+    pub last_death: bool,
+    /// A dead letter with a new key loses its `CC`.
+    pub dead_letter_drops_cc: bool,
+    /// A dead letter is delivered with `redelivered` set.
+    pub dead_letter_redelivered: bool,
+    /// The largest body.
+    pub message_max: u64,
+    /// The smallest `frame_max` that a client may ask for.
+    pub frame_min: u32,
+    /// The largest `start-ok`.
+    pub start_ok_max: u32,
+    /// A body longer than announced is a 501 at once.
+    pub long_body_checked: bool,
+    /// The declaration of a forged reply address closes the connection with 541.
+    pub forged_reply_to_closes_connection: bool,
+    /// `basic.qos` may set a limit that the consumers of a channel share.
+    pub shared_prefetch: bool,
+    /// A mandatory reply to a direct reply-to address is returned as well as delivered.
+    pub mandatory_reply_returned: bool,
+    /// Binding to a reply address is refused.
+    pub reply_to_bind_refused: bool,
+    /// `x-queue-version` 1 is refused.
+    pub classic_v1_refused: bool,
+    /// A senseless stream offset closes the connection with 541.
+    pub bad_offset_closes_connection: bool,
+    /// Classic queues and streams have no delivery timeout, and quorum queues take the messages back.
+    pub timeout_returns: bool,
+    /// A delivery mode other than 1 and 2 is refused.
+    pub delivery_mode_checked: bool,
+    /// A passive declaration needs one of the three permissions.
+    pub passive_needs_permission: bool,
+}
+
+impl Line {
+    /// Returns the version that the broker gives itself.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::Line;
+    /// assert_eq!(Line::V3_10.version(), "3.10.8");
+    /// ```
+    pub fn version(self) -> &'static str {
+        self.rules().version
+    }
+
+    /// Returns what the line does differently.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::Line;
+    /// assert_eq!(Line::V3_10.rules().default_delivery_limit, None);
+    /// assert_eq!(Line::V4_0.rules().default_delivery_limit, Some(20));
+    /// ```
+    pub fn rules(self) -> &'static Rules {
+        match self {
+            Self::V3_10 => &V3_10,
+            Self::V3_13 => &V3_13,
+            Self::V4_0 => &V4_0,
+            Self::V4_3 => &V4_3,
+        }
+    }
+}
+
+const V3_10: Rules = Rules {
+    version: "3.10.8",
+    unknown_type_closes_connection: true,
+    integer_equals_float: true,
+    timestamp_matches_number: true,
+    quorum_returns_in_front: false,
+    delivery_count_zero: true,
+    acquired_count: false,
+    default_delivery_limit: None,
+    quorum_priorities: QuorumPriorities::None,
+    single_active_by_priority: false,
+    published_death_counts: true,
+    death_groups_queue: true,
+    last_death: false,
+    dead_letter_drops_cc: true,
+    dead_letter_redelivered: false,
+    message_max: 128 << 20,
+    frame_min: 4096,
+    start_ok_max: 4096,
+    long_body_checked: false,
+    forged_reply_to_closes_connection: false,
+    shared_prefetch: true,
+    mandatory_reply_returned: true,
+    reply_to_bind_refused: false,
+    classic_v1_refused: false,
+    bad_offset_closes_connection: true,
+    timeout_returns: false,
+    delivery_mode_checked: true,
+    passive_needs_permission: false,
+};
+
+// Read in the source, not asked. It may differ in more.
+const V3_13: Rules = Rules {
+    version: "3.13.7",
+    unknown_type_closes_connection: false,
+    integer_equals_float: false,
+    delivery_count_zero: false,
+    last_death: true,
+    dead_letter_drops_cc: false,
+    ..V3_10
+};
+
+const V4_0: Rules = Rules {
+    version: "4.0.5",
+    timestamp_matches_number: false,
+    quorum_returns_in_front: true,
+    default_delivery_limit: Some(20),
+    quorum_priorities: QuorumPriorities::TwoClasses,
+    single_active_by_priority: true,
+    published_death_counts: false,
+    death_groups_queue: false,
+    message_max: 16 << 20,
+    delivery_mode_checked: false,
+    ..V3_13
+};
+
+const V4_3: Rules = Rules {
+    version: "4.3.6",
+    acquired_count: true,
+    quorum_priorities: QuorumPriorities::Strict,
+    dead_letter_redelivered: true,
+    frame_min: 8192,
+    start_ok_max: 8192,
+    long_body_checked: true,
+    forged_reply_to_closes_connection: true,
+    shared_prefetch: false,
+    mandatory_reply_returned: false,
+    reply_to_bind_refused: true,
+    classic_v1_refused: true,
+    bad_offset_closes_connection: false,
+    timeout_returns: true,
+    passive_needs_permission: true,
+    ..V4_0
+};

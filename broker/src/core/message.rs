@@ -1,0 +1,127 @@
+//! A message as the queues keep it.
+
+use std::sync::{Arc, OnceLock};
+
+use actix_pika_actors::{Properties, Table, wire::property_codec::decode_properties};
+use bytes::Bytes;
+
+use super::properties::{Summary, Unreadable};
+
+/// A name of an entity, a routing key or a tag.
+pub type Name = Arc<str>;
+
+/// A message: one value, shared by all queues that hold it.
+#[derive(Debug)]
+pub struct Message {
+    /// The exchange that it was published to.
+    pub exchange: Name,
+    /// The routing key that it was published with.
+    pub routing_key: Name,
+    /// The body.
+    pub body: Bytes,
+    /// The flags and properties of its content header.
+    pub(crate) properties: Bytes,
+    pub(crate) summary: Summary,
+    /// The keys of its header `CC`.
+    pub(crate) cc: Box<[Name]>,
+    /// The keys of its header `BCC`, which is removed from the headers.
+    pub(crate) bcc: Box<[Name]>,
+    expiration: Option<u64>,
+    headers: OnceLock<Option<Table>>,
+}
+
+impl Message {
+    /// Creates a message from its encoded properties.
+    pub(crate) fn new(
+        exchange: Name,
+        routing_key: Name,
+        properties: Bytes,
+        body: Bytes,
+    ) -> Result<Self, Unreadable> {
+        let summary = Summary::read(&properties)?;
+        let expiration = summary
+            .expiration
+            .and_then(|place| std::str::from_utf8(place.of(&properties)).ok()?.parse().ok());
+        let (cc, bcc) = (Box::default(), Box::default());
+        let headers = OnceLock::new();
+        Ok(Self { exchange, routing_key, body, properties, summary, cc, bcc, expiration, headers })
+    }
+
+    /// Returns the headers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::Message;
+    /// fn kind(message: &Message) -> Option<&str> {
+    ///     message.headers()?.get("kind")?.as_str()
+    /// }
+    /// ```
+    pub fn headers(&self) -> Option<&Table> {
+        self.headers.get_or_init(|| self.summary.table(&self.properties).ok().flatten()).as_ref()
+    }
+
+    /// Returns all properties, decoded.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::Message;
+    /// fn answers(message: &Message) -> Option<String> {
+    ///     message.decoded_properties().correlation_id().map(str::to_owned)
+    /// }
+    /// ```
+    pub fn decoded_properties(&self) -> Properties {
+        decode_properties(&self.properties).unwrap_or_default()
+    }
+
+    /// Returns the flags and properties as a content header has them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::Message;
+    /// fn without_properties(message: &Message) -> bool {
+    ///     message.properties()[..] == [0, 0]
+    /// }
+    /// ```
+    pub fn properties(&self) -> &Bytes {
+        &self.properties
+    }
+
+    /// Returns the milliseconds of the property `expiration`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::Message;
+    /// fn expires(message: &Message) -> bool {
+    ///     message.expiration().is_some()
+    /// }
+    /// ```
+    pub fn expiration(&self) -> Option<u64> {
+        self.expiration
+    }
+
+    /// Returns the property `priority`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::Message;
+    /// fn urgent(message: &Message) -> bool {
+    ///     message.priority() > Some(4)
+    /// }
+    /// ```
+    pub fn priority(&self) -> Option<u8> {
+        self.summary.priority
+    }
+
+    /// Returns whether the delivery mode is 2.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::Message;
+    /// fn lost_at_a_restart(message: &Message) -> bool {
+    ///     !message.is_persistent()
+    /// }
+    /// ```
+    pub fn is_persistent(&self) -> bool {
+        self.summary.delivery_mode == Some(2)
+    }
+}
