@@ -6,7 +6,9 @@ mod error;
 mod line;
 mod message;
 mod properties;
+mod routing;
 mod settings;
+mod term;
 mod time;
 
 pub use self::{
