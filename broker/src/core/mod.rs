@@ -6,6 +6,7 @@ mod error;
 mod line;
 mod message;
 mod properties;
+mod queue;
 mod routing;
 mod settings;
 mod term;

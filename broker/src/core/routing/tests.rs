@@ -146,7 +146,7 @@ fn headers_bindings_stay_with_their_patterns() {
     for (destination, value) in [(1, "pdf"), (2, "png"), (3, "pdf")] {
         router.bind(Binding { destination, key: "".into(), arguments: Table::from([("format", value)]) });
     }
-    let mut to = |router: &Router<u32>, format: &str| {
+    let to = |router: &Router<u32>, format: &str| {
         let mut found = Vec::new();
         router.route("", &message(&Properties::new().with_header("format", format)), &mut found);
         found

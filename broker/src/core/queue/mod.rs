@@ -1,0 +1,322 @@
+//! Queues: what is in them, in which order it leaves them, and what they drop.
+//!
+//! A [`Queue`] has no consumers and no clock. It gives a message away as a [`Stored`], which its channel keeps until it is
+//! settled, and gets it back if it is not.
+
+mod classic;
+mod quorum;
+mod roster;
+mod stored;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use self::{classic::ClassicLines, quorum::QuorumLines, stream::Retention};
+pub(crate) use self::{
+    roster::{Roster, Turns},
+    stored::{Dead, Pushed, Reason, Return, Stored},
+    stream::{OffsetSpec, StreamLog},
+};
+use super::{Message, Overflow, QueueKind, QueueSettings, Time};
+
+/// A queue of any kind.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    settings: QueueSettings,
+    lines: Lines,
+    /// The place of the next message.
+    next_place: u64,
+    ready_bytes: u64,
+    unacked: usize,
+    /// A quorum queue was too long, and has not become short enough since.
+    refuses: bool,
+}
+
+/// The ready messages.
+#[derive(Debug)]
+enum Lines {
+    Classic(ClassicLines),
+    Quorum(QuorumLines),
+    Stream(StreamLog),
+}
+
+impl Queue {
+    /// Creates an empty queue.
+    pub(crate) fn new(settings: QueueSettings) -> Self {
+        let lines = match settings.kind {
+            QueueKind::Classic { max_priority } => Lines::Classic(ClassicLines::new(max_priority)),
+            QueueKind::Quorum { .. } => {
+                Lines::Quorum(QuorumLines::new(settings.line.rules().quorum_priorities))
+            }
+            QueueKind::Stream { max_age, segment_bytes } => {
+                let retention = Retention { max_age, max_bytes: settings.max_bytes, segment_bytes };
+                Lines::Stream(StreamLog::new(retention))
+            }
+        };
+        Self { settings, lines, next_place: 0, ready_bytes: 0, unacked: 0, refuses: false }
+    }
+
+    pub(crate) fn settings(&self) -> &QueueSettings {
+        &self.settings
+    }
+
+    /// Appends a message. That may drop others, or itself.
+    pub(crate) fn push(
+        &mut self,
+        now: Time,
+        message: Arc<Message>,
+        redelivered: bool,
+        dead: &mut Vec<Dead>,
+    ) -> Pushed {
+        if let Lines::Stream(log) = &mut self.lines {
+            log.push(now, message);
+            return Pushed::Kept;
+        }
+        if self.refuses_another(&message) {
+            if self.settings.overflow == Overflow::RejectPublishDeadLetter {
+                let stored = self.stored(now, message, redelivered);
+                dead.push(Dead { stored, reason: Reason::MaxLength });
+            }
+            return Pushed::Refused;
+        }
+        let stored = self.stored(now, message, redelivered);
+        let may_expire = stored.expires_at.is_some();
+        self.ready_bytes += stored.bytes();
+        match &mut self.lines {
+            Lines::Classic(lines) => lines.push(stored),
+            Lines::Quorum(lines) => lines.push(stored),
+            Lines::Stream(_) => {}
+        }
+        let dropped = self.enforce_limits(dead);
+        if dropped || (may_expire && self.ready() == 1) {
+            self.expire(now, dead);
+        }
+        Pushed::Kept
+    }
+
+    /// Hands out a message that goes straight to a consumer: it does not expire, and counts for no limit.
+    #[inline]
+    pub(crate) fn pass(&mut self, now: Time, message: Arc<Message>, redelivered: bool) -> Stored {
+        self.unacked += 1;
+        self.stored(now, message, redelivered)
+    }
+
+    /// Takes the next message, after dropping those at the head that have expired.
+    #[inline]
+    pub(crate) fn take(&mut self, now: Time, dead: &mut Vec<Dead>) -> Option<Stored> {
+        self.expire(now, dead);
+        let stored = self.pop()?;
+        self.unacked += 1;
+        Some(stored)
+    }
+
+    /// Forgets a message that was handed out: it was acked, or rejected without coming back.
+    #[inline]
+    pub(crate) fn settle(&mut self, _stored: &Stored) {
+        self.unacked = self.unacked.saturating_sub(1);
+    }
+
+    /// Takes messages back that were handed out, in the order of their tags.
+    pub(crate) fn requeue(
+        &mut self,
+        now: Time,
+        returned: impl IntoIterator<Item = Stored>,
+        why: Return,
+        dead: &mut Vec<Dead>,
+    ) {
+        for mut stored in returned {
+            self.unacked = self.unacked.saturating_sub(1);
+            stored.redelivered = true;
+            let QueueKind::Quorum { delivery_limit } = self.settings.kind else {
+                self.ready_bytes += stored.bytes();
+                if let Lines::Classic(lines) = &mut self.lines {
+                    lines.put_back(stored);
+                }
+                continue;
+            };
+            let rules = self.settings.line.rules();
+            stored.acquired_count += 1;
+            stored.delivery_count += u32::from(!rules.acquired_count || why.is_failure());
+            if delivery_limit.is_some_and(|limit| stored.delivery_count > limit) {
+                dead.push(Dead { stored, reason: Reason::DeliveryLimit });
+                continue;
+            }
+            self.ready_bytes += stored.bytes();
+            if let Lines::Quorum(lines) = &mut self.lines {
+                let to_front =
+                    rules.quorum_returns_in_front || delivery_limit.is_some() || !why.is_asked_for();
+                if to_front { lines.put_back(stored) } else { lines.push(stored) }
+            }
+        }
+        self.enforce_limits(dead);
+        self.expire(now, dead);
+    }
+
+    /// Drops the messages at the head that have expired. Those behind one that has not stay.
+    #[inline]
+    pub(crate) fn expire(&mut self, now: Time, dead: &mut Vec<Dead>) {
+        while self.front().is_some_and(|front| front.is_expired(now)) {
+            let expired = self.pop().map(|stored| Dead { stored, reason: Reason::Expired });
+            dead.extend(expired);
+        }
+    }
+
+    /// Returns when the message at the head expires. A stream drops messages only when others are published.
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
+        self.front()?.expires_at
+    }
+
+    /// Removes the ready messages, and returns how many there were.
+    pub(crate) fn purge(&mut self) -> usize {
+        let ready = self.ready();
+        while self.pop().is_some() {}
+        ready
+    }
+
+    /// Returns the number of ready messages: of a stream, 0.
+    #[inline]
+    pub(crate) fn ready(&self) -> usize {
+        match &self.lines {
+            Lines::Classic(lines) => lines.len(),
+            Lines::Quorum(lines) => lines.len(),
+            Lines::Stream(_) => 0,
+        }
+    }
+
+    /// Returns the number of messages that are handed out.
+    pub(crate) fn unacked(&self) -> usize {
+        self.unacked
+    }
+
+    /// Returns the octets of the ready bodies.
+    pub(crate) fn ready_bytes(&self) -> u64 {
+        self.ready_bytes
+    }
+
+    /// Returns the ready messages in the order of delivery, or all messages of a stream.
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = &Stored> + '_> {
+        match &self.lines {
+            Lines::Classic(lines) => Box::new(lines.iter()),
+            Lines::Quorum(lines) => Box::new(lines.iter()),
+            Lines::Stream(log) => Box::new(log.iter()),
+        }
+    }
+
+    /// Restarts the node. What was handed out has come back already. A classic queue loses what is not persistent, and
+    /// deadlines start anew.
+    pub(crate) fn restart(&mut self, now: Time, keep_transient: bool) {
+        if let Lines::Stream(log) = &mut self.lines {
+            return log.end_chunk();
+        }
+        let mut kept = Vec::with_capacity(self.ready());
+        kept.extend(std::iter::from_fn(|| self.pop()));
+        kept.sort_by_key(|stored| stored.place);
+        let is_classic = matches!(self.lines, Lines::Classic(_));
+        for mut stored in kept {
+            if is_classic && !keep_transient && !stored.message.is_persistent() {
+                continue;
+            }
+            stored.expires_at = self.deadline(now, &stored.message);
+            self.ready_bytes += stored.bytes();
+            match &mut self.lines {
+                Lines::Classic(lines) => lines.push(stored),
+                Lines::Quorum(lines) if stored.acquired_count > 0 => lines.put_back(stored),
+                Lines::Quorum(lines) => lines.push(stored),
+                Lines::Stream(_) => {}
+            }
+        }
+    }
+
+    /// Returns the messages of a stream.
+    pub(crate) fn stream(&self) -> Option<&StreamLog> {
+        if let Lines::Stream(log) = &self.lines { Some(log) } else { None }
+    }
+
+    /// Ends what a stream takes for published at once. For others nothing happens.
+    pub(crate) fn end_chunk(&mut self) {
+        if let Lines::Stream(log) = &mut self.lines {
+            log.end_chunk();
+        }
+    }
+
+    fn front(&self) -> Option<&Stored> {
+        match &self.lines {
+            Lines::Classic(lines) => lines.front(),
+            Lines::Quorum(lines) => lines.front(),
+            Lines::Stream(_) => None,
+        }
+    }
+
+    fn pop(&mut self) -> Option<Stored> {
+        let stored = match &mut self.lines {
+            Lines::Classic(lines) => lines.pop(),
+            Lines::Quorum(lines) => lines.pop(),
+            Lines::Stream(_) => None,
+        }?;
+        self.ready_bytes -= stored.bytes();
+        if self.refuses {
+            self.refuses = !self.is_short_again();
+        }
+        Some(stored)
+    }
+
+    fn stored(&mut self, now: Time, message: Arc<Message>, redelivered: bool) -> Stored {
+        let place = self.next_place;
+        self.next_place += 1;
+        let expires_at = self.deadline(now, &message);
+        Stored { message, place, expires_at, arrived: now, delivery_count: 0, acquired_count: 0, redelivered }
+    }
+
+    /// The smaller one of the queue's time and the message's.
+    fn deadline(&self, now: Time, message: &Message) -> Option<Time> {
+        let millis = match (self.settings.message_ttl, message.expiration()) {
+            (Some(queue), Some(message)) => queue.min(message),
+            (queue, message) => queue.or(message)?,
+        };
+        Some(now.after_millis(millis))
+    }
+
+    /// Whether a queue that rejects publishes takes no other message.
+    fn refuses_another(&self, message: &Message) -> bool {
+        match (self.settings.overflow, &self.lines) {
+            (Overflow::DropHead, _) | (_, Lines::Stream(_)) => false,
+            (_, Lines::Classic(_)) => self.is_over(1, message.body.len() as u64),
+            // It is told when it is too late: one message over the limit gets in.
+            (Overflow::RejectPublish, Lines::Quorum(_)) => self.refuses,
+            (Overflow::RejectPublishDeadLetter, Lines::Quorum(_)) => false,
+        }
+    }
+
+    /// Whether it is too long with some messages more.
+    fn is_over(&self, more: u64, more_bytes: u64) -> bool {
+        self.settings.max_length.is_some_and(|max| self.ready() as u64 + more > max)
+            || self.settings.max_bytes.is_some_and(|max| self.ready_bytes + more_bytes > max)
+    }
+
+    /// Whether a quorum queue takes messages again: with four fifths of its limits or less.
+    fn is_short_again(&self) -> bool {
+        let below = |max: u64, now: u64| now <= max / 5 * 4 + max % 5 * 4 / 5;
+        self.settings.max_length.is_none_or(|max| below(max, self.ready() as u64))
+            && self.settings.max_bytes.is_none_or(|max| below(max, self.ready_bytes))
+    }
+
+    /// Drops messages from the head while there are too many, and returns whether it dropped any.
+    fn enforce_limits(&mut self, dead: &mut Vec<Dead>) -> bool {
+        let mut dropped = false;
+        match (self.settings.overflow, &self.lines) {
+            (Overflow::DropHead, _) | (Overflow::RejectPublishDeadLetter, Lines::Quorum(_)) => {
+                while self.is_over(0, 0) {
+                    let Some(stored) = self.pop() else { break };
+                    dead.push(Dead { stored, reason: Reason::MaxLength });
+                    dropped = true;
+                }
+            }
+            (Overflow::RejectPublish, Lines::Quorum(_)) => self.refuses |= self.is_over(0, 0),
+            _ => {}
+        }
+        dropped
+    }
+}

@@ -1,0 +1,181 @@
+//! [`Roster`]: which consumer of a queue is next.
+
+use std::collections::VecDeque;
+
+/// Who of the consumers gets messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turns {
+    /// All, in turn, the higher priorities first.
+    All,
+    /// One, until it leaves.
+    SingleActive {
+        /// A consumer of higher priority replaces it as soon as it has settled everything.
+        by_priority: bool,
+    },
+}
+
+/// The consumers of a queue.
+#[derive(Debug)]
+pub(crate) struct Roster<C> {
+    turns: Turns,
+    /// In the order of their subscription.
+    consumers: Vec<Consumer<C>>,
+    /// Those that may get a message, the next one first: by priority, and in turn within one.
+    ready: VecDeque<(C, i64)>,
+    active: Option<C>,
+}
+
+#[derive(Debug)]
+struct Consumer<C> {
+    key: C,
+    priority: i64,
+    blocked: bool,
+    /// It holds unsettled messages.
+    busy: bool,
+}
+
+impl<C: Copy + Eq> Roster<C> {
+    pub(crate) fn new(turns: Turns) -> Self {
+        Self { turns, consumers: Vec::new(), ready: VecDeque::new(), active: None }
+    }
+
+    /// Adds a consumer, which is ready at once, as the last one of its priority.
+    pub(crate) fn add(&mut self, consumer: C, priority: i64) {
+        self.consumers.push(Consumer { key: consumer, priority, blocked: false, busy: false });
+        self.join(consumer, priority);
+        self.choose_active();
+    }
+
+    /// Removes a consumer, and returns whether it was there.
+    pub(crate) fn remove(&mut self, consumer: C) -> bool {
+        let before = self.consumers.len();
+        self.consumers.retain(|known| known.key != consumer);
+        self.leave(consumer);
+        if self.active == Some(consumer) {
+            self.active = None;
+        }
+        self.choose_active();
+        self.consumers.len() < before
+    }
+
+    /// Returns the consumer that gets the next message. It goes behind the others of its priority.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<C> {
+        if self.turns != Turns::All {
+            return self.active.filter(|active| self.serves(*active));
+        }
+        let (consumer, priority) = *self.ready.front()?;
+        if self.ready.len() > 1 {
+            self.ready.pop_front();
+            self.join(consumer, priority);
+        }
+        Some(consumer)
+    }
+
+    /// Returns whether a consumer could get a message.
+    #[inline]
+    pub(crate) fn peek(&self) -> bool {
+        match self.turns {
+            Turns::All => !self.ready.is_empty(),
+            Turns::SingleActive { .. } => self.active.is_some_and(|active| self.serves(active)),
+        }
+    }
+
+    /// Takes a consumer that has reached its limit out of the round.
+    pub(crate) fn block(&mut self, consumer: C) {
+        if let Some(known) = self.find(consumer) {
+            known.blocked = true;
+            self.leave(consumer);
+        }
+    }
+
+    /// Lets a blocked consumer join again, behind the others of its priority.
+    pub(crate) fn unblock(&mut self, consumer: C) {
+        if let Some(known) = self.find(consumer)
+            && known.blocked
+        {
+            known.blocked = false;
+            let priority = known.priority;
+            self.join(consumer, priority);
+        }
+    }
+
+    /// Notes whether a consumer holds unsettled messages.
+    pub(crate) fn set_busy(&mut self, consumer: C, busy: bool) {
+        if self.turns != (Turns::SingleActive { by_priority: true }) {
+            return;
+        }
+        if let Some(known) = self.find(consumer) {
+            known.busy = busy;
+            self.choose_active();
+        }
+    }
+
+    /// Returns the single active consumer.
+    pub(crate) fn active(&self) -> Option<C> {
+        self.active
+    }
+
+    /// Returns whether a consumer is active: each one is, unless there is a single one.
+    pub(crate) fn is_active(&self, consumer: C) -> bool {
+        self.turns == Turns::All || self.active == Some(consumer)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.consumers.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.consumers.is_empty()
+    }
+
+    /// Returns the consumers in the order of their subscription.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = C> {
+        self.consumers.iter().map(|consumer| consumer.key)
+    }
+
+    fn find(&mut self, consumer: C) -> Option<&mut Consumer<C>> {
+        self.consumers.iter_mut().find(|known| known.key == consumer)
+    }
+
+    fn join(&mut self, consumer: C, priority: i64) {
+        if self.turns == Turns::All {
+            let at = self.ready.partition_point(|(_, other)| *other >= priority);
+            self.ready.insert(at, (consumer, priority));
+        }
+    }
+
+    fn leave(&mut self, consumer: C) {
+        self.ready.retain(|(ready, _)| *ready != consumer);
+    }
+
+    /// The consumer that is active if the present one may be replaced.
+    fn best(&self) -> Option<&Consumer<C>> {
+        match self.turns {
+            Turns::All => None,
+            Turns::SingleActive { by_priority: false } => self.consumers.first(),
+            Turns::SingleActive { by_priority: true } => {
+                let highest = self.consumers.iter().map(|consumer| consumer.priority).max()?;
+                let present = self.consumers.iter().find(|consumer| Some(consumer.key) == self.active);
+                present
+                    .filter(|present| present.priority == highest)
+                    .or_else(|| self.consumers.iter().find(|consumer| consumer.priority == highest))
+            }
+        }
+    }
+
+    fn choose_active(&mut self) {
+        let busy = self.consumers.iter().any(|consumer| Some(consumer.key) == self.active && consumer.busy);
+        let fixed = self.active.is_some() && self.turns == (Turns::SingleActive { by_priority: false });
+        if !busy && !fixed {
+            self.active = self.best().map(|best| best.key);
+        }
+    }
+
+    /// Whether the active consumer gets messages: it is not blocked, and does not make way for another one.
+    fn serves(&self, active: C) -> bool {
+        self.consumers.iter().any(|consumer| consumer.key == active && !consumer.blocked)
+            && (self.turns == (Turns::SingleActive { by_priority: false })
+                || self.best().is_some_and(|best| best.key == active))
+    }
+}

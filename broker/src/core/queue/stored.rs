@@ -1,0 +1,119 @@
+//! [`Stored`]: a message in a queue, or taken out of it.
+
+use std::sync::Arc;
+
+use crate::core::{Line, Message, QueueKind, QueueSettings, Time};
+
+/// A message in a queue, or taken out of it and not settled yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) message: Arc<Message>,
+    /// Its position in the original order of the queue; of a stream, its offset.
+    pub(crate) place: u64,
+    /// When it expires, by its own expiration or that of the queue.
+    pub(crate) expires_at: Option<Time>,
+    pub(crate) arrived: Time,
+    /// How often it came back to a quorum queue by a failure. Before 4.3, every return is one.
+    pub(crate) delivery_count: u32,
+    /// How often it came back to a quorum queue.
+    pub(crate) acquired_count: u32,
+    /// What the next delivery says.
+    pub(crate) redelivered: bool,
+}
+
+impl Stored {
+    /// Returns the size that counts for a limit in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.message.body.len() as u64
+    }
+
+    pub(super) fn is_expired(&self, now: Time) -> bool {
+        self.expires_at.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Returns the headers that the queue adds to a delivery.
+    pub(crate) fn headers_to_add(
+        &self,
+        settings: &QueueSettings,
+    ) -> impl Iterator<Item = (&'static str, i64)> + use<> {
+        let rules = settings.line.rules();
+        let headers = match settings.kind {
+            QueueKind::Classic { .. } => [None, None],
+            QueueKind::Stream { .. } => [Some(("x-stream-offset", self.place as i64)), None],
+            QueueKind::Quorum { .. } => {
+                let count = |name, count: u32| (count > 0).then_some((name, i64::from(count)));
+                if settings.line == Line::V3_10 {
+                    [Some(("x-delivery-count", self.delivery_count.into())), None]
+                } else if rules.acquired_count {
+                    [
+                        count("x-acquired-count", self.acquired_count),
+                        count("x-delivery-count", self.delivery_count),
+                    ]
+                } else {
+                    [count("x-delivery-count", self.delivery_count), None]
+                }
+            }
+        };
+        headers.into_iter().flatten()
+    }
+}
+
+/// Why a message leaves its queue without being consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Rejected,
+    Expired,
+    MaxLength,
+    DeliveryLimit,
+}
+
+impl Reason {
+    /// Returns the text that `x-death` has.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::MaxLength => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
+/// A message that is no longer in its queue, and is to be dead-lettered.
+#[derive(Clone, Debug)]
+pub(crate) struct Dead {
+    pub(crate) stored: Stored,
+    pub(crate) reason: Reason,
+}
+
+/// What a queue did with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It took it. It may have dropped it at once.
+    Kept,
+    /// It is full, and the publish fails.
+    Refused,
+}
+
+/// Why an unsettled message comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    Nack,
+    Reject,
+    Recover,
+    ChannelClosed,
+    ConnectionLost,
+    TimedOut,
+}
+
+impl Return {
+    /// Returns whether a line that distinguishes takes it for a failed delivery.
+    pub(super) fn is_failure(self) -> bool {
+        matches!(self, Self::Reject | Self::ChannelClosed | Self::ConnectionLost)
+    }
+
+    /// Returns whether the client asked for it.
+    pub(super) fn is_asked_for(self) -> bool {
+        matches!(self, Self::Nack | Self::Reject | Self::Recover)
+    }
+}

@@ -1,0 +1,107 @@
+//! Streams: broker.md section 13.
+
+use super::*;
+
+fn stream(max_age: Option<u64>, max_bytes: Option<u64>, segment_bytes: u64) -> Rig {
+    let mut settings = settings(Line::V4_3, QueueKind::Stream { max_age, segment_bytes });
+    settings.max_bytes = max_bytes;
+    Rig::new(settings)
+}
+
+fn offsets(rig: &Rig) -> (u64, u64) {
+    let log = rig.queue.stream().unwrap();
+    (log.first(), log.next())
+}
+
+fn start(rig: &Rig, offset: OffsetSpec) -> u64 {
+    rig.queue.stream().unwrap().start(offset)
+}
+
+#[test]
+fn messages_stay_and_have_offsets() {
+    let mut rig = stream(None, None, 1000);
+    rig.publish("a b");
+    let log = rig.queue.stream().unwrap();
+    let read = |offset| log.read(offset).map(body);
+    assert_eq!((read(0), read(1), read(2)), (Some("a".to_owned()), Some("b".to_owned()), None));
+    let second = log.read(1).unwrap();
+    assert!(!second.redelivered);
+    let headers: Vec<_> = second.headers_to_add(rig.queue.settings()).collect();
+    assert_eq!(headers, [("x-stream-offset", 1)]);
+    assert_eq!((offsets(&rig), rig.ready().as_str()), ((0, 2), "a b"));
+}
+
+/// The counts of a declaration are 0, and nothing is taken or purged.
+#[test]
+fn nothing_is_ready() {
+    let mut rig = stream(None, None, 1000);
+    rig.publish("a b");
+    let mut dead = Vec::new();
+    assert!(rig.queue.take(rig.now, &mut dead).is_none());
+    assert_eq!((rig.queue.ready(), rig.queue.ready_bytes(), rig.queue.purge()), (0, 0, 0));
+    rig.queue.restart(rig.now, false);
+    assert_eq!((rig.ready().as_str(), rig.queue.next_expiry()), ("a b", None));
+}
+
+#[test]
+fn where_a_consumer_starts() {
+    use OffsetSpec::{At, First, Last, Next, Number};
+    let mut rig = stream(None, None, 1000);
+    for offset in [First, Last, Next, At(at(0)), Number(0)] {
+        assert_eq!(start(&rig, offset), 0);
+    }
+    rig.publish("0 1");
+    rig.queue.end_chunk();
+    rig.publish("2");
+    rig.now = at(50);
+    rig.publish("3 4 5");
+    for (offset, expected) in [
+        (First, 0),
+        // The last chunk has several messages.
+        (Last, 3),
+        (Next, 6),
+        (Number(4), 4),
+        // It waits for that one.
+        (Number(100), 100),
+        (At(at(0)), 0),
+        (At(at(1)), 3),
+        (At(at(50)), 3),
+        (At(at(51)), 6),
+    ] {
+        assert_eq!(start(&rig, offset), expected, "{offset:?}");
+    }
+    rig.queue.end_chunk();
+    rig.publish("6");
+    assert_eq!(start(&rig, Last), 6);
+}
+
+/// Whole segments are removed, when another one begins.
+#[test]
+fn a_stream_that_is_too_large_loses_segments() {
+    let mut rig = stream(None, Some(30), 10);
+    // Each has 5 octets and 2 of properties, so two fill a segment.
+    rig.publish("aaaa0 aaaa1 aaaa2 aaaa3 aaaa4");
+    assert_eq!(offsets(&rig), (0, 5));
+    rig.publish("aaaa5 aaaa6");
+    assert_eq!(offsets(&rig), (2, 7));
+    assert_eq!(rig.queue.stream().unwrap().read(0).map(body), Some("aaaa2".to_owned()));
+    assert_eq!((start(&rig, OffsetSpec::First), start(&rig, OffsetSpec::Number(0))), (2, 2));
+    rig.publish("longer-than-the-limit-of-the-stream");
+    rig.publish("x");
+    assert_eq!((offsets(&rig), rig.ready().as_str()), ((8, 9), "x"));
+}
+
+#[test]
+fn a_stream_loses_old_segments() {
+    let mut rig = stream(Some(100), None, 10);
+    rig.publish("aaaa0 aaaa1 aaaa2");
+    rig.now = at(150);
+    rig.publish("aaaa3");
+    assert_eq!(offsets(&rig), (0, 4));
+    rig.publish("aaaa4");
+    // The segment of 0 and 1 is too old. That of 2 and 3 was written to at 150.
+    assert_eq!(offsets(&rig), (2, 5));
+    rig.now = at(400);
+    rig.publish("aaaa5 aaaa6");
+    assert_eq!(offsets(&rig), (4, 7));
+}
