@@ -59,8 +59,8 @@ pub struct Rules {
     pub single_active_by_priority: bool,
     /// A message may be published with an `x-death` that goes on.
     pub published_death_counts: bool,
-    /// All entries of the queue that a message dies in are moved to the front of `x-death`.
-    pub death_groups_queue: bool,
+    /// Each death turns the order of the other entries of `x-death` around, if there are two or more.
+    pub death_order_reversed: bool,
     /// Dead letters have `x-last-death-queue` and the two others.
     pub last_death: bool,
     /// A dead letter with a new key loses its `CC`.
@@ -91,6 +91,10 @@ pub struct Rules {
     pub timeout_returns: bool,
     /// A delivery mode other than 1 and 2 is refused.
     pub delivery_mode_checked: bool,
+    /// Some texts about streams read otherwise.
+    pub stream_texts_are_old: bool,
+    /// A refusal says which of the three permissions is missing.
+    pub refusal_names_access: bool,
     /// A passive declaration needs one of the three permissions.
     pub passive_needs_permission: bool,
 }
@@ -137,7 +141,7 @@ const V3_10: Rules = Rules {
     quorum_priorities: QuorumPriorities::None,
     single_active_by_priority: false,
     published_death_counts: true,
-    death_groups_queue: true,
+    death_order_reversed: true,
     last_death: false,
     dead_letter_drops_cc: true,
     dead_letter_redelivered: false,
@@ -153,6 +157,8 @@ const V3_10: Rules = Rules {
     bad_offset_closes_connection: true,
     timeout_returns: false,
     delivery_mode_checked: true,
+    stream_texts_are_old: true,
+    refusal_names_access: false,
     passive_needs_permission: false,
 };
 
@@ -164,6 +170,8 @@ const V3_13: Rules = Rules {
     delivery_count_zero: false,
     last_death: true,
     dead_letter_drops_cc: false,
+    stream_texts_are_old: false,
+    refusal_names_access: true,
     ..V3_10
 };
 
@@ -175,7 +183,7 @@ const V4_0: Rules = Rules {
     quorum_priorities: QuorumPriorities::TwoClasses,
     single_active_by_priority: true,
     published_death_counts: false,
-    death_groups_queue: false,
+    death_order_reversed: false,
     message_max: 16 << 20,
     delivery_mode_checked: false,
     ..V3_13

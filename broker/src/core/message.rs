@@ -2,10 +2,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use actix_pika_actors::{Properties, Table, wire::property_codec::decode_properties};
-use bytes::Bytes;
+use actix_pika_actors::{
+    Properties, Table,
+    wire::property_codec::{decode_properties, put_properties},
+};
+use bytes::{Bytes, BytesMut};
 
-use super::properties::{Summary, Unreadable};
+use super::{
+    field_check::is_readable,
+    properties::{Summary, Unreadable},
+};
 
 /// A name of an entity, a routing key or a tag.
 pub type Name = Arc<str>;
@@ -39,12 +45,59 @@ impl Message {
         body: Bytes,
     ) -> Result<Self, Unreadable> {
         let summary = Summary::read(&properties)?;
+        if summary.headers.is_some_and(|place| !is_readable(place.of(&properties))) {
+            return Err(Unreadable);
+        }
         let expiration = summary
             .expiration
             .and_then(|place| std::str::from_utf8(place.of(&properties)).ok()?.parse().ok());
         let (cc, bcc) = (Box::default(), Box::default());
         let headers = OnceLock::new();
         Ok(Self { exchange, routing_key, body, properties, summary, cc, bcc, expiration, headers })
+    }
+
+    /// Returns the routing key and the keys of `CC` and `BCC`.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Name> + Clone {
+        std::iter::once(&self.routing_key).chain(&self.cc).chain(&self.bcc)
+    }
+
+    /// Returns whether the headers may have `CC` or `BCC`, without decoding them.
+    pub(crate) fn may_have_copies(&self) -> bool {
+        let headers = self.summary.headers.map(|place| place.of(&self.properties)).unwrap_or_default();
+        headers.windows(3).any(|window| window == b"\x02CC" || window == b"BCC")
+    }
+
+    /// Copies the message. The body is shared.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            body: self.body.clone(),
+            properties: self.properties.clone(),
+            summary: self.summary.clone(),
+            cc: self.cc.clone(),
+            bcc: self.bcc.clone(),
+            expiration: self.expiration,
+            headers: OnceLock::new(),
+        }
+    }
+
+    /// Replaces the headers.
+    pub(crate) fn with_headers(mut self, headers: &Table) -> Self {
+        self.properties = self.summary.rewrite(&self.properties, headers, false);
+        self.summary = Summary::read(&self.properties).unwrap_or_default();
+        self.headers = OnceLock::new();
+        self
+    }
+
+    /// Replaces the property `reply_to`.
+    pub(crate) fn with_reply_to(mut self, address: &str) -> Self {
+        let mut buf = BytesMut::new();
+        put_properties(&mut buf, &self.decoded_properties().with_reply_to(address));
+        self.properties = buf.freeze();
+        self.summary = Summary::read(&self.properties).unwrap_or_default();
+        self.headers = OnceLock::new();
+        self
     }
 
     /// Returns the headers.

@@ -1,21 +1,232 @@
 //! The broker without I/O, clock or runtime: it is fed with methods and with the time, and answers with frames.
 //!
-//! Everything is deterministic: the same calls give the same answers, names generated from the seed included.
+//! [`Core`] is one value. Its inputs are methods with the time as their first argument
+//! ([`method`](Core::method), [`publish`](Core::publish), [`advance`](Core::advance), ..); what it answers is
+//! taken with [`next_output`](Core::next_output). Everything is deterministic: the same calls give the same
+//! answers, generated names included. The methods of `Core` are in the files of this folder, one idea each.
 
+mod admin;
+mod advance;
+mod arguments;
+mod binding_methods;
+mod channel_methods;
+mod close_channel;
+mod config;
+mod confirms;
+mod connections;
+mod consume;
+mod dead_letter;
+mod dead_letters;
+mod delayed;
+mod deliver;
+mod dispatch;
+mod enqueue;
 mod error;
+mod exchange_methods;
+mod faults;
+mod field_check;
+mod get;
+mod inspect;
+mod keys;
+mod lifetime;
 mod line;
 mod message;
+mod names;
+mod output;
+mod permissions;
 mod properties;
+mod publish;
 mod queue;
+mod queue_declare;
+mod queue_methods;
+mod reply_to;
+mod route;
 mod routing;
+mod session;
 mod settings;
+mod settle;
 mod term;
+#[cfg(test)]
+mod tests;
 mod time;
+mod timers;
+mod topology;
+mod transaction;
+mod unacked;
+mod users;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use slotmap::SlotMap;
 
 pub use self::{
+    admin::Keep,
+    config::CoreConfig,
     error::{Close, Failure},
+    inspect::{BindingView, ConsumerView, MessageView, Published, QueueView, StoredState},
+    keys::ConnectionId,
     line::{Line, QuorumPriorities, Rules},
     message::{Message, Name},
+    output::{Outgoing, Output},
+    publish::Publish,
+    session::{ChannelState, ConnectionInfo},
     settings::{Overflow, QueueKind, QueueSettings},
     time::Time,
+    users::InvalidPattern,
 };
+use self::{
+    delayed::Delayed,
+    faults::Faults,
+    inspect::PublishLog,
+    keys::{ConsumerKey, ExchangeKey, QueueKey},
+    names::NameSource,
+    queue::Dead,
+    routing::Walk,
+    session::{Channel, Connection, Consumer},
+    timers::Timers,
+    topology::Topology,
+    users::Users,
+};
+
+/// The broker: see the [module](self).
+#[derive(Debug)]
+pub struct Core {
+    config: CoreConfig,
+    rules: &'static Rules,
+    /// The time of the last input.
+    now: Time,
+    names: NameSource,
+    users: Users,
+    topology: Topology,
+    connections: SlotMap<ConnectionId, Connection>,
+    consumers: SlotMap<ConsumerKey, Consumer>,
+    /// Where replies to an address of direct reply-to go.
+    reply_addresses: BTreeMap<Name, ChannelAt>,
+    timers: Timers,
+    delayed: Delayed,
+    outputs: VecDeque<Outgoing>,
+    /// Outputs that follow the reply of the method being handled.
+    notices: VecDeque<Outgoing>,
+    /// Queues to deliver from.
+    due: VecDeque<QueueKey>,
+    /// What died and is not dead-lettered yet.
+    dead: VecDeque<(QueueKey, Dead)>,
+    /// Channels with confirms to send.
+    confirming: Vec<ChannelAt>,
+    faults: Faults,
+    log: PublishLog,
+    walk: Walk<ExchangeKey, QueueKey>,
+    /// The routing key of the last publish.
+    last_key: Option<Name>,
+}
+
+/// A channel of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ChannelAt {
+    pub(crate) connection: ConnectionId,
+    pub(crate) number: u16,
+}
+
+impl Core {
+    /// Creates a broker with the virtual host `/` and the user `guest` with the password `guest`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// let core = Core::new(CoreConfig::default());
+    /// assert!(core.authenticate("guest", "guest"));
+    /// ```
+    pub fn new(config: CoreConfig) -> Self {
+        let mut core = Self {
+            rules: config.line.rules(),
+            now: Time::ZERO,
+            names: NameSource::new(config.seed),
+            users: Users::default(),
+            topology: Topology::default(),
+            connections: SlotMap::with_key(),
+            consumers: SlotMap::with_key(),
+            reply_addresses: BTreeMap::new(),
+            timers: Timers::default(),
+            delayed: Delayed::default(),
+            outputs: VecDeque::new(),
+            notices: VecDeque::new(),
+            due: VecDeque::new(),
+            dead: VecDeque::new(),
+            confirming: Vec::new(),
+            faults: Faults::default(),
+            log: PublishLog::new(config.publish_log),
+            walk: Walk::default(),
+            last_key: None,
+            config,
+        };
+        core.users.add("guest", "guest");
+        core.users.set_impersonator("guest", false);
+        core.add_vhost("/");
+        core.grant_all("guest", "/");
+        core
+    }
+
+    /// Returns the configuration.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig, Line};
+    /// assert_eq!(Core::new(CoreConfig::default()).config().line, Line::V4_3);
+    /// ```
+    pub fn config(&self) -> &CoreConfig {
+        &self.config
+    }
+
+    /// Takes the next output. To be called after each input until there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// let mut core = Core::new(CoreConfig::default());
+    /// while let Some(outgoing) = core.next_output() {
+    ///     println!("{}: {:?}", outgoing.channel, outgoing.output);
+    /// }
+    /// ```
+    pub fn next_output(&mut self) -> Option<Outgoing> {
+        self.outputs.pop_front()
+    }
+
+    /// Delivers and dead-letters until there is nothing more to do at this time.
+    fn run(&mut self) {
+        loop {
+            self.send_notices();
+            if let Some((queue, dead)) = self.dead.pop_front() {
+                self.dead_letter(queue, dead);
+            } else if let Some(queue) = self.due.pop_front() {
+                self.deliver_from(queue);
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// Sets the time, and lets happen what is due until then.
+    fn arrive(&mut self, now: Time) {
+        if now > self.now {
+            self.now = now;
+        }
+        if self.timers.next().is_some_and(|at| at <= self.now) {
+            self.run_timers();
+        }
+    }
+
+    fn send(&mut self, at: ChannelAt, output: Output) {
+        self.outputs.push_back(Outgoing { connection: at.connection, channel: at.number, output });
+    }
+
+    fn channel(&mut self, at: ChannelAt) -> Result<&mut Channel, Failure> {
+        self.connections
+            .get_mut(at.connection)
+            .and_then(|connection| connection.channels.get_mut(&at.number))
+            .ok_or_else(|| Failure::connection(504, "expected 'channel.open'"))
+    }
+
+    fn connection(&self, at: ChannelAt) -> Result<&Connection, Failure> {
+        self.connections.get(at.connection).ok_or_else(|| Failure::connection(504, "expected 'channel.open'"))
+    }
+}

@@ -48,11 +48,6 @@ impl Place {
         let start = self.start as usize;
         bytes.get(start..start + self.len as usize).unwrap_or_default()
     }
-
-    pub(crate) fn slice(self, bytes: &Bytes) -> Bytes {
-        let start = self.start as usize;
-        bytes.slice(start..start + self.len as usize)
-    }
 }
 
 /// Properties that cannot be read.

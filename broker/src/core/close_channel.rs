@@ -1,0 +1,83 @@
+//! The beginning and the end of channels.
+
+use actix_pika_actors::wire::{
+    method::{AMQPClass, channel},
+    short::short_truncated,
+};
+
+use super::{
+    ChannelAt, Core,
+    dispatch::Handled,
+    error::{Close, Failure},
+    output::Output,
+    queue::Return,
+    session::{Channel, Delivered, Mode},
+};
+
+impl Core {
+    pub(super) fn open_channel(&mut self, at: ChannelAt) -> Handled {
+        let Some(connection) = self.connections.get_mut(at.connection) else { return Ok(None) };
+        let max = usize::from(connection.info.channel_max);
+        if max != 0 && connection.channels.len() >= max {
+            let text =
+                format!("number of channels opened ({max}) has reached the negotiated channel_max ({max})");
+            return Err(Failure::connection(530, text));
+        }
+        connection.channels.insert(at.number, Channel::default());
+        Ok(Some(AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}))))
+    }
+
+    /// The client closes a channel.
+    pub(super) fn close_channel(&mut self, at: ChannelAt) -> Handled {
+        self.send_confirms(at);
+        self.end_channel(at, Return::ChannelClosed);
+        self.forget_channel(at);
+        Ok(Some(AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {}))))
+    }
+
+    /// The broker closes a channel.
+    pub(super) fn close_channel_with(&mut self, at: ChannelAt, close: Close) {
+        let Ok(channel) = self.channel(at) else { return };
+        if channel.closing {
+            return;
+        }
+        channel.closing = true;
+        let close = channel::Close {
+            reply_code: close.code,
+            reply_text: short_truncated(&close.to_string()),
+            class_id: close.class_id,
+            method_id: close.method_id,
+        };
+        self.send_confirms(at);
+        self.send(at, Output::Method(AMQPClass::Channel(channel::AMQPMethod::Close(close))));
+        self.end_channel(at, Return::ChannelClosed);
+    }
+
+    pub(super) fn forget_channel(&mut self, at: ChannelAt) {
+        if let Some(connection) = self.connections.get_mut(at.connection) {
+            connection.channels.remove(&at.number);
+        }
+    }
+
+    /// Cancels the consumers of a channel and takes its unacked deliveries back.
+    pub(super) fn end_channel(&mut self, at: ChannelAt, why: Return) {
+        let Ok(channel) = self.channel(at) else { return };
+        let consumers = std::mem::take(&mut channel.consumers);
+        let mut unacked = std::mem::take(&mut channel.unacked);
+        if let Mode::Transaction(transaction) = std::mem::take(&mut channel.mode) {
+            unacked.put_back(transaction.settled.into_iter().flat_map(|(_, taken)| taken));
+        }
+        if let Some(reply) = channel.reply_consumer.take() {
+            self.reply_addresses.remove(&reply.address);
+        }
+        let unacked: Vec<(u64, Delivered)> = unacked.take_all();
+        // The messages come back before a queue is deleted with its last consumer.
+        for consumer in consumers.values() {
+            self.leave_round(*consumer);
+        }
+        self.take_back(unacked, why);
+        for consumer in consumers.into_values() {
+            self.remove_consumer(consumer);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Connections: opened, closed by either side, and when their sockets are full.
+
+use super::{
+    ChannelAt, Core, Outgoing,
+    error::Close,
+    keys::{ConnectionId, QueueKey},
+    output::Output,
+    queue::Return,
+    session::{Connection, ConnectionInfo},
+    time::Time,
+};
+
+/// The ids of `connection.open`.
+const OPEN: (u16, u16) = (10, 40);
+
+impl Core {
+    /// Returns whether a user has a password.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert!(!Core::new(CoreConfig::default()).authenticate("guest", "wrong"));
+    /// ```
+    pub fn authenticate(&self, user: &str, password: &str) -> bool {
+        self.users.password_is(user, password)
+    }
+
+    /// Opens a connection to a virtual host: what `connection.open` asks for.
+    ///
+    /// # Errors
+    /// 530 for a virtual host that is not there or that the user may not use.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{ConnectionInfo, Core, CoreConfig, Time};
+    /// let mut core = Core::new(CoreConfig::default());
+    /// let info = ConnectionInfo {
+    ///     user: "guest".into(),
+    ///     vhost: "/no".into(),
+    ///     cancel_notify: true,
+    ///     channel_max: 2047,
+    ///     name: "test".into(),
+    /// };
+    /// let refused = core.open_connection(Time::ZERO, info).unwrap_err();
+    /// assert_eq!(refused.to_string(), "NOT_ALLOWED - vhost /no not found");
+    /// ```
+    pub fn open_connection(&mut self, now: Time, info: ConnectionInfo) -> Result<ConnectionId, Close> {
+        self.arrive(now);
+        let (class, method) = OPEN;
+        let Some(vhost) = self.topology.vhost(&info.vhost) else {
+            return Err(Close::new(530, format!("vhost {} not found", info.vhost)).at(class, method));
+        };
+        if !self.users.may_open(&info.user, &info.vhost) {
+            let text = format!("access to vhost '{}' refused for user '{}'", info.vhost, info.user);
+            return Err(Close::new(530, text).at(class, method));
+        }
+        let connection =
+            Connection { info, vhost, channels: std::collections::BTreeMap::new(), writable: true };
+        Ok(self.connections.insert(connection))
+    }
+
+    /// Ends a connection: the client has closed it (before `close-ok` is sent, so that its exclusive queues are
+    /// gone then), or its socket is gone. One that the core has ended is ignored.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{ConnectionId, Core, CoreConfig, Time};
+    /// let mut core = Core::new(CoreConfig::default());
+    /// core.close_connection(Time::ZERO, ConnectionId::default());
+    /// ```
+    pub fn close_connection(&mut self, now: Time, connection: ConnectionId) {
+        self.arrive(now);
+        self.end_connection(connection);
+        self.run();
+    }
+
+    /// The broker closes a connection.
+    pub(super) fn close_connection_with(&mut self, connection: ConnectionId, close: Close) {
+        if !self.connections.contains_key(connection) {
+            return;
+        }
+        self.end_connection(connection);
+        self.outputs.push_back(Outgoing { connection, channel: 0, output: Output::CloseConnection(close) });
+    }
+
+    fn end_connection(&mut self, key: ConnectionId) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let numbers: Vec<u16> = connection.channels.keys().copied().collect();
+        for number in numbers {
+            self.end_channel(ChannelAt { connection: key, number }, Return::ConnectionLost);
+        }
+        self.connections.remove(key);
+        let exclusive: Vec<QueueKey> = self
+            .topology
+            .queues
+            .iter()
+            .filter_map(|(queue, record)| (record.owner == Some(key)).then_some(queue))
+            .collect();
+        for queue in exclusive {
+            self.remove_queue(queue);
+        }
+    }
+
+    /// Says whether the socket of a connection takes what is sent. While it does not, its consumers get nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{ConnectionId, Core, CoreConfig, Time};
+    /// let mut core = Core::new(CoreConfig::default());
+    /// core.set_writable(Time::ZERO, ConnectionId::default(), false);
+    /// ```
+    pub fn set_writable(&mut self, now: Time, connection: ConnectionId, writable: bool) {
+        self.arrive(now);
+        let Some(record) = self.connections.get_mut(connection) else { return };
+        record.writable = writable;
+        let numbers: Vec<u16> = record.channels.keys().copied().collect();
+        for number in numbers {
+            self.review_consumers(ChannelAt { connection, number });
+        }
+        self.run();
+    }
+}

@@ -1,0 +1,177 @@
+//! `basic.consume` and `basic.cancel`.
+
+use actix_pika_actors::wire::{
+    field_table::from_field_table,
+    method::{AMQPClass, basic},
+    short::short_truncated,
+};
+
+use super::{
+    ChannelAt, Core,
+    arguments::{self, ConsumerArguments},
+    dispatch::{Handled, unless},
+    error::Failure,
+    keys::{ConsumerKey, QueueKey},
+    message::Name,
+    names::{REPLY_TO, queue_text},
+    permissions::Resource,
+    session::Consumer,
+    settings::QueueKind,
+    users::Access,
+};
+
+/// The limit of a consumer of a quorum queue that has none.
+const QUORUM_PREFETCH: u16 = 2000;
+
+impl Core {
+    pub(super) fn consume(&mut self, at: ChannelAt, consume: &basic::Consume) -> Handled {
+        let name = self.named_queue(at, consume.queue.as_str())?;
+        let tag = consume.consumer_tag.as_str();
+        if self.channel(at)?.consumers.contains_key(tag) {
+            return Err(Failure::connection(530, format!("attempt to reuse consumer tag '{tag}'")));
+        }
+        if &*name == REPLY_TO {
+            return self.consume_replies(at, consume);
+        }
+        self.check_access(at, Access::Read, Resource::Queue(&name))?;
+        let tag: Name = if tag.is_empty() { self.names.generate("amq.ctag") } else { tag.into() };
+        let vhost = self.connection(at)?.vhost;
+        let key = self.find_queue(vhost, &name)?;
+        self.check_lock(at, key)?;
+        let consumer = self.checked_consumer(at, key, tag.clone(), consume)?;
+        self.add_consumer(at, consumer);
+        unless(consume.nowait, || consume_ok(&tag))
+    }
+
+    /// Checks arguments, prefetch and exclusive use.
+    fn checked_consumer(
+        &mut self,
+        at: ChannelAt,
+        key: QueueKey,
+        tag: Name,
+        consume: &basic::Consume,
+    ) -> Result<Consumer, Failure> {
+        let table = from_field_table(&consume.arguments);
+        let channel = self.channel(at)?;
+        let (mut prefetch, is_shared) = (channel.prefetch, channel.shared.limit != 0);
+        let Some(queue) = self.topology.queues.get(key) else {
+            return Err(Failure::connection(541, ""));
+        };
+        let settings = queue.queue.settings();
+        let resource = queue_text(&self.topology.vhost_name(queue.vhost), &queue.name);
+        let ConsumerArguments { priority, offset } = arguments::consumer(&table, settings, &resource)?;
+        let mut cursor = 0;
+        match settings.kind {
+            QueueKind::Classic { .. } => {
+                let others = queue.roster.len() > 0;
+                let taken = queue.exclusive_consumer.is_some()
+                    || consume.exclusive && (others || settings.single_active);
+                if taken {
+                    return Err(Failure::channel(403, format!("{resource} in exclusive use")));
+                }
+            }
+            QueueKind::Quorum { .. } => {
+                if is_shared {
+                    return Err(Failure::connection(540, format!("{resource} does not support global qos")));
+                }
+                if prefetch == 0 {
+                    prefetch = QUORUM_PREFETCH;
+                }
+            }
+            QueueKind::Stream { .. } => {
+                let is_old = self.rules.stream_texts_are_old;
+                if prefetch == 0 {
+                    let of = if is_old { format!("'{resource}'") } else { format!("stream {resource}") };
+                    return Err(Failure::channel(
+                        406,
+                        format!("consumer prefetch count is not set for {of}"),
+                    ));
+                }
+                if consume.no_ack {
+                    let of = if is_old { "stream queues" } else { "stream" };
+                    let text = format!("automatic acknowledgement not supported by {of} {resource}");
+                    return Err(Failure::connection(540, text));
+                }
+                if is_shared {
+                    return Err(Failure::connection(540, format!("{resource} does not support global qos")));
+                }
+                if let Some(stream) = queue.queue.stream() {
+                    cursor = stream.start(offset);
+                }
+            }
+        }
+        Ok(Consumer {
+            connection: at.connection,
+            channel: at.number,
+            tag,
+            queue: key,
+            no_ack: consume.no_ack,
+            exclusive: consume.exclusive,
+            prefetch,
+            used: 0,
+            priority,
+            arguments: table,
+            blocked: false,
+            cursor,
+        })
+    }
+
+    fn add_consumer(&mut self, at: ChannelAt, consumer: Consumer) {
+        let (queue, priority, exclusive, tag) =
+            (consumer.queue, consumer.priority, consumer.exclusive, consumer.tag.clone());
+        let key = self.consumers.insert(consumer);
+        if let Ok(channel) = self.channel(at) {
+            channel.consumers.insert(tag, key);
+        }
+        if let Some(record) = self.topology.queues.get_mut(queue) {
+            record.roster.add(key, priority);
+            record.had_consumer = true;
+            record.idle_until = None;
+            let is_classic = matches!(record.queue.settings().kind, QueueKind::Classic { .. });
+            if exclusive && is_classic {
+                record.exclusive_consumer = Some(key);
+            }
+        }
+        self.review_consumer(key);
+        self.make_due(queue);
+    }
+
+    pub(super) fn cancel(&mut self, at: ChannelAt, cancel: &basic::Cancel) -> Handled {
+        let tag = cancel.consumer_tag.as_str();
+        let channel = self.channel(at)?;
+        if let Some(reply) = channel.reply_consumer.take_if(|reply| &*reply.tag == tag) {
+            self.reply_addresses.remove(&reply.address);
+        } else if let Some(consumer) = channel.consumers.remove(tag) {
+            self.leave_round(consumer);
+            self.remove_consumer(consumer);
+        }
+        let consumer_tag = cancel.consumer_tag.clone();
+        unless(cancel.nowait, || {
+            AMQPClass::Basic(basic::AMQPMethod::CancelOk(basic::CancelOk { consumer_tag }))
+        })
+    }
+
+    /// Takes a consumer out of its queue. What it has not acked stays unacked.
+    pub(super) fn leave_round(&mut self, key: ConsumerKey) {
+        let Some(consumer) = self.consumers.get(key) else { return };
+        if let Some(queue) = self.topology.queues.get_mut(consumer.queue) {
+            queue.roster.remove(key);
+            if queue.exclusive_consumer == Some(key) {
+                queue.exclusive_consumer = None;
+            }
+            self.make_due(consumer.queue);
+        }
+    }
+
+    /// Forgets a consumer that has left, and a queue that lives as long as its consumers.
+    pub(super) fn remove_consumer(&mut self, key: ConsumerKey) {
+        if let Some(consumer) = self.consumers.remove(key) {
+            self.consumer_left(consumer.queue);
+        }
+    }
+}
+
+pub(super) fn consume_ok(tag: &str) -> AMQPClass {
+    let consumer_tag = short_truncated(tag);
+    AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag }))
+}

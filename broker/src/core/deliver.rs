@@ -1,0 +1,171 @@
+//! From queues to consumers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    ChannelAt, Core, Outgoing,
+    keys::{ConsumerKey, QueueKey},
+    message::Message,
+    output::Output,
+    queue::Stored,
+    session::Delivered,
+    settings::{QueueKind, QueueSettings},
+    timers::Timer,
+};
+
+impl Core {
+    /// Puts a queue in the list of those to deliver from.
+    pub(super) fn make_due(&mut self, key: QueueKey) {
+        if let Some(queue) = self.topology.queues.get_mut(key)
+            && !queue.is_due
+        {
+            queue.is_due = true;
+            self.due.push_back(key);
+        }
+    }
+
+    /// Hands out messages until there are none, or no consumer that is ready.
+    pub(super) fn deliver_from(&mut self, key: QueueKey) {
+        let mut dead = Vec::new();
+        let Some(queue) = self.topology.queues.get_mut(key) else { return };
+        queue.is_due = false;
+        if matches!(queue.queue.settings().kind, QueueKind::Stream { .. }) {
+            return self.deliver_from_stream(key);
+        }
+        while let Some(queue) = self.topology.queues.get_mut(key) {
+            queue.queue.expire(self.now, &mut dead);
+            if queue.queue.ready() == 0 || !queue.roster.peek() {
+                break;
+            }
+            let Some(consumer) = queue.roster.next() else { break };
+            let Some(stored) = queue.queue.take(self.now, &mut dead) else { break };
+            self.hand_over(key, consumer, stored);
+        }
+        self.bury(key, &mut dead);
+        self.watch_messages(key);
+    }
+
+    /// Each consumer of a stream reads on its own.
+    fn deliver_from_stream(&mut self, key: QueueKey) {
+        let Some(queue) = self.topology.queues.get(key) else { return };
+        let consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
+        for consumer in consumers {
+            loop {
+                let Some(reader) = self.consumers.get_mut(consumer) else { break };
+                if reader.blocked {
+                    break;
+                }
+                let Some(queue) = self.topology.queues.get(key) else { return };
+                let Some(stored) =
+                    queue.queue.stream().and_then(|stream| stream.read(reader.cursor)).cloned()
+                else {
+                    break;
+                };
+                reader.cursor = stored.place + 1;
+                self.hand_over(key, consumer, stored);
+            }
+        }
+    }
+
+    /// Sends a message to a consumer.
+    pub(super) fn hand_over(&mut self, key: QueueKey, consumer_key: ConsumerKey, stored: Stored) {
+        let Some(queue) = self.topology.queues.get_mut(key) else { return };
+        let Some(consumer) = self.consumers.get_mut(consumer_key) else { return };
+        let connection = self.connections.get_mut(consumer.connection);
+        let Some(channel) = connection.and_then(|connection| connection.channels.get_mut(&consumer.channel))
+        else {
+            return;
+        };
+        channel.last_tag += 1;
+        let delivery_tag = channel.last_tag;
+        let (message, properties) = content_of(&stored, queue.queue.settings());
+        let output = Output::Deliver {
+            consumer_tag: consumer.tag.clone(),
+            delivery_tag,
+            redelivered: stored.redelivered,
+            properties,
+            message,
+        };
+        self.outputs.push_back(Outgoing {
+            connection: consumer.connection,
+            channel: consumer.channel,
+            output,
+        });
+        if consumer.no_ack {
+            queue.queue.settle(&stored);
+            return;
+        }
+        consumer.used += 1;
+        channel.shared.used += 1;
+        let delivered =
+            Delivered { queue: key, consumer: Some(consumer_key), stored: Some(stored), since: self.now };
+        channel.unacked.push(delivery_tag, delivered);
+        if consumer.used == 1 {
+            queue.roster.set_busy(consumer_key, true);
+        }
+        if consumer.prefetch != 0 && consumer.used >= u32::from(consumer.prefetch) && !consumer.blocked {
+            consumer.blocked = true;
+            queue.roster.block(consumer_key);
+        }
+        let at = ChannelAt { connection: consumer.connection, number: consumer.channel };
+        let is_reached = channel.shared.is_reached();
+        if !channel.watched
+            && let Some(timeout) = self.config.consumer_timeout
+        {
+            channel.watched = true;
+            self.timers.set(self.now.after_millis(timeout), Timer::Unacked(at.connection, at.number));
+        }
+        if is_reached {
+            self.review_consumers(at);
+        }
+    }
+
+    /// Takes all consumers of a channel out of the round, or back into it, as its limits are.
+    pub(super) fn review_consumers(&mut self, at: ChannelAt) {
+        let Ok(channel) = self.channel(at) else { return };
+        let consumers: Vec<ConsumerKey> = channel.consumers.values().copied().collect();
+        for consumer in consumers {
+            self.review_consumer(consumer);
+        }
+    }
+
+    pub(super) fn review_consumer(&mut self, key: ConsumerKey) {
+        let Some(consumer) = self.consumers.get_mut(key) else { return };
+        let Some(connection) = self.connections.get(consumer.connection) else { return };
+        let is_reached =
+            connection.channels.get(&consumer.channel).is_some_and(|channel| channel.shared.is_reached());
+        let is_full = consumer.prefetch != 0 && consumer.used >= u32::from(consumer.prefetch);
+        let blocked = !connection.writable || is_full || is_reached && !consumer.no_ack;
+        if blocked == consumer.blocked {
+            return;
+        }
+        consumer.blocked = blocked;
+        let queue_key = consumer.queue;
+        if let Some(queue) = self.topology.queues.get_mut(queue_key) {
+            if blocked {
+                queue.roster.block(key);
+            } else {
+                queue.roster.unblock(key);
+                self.make_due(queue_key);
+            }
+        }
+    }
+}
+
+/// The message of a delivery, and its properties with the headers that the queue adds.
+pub(super) fn content_of(stored: &Stored, settings: &QueueSettings) -> (Arc<Message>, Bytes) {
+    let message = Arc::clone(&stored.message);
+    let mut added = stored.headers_to_add(settings).peekable();
+    let properties = if added.peek().is_none() {
+        message.properties.clone()
+    } else {
+        let mut headers = message.headers().cloned().unwrap_or_default();
+        for (key, value) in added {
+            headers.insert(key, value);
+        }
+        message.summary.rewrite(&message.properties, &headers, false)
+    };
+    (message, properties)
+}

@@ -1,0 +1,72 @@
+//! `basic.get`.
+
+use actix_pika_actors::wire::method::{AMQPClass, basic};
+
+use super::{
+    ChannelAt, Core, deliver::content_of, dispatch::Handled, error::Failure, names::queue_text,
+    output::Output, permissions::Resource, session::Delivered, settings::QueueKind, timers::Timer,
+    users::Access,
+};
+
+impl Core {
+    pub(super) fn get(&mut self, at: ChannelAt, get: &basic::Get) -> Handled {
+        let name = self.named_queue(at, get.queue.as_str())?;
+        let vhost = self.connection(at)?.vhost;
+        self.check_access(at, Access::Read, Resource::Queue(&name))?;
+        let key = self.find_queue(vhost, &name)?;
+        self.check_lock(at, key)?;
+        let (now, vhost_name) = (self.now, self.topology.vhost_name(vhost));
+        let Some(queue) = self.topology.queues.get_mut(key) else { return Ok(None) };
+        let settings = queue.queue.settings();
+        match settings.kind {
+            QueueKind::Stream { .. } => {
+                let resource = queue_text(&vhost_name, &name);
+                return Err(Failure::connection(
+                    540,
+                    format!("basic.get not supported by stream queues {resource}"),
+                ));
+            }
+            QueueKind::Quorum { .. } if settings.single_active => {
+                let text = format!(
+                    "cannot obtain access to locked {}. basic.get operations are not supported by quorum queues \
+                     with single active consumer",
+                    queue_text(&vhost_name, &name)
+                );
+                return Err(Failure::channel(405, text));
+            }
+            _ => {}
+        }
+        let mut dead = Vec::new();
+        let taken = queue.queue.take(now, &mut dead);
+        let message_count = queue.queue.ready() as u32;
+        let content = taken.as_ref().map(|stored| content_of(stored, queue.queue.settings()));
+        if get.no_ack
+            && let Some(stored) = &taken
+        {
+            queue.queue.settle(stored);
+        }
+        self.bury(key, &mut dead);
+        self.watch_messages(key);
+        self.use_queue(key);
+        let (Some(stored), Some((message, properties))) = (taken, content) else {
+            return Ok(Some(AMQPClass::Basic(basic::AMQPMethod::GetEmpty(basic::GetEmpty {}))));
+        };
+        let timeout = self.config.consumer_timeout;
+        let channel = self.channel(at)?;
+        channel.last_tag += 1;
+        let delivery_tag = channel.last_tag;
+        let redelivered = stored.redelivered;
+        if !get.no_ack {
+            let delivered = Delivered { queue: key, consumer: None, stored: Some(stored), since: now };
+            channel.unacked.push(delivery_tag, delivered);
+            if let Some(timeout) = timeout
+                && !channel.watched
+            {
+                channel.watched = true;
+                self.timers.set(now.after_millis(timeout), Timer::Unacked(at.connection, at.number));
+            }
+        }
+        self.send(at, Output::GetOk { delivery_tag, redelivered, message_count, properties, message });
+        Ok(None)
+    }
+}

@@ -1,0 +1,335 @@
+//! Looking at what is there, for assertions.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use actix_pika_actors::Table;
+
+use super::{
+    Core,
+    keys::{ConnectionId, QueueKey, VhostKey},
+    message::{Message, Name},
+    routing::topic_matches,
+    session::ConnectionInfo,
+    settings::QueueSettings,
+    time::Time,
+    topology::Destination,
+};
+
+/// A queue as it is now.
+#[derive(Clone, Debug)]
+pub struct QueueView {
+    /// The name.
+    pub name: Name,
+    /// Whether it outlives a restart.
+    pub durable: bool,
+    /// Whether it goes with its last consumer.
+    pub auto_delete: bool,
+    /// The connection that it belongs to.
+    pub owner: Option<ConnectionId>,
+    /// The arguments that it was declared with.
+    pub arguments: Table,
+    /// What the arguments say.
+    pub settings: QueueSettings,
+    /// How many messages are ready.
+    pub ready: usize,
+    /// How many messages are delivered and not acked.
+    pub unacked: usize,
+    /// How many consumers there are.
+    pub consumers: usize,
+}
+
+/// A message in a queue, or on its way.
+#[derive(Clone, Debug)]
+pub struct MessageView {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Where it is.
+    pub state: StoredState,
+    /// Whether its next delivery says so, or its last one did.
+    pub redelivered: bool,
+    /// How many deliveries of a quorum queue failed.
+    pub delivery_count: u32,
+}
+
+/// Where a message of a queue is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredState {
+    /// In the queue.
+    Ready,
+    /// Delivered and not acked.
+    Unacked {
+        /// The connection that has it.
+        connection: ConnectionId,
+        /// The channel that has it.
+        channel: u16,
+        /// The delivery tag.
+        delivery_tag: u64,
+    },
+}
+
+/// A consumer as it is now.
+#[derive(Clone, Debug)]
+pub struct ConsumerView {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The channel.
+    pub channel: u16,
+    /// The tag.
+    pub tag: Name,
+    /// The queue.
+    pub queue: Name,
+    /// Its limit of unacked deliveries, 0 for none.
+    pub prefetch: u16,
+    /// How many deliveries it has not acked.
+    pub unacked: u32,
+    /// Whether it acks nothing.
+    pub no_ack: bool,
+    /// Whether it allows no others.
+    pub exclusive: bool,
+    /// Its priority.
+    pub priority: i64,
+    /// Whether it gets messages: not one that waits behind a single active consumer.
+    pub active: bool,
+    /// The arguments that it was started with.
+    pub arguments: Table,
+}
+
+/// A binding as it is now, those of the default exchange included.
+#[derive(Clone, Debug)]
+pub struct BindingView {
+    /// The exchange.
+    pub source: Name,
+    /// The queue or exchange that it leads to.
+    pub destination: Name,
+    /// Whether that is a queue.
+    pub to_queue: bool,
+    /// The routing key.
+    pub key: Name,
+    /// The arguments.
+    pub arguments: Table,
+}
+
+/// A publish that the broker took.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// When.
+    pub at: Time,
+    /// By whom.
+    pub connection: ConnectionId,
+    /// What.
+    pub message: Arc<Message>,
+}
+
+/// The last publishes.
+#[derive(Debug)]
+pub(crate) struct PublishLog {
+    max: usize,
+    entries: VecDeque<Published>,
+}
+
+impl PublishLog {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, entries: VecDeque::new() }
+    }
+
+    pub(crate) fn record(&mut self, at: Time, connection: ConnectionId, message: &Arc<Message>) {
+        if self.max == 0 {
+            return;
+        }
+        if self.entries.len() >= self.max {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(Published { at, connection, message: Arc::clone(message) });
+    }
+}
+
+impl Core {
+    /// Returns the queues of a virtual host, by name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert_eq!(Core::new(CoreConfig::default()).queues("/").len(), 0);
+    /// ```
+    pub fn queues(&self, vhost: &str) -> Vec<QueueView> {
+        let Some(vhost) = self.topology.vhost(vhost).and_then(|key| self.topology.vhosts.get(key)) else {
+            return Vec::new();
+        };
+        vhost.queues.values().filter_map(|key| self.queue_view(*key)).collect()
+    }
+
+    /// Returns a queue.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert!(Core::new(CoreConfig::default()).queue("/", "q").is_none());
+    /// ```
+    pub fn queue(&self, vhost: &str, name: &str) -> Option<QueueView> {
+        self.queue_view(self.topology.queue(self.topology.vhost(vhost)?, name)?)
+    }
+
+    fn queue_view(&self, key: QueueKey) -> Option<QueueView> {
+        let queue = self.topology.queues.get(key)?;
+        Some(QueueView {
+            name: queue.name.clone(),
+            durable: queue.durable,
+            auto_delete: queue.auto_delete,
+            owner: queue.owner,
+            arguments: queue.arguments.clone(),
+            settings: queue.queue.settings().clone(),
+            ready: queue.queue.ready(),
+            unacked: queue.queue.unacked(),
+            consumers: queue.roster.len(),
+        })
+    }
+
+    /// Returns the messages of a queue: the unacked ones, then those that are ready, in the order of delivery.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert!(Core::new(CoreConfig::default()).messages("/", "q").is_empty());
+    /// ```
+    pub fn messages(&self, vhost: &str, queue: &str) -> Vec<MessageView> {
+        let key = self.topology.vhost(vhost).and_then(|vhost| self.topology.queue(vhost, queue));
+        let Some((key, queue)) = key.and_then(|key| Some((key, self.topology.queues.get(key)?))) else {
+            return Vec::new();
+        };
+        let mut views = Vec::new();
+        for (connection, record) in &self.connections {
+            for (number, channel) in &record.channels {
+                for (delivery_tag, delivered) in channel.unacked.iter() {
+                    let Some(stored) = delivered.stored.as_ref().filter(|_| delivered.queue == key) else {
+                        continue;
+                    };
+                    views.push(MessageView {
+                        message: Arc::clone(&stored.message),
+                        state: StoredState::Unacked { connection, channel: *number, delivery_tag },
+                        redelivered: stored.redelivered,
+                        delivery_count: stored.delivery_count,
+                    });
+                }
+            }
+        }
+        views.extend(queue.queue.iter().map(|stored| MessageView {
+            message: Arc::clone(&stored.message),
+            state: StoredState::Ready,
+            redelivered: stored.redelivered,
+            delivery_count: stored.delivery_count,
+        }));
+        views
+    }
+
+    /// Returns the consumers in a virtual host.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert!(Core::new(CoreConfig::default()).consumers("/").is_empty());
+    /// ```
+    pub fn consumers(&self, vhost: &str) -> Vec<ConsumerView> {
+        let Some(vhost) = self.topology.vhost(vhost) else { return Vec::new() };
+        self.consumers
+            .iter()
+            .filter_map(|(key, consumer)| {
+                let queue = self.topology.queues.get(consumer.queue).filter(|queue| queue.vhost == vhost)?;
+                let active = !queue.queue.settings().single_active || queue.roster.active() == Some(key);
+                Some(ConsumerView {
+                    connection: consumer.connection,
+                    channel: consumer.channel,
+                    tag: consumer.tag.clone(),
+                    queue: queue.name.clone(),
+                    prefetch: consumer.prefetch,
+                    unacked: consumer.used,
+                    no_ack: consumer.no_ack,
+                    exclusive: consumer.exclusive,
+                    priority: consumer.priority,
+                    active,
+                    arguments: consumer.arguments.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// Returns the bindings in a virtual host, by source.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert!(Core::new(CoreConfig::default()).bindings("/").is_empty());
+    /// ```
+    pub fn bindings(&self, vhost: &str) -> Vec<BindingView> {
+        let Some(vhost) = self.topology.vhost(vhost) else { return Vec::new() };
+        self.exchanges_of(vhost)
+            .flat_map(|exchange| exchange.router.bindings().map(move |binding| (exchange, binding)))
+            .filter_map(|(exchange, binding)| {
+                let (destination, to_queue) = match binding.destination {
+                    Destination::Queue(key) => (self.topology.queues.get(key)?.name.clone(), true),
+                    Destination::Exchange(key) => (self.topology.exchanges.get(key)?.name.clone(), false),
+                };
+                Some(BindingView {
+                    source: exchange.name.clone(),
+                    destination,
+                    to_queue,
+                    key: binding.key.clone(),
+                    arguments: binding.arguments.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn exchanges_of(&self, vhost: VhostKey) -> impl Iterator<Item = &super::topology::Exchange> {
+        let vhost = self.topology.vhosts.get(vhost);
+        vhost
+            .into_iter()
+            .flat_map(|vhost| vhost.exchanges.values())
+            .filter_map(|key| self.topology.exchanges.get(*key))
+    }
+
+    /// Returns whether there is an exchange.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert!(Core::new(CoreConfig::default()).has_exchange("/", "amq.topic"));
+    /// ```
+    pub fn has_exchange(&self, vhost: &str, name: &str) -> bool {
+        self.topology.vhost(vhost).is_some_and(|vhost| self.topology.exchange(vhost, name).is_some())
+    }
+
+    /// Returns how many messages an exchange of type `x-delayed-message` holds back.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert_eq!(Core::new(CoreConfig::default()).delayed("/", "x"), 0);
+    /// ```
+    pub fn delayed(&self, vhost: &str, exchange: &str) -> usize {
+        let key = self.topology.vhost(vhost).and_then(|vhost| self.topology.exchange(vhost, exchange));
+        key.map_or(0, |key| self.delayed.of(key))
+    }
+
+    /// Returns the open connections.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert_eq!(Core::new(CoreConfig::default()).connections().count(), 0);
+    /// ```
+    pub fn connections(&self) -> impl Iterator<Item = (ConnectionId, &ConnectionInfo)> {
+        self.connections.iter().map(|(key, connection)| (key, &connection.info))
+    }
+
+    /// Returns the last publishes whose routing key matches a pattern of a topic exchange, oldest first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// let core = Core::new(CoreConfig::default());
+    /// assert_eq!(core.published("orders.#").count(), 0);
+    /// ```
+    pub fn published<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = &'a Published> {
+        self.log.entries.iter().filter(move |entry| topic_matches(pattern, &entry.message.routing_key))
+    }
+}

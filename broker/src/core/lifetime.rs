@@ -1,0 +1,94 @@
+//! The end of queues: deleted, without consumers, or unused for too long.
+
+use std::collections::VecDeque;
+
+use actix_pika_actors::wire::{
+    method::{AMQPClass, basic},
+    short::short_truncated,
+};
+
+use super::{
+    ChannelAt, Core, Outgoing,
+    keys::{ConsumerKey, QueueKey},
+    output::Output,
+    timers::Timer,
+    topology::Destination,
+};
+
+impl Core {
+    /// Removes a queue and all that hangs on it. Returns how many messages were ready.
+    pub(super) fn remove_queue(&mut self, key: QueueKey) -> usize {
+        let Some(queue) = self.topology.queues.remove(key) else { return 0 };
+        if let Some(vhost) = self.topology.vhosts.get_mut(queue.vhost) {
+            vhost.queues.remove(&queue.name);
+        }
+        self.unbind_destination(queue.vhost, Destination::Queue(key));
+        let consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
+        for consumer in consumers {
+            self.cancel_by_broker(consumer);
+        }
+        queue.queue.ready()
+    }
+
+    /// Ends a consumer whose queue is gone, and tells its client if that wants to know.
+    pub(super) fn cancel_by_broker(&mut self, key: ConsumerKey) {
+        let Some(consumer) = self.consumers.remove(key) else { return };
+        let at = ChannelAt { connection: consumer.connection, number: consumer.channel };
+        if let Ok(channel) = self.channel(at) {
+            channel.consumers.remove(&consumer.tag);
+        }
+        if self.connections.get(at.connection).is_some_and(|connection| connection.info.cancel_notify) {
+            let consumer_tag = short_truncated(&consumer.tag);
+            let cancel = basic::AMQPMethod::Cancel(basic::Cancel { consumer_tag, nowait: true });
+            let output = Output::Method(AMQPClass::Basic(cancel));
+            // After the reply to the method that deletes the queue.
+            self.notices.push_back(Outgoing { connection: at.connection, channel: at.number, output });
+        }
+    }
+
+    pub(super) fn send_notices(&mut self) {
+        let notices: VecDeque<Outgoing> = std::mem::take(&mut self.notices);
+        self.outputs.extend(notices);
+    }
+
+    /// A consumer of a queue is gone: an auto-delete queue goes with its last one, another one may expire.
+    pub(super) fn consumer_left(&mut self, key: QueueKey) {
+        let Some(queue) = self.topology.queues.get(key) else { return };
+        if queue.roster.len() > 0 {
+            return;
+        }
+        if queue.auto_delete && queue.had_consumer {
+            self.remove_queue(key);
+        } else {
+            self.use_queue(key);
+        }
+    }
+
+    /// Starts the time of `x-expires` anew, which runs while there are no consumers.
+    pub(super) fn use_queue(&mut self, key: QueueKey) {
+        let Some(queue) = self.topology.queues.get_mut(key) else { return };
+        let Some(expires) = queue.expires else { return };
+        let until = self.now.after_millis(expires);
+        queue.idle_until = (queue.roster.len() == 0).then_some(until);
+        if queue.idle_until.is_some() && !queue.idle_timer {
+            queue.idle_timer = true;
+            self.timers.set(until, Timer::Idle(key));
+        }
+    }
+
+    /// The timer of `x-expires`.
+    pub(super) fn expire_queue(&mut self, key: QueueKey) {
+        let Some(queue) = self.topology.queues.get_mut(key) else { return };
+        queue.idle_timer = false;
+        match queue.idle_until {
+            Some(until) if until <= self.now => {
+                self.remove_queue(key);
+            }
+            Some(until) => {
+                queue.idle_timer = true;
+                self.timers.set(until, Timer::Idle(key));
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Checks of what a user may do, with the texts of RabbitMQ.
+
+use super::{
+    ChannelAt, Core,
+    error::Failure,
+    names::{DEFAULT_EXCHANGE, exchange_text, queue_text},
+    users::Access,
+};
+
+/// An entity by its kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Resource<'a> {
+    Queue(&'a str),
+    Exchange(&'a str),
+}
+
+impl Core {
+    /// Checks that the user of a connection may use an entity.
+    pub(super) fn check_access(
+        &self,
+        at: ChannelAt,
+        access: Access,
+        resource: Resource<'_>,
+    ) -> Result<(), Failure> {
+        let info = &self.connection(at)?.info;
+        let (Resource::Queue(name) | Resource::Exchange(name)) = resource;
+        if self.users.may(&info.user, &info.vhost, access, name) {
+            return Ok(());
+        }
+        let resource = match resource {
+            Resource::Queue(name) => queue_text(&info.vhost, name),
+            Resource::Exchange("") => exchange_text(&info.vhost, DEFAULT_EXCHANGE),
+            Resource::Exchange(name) => exchange_text(&info.vhost, name),
+        };
+        let what = if self.rules.refusal_names_access {
+            format!("{} access", access.as_str())
+        } else {
+            "access".into()
+        };
+        Err(Failure::channel(403, format!("{what} to {resource} refused for user '{}'", info.user)))
+    }
+
+    /// Checks that the user of a connection may use a routing key at a topic exchange.
+    pub(super) fn check_topic(
+        &self,
+        at: ChannelAt,
+        access: Access,
+        exchange: &str,
+        key: &str,
+    ) -> Result<(), Failure> {
+        let info = &self.connection(at)?.info;
+        if self.users.may_use_topic(&info.user, &info.vhost, access, exchange, key) {
+            return Ok(());
+        }
+        let what = if self.rules.refusal_names_access {
+            format!("{} access", access.as_str())
+        } else {
+            "access".into()
+        };
+        // RabbitMQ names the kind of the resource, which is a topic here.
+        let text = format!(
+            "{what} to topic '{key}' in exchange topic '{exchange}' in vhost '{}' refused for user '{}'",
+            info.vhost, info.user
+        );
+        Err(Failure::channel(403, text))
+    }
+}

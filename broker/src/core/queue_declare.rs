@@ -1,0 +1,260 @@
+//! `queue.declare`.
+
+use actix_pika_actors::{
+    Table, Value,
+    wire::{
+        field_table::from_field_table,
+        method::{AMQPClass, queue},
+        short::short_truncated,
+    },
+};
+
+use super::{
+    ChannelAt, Core, arguments,
+    dispatch::{Handled, unless},
+    error::Failure,
+    exchange_methods::same_field,
+    keys::{QueueKey, VhostKey},
+    message::Name,
+    names::{REPLY_TO, is_reserved, queue_text, strip},
+    permissions::Resource,
+    queue::{Queue, Roster, Turns},
+    routing::Binding,
+    settings::QueueKind,
+    term::type_name,
+    topology::{DeadLetterTo, Destination, QueueRecord},
+    users::Access,
+};
+
+const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+const QUEUE_TYPE: &str = "x-queue-type";
+
+impl Core {
+    pub(super) fn declare_queue(&mut self, at: ChannelAt, declare: &queue::Declare) -> Handled {
+        let vhost = self.connection(at)?.vhost;
+        let name = strip(declare.queue.as_str());
+        if name.starts_with(REPLY_TO) {
+            return self.declare_reply_address(at, vhost, &name, declare.nowait);
+        }
+        let key = if declare.passive {
+            self.declare_passively(at, vhost, &name)?
+        } else {
+            self.declare_actively(at, vhost, &name, declare)?
+        };
+        let Some(queue) = self.topology.queues.get(key) else { return Ok(None) };
+        let (messages, consumers) = queue.counts();
+        let name = queue.name.clone();
+        self.channel(at)?.last_queue = Some(name.clone());
+        unless(declare.nowait, || declare_ok(&name, messages, consumers))
+    }
+
+    fn declare_passively(&mut self, at: ChannelAt, vhost: VhostKey, name: &str) -> Result<QueueKey, Failure> {
+        if self.rules.passive_needs_permission {
+            let access = [Access::Configure, Access::Write, Access::Read];
+            let refused = |access: Access| self.check_access(at, access, Resource::Queue(name)).is_err();
+            if access.into_iter().all(refused) {
+                self.check_access(at, Access::Configure, Resource::Queue(name))?;
+            }
+        }
+        let queue = self.find_queue(vhost, name)?;
+        self.check_lock(at, queue)?;
+        self.use_queue(queue);
+        Ok(queue)
+    }
+
+    fn declare_actively(
+        &mut self,
+        at: ChannelAt,
+        vhost: VhostKey,
+        name: &str,
+        declare: &queue::Declare,
+    ) -> Result<QueueKey, Failure> {
+        let mut arguments = from_field_table(&declare.arguments);
+        self.add_default_type(vhost, declare, &mut arguments);
+        let name: Name = if name.is_empty() {
+            if let Some(kind @ ("quorum" | "stream")) = arguments.get(QUEUE_TYPE).and_then(Value::as_str) {
+                let text = format!("Cannot declare a server-named queue for type rabbit_{kind}_queue");
+                return Err(Failure::channel(406, text));
+            }
+            self.names.generate("amq.gen")
+        } else if is_reserved(name) {
+            return Err(Failure::channel(
+                403,
+                format!("queue name '{name}' contains reserved prefix 'amq.*'"),
+            ));
+        } else {
+            name.into()
+        };
+        self.check_access(at, Access::Configure, Resource::Queue(&name))?;
+        match self.topology.queue(vhost, &name) {
+            Some(queue) => {
+                self.check_same_queue(at, queue, declare, &arguments)?;
+                self.use_queue(queue);
+                Ok(queue)
+            }
+            None => self.declare_new_queue(at, vhost, name, declare, arguments),
+        }
+    }
+
+    /// The type that the virtual host gives to queues without one, unless it does not fit.
+    fn add_default_type(&self, vhost: VhostKey, declare: &queue::Declare, arguments: &mut Table) {
+        let Some(default) =
+            self.topology.vhosts.get(vhost).and_then(|vhost| vhost.default_queue_type.as_ref())
+        else {
+            return;
+        };
+        let fits = &**default == "classic" || declare.durable && !declare.exclusive && !declare.auto_delete;
+        if fits && !arguments.contains_key(QUEUE_TYPE) {
+            arguments.insert(QUEUE_TYPE, &**default);
+        }
+    }
+
+    fn check_same_queue(
+        &self,
+        at: ChannelAt,
+        key: QueueKey,
+        declare: &queue::Declare,
+        arguments: &Table,
+    ) -> Result<(), Failure> {
+        let Some(queue) = self.topology.queues.get(key) else { return Ok(()) };
+        let vhost = self.topology.vhost_name(queue.vhost);
+        let owner = declare.exclusive.then_some(at.connection);
+        if queue.owner != owner {
+            return Err(locked(&vhost, &queue.name));
+        }
+        let resource = queue_text(&vhost, &queue.name);
+        same_field("durable", &resource, queue.durable, declare.durable && !declare.exclusive)?;
+        same_field("auto_delete", &resource, queue.auto_delete, declare.auto_delete)?;
+        arguments::same_queue(&queue.arguments, arguments, queue.queue.settings(), &resource)
+    }
+
+    fn declare_new_queue(
+        &mut self,
+        at: ChannelAt,
+        vhost: VhostKey,
+        name: Name,
+        declare: &queue::Declare,
+        arguments: Table,
+    ) -> Result<QueueKey, Failure> {
+        let resource = queue_text(&self.topology.vhost_name(vhost), &name);
+        match arguments.get(DEAD_LETTER_EXCHANGE) {
+            None => {}
+            Some(Value::LongString(exchange)) => {
+                self.check_access(at, Access::Read, Resource::Queue(&name))?;
+                self.check_access(at, Access::Write, Resource::Exchange(&exchange.to_string_lossy()))?;
+            }
+            Some(other) => {
+                let text = format!(
+                    "invalid type '{}' for arg '{DEAD_LETTER_EXCHANGE}' in {resource}",
+                    type_name(other)
+                );
+                return Err(Failure::channel(406, text));
+            }
+        }
+        let durable = declare.durable && !declare.exclusive;
+        let flags =
+            arguments::QueueFlags { durable, exclusive: declare.exclusive, auto_delete: declare.auto_delete };
+        let checked = arguments::queue(&arguments, self.config.line, flags, &resource)?;
+        let is_quorum = matches!(checked.settings.kind, QueueKind::Quorum { .. });
+        let turns = if checked.settings.single_active {
+            Turns::SingleActive { by_priority: is_quorum && self.rules.single_active_by_priority }
+        } else {
+            Turns::All
+        };
+        let record = QueueRecord {
+            name: name.clone(),
+            vhost,
+            durable,
+            auto_delete: declare.auto_delete,
+            owner: declare.exclusive.then_some(at.connection),
+            arguments,
+            queue: Queue::new(checked.settings),
+            roster: Roster::new(turns),
+            had_consumer: false,
+            exclusive_consumer: None,
+            expires: checked.expires,
+            idle_until: None,
+            idle_timer: false,
+            dead_letter: checked.dead_letter.map(|(exchange, key)| DeadLetterTo { exchange, key }),
+            timer: None,
+            is_due: false,
+        };
+        let key = self.topology.queues.insert(record);
+        if let Some(vhost) = self.topology.vhosts.get_mut(vhost) {
+            vhost.queues.insert(name.clone(), key);
+        }
+        self.bind_to_default(vhost, key, &name);
+        self.use_queue(key);
+        Ok(key)
+    }
+
+    /// Each queue is bound to the default exchange by its name.
+    fn bind_to_default(&mut self, vhost: VhostKey, queue: QueueKey, name: &Name) {
+        let Some(default) = self.topology.exchange(vhost, "") else { return };
+        if let Some(default) = self.topology.exchanges.get_mut(default) {
+            let binding = Binding {
+                destination: Destination::Queue(queue),
+                key: name.clone(),
+                arguments: Table::new(),
+            };
+            default.router.bind(binding);
+        }
+    }
+
+    /// Checks that a queue is not another connection's.
+    pub(super) fn check_lock(&self, at: ChannelAt, queue: QueueKey) -> Result<(), Failure> {
+        match self.topology.queues.get(queue) {
+            Some(queue) if queue.owner.is_some_and(|owner| owner != at.connection) => {
+                Err(locked(&self.topology.vhost_name(queue.vhost), &queue.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns a queue, or the error that there is none.
+    pub(super) fn find_queue(&self, vhost: VhostKey, name: &str) -> Result<QueueKey, Failure> {
+        self.topology.queue(vhost, name).ok_or_else(|| {
+            Failure::channel(404, format!("no {}", queue_text(&self.topology.vhost_name(vhost), name)))
+        })
+    }
+
+    /// Returns the name of a queue in a method, where an empty one is the last declared.
+    pub(super) fn named_queue(&mut self, at: ChannelAt, name: &str) -> Result<Name, Failure> {
+        if !name.is_empty() {
+            return Ok(name.into());
+        }
+        self.channel(at)?
+            .last_queue
+            .clone()
+            .ok_or_else(|| Failure::channel(404, "no previously declared queue"))
+    }
+}
+
+impl QueueRecord {
+    /// The counts of messages and consumers in a `declare-ok`.
+    pub(super) fn counts(&self) -> (u32, u32) {
+        let settings = self.queue.settings();
+        if matches!(settings.kind, QueueKind::Stream { .. }) {
+            return (0, 0);
+        }
+        let consumers = match settings.kind {
+            QueueKind::Quorum { .. } if settings.single_active => usize::from(self.roster.active().is_some()),
+            _ => self.roster.len(),
+        };
+        (self.queue.ready() as u32, consumers as u32)
+    }
+}
+
+pub(super) fn declare_ok(name: &str, message_count: u32, consumer_count: u32) -> AMQPClass {
+    let queue = short_truncated(name);
+    AMQPClass::Queue(queue::AMQPMethod::DeclareOk(queue::DeclareOk { queue, message_count, consumer_count }))
+}
+
+fn locked(vhost: &str, name: &str) -> Failure {
+    let text = format!(
+        "cannot obtain exclusive access to locked {}. It could be originally declared on another connection or the \
+         exclusive property value does not match that of the original declaration.",
+        queue_text(vhost, name)
+    );
+    Failure::channel(405, text)
+}

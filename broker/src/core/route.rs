@@ -1,0 +1,32 @@
+//! Which queues a message goes to.
+
+use super::{
+    Core,
+    keys::{ExchangeKey, QueueKey},
+    message::Message,
+    routing::{Graph, Router},
+    topology::{Destination, Topology},
+};
+
+impl Graph for Topology {
+    type Exchange = ExchangeKey;
+    type Queue = QueueKey;
+
+    fn router(&self, exchange: ExchangeKey) -> Option<&Router<Destination>> {
+        self.exchanges.get(exchange).map(|exchange| &exchange.router)
+    }
+
+    fn alternate(&self, exchange: ExchangeKey) -> Option<ExchangeKey> {
+        let exchange = self.exchanges.get(exchange)?;
+        self.exchange(exchange.vhost, exchange.alternate.as_deref()?)
+    }
+}
+
+impl Core {
+    /// Routes a message by its key and the keys of its `CC` and `BCC`.
+    pub(super) fn route(&mut self, exchange: ExchangeKey, message: &Message) -> Vec<QueueKey> {
+        let mut queues = Vec::new();
+        self.walk.route(&self.topology, exchange, message.keys().map(|key| &**key), message, &mut queues);
+        queues
+    }
+}

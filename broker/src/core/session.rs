@@ -1,0 +1,163 @@
+//! Connections, their channels and their consumers.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix_pika_actors::Table;
+
+use super::{
+    confirms::Confirms,
+    keys::{ConsumerKey, QueueKey, VhostKey},
+    message::{Message, Name},
+    queue::Stored,
+    time::Time,
+    unacked::Unacked,
+};
+
+/// What a connection is opened with.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// The user, who is authenticated.
+    pub user: Name,
+    /// The virtual host.
+    pub vhost: Name,
+    /// The client has the capability `consumer_cancel_notify`.
+    pub cancel_notify: bool,
+    /// How many channels may be open at once, or 0 for no limit.
+    pub channel_max: u16,
+    /// The name that the client gave, or its address.
+    pub name: Name,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) info: ConnectionInfo,
+    pub(crate) vhost: VhostKey,
+    pub(crate) channels: BTreeMap<u16, Channel>,
+    /// Its socket takes what is sent.
+    pub(crate) writable: bool,
+}
+
+/// What may be done with the frames of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelState {
+    /// It was never opened, or is closed.
+    Closed,
+    /// It is open.
+    Open,
+    /// The broker has closed it, and the client's `close-ok` is due.
+    Closing,
+}
+
+/// A channel.
+#[derive(Debug, Default)]
+pub(crate) struct Channel {
+    /// The broker has closed it, and `close-ok` is due.
+    pub(crate) closing: bool,
+    pub(crate) mode: Mode,
+    /// The last delivery tag.
+    pub(crate) last_tag: u64,
+    pub(crate) unacked: Unacked<Delivered>,
+    pub(crate) consumers: BTreeMap<Name, ConsumerKey>,
+    /// The limit of consumers that are started from now on, 0 for none.
+    pub(crate) prefetch: u16,
+    /// The limit that the consumers share.
+    pub(crate) shared: SharedLimit,
+    pub(crate) last_queue: Name0,
+    pub(crate) reply_consumer: Option<ReplyConsumer>,
+    /// The timer for unacked deliveries is set.
+    pub(crate) watched: bool,
+}
+
+/// A name that is empty at first.
+pub(crate) type Name0 = Option<Name>;
+
+/// A limit of unacked deliveries for all consumers of a channel.
+#[derive(Debug, Default)]
+pub(crate) struct SharedLimit {
+    /// 0 for none.
+    pub(crate) limit: u16,
+    pub(crate) used: u32,
+}
+
+impl SharedLimit {
+    pub(crate) fn is_reached(&self) -> bool {
+        self.limit != 0 && self.used >= u32::from(self.limit)
+    }
+}
+
+/// What confirms a publish.
+#[derive(Debug, Default)]
+pub(crate) enum Mode {
+    #[default]
+    Plain,
+    Confirm(Confirms),
+    Transaction(Transaction),
+}
+
+/// What a commit brings about.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    pub(crate) publishes: Vec<Routed>,
+    pub(crate) settled: Vec<(Settle, Vec<(u64, Delivered)>)>,
+}
+
+/// A message and the queues that it goes to.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    pub(crate) message: Arc<Message>,
+    pub(crate) mandatory: bool,
+    pub(crate) queues: Vec<QueueKey>,
+    /// A reply was delivered to an address of direct reply-to, which counts as a queue.
+    pub(crate) replied: bool,
+}
+
+/// How a delivery is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settle {
+    Ack,
+    /// `basic.nack` or `basic.reject`
+    Discard,
+    /// `basic.nack` with requeue
+    Nack,
+    /// `basic.reject` with requeue
+    Reject,
+}
+
+/// A delivery that is not settled.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) queue: QueueKey,
+    /// None for what `basic.get` took.
+    pub(crate) consumer: Option<ConsumerKey>,
+    /// None once the queue took it back because it was not settled in time.
+    pub(crate) stored: Option<Stored>,
+    pub(crate) since: Time,
+}
+
+/// The consumer of direct reply-to.
+#[derive(Debug)]
+pub(crate) struct ReplyConsumer {
+    pub(crate) tag: Name,
+    pub(crate) address: Name,
+}
+
+/// A consumer.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) connection: super::keys::ConnectionId,
+    pub(crate) channel: u16,
+    pub(crate) tag: Name,
+    pub(crate) queue: QueueKey,
+    pub(crate) no_ack: bool,
+    pub(crate) exclusive: bool,
+    /// 0 for none.
+    pub(crate) prefetch: u16,
+    pub(crate) used: u32,
+    pub(crate) priority: i64,
+    pub(crate) arguments: Table,
+    /// It is not in the round.
+    pub(crate) blocked: bool,
+    /// The next offset of a stream.
+    pub(crate) cursor: u64,
+}

@@ -1,0 +1,166 @@
+//! `basic.ack`, `nack`, `reject` and `recover`.
+
+use std::collections::BTreeMap;
+
+use actix_pika_actors::wire::method::{AMQPClass, basic};
+
+use super::{
+    ChannelAt, Core,
+    dispatch::Handled,
+    error::Failure,
+    keys::{ConsumerKey, QueueKey},
+    queue::{Dead, Reason, Return, Stored},
+    session::{Delivered, Mode, Settle},
+};
+
+/// Who held deliveries that come back together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    /// Each `basic.get` is a consumer of its own.
+    Get(u64),
+    Consumer(ConsumerKey),
+}
+
+impl Core {
+    pub(super) fn settle(&mut self, at: ChannelAt, tag: u64, multiple: bool, how: Settle) -> Handled {
+        let channel = self.channel(at)?;
+        let unknown = || Failure::channel(406, format!("unknown delivery tag {tag}"));
+        if !multiple {
+            let delivered = channel.unacked.take(tag).ok_or_else(unknown)?;
+            if let Mode::Transaction(transaction) = &mut channel.mode {
+                transaction.settled.push((how, vec![(tag, delivered)]));
+            } else if how == Settle::Ack {
+                self.ack(at, delivered);
+            } else {
+                self.settle_now(at, how, vec![(tag, delivered)]);
+            }
+            return Ok(None);
+        }
+        let taken = channel.unacked.take_up_to(tag).ok_or_else(unknown)?;
+        match &mut channel.mode {
+            Mode::Transaction(transaction) => transaction.settled.push((how, taken)),
+            _ => self.settle_now(at, how, taken),
+        }
+        Ok(None)
+    }
+
+    /// Settles deliveries that are no longer in the list of their channel.
+    pub(super) fn settle_now(&mut self, at: ChannelAt, how: Settle, taken: Vec<(u64, Delivered)>) {
+        match how {
+            Settle::Ack => {
+                for (_, delivered) in taken {
+                    self.ack(at, delivered);
+                }
+            }
+            Settle::Discard => {
+                for (_, delivered) in taken {
+                    self.discard(at, delivered);
+                }
+            }
+            Settle::Nack => self.requeue(at, taken, Return::Nack),
+            Settle::Reject => self.requeue(at, taken, Return::Reject),
+        }
+    }
+
+    fn ack(&mut self, at: ChannelAt, delivered: Delivered) {
+        if let Some(stored) = &delivered.stored
+            && let Some(queue) = self.topology.queues.get_mut(delivered.queue)
+        {
+            queue.queue.settle(stored);
+        }
+        self.release(at, &delivered);
+    }
+
+    fn discard(&mut self, at: ChannelAt, mut delivered: Delivered) {
+        if let Some(stored) = delivered.stored.take()
+            && let Some(queue) = self.topology.queues.get_mut(delivered.queue)
+        {
+            let is_stream = queue.queue.stream().is_some();
+            queue.queue.settle(&stored);
+            if !is_stream {
+                self.dead.push_back((delivered.queue, Dead { stored, reason: Reason::Rejected }));
+            }
+        }
+        self.release(at, &delivered);
+    }
+
+    /// Gives the place of a delivery in the limits back.
+    fn release(&mut self, at: ChannelAt, delivered: &Delivered) {
+        let Some(key) = delivered.consumer else { return };
+        let mut was_reached = false;
+        if let Ok(channel) = self.channel(at) {
+            was_reached = channel.shared.is_reached();
+            channel.shared.used = channel.shared.used.saturating_sub(1);
+        }
+        if let Some(consumer) = self.consumers.get_mut(key) {
+            consumer.used = consumer.used.saturating_sub(1);
+            if consumer.used == 0
+                && let Some(queue) = self.topology.queues.get_mut(consumer.queue)
+            {
+                queue.roster.set_busy(key, false);
+                // Another consumer may be the active one now.
+                if queue.queue.settings().single_active {
+                    self.make_due(delivered.queue);
+                }
+            }
+            if self.consumers.get(key).is_some_and(|consumer| consumer.blocked) {
+                self.review_consumer(key);
+            }
+        }
+        if was_reached {
+            self.review_consumers(at);
+        }
+    }
+
+    /// Puts deliveries back into their queues, in the order of their tags.
+    pub(super) fn requeue(&mut self, at: ChannelAt, taken: Vec<(u64, Delivered)>, why: Return) {
+        let mut returned: BTreeMap<(QueueKey, Holder), Vec<Stored>> = BTreeMap::new();
+        for (tag, mut delivered) in taken {
+            let holder = delivered.consumer.map_or(Holder::Get(tag), Holder::Consumer);
+            if let Some(stored) = delivered.stored.take() {
+                returned.entry((delivered.queue, holder)).or_default().push(stored);
+            }
+            self.release(at, &delivered);
+        }
+        for ((queue, _), stored) in returned {
+            self.return_to(queue, stored, why);
+        }
+    }
+
+    /// Puts the deliveries of a channel that ends back into their queues.
+    pub(super) fn take_back(&mut self, taken: Vec<(u64, Delivered)>, why: Return) {
+        let mut returned: BTreeMap<QueueKey, Vec<Stored>> = BTreeMap::new();
+        for (_, delivered) in taken {
+            if let Some(stored) = delivered.stored {
+                returned.entry(delivered.queue).or_default().push(stored);
+            }
+        }
+        for (queue, stored) in returned {
+            self.return_to(queue, stored, why);
+        }
+    }
+
+    pub(super) fn return_to(&mut self, key: QueueKey, returned: Vec<Stored>, why: Return) {
+        let Some(queue) = self.topology.queues.get_mut(key) else { return };
+        let mut dead = Vec::new();
+        if queue.queue.stream().is_some() {
+            for stored in &returned {
+                queue.queue.settle(stored);
+            }
+        } else {
+            queue.queue.requeue(self.now, returned, why, &mut dead);
+        }
+        self.bury(key, &mut dead);
+        self.watch_messages(key);
+        self.make_due(key);
+    }
+
+    pub(super) fn recover(&mut self, at: ChannelAt, requeue: bool, reply: bool) -> Handled {
+        if !requeue {
+            return Err(Failure::connection(540, "requeue=false"));
+        }
+        let taken = self.channel(at)?.unacked.take_all();
+        self.requeue(at, taken, Return::Recover);
+        Ok(reply.then(|| AMQPClass::Basic(basic::AMQPMethod::RecoverOk(basic::RecoverOk {}))))
+    }
+}
