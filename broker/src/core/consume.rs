@@ -63,7 +63,7 @@ impl Core {
         let mut cursor = 0;
         match settings.kind {
             QueueKind::Classic { .. } => {
-                let others = queue.roster.len() > 0;
+                let others = !queue.roster.is_empty();
                 let taken = queue.exclusive_consumer.is_some()
                     || consume.exclusive && (others || settings.single_active);
                 if taken {
@@ -96,7 +96,7 @@ impl Core {
                     return Err(Failure::connection(540, format!("{resource} does not support global qos")));
                 }
                 if let Some(stream) = queue.queue.stream() {
-                    cursor = stream.start(offset);
+                    cursor = stream.start(offset, self.now, self.config.unix_start);
                 }
             }
         }

@@ -1,23 +1,133 @@
+//! Dead letters: the message that a queue publishes when one of its messages dies, and `x-death`.
+
+use actix_pika_actors::{Table, Value};
+
 use super::{
     line::Rules,
     message::{Message, Name},
     queue::Dead,
 };
+
+const DEATHS: &str = "x-death";
+
+/// Where and why a message died.
+struct Death<'a> {
+    queue: &'a str,
+    reason: &'static str,
+}
+
+impl Death<'_> {
+    fn is(&self, entry: &Table) -> bool {
+        text(entry, "queue") == Some(self.queue.as_bytes())
+            && text(entry, "reason") == Some(self.reason.as_bytes())
+    }
+}
+
+fn text<'a>(entry: &'a Table, key: &str) -> Option<&'a [u8]> {
+    if let Some(Value::LongString(text)) = entry.get(key) { Some(text.as_bytes()) } else { None }
+}
+
+/// Returns the message that is published to the exchange `to` for one that died in `queue`; `key` is the routing key, if
+/// the queue has one for its dead letters. Without it, the message keeps its key and its further keys.
 pub(crate) fn next_message(
-    _: &'static Rules,
+    rules: &'static Rules,
     dead: &Dead,
-    _: &str,
+    queue: &str,
     to: &Name,
     key: Option<&Name>,
-    _: u64,
+    unix_seconds: u64,
 ) -> Message {
-    let mut m = dead.stored.message.copy();
-    m.exchange = to.clone();
-    if let Some(key) = key {
-        m.routing_key = key.clone();
+    let before = &dead.stored.message;
+    let death = Death { queue, reason: dead.reason.as_str() };
+    let mut headers = before.headers().cloned().unwrap_or_default();
+    // What a client has published in it is no death, if the line does not go on with it.
+    let earlier = if rules.published_death_counts || before.has_died { headers.remove(DEATHS) } else { None };
+    if earlier.is_none() {
+        set_death(&mut headers, "x-first-death", &death, before);
+        headers.remove(DEATHS);
     }
-    m
+    if rules.last_death {
+        set_death(&mut headers, "x-last-death", &death, before);
+    }
+    headers.insert(DEATHS, deaths(rules, earlier, &death, before, unix_seconds));
+    if key.is_some() && rules.dead_letter_drops_cc {
+        headers.remove("CC");
+    }
+    before.dead_letter(to, key, &headers)
 }
-pub(crate) fn is_cycle(_: &Message, _: &str) -> bool {
+
+fn set_death(headers: &mut Table, prefix: &str, death: &Death<'_>, message: &Message) {
+    headers.insert(format!("{prefix}-reason"), death.reason);
+    headers.insert(format!("{prefix}-queue"), death.queue);
+    headers.insert(format!("{prefix}-exchange"), &*message.exchange);
+}
+
+/// The array of deaths, the newest one first.
+fn deaths(
+    rules: &Rules,
+    earlier: Option<Value>,
+    death: &Death<'_>,
+    message: &Message,
+    unix_seconds: u64,
+) -> Vec<Value> {
+    let mut others: Vec<Table> = match earlier {
+        Some(Value::Array(entries)) => entries.into_iter().filter_map(into_table).collect(),
+        // It is replaced.
+        _ => Vec::new(),
+    };
+    if rules.death_order_reversed && others.len() > 1 {
+        others.reverse();
+    }
+    let repeated = others.iter().position(|entry| death.is(entry)).map(|at| others.remove(at));
+    // A forged array may have it twice.
+    others.retain(|entry| !death.is(entry));
+    let first = match repeated {
+        Some(mut entry) => {
+            let count = entry.get("count").and_then(Value::as_i64).unwrap_or(0);
+            entry.insert("count", count.saturating_add(1));
+            entry
+        }
+        None => first_death(death, message, unix_seconds),
+    };
+    std::iter::once(first).chain(others).map(Value::Table).collect()
+}
+
+fn into_table(value: Value) -> Option<Table> {
+    if let Value::Table(table) = value { Some(table) } else { None }
+}
+
+fn first_death(death: &Death<'_>, message: &Message, unix_seconds: u64) -> Table {
+    let keys = std::iter::once(&message.routing_key).chain(&message.cc);
+    let keys: Vec<Value> = keys.map(|key| Value::from(&**key)).collect();
+    let mut entry = Table::new()
+        .with("count", 1i64)
+        .with("reason", death.reason)
+        .with("queue", death.queue)
+        .with("time", Value::Timestamp(unix_seconds))
+        .with("exchange", &*message.exchange)
+        .with("routing-keys", keys);
+    if let Some(expiration) = message.expiration_text() {
+        entry.insert("original-expiration", expiration);
+    }
+    entry
+}
+
+/// Returns whether a dead letter must not go to a queue: it has died there before, and no death since then, that one
+/// included, was a rejection.
+pub(crate) fn is_cycle(message: &Message, target_queue: &str) -> bool {
+    let Some(Value::Array(deaths)) = message.headers().and_then(|headers| headers.get(DEATHS)) else {
+        return false;
+    };
+    for death in deaths.iter().filter_map(Value::as_table) {
+        if text(death, "reason") == Some(b"rejected") {
+            return false;
+        }
+        if text(death, "queue") == Some(target_queue.as_bytes()) {
+            return true;
+        }
+    }
     false
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,6 @@ impl Core {
         same_field("auto_delete", &resource, exchange.auto_delete, declared.auto_delete)?;
         same_field("internal", &resource, exchange.internal, declared.internal)?;
         arguments::same_arguments(&exchange.arguments, &declared.arguments, &[ALTERNATE], &resource)
-            .map_err(|text| Failure::channel(406, text))
     }
 
     fn declare_new_exchange(

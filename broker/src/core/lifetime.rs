@@ -54,7 +54,7 @@ impl Core {
     /// A consumer of a queue is gone: an auto-delete queue goes with its last one, another one may expire.
     pub(super) fn consumer_left(&mut self, key: QueueKey) {
         let Some(queue) = self.topology.queues.get(key) else { return };
-        if queue.roster.len() > 0 {
+        if !queue.roster.is_empty() {
             return;
         }
         if queue.auto_delete && queue.had_consumer {
@@ -69,7 +69,7 @@ impl Core {
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
         let Some(expires) = queue.expires else { return };
         let until = self.now.after_millis(expires);
-        queue.idle_until = (queue.roster.len() == 0).then_some(until);
+        queue.idle_until = queue.roster.is_empty().then_some(until);
         if queue.idle_until.is_some() && !queue.idle_timer {
             queue.idle_timer = true;
             self.timers.set(until, Timer::Idle(key));

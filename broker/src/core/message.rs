@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use actix_pika_actors::{
-    Properties, Table,
+    Properties, Table, Text,
     wire::property_codec::{decode_properties, put_properties},
 };
 use bytes::{Bytes, BytesMut};
@@ -32,6 +32,8 @@ pub struct Message {
     pub(crate) cc: Box<[Name]>,
     /// The keys of its header `BCC`, which is removed from the headers.
     pub(crate) bcc: Box<[Name]>,
+    /// It is a dead letter, and what it says of its deaths is true.
+    pub(crate) has_died: bool,
     expiration: Option<u64>,
     headers: OnceLock<Option<Table>>,
 }
@@ -53,7 +55,18 @@ impl Message {
             .and_then(|place| std::str::from_utf8(place.of(&properties)).ok()?.parse().ok());
         let (cc, bcc) = (Box::default(), Box::default());
         let headers = OnceLock::new();
-        Ok(Self { exchange, routing_key, body, properties, summary, cc, bcc, expiration, headers })
+        Ok(Self {
+            exchange,
+            routing_key,
+            body,
+            properties,
+            summary,
+            cc,
+            bcc,
+            has_died: false,
+            expiration,
+            headers,
+        })
     }
 
     /// Returns the routing key and the keys of `CC` and `BCC`.
@@ -77,9 +90,37 @@ impl Message {
             summary: self.summary.clone(),
             cc: self.cc.clone(),
             bcc: self.bcc.clone(),
+            has_died: self.has_died,
             expiration: self.expiration,
             headers: OnceLock::new(),
         }
+    }
+
+    /// Creates the message that is published when this one has died: with other headers, without an expiration, and with
+    /// another key, if there is one, for all of its own.
+    pub(crate) fn dead_letter(&self, exchange: &Name, key: Option<&Name>, headers: &Table) -> Self {
+        let properties = self.summary.rewrite(&self.properties, headers, true);
+        let (cc, bcc) = match key {
+            Some(_) => (Box::default(), Box::default()),
+            None => (self.cc.clone(), self.bcc.clone()),
+        };
+        Self {
+            exchange: exchange.clone(),
+            routing_key: key.unwrap_or(&self.routing_key).clone(),
+            body: self.body.clone(),
+            summary: Summary::read(&properties).unwrap_or_default(),
+            properties,
+            cc,
+            bcc,
+            has_died: true,
+            expiration: None,
+            headers: OnceLock::new(),
+        }
+    }
+
+    /// Returns the property `expiration` as it was published.
+    pub(crate) fn expiration_text(&self) -> Option<Text> {
+        Some(self.summary.expiration?.of(&self.properties).into())
     }
 
     /// Replaces the headers.

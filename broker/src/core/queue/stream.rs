@@ -13,8 +13,10 @@ pub(crate) enum OffsetSpec {
     Last,
     Next,
     Number(u64),
-    /// At the first chunk of this time or later.
-    At(Time),
+    /// At the first chunk of this time or later, in seconds since 1970.
+    Timestamp(u64),
+    /// At the first chunk that is not older, in milliseconds.
+    Age(u64),
 }
 
 /// The limits of a stream.
@@ -116,18 +118,25 @@ impl StreamLog {
         self.first + self.messages.len() as u64
     }
 
-    /// Returns where a consumer starts. It may be an offset that no message has yet.
-    pub(crate) fn start(&self, offset: OffsetSpec) -> u64 {
+    /// Returns where a consumer starts, which may be an offset that no message has yet. [`Time::ZERO`] is `unix_start`
+    /// seconds after 1970.
+    pub(crate) fn start(&self, offset: OffsetSpec, now: Time, unix_start: u64) -> u64 {
         match offset {
             OffsetSpec::First => self.first,
             OffsetSpec::Last if self.messages.is_empty() => self.next(),
             OffsetSpec::Last => self.chunk,
             OffsetSpec::Next => self.next(),
             OffsetSpec::Number(offset) => offset.max(self.first),
-            OffsetSpec::At(time) => {
-                self.first + self.messages.partition_point(|stored| stored.arrived < time) as u64
+            OffsetSpec::Timestamp(seconds) => {
+                let millis = seconds.saturating_sub(unix_start).saturating_mul(1000);
+                self.not_before(Time::from_millis(millis))
             }
+            OffsetSpec::Age(age) => self.not_before(Time::from_millis(now.as_millis().saturating_sub(age))),
         }
+    }
+
+    fn not_before(&self, time: Time) -> u64 {
+        self.first + self.messages.partition_point(|stored| stored.arrived < time) as u64
     }
 
     /// Returns the message at an offset, or the first one if that is gone. `None` behind the last one.

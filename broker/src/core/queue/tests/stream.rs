@@ -14,7 +14,7 @@ fn offsets(rig: &Rig) -> (u64, u64) {
 }
 
 fn start(rig: &Rig, offset: OffsetSpec) -> u64 {
-    rig.queue.stream().unwrap().start(offset)
+    rig.queue.stream().unwrap().start(offset, rig.now, 1000)
 }
 
 #[test]
@@ -45,16 +45,17 @@ fn nothing_is_ready() {
 
 #[test]
 fn where_a_consumer_starts() {
-    use OffsetSpec::{At, First, Last, Next, Number};
+    use OffsetSpec::{Age, First, Last, Next, Number, Timestamp};
     let mut rig = stream(None, None, 1000);
-    for offset in [First, Last, Next, At(at(0)), Number(0)] {
+    for offset in [First, Last, Next, Timestamp(1000), Age(0), Number(0)] {
         assert_eq!(start(&rig, offset), 0);
     }
     rig.publish("0 1");
     rig.queue.end_chunk();
     rig.publish("2");
-    rig.now = at(50);
+    rig.now = at(2000);
     rig.publish("3 4 5");
+    rig.now = at(2500);
     for (offset, expected) in [
         (First, 0),
         // The last chunk has several messages.
@@ -63,10 +64,16 @@ fn where_a_consumer_starts() {
         (Number(4), 4),
         // It waits for that one.
         (Number(100), 100),
-        (At(at(0)), 0),
-        (At(at(1)), 3),
-        (At(at(50)), 3),
-        (At(at(51)), 6),
+        (Timestamp(0), 0),
+        (Timestamp(1000), 0),
+        (Timestamp(1001), 3),
+        (Timestamp(1002), 3),
+        (Timestamp(1003), 6),
+        (Age(499), 6),
+        (Age(500), 3),
+        (Age(2499), 3),
+        (Age(2500), 0),
+        (Age(u64::MAX), 0),
     ] {
         assert_eq!(start(&rig, offset), expected, "{offset:?}");
     }

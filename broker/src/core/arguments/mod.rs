@@ -1,0 +1,202 @@
+//! The arguments of declarations and consumers: what is refused, with which text, and what the others mean.
+//!
+//! A declaration checks the arguments that its kind of queue takes, and refuses those that only other kinds take. All
+//! others may have any value.
+
+mod checks;
+mod equivalence;
+mod keys;
+
+#[cfg(test)]
+mod tests;
+
+use actix_pika_actors::{Table, Value};
+
+pub(crate) use self::equivalence::{same_arguments, same_queue};
+use self::{
+    checks::{QUEUE_CHECKS, Refusal, age, bad_offset, boolean, check_queue_argument, integer},
+    keys::Keys,
+};
+use super::{Failure, Line, Name, Overflow, QueueKind, QueueSettings, queue::OffsetSpec};
+
+/// The size of a segment of a stream without an argument.
+const SEGMENT_BYTES: u64 = 500_000_000;
+const LARGEST_SEGMENT: i64 = 3_000_000_000;
+
+/// What a declaration says beside its arguments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueFlags {
+    pub(crate) durable: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) auto_delete: bool,
+}
+
+/// The arguments of a declaration that may be carried out.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedQueue {
+    pub(crate) settings: QueueSettings,
+    /// `x-expires` in milliseconds.
+    pub(crate) expires: Option<u64>,
+    /// The exchange for dead letters, and their routing key if it is another one.
+    pub(crate) dead_letter: Option<(Name, Option<Name>)>,
+}
+
+/// The arguments of a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConsumerArguments {
+    pub(crate) priority: i64,
+    pub(crate) offset: OffsetSpec,
+}
+
+fn refused(key: &str, resource: &str, refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::Reason(reason) => {
+            Failure::channel(406, format!("invalid arg '{key}' for {resource}: {reason}"))
+        }
+        Refusal::Internal => Failure::connection(541, ""),
+    }
+}
+
+/// Refuses the first argument that only other kinds of queue take.
+fn check_foreign(
+    arguments: &Table,
+    own: &[&str],
+    all: impl Fn(&'static Keys) -> &'static [&'static str],
+    line: Line,
+    module: &str,
+    resource: &str,
+) -> Result<(), Failure> {
+    let is_foreign =
+        |key: &&str| !own.contains(key) && Keys::all(line).into_iter().any(|keys| all(keys).contains(key));
+    match arguments.iter().filter_map(|(key, _)| key.as_str()).find(is_foreign) {
+        None => Ok(()),
+        Some(key) => {
+            let text = format!("invalid arg '{key}' for {resource} of queue type {module}");
+            Err(Failure::channel(406, text))
+        }
+    }
+}
+
+/// Checks the arguments of a declaration, and what of its flags its kind of queue does not allow.
+///
+/// The type of `x-dead-letter-exchange` has been checked before: that is another text.
+pub(crate) fn queue(
+    arguments: &Table,
+    line: Line,
+    flags: QueueFlags,
+    resource: &str,
+) -> Result<CheckedQueue, Failure> {
+    let check = |key: &str| match arguments.get(key) {
+        None => Ok(()),
+        Some(value) => check_queue_argument(key, value, arguments, line)
+            .map_err(|refusal| refused(key, resource, refusal)),
+    };
+    check("x-queue-type")?;
+    let integer = |key: &str| arguments.get(key).and_then(Value::as_i64);
+    let positive = |key: &str| integer(key).and_then(|value| u64::try_from(value).ok());
+    let kind = match text(arguments, "x-queue-type").as_deref() {
+        Some("quorum") => QueueKind::Quorum {
+            delivery_limit: match integer("x-delivery-limit") {
+                // A negative one is none.
+                Some(limit) => u32::try_from(limit).ok(),
+                None => line.rules().default_delivery_limit,
+            },
+        },
+        Some("stream") => QueueKind::Stream {
+            max_age: arguments.get("x-max-age").and_then(Value::as_bytes).and_then(|text| age(text).ok()),
+            segment_bytes: positive("x-stream-max-segment-size-bytes").unwrap_or(SEGMENT_BYTES),
+        },
+        _ => QueueKind::Classic {
+            max_priority: integer("x-max-priority").and_then(|priority| u8::try_from(priority).ok()),
+        },
+    };
+    let keys = Keys::of(&kind, line);
+    QUEUE_CHECKS.into_iter().filter(|key| keys.queue.contains(key)).try_for_each(check)?;
+    check_foreign(arguments, keys.queue, |keys| keys.queue, line, keys.module, resource)?;
+    check_flags(&kind, flags, resource)?;
+    if matches!(kind, QueueKind::Stream { .. })
+        && integer("x-stream-max-segment-size-bytes").is_some_and(|size| size > LARGEST_SEGMENT)
+    {
+        return Err(Failure::channel(406, "Exceeded max value for x-stream-max-segment-size-bytes"));
+    }
+    // What the kind does not take has been refused.
+    let overflow = match text(arguments, "x-overflow").as_deref() {
+        Some("reject-publish") => Overflow::RejectPublish,
+        Some("reject-publish-dlx") => Overflow::RejectPublishDeadLetter,
+        _ => Overflow::DropHead,
+    };
+    let settings = QueueSettings {
+        line,
+        kind,
+        message_ttl: positive("x-message-ttl"),
+        max_length: positive("x-max-length"),
+        max_bytes: positive("x-max-length-bytes"),
+        overflow,
+        single_active: arguments.get("x-single-active-consumer").and_then(Value::as_bool) == Some(true),
+    };
+    let dead_letter = text(arguments, "x-dead-letter-exchange")
+        .map(|exchange| (exchange, text(arguments, "x-dead-letter-routing-key")));
+    Ok(CheckedQueue { settings, expires: positive("x-expires"), dead_letter })
+}
+
+fn text(arguments: &Table, key: &str) -> Option<Name> {
+    match arguments.get(key) {
+        Some(Value::LongString(text)) => Some(text.to_string_lossy().into()),
+        _ => None,
+    }
+}
+
+/// Quorum queues and streams are durable, not exclusive and not deleted automatically.
+fn check_flags(kind: &QueueKind, flags: QueueFlags, resource: &str) -> Result<(), Failure> {
+    let wrong = match kind {
+        QueueKind::Classic { .. } => return Ok(()),
+        _ if flags.auto_delete => "auto-delete",
+        _ if flags.exclusive => "exclusive-owner",
+        _ if !flags.durable => "non-durable",
+        _ => return Ok(()),
+    };
+    Err(Failure::channel(406, format!("invalid property '{wrong}' for {resource}")))
+}
+
+/// Checks the arguments of a consumer.
+pub(crate) fn consumer(
+    arguments: &Table,
+    settings: &QueueSettings,
+    resource: &str,
+) -> Result<ConsumerArguments, Failure> {
+    let keys = Keys::of(&settings.kind, settings.line);
+    let value = |key: &str| arguments.get(key).filter(|_| keys.consumer.contains(&key));
+    let mut found = ConsumerArguments { priority: 0, offset: OffsetSpec::Next };
+    if let Some(priority) = value("x-priority") {
+        found.priority = integer(priority).map_err(|refusal| refused("x-priority", resource, refusal))?;
+    }
+    if let Some(cancel) = value("x-cancel-on-ha-failover") {
+        boolean(cancel).map_err(|refusal| refused("x-cancel-on-ha-failover", resource, refusal))?;
+    }
+    if let Some(value) = value("x-stream-offset") {
+        found.offset =
+            offset(value, settings.line).map_err(|refusal| refused("x-stream-offset", resource, refusal))?;
+    }
+    check_foreign(arguments, keys.consumer, |keys| keys.consumer, settings.line, keys.module, resource)?;
+    Ok(found)
+}
+
+fn offset(value: &Value, line: Line) -> Result<OffsetSpec, Refusal> {
+    if let Some(offset) = value.as_i64() {
+        return Ok(OffsetSpec::Number(offset.try_into().unwrap_or(0)));
+    }
+    match value {
+        Value::Timestamp(seconds) => Ok(OffsetSpec::Timestamp(*seconds)),
+        Value::LongString(text) => match text.as_bytes() {
+            b"first" => Ok(OffsetSpec::First),
+            b"last" => Ok(OffsetSpec::Last),
+            b"next" => Ok(OffsetSpec::Next),
+            text => match age(text) {
+                Ok(millis) => Ok(OffsetSpec::Age(millis)),
+                Err(Refusal::Internal) if line.rules().bad_offset_closes_connection => Err(Refusal::Internal),
+                Err(_) => Err(bad_offset(value)),
+            },
+        },
+        _ => Err(bad_offset(value)),
+    }
+}
