@@ -1,12 +1,10 @@
 //! A message from a publisher to a consumer.
 
-use super::rig::Rig;
-use crate::core::Line;
+use super::rig::check_all;
 
 #[test]
 fn a_message_goes_through_a_queue() {
-    let mut rig = Rig::new(Line::V4_3);
-    rig.check(&[
+    check_all(&[
         ("a1 declare q", &["a1 declared q 0 0"]),
         ("a1 publish - q hello", &[]),
         ("a1 declare q passive", &["a1 declared q 1 0"]),
