@@ -110,15 +110,15 @@ impl Core {
         }
         let source = self.find_exchange(vhost, names.source)?;
         let destination = match names.destination {
-            Resource::Queue(name) => {
-                let queue = self.find_queue(vhost, name)?;
-                self.check_lock(at, queue)?;
-                Destination::Queue(queue)
-            }
+            Resource::Queue(name) => Destination::Queue(self.find_queue(vhost, name)?),
             Resource::Exchange(name) => Destination::Exchange(self.find_exchange(vhost, name)?),
         };
-        let Some(exchange) = self.topology.exchanges.get_mut(source) else { return Ok(()) };
+        let Some(exchange) = self.topology.exchanges.get(source) else { return Ok(()) };
         exchange.router.check(names.key, &names.arguments).map_err(|text| Failure::channel(406, text))?;
+        if let Destination::Queue(queue) = destination {
+            self.check_lock(at, queue)?;
+        }
+        let Some(exchange) = self.topology.exchanges.get_mut(source) else { return Ok(()) };
         exchange.router.bind(Binding { destination, key: names.key.into(), arguments: names.arguments });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Tests of the core by sequences of operations, written as text: see `operation.rs` and `rig.rs`.
 
 mod basics;
+mod errors;
 mod operation;
 mod oracle;
 mod rig;
