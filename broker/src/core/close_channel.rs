@@ -9,9 +9,11 @@ use super::{
     ChannelAt, Core,
     dispatch::Handled,
     error::{Close, Failure},
+    keys::QueueKey,
     output::Output,
     queue::Return,
     session::{Channel, Delivered, Mode},
+    settings::QueueKind,
 };
 
 impl Core {
@@ -54,8 +56,12 @@ impl Core {
     }
 
     pub(super) fn forget_channel(&mut self, at: ChannelAt) {
-        if let Some(connection) = self.connections.get_mut(at.connection) {
-            connection.channels.remove(&at.number);
+        let removed = self
+            .connections
+            .get_mut(at.connection)
+            .and_then(|connection| connection.channels.remove(&at.number));
+        if let Some(mut channel) = removed {
+            self.take_back(channel.unacked.take_all(), Return::ChannelClosed);
         }
     }
 
@@ -67,17 +73,36 @@ impl Core {
         if let Mode::Transaction(transaction) = std::mem::take(&mut channel.mode) {
             unacked.put_back(transaction.settled.into_iter().flat_map(|(_, taken)| taken));
         }
+        let unacked: Vec<(u64, Delivered)> = unacked.take_all();
+        let is_closing = channel.closing && why == Return::ChannelClosed;
         if let Some(reply) = channel.reply_consumer.take() {
             self.reply_addresses.remove(&reply.address);
         }
-        let unacked: Vec<(u64, Delivered)> = unacked.take_all();
+        // Queues that the channel does not consume from hear of its end when the close is complete.
+        let consumed: Vec<QueueKey> = consumers
+            .values()
+            .filter_map(|consumer| self.consumers.get(*consumer))
+            .map(|consumer| consumer.queue)
+            .filter(|queue| self.is_classic(*queue))
+            .collect();
+        let (now, later): (Vec<_>, Vec<_>) = unacked
+            .into_iter()
+            .partition(|(_, delivered)| !is_closing || consumed.contains(&delivered.queue));
+        if let Ok(channel) = self.channel(at) {
+            channel.unacked.put_back(later);
+        }
         // The messages come back before a queue is deleted with its last consumer.
         for consumer in consumers.values() {
             self.leave_round(*consumer);
         }
-        self.take_back(unacked, why);
+        self.take_back(now, why);
         for consumer in consumers.into_values() {
             self.remove_consumer(consumer);
         }
+    }
+
+    fn is_classic(&self, queue: QueueKey) -> bool {
+        let queue = self.topology.queues.get(queue);
+        queue.is_some_and(|queue| matches!(queue.queue.settings().kind, QueueKind::Classic { .. }))
     }
 }

@@ -106,6 +106,7 @@ impl Core {
                 Err(Failure::connection(504, "second 'channel.open' seen"))
             }
             AMQPClass::Channel(channel::AMQPMethod::Close(_)) => {
+                // The broker's own close is still to be answered.
                 Ok(Some(AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {}))))
             }
             AMQPClass::Channel(channel::AMQPMethod::CloseOk(_)) => {

@@ -38,6 +38,8 @@ impl Core {
         }
         let mut dead = Vec::new();
         let taken = queue.queue.take(now, &mut dead);
+        // What expired behind it goes at once.
+        queue.queue.expire(now, &mut dead);
         let message_count = queue.queue.ready() as u32;
         let content = taken.as_ref().map(|stored| content_of(stored, queue.queue.settings()));
         if get.no_ack

@@ -23,7 +23,9 @@ impl Core {
             vhost.queues.remove(&queue.name);
         }
         self.unbind_destination(queue.vhost, Destination::Queue(key));
-        let consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
+        let mut consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
+        // A channel hears of its consumers in the order of their tags.
+        consumers.sort_by_key(|key| self.consumers.get(*key).map(|consumer| consumer.tag.clone()));
         for consumer in consumers {
             self.cancel_by_broker(consumer);
         }

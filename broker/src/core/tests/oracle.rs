@@ -1,11 +1,11 @@
 //! A node of RabbitMQ that says what is right.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::{ErrorKind, Read, Write},
     net::TcpStream,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_pika_actors::{
@@ -39,6 +39,7 @@ pub(super) struct Oracle {
 struct Peer {
     socket: TcpStream,
     read: Vec<u8>,
+    waiting: VecDeque<(u8, u16, Vec<u8>)>,
     /// The content that is being read on each channel.
     contents: BTreeMap<u16, Partial>,
 }
@@ -82,7 +83,8 @@ impl Oracle {
         assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
     }
 
-    pub(super) fn say(&mut self, text: &str) -> Vec<String> {
+    /// Says an operation and returns the answers, of which so many are expected.
+    pub(super) fn say(&mut self, text: &str, expected: usize) -> Vec<String> {
         match operation(text) {
             Operation::Advance(millis) => std::thread::sleep(Duration::from_millis(millis)),
             Operation::Drop(letter) => {
@@ -92,14 +94,18 @@ impl Oracle {
             }
             Operation::Method(at, method) => {
                 let end = is_end(&method);
-                self.open(at).send(at.channel, &method);
+                let peer = self.open(at);
+                peer.send(at.channel, &method);
+                if has_reply(&method) {
+                    peer.wait();
+                }
                 if end {
                     self.opened.retain(|opened| *opened != at);
                 }
             }
             Operation::Publish(at, content) => self.open(at).publish(at.channel, &content),
         }
-        normal(self.answers())
+        normal(self.answers(expected))
     }
 
     fn open(&mut self, at: At) -> &mut Peer {
@@ -111,26 +117,39 @@ impl Oracle {
         if !self.opened.contains(&at) {
             self.opened.push(at);
             peer.send(at.channel, &AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})));
+            peer.wait();
             peer.answers(at.connection);
         }
         peer
     }
 
     /// Reads until all connections are silent. Names in texts are those of the virtual host `/`.
-    fn answers(&mut self) -> Vec<String> {
+    fn answers(&mut self, expected: usize) -> Vec<String> {
         let mut answers = Vec::new();
+        // A busy node may be late.
+        let until = Instant::now() + Duration::from_secs(2);
         loop {
             let before = answers.len();
             for (letter, peer) in &mut self.connections {
                 answers.extend(peer.answers(*letter));
             }
-            if answers.len() == before {
+            if answers.len() == before && (answers.len() >= expected || Instant::now() > until) {
                 break;
             }
         }
         let named = format!("vhost '{}'", self.vhost);
         answers.iter().map(|answer| answer.replace(&named, "vhost '/'")).collect()
     }
+}
+
+/// Whether a method has an answer even if it does what it is for.
+fn has_reply(method: &AMQPClass) -> bool {
+    use basic::AMQPMethod as Basic;
+    !matches!(
+        method,
+        AMQPClass::Basic(Basic::Ack(_) | Basic::Nack(_) | Basic::Reject(_))
+            | AMQPClass::Channel(channel::AMQPMethod::CloseOk(_))
+    )
 }
 
 impl Drop for Oracle {
@@ -147,7 +166,7 @@ impl Peer {
         let mut socket = TcpStream::connect(address).unwrap();
         socket.write_all(b"AMQP\0\0\x09\x01").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut peer = Self { socket, read: Vec::new(), contents: BTreeMap::new() };
+        let mut peer = Self { socket, read: Vec::new(), waiting: VecDeque::new(), contents: BTreeMap::new() };
         peer.next_frame().unwrap();
         let capabilities = Table::from([
             ("consumer_cancel_notify", Value::from(cancel_notify)),
@@ -170,6 +189,15 @@ impl Peer {
         peer.next_frame().unwrap();
         peer.socket.set_read_timeout(Some(QUIET)).unwrap();
         peer
+    }
+
+    /// Waits until something can be read, on a busy machine for long.
+    fn wait(&mut self) {
+        self.socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        if let Some(frame) = self.next_frame() {
+            self.waiting.push_back(frame);
+        }
+        self.socket.set_read_timeout(Some(QUIET)).unwrap();
     }
 
     fn send(&mut self, channel: u16, method: &AMQPClass) {
@@ -226,7 +254,7 @@ impl Peer {
 
     fn answers(&mut self, letter: char) -> Vec<String> {
         let mut answers = Vec::new();
-        while let Some((kind, channel, payload)) = self.next_frame() {
+        while let Some((kind, channel, payload)) = self.waiting.pop_front().or_else(|| self.next_frame()) {
             let text = match kind {
                 1 => self.method(channel, &payload),
                 2 => self.header(channel, &payload),

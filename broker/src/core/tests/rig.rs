@@ -47,7 +47,7 @@ impl Rig {
         let line = self.core.config().line;
         for (operation, expected) in script {
             if let Some(oracle) = &mut self.oracle {
-                assert_eq!(oracle.say(operation), *expected, "{operation}: the node");
+                assert_eq!(oracle.say(operation, expected.len()), *expected, "{operation}: the node");
             }
             assert_eq!(self.say(operation), *expected, "{operation}: {line:?}");
         }
@@ -57,7 +57,7 @@ impl Rig {
     pub(super) fn prepare(&mut self, operations: &[&str]) {
         for operation in operations {
             if let Some(oracle) = &mut self.oracle {
-                oracle.say(operation);
+                oracle.say(operation, 0);
             }
             for answer in self.say(operation) {
                 assert!(!answer.contains(" close "), "{operation}: {answer}");
