@@ -1,10 +1,13 @@
 //! Tests of the core by sequences of operations, written as text: see `operation.rs` and `rig.rs`.
 
 mod basics;
+mod channels;
 mod consumers;
+mod control;
 mod errors;
 mod operation;
 mod oracle;
 mod queues;
 mod rig;
+mod routes;
 mod show;

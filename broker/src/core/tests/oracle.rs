@@ -20,7 +20,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::{
     operation::{At, Content, Operation, operation},
-    rig::is_end,
+    rig::{is_end, reply_address},
     show::{content_text, method_text, normal},
 };
 use crate::core::Line;
@@ -33,6 +33,7 @@ pub(super) struct Oracle {
     vhost: String,
     connections: BTreeMap<char, Peer>,
     opened: Vec<At>,
+    reply_address: String,
 }
 
 /// A connection to the node.
@@ -61,8 +62,13 @@ impl Oracle {
             return None;
         }
         let vhost = format!("core-{}-{}", std::process::id(), VHOSTS.fetch_add(1, Ordering::Relaxed));
-        let oracle =
-            Self { address: address.to_owned(), vhost, connections: BTreeMap::new(), opened: Vec::new() };
+        let oracle = Self {
+            address: address.to_owned(),
+            vhost,
+            connections: BTreeMap::new(),
+            opened: Vec::new(),
+            reply_address: String::new(),
+        };
         oracle.manage("PUT");
         Some(oracle)
     }
@@ -85,7 +91,7 @@ impl Oracle {
 
     /// Says an operation and returns the answers, of which so many are expected.
     pub(super) fn say(&mut self, text: &str, expected: usize) -> Vec<String> {
-        match operation(text) {
+        match operation(&text.replace("REPLY", &self.reply_address)) {
             Operation::Advance(millis) => std::thread::sleep(Duration::from_millis(millis)),
             Operation::Drop(letter) => {
                 self.connections.remove(&letter);
@@ -105,7 +111,11 @@ impl Oracle {
             }
             Operation::Publish(at, content) => self.open(at).publish(at.channel, &content),
         }
-        normal(self.answers(expected))
+        let answers = self.answers(expected);
+        if let Some(address) = reply_address(&answers) {
+            self.reply_address = address;
+        }
+        normal(answers)
     }
 
     fn open(&mut self, at: At) -> &mut Peer {

@@ -19,6 +19,8 @@ pub(super) struct Rig {
     now: u64,
     connections: BTreeMap<char, ConnectionId>,
     opened: Vec<At>,
+    /// The last address of direct reply-to that was seen, which `REPLY` in an operation stands for.
+    reply_address: String,
     oracle: Option<Oracle>,
 }
 
@@ -39,7 +41,14 @@ impl Rig {
     /// A broker that is not held against a node.
     pub(super) fn with(config: CoreConfig) -> Self {
         let core = Core::new(config);
-        Self { core, now: 0, connections: BTreeMap::new(), opened: Vec::new(), oracle: None }
+        Self {
+            core,
+            now: 0,
+            connections: BTreeMap::new(),
+            opened: Vec::new(),
+            reply_address: String::new(),
+            oracle: None,
+        }
     }
 
     /// Says operations and checks the answers to each.
@@ -85,8 +94,32 @@ impl Rig {
         self.connections.insert(letter, connection);
     }
 
+    /// Says operations without a flush between them.
+    pub(super) fn batch(&mut self, operations: &[&str]) {
+        for text in operations {
+            self.act(text);
+        }
+    }
+
+    /// Flushes and returns the answers since the last time.
+    pub(super) fn flush(&mut self) -> Vec<String> {
+        self.core.flush(Time::from_millis(self.now));
+        normal(self.answers())
+    }
+
     /// Says one operation and returns the answers as text.
     pub(super) fn say(&mut self, text: &str) -> Vec<String> {
+        let address = self.reply_address.clone();
+        self.act(&text.replace("REPLY", &address));
+        self.core.flush(Time::from_millis(self.now));
+        let answers = self.answers();
+        if let Some(address) = reply_address(&answers) {
+            self.reply_address = address;
+        }
+        normal(answers)
+    }
+
+    fn act(&mut self, text: &str) {
         match operation(text) {
             Operation::Advance(millis) => {
                 self.now += millis;
@@ -115,8 +148,6 @@ impl Rig {
                 self.core.publish(now, connection, at.channel, publish, content.properties, content.body);
             }
         }
-        self.core.flush(Time::from_millis(self.now));
-        normal(self.answers())
     }
 
     /// Opens the channel of an operation on its first use.
@@ -134,7 +165,7 @@ impl Rig {
         connection
     }
 
-    fn answers(&mut self) -> Vec<String> {
+    pub(super) fn answers(&mut self) -> Vec<String> {
         let mut answers = Vec::new();
         while let Some(outgoing) = self.core.next_output() {
             answers.push(self.show(&outgoing));
@@ -192,4 +223,13 @@ impl Rig {
 /// Whether the channel has to be opened again.
 pub(super) fn is_end(method: &AMQPClass) -> bool {
     matches!(method, AMQPClass::Channel(channel::AMQPMethod::Close(_) | channel::AMQPMethod::CloseOk(_)))
+}
+
+/// The address of direct reply-to in an answer.
+pub(super) fn reply_address(answers: &[String]) -> Option<String> {
+    answers.iter().find_map(|answer| {
+        let at = answer.find(" reply amq.rabbitmq.reply-to.")? + " reply ".len();
+        let len = answer[at..].find([' ', ',']).unwrap_or(answer.len() - at);
+        Some(answer[at..at + len].to_owned())
+    })
 }

@@ -8,7 +8,7 @@ use actix_pika_actors::{
     },
 };
 
-/// The body, `[key:value ..]` of the headers, `again` if redelivered, and `via` exchange and key if the exchange
+/// The body, `[key:value ..]` of the headers, `reply` and an address, `again` if redelivered, and `via` exchange and key if the exchange
 /// is not the default one.
 pub(super) fn content_text(
     properties: &[u8],
@@ -23,6 +23,9 @@ pub(super) fn content_text(
         let headers: Vec<String> =
             headers.iter().map(|(key, value)| format!("{key}:{}", value_text(value))).collect();
         text.push_str(&format!(" [{}]", headers.join(" ")));
+    }
+    if let Some(reply_to) = properties.reply_to() {
+        text.push_str(&format!(" reply {reply_to}"));
     }
     if redelivered {
         text.push_str(" again");
@@ -82,7 +85,7 @@ pub(super) fn normal(mut answers: Vec<String>) -> Vec<String> {
         for prefix in ["amq.gen-", "amq.ctag-", "amq.rabbitmq.reply-to."] {
             if let Some(at) = answer.find(prefix) {
                 let from = at + prefix.len();
-                let len = answer[from..].find([' ', '\'', ']']).unwrap_or(answer.len() - from);
+                let len = answer[from..].find([' ', '\'', ']', ',']).unwrap_or(answer.len() - from);
                 answer.replace_range(from..from + len, "*");
             }
         }

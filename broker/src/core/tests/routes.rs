@@ -1,0 +1,94 @@
+//! Routing as a whole: broker.md 4, and exchanges that delay.
+
+use super::rig::{Rig, check_all};
+use crate::core::Line;
+
+/// broker.md 4: one copy for each queue, however many ways lead to it.
+#[test]
+fn one_copy_for_each_queue() {
+    check_all(&[
+        ("a1 declare q", &["a1 declared q 0 0"]),
+        ("a1 declare p", &["a1 declared p 0 0"]),
+        ("a1 xdeclare x fanout", &["a1 ok"]),
+        ("a1 bind q amq.topic k.#", &["a1 ok"]),
+        ("a1 bind q amq.topic #", &["a1 ok"]),
+        ("a1 xbind x amq.topic k.x", &["a1 ok"]),
+        ("a1 bind q x -", &["a1 ok"]),
+        ("a1 bind p x -", &["a1 ok"]),
+        ("a1 publish amq.topic k.x m", &[]),
+        ("a1 get q", &["a1 got 1 m via amq.topic k.x, 0 left"]),
+        ("a1 get p", &["a1 got 2 m via amq.topic k.x, 0 left"]),
+    ]);
+}
+
+/// broker.md 4: CC and BCC.
+#[test]
+fn copies() {
+    check_all(&[
+        ("a1 declare q", &["a1 declared q 0 0"]),
+        ("a1 declare p", &["a1 declared p 0 0"]),
+        ("a1 declare r", &["a1 declared r 0 0"]),
+        ("a1 publish - q m CC=ASp,Sq BCC=ASr h=I1", &[]),
+        ("a1 get q", &["a1 got 1 m [CC:(p q) h:1], 0 left"]),
+        ("a1 get p", &["a1 got 2 m [CC:(p q) h:1], 0 left"]),
+        ("a1 get r", &["a1 got 3 m [CC:(p q) h:1], 0 left"]),
+        ("a1 publish - no m CC=ASno BCC=ASno mandatory", &["a1 return 312 m [CC:(no)]"]),
+        ("a1 publish - no m CC=AI1,Sq", &[]),
+        ("a1 get q", &["a1 got 4 m [CC:(1 q)], 0 left"]),
+    ]);
+}
+
+/// broker.md 4: mandatory looks at the end of routing; an alternate exchange keeps the first exchange's name.
+#[test]
+fn alternate_exchanges() {
+    check_all(&[
+        ("a1 declare q", &["a1 declared q 0 0"]),
+        ("a1 xdeclare ae fanout", &["a1 ok"]),
+        ("a1 xdeclare x direct alternate-exchange=Sae", &["a1 ok"]),
+        ("a1 publish x k m mandatory", &["a1 return 312 m via x k"]),
+        ("a1 bind q ae -", &["a1 ok"]),
+        ("a1 publish x k m mandatory", &[]),
+        ("a1 get q", &["a1 got 1 m via x k, 0 left"]),
+        // A way to an exchange that leads nowhere is a way.
+        ("a1 xdeclare y fanout", &["a1 ok"]),
+        ("a1 xbind y x k", &["a1 ok"]),
+        ("a1 publish x k m mandatory", &["a1 return 312 m via x k"]),
+        ("a1 xdelete ae", &["a1 ok"]),
+        ("a1 publish x other m mandatory", &["a1 return 312 m via x other"]),
+        // In a circle, each is asked once.
+        ("a1 xbind x y -", &["a1 ok"]),
+        ("a1 bind q x back", &["a1 ok"]),
+        ("a1 publish y back m", &[]),
+        ("a1 get q", &["a1 got 2 m via y back, 0 left"]),
+        ("a1 get q", &["a1 empty"]),
+    ]);
+}
+
+/// Messages with `x-delay` wait, and are delivered with the delay negated, as by the plug-in.
+#[test]
+fn delayed_messages() {
+    let mut rig = Rig::with(crate::core::CoreConfig { line: Line::V4_3, ..Default::default() });
+    rig.prepare(&[
+        "a1 declare q",
+        "a1 xdeclare x x-delayed-message x-delayed-type=Stopic",
+        "a1 bind q x k.*",
+        "a1 confirm",
+    ]);
+    rig.check(&[
+        ("a1 publish x k.a late x-delay=I500", &["a1 ack 1"]),
+        ("a1 publish x k.a soon x-delay=I100", &["a1 ack 2"]),
+        ("a1 publish x k.a now", &["a1 ack 3"]),
+        ("a1 get q", &["a1 got 1 now via x k.a, 0 left"]),
+        ("advance 100", &[]),
+        ("a1 get q", &["a1 got 2 soon [x-delay:-100] via x k.a, 0 left"]),
+        ("advance 399", &[]),
+        ("a1 get q", &["a1 empty"]),
+        ("advance 1", &[]),
+        ("a1 get q", &["a1 got 3 late [x-delay:-500] via x k.a, 0 left"]),
+        (
+            "a1 xdeclare y x-delayed-message",
+            &["a1 close 406 PRECONDITION_FAILED - Invalid argument, 'x-delayed-type' must be an existing exchange \
+               type at 40 10"],
+        ),
+    ]);
+}
