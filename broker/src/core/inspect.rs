@@ -132,6 +132,11 @@ impl PublishLog {
         Self { max, entries: VecDeque::new() }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn record(&mut self, at: Time, connection: ConnectionId, message: &Arc<Message>) {
         if self.max == 0 {
             return;

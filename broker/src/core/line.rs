@@ -81,6 +81,8 @@ pub struct Rules {
     pub shared_prefetch: bool,
     /// A mandatory reply to a direct reply-to address is returned as well as delivered.
     pub mandatory_reply_returned: bool,
+    /// A reply to a direct reply-to address has the tag that the next delivery has, too.
+    pub reply_shares_tag: bool,
     /// Binding to a reply address is refused.
     pub reply_to_bind_refused: bool,
     /// `x-queue-version` 1 is refused.
@@ -152,6 +154,7 @@ const V3_10: Rules = Rules {
     forged_reply_to_closes_connection: false,
     shared_prefetch: true,
     mandatory_reply_returned: true,
+    reply_shares_tag: true,
     reply_to_bind_refused: false,
     classic_v1_refused: false,
     bad_offset_closes_connection: true,
@@ -200,6 +203,7 @@ const V4_3: Rules = Rules {
     forged_reply_to_closes_connection: true,
     shared_prefetch: false,
     mandatory_reply_returned: false,
+    reply_shares_tag: false,
     reply_to_bind_refused: true,
     classic_v1_refused: true,
     bad_offset_closes_connection: false,

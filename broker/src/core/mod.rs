@@ -27,6 +27,8 @@ mod faults;
 mod field_check;
 mod get;
 mod inspect;
+#[cfg(test)]
+mod invariants;
 mod keys;
 mod lifetime;
 mod line;

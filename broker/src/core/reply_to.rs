@@ -64,9 +64,12 @@ impl Core {
         keys.dedup();
         for key in keys {
             let Some(at) = self.reply_addresses.get(&key).copied() else { continue };
+            let shares_tag = self.rules.reply_shares_tag;
             let Ok(channel) = self.channel(at) else { continue };
-            channel.last_tag += 1;
-            let delivery_tag = channel.last_tag;
+            let delivery_tag = channel.last_tag + 1;
+            if !shares_tag {
+                channel.last_tag = delivery_tag;
+            }
             let Some(consumer) = &channel.reply_consumer else { continue };
             let output = Output::Deliver {
                 consumer_tag: consumer.tag.clone(),

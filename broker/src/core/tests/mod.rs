@@ -8,6 +8,7 @@ mod errors;
 mod operation;
 mod oracle;
 mod queues;
+mod random;
 mod rig;
 mod routes;
 mod show;

@@ -62,6 +62,16 @@ impl Rig {
         }
     }
 
+    /// Says the last of some operations, and names all of them if something is wrong then.
+    pub(super) fn say_last(&mut self, said: &[String]) -> Vec<String> {
+        let run = std::panic::AssertUnwindSafe(|| {
+            let answers = self.say(said.last().unwrap());
+            self.core.check_invariants();
+            answers
+        });
+        std::panic::catch_unwind(run).unwrap_or_else(|_| panic!("after\n{}", said.join("\n")))
+    }
+
     /// Says operations whose answers do not matter.
     pub(super) fn prepare(&mut self, operations: &[&str]) {
         for operation in operations {

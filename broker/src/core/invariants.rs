@@ -1,0 +1,93 @@
+//! What is always true between two inputs.
+
+use std::collections::BTreeMap;
+
+use super::{Core, keys::QueueKey};
+
+impl Core {
+    /// Checks that counts agree and that keys lead somewhere.
+    pub(super) fn check_invariants(&self) {
+        assert!(
+            self.due.is_empty() && self.dead.is_empty() && self.notices.is_empty(),
+            "work was left undone"
+        );
+        let mut unacked: BTreeMap<QueueKey, usize> = BTreeMap::new();
+        for (id, connection) in &self.connections {
+            for (number, channel) in &connection.channels {
+                self.check_channel(id, *number, channel, &mut unacked);
+            }
+        }
+        for (key, queue) in &self.topology.queues {
+            let name = &queue.name;
+            assert_eq!(self.topology.queue(queue.vhost, name), Some(key), "{name} is known by its name");
+            assert!(!queue.is_due, "{name} is not due");
+            if queue.queue.stream().is_none() {
+                let held = unacked.get(&key).copied().unwrap_or_default();
+                assert_eq!(queue.queue.unacked(), held, "{name}: unacked");
+                assert_eq!(queue.queue.iter().count(), queue.queue.ready(), "{name}: ready");
+                assert!(
+                    queue.queue.ready() == 0 || !queue.roster.peek(),
+                    "{name}: a consumer waits for what is ready"
+                );
+            }
+            for consumer in queue.roster.iter() {
+                assert_eq!(
+                    self.consumers.get(consumer).map(|consumer| consumer.queue),
+                    Some(key),
+                    "{name}: consumer"
+                );
+            }
+            if let Some(owner) = queue.owner {
+                assert!(self.connections.contains_key(owner), "{name} has no owner");
+            }
+        }
+        for (key, consumer) in &self.consumers {
+            let channel =
+                self.connections.get(consumer.connection).and_then(|c| c.channels.get(&consumer.channel));
+            let channel = channel.expect("a consumer has a channel");
+            assert_eq!(channel.consumers.get(&consumer.tag), Some(&key));
+            assert!(self.topology.queues.contains_key(consumer.queue), "a consumer has a queue");
+        }
+        for (key, exchange) in &self.topology.exchanges {
+            assert_eq!(self.topology.exchange(exchange.vhost, &exchange.name), Some(key));
+        }
+        assert!(self.log.len() <= self.config.publish_log);
+    }
+
+    fn check_channel(
+        &self,
+        id: super::ConnectionId,
+        number: u16,
+        channel: &super::session::Channel,
+        unacked: &mut BTreeMap<QueueKey, usize>,
+    ) {
+        use super::session::Mode;
+        let settled = match &channel.mode {
+            Mode::Transaction(transaction) => &transaction.settled[..],
+            _ => &[],
+        };
+        let settled = settled.iter().flat_map(|(_, taken)| taken.iter().map(|(_, delivered)| delivered));
+        let mut used: BTreeMap<_, u32> = BTreeMap::new();
+        let mut last = 0;
+        for (tag, _) in channel.unacked.iter() {
+            assert!(tag > last && tag <= channel.last_tag, "tags rise");
+            last = tag;
+        }
+        for delivered in channel.unacked.iter().map(|(_, delivered)| delivered).chain(settled) {
+            if delivered.stored.is_some() {
+                *unacked.entry(delivered.queue).or_default() += 1;
+            }
+            if let Some(consumer) = delivered.consumer {
+                *used.entry(consumer).or_default() += 1;
+            }
+        }
+        for key in channel.consumers.values() {
+            let consumer = &self.consumers[*key];
+            assert_eq!((consumer.connection, consumer.channel), (id, number));
+            assert_eq!(consumer.used, used.get(key).copied().unwrap_or_default(), "{}: used", consumer.tag);
+            if consumer.prefetch != 0 && !consumer.no_ack {
+                assert!(consumer.used <= consumer.prefetch.into(), "{}: prefetch", consumer.tag);
+            }
+        }
+    }
+}
