@@ -18,7 +18,9 @@ impl Graph for Topology {
 
     fn alternate(&self, exchange: ExchangeKey) -> Option<ExchangeKey> {
         let exchange = self.exchanges.get(exchange)?;
-        self.exchange(exchange.vhost, exchange.alternate.as_deref()?)
+        // The bindings of the default exchange count for what is published to it only.
+        let alternate = exchange.alternate.as_deref().filter(|name| !name.is_empty())?;
+        self.exchange(exchange.vhost, alternate)
     }
 }
 

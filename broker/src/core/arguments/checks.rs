@@ -80,13 +80,21 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
             let known = ["client-local", "balanced", "random", "least-leaders"];
             one_of(value, &known, |_| "invalid_queue_locator_arg".to_owned())
         }
+        // It is looked at when the queue is placed, and a senseless one breaks that.
+        "x-queue-master-locator" if line < Line::V4_0 => {
+            let known = ["min-masters", "client-local", "random"];
+            match value.as_str().filter(|_| matches!(value, Value::LongString(_))) {
+                Some(text) if known.contains(&text) => Ok(()),
+                _ => Err(Refusal::Internal),
+            }
+        }
         "x-delivery-limit" if line >= Line::V4_0 => integer(value).map(drop),
         _ => Ok(()),
     }
 }
 
 /// The arguments of a declaration that are checked, in the order of the checks.
-pub(super) const QUEUE_CHECKS: [&str; 21] = [
+pub(super) const QUEUE_CHECKS: [&str; 22] = [
     "x-expires",
     "x-message-ttl",
     "x-dead-letter-exchange",
@@ -108,6 +116,7 @@ pub(super) const QUEUE_CHECKS: [&str; 21] = [
     "x-initial-cluster-size",
     "x-queue-leader-locator",
     "x-delivery-limit",
+    "x-queue-master-locator",
 ];
 
 /// Returns an integer of any type but a timestamp.

@@ -185,18 +185,23 @@ fn offset(value: &Value, line: Line) -> Result<OffsetSpec, Refusal> {
     if let Some(offset) = value.as_i64() {
         return Ok(OffsetSpec::Number(offset.try_into().unwrap_or(0)));
     }
+    let senseless = || match line.rules().bad_offset_closes_connection {
+        true => Refusal::Internal,
+        false => bad_offset(value),
+    };
     match value {
         Value::Timestamp(seconds) => Ok(OffsetSpec::Timestamp(*seconds)),
-        Value::LongString(text) => match text.as_bytes() {
+        Value::LongString(_) | Value::ByteArray(_) => match value.as_bytes().unwrap_or_default() {
             b"first" => Ok(OffsetSpec::First),
             b"last" => Ok(OffsetSpec::Last),
             b"next" => Ok(OffsetSpec::Next),
+            _ if matches!(value, Value::ByteArray(_)) => Err(senseless()),
             text => match age(text) {
                 Ok(millis) => Ok(OffsetSpec::Age(millis)),
-                Err(Refusal::Internal) if line.rules().bad_offset_closes_connection => Err(Refusal::Internal),
-                Err(_) => Err(bad_offset(value)),
+                Err(Refusal::Internal) => Err(senseless()),
+                Err(Refusal::Reason(_)) => Err(bad_offset(value)),
             },
         },
-        _ => Err(bad_offset(value)),
+        _ => Err(senseless()),
     }
 }

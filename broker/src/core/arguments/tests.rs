@@ -299,6 +299,8 @@ fn stream_offsets() {
             ("1D".into(), Age(86_400_000)),
             ("1M".into(), Age(30 * 86_400_000)),
             ("1Y".into(), Age(365 * 86_400_000)),
+            (Value::from(&b"first"[..]), First),
+            ((-1).into(), Number(0)),
         ] {
             assert_eq!(offset(line, value), Ok(expected));
         }
@@ -306,11 +308,19 @@ fn stream_offsets() {
             "invalid arg 'x-stream-offset' for {RESOURCE}: {{invalid_stream_offset_arg,{{longstr,<<\"5\">>}}}}"
         );
         assert_eq!(offset(line, "5".into()).map_err(closes_channel), Err(text));
-        let senseless = offset(line, "no".into());
-        if line < Line::V4_3 {
-            assert_eq!(senseless, Err(Failure::connection(541, "")));
-        } else {
-            assert!(closes_channel(senseless.unwrap_err()).ends_with("{longstr,<<\"no\">>}}"));
+        for (senseless, told) in [
+            (Value::from("no"), "{longstr,<<\"no\">>}}"),
+            ("".into(), "{longstr,<<>>}}"),
+            (true.into(), "{bool,true}}"),
+            (Value::Void, "{void,undefined}}"),
+            (vec![Value::from(1)].into(), "{array,[{signedint,1}]}}"),
+        ] {
+            let refused = offset(line, senseless);
+            if line < Line::V4_3 {
+                assert_eq!(refused, Err(Failure::connection(541, "")));
+            } else {
+                assert!(closes_channel(refused.unwrap_err()).ends_with(told));
+            }
         }
     }
 }

@@ -1,6 +1,9 @@
 //! [`Router`]: the bindings of one exchange, and which of them a message matches.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::BuildHasherDefault,
+};
 
 use actix_pika_actors::Table;
 
@@ -78,6 +81,9 @@ fn same_arguments(left: &Table, right: &Table) -> bool {
     left == right || (left.len() == right.len() && by_key(left) == by_key(right))
 }
 
+/// A map that hashes the same in every run. Its order is not looked at.
+pub(super) type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
 /// The bindings of an exchange.
 #[derive(Debug)]
 pub(crate) struct Router<D> {
@@ -90,7 +96,7 @@ pub(crate) struct Router<D> {
 /// Finds the bindings that a message matches.
 #[derive(Debug)]
 enum Index<D> {
-    Direct(BTreeMap<Name, Vec<D>>),
+    Direct(FixedMap<Name, Vec<D>>),
     /// All of them.
     Fanout,
     Topic(Topics<D>),
@@ -103,7 +109,7 @@ impl<D: Copy + Ord> Router<D> {
     /// Creates a router without bindings, with the arguments of the exchange.
     pub(crate) fn new(kind: ExchangeType, rules: &'static Rules, arguments: &Table) -> Self {
         let index = match kind {
-            ExchangeType::Direct => Index::Direct(BTreeMap::new()),
+            ExchangeType::Direct => Index::Direct(FixedMap::default()),
             ExchangeType::Fanout => Index::Fanout,
             ExchangeType::Topic => Index::Topic(Topics::default()),
             ExchangeType::Headers => Index::Headers(Vec::new()),

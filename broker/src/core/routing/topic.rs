@@ -4,12 +4,11 @@
 //! bounded by words times nodes, also for patterns such as `#.a.#.a.#`, with which a matcher that goes back takes
 //! exponential time.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-};
+use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
+
+use super::router::FixedMap;
 
 type NodeId = usize;
 
@@ -32,7 +31,7 @@ pub(super) struct Topics<V> {
 struct Node<V> {
     /// The values of the patterns that end here.
     values: Vec<V>,
-    words: BTreeMap<Bytes, NodeId>,
+    words: FixedMap<Bytes, NodeId>,
     /// Behind `*`.
     one: Option<NodeId>,
     /// Behind `#`.
@@ -46,7 +45,7 @@ struct Node<V> {
 impl<V> Node<V> {
     fn new(is_many: bool) -> Self {
         let entered = Cell::new(0);
-        Self { values: Vec::new(), words: BTreeMap::new(), one: None, many: None, is_many, entered }
+        Self { values: Vec::new(), words: FixedMap::default(), one: None, many: None, is_many, entered }
     }
 
     fn is_unused(&self) -> bool {

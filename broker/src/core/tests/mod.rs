@@ -4,6 +4,7 @@ mod basics;
 mod channels;
 mod consumers;
 mod control;
+mod dead_letters;
 mod errors;
 mod operation;
 mod oracle;

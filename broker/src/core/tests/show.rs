@@ -20,8 +20,9 @@ pub(super) fn content_text(
     let mut text = String::from_utf8_lossy(body).into_owned();
     let properties = decode_properties(properties).unwrap();
     if let Some(headers) = properties.headers() {
-        let headers: Vec<String> =
+        let mut headers: Vec<String> =
             headers.iter().map(|(key, value)| format!("{key}:{}", value_text(value))).collect();
+        headers.sort();
         text.push_str(&format!(" [{}]", headers.join(" ")));
     }
     if let Some(reply_to) = properties.reply_to() {
@@ -76,6 +77,18 @@ pub(super) fn method_text(method: &AMQPClass) -> String {
         AMQPClass::Basic(Basic::GetEmpty(_)) => "empty".into(),
         _ => "ok".into(),
     }
+}
+
+/// Shortens the headers to `[..]` where that is expected.
+pub(super) fn abridged(answers: Vec<String>, expected: &[&str]) -> Vec<String> {
+    let shorten = |(at, answer): (usize, String)| {
+        let headers = answer.find('[').zip(answer.rfind(']'));
+        match headers.filter(|_| expected.get(at).is_some_and(|expected| expected.contains("[..]"))) {
+            Some((from, to)) => format!("{}[..]{}", &answer[..from], &answer[to + 1..]),
+            None => answer,
+        }
+    };
+    answers.into_iter().enumerate().map(shorten).collect()
 }
 
 /// Orders answers by channel, since those of different ones come in any order, and makes generated names alike.
