@@ -1,5 +1,7 @@
 //! Connections: opened, closed by either side, and when their sockets are full.
 
+use std::collections::BTreeMap;
+
 use super::{
     ChannelAt, Core, Outgoing,
     error::Close,
@@ -54,8 +56,9 @@ impl Core {
             let text = format!("access to vhost '{}' refused for user '{}'", info.vhost, info.user);
             return Err(Close::new(530, text).at(class, method));
         }
+        let channels = BTreeMap::new();
         let connection =
-            Connection { info, vhost, channels: std::collections::BTreeMap::new(), writable: true };
+            Connection { info, vhost, channels, writable: true, pending: 0, is_throttled: false };
         Ok(self.connections.insert(connection))
     }
 
@@ -113,10 +116,26 @@ impl Core {
         self.arrive(now);
         let Some(record) = self.connections.get_mut(connection) else { return };
         record.writable = writable;
+        self.review_connection(connection);
+        self.run();
+    }
+
+    pub(super) fn review_connection(&mut self, connection: ConnectionId) {
+        let Some(record) = self.connections.get(connection) else { return };
         let numbers: Vec<u16> = record.channels.keys().copied().collect();
         for number in numbers {
             self.review_consumers(ChannelAt { connection, number });
         }
-        self.run();
+    }
+
+    /// A delivery was taken from the outputs.
+    pub(super) fn delivery_taken(&mut self, connection: ConnectionId) {
+        let Some(record) = self.connections.get_mut(connection) else { return };
+        record.pending = record.pending.saturating_sub(1);
+        if record.pending == 0 && record.is_throttled {
+            record.is_throttled = false;
+            self.review_connection(connection);
+            self.run();
+        }
     }
 }

@@ -15,6 +15,9 @@ use super::{
     timers::Timer,
 };
 
+/// How many deliveries of a connection wait as outputs at most.
+const PENDING_MAX: u32 = 1024;
+
 impl Core {
     /// Puts a queue in the list of those to deliver from.
     pub(super) fn make_due(&mut self, key: QueueKey) {
@@ -73,11 +76,13 @@ impl Core {
     pub(super) fn hand_over(&mut self, key: QueueKey, consumer_key: ConsumerKey, stored: Stored) {
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
         let Some(consumer) = self.consumers.get_mut(consumer_key) else { return };
-        let connection = self.connections.get_mut(consumer.connection);
-        let Some(channel) = connection.and_then(|connection| connection.channels.get_mut(&consumer.channel))
-        else {
-            return;
-        };
+        let Some(connection) = self.connections.get_mut(consumer.connection) else { return };
+        let Some(channel) = connection.channels.get_mut(&consumer.channel) else { return };
+        connection.pending += 1;
+        let is_throttled = connection.pending == PENDING_MAX;
+        if is_throttled {
+            connection.is_throttled = true;
+        }
         channel.last_tag += 1;
         let delivery_tag = channel.last_tag;
         let (message, properties) = content_of(&stored, queue.queue.settings());
@@ -93,8 +98,12 @@ impl Core {
             channel: consumer.channel,
             output,
         });
+        let at = ChannelAt { connection: consumer.connection, number: consumer.channel };
         if consumer.no_ack {
             queue.queue.settle(&stored);
+            if is_throttled {
+                self.review_connection(at.connection);
+            }
             return;
         }
         consumer.used += 1;
@@ -109,7 +118,6 @@ impl Core {
             consumer.blocked = true;
             queue.roster.block(consumer_key);
         }
-        let at = ChannelAt { connection: consumer.connection, number: consumer.channel };
         let is_reached = channel.shared.is_reached();
         if !channel.watched
             && let Some(timeout) = self.config.consumer_timeout
@@ -117,7 +125,9 @@ impl Core {
             channel.watched = true;
             self.timers.set(self.now.after_millis(timeout), Timer::Unacked(at.connection, at.number));
         }
-        if is_reached {
+        if is_throttled {
+            self.review_connection(at.connection);
+        } else if is_reached {
             self.review_consumers(at);
         }
     }
@@ -137,7 +147,8 @@ impl Core {
         let is_reached =
             connection.channels.get(&consumer.channel).is_some_and(|channel| channel.shared.is_reached());
         let is_full = consumer.prefetch != 0 && consumer.used >= u32::from(consumer.prefetch);
-        let blocked = !connection.writable || is_full || is_reached && !consumer.no_ack;
+        let blocked =
+            !connection.writable || connection.is_throttled || is_full || is_reached && !consumer.no_ack;
         if blocked == consumer.blocked {
             return;
         }

@@ -190,7 +190,11 @@ impl Core {
     /// }
     /// ```
     pub fn next_output(&mut self) -> Option<Outgoing> {
-        self.outputs.pop_front()
+        let outgoing = self.outputs.pop_front()?;
+        if let Output::Deliver { .. } = outgoing.output {
+            self.delivery_taken(outgoing.connection);
+        }
+        Some(outgoing)
     }
 
     /// Delivers and dead-letters until there is nothing more to do at this time.

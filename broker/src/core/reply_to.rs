@@ -79,6 +79,9 @@ impl Core {
                 message: Arc::clone(message),
             };
             self.send(at, output);
+            if let Some(connection) = self.connections.get_mut(at.connection) {
+                connection.pending += 1;
+            }
         }
         true
     }

@@ -36,6 +36,10 @@ pub(crate) struct Connection {
     pub(crate) channels: BTreeMap<u16, Channel>,
     /// Its socket takes what is sent.
     pub(crate) writable: bool,
+    /// How many deliveries are outputs that were not taken.
+    pub(crate) pending: u32,
+    /// There are so many that its consumers wait until all are taken.
+    pub(crate) is_throttled: bool,
 }
 
 /// What may be done with the frames of a channel.

@@ -210,3 +210,17 @@ fn a_full_socket_pauses_its_consumers() {
     rig.core.set_writable(Time::ZERO, connection, true);
     assert_eq!(rig.answers(), ["b1 deliver c 1 x"]);
 }
+
+/// What waits as an output is bounded, also for a consumer without a limit of its own.
+#[test]
+fn a_long_queue_is_delivered_in_parts() {
+    let mut rig = rig(Line::V4_3);
+    rig.prepare(&["a1 declare q"]);
+    for _ in 0..5000 {
+        rig.batch(&["a1 publish - q x"]);
+    }
+    rig.batch(&["b1 consume q c no_ack"]);
+    assert_eq!(rig.core.queue("/", "q").unwrap().ready, 5000 - 1024);
+    assert_eq!(rig.answers().len(), 1 + 5000);
+    rig.core.check_invariants();
+}
