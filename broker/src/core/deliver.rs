@@ -55,17 +55,10 @@ impl Core {
         let Some(queue) = self.topology.queues.get(key) else { return };
         let consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
         for consumer in consumers {
-            loop {
-                let Some(reader) = self.consumers.get_mut(consumer) else { break };
-                if reader.blocked {
-                    break;
-                }
+            while let Some(reader) = self.consumers.get_mut(consumer).filter(|reader| !reader.blocked) {
                 let Some(queue) = self.topology.queues.get(key) else { return };
-                let Some(stored) =
-                    queue.queue.stream().and_then(|stream| stream.read(reader.cursor)).cloned()
-                else {
-                    break;
-                };
+                let stored = queue.queue.stream().and_then(|stream| stream.read(reader.cursor)).cloned();
+                let Some(stored) = stored else { break };
                 reader.cursor = stored.place + 1;
                 self.hand_over(key, consumer, stored);
             }

@@ -32,6 +32,8 @@ pub struct QueueView {
     pub settings: QueueSettings,
     /// How many messages are ready.
     pub ready: usize,
+    /// How many octets the bodies of the ready messages have.
+    pub ready_bytes: u64,
     /// How many messages are delivered and not acked.
     pub unacked: usize,
     /// How many consumers there are.
@@ -184,6 +186,7 @@ impl Core {
             arguments: queue.arguments.clone(),
             settings: queue.queue.settings().clone(),
             ready: queue.queue.ready(),
+            ready_bytes: queue.queue.ready_bytes(),
             unacked: queue.queue.unacked(),
             consumers: queue.roster.len(),
         })

@@ -223,7 +223,8 @@ impl Core {
     /// Gives a message to its queues, or returns it if there are none. Returns whether all queues took it.
     pub(super) fn deliver_committed(&mut self, at: ChannelAt, routed: Routed) -> bool {
         let Routed { message, mandatory, queues, replied } = routed;
-        if mandatory && queues.is_empty() && !(replied && !self.rules.mandatory_reply_returned) {
+        let is_lost = queues.is_empty() && (!replied || self.rules.mandatory_reply_returned);
+        if mandatory && is_lost {
             self.send_return(at, &message);
         }
         let mut taken = true;

@@ -65,7 +65,7 @@ impl Core {
             _ if delete.if_empty && queue.queue.ready() > 0 => {
                 Err(Failure::channel(406, format!("{resource} not empty")))
             }
-            _ if delete.if_unused && queue.roster.len() > 0 => {
+            _ if delete.if_unused && !queue.roster.is_empty() => {
                 Err(Failure::channel(406, format!("{resource} in use")))
             }
             _ => Ok(()),

@@ -161,6 +161,6 @@ impl Core {
         }
         let taken = self.channel(at)?.unacked.take_all();
         self.requeue(at, taken, Return::Recover);
-        Ok(reply.then(|| AMQPClass::Basic(basic::AMQPMethod::RecoverOk(basic::RecoverOk {}))))
+        Ok(reply.then_some(AMQPClass::Basic(basic::AMQPMethod::RecoverOk(basic::RecoverOk {}))))
     }
 }
