@@ -1,0 +1,199 @@
+//! The actors: one listens, there is one for each socket, and one keeps the time. What they do is decided by the plain
+//! machines behind [`Shared`].
+
+use std::{io, sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+
+use super::{
+    peer::End,
+    shared::{PeerId, Shared, Wakers},
+};
+
+/// What is read from a socket at a time.
+const READ: usize = 64 * 1024;
+/// The pause after an accept that failed, as it does while there are no file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Lets happen what is due.
+#[derive(Debug)]
+pub(super) struct Timekeeper(pub(super) Arc<Shared>);
+
+impl Actor for Timekeeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let shared = Arc::clone(&self.0);
+        let mut stopped = shared.stop.subscribe();
+        let keep_time = async move {
+            loop {
+                let idle = shared.idle_for();
+                let due = async {
+                    match idle {
+                        Some(idle) => sleep(idle).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = due => shared.tick(),
+                    () = shared.timer.notified() => {}
+                    _ = stopped.wait_for(|stopped| *stopped) => break,
+                }
+            }
+        };
+        ctx.spawn(keep_time.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}
+
+/// Accepts connections.
+#[derive(Debug)]
+pub(super) struct Listener {
+    shared: Arc<Shared>,
+    socket: Option<TcpListener>,
+}
+
+impl Listener {
+    pub(super) fn new(shared: Arc<Shared>, socket: TcpListener) -> Self {
+        Self { shared, socket: Some(socket) }
+    }
+}
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(socket) = self.socket.take() else { return };
+        let shared = Arc::clone(&self.shared);
+        let mut stopped = shared.stop.subscribe();
+        let accept = async move {
+            loop {
+                tokio::select! {
+                    accepted = socket.accept() => match accepted {
+                        Ok((stream, _)) => serve_tcp(&shared, stream),
+                        Err(error) => {
+                            log::warn!("cannot accept a connection: {error}");
+                            sleep(ACCEPT_PAUSE).await;
+                        }
+                    },
+                    _ = stopped.wait_for(|stopped| *stopped) => break,
+                }
+            }
+        };
+        ctx.spawn(accept.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}
+
+fn serve_tcp(shared: &Arc<Shared>, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let address = match (stream.peer_addr(), stream.local_addr()) {
+        (Ok(peer), Ok(local)) => format!("{peer} -> {local}"),
+        _ => "unknown".into(),
+    };
+    let control = socket2::SockRef::from(&stream).try_clone().ok();
+    match shared.accept(address) {
+        Some((id, wakers)) => {
+            Socket { shared: Arc::clone(shared), id, wakers, stream: Some(Box::new(stream)), control }.start();
+        }
+        // A reset, as of a port where nobody listens.
+        None => reset(control.as_ref()),
+    }
+}
+
+/// Serves a stream in memory.
+pub(super) fn serve_stream(shared: &Arc<Shared>, stream: impl Stream) {
+    if let Some((id, wakers)) = shared.accept("in memory".into()) {
+        let (shared, stream) = (Arc::clone(shared), Some(Box::new(stream) as Box<dyn Stream>));
+        Socket { shared, id, wakers, stream, control: None }.start();
+    }
+}
+
+/// A socket, or one in memory.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
+
+/// Reads and writes one socket.
+struct Socket {
+    shared: Arc<Shared>,
+    id: PeerId,
+    wakers: Wakers,
+    stream: Option<Box<dyn Stream>>,
+    /// A second handle of the socket, for its options.
+    control: Option<socket2::Socket>,
+}
+
+impl Actor for Socket {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(stream) = self.stream.take() else { return };
+        let (shared, id, wakers) = (Arc::clone(&self.shared), self.id, self.wakers.clone());
+        let control = self.control.take();
+        let mut stopped = self.shared.stop.subscribe();
+        let serve = async move {
+            let (reader, writer) = tokio::io::split(stream);
+            tokio::select! {
+                end = write_all(&shared, id, &wakers, writer) => {
+                    if end == Ok(End::Reset) {
+                        reset(control.as_ref());
+                    }
+                }
+                () = read_all(&shared, id, &wakers, reader) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+            }
+            shared.lost(id);
+        };
+        ctx.spawn(serve.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}
+
+/// Reads until the peer has ended, or nothing more is to be read. Then what is to be written decides.
+async fn read_all(shared: &Shared, id: PeerId, wakers: &Wakers, mut reader: impl AsyncRead + Unpin) {
+    let mut buf = vec![0; READ];
+    loop {
+        while !shared.reads(id) {
+            wakers.reader.notified().await;
+        }
+        match reader.read(&mut buf).await {
+            Ok(0) | Err(_) => return,
+            Ok(len) => shared.received(id, buf.get(..len).unwrap_or_default()),
+        }
+    }
+}
+
+/// Writes what there is to write, until the connection ends.
+async fn write_all(
+    shared: &Shared,
+    id: PeerId,
+    wakers: &Wakers,
+    mut writer: impl AsyncWrite + Unpin,
+) -> Result<End, io::ErrorKind> {
+    loop {
+        let output = shared.take_output(id);
+        if !output.bytes.is_empty() {
+            writer.write_all(&output.bytes).await.map_err(|error| error.kind())?;
+            shared.written(id);
+        }
+        match output.end {
+            Some(End::Close) => {
+                let _ = writer.shutdown().await;
+                return Ok(End::Close);
+            }
+            Some(End::Reset) => return Ok(End::Reset),
+            None if output.bytes.is_empty() => wakers.writer.notified().await,
+            None => {}
+        }
+    }
+}
+
+/// Has the socket end by a reset.
+fn reset(control: Option<&socket2::Socket>) {
+    if let Some(control) = control {
+        let _ = control.set_linger(Some(Duration::ZERO));
+    }
+}

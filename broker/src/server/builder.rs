@@ -1,0 +1,280 @@
+//! How a broker is started.
+
+use std::{fmt, io, net::IpAddr, sync::Arc, thread};
+
+use actix::Actor;
+use tokio::net::TcpListener;
+
+use super::{
+    actors::{Listener, Timekeeper},
+    clock::Clock,
+    handle::{Broker, Place},
+    shared::Shared,
+};
+use crate::core::{Core, CoreConfig, Line};
+
+/// Builds a [`Broker`].
+///
+/// # Examples
+/// ```
+/// use actix_pika_broker::{Broker, Line};
+///
+/// # fn main() -> Result<(), actix_pika_broker::StartError> {
+/// let broker = Broker::builder().line(Line::V4_0).user("app", "secret").vhost("orders").start()?;
+/// println!("{}", broker.url());
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    config: CoreConfig,
+    address: IpAddr,
+    port: u16,
+    manual_clock: bool,
+    users: Vec<(String, Secret)>,
+    vhosts: Vec<String>,
+}
+
+/// A password that Debug does not show.
+struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("...")
+    }
+}
+
+/// Why a broker did not start.
+///
+/// # Examples
+/// ```
+/// use actix_pika_broker::Broker;
+///
+/// let first = Broker::start().unwrap();
+/// let second = Broker::builder().port(first.port()).start();
+/// assert!(second.unwrap_err().to_string().starts_with("cannot listen on 127.0.0.1:"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct StartError {
+    what: String,
+    source: Arc<io::Error>,
+}
+
+impl StartError {
+    fn new(what: impl Into<String>, source: io::Error) -> Self {
+        Self { what: what.into(), source: Arc::new(source) }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            config: CoreConfig::default(),
+            address: IpAddr::from([127, 0, 0, 1]),
+            port: 0,
+            manual_clock: false,
+            users: Vec::new(),
+            vhosts: Vec::new(),
+        }
+    }
+
+    /// Sets the line of RabbitMQ whose answers the broker gives; 4.3 unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::{Broker, Line};
+    /// let old = Broker::builder().line(Line::V3_10);
+    /// ```
+    pub fn line(mut self, line: Line) -> Self {
+        self.config.line = line;
+        self
+    }
+
+    /// Sets the port; 0, a free one, unless set.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix_pika_broker::Broker;
+    /// let usual = Broker::builder().port(5672);
+    /// ```
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Sets the address to listen on; `127.0.0.1` unless set. Others can be reached from outside, where anybody may log
+    /// in as `guest`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix_pika_broker::Broker;
+    /// let on_ipv6 = Broker::builder().address(std::net::Ipv6Addr::LOCALHOST);
+    /// ```
+    pub fn address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// Sets what generated names depend on; 0 unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let other_names = Broker::builder().seed(7);
+    /// ```
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// Stops the clock: it moves by [`Broker::advance`] and [`Broker::advance_connections`] only.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let still = Broker::builder().manual_clock();
+    /// ```
+    pub fn manual_clock(mut self) -> Self {
+        self.manual_clock = true;
+        self
+    }
+
+    /// Sets how long a delivery may stay without an ack, `consumer_timeout`; 30 minutes unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let strict = Broker::builder().consumer_timeout(Some(std::time::Duration::from_secs(60)));
+    /// ```
+    pub fn consumer_timeout(mut self, timeout: Option<std::time::Duration>) -> Self {
+        self.config.consumer_timeout =
+            timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Sets the largest body; 16 MiB from 4.0 on, 128 MiB before, unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let small = Broker::builder().max_message_size(1 << 20);
+    /// ```
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.config.message_max = Some(bytes);
+        self
+    }
+
+    /// Adds a user, who may use each virtual host of this builder and `/`. There is always `guest`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let with_app = Broker::builder().user("app", "secret");
+    /// ```
+    pub fn user(mut self, name: &str, password: &str) -> Self {
+        self.users.push((name.to_owned(), Secret(password.to_owned())));
+        self
+    }
+
+    /// Adds a virtual host. There is always `/`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let with_orders = Broker::builder().vhost("orders");
+    /// ```
+    pub fn vhost(mut self, name: &str) -> Self {
+        self.vhosts.push(name.to_owned());
+        self
+    }
+
+    /// Starts the broker on a thread of its own, and returns when it listens.
+    ///
+    /// # Errors
+    /// If the port cannot be listened on, or a thread cannot be started.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::builder().start().unwrap();
+    /// assert!(broker.url().starts_with("amqp://guest:guest@127.0.0.1:"));
+    /// ```
+    pub fn start(self) -> Result<Broker, StartError> {
+        let name = format!("{}:{}", self.address, self.port);
+        let cannot = |error| StartError::new(format!("cannot listen on {name}"), error);
+        let listener = std::net::TcpListener::bind((self.address, self.port)).map_err(cannot)?;
+        listener.set_nonblocking(true).map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let shared = self.shared();
+        let mut stopped = shared.stop.subscribe();
+        let of_thread = Arc::clone(&shared);
+        let run = move || {
+            actix_rt::System::new().block_on(async move {
+                match TcpListener::from_std(listener) {
+                    Ok(socket) => {
+                        Timekeeper(Arc::clone(&of_thread)).start();
+                        Listener::new(of_thread, socket).start();
+                        let _ = stopped.wait_for(|stopped| *stopped).await;
+                    }
+                    Err(error) => log::error!("cannot listen: {error}"),
+                }
+            });
+        };
+        let thread = thread::Builder::new()
+            .name("actix-pika-broker".into())
+            .spawn(run)
+            .map_err(|error| StartError::new("cannot start a thread", error))?;
+        Ok(Broker::new(shared, Some(address), Place::Thread(thread)))
+    }
+
+    /// Starts the broker on the arbiter of the caller, without a socket: clients connect in memory, by
+    /// [`Broker::serve`]. For tests that pause the clock of tokio, which jumps ahead while all wait for a socket.
+    ///
+    /// # Panics
+    /// Without an actix `System`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// # actix_rt::System::new().block_on(async {
+    /// let broker = Broker::builder().start_here();
+    /// let (client, server) = tokio::io::duplex(64 * 1024);
+    /// broker.serve(server);
+    /// # drop(client);
+    /// # });
+    /// ```
+    pub fn start_here(self) -> Broker {
+        let shared = self.shared();
+        Timekeeper(Arc::clone(&shared)).start();
+        Broker::new(shared, None, Place::Caller)
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        let mut core = Core::new(self.config.clone());
+        for vhost in &self.vhosts {
+            core.add_vhost(vhost);
+        }
+        let vhosts: Vec<&str> = self.vhosts.iter().map(String::as_str).chain(["/"]).collect();
+        for (name, Secret(password)) in &self.users {
+            core.add_user(name, password);
+            for vhost in &vhosts {
+                // These patterns are always right.
+                let _ = core.set_permissions(name, vhost, [".*"; 3]);
+            }
+        }
+        let clock = if self.manual_clock { Clock::manual() } else { Clock::running() };
+        Arc::new(Shared::new(core, clock))
+    }
+}

@@ -1,0 +1,250 @@
+//! Looking at a broker, and waiting for what is to be seen.
+
+use std::fmt;
+
+use super::{handle::Broker, shared::State};
+use crate::core::{BindingView, ConnectionId, ConsumerView, MessageView, Published, QueueView};
+
+/// A connection as it is now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConnectionView {
+    /// Its number. It is never used twice.
+    pub id: ConnectionId,
+    /// The name that the client gave, or its address.
+    pub name: String,
+    /// The user.
+    pub user: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// Whether it is blocked by an alarm.
+    pub blocked: bool,
+    /// The addresses of its socket.
+    pub address: String,
+}
+
+/// The state of a broker at one moment, for [`Broker::until`] and [`Broker::look`]. Names are of the virtual host `/`.
+pub struct BrokerState<'a>(&'a State);
+
+impl Broker {
+    /// Looks at the state as it is at this moment.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::start().unwrap();
+    /// assert!(broker.look(|state| state.queue("orders").is_none()));
+    /// ```
+    pub fn look<T>(&self, look: impl FnOnce(&BrokerState<'_>) -> T) -> T {
+        self.shared.look(|state| look(&BrokerState(state)))
+    }
+
+    /// Waits until a condition holds. It is looked at after each thing that happens. Give the wait a time limit.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn wait(broker: actix_pika_broker::Broker) {
+    /// broker.until(|state| state.ready("orders") == 0 && state.unacked("orders") == 0).await;
+    /// # }
+    /// ```
+    pub async fn until(&self, mut condition: impl FnMut(&BrokerState<'_>) -> bool) {
+        let mut happened = self.shared.watch();
+        loop {
+            happened.mark_unchanged();
+            if self.look(&mut condition) || happened.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Returns the queues of the virtual host `/`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().queues().is_empty());
+    /// ```
+    pub fn queues(&self) -> Vec<QueueView> {
+        self.shared.look(|state| state.core.queues("/"))
+    }
+
+    /// Returns the messages of a queue of the virtual host `/`, delivered ones first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().messages("orders").is_empty());
+    /// ```
+    pub fn messages(&self, queue: &str) -> Vec<MessageView> {
+        self.shared.look(|state| state.core.messages("/", queue))
+    }
+
+    /// Returns the consumers of the virtual host `/`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().consumers().is_empty());
+    /// ```
+    pub fn consumers(&self) -> Vec<ConsumerView> {
+        self.shared.look(|state| state.core.consumers("/"))
+    }
+
+    /// Returns the bindings of the virtual host `/`, those of the default exchange included.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().bindings().is_empty());
+    /// ```
+    pub fn bindings(&self) -> Vec<BindingView> {
+        self.shared.look(|state| state.core.bindings("/"))
+    }
+
+    /// Returns the open connections.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().connections().is_empty());
+    /// ```
+    pub fn connections(&self) -> Vec<ConnectionView> {
+        self.look(BrokerState::connections)
+    }
+
+    /// Returns the last publishes, up to 1,000, whose routing key matches a topic pattern, in their order. `#` is all.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().published("orders.#").is_empty());
+    /// ```
+    pub fn published(&self, pattern: &str) -> Vec<Published> {
+        self.shared.look(|state| state.core.published(pattern).cloned().collect())
+    }
+
+    /// Asserts how many messages of a queue are ready and unacked. The panic shows what is there instead.
+    ///
+    /// # Panics
+    /// If there are others, or the queue is not there.
+    ///
+    /// # Examples
+    /// ```should_panic
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().assert_messages("orders", 1, 0);
+    /// ```
+    #[track_caller]
+    pub fn assert_messages(&self, queue: &str, ready: usize, unacked: usize) {
+        let (found, messages) = self.look(|state| (state.queue(queue), state.0.core.messages("/", queue)));
+        let Some(found) = found else {
+            let names: Vec<String> = self.queues().iter().map(|queue| queue.name.to_string()).collect();
+            panic!("there is no queue '{queue}'; there are: {names:?}");
+        };
+        assert!(
+            (found.ready, found.unacked) == (ready, unacked),
+            "queue '{queue}' has {} ready and {} unacked, not {ready} and {unacked}:\n{}",
+            found.ready,
+            found.unacked,
+            messages.iter().map(describe).collect::<Vec<_>>().join("\n"),
+        );
+    }
+}
+
+/// One line of a message, its body cut.
+fn describe(view: &MessageView) -> String {
+    let body = &view.message.body;
+    let shown = String::from_utf8_lossy(body.get(..60).unwrap_or(body)).into_owned();
+    format!("  {:?} {:?} {:?}", view.state, &*view.message.routing_key, shown)
+}
+
+impl BrokerState<'_> {
+    /// Returns a queue.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::BrokerState;
+    /// fn is_used(state: &BrokerState<'_>) -> bool {
+    ///     state.queue("orders").is_some_and(|queue| queue.consumers > 0)
+    /// }
+    /// ```
+    pub fn queue(&self, name: &str) -> Option<QueueView> {
+        self.0.core.queue("/", name)
+    }
+
+    /// Returns how many messages of a queue are ready.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::BrokerState;
+    /// fn is_empty(state: &BrokerState<'_>) -> bool {
+    ///     state.ready("orders") == 0
+    /// }
+    /// ```
+    pub fn ready(&self, queue: &str) -> usize {
+        self.queue(queue).map_or(0, |queue| queue.ready)
+    }
+
+    /// Returns how many messages of a queue are delivered and not settled.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::BrokerState;
+    /// fn is_done(state: &BrokerState<'_>) -> bool {
+    ///     state.unacked("orders") == 0
+    /// }
+    /// ```
+    pub fn unacked(&self, queue: &str) -> usize {
+        self.queue(queue).map_or(0, |queue| queue.unacked)
+    }
+
+    /// Returns how many publishes were taken whose routing key matches a topic pattern, up to 1,000.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::BrokerState;
+    /// fn all_are_there(state: &BrokerState<'_>) -> bool {
+    ///     state.published("orders.#") == 3
+    /// }
+    /// ```
+    pub fn published(&self, pattern: &str) -> usize {
+        self.0.core.published(pattern).count()
+    }
+
+    /// Returns the open connections.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::BrokerState;
+    /// fn nobody(state: &BrokerState<'_>) -> bool {
+    ///     state.connections().is_empty()
+    /// }
+    /// ```
+    pub fn connections(&self) -> Vec<ConnectionView> {
+        let views = self.0.core.connections().map(|(id, info)| {
+            let peer = self.0.peer_of(id).and_then(|peer| self.0.peers.get(&peer));
+            ConnectionView {
+                id,
+                name: info.name.to_string(),
+                user: info.user.to_string(),
+                vhost: info.vhost.to_string(),
+                blocked: peer.is_some_and(|entry| entry.peer.is_blocked()),
+                address: peer.map(|entry| entry.peer.address().to_owned()).unwrap_or_default(),
+            }
+        });
+        views.collect()
+    }
+}
+
+impl fmt::Debug for BrokerState<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerState").field("queues", &self.0.core.queues("/")).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Names the consumers that are there.
+    pub(super) fn left_consuming(&self) -> Vec<String> {
+        let name = |consumer: ConsumerView| format!("{} of queue '{}'", consumer.tag, consumer.queue);
+        self.core.vhosts().flat_map(|vhost| self.core.consumers(vhost)).map(name).collect()
+    }
+}

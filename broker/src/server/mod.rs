@@ -1,0 +1,21 @@
+//! The broker around its core: sockets, the handshake, frames, heartbeats. One lock has the core and all connections;
+//! the actors read, write, and wait for the time.
+
+mod actors;
+mod builder;
+mod clock;
+mod contents;
+mod encode;
+mod faults;
+mod frames;
+mod handle;
+mod handshake;
+mod look;
+mod peer;
+mod shared;
+
+pub use self::{
+    builder::{Builder, StartError},
+    handle::Broker,
+    look::{BrokerState, ConnectionView},
+};

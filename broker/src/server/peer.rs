@@ -1,0 +1,551 @@
+//! One connection as a plain machine: bytes and the time go in, bytes come out.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use actix_pika_actors::wire::{
+    basic_encode::{put_ack, put_body, put_heartbeat, put_nack},
+    method::{AMQPClass, connection, put_method, read_method},
+    short::short_truncated,
+};
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{
+    contents::{Contents, Event, Published},
+    encode::{put_content, put_deliver, put_get_ok, put_return},
+    frames::{Frame, next_frame},
+    handshake::{self, Client, Limits, Refusal},
+};
+use crate::core::{ChannelState, Close, ConnectionId, ConnectionInfo, Core, Failure, Output, Publish, Time};
+
+const GREETING: &[u8; 8] = b"AMQP\0\0\x09\x01";
+/// How long RabbitMQ waits for the next step of a handshake.
+const HANDSHAKE_MILLIS: u64 = 10_000;
+/// How long it is silent before it ends a connection that it does not tell why.
+const SILENT_MILLIS: u64 = 3_000;
+/// How long it waits for `close-ok`.
+const CLOSING_MILLIS: u64 = 30_000;
+/// More than this is not kept for a client that does not read: its consumers get nothing.
+const HIGH_WATER: usize = 1 << 20;
+const LOW_WATER: usize = 1 << 18;
+
+/// How far a connection is.
+#[derive(Debug)]
+enum Phase {
+    /// The protocol header is awaited.
+    Greeting,
+    Starting,
+    Tuning(Client),
+    Opening(Client, Limits),
+    Running(ConnectionId),
+    /// The broker has sent `close`; `close-ok` is awaited.
+    Closing,
+    /// Nothing is read or said any more; the connection ends at its deadline.
+    Silent,
+    Ended,
+}
+
+/// How the socket of a connection ends, when all that is to be sent before is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// As after a close that both sides agreed on.
+    Close,
+    /// By a reset.
+    Reset,
+}
+
+/// What a connection needs to know of the broker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now<'a> {
+    /// The time of queues and messages.
+    pub(super) core: Time,
+    /// The time of sockets.
+    pub(super) net: Time,
+    /// The reason for which publishers are blocked.
+    pub(super) alarm: Option<&'a str>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    address: String,
+    phase: Phase,
+    input: BytesMut,
+    out: BytesMut,
+    contents: Contents,
+    frame_max: u32,
+    heartbeat: u64,
+    last_read: Time,
+    last_written: Time,
+    deadline: Option<Time>,
+    /// It has published while an alarm was on: nothing of it is read.
+    blocked: bool,
+    tells_blocked: bool,
+    writable: bool,
+    end: Option<End>,
+    /// The octets that are written before the connection is cut.
+    cut_after: Option<u64>,
+    /// Nothing is read, on order.
+    pub(super) deaf: bool,
+    /// What is written waits this long, on order.
+    pub(super) delay: u64,
+    /// Where the output was at which time, if it is delayed.
+    delayed: VecDeque<(Time, usize)>,
+}
+
+impl Peer {
+    pub(super) fn new(address: String, core: &Core, now: Time) -> Self {
+        let rules = core.config().line.rules();
+        let keep = core.config().message_max.unwrap_or(rules.message_max);
+        Self {
+            address,
+            phase: Phase::Greeting,
+            input: BytesMut::new(),
+            out: BytesMut::new(),
+            contents: Contents::new(rules.long_body_checked, keep),
+            // Of the first frame, which is start-ok.
+            frame_max: rules.start_ok_max,
+            heartbeat: 0,
+            last_read: now,
+            last_written: now,
+            deadline: Some(now.after_millis(HANDSHAKE_MILLIS)),
+            blocked: false,
+            tells_blocked: false,
+            writable: true,
+            end: None,
+            cut_after: None,
+            deaf: false,
+            delay: 0,
+            delayed: VecDeque::new(),
+        }
+    }
+
+    /// Returns the connection of the core, if it is open.
+    pub(super) fn id(&self) -> Option<ConnectionId> {
+        match self.phase {
+            Phase::Running(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Returns whether there is something to write, or the socket ends.
+    pub(super) fn has_output(&self) -> bool {
+        !self.out.is_empty() || self.end.is_some()
+    }
+
+    /// Returns whether bytes are to be read.
+    pub(super) fn reads(&self) -> bool {
+        !self.blocked && !self.deaf && self.end.is_none()
+    }
+
+    /// Takes what was read.
+    pub(super) fn receive(&mut self, core: &mut Core, now: Now<'_>, bytes: &[u8]) {
+        self.last_read = now.net;
+        if matches!(self.phase, Phase::Silent | Phase::Ended) {
+            return;
+        }
+        self.input.extend_from_slice(bytes);
+        self.process(core, now);
+    }
+
+    /// The socket has ended.
+    pub(super) fn lost(&mut self, core: &mut Core, now: Now<'_>) {
+        if let Phase::Running(id) = self.phase {
+            core.close_connection(now.core, id);
+        }
+        self.phase = Phase::Ended;
+        self.end.get_or_insert(End::Reset);
+        self.out.clear();
+    }
+
+    /// Ends the socket by a reset after what waits to be written. For the core it is lost.
+    pub(super) fn reset(&mut self, core: &mut Core, now: Now<'_>) {
+        if let Phase::Running(id) = self.phase {
+            core.close_connection(now.core, id);
+        }
+        self.finish(End::Reset);
+    }
+
+    /// Cuts the connection when `octets` more are written.
+    pub(super) fn cut_after(&mut self, octets: u64) {
+        self.cut_after = Some(octets);
+    }
+
+    fn finish(&mut self, end: End) {
+        self.phase = Phase::Ended;
+        self.end.get_or_insert(end);
+        self.deadline = None;
+        self.input.clear();
+    }
+
+    fn silence(&mut self, now: Now<'_>) {
+        self.phase = Phase::Silent;
+        self.input.clear();
+        self.deadline = Some(now.net.after_millis(SILENT_MILLIS));
+    }
+
+    /// Handles the frames that are there, up to one that blocks the connection.
+    fn process(&mut self, core: &mut Core, now: Now<'_>) {
+        if matches!(self.phase, Phase::Greeting) && !self.greet(core, now) {
+            return;
+        }
+        while !self.blocked && !matches!(self.phase, Phase::Silent | Phase::Ended) {
+            match next_frame(&mut self.input, self.frame_max) {
+                Ok(None) => break,
+                Ok(Some(frame)) => self.handle(core, now, frame),
+                Err(close) => {
+                    self.cannot_read(core, now, close);
+                    break;
+                }
+            }
+        }
+        core.flush(now.core);
+    }
+
+    /// Reads the protocol header. Returns whether it is the right one.
+    fn greet(&mut self, core: &Core, now: Now<'_>) -> bool {
+        let Some(greeting) = self.input.first_chunk::<8>() else { return false };
+        if greeting != GREETING {
+            self.write(now, GREETING);
+            self.finish(End::Close);
+            return false;
+        }
+        self.input.advance(GREETING.len());
+        self.write_method(now, 0, &handshake::start(core.config().line));
+        self.phase = Phase::Starting;
+        true
+    }
+
+    /// The bytes are no frames: nothing more is read.
+    fn cannot_read(&mut self, core: &mut Core, now: Now<'_>, close: Close) {
+        match self.phase {
+            Phase::Running(id) => {
+                core.fail(now.core, id, 0, Failure::Connection(close.clone()));
+                self.write_method(now, 0, &handshake::close_method(&close));
+                self.silence(now);
+            }
+            _ => self.finish(End::Reset),
+        }
+    }
+
+    fn handle(&mut self, core: &mut Core, now: Now<'_>, frame: Frame) {
+        match &self.phase {
+            Phase::Running(id) => {
+                let id = *id;
+                self.run(core, now, id, frame);
+            }
+            Phase::Closing => self.close_on(now, &frame),
+            Phase::Starting | Phase::Tuning(_) | Phase::Opening(..) => self.shake_hands(core, now, &frame),
+            Phase::Greeting | Phase::Silent | Phase::Ended => {}
+        }
+    }
+
+    fn shake_hands(&mut self, core: &mut Core, now: Now<'_>, frame: &Frame) {
+        use connection::AMQPMethod as Method;
+        if frame.kind == 8 {
+            return;
+        }
+        let method = match read_method(&frame.payload) {
+            Ok(AMQPClass::Connection(method)) if frame.kind == 1 && frame.channel == 0 => method,
+            _ => return self.silence(now),
+        };
+        self.deadline = Some(now.net.after_millis(HANDSHAKE_MILLIS));
+        match (std::mem::replace(&mut self.phase, Phase::Silent), method) {
+            (Phase::Starting, Method::StartOk(start_ok)) => match handshake::log_in(core, &start_ok) {
+                Ok(client) => {
+                    self.write_method(now, 0, &handshake::tune());
+                    self.tells_blocked = client.blocked;
+                    self.phase = Phase::Tuning(client);
+                }
+                Err(Refusal::Told(close)) => self.close_with(now, &close),
+                Err(Refusal::Silent) => self.silence(now),
+            },
+            (Phase::Tuning(client), Method::TuneOk(tune_ok)) => {
+                match handshake::tuned(core.config().line, &tune_ok) {
+                    Some(limits) => {
+                        self.frame_max = limits.frame_max;
+                        self.heartbeat = u64::from(limits.heartbeat) * 1000;
+                        self.phase = Phase::Opening(client, limits);
+                    }
+                    None => self.silence(now),
+                }
+            }
+            (Phase::Opening(client, limits), Method::Open(open)) => {
+                let info = ConnectionInfo {
+                    user: client.user.into(),
+                    vhost: open.virtual_host.as_str().into(),
+                    cancel_notify: client.cancel_notify,
+                    channel_max: limits.channel_max,
+                    name: client.name.unwrap_or_else(|| self.address.clone()).into(),
+                };
+                match core.open_connection(now.core, info) {
+                    Ok(id) => {
+                        let ok = AMQPClass::Connection(Method::OpenOk(connection::OpenOk {}));
+                        self.write_method(now, 0, &ok);
+                        self.deadline = None;
+                        self.phase = Phase::Running(id);
+                    }
+                    Err(close) => self.close_with(now, &close),
+                }
+            }
+            _ => self.silence(now),
+        }
+    }
+
+    fn run(&mut self, core: &mut Core, now: Now<'_>, id: ConnectionId, frame: Frame) {
+        let channel = frame.channel;
+        let state = if channel == 0 { ChannelState::Open } else { core.channel_state(id, channel) };
+        match self.contents.take(frame, state) {
+            Ok(Event::None | Event::Heartbeat) => {}
+            Ok(Event::Method(method)) => {
+                let ends = matches!(
+                    method,
+                    AMQPClass::Channel(actix_pika_actors::wire::method::channel::AMQPMethod::Close(_))
+                );
+                core.method(now.core, id, channel, method);
+                if ends {
+                    self.contents.forget(channel);
+                }
+            }
+            Ok(Event::Control { class_id, method_id, payload }) => {
+                self.control(core, now, id, (class_id, method_id), &payload);
+            }
+            Ok(Event::Published(published)) => {
+                let Published { properties, body, .. } = &published;
+                let (properties, body) = (properties.clone(), body.clone());
+                core.publish(now.core, id, channel, publish(&published), properties, body);
+                self.block(now);
+            }
+            Ok(Event::TooLarge(published, size)) => {
+                core.publish_too_large(now.core, id, channel, publish(&published), size);
+                self.block(now);
+            }
+            Ok(Event::Content) => self.block(now),
+            Ok(Event::Reset) => self.reset(core, now),
+            Err(close) => core.fail(now.core, id, channel, Failure::Connection(close)),
+        }
+    }
+
+    /// A method of channel 0.
+    fn control(
+        &mut self,
+        core: &mut Core,
+        now: Now<'_>,
+        id: ConnectionId,
+        (class_id, method_id): (u16, u16),
+        payload: &[u8],
+    ) {
+        use connection::AMQPMethod as Method;
+        match (class_id, method_id) {
+            (10, 50) => {
+                core.close_connection(now.core, id);
+                self.write_method(now, 0, &AMQPClass::Connection(Method::CloseOk(connection::CloseOk {})));
+                self.finish(End::Close);
+            }
+            (10, 70) if read_method(payload).is_ok() => {
+                let ok = Method::UpdateSecretOk(connection::UpdateSecretOk {});
+                self.write_method(now, 0, &AMQPClass::Connection(ok));
+            }
+            _ => {
+                let close = Close::new(504, "unexpected method in connection state running");
+                core.fail(now.core, id, 0, Failure::Connection(close.at(class_id, method_id)));
+            }
+        }
+    }
+
+    /// A frame after the broker's `close`.
+    fn close_on(&mut self, now: Now<'_>, frame: &Frame) {
+        if frame.kind != 1 || frame.channel != 0 {
+            return;
+        }
+        match frame.payload.first_chunk::<4>() {
+            Some([0, 10, 0, 50]) => {
+                let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
+                self.write_method(now, 0, &AMQPClass::Connection(ok));
+            }
+            Some([0, 10, 0, 51]) => self.finish(End::Close),
+            _ => {}
+        }
+    }
+
+    fn close_with(&mut self, now: Now<'_>, close: &Close) {
+        self.write_method(now, 0, &handshake::close_method(close));
+        self.phase = Phase::Closing;
+        self.deadline = Some(now.net.after_millis(CLOSING_MILLIS));
+    }
+
+    /// A content has come: while an alarm is on, the publisher is told, and not read any more.
+    fn block(&mut self, now: Now<'_>) {
+        let Some(reason) = now.alarm else { return };
+        if self.blocked || !matches!(self.phase, Phase::Running(_)) {
+            return;
+        }
+        self.blocked = true;
+        if self.tells_blocked {
+            let reason = short_truncated(reason);
+            let blocked = connection::AMQPMethod::Blocked(connection::Blocked { reason });
+            self.write_method(now, 0, &AMQPClass::Connection(blocked));
+        }
+    }
+
+    /// The alarm is over: goes on with what was sent meanwhile.
+    pub(super) fn unblock(&mut self, core: &mut Core, now: Now<'_>) {
+        if !self.blocked {
+            return;
+        }
+        self.blocked = false;
+        self.last_read = now.net;
+        if self.tells_blocked && matches!(self.phase, Phase::Running(_)) {
+            let unblocked = connection::AMQPMethod::Unblocked(connection::Unblocked {});
+            self.write_method(now, 0, &AMQPClass::Connection(unblocked));
+        }
+        self.process(core, now);
+    }
+
+    /// Writes what the core says.
+    pub(super) fn say(&mut self, now: Now<'_>, channel: u16, output: Output) {
+        let frame_max = self.frame_max as usize;
+        let out = &mut self.out;
+        let before = out.len();
+        match output {
+            Output::Method(method) => {
+                if put_method(out, channel, &method).is_err() {
+                    log::error!("a method cannot be encoded: {method:?}");
+                }
+            }
+            Output::Ack { tag, multiple } => put_ack(out, channel, tag, multiple),
+            Output::Nack { tag, multiple } => put_nack(out, channel, tag, multiple, false),
+            Output::Deliver { consumer_tag, delivery_tag, redelivered, properties, message } => {
+                put_deliver(out, channel, &consumer_tag, delivery_tag, redelivered, &message);
+                put_content(out, channel, &properties, &message.body, frame_max);
+            }
+            Output::GetOk { delivery_tag, redelivered, message_count, properties, message } => {
+                put_get_ok(out, channel, delivery_tag, redelivered, message_count, &message);
+                put_content(out, channel, &properties, &message.body, frame_max);
+            }
+            Output::Return { code, text, message } => {
+                put_return(out, channel, code, text, &message);
+                put_content(out, channel, message.properties(), &message.body, frame_max);
+            }
+            Output::CloseConnection(close) => {
+                if !matches!(self.phase, Phase::Silent | Phase::Ended) {
+                    self.close_with(now, &close);
+                }
+                return;
+            }
+        }
+        self.written(now, before);
+    }
+
+    fn write(&mut self, now: Now<'_>, bytes: &[u8]) {
+        let before = self.out.len();
+        self.out.extend_from_slice(bytes);
+        self.written(now, before);
+    }
+
+    fn write_method(&mut self, now: Now<'_>, channel: u16, method: &AMQPClass) {
+        let before = self.out.len();
+        if put_method(&mut self.out, channel, method).is_err() {
+            log::error!("a method cannot be encoded: {method:?}");
+        }
+        self.written(now, before);
+    }
+
+    fn written(&mut self, now: Now<'_>, before: usize) {
+        self.last_written = now.net;
+        if self.delay > 0 {
+            self.delayed.push_back((now.net.after_millis(self.delay), self.out.len() - before));
+        }
+    }
+
+    /// Tells the core whether more may be sent to this connection.
+    pub(super) fn watch_output(&mut self, core: &mut Core, now: Now<'_>) {
+        let Phase::Running(id) = self.phase else { return };
+        let writable = if self.writable { self.out.len() <= HIGH_WATER } else { self.out.len() <= LOW_WATER };
+        if writable != self.writable {
+            self.writable = writable;
+            core.set_writable(now.core, id, writable);
+        }
+    }
+
+    /// Takes the bytes to write.
+    pub(super) fn take_output(&mut self, now: Time) -> Bytes {
+        let mut ready = self.out.len();
+        if !self.delayed.is_empty() {
+            let waiting: usize = self.delayed.iter().filter(|(at, _)| *at > now).map(|(_, len)| len).sum();
+            self.delayed.retain(|(at, _)| *at > now);
+            ready = ready.saturating_sub(waiting);
+        }
+        if let Some(left) = &mut self.cut_after {
+            let most = usize::try_from(*left).unwrap_or(usize::MAX);
+            if ready >= most {
+                let bytes = self.out.split_to(most).freeze();
+                self.out.clear();
+                self.end = Some(End::Reset);
+                return bytes;
+            }
+            *left -= ready as u64;
+        }
+        self.out.split_to(ready).freeze()
+    }
+
+    /// Returns how the socket ends, once there is nothing to write.
+    pub(super) fn end(&self) -> Option<End> {
+        self.end.filter(|_| self.out.is_empty())
+    }
+
+    /// Returns when [`tick`](Self::tick) has something to do.
+    pub(super) fn next_tick(&self) -> Option<Time> {
+        let heartbeats = match self.phase {
+            Phase::Running(_) if self.heartbeat > 0 => {
+                let silent = (!self.blocked).then(|| self.last_read.after_millis(3 * self.heartbeat));
+                let idle = self.last_written.after_millis(self.heartbeat / 2);
+                Some(silent.map_or(idle, |silent| silent.min(idle)))
+            }
+            _ => None,
+        };
+        let delayed = self.delayed.front().map(|(at, _)| *at);
+        [heartbeats, self.deadline, delayed].into_iter().flatten().min()
+    }
+
+    /// Does what is due: heartbeats, and the end of who is silent.
+    pub(super) fn tick(&mut self, core: &mut Core, now: Now<'_>) {
+        if self.deadline.is_some_and(|at| at <= now.net) {
+            self.finish(End::Reset);
+            return;
+        }
+        let Phase::Running(_) = self.phase else { return };
+        if self.heartbeat == 0 {
+            return;
+        }
+        // Two intervals were missed, and the third has ended.
+        if !self.blocked && self.last_read.after_millis(3 * self.heartbeat) <= now.net {
+            self.reset(core, now);
+        } else if self.last_written.after_millis(self.heartbeat / 2) <= now.net {
+            let before = self.out.len();
+            put_heartbeat(&mut self.out);
+            self.written(now, before);
+        }
+    }
+}
+
+fn publish(published: &Published) -> Publish<'_> {
+    Publish {
+        // They were checked when they were read.
+        exchange: std::str::from_utf8(&published.exchange).unwrap_or_default(),
+        routing_key: std::str::from_utf8(&published.routing_key).unwrap_or_default(),
+        mandatory: published.mandatory,
+        immediate: published.immediate,
+    }
+}

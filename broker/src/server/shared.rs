@@ -1,0 +1,293 @@
+//! What all connections of a broker share: the core, behind one lock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    clock::Clock,
+    peer::{End, Now, Peer},
+};
+use crate::core::{ConnectionId, Core, Time};
+
+/// The number of a socket. It is never used twice.
+pub(super) type PeerId = u64;
+
+/// A broker, as its actors and its handle have it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Counts what has happened, for those who wait for something.
+    happened: watch::Sender<u64>,
+    /// Wakes who waits for the next time at which something is due.
+    pub(super) timer: Notify,
+    /// Wakes the listener to end.
+    pub(super) stop: watch::Sender<bool>,
+}
+
+/// What is behind the lock.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) core: Core,
+    pub(super) clock: Clock,
+    /// The reason for which publishers are blocked.
+    pub(super) alarm: Option<String>,
+    /// How many connects are refused.
+    pub(super) refused: u32,
+    pub(super) peers: BTreeMap<PeerId, Entry>,
+    by_connection: BTreeMap<ConnectionId, PeerId>,
+    last_peer: PeerId,
+    /// Peers to look at when the lock is free.
+    touched: BTreeSet<PeerId>,
+}
+
+/// A peer, and who does its I/O.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) peer: Peer,
+    /// Its reader waits until it may read.
+    waits: bool,
+    reader: Arc<Notify>,
+    writer: Arc<Notify>,
+}
+
+/// What the I/O of a connection waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Wakers {
+    pub(super) reader: Arc<Notify>,
+    pub(super) writer: Arc<Notify>,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(super) struct ToWrite {
+    pub(super) bytes: Bytes,
+    /// How the socket ends after it.
+    pub(super) end: Option<End>,
+}
+
+impl Shared {
+    pub(super) fn new(core: Core, clock: Clock) -> Self {
+        let state = State {
+            core,
+            clock,
+            alarm: None,
+            refused: 0,
+            peers: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
+            last_peer: 0,
+            touched: BTreeSet::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            happened: watch::Sender::new(0),
+            timer: Notify::new(),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the state.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Changes the state, sends what comes of it, and wakes who has to write or read.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let due = state.next_due();
+        let result = change(&mut state);
+        state.distribute();
+        let woken = state.wake();
+        let is_due_earlier = state.next_due() != due;
+        drop(state);
+        woken.into_iter().for_each(|notify| notify.notify_one());
+        if is_due_earlier {
+            self.timer.notify_one();
+        }
+        self.happened.send_modify(|count| *count += 1);
+        result
+    }
+
+    /// Follows what happens.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.happened.subscribe()
+    }
+
+    /// Adds a socket, unless it is to be refused.
+    pub(super) fn accept(&self, address: String) -> Option<(PeerId, Wakers)> {
+        self.change(|state| {
+            if state.refused > 0 {
+                state.refused -= 1;
+                return None;
+            }
+            state.last_peer += 1;
+            let id = state.last_peer;
+            let (reader, writer) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+            let peer = Peer::new(address, &state.core, state.clock.net());
+            let wakers = Wakers { reader: reader.clone(), writer: writer.clone() };
+            state.peers.insert(id, Entry { peer, waits: false, reader, writer });
+            Some((id, wakers))
+        })
+    }
+
+    /// Bytes have come.
+    pub(super) fn received(&self, id: PeerId, bytes: &[u8]) {
+        self.change(|state| state.with_peer(id, |peer, core, now| peer.receive(core, now, bytes)));
+    }
+
+    /// A socket has ended.
+    pub(super) fn lost(&self, id: PeerId) {
+        self.change(|state| {
+            state.with_peer(id, |peer, core, now| peer.lost(core, now));
+            state.peers.remove(&id);
+            state.by_connection.retain(|_, peer| *peer != id);
+        });
+    }
+
+    /// Returns whether a socket is to be read. If not, its reader is woken when it is.
+    pub(super) fn reads(&self, id: PeerId) -> bool {
+        let mut state = self.lock();
+        let Some(entry) = state.peers.get_mut(&id) else { return false };
+        entry.waits = !entry.peer.reads();
+        !entry.waits
+    }
+
+    /// Takes what is to be written to a socket.
+    pub(super) fn take_output(&self, id: PeerId) -> ToWrite {
+        let mut state = self.lock();
+        let now = state.clock.net();
+        let Some(entry) = state.peers.get_mut(&id) else {
+            return ToWrite { bytes: Bytes::new(), end: Some(End::Reset) };
+        };
+        let bytes = entry.peer.take_output(now);
+        ToWrite { bytes, end: entry.peer.end() }
+    }
+
+    /// What was taken is written: consumers that waited for room go on.
+    pub(super) fn written(&self, id: PeerId) {
+        let has_waited = self.look(|state| state.peers.get(&id).is_some_and(|entry| !entry.peer.is_writable()));
+        if has_waited {
+            self.change(|state| {
+                state.touched.insert(id);
+            });
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&self) {
+        self.change(State::tick);
+    }
+
+    /// Returns how long nothing is due.
+    pub(super) fn idle_for(&self) -> Option<std::time::Duration> {
+        self.look(|state| {
+            let (core, net) = state.next_due();
+            state.clock.until(core, net)
+        })
+    }
+}
+
+impl State {
+    /// Calls `then` with a peer, the core and the time.
+    pub(super) fn with_peer(&mut self, id: PeerId, then: impl FnOnce(&mut Peer, &mut Core, Now<'_>)) {
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        let now = Now { core: self.clock.core(), net: self.clock.net(), alarm: self.alarm.as_deref() };
+        then(&mut entry.peer, &mut self.core, now);
+        if let Some(connection) = entry.peer.id() {
+            self.by_connection.insert(connection, id);
+        }
+        self.touched.insert(id);
+    }
+
+    /// Calls `then` with each peer.
+    pub(super) fn each_peer(&mut self, mut then: impl FnMut(&mut Peer, &mut Core, Now<'_>)) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.with_peer(id, &mut then);
+        }
+    }
+
+    /// Returns the socket of a connection.
+    pub(super) fn peer_of(&self, connection: ConnectionId) -> Option<PeerId> {
+        self.by_connection.get(&connection).copied()
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self) {
+        let now = self.clock.core();
+        self.core.advance(now);
+        self.core.flush(now);
+        let net = self.clock.net();
+        let due: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter_map(|(id, entry)| entry.peer.next_tick().is_some_and(|at| at <= net).then_some(*id))
+            .collect();
+        for id in due {
+            self.with_peer(id, |peer, core, now| peer.tick(core, now));
+        }
+    }
+
+    fn next_due(&self) -> (Option<Time>, Option<Time>) {
+        let net = self.peers.values().filter_map(|entry| entry.peer.next_tick()).min();
+        (self.core.next_timer(), net)
+    }
+
+    /// Gives each peer what the core says to it.
+    fn distribute(&mut self) {
+        let mut watched = BTreeSet::new();
+        loop {
+            let now = Now { core: self.clock.core(), net: self.clock.net(), alarm: self.alarm.as_deref() };
+            let mut last: Option<(ConnectionId, PeerId)> = None;
+            while let Some(outgoing) = self.core.next_output() {
+                let id = match last {
+                    Some((connection, id)) if connection == outgoing.connection => id,
+                    _ => {
+                        let Some(&id) = self.by_connection.get(&outgoing.connection) else { continue };
+                        last = Some((outgoing.connection, id));
+                        self.touched.insert(id);
+                        id
+                    }
+                };
+                if let Some(entry) = self.peers.get_mut(&id) {
+                    entry.peer.say(now, outgoing.channel, outgoing.output);
+                }
+            }
+            // Who has too much to read gets no more deliveries, and others may get them.
+            let unwatched: Vec<PeerId> = self.touched.difference(&watched).copied().collect();
+            if unwatched.is_empty() {
+                return;
+            }
+            for id in unwatched {
+                watched.insert(id);
+                if let Some(entry) = self.peers.get_mut(&id) {
+                    entry.peer.watch_output(&mut self.core, now);
+                }
+            }
+            self.core.flush(now.core);
+        }
+    }
+
+    fn wake(&mut self) -> Vec<Arc<Notify>> {
+        let mut woken = Vec::new();
+        for id in std::mem::take(&mut self.touched) {
+            let Some(entry) = self.peers.get_mut(&id) else { continue };
+            if entry.peer.has_output() {
+                woken.push(entry.writer.clone());
+            }
+            if entry.waits && entry.peer.reads() {
+                entry.waits = false;
+                woken.push(entry.reader.clone());
+            }
+        }
+        woken
+    }
+}
