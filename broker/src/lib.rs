@@ -4,3 +4,9 @@
 //! interface unless told otherwise. For production there is [RabbitMQ](https://www.rabbitmq.com).
 
 pub mod core;
+mod server;
+
+pub use self::{
+    core::Line,
+    server::{Broker, BrokerState, Builder, ConnectionView, StartError},
+};

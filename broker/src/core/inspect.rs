@@ -151,6 +151,17 @@ impl PublishLog {
 }
 
 impl Core {
+    /// Returns the names of the virtual hosts.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert_eq!(Core::new(CoreConfig::default()).vhosts().collect::<Vec<_>>(), ["/"]);
+    /// ```
+    pub fn vhosts(&self) -> impl Iterator<Item = &str> {
+        self.topology.by_name.keys().map(|name| &**name)
+    }
+
     /// Returns the queues of a virtual host, by name.
     ///
     /// # Examples

@@ -61,6 +61,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use slotmap::SlotMap;
 
+pub(crate) use self::term::print_binary;
 pub use self::{
     admin::Keep,
     config::CoreConfig,

@@ -78,6 +78,37 @@ impl Core {
         self.run();
     }
 
+    /// Takes a publish whose body is larger than a message may be, and was not kept: an error of the channel, or
+    /// of what is looked at before the size.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{ConnectionId, Core, Publish, Time};
+    /// fn refuse(core: &mut Core, connection: ConnectionId, publish: Publish<'_>) {
+    ///     core.publish_too_large(Time::ZERO, connection, 1, publish, 1 << 30);
+    /// }
+    /// ```
+    pub fn publish_too_large(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        channel: u16,
+        publish: Publish<'_>,
+        size: u64,
+    ) {
+        self.arrive(now);
+        let at = ChannelAt { connection, number: channel };
+        let result = match self.channel_state(connection, channel) {
+            ChannelState::Closed => Err(Failure::connection(504, "expected 'channel.open'")),
+            ChannelState::Open if publish.immediate => Err(Failure::connection(540, "immediate=true")),
+            ChannelState::Open => self.check_publish(at, publish, size).map(drop),
+            ChannelState::Closing => Ok(()),
+        };
+        if let Err(failure) = result {
+            self.fail(now, connection, channel, failure.at((60, 40)));
+        }
+    }
+
     fn publish_message(
         &mut self,
         at: ChannelAt,

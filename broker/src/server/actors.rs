@@ -97,7 +97,8 @@ fn serve_tcp(shared: &Arc<Shared>, stream: TcpStream) {
     let control = socket2::SockRef::from(&stream).try_clone().ok();
     match shared.accept(address) {
         Some((id, wakers)) => {
-            Socket { shared: Arc::clone(shared), id, wakers, stream: Some(Box::new(stream)), control }.start();
+            Socket { shared: Arc::clone(shared), id, wakers, stream: Some(Box::new(stream)), control }
+                .start();
         }
         // A reset, as of a port where nobody listens.
         None => reset(control.as_ref()),

@@ -60,7 +60,8 @@ impl Clock {
         if matches!(self, Self::Manual { .. }) {
             return None;
         }
-        let left = |at: Time, now: Time| Duration::from_millis(at.as_millis().saturating_sub(now.as_millis()));
+        let left =
+            |at: Time, now: Time| Duration::from_millis(at.as_millis().saturating_sub(now.as_millis()));
         let core = core.map(|at| left(at, self.core()));
         let net = net.map(|at| left(at, self.net()));
         core.into_iter().chain(net).min()

@@ -40,7 +40,11 @@ pub(super) enum Event {
     /// A method without a content.
     Method(AMQPClass),
     /// A method of channel 0, not decoded.
-    Control { class_id: u16, method_id: u16, payload: Bytes },
+    Control {
+        class_id: u16,
+        method_id: u16,
+        payload: Bytes,
+    },
     Published(Published),
     /// A publish whose body has this size, and was not kept.
     TooLarge(Published, u64),
@@ -61,7 +65,11 @@ struct Partial {
 enum State {
     Header,
     /// The size that was announced, what has come of it, and what is kept of that.
-    Body { size: u64, received: u64, chunks: BytesMut },
+    Body {
+        size: u64,
+        received: u64,
+        chunks: BytesMut,
+    },
 }
 
 /// What each channel waits for.
@@ -173,13 +181,15 @@ impl Contents {
             // Older lines do not notice, and wait for ever.
             chunks.clear();
             return match self.checks_length {
-                true => Err(Close::new(501, "content body frame exceeds remaining content size")
-                    .at(BASIC, PUBLISH)),
+                true => {
+                    Err(Close::new(501, "content body frame exceeds remaining content size")
+                        .at(BASIC, PUBLISH))
+                }
                 false => Ok(Event::Content),
             };
         }
         let is_complete = *received == *size;
-        if is_complete && chunks.is_empty() {
+        if is_complete && payload.len() as u64 == *size && *size <= self.keep {
             partial.publish.body = payload.clone();
             return Ok(self.finish(channel));
         }
@@ -377,7 +387,8 @@ mod tests {
     #[test]
     fn a_channel_that_the_broker_closed_hears_no_publish() {
         let mut contents = contents();
-        let mut closing = |kind, payload: &[u8]| contents.take(frame(kind, 1, payload), ChannelState::Closing);
+        let mut closing =
+            |kind, payload: &[u8]| contents.take(frame(kind, 1, payload), ChannelState::Closing);
         assert_eq!(closing(METHOD, PUBLISH_HELLO), Ok(Event::None));
         assert_eq!(closing(HEADER, &header(1)), Ok(Event::None));
         assert_eq!(closing(BODY, b"a"), Ok(Event::None));

@@ -63,7 +63,13 @@ pub(super) fn put_return(out: &mut BytesMut, channel: u16, code: u16, text: &str
 }
 
 /// Appends header and body frames. `frame_max` is 0 or at least 4096.
-pub(super) fn put_content(out: &mut BytesMut, channel: u16, properties: &[u8], body: &[u8], frame_max: usize) {
+pub(super) fn put_content(
+    out: &mut BytesMut,
+    channel: u16,
+    properties: &[u8],
+    body: &[u8],
+    frame_max: usize,
+) {
     let size = HEADER_FIXED + properties.len();
     out.reserve(size + AROUND + body.len() + AROUND);
     put_head(out, HEADER, channel, size);

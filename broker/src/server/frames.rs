@@ -29,10 +29,8 @@ pub(super) fn next_frame(input: &mut BytesMut, max: u32) -> Result<Option<Frame>
     let size = u32::from_be_bytes([s3, s2, s1, s0]);
     // A frame of `max` has eight octets around its payload; as many more are tolerated.
     if max != 0 && size > max {
-        let text = format!(
-            "type {kind}, all octets = <<>>: {{frame_too_large,{size},{}}}",
-            i64::from(max) - 8
-        );
+        let text =
+            format!("type {kind}, all octets = <<>>: {{frame_too_large,{size},{}}}", i64::from(max) - 8);
         return Err(Close::new(501, text));
     }
     let size = size as usize;
@@ -56,7 +54,9 @@ const MOST_RESERVED: usize = 128 * 1024;
 /// Describes a frame as RabbitMQ's errors do.
 pub(super) fn describe(kind: u8, payload: &[u8]) -> String {
     match payload.get(..16) {
-        Some(first) if payload.len() > 16 => format!("type {kind}, first 16 octets = {}", print_binary(first)),
+        Some(first) if payload.len() > 16 => {
+            format!("type {kind}, first 16 octets = {}", print_binary(first))
+        }
         _ => format!("type {kind}, all octets = {}", print_binary(payload)),
     }
 }

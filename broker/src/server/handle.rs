@@ -258,6 +258,9 @@ impl Drop for Broker {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("line", &self.line()).field("port", &self.port()).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("line", &self.line())
+            .field("port", &self.port())
+            .finish_non_exhaustive()
     }
 }

@@ -176,9 +176,8 @@ mod tests {
 
     fn start_ok(mechanism: &str, response: &[u8], told: bool) -> connection::StartOk {
         let capabilities = Table::new().with("authentication_failure_close", told);
-        let properties = Table::new()
-            .with("capabilities", Value::Table(capabilities))
-            .with("connection_name", "mine");
+        let properties =
+            Table::new().with("capabilities", Value::Table(capabilities)).with("connection_name", "mine");
         connection::StartOk {
             client_properties: to_field_table(&properties).unwrap(),
             mechanism: mechanism.into(),
@@ -219,7 +218,8 @@ mod tests {
     #[test]
     fn limits_outside_those_of_rabbitmq_are_refused() {
         let tuned = |line, channel_max, frame_max| {
-            tuned(line, &connection::TuneOk { channel_max, frame_max, heartbeat: 7 }).map(|limits| limits.heartbeat)
+            tuned(line, &connection::TuneOk { channel_max, frame_max, heartbeat: 7 })
+                .map(|limits| limits.heartbeat)
         };
         for line in [Line::V3_10, Line::V4_0, Line::V4_3] {
             for (channels, frames) in [(0, 131_072), (2048, 131_072), (1, 0), (1, 131_073), (1, 4095)] {

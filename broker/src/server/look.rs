@@ -109,7 +109,7 @@ impl Broker {
     /// assert!(Broker::start().unwrap().connections().is_empty());
     /// ```
     pub fn connections(&self) -> Vec<ConnectionView> {
-        self.look(BrokerState::connections)
+        self.look(|state| state.connections())
     }
 
     /// Returns the last publishes, up to 1,000, whose routing key matches a topic pattern, in their order. `#` is all.

@@ -1,9 +1,9 @@
 //! One connection as a plain machine: bytes and the time go in, bytes come out.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use actix_pika_actors::wire::{
-    basic_encode::{put_ack, put_body, put_heartbeat, put_nack},
+    basic_encode::{put_ack, put_heartbeat, put_nack},
     method::{AMQPClass, connection, put_method, read_method},
     short::short_truncated,
 };

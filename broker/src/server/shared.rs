@@ -173,7 +173,8 @@ impl Shared {
 
     /// What was taken is written: consumers that waited for room go on.
     pub(super) fn written(&self, id: PeerId) {
-        let has_waited = self.look(|state| state.peers.get(&id).is_some_and(|entry| !entry.peer.is_writable()));
+        let has_waited =
+            self.look(|state| state.peers.get(&id).is_some_and(|entry| !entry.peer.is_writable()));
         if has_waited {
             self.change(|state| {
                 state.touched.insert(id);
