@@ -26,10 +26,10 @@ const ARGUMENTS: &[&str] = &[
 
 /// What a sequence has brought about so far: tags that are outstanding, by channel.
 #[derive(Default)]
-struct Outstanding(BTreeMap<String, Vec<u64>>);
+pub(super) struct Outstanding(BTreeMap<String, Vec<u64>>);
 
 impl Outstanding {
-    fn note(&mut self, answer: &str) {
+    pub(super) fn note(&mut self, answer: &str) {
         let words: Vec<&str> = answer.split(' ').collect();
         let tag = match words[..] {
             [_, "deliver", _, tag, ..] | [_, "got", tag, ..] => tag.parse().unwrap(),
@@ -53,7 +53,7 @@ impl Outstanding {
 }
 
 /// Draws an operation. Few names, so that operations meet.
-fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstanding) -> String {
+pub(super) fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstanding) -> String {
     let at = format!("{}{}", random.choice(['a', 'b']).unwrap(), random.u16(1..=2));
     let queue = *random.choice(&["q", "p", "r"]).unwrap();
     let exchange = *random.choice(&["-", "-", "amq.fanout", "amq.topic", "x", "y"]).unwrap();
@@ -119,6 +119,12 @@ fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstanding) -> Strin
     }
 }
 
+/// Draws the declarations with which a sequence begins.
+pub(super) fn first_operations(random: &mut fastrand::Rng) -> Vec<String> {
+    let declare = |queue| format!("a1 declare {queue}{}", random.choice(ARGUMENTS).unwrap());
+    ["q", "p", "r"].into_iter().map(declare).collect()
+}
+
 /// Says operations of a seed. A channel that is closed is acknowledged, a connection opened again.
 fn run(line: Line, seed: u64, operations: usize) {
     let mut random = fastrand::Rng::with_seed(seed);
@@ -132,11 +138,9 @@ fn run(line: Line, seed: u64, operations: usize) {
     });
     let mut said = Vec::new();
     let mut outstanding = Outstanding::default();
-    for count in 0..operations {
-        said.push(match ["q", "p", "r"].get(count) {
-            Some(queue) => format!("a1 declare {queue}{}", random.choice(ARGUMENTS).unwrap()),
-            None => operation(&mut random, &mut outstanding),
-        });
+    let mut first = first_operations(&mut random).into_iter();
+    for _ in 0..operations {
+        said.push(first.next().unwrap_or_else(|| operation(&mut random, &mut outstanding)));
         let answers = rig.say_last(&said);
         for answer in &answers {
             outstanding.note(answer);
