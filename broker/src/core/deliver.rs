@@ -9,7 +9,7 @@ use super::{
     keys::{ConsumerKey, QueueKey},
     message::Message,
     output::Output,
-    queue::Stored,
+    queue::{HandOut, Stored},
     session::Delivered,
     settings::{QueueKind, QueueSettings},
     timers::Timer,
@@ -78,7 +78,7 @@ impl Core {
         }
         channel.last_tag += 1;
         let delivery_tag = channel.last_tag;
-        let (message, properties) = content_of(&stored, queue.queue.settings());
+        let (message, properties) = content_of(&stored, queue.queue.settings(), HandOut::Deliver);
         let output = Output::Deliver {
             consumer_tag: consumer.tag.clone(),
             delivery_tag,
@@ -159,9 +159,9 @@ impl Core {
 }
 
 /// The message of a delivery, and its properties with the headers that the queue adds.
-pub(super) fn content_of(stored: &Stored, settings: &QueueSettings) -> (Arc<Message>, Bytes) {
+pub(super) fn content_of(stored: &Stored, settings: &QueueSettings, by: HandOut) -> (Arc<Message>, Bytes) {
     let message = Arc::clone(&stored.message);
-    let mut added = stored.headers_to_add(settings).peekable();
+    let mut added = stored.headers_to_add(settings, by).peekable();
     let properties = if added.peek().is_none() {
         message.properties.clone()
     } else {

@@ -4,8 +4,8 @@ use actix_pika_actors::wire::method::{AMQPClass, basic};
 
 use super::{
     ChannelAt, Core, deliver::content_of, dispatch::Handled, error::Failure, names::queue_text,
-    output::Output, permissions::Resource, session::Delivered, settings::QueueKind, timers::Timer,
-    users::Access,
+    output::Output, permissions::Resource, queue::HandOut, session::Delivered, settings::QueueKind,
+    timers::Timer, users::Access,
 };
 
 impl Core {
@@ -41,7 +41,7 @@ impl Core {
         // What expired behind it goes at once.
         queue.queue.expire(now, &mut dead);
         let message_count = queue.queue.ready() as u32;
-        let content = taken.as_ref().map(|stored| content_of(stored, queue.queue.settings()));
+        let content = taken.as_ref().map(|stored| content_of(stored, queue.queue.settings(), HandOut::Get));
         if get.no_ack
             && let Some(stored) = &taken
         {

@@ -1,5 +1,7 @@
 //! `queue.declare`.
 
+use std::collections::BTreeSet;
+
 use actix_pika_actors::{
     Table, Value,
     wire::{
@@ -43,9 +45,30 @@ impl Core {
         };
         let Some(queue) = self.topology.queues.get(key) else { return Ok(None) };
         let (messages, consumers) = queue.counts();
+        let consumers = consumers + self.former_consumers(key, queue);
         let name = queue.name.clone();
         self.channel(at)?.last_queue = Some(name.clone());
         unless(declare.nowait, || declare_ok(&name, messages, consumers))
+    }
+
+    /// A quorum queue counts as consumers also those that have left and hold messages, and each `basic.get` that holds one.
+    fn former_consumers(&self, key: QueueKey, queue: &QueueRecord) -> u32 {
+        if !matches!(queue.queue.settings().kind, QueueKind::Quorum { .. }) {
+            return 0;
+        }
+        let channels = self.connections.values().flat_map(|connection| connection.channels.values());
+        let held = channels.flat_map(|channel| channel.unacked.iter()).map(|(_, delivered)| delivered);
+        let held = held.filter(|delivered| delivered.queue == key && delivered.stored.is_some());
+        let mut left = BTreeSet::new();
+        let mut got = 0;
+        for delivered in held {
+            match delivered.consumer {
+                None => got += 1,
+                Some(consumer) if self.consumers.contains_key(consumer) => {}
+                Some(consumer) => _ = left.insert(consumer),
+            }
+        }
+        got + left.len() as u32
     }
 
     fn declare_passively(&mut self, at: ChannelAt, vhost: VhostKey, name: &str) -> Result<QueueKey, Failure> {

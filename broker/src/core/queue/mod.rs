@@ -17,7 +17,7 @@ use std::sync::Arc;
 use self::{classic::ClassicLines, quorum::QuorumLines, stream::Retention};
 pub(crate) use self::{
     roster::{Roster, Turns},
-    stored::{Dead, Pushed, Reason, Return, Stored},
+    stored::{Dead, HandOut, Pushed, Reason, Return, Stored},
     stream::{OffsetSpec, StreamLog},
 };
 use super::{Message, Overflow, QueueKind, QueueSettings, Time};

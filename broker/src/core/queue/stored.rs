@@ -31,10 +31,11 @@ impl Stored {
         self.expires_at.is_some_and(|deadline| deadline <= now)
     }
 
-    /// Returns the headers that the queue adds to a delivery.
+    /// Returns the headers that the queue adds when it hands the message out.
     pub(crate) fn headers_to_add(
         &self,
         settings: &QueueSettings,
+        by: HandOut,
     ) -> impl Iterator<Item = (&'static str, i64)> + use<> {
         let rules = settings.line.rules();
         let headers = match settings.kind {
@@ -42,7 +43,7 @@ impl Stored {
             QueueKind::Stream { .. } => [Some(("x-stream-offset", self.place as i64)), None],
             QueueKind::Quorum { .. } => {
                 let count = |name, count: u32| (count > 0).then_some((name, i64::from(count)));
-                if settings.line == Line::V3_10 {
+                if settings.line == Line::V3_10 && by == HandOut::Get {
                     [Some(("x-delivery-count", self.delivery_count.into())), None]
                 } else if rules.acquired_count {
                     [
@@ -56,6 +57,13 @@ impl Stored {
         };
         headers.into_iter().flatten()
     }
+}
+
+/// How a message is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandOut {
+    Deliver,
+    Get,
 }
 
 /// Why a message leaves its queue without being consumed.

@@ -236,5 +236,5 @@ fn classic_deliveries_have_no_headers() {
     rig.publish("a");
     let taken = rig.take();
     rig.requeue(vec![taken], Return::Reject);
-    assert_eq!(rig.take().headers_to_add(rig.queue.settings()).count(), 0);
+    assert_eq!(rig.take().headers_to_add(rig.queue.settings(), HandOut::Get).count(), 0);
 }

@@ -26,7 +26,7 @@ fn messages_stay_and_have_offsets() {
     assert_eq!((read(0), read(1), read(2)), (Some("a".to_owned()), Some("b".to_owned()), None));
     let second = log.read(1).unwrap();
     assert!(!second.redelivered);
-    let headers: Vec<_> = second.headers_to_add(rig.queue.settings()).collect();
+    let headers: Vec<_> = second.headers_to_add(rig.queue.settings(), HandOut::Deliver).collect();
     assert_eq!(headers, [("x-stream-offset", 1)]);
     assert_eq!((offsets(&rig), rig.ready().as_str()), ((0, 2), "a b"));
 }
