@@ -20,7 +20,7 @@ use super::{
     message::Name,
     names::{REPLY_TO, is_reserved, queue_text, strip},
     permissions::Resource,
-    queue::{Queue, Roster, Turns},
+    queue::{Queue, Roster, Succession, Turns},
     routing::Binding,
     settings::QueueKind,
     term::type_name,
@@ -180,7 +180,11 @@ impl Core {
         let checked = arguments::queue(&arguments, self.config.line, flags, &resource)?;
         let is_quorum = matches!(checked.settings.kind, QueueKind::Quorum { .. });
         let turns = if checked.settings.single_active {
-            Turns::SingleActive { by_priority: is_quorum && self.rules.single_active_by_priority }
+            Turns::SingleActive(match is_quorum {
+                true if self.rules.single_active_by_priority => Succession::TakesOver,
+                true => Succession::Oldest,
+                false => Succession::HighestPriority,
+            })
         } else {
             Turns::All
         };

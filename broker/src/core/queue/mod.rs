@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use self::{classic::ClassicLines, quorum::QuorumLines, stream::Retention};
 pub(crate) use self::{
-    roster::{Roster, Turns},
+    roster::{Roster, Succession, Turns},
     stored::{Dead, HandOut, Pushed, Reason, Return, Stored},
     stream::{OffsetSpec, StreamLog},
 };

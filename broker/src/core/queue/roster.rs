@@ -8,10 +8,18 @@ pub(crate) enum Turns {
     /// All, in turn, the higher priorities first.
     All,
     /// One, until it leaves.
-    SingleActive {
-        /// A consumer of higher priority replaces it as soon as it has settled everything.
-        by_priority: bool,
-    },
+    SingleActive(Succession),
+}
+
+/// Who becomes the single active consumer when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// The one that has waited longest.
+    Oldest,
+    /// The one of the highest priority: of these, the one that has waited longest.
+    HighestPriority,
+    /// The same, and one of a higher priority replaces the active one as soon as that has settled everything.
+    TakesOver,
 }
 
 /// The consumers of a queue.
@@ -77,7 +85,7 @@ impl<C: Copy + Eq> Roster<C> {
     pub(crate) fn peek(&self) -> bool {
         match self.turns {
             Turns::All => !self.ready.is_empty(),
-            Turns::SingleActive { .. } => self.active.is_some_and(|active| self.serves(active)),
+            Turns::SingleActive(_) => self.active.is_some_and(|active| self.serves(active)),
         }
     }
 
@@ -102,7 +110,7 @@ impl<C: Copy + Eq> Roster<C> {
 
     /// Notes whether a consumer holds unsettled messages.
     pub(crate) fn set_busy(&mut self, consumer: C, busy: bool) {
-        if self.turns != (Turns::SingleActive { by_priority: true }) {
+        if self.turns != Turns::SingleActive(Succession::TakesOver) {
             return;
         }
         if let Some(known) = self.find(consumer) {
@@ -153,8 +161,8 @@ impl<C: Copy + Eq> Roster<C> {
     fn best(&self) -> Option<&Consumer<C>> {
         match self.turns {
             Turns::All => None,
-            Turns::SingleActive { by_priority: false } => self.consumers.first(),
-            Turns::SingleActive { by_priority: true } => {
+            Turns::SingleActive(Succession::Oldest) => self.consumers.first(),
+            Turns::SingleActive(Succession::HighestPriority | Succession::TakesOver) => {
                 let highest = self.consumers.iter().map(|consumer| consumer.priority).max()?;
                 let present = self.consumers.iter().find(|consumer| Some(consumer.key) == self.active);
                 present
@@ -166,7 +174,7 @@ impl<C: Copy + Eq> Roster<C> {
 
     fn choose_active(&mut self) {
         let busy = self.consumers.iter().any(|consumer| Some(consumer.key) == self.active && consumer.busy);
-        let fixed = self.active.is_some() && self.turns == (Turns::SingleActive { by_priority: false });
+        let fixed = self.active.is_some() && !self.takes_over();
         if !busy && !fixed {
             self.active = self.best().map(|best| best.key);
         }
@@ -175,7 +183,10 @@ impl<C: Copy + Eq> Roster<C> {
     /// Whether the active consumer gets messages: it is not blocked, and does not make way for another one.
     fn serves(&self, active: C) -> bool {
         self.consumers.iter().any(|consumer| consumer.key == active && !consumer.blocked)
-            && (self.turns == (Turns::SingleActive { by_priority: false })
-                || self.best().is_some_and(|best| best.key == active))
+            && (!self.takes_over() || self.best().is_some_and(|best| best.key == active))
+    }
+
+    fn takes_over(&self) -> bool {
+        self.turns == Turns::SingleActive(Succession::TakesOver)
     }
 }

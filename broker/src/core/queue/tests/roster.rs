@@ -54,10 +54,10 @@ fn a_blocked_consumer_joins_at_the_end() {
     assert_eq!(roster.len(), 3);
 }
 
-/// Classic: the first subscribed is active, priority does not matter, and the next takes over at once.
+/// The first subscribed is active, and the next takes over at once. Priority does not matter in quorum queues up to 3.13.
 #[test]
 fn a_single_active_consumer_is_the_first_one() {
-    let turns = Turns::SingleActive { by_priority: false };
+    let turns = Turns::SingleActive(Succession::Oldest);
     let mut roster = roster(turns, &[('a', 0), ('b', 9), ('c', 0)]);
     assert_eq!((next(&mut roster, 3).as_str(), roster.active()), ("aaa", Some('a')));
     assert!(!roster.is_active('b'));
@@ -71,10 +71,22 @@ fn a_single_active_consumer_is_the_first_one() {
     assert_eq!((roster.next(), roster.active()), (None, None));
 }
 
+/// Classic, asked of 3.10.8: the first subscribed is active whatever its priority, and priority chooses the next one.
+#[test]
+fn the_highest_priority_follows_a_single_active_consumer() {
+    let turns = Turns::SingleActive(Succession::HighestPriority);
+    let mut roster = roster(turns, &[('a', 0), ('b', 0), ('c', 5), ('d', 5)]);
+    assert_eq!(roster.next(), Some('a'));
+    for next in ['c', 'd', 'b'] {
+        assert!(roster.remove(roster.active().unwrap()));
+        assert_eq!((roster.next(), roster.active()), (Some(next), Some(next)));
+    }
+}
+
 /// Quorum from 4.0 on: a consumer of higher priority takes over as soon as the active one has nothing outstanding.
 #[test]
 fn a_higher_priority_takes_over_when_the_active_one_is_idle() {
-    let turns = Turns::SingleActive { by_priority: true };
+    let turns = Turns::SingleActive(Succession::TakesOver);
     let mut roster = roster(turns, &[('a', 0), ('b', 0)]);
     assert_eq!(roster.next(), Some('a'));
     roster.set_busy('a', true);
