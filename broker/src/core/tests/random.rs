@@ -16,6 +16,10 @@ const ARGUMENTS: &[&str] = &[
     " x-expires=I100",
     " x-single-active-consumer=ttrue",
     " x-max-priority=I3",
+    " x-max-priority=I3 x-max-length=I2 x-dead-letter-exchange=Samq.headers",
+    " x-max-length=I1 x-overflow=Sreject-publish-dlx x-dead-letter-exchange=S x-dead-letter-routing-key=Sq",
+    " x-dead-letter-exchange=S x-dead-letter-routing-key=Sr",
+    " x-dead-letter-exchange=Sx",
     " auto_delete",
     " exclusive",
     " durable x-queue-type=Squorum",
@@ -23,6 +27,9 @@ const ARGUMENTS: &[&str] = &[
     " durable x-queue-type=Squorum x-single-active-consumer=ttrue",
     " durable x-queue-type=Sstream",
 ];
+
+/// Headers that bindings ask for.
+const HEADERS: &[&str] = &["a=I1", "a=l1 b=Sx", "b=V", "x-c=I1"];
 
 /// What a sequence has brought about so far: tags that are outstanding, by channel.
 #[derive(Default)]
@@ -63,13 +70,20 @@ pub(super) fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstandin
     match random.u32(..100) {
         0..=1 => format!("{at} declare {queue}{}", random.choice(ARGUMENTS).unwrap()),
         2..=9 => format!("{at} declare {queue} passive"),
-        10..=13 => format!("{at} bind {queue} {exchange} #"),
+        10..=11 => format!("{at} bind {queue} {exchange} {}", random.choice(["#", "*", "q"]).unwrap()),
+        12..=13 => {
+            let kind = random.choice(["any", "all", "all-with-x"]).unwrap();
+            format!("{at} bind {queue} amq.headers - x-match=S{kind} {}", random.choice(HEADERS).unwrap())
+        }
         14..=15 => format!("{at} unbind {queue} {exchange} #"),
         16..=17 => format!(
             "{at} xdeclare {} topic auto_delete alternate-exchange=Sy",
             random.choice(["x", "y"]).unwrap()
         ),
-        18 => format!("{at} xbind x y #"),
+        18 => {
+            let (from, to) = random.choice([("x", "y"), ("y", "x"), ("amq.fanout", "x")]).unwrap();
+            format!("{at} xbind {to} {from} #")
+        }
         19 => format!("{at} xdelete {exchange}"),
         20..=44 => {
             let option = *random
@@ -81,10 +95,14 @@ pub(super) fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstandin
                     " p.expiration=20",
                     " p.priority=9",
                     " CC=ASp,Sr",
+                    " CC=ASp BCC=ASr",
                     " p.mode=2",
+                    " a=I1 mandatory",
+                    " a=I1 b=Sx",
                 ])
                 .unwrap();
-            format!("{at} publish {exchange} {queue} m{option}")
+            let exchange = if option.contains("a=") { "amq.headers" } else { exchange };
+            format!("{at} publish {exchange} {queue} {}{option}", random.u8(..))
         }
         45..=52 => format!("{at} get {queue}{}", if random.bool() { " no_ack" } else { "" }),
         53..=60 => {
@@ -109,8 +127,8 @@ pub(super) fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstandin
             format!("{at} qos {}{}", random.u16(0..3), if random.u8(..4) == 0 { " global" } else { "" })
         }
         87 => format!("{at} confirm"),
-        88 => format!("{at} tx"),
-        89..=90 => format!("{at} {}", random.choice(["commit", "rollback"]).unwrap()),
+        88 => "a2 tx".to_owned(),
+        89..=90 => format!("a2 {}", random.choice(["commit", "rollback"]).unwrap()),
         91 => format!("{at} purge {queue}"),
         92 if random.bool() => format!("{at} delete {queue}"),
         93 => format!("{at} close"),
@@ -122,7 +140,16 @@ pub(super) fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstandin
 /// Draws the declarations with which a sequence begins.
 pub(super) fn first_operations(random: &mut fastrand::Rng) -> Vec<String> {
     let declare = |queue| format!("a1 declare {queue}{}", random.choice(ARGUMENTS).unwrap());
-    ["q", "p", "r"].into_iter().map(declare).collect()
+    let mut operations: Vec<String> = ["q", "p", "r"].into_iter().map(declare).collect();
+    for exchange in ["x", "y"] {
+        if random.bool() {
+            operations.push(format!("a1 xdeclare {exchange} topic alternate-exchange=Sy"));
+        }
+    }
+    if random.bool() {
+        operations.push("a2 tx".to_owned());
+    }
+    operations
 }
 
 /// Says operations of a seed. A channel that is closed is acknowledged, a connection opened again.
