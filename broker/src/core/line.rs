@@ -93,6 +93,8 @@ pub struct Rules {
     pub timeout_returns: bool,
     /// A delivery mode other than 1 and 2 is refused.
     pub delivery_mode_checked: bool,
+    /// Deliveries of a stream cannot be rejected: that closes the connection with 540.
+    pub stream_refuses_nack: bool,
     /// Some texts about streams read otherwise.
     pub stream_texts_are_old: bool,
     /// A refusal says which of the three permissions is missing.
@@ -160,6 +162,7 @@ const V3_10: Rules = Rules {
     bad_offset_closes_connection: true,
     timeout_returns: false,
     delivery_mode_checked: true,
+    stream_refuses_nack: true,
     stream_texts_are_old: true,
     refusal_names_access: false,
     passive_needs_permission: false,
@@ -173,6 +176,7 @@ const V3_13: Rules = Rules {
     delivery_count_zero: false,
     last_death: true,
     dead_letter_drops_cc: false,
+    stream_refuses_nack: false,
     stream_texts_are_old: false,
     refusal_names_access: true,
     ..V3_10

@@ -9,6 +9,7 @@ use super::{
     dispatch::Handled,
     error::Failure,
     keys::{ConsumerKey, QueueKey},
+    names::queue_text,
     queue::{Dead, Reason, Return, Stored},
     session::{Delivered, Mode, Settle},
 };
@@ -32,16 +33,36 @@ impl Core {
             } else if how == Settle::Ack {
                 self.ack(at, delivered);
             } else {
-                self.settle_now(at, how, vec![(tag, delivered)]);
+                let taken = self.refuse_of_streams(vec![(tag, delivered)])?;
+                self.settle_now(at, how, taken);
             }
             return Ok(None);
         }
         let taken = channel.unacked.take_up_to(tag).ok_or_else(unknown)?;
         match &mut channel.mode {
             Mode::Transaction(transaction) => transaction.settled.push((how, taken)),
-            _ => self.settle_now(at, how, taken),
+            _ if how == Settle::Ack => self.settle_now(at, how, taken),
+            _ => {
+                let taken = self.refuse_of_streams(taken)?;
+                self.settle_now(at, how, taken);
+            }
         }
         Ok(None)
+    }
+
+    /// Returns deliveries that may be rejected. In 3.10 those of a stream may not.
+    fn refuse_of_streams(&mut self, taken: Vec<(u64, Delivered)>) -> Result<Vec<(u64, Delivered)>, Failure> {
+        if !self.rules.stream_refuses_nack {
+            return Ok(taken);
+        }
+        let streams = taken.iter().filter_map(|(_, delivered)| self.topology.queues.get(delivered.queue));
+        let Some(stream) = streams.into_iter().find(|queue| queue.queue.stream().is_some()) else {
+            return Ok(taken);
+        };
+        let resource = queue_text(&self.topology.vhost_name(stream.vhost), &stream.name);
+        self.take_back(taken, Return::ConnectionLost);
+        let text = format!("basic.nack and basic.reject not supported by stream queues {resource}");
+        Err(Failure::connection(540, text))
     }
 
     /// Settles deliveries that are no longer in the list of their channel.
@@ -160,6 +181,7 @@ impl Core {
             return Err(Failure::connection(540, "requeue=false"));
         }
         let taken = self.channel(at)?.unacked.take_all();
+        let taken = self.refuse_of_streams(taken).map_err(|_| Failure::connection(541, ""))?;
         self.requeue(at, taken, Return::Recover);
         Ok(reply.then_some(AMQPClass::Basic(basic::AMQPMethod::RecoverOk(basic::RecoverOk {}))))
     }
