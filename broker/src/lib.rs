@@ -2,6 +2,26 @@
 //!
 //! **This is a test broker.** It is one process, keeps everything in memory, and listens on the loopback
 //! interface unless told otherwise. For production there is [RabbitMQ](https://www.rabbitmq.com).
+//!
+//! # What it does, what it does not, what differs from RabbitMQ
+//!
+//! It answers as one [`Line`] of RabbitMQ: 3.10, 3.13, 4.0 or 4.3. Random sequences of operations are held against
+//! a node of 3.10. The differences of the other lines are one table, [`Rules`](core::Rules), from what nodes of
+//! 4.0.5 and 4.3.6 answered; those of 3.13 are read in its source.
+//!
+//! | Subject | Does | Does not | Differs |
+//! |---|---|---|---|
+//! | Exchanges | direct, fanout, topic, headers, `x-consistent-hash`, `x-delayed-message`, internal, alternate, bindings between exchanges, auto-delete, `CC` and `BCC` | other plug-ins' types | `x-delayed-message` is there without a plug-in |
+//! | Queues | classic, quorum, stream; exclusive, auto-delete, server-named, `x-expires`; all arguments checked with RabbitMQ's texts | policies, mirrored queues, limits of a virtual host | a quorum queue has one member and answers at once |
+//! | Length, time to live | `x-max-length`, `x-max-length-bytes`, the three kinds of overflow, expiration, `x-message-ttl` | | a quorum queue is never behind its limit |
+//! | Dead letters | `x-death` by line, cycles, `x-delivery-limit` | `x-dead-letter-strategy: at-least-once` is accepted and means nothing | |
+//! | Streams | offsets by first, last, next, number, time; `x-max-age`, `x-max-length-bytes` | filters, the stream protocol, super streams | a chunk is what arrives in one millisecond |
+//! | Consumers | prefetch of consumer and channel, priorities, single active, exclusive, cancel by the broker, direct reply-to | `basic.credit` | |
+//! | Confirms | merged as RabbitMQ merges them | | in the order of the publishes, since nothing is written to a disk |
+//! | Transactions | commit, rollback, `partial tx completion` | | a commit is one step for all queues |
+//! | Delivery timeout | closes the channel, or from 4.3 on returns the messages of quorum queues | `x-consumer-timeout` | at the deadline, not at the next check within a minute |
+//! | Users | PLAIN and AMQPLAIN, permissions, topic permissions, impersonators | tags, limits of users, OAuth | patterns are those of the crate `regex-lite`, not PCRE |
+//! | Restart | keeps durable entities and persistent messages, or nothing | upgrades, clusters, partitions | the messages of a clean end |
 
 pub mod core;
 mod server;
