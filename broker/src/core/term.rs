@@ -113,12 +113,15 @@ fn equals_float(integer: i128, float: f64) -> bool {
 pub(crate) fn print(value: &Value) -> String {
     match Term::from(value) {
         Term::Binary(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => {
-            let mut out = String::new();
-            print_term(value, &mut out);
-            out
-        }
+        _ => print_bare(value),
     }
+}
+
+/// Prints the term of a value as `~p`, a binary too.
+pub(crate) fn print_bare(value: &Value) -> String {
+    let mut out = String::new();
+    print_term(value, &mut out);
+    out
 }
 
 /// Prints a value with its type, as `{longstr,<<"5">>}`.
@@ -304,6 +307,7 @@ mod tests {
         }
         assert_eq!(print_typed(&"5".into()), r#"{longstr,<<"5">>}"#);
         assert_eq!(print_binary(b"some"), r#"<<"some">>"#);
+        assert_eq!(print_bare(&Value::from(&b"5"[..])), r#"<<"5">>"#);
         assert_eq!(print_binary(b""), "<<>>");
         assert_eq!(print_binary(&[0, 1]), "<<0,1>>");
     }

@@ -235,13 +235,6 @@ impl Queue {
         if let Lines::Stream(log) = &self.lines { Some(log) } else { None }
     }
 
-    /// Ends what a stream takes for published at once. For others nothing happens.
-    pub(crate) fn end_chunk(&mut self) {
-        if let Lines::Stream(log) = &mut self.lines {
-            log.end_chunk();
-        }
-    }
-
     fn front(&self) -> Option<&Stored> {
         match &self.lines {
             Lines::Classic(lines) => lines.front(),

@@ -124,11 +124,6 @@ impl<C: Copy + Eq> Roster<C> {
         self.active
     }
 
-    /// Returns whether a consumer is active: each one is, unless there is a single one.
-    pub(crate) fn is_active(&self, consumer: C) -> bool {
-        self.turns == Turns::All || self.active == Some(consumer)
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.consumers.len()
     }

@@ -35,7 +35,7 @@ pub(crate) struct StreamLog {
     messages: VecDeque<Stored>,
     /// The offset of the first message.
     first: u64,
-    /// Where the last chunk begins: what was published at once.
+    /// Where the last chunk begins: what was published in one millisecond. RabbitMQ takes what comes while it writes.
     chunk: u64,
     chunk_ended: bool,
     /// The oldest one first; the last one is being written.
@@ -108,13 +108,8 @@ impl StreamLog {
         }
     }
 
-    /// Returns the offset of the first message.
-    pub(crate) fn first(&self) -> u64 {
-        self.first
-    }
-
     /// Returns the offset that the next message will have.
-    pub(crate) fn next(&self) -> u64 {
+    fn next(&self) -> u64 {
         self.first + self.messages.len() as u64
     }
 

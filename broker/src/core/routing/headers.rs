@@ -67,7 +67,7 @@ pub(super) struct SortedHeaders<'a> {
 impl<'a> SortedHeaders<'a> {
     pub(super) fn new(headers: Option<&'a Table>, rules: &Rules) -> Self {
         let mut entries: Vec<_> = headers.into_iter().flat_map(Table::iter).collect();
-        entries.sort_by(|(left, _), (right, _)| left.cmp(right));
+        entries.sort_by_key(|(key, _)| *key);
         if !rules.integer_equals_float {
             // These lines keep the headers in a map: of a key that occurs twice, the last one counts.
             entries.reverse();
@@ -93,16 +93,18 @@ impl<'a> SortedHeaders<'a> {
 /// Checks the arguments of a binding. The error is the text of a 406.
 pub(super) fn check(arguments: &Table) -> Result<(), String> {
     match arguments.get("x-match") {
-        None => return Ok(()),
+        None => Ok(()),
+        Some(Value::LongString(mode))
+            if ["all", "any", "all-with-x", "any-with-x"].iter().any(|known| mode == known) =>
+        {
+            Ok(())
+        }
         Some(Value::LongString(mode)) => {
-            if ["all", "any", "all-with-x", "any-with-x"].iter().any(|known| mode == known) {
-                return Ok(());
-            }
             let mode = term::print_binary(mode.as_bytes());
             Err(format!("Invalid x-match field value {mode}; expected all, any, all-with-x, or any-with-x"))
         }
         Some(other) => {
-            let (kind, value) = (term::type_name(other), term::print(other));
+            let (kind, value) = (term::type_name(other), term::print_bare(other));
             Err(format!("Invalid x-match field type {kind} (value {value}); expected longstr"))
         }
     }

@@ -9,8 +9,7 @@ fn stream(max_age: Option<u64>, max_bytes: Option<u64>, segment_bytes: u64) -> R
 }
 
 fn offsets(rig: &Rig) -> (u64, u64) {
-    let log = rig.queue.stream().unwrap();
-    (log.first(), log.next())
+    (start(rig, OffsetSpec::First), start(rig, OffsetSpec::Next))
 }
 
 fn start(rig: &Rig, offset: OffsetSpec) -> u64 {
@@ -51,7 +50,7 @@ fn where_a_consumer_starts() {
         assert_eq!(start(&rig, offset), 0);
     }
     rig.publish("0 1");
-    rig.queue.end_chunk();
+    rig.queue.restart(rig.now, false);
     rig.publish("2");
     rig.now = at(2000);
     rig.publish("3 4 5");
@@ -77,7 +76,7 @@ fn where_a_consumer_starts() {
     ] {
         assert_eq!(start(&rig, offset), expected, "{offset:?}");
     }
-    rig.queue.end_chunk();
+    rig.queue.restart(rig.now, false);
     rig.publish("6");
     assert_eq!(start(&rig, Last), 6);
 }
