@@ -122,16 +122,20 @@ pub struct Published {
     pub message: Arc<Message>,
 }
 
-/// The last publishes.
+/// The most octets of bodies that the log keeps from being freed.
+const LOGGED_BYTES: usize = 64 << 20;
+
+/// The last publishes, within limits of their number and size.
 #[derive(Debug)]
 pub(crate) struct PublishLog {
     max: usize,
+    bytes: usize,
     entries: VecDeque<Published>,
 }
 
 impl PublishLog {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, entries: VecDeque::new() }
+        Self { max, bytes: 0, entries: VecDeque::new() }
     }
 
     #[cfg(test)]
@@ -140,12 +144,15 @@ impl PublishLog {
     }
 
     pub(crate) fn record(&mut self, at: Time, connection: ConnectionId, message: &Arc<Message>) {
-        if self.max == 0 {
+        let size = message.body.len();
+        if self.max == 0 || size > LOGGED_BYTES {
             return;
         }
-        if self.entries.len() >= self.max {
-            self.entries.pop_front();
+        while self.entries.len() >= self.max || self.bytes + size > LOGGED_BYTES {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.message.body.len();
         }
+        self.bytes += size;
         self.entries.push_back(Published { at, connection, message: Arc::clone(message) });
     }
 }

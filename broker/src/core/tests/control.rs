@@ -199,6 +199,26 @@ fn what_is_there_can_be_looked_at() {
     assert_eq!(rig.core.published("#").count(), 3);
 }
 
+/// The log of publishes is bounded by number, and by size.
+#[test]
+fn the_log_of_publishes_is_bounded() {
+    let mut rig = Rig::with(CoreConfig { publish_log: 2, ..CoreConfig::default() });
+    rig.prepare(&["a1 publish - q 1", "a1 publish - q 2", "a1 publish - q 3"]);
+    let bodies: Vec<_> = rig.core.published("q").map(|entry| entry.message.body.clone()).collect();
+    assert_eq!(bodies, [&b"2"[..], b"3"]);
+}
+
+/// broker.md 15: channel_max counts channels, and does not limit their numbers.
+#[test]
+fn channel_max_counts_channels() {
+    let mut rig = Rig::with(CoreConfig::default());
+    rig.limit_channels('a', 2);
+    rig.prepare(&["a7 declare q", "a2048 declare p"]);
+    let expected = "a0 close 530 NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max \
+                    (2) at 20 10";
+    rig.check(&[("a1 open", &[expected])]);
+}
+
 /// A connection whose socket is full gets nothing until it is writable again.
 #[test]
 fn a_full_socket_pauses_its_consumers() {

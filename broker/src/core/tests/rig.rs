@@ -99,11 +99,20 @@ impl Rig {
 
     /// Opens a connection of a user. That of the letter z does not want to know of cancelled consumers.
     pub(super) fn connect_as(&mut self, letter: char, user: &str) {
+        self.connect(letter, user, 0);
+    }
+
+    /// Opens a connection that may have so many channels.
+    pub(super) fn limit_channels(&mut self, letter: char, channel_max: u16) {
+        self.connect(letter, "guest", channel_max);
+    }
+
+    fn connect(&mut self, letter: char, user: &str, channel_max: u16) {
         let info = ConnectionInfo {
             user: user.into(),
             vhost: "/".into(),
             cancel_notify: letter != 'z',
-            channel_max: 0,
+            channel_max,
             name: letter.to_string().into(),
         };
         let connection = self.core.open_connection(Time::from_millis(self.now), info).unwrap();
@@ -172,8 +181,10 @@ impl Rig {
         if !self.opened.contains(&at) {
             self.opened.push(at);
             let open = AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}));
-            self.core.method(Time::from_millis(self.now), connection, at.channel, open);
-            self.answers();
+            if *method != open {
+                self.core.method(Time::from_millis(self.now), connection, at.channel, open);
+                self.answers();
+            }
         }
         if is_end(method) {
             self.opened.retain(|opened| *opened != at);
