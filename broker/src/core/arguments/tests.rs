@@ -324,3 +324,39 @@ fn stream_offsets() {
         }
     }
 }
+
+/// What 3.10.8 answered to declarations with one argument: the kind of queue, the argument, its type and value, the answer.
+/// `Q` is the queue.
+#[test]
+fn odd_arguments_are_answered_as_by_a_node() {
+    let asked = include_str!("asked_of_3_10.txt");
+    let mut rows = 0;
+    for row in asked.lines() {
+        let [kind, key, value, expected] = row.splitn(4, " | ").collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        let (type_of, text) = value.split_once(' ').unwrap_or((value, ""));
+        let value = match type_of {
+            "int" => text.parse::<i32>().unwrap().into(),
+            "long" => text.parse::<i64>().unwrap().into(),
+            "text" => text.into(),
+            "bool" => true.into(),
+            "bytes" => Value::from(text.as_bytes()),
+            "time" => Value::Timestamp(5),
+            "void" => Value::Void,
+            "table" => Table::new().into(),
+            "array" => vec![Value::from(1)].into(),
+            "decimal" => Value::Decimal { scale: 0, value: 5 },
+            other => panic!("{other}"),
+        };
+        let arguments = of_type(kind).with(key, value);
+        let answer = match queue(&arguments, Line::V3_10, DURABLE, "Q") {
+            Ok(_) => "ok".to_owned(),
+            Err(Failure::Channel(close)) => format!("{} {}", close.code, close.text),
+            Err(Failure::Connection(close)) => close.code.to_string(),
+        };
+        assert_eq!(answer, expected, "{row}");
+        rows += 1;
+    }
+    assert!(rows > 300, "{rows}");
+}
