@@ -21,6 +21,7 @@
 //! | Transactions | commit, rollback, `partial tx completion` | | a commit is one step for all queues |
 //! | Delivery timeout | closes the channel, or from 4.3 on returns the messages of quorum queues | `x-consumer-timeout` | at the deadline, not at the next check within a minute |
 //! | Users | PLAIN and AMQPLAIN, permissions, topic permissions, impersonators | tags, limits of users, OAuth | patterns are those of the crate `regex-lite`, not PCRE |
+//! | A client that does not read | gets no deliveries, and is not read either, until it reads | | bodies that are begun on all channels of a connection have 256 MiB together above one message, or 506 |
 //! | Restart | keeps durable entities and persistent messages, or nothing | upgrades, clusters, partitions | the messages of a clean end |
 
 pub mod core;

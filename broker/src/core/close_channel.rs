@@ -19,11 +19,9 @@ use super::{
 impl Core {
     pub(super) fn open_channel(&mut self, at: ChannelAt) -> Handled {
         let Some(connection) = self.connections.get_mut(at.connection) else { return Ok(None) };
-        let max = usize::from(connection.info.channel_max);
-        if max != 0 && connection.channels.len() >= max {
-            let text =
-                format!("number of channels opened ({max}) has reached the negotiated channel_max ({max})");
-            return Err(Failure::connection(530, text));
+        let max = connection.info.channel_max;
+        if max != 0 && connection.channels.len() >= max.into() {
+            return Err(too_many_channels(max));
         }
         connection.channels.insert(at.number, Channel::default());
         Ok(Some(AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}))))
@@ -105,4 +103,11 @@ impl Core {
         let queue = self.topology.queues.get(queue);
         queue.is_some_and(|queue| matches!(queue.queue.settings().kind, QueueKind::Classic { .. }))
     }
+}
+
+pub(crate) fn too_many_channels(max: u16) -> Failure {
+    Failure::connection(
+        530,
+        format!("number of channels opened ({max}) has reached the negotiated channel_max ({max})"),
+    )
 }

@@ -57,8 +57,15 @@ impl Core {
             return Err(Close::new(530, text).at(class, method));
         }
         let channels = BTreeMap::new();
-        let connection =
-            Connection { info, vhost, channels, writable: true, pending: 0, is_throttled: false };
+        let connection = Connection {
+            info,
+            vhost,
+            channels,
+            writable: true,
+            pending: 0,
+            pending_octets: 0,
+            is_throttled: false,
+        };
         Ok(self.connections.insert(connection))
     }
 
@@ -132,7 +139,11 @@ impl Core {
     pub(super) fn delivery_taken(&mut self, connection: ConnectionId) {
         let Some(record) = self.connections.get_mut(connection) else { return };
         record.pending = record.pending.saturating_sub(1);
-        if record.pending == 0 && record.is_throttled {
+        if record.pending > 0 {
+            return;
+        }
+        record.pending_octets = 0;
+        if record.is_throttled {
             record.is_throttled = false;
             self.review_connection(connection);
             self.run();

@@ -17,6 +17,8 @@ use super::{
 
 /// How many deliveries of a connection wait as outputs at most.
 const PENDING_MAX: u32 = 1024;
+/// How many octets their bodies have at most, above that of the last one.
+const PENDING_OCTETS_MAX: usize = 1 << 20;
 
 impl Core {
     /// Puts a queue in the list of those to deliver from.
@@ -72,7 +74,9 @@ impl Core {
         let Some(connection) = self.connections.get_mut(consumer.connection) else { return };
         let Some(channel) = connection.channels.get_mut(&consumer.channel) else { return };
         connection.pending += 1;
-        let is_throttled = connection.pending == PENDING_MAX;
+        connection.pending_octets += stored.message.body.len();
+        let is_throttled = !connection.is_throttled
+            && (connection.pending >= PENDING_MAX || connection.pending_octets >= PENDING_OCTETS_MAX);
         if is_throttled {
             connection.is_throttled = true;
         }

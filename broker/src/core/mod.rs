@@ -61,7 +61,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use slotmap::SlotMap;
 
-pub(crate) use self::term::print_binary;
 pub use self::{
     admin::Keep,
     config::CoreConfig,
@@ -77,6 +76,7 @@ pub use self::{
     time::Time,
     users::InvalidPattern,
 };
+pub(crate) use self::{close_channel::too_many_channels, term::print_binary};
 use self::{
     delayed::Delayed,
     faults::Faults,
@@ -108,6 +108,8 @@ pub struct Core {
     timers: Timers,
     delayed: Delayed,
     outputs: VecDeque<Outgoing>,
+    /// The octets of the contents among them that are answers to what was received.
+    answered: usize,
     /// Outputs that follow the reply of the method being handled.
     notices: VecDeque<Outgoing>,
     /// Queues to deliver from.
@@ -152,6 +154,7 @@ impl Core {
             timers: Timers::default(),
             delayed: Delayed::default(),
             outputs: VecDeque::new(),
+            answered: 0,
             notices: VecDeque::new(),
             due: VecDeque::new(),
             dead: VecDeque::new(),
@@ -191,7 +194,10 @@ impl Core {
     /// }
     /// ```
     pub fn next_output(&mut self) -> Option<Outgoing> {
-        let outgoing = self.outputs.pop_front()?;
+        let Some(outgoing) = self.outputs.pop_front() else {
+            self.answered = 0;
+            return None;
+        };
         if let Output::Deliver { .. } = outgoing.output {
             self.delivery_taken(outgoing.connection);
         }
@@ -222,7 +228,16 @@ impl Core {
         }
     }
 
+    /// Returns how many octets of contents wait as outputs because a client has asked for them: whoever feeds the
+    /// core takes them before it goes on.
+    pub(crate) fn answered(&self) -> usize {
+        self.answered
+    }
+
     fn send(&mut self, at: ChannelAt, output: Output) {
+        if let Output::GetOk { message, .. } | Output::Return { message, .. } = &output {
+            self.answered += message.body.len() + message.properties.len();
+        }
         self.outputs.push_back(Outgoing { connection: at.connection, channel: at.number, output });
     }
 

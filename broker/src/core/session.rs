@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) writable: bool,
     /// How many deliveries are outputs that were not taken.
     pub(crate) pending: u32,
+    /// The octets of their bodies.
+    pub(crate) pending_octets: usize,
     /// There are so many that its consumers wait until all are taken.
     pub(crate) is_throttled: bool,
 }

@@ -1,11 +1,19 @@
 //! The actors: one listens, there is one for each socket, and one keeps the time. What they do is decided by the plain
 //! machines behind [`Shared`].
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use actix::prelude::*;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     time::sleep,
 };
@@ -16,7 +24,7 @@ use super::{
 };
 
 /// What is read from a socket at a time.
-const READ: usize = 64 * 1024;
+const READ_MAX: usize = 64 * 1024;
 /// The pause after an accept that failed, as it does while there are no file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -153,18 +161,41 @@ impl Actor for Socket {
     }
 }
 
-/// Reads until the peer has ended, or nothing more is to be read. Then what is to be written decides.
+/// Reads until the socket fails. After the end of what the client sends, what is to be written decides.
 async fn read_all(shared: &Shared, id: PeerId, wakers: &Wakers, mut reader: impl AsyncRead + Unpin) {
-    let mut buf = vec![0; READ];
     loop {
         while !shared.reads(id) {
             wakers.reader.notified().await;
         }
-        match reader.read(&mut buf).await {
-            Ok(0) | Err(_) => return,
-            Ok(len) => shared.received(id, buf.get(..len).unwrap_or_default()),
+        match read_once(shared, id, &mut reader).await {
+            Ok(0) => break,
+            Err(_) => return,
+            Ok(_) => {}
         }
     }
+    shared.finished(id);
+    std::future::pending().await
+}
+
+thread_local! {
+    /// What was read of a socket until it is handled. All sockets of a thread share it, since many of them are idle.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into());
+}
+
+/// Reads what there is, up to a limit.
+async fn read_once(shared: &Shared, id: PeerId, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+    poll_fn(|cx| {
+        READ.with_borrow_mut(|buf| {
+            let mut buf = ReadBuf::new(buf);
+            ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf))?;
+            let read = buf.filled();
+            if !read.is_empty() {
+                shared.received(id, read);
+            }
+            Poll::Ready(Ok(read.len()))
+        })
+    })
+    .await
 }
 
 /// Writes what there is to write, until the connection ends.
@@ -177,7 +208,10 @@ async fn write_all(
     loop {
         let output = shared.take_output(id);
         if !output.bytes.is_empty() {
-            writer.write_all(&output.bytes).await.map_err(|error| error.kind())?;
+            tokio::select! {
+                written = writer.write_all(&output.bytes) => written.map_err(|error| error.kind())?,
+                () = wakers.abandon.notified() => return Ok(End::Reset),
+            }
             shared.written(id);
         }
         match output.end {

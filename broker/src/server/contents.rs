@@ -17,8 +17,10 @@ const BASIC: u16 = 60;
 const PUBLISH: u16 = 40;
 /// The octets of a content header in front of the flags.
 const HEADER_FIXED: usize = 12;
-/// The largest body that is reserved for before it is there.
-const MOST_RESERVED: u64 = 128 * 1024;
+/// What all begun bodies of a connection may have together, above one of the largest. RabbitMQ has no such limit.
+const BEGUN_MAX: u64 = 256 << 20;
+/// How many times the first part of a body is reserved for before the rest is there.
+const RESERVED: usize = 4;
 
 /// A publish with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +82,18 @@ pub(super) struct Contents {
     checks_length: bool,
     /// The largest body that is kept. Of a larger one only the size counts.
     keep: u64,
+    /// The octets of the bodies that are begun.
+    begun: u64,
 }
 
 impl Contents {
     pub(super) fn new(checks_length: bool, keep: u64) -> Self {
-        Self { partial: BTreeMap::new(), checks_length, keep }
+        Self { partial: BTreeMap::new(), checks_length, keep, begun: 0 }
+    }
+
+    /// Returns how many channels have begun a content.
+    pub(super) fn len(&self) -> usize {
+        self.partial.len()
     }
 
     /// Takes a frame of an open connection. `state` is that of its channel.
@@ -111,7 +120,7 @@ impl Contents {
             }
             (HEARTBEAT, _) | (_, 0) => Err(Close::new(505, describe(kind, &payload))),
             _ if state == ChannelState::Closing => {
-                self.partial.remove(&channel);
+                self.forget(channel);
                 if kind == METHOD { closing_method(&payload) } else { Ok(Event::None) }
             }
             (METHOD, _) => self.method(channel, payload),
@@ -122,7 +131,21 @@ impl Contents {
 
     /// Forgets what a channel has begun: it is closed.
     pub(super) fn forget(&mut self, channel: u16) {
-        self.partial.remove(&channel);
+        self.remove(channel);
+    }
+
+    fn remove(&mut self, channel: u16) -> Option<Partial> {
+        let partial = self.partial.remove(&channel)?;
+        if let State::Body { chunks, .. } = &partial.state {
+            self.begun -= chunks.len() as u64;
+        }
+        Some(partial)
+    }
+
+    /// Forgets all: nothing more is read.
+    pub(super) fn clear(&mut self) {
+        self.partial.clear();
+        self.begun = 0;
     }
 
     fn method(&mut self, channel: u16, payload: Bytes) -> Result<Event, Close> {
@@ -179,6 +202,7 @@ impl Contents {
         *received = received.saturating_add(payload.len() as u64);
         if *received > *size {
             // Older lines do not notice, and wait for ever.
+            self.begun -= chunks.len() as u64;
             chunks.clear();
             return match self.checks_length {
                 true => {
@@ -195,15 +219,21 @@ impl Contents {
         }
         if *size <= self.keep {
             if chunks.is_empty() {
-                chunks.reserve((*size).min(MOST_RESERVED) as usize);
+                chunks.reserve(usize::try_from(*size).map_or(0, |size| size.min(RESERVED * payload.len())));
             }
             chunks.extend_from_slice(payload);
+            self.begun += payload.len() as u64;
+            if self.begun > self.keep.saturating_add(BEGUN_MAX) {
+                return Err(
+                    Close::new(506, "too many octets of contents that are not complete").at(BASIC, PUBLISH)
+                );
+            }
         }
         Ok(if is_complete { self.finish(channel) } else { Event::Content })
     }
 
     fn finish(&mut self, channel: u16) -> Event {
-        let Some(Partial { mut publish, state }) = self.partial.remove(&channel) else { return Event::None };
+        let Some(Partial { mut publish, state }) = self.remove(channel) else { return Event::None };
         match state {
             State::Body { size, .. } if size > self.keep => return Event::TooLarge(publish, size),
             State::Body { chunks, .. } if publish.body.is_empty() => publish.body = chunks.freeze(),

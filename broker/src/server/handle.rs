@@ -150,10 +150,7 @@ impl Broker {
     /// broker.advance(std::time::Duration::from_secs(30));
     /// ```
     pub fn advance(&self, by: Duration) {
-        self.shared.change(|state| {
-            state.clock.advance_core(by);
-            state.tick();
-        });
+        self.shared.advance(|clock| clock.advance_core(by));
     }
 
     /// Moves the time of connections: heartbeats are sent and missed. Queues and messages stay.
@@ -165,10 +162,7 @@ impl Broker {
     /// broker.advance_connections(std::time::Duration::from_secs(180));
     /// ```
     pub fn advance_connections(&self, by: Duration) {
-        self.shared.change(|state| {
-            state.clock.advance_net(by);
-            state.tick();
-        });
+        self.shared.advance(|clock| clock.advance_net(by));
     }
 
     /// Adds a user without permissions, or changes a password.

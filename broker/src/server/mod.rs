@@ -10,6 +10,8 @@ mod faults;
 mod frames;
 mod handle;
 mod handshake;
+#[cfg(test)]
+mod hostile;
 mod look;
 mod peer;
 mod shared;

@@ -15,7 +15,10 @@ use super::{
     frames::{Frame, next_frame},
     handshake::{self, Client, Limits, Refusal},
 };
-use crate::core::{ChannelState, Close, ConnectionId, ConnectionInfo, Core, Failure, Output, Publish, Time};
+use crate::core::{
+    ChannelState, Close, ConnectionId, ConnectionInfo, Core, Failure, Output, Publish, Time,
+    too_many_channels,
+};
 
 const GREETING: &[u8; 8] = b"AMQP\0\0\x09\x01";
 /// How long RabbitMQ waits for the next step of a handshake.
@@ -24,9 +27,13 @@ const HANDSHAKE_MILLIS: u64 = 10_000;
 const SILENT_MILLIS: u64 = 3_000;
 /// How long it waits for `close-ok`.
 const CLOSING_MILLIS: u64 = 30_000;
-/// More than this is not kept for a client that does not read: its consumers get nothing.
+/// How long a socket may take to write what is left when its connection has ended.
+const LINGER_MILLIS: u64 = 3_000;
+/// More than this is not kept for a client that does not read: its consumers get nothing, and it is not read.
 const HIGH_WATER: usize = 1 << 20;
 const LOW_WATER: usize = 1 << 18;
+/// The octets of answers that wait in the core before they are taken, and what is read goes on.
+const ANSWERED_MAX: usize = 1 << 18;
 
 /// How far a connection is.
 #[derive(Debug)]
@@ -73,6 +80,7 @@ pub(super) struct Peer {
     out: BytesMut,
     contents: Contents,
     frame_max: u32,
+    channel_max: u16,
     heartbeat: u64,
     last_read: Time,
     last_written: Time,
@@ -81,15 +89,21 @@ pub(super) struct Peer {
     blocked: bool,
     tells_blocked: bool,
     writable: bool,
+    /// It has so much to read that it is not read.
+    full: bool,
     end: Option<End>,
+    /// What waits to be written is given up.
+    abandoned: bool,
     /// The octets that are written before the connection is cut.
     cut_after: Option<u64>,
     /// Nothing is read, on order.
-    pub(super) deaf: bool,
+    deaf: bool,
     /// What is written waits this long, on order.
     pub(super) delay: u64,
-    /// Where the output was at which time, if it is delayed.
+    /// Which part of the output waits until when.
     delayed: VecDeque<(Time, usize)>,
+    /// The sum of these parts.
+    held: usize,
 }
 
 impl Peer {
@@ -104,6 +118,7 @@ impl Peer {
             contents: Contents::new(rules.long_body_checked, keep),
             // Of the first frame, which is start-ok.
             frame_max: rules.start_ok_max,
+            channel_max: 0,
             heartbeat: 0,
             last_read: now,
             last_written: now,
@@ -111,11 +126,14 @@ impl Peer {
             blocked: false,
             tells_blocked: false,
             writable: true,
+            full: false,
             end: None,
+            abandoned: false,
             cut_after: None,
             deaf: false,
             delay: 0,
             delayed: VecDeque::new(),
+            held: 0,
         }
     }
 
@@ -135,18 +153,38 @@ impl Peer {
         &self.address
     }
 
-    pub(super) fn is_writable(&self) -> bool {
-        self.writable
+    /// Returns whether it waits for room in its output.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.full || !self.writable
     }
 
     /// Returns whether there is something to write, or the socket ends.
     pub(super) fn has_output(&self) -> bool {
-        !self.out.is_empty() || self.end.is_some()
+        self.out.len() > self.held || self.cut_after == Some(0) || self.end().is_some()
+    }
+
+    /// Returns how many octets wait to be written.
+    #[cfg(test)]
+    pub(super) fn output_len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Returns whether the socket is to end now, whatever is being written.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// Returns whether bytes are to be read.
     pub(super) fn reads(&self) -> bool {
-        !self.blocked && !self.deaf && self.end.is_none()
+        !self.blocked && !self.deaf && !self.full && self.end.is_none()
+    }
+
+    /// Has nothing of it read, or goes on reading. Meanwhile its heartbeats are not missed.
+    pub(super) fn set_deaf(&mut self, core: &mut Core, now: Now<'_>, deaf: bool) {
+        if std::mem::replace(&mut self.deaf, deaf) && !deaf {
+            self.last_read = now.net;
+            self.process(core, now);
+        }
     }
 
     /// Takes what was read.
@@ -159,6 +197,14 @@ impl Peer {
         self.process(core, now);
     }
 
+    /// The client will send nothing more. What it was answered is still written.
+    pub(super) fn finished(&mut self, core: &mut Core, now: Now<'_>) {
+        if let Phase::Running(id) = self.phase {
+            core.close_connection(now.core, id);
+        }
+        self.finish(now, End::Close);
+    }
+
     /// The socket has ended.
     pub(super) fn lost(&mut self, core: &mut Core, now: Now<'_>) {
         if let Phase::Running(id) = self.phase {
@@ -166,7 +212,7 @@ impl Peer {
         }
         self.phase = Phase::Ended;
         self.end.get_or_insert(End::Reset);
-        self.out.clear();
+        self.clear_output();
     }
 
     /// Ends the socket by a reset after what waits to be written. For the core it is lost.
@@ -174,7 +220,7 @@ impl Peer {
         if let Phase::Running(id) = self.phase {
             core.close_connection(now.core, id);
         }
-        self.finish(End::Reset);
+        self.finish(now, End::Reset);
     }
 
     /// Cuts the connection when `octets` more are written.
@@ -182,16 +228,25 @@ impl Peer {
         self.cut_after = Some(octets);
     }
 
-    fn finish(&mut self, end: End) {
+    fn finish(&mut self, now: Now<'_>, end: End) {
         self.phase = Phase::Ended;
         self.end.get_or_insert(end);
-        self.deadline = None;
-        self.input.clear();
+        let lingers = self.delayed.back().map_or(now.net, |(at, _)| now.net.max(*at));
+        self.deadline = Some(lingers.after_millis(LINGER_MILLIS));
+        self.input = BytesMut::new();
+        self.contents.clear();
+    }
+
+    fn clear_output(&mut self) {
+        self.out.clear();
+        self.delayed.clear();
+        self.held = 0;
     }
 
     fn silence(&mut self, now: Now<'_>) {
         self.phase = Phase::Silent;
-        self.input.clear();
+        self.input = BytesMut::new();
+        self.contents.clear();
         self.deadline = Some(now.net.after_millis(SILENT_MILLIS));
     }
 
@@ -200,7 +255,13 @@ impl Peer {
         if matches!(self.phase, Phase::Greeting) && !self.greet(core, now) {
             return;
         }
-        while !self.blocked && !matches!(self.phase, Phase::Silent | Phase::Ended) {
+        while !self.blocked && !self.deaf && !self.full && !matches!(self.phase, Phase::Silent | Phase::Ended)
+        {
+            if core.answered() > ANSWERED_MAX {
+                // Goes on when these answers are in the output.
+                self.full = true;
+                return;
+            }
             match next_frame(&mut self.input, self.frame_max) {
                 Ok(None) => break,
                 Ok(Some(frame)) => self.handle(core, now, frame),
@@ -218,7 +279,7 @@ impl Peer {
         let Some(greeting) = self.input.first_chunk::<8>() else { return false };
         if greeting != GREETING {
             self.write(now, GREETING);
-            self.finish(End::Close);
+            self.finish(now, End::Close);
             return false;
         }
         self.input.advance(GREETING.len());
@@ -235,7 +296,7 @@ impl Peer {
                 self.write_method(now, 0, &handshake::close_method(&close));
                 self.silence(now);
             }
-            _ => self.finish(End::Reset),
+            _ => self.finish(now, End::Reset),
         }
     }
 
@@ -275,6 +336,7 @@ impl Peer {
                 match handshake::tuned(core.config().line, &tune_ok) {
                     Some(limits) => {
                         self.frame_max = limits.frame_max;
+                        self.channel_max = limits.channel_max;
                         self.heartbeat = u64::from(limits.heartbeat) * 1000;
                         self.phase = Phase::Opening(client, limits);
                     }
@@ -307,6 +369,10 @@ impl Peer {
         let channel = frame.channel;
         let state = if channel == 0 { ChannelState::Open } else { core.channel_state(id, channel) };
         match self.contents.take(frame, state) {
+            // RabbitMQ has a channel as soon as it has a frame of it.
+            Ok(Event::None) if self.contents.len() > self.channel_max.into() => {
+                core.fail(now.core, id, 0, too_many_channels(self.channel_max));
+            }
             Ok(Event::None | Event::Heartbeat) => {}
             Ok(Event::Method(method)) => {
                 let ends = matches!(
@@ -351,7 +417,7 @@ impl Peer {
             (10, 50) => {
                 core.close_connection(now.core, id);
                 self.write_method(now, 0, &AMQPClass::Connection(Method::CloseOk(connection::CloseOk {})));
-                self.finish(End::Close);
+                self.finish(now, End::Close);
             }
             (10, 70) if read_method(payload).is_ok() => {
                 let ok = Method::UpdateSecretOk(connection::UpdateSecretOk {});
@@ -374,7 +440,7 @@ impl Peer {
                 let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
                 self.write_method(now, 0, &AMQPClass::Connection(ok));
             }
-            Some([0, 10, 0, 51]) => self.finish(End::Close),
+            Some([0, 10, 0, 51]) => self.finish(now, End::Close),
             _ => {}
         }
     }
@@ -464,34 +530,62 @@ impl Peer {
 
     fn written(&mut self, now: Now<'_>, before: usize) {
         self.last_written = now.net;
-        if self.delay > 0 {
-            self.delayed.push_back((now.net.after_millis(self.delay), self.out.len() - before));
+        let written = self.out.len() - before;
+        if self.delay == 0 && self.delayed.is_empty() {
+            return;
+        }
+        let at = now.net.after_millis(self.delay);
+        self.held += written;
+        match self.delayed.back_mut() {
+            // Nothing overtakes what was said before.
+            Some((last, len)) if *last >= at => *len += written,
+            _ => self.delayed.push_back((at, written)),
         }
     }
 
-    /// Tells the core whether more may be sent to this connection.
+    /// What was delayed until now may be written.
+    fn release(&mut self, now: Time) {
+        while let Some(&(at, len)) = self.delayed.front()
+            && at <= now
+        {
+            self.delayed.pop_front();
+            self.held -= len;
+        }
+    }
+
+    /// Returns whether more is in the output than a client that reads leaves there.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.writable && self.out.len() > HIGH_WATER
+    }
+
+    /// Tells the core whether more may be sent to this connection, and goes on with what was read.
     pub(super) fn watch_output(&mut self, core: &mut Core, now: Now<'_>) {
-        let Phase::Running(id) = self.phase else { return };
-        let writable = if self.writable { self.out.len() <= HIGH_WATER } else { self.out.len() <= LOW_WATER };
-        if writable != self.writable {
-            self.writable = writable;
-            core.set_writable(now.core, id, writable);
+        let had_room = !self.waits_for_room();
+        let has_room = if had_room { self.out.len() <= HIGH_WATER } else { self.out.len() <= LOW_WATER };
+        if let Phase::Running(id) = self.phase
+            && has_room != self.writable
+        {
+            self.writable = has_room;
+            core.set_writable(now.core, id, has_room);
+        }
+        if self.full != !has_room {
+            self.full = !has_room;
+            if has_room {
+                self.last_read = now.net;
+                self.process(core, now);
+            }
         }
     }
 
     /// Takes the bytes to write.
     pub(super) fn take_output(&mut self, now: Time) -> Bytes {
-        let mut ready = self.out.len();
-        if !self.delayed.is_empty() {
-            let waiting: usize = self.delayed.iter().filter(|(at, _)| *at > now).map(|(_, len)| len).sum();
-            self.delayed.retain(|(at, _)| *at > now);
-            ready = ready.saturating_sub(waiting);
-        }
+        self.release(now);
+        let ready = self.out.len() - self.held;
         if let Some(left) = &mut self.cut_after {
             let most = usize::try_from(*left).unwrap_or(usize::MAX);
             if ready >= most {
                 let bytes = self.out.split_to(most).freeze();
-                self.out.clear();
+                self.clear_output();
                 self.end = Some(End::Reset);
                 return bytes;
             }
@@ -509,7 +603,7 @@ impl Peer {
     pub(super) fn next_tick(&self) -> Option<Time> {
         let heartbeats = match self.phase {
             Phase::Running(_) if self.heartbeat > 0 => {
-                let silent = (!self.blocked).then(|| self.last_read.after_millis(3 * self.heartbeat));
+                let silent = self.reads().then(|| self.last_read.after_millis(3 * self.heartbeat));
                 let idle = self.last_written.after_millis(self.heartbeat / 2);
                 Some(silent.map_or(idle, |silent| silent.min(idle)))
             }
@@ -521,8 +615,15 @@ impl Peer {
 
     /// Does what is due: heartbeats, and the end of who is silent.
     pub(super) fn tick(&mut self, core: &mut Core, now: Now<'_>) {
+        self.release(now.net);
         if self.deadline.is_some_and(|at| at <= now.net) {
-            self.finish(End::Reset);
+            if matches!(self.phase, Phase::Ended) {
+                self.abandoned = true;
+                self.deadline = None;
+                self.clear_output();
+            } else {
+                self.finish(now, End::Reset);
+            }
             return;
         }
         let Phase::Running(_) = self.phase else { return };
@@ -530,7 +631,7 @@ impl Peer {
             return;
         }
         // Two intervals were missed, and the third has ended.
-        if !self.blocked && self.last_read.after_millis(3 * self.heartbeat) <= now.net {
+        if self.reads() && self.last_read.after_millis(3 * self.heartbeat) <= now.net {
             self.reset(core, now);
         } else if self.last_written.after_millis(self.heartbeat / 2) <= now.net {
             let before = self.out.len();

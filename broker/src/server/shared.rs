@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) peers: BTreeMap<PeerId, Entry>,
     by_connection: BTreeMap<ConnectionId, PeerId>,
     last_peer: PeerId,
+    /// When each peer has something due.
+    ticks: BTreeSet<(Time, PeerId)>,
     /// Peers to look at when the lock is free.
     touched: BTreeSet<PeerId>,
 }
@@ -49,10 +51,15 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) peer: Peer,
+    /// Its connection in the core, which may have ended there.
+    connection: Option<ConnectionId>,
+    /// Its entry in the ticks.
+    tick: Option<Time>,
     /// Its reader waits until it may read.
     waits: bool,
     reader: Arc<Notify>,
     writer: Arc<Notify>,
+    abandon: Arc<Notify>,
 }
 
 /// What the I/O of a connection waits for.
@@ -60,6 +67,8 @@ pub(super) struct Entry {
 pub(super) struct Wakers {
     pub(super) reader: Arc<Notify>,
     pub(super) writer: Arc<Notify>,
+    /// What is being written is given up.
+    pub(super) abandon: Arc<Notify>,
 }
 
 /// What is to be written.
@@ -80,6 +89,7 @@ impl Shared {
             peers: BTreeMap::new(),
             by_connection: BTreeMap::new(),
             last_peer: 0,
+            ticks: BTreeSet::new(),
             touched: BTreeSet::new(),
         };
         Self {
@@ -106,7 +116,7 @@ impl Shared {
         let result = change(&mut state);
         state.distribute();
         let woken = state.wake();
-        let is_due_earlier = state.next_due() != due;
+        let is_due_earlier = is_earlier(state.next_due(), due);
         drop(state);
         woken.into_iter().for_each(|notify| notify.notify_one());
         if is_due_earlier {
@@ -130,10 +140,12 @@ impl Shared {
             }
             state.last_peer += 1;
             let id = state.last_peer;
-            let (reader, writer) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+            let [reader, writer, abandon]: [Arc<Notify>; 3] = Default::default();
             let peer = Peer::new(address, &state.core, state.clock.net());
-            let wakers = Wakers { reader: reader.clone(), writer: writer.clone() };
-            state.peers.insert(id, Entry { peer, waits: false, reader, writer });
+            let wakers = Wakers { reader: reader.clone(), writer: writer.clone(), abandon: abandon.clone() };
+            let entry = Entry { peer, connection: None, tick: None, waits: false, reader, writer, abandon };
+            state.peers.insert(id, entry);
+            state.touched.insert(id);
             Some((id, wakers))
         })
     }
@@ -143,12 +155,22 @@ impl Shared {
         self.change(|state| state.with_peer(id, |peer, core, now| peer.receive(core, now, bytes)));
     }
 
+    /// The client will send nothing more.
+    pub(super) fn finished(&self, id: PeerId) {
+        self.change(|state| state.with_peer(id, |peer, core, now| peer.finished(core, now)));
+    }
+
     /// A socket has ended.
     pub(super) fn lost(&self, id: PeerId) {
         self.change(|state| {
             state.with_peer(id, |peer, core, now| peer.lost(core, now));
-            state.peers.remove(&id);
-            state.by_connection.retain(|_, peer| *peer != id);
+            let Some(entry) = state.peers.remove(&id) else { return };
+            if let Some(connection) = entry.connection {
+                state.by_connection.remove(&connection);
+            }
+            if let Some(at) = entry.tick {
+                state.ticks.remove(&(at, id));
+            }
         });
     }
 
@@ -174,7 +196,7 @@ impl Shared {
     /// What was taken is written: consumers that waited for room go on.
     pub(super) fn written(&self, id: PeerId) {
         let has_waited =
-            self.look(|state| state.peers.get(&id).is_some_and(|entry| !entry.peer.is_writable()));
+            self.look(|state| state.peers.get(&id).is_some_and(|entry| entry.peer.waits_for_room()));
         if has_waited {
             self.change(|state| {
                 state.touched.insert(id);
@@ -185,6 +207,16 @@ impl Shared {
     /// Does what is due.
     pub(super) fn tick(&self) {
         self.change(State::tick);
+    }
+
+    /// Moves a clock, and does what is due then.
+    pub(super) fn advance(&self, advance: impl FnOnce(&mut Clock)) {
+        self.change(|state| {
+            advance(&mut state.clock);
+            state.tick();
+        });
+        // What is due is so sooner.
+        self.timer.notify_one();
     }
 
     /// Returns how long nothing is due.
@@ -202,7 +234,10 @@ impl State {
         let Some(entry) = self.peers.get_mut(&id) else { return };
         let now = Now { core: self.clock.core(), net: self.clock.net(), alarm: self.alarm.as_deref() };
         then(&mut entry.peer, &mut self.core, now);
-        if let Some(connection) = entry.peer.id() {
+        if entry.connection.is_none()
+            && let Some(connection) = entry.peer.id()
+        {
+            entry.connection = Some(connection);
             self.by_connection.insert(connection, id);
         }
         self.touched.insert(id);
@@ -227,19 +262,15 @@ impl State {
         self.core.advance(now);
         self.core.flush(now);
         let net = self.clock.net();
-        let due: Vec<PeerId> = self
-            .peers
-            .iter()
-            .filter_map(|(id, entry)| entry.peer.next_tick().is_some_and(|at| at <= net).then_some(*id))
-            .collect();
+        let due: Vec<PeerId> =
+            self.ticks.iter().take_while(|(at, _)| *at <= net).map(|(_, id)| *id).collect();
         for id in due {
             self.with_peer(id, |peer, core, now| peer.tick(core, now));
         }
     }
 
     fn next_due(&self) -> (Option<Time>, Option<Time>) {
-        let net = self.peers.values().filter_map(|entry| entry.peer.next_tick()).min();
-        (self.core.next_timer(), net)
+        (self.core.next_timer(), self.ticks.first().map(|(at, _)| *at))
     }
 
     /// Gives each peer what the core says to it.
@@ -260,6 +291,9 @@ impl State {
                 };
                 if let Some(entry) = self.peers.get_mut(&id) {
                     entry.peer.say(now, outgoing.channel, outgoing.output);
+                    if entry.peer.is_flooded() {
+                        entry.peer.watch_output(&mut self.core, now);
+                    }
                 }
             }
             // Who has too much to read gets no more deliveries, and others may get them.
@@ -281,6 +315,17 @@ impl State {
         let mut woken = Vec::new();
         for id in std::mem::take(&mut self.touched) {
             let Some(entry) = self.peers.get_mut(&id) else { continue };
+            let tick = entry.peer.next_tick();
+            if tick != entry.tick {
+                if let Some(at) = entry.tick {
+                    self.ticks.remove(&(at, id));
+                }
+                self.ticks.extend(tick.map(|at| (at, id)));
+                entry.tick = tick;
+            }
+            if entry.peer.is_abandoned() {
+                woken.push(entry.abandon.clone());
+            }
             if entry.peer.has_output() {
                 woken.push(entry.writer.clone());
             }
@@ -291,4 +336,14 @@ impl State {
         }
         woken
     }
+}
+
+/// Returns whether something is due earlier than it was.
+fn is_earlier(due: (Option<Time>, Option<Time>), before: (Option<Time>, Option<Time>)) -> bool {
+    let earlier = |due: Option<Time>, before: Option<Time>| match (due, before) {
+        (Some(due), Some(before)) => due < before,
+        (due, None) => due.is_some(),
+        (None, Some(_)) => false,
+    };
+    earlier(due.0, before.0) || earlier(due.1, before.1)
 }

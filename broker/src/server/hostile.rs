@@ -1,0 +1,418 @@
+//! A hostile client and the broker as plain machines: no panic, bounded memory, the right end.
+
+use std::time::Duration;
+
+use actix_pika_actors::wire::method::{AMQPClass, basic, channel, connection, put_method, queue};
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{
+    clock::Clock,
+    peer::End,
+    shared::{PeerId, Shared},
+};
+use crate::core::{Core, CoreConfig, Line};
+
+/// More than a peer keeps for a client that does not read: its limit, and what one input adds.
+const OUTPUT_MAX: usize = 4 << 20;
+
+struct Client {
+    shared: Shared,
+    id: PeerId,
+}
+
+impl Client {
+    fn connect(line: Line) -> Self {
+        let core = Core::new(CoreConfig { line, ..CoreConfig::default() });
+        let shared = Shared::new(core, Clock::manual());
+        let (id, _) = shared.accept("test".into()).unwrap();
+        Self { shared, id }
+    }
+
+    fn open(line: Line) -> Self {
+        let client = Self::connect(line);
+        client.send(&handshake());
+        client.send(&method(1, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}))));
+        client.read();
+        client
+    }
+
+    fn send(&self, bytes: &[u8]) {
+        for part in bytes.chunks(64 * 1024) {
+            // As the reader does: it waits until it may read.
+            if self.shared.reads(self.id) {
+                self.shared.received(self.id, part);
+            }
+        }
+    }
+
+    /// Takes what is there, as a writer does once, and returns how the socket ends.
+    fn take(&self) -> (Bytes, Option<End>) {
+        let output = self.shared.take_output(self.id);
+        self.shared.written(self.id);
+        (output.bytes, output.end)
+    }
+
+    /// Reads until there is no more.
+    fn read(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let (bytes, _) = self.take();
+            if bytes.is_empty() {
+                return all;
+            }
+            all.extend_from_slice(&bytes);
+        }
+    }
+
+    fn advance(&self, by: Duration) {
+        self.shared.advance(|clock| clock.advance_net(by));
+    }
+
+    /// The reply codes and texts of `connection.close` in what was read.
+    fn closes(read: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        for frame in frames(read) {
+            if let [0, 10, 0, 50, c1, c0, len, rest @ ..] = &frame.2[..] {
+                let text = String::from_utf8_lossy(&rest[..usize::from(*len)]);
+                found.push(format!("{} {text}", u16::from_be_bytes([*c1, *c0])));
+            }
+        }
+        found
+    }
+}
+
+fn frames(mut bytes: &[u8]) -> Vec<(u8, u16, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while let [kind, c1, c0, s3, s2, s1, s0, rest @ ..] = bytes {
+        let size = u32::from_be_bytes([*s3, *s2, *s1, *s0]) as usize;
+        frames.push((*kind, u16::from_be_bytes([*c1, *c0]), rest[..size].to_vec()));
+        bytes = &rest[size + 1..];
+    }
+    frames
+}
+
+fn method(channel: u16, method: AMQPClass) -> BytesMut {
+    let mut out = BytesMut::new();
+    put_method(&mut out, channel, &method).unwrap();
+    out
+}
+
+fn raw(kind: u8, channel: u16, payload: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    out.put_u8(kind);
+    out.put_u16(channel);
+    out.put_u32(payload.len() as u32);
+    out.put_slice(payload);
+    out.put_u8(0xCE);
+    out
+}
+
+fn handshake() -> BytesMut {
+    let mut out = BytesMut::from(&b"AMQP\0\0\x09\x01"[..]);
+    let start_ok = connection::StartOk {
+        client_properties: Default::default(),
+        mechanism: "PLAIN".into(),
+        response: b"\0guest\0guest"[..].into(),
+        locale: "en_US".into(),
+    };
+    let tune_ok = connection::TuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 0 };
+    let open = connection::Open { virtual_host: "/".into() };
+    use connection::AMQPMethod as Method;
+    for step in [Method::StartOk(start_ok), Method::TuneOk(tune_ok), Method::Open(open)] {
+        out.extend_from_slice(&method(0, AMQPClass::Connection(step)));
+    }
+    out
+}
+
+fn declare(name: &str) -> BytesMut {
+    let declare = queue::Declare {
+        queue: name.into(),
+        passive: false,
+        durable: true,
+        exclusive: false,
+        auto_delete: false,
+        nowait: true,
+        arguments: Default::default(),
+    };
+    method(1, AMQPClass::Queue(queue::AMQPMethod::Declare(declare)))
+}
+
+fn begin_publish(channel: u16, key: &str, size: u64) -> BytesMut {
+    let mut payload = b"\0\x3c\0\x28\0\0\0".to_vec();
+    payload.push(key.len() as u8);
+    payload.extend(key.as_bytes());
+    payload.push(0);
+    let mut out = raw(1, channel, &payload);
+    let mut header = b"\0\x3c\0\0".to_vec();
+    header.extend(size.to_be_bytes());
+    header.extend([0, 0]);
+    out.extend_from_slice(&raw(2, channel, &header));
+    out
+}
+
+fn publish(channel: u16, key: &str, size: usize) -> BytesMut {
+    let mut out = begin_publish(channel, key, size as u64);
+    for part in vec![7; size].chunks(100_000) {
+        out.extend_from_slice(&raw(3, channel, part));
+    }
+    out
+}
+
+fn get(no_ack: bool) -> BytesMut {
+    method(1, AMQPClass::Basic(basic::AMQPMethod::Get(basic::Get { queue: "q".into(), no_ack })))
+}
+
+/// PRO-06
+#[test]
+fn random_frames_end_a_connection_and_nothing_else() {
+    for seed in 0..3_000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let line = [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3][random.usize(..4)];
+        let client = if random.u8(..4) == 0 { Client::connect(line) } else { Client::open(line) };
+        let samples = [
+            handshake(),
+            declare("q"),
+            publish(1, "q", 40),
+            get(false),
+            begin_publish(random.u16(..4), "q", 9),
+        ];
+        for _ in 0..20 {
+            let mut bytes = samples[random.usize(..samples.len())].clone();
+            match random.u8(..6) {
+                0 => bytes.truncate(random.usize(..bytes.len())),
+                1 | 2 => {
+                    let at = random.usize(..bytes.len());
+                    bytes[at] = random.u8(..);
+                }
+                3 => {
+                    let payload: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
+                    bytes = raw(random.u8(..9), random.u16(..3), &payload);
+                }
+                4 => {
+                    let ids = [0, random.u8(1..10) * 10, 0, random.u8(..12) * 10 + random.u8(..2)];
+                    let mut payload = ids.to_vec();
+                    payload.extend((0..random.usize(..30)).map(|_| random.u8(..3)));
+                    bytes = raw(1, random.u16(..3), &payload);
+                }
+                _ => {}
+            }
+            client.send(&bytes);
+            client.advance(Duration::from_millis(random.u64(..4_000)));
+        }
+        let _ = frames(&client.read());
+        client.shared.lost(client.id);
+        assert_eq!(client.shared.look(|state| state.core.connections().count()), 0, "seed {seed}");
+        assert!(client.shared.look(|state| state.peers.is_empty()));
+    }
+}
+
+#[test]
+fn who_asks_and_does_not_read_is_not_read_and_gets_all_later() {
+    let client = Client::open(Line::V4_3);
+    client.send(&declare("q"));
+    client.send(&publish(1, "q", 1 << 20));
+    let mut asked = BytesMut::new();
+    // Gets that put the message back before the next.
+    for tag in 1..=500 {
+        asked.extend_from_slice(&get(false));
+        let nack = basic::Nack { delivery_tag: tag, multiple: false, requeue: true };
+        asked.extend_from_slice(&method(1, AMQPClass::Basic(basic::AMQPMethod::Nack(nack))));
+    }
+    assert!(asked.len() < 64 * 1024);
+    client.send(&asked);
+    let waits = |client: &Client| {
+        client.shared.look(|state| state.peers.values().map(|entry| entry.peer.output_len()).sum::<usize>())
+    };
+    assert!(waits(&client) < OUTPUT_MAX, "{}", waits(&client));
+    assert!(!client.shared.reads(client.id));
+    let mut got = 0;
+    loop {
+        let (bytes, _) = client.take();
+        if bytes.is_empty() {
+            break;
+        }
+        got += frames(&bytes).iter().filter(|frame| frame.2.starts_with(&[0, 60, 0, 71])).count();
+        assert!(waits(&client) < OUTPUT_MAX, "{}", waits(&client));
+    }
+    assert_eq!(got, 500);
+    assert!(client.shared.reads(client.id));
+}
+
+#[test]
+fn deliveries_to_who_does_not_read_stay_in_the_queue() {
+    let client = Client::open(Line::V3_10);
+    client.send(&declare("q"));
+    for _ in 0..200 {
+        client.send(&publish(1, "q", 100_000));
+    }
+    let consume = b"\0\x3c\0\x14\0\0\x01q\x01c\x02\0\0\0\0";
+    client.send(&raw(1, 1, consume));
+    let waits = client.shared.look(|state| state.peers[&client.id].peer.output_len());
+    assert!((1 << 20..OUTPUT_MAX).contains(&waits), "{waits}");
+    let ready = client.shared.look(|state| state.core.queue("/", "q").unwrap().ready);
+    assert!(ready > 150, "{ready}");
+    let read = client.read();
+    assert_eq!(frames(&read).iter().filter(|frame| frame.2.starts_with(&[0, 60, 0, 60])).count(), 200);
+}
+
+/// PRO-06: broker.md 15
+#[test]
+fn contents_that_are_begun_on_too_many_channels_are_refused() {
+    let client = Client::open(Line::V4_3);
+    for channel in 1..=2_048 {
+        client.send(&begin_publish(channel, "q", 10)[..18]);
+    }
+    let text =
+        "530 NOT_ALLOWED - number of channels opened (2047) has reached the negotiated channel_max (2047)";
+    assert_eq!(Client::closes(&client.read()), [text]);
+}
+
+#[test]
+fn bodies_that_are_begun_have_a_limit_together() {
+    let client = Client::open(Line::V4_3);
+    let part = raw(3, 0, &[0; 131_000]);
+    let mut sent = 0;
+    for channel in 1..=200_u16 {
+        client.send(&begin_publish(channel, "q", 2 << 20));
+        for _ in 0..16 {
+            let mut part = part.clone();
+            part[1..3].copy_from_slice(&channel.to_be_bytes());
+            client.send(&part);
+            sent += 131_000;
+        }
+        if !client.shared.look(|state| state.core.connections().next().is_some()) {
+            break;
+        }
+    }
+    assert!((256 << 20..300 << 20).contains(&sent), "{sent}");
+    let text = "506 RESOURCE_ERROR - too many octets of contents that are not complete";
+    assert_eq!(Client::closes(&client.read()), [text]);
+}
+
+#[test]
+fn tables_in_tables_are_refused_without_end() {
+    for depth in [100, 10_000] {
+        let mut table = Vec::new();
+        for _ in 0..depth {
+            let mut outer = vec![0, b'F'];
+            outer.extend((table.len() as u32).to_be_bytes());
+            outer.extend(table);
+            table = outer;
+        }
+        let client = Client::open(Line::V4_3);
+        let mut payload = b"\0\x32\0\x0a\0\0\x01d\0".to_vec();
+        payload.extend((table.len() as u32).to_be_bytes());
+        payload.extend(&table);
+        client.send(&raw(1, 1, &payload));
+        let closes = Client::closes(&client.read());
+        assert!(closes.len() == 1 && closes[0].starts_with("501 FRAME_ERROR - cannot decode"), "{closes:?}");
+        // As headers of a message.
+        let client = Client::open(Line::V4_3);
+        let mut header = b"\0\x3c\0\0\0\0\0\0\0\0\0\0\x20\0".to_vec();
+        header.extend((table.len() as u32).to_be_bytes());
+        header.extend(&table);
+        let begin = begin_publish(1, "q", 0);
+        client.send(&begin[..begin.len() - 22]);
+        client.send(&raw(2, 1, &header));
+        client.read();
+        client.shared.lost(client.id);
+    }
+}
+
+/// HB-02
+#[test]
+fn a_handshake_that_stops_ends_after_ten_seconds() {
+    let all = handshake();
+    for sent in [0, 3, 8, 30, all.len() - 1] {
+        let client = Client::connect(Line::V4_3);
+        client.send(&all[..sent]);
+        client.read();
+        client.advance(Duration::from_millis(9_999));
+        assert_eq!(client.take().1, None, "{sent}");
+        client.advance(Duration::from_millis(1));
+        assert_eq!(client.take().1, Some(End::Reset), "{sent}");
+    }
+}
+
+#[test]
+fn what_is_not_read_at_the_end_is_given_up() {
+    let client = Client::open(Line::V4_3);
+    client.send(&raw(9, 1, b""));
+    client.advance(Duration::from_secs(30));
+    assert!(!client.shared.look(|state| state.peers[&client.id].peer.is_abandoned()));
+    client.advance(Duration::from_secs(3));
+    assert!(client.shared.look(|state| state.peers[&client.id].peer.is_abandoned()));
+    assert_eq!(client.take(), (Bytes::new(), Some(End::Reset)));
+}
+
+#[test]
+fn what_was_answered_is_written_after_the_client_has_finished() {
+    let client = Client::open(Line::V4_3);
+    client.send(&raw(1, 1, b"\0\x14\0\x28\0\xc8\x02ok\0\0\0\0"));
+    client.shared.finished(client.id);
+    let (bytes, end) = client.take();
+    assert_eq!(frames(&bytes), [(1, 1, b"\0\x14\0\x29".to_vec())]);
+    assert_eq!(end, Some(End::Close));
+    assert_eq!(client.shared.look(|state| state.core.connections().count()), 0);
+}
+
+#[test]
+fn what_is_delayed_comes_in_order_and_wakes_nobody_before() {
+    let client = Client::open(Line::V4_3);
+    let set = |millis| {
+        client.shared.change(|state| state.with_peer(client.id, |peer, _, _| peer.delay = millis));
+    };
+    let open = |channel| method(channel, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})));
+    set(100);
+    client.send(&open(2));
+    set(0);
+    client.send(&open(3));
+    client.advance(Duration::from_millis(99));
+    assert_eq!(client.take(), (Bytes::new(), None));
+    client.advance(Duration::from_millis(1));
+    // The timekeeper has nothing to do, though nothing is taken.
+    assert_eq!(client.shared.look(|state| state.peers[&client.id].peer.next_tick()), None);
+    let channels: Vec<u16> = frames(&client.read()).iter().map(|frame| frame.1).collect();
+    assert_eq!(channels, [2, 3]);
+}
+
+#[test]
+fn a_connection_is_cut_after_so_many_octets() {
+    for octets in [0, 1, 15, 16, 17] {
+        let client = Client::open(Line::V4_3);
+        client.shared.change(|state| state.with_peer(client.id, |peer, _, _| peer.cut_after(octets)));
+        for channel in 2..4 {
+            client.send(&method(channel, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}))));
+        }
+        let (bytes, end) = client.take();
+        assert_eq!((bytes.len() as u64, end), (octets, Some(End::Reset)));
+    }
+}
+
+#[test]
+fn who_is_not_read_on_order_misses_no_heartbeat() {
+    let client = Client::connect(Line::V4_3);
+    let mut bytes = handshake();
+    // The heartbeat of tune-ok, in front of its end and of open.
+    let open = method(
+        0,
+        AMQPClass::Connection(connection::AMQPMethod::Open(connection::Open { virtual_host: "/".into() })),
+    );
+    let at = bytes.len() - open.len() - 2;
+    bytes[at] = 1;
+    client.send(&bytes);
+    let deaf = |deaf| {
+        client
+            .shared
+            .change(|state| state.with_peer(client.id, |peer, core, now| peer.set_deaf(core, now, deaf)));
+    };
+    deaf(true);
+    client.advance(Duration::from_secs(60));
+    client.read();
+    assert_eq!(client.take().1, None);
+    deaf(false);
+    client.advance(Duration::from_millis(2_999));
+    assert_eq!(client.take().1, None);
+    client.advance(Duration::from_millis(1));
+    assert_eq!(client.take().1, Some(End::Reset));
+}
