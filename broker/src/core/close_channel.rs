@@ -20,7 +20,7 @@ impl Core {
     pub(super) fn open_channel(&mut self, at: ChannelAt) -> Handled {
         let Some(connection) = self.connections.get_mut(at.connection) else { return Ok(None) };
         let max = connection.info.channel_max;
-        if max != 0 && connection.channels.len() >= max.into() {
+        if max != 0 && connection.channels.len() >= usize::from(max) {
             return Err(too_many_channels(max));
         }
         connection.channels.insert(at.number, Channel::default());

@@ -370,7 +370,7 @@ impl Peer {
         let state = if channel == 0 { ChannelState::Open } else { core.channel_state(id, channel) };
         match self.contents.take(frame, state) {
             // RabbitMQ has a channel as soon as it has a frame of it.
-            Ok(Event::None) if self.contents.len() > self.channel_max.into() => {
+            Ok(Event::None) if self.contents.len() > usize::from(self.channel_max) => {
                 core.fail(now.core, id, 0, too_many_channels(self.channel_max));
             }
             Ok(Event::None | Event::Heartbeat) => {}
