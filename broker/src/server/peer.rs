@@ -568,7 +568,7 @@ impl Peer {
             self.writable = has_room;
             core.set_writable(now.core, id, has_room);
         }
-        if self.full != !has_room {
+        if self.full == has_room {
             self.full = !has_room;
             if has_room {
                 self.last_read = now.net;
