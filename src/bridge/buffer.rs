@@ -275,7 +275,7 @@ mod tests {
                     }
                     1 if random.u8(..8) == 0 => drop(buffer.discard()),
                     2 if random.u8(..8) == 0 => buffer.end(ConsumerEnd::Cancelled),
-                    0..=11 => match buffer.offer(offered) {
+                    1..=11 => match buffer.offer(offered) {
                         Offered::Ended(_) => {}
                         _ => offered += 1,
                     },
