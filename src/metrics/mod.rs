@@ -1,4 +1,4 @@
-//! Metrics of connections, for the recorder of the [`metrics`](::metrics) facade that the application installs, such as
+//! Metrics of connections, for the recorder of the [`metrics`](https://docs.rs/metrics) facade that the application installs, such as
 //! that of `metrics-exporter-prometheus`. With the feature `metrics`.
 //!
 //! [`Connector::metrics`] is all that is to be written. For a connection that is open already, there is [`watch`].
