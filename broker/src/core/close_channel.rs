@@ -21,7 +21,9 @@ impl Core {
         let Some(connection) = self.connections.get_mut(at.connection) else { return Ok(None) };
         let max = connection.info.channel_max;
         if max != 0 && connection.channels.len() >= usize::from(max) {
-            return Err(too_many_channels(max));
+            // Told without the method, which RabbitMQ has not looked at then.
+            self.fail_at(at, too_many_channels(max));
+            return Ok(None);
         }
         connection.channels.insert(at.number, Channel::default());
         Ok(Some(AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}))))

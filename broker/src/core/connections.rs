@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use actix_pika_actors::wire::method::AMQPClass;
+
 use super::{
     ChannelAt, Core, Outgoing,
     error::Close,
@@ -91,6 +93,16 @@ impl Core {
         }
         self.end_connection(connection);
         self.outputs.push_back(Outgoing { connection, channel: 0, output: Output::CloseConnection(close) });
+    }
+
+    /// Sends a method on channel 0, after what was said before.
+    pub(crate) fn answer(&mut self, connection: ConnectionId, method: AMQPClass) {
+        self.outputs.push_back(Outgoing { connection, channel: 0, output: Output::Method(method) });
+    }
+
+    /// Returns whether a connection is open: it is not any more once it was closed by either side.
+    pub(crate) fn is_open(&self, connection: ConnectionId) -> bool {
+        self.connections.contains_key(connection)
     }
 
     fn end_connection(&mut self, key: ConnectionId) {

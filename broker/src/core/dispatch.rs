@@ -85,7 +85,7 @@ impl Core {
         }
     }
 
-    fn fail_at(&mut self, at: ChannelAt, failure: Failure) {
+    pub(super) fn fail_at(&mut self, at: ChannelAt, failure: Failure) {
         match failure {
             Failure::Channel(close) => self.close_channel_with(at, close),
             Failure::Connection(close) => self.close_connection_with(at.connection, close),

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use actix_pika_actors::wire::method::{AMQPClass, read_method};
+use actix_pika_actors::wire::method::{AMQPClass, basic::AMQPMethod as Basic, read_method};
 use bytes::{Bytes, BytesMut};
 
-use super::frames::{Frame, describe};
+use super::{
+    frames::{Frame, describe},
+    layout::{Misfit, check},
+};
 use crate::core::{ChannelState, Close, print_binary};
 
 const METHOD: u8 = 1;
@@ -23,7 +26,7 @@ const BEGUN_MAX: u64 = 256 << 20;
 const RESERVED: usize = 4;
 
 /// A publish with its content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Published {
     pub(super) exchange: Bytes,
     pub(super) routing_key: Bytes,
@@ -60,6 +63,8 @@ pub(super) enum Event {
 #[derive(Debug)]
 struct Partial {
     publish: Published,
+    /// A method of the server's, which has a content too.
+    other: Option<AMQPClass>,
     state: State,
 }
 
@@ -158,10 +163,20 @@ impl Contents {
         }
         if ids(&payload) == (BASIC, PUBLISH) {
             let publish = read_publish(&payload).ok_or_else(|| cannot_decode(&payload))?;
-            self.partial.insert(channel, Partial { publish, state: State::Header });
+            self.partial.insert(channel, Partial { publish, other: None, state: State::Header });
             return Ok(Event::None);
         }
-        decode(&payload)
+        match decode(&payload)? {
+            Event::Method(
+                method @ AMQPClass::Basic(Basic::Return(_) | Basic::Deliver(_) | Basic::GetOk(_)),
+            ) => {
+                let partial =
+                    Partial { publish: Published::default(), other: Some(method), state: State::Header };
+                self.partial.insert(channel, partial);
+                Ok(Event::None)
+            }
+            event => Ok(event),
+        }
     }
 
     fn header(&mut self, channel: u16, payload: &Bytes) -> Result<Event, Close> {
@@ -233,7 +248,10 @@ impl Contents {
     }
 
     fn finish(&mut self, channel: u16) -> Event {
-        let Some(Partial { mut publish, state }) = self.remove(channel) else { return Event::None };
+        let Some(Partial { mut publish, other, state }) = self.remove(channel) else { return Event::None };
+        if let Some(method) = other {
+            return Event::Method(method);
+        }
         match state {
             State::Body { size, .. } if size > self.keep => return Event::TooLarge(publish, size),
             State::Body { chunks, .. } if publish.body.is_empty() => publish.body = chunks.freeze(),
@@ -261,6 +279,17 @@ fn ids(payload: &[u8]) -> (u16, u16) {
 }
 
 fn decode(payload: &[u8]) -> Result<Event, Close> {
+    match check(payload) {
+        Ok(()) => {}
+        Err(Misfit::Text) => return Err(Close::new(501, "Malformed UTF-8 in shortstr")),
+        Err(Misfit::Length) => return Err(cannot_decode(payload)),
+    }
+    // The decoder drops the size.
+    if let Some(&[0, 60, 0, 10, s3, s2, s1, s0]) = payload.first_chunk()
+        && let size @ 1.. = u32::from_be_bytes([s3, s2, s1, s0])
+    {
+        return Err(Close::new(540, format!("prefetch_size!=0 ({size})")).at(BASIC, 10));
+    }
     match read_method(payload) {
         Ok(method) => Ok(Event::Method(method)),
         Err(fault) if fault.code == 503 => Ok(Event::Reset),
@@ -277,7 +306,7 @@ fn read_publish(payload: &Bytes) -> Option<Published> {
     let rest = payload.get(6..)?;
     let (exchange, rest) = read_short(rest)?;
     let (routing_key, rest) = read_short(rest)?;
-    let bits = *rest.first()?;
+    let &[bits] = rest else { return None };
     Some(Published {
         exchange: payload.slice_ref(exchange),
         routing_key: payload.slice_ref(routing_key),
@@ -408,7 +437,7 @@ mod tests {
         assert_eq!(refused(&mut contents(), frame(4, 1, b"")), (0, 0, unknown));
         let heartbeat = "UNEXPECTED_FRAME - type 8, all octets = <<>>".to_owned();
         assert_eq!(refused(&mut contents(), frame(HEARTBEAT, 1, b"")), (0, 0, heartbeat));
-        assert_eq!(open(&mut contents(), METHOD, b"\0\x3c\0\xc8"), Event::Reset);
+        assert_eq!(open(&mut contents(), METHOD, b"\0\x3c\0\xd2"), Event::Reset);
         let cut = "FRAME_ERROR - cannot decode <<0,0,5,97>>".to_owned();
         assert_eq!(refused(&mut contents(), frame(METHOD, 1, b"\0\x32\0\x0a\0\0\x05a")), (50, 10, cut));
     }

@@ -12,6 +12,7 @@ mod handle;
 mod handshake;
 #[cfg(test)]
 mod hostile;
+mod layout;
 mod look;
 mod peer;
 mod shared;

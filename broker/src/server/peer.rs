@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{
     contents::{Contents, Event, Published},
     encode::{put_content, put_deliver, put_get_ok, put_return},
-    frames::{Frame, next_frame},
+    frames::{Frame, describe, next_frame},
     handshake::{self, Client, Limits, Refusal},
 };
 use crate::core::{
@@ -21,6 +21,8 @@ use crate::core::{
 };
 
 const GREETING: &[u8; 8] = b"AMQP\0\0\x09\x01";
+/// That of AMQP 0-9, which is answered in the same way.
+const OLDER_GREETING: &[u8; 8] = b"AMQP\x01\x01\0\x09";
 /// How long RabbitMQ waits for the next step of a handshake.
 const HANDSHAKE_MILLIS: u64 = 10_000;
 /// How long it is silent before it ends a connection that it does not tell why.
@@ -277,7 +279,7 @@ impl Peer {
     /// Reads the protocol header. Returns whether it is the right one.
     fn greet(&mut self, core: &Core, now: Now<'_>) -> bool {
         let Some(greeting) = self.input.first_chunk::<8>() else { return false };
-        if greeting != GREETING {
+        if greeting != GREETING && greeting != OLDER_GREETING {
             self.write(now, GREETING);
             self.finish(now, End::Close);
             return false;
@@ -291,20 +293,26 @@ impl Peer {
     /// The bytes are no frames: nothing more is read.
     fn cannot_read(&mut self, core: &mut Core, now: Now<'_>, close: Close) {
         match self.phase {
-            Phase::Running(id) => {
-                core.fail(now.core, id, 0, Failure::Connection(close.clone()));
-                self.write_method(now, 0, &handshake::close_method(&close));
+            // Its close is said in the silence.
+            Phase::Running(id) if core.is_open(id) => {
+                core.fail(now.core, id, 0, Failure::Connection(close));
                 self.silence(now);
             }
+            Phase::Opening(..) => self.refuse(now, &close),
             _ => self.finish(now, End::Reset),
         }
     }
 
     fn handle(&mut self, core: &mut Core, now: Now<'_>, frame: Frame) {
         match &self.phase {
-            Phase::Running(id) => {
+            Phase::Running(id) if core.is_open(*id) => {
                 let id = *id;
                 self.run(core, now, id, frame);
+            }
+            // The core has closed it, and what it says of that is not taken yet.
+            Phase::Running(id) => {
+                let id = *id;
+                self.answer_close(core, id, now, &frame);
             }
             Phase::Closing => self.close_on(now, &frame),
             Phase::Starting | Phase::Tuning(_) | Phase::Opening(..) => self.shake_hands(core, now, &frame),
@@ -317,8 +325,12 @@ impl Peer {
         if frame.kind == 8 {
             return;
         }
+        let is_opening = matches!(self.phase, Phase::Opening(..));
         let method = match read_method(&frame.payload) {
             Ok(AMQPClass::Connection(method)) if frame.kind == 1 && frame.channel == 0 => method,
+            _ if is_opening && frame.channel != 0 => {
+                return self.close_with(now, &Close::new(505, describe(frame.kind, &frame.payload)));
+            }
             _ => return self.silence(now),
         };
         self.deadline = Some(now.net.after_millis(HANDSHAKE_MILLIS));
@@ -329,7 +341,7 @@ impl Peer {
                     self.tells_blocked = client.blocked;
                     self.phase = Phase::Tuning(client);
                 }
-                Err(Refusal::Told(close)) => self.close_with(now, &close),
+                Err(Refusal::Told(close)) => self.refuse(now, &close),
                 Err(Refusal::Silent) => self.silence(now),
             },
             (Phase::Tuning(client), Method::TuneOk(tune_ok)) => {
@@ -360,6 +372,12 @@ impl Peer {
                     }
                     Err(close) => self.close_with(now, &close),
                 }
+            }
+            (Phase::Opening(..), _) => {
+                let [c1, c0, m1, m0] = frame.payload.first_chunk().copied().unwrap_or_default();
+                let close = Close::new(504, "unexpected method in connection state opening");
+                let (class_id, method_id) = (u16::from_be_bytes([c1, c0]), u16::from_be_bytes([m1, m0]));
+                self.close_with(now, &close.at(class_id, method_id));
             }
             _ => self.silence(now),
         }
@@ -416,17 +434,33 @@ impl Peer {
         match (class_id, method_id) {
             (10, 50) => {
                 core.close_connection(now.core, id);
-                self.write_method(now, 0, &AMQPClass::Connection(Method::CloseOk(connection::CloseOk {})));
+                core.answer(id, AMQPClass::Connection(Method::CloseOk(connection::CloseOk {})));
                 self.finish(now, End::Close);
             }
             (10, 70) if read_method(payload).is_ok() => {
                 let ok = Method::UpdateSecretOk(connection::UpdateSecretOk {});
-                self.write_method(now, 0, &AMQPClass::Connection(ok));
+                core.answer(id, AMQPClass::Connection(ok));
             }
+            _ if read_method(payload).is_err_and(|fault| fault.code == 503) => self.reset(core, now),
             _ => {
                 let close = Close::new(504, "unexpected method in connection state running");
                 core.fail(now.core, id, 0, Failure::Connection(close.at(class_id, method_id)));
             }
+        }
+    }
+
+    /// A frame behind the one that made the core close the connection.
+    fn answer_close(&mut self, core: &mut Core, id: ConnectionId, now: Now<'_>, frame: &Frame) {
+        if frame.kind != 1 || frame.channel != 0 {
+            return;
+        }
+        match frame.payload.first_chunk::<4>() {
+            Some([0, 10, 0, 50]) => {
+                let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
+                core.answer(id, AMQPClass::Connection(ok));
+            }
+            Some([0, 10, 0, 51]) => self.finish(now, End::Close),
+            _ => {}
         }
     }
 
@@ -443,6 +477,12 @@ impl Peer {
             Some([0, 10, 0, 51]) => self.finish(now, End::Close),
             _ => {}
         }
+    }
+
+    /// Tells why, and ends the connection after the silence.
+    fn refuse(&mut self, now: Now<'_>, close: &Close) {
+        self.write_method(now, 0, &handshake::close_method(close));
+        self.silence(now);
     }
 
     fn close_with(&mut self, now: Now<'_>, close: &Close) {
@@ -505,8 +545,10 @@ impl Peer {
                 put_content(out, channel, message.properties(), &message.body, frame_max);
             }
             Output::CloseConnection(close) => {
-                if !matches!(self.phase, Phase::Silent | Phase::Ended) {
-                    self.close_with(now, &close);
+                match self.phase {
+                    Phase::Ended => {}
+                    Phase::Silent => self.write_method(now, 0, &handshake::close_method(&close)),
+                    _ => self.close_with(now, &close),
                 }
                 return;
             }
