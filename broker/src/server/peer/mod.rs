@@ -1,28 +1,24 @@
 //! One connection as a plain machine: bytes and the time go in, bytes come out.
 
+mod opening;
+mod output;
+
 use std::collections::VecDeque;
 
 use actix_pika_actors::wire::{
-    basic_encode::{put_ack, put_heartbeat, put_nack},
-    method::{AMQPClass, connection, put_method, read_method},
+    basic_encode::put_heartbeat,
+    method::{AMQPClass, connection, read_method},
     short::short_truncated,
 };
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::{
     contents::{Contents, Event, Published},
-    encode::{put_content, put_deliver, put_get_ok, put_return},
-    frames::{Frame, describe, next_frame},
-    handshake::{self, Client, Limits, Refusal},
+    frames::{Frame, next_frame},
+    handshake::{self, Client, Limits},
 };
-use crate::core::{
-    ChannelState, Close, ConnectionId, ConnectionInfo, Core, Failure, Output, Publish, Time,
-    too_many_channels,
-};
+use crate::core::{ChannelState, Close, ConnectionId, Core, Failure, Publish, Time, too_many_channels};
 
-const GREETING: &[u8; 8] = b"AMQP\0\0\x09\x01";
-/// That of AMQP 0-9, which is answered in the same way.
-const OLDER_GREETING: &[u8; 8] = b"AMQP\x01\x01\0\x09";
 /// How long RabbitMQ waits for the next step of a handshake.
 const HANDSHAKE_MILLIS: u64 = 10_000;
 /// How long it is silent before it ends a connection that it does not tell why.
@@ -31,9 +27,6 @@ const SILENT_MILLIS: u64 = 3_000;
 const CLOSING_MILLIS: u64 = 30_000;
 /// How long a socket may take to write what is left when its connection has ended.
 const LINGER_MILLIS: u64 = 3_000;
-/// More than this is not kept for a client that does not read: its consumers get nothing, and it is not read.
-const HIGH_WATER: usize = 1 << 20;
-const LOW_WATER: usize = 1 << 18;
 /// The octets of answers that wait in the core before they are taken, and what is read goes on.
 const ANSWERED_MAX: usize = 1 << 18;
 
@@ -276,20 +269,6 @@ impl Peer {
         core.flush(now.core);
     }
 
-    /// Reads the protocol header. Returns whether it is the right one.
-    fn greet(&mut self, core: &Core, now: Now<'_>) -> bool {
-        let Some(greeting) = self.input.first_chunk::<8>() else { return false };
-        if greeting != GREETING && greeting != OLDER_GREETING {
-            self.write(now, GREETING);
-            self.finish(now, End::Close);
-            return false;
-        }
-        self.input.advance(GREETING.len());
-        self.write_method(now, 0, &handshake::start(core.config().line));
-        self.phase = Phase::Starting;
-        true
-    }
-
     /// The bytes are no frames: nothing more is read.
     fn cannot_read(&mut self, core: &mut Core, now: Now<'_>, close: Close) {
         match self.phase {
@@ -317,69 +296,6 @@ impl Peer {
             Phase::Closing => self.close_on(now, &frame),
             Phase::Starting | Phase::Tuning(_) | Phase::Opening(..) => self.shake_hands(core, now, &frame),
             Phase::Greeting | Phase::Silent | Phase::Ended => {}
-        }
-    }
-
-    fn shake_hands(&mut self, core: &mut Core, now: Now<'_>, frame: &Frame) {
-        use connection::AMQPMethod as Method;
-        if frame.kind == 8 {
-            return;
-        }
-        let is_opening = matches!(self.phase, Phase::Opening(..));
-        let method = match read_method(&frame.payload) {
-            Ok(AMQPClass::Connection(method)) if frame.kind == 1 && frame.channel == 0 => method,
-            _ if is_opening && frame.channel != 0 => {
-                return self.close_with(now, &Close::new(505, describe(frame.kind, &frame.payload)));
-            }
-            _ => return self.silence(now),
-        };
-        self.deadline = Some(now.net.after_millis(HANDSHAKE_MILLIS));
-        match (std::mem::replace(&mut self.phase, Phase::Silent), method) {
-            (Phase::Starting, Method::StartOk(start_ok)) => match handshake::log_in(core, &start_ok) {
-                Ok(client) => {
-                    self.write_method(now, 0, &handshake::tune());
-                    self.tells_blocked = client.blocked;
-                    self.phase = Phase::Tuning(client);
-                }
-                Err(Refusal::Told(close)) => self.refuse(now, &close),
-                Err(Refusal::Silent) => self.silence(now),
-            },
-            (Phase::Tuning(client), Method::TuneOk(tune_ok)) => {
-                match handshake::tuned(core.config().line, &tune_ok) {
-                    Some(limits) => {
-                        self.frame_max = limits.frame_max;
-                        self.channel_max = limits.channel_max;
-                        self.heartbeat = u64::from(limits.heartbeat) * 1000;
-                        self.phase = Phase::Opening(client, limits);
-                    }
-                    None => self.silence(now),
-                }
-            }
-            (Phase::Opening(client, limits), Method::Open(open)) => {
-                let info = ConnectionInfo {
-                    user: client.user.into(),
-                    vhost: open.virtual_host.as_str().into(),
-                    cancel_notify: client.cancel_notify,
-                    channel_max: limits.channel_max,
-                    name: client.name.unwrap_or_else(|| self.address.clone()).into(),
-                };
-                match core.open_connection(now.core, info) {
-                    Ok(id) => {
-                        let ok = AMQPClass::Connection(Method::OpenOk(connection::OpenOk {}));
-                        self.write_method(now, 0, &ok);
-                        self.deadline = None;
-                        self.phase = Phase::Running(id);
-                    }
-                    Err(close) => self.close_with(now, &close),
-                }
-            }
-            (Phase::Opening(..), _) => {
-                let [c1, c0, m1, m0] = frame.payload.first_chunk().copied().unwrap_or_default();
-                let close = Close::new(504, "unexpected method in connection state opening");
-                let (class_id, method_id) = (u16::from_be_bytes([c1, c0]), u16::from_be_bytes([m1, m0]));
-                self.close_with(now, &close.at(class_id, method_id));
-            }
-            _ => self.silence(now),
         }
     }
 
@@ -479,12 +395,6 @@ impl Peer {
         }
     }
 
-    /// Tells why, and ends the connection after the silence.
-    fn refuse(&mut self, now: Now<'_>, close: &Close) {
-        self.write_method(now, 0, &handshake::close_method(close));
-        self.silence(now);
-    }
-
     fn close_with(&mut self, now: Now<'_>, close: &Close) {
         self.write_method(now, 0, &handshake::close_method(close));
         self.phase = Phase::Closing;
@@ -517,128 +427,6 @@ impl Peer {
             self.write_method(now, 0, &AMQPClass::Connection(unblocked));
         }
         self.process(core, now);
-    }
-
-    /// Writes what the core says.
-    pub(super) fn say(&mut self, now: Now<'_>, channel: u16, output: Output) {
-        let frame_max = self.frame_max as usize;
-        let out = &mut self.out;
-        let before = out.len();
-        match output {
-            Output::Method(method) => {
-                if put_method(out, channel, &method).is_err() {
-                    log::error!("a method cannot be encoded: {method:?}");
-                }
-            }
-            Output::Ack { tag, multiple } => put_ack(out, channel, tag, multiple),
-            Output::Nack { tag, multiple } => put_nack(out, channel, tag, multiple, false),
-            Output::Deliver { consumer_tag, delivery_tag, redelivered, properties, message } => {
-                put_deliver(out, channel, &consumer_tag, delivery_tag, redelivered, &message);
-                put_content(out, channel, &properties, &message.body, frame_max);
-            }
-            Output::GetOk { delivery_tag, redelivered, message_count, properties, message } => {
-                put_get_ok(out, channel, delivery_tag, redelivered, message_count, &message);
-                put_content(out, channel, &properties, &message.body, frame_max);
-            }
-            Output::Return { code, text, message } => {
-                put_return(out, channel, code, text, &message);
-                put_content(out, channel, message.properties(), &message.body, frame_max);
-            }
-            Output::CloseConnection(close) => {
-                match self.phase {
-                    Phase::Ended => {}
-                    Phase::Silent => self.write_method(now, 0, &handshake::close_method(&close)),
-                    _ => self.close_with(now, &close),
-                }
-                return;
-            }
-        }
-        self.written(now, before);
-    }
-
-    fn write(&mut self, now: Now<'_>, bytes: &[u8]) {
-        let before = self.out.len();
-        self.out.extend_from_slice(bytes);
-        self.written(now, before);
-    }
-
-    fn write_method(&mut self, now: Now<'_>, channel: u16, method: &AMQPClass) {
-        let before = self.out.len();
-        if put_method(&mut self.out, channel, method).is_err() {
-            log::error!("a method cannot be encoded: {method:?}");
-        }
-        self.written(now, before);
-    }
-
-    fn written(&mut self, now: Now<'_>, before: usize) {
-        self.last_written = now.net;
-        let written = self.out.len() - before;
-        if self.delay == 0 && self.delayed.is_empty() {
-            return;
-        }
-        let at = now.net.after_millis(self.delay);
-        self.held += written;
-        match self.delayed.back_mut() {
-            // Nothing overtakes what was said before.
-            Some((last, len)) if *last >= at => *len += written,
-            _ => self.delayed.push_back((at, written)),
-        }
-    }
-
-    /// What was delayed until now may be written.
-    fn release(&mut self, now: Time) {
-        while let Some(&(at, len)) = self.delayed.front()
-            && at <= now
-        {
-            self.delayed.pop_front();
-            self.held -= len;
-        }
-    }
-
-    /// Returns whether more is in the output than a client that reads leaves there.
-    pub(super) fn is_flooded(&self) -> bool {
-        self.writable && self.out.len() > HIGH_WATER
-    }
-
-    /// Tells the core whether more may be sent to this connection, and goes on with what was read.
-    pub(super) fn watch_output(&mut self, core: &mut Core, now: Now<'_>) {
-        let had_room = !self.waits_for_room();
-        let has_room = if had_room { self.out.len() <= HIGH_WATER } else { self.out.len() <= LOW_WATER };
-        if let Phase::Running(id) = self.phase
-            && has_room != self.writable
-        {
-            self.writable = has_room;
-            core.set_writable(now.core, id, has_room);
-        }
-        if self.full == has_room {
-            self.full = !has_room;
-            if has_room {
-                self.last_read = now.net;
-                self.process(core, now);
-            }
-        }
-    }
-
-    /// Takes the bytes to write.
-    pub(super) fn take_output(&mut self, now: Time) -> Bytes {
-        self.release(now);
-        let ready = self.out.len() - self.held;
-        if let Some(left) = &mut self.cut_after {
-            let most = usize::try_from(*left).unwrap_or(usize::MAX);
-            if ready >= most {
-                let bytes = self.out.split_to(most).freeze();
-                self.clear_output();
-                self.end = Some(End::Reset);
-                return bytes;
-            }
-            *left -= ready as u64;
-        }
-        self.out.split_to(ready).freeze()
-    }
-
-    /// Returns how the socket ends, once there is nothing to write.
-    pub(super) fn end(&self) -> Option<End> {
-        self.end.filter(|_| self.out.is_empty())
     }
 
     /// Returns when [`tick`](Self::tick) has something to do.
