@@ -1,5 +1,6 @@
 # `make demo` and `make test` need Rust (cargo) only. They start a RabbitMQ node under .broker/,
-# and install RabbitMQ first if it is missing and the system allows it. Tests with other software (make services)
+# and install RabbitMQ first if it is missing and the system allows it; where it does not, `make demo` uses the
+# project's test broker, and `make test` fails. Tests with other software (make services)
 # are left out where that cannot be installed, and fail then if CI=true.
 # To use another broker, set AMQP_URL, and MANAGEMENT_URL if its management port is not 15672.
 
@@ -11,7 +12,7 @@ SHELL := bash
 export RUST_TEST_THREADS ?= 8
 
 # Exports the URL of a running broker to the commands that follow in the same shell.
-with_broker = AMQP_URL=$$(scripts/broker.sh ensure); export AMQP_URL;
+with_broker = AMQP_URL=$$(scripts/broker.sh ensure rabbitmq); export AMQP_URL;
 
 # Runs all tests but the chaos test, then the chaos test even if the first run failed.
 # Fails if either failed.
@@ -26,7 +27,7 @@ help: ## Show this list
 
 .PHONY: demo
 demo: ## Run the demo against a broker
-	@$(with_broker) cargo run --release --example demo
+	@AMQP_URL=$$(scripts/broker.sh ensure); export AMQP_URL; cargo run --profile demo --example demo
 
 .PHONY: test
 test: ## Run all tests against a broker, doc tests and a short chaos run included

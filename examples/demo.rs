@@ -3,14 +3,18 @@
 //!
 //! ```text
 //! make demo                              # starts a broker if none is running
-//! cargo run --release --example demo     # uses AMQP_URL, or the broker on localhost
+//! cargo run --profile demo --example demo
 //! ```
+//!
+//! It uses the broker at `AMQP_URL`, or else the one on localhost. If none answers there, it starts the project's test
+//! broker, in its own process.
 
-#![allow(clippy::print_stdout, missing_docs)]
+#![allow(clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
 use std::{
     collections::VecDeque,
     io::{self, IsTerminal, Write},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,6 +24,7 @@ use std::{
 
 use actix::prelude::*;
 use actix_pika::{Consume, Delivery, Exchange, Publishing, Result, connect};
+use actix_pika_broker::{Broker, StartError};
 use tokio::sync::Notify;
 
 const QUEUE: &str = "actix-pika.demo";
@@ -104,9 +109,22 @@ async fn show_progress(counts: Arc<Counts>) {
     }
 }
 
+/// Returns the URL of a broker, and the broker itself if it is one that ends with this program.
+fn find_broker() -> std::result::Result<(String, Option<Broker>), StartError> {
+    if let Ok(url) = std::env::var("AMQP_URL") {
+        return Ok((url, None));
+    }
+    if TcpStream::connect(("127.0.0.1", 5672)).is_ok() {
+        return Ok(("amqp://guest:guest@127.0.0.1:5672/".into(), None));
+    }
+    eprintln!("no broker answers on localhost: using the project's test broker, which keeps all in memory");
+    let broker = Broker::start()?;
+    Ok((broker.url(), Some(broker)))
+}
+
 #[actix::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let url = std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/".into());
+    let (url, _broker) = find_broker()?;
     let connection = connect(&url).await?;
     let channel = connection.channel().await?;
     let queue = channel.declare_queue(QUEUE).await?;

@@ -2,6 +2,8 @@
 # Manages the RabbitMQ nodes of this project, for the tests and the examples.
 #
 #   broker.sh ensure      start a broker unless one answers, and print the AMQP_URL to use
+#   broker.sh ensure rabbitmq
+#                         the same, but fail where there is no RabbitMQ and it cannot be installed
 #   broker.sh start       start this project's own node, even if another broker runs
 #   broker.sh stop        stop all nodes of this project
 #   broker.sh status      show whether the own node runs, and its URLs
@@ -25,6 +27,7 @@
 #   3. A broker with the management plugin at the default address,
 #      unless it is the node of another copy of this project, which may be stopped at any time.
 #   4. The own node, which is started; RabbitMQ is installed first if it is missing and the system allows it.
+#   5. Where it is missing and cannot be installed: the project's test broker (broker/), which is built and started.
 #
 # Commands that start or resume a node return when it is ready: its AMQP and management ports
 # answer, its queue table is loaded and its virtual hosts run.
@@ -154,6 +157,8 @@ select_version() {
 # used: they switch to the user rabbitmq, who may have no access to this folder.
 find_rabbitmq() {
     local found
+    # For tests of this script: a machine without RabbitMQ.
+    [ -z "${BROKER_WITHOUT_RABBITMQ:-}" ] || return 1
     if [ -n "$version" ]; then
         bin=/usr/lib/rabbitmq/bin
         [ -x "$system$bin/rabbitmq-server" ]
@@ -218,6 +223,12 @@ enter_system() {
     exec chroot "$system" "$@"
 }
 
+# Succeeds if the packages of the system may be installed by this user.
+can_install() {
+    { have apt-get && [ -z "${BROKER_WITHOUT_RABBITMQ:-}" ]; } || return 1
+    [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }
+}
+
 install_rabbitmq() {
     if [ -n "$version" ]; then
         install_version
@@ -225,7 +236,7 @@ install_rabbitmq() {
     fi
     local become='' policy=/usr/sbin/policy-rc.d log="$root/.broker/install.log" made_policy='' failed=''
     local advice="install RabbitMQ, or run 'docker compose up -d' (compose.yaml), or set AMQP_URL to another broker"
-    have apt-get || die "no broker at 127.0.0.1:5672 and no rabbitmq-server here: $advice"
+    { have apt-get && [ -z "${BROKER_WITHOUT_RABBITMQ:-}" ]; } || die "no broker at 127.0.0.1:5672 and no rabbitmq-server here: $advice"
     if [ "$(id -u)" != 0 ]; then
         if ! have sudo || ! sudo -n true 2>/dev/null; then
             die "no broker at 127.0.0.1:5672 and no rabbitmq-server here: 'apt-get install rabbitmq-server' as root, or $advice"
@@ -608,6 +619,61 @@ stop_cluster() {
     rm -rf "$root/.broker/cluster"
 }
 
+# --- The test broker ----------------------------------------------------------
+
+use_test_broker() { dir=$root/.broker/test name='the test broker'; }
+
+# Builds and starts the test broker, unless it runs, and sets url. Without link-time optimization, which takes minutes.
+start_test_broker() {
+    local program until
+    use_test_broker
+    url=''
+    if node_runs && IFS= read -r url <"$dir/url" && url_answers "$url"; then
+        say "using the project's test broker, which keeps all in memory"
+        return
+    fi
+    have cargo || die "there is no RabbitMQ here, and the project's test broker cannot be built without Rust (cargo)"
+    say "there is no RabbitMQ here, and it cannot be installed: building and using the project's test broker, which keeps all in memory"
+    mkdir -p "$dir"
+    (cd "$root" && cargo build --quiet --profile demo --package actix-pika-broker --target-dir "$root/target" >&2 9>&-) ||
+        die "the test broker could not be built"
+    program=$root/target/demo/actix-pika-broker
+    rm -f "$dir/process" "$dir/url"
+    : >"$dir/url"
+    (
+        trap '' HUP
+        run=(exec)
+        have setsid && run=(exec setsid)
+        "${run[@]}" "$program" --port 0
+    ) </dev/null >"$dir/url" 2>"$dir/log" 3>&- 9>&- &
+    pid=$!
+    disown "$pid" 2>/dev/null || true
+    until=$((SECONDS + 30))
+    # The URL is the first line; the second one says that it is ready.
+    while [ "$(wc -l <"$dir/url")" -lt 2 ]; do
+        if ! kill -0 "$pid" 2>/dev/null || [ "$SECONDS" -ge "$until" ]; then
+            tail -n 15 "$dir/log" >&2
+            die "the test broker did not start"
+        fi
+        sleep 0.1
+    done
+    # Now, since the process has become that of the broker.
+    printf '%s\n%s\n' "$pid" "$(started_at "$pid")" >"$dir/process"
+    IFS= read -r url <"$dir/url"
+}
+
+stop_test_broker() {
+    local until=$((SECONDS + stop_seconds))
+    use_test_broker
+    if node_runs; then
+        kill -TERM "$pid" || die "no permission to signal process $pid ($name)"
+        while node_runs && [ "$SECONDS" -lt "$until" ]; do sleep 0.1; done
+        if node_runs; then kill -KILL "$pid"; fi
+        say "$name stopped"
+    fi
+    rm -rf "$dir"
+}
+
 # Only one process starts or stops nodes at a time.
 lock() {
     mkdir -p "$root/.broker"
@@ -637,6 +703,14 @@ ensure() {
         esac
     fi
     lock
+    if [ "${1:-}" != rabbitmq ] && [ -z "$version" ] && ! node_runs && ! find_rabbitmq; then
+        # A failed install says why.
+        if ! can_install || ! (install_rabbitmq); then
+            start_test_broker
+            printf '%s\n' "$url"
+            return
+        fi
+    fi
     start_node
     printf '%s\n' "$node_AMQP_URL"
 }
@@ -656,13 +730,14 @@ main() {
             ;;
     esac
     case ${1:-help} in
-        ensure) ensure ;;
+        ensure) ensure "${2:-}" ;;
         start) use_node first; lock; start_node ;;
         stop)
             lock
             if [ -n "$version" ]; then
                 stop_both
             else
+                if [ -d "$root/.broker/test" ]; then stop_test_broker; fi
                 if [ -d "$root/.broker/cluster" ]; then stop_cluster; fi
                 stop_both
                 for each in $versions; do
