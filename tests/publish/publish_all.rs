@@ -53,7 +53,7 @@ crate::modes! {
         result.unwrap();
         assert_eq!(bench.channel.load().unconfirmed, 0);
         let oracle = Oracle::connect(&bench.vhost.url()).await;
-        assert_eq!(oracle.count("q").await, 1000);
+        oracle.wait_for_count("q", 1000).await;
         bench.channel.wait_for_confirms().await.expect("nothing to wait for");
 
         drop(exchange.publish_deferred("lost", "nowhere").await.unwrap());

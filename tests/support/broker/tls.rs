@@ -101,7 +101,13 @@ pub(super) fn listen(node: Node, amqp_port: u16, clients: Clients) -> u16 {
     let copy = node.folder().join("tls");
     std::fs::create_dir_all(&copy).expect("a folder for certificates");
     for name in ["ca.pem", "server.pem", "server-key.pem"] {
-        std::fs::copy(folder.join(name), copy.join(name)).expect("a certificate");
+        let present = std::fs::read(copy.join(name)).ok();
+        if present != std::fs::read(folder.join(name)).ok() {
+            // Renamed, because the node may read it for its other listener, and remembers what it has read.
+            let part = copy.join(format!("{name}.{port}.{}", std::process::id()));
+            std::fs::copy(folder.join(name), &part).expect("a certificate");
+            std::fs::rename(part, copy.join(name)).expect("a certificate");
+        }
     }
     let path = |name: &str| format!("{:?}", copy.join(name));
     let start = format!(
