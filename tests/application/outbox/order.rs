@@ -121,13 +121,15 @@ on_databases! {
         let oracle = Oracle::connect(&vhost.url()).await;
         oracle.declare_queue("orders").await;
         let outbox = outbox.body_max(20 << 20);
-        for size in [6 << 20, 6 << 20, 17 << 20, 6 << 20, 1, 1, 1] {
+        // Over the bytes of a batch, if the broker takes that: from 4.0 on it takes as many.
+        let large = vhost.broker().largest_body().await.min(17 << 20);
+        for size in [6 << 20, 6 << 20, large, 6 << 20, 1, 1, 1] {
             put!(outbox, To::queue("orders").lane("a"), "x".repeat(size));
         }
         let relay = outbox.relay(&connection).batch(2).start().await.unwrap();
         within("the messages", 30, oracle.wait_for_count("orders", 7)).await;
         let sizes: Vec<_> = oracle.drain_bodies("orders").await.iter().map(|body| body.len() >> 20).collect();
-        assert_eq!(sizes, [6, 6, 17, 6, 0, 0, 0]);
+        assert_eq!(sizes, [6, 6, large >> 20, 6, 0, 0, 0]);
         within("the drain", 10, relay.drain(LIMIT)).await;
     }
 }
