@@ -33,6 +33,8 @@ async fn killed_at_every_step(mut rig: Rig) {
     }
     rig.finish().await;
     rig.until_no_consumer().await;
+    // The acks of the last copies may have been lost with their process: the management counts messages late.
+    rig.oracle.drain_bodies("orders").await;
 
     // Before the publish arrives.
     let (mut relay, proxy) = rig.start_relay().await;
