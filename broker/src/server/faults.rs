@@ -61,7 +61,7 @@ impl Broker {
     /// # }
     /// ```
     pub fn stop_reading(&self, connection: ConnectionId, stop: bool) -> bool {
-        self.with(connection, |peer, core, now| peer.set_deaf(core, now, stop))
+        self.with(connection, |peer, core, now| peer.set_read_paused(core, now, stop))
     }
 
     /// Delays what is written to a connection from now on. Returns false if it is not open.

@@ -401,16 +401,16 @@ fn who_is_not_read_on_order_misses_no_heartbeat() {
     let at = bytes.len() - open.len() - 2;
     bytes[at] = 1;
     client.send(&bytes);
-    let deaf = |deaf| {
-        client
-            .shared
-            .change(|state| state.with_peer(client.id, |peer, core, now| peer.set_deaf(core, now, deaf)));
+    let read_paused = |read_paused| {
+        client.shared.change(|state| {
+            state.with_peer(client.id, |peer, core, now| peer.set_read_paused(core, now, read_paused))
+        });
     };
-    deaf(true);
+    read_paused(true);
     client.advance(Duration::from_secs(60));
     client.read();
     assert_eq!(client.take().1, None);
-    deaf(false);
+    read_paused(false);
     client.advance(Duration::from_millis(2_999));
     assert_eq!(client.take().1, None);
     client.advance(Duration::from_millis(1));

@@ -92,7 +92,7 @@ pub(super) struct Peer {
     /// The octets that are written before the connection is cut.
     cut_after: Option<u64>,
     /// Nothing is read, on order.
-    deaf: bool,
+    read_paused: bool,
     /// What is written waits this long, on order.
     pub(super) delay: u64,
     /// Which part of the output waits until when.
@@ -125,7 +125,7 @@ impl Peer {
             end: None,
             abandoned: false,
             cut_after: None,
-            deaf: false,
+            read_paused: false,
             delay: 0,
             delayed: VecDeque::new(),
             held: 0,
@@ -171,12 +171,12 @@ impl Peer {
 
     /// Returns whether bytes are to be read.
     pub(super) fn reads(&self) -> bool {
-        !self.blocked && !self.deaf && !self.full && self.end.is_none()
+        !self.blocked && !self.read_paused && !self.full && self.end.is_none()
     }
 
     /// Has nothing of it read, or goes on reading. Meanwhile its heartbeats are not missed.
-    pub(super) fn set_deaf(&mut self, core: &mut Core, now: Now<'_>, deaf: bool) {
-        if std::mem::replace(&mut self.deaf, deaf) && !deaf {
+    pub(super) fn set_read_paused(&mut self, core: &mut Core, now: Now<'_>, read_paused: bool) {
+        if std::mem::replace(&mut self.read_paused, read_paused) && !read_paused {
             self.last_read = now.net;
             self.process(core, now);
         }
@@ -250,7 +250,10 @@ impl Peer {
         if matches!(self.phase, Phase::Greeting) && !self.greet(core, now) {
             return;
         }
-        while !self.blocked && !self.deaf && !self.full && !matches!(self.phase, Phase::Silent | Phase::Ended)
+        while !self.blocked
+            && !self.read_paused
+            && !self.full
+            && !matches!(self.phase, Phase::Silent | Phase::Ended)
         {
             if core.answered() > ANSWERED_MAX {
                 // Goes on when these answers are in the output.
