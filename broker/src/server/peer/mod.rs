@@ -1,21 +1,21 @@
 //! One connection as a plain machine: bytes and the time go in, bytes come out.
 
+mod alarm;
+mod channel_0;
+mod deadlines;
+mod ending;
 mod opening;
 mod output;
 
 use std::collections::VecDeque;
 
-use actix_pika_actors::wire::{
-    basic_encode::put_heartbeat,
-    method::{AMQPClass, connection, read_method},
-    short::short_truncated,
-};
+use actix_pika_actors::wire::method::{self, AMQPClass};
 use bytes::BytesMut;
 
 use super::{
     contents::{Contents, Event, Published},
     frames::{Frame, next_frame},
-    handshake::{self, Client, Limits},
+    handshake::{Client, Limits},
 };
 use crate::core::{ChannelState, Close, ConnectionId, Core, Failure, Publish, Time, too_many_channels};
 
@@ -27,6 +27,8 @@ const SILENT_MILLIS: u64 = 3_000;
 const CLOSING_MILLIS: u64 = 30_000;
 /// How long a socket may take to write what is left when its connection has ended.
 const LINGER_MILLIS: u64 = 3_000;
+/// The type of heartbeat frames.
+const HEARTBEAT: u8 = 8;
 /// The octets of answers that wait in the core before they are taken, and what is read goes on.
 const ANSWERED_MAX: usize = 1 << 18;
 
@@ -140,10 +142,6 @@ impl Peer {
         }
     }
 
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked
-    }
-
     pub(super) fn address(&self) -> &str {
         &self.address
     }
@@ -190,59 +188,6 @@ impl Peer {
         }
         self.input.extend_from_slice(bytes);
         self.process(core, now);
-    }
-
-    /// The client will send nothing more. What it was answered is still written.
-    pub(super) fn finished(&mut self, core: &mut Core, now: Now<'_>) {
-        if let Phase::Running(id) = self.phase {
-            core.close_connection(now.core, id);
-        }
-        self.finish(now, End::Close);
-    }
-
-    /// The socket has ended.
-    pub(super) fn lost(&mut self, core: &mut Core, now: Now<'_>) {
-        if let Phase::Running(id) = self.phase {
-            core.close_connection(now.core, id);
-        }
-        self.phase = Phase::Ended;
-        self.end.get_or_insert(End::Reset);
-        self.clear_output();
-    }
-
-    /// Ends the socket by a reset after what waits to be written. For the core it is lost.
-    pub(super) fn reset(&mut self, core: &mut Core, now: Now<'_>) {
-        if let Phase::Running(id) = self.phase {
-            core.close_connection(now.core, id);
-        }
-        self.finish(now, End::Reset);
-    }
-
-    /// Cuts the connection when `octets` more are written.
-    pub(super) fn cut_after(&mut self, octets: u64) {
-        self.cut_after = Some(octets);
-    }
-
-    fn finish(&mut self, now: Now<'_>, end: End) {
-        self.phase = Phase::Ended;
-        self.end.get_or_insert(end);
-        let lingers = self.delayed.back().map_or(now.net, |(at, _)| now.net.max(*at));
-        self.deadline = Some(lingers.after_millis(LINGER_MILLIS));
-        self.input = BytesMut::new();
-        self.contents.clear();
-    }
-
-    fn clear_output(&mut self) {
-        self.out.clear();
-        self.delayed.clear();
-        self.held = 0;
-    }
-
-    fn silence(&mut self, now: Now<'_>) {
-        self.phase = Phase::Silent;
-        self.input = BytesMut::new();
-        self.contents.clear();
-        self.deadline = Some(now.net.after_millis(SILENT_MILLIS));
     }
 
     /// Handles the frames that are there, up to one that blocks the connection.
@@ -312,10 +257,7 @@ impl Peer {
             }
             Ok(Event::None | Event::Heartbeat) => {}
             Ok(Event::Method(method)) => {
-                let ends = matches!(
-                    method,
-                    AMQPClass::Channel(actix_pika_actors::wire::method::channel::AMQPMethod::Close(_))
-                );
+                let ends = matches!(method, AMQPClass::Channel(method::channel::AMQPMethod::Close(_)));
                 core.method(now.core, id, channel, method);
                 if ends {
                     self.contents.forget(channel);
@@ -337,139 +279,6 @@ impl Peer {
             Ok(Event::Content) => self.block(now),
             Ok(Event::Reset) => self.reset(core, now),
             Err(close) => core.fail(now.core, id, channel, Failure::Connection(close)),
-        }
-    }
-
-    /// A method of channel 0.
-    fn control(
-        &mut self,
-        core: &mut Core,
-        now: Now<'_>,
-        id: ConnectionId,
-        (class_id, method_id): (u16, u16),
-        payload: &[u8],
-    ) {
-        use connection::AMQPMethod as Method;
-        match (class_id, method_id) {
-            (10, 50) => {
-                core.close_connection(now.core, id);
-                core.answer(id, AMQPClass::Connection(Method::CloseOk(connection::CloseOk {})));
-                self.finish(now, End::Close);
-            }
-            (10, 70) if read_method(payload).is_ok() => {
-                let ok = Method::UpdateSecretOk(connection::UpdateSecretOk {});
-                core.answer(id, AMQPClass::Connection(ok));
-            }
-            _ if read_method(payload).is_err_and(|fault| fault.code == 503) => self.reset(core, now),
-            _ => {
-                let close = Close::new(504, "unexpected method in connection state running");
-                core.fail(now.core, id, 0, Failure::Connection(close.at(class_id, method_id)));
-            }
-        }
-    }
-
-    /// A frame behind the one that made the core close the connection.
-    fn answer_close(&mut self, core: &mut Core, id: ConnectionId, now: Now<'_>, frame: &Frame) {
-        if frame.kind != 1 || frame.channel != 0 {
-            return;
-        }
-        match frame.payload.first_chunk::<4>() {
-            Some([0, 10, 0, 50]) => {
-                let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
-                core.answer(id, AMQPClass::Connection(ok));
-            }
-            Some([0, 10, 0, 51]) => self.finish(now, End::Close),
-            _ => {}
-        }
-    }
-
-    /// A frame after the broker's `close`.
-    fn close_on(&mut self, now: Now<'_>, frame: &Frame) {
-        if frame.kind != 1 || frame.channel != 0 {
-            return;
-        }
-        match frame.payload.first_chunk::<4>() {
-            Some([0, 10, 0, 50]) => {
-                let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
-                self.write_method(now, 0, &AMQPClass::Connection(ok));
-            }
-            Some([0, 10, 0, 51]) => self.finish(now, End::Close),
-            _ => {}
-        }
-    }
-
-    fn close_with(&mut self, now: Now<'_>, close: &Close) {
-        self.write_method(now, 0, &handshake::close_method(close));
-        self.phase = Phase::Closing;
-        self.deadline = Some(now.net.after_millis(CLOSING_MILLIS));
-    }
-
-    /// A content has come: while an alarm is on, the publisher is told, and not read any more.
-    fn block(&mut self, now: Now<'_>) {
-        let Some(reason) = now.alarm else { return };
-        if self.blocked || !matches!(self.phase, Phase::Running(_)) {
-            return;
-        }
-        self.blocked = true;
-        if self.tells_blocked {
-            let reason = short_truncated(reason);
-            let blocked = connection::AMQPMethod::Blocked(connection::Blocked { reason });
-            self.write_method(now, 0, &AMQPClass::Connection(blocked));
-        }
-    }
-
-    /// The alarm is over: goes on with what was sent meanwhile.
-    pub(super) fn unblock(&mut self, core: &mut Core, now: Now<'_>) {
-        if !self.blocked {
-            return;
-        }
-        self.blocked = false;
-        self.last_read = now.net;
-        if self.tells_blocked && matches!(self.phase, Phase::Running(_)) {
-            let unblocked = connection::AMQPMethod::Unblocked(connection::Unblocked {});
-            self.write_method(now, 0, &AMQPClass::Connection(unblocked));
-        }
-        self.process(core, now);
-    }
-
-    /// Returns when [`tick`](Self::tick) has something to do.
-    pub(super) fn next_tick(&self) -> Option<Time> {
-        let heartbeats = match self.phase {
-            Phase::Running(_) if self.heartbeat > 0 => {
-                let silent = self.reads().then(|| self.last_read.after_millis(3 * self.heartbeat));
-                let idle = self.last_written.after_millis(self.heartbeat / 2);
-                Some(silent.map_or(idle, |silent| silent.min(idle)))
-            }
-            _ => None,
-        };
-        let delayed = self.delayed.front().map(|(at, _)| *at);
-        [heartbeats, self.deadline, delayed].into_iter().flatten().min()
-    }
-
-    /// Does what is due: heartbeats, and the end of who is silent.
-    pub(super) fn tick(&mut self, core: &mut Core, now: Now<'_>) {
-        self.release(now.net);
-        if self.deadline.is_some_and(|at| at <= now.net) {
-            if matches!(self.phase, Phase::Ended) {
-                self.abandoned = true;
-                self.deadline = None;
-                self.clear_output();
-            } else {
-                self.finish(now, End::Reset);
-            }
-            return;
-        }
-        let Phase::Running(_) = self.phase else { return };
-        if self.heartbeat == 0 {
-            return;
-        }
-        // Two intervals were missed, and the third has ended.
-        if self.reads() && self.last_read.after_millis(3 * self.heartbeat) <= now.net {
-            self.reset(core, now);
-        } else if self.last_written.after_millis(self.heartbeat / 2) <= now.net {
-            let before = self.out.len();
-            put_heartbeat(&mut self.out);
-            self.written(now, before);
         }
     }
 }

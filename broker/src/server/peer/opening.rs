@@ -8,7 +8,7 @@ use super::{
         frames::{Frame, describe},
         handshake::{self, Refusal},
     },
-    End, HANDSHAKE_MILLIS, Now, Peer, Phase,
+    End, HANDSHAKE_MILLIS, HEARTBEAT, Now, Peer, Phase,
 };
 use crate::core::{Close, ConnectionInfo, Core};
 
@@ -33,7 +33,7 @@ impl Peer {
 
     pub(super) fn shake_hands(&mut self, core: &mut Core, now: Now<'_>, frame: &Frame) {
         use connection::AMQPMethod as Method;
-        if frame.kind == 8 {
+        if frame.kind == HEARTBEAT {
             return;
         }
         let is_opening = matches!(self.phase, Phase::Opening(..));

@@ -1,0 +1,75 @@
+//! Methods of channel 0 once the connection is open: closes of both sides, what is not understood.
+
+use actix_pika_actors::wire::method::{AMQPClass, connection, read_method};
+
+use super::{
+    super::{frames::Frame, handshake},
+    CLOSING_MILLIS, End, Now, Peer, Phase,
+};
+use crate::core::{Close, ConnectionId, Core, Failure};
+
+impl Peer {
+    /// A method of channel 0.
+    pub(super) fn control(
+        &mut self,
+        core: &mut Core,
+        now: Now<'_>,
+        id: ConnectionId,
+        (class_id, method_id): (u16, u16),
+        payload: &[u8],
+    ) {
+        use connection::AMQPMethod as Method;
+        match (class_id, method_id) {
+            (10, 50) => {
+                core.close_connection(now.core, id);
+                core.answer(id, AMQPClass::Connection(Method::CloseOk(connection::CloseOk {})));
+                self.finish(now, End::Close);
+            }
+            (10, 70) if read_method(payload).is_ok() => {
+                let ok = Method::UpdateSecretOk(connection::UpdateSecretOk {});
+                core.answer(id, AMQPClass::Connection(ok));
+            }
+            _ if read_method(payload).is_err_and(|fault| fault.code == 503) => self.reset(core, now),
+            _ => {
+                let close = Close::new(504, "unexpected method in connection state running");
+                core.fail(now.core, id, 0, Failure::Connection(close.at(class_id, method_id)));
+            }
+        }
+    }
+
+    /// A frame behind the one that made the core close the connection.
+    pub(super) fn answer_close(&mut self, core: &mut Core, id: ConnectionId, now: Now<'_>, frame: &Frame) {
+        if frame.kind != 1 || frame.channel != 0 {
+            return;
+        }
+        match frame.payload.first_chunk::<4>() {
+            Some([0, 10, 0, 50]) => {
+                let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
+                core.answer(id, AMQPClass::Connection(ok));
+            }
+            Some([0, 10, 0, 51]) => self.finish(now, End::Close),
+            _ => {}
+        }
+    }
+
+    /// A frame after the broker's `close`.
+    pub(super) fn close_on(&mut self, now: Now<'_>, frame: &Frame) {
+        if frame.kind != 1 || frame.channel != 0 {
+            return;
+        }
+        match frame.payload.first_chunk::<4>() {
+            Some([0, 10, 0, 50]) => {
+                let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
+                self.write_method(now, 0, &AMQPClass::Connection(ok));
+            }
+            Some([0, 10, 0, 51]) => self.finish(now, End::Close),
+            _ => {}
+        }
+    }
+
+    pub(super) fn close_with(&mut self, now: Now<'_>, close: &Close) {
+        self.write_method(now, 0, &handshake::close_method(close));
+        self.phase = Phase::Closing;
+        self.deadline = Some(now.net.after_millis(CLOSING_MILLIS));
+    }
+}
