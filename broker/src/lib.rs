@@ -29,5 +29,5 @@ mod server;
 
 pub use self::{
     core::Line,
-    server::{Broker, BrokerState, Builder, ConnectionView, StartError},
+    server::{Broker, BrokerState, Builder, ConnectionView, InVhost, StartError, VhostState},
 };

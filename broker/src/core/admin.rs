@@ -234,6 +234,40 @@ impl Core {
         self.run();
     }
 
+    /// Deletes a queue with its messages, and cancels its consumers. Returns whether there was one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig, Time};
+    /// assert!(!Core::new(CoreConfig::default()).delete_queue(Time::ZERO, "/", "q"));
+    /// ```
+    pub fn delete_queue(&mut self, now: Time, vhost: &str, name: &str) -> bool {
+        self.arrive(now);
+        let queue = self.topology.vhost(vhost).and_then(|vhost| self.topology.queue(vhost, name));
+        if let Some(queue) = queue {
+            self.remove_queue(queue);
+        }
+        self.run();
+        queue.is_some()
+    }
+
+    /// Deletes an exchange with its bindings. Returns whether there was one; those that each virtual host has stay.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig, Time};
+    /// assert!(!Core::new(CoreConfig::default()).delete_exchange(Time::ZERO, "/", "amq.topic"));
+    /// ```
+    pub fn delete_exchange(&mut self, now: Time, vhost: &str, name: &str) -> bool {
+        self.arrive(now);
+        let is_of_system = SYSTEM_EXCHANGES.iter().any(|(system, _)| *system == name);
+        let exchange = self.topology.vhost(vhost).and_then(|vhost| self.topology.exchange(vhost, name));
+        let Some(exchange) = exchange.filter(|_| !is_of_system) else { return false };
+        self.remove_exchange(exchange);
+        self.run();
+        true
+    }
+
     /// Cancels all consumers of a queue, as if it moved to another node. Returns how many there were.
     ///
     /// # Examples

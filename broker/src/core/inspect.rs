@@ -96,6 +96,23 @@ pub struct ConsumerView {
     pub arguments: Table,
 }
 
+/// An exchange as it is now.
+#[derive(Clone, Debug)]
+pub struct ExchangeView {
+    /// The name; that of the default exchange is empty.
+    pub name: Name,
+    /// The type.
+    pub kind: Name,
+    /// Whether it outlives a restart.
+    pub durable: bool,
+    /// Whether it goes with its last binding.
+    pub auto_delete: bool,
+    /// Whether only other exchanges publish to it.
+    pub internal: bool,
+    /// The arguments that it was declared with.
+    pub arguments: Table,
+}
+
 /// A binding as it is now, those of the default exchange included.
 #[derive(Clone, Debug)]
 pub struct BindingView {
@@ -278,6 +295,26 @@ impl Core {
             .collect()
     }
 
+    /// Returns the exchanges of a virtual host, by name.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// assert_eq!(Core::new(CoreConfig::default()).exchanges("/").len(), 7);
+    /// ```
+    pub fn exchanges(&self, vhost: &str) -> Vec<ExchangeView> {
+        let Some(vhost) = self.topology.vhost(vhost) else { return Vec::new() };
+        let view = |exchange: &super::topology::Exchange| ExchangeView {
+            name: exchange.name.clone(),
+            kind: exchange.kind.clone(),
+            durable: exchange.durable,
+            auto_delete: exchange.auto_delete,
+            internal: exchange.internal,
+            arguments: exchange.arguments.clone(),
+        };
+        self.exchanges_of(vhost).map(view).collect()
+    }
+
     /// Returns the bindings in a virtual host, by source.
     ///
     /// # Examples
@@ -345,6 +382,18 @@ impl Core {
     /// ```
     pub fn connections(&self) -> impl Iterator<Item = (ConnectionId, &ConnectionInfo)> {
         self.connections.iter().map(|(key, connection)| (key, &connection.info))
+    }
+
+    /// Returns the numbers of the open channels of a connection.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{ConnectionId, Core, CoreConfig};
+    /// assert_eq!(Core::new(CoreConfig::default()).channels(ConnectionId::default()).count(), 0);
+    /// ```
+    pub fn channels(&self, connection: ConnectionId) -> impl Iterator<Item = u16> {
+        let channels = self.connections.get(connection).map(|connection| connection.channels.iter());
+        channels.into_iter().flatten().filter(|(_, channel)| !channel.closing).map(|(number, _)| *number)
     }
 
     /// Returns the last publishes whose routing key matches a pattern of a topic exchange, oldest first.

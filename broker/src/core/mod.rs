@@ -65,7 +65,7 @@ pub use self::{
     admin::Keep,
     config::CoreConfig,
     error::{Close, Failure},
-    inspect::{BindingView, ConsumerView, MessageView, Published, QueueView, StoredState},
+    inspect::{BindingView, ConsumerView, ExchangeView, MessageView, Published, QueueView, StoredState},
     keys::ConnectionId,
     line::{Line, QuorumPriorities, Rules},
     message::{Message, Name},

@@ -15,10 +15,12 @@ use actix::prelude::*;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::mpsc::UnboundedReceiver,
     time::sleep,
 };
 
 use super::{
+    node::{Order, Port},
     peer::End,
     shared::{PeerId, Shared, Wakers},
 };
@@ -62,12 +64,12 @@ impl Actor for Timekeeper {
 #[derive(Debug)]
 pub(super) struct Listener {
     shared: Arc<Shared>,
-    socket: Option<TcpListener>,
+    port: Option<(Port, UnboundedReceiver<Order>)>,
 }
 
 impl Listener {
-    pub(super) fn new(shared: Arc<Shared>, socket: TcpListener) -> Self {
-        Self { shared, socket: Some(socket) }
+    pub(super) fn new(shared: Arc<Shared>, socket: TcpListener, orders: UnboundedReceiver<Order>) -> Self {
+        Self { shared, port: Some((Port::new(socket), orders)) }
     }
 }
 
@@ -75,19 +77,20 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(socket) = self.socket.take() else { return };
+        let Some((mut port, mut orders)) = self.port.take() else { return };
         let shared = Arc::clone(&self.shared);
         let mut stopped = shared.stop.subscribe();
         let accept = async move {
             loop {
                 tokio::select! {
-                    accepted = socket.accept() => match accepted {
-                        Ok((stream, _)) => serve_tcp(&shared, stream),
+                    accepted = port.accept() => match accepted {
+                        Ok(stream) => serve_tcp(&shared, stream),
                         Err(error) => {
                             log::warn!("cannot accept a connection: {error}");
                             sleep(ACCEPT_PAUSE).await;
                         }
                     },
+                    Some(order) = orders.recv() => port.follow(order),
                     _ = stopped.wait_for(|stopped| *stopped) => break,
                 }
             }

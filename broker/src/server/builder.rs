@@ -9,6 +9,7 @@ use super::{
     actors::{Listener, Timekeeper},
     clock::Clock,
     handle::{Broker, Place},
+    node::Node,
     shared::Shared,
 };
 use crate::core::{Core, CoreConfig, Line};
@@ -61,7 +62,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    fn new(what: impl Into<String>, source: io::Error) -> Self {
+    pub(super) fn new(what: impl Into<String>, source: io::Error) -> Self {
         Self { what: what.into(), source: Arc::new(source) }
     }
 }
@@ -219,13 +220,14 @@ impl Builder {
         let address = listener.local_addr().map_err(cannot)?;
         let shared = self.shared();
         let mut stopped = shared.stop.subscribe();
+        let (node, orders) = Node::new();
         let of_thread = Arc::clone(&shared);
         let run = move || {
             actix_rt::System::new().block_on(async move {
                 match TcpListener::from_std(listener) {
                     Ok(socket) => {
                         Timekeeper(Arc::clone(&of_thread)).start();
-                        Listener::new(of_thread, socket).start();
+                        Listener::new(of_thread, socket, orders).start();
                         let _ = stopped.wait_for(|stopped| *stopped).await;
                     }
                     Err(error) => log::error!("cannot listen: {error}"),
@@ -236,7 +238,7 @@ impl Builder {
             .name("actix-pika-broker".into())
             .spawn(run)
             .map_err(|error| StartError::new("cannot start a thread", error))?;
-        Ok(Broker::new(shared, Some(address), Place::Thread(thread)))
+        Ok(Broker::new(shared, Some(address), Place::Thread(thread), node))
     }
 
     /// Starts the broker on the arbiter of the caller, without a socket: clients connect in memory, by
@@ -258,7 +260,7 @@ impl Builder {
     pub fn start_here(self) -> Broker {
         let shared = self.shared();
         Timekeeper(Arc::clone(&shared)).start();
-        Broker::new(shared, None, Place::Caller)
+        Broker::new(shared, None, Place::Caller, Node::default())
     }
 
     fn shared(&self) -> Arc<Shared> {

@@ -119,7 +119,7 @@ impl Broker {
     /// assert_eq!(Broker::start().unwrap().cancel_consumers("orders"), 0);
     /// ```
     pub fn cancel_consumers(&self, queue: &str) -> usize {
-        self.shared.change(|state| state.core.cancel_consumers(state.clock.core(), "/", queue))
+        self.in_vhost("/").cancel_consumers(queue)
     }
 
     /// Sets an alarm: connections that publish are blocked, for this reason (`low on memory`, `low on disk`).

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     actors,
     builder::{Builder, StartError},
+    node::Node,
     shared::Shared,
 };
 use crate::core::{InvalidPattern, Line};
@@ -28,6 +29,7 @@ pub struct Broker {
     pub(super) shared: Arc<Shared>,
     address: Option<SocketAddr>,
     place: Place,
+    pub(super) node: Node,
 }
 
 /// Where a broker runs.
@@ -40,8 +42,8 @@ pub(super) enum Place {
 }
 
 impl Broker {
-    pub(super) fn new(shared: Arc<Shared>, address: Option<SocketAddr>, place: Place) -> Self {
-        Self { shared, address, place }
+    pub(super) fn new(shared: Arc<Shared>, address: Option<SocketAddr>, place: Place, node: Node) -> Self {
+        Self { shared, address, place, node }
     }
 
     /// Starts a broker of the line 4.3 on a free port of loopback, on a thread of its own.
@@ -187,6 +189,17 @@ impl Broker {
         self.shared.change(|state| state.core.remove_user(state.clock.core(), name))
     }
 
+    /// Returns whether there is a user.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().has_user("guest"));
+    /// ```
+    pub fn has_user(&self, name: &str) -> bool {
+        self.shared.look(|state| state.core.has_user(name))
+    }
+
     /// Sets the patterns of names that a user may configure, write and read in a virtual host.
     ///
     /// # Errors
@@ -203,7 +216,7 @@ impl Broker {
         vhost: &str,
         patterns: [&str; 3],
     ) -> Result<(), InvalidPattern> {
-        self.shared.change(|state| state.core.set_permissions(user, vhost, patterns))
+        self.in_vhost(vhost).set_permissions(user, patterns)
     }
 
     /// Adds a virtual host, which `guest` may use. Returns false if it is there.
@@ -236,6 +249,7 @@ impl Broker {
             log::warn!("the test broker ends with consumers: {}", left.join(", "));
         }
         self.shared.stop.send_replace(true);
+        self.node.resume();
         if let Place::Thread(thread) = std::mem::replace(&mut self.place, Place::Ended)
             && thread.join().is_err()
         {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{handle::Broker, shared::State};
+use super::{handle::Broker, in_vhost::VhostState, peer::Peer, shared::State};
 use crate::core::{BindingView, ConnectionId, ConsumerView, MessageView, Published, QueueView};
 
 /// A connection as it is now.
@@ -19,11 +19,16 @@ pub struct ConnectionView {
     pub vhost: String,
     /// Whether it is blocked by an alarm.
     pub blocked: bool,
-    /// The addresses of its socket.
+    /// The addresses of its socket, `client -> broker`.
     pub address: String,
+    /// The mechanism of its login, such as `PLAIN`.
+    pub mechanism: String,
+    /// The numbers of its open channels.
+    pub channels: Vec<u16>,
 }
 
-/// The state of a broker at one moment, for [`Broker::until`] and [`Broker::look`]. Names are of the virtual host `/`.
+/// The state of a broker at one moment, for [`Broker::until`] and [`Broker::look`]. Names are of the virtual host `/`, unless
+/// another one is looked at by [`in_vhost`](Self::in_vhost).
 pub struct BrokerState<'a>(&'a State);
 
 impl Broker {
@@ -65,7 +70,7 @@ impl Broker {
     /// assert!(Broker::start().unwrap().queues().is_empty());
     /// ```
     pub fn queues(&self) -> Vec<QueueView> {
-        self.shared.look(|state| state.core.queues("/"))
+        self.in_vhost("/").queues()
     }
 
     /// Returns the messages of a queue of the virtual host `/`, delivered ones first.
@@ -76,7 +81,7 @@ impl Broker {
     /// assert!(Broker::start().unwrap().messages("orders").is_empty());
     /// ```
     pub fn messages(&self, queue: &str) -> Vec<MessageView> {
-        self.shared.look(|state| state.core.messages("/", queue))
+        self.in_vhost("/").messages(queue)
     }
 
     /// Returns the consumers of the virtual host `/`.
@@ -87,7 +92,7 @@ impl Broker {
     /// assert!(Broker::start().unwrap().consumers().is_empty());
     /// ```
     pub fn consumers(&self) -> Vec<ConsumerView> {
-        self.shared.look(|state| state.core.consumers("/"))
+        self.in_vhost("/").consumers()
     }
 
     /// Returns the bindings of the virtual host `/`, those of the default exchange included.
@@ -98,7 +103,7 @@ impl Broker {
     /// assert!(Broker::start().unwrap().bindings().is_empty());
     /// ```
     pub fn bindings(&self) -> Vec<BindingView> {
-        self.shared.look(|state| state.core.bindings("/"))
+        self.in_vhost("/").bindings()
     }
 
     /// Returns the open connections.
@@ -135,29 +140,30 @@ impl Broker {
     /// ```
     #[track_caller]
     pub fn assert_messages(&self, queue: &str, ready: usize, unacked: usize) {
-        let (found, messages) = self.look(|state| (state.queue(queue), state.0.core.messages("/", queue)));
-        let Some(found) = found else {
-            let names: Vec<String> = self.queues().iter().map(|queue| queue.name.to_string()).collect();
-            panic!("there is no queue '{queue}'; there are: {names:?}");
-        };
-        assert!(
-            (found.ready, found.unacked) == (ready, unacked),
-            "queue '{queue}' has {} ready and {} unacked, not {ready} and {unacked}:\n{}",
-            found.ready,
-            found.unacked,
-            messages.iter().map(describe).collect::<Vec<_>>().join("\n"),
-        );
+        self.in_vhost("/").assert_messages(queue, ready, unacked);
     }
 }
 
 /// One line of a message, its body cut.
-fn describe(view: &MessageView) -> String {
+pub(super) fn describe(view: &MessageView) -> String {
     let body = &view.message.body;
     let shown = String::from_utf8_lossy(body.get(..60).unwrap_or(body)).into_owned();
     format!("  {:?} {:?} {:?}", view.state, &*view.message.routing_key, shown)
 }
 
 impl BrokerState<'_> {
+    /// Looks at a virtual host. One that is not there is empty.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn wait(broker: actix_pika_broker::Broker) {
+    /// broker.until(|state| state.in_vhost("shop").ready("orders") == 3).await;
+    /// # }
+    /// ```
+    pub fn in_vhost<'b>(&'b self, name: &'b str) -> VhostState<'b> {
+        VhostState::new(self.0, name)
+    }
+
     /// Returns a queue.
     ///
     /// # Examples
@@ -168,7 +174,7 @@ impl BrokerState<'_> {
     /// }
     /// ```
     pub fn queue(&self, name: &str) -> Option<QueueView> {
-        self.0.core.queue("/", name)
+        self.in_vhost("/").queue(name)
     }
 
     /// Returns how many messages of a queue are ready.
@@ -221,14 +227,16 @@ impl BrokerState<'_> {
     /// ```
     pub fn connections(&self) -> Vec<ConnectionView> {
         let views = self.0.core.connections().map(|(id, info)| {
-            let peer = self.0.peer_of(id).and_then(|peer| self.0.peers.get(&peer));
+            let peer = self.0.peer_of(id).and_then(|peer| self.0.peers.get(&peer)).map(|entry| &entry.peer);
             ConnectionView {
                 id,
                 name: info.name.to_string(),
                 user: info.user.to_string(),
                 vhost: info.vhost.to_string(),
-                blocked: peer.is_some_and(|entry| entry.peer.is_blocked()),
-                address: peer.map(|entry| entry.peer.address().to_owned()).unwrap_or_default(),
+                blocked: peer.is_some_and(Peer::is_blocked),
+                address: peer.map(|peer| peer.address().to_owned()).unwrap_or_default(),
+                mechanism: peer.map(|peer| peer.mechanism().to_owned()).unwrap_or_default(),
+                channels: self.0.core.channels(id).collect(),
             }
         });
         views.collect()

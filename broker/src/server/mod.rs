@@ -12,13 +12,16 @@ mod handle;
 mod handshake;
 #[cfg(test)]
 mod hostile;
+mod in_vhost;
 mod layout;
 mod look;
+mod node;
 mod peer;
 mod shared;
 
 pub use self::{
     builder::{Builder, StartError},
     handle::Broker,
+    in_vhost::{InVhost, VhostState},
     look::{BrokerState, ConnectionView},
 };

@@ -36,6 +36,8 @@ pub(super) struct State {
     pub(super) clock: Clock,
     /// The reason for which publishers are blocked.
     pub(super) alarm: Option<String>,
+    /// The node is stopped: nobody may connect.
+    pub(super) is_down: bool,
     /// How many connects are refused.
     pub(super) refused: u32,
     pub(super) peers: BTreeMap<PeerId, Entry>,
@@ -85,6 +87,7 @@ impl Shared {
             core,
             clock,
             alarm: None,
+            is_down: false,
             refused: 0,
             peers: BTreeMap::new(),
             by_connection: BTreeMap::new(),
@@ -134,6 +137,9 @@ impl Shared {
     /// Adds a socket, unless it is to be refused.
     pub(super) fn accept(&self, address: String) -> Option<(PeerId, Wakers)> {
         self.change(|state| {
+            if state.is_down {
+                return None;
+            }
             if state.refused > 0 {
                 state.refused -= 1;
                 return None;

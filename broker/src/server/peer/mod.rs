@@ -72,6 +72,8 @@ pub(super) struct Now<'a> {
 #[derive(Debug)]
 pub(super) struct Peer {
     address: String,
+    /// That of the login, when it is done.
+    mechanism: String,
     phase: Phase,
     input: BytesMut,
     out: BytesMut,
@@ -109,6 +111,7 @@ impl Peer {
         let keep = core.config().message_max.unwrap_or(rules.message_max);
         Self {
             address,
+            mechanism: String::new(),
             phase: Phase::Greeting,
             input: BytesMut::new(),
             out: BytesMut::new(),
@@ -144,6 +147,10 @@ impl Peer {
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(super) fn mechanism(&self) -> &str {
+        &self.mechanism
     }
 
     /// Returns whether it waits for room in its output.

@@ -50,6 +50,7 @@ impl Peer {
                 Ok(client) => {
                     self.write_method(now, 0, &handshake::tune());
                     self.tells_blocked = client.blocked;
+                    start_ok.mechanism.as_str().clone_into(&mut self.mechanism);
                     self.phase = Phase::Tuning(client);
                 }
                 Err(Refusal::Told(close)) => self.refuse(now, &close),

@@ -1,0 +1,267 @@
+//! Looking at one virtual host, and changing what is in it.
+
+use super::{handle::Broker, look::describe, shared::State};
+use crate::core::{BindingView, ConsumerView, ExchangeView, InvalidPattern, MessageView, QueueView};
+
+/// A virtual host of a broker: see [`Broker::in_vhost`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "it does nothing by itself"]
+pub struct InVhost<'a> {
+    broker: &'a Broker,
+    name: &'a str,
+}
+
+/// A virtual host in the state of a broker at one moment: see [`BrokerState::in_vhost`](crate::BrokerState::in_vhost).
+#[derive(Clone, Copy)]
+#[must_use = "it does nothing by itself"]
+pub struct VhostState<'a> {
+    state: &'a State,
+    name: &'a str,
+}
+
+impl Broker {
+    /// Returns a view of a virtual host. One that is not there is empty.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::builder().vhost("orders").start().unwrap();
+    /// assert!(broker.in_vhost("orders").queues().is_empty());
+    /// ```
+    pub fn in_vhost<'a>(&'a self, name: &'a str) -> InVhost<'a> {
+        InVhost { broker: self, name }
+    }
+}
+
+impl InVhost<'_> {
+    /// Returns whether it is there.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(!Broker::start().unwrap().in_vhost("orders").exists());
+    /// ```
+    pub fn exists(&self) -> bool {
+        self.broker.shared.look(|state| state.core.vhosts().any(|name| name == self.name))
+    }
+
+    /// Returns the queues.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().in_vhost("/").queues().is_empty());
+    /// ```
+    pub fn queues(&self) -> Vec<QueueView> {
+        self.broker.shared.look(|state| state.core.queues(self.name))
+    }
+
+    /// Returns a queue.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().in_vhost("/").queue("orders").is_none());
+    /// ```
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<QueueView> {
+        self.broker.shared.look(|state| state.core.queue(self.name, name))
+    }
+
+    /// Returns the messages of a queue, delivered ones first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().in_vhost("/").messages("orders").is_empty());
+    /// ```
+    pub fn messages(&self, queue: &str) -> Vec<MessageView> {
+        self.broker.shared.look(|state| state.core.messages(self.name, queue))
+    }
+
+    /// Returns the consumers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().in_vhost("/").consumers().is_empty());
+    /// ```
+    pub fn consumers(&self) -> Vec<ConsumerView> {
+        self.broker.shared.look(|state| state.core.consumers(self.name))
+    }
+
+    /// Returns the exchanges, those included that each virtual host has.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let exchanges = Broker::start().unwrap().in_vhost("/").exchanges();
+    /// assert!(exchanges.iter().any(|exchange| &*exchange.name == "amq.topic"));
+    /// ```
+    pub fn exchanges(&self) -> Vec<ExchangeView> {
+        self.broker.shared.look(|state| state.core.exchanges(self.name))
+    }
+
+    /// Returns the bindings, those of the default exchange included.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().in_vhost("/").bindings().is_empty());
+    /// ```
+    pub fn bindings(&self) -> Vec<BindingView> {
+        self.broker.shared.look(|state| state.core.bindings(self.name))
+    }
+
+    /// Deletes a queue with its messages: its consumers are cancelled. Returns whether there was one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(!Broker::start().unwrap().in_vhost("/").delete_queue("orders"));
+    /// ```
+    pub fn delete_queue(&self, name: &str) -> bool {
+        self.broker.shared.change(|state| state.core.delete_queue(state.clock.core(), self.name, name))
+    }
+
+    /// Deletes an exchange with its bindings. Returns whether there was one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(!Broker::start().unwrap().in_vhost("/").delete_exchange("orders"));
+    /// ```
+    pub fn delete_exchange(&self, name: &str) -> bool {
+        self.broker.shared.change(|state| state.core.delete_exchange(state.clock.core(), self.name, name))
+    }
+
+    /// Cancels all consumers of a queue, as if it moved to another node. Returns how many there were.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert_eq!(Broker::start().unwrap().in_vhost("/").cancel_consumers("orders"), 0);
+    /// ```
+    pub fn cancel_consumers(&self, queue: &str) -> usize {
+        self.broker.shared.change(|state| state.core.cancel_consumers(state.clock.core(), self.name, queue))
+    }
+
+    /// Sets the patterns of names that a user may configure, write and read.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] for one that is no regular expression.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::start().unwrap();
+    /// broker.in_vhost("/").set_permissions("guest", ["^orders", ".*", ".*"]).unwrap();
+    /// ```
+    pub fn set_permissions(&self, user: &str, patterns: [&str; 3]) -> Result<(), InvalidPattern> {
+        self.broker.shared.change(|state| state.core.set_permissions(user, self.name, patterns))
+    }
+
+    /// Sets the patterns of routing keys with which a user may publish to a topic exchange and bind to it.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] for one that is no regular expression.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::start().unwrap();
+    /// broker.in_vhost("/").set_topic_permissions("guest", "amq.topic", ["^{username}\\.", ".*"]).unwrap();
+    /// ```
+    pub fn set_topic_permissions(
+        &self,
+        user: &str,
+        exchange: &str,
+        patterns: [&str; 2],
+    ) -> Result<(), InvalidPattern> {
+        self.broker
+            .shared
+            .change(|state| state.core.set_topic_permissions(user, self.name, exchange, patterns))
+    }
+
+    /// Asserts how many messages of a queue are ready and unacked. The panic shows what is there instead.
+    ///
+    /// # Panics
+    /// If there are others, or the queue is not there.
+    ///
+    /// # Examples
+    /// ```should_panic
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().in_vhost("/").assert_messages("orders", 1, 0);
+    /// ```
+    #[track_caller]
+    pub fn assert_messages(&self, queue: &str, ready: usize, unacked: usize) {
+        let look =
+            |state: &State| (state.core.queue(self.name, queue), state.core.messages(self.name, queue));
+        let (found, messages) = self.broker.shared.look(look);
+        let Some(found) = found else {
+            let names: Vec<String> = self.queues().iter().map(|queue| queue.name.to_string()).collect();
+            panic!("there is no queue '{queue}'; there are: {names:?}");
+        };
+        assert!(
+            (found.ready, found.unacked) == (ready, unacked),
+            "queue '{queue}' has {} ready and {} unacked, not {ready} and {unacked}:\n{}",
+            found.ready,
+            found.unacked,
+            messages.iter().map(describe).collect::<Vec<_>>().join("\n"),
+        );
+    }
+}
+
+impl<'a> VhostState<'a> {
+    pub(super) fn new(state: &'a State, name: &'a str) -> Self {
+        Self { state, name }
+    }
+
+    /// Returns a queue.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::BrokerState;
+    /// fn is_used(state: &BrokerState<'_>) -> bool {
+    ///     state.in_vhost("shop").queue("orders").is_some_and(|queue| queue.consumers > 0)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<QueueView> {
+        self.state.core.queue(self.name, name)
+    }
+
+    /// Returns how many messages of a queue are ready.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::BrokerState;
+    /// fn is_empty(state: &BrokerState<'_>) -> bool {
+    ///     state.in_vhost("shop").ready("orders") == 0
+    /// }
+    /// ```
+    #[must_use]
+    pub fn ready(&self, queue: &str) -> usize {
+        self.queue(queue).map_or(0, |queue| queue.ready)
+    }
+
+    /// Returns how many messages of a queue are delivered and not settled.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::BrokerState;
+    /// fn is_done(state: &BrokerState<'_>) -> bool {
+    ///     state.in_vhost("shop").unacked("orders") == 0
+    /// }
+    /// ```
+    #[must_use]
+    pub fn unacked(&self, queue: &str) -> usize {
+        self.queue(queue).map_or(0, |queue| queue.unacked)
+    }
+}
+
+impl std::fmt::Debug for VhostState<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VhostState").field("name", &self.name).finish_non_exhaustive()
+    }
+}

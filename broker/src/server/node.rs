@@ -1,0 +1,219 @@
+//! A node that is stopped, killed or paused, and comes back.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError, mpsc},
+};
+
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
+
+use super::{builder::StartError, handle::Broker, shared::State};
+use crate::core::Keep;
+
+/// How many connects wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// What the thread of a broker is to do. It answers when that is done.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// To close the port, which nobody else can take meanwhile.
+    Close(mpsc::Sender<io::Result<()>>),
+    Listen(mpsc::Sender<io::Result<()>>),
+    /// To do nothing until the other end is dropped.
+    Pause(mpsc::Sender<io::Result<()>>, mpsc::Receiver<Infallible>),
+}
+
+/// The way from the handle of a broker to its thread.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    orders: Option<UnboundedSender<Order>>,
+    /// Dropped to resume.
+    paused: Mutex<Option<mpsc::Sender<Infallible>>>,
+}
+
+impl Node {
+    pub(super) fn new() -> (Self, UnboundedReceiver<Order>) {
+        let (orders, received) = unbounded_channel();
+        (Self { orders: Some(orders), paused: Mutex::default() }, received)
+    }
+
+    /// Gives an order to the thread, if there is one, and waits until it has followed it.
+    fn order(&self, order: impl FnOnce(mpsc::Sender<io::Result<()>>) -> Order) -> io::Result<()> {
+        let Some(orders) = &self.orders else { return Ok(()) };
+        let (done, answer) = mpsc::channel();
+        let ended = |_| io::Error::other("the thread of the test broker has ended");
+        orders.send(order(done)).map_err(|_| ended(mpsc::RecvError))?;
+        answer.recv().map_err(ended)?
+    }
+
+    pub(super) fn resume(&self) {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// The port of a broker.
+#[derive(Debug)]
+pub(super) struct Port {
+    address: io::Result<SocketAddr>,
+    is: Listening,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Open(TcpListener),
+    /// Bound, so that nobody else gets it, and without a listener, so that connects are refused.
+    Closed(Option<Socket>),
+}
+
+impl Port {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { address: listener.local_addr(), is: Listening::Open(listener) }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<TcpStream> {
+        match &self.is {
+            Listening::Open(listener) => Ok(listener.accept().await?.0),
+            Listening::Closed(_) => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn follow(&mut self, order: Order) {
+        // Who gave the order may have gone.
+        let _ = match order {
+            Order::Close(done) => {
+                self.is = Listening::Closed(None);
+                self.is = Listening::Closed(self.bind().ok());
+                done.send(Ok(()))
+            }
+            Order::Listen(done) => done.send(self.listen()),
+            Order::Pause(begun, until) => {
+                let begins = begun.send(Ok(()));
+                let _ = until.recv();
+                begins
+            }
+        };
+    }
+
+    fn bind(&self) -> io::Result<Socket> {
+        let address = self.address.as_ref().map_err(|error| io::Error::from(error.kind()))?;
+        let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+        // Connections to the port may still wait for their end.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&(*address).into())?;
+        Ok(socket)
+    }
+
+    fn listen(&mut self) -> io::Result<()> {
+        let Listening::Closed(held) = &mut self.is else { return Ok(()) };
+        let socket = match held.take() {
+            Some(socket) => socket,
+            None => self.bind()?,
+        };
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        self.is = Listening::Open(TcpListener::from_std(socket.into())?);
+        Ok(())
+    }
+}
+
+impl Broker {
+    /// Stops the node: connects are refused, and connections are closed with 320, until
+    /// [`start_node`](Self::start_node). Durable entities with their persistent messages stay.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::start().unwrap();
+    /// broker.stop_node();
+    /// assert!(std::net::TcpStream::connect(("127.0.0.1", broker.port())).is_err());
+    /// broker.start_node().unwrap();
+    /// assert!(std::net::TcpStream::connect(("127.0.0.1", broker.port())).is_ok());
+    /// ```
+    pub fn stop_node(&self) {
+        self.close_port();
+        self.shared.change(|state| state.core.restart(state.clock.core(), Keep::Durable));
+    }
+
+    /// Kills the node: as [`stop_node`](Self::stop_node), but connections are reset and told nothing.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn kill(broker: actix_pika_broker::Broker) {
+    /// broker.kill_node();
+    /// // The client under test tries again, and again.
+    /// broker.start_node().unwrap();
+    /// # }
+    /// ```
+    pub fn kill_node(&self) {
+        self.close_port();
+        self.shared.change(|state| {
+            state.each_peer(|peer, core, now| peer.reset(core, now));
+            state.core.restart(state.clock.core(), Keep::Durable);
+        });
+    }
+
+    /// Starts the node again, on the same port.
+    ///
+    /// # Errors
+    /// If the port cannot be listened on, as while another process has it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// // One that runs goes on.
+    /// Broker::start().unwrap().start_node().unwrap();
+    /// ```
+    pub fn start_node(&self) -> Result<(), StartError> {
+        self.shared.change(|state| state.is_down = false);
+        self.node
+            .order(Order::Listen)
+            .map_err(|error| StartError::new(format!("cannot listen on port {} again", self.port()), error))
+    }
+
+    /// Pauses the node, as SIGSTOP does a process: its sockets stay open, and it reads, writes and accepts nothing until
+    /// [`resume_node`](Self::resume_node). One without a thread of its own
+    /// ([`Builder::start_here`](crate::Builder::start_here)) cannot be paused.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::start().unwrap();
+    /// broker.pause_node();
+    /// broker.resume_node();
+    /// ```
+    pub fn pause_node(&self) {
+        let mut paused = self.node.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        if paused.is_none() {
+            let (until, resumed) = mpsc::channel();
+            if let Err(error) = self.node.order(|begun| Order::Pause(begun, resumed)) {
+                log::error!("cannot pause: {error}");
+            }
+            *paused = Some(until);
+        }
+    }
+
+    /// Resumes a node that is paused.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().resume_node();
+    /// ```
+    pub fn resume_node(&self) {
+        self.node.resume();
+    }
+
+    fn close_port(&self) {
+        self.shared.change(|state: &mut State| state.is_down = true);
+        if let Err(error) = self.node.order(Order::Close) {
+            log::error!("cannot close the port: {error}");
+        }
+    }
+}
