@@ -160,6 +160,7 @@ impl Core {
             name: name.clone(),
             exchanges: BTreeMap::new(),
             queues: BTreeMap::new(),
+            max_connections: None,
             default_queue_type: None,
         });
         self.topology.by_name.insert(name.clone(), vhost);

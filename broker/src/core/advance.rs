@@ -55,7 +55,7 @@ impl Core {
 
     /// Looks at the oldest unacked delivery of a channel.
     fn look_at_unacked(&mut self, at: ChannelAt) {
-        let Some(timeout) = self.config.consumer_timeout else { return };
+        let Ok(Some(timeout)) = self.channel(at).map(|channel| channel.consumer_timeout) else { return };
         if self.rules.timeout_returns {
             return self.return_late(at, timeout);
         }

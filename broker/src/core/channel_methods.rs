@@ -35,7 +35,7 @@ impl Core {
 
     /// `basic.qos`. Limits hold for consumers that start later; the shared one holds at once.
     pub(super) fn set_prefetch(&mut self, at: ChannelAt, qos: &basic::Qos) -> Handled {
-        let shares = self.rules.shared_prefetch;
+        let shares = self.config.permits.shares_prefetch(self.config.line);
         let channel = self.channel(at)?;
         if qos.global && shares {
             // What is outstanding when the first limit is set counts, as do messages that were got.

@@ -25,7 +25,15 @@ impl Core {
             self.fail_at(at, too_many_channels(max));
             return Ok(None);
         }
-        connection.channels.insert(at.number, Channel::default());
+        let user = connection.info.user.clone();
+        if let Err(failure) = self.check_channel_limit(&user) {
+            self.fail_at(at, failure);
+            return Ok(None);
+        }
+        let channel = Channel { consumer_timeout: self.config.consumer_timeout, ..Channel::default() };
+        if let Some(connection) = self.connections.get_mut(at.connection) {
+            connection.channels.insert(at.number, channel);
+        }
         Ok(Some(AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}))))
     }
 

@@ -20,6 +20,10 @@ pub struct CoreConfig {
     pub consumer_timeout: Option<u64>,
     /// The largest body, if not that of the line.
     pub message_max: Option<u64>,
+    /// The `frame_max` that is offered.
+    pub frame_max: u32,
+    /// What the operator permits or denies, unlike the line.
+    pub permits: Permits,
     /// The seconds of the Unix time at [`Time::ZERO`](super::Time::ZERO), for the times in `x-death`.
     pub unix_start: u64,
     /// How many publishes are remembered for inspection.
@@ -33,8 +37,38 @@ impl Default for CoreConfig {
             seed: 0,
             consumer_timeout: Some(30 * 60 * 1000),
             message_max: None,
+            frame_max: 131_072,
+            permits: Permits::default(),
             unix_start: 1_700_000_000,
             publish_log: 1000,
         }
+    }
+}
+
+/// Which deprecated features the operator permits (`deprecated_features.permit.*`), where that is not as the line has it.
+/// The line 3.10 knows no such setting, and ignores it.
+///
+/// # Examples
+/// ```
+/// # use actix_pika_broker::core::Permits;
+/// assert_eq!(Permits::default().transient_queues, None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permits {
+    /// `global_qos`: consumers of a channel may share a prefetch. Without, it is one of each new consumer.
+    pub global_qos: Option<bool>,
+    /// `transient_nonexcl_queues`: queues may be neither durable nor exclusive. Without, such a declaration closes the
+    /// connection with 541.
+    pub transient_queues: Option<bool>,
+}
+
+impl Permits {
+    /// Returns whether consumers share a prefetch.
+    pub(super) fn shares_prefetch(self, line: Line) -> bool {
+        self.global_qos.filter(|_| line > Line::V3_10).unwrap_or(line.rules().shared_prefetch)
+    }
+
+    pub(super) fn denies_transient_queues(self, line: Line) -> bool {
+        self.transient_queues == Some(false) && line > Line::V3_10
     }
 }

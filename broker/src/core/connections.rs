@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The ids of `connection.open`.
-const OPEN: (u16, u16) = (10, 40);
+pub(super) const OPEN: (u16, u16) = (10, 40);
 
 impl Core {
     /// Returns whether a user has a password.
@@ -54,6 +54,7 @@ impl Core {
         let Some(vhost) = self.topology.vhost(&info.vhost) else {
             return Err(Close::new(530, format!("vhost {} not found", info.vhost)).at(class, method));
         };
+        self.check_connection_limits(&info)?;
         if !self.users.may_open(&info.user, &info.vhost) {
             let text = format!("access to vhost '{}' refused for user '{}'", info.vhost, info.user);
             return Err(Close::new(530, text).at(class, method));

@@ -117,7 +117,7 @@ impl Core {
         }
         let is_reached = channel.shared.is_reached();
         if !channel.watched
-            && let Some(timeout) = self.config.consumer_timeout
+            && let Some(timeout) = channel.consumer_timeout
         {
             channel.watched = true;
             self.timers.set(self.now.after_millis(timeout), Timer::Unacked(at.connection, at.number));

@@ -31,6 +31,7 @@ mod inspect;
 mod invariants;
 mod keys;
 mod lifetime;
+mod limits;
 mod line;
 mod message;
 mod names;
@@ -63,7 +64,7 @@ use slotmap::SlotMap;
 
 pub use self::{
     admin::Keep,
-    config::CoreConfig,
+    config::{CoreConfig, Permits},
     error::{Close, Failure},
     inspect::{BindingView, ConsumerView, ExchangeView, MessageView, Published, QueueView, StoredState},
     keys::ConnectionId,

@@ -29,6 +29,16 @@ use super::{
 };
 
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+/// The text is cut in `connection.close`, as RabbitMQ's is.
+const TRANSIENT_DENIED: &str = "Feature `transient_nonexcl_queues` is deprecated.\n\
+    Its use is not permitted per the configuration (overriding the default, which is permitted):\n    \
+    \"deprecated_features.permit.transient_nonexcl_queues = false\"\n\
+    Its use will not be permitted by default in a future minor RabbitMQ version and the feature will be removed from a \
+    future major RabbitMQ version; actual versions to be determined.\n\
+    To continue using this feature when it is not permitted by default, set the following parameter in your \
+    configuration:\n    \"deprecated_features.permit.transient_nonexcl_queues = true\"\n\
+    To test RabbitMQ as if the feature was removed, set this in your configuration:\n    \
+    \"deprecated_features.permit.transient_nonexcl_queues = false\"";
 const QUEUE_TYPE: &str = "x-queue-type";
 
 impl Core {
@@ -114,6 +124,12 @@ impl Core {
                 self.check_same_queue(at, queue, declare, &arguments)?;
                 self.use_queue(queue);
                 Ok(queue)
+            }
+            None if !declare.durable
+                && !declare.exclusive
+                && self.config.permits.denies_transient_queues(self.config.line) =>
+            {
+                Err(Failure::connection(541, TRANSIENT_DENIED))
             }
             None => self.declare_new_queue(at, vhost, name, declare, arguments),
         }

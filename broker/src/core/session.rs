@@ -71,6 +71,8 @@ pub(crate) struct Channel {
     pub(crate) shared: SharedLimit,
     pub(crate) last_queue: Name0,
     pub(crate) reply_consumer: Option<ReplyConsumer>,
+    /// The milliseconds that a delivery may stay unacked, as they were when it was opened.
+    pub(crate) consumer_timeout: Option<u64>,
     /// The timer for unacked deliveries is set.
     pub(crate) watched: bool,
 }

@@ -77,10 +77,18 @@ struct TopicPermissions {
     read: String,
 }
 
+/// How much a user may have open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UserLimits {
+    pub(crate) connections: Option<u32>,
+    pub(crate) channels: Option<u32>,
+}
+
 /// A user.
 struct User {
     password: String,
     impersonator: bool,
+    limits: UserLimits,
     permissions: BTreeMap<Name, Permissions>,
     topics: BTreeMap<(Name, Name), TopicPermissions>,
 }
@@ -102,6 +110,7 @@ impl Users {
         let user = self.0.entry(name.into()).or_insert_with(|| User {
             password: String::new(),
             impersonator: false,
+            limits: UserLimits::default(),
             permissions: BTreeMap::new(),
             topics: BTreeMap::new(),
         });
@@ -128,6 +137,14 @@ impl Users {
 
     pub(crate) fn is_impersonator(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|user| user.impersonator)
+    }
+
+    pub(crate) fn limits(&self, name: &str) -> UserLimits {
+        self.0.get(name).map_or_else(UserLimits::default, |user| user.limits)
+    }
+
+    pub(crate) fn limits_mut(&mut self, name: &str) -> Option<&mut UserLimits> {
+        self.0.get_mut(name).map(|user| &mut user.limits)
     }
 
     pub(crate) fn set_permissions(

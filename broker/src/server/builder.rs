@@ -8,11 +8,11 @@ use tokio::net::TcpListener;
 use super::{
     actors::{Listener, Timekeeper},
     clock::Clock,
-    handle::{Broker, Place},
+    handle::{Broker, Place, millis},
     node::Node,
     shared::Shared,
 };
-use crate::core::{Core, CoreConfig, Line};
+use crate::core::{Core, CoreConfig, Line, Permits};
 
 /// Builds a [`Broker`].
 ///
@@ -160,8 +160,7 @@ impl Builder {
     /// let strict = Broker::builder().consumer_timeout(Some(std::time::Duration::from_secs(60)));
     /// ```
     pub fn consumer_timeout(mut self, timeout: Option<std::time::Duration>) -> Self {
-        self.config.consumer_timeout =
-            timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        self.config.consumer_timeout = timeout.map(millis);
         self
     }
 
@@ -174,6 +173,31 @@ impl Builder {
     /// ```
     pub fn max_message_size(mut self, bytes: u64) -> Self {
         self.config.message_max = Some(bytes);
+        self
+    }
+
+    /// Sets the `frame_max` that is offered; 131,072 unless set. One below the least of the line (8,192 from 4.1 on, 4,096
+    /// before) has every connection refused.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let small = Broker::builder().frame_max(8192);
+    /// ```
+    pub fn frame_max(mut self, octets: u32) -> Self {
+        self.config.frame_max = octets;
+        self
+    }
+
+    /// Permits or denies deprecated features, as `deprecated_features.permit.*` does; as the line has it unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::{Broker, core::Permits};
+    /// let strict = Broker::builder().permits(Permits { transient_queues: Some(false), ..Permits::default() });
+    /// ```
+    pub fn permits(mut self, permits: Permits) -> Self {
+        self.config.permits = permits;
         self
     }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{handle::Broker, peer::Peer, shared::State};
+use super::{
+    handle::{Broker, millis},
+    peer::Peer,
+    shared::State,
+};
 use crate::core::{Close, ConnectionId, Core, Failure, Keep};
 
 impl Broker {
@@ -73,8 +77,7 @@ impl Broker {
     /// # }
     /// ```
     pub fn delay(&self, connection: ConnectionId, by: Duration) -> bool {
-        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.with(connection, |peer, _, _| peer.delay = millis)
+        self.with(connection, |peer, _, _| peer.delay = millis(by))
     }
 
     /// Refuses the next connects: their sockets are reset.

@@ -242,6 +242,63 @@ impl Broker {
         self.shared.change(|state| state.core.remove_vhost(state.clock.core(), name))
     }
 
+    /// Limits the connections of a virtual host, or ends the limit: one more is refused with 530. Those that are open
+    /// stay.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().limit_connections_of_vhost("/", Some(1));
+    /// ```
+    pub fn limit_connections_of_vhost(&self, vhost: &str, max: Option<u32>) {
+        self.shared.change(|state| state.core.limit_connections_of_vhost(vhost, max));
+    }
+
+    /// Limits the connections of a user, or ends the limit: one more is refused with 530. Those that are open stay.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().limit_connections_of_user("guest", Some(1));
+    /// ```
+    pub fn limit_connections_of_user(&self, user: &str, max: Option<u32>) {
+        self.shared.change(|state| state.core.limit_connections_of_user(user, max));
+    }
+
+    /// Limits the channels of a user, or ends the limit: one more closes its connection with 530. Those that are open
+    /// stay.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().limit_channels_of_user("guest", Some(1));
+    /// ```
+    pub fn limit_channels_of_user(&self, user: &str, max: Option<u32>) {
+        self.shared.change(|state| state.core.limit_channels_of_user(user, max));
+    }
+
+    /// Sets how long a delivery may stay without an ack, on channels that are opened from now on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().set_consumer_timeout(Some(std::time::Duration::from_secs(60)));
+    /// ```
+    pub fn set_consumer_timeout(&self, timeout: Option<Duration>) {
+        self.shared.change(|state| state.core.set_consumer_timeout(timeout.map(millis)));
+    }
+
+    /// Sets the largest body from now on: a larger one closes its channel with 406.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().set_max_message_size(1 << 20);
+    /// ```
+    pub fn set_max_message_size(&self, bytes: u64) {
+        self.shared.change(|state| state.core.set_message_max(bytes));
+    }
+
     /// Ends the broker.
     fn stop(&mut self) {
         let left = self.shared.look(|state| state.left_consuming());
@@ -256,6 +313,10 @@ impl Broker {
             log::error!("the thread of the test broker panicked");
         }
     }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for Broker {

@@ -11,11 +11,10 @@ use actix_pika_actors::{
 };
 use zeroize::Zeroizing;
 
-use crate::core::{Close, Core, Line};
+use crate::core::{Close, Core, CoreConfig, Line};
 
 /// What RabbitMQ offers.
 pub(super) const CHANNEL_MAX: u16 = 2047;
-pub(super) const FRAME_MAX: u32 = 131_072;
 pub(super) const HEARTBEAT: u16 = 60;
 
 const MECHANISMS: &str = "PLAIN AMQPLAIN";
@@ -82,10 +81,10 @@ pub(super) fn start(line: Line) -> AMQPClass {
 }
 
 /// Returns `connection.tune`.
-pub(super) fn tune() -> AMQPClass {
+pub(super) fn tune(frame_max: u32) -> AMQPClass {
     AMQPClass::Connection(connection::AMQPMethod::Tune(connection::Tune {
         channel_max: CHANNEL_MAX,
-        frame_max: FRAME_MAX,
+        frame_max,
         heartbeat: HEARTBEAT,
     }))
 }
@@ -123,9 +122,8 @@ pub(super) fn log_in(core: &Core, start_ok: &connection::StartOk) -> Result<Clie
 }
 
 /// Reads `tune-ok`. A limit that RabbitMQ does not accept is None.
-pub(super) fn tuned(line: Line, tune_ok: &connection::TuneOk) -> Option<Limits> {
-    let frame_min = line.rules().frame_min;
-    let frames = frame_min..=FRAME_MAX;
+pub(super) fn tuned(config: &CoreConfig, tune_ok: &connection::TuneOk) -> Option<Limits> {
+    let frames = config.line.rules().frame_min..=config.frame_max;
     let channels = 1..=CHANNEL_MAX;
     (frames.contains(&tune_ok.frame_max) && channels.contains(&tune_ok.channel_max)).then_some(Limits {
         channel_max: tune_ok.channel_max,
@@ -172,7 +170,6 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::core::CoreConfig;
 
     fn start_ok(mechanism: &str, response: &[u8], told: bool) -> connection::StartOk {
         let capabilities = Table::new().with("authentication_failure_close", told);
@@ -219,7 +216,8 @@ mod tests {
     #[test]
     fn limits_outside_those_of_rabbitmq_are_refused() {
         let tuned = |line, channel_max, frame_max| {
-            tuned(line, &connection::TuneOk { channel_max, frame_max, heartbeat: 7 })
+            let config = CoreConfig { line, ..CoreConfig::default() };
+            tuned(&config, &connection::TuneOk { channel_max, frame_max, heartbeat: 7 })
                 .map(|limits| limits.heartbeat)
         };
         for line in [Line::V3_10, Line::V4_0, Line::V4_3] {

@@ -1,23 +1,30 @@
-//! The broker under test: its addresses, its management API and `rabbitmqctl`.
+//! The broker under test: its addresses and its operator.
 //!
-//! - [`Broker`]: one RabbitMQ node;
+//! - [`Broker`]: a node of RabbitMQ, or the project's test broker;
 //! - [`Vhost`]: a virtual host for each test;
+//! - [`Administration`]: what tests ask the operator for, by the management API or of the test broker;
 //! - [`SecondNode`], [`Cluster`]: nodes that a test may stop or kill;
 //! - [`Line`]: what differs between the lines of RabbitMQ;
-//! - [`tls`]: certificates and listeners;
-//! - `management`: the HTTP client.
+//! - [`tls`]: certificates and listeners.
 //!
 //! The broker under test is the one at `AMQP_URL`, else the project's own node (recorded by `make broker` in
 //! `.broker/env`), else the one at the default address. The management API is at the recorded address of the own node,
 //! at `MANAGEMENT_URL`, or at port 15672 of the same host. With `TEST_BROKER=4.3` (`make test-43`) the project's own
-//! nodes are those of RabbitMQ 4.3, under `.broker/4.3`. With `TEST_TLS=1` (`make test-tls`) all tests connect over TLS,
-//! except those that read the frames on the wire.
+//! nodes are those of RabbitMQ 4.3, under `.broker/4.3`. With `TEST_BROKER=embedded` (`make test-embedded`) it is the test
+//! broker, and no RabbitMQ is needed; `embedded-3.10`, `embedded-3.13` and `embedded-4.0` are its other lines. With
+//! `TEST_TLS=1` (`make test-tls`) all tests connect over TLS, except those that read the frames on the wire.
 
+mod administration;
+mod choice;
+mod cluster;
+mod embedded;
 mod line;
 mod management;
 mod nodes;
+mod second_node;
 #[allow(dead_code)]
 pub mod tls;
+mod turn;
 mod vhost;
 
 use std::{
@@ -25,32 +32,45 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
-use management::{Endpoint, Response};
-use nodes::Node;
+use choice::Choice;
+use embedded::Embedded;
+use management::{Endpoint, Management};
+use nodes::{Node, Recorded};
 use tls::Clients;
 
 // Not every test binary uses all of them.
+#[allow(unused_imports)]
+pub use administration::{Administration, BindingInfo, QueueInfo, normal};
+#[allow(unused_imports)]
+pub use choice::leave_out;
+#[allow(unused_imports)]
+pub use cluster::Cluster;
 #[allow(unused_imports)]
 pub use line::Line;
 #[allow(unused_imports)]
 pub use management::{base64, encode};
 #[allow(unused_imports)]
-pub use nodes::{Cluster, SecondNode};
+pub use second_node::{Alarm, SecondNode, Setting};
 pub use vhost::Vhost;
 
 const DEFAULT_URL: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
 
-/// A RabbitMQ node.
+/// A broker.
 #[derive(Debug, Clone)]
 pub struct Broker {
     amqp: Endpoint,
-    management: Endpoint,
-    /// Set for the project's own nodes, which `rabbitmqctl` can reach.
-    node: Option<Node>,
+    operator: Operator,
     /// The port to connect to over TLS.
     tls: Option<u16>,
+}
+
+/// Who does what tests ask of the operator.
+#[derive(Debug, Clone)]
+enum Operator {
+    /// One of the project's own nodes, which `rabbitmqctl` can reach, too.
+    OwnNode(Management, Node),
+    Management(Management),
+    Embedded(Embedded),
 }
 
 impl Broker {
@@ -61,6 +81,9 @@ impl Broker {
     }
 
     fn find() -> Self {
+        if let Choice::Embedded(line) = Choice::get() {
+            return Self::embedded(Embedded::of_process(*line));
+        }
         let own = Node::First.recorded();
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let amqp = match (set("AMQP_URL"), &own) {
@@ -73,19 +96,25 @@ impl Broker {
             && own.amqp.port == amqp.port
             && amqp.is_loopback()
         {
-            return Self { amqp, management: own.management, node: Some(Node::First), tls: None }
-                .over_tls_if_all_are();
+            return Self::of_node(Node::First, Recorded { amqp, ..own });
         }
         assert!(!tls::is_everywhere(), "TEST_TLS needs the project's own node: unset AMQP_URL");
         let management = match set("MANAGEMENT_URL") {
             Some(url) => Endpoint::parse(&url, 15672),
             None => Endpoint { port: 15672, ..amqp.clone() },
         };
-        Self { amqp, management, node: None, tls: None }
+        Self { amqp, operator: Operator::Management(Management(management)), tls: None }
     }
 
-    fn over_tls_if_all_are(self) -> Self {
-        if tls::is_everywhere() { self.over_tls() } else { self }
+    fn of_node(node: Node, Recorded { amqp, management }: Recorded) -> Self {
+        let broker = Self { amqp, operator: Operator::OwnNode(management, node), tls: None };
+        if tls::is_everywhere() { broker.over_tls() } else { broker }
+    }
+
+    fn embedded(broker: Embedded) -> Self {
+        assert!(!tls::is_everywhere(), "TEST_TLS needs a node of RabbitMQ: unset TEST_BROKER");
+        let amqp = Endpoint::parse(&broker.0.url(), 5672);
+        Self { amqp, operator: Operator::Embedded(broker), tls: None }
     }
 
     /// Returns the broker with URLs and address of TLS. Blocks while it starts the listener, if it does not run. Only
@@ -110,7 +139,7 @@ impl Broker {
 
     /// Returns whether it is one of the project's own nodes, which `rabbitmqctl` can reach.
     pub fn is_own(&self) -> bool {
-        self.node.is_some()
+        matches!(self.operator, Operator::OwnNode(..))
     }
 
     /// Returns `host:port` of its AMQP listener.
@@ -135,27 +164,63 @@ impl Broker {
         &self.amqp.user
     }
 
-    /// Sends one request to the management API; `path` begins with `/api/`.
-    pub async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Response {
-        let (management, method, path) = (self.management.clone(), method.to_owned(), path.to_owned());
-        // A blocking client, because `Drop` uses it, too.
-        tokio::task::spawn_blocking(move || management.request(&method, &path, &[], body))
-            .await
-            .expect("the thread of a management request panicked")
-            .unwrap_or_else(|e| panic!("{e}"))
+    fn administration(&self) -> &dyn Administration {
+        match &self.operator {
+            Operator::OwnNode(management, _) | Operator::Management(management) => management,
+            Operator::Embedded(broker) => broker,
+        }
     }
 
-    /// Sends a GET that must succeed.
-    pub async fn api(&self, path: &str) -> Value {
-        let response = self.request("GET", path, None).await;
-        assert_eq!(response.status, 200, "GET {path}: {response:?}");
-        response.json()
+    /// Asks the operator for something.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn Administration) -> T + Send + 'static,
+    ) -> T {
+        let broker = self.clone();
+        let answer = tokio::task::spawn_blocking(move || question(broker.administration())).await;
+        answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    /// Sends a request that changes something and must succeed.
-    pub async fn change(&self, method: &str, path: &str, body: Option<Value>) {
-        let response = self.request(method, path, body).await;
-        assert!((200..300).contains(&response.status), "{method} {path}: {response:?}");
+    /// Returns the version that the operator names.
+    pub async fn full_version(&self) -> String {
+        self.ask(|administration| administration.version()).await
+    }
+
+    pub async fn has_vhost(&self, name: &str) -> bool {
+        let name = name.to_owned();
+        self.ask(move |administration| administration.has_vhost(&name)).await
+    }
+
+    pub async fn has_user(&self, name: &str) -> bool {
+        let name = name.to_owned();
+        self.ask(move |administration| administration.has_user(&name)).await
+    }
+
+    /// Returns the management API, `None` for the test broker, which has none.
+    fn management(&self) -> Option<&Management> {
+        match &self.operator {
+            Operator::OwnNode(management, _) | Operator::Management(management) => Some(management),
+            Operator::Embedded(_) => None,
+        }
+    }
+
+    /// Returns `host:port` of the management API, a server of HTTP. `None` for the test broker, which has none.
+    pub fn http_address(&self) -> Option<String> {
+        self.management().map(|Management(endpoint)| format!("{}:{}", endpoint.host, endpoint.port))
+    }
+
+    /// Returns whether a virtual host runs on each node of a cluster of three, as far as this node knows.
+    pub async fn vhost_runs_on_three_nodes(&self, vhost: &str) -> bool {
+        let management = self.management().expect("a cluster is one of RabbitMQ").clone();
+        let path = format!("/api/vhosts/{}", encode(vhost));
+        let request = move || {
+            let response = management.request("GET", &path, None);
+            response.status == 200
+                && response.json()["cluster_state"]
+                    .as_object()
+                    .is_some_and(|nodes| nodes.len() == 3 && nodes.values().all(|state| state == "running"))
+        };
+        tokio::task::spawn_blocking(request).await.expect("the thread of a management request panicked")
     }
 
     /// Runs `rabbitmqctl` against the node and returns its output. Only for the project's own nodes.
@@ -197,8 +262,16 @@ impl Broker {
         self.eval(&leaders("ra:trigger_election(Server)")).await;
     }
 
+    fn assert_same_port(&self) {
+        let now = self.own_node().recorded().map(|recorded| recorded.amqp.port);
+        assert_eq!(now, Some(self.amqp.port), "the node has another port");
+    }
+
     fn own_node(&self) -> Node {
-        self.node.expect("rabbitmqctl reaches the project's own nodes only: unset AMQP_URL")
+        match self.operator {
+            Operator::OwnNode(_, node) => node,
+            _ => panic!("rabbitmqctl reaches the project's own nodes only: unset AMQP_URL and TEST_BROKER"),
+        }
     }
 }
 

@@ -1,10 +1,8 @@
-//! A virtual host for each test, and what the management API shows of it.
+//! A virtual host for each test, and what the broker shows of it.
 
 use std::sync::Mutex;
 
-use serde_json::{Value, json};
-
-use super::{super::unique, Broker, encode};
+use super::{super::unique, Broker, administration::*};
 
 /// A virtual host for one test. Dropping it deletes it and its users.
 #[derive(Debug)]
@@ -27,7 +25,12 @@ impl Vhost {
 
     /// Creates one at another broker.
     pub async fn fresh_on(broker: &Broker) -> Self {
-        let vhost = Self { name: unique("pika"), broker: broker.clone(), users: Mutex::default() };
+        Self::named(broker, unique("pika")).await
+    }
+
+    /// Creates one with this name, which nobody else uses.
+    pub async fn named(broker: &Broker, name: String) -> Self {
+        let vhost = Self { name, broker: broker.clone(), users: Mutex::default() };
         vhost.create().await;
         vhost
     }
@@ -40,14 +43,23 @@ impl Vhost {
         &self.broker
     }
 
+    /// Asks the operator about this virtual host.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn Administration, &str) -> T + Send + 'static,
+    ) -> T {
+        let name = self.name.clone();
+        self.broker.ask(move |administration| question(administration, &name)).await
+    }
+
     /// Deletes it with everything in it. The broker closes its connections.
     pub async fn delete(&self) {
-        self.broker.change("DELETE", &format!("/api/vhosts/{}", encode(&self.name)), None).await;
+        assert!(self.ask(|administration, name| administration.delete_vhost(name)).await, "{}", self.name);
     }
 
     /// Creates it again, empty.
     pub async fn create(&self) {
-        self.broker.change("PUT", &format!("/api/vhosts/{}", encode(&self.name)), None).await;
+        self.ask(|administration, name| administration.create_vhost(name)).await;
         self.permit(self.broker.user(), ".*", ".*", ".*").await;
     }
 
@@ -70,8 +82,13 @@ impl Vhost {
     }
 
     pub async fn set_password(&self, user: &str, password: &str) {
-        let body = json!({ "password": password, "tags": "" });
-        self.broker.change("PUT", &format!("/api/users/{}", encode(user)), Some(body)).await;
+        let (user, password) = (user.to_owned(), password.to_owned());
+        self.broker.ask(move |administration| administration.set_password(&user, &password)).await;
+    }
+
+    pub async fn delete_user(&self, user: &str) {
+        let name = user.to_owned();
+        assert!(self.broker.ask(move |administration| administration.delete_user(&name)).await, "{user}");
     }
 
     /// Returns the users created by [`create_user`](Self::create_user).
@@ -81,106 +98,117 @@ impl Vhost {
 
     /// Gives `user` access to the names in this virtual host that match the patterns.
     pub async fn permit(&self, user: &str, configure: &str, write: &str, read: &str) {
-        let path = format!("/api/permissions/{}/{}", encode(&self.name), encode(user));
-        let body = json!({ "configure": configure, "write": write, "read": read });
-        self.broker.change("PUT", &path, Some(body)).await;
+        let [user, configure, write, read] = [user, configure, write, read].map(str::to_owned);
+        self.ask(move |administration, vhost| {
+            let names = Names { configure: &configure, write: &write, read: &read };
+            administration.permit(vhost, &user, names);
+        })
+        .await;
     }
 
-    /// Gives `user` access to the topics of an exchange that match a pattern: to bind with them, and to publish to all.
-    pub async fn permit_topics(&self, user: &str, exchange: &str, read: &str) {
-        let path = format!("/api/topic-permissions/{}/{}", encode(&self.name), encode(user));
-        let body = json!({ "exchange": exchange, "write": ".*", "read": read });
-        self.broker.change("PUT", &path, Some(body)).await;
+    /// Gives `user` access to the routing keys of an exchange that match the patterns: to publish with, and to bind with.
+    pub async fn permit_topics(&self, user: &str, exchange: &str, write: &str, read: &str) {
+        let [user, exchange, write, read] = [user, exchange, write, read].map(str::to_owned);
+        self.ask(move |administration, vhost| {
+            let topics = Topics { exchange: &exchange, write: &write, read: &read };
+            administration.permit_topics(vhost, &user, topics);
+        })
+        .await;
     }
 
-    /// Sets a policy for all queues or exchanges that match `pattern`.
-    pub async fn set_policy(&self, pattern: &str, apply_to: &str, definition: Value) {
-        let path = format!("/api/policies/{}/{}", encode(&self.name), unique("policy"));
-        let body = json!({ "pattern": pattern, "apply-to": apply_to, "definition": definition });
-        self.broker.change("PUT", &path, Some(body)).await;
+    /// Limits the connections of this virtual host, or ends the limit.
+    pub async fn limit_connections(&self, value: impl Into<Option<u32>>) {
+        let value = value.into();
+        self.ask(move |administration, name| {
+            administration.limit(Limit::ConnectionsOfVhost(name), value);
+        })
+        .await;
     }
 
-    /// Returns a queue from the management API, `None` if it does not exist. Its counts are about a second behind;
-    /// `Oracle::count` is exact.
-    pub async fn queue(&self, queue: &str) -> Option<Value> {
-        let path = format!("/api/queues/{}/{}", encode(&self.name), encode(queue));
-        let answer = self.broker.request("GET", &path, None).await;
-        (answer.status == 200).then(|| answer.json())
+    /// Limits the connections of a user, or ends the limit.
+    pub async fn limit_connections_of(&self, user: &str, value: impl Into<Option<u32>>) {
+        let (user, value) = (user.to_owned(), value.into());
+        self.ask(move |administration, _| administration.limit(Limit::ConnectionsOfUser(&user), value)).await;
     }
 
-    /// Returns the number of ready and unacknowledged messages, `None` until the API has it.
+    /// Limits the channels of a user.
+    pub async fn limit_channels_of(&self, user: &str, value: u32) {
+        let user = user.to_owned();
+        self.ask(move |administration, _| administration.limit(Limit::ChannelsOfUser(&user), Some(value)))
+            .await;
+    }
+
+    /// Returns a queue, `None` if it does not exist. Its counts may be about a second behind; `Oracle::count` is exact.
+    pub async fn queue(&self, queue: &str) -> Option<QueueInfo> {
+        let queue = queue.to_owned();
+        self.ask(move |administration, vhost| administration.queue(vhost, &queue)).await
+    }
+
+    /// Returns the number of ready and unacknowledged messages, `None` until the broker has counted them.
     pub async fn queue_depth(&self, queue: &str) -> Option<u64> {
-        self.queue(queue).await?["messages"].as_u64()
+        self.queue(queue).await?.messages
+    }
+
+    pub async fn delete_queue(&self, queue: &str) {
+        let queue = queue.to_owned();
+        self.ask(move |administration, vhost| administration.delete_queue(vhost, &queue)).await;
+    }
+
+    pub async fn delete_exchange(&self, exchange: &str) {
+        let exchange = exchange.to_owned();
+        self.ask(move |administration, vhost| administration.delete_exchange(vhost, &exchange)).await;
     }
 
     /// Returns the current consumers of a queue, without delay.
-    pub async fn consumers(&self, queue: &str) -> Vec<Value> {
-        let all = self.all_consumers().await;
-        all.into_iter().filter(|consumer| consumer["queue"]["name"] == queue).collect()
+    pub async fn consumers(&self, queue: &str) -> Vec<ConsumerInfo> {
+        let mut consumers = self.all_consumers().await;
+        consumers.retain(|consumer| consumer.queue == queue);
+        consumers
     }
 
     /// Returns the current consumers of all queues.
-    pub async fn all_consumers(&self) -> Vec<Value> {
-        let mut all = self.list("/api/consumers/{}").await;
-        all.retain(has_channel);
-        all
+    pub async fn all_consumers(&self) -> Vec<ConsumerInfo> {
+        self.ask(|administration, name| administration.consumers(name)).await
     }
 
-    /// Returns the open connections. A new one is in the list at once, a closed one stays for a while.
-    pub async fn connections(&self) -> Vec<Value> {
-        self.list("/api/vhosts/{}/connections").await
+    /// Returns the open connections. A new one is in the list at once, a closed one may stay for a while.
+    pub async fn connections(&self) -> Vec<ConnectionInfo> {
+        self.ask(|administration, name| administration.connections(name)).await
     }
 
-    pub async fn channels(&self) -> Vec<Value> {
-        self.list("/api/vhosts/{}/channels").await
+    pub async fn channels(&self) -> Vec<ChannelInfo> {
+        self.ask(|administration, name| administration.channels(name)).await
     }
 
-    pub async fn queues(&self) -> Vec<Value> {
-        self.list("/api/queues/{}").await
+    pub async fn queues(&self) -> Vec<QueueInfo> {
+        self.ask(|administration, name| administration.queues(name)).await
     }
 
-    pub async fn exchanges(&self) -> Vec<Value> {
-        self.list("/api/exchanges/{}").await
+    pub async fn exchanges(&self) -> Vec<ExchangeInfo> {
+        self.ask(|administration, name| administration.exchanges(name)).await
     }
 
-    pub async fn bindings(&self) -> Vec<Value> {
-        self.list("/api/bindings/{}").await
+    pub async fn bindings(&self) -> Vec<BindingInfo> {
+        self.ask(|administration, name| administration.bindings(name)).await
     }
 
-    async fn list(&self, path: &str) -> Vec<Value> {
-        let path = path.replace("{}", &encode(&self.name));
-        match self.broker.api(&path).await {
-            Value::Array(list) => list,
-            other => panic!("GET {path} returned no list: {other}"),
-        }
-    }
-
-    /// Closes a connection through the management API, by its `name` in [`connections`](Self::connections). The
-    /// client receives reply code 320 with the reason.
+    /// Closes a connection by its `name` in [`connections`](Self::connections). The client receives reply code 320 with
+    /// the reason.
     pub async fn delete_connection(&self, name: &str, reason: &str) {
         assert!(self.try_delete_connection(name, reason).await, "no connection {name}");
     }
 
     /// Like [`delete_connection`](Self::delete_connection), but returns `false` if the connection is gone.
     pub async fn try_delete_connection(&self, name: &str, reason: &str) -> bool {
-        let path = format!("/api/connections/{}", encode(name));
-        let (broker, reason) = (self.broker.clone(), reason.to_owned());
-        let answer = tokio::task::spawn_blocking(move || {
-            broker.management.request("DELETE", &path, &[("X-Reason", &reason)], None)
-        })
-        .await
-        .expect("the thread of a management request panicked")
-        .unwrap_or_else(|e| panic!("{e}"));
-        assert!(matches!(answer.status, 204 | 404), "delete connection: {answer:?}");
-        answer.status == 204
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        self.broker.ask(move |administration| administration.close_connection(&name, &reason)).await
     }
 
     /// Closes all connections of this virtual host and returns their number.
     pub async fn delete_connections(&self, reason: &str) -> usize {
         let connections = self.connections().await;
         for connection in &connections {
-            let name = connection["name"].as_str().expect("a connection's name");
-            self.delete_connection(name, reason).await;
+            self.delete_connection(&connection.name, reason).await;
         }
         connections.len()
     }
@@ -191,28 +219,10 @@ impl Vhost {
     }
 }
 
-/// Returns whether the channel of a consumer is in the management API, too. The API keeps consumers for good whose start it
-/// has counted after the end of their channel.
-fn has_channel(consumer: &Value) -> bool {
-    consumer["channel_details"]["name"].is_string()
-}
-
 impl Drop for Vhost {
     // Blocks. Errors are ignored, because the test may have stopped the broker.
     fn drop(&mut self) {
-        let mut paths = vec![format!("/api/vhosts/{}", encode(&self.name))];
-        if let Ok(users) = self.users.get_mut() {
-            paths.extend(users.iter().map(|user| format!("/api/users/{}", encode(user))));
-        }
-        for path in paths {
-            let _ = self.broker.management.request("DELETE", &path, &[], None);
-        }
+        let users = self.users.get_mut().map(std::mem::take).unwrap_or_default();
+        self.broker.administration().clean_up(&self.name, &users);
     }
-}
-
-#[test]
-fn consumers_of_channels_that_are_gone_are_told_from_others() {
-    let consumer = |details| json!({ "consumer_tag": "c", "channel_details": details });
-    assert!(has_channel(&consumer(json!({ "name": "127.0.0.1:1 -> 127.0.0.1:2 (1)", "number": 1 }))));
-    assert!(!has_channel(&consumer(json!([]))));
 }

@@ -48,7 +48,7 @@ impl Peer {
         match (std::mem::replace(&mut self.phase, Phase::Silent), method) {
             (Phase::Starting, Method::StartOk(start_ok)) => match handshake::log_in(core, &start_ok) {
                 Ok(client) => {
-                    self.write_method(now, 0, &handshake::tune());
+                    self.write_method(now, 0, &handshake::tune(core.config().frame_max));
                     self.tells_blocked = client.blocked;
                     start_ok.mechanism.as_str().clone_into(&mut self.mechanism);
                     self.phase = Phase::Tuning(client);
@@ -57,7 +57,7 @@ impl Peer {
                 Err(Refusal::Silent) => self.silence(now),
             },
             (Phase::Tuning(client), Method::TuneOk(tune_ok)) => {
-                match handshake::tuned(core.config().line, &tune_ok) {
+                match handshake::tuned(core.config(), &tune_ok) {
                     Some(limits) => {
                         self.frame_max = limits.frame_max;
                         self.channel_max = limits.channel_max;

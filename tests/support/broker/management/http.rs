@@ -22,15 +22,15 @@ fn decode(text: &str) -> String {
 
 /// An address and the credentials to use there.
 #[derive(Debug, Clone)]
-pub(super) struct Endpoint {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) user: String,
-    pub(super) password: String,
+pub(in super::super) struct Endpoint {
+    pub(in super::super) host: String,
+    pub(in super::super) port: u16,
+    pub(in super::super) user: String,
+    pub(in super::super) password: String,
 }
 
 impl Endpoint {
-    pub(super) fn parse(url: &str, default_port: u16) -> Self {
+    pub(in super::super) fn parse(url: &str, default_port: u16) -> Self {
         let url = Url::parse(url).unwrap_or_else(|e| panic!("not a URL ({e}): {url}"));
         let or_guest = |text: &str| match text {
             "" => "guest".to_owned(),
@@ -44,7 +44,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(in super::super) fn is_loopback(&self) -> bool {
         matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "[::1]" | "::1")
     }
 
@@ -74,7 +74,7 @@ impl Endpoint {
 
     /// Sends one request. A request that times out is sent again once unless it is a POST, because a cluster that just
     /// formed may leave a request unanswered.
-    pub(super) fn request(
+    pub(in super::super) fn request(
         &self,
         method: &str,
         path: &str,
