@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use crate::support::broker::{Broker, SecondNode, Vhost, base64};
+use crate::support::broker::{Broker, SecondNode, Vhost, base64, leave_out};
 use crate::support::oracle::Oracle;
 use crate::support::proxy::{Cut, Direction, Proxy};
 use crate::support::{eventually, unique, within};
@@ -49,8 +49,8 @@ async fn messages_can_be_published_and_fetched_in_a_new_vhost() {
     })
     .await;
     assert_eq!(vhost.consumers("q").await.len(), 0);
-    assert!(vhost.exchanges().await.iter().any(|x| x["name"] == "x"));
-    assert!(vhost.bindings().await.iter().any(|b| b["routing_key"] == "a.*"));
+    assert!(vhost.exchanges().await.iter().any(|x| x.name == "x"));
+    assert!(vhost.bindings().await.iter().any(|b| b.routing_key == "a.*"));
     assert_eq!(oracle.drain_bodies("q").await, [b"one", b"two"]);
     assert_eq!(oracle.count("q").await, 0);
     oracle.close().await;
@@ -98,12 +98,11 @@ async fn consumers_are_awaited_until_the_broker_has_removed_them() {
 async fn dropping_a_vhost_deletes_it_and_its_users() {
     let vhost = Vhost::fresh_plain().await;
     let user = vhost.create_user("secret").await;
-    let (url, path) = (vhost.url(), format!("/api/vhosts/{}", vhost.name()));
-    drop(vhost);
+    let (url, name) = (vhost.url(), vhost.name().to_owned());
     let broker = Broker::under_test();
-    assert_eq!(broker.request("GET", &path, None).await.status, 404);
-    let user = format!("/api/users/{user}");
-    assert_eq!(broker.request("GET", &user, None).await.status, 404);
+    assert!(broker.has_vhost(&name).await && broker.has_user(&user).await);
+    drop(vhost);
+    assert!(!broker.has_vhost(&name).await && !broker.has_user(&user).await);
     let connected = within("refused", 10, Oracle::try_connect(&url)).await;
     assert!(connected.is_err());
 }
@@ -356,23 +355,24 @@ async fn the_second_node_can_be_killed() {
     node.start_again().await;
     let oracle = within("connect", 10, Oracle::connect(&vhost.url())).await;
     assert_eq!(oracle.queue_counts("durable").await, Some((0, 0)));
-    let vhosts = node.broker().rabbitmqctl(&["-q", "list_vhosts"]).await;
-    assert!(vhosts.contains(vhost.name()));
+    assert!(node.broker().has_vhost(vhost.name()).await);
 }
 
 #[tokio::test]
 async fn the_second_node_is_renewed_after_a_test_that_failed() {
+    if Broker::under_test().is_embedded() {
+        return leave_out("each test has a second test broker of its own");
+    }
     let failed = tokio::spawn(async {
         let node = SecondNode::start().await;
-        node.broker().change("PUT", "/api/vhosts/left-over", None).await;
+        node.broker().ask(|administration| administration.create_vhost("left-over")).await;
         node.broker().eval("application:set_env(rabbit, consumer_timeout, 1).").await;
         node.kill9().await;
         panic!("a test that fails");
     });
     assert!(failed.await.unwrap_err().is_panic());
     let node = SecondNode::start().await;
-    let vhosts = node.broker().rabbitmqctl(&["-q", "list_vhosts"]).await;
-    assert!(!vhosts.contains("left-over"), "{vhosts}");
+    assert!(!node.broker().has_vhost("left-over").await);
     let timeout = node.broker().eval("application:get_env(rabbit, consumer_timeout).").await;
     assert_ne!(timeout.trim(), "{ok,1}");
 }

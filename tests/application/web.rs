@@ -263,8 +263,7 @@ async fn a_missing_consumer_is_not_ready() {
         .connection(bench.connection.clone());
     let app = init_service(App::new().service(health(&shutdown))).await;
     assert_eq!(ask(&app, "/health/ready").await, ready());
-    let path = format!("/api/queues/{}/orders", crate::support::broker::encode(bench.vhost.name()));
-    bench.vhost.broker().change("DELETE", &path, None).await;
+    bench.vhost.delete_queue("orders").await;
     let missing = not_ready("consumer", "shipping", "missing");
     let is_missing = async || (ask(&app, "/health/ready").await == missing).then_some(());
     eventually("a missing consumer", 20, is_missing).await;

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 /// Returns the numbers of the channels that are open at the broker.
 async fn numbers_at_broker(vhost: &Vhost) -> BTreeSet<u64> {
-    vhost.channels().await.iter().filter_map(|channel| channel["number"].as_u64()).collect()
+    vhost.channels().await.iter().map(|channel| channel.number).collect()
 }
 
 async fn expect_at_broker(vhost: &Vhost, numbers: &[u64]) {
@@ -73,7 +73,7 @@ async fn channel_max_channels_can_be_open() {
     let at_broker = async |expected: u64| {
         let counted = async || {
             let connections = vhost.connections().await;
-            (connections.first()?["channels"].as_u64() == Some(expected)).then_some(())
+            (connections.first()?.channels == Some(expected)).then_some(())
         };
         eventually(&format!("{expected} channels at the broker"), 30, counted).await;
     };

@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use crate::support::scripted_peer::{connect_to_peer, open_channel};
 use crate::support::{
-    broker::{SecondNode, Vhost},
+    broker::{Alarm, SecondNode, Vhost},
     eventually, within,
 };
 use actix::prelude::*;
@@ -204,16 +204,13 @@ async fn an_alarm_blocks_publishing_connections() {
     let mut events = connection.events();
     let channel = within("a channel", 10, connection.channel_with(alarm_options())).await.unwrap();
     within("a queue", 10, channel.declare_queue("q")).await.unwrap();
-    let watermark = async |fraction: &str| {
-        node.broker().rabbitmqctl(&["-q", "set_vm_memory_high_watermark", fraction]).await;
-    };
-    watermark("0").await;
+    node.alarm(Alarm::Memory).await;
     let first = channel.default_exchange().publish_deferred("first", "q").await.unwrap();
     let event = within("blocked", 20, events.next()).await;
     let reported = matches!(&event, Some(ConnectionEvent::Blocked(reason)) if reason.contains("memory"));
     let blocked = connection.is_blocked();
     let closed = close_with_a_full_window(&vhost).await;
-    watermark("0.6").await;
+    node.end_alarm(Alarm::Memory).await;
     assert!(reported && blocked, "{event:?}");
     let error = closed.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Blocked, true), "{error}");
@@ -230,25 +227,20 @@ async fn an_alarm_blocks_publishing_connections() {
 async fn overlapping_alarms_block_until_both_have_ended() {
     let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
-    let ctl = async |args: &[&str]| {
-        node.broker().rabbitmqctl(&[&["-q"], args].concat()).await;
-    };
-    let memory = async |fraction| ctl(&["set_vm_memory_high_watermark", fraction]).await;
-    let disk = async |limit| ctl(&["set_disk_free_limit", limit]).await;
     let test = AssertUnwindSafe(async {
         let (first, mut events) = publisher(&vhost).await;
-        memory("0").await;
+        node.alarm(Alarm::Memory).await;
         let confirm = first.default_exchange().publish_deferred("first", "q").await.unwrap();
         expect_blocked(&mut events, "memory").await;
-        disk("1000000GB").await;
-        memory("0.6").await;
+        node.alarm(Alarm::Disk).await;
+        node.end_alarm(Alarm::Memory).await;
         // A new publisher is blocked by the disk alarm alone, so the broker has processed the end of the memory alarm.
         let (second, mut other_events) = publisher(&vhost).await;
         let late = second.default_exchange().publish_deferred("second", "q").await.unwrap();
         let reason = expect_blocked(&mut other_events, "disk").await;
         assert!(!reason.contains("memory"), "{reason}");
         assert!(first.connection().is_blocked() && second.connection().is_blocked());
-        disk("50MB").await;
+        node.end_alarm(Alarm::Disk).await;
         for events in [&mut events, &mut other_events] {
             let event = within("the end of the alarms", 20, events.next()).await;
             assert!(matches!(event, Some(ConnectionEvent::Unblocked)), "{event:?}");
@@ -263,8 +255,9 @@ async fn overlapping_alarms_block_until_both_have_ended() {
     });
     let test = test.catch_unwind().await;
     // Resets the node for the next test.
-    memory("0.6").await;
-    disk("50MB").await;
+    for alarm in [Alarm::Memory, Alarm::Disk] {
+        node.end_alarm(alarm).await;
+    }
     test.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use crate::support::scripted_peer::{failed_connect, try_connect_with_script, unused_address};
-use crate::support::{broker::Vhost, within};
+use crate::support::{
+    broker::{Broker, Vhost, leave_out},
+    within,
+};
 use actix_pika::testing::{
     Disconnect, HandshakeScript, HandshakeStep, Peer, TestErrorKind, protocol::connection,
 };
@@ -164,10 +167,10 @@ async fn another_protocol_is_a_protocol_error() {
 /// Connects to the port of the management API.
 #[actix::test]
 async fn an_http_server_is_a_protocol_io_or_timeout_error() {
-    let url = std::env::var("MANAGEMENT_URL").unwrap_or_else(|_| "http://127.0.0.1:15672".into());
-    let url = url::Url::parse(&url).unwrap();
-    let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(15672));
-    let connector = Connector::new(&format!("amqp://guest:guest@{host}:{port}/")).unwrap();
+    let Some(address) = Broker::under_test().http_address() else {
+        return leave_out("the test broker has no server of HTTP, which is a plug-in of RabbitMQ");
+    };
+    let connector = Connector::new(&format!("amqp://guest:guest@{address}/")).unwrap();
     let connect = connector.connect_timeout(Duration::from_millis(500)).connect();
     let error = within("an HTTP server", 10, connect).await.unwrap_err();
     // Not every server answers a request line without an end.

@@ -1,11 +1,6 @@
 //! Limits of connections that a virtual host or a user has reached.
 
-use serde_json::json;
-
-use crate::support::{
-    broker::{Vhost, encode},
-    eventually, within,
-};
+use crate::support::{broker::Vhost, eventually, within};
 use actix_pika::{ErrorKind, connect};
 
 /// Connects once, and then until a connect is refused.
@@ -28,8 +23,7 @@ async fn second_connect_is_refused(url: &str) {
 #[actix::test]
 async fn the_connection_limit_of_a_virtual_host_is_retryable() {
     let vhost = Vhost::fresh().await;
-    let path = format!("/api/vhost-limits/{}/max-connections", encode(vhost.name()));
-    vhost.broker().change("PUT", &path, Some(json!({ "value": 1 }))).await;
+    vhost.limit_connections(Some(1)).await;
     second_connect_is_refused(&vhost.url()).await;
 }
 
@@ -39,7 +33,6 @@ async fn the_connection_limit_of_a_user_is_retryable() {
     let vhost = Vhost::fresh().await;
     let user = vhost.create_user("secret").await;
     vhost.permit(&user, ".*", ".*", ".*").await;
-    let path = format!("/api/user-limits/{}/max-connections", encode(&user));
-    vhost.broker().change("PUT", &path, Some(json!({ "value": 1 }))).await;
+    vhost.limit_connections_of(&user, Some(1)).await;
     second_connect_is_refused(&vhost.url_as(&user, "secret")).await;
 }

@@ -38,7 +38,7 @@ async fn amqplain_works_with_the_broker() {
     let connection = within("a connection", 10, connector.clone().connect()).await.unwrap();
     within("a channel", 10, connection.channel()).await.unwrap();
     let mechanism = crate::support::eventually("the API shows the mechanism", 15, async || {
-        vhost.connections().await.first().and_then(|c| c["auth_mechanism"].as_str().map(str::to_owned))
+        vhost.connections().await.first().and_then(|connection| connection.mechanism.clone())
     });
     assert_eq!(mechanism.await, "AMQPLAIN");
     let user = vhost.broker().user().to_owned();

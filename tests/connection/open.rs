@@ -120,10 +120,8 @@ async fn the_management_api_shows_the_connection_name() {
     let second = connect(format!("{}?name=orders", vhost.url())).await.unwrap();
     let names = eventually("the API shows two connections with a name", 10, async || {
         let connections = vhost.connections().await;
-        let names: Vec<_> = connections
-            .iter()
-            .filter_map(|connection| connection["user_provided_name"].as_str().map(str::to_owned))
-            .collect();
+        let names: Vec<_> =
+            connections.iter().filter_map(|connection| connection.client_name.clone()).collect();
         (names.len() == 2).then_some(names)
     })
     .await;

@@ -41,18 +41,11 @@ async fn special_characters_in_login_and_vhost_work() {
     }
     let broker = vhost.broker();
     for name in ["/", "//", "v/host", "@test", "ä ö", "-test", "%2f"].map(crate::support::unique) {
-        let path = format!("/api/vhosts/{}", encode(&name));
-        broker.change("PUT", &path, None).await;
-        let permissions = format!("/api/permissions/{}/{}", encode(&name), encode(broker.user()));
-        let all = serde_json::json!({ "configure": ".*", "write": ".*", "read": ".*" });
-        broker.change("PUT", &permissions, Some(all)).await;
-        let url = broker.url(&name);
+        let named = Vhost::named(broker, name.clone()).await;
+        let url = named.url();
         let declare = async { connect(url).await?.channel().await?.declare_queue("here").await.map(drop) };
-        let declared = within("a declare", 10, declare).await;
-        let queues = broker.api(&format!("/api/queues/{}", encode(&name))).await;
-        broker.change("DELETE", &path, None).await;
-        declared.unwrap();
-        assert_eq!(queues.as_array().map(Vec::len), Some(1), "{name}");
+        within("a declare", 10, declare).await.unwrap();
+        assert_eq!(named.queues().await.len(), 1, "{name}");
     }
 }
 
@@ -143,10 +136,8 @@ async fn topic_permissions_limit_the_keys_of_their_exchange() {
     oracle.declare_exchange("mine.direct", lapin::ExchangeKind::Direct).await;
     oracle.bind("theirs", "mine.x", "#").await;
     let user = vhost.users().pop().unwrap();
-    let path = format!("/api/topic-permissions/{}/{}", encode(vhost.name()), encode(&user));
     for exchange in ["mine.x", "mine.direct"] {
-        let limited = serde_json::json!({ "exchange": exchange, "write": "^w\\.", "read": "^r\\." });
-        vhost.broker().change("PUT", &path, Some(limited)).await;
+        vhost.permit_topics(&user, exchange, "^w\\.", "^r\\.").await;
     }
     let (refused, closed) = (ErrorKind::Refused, ErrorKind::ChannelClosed);
     assert_forbidden(&connection, closed, async |c| c.exchange("mine.x").publish("x", "r.1").await).await;
@@ -178,7 +169,7 @@ async fn deleting_a_user_closes_its_connections() {
         (!vhost.connections().await.is_empty()).then_some(())
     })
     .await;
-    vhost.broker().change("DELETE", &format!("/api/users/{user}"), None).await;
+    vhost.delete_user(&user).await;
     let error = within("the end", 15, connection.closed()).await.unwrap_err();
     let reason = error.close_reason().expect("the broker's reason");
     assert_eq!((error.kind(), reason.code), (ErrorKind::ConnectionClosed, 320));

@@ -22,7 +22,7 @@ async fn local_and_peer_address_are_those_of_the_socket() {
     let ports = eventually("the API shows the connection", 15, async || {
         let connections = vhost.connections().await;
         let connection = connections.first()?;
-        Some((connection["peer_port"].as_u64()?, connection["port"].as_u64()?))
+        Some((connection.client_port?, connection.broker_port?))
     });
     assert_eq!(ports.await, (local.port().into(), peer.port().into()));
     let ConnectionState::Open(opened) = connection.state() else { panic!("not open") };

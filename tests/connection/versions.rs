@@ -1,7 +1,7 @@
 //! What depends on the version of the broker, or on a permission of its operator.
 
 use crate::support::{
-    broker::{Broker, SecondNode, Vhost},
+    broker::{Broker, SecondNode, Setting, Vhost},
     within,
 };
 use actix_pika::{
@@ -15,11 +15,8 @@ async fn the_rules_are_those_of_the_broker_of_the_handshake() {
     let vhost = Vhost::fresh().await;
     let connection = within("connect", 10, connect(vhost.url())).await.unwrap();
     let ConnectionState::Open(opened) = connection.state() else { panic!("open") };
-    let overview = vhost.broker().api("/api/overview").await;
-    assert_eq!(
-        (opened.product(), opened.version()),
-        (Some("RabbitMQ"), overview["rabbitmq_version"].as_str())
-    );
+    let version = vhost.broker().full_version().await;
+    assert_eq!((opened.product(), opened.version()), (Some("RabbitMQ"), Some(&*version)));
     let rules = connection.rules().expect("rules of a RabbitMQ");
     assert_eq!(opened.rules(), Some(rules));
     let line = vhost.broker().line().await;
@@ -41,7 +38,7 @@ async fn a_transient_queue_that_the_operator_denies_is_explained() {
         let mut node = SecondNode::start().await;
         let denied = node.broker().line().await.has_permissions();
         if denied {
-            node.configure(&["deprecated_features.permit.transient_nonexcl_queues = false"]).await;
+            node.configure(&[Setting::PermitTransientQueues(false)]).await;
         }
         let vhost = Vhost::fresh_on(node.broker()).await;
         let connection = connect(vhost.url()).await.unwrap();
@@ -75,7 +72,7 @@ async fn a_frame_max_below_that_of_the_line_is_named() {
     let test = async {
         let mut node = SecondNode::start().await;
         let least = node.broker().line().await.least_frame_max();
-        node.configure(&["frame_max = 4096"]).await;
+        node.configure(&[Setting::FrameMax(4096)]).await;
         let vhost = Vhost::fresh_on(node.broker()).await;
         let connected = Connector::new(&vhost.url()).unwrap().connect().await;
         if least == 4096 {

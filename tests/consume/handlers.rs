@@ -118,7 +118,7 @@ async fn generated_tags_are_unique_and_short() {
         let consumers = vhost.consumers("jobs").await;
         (consumers.len() == 300).then_some(consumers)
     });
-    let shown = shown.await.iter().map(|one| one["consumer_tag"].as_str().unwrap().to_owned()).collect();
+    let shown = shown.await.into_iter().map(|one| one.tag).collect();
     assert_eq!(tags, shown);
 }
 

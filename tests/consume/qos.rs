@@ -1,7 +1,7 @@
 //! Prefetch: per consumer and global, and the local limit of `no_ack` consumers.
 
 use super::numbers;
-use crate::support::broker::{Broker, SecondNode};
+use crate::support::broker::{Broker, SecondNode, Setting};
 use crate::support::oracle::Oracle;
 use crate::support::recorded_connection::RecordedConnection;
 use crate::support::{eventually, modes::Bench, take, within};
@@ -329,12 +329,12 @@ async fn a_shared_prefetch_depends_on_the_permission_of_the_operator() {
         let mut node = SecondNode::start().await;
         let line = node.broker().line().await;
         let (permit, kept) = match (line.has_permissions(), line.shares_prefetch()) {
-            (true, true) => (Some("deprecated_features.permit.global_qos = false"), false),
-            (true, false) => (Some("deprecated_features.permit.global_qos = true"), true),
+            (true, true) => (Some(false), false),
+            (true, false) => (Some(true), true),
             (false, _) => (None, true),
         };
         if let Some(permit) = permit {
-            node.configure(&[permit]).await;
+            node.configure(&[Setting::PermitGlobalQos(permit)]).await;
         }
         if kept {
             for run in 0..3 {

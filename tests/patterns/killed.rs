@@ -104,7 +104,7 @@ impl Killed {
             "relay" => self.oracle.wait_for_count("done", 1).await,
             _ => {
                 // The copy has gone through its step.
-                let both = async || (self.vhost.queue("jobs").await?["messages"] == 2).then_some(());
+                let both = async || (self.vhost.queue_depth("jobs").await? == 2).then_some(());
                 eventually("the job and its copy", 30, both).await;
             }
         }
@@ -114,7 +114,7 @@ impl Killed {
     async fn until_idle(&self) {
         let idle = async || {
             for queue in ["jobs", "jobs.retry.200"] {
-                if self.vhost.queue(queue).await?["messages"].as_u64()? > 0 {
+                if self.vhost.queue_depth(queue).await? > 0 {
                     return None;
                 }
             }

@@ -29,10 +29,12 @@ async fn a_job_queue_is_declared_with_its_ladder() {
     assert_eq!(mail.name(), "mail");
     let mut declared = Vec::new();
     for queue in bench.vhost.queues().await {
-        let of = |key: &str| queue["arguments"][key].to_string().replace('"', "");
+        let of = |key: &str| {
+            queue.arguments.get(key).map_or("null".into(), |value| value.to_string().replace('"', ""))
+        };
         let strategy = (of("x-dead-letter-strategy"), of("x-overflow"));
-        assert_eq!(queue["type"].to_string(), "\"quorum\"");
-        let name = queue["name"].to_string().replace('"', "");
+        assert_eq!(queue.kind, "quorum");
+        let name = queue.name.clone();
         assert!(
             name == "mail.dead" || strategy == ("at-least-once".into(), "reject-publish".into()),
             "{name}"
@@ -61,8 +63,8 @@ async fn a_job_queue_is_declared_with_its_ladder() {
 async fn a_classic_job_queue_has_classic_steps() {
     let bench = Bench::open(true).await;
     let mail = jobs(&bench.channel, &Retry::ladder(&millis(&[100])).classic().dead_letters("failed")).await;
-    let types: Vec<_> = bench.vhost.queues().await.iter().map(|queue| queue["type"].to_string()).collect();
-    assert_eq!(types, ["\"classic\""; 3]);
+    let types: Vec<_> = bench.vhost.queues().await.into_iter().map(|queue| queue.kind).collect();
+    assert_eq!(types, ["classic"; 3]);
     bench.channel.default_exchange().publish("x", "mail.retry.100").await.unwrap();
     let returned = get_message(&mail).await;
     returned.reject(false).unwrap();

@@ -113,16 +113,6 @@ async fn the_largest_body_is_intact() {
 async fn a_body_over_the_brokers_limit_closes_its_channel() {
     let node = SecondNode::start().await;
     let vhost = Vhost::fresh_on(node.broker()).await;
-    // Before 4.0 a channel keeps the limit from when it was opened. Since 4.0 the current limit counts, kept elsewhere.
-    let global = node.broker().version().await >= (4, 0);
-    let set_limit = async |bytes: usize| {
-        let command = if global {
-            format!("persistent_term:put(max_message_size, {bytes}).")
-        } else {
-            format!("application:set_env(rabbit, max_message_size, {bytes}).")
-        };
-        node.broker().eval(&command).await;
-    };
     let test = async {
         let connection = connect(vhost.url()).await.unwrap();
         let (one, other) = (connection.channel().await.unwrap(), connection.channel().await.unwrap());
@@ -140,11 +130,11 @@ async fn a_body_over_the_brokers_limit_closes_its_channel() {
         assert_eq!(other.queue("q").purge().await.unwrap(), 2);
         connection.close().await.unwrap();
     };
-    set_limit(1000).await;
+    node.limit_bodies(1000).await;
     // Resets the limit for the next test, even if this one fails.
     let test = std::panic::AssertUnwindSafe(test).catch_unwind();
     let result = tokio::time::timeout(Duration::from_secs(30), test).await;
-    set_limit(node.broker().largest_body().await).await;
+    node.limit_bodies(node.broker().largest_body().await).await;
     if let Err(panic) = result.expect("the test takes at most 30 s") {
         std::panic::resume_unwind(panic);
     }

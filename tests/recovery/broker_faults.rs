@@ -169,12 +169,7 @@ async fn a_booting_broker_is_retried_until_it_replies() {
 async fn a_late_delivery_costs_its_channel_or_its_consumer_for_a_moment() {
     let node = SecondNode::start().await;
     let closes_channel = node.broker().line().await.late_settle_closes_channel();
-    let set = async |name: &str, millis: u32| {
-        let command = format!("application:set_env(rabbit, {name}, {millis}).");
-        node.broker().eval(&command).await;
-    };
-    set("channel_tick_interval", 200).await;
-    set("consumer_timeout", 500).await;
+    node.set_consumer_timeout(Duration::from_millis(500)).await;
     let robust =
         RobustConnection::connect_to(Vhost::fresh_on(node.broker()).await, |connector| connector).await;
     let channel = robust.channel().await;
@@ -185,7 +180,7 @@ async fn a_late_delivery_costs_its_channel_or_its_consumer_for_a_moment() {
     let slow = channel.declare_queue(slow).await.unwrap();
     if closes_channel {
         // A channel reads the timeout when it is opened.
-        set("consumer_timeout", 1_800_000).await;
+        node.set_consumer_timeout(Duration::from_secs(1_800)).await;
     }
     let (mut probe, mut classic_probe) = (Probe::<Delivery>::start(), Probe::<Delivery>::start());
     let consumer = slow.consume_with(Consume::new().tag("slow"), probe.recipient()).await.unwrap();
@@ -222,8 +217,7 @@ async fn a_late_delivery_costs_its_channel_or_its_consumer_for_a_moment() {
     let oracle = within("the oracle", 10, Oracle::connect(&robust.vhost.url())).await;
     oracle.wait_for_count("slow", 0).await;
     oracle.wait_for_count("classic", 0).await;
-    set("channel_tick_interval", 60_000).await;
-    set("consumer_timeout", 1_800_000).await;
+    node.reset_consumer_timeout().await;
 }
 
 /// NET-08, HB: the connection to a paused node is lost after two heartbeats without data, and recovers when the node is

@@ -154,11 +154,11 @@ async fn transient_entities_are_redeclared_after_a_restart() {
     }
     let exchanges = robust.vhost.exchanges().await;
     let bindings = robust.vhost.bindings().await;
-    let exists = exchanges.iter().any(|exchange| exchange["name"] == "gone");
-    let is_bound = bindings.iter().any(|binding| binding["source"] == "gone");
+    let exists = exchanges.iter().any(|exchange| exchange.name == "gone");
+    let is_bound = bindings.iter().any(|binding| binding.source == "gone");
     let deleted = node.broker().line().await.restart_deletes_transient_exchanges();
     assert_eq!((exists, is_bound), (!deleted, !deleted), "{bindings:?}");
     assert!(robust.vhost.queue("gone").await.is_none());
-    assert!(bindings.iter().any(|binding| binding["source"] == "transient"));
+    assert!(bindings.iter().any(|binding| binding.source == "transient"));
     within("close", 10, robust.connection.close()).await.unwrap();
 }

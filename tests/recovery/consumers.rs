@@ -10,6 +10,7 @@ use actix_pika::{
 use futures_util::{FutureExt, StreamExt, future::join_all};
 
 use crate::support::{
+    broker::ConsumerInfo,
     eventually,
     proxy::{Cut, Direction},
     robust_connection::RobustConnection,
@@ -44,7 +45,7 @@ async fn a_thousand_consumers_recover() {
     }
     let at_broker = async || {
         let consumers = robust.vhost.consumers("jobs").await;
-        let tag = |c: &serde_json::Value| c["consumer_tag"].as_str().unwrap().to_owned();
+        let tag = |consumer: &ConsumerInfo| consumer.tag.clone();
         (consumers.len() == 1000).then(|| consumers.iter().map(tag).collect::<BTreeSet<_>>())
     };
     assert_eq!(eventually("a thousand consumers", 40, at_broker).await, tags);
@@ -99,12 +100,12 @@ async fn consumers_keep_their_options() {
     {
         let one = async || Some(robust.vhost.consumers(queue).await).filter(|consumers| consumers.len() == 1);
         let consumer = eventually("the consumer", 15, one).await.remove(0);
-        assert_eq!(consumer["consumer_tag"], tag);
-        assert_eq!(consumer["exclusive"], exclusive);
-        assert_eq!(consumer["ack_required"], ack);
+        assert_eq!(consumer.tag, tag);
+        assert_eq!(consumer.exclusive, exclusive);
+        assert_eq!(consumer.needs_ack, ack);
         if ack {
-            assert_eq!(consumer["prefetch_count"], prefetch);
-            assert_eq!(consumer["arguments"]["x-priority"], 9);
+            assert_eq!(consumer.prefetch, prefetch);
+            assert_eq!(consumer.arguments.get("x-priority"), Some(&9i64.into()));
         }
     }
 }

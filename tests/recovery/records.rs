@@ -220,6 +220,6 @@ async fn each_channel_keeps_its_prefetch() {
     }
     let both = async || Some(robust.vhost.consumers("jobs").await).filter(|consumers| consumers.len() == 2);
     for consumer in eventually("both consumers", 15, both).await {
-        assert_eq!(consumer["consumer_tag"], consumer["prefetch_count"].to_string());
+        assert_eq!(consumer.tag, consumer.prefetch.to_string());
     }
 }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::support::{
-    broker::{Vhost, encode},
+    broker::Vhost,
     eventually,
     proxy::{Cut, Proxy},
     robust_connection::RobustConnection,
@@ -26,8 +24,7 @@ async fn a_limit_of_connections_is_waited_out() {
     let queue = channel.declare_queue("jobs").await.unwrap();
     let mut probe = Probe::<Delivery>::start();
     queue.consume(probe.recipient()).await.unwrap();
-    let path = format!("/api/vhost-limits/{}/max-connections", encode(robust.vhost.name()));
-    robust.vhost.broker().change("PUT", &path, Some(json!({ "value": 1 }))).await;
+    robust.vhost.limit_connections(Some(1)).await;
     robust.disconnect().await;
     let url = robust.vhost.url();
     let other = eventually("the free place", 20, async || connect(url.as_str()).await.ok()).await;

@@ -7,11 +7,7 @@ use actix_pika::{
 use futures_util::future::join_all;
 
 use crate::support::{
-    broker::{Vhost, encode},
-    eventually,
-    oracle::Oracle,
-    robust_connection::RobustConnection,
-    within,
+    broker::Vhost, eventually, oracle::Oracle, robust_connection::RobustConnection, within,
 };
 
 /// Counts how often a channel was reopened since the last time.
@@ -47,9 +43,7 @@ async fn limited_to_topics() -> (Vhost, Connection) {
     let user = vhost.create_user("secret").await;
     vhost.permit(&user, ".*", ".*", ".*").await;
     Oracle::connect(&vhost.url()).await.declare_exchange("topics", lapin::ExchangeKind::Topic).await;
-    let path = format!("/api/topic-permissions/{}/{}", encode(vhost.name()), encode(&user));
-    let limited = serde_json::json!({ "exchange": "topics", "write": "^w\\.", "read": ".*" });
-    vhost.broker().change("PUT", &path, Some(limited)).await;
+    vhost.permit_topics(&user, "topics", "^w\\.", ".*").await;
     let connector = Connector::new(&vhost.url_as(&user, "secret")).unwrap().recovery(Recovery::default());
     let connection = within("connect", 10, connector.connect()).await.unwrap();
     (vhost, connection)

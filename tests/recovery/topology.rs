@@ -71,7 +71,8 @@ async fn reconnects_use_the_name_and_all_addresses() {
     assert_eq!(working.accepted_count(), 3);
     let named = async || {
         let connections = vhost.connections().await;
-        let names = connections.iter().filter(|c| c["user_provided_name"] == name.as_str()).count();
+        let names =
+            connections.iter().filter(|connection| connection.client_name.as_ref() == Some(&name)).count();
         (names == 1).then_some(())
     };
     eventually("the name", 15, named).await;

@@ -18,7 +18,7 @@ use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::support::{
-    broker::{Broker, SecondNode, Vhost},
+    broker::{Broker, SecondNode, Setting, Vhost},
     eventually,
     oracle::Oracle,
     proxy::{Cut, Proxy},
@@ -114,7 +114,7 @@ async fn connect_where_prefetch_is_shared() -> (Option<SecondNode>, RobustConnec
         return (None, RobustConnection::connect().await);
     }
     let mut node = SecondNode::start().await;
-    node.configure(&["deprecated_features.permit.global_qos = true"]).await;
+    node.configure(&[Setting::PermitGlobalQos(true)]).await;
     let vhost = Vhost::fresh_on(node.broker()).await;
     (Some(node), RobustConnection::connect_to(vhost, |connector| connector).await)
 }

@@ -10,10 +10,9 @@ use actix_pika::{
     testing::Probe,
 };
 use futures_util::{FutureExt, StreamExt};
-use serde_json::json;
 
 use crate::support::{
-    broker::{Vhost, encode},
+    broker::Vhost,
     eventually,
     oracle::Oracle,
     proxy::{Cut, Proxy},
@@ -22,11 +21,10 @@ use crate::support::{
 };
 
 /// A connection of a user that may have this many channels, and the proxy between.
-async fn connect_limited(vhost: &Vhost, channels: u16) -> (Connection, Proxy) {
+async fn connect_limited(vhost: &Vhost, channels: u32) -> (Connection, Proxy) {
     let user = vhost.create_user("secret").await;
     vhost.permit(&user, ".*", ".*", ".*").await;
-    let path = format!("/api/user-limits/{}/max-channels", encode(&user));
-    vhost.broker().change("PUT", &path, Some(json!({ "value": channels }))).await;
+    vhost.limit_channels_of(&user, channels).await;
     let proxy = Proxy::to(&vhost.broker().address());
     let url = proxy.url(&vhost.url_as(&user, "secret"));
     let connector = Connector::new(&url).unwrap().recovery(Recovery::fixed(Duration::from_millis(200)));

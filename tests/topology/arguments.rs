@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use crate::support::oracle::Oracle;
+use crate::support::{broker::normal, oracle::Oracle};
 use actix_pika::{
     Consume, DeclareExchange, DeclareQueue, ErrorKind, Publishing,
-    message::{BindExchange, BindQueue, Table, UnbindQueue},
+    message::{BindExchange, BindQueue, Table, UnbindQueue, Value},
     options::{DeadLetterStrategy, DelayedRetry, LeaderLocator, Overflow, QueueType},
 };
-use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Returns the arguments of a queue from the management API.
-async fn arguments(bench: &crate::support::modes::Bench, queue: &str) -> Value {
-    let info = crate::support::eventually("the API shows the queue", 10, || bench.vhost.queue(queue)).await;
-    info["arguments"].clone()
+/// Returns the arguments of a queue as the broker shows them.
+async fn arguments(bench: &crate::support::modes::Bench, queue: &str) -> Table {
+    crate::support::eventually("the API shows the queue", 10, || bench.vhost.queue(queue)).await.arguments
+}
+
+/// Returns a table in the form in which the broker shows it.
+fn table<const N: usize>(arguments: [(&str, Value); N]) -> Table {
+    normal(&arguments.into_iter().collect())
 }
 
 crate::modes! {
@@ -34,12 +37,12 @@ crate::modes! {
             .single_active_consumer(true)
             .lazy(true);
         bench.channel.declare_queue(declare).await.unwrap();
-        let expected = json!({
-            "x-queue-type": "classic", "x-message-ttl": 60_000, "x-expires": 3_600_000, "x-max-length": 10,
-            "x-max-length-bytes": 1u64 << 33, "x-overflow": "reject-publish-dlx", "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": "graveyard", "x-max-priority": 5, "x-single-active-consumer": true,
-            "x-queue-mode": "lazy",
-        });
+        let expected = table([
+            ("x-queue-type", "classic".into()), ("x-message-ttl", 60_000.into()), ("x-expires", 3_600_000.into()), ("x-max-length", 10.into()),
+            ("x-max-length-bytes", (1i64 << 33).into()), ("x-overflow", "reject-publish-dlx".into()), ("x-dead-letter-exchange", "".into()),
+            ("x-dead-letter-routing-key", "graveyard".into()), ("x-max-priority", 5.into()), ("x-single-active-consumer", true.into()),
+            ("x-queue-mode", "lazy".into()),
+        ]);
         assert_eq!(arguments(&bench, "q").await, expected);
     }
 
@@ -57,17 +60,17 @@ crate::modes! {
         bench.channel.declare_queue(quorum).await.unwrap();
         let stream = DeclareQueue::new("log").durable(false).stream().max_age(7200 * SECOND).max_segment_size(1 << 20);
         bench.channel.declare_queue(stream.max_length_bytes(1 << 30)).await.unwrap();
-        let expected = json!({
-            "x-queue-type": "quorum", "x-delivery-limit": 3, "x-dead-letter-exchange": "amq.fanout",
-            "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish",
-            "x-queue-leader-locator": "client-local", "x-delayed-retry-type": "failed", "x-delayed-retry-min": 1000,
-            "x-delayed-retry-max": 60_000,
-        });
+        let expected = table([
+            ("x-queue-type", "quorum".into()), ("x-delivery-limit", 3.into()), ("x-dead-letter-exchange", "amq.fanout".into()),
+            ("x-dead-letter-strategy", "at-least-once".into()), ("x-overflow", "reject-publish".into()),
+            ("x-queue-leader-locator", "client-local".into()), ("x-delayed-retry-type", "failed".into()), ("x-delayed-retry-min", 1000.into()),
+            ("x-delayed-retry-max", 60_000.into()),
+        ]);
         assert_eq!(arguments(&bench, "votes").await, expected);
-        let expected = json!({
-            "x-queue-type": "stream", "x-max-age": "7200s", "x-stream-max-segment-size-bytes": 1 << 20,
-            "x-max-length-bytes": 1 << 30,
-        });
+        let expected = table([
+            ("x-queue-type", "stream".into()), ("x-max-age", "7200s".into()), ("x-stream-max-segment-size-bytes", (1i64 << 20).into()),
+            ("x-max-length-bytes", (1i64 << 30).into()),
+        ]);
         assert_eq!(arguments(&bench, "log").await, expected);
     }
 
@@ -75,13 +78,13 @@ crate::modes! {
     async fn every_method_accepts_a_table_of_arguments(bench: Bench) {
         let channel = &bench.channel;
         let deep = Table::new().with("deep", vec![actix_pika::message::Value::from(1), "a".into()]);
-        let table = Table::new().with("x-max-length", 7i64).with("x-my-own", deep);
-        let declare = DeclareQueue::new("q").max_length(1).arguments(table).message_ttl(SECOND);
+        let given = Table::new().with("x-max-length", 7i64).with("x-my-own", deep.clone());
+        let declare = DeclareQueue::new("q").max_length(1).arguments(given).message_ttl(SECOND);
         let queue = channel.declare_queue(declare).await.unwrap();
-        let mut expected = json!({ "x-max-length": 7, "x-my-own": { "deep": [1, "a"] }, "x-message-ttl": 1000 });
+        let mut expected = table([("x-max-length", 7.into()), ("x-my-own", Value::Table(deep)), ("x-message-ttl", 1000.into())]);
         // Since 4.0 every vhost has a default queue type, which the API shows if none was given.
         if bench.vhost.broker().version().await >= (4, 0) {
-            expected["x-queue-type"] = "classic".into();
+            expected = normal(&expected.with("x-queue-type", "classic"));
         }
         assert_eq!(arguments(&bench, "q").await, expected);
 
@@ -89,22 +92,22 @@ crate::modes! {
         channel.declare_exchange(DeclareExchange::headers("e").arguments(arguments_of_binding())).await.unwrap();
         queue.bind_with(BindQueue::new("q", "e", "").arguments(arguments_of_binding()).argument("m", true)).await.unwrap();
         channel.exchange("amq.fanout").bind_with(BindExchange::new("amq.fanout", "e", "").arguments(arguments_of_binding())).await.unwrap();
-        let mut bound: Vec<_> = bench.vhost.bindings().await.into_iter().filter(|b| b["source"] == "e").collect();
-        bound.sort_by_key(|binding| binding["destination"].to_string());
-        let shown: Vec<_> = bound.iter().map(|binding| &binding["arguments"]).collect();
-        assert_eq!(shown, [&json!({ "x-match": "all", "n": 5 }), &json!({ "x-match": "all", "n": 5, "m": true })]);
+        let mut bound: Vec<_> = bench.vhost.bindings().await.into_iter().filter(|b| b.source == "e").collect();
+        bound.sort_by_key(|binding| binding.destination.clone());
+        let shown: Vec<_> = bound.into_iter().map(|binding| binding.arguments).collect();
+        assert_eq!(shown, [table([ ("x-match", "all".into()), ("n", 5.into())]), table([ ("x-match", "all".into()), ("n", 5.into()), ("m", true.into()) ])]);
         channel.exchange("e").publish(Publishing::new("x").header("n", 5).header("m", true), "").await.unwrap();
         assert_eq!(queue.purge().await.unwrap(), 1);
         queue.unbind_with(UnbindQueue::new("q", "e", "").argument("m", true).arguments(arguments_of_binding())).await.unwrap();
-        let left = bench.vhost.bindings().await.into_iter().filter(|b| b["source"] == "e").count();
+        let left = bench.vhost.bindings().await.into_iter().filter(|b| b.source == "e").count();
         assert_eq!(left, 1);
 
         let options = Consume::new().arguments(Table::new().with("x-priority", 3).with("x-my-own", "y"));
         let _deliveries = queue.deliveries_with(options).await.unwrap();
         let shown = crate::support::eventually("the API shows the consumer", 10, async || {
-            bench.vhost.consumers("q").await.first().map(|consumer| consumer["arguments"].clone())
+            bench.vhost.consumers("q").await.first().map(|consumer| consumer.arguments.clone())
         });
-        assert_eq!(shown.await, json!({ "x-priority": 3, "x-my-own": "y" }));
+        assert_eq!(shown.await, table([ ("x-priority", 3.into()), ("x-my-own", "y".into()) ]));
     }
 
     /// TOP-35: `drop-head` with a dead-letter exchange, and `reject-publish`.

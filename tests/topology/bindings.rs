@@ -157,7 +157,7 @@ crate::modes! {
             queue.bind_with(bind(color)).await.unwrap();
         }
         let bindings = bench.vhost.bindings().await;
-        assert_eq!(bindings.iter().filter(|b| b["source"] == "ex").count(), 2, "{bindings:?}");
+        assert_eq!(bindings.iter().filter(|b| b.source == "ex").count(), 2, "{bindings:?}");
         let unbind = UnbindQueue::new("q", "ex", "key").argument("x-match", "all").argument("color", "red");
         queue.unbind_with(unbind).await.unwrap();
         let probe = bench.connection.channel().await.unwrap().exchange("ex");

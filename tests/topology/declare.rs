@@ -116,8 +116,8 @@ crate::modes! {
             channel.declare_exchange(DeclareExchange::new(kind, kind)).await.unwrap();
             let custom = DeclareExchange::new(kind, ExchangeKind::Custom(kind.into()));
             channel.declare_exchange(custom).await.unwrap();
-            let shown = bench.vhost.exchanges().await.into_iter().find(|exchange| exchange["name"] == kind);
-            assert_eq!(shown.expect("the exchange")["type"], kind);
+            let shown = bench.vhost.exchanges().await.into_iter().find(|exchange| exchange.name == kind);
+            assert_eq!(shown.expect("the exchange").kind, kind);
             let other = if kind == "topic" { ExchangeKind::Fanout } else { ExchangeKind::Topic };
             let differs = channel.declare_exchange(DeclareExchange::new(kind, other)).await;
             let error = assert_refused(&channel, differs, 406, "exchange.declare").await;

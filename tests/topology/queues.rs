@@ -58,10 +58,10 @@ crate::modes! {
         let error = probe.exchange("ex").publish("x", "unbound").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unroutable);
         let queues = bench.vhost.queues().await;
-        let mut names: Vec<_> = queues.iter().map(|queue| queue["name"].as_str().unwrap()).collect();
+        let mut names: Vec<_> = queues.iter().map(|queue| &*queue.name).collect();
         names.sort_unstable();
         assert_eq!(names, ["last", "q"]);
-        assert!(bench.vhost.exchanges().await.iter().all(|exchange| exchange["name"] != "short-lived"));
+        assert!(bench.vhost.exchanges().await.iter().all(|exchange| exchange.name != "short-lived"));
     }
 
     /// TOP-24: the next call fails because the channel is closed, not because it was refused. The refused call was sent
@@ -371,9 +371,9 @@ crate::modes! {
         }
         let _low = queue.deliveries_with(Consume::new().priority(-1)).await.unwrap();
         let arguments = eventually("the API shows the consumer", 10, async || {
-            bench.vhost.consumers("q").await.first().map(|consumer| consumer["arguments"].clone())
+            bench.vhost.consumers("q").await.first().map(|consumer| consumer.arguments.clone())
         });
-        assert_eq!(arguments.await["x-priority"], -1);
+        assert_eq!(arguments.await.get("x-priority"), Some(&(-1i64).into()));
     }
 
     /// CNS-17: when it is deleted on the channel of the consumers.

@@ -175,8 +175,8 @@ crate::modes! {
         assert_eq!(message.body(), b"body");
         message.ack().unwrap();
         let bindings = bench.vhost.bindings().await;
-        let binding = bindings.iter().find(|binding| binding["source"] == "amq.direct").expect("the binding");
-        assert_eq!((&binding["destination"], &binding["routing_key"]), (&"q".into(), &"q".into()));
+        let binding = bindings.iter().find(|binding| binding.source == "amq.direct").expect("the binding");
+        assert_eq!((&*binding.destination, &*binding.routing_key), ("q", "q"));
         bench.channel.default_exchange().publish("again", "q").await.unwrap();
         assert_eq!(unnamed.purge().await.unwrap(), 1);
         let mut deliveries = unnamed.deliveries().await.unwrap();

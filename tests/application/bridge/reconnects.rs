@@ -45,9 +45,9 @@ async fn a_reconnect_is_told_and_survived() {
     assert_eq!(second, message("prices.at", 3));
     eventually("the bindings", 10, async || {
         let bindings = setup.vhost.bindings().await;
-        let mut keys: Vec<_> = bindings.iter().filter(|one| one["source"] == "amq.topic").collect();
-        keys.sort_by_key(|one| one["routing_key"].to_string());
-        let keys: Vec<_> = keys.into_iter().map(|one| one["routing_key"].as_str().unwrap()).collect();
+        let mut keys: Vec<_> = bindings.iter().filter(|one| one.source == "amq.topic").collect();
+        keys.sort_by_key(|one| one.routing_key.clone());
+        let keys: Vec<_> = keys.into_iter().map(|one| &*one.routing_key).collect();
         (keys == ["orders.#", "orders.at", "prices.#"]).then_some(())
     })
     .await;

@@ -110,7 +110,7 @@ impl Rig {
     pub async fn finish(&mut self) {
         let process = self.start(ALL);
         self.until_done().await;
-        let idle = async || (self.vhost.queue("orders").await?["messages"] == 0).then_some(());
+        let idle = async || (self.vhost.queue_depth("orders").await? == 0).then_some(());
         eventually("nothing to do", 60, idle).await;
         drop(process);
         assert_eq!(self.shop.count("orders").await, self.orders);

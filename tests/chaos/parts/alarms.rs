@@ -8,7 +8,7 @@ use crate::{
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    support::broker::{SecondNode, Vhost},
+    support::broker::{Alarm, SecondNode, Vhost},
     traffic::{Traffic, TrafficConfig},
 };
 
@@ -21,17 +21,13 @@ pub async fn run(row: &mut Row, plan: &Plan) {
     let duration = plan.pick(Duration::from_secs(5), Duration::from_millis(200));
     let config = TrafficConfig::new(row.messages, plan.random(row.part).u64(..));
     let connector = || Connector::new(&vhost.url()).expect("a URL");
-    let watermark = async |fraction: &str| {
-        node.broker().rabbitmqctl(&["-q", "set_vm_memory_high_watermark", fraction]).await;
-    };
     let mut traffic = Traffic::start(leaks, connector, config).await;
     for n in 0..row.faults {
-        watermark("0").await;
+        node.alarm(Alarm::Memory).await;
         traffic.allow_share(2 * n + 1, 2 * row.faults);
         let history = traffic.publishing.wait_for("blocked", 60, |history| history.blocked > n).await;
         tokio::time::sleep(duration).await;
-        // As in scripts/broker.sh.
-        watermark("0.6").await;
+        node.end_alarm(Alarm::Memory).await;
         let since = Instant::now();
         let blocked = history.blocked;
         traffic.publishing.wait_for("unblocked", 60, |history| history.unblocked == blocked).await;

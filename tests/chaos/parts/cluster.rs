@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub async fn run(row: &mut Row, plan: &Plan) {
-    let cluster = Cluster::start().await;
+    let Some(cluster) = Cluster::start().await else { return };
     let leaks = Leaks::snapshot();
     let vhost = Vhost::fresh_on(cluster.node(1)).await;
     row.messages = plan.pick(100_000, 2_000);

@@ -15,17 +15,17 @@ use actix_pika::{
 };
 use actix_rt::task::JoinHandle;
 use futures_util::StreamExt;
-use serde_json::json;
+use lapin::{
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
 use tokio::sync::watch;
 
 use crate::{
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    support::{
-        broker::{Vhost, encode},
-        eventually, within,
-    },
+    support::{broker::Vhost, eventually, oracle::Oracle, within},
     traffic::{Traffic, TrafficConfig, WINDOW},
 };
 
@@ -58,13 +58,13 @@ pub async fn run(row: &mut Row, plan: &Plan) {
         };
         disappearances += u64::from(own) + u64::from(foreign);
         if own {
-            delete(&vhost, "exchanges", OWN).await;
+            vhost.delete_exchange(OWN).await;
         }
         if queue {
-            delete(&vhost, "queues", OWN).await;
+            vhost.delete_queue(OWN).await;
         }
         if foreign {
-            delete(&vhost, "exchanges", FOREIGN).await;
+            vhost.delete_exchange(FOREIGN).await;
             let pause = random.u64(..3_000);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             declare_foreign(&vhost).await;
@@ -84,18 +84,14 @@ pub async fn run(row: &mut Row, plan: &Plan) {
     }
 }
 
-async fn delete(vhost: &Vhost, kind: &str, name: &str) {
-    vhost.broker().change("DELETE", &format!("/api/{kind}/{}/{name}", encode(vhost.name())), None).await;
-}
-
 async fn declare_foreign(vhost: &Vhost) {
-    let (broker, vhost) = (vhost.broker(), encode(vhost.name()));
-    let exchange = json!({ "type": "fanout", "durable": true });
-    broker.change("PUT", &format!("/api/exchanges/{vhost}/{FOREIGN}"), Some(exchange)).await;
-    let queue = json!({ "durable": true, "arguments": { "x-max-length": 10 } });
-    broker.change("PUT", &format!("/api/queues/{vhost}/{FOREIGN}"), Some(queue)).await;
-    let binding = json!({ "routing_key": "" });
-    broker.change("POST", &format!("/api/bindings/{vhost}/e/{FOREIGN}/q/{FOREIGN}"), Some(binding)).await;
+    let oracle = Oracle::connect(&vhost.url()).await;
+    oracle.declare_exchange(FOREIGN, lapin::ExchangeKind::Fanout).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(10));
+    oracle.declare_queue_with(FOREIGN, QueueDeclareOptions::durable(), arguments).await;
+    oracle.bind(FOREIGN, FOREIGN, "").await;
+    oracle.close().await;
 }
 
 /// What is deleted, and the tasks that use it.
@@ -212,17 +208,10 @@ async fn acknowledge(mut deliveries: DeliveryStream, _channel: Channel, delivere
 
 /// Returns one line for each exchange, queue, binding and consumer.
 async fn list(vhost: &Vhost) -> BTreeSet<String> {
-    let lists = [
-        ("exchange", vhost.exchanges().await, ["name", "type", "durable"]),
-        ("queue", vhost.queues().await, ["name", "type", "durable"]),
-        ("binding", vhost.bindings().await, ["source", "destination", "routing_key"]),
-        ("consumer", vhost.all_consumers().await, ["consumer_tag", "prefetch_count", "ack_required"]),
-    ];
-    let line = |kind: &str, one: &serde_json::Value, fields: &[&str]| {
-        fields.iter().fold(kind.to_owned(), |line, field| format!("{line} {}", one[*field]))
-    };
-    lists
-        .iter()
-        .flat_map(|(kind, list, fields)| list.iter().map(|one| line(kind, one, &fields[..])))
-        .collect()
+    let mut lines = BTreeSet::new();
+    lines.extend(vhost.exchanges().await.iter().map(|one| format!("{one:?}")));
+    lines.extend(vhost.queues().await.into_iter().map(|one| format!("{:?}", one.declared())));
+    lines.extend(vhost.bindings().await.iter().map(|one| format!("{one:?}")));
+    lines.extend(vhost.all_consumers().await.iter().map(|one| format!("{one:?}")));
+    lines
 }

@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use actix_pika::Connector;
-use serde_json::json;
 
 use super::closes::close_one;
 use crate::{
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    support::broker::{Vhost, encode},
+    support::broker::Vhost,
     traffic::{Traffic, TrafficConfig},
 };
 
@@ -30,14 +29,14 @@ pub async fn run(row: &mut Row, plan: &Plan) {
     let mut traffic = Traffic::start(leaks, connector, config).await;
     for n in 0..row.faults {
         traffic.allow_share(2 * n + 1, 2 * row.faults);
-        let limit = if random.bool() {
-            format!("/api/vhost-limits/{}/max-connections", encode(vhost.name()))
-        } else {
-            format!("/api/user-limits/{}/max-connections", encode(&user))
+        let of_vhost = random.bool();
+        let limit = async |value| match of_vhost {
+            true => vhost.limit_connections(value).await,
+            false => vhost.limit_connections_of(&user, value).await,
         };
         // One of the two connections, or none, may be opened again.
-        let value = random.u8(..2);
-        vhost.broker().change("PUT", &limit, Some(json!({ "value": value }))).await;
+        let value = random.u32(..2);
+        limit(Some(value)).await;
         let losses = traffic.losses();
         let reason = format!("limit {n}");
         close_one(&vhost, &traffic.publishing, &reason).await;
@@ -45,7 +44,7 @@ pub async fn run(row: &mut Row, plan: &Plan) {
         traffic.wait_for_loss(losses).await;
         let hold = if plan.full && n == 0 { LONG } else { Duration::from_millis(random.u64(..3_000)) };
         tokio::time::sleep(hold).await;
-        vhost.broker().change("DELETE", &limit, None).await;
+        limit(None).await;
         traffic.wait_for_flow(Instant::now(), 2 * n + 2, 2 * row.faults).await;
     }
     traffic.finish(row).await;

@@ -11,7 +11,6 @@ use actix_pika::{
     message::{BindQueue, DeleteExchange, UnbindQueue},
     testing::GetRecordCounts,
 };
-use serde_json::Value;
 
 use crate::{
     history::WatchedConnection,
@@ -208,46 +207,28 @@ impl Topology {
     /// Returns one line for each entity in the virtual host. Names given by the broker are replaced.
     async fn list(&self, vhost: &Vhost) -> BTreeSet<String> {
         let mut lines = BTreeSet::new();
-        let lists = [
-            (
-                "exchange",
-                vhost.exchanges().await,
-                &["name", "type", "durable", "auto_delete", "internal"][..],
-            ),
-            ("queue", vhost.queues().await, &["name", "type", "durable", "auto_delete", "exclusive"][..]),
-            (
-                "binding",
-                vhost.bindings().await,
-                &["source", "destination_type", "destination", "routing_key"][..],
-            ),
-            (
-                "consumer",
-                vhost.all_consumers().await,
-                &["consumer_tag", "queue", "prefetch_count", "ack_required", "exclusive"][..],
-            ),
-        ];
-        for (kind, list, fields) in lists {
-            for one in list {
-                if kind == "binding" && one["source"] == "" {
-                    continue;
-                }
-                let mut line = kind.to_owned();
-                for field in fields.iter().chain(&["arguments"]) {
-                    let value = match &one[*field] {
-                        // The queue of a consumer is an object.
-                        Value::Object(of) if *field == "queue" => &of["name"],
-                        value => value,
-                    };
-                    line.push_str(&format!(" {field}={}", self.normalized(value)));
-                }
-                lines.insert(line);
+        for one in vhost.exchanges().await {
+            lines.insert(format!("{one:?}"));
+        }
+        for mut one in vhost.queues().await {
+            one.name = self.normalized(&one.name);
+            lines.insert(format!("{:?}", one.declared()));
+        }
+        for mut one in vhost.bindings().await {
+            if !one.source.is_empty() {
+                one.destination = self.normalized(&one.destination);
+                lines.insert(format!("{one:?}"));
             }
+        }
+        for mut one in vhost.all_consumers().await {
+            one.queue = self.normalized(&one.queue);
+            lines.insert(format!("{one:?}"));
         }
         lines
     }
 
-    fn normalized(&self, value: &Value) -> String {
-        let at = self.server_named.iter().position(|queue| value == queue.name());
-        at.map_or_else(|| value.to_string(), |at| format!("server-named {at}"))
+    fn normalized(&self, queue: &str) -> String {
+        let at = self.server_named.iter().position(|named| queue == named.name());
+        at.map_or_else(|| queue.to_owned(), |at| format!("server-named {at}"))
     }
 }

@@ -162,7 +162,7 @@ async fn a_close_ends_calls() {
     method_queue(&rig, "slow").await;
     let rpc = client(&rig.channel).await;
     let queue = rig.vhost.queues().await;
-    let queue = queue.iter().filter_map(|queue| queue["name"].as_str()).find(|name| name.starts_with("rpc."));
+    let queue = queue.iter().map(|queue| &*queue.name).find(|name| name.starts_with("rpc."));
     let queue = queue.expect("a reply queue").to_owned();
     let calls = join_all((0..10).map(|_| rpc.call::<()>("slow", &())));
     let close = async {

@@ -90,6 +90,13 @@ pub struct QueueInfo {
     pub leader: Option<String>,
 }
 
+impl QueueInfo {
+    /// Returns it without what changes while it is used.
+    pub fn declared(self) -> Self {
+        Self { messages: None, members: Vec::new(), leader: None, ..self }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct ExchangeInfo {
     pub name: String,

@@ -68,7 +68,9 @@ impl Administration for Embedded {
 
     fn clean_up(&self, vhost: &str, users: &[String]) {
         self.0.remove_vhost(vhost);
-        users.iter().for_each(|user| drop(self.0.remove_user(user)));
+        for user in users {
+            self.0.remove_user(user);
+        }
     }
 
     fn permit(&self, vhost: &str, user: &str, Names { configure, write, read }: Names<'_>) {

@@ -40,7 +40,7 @@ use tls::Clients;
 
 // Not every test binary uses all of them.
 #[allow(unused_imports)]
-pub use administration::{Administration, BindingInfo, QueueInfo, normal};
+pub use administration::{Administration, ConsumerInfo, normal};
 #[allow(unused_imports)]
 pub use choice::leave_out;
 #[allow(unused_imports)]
@@ -140,6 +140,11 @@ impl Broker {
     /// Returns whether it is one of the project's own nodes, which `rabbitmqctl` can reach.
     pub fn is_own(&self) -> bool {
         matches!(self.operator, Operator::OwnNode(..))
+    }
+
+    /// Returns whether it is the project's test broker.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.operator, Operator::Embedded(_))
     }
 
     /// Returns `host:port` of its AMQP listener.

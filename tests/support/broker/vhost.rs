@@ -117,8 +117,7 @@ impl Vhost {
     }
 
     /// Limits the connections of this virtual host, or ends the limit.
-    pub async fn limit_connections(&self, value: impl Into<Option<u32>>) {
-        let value = value.into();
+    pub async fn limit_connections(&self, value: Option<u32>) {
         self.ask(move |administration, name| {
             administration.limit(Limit::ConnectionsOfVhost(name), value);
         })
@@ -126,8 +125,8 @@ impl Vhost {
     }
 
     /// Limits the connections of a user, or ends the limit.
-    pub async fn limit_connections_of(&self, user: &str, value: impl Into<Option<u32>>) {
-        let (user, value) = (user.to_owned(), value.into());
+    pub async fn limit_connections_of(&self, user: &str, value: Option<u32>) {
+        let user = user.to_owned();
         self.ask(move |administration, _| administration.limit(Limit::ConnectionsOfUser(&user), value)).await;
     }
 
