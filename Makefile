@@ -45,6 +45,11 @@ test-4: ## Run all tests against RabbitMQ 4.0, installed under .broker/ (Linux, 
 test-43: ## Run all tests against RabbitMQ 4.3, installed under .broker/ (Linux, as root)
 	@$(call test_version,4.3)
 
+.PHONY: test-embedded
+test-embedded: ## Run the tests against the project's test broker, without RabbitMQ; LINE=3.10, 3.13, 4.0, 4.3
+	@TEST_BROKER=embedded-$(or $(LINE),4.3) cargo test --all-features --no-fail-fast \
+		--test rabbitmq --test patterns --test application
+
 .PHONY: test-tls
 test-tls: ## Run the tests that need a broker over TLS, on the project's own node
 	@scripts/broker.sh start; eval "$$(scripts/broker.sh env)"; export AMQP_URL MANAGEMENT_URL; \
