@@ -12,7 +12,8 @@
 //! | Subject | Does | Does not | Differs |
 //! |---|---|---|---|
 //! | Exchanges | direct, fanout, topic, headers, `x-consistent-hash`, `x-delayed-message`, internal, alternate, bindings between exchanges, auto-delete, `CC` and `BCC` | other plug-ins' types | `x-delayed-message` is there without a plug-in |
-//! | Queues | classic, quorum, stream; exclusive, auto-delete, server-named, `x-expires`; all arguments checked with RabbitMQ's texts | policies, mirrored queues, limits of a virtual host | a quorum queue has one member and answers at once |
+//! | Queues | classic, quorum, stream; exclusive, auto-delete, server-named, `x-expires`; all arguments checked with RabbitMQ's texts | mirrored queues, limits of a virtual host | a quorum queue has one member and answers at once |
+//! | Policies | [`Broker::set_policy`], of operators too: all settings with RabbitMQ's texts and precedence, applied at once to queues and exchanges that are there | the settings of plug-ins | of equal priorities the first by name; a queue expires at its time, not at the next check |
 //! | Length, time to live | `x-max-length`, `x-max-length-bytes`, the three kinds of overflow, expiration, `x-message-ttl` | | a quorum queue is never behind its limit |
 //! | Dead letters | `x-death` by line, cycles, `x-delivery-limit` | `x-dead-letter-strategy: at-least-once` is accepted and means nothing | |
 //! | Streams | offsets by first, last, next, number, time; `x-max-age`, `x-max-length-bytes` | filters, the stream protocol, super streams | a chunk is what arrives in one millisecond |
@@ -28,6 +29,6 @@ pub mod core;
 mod server;
 
 pub use self::{
-    core::Line,
+    core::{ApplyTo, InvalidPolicy, Line, Policy},
     server::{Broker, BrokerState, Builder, ConnectionView, InVhost, StartError, VhostState},
 };

@@ -7,6 +7,7 @@ use super::{
     error::Close,
     keys::{ConnectionId, ExchangeKey, QueueKey, VhostKey},
     message::Name,
+    policies::Policies,
     routing::ExchangeType,
     time::Time,
     topology::VirtualHost,
@@ -162,6 +163,7 @@ impl Core {
             queues: BTreeMap::new(),
             max_connections: None,
             default_queue_type: None,
+            policies: Policies::default(),
         });
         self.topology.by_name.insert(name.clone(), vhost);
         self.add_system_exchanges(vhost);
@@ -314,6 +316,9 @@ impl Core {
                 |exchange| is_durable && exchange.durable,
             );
             if !is_durable {
+                if let Some(vhost) = self.topology.vhosts.get_mut(vhost) {
+                    vhost.policies.clear();
+                }
                 self.add_system_exchanges(vhost);
             }
         }

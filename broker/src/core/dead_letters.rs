@@ -21,6 +21,7 @@ impl Core {
         if to_default(&message) {
             self.deliver_replies(&message);
         }
+        let redelivered = self.rules.dead_letter_redelivered && dead.stored.delivery_count > 0;
         for queue in self.route(exchange, &message) {
             let is_cycle = self
                 .topology
@@ -28,7 +29,7 @@ impl Core {
                 .get(queue)
                 .is_some_and(|queue| dead_letter::is_cycle(&message, &queue.name));
             if !is_cycle {
-                self.enqueue(queue, &message, self.rules.dead_letter_redelivered);
+                self.enqueue(queue, &message, redelivered);
             }
         }
     }

@@ -139,12 +139,10 @@ impl Core {
         match method {
             Method::Ack(ack) => self.settle(at, ack.delivery_tag, ack.multiple, Settle::Ack),
             Method::Nack(nack) => {
-                let how = if nack.requeue { Settle::Nack } else { Settle::Discard };
-                self.settle(at, nack.delivery_tag, nack.multiple, how)
+                self.settle(at, nack.delivery_tag, nack.multiple, Settle::Nack { requeue: nack.requeue })
             }
             Method::Reject(reject) => {
-                let how = if reject.requeue { Settle::Reject } else { Settle::Discard };
-                self.settle(at, reject.delivery_tag, false, how)
+                self.settle(at, reject.delivery_tag, false, Settle::Reject { requeue: reject.requeue })
             }
             Method::Get(get) => self.get(at, &get),
             Method::Consume(consume) => self.consume(at, &consume),

@@ -151,13 +151,15 @@ impl Core {
 
     fn add_exchange(&mut self, vhost: VhostKey, name: &str, declared: Declared, alternate: Option<Name>) {
         let name: Name = name.into();
+        let by_policy = self.alternate_by_policy(vhost, &name);
         let exchange = self.topology.exchanges.insert(Exchange {
             name: name.clone(),
             vhost,
             durable: declared.durable,
             auto_delete: declared.auto_delete,
             internal: declared.internal,
-            alternate,
+            alternate: alternate.clone().or(by_policy),
+            declared_alternate: alternate,
             router: Router::new(declared.router, self.rules, &declared.arguments),
             delays: &*declared.kind == DELAYED,
             is_topic: &*declared.kind == "topic",

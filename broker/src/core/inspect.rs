@@ -28,11 +28,15 @@ pub struct QueueView {
     pub owner: Option<ConnectionId>,
     /// The arguments that it was declared with.
     pub arguments: Table,
-    /// What the arguments say.
+    /// The policy that applies to it.
+    pub policy: Option<Name>,
+    /// The operator policy that applies to it.
+    pub operator_policy: Option<Name>,
+    /// What arguments and policies say.
     pub settings: QueueSettings,
     /// How many messages are ready.
     pub ready: usize,
-    /// How many octets the bodies of the ready messages have.
+    /// The size of the ready messages, as it counts for a limit in bytes.
     pub ready_bytes: u64,
     /// How many messages are delivered and not acked.
     pub unacked: usize,
@@ -219,6 +223,8 @@ impl Core {
             auto_delete: queue.auto_delete,
             owner: queue.owner,
             arguments: queue.arguments.clone(),
+            policy: queue.policy.policy.clone(),
+            operator_policy: queue.policy.operator.clone(),
             settings: queue.queue.settings().clone(),
             ready: queue.queue.ready(),
             ready_bytes: queue.queue.ready_bytes(),

@@ -69,11 +69,15 @@ impl Core {
     /// Starts the time of `x-expires` anew, which runs while there are no consumers.
     pub(super) fn use_queue(&mut self, key: QueueKey) {
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
-        let Some(expires) = queue.expires else { return };
+        let Some(expires) = queue.expires else {
+            queue.idle_until = None;
+            return;
+        };
         let until = self.now.after_millis(expires);
         queue.idle_until = queue.roster.is_empty().then_some(until);
-        if queue.idle_until.is_some() && !queue.idle_timer {
-            queue.idle_timer = true;
+        // A policy may have made the time shorter.
+        if queue.idle_until.is_some() && queue.idle_timer.is_none_or(|set| until < set) {
+            queue.idle_timer = Some(until);
             self.timers.set(until, Timer::Idle(key));
         }
     }
@@ -81,13 +85,16 @@ impl Core {
     /// The timer of `x-expires`.
     pub(super) fn expire_queue(&mut self, key: QueueKey) {
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
-        queue.idle_timer = false;
+        if queue.idle_timer.is_some_and(|set| set > self.now) {
+            return;
+        }
+        queue.idle_timer = None;
         match queue.idle_until {
             Some(until) if until <= self.now => {
                 self.remove_queue(key);
             }
             Some(until) => {
-                queue.idle_timer = true;
+                queue.idle_timer = Some(until);
                 self.timers.set(until, Timer::Idle(key));
             }
             None => {}

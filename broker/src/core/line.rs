@@ -65,8 +65,12 @@ pub struct Rules {
     pub last_death: bool,
     /// A dead letter with a new key loses its `CC`.
     pub dead_letter_drops_cc: bool,
-    /// A dead letter is delivered with `redelivered` set.
+    /// A dead letter is delivered with `redelivered` set if a delivery of it has failed, as by `basic.reject`.
     pub dead_letter_redelivered: bool,
+    /// What a quorum queue drops at once because of its limits is dead-lettered in the opposite order.
+    pub quorum_drops_reversed: bool,
+    /// The limit in bytes of a quorum queue counts the properties, too.
+    pub quorum_counts_properties: bool,
     /// The largest body.
     pub message_max: u64,
     /// The smallest `frame_max` that a client may ask for.
@@ -149,6 +153,8 @@ const V3_10: Rules = Rules {
     last_death: false,
     dead_letter_drops_cc: true,
     dead_letter_redelivered: false,
+    quorum_drops_reversed: true,
+    quorum_counts_properties: false,
     message_max: 128 << 20,
     frame_min: 4096,
     start_ok_max: 4096,
@@ -201,6 +207,8 @@ const V4_3: Rules = Rules {
     acquired_count: true,
     quorum_priorities: QuorumPriorities::Strict,
     dead_letter_redelivered: true,
+    quorum_drops_reversed: false,
+    quorum_counts_properties: true,
     frame_min: 8192,
     start_ok_max: 8192,
     long_body_checked: true,

@@ -37,6 +37,7 @@ mod message;
 mod names;
 mod output;
 mod permissions;
+mod policies;
 mod properties;
 mod publish;
 mod queue;
@@ -71,6 +72,7 @@ pub use self::{
     line::{Line, QuorumPriorities, Rules},
     message::{Message, Name},
     output::{Outgoing, Output},
+    policies::{ApplyTo, InvalidPolicy, Policy},
     publish::Publish,
     session::{ChannelState, ConnectionInfo},
     settings::{Overflow, QueueKind, QueueSettings},

@@ -24,7 +24,7 @@ use super::{
     routing::Binding,
     settings::QueueKind,
     term::type_name,
-    topology::{DeadLetterTo, Destination, QueueRecord},
+    topology::{Destination, QueueRecord},
     users::Access,
 };
 
@@ -194,8 +194,10 @@ impl Core {
         let flags =
             arguments::QueueFlags { durable, exclusive: declare.exclusive, auto_delete: declare.auto_delete };
         let checked = arguments::queue(&arguments, self.config.line, flags, &resource)?;
-        let is_quorum = matches!(checked.settings.kind, QueueKind::Quorum { .. });
-        let turns = if checked.settings.single_active {
+        let policy = self.policy_of_queue(vhost, &name, checked.fixed.kind);
+        let terms = checked.terms(self.config.line, &policy.options);
+        let is_quorum = checked.fixed.kind == arguments::Kind::Quorum;
+        let turns = if checked.fixed.single_active {
             Turns::SingleActive(match is_quorum {
                 true if self.rules.single_active_by_priority => Succession::TakesOver,
                 true => Succession::Oldest,
@@ -211,14 +213,16 @@ impl Core {
             auto_delete: declare.auto_delete,
             owner: declare.exclusive.then_some(at.connection),
             arguments,
-            queue: Queue::new(checked.settings),
+            queue: Queue::new(terms.settings),
             roster: Roster::new(turns),
             had_consumer: false,
             exclusive_consumer: None,
-            expires: checked.expires,
+            expires: terms.expires,
             idle_until: None,
-            idle_timer: false,
-            dead_letter: checked.dead_letter.map(|(exchange, key)| DeadLetterTo { exchange, key }),
+            idle_timer: None,
+            dead_letter: terms.dead_letter,
+            declared: checked,
+            policy,
             timer: None,
             is_due: false,
         };

@@ -124,12 +124,8 @@ pub(crate) struct Routed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settle {
     Ack,
-    /// `basic.nack` or `basic.reject`
-    Discard,
-    /// `basic.nack` with requeue
-    Nack,
-    /// `basic.reject` with requeue
-    Reject,
+    Nack { requeue: bool },
+    Reject { requeue: bool },
 }
 
 /// A delivery that is not settled.

@@ -1,8 +1,8 @@
-//! The arguments of a queue as its machine uses them: checked, and of Rust types.
+//! What arguments and policies say of a queue, as its machine uses it: checked, and of Rust types.
 
 use super::Line;
 
-/// What a queue is, with the arguments that its kind takes.
+/// What a queue is, with what arguments and policies of its kind say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSettings {
     /// The line of RabbitMQ.

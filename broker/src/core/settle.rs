@@ -73,13 +73,14 @@ impl Core {
                     self.ack(at, delivered);
                 }
             }
-            Settle::Discard => {
+            Settle::Nack { requeue: true } => self.requeue(at, taken, Return::Nack),
+            Settle::Reject { requeue: true } => self.requeue(at, taken, Return::Reject),
+            Settle::Nack { requeue: false } | Settle::Reject { requeue: false } => {
+                let failures = u32::from(matches!(how, Settle::Reject { .. }));
                 for (_, delivered) in taken {
-                    self.discard(at, delivered);
+                    self.discard(at, delivered, failures);
                 }
             }
-            Settle::Nack => self.requeue(at, taken, Return::Nack),
-            Settle::Reject => self.requeue(at, taken, Return::Reject),
         }
     }
 
@@ -92,12 +93,14 @@ impl Core {
         self.release(at, &delivered);
     }
 
-    fn discard(&mut self, at: ChannelAt, mut delivered: Delivered) {
-        if let Some(stored) = delivered.stored.take()
+    /// `failures` is how many more of its deliveries failed.
+    fn discard(&mut self, at: ChannelAt, mut delivered: Delivered, failures: u32) {
+        if let Some(mut stored) = delivered.stored.take()
             && let Some(queue) = self.topology.queues.get_mut(delivered.queue)
         {
             let is_stream = queue.queue.stream().is_some();
             queue.queue.settle(&stored);
+            stored.delivery_count += failures;
             if !is_stream {
                 self.dead.push_back((delivered.queue, Dead { stored, reason: Reason::Rejected }));
             }

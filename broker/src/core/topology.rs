@@ -6,8 +6,10 @@ use actix_pika_actors::Table;
 use slotmap::SlotMap;
 
 use super::{
+    arguments::CheckedQueue,
     keys::{ConnectionId, ConsumerKey, ExchangeKey, QueueKey, VhostKey},
     message::Name,
+    policies::{Applied, Policies},
     queue::{Queue, Roster},
     routing::{self, Router},
     time::Time,
@@ -25,6 +27,7 @@ pub(crate) struct VirtualHost {
     pub(crate) max_connections: Option<u32>,
     /// The type of queues that name none.
     pub(crate) default_queue_type: Option<Name>,
+    pub(crate) policies: Policies,
 }
 
 /// An exchange.
@@ -38,6 +41,9 @@ pub(crate) struct Exchange {
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
     pub(crate) arguments: Table,
+    /// The alternate exchange of the arguments.
+    pub(crate) declared_alternate: Option<Name>,
+    /// That, or the one of a policy.
     pub(crate) alternate: Option<Name>,
     pub(crate) router: Router<Destination>,
     /// Holds messages back until their `x-delay` is over.
@@ -56,17 +62,20 @@ pub(crate) struct QueueRecord {
     /// The connection of an exclusive queue.
     pub(crate) owner: Option<ConnectionId>,
     pub(crate) arguments: Table,
+    /// What the arguments say, without a policy.
+    pub(crate) declared: CheckedQueue,
+    pub(crate) policy: Applied,
     pub(crate) queue: Queue,
     pub(crate) roster: Roster<ConsumerKey>,
     pub(crate) had_consumer: bool,
     /// The consumer that allows no others.
     pub(crate) exclusive_consumer: Option<ConsumerKey>,
-    /// `x-expires`
+    /// `x-expires`, or that of a policy.
     pub(crate) expires: Option<u64>,
     /// When it expires unless it is used.
     pub(crate) idle_until: Option<Time>,
-    /// A timer for that is set.
-    pub(crate) idle_timer: bool,
+    /// When the timer for that comes.
+    pub(crate) idle_timer: Option<Time>,
     /// Where dead letters go.
     pub(crate) dead_letter: Option<DeadLetterTo>,
     /// When its messages are looked at next.

@@ -26,7 +26,7 @@ impl Access {
 
 /// A regular expression that is not one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidPattern(String);
+pub struct InvalidPattern(pub(super) String);
 
 impl std::fmt::Display for InvalidPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -17,6 +17,7 @@ mod layout;
 mod look;
 mod node;
 mod peer;
+mod policies;
 mod shared;
 
 pub use self::{

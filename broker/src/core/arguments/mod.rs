@@ -6,21 +6,24 @@
 mod checks;
 mod equivalence;
 mod keys;
+mod options;
 
 #[cfg(test)]
 mod tests;
 
 use actix_pika_actors::{Table, Value};
 
-pub(crate) use self::equivalence::{same_arguments, same_queue};
 use self::{
     checks::{QUEUE_CHECKS, Refusal, age, bad_offset, boolean, check_queue_argument, integer},
     keys::Keys,
+    options::QueueTerms,
 };
-use super::{Failure, Line, Name, Overflow, QueueKind, QueueSettings, queue::OffsetSpec};
+pub(crate) use self::{
+    equivalence::{same_arguments, same_queue},
+    options::{Fixed, Kind, QueueOptions},
+};
+use super::{Failure, Line, QueueSettings, queue::OffsetSpec};
 
-/// The size of a segment of a stream without an argument.
-const SEGMENT_BYTES: u64 = 500_000_000;
 const LARGEST_SEGMENT: i64 = 3_000_000_000;
 
 /// What a declaration says beside its arguments.
@@ -34,11 +37,16 @@ pub(crate) struct QueueFlags {
 /// The arguments of a declaration that may be carried out.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedQueue {
-    pub(crate) settings: QueueSettings,
-    /// `x-expires` in milliseconds.
-    pub(crate) expires: Option<u64>,
-    /// The exchange for dead letters, and their routing key if it is another one.
-    pub(crate) dead_letter: Option<(Name, Option<Name>)>,
+    pub(crate) fixed: Fixed,
+    /// What a policy may add to.
+    pub(crate) options: QueueOptions,
+}
+
+impl CheckedQueue {
+    /// Returns what the queue does that has these arguments and a policy.
+    pub(crate) fn terms(&self, line: Line, policy: &QueueOptions) -> QueueTerms {
+        self.options.or(policy).terms(line, self.fixed)
+    }
 }
 
 /// The arguments of a consumer.
@@ -46,6 +54,11 @@ pub(crate) struct CheckedQueue {
 pub(crate) struct ConsumerArguments {
     pub(crate) priority: i64,
     pub(crate) offset: OffsetSpec,
+}
+
+/// Returns whether a text is an age, such as `1h`.
+pub(crate) fn is_age(text: &[u8]) -> bool {
+    age(text).is_ok()
 }
 
 fn refused(key: &str, resource: &str, refusal: Refusal) -> Failure {
@@ -93,63 +106,36 @@ pub(crate) fn queue(
     };
     check("x-queue-type")?;
     let integer = |key: &str| arguments.get(key).and_then(Value::as_i64);
-    let positive = |key: &str| integer(key).and_then(|value| u64::try_from(value).ok());
-    let kind = match text(arguments, "x-queue-type").as_deref() {
-        Some("quorum") => QueueKind::Quorum {
-            delivery_limit: match integer("x-delivery-limit") {
-                // A negative one is none.
-                Some(limit) => u32::try_from(limit).ok(),
-                None => line.rules().default_delivery_limit,
-            },
-        },
-        Some("stream") => QueueKind::Stream {
-            max_age: arguments.get("x-max-age").and_then(Value::as_bytes).and_then(|text| age(text).ok()),
-            segment_bytes: positive("x-stream-max-segment-size-bytes").unwrap_or(SEGMENT_BYTES),
-        },
-        _ => QueueKind::Classic {
+    let kind = match arguments.get("x-queue-type").and_then(Value::as_str) {
+        Some("quorum") => Kind::Quorum,
+        Some("stream") => Kind::Stream,
+        _ => Kind::Classic {
             max_priority: integer("x-max-priority").and_then(|priority| u8::try_from(priority).ok()),
         },
     };
-    let keys = Keys::of(&kind, line);
+    let single_active = arguments.get("x-single-active-consumer").and_then(Value::as_bool) == Some(true);
+    let fixed = Fixed { kind, single_active };
+    let keys = Keys::of(&QueueOptions::default().terms(line, fixed).settings.kind, line);
     QUEUE_CHECKS.into_iter().filter(|key| keys.queue.contains(key)).try_for_each(check)?;
     check_foreign(arguments, keys.queue, |keys| keys.queue, line, keys.module, resource)?;
-    check_flags(&kind, flags, resource)?;
-    if matches!(kind, QueueKind::Stream { .. })
+    check_flags(kind, flags, resource)?;
+    if kind == Kind::Stream
         && integer("x-stream-max-segment-size-bytes").is_some_and(|size| size > LARGEST_SEGMENT)
     {
         return Err(Failure::channel(406, "Exceeded max value for x-stream-max-segment-size-bytes"));
     }
-    // What the kind does not take has been refused.
-    let overflow = match text(arguments, "x-overflow").as_deref() {
-        Some("reject-publish") => Overflow::RejectPublish,
-        Some("reject-publish-dlx") => Overflow::RejectPublishDeadLetter,
-        _ => Overflow::DropHead,
-    };
-    let settings = QueueSettings {
-        line,
-        kind,
-        message_ttl: positive("x-message-ttl"),
-        max_length: positive("x-max-length"),
-        max_bytes: positive("x-max-length-bytes"),
-        overflow,
-        single_active: arguments.get("x-single-active-consumer").and_then(Value::as_bool) == Some(true),
-    };
-    let dead_letter = text(arguments, "x-dead-letter-exchange")
-        .map(|exchange| (exchange, text(arguments, "x-dead-letter-routing-key")));
-    Ok(CheckedQueue { settings, expires: positive("x-expires"), dead_letter })
-}
-
-fn text(arguments: &Table, key: &str) -> Option<Name> {
-    match arguments.get(key) {
-        Some(Value::LongString(text)) => Some(text.to_string_lossy().into()),
-        _ => None,
-    }
+    // What no kind takes in this line has no meaning.
+    let options = QueueOptions::read(|option| {
+        let key = keys.queue.iter().find(|key| key.strip_prefix("x-") == Some(option))?;
+        arguments.get(key)
+    });
+    Ok(CheckedQueue { fixed, options })
 }
 
 /// Quorum queues and streams are durable, not exclusive and not deleted automatically.
-fn check_flags(kind: &QueueKind, flags: QueueFlags, resource: &str) -> Result<(), Failure> {
+fn check_flags(kind: Kind, flags: QueueFlags, resource: &str) -> Result<(), Failure> {
     let wrong = match kind {
-        QueueKind::Classic { .. } => return Ok(()),
+        Kind::Classic { .. } => return Ok(()),
         _ if flags.auto_delete => "auto-delete",
         _ if flags.exclusive => "exclusive-owner",
         _ if !flags.durable => "non-durable",

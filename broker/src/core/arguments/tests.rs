@@ -3,7 +3,7 @@
 use actix_pika_actors::{Table, Value};
 
 use super::*;
-use crate::core::Close;
+use crate::core::{Close, Overflow, QueueKind, topology::DeadLetterTo};
 
 const LINES: [Line; 4] = [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3];
 const RESOURCE: &str = "queue 'q' in vhost 'v'";
@@ -22,6 +22,11 @@ fn declare(line: Line, arguments: &Table) -> Result<CheckedQueue, Failure> {
 
 fn declared(arguments: &Table) -> CheckedQueue {
     declare(Line::V4_3, arguments).unwrap()
+}
+
+/// What a queue does without a policy.
+fn settings_of(line: Line, checked: &CheckedQueue) -> QueueSettings {
+    checked.terms(line, &QueueOptions::default()).settings
 }
 
 fn refusal(line: Line, arguments: &Table) -> String {
@@ -76,11 +81,11 @@ fn integers_of_all_types_are_accepted() {
     for value in
         [Value::from(5i8), 5u8.into(), 5i16.into(), 5u16.into(), 5i32.into(), 5u32.into(), 5i64.into()]
     {
-        assert_eq!(declared(&one("x-message-ttl", value)).settings.message_ttl, Some(5));
+        assert_eq!(settings_of(Line::V4_3, &declared(&one("x-message-ttl", value))).message_ttl, Some(5));
     }
-    assert_eq!(declared(&one("x-message-ttl", 0)).settings.message_ttl, Some(0));
+    assert_eq!(settings_of(Line::V4_3, &declared(&one("x-message-ttl", 0))).message_ttl, Some(0));
     let longest = one("x-expires", 315_360_000_000i64);
-    assert_eq!(declared(&longest).expires, Some(315_360_000_000));
+    assert_eq!(declared(&longest).options.expires, Some(315_360_000_000));
 }
 
 /// Section 2: a known argument that this type does not take; unknown ones are never an error.
@@ -141,7 +146,7 @@ fn version_1_of_classic_queues_is_refused_in_4_3() {
 /// Section 11: the default limit of deliveries is 20 from 4.0 on, and -1 means none.
 #[test]
 fn delivery_limits() {
-    let limit = |line, arguments: &Table| match declare(line, arguments).unwrap().settings.kind {
+    let limit = |line, arguments: &Table| match settings_of(line, &declare(line, arguments).unwrap()).kind {
         QueueKind::Quorum { delivery_limit } => delivery_limit,
         other => panic!("{other:?}"),
     };
@@ -172,17 +177,18 @@ fn arguments_become_settings() {
         overflow: Overflow::RejectPublishDeadLetter,
         single_active: true,
     };
-    assert_eq!((checked.settings, checked.expires), (settings, None));
-    assert_eq!(checked.dead_letter, Some(("dlx".into(), Some("k".into()))));
+    let terms = checked.terms(Line::V4_3, &QueueOptions::default());
+    assert_eq!((terms.settings, terms.expires), (settings, None));
+    assert_eq!(terms.dead_letter, Some(DeadLetterTo { exchange: "dlx".into(), key: Some("k".into()) }));
     let stream = of_type("stream").with("x-max-age", "2h").with("x-stream-max-segment-size-bytes", 1000);
     let kind = QueueKind::Stream { max_age: Some(7_200_000), segment_bytes: 1000 };
-    assert_eq!(declared(&stream).settings.kind, kind);
+    assert_eq!(settings_of(Line::V4_3, &declared(&stream)).kind, kind);
     let large = of_type("stream").with("x-stream-max-segment-size-bytes", 3_000_000_001i64);
     assert_eq!(refusal(Line::V4_3, &large), "Exceeded max value for x-stream-max-segment-size-bytes");
 }
 
 fn difference(current: &Table, received: &Table) -> Result<(), String> {
-    let settings = declare(Line::V4_0, &Table::new()).unwrap().settings;
+    let settings = settings_of(Line::V4_0, &declare(Line::V4_0, &Table::new()).unwrap());
     same_queue(current, received, &settings, RESOURCE).map_err(closes_channel)
 }
 
@@ -232,7 +238,7 @@ fn a_difference_is_named() {
 #[test]
 fn a_decimal_is_an_internal_error() {
     let decimal = one("x-message-ttl", Value::Decimal { scale: 0, value: 5 });
-    let settings = declared(&Table::new()).settings;
+    let settings = settings_of(Line::V4_3, &declared(&Table::new()));
     let failure = same_queue(&one("x-message-ttl", 5), &decimal, &settings, RESOURCE);
     assert_eq!(failure, Err(Failure::connection(541, "")));
 }
@@ -252,7 +258,7 @@ fn exchanges_compare_their_alternate() {
 }
 
 fn consume(line: Line, kind: &str, arguments: &Table) -> Result<ConsumerArguments, Failure> {
-    consumer(arguments, &declare(line, &of_type(kind)).unwrap().settings, RESOURCE)
+    consumer(arguments, &settings_of(line, &declare(line, &of_type(kind)).unwrap()), RESOURCE)
 }
 
 /// Sections 2, 6 and 13.

@@ -63,6 +63,19 @@ impl Queue {
         &self.settings
     }
 
+    /// Replaces the settings, as a policy does. The kind stays. Messages that are there keep their deadlines.
+    pub(crate) fn change_settings(&mut self, settings: QueueSettings, dead: &mut Vec<Dead>) {
+        self.settings = settings;
+        if let (Lines::Stream(log), QueueKind::Stream { max_age, segment_bytes }) =
+            (&mut self.lines, &self.settings.kind)
+        {
+            let (max_age, segment_bytes) = (*max_age, *segment_bytes);
+            log.set_retention(Retention { max_age, max_bytes: self.settings.max_bytes, segment_bytes });
+        }
+        self.refuses &= self.settings.overflow == Overflow::RejectPublish && !self.is_short_again();
+        self.enforce_limits(dead);
+    }
+
     /// Appends a message. That may drop others, or itself.
     pub(crate) fn push(
         &mut self,
@@ -84,7 +97,7 @@ impl Queue {
         }
         let stored = self.stored(now, message, redelivered);
         let may_expire = stored.expires_at.is_some();
-        self.ready_bytes += stored.bytes();
+        self.ready_bytes += self.size(&stored.message);
         match &mut self.lines {
             Lines::Classic(lines) => lines.push(stored),
             Lines::Quorum(lines) => lines.push(stored),
@@ -130,21 +143,22 @@ impl Queue {
         for mut stored in returned {
             self.unacked = self.unacked.saturating_sub(1);
             stored.redelivered = true;
+            let rules = self.settings.line.rules();
             let QueueKind::Quorum { delivery_limit } = self.settings.kind else {
-                self.ready_bytes += stored.bytes();
+                stored.delivery_count += u32::from(rules.acquired_count && why.is_failure());
+                self.ready_bytes += self.size(&stored.message);
                 if let Lines::Classic(lines) = &mut self.lines {
                     lines.put_back(stored);
                 }
                 continue;
             };
-            let rules = self.settings.line.rules();
             stored.acquired_count += 1;
             stored.delivery_count += u32::from(!rules.acquired_count || why.is_failure());
             if delivery_limit.is_some_and(|limit| stored.delivery_count > limit) {
                 dead.push(Dead { stored, reason: Reason::DeliveryLimit });
                 continue;
             }
-            self.ready_bytes += stored.bytes();
+            self.ready_bytes += self.size(&stored.message);
             if let Lines::Quorum(lines) = &mut self.lines {
                 let to_front =
                     rules.quorum_returns_in_front || delivery_limit.is_some() || !why.is_asked_for();
@@ -191,7 +205,7 @@ impl Queue {
         self.unacked
     }
 
-    /// Returns the octets of the ready bodies.
+    /// Returns the size of the ready messages, as it counts for a limit in bytes.
     pub(crate) fn ready_bytes(&self) -> u64 {
         self.ready_bytes
     }
@@ -220,7 +234,7 @@ impl Queue {
                 continue;
             }
             stored.expires_at = self.deadline(now, &stored.message);
-            self.ready_bytes += stored.bytes();
+            self.ready_bytes += self.size(&stored.message);
             match &mut self.lines {
                 Lines::Classic(lines) => lines.push(stored),
                 Lines::Quorum(lines) if stored.acquired_count > 0 => lines.put_back(stored),
@@ -249,7 +263,7 @@ impl Queue {
             Lines::Quorum(lines) => lines.pop(),
             Lines::Stream(_) => None,
         }?;
-        self.ready_bytes -= stored.bytes();
+        self.ready_bytes -= self.size(&stored.message);
         if self.refuses {
             self.refuses = !self.is_short_again();
         }
@@ -272,11 +286,19 @@ impl Queue {
         Some(now.after_millis(millis))
     }
 
+    /// The size that counts for a limit in bytes.
+    fn size(&self, message: &Message) -> u64 {
+        let counts_properties = matches!(self.settings.kind, QueueKind::Quorum { .. })
+            && self.settings.line.rules().quorum_counts_properties;
+        let properties = if counts_properties { message.properties.len() } else { 0 };
+        (message.body.len() + properties) as u64
+    }
+
     /// Whether a queue that rejects publishes takes no other message.
     fn refuses_another(&self, message: &Message) -> bool {
         match (self.settings.overflow, &self.lines) {
             (Overflow::DropHead, _) | (_, Lines::Stream(_)) => false,
-            (_, Lines::Classic(_)) => self.is_over(1, message.body.len() as u64),
+            (_, Lines::Classic(_)) => self.is_over(1, self.size(message)),
             // It is told when it is too late: one message over the limit gets in.
             (Overflow::RejectPublish, Lines::Quorum(_)) => self.refuses,
             (Overflow::RejectPublishDeadLetter, Lines::Quorum(_)) => false,
@@ -299,6 +321,7 @@ impl Queue {
     /// Drops messages from the head while there are too many, and returns whether it dropped any.
     fn enforce_limits(&mut self, dead: &mut Vec<Dead>) -> bool {
         let mut dropped = false;
+        let before = dead.len();
         match (self.settings.overflow, &self.lines) {
             (Overflow::DropHead, _) | (Overflow::RejectPublishDeadLetter, Lines::Quorum(_)) => {
                 while self.is_over(0, 0) {
@@ -309,6 +332,9 @@ impl Queue {
             }
             (Overflow::RejectPublish, Lines::Quorum(_)) => self.refuses |= self.is_over(0, 0),
             _ => {}
+        }
+        if matches!(self.lines, Lines::Quorum(_)) && self.settings.line.rules().quorum_drops_reversed {
+            dead[before..].reverse();
         }
         dropped
     }

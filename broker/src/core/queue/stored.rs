@@ -22,11 +22,6 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Returns the size that counts for a limit in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.message.body.len() as u64
-    }
-
     pub(super) fn is_expired(&self, now: Time) -> bool {
         self.expires_at.is_some_and(|deadline| deadline <= now)
     }

@@ -58,6 +58,10 @@ impl StreamLog {
         Self { retention, messages, first: 0, chunk: 0, chunk_ended: true, segments, bytes: 0 }
     }
 
+    pub(super) fn set_retention(&mut self, retention: Retention) {
+        self.retention = retention;
+    }
+
     /// Appends a message.
     pub(super) fn push(&mut self, now: Time, message: Arc<Message>) {
         let offset = self.next();

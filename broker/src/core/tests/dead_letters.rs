@@ -150,9 +150,7 @@ fn what_is_removed_does_not_die() {
 #[test]
 fn dead_letters_keep_their_order() {
     for line in [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3] {
-        // 4.3 delivers dead letters as redelivered.
-        let again = if line == Line::V4_3 { " again" } else { "" };
-        let delivery = |tag: u32, body: &str| format!("b1 deliver t {tag} {body} [..]{again}");
+        let delivery = |tag: u32, body: &str| format!("b1 deliver t {tag} {body} [..]");
         let [a, b, c, long] = [delivery(1, "a"), delivery(2, "b"), delivery(3, "c"), delivery(4, "long")];
         Rig::new(line).check(&[
             ("a1 declare dead", &["a1 declared dead 0 0"]),
@@ -166,5 +164,63 @@ fn dead_letters_keep_their_order() {
             ("a1 publish - q long", &[]),
             ("b1 consume dead t no_ack", &["b1 consuming t", &a, &b, &c, &long]),
         ]);
+    }
+}
+
+/// 4.3 delivers a dead letter as redelivered if a delivery of it has failed: by `basic.reject`, or with its channel.
+#[test]
+fn whether_a_dead_letter_was_delivered_before() {
+    let lines = [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3];
+    for (line, kind) in
+        lines.into_iter().flat_map(|line| [(line, ""), (line, " durable x-queue-type=Squorum")])
+    {
+        for (settle, is_failure) in [
+            (&["b1 reject 1"][..], true),
+            (&["b1 nack 1"], false),
+            (&["b1 nack 1 requeue", "advance 900"], false),
+            (&["b1 reject 1 requeue", "advance 900"], true),
+            (&["b1 close", "advance 900"], true),
+            (&["drop b", "advance 900"], true),
+            (&["advance 900", "b1 nack 1"], false),
+        ] {
+            let again = if is_failure && line == Line::V4_3 { " again" } else { "" };
+            let mut rig = Rig::new(line);
+            rig.prepare(&[
+                "a1 declare dead",
+                &format!(
+                    "a1 declare q x-dead-letter-exchange=S x-dead-letter-routing-key=Sdead x-message-ttl=I600{kind}"
+                ),
+                "a1 publish - q m",
+                "b1 get q",
+            ]);
+            rig.prepare(settle);
+            rig.check(&[("a1 get dead", &[&format!("a1 got 1 m [..]{again}, 0 left")])]);
+        }
+    }
+}
+
+/// A quorum queue dead-letters what it drops at once in the opposite order up to 4.0, and 4.3 counts properties.
+#[test]
+fn what_a_quorum_queue_drops_at_once() {
+    for (line, dead) in [
+        (Line::V3_10, &["c", "b", "a"][..]),
+        (Line::V3_13, &["c", "b", "a"]),
+        (Line::V4_0, &["c", "b", "a"]),
+        (Line::V4_3, &["a", "b", "c", "long"]),
+    ] {
+        let mut rig = Rig::new(line);
+        rig.prepare(&[
+            "a1 declare dead",
+            "a1 declare q durable x-queue-type=Squorum x-dead-letter-exchange=S x-dead-letter-routing-key=Sdead \
+             x-max-length-bytes=I4",
+            "a1 publish - q a",
+            "a1 publish - q b",
+            "a1 publish - q c",
+            "a1 publish - q long",
+        ]);
+        let mut answers = vec!["b1 consuming t".to_owned()];
+        answers.extend(dead.iter().zip(1..).map(|(body, tag)| format!("b1 deliver t {tag} {body} [..]")));
+        let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+        rig.check(&[("b1 consume dead t no_ack", &answers)]);
     }
 }

@@ -10,6 +10,7 @@ mod errors;
 mod headers;
 mod operation;
 mod oracle;
+mod policies;
 mod queues;
 mod quorum;
 mod random;

@@ -21,8 +21,26 @@ pub(super) enum Operation {
     Advance(u64),
     /// The socket of a connection is gone.
     Drop(char),
+    /// A policy is set, or removed.
+    Policy(PolicyText),
     Method(At, AMQPClass),
     Publish(At, Content),
+}
+
+/// A policy as an operation says it: `policy name pattern apply-to@priority key=value ..`, or `policy name` for its end;
+/// `operator` in place of `policy` for those of operators.
+pub(super) struct PolicyText {
+    pub(super) is_operator: bool,
+    pub(super) name: String,
+    pub(super) set: Option<SetPolicy>,
+}
+
+/// What a policy is set to.
+pub(super) struct SetPolicy {
+    pub(super) pattern: String,
+    pub(super) apply_to: String,
+    pub(super) priority: i32,
+    pub(super) definition: Table,
 }
 
 /// A connection and a channel.
@@ -60,6 +78,23 @@ pub(super) fn operation(text: &str) -> Operation {
     match words[0] {
         "advance" => Operation::Advance(words[1].parse().unwrap()),
         "drop" => Operation::Drop(words[1].chars().next().unwrap()),
+        kind @ ("policy" | "operator") => Operation::Policy(PolicyText {
+            is_operator: kind == "operator",
+            name: words[1].to_owned(),
+            set: words.get(2).map(|pattern| {
+                let (apply_to, priority) = words[3].split_once('@').unwrap_or((words[3], "0"));
+                let definition = words[4..].iter().map(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap();
+                    (key.to_owned(), value_of(value))
+                });
+                SetPolicy {
+                    pattern: (*pattern).to_owned(),
+                    apply_to: apply_to.to_owned(),
+                    priority: priority.parse().unwrap(),
+                    definition: definition.collect(),
+                }
+            }),
+        }),
         place => {
             let connection = place.chars().next().unwrap();
             let at = At { connection, channel: place[1..].parse().unwrap() };

@@ -19,7 +19,7 @@ use actix_pika_actors::{
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    operation::{At, Content, Operation, operation},
+    operation::{At, Content, Operation, PolicyText, operation},
     rig::{is_end, reply_address},
     show::{content_text, method_text, normal},
 };
@@ -78,19 +78,19 @@ impl Oracle {
             opened: Vec::new(),
             reply_address: String::new(),
         };
-        oracle.manage("PUT");
+        oracle.manage("PUT", &format!("vhosts/{}", oracle.vhost), "");
         Some(oracle)
     }
 
-    /// Makes or deletes the virtual host by the management plug-in, whose port is 10000 above.
-    fn manage(&self, verb: &str) {
+    /// Asks the management plug-in, whose port is 10000 above.
+    fn manage(&self, verb: &str, path: &str, body: &str) {
         let (host, port) = self.address.split_once(':').unwrap();
         let port: u16 = port.parse().unwrap();
         let mut socket = TcpStream::connect((host, port + 10_000)).unwrap();
         let request = format!(
-            "{verb} /api/vhosts/{} HTTP/1.1\r\nhost: x\r\nauthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\
-             content-length: 0\r\nconnection: close\r\n\r\n",
-            self.vhost
+            "{verb} /api/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
         );
         socket.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -102,6 +102,7 @@ impl Oracle {
     pub(super) fn say(&mut self, text: &str, expected: usize) -> Vec<String> {
         match operation(&text.replace("REPLY", &self.reply_address)) {
             Operation::Advance(millis) => std::thread::sleep(Duration::from_millis(millis)),
+            Operation::Policy(policy) => self.set_policy(&policy),
             Operation::Drop(letter) => {
                 self.connections.remove(&letter);
                 self.opened.retain(|at| at.connection != letter);
@@ -141,6 +142,31 @@ impl Oracle {
         answers
     }
 
+    /// Sets or removes a policy, and waits until its queues have heard of it.
+    fn set_policy(&self, policy: &PolicyText) {
+        let kind = if policy.is_operator { "operator-policies" } else { "policies" };
+        let path = format!("{kind}/{}/{}", self.vhost, policy.name);
+        match &policy.set {
+            None => self.manage("DELETE", &path, ""),
+            Some(set) => {
+                let definition: Vec<String> = set
+                    .definition
+                    .iter()
+                    .map(|(key, value)| format!("{:?}:{}", key.to_string_lossy(), json(value)))
+                    .collect();
+                let body = format!(
+                    "{{\"pattern\":{:?},\"apply-to\":{:?},\"priority\":{},\"definition\":{{{}}}}}",
+                    set.pattern,
+                    set.apply_to,
+                    set.priority,
+                    definition.join(",")
+                );
+                self.manage("PUT", &path, &body);
+            }
+        }
+        std::thread::sleep(5 * QUIET);
+    }
+
     fn open(&mut self, at: At) -> &mut Peer {
         if !self.connections.contains_key(&at.connection) {
             let peer = Peer::connect(&self.address, &self.vhost, at.connection != 'z');
@@ -175,6 +201,15 @@ impl Oracle {
     }
 }
 
+/// A value of a policy.
+fn json(value: &Value) -> String {
+    match value {
+        Value::LongString(text) => format!("{:?}", text.to_string_lossy()),
+        Value::Boolean(value) => value.to_string(),
+        other => other.as_i64().unwrap().to_string(),
+    }
+}
+
 /// Whether a method has an answer even if it does what it is for.
 fn has_reply(method: &AMQPClass) -> bool {
     use basic::AMQPMethod as Basic;
@@ -189,7 +224,7 @@ impl Drop for Oracle {
     fn drop(&mut self) {
         self.connections.clear();
         if !std::thread::panicking() {
-            self.manage("DELETE");
+            self.manage("DELETE", &format!("vhosts/{}", self.vhost), "");
         }
     }
 }

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use actix_pika_actors::wire::method::{AMQPClass, channel};
 
 use super::{
-    operation::{At, Operation, operation},
+    operation::{At, Operation, PolicyText, operation},
     oracle::Oracle,
     show::{abridged, content_text, method_text, normal},
 };
-use crate::core::{ConnectionId, ConnectionInfo, Core, CoreConfig, Line, Outgoing, Output, Publish, Time};
+use crate::core::{
+    ApplyTo, ConnectionId, ConnectionInfo, Core, CoreConfig, Line, Outgoing, Output, Policy, Publish, Time,
+};
 
 pub(super) struct Rig {
     pub(super) core: Core,
@@ -156,6 +158,7 @@ impl Rig {
                 }
                 self.opened.retain(|at| at.connection != letter);
             }
+            Operation::Policy(text) => self.set_policy(&text),
             Operation::Method(at, method) => {
                 let connection = self.open(at, &method);
                 self.core.method(Time::from_millis(self.now), connection, at.channel, method);
@@ -173,6 +176,35 @@ impl Rig {
                 self.core.publish(now, connection, at.channel, publish, content.properties, content.body);
             }
         }
+    }
+
+    fn set_policy(&mut self, text: &PolicyText) {
+        let (now, name) = (Time::from_millis(self.now), &*text.name);
+        let Some(set) = &text.set else {
+            let was_there = match text.is_operator {
+                true => self.core.clear_operator_policy(now, "/", name),
+                false => self.core.clear_policy(now, "/", name),
+            };
+            assert!(was_there, "no policy {name}");
+            return;
+        };
+        let mut policy = Policy::new(&set.pattern).priority(set.priority).apply_to(match &*set.apply_to {
+            "all" => ApplyTo::All,
+            "queues" => ApplyTo::Queues,
+            "exchanges" => ApplyTo::Exchanges,
+            "classic_queues" => ApplyTo::ClassicQueues,
+            "quorum_queues" => ApplyTo::QuorumQueues,
+            "streams" => ApplyTo::Streams,
+            other => panic!("{other}"),
+        });
+        for (setting, value) in set.definition.iter() {
+            policy = policy.set(&setting.to_string_lossy(), value.clone());
+        }
+        let result = match text.is_operator {
+            true => self.core.set_operator_policy(now, "/", name, &policy),
+            false => self.core.set_policy(now, "/", name, &policy),
+        };
+        result.unwrap();
     }
 
     /// Opens the channel of an operation on its first use.

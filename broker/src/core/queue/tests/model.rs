@@ -73,7 +73,13 @@ fn random_operations(kind: QueueKind, line: Line, seed: u64) {
             );
         }
         let ready: Vec<u32> = rig.queue.iter().map(number).collect();
-        let bytes: usize = rig.queue.iter().map(|stored| stored.message.body.len()).sum();
+        let counts_properties = line.rules().quorum_counts_properties
+            && matches!(rig.queue.settings().kind, QueueKind::Quorum { .. });
+        let size = |stored: &Stored| {
+            let properties = if counts_properties { stored.message.properties().len() } else { 0 };
+            stored.message.body.len() + properties
+        };
+        let bytes: usize = rig.queue.iter().map(size).sum();
         assert_eq!(
             (rig.queue.ready(), rig.queue.ready_bytes()),
             (ready.len(), bytes as u64),
