@@ -27,7 +27,10 @@ help: ## Show this list
 
 .PHONY: demo
 demo: ## Run the demo against a broker
-	@AMQP_URL=$$(scripts/broker.sh ensure); export AMQP_URL; cargo run --profile demo --example demo
+	@AMQP_URL=$$(scripts/broker.sh ensure optional); \
+		case $$AMQP_URL in '') set -- -- --embedded ;; amqps:*) export AMQP_URL; set -- --features tls ;; \
+			*) export AMQP_URL; set -- ;; esac; \
+		cargo run --profile demo --package actix-pika-demo --example demo "$$@"
 
 .PHONY: test
 test: ## Run all tests against a broker, doc tests and a short chaos run included

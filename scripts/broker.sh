@@ -4,6 +4,8 @@
 #   broker.sh ensure      start a broker unless one answers, and print the AMQP_URL to use
 #   broker.sh ensure rabbitmq
 #                         the same, but fail where there is no RabbitMQ and it cannot be installed
+#   broker.sh ensure optional
+#                         the same, but start nothing and print nothing there, unless the test broker runs already
 #   broker.sh start       start this project's own node, even if another broker runs
 #   broker.sh stop        stop all nodes of this project
 #   broker.sh status      show whether the own node runs, and its URLs
@@ -28,6 +30,7 @@
 #      unless it is the node of another copy of this project, which may be stopped at any time.
 #   4. The own node, which is started; RabbitMQ is installed first if it is missing and the system allows it.
 #   5. Where it is missing and cannot be installed: the project's test broker (broker/), which is built and started.
+#      With `optional`, the caller starts one in its own process.
 #
 # Commands that start or resume a node return when it is ready: its AMQP and management ports
 # answer, its queue table is loaded and its virtual hosts run.
@@ -623,15 +626,18 @@ stop_cluster() {
 
 use_test_broker() { dir=$root/.broker/test name='the test broker'; }
 
+# Sets url and succeeds if the test broker runs and answers.
+test_broker_runs() {
+    use_test_broker
+    url=''
+    { node_runs && IFS= read -r url <"$dir/url" && url_answers "$url"; } || return 1
+    say "using the project's test broker, which keeps all in memory"
+}
+
 # Builds and starts the test broker, unless it runs, and sets url. Without link-time optimization, which takes minutes.
 start_test_broker() {
     local program until
-    use_test_broker
-    url=''
-    if node_runs && IFS= read -r url <"$dir/url" && url_answers "$url"; then
-        say "using the project's test broker, which keeps all in memory"
-        return
-    fi
+    ! test_broker_runs || return 0
     have cargo || die "there is no RabbitMQ here, and the project's test broker cannot be built without Rust (cargo)"
     say "there is no RabbitMQ here, and it cannot be installed: building and using the project's test broker, which keeps all in memory"
     mkdir -p "$dir"
@@ -676,7 +682,9 @@ stop_test_broker() {
 
 # Only one process starts or stops nodes at a time.
 lock() {
-    mkdir -p "$root/.broker"
+    if ! mkdir -p "$root/.broker" 2>/dev/null || ! { : >>"$root/.broker/lock"; } 2>/dev/null; then
+        die "$(id -un) may not write to $root/.broker: use a copy of the project of your own, or set AMQP_URL to a broker"
+    fi
     have flock || return 0
     exec 9>"$root/.broker/lock"
     flock -w 600 9 || die "another $0 held .broker/lock for 600 s"
@@ -702,15 +710,21 @@ ensure() {
             *) say "the broker at 127.0.0.1:5672 has no management API at port 15672 for guest: not using it" ;;
         esac
     fi
-    lock
     if [ "${1:-}" != rabbitmq ] && [ -z "$version" ] && ! node_runs && ! find_rabbitmq; then
         # A failed install says why.
-        if ! can_install || ! (install_rabbitmq); then
-            start_test_broker
+        if ! can_install || ! (lock; install_rabbitmq); then
+            if [ "${1:-}" != optional ]; then
+                lock
+                start_test_broker
+            elif ! test_broker_runs; then
+                say "there is no RabbitMQ here, and it cannot be installed"
+                return
+            fi
             printf '%s\n' "$url"
             return
         fi
     fi
+    lock
     start_node
     printf '%s\n' "$node_AMQP_URL"
 }

@@ -6,8 +6,8 @@
 //! cargo run --profile demo --example demo
 //! ```
 //!
-//! It uses the broker at `AMQP_URL`, or else the one on localhost. If none answers there, it starts the project's test
-//! broker, in its own process.
+//! It uses the broker at `AMQP_URL`, or else the one on localhost. If none answers there, or with the argument
+//! `--embedded`, it starts the project's test broker in its own process.
 
 #![allow(clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
@@ -111,13 +111,17 @@ async fn show_progress(counts: Arc<Counts>) {
 
 /// Returns the URL of a broker, and the broker itself if it is one that ends with this program.
 fn find_broker() -> std::result::Result<(String, Option<Broker>), StartError> {
-    if let Ok(url) = std::env::var("AMQP_URL") {
+    if std::env::args().any(|argument| argument == "--embedded") {
+        eprintln!("using the project's test broker, which keeps all in memory");
+    } else if let Ok(url) = std::env::var("AMQP_URL") {
         return Ok((url, None));
-    }
-    if TcpStream::connect(("127.0.0.1", 5672)).is_ok() {
+    } else if TcpStream::connect(("127.0.0.1", 5672)).is_ok() {
         return Ok(("amqp://guest:guest@127.0.0.1:5672/".into(), None));
+    } else {
+        eprintln!(
+            "no broker answers on localhost: using the project's test broker, which keeps all in memory"
+        );
     }
-    eprintln!("no broker answers on localhost: using the project's test broker, which keeps all in memory");
     let broker = Broker::start()?;
     Ok((broker.url(), Some(broker)))
 }
