@@ -617,28 +617,26 @@ impl Connector {
         self
     }
 
-    /// Connects to a [`MemoryPeer`](crate::testing::MemoryPeer) instead of the addresses: tests without a
-    /// network, also under a paused clock.
+    /// Connects in memory instead of to the addresses, reconnects too: tests without a network, also under a paused
+    /// clock. It takes the dialer of the test broker (`Broker::dialer` of the crate `actix-pika-broker`), that of a
+    /// [`MemoryPeer`](crate::testing::MemoryPeer), or any function that returns one end of a [`tokio::io::duplex`].
     ///
     /// # Examples
     /// ```
-    /// use actix_pika::{Connector, testing::{HandshakeScript, MemoryPeer}};
+    /// use actix_pika::{Connector, connect_robust};
+    /// use actix_pika_broker::Broker;
     ///
     /// # actix_rt::System::new().block_on(async {
-    /// let mut peer = MemoryPeer::new();
-    /// let connect = Connector::host("memory", 0).memory(peer.dialer()).connect();
-    /// let serve = async {
-    ///     let mut socket = peer.accept().await?;
-    ///     socket.handshake_with(&HandshakeScript::new()).await?;
-    ///     Ok::<_, actix_pika::testing::TestError>(socket)
-    /// };
-    /// let (connection, socket) = futures_util::join!(connect, serve);
-    /// assert!(connection.is_ok() && socket.is_ok());
-    /// # });
+    /// tokio::time::pause();
+    /// let broker = Broker::builder().start_here();
+    /// let connection = connect_robust(Connector::new(&broker.url())?.memory(broker.dialer())).await?;
+    /// connection.channel().await?.declare_queue("jobs").await?;
+    /// assert!(broker.look(|state| state.queue("jobs").is_some()));
+    /// # actix_pika::Result::Ok(()) }).unwrap();
     /// ```
     #[cfg(feature = "testing")]
-    pub fn memory(mut self, dialer: MemoryDialer) -> Self {
-        self.options.memory = Some(dialer);
+    pub fn memory(mut self, dialer: impl Into<MemoryDialer>) -> Self {
+        self.options.memory = Some(dialer.into());
         self
     }
 

@@ -112,7 +112,7 @@ pub struct ConnectionOptions {
     pub recovery: Recovery,
     /// Whether the first connect fails at its first error. Otherwise it is retried like a lost connection.
     pub fail_fast: bool,
-    /// Connects to a [`MemoryPeer`](crate::testing::MemoryPeer) instead of the addresses, for tests.
+    /// Connects in memory instead of to the addresses, for tests.
     #[cfg(feature = "testing")]
     pub memory: Option<MemoryDialer>,
     /// The scheme of the URI, which [`tls`](Self::tls) must not contradict.

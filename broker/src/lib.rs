@@ -24,11 +24,59 @@
 //! | Users | PLAIN and AMQPLAIN, permissions, topic permissions, impersonators | tags, limits of users, OAuth | patterns are those of the crate `regex-lite`, not PCRE |
 //! | A client that does not read | gets no deliveries, and is not read either, until it reads | | bodies that are begun on all channels of a connection have 256 MiB together above one message, or 506 |
 //! | Restart | keeps durable entities and persistent messages, or nothing | upgrades, clusters, partitions | the messages of a clean end |
+//!
+//! # Clock
+//!
+//! | broker | its time | what moves it |
+//! |---|---|---|
+//! | [`Builder::start`] | that of the system | time, and [`Broker::advance`] |
+//! | [`Builder::start_here`] | that of tokio on the arbiter | the test, if it pauses the clock, and [`Broker::advance`] |
+//! | [`Builder::manual_clock`] | it stands | [`Broker::advance`], [`Broker::advance_connections`] |
+//!
+//! `advance` moves what queues and messages know of time (expiration, delays, the delivery timeout),
+//! `advance_connections` what sockets know of it (heartbeats, deadlines). Each thing happens at its own time, in order.
+//!
+//! A clock of tokio that is paused moves the client and the broker together, as both are on it, and goes on by itself to
+//! the next timer whenever all wait. A test only has to wait: a ladder of retries with delays of hours takes milliseconds.
+//! To let time pass, `tokio::time::sleep` is right: it stops at each timer on the way, so that heartbeats are sent.
+//! `tokio::time::advance` jumps, and both sides miss the heartbeats in between. A manual clock goes with a client whose
+//! clock runs: in front of a client on a paused clock, it sends no heartbeats.
+//!
+//! # In memory
+//!
+//! [`Broker::dialer`] connects a client without a socket, as `Connector::memory` of actix-pika takes it. A client that
+//! recovers its connection calls it again. A cut is the end of such a stream, not a reset.
+//!
+//! ```
+//! use actix_pika_broker::Broker;
+//!
+//! # actix_rt::System::new().block_on(async {
+//! tokio::time::pause();
+//! let broker = Broker::builder().start_here();
+//! let dialer = broker.dialer();
+//! // let connection = connect_robust(Connector::new(&broker.url())?.memory(dialer)).await?;
+//! # drop(dialer);
+//! # });
+//! ```
+//!
+//! # Faults
+//!
+//! On order: a connection is [cut](Broker::cut) at once or at a byte, [closed](Broker::close_connection) with a code, not
+//! [read](Broker::stop_reading), [late](Broker::delay); connects are [refused](Broker::refuse_connects), publishes
+//! [nacked](Broker::nack_next) or [returned](Broker::return_next), consumers [cancelled](Broker::cancel_consumers),
+//! publishers [blocked](Broker::block), the broker [restarted](Broker::restart) or [stopped](Broker::stop_node).
+//!
+//! At random: [`Broker::chaos`] chooses from these by a seed. A fault comes after a number of frames, so that the same
+//! seed gives the same faults as long as the same frames come in the same order: with everything on one arbiter, a paused
+//! clock and a seeded client, always. Failed assertions show the seed and the faults.
 
 pub mod core;
 mod server;
 
 pub use self::{
     core::{ApplyTo, InvalidPolicy, Line, Policy},
-    server::{Broker, BrokerState, Builder, ConnectionView, InVhost, StartError, VhostState},
+    server::{
+        Broker, BrokerState, Builder, Chaos, ChaosBuilder, ConnectionView, Fault, FaultKind, InVhost,
+        StartError, VhostState,
+    },
 };

@@ -1,9 +1,9 @@
 //! A peer without a network: it accepts in-memory streams, so a test can pause the clock.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use tokio::{
-    io::DuplexStream,
+    io::{DuplexStream, duplex},
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     time,
 };
@@ -97,7 +97,12 @@ impl MemoryPeer {
     /// options.memory = Some(peer.dialer());
     /// ```
     pub fn dialer(&self) -> MemoryDialer {
-        MemoryDialer::new(self.sender.clone(), self.buffer)
+        let (streams, buffer) = (self.sender.clone(), self.buffer);
+        MemoryDialer::from(move || {
+            let (client, server) = duplex(buffer);
+            streams.send(server).map_err(|_| io::ErrorKind::ConnectionRefused)?;
+            Ok(client)
+        })
     }
 
     /// Accepts the next client connection.

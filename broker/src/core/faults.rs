@@ -47,4 +47,8 @@ impl Core {
     pub fn return_next(&mut self, publishes: u32) {
         self.faults.returned += publishes;
     }
+    /// Neither refuses nor returns the publishes that were to be.
+    pub(crate) fn forget_faults(&mut self) {
+        self.faults = Faults::default();
+    }
 }

@@ -402,6 +402,11 @@ impl Core {
         channels.into_iter().flatten().filter(|(_, channel)| !channel.closing).map(|(number, _)| *number)
     }
 
+    /// Returns what is known of an open connection.
+    pub(crate) fn connection_info(&self, connection: ConnectionId) -> Option<&ConnectionInfo> {
+        self.connections.get(connection).map(|connection| &connection.info)
+    }
+
     /// Returns the last publishes whose routing key matches a pattern of a topic exchange, oldest first.
     ///
     /// # Examples

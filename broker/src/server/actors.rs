@@ -50,9 +50,10 @@ impl Actor for Timekeeper {
                     }
                 };
                 tokio::select! {
-                    () = due => shared.tick(),
-                    () = shared.timer.notified() => {}
+                    biased; // Runs of a paused clock are repeatable.
                     _ = stopped.wait_for(|stopped| *stopped) => break,
+                    () = shared.timer.notified() => {}
+                    () = due => shared.tick(),
                 }
             }
         };
@@ -83,6 +84,9 @@ impl Actor for Listener {
         let accept = async move {
             loop {
                 tokio::select! {
+                    biased;
+                    _ = stopped.wait_for(|stopped| *stopped) => break,
+                    Some(order) = orders.recv() => port.follow(order),
                     accepted = port.accept() => match accepted {
                         Ok(stream) => serve_tcp(&shared, stream),
                         Err(error) => {
@@ -90,8 +94,6 @@ impl Actor for Listener {
                             sleep(ACCEPT_PAUSE).await;
                         }
                     },
-                    Some(order) = orders.recv() => port.follow(order),
-                    _ = stopped.wait_for(|stopped| *stopped) => break,
                 }
             }
         };
@@ -116,12 +118,9 @@ fn serve_tcp(shared: &Arc<Shared>, stream: TcpStream) {
     }
 }
 
-/// Serves a stream in memory.
-pub(super) fn serve_stream(shared: &Arc<Shared>, stream: impl Stream) {
-    if let Some((id, wakers)) = shared.accept("in memory".into()) {
-        let (shared, stream) = (Arc::clone(shared), Some(Box::new(stream) as Box<dyn Stream>));
-        Socket { shared, id, wakers, stream, control: None }.start();
-    }
+/// Serves a stream that has no socket.
+pub(super) fn serve_stream(shared: &Arc<Shared>, id: PeerId, wakers: Wakers, stream: Box<dyn Stream>) {
+    Socket { shared: Arc::clone(shared), id, wakers, stream: Some(stream), control: None }.start();
 }
 
 /// A socket, or one in memory.
@@ -150,6 +149,7 @@ impl Actor for Socket {
         let serve = async move {
             let (reader, writer) = tokio::io::split(stream);
             tokio::select! {
+                biased;
                 end = write_all(&shared, id, &wakers, writer) => {
                     if end == Ok(End::Reset) {
                         reset(control.as_ref());
@@ -212,6 +212,7 @@ async fn write_all(
         let output = shared.take_output(id);
         if !output.bytes.is_empty() {
             tokio::select! {
+                biased;
                 written = writer.write_all(&output.bytes) => written.map_err(|error| error.kind())?,
                 () = wakers.abandon.notified() => return Ok(End::Reset),
             }

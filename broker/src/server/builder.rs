@@ -3,12 +3,13 @@
 use std::{fmt, io, net::IpAddr, sync::Arc, thread};
 
 use actix::Actor;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc::UnboundedReceiver};
 
 use super::{
     actors::{Listener, Timekeeper},
     clock::Clock,
     handle::{Broker, Place, millis},
+    memory::{Dialled, MemoryListener, dials},
     node::Node,
     shared::Shared,
 };
@@ -242,7 +243,7 @@ impl Builder {
         let listener = std::net::TcpListener::bind((self.address, self.port)).map_err(cannot)?;
         listener.set_nonblocking(true).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let shared = self.shared();
+        let (shared, dialled) = self.shared(Clock::system);
         let mut stopped = shared.stop.subscribe();
         let (node, orders) = Node::new();
         let of_thread = Arc::clone(&shared);
@@ -251,6 +252,7 @@ impl Builder {
                 match TcpListener::from_std(listener) {
                     Ok(socket) => {
                         Timekeeper(Arc::clone(&of_thread)).start();
+                        MemoryListener::new(Arc::clone(&of_thread), dialled).start();
                         Listener::new(of_thread, socket, orders).start();
                         let _ = stopped.wait_for(|stopped| *stopped).await;
                     }
@@ -266,28 +268,33 @@ impl Builder {
     }
 
     /// Starts the broker on the arbiter of the caller, without a socket: clients connect in memory, by
-    /// [`Broker::serve`]. For tests that pause the clock of tokio, which jumps ahead while all wait for a socket.
+    /// [`Broker::dialer`]. Its clock is that of tokio on this arbiter, unless it is [manual](Self::manual_clock): a test
+    /// that pauses it moves the broker and the client together.
     ///
     /// # Panics
     /// Without an actix `System`.
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_broker::Broker;
+    /// use std::time::Duration;
+    ///
+    /// use actix_pika_broker::Broker;
+    ///
     /// # actix_rt::System::new().block_on(async {
+    /// tokio::time::pause();
     /// let broker = Broker::builder().start_here();
-    /// let (client, server) = tokio::io::duplex(64 * 1024);
-    /// broker.serve(server);
-    /// # drop(client);
+    /// let dialer = broker.dialer(); // for `Connector::memory` of actix-pika
+    /// tokio::time::sleep(Duration::from_secs(3600)).await; // takes no time
     /// # });
     /// ```
     pub fn start_here(self) -> Broker {
-        let shared = self.shared();
+        let (shared, dialled) = self.shared(Clock::of_runtime);
         Timekeeper(Arc::clone(&shared)).start();
+        MemoryListener::new(Arc::clone(&shared), dialled).start();
         Broker::new(shared, None, Place::Caller, Node::default())
     }
 
-    fn shared(&self) -> Arc<Shared> {
+    fn shared(&self, running: impl FnOnce() -> Clock) -> (Arc<Shared>, UnboundedReceiver<Dialled>) {
         let mut core = Core::new(self.config.clone());
         for vhost in &self.vhosts {
             core.add_vhost(vhost);
@@ -300,7 +307,8 @@ impl Builder {
                 let _ = core.set_permissions(name, vhost, [".*"; 3]);
             }
         }
-        let clock = if self.manual_clock { Clock::manual() } else { Clock::running() };
-        Arc::new(Shared::new(core, clock))
+        let clock = if self.manual_clock { Clock::manual() } else { running() };
+        let (dials, dialled) = dials();
+        (Arc::new(Shared::new(core, clock, dials)), dialled)
     }
 }

@@ -1,8 +1,8 @@
-//! The time of a broker: that of tokio, or what the test says.
+//! The time of a broker: the system's, tokio's, or what the test says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time};
 
 use crate::core::Time;
 
@@ -10,15 +10,51 @@ use crate::core::Time;
 /// heartbeat is missed.
 #[derive(Debug)]
 pub(super) enum Clock {
-    /// It goes on with tokio's clock, which a test may pause.
-    Running { start: Instant, net_ahead: u64, core_ahead: u64 },
+    /// It goes on by itself.
+    Running { origin: Origin, net_ahead: u64, core_ahead: u64 },
     /// It stands until it is advanced.
     Manual { core: Time, net: Time },
 }
 
+/// The clock that a running one follows.
+#[derive(Debug)]
+pub(super) enum Origin {
+    System(Instant),
+    /// That of one runtime, which a test may pause. Whoever asks from another thread gets its time, too.
+    Runtime {
+        handle: Handle,
+        start: time::Instant,
+    },
+}
+
+impl Origin {
+    fn elapsed(&self) -> Duration {
+        match self {
+            Self::System(start) => start.elapsed(),
+            Self::Runtime { handle, start } => {
+                let _entered = handle.enter();
+                start.elapsed()
+            }
+        }
+    }
+}
+
 impl Clock {
-    pub(super) fn running() -> Self {
-        Self::Running { start: Instant::now(), net_ahead: 0, core_ahead: 0 }
+    /// Follows the clock of the system.
+    pub(super) fn system() -> Self {
+        Self::follow(Origin::System(Instant::now()))
+    }
+
+    /// Follows the clock of the caller's runtime.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub(super) fn of_runtime() -> Self {
+        Self::follow(Origin::Runtime { handle: Handle::current(), start: time::Instant::now() })
+    }
+
+    fn follow(origin: Origin) -> Self {
+        Self::Running { origin, net_ahead: 0, core_ahead: 0 }
     }
 
     pub(super) fn manual() -> Self {
@@ -28,7 +64,9 @@ impl Clock {
     /// The time of queues and messages.
     pub(super) fn core(&self) -> Time {
         match self {
-            Self::Running { start, core_ahead, .. } => since(*start).after_millis(*core_ahead),
+            Self::Running { origin, core_ahead, .. } => {
+                (Time::ZERO + origin.elapsed()).after_millis(*core_ahead)
+            }
             Self::Manual { core, .. } => *core,
         }
     }
@@ -36,7 +74,9 @@ impl Clock {
     /// The time of sockets.
     pub(super) fn net(&self) -> Time {
         match self {
-            Self::Running { start, net_ahead, .. } => since(*start).after_millis(*net_ahead),
+            Self::Running { origin, net_ahead, .. } => {
+                (Time::ZERO + origin.elapsed()).after_millis(*net_ahead)
+            }
             Self::Manual { net, .. } => *net,
         }
     }
@@ -68,10 +108,6 @@ impl Clock {
     }
 }
 
-fn since(start: Instant) -> Time {
-    Time::ZERO + start.elapsed()
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -79,6 +115,8 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
     fn a_manual_clock_moves_only_when_it_is_advanced() {
@@ -92,10 +130,27 @@ mod tests {
 
     #[test]
     fn a_running_clock_can_be_advanced_too() {
-        let mut clock = Clock::running();
-        clock.advance_core(Duration::from_secs(3600));
-        assert!(clock.core() >= Time::from_millis(3_600_000));
-        assert_eq!(clock.until(Some(Time::from_millis(3_600_000)), None), Some(Duration::ZERO));
+        let mut clock = Clock::system();
+        clock.advance_core(HOUR);
+        assert!(clock.core() >= Time::ZERO + HOUR);
+        assert_eq!(clock.until(Some(Time::ZERO + HOUR), None), Some(Duration::ZERO));
         assert_eq!(clock.until(None, None), None);
+    }
+
+    /// A broker on a thread of its own is asked by a test whose clock is paused: its time does not jump.
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_of_the_system_is_not_that_of_the_runtime() {
+        let clock = Clock::system();
+        time::advance(HOUR).await;
+        assert!(clock.core() < Time::ZERO + HOUR && clock.net() < Time::ZERO + HOUR);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_of_a_runtime_is_the_same_from_every_thread() {
+        let clock = Clock::of_runtime();
+        time::advance(HOUR).await;
+        assert_eq!((clock.core(), clock.net()), (Time::ZERO + HOUR, Time::ZERO + HOUR));
+        let asked = std::thread::spawn(move || clock.core()).join();
+        assert_eq!(asked.unwrap(), Time::ZERO + HOUR);
     }
 }

@@ -37,6 +37,19 @@ impl Broker {
         self.with(connection, |peer, _, _| peer.cut_after(octets))
     }
 
+    /// Cuts a connection by a reset when so many octets more were read from it. Returns false if it is not open.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn cut(broker: actix_pika_broker::Broker) {
+    /// // In the middle of the next publish.
+    /// broker.cut_input_after(broker.connections()[0].id, 40);
+    /// # }
+    /// ```
+    pub fn cut_input_after(&self, connection: ConnectionId, octets: u64) -> bool {
+        self.with(connection, |peer, core, now| peer.cut_input_after(core, now, octets))
+    }
+
     /// Closes a connection with a reply code and a text, such as 320 and `CONNECTION_FORCED - bye` without the name.
     /// Returns false if it is not open.
     ///
@@ -133,7 +146,7 @@ impl Broker {
     /// Broker::start().unwrap().block("low on memory");
     /// ```
     pub fn block(&self, reason: &str) {
-        self.shared.change(|state| state.alarm = Some(reason.to_owned()));
+        self.shared.change(|state| state.set_alarm(Some(reason.to_owned())));
     }
 
     /// Ends the alarm.
@@ -144,10 +157,7 @@ impl Broker {
     /// Broker::start().unwrap().unblock();
     /// ```
     pub fn unblock(&self) {
-        self.shared.change(|state| {
-            state.alarm = None;
-            state.each_peer(Peer::unblock);
-        });
+        self.shared.change(|state| state.set_alarm(None));
     }
 
     /// Restarts: connections are closed with 320, and durable entities with their persistent messages stay.
@@ -184,5 +194,15 @@ impl Broker {
             }
             None => false,
         })
+    }
+}
+
+impl State {
+    /// Sets the reason for which publishers are blocked, or unblocks them.
+    pub(super) fn set_alarm(&mut self, alarm: Option<String>) {
+        self.alarm = alarm;
+        if self.alarm.is_none() {
+            self.each_peer(Peer::unblock);
+        }
     }
 }

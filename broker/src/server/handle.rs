@@ -2,10 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use super::{
-    actors,
     builder::{Builder, StartError},
     node::Node,
     shared::Shared,
@@ -72,7 +69,8 @@ impl Broker {
         Builder::new()
     }
 
-    /// Returns the URL of the virtual host `/` for the user `guest`. That of a broker without a socket has port 0.
+    /// Returns the URL of the virtual host `/` for the user `guest`. A broker without a socket is on the host `memory`,
+    /// where only its [dialer](Self::dialer) connects to.
     ///
     /// # Examples
     /// ```
@@ -81,10 +79,7 @@ impl Broker {
     /// assert_eq!(broker.url(), format!("amqp://guest:guest@127.0.0.1:{}/%2f", broker.port()));
     /// ```
     pub fn url(&self) -> String {
-        match self.address {
-            Some(address) => format!("amqp://guest:guest@{address}/%2f"),
-            None => "amqp://guest:guest@127.0.0.1:0/%2f".into(),
-        }
+        self.url_of("guest", "guest", "%2f")
     }
 
     /// Returns the URL of a virtual host for a user.
@@ -98,7 +93,8 @@ impl Broker {
     /// assert!(broker.url_of("app", "secret", "orders").ends_with("/orders"));
     /// ```
     pub fn url_of(&self, user: &str, password: &str, vhost: &str) -> String {
-        format!("amqp://{user}:{password}@127.0.0.1:{}/{vhost}", self.port())
+        let host = self.address.map_or_else(|| "memory".into(), |address| address.to_string());
+        format!("amqp://{user}:{password}@{host}/{vhost}")
     }
 
     /// Returns the port, or 0 for a broker without a socket.
@@ -121,25 +117,6 @@ impl Broker {
     /// ```
     pub fn line(&self) -> Line {
         self.shared.look(|state| state.core.config().line)
-    }
-
-    /// Serves a client on a stream, such as one half of a duplex in memory, on the arbiter of the caller.
-    ///
-    /// # Panics
-    /// Without an actix `System`.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// # actix_rt::System::new().block_on(async {
-    /// let broker = Broker::builder().start_here();
-    /// let (client, server) = tokio::io::duplex(64 * 1024);
-    /// broker.serve(server);
-    /// # drop(client);
-    /// # });
-    /// ```
-    pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
-        actors::serve_stream(&self.shared, stream);
     }
 
     /// Moves the time of queues and messages: what expires, is delayed or has a limit until then happens before this

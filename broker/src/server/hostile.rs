@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     clock::Clock,
+    memory::dials,
     peer::End,
     shared::{PeerId, Shared},
 };
@@ -23,7 +24,7 @@ struct Client {
 impl Client {
     fn connect(line: Line) -> Self {
         let core = Core::new(CoreConfig { line, ..CoreConfig::default() });
-        let shared = Shared::new(core, Clock::manual());
+        let shared = Shared::new(core, Clock::manual(), dials().0);
         let (id, _) = shared.accept("test".into()).unwrap();
         Self { shared, id }
     }

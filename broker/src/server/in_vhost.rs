@@ -195,16 +195,17 @@ impl InVhost<'_> {
     /// ```
     #[track_caller]
     pub fn assert_messages(&self, queue: &str, ready: usize, unacked: usize) {
-        let look =
-            |state: &State| (state.core.queue(self.name, queue), state.core.messages(self.name, queue));
-        let (found, messages) = self.broker.shared.look(look);
+        let (found, messages, chaos) = self.broker.shared.look(|state| {
+            let found = state.core.queue(self.name, queue);
+            (found, state.core.messages(self.name, queue), state.describe_chaos())
+        });
         let Some(found) = found else {
             let names: Vec<String> = self.queues().iter().map(|queue| queue.name.to_string()).collect();
-            panic!("there is no queue '{queue}'; there are: {names:?}");
+            panic!("there is no queue '{queue}'; there are: {names:?}{chaos}");
         };
         assert!(
             (found.ready, found.unacked) == (ready, unacked),
-            "queue '{queue}' has {} ready and {} unacked, not {ready} and {unacked}:\n{}",
+            "queue '{queue}' has {} ready and {} unacked, not {ready} and {unacked}:\n{}{chaos}",
             found.ready,
             found.unacked,
             messages.iter().map(describe).collect::<Vec<_>>().join("\n"),

@@ -3,6 +3,7 @@
 
 mod actors;
 mod builder;
+mod chaos;
 mod clock;
 mod contents;
 mod encode;
@@ -15,6 +16,7 @@ mod hostile;
 mod in_vhost;
 mod layout;
 mod look;
+mod memory;
 mod node;
 mod peer;
 mod policies;
@@ -22,6 +24,7 @@ mod shared;
 
 pub use self::{
     builder::{Builder, StartError},
+    chaos::{Chaos, ChaosBuilder, Fault, FaultKind},
     handle::Broker,
     in_vhost::{InVhost, VhostState},
     look::{BrokerState, ConnectionView},

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::{
+    chaos::Machine,
     clock::Clock,
+    memory::Dials,
     peer::{End, Now, Peer},
 };
 use crate::core::{ConnectionId, Core, Time};
@@ -27,6 +29,7 @@ pub(super) struct Shared {
     pub(super) timer: Notify,
     /// Wakes the listener to end.
     pub(super) stop: watch::Sender<bool>,
+    pub(super) dials: Dials,
 }
 
 /// What is behind the lock.
@@ -40,13 +43,15 @@ pub(super) struct State {
     pub(super) is_down: bool,
     /// How many connects are refused.
     pub(super) refused: u32,
+    /// Random faults, also when they are over.
+    pub(super) chaos: Option<Machine>,
     pub(super) peers: BTreeMap<PeerId, Entry>,
     by_connection: BTreeMap<ConnectionId, PeerId>,
     last_peer: PeerId,
     /// When each peer has something due.
     ticks: BTreeSet<(Time, PeerId)>,
     /// Peers to look at when the lock is free.
-    touched: BTreeSet<PeerId>,
+    pub(super) touched: BTreeSet<PeerId>,
 }
 
 /// A peer, and who does its I/O.
@@ -82,13 +87,14 @@ pub(super) struct ToWrite {
 }
 
 impl Shared {
-    pub(super) fn new(core: Core, clock: Clock) -> Self {
+    pub(super) fn new(core: Core, clock: Clock, dials: Dials) -> Self {
         let state = State {
             core,
             clock,
             alarm: None,
             is_down: false,
             refused: 0,
+            chaos: None,
             peers: BTreeMap::new(),
             by_connection: BTreeMap::new(),
             last_peer: 0,
@@ -100,6 +106,7 @@ impl Shared {
             happened: watch::Sender::new(0),
             timer: Notify::new(),
             stop: watch::Sender::new(false),
+            dials,
         }
     }
 
@@ -118,6 +125,9 @@ impl Shared {
         let due = state.next_due();
         let result = change(&mut state);
         state.distribute();
+        while state.disturb() {
+            state.distribute();
+        }
         let woken = state.wake();
         let is_due_earlier = is_earlier(state.next_due(), due);
         drop(state);
@@ -238,6 +248,7 @@ impl State {
     /// Calls `then` with a peer, the core and the time.
     pub(super) fn with_peer(&mut self, id: PeerId, then: impl FnOnce(&mut Peer, &mut Core, Now<'_>)) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
+        entry.peer.set_budget(self.chaos.as_ref().map_or(u64::MAX, Machine::left));
         let now = Now { core: self.clock.core(), net: self.clock.net(), alarm: self.alarm.as_deref() };
         then(&mut entry.peer, &mut self.core, now);
         if entry.connection.is_none()
@@ -267,6 +278,7 @@ impl State {
         let now = self.clock.core();
         self.core.advance(now);
         self.core.flush(now);
+        self.end_faults();
         let net = self.clock.net();
         let due: Vec<PeerId> =
             self.ticks.iter().take_while(|(at, _)| *at <= net).map(|(_, id)| *id).collect();
@@ -276,7 +288,9 @@ impl State {
     }
 
     fn next_due(&self) -> (Option<Time>, Option<Time>) {
-        (self.core.next_timer(), self.ticks.first().map(|(at, _)| *at))
+        let ends = self.chaos.as_ref().and_then(Machine::next_end);
+        let tick = self.ticks.first().map(|(at, _)| *at);
+        (self.core.next_timer(), tick.into_iter().chain(ends).min())
     }
 
     /// Gives each peer what the core says to it.

@@ -37,6 +37,14 @@ impl Peer {
         self.cut_after = Some(octets);
     }
 
+    /// Cuts the connection when `octets` more are read.
+    pub(in crate::server) fn cut_input_after(&mut self, core: &mut Core, now: Now<'_>, octets: u64) {
+        self.cut_input_after = Some(octets);
+        if octets == 0 {
+            self.reset(core, now);
+        }
+    }
+
     pub(super) fn finish(&mut self, now: Now<'_>, end: End) {
         self.phase = Phase::Ended;
         self.end.get_or_insert(end);

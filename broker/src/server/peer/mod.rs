@@ -95,6 +95,14 @@ pub(super) struct Peer {
     abandoned: bool,
     /// The octets that are written before the connection is cut.
     cut_after: Option<u64>,
+    /// The octets that are read before the connection is cut.
+    cut_input_after: Option<u64>,
+    /// The frames, heartbeats aside, that were handled since they were counted.
+    handled: u64,
+    /// How many more frames are handled until somebody looks at the broker.
+    budget: u64,
+    /// Frames may wait because of that.
+    over_budget: bool,
     /// Nothing is read, on order.
     read_paused: bool,
     /// What is written waits this long, on order.
@@ -130,6 +138,10 @@ impl Peer {
             end: None,
             abandoned: false,
             cut_after: None,
+            cut_input_after: None,
+            handled: 0,
+            budget: u64::MAX,
+            over_budget: false,
             read_paused: false,
             delay: 0,
             delayed: VecDeque::new(),
@@ -193,20 +205,49 @@ impl Peer {
         if matches!(self.phase, Phase::Silent | Phase::Ended) {
             return;
         }
-        self.input.extend_from_slice(bytes);
+        let Some(left) = self.cut_input_after else {
+            self.input.extend_from_slice(bytes);
+            return self.process(core, now);
+        };
+        let before_cut = bytes.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(bytes);
+        self.cut_input_after = Some(left - before_cut.len() as u64);
+        self.input.extend_from_slice(before_cut);
         self.process(core, now);
+        if self.cut_input_after == Some(0) {
+            self.reset(core, now);
+        }
+    }
+
+    /// Returns how many frames were handled since this was asked.
+    pub(super) fn take_handled(&mut self) -> u64 {
+        std::mem::take(&mut self.handled)
+    }
+
+    /// Sets how many more frames are handled.
+    pub(super) fn set_budget(&mut self, frames: u64) {
+        self.budget = frames;
+    }
+
+    /// Returns whether frames may wait because it has handled all that it may.
+    pub(super) fn is_over_budget(&self) -> bool {
+        self.over_budget
     }
 
     /// Handles the frames that are there, up to one that blocks the connection.
-    fn process(&mut self, core: &mut Core, now: Now<'_>) {
+    pub(super) fn process(&mut self, core: &mut Core, now: Now<'_>) {
         if matches!(self.phase, Phase::Greeting) && !self.greet(core, now) {
             return;
         }
+        self.over_budget = false;
         while !self.blocked
             && !self.read_paused
             && !self.full
             && !matches!(self.phase, Phase::Silent | Phase::Ended)
         {
+            self.over_budget = self.budget == 0;
+            if self.over_budget {
+                break;
+            }
             if core.answered() > ANSWERED_MAX {
                 // Goes on when these answers are in the output.
                 self.full = true;
@@ -238,6 +279,10 @@ impl Peer {
     }
 
     fn handle(&mut self, core: &mut Core, now: Now<'_>, frame: Frame) {
+        if frame.kind != HEARTBEAT {
+            self.handled += 1;
+            self.budget = self.budget.saturating_sub(1);
+        }
         match &self.phase {
             Phase::Running(id) if core.is_open(*id) => {
                 let id = *id;

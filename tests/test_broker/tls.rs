@@ -1,0 +1,1 @@
+//! The client over TLS, with certificates that the broker makes.
