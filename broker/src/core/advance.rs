@@ -1,13 +1,6 @@
 //! What time brings about.
 
-use super::{
-    ChannelAt, Core,
-    error::Close,
-    queue::{Return, Stored},
-    settings::QueueKind,
-    time::Time,
-    timers::Timer,
-};
+use super::{ChannelAt, Core, time::Time, timers::Timer};
 
 impl Core {
     /// Returns when something is to happen next without an input.
@@ -43,74 +36,14 @@ impl Core {
             match timer {
                 Timer::Messages(queue) => self.expire_messages(queue),
                 Timer::Idle(queue) => self.expire_queue(queue),
+                Timer::DeadLetters(queue) => self.retry_dead_letters(queue),
                 Timer::Delayed => self.release_delayed(),
                 Timer::Unacked(connection, number) => {
-                    self.look_at_unacked(ChannelAt { connection, number });
+                    self.unacked_too_long(ChannelAt { connection, number });
                 }
             }
             self.run();
         }
         self.now = until;
-    }
-
-    /// Looks at the oldest unacked delivery of a channel.
-    fn look_at_unacked(&mut self, at: ChannelAt) {
-        let Ok(Some(timeout)) = self.channel(at).map(|channel| channel.consumer_timeout) else { return };
-        if self.rules.timeout_returns {
-            return self.return_late(at, timeout);
-        }
-        let now = self.now;
-        let Ok(channel) = self.channel(at) else { return };
-        channel.watched = false;
-        if channel.closing {
-            return;
-        }
-        let Some(oldest) = channel.unacked.first() else { return };
-        let due = oldest.since.after_millis(timeout);
-        if due > now {
-            channel.watched = true;
-            self.timers.set(due, Timer::Unacked(at.connection, at.number));
-            return;
-        }
-        let text = format!(
-            "delivery acknowledgement on channel {} timed out. Timeout value used: {timeout} ms. This timeout value \
-             can be configured, see consumers doc guide to learn more",
-            at.number
-        );
-        self.close_channel_with(at, Close::new(406, text));
-    }
-
-    /// From 4.3 on, only quorum queues have a limit, and take the messages back.
-    fn return_late(&mut self, at: ChannelAt, timeout: u64) {
-        let now = self.now;
-        let Self { topology, connections, .. } = self;
-        let connection = connections.get_mut(at.connection);
-        let Some(channel) = connection.and_then(|connection| connection.channels.get_mut(&at.number)) else {
-            return;
-        };
-        let mut late: Vec<(super::keys::QueueKey, Stored)> = Vec::new();
-        let mut next: Option<Time> = None;
-        for (_, delivered) in channel.unacked.iter_mut() {
-            let is_quorum = topology
-                .queues
-                .get(delivered.queue)
-                .is_some_and(|queue| matches!(queue.queue.settings().kind, QueueKind::Quorum { .. }));
-            if !is_quorum || delivered.stored.is_none() {
-                continue;
-            }
-            let due = delivered.since.after_millis(timeout);
-            if due <= now {
-                late.extend(delivered.stored.take().map(|stored| (delivered.queue, stored)));
-            } else if next.is_none_or(|next| due < next) {
-                next = Some(due);
-            }
-        }
-        channel.watched = next.is_some();
-        if let Some(next) = next {
-            self.timers.set(next, Timer::Unacked(at.connection, at.number));
-        }
-        for (queue, stored) in late {
-            self.return_to(queue, vec![stored], Return::TimedOut);
-        }
     }
 }

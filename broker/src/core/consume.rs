@@ -59,7 +59,8 @@ impl Core {
         };
         let settings = queue.queue.settings();
         let resource = queue_text(&self.topology.vhost_name(queue.vhost), &queue.name);
-        let ConsumerArguments { priority, offset } = arguments::consumer(&table, settings, &resource)?;
+        let ConsumerArguments { priority, offset, timeout } =
+            arguments::consumer(&table, settings, &resource)?;
         let mut cursor = 0;
         match settings.kind {
             QueueKind::Classic { .. } => {
@@ -112,6 +113,7 @@ impl Core {
             priority,
             arguments: table,
             blocked: false,
+            timeout,
             cursor,
         })
     }

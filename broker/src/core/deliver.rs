@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::{
     ChannelAt, Core, Outgoing,
+    delivery_timeout::timeout,
     keys::{ConsumerKey, QueueKey},
     message::Message,
     output::Output,
     queue::{HandOut, Stored},
     session::Delivered,
     settings::{QueueKind, QueueSettings},
-    timers::Timer,
 };
 
 /// How many deliveries of a connection wait as outputs at most.
@@ -116,11 +116,13 @@ impl Core {
             queue.roster.block(consumer_key);
         }
         let is_reached = channel.shared.is_reached();
-        if !channel.watched
-            && let Some(timeout) = channel.consumer_timeout
-        {
-            channel.watched = true;
-            self.timers.set(self.now.after_millis(timeout), Timer::Unacked(at.connection, at.number));
+        let timeout = timeout(self.rules, queue.queue.settings(), Some(consumer), channel.consumer_timeout);
+        // The earliest is the first one, unless timeouts differ.
+        if timeout.is_some_and(|timeout| {
+            let due = self.now.after_millis(timeout);
+            channel.watched.is_none_or(|set| due < set)
+        }) {
+            self.watch_delivery(at, timeout);
         }
         if is_throttled {
             self.review_connection(at.connection);

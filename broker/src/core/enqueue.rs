@@ -42,10 +42,10 @@ impl Core {
         self.dead.extend(dead.drain(..).map(|dead| (key, dead)));
     }
 
-    /// Sets the timer for the next message that expires.
+    /// Sets the timer for the next message that expires or comes back.
     pub(super) fn watch_messages(&mut self, key: QueueKey) {
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
-        if let Some(at) = queue.queue.next_expiry()
+        if let Some(at) = queue.queue.next_due()
             && queue.timer.is_none_or(|set| at < set)
         {
             queue.timer = Some(at);
@@ -58,8 +58,10 @@ impl Core {
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
         queue.timer = None;
         let mut dead = Vec::new();
+        queue.queue.end_delays(self.now);
         queue.queue.expire(self.now, &mut dead);
         self.bury(key, &mut dead);
         self.watch_messages(key);
+        self.make_due(key);
     }
 }

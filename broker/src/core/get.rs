@@ -3,9 +3,9 @@
 use actix_pika_actors::wire::method::{AMQPClass, basic};
 
 use super::{
-    ChannelAt, Core, deliver::content_of, dispatch::Handled, error::Failure, names::queue_text,
-    output::Output, permissions::Resource, queue::HandOut, session::Delivered, settings::QueueKind,
-    timers::Timer, users::Access,
+    ChannelAt, Core, deliver::content_of, delivery_timeout::timeout, dispatch::Handled, error::Failure,
+    names::queue_text, output::Output, permissions::Resource, queue::HandOut, session::Delivered,
+    settings::QueueKind, users::Access,
 };
 
 impl Core {
@@ -53,7 +53,9 @@ impl Core {
         let (Some(stored), Some((message, properties))) = (taken, content) else {
             return Ok(Some(AMQPClass::Basic(basic::AMQPMethod::GetEmpty(basic::GetEmpty {}))));
         };
-        let timeout = self.config.consumer_timeout;
+        let usual = self.channel(at)?.consumer_timeout;
+        let queue = self.topology.queues.get(key);
+        let timeout = queue.and_then(|queue| timeout(self.rules, queue.queue.settings(), None, usual));
         let channel = self.channel(at)?;
         channel.last_tag += 1;
         let delivery_tag = channel.last_tag;
@@ -61,12 +63,7 @@ impl Core {
         if !get.no_ack {
             let delivered = Delivered { queue: key, consumer: None, stored: Some(stored), since: now };
             channel.unacked.push(delivery_tag, delivered);
-            if let Some(timeout) = timeout
-                && !channel.watched
-            {
-                channel.watched = true;
-                self.timers.set(now.after_millis(timeout), Timer::Unacked(at.connection, at.number));
-            }
+            self.watch_delivery(at, timeout);
         }
         self.send(at, Output::GetOk { delivery_tag, redelivered, message_count, properties, message });
         Ok(None)

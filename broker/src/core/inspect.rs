@@ -71,6 +71,10 @@ pub enum StoredState {
         /// The delivery tag.
         delivery_tag: u64,
     },
+    /// Returned to a quorum queue that delays it, and not ready before this time.
+    Delayed(Time),
+    /// Dead, and kept until its dead letters are taken.
+    Dead,
 }
 
 /// A consumer as it is now.
@@ -233,7 +237,8 @@ impl Core {
         })
     }
 
-    /// Returns the messages of a queue: the unacked ones, then those that are ready, in the order of delivery.
+    /// Returns the messages of a queue: the unacked ones, those that are ready, in the order of delivery, then those that
+    /// are delayed or dead.
     ///
     /// # Examples
     /// ```
@@ -264,6 +269,14 @@ impl Core {
         views.extend(queue.queue.iter().map(|stored| MessageView {
             message: Arc::clone(&stored.message),
             state: StoredState::Ready,
+            redelivered: stored.redelivered,
+            delivery_count: stored.delivery_count,
+        }));
+        let delayed = queue.queue.delayed().map(|(at, stored)| (StoredState::Delayed(at), stored));
+        let dead = queue.kept.iter().map(|kept| (StoredState::Dead, &kept.dead.stored));
+        views.extend(delayed.chain(dead).map(|(state, stored)| MessageView {
+            message: Arc::clone(&stored.message),
+            state,
             redelivered: stored.redelivered,
             delivery_count: stored.delivery_count,
         }));

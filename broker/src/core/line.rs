@@ -93,6 +93,10 @@ pub struct Rules {
     pub classic_v1_refused: bool,
     /// A senseless stream offset closes the connection with 541.
     pub bad_offset_closes_connection: bool,
+    /// A queue or a policy may have a delivery timeout of its own.
+    pub timeout_by_queue: bool,
+    /// A purge takes delayed and dead messages, too.
+    pub purge_takes_all: bool,
     /// Classic queues and streams have no delivery timeout, and quorum queues take the messages back.
     pub timeout_returns: bool,
     /// A delivery mode other than 1 and 2 is refused.
@@ -166,6 +170,8 @@ const V3_10: Rules = Rules {
     reply_to_bind_refused: false,
     classic_v1_refused: false,
     bad_offset_closes_connection: true,
+    timeout_by_queue: false,
+    purge_takes_all: false,
     timeout_returns: false,
     delivery_mode_checked: true,
     stream_refuses_nack: true,
@@ -180,6 +186,7 @@ const V3_13: Rules = Rules {
     unknown_type_closes_connection: false,
     integer_equals_float: false,
     delivery_count_zero: false,
+    timeout_by_queue: true,
     last_death: true,
     dead_letter_drops_cc: false,
     stream_refuses_nack: false,
@@ -220,6 +227,7 @@ const V4_3: Rules = Rules {
     classic_v1_refused: true,
     bad_offset_closes_connection: false,
     timeout_returns: true,
+    purge_takes_all: true,
     passive_needs_permission: true,
     ..V4_0
 };

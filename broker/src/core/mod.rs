@@ -19,6 +19,7 @@ mod dead_letter;
 mod dead_letters;
 mod delayed;
 mod deliver;
+mod delivery_timeout;
 mod dispatch;
 mod enqueue;
 mod error;
@@ -75,7 +76,7 @@ pub use self::{
     policies::{ApplyTo, InvalidPolicy, Policy},
     publish::Publish,
     session::{ChannelState, ConnectionInfo},
-    settings::{Overflow, QueueKind, QueueSettings},
+    settings::{DelayedRetry, Overflow, QueueKind, QueueSettings},
     time::Time,
     users::InvalidPattern,
 };

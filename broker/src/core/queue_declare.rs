@@ -1,6 +1,6 @@
 //! `queue.declare`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use actix_pika_actors::{
     Table, Value,
@@ -223,6 +223,7 @@ impl Core {
             dead_letter: terms.dead_letter,
             declared: checked,
             policy,
+            kept: VecDeque::new(),
             timer: None,
             is_due: false,
         };

@@ -27,7 +27,14 @@ impl Core {
                 format!("queue.purge not supported by stream queues {resource}"),
             ));
         }
-        let message_count = queue.queue.purge() as u32;
+        let mut purged = queue.queue.purge();
+        if self.rules.purge_takes_all {
+            purged += queue.queue.purge_delayed() + queue.kept.len();
+            for kept in std::mem::take(&mut queue.kept) {
+                queue.queue.release(&kept.dead.stored);
+            }
+        }
+        let message_count = purged as u32;
         unless(purge.nowait, || {
             AMQPClass::Queue(queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count }))
         })

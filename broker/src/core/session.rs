@@ -73,8 +73,8 @@ pub(crate) struct Channel {
     pub(crate) reply_consumer: Option<ReplyConsumer>,
     /// The milliseconds that a delivery may stay unacked, as they were when it was opened.
     pub(crate) consumer_timeout: Option<u64>,
-    /// The timer for unacked deliveries is set.
-    pub(crate) watched: bool,
+    /// When the timer for unacked deliveries comes.
+    pub(crate) watched: Option<Time>,
 }
 
 /// A name that is empty at first.
@@ -162,6 +162,8 @@ pub(crate) struct Consumer {
     pub(crate) arguments: Table,
     /// It is not in the round.
     pub(crate) blocked: bool,
+    /// `x-consumer-timeout` in milliseconds.
+    pub(crate) timeout: Option<u64>,
     /// The next offset of a stream.
     pub(crate) cursor: u64,
 }

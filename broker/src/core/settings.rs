@@ -19,6 +19,25 @@ pub struct QueueSettings {
     pub overflow: Overflow,
     /// `x-single-active-consumer`
     pub single_active: bool,
+    /// `x-consumer-timeout` in milliseconds
+    pub consumer_timeout: Option<u64>,
+    /// `x-delayed-retry-type` and its two times, if they delay anything.
+    pub delayed_retry: Option<DelayedRetry>,
+    /// Dead messages are kept until all queues have taken their dead letters.
+    pub at_least_once: bool,
+}
+
+/// Which returned messages of a quorum queue come back later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DelayedRetry {
+    /// Those after a failed delivery.
+    pub failed: bool,
+    /// Those that were returned otherwise.
+    pub returned: bool,
+    /// The milliseconds for each failed delivery, at least for one.
+    pub min: u64,
+    /// The most milliseconds.
+    pub max: u64,
 }
 
 /// The kind of a queue.

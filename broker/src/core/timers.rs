@@ -10,10 +10,12 @@ use super::{
 /// What a timer is for. A timer that is no longer right does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// Messages of a queue expire.
+    /// Messages of a queue expire, or come back.
     Messages(QueueKey),
     /// A queue without consumers expires.
     Idle(QueueKey),
+    /// Dead letters of a queue are tried again.
+    DeadLetters(QueueKey),
     /// A message of an exchange with delays is due.
     Delayed,
     /// A delivery of a channel is not acked in time.

@@ -1,6 +1,6 @@
 //! Virtual hosts and what is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use actix_pika_actors::Table;
 use slotmap::SlotMap;
@@ -10,7 +10,7 @@ use super::{
     keys::{ConnectionId, ConsumerKey, ExchangeKey, QueueKey, VhostKey},
     message::Name,
     policies::{Applied, Policies},
-    queue::{Queue, Roster},
+    queue::{Dead, Queue, Roster},
     routing::{self, Router},
     time::Time,
 };
@@ -78,10 +78,20 @@ pub(crate) struct QueueRecord {
     pub(crate) idle_timer: Option<Time>,
     /// Where dead letters go.
     pub(crate) dead_letter: Option<DeadLetterTo>,
+    /// Dead messages that stay until their dead letters are taken.
+    pub(crate) kept: VecDeque<KeptDead>,
     /// When its messages are looked at next.
     pub(crate) timer: Option<Time>,
     /// It is in the list of queues to deliver from.
     pub(crate) is_due: bool,
+}
+
+/// A dead message whose dead letters are not all taken.
+#[derive(Debug)]
+pub(crate) struct KeptDead {
+    pub(crate) dead: Dead,
+    /// The queues that have its dead letter.
+    pub(crate) taken: BTreeSet<QueueKey>,
 }
 
 /// The dead-letter exchange of a queue, and its routing key.

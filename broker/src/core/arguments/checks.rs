@@ -50,7 +50,8 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
         | "x-max-length-bytes"
         | "x-max-in-memory-length"
         | "x-max-in-memory-bytes"
-        | "x-stream-max-segment-size-bytes" => not_negative(value).map(drop),
+        | "x-stream-max-segment-size-bytes"
+        | "x-consumer-timeout" => not_negative(value).map(drop),
         "x-stream-filter-size-bytes" => match not_negative(value)? {
             16..=255 => Ok(()),
             _ => refuse("{value_out_of_range,{16,255}}"),
@@ -94,7 +95,7 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
 }
 
 /// The arguments of a declaration that are checked, in the order of the checks.
-pub(super) const QUEUE_CHECKS: [&str; 22] = [
+pub(super) const QUEUE_CHECKS: [&str; 23] = [
     "x-expires",
     "x-message-ttl",
     "x-dead-letter-exchange",
@@ -116,6 +117,7 @@ pub(super) const QUEUE_CHECKS: [&str; 22] = [
     "x-initial-cluster-size",
     "x-queue-leader-locator",
     "x-delivery-limit",
+    "x-consumer-timeout",
     "x-queue-master-locator",
 ];
 
@@ -127,7 +129,7 @@ pub(super) fn integer(value: &Value) -> Checked<i64> {
     }
 }
 
-fn not_negative(value: &Value) -> Checked<i64> {
+pub(super) fn not_negative(value: &Value) -> Checked<i64> {
     match integer(value)? {
         negative @ ..0 => refuse(format!("{{value_negative,{negative}}}")),
         integer => Ok(integer),

@@ -13,6 +13,7 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn of(kind: &QueueKind, line: Line) -> &'static Self {
         match kind {
+            QueueKind::Classic { .. } if line >= Line::V4_0 => &CLASSIC_4,
             QueueKind::Classic { .. } => &CLASSIC,
             QueueKind::Quorum { .. } if line >= Line::V4_3 => &QUORUM_4_3,
             QueueKind::Quorum { .. } => &QUORUM,
@@ -25,7 +26,8 @@ impl Keys {
     pub(super) fn all(line: Line) -> [&'static Self; 3] {
         let quorum = QueueKind::Quorum { delivery_limit: None };
         let stream = QueueKind::Stream { max_age: None, segment_bytes: 0 };
-        [&CLASSIC, Self::of(&quorum, line), Self::of(&stream, line)]
+        let classic = QueueKind::Classic { max_priority: None };
+        [Self::of(&classic, line), Self::of(&quorum, line), Self::of(&stream, line)]
     }
 }
 
@@ -47,6 +49,26 @@ static CLASSIC: Keys = Keys {
         "x-queue-master-locator",
     ],
     consumer: &["x-cancel-on-ha-failover", "x-priority", "x-credit"],
+};
+
+static CLASSIC_4: Keys = Keys {
+    module: "rabbit_classic_queue",
+    queue: &[
+        "x-expires",
+        "x-message-ttl",
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-priority",
+        "x-overflow",
+        "x-queue-mode",
+        "x-queue-version",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-queue-master-locator",
+    ],
+    consumer: &["x-priority", "x-credit"],
 };
 
 static QUORUM: Keys = Keys {

@@ -14,7 +14,7 @@ mod tests;
 use actix_pika_actors::{Table, Value};
 
 use self::{
-    checks::{QUEUE_CHECKS, Refusal, age, bad_offset, boolean, check_queue_argument, integer},
+    checks::{QUEUE_CHECKS, Refusal, age, bad_offset, boolean, check_queue_argument, integer, not_negative},
     keys::Keys,
     options::QueueTerms,
 };
@@ -54,6 +54,8 @@ impl CheckedQueue {
 pub(crate) struct ConsumerArguments {
     pub(crate) priority: i64,
     pub(crate) offset: OffsetSpec,
+    /// `x-consumer-timeout` in milliseconds.
+    pub(crate) timeout: Option<u64>,
 }
 
 /// Returns whether a text is an age, such as `1h`.
@@ -106,6 +108,7 @@ pub(crate) fn queue(
     };
     check("x-queue-type")?;
     let integer = |key: &str| arguments.get(key).and_then(Value::as_i64);
+    let positive = |key: &str| integer(key).and_then(|value| u64::try_from(value).ok());
     let kind = match arguments.get("x-queue-type").and_then(Value::as_str) {
         Some("quorum") => Kind::Quorum,
         Some("stream") => Kind::Stream,
@@ -125,10 +128,14 @@ pub(crate) fn queue(
         return Err(Failure::channel(406, "Exceeded max value for x-stream-max-segment-size-bytes"));
     }
     // What no kind takes in this line has no meaning.
-    let options = QueueOptions::read(|option| {
+    let mut options = QueueOptions::read(|option| {
         let key = keys.queue.iter().find(|key| key.strip_prefix("x-") == Some(option))?;
         arguments.get(key)
     });
+    if line.rules().timeout_by_queue && !line.rules().timeout_returns {
+        // It has an effect without being checked.
+        options.consumer_timeout = positive("x-consumer-timeout");
+    }
     Ok(CheckedQueue { fixed, options })
 }
 
@@ -152,9 +159,14 @@ pub(crate) fn consumer(
 ) -> Result<ConsumerArguments, Failure> {
     let keys = Keys::of(&settings.kind, settings.line);
     let value = |key: &str| arguments.get(key).filter(|_| keys.consumer.contains(&key));
-    let mut found = ConsumerArguments { priority: 0, offset: OffsetSpec::Next };
+    let mut found = ConsumerArguments { priority: 0, offset: OffsetSpec::Next, timeout: None };
     if let Some(priority) = value("x-priority") {
         found.priority = integer(priority).map_err(|refusal| refused("x-priority", resource, refusal))?;
+    }
+    if let Some(timeout) = value("x-consumer-timeout") {
+        let millis =
+            not_negative(timeout).map_err(|refusal| refused("x-consumer-timeout", resource, refusal))?;
+        found.timeout = u64::try_from(millis).ok();
     }
     if let Some(cancel) = value("x-cancel-on-ha-failover") {
         boolean(cancel).map_err(|refusal| refused("x-cancel-on-ha-failover", resource, refusal))?;

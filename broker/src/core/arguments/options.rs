@@ -3,7 +3,7 @@
 use actix_pika_actors::Value;
 
 use super::checks::age;
-use crate::core::{Line, Name, Overflow, QueueKind, QueueSettings, topology::DeadLetterTo};
+use crate::core::{DelayedRetry, Line, Name, Overflow, QueueKind, QueueSettings, topology::DeadLetterTo};
 
 /// The size of a segment of a stream where nothing is said.
 const SEGMENT_BYTES: u64 = 500_000_000;
@@ -22,6 +22,20 @@ pub(crate) struct QueueOptions {
     pub(crate) delivery_limit: Option<i64>,
     pub(crate) max_age: Option<u64>,
     pub(crate) segment_bytes: Option<u64>,
+    pub(crate) consumer_timeout: Option<u64>,
+    pub(crate) at_least_once: Option<bool>,
+    pub(crate) retry: Option<RetryType>,
+    pub(crate) retry_min: Option<u64>,
+    pub(crate) retry_max: Option<u64>,
+}
+
+/// Which messages come back later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RetryType {
+    All,
+    Failed,
+    Returned,
+    Disabled,
 }
 
 /// What a queue does with its messages, and how long it stays.
@@ -72,6 +86,16 @@ impl QueueOptions {
             delivery_limit: integer("delivery-limit"),
             max_age: text("max-age").and_then(|text| age(text.as_bytes()).ok()),
             segment_bytes: positive("stream-max-segment-size-bytes"),
+            consumer_timeout: positive("consumer-timeout"),
+            at_least_once: text("dead-letter-strategy").map(|strategy| &*strategy == "at-least-once"),
+            retry: text("delayed-retry-type").map(|kind| match &*kind {
+                "all" => RetryType::All,
+                "failed" => RetryType::Failed,
+                "returned" => RetryType::Returned,
+                _ => RetryType::Disabled,
+            }),
+            retry_min: positive("delayed-retry-min"),
+            retry_max: positive("delayed-retry-max"),
         }
     }
 
@@ -94,6 +118,11 @@ impl QueueOptions {
             },
             max_age: smaller(self.max_age, others.max_age),
             segment_bytes: self.segment_bytes.or(others.segment_bytes),
+            consumer_timeout: smaller(self.consumer_timeout, others.consumer_timeout),
+            at_least_once: self.at_least_once.or(others.at_least_once),
+            retry: self.retry.or(others.retry),
+            retry_min: smaller(self.retry_min, others.retry_min),
+            retry_max: smaller(self.retry_max, others.retry_max),
         }
     }
 
@@ -120,10 +149,27 @@ impl QueueOptions {
             max_bytes: self.max_bytes,
             overflow: self.overflow.unwrap_or_default(),
             single_active: fixed.single_active,
+            consumer_timeout: self.consumer_timeout,
+            delayed_retry: self.delayed_retry(line, fixed.kind),
+            at_least_once: self.at_least_once == Some(true)
+                && fixed.kind == Kind::Quorum
+                && self.dead_letter_exchange.is_some()
+                && self.overflow == Some(Overflow::RejectPublish),
         };
         let key = self.dead_letter_key.clone();
         let dead_letter = self.dead_letter_exchange.clone().map(|exchange| DeadLetterTo { exchange, key });
         QueueTerms { settings, expires: self.expires, dead_letter }
+    }
+
+    fn delayed_retry(&self, line: Line, kind: Kind) -> Option<DelayedRetry> {
+        let min = self.retry_min.filter(|min| *min > 0 && kind == Kind::Quorum && line >= Line::V4_3)?;
+        let (failed, returned) = match self.retry? {
+            RetryType::All => (true, true),
+            RetryType::Failed => (true, false),
+            RetryType::Returned => (false, true),
+            RetryType::Disabled => return None,
+        };
+        Some(DelayedRetry { failed, returned, min, max: self.retry_max.unwrap_or(min) })
     }
 }
 

@@ -176,6 +176,9 @@ fn arguments_become_settings() {
         max_bytes: Some(100),
         overflow: Overflow::RejectPublishDeadLetter,
         single_active: true,
+        consumer_timeout: None,
+        delayed_retry: None,
+        at_least_once: false,
     };
     let terms = checked.terms(Line::V4_3, &QueueOptions::default());
     assert_eq!((terms.settings, terms.expires), (settings, None));

@@ -144,10 +144,14 @@ impl Core {
         queue.policy = applied;
         queue.dead_letter = terms.dead_letter;
         queue.expires = terms.expires;
+        let has_other_timeout = queue.queue.settings().consumer_timeout != terms.settings.consumer_timeout;
         let mut dead = Vec::new();
         queue.queue.change_settings(terms.settings, &mut dead);
         self.bury(key, &mut dead);
         self.watch_messages(key);
         self.use_queue(key);
+        if has_other_timeout {
+            self.watch_all_deliveries();
+        }
     }
 }

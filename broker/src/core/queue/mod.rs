@@ -12,7 +12,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use self::{classic::ClassicLines, quorum::QuorumLines, stream::Retention};
 pub(crate) use self::{
@@ -33,6 +33,12 @@ pub(crate) struct Queue {
     unacked: usize,
     /// A quorum queue was too long, and has not become short enough since.
     refuses: bool,
+    /// Returned messages by the time when they come back.
+    delayed: BTreeMap<(Time, u64), Stored>,
+    /// The number of messages that died, and stay until their dead letters are taken.
+    kept: usize,
+    /// The size of the delayed messages and of these.
+    aside_bytes: u64,
 }
 
 /// The ready messages.
@@ -56,7 +62,17 @@ impl Queue {
                 Lines::Stream(StreamLog::new(retention))
             }
         };
-        Self { settings, lines, next_place: 0, ready_bytes: 0, unacked: 0, refuses: false }
+        Self {
+            settings,
+            lines,
+            next_place: 0,
+            ready_bytes: 0,
+            unacked: 0,
+            refuses: false,
+            delayed: BTreeMap::new(),
+            kept: 0,
+            aside_bytes: 0,
+        }
     }
 
     pub(crate) fn settings(&self) -> &QueueSettings {
@@ -158,6 +174,12 @@ impl Queue {
                 dead.push(Dead { stored, reason: Reason::DeliveryLimit });
                 continue;
             }
+            if let Some(millis) = self.delay(&stored, why) {
+                self.aside_bytes += self.size(&stored.message);
+                self.delayed.insert((now.after_millis(millis), self.next_place), stored);
+                self.next_place += 1;
+                continue;
+            }
             self.ready_bytes += self.size(&stored.message);
             if let Lines::Quorum(lines) = &mut self.lines {
                 let to_front =
@@ -179,8 +201,72 @@ impl Queue {
     }
 
     /// Returns when the message at the head expires. A stream drops messages only when others are published.
-    pub(crate) fn next_expiry(&self) -> Option<Time> {
+    fn next_expiry(&self) -> Option<Time> {
         self.front()?.expires_at
+    }
+
+    /// Returns when the message at the head expires, or a delayed one comes back.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        let back = self.delayed.first_key_value().map(|((at, _), _)| *at);
+        match (self.next_expiry(), back) {
+            (Some(expiry), Some(back)) => Some(expiry.min(back)),
+            (expiry, back) => expiry.or(back),
+        }
+    }
+
+    /// Puts delayed messages back that are due, in front of the others.
+    pub(crate) fn end_delays(&mut self, now: Time) {
+        while let Some(first) = self.delayed.first_entry().filter(|first| first.key().0 <= now) {
+            let stored = first.remove();
+            let size = self.size(&stored.message);
+            self.aside_bytes -= size;
+            self.ready_bytes += size;
+            if let Lines::Quorum(lines) = &mut self.lines {
+                lines.put_back(stored);
+            }
+        }
+    }
+
+    /// Returns how long a returned message is delayed, in milliseconds.
+    fn delay(&self, stored: &Stored, why: Return) -> Option<u64> {
+        let retry = self.settings.delayed_retry?;
+        let applies = if why.is_failure() { retry.failed } else { retry.returned };
+        let millis = retry.min.saturating_mul(stored.delivery_count.max(1).into());
+        applies.then_some(millis.min(retry.max)).filter(|millis| *millis > 0)
+    }
+
+    /// Counts a dead message that stays until its dead letters are taken.
+    pub(crate) fn keep(&mut self, stored: &Stored) {
+        self.kept += 1;
+        self.aside_bytes += self.size(&stored.message);
+    }
+
+    /// The dead letters of a message are taken.
+    pub(crate) fn release(&mut self, stored: &Stored) {
+        self.kept = self.kept.saturating_sub(1);
+        self.aside_bytes = self.aside_bytes.saturating_sub(self.size(&stored.message));
+        if self.refuses {
+            self.refuses = !self.is_short_again();
+        }
+    }
+
+    /// Returns the delayed messages, the next one first, and when they come back.
+    pub(crate) fn delayed(&self) -> impl Iterator<Item = (Time, &Stored)> {
+        self.delayed.iter().map(|((at, _), stored)| (*at, stored))
+    }
+
+    /// Removes the delayed messages, and returns how many there were.
+    pub(crate) fn purge_delayed(&mut self) -> usize {
+        let delayed = std::mem::take(&mut self.delayed);
+        for stored in delayed.values() {
+            self.aside_bytes -= self.size(&stored.message);
+        }
+        delayed.len()
+    }
+
+    /// The number of messages that count for a limit.
+    fn counted(&self) -> u64 {
+        (self.ready() + self.delayed.len() + self.kept) as u64
     }
 
     /// Removes the ready messages, and returns how many there were.
@@ -307,15 +393,18 @@ impl Queue {
 
     /// Whether it is too long with some messages more.
     fn is_over(&self, more: u64, more_bytes: u64) -> bool {
-        self.settings.max_length.is_some_and(|max| self.ready() as u64 + more > max)
-            || self.settings.max_bytes.is_some_and(|max| self.ready_bytes + more_bytes > max)
+        self.settings.max_length.is_some_and(|max| self.counted() + more > max)
+            || self
+                .settings
+                .max_bytes
+                .is_some_and(|max| self.ready_bytes + self.aside_bytes + more_bytes > max)
     }
 
     /// Whether a quorum queue takes messages again: with four fifths of its limits or less.
     fn is_short_again(&self) -> bool {
         let below = |max: u64, now: u64| now <= max / 5 * 4 + max % 5 * 4 / 5;
-        self.settings.max_length.is_none_or(|max| below(max, self.ready() as u64))
-            && self.settings.max_bytes.is_none_or(|max| below(max, self.ready_bytes))
+        self.settings.max_length.is_none_or(|max| below(max, self.counted()))
+            && self.settings.max_bytes.is_none_or(|max| below(max, self.ready_bytes + self.aside_bytes))
     }
 
     /// Drops messages from the head while there are too many, and returns whether it dropped any.

@@ -1,7 +1,7 @@
 //! Quorum queues in the whole core: broker.md 5, 8, 11 and 16.
 
 use super::rig::Rig;
-use crate::core::Line;
+use crate::core::{CoreConfig, Line};
 
 const LINES: [Line; 4] = [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3];
 
@@ -183,5 +183,200 @@ fn a_single_active_consumer_makes_way() {
             rig.check(&[("a1 publish - q 1", &[]), ("b1 ack 1", &["c1 deliver high 1 1"])]);
             rig.check(&[("a1 publish - q 2", &["c1 deliver high 2 2"])]);
         }
+    }
+}
+
+/// A returned message of 4.3 comes back later: after the smaller time for each failed delivery, up to the larger one.
+#[test]
+fn delayed_retries() {
+    for (kind, how, is_delayed) in [
+        ("all", "nack", true),
+        ("all", "reject", true),
+        ("failed", "nack", false),
+        ("failed", "reject", true),
+        ("returned", "nack", true),
+        ("returned", "reject", false),
+        ("disabled", "reject", false),
+        ("no", "reject", false),
+    ] {
+        let mut rig = Rig::new(Line::V4_3);
+        rig.prepare(&[
+            &format!(
+                "a1 declare q durable x-queue-type=Squorum x-delayed-retry-type=S{kind} x-delayed-retry-min=I600"
+            ),
+            "a1 publish - q m",
+            "b1 consume q t",
+        ]);
+        let again = "b1 deliver t 2 m [..] again";
+        let now: &[&str] = if is_delayed { &[] } else { &[again] };
+        let later: &[&str] = if is_delayed { &[again] } else { &[] };
+        rig.check(&[(&format!("b1 {how} 1 requeue"), now), ("advance 800", later)]);
+    }
+}
+
+#[test]
+fn delays_grow_with_failures() {
+    let mut rig = Rig::new(Line::V4_3);
+    rig.prepare(&[
+        "a1 declare q durable x-queue-type=Squorum x-delayed-retry-type=Sall x-delayed-retry-min=I500 \
+         x-delayed-retry-max=I1200",
+        "a1 publish - q m",
+        "b1 consume q t",
+    ]);
+    rig.check(&[
+        ("b1 reject 1 requeue", &[]),
+        ("advance 700", &["b1 deliver t 2 m [..] again"]),
+        ("b1 reject 2 requeue", &[]),
+        ("advance 700", &[]),
+        ("advance 500", &["b1 deliver t 3 m [..] again"]),
+        ("b1 reject 3 requeue", &[]),
+        ("advance 800", &[]),
+        ("advance 600", &["b1 deliver t 4 m [..] again"]),
+    ]);
+}
+
+/// They are not ready, count for limits, and come back in front, by the time of their end.
+#[test]
+fn delayed_messages_are_not_ready() {
+    let mut rig = Rig::new(Line::V4_3);
+    rig.prepare(&[
+        "a1 declare q durable x-queue-type=Squorum x-delayed-retry-type=Sall x-delayed-retry-min=I900 x-max-length=I3",
+        "a1 publish - q a",
+        "a1 publish - q b",
+        "a1 publish - q c",
+        "b1 get q",
+        "b1 get q",
+        "b1 nack 2 requeue",
+        "b1 nack 1 requeue",
+    ]);
+    rig.check(&[
+        ("a1 declare q passive", &["a1 declared q 1 0"]),
+        ("a1 publish - q d", &[]),
+        ("a1 declare q passive", &["a1 declared q 1 0"]),
+        ("advance 1200", &[]),
+        ("a1 get q", &["a1 got 1 b [..] again, 2 left"]),
+        ("a1 get q", &["a1 got 2 a [..] again, 1 left"]),
+        ("a1 get q", &["a1 got 3 d, 0 left"]),
+        ("a1 nack 2 requeue", &[]),
+        ("a1 purge q", &["a1 purged 1"]),
+        ("advance 1200", &[]),
+        ("a1 get q", &["a1 empty"]),
+    ]);
+}
+
+/// From 4.3 on a late delivery of a quorum queue ends its consumer, and comes back.
+#[test]
+fn a_late_delivery_ends_its_consumer() {
+    for (queue, consumer, policy) in [
+        (" x-consumer-timeout=I600", "", ""),
+        ("", " x-consumer-timeout=I600", ""),
+        ("", "", "policy p ^q all consumer-timeout=I600"),
+        (" x-consumer-timeout=I60000", "", "policy p ^q all consumer-timeout=I600"),
+        (" x-consumer-timeout=I60000", " x-consumer-timeout=I600", ""),
+    ] {
+        let mut rig = Rig::new(Line::V4_3);
+        rig.prepare(&[&format!("a1 declare q durable x-queue-type=Squorum{queue}")]);
+        if !policy.is_empty() {
+            rig.prepare(&[policy]);
+        }
+        rig.prepare(&[&format!("b1 consume q t{consumer}")]);
+        rig.check(&[
+            ("a1 publish - q m", &["b1 deliver t 1 m"]),
+            ("advance 1000", &["b1 cancel t"]),
+            ("a1 get q", &["a1 got 1 m [..] again, 0 left"]),
+            ("b1 qos 1", &["b1 ok"]),
+        ]);
+    }
+    let mut rig = Rig::new(Line::V4_3);
+    rig.prepare(&[
+        "a1 declare q durable x-queue-type=Squorum x-consumer-timeout=I600",
+        "b1 consume q t x-consumer-timeout=I60000",
+        "a1 publish - q m",
+    ]);
+    rig.check(&[("advance 1000", &[]), ("b1 ack 1", &[]), ("a1 get q", &["a1 empty"])]);
+}
+
+/// Classic queues and streams refuse the argument from 4.3 on, and before it is unknown but has an effect from 3.12 on.
+#[test]
+fn timeouts_of_other_queues() {
+    let refused = |kind: &str, operation: u16, method: u16| {
+        format!(
+            "a1 close 406 PRECONDITION_FAILED - invalid arg 'x-consumer-timeout' for queue 'q' in vhost '/' of queue \
+             type rabbit_{kind}_queue at {operation} {method}"
+        )
+    };
+    let mut rig = Rig::new(Line::V4_3);
+    for kind in ["classic", "stream"] {
+        let declare = format!("a1 declare q durable x-queue-type=S{kind} x-consumer-timeout=I5");
+        rig.check(&[(&declare, &[&refused(kind, 50, 10)]), ("a1 close_ok", &[])]);
+    }
+    rig.prepare(&["a1 declare q durable"]);
+    rig.check(&[("a1 consume q t x-consumer-timeout=I5", &[&refused("classic", 60, 20)])]);
+    for (line, is_late) in [(Line::V3_10, false), (Line::V3_13, true), (Line::V4_0, true)] {
+        let mut rig = Rig::with(CoreConfig { line, ..CoreConfig::default() });
+        rig.prepare(&["a1 declare q x-consumer-timeout=I3000", "b1 consume q t", "a1 publish - q m"]);
+        let late = "b1 close 406 PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value \
+                    used: 3000 ms. This timeout value can be configured, see consumers doc guide to learn more at 0 0";
+        let expected: &[&str] = if is_late { &[late] } else { &[] };
+        rig.check(&[("advance 3000", expected)]);
+    }
+}
+
+/// Dead messages stay until a queue has taken their dead letters. They are not ready, but count for the limit.
+#[test]
+fn at_least_once_keeps_what_is_not_taken() {
+    for line in LINES {
+        let mut rig = Rig::new(line);
+        let headers = if line == Line::V3_10 { " [..]" } else { "" };
+        rig.prepare(&[
+            "a1 declare q durable x-queue-type=Squorum x-max-length=I1 x-overflow=Sreject-publish \
+             x-dead-letter-strategy=Sat-least-once x-dead-letter-exchange=S x-dead-letter-routing-key=Sdead",
+            "a1 publish - q m",
+            "b1 get q",
+            "b1 reject 1",
+            "a1 confirm",
+        ]);
+        rig.check(&[
+            ("a1 get q", &["a1 empty"]),
+            ("a1 publish - q n", &["a1 ack 1"]),
+            ("a1 publish - q o", &["a1 nack 2 multiple"]),
+            ("a1 get q no_ack", &[&format!("a1 got 1 n{headers}, 0 left")]),
+        ]);
+        rig.prepare(&["a1 declare dead durable", "advance 300"]);
+        rig.check(&[("a1 get dead", &["a1 empty"])]);
+    }
+}
+
+/// RabbitMQ tries again after three minutes, which no node was asked for.
+#[test]
+fn at_least_once_tries_again() {
+    let again = |line| if line == Line::V4_3 { " again" } else { "" };
+    for line in LINES {
+        let mut rig = Rig::with(CoreConfig { line, consumer_timeout: None, ..CoreConfig::default() });
+        rig.prepare(&[
+            "a1 xdeclare x fanout",
+            "a1 declare d1 durable",
+            "a1 declare d2 durable x-max-length=I1 x-overflow=Sreject-publish",
+            "a1 bind d1 x -",
+            "a1 bind d2 x -",
+            "a1 publish - d2 full",
+            "a1 declare q durable x-queue-type=Squorum x-overflow=Sreject-publish \
+             x-dead-letter-strategy=Sat-least-once x-dead-letter-exchange=Sx",
+            "a1 publish - q m",
+            "b1 get q",
+            "b1 reject 1",
+        ]);
+        let dead = |tag| format!("a1 got {tag} m [..]{} via x q, 0 left", again(line));
+        rig.check(&[
+            ("a1 get d1", &[&dead(1)]),
+            ("a1 get d2", &["a1 got 2 full, 0 left"]),
+            ("advance 179999", &[]),
+            ("a1 get d2", &["a1 empty"]),
+            ("advance 1", &[]),
+            ("a1 get d2", &[&dead(3)]),
+            ("a1 get d1", &["a1 empty"]),
+            ("advance 180000", &[]),
+            ("a1 get d2", &["a1 empty"]),
+        ]);
     }
 }

@@ -49,6 +49,9 @@ pub(super) fn settings(line: Line, kind: QueueKind) -> QueueSettings {
         max_bytes: None,
         overflow: Overflow::DropHead,
         single_active: false,
+        consumer_timeout: None,
+        delayed_retry: None,
+        at_least_once: false,
     }
 }
 
