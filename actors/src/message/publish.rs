@@ -73,6 +73,51 @@ impl Publish {
     ) -> Self {
         Self { exchange: exchange.into(), routing_key: routing_key.into(), content: content.into() }
     }
+
+    /// Returns the exchange; empty for the default exchange.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publish;
+    /// assert_eq!(Publish::new("logs", "info", "hello").exchange(), "logs");
+    /// ```
+    pub fn exchange(&self) -> &str {
+        &self.exchange
+    }
+
+    /// Returns the routing key.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publish;
+    /// assert_eq!(Publish::new("logs", "info", "hello").routing_key(), "info");
+    /// ```
+    pub fn routing_key(&self) -> &str {
+        &self.routing_key
+    }
+
+    /// Returns the message: its body, properties and options.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publish;
+    /// assert_eq!(Publish::new("logs", "info", "hello").message().body(), "hello");
+    /// ```
+    pub fn message(&self) -> &Publishing {
+        &self.content
+    }
+
+    /// Returns whether a message that no queue receives is an error. See [`Publishing::is_mandatory`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::{Publish, Publishing};
+    /// assert!(Publish::new("logs", "info", "hello").is_mandatory());
+    /// assert!(!Publish::new("logs", "info", Publishing::new("hello").mandatory(false)).is_mandatory());
+    /// ```
+    pub fn is_mandatory(&self) -> bool {
+        self.content.outgoing(&self.exchange, &self.routing_key).mandatory
+    }
 }
 
 impl Message for Publish {
@@ -101,6 +146,19 @@ pub struct Confirmation {
 impl Confirmation {
     pub(crate) fn new(sequence: u64, epoch: u32) -> Self {
         Self { sequence, epoch }
+    }
+
+    /// Creates the confirmation of a publish with this sequence number, for actors of tests that answer a
+    /// [`Publish`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Confirmation;
+    /// assert!(Confirmation::for_test(1).is_confirmed());
+    /// ```
+    #[cfg(feature = "testing")]
+    pub fn for_test(sequence: u64) -> Self {
+        Self::new(sequence, 1)
     }
 
     /// Returns the sequence number of the publish on its channel, from 1 on; `None` on a channel without

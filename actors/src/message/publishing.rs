@@ -132,12 +132,6 @@ impl Publishing {
         self
     }
 
-    /// Returns the deadline of this publish, if it has one of its own.
-    #[inline]
-    pub(crate) fn own_deadline(&self) -> Option<Duration> {
-        self.deadline.map(|millis| Duration::from_millis(millis.get().into()))
-    }
-
     /// Sets whether the message survives a restart of the broker (`delivery-mode`), if its queue is durable;
     /// it does unless set.
     ///
@@ -352,6 +346,58 @@ impl Publishing {
     /// ```
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Returns the properties, with the headers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// let message = Publishing::new("{}").content_type("application/json");
+    /// assert_eq!(message.properties_ref().content_type(), Some("application/json"));
+    /// ```
+    pub fn properties_ref(&self) -> &Properties {
+        &self.properties
+    }
+
+    /// Returns what [`mandatory`](Self::mandatory) has set, or `None` for the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// assert_eq!(Publishing::new("hello").is_mandatory(), None);
+    /// assert_eq!(Publishing::new("hello").mandatory(false).is_mandatory(), Some(false));
+    /// ```
+    pub fn is_mandatory(&self) -> Option<bool> {
+        self.mandatory
+    }
+
+    /// Returns whether it is resent after a reconnect. See [`resend`](Self::resend).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::Publishing;
+    /// assert!(Publishing::new("hello").is_resent());
+    /// assert!(!Publishing::new("hello").resend(false).is_resent());
+    /// ```
+    pub fn is_resent(&self) -> bool {
+        self.resend
+    }
+
+    /// Returns the deadline that [`deadline`](Self::deadline) has set, in whole milliseconds; `None` for that of the
+    /// channel.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika_actors::Publishing;
+    /// let second = Duration::from_secs(1);
+    /// assert_eq!(Publishing::new("hello").deadline(second).own_deadline(), Some(second));
+    /// assert_eq!(Publishing::new("hello").own_deadline(), None);
+    /// ```
+    #[inline]
+    pub fn own_deadline(&self) -> Option<Duration> {
+        self.deadline.map(|millis| Duration::from_millis(millis.get().into()))
     }
 
     #[inline]
