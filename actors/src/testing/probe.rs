@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr, Context, Handler, Message, Recipient};
+use actix::{Actor, Addr, Context, Handler, Message, MessageResult, Recipient};
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     time,
@@ -22,6 +22,9 @@ use tokio::{
 use super::{TIME_LIMIT, TestError, TestErrorKind};
 
 /// Receives messages of type `M` as an actor, and returns them to the test one by one.
+///
+/// Messages with a result are [answered](Self::answering) by a function, or all with
+/// [one value](Self::returning).
 ///
 /// # Examples
 ///
@@ -43,8 +46,12 @@ use super::{TIME_LIMIT, TestError, TestErrorKind};
 /// assert_eq!(probe.count().await, 1);
 /// # Ok::<(), actix_pika_actors::testing::TestError>(()) }).unwrap();
 /// ```
-pub struct Probe<M: Message<Result = ()> + Send + 'static> {
-    recorder: Addr<Recorder<M>>,
+pub struct Probe<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    actor: Addr<ProbeActor<M>>,
     messages: UnboundedReceiver<M>,
     /// A message that [`expect_none_until`](Self::expect_none_until) received: the next one to return.
     peeked: Option<M>,
@@ -68,10 +75,61 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub fn start() -> Self {
+        Self::answering(|_| ())
+    }
+}
+
+impl<M> Probe<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    /// Starts a probe that answers each message with what the function returns.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix::prelude::*;
+    /// use actix_pika_actors::testing::Probe;
+    ///
+    /// #[derive(Message, Debug, PartialEq)]
+    /// #[rtype(result = "u32")]
+    /// struct Square(u32);
+    ///
+    /// # actix::System::new().block_on(async {
+    /// let mut probe = Probe::answering(|Square(number)| number * number);
+    /// assert_eq!(probe.recipient().send(Square(7)).await.unwrap(), 49);
+    /// assert_eq!(probe.next().await?, Square(7));
+    /// # Ok::<(), actix_pika_actors::testing::TestError>(()) }).unwrap();
+    /// ```
+    pub fn answering(answer: impl FnMut(&M) -> M::Result + Send + 'static) -> Self {
         let (sender, messages) = mpsc::unbounded_channel();
         let count = Arc::new(AtomicUsize::new(0));
-        let recorder = Recorder { messages: sender, count: Arc::clone(&count) }.start();
-        Self { recorder, messages, peeked: None, count, limit: TIME_LIMIT }
+        let actor = ProbeActor { messages: sender, count: Arc::clone(&count), answer: Box::new(answer) };
+        Self { actor: actor.start(), messages, peeked: None, count, limit: TIME_LIMIT }
+    }
+
+    /// Starts a probe that answers each message with a copy of `value`.
+    ///
+    /// # Examples
+    /// ```
+    /// use actix::prelude::*;
+    /// use actix_pika_actors::testing::Probe;
+    ///
+    /// #[derive(Message)]
+    /// #[rtype(result = "Result<(), String>")]
+    /// struct Save;
+    ///
+    /// # actix::System::new().block_on(async {
+    /// let disk = Probe::<Save>::returning(Err("the disk is full".to_owned()));
+    /// assert_eq!(disk.recipient().send(Save).await.unwrap().unwrap_err(), "the disk is full");
+    /// assert_eq!(disk.count().await, 1);
+    /// # });
+    /// ```
+    pub fn returning(value: M::Result) -> Self
+    where
+        M::Result: Clone,
+    {
+        Self::answering(move |_| value.clone())
     }
 
     /// Sets the limit of every wait. The default is [`TIME_LIMIT`].
@@ -109,7 +167,7 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub fn recipient(&self) -> Recipient<M> {
-        self.recorder.clone().recipient()
+        self.actor.clone().recipient()
     }
 
     /// Waits for the next message.
@@ -275,11 +333,15 @@ impl<M: Message<Result = ()> + Send + 'static> Probe<M> {
     /// Waits until the actor has handled all messages that were sent before: a mailbox keeps the order.
     async fn fence(&self) {
         // Fails if the actor has stopped, which handles nothing more.
-        let _ = self.recorder.send(Fence(PhantomData)).await;
+        let _ = self.actor.send(Fence(PhantomData)).await;
     }
 }
 
-impl<M: Message<Result = ()> + Send + 'static> fmt::Debug for Probe<M> {
+impl<M> fmt::Debug for Probe<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Probe")
             .field("of", &awaited::<M>())
@@ -289,9 +351,10 @@ impl<M: Message<Result = ()> + Send + 'static> fmt::Debug for Probe<M> {
 }
 
 /// The actor behind a probe.
-struct Recorder<M> {
+struct ProbeActor<M: Message> {
     messages: UnboundedSender<M>,
     count: Arc<AtomicUsize>,
+    answer: Box<dyn FnMut(&M) -> M::Result + Send>,
 }
 
 /// The reply is sent when everything before it was handled.
@@ -301,28 +364,54 @@ impl<M> Message for Fence<M> {
     type Result = ();
 }
 
-impl<M: Message<Result = ()> + Send + 'static> Actor for Recorder<M> {
+impl<M> Actor for ProbeActor<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
     type Context = Context<Self>;
 }
 
-impl<M: Message<Result = ()> + Send + 'static> Handler<M> for Recorder<M> {
-    type Result = ();
+impl<M> Handler<M> for ProbeActor<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    type Result = MessageResult<M>;
 
-    fn handle(&mut self, message: M, _: &mut Self::Context) {
+    fn handle(&mut self, message: M, _: &mut Self::Context) -> Self::Result {
         self.count.fetch_add(1, Ordering::Release);
+        let answer = (self.answer)(&message);
         // The test may have dropped the probe and kept a recipient.
         let _ = self.messages.send(message);
+        MessageResult(answer)
     }
 }
 
-impl<M: Message<Result = ()> + Send + 'static> Handler<Fence<M>> for Recorder<M> {
+impl<M> Handler<Fence<M>> for ProbeActor<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
     type Result = ();
 
     fn handle(&mut self, _: Fence<M>, _: &mut Self::Context) {}
 }
 
-/// Returns the name of the message type, without its path.
-fn awaited<M>() -> &'static str {
+/// Returns the name of the message type, without paths.
+fn awaited<M>() -> String {
     let name = std::any::type_name::<M>();
-    name.rsplit("::").next().unwrap_or(name)
+    let parts = name.split_inclusive(['<', '>', '(', ')', ',', ' ']);
+    parts.map(|part| part.rsplit("::").next().unwrap_or(part)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_types_have_no_paths() {
+        assert_eq!(awaited::<Fence<Vec<Arc<u8>>>>(), "Fence<Vec<Arc<u8>>>");
+        assert_eq!(awaited::<std::time::Duration>(), "Duration");
+    }
 }
