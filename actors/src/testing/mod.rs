@@ -1,4 +1,12 @@
-//! Tools for tests: a scripted peer that plays the server, and probes that record the messages of actors.
+//! Tools for tests.
+//!
+//! | | |
+//! |---|---|
+//! | [`TestDelivery`], [`TestContent`] | messages that no broker has delivered; a [`SettleProbe`] returns how one was settled |
+//! | [`Probe`] | an actor that records messages, and answers them |
+//! | [`Peer`], [`MemoryPeer`] | a scripted peer that plays the server |
+//!
+//! # The scripted peer
 //!
 //! A [`Peer`] listens on a loopback port, a [`MemoryPeer`] accepts in-memory streams. Each [`PeerSocket`]
 //! that they accept is the server's side of one connection, which the test plays frame by frame. It can do
@@ -52,6 +60,7 @@
 
 mod closing;
 mod content;
+mod delivery;
 mod error;
 mod expect;
 mod frame_stream;
@@ -65,6 +74,7 @@ mod outbox;
 mod peer;
 mod probe;
 mod request_reply;
+mod settlement;
 mod socket;
 mod test_hooks;
 
@@ -76,6 +86,7 @@ pub use self::hostile::Hostile;
 pub use self::{
     closing::Disconnect,
     content::TestContent,
+    delivery::TestDelivery,
     error::{TestError, TestErrorKind},
     frames::RawFrame,
     handshake::{ClientHandshake, HandshakeScript, HandshakeStep},
@@ -85,6 +96,7 @@ pub use self::{
     outbox::BenchOutbox,
     peer::Peer,
     probe::Probe,
+    settlement::{SettleProbe, Settlement},
     socket::PeerSocket,
     test_hooks::{GetIoCounts, GetRecordCounts, IoCounts, Panic, PanicConnection, RecordCounts},
 };
