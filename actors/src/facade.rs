@@ -46,7 +46,7 @@ pub fn launch(
 ) -> (Addr<ConnectionSupervisor>, watch::Receiver<ConnectionState>, Arc<ConnectionTally>) {
     let name = options.client_properties.get("connection_name").and_then(Value::as_str);
     let tally = Arc::new(ConnectionTally::named(name));
-    let (supervisor, state) = ConnectionSupervisor::launch_counted(options, arbiter, tally.clone());
+    let (supervisor, state) = ConnectionSupervisor::launch_with(options, arbiter, tally.clone(), |_| ());
     (supervisor, state, tally)
 }
 

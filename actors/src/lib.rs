@@ -22,7 +22,7 @@
 //! | `internal` | the messages between the actors of a connection |
 //! | `watchers` | the recipients of the events of a channel or a connection |
 //! | `error` | the error type: [`Error`], [`ErrorKind`] |
-//! | `testing` | with the feature `testing`: a scripted peer and probes |
+//! | `testing` | with the feature `testing`: a scripted peer, probes, deliveries made by hand, a connection without a socket |
 //!
 //! # Examples
 //! ```no_run

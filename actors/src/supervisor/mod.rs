@@ -53,13 +53,14 @@ use actix::{Actor, Addr, ArbiterHandle, Context, Recipient, SpawnHandle};
 use tokio::{sync::watch, time::Instant};
 
 #[cfg(feature = "testing")]
-pub(crate) use self::hostile::HostileRecovery;
+pub(crate) use self::{hostile::HostileRecovery, test_hooks::StartStandIn};
 use self::{
     ready::ReadyWaiters, secrets::Secrets, supervision::Supervision, trial_connection::TrialConnection,
 };
+#[cfg(feature = "testing")]
+use crate::connection::Connection;
 use crate::{
     channel::{OpenedChannel, Responder},
-    connection::Connection,
     error::Error,
     internal::{BrokerNotes, ChannelMessage, ConnectionCommand},
     message::{ConnectionEvent, ConnectionState},
@@ -122,12 +123,18 @@ pub struct ConnectionSupervisor {
     closers: Closers,
     ready: ReadyWaiters,
     timer: Option<(Instant, SpawnHandle)>,
+    /// Starts what stands in for connections, in tests.
+    #[cfg(feature = "testing")]
+    stand_in: Option<StartStandIn>,
 }
 
 /// The `Connection` actor of the current epoch.
 #[derive(Debug)]
 struct ActiveConnection {
-    actor: Addr<Connection>,
+    commands: Recipient<ConnectionCommand>,
+    /// Unset for what stands in for a connection.
+    #[cfg(feature = "testing")]
+    actor: Option<Addr<Connection>>,
     flush: Arc<Recipient<Flush>>,
     credit: Arc<ReadCredit>,
     broker: Arc<BrokerNotes>,
@@ -173,33 +180,40 @@ impl ConnectionSupervisor {
         options: ConnectionOptions,
         arbiter: Option<&ArbiterHandle>,
     ) -> (Addr<Self>, watch::Receiver<ConnectionState>) {
-        Self::launch_counted(options, arbiter, Arc::default())
+        Self::launch_with(options, arbiter, Arc::default(), |_| ())
     }
 
-    /// Starts the actor, which counts in `tally`.
-    pub(crate) fn launch_counted(
+    /// Starts the actor, which counts in `tally`, once it is set up.
+    pub(crate) fn launch_with(
         options: ConnectionOptions,
         arbiter: Option<&ArbiterHandle>,
         tally: Arc<ConnectionTally>,
+        set_up: impl FnOnce(&mut Self) + Send + 'static,
     ) -> (Addr<Self>, watch::Receiver<ConnectionState>) {
         let (state, receiver) = watch::channel(ConnectionState::Connecting);
         let options = Arc::new(options);
-        let make = move || Self {
-            supervision: Supervision::new(options.clone()),
-            partial_bodies: Arc::new(PartialBodies::new(options.partial_body_max)),
-            options,
-            state,
-            watchers: Watchers::new("connection"),
-            connection: None,
-            channels: HashMap::new(),
-            missing_exchanges: Arc::default(),
-            tally,
-            utility: None,
-            trial: None,
-            secrets: Secrets::default(),
-            closers: Closers::default(),
-            ready: ReadyWaiters::default(),
-            timer: None,
+        let make = move || {
+            let mut supervisor = Self {
+                supervision: Supervision::new(options.clone()),
+                partial_bodies: Arc::new(PartialBodies::new(options.partial_body_max)),
+                options,
+                state,
+                watchers: Watchers::new("connection"),
+                connection: None,
+                channels: HashMap::new(),
+                missing_exchanges: Arc::default(),
+                tally,
+                utility: None,
+                trial: None,
+                secrets: Secrets::default(),
+                closers: Closers::default(),
+                ready: ReadyWaiters::default(),
+                timer: None,
+                #[cfg(feature = "testing")]
+                stand_in: None,
+            };
+            set_up(&mut supervisor);
+            supervisor
         };
         let addr = match arbiter {
             Some(arbiter) => Self::start_in_arbiter(arbiter, |_| make()),
@@ -232,7 +246,7 @@ impl Drop for ConnectionSupervisor {
         if let Some(connection) = self.connection.take() {
             let text = "the application ended".into();
             let within = self.options.close_timeout;
-            connection.actor.do_send(ConnectionCommand::Close { code: 200, text, within });
+            connection.commands.do_send(ConnectionCommand::Close { code: 200, text, within });
         }
         self.state.send_if_modified(|state| {
             let was_open = !matches!(state, ConnectionState::Closed(_));

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use actix::{Actor, ActorContext, AsyncContext, Context, Recipient};
 use tokio::time::Instant;
 
+#[cfg(feature = "testing")]
+use super::StartStandIn;
 use super::{
     ActiveConnection, ConnectionSupervisor,
     close_end::CloseEnd,
@@ -71,16 +73,29 @@ impl ConnectionSupervisor {
     fn start_connection(&mut self, ctx: &mut Context<Self>) {
         let credit = Arc::new(ReadCredit::new(self.options.read_ahead, self.options.prefetch_bytes));
         let supervisor = ctx.address().recipient();
-        let secret = self.secrets.current();
         let epoch = self.supervision.epoch;
+        #[cfg(feature = "testing")]
+        if let Some(StartStandIn(start)) = &mut self.stand_in {
+            let (commands, flush) = start(epoch, supervisor);
+            let (flush, broker) = (Arc::new(flush), Arc::default());
+            self.connection = Some(ActiveConnection { commands, actor: None, flush, credit, broker });
+            return;
+        }
+        let secret = self.secrets.current();
         let actor = Connection::new(self.options.clone(), epoch, credit.clone(), supervisor, secret).start();
-        let flush = Arc::new(actor.clone().recipient());
-        self.connection = Some(ActiveConnection { actor, flush, credit, broker: Arc::default() });
+        self.connection = Some(ActiveConnection {
+            commands: actor.clone().recipient(),
+            flush: Arc::new(actor.clone().recipient()),
+            #[cfg(feature = "testing")]
+            actor: Some(actor),
+            credit,
+            broker: Arc::default(),
+        });
     }
 
     pub(super) fn command(&self, command: ConnectionCommand) {
         if let Some(connection) = &self.connection {
-            connection.actor.do_send(command);
+            connection.commands.do_send(command);
         }
     }
 
@@ -95,7 +110,7 @@ impl ConnectionSupervisor {
 
     fn attach_to_connection(&self, channel: u16, recipient: &Recipient<ChannelMessage>, outbox: Arc<Outbox>) {
         let (Some(connection), Some(open)) = (&self.connection, self.supervision.open()) else { return };
-        connection.actor.do_send(ConnectionCommand::AttachChannel {
+        connection.commands.do_send(ConnectionCommand::AttachChannel {
             channel,
             recipient: recipient.clone(),
             outbox,

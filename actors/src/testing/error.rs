@@ -59,11 +59,13 @@ impl TestError {
         self.kind
     }
 
-    pub(super) fn new(kind: TestErrorKind, awaited: impl Into<String>, came: impl Into<String>) -> Self {
+    #[doc(hidden)]
+    pub fn new(kind: TestErrorKind, awaited: impl Into<String>, came: impl Into<String>) -> Self {
         Self { kind, awaited: awaited.into(), came: came.into(), before: Vec::new() }
     }
 
-    pub(super) fn timed_out(awaited: impl Into<String>, limit: Duration) -> Self {
+    #[doc(hidden)]
+    pub fn timed_out(awaited: impl Into<String>, limit: Duration) -> Self {
         Self::new(TestErrorKind::TimedOut, awaited, format!("nothing came within {limit:?}"))
     }
 

@@ -3,6 +3,7 @@
 //! | | |
 //! |---|---|
 //! | [`TestDelivery`], [`TestContent`] | messages that no broker has delivered; a [`SettleProbe`] returns how one was settled |
+//! | [`Recorder`] | a connection without a socket: publishes and calls are recorded, and answered as a test says |
 //! | [`Probe`] | an actor that records messages, and answers them |
 //! | [`Peer`], [`MemoryPeer`] | a scripted peer that plays the server |
 //!
@@ -73,6 +74,7 @@ mod method;
 mod outbox;
 mod peer;
 mod probe;
+mod recorder;
 mod request_reply;
 mod settlement;
 mod socket;
@@ -96,6 +98,7 @@ pub use self::{
     outbox::BenchOutbox,
     peer::Peer,
     probe::Probe,
+    recorder::{Answer, RecordedPublish, Recorder},
     settlement::{SettleProbe, Settlement},
     socket::PeerSocket,
     test_hooks::{GetIoCounts, GetRecordCounts, IoCounts, Panic, PanicConnection, RecordCounts},

@@ -1,10 +1,10 @@
 //! How a delivery was settled, for tests.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Weak, time::Duration};
 
 use tokio::{sync::watch, time};
 
-use super::{TIME_LIMIT, TestError, TestErrorKind};
+use super::{TIME_LIMIT, TestError, TestErrorKind, recorder::Shared};
 
 /// How a delivery was settled.
 ///
@@ -71,17 +71,30 @@ impl fmt::Display for Settlement {
 /// assert_eq!(error.to_string(), "awaited an ack of delivery 1 of \"jobs\", but a reject, not requeued came");
 /// # Ok::<(), actix_pika_actors::testing::TestError>(()) }).unwrap();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "it tells how the delivery was settled"]
 pub struct SettleProbe {
     settled: watch::Receiver<Option<Settlement>>,
     what: String,
     limit: Duration,
+    /// Reads what the channel of the delivery has written.
+    recorder: Option<Weak<Shared>>,
 }
 
 impl SettleProbe {
     pub(super) fn new(settled: watch::Receiver<Option<Settlement>>, what: String) -> Self {
-        Self { settled, what, limit: TIME_LIMIT }
+        Self { settled, what, limit: TIME_LIMIT, recorder: None }
+    }
+
+    pub(super) fn recorded_by(mut self, recorder: Weak<Shared>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    fn read(&self) {
+        if let Some(recorder) = self.recorder.as_ref().and_then(Weak::upgrade) {
+            recorder.read();
+        }
     }
 
     /// Sets the limit of every wait. The default is [`TIME_LIMIT`].
@@ -113,6 +126,7 @@ impl SettleProbe {
     /// assert_eq!(settled.now(), Some(Settlement::Dropped));
     /// ```
     pub fn now(&self) -> Option<Settlement> {
+        self.read();
         *self.settled.borrow()
     }
 
@@ -242,6 +256,7 @@ impl SettleProbe {
     }
 
     async fn awaited(&self, wanted: impl fmt::Display) -> Result<Settlement, TestError> {
+        self.read();
         let mut settled = self.settled.clone();
         let ended = match time::timeout(self.limit, settled.wait_for(Option::is_some)).await {
             Ok(Ok(settled)) => *settled,
@@ -254,5 +269,14 @@ impl SettleProbe {
             let awaited = format!("{wanted} of {}", self.what);
             TestError::new(TestErrorKind::Disconnected, awaited, "it cannot be settled any more")
         })
+    }
+}
+
+impl fmt::Debug for SettleProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettleProbe")
+            .field("of", &self.what)
+            .field("now", &self.now())
+            .finish_non_exhaustive()
     }
 }
