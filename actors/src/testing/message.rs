@@ -1,12 +1,17 @@
 //! Messages in both directions: those that the client publishes, and those that the peer delivers, returns,
 //! or sends for `basic.get`.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{
     PeerSocket, RawFrame, TestError,
     frames::{encode_properties, parse_header},
     protocol::{BasicProperties, basic},
+};
+use crate::{
+    error,
+    message::Publishing,
+    wire::{DecodeError, Properties, decode_properties, put_properties},
 };
 
 /// A message from the client: `basic.publish`, its header, and its body.
@@ -31,7 +36,7 @@ pub struct Published {
     pub mandatory: bool,
     /// The flag `immediate`, which RabbitMQ refuses.
     pub immediate: bool,
-    /// The properties.
+    /// The properties as amq-protocol decodes them; [`decoded`](Self::decoded) returns those of this library.
     pub properties: BasicProperties,
     /// The property flags and values as bytes.
     pub raw_properties: Bytes,
@@ -41,10 +46,29 @@ pub struct Published {
     pub frame_lengths: Vec<usize>,
 }
 
+impl Published {
+    /// Returns the properties as a consumer gets them, decoded by this library.
+    ///
+    /// # Errors
+    /// `Codec` if they cannot be decoded.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_actors::testing::{TestError, PeerSocket};
+    /// # async fn example(socket: &mut PeerSocket) -> Result<(), TestError> {
+    /// let publish = socket.expect_publish(1).await?;
+    /// assert_eq!(publish.decoded().unwrap().content_type(), Some("text/plain"));
+    /// # Ok(()) }
+    /// ```
+    pub fn decoded(&self) -> error::Result<Properties> {
+        decode_properties(&self.raw_properties).map_err(|fault| DecodeError::from(fault).into())
+    }
+}
+
 /// A message to the client, which may be wrong in many ways.
 ///
-/// Everything that converts to bytes is a message with that body, without properties, from the default
-/// exchange.
+/// A [`Publishing`] is a message with that body and these properties from the default exchange, encoded by this
+/// library. So is everything that converts to bytes, without properties.
 ///
 /// # Examples
 /// ```
@@ -161,6 +185,14 @@ impl PeerMessage {
         let header = RawFrame::raw_header(channel, size, properties);
         let parts = self.body.chunks(cut).map(|part| RawFrame::body(channel, part));
         std::iter::once(header).chain(parts).collect()
+    }
+}
+
+impl From<Publishing> for PeerMessage {
+    fn from(message: Publishing) -> Self {
+        let mut properties = BytesMut::new();
+        put_properties(&mut properties, &message.properties);
+        Self { properties: Some(properties.into()), body: message.body, ..Self::default() }
     }
 }
 
@@ -327,5 +359,22 @@ impl From<Published> for PeerMessage {
             body: published.body,
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_codecs_agree_on_a_message() {
+        let message = Publishing::new("hello").message_id("7").priority(3).header("n", 7);
+        let frames = PeerMessage::from(message.clone()).frames(1, 4096);
+        let header = parse_header(&frames[0]).unwrap();
+        assert_eq!(header.properties.message_id().as_ref().map(|id| id.as_str()), Some("7"));
+        assert_eq!(*header.properties.priority(), Some(3));
+        let decoded = decode_properties(&header.raw_properties).unwrap();
+        assert_eq!(decoded, message.properties);
+        assert_eq!(frames[1].payload, b"hello");
     }
 }
