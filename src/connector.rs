@@ -9,7 +9,6 @@ use std::{fmt, str::FromStr, time::Duration};
 use actix_pika_actors::testing::MemoryDialer;
 use actix_pika_actors::{Address, ConnectionOptions, ConnectionState, HappyEyeballs, SharedProvider, facade};
 use actix_rt::ArbiterHandle;
-#[cfg(feature = "metrics")]
 use tokio::sync::watch;
 
 #[cfg(feature = "tls")]
@@ -744,27 +743,36 @@ impl Connector {
     /// # }
     /// ```
     pub async fn connect(self) -> Result<Connection> {
-        let (supervisor, mut state, tally) = self.placement.launch(self.options).await?;
+        let (supervisor, state, tally) = self.placement.launch(self.options).await?;
         #[cfg(feature = "metrics")]
         if let Some(Err(error)) = self.watch.map(|watch| watch(&tally, &state)) {
             log::warn!("a connection has no metrics: {error}");
         }
-        let connection = Connection::new(supervisor, state.clone(), tally, self.hooks);
-        loop {
-            match &*state.borrow_and_update() {
-                ConnectionState::Open(_) => return Ok(connection),
-                ConnectionState::Closed(Some(cause)) => return Err(cause.clone()),
-                ConnectionState::Closed(None) => return Err(facade::stopped("closed while connecting")),
-                _ => {}
-            }
-            if state.changed().await.is_err() {
-                return Err(facade::stopped("the arbiter for the I/O has ended"));
-            }
+        opened(Connection::new(supervisor, state.clone(), tally, self.hooks), state).await
+    }
+}
+
+/// Waits until a connection is open.
+///
+/// # Errors
+/// Why it could not be opened.
+pub(crate) async fn opened(
+    connection: Connection,
+    mut state: watch::Receiver<ConnectionState>,
+) -> Result<Connection> {
+    loop {
+        match &*state.borrow_and_update() {
+            ConnectionState::Open(_) => return Ok(connection),
+            ConnectionState::Closed(Some(cause)) => return Err(cause.clone()),
+            ConnectionState::Closed(None) => return Err(facade::stopped("closed while connecting")),
+            _ => {}
+        }
+        if state.changed().await.is_err() {
+            return Err(facade::stopped("the arbiter for the I/O has ended"));
         }
     }
 }
 
-/// Parses a URI, like [`Connector::new`].
 impl FromStr for Connector {
     type Err = Error;
 

@@ -60,7 +60,7 @@
 //! | [`error`] | the error type and its parts |
 //! | [`actors`] | the actors behind the handles |
 //! | [`limits`] | every buffer, table and queue, how large it can become, and how to change that |
-//! | `testing` | with the feature `testing`: a scripted peer and probes for tests of applications |
+//! | `testing` | with the feature `testing`: tests of applications without a broker |
 //!
 //! | feature, off by default | what it adds | dependency |
 //! |---|---|---|
@@ -242,6 +242,8 @@ pub mod rpc;
 mod runtime;
 pub mod shutdown;
 pub mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transaction;
 pub mod worker;
 
@@ -250,8 +252,6 @@ pub mod worker;
 #[cfg(feature = "tls")]
 #[doc(no_inline)]
 pub use actix_pika_actors::rustls;
-#[cfg(feature = "testing")]
-pub use actix_pika_actors::testing;
 pub use actix_pika_actors::{
     ChannelEvent, Confirm, ConnectionEvent, Consume, ConsumerEnd, Credentials, DeclareExchange, DeclareQueue,
     Delivery, Error, ErrorKind, OpenChannel, Publishing, Recovery, Requeue, Result,
@@ -458,6 +458,6 @@ pub mod actors {
 }
 
 /// The examples of the README compile, with the features that they use.
-#[cfg(all(doctest, feature = "actix-web", feature = "sqlx"))]
+#[cfg(all(doctest, feature = "actix-web", feature = "sqlx", feature = "testing"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -56,6 +56,7 @@ const FACADE_LAYERS: &[&[&str]] = &[
     &["bridge", "inbox", "outbox"],
     &["aio_pika"],
     &["metrics"],
+    &["testing"],
     &["actix_web"],
     &["limits"],
 ];
@@ -75,7 +76,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The code without comments, unit tests and test hooks.
 fn code(source: &str) -> String {
-    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let source = source.split("]\nmod tests {").next().unwrap();
     source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
@@ -126,8 +127,9 @@ fn wrong_imports(root: &Path, layers: &[&[&str]], mutual: Option<usize>) -> Vec<
         let relative = file.strip_prefix(root).unwrap();
         let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
         let folder = first.trim_end_matches(".rs");
-        let hooks = relative.to_str().unwrap().ends_with("test_hooks.rs");
-        if folder == "lib" || hooks {
+        let is_of_tests =
+            ["test_hooks.rs", "tests.rs"].iter().any(|end| relative.to_str().unwrap().ends_with(end));
+        if folder == "lib" || is_of_tests {
             continue;
         }
         let row = *rows.get(folder).unwrap_or_else(|| panic!("{folder} is not in the list of layers"));

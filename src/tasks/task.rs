@@ -53,10 +53,16 @@ impl<T> Task<T> {
 
     /// Creates a task without a broker, to test a handler with.
     ///
-    /// [`TestContent`](crate::testing::TestContent) makes its content.
+    /// [`TestContent`](crate::testing::TestContent) makes its content. A [`TestTask`](crate::testing::TestTask)
+    /// sets more, and returns what a handler says.
     #[cfg(feature = "testing")]
     pub fn for_test(value: T, content: Content) -> Self {
-        Self::new(value, content, 1, TaskToken::new().0, TaskScope::default())
+        Self::for_test_try(value, content, 1)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn for_test_try(value: T, content: Content, attempt: u32) -> Self {
+        Self::new(value, content, attempt, TaskToken::new().0, TaskScope::default())
     }
 
     /// Returns the body, properties and names of the message.
