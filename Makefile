@@ -59,12 +59,17 @@ test-tls: ## Run the tests that need a broker over TLS, on the project's own nod
 		TEST_TLS=1 SSL_CERT_FILE=$(CURDIR)/.broker/certificates/ca.pem \
 		cargo test --all-features --no-fail-fast --test rabbitmq
 
+.PHONY: differential
+differential: ## Hold the test broker against RabbitMQ 3.10, 4.0 and 4.3 by random sequences (Linux, as root); SEEDS=0..20000 LINES=V4_3
+	@scripts/differential.sh $(or $(SEEDS),0..20000) $(LINES)
+
 .PHONY: test-full
 test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, TLS, each feature, full chaos (about 50 minutes)
 	@$(MAKE) test-4
 	@$(MAKE) test-43
 	@$(MAKE) test-tls
 	@$(MAKE) features
+	@$(MAKE) differential
 	@$(MAKE) memory
 	@$(MAKE) jobs
 	@$(MAKE) chaos

@@ -85,7 +85,9 @@ impl Core {
                 });
         }
         ExchangeType::of(kind).ok_or_else(|| {
-            let text = format!("unknown exchange type '{kind}'");
+            // A text that some module of a node has as an atom is "invalid". Of those, only the empty one is known.
+            let adjective = if kind.is_empty() { "invalid" } else { "unknown" };
+            let text = format!("{adjective} exchange type '{kind}'");
             if self.rules.unknown_type_closes_connection {
                 Failure::connection(503, text)
             } else {

@@ -107,7 +107,8 @@ impl Summary {
         if reader.at == bytes.len() { Ok(summary) } else { Err(Unreadable) }
     }
 
-    /// Returns the properties with other headers (none of an empty table), and without the expiration if asked.
+    /// Returns the properties with other headers, and without the expiration if asked. An empty table takes the place of
+    /// headers, and adds none.
     pub(crate) fn rewrite(&self, bytes: &[u8], headers: &Table, drop_expiration: bool) -> Bytes {
         let mut flags = u16::from_be_bytes([bytes[0], bytes[1]]);
         let mut buf = BytesMut::with_capacity(bytes.len() + table_len(headers));
@@ -115,7 +116,8 @@ impl Summary {
         let at = self.headers_at as usize;
         buf.put_slice(&bytes[2..at]);
         flags &= !HEADERS;
-        if !headers.is_empty() && encode_table(&mut buf, headers).is_ok() {
+        let has_headers = !headers.is_empty() || self.headers.is_some();
+        if has_headers && encode_table(&mut buf, headers).is_ok() {
             flags |= HEADERS;
         }
         let rest = at + self.headers.map_or(0, |place| place.len as usize);
@@ -232,10 +234,12 @@ mod tests {
             .with_priority(7)
             .with_app_id("app");
         assert_eq!(rewritten(&before, &table, true), encoded(&without));
-        let other = before.with_header("long", "x".repeat(300));
+        let other = before.clone().with_header("long", "x".repeat(300));
         assert_eq!(rewritten(&other, &table, true), encoded(&without));
         let none = Properties::new().with_content_type("text/plain").with_priority(7).with_app_id("app");
-        assert_eq!(rewritten(&other, &Table::new(), true), encoded(&none));
+        assert_eq!(rewritten(&before, &Table::new(), true), encoded(&none));
+        let emptied = rewritten(&other, &Table::new(), true);
+        assert_eq!(Summary::read(&emptied).unwrap().table(&emptied).unwrap(), Some(Table::new()));
     }
 
     #[test]

@@ -5,7 +5,6 @@ mod channels;
 mod consumers;
 mod control;
 mod dead_letters;
-mod differential;
 mod errors;
 mod headers;
 mod operation;

@@ -53,15 +53,6 @@ struct Partial {
 }
 
 impl Oracle {
-    /// Returns the line of the node, if there is one.
-    pub(super) fn line() -> Option<Line> {
-        let node = std::env::var("BROKER_ORACLE").ok()?;
-        let (_, line) = node.split_once(' ')?;
-        [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3]
-            .into_iter()
-            .find(|known| format!("{known:?}") == line)
-    }
-
     /// Returns the node of a line, if there is one.
     pub(super) fn of(line: Line) -> Option<Self> {
         static VHOSTS: AtomicU32 = AtomicU32::new(0);
@@ -126,20 +117,6 @@ impl Oracle {
             self.reply_address = address;
         }
         normal(answers)
-    }
-
-    /// Says an operation and returns the answers. Waits longer if they are not those that are expected.
-    pub(super) fn say_until(&mut self, text: &str, expected: &[String]) -> Vec<String> {
-        let mut answers = self.say(text, expected.len());
-        for _ in 0..5 {
-            if answers == expected {
-                break;
-            }
-            std::thread::sleep(2 * QUIET);
-            answers.extend(self.answers(0));
-            answers = normal(answers);
-        }
-        answers
     }
 
     /// Sets or removes a policy, and waits until its queues have heard of it.

@@ -33,10 +33,10 @@ const HEADERS: &[&str] = &["a=I1", "a=l1 b=Sx", "b=V", "x-c=I1"];
 
 /// What a sequence has brought about so far: tags that are outstanding, by channel.
 #[derive(Default)]
-pub(super) struct Outstanding(BTreeMap<String, Vec<u64>>);
+struct Outstanding(BTreeMap<String, Vec<u64>>);
 
 impl Outstanding {
-    pub(super) fn note(&mut self, answer: &str) {
+    fn note(&mut self, answer: &str) {
         let words: Vec<&str> = answer.split(' ').collect();
         let tag = match words[..] {
             [_, "deliver", _, tag, ..] | [_, "got", tag, ..] => tag.parse().unwrap(),
@@ -60,7 +60,7 @@ impl Outstanding {
 }
 
 /// Draws an operation. Few names, so that operations meet.
-pub(super) fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstanding) -> String {
+fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstanding) -> String {
     let at = format!("{}{}", random.choice(['a', 'b']).unwrap(), random.u16(1..=2));
     let queue = *random.choice(&["q", "p", "r"]).unwrap();
     let exchange = *random.choice(&["-", "-", "amq.fanout", "amq.topic", "x", "y"]).unwrap();
@@ -138,7 +138,7 @@ pub(super) fn operation(random: &mut fastrand::Rng, outstanding: &mut Outstandin
 }
 
 /// Draws the declarations with which a sequence begins.
-pub(super) fn first_operations(random: &mut fastrand::Rng) -> Vec<String> {
+fn first_operations(random: &mut fastrand::Rng) -> Vec<String> {
     let declare = |queue| format!("a1 declare {queue}{}", random.choice(ARGUMENTS).unwrap());
     let mut operations: Vec<String> = ["q", "p", "r"].into_iter().map(declare).collect();
     for exchange in ["x", "y"] {

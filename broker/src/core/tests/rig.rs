@@ -40,11 +40,6 @@ impl Rig {
         rig
     }
 
-    /// Takes the node out, to be said what its user wants.
-    pub(super) fn take_oracle(&mut self) -> Option<Oracle> {
-        self.oracle.take()
-    }
-
     /// A broker that is not held against a node.
     pub(super) fn with(config: CoreConfig) -> Self {
         let core = Core::new(config);

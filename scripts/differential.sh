@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Holds the test broker against nodes of RabbitMQ by random sequences of operations.
+#
+#   differential.sh [SEEDS [LINE ...]]    SEEDS as 0..20000; lines are V3_10, V4_0 and V4_3, all at once unless named
+#
+# Each line writes its state to stderr and its result at the end. Fails if there is a difference.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+seeds=${1:-0..20000}
+shift || true
+lines=("$@")
+[ ${#lines[@]} -gt 0 ] || lines=(V3_10 V4_0 V4_3)
+
+# The address in an AMQP URL.
+address() { sed -E 's#^amqp://([^@/]*@)?([^/?]*).*#\2#' <<<"$1"; }
+
+cargo test --quiet --package actix-pika-broker --test differential --no-run
+running=()
+for line in "${lines[@]}"; do
+    case $line in
+        V3_10) url=$(scripts/broker.sh ensure rabbitmq) ;;
+        V4_0) url=$(scripts/broker.sh 4.0 ensure) ;;
+        V4_3) url=$(scripts/broker.sh 4.3 ensure) ;;
+        *) echo "differential: no line $line" >&2; exit 1 ;;
+    esac
+    BROKER_ORACLE="$(address "$url") $line" BROKER_SEEDS=$seeds \
+        cargo test --quiet --package actix-pika-broker --test differential -- as_a_node --nocapture &
+    running+=($!)
+done
+status=0
+for job in "${running[@]}"; do
+    wait "$job" || status=1
+done
+exit $status
