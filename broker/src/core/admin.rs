@@ -162,7 +162,7 @@ impl Core {
             exchanges: BTreeMap::new(),
             queues: BTreeMap::new(),
             max_connections: None,
-            default_queue_type: None,
+            default_queue_type: self.rules.queue_type_added.then(|| "classic".into()),
             policies: Policies::default(),
         });
         self.topology.by_name.insert(name.clone(), vhost);
@@ -171,7 +171,7 @@ impl Core {
         true
     }
 
-    /// Sets the type of queues in a virtual host that are declared without one.
+    /// Sets the type of queues in a virtual host that are declared without one. From 4.0 on it is `classic` unless set.
     ///
     /// # Examples
     /// ```
@@ -307,13 +307,14 @@ impl Core {
         self.arrive(now);
         self.close_connections("broker forced connection closure with reason 'shutdown'", |_| true);
         self.delayed.clear();
+        let keeps_transient = !self.rules.restart_deletes_transient_exchanges;
         let vhosts: Vec<VhostKey> = self.topology.by_name.values().copied().collect();
         for vhost in vhosts {
             let is_durable = keep == Keep::Durable;
             self.clear_vhost(
                 vhost,
                 |queue| is_durable && queue.durable,
-                |exchange| is_durable && exchange.durable,
+                |exchange| is_durable && (exchange.durable || keeps_transient),
             );
             if !is_durable {
                 if let Some(vhost) = self.topology.vhosts.get_mut(vhost) {

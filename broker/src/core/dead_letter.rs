@@ -5,6 +5,7 @@ use actix_pika_actors::{Table, Value};
 use super::{
     line::Rules,
     message::{Message, Name},
+    properties::sorted,
     queue::Dead,
 };
 
@@ -53,7 +54,7 @@ pub(crate) fn next_message(
     if key.is_some() && rules.dead_letter_drops_cc {
         headers.remove("CC");
     }
-    before.dead_letter(to, key, &headers)
+    before.dead_letter(to, key, &sorted(headers))
 }
 
 fn set_death(headers: &mut Table, prefix: &str, death: &Death<'_>, message: &Message) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Core, keys::ExchangeKey, message::Message, time::Time, timers::Timer};
+use super::{Core, keys::ExchangeKey, message::Message, properties::sorted, time::Time, timers::Timer};
 
 /// The header with the milliseconds.
 const DELAY: &str = "x-delay";
@@ -39,7 +39,7 @@ impl Core {
         // The message is delivered with its delay negated, so that it is not held back again.
         let mut headers = message.headers().cloned().unwrap_or_default();
         headers.insert(DELAY, -delay);
-        let passed = message.copy().with_headers(&headers);
+        let passed = message.copy().with_headers(&sorted(headers));
         let at = self.now.after_millis(delay.unsigned_abs());
         self.delayed.held += 1;
         self.delayed.messages.insert((at, self.delayed.held), (exchange, Arc::new(passed)));

@@ -10,6 +10,7 @@ use super::{
     keys::{ConsumerKey, QueueKey},
     message::Message,
     output::Output,
+    properties::sorted,
     queue::{HandOut, Stored},
     session::Delivered,
     settings::{QueueKind, QueueSettings},
@@ -134,7 +135,12 @@ impl Core {
     /// Takes all consumers of a channel out of the round, or back into it, as its limits are.
     pub(super) fn review_consumers(&mut self, at: ChannelAt) {
         let Ok(channel) = self.channel(at) else { return };
-        let consumers: Vec<ConsumerKey> = channel.consumers.values().copied().collect();
+        let mut consumers: Vec<ConsumerKey> = channel.consumers.values().copied().collect();
+        if channel.shared.limit != 0 && !channel.shared.is_reached() && !consumers.is_empty() {
+            // Another queue is first each time, so that none is served alone. RabbitMQ draws lots.
+            channel.shared.turn = (channel.shared.turn + 1) % consumers.len();
+            consumers.rotate_left(channel.shared.turn);
+        }
         for consumer in consumers {
             self.review_consumer(consumer);
         }
@@ -175,7 +181,7 @@ pub(super) fn content_of(stored: &Stored, settings: &QueueSettings, by: HandOut)
         for (key, value) in added {
             headers.insert(key, value);
         }
-        message.summary.rewrite(&message.properties, &headers, false)
+        message.summary.rewrite(&message.properties, &sorted(headers), false)
     };
     (message, properties)
 }

@@ -112,10 +112,10 @@ impl Failure {
         Self::Connection(Close::new(code, text))
     }
 
-    /// Sets the method at fault. An internal error has none.
+    /// Sets the method at fault. An internal error without a text, which is a crash of RabbitMQ's, has none.
     pub(crate) fn at(self, (class_id, method_id): (u16, u16)) -> Self {
         match self {
-            Self::Connection(close) if close.code == 541 => Self::Connection(close),
+            Self::Connection(close) if close.code == 541 && close.text.is_empty() => Self::Connection(close),
             Self::Channel(close) => Self::Channel(close.at(class_id, method_id)),
             Self::Connection(close) => Self::Connection(close.at(class_id, method_id)),
         }

@@ -105,6 +105,12 @@ pub struct Rules {
     pub stream_refuses_nack: bool,
     /// Some texts about streams read otherwise.
     pub stream_texts_are_old: bool,
+    /// Headers are sorted by name, those of messages included that the broker has not changed.
+    pub headers_sorted: bool,
+    /// Queues that name no type have the argument `x-queue-type: classic`.
+    pub queue_type_added: bool,
+    /// A restart deletes exchanges that are not durable.
+    pub restart_deletes_transient_exchanges: bool,
     /// A refusal says which of the three permissions is missing.
     pub refusal_names_access: bool,
     /// A passive declaration needs one of the three permissions.
@@ -176,6 +182,9 @@ const V3_10: Rules = Rules {
     delivery_mode_checked: true,
     stream_refuses_nack: true,
     stream_texts_are_old: true,
+    headers_sorted: false,
+    queue_type_added: false,
+    restart_deletes_transient_exchanges: true,
     refusal_names_access: false,
     passive_needs_permission: false,
 };
@@ -204,6 +213,8 @@ const V4_0: Rules = Rules {
     single_active_by_priority: true,
     published_death_counts: false,
     death_order_reversed: false,
+    headers_sorted: true,
+    queue_type_added: true,
     message_max: 16 << 20,
     delivery_mode_checked: false,
     ..V3_13
@@ -229,5 +240,6 @@ const V4_3: Rules = Rules {
     timeout_returns: true,
     purge_takes_all: true,
     passive_needs_permission: true,
+    restart_deletes_transient_exchanges: false,
     ..V4_0
 };

@@ -57,9 +57,8 @@ impl Core {
         } else {
             "access".into()
         };
-        // RabbitMQ names the kind of the resource, which is a topic here.
         let text = format!(
-            "{what} to topic '{key}' in exchange topic '{exchange}' in vhost '{}' refused for user '{}'",
+            "{what} to topic '{key}' in exchange '{exchange}' in vhost '{}' refused for user '{}'",
             info.vhost, info.user
         );
         Err(Failure::channel(403, text))

@@ -145,6 +145,16 @@ impl Summary {
     }
 }
 
+/// Returns headers sorted by name, as RabbitMQ writes those that it has changed.
+pub(crate) fn sorted(headers: Table) -> Table {
+    if headers.iter().is_sorted_by_key(|(name, _)| name) {
+        return headers;
+    }
+    let mut entries: Vec<_> = headers.into_iter().collect();
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    entries.into_iter().collect()
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,

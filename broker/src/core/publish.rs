@@ -13,6 +13,7 @@ use super::{
     names::REPLY_TO,
     output::Output,
     permissions::Resource,
+    properties::sorted,
     session::{ChannelState, Mode, Routed},
     term::type_name,
     time::Time,
@@ -136,7 +137,7 @@ impl Core {
             .map_err(|_| Failure::Connection(Close::new(541, "")))?;
         let message = self.with_reply_address(at, message)?;
         self.check_expiration(&message)?;
-        let message = self.with_copies(message)?;
+        let message = self.with_sorted_headers(self.with_copies(message)?);
         if is_topic {
             self.check_topic(at, Access::Write, publish.exchange, publish.routing_key)?;
         }
@@ -207,6 +208,19 @@ impl Core {
         let Err(reason) = read_expiration(text) else { return Ok(()) };
         let text = String::from_utf8_lossy(text).into_owned();
         Err(Failure::channel(406, format!("invalid expiration '{text}': {reason}")))
+    }
+
+    /// Sorts the headers, if the line does so with all of them.
+    fn with_sorted_headers(&self, message: Message) -> Message {
+        match message.headers() {
+            Some(headers)
+                if self.rules.headers_sorted && !headers.iter().is_sorted_by_key(|(name, _)| name) =>
+            {
+                let headers = sorted(headers.clone());
+                message.with_headers(&headers)
+            }
+            _ => message,
+        }
     }
 
     /// Reads the keys of `CC` and `BCC`, and removes `BCC`.

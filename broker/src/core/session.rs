@@ -86,6 +86,8 @@ pub(crate) struct SharedLimit {
     /// 0 for none.
     pub(crate) limit: u16,
     pub(crate) used: u32,
+    /// Which consumer is first when there is room again.
+    pub(crate) turn: usize,
 }
 
 impl SharedLimit {

@@ -127,12 +127,12 @@ impl Core {
                     self.make_due(delivered.queue);
                 }
             }
-            if self.consumers.get(key).is_some_and(|consumer| consumer.blocked) {
-                self.review_consumer(key);
-            }
         }
         if was_reached {
             self.review_consumers(at);
+        }
+        if self.consumers.get(key).is_some_and(|consumer| consumer.blocked) {
+            self.review_consumer(key);
         }
     }
 

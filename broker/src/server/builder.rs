@@ -1,6 +1,12 @@
 //! How a broker is started.
 
-use std::{fmt, io, net::IpAddr, sync::Arc, thread};
+use std::{
+    fmt, io,
+    net::IpAddr,
+    sync::Arc,
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use actix::Actor;
 use tokio::{net::TcpListener, sync::mpsc::UnboundedReceiver};
@@ -295,7 +301,13 @@ impl Builder {
     }
 
     fn shared(&self, running: impl FnOnce() -> Clock) -> (Arc<Shared>, UnboundedReceiver<Dialled>) {
-        let mut core = Core::new(self.config.clone());
+        let mut config = self.config.clone();
+        if !self.manual_clock
+            && let Ok(since) = SystemTime::now().duration_since(UNIX_EPOCH)
+        {
+            config.unix_start = since.as_secs();
+        }
+        let mut core = Core::new(config);
         for vhost in &self.vhosts {
             core.add_vhost(vhost);
         }

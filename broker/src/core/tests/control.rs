@@ -51,7 +51,7 @@ fn topic_permissions() {
         ("a1 publish amq.direct b.x m", &[]),
         (
             "a1 publish amq.topic b.x m",
-            &["a1 close 403 ACCESS_REFUSED - access to topic 'b.x' in exchange topic 'amq.topic' in vhost '/' refused \
+            &["a1 close 403 ACCESS_REFUSED - access to topic 'b.x' in exchange 'amq.topic' in vhost '/' refused \
                for user 'guest' at 60 40"],
         ),
     ]);
@@ -124,7 +124,8 @@ fn restarts() {
         ("a1 get q", &["a1 got 3 3 via x k, 0 left"]),
         ("a1 declare t passive", &["a1 close 404 NOT_FOUND - no queue 't' in vhost '/' at 50 10"]),
     ]);
-    assert!(rig.core.has_exchange("/", "x") && !rig.core.has_exchange("/", "y"));
+    // From 4.3 on, the metadata store keeps exchanges that are not durable.
+    assert!(rig.core.has_exchange("/", "x") && rig.core.has_exchange("/", "y"));
     rig.core.restart(Time::ZERO, Keep::Nothing);
     assert!(rig.core.queues("/").is_empty() && !rig.core.has_exchange("/", "x"));
     assert!(rig.core.has_exchange("/", "amq.topic"));

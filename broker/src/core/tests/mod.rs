@@ -8,6 +8,7 @@ mod dead_letters;
 mod errors;
 mod headers;
 mod operation;
+mod operator;
 mod oracle;
 mod policies;
 mod queues;

@@ -1,0 +1,76 @@
+//! A node that is stopped, killed and paused, under a client that knows nothing of this project.
+
+#![allow(missing_docs)]
+
+use std::{future::Future, io::ErrorKind, time::Duration};
+
+use actix_pika_broker::Broker;
+use lapin::{
+    BasicProperties, Connection, ConnectionProperties,
+    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
+use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpStream};
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("it takes less than 10 s")
+}
+
+/// Publishes a persistent message to a durable queue of another virtual host.
+async fn publish(broker: &Broker) -> Connection {
+    let url = broker.url_of("guest", "guest", "orders");
+    let connection = within(Connection::connect(&url, ConnectionProperties::default())).await.unwrap();
+    let channel = within(connection.create_channel()).await.unwrap();
+    within(channel.queue_declare("kept".into(), QueueDeclareOptions::durable(), FieldTable::default()))
+        .await
+        .unwrap();
+    within(channel.confirm_select(ConfirmSelectOptions::default())).await.unwrap();
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    let confirm =
+        channel.basic_publish("".into(), "kept".into(), BasicPublishOptions::default(), b"x", properties);
+    assert!(within(within(confirm).await.unwrap()).await.unwrap().is_ack());
+    connection
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_or_killed_refuses_connects_until_it_starts() {
+    for kill in [false, true] {
+        let broker = Broker::builder().vhost("orders").start().unwrap();
+        let connection = publish(&broker).await;
+        if kill {
+            broker.kill_node()
+        } else {
+            broker.stop_node()
+        }
+        let refused = within(TcpStream::connect(("127.0.0.1", broker.port()))).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        within(async {
+            while connection.status().connected() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        broker.start_node().unwrap();
+        broker.in_vhost("orders").assert_messages("kept", 1, 0);
+        within(broker.until(|state| state.connections().is_empty())).await;
+        drop(publish(&broker).await);
+        assert_eq!(broker.in_vhost("orders").messages("kept").len(), 2);
+        assert!(broker.queues().is_empty(), "of another virtual host");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_paused_keeps_its_sockets_and_says_nothing() {
+    let broker = Broker::start().unwrap();
+    broker.pause_node();
+    let mut socket = within(TcpStream::connect(("127.0.0.1", broker.port()))).await.unwrap();
+    within(socket.write_all(b"AMQP\0\0\x09\x01")).await.unwrap();
+    let mut byte = [0];
+    let silent = tokio::time::timeout(Duration::from_millis(100), socket.read(&mut byte)).await;
+    assert!(silent.is_err());
+    broker.resume_node();
+    assert_eq!(within(socket.read(&mut byte)).await.unwrap(), 1);
+    // One that ends while it is paused ends.
+    broker.pause_node();
+    drop(broker);
+}
