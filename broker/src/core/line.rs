@@ -79,7 +79,7 @@ pub struct Rules {
     pub start_ok_max: u32,
     /// A body longer than announced is a 501 at once.
     pub long_body_checked: bool,
-    /// The declaration of a forged reply address closes the connection with 541.
+    /// The declaration of a forged reply address without a dot closes the connection with 541.
     pub forged_reply_to_closes_connection: bool,
     /// `basic.qos` may set a limit that the consumers of a channel share.
     pub shared_prefetch: bool,

@@ -42,7 +42,7 @@ impl Core {
         nowait: bool,
     ) -> Handled {
         if name != REPLY_TO && !self.reply_addresses.contains_key(name) {
-            if self.rules.forged_reply_to_closes_connection && name.starts_with(REPLY_TO_ADDRESS) {
+            if self.is_unreadable_address(name) {
                 return Err(Failure::Connection(Close::new(541, "")));
             }
             let text = format!("no {}", queue_text(&self.topology.vhost_name(vhost), name));
@@ -50,6 +50,19 @@ impl Core {
         }
         self.channel(at)?.last_queue = Some(name.into());
         unless(nowait, || declare_ok(name, 0, 1))
+    }
+
+    /// Returns whether RabbitMQ fails to read a forged address: a process, a dot and a key. Of no dot, earlier lines make
+    /// nothing. The first part is readable if this broker has made it.
+    fn is_unreadable_address(&self, name: &str) -> bool {
+        let Some(address) = name.strip_prefix(REPLY_TO_ADDRESS) else { return false };
+        match address.split_once('.') {
+            None => self.rules.forged_reply_to_closes_connection,
+            Some((process, _)) => {
+                let start = format!("{REPLY_TO_ADDRESS}{process}.");
+                !self.reply_addresses.keys().any(|known| known.starts_with(&start))
+            }
+        }
     }
 
     /// Delivers a message whose keys are addresses. Returns whether one of them was an address, which from 4.2 on

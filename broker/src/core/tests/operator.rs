@@ -155,3 +155,27 @@ fn the_order_of_headers() {
         assert!(dead.is_sorted() && dead.len() > 3, "{line:?} {dead:?}");
     }
 }
+
+/// RPC-13, asked of all three nodes: what they fail to read as an address closes the connection, other names are not found.
+#[test]
+fn forged_reply_addresses() {
+    for line in LINES {
+        let mut rig = Rig::new(line);
+        rig.prepare(&["a1 consume amq.rabbitmq.reply-to c no_ack", "a1 declare q"]);
+        rig.prepare(&["a1 publish - q m p.reply_to=amq.rabbitmq.reply-to"]);
+        let request = rig.core.messages("/", "q").remove(0).message;
+        let address = request.decoded_properties().reply_to().unwrap().to_owned();
+        let (process, _) = address.rsplit_once('.').unwrap();
+        let (crash, missing) = ("b0 close 541 INTERNAL_ERROR", "b1 close 404 NOT_FOUND - no queue");
+        for (name, expected) in [
+            (address.clone(), "b1 declared"),
+            (format!("{address}x"), missing),
+            ("amq.rabbitmq.reply-to.x.y".into(), crash),
+            (process.to_owned(), if line < Line::V4_3 { missing } else { crash }),
+        ] {
+            let answers = rig.say(&format!("b1 declare {name} passive"));
+            assert!(answers.len() == 1 && answers[0].starts_with(expected), "{line:?} {answers:?}");
+            rig.prepare(&["drop b"]);
+        }
+    }
+}
