@@ -96,8 +96,9 @@ semver: ## Compare the public API with the last release (needs cargo-semver-chec
 	@scripts/semver.sh
 
 .PHONY: bench
-bench: ## Measure the wire format and the outbox, then publishing against a broker
+bench: ## Measure the wire format, the outbox and the test broker, then publishing against a broker
 	cargo bench --package actix-pika-actors --all-features --bench wire --bench outbox
+	cargo run --release --package actix-pika-broker --example speed
 	@$(with_broker) cargo run --release --example perf -- --url "$$AMQP_URL"
 
 .PHONY: memory

@@ -1,4 +1,4 @@
-//! Measures the CPU of the core for a publish that is confirmed, and one that is also consumed and acked.
+//! The CPU of the core, without sockets, for a publish that is confirmed, and one that is also consumed and acked.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const MESSAGES: u64 = 400_000;
 /// How many publishes are read at once.
 const BATCH: u64 = 50;
 
-fn main() {
+pub(super) fn measure() {
     let (published, _) = run(false);
     let (consumed, delivered) = run(true);
     report("confirmed publish", published);
@@ -22,9 +22,8 @@ fn main() {
     assert_eq!(delivered, MESSAGES);
 }
 
-#[allow(clippy::print_stdout)]
 fn report(what: &str, cpu: Duration) {
-    println!("{what}: {} ns of CPU", cpu.as_nanos() / u128::from(MESSAGES));
+    println!("core, {what}: {} ns of CPU", cpu.as_nanos() / u128::from(MESSAGES));
 }
 
 fn cpu() -> Duration {
