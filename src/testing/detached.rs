@@ -99,12 +99,39 @@ impl Detached {
     /// # Ok::<(), actix_pika::Error>(()) }).unwrap();
     /// ```
     pub async fn start_with(options: OpenChannel) -> Result<Self> {
+        Self::open(ConnectionOptions::default(), options).await
+    }
+
+    /// Starts a connection that is recovered, as one of [`connect_robust`](crate::connect_robust) is: after
+    /// [`lose_connection`](Recorder::lose_connection), it connects again within the pauses of
+    /// [`Recovery::default`](crate::Recovery), which a paused clock of tokio skips.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika::testing::{Answer, Detached};
+    /// # actix_rt::System::new().block_on(async {
+    /// let rabbit = Detached::start_robust().await?;
+    /// rabbit.answer_next(Answer::Hold);
+    /// let confirm = rabbit.exchange("orders").try_publish("order 7", "order")?.unwrap();
+    /// rabbit.next_published().await?;
+    ///
+    /// rabbit.lose_connection();
+    /// assert_eq!(rabbit.next_published().await?.body(), "order 7"); // resent
+    /// assert!(confirm.await?.is_confirmed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub async fn start_robust() -> Result<Self> {
+        Self::open(ConnectionOptions::default().robust(), OpenChannel::new()).await
+    }
+
+    async fn open(connection: ConnectionOptions, options: OpenChannel) -> Result<Self> {
         let no_system = || facade::stopped("a connection without a socket needs an actix System");
         let arbiter = first_arbiter().ok_or_else(no_system)?;
         let (recorder, tally) = (Recorder::new(), Arc::default());
-        let launched =
-            recorder.launch_counted(ConnectionOptions::default(), Some(&arbiter), Arc::clone(&tally));
-        let (supervisor, state) = launched;
+        let (supervisor, state) = recorder.launch_counted(connection, Some(&arbiter), Arc::clone(&tally));
         let connection = Connection::new(supervisor, state.clone(), tally, Hooks::default());
         let channel = opened(connection, state).await?.channel_with(options).await?;
         Ok(Self { channel, recorder })

@@ -2,13 +2,13 @@
 //!
 //! | level | what there is | what it is for |
 //! |---|---|---|
-//! | without a socket | this module: [`TestDelivery`], [`TestTask`], [`Detached`], [`Probe`] | what a handler publishes, settles and returns, for each answer of a broker; well below 10 ms for each test |
+//! | without a socket | this module: [`TestDelivery`], [`TestTask`], [`Detached`], [`Probe`] | what a handler publishes, settles and returns, for each answer of a broker |
 //! | a broker in the process | the crate `actix-pika-broker` | what needs routing, redelivery, dead letters, expiry, several clients; faults on order, virtual time |
 //! | RabbitMQ | the nodes that you run | what depends on its version, plug-ins, policies, disk, cluster; the last word |
 //!
 //! Begin with the first one that has what the test is about. A [`Detached`] connection routes nothing: a test of
-//! bindings, of a retry ladder or of two services belongs to the second level, where the same code runs with
-//! another URL.
+//! bindings, of a retry ladder or of two services belongs to the second level, where the same code connects to the
+//! URL of the test broker, or in memory ([`Connector::memory`](crate::Connector::memory)).
 //!
 //! | to test | use |
 //! |---|---|
@@ -25,7 +25,8 @@
 //!
 //! # Examples
 //!
-//! A service with a consumer, a publisher and its handler, and its test:
+//! A service with a consumer, a publisher and its handler, and its test, which takes about 2.5 ms in a debug build
+//! (`cargo test --all-features --lib testing::tests::a_service -- --nocapture`, median of 5):
 //!
 //! ```
 //! use actix::prelude::*;

@@ -204,6 +204,41 @@ async fn a_lost_connection_ends_everything() {
 }
 
 #[actix::test]
+async fn a_robust_connection_recovers() {
+    tokio::time::pause();
+    let rabbit = Detached::start_robust().await.unwrap();
+    let queue = rabbit.channel().declare_queue("jobs").await.unwrap();
+    let mut jobs = Probe::<Delivery>::start();
+    queue.consume(jobs.recipient()).await.unwrap();
+    let lost = rabbit.deliver("jobs", "1");
+    let delivery = jobs.next().await.unwrap();
+    rabbit.answer_next(Answer::Hold);
+    let confirm = rabbit.exchange("").try_publish("2", "jobs").unwrap().unwrap();
+    assert_eq!(rabbit.next_published().await.unwrap().body(), "2");
+
+    rabbit.lose_connection();
+    assert_eq!(rabbit.next_published().await.unwrap().body(), "2");
+    assert!(timeout(TIME_LIMIT, confirm).await.unwrap().unwrap().is_confirmed());
+    assert_eq!(delivery.ack().unwrap_err().kind(), ErrorKind::StaleDelivery);
+    assert_eq!(lost.settled().await.unwrap_err().kind(), TestErrorKind::Disconnected);
+
+    let again = rabbit.deliver("jobs", TestDelivery::new("1").redelivered(true));
+    jobs.next().await.unwrap().ack().unwrap();
+    again.acked().await.unwrap();
+    let declared = rabbit.calls().iter().filter(|call| *call == "queue.declare jobs").count();
+    assert_eq!(declared, 2);
+}
+
+#[actix::test]
+async fn a_held_publish_ends_at_its_deadline() {
+    tokio::time::pause();
+    let rabbit = Detached::start().await.unwrap();
+    rabbit.answer(Answer::Hold);
+    let error = rabbit.exchange("").publish("1", "jobs").await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true));
+}
+
+#[actix::test]
 async fn a_connection_closes_as_any_other() {
     let rabbit = Detached::start().await.unwrap();
     let exchange = rabbit.exchange("orders");
