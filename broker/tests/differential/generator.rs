@@ -189,6 +189,8 @@ impl Generator {
             _ if self.theme == Theme::Timed && self.one_in(3) => {
                 self.pick(&[" p.expiration=20", " p.expiration=0", " p.expiration=10000"])
             }
+            // A copy and a dead letter would race.
+            _ if self.theme == Theme::Timed => self.pick(&["", " mandatory", " p.priority=2", " p.mode=2"]),
             _ => self.pick(PUBLISH),
         };
         let through_exchange = self.theme == Theme::Routing || self.one_in(4);

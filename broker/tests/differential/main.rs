@@ -5,7 +5,8 @@
 //! BROKER_ORACLE="127.0.0.1:5672 V3_10" BROKER_SEEDS=0..20000 cargo test -p actix-pika-broker --test differential
 //! ```
 //!
-//! `BROKER_SEQUENCE=FILE` says the lines of a file instead, `BROKER_WORKERS` is how many sequences are said at once.
+//! `BROKER_SEQUENCE=FILE` says the lines of a file instead, `BROKER_WORKERS` is how many sequences are said at once,
+//! `BROKER_SHRINKS` how often one that differs is said with fewer operations.
 //! Without a node the broker is held against itself. Both sides are spoken to by the same driver, which encodes and
 //! decodes with amq-protocol: a fault of the wire format that the broker shares with the client shows.
 //!
@@ -39,7 +40,7 @@ mod vhosts;
 use std::{env, fs, ops::Range, time::Duration};
 
 use actix_pika_broker::{Broker, Line};
-use run::{Patience, Report, Run, Source, run, say};
+use run::{Patience, Report, Run, SHRINKS, Source, run, say};
 
 /// How long a broker in this process may take.
 const AT_HOME: Patience =
@@ -64,7 +65,7 @@ fn broker(line: Line, vhosts: &[String]) -> (Broker, String) {
 async fn between(one: Line, other: Line, workers: usize, sequences: Source) -> Report {
     let vhosts = vhosts(workers);
     let ((_one, ours), (_other, node)) = (broker(one, &vhosts), broker(other, &vhosts));
-    run(Run { ours, node, vhosts, sequences, patience: AT_HOME }, false).await
+    run(Run { ours, node, vhosts, sequences, patience: AT_HOME, shrinks: SHRINKS }, false).await
 }
 
 #[tokio::test]
@@ -127,9 +128,9 @@ async fn the_broker_says_the_same_as_a_node() {
         vhosts::manage(node, "PUT", vhost).await.unwrap();
     }
     let (_broker, ours) = broker(line, &vhosts);
-    let report =
-        run(Run { ours, node: node.to_owned(), vhosts: vhosts.clone(), sequences, patience: BUSY }, true)
-            .await;
+    let shrinks = env::var("BROKER_SHRINKS").map_or(SHRINKS, |tries| tries.parse().unwrap());
+    let all = Run { ours, node: node.to_owned(), vhosts: vhosts.clone(), sequences, patience: BUSY, shrinks };
+    let report = run(all, true).await;
     for vhost in &vhosts {
         vhosts::manage(node, "DELETE", vhost).await.unwrap();
     }

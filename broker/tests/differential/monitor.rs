@@ -56,6 +56,11 @@ impl Monitor {
         self.queues.entry(name).or_insert(Watched { owner, is_stream });
     }
 
+    /// The names of streams.
+    pub(crate) fn streams(&self) -> Vec<&'static str> {
+        self.queues.iter().filter(|(_, watched)| watched.is_stream).map(|(name, _)| *name).collect()
+    }
+
     /// Forgets queues that both sides do not have.
     pub(crate) fn settle(&mut self, states: &States) {
         self.queues.retain(|name, _| states.get(name) != Some(&State::Missing));
@@ -82,7 +87,6 @@ impl Monitor {
                 Said::ChannelClosed(text) if text.starts_with("404") => State::Missing,
                 Said::ChannelClosed(text) if text.starts_with("405") => State::Locked,
                 Said::Reply(text) if text.starts_with("declared") && self.queues[name].is_stream => {
-                    let _ = text;
                     State::Stream(side.delivered(at))
                 }
                 Said::Reply(text) if text.starts_with("declared") => State::Counts(text),

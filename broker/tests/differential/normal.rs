@@ -5,6 +5,7 @@
 //! | always | answers on different channels come in any order | a node has one process for each channel |
 //! | always | generated names, reply addresses, times | the broker makes them up (`names.rs`, `values.rs`) |
 //! | always | delivery tags | they follow from the order of deliveries; each side's must go up by one, and what is settled is named by place (`unsettled.rs`) |
+//! | [`Rule::StreamCounts`] | the counts in the reply to a declaration of a stream | a node counts the messages now and then, and knows its consumers late |
 //! | [`Rule::Interleaving`] | on one channel: replies, confirms and returns, and the deliveries of each consumer keep their order, but not among each other | each queue of a node is a process |
 //! | [`Rule::Confirms`] | confirms are sets of publishes | each queue confirms on its own, and RabbitMQ merges acks by chance |
 //! | [`Rule::ClosingConnection`] | what is said beside the close when a connection closes with an error; if it has several channels, the sequence ends there | channels end one by one, and what one gives back may reach another first |
@@ -19,6 +20,7 @@ use super::{
 /// Why answers that are not the same count as the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
+    StreamCounts,
     Interleaving,
     Confirms,
     ClosingConnection,
@@ -33,8 +35,16 @@ enum Group {
 }
 
 /// Compares answers; returns the rules without which they would differ.
-pub(crate) fn same(ours: &[Answer], node: &[Answer]) -> Option<BTreeSet<Rule>> {
+/// `streams` are the queues that are streams.
+pub(crate) fn same(ours: &[Answer], node: &[Answer], streams: &[&str]) -> Option<BTreeSet<Rule>> {
     let mut rules = BTreeSet::new();
+    if in_order(ours) == in_order(node) {
+        return Some(rules);
+    }
+    let (ours, node) = (&without_counts(ours, streams), &without_counts(node, streams));
+    if streams.iter().any(|name| [ours, node].into_iter().flatten().any(|answer| is_counted(answer, name))) {
+        rules.insert(Rule::StreamCounts);
+    }
     if in_order(ours) == in_order(node) {
         return Some(rules);
     }
@@ -62,6 +72,20 @@ pub(crate) fn same(ours: &[Answer], node: &[Answer]) -> Option<BTreeSet<Rule>> {
         }
     }
     (ours == node).then_some(rules)
+}
+
+fn is_counted(answer: &Answer, name: &str) -> bool {
+    matches!(&answer.said, Said::Reply(text) if text.strip_prefix("declared ").is_some_and(|rest| rest.split(' ').next() == Some(name)))
+}
+
+fn without_counts(answers: &[Answer], streams: &[&str]) -> Vec<Answer> {
+    let mut answers = answers.to_vec();
+    for answer in &mut answers {
+        if let Some(name) = streams.iter().find(|name| is_counted(answer, name)) {
+            answer.said = Said::Reply(format!("declared {name}"));
+        }
+    }
+    answers
 }
 
 /// Connections that the broker closes with an error.
@@ -106,11 +130,15 @@ fn untagged(answer: &Answer) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{same as same_with, *};
 
     const A1: At = At { connection: 'a', channel: 1 };
     const A2: At = At { connection: 'a', channel: 2 };
     const B1: At = At { connection: 'b', channel: 1 };
+
+    fn same(ours: &[Answer], node: &[Answer]) -> Option<BTreeSet<Rule>> {
+        same_with(ours, node, &[])
+    }
 
     fn deliver(at: At, consumer: &str, delivery: u64, text: &str) -> Answer {
         Answer { at, said: Said::Deliver { consumer: consumer.into(), delivery, text: text.into() } }
@@ -183,5 +211,12 @@ mod tests {
         );
         assert_eq!(same(&[close("540")], &[heard.clone(), close("530")]), None);
         assert_eq!(same(&[], &[heard]), None);
+    }
+
+    #[test]
+    fn a_stream_is_declared_with_any_counts() {
+        let (ours, node) = ([reply(A1, "declared s 0 0")], [reply(A1, "declared s 3 1")]);
+        assert_eq!(same_with(&ours, &node, &["s"]), by(&[Rule::StreamCounts]));
+        assert_eq!(same_with(&ours, &node, &["q"]), None);
     }
 }

@@ -27,8 +27,8 @@ use super::{
 
 /// How often a sequence with a difference is said again.
 const AGAIN: usize = 3;
-/// How often it is said with fewer operations.
-const SHRINKS: usize = 120;
+/// How often it is said with fewer operations, at most.
+pub(crate) const SHRINKS: usize = 120;
 
 /// What is compared.
 pub(crate) struct Run {
@@ -38,6 +38,7 @@ pub(crate) struct Run {
     pub(crate) vhosts: Vec<String>,
     pub(crate) sequences: Source,
     pub(crate) patience: Patience,
+    pub(crate) shrinks: usize,
 }
 
 /// How long the node may take to say what our side has said.
@@ -188,10 +189,10 @@ impl Worker {
             again +=
                 usize::from(self.compare(&operations, self.run.patience.first).await.difference.is_some());
         }
-        if again < AGAIN {
+        if again < AGAIN || self.run.shrinks == 0 {
             return Found { seed, difference: first, again };
         }
-        let mut shrink = Shrink::new(operations, SHRINKS);
+        let mut shrink = Shrink::new(operations, self.run.shrinks);
         while let Some(candidate) = shrink.candidate() {
             let differs = self.compare(&candidate, self.run.patience.shrinking).await.difference.is_some();
             shrink.answer(candidate, differs);

@@ -130,10 +130,13 @@ impl Sequence<'_> {
         let pause = if self.is_slow { PAUSE } else { Duration::ZERO };
         let Pair { ours: our_side, node: node_side } = &mut *self.pair;
         tokio::join!(our_side.say(&ours, pause), node_side.say(&node, pause));
+        // What our side says is complete then. The node is waited for, which spares it these questions.
+        our_side.barriers().await;
         let until = Instant::now() + self.patience;
+        let streams = self.monitor.streams();
         let rules = loop {
             let (ours, node) = (our_side.answers(), node_side.answers());
-            if let Some(rules) = same(ours, node) {
+            if let Some(rules) = same(ours, node, &streams) {
                 break rules;
             }
             // It says something else, and that is all.
@@ -221,7 +224,6 @@ impl Side {
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        self.barriers().await;
         self.wait_for_ends().await;
     }
 
