@@ -6,8 +6,8 @@
 //! # What it does, what it does not, what differs from RabbitMQ
 //!
 //! It answers as one [`Line`] of RabbitMQ: 3.10, 3.13, 4.0 or 4.3. Random sequences of operations are held against
-//! a node of 3.10. The differences of the other lines are one table, [`Rules`](core::Rules), from what nodes of
-//! 4.0.5 and 4.3.6 answered; those of 3.13 are read in its source.
+//! nodes of 3.10.8, 4.0.5 and 4.3.6. What differs between the lines is one table, [`Rules`](core::Rules), from what
+//! these nodes answered; for 3.13 it is read in the source.
 //!
 //! | Subject | Does | Does not | Differs |
 //! |---|---|---|---|

@@ -99,6 +99,10 @@ impl Core {
         if let Ok(channel) = self.channel(at) {
             channel.unacked.put_back(later);
         }
+        let mut now = now;
+        if self.rules.quorum_returns_by_consumer {
+            now.sort_by_cached_key(|(_, delivered)| self.place_of_consumer(delivered));
+        }
         // The messages come back before a queue is deleted with its last consumer.
         for consumer in consumers.values() {
             self.leave_round(*consumer);
@@ -107,6 +111,15 @@ impl Core {
         for consumer in consumers.into_values() {
             self.remove_consumer(consumer);
         }
+    }
+
+    /// The place of a consumer among those of its queue; behind all if there is none.
+    fn place_of_consumer(&self, delivered: &Delivered) -> usize {
+        let queue = self.topology.queues.get(delivered.queue);
+        queue
+            .zip(delivered.consumer)
+            .and_then(|(queue, key)| queue.roster.iter().position(|other| other == key))
+            .unwrap_or(usize::MAX)
     }
 
     fn is_classic(&self, queue: QueueKey) -> bool {

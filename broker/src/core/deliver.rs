@@ -105,7 +105,9 @@ impl Core {
             return;
         }
         consumer.used += 1;
-        channel.shared.used += 1;
+        if is_shared_by(queue.queue.settings()) {
+            channel.shared.used += 1;
+        }
         let delivered =
             Delivered { queue: key, consumer: Some(consumer_key), stored: Some(stored), since: self.now };
         channel.unacked.push(delivery_tag, delivered);
@@ -151,6 +153,8 @@ impl Core {
         let Some(connection) = self.connections.get(consumer.connection) else { return };
         let is_reached =
             connection.channels.get(&consumer.channel).is_some_and(|channel| channel.shared.is_reached());
+        let shares = self.topology.queues.get(consumer.queue);
+        let is_reached = is_reached && shares.is_some_and(|queue| is_shared_by(queue.queue.settings()));
         let is_full = consumer.prefetch != 0 && consumer.used >= u32::from(consumer.prefetch);
         let blocked =
             !connection.writable || connection.is_throttled || is_full || is_reached && !consumer.no_ack;
@@ -168,6 +172,11 @@ impl Core {
             }
         }
     }
+}
+
+/// Whether the consumers of a queue heed the limit that those of a channel share.
+fn is_shared_by(settings: &QueueSettings) -> bool {
+    matches!(settings.kind, QueueKind::Classic { .. })
 }
 
 /// The message of a delivery, and its properties with the headers that the queue adds.

@@ -20,6 +20,7 @@ impl Core {
         let is_stream = matches!(queue.queue.settings().kind, QueueKind::Stream { .. });
         if !is_stream
             && queue.queue.ready() == 0
+            && !queue.queue.refuses_another(message)
             && queue.roster.peek()
             && let Some(consumer) = queue.roster.next()
         {

@@ -27,8 +27,9 @@ impl Core {
                 ));
             }
             QueueKind::Quorum { .. } if settings.single_active => {
+                let kind = if self.rules.type_printed_as_term { "<<\"quorum\">>" } else { "quorum" };
                 let text = format!(
-                    "cannot obtain access to locked {}. basic.get operations are not supported by quorum queues \
+                    "cannot obtain access to locked {}. basic.get operations are not supported by {kind} queues \
                      with single active consumer",
                     queue_text(&vhost_name, &name)
                 );

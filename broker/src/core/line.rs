@@ -103,6 +103,21 @@ pub struct Rules {
     pub delivery_mode_checked: bool,
     /// Deliveries of a stream cannot be rejected: that closes the connection with 540.
     pub stream_refuses_nack: bool,
+    /// A stream keeps arrays and tables in `CC` and in headers that begin with `x-`, and in no others.
+    pub stream_keeps_annotations: bool,
+    /// A stream gives messages without a delivery mode the mode 1.
+    pub stream_sets_mode: bool,
+    /// `x-credit` of a consumer has to be a table; others end the connection with 541.
+    pub credit_is_table: bool,
+    /// Deliveries that a quorum queue takes back from a channel come in the order of its consumers, those of
+    /// `basic.get` last.
+    pub quorum_returns_by_consumer: bool,
+    /// `x-queue-mode` has no meaning.
+    pub queue_mode_ignored: bool,
+    /// An empty `x-queue-type` counts as none.
+    pub empty_type_is_none: bool,
+    /// The text for `basic.get` with a single active consumer prints the type as a term.
+    pub type_printed_as_term: bool,
     /// Some texts about streams read otherwise.
     pub stream_texts_are_old: bool,
     /// Headers are sorted by name, those of messages included that the broker has not changed.
@@ -181,6 +196,13 @@ const V3_10: Rules = Rules {
     timeout_returns: false,
     delivery_mode_checked: true,
     stream_refuses_nack: true,
+    stream_keeps_annotations: false,
+    stream_sets_mode: false,
+    credit_is_table: true,
+    quorum_returns_by_consumer: false,
+    queue_mode_ignored: false,
+    empty_type_is_none: false,
+    type_printed_as_term: false,
     stream_texts_are_old: true,
     headers_sorted: false,
     queue_type_added: false,
@@ -199,6 +221,8 @@ const V3_13: Rules = Rules {
     last_death: true,
     dead_letter_drops_cc: false,
     stream_refuses_nack: false,
+    stream_keeps_annotations: true,
+    stream_sets_mode: true,
     stream_texts_are_old: false,
     refusal_names_access: true,
     ..V3_10
@@ -217,6 +241,8 @@ const V4_0: Rules = Rules {
     queue_type_added: true,
     message_max: 16 << 20,
     delivery_mode_checked: false,
+    credit_is_table: false,
+    quorum_returns_by_consumer: true,
     ..V3_13
 };
 
@@ -241,5 +267,8 @@ const V4_3: Rules = Rules {
     purge_takes_all: true,
     passive_needs_permission: true,
     restart_deletes_transient_exchanges: false,
+    queue_mode_ignored: true,
+    empty_type_is_none: true,
+    type_printed_as_term: true,
     ..V4_0
 };

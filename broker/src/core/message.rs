@@ -3,13 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use actix_pika_actors::{
-    Properties, Table, Text,
+    Properties, Table, Text, Value,
     wire::property_codec::{decode_properties, put_properties},
 };
 use bytes::{Bytes, BytesMut};
 
 use super::{
     field_check::is_readable,
+    line::Rules,
     properties::{Summary, Unreadable},
 };
 
@@ -129,6 +130,26 @@ impl Message {
         self.summary = Summary::read(&self.properties).unwrap_or_default();
         self.headers = OnceLock::new();
         self
+    }
+
+    /// Returns the message as a stream keeps it, which knows fewer properties and headers.
+    pub(crate) fn in_stream(&self, rules: &Rules) -> Self {
+        let is_kept = |key: &Text, value: &Value| {
+            let is_simple = !matches!(value, Value::Array(_) | Value::Table(_));
+            let is_annotation = key.as_bytes() == b"CC" || key.as_bytes().starts_with(b"x-");
+            is_simple || rules.stream_keeps_annotations && is_annotation
+        };
+        let mut kept = self.copy();
+        if let Some(headers) = self.headers()
+            && headers.iter().any(|(key, value)| !is_kept(key, value))
+        {
+            let headers = headers.iter().filter(|(key, value)| is_kept(key, value));
+            let headers: Table = headers.map(|(key, value)| (key.clone(), value.clone())).collect();
+            kept = kept.with_headers(&headers);
+        }
+        kept.properties = kept.summary.in_stream(&kept.properties, rules.stream_sets_mode);
+        kept.summary = Summary::read(&kept.properties).unwrap_or_default();
+        kept
     }
 
     /// Replaces the property `reply_to`.

@@ -32,6 +32,12 @@ pub(crate) fn exchange_text(vhost: &str, name: &str) -> String {
     format!("exchange '{name}' in vhost '{vhost}'")
 }
 
+/// Returns whether a name has the form of the addresses that the broker makes.
+pub(crate) fn is_reply_address(name: &str) -> bool {
+    let parts = name.strip_prefix(REPLY_TO_ADDRESS).and_then(|rest| rest.split_once('.'));
+    parts.is_some_and(|(channel, key)| channel.len() == 40 && key.len() == 24)
+}
+
 /// Makes names that look random, and are the same for the same seed.
 #[derive(Debug)]
 pub(crate) struct NameSource(fastrand::Rng);

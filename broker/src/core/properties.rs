@@ -32,6 +32,7 @@ pub(crate) struct Summary {
     pub(crate) reply_to: Option<Place>,
     pub(crate) expiration: Option<Place>,
     pub(crate) user_id: Option<Place>,
+    cluster_id: Option<Place>,
     /// Where headers stand, or would stand.
     headers_at: u32,
 }
@@ -99,10 +100,11 @@ impl Summary {
         if flags & USER_ID != 0 {
             summary.user_id = Some(reader.text()?);
         }
-        for flag in [APP_ID, CLUSTER_ID] {
-            if flags & flag != 0 {
-                reader.text()?;
-            }
+        if flags & APP_ID != 0 {
+            reader.text()?;
+        }
+        if flags & CLUSTER_ID != 0 {
+            summary.cluster_id = Some(reader.text()?);
         }
         if reader.at == bytes.len() { Ok(summary) } else { Err(Unreadable) }
     }
@@ -130,6 +132,24 @@ impl Summary {
             }
             None => buf.put_slice(&bytes[rest..]),
         }
+        buf[..2].copy_from_slice(&flags.to_be_bytes());
+        buf.freeze()
+    }
+
+    /// Returns the properties without the cluster id, and with the delivery mode 1 where there is none, if asked.
+    pub(crate) fn in_stream(&self, bytes: &[u8], sets_mode: bool) -> Bytes {
+        let mut flags = u16::from_be_bytes([bytes[0], bytes[1]]) & !CLUSTER_ID;
+        let mut buf = BytesMut::with_capacity(bytes.len() + 1);
+        buf.put_u16(0);
+        let mode_at = (self.headers_at + self.headers.map_or(0, |place| place.len)) as usize;
+        buf.put_slice(&bytes[2..mode_at]);
+        if sets_mode && flags & DELIVERY_MODE == 0 {
+            flags |= DELIVERY_MODE;
+            buf.put_u8(1);
+        }
+        // It is the last one, with an octet of length in front.
+        let end = self.cluster_id.map_or(bytes.len(), |place| place.start as usize - 1);
+        buf.put_slice(&bytes[mode_at..end]);
         buf[..2].copy_from_slice(&flags.to_be_bytes());
         buf.freeze()
     }
@@ -250,6 +270,21 @@ mod tests {
         assert_eq!(rewritten(&before, &Table::new(), true), encoded(&none));
         let emptied = rewritten(&other, &Table::new(), true);
         assert_eq!(Summary::read(&emptied).unwrap().table(&emptied).unwrap(), Some(Table::new()));
+    }
+
+    #[test]
+    fn a_stream_knows_no_cluster_id_and_may_set_the_mode() {
+        let before = Properties::new().with_header("a", 1).with_priority(7).with_app_id("app");
+        let plain = encoded(&before);
+        let mut clustered = BytesMut::from(&plain[..]);
+        clustered[1] |= CLUSTER_ID as u8;
+        clustered.put_slice(b"\x01c");
+        let in_stream = |bytes: &[u8], sets_mode| Summary::read(bytes).unwrap().in_stream(bytes, sets_mode);
+        assert_eq!(in_stream(&clustered, false), plain);
+        let with_mode = encoded(&before.clone().with_delivery_mode(1.into()));
+        assert_eq!(in_stream(&clustered, true), with_mode);
+        let persistent = encoded(&before.with_delivery_mode(2.into()));
+        assert_eq!(in_stream(&persistent, true), persistent);
     }
 
     #[test]

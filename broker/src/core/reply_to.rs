@@ -11,7 +11,7 @@ use super::{
     error::{Close, Failure},
     keys::VhostKey,
     message::{Message, Name},
-    names::{REPLY_TO, REPLY_TO_ADDRESS, queue_text},
+    names::{REPLY_TO, REPLY_TO_ADDRESS, is_reply_address, queue_text},
     output::Output,
     queue_declare::declare_ok,
     session::ReplyConsumer,
@@ -75,6 +75,7 @@ impl Core {
             message.keys().filter(|key| key.starts_with(REPLY_TO_ADDRESS)).cloned().collect();
         keys.sort();
         keys.dedup();
+        let replied = keys.iter().any(|key| is_reply_address(key));
         for key in keys {
             let Some(at) = self.reply_addresses.get(&key).copied() else { continue };
             let shares_tag = self.rules.reply_shares_tag;
@@ -96,6 +97,6 @@ impl Core {
                 connection.pending += 1;
             }
         }
-        true
+        replied
     }
 }

@@ -27,6 +27,7 @@ fn refuse<T>(reason: impl Into<String>) -> Checked<T> {
 /// Checks one argument of a declaration; `arguments` are all of them.
 pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, line: Line) -> Checked {
     match key {
+        "x-queue-type" if line.rules().empty_type_is_none && value.as_str() == Some("") => Ok(()),
         "x-queue-type" => one_of(value, &["classic", "quorum", "stream"], |text| {
             format!("\"unsupported queue type '{text}'\"")
         }),
@@ -63,7 +64,7 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
         "x-overflow" => one_of(value, &["drop-head", "reject-publish", "reject-publish-dlx"], |_| {
             "invalid_overflow".to_owned()
         }),
-        "x-queue-mode" => {
+        "x-queue-mode" if !line.rules().queue_mode_ignored => {
             one_of(value, &["default", "lazy"], |text| format!("\"unsupported queue mode '{text}'\""))
         }
         "x-queue-version" => match not_negative(value)? {
@@ -89,7 +90,6 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
                 _ => Err(Refusal::Internal),
             }
         }
-        "x-delivery-limit" if line >= Line::V4_0 => integer(value).map(drop),
         _ => Ok(()),
     }
 }

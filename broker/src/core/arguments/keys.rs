@@ -66,6 +66,7 @@ static CLASSIC_4: Keys = Keys {
         "x-queue-version",
         "x-single-active-consumer",
         "x-queue-type",
+        "x-queue-leader-locator",
         "x-queue-master-locator",
     ],
     consumer: &["x-priority", "x-credit"],

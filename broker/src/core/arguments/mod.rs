@@ -163,6 +163,11 @@ pub(crate) fn consumer(
     if let Some(priority) = value("x-priority") {
         found.priority = integer(priority).map_err(|refusal| refused("x-priority", resource, refusal))?;
     }
+    if settings.line.rules().credit_is_table
+        && value("x-credit").is_some_and(|credit| !matches!(credit, Value::Table(_)))
+    {
+        return Err(Failure::connection(541, ""));
+    }
     if let Some(timeout) = value("x-consumer-timeout") {
         let millis =
             not_negative(timeout).map_err(|refusal| refused("x-consumer-timeout", resource, refusal))?;

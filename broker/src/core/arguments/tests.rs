@@ -63,7 +63,6 @@ fn an_invalid_argument_is_named_with_its_reason() {
         ("x-queue-type", "no".into(), "\"unsupported queue type 'no'\""),
         ("x-queue-type", 1.into(), "{unacceptable_type,signedint}"),
         ("x-single-active-consumer", 1.into(), "{unacceptable_type,signedint}"),
-        ("x-queue-mode", "no".into(), "\"unsupported queue mode 'no'\""),
         ("x-queue-version", 3.into(), "\"unsupported queue version '3'\""),
     ] {
         for line in LINES {

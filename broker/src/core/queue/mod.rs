@@ -101,7 +101,7 @@ impl Queue {
         dead: &mut Vec<Dead>,
     ) -> Pushed {
         if let Lines::Stream(log) = &mut self.lines {
-            log.push(now, message);
+            log.push(now, Arc::new(message.in_stream(self.settings.line.rules())));
             return Pushed::Kept;
         }
         if self.refuses_another(&message) {
@@ -126,7 +126,8 @@ impl Queue {
         Pushed::Kept
     }
 
-    /// Hands out a message that goes straight to a consumer: it does not expire, and counts for no limit.
+    /// Hands out a message that goes straight to a consumer: it does not expire, and drops no other. It may be refused,
+    /// see [`Queue::refuses_another`].
     #[inline]
     pub(crate) fn pass(&mut self, now: Time, message: Arc<Message>, redelivered: bool) -> Stored {
         self.unacked += 1;
@@ -381,7 +382,7 @@ impl Queue {
     }
 
     /// Whether a queue that rejects publishes takes no other message.
-    fn refuses_another(&self, message: &Message) -> bool {
+    pub(crate) fn refuses_another(&self, message: &Message) -> bool {
         match (self.settings.overflow, &self.lines) {
             (Overflow::DropHead, _) | (_, Lines::Stream(_)) => false,
             (_, Lines::Classic(_)) => self.is_over(1, self.size(message)),

@@ -5,6 +5,7 @@ mod channels;
 mod consumers;
 mod control;
 mod dead_letters;
+mod differences;
 mod errors;
 mod headers;
 mod operation;

@@ -84,8 +84,8 @@ fn where_a_consumer_starts() {
 /// Whole segments are removed, when another one begins.
 #[test]
 fn a_stream_that_is_too_large_loses_segments() {
-    let mut rig = stream(None, Some(30), 10);
-    // Each has 5 octets and 2 of properties, so two fill a segment.
+    let mut rig = stream(None, Some(35), 11);
+    // Each has 5 octets and 3 of properties, so two fill a segment.
     rig.publish("aaaa0 aaaa1 aaaa2 aaaa3 aaaa4");
     assert_eq!(offsets(&rig), (0, 5));
     rig.publish("aaaa5 aaaa6");
