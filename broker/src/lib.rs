@@ -69,10 +69,20 @@
 //! At random: [`Broker::chaos`] chooses from these by a seed. A fault comes after a number of frames, so that the same
 //! seed gives the same faults as long as the same frames come in the same order: with everything on one arbiter, a paused
 //! clock and a seeded client, always. Failed assertions show the seed and the faults.
+//!
+//! # TLS
+//!
+//! With the feature `tls-ring` or `tls-aws-lc`, `Builder::tls` listens for TLS on a second port, with certificates that are
+//! made on the spot: `Broker::tls_url` is the URL, `Broker::ca_pem` the authority to trust. `Builder::tls_client_certificates`
+//! has clients show a certificate of that authority (`Broker::client_certificate`); they log in by name and password all
+//! the same, as EXTERNAL is off. With the feature `tls` alone, `Builder::tls_config` takes a configuration of rustls. A cut
+//! at an octet counts those of AMQP.
 
 pub mod core;
 mod server;
 
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+pub use self::server::ClientCertificate;
 pub use self::{
     core::{ApplyTo, InvalidPolicy, Line, Policy},
     server::{
@@ -80,3 +90,6 @@ pub use self::{
         StartError, VhostState,
     },
 };
+/// The rustls of [`Builder::tls_config`].
+#[cfg(feature = "tls")]
+pub use tokio_rustls::rustls;

@@ -28,7 +28,7 @@ use super::{
 /// What is read from a socket at a time.
 const READ_MAX: usize = 64 * 1024;
 /// The pause after an accept that failed, as it does while there are no file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Lets happen what is due.
 #[derive(Debug)]
@@ -102,19 +102,40 @@ impl Actor for Listener {
 }
 
 fn serve_tcp(shared: &Arc<Shared>, stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let address = match (stream.peer_addr(), stream.local_addr()) {
-        (Ok(peer), Ok(local)) => format!("{peer} -> {local}"),
-        _ => "unknown".into(),
-    };
-    let control = socket2::SockRef::from(&stream).try_clone().ok();
-    match shared.accept(address) {
-        Some((id, wakers)) => {
-            Socket { shared: Arc::clone(shared), id, wakers, stream: Some(Box::new(stream)), control }
-                .start();
-        }
-        // A reset, as of a port where nobody listens.
-        None => reset(control.as_ref()),
+    if let Some(accepted) = Accepted::new(shared, &stream) {
+        accepted.serve(Box::new(stream));
+    }
+}
+
+/// A connection whose socket is known.
+pub(super) struct Accepted {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: PeerId,
+    wakers: Wakers,
+    control: Option<socket2::Socket>,
+}
+
+impl Accepted {
+    /// Adds a socket, or resets it if it is to be refused.
+    pub(super) fn new(shared: &Arc<Shared>, stream: &TcpStream) -> Option<Self> {
+        let _ = stream.set_nodelay(true);
+        let address = match (stream.peer_addr(), stream.local_addr()) {
+            (Ok(peer), Ok(local)) => format!("{peer} -> {local}"),
+            _ => "unknown".into(),
+        };
+        let control = socket2::SockRef::from(stream).try_clone().ok();
+        let Some((id, wakers)) = shared.accept(address) else {
+            // As of a port where nobody listens.
+            reset(control.as_ref());
+            return None;
+        };
+        Some(Self { shared: Arc::clone(shared), id, wakers, control })
+    }
+
+    /// Serves it on its stream, with TLS or without.
+    pub(super) fn serve(self, stream: Box<dyn Stream>) {
+        let Self { shared, id, wakers, control } = self;
+        Socket { shared, id, wakers, stream: Some(stream), control }.start();
     }
 }
 
@@ -211,9 +232,14 @@ async fn write_all(
     loop {
         let output = shared.take_output(id);
         if !output.bytes.is_empty() {
+            let write = async {
+                writer.write_all(&output.bytes).await?;
+                // What TLS has not written yet.
+                writer.flush().await
+            };
             tokio::select! {
                 biased;
-                written = writer.write_all(&output.bytes) => written.map_err(|error| error.kind())?,
+                written = write => written.map_err(|error| error.kind())?,
                 () = wakers.abandon.notified() => return Ok(End::Reset),
             }
             shared.written(id);

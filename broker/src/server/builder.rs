@@ -1,27 +1,13 @@
 //! How a broker is started.
 
-use std::{
-    fmt, io,
-    net::IpAddr,
-    sync::Arc,
-    thread,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, io, net::IpAddr, sync::Arc};
 
-use actix::Actor;
-use tokio::{net::TcpListener, sync::mpsc::UnboundedReceiver};
+use super::handle::millis;
+#[cfg(feature = "tls")]
+use super::tls::TlsSettings;
+use crate::core::{CoreConfig, Line, Permits};
 
-use super::{
-    actors::{Listener, Timekeeper},
-    clock::Clock,
-    handle::{Broker, Place, millis},
-    memory::{Dialled, MemoryListener, dials},
-    node::Node,
-    shared::Shared,
-};
-use crate::core::{Core, CoreConfig, Line, Permits};
-
-/// Builds a [`Broker`].
+/// Builds a [`Broker`](crate::Broker).
 ///
 /// # Examples
 /// ```
@@ -35,16 +21,18 @@ use crate::core::{Core, CoreConfig, Line, Permits};
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
-    config: CoreConfig,
-    address: IpAddr,
-    port: u16,
-    manual_clock: bool,
-    users: Vec<(String, Secret)>,
-    vhosts: Vec<String>,
+    pub(super) config: CoreConfig,
+    pub(super) address: IpAddr,
+    pub(super) port: u16,
+    pub(super) manual_clock: bool,
+    pub(super) users: Vec<(String, Secret)>,
+    pub(super) vhosts: Vec<String>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<TlsSettings>,
 }
 
 /// A password that Debug does not show.
-struct Secret(String);
+pub(super) struct Secret(pub(super) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,6 +83,8 @@ impl Builder {
             manual_clock: false,
             users: Vec::new(),
             vhosts: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -147,7 +137,8 @@ impl Builder {
         self
     }
 
-    /// Stops the clock: it moves by [`Broker::advance`] and [`Broker::advance_connections`] only.
+    /// Stops the clock: it moves by [`Broker::advance`](crate::Broker::advance) and
+    /// [`Broker::advance_connections`](crate::Broker::advance_connections) only.
     ///
     /// # Examples
     /// ```
@@ -230,97 +221,5 @@ impl Builder {
     pub fn vhost(mut self, name: &str) -> Self {
         self.vhosts.push(name.to_owned());
         self
-    }
-
-    /// Starts the broker on a thread of its own, and returns when it listens.
-    ///
-    /// # Errors
-    /// If the port cannot be listened on, or a thread cannot be started.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// let broker = Broker::builder().start().unwrap();
-    /// assert!(broker.url().starts_with("amqp://guest:guest@127.0.0.1:"));
-    /// ```
-    pub fn start(self) -> Result<Broker, StartError> {
-        let name = format!("{}:{}", self.address, self.port);
-        let cannot = |error| StartError::new(format!("cannot listen on {name}"), error);
-        let listener = std::net::TcpListener::bind((self.address, self.port)).map_err(cannot)?;
-        listener.set_nonblocking(true).map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
-        let (shared, dialled) = self.shared(Clock::system);
-        let mut stopped = shared.stop.subscribe();
-        let (node, orders) = Node::new();
-        let of_thread = Arc::clone(&shared);
-        let run = move || {
-            actix_rt::System::new().block_on(async move {
-                match TcpListener::from_std(listener) {
-                    Ok(socket) => {
-                        Timekeeper(Arc::clone(&of_thread)).start();
-                        MemoryListener::new(Arc::clone(&of_thread), dialled).start();
-                        Listener::new(of_thread, socket, orders).start();
-                        let _ = stopped.wait_for(|stopped| *stopped).await;
-                    }
-                    Err(error) => log::error!("cannot listen: {error}"),
-                }
-            });
-        };
-        let thread = thread::Builder::new()
-            .name("actix-pika-broker".into())
-            .spawn(run)
-            .map_err(|error| StartError::new("cannot start a thread", error))?;
-        Ok(Broker::new(shared, Some(address), Place::Thread(thread), node))
-    }
-
-    /// Starts the broker on the arbiter of the caller, without a socket: clients connect in memory, by
-    /// [`Broker::dialer`]. Its clock is that of tokio on this arbiter, unless it is [manual](Self::manual_clock): a test
-    /// that pauses it moves the broker and the client together.
-    ///
-    /// # Panics
-    /// Without an actix `System`.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// use actix_pika_broker::Broker;
-    ///
-    /// # actix_rt::System::new().block_on(async {
-    /// tokio::time::pause();
-    /// let broker = Broker::builder().start_here();
-    /// let dialer = broker.dialer(); // for `Connector::memory` of actix-pika
-    /// tokio::time::sleep(Duration::from_secs(3600)).await; // takes no time
-    /// # });
-    /// ```
-    pub fn start_here(self) -> Broker {
-        let (shared, dialled) = self.shared(Clock::of_runtime);
-        Timekeeper(Arc::clone(&shared)).start();
-        MemoryListener::new(Arc::clone(&shared), dialled).start();
-        Broker::new(shared, None, Place::Caller, Node::default())
-    }
-
-    fn shared(&self, running: impl FnOnce() -> Clock) -> (Arc<Shared>, UnboundedReceiver<Dialled>) {
-        let mut config = self.config.clone();
-        if !self.manual_clock
-            && let Ok(since) = SystemTime::now().duration_since(UNIX_EPOCH)
-        {
-            config.unix_start = since.as_secs();
-        }
-        let mut core = Core::new(config);
-        for vhost in &self.vhosts {
-            core.add_vhost(vhost);
-        }
-        let vhosts: Vec<&str> = self.vhosts.iter().map(String::as_str).chain(["/"]).collect();
-        for (name, Secret(password)) in &self.users {
-            core.add_user(name, password);
-            for vhost in &vhosts {
-                // These patterns are always right.
-                let _ = core.set_permissions(name, vhost, [".*"; 3]);
-            }
-        }
-        let clock = if self.manual_clock { Clock::manual() } else { running() };
-        let (dials, dialled) = dials();
-        (Arc::new(Shared::new(core, clock, dials)), dialled)
     }
 }

@@ -27,6 +27,8 @@ pub struct Broker {
     address: Option<SocketAddr>,
     place: Place,
     pub(super) node: Node,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<super::tls::Tls>,
 }
 
 /// Where a broker runs.
@@ -40,7 +42,14 @@ pub(super) enum Place {
 
 impl Broker {
     pub(super) fn new(shared: Arc<Shared>, address: Option<SocketAddr>, place: Place, node: Node) -> Self {
-        Self { shared, address, place, node }
+        Self {
+            shared,
+            address,
+            place,
+            node,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
     /// Starts a broker of the line 4.3 on a free port of loopback, on a thread of its own.

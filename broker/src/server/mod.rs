@@ -21,7 +21,12 @@ mod node;
 mod peer;
 mod policies;
 mod shared;
+mod start;
+#[cfg(feature = "tls")]
+mod tls;
 
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+pub use self::tls::ClientCertificate;
 pub use self::{
     builder::{Builder, StartError},
     chaos::{Chaos, ChaosBuilder, Fault, FaultKind},

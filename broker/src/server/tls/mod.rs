@@ -1,0 +1,231 @@
+//! A port for TLS beside the plain one.
+
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+mod certificates;
+mod listener;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+pub use self::certificates::ClientCertificate;
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+use self::certificates::{Authority, Clients};
+use self::listener::TlsPort;
+use super::{
+    builder::{Builder, StartError},
+    handle::Broker,
+};
+
+/// What a builder says of TLS.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TlsSettings {
+    port: u16,
+    /// Made on the spot if there is none.
+    config: Option<Arc<ServerConfig>>,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    clients: Clients,
+}
+
+/// TLS of a running broker.
+#[derive(Debug)]
+pub(super) struct Tls {
+    address: SocketAddr,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    authority: Option<Authority>,
+}
+
+impl TlsSettings {
+    /// Listens on the port for TLS, if there is to be one.
+    pub(super) fn listen(
+        settings: Option<&Self>,
+        address: IpAddr,
+    ) -> Result<(Option<Tls>, Option<TlsPort>), StartError> {
+        let Some(settings) = settings else { return Ok((None, None)) };
+        let cannot =
+            |error| StartError::new(format!("cannot listen on {address}:{} for TLS", settings.port), error);
+        let listener = std::net::TcpListener::bind((address, settings.port)).map_err(cannot)?;
+        listener.set_nonblocking(true).map_err(cannot)?;
+        let bound = listener.local_addr().map_err(cannot)?;
+        #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+        let (config, authority) = match &settings.config {
+            Some(config) => (Arc::clone(config), None),
+            None => {
+                let (config, authority) = certificates::make(address, settings.clients)?;
+                (config, Some(authority))
+            }
+        };
+        #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
+        let config = settings.config.clone().ok_or_else(|| {
+            StartError::new("TLS without Builder::tls_config", std::io::ErrorKind::InvalidInput.into())
+        })?;
+        let tls = Tls {
+            address: bound,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            authority,
+        };
+        Ok((Some(tls), Some(TlsPort::new(listener, TlsAcceptor::from(config)))))
+    }
+}
+
+impl Builder {
+    fn tls_settings(&mut self) -> &mut TlsSettings {
+        self.tls.get_or_insert_default()
+    }
+
+    /// Listens for TLS, too, with certificates made on the spot for `localhost`, the loopback addresses and the
+    /// [address](Self::address). A broker in memory has no TLS.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::builder().tls().start().unwrap();
+    /// assert!(broker.tls_url().starts_with("amqps://guest:guest@127.0.0.1:"));
+    /// assert!(broker.ca_pem().starts_with("-----BEGIN CERTIFICATE-----"));
+    /// ```
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn tls(mut self) -> Self {
+        self.tls_settings();
+        self
+    }
+
+    /// Has clients show a certificate that the authority of the broker has signed: `verify_peer` and
+    /// `fail_if_no_peer_cert` of RabbitMQ. They still log in by name and password.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::builder().tls_client_certificates().start().unwrap();
+    /// let client = broker.client_certificate();
+    /// assert!(client.key_pem().starts_with("-----BEGIN PRIVATE KEY-----"));
+    /// ```
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn tls_client_certificates(mut self) -> Self {
+        self.tls_settings().clients = Clients::Certified;
+        self
+    }
+
+    /// Listens for TLS, too, with a configuration of rustls.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use actix_pika_broker::{Builder, rustls::ServerConfig};
+    /// fn with(builder: Builder, config: ServerConfig) -> Builder {
+    ///     builder.tls_config(Arc::new(config))
+    /// }
+    /// ```
+    pub fn tls_config(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls_settings().config = Some(config);
+        self
+    }
+
+    /// Listens for TLS, too, on this port; 0, a free one, unless set.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix_pika_broker::Broker;
+    /// let usual = Broker::builder().port(5672).tls_port(5671);
+    /// ```
+    pub fn tls_port(mut self, port: u16) -> Self {
+        self.tls_settings().port = port;
+        self
+    }
+}
+
+impl Broker {
+    pub(super) fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Returns the port for TLS, or 0 if there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert_eq!(Broker::start().unwrap().tls_port(), 0);
+    /// ```
+    pub fn tls_port(&self) -> u16 {
+        self.tls.as_ref().map_or(0, |tls| tls.address.port())
+    }
+
+    /// Returns the `amqps` URL of the virtual host `/` for the user `guest`.
+    ///
+    /// # Panics
+    /// Without TLS.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// # #[cfg(feature = "tls-ring")]
+    /// println!("{}", Broker::builder().tls().start().unwrap().tls_url());
+    /// ```
+    #[track_caller]
+    pub fn tls_url(&self) -> String {
+        let Some(tls) = &self.tls else { panic!("this broker has no TLS: Builder::tls") };
+        format!("amqps://guest:guest@{}/%2f", tls.address)
+    }
+}
+
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+impl Broker {
+    /// Returns the certificate of the authority that clients have to trust, in PEM.
+    ///
+    /// # Panics
+    /// If the broker has made none: without [`Builder::tls`], or with [`Builder::tls_config`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// // For `TlsOptions::ca_bytes` of actix-pika.
+    /// let authority = Broker::builder().tls().start().unwrap().ca_pem();
+    /// ```
+    #[track_caller]
+    pub fn ca_pem(&self) -> String {
+        self.authority().pem()
+    }
+
+    /// Returns the same certificate in DER.
+    ///
+    /// # Panics
+    /// As [`ca_pem`](Self::ca_pem).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let authority = Broker::builder().tls().start().unwrap().ca_der();
+    /// ```
+    #[track_caller]
+    pub fn ca_der(&self) -> Vec<u8> {
+        self.authority().der()
+    }
+
+    /// Returns a certificate for a client, and its key.
+    ///
+    /// # Panics
+    /// As [`ca_pem`](Self::ca_pem).
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// // For `TlsOptions::client_certificate_bytes` of actix-pika.
+    /// let client = Broker::builder().tls_client_certificates().start().unwrap().client_certificate();
+    /// ```
+    #[track_caller]
+    pub fn client_certificate(&self) -> ClientCertificate {
+        self.authority().client()
+    }
+
+    #[track_caller]
+    fn authority(&self) -> &Authority {
+        match self.tls.as_ref().and_then(|tls| tls.authority.as_ref()) {
+            Some(authority) => authority,
+            None => panic!("this broker has made no certificates: Builder::tls"),
+        }
+    }
+}
